@@ -1,0 +1,10 @@
+//! authrelay lets applications that only know user name and password use mailboxes that want
+//! OAuth 2.0.
+//!
+//! A client speaks IMAP, POP3 or SMTP to a listener; its local password is checked; an access
+//! token for the mailbox is obtained; the upstream is logged in to with XOAUTH2 over TLS; then
+//! bytes flow unchanged.
+
+pub mod config;
+pub mod secret;
+pub mod wire;
