@@ -6,5 +6,6 @@
 //! bytes flow unchanged.
 
 pub mod config;
+pub mod fault;
 pub mod secret;
 pub mod wire;

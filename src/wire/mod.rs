@@ -4,6 +4,12 @@
 //! lines (and IMAP commands with their literals) under a cap; nom's complete parsers then run on
 //! them. Nothing here knows a socket, a clock or a log.
 
+pub mod imap;
+pub mod line;
+pub mod pop3;
+pub mod sasl;
+pub mod smtp;
+
 use std::fmt;
 
 /// What a listener speaks, and an upstream with it.

@@ -1,0 +1,241 @@
+//! Why a login or a session failed, and who is to blame.
+//!
+//! A [`Fault`] carries what an operator needs (side, kind, detail, remedy) and, through the one
+//! table in [`reply`], what the client is told. Its texts are made harmless when it is made:
+//! control characters become spaces and anything that looks like a credential is cut out, so that
+//! a fault can be logged and sent without another thought.
+
+mod exchange;
+mod reply;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::borrow::Cow;
+use std::fmt;
+
+pub use exchange::{Refusal, classify};
+pub use reply::Reply;
+pub use text::harmless;
+
+/// The side to blame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The legacy application.
+    Client,
+    /// What the operator configured.
+    Policy,
+    /// The token endpoint.
+    IdentityProvider,
+    /// The mail service.
+    Upstream,
+    /// We ourselves.
+    Authrelay,
+}
+
+impl Side {
+    /// As in logs, metrics and audit records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Policy => "policy",
+            Self::IdentityProvider => "identity_provider",
+            Self::Upstream => "upstream",
+            Self::Authrelay => "authrelay",
+        }
+    }
+}
+
+/// What went wrong: one variant a row of the fault table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// client: wrong login or password, locked out, not allowed. One reply for all of them.
+    Credentials,
+    /// client: exchange cancelled, or not base64.
+    Sasl,
+    /// client: a command or SASL line over the cap.
+    TooLong,
+    /// client: unknown SASL mechanism.
+    Mechanism,
+    /// client: credentials before the TLS that the listener requires.
+    TlsRequired,
+    /// client: a command that needs a login, or that nobody knows.
+    Order,
+    /// client: TLS could not be agreed on, or bytes stood behind STARTTLS.
+    Tls,
+    /// client: no login within `limits.login_timeout`.
+    LoginTimeout,
+    /// client: no byte either way within `limits.idle_timeout`.
+    Idle,
+    /// policy: `limits.sessions` or `limits.sessions_per_client`.
+    Sessions,
+    /// identity_provider: unreachable, slow, throttling, 5xx or garbage.
+    Unavailable,
+    /// identity_provider: a permanent error.
+    GrantRefused,
+    /// upstream: DNS, TCP, TLS, certificate or greeting.
+    Unreachable,
+    /// upstream: refuses the token for now.
+    Busy,
+    /// upstream: refuses the token for good.
+    Refused,
+    /// upstream: the connection ended during the session.
+    Lost,
+    /// authrelay: SIGTERM.
+    Draining,
+    /// authrelay: a broken invariant.
+    Internal,
+}
+
+impl Kind {
+    /// Every kind, for tables and metrics.
+    pub const ALL: [Self; 18] = [
+        Self::Credentials,
+        Self::Sasl,
+        Self::TooLong,
+        Self::Mechanism,
+        Self::TlsRequired,
+        Self::Order,
+        Self::Tls,
+        Self::LoginTimeout,
+        Self::Idle,
+        Self::Sessions,
+        Self::Unavailable,
+        Self::GrantRefused,
+        Self::Unreachable,
+        Self::Busy,
+        Self::Refused,
+        Self::Lost,
+        Self::Draining,
+        Self::Internal,
+    ];
+
+    /// Who is to blame.
+    pub fn side(self) -> Side {
+        match self {
+            Self::Credentials
+            | Self::Sasl
+            | Self::TooLong
+            | Self::Mechanism
+            | Self::TlsRequired
+            | Self::Order
+            | Self::Tls
+            | Self::LoginTimeout
+            | Self::Idle => Side::Client,
+            Self::Sessions => Side::Policy,
+            Self::Unavailable | Self::GrantRefused => Side::IdentityProvider,
+            Self::Unreachable | Self::Busy | Self::Refused | Self::Lost => Side::Upstream,
+            Self::Draining | Self::Internal => Side::Authrelay,
+        }
+    }
+
+    /// As in logs, metrics and audit records; unique together with the side.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Credentials => "credentials",
+            Self::Sasl => "sasl",
+            Self::TooLong => "too_long",
+            Self::Mechanism => "mechanism",
+            Self::TlsRequired => "tls_required",
+            Self::Order => "order",
+            Self::Tls => "tls",
+            Self::LoginTimeout => "login_timeout",
+            Self::Idle => "idle",
+            Self::Sessions => "sessions",
+            Self::Unavailable => "unavailable",
+            Self::GrantRefused | Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::Busy => "busy",
+            Self::Lost => "lost",
+            Self::Draining => "draining",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// Displayed as `side: kind`.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.side().name(), self.name())
+    }
+}
+
+/// One failure. Displayed as `side: kind: detail`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    kind: Kind,
+    detail: String,
+    remedy: Option<Cow<'static, str>>,
+    /// The upstream's own SMTP reply, where the table wants that one.
+    smtp: Option<String>,
+    /// Whether another token might be accepted.
+    token_suspect: bool,
+}
+
+impl Fault {
+    /// A fault whose detail may contain what a peer said.
+    pub fn new(kind: Kind, detail: impl AsRef<str>) -> Self {
+        Self {
+            kind,
+            detail: harmless(detail.as_ref()),
+            remedy: None,
+            smtp: None,
+            token_suspect: false,
+        }
+    }
+
+    /// What the operator can do about it.
+    #[must_use]
+    pub fn remedy_is(mut self, remedy: impl Into<Cow<'static, str>>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+
+    /// The SMTP reply to give instead of the table's text: complete lines, each with its code,
+    /// as the upstream said them.
+    #[must_use]
+    pub fn smtp_reply(mut self, lines: &[String]) -> Self {
+        let mut reply = String::new();
+        for line in lines {
+            reply.push_str(&harmless(line));
+            reply.push_str("\r\n");
+        }
+        self.smtp = Some(reply);
+        self
+    }
+
+    /// Marks a refusal that another token might cure.
+    #[must_use]
+    pub fn suspecting_token(mut self) -> Self {
+        self.token_suspect = true;
+        self
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What happened, for the log.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// What to do about it, where that is known.
+    pub fn remedy(&self) -> Option<&str> {
+        self.remedy.as_deref()
+    }
+
+    /// Whether another token might be accepted.
+    pub fn suspects_token(&self) -> bool {
+        self.token_suspect
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, self.detail)
+    }
+}
+
+impl std::error::Error for Fault {}

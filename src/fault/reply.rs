@@ -1,0 +1,179 @@
+//! The only table from a fault to what each protocol's client is told.
+
+use bytes::Bytes;
+
+use super::{Fault, Kind};
+use crate::wire::Protocol;
+
+/// What goes to the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// Complete lines; empty where closing says it all.
+    pub text: Bytes,
+    /// Whether the connection ends after it.
+    pub close: bool,
+}
+
+/// The line without tag, by protocol. POP3's code (RFC 2449 §8, RFC 3206) stands in its text.
+struct Row {
+    imap: &'static str,
+    pop3: &'static str,
+    smtp: &'static str,
+    text: &'static str,
+    close: bool,
+}
+
+impl Kind {
+    fn row(self) -> Row {
+        let row = |imap, pop3, smtp, text, close| Row {
+            imap,
+            pop3,
+            smtp,
+            text,
+            close,
+        };
+        match self {
+            Self::Credentials => row(
+                "NO [AUTHENTICATIONFAILED]",
+                "-ERR [AUTH]",
+                "535 5.7.8",
+                "Wrong login or password for this relay.",
+                false,
+            ),
+            Self::Sasl => row(
+                "BAD",
+                "-ERR",
+                "501 5.5.2",
+                "Authentication cancelled, or not valid base64.",
+                false,
+            ),
+            Self::TooLong => row("BAD", "-ERR", "500 5.5.6", "Line too long.", true),
+            Self::Mechanism => row(
+                "NO",
+                "-ERR",
+                "504 5.5.4",
+                "Unknown authentication mechanism; use PLAIN or LOGIN.",
+                false,
+            ),
+            Self::TlsRequired => row(
+                "NO [PRIVACYREQUIRED]",
+                "-ERR",
+                "538 5.7.11",
+                "Start TLS before you log in.",
+                false,
+            ),
+            Self::Order => row("BAD", "-ERR", "530 5.7.0", "Log in first.", false),
+            // TLS broke: nothing can be said any more.
+            Self::Tls => row("", "", "", "", true),
+            Self::LoginTimeout => row(
+                "BYE",
+                "-ERR",
+                "421 4.4.2",
+                "No login in time, closing.",
+                true,
+            ),
+            Self::Idle => row("BYE", "", "421 4.4.2", "Idle for too long, closing.", true),
+            Self::Sessions => row(
+                "NO [LIMIT]",
+                "-ERR [IN-USE]",
+                "421 4.7.0",
+                "Too many sessions, try again later.",
+                true,
+            ),
+            Self::Unavailable => row(
+                "NO [UNAVAILABLE]",
+                "-ERR [SYS/TEMP]",
+                "454 4.7.0",
+                "The sign-in service cannot be used at the moment, try again later.",
+                false,
+            ),
+            Self::GrantRefused => row(
+                "NO [CONTACTADMIN]",
+                "-ERR [SYS/PERM]",
+                "454 4.7.0",
+                "The sign-in service refuses this relay; its administrator finds the reason in the relay's log.",
+                false,
+            ),
+            Self::Unreachable => row(
+                "NO [UNAVAILABLE]",
+                "-ERR [SYS/TEMP]",
+                "454 4.7.0",
+                "The mail service cannot be reached at the moment, try again later.",
+                false,
+            ),
+            Self::Busy => row(
+                "NO [UNAVAILABLE]",
+                "-ERR [SYS/TEMP]",
+                "454 4.7.0",
+                "The mail service is busy, try again later.",
+                false,
+            ),
+            Self::Refused => row(
+                "NO [AUTHORIZATIONFAILED]",
+                "-ERR [SYS/PERM]",
+                "535 5.7.3",
+                "The mail service refuses this relay for the mailbox; its administrator finds the reason in the relay's log.",
+                false,
+            ),
+            Self::Lost => row(
+                "BYE",
+                "",
+                "421 4.4.2",
+                "The mail service closed the connection.",
+                true,
+            ),
+            Self::Draining => row(
+                "BYE",
+                "",
+                "421 4.3.2",
+                "Shutting down, try again later.",
+                true,
+            ),
+            Self::Internal => row("", "", "", "", true),
+        }
+    }
+}
+
+impl Fault {
+    /// What a client of `protocol` is told.
+    ///
+    /// `tag` is that of the IMAP command being answered; without one (a deadline, a drain, a line
+    /// too long to have a tag) the answer is untagged.
+    pub fn reply(&self, protocol: Protocol, tag: Option<&[u8]>) -> Reply {
+        let row = self.kind.row();
+        let head = match protocol {
+            Protocol::Imap => row.imap,
+            Protocol::Pop3 => row.pop3,
+            Protocol::Smtp => row.smtp,
+        };
+        let mut text = Vec::new();
+        match (protocol, &self.smtp) {
+            _ if head.is_empty() => {}
+            (Protocol::Smtp, Some(reply)) => text.extend_from_slice(reply.as_bytes()),
+            (Protocol::Imap, _) => {
+                // Unasked, only BYE (RFC 9051 §7.1.5) or a BAD that names no command may be said.
+                let head = match tag {
+                    None if head.starts_with("NO") => "BYE",
+                    _ => head,
+                };
+                let tag = tag.filter(|_| head != "BYE");
+                text.extend_from_slice(tag.unwrap_or(b"*"));
+                text.push(b' ');
+                text.extend_from_slice(head.as_bytes());
+                text.push(b' ');
+                text.extend_from_slice(row.text.as_bytes());
+                text.extend_from_slice(b"\r\n");
+            }
+            (Protocol::Pop3 | Protocol::Smtp, _) => {
+                text.extend_from_slice(head.as_bytes());
+                text.push(b' ');
+                text.extend_from_slice(row.text.as_bytes());
+                text.extend_from_slice(b"\r\n");
+            }
+        }
+        Reply {
+            text: text.into(),
+            close: row.close,
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Capped framing: whole lines, and IMAP commands or responses with their literals.
+//!
+//! Both framers take bytes as they come and give back units that are complete, so that the
+//! grammars never see half of anything. A unit over the cap is an error that the caller answers
+//! by closing; what was buffered until then is bounded by the cap plus one push.
+
+use bytes::Bytes;
+use memchr::memchr;
+
+/// Commands and SASL lines of clients, in octets (RFC 4954 §4 asks for 12,288; tokens fit too).
+pub const COMMAND_CAP: usize = 16 * 1024;
+
+/// Replies of an upstream before login, in octets.
+pub const REPLY_CAP: usize = 64 * 1024;
+
+/// A unit went over the cap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLong;
+
+/// Yields lines.
+#[derive(Debug)]
+pub struct Lines {
+    buffer: Vec<u8>,
+    /// Everything before this was given out.
+    start: usize,
+    /// No LF stands between `start` and here.
+    scanned: usize,
+    cap: usize,
+}
+
+impl Lines {
+    /// An empty buffer that gives out lines of at most `cap` octets, terminator included.
+    pub fn new(cap: usize) -> Self {
+        Self {
+            buffer: Vec::new(),
+            start: 0,
+            scanned: 0,
+            cap,
+        }
+    }
+
+    /// Appends what was read.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.start > 0 {
+            self.buffer.drain(..self.start);
+            self.scanned -= self.start;
+            self.start = 0;
+        }
+        // Exact, since thousands of clients may sit at the cap.
+        self.buffer.reserve_exact(bytes.len());
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next line without its terminator, CRLF or a bare LF (devices send it).
+    pub fn line(&mut self) -> Result<Option<Bytes>, TooLong> {
+        let rest = self.buffer.get(self.scanned..).unwrap_or_default();
+        let Some(at) = memchr(b'\n', rest) else {
+            self.scanned = self.buffer.len();
+            return if self.scanned - self.start >= self.cap {
+                Err(TooLong)
+            } else {
+                Ok(None)
+            };
+        };
+        let end = self.scanned + at;
+        let line = self.buffer.get(self.start..end).unwrap_or_default();
+        if line.len() >= self.cap {
+            return Err(TooLong);
+        }
+        let line = Bytes::copy_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
+        self.start = end + 1;
+        self.scanned = self.start;
+        Ok(Some(line))
+    }
+
+    /// Up to `count` octets that follow, whatever they are.
+    fn octets(&mut self, count: usize) -> &[u8] {
+        let end = self.start.saturating_add(count).min(self.buffer.len());
+        let taken = self.start..end;
+        self.start = end;
+        self.scanned = end;
+        self.buffer.get(taken).unwrap_or_default()
+    }
+
+    /// Whether everything pushed was given out.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.buffer.len()
+    }
+
+    /// Gives out what is left and keeps nothing.
+    pub fn take_rest(&mut self) -> Bytes {
+        let rest = Bytes::copy_from_slice(self.buffer.get(self.start..).unwrap_or_default());
+        *self = Self::new(self.cap);
+        rest
+    }
+}
+
+/// What [`Fragments`] yields.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Fragment {
+    /// A whole command or response, literals in place, last CRLF cut.
+    Whole(Bytes),
+    /// A synchronizing literal was announced: its sender waits for `+`.
+    Announced,
+}
+
+/// Yields IMAP commands or responses, each with the literals it contains.
+///
+/// ```abnf
+/// literal  = "{" number ["+"] "}" CRLF *CHAR8   ; RFC 9051 §9, RFC 7888
+/// ```
+#[derive(Debug)]
+pub struct Fragments {
+    lines: Lines,
+    unit: Vec<u8>,
+    /// Octets of the current literal still to come.
+    literal: usize,
+}
+
+impl Fragments {
+    /// An empty buffer that gives out units of at most `cap` octets.
+    pub fn new(cap: usize) -> Self {
+        Self {
+            lines: Lines::new(cap),
+            unit: Vec::new(),
+            literal: 0,
+        }
+    }
+
+    /// Appends what was read.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.lines.push(bytes);
+    }
+
+    /// The next whole unit, or the announcement of a literal.
+    pub fn fragment(&mut self) -> Result<Option<Fragment>, TooLong> {
+        loop {
+            if self.literal > 0 {
+                let octets = self.lines.octets(self.literal);
+                if octets.is_empty() {
+                    return Ok(None);
+                }
+                self.literal -= octets.len();
+                self.unit.extend_from_slice(octets);
+                continue;
+            }
+            let Some(line) = self.lines.line()? else {
+                return Ok(None);
+            };
+            self.unit.extend_from_slice(&line);
+            if self.unit.len() > self.lines.cap {
+                return Err(TooLong);
+            }
+            let Some((octets, synchronizing)) = announced(&line) else {
+                return Ok(Some(Fragment::Whole(std::mem::take(&mut self.unit).into())));
+            };
+            if octets > self.lines.cap - self.unit.len() {
+                return Err(TooLong);
+            }
+            self.unit.extend_from_slice(b"\r\n");
+            self.literal = octets;
+            if synchronizing {
+                return Ok(Some(Fragment::Announced));
+            }
+        }
+    }
+
+    /// The next line as it is, for a SASL response. Call it between units only.
+    pub fn line(&mut self) -> Result<Option<Bytes>, TooLong> {
+        self.lines.line()
+    }
+
+    /// The tag of the unit that went over the cap, as far as it is known.
+    pub fn tag(&self) -> &[u8] {
+        let unit = if self.unit.is_empty() {
+            self.lines
+                .buffer
+                .get(self.lines.start..)
+                .unwrap_or_default()
+        } else {
+            &self.unit
+        };
+        let end = unit
+            .iter()
+            .position(|octet| !octet.is_ascii_alphanumeric() && !b".-_".contains(octet));
+        match end {
+            Some(end @ 1..=64) if unit.get(end) == Some(&b' ') => {
+                unit.get(..end).unwrap_or_default()
+            }
+            _ => b"*",
+        }
+    }
+
+    /// Whether everything pushed was given out.
+    pub fn is_empty(&self) -> bool {
+        self.unit.is_empty() && self.lines.is_empty()
+    }
+
+    /// Gives out what is left and keeps nothing.
+    pub fn take_rest(&mut self) -> Bytes {
+        self.unit = Vec::new();
+        self.literal = 0;
+        self.lines.take_rest()
+    }
+}
+
+/// The size of the literal that a line announces at its end, and whether its sender waits.
+pub fn announced(line: &[u8]) -> Option<(usize, bool)> {
+    let line = line.strip_suffix(b"}")?;
+    let (line, synchronizing) = match line.strip_suffix(b"+") {
+        Some(line) => (line, false),
+        None => (line, true),
+    };
+    let digits = line
+        .iter()
+        .rev()
+        .take_while(|octet| octet.is_ascii_digit())
+        .count();
+    let (head, number) = line.split_at_checked(line.len() - digits)?;
+    if head.last() != Some(&b'{') || number.is_empty() {
+        return None;
+    }
+    // A number too large for us is too large for any cap.
+    let octets = std::str::from_utf8(number)
+        .ok()?
+        .parse()
+        .unwrap_or(usize::MAX);
+    Some((octets, synchronizing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(text: &str) -> Fragment {
+        Fragment::Whole(Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    #[test]
+    fn lines_end_at_crlf_or_lf_and_leave_the_rest() {
+        let mut lines = Lines::new(100);
+        lines.push(b"a\r\nb\nc\r");
+        assert_eq!(lines.line().unwrap().unwrap(), "a");
+        assert_eq!(lines.line().unwrap().unwrap(), "b");
+        assert_eq!(lines.line(), Ok(None));
+        lines.push(b"\nrest");
+        assert_eq!(lines.line().unwrap().unwrap(), "c");
+        assert_eq!(lines.take_rest(), "rest");
+        assert!(lines.is_empty());
+    }
+
+    #[test]
+    fn a_line_over_the_cap_is_refused_whether_complete_or_not() {
+        let mut lines = Lines::new(4);
+        lines.push(b"abcd");
+        assert_eq!(lines.line(), Err(TooLong));
+        let mut lines = Lines::new(4);
+        lines.push(b"abcde\r\n");
+        assert_eq!(lines.line(), Err(TooLong));
+        let mut lines = Lines::new(4);
+        lines.push(b"ab\r\n");
+        assert!(lines.line().is_ok());
+    }
+
+    /// RFC 7888 §4.
+    #[test]
+    fn literals_are_counted_not_parsed() {
+        let input = b"A LOGIN {11}\r\nFRED \r\nFOO {7+}\r\nfat ma}\r\nB NOOP\r\n";
+        for step in [1, 2, 3, input.len()] {
+            let mut fragments = Fragments::new(100);
+            let mut got = Vec::new();
+            for chunk in input.chunks(step) {
+                fragments.push(chunk);
+                while let Some(fragment) = fragments.fragment().unwrap() {
+                    got.push(fragment);
+                }
+            }
+            assert_eq!(
+                got,
+                [
+                    Fragment::Announced,
+                    whole("A LOGIN {11}\r\nFRED \r\nFOO {7+}\r\nfat ma}"),
+                    whole("B NOOP")
+                ],
+                "in steps of {step}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_literal_over_the_cap_is_refused_when_announced() {
+        for announcement in ["{95}", "{99999999999999999999999+}"] {
+            let mut fragments = Fragments::new(100);
+            fragments.push(format!("a9 LOGIN {announcement}\r\n").as_bytes());
+            assert_eq!(fragments.fragment(), Err(TooLong));
+            assert_eq!(fragments.tag(), b"a9");
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_announcement() {
+        for line in ["{}", "{a}", "3}", "{3", "{+}", "{3}x", "{3++}"] {
+            assert_eq!(announced(line.as_bytes()), None, "{line}");
+        }
+        assert_eq!(announced(b"x {0}"), Some((0, true)));
+        assert_eq!(announced(b"x{3+}"), Some((3, false)));
+    }
+}

@@ -1,0 +1,179 @@
+//! SASL mechanisms: what clients present (PLAIN, LOGIN) and what upstreams want (XOAUTH2,
+//! OAUTHBEARER).
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD as ALPHABET;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose};
+
+use crate::secret::Secret;
+
+/// Clients leave the padding out now and then; nothing depends on it.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &ALPHABET,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Octets of a login or of a password (RFC 4616 §2 leaves the bound to us).
+pub const CREDENTIAL_CAP: usize = 255;
+
+/// A login and password as a client presented them: UTF-8, no control characters, at most 255
+/// octets each, neither of them empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// As presented; logins compare without regard to case.
+    pub login: String,
+    /// As presented.
+    pub password: Secret,
+}
+
+/// Why presented credentials are no credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Malformed {
+    /// Not base64, or not of the mechanism's form: the client's SASL is broken.
+    Encoding,
+    /// Well-formed, but nothing that could ever be right: control characters, too long, an
+    /// authorization identity other than the login.
+    Contents,
+}
+
+impl Credentials {
+    /// Checks what a client presented.
+    pub fn new(login: &[u8], password: &[u8]) -> Result<Self, Malformed> {
+        let text = |octets: &[u8]| {
+            let text = std::str::from_utf8(octets).map_err(|_| Malformed::Contents)?;
+            if text.is_empty() || text.len() > CREDENTIAL_CAP || text.chars().any(char::is_control)
+            {
+                return Err(Malformed::Contents);
+            }
+            Ok(text.to_owned())
+        };
+        Ok(Self {
+            login: text(login)?,
+            password: Secret::from(text(password)?),
+        })
+    }
+
+    /// The response of PLAIN, in base64.
+    ///
+    /// ```abnf
+    /// message = [authzid] UTF8NUL authcid UTF8NUL passwd   ; RFC 4616 §2
+    /// ```
+    pub fn from_plain(line: &[u8]) -> Result<Self, Malformed> {
+        let message = decode(line)?;
+        let mut parts = message.splitn(3, |octet| *octet == 0);
+        let (Some(authzid), Some(authcid), Some(password)) =
+            (parts.next(), parts.next(), parts.next())
+        else {
+            return Err(Malformed::Encoding);
+        };
+        if !authzid.is_empty() && authzid != authcid {
+            return Err(Malformed::Contents);
+        }
+        Self::new(authcid, password)
+    }
+}
+
+/// Decodes a line of a SASL exchange; `=` alone is the empty response (RFC 4954 §4).
+pub fn decode(line: &[u8]) -> Result<Vec<u8>, Malformed> {
+    let line = line.trim_ascii();
+    if line == b"=" {
+        return Ok(Vec::new());
+    }
+    LENIENT.decode(line).map_err(|_| Malformed::Encoding)
+}
+
+/// Encodes a line of a SASL exchange.
+pub fn encode(octets: &[u8]) -> String {
+    general_purpose::STANDARD.encode(octets)
+}
+
+/// XOAUTH2's only response, in base64.
+///
+/// ```abnf
+/// response = "user=" address %x01 "auth=Bearer " token %x01 %x01
+/// ```
+///
+/// Source: Google's XOAUTH2 protocol page; Microsoft uses the same.
+pub fn xoauth2(mailbox: &str, token: &Secret) -> Secret {
+    let message = format!("user={mailbox}\x01auth=Bearer {}\x01\x01", token.expose());
+    Secret::from(encode(message.as_bytes()))
+}
+
+/// OAUTHBEARER's response, in base64.
+///
+/// ```abnf
+/// client-resp = "n,a=" saslname "," kvsep "host=" host kvsep "port=" port kvsep
+///               "auth=Bearer " token kvsep kvsep        ; RFC 7628 §3.1, kvsep = %x01
+/// ```
+pub fn oauthbearer(mailbox: &str, host: &str, port: u16, token: &Secret) -> Secret {
+    // RFC 5801 §4: "," and "=" are the two characters that a saslname escapes.
+    let name = mailbox.replace('=', "=3D").replace(',', "=2C");
+    let message = format!(
+        "n,a={name},\x01host={host}\x01port={port}\x01auth=Bearer {}\x01\x01",
+        token.expose()
+    );
+    Secret::from(encode(message.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The vector of Microsoft's page on OAuth for IMAP, POP and SMTP.
+    #[test]
+    fn xoauth2_matches_microsofts_vector() {
+        let token = Secret::from("EwBAAl3BAAUFFpUAo7J3Ve0bjLBWZWCclRC3EoAA");
+        assert_eq!(
+            xoauth2("test@contoso.onmicrosoft.com", &token).expose(),
+            "dXNlcj10ZXN0QGNvbnRvc28ub25taWNyb3NvZnQuY29tAWF1dGg9QmVhcmVyIEV3QkFBbDNCQUFVRkZwVUFvN0ozVmUwYmpMQldaV0NjbFJDM0VvQUEBAQ=="
+        );
+    }
+
+    /// RFC 7628 §4.1, with a name that wants escaping.
+    #[test]
+    fn oauthbearer_escapes_the_name() {
+        let message = decode(
+            oauthbearer(
+                "us=er,x",
+                "server.example.com",
+                143,
+                &Secret::from("vF9dft4qmT"),
+            )
+            .expose()
+            .as_bytes(),
+        );
+        assert_eq!(
+            message.unwrap(),
+            b"n,a=us=3Der=2Cx,\x01host=server.example.com\x01port=143\x01auth=Bearer vF9dft4qmT\x01\x01"
+        );
+    }
+
+    /// RFC 4616 §4 and what must be refused (requirement 7).
+    #[test]
+    fn plain_takes_what_the_rfc_says_and_nothing_else() {
+        let plain = |message: &[u8]| Credentials::from_plain(encode(message).as_bytes());
+        let tim = Credentials::new(b"tim", b"tanstaaftanstaaf").unwrap();
+        assert_eq!(plain(b"\0tim\0tanstaaftanstaaf"), Ok(tim.clone()));
+        assert_eq!(plain(b"tim\0tim\0tanstaaftanstaaf"), Ok(tim));
+        let long = [b"\0".as_slice(), &[b'a'; 256], b"\0p"].concat();
+        for contents in [
+            b"Ursel\0Kurt\0xipj3plmq".as_slice(),
+            b"\0\0p",
+            b"\0u\0",
+            b"\0u\0p\0q",
+            b"\0u\x01\0p",
+            b"\0u\0p\r\n",
+            b"\0u\xff\0p",
+            &long,
+        ] {
+            assert_eq!(plain(contents), Err(Malformed::Contents), "{contents:?}");
+        }
+        for line in [b"".as_slice(), b"=", b"*", b"!!!!", b"AHRpbQ=="] {
+            assert_eq!(Credentials::from_plain(line), Err(Malformed::Encoding));
+        }
+        assert!(
+            Credentials::from_plain(b"AHRpbQBwdw").is_ok(),
+            "padding left out"
+        );
+    }
+}

@@ -1,0 +1,263 @@
+//! SMTP before login: commands of clients, replies of upstreams, extensions.
+
+use bytes::Bytes;
+use nom::bytes::complete::{take, take_while1};
+use nom::character::complete::{char, one_of};
+use nom::combinator::{all_consuming, map_opt, opt, rest};
+use nom::sequence::preceded;
+use nom::{IResult, Parser};
+
+/// A client's command before login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// RFC 5321 §4.1.1.1.
+    Ehlo,
+    /// RFC 5321 §4.1.1.1.
+    Helo,
+    /// RFC 3207.
+    StartTls,
+    /// RFC 4954 §4.
+    Auth {
+        /// Upper-cased.
+        mechanism: String,
+        /// Base64 or `=`.
+        initial: Option<Bytes>,
+    },
+    /// RFC 5321 §4.1.1.9.
+    Noop,
+    /// RFC 5321 §4.1.1.5.
+    Rset,
+    /// RFC 5321 §4.1.1.10.
+    Quit,
+    /// A command of the mail transaction, which needs a login.
+    Mail,
+    /// A verb nobody knows.
+    Unknown,
+    /// A known verb with arguments it does not take.
+    Malformed,
+}
+
+/// `command = verb *(SP argument) CRLF`, verbs in any case (RFC 5321 §2.4).
+pub fn command(line: &[u8]) -> Command {
+    let Ok((argument, verb)) = word(line) else {
+        return Command::Unknown;
+    };
+    let argument = argument.trim_ascii();
+    match verb.to_ascii_uppercase().as_slice() {
+        b"EHLO" => Command::Ehlo,
+        b"HELO" => Command::Helo,
+        b"STARTTLS" if argument.is_empty() => Command::StartTls,
+        b"AUTH" => auth(argument).map_or(Command::Malformed, |(_, command)| command),
+        b"NOOP" => Command::Noop,
+        b"RSET" => Command::Rset,
+        b"QUIT" => Command::Quit,
+        b"MAIL" | b"RCPT" | b"DATA" | b"BDAT" | b"VRFY" | b"EXPN" | b"ETRN" | b"BURL" => {
+            Command::Mail
+        }
+        b"STARTTLS" => Command::Malformed,
+        _ => Command::Unknown,
+    }
+}
+
+fn word(input: &[u8]) -> IResult<&[u8], &[u8]> {
+    take_while1(|octet: u8| octet.is_ascii_graphic())(input)
+}
+
+/// `"AUTH" SP sasl-mech [SP initial-response]` (RFC 4954 §4)
+fn auth(argument: &[u8]) -> IResult<&[u8], Command> {
+    let spaces = |input| take_while1(|octet| octet == b' ')(input);
+    let (rest, (mechanism, initial)) =
+        all_consuming((word, opt(preceded(spaces, word)))).parse(argument)?;
+    let command = Command::Auth {
+        mechanism: String::from_utf8_lossy(mechanism).to_ascii_uppercase(),
+        initial: initial.map(Bytes::copy_from_slice),
+    };
+    Ok((rest, command))
+}
+
+/// One line of an upstream's reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplyLine {
+    /// 200 to 599.
+    pub code: u16,
+    /// Whether it is the reply's last line.
+    pub last: bool,
+    /// Behind the separator.
+    pub text: Bytes,
+}
+
+/// `Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF`
+/// (RFC 5321 §4.2), one line of it.
+pub fn reply_line(line: &[u8]) -> Option<ReplyLine> {
+    let parsed: IResult<&[u8], (u16, Option<char>, &[u8])> =
+        (reply_code, opt(one_of("- ")), rest).parse(line);
+    let (_, (code, separator, text)) = parsed.ok()?;
+    if separator.is_none() && !text.is_empty() {
+        return None;
+    }
+    Some(ReplyLine {
+        code,
+        last: separator != Some('-'),
+        text: Bytes::copy_from_slice(text),
+    })
+}
+
+/// `Reply-code = %x32-35 %x30-35 %x30-39`, the second digit as lax as the field.
+fn reply_code(input: &[u8]) -> IResult<&[u8], u16> {
+    map_opt(take(3usize), |digits: &[u8]| {
+        let digits = std::str::from_utf8(digits).ok()?;
+        let code = digits.parse().ok()?;
+        (digits.bytes().all(|octet| octet.is_ascii_digit()) && (200..600).contains(&code))
+            .then_some(code)
+    })
+    .parse(input)
+}
+
+/// A reply, all its lines.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reply {
+    /// 200 to 599.
+    pub code: u16,
+    /// Each line whole, with its code and without its terminator.
+    pub lines: Vec<String>,
+}
+
+impl Reply {
+    /// Adds a line; true when it was the last. `None`: not SMTP, another code than the lines
+    /// before, or more than 100 lines.
+    pub fn push(&mut self, line: &[u8]) -> Option<bool> {
+        let parsed = reply_line(line)?;
+        if self.lines.is_empty() {
+            self.code = parsed.code;
+        } else if self.code != parsed.code || self.lines.len() >= 100 {
+            return None;
+        }
+        self.lines.push(String::from_utf8_lossy(line).into_owned());
+        Some(parsed.last)
+    }
+
+    /// The texts behind code and separator.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.lines
+            .iter()
+            .map(|line| line.get(4..).unwrap_or_default())
+    }
+
+    /// All of it in one line, for a log.
+    pub fn summary(&self) -> String {
+        self.lines.join(" / ")
+    }
+}
+
+/// What a listener shows in answer to EHLO: the upstream's own lines less what authrelay must not
+/// promise, with its own STARTTLS and AUTH.
+///
+/// `250-AUTH=X` is the non-standard twin that some servers send (it goes too).
+pub fn shown(upstream: &[String], starttls: bool, credentials: bool) -> Vec<&str> {
+    let own = ["AUTH", "STARTTLS", "XCLIENT", "XFORWARD"];
+    let promised = |line: &&str| {
+        let name = line.split([' ', '=']).next().unwrap_or_default();
+        !own.iter().any(|own| own.eq_ignore_ascii_case(name))
+    };
+    let mut lines: Vec<_> = upstream
+        .iter()
+        .map(String::as_str)
+        .filter(promised)
+        .collect();
+    if starttls {
+        lines.push("STARTTLS");
+    }
+    if credentials {
+        lines.push("AUTH PLAIN LOGIN");
+    }
+    lines
+}
+
+/// Whether an EHLO line names the extension.
+pub fn is_extension(line: &str, name: &str) -> bool {
+    let parsed: IResult<&[u8], (&[u8], Option<char>)> =
+        (take_while1(|octet: u8| octet != b' '), opt(char(' '))).parse(line.as_bytes());
+    parsed.is_ok_and(|(_, (word, _))| word.eq_ignore_ascii_case(name.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_in_any_case() {
+        let auth = |mechanism: &str, initial: Option<&'static str>| Command::Auth {
+            mechanism: mechanism.into(),
+            initial: initial.map(|text| Bytes::from_static(text.as_bytes())),
+        };
+        for (line, expected) in [
+            ("ehlo [10.0.0.1]", Command::Ehlo),
+            ("HELO", Command::Helo),
+            ("starttls ", Command::StartTls),
+            ("STARTTLS x", Command::Malformed),
+            ("auth plain", auth("PLAIN", None)),
+            ("AUTH  LOGIN  dXNlcg== ", auth("LOGIN", Some("dXNlcg=="))),
+            ("AUTH PLAIN =", auth("PLAIN", Some("="))),
+            ("AUTH", Command::Malformed),
+            ("AUTH PLAIN a b", Command::Malformed),
+            ("mail FROM:<a@b>", Command::Mail),
+            ("BDAT 3 LAST", Command::Mail),
+            ("XCLIENT ADDR=1.2.3.4", Command::Unknown),
+            ("", Command::Unknown),
+            ("\u{1b}%-12345X@PJL", Command::Unknown),
+        ] {
+            assert_eq!(command(line.as_bytes()), expected, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn replies_are_put_together() {
+        let mut reply = Reply::default();
+        assert_eq!(
+            reply.push(b"535-5.7.8 Username and Password not accepted."),
+            Some(false)
+        );
+        assert_eq!(reply.push(b"535 5.7.8 Learn more"), Some(true));
+        assert_eq!(reply.code, 535);
+        assert_eq!(reply.texts().collect::<Vec<_>>()[1], "5.7.8 Learn more");
+        assert_eq!(Reply::default().push(b"334"), Some(true));
+        for line in [
+            "", "25", "199 x", "600 x", "2500 x", "abc x", "+25 x", "250_x",
+        ] {
+            assert_eq!(reply_line(line.as_bytes()), None, "{line:?}");
+        }
+        let mut mixed = Reply::default();
+        mixed.push(b"250-a");
+        assert_eq!(mixed.push(b"550 b"), None);
+    }
+
+    #[test]
+    fn extensions_are_rewritten() {
+        let exchange = [
+            "SIZE 157286400",
+            "PIPELINING",
+            "AUTH LOGIN XOAUTH2",
+            "AUTH=LOGIN",
+            "STARTTLS",
+            "XCLIENT NAME",
+            "CHUNKING",
+        ]
+        .map(str::to_owned);
+        assert_eq!(
+            shown(&exchange, true, true),
+            [
+                "SIZE 157286400",
+                "PIPELINING",
+                "CHUNKING",
+                "STARTTLS",
+                "AUTH PLAIN LOGIN"
+            ]
+        );
+        assert_eq!(
+            shown(&exchange, false, false),
+            ["SIZE 157286400", "PIPELINING", "CHUNKING"]
+        );
+        assert!(is_extension("starttls", "STARTTLS"));
+        assert!(!is_extension("STARTTLSX", "STARTTLS"));
+    }
+}
