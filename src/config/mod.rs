@@ -16,6 +16,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::secret::Secret;
 use crate::wire::Protocol;
+pub use crate::wire::sasl::Mechanism;
 
 /// Everything `proxy.yaml` says, checked.
 #[derive(Debug)]
@@ -223,15 +224,6 @@ pub enum UpstreamTls {
     Implicit,
     /// STARTTLS or STLS, always.
     StartTls,
-}
-
-/// `providers.*.mechanism`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mechanism {
-    /// Google's and Microsoft's.
-    Xoauth2,
-    /// RFC 7628.
-    Oauthbearer,
 }
 
 /// `providers.*.ip`.

@@ -87,6 +87,34 @@ pub fn encode(octets: &[u8]) -> String {
     general_purpose::STANDARD.encode(octets)
 }
 
+/// How a token is presented to an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mechanism {
+    /// Google's and Microsoft's.
+    Xoauth2,
+    /// RFC 7628.
+    Oauthbearer,
+}
+
+impl Mechanism {
+    /// Its name in AUTH and AUTHENTICATE.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Xoauth2 => "XOAUTH2",
+            Self::Oauthbearer => "OAUTHBEARER",
+        }
+    }
+
+    /// What a client sends in answer to an error challenge, so that the failure proper follows:
+    /// XOAUTH2 wants an empty line, OAUTHBEARER %x01 in base64 (RFC 7628 §3.2.3).
+    pub fn acknowledgement(self) -> &'static str {
+        match self {
+            Self::Xoauth2 => "",
+            Self::Oauthbearer => "AQ==",
+        }
+    }
+}
+
 /// XOAUTH2's only response, in base64.
 ///
 /// ```abnf
