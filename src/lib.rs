@@ -7,5 +7,6 @@
 
 pub mod config;
 pub mod fault;
+pub mod login;
 pub mod secret;
 pub mod wire;
