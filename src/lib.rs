@@ -8,5 +8,7 @@
 pub mod config;
 pub mod fault;
 pub mod login;
+pub mod relay;
 pub mod secret;
+pub mod stream;
 pub mod wire;
