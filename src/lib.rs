@@ -6,12 +6,18 @@
 //! bytes flow unchanged.
 
 pub mod accounts;
+pub mod certs;
 pub mod config;
 pub mod fault;
+pub mod limits;
+pub mod logging;
 pub mod login;
+pub mod net;
 pub mod proof;
 pub mod relay;
 pub mod secret;
+pub mod server;
+pub mod session;
 pub mod stream;
 pub mod token;
 pub mod wire;

@@ -41,6 +41,8 @@ pub struct Stream {
     outbound: Vec<u8>,
     /// How much of it was written.
     written: usize,
+    /// TLS was begun and is not there yet, or failed: nothing more may go out in clear.
+    handshaking: bool,
     /// The peer will send no more.
     ended: bool,
     /// The socket's write side is to be closed once `outbound` is empty, or was.
@@ -65,6 +67,7 @@ impl Stream {
             tls: None,
             outbound: Vec::new(),
             written: 0,
+            handshaking: false,
             ended: false,
             closing: Closing::Open,
         }
@@ -87,6 +90,7 @@ impl Stream {
     }
 
     async fn encrypt(&mut self, mut tls: Tls) -> io::Result<()> {
+        self.handshaking = true;
         loop {
             let step = tls.handshake(&mut self.outbound);
             // Also after an error: it has left an alert that says why.
@@ -104,6 +108,7 @@ impl Stream {
             .await?;
         }
         self.tls = Some(Box::new(tls));
+        self.handshaking = false;
         Ok(())
     }
 
@@ -136,7 +141,7 @@ impl Stream {
     /// Sends, or keeps what the socket would not take: see [`Stream::poll_flush`]. An error shows
     /// at the next flush.
     pub fn send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) {
-        if self.closing != Closing::Open {
+        if self.closing != Closing::Open || self.handshaking {
             return;
         }
         let Some(tls) = &mut self.tls else {

@@ -1,0 +1,68 @@
+//! A local certificate authority, for TLS listeners where no other is at hand.
+
+use std::net::IpAddr;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose,
+};
+
+/// A CA that lives as long as this value: it signs, and its key is never written.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// A server's certificate and key.
+pub struct Issued {
+    /// PEM, leaf first, then the CA.
+    pub chain: String,
+    /// PEM, PKCS #8.
+    pub key: String,
+}
+
+impl Authority {
+    /// A new one, with a key of its own (ECDSA P-256).
+    pub fn new(common_name: &str) -> Result<Self, rcgen::Error> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params
+            .distinguished_name
+            .push(DnType::CommonName, common_name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        Ok(Self(CertifiedIssuer::self_signed(
+            params,
+            KeyPair::generate()?,
+        )?))
+    }
+
+    /// Its own certificate, for those who shall trust it.
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// A server certificate for host names and IP addresses.
+    pub fn issue(&self, names: &[String]) -> Result<Issued, rcgen::Error> {
+        let mut params = CertificateParams::new(names)?;
+        if let Some(name) = names.first() {
+            params
+                .distinguished_name
+                .push(DnType::CommonName, name.as_str());
+        }
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.0)?;
+        Ok(Issued {
+            chain: format!("{}{}", certificate.pem(), self.pem()),
+            key: key.serialize_pem(),
+        })
+    }
+}
+
+/// The names that a relay on this machine is reached by, if nobody says otherwise.
+pub fn loopback_names() -> Vec<String> {
+    let ip = |ip: IpAddr| ip.to_string();
+    vec![
+        "localhost".into(),
+        ip([127, 0, 0, 1].into()),
+        ip([0, 0, 0, 0, 0, 0, 0, 1].into()),
+    ]
+}

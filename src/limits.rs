@@ -1,0 +1,175 @@
+//! Seats: how many sessions there may be, in all and of one address.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::config::Limits;
+
+/// Clients beyond the limit that are told so at the same time; the rest wait to be accepted.
+const TOLD_AT_ONCE: usize = 32;
+
+/// All seats of a server.
+#[derive(Debug, Clone)]
+pub struct Seats {
+    sessions: Arc<Semaphore>,
+    told: Arc<Semaphore>,
+    clients: Arc<Clients>,
+}
+
+#[derive(Debug)]
+struct Clients {
+    limit: usize,
+    counts: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// A place kept before anybody came.
+#[derive(Debug)]
+pub enum Reserved {
+    /// For a session.
+    Session(OwnedSemaphorePermit),
+    /// To be told that there is none.
+    Told(OwnedSemaphorePermit),
+}
+
+/// A place for one connection, free again when dropped.
+#[derive(Debug)]
+pub struct Seat {
+    /// `None`: it is one too many.
+    pub admitted: Option<Admitted>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// A client's share of the limit of its address.
+#[derive(Debug)]
+pub struct Admitted {
+    clients: Arc<Clients>,
+    address: IpAddr,
+}
+
+impl Seats {
+    /// As many as `limits` allows.
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            sessions: Arc::new(Semaphore::new(limits.sessions.min(Semaphore::MAX_PERMITS))),
+            told: Arc::new(Semaphore::new(TOLD_AT_ONCE)),
+            clients: Arc::new(Clients {
+                limit: limits.sessions_per_client,
+                counts: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Keeps a place for whoever comes next.
+    pub async fn reserve(&self) -> Reserved {
+        if let Ok(permit) = self.sessions.clone().try_acquire_owned() {
+            return Reserved::Session(permit);
+        }
+        tokio::select! {
+            biased;
+            Ok(permit) = self.sessions.clone().acquire_owned() => Reserved::Session(permit),
+            Ok(permit) = self.told.clone().acquire_owned() => Reserved::Told(permit),
+            else => std::future::pending().await,
+        }
+    }
+
+    /// Gives the place to a client.
+    pub fn seat(&self, reserved: Reserved, address: IpAddr) -> Seat {
+        match reserved {
+            Reserved::Session(permit) => Seat {
+                admitted: self.clients.admit(address),
+                _permit: permit,
+            },
+            Reserved::Told(permit) => {
+                // One may have become free while nobody came.
+                match self.sessions.clone().try_acquire_owned() {
+                    Ok(permit) => self.seat(Reserved::Session(permit), address),
+                    Err(_) => Seat {
+                        admitted: None,
+                        _permit: permit,
+                    },
+                }
+            }
+        }
+    }
+}
+
+impl Clients {
+    fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Admitted> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(address).or_default();
+        if *count >= self.limit {
+            return None;
+        }
+        *count += 1;
+        Some(Admitted {
+            clients: self.clone(),
+            address,
+        })
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let mut counts = self
+            .clients
+            .counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(sessions: usize, sessions_per_client: usize) -> Limits {
+        Limits {
+            sessions,
+            sessions_per_client,
+            login_timeout: std::time::Duration::ZERO,
+            idle_timeout: std::time::Duration::ZERO,
+            upstream_timeout: std::time::Duration::ZERO,
+            drain_timeout: std::time::Duration::ZERO,
+            lockout: crate::config::Lockout {
+                failures: 1,
+                window: std::time::Duration::ZERO,
+                duration: std::time::Duration::ZERO,
+            },
+        }
+    }
+
+    #[tokio::test]
+    async fn one_beyond_the_limit_is_told_and_a_freed_seat_is_taken() {
+        let seats = Seats::new(&limits(2, 10));
+        let client = IpAddr::from([10, 0, 0, 1]);
+        let first = seats.seat(seats.reserve().await, client);
+        let second = seats.seat(seats.reserve().await, client);
+        assert!(first.admitted.is_some() && second.admitted.is_some());
+        assert!(seats.seat(seats.reserve().await, client).admitted.is_none());
+        let waiting = seats.reserve().await;
+        drop(first);
+        assert!(seats.seat(waiting, client).admitted.is_some());
+    }
+
+    #[tokio::test]
+    async fn an_address_has_its_own_limit() {
+        let seats = Seats::new(&limits(10, 1));
+        let (a, b) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        let first = seats.seat(seats.reserve().await, a);
+        assert!(seats.seat(seats.reserve().await, a).admitted.is_none());
+        assert!(seats.seat(seats.reserve().await, b).admitted.is_some());
+        drop(first);
+        assert!(seats.seat(seats.reserve().await, a).admitted.is_some());
+        drop(seats.seat(seats.reserve().await, a));
+        assert!(seats.clients.counts.lock().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,165 @@
+//! Reaching an upstream: its name is looked up at each dial, and every address of it is tried
+//! (RFC 8305), a dead one costing a quarter of a second.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use super::prepare;
+use crate::config::{Endpoint, IpPreference};
+use crate::fault::{Fault, Kind};
+
+/// Before the next address is tried beside the last (RFC 8305 §5).
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// Connects to the endpoint by whichever of its addresses answers first.
+pub async fn dial(endpoint: &Endpoint, ip: IpPreference) -> Result<TcpStream, Fault> {
+    let name = format!("{}:{}", endpoint.host, endpoint.port);
+    let found = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port)).await;
+    let found: Vec<_> = match found {
+        Ok(found) => found.filter(|address| ip.admits(address.ip())).collect(),
+        Err(error) => {
+            return Err(Fault::new(
+                Kind::Unreachable,
+                format!("cannot resolve {}: {error}", endpoint.host),
+            )
+            .remedy_is("check this host's DNS, and the provider's host for a typing error"));
+        }
+    };
+    if found.is_empty() {
+        return Err(Fault::new(
+            Kind::Unreachable,
+            format!(
+                "{} has no address of the family that the provider's ip asks for",
+                endpoint.host
+            ),
+        )
+        .remedy_is("set the provider's ip to any"));
+    }
+    connect(alternate(found)).await.map_err(|error| {
+        Fault::new(
+            Kind::Unreachable,
+            format!("cannot connect to {name}: {error}"),
+        )
+        .remedy_is("check that the firewall lets this host out to that port")
+    })
+}
+
+/// The first address to answer; the error of the last if none does.
+async fn connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut waiting = addresses.into_iter();
+    let mut attempts = JoinSet::new();
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    loop {
+        let more = match waiting.next() {
+            Some(address) => {
+                attempts.spawn(TcpStream::connect(address));
+                true
+            }
+            None => false,
+        };
+        let joined = if more {
+            match tokio::time::timeout(STAGGER, attempts.join_next()).await {
+                Ok(joined) => joined,
+                // None of those under way has answered: one more beside them.
+                Err(_) => continue,
+            }
+        } else {
+            attempts.join_next().await
+        };
+        match joined {
+            Some(Ok(Ok(tcp))) => {
+                prepare(&tcp)?;
+                return Ok(tcp);
+            }
+            Some(Ok(Err(error))) => last = error,
+            Some(Err(error)) => last = io::Error::other(error),
+            None => return Err(last),
+        }
+    }
+}
+
+/// The resolver's order, families taking turns (RFC 8305 §4).
+fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) = addresses
+        .into_iter()
+        .partition(|address| address.is_ipv6() == first_is_v6);
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut order = Vec::new();
+    loop {
+        let pair = [first.next(), second.next()];
+        if pair == [None, None] {
+            return order;
+        }
+        order.extend(pair.into_iter().flatten());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let order = alternate(
+            ["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"]
+                .map(address)
+                .into(),
+        );
+        let expected = ["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"].map(address);
+        assert_eq!(order, expected);
+        assert!(alternate(Vec::new()).is_empty());
+    }
+
+    /// Requirement 31: an address that answers nothing (TEST-NET-1) is passed over.
+    #[tokio::test]
+    async fn dead_first_addresses_are_passed_over() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let alive = listener.local_addr().unwrap();
+        // A port that nobody listens on refuses; the next address is tried at once.
+        let closed = {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            listener.local_addr().unwrap()
+        };
+        let tcp = connect(vec![closed, address("192.0.2.1:993"), alive])
+            .await
+            .unwrap();
+        assert_eq!(tcp.peer_addr().unwrap(), alive);
+        let refused = connect(vec![closed]).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[tokio::test]
+    async fn faults_name_the_name() {
+        let endpoint = |host: &str| Endpoint {
+            host: host.into(),
+            port: 993,
+            tls: crate::config::UpstreamTls::Implicit,
+        };
+        let fault = dial(&endpoint("no-such-host.invalid"), IpPreference::Any)
+            .await
+            .unwrap_err();
+        assert_eq!(fault.kind(), Kind::Unreachable);
+        assert!(
+            fault
+                .detail()
+                .starts_with("cannot resolve no-such-host.invalid"),
+            "{fault}"
+        );
+        let fault = dial(&endpoint("127.0.0.1"), IpPreference::V6)
+            .await
+            .unwrap_err();
+        assert!(
+            fault.detail().contains("no address of the family"),
+            "{fault}"
+        );
+    }
+}

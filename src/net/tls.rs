@@ -1,0 +1,99 @@
+//! TLS configurations, and TLS errors in words.
+//!
+//! Towards upstreams: TLS 1.2 or later, public roots and the provider's own, the host's name
+//! verified; there is no switch that turns any of it off.
+
+use std::io;
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::crypto::aws_lc_rs;
+use rustls::{CertificateError, ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::{CertificateDer, ServerName};
+
+use crate::config::{Endpoint, Identity};
+use crate::fault::{Fault, Kind};
+
+/// Sessions remembered for resumption, by host.
+const RESUMABLE: usize = 256;
+
+/// What a provider's upstreams and token endpoint are verified with.
+pub fn client(extra: &[CertificateDer<'static>]) -> Result<ClientConfig, rustls::Error> {
+    let mut roots = RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
+    for certificate in extra {
+        roots.add(certificate.clone())?;
+    }
+    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.resumption = Resumption::in_memory_sessions(RESUMABLE);
+    Ok(config)
+}
+
+/// What a listener shows.
+pub fn server(identity: &Identity) -> Result<ServerConfig, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(identity.chain.clone(), identity.key.clone_key())?;
+    config.ticketer = aws_lc_rs::Ticketer::new()?;
+    Ok(config)
+}
+
+/// The name that the endpoint's certificate must bear.
+pub fn name(endpoint: &Endpoint) -> Result<ServerName<'static>, Fault> {
+    ServerName::try_from(endpoint.host.clone()).map_err(|_| {
+        Fault::new(
+            Kind::Unreachable,
+            format!("{} is no host name", endpoint.host),
+        )
+        .remedy_is("correct the provider's host")
+    })
+}
+
+/// The fault behind a handshake with an upstream that failed.
+pub fn upstream_fault(endpoint: &Endpoint, error: &io::Error) -> Fault {
+    let host = &endpoint.host;
+    let tls = error
+        .get_ref()
+        .and_then(|error| error.downcast_ref::<rustls::Error>());
+    let fault = |detail: String| Fault::new(Kind::Unreachable, detail);
+    match tls {
+        Some(rustls::Error::InvalidCertificate(why)) => match why {
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                fault(format!(
+                    "the certificate that {host} shows is for another name"
+                ))
+                .remedy_is(
+                    "correct the provider's host, or look for what intercepts the connection",
+                )
+            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => fault(format!(
+                "the certificate that {host} shows has expired"
+            ))
+            .remedy_is("check this machine's clock, or look for what intercepts the connection"),
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => fault(
+                format!("the certificate that {host} shows is not valid yet"),
+            )
+            .remedy_is("check this machine's clock"),
+            CertificateError::UnknownIssuer => fault(format!(
+                "the certificate that {host} shows is from an authority that is not trusted"
+            ))
+            .remedy_is("where a TLS inspection stands between, give its CA as the provider's ca"),
+            other => fault(format!(
+                "the certificate that {host} shows is not valid: {other}"
+            ))
+            .remedy_is("look at it with openssl s_client, and for what intercepts the connection"),
+        },
+        Some(rustls::Error::InvalidMessage(_)) => fault(format!("{host} does not answer with TLS"))
+            .remedy_is("check the provider's port, and whether its tls is implicit or starttls"),
+        Some(other) => fault(format!("no TLS with {host}: {other}"))
+            .remedy_is("look for what intercepts the connection"),
+        None => fault(format!("no TLS with {host}: {error}")).remedy_is(
+            "check that the firewall lets this host out to that port, and the provider's tls",
+        ),
+    }
+}

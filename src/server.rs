@@ -1,0 +1,123 @@
+//! The relay as a whole: listeners, sessions, and an orderly end.
+//!
+//! [`Server::bind`] takes every address at once or none; [`Server::serve`] runs until it is told
+//! to stop, then closes the listeners, lets sessions reach a clean boundary, and after
+//! `limits.drain_timeout` ends those that did not.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::limits::Seats;
+use crate::net::listen;
+use crate::session::{Door, Service};
+
+/// How long sessions that were ended the hard way may take for their last words.
+const LAST_WORDS: Duration = Duration::from_secs(6);
+
+/// A listener that cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("listener {name}: cannot listen on {address}: {error}")]
+pub struct CannotBind {
+    name: String,
+    address: SocketAddr,
+    error: io::Error,
+}
+
+/// Listeners that are bound, and all that their sessions will share.
+pub struct Server {
+    service: Arc<Service>,
+    seats: Seats,
+    drain_timeout: Duration,
+    doors: Vec<(Arc<Door>, std::net::TcpListener)>,
+}
+
+impl Server {
+    /// Binds every listener of the configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`CannotBind`] where an address cannot be had; anything else is TLS material or the
+    /// machine's randomness.
+    pub fn bind(config: &Config) -> anyhow::Result<Self> {
+        let service = Arc::new(Service::new(config)?);
+        let mut doors = Vec::new();
+        for listener in &config.listeners {
+            let socket = listen::bind(listener.bind).map_err(|error| CannotBind {
+                name: listener.name.clone(),
+                address: listener.bind,
+                error,
+            })?;
+            doors.push((Arc::new(Door::new(listener.clone())?), socket));
+        }
+        Ok(Self {
+            service,
+            seats: Seats::new(&config.limits),
+            drain_timeout: config.limits.drain_timeout,
+            doors,
+        })
+    }
+
+    /// Each listener's name and the address it really has.
+    pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        self.doors
+            .iter()
+            .filter_map(|(door, socket)| {
+                Some((door.listener.name.clone(), socket.local_addr().ok()?))
+            })
+            .collect()
+    }
+
+    /// Serves until `shutdown`, then drains.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        let accepting = TaskTracker::new();
+        let sessions = TaskTracker::new();
+        let closing = tokio_util::sync::CancellationToken::new();
+        for (door, socket) in self.doors {
+            let socket = TcpListener::from_std(socket)?;
+            tracing::info!(
+                listener = door.listener.name,
+                protocol = door.listener.protocol.name(),
+                address = %socket.local_addr()?,
+                "listening"
+            );
+            let (service, tracker) = (self.service.clone(), sessions.clone());
+            let serve = move |tcp, peer, seat| {
+                let (service, door) = (service.clone(), door.clone());
+                tracker.spawn(async move { service.serve(&door, tcp, peer, seat).await });
+            };
+            accepting.spawn(listen::accept(
+                socket,
+                self.seats.clone(),
+                closing.clone(),
+                serve,
+            ));
+        }
+        shutdown.await;
+        tracing::info!(sessions = sessions.len(), "draining");
+        closing.cancel();
+        accepting.close();
+        accepting.wait().await;
+        sessions.close();
+        self.service.drain.cancel();
+        if tokio::time::timeout(self.drain_timeout, sessions.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                sessions = sessions.len(),
+                "ending sessions that did not end by themselves"
+            );
+            self.service.stop.cancel();
+            let _ = tokio::time::timeout(LAST_WORDS, sessions.wait()).await;
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}

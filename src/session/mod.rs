@@ -1,0 +1,409 @@
+//! One client's connection from accept to end: the only place that drives all the others.
+//!
+//! ```text
+//!     allowed? ─▶ (TLS) ─▶ login::front ─▶ accounts ─▶ token ─▶ net::dial ─▶ login::back ─▶ relay
+//! ```
+//!
+//! One deadline covers everything up to the end of the login. What was learned is on the
+//! [`Record`] at any moment, so that a session that is cancelled or panics is logged too.
+
+mod record;
+mod upstream;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::accounts::{Accounts, Visitor};
+use crate::config::{Config, Limits, Listener, ListenerTls};
+use crate::fault::{Fault, Kind};
+use crate::limits::Seat;
+use crate::login::Step;
+use crate::login::front::{self, Attempt, Front, Offer, Request};
+use crate::net::tls;
+use crate::relay::{self, ClosedBy, Watch};
+use crate::stream::Stream;
+use crate::token::Broker;
+use crate::wire::Protocol;
+use record::{Outcome, Record};
+use upstream::LoggedIn;
+
+/// All waits of a login together end so long before its deadline, so that the client gets their
+/// own fault and not the deadline's.
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// How long a client that is turned away may take to hear it.
+const TURN_AWAY: Duration = Duration::from_secs(5);
+
+/// What all sessions share.
+pub struct Service {
+    limits: Limits,
+    accounts: Accounts,
+    broker: Broker,
+    /// By provider.
+    tls: BTreeMap<String, Arc<rustls::ClientConfig>>,
+    /// Capabilities that upstreams showed, by provider and protocol.
+    learned: Mutex<Learned>,
+    /// End at the next clean boundary.
+    pub drain: CancellationToken,
+    /// End now.
+    pub stop: CancellationToken,
+}
+
+type Learned = HashMap<(String, Protocol), Arc<[String]>>;
+
+/// A listener with its TLS ready.
+#[derive(Debug)]
+pub struct Door {
+    /// As configured.
+    pub listener: Arc<Listener>,
+    tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+impl Door {
+    /// Makes the listener's TLS ready.
+    pub fn new(listener: Arc<Listener>) -> Result<Self, rustls::Error> {
+        let tls = match &listener.tls {
+            ListenerTls::None => None,
+            ListenerTls::StartTls(identity) | ListenerTls::Implicit(identity) => {
+                Some(Arc::new(tls::server(identity)?))
+            }
+        };
+        Ok(Self { listener, tls })
+    }
+}
+
+/// A client that is logged in, and all that belongs to it.
+struct Open {
+    upstream: Stream,
+    /// What the client is told, and what it sent behind its credentials.
+    words: Bytes,
+    leftover_up: Bytes,
+    leftover_down: Bytes,
+}
+
+/// Why a login phase ended without a login.
+enum Exit {
+    /// The client left.
+    Left,
+    /// Told to the client or not to be told: its connection ends.
+    Fault(Fault),
+}
+
+impl Service {
+    /// Whatever `config` says.
+    pub fn new(config: &Config) -> anyhow::Result<Self> {
+        let mut tls = BTreeMap::new();
+        let mut http = BTreeMap::new();
+        for provider in config.providers.values() {
+            let client = tls::client(&provider.ca)?;
+            http.insert(
+                provider.name.clone(),
+                crate::token::http_client(client.clone(), provider.ip)?,
+            );
+            tls.insert(provider.name.clone(), Arc::new(client));
+        }
+        Ok(Self {
+            limits: config.limits.clone(),
+            accounts: Accounts::new(config)?,
+            broker: Broker::new(http, config.limits.upstream_timeout),
+            tls,
+            learned: Mutex::default(),
+            drain: CancellationToken::new(),
+            stop: CancellationToken::new(),
+        })
+    }
+
+    /// Serves one connection to its end.
+    pub async fn serve(&self, door: &Door, tcp: TcpStream, peer: SocketAddr, seat: Seat) {
+        let listener = &*door.listener;
+        if let Some(allow) = &listener.allow
+            && !allow.iter().any(|network| network.contains(&peer.ip()))
+        {
+            tracing::warn!(listener = listener.name, client = %peer, "client outside the listener's allow list");
+            return;
+        }
+        let mut record = Record::new(listener, peer);
+        let mut client = Stream::new(tcp);
+        if seat.admitted.is_none() {
+            let fault = Fault::new(Kind::Sessions, "one session more than the limits allow")
+                .remedy_is("let applications close their sessions, or raise limits.sessions or limits.sessions_per_client");
+            record.failed(&fault);
+            let _ =
+                tokio::time::timeout(TURN_AWAY, self.turn_away(door, &mut client, &fault)).await;
+            return;
+        }
+        // Boxed, so that a relayed session does not pay for the room that a login takes.
+        let login = Box::pin(self.log_in(door, &mut client, &mut record)).await;
+        match login {
+            Ok(open) => {
+                self.relay(client, open, listener.protocol, &mut record)
+                    .await
+            }
+            Err(Exit::Left) => record.closed_by(ClosedBy::Client),
+            Err(Exit::Fault(fault)) => {
+                record.ended(&fault);
+                let _ = tokio::time::timeout(TURN_AWAY, client.finish()).await;
+            }
+        }
+    }
+
+    async fn turn_away(&self, door: &Door, client: &mut Stream, fault: &Fault) {
+        if let (ListenerTls::Implicit(_), Some(config)) = (&door.listener.tls, &door.tls)
+            && client.encrypt_as_server(config.clone()).await.is_err()
+        {
+            return;
+        }
+        let words = fault.reply(door.listener.protocol, None).text;
+        if client.write(&words).await.is_ok() {
+            client.finish().await;
+        }
+    }
+
+    /// Everything up to the end of the login, under its deadline.
+    async fn log_in(
+        &self,
+        door: &Door,
+        client: &mut Stream,
+        record: &mut Record,
+    ) -> Result<Open, Exit> {
+        let deadline = Instant::now() + self.limits.login_timeout;
+        let dialogue = self.dialogue(door, client, record, deadline);
+        let end = tokio::select! {
+            end = timeout_at(deadline, dialogue) => end,
+            () = self.stop.cancelled() => Ok(Err(Exit::Fault(draining()))),
+        };
+        let fault = match end {
+            Ok(Err(Exit::Fault(fault))) if fault.kind() == Kind::Draining => fault,
+            Ok(end) => return end,
+            Err(_) => {
+                let seconds = self.limits.login_timeout.as_secs_f32();
+                Fault::new(Kind::LoginTimeout, format!("no login within {seconds} s"))
+            }
+        };
+        let words = fault.reply(door.listener.protocol, None).text;
+        let _ = tokio::time::timeout(TURN_AWAY, client.write(&words)).await;
+        Err(Exit::Fault(fault))
+    }
+
+    async fn dialogue(
+        &self,
+        door: &Door,
+        client: &mut Stream,
+        record: &mut Record,
+        deadline: Instant,
+    ) -> Result<Open, Exit> {
+        let listener = &*door.listener;
+        let (mut starttls, mut credentials) = match &listener.tls {
+            ListenerTls::None => (false, true),
+            ListenerTls::StartTls(_) => (true, !listener.require_tls),
+            ListenerTls::Implicit(_) => {
+                self.encrypt(door, client, record).await?;
+                (false, true)
+            }
+        };
+        let mut front = self.front(listener, starttls, credentials, true);
+        loop {
+            let step = front.next();
+            if let Some(fault) = front.refused() {
+                record.refused(None, &fault);
+            }
+            match step {
+                Step::Read => {
+                    let received = tokio::select! {
+                        received = client.receive(|bytes| front.receive(bytes)) => received,
+                        () = self.drain.cancelled() => return Err(Exit::Fault(draining())),
+                    };
+                    if !matches!(received, Ok(true)) {
+                        return Err(Exit::Left);
+                    }
+                }
+                Step::Write(bytes) => client.write(&bytes).await.map_err(|_| Exit::Left)?,
+                Step::StartTls => {
+                    self.encrypt(door, client, record).await?;
+                    (starttls, credentials) = (false, true);
+                    front = self.front(listener, starttls, credentials, false);
+                }
+                Step::Done(Request::Quit) => {
+                    let _ = tokio::time::timeout(TURN_AWAY, client.finish()).await;
+                    return Err(Exit::Left);
+                }
+                Step::Done(Request::Login(attempt)) => {
+                    match self.attempt(listener, &attempt, record, deadline).await {
+                        Ok(logged_in) => return Ok(open(front.as_mut(), logged_in)),
+                        Err(fault) => {
+                            record.refused(Some(&attempt), &fault);
+                            front.reject(&fault);
+                        }
+                    }
+                }
+                Step::Failed(fault) => return Err(Exit::Fault(fault)),
+            }
+        }
+    }
+
+    async fn encrypt(
+        &self,
+        door: &Door,
+        client: &mut Stream,
+        record: &mut Record,
+    ) -> Result<(), Exit> {
+        let Some(config) = &door.tls else {
+            return Err(Exit::Fault(Fault::new(
+                Kind::Internal,
+                "a TLS listener without TLS",
+            )));
+        };
+        match client.encrypt_as_server(config.clone()).await {
+            Ok(()) => {
+                record.client_tls(client.encryption());
+                Ok(())
+            }
+            // Health checks of load balancers look like this.
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(Exit::Left),
+            Err(error) => Err(Exit::Fault(
+                Fault::new(Kind::Tls, format!("no TLS with the client: {error}"))
+                    .remedy_is("the application must speak TLS 1.2 or later here and trust the listener's certificate"),
+            )),
+        }
+    }
+
+    fn front(
+        &self,
+        listener: &Listener,
+        starttls: bool,
+        credentials: bool,
+        greet: bool,
+    ) -> Box<dyn Front> {
+        let key = (listener.provider.name.clone(), listener.protocol);
+        let learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        let capabilities = match learned.get(&key) {
+            Some(learned) => learned.clone(),
+            None => listener.provider.capabilities.of(listener.protocol).into(),
+        };
+        front::new(
+            listener.protocol,
+            Offer {
+                capabilities,
+                starttls,
+                credentials,
+                greet,
+            },
+        )
+    }
+
+    /// From presented credentials to an upstream that is logged in.
+    async fn attempt(
+        &self,
+        listener: &Listener,
+        attempt: &Attempt,
+        record: &mut Record,
+        deadline: Instant,
+    ) -> Result<LoggedIn, Fault> {
+        let started = Instant::now();
+        record.attempt(attempt);
+        let visitor = Visitor {
+            address: record.client().ip(),
+            listener,
+        };
+        let deadline = deadline
+            .checked_sub(MARGIN)
+            .filter(|end| *end > started)
+            .unwrap_or(deadline);
+        let verified = match self.accounts.check(visitor, &attempt.credentials).await {
+            Ok(verified) => verified,
+            Err(refused) => {
+                tokio::time::sleep_until((started + refused.delay).min(deadline)).await;
+                return Err(refused.fault);
+            }
+        };
+        record.verified(&verified);
+        let mut first = true;
+        loop {
+            let token = timeout_at(deadline, self.broker.token(&verified)).await.unwrap_or_else(|_| {
+                Err(Fault::new(Kind::Unavailable, "no token within the login's deadline")
+                    .remedy_is("the identity provider is slow; raise limits.login_timeout if it stays so"))
+            })?;
+            let result = self
+                .log_in_upstream(listener.protocol, &verified, &token, deadline)
+                .await;
+            match result {
+                Ok(logged_in) => {
+                    self.broker.accepted(&verified, &token);
+                    record.accepted(&logged_in, started);
+                    return Ok(logged_in);
+                }
+                Err(fault)
+                    if first
+                        && fault.suspects_token()
+                        && self.broker.refused(&verified, &token) =>
+                {
+                    tracing::debug!(%fault, "the token was refused; trying once more with another");
+                    first = false;
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+    }
+
+    async fn relay(&self, mut client: Stream, open: Open, protocol: Protocol, record: &mut Record) {
+        let Open {
+            mut upstream,
+            words,
+            leftover_up,
+            leftover_down,
+        } = open;
+        let mut watch = Watch::new(protocol);
+        let terms = relay::Terms {
+            protocol,
+            idle_timeout: self.limits.idle_timeout,
+            drain: self.drain.clone(),
+            stop: self.stop.clone(),
+        };
+        watch.up(&leftover_up);
+        watch.down(&leftover_down);
+        let to_client = [words, leftover_down].concat();
+        record.counts.up += leftover_up.len() as u64;
+        record.counts.down += to_client.len() as u64;
+        // A client that does not read, an upstream that does not: the relay's own deadlines hold.
+        std::future::poll_fn(|cx| {
+            client.send(cx, &to_client);
+            upstream.send(cx, &leftover_up);
+            std::task::Poll::Ready(())
+        })
+        .await;
+        drop((to_client, leftover_up));
+        let ended = relay::run(
+            &terms,
+            &mut client,
+            &mut upstream,
+            &mut watch,
+            &mut record.counts,
+        )
+        .await;
+        record.outcome(Outcome::Relayed);
+        record.closed_by(ended.closed_by);
+        if let Some(fault) = &ended.fault {
+            record.ended(fault);
+        }
+    }
+}
+
+fn open(front: &mut dyn Front, logged_in: LoggedIn) -> Open {
+    Open {
+        upstream: logged_in.stream,
+        words: front.accept(&logged_in.ready.accepted),
+        leftover_up: front.leftover(),
+        leftover_down: logged_in.ready.leftover,
+    }
+}
+
+fn draining() -> Fault {
+    Fault::new(Kind::Draining, "shutting down")
+}

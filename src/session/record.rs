@@ -1,0 +1,210 @@
+//! What there is to say of a session: a warning with the remedy at each fault, one line at its
+//! end. The line is written when the record is dropped, so that a session that is cancelled or
+//! panics has its own.
+
+use std::net::SocketAddr;
+
+use tokio::time::Instant;
+
+use super::upstream::LoggedIn;
+use crate::config::Listener;
+use crate::fault::{Fault, Kind, harmless};
+use crate::login::front::Attempt;
+use crate::proof::Verified;
+use crate::relay::{ClosedBy, Counts};
+
+/// How a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It was logged in and bytes flowed.
+    Relayed,
+    /// Its last attempt was the client's or the policy's fault.
+    Refused,
+    /// Its last attempt was somebody else's fault.
+    Failed,
+    /// There was no attempt.
+    Cancelled,
+}
+
+impl Outcome {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Relayed => "relayed",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    fn of(fault: &Fault) -> Self {
+        match fault.kind().side() {
+            crate::fault::Side::Client | crate::fault::Side::Policy => Self::Refused,
+            _ => Self::Failed,
+        }
+    }
+}
+
+/// Who, from where, which mailbox, what came of it.
+#[derive(Debug)]
+pub(super) struct Record {
+    session: String,
+    listener: String,
+    protocol: &'static str,
+    client: SocketAddr,
+    client_tls: Option<String>,
+    login: Option<String>,
+    mailbox: Option<String>,
+    credential: Option<String>,
+    registration: Option<String>,
+    upstream: Option<String>,
+    upstream_tls: Option<String>,
+    outcome: Outcome,
+    fault: Option<Kind>,
+    closed_by: Option<ClosedBy>,
+    pub(super) counts: Counts,
+    began: Instant,
+    login_ms: Option<u128>,
+}
+
+impl Record {
+    pub(super) fn new(listener: &Listener, client: SocketAddr) -> Self {
+        Self {
+            session: session_id(),
+            listener: listener.name.clone(),
+            protocol: listener.protocol.name(),
+            client,
+            client_tls: None,
+            login: None,
+            mailbox: None,
+            credential: None,
+            registration: None,
+            upstream: None,
+            upstream_tls: None,
+            outcome: Outcome::Cancelled,
+            fault: None,
+            closed_by: None,
+            counts: Counts::default(),
+            began: Instant::now(),
+            login_ms: None,
+        }
+    }
+
+    pub(super) fn client(&self) -> SocketAddr {
+        self.client
+    }
+
+    pub(super) fn client_tls(&mut self, encryption: Option<String>) {
+        self.client_tls = encryption;
+    }
+
+    /// A client presents credentials; what was known of the attempt before is gone.
+    pub(super) fn attempt(&mut self, attempt: &Attempt) {
+        self.login = Some(harmless(&attempt.credentials.login));
+        self.mailbox = None;
+        self.credential = None;
+        self.registration = None;
+    }
+
+    pub(super) fn verified(&mut self, verified: &Verified) {
+        self.mailbox = Some(verified.mailbox().to_owned());
+        self.credential = verified.credential().map(str::to_owned);
+        self.registration = Some(verified.account().registration.name.clone());
+    }
+
+    pub(super) fn accepted(&mut self, logged_in: &LoggedIn, started: Instant) {
+        self.outcome = Outcome::Relayed;
+        self.fault = None;
+        self.login_ms = Some(started.elapsed().as_millis());
+        self.upstream = Some(logged_in.name.clone());
+        self.upstream_tls = logged_in.stream.encryption();
+        tracing::debug!(
+            session = self.session,
+            upstream_ip = logged_in.address.map(tracing::field::display),
+            "logged in"
+        );
+    }
+
+    /// An attempt was refused; the client may try again.
+    pub(super) fn refused(&mut self, attempt: Option<&Attempt>, fault: &Fault) {
+        self.outcome = Outcome::of(fault);
+        self.warn(fault, attempt.map(|attempt| attempt.method));
+    }
+
+    /// There is no room for the session.
+    pub(super) fn failed(&mut self, fault: &Fault) {
+        self.outcome = Outcome::of(fault);
+        self.closed_by = Some(ClosedBy::Authrelay);
+        self.warn(fault, None);
+    }
+
+    /// The session ends with a fault.
+    pub(super) fn ended(&mut self, fault: &Fault) {
+        self.closed_by.get_or_insert(ClosedBy::Authrelay);
+        match fault.kind() {
+            // A shutdown is nobody's fault.
+            Kind::Draining => self.fault = Some(fault.kind()),
+            _ => self.warn(fault, None),
+        }
+    }
+
+    pub(super) fn outcome(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+
+    pub(super) fn closed_by(&mut self, closed_by: ClosedBy) {
+        self.closed_by = Some(closed_by);
+    }
+
+    fn warn(&mut self, fault: &Fault, method: Option<&str>) {
+        self.fault = Some(fault.kind());
+        tracing::warn!(
+            session = self.session,
+            listener = self.listener,
+            client = %self.client,
+            login = self.login,
+            mailbox = self.mailbox,
+            method,
+            fault = %fault.kind(),
+            detail = fault.detail(),
+            remedy = fault.remedy(),
+            "fault"
+        );
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.fault = Some(Kind::Internal);
+        }
+        tracing::info!(
+            session = self.session,
+            listener = self.listener,
+            protocol = self.protocol,
+            client = %self.client,
+            client_tls = self.client_tls,
+            login = self.login,
+            credential = self.credential,
+            mailbox = self.mailbox,
+            registration = self.registration,
+            upstream = self.upstream,
+            upstream_tls = self.upstream_tls,
+            outcome = self.outcome.name(),
+            fault = self.fault.map(tracing::field::display),
+            closed_by = self.closed_by.map(ClosedBy::name),
+            bytes_up = self.counts.up,
+            bytes_down = self.counts.down,
+            login_ms = self.login_ms.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
+            duration_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "session"
+        );
+    }
+}
+
+/// Sixteen hex digits that no other session has.
+fn session_id() -> String {
+    let mut bytes = [0; 8];
+    // Without randomness the id is useless, the session is not.
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,194 @@
+//! Reaching the mail service and logging in to it with a token.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError};
+
+use tokio::time::{Instant, timeout_at};
+
+use super::Service;
+use crate::config::{Endpoint, UpstreamTls};
+use crate::fault::{Fault, Kind};
+use crate::login::Step;
+use crate::login::back::{self, Back, Login, Ready, Stage};
+use crate::net::{dial::dial, tls};
+use crate::proof::Verified;
+use crate::stream::Stream;
+use crate::token::Token;
+use crate::wire::Protocol;
+
+/// An upstream that took the token.
+pub(super) struct LoggedIn {
+    pub(super) stream: Stream,
+    pub(super) ready: Ready,
+    /// Host and port as configured.
+    pub(super) name: String,
+    pub(super) address: Option<SocketAddr>,
+}
+
+impl Service {
+    /// Dials, encrypts, logs in; each step within `limits.upstream_timeout`, all within
+    /// `deadline`.
+    pub(super) async fn log_in_upstream(
+        &self,
+        protocol: Protocol,
+        verified: &Verified,
+        token: &Token,
+        deadline: Instant,
+    ) -> Result<LoggedIn, Fault> {
+        let provider = &verified.account().registration.provider;
+        let (Some(endpoint), Some(config)) =
+            (provider.endpoint(protocol), self.tls.get(&provider.name))
+        else {
+            return Err(Fault::new(
+                Kind::Unreachable,
+                format!("the provider {} has no {protocol}", provider.name),
+            )
+            .remedy_is("give the provider's host and port for the protocol, or take it from the account's protocols"));
+        };
+        let tcp = self
+            .within(
+                deadline,
+                endpoint,
+                "connection",
+                dial(endpoint, provider.ip),
+            )
+            .await?;
+        let mut stream = Stream::new(tcp);
+        let address = stream.peer().ok();
+        let login = Login {
+            mailbox: verified.mailbox().to_owned(),
+            token: token.secret.clone(),
+            mechanism: provider.mechanism,
+            host: endpoint.host.clone(),
+            port: endpoint.port,
+            client_name: client_name(&stream),
+        };
+        let mut stage = match endpoint.tls {
+            UpstreamTls::Implicit => Stage::Implicit,
+            UpstreamTls::StartTls => Stage::Cleartext,
+        };
+        let ready = loop {
+            if stage != Stage::Cleartext {
+                self.encrypt_upstream(&mut stream, endpoint, config.clone(), deadline)
+                    .await?;
+            }
+            let mut back = back::new(protocol, login.clone(), stage);
+            match self
+                .drive(back.as_mut(), &mut stream, endpoint, deadline)
+                .await?
+            {
+                Some(ready) => break ready,
+                None if stage == Stage::Cleartext => stage = Stage::Upgraded,
+                None => return Err(Fault::new(Kind::Internal, "STARTTLS within TLS")),
+            }
+        };
+        if let Some(capabilities) = &ready.capabilities {
+            self.learn(&provider.name, protocol, capabilities);
+        }
+        Ok(LoggedIn {
+            stream,
+            ready,
+            name: format!("{}:{}", endpoint.host, endpoint.port),
+            address,
+        })
+    }
+
+    async fn encrypt_upstream(
+        &self,
+        stream: &mut Stream,
+        endpoint: &Endpoint,
+        config: Arc<rustls::ClientConfig>,
+        deadline: Instant,
+    ) -> Result<(), Fault> {
+        let name = tls::name(endpoint)?;
+        let handshake = async {
+            stream
+                .encrypt_as_client(config, name)
+                .await
+                .map_err(|error| tls::upstream_fault(endpoint, &error))
+        };
+        self.within(deadline, endpoint, "TLS", handshake).await
+    }
+
+    /// Does what the dialogue says; `None`: it wants TLS now.
+    async fn drive(
+        &self,
+        back: &mut dyn Back,
+        stream: &mut Stream,
+        endpoint: &Endpoint,
+        deadline: Instant,
+    ) -> Result<Option<Ready>, Fault> {
+        let lost = |back: &mut dyn Back| back.closed();
+        let mut waiting = back.waiting();
+        let mut step_ends = self.step_ends(deadline);
+        loop {
+            let step = back.next();
+            if back.waiting() != waiting {
+                waiting = back.waiting();
+                step_ends = self.step_ends(deadline);
+            }
+            let late = || late(endpoint, waiting.name());
+            match step {
+                Step::Read => {
+                    let received =
+                        timeout_at(step_ends, stream.receive(|bytes| back.receive(bytes)));
+                    match received.await.map_err(|_| late())? {
+                        Ok(true) => {}
+                        Ok(false) | Err(_) => return Err(lost(back)),
+                    }
+                }
+                Step::Write(bytes) => {
+                    let written = timeout_at(step_ends, stream.write(&bytes)).await;
+                    if written.map_err(|_| late())?.is_err() {
+                        return Err(lost(back));
+                    }
+                }
+                Step::StartTls => return Ok(None),
+                Step::Done(ready) => return Ok(Some(ready)),
+                Step::Failed(fault) => return Err(fault),
+            }
+        }
+    }
+
+    async fn within<T>(
+        &self,
+        deadline: Instant,
+        endpoint: &Endpoint,
+        what: &str,
+        step: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        timeout_at(self.step_ends(deadline), step)
+            .await
+            .unwrap_or_else(|_| Err(late(endpoint, what)))
+    }
+
+    fn step_ends(&self, deadline: Instant) -> Instant {
+        deadline.min(Instant::now() + self.limits.upstream_timeout)
+    }
+
+    fn learn(&self, provider: &str, protocol: Protocol, capabilities: &[String]) {
+        let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = learned.get(&(provider.to_owned(), protocol));
+        if known.is_none_or(|known| **known != *capabilities) {
+            learned.insert((provider.to_owned(), protocol), capabilities.into());
+        }
+    }
+}
+
+fn late(endpoint: &Endpoint, what: &str) -> Fault {
+    Fault::new(
+        Kind::Unreachable,
+        format!("no {what} with {}:{} in time", endpoint.host, endpoint.port),
+    )
+    .remedy_is("the mail service or the way to it is slow or swallows packets; check the firewall, or wait")
+}
+
+/// Our address as EHLO's literal (RFC 5321 §4.1.3).
+fn client_name(stream: &Stream) -> String {
+    match stream.local().map(|address| address.ip().to_canonical()) {
+        Ok(std::net::IpAddr::V4(ip)) => format!("[{ip}]"),
+        Ok(std::net::IpAddr::V6(ip)) => format!("[IPv6:{ip}]"),
+        Err(_) => "[127.0.0.1]".into(),
+    }
+}
