@@ -7,5 +7,6 @@
 
 pub mod config;
 pub mod fault;
+pub mod sandbox;
 pub mod secret;
 pub mod wire;

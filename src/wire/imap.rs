@@ -222,7 +222,9 @@ fn with_tag<'a>(input: &'a [u8], expected: &str) -> IResult<&'a [u8], &'a [u8]> 
 
 /// The condition of a greeting or untagged status: `OK`, `NO`, `BAD`, else `None`.
 pub fn untagged_status(line: &[u8]) -> Option<Status> {
-    status(line.strip_prefix(b"* ")?).ok().map(|(_, status)| status)
+    status(line.strip_prefix(b"* ")?)
+        .ok()
+        .map(|(_, status)| status)
 }
 
 /// Whether `line` is `* NAME …`.
