@@ -101,7 +101,8 @@ impl Conn {
         Ok(self.input.split_to(length).freeze())
     }
 
-    /// Everything up to `end`, which must hold the end of a message; see `smtp`.
+    /// A message up to the dot that ends it, still stuffed (RFC 5321 §4.5.2); only `CRLF.CRLF`
+    /// ends one.
     pub async fn message(&mut self) -> io::Result<Bytes> {
         self.flush().await?;
         let mut scan = 0;
@@ -143,11 +144,6 @@ impl Conn {
             self.fill().await?;
         }
         Ok(self.input.split().freeze())
-    }
-
-    /// Whether the client sent more than was taken.
-    pub fn has_input(&self) -> bool {
-        !self.input.is_empty()
     }
 
     /// Appends to what goes out before the next read.

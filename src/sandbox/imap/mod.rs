@@ -4,6 +4,8 @@ mod command;
 mod fetch;
 mod search;
 mod selected;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::Arc;
