@@ -5,8 +5,14 @@
 //! token for the mailbox is obtained; the upstream is logged in to with XOAUTH2 over TLS; then
 //! bytes flow unchanged.
 
+pub mod accounts;
 pub mod config;
 pub mod fault;
+pub mod login;
+pub mod proof;
+pub mod relay;
 pub mod sandbox;
 pub mod secret;
+pub mod stream;
+pub mod token;
 pub mod wire;

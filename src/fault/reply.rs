@@ -171,9 +171,11 @@ impl Fault {
                 text.extend_from_slice(b"\r\n");
             }
         }
+        // 421 announces that the channel closes (RFC 5321 §4.2.2), whoever said it first.
+        let close = row.close || (protocol == Protocol::Smtp && text.starts_with(b"421"));
         Reply {
             text: text.into(),
-            close: row.close,
+            close,
         }
     }
 }

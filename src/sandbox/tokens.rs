@@ -121,18 +121,25 @@ fn jwt(
         "oid": "0b1d0b1d-0000-4000-8000-000000000001", "tid": tenant,
         "uti": random_text(22)?, "ver": "1.0",
     });
+    let mut claim = |key: &str, value| {
+        if let Some(claims) = claims.as_object_mut() {
+            claims.insert(key.to_owned(), value);
+        }
+    };
+    let roles = fault != Some(Fault::TokenNoRoles);
     match upn {
         Some(upn) => {
-            claims["upn"] = json!(upn);
-            claims["scp"] = json!("IMAP.AccessAsUser.All POP.AccessAsUser.All SMTP.Send");
+            claim("upn", json!(upn));
+            let scopes = "IMAP.AccessAsUser.All POP.AccessAsUser.All SMTP.Send";
+            claim("scp", json!(if roles { scopes } else { "openid profile" }));
         }
-        None => claims["idtyp"] = json!("app"),
-    }
-    if upn.is_none() && fault != Some(Fault::TokenNoRoles) {
-        claims["roles"] = json!(["IMAP.AccessAsApp", "POP.AccessAsApp", "SMTP.SendAsApp"]);
-    }
-    if upn.is_some() && fault == Some(Fault::TokenNoRoles) {
-        claims["scp"] = json!("openid profile");
+        None => {
+            claim("idtyp", json!("app"));
+            if roles {
+                let roles = ["IMAP.AccessAsApp", "POP.AccessAsApp", "SMTP.SendAsApp"];
+                claim("roles", json!(roles));
+            }
+        }
     }
     let header = json!({
         "typ": "JWT", "nonce": random_text(43)?, "alg": "RS256",
@@ -142,7 +149,10 @@ fn jwt(
     let encoded = |value: &serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let bare = encoded(&header).len() + encoded(&claims).len() + signature.len() + 2;
     if let Some(missing) = size.checked_sub(bare + 20) {
-        claims["xms_ftd"] = json!(random_text(missing * 3 / 4)?);
+        let padding = json!(random_text(missing * 3 / 4)?);
+        claims
+            .as_object_mut()
+            .map(|claims| claims.insert("xms_ftd".to_owned(), padding));
     }
     Ok(format!(
         "{}.{}.{signature}",

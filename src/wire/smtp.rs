@@ -89,17 +89,19 @@ pub struct ReplyLine {
 /// `Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF`
 /// (RFC 5321 §4.2), one line of it.
 pub fn reply_line(line: &[u8]) -> Option<ReplyLine> {
-    let parsed: IResult<&[u8], (u16, Option<char>, &[u8])> =
-        (reply_code, opt(one_of("- ")), rest).parse(line);
-    let (_, (code, separator, text)) = parsed.ok()?;
-    if separator.is_none() && !text.is_empty() {
-        return None;
-    }
-    Some(ReplyLine {
-        code,
-        last: separator != Some('-'),
-        text: Bytes::copy_from_slice(text),
-    })
+    let separator = opt(one_of("- "));
+    let parsed: IResult<&[u8], ReplyLine> = map_opt(
+        (reply_code, separator, rest),
+        |(code, separator, text): (u16, Option<char>, &[u8])| {
+            (separator.is_some() || text.is_empty()).then(|| ReplyLine {
+                code,
+                last: separator != Some('-'),
+                text: Bytes::copy_from_slice(text),
+            })
+        },
+    )
+    .parse(line);
+    parsed.ok().map(|(_, line)| line)
 }
 
 /// `Reply-code = %x32-35 %x30-35 %x30-39`, the second digit as lax as the field.

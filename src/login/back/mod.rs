@@ -1,0 +1,172 @@
+//! The client role: from the upstream's greeting to a logged-in session.
+//!
+//! TLS is the driver's: a dialogue begins in clear only to ask for STARTTLS, and nothing that was
+//! said in clear outlives it. A token is sent on encrypted streams alone.
+
+mod imap;
+mod pop3;
+mod smtp;
+
+use bytes::Bytes;
+
+use super::{Accepted, Step};
+use crate::fault::{Fault, Kind};
+use crate::secret::Secret;
+use crate::wire::Protocol;
+use crate::wire::sasl::{Mechanism, oauthbearer, xoauth2};
+
+/// What the upstream is told.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// Whose mailbox; of our configuration, never of a client's choice.
+    pub mailbox: String,
+    /// The access token.
+    pub token: Secret,
+    /// How the token is presented.
+    pub mechanism: Mechanism,
+    /// The upstream's name (OAUTHBEARER repeats it).
+    pub host: String,
+    /// The upstream's port (OAUTHBEARER repeats it).
+    pub port: u16,
+    /// Our name in EHLO: an address literal, as in `[192.0.2.1]` (RFC 5321 §4.1.3).
+    pub client_name: String,
+}
+
+/// Where a dialogue begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// A new connection in clear: it ends in [`Step::StartTls`] or fails.
+    Cleartext,
+    /// A new connection, encrypted from its first byte.
+    Implicit,
+    /// The encrypted stream that followed [`Stage::Cleartext`].
+    Upgraded,
+}
+
+/// What a dialogue waits for; each has a deadline of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// The greeting.
+    Greeting,
+    /// Capabilities, and leave to start TLS.
+    Capabilities,
+    /// The verdict on the token.
+    Authentication,
+}
+
+impl Waiting {
+    /// As in logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Greeting => "greeting",
+            Self::Capabilities => "capabilities",
+            Self::Authentication => "authentication",
+        }
+    }
+}
+
+/// A session that is logged in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ready {
+    /// The upstream's words of success.
+    pub accepted: Accepted,
+    /// What the upstream listed after TLS and before login, if it was asked.
+    pub capabilities: Option<Vec<String>>,
+    /// What the upstream sent behind its success.
+    pub leftover: Bytes,
+}
+
+/// A client-side login dialogue.
+pub trait Back: Send {
+    /// Takes what was read.
+    fn receive(&mut self, bytes: &[u8]);
+
+    /// What to do next.
+    fn next(&mut self) -> Step<Ready>;
+
+    /// What the next `Read` is for.
+    fn waiting(&self) -> Waiting;
+
+    /// The upstream closed the connection before the dialogue ended: why that is a fault.
+    fn closed(&mut self) -> Fault;
+}
+
+/// A new dialogue.
+pub fn new(protocol: Protocol, login: Login, stage: Stage) -> Box<dyn Back> {
+    match protocol {
+        Protocol::Imap => Box::new(imap::Imap::new(login, stage)),
+        Protocol::Pop3 => Box::new(pop3::Pop3::new(login, stage)),
+        Protocol::Smtp => Box::new(smtp::Smtp::new(login, stage)),
+    }
+}
+
+impl Login {
+    /// The SASL response, in base64.
+    fn response(&self) -> Secret {
+        match self.mechanism {
+            Mechanism::Xoauth2 => xoauth2(&self.mailbox, &self.token),
+            Mechanism::Oauthbearer => {
+                oauthbearer(&self.mailbox, &self.host, self.port, &self.token)
+            }
+        }
+    }
+
+    /// What the upstream said, without the token, should it have echoed it.
+    fn scrub(&self, said: &[u8]) -> String {
+        let said = String::from_utf8_lossy(said);
+        said.replace(self.response().expose(), "[cut]")
+            .replace(self.token.expose(), "[cut]")
+    }
+}
+
+const CHECK_HOST: &str = "check the provider's host, port and tls in the configuration";
+
+/// The upstream said something that its protocol does not know.
+fn garbage(during: &str) -> Fault {
+    Fault::new(
+        Kind::Unreachable,
+        format!("the mail service does not speak the protocol: {during} is not understood"),
+    )
+    .remedy_is(CHECK_HOST)
+}
+
+fn too_long() -> Fault {
+    Fault::new(
+        Kind::Unreachable,
+        "the mail service sent more than 64 KiB before the login ended",
+    )
+    .remedy_is(CHECK_HOST)
+}
+
+fn greeting_refused(said: &str) -> Fault {
+    Fault::new(
+        Kind::Unreachable,
+        format!("the mail service turned the connection away: {said}"),
+    )
+    .remedy_is("the mail service takes no connection from here for now; wait, or let applications connect less often")
+}
+
+fn no_starttls(said: &str) -> Fault {
+    Fault::new(
+        Kind::Unreachable,
+        format!("the mail service does not start TLS: {said}"),
+    )
+    .remedy_is("something between here and the mail service strips STARTTLS, or the provider's port wants tls: implicit")
+}
+
+/// USENIX Security 2021, "Why TLS is better without STARTTLS": response injection.
+fn injected() -> Fault {
+    Fault::new(
+        Kind::Unreachable,
+        "bytes stood behind the mail service's answer to STARTTLS in clear: somebody injects responses",
+    )
+    .remedy_is("look at what sits between here and the mail service; no credential was sent")
+}
+
+fn closed_while(waiting: Waiting) -> Fault {
+    Fault::new(
+        Kind::Unreachable,
+        format!("the mail service closed the connection while {} was due", waiting.name()),
+    )
+    .remedy_is("the mail service has trouble or cuts us off; wait, and look at its status page if it goes on")
+}

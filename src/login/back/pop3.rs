@@ -1,0 +1,226 @@
+//! POP3's client role before login: CAPA (RFC 2449), STLS (RFC 2595 §4), AUTH (RFC 5034), always
+//! in two steps (Exchange answers the one-line form with `-ERR Protocol error`).
+
+use bytes::Bytes;
+
+use super::{
+    Back, Login, Ready, Stage, Waiting, closed_while, garbage, greeting_refused, injected,
+    no_starttls, too_long,
+};
+use crate::fault::{Fault, Refusal, classify};
+use crate::login::{Accepted, Step};
+use crate::wire::line::{Lines, REPLY_CAP};
+use crate::wire::pop3::{self, Reply};
+
+pub(super) struct Pop3 {
+    login: Login,
+    stage: Stage,
+    input: Lines,
+    output: Vec<u8>,
+    state: State,
+    capabilities: Option<Vec<String>>,
+}
+
+#[derive(Debug)]
+enum State {
+    Greeting,
+    /// STLS was sent.
+    StartTls,
+    /// Its +OK was the last thing said in clear.
+    Encrypt,
+    /// CAPA is due.
+    Ask,
+    /// CAPA was sent.
+    Capa,
+    /// CAPA was granted; its lines come.
+    CapaLines(Vec<String>),
+    /// AUTH was sent; `+` is due.
+    Authenticate,
+    /// The response was sent.
+    Responded,
+    /// The upstream's error challenge was answered.
+    Acknowledged,
+    Done(Ready),
+    Failed(Fault),
+}
+
+impl Pop3 {
+    pub(super) fn new(login: Login, stage: Stage) -> Self {
+        Self {
+            login,
+            stage,
+            input: Lines::new(REPLY_CAP),
+            output: Vec::new(),
+            state: match stage {
+                Stage::Cleartext | Stage::Implicit => State::Greeting,
+                Stage::Upgraded => State::Ask,
+            },
+            capabilities: None,
+        }
+    }
+
+    fn say(&mut self, parts: &[&str]) {
+        for part in parts {
+            self.output.extend_from_slice(part.as_bytes());
+        }
+        self.output.extend_from_slice(b"\r\n");
+    }
+
+    fn begin(&mut self) -> State {
+        self.say(&["AUTH ", self.login.mechanism.name()]);
+        State::Authenticate
+    }
+
+    fn refused(&self, line: &[u8]) -> State {
+        let said = self.login.scrub(line);
+        let upper = said.to_ascii_uppercase();
+        // RFC 2449 §8.1.2, RFC 3206 §4.
+        let temporary = ["[SYS/TEMP]", "[IN-USE]", "[LOGIN-DELAY]"]
+            .iter()
+            .any(|code| upper.contains(code));
+        State::Failed(classify(
+            &said,
+            if temporary {
+                Refusal::Temporary
+            } else {
+                Refusal::Final
+            },
+        ))
+    }
+
+    fn line(&mut self, state: State, line: &Bytes) -> State {
+        if let State::CapaLines(mut lines) = state {
+            if line.as_ref() == b"." {
+                self.capabilities = Some(lines);
+                return self.begin();
+            }
+            if lines.len() < 100 {
+                lines.push(String::from_utf8_lossy(line).into_owned());
+            }
+            return State::CapaLines(lines);
+        }
+        match (state, pop3::reply(line)) {
+            (State::Greeting, Some(Reply::Ok)) => match self.stage {
+                Stage::Cleartext => {
+                    self.say(&["STLS"]);
+                    State::StartTls
+                }
+                Stage::Implicit | Stage::Upgraded => State::Ask,
+            },
+            (State::Greeting, Some(Reply::Err)) => {
+                State::Failed(greeting_refused(&self.login.scrub(line)))
+            }
+            (State::StartTls, Some(Reply::Ok)) if self.input.is_empty() => State::Encrypt,
+            (State::StartTls, Some(Reply::Ok)) => State::Failed(injected()),
+            (State::StartTls, Some(Reply::Err)) => {
+                State::Failed(no_starttls(&self.login.scrub(line)))
+            }
+            (State::Capa, Some(Reply::Ok)) => State::CapaLines(Vec::new()),
+            // Capabilities are a help, no condition.
+            (State::Capa, Some(Reply::Err)) => self.begin(),
+            (State::Authenticate, Some(Reply::Continue(_))) => {
+                let response = self.login.response();
+                self.say(&[response.expose()]);
+                State::Responded
+            }
+            (State::Responded, Some(Reply::Ok)) => State::Done(Ready {
+                accepted: Accepted {
+                    untagged: Bytes::new(),
+                    text: line.clone(),
+                },
+                capabilities: self.capabilities.take(),
+                leftover: self.input.take_rest(),
+            }),
+            (State::Responded, Some(Reply::Continue(_))) => {
+                self.say(&[self.login.mechanism.acknowledgement()]);
+                State::Acknowledged
+            }
+            (State::Authenticate | State::Responded | State::Acknowledged, Some(Reply::Err)) => {
+                self.refused(line)
+            }
+            (
+                State::Greeting
+                | State::StartTls
+                | State::Encrypt
+                | State::Ask
+                | State::Capa
+                | State::CapaLines(_)
+                | State::Authenticate
+                | State::Responded
+                | State::Acknowledged
+                | State::Done(_)
+                | State::Failed(_),
+                _,
+            ) => State::Failed(garbage("a reply")),
+        }
+    }
+
+    /// Works on the input; `None` once there is output or a new state to look at.
+    fn advance(&mut self) -> Option<Step<Ready>> {
+        match std::mem::replace(&mut self.state, State::Ask) {
+            State::Ask => {
+                self.say(&["CAPA"]);
+                self.state = State::Capa;
+                None
+            }
+            State::Encrypt => Some(Step::StartTls),
+            State::Done(ready) => Some(Step::Done(ready)),
+            State::Failed(fault) => Some(Step::Failed(fault)),
+            state @ (State::Greeting
+            | State::StartTls
+            | State::Capa
+            | State::CapaLines(_)
+            | State::Authenticate
+            | State::Responded
+            | State::Acknowledged) => match self.input.line() {
+                Ok(Some(line)) => {
+                    self.state = self.line(state, &line);
+                    None
+                }
+                Ok(None) => {
+                    self.state = state;
+                    Some(Step::Read)
+                }
+                Err(_) => {
+                    self.state = State::Failed(too_long());
+                    None
+                }
+            },
+        }
+    }
+}
+
+impl Back for Pop3 {
+    fn receive(&mut self, bytes: &[u8]) {
+        self.input.push(bytes);
+    }
+
+    fn next(&mut self) -> Step<Ready> {
+        loop {
+            if !self.output.is_empty() {
+                return Step::Write(std::mem::take(&mut self.output).into());
+            }
+            if let Some(step) = self.advance() {
+                return step;
+            }
+        }
+    }
+
+    fn waiting(&self) -> Waiting {
+        match self.state {
+            State::Greeting => Waiting::Greeting,
+            State::StartTls | State::Encrypt | State::Ask | State::Capa | State::CapaLines(_) => {
+                Waiting::Capabilities
+            }
+            State::Authenticate
+            | State::Responded
+            | State::Acknowledged
+            | State::Done(_)
+            | State::Failed(_) => Waiting::Authentication,
+        }
+    }
+
+    fn closed(&mut self) -> Fault {
+        closed_while(self.waiting())
+    }
+}

@@ -1,0 +1,222 @@
+//! SMTP's client role before login: EHLO, STARTTLS (RFC 3207), AUTH (RFC 4954 §4), always in two
+//! steps: the command line is held to 512 octets and a token is longer.
+
+use super::{
+    Back, Login, Ready, Stage, Waiting, closed_while, garbage, greeting_refused, injected,
+    no_starttls, too_long,
+};
+use crate::fault::{Fault, Refusal, classify};
+use crate::login::{Accepted, Step};
+use crate::wire::line::{Lines, REPLY_CAP};
+use crate::wire::smtp::{Reply, is_extension};
+
+pub(super) struct Smtp {
+    login: Login,
+    stage: Stage,
+    input: Lines,
+    output: Vec<u8>,
+    /// The lines of the reply that is coming in.
+    reply: Reply,
+    state: State,
+    capabilities: Option<Vec<String>>,
+}
+
+#[derive(Debug)]
+enum State {
+    Greeting,
+    /// EHLO is due.
+    Hello,
+    /// EHLO was sent.
+    Ehlo,
+    /// STARTTLS was sent.
+    StartTls,
+    /// Its 220 was the last thing said in clear.
+    Encrypt,
+    /// AUTH was sent; 334 is due.
+    Authenticate,
+    /// The response was sent.
+    Responded,
+    /// The upstream's error challenge was answered.
+    Acknowledged,
+    Done(Ready),
+    Failed(Fault),
+}
+
+impl Smtp {
+    pub(super) fn new(login: Login, stage: Stage) -> Self {
+        Self {
+            login,
+            stage,
+            input: Lines::new(REPLY_CAP),
+            output: Vec::new(),
+            reply: Reply::default(),
+            state: match stage {
+                Stage::Cleartext | Stage::Implicit => State::Greeting,
+                Stage::Upgraded => State::Hello,
+            },
+            capabilities: None,
+        }
+    }
+
+    fn say(&mut self, parts: &[&str]) {
+        for part in parts {
+            self.output.extend_from_slice(part.as_bytes());
+        }
+        self.output.extend_from_slice(b"\r\n");
+    }
+
+    fn scrubbed(&self, reply: &Reply) -> Vec<String> {
+        reply
+            .lines
+            .iter()
+            .map(|line| self.login.scrub(line.as_bytes()))
+            .collect()
+    }
+
+    fn extensions(&mut self, reply: &Reply) -> State {
+        let extensions: Vec<_> = reply.texts().skip(1).map(str::to_owned).collect();
+        match self.stage {
+            Stage::Cleartext if extensions.iter().any(|line| is_extension(line, "STARTTLS")) => {
+                self.say(&["STARTTLS"]);
+                State::StartTls
+            }
+            Stage::Cleartext => State::Failed(no_starttls("it does not offer STARTTLS")),
+            Stage::Implicit | Stage::Upgraded => {
+                self.capabilities = Some(extensions);
+                self.say(&["AUTH ", self.login.mechanism.name()]);
+                State::Authenticate
+            }
+        }
+    }
+
+    fn refused(&self, reply: &Reply) -> State {
+        let lines = self.scrubbed(reply);
+        let refusal = if reply.code < 500 {
+            Refusal::Temporary
+        } else {
+            Refusal::Final
+        };
+        State::Failed(classify(&lines.join(" / "), refusal).smtp_reply(&lines))
+    }
+
+    fn reply(&mut self, state: State, reply: &Reply) -> State {
+        let summary = || self.scrubbed(reply).join(" / ");
+        match (state, reply.code) {
+            (State::Greeting, 220) => State::Hello,
+            (State::Greeting, 400..) => State::Failed(greeting_refused(&summary())),
+            (State::Ehlo, 250) => self.extensions(reply),
+            (State::Ehlo, 400..) => State::Failed(greeting_refused(&summary())),
+            (State::StartTls, 220) if self.input.is_empty() => State::Encrypt,
+            (State::StartTls, 220) => State::Failed(injected()),
+            (State::StartTls, 400..) => State::Failed(no_starttls(&summary())),
+            (State::Authenticate, 334) => {
+                let response = self.login.response();
+                self.say(&[response.expose()]);
+                State::Responded
+            }
+            (State::Responded, 235) => State::Done(Ready {
+                accepted: Accepted {
+                    untagged: bytes::Bytes::new(),
+                    text: reply.lines.join("\r\n").into(),
+                },
+                capabilities: self.capabilities.take(),
+                leftover: self.input.take_rest(),
+            }),
+            (State::Responded, 334) => {
+                self.say(&[self.login.mechanism.acknowledgement()]);
+                State::Acknowledged
+            }
+            (State::Authenticate | State::Responded | State::Acknowledged, 400..) => {
+                self.refused(reply)
+            }
+            (
+                State::Greeting
+                | State::Hello
+                | State::Ehlo
+                | State::StartTls
+                | State::Encrypt
+                | State::Authenticate
+                | State::Responded
+                | State::Acknowledged
+                | State::Done(_)
+                | State::Failed(_),
+                _,
+            ) => State::Failed(garbage("a reply")),
+        }
+    }
+
+    /// Works on the input; `None` once there is output or a new state to look at.
+    fn advance(&mut self) -> Option<Step<Ready>> {
+        match std::mem::replace(&mut self.state, State::Hello) {
+            State::Hello => {
+                let name = self.login.client_name.clone();
+                self.say(&["EHLO ", &name]);
+                self.state = State::Ehlo;
+                None
+            }
+            State::Encrypt => Some(Step::StartTls),
+            State::Done(ready) => Some(Step::Done(ready)),
+            State::Failed(fault) => Some(Step::Failed(fault)),
+            state @ (State::Greeting
+            | State::Ehlo
+            | State::StartTls
+            | State::Authenticate
+            | State::Responded
+            | State::Acknowledged) => {
+                let line = match self.input.line() {
+                    Ok(Some(line)) => line,
+                    Ok(None) => {
+                        self.state = state;
+                        return Some(Step::Read);
+                    }
+                    Err(_) => {
+                        self.state = State::Failed(too_long());
+                        return None;
+                    }
+                };
+                self.state = match self.reply.push(&line) {
+                    Some(true) => {
+                        let reply = std::mem::take(&mut self.reply);
+                        self.reply(state, &reply)
+                    }
+                    Some(false) => state,
+                    None => State::Failed(garbage("a reply")),
+                };
+                None
+            }
+        }
+    }
+}
+
+impl Back for Smtp {
+    fn receive(&mut self, bytes: &[u8]) {
+        self.input.push(bytes);
+    }
+
+    fn next(&mut self) -> Step<Ready> {
+        loop {
+            if !self.output.is_empty() {
+                return Step::Write(std::mem::take(&mut self.output).into());
+            }
+            if let Some(step) = self.advance() {
+                return step;
+            }
+        }
+    }
+
+    fn waiting(&self) -> Waiting {
+        match self.state {
+            State::Greeting => Waiting::Greeting,
+            State::Hello | State::Ehlo | State::StartTls | State::Encrypt => Waiting::Capabilities,
+            State::Authenticate
+            | State::Responded
+            | State::Acknowledged
+            | State::Done(_)
+            | State::Failed(_) => Waiting::Authentication,
+        }
+    }
+
+    fn closed(&mut self) -> Fault {
+        closed_while(self.waiting())
+    }
+}

@@ -1,0 +1,246 @@
+//! IMAP's server role before login (RFC 9051 §3.1, RFC 4959, RFC 7888, RFC 2971).
+
+use bytes::Bytes;
+
+use super::sasl::{Exchange, Outcome};
+use super::{Attempt, Front, Offer, Request, before_tls, injected, too_long};
+use crate::fault::{Fault, Kind};
+use crate::login::{Accepted, Step};
+use crate::wire::Protocol;
+use crate::wire::imap::{self, Command, Tagged};
+use crate::wire::line::{COMMAND_CAP, Fragment, Fragments};
+
+pub(super) struct Imap {
+    offer: Offer,
+    input: Fragments,
+    output: Vec<u8>,
+    state: State,
+    refused: Option<Fault>,
+}
+
+#[derive(Debug)]
+enum State {
+    Greeting,
+    Commands,
+    /// AUTHENTICATE waits for a response.
+    Sasl {
+        tag: Bytes,
+        exchange: Exchange,
+    },
+    /// The driver has the credentials.
+    Deciding {
+        tag: Bytes,
+    },
+    /// STARTTLS was answered.
+    StartTls,
+    /// LOGOUT was answered.
+    Quit,
+    Failed(Fault),
+}
+
+impl Imap {
+    pub(super) fn new(offer: Offer) -> Self {
+        Self {
+            state: if offer.greet {
+                State::Greeting
+            } else {
+                State::Commands
+            },
+            offer,
+            input: Fragments::new(COMMAND_CAP),
+            output: Vec::new(),
+            refused: None,
+        }
+    }
+
+    fn capabilities(&self) -> String {
+        imap::shown(
+            &self.offer.capabilities,
+            self.offer.starttls,
+            self.offer.credentials,
+        )
+    }
+
+    fn say(&mut self, tag: &[u8], text: &str) {
+        for part in [tag, b" ", text.as_bytes(), b"\r\n"] {
+            self.output.extend_from_slice(part);
+        }
+    }
+
+    /// Answers a fault; true where the client may go on.
+    fn answer(&mut self, fault: &Fault, tag: &[u8]) {
+        let reply = fault.reply(Protocol::Imap, Some(tag));
+        self.output.extend_from_slice(&reply.text);
+        self.state = if reply.close {
+            State::Failed(fault.clone())
+        } else {
+            State::Commands
+        };
+    }
+
+    fn refuse(&mut self, fault: Fault, tag: &[u8]) {
+        self.answer(&fault, tag);
+        self.refused = Some(fault);
+    }
+
+    /// One whole command; an attempt if it was the last piece of one.
+    fn command(&mut self, unit: &[u8]) -> Option<Attempt> {
+        let Some(Tagged { tag, command }) = imap::command(unit) else {
+            self.say(b"*", "BAD No tag.");
+            return None;
+        };
+        match command {
+            Command::Capability => {
+                let list = format!("CAPABILITY {}", self.capabilities());
+                self.say(b"*", &list);
+                self.say(&tag, "OK Done.");
+            }
+            Command::Noop => self.say(&tag, "OK Done."),
+            Command::Id => {
+                self.say(b"*", "ID (\"name\" \"authrelay\")");
+                self.say(&tag, "OK Done.");
+            }
+            Command::Logout => {
+                self.say(b"*", "BYE Goodbye.");
+                self.say(&tag, "OK Done.");
+                self.state = State::Quit;
+            }
+            Command::StartTls if !self.offer.starttls => {
+                self.say(&tag, "BAD TLS is active or not available here.");
+            }
+            // CVE-2011-0411: what came behind the command in clear must never be executed.
+            Command::StartTls if !self.input.is_empty() => self.state = State::Failed(injected()),
+            Command::StartTls => {
+                self.say(&tag, "OK Begin TLS negotiation now.");
+                self.state = State::StartTls;
+            }
+            Command::Login { .. } | Command::Authenticate { .. } if !self.offer.credentials => {
+                self.refuse(before_tls(), &tag);
+            }
+            Command::Login { login, password } => {
+                return self.outcome(
+                    tag,
+                    Attempt::new(&login, &password, "LOGIN")
+                        .map_or_else(Outcome::Refused, Outcome::Attempt),
+                );
+            }
+            Command::Authenticate { mechanism, initial } => {
+                return self.outcome(tag, Exchange::begin(&mechanism, initial.as_deref()));
+            }
+            Command::Other => {
+                let fault = Fault::new(Kind::Order, "command before login");
+                self.answer(&fault, &tag);
+            }
+            Command::Malformed => self.say(&tag, "BAD Command not understood."),
+        }
+        None
+    }
+
+    fn outcome(&mut self, tag: Bytes, outcome: Outcome) -> Option<Attempt> {
+        match outcome {
+            Outcome::Challenge(exchange) => {
+                self.say(b"+", exchange.challenge());
+                self.state = State::Sasl { tag, exchange };
+                None
+            }
+            Outcome::Attempt(attempt) => {
+                self.state = State::Deciding { tag };
+                Some(attempt)
+            }
+            Outcome::Refused(fault) => {
+                self.refuse(fault, &tag);
+                None
+            }
+        }
+    }
+
+    /// Works on the input; `None` once there is output or a new state to look at.
+    fn advance(&mut self) -> Option<Step<Request>> {
+        match std::mem::replace(&mut self.state, State::Commands) {
+            State::Greeting => {
+                let greeting = format!("OK [CAPABILITY {}] authrelay ready.", self.capabilities());
+                self.say(b"*", &greeting);
+                None
+            }
+            State::Commands => match self.input.fragment() {
+                Ok(Some(Fragment::Whole(unit))) => self
+                    .command(&unit)
+                    .map(|attempt| Step::Done(Request::Login(attempt))),
+                Ok(Some(Fragment::Announced)) => {
+                    self.say(b"+", "OK");
+                    None
+                }
+                Ok(None) => Some(Step::Read),
+                Err(_) => {
+                    let tag = self.input.tag().to_vec();
+                    self.answer(&too_long(), &tag);
+                    None
+                }
+            },
+            State::Sasl { tag, exchange } => match self.input.line() {
+                Ok(Some(line)) => {
+                    let outcome = exchange.respond(&line);
+                    self.outcome(tag, outcome)
+                        .map(|attempt| Step::Done(Request::Login(attempt)))
+                }
+                Ok(None) => {
+                    self.state = State::Sasl { tag, exchange };
+                    Some(Step::Read)
+                }
+                Err(_) => {
+                    self.answer(&too_long(), &tag);
+                    None
+                }
+            },
+            State::Deciding { tag } => {
+                self.state = State::Deciding { tag };
+                Some(Step::Read)
+            }
+            State::StartTls => Some(Step::StartTls),
+            State::Quit => Some(Step::Done(Request::Quit)),
+            State::Failed(fault) => Some(Step::Failed(fault)),
+        }
+    }
+}
+
+impl Front for Imap {
+    fn receive(&mut self, bytes: &[u8]) {
+        self.input.push(bytes);
+    }
+
+    fn next(&mut self) -> Step<Request> {
+        loop {
+            if !self.output.is_empty() {
+                return Step::Write(std::mem::take(&mut self.output).into());
+            }
+            if let Some(step) = self.advance() {
+                return step;
+            }
+        }
+    }
+
+    fn accept(&mut self, accepted: &Accepted) -> Bytes {
+        let State::Deciding { tag } = std::mem::replace(&mut self.state, State::Quit) else {
+            return Bytes::new();
+        };
+        let mut words = accepted.untagged.to_vec();
+        for part in [&tag, b" ".as_slice(), &accepted.text, b"\r\n"] {
+            words.extend_from_slice(part);
+        }
+        words.into()
+    }
+
+    fn reject(&mut self, fault: &Fault) {
+        if let State::Deciding { tag } = std::mem::replace(&mut self.state, State::Commands) {
+            self.answer(fault, &tag);
+        }
+    }
+
+    fn refused(&mut self) -> Option<Fault> {
+        self.refused.take()
+    }
+
+    fn leftover(&mut self) -> Bytes {
+        self.input.take_rest()
+    }
+}

@@ -1,0 +1,129 @@
+//! The server role: from the greeting to the client's credentials.
+//!
+//! Nothing that a client sends here goes anywhere but into these machines. Commands that need a
+//! login are answered locally; what the client pipelined behind its credentials is kept and given
+//! out after the login, exactly once.
+
+mod imap;
+mod pop3;
+mod sasl;
+mod smtp;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Accepted, Step};
+use crate::fault::{Fault, Kind};
+use crate::wire::Protocol;
+use crate::wire::sasl::{Credentials, Malformed};
+
+/// What a listener offers on this connection, as it is now.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// The upstream's capabilities, as it would list them itself.
+    pub capabilities: Arc<[String]>,
+    /// STARTTLS is possible.
+    pub starttls: bool,
+    /// Credentials are taken; false before the TLS that the listener requires.
+    pub credentials: bool,
+    /// The connection is new: a greeting is due (not after STARTTLS).
+    pub greet: bool,
+}
+
+/// What a client wants in the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// To log in with these.
+    Login(Attempt),
+    /// To leave; its farewell was answered.
+    Quit,
+}
+
+/// Credentials and how they came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// What the client presented.
+    pub credentials: Credentials,
+    /// `LOGIN`, `USER` or the SASL mechanism, for the log.
+    pub method: &'static str,
+}
+
+impl Attempt {
+    fn new(login: &[u8], password: &[u8], method: &'static str) -> Result<Self, Fault> {
+        Credentials::new(login, password)
+            .map(|credentials| Self {
+                credentials,
+                method,
+            })
+            .map_err(malformed)
+    }
+}
+
+/// A server-side login dialogue.
+pub trait Front: Send {
+    /// Takes what was read.
+    fn receive(&mut self, bytes: &[u8]);
+
+    /// What to do next. After [`Request::Login`] the machine waits for [`Front::accept`] or
+    /// [`Front::reject`], and asks to `Read` until then.
+    fn next(&mut self) -> Step<Request>;
+
+    /// The attempt succeeded: the words to send to the client. The machine's work is done.
+    fn accept(&mut self, accepted: &Accepted) -> Bytes;
+
+    /// The attempt failed: the next steps tell the client, which may then try again.
+    fn reject(&mut self, fault: &Fault);
+
+    /// An attempt that was refused here, without asking anybody (cancelled, malformed, before
+    /// TLS), since the last call.
+    fn refused(&mut self) -> Option<Fault>;
+
+    /// After [`Front::accept`]: what the client sent behind its credentials.
+    fn leftover(&mut self) -> Bytes;
+}
+
+/// A new dialogue.
+pub fn new(protocol: Protocol, offer: Offer) -> Box<dyn Front> {
+    match protocol {
+        Protocol::Imap => Box::new(imap::Imap::new(offer)),
+        Protocol::Pop3 => Box::new(pop3::Pop3::new(offer)),
+        Protocol::Smtp => Box::new(smtp::Smtp::new(offer)),
+    }
+}
+
+fn malformed(malformed: Malformed) -> Fault {
+    match malformed {
+        Malformed::Encoding => Fault::new(
+            Kind::Sasl,
+            "the client's response is not valid base64 of the mechanism's form",
+        ),
+        Malformed::Contents => Fault::new(
+            Kind::Credentials,
+            "the client's credentials are empty, over 255 octets, not UTF-8, contain control characters, \
+             or name another identity to act for",
+        ),
+    }
+}
+
+fn too_long() -> Fault {
+    Fault::new(
+        Kind::TooLong,
+        "the client sent a line of over 16 KiB before login",
+    )
+}
+
+fn before_tls() -> Fault {
+    Fault::new(
+        Kind::TlsRequired,
+        "the client sent credentials before the TLS that the listener requires",
+    )
+    .remedy_is("turn STARTTLS on in the application, or set require_tls: false on the listener")
+}
+
+fn injected() -> Fault {
+    Fault::new(
+        Kind::Tls,
+        "the client sent bytes behind STARTTLS in clear; none of them was executed",
+    )
+}

@@ -1,0 +1,230 @@
+//! POP3's server role before login: the AUTHORIZATION state of RFC 1939 §4, with CAPA (RFC 2449),
+//! AUTH (RFC 5034) and STLS (RFC 2595 §4).
+
+use bytes::Bytes;
+
+use super::sasl::{Exchange, Outcome};
+use super::{Attempt, Front, Offer, Request, before_tls, injected, too_long};
+use crate::fault::{Fault, Kind};
+use crate::login::{Accepted, Step};
+use crate::wire::Protocol;
+use crate::wire::line::{COMMAND_CAP, Lines};
+use crate::wire::pop3::{self, Command};
+
+pub(super) struct Pop3 {
+    offer: Offer,
+    input: Lines,
+    output: Vec<u8>,
+    state: State,
+    refused: Option<Fault>,
+}
+
+#[derive(Debug)]
+enum State {
+    Greeting,
+    Commands,
+    /// USER was taken; PASS is due.
+    User {
+        name: Bytes,
+    },
+    /// AUTH waits for a response.
+    Sasl(Exchange),
+    /// The driver has the credentials.
+    Deciding,
+    /// STLS was answered.
+    StartTls,
+    /// QUIT was answered.
+    Quit,
+    Failed(Fault),
+}
+
+impl Pop3 {
+    pub(super) fn new(offer: Offer) -> Self {
+        Self {
+            state: if offer.greet {
+                State::Greeting
+            } else {
+                State::Commands
+            },
+            offer,
+            input: Lines::new(COMMAND_CAP),
+            output: Vec::new(),
+            refused: None,
+        }
+    }
+
+    fn say(&mut self, text: &str) {
+        self.output.extend_from_slice(text.as_bytes());
+        self.output.extend_from_slice(b"\r\n");
+    }
+
+    fn answer(&mut self, fault: &Fault) {
+        let reply = fault.reply(Protocol::Pop3, None);
+        self.output.extend_from_slice(&reply.text);
+        self.state = if reply.close {
+            State::Failed(fault.clone())
+        } else {
+            State::Commands
+        };
+    }
+
+    fn refuse(&mut self, fault: Fault) {
+        self.answer(&fault);
+        self.refused = Some(fault);
+    }
+
+    /// One command; `user` is the name that a USER before it gave.
+    fn command(&mut self, line: &[u8], user: Option<Bytes>) -> Option<Attempt> {
+        match (pop3::command(line), user) {
+            (Command::Capa, user) => {
+                let lines = pop3::shown(
+                    &self.offer.capabilities,
+                    self.offer.starttls,
+                    self.offer.credentials,
+                );
+                let list = format!("+OK Capabilities follow.\r\n{}\r\n.", lines.join("\r\n"));
+                self.say(&list);
+                self.state = user.map_or(State::Commands, |name| State::User { name });
+            }
+            (Command::Quit, _) => {
+                self.say("+OK Goodbye.");
+                self.state = State::Quit;
+            }
+            (Command::Stls, _) if !self.offer.starttls => {
+                self.say("-ERR TLS is active or not available here.")
+            }
+            // CVE-2011-0411: what came behind the command in clear must never be executed.
+            (Command::Stls, _) if !self.input.is_empty() => self.state = State::Failed(injected()),
+            (Command::Stls, _) => {
+                self.say("+OK Begin TLS negotiation now.");
+                self.state = State::StartTls;
+            }
+            (Command::User(_) | Command::Pass(_) | Command::Auth { .. }, _)
+                if !self.offer.credentials =>
+            {
+                self.refuse(before_tls());
+            }
+            (Command::User(name), _) => {
+                self.say("+OK Send the password.");
+                self.state = State::User { name };
+            }
+            (Command::Pass(password), Some(name)) => {
+                let attempt = Attempt::new(&name, &password, "USER");
+                return self.outcome(attempt.map_or_else(Outcome::Refused, Outcome::Attempt));
+            }
+            (Command::Pass(_), None) => self.say("-ERR Send USER first."),
+            (
+                Command::Auth {
+                    mechanism: Some(mechanism),
+                    initial,
+                },
+                _,
+            ) => {
+                return self.outcome(Exchange::begin(&mechanism, initial.as_deref()));
+            }
+            (
+                Command::Auth {
+                    mechanism: None, ..
+                },
+                _,
+            ) => {
+                self.say("+OK Mechanisms follow.\r\nPLAIN\r\nLOGIN\r\n.");
+            }
+            (Command::Other, _) => self.answer(&Fault::new(Kind::Order, "command before login")),
+        }
+        None
+    }
+
+    fn outcome(&mut self, outcome: Outcome) -> Option<Attempt> {
+        match outcome {
+            Outcome::Challenge(exchange) => {
+                let challenge = format!("+ {}", exchange.challenge());
+                self.say(&challenge);
+                self.state = State::Sasl(exchange);
+                None
+            }
+            Outcome::Attempt(attempt) => {
+                self.state = State::Deciding;
+                Some(attempt)
+            }
+            Outcome::Refused(fault) => {
+                self.refuse(fault);
+                None
+            }
+        }
+    }
+
+    /// Works on the input; `None` once there is output or a new state to look at.
+    fn advance(&mut self) -> Option<Step<Request>> {
+        let state = std::mem::replace(&mut self.state, State::Commands);
+        let line = match &state {
+            State::Commands | State::User { .. } | State::Sasl(_) => match self.input.line() {
+                Ok(Some(line)) => line,
+                Ok(None) => {
+                    self.state = state;
+                    return Some(Step::Read);
+                }
+                Err(_) => {
+                    self.answer(&too_long());
+                    return None;
+                }
+            },
+            State::Greeting
+            | State::Deciding
+            | State::StartTls
+            | State::Quit
+            | State::Failed(_) => Bytes::new(),
+        };
+        let attempt = match state {
+            State::Greeting => {
+                self.say("+OK authrelay ready.");
+                None
+            }
+            State::Commands => self.command(&line, None),
+            State::User { name } => self.command(&line, Some(name)),
+            State::Sasl(exchange) => self.outcome(exchange.respond(&line)),
+            State::Deciding => {
+                self.state = State::Deciding;
+                return Some(Step::Read);
+            }
+            State::StartTls => return Some(Step::StartTls),
+            State::Quit => return Some(Step::Done(Request::Quit)),
+            State::Failed(fault) => return Some(Step::Failed(fault)),
+        };
+        attempt.map(|attempt| Step::Done(Request::Login(attempt)))
+    }
+}
+
+impl Front for Pop3 {
+    fn receive(&mut self, bytes: &[u8]) {
+        self.input.push(bytes);
+    }
+
+    fn next(&mut self) -> Step<Request> {
+        loop {
+            if !self.output.is_empty() {
+                return Step::Write(std::mem::take(&mut self.output).into());
+            }
+            if let Some(step) = self.advance() {
+                return step;
+            }
+        }
+    }
+
+    fn accept(&mut self, accepted: &Accepted) -> Bytes {
+        self.state = State::Quit;
+        [&accepted.text, b"\r\n".as_slice()].concat().into()
+    }
+
+    fn reject(&mut self, fault: &Fault) {
+        self.answer(fault);
+    }
+
+    fn refused(&mut self) -> Option<Fault> {
+        self.refused.take()
+    }
+
+    fn leftover(&mut self) -> Bytes {
+        self.input.take_rest()
+    }
+}

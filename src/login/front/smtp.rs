@@ -1,0 +1,212 @@
+//! SMTP's server role before login: submission (RFC 6409) with AUTH (RFC 4954) and STARTTLS
+//! (RFC 3207). Everything of the mail transaction waits for the login.
+
+use bytes::Bytes;
+
+use super::sasl::{Exchange, Outcome};
+use super::{Attempt, Front, Offer, Request, before_tls, injected, too_long};
+use crate::fault::{Fault, Kind};
+use crate::login::{Accepted, Step};
+use crate::wire::Protocol;
+use crate::wire::line::{COMMAND_CAP, Lines};
+use crate::wire::smtp::{self, Command};
+
+pub(super) struct Smtp {
+    offer: Offer,
+    input: Lines,
+    output: Vec<u8>,
+    state: State,
+    refused: Option<Fault>,
+}
+
+#[derive(Debug)]
+enum State {
+    Greeting,
+    Commands,
+    /// AUTH waits for a response.
+    Sasl(Exchange),
+    /// The driver has the credentials.
+    Deciding,
+    /// STARTTLS was answered.
+    StartTls,
+    /// QUIT was answered.
+    Quit,
+    Failed(Fault),
+}
+
+impl Smtp {
+    pub(super) fn new(offer: Offer) -> Self {
+        Self {
+            state: if offer.greet {
+                State::Greeting
+            } else {
+                State::Commands
+            },
+            offer,
+            input: Lines::new(COMMAND_CAP),
+            output: Vec::new(),
+            refused: None,
+        }
+    }
+
+    fn say(&mut self, text: &str) {
+        self.output.extend_from_slice(text.as_bytes());
+        self.output.extend_from_slice(b"\r\n");
+    }
+
+    fn answer(&mut self, fault: &Fault) {
+        let reply = fault.reply(Protocol::Smtp, None);
+        self.output.extend_from_slice(&reply.text);
+        self.state = if reply.close {
+            State::Failed(fault.clone())
+        } else {
+            State::Commands
+        };
+    }
+
+    fn refuse(&mut self, fault: Fault) {
+        self.answer(&fault);
+        self.refused = Some(fault);
+    }
+
+    fn ehlo(&mut self) {
+        let lines = smtp::shown(
+            &self.offer.capabilities,
+            self.offer.starttls,
+            self.offer.credentials,
+        );
+        let mut greeting = "authrelay";
+        let mut reply = String::new();
+        for line in lines {
+            reply.push_str(&format!("250-{greeting}\r\n"));
+            greeting = line;
+        }
+        reply.push_str(&format!("250 {greeting}"));
+        self.say(&reply);
+    }
+
+    fn command(&mut self, line: &[u8]) -> Option<Attempt> {
+        match smtp::command(line) {
+            Command::Ehlo => self.ehlo(),
+            Command::Helo => self.say("250 authrelay"),
+            Command::Noop | Command::Rset => self.say("250 2.0.0 Done."),
+            Command::Quit => {
+                self.say("221 2.0.0 Goodbye.");
+                self.state = State::Quit;
+            }
+            Command::StartTls if !self.offer.starttls => {
+                self.say("503 5.5.1 TLS is active or not available here.");
+            }
+            // CVE-2011-0411: what came behind the command in clear must never be executed.
+            Command::StartTls if !self.input.is_empty() => self.state = State::Failed(injected()),
+            Command::StartTls => {
+                self.say("220 2.0.0 Begin TLS negotiation now.");
+                self.state = State::StartTls;
+            }
+            Command::Auth { .. } if !self.offer.credentials => self.refuse(before_tls()),
+            Command::Auth { mechanism, initial } => {
+                return self.outcome(Exchange::begin(&mechanism, initial.as_deref()));
+            }
+            Command::Mail if !self.offer.credentials => {
+                // RFC 3207 §4: 530 for every other command.
+                self.answer(&before_tls().smtp_reply(&["530 5.7.0 Start TLS first.".into()]));
+            }
+            Command::Mail => self.answer(&Fault::new(Kind::Order, "command before login")),
+            Command::Unknown => self.say("500 5.5.1 Unknown command."),
+            Command::Malformed => self.say("501 5.5.4 Arguments not understood."),
+        }
+        None
+    }
+
+    fn outcome(&mut self, outcome: Outcome) -> Option<Attempt> {
+        match outcome {
+            Outcome::Challenge(exchange) => {
+                let challenge = format!("334 {}", exchange.challenge());
+                self.say(&challenge);
+                self.state = State::Sasl(exchange);
+                None
+            }
+            Outcome::Attempt(attempt) => {
+                self.state = State::Deciding;
+                Some(attempt)
+            }
+            Outcome::Refused(fault) => {
+                self.refuse(fault);
+                None
+            }
+        }
+    }
+
+    /// Works on the input; `None` once there is output or a new state to look at.
+    fn advance(&mut self) -> Option<Step<Request>> {
+        let state = std::mem::replace(&mut self.state, State::Commands);
+        let line = match &state {
+            State::Commands | State::Sasl(_) => match self.input.line() {
+                Ok(Some(line)) => line,
+                Ok(None) => {
+                    self.state = state;
+                    return Some(Step::Read);
+                }
+                Err(_) => {
+                    self.answer(&too_long());
+                    return None;
+                }
+            },
+            State::Greeting
+            | State::Deciding
+            | State::StartTls
+            | State::Quit
+            | State::Failed(_) => Bytes::new(),
+        };
+        let attempt = match state {
+            State::Greeting => {
+                self.say("220 authrelay ESMTP ready.");
+                None
+            }
+            State::Commands => self.command(&line),
+            State::Sasl(exchange) => self.outcome(exchange.respond(&line)),
+            State::Deciding => {
+                self.state = State::Deciding;
+                return Some(Step::Read);
+            }
+            State::StartTls => return Some(Step::StartTls),
+            State::Quit => return Some(Step::Done(Request::Quit)),
+            State::Failed(fault) => return Some(Step::Failed(fault)),
+        };
+        attempt.map(|attempt| Step::Done(Request::Login(attempt)))
+    }
+}
+
+impl Front for Smtp {
+    fn receive(&mut self, bytes: &[u8]) {
+        self.input.push(bytes);
+    }
+
+    fn next(&mut self) -> Step<Request> {
+        loop {
+            if !self.output.is_empty() {
+                return Step::Write(std::mem::take(&mut self.output).into());
+            }
+            if let Some(step) = self.advance() {
+                return step;
+            }
+        }
+    }
+
+    fn accept(&mut self, accepted: &Accepted) -> Bytes {
+        self.state = State::Quit;
+        [&accepted.text, b"\r\n".as_slice()].concat().into()
+    }
+
+    fn reject(&mut self, fault: &Fault) {
+        self.answer(fault);
+    }
+
+    fn refused(&mut self) -> Option<Fault> {
+        self.refused.take()
+    }
+
+    fn leftover(&mut self) -> Bytes {
+        self.input.take_rest()
+    }
+}

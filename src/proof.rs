@@ -1,0 +1,198 @@
+//! The check of a local password, and what it proves.
+//!
+//! [`Verified`] is the only thing that opens the token broker, and only [`Checker::check`] makes
+//! one. Every attempt costs the same: as many argon2 runs as the account with the most hashed
+//! passwords needs, whether the login exists or not. Passwords that were found right are
+//! remembered for a while (as keyed hashes), so that a polling client pays argon2 once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use argon2::{Argon2, PasswordHash, PasswordVerifier as _};
+use aws_lc_rs::{hmac, rand};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::config::{Account, Config, Password, PasswordCheck};
+use crate::secret::Secret;
+
+/// How long a password that was found right is remembered.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// How many of them.
+const REMEMBERED_CAP: usize = 10_000;
+
+/// An argon2 run takes 19 MiB and a core: never more at once than this.
+const RUNS_AT_ONCE: usize = 2;
+
+/// A client has proved that it may open this mailbox.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    account: Arc<Account>,
+    mailbox: String,
+    credential: Option<String>,
+}
+
+impl Verified {
+    /// The account that was opened.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// The mailbox that the upstream is asked for.
+    pub fn mailbox(&self) -> &str {
+        &self.mailbox
+    }
+
+    /// The name of the password that was presented, if it has one.
+    pub fn credential(&self) -> Option<&str> {
+        self.credential.as_deref()
+    }
+}
+
+/// What a client claims: an account, a mailbox of it, and which passwords would do from where it
+/// stands.
+#[derive(Debug)]
+pub struct Claim {
+    /// The account that its login names.
+    pub account: Arc<Account>,
+    /// The mailbox that the login opens.
+    pub mailbox: String,
+    /// Those of the account's passwords that may be used here.
+    pub passwords: Vec<Password>,
+}
+
+/// Checks passwords.
+pub struct Checker {
+    /// Of this process alone.
+    key: hmac::Key,
+    remembered: Mutex<HashMap<[u8; 32], Instant>>,
+    runs: Semaphore,
+    /// Argon2 runs of every attempt.
+    padding: usize,
+    /// What is run against for nobody's benefit.
+    dummy: Option<Secret>,
+}
+
+impl Checker {
+    /// For the accounts of `config`.
+    pub fn new(config: &Config) -> std::io::Result<Self> {
+        let mut seed = [0; 32];
+        rand::fill(&mut seed).map_err(|_| std::io::Error::other("no random numbers"))?;
+        let hashes = |account: &Arc<Account>| {
+            let hash = |password: &Password| match &password.check {
+                PasswordCheck::Hash(phc) => Some(phc.clone()),
+                PasswordCheck::Plain(_) | PasswordCheck::Any => None,
+            };
+            account
+                .passwords
+                .iter()
+                .filter_map(hash)
+                .collect::<Vec<_>>()
+        };
+        let hashes: Vec<_> = config.accounts.iter().map(hashes).collect();
+        Ok(Self {
+            key: hmac::Key::new(hmac::HMAC_SHA256, &seed),
+            remembered: Mutex::default(),
+            runs: Semaphore::new(RUNS_AT_ONCE),
+            padding: hashes.iter().map(Vec::len).max().unwrap_or(0),
+            dummy: hashes.into_iter().flatten().next(),
+        })
+    }
+
+    /// Whether `presented` is one of the claim's passwords. Without a claim the work is the same
+    /// and the answer is no.
+    pub async fn check(&self, claim: Option<Claim>, presented: &Secret) -> Option<Verified> {
+        let passwords = claim.as_ref().map_or(&[][..], |claim| &claim.passwords);
+        let fingerprint = |phc: &Secret| {
+            let mut context = hmac::Context::with_key(&self.key);
+            // The PHC string has a salt of its own: it names the account as well as its password.
+            context.update(phc.expose().as_bytes());
+            context.update(b"\0");
+            context.update(presented.expose().as_bytes());
+            let mut print = [0; 32];
+            print.copy_from_slice(context.sign().as_ref());
+            print
+        };
+        let mut found = None;
+        let mut runs = 0;
+        for password in passwords {
+            let right = match &password.check {
+                PasswordCheck::Any => true,
+                PasswordCheck::Plain(secret) => secret == presented,
+                PasswordCheck::Hash(phc) => {
+                    let print = fingerprint(phc);
+                    if self.remembers(&print) {
+                        // Only the right password is answered faster.
+                        found = Some(password);
+                        runs = self.padding;
+                        break;
+                    }
+                    runs += 1;
+                    let right = self.run(phc.clone(), presented.clone()).await;
+                    if right {
+                        self.remember(print);
+                    }
+                    right
+                }
+            };
+            if right && found.is_none() {
+                found = Some(password);
+            }
+        }
+        if let (Some(dummy), None) = (&self.dummy, found) {
+            for _ in runs..self.padding {
+                self.run(dummy.clone(), presented.clone()).await;
+            }
+        }
+        let credential = found?.name.clone();
+        let Claim {
+            account, mailbox, ..
+        } = claim?;
+        Some(Verified {
+            account,
+            mailbox,
+            credential,
+        })
+    }
+
+    async fn run(&self, phc: Secret, presented: Secret) -> bool {
+        let Ok(_permit) = self.runs.acquire().await else {
+            return false;
+        };
+        let run = move || {
+            let hash = PasswordHash::new(phc.expose());
+            hash.is_ok_and(|hash| {
+                Argon2::default()
+                    .verify_password(presented.expose().as_bytes(), &hash)
+                    .is_ok()
+            })
+        };
+        tokio::task::spawn_blocking(run).await.unwrap_or(false)
+    }
+
+    fn remembers(&self, print: &[u8; 32]) -> bool {
+        let remembered = self
+            .remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        remembered
+            .get(print)
+            .is_some_and(|until| *until > Instant::now())
+    }
+
+    fn remember(&self, print: [u8; 32]) {
+        let now = Instant::now();
+        let mut remembered = self
+            .remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if remembered.len() >= REMEMBERED_CAP {
+            remembered.retain(|_, until| *until > now);
+        }
+        if remembered.len() < REMEMBERED_CAP {
+            remembered.insert(print, now + REMEMBERED);
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! One connection, in clear or encrypted, that holds no buffer while it is idle.
+//!
+//! Bytes are read into a scratch buffer of the thread and handed to a sink as slices; what is
+//! written is encrypted into another one and offered to the socket at once. Kept are only a TLS
+//! record that is not complete yet and what the socket would not take, and both are freed as soon
+//! as they are empty. TLS is rustls by its unbuffered interface ([`tls`]): the buffered one keeps
+//! 8 KiB a connection and reads 4 KiB at a time.
+//!
+//! Backpressure is the caller's: receive only while the other side [`Stream::poll_flush`]es.
+
+mod tls;
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use tls::Tls;
+
+/// Octets read from a socket at once.
+const SCRATCH: usize = 64 * 1024;
+
+thread_local! {
+    static READING: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH + tls::RECORD]);
+    static WRITING: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A TCP connection that may be encrypted.
+#[derive(Debug)]
+pub struct Stream {
+    tcp: TcpStream,
+    tls: Option<Box<Tls>>,
+    /// What the socket would not take yet.
+    outbound: Vec<u8>,
+    /// How much of it was written.
+    written: usize,
+    /// The peer will send no more.
+    ended: bool,
+    /// The socket's write side is to be closed once `outbound` is empty, or was.
+    closing: Closing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Closing {
+    Open,
+    Due,
+    Closed,
+}
+
+/// What takes received bytes: it may write them to another stream in the same turn.
+pub type Sink<'a> = dyn FnMut(&mut Context<'_>, &[u8]) + 'a;
+
+impl Stream {
+    /// In clear, for now.
+    pub fn new(tcp: TcpStream) -> Self {
+        Self {
+            tcp,
+            tls: None,
+            outbound: Vec::new(),
+            written: 0,
+            ended: false,
+            closing: Closing::Open,
+        }
+    }
+
+    /// Encrypts, in the client's role.
+    pub async fn encrypt_as_client(
+        &mut self,
+        config: Arc<rustls::ClientConfig>,
+        name: ServerName<'static>,
+    ) -> io::Result<()> {
+        let tls = Tls::client(config, name)?;
+        self.encrypt(tls).await
+    }
+
+    /// Encrypts, in the server's role.
+    pub async fn encrypt_as_server(&mut self, config: Arc<rustls::ServerConfig>) -> io::Result<()> {
+        let tls = Tls::server(config)?;
+        self.encrypt(tls).await
+    }
+
+    async fn encrypt(&mut self, mut tls: Tls) -> io::Result<()> {
+        loop {
+            let step = tls.handshake(&mut self.outbound);
+            // Also after an error: it has left an alert that says why.
+            let flushed = poll_fn(|cx| self.poll_flush(cx)).await;
+            match step? {
+                tls::Handshake::Done => {
+                    flushed?;
+                    break;
+                }
+                tls::Handshake::Read => flushed?,
+            }
+            poll_fn(|cx| {
+                READING.with_borrow_mut(|scratch| tls.poll_fill(&mut self.tcp, cx, scratch))
+            })
+            .await?;
+        }
+        self.tls = Some(Box::new(tls));
+        Ok(())
+    }
+
+    /// Receives once, at most 64 KiB: `sink` is called with everything that came. `Ok(false)`:
+    /// the peer has ended its direction.
+    pub fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Poll<io::Result<bool>> {
+        if self.ended {
+            return Poll::Ready(Ok(false));
+        }
+        let open = READING.with_borrow_mut(|scratch| match &mut self.tls {
+            Some(tls) => tls.poll_receive(&mut self.tcp, cx, scratch, &mut self.outbound, sink),
+            None => {
+                let mut buffer = ReadBuf::new(scratch.get_mut(..SCRATCH).unwrap_or_default());
+                ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut buffer))?;
+                if !buffer.filled().is_empty() {
+                    sink(cx, buffer.filled());
+                }
+                Poll::Ready(Ok(!buffer.filled().is_empty()))
+            }
+        });
+        let open = ready!(open)?;
+        self.ended = !open;
+        Poll::Ready(Ok(open))
+    }
+
+    /// Sends, or keeps what the socket would not take: see [`Stream::poll_flush`]. An error shows
+    /// at the next flush.
+    pub fn send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) {
+        if self.closing != Closing::Open {
+            return;
+        }
+        let Some(tls) = &mut self.tls else {
+            return write_now(&mut self.tcp, cx, &mut self.outbound, bytes);
+        };
+        WRITING.with_borrow_mut(|scratch| {
+            scratch.clear();
+            if tls.encrypt(bytes, scratch) {
+                write_now(&mut self.tcp, cx, &mut self.outbound, scratch);
+            } else {
+                self.closing = Closing::Due;
+            }
+        });
+    }
+
+    /// Ends our direction once everything sent is out.
+    pub fn close(&mut self) {
+        if self.closing == Closing::Open {
+            self.closing = Closing::Due;
+            if let Some(tls) = &mut self.tls {
+                tls.close(&mut self.outbound);
+            }
+        }
+    }
+
+    /// Writes what is kept; ready when nothing is.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self
+            .outbound
+            .get(self.written..)
+            .filter(|rest| !rest.is_empty())
+        {
+            match ready!(Pin::new(&mut self.tcp).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.written += written,
+            }
+        }
+        self.outbound = Vec::new();
+        self.written = 0;
+        if self.closing == Closing::Due {
+            ready!(Pin::new(&mut self.tcp).poll_shutdown(cx))?;
+            self.closing = Closing::Closed;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether nothing is kept for a socket that would not take it.
+    pub fn is_flushed(&self) -> bool {
+        self.outbound.is_empty()
+    }
+
+    /// [`Stream::poll_receive`], awaited.
+    pub async fn receive(&mut self, mut sink: impl FnMut(&[u8])) -> io::Result<bool> {
+        poll_fn(|cx| self.poll_receive(cx, &mut |_, bytes| sink(bytes))).await
+    }
+
+    /// Sends and waits until it is out.
+    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut unsent = Some(bytes);
+        poll_fn(|cx| {
+            if let Some(bytes) = unsent.take() {
+                self.send(cx, bytes);
+            }
+            self.poll_flush(cx)
+        })
+        .await
+    }
+
+    /// Ends our direction and takes in, unread, what the peer still sends until it ends its own:
+    /// closing over unread bytes resets the connection, and the last words sent would be lost.
+    pub async fn finish(&mut self) {
+        self.close();
+        if poll_fn(|cx| self.poll_flush(cx)).await.is_ok() {
+            while let Ok(true) = self.receive(|_| {}).await {}
+        }
+    }
+
+    /// The peer's address.
+    pub fn peer(&self) -> io::Result<SocketAddr> {
+        self.tcp.peer_addr()
+    }
+
+    /// Our own address.
+    pub fn local(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+
+    /// `TLSv1.3 CIPHER`, if encrypted.
+    pub fn encryption(&self) -> Option<String> {
+        self.tls.as_ref().and_then(|tls| tls.description())
+    }
+}
+
+/// Offers `bytes` to the socket and keeps the rest.
+fn write_now(tcp: &mut TcpStream, cx: &mut Context<'_>, outbound: &mut Vec<u8>, mut bytes: &[u8]) {
+    while outbound.is_empty() && !bytes.is_empty() {
+        match Pin::new(&mut *tcp).poll_write(cx, bytes) {
+            Poll::Ready(Ok(written @ 1..)) => bytes = bytes.get(written..).unwrap_or_default(),
+            // Errors show again at the next flush.
+            Poll::Ready(_) | Poll::Pending => break,
+        }
+    }
+    outbound.extend_from_slice(bytes);
+}

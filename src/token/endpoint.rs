@@ -1,0 +1,272 @@
+//! The token endpoint over HTTP: what it answers, in whatever shape, becomes a grant or a fault.
+//!
+//! The `oauth2` crate builds requests and reads answers; the connection is ours, because status
+//! and Retry-After would be lost otherwise.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use oauth2::basic::{
+    BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType,
+};
+use oauth2::{
+    AccessToken, AsyncHttpClient, ErrorResponse, HttpRequest, HttpResponse, RefreshToken,
+    RequestTokenError, Scope, StandardRevocableToken, TokenResponse,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Failure, Grant, entra};
+use crate::config::IpPreference;
+use crate::fault::{Fault, Kind};
+use crate::secret::Secret;
+
+/// Octets of an answer that are read.
+const ANSWER_CAP: usize = 256 * 1024;
+
+/// Where an answer does not say how long its token lives.
+const USUAL_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// The `oauth2` crate's client with answers of our own leniency.
+pub(super) type Client = oauth2::Client<
+    Refusal,
+    Answer,
+    BasicTokenIntrospectionResponse,
+    StandardRevocableToken,
+    BasicRevocationErrorResponse,
+>;
+
+/// An HTTP client for token requests: never redirected (a redirect would carry the client secret
+/// away), never through a proxy of the environment.
+pub fn http_client(
+    tls: rustls::ClientConfig,
+    ip: IpPreference,
+) -> reqwest::Result<reqwest::Client> {
+    let client = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .pool_max_idle_per_host(1)
+        .pool_idle_timeout(Duration::from_secs(60))
+        .user_agent(concat!("authrelay/", env!("CARGO_PKG_VERSION")));
+    let client = match ip {
+        IpPreference::Any => client,
+        IpPreference::V4 => client.local_address(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        IpPreference::V6 => client.local_address(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+    };
+    client.build()
+}
+
+/// One token request.
+pub(super) struct Endpoint {
+    client: reqwest::Client,
+    timeout: Duration,
+    /// Of the answer, which the `oauth2` crate does not hand on.
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    status: u16,
+    retry_after: Option<Duration>,
+}
+
+/// A successful answer (RFC 6749 §5.1) as endpoints really give it.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Answer {
+    access_token: AccessToken,
+    /// A number, a string with a number (v1 endpoints, IMDS), or missing.
+    #[serde(default)]
+    expires_in: serde_json::Value,
+    #[serde(skip, default = "bearer")]
+    token_type: BasicTokenType,
+}
+
+fn bearer() -> BasicTokenType {
+    BasicTokenType::Bearer
+}
+
+impl TokenResponse for Answer {
+    type TokenType = BasicTokenType;
+
+    fn access_token(&self) -> &AccessToken {
+        &self.access_token
+    }
+
+    fn token_type(&self) -> &BasicTokenType {
+        &self.token_type
+    }
+
+    fn expires_in(&self) -> Option<Duration> {
+        let seconds = match &self.expires_in {
+            serde_json::Value::Number(number) => number.as_f64(),
+            serde_json::Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        }?;
+        // Zero and less is no lifetime that an issuer could mean.
+        (seconds >= 1.0).then(|| Duration::from_secs_f64(seconds.min(1e9)))
+    }
+
+    fn refresh_token(&self) -> Option<&RefreshToken> {
+        None
+    }
+
+    fn scopes(&self) -> Option<&Vec<Scope>> {
+        None
+    }
+}
+
+/// An error answer (RFC 6749 §5.2, with Entra's additions).
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Refusal {
+    error: String,
+    #[serde(default)]
+    error_description: Option<String>,
+    #[serde(default)]
+    error_codes: Vec<u64>,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.error)
+    }
+}
+
+impl ErrorResponse for Refusal {}
+
+/// A request that brought no answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NoAnswer(String);
+
+impl Endpoint {
+    pub(super) fn new(client: reqwest::Client, timeout: Duration) -> Self {
+        Self {
+            client,
+            timeout,
+            seen: Mutex::default(),
+        }
+    }
+
+    async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, NoAnswer> {
+        let request = reqwest::Request::try_from(request).map_err(|error| no_answer(&error))?;
+        let mut response = self
+            .client
+            .execute(request)
+            .await
+            .map_err(|error| no_answer(&error))?;
+        let seen = Seen {
+            status: response.status().as_u16(),
+            retry_after: retry_after(response.headers()),
+        };
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| no_answer(&error))? {
+            body.extend_from_slice(&chunk);
+            if body.len() > ANSWER_CAP {
+                return Err(NoAnswer("its answer is larger than 256 KiB".into()));
+            }
+        }
+        // Headers stay behind: `application/json` is not what every endpoint says of its JSON.
+        let mut answer = HttpResponse::new(body);
+        *answer.status_mut() = response.status();
+        Ok(answer)
+    }
+
+    /// What came of it.
+    pub(super) fn outcome(
+        &self,
+        result: Result<Answer, RequestTokenError<NoAnswer, Refusal>>,
+    ) -> Result<Grant, Failure> {
+        let seen = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let failure = |fault| Failure {
+            fault,
+            retry_after: seen.retry_after,
+        };
+        match result {
+            Ok(answer) if answer.access_token.secret().is_empty() => {
+                Err(failure(garbage(seen.status)))
+            }
+            Ok(answer) => Ok(Grant {
+                token: Secret::from(answer.access_token.secret().as_str()),
+                lifetime: answer.expires_in().unwrap_or(USUAL_LIFETIME),
+            }),
+            Err(RequestTokenError::ServerResponse(refusal)) => Err(failure(entra::classify(
+                seen.status,
+                &refusal.error,
+                refusal.error_description.as_deref().unwrap_or_default(),
+                &refusal.error_codes,
+            ))),
+            Err(RequestTokenError::Request(NoAnswer(why))) => Err(failure(
+                Fault::new(Kind::Unavailable, format!("the token endpoint cannot be used: {why}"))
+                    .remedy_is("check that this host reaches the token endpoint (DNS, firewall, TLS inspection)"),
+            )),
+            // The answer itself may hold a token or a secret: it is not shown.
+            Err(RequestTokenError::Parse(..) | RequestTokenError::Other(_)) => {
+                Err(failure(garbage(seen.status)))
+            }
+        }
+    }
+}
+
+/// The `oauth2` crate's way to the network.
+impl<'c> AsyncHttpClient<'c> for Endpoint {
+    type Error = NoAnswer;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, NoAnswer>> + Send + 'c>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(async move {
+            tokio::time::timeout(self.timeout, self.exchange(request))
+                .await
+                .unwrap_or_else(|_| {
+                    let seconds = self.timeout.as_secs_f32();
+                    Err(NoAnswer(format!("no answer within {seconds} s")))
+                })
+        })
+    }
+}
+
+/// Something is wrong on our side.
+pub(super) fn unusable(why: &str) -> Failure {
+    Failure {
+        fault: Fault::new(Kind::Unavailable, why),
+        retry_after: None,
+    }
+}
+
+fn garbage(status: u16) -> Fault {
+    let fault = Fault::new(
+        Kind::Unavailable,
+        format!("the token endpoint's answer (HTTP {status}) is no OAuth answer"),
+    );
+    match status {
+        429 => fault.remedy_is("the identity provider throttles this client; it is left alone for a while"),
+        300..400 => fault.remedy_is("the token endpoint redirects; set the provider's token_url to its final address"),
+        500.. => fault.remedy_is("the identity provider has trouble; wait"),
+        _ => fault.remedy_is("something other than the token endpoint answers (a captive portal, a proxy?), or token_url is wrong"),
+    }
+}
+
+/// RFC 9110 §10.2.3, in seconds; a date is left to our own backoff.
+fn retry_after(headers: &reqwest::header::HeaderMap) -> Option<Duration> {
+    let value = headers.get(reqwest::header::RETRY_AFTER)?.to_str().ok()?;
+    value.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// Every cause, without the URL: it may bear a tenant's name, and the log has the registration.
+fn no_answer(error: &dyn std::error::Error) -> NoAnswer {
+    let mut text = String::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    if text.is_empty() {
+        text = "the request failed".into();
+    }
+    NoAnswer(text)
+}

@@ -1,0 +1,138 @@
+//! Entra's error codes: cause and remedy.
+//!
+//! The answer's `error` decides where it is clear; Microsoft says that codes are for hints. Codes
+//! that contradict it in practice are known here: 50196 arrives as `invalid_grant`, yet it is
+//! throttling.
+
+use crate::fault::{Fault, Kind};
+
+/// Codes that say "later", whatever `error` says.
+const TRANSIENT: &[u64] = &[90033, 90006, 90012, 90024, 50033, 90090];
+
+/// Codes that say "less often".
+const THROTTLED: &[u64] = &[50196, 90055];
+
+/// Causes that are for good, and what to do about them.
+const REMEDIES: &[(&[u64], &str)] = &[
+    (
+        &[7_000_215],
+        "the client secret is wrong: client_secret wants the secret's value, not its ID",
+    ),
+    (
+        &[7_000_222],
+        "the client secret has expired: make a new one under Certificates & secrets and put it into client_secret",
+    ),
+    (
+        &[700_016],
+        "the application is not known in this tenant: check client_id and tenant",
+    ),
+    (
+        &[7_000_112],
+        "the application is disabled: enable it under Enterprise applications",
+    ),
+    (
+        &[700_027],
+        "the certificate is not registered with the application: upload it under Certificates & secrets",
+    ),
+    (
+        &[7_000_218],
+        "the application needs a client secret or certificate, or 'Allow public client flows'",
+    ),
+    (
+        &[700_025],
+        "the application is a public client: it takes no client secret",
+    ),
+    (
+        &[90002, 90038, 900_439],
+        "wrong tenant or cloud: check tenant and the provider's token_url",
+    ),
+    (
+        &[50194, 9_002_332, 9_001_023],
+        "the tenant does not fit the application's account types: give the tenant's own name or id",
+    ),
+    (&[50034], "the user does not exist in this tenant"),
+    (&[50126], "the user's password is wrong"),
+    (&[50053], "the user is locked after too many sign-ins"),
+    (&[50055], "the user's password has expired"),
+    (&[50057], "the user is disabled"),
+    (
+        &[
+            50076, 50079, 50072, 50074, 50158, 53000, 53001, 53003, 530_035,
+        ],
+        "multi-factor authentication or Conditional Access stops this sign-in: sign in interactively or exclude the application in the policy",
+    ),
+    (
+        &[65001, 90094],
+        "consent is missing: grant admin consent under API permissions",
+    ),
+    (
+        &[650_057],
+        "the permission is not declared by the application: add it under API permissions (Office 365 Exchange Online)",
+    ),
+    (
+        &[500_011],
+        "the resource does not exist in this tenant: check scope, and that the tenant has Exchange Online",
+    ),
+    (
+        &[70011, 28002, 700_022],
+        "the scope is wrong: app-only tokens want https://outlook.office365.com/.default alone",
+    ),
+    (
+        &[9_002_313, 900_144, 90014],
+        "the request is malformed: check tenant, client_id and scope for stray characters",
+    ),
+];
+
+/// The fault behind an error answer.
+pub(super) fn classify(status: u16, error: &str, description: &str, codes: &[u64]) -> Fault {
+    // The description's first line says it; the rest are ids of the request.
+    let summary = description.lines().next().unwrap_or_default();
+    let mut codes = codes.to_vec();
+    codes.extend(in_description(summary));
+    let detail = match summary {
+        "" => format!("the identity provider answers {error}"),
+        summary => format!("the identity provider answers {error}: {summary}"),
+    };
+    let known = |list: &[u64]| codes.iter().any(|code| list.contains(code));
+    if known(THROTTLED) || status == 429 {
+        return Fault::new(Kind::Unavailable, detail).remedy_is(
+            "the identity provider throttles this client; it is left alone for a while",
+        );
+    }
+    let transient = matches!(
+        error,
+        "temporarily_unavailable" | "server_error" | "slow_down"
+    );
+    if known(TRANSIENT) || transient || status >= 500 {
+        return Fault::new(Kind::Unavailable, detail)
+            .remedy_is("the identity provider has trouble; wait");
+    }
+    let remedy = REMEDIES
+        .iter()
+        .find(|(list, _)| known(list))
+        .map(|(_, remedy)| *remedy)
+        .unwrap_or(match error {
+            "invalid_client" => "check the registration's client_id and client_secret",
+            "unauthorized_client" => {
+                "the application may not use this grant: allow it at the identity provider"
+            }
+            "invalid_scope" => "check the registration's scope",
+            "invalid_grant" => "what the registration presents is expired or revoked",
+            _ => "look the error up at the identity provider, and check the registration",
+        });
+    Fault::new(Kind::GrantRefused, detail).remedy_is(remedy)
+}
+
+/// `AADSTS7000215: …`, all of them: some answers name two, and the list may lack.
+fn in_description(description: &str) -> Vec<u64> {
+    description
+        .split("AADSTS")
+        .skip(1)
+        .filter_map(|rest| {
+            let digits = rest
+                .find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(rest.len());
+            rest.get(..digits)?.parse().ok()
+        })
+        .collect()
+}
