@@ -15,6 +15,7 @@ pub mod login;
 pub mod net;
 pub mod proof;
 pub mod relay;
+pub mod sandbox;
 pub mod secret;
 pub mod server;
 pub mod session;
