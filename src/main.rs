@@ -1,1 +1,7 @@
-fn main() {}
+//! The `authrelay` command; everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    authrelay::cli::main()
+}
