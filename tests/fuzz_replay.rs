@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Inputs made up for each target.
 const INPUTS: u64 = 20_000;
 
-/// The longest of them.
+/// The longest of them, unless a seed is longer.
 const LONGEST: usize = 400;
 
 fn folder() -> PathBuf {
@@ -117,7 +117,8 @@ impl Generator {
                 _ => drop(input.splice(at..at, self.one_of(words).iter().copied())),
             }
         }
-        input.truncate(LONGEST);
+        let longest = seeds.iter().map(|(_, seed)| seed.len()).max();
+        input.truncate(LONGEST.max(longest.unwrap_or_default()));
         input
     }
 }
@@ -163,5 +164,5 @@ macro_rules! replays {
 }
 
 replays! {
-    imap_commands imap_responses pop3 smtp_commands smtp_replies sasl front back front_back watch
+    imap_commands imap_responses pop3 smtp_commands smtp_replies sasl front back front_back watch config
 }

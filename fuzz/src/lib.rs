@@ -6,6 +6,7 @@
 //! every place: the outcome must be the same.
 
 pub mod back;
+pub mod config;
 pub mod front;
 pub mod front_back;
 mod pieces;
@@ -27,4 +28,5 @@ pub const TARGETS: &[Target] = &[
     ("back", back::back),
     ("front_back", front_back::front_back),
     ("watch", watch::watch),
+    ("config", config::config),
 ];
