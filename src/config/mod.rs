@@ -109,13 +109,27 @@ pub struct Checked {
 ///
 /// Every problem, in the order of the file. Never empty.
 pub fn check(path: &Path, secrets: Secrets) -> Result<Checked, Vec<Problem>> {
-    let config = read::load(path, secrets)?;
-    Ok(Checked {
-        listeners: config.listeners.len(),
-        registrations: config.registrations.len(),
-        accounts: config.accounts.len(),
-        warnings: config.warnings,
-    })
+    read::load(path, secrets).map(Checked::of)
+}
+
+/// The same for a text that stands for the file at `path`.
+///
+/// # Errors
+///
+/// Every problem, in the order of the text. Never empty.
+pub fn check_text(text: &str, path: &Path, secrets: Secrets) -> Result<Checked, Vec<Problem>> {
+    read::parse(text, path, secrets).map(Checked::of)
+}
+
+impl Checked {
+    fn of(config: Config) -> Self {
+        Self {
+            listeners: config.listeners.len(),
+            registrations: config.registrations.len(),
+            accounts: config.accounts.len(),
+            warnings: config.warnings,
+        }
+    }
 }
 
 /// The JSON Schema of `proxy.yaml`, for editors.

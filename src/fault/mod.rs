@@ -200,7 +200,10 @@ impl Fault {
     pub fn smtp_reply(mut self, lines: &[String]) -> Self {
         let mut reply = String::new();
         for line in lines {
-            reply.push_str(&harmless(line));
+            // The code and its separator make a reply of it, whatever is cut out of the text.
+            let (code, text) = line.split_at_checked(4).unwrap_or((line, ""));
+            reply.push_str(code);
+            reply.push_str(&harmless(text));
             reply.push_str("\r\n");
         }
         self.smtp = Some(reply);
