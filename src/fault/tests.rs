@@ -1,3 +1,5 @@
+//! Every row of the reply table, and what is cut out of texts.
+
 use super::*;
 use crate::wire::Protocol::{Imap, Pop3, Smtp};
 
