@@ -5,8 +5,17 @@
 //! token for the mailbox is obtained; the upstream is logged in to with XOAUTH2 over TLS; then
 //! bytes flow unchanged.
 
+// No bytes of a peer may end the process.
+#![deny(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+
 pub mod accounts;
 pub mod certs;
+pub mod cli;
 pub mod config;
 pub mod fault;
 pub mod limits;

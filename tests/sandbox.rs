@@ -533,7 +533,8 @@ async fn faults_of_starttls() {
         for ((address, command), answer) in commands.into_iter().zip(answers) {
             let mut tcp = TcpStream::connect(address).await.unwrap();
             let mut buffer = [0; 1024];
-            tcp.read(&mut buffer).await.unwrap();
+            let greeting = tcp.read(&mut buffer).await.unwrap();
+            assert!(greeting > 0, "{fault:?}: no greeting");
             tcp.write_all(command.as_bytes()).await.unwrap();
             let length = tcp.read(&mut buffer).await.unwrap();
             let said = String::from_utf8_lossy(&buffer[..length]);

@@ -169,7 +169,7 @@ fn kind(name: &str) -> Kind {
 }
 
 /// The pieces in which a peer's bytes arrive; `before` octets came in earlier turns.
-fn pieces<'a>(said: &'a [u8], cut: Cut, before: usize) -> Vec<&'a [u8]> {
+fn pieces(said: &[u8], cut: Cut, before: usize) -> Vec<&[u8]> {
     match cut {
         Cut::Whole => vec![said],
         Cut::Bytes => said.chunks(1).collect(),

@@ -1,13 +1,23 @@
 //! `proxy.yaml`: a [`Config`] that exists is valid.
 //!
-//! The file is composed into a tree whose nodes know their line and column ([`tree`]), read key
-//! by key ([`read`] and one file a section), and either every problem is reported at once or a
-//! `Config` comes out. Secrets are resolved while reading; a secret's value is never part of a
-//! [`Problem`]. Nothing here opens a socket.
+//! The file is composed into a tree whose nodes know their line and column (`tree`), read key by
+//! key (`field`, and in `read` one file a section), and either every problem is reported at once
+//! or a `Config` comes out. Secrets are resolved while reading (`source`); a secret's value is
+//! never part of a [`Problem`]. Nothing here opens a socket.
+
+mod field;
+mod preset;
+mod read;
+mod schema;
+mod source;
+#[cfg(test)]
+mod tests;
+mod tree;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +49,68 @@ pub struct Config {
     pub warnings: Vec<Problem>,
 }
 
+impl Config {
+    /// Reads the file at `path` and everything it points at.
+    ///
+    /// # Errors
+    ///
+    /// Every problem, in the order of the file. Never empty.
+    pub fn load(path: &Path) -> Result<Self, Vec<Problem>> {
+        read::load(path, Secrets::Read)
+    }
+
+    /// The same for a text that stands for the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// Every problem, in the order of the text. Never empty.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Vec<Problem>> {
+        read::parse(text, path, Secrets::Read)
+    }
+}
+
+/// Whether the sources that the file points at (environment, files, commands) are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrets {
+    /// They are, and each must be there.
+    Read,
+    /// The file alone is looked at: good for checking it on another machine.
+    Skip,
+}
+
+/// What a check found good.
+#[derive(Debug)]
+pub struct Checked {
+    /// How many listeners there are.
+    pub listeners: usize,
+    /// How many registrations.
+    pub registrations: usize,
+    /// How many accounts.
+    pub accounts: usize,
+    /// What is allowed but unwise.
+    pub warnings: Vec<Problem>,
+}
+
+/// Finds every problem of the file at `path`, without a network.
+///
+/// # Errors
+///
+/// Every problem, in the order of the file. Never empty.
+pub fn check(path: &Path, secrets: Secrets) -> Result<Checked, Vec<Problem>> {
+    let config = read::load(path, secrets)?;
+    Ok(Checked {
+        listeners: config.listeners.len(),
+        registrations: config.registrations.len(),
+        accounts: config.accounts.len(),
+        warnings: config.warnings,
+    })
+}
+
+/// The JSON Schema of `proxy.yaml`, for editors.
+pub fn schema() -> serde_json::Value {
+    schema::schema()
+}
+
 /// One thing that is wrong (or, as a warning, unwise) in the file.
 ///
 /// Displayed as `path.to.key: what is wrong (line L, column C)`.
@@ -50,6 +122,19 @@ pub struct Problem {
     pub message: String,
     /// Line and column, both from 1; absent where the file itself cannot be read.
     pub place: Option<(usize, usize)>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)?;
+        match self.place {
+            Some((line, column)) => write!(f, " (line {line}, column {column})"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// `log`.

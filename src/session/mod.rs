@@ -5,7 +5,7 @@
 //! ```
 //!
 //! One deadline covers everything up to the end of the login. What was learned is on the
-//! [`Record`] at any moment, so that a session that is cancelled or panics is logged too.
+//! `Record` at any moment, so that a session that is cancelled or panics is logged too.
 
 mod record;
 mod upstream;

@@ -1,0 +1,88 @@
+//! `certs`: a local CA and a server certificate. The CA's key is not kept: a new server
+//! certificate means a new CA to trust.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::{Exit, complain, print};
+use crate::certs::{Authority, loopback_names};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// Where to write ca.pem, server.pem and server.key
+    #[arg(long, value_name = "DIRECTORY", default_value = "certs")]
+    directory: PathBuf,
+    /// Host name or address that clients use; may be repeated [default: localhost, 127.0.0.1, ::1]
+    #[arg(long = "name", value_name = "NAME")]
+    names: Vec<String>,
+    /// Replace files that are there
+    #[arg(long)]
+    force: bool,
+}
+
+pub(super) fn run(options: &Options) -> Exit {
+    let names = if options.names.is_empty() {
+        loopback_names()
+    } else {
+        options.names.clone()
+    };
+    let issued =
+        Authority::new("authrelay local CA").and_then(|ca| Ok((ca.pem(), ca.issue(&names)?)));
+    let (ca, issued) = match issued {
+        Ok(issued) => issued,
+        Err(error) => {
+            complain(format_args!(
+                "no certificate for {}: {error}",
+                names.join(", ")
+            ));
+            return Exit::Usage;
+        }
+    };
+    let files = [
+        ("ca.pem", ca.as_str(), 0o644),
+        ("server.pem", &issued.chain, 0o644),
+        ("server.key", &issued.key, 0o600),
+    ];
+    let directory = &options.directory;
+    if let Some((name, ..)) = files
+        .iter()
+        .find(|(name, ..)| !options.force && directory.join(name).exists())
+    {
+        complain(format_args!(
+            "{}: is there already; --force replaces it",
+            directory.join(name).display()
+        ));
+        return Exit::State;
+    }
+    if let Err(error) = std::fs::create_dir_all(directory) {
+        complain(format_args!("{}: {error}", directory.display()));
+        return Exit::State;
+    }
+    let mut report = format!("for {}\n", names.join(", "));
+    for (name, pem, mode) in files {
+        let path = directory.join(name);
+        if let Err(error) = write(&path, pem, mode) {
+            complain(format_args!("{}: {error}", path.display()));
+            return Exit::State;
+        }
+        report.push_str(&format!("{}\n", path.display()));
+    }
+    report.push_str("clients must trust ca.pem; listeners name server.pem and server.key\n");
+    print(report)
+}
+
+/// A new file each time: a key must not inherit the mode of what it replaces.
+fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?;
+    file.write_all(text.as_bytes())
+}

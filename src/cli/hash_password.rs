@@ -1,0 +1,47 @@
+//! `hash-password`: a password in, an argon2id PHC string out.
+
+use std::io::{IsTerminal as _, Read as _};
+
+use argon2::{Argon2, PasswordHasher as _};
+
+use super::{Exit, complain, print};
+use crate::secret::Secret;
+use crate::wire::sasl::Credentials;
+
+/// Octets of stdin that are read; a password has at most 255.
+const CAP: u64 = 1024;
+
+pub(super) fn run() -> Exit {
+    let password = match read() {
+        Ok(password) => password,
+        Err(error) => {
+            complain(format_args!("the password cannot be read: {error}"));
+            return Exit::State;
+        }
+    };
+    // The login is of no interest: what counts is that a client could present this password.
+    if Credentials::new(b"login", password.expose().as_bytes()).is_err() {
+        complain("a password has 1 to 255 octets of UTF-8 and no control characters");
+        return Exit::Usage;
+    }
+    match Argon2::default().hash_password(password.expose().as_bytes()) {
+        Ok(hash) => print(format!("{hash}\n")),
+        Err(error) => {
+            complain(format_args!("the password cannot be hashed: {error}"));
+            Exit::State
+        }
+    }
+}
+
+fn read() -> std::io::Result<Secret> {
+    if std::io::stdin().is_terminal() {
+        return rpassword::prompt_password("Password: ").map(Secret::from);
+    }
+    let mut text = String::new();
+    std::io::stdin()
+        .lock()
+        .take(CAP)
+        .read_to_string(&mut text)?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(Secret::from(line.strip_suffix('\r').unwrap_or(line)))
+}

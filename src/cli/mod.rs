@@ -1,0 +1,199 @@
+//! Commands: one file each, and what they end with.
+//!
+//! Results go to stdout, errors to stderr, one line each. Exit codes follow sysexits.h.
+
+mod certs;
+mod check;
+mod hash_password;
+mod run;
+mod sandbox;
+
+use std::fmt::Display;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::config::{Config, Problem};
+
+/// Where the configuration is looked for if nobody says.
+const PLACES: [&str; 2] = ["proxy.yaml", "/etc/authrelay/proxy.yaml"];
+
+/// Lets IMAP, POP3 and SMTP applications that only know user name and password use mailboxes that
+/// want OAuth 2.0.
+#[derive(Debug, Parser)]
+#[command(name = "authrelay", version, about, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// The configuration [default: proxy.yaml, then /etc/authrelay/proxy.yaml]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or SIGINT, then drain
+    Run,
+    /// Validate the configuration and print every problem
+    Check(check::Options),
+    /// Read a password from stdin or a prompt and print an argon2id PHC string
+    HashPassword,
+    /// Write a local CA and a server certificate for TLS listeners
+    Certs(certs::Options),
+    /// Emulate Microsoft 365 and relay to it: no account needed
+    Sandbox(sandbox::Options),
+    /// Print the JSON Schema of the configuration
+    Schema,
+    /// Print the completions of a shell
+    Completions {
+        /// Whose
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// How a command ended: sysexits.h.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    Done = 0,
+    Usage = 64,
+    Unavailable = 69,
+    State = 74,
+    Config = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Runs what the process's arguments ask for.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no errors.
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            };
+            let _ = error.print();
+            return exit.into();
+        }
+    };
+    let config = arguments.config.unwrap_or_else(default_config);
+    let exit = match arguments.command {
+        Command::Run => run::run(&config),
+        Command::Check(options) => check::run(&config, &options),
+        Command::HashPassword => hash_password::run(),
+        Command::Certs(options) => certs::run(&options),
+        Command::Sandbox(options) => sandbox::run(&options),
+        Command::Schema => print(format!("{:#}\n", crate::config::schema())),
+        Command::Completions { shell } => completions(shell),
+        Command::Man => man(),
+    };
+    exit.into()
+}
+
+fn default_config() -> PathBuf {
+    let [first, ..] = PLACES;
+    let found = PLACES.iter().find(|place| Path::new(place).exists());
+    PathBuf::from(found.unwrap_or(&first))
+}
+
+/// The configuration, or every problem of it on stderr.
+fn load(path: &Path) -> Result<Config, Exit> {
+    match Config::load(path) {
+        Ok(config) => {
+            warn(&config.warnings);
+            Ok(config)
+        }
+        Err(problems) => Err(refuse(&problems)),
+    }
+}
+
+fn warn(warnings: &[Problem]) {
+    for warning in warnings {
+        complain(format_args!("warning: {warning}"));
+    }
+}
+
+fn refuse(problems: &[Problem]) -> Exit {
+    problems.iter().for_each(complain);
+    Exit::Config
+}
+
+fn completions(shell: clap_complete::Shell) -> Exit {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "authrelay", &mut script);
+    print(script)
+}
+
+fn man() -> Exit {
+    let mut page = Vec::new();
+    match clap_mangen::Man::new(Arguments::command()).render(&mut page) {
+        Ok(()) => print(page),
+        Err(error) => {
+            complain(error);
+            Exit::State
+        }
+    }
+}
+
+/// Prints a command's result.
+fn print(text: impl AsRef<[u8]>) -> Exit {
+    let mut stdout = std::io::stdout().lock();
+    match stdout
+        .write_all(text.as_ref())
+        .and_then(|()| stdout.flush())
+    {
+        // Whoever closed the pipe has read enough.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            complain(format_args!("stdout: {error}"));
+            Exit::State
+        }
+        _ => Exit::Done,
+    }
+}
+
+/// Prints one line of complaint.
+fn complain(what: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{what}");
+}
+
+/// What commands that serve run on.
+fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
+    // A session takes two descriptors, and the soft limit is often 1,024.
+    if let Err(error) = rlimit::increase_nofile_limit(rlimit::INFINITY) {
+        complain(format_args!(
+            "warning: the limit of open files stays as it is: {error}"
+        ));
+    }
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            complain(format_args!("no threads: {error}"));
+            Exit::Unavailable
+        })
+}
+
+/// Until SIGTERM or SIGINT.
+async fn asked_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

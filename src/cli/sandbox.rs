@@ -1,0 +1,103 @@
+//! `sandbox`: an emulated Microsoft 365 and the relay in front of it, to see the main job done
+//! without an account.
+
+use std::net::SocketAddr;
+use std::str::FromStr as _;
+
+use super::{Exit, asked_to_stop, complain, print, runtime};
+use crate::config::{Config, Log, LogFormat};
+use crate::logging;
+use crate::sandbox::{self, Fault, Ports, Sandbox};
+use crate::server::{CannotBind, Server};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// Port of the IMAP listener
+    #[arg(long, value_name = "PORT", default_value_t = 1143)]
+    imap: u16,
+    /// Port of the POP3 listener
+    #[arg(long, value_name = "PORT", default_value_t = 1110)]
+    pop3: u16,
+    /// Port of the SMTP listener
+    #[arg(long, value_name = "PORT", default_value_t = 1587)]
+    smtp: u16,
+    /// Port of the admin listener; this version has none and takes the option without effect
+    #[arg(long, value_name = "PORT", default_value_t = 8025)]
+    admin: u16,
+    /// Make the emulation misbehave; `list` names the ways
+    #[arg(long, value_name = "NAME")]
+    fault: Option<String>,
+}
+
+pub(super) fn run(options: &Options) -> Exit {
+    let fault = match options.fault.as_deref() {
+        None => None,
+        Some("list") => return print(list()),
+        Some(name) => match Fault::from_str(name) {
+            Ok(fault) => Some(fault),
+            Err(error) => {
+                complain(format_args!("{error}; `--fault list` names them"));
+                return Exit::Usage;
+            }
+        },
+    };
+    logging::start(&Log {
+        format: LogFormat::Text,
+        level: tracing::Level::INFO,
+    });
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(exit) => return exit,
+    };
+    match runtime.block_on(serve(options, fault)) {
+        Ok(exit) => exit,
+        Err(error) => {
+            complain(format_args!("{error:#}"));
+            if error.is::<CannotBind>() {
+                Exit::Unavailable
+            } else {
+                Exit::State
+            }
+        }
+    }
+}
+
+async fn serve(options: &Options, fault: Option<Fault>) -> anyhow::Result<Exit> {
+    let sandbox = Sandbox::start(sandbox::Options::default()).await?;
+    sandbox.set_fault(fault);
+    let directory = tempfile::tempdir()?;
+    let path = sandbox.proxy_yaml(
+        directory.path(),
+        Ports {
+            imap: options.imap,
+            pop3: options.pop3,
+            smtp: options.smtp,
+        },
+    )?;
+    let config = match Config::load(&path) {
+        Ok(config) => config,
+        Err(problems) => {
+            problems.iter().for_each(complain);
+            return Ok(Exit::Config);
+        }
+    };
+    let server = Server::bind(&config)?;
+    let port = |name: &str| {
+        let addresses = server.addresses();
+        let found = addresses.iter().find(|(listener, _)| listener == name);
+        found.map_or(0, |(_, address): &(String, SocketAddr)| address.port())
+    };
+    let ports = Ports {
+        imap: port("imap"),
+        pop3: port("pop3"),
+        smtp: port("smtp"),
+    };
+    print(sandbox.ready(ports));
+    server.serve(asked_to_stop()).await?;
+    Ok(Exit::Done)
+}
+
+fn list() -> String {
+    let line = |fault: &Fault| format!("{:<24}{}\n", fault.name(), fault.describe());
+    Fault::ALL.iter().map(line).collect()
+}

@@ -1,0 +1,277 @@
+//! `accounts`: logins, the mailboxes they open and the passwords they want.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use argon2::PasswordHash;
+
+use super::super::field::{Field, Section};
+use super::super::{Account, Listener, LoginPattern, Mailbox, Password, PasswordCheck, Protocols};
+use super::Reader;
+use super::registrations::Registrations;
+use crate::wire::Protocol;
+use crate::wire::sasl::{CREDENTIAL_CAP, Credentials};
+
+/// The accounts that are good.
+#[derive(Debug, Default)]
+pub(super) struct Accounts<'t> {
+    /// Each with where the file has it.
+    pub(super) placed: Vec<(Field<'t>, Arc<Account>)>,
+    /// Others are not, and that was said.
+    pub(super) incomplete: bool,
+}
+
+impl Reader<'_> {
+    pub(super) fn accounts<'t>(
+        &self,
+        field: Option<Field<'t>>,
+        registrations: &Registrations,
+    ) -> Accounts<'t> {
+        let mut accounts = Accounts::default();
+        let Some(field) = field else {
+            accounts.incomplete = true;
+            return accounts;
+        };
+        let items = field.list();
+        if items.is_empty() {
+            field.problem("must have at least one account");
+        }
+        let mut lines = HashMap::new();
+        for item in items {
+            let Some(account) = self.account(&item, registrations) else {
+                accounts.incomplete = true;
+                continue;
+            };
+            if let Some(line) = lines.insert(account.login.clone(), item.place.0) {
+                item.problem(format_args!(
+                    "another account has the same login (line {line}); give it further passwords instead"
+                ));
+            }
+            accounts.placed.push((item, Arc::new(account)));
+        }
+        accounts
+    }
+
+    fn account(&self, field: &Field<'_>, registrations: &Registrations) -> Option<Account> {
+        let mut section = field.section()?;
+        let login = section
+            .require("login", "the user name of the application, or *@domain")
+            .and_then(|field| login(&field));
+        let registration = section
+            .require("registration", "the name of one of the registrations")
+            .and_then(|field| registrations.named(&field));
+        let mailbox = match section.take("mailbox") {
+            Some(field) => mailbox(&field),
+            None => Some(Mailbox::default()),
+        };
+        let protocols = section.take("protocols");
+        let speaks = protocols
+            .as_ref()
+            .map_or(Some(Protocols::ALL), Field::protocols);
+        let passwords = self.passwords(&mut section);
+        section.not_yet("smtp");
+        section.finish();
+        let (registration, speaks) = (registration?, speaks?);
+        if let Some(field) = protocols {
+            for protocol in Protocol::ALL {
+                if speaks.contain(protocol) && registration.provider.endpoint(protocol).is_none() {
+                    field.problem(format_args!(
+                        "the provider {} has no {protocol}",
+                        registration.provider.name
+                    ));
+                }
+            }
+        }
+        Some(Account {
+            login: login?,
+            registration,
+            mailbox: mailbox?,
+            passwords: passwords?,
+            protocols: speaks,
+        })
+    }
+
+    fn passwords(&self, section: &mut Section<'_>) -> Option<Vec<Password>> {
+        match (section.take("password"), section.take("passwords")) {
+            (Some(_), Some(several)) => {
+                several.wrong("stands beside password; put that one into the list")
+            }
+            (Some(one), None) => Some(vec![Password {
+                name: None,
+                check: self.check(&one)?,
+                allow: None,
+                protocols: Protocols::ALL,
+            }]),
+            (None, Some(several)) => {
+                let items = several.list();
+                if items.is_empty() {
+                    return several.wrong("must have at least one password");
+                }
+                let mut names = HashSet::new();
+                let read = |item: &Field<'_>| {
+                    let password = self.password(item)?;
+                    if !names.insert(password.name.clone()) {
+                        item.problem("another password of this account has the same name");
+                    }
+                    Some(password)
+                };
+                // Every one is read before the first that is wrong counts.
+                let passwords: Vec<_> = items.iter().map(read).collect();
+                passwords.into_iter().collect()
+            }
+            (None, None) => section
+                .require(
+                    "password",
+                    "a hash from `authrelay hash-password`, {file: PATH} or {env: NAME}",
+                )
+                .and(None),
+        }
+    }
+
+    fn password(&self, field: &Field<'_>) -> Option<Password> {
+        let mut section = field.section()?;
+        let name = section
+            .require("name", "what the password is for; it appears in the log")
+            .and_then(|field| field.word().map(str::to_owned));
+        let check = section
+            .require(
+                "password",
+                "a hash from `authrelay hash-password`, {file: PATH} or {env: NAME}",
+            )
+            .and_then(|field| self.check(&field));
+        let allow = section.take("allow").map(|field| field.networks());
+        let protocols = section
+            .take("protocols")
+            .map_or(Some(Protocols::ALL), |field| field.protocols());
+        section.not_yet("certificate");
+        section.finish();
+        Some(Password {
+            name: Some(name?),
+            check: check?,
+            allow,
+            protocols: protocols?,
+        })
+    }
+
+    fn check(&self, field: &Field<'_>) -> Option<PasswordCheck> {
+        if !field.is_section() && field.text()? == "any" {
+            self.warn(
+                field,
+                "any: whoever reaches the listener opens this mailbox, with whatever password",
+            );
+            return Some(PasswordCheck::Any);
+        }
+        let secret = self.sources.secret(field)?;
+        let text = secret.expose();
+        if text.is_empty() {
+            // Secrets are not read.
+            return Some(PasswordCheck::Plain(secret));
+        }
+        if text.starts_with("$argon2") {
+            return match PasswordHash::new(text) {
+                Ok(hash) if hash.hash.is_some() && hash.salt.is_some() => {
+                    Some(PasswordCheck::Hash(secret))
+                }
+                _ => field.wrong(
+                    "is no complete argon2 hash; quote it as `authrelay hash-password` prints it",
+                ),
+            };
+        }
+        if [
+            "$2a$", "$2b$", "$2y$", "$1$", "$5$", "$6$", "$y$", "$scrypt$", "$pbkdf2", "{SSHA",
+        ]
+        .iter()
+        .any(|scheme| text.starts_with(scheme))
+        {
+            return field.wrong(
+                "looks like a hash other than argon2; make one with `authrelay hash-password`",
+            );
+        }
+        if Credentials::new(b"login", text.as_bytes()).is_err() {
+            return field.wrong(
+                "could never be presented: a password has 1 to 255 octets and no control characters",
+            );
+        }
+        Some(PasswordCheck::Plain(secret))
+    }
+
+    /// `any` opens nothing where anybody may come.
+    pub(super) fn check_any_password(&self, accounts: &Accounts<'_>, listeners: &[Arc<Listener>]) {
+        let open: Vec<_> = listeners
+            .iter()
+            .filter(|listener| !listener.takes_any_password())
+            .map(|listener| listener.name.as_str())
+            .collect();
+        if open.is_empty() {
+            return;
+        }
+        let any = |password: &Password| matches!(password.check, PasswordCheck::Any);
+        for (field, account) in &accounts.placed {
+            if account.passwords.iter().all(any) && open.len() == listeners.len() {
+                field.problem(
+                    "`password: any` is accepted on listeners alone whose bind is loopback or that have allow, and there is none",
+                );
+            } else if account.passwords.iter().any(any) {
+                self.warn(
+                    field,
+                    format_args!(
+                        "`password: any` is not accepted on {}, which has neither a loopback bind nor allow",
+                        open.join(", ")
+                    ),
+                );
+            }
+        }
+    }
+}
+
+fn login(field: &Field<'_>) -> Option<LoginPattern> {
+    let login = field.word()?.to_lowercase();
+    if login.len() > CREDENTIAL_CAP {
+        return field.wrong("must have at most 255 octets");
+    }
+    match login.strip_prefix("*@") {
+        Some(domain) if domain.contains(['*', '@']) || domain.is_empty() => {
+            field.wrong("must be *@domain, as in *@contoso.com")
+        }
+        Some(domain) => Some(LoginPattern::Domain(domain.to_owned())),
+        None if login.contains('*') => {
+            field.wrong("may have a wildcard as *@domain alone, as in *@contoso.com")
+        }
+        None => Some(LoginPattern::Exact(login)),
+    }
+}
+
+/// One mailbox, or one a protocol.
+fn mailbox(field: &Field<'_>) -> Option<Mailbox> {
+    if !field.is_section() {
+        let name = Some(mailbox_name(field)?);
+        return Some(Mailbox {
+            imap: name.clone(),
+            pop3: name.clone(),
+            smtp: name,
+        });
+    }
+    let mut section = field.section()?;
+    let mut mailbox = Mailbox::default();
+    let mut good = true;
+    for (key, of) in [
+        ("imap", &mut mailbox.imap),
+        ("pop3", &mut mailbox.pop3),
+        ("smtp", &mut mailbox.smtp),
+    ] {
+        if let Some(field) = section.take(key) {
+            *of = mailbox_name(&field);
+            good &= of.is_some();
+        }
+    }
+    section.finish();
+    good.then_some(mailbox)
+}
+
+fn mailbox_name(field: &Field<'_>) -> Option<String> {
+    let name = field.word()?;
+    if name.len() > CREDENTIAL_CAP || name.contains([' ', '*']) {
+        return field.wrong("must be one mailbox's address");
+    }
+    Some(name.to_owned())
+}

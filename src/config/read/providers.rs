@@ -1,0 +1,243 @@
+//! `providers`: the presets and what the file adds to them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use url::{Host, Url};
+
+use super::super::field::{Field, Section, either, is_name};
+use super::super::{Endpoint, IpPreference, Mechanism, Provider, UpstreamTls, preset};
+use super::Reader;
+use crate::wire::Protocol;
+
+/// The providers that are good, and the names of those that are not: what refers to them is not
+/// to blame.
+#[derive(Debug, Default)]
+pub(super) struct Providers {
+    pub(super) known: BTreeMap<String, Arc<Provider>>,
+    broken: BTreeSet<String>,
+}
+
+impl Providers {
+    /// The provider that a field names.
+    pub(super) fn named(&self, field: &Field<'_>) -> Option<Arc<Provider>> {
+        let name = field.word()?;
+        if let Some(provider) = self.known.get(name) {
+            return Some(provider.clone());
+        }
+        if !self.broken.contains(name) {
+            let names: Vec<_> = self.known.keys().map(String::as_str).collect();
+            field.problem(format_args!(
+                "there is no such provider; write {}, or describe yours under providers",
+                either(&names)
+            ));
+        }
+        None
+    }
+}
+
+impl Reader<'_> {
+    pub(super) fn providers(&self, field: Option<Field<'_>>) -> Providers {
+        let mut providers = Providers::default();
+        for name in preset::names() {
+            if let Some(provider) = preset::named(name) {
+                providers.known.insert(name.into(), Arc::new(provider));
+            }
+        }
+        let Some(section) = field.and_then(|field| field.section()) else {
+            return providers;
+        };
+        for (name, field) in section.named() {
+            match self.provider(name, &field) {
+                Some(provider) => {
+                    providers.known.insert(name.to_owned(), Arc::new(provider));
+                }
+                None => {
+                    providers.known.remove(name);
+                    providers.broken.insert(name.to_owned());
+                }
+            }
+        }
+        providers
+    }
+
+    fn provider(&self, name: &str, field: &Field<'_>) -> Option<Provider> {
+        if !is_name(name) {
+            return field.wrong("a provider's name has letters, digits, \".\", \"_\" and \"-\"");
+        }
+        let preset = preset::named(name);
+        let is_new = preset.is_none();
+        let mut provider = preset.unwrap_or_else(|| preset::unknown(name));
+        let mut section = field.section()?;
+        let mut good = true;
+        for (key, protocol, endpoint) in [
+            ("imap", Protocol::Imap, &mut provider.imap),
+            ("pop3", Protocol::Pop3, &mut provider.pop3),
+            ("smtp", Protocol::Smtp, &mut provider.smtp),
+        ] {
+            if let Some(field) = section.take(key) {
+                *endpoint = endpoint_of(&field, protocol, endpoint.take());
+                good &= endpoint.is_some();
+            }
+        }
+        good &= urls(&mut section, &mut provider, is_new);
+        if let Some(field) = section.take("mechanism") {
+            let words = [
+                ("xoauth2", Mechanism::Xoauth2),
+                ("oauthbearer", Mechanism::Oauthbearer),
+            ];
+            provider.mechanism = field.one_of(&words).unwrap_or(provider.mechanism);
+        }
+        if let Some(field) = section.take("ca") {
+            for field in field.list() {
+                match self.sources.certificates(&field) {
+                    Some(certificates) => provider.ca.extend(certificates),
+                    None => good = false,
+                }
+            }
+            if let Err(error) = crate::net::tls::client(&provider.ca) {
+                good = false;
+                field.problem(format_args!("cannot be used as an authority: {error}"));
+            }
+        }
+        if let Some(field) = section.take("ip") {
+            let words = [
+                ("any", IpPreference::Any),
+                ("v4", IpPreference::V4),
+                ("v6", IpPreference::V6),
+            ];
+            provider.ip = field.one_of(&words).unwrap_or(provider.ip);
+        }
+        section.not_yet("egress");
+        section.not_yet("smtp_limits");
+        section.finish();
+        if is_new && provider.imap.is_none() && provider.pop3.is_none() && provider.smtp.is_none() {
+            return field.wrong("must have at least one of imap, pop3 and smtp");
+        }
+        good.then_some(provider)
+    }
+}
+
+/// `{host, port, tls}`, what is left out taken from the preset.
+fn endpoint_of(
+    field: &Field<'_>,
+    protocol: Protocol,
+    preset: Option<Endpoint>,
+) -> Option<Endpoint> {
+    let mut section = field.section()?;
+    let host = match (section.take("host"), &preset) {
+        (Some(field), _) => host(&field),
+        (None, Some(preset)) => Some(preset.host.clone()),
+        (None, None) => section
+            .require("host", "the mail service's host name")
+            .and_then(|field| host(&field)),
+    };
+    let port = section.take("port").map(|field| {
+        let port = field.number(1..=65_535)?;
+        u16::try_from(port).ok()
+    });
+    let words = [
+        ("implicit", UpstreamTls::Implicit),
+        ("starttls", UpstreamTls::StartTls),
+    ];
+    let tls = section.take("tls").map(|field| match field.text()? {
+        "none" => {
+            field.wrong("must be implicit or starttls: there is no way to the upstream without TLS")
+        }
+        _ => field.one_of(&words),
+    });
+    section.finish();
+    let port = match port {
+        Some(port) => Some(port?),
+        None => preset.as_ref().map(|preset| preset.port),
+    };
+    let tls = match tls {
+        Some(tls) => tls?,
+        None => match (&preset, port) {
+            (Some(preset), _) => preset.tls,
+            (None, Some(143 | 110 | 25 | 587)) => UpstreamTls::StartTls,
+            (None, _) => UpstreamTls::Implicit,
+        },
+    };
+    Some(Endpoint {
+        host: host?,
+        port: port.unwrap_or(usual_port(protocol, tls)),
+        tls,
+    })
+}
+
+/// RFC 8314 §7.
+fn usual_port(protocol: Protocol, tls: UpstreamTls) -> u16 {
+    match (protocol, tls) {
+        (Protocol::Imap, UpstreamTls::Implicit) => 993,
+        (Protocol::Imap, UpstreamTls::StartTls) => 143,
+        (Protocol::Pop3, UpstreamTls::Implicit) => 995,
+        (Protocol::Pop3, UpstreamTls::StartTls) => 110,
+        (Protocol::Smtp, UpstreamTls::Implicit) => 465,
+        (Protocol::Smtp, UpstreamTls::StartTls) => 587,
+    }
+}
+
+fn host(field: &Field<'_>) -> Option<String> {
+    let host = field.word()?;
+    if rustls_pki_types::ServerName::try_from(host).is_err() {
+        return field.wrong("must be a host name or an address alone, as in outlook.office365.com");
+    }
+    Some(host.to_owned())
+}
+
+/// The OAuth endpoints.
+fn urls(section: &mut Section<'_>, provider: &mut Provider, is_new: bool) -> bool {
+    let mut good = true;
+    // Asked for by the grants with consent alone; checked all the same.
+    for key in ["authorize_url", "device_url"] {
+        if let Some(field) = section.take(key) {
+            good &= oauth_url(&field).is_some();
+        }
+    }
+    let token = if is_new {
+        section.require(
+            "token_url",
+            "where tokens are asked for, as in https://login.example.com/token",
+        )
+    } else {
+        section.take("token_url")
+    };
+    if let Some(field) = token {
+        match oauth_url(&field) {
+            Some(url) => provider.token_url = url,
+            None => good = false,
+        }
+    }
+    good && !provider.token_url.is_empty()
+}
+
+/// A URL that may contain `{tenant}`.
+fn oauth_url(field: &Field<'_>) -> Option<String> {
+    let text = field.word()?;
+    match url(text, "tenant") {
+        Ok(_) => Some(text.to_owned()),
+        Err(why) => field.wrong(why),
+    }
+}
+
+/// An endpoint's URL with its tenant: https, or http to a loopback address.
+pub(super) fn url(template: &str, tenant: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(&template.replace("{tenant}", tenant))
+        .map_err(|_| "is no URL; write https://host/path")?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not contain a user name or password");
+    }
+    let loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
+        Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
+        None => return Err("is no URL; write https://host/path"),
+    };
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if loopback => Ok(url),
+        _ => Err("must begin with https:// (http:// is for loopback addresses alone)"),
+    }
+}

@@ -1,0 +1,238 @@
+//! The JSON Schema of `proxy.yaml`, for editors that complete and check while one writes. It says
+//! the same as the reader, which decides; a test holds their keys against each other.
+
+use serde_json::{Value, json};
+
+pub(super) fn schema() -> Value {
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "authrelay's proxy.yaml",
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["listeners", "registrations", "accounts"],
+        "properties": {
+            "state": state(),
+            "log": log(),
+            "limits": limits(),
+            "listeners": {"type": "array", "minItems": 1, "items": listener()},
+            "providers": {"type": "object", "additionalProperties": provider()},
+            "registrations": {"type": "object", "additionalProperties": registration()},
+            "accounts": {"type": "array", "minItems": 1, "items": account()},
+        },
+        "$defs": {
+            "duration": {
+                "type": "string",
+                "description": "A time with its unit, as in 30s, 5m or 1h",
+                "pattern": "^[0-9]+ ?[a-z]+( ?[0-9]+ ?[a-z]+)*$",
+            },
+            "source": {
+                "type": "object",
+                "additionalProperties": false,
+                "minProperties": 1,
+                "maxProperties": 1,
+                "properties": {
+                    "env": {"type": "string", "description": "A variable of the environment"},
+                    "file": {"type": "string", "description": "A file, relative to this one"},
+                    "command": {
+                        "type": "array",
+                        "minItems": 1,
+                        "items": {"type": "string"},
+                        "description": "A program that prints it, and its arguments",
+                    },
+                },
+            },
+            "secret": {"oneOf": [{"type": ["string", "number"]}, {"$ref": "#/$defs/source"}]},
+            "networks": {
+                "description": "Addresses and networks, as in 10.1.0.0/16",
+                "oneOf": [
+                    {"type": "string"},
+                    {"type": "array", "minItems": 1, "items": {"type": "string"}},
+                ],
+            },
+            "protocols": {
+                "oneOf": [
+                    {"$ref": "#/$defs/protocol"},
+                    {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/protocol"}},
+                ],
+            },
+            "protocol": {"enum": ["imap", "pop3", "smtp"]},
+        },
+    })
+}
+
+/// A section whose keys are known.
+fn section(required: &[&str], properties: Value) -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": required,
+        "properties": properties,
+    })
+}
+
+fn duration(description: &str) -> Value {
+    json!({"$ref": "#/$defs/duration", "description": description})
+}
+
+fn string(description: &str) -> Value {
+    json!({"type": "string", "description": description})
+}
+
+fn state() -> Value {
+    section(
+        &[],
+        json!({
+            "directory": string("Where tokens are kept; those of client_credentials never are"),
+            "key": {"$ref": "#/$defs/source"},
+            "store": {"enum": ["file"]},
+        }),
+    )
+}
+
+fn log() -> Value {
+    section(
+        &[],
+        json!({
+            "format": {"enum": ["text", "json"], "default": "json"},
+            "level": {"enum": ["error", "warn", "info", "debug", "trace"], "default": "info"},
+        }),
+    )
+}
+
+fn limits() -> Value {
+    let count = |default: usize, description: &str| json!({"type": "integer", "minimum": 1, "default": default, "description": description});
+    let lockout = section(
+        &[],
+        json!({
+            "failures": count(10, "So many wrong passwords within the window lock"),
+            "window": duration("How long a failure counts (10m)"),
+            "duration": duration("How long a lock holds (5m)"),
+        }),
+    );
+    section(
+        &[],
+        json!({
+            "sessions": count(10_000, "Sessions on all listeners together"),
+            "sessions_per_client": count(1_000, "Sessions of one client address"),
+            "login_timeout": duration("From accept to the end of login (60s)"),
+            "idle_timeout": duration("No byte either way after login (35m)"),
+            "upstream_timeout": duration("Each step towards the mail service (20s)"),
+            "drain_timeout": duration("From SIGTERM to the hard stop (30s)"),
+            "lockout": lockout,
+        }),
+    )
+}
+
+fn listener() -> Value {
+    let tls = section(
+        &["mode"],
+        json!({
+            "mode": {"enum": ["none", "starttls", "implicit"]},
+            "certificate": string("Chain in PEM, leaf first"),
+            "key": string("Private key in PEM"),
+        }),
+    );
+    section(
+        &["protocol", "bind"],
+        json!({
+            "name": string("In logs; default protocol-port"),
+            "protocol": {"$ref": "#/$defs/protocol"},
+            "bind": string("Address and port, as in 127.0.0.1:1143"),
+            "provider": string("Whose capabilities are shown before login"),
+            "tls": tls,
+            "require_tls": {
+                "type": "boolean",
+                "default": true,
+                "description": "With starttls: no credentials before TLS",
+            },
+            "allow": {"$ref": "#/$defs/networks"},
+            "allow_cleartext": {
+                "type": "boolean",
+                "default": false,
+                "description": "Passwords may cross a network in clear; wants allow",
+            },
+        }),
+    )
+}
+
+fn provider() -> Value {
+    let endpoint = section(
+        &[],
+        json!({
+            "host": string("Host name, which the certificate must bear"),
+            "port": {"type": "integer", "minimum": 1, "maximum": 65_535},
+            "tls": {"enum": ["implicit", "starttls"]},
+        }),
+    );
+    let url = string("https, or http to loopback; {tenant} is filled in");
+    section(
+        &[],
+        json!({
+            "imap": endpoint,
+            "pop3": endpoint,
+            "smtp": endpoint,
+            "authorize_url": url,
+            "device_url": url,
+            "token_url": url,
+            "mechanism": {"enum": ["xoauth2", "oauthbearer"], "default": "xoauth2"},
+            "ca": {
+                "description": "PEM files of authorities trusted besides the public ones",
+                "oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+            },
+            "ip": {"enum": ["any", "v4", "v6"], "default": "any"},
+        }),
+    )
+}
+
+fn registration() -> Value {
+    section(
+        &["provider", "client_id", "grant"],
+        json!({
+            "provider": string("microsoft365, or a name under providers"),
+            "tenant": string("Domain or id of the tenant"),
+            "client_id": string("Application (client) id"),
+            "grant": {"enum": ["client_credentials"]},
+            "client_secret": {"$ref": "#/$defs/secret"},
+            "client_secret_expires": string("A date, as in 2027-05-01: warned of from 14 days before"),
+            "scope": {
+                "description": "What is asked for; default by provider and grant",
+                "oneOf": [
+                    {"type": "string"},
+                    {"type": "array", "minItems": 1, "items": {"type": "string"}},
+                ],
+            },
+        }),
+    )
+}
+
+fn account() -> Value {
+    let mailbox = string("Address of the mailbox");
+    let by_protocol = section(
+        &[],
+        json!({"imap": mailbox, "pop3": mailbox, "smtp": mailbox}),
+    );
+    let password = json!({
+        "$ref": "#/$defs/secret",
+        "description": "A hash from `authrelay hash-password`, a secret, or any",
+    });
+    let named = section(
+        &["name", "password"],
+        json!({
+            "name": string("What it is for, in logs"),
+            "password": password,
+            "allow": {"$ref": "#/$defs/networks"},
+            "protocols": {"$ref": "#/$defs/protocols"},
+        }),
+    );
+    section(
+        &["login", "registration"],
+        json!({
+            "login": string("User name of the application, or *@domain"),
+            "registration": string("A name under registrations"),
+            "mailbox": {"oneOf": [mailbox, by_protocol]},
+            "password": password,
+            "passwords": {"type": "array", "minItems": 1, "items": named},
+            "protocols": {"$ref": "#/$defs/protocols"},
+        }),
+    )
+}

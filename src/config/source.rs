@@ -1,0 +1,219 @@
+//! What the file points at: secrets in the environment, in files or printed by commands, and
+//! certificates with their keys. A problem says which source failed and never what came out of it.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::field::Field;
+use super::{Identity, Secrets};
+use crate::secret::Secret;
+
+/// Octets of a secret that are read.
+const SECRET_CAP: u64 = 64 * 1024;
+
+/// How long a command may take to print a secret.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where the file's relative paths begin, and whether its sources are read at all.
+#[derive(Debug)]
+pub(super) struct Sources {
+    directory: PathBuf,
+    secrets: Secrets,
+}
+
+impl Sources {
+    /// Of the configuration at `path`.
+    pub(super) fn new(path: &Path, secrets: Secrets) -> Self {
+        Self {
+            directory: path.parent().unwrap_or(Path::new("")).to_owned(),
+            secrets,
+        }
+    }
+
+    /// A string, or one of `{env: NAME}`, `{file: PATH}`, `{command: [PROGRAM, ARG…]}`; empty
+    /// where sources are not read.
+    pub(super) fn secret(&self, field: &Field<'_>) -> Option<Secret> {
+        let secret = if field.is_section() {
+            let mut section = field.section()?;
+            let (env, file, command) = (
+                section.take("env"),
+                section.take("file"),
+                section.take("command"),
+            );
+            section.finish();
+            match (env, file, command) {
+                (Some(env), None, None) => {
+                    let name = env.word()?;
+                    self.read(&env, || from_environment(name))?
+                }
+                (None, Some(file), None) => {
+                    let path = self.path(&file)?;
+                    self.read(&file, || from_file(&path))?
+                }
+                (None, None, Some(command)) => {
+                    let words: Option<Vec<_>> = command.list().iter().map(Field::text).collect();
+                    let words = words?;
+                    let Some((program, arguments)) = words.split_first() else {
+                        return command.wrong("must name a program and its arguments");
+                    };
+                    self.read(&command, || from_command(program, arguments))?
+                }
+                _ => return field.wrong("must have exactly one of env, file and command"),
+            }
+        } else {
+            Some(Secret::from(field.text()?))
+        };
+        match secret {
+            Some(secret) if secret.is_empty() => field.wrong("is an empty secret"),
+            Some(secret) => Some(secret),
+            None => Some(Secret::default()),
+        }
+    }
+
+    /// `Some(None)` where sources are not read.
+    fn read(
+        &self,
+        field: &Field<'_>,
+        source: impl FnOnce() -> Result<Secret, String>,
+    ) -> Option<Option<Secret>> {
+        match self.secrets {
+            Secrets::Skip => Some(None),
+            Secrets::Read => match source() {
+                Ok(secret) => Some(Some(secret)),
+                Err(why) => field.wrong(why),
+            },
+        }
+    }
+
+    /// A path, made absolute or relative to the working directory.
+    pub(super) fn path(&self, field: &Field<'_>) -> Option<PathBuf> {
+        Some(self.directory.join(field.word()?))
+    }
+
+    /// The certificates of a PEM file; none where sources are not read.
+    pub(super) fn certificates(&self, field: &Field<'_>) -> Option<Vec<CertificateDer<'static>>> {
+        let path = self.path(field)?;
+        if self.secrets == Secrets::Skip {
+            return Some(Vec::new());
+        }
+        let pem = match std::fs::read(&path) {
+            Ok(pem) => pem,
+            Err(error) => {
+                return field.wrong(format_args!("cannot read {}: {error}", path.display()));
+            }
+        };
+        match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
+            Ok(chain) if !chain.is_empty() => Some(chain),
+            Ok(_) => field.wrong(format_args!(
+                "{} holds no certificate in PEM",
+                path.display()
+            )),
+            Err(error) => field.wrong(format_args!("{}: {error}", path.display())),
+        }
+    }
+
+    /// A certificate chain and the key that belongs to it.
+    pub(super) fn identity(&self, certificate: &Field<'_>, key: &Field<'_>) -> Option<Identity> {
+        // Both are read before either is missed.
+        let (chain, private) = (self.certificates(certificate), self.private_key(key));
+        let identity = Identity {
+            chain: chain?,
+            key: private?,
+        };
+        if self.secrets == Secrets::Skip {
+            return Some(identity);
+        }
+        match crate::net::tls::server(&identity) {
+            Ok(_) => Some(identity),
+            Err(rustls::Error::InconsistentKeys(_)) => {
+                key.wrong("is not the key of the certificate beside it")
+            }
+            Err(error) => certificate.wrong(format_args!("cannot be used: {error}")),
+        }
+    }
+
+    /// A private key in PEM; empty where sources are not read.
+    fn private_key(&self, field: &Field<'_>) -> Option<PrivateKeyDer<'static>> {
+        let path = self.path(field)?;
+        if self.secrets == Secrets::Skip {
+            return Some(PrivateKeyDer::Pkcs8(Vec::new().into()));
+        }
+        let pem = match std::fs::read(&path) {
+            Ok(pem) => zeroize::Zeroizing::new(pem),
+            Err(error) => {
+                return field.wrong(format_args!("cannot read {}: {error}", path.display()));
+            }
+        };
+        match PrivateKeyDer::from_pem_slice(&pem) {
+            Ok(key) => Some(key),
+            Err(_) => field.wrong(format_args!(
+                "{} holds no private key in PEM that can be read without a passphrase",
+                path.display()
+            )),
+        }
+    }
+}
+
+fn from_environment(name: &str) -> Result<Secret, String> {
+    match std::env::var(name) {
+        Ok(value) => Ok(Secret::from(value)),
+        Err(std::env::VarError::NotPresent) => {
+            Err(format!("the environment variable {name} is not set"))
+        }
+        Err(std::env::VarError::NotUnicode(_)) => {
+            Err(format!("the environment variable {name} is not UTF-8"))
+        }
+    }
+}
+
+fn from_file(path: &Path) -> Result<Secret, String> {
+    let failed = |error| format!("cannot read {}: {error}", path.display());
+    let file = std::fs::File::open(path).map_err(failed)?;
+    one_line(file, &path.display().to_string()).map_err(|why| format!("cannot read {why}"))
+}
+
+fn from_command(program: &str, arguments: &[&str]) -> Result<Secret, String> {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("cannot run {program}: {error}"))?;
+    let (sender, receiver) = mpsc::channel();
+    if let Some(stdout) = child.stdout.take() {
+        let name = program.to_owned();
+        std::thread::spawn(move || sender.send(one_line(stdout, &name)));
+    }
+    let read = receiver.recv_timeout(COMMAND_TIMEOUT);
+    if read.is_err() {
+        let _ = child.kill();
+    }
+    let status = child
+        .wait()
+        .map_err(|error| format!("cannot run {program}: {error}"))?;
+    match read {
+        Err(_) => Err(format!("{program} printed nothing within 10 seconds")),
+        Ok(_) if !status.success() => Err(format!("{program} failed: {status}")),
+        Ok(read) => read.map_err(|why| format!("cannot read what it printed: {why}")),
+    }
+}
+
+/// All of it, less one trailing line end.
+fn one_line(source: impl std::io::Read, name: &str) -> Result<Secret, String> {
+    let mut text = zeroize::Zeroizing::new(String::new());
+    source
+        .take(SECRET_CAP + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| format!("{name}: {error}"))?;
+    if text.len() as u64 > SECRET_CAP {
+        return Err(format!("{name}: more than 64 KiB"));
+    }
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(Secret::from(line.strip_suffix('\r').unwrap_or(line)))
+}

@@ -1,0 +1,184 @@
+//! The tree under the file, and the schema beside it.
+
+use super::*;
+use crate::config::tree::{Node, Value, compose};
+
+/// As serde_yaml would give it, scalars as text.
+fn plain(node: &Node) -> serde_json::Value {
+    match &node.value {
+        Value::Scalar { text, .. } => text.as_str().into(),
+        Value::Sequence(items) => items.iter().map(|item| plain(item)).collect(),
+        Value::Mapping(entries) => entries
+            .iter()
+            .map(|entry| (entry.key.clone(), plain(&entry.node)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+    }
+}
+
+/// An opinion that is not ours: the same file by serde_yaml, scalars turned into text.
+fn independent(text: &str) -> serde_json::Value {
+    fn text_of(value: serde_yaml::Value) -> serde_json::Value {
+        match value {
+            serde_yaml::Value::Null => "".into(),
+            serde_yaml::Value::Bool(value) => value.to_string().into(),
+            serde_yaml::Value::Number(value) => value.to_string().into(),
+            serde_yaml::Value::String(value) => value.into(),
+            serde_yaml::Value::Sequence(items) => items.into_iter().map(text_of).collect(),
+            serde_yaml::Value::Mapping(entries) => entries
+                .into_iter()
+                .map(|(key, value)| (key.as_str().unwrap().to_owned(), text_of(value)))
+                .collect::<serde_json::Map<_, _>>()
+                .into(),
+            serde_yaml::Value::Tagged(tagged) => text_of(tagged.value),
+        }
+    }
+    text_of(serde_yaml::from_str(text).unwrap())
+}
+
+#[test]
+fn the_tree_agrees_with_serde_yaml() {
+    for text in [
+        GOOD,
+        "a: &x {b: [1, two]}\nc: *x\nd: [*x, *x]",
+        "a: |\n  two\n  lines\nb: >-\n  folded\n  text\n",
+        "\"quoted \\\"key\\\"\": 'it''s'\nempty: ''\nnothing:\n",
+        "- 1\n- [a, {b: c}]\n-\n  d: e\n",
+        "--- # comment\na: \"\\u00e4\\n\" # more\n...\n",
+    ] {
+        let tree = compose(text).unwrap().unwrap();
+        assert_eq!(plain(&tree), independent(text), "{text}");
+    }
+}
+
+#[test]
+fn places_count_from_one() {
+    let text = "a:\n  - b: 1\n    \"c\": [x,\n      y]\n";
+    let tree = compose(text).unwrap().unwrap();
+    let Value::Mapping(root) = &tree.value else {
+        panic!()
+    };
+    let Value::Sequence(items) = &root[0].node.value else {
+        panic!()
+    };
+    let Value::Mapping(entries) = &items[0].value else {
+        panic!()
+    };
+    let Value::Sequence(list) = &entries[1].node.value else {
+        panic!()
+    };
+    let places = [
+        root[0].place,
+        items[0].place,
+        entries[1].place,
+        list[1].place,
+    ];
+    assert_eq!(places, [(1, 1), (2, 5), (3, 5), (4, 7)]);
+}
+
+#[test]
+fn what_is_no_tree_is_refused_with_its_place() {
+    for (text, expected) in [
+        ("a: [1", "this is not valid YAML"),
+        ("a: b\n---\nc: d\n", "a second document begins here"),
+        ("a: &x [*x]\n", "this alias stands inside its own anchor"),
+        ("a: *nowhere\n", "this is not valid YAML"),
+        ("? [a, b]\n: c\n", "a key must be a plain word"),
+        ("a: !env HOME\n", "tags (!name) have no meaning here"),
+        ("a: [b, , c]\n", ""),
+    ] {
+        let broken = compose(text).unwrap_err();
+        assert!(broken.message.starts_with(expected), "{text}: {broken:?}");
+        assert!(broken.place.0 >= 1 && broken.place.1 >= 1);
+    }
+    assert!(compose("").unwrap().is_none());
+    assert!(compose("# nothing\n").unwrap().is_none());
+    let empty = problems("# nothing\n");
+    assert_eq!(
+        empty,
+        ["proxy.yaml: is empty; it needs listeners, registrations and accounts"]
+    );
+}
+
+#[test]
+fn bombs_do_not_go_off() {
+    let deep = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
+    let broken = compose(&deep).unwrap_err();
+    assert!(
+        broken.message.contains("nested too deeply") || broken.message.contains("not valid YAML"),
+        "{broken:?}"
+    );
+    let mut laughs = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..12 {
+        let before = format!("*a{}, ", level - 1).repeat(10);
+        laughs.push_str(&format!("a{level}: &a{level} [{before}]\n"));
+    }
+    let broken = compose(&laughs).unwrap_err();
+    assert!(broken.message.contains("two million values"), "{broken:?}");
+}
+
+/// Every section of the schema names just the keys that the reader asks for.
+#[test]
+fn the_schema_and_the_reader_know_the_same_keys() {
+    let schema = schema();
+    let mut checked = 0;
+    let mut walk = vec![(schema.clone(), Vec::<String>::new())];
+    while let Some((at, path)) = walk.pop() {
+        if at["additionalProperties"] == false {
+            checked += 1;
+            let properties = at["properties"].as_object().unwrap();
+            let mut expected: Vec<_> = properties.keys().cloned().collect();
+            expected.sort();
+            assert_eq!(known_at(&path), expected, "{path:?}");
+        }
+        let inside = |name: &str| [path.clone(), vec![name.to_owned()]].concat();
+        for (name, property) in at["properties"].as_object().into_iter().flatten() {
+            walk.push((property.clone(), inside(name)));
+        }
+        if at["additionalProperties"].is_object() {
+            walk.push((at["additionalProperties"].clone(), inside("own")));
+        }
+        if at["items"].is_object() {
+            walk.push((at["items"].clone(), inside("-")));
+        }
+        for choice in at["oneOf"].as_array().into_iter().flatten() {
+            walk.push((choice.clone(), path.clone()));
+        }
+    }
+    assert!(checked >= 12, "only {checked} sections");
+}
+
+/// What the reader asks for at a path, from its answer to a key that nobody knows.
+fn known_at(path: &[String]) -> Vec<String> {
+    let mut value = serde_yaml::Value::Mapping(Default::default());
+    let mapping = |key: &str, value| {
+        let mut mapping = serde_yaml::Mapping::new();
+        mapping.insert(key.into(), value);
+        serde_yaml::Value::Mapping(mapping)
+    };
+    if let serde_yaml::Value::Mapping(inner) = &mut value {
+        inner.insert("zzzzzzzz".into(), "z".into());
+        if path.last().is_some_and(|key| key == "tls") && path.len() == 3 {
+            // Its other keys depend on it.
+            inner.insert("mode".into(), "starttls".into());
+        }
+    }
+    for key in path.iter().rev() {
+        value = match key.as_str() {
+            "-" => serde_yaml::Value::Sequence(vec![value]),
+            key => mapping(key, value),
+        };
+    }
+    let text = serde_yaml::to_string(&value).unwrap();
+    let problems = problems(&text);
+    let found = problems
+        .iter()
+        .find_map(|problem| {
+            let (_, keys) = problem.split_once("zzzzzzzz: is no known key; here go ")?;
+            keys.rsplit_once(" (line ").map(|(keys, _)| keys.to_owned())
+        })
+        .unwrap_or_else(|| panic!("{path:?}: {problems:#?}\n{text}"));
+    let mut keys: Vec<_> = found.split(", ").map(str::to_owned).collect();
+    keys.sort();
+    keys
+}

@@ -1,0 +1,222 @@
+//! The file as a tree whose nodes know their line and column.
+//!
+//! YAML's events are composed here because no deserializer keeps the places of everything, and
+//! none goes on after the first error. Scalars stay text: what they mean depends on the key.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
+
+/// Line and column, both from 1.
+pub(super) type Place = (usize, usize);
+
+/// Nesting that no honest file reaches.
+const DEPTH: usize = 32;
+
+/// Nodes, those behind aliases counted each time: room for a hundred thousand accounts.
+const NODES: usize = 2_000_000;
+
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) place: Place,
+    pub(super) value: Value,
+    /// Nodes in it, itself included.
+    size: usize,
+}
+
+#[derive(Debug)]
+pub(super) enum Value {
+    Scalar { text: String, plain: bool },
+    Sequence(Vec<Rc<Node>>),
+    Mapping(Vec<Entry>),
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) place: Place,
+    pub(super) node: Rc<Node>,
+}
+
+/// Why there is no tree. The texts never quote the file: a secret may stand anywhere.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub(super) place: Place,
+    pub(super) message: String,
+}
+
+/// The file's only document; `None` where it is empty.
+pub(super) fn compose(text: &str) -> Result<Option<Rc<Node>>, Broken> {
+    let mut composer = Composer {
+        parser: Parser::new_from_str(text),
+        anchors: HashMap::new(),
+        nodes: 0,
+    };
+    let mut root = None;
+    loop {
+        let (event, span) = composer.event()?;
+        match event {
+            Event::StreamEnd => return Ok(root),
+            Event::Nothing | Event::StreamStart | Event::DocumentEnd => {}
+            Event::DocumentStart(_) if root.is_some() => {
+                return Err(broken(&span, "a second document begins here; write one"));
+            }
+            Event::DocumentStart(_) => {
+                let (event, span) = composer.event()?;
+                root = composer.node(event, &span, 0)?;
+            }
+            _ => return Err(broken(&span, "this is not valid YAML")),
+        }
+    }
+}
+
+struct Composer<'t> {
+    parser: Parser<'t, saphyr_parser::StrInput<'t>>,
+    anchors: HashMap<usize, Option<Rc<Node>>>,
+    nodes: usize,
+}
+
+impl<'t> Composer<'t> {
+    fn event(&mut self) -> Result<(Event<'t>, Span), Broken> {
+        match self.parser.next_event() {
+            Some(Ok(event)) => Ok(event),
+            Some(Err(error)) => Err(Broken {
+                place: place_of(error.marker()),
+                message: format!("this is not valid YAML: {}", error.info()),
+            }),
+            None => Ok((Event::StreamEnd, Span::default())),
+        }
+    }
+
+    /// The node that `event` begins; `None` for null.
+    fn node(
+        &mut self,
+        event: Event<'t>,
+        span: &Span,
+        depth: usize,
+    ) -> Result<Option<Rc<Node>>, Broken> {
+        if depth > DEPTH {
+            return Err(broken(span, "this is nested too deeply"));
+        }
+        let (anchor, value, size) = match event {
+            Event::Alias(anchor) => {
+                // An anchor that is still open would contain itself.
+                let Some(node) = self.anchors.get(&anchor).cloned() else {
+                    return Err(broken(span, "this alias stands inside its own anchor"));
+                };
+                self.count(node.as_ref().map_or(1, |node| node.size), span)?;
+                return Ok(node);
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                let plain = style == ScalarStyle::Plain && tag.is_none();
+                untagged(tag.as_deref(), span)?;
+                let null = plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
+                let text = text.into_owned();
+                (anchor, (!null).then_some(Value::Scalar { text, plain }), 1)
+            }
+            Event::SequenceStart(anchor, tag) => {
+                untagged(tag.as_deref(), span)?;
+                let (items, size) = self.sequence(depth)?;
+                (anchor, Some(Value::Sequence(items)), size)
+            }
+            Event::MappingStart(anchor, tag) => {
+                untagged(tag.as_deref(), span)?;
+                let (entries, size) = self.mapping(depth)?;
+                (anchor, Some(Value::Mapping(entries)), size)
+            }
+            _ => return Err(broken(span, "a value is missing here")),
+        };
+        self.count(1, span)?;
+        let node = value.map(|value| {
+            Rc::new(Node {
+                place: place_of(&span.start),
+                value,
+                size,
+            })
+        });
+        if anchor > 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        Ok(node)
+    }
+
+    fn sequence(&mut self, depth: usize) -> Result<(Vec<Rc<Node>>, usize), Broken> {
+        let (mut items, mut size) = (Vec::new(), 1);
+        loop {
+            let (event, span) = self.event()?;
+            if event == Event::SequenceEnd {
+                return Ok((items, size));
+            }
+            let Some(node) = self.node(event, &span, depth + 1)? else {
+                return Err(broken(&span, "an item of this list is empty"));
+            };
+            size += node.size;
+            items.push(node);
+        }
+    }
+
+    fn mapping(&mut self, depth: usize) -> Result<(Vec<Entry>, usize), Broken> {
+        let (mut entries, mut size) = (Vec::new(), 1);
+        loop {
+            let (event, span) = self.event()?;
+            if event == Event::MappingEnd {
+                return Ok((entries, size));
+            }
+            let Event::Scalar(key, ..) = event else {
+                return Err(broken(&span, "a key must be a plain word"));
+            };
+            let (event, value_span) = self.event()?;
+            let place = place_of(&span.start);
+            let node = self.node(event, &value_span, depth + 1)?;
+            // A key without a value says as much as no key, but says it by mistake.
+            let node = node.unwrap_or_else(|| {
+                Rc::new(Node {
+                    place,
+                    value: Value::Scalar {
+                        text: String::new(),
+                        plain: true,
+                    },
+                    size: 1,
+                })
+            });
+            size += node.size;
+            entries.push(Entry {
+                key: key.into_owned(),
+                place,
+                node,
+            });
+        }
+    }
+
+    /// Aliases of aliases grow without bound in a short file.
+    fn count(&mut self, nodes: usize, span: &Span) -> Result<(), Broken> {
+        self.nodes = self.nodes.saturating_add(nodes);
+        if self.nodes > NODES {
+            return Err(broken(span, "the file holds more than two million values"));
+        }
+        Ok(())
+    }
+}
+
+/// `!!str` and its like are what we assume anyway.
+fn untagged(tag: Option<&Tag>, span: &Span) -> Result<(), Broken> {
+    match tag {
+        Some(tag) if !tag.is_yaml_core_schema() => {
+            Err(broken(span, "tags (!name) have no meaning here"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn broken(span: &Span, message: &str) -> Broken {
+    Broken {
+        place: place_of(&span.start),
+        message: message.into(),
+    }
+}
+
+/// The parser counts columns from 0.
+fn place_of(marker: &saphyr_parser::Marker) -> Place {
+    (marker.line(), marker.col() + 1)
+}
