@@ -149,6 +149,12 @@ fn exchanges_texts_are_told_apart() {
             false,
         ),
         (
+            "-ERR Connection is closed. 24",
+            Refusal::Final,
+            Kind::Busy,
+            false,
+        ),
+        (
             "504 5.7.4 Unrecognized authentication type",
             Refusal::Final,
             Kind::Refused,
