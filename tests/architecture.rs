@@ -136,8 +136,7 @@ fn breaches(files: &[(String, String)], dependencies: &BTreeSet<String>) -> Vec<
                         let rest = target.strip_prefix(*allowed);
                         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
                     };
-                    if other == "cli" || strangers || !row.modules.iter().any(|name| within(&name))
-                    {
+                    if other == "cli" || strangers || !row.modules.iter().any(within) {
                         report(format!("{top} must not name {target}"));
                     }
                 }
