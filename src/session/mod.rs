@@ -95,6 +95,8 @@ enum Exit {
     Left,
     /// Told to the client or not to be told: its connection ends.
     Fault(Fault),
+    /// The last attempt was refused with a reply that ends the connection (SMTP's 421).
+    Refused,
 }
 
 impl Service {
@@ -151,9 +153,13 @@ impl Service {
                 self.relay(client, open, listener.protocol, &mut record)
                     .await
             }
-            Err(Exit::Left) => record.closed_by(ClosedBy::Client),
-            Err(Exit::Fault(fault)) => {
-                record.ended(&fault);
+            Err(exit) => {
+                match exit {
+                    Exit::Left => return record.closed_by(ClosedBy::Client),
+                    Exit::Fault(fault) => record.ended(&fault),
+                    // The record has the fault.
+                    Exit::Refused => record.closed_by(ClosedBy::Authrelay),
+                }
                 let _ = tokio::time::timeout(TURN_AWAY, client.finish()).await;
             }
         }
@@ -214,6 +220,7 @@ impl Service {
             }
         };
         let mut front = self.front(listener, starttls, credentials, true);
+        let mut refused = None;
         loop {
             let step = front.next();
             if let Some(fault) = front.refused() {
@@ -245,8 +252,12 @@ impl Service {
                         Err(fault) => {
                             record.refused(Some(&attempt), &fault);
                             front.reject(&fault);
+                            refused = Some(fault);
                         }
                     }
+                }
+                Step::Failed(fault) if refused.as_ref() == Some(&fault) => {
+                    return Err(Exit::Refused);
                 }
                 Step::Failed(fault) => return Err(Exit::Fault(fault)),
             }
