@@ -56,6 +56,7 @@ impl Lines {
         let rest = self.buffer.get(self.scanned..).unwrap_or_default();
         let Some(at) = memchr(b'\n', rest) else {
             self.scanned = self.buffer.len();
+            self.release();
             return if self.scanned - self.start >= self.cap {
                 Err(TooLong)
             } else {
@@ -80,6 +81,13 @@ impl Lines {
         self.start = end;
         self.scanned = end;
         self.buffer.get(taken).unwrap_or_default()
+    }
+
+    /// Keeps nothing for what was given out.
+    fn release(&mut self) {
+        if self.is_empty() {
+            (self.buffer, self.start, self.scanned) = (Vec::new(), 0, 0);
+        }
     }
 
     /// Whether everything pushed was given out.
@@ -138,9 +146,11 @@ impl Fragments {
             if self.literal > 0 {
                 let octets = self.lines.octets(self.literal);
                 if octets.is_empty() {
+                    self.lines.release();
                     return Ok(None);
                 }
                 self.literal -= octets.len();
+                self.unit.reserve_exact(octets.len());
                 self.unit.extend_from_slice(octets);
                 continue;
             }
