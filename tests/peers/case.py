@@ -1,8 +1,11 @@
 """What the test cases have in common."""
 
+import os
+import pty
 import ssl
 import subprocess
 import tempfile
+import threading
 import unittest
 from pathlib import Path
 
@@ -51,6 +54,31 @@ class PeerTest(unittest.TestCase):
         self.assertIn(done.returncode, exit_codes, said)
         return done
 
+    def terminal(self, *command, **variables):
+        """Runs a client that wants a terminal to its end."""
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            cwd=self.folder,
+            env={**environment(self.folder), "TERM": "xterm", **variables},
+        )
+        os.close(theirs)
+        screen = bytearray()
+        reader = threading.Thread(target=drain, args=(ours, screen))
+        reader.start()
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        reader.join()
+        os.close(ours)
+        self.assertEqual(process.returncode, 0, f"{command}: {bytes(screen)}")
+
     def relayed(self, login, protocol, count=1, **at_least):
         """The login's sessions: `count` of them, each relayed without a fault and closed by a
         side, and together with at least so many bytes."""
@@ -64,3 +92,12 @@ class PeerTest(unittest.TestCase):
         for key, octets in at_least.items():
             self.assertGreaterEqual(sum(record[key] for record in records), octets, records)
         return records
+
+
+def drain(terminal, screen):
+    """Reads until nobody has the other end."""
+    try:
+        while octets := os.read(terminal, 65536):
+            screen += octets
+    except OSError:
+        pass

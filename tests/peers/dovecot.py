@@ -14,10 +14,7 @@ from pathlib import Path
 
 from process import Child
 
-# Dovecot's local validation wants a user name in the token, and app-only tokens have none: a
-# constant one for each mailbox that the application may open takes its place.
 DOMAINS = ("implicit.test", "starttls.test")
-MAILBOXES = [f"box{number:02}@{domain}" for domain in DOMAINS for number in range(60)]
 TICKETS = "tickets@corp.test"
 # Exists, but is not open to the application.
 FORBIDDEN = "forbidden@corp.test"
@@ -124,20 +121,21 @@ class Dovecot:
             implicit = "ssl = yes" if name.endswith("s") else "ssl = no"
             listener = f"inet_listener {name} {{\n    port = {self.ports[name]}\n    {implicit}\n  }}"
             lines.append(f"service {service} {{\n  {listener}\n}}")
-        for address in [*MAILBOXES, TICKETS]:
-            lines.append(self.passdb(address, address, keys))
-        lines.append(self.passdb(FORBIDDEN, "nobody", keys))
+        # App-only tokens name no user, and local validation wants one: a constant format makes any
+        # user the token's. By itself `app` is nobody's user name.
+        lines.append(self.passdb("permitted", " ".join([*(f"*@{domain}" for domain in DOMAINS), TICKETS]), "app", keys))
+        lines.append(self.passdb("forbidden", FORBIDDEN, "%u", keys))
         return "\n".join(lines) + "\n"
 
-    def passdb(self, address, user, keys):
-        validation = self.folder / f"{address}.conf.ext"
+    def passdb(self, name, users, username_format, keys):
+        validation = self.folder / f"{name}.conf.ext"
         validation.write_text(
             "introspection_mode = local\n"
             f"local_validation_key_dict = fs:posix:prefix={keys}/\n"
-            f"username_attribute = idtyp\nusername_format = {user}\n"
+            f"username_attribute = idtyp\nusername_format = {username_format}\n"
             "active_attribute = idtyp\nactive_value = app\n"
         )
-        options = f"driver = oauth2\n  mechanisms = xoauth2\n  username_filter = {address}\n  args = {validation}"
+        options = f"driver = oauth2\n  mechanisms = xoauth2\n  username_filter = {users}\n  args = {validation}"
         return f"passdb {{\n  {options}\n}}"
 
 
