@@ -79,7 +79,8 @@ pub fn upstream_fault(endpoint: &Endpoint, error: &io::Error) -> Fault {
                 format!("the certificate that {host} shows is not valid yet"),
             )
             .remedy_is("check this machine's clock"),
-            CertificateError::UnknownIssuer => fault(format!(
+            // A bad signature: one of the trusted authorities has the issuer's name, not its key.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => fault(format!(
                 "the certificate that {host} shows is from an authority that is not trusted"
             ))
             .remedy_is("where a TLS inspection stands between, give its CA as the provider's ca"),
