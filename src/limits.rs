@@ -25,13 +25,14 @@ struct Clients {
     counts: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// A place kept before anybody came.
+/// A place kept before anybody came: listeners wait for clients, and must not hold a session's
+/// place meanwhile, or the last places could not be had.
 #[derive(Debug)]
 pub enum Reserved {
-    /// For a session.
-    Session(OwnedSemaphorePermit),
-    /// To be told that there is none.
+    /// To be told that there is no session to be had, or to find one.
     Told(OwnedSemaphorePermit),
+    /// For a session, while everybody at the door is being told.
+    Session(OwnedSemaphorePermit),
 }
 
 /// A place for one connection, free again when dropped.
@@ -64,13 +65,10 @@ impl Seats {
 
     /// Keeps a place for whoever comes next.
     pub async fn reserve(&self) -> Reserved {
-        if let Ok(permit) = self.sessions.clone().try_acquire_owned() {
-            return Reserved::Session(permit);
-        }
         tokio::select! {
             biased;
-            Ok(permit) = self.sessions.clone().acquire_owned() => Reserved::Session(permit),
             Ok(permit) = self.told.clone().acquire_owned() => Reserved::Told(permit),
+            Ok(permit) = self.sessions.clone().acquire_owned() => Reserved::Session(permit),
             else => std::future::pending().await,
         }
     }
@@ -82,16 +80,13 @@ impl Seats {
                 admitted: self.clients.admit(address),
                 _permit: permit,
             },
-            Reserved::Told(permit) => {
-                // One may have become free while nobody came.
-                match self.sessions.clone().try_acquire_owned() {
-                    Ok(permit) => self.seat(Reserved::Session(permit), address),
-                    Err(_) => Seat {
-                        admitted: None,
-                        _permit: permit,
-                    },
-                }
-            }
+            Reserved::Told(permit) => match self.sessions.clone().try_acquire_owned() {
+                Ok(permit) => self.seat(Reserved::Session(permit), address),
+                Err(_) => Seat {
+                    admitted: None,
+                    _permit: permit,
+                },
+            },
         }
     }
 }
@@ -158,6 +153,29 @@ mod tests {
         let waiting = seats.reserve().await;
         drop(first);
         assert!(seats.seat(waiting, client).admitted.is_some());
+    }
+
+    #[tokio::test]
+    async fn listeners_that_wait_hold_no_session() {
+        let seats = Seats::new(&limits(1, 10));
+        let client = IpAddr::from([10, 0, 0, 1]);
+        let _elsewhere = (seats.reserve().await, seats.reserve().await);
+        let seat = seats.seat(seats.reserve().await, client);
+        assert!(seat.admitted.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_freed_session_is_taken_while_everybody_is_being_told() {
+        let seats = Seats::new(&limits(1, 100));
+        let client = IpAddr::from([10, 0, 0, 1]);
+        let first = seats.seat(seats.reserve().await, client);
+        let mut told = Vec::new();
+        for _ in 0..TOLD_AT_ONCE {
+            told.push(seats.seat(seats.reserve().await, client));
+        }
+        assert!(told.iter().all(|seat| seat.admitted.is_none()));
+        drop(first);
+        assert!(seats.seat(seats.reserve().await, client).admitted.is_some());
     }
 
     #[tokio::test]

@@ -40,6 +40,12 @@ const KNOWN: &[Known] = &[
         remedy: "the mail service has trouble; wait",
     },
     Known {
+        says: "connection is closed",
+        kind: Kind::Busy,
+        token_suspect: false,
+        remedy: "the mail service has trouble or cuts us off; wait",
+    },
+    Known {
         says: "too many",
         kind: Kind::Busy,
         token_suspect: false,

@@ -170,6 +170,8 @@ pub struct Fault {
     smtp: Option<String>,
     /// Whether another token might be accepted.
     token_suspect: bool,
+    /// Whether the log has told of it.
+    known: bool,
 }
 
 impl Fault {
@@ -181,6 +183,7 @@ impl Fault {
             remedy: None,
             smtp: None,
             token_suspect: false,
+            known: false,
         }
     }
 
@@ -212,6 +215,18 @@ impl Fault {
     pub fn suspecting_token(mut self) -> Self {
         self.token_suspect = true;
         self
+    }
+
+    /// Marks a failure that the log has told of before: a client that polls repeats it endlessly.
+    #[must_use]
+    pub fn known_already(mut self) -> Self {
+        self.known = true;
+        self
+    }
+
+    /// Whether the log has told of it before.
+    pub fn is_known(&self) -> bool {
+        self.known
     }
 
     /// What went wrong.

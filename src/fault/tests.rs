@@ -1,3 +1,5 @@
+//! Every row of the reply table, and what is cut out of texts.
+
 use super::*;
 use crate::wire::Protocol::{Imap, Pop3, Smtp};
 
@@ -147,6 +149,12 @@ fn exchanges_texts_are_told_apart() {
         (
             "451 4.7.0 Temporary server error. Please try again later. PRX4",
             Refusal::Temporary,
+            Kind::Busy,
+            false,
+        ),
+        (
+            "-ERR Connection is closed. 24",
+            Refusal::Final,
             Kind::Busy,
             false,
         ),

@@ -30,6 +30,7 @@ use crate::net::tls;
 use crate::relay::{self, ClosedBy, Watch};
 use crate::stream::Stream;
 use crate::token::Broker;
+use crate::token::store::Store;
 use crate::wire::Protocol;
 use record::{Outcome, Record};
 use upstream::LoggedIn;
@@ -94,6 +95,8 @@ enum Exit {
     Left,
     /// Told to the client or not to be told: its connection ends.
     Fault(Fault),
+    /// The last attempt was refused with a reply that ends the connection (SMTP's 421).
+    Refused,
 }
 
 impl Service {
@@ -109,10 +112,14 @@ impl Service {
             );
             tls.insert(provider.name.clone(), Arc::new(client));
         }
+        let store = match config.state.wanted {
+            true => Some(Store::open(&config.state)?),
+            false => None,
+        };
         Ok(Self {
             limits: config.limits.clone(),
             accounts: Accounts::new(config)?,
-            broker: Broker::new(http, config.limits.upstream_timeout),
+            broker: Broker::new(http, config.limits.upstream_timeout, store)?,
             tls,
             learned: Mutex::default(),
             drain: CancellationToken::new(),
@@ -146,9 +153,13 @@ impl Service {
                 self.relay(client, open, listener.protocol, &mut record)
                     .await
             }
-            Err(Exit::Left) => record.closed_by(ClosedBy::Client),
-            Err(Exit::Fault(fault)) => {
-                record.ended(&fault);
+            Err(exit) => {
+                match exit {
+                    Exit::Left => return record.closed_by(ClosedBy::Client),
+                    Exit::Fault(fault) => record.ended(&fault),
+                    // The record has the fault.
+                    Exit::Refused => record.closed_by(ClosedBy::Authrelay),
+                }
                 let _ = tokio::time::timeout(TURN_AWAY, client.finish()).await;
             }
         }
@@ -209,6 +220,7 @@ impl Service {
             }
         };
         let mut front = self.front(listener, starttls, credentials, true);
+        let mut refused = None;
         loop {
             let step = front.next();
             if let Some(fault) = front.refused() {
@@ -240,8 +252,12 @@ impl Service {
                         Err(fault) => {
                             record.refused(Some(&attempt), &fault);
                             front.reject(&fault);
+                            refused = Some(fault);
                         }
                     }
+                }
+                Step::Failed(fault) if refused.as_ref() == Some(&fault) => {
+                    return Err(Exit::Refused);
                 }
                 Step::Failed(fault) => return Err(Exit::Fault(fault)),
             }
@@ -329,7 +345,20 @@ impl Service {
             let token = timeout_at(deadline, self.broker.token(&verified)).await.unwrap_or_else(|_| {
                 Err(Fault::new(Kind::Unavailable, "no token within the login's deadline")
                     .remedy_is("the identity provider is slow; raise limits.login_timeout if it stays so"))
-            })?;
+            });
+            let token = match token {
+                Ok(token) => token,
+                Err(fault) => {
+                    if fault.kind() == Kind::Credentials {
+                        let delay = self.accounts.proved(visitor, &verified, false);
+                        tokio::time::sleep_until((started + delay).min(deadline)).await;
+                    }
+                    return Err(fault);
+                }
+            };
+            if verified.unproven().is_some() {
+                self.accounts.proved(visitor, &verified, true);
+            }
             let result = self
                 .log_in_upstream(listener.protocol, &verified, &token, deadline)
                 .await;

@@ -113,7 +113,7 @@ impl Stream {
     }
 
     /// Receives once, at most 64 KiB: `sink` is called with everything that came. `Ok(false)`:
-    /// the peer has ended its direction.
+    /// nothing came, the peer has ended its direction.
     pub fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,

@@ -27,6 +27,8 @@ pub(super) struct Tls {
     inbound: Vec<u8>,
     /// Plaintext that came in the handshake's last flight.
     early: Vec<u8>,
+    /// The peer said close_notify behind the last plaintext.
+    closed: bool,
 }
 
 enum Connection {
@@ -85,6 +87,7 @@ impl Tls {
             connection,
             inbound: Vec::new(),
             early: Vec::new(),
+            closed: false,
         }
     }
 
@@ -145,6 +148,9 @@ impl Tls {
             sink(cx, &early);
             return Poll::Ready(Ok(true));
         }
+        if self.closed {
+            return Poll::Ready(Ok(false));
+        }
         loop {
             // The incomplete record first, then what the socket has.
             let kept = self.inbound.len();
@@ -176,11 +182,10 @@ impl Tls {
             } else {
                 self.inbound.extend_from_slice(rest);
             }
-            if stop == Stop::PeerClosed {
-                return Poll::Ready(Ok(false));
-            }
-            if delivered {
-                return Poll::Ready(Ok(true));
+            self.closed = stop == Stop::PeerClosed;
+            // Last words and the end often come together: the words first.
+            if delivered || self.closed {
+                return Poll::Ready(Ok(delivered));
             }
             // A ticket, or part of a record: nothing to tell, so go on until the socket is empty.
         }

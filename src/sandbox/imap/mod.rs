@@ -2,6 +2,7 @@
 
 mod command;
 mod fetch;
+mod messages;
 mod search;
 mod selected;
 #[cfg(test)]

@@ -1,3 +1,5 @@
+//! Sets of numbers, and the sections that FETCH names.
+
 use super::command::members;
 use super::fetch::{Item, items};
 use crate::sandbox::imap::command::Word;

@@ -1,0 +1,557 @@
+//! The import law: which module may name which. Every path in the sources counts, whether it
+//! stands in a `use`, in an expression, in an attribute or in a macro's arguments; `super::` is
+//! resolved to the module that it names. Tests inside `src/` obey it like the rest.
+//!
+//! [`breaches`] is a function over (path, source) pairs, so that the law can be seen to catch what
+//! it forbids (the tests below plant breaches) before it is believed about the real sources.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// A module of the crate, the modules of the crate (or parts of them) that it may name, and the
+/// other crates that it may name where that is part of the law (`None`: whatever it needs).
+struct Row {
+    module: &'static str,
+    modules: &'static [&'static str],
+    crates: Option<&'static [&'static str]>,
+}
+
+const fn row(module: &'static str, modules: &'static [&'static str]) -> Row {
+    Row {
+        module,
+        modules,
+        crates: None,
+    }
+}
+
+const fn pure(
+    module: &'static str,
+    modules: &'static [&'static str],
+    crates: &'static [&'static str],
+) -> Row {
+    Row {
+        module,
+        modules,
+        crates: Some(crates),
+    }
+}
+
+/// `ARCHITECTURE.md` has the same table in words; a test below compares them.
+const LAW: &[Row] = &[
+    pure("secret", &[], &["secrecy", "serde", "subtle"]),
+    pure("wire", &["secret"], &["bytes", "nom", "memchr", "base64"]),
+    pure("fault", &["wire"], &["bytes"]),
+    pure("login", &["wire", "secret", "fault"], &["bytes"]),
+    row("config", &["certs", "net::tls", "secret", "wire"]),
+    row("certs", &[]),
+    row("logging", &["config"]),
+    row("limits", &["config"]),
+    row("proof", &["config", "secret"]),
+    row("accounts", &["config", "fault", "proof", "secret", "wire"]),
+    row("token", &["config", "fault", "proof", "secret"]),
+    row("net", &["config", "fault", "limits"]),
+    row("stream", &[]),
+    row("relay", &["fault", "stream", "wire"]),
+    row(
+        "session",
+        &[
+            "accounts", "config", "fault", "limits", "login", "net", "proof", "relay", "secret",
+            "stream", "token", "wire",
+        ],
+    ),
+    row("server", &["config", "limits", "net", "session"]),
+    row("sandbox", &[]),
+    row(
+        "cli",
+        &[
+            "certs",
+            "config",
+            "logging",
+            "sandbox",
+            "secret",
+            "server",
+            "token::store",
+            "wire::sasl",
+        ],
+    ),
+];
+
+/// Neither a row nor a change of one can allow these: they do not import one another.
+const STRANGERS: &[&str] = &["token", "net", "accounts", "relay", "audit"];
+
+/// Clocks, sockets and whatever else is outside the process, closed to the modules whose crates
+/// are part of the law.
+const OUTSIDE: &[&str] = &["time", "net", "os", "fs", "io", "thread", "process", "env"];
+
+/// What the tests inside a module may use besides.
+const IN_TESTS: &[&str] = &["proptest"];
+
+const LONGEST: usize = 600;
+
+/// Everything in `files` (paths below `src/`, sources) that breaks the law. `dependencies` are the
+/// names under which other crates can be named.
+fn breaches(files: &[(String, String)], dependencies: &BTreeSet<String>) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut imports = BTreeSet::new();
+    for (path, source) in files {
+        let mut report = |what: String| found.push(format!("{path}: {what}"));
+        let lines = source.lines().count();
+        if lines > LONGEST {
+            report(format!("{lines} lines, over {LONGEST}"));
+        }
+        if !source.starts_with("//! ") {
+            report("no `//!` header".into());
+        }
+        let module = module_of(path);
+        let names = names(&tokens(source), &module);
+        for banned in &names.banned {
+            report(format!("{banned} hides imports from this test"));
+        }
+        let Some(top) = module.first() else {
+            // The roots: `lib.rs` declares modules, `main.rs` calls the library.
+            for target in &names.own {
+                if path == "lib.rs" {
+                    report(format!(
+                        "lib.rs names {}: it declares modules only",
+                        target.join("::")
+                    ));
+                }
+            }
+            continue;
+        };
+        let Some(row) = LAW.iter().find(|row| row.module == top) else {
+            report(format!("the module {top} has no row in the law"));
+            continue;
+        };
+        for target in &names.own {
+            match target.first().map(String::as_str) {
+                None | Some("*") => report("names the crate as a whole".into()),
+                Some(other) if other == top => {}
+                Some(other) => {
+                    imports.insert((top.clone(), other.to_owned()));
+                    let strangers = STRANGERS.contains(&top.as_str()) && STRANGERS.contains(&other);
+                    let target = target.join("::");
+                    let within = |allowed: &&str| {
+                        let rest = target.strip_prefix(*allowed);
+                        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+                    };
+                    if other == "cli" || strangers || !row.modules.iter().any(within) {
+                        report(format!("{top} must not name {target}"));
+                    }
+                }
+            }
+        }
+        let Some(crates) = row.crates else { continue };
+        for target in &names.other {
+            let first = target.first().map_or("", String::as_str);
+            let second = target.get(1).map_or("", String::as_str);
+            let outside = first == "std" && OUTSIDE.contains(&second);
+            let foreign = dependencies.contains(first)
+                && !crates.contains(&first)
+                && !IN_TESTS.contains(&first);
+            if outside || foreign {
+                report(format!("{top} must not name {}", target.join("::")));
+            }
+        }
+    }
+    // The only driver drives all of them.
+    let exists = |name: &str| {
+        files
+            .iter()
+            .any(|(path, _)| module_of(path).first().is_some_and(|top| top == name))
+    };
+    for name in STRANGERS.iter().filter(|name| exists(name)) {
+        if exists("session") && !imports.contains(&("session".to_owned(), (*name).to_owned())) {
+            found.push(format!("session does not import {name}"));
+        }
+    }
+    found
+}
+
+/// `login/back/mod.rs` and `login/back.rs` are `login::back`; `lib.rs` and `main.rs` are the root.
+fn module_of(path: &str) -> Vec<String> {
+    let path = path.strip_suffix(".rs").unwrap_or(path);
+    let parts = path
+        .split('/')
+        .filter(|part| !matches!(*part, "mod" | "lib" | "main"));
+    parts.map(str::to_owned).collect()
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Token {
+    Word(String),
+    Colons,
+    Mark(char),
+}
+
+/// Words, `::` and marks; comments, lifetimes and literals are left out.
+fn tokens(source: &str) -> Vec<Token> {
+    let text: Vec<char> = source.chars().collect();
+    let at = |index: usize| text.get(index).copied().unwrap_or('\0');
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut tokens = Vec::new();
+    let mut i = 0;
+    while i < text.len() {
+        let c = at(i);
+        if c == '/' && at(i + 1) == '/' {
+            while i < text.len() && at(i) != '\n' {
+                i += 1;
+            }
+        } else if c == '/' && at(i + 1) == '*' {
+            let mut depth = 0;
+            loop {
+                if at(i) == '/' && at(i + 1) == '*' {
+                    depth += 1;
+                    i += 2;
+                } else if at(i) == '*' && at(i + 1) == '/' {
+                    depth -= 1;
+                    i += 2;
+                } else {
+                    i += 1;
+                }
+                if depth == 0 || i >= text.len() {
+                    break;
+                }
+            }
+        } else if c == '"' {
+            i = string(&text, i + 1);
+        } else if c == '\'' {
+            // 'x' and '\…' are characters; anything else is a lifetime.
+            if at(i + 1) == '\\' {
+                i += 3;
+                while i < text.len() && at(i) != '\'' {
+                    i += 1;
+                }
+                i += 1;
+            } else if at(i + 2) == '\'' {
+                i += 3;
+            } else {
+                i += 1;
+                while is_word(at(i)) {
+                    i += 1;
+                }
+            }
+        } else if is_word(c) {
+            let start = i;
+            while is_word(at(i)) {
+                i += 1;
+            }
+            let word: String = text[start..i].iter().collect();
+            let hashes = (i..).take_while(|index| at(*index) == '#').count();
+            match word.as_str() {
+                "r" | "br" | "cr" if at(i + hashes) == '"' => {
+                    let end: String = std::iter::once('"')
+                        .chain(std::iter::repeat_n('#', hashes))
+                        .collect();
+                    i += hashes + 1;
+                    while i < text.len()
+                        && text[i..].iter().take(end.len()).collect::<String>() != end
+                    {
+                        i += 1;
+                    }
+                    i += end.len();
+                }
+                // A raw identifier is the word behind it.
+                "r" if at(i) == '#' => i += 1,
+                // The prefix of a literal.
+                "b" | "c" if matches!(at(i), '"' | '\'') => {}
+                _ => tokens.push(Token::Word(word)),
+            }
+        } else if c == ':' && at(i + 1) == ':' {
+            tokens.push(Token::Colons);
+            i += 2;
+        } else {
+            if !c.is_whitespace() {
+                tokens.push(Token::Mark(c));
+            }
+            i += 1;
+        }
+    }
+    tokens
+}
+
+/// Behind the quote that ends the string.
+fn string(text: &[char], mut i: usize) -> usize {
+    while i < text.len() {
+        match text[i] {
+            '\\' => i += 2,
+            '"' => return i + 1,
+            _ => i += 1,
+        }
+    }
+    i
+}
+
+/// What a file names.
+#[derive(Debug, Default)]
+struct Names {
+    /// Of this crate, from its root.
+    own: BTreeSet<Vec<String>>,
+    /// Anything else.
+    other: BTreeSet<Vec<String>>,
+    banned: BTreeSet<&'static str>,
+}
+
+/// Every path in a file that is the module `file`.
+fn names(tokens: &[Token], file: &[String]) -> Names {
+    let mut names = Names::default();
+    // The module at each open brace.
+    let mut modules = vec![file.to_vec()];
+    let mut i = 0;
+    let word = |i: usize| match tokens.get(i) {
+        Some(Token::Word(word)) => word.as_str(),
+        _ => "",
+    };
+    let mark = |i: usize, c: char| tokens.get(i) == Some(&Token::Mark(c));
+    while i < tokens.len() {
+        let here = modules.last().cloned().unwrap_or_default();
+        match &tokens[i] {
+            Token::Mark('{') => {
+                let mut inner = here;
+                if i >= 2 && word(i - 2) == "mod" {
+                    inner.push(word(i - 1).to_owned());
+                }
+                modules.push(inner);
+                i += 1;
+            }
+            Token::Mark('}') => {
+                modules.pop();
+                i += 1;
+            }
+            Token::Word(first) if first == "use" => {
+                let mut leaves = Vec::new();
+                i = tree(tokens, i + 1, &[], &mut leaves);
+                for leaf in leaves {
+                    keep(&mut names, &here, leaf);
+                }
+            }
+            Token::Word(first) => {
+                if first == "extern" && word(i + 1) == "crate" {
+                    names.banned.insert("extern crate");
+                }
+                if first == "include" && mark(i + 1, '!') {
+                    names.banned.insert("include!");
+                }
+                if first == "path" && mark(i + 1, '=') && i > 0 && mark(i - 1, '[') {
+                    names.banned.insert("#[path]");
+                }
+                let mut path = vec![first.clone()];
+                i += 1;
+                while tokens.get(i) == Some(&Token::Colons) && !word(i + 1).is_empty() {
+                    path.push(word(i + 1).to_owned());
+                    i += 2;
+                }
+                if path.len() > 1 {
+                    keep(&mut names, &here, path);
+                }
+            }
+            Token::Colons | Token::Mark(_) => i += 1,
+        }
+    }
+    names
+}
+
+/// The leaves of a `use` tree that begins at `i`; returns what follows it.
+fn tree(tokens: &[Token], mut i: usize, prefix: &[String], leaves: &mut Vec<Vec<String>>) -> usize {
+    let mut path = prefix.to_vec();
+    loop {
+        match tokens.get(i) {
+            Some(Token::Word(word)) if word == "as" => i += 2,
+            Some(Token::Word(word)) => {
+                if word != "self" || path.is_empty() {
+                    path.push(word.clone());
+                }
+                i += 1;
+            }
+            Some(Token::Colons) => i += 1,
+            Some(Token::Mark('*')) => {
+                path.push("*".into());
+                i += 1;
+            }
+            Some(Token::Mark('{')) => {
+                i += 1;
+                while !matches!(tokens.get(i), Some(Token::Mark('}')) | None) {
+                    i = tree(tokens, i, &path, leaves);
+                    if tokens.get(i) == Some(&Token::Mark(',')) {
+                        i += 1;
+                    }
+                }
+                return i + 1;
+            }
+            _ => {
+                leaves.push(path);
+                return i;
+            }
+        }
+    }
+}
+
+/// Sorts a path found in the module `here` to those of this crate, resolved, or to the others.
+fn keep(names: &mut Names, here: &[String], path: Vec<String>) {
+    let (mut base, skip) = match path.first().map(String::as_str) {
+        Some("crate") => (Vec::new(), 1),
+        Some("self" | "super") => (here.to_vec(), 0),
+        _ => {
+            names.other.insert(path);
+            return;
+        }
+    };
+    for segment in path.into_iter().skip(skip) {
+        match segment.as_str() {
+            "self" => {}
+            "super" => {
+                base.pop();
+            }
+            _ => base.push(segment),
+        }
+    }
+    names.own.insert(base);
+}
+
+fn sources() -> Vec<(String, String)> {
+    fn walk(root: &Path, directory: &Path, files: &mut Vec<(String, String)>) {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(root, &path, files);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(root).unwrap().to_str().unwrap();
+                files.push((name.to_owned(), std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    walk(&root, &root, &mut files);
+    files
+}
+
+/// The names that `Cargo.toml` gives to other crates.
+fn dependencies() -> BTreeSet<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let manifest = std::fs::read_to_string(path).unwrap();
+    let mut names = BTreeSet::new();
+    let mut inside = false;
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            inside = line.contains("dependencies");
+        } else if let (true, Some((name, _))) = (inside, line.split_once('=')) {
+            names.insert(name.trim().replace('-', "_"));
+        }
+    }
+    names
+}
+
+#[test]
+fn the_sources_obey_the_law() {
+    let dependencies = dependencies();
+    for known in ["tokio", "tracing", "tokio_rustls", "nom"] {
+        assert!(dependencies.contains(known), "{known}");
+    }
+    let files = sources();
+    assert!(files.len() > 50, "{} files", files.len());
+    let breaches = breaches(&files, &dependencies);
+    assert!(breaches.is_empty(), "{}", breaches.join("\n"));
+}
+
+fn planted(files: &[(&str, &str)]) -> Vec<String> {
+    let files: Vec<_> = files
+        .iter()
+        .map(|(path, source)| ((*path).to_owned(), format!("//! Header.\n{source}")))
+        .collect();
+    breaches(&files, &dependencies())
+}
+
+/// `tests/architecture/planted.txt`: a path, the source below it, and what must be found in it.
+#[test]
+fn planted_breaches_are_found_and_nothing_else() {
+    let mut scenes = 0;
+    let mut path = "";
+    let mut source = String::new();
+    for line in include_str!("architecture/planted.txt").lines() {
+        if let Some(found) = line.strip_prefix("  > ") {
+            let breaches = planted(&[(path, &source)]);
+            let expected = match found {
+                "nothing" => Vec::new(),
+                found => vec![format!("{path}: {found}")],
+            };
+            assert_eq!(breaches, expected, "{path}:\n{source}");
+            scenes += 1;
+        } else if let Some(code) = line.strip_prefix("  ") {
+            source.push_str(code);
+            source.push('\n');
+        } else if !line.is_empty() && !line.starts_with('#') {
+            path = line;
+            source.clear();
+        }
+    }
+    assert!(scenes > 40, "{scenes} scenes");
+}
+
+#[test]
+fn the_driver_must_drive_all() {
+    let session = "use crate::{accounts::Accounts, net::dial, relay, token::Broker};";
+    let all = [
+        "accounts/mod.rs",
+        "net/mod.rs",
+        "relay/mod.rs",
+        "token/mod.rs",
+    ];
+    let mut files: Vec<_> = all.iter().map(|path| (*path, "")).collect();
+    files.push(("session/mod.rs", session));
+    assert_eq!(planted(&files), [""; 0]);
+    files.last_mut().unwrap().1 = "use crate::{accounts::Accounts, relay, token::Broker};";
+    assert_eq!(planted(&files), ["session does not import net"]);
+}
+
+#[test]
+fn long_files_and_missing_headers_are_found() {
+    let long = format!("//! Header.\n{}", "\n".repeat(LONGEST));
+    let files = [
+        ("wire/a.rs".to_owned(), long),
+        ("wire/b.rs".to_owned(), "use std::fmt;\n".to_owned()),
+    ];
+    assert_eq!(
+        breaches(&files, &BTreeSet::new()),
+        [
+            "wire/a.rs: 601 lines, over 600",
+            "wire/b.rs: no `//!` header"
+        ]
+    );
+}
+
+/// `ARCHITECTURE.md` says the same: one row a module, its imports in the last column.
+#[test]
+fn the_document_states_the_law() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md");
+    let document = std::fs::read_to_string(path).unwrap();
+    let quoted = |cell: &str| -> BTreeSet<String> {
+        cell.split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect()
+    };
+    let files = sources();
+    for row in LAW {
+        let folder = format!("{}/", row.module);
+        let exists = files
+            .iter()
+            .any(|(path, _)| path.starts_with(&folder) || *path == format!("{}.rs", row.module));
+        let name = [format!("| `{}` |", row.module), format!("| `{folder}` |")];
+        let line = document
+            .lines()
+            .find(|line| name.iter().any(|name| line.starts_with(name)));
+        assert_eq!(line.is_some(), exists, "the row of {}", row.module);
+        let Some(line) = line else { continue };
+        let last = line
+            .trim_end_matches([' ', '|'])
+            .rsplit('|')
+            .next()
+            .unwrap();
+        let expected: BTreeSet<_> = row.modules.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(quoted(last), expected, "{}", row.module);
+    }
+}

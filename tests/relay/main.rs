@@ -1,0 +1,22 @@
+//! The product, black-box: listeners in front, the emulated Microsoft 365 behind, and what goes
+//! over the wires in between.
+//!
+//! [`matrix`] goes through the table of faults row by row, for each protocol and phase. The other
+//! modules hold what a mail relay must withstand; the number in a test's name is the one under
+//! which the requirement is known (`r07_…`).
+//!
+//! Every test runs on one thread with a log and a clock of its own: [`stage::Relay`] captures all
+//! that its tasks log, and [`clock::Clock`] stands still until the test moves it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod client;
+mod clock;
+mod log;
+mod matrix;
+mod stage;

@@ -1,0 +1,285 @@
+//! A relay in front of the emulated Microsoft 365, for one test.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use authrelay::certs::Authority;
+use authrelay::config::Config;
+use authrelay::sandbox::{Fault, LOGIN, Options, PASSWORD, Ports, Sandbox};
+use authrelay::server::Server;
+use authrelay::wire::Protocol;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::Level;
+use tracing::subscriber::DefaultGuard;
+
+use crate::client::Client;
+use crate::clock::patient;
+use crate::log::Log;
+
+/// How a relay is set up; the default is the sandbox's own configuration.
+pub struct Setup {
+    pub options: Options,
+    pub level: Level,
+    /// Texts of the configuration, and what stands there instead.
+    replace: Vec<(String, String)>,
+    append: String,
+    starttls_upstreams: bool,
+    upstream_hosts: Option<String>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            options: Options::default(),
+            level: Level::INFO,
+            replace: Vec::new(),
+            append: String::new(),
+            starttls_upstreams: false,
+            upstream_hosts: None,
+        }
+    }
+}
+
+impl Setup {
+    /// With `limits`, as in `login_timeout: 5s, sessions: 1`.
+    pub fn limits(limits: &str) -> Self {
+        Self::default().append(&format!("limits: {{{limits}}}\n"))
+    }
+
+    /// A further section, or the end of the last one.
+    #[must_use]
+    pub fn append(mut self, text: &str) -> Self {
+        self.append.push_str(text);
+        self
+    }
+
+    #[must_use]
+    pub fn replace(mut self, text: &str, by: &str) -> Self {
+        self.replace.push((text.to_owned(), by.to_owned()));
+        self
+    }
+
+    /// Every listener with TLS: `starttls` or `implicit`.
+    #[must_use]
+    pub fn tls(self, mode: &str) -> Self {
+        let tls = format!(
+            "provider: microsoft365, tls: {{mode: {mode}, certificate: server.pem, key: server.key}}}}"
+        );
+        self.replace("provider: microsoft365}", &tls)
+    }
+
+    /// IMAP, POP3 and SMTP upstreams all with STARTTLS.
+    #[must_use]
+    pub fn starttls_upstreams(mut self) -> Self {
+        self.starttls_upstreams = true;
+        self
+    }
+
+    /// The same, where the fault is one of STARTTLS.
+    #[must_use]
+    pub fn starttls_upstreams_for(self, fault: Fault) -> Self {
+        if fault.name().starts_with("starttls-") {
+            self.starttls_upstreams()
+        } else {
+            self
+        }
+    }
+
+    /// Every upstream at `host: …, port: …,`.
+    #[must_use]
+    pub fn upstream_hosts(mut self, host: &str) -> Self {
+        self.upstream_hosts = Some(host.to_owned());
+        self
+    }
+
+    #[must_use]
+    pub fn options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    #[must_use]
+    pub fn level(mut self, level: Level) -> Self {
+        self.level = level;
+        self
+    }
+
+    pub async fn start(self) -> Relay {
+        let (log, guard) = Log::capture(self.level);
+        let sandbox = Sandbox::start(self.options.clone()).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::new("relay test CA").unwrap();
+        let issued = authority.issue(&["localhost".into()]).unwrap();
+        let write = |name: &str, text: &str| {
+            std::fs::write(directory.path().join(name), text).unwrap();
+        };
+        write("server.pem", &issued.chain);
+        write("server.key", &issued.key);
+        write("ca.pem", sandbox.ca_pem());
+        write("proxy.yaml", &self.yaml(&sandbox));
+        let config = load(&directory.path().join("proxy.yaml"));
+        let server = Server::bind(&config).unwrap();
+        let addresses = server.addresses();
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(server.serve(stop.clone().cancelled_owned()));
+        Relay {
+            sandbox,
+            log,
+            trust: trust(&authority.pem()),
+            addresses,
+            stop,
+            serving,
+            _directory: directory,
+            _guard: guard,
+        }
+    }
+
+    fn yaml(&self, sandbox: &Sandbox) -> String {
+        let mut yaml = sandbox.yaml(Ports {
+            imap: 0,
+            pop3: 0,
+            smtp: 0,
+        });
+        let mut replace = |text: &str, by: &str| {
+            assert!(yaml.contains(text), "{text} is not in\n{yaml}");
+            yaml = yaml.replace(text, by);
+        };
+        if self.starttls_upstreams {
+            for (implicit, starttls) in [
+                (sandbox.imap(), sandbox.imap_starttls()),
+                (sandbox.pop3(), sandbox.pop3_starttls()),
+            ] {
+                replace(
+                    &format!("port: {}, tls: implicit", implicit.port()),
+                    &format!("port: {}, tls: starttls", starttls.port()),
+                );
+            }
+        }
+        if let Some(host) = &self.upstream_hosts {
+            for port in [sandbox.imap(), sandbox.pop3(), sandbox.smtp()] {
+                replace(&format!("host: localhost, port: {},", port.port()), host);
+            }
+        }
+        for (text, by) in &self.replace {
+            replace(text, by);
+        }
+        yaml + &self.append
+    }
+}
+
+fn load(path: &Path) -> Config {
+    Config::load(path).unwrap_or_else(|problems| {
+        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        let yaml = std::fs::read_to_string(path).unwrap();
+        panic!("{}\n{yaml}", problems.join("\n"))
+    })
+}
+
+/// Clients that trust one authority.
+fn trust(pem: &str) -> Arc<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap())
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Arc::new(config)
+}
+
+/// A relay that serves, and everything around it.
+pub struct Relay {
+    pub sandbox: Sandbox,
+    pub log: Log,
+    /// For clients of its TLS listeners.
+    pub trust: Arc<rustls::ClientConfig>,
+    addresses: Vec<(String, SocketAddr)>,
+    stop: CancellationToken,
+    serving: JoinHandle<std::io::Result<()>>,
+    _directory: tempfile::TempDir,
+    _guard: DefaultGuard,
+}
+
+impl Relay {
+    pub async fn start() -> Self {
+        Setup::default().start().await
+    }
+
+    pub fn address(&self, protocol: Protocol) -> SocketAddr {
+        let named = |(name, _): &&(String, SocketAddr)| name == protocol.name();
+        self.addresses.iter().find(named).unwrap().1
+    }
+
+    /// A client that has seen nothing yet.
+    pub async fn dial(&self, protocol: Protocol) -> Client {
+        Client::dial(protocol, self.address(protocol)).await
+    }
+
+    /// A client that has read the greeting, and over SMTP the answer to EHLO.
+    pub async fn connect(&self, protocol: Protocol) -> Client {
+        let mut client = self.dial(protocol).await;
+        greet(&mut client).await;
+        client
+    }
+
+    /// A client that is logged in.
+    pub async fn session(&self, protocol: Protocol) -> Client {
+        let mut client = self.connect(protocol).await;
+        let reply = client.log_in(LOGIN, PASSWORD).await;
+        assert!(is_success(protocol, &reply), "{reply}");
+        client
+    }
+
+    /// Asks the relay to end; sessions drain.
+    pub fn shut_down(&self) {
+        self.stop.cancel();
+    }
+
+    /// Asks the relay to end and waits until it has.
+    pub async fn end(self) -> Log {
+        self.stop.cancel();
+        patient("the end of the relay", self.serving)
+            .await
+            .unwrap()
+            .unwrap();
+        self.log
+    }
+
+    /// Zero of everything that costs somebody else: tokens and upstream connections.
+    pub fn assert_untouched(&self, row: &str) {
+        let seen = self.sandbox.seen();
+        assert_eq!(seen.token_connections, 0, "{row}: {seen:?}");
+        assert_eq!(seen.connections.total(), 0, "{row}: {seen:?}");
+    }
+}
+
+/// Reads the greeting; over SMTP says EHLO.
+pub async fn greet(client: &mut Client) {
+    let greeting = client.line().await;
+    let expected = match client.protocol {
+        Protocol::Imap => "* OK [CAPABILITY ",
+        Protocol::Pop3 => "+OK ",
+        Protocol::Smtp => "220 ",
+    };
+    assert!(greeting.starts_with(expected), "{greeting}");
+    if client.protocol == Protocol::Smtp {
+        client.send("EHLO client.test\r\n").await;
+        let answer = client.reply().await;
+        assert!(answer.starts_with("250-authrelay\r\n"), "{answer}");
+    }
+}
+
+pub fn is_success(protocol: Protocol, reply: &str) -> bool {
+    reply.starts_with(match protocol {
+        Protocol::Imap => "a OK ",
+        Protocol::Pop3 => "+OK ",
+        Protocol::Smtp => "235 ",
+    })
+}
