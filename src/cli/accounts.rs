@@ -45,13 +45,14 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
 
 /// A line an account; below it what is wrong and what to do.
 fn table(rows: &[Value]) -> String {
-    let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
-    let token = |row: &Value| match (
-        row["token"]["state"].as_str(),
-        row["token"]["expires"].as_str(),
-    ) {
-        (Some(state), Some(expires)) => format!("{state} {expires}"),
-        (state, _) => state.unwrap_or_default().to_owned(),
+    let text = |row: &Value, key: &str| {
+        let value = row.get(key).and_then(Value::as_str);
+        value.unwrap_or_default().to_owned()
+    };
+    let token = |row: &Value| {
+        let token = row.get("token").cloned().unwrap_or_default();
+        let (state, expires) = (text(&token, "state"), text(&token, "expires"));
+        format!("{state} {expires}").trim_end().to_owned()
     };
     let mut lines = vec![
         [
@@ -89,10 +90,7 @@ fn table(rows: &[Value]) -> String {
         out.push_str(cells.join("  ").trim_end());
         out.push('\n');
         let fault = index.checked_sub(1).and_then(|index| rows.get(index));
-        let Some(fault) = fault
-            .map(|row| &row["last_fault"])
-            .filter(|fault| fault.is_object())
-        else {
+        let Some(fault) = fault.and_then(|row| row.get("last_fault")) else {
             continue;
         };
         out.push_str(&format!(
@@ -102,7 +100,7 @@ fn table(rows: &[Value]) -> String {
             text(fault, "kind"),
             text(fault, "detail")
         ));
-        if let Some(remedy) = fault["remedy"].as_str() {
+        if let Some(remedy) = fault.get("remedy").and_then(Value::as_str) {
             out.push_str(&format!("    {remedy}\n"));
         }
     }

@@ -264,7 +264,8 @@ async fn by_relay(
         .map_or(0, |since| since.as_secs());
     let path = format!("/api/accounts/{}/authorize", escaped(login));
     let answer: Value = running.post(&path).await?;
-    let url = answer["url"].as_str().and_then(|url| Url::parse(url).ok());
+    let url = answer.get("url").and_then(Value::as_str);
+    let url = url.and_then(|url| Url::parse(url).ok());
     let url = url.ok_or_else(|| anyhow::anyhow!("the running relay gave no address"))?;
     show(&url);
     let wait = async {

@@ -27,20 +27,19 @@ impl Running {
         let token = admin::token(admin).ok()?;
         let host = admin.public_url.host_str()?.to_owned();
         let address = reachable(admin.bind);
+        // The authority of the certificate that it shows is known: it is in the same file.
+        let (authorities, base) = match &admin.tls {
+            Some(identity) => (
+                identity.chain.get(1..).unwrap_or_default(),
+                format!("https://{host}:{}", address.port()),
+            ),
+            None => (&[][..], format!("http://{address}")),
+        };
         let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls::client(authorities).ok()?)
             .no_proxy()
             .timeout(PATIENCE)
             .resolve(&host, address);
-        let (client, base) = match &admin.tls {
-            // The certificate that it shows is known: it is in the same file.
-            Some(identity) => {
-                let authorities = identity.chain.get(1..).unwrap_or_default();
-                let tls = tls::client(authorities).ok()?;
-                let client = client.tls_backend_preconfigured(tls);
-                (client, format!("https://{host}:{}", address.port()))
-            }
-            None => (client, format!("http://{address}")),
-        };
         let running = Self {
             client: client.build().ok()?,
             base,
@@ -71,7 +70,8 @@ impl Running {
         }
         let text = answer.text().await?;
         let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-        match (json["error"].as_str(), json["remedy"].as_str()) {
+        let said = |key: &str| json.get(key).and_then(serde_json::Value::as_str);
+        match (said("error"), said("remedy")) {
             (Some(error), Some(remedy)) => anyhow::bail!("{error}: {remedy}"),
             (Some(error), None) => anyhow::bail!("{error}"),
             (None, _) => anyhow::bail!("the running relay answers {status}: {}", text.trim()),

@@ -127,15 +127,22 @@ pub(super) fn grant(entra: &Entra, tenant: &str, form: &Parameters) -> Result<Va
 fn service_account(entra: &Entra, jwt: &str) -> Result<Value, Error> {
     let refused = |why: &str| Error::new(400, "invalid_grant", 0, why);
     let (head, claims) = assertion(jwt).ok_or_else(|| refused("Invalid JWT"))?;
-    let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    let text = |value: &Value, key: &str| {
+        let value = value.get(key).and_then(Value::as_str);
+        value.unwrap_or_default().to_owned()
+    };
     let now = clock::now();
-    let times = (claims["iat"].as_u64(), claims["exp"].as_u64());
-    let in_time = matches!(times, (Some(iat), Some(exp)) if iat <= now && exp > now && exp - iat <= 3600);
+    let time = |key: &str| claims.get(key).and_then(Value::as_u64);
+    let times = (time("iat"), time("exp"));
+    let in_time =
+        matches!(times, (Some(iat), Some(exp)) if iat <= now && exp > now && exp - iat <= 3600);
     if text(&head, "alg") != "RS256" || text(&head, "kid").is_empty() {
         return Err(refused("Invalid JWT Signature."));
     }
     if !in_time || !text(&claims, "aud").ends_with("/token") {
-        return Err(refused("Invalid JWT: check your iat and exp values in the JWT claim."));
+        return Err(refused(
+            "Invalid JWT: check your iat and exp values in the JWT claim.",
+        ));
     }
     if text(&claims, "iss").is_empty() || entra.shared.mailbox(&text(&claims, "sub")).is_none() {
         return Err(refused("Invalid email or User ID"));

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use axum::extract::{Form, Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -260,10 +260,13 @@ async fn metadata(
     }
     let resource = query.get("resource").map_or("", String::as_str);
     match entra.answer(&format!("{resource}/.default"), None, false) {
-        Ok(mut answer) => {
-            answer["expires_in"] = json!(answer["expires_in"].to_string());
-            answer["resource"] = json!(resource);
-            Json(answer).into_response()
+        Ok(answer) => {
+            let value = |key: &str| answer.get(key).cloned().unwrap_or_default();
+            Json(json!({
+                "access_token": value("access_token"), "token_type": "Bearer", "resource": resource,
+                "expires_in": value("expires_in").to_string(),
+            }))
+            .into_response()
         }
         Err(error) => error.into_response(),
     }

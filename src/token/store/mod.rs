@@ -311,7 +311,7 @@ async fn run<T: Send + 'static>(
 fn failure(error: &Unusable) -> Failure {
     let fault = Fault::new(Kind::Internal, error.to_string());
     Failure::from(fault.remedy_is(
-        "make room on the disk, and let authrelay's user own its state directory with mode 0700",
+        "the state directory wants room, mode 0700, authrelay's user as its owner, and the key that sealed it; `authrelay authorize` writes a record anew",
     ))
 }
 
