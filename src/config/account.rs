@@ -124,7 +124,7 @@ pub enum PasswordCheck {
     Hash(Secret),
     /// The password itself.
     Plain(Secret),
-    /// Whatever the client presents, on listeners that [`Listener::takes_any_password`].
+    /// Whatever the client presents, on listeners that [take it](super::Listener::takes_any_password).
     Any,
 }
 

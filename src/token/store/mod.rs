@@ -5,8 +5,8 @@
 //! login as associated data, so that a record under another login's name does not open. Nothing
 //! here deletes a record but [`Store::forget`].
 //!
-//! Several processes may hold the store open: whoever reads and then writes takes
-//! [`Store::lock`] first. A relay that serves sees another's writing by [`Store::version`].
+//! Several processes may hold the store open: whoever reads and then writes locks the record
+//! first. A relay that serves sees another's writing by the file's identity and time.
 
 mod file;
 mod seal;
