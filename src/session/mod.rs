@@ -112,7 +112,7 @@ impl Service {
             let client = tls::client(&provider.ca)?;
             http.insert(
                 provider.name.clone(),
-                crate::token::http_client(client.clone(), provider.ip)?,
+                crate::token::http_client(client.clone(), provider)?,
             );
             tls.insert(provider.name.clone(), Arc::new(client));
         }

@@ -32,7 +32,7 @@ impl Desk {
         let prepared = Setup::default().prepare().await;
         let config = prepared.config();
         let provider = &config.registrations["sandbox"].provider;
-        let client = http_client(tls::client(&provider.ca).unwrap(), provider.ip).unwrap();
+        let client = http_client(tls::client(&provider.ca).unwrap(), provider).unwrap();
         let clients = [(provider.name.clone(), client)].into();
         let credentials = Credentials::new(LOGIN.as_bytes(), PASSWORD.as_bytes()).unwrap();
         let visitor = Visitor {
