@@ -2,10 +2,13 @@
 //!
 //! Results go to stdout, errors to stderr, one line each. Exit codes follow sysexits.h.
 
+mod accounts;
+mod authorize;
 mod certs;
 mod check;
 mod hash_password;
 mod run;
+mod running;
 mod sandbox;
 
 use std::fmt::Display;
@@ -16,6 +19,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{Config, Problem};
+use crate::session::Service;
+use crate::token::store::Unusable;
 
 /// Where the configuration is looked for if nobody says.
 const PLACES: [&str; 2] = ["proxy.yaml", "/etc/authrelay/proxy.yaml"];
@@ -38,6 +43,15 @@ enum Command {
     Run,
     /// Validate the configuration and print every problem
     Check(check::Options),
+    /// Obtain a person's consent for an account
+    Authorize(authorize::Options),
+    /// Show each account, its token and its last fault
+    Accounts(accounts::Options),
+    /// Delete the stored tokens of an account
+    Forget {
+        /// Whose
+        login: String,
+    },
     /// Read a password from stdin or a prompt and print an argon2id PHC string
     HashPassword,
     /// Write a local CA and a server certificate for TLS listeners
@@ -59,6 +73,7 @@ enum Command {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Exit {
     Done = 0,
+    Failed = 1,
     Usage = 64,
     Unavailable = 69,
     State = 74,
@@ -90,6 +105,9 @@ pub fn main() -> ExitCode {
     let exit = match arguments.command {
         Command::Run => run::run(&config),
         Command::Check(options) => check::run(&config, &options),
+        Command::Authorize(options) => authorize::run(&config, &options),
+        Command::Accounts(options) => accounts::run(&config, &options),
+        Command::Forget { login } => accounts::forget(&config, &login),
         Command::HashPassword => hash_password::run(),
         Command::Certs(options) => certs::run(&options),
         Command::Sandbox(options) => sandbox::run(&options),
@@ -115,6 +133,17 @@ fn load(path: &Path) -> Result<Config, Exit> {
         }
         Err(problems) => Err(refuse(&problems)),
     }
+}
+
+/// What administrators' commands work on, without listeners.
+fn service(config: &Config) -> Result<Service, Exit> {
+    Service::new(config).map_err(|error| {
+        complain(format_args!("{error:#}"));
+        match error.is::<Unusable>() {
+            true => Exit::State,
+            false => Exit::Config,
+        }
+    })
 }
 
 fn warn(warnings: &[Problem]) {

@@ -53,6 +53,18 @@ async fn connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut waiting = addresses.into_iter();
     let mut attempts = JoinSet::new();
     let mut last = io::Error::from(io::ErrorKind::NotFound);
+    // The first needs no task of its own while it is alone, and mostly it is the last.
+    if let Some(address) = waiting.next() {
+        let mut first = Box::pin(TcpStream::connect(address));
+        match tokio::time::timeout(STAGGER, &mut first).await {
+            Ok(Ok(tcp)) => {
+                prepare(&tcp)?;
+                return Ok(tcp);
+            }
+            Ok(Err(error)) => last = error,
+            Err(_) => drop(attempts.spawn(first)),
+        }
+    }
     loop {
         let more = match waiting.next() {
             Some(address) => {

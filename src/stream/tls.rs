@@ -17,8 +17,13 @@ use super::Sink;
 /// The largest TLS record with its header: 2^14 octets and 2,048 of TLS 1.2's expansion.
 pub(super) const RECORD: usize = 16_384 + 2_048 + 5;
 
-/// Octets of a handshake that may be waiting for their rest (RFC 8446 §4: certificates).
-const HANDSHAKE_CAP: usize = 128 * 1024;
+/// Octets of an upstream's handshake that may be waiting for their rest (RFC 8446 §4:
+/// certificates).
+const UPSTREAM_HANDSHAKE_CAP: usize = 128 * 1024;
+
+/// The same of a client's, thousands of which may hold on before anybody knows who they are: one
+/// record of the largest size. A ClientHello has 2 KiB, with post-quantum key shares and all.
+const CLIENT_HANDSHAKE_CAP: usize = RECORD;
 
 #[derive(Debug)]
 pub(super) struct Tls {
@@ -119,17 +124,24 @@ impl Tls {
         cx: &mut Context<'_>,
         scratch: &mut [u8],
     ) -> Poll<io::Result<()>> {
-        let mut buffer = ReadBuf::new(scratch);
+        let cap = match &self.connection {
+            Connection::Client(_) => UPSTREAM_HANDSHAKE_CAP,
+            Connection::Server(_) => CLIENT_HANDSHAKE_CAP,
+        };
+        // What follows the handshake stays with the socket.
+        let room = scratch.len().min(cap.saturating_sub(self.inbound.len()));
+        if room == 0 {
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("a TLS handshake of more than {} KiB", cap / 1024),
+            )));
+        }
+        let mut buffer = ReadBuf::new(scratch.get_mut(..room).unwrap_or_default());
         ready!(Pin::new(tcp).poll_read(cx, &mut buffer))?;
         if buffer.filled().is_empty() {
             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         }
-        if self.inbound.len() + buffer.filled().len() > HANDSHAKE_CAP {
-            return Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the TLS handshake is larger than 128 KiB",
-            )));
-        }
+        self.inbound.reserve_exact(buffer.filled().len());
         self.inbound.extend_from_slice(buffer.filled());
         Poll::Ready(Ok(()))
     }

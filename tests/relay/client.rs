@@ -17,9 +17,9 @@ use crate::clock::patient;
 /// What stands at the end of what a peer sent.
 pub const END: &str = "<end>";
 
-trait Socket: AsyncRead + AsyncWrite + Unpin {}
+trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Socket for T {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Socket for T {}
 
 pub struct Client {
     pub protocol: Protocol,
@@ -61,6 +61,14 @@ impl Client {
             self.socket.flush().await
         })
         .await
+    }
+
+    /// Sends octet by octet, each in a packet of its own.
+    pub async fn dribble(&mut self, text: &str) {
+        for octet in text.as_bytes() {
+            self.send([*octet]).await;
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Ends its own direction.
@@ -114,8 +122,12 @@ impl Client {
 
     /// Everything up to the end of the connection.
     pub async fn rest(&mut self) -> String {
+        String::from_utf8(self.rest_bytes().await).unwrap()
+    }
+
+    pub async fn rest_bytes(&mut self) -> Vec<u8> {
         while self.more().await > 0 {}
-        String::from_utf8(std::mem::take(&mut self.input)).unwrap()
+        std::mem::take(&mut self.input)
     }
 
     /// Exactly so many octets.

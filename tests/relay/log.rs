@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use authrelay::config::{self, LogFormat};
+use authrelay::config;
 use authrelay::logging;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -17,21 +17,25 @@ use crate::clock::patient;
 pub struct Log {
     text: Arc<Mutex<Vec<u8>>>,
     bell: Arc<watch::Sender<()>>,
+    /// Whoever logs a line with this panics, once.
+    trap: Arc<Mutex<Option<&'static str>>>,
 }
 
 impl Log {
-    pub fn capture(level: tracing::Level) -> (Self, DefaultGuard) {
+    pub fn capture(settings: &config::Log) -> (Self, DefaultGuard) {
         let log = Self {
             text: Arc::default(),
             bell: Arc::new(watch::Sender::new(())),
+            trap: Arc::default(),
         };
-        let settings = config::Log {
-            format: LogFormat::Json,
-            level,
-        };
-        let subscriber = logging::subscriber(&settings, false, log.clone());
+        let subscriber = logging::subscriber(settings, false, log.clone());
         let guard = tracing::subscriber::set_default(subscriber);
         (log, guard)
+    }
+
+    /// Makes the task that logs a line with `text` panic: a bug, planted into a session.
+    pub fn panic_at(&self, text: &'static str) {
+        *self.trap.lock().unwrap() = Some(text);
     }
 
     /// Everything, as it was written.
@@ -89,6 +93,14 @@ impl Log {
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let trapped = self
+            .trap
+            .lock()
+            .unwrap()
+            .take_if(|trap| memchr::memmem::find(bytes, trap.as_bytes()).is_some());
+        if let Some(trap) = trapped {
+            panic!("planted at {trap}");
+        }
         self.text.lock().unwrap().extend_from_slice(bytes);
         self.bell.send_replace(());
         Ok(bytes.len())

@@ -15,8 +15,15 @@
     clippy::indexing_slicing
 )]
 
+mod capabilities;
 mod client;
 mod clock;
+mod doors;
+mod guessing;
 mod log;
 mod matrix;
+mod processes;
+mod secrets;
+mod sessions;
 mod stage;
+mod tokens;

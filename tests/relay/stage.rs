@@ -1,11 +1,11 @@
 //! A relay in front of the emulated Microsoft 365, for one test.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use authrelay::certs::Authority;
-use authrelay::config::Config;
+use authrelay::config::{self, Config, LogFormat};
 use authrelay::sandbox::{Fault, LOGIN, Options, PASSWORD, Ports, Sandbox};
 use authrelay::server::Server;
 use authrelay::wire::Protocol;
@@ -22,8 +22,8 @@ use crate::log::Log;
 
 /// How a relay is set up; the default is the sandbox's own configuration.
 pub struct Setup {
-    pub options: Options,
-    pub level: Level,
+    options: Options,
+    log: config::Log,
     /// Texts of the configuration, and what stands there instead.
     replace: Vec<(String, String)>,
     append: String,
@@ -35,7 +35,10 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             options: Options::default(),
-            level: Level::INFO,
+            log: config::Log {
+                format: LogFormat::Json,
+                level: Level::INFO,
+            },
             replace: Vec::new(),
             append: String::new(),
             starttls_upstreams: false,
@@ -103,13 +106,15 @@ impl Setup {
     }
 
     #[must_use]
-    pub fn level(mut self, level: Level) -> Self {
-        self.level = level;
+    pub fn log(mut self, format: LogFormat, level: Level) -> Self {
+        self.log = config::Log { format, level };
         self
     }
 
-    pub async fn start(self) -> Relay {
-        let (log, guard) = Log::capture(self.level);
+    /// The emulation, and the configuration of a relay in front of it.
+    pub async fn prepare(&self) -> Prepared {
+        // Thousands of sockets, clients, relay and mail service, are in this one process.
+        rlimit::increase_nofile_limit(rlimit::INFINITY).unwrap();
         let sandbox = Sandbox::start(self.options.clone()).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
         let authority = Authority::new("relay test CA").unwrap();
@@ -121,19 +126,29 @@ impl Setup {
         write("server.key", &issued.key);
         write("ca.pem", sandbox.ca_pem());
         write("proxy.yaml", &self.yaml(&sandbox));
-        let config = load(&directory.path().join("proxy.yaml"));
-        let server = Server::bind(&config).unwrap();
+        Prepared {
+            sandbox,
+            authority: authority.pem(),
+            directory,
+        }
+    }
+
+    pub async fn start(self) -> Relay {
+        let (log, guard) = Log::capture(&self.log);
+        let prepared = self.prepare().await;
+        let server = Server::bind(&prepared.config()).unwrap();
         let addresses = server.addresses();
         let stop = CancellationToken::new();
         let serving = tokio::spawn(server.serve(stop.clone().cancelled_owned()));
         Relay {
-            sandbox,
             log,
-            trust: trust(&authority.pem()),
+            trust: trust(&prepared.authority, rustls::ALL_VERSIONS),
+            authority: prepared.authority,
+            sandbox: prepared.sandbox,
             addresses,
             stop,
             serving,
-            _directory: directory,
+            _directory: prepared.directory,
             _guard: guard,
         }
     }
@@ -171,23 +186,40 @@ impl Setup {
     }
 }
 
-fn load(path: &Path) -> Config {
-    Config::load(path).unwrap_or_else(|problems| {
-        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        let yaml = std::fs::read_to_string(path).unwrap();
-        panic!("{}\n{yaml}", problems.join("\n"))
-    })
+/// What a relay needs around it.
+pub struct Prepared {
+    pub sandbox: Sandbox,
+    /// Signed the listeners' certificate; PEM.
+    authority: String,
+    directory: tempfile::TempDir,
+}
+
+impl Prepared {
+    pub fn path(&self) -> PathBuf {
+        self.directory.path().join("proxy.yaml")
+    }
+
+    pub fn config(&self) -> Config {
+        Config::load(&self.path()).unwrap_or_else(|problems| {
+            let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            let yaml = std::fs::read_to_string(self.path()).unwrap();
+            panic!("{}\n{yaml}", problems.join("\n"))
+        })
+    }
 }
 
 /// Clients that trust one authority.
-fn trust(pem: &str) -> Arc<rustls::ClientConfig> {
+fn trust(
+    pem: &str,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> Arc<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap())
         .unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
@@ -200,6 +232,7 @@ pub struct Relay {
     pub log: Log,
     /// For clients of its TLS listeners.
     pub trust: Arc<rustls::ClientConfig>,
+    authority: String,
     addresses: Vec<(String, SocketAddr)>,
     stop: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
@@ -235,6 +268,14 @@ impl Relay {
         let reply = client.log_in(LOGIN, PASSWORD).await;
         assert!(is_success(protocol, &reply), "{reply}");
         client
+    }
+
+    /// For clients that speak these versions of TLS alone.
+    pub fn trust_with(
+        &self,
+        version: &'static rustls::SupportedProtocolVersion,
+    ) -> Arc<rustls::ClientConfig> {
+        trust(&self.authority, &[version])
     }
 
     /// Asks the relay to end; sessions drain.

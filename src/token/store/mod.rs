@@ -11,7 +11,7 @@
 mod file;
 mod seal;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -21,7 +21,7 @@ use super::{Failure, Grant};
 use crate::config::State;
 use crate::fault::{Fault, Kind};
 use crate::secret::Secret;
-pub use file::Unusable;
+pub use file::{Unusable, generated};
 use seal::Sealer;
 
 /// The format of the files; another version is refused, never rewritten.
@@ -320,9 +320,4 @@ fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
-}
-
-/// Whether the directory has been used.
-pub fn exists(directory: &Path) -> bool {
-    directory.join("tokens").exists()
 }

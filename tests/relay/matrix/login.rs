@@ -227,7 +227,7 @@ async fn play(clock: Clock, row: Row, protocol: Protocol) {
             tokio::select! {
                 reply = &mut log_in => reply,
                 _ = patient(&name, stuck) => {
-                    clock.until_ready(Duration::from_secs(25), log_in).await
+                    clock.until_ready(Duration::from_secs(55), log_in).await
                 }
             }
         }

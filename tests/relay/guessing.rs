@@ -1,0 +1,149 @@
+//! Requirement 15: guessing is slowed, then locked out for a while, per client address and login;
+//! nobody else notices, and an outage is no guess.
+
+use std::time::Duration;
+
+use authrelay::sandbox::{Fault, LOGIN, PASSWORD, SHARED_MAILBOX};
+use authrelay::wire::Protocol::{self, Imap, Smtp};
+
+use crate::clock::{Clock, still};
+use crate::stage::{Relay, Setup, is_success};
+
+/// One attempt on a connection of its own, which must be answered at once: time stands still.
+async fn prompt(relay: &Relay, login: &str, password: &str) -> String {
+    let mut client = relay.connect(Imap).await;
+    client.log_in(login, password).await
+}
+
+/// One attempt that may be answered late, and must not be answered before `held` seconds.
+async fn slowed(clock: &Clock, relay: &Relay, login: &str, password: &str, held: u64) -> String {
+    let mut client = relay.connect(Imap).await;
+    let began = clock.elapsed();
+    let patience = Duration::from_secs(held + 30);
+    let reply = clock
+        .until_ready(patience, client.log_in(login, password))
+        .await;
+    let seconds = (clock.elapsed() - began).as_secs();
+    assert!(seconds >= held, "answered after {seconds} s, not {held}");
+    reply
+}
+
+/// Failures number `n` and later are answered so late.
+const HELD: [u64; 10] = [0, 0, 1, 2, 4, 5, 5, 5, 5, 5];
+
+/// A wrong password, `times` in a row.
+async fn guess(clock: &Clock, relay: &Relay, login: &str, times: usize) -> Vec<String> {
+    let mut replies = Vec::new();
+    for held in &HELD[..times] {
+        replies.push(match held {
+            0 => prompt(relay, login, "guess").await,
+            held => slowed(clock, relay, login, "guess", *held).await,
+        });
+    }
+    replies
+}
+
+fn neighbour() -> Setup {
+    Setup::default().append(&format!(
+        "  - login: {SHARED_MAILBOX}\n    registration: sandbox\n    password: neighbour\n"
+    ))
+}
+
+#[test]
+fn r15_guesses_are_slowed_then_locked_and_neighbours_are_not() {
+    still(|clock| async move {
+        let relay = neighbour().start().await;
+        let mut replies = guess(&clock, &relay, LOGIN, 10).await;
+        // Locked: the right password is answered like a wrong one, and costs nobody anything.
+        replies.push(slowed(&clock, &relay, LOGIN, PASSWORD, 5).await);
+        replies.dedup();
+        assert_eq!(replies.len(), 1, "{replies:?}");
+        relay.assert_untouched("locked");
+        // The same login in another spelling is the same login.
+        let reply = slowed(&clock, &relay, &LOGIN.to_uppercase(), PASSWORD, 5).await;
+        assert_eq!(reply, replies[0]);
+        // Another login from the same address is somebody else.
+        let reply = prompt(&relay, SHARED_MAILBOX, "neighbour").await;
+        assert!(is_success(Imap, &reply), "{reply}");
+        // The lock ends by itself.
+        clock.advance(Duration::from_secs(300)).await;
+        let reply = prompt(&relay, LOGIN, PASSWORD).await;
+        assert!(is_success(Imap, &reply), "{reply}");
+    });
+}
+
+/// Unknown logins and wrong passwords are slowed alike.
+#[test]
+fn r15_an_unknown_login_is_slowed_like_a_known_one() {
+    for login in [LOGIN, "nobody@contoso.test"] {
+        still(|clock| async move {
+            let relay = Relay::start().await;
+            guess(&clock, &relay, login, 10).await;
+            slowed(&clock, &relay, login, PASSWORD, 5).await;
+            relay.assert_untouched(login);
+        });
+    }
+}
+
+/// Failures are forgotten after `window`, and a success forgives them.
+#[test]
+fn r15_failures_do_not_count_for_ever() {
+    still(|clock| async move {
+        let relay = Relay::start().await;
+        guess(&clock, &relay, LOGIN, 9).await;
+        clock.advance(Duration::from_secs(601)).await;
+        prompt(&relay, LOGIN, "guess").await;
+        let reply = prompt(&relay, LOGIN, PASSWORD).await;
+        assert!(is_success(Imap, &reply), "{reply}");
+        guess(&clock, &relay, LOGIN, 9).await;
+        let reply = prompt(&relay, LOGIN, PASSWORD).await;
+        assert!(is_success(Imap, &reply), "{reply}");
+        prompt(&relay, LOGIN, "guess").await;
+    });
+}
+
+/// Neither the identity provider's trouble nor the mail service's makes a right password a guess.
+#[test]
+fn r15_an_outage_is_no_guess() {
+    for fault in [
+        Fault::Token500,
+        Fault::UpstreamUnreachable,
+        Fault::AuthRefused,
+    ] {
+        still(|clock| async move {
+            let relay = Relay::start().await;
+            relay.sandbox.set_fault(Some(fault));
+            for _ in 0..15 {
+                let reply = prompt(&relay, LOGIN, PASSWORD).await;
+                assert!(!reply.contains("AUTHENTICATIONFAILED"), "{fault}: {reply}");
+            }
+            relay.sandbox.set_fault(None);
+            clock.advance(Duration::from_secs(400)).await;
+            let reply = prompt(&relay, LOGIN, PASSWORD).await;
+            assert!(is_success(Imap, &reply), "{fault}: {reply}");
+        });
+    }
+}
+
+/// Several guesses on one connection count like those on several, over every protocol together.
+#[test]
+fn r15_connections_and_protocols_count_together() {
+    still(|clock| async move {
+        let relay = Setup::limits("lockout: {failures: 3}").start().await;
+        let patience = Duration::from_secs(30);
+        for protocol in Protocol::ALL {
+            let mut client = relay.connect(protocol).await;
+            let reply = clock.until_ready(patience, client.log_in(LOGIN, "guess"));
+            assert!(!is_success(protocol, &reply.await));
+        }
+        let mut client = relay.connect(Smtp).await;
+        let reply = clock.until_ready(patience, client.log_in(LOGIN, PASSWORD));
+        assert!(reply.await.starts_with("535 5.7.8 "));
+        let last = relay.log.named("fault").pop().unwrap();
+        assert!(
+            last["detail"].as_str().unwrap().contains("locked out"),
+            "{last}"
+        );
+        relay.assert_untouched("locked");
+    });
+}

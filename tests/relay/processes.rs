@@ -1,0 +1,341 @@
+//! What the relay costs, seen from outside of its process: memory and descriptors under clients
+//! that abort, hold on, or do not read.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use authrelay::sandbox::{LOGIN, MAILBOX, PASSWORD};
+use authrelay::wire::Protocol::{self, Imap, Pop3, Smtp};
+use tokio::task::JoinSet;
+
+use crate::client::{Client, base64};
+use crate::clock::patient;
+use crate::stage::{Prepared, Setup, greet, is_success};
+
+const MIB: u64 = 1024 * 1024;
+
+/// The relay as a process of its own; it is killed with this.
+struct Process {
+    child: Child,
+    addresses: Vec<(String, SocketAddr)>,
+    prepared: Prepared,
+}
+
+impl Process {
+    async fn start(setup: Setup) -> Self {
+        let prepared = setup.append("log: {format: json}\n").prepare().await;
+        let mut child = Command::new(env!("CARGO_BIN_EXE_authrelay"))
+            .args(["run", "--config"])
+            .arg(prepared.path())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let (sender, listening) = mpsc::channel();
+        // Reads on to the end, so that the relay never waits for its log.
+        std::thread::spawn(move || {
+            for line in log.lines().map_while(Result::ok) {
+                let Ok(record) = serde_json::from_str::<serde_json::Value>(&line) else {
+                    continue;
+                };
+                if record["message"] == "listening" {
+                    let text = |key: &str| record[key].as_str().unwrap().to_owned();
+                    let _ = sender.send((text("listener"), text("address").parse().unwrap()));
+                }
+            }
+        });
+        let patience = Duration::from_secs(30);
+        let addresses = (0..3).map(|_| listening.recv_timeout(patience).unwrap());
+        Self {
+            addresses: addresses.collect(),
+            child,
+            prepared,
+        }
+    }
+
+    fn address(&self, protocol: Protocol) -> SocketAddr {
+        let named = |(name, _): &&(String, SocketAddr)| name == protocol.name();
+        self.addresses.iter().find(named).unwrap().1
+    }
+
+    async fn connect(&self, protocol: Protocol) -> Client {
+        let mut client = Client::dial(protocol, self.address(protocol)).await;
+        greet(&mut client).await;
+        client
+    }
+
+    async fn session(&self, protocol: Protocol) -> Client {
+        let mut client = self.connect(protocol).await;
+        let reply = client.log_in(LOGIN, PASSWORD).await;
+        assert!(is_success(protocol, &reply), "{reply}");
+        client
+    }
+
+    /// Resident octets.
+    fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kilobytes = line.unwrap().split_whitespace().nth(1).unwrap();
+        kilobytes.parse::<u64>().unwrap() * 1024
+    }
+
+    fn descriptors(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.child.id());
+        std::fs::read_dir(path).unwrap().count()
+    }
+
+    /// Waits until the relay has read all that was sent to it.
+    async fn settle(&self) {
+        let ports: Vec<_> = self
+            .addresses
+            .iter()
+            .map(|(_, address)| format!(":{:04X}", address.port()))
+            .collect();
+        eventually("the relay reads", || {
+            let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+            table.lines().skip(1).all(|line| {
+                let columns: Vec<_> = line.split_whitespace().collect();
+                let ours = ports.iter().any(|port| columns[1].ends_with(port));
+                // Established, with octets that nobody has read yet.
+                !ours || columns[3] != "01" || columns[4].ends_with(":00000000")
+            })
+        })
+        .await;
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Polls until it holds; there is nothing to be told by.
+async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < end, "{what}: not within 30 s");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Ends an exchange in one of the ways in which it can go wrong, then the connection.
+async fn abort(mut client: Client, way: usize) {
+    let (plain, login) = match client.protocol {
+        Imap => ("a AUTHENTICATE PLAIN\r\n", "a AUTHENTICATE LOGIN\r\n"),
+        Pop3 | Smtp => ("AUTH PLAIN\r\n", "AUTH LOGIN\r\n"),
+    };
+    let name = base64(LOGIN) + "\r\n";
+    let steps: &[&str] = match way % 8 {
+        0 => &[plain, "*\r\n"],
+        1 => &[login, "*\r\n"],
+        2 => &[login, &name, "*\r\n"],
+        3 => &[plain, "???\r\n"],
+        4 => &[login, &name, "\r\n"],
+        5 => &[plain],
+        6 => &[login, &name],
+        _ => &[],
+    };
+    for step in steps {
+        client.send(step).await;
+        client.reply().await;
+    }
+}
+
+/// Requirement 8: 10,000 exchanges that are broken off harm nobody beside them and leave nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r08_aborted_exchanges_leave_nothing_behind() {
+    let relay = Arc::new(Process::start(Setup::default()).await);
+    let mut live = Vec::new();
+    for number in 0..100 {
+        live.push(relay.session(Protocol::ALL[number % 3]).await);
+    }
+    let mut before = 0;
+    for (round, aborts) in [1_000, 9_000].into_iter().enumerate() {
+        let mut workers = JoinSet::new();
+        for worker in 0..10 {
+            let relay = relay.clone();
+            workers.spawn(async move {
+                for number in 0..aborts / 10 {
+                    let way = worker + number;
+                    abort(relay.connect(Protocol::ALL[way % 3]).await, way).await;
+                }
+            });
+        }
+        patient("the aborts", workers.join_all()).await;
+        // A hundred sessions have two descriptors each.
+        eventually("closed connections", || relay.descriptors() < 250).await;
+        if round == 0 {
+            before = relay.memory();
+        }
+    }
+    let grown = relay.memory().saturating_sub(before);
+    assert!(grown < 2 * MIB, "{} KiB more", grown / 1024);
+    for client in &mut live {
+        let (noop, answer) = match client.protocol {
+            Imap => ("b NOOP\r\n", "b OK NOOP completed.\r\n"),
+            Pop3 => ("NOOP\r\n", "+OK\r\n"),
+            Smtp => ("NOOP\r\n", "250 2.0.0 OK\r\n"),
+        };
+        assert_eq!(client.ask(noop, "\r\n").await, answer);
+    }
+    let seen = relay.prepared.sandbox.seen();
+    assert_eq!((seen.token_requests, seen.connections.total()), (1, 100));
+}
+
+/// Holds a thousand connections with `unfinished` sent on each: what they cost.
+async fn held(setup: Setup, greeted: bool, unfinished: [(Protocol, Vec<u8>); 3]) -> u64 {
+    let relay = Process::start(setup).await;
+    let mut first = relay.session_or_dial(greeted).await;
+    relay.settle().await;
+    let before = relay.memory();
+    let mut clients = Vec::new();
+    for number in 0..999 {
+        let (protocol, text) = &unfinished[number % 3];
+        let mut client = if greeted {
+            relay.connect(*protocol).await
+        } else {
+            Client::dial(*protocol, relay.address(*protocol)).await
+        };
+        client.send(text).await;
+        clients.push(client);
+    }
+    relay.settle().await;
+    let cost = relay.memory().saturating_sub(before);
+    // They are held, not turned away.
+    assert!(relay.descriptors() > 1_000, "{}", relay.descriptors());
+    if greeted {
+        let answer = first.ask("b NOOP\r\n", "\r\n").await;
+        assert_eq!(answer, "b OK NOOP completed.\r\n");
+    }
+    cost
+}
+
+impl Process {
+    /// Something to warm the process up with.
+    async fn session_or_dial(&self, greeted: bool) -> Client {
+        if greeted {
+            self.session(Imap).await
+        } else {
+            Client::dial(Imap, self.address(Imap)).await
+        }
+    }
+}
+
+/// Requirement 10: as much as a client may send before login, a thousand times.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r10_a_thousand_connections_held_at_the_cap_cost_32_mib() {
+    let long = "x".repeat(16_300);
+    let held_at_cap = [
+        (Imap, format!("a LOGIN {long}")),
+        (Imap, format!("a LOGIN {{16300+}}\r\n{}", &long[1..])),
+        (Smtp, format!("AUTH PLAIN {long}")),
+    ];
+    let texts = held_at_cap.map(|(protocol, text)| (protocol, text.into_bytes()));
+    let cost = held(Setup::default(), true, texts).await;
+    assert!(cost <= 32 * MIB, "{} KiB", cost / 1024);
+    // It is really held there.
+    assert!(cost > 16 * MIB, "{} KiB", cost / 1024);
+}
+
+/// So many octets of a handshake message of 65,535, in records of 4 KiB.
+fn endless_hello(length: usize) -> Vec<u8> {
+    let mut hello = Vec::new();
+    while hello.len() < length {
+        hello.extend_from_slice(&[0x16, 3, 1, 0x10, 0x00]);
+        if hello.len() == 5 {
+            hello.extend_from_slice(&[1, 0, 0xff, 0xff, 3, 3]);
+        }
+        let end = hello.len().div_ceil(0x1005) * 0x1005;
+        hello.resize(end, 0);
+    }
+    hello.truncate(length);
+    hello
+}
+
+/// A handshake that goes on is ended where a client's can have no more to say.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r10_an_endless_handshake_is_ended() {
+    let relay = Process::start(Setup::default().tls("implicit")).await;
+    let mut client = Client::dial(Imap, relay.address(Imap)).await;
+    // It may be gone before everything is sent.
+    let _ = client.try_send(endless_hello(60 * 1024)).await;
+    client.rest_bytes().await;
+}
+
+/// The same in the middle of a TLS handshake: a ClientHello that goes on and on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r10_a_thousand_handshakes_held_cost_32_mib() {
+    // As long as it may get, short of the octet that ends it.
+    let hello = endless_hello(16_384 + 2_048 + 4);
+    let texts = [Imap, Pop3, Smtp].map(|protocol| (protocol, hello.clone()));
+    let cost = held(Setup::default().tls("implicit"), false, texts).await;
+    assert!(cost <= 32 * MIB, "{} KiB", cost / 1024);
+}
+
+/// Requirement 29: sessions that ended by a half-close are gone, descriptors and all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r29_a_thousand_half_closed_sessions_leave_no_descriptor() {
+    let relay = Arc::new(Process::start(Setup::default()).await);
+    drop(relay.session(Imap).await);
+    // The token endpoint's connection is kept for the next request.
+    eventually("the first end", || {
+        relay.prepared.sandbox.seen().open.total() == 0
+    })
+    .await;
+    let before = relay.descriptors();
+    let mut workers = JoinSet::new();
+    for worker in 0..10 {
+        let relay = relay.clone();
+        workers.spawn(async move {
+            for number in 0..100 {
+                let protocol = Protocol::ALL[(worker + number) % 3];
+                let mut client = relay.session(protocol).await;
+                client.half_close().await;
+                client.rest().await;
+            }
+        });
+    }
+    patient("a thousand sessions", workers.join_all()).await;
+    eventually("descriptors", || relay.descriptors() <= before).await;
+    assert_eq!(relay.prepared.sandbox.seen().logins.total(), 1_001);
+}
+
+/// Requirement 34: a gigabyte on its way to a client that has stopped reading.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r34_a_client_that_does_not_read_costs_no_memory() {
+    let relay = Process::start(Setup::default()).await;
+    let sandbox = &relay.prepared.sandbox;
+    sandbox.deliver(MAILBOX, vec![b'x'; 64_000_000]);
+    let fetch = async || {
+        let mut client = relay.session(Imap).await;
+        client
+            .ask("b SELECT INBOX\r\n", "SELECT completed.\r\n")
+            .await;
+        for _ in 0..16 {
+            client.send("c FETCH 4 BODY.PEEK[]\r\n").await;
+        }
+        client.exactly(4_000_000).await;
+        client
+    };
+    let _warm = fetch().await;
+    let before = relay.memory();
+    let mut readers = Vec::new();
+    for _ in 0..4 {
+        readers.push(fetch().await);
+    }
+    // Unbounded, it would take in hundreds of megabytes in that time.
+    let end = Instant::now() + Duration::from_secs(1);
+    let mut most = 0;
+    while Instant::now() < end {
+        most = most.max(relay.memory().saturating_sub(before));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(most / 4 < MIB, "{} KiB for each", most / 4 / 1024);
+    // The session is stopped, not broken.
+    readers[0].exactly(10_000_000).await;
+}
