@@ -149,6 +149,7 @@ class Drain(Service):
         self.proxy.child.wait_for('"draining"')
         self.assertRegex(idle.readline(), rb"^\* BYE ")
         self.assertEqual(idle.readline(), b"")
+        idle.shutdown()
         with self.assertRaises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", self.proxy.ports["imap-none"]))
 
