@@ -14,7 +14,7 @@ use aws_lc_rs::{hmac, rand};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::config::{Account, Config, Password, PasswordCheck};
+use crate::config::{Account, Config, Grant, Password, PasswordCheck};
 use crate::secret::Secret;
 
 /// How long a password that was found right is remembered.
@@ -30,14 +30,28 @@ const RUNS_AT_ONCE: usize = 2;
 #[derive(Debug, Clone)]
 pub struct Verified {
     account: Arc<Account>,
+    login: String,
     mailbox: String,
     credential: Option<String>,
+    /// Grant `password`: what the identity provider is to check.
+    unproven: Option<Secret>,
 }
 
 impl Verified {
     /// The account that was opened.
     pub fn account(&self) -> &Arc<Account> {
         &self.account
+    }
+
+    /// The login that was presented, in lower case.
+    pub fn login(&self) -> &str {
+        &self.login
+    }
+
+    /// The password that only the identity provider can check (grant `password`): until it has,
+    /// nothing is proved.
+    pub fn unproven(&self) -> Option<&Secret> {
+        self.unproven.as_ref()
     }
 
     /// The mailbox that the upstream is asked for.
@@ -57,6 +71,8 @@ impl Verified {
 pub struct Claim {
     /// The account that its login names.
     pub account: Arc<Account>,
+    /// The login as it was presented, in lower case.
+    pub login: String,
     /// The mailbox that the login opens.
     pub mailbox: String,
     /// Those of the account's passwords that may be used here.
@@ -103,7 +119,20 @@ impl Checker {
 
     /// Whether `presented` is one of the claim's passwords. Without a claim the work is the same
     /// and the answer is no.
+    ///
+    /// For the grant `password` the identity provider checks it, when a token is asked for.
     pub async fn check(&self, claim: Option<Claim>, presented: &Secret) -> Option<Verified> {
+        if let Some(claim) = &claim
+            && matches!(claim.account.registration.grant, Grant::Password(_))
+        {
+            return Some(Verified {
+                account: claim.account.clone(),
+                login: claim.login.clone(),
+                mailbox: claim.mailbox.clone(),
+                credential: None,
+                unproven: Some(presented.clone()),
+            });
+        }
         let passwords = claim.as_ref().map_or(&[][..], |claim| &claim.passwords);
         let fingerprint = |phc: &Secret| {
             let mut context = hmac::Context::with_key(&self.key);
@@ -148,12 +177,17 @@ impl Checker {
         }
         let credential = found?.name.clone();
         let Claim {
-            account, mailbox, ..
+            account,
+            login,
+            mailbox,
+            ..
         } = claim?;
         Some(Verified {
             account,
+            login,
             mailbox,
             credential,
+            unproven: None,
         })
     }
 

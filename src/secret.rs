@@ -37,6 +37,12 @@ impl From<&str> for Secret {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::from)
+    }
+}
+
 /// Compares in time that depends on the lengths alone.
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {

@@ -40,7 +40,7 @@ const fn pure(
 
 /// `ARCHITECTURE.md` has the same table in words; a test below compares them.
 const LAW: &[Row] = &[
-    pure("secret", &[], &["secrecy", "subtle"]),
+    pure("secret", &[], &["secrecy", "serde", "subtle"]),
     pure("wire", &["secret"], &["bytes", "nom", "memchr", "base64"]),
     pure("fault", &["wire"], &["bytes"]),
     pure("login", &["wire", "secret", "fault"], &["bytes"]),
@@ -72,6 +72,7 @@ const LAW: &[Row] = &[
             "sandbox",
             "secret",
             "server",
+            "token::store",
             "wire::sasl",
         ],
     ),

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Account, Config, Listener, LoginPattern, PasswordCheck};
+use crate::config::{Account, Config, Grant, Listener, LoginPattern, PasswordCheck};
 use crate::fault::{Fault, Kind};
 use crate::proof::{Checker, Claim, Verified};
 use crate::wire::sasl::Credentials;
@@ -87,13 +87,33 @@ impl Accounts {
             None => (None, "no account has this login"),
         };
         if let Some(verified) = self.checker.check(claim, &credentials.password).await {
-            self.lockouts.succeeded(visitor.address, &login);
+            if verified.unproven().is_none() {
+                self.lockouts.succeeded(visitor.address, &login);
+            }
             return Ok(verified);
         }
         Err(Refused {
             fault: refused(why),
             delay: self.lockouts.failed(visitor.address, &login, known),
         })
+    }
+
+    /// What the identity provider said of a password that only it can check.
+    pub fn proved(&self, visitor: Visitor<'_>, verified: &Verified, right: bool) -> Duration {
+        match right {
+            true => {
+                self.lockouts.succeeded(visitor.address, verified.login());
+                Duration::ZERO
+            }
+            false => self
+                .lockouts
+                .failed(visitor.address, verified.login(), true),
+        }
+    }
+
+    /// The account of a login, in any case, and the mailbox it opens by a protocol.
+    pub fn find(&self, login: &str) -> Option<&Arc<Account>> {
+        self.resolve(&login.to_lowercase())
     }
 
     /// An exact login wins over a wildcard.
@@ -140,13 +160,15 @@ fn claim(account: &Arc<Account>, visitor: Visitor<'_>, login: &str) -> Result<Cl
         })
         .cloned()
         .collect();
-    if passwords.is_empty() {
+    let by_provider = matches!(account.registration.grant, Grant::Password(_));
+    if passwords.is_empty() && !by_provider {
         return Err(
             "none of the account's passwords may be used from this address, listener and protocol",
         );
     }
     Ok(Claim {
         account: account.clone(),
+        login: login.to_owned(),
         mailbox,
         passwords,
     })

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{Exit, asked_to_stop, complain, load, runtime};
 use crate::logging;
 use crate::server::{CannotBind, Server};
+use crate::token::store::Unusable;
 
 pub(super) fn run(path: &Path) -> Exit {
     let config = match load(path) {
@@ -29,7 +30,9 @@ pub(super) fn run(path: &Path) -> Exit {
         Ok(()) => Exit::Done,
         Err(error) => {
             complain(format_args!("{error:#}"));
-            if error.is::<CannotBind>() || error.is::<std::io::Error>() {
+            if error.is::<Unusable>() {
+                Exit::State
+            } else if error.is::<CannotBind>() || error.is::<std::io::Error>() {
                 Exit::Unavailable
             } else {
                 Exit::Config

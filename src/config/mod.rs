@@ -5,9 +5,12 @@
 //! or a `Config` comes out. Secrets are resolved while reading (`source`); a secret's value is
 //! never part of a [`Problem`]. Nothing here opens a socket.
 
+mod account;
 mod field;
 mod preset;
+mod provider;
 mod read;
+mod registration;
 mod schema;
 mod source;
 #[cfg(test)]
@@ -16,7 +19,7 @@ mod tree;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,15 +29,24 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::secret::Secret;
 use crate::wire::Protocol;
-pub use crate::wire::sasl::Mechanism;
+pub use account::{Account, LoginPattern, Mailbox, Password, PasswordCheck, Protocols};
+pub use provider::{
+    Egress, EgressKind, Endpoint, IpPreference, Mechanism, PresetCapabilities, Provider, Scopes,
+    UpstreamTls,
+};
+pub use registration::{ClientCredential, Grant, Registration, ServiceAccount, SigningKey};
 
 /// Everything `proxy.yaml` says, checked.
 #[derive(Debug)]
 pub struct Config {
     /// The file it was read from.
     pub path: PathBuf,
+    /// Where tokens are kept.
+    pub state: State,
     /// How to log.
     pub log: Log,
+    /// The administrators' listener, if there is one.
+    pub admin: Option<Arc<Admin>>,
     /// Sessions, deadlines and the lockout.
     pub limits: Limits,
     /// At least one; no two on one address.
@@ -97,13 +109,27 @@ pub struct Checked {
 ///
 /// Every problem, in the order of the file. Never empty.
 pub fn check(path: &Path, secrets: Secrets) -> Result<Checked, Vec<Problem>> {
-    let config = read::load(path, secrets)?;
-    Ok(Checked {
-        listeners: config.listeners.len(),
-        registrations: config.registrations.len(),
-        accounts: config.accounts.len(),
-        warnings: config.warnings,
-    })
+    read::load(path, secrets).map(Checked::of)
+}
+
+/// The same for a text that stands for the file at `path`.
+///
+/// # Errors
+///
+/// Every problem, in the order of the text. Never empty.
+pub fn check_text(text: &str, path: &Path, secrets: Secrets) -> Result<Checked, Vec<Problem>> {
+    read::parse(text, path, secrets).map(Checked::of)
+}
+
+impl Checked {
+    fn of(config: Config) -> Self {
+        Self {
+            listeners: config.listeners.len(),
+            registrations: config.registrations.len(),
+            accounts: config.accounts.len(),
+            warnings: config.warnings,
+        }
+    }
 }
 
 /// The JSON Schema of `proxy.yaml`, for editors.
@@ -135,6 +161,50 @@ impl fmt::Display for Problem {
             None => Ok(()),
         }
     }
+}
+
+/// `state`.
+#[derive(Debug)]
+pub struct State {
+    /// Whether it is used: the file asks for it, or a grant keeps tokens there.
+    pub wanted: bool,
+    /// Where the tokens are, in files that nobody else may read.
+    pub directory: PathBuf,
+    /// What they are sealed with.
+    pub key: StateKey,
+}
+
+/// `state.key`.
+#[derive(Debug)]
+pub enum StateKey {
+    /// A file, written on first start.
+    File(PathBuf),
+    /// From the environment or a command.
+    Given(Secret),
+}
+
+/// `admin`.
+#[derive(Debug)]
+pub struct Admin {
+    /// Where; port 0 lets the system pick.
+    pub bind: SocketAddr,
+    /// How browsers reach it, without a slash at the end.
+    pub public_url: url::Url,
+    /// HTTPS, if it is spoken.
+    pub tls: Option<Arc<Identity>>,
+    /// What administrators present.
+    pub token: AdminToken,
+    /// Whether `/metrics` is open to everybody.
+    pub metrics_public: bool,
+}
+
+/// `admin.token`.
+#[derive(Debug)]
+pub enum AdminToken {
+    /// A file, written where it is absent.
+    File(PathBuf),
+    /// From the file itself, the environment or a command.
+    Given(Secret),
 }
 
 /// `log`.
@@ -230,237 +300,4 @@ pub struct Identity {
     pub chain: Vec<CertificateDer<'static>>,
     /// The leaf's key.
     pub key: PrivateKeyDer<'static>,
-}
-
-/// Hosts, endpoints and habits of one mail service.
-#[derive(Debug)]
-pub struct Provider {
-    /// Its key under `providers`.
-    pub name: String,
-    /// Where IMAP is, if the service has it.
-    pub imap: Option<Endpoint>,
-    /// Where POP3 is, if the service has it.
-    pub pop3: Option<Endpoint>,
-    /// Where submission is, if the service has it.
-    pub smtp: Option<Endpoint>,
-    /// May contain `{tenant}`.
-    pub token_url: String,
-    /// How a token is presented to the mail service.
-    pub mechanism: Mechanism,
-    /// Trusted in addition to the public roots, upstream and for the token endpoint.
-    pub ca: Vec<CertificateDer<'static>>,
-    /// Which addresses of a name are dialled.
-    pub ip: IpPreference,
-    /// Default scope of app-only tokens, as in `https://outlook.office365.com/.default`.
-    pub app_scope: Vec<String>,
-    /// What a listener shows before anything was learned from the upstream.
-    pub capabilities: PresetCapabilities,
-}
-
-impl Provider {
-    /// Where `protocol` is spoken, if this provider has it.
-    pub fn endpoint(&self, protocol: Protocol) -> Option<&Endpoint> {
-        match protocol {
-            Protocol::Imap => self.imap.as_ref(),
-            Protocol::Pop3 => self.pop3.as_ref(),
-            Protocol::Smtp => self.smtp.as_ref(),
-        }
-    }
-}
-
-/// Capabilities as the upstream itself would list them after TLS and before login, one entry an
-/// IMAP atom, a CAPA line or an EHLO line (without `250-`).
-#[derive(Debug, Clone, Default)]
-pub struct PresetCapabilities {
-    /// IMAP atoms.
-    pub imap: Vec<String>,
-    /// CAPA lines.
-    pub pop3: Vec<String>,
-    /// EHLO lines, greeting excepted.
-    pub smtp: Vec<String>,
-}
-
-impl PresetCapabilities {
-    /// Those of one protocol.
-    pub fn of(&self, protocol: Protocol) -> &[String] {
-        match protocol {
-            Protocol::Imap => &self.imap,
-            Protocol::Pop3 => &self.pop3,
-            Protocol::Smtp => &self.smtp,
-        }
-    }
-}
-
-/// One upstream service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Name (or address) that is dialled and that the certificate must bear.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// How TLS begins; there is no cleartext.
-    pub tls: UpstreamTls,
-}
-
-/// `providers.*.{imap,pop3,smtp}.tls`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UpstreamTls {
-    /// TLS from the first byte.
-    Implicit,
-    /// STARTTLS or STLS, always.
-    StartTls,
-}
-
-/// `providers.*.ip`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IpPreference {
-    /// Both families, RFC 8305.
-    Any,
-    /// IPv4 alone.
-    V4,
-    /// IPv6 alone.
-    V6,
-}
-
-impl IpPreference {
-    /// Whether `address` may be dialled.
-    pub fn admits(self, address: IpAddr) -> bool {
-        match self {
-            Self::Any => true,
-            Self::V4 => address.is_ipv4(),
-            Self::V6 => address.is_ipv6(),
-        }
-    }
-}
-
-/// One OAuth client at a provider.
-#[derive(Debug)]
-pub struct Registration {
-    /// Its key under `registrations`.
-    pub name: String,
-    /// Where its tokens open mailboxes.
-    pub provider: Arc<Provider>,
-    /// The provider's `token_url` with `{tenant}` filled in: https, or http to loopback.
-    pub token_url: url::Url,
-    /// OAuth `client_id`.
-    pub client_id: String,
-    /// How tokens are obtained.
-    pub grant: Grant,
-    /// What is asked for; never empty.
-    pub scope: Vec<String>,
-}
-
-/// `registrations.*.grant` with what it needs.
-#[derive(Debug)]
-pub enum Grant {
-    /// RFC 6749 §4.4.
-    ClientCredentials {
-        /// The application's own secret.
-        client_secret: Secret,
-    },
-}
-
-/// A login that clients may use and the mailbox it opens.
-#[derive(Debug)]
-pub struct Account {
-    /// Who it is for.
-    pub login: LoginPattern,
-    /// Whose tokens open it.
-    pub registration: Arc<Registration>,
-    /// The mailbox by protocol; a wildcard account without one opens the login as presented.
-    pub mailbox: Mailbox,
-    /// At least one.
-    pub passwords: Vec<Password>,
-    /// What clients may speak.
-    pub protocols: Protocols,
-}
-
-/// `accounts[].login`, lower-cased.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum LoginPattern {
-    /// One login.
-    Exact(String),
-    /// `*@domain`: every well-formed address of that domain (the domain is kept without `*@`).
-    Domain(String),
-}
-
-/// `accounts[].mailbox`; `None` means the login itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Mailbox {
-    /// Over IMAP.
-    pub imap: Option<String>,
-    /// Over POP3.
-    pub pop3: Option<String>,
-    /// Over SMTP.
-    pub smtp: Option<String>,
-}
-
-impl Mailbox {
-    /// What is configured for `protocol`.
-    pub fn of(&self, protocol: Protocol) -> Option<&str> {
-        match protocol {
-            Protocol::Imap => self.imap.as_deref(),
-            Protocol::Pop3 => self.pop3.as_deref(),
-            Protocol::Smtp => self.smtp.as_deref(),
-        }
-    }
-}
-
-/// One local password of an account.
-#[derive(Debug, Clone)]
-pub struct Password {
-    /// The application it was given to; appears in logs as `credential`.
-    pub name: Option<String>,
-    /// What the client must present.
-    pub check: PasswordCheck,
-    /// From where; `None`: anywhere the listener lets in.
-    pub allow: Option<Vec<IpNet>>,
-    /// For what.
-    pub protocols: Protocols,
-}
-
-/// How a presented password is compared.
-#[derive(Debug, Clone)]
-pub enum PasswordCheck {
-    /// An argon2 PHC string.
-    Hash(Secret),
-    /// The password itself.
-    Plain(Secret),
-    /// Whatever the client presents, on listeners that [`Listener::takes_any_password`].
-    Any,
-}
-
-/// A set of protocols.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Protocols {
-    /// Contains IMAP.
-    pub imap: bool,
-    /// Contains POP3.
-    pub pop3: bool,
-    /// Contains SMTP.
-    pub smtp: bool,
-}
-
-impl Protocols {
-    /// All three.
-    pub const ALL: Self = Self {
-        imap: true,
-        pop3: true,
-        smtp: true,
-    };
-
-    /// Whether `protocol` is one of them.
-    pub fn contain(self, protocol: Protocol) -> bool {
-        match protocol {
-            Protocol::Imap => self.imap,
-            Protocol::Pop3 => self.pop3,
-            Protocol::Smtp => self.smtp,
-        }
-    }
-}
-
-impl Default for Protocols {
-    fn default() -> Self {
-        Self::ALL
-    }
 }

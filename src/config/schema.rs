@@ -13,6 +13,7 @@ pub(super) fn schema() -> Value {
         "properties": {
             "state": state(),
             "log": log(),
+            "admin": admin(),
             "limits": limits(),
             "listeners": {"type": "array", "minItems": 1, "items": listener()},
             "providers": {"type": "object", "additionalProperties": provider()},
@@ -82,7 +83,7 @@ fn state() -> Value {
     section(
         &[],
         json!({
-            "directory": string("Where tokens are kept; those of client_credentials never are"),
+            "directory": string("Where the tokens of consents are kept, mode 0700"),
             "key": {"$ref": "#/$defs/source"},
             "store": {"enum": ["file"]},
         }),
@@ -95,6 +96,26 @@ fn log() -> Value {
         json!({
             "format": {"enum": ["text", "json"], "default": "json"},
             "level": {"enum": ["error", "warn", "info", "debug", "trace"], "default": "info"},
+        }),
+    )
+}
+
+fn admin() -> Value {
+    let tls = section(
+        &["certificate", "key"],
+        json!({
+            "certificate": string("Chain in PEM, leaf first"),
+            "key": string("Private key in PEM"),
+        }),
+    );
+    section(
+        &["bind"],
+        json!({
+            "bind": string("Address and port, as in 127.0.0.1:8025; off loopback it wants tls"),
+            "public_url": string("How browsers reach it; /oauth/callback below it is the redirect URI"),
+            "tls": tls,
+            "token": {"$ref": "#/$defs/secret"},
+            "metrics_public": {"type": "boolean", "default": true},
         }),
     )
 }
@@ -165,6 +186,14 @@ fn provider() -> Value {
         }),
     );
     let url = string("https, or http to loopback; {tenant} is filled in");
+    let egress = section(
+        &["url"],
+        json!({
+            "url": string("http://HOST:PORT (CONNECT) or socks5://HOST:PORT"),
+            "username": string("Where the proxy wants one"),
+            "password": {"$ref": "#/$defs/secret"},
+        }),
+    );
     section(
         &[],
         json!({
@@ -179,20 +208,47 @@ fn provider() -> Value {
                 "description": "PEM files of authorities trusted besides the public ones",
                 "oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
             },
+            "egress": egress,
             "ip": {"enum": ["any", "v4", "v6"], "default": "any"},
         }),
     )
 }
 
 fn registration() -> Value {
+    let certificate = section(
+        &["certificate", "key"],
+        json!({
+            "certificate": string("The certificate in PEM, as uploaded to the application"),
+            "key": string("Its RSA key in PEM"),
+            "passphrase": {"$ref": "#/$defs/secret"},
+        }),
+    );
+    let federated = section(
+        &[],
+        json!({"file": string("The workload's identity token; default AZURE_FEDERATED_TOKEN_FILE")}),
+    );
+    let command = json!({
+        "type": "array",
+        "minItems": 1,
+        "items": {"type": "string"},
+        "description": "A program that prints a token, and its arguments",
+    });
     section(
-        &["provider", "client_id", "grant"],
+        &["provider", "grant"],
         json!({
             "provider": string("microsoft365, or a name under providers"),
             "tenant": string("Domain or id of the tenant"),
             "client_id": string("Application (client) id"),
-            "grant": {"enum": ["client_credentials"]},
+            "grant": {"enum": [
+                "client_credentials", "authorization_code", "device_code", "password",
+                "service_account", "managed_identity", "command",
+            ]},
             "client_secret": {"$ref": "#/$defs/secret"},
+            "certificate": certificate,
+            "federated": federated,
+            "key": {"$ref": "#/$defs/secret", "description": "Google's JSON key of a service account"},
+            "command": command,
+            "url": string("Where the metadata service of managed_identity is"),
             "client_secret_expires": string("A date, as in 2027-05-01: warned of from 14 days before"),
             "scope": {
                 "description": "What is asked for; default by provider and grant",

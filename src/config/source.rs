@@ -7,11 +7,13 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use jsonwebtoken::EncodingKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::field::Field;
-use super::{Identity, Secrets};
+use super::{Identity, Secrets, SigningKey};
 use crate::secret::Secret;
 
 /// Octets of a secret that are read.
@@ -34,6 +36,11 @@ impl Sources {
             directory: path.parent().unwrap_or(Path::new("")).to_owned(),
             secrets,
         }
+    }
+
+    /// Whether sources are read.
+    pub(super) fn secrets(&self) -> Secrets {
+        self.secrets
     }
 
     /// A string, or one of `{env: NAME}`, `{file: PATH}`, `{command: [PROGRAM, ARG…]}`; empty
@@ -91,6 +98,28 @@ impl Sources {
         }
     }
 
+    /// The path of a secret given as `{file: PATH}`, which need not be there yet; `None` where the
+    /// secret is given otherwise.
+    pub(super) fn generated(&self, field: &Field<'_>) -> Option<Option<PathBuf>> {
+        if !field.is_section() {
+            return None;
+        }
+        let mut section = field.section()?;
+        let file = section.take("file")?;
+        for other in ["env", "command"] {
+            if section.take(other).is_some() {
+                return None;
+            }
+        }
+        section.finish();
+        Some(self.path(&file))
+    }
+
+    /// A path of our own choice beside the configuration.
+    pub(super) fn resolve(&self, path: &str) -> PathBuf {
+        self.directory.join(path)
+    }
+
     /// A path, made absolute or relative to the working directory.
     pub(super) fn path(&self, field: &Field<'_>) -> Option<PathBuf> {
         Some(self.directory.join(field.word()?))
@@ -138,26 +167,91 @@ impl Sources {
         }
     }
 
+    /// `{certificate: PATH, key: PATH, passphrase: SECRET}`: an RSA key that signs assertions.
+    pub(super) fn signing_key(&self, field: &Field<'_>) -> Option<SigningKey> {
+        let mut section = field.section()?;
+        let certificate = section.require("certificate", "the path of the certificate in PEM");
+        let key = section.require("key", "the path of its private key in PEM");
+        let passphrase = section.take("passphrase").map(|field| self.secret(&field));
+        section.finish();
+        let (certificate, key) = (certificate?, key?);
+        let (chain, pem) = (self.certificates(&certificate), self.pem(&key));
+        let passphrase = match passphrase {
+            Some(passphrase) => Some(passphrase?),
+            None => None,
+        };
+        let (chain, mut pem) = (chain?, pem?);
+        if self.secrets == Secrets::Skip {
+            return Some(SigningKey {
+                thumbprint: String::new(),
+                key: EncodingKey::from_rsa_der(&[]),
+            });
+        }
+        if pem.expose().contains("BEGIN ENCRYPTED PRIVATE KEY") {
+            let Some(passphrase) = passphrase else {
+                return key.wrong("is encrypted; write its passphrase beside it");
+            };
+            match decrypted(pem.expose(), &passphrase) {
+                Some(clear) => pem = clear,
+                None => return key.wrong("cannot be decrypted with this passphrase"),
+            }
+        }
+        let private = PrivateKeyDer::from_pem_slice(pem.expose().as_bytes());
+        let encoding = EncodingKey::from_rsa_pem(pem.expose().as_bytes());
+        let (Ok(private), Ok(encoding)) = (private, encoding) else {
+            return key.wrong("is no RSA private key in PEM");
+        };
+        let thumbprint = chain.first().map(|leaf| {
+            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, leaf);
+            base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest)
+        });
+        let identity = Identity {
+            chain,
+            key: private,
+        };
+        if crate::net::tls::server(&identity).is_err() {
+            return key.wrong("is not the key of the certificate beside it");
+        }
+        Some(SigningKey {
+            thumbprint: thumbprint.unwrap_or_default(),
+            key: encoding,
+        })
+    }
+
     /// A private key in PEM; empty where sources are not read.
     fn private_key(&self, field: &Field<'_>) -> Option<PrivateKeyDer<'static>> {
-        let path = self.path(field)?;
+        let pem = self.pem(field)?;
         if self.secrets == Secrets::Skip {
             return Some(PrivateKeyDer::Pkcs8(Vec::new().into()));
         }
-        let pem = match std::fs::read(&path) {
-            Ok(pem) => zeroize::Zeroizing::new(pem),
-            Err(error) => {
-                return field.wrong(format_args!("cannot read {}: {error}", path.display()));
-            }
-        };
-        match PrivateKeyDer::from_pem_slice(&pem) {
+        match PrivateKeyDer::from_pem_slice(pem.expose().as_bytes()) {
             Ok(key) => Some(key),
-            Err(_) => field.wrong(format_args!(
-                "{} holds no private key in PEM that can be read without a passphrase",
-                path.display()
-            )),
+            Err(_) => {
+                field.wrong("holds no private key in PEM that can be read without a passphrase")
+            }
         }
     }
+
+    /// A file's text; empty where sources are not read.
+    fn pem(&self, field: &Field<'_>) -> Option<Secret> {
+        let path = self.path(field)?;
+        match self.secrets {
+            Secrets::Skip => Some(Secret::default()),
+            Secrets::Read => match std::fs::read_to_string(&path) {
+                Ok(pem) => Some(Secret::from(pem)),
+                Err(error) => field.wrong(format_args!("cannot read {}: {error}", path.display())),
+            },
+        }
+    }
+}
+
+/// PKCS #8 (RFC 5958 §3), as `openssl pkcs8 -topk8` writes it.
+fn decrypted(pem: &str, passphrase: &Secret) -> Option<Secret> {
+    let (_, encrypted) = pkcs8::SecretDocument::from_pem(pem).ok()?;
+    let info = pkcs8::EncryptedPrivateKeyInfoRef::try_from(encrypted.as_bytes()).ok()?;
+    let clear = info.decrypt(passphrase.expose()).ok()?;
+    let pem = clear.to_pem("PRIVATE KEY", pkcs8::LineEnding::LF).ok()?;
+    Some(Secret::from(pem.as_str()))
 }
 
 fn from_environment(name: &str) -> Result<Secret, String> {

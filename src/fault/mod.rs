@@ -170,6 +170,8 @@ pub struct Fault {
     smtp: Option<String>,
     /// Whether another token might be accepted.
     token_suspect: bool,
+    /// Whether the log has told of it.
+    known: bool,
 }
 
 impl Fault {
@@ -181,6 +183,7 @@ impl Fault {
             remedy: None,
             smtp: None,
             token_suspect: false,
+            known: false,
         }
     }
 
@@ -197,7 +200,10 @@ impl Fault {
     pub fn smtp_reply(mut self, lines: &[String]) -> Self {
         let mut reply = String::new();
         for line in lines {
-            reply.push_str(&harmless(line));
+            // The code and its separator make a reply of it, whatever is cut out of the text.
+            let (code, text) = line.split_at_checked(4).unwrap_or((line, ""));
+            reply.push_str(code);
+            reply.push_str(&harmless(text));
             reply.push_str("\r\n");
         }
         self.smtp = Some(reply);
@@ -209,6 +215,18 @@ impl Fault {
     pub fn suspecting_token(mut self) -> Self {
         self.token_suspect = true;
         self
+    }
+
+    /// Marks a failure that the log has told of before: a client that polls repeats it endlessly.
+    #[must_use]
+    pub fn known_already(mut self) -> Self {
+        self.known = true;
+        self
+    }
+
+    /// Whether the log has told of it before.
+    pub fn is_known(&self) -> bool {
+        self.known
     }
 
     /// What went wrong.

@@ -105,6 +105,10 @@ fn the_upstreams_own_smtp_reply_goes_through_in_lines() {
     let reply = fault.reply(Smtp, None);
     assert_eq!(&reply.text[..], b"451-4.7.0 a b\r\n451 4.7.0 c\r\n");
     assert!(fault.reply(Pop3, None).text.starts_with(b"-ERR [SYS/TEMP]"));
+    // What looks like a credential is cut; the reply's code is no part of it.
+    let echo = format!("535-{}", "QUJD".repeat(20));
+    let fault = Fault::new(Kind::Refused, "x").smtp_reply(&[echo, "535".into()]);
+    assert_eq!(&fault.reply(Smtp, None).text[..], b"535-[cut]\r\n535\r\n");
 }
 
 #[test]

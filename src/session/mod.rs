@@ -30,6 +30,7 @@ use crate::net::tls;
 use crate::relay::{self, ClosedBy, Watch};
 use crate::stream::Stream;
 use crate::token::Broker;
+use crate::token::store::Store;
 use crate::wire::Protocol;
 use record::{Outcome, Record};
 use upstream::LoggedIn;
@@ -111,10 +112,14 @@ impl Service {
             );
             tls.insert(provider.name.clone(), Arc::new(client));
         }
+        let store = match config.state.wanted {
+            true => Some(Store::open(&config.state)?),
+            false => None,
+        };
         Ok(Self {
             limits: config.limits.clone(),
             accounts: Accounts::new(config)?,
-            broker: Broker::new(http, config.limits.upstream_timeout),
+            broker: Broker::new(http, config.limits.upstream_timeout, store)?,
             tls,
             learned: Mutex::default(),
             drain: CancellationToken::new(),
@@ -340,7 +345,20 @@ impl Service {
             let token = timeout_at(deadline, self.broker.token(&verified)).await.unwrap_or_else(|_| {
                 Err(Fault::new(Kind::Unavailable, "no token within the login's deadline")
                     .remedy_is("the identity provider is slow; raise limits.login_timeout if it stays so"))
-            })?;
+            });
+            let token = match token {
+                Ok(token) => token,
+                Err(fault) => {
+                    if fault.kind() == Kind::Credentials {
+                        let delay = self.accounts.proved(visitor, &verified, false);
+                        tokio::time::sleep_until((started + delay).min(deadline)).await;
+                    }
+                    return Err(fault);
+                }
+            };
+            if verified.unproven().is_some() {
+                self.accounts.proved(visitor, &verified, true);
+            }
             let result = self
                 .log_in_upstream(listener.protocol, &verified, &token, deadline)
                 .await;

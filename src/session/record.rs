@@ -157,6 +157,10 @@ impl Record {
 
     fn warn(&mut self, fault: &Fault, method: Option<&str>) {
         self.fault = Some(fault.kind());
+        if fault.is_known() {
+            tracing::debug!(session = self.session, %fault, "still");
+            return;
+        }
         tracing::warn!(
             session = self.session,
             listener = self.listener,

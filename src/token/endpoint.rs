@@ -16,6 +16,7 @@ use oauth2::{
     RequestTokenError, Scope, StandardRevocableToken, TokenResponse,
 };
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use super::{Failure, Grant, entra};
 use crate::config::IpPreference;
@@ -26,15 +27,20 @@ use crate::secret::Secret;
 const ANSWER_CAP: usize = 256 * 1024;
 
 /// Where an answer does not say how long its token lives.
-const USUAL_LIFETIME: Duration = Duration::from_secs(3600);
+pub(super) const USUAL_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// The `oauth2` crate's client with answers of our own leniency.
-pub(super) type Client = oauth2::Client<
+pub(super) type Client<Auth, Device, Introspection, Revocation, Token> = oauth2::Client<
     Refusal,
     Answer,
     BasicTokenIntrospectionResponse,
     StandardRevocableToken,
     BasicRevocationErrorResponse,
+    Auth,
+    Device,
+    Introspection,
+    Revocation,
+    Token,
 >;
 
 /// An HTTP client for token requests: never redirected (a redirect would carry the client secret
@@ -79,8 +85,48 @@ pub(super) struct Answer {
     /// A number, a string with a number (v1 endpoints, IMDS), or missing.
     #[serde(default)]
     expires_in: serde_json::Value,
+    #[serde(default)]
+    refresh_token: Option<RefreshToken>,
+    #[serde(default)]
+    id_token: Option<AccessToken>,
+    /// Space-separated; some endpoints send a list, or something else.
+    #[serde(default)]
+    scope: serde_json::Value,
     #[serde(skip, default = "bearer")]
     token_type: BasicTokenType,
+}
+
+impl Answer {
+    /// The access token.
+    pub(super) fn token(&self) -> &str {
+        self.access_token.secret()
+    }
+
+    /// OpenID Connect's token about the person, if one came.
+    pub(super) fn id_token(&self) -> Option<&str> {
+        self.id_token.as_ref().map(|token| token.secret().as_str())
+    }
+
+    /// What was granted, if the answer says so.
+    pub(super) fn granted(&self) -> Vec<String> {
+        let text = self.scope.as_str().unwrap_or_default();
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+}
+
+impl From<&Answer> for Grant {
+    fn from(answer: &Answer) -> Self {
+        Self {
+            token: Secret::from(answer.token()),
+            lifetime: answer.expires_in().unwrap_or(USUAL_LIFETIME),
+        }
+    }
+}
+
+/// A token endpoint's answer that came by another way.
+pub(super) fn grant_of_json(json: &[u8]) -> Option<Grant> {
+    let answer: Answer = serde_json::from_slice(json).ok()?;
+    (!answer.token().is_empty()).then(|| Grant::from(&answer))
 }
 
 fn bearer() -> BasicTokenType {
@@ -109,7 +155,7 @@ impl TokenResponse for Answer {
     }
 
     fn refresh_token(&self) -> Option<&RefreshToken> {
-        None
+        self.refresh_token.as_ref()
     }
 
     fn scopes(&self) -> Option<&Vec<Scope>> {
@@ -138,7 +184,7 @@ impl ErrorResponse for Refusal {}
 /// A request that brought no answer.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct NoAnswer(String);
+pub(super) struct NoAnswer(pub(super) String);
 
 impl Endpoint {
     pub(super) fn new(client: reqwest::Client, timeout: Duration) -> Self {
@@ -174,38 +220,106 @@ impl Endpoint {
         Ok(answer)
     }
 
-    /// What came of it.
+    /// The token that came of it.
     pub(super) fn outcome(
         &self,
         result: Result<Answer, RequestTokenError<NoAnswer, Refusal>>,
     ) -> Result<Grant, Failure> {
-        let seen = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let failure = |fault| Failure {
-            fault,
-            retry_after: seen.retry_after,
-        };
+        self.answer(result).map(|answer| Grant::from(&answer))
+    }
+
+    /// The answer that came of it, which holds a token.
+    pub(super) fn answer(
+        &self,
+        result: Result<Answer, RequestTokenError<NoAnswer, Refusal>>,
+    ) -> Result<Answer, Failure> {
+        let answer = self.details(result)?;
+        if answer.token().is_empty() {
+            return Err(self.failure(garbage(self.seen().status)));
+        }
+        Ok(answer)
+    }
+
+    /// Whatever came of it.
+    pub(super) fn details<T>(
+        &self,
+        result: Result<T, RequestTokenError<NoAnswer, Refusal>>,
+    ) -> Result<T, Failure> {
+        let seen = self.seen();
         match result {
-            Ok(answer) if answer.access_token.secret().is_empty() => {
-                Err(failure(garbage(seen.status)))
+            Ok(answer) => Ok(answer),
+            Err(RequestTokenError::ServerResponse(refusal)) => {
+                let classified = entra::classify(
+                    seen.status,
+                    &refusal.error,
+                    refusal.error_description.as_deref().unwrap_or_default(),
+                    &refusal.error_codes,
+                );
+                Err(Failure {
+                    consent_ended: classified.consent_ended,
+                    ..self.failure(classified.fault)
+                })
             }
-            Ok(answer) => Ok(Grant {
-                token: Secret::from(answer.access_token.secret().as_str()),
-                lifetime: answer.expires_in().unwrap_or(USUAL_LIFETIME),
-            }),
-            Err(RequestTokenError::ServerResponse(refusal)) => Err(failure(entra::classify(
-                seen.status,
-                &refusal.error,
-                refusal.error_description.as_deref().unwrap_or_default(),
-                &refusal.error_codes,
-            ))),
-            Err(RequestTokenError::Request(NoAnswer(why))) => Err(failure(
+            Err(RequestTokenError::Request(NoAnswer(why))) => Err(self.failure(
                 Fault::new(Kind::Unavailable, format!("the token endpoint cannot be used: {why}"))
                     .remedy_is("check that this host reaches the token endpoint (DNS, firewall, TLS inspection)"),
             )),
             // The answer itself may hold a token or a secret: it is not shown.
             Err(RequestTokenError::Parse(..) | RequestTokenError::Other(_)) => {
-                Err(failure(garbage(seen.status)))
+                Err(self.failure(garbage(seen.status)))
             }
+        }
+    }
+
+    /// A request that the `oauth2` crate has no name for: a form posted.
+    pub(super) async fn post(&self, url: &Url, form: &[(&str, &str)]) -> Result<Grant, Failure> {
+        let body = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(form)
+            .finish();
+        let request = oauth2::http::Request::builder()
+            .method("POST")
+            .uri(url.as_str())
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("accept", "application/json")
+            .body(body.into_bytes());
+        self.send(request).await
+    }
+
+    /// Another: a GET with a header.
+    pub(super) async fn get(&self, url: &Url, header: (&str, &str)) -> Result<Grant, Failure> {
+        let request = oauth2::http::Request::builder()
+            .uri(url.as_str())
+            .header(header.0, header.1)
+            .body(Vec::new());
+        self.send(request).await
+    }
+
+    async fn send(&self, request: oauth2::http::Result<HttpRequest>) -> Result<Grant, Failure> {
+        let request = request.map_err(|_| unusable("the token endpoint's URL cannot be asked"))?;
+        let result = match self.call(request).await {
+            Ok(response) if response.status().is_success() => {
+                match serde_json::from_slice::<Answer>(response.body()) {
+                    Ok(answer) => Ok(answer),
+                    Err(_) => Err(RequestTokenError::Other(String::new())),
+                }
+            }
+            Ok(response) => match serde_json::from_slice::<Refusal>(response.body()) {
+                Ok(refusal) => Err(RequestTokenError::ServerResponse(refusal)),
+                Err(_) => Err(RequestTokenError::Other(String::new())),
+            },
+            Err(error) => Err(RequestTokenError::Request(error)),
+        };
+        self.outcome(result)
+    }
+
+    fn seen(&self) -> Seen {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failure(&self, fault: Fault) -> Failure {
+        Failure {
+            retry_after: self.seen().retry_after,
+            ..Failure::from(fault)
         }
     }
 }
@@ -229,10 +343,7 @@ impl<'c> AsyncHttpClient<'c> for Endpoint {
 
 /// Something is wrong on our side.
 pub(super) fn unusable(why: &str) -> Failure {
-    Failure {
-        fault: Fault::new(Kind::Unavailable, why),
-        retry_after: None,
-    }
+    Failure::from(Fault::new(Kind::Unavailable, why))
 }
 
 fn garbage(status: u16) -> Fault {

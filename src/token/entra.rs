@@ -50,8 +50,6 @@ const REMEDIES: &[(&[u64], &str)] = &[
         &[50194, 9_002_332, 9_001_023],
         "the tenant does not fit the application's account types: give the tenant's own name or id",
     ),
-    (&[50034], "the user does not exist in this tenant"),
-    (&[50126], "the user's password is wrong"),
     (&[50053], "the user is locked after too many sign-ins"),
     (&[50055], "the user's password has expired"),
     (&[50057], "the user is disabled"),
@@ -78,13 +76,45 @@ const REMEDIES: &[(&[u64], &str)] = &[
         "the scope is wrong: app-only tokens want https://outlook.office365.com/.default alone",
     ),
     (
+        &[70008, 700_082, 70043, 50173, 50132, 50133, 700_084],
+        "the consent has expired or was revoked: authorize the account again",
+    ),
+    (
+        &[54005, 501_481],
+        "the code was used already or is too old: begin the consent anew",
+    ),
+    (
+        &[50011],
+        "the redirect URI is not registered with the application: add it under Authentication",
+    ),
+    (
         &[9_002_313, 900_144, 90014],
         "the request is malformed: check tenant, client_id and scope for stray characters",
     ),
 ];
 
-/// The fault behind an error answer.
-pub(super) fn classify(status: u16, error: &str, description: &str, codes: &[u64]) -> Fault {
+/// Codes that say that the client's own password is wrong: it is the client's fault.
+const CREDENTIALS: &[u64] = &[50126, 50034];
+
+/// What an error answer means.
+pub(super) struct Classified {
+    pub(super) fault: Fault,
+    /// What the request presented (a refresh token) will never be taken again: only a new consent
+    /// helps, and asking again does not.
+    pub(super) consent_ended: bool,
+}
+
+impl From<Fault> for Classified {
+    fn from(fault: Fault) -> Self {
+        Self {
+            fault,
+            consent_ended: false,
+        }
+    }
+}
+
+/// What an error answer means.
+pub(super) fn classify(status: u16, error: &str, description: &str, codes: &[u64]) -> Classified {
     // The description's first line says it; the rest are ids of the request.
     let summary = description.lines().next().unwrap_or_default();
     let mut codes = codes.to_vec();
@@ -95,17 +125,24 @@ pub(super) fn classify(status: u16, error: &str, description: &str, codes: &[u64
     };
     let known = |list: &[u64]| codes.iter().any(|code| list.contains(code));
     if known(THROTTLED) || status == 429 {
-        return Fault::new(Kind::Unavailable, detail).remedy_is(
+        let fault = Fault::new(Kind::Unavailable, detail);
+        return Classified::from(fault.remedy_is(
             "the identity provider throttles this client; it is left alone for a while",
-        );
+        ));
     }
     let transient = matches!(
         error,
         "temporarily_unavailable" | "server_error" | "slow_down"
     );
     if known(TRANSIENT) || transient || status >= 500 {
-        return Fault::new(Kind::Unavailable, detail)
-            .remedy_is("the identity provider has trouble; wait");
+        let fault = Fault::new(Kind::Unavailable, detail);
+        return Classified::from(fault.remedy_is("the identity provider has trouble; wait"));
+    }
+    if known(CREDENTIALS) {
+        let fault = Fault::new(Kind::Credentials, detail);
+        return Classified::from(fault.remedy_is(
+            "the identity provider does not know this user and password: give the application the mailbox's own",
+        ));
     }
     let remedy = REMEDIES
         .iter()
@@ -120,7 +157,13 @@ pub(super) fn classify(status: u16, error: &str, description: &str, codes: &[u64
             "invalid_grant" => "what the registration presents is expired or revoked",
             _ => "look the error up at the identity provider, and check the registration",
         });
-    Fault::new(Kind::GrantRefused, detail).remedy_is(remedy)
+    Classified {
+        fault: Fault::new(Kind::GrantRefused, detail).remedy_is(remedy),
+        consent_ended: matches!(
+            error,
+            "invalid_grant" | "interaction_required" | "consent_required" | "login_required"
+        ),
+    }
 }
 
 /// `AADSTS7000215: …`, all of them: some answers name two, and the list may lack.

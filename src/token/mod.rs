@@ -1,36 +1,47 @@
 //! Access tokens: one request per token, however many sessions want it.
 //!
-//! A token belongs to a registration and what is asked for, not to a mailbox: one app-only token
-//! serves all mailboxes. The broker asks ahead of expiry, remembers failures so that a polling
-//! client cannot hammer the endpoint, and replaces a token that an upstream refused within bounds
-//! that keep one mailbox without permission from churning the token that all share. All its times
-//! are of the monotonic clock: a clock that is set wrong changes nothing.
+//! A token is for a [`Purpose`]: one app-only token serves all mailboxes of a registration, a
+//! person's consent serves one login. The broker asks ahead of expiry, remembers failures so that
+//! a polling client cannot hammer the endpoint, and replaces a token that an upstream refused
+//! within bounds that keep one mailbox without permission from churning the token that all share.
+//! Its times are of the monotonic clock: a clock that is set wrong changes nothing while it runs.
 
 mod endpoint;
 mod entra;
 mod grant;
 mod slot;
+pub mod store;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use aws_lc_rs::{hmac, rand};
 use tokio::sync::watch;
+use url::Url;
 
 pub use endpoint::http_client;
+pub use grant::consent::{Consent, Device, Pending, claims};
 
-use crate::config::Registration;
+use crate::config::{Account, Grant as Configured};
 use crate::fault::{Fault, Kind};
 use crate::proof::Verified;
 use crate::secret::Secret;
+use grant::Request;
 use slot::{Next, Slot};
+use store::{Store, Version};
+
+/// Slots of passwords that clients presented (grant `password`); beyond it those without a token
+/// go first.
+const PASSWORD_SLOTS: usize = 10_000;
 
 /// A token as it was given to one login.
 #[derive(Debug, Clone)]
 pub struct Token {
     /// The token itself.
     pub secret: Secret,
-    /// Counts the tokens of a registration.
+    /// Counts the tokens of a purpose.
     generation: u64,
     /// Fetched for this login: it waited for the request.
     fresh: bool,
@@ -49,44 +60,103 @@ pub(crate) struct Failure {
     pub(crate) fault: Fault,
     /// The endpoint's own wish.
     pub(crate) retry_after: Option<Duration>,
+    /// Only a new consent helps.
+    pub(crate) consent_ended: bool,
 }
 
-/// Tokens by what they are for: registration and scope.
-type Slots = HashMap<(String, String), Arc<Shared>>;
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self {
+            fault,
+            retry_after: None,
+            consent_ended: false,
+        }
+    }
+}
+
+/// What a token is for; requests for the same share one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Purpose {
+    registration: String,
+    scope: String,
+    /// The login or mailbox that it is for, where it is not for all.
+    subject: Option<String>,
+    /// A keyed hash of the client's password, for the grant `password`: another password is
+    /// another token, and never gets this one.
+    password: Option<[u8; 32]>,
+}
 
 /// Gives out tokens.
 pub struct Broker {
     /// By provider.
     clients: BTreeMap<String, reqwest::Client>,
     timeout: Duration,
-    slots: Mutex<Slots>,
+    store: Option<Arc<Store>>,
+    slots: Mutex<HashMap<Purpose, Arc<Shared>>>,
+    /// Of this process alone.
+    key: hmac::Key,
 }
 
 /// A slot and those who wait for it.
+#[derive(Default)]
 struct Shared {
     slot: Mutex<Slot>,
     /// The request under way, if there is one. Its value is the result.
     flight: Mutex<Option<watch::Receiver<Option<Arrival>>>>,
+    /// The stored record that the slot knows.
+    version: Mutex<Option<Version>>,
 }
 
 /// A request's result: the token and its generation.
 type Arrival = Result<(Secret, u64), Fault>;
 
+/// How a login's token stands, without asking anybody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// None was asked for yet.
+    None,
+    /// It is good for so long.
+    Valid(Duration),
+    /// It was good.
+    Expired,
+    /// The last request was refused.
+    Refused(Fault),
+}
+
 impl Broker {
-    /// `clients` are the HTTP clients by provider; `timeout` bounds a token request.
-    pub fn new(clients: BTreeMap<String, reqwest::Client>, timeout: Duration) -> Self {
-        Self {
+    /// `clients` are the HTTP clients by provider; `timeout` bounds a token request; `store` keeps
+    /// what consent brings.
+    ///
+    /// # Errors
+    ///
+    /// Where the machine has no random numbers.
+    pub fn new(
+        clients: BTreeMap<String, reqwest::Client>,
+        timeout: Duration,
+        store: Option<Arc<Store>>,
+    ) -> std::io::Result<Self> {
+        let mut seed = [0; 32];
+        rand::fill(&mut seed).map_err(|_| std::io::Error::other("no random numbers"))?;
+        Ok(Self {
             clients,
             timeout,
+            store,
             slots: Mutex::default(),
-        }
+            key: hmac::Key::new(hmac::HMAC_SHA256, &seed),
+        })
     }
 
     /// A token that opens the verified mailbox.
+    ///
+    /// # Errors
+    ///
+    /// The side to blame is the identity provider, the client (grant `password`) or authrelay
+    /// (its store).
     pub async fn token(&self, verified: &Verified) -> Result<Token, Fault> {
-        let registration = &verified.account().registration;
-        let shared = self.shared(registration);
-        let next = shared.lock().next();
+        let purpose = self.purpose(verified);
+        let shared = self.shared(&purpose);
+        self.notice_new_consent(&shared, verified);
+        let next = lock(&shared.slot).next();
         match next {
             Next::Use(secret, generation) => Ok(Token {
                 secret,
@@ -94,16 +164,16 @@ impl Broker {
                 fresh: false,
             }),
             Next::UseAndRefresh(secret, generation) => {
-                self.flight(&shared, registration);
+                self.flight(&shared, verified);
                 Ok(Token {
                     secret,
                     generation,
                     fresh: false,
                 })
             }
-            Next::Refuse(fault) => Err(fault),
+            Next::Refuse(fault) => Err(fault.known_already()),
             Next::Fetch => {
-                let mut flight = self.flight(&shared, registration);
+                let mut flight = self.flight(&shared, verified);
                 // An error means that the request's task is gone without a result.
                 let arrival = flight.wait_for(Option::is_some).await;
                 match arrival.ok().and_then(|arrival| arrival.clone()) {
@@ -124,29 +194,155 @@ impl Broker {
 
     /// An upstream accepted the token for this mailbox.
     pub fn accepted(&self, verified: &Verified, token: &Token) {
-        let shared = self.shared(&verified.account().registration);
-        shared.lock().accepted(token.generation, verified.mailbox());
+        let shared = self.shared(&self.purpose(verified));
+        lock(&shared.slot).accepted(token.generation, verified.mailbox());
     }
 
     /// An upstream refused the token for this mailbox. Whether asking for another makes sense: a
     /// newer one is there, or this one was given up.
     pub fn refused(&self, verified: &Verified, token: &Token) -> bool {
-        let shared = self.shared(&verified.account().registration);
-        shared
-            .lock()
-            .refused(token.generation, token.fresh, verified.mailbox())
+        let shared = self.shared(&self.purpose(verified));
+        lock(&shared.slot).refused(token.generation, token.fresh, verified.mailbox())
     }
 
-    fn shared(&self, registration: &Registration) -> Arc<Shared> {
-        let key = (registration.name.clone(), registration.scope.join(" "));
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let shared = slots.entry(key).or_insert_with(|| {
-            Arc::new(Shared {
-                slot: Mutex::default(),
-                flight: Mutex::default(),
-            })
+    /// How the token of an account's login stands; `mailbox` is the one it opens.
+    pub fn standing(&self, account: &Account, login: &str, mailbox: &str) -> Standing {
+        let purpose = purpose(account, login, mailbox, None);
+        let slots = lock(&self.slots);
+        let shared = match account.registration.grant {
+            // Whichever password the client presents.
+            Configured::Password(_) => slots
+                .iter()
+                .filter(|(other, _)| {
+                    other.registration == purpose.registration && other.subject == purpose.subject
+                })
+                .map(|(_, shared)| shared)
+                .max_by_key(|shared| lock(&shared.slot).holds()),
+            _ => slots.get(&purpose),
+        };
+        shared.map_or(Standing::None, |shared| lock(&shared.slot).standing())
+    }
+
+    /// Begins a consent for `login` by a browser that comes back to `redirect`.
+    ///
+    /// # Errors
+    ///
+    /// Where the account's grant is another.
+    pub fn begin_consent(
+        &self,
+        account: &Arc<Account>,
+        login: &str,
+        redirect: &Url,
+    ) -> Result<Pending, Fault> {
+        grant::consent::begin(account.clone(), login, redirect)
+    }
+
+    /// Redeems the code that came back and stores what it brings.
+    ///
+    /// # Errors
+    ///
+    /// The identity provider's refusal, or a store that cannot be written.
+    pub async fn finish_consent(&self, pending: Pending, code: &str) -> Result<Consent, Fault> {
+        let (endpoint, store) = self.tools(&pending.account)?;
+        grant::consent::finish(pending, code, &endpoint, store, self.timeout)
+            .await
+            .map_err(|failure| failure.fault)
+    }
+
+    /// Begins a consent for `login` on another device.
+    ///
+    /// # Errors
+    ///
+    /// The identity provider's refusal, or another grant.
+    pub async fn begin_device(&self, account: &Arc<Account>, login: &str) -> Result<Device, Fault> {
+        let (endpoint, _) = self.tools(account)?;
+        grant::consent::begin_device(account.clone(), login, &endpoint)
+            .await
+            .map_err(|failure| failure.fault)
+    }
+
+    /// Waits until the person has entered the code, and stores what that brings. `sleep` is
+    /// awaited between questions.
+    ///
+    /// # Errors
+    ///
+    /// The identity provider's refusal, or a store that cannot be written.
+    pub async fn finish_device<F>(
+        &self,
+        device: &Device,
+        sleep: impl Fn(Duration) -> F,
+    ) -> Result<Consent, Fault>
+    where
+        F: Future<Output = ()>,
+    {
+        let (endpoint, store) = self.tools(&device.account)?;
+        grant::consent::finish_device(device, &endpoint, store, self.timeout, sleep)
+            .await
+            .map_err(|failure| failure.fault)
+    }
+
+    /// The store, if there is one.
+    pub fn store(&self) -> Option<&Arc<Store>> {
+        self.store.as_ref()
+    }
+
+    fn tools(&self, account: &Account) -> Result<(endpoint::Endpoint, &Arc<Store>), Fault> {
+        let client = self.clients.get(&account.registration.provider.name);
+        match (client, &self.store) {
+            (Some(client), Some(store)) => {
+                Ok((endpoint::Endpoint::new(client.clone(), self.timeout), store))
+            }
+            _ => Err(Fault::new(
+                Kind::Internal,
+                "there is no store for what a consent brings",
+            )),
+        }
+    }
+
+    fn purpose(&self, verified: &Verified) -> Purpose {
+        let password = verified.unproven().map(|password| {
+            let tag = hmac::sign(&self.key, password.expose().as_bytes());
+            let mut hash = [0; 32];
+            hash.copy_from_slice(tag.as_ref());
+            hash
         });
-        shared.clone()
+        purpose(
+            verified.account(),
+            verified.login(),
+            verified.mailbox(),
+            password,
+        )
+    }
+
+    fn shared(&self, purpose: &Purpose) -> Arc<Shared> {
+        let mut slots = lock(&self.slots);
+        if let Some(shared) = slots.get(purpose) {
+            return shared.clone();
+        }
+        if purpose.password.is_some() && slots.len() >= PASSWORD_SLOTS {
+            let idle = |shared: &Arc<Shared>| {
+                Arc::strong_count(shared) == 1 && !lock(&shared.slot).holds()
+            };
+            slots.retain(|other, shared| other.password.is_none() || !idle(shared));
+        }
+        let shared = Arc::new(Shared::default());
+        slots.insert(purpose.clone(), shared.clone());
+        shared
+    }
+
+    /// Somebody else (`authorize`, another relay) may have written the record: then what we know
+    /// of it is old, a refusal included.
+    fn notice_new_consent(&self, shared: &Shared, verified: &Verified) {
+        let consented = verified.account().registration.grant.wants_consent();
+        let (true, Some(store)) = (consented, &self.store) else {
+            return;
+        };
+        let version = store.version(verified.login());
+        let mut known = lock(&shared.version);
+        if *known != version {
+            *known = version;
+            lock(&shared.slot).renew();
+        }
     }
 
     /// Joins the request under way, or starts one. It goes on when the login that wanted it is
@@ -154,9 +350,9 @@ impl Broker {
     fn flight(
         &self,
         shared: &Arc<Shared>,
-        registration: &Arc<Registration>,
+        verified: &Verified,
     ) -> watch::Receiver<Option<Arrival>> {
-        let mut flight = shared.flight.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut flight = lock(&shared.flight);
         if let Some(under_way) = flight
             .as_ref()
             .filter(|flight| flight.has_changed().is_ok())
@@ -165,32 +361,52 @@ impl Broker {
         }
         let (sender, receiver) = watch::channel(None);
         *flight = Some(receiver.clone());
-        let request = grant::request(
-            registration.clone(),
-            self.clients.get(&registration.provider.name).cloned(),
-            self.timeout,
-        );
-        let shared = shared.clone();
-        let name = registration.name.clone();
+        let registration = verified.account().registration.clone();
+        let request = Request {
+            account: verified.account().clone(),
+            mailbox: verified.mailbox().to_owned(),
+            login: verified.login().to_owned(),
+            password: verified.unproven().cloned(),
+            replaces: lock(&shared.slot).last(),
+            client: self.clients.get(&registration.provider.name).cloned(),
+            store: self.store.clone(),
+            timeout: self.timeout,
+        };
+        let (shared, store) = (shared.clone(), self.store.clone());
+        let (login, consented) = (request.login.clone(), registration.grant.wants_consent());
         tokio::spawn(async move {
-            let result = request.await;
-            log(&name, &result);
-            let arrival = shared.lock().arrived(result);
-            shared
-                .flight
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
+            let result = request.send().await;
+            log(&registration.name, &result);
+            if let (Some(store), true) = (store, consented) {
+                // What this request wrote is known.
+                *lock(&shared.version) = store.version(&login);
+            }
+            let arrival = lock(&shared.slot).arrived(result);
+            lock(&shared.flight).take();
             let _ = sender.send(Some(arrival));
         });
         receiver
     }
 }
 
-impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Slot> {
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+fn purpose(account: &Account, login: &str, mailbox: &str, password: Option<[u8; 32]>) -> Purpose {
+    let subject = match account.registration.grant {
+        Configured::ClientCredentials(_)
+        | Configured::ManagedIdentity { .. }
+        | Configured::Command { .. } => None,
+        Configured::AuthorizationCode(_) | Configured::DeviceCode(_) => Some(login),
+        Configured::Password(_) | Configured::ServiceAccount(_) => Some(mailbox),
+    };
+    Purpose {
+        registration: account.registration.name.clone(),
+        scope: account.scope().join(" "),
+        subject: subject.map(str::to_owned),
+        password,
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn log(registration: &str, result: &Result<Grant, Failure>) {
@@ -200,6 +416,8 @@ fn log(registration: &str, result: &Result<Grant, Failure>) {
             lifetime_s = grant.lifetime.as_secs(),
             "token obtained"
         ),
+        // The client's own mistake is its session's to tell.
+        Err(failure) if failure.fault.kind() == Kind::Credentials => {}
         Err(failure) => tracing::warn!(
             registration,
             fault = %failure.fault.kind(),

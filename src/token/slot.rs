@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Failure, Grant};
+use super::{Failure, Grant, Standing};
 use crate::fault::{Fault, Kind};
 use crate::secret::Secret;
 
@@ -45,6 +45,8 @@ pub(super) enum Next {
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     held: Option<Held>,
+    /// The token of the last request, also when it was refused since.
+    last: Option<Secret>,
     generation: u64,
     pause: Option<Pause>,
     replaced: Option<Instant>,
@@ -56,6 +58,8 @@ pub(super) struct Slot {
 struct Held {
     token: Secret,
     expires: Instant,
+    /// Until here it is given to new sessions.
+    usable: Instant,
     refresh: Instant,
 }
 
@@ -71,7 +75,7 @@ impl Slot {
         let now = Instant::now();
         let paused = self.pause.as_ref().filter(|pause| pause.until > now);
         match (&self.held, paused) {
-            (Some(held), paused) if held.expires > now + LEAST => {
+            (Some(held), paused) if held.usable > now => {
                 if held.refresh <= now && paused.is_none() {
                     Next::UseAndRefresh(held.token.clone(), self.generation)
                 } else {
@@ -94,9 +98,12 @@ impl Slot {
                 let lifetime = lifetime.min(LONGEST);
                 let ahead = AHEAD + JITTER.mul_f64(fraction());
                 self.generation += 1;
+                self.last = Some(token.clone());
                 self.held = Some(Held {
                     token: token.clone(),
                     expires: now + lifetime,
+                    // Where tokens are short, not each login may ask for another.
+                    usable: now + lifetime - LEAST.min(lifetime / 4),
                     refresh: now + lifetime.saturating_sub(ahead).max(lifetime / 2),
                 });
                 self.pause = None;
@@ -150,6 +157,37 @@ impl Slot {
         self.held = None;
         self.replaced = Some(now);
         true
+    }
+}
+
+impl Slot {
+    /// The token of the last request.
+    pub(super) fn last(&self) -> Option<Secret> {
+        self.last.clone()
+    }
+
+    /// Whether there is a token, good or not.
+    pub(super) fn holds(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Everything known is old; generations go on, so that nobody mistakes a new token for an
+    /// old one.
+    pub(super) fn renew(&mut self) {
+        *self = Self {
+            generation: self.generation + 1,
+            ..Self::default()
+        };
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        let now = Instant::now();
+        match (&self.held, &self.pause) {
+            (Some(held), _) if held.expires > now => Standing::Valid(held.expires - now),
+            (_, Some(pause)) => Standing::Refused(pause.fault.clone()),
+            (Some(_), None) => Standing::Expired,
+            (None, None) => Standing::None,
+        }
     }
 }
 

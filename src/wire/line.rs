@@ -41,31 +41,45 @@ impl Lines {
 
     /// Appends what was read.
     pub fn push(&mut self, bytes: &[u8]) {
-        if self.start > 0 {
-            self.buffer.drain(..self.start);
-            self.scanned -= self.start;
-            self.start = 0;
-        }
+        self.forget_given_out();
         // Exact, since thousands of clients may sit at the cap.
         self.buffer.reserve_exact(bytes.len());
         self.buffer.extend_from_slice(bytes);
     }
 
+    fn forget_given_out(&mut self) {
+        if self.start > 0 {
+            self.buffer.drain(..self.start);
+            self.scanned -= self.start;
+            self.start = 0;
+        }
+    }
+
+    /// Until the next push only what is wanted is kept, whatever the last one brought.
+    fn release(&mut self) {
+        self.forget_given_out();
+        self.buffer.shrink_to_fit();
+    }
+
     /// The next line without its terminator, CRLF or a bare LF (devices send it).
     pub fn line(&mut self) -> Result<Option<Bytes>, TooLong> {
+        self.line_within(self.cap)
+    }
+
+    /// [`Lines::line`] under a cap of its own.
+    fn line_within(&mut self, cap: usize) -> Result<Option<Bytes>, TooLong> {
         let rest = self.buffer.get(self.scanned..).unwrap_or_default();
         let Some(at) = memchr(b'\n', rest) else {
             self.scanned = self.buffer.len();
+            if self.scanned - self.start >= cap {
+                return Err(TooLong);
+            }
             self.release();
-            return if self.scanned - self.start >= self.cap {
-                Err(TooLong)
-            } else {
-                Ok(None)
-            };
+            return Ok(None);
         };
         let end = self.scanned + at;
         let line = self.buffer.get(self.start..end).unwrap_or_default();
-        if line.len() >= self.cap {
+        if line.len() >= cap {
             return Err(TooLong);
         }
         let line = Bytes::copy_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
@@ -83,16 +97,14 @@ impl Lines {
         self.buffer.get(taken).unwrap_or_default()
     }
 
-    /// Keeps nothing for what was given out.
-    fn release(&mut self) {
-        if self.is_empty() {
-            (self.buffer, self.start, self.scanned) = (Vec::new(), 0, 0);
-        }
+    /// Octets pushed and not given out: once [`Lines::line`] has answered `None`, under the cap.
+    pub fn held(&self) -> usize {
+        self.buffer.len() - self.start
     }
 
     /// Whether everything pushed was given out.
     pub fn is_empty(&self) -> bool {
-        self.start == self.buffer.len()
+        self.held() == 0
     }
 
     /// Gives out what is left and keeps nothing.
@@ -150,21 +162,23 @@ impl Fragments {
                     return Ok(None);
                 }
                 self.literal -= octets.len();
+                // As it comes, not as announced: an announcement costs its sender nothing.
                 self.unit.reserve_exact(octets.len());
                 self.unit.extend_from_slice(octets);
                 continue;
             }
-            let Some(line) = self.lines.line()? else {
+            // What is held of the unit and the line that continues it share one cap.
+            let room = self.lines.cap.saturating_sub(self.unit.len());
+            let Some(line) = self.lines.line_within(room)? else {
                 return Ok(None);
             };
+            self.unit.reserve_exact(line.len());
             self.unit.extend_from_slice(&line);
-            if self.unit.len() > self.lines.cap {
-                return Err(TooLong);
-            }
             let Some((octets, synchronizing)) = announced(&line) else {
                 return Ok(Some(Fragment::Whole(std::mem::take(&mut self.unit).into())));
             };
-            if octets > self.lines.cap - self.unit.len() {
+            let literal = octets.saturating_add(b"\r\n".len());
+            if literal >= self.lines.cap - self.unit.len() {
                 return Err(TooLong);
             }
             self.unit.extend_from_slice(b"\r\n");
@@ -199,6 +213,12 @@ impl Fragments {
             }
             _ => b"*",
         }
+    }
+
+    /// Octets pushed and not given out: once [`Fragments::fragment`] has answered `None`, under
+    /// the cap.
+    pub fn held(&self) -> usize {
+        self.unit.len() + self.lines.held()
     }
 
     /// Whether everything pushed was given out.
@@ -305,6 +325,27 @@ mod tests {
             assert_eq!(fragments.fragment(), Err(TooLong));
             assert_eq!(fragments.tag(), b"a9");
         }
+    }
+
+    /// Requirement 10: what a client can make us hold is the cap, however it is made up.
+    #[test]
+    fn a_unit_and_the_line_that_continues_it_share_the_cap() {
+        let mut fragments = Fragments::new(100);
+        fragments.push(b"a LOGIN {60}\r\n");
+        assert_eq!(fragments.fragment(), Ok(Some(Fragment::Announced)));
+        fragments.push(&[b'x'; 60 + 20]);
+        assert_eq!(fragments.fragment(), Ok(None));
+        assert_eq!(fragments.held(), 14 + 60 + 20);
+        fragments.push(b"123456");
+        assert_eq!(fragments.fragment(), Err(TooLong));
+    }
+
+    #[test]
+    fn what_was_given_out_takes_no_room() {
+        let mut lines = Lines::new(100);
+        lines.push(&b"NOOP\r\n".repeat(1000));
+        while lines.line().unwrap().is_some() {}
+        assert_eq!((lines.held(), lines.buffer.capacity()), (0, 0));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use nom::branch::alt;
 use nom::bytes::complete::{tag, tag_no_case, take_while1};
-use nom::character::complete::char;
+use nom::character::complete::space1;
 use nom::combinator::{all_consuming, opt, rest, value};
 use nom::sequence::preceded;
 use nom::{IResult, Parser};
@@ -45,7 +45,7 @@ pub fn command(line: &[u8]) -> Command {
         b"CAPA" => Command::Capa,
         b"USER" => Command::User(Bytes::copy_from_slice(argument.trim_ascii())),
         b"PASS" => Command::Pass(Bytes::copy_from_slice(argument)),
-        b"AUTH" => auth(argument.trim_ascii_end()).map_or(Command::Other, |(_, command)| command),
+        b"AUTH" => auth(argument.trim_ascii()).map_or(Command::Other, |(_, command)| command),
         b"STLS" => Command::Stls,
         b"QUIT" => Command::Quit,
         _ => Command::Other,
@@ -60,11 +60,12 @@ fn keyword(line: &[u8]) -> IResult<&[u8], &[u8]> {
 /// `auth-command = "AUTH" SP sasl-mech [SP initial-response]` (RFC 5034 §7)
 fn auth(argument: &[u8]) -> IResult<&[u8], Command> {
     let word = |input| take_while1(|octet: u8| octet.is_ascii_graphic())(input);
-    let (rest, (mechanism, initial)) =
-        all_consuming((opt(word), opt(preceded(char(' '), word)))).parse(argument)?;
+    // Some put two spaces; an initial response without a mechanism there is not.
+    let (rest, words) = all_consuming(opt((word, opt(preceded(space1, word))))).parse(argument)?;
+    let (mechanism, initial) = words.unzip();
     let command = Command::Auth {
         mechanism: mechanism.map(|name: &[u8]| String::from_utf8_lossy(name).to_ascii_uppercase()),
-        initial: initial.map(Bytes::copy_from_slice),
+        initial: initial.flatten().map(Bytes::copy_from_slice),
     };
     Ok((rest, command))
 }
@@ -141,6 +142,7 @@ mod tests {
             ("AUTH", auth(None, None)),
             ("auth plain", auth(Some("PLAIN"), None)),
             ("AUTH PLAIN dGVzdA==", auth(Some("PLAIN"), Some("dGVzdA=="))),
+            ("AUTH  PLAIN", auth(Some("PLAIN"), None)),
             ("AUTH PLAIN a b", Command::Other),
             ("STLS", Command::Stls),
             ("quit", Command::Quit),

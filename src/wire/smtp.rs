@@ -7,6 +7,8 @@ use nom::combinator::{all_consuming, map_opt, opt, rest};
 use nom::sequence::preceded;
 use nom::{IResult, Parser};
 
+use super::line::REPLY_CAP;
+
 /// A client's command before login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -126,12 +128,16 @@ pub struct Reply {
 
 impl Reply {
     /// Adds a line; true when it was the last. `None`: not SMTP, another code than the lines
-    /// before, or more than 100 lines.
+    /// before, or more than 100 lines or 64 KiB.
     pub fn push(&mut self, line: &[u8]) -> Option<bool> {
         let parsed = reply_line(line)?;
+        let held: usize = self.lines.iter().map(String::len).sum();
         if self.lines.is_empty() {
             self.code = parsed.code;
-        } else if self.code != parsed.code || self.lines.len() >= 100 {
+        } else if self.code != parsed.code
+            || self.lines.len() >= 100
+            || held + line.len() > REPLY_CAP
+        {
             return None;
         }
         self.lines.push(String::from_utf8_lossy(line).into_owned());
@@ -228,6 +234,11 @@ mod tests {
         ] {
             assert_eq!(reply_line(line.as_bytes()), None, "{line:?}");
         }
+        let mut long = Reply::default();
+        let line = [b"250-".as_slice(), &[b'x'; 30_000]].concat();
+        assert_eq!(long.push(&line), Some(false));
+        assert_eq!(long.push(&line), Some(false));
+        assert_eq!(long.push(&line), None);
         let mut mixed = Reply::default();
         mixed.push(b"250-a");
         assert_eq!(mixed.push(b"550 b"), None);

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use argon2::PasswordHash;
 
 use super::super::field::{Field, Section};
-use super::super::{Account, Listener, LoginPattern, Mailbox, Password, PasswordCheck, Protocols};
+use super::super::{
+    Account, Grant, Listener, LoginPattern, Mailbox, Password, PasswordCheck, Protocols,
+};
 use super::Reader;
 use super::registrations::Registrations;
 use crate::wire::Protocol;
@@ -68,7 +70,20 @@ impl Reader<'_> {
         let speaks = protocols
             .as_ref()
             .map_or(Some(Protocols::ALL), Field::protocols);
-        let passwords = self.passwords(&mut section);
+        let passwords = match registration
+            .as_ref()
+            .map(|registration| &registration.grant)
+        {
+            Some(Grant::Password(_)) => no_passwords(&mut section),
+            // Whether one is needed is not known.
+            None if ["password", "passwords"]
+                .iter()
+                .all(|key| section.take(key).is_none()) =>
+            {
+                None
+            }
+            _ => self.passwords(&mut section),
+        };
         section.not_yet("smtp");
         section.finish();
         let (registration, speaks) = (registration?, speaks?);
@@ -207,7 +222,10 @@ impl Reader<'_> {
         }
         let any = |password: &Password| matches!(password.check, PasswordCheck::Any);
         for (field, account) in &accounts.placed {
-            if account.passwords.iter().all(any) && open.len() == listeners.len() {
+            if !account.passwords.is_empty()
+                && account.passwords.iter().all(any)
+                && open.len() == listeners.len()
+            {
                 field.problem(
                     "`password: any` is accepted on listeners alone whose bind is loopback or that have allow, and there is none",
                 );
@@ -222,6 +240,15 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// Grant `password`: the identity provider knows the password, and nobody else.
+fn no_passwords(section: &mut Section<'_>) -> Option<Vec<Password>> {
+    let given = ["password", "passwords"].map(|key| section.take(key));
+    for field in given.iter().flatten() {
+        field.problem("has no use with the grant password, where the identity provider checks what the client presents; remove it");
+    }
+    given.iter().all(Option::is_none).then(Vec::new)
 }
 
 fn login(field: &Field<'_>) -> Option<LoginPattern> {

@@ -205,7 +205,8 @@ fn name(field: &Field<'_>) -> Option<String> {
     }
 }
 
-fn bind(field: &Field<'_>) -> Option<SocketAddr> {
+/// An address and port.
+pub(super) fn bind(field: &Field<'_>) -> Option<SocketAddr> {
     let text = field.word()?;
     if let Ok(address) = text.parse() {
         return Some(address);

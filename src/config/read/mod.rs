@@ -1,16 +1,19 @@
 //! From the tree to a [`Config`]: one file a section.
 
 mod accounts;
+mod admin;
+mod grants;
 mod limits;
 mod listeners;
 mod providers;
 mod registrations;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::field::{Field, Problems, Section};
 use super::source::Sources;
-use super::{Config, Log, LogFormat, Problem, Secrets, tree};
+use super::{Config, Log, LogFormat, Problem, Secrets, State, tree};
 use crate::wire::Protocol;
 
 /// A larger file is no configuration.
@@ -84,7 +87,7 @@ impl Reader<'_> {
     }
 
     fn config(&self, mut root: Section<'_>, path: &Path) -> Option<Config> {
-        self.state(root.take("state"));
+        let state = self.state(root.take("state"));
         let log = log(root.take("log"));
         let limits = limits::limits(root.take("limits"));
         let providers = self.providers(root.take("providers"));
@@ -97,15 +100,30 @@ impl Reader<'_> {
         let listeners = self.listeners(listeners, &providers, &accounts);
         self.check_any_password(&accounts, &listeners);
         root.not_yet("audit");
-        root.not_yet("admin");
+        let admin = root
+            .take("admin")
+            .map(|field| self.admin(&field, state.as_ref()));
         root.finish();
+        let state = state.map(|state| State {
+            wanted: state.wanted
+                || registrations
+                    .known
+                    .values()
+                    .any(|registration| registration.grant.wants_consent()),
+            ..state
+        });
         let imap = listeners
             .iter()
             .any(|listener| listener.protocol == Protocol::Imap);
         limits::check_idle(&limits, imap);
         let config = Config {
             path: path.to_owned(),
+            state: state?,
             log,
+            admin: match admin {
+                Some(admin) => Some(Arc::new(admin?)),
+                None => None,
+            },
             limits: limits.limits,
             listeners,
             providers: providers.known,
@@ -119,30 +137,6 @@ impl Reader<'_> {
         };
         // Otherwise their absence was said, or what is wrong with each.
         bound.map(|_| config)
-    }
-
-    /// `state`: where grants keep tokens between starts. Tokens of client credentials are kept in
-    /// memory alone, so that nothing is done with it yet.
-    fn state(&self, field: Option<Field<'_>>) {
-        let Some(mut section) = field.and_then(|field| field.section()) else {
-            return;
-        };
-        if let Some(directory) = section.take("directory") {
-            self.sources.path(&directory);
-        }
-        if let Some(key) = section.take("key")
-            && let Some(mut source) = key.section()
-        {
-            let given = ["env", "file", "command"].map(|kind| source.take(kind));
-            source.finish();
-            if given.iter().flatten().count() != 1 {
-                key.problem("must have exactly one of env, file and command");
-            }
-        }
-        if let Some(store) = section.take("store") {
-            store.one_of(&[("file", ())]);
-        }
-        section.finish();
     }
 }
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use url::{Host, Url};
 
 use super::super::field::{Field, Section, either, is_name};
-use super::super::{Endpoint, IpPreference, Mechanism, Provider, UpstreamTls, preset};
+use super::super::{
+    Egress, EgressKind, Endpoint, IpPreference, Mechanism, Provider, UpstreamTls, preset,
+};
 use super::Reader;
 use crate::wire::Protocol;
 
@@ -109,13 +111,56 @@ impl Reader<'_> {
             ];
             provider.ip = field.one_of(&words).unwrap_or(provider.ip);
         }
-        section.not_yet("egress");
+        if let Some(field) = section.take("egress") {
+            provider.egress = self.egress(&field);
+            good &= provider.egress.is_some();
+        }
         section.not_yet("smtp_limits");
         section.finish();
         if is_new && provider.imap.is_none() && provider.pop3.is_none() && provider.smtp.is_none() {
             return field.wrong("must have at least one of imap, pop3 and smtp");
         }
         good.then_some(provider)
+    }
+}
+
+impl Reader<'_> {
+    /// `{url, username, password}`.
+    fn egress(&self, field: &Field<'_>) -> Option<Egress> {
+        let mut section = field.section()?;
+        let url = section.require("url", "http://HOST:PORT or socks5://HOST:PORT");
+        let username = section.take("username");
+        let password = section.take("password");
+        section.finish();
+        let credentials = match (&username, &password) {
+            (None, None) => None,
+            (Some(username), Some(password)) => {
+                Some((username.word()?.to_owned(), self.sources.secret(password)?))
+            }
+            _ => return field.wrong("must have both username and password, or neither"),
+        };
+        let field = url?;
+        let Ok(url) = Url::parse(field.word()?) else {
+            return field.wrong("must be http://HOST:PORT or socks5://HOST:PORT");
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            return field
+                .wrong("must not contain a password; write username and password beside it");
+        }
+        let (kind, usual) = match url.scheme() {
+            "http" => (EgressKind::Connect, 80),
+            "socks5" | "socks5h" => (EgressKind::Socks5, 1080),
+            _ => return field.wrong("must begin with http:// or socks5://"),
+        };
+        let Some(host) = url.host_str() else {
+            return field.wrong("must name the proxy's host");
+        };
+        Some(Egress {
+            kind,
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port: url.port().unwrap_or(usual),
+            credentials,
+        })
     }
 }
 
@@ -190,10 +235,13 @@ fn host(field: &Field<'_>) -> Option<String> {
 /// The OAuth endpoints.
 fn urls(section: &mut Section<'_>, provider: &mut Provider, is_new: bool) -> bool {
     let mut good = true;
-    // Asked for by the grants with consent alone; checked all the same.
-    for key in ["authorize_url", "device_url"] {
+    for (key, url) in [
+        ("authorize_url", &mut provider.authorize_url),
+        ("device_url", &mut provider.device_url),
+    ] {
         if let Some(field) = section.take(key) {
-            good &= oauth_url(&field).is_some();
+            *url = oauth_url(&field);
+            good &= url.is_some();
         }
     }
     let token = if is_new {
@@ -239,5 +287,23 @@ pub(super) fn url(template: &str, tenant: &str) -> Result<Url, &'static str> {
         "https" => Ok(url),
         "http" if loopback => Ok(url),
         _ => Err("must begin with https:// (http:// is for loopback addresses alone)"),
+    }
+}
+
+/// Where Azure's instance metadata service is: link-local, so without TLS.
+const METADATA: &str = "http://169.254.169.254/metadata/identity/oauth2/token";
+
+/// The metadata service's URL.
+pub(super) fn metadata_url(field: Option<&Field<'_>>) -> Option<Url> {
+    let Some(field) = field else {
+        return Url::parse(METADATA).ok();
+    };
+    let text = field.word()?;
+    if text.starts_with("http://169.254.169.254/") {
+        return Url::parse(text).ok();
+    }
+    match url(text, "") {
+        Ok(url) => Some(url),
+        Err(why) => field.wrong(why),
     }
 }

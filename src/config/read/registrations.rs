@@ -6,23 +6,17 @@ use std::sync::Arc;
 use time::format_description::well_known::Iso8601;
 use time::{Date, OffsetDateTime};
 
-use super::super::field::{Field, Section, either, is_name};
-use super::super::{Grant, Provider, Registration};
+use super::super::field::{Field, either, is_name};
+use super::super::{ClientCredential, Grant, Provider, Registration};
 use super::Reader;
+use super::grants::workload_identity;
 use super::providers::{Providers, url};
 
 /// So long before its secret expires an operator is warned.
 const WARN_DAYS: i64 = 14;
 
-/// What interface and identity providers know, and this version does not.
-const OTHER_GRANTS: [&str; 6] = [
-    "authorization_code",
-    "device_code",
-    "password",
-    "service_account",
-    "managed_identity",
-    "command",
-];
+/// Where Entra's endpoints are, unless the environment says otherwise.
+const ENTRA: &str = "https://login.microsoftonline.com";
 
 /// The registrations that are good, and the names of those that are not.
 #[derive(Debug, Default)]
@@ -96,70 +90,94 @@ impl Reader<'_> {
                 "microsoft365, or the name of one of your providers",
             )
             .and_then(|field| providers.named(&field));
-        let client_id = section
-            .require("client_id", "the application (client) id")
-            .and_then(|field| field.word().map(str::to_owned));
         let tenant = section.take("tenant");
         let scope = section.take("scope").map(|field| scopes(&field));
+        let expires = self.expiry(section.take("client_secret_expires"));
         let grant = self.grant(&mut section);
-        self.expiry(section.take("client_secret_expires"));
-        section.not_yet("certificate");
-        section.not_yet("federated");
+        let given = section.take("client_id");
+        let client_id = match (&grant, given) {
+            // The managed identity's was taken by its grant; the others have none.
+            (Some(Grant::ManagedIdentity { .. }), _) => Some(String::new()),
+            (Some(Grant::ServiceAccount(_) | Grant::Command { .. }), Some(field)) => {
+                field.wrong("has no use with this grant; remove it")
+            }
+            (Some(Grant::ServiceAccount(_) | Grant::Command { .. }), None) => Some(String::new()),
+            (_, Some(field)) => field.word().map(str::to_owned),
+            // What is wrong with the grant was said.
+            (None, None) => None,
+            (Some(_), None) => {
+                let federated = is_federated(grant.as_ref());
+                match workload_identity("AZURE_CLIENT_ID").filter(|_| federated) {
+                    Some(id) => Some(id),
+                    None => section
+                        .require("client_id", "the application (client) id")
+                        .and(None),
+                }
+            }
+        };
         let place = field.clone();
         section.finish();
-        let provider = provider?;
-        let token_url = token_url(&provider, tenant.as_ref(), &place);
-        let scope = match scope {
-            Some(scope) => scope?,
-            None if provider.app_scope.is_empty() => {
-                return place.wrong(
-                    "scope is missing; write what the identity provider calls access to the mail service",
-                );
-            }
-            None => provider.app_scope.clone(),
+        let (provider, grant) = (provider?, grant?);
+        let tenant = tenant_of(&provider, &grant, tenant.as_ref(), &place)?;
+        let url = |template: &str| match url(template, &tenant) {
+            Ok(url) => Some(url),
+            Err(why) => place.wrong(format_args!("the provider's URL {why}")),
         };
+        let token_url = match &grant {
+            // Of the Kubernetes webhook: the cloud that the workload is in.
+            grant if is_federated(Some(grant)) && provider.token_url.starts_with(ENTRA) => {
+                let host = workload_identity("AZURE_AUTHORITY_HOST");
+                let host = host.as_deref().unwrap_or(ENTRA).trim_end_matches('/');
+                url(&provider.token_url.replacen(ENTRA, host, 1))
+            }
+            _ => url(&provider.token_url),
+        };
+        let consent_url = |template: &Option<String>, key: &str| match template {
+            Some(template) => url(template).map(Some),
+            None => place.wrong(format_args!(
+                "the provider {} has no {key}, which the grant {} needs",
+                provider.name,
+                grant.name()
+            )),
+        };
+        let authorize_url = match &grant {
+            Grant::AuthorizationCode(_) => consent_url(&provider.authorize_url, "authorize_url"),
+            _ => Some(None),
+        };
+        let device_url = match &grant {
+            Grant::DeviceCode(_) => consent_url(&provider.device_url, "device_url"),
+            _ => Some(None),
+        };
+        let scope = match scope {
+            Some(scope) => Some(scope?),
+            None => None,
+        };
+        if scope.is_none() && !has_default_scope(&provider, &grant) {
+            return place.wrong(format_args!(
+                "scope is missing, and the provider {} has none for the grant {}; write what the identity provider calls access to the mail service",
+                provider.name,
+                grant.name()
+            ));
+        }
         Some(Registration {
             name: name.to_owned(),
+            tenant,
             token_url: token_url?,
+            authorize_url: authorize_url?,
+            device_url: device_url?,
             client_id: client_id?,
-            grant: grant?,
+            grant,
             scope,
+            client_secret_expires: expires,
             provider,
         })
     }
 
-    fn grant(&self, section: &mut Section<'_>) -> Option<Grant> {
-        let grant = section.require("grant", "client_credentials");
-        let secret = section.take("client_secret");
-        let grant = grant?;
-        match grant.word()? {
-            "client_credentials" => {}
-            other if OTHER_GRANTS.contains(&other) => {
-                return grant.wrong(format_args!(
-                    "{other} is not supported by this version of authrelay; write client_credentials"
-                ));
-            }
-            _ => return grant.wrong("is no known grant; write client_credentials"),
-        }
-        let Some(secret) = secret else {
-            return section
-                .require(
-                    "client_secret",
-                    "the secret's value, or {env: NAME} or {file: PATH}",
-                )
-                .and(None);
-        };
-        let client_secret = self.sources.secret(&secret)?;
-        Some(Grant::ClientCredentials { client_secret })
-    }
-
     /// Warns while there is time to make a new secret.
-    fn expiry(&self, field: Option<Field<'_>>) {
-        let Some(field) = field else { return };
-        let Some(text) = field.word() else { return };
-        let Ok(expires) = Date::parse(text, &Iso8601::DATE) else {
-            field.problem("must be a date, as in 2027-05-01");
-            return;
+    fn expiry(&self, field: Option<Field<'_>>) -> Option<i64> {
+        let field = field?;
+        let Ok(expires) = Date::parse(field.word()?, &Iso8601::DATE) else {
+            return field.wrong("must be a date, as in 2027-05-01");
         };
         let days = (expires - OffsetDateTime::now_utc().date()).whole_days();
         match days {
@@ -170,40 +188,69 @@ impl Reader<'_> {
             ),
             _ => {}
         }
+        Some(expires.midnight().assume_utc().unix_timestamp())
     }
 }
 
-/// The provider's token endpoint for this tenant.
-fn token_url(
-    provider: &Provider,
-    tenant: Option<&Field<'_>>,
-    place: &Field<'_>,
-) -> Option<url::Url> {
-    let wanted = provider.token_url.contains("{tenant}");
-    let tenant = match tenant {
-        Some(field) => {
-            let tenant = field.word()?;
-            if !is_name(tenant) {
-                return field.wrong("must be the tenant's domain or id");
-            }
-            if wanted && ["common", "organizations", "consumers"].contains(&tenant) {
-                return field.wrong(
-                    "client_credentials wants the tenant's own domain or id, as in contoso.onmicrosoft.com",
-                );
-            }
-            tenant
+fn is_federated(grant: Option<&Grant>) -> bool {
+    matches!(
+        grant.and_then(Grant::credential),
+        Some(ClientCredential::Federated(_))
+    )
+}
+
+/// Whether something can be asked for without the file saying what.
+fn has_default_scope(provider: &Provider, grant: &Grant) -> bool {
+    let scopes = &provider.scopes;
+    match grant {
+        Grant::ClientCredentials(_) | Grant::ManagedIdentity { .. } => {
+            !scopes.application.is_empty()
         }
-        None if wanted => {
-            return place.wrong(
-                "tenant is missing; write the tenant's domain or id, as in contoso.onmicrosoft.com",
-            );
-        }
-        None => "",
-    };
-    match url(&provider.token_url, tenant) {
-        Ok(url) => Some(url),
-        Err(why) => place.wrong(format_args!("the provider's token_url {why}")),
+        // It knows by itself.
+        Grant::Command { .. } => true,
+        Grant::ServiceAccount(_)
+        | Grant::AuthorizationCode(_)
+        | Grant::DeviceCode(_)
+        | Grant::Password(_) => ![&scopes.imap, &scopes.pop3, &scopes.smtp]
+            .iter()
+            .all(|scope| scope.is_empty()),
     }
+}
+
+/// What `{tenant}` stands for; empty where the provider's URLs have none.
+fn tenant_of(
+    provider: &Provider,
+    grant: &Grant,
+    field: Option<&Field<'_>>,
+    place: &Field<'_>,
+) -> Option<String> {
+    let own = !matches!(grant, Grant::AuthorizationCode(_) | Grant::DeviceCode(_));
+    let Some(field) = field else {
+        let needed = provider.token_url.contains("{tenant}")
+            && !matches!(grant, Grant::ManagedIdentity { .. } | Grant::Command { .. });
+        return match workload_identity("AZURE_TENANT_ID") {
+            _ if !needed => Some(String::new()),
+            Some(tenant) if is_federated(Some(grant)) => Some(tenant),
+            _ => place.wrong(
+                "tenant is missing; write the tenant's domain or id, as in contoso.onmicrosoft.com",
+            ),
+        };
+    };
+    let tenant = field.word()?;
+    if !is_name(tenant) {
+        return field.wrong("must be the tenant's domain or id");
+    }
+    // AADSTS50194 and 9001023; `organizations` does for passwords.
+    let password = matches!(grant, Grant::Password(_));
+    let shared =
+        ["common", "consumers"].contains(&tenant) || (tenant == "organizations" && !password);
+    if own && shared && provider.token_url.contains("{tenant}") {
+        return field.wrong(format_args!(
+            "the grant {} wants the tenant's own domain or id, as in contoso.onmicrosoft.com",
+            grant.name()
+        ));
+    }
+    Some(tenant.to_owned())
 }
 
 /// RFC 6749 §3.3: `scope-token = 1*( %x21 / %x23-5B / %x5D-7E )`.

@@ -20,7 +20,9 @@ registrations:
     provider: microsoft365
     tenant: common
     client_id: x
-    grant: device_code
+    grant: client_credentials
+    client_secret: y
+    key: z
   b: {provider: microsoft365, client_id: x, grant: client_credentials, client_secret: y}
   c: {provider: microsoft365, tenant: t, client_id: x, grant: client_credentials, client_secret: z}
 accounts:
@@ -37,19 +39,19 @@ accounts:
         "limits.login_timeout: must be a time with its unit, as in 30s, 5m or 1h (line 4, column 3)",
         "listeners[0].bind: wants an address, not a name: write 127.0.0.1:1143 or \"[::1]:1143\" (line 6, column 22)",
         "listeners[1].bind: is not loopback, and passwords would cross the network in clear: set tls, or allow_cleartext: true with allow (line 7, column 22)",
-        "listeners[2].provider: there is no such provider; write microsoft365, microsoft365-china, microsoft365-dod or microsoft365-us, or describe yours under providers (line 8, column 42)",
+        "listeners[2].provider: there is no such provider; write aol, fastmail, google, microsoft365, microsoft365-china, microsoft365-dod, microsoft365-us, outlook or yahoo, or describe yours under providers (line 8, column 42)",
         "listeners[4].bind: is missing; write an address and port, as in 127.0.0.1:1143 (line 10, column 5)",
         "listeners[4].protocol: must be imap, pop3 or smtp (line 10, column 6)",
         "audit: is not supported by this version of authrelay; remove it, since it would have no effect (line 11, column 1)",
-        "registrations.a.tenant: client_credentials wants the tenant's own domain or id, as in contoso.onmicrosoft.com (line 15, column 5)",
-        "registrations.a.grant: device_code is not supported by this version of authrelay; write client_credentials (line 17, column 5)",
-        "registrations.b: tenant is missing; write the tenant's domain or id, as in contoso.onmicrosoft.com (line 18, column 3)",
-        "accounts[0].password: is missing; write a hash from `authrelay hash-password`, {file: PATH} or {env: NAME} (line 21, column 5)",
-        "accounts[1].registration: there is no such registration; write c, or describe it under registrations (line 22, column 18)",
-        "accounts[2].login: must be *@domain, as in *@contoso.com (line 23, column 6)",
-        "accounts[2].password: looks like a hash other than argon2; make one with `authrelay hash-password` (line 23, column 39)",
-        "accounts[3].passwords: stands beside password; put that one into the list (line 24, column 46)",
-        "accounts[5].login: is given a second time (first at line 26); keep one (line 26, column 46)",
+        "registrations.a.tenant: the grant client_credentials wants the tenant's own domain or id, as in contoso.onmicrosoft.com (line 15, column 5)",
+        "registrations.a.key: has no use with the grant client_credentials; remove it (line 19, column 5)",
+        "registrations.b: tenant is missing; write the tenant's domain or id, as in contoso.onmicrosoft.com (line 20, column 3)",
+        "accounts[0].password: is missing; write a hash from `authrelay hash-password`, {file: PATH} or {env: NAME} (line 23, column 5)",
+        "accounts[1].registration: there is no such registration; write c, or describe it under registrations (line 24, column 18)",
+        "accounts[2].login: must be *@domain, as in *@contoso.com (line 25, column 6)",
+        "accounts[2].password: looks like a hash other than argon2; make one with `authrelay hash-password` (line 25, column 39)",
+        "accounts[3].passwords: stands beside password; put that one into the list (line 26, column 46)",
+        "accounts[5].login: is given a second time (first at line 28); keep one (line 28, column 46)",
     ];
     let got = problems(text);
     assert_eq!(got, expected, "{got:#?}");
@@ -112,7 +114,7 @@ fn single_mistakes() {
         (
             "    scope: [mail, \"https://mail.example.com/\"]\n",
             "",
-            "registrations.own: scope is missing; write what the identity provider calls access to the mail service",
+            "registrations.own: scope is missing, and the provider own has none for the grant client_credentials; write what the identity provider calls access to the mail service",
         ),
         (
             "protocols: smtp",

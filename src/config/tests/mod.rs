@@ -1,6 +1,7 @@
 //! The reader by example: a good file, files with every kind of mistake, and what must never be
 //! said.
 
+mod grants;
 mod mistakes;
 mod shape;
 
@@ -68,6 +69,13 @@ fn problems(text: &str) -> Vec<String> {
         .collect()
 }
 
+fn secret_of(registration: &Registration) -> &str {
+    match registration.grant.credential() {
+        Some(ClientCredential::Secret(secret)) => secret.expose(),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn a_good_file_means_what_it_says() {
     let config = read(GOOD).unwrap();
@@ -117,11 +125,13 @@ fn a_good_file_means_what_it_says() {
         helpdesk.token_url.as_str(),
         "https://login.microsoftonline.com/contoso.onmicrosoft.com/oauth2/v2.0/token"
     );
-    assert_eq!(helpdesk.scope, ["https://outlook.office365.com/.default"]);
-    let Grant::ClientCredentials { client_secret } = &helpdesk.grant;
-    assert_eq!(client_secret.expose(), std::env::var("PATH").unwrap());
     assert_eq!(
-        config.registrations["own"].scope,
+        config.accounts[0].scope(),
+        ["https://outlook.office365.com/.default"]
+    );
+    assert_eq!(secret_of(helpdesk), std::env::var("PATH").unwrap());
+    assert_eq!(
+        config.accounts[1].scope(),
         ["mail", "https://mail.example.com/"]
     );
 
@@ -171,8 +181,7 @@ fn secrets_come_from_files_and_commands_and_lose_one_line_end() {
     };
     let secret = |source: &str| {
         let config = with(source).unwrap();
-        let Grant::ClientCredentials { client_secret } = &config.registrations["helpdesk"].grant;
-        client_secret.expose().to_owned()
+        secret_of(&config.registrations["helpdesk"]).to_owned()
     };
     assert_eq!(secret("{file: secret}"), "from a file");
     assert_eq!(secret(r#"{command: [printf, 'a b\n\n']}"#), "a b\n");

@@ -168,6 +168,12 @@ fn known_at(path: &[String]) -> Vec<String> {
             "-" => serde_yaml::Value::Sequence(vec![value]),
             key => mapping(key, value),
         };
+        if let ("certificate" | "federated", serde_yaml::Value::Mapping(keys)) =
+            (key.as_str(), &mut value)
+        {
+            // What is read depends on the grant.
+            keys.insert("grant".into(), "client_credentials".into());
+        }
     }
     let text = serde_yaml::to_string(&value).unwrap();
     let problems = problems(&text);

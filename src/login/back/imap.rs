@@ -48,6 +48,8 @@ enum State {
     Acknowledged,
     Done(Ready),
     Failed(Fault),
+    /// The last step was taken.
+    Over,
 }
 
 impl Imap {
@@ -157,7 +159,8 @@ impl Imap {
                 | State::Authenticate
                 | State::Acknowledged
                 | State::Done(_)
-                | State::Failed(_),
+                | State::Failed(_)
+                | State::Over,
                 _,
             ) => State::Failed(garbage("a tagged response")),
         }
@@ -180,7 +183,8 @@ impl Imap {
             | State::Ask
             | State::Begin
             | State::Done(_)
-            | State::Failed(_) => {}
+            | State::Failed(_)
+            | State::Over => {}
         }
         if imap::is_untagged(line, "BYE") {
             self.bye = Some(self.login.scrub(line));
@@ -215,7 +219,7 @@ impl Imap {
 
     /// Works on the input; `None` once there is output or a new state to look at.
     fn advance(&mut self) -> Option<Step<Ready>> {
-        match std::mem::replace(&mut self.state, State::Ask) {
+        match std::mem::replace(&mut self.state, State::Over) {
             State::Ask => {
                 self.say(&[TAG, " CAPABILITY"]);
                 self.state = State::Capability;
@@ -228,6 +232,7 @@ impl Imap {
             State::Encrypt => Some(Step::StartTls),
             State::Done(ready) => Some(Step::Done(ready)),
             State::Failed(fault) => Some(Step::Failed(fault)),
+            State::Over => Some(Step::Read),
             state @ (State::Greeting
             | State::StartTls
             | State::Capability
@@ -283,7 +288,8 @@ impl Back for Imap {
             | State::Responded
             | State::Acknowledged
             | State::Done(_)
-            | State::Failed(_) => Waiting::Authentication,
+            | State::Failed(_)
+            | State::Over => Waiting::Authentication,
         }
     }
 

@@ -81,7 +81,7 @@ pub trait Back: Send {
     /// Takes what was read.
     fn receive(&mut self, bytes: &[u8]);
 
-    /// What to do next.
+    /// What to do next. Behind the last step it only asks to `Read`, whatever it receives.
     fn next(&mut self) -> Step<Ready>;
 
     /// What the next `Read` is for.
@@ -117,6 +117,11 @@ impl Login {
         said.replace(self.response().expose(), "[cut]")
             .replace(self.token.expose(), "[cut]")
     }
+}
+
+/// What listeners may show of what the upstream listed: nothing that would not stay one line.
+fn is_showable(line: &str) -> bool {
+    !line.chars().any(char::is_control)
 }
 
 const CHECK_HOST: &str = "check the provider's host, port and tls in the configuration";

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::{
     Back, Login, Ready, Stage, Waiting, closed_while, garbage, greeting_refused, injected,
-    no_starttls, too_long,
+    is_showable, no_starttls, too_long,
 };
 use crate::fault::{Fault, Refusal, classify};
 use crate::login::{Accepted, Step};
@@ -42,6 +42,8 @@ enum State {
     Acknowledged,
     Done(Ready),
     Failed(Fault),
+    /// The last step was taken.
+    Over,
 }
 
 impl Pop3 {
@@ -94,8 +96,10 @@ impl Pop3 {
                 self.capabilities = Some(lines);
                 return self.begin();
             }
-            if lines.len() < 100 {
-                lines.push(String::from_utf8_lossy(line).into_owned());
+            let held: usize = lines.iter().map(String::len).sum();
+            let line = String::from_utf8_lossy(line);
+            if lines.len() < 100 && held + line.len() <= REPLY_CAP && is_showable(&line) {
+                lines.push(line.into_owned());
             }
             return State::CapaLines(lines);
         }
@@ -149,7 +153,8 @@ impl Pop3 {
                 | State::Responded
                 | State::Acknowledged
                 | State::Done(_)
-                | State::Failed(_),
+                | State::Failed(_)
+                | State::Over,
                 _,
             ) => State::Failed(garbage("a reply")),
         }
@@ -157,7 +162,7 @@ impl Pop3 {
 
     /// Works on the input; `None` once there is output or a new state to look at.
     fn advance(&mut self) -> Option<Step<Ready>> {
-        match std::mem::replace(&mut self.state, State::Ask) {
+        match std::mem::replace(&mut self.state, State::Over) {
             State::Ask => {
                 self.say(&["CAPA"]);
                 self.state = State::Capa;
@@ -166,6 +171,7 @@ impl Pop3 {
             State::Encrypt => Some(Step::StartTls),
             State::Done(ready) => Some(Step::Done(ready)),
             State::Failed(fault) => Some(Step::Failed(fault)),
+            State::Over => Some(Step::Read),
             state @ (State::Greeting
             | State::StartTls
             | State::Capa
@@ -216,7 +222,8 @@ impl Back for Pop3 {
             | State::Responded
             | State::Acknowledged
             | State::Done(_)
-            | State::Failed(_) => Waiting::Authentication,
+            | State::Failed(_)
+            | State::Over => Waiting::Authentication,
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::{
     Back, Login, Ready, Stage, Waiting, closed_while, garbage, greeting_refused, injected,
-    no_starttls, too_long,
+    is_showable, no_starttls, too_long,
 };
 use crate::fault::{Fault, Refusal, classify};
 use crate::login::{Accepted, Step};
@@ -40,6 +40,8 @@ enum State {
     Acknowledged,
     Done(Ready),
     Failed(Fault),
+    /// The last step was taken.
+    Over,
 }
 
 impl Smtp {
@@ -74,7 +76,8 @@ impl Smtp {
     }
 
     fn extensions(&mut self, reply: &Reply) -> State {
-        let extensions: Vec<_> = reply.texts().skip(1).map(str::to_owned).collect();
+        let lines = reply.texts().skip(1).filter(|line| is_showable(line));
+        let extensions: Vec<_> = lines.map(str::to_owned).collect();
         match self.stage {
             Stage::Cleartext if extensions.iter().any(|line| is_extension(line, "STARTTLS")) => {
                 self.say(&["STARTTLS"]);
@@ -139,7 +142,8 @@ impl Smtp {
                 | State::Responded
                 | State::Acknowledged
                 | State::Done(_)
-                | State::Failed(_),
+                | State::Failed(_)
+                | State::Over,
                 _,
             ) => State::Failed(garbage("a reply")),
         }
@@ -147,7 +151,7 @@ impl Smtp {
 
     /// Works on the input; `None` once there is output or a new state to look at.
     fn advance(&mut self) -> Option<Step<Ready>> {
-        match std::mem::replace(&mut self.state, State::Hello) {
+        match std::mem::replace(&mut self.state, State::Over) {
             State::Hello => {
                 let name = self.login.client_name.clone();
                 self.say(&["EHLO ", &name]);
@@ -157,6 +161,7 @@ impl Smtp {
             State::Encrypt => Some(Step::StartTls),
             State::Done(ready) => Some(Step::Done(ready)),
             State::Failed(fault) => Some(Step::Failed(fault)),
+            State::Over => Some(Step::Read),
             state @ (State::Greeting
             | State::Ehlo
             | State::StartTls
@@ -212,7 +217,8 @@ impl Back for Smtp {
             | State::Responded
             | State::Acknowledged
             | State::Done(_)
-            | State::Failed(_) => Waiting::Authentication,
+            | State::Failed(_)
+            | State::Over => Waiting::Authentication,
         }
     }
 

@@ -36,6 +36,8 @@ enum State {
     /// LOGOUT was answered.
     Quit,
     Failed(Fault),
+    /// The last step was taken.
+    Over,
 }
 
 impl Imap {
@@ -154,6 +156,11 @@ impl Imap {
         }
     }
 
+    fn last(&mut self, step: Step<Request>) -> Option<Step<Request>> {
+        self.state = State::Over;
+        Some(step)
+    }
+
     /// Works on the input; `None` once there is output or a new state to look at.
     fn advance(&mut self) -> Option<Step<Request>> {
         match std::mem::replace(&mut self.state, State::Commands) {
@@ -196,9 +203,10 @@ impl Imap {
                 self.state = State::Deciding { tag };
                 Some(Step::Read)
             }
-            State::StartTls => Some(Step::StartTls),
-            State::Quit => Some(Step::Done(Request::Quit)),
-            State::Failed(fault) => Some(Step::Failed(fault)),
+            State::StartTls => self.last(Step::StartTls),
+            State::Quit => self.last(Step::Done(Request::Quit)),
+            State::Failed(fault) => self.last(Step::Failed(fault)),
+            State::Over => self.last(Step::Read),
         }
     }
 }
@@ -220,7 +228,7 @@ impl Front for Imap {
     }
 
     fn accept(&mut self, accepted: &Accepted) -> Bytes {
-        let State::Deciding { tag } = std::mem::replace(&mut self.state, State::Quit) else {
+        let State::Deciding { tag } = std::mem::replace(&mut self.state, State::Over) else {
             return Bytes::new();
         };
         let mut words = accepted.untagged.to_vec();

@@ -66,7 +66,8 @@ pub trait Front: Send {
     fn receive(&mut self, bytes: &[u8]);
 
     /// What to do next. After [`Request::Login`] the machine waits for [`Front::accept`] or
-    /// [`Front::reject`], and asks to `Read` until then.
+    /// [`Front::reject`], and asks to `Read` until then. Behind the last step it only asks to
+    /// `Read`, whatever it receives.
     fn next(&mut self) -> Step<Request>;
 
     /// The attempt succeeded: the words to send to the client. The machine's work is done.

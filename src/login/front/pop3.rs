@@ -36,6 +36,8 @@ enum State {
     /// QUIT was answered.
     Quit,
     Failed(Fault),
+    /// The last step was taken.
+    Over,
 }
 
 impl Pop3 {
@@ -154,6 +156,11 @@ impl Pop3 {
         }
     }
 
+    fn last(&mut self, step: Step<Request>) -> Option<Step<Request>> {
+        self.state = State::Over;
+        Some(step)
+    }
+
     /// Works on the input; `None` once there is output or a new state to look at.
     fn advance(&mut self) -> Option<Step<Request>> {
         let state = std::mem::replace(&mut self.state, State::Commands);
@@ -173,7 +180,8 @@ impl Pop3 {
             | State::Deciding
             | State::StartTls
             | State::Quit
-            | State::Failed(_) => Bytes::new(),
+            | State::Failed(_)
+            | State::Over => Bytes::new(),
         };
         let attempt = match state {
             State::Greeting => {
@@ -187,9 +195,10 @@ impl Pop3 {
                 self.state = State::Deciding;
                 return Some(Step::Read);
             }
-            State::StartTls => return Some(Step::StartTls),
-            State::Quit => return Some(Step::Done(Request::Quit)),
-            State::Failed(fault) => return Some(Step::Failed(fault)),
+            State::StartTls => return self.last(Step::StartTls),
+            State::Quit => return self.last(Step::Done(Request::Quit)),
+            State::Failed(fault) => return self.last(Step::Failed(fault)),
+            State::Over => return self.last(Step::Read),
         };
         attempt.map(|attempt| Step::Done(Request::Login(attempt)))
     }
@@ -212,7 +221,7 @@ impl Front for Pop3 {
     }
 
     fn accept(&mut self, accepted: &Accepted) -> Bytes {
-        self.state = State::Quit;
+        self.state = State::Over;
         [&accepted.text, b"\r\n".as_slice()].concat().into()
     }
 

@@ -32,6 +32,8 @@ enum State {
     /// QUIT was answered.
     Quit,
     Failed(Fault),
+    /// The last step was taken.
+    Over,
 }
 
 impl Smtp {
@@ -137,6 +139,11 @@ impl Smtp {
         }
     }
 
+    fn last(&mut self, step: Step<Request>) -> Option<Step<Request>> {
+        self.state = State::Over;
+        Some(step)
+    }
+
     /// Works on the input; `None` once there is output or a new state to look at.
     fn advance(&mut self) -> Option<Step<Request>> {
         let state = std::mem::replace(&mut self.state, State::Commands);
@@ -156,7 +163,8 @@ impl Smtp {
             | State::Deciding
             | State::StartTls
             | State::Quit
-            | State::Failed(_) => Bytes::new(),
+            | State::Failed(_)
+            | State::Over => Bytes::new(),
         };
         let attempt = match state {
             State::Greeting => {
@@ -169,9 +177,10 @@ impl Smtp {
                 self.state = State::Deciding;
                 return Some(Step::Read);
             }
-            State::StartTls => return Some(Step::StartTls),
-            State::Quit => return Some(Step::Done(Request::Quit)),
-            State::Failed(fault) => return Some(Step::Failed(fault)),
+            State::StartTls => return self.last(Step::StartTls),
+            State::Quit => return self.last(Step::Done(Request::Quit)),
+            State::Failed(fault) => return self.last(Step::Failed(fault)),
+            State::Over => return self.last(Step::Read),
         };
         attempt.map(|attempt| Step::Done(Request::Login(attempt)))
     }
@@ -194,7 +203,7 @@ impl Front for Smtp {
     }
 
     fn accept(&mut self, accepted: &Accepted) -> Bytes {
-        self.state = State::Quit;
+        self.state = State::Over;
         [&accepted.text, b"\r\n".as_slice()].concat().into()
     }
 

@@ -1,0 +1,32 @@
+//! What is fuzzed, as ordinary functions: each takes an input, does with it what a hostile peer
+//! could have done, and panics where a promise is broken.
+//!
+//! `fuzz_targets/` hands them to libFuzzer; `tests/fuzz_replay.rs` includes this very module and
+//! runs them on stable Rust. Every input is taken whole, byte by byte and, if it is short, cut at
+//! every place: the outcome must be the same.
+
+pub mod back;
+pub mod config;
+pub mod front;
+pub mod front_back;
+mod pieces;
+pub mod watch;
+pub mod wire;
+
+/// A target: what it is called and what it does.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them. The name is that of the file in `fuzz_targets/` and of the folder in `corpus/`.
+pub const TARGETS: &[Target] = &[
+    ("imap_commands", wire::imap_commands),
+    ("imap_responses", wire::imap_responses),
+    ("pop3", wire::pop3),
+    ("smtp_commands", wire::smtp_commands),
+    ("smtp_replies", wire::smtp_replies),
+    ("sasl", wire::sasl),
+    ("front", front::front),
+    ("back", back::back),
+    ("front_back", front_back::front_back),
+    ("watch", watch::watch),
+    ("config", config::config),
+];

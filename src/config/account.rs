@@ -1,0 +1,155 @@
+//! `accounts`: logins, mailboxes, passwords.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::{Grant, Registration, Scopes};
+use crate::secret::Secret;
+use crate::wire::Protocol;
+
+/// A login that clients may use and the mailbox it opens.
+#[derive(Debug)]
+pub struct Account {
+    /// Who it is for.
+    pub login: LoginPattern,
+    /// Whose tokens open it.
+    pub registration: Arc<Registration>,
+    /// The mailbox by protocol; a wildcard account without one opens the login as presented.
+    pub mailbox: Mailbox,
+    /// At least one; none for [`Grant::Password`], where the identity provider knows it.
+    pub passwords: Vec<Password>,
+    /// What clients may speak.
+    pub protocols: Protocols,
+}
+
+impl Account {
+    /// What a token for it is asked to open (RFC 6749 §3.3).
+    pub fn scope(&self) -> Vec<String> {
+        let registration = &self.registration;
+        if let Some(scope) = &registration.scope {
+            return scope.clone();
+        }
+        let scopes = &registration.provider.scopes;
+        match registration.grant {
+            Grant::ClientCredentials(_) | Grant::ManagedIdentity { .. } | Grant::Command { .. } => {
+                scopes.application.clone()
+            }
+            Grant::ServiceAccount(_) => self.delegated(scopes),
+            Grant::AuthorizationCode(_) | Grant::DeviceCode(_) | Grant::Password(_) => {
+                [self.delegated(scopes), scopes.offline.clone()].concat()
+            }
+        }
+    }
+
+    /// Those of the account's protocols that the provider has, each once.
+    fn delegated(&self, scopes: &Scopes) -> Vec<String> {
+        let mut wanted: Vec<String> = Vec::new();
+        for (protocol, scope) in [
+            (Protocol::Imap, &scopes.imap),
+            (Protocol::Pop3, &scopes.pop3),
+            (Protocol::Smtp, &scopes.smtp),
+        ] {
+            if self.protocols.contain(protocol) {
+                wanted.extend(
+                    scope
+                        .iter()
+                        .filter(|one| !wanted.contains(one))
+                        .cloned()
+                        .collect::<Vec<_>>(),
+                );
+            }
+        }
+        wanted
+    }
+}
+
+/// `accounts[].login`, lower-cased.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum LoginPattern {
+    /// One login.
+    Exact(String),
+    /// `*@domain`: every well-formed address of that domain (the domain is kept without `*@`).
+    Domain(String),
+}
+
+/// `accounts[].mailbox`; `None` means the login itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mailbox {
+    /// Over IMAP.
+    pub imap: Option<String>,
+    /// Over POP3.
+    pub pop3: Option<String>,
+    /// Over SMTP.
+    pub smtp: Option<String>,
+}
+
+impl Mailbox {
+    /// What is configured for `protocol`.
+    pub fn of(&self, protocol: Protocol) -> Option<&str> {
+        match protocol {
+            Protocol::Imap => self.imap.as_deref(),
+            Protocol::Pop3 => self.pop3.as_deref(),
+            Protocol::Smtp => self.smtp.as_deref(),
+        }
+    }
+}
+
+/// One local password of an account.
+#[derive(Debug, Clone)]
+pub struct Password {
+    /// The application it was given to; appears in logs as `credential`.
+    pub name: Option<String>,
+    /// What the client must present.
+    pub check: PasswordCheck,
+    /// From where; `None`: anywhere the listener lets in.
+    pub allow: Option<Vec<IpNet>>,
+    /// For what.
+    pub protocols: Protocols,
+}
+
+/// How a presented password is compared.
+#[derive(Debug, Clone)]
+pub enum PasswordCheck {
+    /// An argon2 PHC string.
+    Hash(Secret),
+    /// The password itself.
+    Plain(Secret),
+    /// Whatever the client presents, on listeners that [`Listener::takes_any_password`].
+    Any,
+}
+
+/// A set of protocols.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Protocols {
+    /// Contains IMAP.
+    pub imap: bool,
+    /// Contains POP3.
+    pub pop3: bool,
+    /// Contains SMTP.
+    pub smtp: bool,
+}
+
+impl Protocols {
+    /// All three.
+    pub const ALL: Self = Self {
+        imap: true,
+        pop3: true,
+        smtp: true,
+    };
+
+    /// Whether `protocol` is one of them.
+    pub fn contain(self, protocol: Protocol) -> bool {
+        match protocol {
+            Protocol::Imap => self.imap,
+            Protocol::Pop3 => self.pop3,
+            Protocol::Smtp => self.smtp,
+        }
+    }
+}
+
+impl Default for Protocols {
+    fn default() -> Self {
+        Self::ALL
+    }
+}

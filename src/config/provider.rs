@@ -1,0 +1,155 @@
+//! `providers`: mail services.
+
+use std::net::IpAddr;
+
+use rustls_pki_types::CertificateDer;
+
+use crate::secret::Secret;
+use crate::wire::Protocol;
+pub use crate::wire::sasl::Mechanism;
+
+/// Hosts, endpoints and habits of one mail service.
+#[derive(Debug)]
+pub struct Provider {
+    /// Its key under `providers`.
+    pub name: String,
+    /// Where IMAP is, if the service has it.
+    pub imap: Option<Endpoint>,
+    /// Where POP3 is, if the service has it.
+    pub pop3: Option<Endpoint>,
+    /// Where submission is, if the service has it.
+    pub smtp: Option<Endpoint>,
+    /// Where people consent (RFC 6749 §3.1); may contain `{tenant}`.
+    pub authorize_url: Option<String>,
+    /// Where devices ask for a code (RFC 8628 §3.1); may contain `{tenant}`.
+    pub device_url: Option<String>,
+    /// May contain `{tenant}`.
+    pub token_url: String,
+    /// How a token is presented to the mail service.
+    pub mechanism: Mechanism,
+    /// Trusted in addition to the public roots, upstream and for the token endpoint.
+    pub ca: Vec<CertificateDer<'static>>,
+    /// What mail and token requests go through, if not straight out.
+    pub egress: Option<Egress>,
+    /// Which addresses of a name are dialled.
+    pub ip: IpPreference,
+    /// Default scopes by grant and protocol.
+    pub scopes: Scopes,
+    /// Parameters of the authorization request that the service wants for a refresh token.
+    pub consent_parameters: Vec<(String, String)>,
+    /// What a listener shows before anything was learned from the upstream.
+    pub capabilities: PresetCapabilities,
+}
+
+/// What is asked for where a registration does not say (RFC 6749 §3.3).
+#[derive(Debug, Clone, Default)]
+pub struct Scopes {
+    /// Of an application's own tokens, as in `https://outlook.office365.com/.default`.
+    pub application: Vec<String>,
+    /// Of tokens that act for a person, by protocol.
+    pub imap: Vec<String>,
+    /// The same for POP3.
+    pub pop3: Vec<String>,
+    /// The same for SMTP.
+    pub smtp: Vec<String>,
+    /// Asked for besides, so that a refresh token comes.
+    pub offline: Vec<String>,
+}
+
+/// `providers.*.egress`: the proxy that everything towards the provider goes through.
+#[derive(Debug, Clone)]
+pub struct Egress {
+    /// What it speaks.
+    pub kind: EgressKind,
+    /// Its name or address.
+    pub host: String,
+    /// Its TCP port.
+    pub port: u16,
+    /// User name and password, if it wants them.
+    pub credentials: Option<(String, Secret)>,
+}
+
+/// `providers.*.egress.url`, its scheme.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EgressKind {
+    /// `http://`: CONNECT (RFC 9110 §9.3.6).
+    Connect,
+    /// `socks5://`: RFC 1928, names resolved by the proxy.
+    Socks5,
+}
+
+impl Provider {
+    /// Where `protocol` is spoken, if this provider has it.
+    pub fn endpoint(&self, protocol: Protocol) -> Option<&Endpoint> {
+        match protocol {
+            Protocol::Imap => self.imap.as_ref(),
+            Protocol::Pop3 => self.pop3.as_ref(),
+            Protocol::Smtp => self.smtp.as_ref(),
+        }
+    }
+}
+
+/// Capabilities as the upstream itself would list them after TLS and before login, one entry an
+/// IMAP atom, a CAPA line or an EHLO line (without `250-`).
+#[derive(Debug, Clone, Default)]
+pub struct PresetCapabilities {
+    /// IMAP atoms.
+    pub imap: Vec<String>,
+    /// CAPA lines.
+    pub pop3: Vec<String>,
+    /// EHLO lines, greeting excepted.
+    pub smtp: Vec<String>,
+}
+
+impl PresetCapabilities {
+    /// Those of one protocol.
+    pub fn of(&self, protocol: Protocol) -> &[String] {
+        match protocol {
+            Protocol::Imap => &self.imap,
+            Protocol::Pop3 => &self.pop3,
+            Protocol::Smtp => &self.smtp,
+        }
+    }
+}
+
+/// One upstream service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Name (or address) that is dialled and that the certificate must bear.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// How TLS begins; there is no cleartext.
+    pub tls: UpstreamTls,
+}
+
+/// `providers.*.{imap,pop3,smtp}.tls`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamTls {
+    /// TLS from the first byte.
+    Implicit,
+    /// STARTTLS or STLS, always.
+    StartTls,
+}
+
+/// `providers.*.ip`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IpPreference {
+    /// Both families, RFC 8305.
+    Any,
+    /// IPv4 alone.
+    V4,
+    /// IPv6 alone.
+    V6,
+}
+
+impl IpPreference {
+    /// Whether `address` may be dialled.
+    pub fn admits(self, address: IpAddr) -> bool {
+        match self {
+            Self::Any => true,
+            Self::V4 => address.is_ipv4(),
+            Self::V6 => address.is_ipv6(),
+        }
+    }
+}

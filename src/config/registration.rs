@@ -1,0 +1,136 @@
+//! `registrations`: OAuth clients and their grants.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jsonwebtoken::EncodingKey;
+
+use super::Provider;
+use crate::secret::Secret;
+
+/// One OAuth client at a provider.
+#[derive(Debug)]
+pub struct Registration {
+    /// Its key under `registrations`.
+    pub name: String,
+    /// Where its tokens open mailboxes.
+    pub provider: Arc<Provider>,
+    /// The tenant, for advice; empty where the provider has none.
+    pub tenant: String,
+    /// The provider's `token_url` with `{tenant}` filled in: https, or http to loopback.
+    pub token_url: url::Url,
+    /// The same of `authorize_url`; there for [`Grant::AuthorizationCode`].
+    pub authorize_url: Option<url::Url>,
+    /// The same of `device_url`; there for [`Grant::DeviceCode`].
+    pub device_url: Option<url::Url>,
+    /// OAuth `client_id`; empty for grants that have none.
+    pub client_id: String,
+    /// How tokens are obtained.
+    pub grant: Grant,
+    /// What is asked for, if the file says so: see [`Account::scope`].
+    pub scope: Option<Vec<String>>,
+    /// The day on which the client secret ends, as seconds since 1970.
+    pub client_secret_expires: Option<i64>,
+}
+
+/// `registrations.*.grant` with what it needs.
+#[derive(Debug)]
+pub enum Grant {
+    /// RFC 6749 §4.4: the application's own token opens every mailbox it may.
+    ClientCredentials(ClientCredential),
+    /// RFC 6749 §4.1 with PKCE: a person consents in a browser.
+    AuthorizationCode(Option<ClientCredential>),
+    /// RFC 8628: a person consents on another device.
+    DeviceCode(Option<ClientCredential>),
+    /// RFC 6749 §4.3: the client's own password goes to the identity provider.
+    Password(Option<ClientCredential>),
+    /// RFC 7523 §2.1 with Google's `sub`: a service account acts for each mailbox.
+    ServiceAccount(ServiceAccount),
+    /// Azure's instance metadata service.
+    ManagedIdentity {
+        /// Which of several identities.
+        client_id: Option<String>,
+        /// Where the service is.
+        url: url::Url,
+    },
+    /// A program that prints a token.
+    Command {
+        /// What is run, without a shell.
+        program: String,
+        /// Its arguments.
+        arguments: Vec<String>,
+    },
+}
+
+impl Grant {
+    /// As in `proxy.yaml`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ClientCredentials(_) => "client_credentials",
+            Self::AuthorizationCode(_) => "authorization_code",
+            Self::DeviceCode(_) => "device_code",
+            Self::Password(_) => "password",
+            Self::ServiceAccount(_) => "service_account",
+            Self::ManagedIdentity { .. } => "managed_identity",
+            Self::Command { .. } => "command",
+        }
+    }
+
+    /// Whether a person consents once and a refresh token is kept.
+    pub fn wants_consent(&self) -> bool {
+        matches!(self, Self::AuthorizationCode(_) | Self::DeviceCode(_))
+    }
+
+    /// How the client proves itself, where it does.
+    pub fn credential(&self) -> Option<&ClientCredential> {
+        match self {
+            Self::ClientCredentials(credential) => Some(credential),
+            Self::AuthorizationCode(credential)
+            | Self::DeviceCode(credential)
+            | Self::Password(credential) => credential.as_ref(),
+            Self::ServiceAccount(_) | Self::ManagedIdentity { .. } | Self::Command { .. } => None,
+        }
+    }
+}
+
+/// How an OAuth client proves itself to the token endpoint.
+#[derive(Debug)]
+pub enum ClientCredential {
+    /// `client_secret`.
+    Secret(Secret),
+    /// `certificate`: an assertion signed by its key (RFC 7523 §2.2).
+    Certificate(SigningKey),
+    /// `federated`: an assertion of somebody else, in a file that is read anew each time.
+    Federated(PathBuf),
+}
+
+/// A certificate and its RSA key, for assertions.
+pub struct SigningKey {
+    /// SHA-256 of the certificate in DER, base64url: `x5t#S256`.
+    pub thumbprint: String,
+    /// The key.
+    pub key: EncodingKey,
+}
+
+/// Google's JSON key of a service account.
+pub struct ServiceAccount {
+    /// `client_email`.
+    pub email: String,
+    /// `private_key_id`.
+    pub key_id: String,
+    /// `private_key`.
+    pub key: EncodingKey,
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningKey({})", self.thumbprint)
+    }
+}
+
+impl fmt::Debug for ServiceAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ServiceAccount({})", self.email)
+    }
+}

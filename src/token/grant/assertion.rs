@@ -1,0 +1,94 @@
+//! Signed assertions: a client's proof of itself (RFC 7523 §2.2, with Entra's headers) and a
+//! service account's authorization (RFC 7523 §2.1, with Google's `sub`).
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use jsonwebtoken::{Algorithm, Header};
+use serde_json::json;
+use url::Url;
+
+use super::super::endpoint::unusable;
+use super::Failure;
+use crate::config::{ServiceAccount, SigningKey};
+use crate::secret::Secret;
+
+/// RFC 7523 §2.2.
+pub(super) const CLIENT_ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// RFC 7523 §2.1.
+pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
+/// Seconds that a client assertion lives.
+const CLIENT_LIFE: u64 = 300;
+
+/// Seconds that a service account's assertion lives; Google takes an hour at most.
+const SERVICE_LIFE: u64 = 600;
+
+/// Seconds by which our clock may be fast.
+const SKEW: u64 = 60;
+
+/// A client's proof by its certificate.
+pub(super) fn client(
+    key: &SigningKey,
+    client_id: &str,
+    token_url: &Url,
+) -> Result<Secret, Failure> {
+    let mut header = Header::new(Algorithm::PS256);
+    header.x5t_s256 = Some(key.thumbprint.clone());
+    let now = now();
+    let claims = json!({
+        "aud": token_url.as_str(),
+        "iss": client_id,
+        "sub": client_id,
+        "jti": unique()?,
+        "iat": now,
+        "nbf": now.saturating_sub(SKEW),
+        "exp": now + CLIENT_LIFE - SKEW,
+    });
+    sign(&header, &claims, &key.key)
+}
+
+/// A service account's word that it acts for a mailbox.
+pub(super) fn service_account(
+    key: &ServiceAccount,
+    mailbox: &str,
+    scope: &str,
+    token_url: &Url,
+) -> Result<Secret, Failure> {
+    let mut header = Header::new(Algorithm::RS256);
+    header.kid = Some(key.key_id.clone());
+    let now = now();
+    let claims = json!({
+        "iss": key.email,
+        "sub": mailbox,
+        "scope": scope,
+        "aud": token_url.as_str(),
+        "iat": now.saturating_sub(SKEW),
+        "exp": now + SERVICE_LIFE - SKEW,
+    });
+    sign(&header, &claims, &key.key)
+}
+
+fn sign(
+    header: &Header,
+    claims: &serde_json::Value,
+    key: &jsonwebtoken::EncodingKey,
+) -> Result<Secret, Failure> {
+    jsonwebtoken::encode(header, claims, key)
+        .map(Secret::from)
+        .map_err(|_| unusable("the registration's key cannot sign an assertion"))
+}
+
+/// An id that no other assertion has (`jti`).
+fn unique() -> Result<String, Failure> {
+    let mut id = [0; 16];
+    aws_lc_rs::rand::fill(&mut id).map_err(|_| unusable("no random numbers"))?;
+    Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(id))
+}
+
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
