@@ -14,14 +14,19 @@
 )]
 
 pub mod accounts;
+pub mod admin;
 pub mod certs;
 pub mod cli;
 pub mod config;
+pub mod consent;
+pub mod doctor;
 pub mod fault;
+pub mod ledger;
 pub mod limits;
 pub mod logging;
 pub mod login;
 pub mod net;
+pub mod overview;
 pub mod proof;
 pub mod relay;
 pub mod sandbox;

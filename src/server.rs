@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
+use crate::admin::Admin;
 use crate::config::Config;
 use crate::limits::Seats;
 use crate::net::listen;
@@ -21,7 +22,7 @@ use crate::session::{Door, Service};
 /// How long sessions that were ended the hard way may take for their last words.
 const LAST_WORDS: Duration = Duration::from_secs(6);
 
-/// A listener that cannot be had.
+/// A listener (or the administrators' one) that cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[error("listener {name}: cannot listen on {address}: {error}")]
 pub struct CannotBind {
@@ -36,6 +37,7 @@ pub struct Server {
     seats: Seats,
     drain_timeout: Duration,
     doors: Vec<(Arc<Door>, std::net::TcpListener)>,
+    admin: Option<Admin>,
 }
 
 impl Server {
@@ -56,7 +58,12 @@ impl Server {
             })?;
             doors.push((Arc::new(Door::new(listener.clone())?), socket));
         }
+        let admin = match &config.admin {
+            Some(admin) => Some(bind_admin(admin, &service)?),
+            None => None,
+        };
         Ok(Self {
+            admin,
             service,
             seats: Seats::new(&config.limits),
             drain_timeout: config.limits.drain_timeout,
@@ -64,14 +71,20 @@ impl Server {
         })
     }
 
-    /// Each listener's name and the address it really has.
+    /// Each listener's name and the address it really has; the administrators' one is `admin`.
     pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
-        self.doors
-            .iter()
-            .filter_map(|(door, socket)| {
-                Some((door.listener.name.clone(), socket.local_addr().ok()?))
-            })
+        let doors = self.doors.iter().filter_map(|(door, socket)| {
+            Some((door.listener.name.clone(), socket.local_addr().ok()?))
+        });
+        let admin = self.admin.as_ref().and_then(|admin| admin.address().ok());
+        doors
+            .chain(admin.map(|address| ("admin".to_owned(), address)))
             .collect()
+    }
+
+    /// What the sessions share, for administrators' commands.
+    pub fn service(&self) -> &Arc<Service> {
+        &self.service
     }
 
     /// Serves until `shutdown`, then drains.
@@ -99,13 +112,25 @@ impl Server {
                 serve,
             ));
         }
+        // Health is answered until the last session has ended.
+        let over = tokio_util::sync::CancellationToken::new();
+        let admin = match self.admin {
+            Some(admin) => {
+                tracing::info!(address = %admin.address()?, "admin listening");
+                let readiness = admin.readiness();
+                let served = tokio::spawn(admin.serve(over.clone().cancelled_owned()));
+                readiness.ready();
+                Some(served)
+            }
+            None => None,
+        };
         shutdown.await;
         tracing::info!(sessions = sessions.len(), "draining");
+        self.service.drain.cancel();
         closing.cancel();
         accepting.close();
         accepting.wait().await;
         sessions.close();
-        self.service.drain.cancel();
         if tokio::time::timeout(self.drain_timeout, sessions.wait())
             .await
             .is_err()
@@ -117,7 +142,23 @@ impl Server {
             self.service.stop.cancel();
             let _ = tokio::time::timeout(LAST_WORDS, sessions.wait()).await;
         }
+        over.cancel();
+        if let Some(admin) = admin {
+            let _ = admin.await;
+        }
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+fn bind_admin(config: &crate::config::Admin, service: &Arc<Service>) -> anyhow::Result<Admin> {
+    Admin::bind(config, service.clone()).map_err(|error| match error.downcast::<io::Error>() {
+        Ok(error) => CannotBind {
+            name: "admin".into(),
+            address: config.bind,
+            error,
+        }
+        .into(),
+        Err(error) => error,
+    })
 }

@@ -50,30 +50,40 @@ const LAW: &[Row] = &[
     row("limits", &["config"]),
     row("proof", &["config", "secret"]),
     row("accounts", &["config", "fault", "proof", "secret", "wire"]),
-    row("token", &["config", "fault", "proof", "secret"]),
+    row("token", &["config", "fault", "proof", "secret", "wire"]),
     row("net", &["config", "fault", "limits"]),
     row("stream", &[]),
     row("relay", &["fault", "stream", "wire"]),
     row(
         "session",
         &[
-            "accounts", "config", "fault", "limits", "login", "net", "proof", "relay", "secret",
-            "stream", "token", "wire",
+            "accounts", "config", "fault", "ledger", "limits", "login", "net", "proof", "relay",
+            "secret", "stream", "token", "wire",
         ],
     ),
-    row("server", &["config", "limits", "net", "session"]),
+    row("ledger", &["fault"]),
+    row("overview", &["config", "fault", "ledger", "token", "wire"]),
+    row("consent", &["config", "fault", "token"]),
+    row(
+        "doctor",
+        &[
+            "config", "fault", "login", "net", "overview", "proof", "secret", "session", "stream",
+            "token", "wire",
+        ],
+    ),
+    row(
+        "admin",
+        &[
+            "config", "consent", "fault", "net", "overview", "secret", "session", "token",
+        ],
+    ),
+    row("server", &["admin", "config", "limits", "net", "session"]),
     row("sandbox", &[]),
     row(
         "cli",
         &[
-            "certs",
-            "config",
-            "logging",
-            "sandbox",
-            "secret",
-            "server",
-            "token::store",
-            "wire::sasl",
+            "admin", "certs", "config", "consent", "doctor", "fault", "logging", "net::tls",
+            "overview", "sandbox", "secret", "server", "session", "token", "wire",
         ],
     ),
 ];

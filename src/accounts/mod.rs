@@ -135,14 +135,10 @@ fn claim(account: &Arc<Account>, visitor: Visitor<'_>, login: &str) -> Result<Cl
     if !account.protocols.contain(protocol) {
         return Err("the account does not allow this protocol");
     }
-    let mailbox = match (account.mailbox.of(protocol), &account.login) {
-        (_, LoginPattern::Domain(_)) if !is_address(login) => {
-            return Err("the login is no well-formed address");
-        }
-        (Some(mailbox), _) => mailbox.to_owned(),
-        (None, LoginPattern::Exact(login)) => login.clone(),
-        (None, LoginPattern::Domain(_)) => login.to_owned(),
-    };
+    if matches!(account.login, LoginPattern::Domain(_)) && !is_address(login) {
+        return Err("the login is no well-formed address");
+    }
+    let mailbox = account.mailbox_of(protocol, login);
     let here = |networks: &Option<Vec<ipnet::IpNet>>| {
         networks.as_ref().is_none_or(|networks| {
             networks

@@ -2,10 +2,15 @@
 //!
 //! Results go to stdout, errors to stderr, one line each. Exit codes follow sysexits.h.
 
+mod accounts;
+mod authorize;
 mod certs;
 mod check;
+mod doctor;
+mod entra;
 mod hash_password;
 mod run;
+mod running;
 mod sandbox;
 
 use std::fmt::Display;
@@ -16,6 +21,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{Config, Problem};
+use crate::session::Service;
+use crate::token::store::Unusable;
 
 /// Where the configuration is looked for if nobody says.
 const PLACES: [&str; 2] = ["proxy.yaml", "/etc/authrelay/proxy.yaml"];
@@ -38,10 +45,26 @@ enum Command {
     Run,
     /// Validate the configuration and print every problem
     Check(check::Options),
+    /// Test the way to mailboxes step by step; what fails gets its cause and its fix
+    Doctor(doctor::Options),
+    /// Obtain a person's consent for an account
+    Authorize(authorize::Options),
+    /// Show each account, its token and its last fault
+    Accounts(accounts::Options),
+    /// Delete the stored tokens of an account
+    Forget {
+        /// Whose
+        login: String,
+    },
     /// Read a password from stdin or a prompt and print an argon2id PHC string
     HashPassword,
     /// Write a local CA and a server certificate for TLS listeners
     Certs(certs::Options),
+    /// Print the portal steps, permissions and PowerShell that set an account up
+    Entra {
+        /// Whose
+        login: String,
+    },
     /// Emulate Microsoft 365 and relay to it: no account needed
     Sandbox(sandbox::Options),
     /// Print the JSON Schema of the configuration
@@ -59,6 +82,7 @@ enum Command {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Exit {
     Done = 0,
+    Failed = 1,
     Usage = 64,
     Unavailable = 69,
     State = 74,
@@ -90,6 +114,11 @@ pub fn main() -> ExitCode {
     let exit = match arguments.command {
         Command::Run => run::run(&config),
         Command::Check(options) => check::run(&config, &options),
+        Command::Doctor(options) => doctor::run(&config, &options),
+        Command::Entra { login } => entra::run(&config, &login),
+        Command::Authorize(options) => authorize::run(&config, &options),
+        Command::Accounts(options) => accounts::run(&config, &options),
+        Command::Forget { login } => accounts::forget(&config, &login),
         Command::HashPassword => hash_password::run(),
         Command::Certs(options) => certs::run(&options),
         Command::Sandbox(options) => sandbox::run(&options),
@@ -115,6 +144,17 @@ fn load(path: &Path) -> Result<Config, Exit> {
         }
         Err(problems) => Err(refuse(&problems)),
     }
+}
+
+/// What administrators' commands work on, without listeners.
+fn service(config: &Config) -> Result<Service, Exit> {
+    Service::new(config).map_err(|error| {
+        complain(format_args!("{error:#}"));
+        match error.is::<Unusable>() {
+            true => Exit::State,
+            false => Exit::Config,
+        }
+    })
 }
 
 fn warn(warnings: &[Problem]) {

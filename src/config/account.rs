@@ -24,6 +24,15 @@ pub struct Account {
 }
 
 impl Account {
+    /// The mailbox that a login opens by a protocol; `login` in lower case.
+    pub fn mailbox_of(&self, protocol: Protocol, login: &str) -> String {
+        match (self.mailbox.of(protocol), &self.login) {
+            (Some(mailbox), _) => mailbox.to_owned(),
+            (None, LoginPattern::Exact(login)) => login.clone(),
+            (None, LoginPattern::Domain(_)) => login.to_owned(),
+        }
+    }
+
     /// What a token for it is asked to open (RFC 6749 §3.3).
     pub fn scope(&self) -> Vec<String> {
         let registration = &self.registration;
@@ -115,7 +124,7 @@ pub enum PasswordCheck {
     Hash(Secret),
     /// The password itself.
     Plain(Secret),
-    /// Whatever the client presents, on listeners that [`Listener::takes_any_password`].
+    /// Whatever the client presents, on listeners that [take it](super::Listener::takes_any_password).
     Any,
 }
 

@@ -28,7 +28,7 @@ pub struct Registration {
     pub client_id: String,
     /// How tokens are obtained.
     pub grant: Grant,
-    /// What is asked for, if the file says so: see [`Account::scope`].
+    /// What is asked for, if the file says so: see [`Account::scope`](super::Account::scope).
     pub scope: Option<Vec<String>>,
     /// The day on which the client secret ends, as seconds since 1970.
     pub client_secret_expires: Option<i64>,

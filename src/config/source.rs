@@ -122,7 +122,9 @@ impl Sources {
 
     /// A path, made absolute or relative to the working directory.
     pub(super) fn path(&self, field: &Field<'_>) -> Option<PathBuf> {
-        Some(self.directory.join(field.word()?))
+        // Without the `.` of `./state`, which would show in every message.
+        let path = self.directory.join(field.word()?);
+        Some(path.components().collect())
     }
 
     /// The certificates of a PEM file; none where sources are not read.

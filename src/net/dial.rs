@@ -8,16 +8,32 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::prepare;
-use crate::config::{Endpoint, IpPreference};
+use super::{egress, prepare};
+use crate::config::{Endpoint, IpPreference, Provider};
 use crate::fault::{Fault, Kind};
 
 /// Before the next address is tried beside the last (RFC 8305 §5).
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// Connects to the endpoint by whichever of its addresses answers first.
-pub async fn dial(endpoint: &Endpoint, ip: IpPreference) -> Result<TcpStream, Fault> {
-    let name = format!("{}:{}", endpoint.host, endpoint.port);
+/// Connects to the endpoint: by the provider's egress proxy if it has one, else by whichever of
+/// the endpoint's addresses answers first.
+///
+/// # Errors
+///
+/// Always [`Kind::Unreachable`].
+pub async fn dial(provider: &Provider, endpoint: &Endpoint) -> Result<TcpStream, Fault> {
+    match &provider.egress {
+        Some(egress) => egress::through(egress, endpoint).await,
+        None => connect(endpoint, resolve(endpoint, provider.ip).await?).await,
+    }
+}
+
+/// The endpoint's addresses, in the order in which they are worth trying.
+///
+/// # Errors
+///
+/// Always [`Kind::Unreachable`].
+pub async fn resolve(endpoint: &Endpoint, ip: IpPreference) -> Result<Vec<SocketAddr>, Fault> {
     let found = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port)).await;
     let found: Vec<_> = match found {
         Ok(found) => found.filter(|address| ip.admits(address.ip())).collect(),
@@ -39,20 +55,44 @@ pub async fn dial(endpoint: &Endpoint, ip: IpPreference) -> Result<TcpStream, Fa
         )
         .remedy_is("set the provider's ip to any"));
     }
-    connect(alternate(found)).await.map_err(|error| {
+    Ok(alternate(found))
+}
+
+/// Connects to one of the endpoint's addresses.
+///
+/// # Errors
+///
+/// Always [`Kind::Unreachable`].
+pub async fn connect(endpoint: &Endpoint, addresses: Vec<SocketAddr>) -> Result<TcpStream, Fault> {
+    race(addresses).await.map_err(|error| {
         Fault::new(
             Kind::Unreachable,
-            format!("cannot connect to {name}: {error}"),
+            format!(
+                "cannot connect to {}:{}: {error}",
+                endpoint.host, endpoint.port
+            ),
         )
         .remedy_is("check that the firewall lets this host out to that port")
     })
 }
 
 /// The first address to answer; the error of the last if none does.
-async fn connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut waiting = addresses.into_iter();
     let mut attempts = JoinSet::new();
     let mut last = io::Error::from(io::ErrorKind::NotFound);
+    // The first needs no task of its own while it is alone, and mostly it is the last.
+    if let Some(address) = waiting.next() {
+        let mut first = Box::pin(TcpStream::connect(address));
+        match tokio::time::timeout(STAGGER, &mut first).await {
+            Ok(Ok(tcp)) => {
+                prepare(&tcp)?;
+                return Ok(tcp);
+            }
+            Ok(Err(error)) => last = error,
+            Err(_) => drop(attempts.spawn(first)),
+        }
+    }
     loop {
         let more = match waiting.next() {
             Some(address) => {
@@ -129,11 +169,11 @@ mod tests {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             listener.local_addr().unwrap()
         };
-        let tcp = connect(vec![closed, address("192.0.2.1:993"), alive])
+        let tcp = race(vec![closed, address("192.0.2.1:993"), alive])
             .await
             .unwrap();
         assert_eq!(tcp.peer_addr().unwrap(), alive);
-        let refused = connect(vec![closed]).await.unwrap_err();
+        let refused = race(vec![closed]).await.unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
     }
 
@@ -144,7 +184,7 @@ mod tests {
             port: 993,
             tls: crate::config::UpstreamTls::Implicit,
         };
-        let fault = dial(&endpoint("no-such-host.invalid"), IpPreference::Any)
+        let fault = resolve(&endpoint("no-such-host.invalid"), IpPreference::Any)
             .await
             .unwrap_err();
         assert_eq!(fault.kind(), Kind::Unreachable);
@@ -154,7 +194,7 @@ mod tests {
                 .starts_with("cannot resolve no-such-host.invalid"),
             "{fault}"
         );
-        let fault = dial(&endpoint("127.0.0.1"), IpPreference::V6)
+        let fault = resolve(&endpoint("127.0.0.1"), IpPreference::V6)
             .await
             .unwrap_err();
         assert!(

@@ -1,6 +1,7 @@
 //! Sockets: accepting clients, reaching upstreams, TLS on either side.
 
 pub mod dial;
+mod egress;
 pub mod listen;
 pub mod tls;
 

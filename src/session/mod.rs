@@ -21,8 +21,9 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::{Accounts, Visitor};
-use crate::config::{Config, Limits, Listener, ListenerTls};
+use crate::config::{Account, Config, Limits, Listener, ListenerTls};
 use crate::fault::{Fault, Kind};
+use crate::ledger::Ledger;
 use crate::limits::Seat;
 use crate::login::Step;
 use crate::login::front::{self, Attempt, Front, Offer, Request};
@@ -46,7 +47,10 @@ const TURN_AWAY: Duration = Duration::from_secs(5);
 pub struct Service {
     limits: Limits,
     accounts: Accounts,
-    broker: Broker,
+    /// As configured, in the file's order.
+    configured: Vec<Arc<Account>>,
+    broker: Arc<Broker>,
+    ledger: Arc<Ledger>,
     /// By provider.
     tls: BTreeMap<String, Arc<rustls::ClientConfig>>,
     /// Capabilities that upstreams showed, by provider and protocol.
@@ -108,7 +112,7 @@ impl Service {
             let client = tls::client(&provider.ca)?;
             http.insert(
                 provider.name.clone(),
-                crate::token::http_client(client.clone(), provider.ip)?,
+                crate::token::http_client(client.clone(), provider)?,
             );
             tls.insert(provider.name.clone(), Arc::new(client));
         }
@@ -119,12 +123,44 @@ impl Service {
         Ok(Self {
             limits: config.limits.clone(),
             accounts: Accounts::new(config)?,
-            broker: Broker::new(http, config.limits.upstream_timeout, store)?,
+            configured: config.accounts.clone(),
+            broker: Arc::new(Broker::new(http, config.limits.upstream_timeout, store)?),
+            ledger: Arc::default(),
             tls,
             learned: Mutex::default(),
             drain: CancellationToken::new(),
             stop: CancellationToken::new(),
         })
+    }
+
+    /// The accounts, in the file's order.
+    pub fn accounts(&self) -> &[Arc<Account>] {
+        &self.configured
+    }
+
+    /// The account of a login, in any case.
+    pub fn find(&self, login: &str) -> Option<&Arc<Account>> {
+        self.accounts.find(login)
+    }
+
+    /// Where tokens come from.
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.broker
+    }
+
+    /// How TLS is spoken to a provider's upstreams.
+    pub fn upstream_tls(&self, provider: &str) -> Option<Arc<rustls::ClientConfig>> {
+        self.tls.get(provider).cloned()
+    }
+
+    /// `limits.upstream_timeout`.
+    pub fn step_timeout(&self) -> Duration {
+        self.limits.upstream_timeout
+    }
+
+    /// What is remembered of logins.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// Serves one connection to its end.
@@ -136,7 +172,7 @@ impl Service {
             tracing::warn!(listener = listener.name, client = %peer, "client outside the listener's allow list");
             return;
         }
-        let mut record = Record::new(listener, peer);
+        let mut record = Record::new(listener, peer, self.ledger.clone());
         let mut client = Stream::new(tcp);
         if seat.admitted.is_none() {
             let fault = Fault::new(Kind::Sessions, "one session more than the limits allow")
@@ -323,7 +359,8 @@ impl Service {
         deadline: Instant,
     ) -> Result<LoggedIn, Fault> {
         let started = Instant::now();
-        record.attempt(attempt);
+        let known = self.accounts.find(&attempt.credentials.login).is_some();
+        record.attempt(attempt, known);
         let visitor = Visitor {
             address: record.client().ip(),
             listener,

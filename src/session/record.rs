@@ -3,12 +3,14 @@
 //! panics has its own.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::upstream::LoggedIn;
 use crate::config::Listener;
 use crate::fault::{Fault, Kind, harmless};
+use crate::ledger::Ledger;
 use crate::login::front::Attempt;
 use crate::proof::Verified;
 use crate::relay::{ClosedBy, Counts};
@@ -64,10 +66,13 @@ pub(super) struct Record {
     pub(super) counts: Counts,
     began: Instant,
     login_ms: Option<u128>,
+    ledger: Arc<Ledger>,
+    /// The login that an account has, for the ledger.
+    account: Option<String>,
 }
 
 impl Record {
-    pub(super) fn new(listener: &Listener, client: SocketAddr) -> Self {
+    pub(super) fn new(listener: &Listener, client: SocketAddr, ledger: Arc<Ledger>) -> Self {
         Self {
             session: session_id(),
             listener: listener.name.clone(),
@@ -86,6 +91,8 @@ impl Record {
             counts: Counts::default(),
             began: Instant::now(),
             login_ms: None,
+            ledger,
+            account: None,
         }
     }
 
@@ -97,8 +104,11 @@ impl Record {
         self.client_tls = encryption;
     }
 
-    /// A client presents credentials; what was known of the attempt before is gone.
-    pub(super) fn attempt(&mut self, attempt: &Attempt) {
+    /// A client presents credentials; what was known of the attempt before is gone. `known` is
+    /// whether an account has the login.
+    pub(super) fn attempt(&mut self, attempt: &Attempt, known: bool) {
+        let login = attempt.credentials.login.to_lowercase();
+        self.account = known.then_some(login);
         self.login = Some(harmless(&attempt.credentials.login));
         self.mailbox = None;
         self.credential = None;
@@ -115,6 +125,9 @@ impl Record {
         self.outcome = Outcome::Relayed;
         self.fault = None;
         self.login_ms = Some(started.elapsed().as_millis());
+        if let Some(login) = &self.account {
+            self.ledger.succeeded(login);
+        }
         self.upstream = Some(logged_in.name.clone());
         self.upstream_tls = logged_in.stream.encryption();
         tracing::debug!(
@@ -157,6 +170,9 @@ impl Record {
 
     fn warn(&mut self, fault: &Fault, method: Option<&str>) {
         self.fault = Some(fault.kind());
+        if let Some(login) = &self.account {
+            self.ledger.failed(login, fault);
+        }
         if fault.is_known() {
             tracing::debug!(session = self.session, %fault, "still");
             return;

@@ -47,12 +47,7 @@ impl Service {
             .remedy_is("give the provider's host and port for the protocol, or take it from the account's protocols"));
         };
         let tcp = self
-            .within(
-                deadline,
-                endpoint,
-                "connection",
-                dial(endpoint, provider.ip),
-            )
+            .within(deadline, endpoint, "connection", dial(provider, endpoint))
             .await?;
         let mut stream = Stream::new(tcp);
         let address = stream.peer().ok();

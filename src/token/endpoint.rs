@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{Failure, Grant, entra};
-use crate::config::IpPreference;
+use crate::config::{Egress, EgressKind, IpPreference, Provider};
 use crate::fault::{Fault, Kind};
 use crate::secret::Secret;
 
@@ -44,10 +44,15 @@ pub(super) type Client<Auth, Device, Introspection, Revocation, Token> = oauth2:
 >;
 
 /// An HTTP client for token requests: never redirected (a redirect would carry the client secret
-/// away), never through a proxy of the environment.
+/// away), through the provider's egress proxy if it has one and never through one of the
+/// environment.
+///
+/// # Errors
+///
+/// Where the client cannot be built.
 pub fn http_client(
     tls: rustls::ClientConfig,
-    ip: IpPreference,
+    provider: &Provider,
 ) -> reqwest::Result<reqwest::Client> {
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
@@ -56,12 +61,33 @@ pub fn http_client(
         .pool_max_idle_per_host(1)
         .pool_idle_timeout(Duration::from_secs(60))
         .user_agent(concat!("authrelay/", env!("CARGO_PKG_VERSION")));
-    let client = match ip {
+    if let Some(egress) = &provider.egress {
+        return client.proxy(proxy(egress)?).build();
+    }
+    match provider.ip {
         IpPreference::Any => client,
         IpPreference::V4 => client.local_address(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         IpPreference::V6 => client.local_address(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+    }
+    .build()
+}
+
+/// The same proxy as mail's.
+fn proxy(egress: &Egress) -> reqwest::Result<reqwest::Proxy> {
+    let scheme = match egress.kind {
+        EgressKind::Connect => "http",
+        // Names are resolved by the proxy.
+        EgressKind::Socks5 => "socks5h",
     };
-    client.build()
+    let host = match egress.host.contains(':') {
+        true => format!("[{}]", egress.host),
+        false => egress.host.clone(),
+    };
+    let proxy = reqwest::Proxy::all(format!("{scheme}://{host}:{}", egress.port))?;
+    Ok(match &egress.credentials {
+        Some((username, password)) => proxy.basic_auth(username, password.expose()),
+        None => proxy,
+    })
 }
 
 /// One token request.

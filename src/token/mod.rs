@@ -1,6 +1,6 @@
 //! Access tokens: one request per token, however many sessions want it.
 //!
-//! A token is for a [`Purpose`]: one app-only token serves all mailboxes of a registration, a
+//! A token is for a purpose: one app-only token serves all mailboxes of a registration, a
 //! person's consent serves one login. The broker asks ahead of expiry, remembers failures so that
 //! a polling client cannot hammer the endpoint, and replaces a token that an upstream refused
 //! within bounds that keep one mailbox without permission from churning the token that all share.
@@ -394,8 +394,10 @@ fn purpose(account: &Account, login: &str, mailbox: &str, password: Option<[u8; 
         Configured::ClientCredentials(_)
         | Configured::ManagedIdentity { .. }
         | Configured::Command { .. } => None,
-        Configured::AuthorizationCode(_) | Configured::DeviceCode(_) => Some(login),
-        Configured::Password(_) | Configured::ServiceAccount(_) => Some(mailbox),
+        Configured::AuthorizationCode(_) | Configured::DeviceCode(_) | Configured::Password(_) => {
+            Some(login)
+        }
+        Configured::ServiceAccount(_) => Some(mailbox),
     };
     Purpose {
         registration: account.registration.name.clone(),

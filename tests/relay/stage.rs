@@ -1,7 +1,7 @@
 //! A relay in front of the emulated Microsoft 365, for one test.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use authrelay::certs::Authority;
@@ -29,6 +29,7 @@ pub struct Setup {
     append: String,
     starttls_upstreams: bool,
     upstream_hosts: Option<String>,
+    token_url: Option<String>,
 }
 
 impl Default for Setup {
@@ -43,6 +44,7 @@ impl Default for Setup {
             append: String::new(),
             starttls_upstreams: false,
             upstream_hosts: None,
+            token_url: None,
         }
     }
 }
@@ -60,6 +62,7 @@ impl Setup {
         self
     }
 
+    /// `AUTHORITY` in what stands there instead is the sandbox's identity provider.
     #[must_use]
     pub fn replace(mut self, text: &str, by: &str) -> Self {
         self.replace.push((text.to_owned(), by.to_owned()));
@@ -96,6 +99,13 @@ impl Setup {
     #[must_use]
     pub fn upstream_hosts(mut self, host: &str) -> Self {
         self.upstream_hosts = Some(host.to_owned());
+        self
+    }
+
+    /// Another token endpoint than the sandbox's.
+    #[must_use]
+    pub fn token_url(mut self, url: &str) -> Self {
+        self.token_url = Some(url.to_owned());
         self
     }
 
@@ -148,7 +158,7 @@ impl Setup {
             addresses,
             stop,
             serving,
-            _directory: prepared.directory,
+            directory: prepared.directory,
             _guard: guard,
         }
     }
@@ -179,8 +189,14 @@ impl Setup {
                 replace(&format!("host: localhost, port: {},", port.port()), host);
             }
         }
+        if let Some(url) = &self.token_url {
+            replace(
+                &format!("{}/{{tenant}}/oauth2/v2.0/token", sandbox.authority()),
+                url,
+            );
+        }
         for (text, by) in &self.replace {
-            replace(text, by);
+            replace(text, &by.replace("AUTHORITY", &sandbox.authority()));
         }
         yaml + &self.append
     }
@@ -236,7 +252,7 @@ pub struct Relay {
     addresses: Vec<(String, SocketAddr)>,
     stop: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
     _guard: DefaultGuard,
 }
 
@@ -245,9 +261,19 @@ impl Relay {
         Setup::default().start().await
     }
 
-    pub fn address(&self, protocol: Protocol) -> SocketAddr {
-        let named = |(name, _): &&(String, SocketAddr)| name == protocol.name();
+    /// Where `proxy.yaml` and the state are.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Where a listener is; the administrators' one is `admin`.
+    pub fn listener(&self, name: &str) -> SocketAddr {
+        let named = |(other, _): &&(String, SocketAddr)| other == name;
         self.addresses.iter().find(named).unwrap().1
+    }
+
+    pub fn address(&self, protocol: Protocol) -> SocketAddr {
+        self.listener(protocol.name())
     }
 
     /// A client that has seen nothing yet.

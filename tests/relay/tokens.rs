@@ -32,7 +32,7 @@ impl Desk {
         let prepared = Setup::default().prepare().await;
         let config = prepared.config();
         let provider = &config.registrations["sandbox"].provider;
-        let client = http_client(tls::client(&provider.ca).unwrap(), provider.ip).unwrap();
+        let client = http_client(tls::client(&provider.ca).unwrap(), provider).unwrap();
         let clients = [(provider.name.clone(), client)].into();
         let credentials = Credentials::new(LOGIN.as_bytes(), PASSWORD.as_bytes()).unwrap();
         let visitor = Visitor {
@@ -200,7 +200,7 @@ fn r22_clients_are_answered_while_the_endpoint_rests() {
             assert!(reply.starts_with("454 4.7.0 "), "{reply}");
         }
         assert_eq!(relay.sandbox.seen().token_requests, 1);
-        // What is known already is said once.
+        // Told once: the log is no place for what a polling client repeats.
         assert_eq!(relay.log.faults(), ["identity_provider: unavailable"]);
     });
 }

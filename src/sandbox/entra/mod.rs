@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use axum::extract::{Form, Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -46,6 +46,7 @@ pub(super) fn serve(
         .route("/{tenant}/oauth2/v2.0/token", post(token))
         .route("/{tenant}/oauth2/v2.0/authorize", get(authorize))
         .route("/{tenant}/oauth2/v2.0/devicecode", post(device_code))
+        .route("/metadata/identity/oauth2/token", get(metadata))
         .with_state(entra);
     let stop = stop.clone();
     tasks.spawn(async move {
@@ -239,6 +240,34 @@ async fn device_code(State(entra): State<Arc<Entra>>, Form(form): Form<Parameter
             "message": "To sign in, use a web browser to open the page https://microsoft.com/devicelogin and enter the code SANDBOX42 to authenticate.",
         }))
         .into_response(),
+        Err(error) => error.into_response(),
+    }
+}
+
+/// Azure's instance metadata service, which says its times as strings.
+async fn metadata(
+    State(entra): State<Arc<Entra>>,
+    headers: HeaderMap,
+    Query(query): Query<Parameters>,
+) -> Response {
+    entra.shared.log.token_request(&format!(
+        "metadata {}",
+        query.get("resource").map_or("", String::as_str)
+    ));
+    if headers.get("metadata").is_none_or(|value| value != "true") {
+        let body = json!({"error": "invalid_request", "error_description": "Required metadata header not specified"});
+        return (StatusCode::BAD_REQUEST, Json(body)).into_response();
+    }
+    let resource = query.get("resource").map_or("", String::as_str);
+    match entra.answer(&format!("{resource}/.default"), None, false) {
+        Ok(answer) => {
+            let value = |key: &str| answer.get(key).cloned().unwrap_or_default();
+            Json(json!({
+                "access_token": value("access_token"), "token_type": "Bearer", "resource": resource,
+                "expires_in": value("expires_in").to_string(),
+            }))
+            .into_response()
+        }
         Err(error) => error.into_response(),
     }
 }

@@ -18,6 +18,7 @@ use super::super::store::{Record, Store};
 use super::{Failure, Grant, client_of, proof, refresh_token};
 use crate::config::{Account, Registration};
 use crate::fault::{Fault, Kind};
+use crate::wire::Protocol;
 
 /// A consent that was asked for and not given yet.
 pub struct Pending {
@@ -26,9 +27,9 @@ pub struct Pending {
     redirect: RedirectUrl,
     verifier: PkceCodeVerifier,
     /// Comes back with the code; whoever does not know it has not asked.
-    pub state: String,
+    pub(crate) state: String,
     /// Where the person goes.
-    pub url: Url,
+    pub(crate) url: Url,
 }
 
 /// A consent that waits for another device.
@@ -47,7 +48,34 @@ pub struct Consent {
     pub scope: Vec<String>,
 }
 
+impl Pending {
+    /// For which login.
+    pub fn login(&self) -> &str {
+        &self.login
+    }
+
+    /// Which mailbox that opens, by whichever protocol the account allows.
+    pub fn mailbox(&self) -> String {
+        mailbox(&self.account, &self.login)
+    }
+}
+
+/// The mailbox of a login, by the first protocol that its account allows.
+fn mailbox(account: &Account, login: &str) -> String {
+    let allowed = |protocol: &&Protocol| account.protocols.contain(**protocol);
+    let protocol = Protocol::ALL
+        .iter()
+        .find(allowed)
+        .unwrap_or(&Protocol::Imap);
+    account.mailbox_of(*protocol, login)
+}
+
 impl Device {
+    /// Which mailbox the login opens.
+    pub fn mailbox(&self) -> String {
+        mailbox(&self.account, &self.login)
+    }
+
     /// What the person types.
     pub fn user_code(&self) -> &str {
         self.details.user_code().secret()

@@ -94,7 +94,11 @@ pub(super) fn key(key: &StateKey) -> Result<Secret, Unusable> {
 }
 
 /// A secret in a file of its own, made with 256 random bits where it is absent.
-pub(crate) fn generated(path: &Path) -> Result<Secret, Unusable> {
+///
+/// # Errors
+///
+/// Where it cannot be read or made, or others may read it.
+pub fn generated(path: &Path) -> Result<Secret, Unusable> {
     let failed = |error: io::Error| Unusable::new(path, error);
     if let Some(text) = read(path)? {
         private(path, 0o600)?;

@@ -5,13 +5,13 @@
 //! login as associated data, so that a record under another login's name does not open. Nothing
 //! here deletes a record but [`Store::forget`].
 //!
-//! Several processes may hold the store open: whoever reads and then writes takes
-//! [`Store::lock`] first. A relay that serves sees another's writing by [`Store::version`].
+//! Several processes may hold the store open: whoever reads and then writes locks the record
+//! first. A relay that serves sees another's writing by the file's identity and time.
 
 mod file;
 mod seal;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -21,7 +21,7 @@ use super::{Failure, Grant};
 use crate::config::State;
 use crate::fault::{Fault, Kind};
 use crate::secret::Secret;
-pub use file::Unusable;
+pub use file::{Unusable, generated};
 use seal::Sealer;
 
 /// The format of the files; another version is refused, never rewritten.
@@ -311,7 +311,7 @@ async fn run<T: Send + 'static>(
 fn failure(error: &Unusable) -> Failure {
     let fault = Fault::new(Kind::Internal, error.to_string());
     Failure::from(fault.remedy_is(
-        "make room on the disk, and let authrelay's user own its state directory with mode 0700",
+        "the state directory wants room, mode 0700, authrelay's user as its owner, and the key that sealed it; `authrelay authorize` writes a record anew",
     ))
 }
 
@@ -320,9 +320,4 @@ fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
-}
-
-/// Whether the directory has been used.
-pub fn exists(directory: &Path) -> bool {
-    directory.join("tokens").exists()
 }

@@ -1,0 +1,179 @@
+//! The administrators' listener: health, the OAuth callback, the API.
+//!
+//! It trusts whoever presents the token, and nobody else: see `gate`. What it shows never holds a
+//! token or a password, not even one that was just obtained.
+
+mod api;
+mod callback;
+mod door;
+mod gate;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::middleware;
+use axum::response::Response;
+use axum::routing::{delete, get, post};
+use tokio::net::TcpListener;
+
+use crate::config::{self, AdminToken};
+use crate::consent::Consents;
+use crate::net::{listen, tls};
+use crate::secret::Secret;
+use crate::session::Service;
+use crate::token::Broker;
+use crate::token::store::{Unusable, generated};
+use gate::Gate;
+
+/// The listener, bound.
+pub struct Admin {
+    socket: std::net::TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    panel: Arc<Panel>,
+}
+
+/// What all requests share.
+struct Panel {
+    service: Arc<Service>,
+    consents: Consents,
+    gate: Gate,
+    /// Listeners are served.
+    ready: AtomicBool,
+}
+
+/// Says when the relay serves.
+#[derive(Clone)]
+pub struct Readiness(Arc<Panel>);
+
+impl Readiness {
+    /// From now on it does.
+    pub fn ready(&self) {
+        self.0.ready.store(true, Ordering::Release);
+    }
+}
+
+/// The token that administrators present: given, or in its file, which is made where it is absent.
+///
+/// # Errors
+///
+/// Where the file cannot be read or made, or others may read it.
+pub fn token(config: &config::Admin) -> Result<Secret, Unusable> {
+    match &config.token {
+        AdminToken::Given(secret) => Ok(secret.clone()),
+        AdminToken::File(path) => generated(path),
+    }
+}
+
+impl Admin {
+    /// Binds.
+    ///
+    /// # Errors
+    ///
+    /// [`io::Error`] where the address cannot be had, [`Unusable`] where the token's file cannot;
+    /// anything else is TLS material.
+    pub fn bind(config: &config::Admin, service: Arc<Service>) -> anyhow::Result<Self> {
+        let token = token(config)?;
+        let tls = match &config.tls {
+            Some(identity) => Some(Arc::new(tls::server(identity)?)),
+            None => None,
+        };
+        let socket = listen::bind(config.bind)?;
+        let panel = Panel {
+            service,
+            consents: Consents::new(Consents::redirect_of(&config.public_url)),
+            gate: Gate::new(&token, config),
+            ready: AtomicBool::new(false),
+        };
+        Ok(Self {
+            socket,
+            tls,
+            panel: Arc::new(panel),
+        })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    ///
+    /// Where the system does not say.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// To say when the relay serves.
+    pub fn readiness(&self) -> Readiness {
+        Readiness(self.panel.clone())
+    }
+
+    /// Serves until `stop`.
+    ///
+    /// # Errors
+    ///
+    /// Where the runtime cannot take the socket.
+    pub async fn serve(self, stop: impl Future<Output = ()>) -> io::Result<()> {
+        let socket = TcpListener::from_std(self.socket)?;
+        let router = router(self.panel);
+        tokio::select! {
+            () = door::serve(socket, self.tls, router) => {}
+            () = stop => {}
+        }
+        Ok(())
+    }
+}
+
+fn router(panel: Arc<Panel>) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/readyz", get(readyz))
+        .route("/style.css", get(style))
+        .route("/oauth/callback", get(returned))
+        .route("/api/accounts", get(api::accounts))
+        .route("/api/accounts/{login}/authorize", post(api::authorize))
+        .route("/api/accounts/{login}/token", delete(api::forget))
+        .layer(middleware::from_fn_with_state(panel.clone(), gate::gate))
+        .with_state(panel)
+}
+
+/// 503 while starting and while draining; trouble elsewhere is no reason to take a relay out.
+async fn readyz(State(panel): State<Arc<Panel>>) -> (StatusCode, &'static str) {
+    if panel.service.drain.is_cancelled() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+    } else if panel.ready.load(Ordering::Acquire) {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "starting\n")
+    }
+}
+
+/// The style of every page.
+async fn style() -> impl axum::response::IntoResponse {
+    let sheet = include_str!("../../templates/style.css");
+    ([("content-type", "text/css; charset=utf-8")], sheet)
+}
+
+async fn returned(State(panel): State<Arc<Panel>>, RawQuery(query): RawQuery) -> Response {
+    let query = query.unwrap_or_default();
+    callback::finish(&panel.consents, panel.service.broker(), &query)
+        .await
+        .1
+}
+
+/// Serves `/oauth/callback` alone until one consent came to something, for `authorize` where no
+/// relay runs.
+///
+/// # Errors
+///
+/// The fault that the person's page shows too.
+pub async fn one_callback(
+    socket: TcpListener,
+    consents: Arc<Consents>,
+    broker: Arc<Broker>,
+) -> Result<crate::consent::Given, crate::fault::Fault> {
+    callback::once(socket, consents, broker).await
+}

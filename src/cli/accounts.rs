@@ -1,0 +1,132 @@
+//! `accounts` and `forget`: what is known of each account, and the end of what is stored.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::running::Running;
+use super::{Exit, complain, load, print, runtime, service};
+use crate::overview;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// Print JSON, as GET /api/accounts does
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(path: &Path, options: &Options) -> Exit {
+    let rows = match load(path).and_then(|config| {
+        runtime()?.block_on(async {
+            if let Some(running) = Running::find(&config).await {
+                match running.get::<Vec<Value>>("/api/accounts").await {
+                    Ok(rows) => return Ok(rows),
+                    Err(error) => {
+                        complain(format_args!("warning: {error:#}; the store alone is read"))
+                    }
+                }
+            }
+            let service = service(&config)?;
+            let rows = overview::accounts(service.accounts(), service.broker(), service.ledger());
+            Ok(rows
+                .iter()
+                .filter_map(|row| serde_json::to_value(row).ok())
+                .collect())
+        })
+    }) {
+        Ok(rows) => rows,
+        Err(exit) => return exit,
+    };
+    if options.json {
+        return print(format!("{:#}\n", Value::from(rows)));
+    }
+    print(table(&rows))
+}
+
+/// A line an account; below it what is wrong and what to do.
+fn table(rows: &[Value]) -> String {
+    let text = |row: &Value, key: &str| {
+        let value = row.get(key).and_then(Value::as_str);
+        value.unwrap_or_default().to_owned()
+    };
+    let token = |row: &Value| {
+        let token = row.get("token").cloned().unwrap_or_default();
+        let (state, expires) = (text(&token, "state"), text(&token, "expires"));
+        format!("{state} {expires}").trim_end().to_owned()
+    };
+    let mut lines = vec![
+        [
+            "LOGIN",
+            "MAILBOX",
+            "GRANT",
+            "CONSENT",
+            "TOKEN",
+            "LAST LOGIN",
+        ]
+        .map(str::to_owned),
+    ];
+    for row in rows {
+        lines.push([
+            text(row, "login"),
+            text(row, "mailbox"),
+            text(row, "grant"),
+            text(row, "consent"),
+            token(row),
+            text(row, "last_login"),
+        ]);
+    }
+    let width = |column: usize| {
+        let cell = |line: &[String; 6]| line.get(column).map_or(0, |cell| cell.chars().count());
+        lines.iter().map(cell).max().unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..6).map(width).collect();
+    let mut out = String::new();
+    for (index, line) in lines.iter().enumerate() {
+        let cells: Vec<_> = line
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        out.push_str(cells.join("  ").trim_end());
+        out.push('\n');
+        let fault = index.checked_sub(1).and_then(|index| rows.get(index));
+        let Some(fault) = fault.and_then(|row| row.get("last_fault")) else {
+            continue;
+        };
+        out.push_str(&format!(
+            "    {} {}: {}: {}\n",
+            text(fault, "time"),
+            text(fault, "side"),
+            text(fault, "kind"),
+            text(fault, "detail")
+        ));
+        if let Some(remedy) = fault.get("remedy").and_then(Value::as_str) {
+            out.push_str(&format!("    {remedy}\n"));
+        }
+    }
+    out
+}
+
+/// Deletes the stored tokens of a login. A relay that runs sees it.
+pub(super) fn forget(path: &Path, login: &str) -> Exit {
+    let login = login.to_lowercase();
+    let forgotten = load(path).and_then(|config| {
+        let service = service(&config)?;
+        if service.find(&login).is_none() {
+            complain(format_args!("no account has the login {login}"));
+            return Err(Exit::Usage);
+        }
+        let Some(store) = service.broker().store() else {
+            return Ok(false);
+        };
+        store.forget(&login).map_err(|error| {
+            complain(error);
+            Exit::State
+        })
+    });
+    match forgotten {
+        Ok(true) => print(format!("the stored tokens of {login} are deleted\n")),
+        Ok(false) => print(format!("nothing is stored for {login}\n")),
+        Err(exit) => exit,
+    }
+}

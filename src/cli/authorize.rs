@@ -1,0 +1,339 @@
+//! `authorize`: a person's consent for an account. Works beside a relay that runs: what is stored
+//! it sees by itself.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+use tokio::net::TcpListener;
+use url::Url;
+
+use super::running::Running;
+use super::{Exit, complain, load, print, runtime, service};
+use crate::admin::one_callback;
+use crate::config::{Account, Config, Grant, LoginPattern};
+use crate::consent::{Consents, Given, LIFETIME};
+use crate::fault::Fault;
+use crate::session::Service;
+
+/// How often the store is looked at while the running relay waits for the person.
+const LOOK: Duration = Duration::from_millis(300);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// The account's login; of a wildcard account one login of its domain
+    login: String,
+    /// How the person consents [default: by the account's grant, and whether there is a display]
+    #[arg(long, value_enum)]
+    method: Option<Method>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Method {
+    /// In a browser on this machine, which comes back by itself
+    Browser,
+    /// On any other device, by a code
+    Device,
+    /// In a browser anywhere; the address that it ends at is pasted here
+    Paste,
+}
+
+/// Why there is no consent.
+enum Trouble {
+    Fault(Fault),
+    Other(anyhow::Error),
+}
+
+impl From<Fault> for Trouble {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<anyhow::Error> for Trouble {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+pub(super) fn run(path: &Path, options: &Options) -> Exit {
+    let login = options.login.to_lowercase();
+    let config = match load(path) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    let (runtime, service) = match runtime().and_then(|runtime| Ok((runtime, service(&config)?))) {
+        Ok(both) => both,
+        Err(exit) => return exit,
+    };
+    let account = match account(&service, &login) {
+        Ok(account) => account,
+        Err(exit) => return exit,
+    };
+    let method = match method(options.method, &account) {
+        Ok(method) => method,
+        Err(why) => {
+            complain(why);
+            return Exit::Usage;
+        }
+    };
+    let given = runtime.block_on(async {
+        match method {
+            Method::Device => device(&service, &account, &login).await,
+            Method::Paste => paste(&config, &service, &account, &login).await,
+            Method::Browser => browser(&config, &service, &account, &login).await,
+        }
+    });
+    match given {
+        Ok(given) => report(&given),
+        Err(Trouble::Fault(fault)) => {
+            complain(format_args!("{}", fault.detail()));
+            if let Some(remedy) = fault.remedy() {
+                complain(remedy);
+            }
+            Exit::Failed
+        }
+        Err(Trouble::Other(error)) => {
+            complain(format_args!("{error:#}"));
+            Exit::Failed
+        }
+    }
+}
+
+fn account(service: &Service, login: &str) -> Result<Arc<Account>, Exit> {
+    let Some(account) = service.find(login) else {
+        complain(format_args!("no account has the login {login}"));
+        return Err(Exit::Usage);
+    };
+    if matches!(account.login, LoginPattern::Domain(_)) && login.contains('*') {
+        complain(format_args!(
+            "{login} stands for many: give one login of it"
+        ));
+        return Err(Exit::Usage);
+    }
+    if !account.registration.grant.wants_consent() {
+        complain(format_args!(
+            "{login} needs no person's consent: its registration {} has the grant {}",
+            account.registration.name,
+            account.registration.grant.name()
+        ));
+        return Err(Exit::Usage);
+    }
+    Ok(account.clone())
+}
+
+fn method(asked: Option<Method>, account: &Account) -> Result<Method, &'static str> {
+    let by_device = matches!(account.registration.grant, Grant::DeviceCode(_));
+    match (asked, by_device) {
+        (None | Some(Method::Device), true) => Ok(Method::Device),
+        (Some(Method::Browser | Method::Paste), true) => {
+            Err("the grant device_code is consented to by --method device")
+        }
+        (Some(Method::Device), false) => {
+            Err("--method device wants the grant device_code in the registration")
+        }
+        (asked, false) => Ok(asked.unwrap_or(Method::Browser)),
+    }
+}
+
+async fn device(service: &Service, account: &Arc<Account>, login: &str) -> Result<Given, Trouble> {
+    let broker = service.broker();
+    let device = broker.begin_device(account, login).await?;
+    print(format!(
+        "Open    {}\nEnter   {}\nSign in as {}, within {} minutes.\n",
+        device.verification_uri(),
+        device.user_code(),
+        device.mailbox(),
+        device.expires_in().as_secs() / 60
+    ));
+    let consent = broker.finish_device(&device, tokio::time::sleep).await?;
+    Ok(Given {
+        login: login.to_owned(),
+        mailbox: device.mailbox(),
+        consent,
+    })
+}
+
+/// Where the browser ends, whether or not somebody listens there.
+fn redirect(config: &Config) -> anyhow::Result<Url> {
+    Ok(match &config.admin {
+        Some(admin) => Consents::redirect_of(&admin.public_url),
+        None => Url::parse("http://localhost/oauth/callback")?,
+    })
+}
+
+async fn paste(
+    config: &Config,
+    service: &Service,
+    account: &Arc<Account>,
+    login: &str,
+) -> Result<Given, Trouble> {
+    let consents = Consents::new(redirect(config)?);
+    let url = consents.begin(service.broker(), account, login)?;
+    print(format!(
+        "Open this address in a browser, anywhere, and sign in as the mailbox's owner:\n\n{url}\n\n\
+         The browser ends at an address that begins with {}. Whether a page is shown there or an\n\
+         error does not matter: copy that address from the browser and paste it here.\n",
+        consents.redirect()
+    ));
+    if std::io::stdin().is_terminal() {
+        print("> ");
+    }
+    let line = tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        std::io::stdin().lock().read_line(&mut line).map(|_| line)
+    });
+    let line = line
+        .await
+        .map_err(anyhow::Error::from)?
+        .map_err(anyhow::Error::from)?;
+    let Some((_, query)) = line.trim().split_once('?') else {
+        let error =
+            anyhow::anyhow!("that is not the address: it has a question mark and a code in it");
+        return Err(error.into());
+    };
+    let query = query.split('#').next().unwrap_or_default();
+    Ok(consents.finish(service.broker(), query).await?)
+}
+
+async fn browser(
+    config: &Config,
+    service: &Service,
+    account: &Arc<Account>,
+    login: &str,
+) -> Result<Given, Trouble> {
+    if let Some(running) = Running::find(config).await {
+        return by_relay(&running, service, account, login).await;
+    }
+    let (socket, redirect) = listen(config).await?;
+    let consents = Arc::new(Consents::new(redirect));
+    let url = consents.begin(service.broker(), account, login)?;
+    show(&url);
+    let finished = one_callback(socket, consents, service.broker().clone());
+    match tokio::time::timeout(LIFETIME, finished).await {
+        Ok(given) => Ok(given?),
+        Err(_) => Err(anyhow::anyhow!("nobody consented within ten minutes").into()),
+    }
+}
+
+/// The port that the browser comes back to: that of `admin.public_url` if it is of this machine,
+/// else any (identity providers let the port of a loopback redirect vary, RFC 8252 §7.3).
+async fn listen(config: &Config) -> anyhow::Result<(TcpListener, Url)> {
+    let Some(admin) = &config.admin else {
+        let socket = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let port = socket.local_addr()?.port();
+        let url = Url::parse(&format!("http://localhost:{port}/oauth/callback"))?;
+        return Ok((socket, url));
+    };
+    let url = &admin.public_url;
+    let local = url.scheme() == "http"
+        && url.host_str().is_some_and(|host| {
+            host == "localhost"
+                || host
+                    .parse::<std::net::IpAddr>()
+                    .is_ok_and(|ip| ip.is_loopback())
+        });
+    if !local {
+        anyhow::bail!(
+            "consents come back to {url}, where no relay answers: start authrelay first, or use --method paste"
+        );
+    }
+    let port = url.port_or_known_default().unwrap_or(80);
+    let socket = TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| {
+        anyhow::anyhow!("cannot listen on 127.0.0.1:{port}, where consents come back to: {error}; use --method paste")
+    })?;
+    Ok((socket, Consents::redirect_of(url)))
+}
+
+/// The relay that runs holds the port: it begins, and the store shows when it is done.
+async fn by_relay(
+    running: &Running,
+    service: &Service,
+    account: &Arc<Account>,
+    login: &str,
+) -> Result<Given, Trouble> {
+    let Some(store) = service.broker().store() else {
+        return Err(anyhow::anyhow!("there is no store").into());
+    };
+    let began = SystemTime::now();
+    let began = began
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let path = format!("/api/accounts/{}/authorize", escaped(login));
+    let answer: Value = running.post(&path).await?;
+    let url = answer.get("url").and_then(Value::as_str);
+    let url = url.and_then(|url| Url::parse(url).ok());
+    let url = url.ok_or_else(|| anyhow::anyhow!("the running relay gave no address"))?;
+    show(&url);
+    let wait = async {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if let Some(record) = store.read(login).map_err(anyhow::Error::from)?
+                && record.consented >= began
+                && record.refused.is_none()
+            {
+                return anyhow::Ok(record);
+            }
+        }
+    };
+    let record = match tokio::time::timeout(LIFETIME, wait).await {
+        Ok(record) => record?,
+        Err(_) => return Err(anyhow::anyhow!("nobody consented within ten minutes").into()),
+    };
+    Ok(Given {
+        login: login.to_owned(),
+        mailbox: account.mailbox_of(crate::wire::Protocol::Imap, login),
+        consent: crate::token::Consent {
+            identity: record.identity,
+            scope: Vec::new(),
+        },
+    })
+}
+
+/// A path segment.
+fn escaped(login: &str) -> String {
+    url::form_urlencoded::byte_serialize(login.as_bytes())
+        .collect::<String>()
+        .replace('+', "%20")
+}
+
+/// Opens a browser where there is a display, and prints the address in any case.
+fn show(url: &Url) {
+    let display = ["DISPLAY", "WAYLAND_DISPLAY"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+    let opened = display
+        && Command::new("xdg-open")
+            .arg(url.as_str())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .is_ok();
+    let what = match opened {
+        true => "A browser opens this address; sign in as the mailbox's owner:",
+        false => {
+            "Open this address in a browser on this machine, and sign in as the mailbox's owner:"
+        }
+    };
+    print(format!("{what}\n\n{url}\n\n"));
+}
+
+fn report(given: &Given) -> Exit {
+    let identity = match &given.consent.identity {
+        Some(identity) => format!(", as {identity}"),
+        None => String::new(),
+    };
+    let exit = print(format!(
+        "authorized: {} opens {}{identity}\n",
+        given.login, given.mailbox
+    ));
+    let _ = std::io::stdout().flush();
+    if let Some(warning) = given.warning() {
+        complain(format_args!("warning: {warning}"));
+    }
+    exit
+}

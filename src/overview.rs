@@ -1,0 +1,216 @@
+//! The accounts as administrators see them: `accounts`, `GET /api/accounts` and the page.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::config::{Account, LoginPattern};
+use crate::fault::{Fault, Kind};
+use crate::ledger::Ledger;
+use crate::token::store::Record;
+use crate::token::{Broker, Standing};
+use crate::wire::Protocol;
+
+/// One account, or one login of a wildcard account.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    /// As configured; of a wildcard account the logins that were seen follow it.
+    pub login: String,
+    /// What it opens.
+    pub mailbox: String,
+    /// Whose tokens open it.
+    pub registration: String,
+    /// Where it is.
+    pub provider: String,
+    /// How its tokens are obtained.
+    pub grant: &'static str,
+    /// What clients may speak.
+    pub protocols: Vec<&'static str>,
+    /// How its token stands.
+    pub token: Token,
+    /// `needed`, `given`, or `none` where none is wanted.
+    pub consent: &'static str,
+    /// RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_login: Option<String>,
+    /// What last went wrong, unless a login succeeded since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_fault: Option<LastFault>,
+}
+
+/// How a token stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Token {
+    /// `none`, `valid`, `expired` or `refused`.
+    pub state: &'static str,
+    /// RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+}
+
+/// What last went wrong.
+#[derive(Debug, Clone, Serialize)]
+pub struct LastFault {
+    /// RFC 3339.
+    pub time: String,
+    /// Who is to blame.
+    pub side: &'static str,
+    /// What it was.
+    pub kind: &'static str,
+    /// What happened.
+    pub detail: String,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+/// Every account, with what is known of it. Reads the store, so that it may block a little.
+pub fn accounts(accounts: &[Arc<Account>], broker: &Broker, ledger: &Ledger) -> Vec<Row> {
+    let seen = ledger.logins();
+    let mut rows = Vec::new();
+    for account in accounts {
+        match &account.login {
+            LoginPattern::Exact(login) => rows.push(row(account, login, broker, ledger)),
+            LoginPattern::Domain(domain) => {
+                rows.push(row(account, &format!("*@{domain}"), broker, ledger));
+                let of_domain = |login: &&String| {
+                    let at = login.rsplit_once('@');
+                    at.is_some_and(|(_, other)| other == domain) && !is_exact(accounts, login)
+                };
+                for login in seen.iter().filter(of_domain) {
+                    rows.push(row(account, login, broker, ledger));
+                }
+            }
+        }
+    }
+    rows
+}
+
+fn is_exact(accounts: &[Arc<Account>], login: &str) -> bool {
+    let pattern = LoginPattern::Exact(login.to_owned());
+    accounts.iter().any(|account| account.login == pattern)
+}
+
+fn row(account: &Account, login: &str, broker: &Broker, ledger: &Ledger) -> Row {
+    let registration = &account.registration;
+    let mailbox = mailboxes(account, login);
+    let entry = ledger.entry(login);
+    let (record, unreadable) = match stored(account, login, broker) {
+        Ok(record) => (record, None),
+        Err(fault) => (None, Some(fault)),
+    };
+    let consent = match (registration.grant.wants_consent(), &record) {
+        (false, _) => "none",
+        (true, Some(record)) if record.refused.is_none() => "given",
+        (true, _) => "needed",
+    };
+    let standing = broker.standing(account, login, &mailbox);
+    let refusal = record.as_ref().and_then(|record| record.refused.as_ref());
+    let last_fault = match (entry.last_fault, refusal, unreadable) {
+        (Some((time, fault)), _, _) => Some(last_fault(time, &fault)),
+        (None, _, Some(fault)) => Some(last_fault(SystemTime::now(), &fault)),
+        (None, Some(refusal), None) => {
+            let kind = Kind::GrantRefused;
+            Some(LastFault {
+                time: at_seconds(refusal.time),
+                side: kind.side().name(),
+                kind: kind.name(),
+                detail: refusal.detail.clone(),
+                remedy: refusal.remedy.clone(),
+            })
+        }
+        (None, None, None) => None,
+    };
+    Row {
+        token: token(&standing, record.as_ref()),
+        login: login.to_owned(),
+        mailbox,
+        registration: registration.name.clone(),
+        provider: registration.provider.name.clone(),
+        grant: registration.grant.name(),
+        protocols: Protocol::ALL
+            .iter()
+            .filter(|protocol| account.protocols.contain(**protocol))
+            .map(|protocol| protocol.name())
+            .collect(),
+        consent,
+        last_login: entry.last_login.map(rfc3339),
+        last_fault,
+    }
+}
+
+/// What a login opens; the protocols' mailboxes where they differ.
+fn mailboxes(account: &Account, login: &str) -> String {
+    let of = |protocol| account.mailbox_of(protocol, login);
+    let all = Protocol::ALL.map(of);
+    let [imap, pop3, smtp] = &all;
+    if imap == pop3 && pop3 == smtp {
+        return imap.clone();
+    }
+    let part = |(protocol, mailbox): (&Protocol, &String)| {
+        account
+            .protocols
+            .contain(*protocol)
+            .then(|| format!("{protocol}: {mailbox}"))
+    };
+    let parts: Vec<_> = Protocol::ALL.iter().zip(&all).filter_map(part).collect();
+    parts.join(", ")
+}
+
+fn stored(account: &Account, login: &str, broker: &Broker) -> Result<Option<Record>, Fault> {
+    match broker.store() {
+        Some(store) if account.registration.grant.wants_consent() => store
+            .read(login)
+            .map_err(|error| Fault::new(Kind::Internal, error.to_string())),
+        _ => Ok(None),
+    }
+}
+
+fn token(standing: &Standing, record: Option<&Record>) -> Token {
+    let state = |state| Token {
+        state,
+        expires: None,
+    };
+    let until = |time: SystemTime| {
+        let valid = time > SystemTime::now();
+        Token {
+            state: if valid { "valid" } else { "expired" },
+            expires: Some(rfc3339(time)),
+        }
+    };
+    match (standing, record) {
+        (Standing::Valid(left), _) => until(SystemTime::now() + *left),
+        (_, Some(record)) if record.refused.is_some() => state("refused"),
+        (Standing::Refused(_), _) => state("refused"),
+        (_, Some(record)) => match record.expires() {
+            Some(expires) => until(SystemTime::UNIX_EPOCH + Duration::from_secs(expires)),
+            None => state("none"),
+        },
+        (Standing::Expired, None) => state("expired"),
+        (Standing::None, None) => state("none"),
+    }
+}
+
+fn last_fault(time: SystemTime, fault: &Fault) -> LastFault {
+    LastFault {
+        time: rfc3339(time),
+        side: fault.kind().side().name(),
+        kind: fault.kind().name(),
+        detail: fault.detail().to_owned(),
+        remedy: fault.remedy().map(str::to_owned),
+    }
+}
+
+fn at_seconds(seconds: u64) -> String {
+    rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
+/// `2026-11-25T08:46:32Z`.
+pub fn rfc3339(time: SystemTime) -> String {
+    let time = OffsetDateTime::from(time);
+    let whole = time.replace_nanosecond(0).unwrap_or(time);
+    whole.format(&Rfc3339).unwrap_or_default()
+}

@@ -1,0 +1,177 @@
+//! The administrators' listener: who may ask, and what for.
+
+use authrelay::sandbox::LOGIN;
+use authrelay::wire::Protocol::Imap;
+
+use crate::stage::Relay;
+use crate::{consent, consenting, log_in};
+
+struct Answer {
+    status: u16,
+    headers: reqwest::header::HeaderMap,
+    body: String,
+}
+
+async fn ask(relay: &Relay, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let admin = relay.listener("admin");
+    let http = crate::http();
+    let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+    let mut request = http.request(method, format!("http://{admin}{path}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let answer = request.send().await.unwrap();
+    Answer {
+        status: answer.status().as_u16(),
+        headers: answer.headers().clone(),
+        body: answer.text().await.unwrap(),
+    }
+}
+
+const TOKEN: (&str, &str) = ("authorization", "Bearer admin-token-9Zk");
+
+#[tokio::test]
+async fn health_is_open_and_everything_else_wants_the_token() {
+    let relay = consenting().start().await;
+    for (path, status) in [
+        ("/livez", 200),
+        ("/readyz", 200),
+        ("/api/accounts", 401),
+        ("/", 401),
+        ("/nothing", 401),
+        ("/oauth/callback", 400),
+    ] {
+        let answer = ask(&relay, "GET", path, &[]).await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.body);
+    }
+    for wrong in [
+        "Bearer admin-token-9Zx",
+        "Bearer ",
+        "admin-token-9Zk",
+        "Basic admin-token-9Zk",
+    ] {
+        let answer = ask(&relay, "GET", "/api/accounts", &[("authorization", wrong)]).await;
+        assert_eq!(answer.status, 401, "{wrong}");
+    }
+    let answer = ask(&relay, "GET", "/api/accounts", &[TOKEN]).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.headers["cache-control"], "no-store");
+    assert!(
+        answer.headers["content-security-policy"]
+            .to_str()
+            .unwrap()
+            .starts_with("default-src 'none'")
+    );
+}
+
+/// DNS rebinding and cross-site requests.
+#[tokio::test]
+async fn strange_hosts_and_other_sites_are_refused() {
+    let relay = consenting().start().await;
+    for (host, status) in [
+        ("evil.example", 421),
+        ("localhost:8025", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:8025", 200),
+    ] {
+        let answer = ask(&relay, "GET", "/api/accounts", &[TOKEN, ("host", host)]).await;
+        assert_eq!(answer.status, status, "{host}");
+    }
+    let answer = ask(&relay, "GET", "/readyz", &[("host", "evil.example")]).await;
+    assert_eq!(answer.status, 200);
+    let path = format!("/api/accounts/{LOGIN}/authorize");
+    for (headers, status) in [
+        (vec![TOKEN, ("origin", "https://evil.example")], 403),
+        (vec![TOKEN, ("sec-fetch-site", "cross-site")], 403),
+        (vec![TOKEN, ("sec-fetch-site", "same-site")], 403),
+        (vec![TOKEN, ("origin", "null")], 403),
+        (vec![TOKEN, ("sec-fetch-site", "same-origin")], 200),
+        (vec![TOKEN], 200),
+        (vec![], 401),
+    ] {
+        let answer = ask(&relay, "POST", &path, &headers).await;
+        assert_eq!(answer.status, status, "{headers:?}: {}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn accounts_say_what_is_known_and_no_secret() {
+    let relay = consenting().start().await;
+    let rows = || async {
+        let answer = ask(&relay, "GET", "/api/accounts", &[TOKEN]).await;
+        for secret in [
+            "eyJ",
+            "1.AX",
+            authrelay::sandbox::PASSWORD,
+            "admin-token-9Zk",
+        ] {
+            assert!(!answer.body.contains(secret), "{}", answer.body);
+        }
+        serde_json::from_str::<serde_json::Value>(&answer.body).unwrap()
+    };
+    log_in(&relay, Imap).await;
+    let row = rows().await[0].clone();
+    assert_eq!(row["login"], LOGIN);
+    assert_eq!(row["mailbox"], LOGIN);
+    assert_eq!(row["registration"], "sandbox");
+    assert_eq!(row["provider"], "microsoft365");
+    assert_eq!(row["grant"], "authorization_code");
+    assert_eq!(
+        row["protocols"],
+        serde_json::json!(["imap", "pop3", "smtp"])
+    );
+    assert_eq!(row["consent"], "needed");
+    assert_eq!(row["last_fault"]["side"], "identity_provider");
+    assert_eq!(row["last_fault"]["kind"], "refused");
+    assert!(row.get("last_login").is_none());
+    consent(&relay).await;
+    log_in(&relay, Imap).await;
+    let row = rows().await[0].clone();
+    assert_eq!(row["consent"], "given");
+    assert_eq!(row["token"]["state"], "valid");
+    assert!(row["token"]["expires"].as_str().unwrap().ends_with('Z'));
+    assert!(row["last_login"].as_str().unwrap().ends_with('Z'));
+    assert!(row.get("last_fault").is_none(), "{row}");
+    let answer = ask(
+        &relay,
+        "DELETE",
+        &format!("/api/accounts/{LOGIN}/token"),
+        &[TOKEN],
+    )
+    .await;
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (200, "{\"forgotten\":true}")
+    );
+    assert_eq!(rows().await[0]["consent"], "needed");
+    let answer = ask(&relay, "DELETE", "/api/accounts/nobody/token", &[TOKEN]).await;
+    assert_eq!(answer.status, 404);
+}
+
+/// Requirement 40: readiness fails while draining, and only then.
+#[tokio::test]
+async fn r40_a_draining_relay_is_alive_and_not_ready() {
+    let relay = consenting().start().await;
+    relay
+        .sandbox
+        .set_fault(Some(authrelay::sandbox::Fault::UpstreamUnreachable));
+    assert_eq!(ask(&relay, "GET", "/readyz", &[]).await.status, 200);
+    relay.sandbox.set_fault(None);
+    consent(&relay).await;
+    let mut busy = relay.session(Imap).await;
+    // A command that is not answered yet keeps the session, and so the relay, from ending.
+    busy.send("a SELECT INBOX\r\nb FETCH 1 BODY[").await;
+    busy.until("a OK ").await;
+    relay.shut_down();
+    let draining = crate::clock::patient("draining", async {
+        loop {
+            let answer = ask(&relay, "GET", "/readyz", &[]).await;
+            if answer.status == 503 {
+                return answer.body;
+            }
+        }
+    })
+    .await;
+    assert_eq!(draining, "draining\n");
+    assert_eq!(ask(&relay, "GET", "/livez", &[]).await.status, 200);
+}

@@ -1,0 +1,175 @@
+//! `authrelay authorize`, as a person runs it.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use authrelay::sandbox::LOGIN;
+use authrelay::wire::Protocol::Imap;
+
+use crate::{assert_logs_in, consent_at, consenting, free_port, registration};
+
+struct Authorize {
+    child: Child,
+    output: BufReader<std::process::ChildStdout>,
+}
+
+impl Authorize {
+    fn start(directory: &Path, arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_authrelay"))
+            .arg("authorize")
+            .args(arguments)
+            .arg("--config")
+            .arg(directory.join("proxy.yaml"))
+            .env_remove("DISPLAY")
+            .env_remove("WAYLAND_DISPLAY")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Self { child, output }
+    }
+
+    /// The first line that is an address.
+    fn url(&mut self) -> String {
+        let mut line = String::new();
+        while self.output.read_line(&mut line).unwrap() > 0 {
+            if line.starts_with("http") {
+                return line.trim().to_owned();
+            }
+            line.clear();
+        }
+        let mut error = String::new();
+        self.child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut error)
+            .unwrap();
+        panic!("no address: {error}");
+    }
+
+    /// Its exit code, the rest of what it printed, and its complaints.
+    fn end(mut self) -> (Option<i32>, String, String) {
+        drop(self.child.stdin.take());
+        let (mut output, mut error) = (String::new(), String::new());
+        self.output.read_to_string(&mut output).unwrap();
+        self.child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut error)
+            .unwrap();
+        (self.child.wait().unwrap().code(), output, error)
+    }
+}
+
+async fn get(url: &str) -> (u16, String) {
+    let http = crate::http();
+    let page = http.get(url).send().await.unwrap();
+    (page.status().as_u16(), page.text().await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_comes_back_to_the_command_itself() {
+    let relay = registration("grant: authorization_code").start().await;
+    let mut authorize = Authorize::start(relay.directory(), &[LOGIN]);
+    let back = consent_at(&authorize.url()).await;
+    assert!(back.starts_with("http://localhost:"), "{back}");
+    let (status, page) = get(&back).await;
+    assert_eq!(status, 200, "{page}");
+    let (code, output, error) = authorize.end();
+    assert_eq!(code, Some(0), "{error}");
+    assert!(
+        output.contains(
+            "authorized: tickets@contoso.test opens tickets@contoso.test, as tickets@contoso.test"
+        ),
+        "{output}"
+    );
+    // The relay that runs beside it sees what was stored.
+    assert_logs_in(&relay, Imap).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_relay_takes_the_browser_back() {
+    let port = free_port();
+    let relay = registration("grant: authorization_code")
+        .append(&format!(
+            "admin: {{bind: \"127.0.0.1:{port}\", public_url: \"http://localhost:{port}\", token: {{file: token}}}}\n"
+        ))
+        .start()
+        .await;
+    let mut authorize = Authorize::start(relay.directory(), &[LOGIN]);
+    let back = consent_at(&authorize.url()).await;
+    assert_eq!(get(&back).await.0, 200);
+    let (code, output, error) = authorize.end();
+    assert_eq!(code, Some(0), "{error}");
+    assert!(
+        output.contains("authorized: tickets@contoso.test"),
+        "{output}"
+    );
+    assert_logs_in(&relay, Imap).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_is_pasted() {
+    let relay = consenting().start().await;
+    let directory = relay.directory().to_owned();
+    let mut authorize = Authorize::start(&directory, &[LOGIN, "--method", "paste"]);
+    let back = consent_at(&authorize.url()).await;
+    assert!(
+        back.starts_with("http://localhost:8025/oauth/callback?"),
+        "{back}"
+    );
+    let mut stdin = authorize.child.stdin.take().unwrap();
+    writeln!(stdin, "{back}").unwrap();
+    let (code, output, error) = authorize.end();
+    assert_eq!(code, Some(0), "{error}");
+    assert!(output.contains("authorized: "), "{output}");
+    assert_logs_in(&relay, Imap).await;
+
+    let mut authorize = Authorize::start(&directory, &[LOGIN, "--method", "paste"]);
+    authorize.url();
+    let mut stdin = authorize.child.stdin.take().unwrap();
+    writeln!(stdin, "https://example.com/nothing").unwrap();
+    let (code, _, error) = authorize.end();
+    assert_eq!(code, Some(1));
+    assert!(error.contains("that is not the address"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_is_shown_its_code() {
+    let relay = registration("grant: device_code").start().await;
+    let authorize = Authorize::start(relay.directory(), &[LOGIN]);
+    let (code, output, error) = authorize.end();
+    assert_eq!(code, Some(0), "{error}");
+    assert!(
+        output.contains("https://microsoft.com/devicelogin") && output.contains("SANDBOX42"),
+        "{output}"
+    );
+    assert!(output.contains("authorized: "), "{output}");
+    assert_logs_in(&relay, Imap).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_authorized_is_said() {
+    let relay = crate::stage::Relay::start().await;
+    for (arguments, code, expected) in [
+        (
+            &["nobody@contoso.test"][..],
+            64,
+            "no account has the login nobody@contoso.test",
+        ),
+        (&[LOGIN][..], 64, "needs no person's consent"),
+    ] {
+        let (got, _, error) = Authorize::start(relay.directory(), arguments).end();
+        assert_eq!(got, Some(code), "{error}");
+        assert!(error.contains(expected), "{error}");
+    }
+    let relay = registration("grant: authorization_code").start().await;
+    let (code, _, error) =
+        Authorize::start(relay.directory(), &[LOGIN, "--method", "device"]).end();
+    assert_eq!(code, Some(64), "{error}");
+}

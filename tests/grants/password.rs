@@ -1,0 +1,98 @@
+//! Grant `password`: the identity provider checks what the client presents.
+
+use authrelay::sandbox::{Fault, LOGIN, PASSWORD};
+use authrelay::wire::Protocol::{Imap, Pop3, Smtp};
+
+use crate::stage::{Relay, Setup, is_success};
+use crate::{assert_logs_in, registration};
+
+fn setup() -> Setup {
+    registration("grant: password").replace(&format!("    password: \"{PASSWORD}\"\n"), "")
+}
+
+async fn try_password(relay: &Relay, password: &str) -> String {
+    relay.connect(Imap).await.log_in(LOGIN, password).await
+}
+
+#[tokio::test]
+async fn the_right_password_is_asked_about_once() {
+    let relay = setup().start().await;
+    for protocol in [Imap, Pop3, Smtp, Imap] {
+        assert_logs_in(&relay, protocol).await;
+    }
+    let seen = relay.sandbox.seen();
+    assert_eq!(seen.token_requests, 1, "{:?}", seen.token);
+    assert!(seen.token[0].starts_with("password "), "{:?}", seen.token);
+}
+
+/// Another password is another question, and its answer touches nobody else's token.
+#[tokio::test]
+async fn a_wrong_password_is_the_clients_fault_and_wipes_nothing() {
+    let relay = setup().start().await;
+    assert_logs_in(&relay, Imap).await;
+    for password in ["wrong", "wrong", "other"] {
+        let reply = try_password(&relay, password).await;
+        assert!(reply.starts_with("a NO [AUTHENTICATIONFAILED] "), "{reply}");
+    }
+    let seen = relay.sandbox.seen();
+    // The same wrong password is remembered: a stale job must not lock the user at the provider.
+    assert_eq!(seen.token_requests, 3, "{:?}", seen.token);
+    assert_eq!(seen.connections.imap, 1);
+    assert_logs_in(&relay, Imap).await;
+    assert_eq!(relay.sandbox.seen().token_requests, 3);
+}
+
+/// Requirement 15: a locked login costs the identity provider nothing.
+#[tokio::test]
+async fn r15_a_locked_login_does_not_reach_the_provider() {
+    let relay = setup()
+        .append("limits: {lockout: {failures: 2, window: 10m, duration: 5m}}\n")
+        .start()
+        .await;
+    for number in 0..5 {
+        let reply = try_password(&relay, &format!("guess-{number}")).await;
+        assert!(reply.starts_with("a NO [AUTHENTICATIONFAILED] "), "{reply}");
+    }
+    assert_eq!(relay.sandbox.seen().token_requests, 2);
+    let reply = try_password(&relay, PASSWORD).await;
+    assert!(!is_success(Imap, &reply), "{reply}");
+    assert_eq!(relay.sandbox.seen().token_requests, 2);
+}
+
+/// MFA and Conditional Access are nothing that the client could do about, and no guess.
+#[tokio::test]
+async fn policies_of_the_tenant_are_explained_and_lock_nobody() {
+    for (fault, code) in [
+        (Fault::MfaRequired, "AADSTS50076"),
+        (Fault::ConditionalAccess, "AADSTS53003"),
+    ] {
+        let relay = setup()
+            .append("limits: {lockout: {failures: 2, window: 10m, duration: 5m}}\n")
+            .start()
+            .await;
+        relay.sandbox.set_fault(Some(fault));
+        for _ in 0..4 {
+            let reply = try_password(&relay, PASSWORD).await;
+            assert!(reply.starts_with("a NO [CONTACTADMIN] "), "{reply}");
+        }
+        let log = relay.log.text();
+        assert!(
+            log.contains(code) && log.contains("Conditional Access"),
+            "{log}"
+        );
+        assert!(!log.contains("locked out"), "{log}");
+        assert_eq!(relay.sandbox.seen().token_requests, 1);
+    }
+}
+
+#[tokio::test]
+async fn no_password_is_written_anywhere() {
+    let relay = setup()
+        .log(authrelay::config::LogFormat::Json, tracing::Level::TRACE)
+        .start()
+        .await;
+    assert_logs_in(&relay, Imap).await;
+    try_password(&relay, "cAnArY-wrong-81").await;
+    let log = relay.log.text();
+    assert!(!log.contains(PASSWORD) && !log.contains("cAnArY"), "{log}");
+}
