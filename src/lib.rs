@@ -21,6 +21,7 @@ pub mod config;
 pub mod consent;
 pub mod doctor;
 pub mod fault;
+pub mod import;
 pub mod ledger;
 pub mod limits;
 pub mod logging;

@@ -46,6 +46,7 @@ const LAW: &[Row] = &[
     pure("login", &["wire", "secret", "fault"], &["bytes"]),
     row("config", &["certs", "net::tls", "secret", "wire"]),
     row("certs", &[]),
+    row("import", &["certs", "config", "wire"]),
     row("logging", &["config"]),
     row("limits", &["config"]),
     row("proof", &["config", "secret"]),
@@ -82,8 +83,8 @@ const LAW: &[Row] = &[
     row(
         "cli",
         &[
-            "admin", "certs", "config", "consent", "doctor", "fault", "logging", "net::tls",
-            "overview", "sandbox", "secret", "server", "session", "token", "wire",
+            "admin", "certs", "config", "consent", "doctor", "fault", "import", "logging",
+            "net::tls", "overview", "sandbox", "secret", "server", "session", "token", "wire",
         ],
     ),
 ];

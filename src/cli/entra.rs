@@ -43,7 +43,6 @@ fn find<'c>(config: &'c Config, login: &str) -> Option<&'c Account> {
 }
 
 /// Numbered steps.
-#[derive(Default)]
 struct Guide {
     text: String,
     number: usize,
@@ -67,12 +66,14 @@ impl Guide {
 
 fn guide(config: &Config, account: &Account, login: &str) -> String {
     let registration = &account.registration;
-    let mut guide = Guide::default();
-    guide.text = format!(
-        "{login}: grant {}, registration {}\n",
-        registration.grant.name(),
-        registration.name
-    );
+    let mut guide = Guide {
+        text: format!(
+            "{login}: grant {}, registration {}\n",
+            registration.grant.name(),
+            registration.name
+        ),
+        number: 0,
+    };
     register(&mut guide, config, account);
     permissions(&mut guide, account);
     credential(&mut guide, account);

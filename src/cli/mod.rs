@@ -9,6 +9,7 @@ mod check;
 mod doctor;
 mod entra;
 mod hash_password;
+mod import;
 mod run;
 mod running;
 mod sandbox;
@@ -65,6 +66,8 @@ enum Command {
         /// Whose
         login: String,
     },
+    /// Turn an emailproxy.config into a proxy.yaml on stdout
+    Import(import::Options),
     /// Emulate Microsoft 365 and relay to it: no account needed
     Sandbox(sandbox::Options),
     /// Print the JSON Schema of the configuration
@@ -115,6 +118,7 @@ pub fn main() -> ExitCode {
         Command::Run => run::run(&config),
         Command::Check(options) => check::run(&config, &options),
         Command::Doctor(options) => doctor::run(&config, &options),
+        Command::Import(options) => import::run(&options),
         Command::Entra { login } => entra::run(&config, &login),
         Command::Authorize(options) => authorize::run(&config, &options),
         Command::Accounts(options) => accounts::run(&config, &options),

@@ -1,0 +1,357 @@
+//! `[user@example.com]` and `[@example.com]`: registrations and accounts.
+
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use super::{Draft, Section, is_true};
+
+/// What is read. Everything else of a section is named.
+const KEYS: [&str; 15] = [
+    "permission_url",
+    "token_url",
+    "oauth2_scope",
+    "oauth2_resource",
+    "oauth2_flow",
+    "redirect_uri",
+    "redirect_listen_address",
+    "client_id",
+    "client_secret",
+    "client_secret_encrypted",
+    "use_pkce",
+    "jwt_certificate_path",
+    "jwt_key_path",
+    "username",
+    "password",
+];
+
+/// What that proxy writes itself.
+const STORED: [&str; 6] = [
+    "token_salt",
+    "token_iterations",
+    "access_token",
+    "access_token_expiry",
+    "refresh_token",
+    "last_activity",
+];
+
+pub(super) fn add(draft: &mut Draft, name: &str, section: &Section, global: &Section) {
+    let catch_all = global
+        .get("allow_catch_all_accounts")
+        .is_some_and(|value| is_true(value));
+    if name.starts_with('@') && !catch_all {
+        draft.note(format!(
+            "[{name}] is not in use there (allow_catch_all_accounts); it is left out"
+        ));
+        return;
+    }
+    let login = match name.strip_prefix('@') {
+        Some("") => {
+            draft.note("[@], the account of every domain, has no counterpart: write one for each domain, as *@example.com".into());
+            return;
+        }
+        Some(domain) => format!("*@{domain}"),
+        None => name.to_owned(),
+    };
+    for key in section.keys() {
+        if !KEYS.contains(&key.as_str()) && !STORED.contains(&key.as_str()) {
+            draft.note(format!("[{name}] {key} has no counterpart"));
+        }
+    }
+    let Some(registration) = registration(draft, name, section) else {
+        return;
+    };
+    let registration = named(draft, registration);
+    let grant = draft
+        .registrations
+        .get(&registration)
+        .and_then(|registration| registration.get("grant"))
+        .cloned()
+        .unwrap_or_default();
+    let mut account = Map::new();
+    account.insert("login".into(), login.clone().into());
+    account.insert("registration".into(), registration.into());
+    if grant != "password" {
+        let file = login.replace("*@", "any-at-");
+        account.insert(
+            "password".into(),
+            json!({"file": format!("passwords/{file}")}),
+        );
+    }
+    if matches!(grant.as_str(), Some("authorization_code" | "device_code")) {
+        draft.consents = true;
+    }
+    draft.accounts.push(account.into());
+}
+
+/// Accounts that say the same share one registration.
+fn named(draft: &mut Draft, registration: Map<String, Value>) -> String {
+    let same = draft
+        .registrations
+        .iter()
+        .find(|(_, other)| other.as_object() == Some(&registration));
+    if let Some((name, _)) = same {
+        return name.clone();
+    }
+    let provider = registration.get("provider").and_then(Value::as_str);
+    let base = provider.unwrap_or("registration").to_owned();
+    let taken = |name: &str| draft.registrations.contains_key(name);
+    let name = match taken(&base) {
+        false => base,
+        true => (2..)
+            .map(|number| format!("{base}-{number}"))
+            .find(|name| !taken(name))
+            .unwrap_or(base),
+    };
+    draft
+        .registrations
+        .insert(name.clone(), registration.into());
+    name
+}
+
+fn registration(draft: &mut Draft, name: &str, section: &Section) -> Option<Map<String, Value>> {
+    let value = |key: &str| section.get(key).filter(|value| !value.is_empty());
+    let Some(token_url) = value("token_url").and_then(|url| Url::parse(url).ok()) else {
+        draft.note(format!(
+            "[{name}] has no token_url that could be read; it is left out"
+        ));
+        return None;
+    };
+    let flow = value("oauth2_flow").map(String::as_str);
+    let grant = match (flow, value("permission_url")) {
+        (Some("client_credentials"), _) => "client_credentials",
+        (Some("password"), _) => "password",
+        (Some("device"), _) => "device_code",
+        (Some("service_account"), _) => "service_account",
+        (None | Some("authorization_code"), _) => "authorization_code",
+        (Some(other), _) => {
+            draft.note(format!(
+                "[{name}] oauth2_flow {other} has no counterpart; the account is left out"
+            ));
+            return None;
+        }
+    };
+    let (provider, tenant) = provider(draft, name, &token_url, section);
+    let mut registration = Map::new();
+    registration.insert("provider".into(), provider.clone().into());
+    if let Some(tenant) = tenant {
+        if grant == "client_credentials"
+            && ["common", "organizations", "consumers"].contains(&tenant.as_str())
+        {
+            draft.note(format!("[{name}] uses client_credentials with the tenant {tenant}: write your tenant's own domain or id"));
+        }
+        registration.insert("tenant".into(), tenant.into());
+    }
+    registration.insert("grant".into(), grant.into());
+    if grant == "service_account" {
+        let key = match (
+            value("client_id").map(String::as_str),
+            value("client_secret"),
+        ) {
+            (Some("file"), Some(path)) => json!({"file": path}),
+            (_, Some(json)) => json.as_str().into(),
+            (_, None) => json!({"file": "service-account.json"}),
+        };
+        registration.insert("key".into(), key);
+    } else {
+        match value("client_id") {
+            Some(id) => {
+                registration.insert("client_id".into(), id.as_str().into());
+            }
+            None => draft.note(format!("[{name}] has no client_id")),
+        }
+        credential(draft, name, section, &mut registration);
+    }
+    scope(draft, name, section, grant, &provider, &mut registration);
+    if let Some(uri) = value("redirect_uri").filter(|_| grant == "authorization_code") {
+        let uri = uri.trim_end_matches('/');
+        draft.note(format!(
+            "[{name}] redirect_uri {uri}: the redirect URI is admin.public_url with /oauth/callback behind it; register that with the application (http://localhost:8025/oauth/callback unless you change it)"
+        ));
+    }
+    if value("redirect_listen_address").is_some() {
+        draft.note(format!(
+            "[{name}] redirect_listen_address is admin.bind here"
+        ));
+    }
+    Some(registration)
+}
+
+fn credential(
+    draft: &mut Draft,
+    name: &str,
+    section: &Section,
+    registration: &mut Map<String, Value>,
+) {
+    let value = |key: &str| section.get(key).filter(|value| !value.is_empty());
+    if let (Some(certificate), Some(key)) = (value("jwt_certificate_path"), value("jwt_key_path")) {
+        registration.insert(
+            "certificate".into(),
+            json!({"certificate": certificate, "key": key}),
+        );
+    } else if let Some(secret) = value("client_secret") {
+        registration.insert("client_secret".into(), secret.as_str().into());
+    } else if value("client_secret_encrypted").is_some() {
+        draft.note(format!("[{name}] client_secret_encrypted is sealed with the client's password: write the secret itself where client_secret says"));
+        registration.insert(
+            "client_secret".into(),
+            json!({"file": format!("secrets/{name}")}),
+        );
+    }
+}
+
+/// The preset whose token endpoint it is, and the tenant; else a provider of its own.
+fn provider(
+    draft: &mut Draft,
+    name: &str,
+    token_url: &Url,
+    section: &Section,
+) -> (String, Option<String>) {
+    let host = token_url.host_str().unwrap_or_default();
+    let segments: Vec<_> = token_url
+        .path()
+        .trim_start_matches('/')
+        .split('/')
+        .collect();
+    let tenant = segments.first().filter(|tenant| !tenant.is_empty());
+    let entra = |preset: &str| {
+        let v1 = segments.get(2) != Some(&"v2.0");
+        (
+            preset.to_owned(),
+            tenant.map(|tenant| (*tenant).to_owned()),
+            v1,
+        )
+    };
+    let (preset, tenant, v1) = match host {
+        "login.microsoftonline.com" if tenant == Some(&"consumers") => {
+            return ("outlook".into(), None);
+        }
+        "login.microsoftonline.com" => entra("microsoft365"),
+        "login.microsoftonline.us" => {
+            let dod = draft
+                .upstreams
+                .values()
+                .flatten()
+                .any(|upstream| upstream.host.starts_with("outlook-dod"));
+            entra(if dod {
+                "microsoft365-dod"
+            } else {
+                "microsoft365-us"
+            })
+        }
+        "login.partner.microsoftonline.cn" | "login.chinacloudapi.cn" => {
+            entra("microsoft365-china")
+        }
+        "oauth2.googleapis.com" | "accounts.google.com" | "www.googleapis.com" => {
+            return ("google".into(), None);
+        }
+        "api.login.yahoo.com" => return ("yahoo".into(), None),
+        "api.login.aol.com" => return ("aol".into(), None),
+        "api.fastmail.com" => return ("fastmail".into(), None),
+        _ => return (own(draft, name, host, section), None),
+    };
+    if v1 {
+        draft.note(format!(
+            "[{name}] uses Entra's v1 endpoint; the preset {preset} asks v2.0. If only v1 works for you, override the provider's token_url"
+        ));
+    }
+    (preset, tenant)
+}
+
+/// A service that is no preset: its upstreams are those of servers that are no preset's either.
+fn own(draft: &mut Draft, name: &str, host: &str, section: &Section) -> String {
+    let provider = host.replace(
+        |c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '-',
+        "-",
+    );
+    if draft.providers.contains_key(&provider) {
+        return provider;
+    }
+    let mut keys = Map::new();
+    for protocol in ["imap", "pop3", "smtp"] {
+        let upstreams = draft.upstreams.get(protocol).into_iter().flatten();
+        let mut foreign =
+            upstreams.filter(|upstream| super::server::preset_of_host(&upstream.host).is_none());
+        if let Some(upstream) = foreign.next() {
+            let tls = if upstream.starttls {
+                "starttls"
+            } else {
+                "implicit"
+            };
+            let mut endpoint = Map::new();
+            endpoint.insert("host".into(), upstream.host.clone().into());
+            if let Some(port) = upstream.port {
+                endpoint.insert("port".into(), port.into());
+            }
+            endpoint.insert("tls".into(), tls.into());
+            keys.insert(protocol.into(), endpoint.into());
+        }
+    }
+    if keys.is_empty() {
+        draft.note(format!("[{name}] no server leads to its mail service: give the provider {provider} imap, pop3 or smtp"));
+    } else {
+        draft.note(format!("[{name}] the provider {provider} was put together from the servers that are no known service's: check its hosts"));
+    }
+    for (key, from) in [
+        ("token_url", "token_url"),
+        ("authorize_url", "permission_url"),
+    ] {
+        let device = section
+            .get("oauth2_flow")
+            .is_some_and(|flow| flow == "device");
+        let key = if key == "authorize_url" && device {
+            "device_url"
+        } else {
+            key
+        };
+        if let Some(url) = section.get(from).filter(|url| !url.is_empty()) {
+            keys.insert(key.into(), url.as_str().into());
+        }
+    }
+    draft.providers.insert(provider.clone(), keys.into());
+    provider
+}
+
+/// Left out where it is what the preset asks for anyway.
+fn scope(
+    draft: &mut Draft,
+    name: &str,
+    section: &Section,
+    grant: &str,
+    provider: &str,
+    registration: &mut Map<String, Value>,
+) {
+    if let Some(resource) = section
+        .get("oauth2_resource")
+        .filter(|resource| !resource.is_empty())
+    {
+        draft.note(format!(
+            "[{name}] oauth2_resource is v1's word: {resource}/.default is asked for instead"
+        ));
+        registration.insert("scope".into(), json!([format!("{resource}/.default")]));
+        return;
+    }
+    let Some(scope) = section.get("oauth2_scope") else {
+        return;
+    };
+    let scopes: Vec<_> = scope.split_whitespace().collect();
+    let usual = match (provider, grant) {
+        ("microsoft365", "client_credentials") => {
+            scopes == ["https://outlook.office365.com/.default"]
+        }
+        ("microsoft365" | "outlook", _) => {
+            scopes.len() == 4
+                && scopes.contains(&"offline_access")
+                && scopes
+                    .iter()
+                    .filter(|scope| scope.starts_with("https://outlook.office"))
+                    .count()
+                    == 3
+        }
+        ("google", _) => scopes == ["https://mail.google.com/"],
+        ("yahoo" | "aol", _) => scopes == ["mail-w"],
+        _ => false,
+    };
+    if !usual && !scopes.is_empty() {
+        registration.insert("scope".into(), json!(scopes));
+    }
+}
