@@ -55,6 +55,12 @@ impl Lines {
         }
     }
 
+    /// Until the next push only what is wanted is kept, whatever the last one brought.
+    fn release(&mut self) {
+        self.forget_given_out();
+        self.buffer.shrink_to_fit();
+    }
+
     /// The next line without its terminator, CRLF or a bare LF (devices send it).
     pub fn line(&mut self) -> Result<Option<Bytes>, TooLong> {
         self.line_within(self.cap)
@@ -68,9 +74,7 @@ impl Lines {
             if self.scanned - self.start >= cap {
                 return Err(TooLong);
             }
-            // Until the next push only what is wanted, whatever the last one brought.
-            self.forget_given_out();
-            self.buffer.shrink_to_fit();
+            self.release();
             return Ok(None);
         };
         let end = self.scanned + at;

@@ -119,9 +119,16 @@ fn r04_no_credential_to_an_upstream_without_proper_tls() {
                 relay.sandbox.set_fault(Some(fault));
                 let mut client = relay.connect(protocol).await;
                 let reply = client.log_in(LOGIN, PASSWORD).await;
-                let attempts = relay.sandbox.seen().auth_attempts.total();
+                let seen = relay.sandbox.seen();
                 assert_eq!(is_success(protocol, &reply), harmless, "{fault}: {reply}");
-                assert_eq!(attempts, u64::from(harmless), "{fault}");
+                assert_eq!(seen.auth_attempts.total(), u64::from(harmless), "{fault}");
+                // Not even the command.
+                let mut commands = seen.imap.iter().chain(&seen.pop3).chain(&seen.smtp);
+                assert_eq!(
+                    commands.any(|line| line.contains("AUTH")),
+                    harmless,
+                    "{fault}"
+                );
             });
         }
     }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use authrelay::config::LogFormat;
+use authrelay::config::{Log as Settings, LogFormat};
 use authrelay::sandbox::{CLIENT_SECRET, Fault, LOGIN, PASSWORD};
 use authrelay::wire::Protocol;
 use tracing::Level;
 
 use crate::client::{base64, plain};
 use crate::clock::{Clock, still};
+use crate::log::Log;
 use crate::stage::{Relay, Setup, is_success};
 
 /// A password that nobody configured.
@@ -145,6 +146,27 @@ fn r27_no_secret_in_a_panic() {
         assert_eq!(sessions.iter().filter(internal).count(), 3);
         assert_clean(&relay.log.text(), "a panic");
     });
+}
+
+/// What libraries trace is bytes, and bytes may be credentials: they speak up from `warn` on.
+#[test]
+fn r27_libraries_do_not_trace() {
+    for format in [LogFormat::Text, LogFormat::Json] {
+        let (log, _guard) = Log::capture(&Settings {
+            format,
+            level: Level::TRACE,
+        });
+        tracing::trace!(target: "h2::codec", "{PASSWORD}");
+        tracing::debug!(target: "rustls::conn", "{PASSWORD}");
+        tracing::info!(target: "reqwest::connect", "{PASSWORD}");
+        tracing::warn!(target: "hyper", "a warning of a library");
+        tracing::trace!(target: "authrelay::session", "a trace of its own");
+        let text = log.text();
+        assert_clean(&text, "libraries");
+        assert!(text.contains("a warning of a library"), "{text}");
+        assert!(text.contains("a trace of its own"), "{text}");
+        assert_eq!(text.lines().count(), 2, "{text}");
+    }
 }
 
 /// The search finds what it is there for.
