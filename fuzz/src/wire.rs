@@ -533,7 +533,7 @@ pub fn sasl(input: &[u8]) {
         assert_eq!(credentials.password.expose().as_bytes(), password);
         assert!(!contains(
             format!("{credentials:?}").as_bytes(),
-            b"Secret(\""
+            "Secret(\""
         ));
     }
     if let (Ok(mailbox), Ok(token)) = (std::str::from_utf8(login), std::str::from_utf8(password)) {
