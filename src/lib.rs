@@ -19,6 +19,7 @@ pub mod certs;
 pub mod cli;
 pub mod config;
 pub mod consent;
+pub mod doctor;
 pub mod fault;
 pub mod ledger;
 pub mod limits;

@@ -1,9 +1,10 @@
 //! The check of a local password, and what it proves.
 //!
-//! [`Verified`] is the only thing that opens the token broker, and only [`Checker::check`] makes
-//! one. Every attempt costs the same: as many argon2 runs as the account with the most hashed
-//! passwords needs, whether the login exists or not. Passwords that were found right are
-//! remembered for a while (as keyed hashes), so that a polling client pays argon2 once.
+//! [`Verified`] is the only thing that opens the token broker. [`Checker::check`] makes it;
+//! besides, [`Verified::by_operator`] does, for the operator's own tests. Every attempt costs the
+//! same: as many argon2 runs as the account with the most hashed passwords needs, whether the
+//! login exists or not. Passwords that were found right are remembered for a while (as keyed
+//! hashes), so that a polling client pays argon2 once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,6 +39,23 @@ pub struct Verified {
 }
 
 impl Verified {
+    /// For `doctor`: whoever may read the configuration may test its accounts. `unproven` is the
+    /// user's password, where the grant is `password`.
+    pub fn by_operator(
+        account: Arc<Account>,
+        login: String,
+        mailbox: String,
+        unproven: Option<Secret>,
+    ) -> Self {
+        Self {
+            account,
+            login,
+            mailbox,
+            credential: None,
+            unproven,
+        }
+    }
+
     /// The account that was opened.
     pub fn account(&self) -> &Arc<Account> {
         &self.account

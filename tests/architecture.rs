@@ -65,6 +65,13 @@ const LAW: &[Row] = &[
     row("overview", &["config", "fault", "ledger", "token", "wire"]),
     row("consent", &["config", "fault", "token"]),
     row(
+        "doctor",
+        &[
+            "config", "fault", "login", "net", "overview", "proof", "secret", "session", "stream",
+            "token", "wire",
+        ],
+    ),
+    row(
         "admin",
         &[
             "config", "consent", "fault", "net", "overview", "secret", "session", "token",
@@ -75,8 +82,8 @@ const LAW: &[Row] = &[
     row(
         "cli",
         &[
-            "admin", "certs", "config", "consent", "fault", "logging", "net::tls", "overview",
-            "sandbox", "secret", "server", "session", "token", "wire",
+            "admin", "certs", "config", "consent", "doctor", "fault", "logging", "net::tls",
+            "overview", "sandbox", "secret", "server", "session", "token", "wire",
         ],
     ),
 ];

@@ -6,6 +6,8 @@ mod accounts;
 mod authorize;
 mod certs;
 mod check;
+mod doctor;
+mod entra;
 mod hash_password;
 mod run;
 mod running;
@@ -43,6 +45,8 @@ enum Command {
     Run,
     /// Validate the configuration and print every problem
     Check(check::Options),
+    /// Test the way to mailboxes step by step; what fails gets its cause and its fix
+    Doctor(doctor::Options),
     /// Obtain a person's consent for an account
     Authorize(authorize::Options),
     /// Show each account, its token and its last fault
@@ -56,6 +60,11 @@ enum Command {
     HashPassword,
     /// Write a local CA and a server certificate for TLS listeners
     Certs(certs::Options),
+    /// Print the portal steps, permissions and PowerShell that set an account up
+    Entra {
+        /// Whose
+        login: String,
+    },
     /// Emulate Microsoft 365 and relay to it: no account needed
     Sandbox(sandbox::Options),
     /// Print the JSON Schema of the configuration
@@ -105,6 +114,8 @@ pub fn main() -> ExitCode {
     let exit = match arguments.command {
         Command::Run => run::run(&config),
         Command::Check(options) => check::run(&config, &options),
+        Command::Doctor(options) => doctor::run(&config, &options),
+        Command::Entra { login } => entra::run(&config, &login),
         Command::Authorize(options) => authorize::run(&config, &options),
         Command::Accounts(options) => accounts::run(&config, &options),
         Command::Forget { login } => accounts::forget(&config, &login),

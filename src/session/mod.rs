@@ -148,6 +148,16 @@ impl Service {
         &self.broker
     }
 
+    /// How TLS is spoken to a provider's upstreams.
+    pub fn upstream_tls(&self, provider: &str) -> Option<Arc<rustls::ClientConfig>> {
+        self.tls.get(provider).cloned()
+    }
+
+    /// `limits.upstream_timeout`.
+    pub fn step_timeout(&self) -> Duration {
+        self.limits.upstream_timeout
+    }
+
     /// What is remembered of logins.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger

@@ -18,7 +18,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -227,6 +227,11 @@ impl Stream {
     /// Our own address.
     pub fn local(&self) -> io::Result<SocketAddr> {
         self.tcp.local_addr()
+    }
+
+    /// The certificate that the peer showed, in DER, if it did.
+    pub fn peer_certificate(&self) -> Option<CertificateDer<'static>> {
+        self.tls.as_ref().and_then(|tls| tls.peer_certificate())
     }
 
     /// `TLSv1.3 CIPHER`, if encrypted.

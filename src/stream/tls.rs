@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -216,6 +216,14 @@ impl Tls {
         let _ = self
             .connection
             .process(&mut [], out, Outgoing::CloseNotify, &mut |_| {});
+    }
+
+    pub(super) fn peer_certificate(&self) -> Option<CertificateDer<'static>> {
+        let chain = match &self.connection {
+            Connection::Client(tls) => tls.peer_certificates(),
+            Connection::Server(tls) => tls.peer_certificates(),
+        };
+        chain?.first().map(|leaf| leaf.clone().into_owned())
     }
 
     pub(super) fn description(&self) -> Option<String> {

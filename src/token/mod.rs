@@ -394,8 +394,10 @@ fn purpose(account: &Account, login: &str, mailbox: &str, password: Option<[u8; 
         Configured::ClientCredentials(_)
         | Configured::ManagedIdentity { .. }
         | Configured::Command { .. } => None,
-        Configured::AuthorizationCode(_) | Configured::DeviceCode(_) => Some(login),
-        Configured::Password(_) | Configured::ServiceAccount(_) => Some(mailbox),
+        Configured::AuthorizationCode(_) | Configured::DeviceCode(_) | Configured::Password(_) => {
+            Some(login)
+        }
+        Configured::ServiceAccount(_) => Some(mailbox),
     };
     Purpose {
         registration: account.registration.name.clone(),

@@ -26,6 +26,7 @@ mod admin;
 mod command;
 mod consent;
 mod direct;
+mod doctor;
 mod password;
 mod rotation;
 mod store;

@@ -40,6 +40,15 @@ pub(super) struct Request {
 }
 
 impl Request {
+    /// Whose password it is: the login's, where that can be a user's name at the provider (the
+    /// mailbox may be a shared one).
+    fn username(&self) -> &str {
+        match self.login.contains('@') {
+            true => &self.login,
+            false => &self.mailbox,
+        }
+    }
+
     /// Asks.
     pub(super) async fn send(self) -> Result<Grant, Failure> {
         let registration = self.account.registration.clone();
@@ -61,7 +70,7 @@ impl Request {
             }
             Configured::Password(_) => {
                 let client = client_of(&registration);
-                let username = ResourceOwnerUsername::new(self.mailbox.clone());
+                let username = ResourceOwnerUsername::new(self.username().to_owned());
                 let password = self.password.as_ref().map_or("", Secret::expose);
                 let password = ResourceOwnerPassword::new(password.to_owned());
                 let mut request = client

@@ -1,0 +1,146 @@
+//! `doctor`: step by step to each mailbox; what fails gets its cause and its fix.
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+
+use super::{Exit, complain, load, print, runtime, service};
+use crate::config::{Grant, LoginPattern};
+use crate::doctor::{Patient, Report, Step, examine};
+use crate::secret::Secret;
+use crate::session::Service;
+use crate::wire::Protocol;
+
+/// Holds the user's password where the grant is `password` and nobody is there to ask.
+const PASSWORD: &str = "AUTHRELAY_PASSWORD";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// One account's login [default: every account that is no wildcard]
+    login: Option<String>,
+    /// imap, pop3 or smtp [default: all that the account allows]
+    #[arg(long, value_parser = protocol)]
+    protocol: Option<Protocol>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn protocol(text: &str) -> Result<Protocol, &'static str> {
+    let found = Protocol::ALL
+        .iter()
+        .find(|protocol| protocol.name() == text);
+    found.copied().ok_or("imap, pop3 or smtp")
+}
+
+pub(super) fn run(path: &Path, options: &Options) -> Exit {
+    let prepared = load(path).and_then(|config| Ok((runtime()?, service(&config)?)));
+    let (runtime, service) = match prepared {
+        Ok(prepared) => prepared,
+        Err(exit) => return exit,
+    };
+    let patients = match patients(&service, options) {
+        Ok(patients) => patients,
+        Err(why) => {
+            complain(why);
+            return Exit::Usage;
+        }
+    };
+    let reports: Vec<_> = patients
+        .iter()
+        .map(|patient| {
+            if !options.json {
+                print(format!("{} over {}\n", patient.login, patient.protocol));
+            }
+            runtime.block_on(examine(&service, patient, |step| {
+                if !options.json {
+                    print(line(step));
+                }
+            }))
+        })
+        .collect();
+    if options.json {
+        let json = match &reports[..] {
+            [one] => serde_json::to_string_pretty(one),
+            several => serde_json::to_string_pretty(several),
+        };
+        print(format!("{}\n", json.unwrap_or_default()));
+    }
+    match reports.iter().all(|report: &Report| report.ok) {
+        true => Exit::Done,
+        false => Exit::Failed,
+    }
+}
+
+fn patients(service: &Service, options: &Options) -> Result<Vec<Patient>, String> {
+    let mut logins = Vec::new();
+    match &options.login {
+        Some(login) => {
+            let login = login.to_lowercase();
+            let account = service.find(&login);
+            let account = account.ok_or_else(|| format!("no account has the login {login}"))?;
+            logins.push((account.clone(), login));
+        }
+        None => {
+            for account in service.accounts() {
+                if let LoginPattern::Exact(login) = &account.login {
+                    logins.push((account.clone(), login.clone()));
+                }
+            }
+            if logins.is_empty() {
+                return Err("every account is a wildcard: give one login to test".into());
+            }
+        }
+    }
+    let mut patients = Vec::new();
+    for (account, login) in logins {
+        let password = match account.registration.grant {
+            Grant::Password(_) => Some(password(&login)?),
+            _ => None,
+        };
+        let allowed = Protocol::ALL
+            .into_iter()
+            .filter(|protocol| match options.protocol {
+                Some(asked) => asked == *protocol,
+                None => {
+                    account.protocols.contain(*protocol)
+                        && account.registration.provider.endpoint(*protocol).is_some()
+                }
+            });
+        patients.extend(allowed.map(|protocol| Patient {
+            account: account.clone(),
+            login: login.clone(),
+            protocol,
+            password: password.clone(),
+        }));
+    }
+    Ok(patients)
+}
+
+fn password(login: &str) -> Result<Secret, String> {
+    if let Ok(password) = std::env::var(PASSWORD) {
+        return Ok(Secret::from(password));
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(format!(
+            "the grant password needs the password of {login}: set {PASSWORD}, or run this in a terminal"
+        ));
+    }
+    rpassword::prompt_password(format!("Password of {login}: "))
+        .map(Secret::from)
+        .map_err(|error| format!("the password cannot be read: {error}"))
+}
+
+fn line(step: &Step) -> String {
+    let mark = if step.ok { "ok  " } else { "FAIL" };
+    let mut text = format!(
+        "  {mark} {:<8}{:>6} ms  {}\n",
+        step.name, step.ms, step.detail
+    );
+    if let Some(cause) = &step.cause {
+        text.push_str(&format!("       cause   {cause}\n"));
+    }
+    if let Some(remedy) = &step.remedy {
+        text.push_str(&format!("       do      {remedy}\n"));
+    }
+    text
+}

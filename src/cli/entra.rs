@@ -1,0 +1,277 @@
+//! `entra LOGIN`: what to click and what to run, for this account's grant and protocols. Nothing is
+//! asked of anybody: the names are the configuration's.
+
+use std::path::Path;
+
+use super::{Exit, complain, load, print};
+use crate::config::{Account, ClientCredential, Config, Grant, LoginPattern};
+use crate::consent::Consents;
+use crate::wire::Protocol;
+
+pub(super) fn run(path: &Path, login: &str) -> Exit {
+    let login = login.to_lowercase();
+    let config = match load(path) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    let Some(account) = find(&config, &login) else {
+        complain(format_args!("no account has the login {login}"));
+        return Exit::Usage;
+    };
+    let provider = &account.registration.provider.name;
+    if !(provider.starts_with("microsoft365") || provider == "outlook") {
+        complain(format_args!(
+            "the provider of {login} is {provider}; this command knows Microsoft's"
+        ));
+        return Exit::Usage;
+    }
+    print(guide(&config, account, &login))
+}
+
+fn find<'c>(config: &'c Config, login: &str) -> Option<&'c Account> {
+    let exact = LoginPattern::Exact(login.to_owned());
+    let domain = login.rsplit_once('@').map(|(_, domain)| domain.to_owned());
+    let by = |pattern: &LoginPattern| {
+        config
+            .accounts
+            .iter()
+            .find(|account| account.login == *pattern)
+    };
+    by(&exact)
+        .or_else(|| by(&LoginPattern::Domain(domain?)))
+        .map(|account| &**account)
+}
+
+/// Numbered steps.
+#[derive(Default)]
+struct Guide {
+    text: String,
+    number: usize,
+}
+
+impl Guide {
+    fn step(&mut self, title: &str) {
+        self.number += 1;
+        self.text.push_str(&format!("\n{}. {title}\n", self.number));
+    }
+
+    fn line(&mut self, text: impl AsRef<str>) {
+        self.text.push_str(&format!("   {}\n", text.as_ref()));
+    }
+
+    fn run(&mut self, command: impl AsRef<str>) {
+        self.text
+            .push_str(&format!("       {}\n", command.as_ref()));
+    }
+}
+
+fn guide(config: &Config, account: &Account, login: &str) -> String {
+    let registration = &account.registration;
+    let mut guide = Guide::default();
+    guide.text = format!(
+        "{login}: grant {}, registration {}\n",
+        registration.grant.name(),
+        registration.name
+    );
+    register(&mut guide, config, account);
+    permissions(&mut guide, account);
+    credential(&mut guide, account);
+    exchange(&mut guide, account, login);
+    guide.step("Test");
+    if registration.grant.wants_consent() {
+        guide.run(format!("authrelay authorize {login}"));
+    }
+    guide.run(format!("authrelay doctor {login}"));
+    guide.text.push_str(
+        "\nPortal: https://entra.microsoft.com; PowerShell: Connect-ExchangeOnline of the module\nExchangeOnlineManagement. New permissions can take up to two hours to work.\n",
+    );
+    guide.text
+}
+
+fn register(guide: &mut Guide, config: &Config, account: &Account) {
+    let registration = &account.registration;
+    match &registration.grant {
+        Grant::ManagedIdentity { .. } => {
+            guide.step("Managed identity");
+            guide.line("Turn the machine's managed identity on (Identity > System assigned), or assign a user-assigned one.");
+            guide.line("Whether Exchange takes it for IMAP, POP and SMTP is not documented: treat it as experimental.");
+            return;
+        }
+        Grant::Command { .. } => {
+            guide.step("The command");
+            guide.line("It prints a token for https://outlook.office365.com; whose registration that is, it knows.");
+            return;
+        }
+        _ => {}
+    }
+    guide.step("App registration (Entra > App registrations > New registration)");
+    let personal = registration.provider.name == "outlook";
+    guide.line(match personal {
+        true => "Supported account types: Personal Microsoft accounts.",
+        false => "Supported account types: this organizational directory only (several for multi-tenant applications).",
+    });
+    match registration.client_id.as_str() {
+        "" => guide.line("Put its Application (client) ID into client_id."),
+        id => guide.line(format!("Its Application (client) ID is client_id: {id}")),
+    }
+    if !registration.tenant.is_empty() {
+        guide.line(format!(
+            "Its Directory (tenant) ID or domain is tenant: {}",
+            registration.tenant
+        ));
+    }
+    if let Grant::AuthorizationCode(credential) = &registration.grant {
+        let uri = match &config.admin {
+            Some(admin) => Consents::redirect_of(&admin.public_url).to_string(),
+            None => "http://localhost/oauth/callback".to_owned(),
+        };
+        let platform = match credential {
+            Some(_) => "Web",
+            None => "Mobile and desktop applications",
+        };
+        guide.step("Redirect URI (Authentication > Add a platform)");
+        guide.line(format!("{platform}: {uri}"));
+    }
+    if matches!(
+        registration.grant,
+        Grant::DeviceCode(None) | Grant::Password(None) | Grant::AuthorizationCode(None)
+    ) {
+        guide.step("Public client (Authentication > Advanced settings)");
+        guide.line("Allow public client flows: Yes (there is no secret).");
+    }
+}
+
+/// The exact names of the permissions.
+fn permissions(guide: &mut Guide, account: &Account) {
+    let registration = &account.registration;
+    let application = matches!(
+        registration.grant,
+        Grant::ClientCredentials(_) | Grant::ManagedIdentity { .. } | Grant::Command { .. }
+    );
+    let name = |protocol| match (protocol, application) {
+        (Protocol::Imap, true) => "IMAP.AccessAsApp",
+        (Protocol::Pop3, true) => "POP.AccessAsApp",
+        (Protocol::Smtp, true) => "SMTP.SendAsApp",
+        (Protocol::Imap, false) => "IMAP.AccessAsUser.All",
+        (Protocol::Pop3, false) => "POP.AccessAsUser.All",
+        (Protocol::Smtp, false) => "SMTP.Send",
+    };
+    let names: Vec<_> = allowed(account).map(name).collect();
+    if application {
+        guide.step("API permissions > Add > APIs my organization uses > Office 365 Exchange Online > Application permissions");
+        guide.line(names.join(", "));
+        guide.line("Then: Grant admin consent. Without it tokens come, and carry no roles.");
+        if account.protocols.contain(Protocol::Smtp) {
+            guide.line("To let it send for some mailboxes only, leave SMTP.SendAsApp out and use the RBAC role below.");
+        }
+    } else {
+        guide.step("API permissions > Add > Microsoft Graph > Delegated permissions");
+        guide.line(format!("{}, offline_access", names.join(", ")));
+        guide.line("Then: Grant admin consent, or let the mailbox's owner consent.");
+    }
+}
+
+fn credential(guide: &mut Guide, account: &Account) {
+    match account.registration.grant.credential() {
+        Some(ClientCredential::Secret(_)) => {
+            guide.step("Client secret (Certificates & secrets > New client secret)");
+            guide.line("Put its Value, not its Secret ID, where client_secret says, and its end into client_secret_expires.");
+        }
+        Some(ClientCredential::Certificate(key)) => {
+            guide.step("Certificate (Certificates & secrets > Certificates > Upload)");
+            guide.line(format!(
+                "The one whose SHA-256 thumbprint is, in base64url, {}",
+                key.thumbprint
+            ));
+        }
+        Some(ClientCredential::Federated(path)) => {
+            guide.step(
+                "Federated credential (Certificates & secrets > Federated credentials > Add)",
+            );
+            guide.line(format!(
+                "Issuer and subject are those of the token in {}; audience api://AzureADTokenExchange",
+                path.display()
+            ));
+        }
+        None => {}
+    }
+}
+
+/// What Exchange wants to know.
+fn exchange(guide: &mut Guide, account: &Account, login: &str) {
+    let registration = &account.registration;
+    if registration.provider.name == "outlook" {
+        guide.step("Mailbox (outlook.com > Settings > Forwarding and IMAP)");
+        guide.line("Let devices and apps use POP and IMAP.");
+        return;
+    }
+    let mut mailboxes: Vec<String> = allowed(account)
+        .map(|protocol| account.mailbox_of(protocol, login))
+        .collect();
+    mailboxes.dedup();
+    if matches!(
+        registration.grant,
+        Grant::ClientCredentials(_) | Grant::ManagedIdentity { .. }
+    ) {
+        let id = match registration.client_id.as_str() {
+            "" => "CLIENT_ID",
+            id => id,
+        };
+        guide.step("Service principal (PowerShell)");
+        guide.line("OBJECT_ID is the object id under Enterprise applications, not that under App registrations");
+        guide.line("(`authrelay doctor` shows the right one as oid):");
+        guide.run(format!(
+            "New-ServicePrincipal -AppId {id} -ObjectId OBJECT_ID"
+        ));
+        for mailbox in &mailboxes {
+            guide.run(format!(
+                "Add-MailboxPermission -Identity {mailbox} -User OBJECT_ID -AccessRights FullAccess"
+            ));
+        }
+        if account.protocols.contain(Protocol::Smtp) {
+            guide.line("In place of the permission SMTP.SendAsApp, to let it send for some mailboxes only:");
+            guide.run("New-ManagementScope -Name relay -RecipientRestrictionFilter \"CustomAttribute1 -eq 'relay'\"");
+            guide.run("New-ManagementRoleAssignment -Role 'Application SMTP.SendAsApp' -App OBJECT_ID -CustomResourceScope relay");
+        }
+    } else {
+        let foreign = mailboxes.iter().filter(|mailbox| *mailbox != login);
+        for mailbox in foreign {
+            if guide.number > 0 {
+                guide.step("Shared mailbox (PowerShell)");
+            }
+            guide.line(format!("Whoever signs in as {login} wants:"));
+            guide.run(format!(
+                "Add-MailboxPermission -Identity {mailbox} -User {login} -AccessRights FullAccess"
+            ));
+            guide.run(format!(
+                "Add-RecipientPermission -Identity {mailbox} -Trustee {login} -AccessRights SendAs"
+            ));
+        }
+    }
+    guide.step("Switches of the mailbox (PowerShell)");
+    for protocol in allowed(account) {
+        let mailbox = account.mailbox_of(protocol, login);
+        guide.run(match protocol {
+            Protocol::Imap => format!("Set-CASMailbox -Identity {mailbox} -ImapEnabled $true"),
+            Protocol::Pop3 => format!("Set-CASMailbox -Identity {mailbox} -PopEnabled $true"),
+            Protocol::Smtp => format!(
+                "Set-CASMailbox -Identity {mailbox} -SmtpClientAuthenticationDisabled $false"
+            ),
+        });
+    }
+    if account.protocols.contain(Protocol::Smtp) {
+        guide.line("SMTP AUTH must be on for OAuth too; for the whole tenant:");
+        guide.run("Set-TransportConfig -SmtpClientAuthenticationDisabled $false");
+    }
+    if matches!(registration.grant, Grant::Password(_)) {
+        guide.step("Sign-in policies");
+        guide.line("The grant password knows no second factor: exclude the user from policies that ask for one.");
+        guide.line("Federated and personal accounts cannot use it. Prefer client_credentials where you can.");
+    }
+}
+
+fn allowed(account: &Account) -> impl Iterator<Item = Protocol> + '_ {
+    Protocol::ALL
+        .into_iter()
+        .filter(|protocol| account.protocols.contain(*protocol))
+}

@@ -1,0 +1,235 @@
+//! One cause and one advice for a step that failed, with this account's names filled in.
+//!
+//! Exchange says the same few words for many causes; what the token says of itself tells them
+//! apart.
+
+use super::Patient;
+use super::claims::app_only;
+use crate::fault::{Fault, Kind};
+use crate::wire::Protocol;
+
+/// What a token said of itself.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Findings {
+    pub(super) audience: Option<String>,
+    pub(super) application: Option<String>,
+    pub(super) object: Option<String>,
+    pub(super) tenant: Option<String>,
+    pub(super) user: Option<String>,
+    pub(super) scopes: Vec<String>,
+    pub(super) roles: Vec<String>,
+    /// It was no opaque token.
+    pub(super) known: bool,
+}
+
+/// Why, and what to do.
+pub(super) struct Advice {
+    pub(super) cause: String,
+    pub(super) remedy: String,
+}
+
+impl Advice {
+    fn new(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            cause: cause.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+/// Of a step whose fault says it all.
+pub(super) fn of_fault(patient: &Patient, fault: &Fault) -> Advice {
+    let remedy = match fault.remedy() {
+        Some(remedy) => filled(patient, remedy),
+        None => "look at the detail, and at the log of the other side".into(),
+    };
+    Advice::new(cause(fault), remedy)
+}
+
+fn cause(fault: &Fault) -> String {
+    let side = match fault.kind() {
+        Kind::Credentials => "the user or password is wrong",
+        Kind::Unavailable => "the identity provider cannot be used at the moment",
+        Kind::GrantRefused => "the identity provider refuses",
+        Kind::Unreachable => "the mail service cannot be reached as configured",
+        Kind::Busy => "the mail service refuses for now",
+        Kind::Refused => "the mail service refuses",
+        _ => "authrelay itself has trouble",
+    };
+    side.to_owned()
+}
+
+/// Of XOAUTH2's refusal.
+pub(super) fn of_login(patient: &Patient, findings: &Findings, fault: &Fault) -> Advice {
+    let detail = fault.detail().to_lowercase();
+    // Where Exchange says what it is, that is it.
+    let says = [
+        "disabled",
+        "5.7.139",
+        "5.7.30",
+        "throttled",
+        "unrecognized authentication",
+    ];
+    if fault.kind() != Kind::Refused || says.iter().any(|said| detail.contains(said)) {
+        return of_fault(patient, fault);
+    }
+    let mailbox = mailbox(patient);
+    if !findings.known {
+        return of_fault(patient, fault);
+    }
+    if !app_only(&patient.account.registration.grant) {
+        return of_delegate(patient, findings, &mailbox);
+    }
+    let object = findings.object.as_deref().unwrap_or("OBJECT_ID");
+    let application = application(patient, findings);
+    if patient.protocol == Protocol::Smtp && !has_role(findings, "SMTP.SendAsApp") {
+        return Advice::new(
+            "the token has no role SMTP.SendAsApp, and no RBAC assignment lets the application send",
+            format!(
+                "in Entra add Office 365 Exchange Online, application permission SMTP.SendAsApp, with admin consent; or by RBAC alone: \
+                 New-ManagementRoleAssignment -Role 'Application SMTP.SendAsApp' -App {object} -RecipientOrganizationUnitScope OU"
+            ),
+        );
+    }
+    Advice::new(
+        format!(
+            "Exchange does not know the application's service principal with the object id {object}, or it has no permission on {mailbox}; \
+             the usual mistake is the object id of the app registration in place of the enterprise application's, which is {object}"
+        ),
+        format!(
+            "Connect-ExchangeOnline; New-ServicePrincipal -AppId {application} -ObjectId {object}; {}",
+            permission(&mailbox, object)
+        ),
+    )
+}
+
+/// A person's token that the mail service does not take for the mailbox.
+fn of_delegate(patient: &Patient, findings: &Findings, mailbox: &str) -> Advice {
+    let user = findings.user.as_deref().unwrap_or_default();
+    if user.is_empty() || user.eq_ignore_ascii_case(mailbox) {
+        return Advice::new(
+            format!(
+                "the mail service does not let {mailbox} use {} with this application",
+                patient.protocol
+            ),
+            switch(patient.protocol, mailbox),
+        );
+    }
+    if patient.protocol == Protocol::Smtp {
+        return Advice::new(
+            format!(
+                "{user} signed in, and over SMTP a delegate logs in as himself, not as {mailbox}"
+            ),
+            format!(
+                "set the account's mailbox: {{imap: {mailbox}, pop3: {mailbox}, smtp: {user}}}; the application sends MAIL FROM {mailbox}, which wants \
+                 Add-RecipientPermission -Identity {mailbox} -Trustee {user} -AccessRights SendAs"
+            ),
+        );
+    }
+    Advice::new(
+        format!("{user} signed in, and has no full access to {mailbox}"),
+        format!(
+            "{}; or, if nobody but the owner should have signed in: authrelay authorize {}",
+            permission(mailbox, user),
+            patient.login
+        ),
+    )
+}
+
+/// Of the first mailbox command's failure.
+pub(super) fn of_mailbox(patient: &Patient, findings: &Findings, said: &str) -> Advice {
+    let mailbox = mailbox(patient);
+    let lower = said.to_lowercase();
+    let object = findings.object.as_deref();
+    if lower.contains("authenticated but not connected") {
+        let delegate = findings
+            .user
+            .as_deref()
+            .filter(|user| !user.eq_ignore_ascii_case(&mailbox));
+        return match (
+            app_only(&patient.account.registration.grant),
+            object,
+            delegate,
+        ) {
+            (true, Some(object), _) => Advice::new(
+                format!(
+                    "the token is good, and the application has no permission on {mailbox}, or {} is off there",
+                    patient.protocol
+                ),
+                format!(
+                    "{}; {}",
+                    permission(&mailbox, object),
+                    switch(patient.protocol, &mailbox)
+                ),
+            ),
+            (_, _, Some(user)) => Advice::new(
+                format!("{user} signed in, and has no full access to {mailbox}"),
+                permission(&mailbox, user),
+            ),
+            _ => Advice::new(
+                format!(
+                    "the token is good, and {mailbox} is not open to it: {} is off there, or there is no such mailbox",
+                    patient.protocol
+                ),
+                switch(patient.protocol, &mailbox),
+            ),
+        };
+    }
+    if lower.contains("5.7.60") || lower.contains("sendasdenied") {
+        return Advice::new(
+            format!("whoever logged in may not send as {mailbox}"),
+            format!(
+                "Add-RecipientPermission -Identity {mailbox} -Trustee {} -AccessRights SendAs",
+                object.unwrap_or("USER")
+            ),
+        );
+    }
+    if lower.contains("throttled") || lower.contains("backoff") || said.starts_with('4') {
+        return Advice::new(
+            "the mail service limits this mailbox for now",
+            "let the application poll less often, and try again later",
+        );
+    }
+    Advice::new(
+        format!("the mail service refuses the first command on {mailbox}"),
+        switch(patient.protocol, &mailbox),
+    )
+}
+
+fn has_role(findings: &Findings, role: &str) -> bool {
+    findings
+        .roles
+        .iter()
+        .any(|other| other.eq_ignore_ascii_case(role))
+}
+
+fn mailbox(patient: &Patient) -> String {
+    patient.account.mailbox_of(patient.protocol, &patient.login)
+}
+
+fn application(patient: &Patient, findings: &Findings) -> String {
+    match &findings.application {
+        Some(application) => application.clone(),
+        None => patient.account.registration.client_id.clone(),
+    }
+}
+
+fn permission(mailbox: &str, who: &str) -> String {
+    format!("Add-MailboxPermission -Identity {mailbox} -User {who} -AccessRights FullAccess")
+}
+
+/// What turns a protocol on for a mailbox.
+fn switch(protocol: Protocol, mailbox: &str) -> String {
+    match protocol {
+        Protocol::Imap => format!("Set-CASMailbox -Identity {mailbox} -ImapEnabled $true"),
+        Protocol::Pop3 => format!("Set-CASMailbox -Identity {mailbox} -PopEnabled $true"),
+        Protocol::Smtp => {
+            format!("Set-CASMailbox -Identity {mailbox} -SmtpClientAuthenticationDisabled $false")
+        }
+    }
+}
+
+/// Advice that the tables word for any account.
+fn filled(patient: &Patient, remedy: &str) -> String {
+    remedy.replace("MAILBOX", &mailbox(patient))
+}

@@ -1,0 +1,158 @@
+//! What a token says of itself. Nothing is verified (it came from the endpoint itself, and is for
+//! others to judge); it tells which of Exchange's many silent refusals to expect.
+
+use serde_json::Value;
+
+use super::Patient;
+use super::advice::Findings;
+use crate::config::Grant;
+use crate::token::claims;
+use crate::wire::Protocol;
+
+/// Resources that Exchange's mail protocols take; the last is Exchange Online's own id.
+const EXCHANGE: [&str; 3] = [
+    "outlook.",
+    "ps.outlook.com",
+    "00000002-0000-0ff1-ce00-000000000000",
+];
+
+/// What was seen.
+pub(super) struct Seen {
+    pub(super) detail: String,
+    pub(super) findings: Findings,
+    /// Cause and remedy of what cannot work.
+    pub(super) wrong: Option<(String, String)>,
+}
+
+/// Looks at a token.
+pub(super) fn look(patient: &Patient, token: &str, mailbox: &str) -> Seen {
+    let Some(claims) = claims(token) else {
+        return Seen {
+            detail: "the token is opaque: only the mail service can read it".into(),
+            findings: Findings::default(),
+            wrong: None,
+        };
+    };
+    let text = |name: &str| {
+        let value = claims.get(name).and_then(Value::as_str);
+        value.map(str::to_owned)
+    };
+    let roles: Vec<_> = claims
+        .get("roles")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect();
+    let findings = Findings {
+        audience: text("aud"),
+        application: text("appid").or_else(|| text("azp")),
+        object: text("oid"),
+        tenant: text("tid"),
+        user: text("upn")
+            .or_else(|| text("unique_name"))
+            .or_else(|| text("preferred_username")),
+        scopes: text("scp")
+            .map(|scp| scp.split(' ').map(str::to_owned).collect())
+            .unwrap_or_default(),
+        roles,
+        known: true,
+    };
+    let shown =
+        |name: &str, value: &Option<String>| value.as_ref().map(|value| format!("{name}={value}"));
+    let list = |name: &str, values: &[String]| {
+        (!values.is_empty()).then(|| format!("{name}={}", values.join(",")))
+    };
+    let exp = claims.get("exp").and_then(Value::as_u64).map(|exp| {
+        let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(exp);
+        format!("exp={}", crate::overview::rfc3339(time))
+    });
+    let parts = [
+        shown("aud", &findings.audience),
+        list("roles", &findings.roles),
+        list("scp", &findings.scopes),
+        shown("appid", &findings.application),
+        shown("oid", &findings.object),
+        shown("tid", &findings.tenant),
+        shown("upn", &findings.user),
+        exp,
+    ];
+    let detail: Vec<_> = parts.into_iter().flatten().collect();
+    Seen {
+        detail: crate::fault::harmless(&detail.join(" ")),
+        wrong: wrong(patient, &findings, mailbox),
+        findings,
+    }
+}
+
+/// What cannot work, whatever the mail service says. Only of Microsoft's tokens it is known.
+fn wrong(patient: &Patient, findings: &Findings, mailbox: &str) -> Option<(String, String)> {
+    let account = &patient.account;
+    let registration = &account.registration;
+    let scope = account.scope().join(" ");
+    if !registration.provider.name.starts_with("microsoft365") && !scope.contains("outlook") {
+        return None;
+    }
+    if let Some(audience) = &findings.audience
+        && !EXCHANGE.iter().any(|known| audience.contains(known))
+    {
+        let right = match app_only(&registration.grant) {
+            true => "https://outlook.office365.com/.default",
+            false => "https://outlook.office.com/IMAP.AccessAsUser.All and its like",
+        };
+        return Some((
+            format!("the token is for {audience}, not for Exchange"),
+            format!("set the registration's scope to {right}, or leave it out"),
+        ));
+    }
+    let is_id = |text: &str| text.len() == 36 && text.matches('-').count() == 4;
+    if let Some(tenant) = &findings.tenant
+        && is_id(&registration.tenant)
+        && !tenant.eq_ignore_ascii_case(&registration.tenant)
+    {
+        return Some((
+            format!(
+                "the token is of the tenant {tenant}, not of {}",
+                registration.tenant
+            ),
+            "check the registration's tenant: it must be the one that has the mailbox".into(),
+        ));
+    }
+    let (role, permission) = match patient.protocol {
+        Protocol::Imap => ("IMAP.AccessAsApp", "IMAP.AccessAsUser.All"),
+        Protocol::Pop3 => ("POP.AccessAsApp", "POP.AccessAsUser.All"),
+        Protocol::Smtp => ("SMTP.SendAsApp", "SMTP.Send"),
+    };
+    let has = |list: &[String], name: &str| list.iter().any(|item| item.eq_ignore_ascii_case(name));
+    match app_only(&registration.grant) {
+        // RBAC for applications gives SMTP without a role: the mail service decides.
+        true if patient.protocol == Protocol::Smtp => None,
+        true if !has(&findings.roles, role) => Some((
+            match findings.roles.is_empty() {
+                true => "the token carries no roles: the application has no permission with admin consent".to_owned(),
+                false => format!("the token's roles lack {role}"),
+            },
+            format!(
+                "in Entra, API permissions of the application {}: add Office 365 Exchange Online, application permission {role}, and grant admin consent",
+                registration.client_id
+            ),
+        )),
+        false if !findings.scopes.is_empty() && !has(&findings.scopes, permission) => Some((
+            format!("the token's permissions lack {permission}"),
+            format!(
+                "in Entra, API permissions of the application {}: add the delegated permission {permission}, then authorize {mailbox} again",
+                registration.client_id
+            ),
+        )),
+        _ => None,
+    }
+}
+
+/// Whether the application acts for itself.
+pub(super) fn app_only(grant: &Grant) -> bool {
+    matches!(
+        grant,
+        Grant::ClientCredentials(_) | Grant::ManagedIdentity { .. }
+    )
+}

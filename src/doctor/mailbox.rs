@@ -1,0 +1,118 @@
+//! The first mailbox command: a login that Exchange accepts says little before it.
+
+use crate::fault::harmless;
+use crate::stream::Stream;
+use crate::wire::Protocol;
+use crate::wire::line::{Lines, REPLY_CAP};
+
+/// Asks; the mail service's own words, good or bad. Nothing is changed.
+pub(super) async fn ask(
+    protocol: Protocol,
+    mailbox: &str,
+    leftover: &[u8],
+    stream: &mut Stream,
+) -> Result<String, String> {
+    let mut talk = Talk {
+        lines: Lines::new(REPLY_CAP),
+        stream,
+    };
+    talk.lines.push(leftover);
+    match protocol {
+        Protocol::Imap => {
+            let (ok, said) = talk.tagged("D1", "SELECT INBOX").await?;
+            if ok {
+                let _ = talk.tagged("D2", "LOGOUT").await;
+                Ok(said)
+            } else {
+                Err(said)
+            }
+        }
+        Protocol::Pop3 => {
+            let said = talk.line_after("STAT").await?;
+            if said.starts_with("+OK") {
+                let _ = talk.line_after("QUIT").await;
+                Ok(said)
+            } else {
+                Err(said)
+            }
+        }
+        Protocol::Smtp => {
+            let said = talk.reply_after(&format!("MAIL FROM:<{mailbox}>")).await?;
+            if !said.starts_with('2') {
+                return Err(said);
+            }
+            talk.reply_after("RSET").await?;
+            let _ = talk.reply_after("QUIT").await;
+            Ok(said)
+        }
+    }
+}
+
+struct Talk<'s> {
+    lines: Lines,
+    stream: &'s mut Stream,
+}
+
+impl Talk<'_> {
+    async fn say(&mut self, command: &str) -> Result<(), String> {
+        let line = format!("{command}\r\n");
+        let written = self.stream.write(line.as_bytes()).await;
+        written.map_err(|error| format!("the connection broke: {error}"))
+    }
+
+    async fn line(&mut self) -> Result<String, String> {
+        loop {
+            match self.lines.line() {
+                Ok(Some(line)) => return Ok(harmless(&String::from_utf8_lossy(&line))),
+                Ok(None) => {}
+                Err(_) => return Err("the answer is longer than 64 KiB".into()),
+            }
+            let Self { lines, stream } = self;
+            match stream.receive(|bytes| lines.push(bytes)).await {
+                Ok(true) => {}
+                Ok(false) | Err(_) => return Err("the mail service closed the connection".into()),
+            }
+        }
+    }
+
+    async fn line_after(&mut self, command: &str) -> Result<String, String> {
+        self.say(command).await?;
+        self.line().await
+    }
+
+    /// All lines of a reply in one (RFC 5321 §4.2).
+    async fn reply_after(&mut self, command: &str) -> Result<String, String> {
+        self.say(command).await?;
+        let mut said = Vec::new();
+        loop {
+            let line = self.line().await?;
+            let more = line.as_bytes().get(3) == Some(&b'-');
+            said.push(line);
+            if !more || said.len() > 100 {
+                return Ok(said.join(" / "));
+            }
+        }
+    }
+
+    /// The tagged response, without its tag; a BYE ends it as well.
+    async fn tagged(&mut self, tag: &str, command: &str) -> Result<(bool, String), String> {
+        self.say(&format!("{tag} {command}")).await?;
+        let mut exists = String::new();
+        loop {
+            let line = self.line().await?;
+            if let Some(said) = line.strip_prefix(tag) {
+                let said = said.trim();
+                let ok = said
+                    .get(..2)
+                    .is_some_and(|word| word.eq_ignore_ascii_case("OK"));
+                return Ok((ok, format!("{exists}{said}")));
+            }
+            if line.to_ascii_uppercase().starts_with("* BYE") {
+                return Err(line);
+            }
+            if line.ends_with("EXISTS") {
+                exists = format!("{}; ", line.trim_start_matches("* "));
+            }
+        }
+    }
+}

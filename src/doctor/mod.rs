@@ -1,0 +1,85 @@
+//! "Test connection": one step after the other on the way to a mailbox, each with its time; at the
+//! first that fails one cause and one advice.
+//!
+//! It walks the same code as a session (dialling, TLS, tokens, the login dialogues), so that what
+//! works here works there. It sends nothing and changes nothing: SELECT, STAT, or MAIL FROM and
+//! RSET.
+
+mod advice;
+mod claims;
+mod mailbox;
+mod walk;
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::config::Account;
+use crate::secret::Secret;
+use crate::session::Service;
+use crate::wire::Protocol;
+
+/// What came of testing one protocol.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The login that was tested.
+    pub login: String,
+    /// The protocol that was tested.
+    pub protocol: &'static str,
+    /// Every step succeeded.
+    pub ok: bool,
+    /// Up to the first that failed.
+    pub steps: Vec<Step>,
+}
+
+/// One step.
+#[derive(Debug, Clone, Serialize)]
+pub struct Step {
+    /// `dns`, `tcp`, `tls`, `token`, `claims`, `auth` or `mailbox`.
+    pub name: &'static str,
+    /// Whether it succeeded.
+    pub ok: bool,
+    /// How long it took.
+    pub ms: u64,
+    /// What was found.
+    pub detail: String,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+/// What is tested.
+#[derive(Debug, Clone)]
+pub struct Patient {
+    /// Its account.
+    pub account: Arc<Account>,
+    /// The login, in lower case.
+    pub login: String,
+    /// By which protocol.
+    pub protocol: Protocol,
+    /// The user's password, for the grant `password`.
+    pub password: Option<Secret>,
+}
+
+/// Tests one protocol; `on_step` sees each step as it ends.
+pub async fn examine(
+    service: &Service,
+    patient: &Patient,
+    mut on_step: impl FnMut(&Step) + Send,
+) -> Report {
+    let mut steps = Vec::new();
+    walk::walk(service, patient, &mut |step| {
+        on_step(&step);
+        steps.push(step);
+    })
+    .await;
+    Report {
+        login: patient.login.clone(),
+        protocol: patient.protocol.name(),
+        ok: steps.iter().all(|step| step.ok),
+        steps,
+    }
+}

@@ -1,0 +1,432 @@
+//! The steps in their order.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::advice::{self, Findings};
+use super::{Patient, Step, claims, mailbox};
+use crate::config::{Endpoint, UpstreamTls};
+use crate::fault::{Fault, Kind};
+use crate::login::Step as Dialogue;
+use crate::login::back::{self, Login, Ready, Stage};
+use crate::net::{dial, tls};
+use crate::proof::Verified;
+use crate::secret::Secret;
+use crate::session::Service;
+use crate::stream::Stream;
+use crate::token::Token;
+
+/// How long an address family may take to show that it works.
+const FAMILY: Duration = Duration::from_secs(3);
+
+/// Tells steps as they end; stops at the first that fails.
+pub(super) async fn walk(
+    service: &Service,
+    patient: &Patient,
+    tell: &mut (dyn FnMut(Step) + Send),
+) {
+    let _ = Walk {
+        service,
+        patient,
+        tell,
+    }
+    .steps()
+    .await;
+}
+
+struct Walk<'a> {
+    service: &'a Service,
+    patient: &'a Patient,
+    tell: &'a mut (dyn FnMut(Step) + Send),
+}
+
+/// A step failed and was told.
+struct Over;
+
+impl Walk<'_> {
+    async fn steps(mut self) -> Result<(), Over> {
+        let patient = self.patient;
+        let provider = patient.account.registration.provider.clone();
+        let mailbox = patient.account.mailbox_of(patient.protocol, &patient.login);
+        let endpoint = match provider.endpoint(patient.protocol) {
+            Some(endpoint) if patient.account.protocols.contain(patient.protocol) => {
+                endpoint.clone()
+            }
+            endpoint => return self.nowhere(endpoint.is_some()),
+        };
+        let mut stream = self.connect(&endpoint).await?;
+        let stage = self.encrypt(&endpoint, &mut stream).await?;
+        let (verified, token) = self.token(&mailbox).await?;
+        let findings = self.claims(&token, &mailbox)?;
+        let login = Login {
+            mailbox: mailbox.clone(),
+            token: token.secret.clone(),
+            mechanism: provider.mechanism,
+            host: endpoint.host.clone(),
+            port: endpoint.port,
+            client_name: "[127.0.0.1]".into(),
+        };
+        let ready = self.log_in(login, stage, &mut stream, &findings).await?;
+        self.service.broker().accepted(&verified, &token);
+        self.mailbox(&mailbox, ready, &mut stream, &findings).await
+    }
+
+    fn nowhere(&mut self, provided: bool) -> Result<(), Over> {
+        let account = &self.patient.account;
+        let detail = match provided {
+            true => format!("the account does not allow {}", self.patient.protocol),
+            false => format!(
+                "the provider {} has no {}",
+                account.registration.provider.name, self.patient.protocol
+            ),
+        };
+        (self.tell)(Step {
+            name: "dns",
+            ok: false,
+            ms: 0,
+            detail: detail.clone(),
+            cause: Some(detail),
+            remedy: Some("test another protocol, or change the account's protocols".into()),
+        });
+        Err(Over)
+    }
+
+    /// dns and tcp.
+    async fn connect(&mut self, endpoint: &Endpoint) -> Result<Stream, Over> {
+        let provider = self.patient.account.registration.provider.clone();
+        let began = Instant::now();
+        if let Some(egress) = &provider.egress {
+            let detail = format!("left to the egress proxy {}:{}", egress.host, egress.port);
+            self.good("dns", began, detail);
+            let began = Instant::now();
+            let connected = self.within(dial::dial(&provider, endpoint)).await;
+            let tcp = self.judged("tcp", began, connected)?;
+            let stream = Stream::new(tcp);
+            self.good(
+                "tcp",
+                began,
+                format!("connected by way of {}", peer(&stream)),
+            );
+            return Ok(stream);
+        }
+        let resolved = self.within(dial::resolve(endpoint, provider.ip)).await;
+        let addresses = self.judged("dns", began, resolved)?;
+        let list: Vec<_> = addresses
+            .iter()
+            .map(|address| address.ip().to_string())
+            .collect();
+        self.good(
+            "dns",
+            began,
+            format!("{} is {}", endpoint.host, list.join(", ")),
+        );
+        let began = Instant::now();
+        let connected = self
+            .within(dial::connect(endpoint, addresses.clone()))
+            .await;
+        let tcp = self.judged("tcp", began, connected)?;
+        let stream = Stream::new(tcp);
+        let took = began.elapsed();
+        let mut detail = format!("connected to {}", peer(&stream));
+        let mut remedy = None;
+        if let Some(dead) = dead_family(endpoint, &addresses).await {
+            detail.push_str(&format!("; {dead} does not work from here"));
+            remedy = Some(match dead {
+                "IPv6" => {
+                    "set the provider's ip to v4: each login tries IPv6 in vain first".to_owned()
+                }
+                _ => "set the provider's ip to v6".to_owned(),
+            });
+        }
+        (self.tell)(Step {
+            name: "tcp",
+            ok: true,
+            ms: millis(took),
+            detail,
+            cause: None,
+            remedy,
+        });
+        Ok(stream)
+    }
+
+    /// tls, STARTTLS included.
+    async fn encrypt(&mut self, endpoint: &Endpoint, stream: &mut Stream) -> Result<Stage, Over> {
+        let began = Instant::now();
+        let provider = self.patient.account.registration.provider.clone();
+        let name = tls::name(endpoint);
+        let handshake = async {
+            let config = self.service.upstream_tls(&provider.name).ok_or_else(|| {
+                Fault::new(
+                    Kind::Internal,
+                    "there is no TLS configuration for the provider",
+                )
+            })?;
+            if endpoint.tls == UpstreamTls::StartTls {
+                let nobody = Login {
+                    mailbox: String::new(),
+                    token: Secret::default(),
+                    mechanism: provider.mechanism,
+                    host: endpoint.host.clone(),
+                    port: endpoint.port,
+                    client_name: "[127.0.0.1]".into(),
+                };
+                drive(self.patient, nobody, Stage::Cleartext, stream).await?;
+            }
+            stream
+                .encrypt_as_client(config, name?)
+                .await
+                .map_err(|error| tls::upstream_fault(endpoint, &error))
+        };
+        let done = timeout(self.service.step_timeout(), handshake).await;
+        let done = done.unwrap_or_else(|_| Err(late("TLS")));
+        self.judged("tls", began, done)?;
+        let encryption = stream.encryption().unwrap_or_default();
+        let certificate = stream.peer_certificate().and_then(|der| describe(&der));
+        let detail = match certificate {
+            Some(certificate) => format!("{encryption}, {certificate}"),
+            None => encryption,
+        };
+        self.good("tls", began, detail);
+        Ok(match endpoint.tls {
+            UpstreamTls::Implicit => Stage::Implicit,
+            UpstreamTls::StartTls => Stage::Upgraded,
+        })
+    }
+
+    async fn token(&mut self, mailbox: &str) -> Result<(Verified, Token), Over> {
+        let began = Instant::now();
+        let patient = self.patient;
+        let verified = Verified::by_operator(
+            patient.account.clone(),
+            patient.login.clone(),
+            mailbox.to_owned(),
+            patient.password.clone(),
+        );
+        let broker = self.service.broker().clone();
+        let token = broker.token(&verified).await;
+        let token = self.judged("token", began, token)?;
+        let registration = &patient.account.registration;
+        self.good(
+            "token",
+            began,
+            format!("by {} of {}", registration.grant.name(), registration.name),
+        );
+        Ok((verified, token))
+    }
+
+    fn claims(&mut self, token: &Token, mailbox: &str) -> Result<Findings, Over> {
+        let began = Instant::now();
+        let seen = claims::look(self.patient, token.secret.expose(), mailbox);
+        let failed = seen.wrong.is_some();
+        let (cause, remedy) = match seen.wrong {
+            Some((cause, remedy)) => (Some(cause), Some(remedy)),
+            None => (None, None),
+        };
+        (self.tell)(Step {
+            name: "claims",
+            ok: !failed,
+            ms: millis(began.elapsed()),
+            detail: seen.detail,
+            cause,
+            remedy,
+        });
+        match failed {
+            true => Err(Over),
+            false => Ok(seen.findings),
+        }
+    }
+
+    async fn log_in(
+        &mut self,
+        login: Login,
+        stage: Stage,
+        stream: &mut Stream,
+        findings: &Findings,
+    ) -> Result<Ready, Over> {
+        let began = Instant::now();
+        let driven = timeout(
+            self.service.step_timeout(),
+            drive(self.patient, login, stage, stream),
+        );
+        let result = driven.await.unwrap_or_else(|_| Err(late("authentication")));
+        let ready = match result {
+            Ok(Some(ready)) => Ok(ready),
+            Ok(None) => Err(Fault::new(Kind::Internal, "STARTTLS within TLS")),
+            Err(fault) => Err(fault),
+        };
+        match ready {
+            Ok(ready) => {
+                let said = String::from_utf8_lossy(&ready.accepted.text).into_owned();
+                self.good("auth", began, crate::fault::harmless(&said));
+                Ok(ready)
+            }
+            Err(fault) => {
+                let advice = advice::of_login(self.patient, findings, &fault);
+                Err(self.bad("auth", began, fault.detail(), advice))
+            }
+        }
+    }
+
+    async fn mailbox(
+        &mut self,
+        name: &str,
+        ready: Ready,
+        stream: &mut Stream,
+        findings: &Findings,
+    ) -> Result<(), Over> {
+        let began = Instant::now();
+        let asked = mailbox::ask(self.patient.protocol, name, &ready.leftover, stream);
+        let asked = timeout(self.service.step_timeout(), asked).await;
+        match asked {
+            Ok(Ok(said)) => {
+                self.good("mailbox", began, said);
+                Ok(())
+            }
+            Ok(Err(said)) => {
+                let advice = advice::of_mailbox(self.patient, findings, &said);
+                Err(self.bad("mailbox", began, &said, advice))
+            }
+            Err(_) => {
+                let fault = late("answer to the first mailbox command");
+                let advice = advice::of_fault(self.patient, &fault);
+                Err(self.bad("mailbox", began, fault.detail(), advice))
+            }
+        }
+    }
+
+    async fn within<T>(&self, step: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        timeout(self.service.step_timeout(), step)
+            .await
+            .unwrap_or_else(|_| Err(late("connection")))
+    }
+
+    /// The result, or a step that failed.
+    fn judged<T>(
+        &mut self,
+        name: &'static str,
+        began: Instant,
+        result: Result<T, Fault>,
+    ) -> Result<T, Over> {
+        result.map_err(|fault| {
+            let advice = advice::of_fault(self.patient, &fault);
+            self.bad(name, began, fault.detail(), advice)
+        })
+    }
+
+    fn good(&mut self, name: &'static str, began: Instant, detail: String) {
+        (self.tell)(Step {
+            name,
+            ok: true,
+            ms: millis(began.elapsed()),
+            detail,
+            cause: None,
+            remedy: None,
+        });
+    }
+
+    fn bad(
+        &mut self,
+        name: &'static str,
+        began: Instant,
+        detail: &str,
+        advice: advice::Advice,
+    ) -> Over {
+        (self.tell)(Step {
+            name,
+            ok: false,
+            ms: millis(began.elapsed()),
+            detail: detail.to_owned(),
+            cause: Some(advice.cause),
+            remedy: Some(advice.remedy),
+        });
+        Over
+    }
+}
+
+/// Plays a login dialogue; `None`: it wants TLS now.
+async fn drive(
+    patient: &Patient,
+    login: Login,
+    stage: Stage,
+    stream: &mut Stream,
+) -> Result<Option<Ready>, Fault> {
+    let mut back = back::new(patient.protocol, login, stage);
+    loop {
+        match back.next() {
+            Dialogue::Read => match stream.receive(|bytes| back.receive(bytes)).await {
+                Ok(true) => {}
+                Ok(false) | Err(_) => return Err(back.closed()),
+            },
+            Dialogue::Write(bytes) => {
+                if stream.write(&bytes).await.is_err() {
+                    return Err(back.closed());
+                }
+            }
+            Dialogue::StartTls => return Ok(None),
+            Dialogue::Done(ready) => return Ok(Some(ready)),
+            Dialogue::Failed(fault) => return Err(fault),
+        }
+    }
+}
+
+/// A family of which no address answers, where the other does.
+async fn dead_family(endpoint: &Endpoint, addresses: &[SocketAddr]) -> Option<&'static str> {
+    let (v6, v4): (Vec<_>, Vec<_>) = addresses.iter().copied().partition(SocketAddr::is_ipv6);
+    if v6.is_empty() || v4.is_empty() {
+        return None;
+    }
+    let works = |addresses| async move {
+        let connected = timeout(FAMILY, dial::connect(endpoint, addresses)).await;
+        matches!(connected, Ok(Ok(_)))
+    };
+    match tokio::join!(works(v6), works(v4)) {
+        (false, true) => Some("IPv6"),
+        (true, false) => Some("IPv4"),
+        _ => None,
+    }
+}
+
+/// `certificate for NAME by ISSUER until DATE`.
+fn describe(der: &[u8]) -> Option<String> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+    let name = certificate
+        .subject_alternative_name()
+        .ok()
+        .flatten()
+        .and_then(|names| names.value.general_names.first().map(ToString::to_string))
+        .unwrap_or_else(|| certificate.subject().to_string());
+    let name = name.trim_start_matches("DNSName(").trim_end_matches(')');
+    let issuer = certificate
+        .issuer()
+        .iter_common_name()
+        .next()
+        .and_then(|name| name.as_str().ok())
+        .map_or_else(|| certificate.issuer().to_string(), str::to_owned);
+    let until = certificate.validity().not_after.timestamp();
+    let until = u64::try_from(until).ok()?;
+    let until = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(until);
+    let until = crate::overview::rfc3339(until);
+    Some(crate::fault::harmless(&format!(
+        "certificate for {name} by {issuer} until {}",
+        until.split('T').next().unwrap_or_default()
+    )))
+}
+
+fn peer(stream: &Stream) -> String {
+    stream
+        .peer()
+        .map_or_else(|_| "?".into(), |peer| peer.to_string())
+}
+
+fn late(what: &str) -> Fault {
+    Fault::new(Kind::Unreachable, format!("no {what} in time")).remedy_is(
+        "the other side or the way to it is slow or swallows packets; check the firewall",
+    )
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
