@@ -222,12 +222,12 @@ pub fn assert_discreet(fault: &Fault) {
 
 fn assert_no_token(text: &[u8]) {
     assert!(
-        !contains(text, TOKEN.as_bytes()),
+        !contains(text, TOKEN),
         "{:?}",
         String::from_utf8_lossy(text)
     );
     for mechanism in [Mechanism::Xoauth2, Mechanism::Oauthbearer] {
-        assert!(!contains(text, response(mechanism).as_bytes()));
+        assert!(!contains(text, &response(mechanism)));
     }
 }
 
@@ -266,7 +266,7 @@ fn discreet(protocol: Protocol, mechanism: Mechanism, stage: Stage, written: &[u
     match stage {
         Stage::Cleartext => {
             assert!(
-                !contains(written, TOKEN.as_bytes()) && presented == 0,
+                !contains(written, TOKEN) && presented == 0,
                 "the token in clear"
             );
             assert!(!matches!(end, End::Done { .. }), "logged in without TLS");

@@ -242,8 +242,8 @@ fn talk(
         }
         let told = alterations.alter(0, std::mem::take(&mut server.said));
         let (said, next) = back_turn(back.as_mut(), &told, cut);
-        assert!(encrypted || !contains(&said, TOKEN.as_bytes()));
-        assert!(encrypted || !contains(&said, response(mechanism).as_bytes()));
+        assert!(encrypted || !contains(&said, TOKEN));
+        assert!(encrypted || !contains(&said, &response(mechanism)));
         match (turn, next) {
             (_, Turn::Injected) => return End::Injected,
             (_, Turn::Ended(Ok(ready))) => return End::Done(ready),

@@ -111,6 +111,7 @@ impl Imap {
     fn response_line(&mut self) {
         let line = &self.down.line;
         let status = ["OK", "NO", "BAD"].iter().any(|word| line.word_is(1, word));
+        let text = status || line.word_is(1, "BYE") || line.word(0) == b"+";
         match line.word(0) {
             _ if self.down.continued => {}
             b"*" if line.word_is(1, "BYE") => self.goodbye = true,
@@ -128,7 +129,7 @@ impl Imap {
             }
             _ => {}
         }
-        if status && !self.down.continued {
+        if text && !self.down.continued {
             // Text for people may end like a literal (RFC 9051 §7.1 has none in it).
             self.down.line.clear();
         } else {

@@ -83,7 +83,8 @@ fn proxy(egress: &Egress) -> reqwest::Result<reqwest::Proxy> {
         true => format!("[{}]", egress.host),
         false => egress.host.clone(),
     };
-    let proxy = reqwest::Proxy::all(format!("{scheme}://{host}:{}", egress.port))?;
+    // What is not https is on this machine: it needs no way out, and no proxy shall read it.
+    let proxy = reqwest::Proxy::https(format!("{scheme}://{host}:{}", egress.port))?;
     Ok(match &egress.credentials {
         Some((username, password)) => proxy.basic_auth(username, password.expose()),
         None => proxy,

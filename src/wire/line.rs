@@ -135,15 +135,26 @@ pub struct Fragments {
     unit: Vec<u8>,
     /// Octets of the current literal still to come.
     literal: usize,
+    /// A server's, which may be text for people.
+    responses: bool,
 }
 
 impl Fragments {
-    /// An empty buffer that gives out units of at most `cap` octets.
-    pub fn new(cap: usize) -> Self {
+    /// An empty buffer that gives out commands of at most `cap` octets.
+    pub fn of_commands(cap: usize) -> Self {
         Self {
             lines: Lines::new(cap),
             unit: Vec::new(),
             literal: 0,
+            responses: false,
+        }
+    }
+
+    /// An empty buffer that gives out responses of at most `cap` octets.
+    pub fn of_responses(cap: usize) -> Self {
+        Self {
+            responses: true,
+            ..Self::of_commands(cap)
         }
     }
 
@@ -172,9 +183,10 @@ impl Fragments {
             let Some(line) = self.lines.line_within(room)? else {
                 return Ok(None);
             };
+            let text = self.responses && self.unit.is_empty() && is_text(&line);
             self.unit.reserve_exact(line.len());
             self.unit.extend_from_slice(&line);
-            let Some((octets, synchronizing)) = announced(&line) else {
+            let Some((octets, synchronizing)) = announced(&line).filter(|_| !text) else {
                 return Ok(Some(Fragment::Whole(std::mem::take(&mut self.unit).into())));
             };
             let literal = octets.saturating_add(b"\r\n".len());
@@ -232,6 +244,22 @@ impl Fragments {
         self.literal = 0;
         self.lines.take_rest()
     }
+}
+
+/// Whether a response is text for people, which announces no literal whatever it ends in.
+///
+/// ```abnf
+/// resp-text    = ["[" resp-text-code "]" SP] [text]     ; RFC 9051 §9
+/// continue-req = "+" SP (resp-text / base64) CRLF
+/// ```
+fn is_text(line: &[u8]) -> bool {
+    let mut words = line.split(|octet| *octet == b' ');
+    let first = words.next().unwrap_or_default();
+    let second = words.next().unwrap_or_default();
+    first.starts_with(b"+")
+        || [b"OK".as_slice(), b"NO", b"BAD", b"BYE", b"PREAUTH"]
+            .iter()
+            .any(|word| second.eq_ignore_ascii_case(word))
 }
 
 /// The size of the literal that a line announces at its end, and whether its sender waits.
@@ -297,7 +325,7 @@ mod tests {
     fn literals_are_counted_not_parsed() {
         let input = b"A LOGIN {11}\r\nFRED \r\nFOO {7+}\r\nfat ma}\r\nB NOOP\r\n";
         for step in [1, 2, 3, input.len()] {
-            let mut fragments = Fragments::new(100);
+            let mut fragments = Fragments::of_commands(100);
             let mut got = Vec::new();
             for chunk in input.chunks(step) {
                 fragments.push(chunk);
@@ -320,7 +348,7 @@ mod tests {
     #[test]
     fn a_literal_over_the_cap_is_refused_when_announced() {
         for announcement in ["{95}", "{99999999999999999999999+}"] {
-            let mut fragments = Fragments::new(100);
+            let mut fragments = Fragments::of_commands(100);
             fragments.push(format!("a9 LOGIN {announcement}\r\n").as_bytes());
             assert_eq!(fragments.fragment(), Err(TooLong));
             assert_eq!(fragments.tag(), b"a9");
@@ -330,7 +358,7 @@ mod tests {
     /// Requirement 10: what a client can make us hold is the cap, however it is made up.
     #[test]
     fn a_unit_and_the_line_that_continues_it_share_the_cap() {
-        let mut fragments = Fragments::new(100);
+        let mut fragments = Fragments::of_commands(100);
         fragments.push(b"a LOGIN {60}\r\n");
         assert_eq!(fragments.fragment(), Ok(Some(Fragment::Announced)));
         fragments.push(&[b'x'; 60 + 20]);
@@ -346,6 +374,19 @@ mod tests {
         lines.push(&b"NOOP\r\n".repeat(1000));
         while lines.line().unwrap().is_some() {}
         assert_eq!((lines.held(), lines.buffer.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn text_for_people_announces_nothing() {
+        let input =
+            "* OK ready {3}\r\n+ go {3}\r\nA1 NO why {3+}\r\n* BYE {3}\r\n* X {3}\r\nOK \r\n";
+        let mut fragments = Fragments::of_responses(100);
+        fragments.push(input.as_bytes());
+        for text in ["* OK ready {3}", "+ go {3}", "A1 NO why {3+}", "* BYE {3}"] {
+            assert_eq!(fragments.fragment(), Ok(Some(whole(text))));
+        }
+        assert_eq!(fragments.fragment(), Ok(Some(Fragment::Announced)));
+        assert_eq!(fragments.fragment(), Ok(Some(whole("* X {3}\r\nOK "))));
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod log;
 mod stage;
 
 mod admin;
+mod applications;
 mod command;
 mod consent;
 mod direct;

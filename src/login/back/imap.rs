@@ -57,7 +57,7 @@ impl Imap {
         Self {
             login,
             stage,
-            input: Fragments::new(REPLY_CAP),
+            input: Fragments::of_responses(REPLY_CAP),
             output: Vec::new(),
             state: match stage {
                 Stage::Cleartext | Stage::Implicit => State::Greeting,

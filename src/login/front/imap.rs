@@ -49,7 +49,7 @@ impl Imap {
                 State::Commands
             },
             offer,
-            input: Fragments::new(COMMAND_CAP),
+            input: Fragments::of_commands(COMMAND_CAP),
             output: Vec::new(),
             refused: None,
         }

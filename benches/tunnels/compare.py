@@ -1,0 +1,294 @@
+#!/usr/bin/env python3
+"""authrelay beside HAProxy and nginx, as what stands between a client in clear and a mail service
+under TLS.
+
+All three are measured in one run against one upstream (`examples/upstream.rs`: the sandbox's
+Exchange in a process of its own) by one client (`examples/load.rs`). authrelay gets a password and
+logs in upstream with XOAUTH2; the two tunnels only encrypt, and the client logs in itself through
+them. Python's standard library, haproxy, nginx with its stream module; everything on loopback, on
+ports that the system picks, ended by its process id.
+
+    cargo build --release --bin authrelay --example upstream --example load
+    python3 benches/tunnels/compare.py [--rounds 5] [--only authrelay,haproxy,nginx] [--quick]
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+HAPROXY = """
+global
+  maxconn 4000
+defaults
+  mode tcp
+  timeout connect 10s
+  timeout client 1h
+  timeout server 1h
+listen tunnel
+  bind 127.0.0.1:{port}
+  server upstream 127.0.0.1:{upstream} ssl verify required ca-file {ca} sni str(localhost) verifyhost localhost
+"""
+
+NGINX = """
+{module}
+daemon off;
+pid {directory}/nginx.pid;
+error_log {directory}/nginx.log;
+worker_processes auto;
+events {{ worker_connections 8000; }}
+stream {{
+  server {{
+    listen 127.0.0.1:{port};
+    proxy_pass 127.0.0.1:{upstream};
+    proxy_ssl on;
+    proxy_ssl_protocols TLSv1.2 TLSv1.3;
+    proxy_ssl_verify on;
+    proxy_ssl_trusted_certificate {ca};
+    proxy_ssl_name localhost;
+    proxy_ssl_server_name on;
+    proxy_timeout 1h;
+  }}
+}}
+"""
+
+LIMITS = "limits: {sessions: 10000, sessions_per_client: 10000}\n"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until_open(port, process):
+    deadline = time.monotonic() + 20
+    while True:
+        if process.poll() is not None:
+            sys.exit(f"{process.args[0]} ended with {process.returncode}")
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                sys.exit(f"{process.args[0]} does not listen on {port}")
+            time.sleep(0.05)
+
+
+class Proxy:
+    """A process (or several) between client and upstream."""
+
+    def __init__(self, directory, upstream):
+        self.directory = directory
+        self.upstream = upstream
+        self.process = None
+        self.port = None
+
+    def login(self):
+        return "token:{mailbox}:{token}".format(**self.upstream)
+
+    def pids(self):
+        """The process and its children."""
+        first = self.process.pid
+        pids = [first]
+        for task in os.listdir(f"/proc/{first}/task"):
+            children = pathlib.Path(f"/proc/{first}/task/{task}/children").read_text()
+            pids += map(int, children.split())
+        return pids
+
+    def stop(self):
+        self.process.send_signal(signal.SIGKILL if self.kill else signal.SIGTERM)
+        for pid in self.pids_at_start:
+            while pathlib.Path(f"/proc/{pid}").exists() and pid != self.process.pid:
+                time.sleep(0.02)
+        self.process.wait()
+
+    kill = False
+
+
+class Authrelay(Proxy):
+    name = "authrelay"
+    program = ROOT / "target/release/authrelay"
+
+    def login(self):
+        return "password:{login}:{password}".format(**self.upstream)
+
+    def start(self):
+        text = pathlib.Path(self.upstream["config"]).read_text()
+        config = pathlib.Path(self.upstream["config"]).with_name("bench.yaml")
+        config.write_text(text + LIMITS)
+        log = self.directory / "authrelay.log"
+        with open(log, "wb") as stderr:
+            self.process = subprocess.Popen(
+                [self.program, "run", "--config", config], stderr=stderr
+            )
+        deadline = time.monotonic() + 20
+        while self.port is None:
+            for line in log.read_text().splitlines():
+                record = json.loads(line)
+                if record.get("message") == "listening" and record["protocol"] == "imap":
+                    self.port = int(record["address"].rsplit(":", 1)[1])
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                sys.exit(f"authrelay does not listen: {log.read_text()}")
+            time.sleep(0.02)
+        self.pids_at_start = self.pids()
+
+
+class Haproxy(Proxy):
+    name = "haproxy"
+    # It would wait for sessions to end.
+    kill = True
+
+    def start(self):
+        self.port = free_port()
+        config = self.directory / "haproxy.cfg"
+        config.write_text(
+            HAPROXY.format(port=self.port, upstream=self.upstream["imap"], ca=self.upstream["ca"])
+        )
+        self.process = subprocess.Popen(["haproxy", "-q", "-db", "-f", config])
+        wait_until_open(self.port, self.process)
+        self.pids_at_start = self.pids()
+
+
+class Nginx(Proxy):
+    name = "nginx"
+
+    def start(self):
+        self.port = free_port()
+        config = self.directory / "nginx.conf"
+        module = pathlib.Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+        config.write_text(
+            NGINX.format(
+                module=f"load_module {module};" if module.exists() else "",
+                directory=self.directory,
+                port=self.port,
+                upstream=self.upstream["imap"],
+                ca=self.upstream["ca"],
+            )
+        )
+        self.process = subprocess.Popen(["nginx", "-q", "-p", self.directory, "-c", config])
+        wait_until_open(self.port, self.process)
+        self.pids_at_start = self.pids()
+
+
+def load(what, proxy, count):
+    command = [ROOT / "target/release/examples/load", what, str(proxy.port), proxy.login()]
+    command += [",".join(map(str, proxy.pids())), str(count)]
+    result = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    if result.returncode != 0:
+        sys.exit(f"{what} through {proxy.name} failed")
+    return json.loads(result.stdout)
+
+
+# What is measured: how, how often in one round, which figure of the result, and what it means.
+FIGURES = [
+    ("download", 6, "cpu_ms", "CPU for a download of 50 MB, ms"),
+    ("download", 6, "mb_per_s", "download, MB/s"),
+    ("upload", 6, "cpu_ms", "CPU for an upload of 50 MB, ms"),
+    ("upload", 6, "mb_per_s", "upload, MB/s"),
+    ("logins", 2000, "cpu_ms", "CPU for a login, ms"),
+    ("logins", 2000, "per_s", "logins a second, 8 at a time"),
+    ("idle", 1000, "kb", "memory of an idle session, kB"),
+]
+
+
+def measure(proxies, rounds, quick):
+    """The rounds take turns, so that whatever else the machine does meets all alike."""
+    figures = {}
+    for number in range(rounds):
+        for kind in proxies:
+            for what in dict.fromkeys(figure[0] for figure in FIGURES):
+                count = next(figure[1] for figure in FIGURES if figure[0] == what)
+                # A fresh process each time: memory is compared with that of the start.
+                proxy = kind()
+                proxy.start()
+                result = load(what, proxy, max(2, count // 10) if quick else count)
+                proxy.stop()
+                for key, value in result.items():
+                    figures.setdefault((proxy.name, what, key), []).append(value)
+                print(f"round {number + 1}: {proxy.name} {what}: {result}", file=sys.stderr)
+    return figures
+
+
+def hold(kind, counts):
+    """The most sessions of `counts` that authrelay holds at once."""
+    for count in counts:
+        proxy = kind()
+        proxy.start()
+        result = load("hold", proxy, count)
+        proxy.stop()
+        return result
+
+
+def report(figures, names, held):
+    def median(name, what, key):
+        return statistics.median(figures[name, what, key])
+
+    head = ["", *names, *(f"authrelay / {name}" for name in names[1:])]
+    print("| " + " | ".join(head) + " |")
+    print("|" + " --- |" * len(head))
+    for what, _, key, meaning in FIGURES:
+        values = [median(name, what, key) for name in names]
+        cells = [f"{value:.3g}" if value < 100 else f"{value:.0f}" for value in values]
+        cells += [f"{values[0] / value:.2f}" for value in values[1:]]
+        print("| " + " | ".join([meaning, *cells]) + " |")
+    if held:
+        print(f"\nSessions held at once by authrelay: {held['held']}")
+
+
+def machine():
+    model = "unknown"
+    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.split(":", 1)[1].strip()
+    version = lambda *command: subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
+    ).stdout.splitlines()[0]
+    print(f"{os.cpu_count()} × {model}, Linux {platform.release()}")
+    print(version("haproxy", "-v"))
+    print(version("nginx", "-v"))
+    print()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="a tenth of everything, to see that it works")
+    parser.add_argument("--only", default="authrelay,haproxy,nginx")
+    parser.add_argument("--sessions", type=int, default=9900)
+    options = parser.parse_args()
+    kinds = {kind.name: kind for kind in (Authrelay, Haproxy, Nginx)}
+    names = options.only.split(",")
+    with tempfile.TemporaryDirectory(prefix="tunnels-") as folder:
+        folder = pathlib.Path(folder)
+        upstream = subprocess.Popen(
+            [ROOT / "target/release/examples/upstream", folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        try:
+            about = json.loads(upstream.stdout.readline())
+            proxies = [lambda kind=kinds[name]: kind(folder, about) for name in names]
+            figures = measure(proxies, options.rounds, options.quick)
+            held = None
+            if "authrelay" in names:
+                held = hold(lambda: Authrelay(folder, about), [options.sessions])
+            machine()
+            report(figures, names, held)
+        finally:
+            upstream.stdin.close()
+            upstream.wait()
+
+
+if __name__ == "__main__":
+    main()
