@@ -29,7 +29,7 @@ const SCRATCH: usize = 64 * 1024;
 
 thread_local! {
     static READING: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH + tls::RECORD]);
-    static WRITING: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static WRITING: RefCell<tls::Records> = const { RefCell::new(tls::Records::new()) };
 }
 
 /// A TCP connection that may be encrypted.
@@ -147,10 +147,9 @@ impl Stream {
         let Some(tls) = &mut self.tls else {
             return write_now(&mut self.tcp, cx, &mut self.outbound, bytes);
         };
-        WRITING.with_borrow_mut(|scratch| {
-            scratch.clear();
-            if tls.encrypt(bytes, scratch) {
-                write_now(&mut self.tcp, cx, &mut self.outbound, scratch);
+        WRITING.with_borrow_mut(|records| {
+            if tls.encrypt(bytes, records) {
+                write_now(&mut self.tcp, cx, &mut self.outbound, records.written());
             } else {
                 self.closing = Closing::Due;
             }
@@ -182,7 +181,10 @@ impl Stream {
         self.outbound = Vec::new();
         self.written = 0;
         if self.closing == Closing::Due {
-            ready!(Pin::new(&mut self.tcp).poll_shutdown(cx))?;
+            // A peer that has ended itself waits for nothing: that the socket goes is enough.
+            if !self.ended {
+                ready!(Pin::new(&mut self.tcp).poll_shutdown(cx))?;
+            }
             self.closing = Closing::Closed;
         }
         Poll::Ready(Ok(()))

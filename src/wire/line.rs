@@ -169,6 +169,7 @@ impl Fragments {
             if self.literal > 0 {
                 let octets = self.lines.octets(self.literal);
                 if octets.is_empty() {
+                    self.lines.release();
                     return Ok(None);
                 }
                 self.literal -= octets.len();

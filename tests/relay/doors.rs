@@ -45,6 +45,32 @@ fn r01_no_relay_without_the_password() {
     }
 }
 
+/// A client outside a listener's `allow` is closed without a byte, however the listener begins.
+#[test]
+fn r01_clients_from_elsewhere_are_not_spoken_to() {
+    for protocol in Protocol::ALL {
+        for mode in ["none", "starttls", "implicit"] {
+            still(|_| async move {
+                let elsewhere = "provider: microsoft365, allow: [10.0.0.0/8]";
+                let setup = match mode {
+                    "none" => Setup::default(),
+                    mode => Setup::default().tls(mode),
+                };
+                let setup = setup.replace("provider: microsoft365", elsewhere);
+                let setup = setup.replace(
+                    &format!("    {elsewhere}\n"),
+                    "    provider: microsoft365\n",
+                );
+                let relay = setup.start().await;
+                let mut client = relay.dial(protocol).await;
+                assert_eq!(client.rest().await, "");
+                relay.assert_untouched("elsewhere");
+                assert_eq!(relay.log.named("session").len(), 0);
+            });
+        }
+    }
+}
+
 /// The upstream's answer to STARTTLS, and bytes in clear behind it: no credential follows.
 #[test]
 fn r02_injected_responses_end_the_login() {

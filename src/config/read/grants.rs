@@ -31,12 +31,16 @@ const KEYS: [&str; 6] = [
     "url",
 ];
 
-/// What the environment of a workload identity says (Azure's SDKs read the same).
-pub(super) fn workload_identity(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
 impl Reader<'_> {
+    /// What the environment of a workload identity says (Azure's SDKs read the same); something,
+    /// where sources are not read.
+    pub(super) fn workload_identity(&self, name: &str) -> Option<String> {
+        match self.sources.secrets() {
+            Secrets::Read => std::env::var(name).ok().filter(|value| !value.is_empty()),
+            Secrets::Skip => Some("not-read".into()),
+        }
+    }
+
     /// The grant; keys of other grants are contradictions.
     pub(super) fn grant(&self, section: &mut Section<'_>) -> Option<Grant> {
         let field = section.require("grant", either(&GRANTS));
@@ -134,9 +138,8 @@ impl Reader<'_> {
         section.finish();
         let path = match &file {
             Some(file) => self.sources.path(file)?,
-            None => match workload_identity("AZURE_FEDERATED_TOKEN_FILE") {
+            None => match self.workload_identity("AZURE_FEDERATED_TOKEN_FILE") {
                 Some(path) => PathBuf::from(path),
-                None if self.sources.secrets() == Secrets::Skip => PathBuf::new(),
                 None => {
                     return field.wrong(
                         "has no file, and AZURE_FEDERATED_TOKEN_FILE is not set; write {file: PATH}",

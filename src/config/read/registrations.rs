@@ -9,7 +9,6 @@ use time::{Date, OffsetDateTime};
 use super::super::field::{Field, either, is_name};
 use super::super::{ClientCredential, Grant, Provider, Registration};
 use super::Reader;
-use super::grants::workload_identity;
 use super::providers::{Providers, url};
 
 /// So long before its secret expires an operator is warned.
@@ -107,7 +106,10 @@ impl Reader<'_> {
             (None, None) => None,
             (Some(_), None) => {
                 let federated = is_federated(grant.as_ref());
-                match workload_identity("AZURE_CLIENT_ID").filter(|_| federated) {
+                match self
+                    .workload_identity("AZURE_CLIENT_ID")
+                    .filter(|_| federated)
+                {
                     Some(id) => Some(id),
                     None => section
                         .require("client_id", "the application (client) id")
@@ -118,7 +120,7 @@ impl Reader<'_> {
         let place = field.clone();
         section.finish();
         let (provider, grant) = (provider?, grant?);
-        let tenant = tenant_of(&provider, &grant, tenant.as_ref(), &place)?;
+        let tenant = self.tenant_of(&provider, &grant, tenant.as_ref(), &place)?;
         let url = |template: &str| match url(template, &tenant) {
             Ok(url) => Some(url),
             Err(why) => place.wrong(format_args!("the provider's URL {why}")),
@@ -126,7 +128,8 @@ impl Reader<'_> {
         let token_url = match &grant {
             // Of the Kubernetes webhook: the cloud that the workload is in.
             grant if is_federated(Some(grant)) && provider.token_url.starts_with(ENTRA) => {
-                let host = workload_identity("AZURE_AUTHORITY_HOST");
+                let host = self.workload_identity("AZURE_AUTHORITY_HOST");
+                let host = host.filter(|host| host.starts_with("https://"));
                 let host = host.as_deref().unwrap_or(ENTRA).trim_end_matches('/');
                 url(&provider.token_url.replacen(ENTRA, host, 1))
             }
@@ -173,6 +176,43 @@ impl Reader<'_> {
         })
     }
 
+    /// What `{tenant}` stands for; empty where the provider's URLs have none.
+    fn tenant_of(
+        &self,
+        provider: &Provider,
+        grant: &Grant,
+        field: Option<&Field<'_>>,
+        place: &Field<'_>,
+    ) -> Option<String> {
+        let own = !matches!(grant, Grant::AuthorizationCode(_) | Grant::DeviceCode(_));
+        let Some(field) = field else {
+            let needed = provider.token_url.contains("{tenant}")
+                && !matches!(grant, Grant::ManagedIdentity { .. } | Grant::Command { .. });
+            return match self.workload_identity("AZURE_TENANT_ID") {
+                _ if !needed => Some(String::new()),
+                Some(tenant) if is_federated(Some(grant)) => Some(tenant),
+                _ => place.wrong(
+                    "tenant is missing; write the tenant's domain or id, as in contoso.onmicrosoft.com",
+                ),
+            };
+        };
+        let tenant = field.word()?;
+        if !is_name(tenant) {
+            return field.wrong("must be the tenant's domain or id");
+        }
+        // AADSTS50194 and 9001023; `organizations` does for passwords.
+        let password = matches!(grant, Grant::Password(_));
+        let shared =
+            ["common", "consumers"].contains(&tenant) || (tenant == "organizations" && !password);
+        if own && shared && provider.token_url.contains("{tenant}") {
+            return field.wrong(format_args!(
+                "the grant {} wants the tenant's own domain or id, as in contoso.onmicrosoft.com",
+                grant.name()
+            ));
+        }
+        Some(tenant.to_owned())
+    }
+
     /// Warns while there is time to make a new secret.
     fn expiry(&self, field: Option<Field<'_>>) -> Option<i64> {
         let field = field?;
@@ -215,42 +255,6 @@ fn has_default_scope(provider: &Provider, grant: &Grant) -> bool {
             .iter()
             .all(|scope| scope.is_empty()),
     }
-}
-
-/// What `{tenant}` stands for; empty where the provider's URLs have none.
-fn tenant_of(
-    provider: &Provider,
-    grant: &Grant,
-    field: Option<&Field<'_>>,
-    place: &Field<'_>,
-) -> Option<String> {
-    let own = !matches!(grant, Grant::AuthorizationCode(_) | Grant::DeviceCode(_));
-    let Some(field) = field else {
-        let needed = provider.token_url.contains("{tenant}")
-            && !matches!(grant, Grant::ManagedIdentity { .. } | Grant::Command { .. });
-        return match workload_identity("AZURE_TENANT_ID") {
-            _ if !needed => Some(String::new()),
-            Some(tenant) if is_federated(Some(grant)) => Some(tenant),
-            _ => place.wrong(
-                "tenant is missing; write the tenant's domain or id, as in contoso.onmicrosoft.com",
-            ),
-        };
-    };
-    let tenant = field.word()?;
-    if !is_name(tenant) {
-        return field.wrong("must be the tenant's domain or id");
-    }
-    // AADSTS50194 and 9001023; `organizations` does for passwords.
-    let password = matches!(grant, Grant::Password(_));
-    let shared =
-        ["common", "consumers"].contains(&tenant) || (tenant == "organizations" && !password);
-    if own && shared && provider.token_url.contains("{tenant}") {
-        return field.wrong(format_args!(
-            "the grant {} wants the tenant's own domain or id, as in contoso.onmicrosoft.com",
-            grant.name()
-        ));
-    }
-    Some(tenant.to_owned())
 }
 
 /// RFC 6749 §3.3: `scope-token = 1*( %x21 / %x23-5B / %x5D-7E )`.

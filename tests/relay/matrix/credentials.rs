@@ -1,7 +1,7 @@
 //! Credentials that are wrong, or cannot be right: one reply for all of them, and nothing leaves.
 
 use authrelay::sandbox::{LOGIN, PASSWORD};
-use authrelay::wire::Protocol::{Imap, Pop3, Smtp};
+use authrelay::wire::Protocol::{self, Imap, Pop3, Smtp};
 
 use super::before_login::{CREDENTIALS, IMAP_NO, Row, plain_over_all, row};
 use crate::client::{base64, plain};
@@ -120,7 +120,8 @@ fn every_way(name: &'static str, login: &str, password: &str) -> Vec<Row> {
     ]
 }
 
-/// Unknown login, wrong password, another protocol's account: one reply, byte for byte.
+/// Unknown login, wrong password, another protocol's account, another address: one reply, byte for
+/// byte.
 #[test]
 fn wrong_credentials_cost_nothing_and_look_alike() {
     let mut replies = std::collections::BTreeMap::new();
@@ -151,6 +152,16 @@ fn wrong_credentials_cost_nothing_and_look_alike() {
             .unwrap();
         let setup = Setup::default().append(&format!("    protocols: {others}\n"));
         assert_eq!(row.play(setup), replies[&protocol]);
+    }
+    // The right password, from an address for which it is not meant.
+    for protocol in Protocol::ALL {
+        let way = every_way("forbidden address", LOGIN, PASSWORD);
+        let row = way.into_iter().find(|row| row.protocol == protocol);
+        let elsewhere = format!(
+            "passwords: [{{name: office, password: \"{PASSWORD}\", allow: [10.0.0.0/8, \"::1\"]}}]"
+        );
+        let setup = Setup::default().replace(&format!("password: \"{PASSWORD}\""), &elsewhere);
+        assert_eq!(row.unwrap().play(setup), replies[&protocol]);
     }
 }
 
