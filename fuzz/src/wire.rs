@@ -10,7 +10,7 @@ use authrelay::wire::line::{COMMAND_CAP, Fragment, Fragments, Lines, REPLY_CAP};
 use authrelay::wire::sasl::{self, CREDENTIAL_CAP, Credentials};
 use authrelay::wire::{pop3 as pop, smtp};
 
-use super::pieces::{contains, header, same_for_every_cut};
+use super::pieces::{header, same_for_every_cut};
 
 /// Small caps are where framers go wrong soonest.
 const CAPS: [usize; 6] = [COMMAND_CAP, REPLY_CAP, 1024, 64, 16, 1];
@@ -531,10 +531,7 @@ pub fn sasl(input: &[u8]) {
         credible(&credentials);
         assert_eq!(credentials.login.as_bytes(), login);
         assert_eq!(credentials.password.expose().as_bytes(), password);
-        assert!(!contains(
-            format!("{credentials:?}").as_bytes(),
-            "Secret(\""
-        ));
+        assert!(format!("{credentials:?}").ends_with("password: [secret] }"));
     }
     if let (Ok(mailbox), Ok(token)) = (std::str::from_utf8(login), std::str::from_utf8(password)) {
         responses(mailbox, token);
