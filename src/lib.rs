@@ -26,6 +26,7 @@ pub mod ledger;
 pub mod limits;
 pub mod logging;
 pub mod login;
+pub mod metrics;
 pub mod net;
 pub mod overview;
 pub mod proof;

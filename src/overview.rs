@@ -1,5 +1,6 @@
 //! The accounts as administrators see them: `accounts`, `GET /api/accounts` and the page.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -87,6 +88,25 @@ pub fn accounts(accounts: &[Arc<Account>], broker: &Broker, ledger: &Ledger) -> 
         }
     }
     rows
+}
+
+/// How many accounts of each registration wait for their owner's consent. Wildcard accounts are
+/// not counted: who will come is not known.
+pub fn waiting(accounts: &[Arc<Account>], broker: &Broker) -> BTreeMap<String, usize> {
+    let mut waiting = BTreeMap::new();
+    for account in accounts {
+        let (LoginPattern::Exact(login), true) =
+            (&account.login, account.registration.grant.wants_consent())
+        else {
+            continue;
+        };
+        let given =
+            matches!(stored(account, login, broker), Ok(Some(record)) if record.refused.is_none());
+        *waiting
+            .entry(account.registration.name.clone())
+            .or_default() += usize::from(!given);
+    }
+    waiting
 }
 
 fn is_exact(accounts: &[Arc<Account>], login: &str) -> bool {

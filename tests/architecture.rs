@@ -58,11 +58,12 @@ const LAW: &[Row] = &[
     row(
         "session",
         &[
-            "accounts", "config", "fault", "ledger", "limits", "login", "net", "proof", "relay",
-            "secret", "stream", "token", "wire",
+            "accounts", "config", "fault", "ledger", "limits", "login", "metrics", "net", "proof",
+            "relay", "secret", "stream", "token", "wire",
         ],
     ),
     row("ledger", &["fault"]),
+    row("metrics", &["config", "fault", "wire"]),
     row("overview", &["config", "fault", "ledger", "token", "wire"]),
     row("consent", &["config", "fault", "token"]),
     row(

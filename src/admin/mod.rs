@@ -18,7 +18,7 @@ use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::middleware;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
 use tokio::net::TcpListener;
 
@@ -131,6 +131,7 @@ fn router(panel: Arc<Panel>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
         .route("/style.css", get(style))
         .route("/oauth/callback", get(returned))
         .route("/api/accounts", get(api::accounts))
@@ -148,6 +149,26 @@ async fn readyz(State(panel): State<Arc<Panel>>) -> (StatusCode, &'static str) {
         (StatusCode::OK, "ready\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "starting\n")
+    }
+}
+
+/// Prometheus' text format; the store is read for those who wait for a consent.
+async fn metrics(State(panel): State<Arc<Panel>>) -> Response {
+    let text = tokio::task::spawn_blocking(move || {
+        let service = &panel.service;
+        let waiting = crate::overview::waiting(service.accounts(), service.broker());
+        for (registration, accounts) in waiting {
+            service.metrics().reauthorization(&registration, accounts);
+        }
+        service.metrics().text()
+    });
+    match text.await {
+        Ok(text) => (
+            [("content-type", "text/plain; version=0.0.4; charset=utf-8")],
+            text,
+        )
+            .into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 

@@ -82,6 +82,17 @@ pub struct Counts {
     pub down: u64,
 }
 
+/// Messages that came to an end (SMTP).
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Messages {
+    /// The mail service took them.
+    pub accepted: u64,
+    /// It refused them.
+    pub rejected: u64,
+    /// The session ended before their final reply.
+    pub lost: u64,
+}
+
 /// Sees a session in passing.
 #[derive(Debug)]
 pub enum Watch {
@@ -136,6 +147,14 @@ impl Watch {
             Self::Imap(watch) => watch.is_idle(),
             Self::Pop3(watch) => watch.is_idle(),
             Self::Smtp(watch) => watch.is_idle(),
+        }
+    }
+
+    /// What became of the session's messages, now that it has ended.
+    pub fn messages(&self) -> Messages {
+        match self {
+            Self::Imap(_) | Self::Pop3(_) => Messages::default(),
+            Self::Smtp(watch) => watch.messages(),
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use super::Messages;
 use super::framing::{Dots, Line};
 
 /// Replies that may be due before we lose track.
@@ -13,12 +14,23 @@ const DUE: usize = 10_000;
 pub struct Smtp {
     up: Line,
     down: Line,
-    /// For each reply that is due: whether it is DATA's.
-    due: VecDeque<bool>,
+    due: VecDeque<Due>,
+    /// Those whose final reply has come.
+    ended: Messages,
     message: Option<Message>,
     goodbye: bool,
     /// Nothing is known any more.
     lost: bool,
+}
+
+/// What a reply that is due answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// DATA: 354 begins a message.
+    Data,
+    /// A message's end, by DATA or BDAT LAST: its final reply.
+    Message,
+    Other,
 }
 
 /// A message on its way up.
@@ -39,7 +51,7 @@ impl Smtp {
                     bytes = bytes.get(taken..).unwrap_or_default();
                     if ended {
                         self.message = None;
-                        self.expect(false);
+                        self.expect(Due::Message);
                     }
                 }
                 Some(Message::Chunk(octets)) => {
@@ -64,8 +76,14 @@ impl Smtp {
     }
 
     fn command(&mut self) {
-        let data = self.up.word_is(0, "DATA");
+        let mut due = match self.up.word_is(0, "DATA") {
+            true => Due::Data,
+            false => Due::Other,
+        };
         if self.up.word_is(0, "BDAT") {
+            if self.up.word_is(2, "LAST") {
+                due = Due::Message;
+            }
             let octets = std::str::from_utf8(self.up.word(1))
                 .ok()
                 .and_then(|octets| octets.parse().ok());
@@ -76,11 +94,11 @@ impl Smtp {
             }
         }
         self.up.clear();
-        self.expect(data);
+        self.expect(due);
     }
 
-    fn expect(&mut self, data: bool) {
-        self.due.push_back(data);
+    fn expect(&mut self, due: Due) {
+        self.due.push_back(due);
         self.lost = self.lost || self.due.len() > DUE;
     }
 
@@ -105,12 +123,24 @@ impl Smtp {
         // TLS within TLS was agreed on.
         self.lost = self.lost || code == b"220";
         if last {
-            let data = self.due.pop_front().unwrap_or(false);
-            if data && code == b"354" {
-                self.message = Some(Message::Data(Dots::new()));
+            match self.due.pop_front().unwrap_or(Due::Other) {
+                Due::Data if code == b"354" => self.message = Some(Message::Data(Dots::new())),
+                Due::Message if code.first() == Some(&b'2') => self.ended.accepted += 1,
+                Due::Message => self.ended.rejected += 1,
+                Due::Data | Due::Other => {}
             }
         }
         self.down.clear();
+    }
+
+    /// Whatever waits for its final reply, or is still on its way, is lost with the session.
+    pub(super) fn messages(&self) -> Messages {
+        let waiting = self.due.iter().filter(|due| **due == Due::Message).count() as u64;
+        let under_way = matches!(self.message, Some(Message::Data(_)));
+        Messages {
+            lost: waiting + u64::from(under_way),
+            ..self.ended
+        }
     }
 
     pub(super) fn may_speak(&self) -> bool {

@@ -27,6 +27,7 @@ use crate::ledger::Ledger;
 use crate::limits::Seat;
 use crate::login::Step;
 use crate::login::front::{self, Attempt, Front, Offer, Request};
+use crate::metrics::Metrics;
 use crate::net::tls;
 use crate::relay::{self, ClosedBy, Watch};
 use crate::stream::Stream;
@@ -51,6 +52,7 @@ pub struct Service {
     configured: Vec<Arc<Account>>,
     broker: Arc<Broker>,
     ledger: Arc<Ledger>,
+    metrics: Arc<Metrics>,
     /// By provider.
     tls: BTreeMap<String, Arc<rustls::ClientConfig>>,
     /// Capabilities that upstreams showed, by provider and protocol.
@@ -120,12 +122,18 @@ impl Service {
             true => Some(Store::open(&config.state)?),
             false => None,
         };
+        let metrics = Arc::new(Metrics::new(config));
+        let counted = metrics.clone();
+        let broker = Broker::new(http, config.limits.upstream_timeout, store)?.observed_by(
+            move |registration, outcome, took| counted.token_request(registration, outcome, took),
+        );
         Ok(Self {
             limits: config.limits.clone(),
             accounts: Accounts::new(config)?,
             configured: config.accounts.clone(),
-            broker: Arc::new(Broker::new(http, config.limits.upstream_timeout, store)?),
+            broker: Arc::new(broker),
             ledger: Arc::default(),
+            metrics,
             tls,
             learned: Mutex::default(),
             drain: CancellationToken::new(),
@@ -158,6 +166,11 @@ impl Service {
         self.limits.upstream_timeout
     }
 
+    /// What is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// What is remembered of logins.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
@@ -172,7 +185,7 @@ impl Service {
             tracing::warn!(listener = listener.name, client = %peer, "client outside the listener's allow list");
             return;
         }
-        let mut record = Record::new(listener, peer, self.ledger.clone());
+        let mut record = Record::new(listener, peer, self.ledger.clone(), self.metrics.clone());
         let mut client = Stream::new(tcp);
         if seat.admitted.is_none() {
             let fault = Fault::new(Kind::Sessions, "one session more than the limits allow")
@@ -454,6 +467,7 @@ impl Service {
         )
         .await;
         record.outcome(Outcome::Relayed);
+        record.messages(watch.messages());
         record.closed_by(ended.closed_by);
         if let Some(fault) = &ended.fault {
             record.ended(fault);

@@ -12,8 +12,10 @@ use crate::config::Listener;
 use crate::fault::{Fault, Kind, harmless};
 use crate::ledger::Ledger;
 use crate::login::front::Attempt;
+use crate::metrics::Metrics;
 use crate::proof::Verified;
-use crate::relay::{ClosedBy, Counts};
+use crate::relay::{ClosedBy, Counts, Messages};
+use crate::wire::Protocol;
 
 /// How a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +53,7 @@ impl Outcome {
 pub(super) struct Record {
     session: String,
     listener: String,
-    protocol: &'static str,
+    protocol: Protocol,
     client: SocketAddr,
     client_tls: Option<String>,
     login: Option<String>,
@@ -67,16 +69,23 @@ pub(super) struct Record {
     began: Instant,
     login_ms: Option<u128>,
     ledger: Arc<Ledger>,
+    metrics: Arc<Metrics>,
     /// The login that an account has, for the ledger.
     account: Option<String>,
 }
 
 impl Record {
-    pub(super) fn new(listener: &Listener, client: SocketAddr, ledger: Arc<Ledger>) -> Self {
+    pub(super) fn new(
+        listener: &Listener,
+        client: SocketAddr,
+        ledger: Arc<Ledger>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        metrics.session_began(listener.protocol);
         Self {
             session: session_id(),
             listener: listener.name.clone(),
-            protocol: listener.protocol.name(),
+            protocol: listener.protocol,
             client,
             client_tls: None,
             login: None,
@@ -92,6 +101,7 @@ impl Record {
             began: Instant::now(),
             login_ms: None,
             ledger,
+            metrics,
             account: None,
         }
     }
@@ -124,7 +134,9 @@ impl Record {
     pub(super) fn accepted(&mut self, logged_in: &LoggedIn, started: Instant) {
         self.outcome = Outcome::Relayed;
         self.fault = None;
-        self.login_ms = Some(started.elapsed().as_millis());
+        let took = started.elapsed();
+        self.login_ms = Some(took.as_millis());
+        self.metrics.logged_in(self.protocol, took);
         if let Some(login) = &self.account {
             self.ledger.succeeded(login);
         }
@@ -164,12 +176,24 @@ impl Record {
         self.outcome = outcome;
     }
 
+    /// Messages came to an end.
+    pub(super) fn messages(&self, messages: Messages) {
+        for (outcome, count) in [
+            ("accepted", messages.accepted),
+            ("rejected", messages.rejected),
+            ("lost", messages.lost),
+        ] {
+            self.metrics.messages(outcome, count);
+        }
+    }
+
     pub(super) fn closed_by(&mut self, closed_by: ClosedBy) {
         self.closed_by = Some(closed_by);
     }
 
     fn warn(&mut self, fault: &Fault, method: Option<&str>) {
         self.fault = Some(fault.kind());
+        self.metrics.fault(self.protocol, fault.kind());
         if let Some(login) = &self.account {
             self.ledger.failed(login, fault);
         }
@@ -196,11 +220,15 @@ impl Drop for Record {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.fault = Some(Kind::Internal);
+            self.metrics.fault(self.protocol, Kind::Internal);
         }
+        let Counts { up, down } = self.counts;
+        self.metrics
+            .session_ended(self.protocol, self.outcome.name(), up, down);
         tracing::info!(
             session = self.session,
             listener = self.listener,
-            protocol = self.protocol,
+            protocol = self.protocol.name(),
             client = %self.client,
             client_tls = self.client_tls,
             login = self.login,

@@ -146,6 +146,7 @@ impl From<&Answer> for Grant {
         Self {
             token: Secret::from(answer.token()),
             lifetime: answer.expires_in().unwrap_or(USUAL_LIFETIME),
+            stored: false,
         }
     }
 }
@@ -379,7 +380,7 @@ fn garbage(status: u16) -> Fault {
         format!("the token endpoint's answer (HTTP {status}) is no OAuth answer"),
     );
     match status {
-        429 => fault.remedy_is("the identity provider throttles this client; it is left alone for a while"),
+        429 => fault.remedy_is(super::THROTTLED),
         300..400 => fault.remedy_is("the token endpoint redirects; set the provider's token_url to its final address"),
         500.. => fault.remedy_is("the identity provider has trouble; wait"),
         _ => fault.remedy_is("something other than the token endpoint answers (a captive portal, a proxy?), or token_url is wrong"),

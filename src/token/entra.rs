@@ -126,9 +126,7 @@ pub(super) fn classify(status: u16, error: &str, description: &str, codes: &[u64
     let known = |list: &[u64]| codes.iter().any(|code| list.contains(code));
     if known(THROTTLED) || status == 429 {
         let fault = Fault::new(Kind::Unavailable, detail);
-        return Classified::from(fault.remedy_is(
-            "the identity provider throttles this client; it is left alone for a while",
-        ));
+        return Classified::from(fault.remedy_is(super::THROTTLED));
     }
     let transient = matches!(
         error,

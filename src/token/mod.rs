@@ -52,6 +52,8 @@ pub struct Token {
 pub(crate) struct Grant {
     pub(crate) token: Secret,
     pub(crate) lifetime: Duration,
+    /// It was at hand: nobody was asked.
+    pub(crate) stored: bool,
 }
 
 /// What a failed request brought.
@@ -62,6 +64,8 @@ pub(crate) struct Failure {
     pub(crate) retry_after: Option<Duration>,
     /// Only a new consent helps.
     pub(crate) consent_ended: bool,
+    /// An endpoint was asked, and this is what came of it.
+    pub(crate) asked: bool,
 }
 
 impl From<Fault> for Failure {
@@ -70,9 +74,25 @@ impl From<Fault> for Failure {
             fault,
             retry_after: None,
             consent_ended: false,
+            asked: true,
         }
     }
 }
+
+impl Failure {
+    /// Whether the endpoint wants to be asked less often.
+    fn throttled(&self) -> bool {
+        self.retry_after.is_some()
+            || self
+                .fault
+                .remedy()
+                .is_some_and(|remedy| remedy == THROTTLED)
+    }
+}
+
+/// The remedy that goes with throttling.
+pub(crate) const THROTTLED: &str =
+    "the identity provider throttles this client; it is left alone for a while";
 
 /// What a token is for; requests for the same share one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -95,7 +115,12 @@ pub struct Broker {
     slots: Mutex<HashMap<Purpose, Arc<Shared>>>,
     /// Of this process alone.
     key: hmac::Key,
+    observer: Arc<Observer>,
 }
+
+/// Is told of each request: its registration, `ok`, `throttled`, `unavailable` or `refused`, and
+/// how long it took.
+type Observer = dyn Fn(&str, &'static str, Duration) + Send + Sync;
 
 /// A slot and those who wait for it.
 #[derive(Default)]
@@ -143,7 +168,18 @@ impl Broker {
             store,
             slots: Mutex::default(),
             key: hmac::Key::new(hmac::HMAC_SHA256, &seed),
+            observer: Arc::new(|_, _, _| {}),
         })
+    }
+
+    /// Tells somebody of each request that was sent to an endpoint for a login.
+    #[must_use]
+    pub fn observed_by(
+        mut self,
+        observer: impl Fn(&str, &'static str, Duration) + Send + Sync + 'static,
+    ) -> Self {
+        self.observer = Arc::new(observer);
+        self
     }
 
     /// A token that opens the verified mailbox.
@@ -372,10 +408,14 @@ impl Broker {
             store: self.store.clone(),
             timeout: self.timeout,
         };
-        let (shared, store) = (shared.clone(), self.store.clone());
+        let (shared, store, observer) = (shared.clone(), self.store.clone(), self.observer.clone());
         let (login, consented) = (request.login.clone(), registration.grant.wants_consent());
         tokio::spawn(async move {
+            let began = tokio::time::Instant::now();
             let result = request.send().await;
+            if let Some(outcome) = outcome(&result) {
+                observer(&registration.name, outcome, began.elapsed());
+            }
             log(&registration.name, &result);
             if let (Some(store), true) = (store, consented) {
                 // What this request wrote is known.
@@ -409,6 +449,18 @@ fn purpose(account: &Account, login: &str, mailbox: &str, password: Option<[u8; 
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a request came to; `None` where nobody was asked.
+fn outcome(result: &Result<Grant, Failure>) -> Option<&'static str> {
+    match result {
+        Ok(grant) if grant.stored => None,
+        Ok(_) => Some("ok"),
+        Err(failure) if !failure.asked => None,
+        Err(failure) if failure.throttled() => Some("throttled"),
+        Err(failure) if failure.fault.kind() == Kind::Unavailable => Some("unavailable"),
+        Err(_) => Some("refused"),
+    }
 }
 
 fn log(registration: &str, result: &Result<Grant, Failure>) {

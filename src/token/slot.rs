@@ -94,7 +94,9 @@ impl Slot {
     ) -> Result<(Secret, u64), Fault> {
         let now = Instant::now();
         match result {
-            Ok(Grant { token, lifetime }) => {
+            Ok(Grant {
+                token, lifetime, ..
+            }) => {
                 let lifetime = lifetime.min(LONGEST);
                 let ahead = AHEAD + JITTER.mul_f64(fraction());
                 self.generation += 1;

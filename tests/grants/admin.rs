@@ -175,3 +175,147 @@ async fn r40_a_draining_relay_is_alive_and_not_ready() {
     assert_eq!(draining, "draining\n");
     assert_eq!(ask(&relay, "GET", "/livez", &[]).await.status, 200);
 }
+
+/// The counts equal what happened; every family and every known series is there from the start.
+#[tokio::test]
+async fn metrics_count_what_happened() {
+    let relay = crate::stage::Setup::default()
+        .append("admin: {bind: \"127.0.0.1:0\", token: admin-token-9Zk}\n")
+        .start()
+        .await;
+    let text = || async {
+        let answer = ask(&relay, "GET", "/metrics", &[("host", "anything.example")]).await;
+        assert_eq!(answer.status, 200);
+        assert!(
+            answer.headers["content-type"]
+                .to_str()
+                .unwrap()
+                .starts_with("text/plain; version=0.0.4")
+        );
+        answer.body
+    };
+    let start = text().await;
+    for (family, kind) in [
+        ("sessions_total", "counter"),
+        ("sessions_active", "gauge"),
+        ("login_duration_seconds", "histogram"),
+        ("relayed_bytes_total", "counter"),
+        ("messages_total", "counter"),
+        ("smtp_waits_total", "counter"),
+        ("faults_total", "counter"),
+        ("token_requests_total", "counter"),
+        ("token_request_duration_seconds", "histogram"),
+        ("reauthorization_required", "gauge"),
+        ("credential_expiry_timestamp_seconds", "gauge"),
+    ] {
+        assert!(
+            start.contains(&format!("# TYPE authrelay_{family} {kind}\n")),
+            "{family}\n{start}"
+        );
+        assert!(
+            start.contains(&format!("# HELP authrelay_{family} ")),
+            "{family}\n{start}"
+        );
+    }
+    let zero = "authrelay_faults_total{protocol=\"pop3\",side=\"upstream\",kind=\"busy\"} 0\n";
+    assert!(start.contains(zero), "{start}");
+    assert!(
+        start.contains(
+            "authrelay_token_requests_total{registration=\"sandbox\",outcome=\"ok\"} 0\n"
+        )
+    );
+
+    // A wrong password and then the right one, in one session.
+    let mut client = relay.connect(Imap).await;
+    client.log_in(LOGIN, "wrong").await;
+    client.log_in(LOGIN, authrelay::sandbox::PASSWORD).await;
+    client.send("b LOGOUT\r\n").await;
+    client.rest().await;
+    // One that says nothing.
+    drop(relay.connect(authrelay::wire::Protocol::Pop3).await);
+    // Three messages: taken, refused, and lost in the middle.
+    let mut smtp = relay.session(authrelay::wire::Protocol::Smtp).await;
+    let transaction = format!("MAIL FROM:<{LOGIN}>\r\nRCPT TO:<{LOGIN}>\r\nDATA\r\n");
+    smtp.send(&transaction).await;
+    smtp.until("354 ").await;
+    smtp.send("\r\nSubject: one\r\n\r\nx\r\n.\r\n").await;
+    smtp.until("250 2.0.0 OK").await;
+    relay
+        .sandbox
+        .set_fault(Some(authrelay::sandbox::Fault::SendAsDenied));
+    smtp.send(&transaction).await;
+    smtp.until("354 ").await;
+    smtp.send("Subject: two\r\n\r\nx\r\n.\r\n").await;
+    smtp.until("554 5.2.252").await;
+    relay.sandbox.set_fault(None);
+    smtp.send(&transaction).await;
+    smtp.until("354 ").await;
+    smtp.send("Subject: three\r\n").await;
+    assert!(
+        text()
+            .await
+            .contains("authrelay_sessions_active{protocol=\"smtp\"} 1\n")
+    );
+    drop(smtp);
+    relay.log.sessions(3).await;
+    let end = text().await;
+    for expected in [
+        "authrelay_sessions_total{protocol=\"imap\",outcome=\"relayed\"} 1",
+        "authrelay_sessions_total{protocol=\"pop3\",outcome=\"cancelled\"} 1",
+        "authrelay_sessions_total{protocol=\"smtp\",outcome=\"relayed\"} 1",
+        "authrelay_sessions_active{protocol=\"smtp\"} 0",
+        "authrelay_faults_total{protocol=\"imap\",side=\"client\",kind=\"credentials\"} 1",
+        "authrelay_login_duration_seconds_count{protocol=\"imap\"} 1",
+        "authrelay_token_requests_total{registration=\"sandbox\",outcome=\"ok\"} 1",
+        "authrelay_token_request_duration_seconds_count 1",
+        "authrelay_messages_total{outcome=\"accepted\"} 1",
+        "authrelay_messages_total{outcome=\"rejected\"} 1",
+        "authrelay_messages_total{outcome=\"lost\"} 1",
+    ] {
+        assert!(end.contains(&format!("{expected}\n")), "{expected}\n{end}");
+    }
+    assert!(
+        !end.contains("contoso") && !end.contains("127.0.0.1"),
+        "{end}"
+    );
+}
+
+#[tokio::test]
+async fn metrics_tell_who_waits_for_a_consent_and_may_be_closed() {
+    let relay = consenting().start().await;
+    let waiting = "authrelay_reauthorization_required{registration=\"sandbox\"}";
+    let text = ask(&relay, "GET", "/metrics", &[]).await.body;
+    assert!(text.contains(&format!("{waiting} 1\n")), "{text}");
+    // Nobody was asked: there is nothing to ask with.
+    log_in(&relay, Imap).await;
+    consent(&relay).await;
+    let text = ask(&relay, "GET", "/metrics", &[]).await.body;
+    assert!(text.contains(&format!("{waiting} 0\n")), "{text}");
+    assert!(
+        text.contains(
+            "authrelay_token_requests_total{registration=\"sandbox\",outcome=\"refused\"} 0\n"
+        ),
+        "{text}"
+    );
+    let relay = consenting()
+        .replace(
+            "    client_id: ",
+            "    client_secret_expires: 2027-05-01\n    client_id: ",
+        )
+        .append("  \n")
+        .start()
+        .await;
+    let text = ask(&relay, "GET", "/metrics", &[]).await.body;
+    assert!(
+        text.contains(
+            "authrelay_credential_expiry_timestamp_seconds{registration=\"sandbox\"} 1809129600.0\n"
+        ),
+        "{text}"
+    );
+    let closed = crate::registration("grant: authorization_code")
+        .append("admin: {bind: \"127.0.0.1:0\", token: admin-token-9Zk, metrics_public: false}\n")
+        .start()
+        .await;
+    assert_eq!(ask(&closed, "GET", "/metrics", &[]).await.status, 401);
+    assert_eq!(ask(&closed, "GET", "/metrics", &[TOKEN]).await.status, 200);
+}

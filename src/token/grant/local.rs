@@ -64,6 +64,7 @@ pub(super) async fn command(
     Ok(Grant {
         token: Secret::from(token),
         lifetime: USUAL_LIFETIME,
+        stored: false,
     })
 }
 

@@ -62,6 +62,7 @@ async fn usable(request: &Request, store: &Arc<Store>) -> Result<Record, Failure
         let fault = Fault::new(Kind::GrantRefused, detail).remedy_is(advice.clone());
         Failure {
             consent_ended: true,
+            asked: false,
             ..Failure::from(fault)
         }
     };

@@ -128,6 +128,7 @@ impl Record {
         (lifetime > LEAST).then(|| Grant {
             token: access.token.clone(),
             lifetime,
+            stored: true,
         })
     }
 

@@ -1,0 +1,273 @@
+//! What is counted, for Prometheus. Every family is there from the start, counters at 0 for every
+//! label that can be known; nothing is labelled by user or client address.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::config::Config;
+use crate::fault::Kind;
+use crate::wire::Protocol;
+
+/// Names and values of one series.
+type Labels = Vec<(&'static str, String)>;
+
+/// Seconds: a login through a warm token takes milliseconds, a timeout a minute.
+const BUCKETS: [f64; 12] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 20.0, 60.0,
+];
+
+/// The one family that may have no series.
+const EXPIRY: &str = "credential_expiry_timestamp_seconds";
+const EXPIRY_HELP: &str = "When the client secret ends, where the configuration says so";
+
+/// How sessions end.
+pub const OUTCOMES: [&str; 4] = ["relayed", "refused", "failed", "cancelled"];
+
+/// What becomes of messages.
+pub const MESSAGES: [&str; 3] = ["accepted", "rejected", "lost"];
+
+/// What becomes of token requests.
+pub const REQUESTS: [&str; 4] = ["ok", "throttled", "unavailable", "refused"];
+
+/// All of it.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    sessions: Family<Labels, Counter>,
+    active: Family<Labels, Gauge>,
+    logins: Family<Labels, Histogram>,
+    bytes: Family<Labels, Counter>,
+    messages: Family<Labels, Counter>,
+    faults: Family<Labels, Counter>,
+    requests: Family<Labels, Counter>,
+    request_duration: Histogram,
+    reauthorization: Family<Labels, Gauge>,
+}
+
+fn labels<const N: usize>(labels: [(&'static str, &str); N]) -> Labels {
+    labels
+        .into_iter()
+        .map(|(name, value)| (name, value.to_owned()))
+        .collect()
+}
+
+fn histogram() -> Histogram {
+    Histogram::new(BUCKETS)
+}
+
+impl Metrics {
+    /// With the registrations of `config`, everything at 0.
+    pub fn new(config: &Config) -> Self {
+        let mut registry = Registry::with_prefix("authrelay");
+        let counter = |registry: &mut Registry, name: &str, help: &str| {
+            let family = Family::<Labels, Counter>::default();
+            registry.register(name, help, family.clone());
+            family
+        };
+        let sessions = counter(&mut registry, "sessions", "Sessions that ended");
+        let active = Family::<Labels, Gauge>::default();
+        registry.register("sessions_active", "Sessions open now", active.clone());
+        let logins = Family::<Labels, Histogram>::new_with_constructor(histogram);
+        registry.register(
+            "login_duration_seconds",
+            "From credentials to the mail service's success",
+            logins.clone(),
+        );
+        let bytes = counter(
+            &mut registry,
+            "relayed_bytes",
+            "Octets relayed after login, counted as sessions end",
+        );
+        let messages = counter(
+            &mut registry,
+            "messages",
+            "Messages submitted over SMTP, by the mail service's final reply",
+        );
+        let waits = counter(
+            &mut registry,
+            "smtp_waits",
+            "Logins that waited for a free place of their mailbox",
+        );
+        let faults = counter(&mut registry, "faults", "Faults, by the side to blame");
+        let requests = counter(&mut registry, "token_requests", "Requests for a token");
+        let request_duration = histogram();
+        registry.register(
+            "token_request_duration_seconds",
+            "How long requests for a token take",
+            request_duration.clone(),
+        );
+        let reauthorization = Family::<Labels, Gauge>::default();
+        registry.register(
+            "reauthorization_required",
+            "Accounts whose owner has to consent",
+            reauthorization.clone(),
+        );
+        let expiry = Family::<Labels, Gauge<f64, AtomicU64>>::default();
+        registry.register(EXPIRY, EXPIRY_HELP, expiry.clone());
+        let metrics = Self {
+            registry,
+            sessions,
+            active,
+            logins,
+            bytes,
+            messages,
+            faults,
+            requests,
+            request_duration,
+            reauthorization,
+        };
+        for outcome in ["immediate", "waited", "timeout"] {
+            drop(waits.get_or_create(&labels([("outcome", outcome)])));
+        }
+        metrics.begin(config);
+        for registration in config.registrations.values() {
+            if let Some(seconds) = registration.client_secret_expires {
+                let labels = labels([("registration", &registration.name)]);
+                expiry.get_or_create(&labels).set(seconds as f64);
+            }
+        }
+        metrics
+    }
+
+    /// Every series that can be known.
+    fn begin(&self, config: &Config) {
+        for protocol in Protocol::ALL {
+            let protocol = ("protocol", protocol.name());
+            drop(self.active.get_or_create(&labels([protocol])));
+            drop(self.logins.get_or_create(&labels([protocol])));
+            for outcome in OUTCOMES {
+                let labels = labels([protocol, ("outcome", outcome)]);
+                drop(self.sessions.get_or_create(&labels));
+            }
+            for direction in ["up", "down"] {
+                let labels = labels([protocol, ("direction", direction)]);
+                drop(self.bytes.get_or_create(&labels));
+            }
+            for kind in Kind::ALL {
+                let side = ("side", kind.side().name());
+                let labels = labels([protocol, side, ("kind", kind.name())]);
+                drop(self.faults.get_or_create(&labels));
+            }
+        }
+        for outcome in MESSAGES {
+            drop(self.messages.get_or_create(&labels([("outcome", outcome)])));
+        }
+        for name in config.registrations.keys() {
+            drop(
+                self.reauthorization
+                    .get_or_create(&labels([("registration", name)])),
+            );
+            for outcome in REQUESTS {
+                let labels = labels([("registration", name), ("outcome", outcome)]);
+                drop(self.requests.get_or_create(&labels));
+            }
+        }
+    }
+
+    /// A session begins.
+    pub fn session_began(&self, protocol: Protocol) {
+        let labels = labels([("protocol", protocol.name())]);
+        self.active.get_or_create(&labels).inc();
+    }
+
+    /// A session has ended.
+    pub fn session_ended(&self, protocol: Protocol, outcome: &str, up: u64, down: u64) {
+        let protocol = ("protocol", protocol.name());
+        self.active.get_or_create(&labels([protocol])).dec();
+        let ended = labels([protocol, ("outcome", outcome)]);
+        self.sessions.get_or_create(&ended).inc();
+        for (direction, octets) in [("up", up), ("down", down)] {
+            let labels = labels([protocol, ("direction", direction)]);
+            self.bytes.get_or_create(&labels).inc_by(octets);
+        }
+    }
+
+    /// A login succeeded.
+    pub fn logged_in(&self, protocol: Protocol, took: Duration) {
+        let labels = labels([("protocol", protocol.name())]);
+        self.logins
+            .get_or_create(&labels)
+            .observe(took.as_secs_f64());
+    }
+
+    /// Something failed.
+    pub fn fault(&self, protocol: Protocol, kind: Kind) {
+        let labels = labels([
+            ("protocol", protocol.name()),
+            ("side", kind.side().name()),
+            ("kind", kind.name()),
+        ]);
+        self.faults.get_or_create(&labels).inc();
+    }
+
+    /// Messages came to an end: accepted, rejected, or lost.
+    pub fn messages(&self, outcome: &str, count: u64) {
+        let labels = labels([("outcome", outcome)]);
+        self.messages.get_or_create(&labels).inc_by(count);
+    }
+
+    /// A request for a token came to an end.
+    pub fn token_request(&self, registration: &str, outcome: &str, took: Duration) {
+        let labels = labels([("registration", registration), ("outcome", outcome)]);
+        self.requests.get_or_create(&labels).inc();
+        self.request_duration.observe(took.as_secs_f64());
+    }
+
+    /// How many accounts of a registration wait for their owner's consent.
+    pub fn reauthorization(&self, registration: &str, accounts: usize) {
+        let labels = labels([("registration", registration)]);
+        let accounts = i64::try_from(accounts).unwrap_or(i64::MAX);
+        self.reauthorization.get_or_create(&labels).set(accounts);
+    }
+
+    /// Prometheus' text format, version 0.0.4.
+    pub fn text(&self) -> String {
+        let mut open = String::new();
+        // Writing to a string does not fail.
+        let _ = encode(&mut open, &self.registry);
+        let mut text = classic(&open);
+        if !text.contains(EXPIRY) {
+            // The encoder leaves out a family without a series.
+            text.push_str(&format!(
+                "# HELP authrelay_{EXPIRY} {EXPIRY_HELP}.\n# TYPE authrelay_{EXPIRY} gauge\n"
+            ));
+        }
+        text
+    }
+}
+
+/// From OpenMetrics' text: there a counter's family is named without `_total`.
+fn classic(open: &str) -> String {
+    let mut text = String::with_capacity(open.len());
+    let mut help: Option<(&str, &str)> = None;
+    for line in open.lines().filter(|line| *line != "# EOF") {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            help = rest.split_once(' ');
+            continue;
+        }
+        match line
+            .strip_prefix("# TYPE ")
+            .and_then(|rest| rest.split_once(' '))
+        {
+            Some((name, kind)) => {
+                let total = if kind == "counter" { "_total" } else { "" };
+                if let Some((_, help)) = help.take() {
+                    text.push_str(&format!("# HELP {name}{total} {help}\n"));
+                }
+                text.push_str(&format!("# TYPE {name}{total} {kind}\n"));
+            }
+            None => {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+    }
+    text
+}
