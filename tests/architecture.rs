@@ -75,7 +75,7 @@ const LAW: &[Row] = &[
     row(
         "admin",
         &[
-            "config", "consent", "fault", "net", "overview", "secret", "session", "token",
+            "config", "consent", "doctor", "fault", "net", "overview", "secret", "session", "token",
         ],
     ),
     row("server", &["admin", "config", "limits", "net", "session"]),

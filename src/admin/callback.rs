@@ -25,23 +25,22 @@ struct Page<'a> {
     more: String,
 }
 
-/// Finishes the consent; what came of it, and the page that says so.
-pub(super) async fn finish(
-    consents: &Consents,
-    broker: &Broker,
-    query: &str,
-) -> (Result<Given, Fault>, Response) {
-    let result = consents.finish(broker, query).await;
-    let page = match &result {
-        Ok(given) => Page {
-            title: "Authorized",
-            good: given.somebody_else().is_none(),
-            text: format!(
-                "authrelay may now open the mailbox {} for the login {}. You can close this window.",
-                given.mailbox, given.login
-            ),
-            more: given.warning().unwrap_or_default(),
-        },
+/// The page that says what came of a consent; `verdict` is the mail service's, where it refuses.
+pub(super) fn page(result: &Result<Given, Fault>, verdict: Option<String>) -> Response {
+    let (status, page) = match result {
+        Ok(given) => {
+            let warning = given.warning().or(verdict);
+            let page = Page {
+                title: "Authorized",
+                good: warning.is_none(),
+                text: format!(
+                    "authrelay may now open the mailbox {} for the login {}. You can close this window.",
+                    given.mailbox, given.login
+                ),
+                more: warning.unwrap_or_default(),
+            };
+            (StatusCode::OK, page)
+        }
         Err(fault) => {
             tracing::warn!(
                 fault = %fault.kind(),
@@ -49,23 +48,19 @@ pub(super) async fn finish(
                 remedy = fault.remedy(),
                 "no consent"
             );
-            Page {
+            let page = Page {
                 title: "Not authorized",
                 good: false,
                 text: fault.detail().to_owned(),
                 more: fault.remedy().unwrap_or_default().to_owned(),
-            }
+            };
+            (StatusCode::BAD_REQUEST, page)
         }
     };
-    let status = match &result {
-        Ok(_) => StatusCode::OK,
-        Err(_) => StatusCode::BAD_REQUEST,
-    };
-    let response = match page.render() {
+    match page.render() {
         Ok(html) => (status, Html(html)).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    };
-    (result, response)
+    }
 }
 
 /// Serves until one consent that was begun here came to something.
@@ -78,7 +73,8 @@ pub(super) async fn once(
     let handler = move |RawQuery(query): RawQuery| {
         let (consents, broker, sender) = (consents.clone(), broker.clone(), sender.clone());
         async move {
-            let (result, response) = finish(&consents, &broker, &query.unwrap_or_default()).await;
+            let result = consents.finish(&broker, &query.unwrap_or_default()).await;
+            let response = page(&result, None);
             let _ = sender.try_send(result);
             response
         }

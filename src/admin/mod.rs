@@ -159,9 +159,17 @@ async fn style() -> impl axum::response::IntoResponse {
 
 async fn returned(State(panel): State<Arc<Panel>>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
-    callback::finish(&panel.consents, panel.service.broker(), &query)
-        .await
-        .1
+    let service = &panel.service;
+    let result = panel.consents.finish(service.broker(), &query).await;
+    // An opaque token does not say who signed in: then the mail service's verdict counts.
+    let verdict = match &result {
+        Ok(given) if given.consent.identity.is_none() => match service.find(&given.login) {
+            Some(account) => crate::doctor::verdict(service, account, &given.login).await,
+            None => None,
+        },
+        _ => None,
+    };
+    callback::page(&result, verdict)
 }
 
 /// Serves `/oauth/callback` alone until one consent came to something, for `authorize` where no

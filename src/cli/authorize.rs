@@ -16,6 +16,7 @@ use super::{Exit, complain, load, print, runtime, service};
 use crate::admin::one_callback;
 use crate::config::{Account, Config, Grant, LoginPattern};
 use crate::consent::{Consents, Given, LIFETIME};
+use crate::doctor::verdict;
 use crate::fault::Fault;
 use crate::session::Service;
 
@@ -88,7 +89,14 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
         }
     });
     match given {
-        Ok(given) => report(&given),
+        Ok(given) => {
+            // An opaque token does not say who signed in: then the mail service's verdict counts.
+            let verdict = match given.consent.identity {
+                Some(_) => None,
+                None => runtime.block_on(verdict(&service, &account, &login)),
+            };
+            report(&given, verdict.as_deref())
+        }
         Err(Trouble::Fault(fault)) => {
             complain(format_args!("{}", fault.detail()));
             if let Some(remedy) = fault.remedy() {
@@ -322,7 +330,7 @@ fn show(url: &Url) {
     print(format!("{what}\n\n{url}\n\n"));
 }
 
-fn report(given: &Given) -> Exit {
+fn report(given: &Given, verdict: Option<&str>) -> Exit {
     let identity = match &given.consent.identity {
         Some(identity) => format!(", as {identity}"),
         None => String::new(),
@@ -332,7 +340,7 @@ fn report(given: &Given) -> Exit {
         given.login, given.mailbox
     ));
     let _ = std::io::stdout().flush();
-    if let Some(warning) = given.warning() {
+    if let Some(warning) = given.warning().as_deref().or(verdict) {
         complain(format_args!("warning: {warning}"));
     }
     exit

@@ -39,11 +39,12 @@ impl Advice {
 
 /// Of a step whose fault says it all.
 pub(super) fn of_fault(patient: &Patient, fault: &Fault) -> Advice {
+    let fault = fault.clone().for_mailbox(&mailbox(patient));
     let remedy = match fault.remedy() {
-        Some(remedy) => filled(patient, remedy),
+        Some(remedy) => remedy.to_owned(),
         None => "look at the detail, and at the log of the other side".into(),
     };
-    Advice::new(cause(fault), remedy)
+    Advice::new(cause(&fault), remedy)
 }
 
 fn cause(fault: &Fault) -> String {
@@ -227,9 +228,4 @@ fn switch(protocol: Protocol, mailbox: &str) -> String {
             format!("Set-CASMailbox -Identity {mailbox} -SmtpClientAuthenticationDisabled $false")
         }
     }
-}
-
-/// Advice that the tables word for any account.
-fn filled(patient: &Patient, remedy: &str) -> String {
-    remedy.replace("MAILBOX", &mailbox(patient))
 }

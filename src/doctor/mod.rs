@@ -83,3 +83,25 @@ pub async fn examine(
         steps,
     }
 }
+
+/// What the mail service itself says of a consent whose token does not tell who gave it: `None`,
+/// it lets the mailbox be opened; else why not, and what to do.
+pub async fn verdict(service: &Service, account: &Arc<Account>, login: &str) -> Option<String> {
+    let protocol = Protocol::ALL.into_iter().find(|protocol| {
+        account.protocols.contain(*protocol)
+            && account.registration.provider.endpoint(*protocol).is_some()
+    })?;
+    let patient = Patient {
+        account: account.clone(),
+        login: login.to_owned(),
+        protocol,
+        password: None,
+    };
+    let report = examine(service, &patient, |_| {}).await;
+    let failed = report.steps.into_iter().find(|step| !step.ok)?;
+    Some(format!(
+        "the mailbox could not be opened with this consent: {}. {}",
+        failed.cause.unwrap_or(failed.detail),
+        failed.remedy.unwrap_or_default()
+    ))
+}

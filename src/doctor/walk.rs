@@ -97,12 +97,13 @@ impl Walk<'_> {
     /// dns and tcp.
     async fn connect(&mut self, endpoint: &Endpoint) -> Result<Stream, Over> {
         let provider = self.patient.account.registration.provider.clone();
+        let limit = self.service.step_timeout();
         let began = Instant::now();
         if let Some(egress) = &provider.egress {
             let detail = format!("left to the egress proxy {}:{}", egress.host, egress.port);
             self.good("dns", began, detail);
             let began = Instant::now();
-            let connected = self.within(dial::dial(&provider, endpoint)).await;
+            let connected = within(limit, dial::dial(&provider, endpoint)).await;
             let tcp = self.judged("tcp", began, connected)?;
             let stream = Stream::new(tcp);
             self.good(
@@ -112,7 +113,7 @@ impl Walk<'_> {
             );
             return Ok(stream);
         }
-        let resolved = self.within(dial::resolve(endpoint, provider.ip)).await;
+        let resolved = within(limit, dial::resolve(endpoint, provider.ip)).await;
         let addresses = self.judged("dns", began, resolved)?;
         let list: Vec<_> = addresses
             .iter()
@@ -124,9 +125,7 @@ impl Walk<'_> {
             format!("{} is {}", endpoint.host, list.join(", ")),
         );
         let began = Instant::now();
-        let connected = self
-            .within(dial::connect(endpoint, addresses.clone()))
-            .await;
+        let connected = within(limit, dial::connect(endpoint, addresses.clone())).await;
         let tcp = self.judged("tcp", began, connected)?;
         let stream = Stream::new(tcp);
         let took = began.elapsed();
@@ -297,12 +296,6 @@ impl Walk<'_> {
         }
     }
 
-    async fn within<T>(&self, step: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-        timeout(self.service.step_timeout(), step)
-            .await
-            .unwrap_or_else(|_| Err(late("connection")))
-    }
-
     /// The result, or a step that failed.
     fn judged<T>(
         &mut self,
@@ -344,6 +337,15 @@ impl Walk<'_> {
         });
         Over
     }
+}
+
+async fn within<T>(
+    limit: Duration,
+    step: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    timeout(limit, step)
+        .await
+        .unwrap_or_else(|_| Err(late("connection")))
 }
 
 /// Plays a login dialogue; `None`: it wants TLS now.

@@ -194,6 +194,18 @@ impl Fault {
         self
     }
 
+    /// Fills the mailbox's name into a remedy that speaks of `MAILBOX`.
+    #[must_use]
+    pub fn for_mailbox(mut self, mailbox: &str) -> Self {
+        if let Some(remedy) = self.remedy.take() {
+            self.remedy = Some(match remedy.contains("MAILBOX") {
+                true => remedy.replace("MAILBOX", mailbox).into(),
+                false => remedy,
+            });
+        }
+        self
+    }
+
     /// The SMTP reply to give instead of the table's text: complete lines, each with its code,
     /// as the upstream said them.
     #[must_use]

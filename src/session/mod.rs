@@ -413,7 +413,7 @@ impl Service {
                     tracing::debug!(%fault, "the token was refused; trying once more with another");
                     first = false;
                 }
-                Err(fault) => return Err(fault),
+                Err(fault) => return Err(fault.for_mailbox(verified.mailbox())),
             }
         }
     }

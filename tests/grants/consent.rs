@@ -317,3 +317,108 @@ async fn the_scopes_of_the_accounts_protocols_are_asked_for() {
     assert!(reply.starts_with("-ERR [AUTH] "), "{reply}");
     assert_logs_in(&relay, Imap).await;
 }
+
+/// An opaque token does not say who signed in: the mail service's own verdict is shown.
+#[tokio::test]
+async fn an_opaque_token_is_judged_by_the_mail_service() {
+    let relay = consenting().start().await;
+    relay.sandbox.set_fault(Some(Fault::TokenOpaque));
+    let (status, page) = consent(&relay).await;
+    assert_eq!(status, 200);
+    assert!(!page.contains("could not be opened"), "{page}");
+    assert_eq!(
+        relay.sandbox.seen().logins.imap,
+        1,
+        "the mail service was asked"
+    );
+    let relay = consenting()
+        .replace(
+            "    mailbox: tickets@contoso.test\n",
+            "    mailbox: nobody@contoso.test\n",
+        )
+        .start()
+        .await;
+    relay.sandbox.set_fault(Some(Fault::TokenOpaque));
+    let (status, page) = consent(&relay).await;
+    assert_eq!(status, 200);
+    assert!(
+        page.contains("the mailbox could not be opened with this consent"),
+        "{page}"
+    );
+}
+
+/// Requirement 21: an outage is not a revocation. Nothing stored is lost by it, and the relay
+/// recovers unattended.
+#[tokio::test]
+async fn r21_an_outage_leaves_the_consent_as_it_is() {
+    let options = authrelay::sandbox::Options {
+        lifetime: std::time::Duration::from_secs(600),
+        ..authrelay::sandbox::Options::default()
+    };
+    for fault in [
+        Fault::Token500,
+        Fault::TokenHtml,
+        Fault::TokenGarbage,
+        Fault::TokenTruncated,
+        Fault::TokenUnreachable,
+        Fault::TokenThrottled,
+        Fault::TokenTransient,
+        Fault::Token429,
+    ] {
+        let relay = consenting().options(options.clone()).start().await;
+        assert_eq!(consent(&relay).await.0, 200);
+        let tokens = relay.directory().join("state/tokens");
+        let before = stored(&tokens);
+        relay.sandbox.set_fault(Some(fault));
+        let reply = log_in(&relay, Imap).await;
+        assert!(reply.starts_with("a NO [UNAVAILABLE] "), "{fault}: {reply}");
+        assert_eq!(stored(&tokens), before, "{fault}: the record was touched");
+        relay.sandbox.set_fault(None);
+        // Another relay has no pause to sit out, and the same record.
+        let rows = accounts(relay.directory());
+        assert_eq!(rows[0]["consent"], "given", "{fault}: {rows:#}");
+    }
+}
+
+fn stored(tokens: &std::path::Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let mut files = crate::files(tokens);
+    files.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "json")
+    });
+    files
+        .into_iter()
+        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+        .collect()
+}
+
+/// Requirement 27, for what a consent brings: at trace level nothing of it is in the log.
+#[tokio::test]
+async fn r27_no_secret_of_a_consent_is_logged() {
+    let options = authrelay::sandbox::Options {
+        lifetime: std::time::Duration::from_secs(600),
+        ..authrelay::sandbox::Options::default()
+    };
+    let relay = consenting()
+        .options(options)
+        .log(authrelay::config::LogFormat::Json, tracing::Level::TRACE)
+        .start()
+        .await;
+    assert_eq!(consent(&relay).await.0, 200);
+    assert_logs_in(&relay, Imap).await;
+    relay.sandbox.set_fault(Some(Fault::RefreshRevoked));
+    relay.sandbox.revoke_tokens();
+    log_in(&relay, Imap).await;
+    let log = relay.log.text();
+    // Access tokens, codes and refresh tokens, the admin token, the local password, PKCE.
+    for secret in [
+        "eyJ",
+        "1.AX",
+        "admin-token-9Zk",
+        authrelay::sandbox::PASSWORD,
+        "code_verifier",
+    ] {
+        assert!(!log.contains(secret), "{secret} is in\n{log}");
+    }
+    assert!(log.contains("consent given"), "{log}");
+}

@@ -334,8 +334,9 @@ fn cases() -> Vec<Case> {
     cases
 }
 
+/// Requirement 28 (roles, audience, tenant) and all the others.
 #[tokio::test(flavor = "multi_thread")]
-async fn each_failure_has_its_one_advice() {
+async fn r28_each_failure_has_its_one_advice() {
     let cases = cases();
     assert!(cases.len() >= 30);
     for case in cases {

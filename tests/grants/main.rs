@@ -30,6 +30,7 @@ mod direct;
 mod doctor;
 mod password;
 mod rotation;
+mod setup;
 mod store;
 
 use std::net::TcpListener;

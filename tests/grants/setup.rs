@@ -1,0 +1,108 @@
+//! `entra`: the set-up of each grant, with this account's names.
+
+use std::process::Command;
+
+/// What `authrelay entra` prints for one registration.
+fn guide(provider: &str, keys: &str, account: &str) -> (Option<i32>, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("proxy.yaml");
+    let password = if keys.contains("grant: password") {
+        ""
+    } else {
+        ", password: p"
+    };
+    let text = format!(
+        "admin: {{bind: '127.0.0.1:0', public_url: 'https://relay.contoso.com', token: t}}\n\
+         listeners: [{{protocol: imap, bind: '127.0.0.1:0', provider: microsoft365}}]\n\
+         registrations: {{r: {{provider: {provider}, {keys}}}}}\n\
+         accounts: [{{login: me@contoso.com, registration: r{password}{account}}}]\n"
+    );
+    std::fs::write(&path, text).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_authrelay"))
+        .args(["entra", "Me@contoso.com", "--config"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+const APP: &str = "tenant: contoso.com, client_id: 11111111-2222-3333-4444-555555555555";
+
+#[test]
+fn each_grant_has_its_own_steps() {
+    for (provider, keys, account, has, lacks) in [
+        (
+            "microsoft365",
+            format!("{APP}, grant: client_credentials, client_secret: s"),
+            "",
+            &[
+                "Office 365 Exchange Online > Application permissions",
+                "IMAP.AccessAsApp, POP.AccessAsApp, SMTP.SendAsApp",
+                "New-ServicePrincipal -AppId 11111111-2222-3333-4444-555555555555 -ObjectId OBJECT_ID",
+                "Add-MailboxPermission -Identity me@contoso.com -User OBJECT_ID -AccessRights FullAccess",
+                "not that under App registrations",
+                "Application SMTP.SendAsApp",
+                "Certificates & secrets > New client secret",
+            ][..],
+            &["Redirect URI", "authorize", "public client"][..],
+        ),
+        (
+            "microsoft365",
+            format!("{APP}, grant: authorization_code, client_secret: s"),
+            ", protocols: [imap], mailbox: shared@contoso.com",
+            &[
+                "Delegated permissions",
+                "   IMAP.AccessAsUser.All, offline_access",
+                "Web: https://relay.contoso.com/oauth/callback",
+                "Add-MailboxPermission -Identity shared@contoso.com -User me@contoso.com -AccessRights FullAccess",
+                "Set-CASMailbox -Identity shared@contoso.com -ImapEnabled $true",
+                "authrelay authorize me@contoso.com",
+            ][..],
+            &["SMTP", "New-ServicePrincipal"][..],
+        ),
+        (
+            "microsoft365",
+            format!("{APP}, grant: password"),
+            "",
+            &["Allow public client flows: Yes", "no second factor"][..],
+            &["Redirect URI", "authorize me"][..],
+        ),
+        (
+            "outlook",
+            "client_id: c, grant: device_code".into(),
+            "",
+            &[
+                "Personal Microsoft accounts",
+                "Let devices and apps use POP and IMAP",
+            ][..],
+            &["Set-CASMailbox", "Redirect URI"][..],
+        ),
+        (
+            "microsoft365",
+            "grant: managed_identity".into(),
+            "",
+            &["experimental", "New-ServicePrincipal"][..],
+            &["Client secret"][..],
+        ),
+    ] {
+        let (code, text) = guide(provider, &keys, account);
+        assert_eq!(code, Some(0), "{text}");
+        for part in has {
+            assert!(text.contains(part), "{keys}: {part}\n{text}");
+        }
+        for part in lacks {
+            assert!(!text.contains(part), "{keys}: {part}\n{text}");
+        }
+    }
+}
+
+#[test]
+fn other_services_are_not_entra() {
+    let (code, text) = guide("google", "client_id: c, grant: authorization_code", "");
+    assert_eq!(code, Some(64), "{text}");
+    assert!(
+        text.contains("the provider of me@contoso.com is google"),
+        "{text}"
+    );
+}
