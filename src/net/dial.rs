@@ -78,6 +78,11 @@ pub async fn connect(endpoint: &Endpoint, addresses: Vec<SocketAddr>) -> Result<
 
 /// The first address to answer; the error of the last if none does.
 async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    if let [only] = addresses[..] {
+        let tcp = TcpStream::connect(only).await?;
+        prepare(&tcp)?;
+        return Ok(tcp);
+    }
     let mut waiting = addresses.into_iter();
     let mut attempts = JoinSet::new();
     let mut last = io::Error::from(io::ErrorKind::NotFound);
