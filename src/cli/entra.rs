@@ -145,10 +145,8 @@ fn register(guide: &mut Guide, config: &Config, account: &Account) {
 /// The exact names of the permissions.
 fn permissions(guide: &mut Guide, account: &Account) {
     let registration = &account.registration;
-    let application = matches!(
-        registration.grant,
-        Grant::ClientCredentials(_) | Grant::ManagedIdentity { .. } | Grant::Command { .. }
-    );
+    let application =
+        registration.grant.acts_for_itself() || matches!(registration.grant, Grant::Command { .. });
     let name = |protocol| match (protocol, application) {
         (Protocol::Imap, true) => "IMAP.AccessAsApp",
         (Protocol::Pop3, true) => "POP.AccessAsApp",
@@ -210,10 +208,7 @@ fn exchange(guide: &mut Guide, account: &Account, login: &str) {
         .map(|protocol| account.mailbox_of(protocol, login))
         .collect();
     mailboxes.dedup();
-    if matches!(
-        registration.grant,
-        Grant::ClientCredentials(_) | Grant::ManagedIdentity { .. }
-    ) {
+    if registration.grant.acts_for_itself() {
         let id = match registration.client_id.as_str() {
             "" => "CLIENT_ID",
             id => id,

@@ -82,6 +82,14 @@ impl Grant {
         matches!(self, Self::AuthorizationCode(_) | Self::DeviceCode(_))
     }
 
+    /// Whether the application's own token opens mailboxes, and nobody signs in.
+    pub fn acts_for_itself(&self) -> bool {
+        matches!(
+            self,
+            Self::ClientCredentials(_) | Self::ManagedIdentity { .. }
+        )
+    }
+
     /// How the client proves itself, where it does.
     pub fn credential(&self) -> Option<&ClientCredential> {
         match self {

@@ -4,7 +4,6 @@
 //! apart.
 
 use super::Patient;
-use super::claims::app_only;
 use crate::fault::{Fault, Kind};
 use crate::wire::Protocol;
 
@@ -78,7 +77,7 @@ pub(super) fn of_login(patient: &Patient, findings: &Findings, fault: &Fault) ->
     if !findings.known {
         return of_fault(patient, fault);
     }
-    if !app_only(&patient.account.registration.grant) {
+    if !patient.account.registration.grant.acts_for_itself() {
         return of_delegate(patient, findings, &mailbox);
     }
     let object = findings.object.as_deref().unwrap_or("OBJECT_ID");
@@ -148,7 +147,7 @@ pub(super) fn of_mailbox(patient: &Patient, findings: &Findings, said: &str) -> 
             .as_deref()
             .filter(|user| !user.eq_ignore_ascii_case(&mailbox));
         return match (
-            app_only(&patient.account.registration.grant),
+            patient.account.registration.grant.acts_for_itself(),
             object,
             delegate,
         ) {

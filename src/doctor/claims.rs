@@ -5,7 +5,6 @@ use serde_json::Value;
 
 use super::Patient;
 use super::advice::Findings;
-use crate::config::Grant;
 use crate::token::claims;
 use crate::wire::Protocol;
 
@@ -97,7 +96,7 @@ fn wrong(patient: &Patient, findings: &Findings, mailbox: &str) -> Option<(Strin
     if let Some(audience) = &findings.audience
         && !EXCHANGE.iter().any(|known| audience.contains(known))
     {
-        let right = match app_only(&registration.grant) {
+        let right = match registration.grant.acts_for_itself() {
             true => "https://outlook.office365.com/.default",
             false => "https://outlook.office.com/IMAP.AccessAsUser.All and its like",
         };
@@ -125,7 +124,7 @@ fn wrong(patient: &Patient, findings: &Findings, mailbox: &str) -> Option<(Strin
         Protocol::Smtp => ("SMTP.SendAsApp", "SMTP.Send"),
     };
     let has = |list: &[String], name: &str| list.iter().any(|item| item.eq_ignore_ascii_case(name));
-    match app_only(&registration.grant) {
+    match registration.grant.acts_for_itself() {
         // RBAC for applications gives SMTP without a role: the mail service decides.
         true if patient.protocol == Protocol::Smtp => None,
         true if !has(&findings.roles, role) => Some((
@@ -147,12 +146,4 @@ fn wrong(patient: &Patient, findings: &Findings, mailbox: &str) -> Option<(Strin
         )),
         _ => None,
     }
-}
-
-/// Whether the application acts for itself.
-pub(super) fn app_only(grant: &Grant) -> bool {
-    matches!(
-        grant,
-        Grant::ClientCredentials(_) | Grant::ManagedIdentity { .. }
-    )
 }

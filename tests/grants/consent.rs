@@ -4,7 +4,7 @@ use authrelay::sandbox::{Fault, LOGIN};
 use authrelay::wire::Protocol::{Imap, Pop3, Smtp};
 
 use crate::stage::Setup;
-use crate::{assert_logs_in, come_back, consent, consent_at, consenting, log_in};
+use crate::{assert_logs_in, begin, come_back, consent, consent_at, consenting, log_in};
 
 #[tokio::test]
 async fn nobody_logs_in_before_a_consent_and_everybody_after_it() {
@@ -39,16 +39,8 @@ async fn nobody_logs_in_before_a_consent_and_everybody_after_it() {
 #[tokio::test]
 async fn the_way_back_is_open_once_and_only_with_its_state() {
     let relay = consenting().start().await;
-    let admin = relay.listener("admin");
-    let http = crate::http();
     let begin = || async {
-        let answer = http
-            .post(format!("http://{admin}/api/accounts/{LOGIN}/authorize"))
-            .bearer_auth("admin-token-9Zk")
-            .send()
-            .await
-            .unwrap();
-        let answer: serde_json::Value = answer.json().await.unwrap();
+        let answer = begin(&relay).await;
         assert_eq!(answer["expires_in"], 600);
         answer["url"].as_str().unwrap().to_owned()
     };
@@ -282,15 +274,7 @@ async fn a_device_code_is_waited_for() {
         })
         .start()
         .await;
-    let admin = relay.listener("admin");
-    let http = crate::http();
-    let answer = http
-        .post(format!("http://{admin}/api/accounts/{LOGIN}/authorize"))
-        .bearer_auth("admin-token-9Zk")
-        .send()
-        .await
-        .unwrap();
-    let answer: serde_json::Value = answer.json().await.unwrap();
+    let answer = begin(&relay).await;
     assert_eq!(answer["user_code"], "SANDBOX42");
     assert_eq!(
         answer["verification_uri"],

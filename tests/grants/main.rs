@@ -90,17 +90,21 @@ async fn consent_at(url: &str) -> String {
     answer.headers()["location"].to_str().unwrap().to_owned()
 }
 
-/// A consent for the sandbox's account, from beginning to end, by the relay's own listener.
-async fn consent(relay: &Relay) -> (u16, String) {
+/// What the relay's own listener answers to the wish to authorize the sandbox's account.
+async fn begin(relay: &Relay) -> serde_json::Value {
     let admin = relay.listener("admin");
-    let client = http();
-    let answer = client
+    let answer = http()
         .post(format!("http://{admin}/api/accounts/{LOGIN}/authorize"))
         .bearer_auth("admin-token-9Zk")
         .send()
         .await
         .unwrap();
-    let answer: serde_json::Value = answer.json().await.unwrap();
+    answer.json().await.unwrap()
+}
+
+/// A consent for the sandbox's account, from beginning to end.
+async fn consent(relay: &Relay) -> (u16, String) {
+    let answer = begin(relay).await;
     let back = consent_at(answer["url"].as_str().unwrap()).await;
     come_back(relay, &back).await
 }
