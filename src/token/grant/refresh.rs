@@ -21,7 +21,9 @@ pub(super) async fn refresh(request: &Request, endpoint: &Endpoint) -> Result<Gr
     // Another process, or a new consent, must not write between our reading and writing.
     let _lock = store.lock(&request.login, request.timeout).await?;
     let mut record = usable(request, store).await?;
-    if let Some(grant) = record.access(request.replaces.as_ref()) {
+    if let Some(grant) = record.access(request.replaces.as_ref())
+        && !request.anew
+    {
         return Ok(grant);
     }
     let registration = &request.account.registration;

@@ -132,6 +132,13 @@ impl Record {
         })
     }
 
+    /// How long ago the refresh token was last redeemed or given.
+    pub(super) fn unused_for(&self) -> Duration {
+        let last = self.access.as_ref().map(|access| access.obtained);
+        let last = last.unwrap_or_default().max(self.consented);
+        Duration::from_secs(now().saturating_sub(last))
+    }
+
     /// When the access token expires, in seconds since 1970.
     pub fn expires(&self) -> Option<u64> {
         self.access.as_ref().map(|access| access.expires)
