@@ -9,6 +9,7 @@ pub mod back;
 pub mod config;
 pub mod front;
 pub mod front_back;
+pub mod import;
 mod pieces;
 pub mod watch;
 pub mod wire;
@@ -29,4 +30,5 @@ pub const TARGETS: &[Target] = &[
     ("front_back", front_back::front_back),
     ("watch", watch::watch),
     ("config", config::config),
+    ("import", import::import),
 ];

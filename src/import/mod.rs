@@ -76,7 +76,7 @@ fn sections(text: &str) -> Result<BTreeMap<String, Section>, String> {
     let mut ini = Ini::new_from_defaults(defaults);
     let read = ini
         .read(text.to_owned())
-        .map_err(|error| format!("this is no emailproxy.config: {error}"))?;
+        .map_err(|error| one_line(&format!("this is no emailproxy.config: {error}")))?;
     let section = |keys: std::collections::HashMap<String, Option<String>>| {
         keys.into_iter()
             .filter(|(key, _)| !DOCUMENTATION.contains(&key.as_str()))
@@ -104,6 +104,7 @@ struct Draft {
 
 impl Draft {
     fn note(&mut self, note: String) {
+        let note = one_line(&note);
         if !self.notes.contains(&note) {
             self.notes.push(note);
         }
@@ -204,6 +205,11 @@ impl Draft {
             "one listener serves accounts of several providers here ({several}); its provider only says which capabilities it shows before login"
         ));
     }
+}
+
+/// Names and keys are the file's: in a comment they must not begin a line of their own.
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
 }
 
 fn is_true(value: &str) -> bool {

@@ -251,3 +251,12 @@ fn other_files_are_refused() {
     assert!(import("listeners: []\n").is_err());
     assert!(import("[unrelated]\na = b\n").is_err());
 }
+
+#[test]
+fn names_of_the_file_stay_within_their_comment() {
+    let file = "[IMAP-1993]\nserver_address = outlook.office365.com\nx\rlisteners: 1\r = y\n";
+    let imported = import(file).unwrap();
+    let (comments, _) = imported.yaml.split_once("\n\n").unwrap();
+    assert!(!comments.contains('\r'), "{comments:?}");
+    assert!(comments.lines().all(|line| line.starts_with('#')));
+}
