@@ -1,4 +1,4 @@
-"""Dovecot as mail service: IMAP, POP3 and submission that take XOAUTH2 and nothing else.
+"""Dovecot as mail service: IMAP, POP3 and submission that take one mechanism and nothing else.
 
 All of it runs as one ordinary user. It inherits its listening sockets (systemd's protocol), so
 that no port can be lost between choosing and binding it.
@@ -55,8 +55,9 @@ class Mailbox:
 
 
 class Dovecot:
-    def __init__(self, folder, certs, keys, sink_port):
+    def __init__(self, folder, certs, keys, sink_port, mechanism="xoauth2"):
         self.folder = folder
+        self.mechanism = mechanism
         self.mail = folder / "mail"
         self.mail.mkdir(parents=True)
         sockets = {name: listening() for name in SERVICES}
@@ -100,7 +101,7 @@ class Dovecot:
             "log_path = /dev/stderr",
             "listen = 127.0.0.1",
             "protocols = imap pop3 submission",
-            "auth_mechanisms = xoauth2",
+            f"auth_mechanisms = {self.mechanism}",
             "ssl = required",
             f"ssl_cert = <{certs}/server.pem",
             f"ssl_key = <{certs}/server.key",
@@ -135,7 +136,7 @@ class Dovecot:
             f"username_attribute = idtyp\nusername_format = {username_format}\n"
             "active_attribute = idtyp\nactive_value = app\n"
         )
-        options = f"driver = oauth2\n  mechanisms = xoauth2\n  username_filter = {users}\n  args = {validation}"
+        options = f"driver = oauth2\n  mechanisms = {self.mechanism}\n  username_filter = {users}\n  args = {validation}"
         return f"passdb {{\n  {options}\n}}"
 
 
