@@ -18,6 +18,8 @@ DOMAINS = ("implicit.test", "starttls.test")
 TICKETS = "tickets@corp.test"
 # Exists, but is not open to the application.
 FORBIDDEN = "forbidden@corp.test"
+# Mailboxes that their owners' tokens alone open.
+PERSONS = "person.test"
 
 SERVICES = {
     "imap": "imap-login",
@@ -126,15 +128,16 @@ class Dovecot:
         # user the token's. By itself `app` is nobody's user name.
         lines.append(self.passdb("permitted", " ".join([*(f"*@{domain}" for domain in DOMAINS), TICKETS]), "app", keys))
         lines.append(self.passdb("forbidden", FORBIDDEN, "%u", keys))
+        lines.append(self.passdb("persons", f"*@{PERSONS}", "%u", keys, "upn", "user"))
         return "\n".join(lines) + "\n"
 
-    def passdb(self, name, users, username_format, keys):
+    def passdb(self, name, users, username_format, keys, username="idtyp", kind="app"):
         validation = self.folder / f"{name}.conf.ext"
         validation.write_text(
             "introspection_mode = local\n"
             f"local_validation_key_dict = fs:posix:prefix={keys}/\n"
-            f"username_attribute = idtyp\nusername_format = {username_format}\n"
-            "active_attribute = idtyp\nactive_value = app\n"
+            f"username_attribute = {username}\nusername_format = {username_format}\n"
+            f"active_attribute = idtyp\nactive_value = {kind}\n"
         )
         options = f"driver = oauth2\n  mechanisms = {self.mechanism}\n  username_filter = {users}\n  args = {validation}"
         return f"passdb {{\n  {options}\n}}"

@@ -1,4 +1,5 @@
-// An OAuth 2.0 authorization server (npm's oidc-provider) that issues app-only JWT access tokens.
+// An OAuth 2.0 authorization server (npm's oidc-provider) that issues JWT access tokens: app-only
+// ones, and those of people who consent (any name is a person's, any password hers).
 //
 // usage: node identity_provider.mjs CERTIFICATE KEY KEY_FOLDER CLIENT_CERTIFICATE
 //
@@ -44,20 +45,36 @@ const provider = new Provider(`https://localhost:${port}`, {
     token_endpoint_auth_method: 'private_key_jwt',
     token_endpoint_auth_signing_alg: 'PS256',
     jwks: { keys: [{ ...clientKey, use: 'sig', alg: 'PS256' }] },
+  }, {
+    // For people; a public client, so that PKCE is wanted, at any port of this machine.
+    client_id: 'authrelay-person',
+    application_type: 'native',
+    grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
+    response_types: ['code'],
+    redirect_uris: ['http://localhost/oauth/callback'],
+    token_endpoint_auth_method: 'none',
   }],
+  pkce: { required: () => true },
+  findAccount: (context, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
+  issueRefreshToken: () => true,
+  // Each refresh token is good once; a second use ends the consent.
+  rotateRefreshToken: true,
   enabledJWA: { clientAuthSigningAlgValues: ['RS256', 'PS256'] },
   jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), kid, use: 'sig', alg: 'RS256' }] },
   features: {
-    devInteractions: { enabled: false },
+    devInteractions: { enabled: true },
+    deviceFlow: { enabled: true },
     clientCredentials: { enabled: true },
     resourceIndicators: {
       enabled: true,
       defaultResource: () => 'https://mail.test',
-      getResourceServerInfo: () => ({
+      useGrantedResource: () => true,
+      getResourceServerInfo: (context, resource, client) => ({
         scope: 'mail',
         audience: 'https://mail.test',
         accessTokenFormat: 'jwt',
-        accessTokenTTL: 3600,
+        // People's are too short-lived to be used from a store.
+        accessTokenTTL: client.clientId === 'authrelay-person' ? 600 : 3600,
         jwt: { sign: { alg: 'RS256' } },
       }),
     },
@@ -67,7 +84,8 @@ const provider = new Provider(`https://localhost:${port}`, {
       // Dovecot 2.3 takes no `at+jwt`; `idtyp: app` is how Entra marks app-only tokens.
       jwt(context, token, jwt) {
         jwt.header = { ...jwt.header, typ: 'JWT' };
-        jwt.payload.idtyp = 'app';
+        jwt.payload.idtyp = token.accountId ? 'user' : 'app';
+        if (token.accountId) jwt.payload.upn = token.accountId;
       },
     },
   },

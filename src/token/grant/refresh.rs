@@ -29,7 +29,9 @@ pub(super) async fn refresh(request: &Request, endpoint: &Endpoint) -> Result<Gr
     let registration = &request.account.registration;
     let client = client_of(registration);
     let token = RefreshToken::new(record.refresh_token.expose().to_owned());
-    let scopes = request.account.scope().into_iter().map(Scope::new);
+    let offline = &registration.provider.scopes.offline;
+    let scopes = record.refreshable(request.account.scope(), offline);
+    let scopes = scopes.into_iter().map(Scope::new);
     let mut exchange = client.exchange_refresh_token(&token).add_scopes(scopes);
     for (name, value) in proof(registration)? {
         exchange = exchange.add_extra_param(name, value);
