@@ -13,6 +13,7 @@ import urllib.request
 
 import dovecot
 import relay
+from browser import Chromium
 from case import PASSWORD, PeerTest
 
 
@@ -90,6 +91,19 @@ class Consent(PeerTest):
         requests = self.refreshes()[before:]
         self.assertEqual([request["status"] for request in requests], [200] * 4)
 
+    def test_a_person_at_chromium(self):
+        configuration = self.configuration("authorization_code")
+        self.login = configuration["accounts"][0]["login"] = f"chromium@{dovecot.PERSONS}"
+        self.world.dovecot.mailbox(self.login)
+        with Chromium(self.folder) as chromium:
+            person = AtChromium(chromium, self.login)
+            said = self.authorize(configuration, person)
+            self.assertIn(f"authorized: {self.login}", said)
+            self.assertIn("Authorized", person.text)
+            self.assertIn(f"authrelay may now open the mailbox {self.login}", person.text)
+            self.assertNotEqual(person.width, "none", "the page has its style")
+        self.logs_in(f"chromium-{id(self)}", configuration)
+
     def test_a_device_code(self):
         configuration = self.configuration("device_code")
         self.world.dovecot.mailbox(self.login)
@@ -137,6 +151,28 @@ class Browser:
     def open(self, url, form=None):
         with self.opener.open(url, form, timeout=30) as answer:
             self.url, self.page = answer.url, answer.read().decode()
+
+
+class AtChromium:
+    """Clicks through the pages, as a person does."""
+
+    def __init__(self, chromium, name):
+        self.chromium, self.name = chromium, name
+
+    def understands(self, said):
+        return re.search(r"^https://\S+$", said, re.MULTILINE)
+
+    def act(self, said):
+        self.chromium.open(self.understands(said)[0])
+        for _ in range(6):
+            if "/oauth/callback" in self.chromium.url():
+                break
+            self.chromium.type("input[name=login]", self.name)
+            self.chromium.type("input[name=password]", self.name)
+            self.chromium.click("button[type=submit]")
+        self.text = self.chromium.text()
+        script = "return getComputedStyle(document.querySelector('main')).maxWidth"
+        self.width = self.chromium.ask("POST", "/execute/sync", {"script": script, "args": []})
 
 
 class Device(Browser):
