@@ -19,6 +19,12 @@ use crate::limits::Seats;
 use crate::net::listen;
 use crate::session::{Door, Service};
 
+/// How often consents are looked after.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A consent that was not used for so long is; Entra lets one die after 90 days.
+const UNUSED: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// How long sessions that were ended the hard way may take for their last words.
 const LAST_WORDS: Duration = Duration::from_secs(6);
 
@@ -124,7 +130,9 @@ impl Server {
             }
             None => None,
         };
+        let keeping = tokio::spawn(keep_alive(self.service.clone()));
         shutdown.await;
+        keeping.abort();
         tracing::info!(sessions = sessions.len(), "draining");
         self.service.drain.cancel();
         closing.cancel();
@@ -148,6 +156,15 @@ impl Server {
         }
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// Looks once a day.
+async fn keep_alive(service: Arc<Service>) {
+    let mut days = tokio::time::interval(DAY);
+    loop {
+        days.tick().await;
+        service.keep_alive(UNUSED).await;
     }
 }
 

@@ -79,7 +79,9 @@ pub(super) async fn once(
             response
         }
     };
-    let router = Router::new().route("/oauth/callback", get(handler));
+    let router = Router::new()
+        .route("/oauth/callback", get(handler))
+        .route("/style.css", get(super::style));
     let serve = door::serve(socket, None, router);
     tokio::pin!(serve);
     let result = tokio::select! {

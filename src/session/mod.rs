@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::{Accounts, Visitor};
-use crate::config::{Account, Config, Limits, Listener, ListenerTls};
+use crate::config::{Account, Config, Limits, Listener, ListenerTls, LoginPattern};
 use crate::fault::{Fault, Kind};
 use crate::ledger::Ledger;
 use crate::limits::Seat;
@@ -164,6 +164,18 @@ impl Service {
     /// `limits.upstream_timeout`.
     pub fn step_timeout(&self) -> Duration {
         self.limits.upstream_timeout
+    }
+
+    /// Keeps the consents of accounts alive that nobody has used for `age`. Those of wildcard
+    /// accounts live by being used.
+    pub async fn keep_alive(&self, age: Duration) {
+        for account in &self.configured {
+            if let (LoginPattern::Exact(login), true) =
+                (&account.login, account.registration.grant.wants_consent())
+            {
+                self.broker.keep_alive(account, login, age).await;
+            }
+        }
     }
 
     /// What is counted.

@@ -200,7 +200,7 @@ impl Broker {
                 fresh: false,
             }),
             Next::UseAndRefresh(secret, generation) => {
-                self.flight(&shared, verified);
+                self.flight(&shared, verified, false);
                 Ok(Token {
                     secret,
                     generation,
@@ -209,7 +209,7 @@ impl Broker {
             }
             Next::Refuse(fault) => Err(fault.known_already()),
             Next::Fetch => {
-                let mut flight = self.flight(&shared, verified);
+                let mut flight = self.flight(&shared, verified, false);
                 // An error means that the request's task is gone without a result.
                 let arrival = flight.wait_for(Option::is_some).await;
                 match arrival.ok().and_then(|arrival| arrival.clone()) {
@@ -257,6 +257,28 @@ impl Broker {
             _ => slots.get(&purpose),
         };
         shared.map_or(Standing::None, |shared| lock(&shared.slot).standing())
+    }
+
+    /// Redeems the refresh token of a consent that nobody has used for `age`, since providers let
+    /// them die of disuse (Entra after 90 days). A consent that has ended is left alone.
+    pub async fn keep_alive(&self, account: &Arc<Account>, login: &str, age: Duration) {
+        let Some(store) = self.store.clone() else {
+            return;
+        };
+        let unused = match store.load(login).await {
+            Ok(Some(record)) => record.refused.is_none() && record.unused_for() >= age,
+            Ok(None) | Err(_) => false,
+        };
+        if !unused {
+            return;
+        }
+        let verified =
+            Verified::by_operator(account.clone(), login.to_owned(), String::new(), None);
+        let shared = self.shared(&self.purpose(&verified));
+        self.notice_new_consent(&shared, &verified);
+        let mut flight = self.flight(&shared, &verified, true);
+        // What came of it is in the log, and with whoever logs in next.
+        let _ = flight.wait_for(Option::is_some).await;
     }
 
     /// Begins a consent for `login` by a browser that comes back to `redirect`.
@@ -381,12 +403,14 @@ impl Broker {
         }
     }
 
-    /// Joins the request under way, or starts one. It goes on when the login that wanted it is
+    /// Joins the request under way, or starts one; `anew` also where a stored token would do. It
+    /// goes on when the login that wanted it is
     /// given up: others wait for it.
     fn flight(
         &self,
         shared: &Arc<Shared>,
         verified: &Verified,
+        anew: bool,
     ) -> watch::Receiver<Option<Arrival>> {
         let mut flight = lock(&shared.flight);
         if let Some(under_way) = flight
@@ -404,6 +428,7 @@ impl Broker {
             login: verified.login().to_owned(),
             password: verified.unproven().cloned(),
             replaces: lock(&shared.slot).last(),
+            anew,
             client: self.clients.get(&registration.provider.name).cloned(),
             store: self.store.clone(),
             timeout: self.timeout,

@@ -406,3 +406,42 @@ async fn r27_no_secret_of_a_consent_is_logged() {
     }
     assert!(log.contains("consent given"), "{log}");
 }
+
+/// An account that nobody uses for months keeps its consent.
+#[tokio::test]
+async fn unused_consents_are_kept_alive() {
+    let relay = consenting().start().await;
+    let config = authrelay::config::Config::load(&relay.directory().join("proxy.yaml")).unwrap();
+    let service = authrelay::session::Service::new(&config).unwrap();
+    service.keep_alive(std::time::Duration::ZERO).await;
+    assert_eq!(
+        relay.sandbox.seen().token_requests,
+        0,
+        "nobody has consented"
+    );
+    assert_eq!(consent(&relay).await.0, 200);
+    service
+        .keep_alive(std::time::Duration::from_secs(3600))
+        .await;
+    assert_eq!(
+        relay.sandbox.seen().token_requests,
+        1,
+        "it was used within the hour"
+    );
+    service.keep_alive(std::time::Duration::ZERO).await;
+    let seen = relay.sandbox.seen();
+    assert_eq!(seen.token_requests, 2);
+    assert!(
+        seen.token[1].starts_with("refresh_token "),
+        "{:?}",
+        seen.token
+    );
+    relay.sandbox.set_fault(Some(Fault::RefreshRevoked));
+    service.keep_alive(std::time::Duration::ZERO).await;
+    service.keep_alive(std::time::Duration::ZERO).await;
+    assert_eq!(
+        relay.sandbox.seen().token_requests,
+        3,
+        "an ended consent is left alone"
+    );
+}

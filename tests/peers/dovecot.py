@@ -1,4 +1,4 @@
-"""Dovecot as mail service: IMAP, POP3 and submission that take XOAUTH2 and nothing else.
+"""Dovecot as mail service: IMAP, POP3 and submission that take one mechanism and nothing else.
 
 All of it runs as one ordinary user. It inherits its listening sockets (systemd's protocol), so
 that no port can be lost between choosing and binding it.
@@ -18,6 +18,8 @@ DOMAINS = ("implicit.test", "starttls.test")
 TICKETS = "tickets@corp.test"
 # Exists, but is not open to the application.
 FORBIDDEN = "forbidden@corp.test"
+# Mailboxes that their owners' tokens alone open.
+PERSONS = "person.test"
 
 SERVICES = {
     "imap": "imap-login",
@@ -55,8 +57,9 @@ class Mailbox:
 
 
 class Dovecot:
-    def __init__(self, folder, certs, keys, sink_port):
+    def __init__(self, folder, certs, keys, sink_port, mechanism="xoauth2"):
         self.folder = folder
+        self.mechanism = mechanism
         self.mail = folder / "mail"
         self.mail.mkdir(parents=True)
         sockets = {name: listening() for name in SERVICES}
@@ -100,7 +103,7 @@ class Dovecot:
             "log_path = /dev/stderr",
             "listen = 127.0.0.1",
             "protocols = imap pop3 submission",
-            "auth_mechanisms = xoauth2",
+            f"auth_mechanisms = {self.mechanism}",
             "ssl = required",
             f"ssl_cert = <{certs}/server.pem",
             f"ssl_key = <{certs}/server.key",
@@ -125,17 +128,18 @@ class Dovecot:
         # user the token's. By itself `app` is nobody's user name.
         lines.append(self.passdb("permitted", " ".join([*(f"*@{domain}" for domain in DOMAINS), TICKETS]), "app", keys))
         lines.append(self.passdb("forbidden", FORBIDDEN, "%u", keys))
+        lines.append(self.passdb("persons", f"*@{PERSONS}", "%u", keys, "upn", "user"))
         return "\n".join(lines) + "\n"
 
-    def passdb(self, name, users, username_format, keys):
+    def passdb(self, name, users, username_format, keys, username="idtyp", kind="app"):
         validation = self.folder / f"{name}.conf.ext"
         validation.write_text(
             "introspection_mode = local\n"
             f"local_validation_key_dict = fs:posix:prefix={keys}/\n"
-            f"username_attribute = idtyp\nusername_format = {username_format}\n"
-            "active_attribute = idtyp\nactive_value = app\n"
+            f"username_attribute = {username}\nusername_format = {username_format}\n"
+            f"active_attribute = idtyp\nactive_value = {kind}\n"
         )
-        options = f"driver = oauth2\n  mechanisms = xoauth2\n  username_filter = {users}\n  args = {validation}"
+        options = f"driver = oauth2\n  mechanisms = {self.mechanism}\n  username_filter = {users}\n  args = {validation}"
         return f"passdb {{\n  {options}\n}}"
 
 

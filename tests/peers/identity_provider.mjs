@@ -1,12 +1,13 @@
-// An OAuth 2.0 authorization server (npm's oidc-provider) that issues app-only JWT access tokens.
+// An OAuth 2.0 authorization server (npm's oidc-provider) that issues JWT access tokens: app-only
+// ones, and those of people who consent (any name is a person's, any password hers).
 //
-// usage: node identity_provider.mjs CERTIFICATE KEY KEY_FOLDER
+// usage: node identity_provider.mjs CERTIFICATE KEY KEY_FOLDER CLIENT_CERTIFICATE
 //
 // Listens on a port that the system picks, says `ready PORT` on stdout, and then one JSON line a
 // token request: {"client": …, "status": …}. The key that tokens are signed with is written
 // where Dovecot's local validation looks for it: KEY_FOLDER/default/RS256/KID.
 import { createServer } from 'node:https';
-import { generateKeyPairSync, webcrypto } from 'node:crypto';
+import { X509Certificate, generateKeyPairSync, webcrypto } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -15,7 +16,8 @@ globalThis.crypto ??= webcrypto;
 URL.parse ??= (text, base) => (URL.canParse(text, base) ? new URL(text, base) : null);
 const { Provider } = await import('oidc-provider');
 
-const [certificate, key, keyFolder] = process.argv.slice(2);
+const [certificate, key, keyFolder, clientCertificate] = process.argv.slice(2);
+const clientKey = new X509Certificate(readFileSync(clientCertificate)).publicKey.export({ format: 'jwk' });
 const kid = 'peers';
 const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
 const folder = join(keyFolder, 'default', 'RS256');
@@ -34,19 +36,45 @@ const provider = new Provider(`https://localhost:${port}`, {
     response_types: [],
     redirect_uris: [],
     token_endpoint_auth_method: 'client_secret_post',
+  }, {
+    // Proves itself by what its certificate's key signs.
+    client_id: 'authrelay-certificate',
+    grant_types: ['client_credentials'],
+    response_types: [],
+    redirect_uris: [],
+    token_endpoint_auth_method: 'private_key_jwt',
+    token_endpoint_auth_signing_alg: 'PS256',
+    jwks: { keys: [{ ...clientKey, use: 'sig', alg: 'PS256' }] },
+  }, {
+    // For people; a public client, so that PKCE is wanted, at any port of this machine.
+    client_id: 'authrelay-person',
+    application_type: 'native',
+    grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
+    response_types: ['code'],
+    redirect_uris: ['http://localhost/oauth/callback'],
+    token_endpoint_auth_method: 'none',
   }],
+  pkce: { required: () => true },
+  findAccount: (context, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
+  issueRefreshToken: () => true,
+  // Each refresh token is good once; a second use ends the consent.
+  rotateRefreshToken: true,
+  enabledJWA: { clientAuthSigningAlgValues: ['RS256', 'PS256'] },
   jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), kid, use: 'sig', alg: 'RS256' }] },
   features: {
-    devInteractions: { enabled: false },
+    devInteractions: { enabled: true },
+    deviceFlow: { enabled: true },
     clientCredentials: { enabled: true },
     resourceIndicators: {
       enabled: true,
       defaultResource: () => 'https://mail.test',
-      getResourceServerInfo: () => ({
+      useGrantedResource: () => true,
+      getResourceServerInfo: (context, resource, client) => ({
         scope: 'mail',
         audience: 'https://mail.test',
         accessTokenFormat: 'jwt',
-        accessTokenTTL: 3600,
+        // People's are too short-lived to be used from a store.
+        accessTokenTTL: client.clientId === 'authrelay-person' ? 600 : 3600,
         jwt: { sign: { alg: 'RS256' } },
       }),
     },
@@ -56,7 +84,8 @@ const provider = new Provider(`https://localhost:${port}`, {
       // Dovecot 2.3 takes no `at+jwt`; `idtyp: app` is how Entra marks app-only tokens.
       jwt(context, token, jwt) {
         jwt.header = { ...jwt.header, typ: 'JWT' };
-        jwt.payload.idtyp = 'app';
+        jwt.payload.idtyp = token.accountId ? 'user' : 'app';
+        if (token.accountId) jwt.payload.upn = token.accountId;
       },
     },
   },

@@ -4,6 +4,7 @@ it, and authrelay in front."""
 import itertools
 import json
 import os
+import subprocess
 from contextlib import ExitStack
 
 import dovecot
@@ -19,9 +20,25 @@ class IdentityProvider:
 
     def __init__(self, folder, certs, code):
         self.keys = folder / "keys"
+        self.client_certificate, self.client_key = folder / "client.pem", folder / "client.key"
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=authrelay", "-days", "2"]
+            + ["-keyout", str(self.client_key), "-out", str(self.client_certificate)],
+            check=True,
+            capture_output=True,
+        )
         script = code / "identity_provider.mjs"
         self.child = Child(
-            "identity-provider", ["node", script, certs / "server.pem", certs / "server.key", self.keys], folder
+            "identity-provider",
+            [
+                "node",
+                script,
+                certs / "server.pem",
+                certs / "server.key",
+                self.keys,
+                self.client_certificate,
+            ],
+            folder,
         )
 
     def __enter__(self):

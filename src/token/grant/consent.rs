@@ -253,13 +253,19 @@ async fn keep(
         )));
     };
     let identity = identity(answer);
-    let mut record = Record::new(&registration.client_id, refresh_token, identity.clone());
+    let granted = answer.granted();
+    let mut record = Record::new(
+        &registration.client_id,
+        refresh_token,
+        identity.clone(),
+        granted.clone(),
+    );
     record.obtained(&Grant::from(answer));
     let _lock = store.lock(login, timeout).await?;
     store.save(login, &record).await?;
     Ok(Consent {
         identity,
-        scope: answer.granted(),
+        scope: granted,
     })
 }
 

@@ -34,6 +34,8 @@ pub(super) struct Request {
     pub(super) password: Option<Secret>,
     /// The token that is to be replaced, if one is held.
     pub(super) replaces: Option<Secret>,
+    /// A stored token will not do.
+    pub(super) anew: bool,
     pub(super) client: Option<reqwest::Client>,
     pub(super) store: Option<Arc<Store>>,
     pub(super) timeout: Duration,

@@ -21,13 +21,17 @@ pub(super) async fn refresh(request: &Request, endpoint: &Endpoint) -> Result<Gr
     // Another process, or a new consent, must not write between our reading and writing.
     let _lock = store.lock(&request.login, request.timeout).await?;
     let mut record = usable(request, store).await?;
-    if let Some(grant) = record.access(request.replaces.as_ref()) {
+    if let Some(grant) = record.access(request.replaces.as_ref())
+        && !request.anew
+    {
         return Ok(grant);
     }
     let registration = &request.account.registration;
     let client = client_of(registration);
     let token = RefreshToken::new(record.refresh_token.expose().to_owned());
-    let scopes = request.account.scope().into_iter().map(Scope::new);
+    let offline = &registration.provider.scopes.offline;
+    let scopes = record.refreshable(request.account.scope(), offline);
+    let scopes = scopes.into_iter().map(Scope::new);
     let mut exchange = client.exchange_refresh_token(&token).add_scopes(scopes);
     for (name, value) in proof(registration)? {
         exchange = exchange.add_extra_param(name, value);

@@ -52,6 +52,9 @@ pub struct Record {
     access: Option<Access>,
     /// Who consented, as far as the token told.
     pub identity: Option<String>,
+    /// What was granted, as far as the answer told.
+    #[serde(default)]
+    granted: Vec<String>,
     /// When, in seconds since 1970.
     pub consented: u64,
     /// Why the consent has ended, if it has.
@@ -86,15 +89,35 @@ fn exposed<S: serde::Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok
 
 impl Record {
     /// Of a consent that was just given.
-    pub(super) fn new(client_id: &str, refresh_token: Secret, identity: Option<String>) -> Self {
+    pub(super) fn new(
+        client_id: &str,
+        refresh_token: Secret,
+        identity: Option<String>,
+        granted: Vec<String>,
+    ) -> Self {
         Self {
             client_id: client_id.to_owned(),
             refresh_token,
             access: None,
             identity,
+            granted,
             consented: now(),
             refused: None,
         }
+    }
+
+    /// Of the scopes that are wanted those that a refresh may ask for: none that was not granted
+    /// (RFC 6749 §6). Answers leave out the provider's word for a refresh token (`offline`), and
+    /// some say nothing or use other words: then all are asked for.
+    pub(super) fn refreshable(&self, wanted: Vec<String>, offline: &[String]) -> Vec<String> {
+        let granted = |scope: &String| self.granted.contains(scope);
+        if !wanted.iter().any(granted) {
+            return wanted;
+        }
+        wanted
+            .into_iter()
+            .filter(|scope| granted(scope) || offline.contains(scope))
+            .collect()
     }
 
     /// Keeps an access token.
@@ -130,6 +153,13 @@ impl Record {
             lifetime,
             stored: true,
         })
+    }
+
+    /// How long ago the refresh token was last redeemed or given.
+    pub(super) fn unused_for(&self) -> Duration {
+        let last = self.access.as_ref().map(|access| access.obtained);
+        let last = last.unwrap_or_default().max(self.consented);
+        Duration::from_secs(now().saturating_sub(last))
     }
 
     /// When the access token expires, in seconds since 1970.
@@ -321,4 +351,30 @@ fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refresh_asks_for_nothing_that_was_not_granted() {
+        let record = |granted: &[&str]| {
+            let granted = granted.iter().map(|scope| (*scope).to_owned()).collect();
+            Record::new("c", Secret::from("r"), None, granted)
+        };
+        let list = |scopes: &[&str]| -> Vec<String> {
+            scopes.iter().map(|scope| (*scope).to_owned()).collect()
+        };
+        let wanted = || list(&["imap", "smtp", "offline_access"]);
+        let offline = list(&["offline_access"]);
+        assert_eq!(record(&["imap"]).refreshable(wanted(), &[]), ["imap"]);
+        // Entra's answer never names it, and the refresh wants it.
+        assert_eq!(
+            record(&["imap", "smtp"]).refreshable(wanted(), &offline),
+            wanted()
+        );
+        assert_eq!(record(&[]).refreshable(wanted(), &[]), wanted());
+        assert_eq!(record(&["IMAP"]).refreshable(wanted(), &[]), wanted());
+    }
 }

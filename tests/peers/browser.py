@@ -1,0 +1,70 @@
+"""Debian's Chromium without a screen, driven by its chromedriver (W3C WebDriver)."""
+
+import json
+import urllib.request
+
+from process import Child
+
+ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
+
+
+class Chromium:
+    def __init__(self, folder):
+        self.folder = folder
+        variables = {"HOME": str(folder), "PATH": "/usr/bin:/bin"}
+        self.driver = Child("chromedriver", ["chromedriver", "--port=0"], folder, env=variables)
+
+    def __enter__(self):
+        try:
+            port = self.driver.wait_for(r"started successfully on port (\d+)")[0][1]
+            self.base = f"http://127.0.0.1:{port}/session"
+            arguments = [
+                "--headless=new",
+                "--no-sandbox",
+                "--disable-dev-shm-usage",
+                "--disable-gpu",
+                "--window-size=900,600",
+                f"--user-data-dir={self.folder}/profile",
+            ]
+            # The test's own authority is not in Chromium's store.
+            always = {"acceptInsecureCerts": True, "goog:chromeOptions": {"args": arguments}}
+            self.base += "/" + self.ask("POST", "", {"capabilities": {"alwaysMatch": always}})["sessionId"]
+        except BaseException:
+            self.driver.stop()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        try:
+            self.ask("DELETE", "")
+        finally:
+            self.driver.stop()
+
+    def ask(self, method, path, body=None):
+        data = json.dumps(body or {}).encode() if method == "POST" else None
+        request = urllib.request.Request(self.base + path, data, {"content-type": "application/json"}, method=method)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=60) as answer:
+            return json.load(answer)["value"]
+
+    def open(self, url):
+        self.ask("POST", "/url", {"url": url})
+
+    def elements(self, selector):
+        found = self.ask("POST", "/elements", {"using": "css selector", "value": selector})
+        return [element[ELEMENT] for element in found]
+
+    def type(self, selector, text):
+        for element in self.elements(selector):
+            # The server may have filled it in from the hint.
+            self.ask("POST", f"/element/{element}/clear")
+            self.ask("POST", f"/element/{element}/value", {"text": text})
+
+    def click(self, selector):
+        self.ask("POST", f"/element/{self.elements(selector)[0]}/click")
+
+    def text(self):
+        return self.ask("POST", "/execute/sync", {"script": "return document.body.innerText", "args": []})
+
+    def url(self):
+        return self.ask("GET", "/url")

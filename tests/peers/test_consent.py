@@ -1,0 +1,191 @@
+"""People's consents with a real authorization server: PKCE, rotation with reuse detection, devices."""
+
+import html
+import http.cookiejar
+import imaplib
+import json
+import re
+import ssl
+import subprocess
+import threading
+import urllib.parse
+import urllib.request
+
+import dovecot
+import relay
+from browser import Chromium
+from case import PASSWORD, PeerTest
+
+
+class Consent(PeerTest):
+    def configuration(self, grant):
+        """One account, whose owner has to consent."""
+        world = self.world
+        self.login = f"{grant.replace('_', '-')}@{dovecot.PERSONS}"
+        ports = {"imap": world.dovecot.ports["imaps"]}
+        base = f"https://localhost:{world.identity_provider.port}"
+        provider = relay.provider(world.certs, world.identity_provider.token_url, ports, "implicit")
+        provider |= {"authorize_url": f"{base}/auth", "device_url": f"{base}/device/auth"}
+        return {
+            "state": {"directory": str(self.folder / "state")},
+            "listeners": relay.listeners(world.certs, [("imap", "implicit")]),
+            "providers": {"implicit": provider},
+            "registrations": {
+                "person": {
+                    "provider": "implicit",
+                    "client_id": "authrelay-person",
+                    "grant": grant,
+                    "scope": ["mail", "offline_access"],
+                }
+            },
+            "accounts": [{"login": self.login, "registration": "person", "password": PASSWORD, "protocols": ["imap"]}],
+        }
+
+    def authorize(self, configuration, person):
+        """`authrelay authorize`, while `person` does what it prints; what it printed in all."""
+        file = self.file("authorize.yaml", json.dumps(configuration))
+        command = [self.world.binary.path, "authorize", self.login, "--config", str(file)]
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        deadline = threading.Timer(60, child.kill)
+        deadline.start()
+        try:
+            said = ""
+            while not person.understands(said):
+                line = child.stdout.readline()
+                self.assertTrue(line, said)
+                said += line
+            person.act(said)
+            said += child.stdout.read()
+            self.assertEqual(child.wait(), 0, said)
+        finally:
+            deadline.cancel()
+            child.kill()
+            child.wait()
+            child.stdout.close()
+        return said
+
+    def logs_in(self, name, configuration):
+        """Through an authrelay that was started for it."""
+        with self.world.start(name, configuration) as proxy:
+            imap = imaplib.IMAP4_SSL("localhost", proxy.ports["imap-implicit"], ssl_context=self.tls(), timeout=60)
+            imap.login(self.login, PASSWORD)
+            self.assertEqual(imap.select()[0], "OK")
+            imap.logout()
+
+    def refreshes(self):
+        requests = self.world.identity_provider.requests()
+        return [request for request in requests if request["client"] == "authrelay-person"]
+
+    def test_a_browsers_consent_and_the_rotation_of_what_it_left(self):
+        configuration = self.configuration("authorization_code")
+        self.world.dovecot.mailbox(self.login)
+        person = Browser(self.ca, self.login)
+        said = self.authorize(configuration, person)
+        self.assertIn(f"authorized: {self.login}", said)
+        self.assertIn("Authorized", person.page)
+        before = len(self.refreshes())
+        # Each start redeems the refresh token that the last one stored; the server ends a consent
+        # whose token is presented twice.
+        for number in range(4):
+            self.logs_in(f"consent-{id(self)}-{number}", configuration)
+        requests = self.refreshes()[before:]
+        self.assertEqual([request["status"] for request in requests], [200] * 4)
+
+    def test_a_person_at_chromium(self):
+        configuration = self.configuration("authorization_code")
+        self.login = configuration["accounts"][0]["login"] = f"chromium@{dovecot.PERSONS}"
+        self.world.dovecot.mailbox(self.login)
+        with Chromium(self.folder) as chromium:
+            person = AtChromium(chromium, self.login)
+            said = self.authorize(configuration, person)
+            self.assertIn(f"authorized: {self.login}", said)
+            self.assertIn("Authorized", person.text)
+            self.assertIn(f"authrelay may now open the mailbox {self.login}", person.text)
+            self.assertNotEqual(person.width, "none", "the page has its style")
+        self.logs_in(f"chromium-{id(self)}", configuration)
+
+    def test_a_device_code(self):
+        configuration = self.configuration("device_code")
+        self.world.dovecot.mailbox(self.login)
+        said = self.authorize(configuration, Device(self.ca, self.login))
+        self.assertIn(f"authorized: {self.login}", said)
+        self.logs_in(f"device-{id(self)}", configuration)
+
+
+class Browser:
+    """Follows links, keeps cookies, fills in the server's forms."""
+
+    def __init__(self, ca, name):
+        self.name = name
+        cookies = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+        tls = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca))
+        self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), cookies, tls)
+
+    def understands(self, said):
+        return re.search(r"^https://\S+$", said, re.MULTILINE)
+
+    def act(self, said):
+        self.walk(self.understands(said)[0])
+
+    def walk(self, url):
+        """Until a page without a form."""
+        self.open(url)
+        for _ in range(6):
+            if "<form" not in self.page:
+                return
+            action = re.search(r'action="([^"]+)"', self.page)
+            target = urllib.parse.urljoin(self.url, html.unescape(action[1])) if action else self.url
+            fields = {}
+            for field in re.findall(r"<input[^>]*>", self.page):
+                name = re.search(r'name="([^"]+)"', field)
+                value = re.search(r'value="([^"]*)"', field)
+                if name:
+                    fields[name[1]] = html.unescape(value[1]) if value else ""
+            self.fill(fields)
+            self.open(target, urllib.parse.urlencode(fields).encode())
+
+    def fill(self, fields):
+        for name in {"login", "password"} & fields.keys():
+            fields[name] = self.name
+
+    def open(self, url, form=None):
+        with self.opener.open(url, form, timeout=30) as answer:
+            self.url, self.page = answer.url, answer.read().decode()
+
+
+class AtChromium:
+    """Clicks through the pages, as a person does."""
+
+    def __init__(self, chromium, name):
+        self.chromium, self.name = chromium, name
+
+    def understands(self, said):
+        return re.search(r"^https://\S+$", said, re.MULTILINE)
+
+    def act(self, said):
+        self.chromium.open(self.understands(said)[0])
+        for _ in range(6):
+            if "/oauth/callback" in self.chromium.url():
+                break
+            self.chromium.type("input[name=login]", self.name)
+            self.chromium.type("input[name=password]", self.name)
+            self.chromium.click("button[type=submit]")
+        self.text = self.chromium.text()
+        script = "return getComputedStyle(document.querySelector('main')).maxWidth"
+        self.width = self.chromium.ask("POST", "/execute/sync", {"script": script, "args": []})
+
+
+class Device(Browser):
+    """Types the code that was printed on another device."""
+
+    def understands(self, said):
+        return re.search(r"^Open\s+(\S+)\nEnter\s+(\S+)$", said, re.MULTILINE)
+
+    def act(self, said):
+        place, self.code = self.understands(said).groups()
+        self.walk(place)
+
+    def fill(self, fields):
+        super().fill(fields)
+        if "user_code" in fields and not fields["user_code"]:
+            fields["user_code"] = self.code

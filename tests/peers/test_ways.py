@@ -1,0 +1,164 @@
+"""Ways to a token and to the mail service: proof by certificate, OAUTHBEARER, egress proxies."""
+
+import imaplib
+import poplib
+import smtplib
+import socket
+
+import dovecot
+import relay
+from case import PASSWORD, PeerTest
+from mail import message
+from process import Child, until
+from world import PROTOCOLS
+
+# Debian's tinyproxy and dante-server listen on a port that they are told.
+TINYPROXY = """
+Port {port}
+Listen 127.0.0.1
+Timeout 60
+LogFile "{log}"
+LogLevel Connect
+BasicAuth relay proxy-password
+"""
+DANTE = """
+logoutput: {log}
+internal: 127.0.0.1 port = {port}
+external: 127.0.0.1
+clientmethod: none
+socksmethod: none
+client pass {{
+    from: 127.0.0.0/8 to: 0.0.0.0/0
+}}
+socks pass {{
+    from: 127.0.0.0/8 to: 0.0.0.0/0
+    command: connect
+    log: connect
+}}
+"""
+
+
+def free_port():
+    with dovecot.listening() as bound:
+        return bound.getsockname()[1]
+
+
+class Ways(PeerTest):
+    """With an authrelay of its own."""
+
+    def start(self, **changes):
+        configuration = self.world.configuration()
+        for name, change in changes.items():
+            change(configuration[name])
+        return self.enterContext(self.world.start(self.id().rpartition(".")[2], configuration))
+
+    def all_three(self, proxy, mailbox):
+        """A message in by SMTP to the sink, one out by IMAP and by POP3."""
+        text = message("way")
+        mailbox.deliver(text)
+        imap = imaplib.IMAP4_SSL("localhost", proxy.ports["imap-implicit"], ssl_context=self.tls(), timeout=60)
+        imap.login(mailbox.address, PASSWORD)
+        imap.select()
+        self.assertEqual(imap.fetch("1", "BODY[]")[1][0][1], text)
+        imap.logout()
+        pop3 = poplib.POP3_SSL("localhost", proxy.ports["pop3-implicit"], context=self.tls(), timeout=60)
+        pop3.user(mailbox.address)
+        pop3.pass_(PASSWORD)
+        self.assertEqual(pop3.stat()[0], 1)
+        pop3.quit()
+        with smtplib.SMTP("localhost", proxy.ports["smtp-starttls"], timeout=60) as smtp:
+            smtp.starttls(context=self.tls())
+            smtp.login(mailbox.address, PASSWORD)
+            smtp.sendmail(mailbox.address, ["somebody@elsewhere.test"], text)
+
+
+class Certificate(Ways):
+    def test_the_provider_verifies_what_the_certificates_key_signed(self):
+        def by_certificate(registrations):
+            provider = self.world.identity_provider
+            for registration in registrations.values():
+                del registration["client_secret"]
+                registration["client_id"] = "authrelay-certificate"
+                registration["certificate"] = {
+                    "certificate": str(provider.client_certificate),
+                    "key": str(provider.client_key),
+                }
+
+        proxy = self.start(registrations=by_certificate)
+        before = len(self.world.identity_provider.requests())
+        self.all_three(proxy, self.world.mailbox())
+        requests = self.world.identity_provider.requests()[before:]
+        self.assertEqual(requests, [{"client": "authrelay-certificate", "status": 200}])
+
+
+class Oauthbearer(Ways):
+    def test_dovecot_that_takes_nothing_else(self):
+        world = self.world
+        folder = self.folder / "dovecot"
+        bearer = self.enterContext(
+            dovecot.Dovecot(folder, world.certs, world.identity_provider.keys, world.sink.port, "oauthbearer")
+        )
+
+        def by_bearer(providers):
+            names = zip(PROTOCOLS, ("imaps", "pop3s", "submissions"))
+            ports = {protocol: bearer.ports[name] for protocol, name in names}
+            token_url = world.identity_provider.token_url
+            providers["implicit"] = relay.provider(world.certs, token_url, ports, "implicit")
+            providers["implicit"]["mechanism"] = "oauthbearer"
+
+        proxy = self.start(providers=by_bearer)
+        mailbox = bearer.mailbox("bearer@implicit.test")
+        self.all_three(proxy, mailbox)
+        self.assertEqual(len(bearer.logins(mailbox.address)), 3)
+
+
+class Egress(Ways):
+    def proxy(self, name, configuration, command):
+        """A real proxy; its port, and the lines that it has logged."""
+        port, log = free_port(), self.folder / f"{name}.log"
+        file = self.file(f"{name}.conf", configuration.format(port=port, log=log))
+        child = Child(f"{name}-output", [*command, file], self.folder)
+        self.addCleanup(child.stop)
+        until(lambda: answers(port), f"{name} on its port")
+        return port, lambda: log.read_text(errors="replace")
+
+    def through(self, **egress):
+        def change(providers):
+            for provider in providers.values():
+                provider["egress"] = egress
+
+        return self.start(providers=change)
+
+    def assert_tells_of(self, text):
+        """The proxy has seen the token endpoint and all three mail services."""
+        ports = self.world.dovecot.ports
+        for port in (self.world.identity_provider.port, ports["imaps"], ports["pop3s"], ports["submissions"]):
+            until(lambda port=port: str(port) in text(), f"port {port} in the proxy's log")
+
+    def test_http_connect_with_a_password(self):
+        port, log = self.proxy("tinyproxy", TINYPROXY, ["tinyproxy", "-d", "-c"])
+        egress = {"url": f"http://127.0.0.1:{port}", "username": "relay", "password": "proxy-password"}
+        self.all_three(self.through(**egress), self.world.mailbox())
+        self.assert_tells_of(log)
+
+    def test_http_connect_with_a_wrong_password(self):
+        port, _ = self.proxy("tinyproxy", TINYPROXY, ["tinyproxy", "-d", "-c"])
+        proxy = self.through(url=f"http://127.0.0.1:{port}", username="relay", password="wrong")
+        imap = imaplib.IMAP4_SSL("localhost", proxy.ports["imap-implicit"], ssl_context=self.tls(), timeout=60)
+        with self.assertRaisesRegex(imaplib.IMAP4.error, "UNAVAILABLE"):
+            imap.login(self.world.mailbox().address, PASSWORD)
+        imap.logout()
+
+    def test_socks5(self):
+        port, log = self.proxy("danted", DANTE, ["danted", "-p", self.folder / "danted.pid", "-N", "1", "-f"])
+        # Names are the proxy's to resolve.
+        self.all_three(self.through(url=f"socks5://127.0.0.1:{port}"), self.world.mailbox())
+        self.assert_tells_of(log)
+
+
+def answers(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
