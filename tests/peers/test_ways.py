@@ -11,7 +11,7 @@ from case import PASSWORD, PeerTest
 from doors import TokenDoor
 from mail import message
 from process import Child, until
-from world import PROTOCOLS
+from world import PROTOCOLS, self_signed
 
 # Debian's tinyproxy and dante-server listen on a port that they are told.
 TINYPROXY = """
@@ -98,6 +98,24 @@ class Certificate(Ways):
         self.all_three(proxy, self.world.mailbox())
         requests = self.world.identity_provider.requests()[before:]
         self.assertEqual(requests, [{"client": "authrelay-certificate", "status": 200}])
+
+
+    def test_another_key_is_refused(self):
+        certificate, key = self.folder / "other.pem", self.folder / "other.key"
+        self_signed(certificate, key)
+
+        def by_another(registrations):
+            for registration in registrations.values():
+                del registration["client_secret"]
+                registration["client_id"] = "authrelay-certificate"
+                registration["certificate"] = {"certificate": str(certificate), "key": str(key)}
+
+        proxy = self.start(registrations=by_another)
+        before = len(self.world.identity_provider.requests())
+        with self.assertRaisesRegex(imaplib.IMAP4.error, "CONTACTADMIN"):
+            self.imap(proxy, self.world.mailbox().address)
+        requests = self.world.identity_provider.requests()[before:]
+        self.assertEqual(requests, [{"client": "authrelay-certificate", "status": 401}])
 
 
 class Oauthbearer(Ways):
