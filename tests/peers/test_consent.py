@@ -232,15 +232,28 @@ class AtChromium:
 
     def act(self, said):
         self.chromium.open(self.understands(said)[0])
-        for _ in range(6):
-            if "/oauth/callback" in self.chromium.url():
-                break
-            self.chromium.type("input[name=login]", self.name)
-            self.chromium.type("input[name=password]", self.name)
-            self.chromium.click("button[type=submit]")
+        clicked = []
+        try:
+            until(lambda: self.has_come_back(clicked), "the end of the consent")
+        except AssertionError as error:
+            raise AssertionError(f"{self.chromium.url()} {self.chromium.text()!r}") from error
         self.text = self.chromium.text()
         script = "return getComputedStyle(document.querySelector('main')).maxWidth"
         self.width = self.chromium.ask("POST", "/execute/sync", {"script": script, "args": []})
+
+    def has_come_back(self, clicked):
+        """If not, does what the page asks for. A click may return before its page is left, or
+        while the next one is still empty: no button is clicked twice."""
+        if "/oauth/callback" in self.chromium.url():
+            return self.chromium.elements("main p")
+        for button in self.chromium.elements("button[type=submit]"):
+            if button not in clicked:
+                clicked.append(button)
+                self.chromium.type("input[name=login]", self.name)
+                self.chromium.type("input[name=password]", self.name)
+                self.chromium.click(button)
+                break
+        return False
 
 
 class Device(Browser):
