@@ -67,7 +67,8 @@ async fn by_connect(
     let status = line.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5));
     match status {
         Some(status) if status.starts_with('2') => Ok(tcp),
-        Some("407") => Err(fault(egress, &format!("wants other credentials: {line}"))),
+        // tinyproxy's answer to wrong credentials is 401.
+        Some("407" | "401") => Err(fault(egress, &format!("wants other credentials: {line}"))),
         _ => Err(fault(
             egress,
             &format!("does not let us to {target}: {line}"),

@@ -26,6 +26,14 @@ use crate::secret::Secret;
 /// Octets of an answer that are read.
 const ANSWER_CAP: usize = 256 * 1024;
 
+/// Where nothing answers.
+const DIRECT: &str =
+    "check that this host reaches the token endpoint (DNS, firewall, TLS inspection)";
+
+/// Where nothing answers through a proxy, which does not say in every case what it lacks.
+const BY_PROXY: &str = "check the provider's egress (its url, its username and password, what the proxy allows), \
+     and that the proxy reaches the token endpoint";
+
 /// Where an answer does not say how long its token lives.
 pub(super) const USUAL_LIFETIME: Duration = Duration::from_secs(3600);
 
@@ -95,6 +103,8 @@ fn proxy(egress: &Egress) -> reqwest::Result<reqwest::Proxy> {
 pub(super) struct Endpoint {
     client: reqwest::Client,
     timeout: Duration,
+    /// `host:port` of the proxy that leads there.
+    egress: Option<String>,
     /// Of the answer, which the `oauth2` crate does not hand on.
     seen: Mutex<Seen>,
 }
@@ -211,19 +221,24 @@ impl ErrorResponse for Refusal {}
 
 /// A request that brought no answer.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct NoAnswer(pub(super) String);
+#[error("{why}")]
+pub(super) struct NoAnswer {
+    pub(super) why: String,
+    remedy: &'static str,
+}
 
 impl Endpoint {
-    pub(super) fn new(client: reqwest::Client, timeout: Duration) -> Self {
+    pub(super) fn new(client: reqwest::Client, timeout: Duration, provider: &Provider) -> Self {
+        let egress = provider.egress.as_ref();
         Self {
             client,
             timeout,
+            egress: egress.map(|egress| format!("{}:{}", egress.host, egress.port)),
             seen: Mutex::default(),
         }
     }
 
-    async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, NoAnswer> {
+    async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, String> {
         let request = reqwest::Request::try_from(request).map_err(|error| no_answer(&error))?;
         let mut response = self
             .client
@@ -239,7 +254,7 @@ impl Endpoint {
         while let Some(chunk) = response.chunk().await.map_err(|error| no_answer(&error))? {
             body.extend_from_slice(&chunk);
             if body.len() > ANSWER_CAP {
-                return Err(NoAnswer("its answer is larger than 256 KiB".into()));
+                return Err("its answer is larger than 256 KiB".into());
             }
         }
         // Headers stay behind: `application/json` is not what every endpoint says of its JSON.
@@ -288,10 +303,10 @@ impl Endpoint {
                     ..self.failure(classified.fault)
                 })
             }
-            Err(RequestTokenError::Request(NoAnswer(why))) => Err(self.failure(
-                Fault::new(Kind::Unavailable, format!("the token endpoint cannot be used: {why}"))
-                    .remedy_is("check that this host reaches the token endpoint (DNS, firewall, TLS inspection)"),
-            )),
+            Err(RequestTokenError::Request(NoAnswer { why, remedy })) => {
+                let detail = format!("the token endpoint cannot be used: {why}");
+                Err(self.failure(Fault::new(Kind::Unavailable, detail).remedy_is(remedy)))
+            }
             // The answer itself may hold a token or a secret: it is not shown.
             Err(RequestTokenError::Parse(..) | RequestTokenError::Other(_)) => {
                 Err(self.failure(garbage(seen.status)))
@@ -358,12 +373,24 @@ impl<'c> AsyncHttpClient<'c> for Endpoint {
     type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, NoAnswer>> + Send + 'c>>;
 
     fn call(&'c self, request: HttpRequest) -> Self::Future {
+        let by_proxy = request.uri().scheme_str() == Some("https");
+        let egress = self.egress.as_ref().filter(|_| by_proxy);
         Box::pin(async move {
             tokio::time::timeout(self.timeout, self.exchange(request))
                 .await
                 .unwrap_or_else(|_| {
                     let seconds = self.timeout.as_secs_f32();
-                    Err(NoAnswer(format!("no answer within {seconds} s")))
+                    Err(format!("no answer within {seconds} s"))
+                })
+                .map_err(|why| match egress {
+                    Some(egress) => NoAnswer {
+                        why: format!("by the egress proxy {egress}: {why}"),
+                        remedy: BY_PROXY,
+                    },
+                    None => NoAnswer {
+                        why,
+                        remedy: DIRECT,
+                    },
                 })
         })
     }
@@ -394,7 +421,7 @@ fn retry_after(headers: &reqwest::header::HeaderMap) -> Option<Duration> {
 }
 
 /// Every cause, without the URL: it may bear a tenant's name, and the log has the registration.
-fn no_answer(error: &dyn std::error::Error) -> NoAnswer {
+fn no_answer(error: &dyn std::error::Error) -> String {
     let mut text = String::new();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -407,5 +434,5 @@ fn no_answer(error: &dyn std::error::Error) -> NoAnswer {
     if text.is_empty() {
         text = "the request failed".into();
     }
-    NoAnswer(text)
+    text
 }

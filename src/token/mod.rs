@@ -348,7 +348,9 @@ impl Broker {
         let client = self.clients.get(&account.registration.provider.name);
         match (client, &self.store) {
             (Some(client), Some(store)) => {
-                Ok((endpoint::Endpoint::new(client.clone(), self.timeout), store))
+                let provider = &account.registration.provider;
+                let endpoint = endpoint::Endpoint::new(client.clone(), self.timeout, provider);
+                Ok((endpoint, store))
             }
             _ => Err(Fault::new(
                 Kind::Internal,

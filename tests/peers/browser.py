@@ -60,8 +60,8 @@ class Chromium:
             self.ask("POST", f"/element/{element}/clear")
             self.ask("POST", f"/element/{element}/value", {"text": text})
 
-    def click(self, selector):
-        self.ask("POST", f"/element/{self.elements(selector)[0]}/click")
+    def click(self, element):
+        self.ask("POST", f"/element/{element}/click")
 
     def text(self):
         return self.ask("POST", "/execute/sync", {"script": "return document.body.innerText", "args": []})

@@ -4,10 +4,11 @@
 // usage: node identity_provider.mjs CERTIFICATE KEY KEY_FOLDER CLIENT_CERTIFICATE
 //
 // Listens on a port that the system picks, says `ready PORT` on stdout, and then one JSON line a
-// token request: {"client": …, "status": …}. The key that tokens are signed with is written
-// where Dovecot's local validation looks for it: KEY_FOLDER/default/RS256/KID.
+// token request: {"client": …, "status": …}, with "refresh" (a digest) where a refresh token was
+// presented. The key that tokens are signed with is written where Dovecot's local validation
+// looks for it: KEY_FOLDER/default/RS256/KID.
 import { createServer } from 'node:https';
-import { X509Certificate, generateKeyPairSync, webcrypto } from 'node:crypto';
+import { X509Certificate, createHash, generateKeyPairSync, webcrypto } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -28,6 +29,18 @@ const server = createServer({ cert: readFileSync(certificate), key: readFileSync
 await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
 const { port } = server.address();
 
+// For people; a public client, so that PKCE is wanted, at any port of this machine.
+const person = {
+  application_type: 'native',
+  grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
+  response_types: ['code'],
+  redirect_uris: ['http://localhost/oauth/callback'],
+  token_endpoint_auth_method: 'none',
+};
+// Seconds. A person's token is too short-lived to be used from a store, a rotating one's even to
+// be used for long by the process that has it.
+const lifetimes = { 'authrelay-person': 600, 'authrelay-rotating': 6 };
+
 const provider = new Provider(`https://localhost:${port}`, {
   clients: [{
     client_id: 'authrelay',
@@ -45,15 +58,7 @@ const provider = new Provider(`https://localhost:${port}`, {
     token_endpoint_auth_method: 'private_key_jwt',
     token_endpoint_auth_signing_alg: 'PS256',
     jwks: { keys: [{ ...clientKey, use: 'sig', alg: 'PS256' }] },
-  }, {
-    // For people; a public client, so that PKCE is wanted, at any port of this machine.
-    client_id: 'authrelay-person',
-    application_type: 'native',
-    grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
-    response_types: ['code'],
-    redirect_uris: ['http://localhost/oauth/callback'],
-    token_endpoint_auth_method: 'none',
-  }],
+  }, ...Object.keys(lifetimes).map((client_id) => ({ client_id, ...person }))],
   pkce: { required: () => true },
   findAccount: (context, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
   issueRefreshToken: () => true,
@@ -73,8 +78,7 @@ const provider = new Provider(`https://localhost:${port}`, {
         scope: 'mail',
         audience: 'https://mail.test',
         accessTokenFormat: 'jwt',
-        // People's are too short-lived to be used from a store.
-        accessTokenTTL: client.clientId === 'authrelay-person' ? 600 : 3600,
+        accessTokenTTL: lifetimes[client.clientId] ?? 3600,
         jwt: { sign: { alg: 'RS256' } },
       }),
     },
@@ -93,7 +97,10 @@ const provider = new Provider(`https://localhost:${port}`, {
 provider.use(async (context, next) => {
   await next();
   if (context.path === '/token') {
-    console.log(JSON.stringify({ client: context.oidc?.client?.clientId, status: context.status }));
+    const { client, params } = context.oidc ?? {};
+    const token = params?.refresh_token;
+    const refresh = token && createHash('sha256').update(token).digest('hex');
+    console.log(JSON.stringify({ client: client?.clientId, status: context.status, refresh }));
   }
 });
 server.on('request', provider.callback());

@@ -5,6 +5,7 @@ import http.cookiejar
 import imaplib
 import json
 import re
+import shutil
 import ssl
 import subprocess
 import threading
@@ -15,12 +16,13 @@ import dovecot
 import relay
 from browser import Chromium
 from case import PASSWORD, PeerTest
+from process import until
 
 
 class Consent(PeerTest):
-    def configuration(self, grant):
+    def configuration(self, grant, client="authrelay-person"):
         """One account, whose owner has to consent."""
-        world = self.world
+        world, self.client_id = self.world, client
         self.login = f"{grant.replace('_', '-')}@{dovecot.PERSONS}"
         ports = {"imap": world.dovecot.ports["imaps"]}
         base = f"https://localhost:{world.identity_provider.port}"
@@ -33,7 +35,7 @@ class Consent(PeerTest):
             "registrations": {
                 "person": {
                     "provider": "implicit",
-                    "client_id": "authrelay-person",
+                    "client_id": client,
                     "grant": grant,
                     "scope": ["mail", "offline_access"],
                 }
@@ -67,20 +69,32 @@ class Consent(PeerTest):
     def logs_in(self, name, configuration):
         """Through an authrelay that was started for it."""
         with self.world.start(name, configuration) as proxy:
-            imap = imaplib.IMAP4_SSL("localhost", proxy.ports["imap-implicit"], ssl_context=self.tls(), timeout=60)
+            self.log_in(proxy)
+
+    def log_in(self, proxy):
+        imap = imaplib.IMAP4_SSL("localhost", proxy.ports["imap-implicit"], ssl_context=self.tls(), timeout=60)
+        try:
             imap.login(self.login, PASSWORD)
-            self.assertEqual(imap.select()[0], "OK")
-            imap.logout()
+        except imaplib.IMAP4.error:
+            imap.shutdown()
+            raise
+        self.assertEqual(imap.select()[0], "OK")
+        imap.logout()
 
     def refreshes(self):
         requests = self.world.identity_provider.requests()
-        return [request for request in requests if request["client"] == "authrelay-person"]
+        return [request for request in requests if request["client"] == self.client_id and "refresh" in request]
+
+    def assert_each_was_presented_once(self, requests):
+        self.assertEqual({request["status"] for request in requests}, {200}, requests)
+        self.assertEqual(len({request["refresh"] for request in requests}), len(requests), requests)
 
     def test_a_browsers_consent_and_the_rotation_of_what_it_left(self):
         configuration = self.configuration("authorization_code")
         self.world.dovecot.mailbox(self.login)
         person = Browser(self.ca, self.login)
         said = self.authorize(configuration, person)
+        self.assertIn("&code_challenge_method=S256&", said)
         self.assertIn(f"authorized: {self.login}", said)
         self.assertIn("Authorized", person.page)
         before = len(self.refreshes())
@@ -89,7 +103,61 @@ class Consent(PeerTest):
         for number in range(4):
             self.logs_in(f"consent-{id(self)}-{number}", configuration)
         requests = self.refreshes()[before:]
-        self.assertEqual([request["status"] for request in requests], [200] * 4)
+        self.assertEqual(len(requests), 4)
+        self.assert_each_was_presented_once(requests)
+
+    def test_a_consent_beside_a_relay_that_runs_and_refreshes_it(self):
+        configuration = self.configuration("authorization_code", "authrelay-rotating")
+        self.login = configuration["accounts"][0]["login"] = f"rotating@{dovecot.PERSONS}"
+        self.world.dovecot.mailbox(self.login)
+        with dovecot.listening() as bound:
+            port = bound.getsockname()[1]
+        configuration["admin"] = {"bind": f"127.0.0.1:{port}", "public_url": f"http://localhost:{port}"}
+        with self.world.start(f"rotating-{id(self)}", configuration) as proxy:
+            with self.assertRaisesRegex(imaplib.IMAP4.error, r"\[CONTACTADMIN\]"):
+                self.log_in(proxy)
+            person = Browser(self.ca, self.login)
+            said = self.authorize(configuration, person)
+            self.assertIn(f"authorized: {self.login}", said)
+            # The relay's own listener showed the page.
+            self.assertTrue(person.url.startswith(f"http://localhost:{port}/oauth/callback?"), person.url)
+            self.assertIn("Authorized", person.page)
+
+            def several():
+                self.log_in(proxy)
+                return len(self.refreshes()) >= 4
+
+            until(several, "four refreshes by one process")
+            self.assert_each_was_presented_once(self.refreshes())
+        count = len(self.refreshes())
+        self.logs_in(f"rotating-again-{id(self)}", configuration)
+        self.assertEqual(len(self.refreshes()), count + 1)
+        self.assert_each_was_presented_once(self.refreshes())
+
+    def test_a_refresh_token_that_is_presented_twice_ends_the_consent(self):
+        configuration = self.configuration("authorization_code")
+        self.login = configuration["accounts"][0]["login"] = f"restored@{dovecot.PERSONS}"
+        self.world.dovecot.mailbox(self.login)
+        self.authorize(configuration, Browser(self.ca, self.login))
+        state, backup = self.folder / "state", self.folder / "backup"
+        shutil.copytree(state, backup)
+        self.logs_in(f"before-{id(self)}", configuration)
+        # The backup's refresh token was redeemed since.
+        shutil.rmtree(state)
+        backup.rename(state)
+        before = len(self.refreshes())
+        with self.world.start(f"restored-{id(self)}", configuration) as proxy:
+            with self.assertRaisesRegex(imaplib.IMAP4.error, r"\[CONTACTADMIN\]"):
+                self.log_in(proxy)
+        requests = self.refreshes()
+        self.assertEqual([request["status"] for request in requests[before:]], [400])
+        self.assertEqual(requests[before]["refresh"], requests[before - 1]["refresh"])
+        file = self.file("accounts.yaml", json.dumps(configuration))
+        [account] = json.loads(self.world.binary("accounts", "--json", "--config", file))
+        self.assertEqual((account["consent"], account["token"]["state"]), ("needed", "refused"))
+        # A new consent mends it.
+        self.authorize(configuration, Browser(self.ca, self.login))
+        self.logs_in(f"mended-{id(self)}", configuration)
 
     def test_a_person_at_chromium(self):
         configuration = self.configuration("authorization_code")
@@ -164,15 +232,28 @@ class AtChromium:
 
     def act(self, said):
         self.chromium.open(self.understands(said)[0])
-        for _ in range(6):
-            if "/oauth/callback" in self.chromium.url():
-                break
-            self.chromium.type("input[name=login]", self.name)
-            self.chromium.type("input[name=password]", self.name)
-            self.chromium.click("button[type=submit]")
+        clicked = []
+        try:
+            until(lambda: self.has_come_back(clicked), "the end of the consent")
+        except AssertionError as error:
+            raise AssertionError(f"{self.chromium.url()} {self.chromium.text()!r}") from error
         self.text = self.chromium.text()
         script = "return getComputedStyle(document.querySelector('main')).maxWidth"
         self.width = self.chromium.ask("POST", "/execute/sync", {"script": script, "args": []})
+
+    def has_come_back(self, clicked):
+        """If not, does what the page asks for. A click may return before its page is left, or
+        while the next one is still empty: no button is clicked twice."""
+        if "/oauth/callback" in self.chromium.url():
+            return self.chromium.elements("main p")
+        for button in self.chromium.elements("button[type=submit]"):
+            if button not in clicked:
+                clicked.append(button)
+                self.chromium.type("input[name=login]", self.name)
+                self.chromium.type("input[name=password]", self.name)
+                self.chromium.click(button)
+                break
+        return False
 
 
 class Device(Browser):

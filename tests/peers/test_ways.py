@@ -8,9 +8,10 @@ import socket
 import dovecot
 import relay
 from case import PASSWORD, PeerTest
+from doors import TokenDoor
 from mail import message
 from process import Child, until
-from world import PROTOCOLS
+from world import PROTOCOLS, self_signed
 
 # Debian's tinyproxy and dante-server listen on a port that they are told.
 TINYPROXY = """
@@ -52,12 +53,20 @@ class Ways(PeerTest):
             change(configuration[name])
         return self.enterContext(self.world.start(self.id().rpartition(".")[2], configuration))
 
+    def imap(self, proxy, login):
+        imap = imaplib.IMAP4_SSL("localhost", proxy.ports["imap-implicit"], ssl_context=self.tls(), timeout=60)
+        try:
+            imap.login(login, PASSWORD)
+        except imaplib.IMAP4.error:
+            imap.shutdown()
+            raise
+        return imap
+
     def all_three(self, proxy, mailbox):
         """A message in by SMTP to the sink, one out by IMAP and by POP3."""
         text = message("way")
         mailbox.deliver(text)
-        imap = imaplib.IMAP4_SSL("localhost", proxy.ports["imap-implicit"], ssl_context=self.tls(), timeout=60)
-        imap.login(mailbox.address, PASSWORD)
+        imap = self.imap(proxy, mailbox.address)
         imap.select()
         self.assertEqual(imap.fetch("1", "BODY[]")[1][0][1], text)
         imap.logout()
@@ -91,6 +100,24 @@ class Certificate(Ways):
         self.assertEqual(requests, [{"client": "authrelay-certificate", "status": 200}])
 
 
+    def test_another_key_is_refused(self):
+        certificate, key = self.folder / "other.pem", self.folder / "other.key"
+        self_signed(certificate, key)
+
+        def by_another(registrations):
+            for registration in registrations.values():
+                del registration["client_secret"]
+                registration["client_id"] = "authrelay-certificate"
+                registration["certificate"] = {"certificate": str(certificate), "key": str(key)}
+
+        proxy = self.start(registrations=by_another)
+        before = len(self.world.identity_provider.requests())
+        with self.assertRaisesRegex(imaplib.IMAP4.error, "CONTACTADMIN"):
+            self.imap(proxy, self.world.mailbox().address)
+        requests = self.world.identity_provider.requests()[before:]
+        self.assertEqual(requests, [{"client": "authrelay-certificate", "status": 401}])
+
+
 class Oauthbearer(Ways):
     def test_dovecot_that_takes_nothing_else(self):
         world = self.world
@@ -122,38 +149,58 @@ class Egress(Ways):
         until(lambda: answers(port), f"{name} on its port")
         return port, lambda: log.read_text(errors="replace")
 
-    def through(self, **egress):
+    def through(self, token_url=None, **egress):
         def change(providers):
             for provider in providers.values():
                 provider["egress"] = egress
+                provider["token_url"] = token_url or provider["token_url"]
 
         return self.start(providers=change)
 
-    def assert_tells_of(self, text):
-        """The proxy has seen the token endpoint and all three mail services."""
-        ports = self.world.dovecot.ports
-        for port in (self.world.identity_provider.port, ports["imaps"], ports["pop3s"], ports["submissions"]):
+    def assert_leads_everywhere(self, proxy, text):
+        """To the mail services that begin with TLS and to those that begin with STARTTLS; and the
+        proxy has seen them and the token endpoint."""
+        self.all_three(proxy, self.world.mailbox())
+        self.all_three(proxy, self.world.mailbox("starttls.test"))
+        for port in (self.world.identity_provider.port, *self.world.dovecot.ports.values()):
             until(lambda port=port: str(port) in text(), f"port {port} in the proxy's log")
+
+    def fault(self, proxy, login):
+        """What IMAP's client is not told, and the log is."""
+        with self.assertRaisesRegex(imaplib.IMAP4.error, r"\[UNAVAILABLE\]"):
+            self.imap(proxy, login)
+        [fault] = until(lambda: proxy.records("fault"), "a fault in the log")
+        self.assertIn("egress", fault["remedy"])
+        self.assertNotIn("wrong-password", proxy.child.log.read_text())
+        return fault
 
     def test_http_connect_with_a_password(self):
         port, log = self.proxy("tinyproxy", TINYPROXY, ["tinyproxy", "-d", "-c"])
         egress = {"url": f"http://127.0.0.1:{port}", "username": "relay", "password": "proxy-password"}
-        self.all_three(self.through(**egress), self.world.mailbox())
-        self.assert_tells_of(log)
+        self.assert_leads_everywhere(self.through(**egress), log)
 
     def test_http_connect_with_a_wrong_password(self):
         port, _ = self.proxy("tinyproxy", TINYPROXY, ["tinyproxy", "-d", "-c"])
-        proxy = self.through(url=f"http://127.0.0.1:{port}", username="relay", password="wrong")
-        imap = imaplib.IMAP4_SSL("localhost", proxy.ports["imap-implicit"], ssl_context=self.tls(), timeout=60)
-        with self.assertRaisesRegex(imaplib.IMAP4.error, "UNAVAILABLE"):
-            imap.login(self.world.mailbox().address, PASSWORD)
-        imap.logout()
+        proxy = self.through(url=f"http://127.0.0.1:{port}", username="relay", password="wrong-password")
+        fault = self.fault(proxy, self.world.mailbox().address)
+        self.assertEqual(fault["fault"], "identity_provider: unavailable")
+        self.assertIn(f"by the egress proxy 127.0.0.1:{port}", fault["detail"])
+
+    def test_http_connect_with_a_wrong_password_for_mail_alone(self):
+        port, _ = self.proxy("tinyproxy", TINYPROXY, ["tinyproxy", "-d", "-c"])
+        # A token endpoint on this machine is asked without the proxy.
+        with TokenDoor(self.world.identity_provider, self.ca) as door:
+            door.open()
+            url = f"http://127.0.0.1:{port}"
+            proxy = self.through(door.url, url=url, username="relay", password="wrong-password")
+            fault = self.fault(proxy, self.world.mailbox().address)
+        self.assertEqual(fault["fault"], "upstream: unreachable")
+        self.assertIn(f"the egress proxy 127.0.0.1:{port} wants other credentials", fault["detail"])
 
     def test_socks5(self):
         port, log = self.proxy("danted", DANTE, ["danted", "-p", self.folder / "danted.pid", "-N", "1", "-f"])
         # Names are the proxy's to resolve.
-        self.all_three(self.through(url=f"socks5://127.0.0.1:{port}"), self.world.mailbox())
-        self.assert_tells_of(log)
+        self.assert_leads_everywhere(self.through(url=f"socks5://127.0.0.1:{port}"), log)
 
 
 def answers(port):

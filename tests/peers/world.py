@@ -21,12 +21,7 @@ class IdentityProvider:
     def __init__(self, folder, certs, code):
         self.keys = folder / "keys"
         self.client_certificate, self.client_key = folder / "client.pem", folder / "client.key"
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=authrelay", "-days", "2"]
-            + ["-keyout", str(self.client_key), "-out", str(self.client_certificate)],
-            check=True,
-            capture_output=True,
-        )
+        self_signed(self.client_certificate, self.client_key)
         script = code / "identity_provider.mjs"
         self.child = Child(
             "identity-provider",
@@ -52,6 +47,16 @@ class IdentityProvider:
     def requests(self):
         """One for each token request, oldest first."""
         return [json.loads(line) for line in self.child.lines() if line.startswith("{")]
+
+
+def self_signed(certificate, key):
+    """What a client may prove itself with."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=authrelay", "-days", "2"]
+        + ["-keyout", str(key), "-out", str(certificate)],
+        check=True,
+        capture_output=True,
+    )
 
 
 class World:

@@ -200,7 +200,7 @@ where
             let description = refusal.error_description().cloned().unwrap_or_default();
             return Err(Failure::from(device_refused(&error, &description)));
         }
-        Err(RequestTokenError::Request(NoAnswer(why))) => return Err(unusable(&why)),
+        Err(RequestTokenError::Request(NoAnswer { why, .. })) => return Err(unusable(&why)),
         Err(RequestTokenError::Parse(..) | RequestTokenError::Other(_)) => {
             return Err(unusable("the token endpoint's answer is no OAuth answer"));
         }

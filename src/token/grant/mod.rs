@@ -59,7 +59,7 @@ impl Request {
                 "there is no HTTP client for the provider",
             ));
         };
-        let endpoint = Endpoint::new(client, self.timeout);
+        let endpoint = Endpoint::new(client, self.timeout, &registration.provider);
         let scopes = self.account.scope().into_iter().map(Scope::new);
         match &registration.grant {
             Configured::ClientCredentials(_) => {
