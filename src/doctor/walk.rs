@@ -133,12 +133,7 @@ impl Walk<'_> {
         let mut remedy = None;
         if let Some(dead) = dead_family(endpoint, &addresses).await {
             detail.push_str(&format!("; {dead} does not work from here"));
-            remedy = Some(match dead {
-                "IPv6" => {
-                    "set the provider's ip to v4: each login tries IPv6 in vain first".to_owned()
-                }
-                _ => "set the provider's ip to v6".to_owned(),
-            });
+            remedy = Some(without(dead));
         }
         (self.tell)(Step {
             name: "tcp",
@@ -391,6 +386,14 @@ async fn dead_family(endpoint: &Endpoint, addresses: &[SocketAddr]) -> Option<&'
     }
 }
 
+/// What to do about a dead family.
+fn without(family: &str) -> String {
+    match family {
+        "IPv6" => "set the provider's ip to v4: each login tries IPv6 in vain first".into(),
+        _ => "set the provider's ip to v6".into(),
+    }
+}
+
 /// `certificate for NAME by ISSUER until DATE`.
 fn describe(der: &[u8]) -> Option<String> {
     let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
@@ -431,4 +434,27 @@ fn late(what: &str) -> Fault {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A service with an address in each family that listens on one of them only.
+    #[tokio::test]
+    async fn the_family_that_does_not_answer_is_named() {
+        let service = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let v4 = service.local_addr().unwrap();
+        let port = v4.port();
+        let endpoint = Endpoint {
+            host: "localhost".into(),
+            port,
+            tls: UpstreamTls::Implicit,
+        };
+        let v6 = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port));
+        assert_eq!(dead_family(&endpoint, &[v6, v4]).await, Some("IPv6"));
+        assert!(without("IPv6").contains("ip to v4"));
+        assert_eq!(dead_family(&endpoint, &[v4]).await, None);
+        assert_eq!(dead_family(&endpoint, &[v6]).await, None);
+    }
 }
