@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use authrelay::sandbox::CLIENT_ID;
+use authrelay::sandbox::{CLIENT_ID, LOGIN, TENANT};
 use authrelay::wire::Protocol::{Imap, Pop3, Smtp};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -140,21 +140,23 @@ async fn listen_for_forms() -> (
     (address, forms)
 }
 
+/// What Kubernetes gives a workload, valid until `exp`.
+fn workload_token(exp: u64) -> String {
+    let encode = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let head = encode(json!({"alg": "RS256", "typ": "JWT"}));
+    let claims = encode(json!({
+        "iss": "https://kubernetes.test", "sub": "system:serviceaccount:mail:authrelay",
+        "aud": "api://AzureADTokenExchange", "exp": exp,
+    }));
+    format!("{head}.{claims}.c2ln\n")
+}
+
 /// The file of a federated identity is read anew each time.
 #[tokio::test]
 async fn a_federated_token_file_is_read_each_time() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
-    let assertion = |exp: u64| {
-        let encode = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let head = encode(json!({"alg": "RS256", "typ": "JWT"}));
-        let claims = encode(json!({
-            "iss": "https://kubernetes.test", "sub": "system:serviceaccount:mail:authrelay",
-            "aud": "api://AzureADTokenExchange", "exp": exp,
-        }));
-        format!("{head}.{claims}.c2ln\n")
-    };
-    std::fs::write(&file, assertion(1)).unwrap();
+    std::fs::write(&file, workload_token(1)).unwrap();
     let keys = format!(
         "grant: client_credentials\nfederated: {{file: {}}}",
         file.display()
@@ -164,8 +166,60 @@ async fn a_federated_token_file_is_read_each_time() {
     assert!(reply.starts_with("a NO [CONTACTADMIN] "), "{reply}");
     drop(relay);
     let relay = registration(&keys).start().await;
-    std::fs::write(&file, assertion(4_000_000_000)).unwrap();
+    std::fs::write(&file, workload_token(4_000_000_000)).unwrap();
     assert_logs_in(&relay, Imap).await;
+}
+
+/// The variables that the Kubernetes webhook sets stand for the file, the client, the tenant and
+/// the cloud.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_federated_identity_is_the_environments() {
+    let prepared = registration("grant: client_credentials\nfederated: {}")
+        .replace(&format!("    client_id: {CLIENT_ID}\n"), "")
+        .replace(&format!("    tenant: {TENANT}\n"), "")
+        .prepare()
+        .await;
+    // With the token endpoint that Microsoft 365 has, in whatever cloud.
+    let yaml = std::fs::read_to_string(prepared.path()).unwrap();
+    let lines: Vec<_> = yaml
+        .lines()
+        .filter(|line| !line.contains("token_url:"))
+        .collect();
+    std::fs::write(prepared.path(), lines.join("\n")).unwrap();
+    let file = prepared.path().with_file_name("token");
+    std::fs::write(&file, workload_token(4_000_000_000)).unwrap();
+    let token_url = prepared.sandbox.token_url_tls();
+    let authority = token_url.split_once(TENANT).unwrap().0;
+    let doctor = |missing: &str| {
+        let variables = [
+            ("AZURE_FEDERATED_TOKEN_FILE", file.to_str().unwrap()),
+            ("AZURE_CLIENT_ID", CLIENT_ID),
+            ("AZURE_TENANT_ID", TENANT),
+            ("AZURE_AUTHORITY_HOST", authority),
+        ];
+        let output = Command::new(env!("CARGO_BIN_EXE_authrelay"))
+            .args(["doctor", LOGIN, "--protocol", "imap", "--config"])
+            .arg(prepared.path())
+            .envs(variables.into_iter().filter(|(name, _)| *name != missing))
+            .output()
+            .unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(text).unwrap())
+    };
+    let (well, text) = doctor("");
+    assert!(well, "{text}");
+    assert_eq!(prepared.sandbox.seen().token_requests, 1);
+    for (missing, what) in [
+        (
+            "AZURE_FEDERATED_TOKEN_FILE",
+            "AZURE_FEDERATED_TOKEN_FILE is not set",
+        ),
+        ("AZURE_CLIENT_ID", "client_id"),
+        ("AZURE_TENANT_ID", "tenant is missing"),
+    ] {
+        let (well, text) = doctor(missing);
+        assert!(!well && text.contains(what), "without {missing}: {text}");
+    }
 }
 
 #[tokio::test]
