@@ -146,6 +146,33 @@ async fn abort(mut client: Client, way: usize) {
     }
 }
 
+/// 10,000 accounts: up within 2 s, and a login takes what it takes with one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_accounts_delay_nobody() {
+    let others: String = (1..10_000)
+        .map(|n| format!("  - {{login: user{n}, registration: sandbox, mailbox: user{n}@contoso.test, password: secret{n}}}\n"))
+        .collect();
+    let one = Process::start(Setup::default()).await;
+    let began = Instant::now();
+    let many = Process::start(Setup::default().append(&others)).await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(2), "up after {took:?}");
+    // In turns, so that what else the machine does is shared.
+    let mut times = [vec![], vec![]];
+    for _ in 0..60 {
+        for (process, times) in [&one, &many].into_iter().zip(&mut times) {
+            let began = Instant::now();
+            process.session(Imap).await;
+            times.push(began.elapsed());
+        }
+    }
+    let [one, many] = times.map(|mut times| {
+        times.sort();
+        times[times.len() / 2]
+    });
+    assert!(many < one * 3 / 2, "{many:?} with 10,000, {one:?} with one");
+}
+
 /// Requirement 8: 10,000 exchanges that are broken off harm nobody beside them and leave nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r08_aborted_exchanges_leave_nothing_behind() {
