@@ -144,10 +144,21 @@ class Egress(Ways):
         """A real proxy; its port, and the lines that it has logged."""
         port, log = free_port(), self.folder / f"{name}.log"
         file = self.file(f"{name}.conf", configuration.format(port=port, log=log))
-        child = Child(f"{name}-output", [*command, file], self.folder)
+        self.begin(name, [*command, file], port)
+        return port, lambda: log.read_text(errors="replace")
+
+    def microsocks(self):
+        """A SOCKS5 proxy that wants credentials and prints what it does."""
+        port = free_port()
+        command = ["microsocks", "-i", "127.0.0.1", "-p", port, "-u", "relay", "-P", "proxy-password"]
+        child = self.begin("microsocks", command, port)
+        return port, lambda: child.log.read_text(errors="replace")
+
+    def begin(self, name, command, port):
+        child = Child(f"{name}-output", command, self.folder)
         self.addCleanup(child.stop)
         until(lambda: answers(port), f"{name} on its port")
-        return port, lambda: log.read_text(errors="replace")
+        return child
 
     def through(self, token_url=None, **egress):
         def change(providers):
@@ -201,6 +212,23 @@ class Egress(Ways):
         port, log = self.proxy("danted", DANTE, ["danted", "-p", self.folder / "danted.pid", "-N", "1", "-f"])
         # Names are the proxy's to resolve.
         self.assert_leads_everywhere(self.through(url=f"socks5://127.0.0.1:{port}"), log)
+
+    def test_socks5_with_a_password(self):
+        port, log = self.microsocks()
+        egress = {"url": f"socks5://127.0.0.1:{port}", "username": "relay", "password": "proxy-password"}
+        self.assert_leads_everywhere(self.through(**egress), log)
+
+    def test_socks5_with_a_wrong_password(self):
+        port, _ = self.microsocks()
+        # A token endpoint on this machine is asked without the proxy.
+        with TokenDoor(self.world.identity_provider, self.ca) as door:
+            door.open()
+            proxy = self.through(
+                door.url, url=f"socks5://127.0.0.1:{port}", username="relay", password="wrong-password"
+            )
+            fault = self.fault(proxy, self.world.mailbox().address)
+        self.assertEqual(fault["fault"], "upstream: unreachable")
+        self.assertIn(f"the egress proxy 127.0.0.1:{port}", fault["detail"])
 
 
 def answers(port):
