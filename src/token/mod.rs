@@ -406,8 +406,7 @@ impl Broker {
     }
 
     /// Joins the request under way, or starts one; `anew` also where a stored token would do. It
-    /// goes on when the login that wanted it is
-    /// given up: others wait for it.
+    /// goes on when the login that wanted it is given up: others wait for it.
     fn flight(
         &self,
         shared: &Arc<Shared>,
