@@ -41,27 +41,22 @@ impl Authorize {
             }
             line.clear();
         }
+        panic!("no address: {}", self.complaints());
+    }
+
+    fn complaints(&mut self) -> String {
         let mut error = String::new();
-        self.child
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut error)
-            .unwrap();
-        panic!("no address: {error}");
+        let mut stderr = self.child.stderr.take().unwrap();
+        stderr.read_to_string(&mut error).unwrap();
+        error
     }
 
     /// Its exit code, the rest of what it printed, and its complaints.
     fn end(mut self) -> (Option<i32>, String, String) {
         drop(self.child.stdin.take());
-        let (mut output, mut error) = (String::new(), String::new());
+        let mut output = String::new();
         self.output.read_to_string(&mut output).unwrap();
-        self.child
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut error)
-            .unwrap();
+        let error = self.complaints();
         (self.child.wait().unwrap().code(), output, error)
     }
 }

@@ -61,22 +61,10 @@ async fn the_way_back_is_open_once_and_only_with_its_state() {
     assert_eq!(relay.sandbox.seen().token_requests, 0);
     // A code that was given to another challenge.
     let other = begin().await;
-    let code = back
-        .split("code=")
-        .nth(1)
-        .unwrap()
-        .split('&')
-        .next()
-        .unwrap();
     let other_back = consent_at(&other).await;
-    let other_code = other_back
-        .split("code=")
-        .nth(1)
-        .unwrap()
-        .split('&')
-        .next()
-        .unwrap();
-    let (status, page) = come_back(&relay, &other_back.replace(other_code, code)).await;
+    let swapped = other_back.replace(&query(&other_back, "code"), &query(&back, "code"));
+    assert_ne!(swapped, other_back);
+    let (status, page) = come_back(&relay, &swapped).await;
     assert_eq!(status, 400, "{page}");
     assert!(page.contains("AADSTS501481"), "{page}");
     let (status, _) = come_back(&relay, &back).await;
@@ -90,22 +78,14 @@ async fn the_way_back_is_open_once_and_only_with_its_state() {
 #[tokio::test(start_paused = true)]
 async fn a_consent_takes_ten_minutes_at_most() {
     let relay = consenting().start().await;
-    let account = {
-        let config =
-            authrelay::config::Config::load(&relay.directory().join("proxy.yaml")).unwrap();
-        config.accounts[0].clone()
-    };
     let config = authrelay::config::Config::load(&relay.directory().join("proxy.yaml")).unwrap();
     let service = authrelay::session::Service::new(&config).unwrap();
     let redirect = "http://localhost:8025/oauth/callback".parse().unwrap();
     let consents = authrelay::consent::Consents::new(redirect);
-    let url = consents.begin(service.broker(), &account, LOGIN).unwrap();
-    let state = url
-        .query_pairs()
-        .find(|(name, _)| name == "state")
-        .unwrap()
-        .1
-        .into_owned();
+    let url = consents
+        .begin(service.broker(), &config.accounts[0], LOGIN)
+        .unwrap();
+    let state = query(url.as_str(), "state");
     tokio::time::advance(std::time::Duration::from_secs(601)).await;
     let late = consents
         .finish(service.broker(), &format!("code=x&state={state}"))
@@ -444,4 +424,11 @@ async fn unused_consents_are_kept_alive() {
         3,
         "an ended consent is left alone"
     );
+}
+
+/// What an address carries under a name.
+fn query(url: &str, name: &str) -> String {
+    let url = url::Url::parse(url).unwrap();
+    let pair = url.query_pairs().find(|(key, _)| key == name);
+    pair.unwrap().1.into_owned()
 }

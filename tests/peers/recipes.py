@@ -84,29 +84,20 @@ path = {case.folder}/out/
 
 def mpop(case, starttls, port, login, mechanism, folder, password=PASSWORD):
     (case.folder / folder).mkdir(exist_ok=True)
-    configuration = case.file(
-        "mpoprc",
-        f"""
-defaults
-tls on
-tls_starttls {starttls}
-tls_trust_file {case.ca}
-account relay
-host localhost
-port {port}
-user {login}
-password {password}
-auth {mechanism}
-delivery exchange {case.folder}/{folder}
-uidls_file {case.folder}/uidls
-""",
-    )
+    keys = f"delivery exchange {case.folder}/{folder}\nuidls_file {case.folder}/uidls"
+    configuration = account(case, "mpoprc", starttls, port, login, mechanism, password, keys)
     return ["mpop", "--file", configuration, "relay"]
 
 
 def msmtp(case, starttls, port, login, mechanism, password=PASSWORD):
-    configuration = case.file(
-        "msmtprc",
+    configuration = account(case, "msmtprc", starttls, port, login, mechanism, password, f"from {login}")
+    return ["msmtp", "--file", configuration, "--account", "relay", "msmtp@peers.test"]
+
+
+def account(case, name, starttls, port, login, mechanism, password, keys):
+    """The configuration file that mpop and msmtp have in common."""
+    return case.file(
+        name,
         f"""
 defaults
 tls on
@@ -115,13 +106,12 @@ tls_trust_file {case.ca}
 account relay
 host localhost
 port {port}
-from {login}
 user {login}
 password {password}
 auth {mechanism}
+{keys}
 """,
     )
-    return ["msmtp", "--file", configuration, "--account", "relay", "msmtp@peers.test"]
 
 
 def swaks(case, tls, port, login, mechanism, file, password=PASSWORD):
