@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -12,8 +12,11 @@ use crate::config::{Account, LoginPattern};
 use crate::fault::{Fault, Kind};
 use crate::ledger::Ledger;
 use crate::token::store::Record;
-use crate::token::{Broker, Standing};
+use crate::token::{Broker, Standing, now};
 use crate::wire::Protocol;
+
+/// 9999-12-31T23:59:59Z in seconds since 1970.
+const LAST_SECOND: i64 = 253_402_300_799;
 
 /// One account, or one login of a wildcard account.
 #[derive(Debug, Clone, Serialize)]
@@ -127,7 +130,13 @@ fn row(account: &Account, login: &str, broker: &Broker, ledger: &Ledger) -> Row 
         (true, Some(record)) if record.refused.is_none() => "given",
         (true, _) => "needed",
     };
-    let standing = broker.standing(account, login, &mailbox);
+    // Protocols may open mailboxes of their own, each with a token of its own.
+    let standing = Protocol::ALL
+        .iter()
+        .filter(|protocol| account.protocols.contain(**protocol))
+        .map(|protocol| broker.standing(account, login, &account.mailbox_of(*protocol, login)))
+        .find(|standing| *standing != Standing::None)
+        .unwrap_or(Standing::None);
     let refusal = record.as_ref().and_then(|record| record.refused.as_ref());
     let last_fault = match (entry.last_fault, refusal, unreadable) {
         (Some((time, fault)), _, _) => Some(last_fault(time, &fault)),
@@ -194,19 +203,19 @@ fn token(standing: &Standing, record: Option<&Record>) -> Token {
         state,
         expires: None,
     };
-    let until = |time: SystemTime| {
-        let valid = time > SystemTime::now();
+    let until = |seconds: u64| {
+        let valid = seconds > now();
         Token {
             state: if valid { "valid" } else { "expired" },
-            expires: Some(rfc3339(time)),
+            expires: Some(at_seconds(seconds)),
         }
     };
     match (standing, record) {
-        (Standing::Valid(left), _) => until(SystemTime::now() + *left),
+        (Standing::Valid(left), _) => until(now().saturating_add(left.as_secs())),
         (_, Some(record)) if record.refused.is_some() => state("refused"),
-        (Standing::Refused(_), _) => state("refused"),
+        (Standing::Refused, _) => state("refused"),
         (_, Some(record)) => match record.expires() {
-            Some(expires) => until(SystemTime::UNIX_EPOCH + Duration::from_secs(expires)),
+            Some(expires) => until(expires),
             None => state("none"),
         },
         (Standing::Expired, None) => state("expired"),
@@ -224,13 +233,31 @@ fn last_fault(time: SystemTime, fault: &Fault) -> LastFault {
     }
 }
 
-fn at_seconds(seconds: u64) -> String {
-    rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+/// `2026-11-25T08:46:32Z`.
+fn rfc3339(time: SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    at_seconds(since.map_or(0, |since| since.as_secs()))
 }
 
-/// `2026-11-25T08:46:32Z`.
-pub fn rfc3339(time: SystemTime) -> String {
-    let time = OffsetDateTime::from(time);
-    let whole = time.replace_nanosecond(0).unwrap_or(time);
-    whole.format(&Rfc3339).unwrap_or_default()
+/// Of seconds since 1970; those that issuers get wrong end with the year 9999, as RFC 3339 does.
+pub fn at_seconds(seconds: u64) -> String {
+    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX).min(LAST_SECOND);
+    let time = OffsetDateTime::from_unix_timestamp(seconds);
+    time.ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_number_of_seconds_is_too_large() {
+        assert_eq!(at_seconds(0), "1970-01-01T00:00:00Z");
+        // Milliseconds, as some issuers have it.
+        for seconds in [1_700_000_000_000, u64::MAX] {
+            assert_eq!(at_seconds(seconds), "9999-12-31T23:59:59Z");
+        }
+    }
 }

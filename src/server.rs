@@ -88,11 +88,6 @@ impl Server {
             .collect()
     }
 
-    /// What the sessions share, for administrators' commands.
-    pub fn service(&self) -> &Arc<Service> {
-        &self.service
-    }
-
     /// Serves until `shutdown`, then drains.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let accepting = TaskTracker::new();

@@ -296,7 +296,6 @@ async fn by_relay(
         mailbox: account.mailbox_of(crate::wire::Protocol::Imap, login),
         consent: crate::token::Consent {
             identity: record.identity,
-            scope: Vec::new(),
         },
     })
 }

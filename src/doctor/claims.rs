@@ -63,10 +63,10 @@ pub(super) fn look(patient: &Patient, token: &str, mailbox: &str) -> Seen {
     let list = |name: &str, values: &[String]| {
         (!values.is_empty()).then(|| format!("{name}={}", values.join(",")))
     };
-    let exp = claims.get("exp").and_then(Value::as_u64).map(|exp| {
-        let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(exp);
-        format!("exp={}", crate::overview::rfc3339(time))
-    });
+    let exp = claims
+        .get("exp")
+        .and_then(Value::as_u64)
+        .map(|exp| format!("exp={}", crate::overview::at_seconds(exp)));
     let parts = [
         shown("aud", &findings.audience),
         list("roles", &findings.roles),

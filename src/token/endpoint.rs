@@ -362,6 +362,7 @@ impl Endpoint {
     fn failure(&self, fault: Fault) -> Failure {
         Failure {
             retry_after: self.seen().retry_after,
+            asked: true,
             ..Failure::from(fault)
         }
     }

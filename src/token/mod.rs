@@ -32,9 +32,9 @@ use grant::Request;
 use slot::{Next, Slot};
 use store::{Store, Version};
 
-/// Slots of passwords that clients presented (grant `password`); beyond it those without a token
-/// go first.
-const PASSWORD_SLOTS: usize = 10_000;
+/// Slots; beyond it those without a token go, which clients can make as many of as a wildcard
+/// account has logins, or as they have passwords to try (grant `password`).
+const SLOTS: usize = 10_000;
 
 /// A token as it was given to one login.
 #[derive(Debug, Clone)]
@@ -64,7 +64,7 @@ pub(crate) struct Failure {
     pub(crate) retry_after: Option<Duration>,
     /// Only a new consent helps.
     pub(crate) consent_ended: bool,
-    /// An endpoint was asked, and this is what came of it.
+    /// Somebody was asked, and this is what came of it.
     pub(crate) asked: bool,
 }
 
@@ -74,7 +74,7 @@ impl From<Fault> for Failure {
             fault,
             retry_after: None,
             consent_ended: false,
-            asked: true,
+            asked: false,
         }
     }
 }
@@ -88,6 +88,13 @@ impl Failure {
                 .remedy()
                 .is_some_and(|remedy| remedy == THROTTLED)
     }
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 /// The remedy that goes with throttling.
@@ -144,8 +151,8 @@ pub enum Standing {
     Valid(Duration),
     /// It was good.
     Expired,
-    /// The last request was refused.
-    Refused(Fault),
+    /// The last request was refused; an outage is no refusal.
+    Refused,
 }
 
 impl Broker {
@@ -379,11 +386,10 @@ impl Broker {
         if let Some(shared) = slots.get(purpose) {
             return shared.clone();
         }
-        if purpose.password.is_some() && slots.len() >= PASSWORD_SLOTS {
-            let idle = |shared: &Arc<Shared>| {
-                Arc::strong_count(shared) == 1 && !lock(&shared.slot).holds()
-            };
-            slots.retain(|other, shared| other.password.is_none() || !idle(shared));
+        if slots.len() >= SLOTS {
+            let used =
+                |shared: &Arc<Shared>| Arc::strong_count(shared) > 1 || lock(&shared.slot).holds();
+            slots.retain(|_, shared| used(shared));
         }
         let shared = Arc::new(Shared::default());
         slots.insert(purpose.clone(), shared.clone());
@@ -419,6 +425,16 @@ impl Broker {
             .filter(|flight| flight.has_changed().is_ok())
         {
             return under_way.clone();
+        }
+        // One may have ended since this login looked.
+        let ended = match lock(&shared.slot).next() {
+            _ if anew => None,
+            Next::Use(secret, generation) => Some(Ok((secret, generation))),
+            Next::Refuse(fault) => Some(Err(fault.known_already())),
+            Next::UseAndRefresh(..) | Next::Fetch => None,
+        };
+        if ended.is_some() {
+            return watch::channel(ended).1;
         }
         let (sender, receiver) = watch::channel(None);
         *flight = Some(receiver.clone());

@@ -186,9 +186,9 @@ impl Slot {
         let now = Instant::now();
         match (&self.held, &self.pause) {
             (Some(held), _) if held.expires > now => Standing::Valid(held.expires - now),
-            (_, Some(pause)) => Standing::Refused(pause.fault.clone()),
-            (Some(_), None) => Standing::Expired,
-            (None, None) => Standing::None,
+            (_, Some(pause)) if pause.fault.kind() != Kind::Unavailable => Standing::Refused,
+            (Some(_), _) => Standing::Expired,
+            (None, _) => Standing::None,
         }
     }
 }

@@ -1,14 +1,12 @@
 //! Signed assertions: a client's proof of itself (RFC 7523 §2.2, with Entra's headers) and a
 //! service account's authorization (RFC 7523 §2.1, with Google's `sub`).
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use base64::Engine as _;
 use jsonwebtoken::{Algorithm, Header};
 use serde_json::json;
 use url::Url;
 
-use super::super::endpoint::unusable;
+use super::super::{endpoint::unusable, now};
 use super::Failure;
 use crate::config::{ServiceAccount, SigningKey};
 use crate::secret::Secret;
@@ -85,10 +83,4 @@ fn unique() -> Result<String, Failure> {
     let mut id = [0; 16];
     aws_lc_rs::rand::fill(&mut id).map_err(|_| unusable("no random numbers"))?;
     Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(id))
-}
-
-fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }

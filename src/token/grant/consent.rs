@@ -17,8 +17,11 @@ use super::super::entra;
 use super::super::store::{Record, Store};
 use super::{Failure, Grant, client_of, proof, refresh_token};
 use crate::config::{Account, Registration};
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, harmless};
 use crate::wire::Protocol;
+
+/// What nobody waits for a person longer than, whatever an endpoint says.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 /// A consent that was asked for and not given yet.
 pub struct Pending {
@@ -44,8 +47,6 @@ pub struct Device {
 pub struct Consent {
     /// Who signed in, as far as the token tells.
     pub identity: Option<String>,
-    /// The scopes that were granted, as far as the answer tells.
-    pub scope: Vec<String>,
 }
 
 impl Pending {
@@ -88,7 +89,7 @@ impl Device {
 
     /// How long the code is good.
     pub fn expires_in(&self) -> Duration {
-        self.details.expires_in()
+        self.details.expires_in().min(LONGEST)
     }
 }
 
@@ -191,7 +192,7 @@ where
         request = request.add_extra_param(name, value);
     }
     let result = request
-        .request_async(endpoint, sleep, Some(device.details.expires_in()))
+        .request_async(endpoint, sleep, Some(device.expires_in()))
         .await;
     let answer = match result {
         Ok(answer) => answer,
@@ -253,20 +254,16 @@ async fn keep(
         )));
     };
     let identity = identity(answer);
-    let granted = answer.granted();
     let mut record = Record::new(
         &registration.client_id,
         refresh_token,
         identity.clone(),
-        granted.clone(),
+        answer.granted(),
     );
     record.obtained(&Grant::from(answer));
     let _lock = store.lock(login, timeout).await?;
     store.save(login, &record).await?;
-    Ok(Consent {
-        identity,
-        scope: granted,
-    })
+    Ok(Consent { identity })
 }
 
 /// Who signed in, by the claims of the id token or else the access token. The claims are not
@@ -278,6 +275,7 @@ fn identity(answer: &Answer) -> Option<String> {
         ["upn", "preferred_username", "unique_name", "email"]
             .iter()
             .find_map(|name| claims.get(name)?.as_str().map(str::to_lowercase))
+            .map(|name| harmless(&name))
             .filter(|name| name.contains('@'))
     })
 }

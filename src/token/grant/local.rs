@@ -26,7 +26,11 @@ pub(super) async fn command(
             Kind::Unavailable,
             format!("the token command {program} {why}"),
         );
-        Failure::from(fault.remedy_is("run it by hand, as the user that authrelay runs as"))
+        let fault = fault.remedy_is("run it by hand, as the user that authrelay runs as");
+        Failure {
+            asked: true,
+            ..Failure::from(fault)
+        }
     };
     let run = async {
         let mut child = tokio::process::Command::new(program)

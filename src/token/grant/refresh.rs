@@ -18,6 +18,8 @@ pub(super) async fn refresh(request: &Request, endpoint: &Endpoint) -> Result<Gr
             "tokens of this account are kept nowhere",
         )));
     };
+    // Logins without a consent, as many as clients make up, leave no lock's file behind.
+    usable(request, store).await?;
     // Another process, or a new consent, must not write between our reading and writing.
     let _lock = store.lock(&request.login, request.timeout).await?;
     let mut record = usable(request, store).await?;
@@ -64,11 +66,7 @@ async fn usable(request: &Request, store: &Arc<Store>) -> Result<Record, Failure
     let advice = format!("run `authrelay authorize {login}`, or open Authorize on the status page");
     let refused = |detail: String| {
         let fault = Fault::new(Kind::GrantRefused, detail).remedy_is(advice.clone());
-        Failure {
-            consent_ended: true,
-            asked: false,
-            ..Failure::from(fault)
-        }
+        Failure::from(fault)
     };
     let Some(record) = store.load(login).await? else {
         return Err(refused(format!("nobody has consented for {login} yet")));

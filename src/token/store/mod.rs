@@ -13,11 +13,11 @@ mod seal;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, Grant};
+use super::{Failure, Grant, now};
 use crate::config::State;
 use crate::fault::{Fault, Kind};
 use crate::secret::Secret;
@@ -267,13 +267,21 @@ impl Store {
         file::replace(&path, text.as_bytes())
     }
 
-    /// Deletes a record; whether there was one.
+    /// Deletes a record; whether there was one. Waits for whoever is changing it: what they
+    /// write must not outlive this. Blocks.
     ///
     /// # Errors
     ///
     /// [`Unusable`] where it cannot be deleted.
     pub fn forget(&self, login: &str) -> Result<bool, Unusable> {
-        file::remove(&self.path(login))
+        let path = self.path(login);
+        if file::read(&path)?.is_none() {
+            return Ok(false);
+        }
+        let lock = path.with_extension("lock");
+        let turn = file::lock_file(&lock)?;
+        turn.lock().map_err(|error| Unusable::new(&lock, error))?;
+        file::remove(&path)
     }
 
     /// Changes whenever the login's record does; `None` while there is none.
@@ -346,16 +354,35 @@ fn failure(error: &Unusable) -> Failure {
     ))
 }
 
-/// Seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whoever refreshes reads, asks and writes: a record that is deleted meanwhile stays deleted.
+    #[tokio::test]
+    async fn what_is_forgotten_is_not_written_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&State {
+            directory: directory.path().join("state"),
+            key: crate::config::StateKey::Given(Secret::from("a key of some length")),
+            wanted: true,
+        })
+        .unwrap();
+        let record = Record::new("client", Secret::from("refresh"), None, Vec::new());
+        store.write("login", &record).unwrap();
+        let turn = store.lock("login", Duration::from_secs(1)).await.unwrap();
+        let forgetting = {
+            let store = store.clone();
+            std::thread::spawn(move || store.forget("login").unwrap())
+        };
+        // Where it does not wait, it is done by then.
+        std::thread::sleep(Duration::from_millis(200));
+        store.write("login", &record).unwrap();
+        drop(turn);
+        assert!(forgetting.join().unwrap());
+        assert!(store.read("login").unwrap().is_none());
+        assert!(!store.forget("login").unwrap());
+    }
 
     #[test]
     fn a_refresh_asks_for_nothing_that_was_not_granted() {
