@@ -85,6 +85,7 @@ fn login(criterion: &mut Criterion) {
                     capabilities: capabilities.clone(),
                     starttls: false,
                     credentials: true,
+                    unauthenticated: false,
                     greet: true,
                 };
                 let mut front = front::new(dialogue.protocol, offer);

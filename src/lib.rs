@@ -30,6 +30,7 @@ pub mod metrics;
 pub mod net;
 pub mod overview;
 pub mod proof;
+pub mod quota;
 pub mod relay;
 pub mod sandbox;
 pub mod secret;

@@ -23,10 +23,10 @@ pub fn watch(input: &[u8]) {
         for (turn, words) in stream.split(|octet| *octet == TURN).enumerate() {
             for piece in cut.pieces(words, offset) {
                 if turn % 2 == 0 {
-                    watch.down(piece);
+                    watch.down(piece, &mut |bytes| assert_eq!(bytes, piece));
                     told = piece.last();
                 } else {
-                    watch.up(piece);
+                    watch.up(piece, &mut |bytes| assert_eq!(bytes, piece));
                 }
                 if watch.may_speak() {
                     assert!(told.is_none_or(|octet| *octet == b'\n'), "inside a line");

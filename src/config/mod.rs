@@ -12,6 +12,7 @@ mod provider;
 mod read;
 mod registration;
 mod schema;
+mod smtp;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ pub use provider::{
     Egress, EgressKind, Endpoint, IpPreference, Mechanism, PresetCapabilities, Provider, Scopes,
     UpstreamTls,
 };
+pub use smtp::{SmtpFrom, SmtpLimits, SmtpPolicy, Unauthenticated};
 pub use registration::{ClientCredential, Grant, Registration, ServiceAccount, SigningKey};
 
 /// Everything `proxy.yaml` says, checked.
@@ -272,6 +274,8 @@ pub struct Listener {
     pub require_tls: bool,
     /// Client networks; `None`: anyone (only on loopback and TLS binds).
     pub allow: Option<Vec<IpNet>>,
+    /// Whom clients send for that do not log in (SMTP); never without `allow`.
+    pub unauthenticated: Option<Unauthenticated>,
 }
 
 impl Listener {

@@ -42,6 +42,18 @@ pub(super) fn schema() -> Value {
                     },
                 },
             },
+            "size": {
+                "type": "string",
+                "description": "A size with its unit, as in 35MB or 35MiB",
+                "pattern": "^[0-9][0-9_]* ?([kKmMgGtT]?[bB]|[kKmMgG][iI][bB])$",
+            },
+            "addresses": {
+                "description": "Addresses, *@domain, <> for the null sender, or *",
+                "oneOf": [
+                    {"type": "string"},
+                    {"type": "array", "minItems": 1, "items": {"type": "string"}},
+                ],
+            },
             "secret": {"oneOf": [{"type": ["string", "number"]}, {"$ref": "#/$defs/source"}]},
             "networks": {
                 "description": "Addresses and networks, as in 10.1.0.0/16",
@@ -167,6 +179,7 @@ fn listener() -> Value {
                 "description": "With starttls: no credentials before TLS",
             },
             "allow": {"$ref": "#/$defs/networks"},
+            "unauthenticated": string("SMTP: the login that devices use which cannot log in; wants allow"),
             "allow_cleartext": {
                 "type": "boolean",
                 "default": false,
@@ -194,6 +207,14 @@ fn provider() -> Value {
             "password": {"$ref": "#/$defs/secret"},
         }),
     );
+    let limits = section(
+        &[],
+        json!({
+            "connections": {"type": "integer", "minimum": 1, "description": "SMTP sessions of one mailbox at once (3)"},
+            "messages_per_minute": {"type": "integer", "minimum": 1, "description": "Of one mailbox (30)"},
+            "wait": duration("How long a client waits for its turn (25s)"),
+        }),
+    );
     section(
         &[],
         json!({
@@ -210,6 +231,7 @@ fn provider() -> Value {
             },
             "egress": egress,
             "ip": {"enum": ["any", "v4", "v6"], "default": "any"},
+            "smtp_limits": limits,
         }),
     )
 }
@@ -280,6 +302,20 @@ fn account() -> Value {
             "protocols": {"$ref": "#/$defs/protocols"},
         }),
     );
+    let smtp = section(
+        &[],
+        json!({
+            "senders": {"$ref": "#/$defs/addresses"},
+            "recipients": {"$ref": "#/$defs/addresses"},
+            "max_size": {"$ref": "#/$defs/size"},
+            "messages_per_minute": {"type": "integer", "minimum": 1},
+            "from": {
+                "enum": ["keep", "mailbox"],
+                "default": "keep",
+                "description": "mailbox: MAIL and From name it, Reply-To the original",
+            },
+        }),
+    );
     section(
         &["login", "registration"],
         json!({
@@ -289,6 +325,7 @@ fn account() -> Value {
             "password": password,
             "passwords": {"type": "array", "minItems": 1, "items": named},
             "protocols": {"$ref": "#/$defs/protocols"},
+            "smtp": smtp,
         }),
     )
 }

@@ -3,6 +3,8 @@
 //! Exchange says little and means a lot: the texts below were seen in the field. Whoever is not
 //! in the table gets the general advice.
 
+use std::time::Duration;
+
 use super::{Fault, Kind};
 
 /// How an upstream refused a login.
@@ -121,4 +123,22 @@ pub fn classify(text: &str, refusal: Refusal) -> Fault {
             .remedy_is(GENERAL)
             .suspecting_token(),
     }
+}
+
+/// For how long a mail service wants its mailbox left alone: Exchange says
+/// `Suggested Backoff Time: 299961 milliseconds`. An hour at most.
+pub fn suggested_backoff(text: &str) -> Option<Duration> {
+    const MOST: Duration = Duration::from_secs(3600);
+    let lower = text.to_ascii_lowercase();
+    let (_, rest) = lower.split_once("suggested backoff time:")?;
+    let rest = rest.trim_start();
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let (number, unit) = rest.split_at_checked(digits)?;
+    // More digits than a number has room for are a long time as well.
+    let number = number.parse().unwrap_or(u64::from(!number.is_empty()) * u64::MAX);
+    let time = match unit.trim_start() {
+        unit if unit.starts_with('s') => Duration::from_secs(number),
+        _ => Duration::from_millis(number),
+    };
+    (!time.is_zero()).then_some(time.min(MOST))
 }

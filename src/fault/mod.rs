@@ -14,7 +14,7 @@ mod text;
 use std::borrow::Cow;
 use std::fmt;
 
-pub use exchange::{Refusal, classify};
+pub use exchange::{Refusal, classify, suggested_backoff};
 pub use reply::Reply;
 pub use text::harmless;
 
@@ -69,6 +69,8 @@ pub enum Kind {
     Idle,
     /// policy: `limits.sessions` or `limits.sessions_per_client`.
     Sessions,
+    /// policy: `accounts[].smtp` refuses a sender, a recipient, a size or a rate.
+    Message,
     /// identity_provider: unreachable, slow, throttling, 5xx or garbage.
     Unavailable,
     /// identity_provider: a permanent error.
@@ -77,6 +79,8 @@ pub enum Kind {
     Unreachable,
     /// upstream: refuses the token for now.
     Busy,
+    /// upstream: no free place of the mailbox within `smtp_limits.wait`.
+    Full,
     /// upstream: refuses the token for good.
     Refused,
     /// upstream: the connection ended during the session.
@@ -89,7 +93,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for tables and metrics.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Credentials,
         Self::Sasl,
         Self::TooLong,
@@ -100,10 +104,12 @@ impl Kind {
         Self::LoginTimeout,
         Self::Idle,
         Self::Sessions,
+        Self::Message,
         Self::Unavailable,
         Self::GrantRefused,
         Self::Unreachable,
         Self::Busy,
+        Self::Full,
         Self::Refused,
         Self::Lost,
         Self::Draining,
@@ -122,9 +128,11 @@ impl Kind {
             | Self::Tls
             | Self::LoginTimeout
             | Self::Idle => Side::Client,
-            Self::Sessions => Side::Policy,
+            Self::Sessions | Self::Message => Side::Policy,
             Self::Unavailable | Self::GrantRefused => Side::IdentityProvider,
-            Self::Unreachable | Self::Busy | Self::Refused | Self::Lost => Side::Upstream,
+            Self::Unreachable | Self::Busy | Self::Full | Self::Refused | Self::Lost => {
+                Side::Upstream
+            },
             Self::Draining | Self::Internal => Side::Authrelay,
         }
     }
@@ -142,10 +150,12 @@ impl Kind {
             Self::LoginTimeout => "login_timeout",
             Self::Idle => "idle",
             Self::Sessions => "sessions",
+            Self::Message => "message",
             Self::Unavailable => "unavailable",
             Self::GrantRefused | Self::Refused => "refused",
             Self::Unreachable => "unreachable",
             Self::Busy => "busy",
+            Self::Full => "full",
             Self::Lost => "lost",
             Self::Draining => "draining",
             Self::Internal => "internal",

@@ -8,6 +8,7 @@
 //! `Record` at any moment, so that a session that is cancelled or panics is logged too.
 
 mod record;
+mod smtp;
 mod upstream;
 
 use std::collections::{BTreeMap, HashMap};
@@ -29,12 +30,15 @@ use crate::login::Step;
 use crate::login::front::{self, Attempt, Front, Offer, Request};
 use crate::metrics::Metrics;
 use crate::net::tls;
-use crate::relay::{self, ClosedBy, Watch};
+use crate::proof::Verified;
+use crate::quota::Quotas;
+use crate::relay::{self, ClosedBy};
 use crate::stream::Stream;
 use crate::token::Broker;
 use crate::token::store::Store;
 use crate::wire::Protocol;
 use record::{Outcome, Record};
+use smtp::Submission;
 use upstream::LoggedIn;
 
 /// All waits of a login together end so long before its deadline, so that the client gets their
@@ -53,6 +57,7 @@ pub struct Service {
     broker: Arc<Broker>,
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
+    quotas: Arc<Quotas>,
     /// By provider.
     tls: BTreeMap<String, Arc<rustls::ClientConfig>>,
     /// Capabilities that upstreams showed, by provider and protocol.
@@ -93,6 +98,7 @@ struct Open {
     words: Bytes,
     leftover_up: Bytes,
     leftover_down: Bytes,
+    submission: Option<Submission>,
 }
 
 /// Why a login phase ended without a login.
@@ -134,11 +140,23 @@ impl Service {
             broker: Arc::new(broker),
             ledger: Arc::default(),
             metrics,
+            quotas: Arc::default(),
             tls,
             learned: Mutex::default(),
             drain: CancellationToken::new(),
             stop: CancellationToken::new(),
         })
+    }
+
+    /// With the quotas of the configuration before: a reload must not grant mailboxes more.
+    #[must_use]
+    pub fn with_quotas(self, quotas: Arc<Quotas>) -> Self {
+        Self { quotas, ..self }
+    }
+
+    /// What mail services grant mailboxes.
+    pub fn quotas(&self) -> &Arc<Quotas> {
+        &self.quotas
     }
 
     /// The accounts, in the file's order.
@@ -311,7 +329,17 @@ impl Service {
                     match self.attempt(listener, &attempt, record, deadline).await {
                         Ok(logged_in) => return Ok(open(front.as_mut(), logged_in)),
                         Err(fault) => {
-                            record.refused(Some(&attempt), &fault);
+                            record.refused(Some(attempt.method), &fault);
+                            front.reject(&fault);
+                            refused = Some(fault);
+                        }
+                    }
+                }
+                Step::Done(Request::Unauthenticated) => {
+                    match self.device(listener, record, deadline).await {
+                        Ok(logged_in) => return Ok(open(front.as_mut(), logged_in)),
+                        Err(fault) => {
+                            record.refused(Some("unauthenticated"), &fault);
                             front.reject(&fault);
                             refused = Some(fault);
                         }
@@ -370,6 +398,7 @@ impl Service {
                 capabilities,
                 starttls,
                 credentials,
+                unauthenticated: listener.unauthenticated.is_some(),
                 greet,
             },
         )
@@ -385,15 +414,12 @@ impl Service {
     ) -> Result<LoggedIn, Fault> {
         let started = Instant::now();
         let known = self.accounts.find(&attempt.credentials.login).is_some();
-        record.attempt(attempt, known);
+        record.attempt(&attempt.credentials.login, known);
         let visitor = Visitor {
             address: record.client().ip(),
             listener,
         };
-        let deadline = deadline
-            .checked_sub(MARGIN)
-            .filter(|end| *end > started)
-            .unwrap_or(deadline);
+        let deadline = before(deadline, started);
         let verified = match self.accounts.check(visitor, &attempt.credentials).await {
             Ok(verified) => verified,
             Err(refused) => {
@@ -401,10 +427,45 @@ impl Service {
                 return Err(refused.fault);
             }
         };
-        record.verified(&verified);
+        self.reach(visitor, &verified, record, started, deadline)
+            .await
+    }
+
+    /// For a client that does not log in: the listener's own account.
+    async fn device(
+        &self,
+        listener: &Listener,
+        record: &mut Record,
+        deadline: Instant,
+    ) -> Result<LoggedIn, Fault> {
+        let started = Instant::now();
+        let address = record.client().ip();
+        let Some(verified) = Verified::by_listener(listener, address) else {
+            return Err(Fault::new(Kind::Order, "command before login"));
+        };
+        record.attempt(verified.login(), true);
+        let visitor = Visitor { address, listener };
+        let deadline = before(deadline, started);
+        self.reach(visitor, &verified, record, started, deadline)
+            .await
+    }
+
+    /// From a proof to an upstream that is logged in.
+    async fn reach(
+        &self,
+        visitor: Visitor<'_>,
+        verified: &Verified,
+        record: &mut Record,
+        started: Instant,
+        deadline: Instant,
+    ) -> Result<LoggedIn, Fault> {
+        let protocol = visitor.listener.protocol;
+        record.verified(verified);
+        self.check_pause(protocol, verified)?;
+        let mut submission = None;
         let mut first = true;
         loop {
-            let token = timeout_at(deadline, self.broker.token(&verified)).await.unwrap_or_else(|_| {
+            let token = timeout_at(deadline, self.broker.token(verified)).await.unwrap_or_else(|_| {
                 Err(Fault::new(Kind::Unavailable, "no token within the login's deadline")
                     .remedy_is("the identity provider is slow; raise limits.login_timeout if it stays so"))
             });
@@ -412,33 +473,40 @@ impl Service {
                 Ok(token) => token,
                 Err(fault) => {
                     if fault.kind() == Kind::Credentials {
-                        let delay = self.accounts.proved(visitor, &verified, false);
+                        let delay = self.accounts.proved(visitor, verified, false);
                         tokio::time::sleep_until((started + delay).min(deadline)).await;
                     }
                     return Err(fault);
                 }
             };
             if verified.unproven().is_some() {
-                self.accounts.proved(visitor, &verified, true);
+                self.accounts.proved(visitor, verified, true);
+            }
+            if submission.is_none() {
+                submission = self.submission(protocol, verified, deadline).await?;
             }
             let result = self
-                .log_in_upstream(listener.protocol, &verified, &token, deadline)
+                .log_in_upstream(protocol, verified, &token, deadline)
                 .await;
             match result {
-                Ok(logged_in) => {
-                    self.broker.accepted(&verified, &token);
+                Ok(mut logged_in) => {
+                    self.broker.accepted(verified, &token);
+                    logged_in.submission = submission;
                     record.accepted(&logged_in, started);
                     return Ok(logged_in);
                 }
                 Err(fault)
                     if first
                         && fault.suspects_token()
-                        && self.broker.refused(&verified, &token) =>
+                        && self.broker.refused(verified, &token) =>
                 {
                     tracing::debug!(%fault, "the token was refused; trying once more with another");
                     first = false;
                 }
-                Err(fault) => return Err(fault.for_mailbox(verified.mailbox())),
+                Err(fault) => {
+                    self.note_pause(protocol, verified, &fault);
+                    return Err(fault.for_mailbox(verified.mailbox()));
+                }
             }
         }
     }
@@ -449,37 +517,47 @@ impl Service {
             words,
             leftover_up,
             leftover_down,
+            submission,
         } = open;
-        let mut watch = Watch::new(protocol);
+        let (mut watch, postmaster) =
+            self.watch(protocol, submission.as_ref(), record.refusals());
         let terms = relay::Terms {
             protocol,
             idle_timeout: self.limits.idle_timeout,
             drain: self.drain.clone(),
             stop: self.stop.clone(),
+            postmaster,
         };
-        watch.up(&leftover_up);
-        watch.down(&leftover_down);
-        let to_client = [words, leftover_down].concat();
+        let (mut to_client, mut to_upstream) = (words.to_vec(), Vec::new());
+        watch.down(&leftover_down, &mut |bytes| to_client.extend_from_slice(bytes));
+        watch.up(&leftover_up, &mut |bytes| to_upstream.extend_from_slice(bytes));
         record.counts.up += leftover_up.len() as u64;
         record.counts.down += to_client.len() as u64;
         // A client that does not read, an upstream that does not: the relay's own deadlines hold.
         std::future::poll_fn(|cx| {
             client.send(cx, &to_client);
-            upstream.send(cx, &leftover_up);
+            upstream.send(cx, &to_upstream);
             std::task::Poll::Ready(())
         })
         .await;
-        drop((to_client, leftover_up));
+        drop((to_client, to_upstream, leftover_up, leftover_down, words));
+        let metrics = self.metrics.clone();
+        let mut messages = move |batch: Vec<relay::Message>| {
+            for message in batch {
+                metrics.messages(message.outcome.name(), 1);
+            }
+        };
         let ended = relay::run(
             &terms,
             &mut client,
             &mut upstream,
             &mut watch,
             &mut record.counts,
+            &mut messages,
         )
         .await;
+        drop(submission);
         record.outcome(Outcome::Relayed);
-        record.messages(watch.messages());
         record.closed_by(ended.closed_by);
         if let Some(fault) = &ended.fault {
             record.ended(fault);
@@ -493,7 +571,16 @@ fn open(front: &mut dyn Front, logged_in: LoggedIn) -> Open {
         words: front.accept(&logged_in.ready.accepted),
         leftover_up: front.leftover(),
         leftover_down: logged_in.ready.leftover,
+        submission: logged_in.submission,
     }
+}
+
+/// Where the waits of a login end that began at `started`.
+fn before(deadline: Instant, started: Instant) -> Instant {
+    deadline
+        .checked_sub(MARGIN)
+        .filter(|end| *end > started)
+        .unwrap_or(deadline)
 }
 
 fn draining() -> Fault {

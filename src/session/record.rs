@@ -11,10 +11,9 @@ use super::upstream::LoggedIn;
 use crate::config::Listener;
 use crate::fault::{Fault, Kind, harmless};
 use crate::ledger::Ledger;
-use crate::login::front::Attempt;
 use crate::metrics::Metrics;
 use crate::proof::Verified;
-use crate::relay::{ClosedBy, Counts, Messages};
+use crate::relay::{ClosedBy, Counts};
 use crate::wire::Protocol;
 
 /// How a session ended.
@@ -116,10 +115,9 @@ impl Record {
 
     /// A client presents credentials; what was known of the attempt before is gone. `known` is
     /// whether an account has the login.
-    pub(super) fn attempt(&mut self, attempt: &Attempt, known: bool) {
-        let login = attempt.credentials.login.to_lowercase();
-        self.account = known.then_some(login);
-        self.login = Some(harmless(&attempt.credentials.login));
+    pub(super) fn attempt(&mut self, login: &str, known: bool) {
+        self.account = known.then(|| login.to_lowercase());
+        self.login = Some(harmless(login));
         self.mailbox = None;
         self.credential = None;
         self.registration = None;
@@ -150,9 +148,9 @@ impl Record {
     }
 
     /// An attempt was refused; the client may try again.
-    pub(super) fn refused(&mut self, attempt: Option<&Attempt>, fault: &Fault) {
+    pub(super) fn refused(&mut self, method: Option<&str>, fault: &Fault) {
         self.outcome = Outcome::of(fault);
-        self.warn(fault, attempt.map(|attempt| attempt.method));
+        self.warn(fault, method);
     }
 
     /// There is no room for the session.
@@ -176,14 +174,16 @@ impl Record {
         self.outcome = outcome;
     }
 
-    /// Messages came to an end.
-    pub(super) fn messages(&self, messages: Messages) {
-        for (outcome, count) in [
-            ("accepted", messages.accepted),
-            ("rejected", messages.rejected),
-            ("lost", messages.lost),
-        ] {
-            self.metrics.messages(outcome, count);
+    /// For what the policy refuses while the session is relayed.
+    pub(super) fn refusals(&self) -> Refusals {
+        Refusals {
+            session: self.session.clone(),
+            listener: self.listener.clone(),
+            protocol: self.protocol,
+            client: self.client,
+            login: self.login.clone(),
+            mailbox: self.mailbox.clone(),
+            metrics: self.metrics.clone(),
         }
     }
 
@@ -208,6 +208,39 @@ impl Record {
             login = self.login,
             mailbox = self.mailbox,
             method,
+            fault = %fault.kind(),
+            detail = fault.detail(),
+            remedy = fault.remedy(),
+            "fault"
+        );
+    }
+}
+
+/// Tells of messages that the policy refused; the session goes on.
+#[derive(Debug)]
+pub(super) struct Refusals {
+    session: String,
+    listener: String,
+    protocol: Protocol,
+    client: SocketAddr,
+    login: Option<String>,
+    mailbox: Option<String>,
+    metrics: Arc<Metrics>,
+}
+
+impl Refusals {
+    pub(super) fn tell(&self, fault: Fault) {
+        self.metrics.fault(self.protocol, fault.kind());
+        if fault.is_known() {
+            tracing::debug!(session = self.session, %fault, "still");
+            return;
+        }
+        tracing::warn!(
+            session = self.session,
+            listener = self.listener,
+            client = %self.client,
+            login = self.login,
+            mailbox = self.mailbox,
             fault = %fault.kind(),
             detail = fault.detail(),
             remedy = fault.remedy(),

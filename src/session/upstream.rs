@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 use tokio::time::{Instant, timeout_at};
 
 use super::Service;
+use super::smtp::Submission;
 use crate::config::{Endpoint, UpstreamTls};
 use crate::fault::{Fault, Kind};
 use crate::login::Step;
@@ -24,6 +25,8 @@ pub(super) struct LoggedIn {
     /// Host and port as configured.
     pub(super) name: String,
     pub(super) address: Option<SocketAddr>,
+    /// SMTP: the mailbox's place that it holds.
+    pub(super) submission: Option<Submission>,
 }
 
 impl Service {
@@ -86,6 +89,7 @@ impl Service {
             ready,
             name: format!("{}:{}", endpoint.host, endpoint.port),
             address,
+            submission: None,
         })
     }
 

@@ -9,6 +9,7 @@ use super::super::{Identity, Listener, ListenerTls, Provider};
 use super::Reader;
 use super::accounts::Accounts;
 use super::providers::Providers;
+use super::smtp::unauthenticated;
 use crate::wire::Protocol;
 
 /// `listeners[].tls.mode`.
@@ -94,7 +95,9 @@ impl Reader<'_> {
             .take("allow_cleartext")
             .map_or(Some(false), |field| field.boolean());
         section.not_yet("proxy_protocol");
-        section.not_yet("unauthenticated");
+        let open = section
+            .take("unauthenticated")
+            .map(|field| unauthenticated(&field, protocol, allow.as_ref(), accounts));
         section.finish();
         let (bind, tls, require_tls, cleartext) = (bind?, tls?, require_tls?, cleartext?);
         if let Some(field) = &bind_field {
@@ -113,6 +116,10 @@ impl Reader<'_> {
             tls,
             require_tls,
             allow,
+            unauthenticated: match open {
+                Some(open) => Some(open?),
+                None => None,
+            },
         })
     }
 

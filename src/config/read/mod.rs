@@ -7,6 +7,7 @@ mod limits;
 mod listeners;
 mod providers;
 mod registrations;
+mod smtp;
 
 use std::path::Path;
 use std::sync::Arc;
