@@ -201,7 +201,9 @@ impl Quota {
     /// Whether something of it has to be remembered.
     fn is_spent(&self) -> bool {
         let now = Instant::now();
-        let sent = lock(&self.sent).back().is_some_and(|last| *last + MINUTE > now);
+        let sent = lock(&self.sent)
+            .back()
+            .is_some_and(|last| *last + MINUTE > now);
         sent || Protocol::ALL
             .iter()
             .any(|protocol| self.pause(*protocol).is_some())

@@ -53,13 +53,14 @@ const LAW: &[Row] = &[
     row("accounts", &["config", "fault", "proof", "secret", "wire"]),
     row("token", &["config", "fault", "proof", "secret", "wire"]),
     row("net", &["config", "fault", "limits"]),
+    row("quota", &["wire"]),
     row("stream", &[]),
     row("relay", &["fault", "stream", "wire"]),
     row(
         "session",
         &[
             "accounts", "config", "fault", "ledger", "limits", "login", "metrics", "net", "proof",
-            "relay", "secret", "stream", "token", "wire",
+            "quota", "relay", "secret", "stream", "token", "wire",
         ],
     ),
     row("ledger", &["fault"]),

@@ -35,8 +35,8 @@ pub use provider::{
     Egress, EgressKind, Endpoint, IpPreference, Mechanism, PresetCapabilities, Provider, Scopes,
     UpstreamTls,
 };
-pub use smtp::{SmtpFrom, SmtpLimits, SmtpPolicy, Unauthenticated};
 pub use registration::{ClientCredential, Grant, Registration, ServiceAccount, SigningKey};
+pub use smtp::{SmtpFrom, SmtpLimits, SmtpPolicy, Unauthenticated};
 
 /// Everything `proxy.yaml` says, checked.
 #[derive(Debug)]

@@ -132,10 +132,14 @@ pub fn suggested_backoff(text: &str) -> Option<Duration> {
     let lower = text.to_ascii_lowercase();
     let (_, rest) = lower.split_once("suggested backoff time:")?;
     let rest = rest.trim_start();
-    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let digits = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(rest.len());
     let (number, unit) = rest.split_at_checked(digits)?;
     // More digits than a number has room for are a long time as well.
-    let number = number.parse().unwrap_or(u64::from(!number.is_empty()) * u64::MAX);
+    let number = number
+        .parse()
+        .unwrap_or(u64::from(!number.is_empty()) * u64::MAX);
     let time = match unit.trim_start() {
         unit if unit.starts_with('s') => Duration::from_secs(number),
         _ => Duration::from_millis(number),

@@ -132,7 +132,7 @@ impl Kind {
             Self::Unavailable | Self::GrantRefused => Side::IdentityProvider,
             Self::Unreachable | Self::Busy | Self::Full | Self::Refused | Self::Lost => {
                 Side::Upstream
-            },
+            }
             Self::Draining | Self::Internal => Side::Authrelay,
         }
     }

@@ -165,8 +165,8 @@ mod tests {
         for (text, taken, size) in [
             (".\r\nNOOP", Some(3), 0),
             ("a\r\n.\r\n", Some(6), 3),
-            ("..a\r\n.b\r\n.\r\n", Some(13), 8),
-            ("a\n.\n\r\n.\n\r.\r\n\r\n.\r\r\n.\r\nx", Some(23), 18),
+            ("..a\r\n.b\r\n.\r\n", Some(12), 7),
+            ("a\n.\n\r\n.\n\r.\r\n\r\n.\r\r\n.\r\nx", Some(21), 16),
             ("a\r\n.\r", None, 3),
             ("a\r\n.", None, 3),
             ("\r\r\n", None, 3),

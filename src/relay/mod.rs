@@ -321,4 +321,3 @@ async fn farewell(client: &mut Stream, upstream: &mut Stream, words: &[u8]) {
     };
     let _ = tokio::time::timeout(FAREWELL, async { tokio::join!(to_client, to_upstream) }).await;
 }
-

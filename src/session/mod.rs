@@ -496,9 +496,7 @@ impl Service {
                     return Ok(logged_in);
                 }
                 Err(fault)
-                    if first
-                        && fault.suspects_token()
-                        && self.broker.refused(verified, &token) =>
+                    if first && fault.suspects_token() && self.broker.refused(verified, &token) =>
                 {
                     tracing::debug!(%fault, "the token was refused; trying once more with another");
                     first = false;
@@ -519,8 +517,7 @@ impl Service {
             leftover_down,
             submission,
         } = open;
-        let (mut watch, postmaster) =
-            self.watch(protocol, submission.as_ref(), record.refusals());
+        let (mut watch, postmaster) = self.watch(protocol, submission.as_ref(), record.refusals());
         let terms = relay::Terms {
             protocol,
             idle_timeout: self.limits.idle_timeout,
@@ -529,8 +526,12 @@ impl Service {
             postmaster,
         };
         let (mut to_client, mut to_upstream) = (words.to_vec(), Vec::new());
-        watch.down(&leftover_down, &mut |bytes| to_client.extend_from_slice(bytes));
-        watch.up(&leftover_up, &mut |bytes| to_upstream.extend_from_slice(bytes));
+        watch.down(&leftover_down, &mut |bytes| {
+            to_client.extend_from_slice(bytes)
+        });
+        watch.up(&leftover_up, &mut |bytes| {
+            to_upstream.extend_from_slice(bytes)
+        });
         record.counts.up += leftover_up.len() as u64;
         record.counts.down += to_client.len() as u64;
         // A client that does not read, an upstream that does not: the relay's own deadlines hold.

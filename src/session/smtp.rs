@@ -1,8 +1,8 @@
 //! What SMTP sessions need besides: a place of the mailbox's few, its messages' turns, the
 //! account's policy.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -28,18 +28,15 @@ pub(super) struct Submission {
 
 impl Service {
     /// Nobody goes to a mail service for a mailbox that it wants left alone.
-    pub(super) fn check_pause(
-        &self,
-        protocol: Protocol,
-        verified: &Verified,
-    ) -> Result<(), Fault> {
+    pub(super) fn check_pause(&self, protocol: Protocol, verified: &Verified) -> Result<(), Fault> {
         let Some(until) = quota(&self.quotas, verified).pause(protocol) else {
             return Ok(());
         };
         let seconds = until.duration_since(Instant::now()).as_secs() + 1;
         let detail = format!("the mail service wants the mailbox left alone for {seconds} s more");
-        Err(Fault::new(Kind::Busy, detail)
-            .remedy_is("the mail service limits this mailbox for now; let the application poll less often"))
+        Err(Fault::new(Kind::Busy, detail).remedy_is(
+            "the mail service limits this mailbox for now; let the application poll less often",
+        ))
     }
 
     /// The mail service said how long it wants to be left alone.
@@ -157,7 +154,10 @@ impl Postmaster for Desk {
         let Some(limits) = self.limits else {
             return Leave::Now;
         };
-        match self.mailbox.message(limits.messages_per_minute, limits.wait) {
+        match self
+            .mailbox
+            .message(limits.messages_per_minute, limits.wait)
+        {
             Turn::Now => Leave::Now,
             Turn::At(then) => Leave::At(then),
             Turn::Never => Leave::Never,
@@ -165,7 +165,10 @@ impl Postmaster for Desk {
     }
 
     fn back_off(&self, time: Duration) {
-        tracing::debug!(seconds = time.as_secs(), "the mail service wants the mailbox left alone");
+        tracing::debug!(
+            seconds = time.as_secs(),
+            "the mail service wants the mailbox left alone"
+        );
         self.mailbox.back_off(Protocol::Smtp, time);
     }
 

@@ -25,6 +25,7 @@ mod matrix;
 mod processes;
 mod secrets;
 mod sessions;
+mod submission;
 // tests/grants shares it.
 #[allow(dead_code)]
 mod stage;

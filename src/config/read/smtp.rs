@@ -123,7 +123,9 @@ pub(super) fn unauthenticated(
         return field.wrong("is for SMTP alone: there is nothing to read without a login");
     }
     if allow.is_none_or(Vec::is_empty) {
-        return field.wrong("needs allow: name the devices' networks, since nobody else proves anything here");
+        return field.wrong(
+            "needs allow: name the devices' networks, since nobody else proves anything here",
+        );
     }
     let login = field.word()?.to_lowercase();
     let Some((place, account)) = accounts.find(&login) else {
@@ -141,7 +143,12 @@ pub(super) fn unauthenticated(
             "names an account of grant password: nobody presents one here; use another grant",
         );
     }
-    if matches!(account.login, LoginPattern::Domain(_)) && !(is_address(&login) && login.contains('@') && login.is_ascii() && !login.starts_with('"')) {
+    if matches!(account.login, LoginPattern::Domain(_))
+        && !(is_address(&login)
+            && login.contains('@')
+            && login.is_ascii()
+            && !login.starts_with('"'))
+    {
         return field.wrong("must be a well-formed address of the account's domain");
     }
     let missing = |key: &str| {
@@ -149,24 +156,27 @@ pub(super) fn unauthenticated(
             "must have smtp.{key}, since the listener lets devices send as it without a login (line {})",
             field.place.0
         ));
-        None
     };
     let policy = account.smtp.as_ref();
-    if policy.is_none_or(|policy| policy.senders.is_none()) {
-        return missing("senders");
+    let mut good = policy.is_some_and(|policy| policy.senders.is_some());
+    if !good {
+        missing("senders");
     }
     match policy.and_then(|policy| policy.recipients.as_ref()) {
-        None => return missing("recipients"),
+        None => {
+            missing("recipients");
+            good = false;
+        }
         Some(recipients) if recipients.contains(&Pattern::Any) => {
             place.problem(format_args!(
                 "must not have \"*\" in smtp.recipients, since the listener lets devices send as it without a login (line {}); name domains",
                 field.place.0
             ));
-            return None;
+            good = false;
         }
         Some(_) => {}
     }
-    Some(Unauthenticated {
+    good.then(|| Unauthenticated {
         account: account.clone(),
         login,
     })

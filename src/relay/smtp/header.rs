@@ -172,7 +172,9 @@ impl Header {
             None => field.len(),
         };
         let (name, body) = field.split_at(colon + 1);
-        let (body, line_end) = body.split_at_checked(end - name.len().min(end)).unwrap_or((body, b""));
+        let (body, line_end) = body
+            .split_at_checked(end - name.len().min(end))
+            .unwrap_or((body, b""));
         let (phrase, address) = parts(body);
         if address.eq_ignore_ascii_case(self.mailbox.as_bytes()) {
             out.extend_from_slice(&field);
@@ -339,6 +341,9 @@ mod tests {
         assert_eq!(String::from_utf8(out).unwrap(), expected);
         let mut header = Header::new("box@contoso.test", "", true);
         let endless = format!("From: {}", "x".repeat(2 * FIELD));
-        assert_eq!(header.take(endless.as_bytes(), &mut Vec::new()), Err(TooLong));
+        assert_eq!(
+            header.take(endless.as_bytes(), &mut Vec::new()),
+            Err(TooLong)
+        );
     }
 }

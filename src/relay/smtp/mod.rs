@@ -86,7 +86,9 @@ enum Phase {
     #[default]
     Command,
     /// A command too long to be looked at; whether it goes on all the same.
-    LongLine { passes: bool },
+    LongLine {
+        passes: bool,
+    },
     /// DATA went up: its reply decides.
     Asked,
     /// MAIL waits for its turn.

@@ -17,8 +17,10 @@ pub struct Policy {
 }
 
 pub(super) const SENDER: &str = "550 5.7.1 This relay's policy does not allow the sender.\r\n";
-pub(super) const RECIPIENT: &str = "550 5.7.1 This relay's policy does not allow the recipient.\r\n";
-pub(super) const SIZE: &str = "552 5.3.4 The message is larger than this relay's policy allows.\r\n";
+pub(super) const RECIPIENT: &str =
+    "550 5.7.1 This relay's policy does not allow the recipient.\r\n";
+pub(super) const SIZE: &str =
+    "552 5.3.4 The message is larger than this relay's policy allows.\r\n";
 pub(super) const HEADER: &str = "552 5.3.4 The message's header is too large for this relay.\r\n";
 pub(super) const SYNTAX: &str = "501 5.5.4 Arguments not understood.\r\n";
 pub(super) const UNKNOWN: &str = "500 5.5.1 Command not known or not allowed here.\r\n";
@@ -42,7 +44,10 @@ impl Policy {
     /// MAIL, RCPT and what carries no message. `open` is whether a transaction is: RCPT without
     /// one never goes up, whatever the upstream may think.
     pub(super) fn judge(&self, command: Command, line: &[u8], open: bool) -> Verdict {
-        if line.iter().any(|octet| octet.is_ascii_control() && *octet != b'\t') {
+        if line
+            .iter()
+            .any(|octet| octet.is_ascii_control() && *octet != b'\t')
+        {
             return Verdict::Answer(SYNTAX);
         }
         let argument = line.get(4..).unwrap_or_default().trim_ascii();

@@ -1,9 +1,7 @@
 //! The client's side: commands, and the octets of messages.
 
 use super::policy::{HEADER, SEQUENCE, SIZE, SYNTAX, TOO_LONG, Verdict};
-use super::{
-    Chunks, Command, Due, Gate, Out, Phase, Smtp, Transaction, Waiting,
-};
+use super::{Chunks, Command, Due, Gate, Out, Phase, Smtp, Transaction, Waiting};
 use crate::relay::envelope::address;
 
 /// Octets of a command that is looked at; RFC 5321 §4.5.3.1.4 and its extensions ask for less.
