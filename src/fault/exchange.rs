@@ -3,8 +3,6 @@
 //! Exchange says little and means a lot: the texts below were seen in the field. Whoever is not
 //! in the table gets the general advice.
 
-use std::time::Duration;
-
 use super::{Fault, Kind};
 
 /// How an upstream refused a login.
@@ -125,10 +123,10 @@ pub fn classify(text: &str, refusal: Refusal) -> Fault {
     }
 }
 
-/// For how long a mail service wants its mailbox left alone: Exchange says
+/// For how many milliseconds a mail service wants its mailbox left alone: Exchange says
 /// `Suggested Backoff Time: 299961 milliseconds`. An hour at most.
-pub fn suggested_backoff(text: &str) -> Option<Duration> {
-    const MOST: Duration = Duration::from_secs(3600);
+pub fn suggested_backoff(text: &str) -> Option<u64> {
+    const HOUR: u64 = 3_600_000;
     let lower = text.to_ascii_lowercase();
     let (_, rest) = lower.split_once("suggested backoff time:")?;
     let rest = rest.trim_start();
@@ -136,13 +134,14 @@ pub fn suggested_backoff(text: &str) -> Option<Duration> {
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(rest.len());
     let (number, unit) = rest.split_at_checked(digits)?;
+    if number.is_empty() {
+        return None;
+    }
     // More digits than a number has room for are a long time as well.
-    let number = number
-        .parse()
-        .unwrap_or(u64::from(!number.is_empty()) * u64::MAX);
-    let time = match unit.trim_start() {
-        unit if unit.starts_with('s') => Duration::from_secs(number),
-        _ => Duration::from_millis(number),
+    let number: u64 = number.parse().unwrap_or(HOUR);
+    let time = match unit.trim_start().starts_with('s') {
+        true => number.saturating_mul(1000),
+        false => number,
     };
-    (!time.is_zero()).then_some(time.min(MOST))
+    (time > 0).then_some(time.min(HOUR))
 }

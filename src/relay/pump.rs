@@ -213,7 +213,11 @@ impl Deadlines {
         if let Some(hold) = self.hold {
             sooner(hold, None);
         }
-        (due, stop)
+        // A session that one side has ended is not idle, whatever the clock did meanwhile.
+        match (stop, &self.ends.first) {
+            (Some(Stop::Idle), Some((by, _))) => (due, Some(Stop::Lingered(*by))),
+            (stop, _) => (due, stop),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::Service;
 use super::record::Refusals;
 use crate::config::{Account, SmtpFrom, SmtpLimits, SmtpPolicy};
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, suggested_backoff};
 use crate::proof::Verified;
 use crate::quota::{Place, Quota, Quotas, Turn, Wait};
 use crate::relay::{Gate, Leave, Policy, Postmaster, Watch};
@@ -41,7 +41,7 @@ impl Service {
 
     /// The mail service said how long it wants to be left alone.
     pub(super) fn note_pause(&self, protocol: Protocol, verified: &Verified, fault: &Fault) {
-        if let Some(time) = crate::fault::suggested_backoff(fault.detail()) {
+        if let Some(time) = suggested_backoff(fault.detail()).map(Duration::from_millis) {
             quota(&self.quotas, verified).back_off(protocol, time);
         }
     }

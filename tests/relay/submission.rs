@@ -10,12 +10,12 @@ use crate::clock::{patient, still};
 use crate::stage::{Relay, Setup, greet};
 
 const DEVICES: &str = "  - {name: devices, protocol: smtp, bind: \"127.0.0.1:0\", provider: microsoft365, \
-    allow: [\"127.0.0.0/8\"], unauthenticated: tickets@contoso.test}\n\nregistrations:";
+    allow: [\"127.0.0.0/8\"], unauthenticated: tickets@contoso.test}\n\nproviders:";
 
 /// With a listener for devices, and `smtp` for the account.
 fn devices(smtp: &str) -> Setup {
     Setup::default()
-        .replace("registrations:", DEVICES)
+        .replace("\nproviders:", DEVICES)
         .append(&format!("    smtp: {{{smtp}}}\n"))
 }
 
@@ -105,8 +105,21 @@ fn r39_ten_senders_take_turns_on_three_places() {
             assert!(replies[3].starts_with("250 2.0.0 OK <"), "{replies:?}");
             client.ask("QUIT\r\n", "\r\n").await;
         };
-        let all = futures_util::future::join_all((0..10).map(sender));
-        patient("ten senders", all).await;
+        patient("ten senders", async {
+            tokio::join!(
+                sender(0),
+                sender(1),
+                sender(2),
+                sender(3),
+                sender(4),
+                sender(5),
+                sender(6),
+                sender(7),
+                sender(8),
+                sender(9),
+            )
+        })
+        .await;
         let seen = relay.sandbox.seen();
         assert_eq!(seen.logins.smtp, 10);
         assert!(

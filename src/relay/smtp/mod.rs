@@ -388,7 +388,7 @@ impl Smtp {
         // TLS within TLS was agreed on; where there is a policy, nobody can have asked for it.
         self.lost = self.lost || (code == b"220" && self.policy().is_none());
         if !reply.succeeds() && code != b"354" {
-            let suggested = || suggested_backoff(&reply.text());
+            let suggested = || suggested_backoff(&reply.text()).map(Duration::from_millis);
             if code == b"432" {
                 self.backoff = Some(suggested().unwrap_or(CROWDED));
             } else if let Some(backoff) = suggested() {
