@@ -36,5 +36,6 @@ pub mod secret;
 pub mod server;
 pub mod session;
 pub mod stream;
+pub mod systemd;
 pub mod token;
 pub mod wire;

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -15,13 +16,24 @@ const TOLD_AT_ONCE: usize = 32;
 #[derive(Debug, Clone)]
 pub struct Seats {
     sessions: Arc<Semaphore>,
+    /// How many sessions there may be.
+    size: Arc<Mutex<Size>>,
     told: Arc<Semaphore>,
     clients: Arc<Clients>,
 }
 
 #[derive(Debug)]
+struct Size {
+    /// Places that there are, taken ones included.
+    places: usize,
+    wanted: usize,
+    /// Somebody is taking places away.
+    shrinking: bool,
+}
+
+#[derive(Debug)]
 struct Clients {
-    limit: usize,
+    limit: AtomicUsize,
     counts: Mutex<HashMap<IpAddr, usize>>,
 }
 
@@ -54,12 +66,33 @@ impl Seats {
     /// As many as `limits` allows.
     pub fn new(limits: &Limits) -> Self {
         Self {
-            sessions: Arc::new(Semaphore::new(limits.sessions.min(Semaphore::MAX_PERMITS))),
+            sessions: Arc::new(Semaphore::new(places(limits))),
+            size: Arc::new(Mutex::new(Size {
+                places: places(limits),
+                wanted: places(limits),
+                shrinking: false,
+            })),
             told: Arc::new(Semaphore::new(TOLD_AT_ONCE)),
             clients: Arc::new(Clients {
-                limit: limits.sessions_per_client,
+                limit: AtomicUsize::new(limits.sessions_per_client),
                 counts: Mutex::default(),
             }),
+        }
+    }
+
+    /// As many as `limits` allows from now on. Nobody is sent away: where there are fewer, places
+    /// go as sessions end. Called within the runtime.
+    pub fn resize(&self, limits: &Limits) {
+        let per_client = &self.clients.limit;
+        per_client.store(limits.sessions_per_client, Ordering::Relaxed);
+        let mut size = lock(&self.size);
+        size.wanted = places(limits);
+        if size.wanted > size.places {
+            self.sessions.add_permits(size.wanted - size.places);
+            size.places = size.wanted;
+        } else if size.wanted < size.places && !size.shrinking {
+            size.shrinking = true;
+            tokio::spawn(shrink(self.sessions.clone(), self.size.clone()));
         }
     }
 
@@ -91,11 +124,32 @@ impl Seats {
     }
 }
 
+/// Takes places away as they become free, in one queue with those who are at the door.
+async fn shrink(sessions: Arc<Semaphore>, size: Arc<Mutex<Size>>) {
+    while let Ok(permit) = sessions.acquire().await {
+        let mut size = lock(&size);
+        if size.places <= size.wanted {
+            size.shrinking = false;
+            return;
+        }
+        permit.forget();
+        size.places -= 1;
+    }
+}
+
+fn places(limits: &Limits) -> usize {
+    limits.sessions.min(Semaphore::MAX_PERMITS)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Clients {
     fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Admitted> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(address).or_default();
-        if *count >= self.limit {
+        if *count >= self.limit.load(Ordering::Relaxed) {
             return None;
         }
         *count += 1;
@@ -176,6 +230,31 @@ mod tests {
         assert!(told.iter().all(|seat| seat.admitted.is_none()));
         drop(first);
         assert!(seats.seat(seats.reserve().await, client).admitted.is_some());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn places_come_and_go_and_nobody_is_sent_away() {
+        let seats = Seats::new(&limits(1, 10));
+        let client = IpAddr::from([10, 0, 0, 1]);
+        let seat = async || seats.seat(seats.reserve().await, client);
+        let first = seat().await;
+        assert!(seat().await.admitted.is_none());
+        seats.resize(&limits(3, 10));
+        let (second, third) = (seat().await, seat().await);
+        assert!(second.admitted.is_some() && third.admitted.is_some());
+        seats.resize(&limits(1, 10));
+        seats.resize(&limits(2, 10));
+        drop((first, second));
+        // The places that went were the first to be free.
+        tokio::task::yield_now().await;
+        let fourth = seat().await;
+        assert!(fourth.admitted.is_some());
+        assert!(seat().await.admitted.is_none());
+        drop((third, fourth));
+        tokio::task::yield_now().await;
+        let (fifth, sixth) = (seat().await, seat().await);
+        assert!(fifth.admitted.is_some() && sixth.admitted.is_some());
+        assert!(seat().await.admitted.is_none());
     }
 
     #[tokio::test]

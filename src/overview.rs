@@ -234,7 +234,7 @@ fn last_fault(time: SystemTime, fault: &Fault) -> LastFault {
 }
 
 /// `2026-11-25T08:46:32Z`.
-fn rfc3339(time: SystemTime) -> String {
+pub fn rfc3339(time: SystemTime) -> String {
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
     at_seconds(since.map_or(0, |since| since.as_secs()))
 }

@@ -36,7 +36,8 @@ pub struct Verified {
     account: Arc<Account>,
     login: String,
     mailbox: String,
-    credential: Option<String>,
+    /// The local password that was right.
+    password: Option<Arc<Password>>,
     /// Grant `password`: what the identity provider is to check.
     unproven: Option<Secret>,
 }
@@ -54,7 +55,7 @@ impl Verified {
             account,
             login,
             mailbox,
-            credential: None,
+            password: None,
             unproven,
         }
     }
@@ -75,6 +76,20 @@ impl Verified {
         self.unproven.as_ref()
     }
 
+    /// The same without what the client presented, to be kept.
+    #[must_use]
+    pub fn proven(&self) -> Self {
+        Self {
+            unproven: None,
+            ..self.clone()
+        }
+    }
+
+    /// The local password that was right; none for the grant `password`.
+    pub fn password(&self) -> Option<&Password> {
+        self.password.as_deref()
+    }
+
     /// The mailbox that the upstream is asked for.
     pub fn mailbox(&self) -> &str {
         &self.mailbox
@@ -82,7 +97,7 @@ impl Verified {
 
     /// The name of the password that was presented, if it has one.
     pub fn credential(&self) -> Option<&str> {
-        self.credential.as_deref()
+        self.password.as_ref()?.name.as_deref()
     }
 }
 
@@ -97,7 +112,7 @@ pub struct Claim {
     /// The mailbox that the login opens.
     pub mailbox: String,
     /// Those of the account's passwords that may be used here.
-    pub passwords: Vec<Password>,
+    pub passwords: Vec<Arc<Password>>,
 }
 
 /// Checks passwords.
@@ -121,7 +136,7 @@ impl Checker {
         let mut seed = [0; 32];
         rand::fill(&mut seed).map_err(|_| std::io::Error::other("no random numbers"))?;
         let hashes = |account: &Arc<Account>| {
-            let hash = |password: &Password| match &password.check {
+            let hash = |password: &Arc<Password>| match &password.check {
                 PasswordCheck::Hash(phc) => Some(phc.clone()),
                 PasswordCheck::Plain(_) | PasswordCheck::Any => None,
             };
@@ -155,7 +170,7 @@ impl Checker {
                 account: claim.account.clone(),
                 login: claim.login.clone(),
                 mailbox: claim.mailbox.clone(),
-                credential: None,
+                password: None,
                 unproven: Some(presented.clone()),
             });
         }
@@ -199,7 +214,7 @@ impl Checker {
                 self.run(dummy.clone(), presented.clone()).await;
             }
         }
-        let credential = found?.name.clone();
+        let password = found?.clone();
         let Claim {
             account,
             login,
@@ -210,7 +225,7 @@ impl Checker {
             account,
             login,
             mailbox,
-            credential,
+            password: Some(password),
             unproven: None,
         })
     }

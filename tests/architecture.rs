@@ -79,7 +79,11 @@ const LAW: &[Row] = &[
             "config", "consent", "doctor", "fault", "net", "overview", "secret", "session", "token",
         ],
     ),
-    row("server", &["admin", "config", "limits", "net", "session"]),
+    row("systemd", &[]),
+    row(
+        "server",
+        &["admin", "config", "limits", "net", "session", "systemd"],
+    ),
     row("sandbox", &[]),
     row(
         "cli",

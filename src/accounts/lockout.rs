@@ -42,16 +42,28 @@ struct Record {
 
 #[derive(Debug)]
 pub(super) struct Lockouts {
-    policy: Lockout,
+    policy: Mutex<Lockout>,
     records: Mutex<HashMap<Pair, Record>>,
 }
 
 impl Lockouts {
     pub(super) fn new(policy: Lockout) -> Self {
         Self {
-            policy,
+            policy: Mutex::new(policy),
             records: Mutex::default(),
         }
+    }
+
+    /// From now on by another policy; what was counted stays.
+    pub(super) fn follow(&self, policy: Lockout) {
+        *self.policy.lock().unwrap_or_else(PoisonError::into_inner) = policy;
+    }
+
+    fn policy(&self) -> Lockout {
+        self.policy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Before an attempt; `known` is whether the login has an account.
@@ -70,10 +82,10 @@ impl Lockouts {
 
     /// After a failure: how long to hold the answer back.
     pub(super) fn failed(&self, address: IpAddr, login: &str, known: bool) -> Duration {
-        let now = Instant::now();
+        let (now, policy) = (Instant::now(), self.policy());
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         if records.len() >= CAP {
-            self.forget(&mut records, now);
+            forget(&mut records, now, &policy);
         }
         let mut worst = 0;
         for pair in pairs(address, login, known) {
@@ -82,13 +94,13 @@ impl Lockouts {
                 last: now,
                 locked_until: None,
             });
-            if now.duration_since(record.last) > self.policy.window {
+            if now.duration_since(record.last) > policy.window {
                 record.failures = 0;
             }
             record.failures = record.failures.saturating_add(1);
             record.last = now;
-            if record.failures >= self.policy.failures {
-                record.locked_until = Some(now + self.policy.duration);
+            if record.failures >= policy.failures {
+                record.locked_until = Some(now + policy.duration);
                 record.failures = 0;
                 worst = u32::MAX;
             }
@@ -104,19 +116,19 @@ impl Lockouts {
             login: Some(login.to_owned()),
         });
     }
+}
 
-    fn forget(&self, records: &mut HashMap<Pair, Record>, now: Instant) {
-        let counts = |record: &Record| {
-            now.duration_since(record.last) <= self.policy.window
-                || record.locked_until.is_some_and(|until| until > now)
-        };
-        records.retain(|_, record| counts(record));
-        if records.len() >= CAP {
-            let mut times: Vec<_> = records.values().map(|record| record.last).collect();
-            let (_, middle, _) = times.select_nth_unstable(CAP / 2);
-            let middle = *middle;
-            records.retain(|_, record| record.last > middle);
-        }
+fn forget(records: &mut HashMap<Pair, Record>, now: Instant, policy: &Lockout) {
+    let counts = |record: &Record| {
+        now.duration_since(record.last) <= policy.window
+            || record.locked_until.is_some_and(|until| until > now)
+    };
+    records.retain(|_, record| counts(record));
+    if records.len() >= CAP {
+        let mut times: Vec<_> = records.values().map(|record| record.last).collect();
+        let (_, middle, _) = times.select_nth_unstable(CAP / 2);
+        let middle = *middle;
+        records.retain(|_, record| record.last > middle);
     }
 }
 

@@ -39,12 +39,27 @@ pub struct Accounts {
     exact: HashMap<String, Arc<Account>>,
     domains: HashMap<String, Arc<Account>>,
     checker: Checker,
-    lockouts: Lockouts,
+    lockouts: Arc<Lockouts>,
 }
 
 impl Accounts {
     /// Those of `config`.
     pub fn new(config: &Config) -> std::io::Result<Self> {
+        let lockouts = Lockouts::new(config.limits.lockout.clone());
+        Self::with(config, Arc::new(lockouts))
+    }
+
+    /// Those of another configuration; who is locked out stays so.
+    pub fn renewed(&self, config: &Config) -> std::io::Result<Self> {
+        Self::with(config, self.lockouts.clone())
+    }
+
+    /// Attempts are counted by the policy of `config` from now on.
+    pub fn take_over(&self, config: &Config) {
+        self.lockouts.follow(config.limits.lockout.clone());
+    }
+
+    fn with(config: &Config, lockouts: Arc<Lockouts>) -> std::io::Result<Self> {
         let mut exact = HashMap::new();
         let mut domains = HashMap::new();
         for account in &config.accounts {
@@ -57,7 +72,7 @@ impl Accounts {
             exact,
             domains,
             checker: Checker::new(config)?,
-            lockouts: Lockouts::new(config.limits.lockout.clone()),
+            lockouts,
         })
     }
 
@@ -95,6 +110,22 @@ impl Accounts {
         Err(Refused {
             fault: refused(why),
             delay: self.lockouts.failed(visitor.address, &login, known),
+        })
+    }
+
+    /// Whether what was verified under another configuration would open the same mailbox in the
+    /// same way today.
+    pub fn still_opens(&self, visitor: Visitor<'_>, verified: &Verified) -> bool {
+        let Some(account) = self.resolve(verified.login()) else {
+            return false;
+        };
+        claim(account, visitor, verified.login()).is_ok_and(|claim| {
+            claim.mailbox == verified.mailbox()
+                && account.registration.name == verified.account().registration.name
+                && verified.password().is_none_or(|password| {
+                    let mut there = claim.passwords.iter();
+                    there.any(|other| other.check == password.check)
+                })
         })
     }
 

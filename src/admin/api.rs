@@ -18,12 +18,28 @@ use crate::overview;
 pub(super) async fn accounts(State(panel): State<Arc<Panel>>) -> Response {
     // The store is read: not on the threads that relay.
     let rows = tokio::task::spawn_blocking(move || {
-        let service = &panel.service;
+        let service = panel.current.get();
         overview::accounts(service.accounts(), service.broker(), service.ledger())
     });
     match rows.await {
         Ok(rows) => Json(rows).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// Every session that is open.
+pub(super) async fn sessions(State(panel): State<Arc<Panel>>) -> Response {
+    Json(panel.current.get().sessions().rows(overview::rfc3339)).into_response()
+}
+
+/// Reads the configuration anew.
+pub(super) async fn reload(State(panel): State<Arc<Panel>>) -> Response {
+    match (panel.reload)().await {
+        Ok(applied) => Json(applied).into_response(),
+        Err(problems) => {
+            let answer = json!({"error": "nothing was changed", "problems": problems});
+            (StatusCode::UNPROCESSABLE_ENTITY, Json(answer)).into_response()
+        }
     }
 }
 
@@ -33,10 +49,11 @@ pub(super) async fn authorize(
     Path(login): Path<String>,
 ) -> Response {
     let login = login.to_lowercase();
-    let Some(account) = panel.service.find(&login).cloned() else {
+    let Some(account) = panel.current.get().find(&login).cloned() else {
         return unknown(&login);
     };
-    let broker = panel.service.broker();
+    let service = panel.current.get();
+    let broker = service.broker();
     match account.registration.grant {
         Grant::DeviceCode(_) => match broker.begin_device(&account, &login).await {
             Ok(device) => {
@@ -66,7 +83,8 @@ async fn wait(
     login: String,
     device: crate::token::Device,
 ) {
-    let broker = panel.service.broker();
+    let service = panel.current.get();
+    let broker = service.broker();
     match broker.finish_device(&device, tokio::time::sleep).await {
         Ok(consent) => {
             let given = Given {
@@ -96,10 +114,10 @@ async fn wait(
 /// Deletes what is stored of a login.
 pub(super) async fn forget(State(panel): State<Arc<Panel>>, Path(login): Path<String>) -> Response {
     let login = login.to_lowercase();
-    if panel.service.find(&login).is_none() {
+    if panel.current.get().find(&login).is_none() {
         return unknown(&login);
     }
-    let Some(store) = panel.service.broker().store().cloned() else {
+    let Some(store) = panel.current.get().broker().store().cloned() else {
         return Json(json!({"forgotten": false})).into_response();
     };
     let name = login.clone();

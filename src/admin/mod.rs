@@ -11,6 +11,7 @@ mod gate;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,13 +21,14 @@ use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
+use serde::Serialize;
 use tokio::net::TcpListener;
 
 use crate::config::{self, AdminToken};
 use crate::consent::Consents;
-use crate::net::{listen, tls};
+use crate::net::tls;
 use crate::secret::Secret;
-use crate::session::Service;
+use crate::session::Current;
 use crate::token::Broker;
 use crate::token::store::{Unusable, generated};
 use gate::Gate;
@@ -40,11 +42,31 @@ pub struct Admin {
 
 /// What all requests share.
 struct Panel {
-    service: Arc<Service>,
+    current: Arc<Current>,
+    reload: Reload,
     consents: Consents,
     gate: Gate,
     /// Listeners are served.
     ready: AtomicBool,
+}
+
+/// Reads the configuration anew: what came of it, or every problem that kept the old one.
+pub type Reload = Arc<dyn Fn() -> Reloading + Send + Sync>;
+
+/// A reload under way.
+pub type Reloading = Pin<Box<dyn Future<Output = Result<Applied, Vec<String>>> + Send>>;
+
+/// What a reload came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Applied {
+    /// Listeners that are served now.
+    pub listeners: usize,
+    /// Accounts that clients may use now.
+    pub accounts: usize,
+    /// Sessions that end at their next clean boundary, since their account or password is gone.
+    pub sessions_ended: usize,
+    /// Keys that have changed and take a restart.
+    pub restart: Vec<&'static str>,
 }
 
 /// Says when the relay serves.
@@ -71,21 +93,26 @@ pub fn token(config: &config::Admin) -> Result<Secret, Unusable> {
 }
 
 impl Admin {
-    /// Binds.
+    /// With its socket.
     ///
     /// # Errors
     ///
-    /// [`io::Error`] where the address cannot be had, [`Unusable`] where the token's file cannot;
+    /// [`Unusable`] where the token's file cannot;
     /// anything else is TLS material.
-    pub fn bind(config: &config::Admin, service: Arc<Service>) -> anyhow::Result<Self> {
+    pub fn bind(
+        config: &config::Admin,
+        socket: std::net::TcpListener,
+        current: Arc<Current>,
+        reload: Reload,
+    ) -> anyhow::Result<Self> {
         let token = token(config)?;
         let tls = match &config.tls {
             Some(identity) => Some(Arc::new(tls::server(identity)?)),
             None => None,
         };
-        let socket = listen::bind(config.bind)?;
         let panel = Panel {
-            service,
+            current,
+            reload,
             consents: Consents::new(Consents::redirect_of(&config.public_url)),
             gate: Gate::new(&token, config),
             ready: AtomicBool::new(false),
@@ -135,6 +162,8 @@ fn router(panel: Arc<Panel>) -> Router {
         .route("/style.css", get(style))
         .route("/oauth/callback", get(returned))
         .route("/api/accounts", get(api::accounts))
+        .route("/api/sessions", get(api::sessions))
+        .route("/api/reload", post(api::reload))
         .route("/api/accounts/{login}/authorize", post(api::authorize))
         .route("/api/accounts/{login}/token", delete(api::forget))
         .layer(middleware::from_fn_with_state(panel.clone(), gate::gate))
@@ -143,7 +172,7 @@ fn router(panel: Arc<Panel>) -> Router {
 
 /// 503 while starting and while draining; trouble elsewhere is no reason to take a relay out.
 async fn readyz(State(panel): State<Arc<Panel>>) -> (StatusCode, &'static str) {
-    if panel.service.drain.is_cancelled() {
+    if panel.current.get().drain.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
     } else if panel.ready.load(Ordering::Acquire) {
         (StatusCode::OK, "ready\n")
@@ -155,7 +184,7 @@ async fn readyz(State(panel): State<Arc<Panel>>) -> (StatusCode, &'static str) {
 /// Prometheus' text format; the store is read for those who wait for a consent.
 async fn metrics(State(panel): State<Arc<Panel>>) -> Response {
     let text = tokio::task::spawn_blocking(move || {
-        let service = &panel.service;
+        let service = panel.current.get();
         let waiting = crate::overview::waiting(service.accounts(), service.broker());
         for (registration, accounts) in waiting {
             service.metrics().reauthorization(&registration, accounts);
@@ -180,12 +209,12 @@ async fn style() -> impl axum::response::IntoResponse {
 
 async fn returned(State(panel): State<Arc<Panel>>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
-    let service = &panel.service;
+    let service = panel.current.get();
     let result = panel.consents.finish(service.broker(), &query).await;
     // An opaque token does not say who signed in: then the mail service's verdict counts.
     let verdict = match &result {
         Ok(given) if given.consent.identity.is_none() => match service.find(&given.login) {
-            Some(account) => crate::doctor::verdict(service, account, &given.login).await,
+            Some(account) => crate::doctor::verdict(&service, account, &given.login).await,
             None => None,
         },
         _ => None,

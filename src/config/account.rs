@@ -18,7 +18,7 @@ pub struct Account {
     /// The mailbox by protocol; a wildcard account without one opens the login as presented.
     pub mailbox: Mailbox,
     /// At least one; none for [`Grant::Password`], where the identity provider knows it.
-    pub passwords: Vec<Password>,
+    pub passwords: Vec<Arc<Password>>,
     /// What clients may speak.
     pub protocols: Protocols,
 }
@@ -118,7 +118,7 @@ pub struct Password {
 }
 
 /// How a presented password is compared.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PasswordCheck {
     /// An argon2 PHC string.
     Hash(Secret),

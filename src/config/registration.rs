@@ -139,6 +139,6 @@ impl fmt::Debug for SigningKey {
 
 impl fmt::Debug for ServiceAccount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ServiceAccount({})", self.email)
+        write!(f, "ServiceAccount({} {})", self.email, self.key_id)
     }
 }

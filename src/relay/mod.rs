@@ -12,6 +12,7 @@ mod smtp;
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -73,13 +74,30 @@ pub struct Ended {
     pub fault: Option<Fault>,
 }
 
-/// Octets relayed so far; kept outside so that a cancelled session has them too.
-#[derive(Debug, Default, Clone, Copy)]
+/// Octets relayed so far; kept outside so that a cancelled session has them too, and that others
+/// may look.
+#[derive(Debug, Default)]
 pub struct Counts {
+    up: AtomicU64,
+    down: AtomicU64,
+}
+
+impl Counts {
     /// From client to upstream.
-    pub up: u64,
+    pub fn up(&self) -> u64 {
+        self.up.load(Ordering::Relaxed)
+    }
+
     /// From upstream to client.
-    pub down: u64,
+    pub fn down(&self) -> u64 {
+        self.down.load(Ordering::Relaxed)
+    }
+
+    /// So many more went up and down.
+    pub fn add(&self, up: usize, down: usize) {
+        self.up.fetch_add(up as u64, Ordering::Relaxed);
+        self.down.fetch_add(down as u64, Ordering::Relaxed);
+    }
 }
 
 /// Messages that came to an end (SMTP).
@@ -189,7 +207,7 @@ pub async fn run(
     client: &mut Stream,
     upstream: &mut Stream,
     watch: &mut Watch,
-    counts: &mut Counts,
+    counts: &Counts,
 ) -> Ended {
     let stop = pump(terms, client, upstream, watch, counts).await;
     let (closed_by, fault) = match stop {
@@ -259,7 +277,7 @@ async fn pump(
     client: &mut Stream,
     upstream: &mut Stream,
     watch: &mut Watch,
-    counts: &mut Counts,
+    counts: &Counts,
 ) -> Stop {
     let mut active = Instant::now();
     let mut timer = pin!(tokio::time::sleep(terms.idle_timeout));
@@ -268,11 +286,11 @@ async fn pump(
     let mut draining = false;
     let mut ends = Ends::default();
     poll_fn(|cx| {
-        let before = (counts.up, counts.down);
+        let before = (counts.up(), counts.down());
         if let Poll::Ready(stop) = turn(client, upstream, watch, counts, &mut ends, cx) {
             return Poll::Ready(stop);
         }
-        if before != (counts.up, counts.down) {
+        if before != (counts.up(), counts.down()) {
             active = Instant::now();
         }
         if hard_stop.as_mut().poll(cx).is_ready() {
@@ -321,7 +339,7 @@ fn turn(
     client: &mut Stream,
     upstream: &mut Stream,
     watch: &mut Watch,
-    counts: &mut Counts,
+    counts: &Counts,
     ends: &mut Ends,
     cx: &mut Context<'_>,
 ) -> Poll<Stop> {
@@ -334,7 +352,7 @@ fn turn(
             Poll::Pending => break,
         }
         let received = upstream.poll_receive(cx, &mut |cx, bytes| {
-            counts.down += bytes.len() as u64;
+            counts.add(0, bytes.len());
             watch.down(bytes);
             client.send(cx, bytes);
         });
@@ -361,7 +379,7 @@ fn turn(
             break;
         }
         let received = client.poll_receive(cx, &mut |cx, bytes| {
-            counts.up += bytes.len() as u64;
+            counts.add(bytes.len(), 0);
             watch.up(bytes);
             upstream.send(cx, bytes);
         });

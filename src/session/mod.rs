@@ -7,6 +7,8 @@
 //! One deadline covers everything up to the end of the login. What was learned is on the
 //! `Record` at any moment, so that a session that is cancelled or panics is logged too.
 
+mod current;
+mod live;
 mod record;
 mod upstream;
 
@@ -26,14 +28,17 @@ use crate::fault::{Fault, Kind};
 use crate::ledger::Ledger;
 use crate::limits::Seat;
 use crate::login::Step;
-use crate::login::front::{self, Attempt, Front, Offer, Request};
+use crate::login::front::{self, Front, Offer, Request};
 use crate::metrics::Metrics;
 use crate::net::tls;
+use crate::proof::Verified;
 use crate::relay::{self, ClosedBy, Watch};
 use crate::stream::Stream;
-use crate::token::Broker;
 use crate::token::store::Store;
+use crate::token::{Broker, Tools};
 use crate::wire::Protocol;
+pub use current::Current;
+use live::Sessions;
 use record::{Outcome, Record};
 use upstream::LoggedIn;
 
@@ -44,7 +49,7 @@ const MARGIN: Duration = Duration::from_secs(2);
 /// How long a client that is turned away may take to hear it.
 const TURN_AWAY: Duration = Duration::from_secs(5);
 
-/// What all sessions share.
+/// What all sessions share, under one configuration.
 pub struct Service {
     limits: Limits,
     accounts: Accounts,
@@ -53,15 +58,18 @@ pub struct Service {
     broker: Arc<Broker>,
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
+    sessions: Arc<Sessions>,
     /// By provider.
-    tls: BTreeMap<String, Arc<rustls::ClientConfig>>,
+    tls: UpstreamsTls,
     /// Capabilities that upstreams showed, by provider and protocol.
-    learned: Mutex<Learned>,
+    learned: Arc<Mutex<Learned>>,
     /// End at the next clean boundary.
     pub drain: CancellationToken,
     /// End now.
     pub stop: CancellationToken,
 }
+
+type UpstreamsTls = BTreeMap<String, Arc<rustls::ClientConfig>>;
 
 type Learned = HashMap<(String, Protocol), Arc<[String]>>;
 
@@ -86,6 +94,31 @@ impl Door {
     }
 }
 
+/// Registrations' endpoints and providers' upstreams, and how they are reached.
+fn ways_out(config: &Config) -> anyhow::Result<(UpstreamsTls, Tools<'_>)> {
+    let mut tls = BTreeMap::new();
+    let mut clients = BTreeMap::new();
+    for provider in config.providers.values() {
+        let client = tls::client(&provider.ca)?;
+        clients.insert(
+            provider.name.clone(),
+            crate::token::http_client(client.clone(), provider)?,
+        );
+        tls.insert(provider.name.clone(), Arc::new(client));
+    }
+    let store = match config.state.wanted {
+        true => Some(Store::open(&config.state)?),
+        false => None,
+    };
+    let tools = Tools {
+        registrations: &config.registrations,
+        clients,
+        timeout: config.limits.upstream_timeout,
+        store,
+    };
+    Ok((tls, tools))
+}
+
 /// A client that is logged in, and all that belongs to it.
 struct Open {
     upstream: Stream,
@@ -108,25 +141,12 @@ enum Exit {
 impl Service {
     /// Whatever `config` says.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
-        let mut tls = BTreeMap::new();
-        let mut http = BTreeMap::new();
-        for provider in config.providers.values() {
-            let client = tls::client(&provider.ca)?;
-            http.insert(
-                provider.name.clone(),
-                crate::token::http_client(client.clone(), provider)?,
-            );
-            tls.insert(provider.name.clone(), Arc::new(client));
-        }
-        let store = match config.state.wanted {
-            true => Some(Store::open(&config.state)?),
-            false => None,
-        };
+        let (tls, tools) = ways_out(config)?;
         let metrics = Arc::new(Metrics::new(config));
         let counted = metrics.clone();
-        let broker = Broker::new(http, config.limits.upstream_timeout, store)?.observed_by(
-            move |registration, outcome, took| counted.token_request(registration, outcome, took),
-        );
+        let broker = Broker::new(tools)?.observed_by(move |registration, outcome, took| {
+            counted.token_request(registration, outcome, took);
+        });
         Ok(Self {
             limits: config.limits.clone(),
             accounts: Accounts::new(config)?,
@@ -134,11 +154,43 @@ impl Service {
             broker: Arc::new(broker),
             ledger: Arc::default(),
             metrics,
+            sessions: Arc::default(),
             tls,
-            learned: Mutex::default(),
+            learned: Arc::default(),
             drain: CancellationToken::new(),
             stop: CancellationToken::new(),
         })
+    }
+
+    /// Whatever `config` says, with all that was learned and is held so far: tokens, lockouts,
+    /// counts, sessions.
+    fn renewed(&self, config: &Config) -> anyhow::Result<Self> {
+        let (tls, tools) = ways_out(config)?;
+        Ok(Self {
+            limits: config.limits.clone(),
+            accounts: self.accounts.renewed(config)?,
+            configured: config.accounts.clone(),
+            broker: Arc::new(self.broker.renewed(tools)),
+            ledger: self.ledger.clone(),
+            metrics: self.metrics.clone(),
+            sessions: self.sessions.clone(),
+            tls,
+            learned: self.learned.clone(),
+            drain: self.drain.clone(),
+            stop: self.stop.clone(),
+        })
+    }
+
+    /// What is counted and held follows `config`, now that this is in force.
+    fn take_over(&self, config: &Config) {
+        self.metrics.renew(config);
+        self.accounts.take_over(config);
+        self.broker.take_over();
+    }
+
+    /// The sessions that are open.
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
     }
 
     /// The accounts, in the file's order.
@@ -188,8 +240,15 @@ impl Service {
         &self.ledger
     }
 
-    /// Serves one connection to its end.
-    pub async fn serve(&self, door: &Door, tcp: TcpStream, peer: SocketAddr, seat: Seat) {
+    /// Serves one connection to its end; whoever logs in does so under the newest configuration.
+    async fn serve(
+        &self,
+        newest: &Current,
+        door: &Door,
+        tcp: TcpStream,
+        peer: SocketAddr,
+        seat: Seat,
+    ) {
         let listener = &*door.listener;
         if let Some(allow) = &listener.allow
             && !allow.iter().any(|network| network.contains(&peer.ip()))
@@ -197,7 +256,14 @@ impl Service {
             tracing::warn!(listener = listener.name, client = %peer, "client outside the listener's allow list");
             return;
         }
-        let mut record = Record::new(listener, peer, self.ledger.clone(), self.metrics.clone());
+        let mut record = Record::new(
+            &door.listener,
+            peer,
+            self.ledger.clone(),
+            self.metrics.clone(),
+            &self.sessions,
+            self.drain.child_token(),
+        );
         let mut client = Stream::new(tcp);
         if seat.admitted.is_none() {
             let fault = Fault::new(Kind::Sessions, "one session more than the limits allow")
@@ -208,7 +274,7 @@ impl Service {
             return;
         }
         // Boxed, so that a relayed session does not pay for the room that a login takes.
-        let login = Box::pin(self.log_in(door, &mut client, &mut record)).await;
+        let login = Box::pin(self.log_in(newest, door, &mut client, &mut record)).await;
         match login {
             Ok(open) => {
                 self.relay(client, open, listener.protocol, &mut record)
@@ -241,12 +307,13 @@ impl Service {
     /// Everything up to the end of the login, under its deadline.
     async fn log_in(
         &self,
+        newest: &Current,
         door: &Door,
         client: &mut Stream,
         record: &mut Record,
     ) -> Result<Open, Exit> {
         let deadline = Instant::now() + self.limits.login_timeout;
-        let dialogue = self.dialogue(door, client, record, deadline);
+        let dialogue = self.dialogue(newest, door, client, record, deadline);
         let end = tokio::select! {
             end = timeout_at(deadline, dialogue) => end,
             () = self.stop.cancelled() => Ok(Err(Exit::Fault(draining()))),
@@ -266,6 +333,7 @@ impl Service {
 
     async fn dialogue(
         &self,
+        newest: &Current,
         door: &Door,
         client: &mut Stream,
         record: &mut Record,
@@ -291,7 +359,7 @@ impl Service {
                 Step::Read => {
                     let received = tokio::select! {
                         received = client.receive(|bytes| front.receive(bytes)) => received,
-                        () = self.drain.cancelled() => return Err(Exit::Fault(draining())),
+                        () = record.drain().cancelled() => return Err(Exit::Fault(draining())),
                     };
                     if !matches!(received, Ok(true)) {
                         return Err(Exit::Left);
@@ -308,7 +376,7 @@ impl Service {
                     return Err(Exit::Left);
                 }
                 Step::Done(Request::Login(attempt)) => {
-                    match self.attempt(listener, &attempt, record, deadline).await {
+                    match newest.attempt(listener, &attempt, record, deadline).await {
                         Ok(logged_in) => return Ok(open(front.as_mut(), logged_in)),
                         Err(fault) => {
                             record.refused(Some(&attempt), &fault);
@@ -375,36 +443,18 @@ impl Service {
         )
     }
 
-    /// From presented credentials to an upstream that is logged in.
-    async fn attempt(
+    /// From a client that has proved who it is to an upstream that is logged in.
+    async fn open(
         &self,
-        listener: &Listener,
-        attempt: &Attempt,
+        visitor: Visitor<'_>,
+        verified: &Verified,
         record: &mut Record,
+        started: Instant,
         deadline: Instant,
     ) -> Result<LoggedIn, Fault> {
-        let started = Instant::now();
-        let known = self.accounts.find(&attempt.credentials.login).is_some();
-        record.attempt(attempt, known);
-        let visitor = Visitor {
-            address: record.client().ip(),
-            listener,
-        };
-        let deadline = deadline
-            .checked_sub(MARGIN)
-            .filter(|end| *end > started)
-            .unwrap_or(deadline);
-        let verified = match self.accounts.check(visitor, &attempt.credentials).await {
-            Ok(verified) => verified,
-            Err(refused) => {
-                tokio::time::sleep_until((started + refused.delay).min(deadline)).await;
-                return Err(refused.fault);
-            }
-        };
-        record.verified(&verified);
         let mut first = true;
         loop {
-            let token = timeout_at(deadline, self.broker.token(&verified)).await.unwrap_or_else(|_| {
+            let token = timeout_at(deadline, self.broker.token(verified)).await.unwrap_or_else(|_| {
                 Err(Fault::new(Kind::Unavailable, "no token within the login's deadline")
                     .remedy_is("the identity provider is slow; raise limits.login_timeout if it stays so"))
             });
@@ -412,28 +462,26 @@ impl Service {
                 Ok(token) => token,
                 Err(fault) => {
                     if fault.kind() == Kind::Credentials {
-                        let delay = self.accounts.proved(visitor, &verified, false);
+                        let delay = self.accounts.proved(visitor, verified, false);
                         tokio::time::sleep_until((started + delay).min(deadline)).await;
                     }
                     return Err(fault);
                 }
             };
             if verified.unproven().is_some() {
-                self.accounts.proved(visitor, &verified, true);
+                self.accounts.proved(visitor, verified, true);
             }
             let result = self
-                .log_in_upstream(listener.protocol, &verified, &token, deadline)
+                .log_in_upstream(visitor.listener.protocol, verified, &token, deadline)
                 .await;
             match result {
                 Ok(logged_in) => {
-                    self.broker.accepted(&verified, &token);
+                    self.broker.accepted(verified, &token);
                     record.accepted(&logged_in, started);
                     return Ok(logged_in);
                 }
                 Err(fault)
-                    if first
-                        && fault.suspects_token()
-                        && self.broker.refused(&verified, &token) =>
+                    if first && fault.suspects_token() && self.broker.refused(verified, &token) =>
                 {
                     tracing::debug!(%fault, "the token was refused; trying once more with another");
                     first = false;
@@ -454,14 +502,13 @@ impl Service {
         let terms = relay::Terms {
             protocol,
             idle_timeout: self.limits.idle_timeout,
-            drain: self.drain.clone(),
+            drain: record.drain().clone(),
             stop: self.stop.clone(),
         };
         watch.up(&leftover_up);
         watch.down(&leftover_down);
         let to_client = [words, leftover_down].concat();
-        record.counts.up += leftover_up.len() as u64;
-        record.counts.down += to_client.len() as u64;
+        record.counts().add(leftover_up.len(), to_client.len());
         // A client that does not read, an upstream that does not: the relay's own deadlines hold.
         std::future::poll_fn(|cx| {
             client.send(cx, &to_client);
@@ -475,7 +522,7 @@ impl Service {
             &mut client,
             &mut upstream,
             &mut watch,
-            &mut record.counts,
+            record.counts(),
         )
         .await;
         record.outcome(Outcome::Relayed);

@@ -24,7 +24,7 @@ use url::Url;
 pub use endpoint::http_client;
 pub use grant::consent::{Consent, Device, Pending, claims};
 
-use crate::config::{Account, Grant as Configured};
+use crate::config::{Account, ClientCredential, Grant as Configured, Registration};
 use crate::fault::{Fault, Kind};
 use crate::proof::Verified;
 use crate::secret::Secret;
@@ -105,6 +105,8 @@ pub(crate) const THROTTLED: &str =
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Purpose {
     registration: String,
+    /// A keyed hash of all that the registration says: one that was changed gets tokens anew.
+    edition: [u8; 32],
     scope: String,
     /// The login or mailbox that it is for, where it is not for all.
     subject: Option<String>,
@@ -117,12 +119,31 @@ struct Purpose {
 pub struct Broker {
     /// By provider.
     clients: BTreeMap<String, reqwest::Client>,
+    /// Of the registrations, by name: see [`Purpose`].
+    editions: HashMap<String, [u8; 32]>,
     timeout: Duration,
     store: Option<Arc<Store>>,
+    held: Arc<Held>,
+    observer: Arc<Observer>,
+}
+
+/// What outlives a change of the configuration.
+struct Held {
     slots: Mutex<HashMap<Purpose, Arc<Shared>>>,
     /// Of this process alone.
     key: hmac::Key,
-    observer: Arc<Observer>,
+}
+
+/// What a broker works with.
+pub struct Tools<'a> {
+    /// The OAuth clients.
+    pub registrations: &'a BTreeMap<String, Arc<Registration>>,
+    /// The HTTP clients, by provider.
+    pub clients: BTreeMap<String, reqwest::Client>,
+    /// What bounds a token request.
+    pub timeout: Duration,
+    /// What keeps the tokens that consents bring.
+    pub store: Option<Arc<Store>>,
 }
 
 /// Is told of each request: its registration, `ok`, `throttled`, `unavailable` or `refused`, and
@@ -156,27 +177,46 @@ pub enum Standing {
 }
 
 impl Broker {
-    /// `clients` are the HTTP clients by provider; `timeout` bounds a token request; `store` keeps
-    /// what consent brings.
+    /// Without a token yet.
     ///
     /// # Errors
     ///
     /// Where the machine has no random numbers.
-    pub fn new(
-        clients: BTreeMap<String, reqwest::Client>,
-        timeout: Duration,
-        store: Option<Arc<Store>>,
-    ) -> std::io::Result<Self> {
+    pub fn new(tools: Tools<'_>) -> std::io::Result<Self> {
         let mut seed = [0; 32];
         rand::fill(&mut seed).map_err(|_| std::io::Error::other("no random numbers"))?;
-        Ok(Self {
-            clients,
-            timeout,
-            store,
+        let held = Held {
             slots: Mutex::default(),
             key: hmac::Key::new(hmac::HMAC_SHA256, &seed),
-            observer: Arc::new(|_, _, _| {}),
-        })
+        };
+        Ok(Self::holding(Arc::new(held), Arc::new(|_, _, _| {}), tools))
+    }
+
+    /// With other tools and the same tokens, requests under way included.
+    #[must_use]
+    pub fn renewed(&self, tools: Tools<'_>) -> Self {
+        Self::holding(self.held.clone(), self.observer.clone(), tools)
+    }
+
+    /// Drops what belongs to registrations that are not this one's.
+    pub fn take_over(&self) {
+        lock(&self.held.slots).retain(|purpose, _| {
+            self.editions.get(&purpose.registration) == Some(&purpose.edition)
+        });
+    }
+
+    fn holding(held: Arc<Held>, observer: Arc<Observer>, tools: Tools<'_>) -> Self {
+        let editions = tools.registrations.iter();
+        Self {
+            editions: editions
+                .map(|(name, registration)| (name.clone(), edition(&held.key, registration)))
+                .collect(),
+            clients: tools.clients,
+            timeout: tools.timeout,
+            store: tools.store,
+            held,
+            observer,
+        }
     }
 
     /// Tells somebody of each request that was sent to an endpoint for a login.
@@ -250,8 +290,8 @@ impl Broker {
 
     /// How the token of an account's login stands; `mailbox` is the one it opens.
     pub fn standing(&self, account: &Account, login: &str, mailbox: &str) -> Standing {
-        let purpose = purpose(account, login, mailbox, None);
-        let slots = lock(&self.slots);
+        let purpose = self.purpose_of(account, login, mailbox, None);
+        let slots = lock(&self.held.slots);
         let shared = match account.registration.grant {
             // Whichever password the client presents.
             Configured::Password(_) => slots
@@ -367,13 +407,10 @@ impl Broker {
     }
 
     fn purpose(&self, verified: &Verified) -> Purpose {
-        let password = verified.unproven().map(|password| {
-            let tag = hmac::sign(&self.key, password.expose().as_bytes());
-            let mut hash = [0; 32];
-            hash.copy_from_slice(tag.as_ref());
-            hash
-        });
-        purpose(
+        let password = verified
+            .unproven()
+            .map(|password| digest(&hmac::sign(&self.held.key, password.expose().as_bytes())));
+        self.purpose_of(
             verified.account(),
             verified.login(),
             verified.mailbox(),
@@ -381,8 +418,38 @@ impl Broker {
         )
     }
 
+    fn purpose_of(
+        &self,
+        account: &Account,
+        login: &str,
+        mailbox: &str,
+        password: Option<[u8; 32]>,
+    ) -> Purpose {
+        let subject = match account.registration.grant {
+            Configured::ClientCredentials(_)
+            | Configured::ManagedIdentity { .. }
+            | Configured::Command { .. } => None,
+            Configured::AuthorizationCode(_)
+            | Configured::DeviceCode(_)
+            | Configured::Password(_) => Some(login),
+            Configured::ServiceAccount(_) => Some(mailbox),
+        };
+        let registration = &account.registration;
+        Purpose {
+            registration: registration.name.clone(),
+            edition: self
+                .editions
+                .get(&registration.name)
+                .copied()
+                .unwrap_or_default(),
+            scope: account.scope().join(" "),
+            subject: subject.map(str::to_owned),
+            password,
+        }
+    }
+
     fn shared(&self, purpose: &Purpose) -> Arc<Shared> {
-        let mut slots = lock(&self.slots);
+        let mut slots = lock(&self.held.slots);
         if let Some(shared) = slots.get(purpose) {
             return shared.clone();
         }
@@ -471,22 +538,33 @@ impl Broker {
     }
 }
 
-fn purpose(account: &Account, login: &str, mailbox: &str, password: Option<[u8; 32]>) -> Purpose {
-    let subject = match account.registration.grant {
-        Configured::ClientCredentials(_)
-        | Configured::ManagedIdentity { .. }
-        | Configured::Command { .. } => None,
-        Configured::AuthorizationCode(_) | Configured::DeviceCode(_) | Configured::Password(_) => {
-            Some(login)
-        }
-        Configured::ServiceAccount(_) => Some(mailbox),
-    };
-    Purpose {
-        registration: account.registration.name.clone(),
-        scope: account.scope().join(" "),
-        subject: subject.map(str::to_owned),
-        password,
+/// What the registration says, its secrets included.
+fn edition(key: &hmac::Key, registration: &Registration) -> [u8; 32] {
+    let mut context = hmac::Context::with_key(key);
+    // Secrets do not show in it.
+    context.update(format!("{registration:?}").as_bytes());
+    let egress = registration.provider.egress.as_ref();
+    let secrets = [
+        registration
+            .grant
+            .credential()
+            .and_then(|credential| match credential {
+                ClientCredential::Secret(secret) => Some(secret),
+                ClientCredential::Certificate(_) | ClientCredential::Federated(_) => None,
+            }),
+        egress.and_then(|egress| egress.credentials.as_ref().map(|(_, password)| password)),
+    ];
+    for secret in secrets {
+        context.update(b"\0");
+        context.update(secret.map_or("", Secret::expose).as_bytes());
     }
+    digest(&context.sign())
+}
+
+fn digest(tag: &hmac::Tag) -> [u8; 32] {
+    let mut digest = [0; 32];
+    digest.copy_from_slice(tag.as_ref());
+    digest
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

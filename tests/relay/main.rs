@@ -23,6 +23,7 @@ mod guessing;
 mod log;
 mod matrix;
 mod processes;
+mod reload;
 mod secrets;
 mod sessions;
 // tests/grants shares it.

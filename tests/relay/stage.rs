@@ -7,7 +7,7 @@ use std::sync::Arc;
 use authrelay::certs::Authority;
 use authrelay::config::{self, Config, LogFormat};
 use authrelay::sandbox::{Fault, LOGIN, Options, PASSWORD, Ports, Sandbox};
-use authrelay::server::Server;
+use authrelay::server::{Control, Server};
 use authrelay::wire::Protocol;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -148,6 +148,7 @@ impl Setup {
         let prepared = self.prepare().await;
         let server = Server::bind(&prepared.config()).unwrap();
         let addresses = server.addresses();
+        let control = server.control().clone();
         let stop = CancellationToken::new();
         let serving = tokio::spawn(server.serve(stop.clone().cancelled_owned()));
         Relay {
@@ -156,6 +157,7 @@ impl Setup {
             authority: prepared.authority,
             sandbox: prepared.sandbox,
             addresses,
+            control,
             stop,
             serving,
             directory: prepared.directory,
@@ -250,6 +252,7 @@ pub struct Relay {
     pub trust: Arc<rustls::ClientConfig>,
     authority: String,
     addresses: Vec<(String, SocketAddr)>,
+    pub control: Arc<Control>,
     stop: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
     directory: tempfile::TempDir,
@@ -294,6 +297,17 @@ impl Relay {
         let reply = client.log_in(LOGIN, PASSWORD).await;
         assert!(is_success(protocol, &reply), "{reply}");
         client
+    }
+
+    /// Changes texts of the configuration; a reload is the test's affair.
+    pub fn rewrite(&self, replace: &[(&str, &str)]) {
+        let path = self.directory.path().join("proxy.yaml");
+        let mut yaml = std::fs::read_to_string(&path).unwrap();
+        for (text, by) in replace {
+            assert!(yaml.contains(text), "{text} is not in\n{yaml}");
+            yaml = yaml.replace(text, by);
+        }
+        std::fs::write(&path, yaml).unwrap();
     }
 
     /// For clients that speak these versions of TLS alone.

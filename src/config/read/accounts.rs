@@ -101,7 +101,7 @@ impl Reader<'_> {
             login: login?,
             registration,
             mailbox: mailbox?,
-            passwords: passwords?,
+            passwords: passwords?.into_iter().map(Arc::new).collect(),
             protocols: speaks,
         })
     }
@@ -220,7 +220,7 @@ impl Reader<'_> {
         if open.is_empty() {
             return;
         }
-        let any = |password: &Password| matches!(password.check, PasswordCheck::Any);
+        let any = |password: &Arc<Password>| matches!(password.check, PasswordCheck::Any);
         for (field, account) in &accounts.placed {
             if !account.passwords.is_empty()
                 && account.passwords.iter().all(any)
