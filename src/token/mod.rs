@@ -9,6 +9,7 @@
 mod endpoint;
 mod entra;
 mod grant;
+mod purpose;
 mod slot;
 pub mod store;
 
@@ -17,18 +18,18 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aws_lc_rs::{hmac, rand};
 use tokio::sync::watch;
 use url::Url;
 
 pub use endpoint::http_client;
 pub use grant::consent::{Consent, Device, Pending, claims};
 
-use crate::config::{Account, ClientCredential, Grant as Configured, Registration};
+use crate::config::{Account, Grant as Configured, Registration};
 use crate::fault::{Fault, Kind};
 use crate::proof::Verified;
 use crate::secret::Secret;
 use grant::Request;
+use purpose::{Editions, Purpose};
 use slot::{Next, Slot};
 use store::{Store, Version};
 
@@ -101,38 +102,19 @@ pub(crate) fn now() -> u64 {
 pub(crate) const THROTTLED: &str =
     "the identity provider throttles this client; it is left alone for a while";
 
-/// What a token is for; requests for the same share one.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Purpose {
-    registration: String,
-    /// A keyed hash of all that the registration says: one that was changed gets tokens anew.
-    edition: [u8; 32],
-    scope: String,
-    /// The login or mailbox that it is for, where it is not for all.
-    subject: Option<String>,
-    /// A keyed hash of the client's password, for the grant `password`: another password is
-    /// another token, and never gets this one.
-    password: Option<[u8; 32]>,
-}
-
 /// Gives out tokens.
 pub struct Broker {
     /// By provider.
     clients: BTreeMap<String, reqwest::Client>,
-    /// Of the registrations, by name: see [`Purpose`].
-    editions: HashMap<String, [u8; 32]>,
+    editions: Editions,
     timeout: Duration,
     store: Option<Arc<Store>>,
-    held: Arc<Held>,
+    /// Outlives a change of the configuration.
+    slots: Arc<Mutex<Slots>>,
     observer: Arc<Observer>,
 }
 
-/// What outlives a change of the configuration.
-struct Held {
-    slots: Mutex<HashMap<Purpose, Arc<Shared>>>,
-    /// Of this process alone.
-    key: hmac::Key,
-}
+type Slots = HashMap<Purpose, Arc<Shared>>;
 
 /// What a broker works with.
 pub struct Tools<'a> {
@@ -183,40 +165,32 @@ impl Broker {
     ///
     /// Where the machine has no random numbers.
     pub fn new(tools: Tools<'_>) -> std::io::Result<Self> {
-        let mut seed = [0; 32];
-        rand::fill(&mut seed).map_err(|_| std::io::Error::other("no random numbers"))?;
-        let held = Held {
-            slots: Mutex::default(),
-            key: hmac::Key::new(hmac::HMAC_SHA256, &seed),
-        };
-        Ok(Self::holding(Arc::new(held), Arc::new(|_, _, _| {}), tools))
+        Ok(Self {
+            editions: Editions::new(tools.registrations)?,
+            clients: tools.clients,
+            timeout: tools.timeout,
+            store: tools.store,
+            slots: Arc::default(),
+            observer: Arc::new(|_, _, _| {}),
+        })
     }
 
     /// With other tools and the same tokens, requests under way included.
     #[must_use]
     pub fn renewed(&self, tools: Tools<'_>) -> Self {
-        Self::holding(self.held.clone(), self.observer.clone(), tools)
+        Self {
+            editions: self.editions.renewed(tools.registrations),
+            clients: tools.clients,
+            timeout: tools.timeout,
+            store: tools.store,
+            slots: self.slots.clone(),
+            observer: self.observer.clone(),
+        }
     }
 
     /// Drops what belongs to registrations that are not this one's.
     pub fn take_over(&self) {
-        lock(&self.held.slots).retain(|purpose, _| {
-            self.editions.get(&purpose.registration) == Some(&purpose.edition)
-        });
-    }
-
-    fn holding(held: Arc<Held>, observer: Arc<Observer>, tools: Tools<'_>) -> Self {
-        let editions = tools.registrations.iter();
-        Self {
-            editions: editions
-                .map(|(name, registration)| (name.clone(), edition(&held.key, registration)))
-                .collect(),
-            clients: tools.clients,
-            timeout: tools.timeout,
-            store: tools.store,
-            held,
-            observer,
-        }
+        lock(&self.slots).retain(|purpose, _| self.editions.know(purpose));
     }
 
     /// Tells somebody of each request that was sent to an endpoint for a login.
@@ -290,8 +264,8 @@ impl Broker {
 
     /// How the token of an account's login stands; `mailbox` is the one it opens.
     pub fn standing(&self, account: &Account, login: &str, mailbox: &str) -> Standing {
-        let purpose = self.purpose_of(account, login, mailbox, None);
-        let slots = lock(&self.held.slots);
+        let purpose = self.editions.purpose(account, login, mailbox, None);
+        let slots = lock(&self.slots);
         let shared = match account.registration.grant {
             // Whichever password the client presents.
             Configured::Password(_) => slots
@@ -407,49 +381,16 @@ impl Broker {
     }
 
     fn purpose(&self, verified: &Verified) -> Purpose {
-        let password = verified
-            .unproven()
-            .map(|password| digest(&hmac::sign(&self.held.key, password.expose().as_bytes())));
-        self.purpose_of(
+        self.editions.purpose(
             verified.account(),
             verified.login(),
             verified.mailbox(),
-            password,
+            verified.unproven(),
         )
     }
 
-    fn purpose_of(
-        &self,
-        account: &Account,
-        login: &str,
-        mailbox: &str,
-        password: Option<[u8; 32]>,
-    ) -> Purpose {
-        let subject = match account.registration.grant {
-            Configured::ClientCredentials(_)
-            | Configured::ManagedIdentity { .. }
-            | Configured::Command { .. } => None,
-            Configured::AuthorizationCode(_)
-            | Configured::DeviceCode(_)
-            | Configured::Password(_) => Some(login),
-            Configured::ServiceAccount(_) => Some(mailbox),
-        };
-        let registration = &account.registration;
-        Purpose {
-            registration: registration.name.clone(),
-            edition: self
-                .editions
-                .get(&registration.name)
-                .copied()
-                .unwrap_or_default(),
-            scope: account.scope().join(" "),
-            subject: subject.map(str::to_owned),
-            password,
-        }
-    }
-
     fn shared(&self, purpose: &Purpose) -> Arc<Shared> {
-        let mut slots = lock(&self.held.slots);
+        let mut slots = lock(&self.slots);
         if let Some(shared) = slots.get(purpose) {
             return shared.clone();
         }
@@ -536,35 +477,6 @@ impl Broker {
         });
         receiver
     }
-}
-
-/// What the registration says, its secrets included.
-fn edition(key: &hmac::Key, registration: &Registration) -> [u8; 32] {
-    let mut context = hmac::Context::with_key(key);
-    // Secrets do not show in it.
-    context.update(format!("{registration:?}").as_bytes());
-    let egress = registration.provider.egress.as_ref();
-    let secrets = [
-        registration
-            .grant
-            .credential()
-            .and_then(|credential| match credential {
-                ClientCredential::Secret(secret) => Some(secret),
-                ClientCredential::Certificate(_) | ClientCredential::Federated(_) => None,
-            }),
-        egress.and_then(|egress| egress.credentials.as_ref().map(|(_, password)| password)),
-    ];
-    for secret in secrets {
-        context.update(b"\0");
-        context.update(secret.map_or("", Secret::expose).as_bytes());
-    }
-    digest(&context.sign())
-}
-
-fn digest(tag: &hmac::Tag) -> [u8; 32] {
-    let mut digest = [0; 32];
-    digest.copy_from_slice(tag.as_ref());
-    digest
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
