@@ -76,7 +76,8 @@ const LAW: &[Row] = &[
     row(
         "admin",
         &[
-            "config", "consent", "doctor", "fault", "net", "overview", "secret", "session", "token",
+            "config", "consent", "doctor", "fault", "net", "overview", "secret", "session",
+            "token", "wire",
         ],
     ),
     row("systemd", &[]),

@@ -7,6 +7,7 @@ mod api;
 mod callback;
 mod door;
 mod gate;
+mod page;
 
 use std::future::Future;
 use std::io;
@@ -16,13 +17,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::{RawQuery, State};
+use axum::extract::{DefaultBodyLimit, RawQuery, State};
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::config::{self, AdminToken};
 use crate::consent::Consents;
@@ -32,6 +34,12 @@ use crate::session::Current;
 use crate::token::Broker;
 use crate::token::store::{Unusable, generated};
 use gate::Gate;
+
+/// Tests of connections at once: each reaches out.
+const TESTS: usize = 4;
+
+/// Octets of a request's body.
+const BODY: usize = 16 * 1024;
 
 /// The listener, bound.
 pub struct Admin {
@@ -46,6 +54,10 @@ struct Panel {
     reload: Reload,
     consents: Consents,
     gate: Gate,
+    /// HTTPS is spoken.
+    encrypted: bool,
+    /// Tests under way.
+    tests: Arc<Semaphore>,
     /// Listeners are served.
     ready: AtomicBool,
 }
@@ -115,6 +127,8 @@ impl Admin {
             reload,
             consents: Consents::new(Consents::redirect_of(&config.public_url)),
             gate: Gate::new(&token, config),
+            encrypted: tls.is_some(),
+            tests: Arc::new(Semaphore::new(TESTS)),
             ready: AtomicBool::new(false),
         };
         Ok(Self {
@@ -159,13 +173,20 @@ fn router(panel: Arc<Panel>) -> Router {
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/", get(page::status))
+        .route("/login", post(page::logged_in))
+        .route("/logout", post(page::log_out))
+        .route("/app.js", get(page::script))
         .route("/style.css", get(style))
+        .route("/qr.svg", get(page::qr))
         .route("/oauth/callback", get(returned))
         .route("/api/accounts", get(api::accounts))
         .route("/api/sessions", get(api::sessions))
         .route("/api/reload", post(api::reload))
         .route("/api/accounts/{login}/authorize", post(api::authorize))
+        .route("/api/accounts/{login}/test", post(api::test))
         .route("/api/accounts/{login}/token", delete(api::forget))
+        .layer(DefaultBodyLimit::max(BODY))
         .layer(middleware::from_fn_with_state(panel.clone(), gate::gate))
         .with_state(panel)
 }

@@ -199,7 +199,7 @@ pub struct Admin {
 }
 
 /// `admin.token`.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum AdminToken {
     /// A file, written where it is absent.
     File(PathBuf),

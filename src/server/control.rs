@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::listening::{Bound, Open};
 use super::{Inherited, LAST_WORDS};
 use crate::admin::{Applied, Reload};
-use crate::config::Config;
+use crate::config::{Admin, Config, LogFormat};
 use crate::limits::Seats;
 use crate::net::listen;
 use crate::session::{Current, Door};
@@ -38,8 +38,9 @@ pub struct Control {
 struct State {
     open: Vec<Open>,
     drain_timeout: Duration,
-    /// What takes a restart, as it was at the start.
-    fixed: Vec<(&'static str, String)>,
+    /// What takes a restart to change, as it was at the start.
+    admin: Option<Arc<Admin>>,
+    format: LogFormat,
     applied: Option<Listener>,
 }
 
@@ -54,7 +55,8 @@ impl Control {
             state: Mutex::new(State {
                 open: Vec::new(),
                 drain_timeout: config.limits.drain_timeout,
-                fixed: fixed(config),
+                admin: config.admin.clone(),
+                format: config.log.format,
                 applied: None,
             }),
             turn: tokio::sync::Mutex::default(),
@@ -175,16 +177,11 @@ impl Control {
             let open = self.accept(socket, door);
             state.open.push(open);
         }
-        let now = fixed(config);
-        let restart = state.fixed.iter().zip(&now);
         Ok(Applied {
             listeners: config.listeners.len(),
             accounts: config.accounts.len(),
             sessions_ended,
-            restart: restart
-                .filter(|(then, now)| then != now)
-                .map(|(_, (key, _))| *key)
-                .collect(),
+            restart: state.wants_restart(config),
         })
     }
 
@@ -253,25 +250,30 @@ impl Control {
     }
 }
 
-/// What a reload does not change, by key.
-fn fixed(config: &Config) -> Vec<(&'static str, String)> {
-    let admin = config.admin.as_deref();
-    let told = |value: Option<&dyn std::fmt::Debug>| format!("{value:?}");
-    vec![
-        ("admin.bind", told(admin.map(|admin| &admin.bind as _))),
-        (
-            "admin.public_url",
-            format!("{:?}", admin.map(|admin| admin.public_url.as_str())),
-        ),
-        ("admin.token", told(admin.map(|admin| &admin.token as _))),
-        (
-            "admin.tls",
-            format!("{:?}", admin.map(|admin| admin.tls.is_some())),
-        ),
-        (
-            "admin.metrics_public",
-            told(admin.map(|admin| &admin.metrics_public as _)),
-        ),
-        ("log.format", format!("{:?}", config.log.format)),
-    ]
+impl State {
+    /// Changed keys that a reload does not apply.
+    fn wants_restart(&self, config: &Config) -> Vec<&'static str> {
+        let mut keys = match (self.admin.as_deref(), config.admin.as_deref()) {
+            (None, None) => Vec::new(),
+            (Some(then), Some(now)) => {
+                let changed = [
+                    ("admin.bind", then.bind != now.bind),
+                    ("admin.public_url", then.public_url != now.public_url),
+                    ("admin.tls", then.tls.is_some() != now.tls.is_some()),
+                    ("admin.token", then.token != now.token),
+                    (
+                        "admin.metrics_public",
+                        then.metrics_public != now.metrics_public,
+                    ),
+                ];
+                let changed = changed.into_iter().filter(|(_, changed)| *changed);
+                changed.map(|(key, _)| key).collect()
+            }
+            (Some(_), None) | (None, Some(_)) => vec!["admin"],
+        };
+        if self.format != config.log.format {
+            keys.push("log.format");
+        }
+        keys
+    }
 }

@@ -74,19 +74,28 @@ pub struct Presence {
 /// A session as administrators see it.
 #[derive(Debug, Serialize)]
 pub struct Row {
-    session: String,
-    listener: String,
-    protocol: &'static str,
-    client: String,
+    /// Its id, as in the log.
+    pub session: String,
+    /// Where it came in.
+    pub listener: String,
+    /// What is spoken.
+    pub protocol: &'static str,
+    /// Address and port.
+    pub client: String,
+    /// Once its password was checked.
     #[serde(skip_serializing_if = "Option::is_none")]
-    login: Option<String>,
+    pub login: Option<String>,
+    /// What that opens.
     #[serde(skip_serializing_if = "Option::is_none")]
-    mailbox: Option<String>,
-    phase: &'static str,
+    pub mailbox: Option<String>,
+    /// How far it is.
+    pub phase: &'static str,
     /// UTC, RFC 3339.
-    since: String,
-    bytes_up: u64,
-    bytes_down: u64,
+    pub since: String,
+    /// Octets from client to upstream.
+    pub bytes_up: u64,
+    /// Octets from upstream to client.
+    pub bytes_down: u64,
 }
 
 impl Sessions {

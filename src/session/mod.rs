@@ -38,6 +38,7 @@ use crate::token::store::Store;
 use crate::token::{Broker, Tools};
 use crate::wire::Protocol;
 pub use current::Current;
+pub use live::Row as SessionRow;
 use live::Sessions;
 use record::{Outcome, Record};
 use upstream::LoggedIn;
@@ -55,6 +56,7 @@ pub struct Service {
     accounts: Accounts,
     /// As configured, in the file's order.
     configured: Vec<Arc<Account>>,
+    listeners: Vec<Arc<Listener>>,
     broker: Arc<Broker>,
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
@@ -151,6 +153,7 @@ impl Service {
             limits: config.limits.clone(),
             accounts: Accounts::new(config)?,
             configured: config.accounts.clone(),
+            listeners: config.listeners.clone(),
             broker: Arc::new(broker),
             ledger: Arc::default(),
             metrics,
@@ -170,6 +173,7 @@ impl Service {
             limits: config.limits.clone(),
             accounts: self.accounts.renewed(config)?,
             configured: config.accounts.clone(),
+            listeners: config.listeners.clone(),
             broker: Arc::new(self.broker.renewed(tools)),
             ledger: self.ledger.clone(),
             metrics: self.metrics.clone(),
@@ -196,6 +200,11 @@ impl Service {
     /// The accounts, in the file's order.
     pub fn accounts(&self) -> &[Arc<Account>] {
         &self.configured
+    }
+
+    /// The listeners, in the file's order.
+    pub fn listeners(&self) -> &[Arc<Listener>] {
+        &self.listeners
     }
 
     /// The account of a login, in any case.

@@ -213,6 +213,7 @@ impl Record {
     fn warn(&mut self, fault: &Fault, method: Option<&str>) {
         self.fault = Some(fault.kind());
         self.metrics.fault(self.protocol, fault.kind());
+        self.ledger.happened(fault.kind().side());
         if let Some(login) = &self.account {
             self.ledger.failed(login, fault);
         }
@@ -240,6 +241,7 @@ impl Drop for Record {
         if std::thread::panicking() {
             self.fault = Some(Kind::Internal);
             self.metrics.fault(self.protocol, Kind::Internal);
+            self.ledger.happened(Kind::Internal.side());
         }
         let (up, down) = (self.counts().up(), self.counts().down());
         self.metrics
