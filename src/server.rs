@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::admin::Admin;
 use crate::config::Config;
 use crate::limits::Seats;
+use crate::net::identity::Identities;
 use crate::net::listen;
 use crate::session::{Door, Service};
 
@@ -44,6 +45,8 @@ pub struct Server {
     drain_timeout: Duration,
     doors: Vec<(Arc<Door>, std::net::TcpListener)>,
     admin: Option<Admin>,
+    /// What the listeners show, the administrators' one included.
+    identities: Identities,
 }
 
 impl Server {
@@ -68,7 +71,10 @@ impl Server {
             Some(admin) => Some(bind_admin(admin, &service)?),
             None => None,
         };
+        let shown = doors.iter().filter_map(|(door, _)| door.tls.clone());
+        let identities = shown.chain(admin.as_ref().and_then(Admin::tls)).collect();
         Ok(Self {
+            identities,
             admin,
             service,
             seats: Seats::new(&config.limits),
@@ -126,8 +132,10 @@ impl Server {
             None => None,
         };
         let keeping = tokio::spawn(keep_alive(self.service.clone()));
+        let watching = tokio::spawn(self.identities.watch());
         shutdown.await;
         keeping.abort();
+        watching.abort();
         tracing::info!(sessions = sessions.len(), "draining");
         self.service.drain.cancel();
         closing.cancel();

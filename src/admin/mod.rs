@@ -24,7 +24,8 @@ use tokio::net::TcpListener;
 
 use crate::config::{self, AdminToken};
 use crate::consent::Consents;
-use crate::net::{listen, tls};
+use crate::net::identity::ServerTls;
+use crate::net::listen;
 use crate::secret::Secret;
 use crate::session::Service;
 use crate::token::Broker;
@@ -34,7 +35,7 @@ use gate::Gate;
 /// The listener, bound.
 pub struct Admin {
     socket: std::net::TcpListener,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<Arc<ServerTls>>,
     panel: Arc<Panel>,
 }
 
@@ -80,7 +81,7 @@ impl Admin {
     pub fn bind(config: &config::Admin, service: Arc<Service>) -> anyhow::Result<Self> {
         let token = token(config)?;
         let tls = match &config.tls {
-            Some(identity) => Some(Arc::new(tls::server(identity)?)),
+            Some(identity) => Some(Arc::new(ServerTls::new("admin", identity)?)),
             None => None,
         };
         let socket = listen::bind(config.bind)?;
@@ -95,6 +96,11 @@ impl Admin {
             tls,
             panel: Arc::new(panel),
         })
+    }
+
+    /// What it shows, if it speaks HTTPS.
+    pub fn tls(&self) -> Option<Arc<ServerTls>> {
+        self.tls.clone()
     }
 
     /// Where it listens.
