@@ -222,8 +222,8 @@ async fn shows(address: std::net::SocketAddr, authority: &str) -> bool {
 
 /// Lets the relay look at its files.
 async fn look(clock: &Clock) {
-    let day = Duration::from_secs(24 * 3600);
-    assert!(clock.elapsed() < day, "the files were not looked at");
+    let hour = Duration::from_secs(3600);
+    assert!(clock.elapsed() < hour, "the files were not looked at");
     clock.advance(Duration::from_secs(10)).await;
 }
 
