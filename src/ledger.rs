@@ -1,18 +1,52 @@
-//! What is remembered of logins for people who ask: the last success, the last fault. In memory
-//! alone; the audit is elsewhere.
+//! What is remembered for people who ask: of each login the last success and the last fault, and
+//! how many faults there were of late. In memory alone; the audit is elsewhere.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use crate::fault::Fault;
+use tokio::time::Instant;
+
+use crate::fault::{Fault, Side};
 
 /// Logins remembered; beyond it the longest silent are forgotten.
 const CAP: usize = 20_000;
 
-/// The last of everything, by login.
-#[derive(Debug, Default)]
-pub struct Ledger(Mutex<HashMap<String, Entry>>);
+/// How long faults are counted together.
+const QUARTER: Duration = Duration::from_secs(15 * 60);
+
+/// How many quarters of an hour are remembered: a day.
+const QUARTERS: usize = 96;
+
+/// Faults of a quarter of an hour, in the order of [`Side::ALL`].
+pub type Quarter = [u32; Side::ALL.len()];
+
+/// The last of everything, by login, and the faults of the last day.
+#[derive(Debug)]
+pub struct Ledger {
+    logins: Mutex<HashMap<String, Entry>>,
+    faults: Mutex<Faults>,
+}
+
+#[derive(Debug)]
+struct Faults {
+    /// The oldest first, the current one last.
+    quarters: VecDeque<Quarter>,
+    /// When the current one began.
+    since: Instant,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            logins: Mutex::default(),
+            faults: Mutex::new(Faults {
+                quarters: VecDeque::from([Quarter::default(); QUARTERS]),
+                since: Instant::now(),
+            }),
+        }
+    }
+}
 
 /// What is known of a login.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +71,34 @@ impl Ledger {
         self.change(login, |entry| {
             entry.last_fault = Some((SystemTime::now(), fault.clone()));
         });
+    }
+
+    /// One more, whoever it was that met it.
+    pub fn happened(&self, side: Side) {
+        let mut faults = self.faults();
+        let index = Side::ALL.iter().position(|other| *other == side);
+        let quarter = faults.quarters.back_mut();
+        if let Some(count) = index.and_then(|index| quarter?.get_mut(index)) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// Faults of the last day by quarters of an hour, the oldest first, each by [`Side::ALL`].
+    pub fn recent(&self) -> Vec<Quarter> {
+        self.faults().quarters.iter().copied().collect()
+    }
+
+    /// Up to now.
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = faults.since.elapsed().as_secs() / QUARTER.as_secs();
+        // After more than a day there is nothing left to move.
+        for _ in 0..passed.min(QUARTERS as u64) {
+            faults.quarters.pop_front();
+            faults.quarters.push_back(Quarter::default());
+        }
+        faults.since += QUARTER * u32::try_from(passed).unwrap_or(u32::MAX);
+        faults
     }
 
     /// What is known of a login, in lower case.
@@ -67,7 +129,7 @@ impl Ledger {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.logins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -75,6 +137,22 @@ impl Ledger {
 mod tests {
     use super::*;
     use crate::fault::Kind;
+
+    #[tokio::test(start_paused = true)]
+    async fn faults_are_counted_by_quarters_of_an_hour_for_a_day() {
+        let ledger = Ledger::default();
+        ledger.happened(Side::Upstream);
+        tokio::time::advance(QUARTER + QUARTER / 2).await;
+        ledger.happened(Side::Client);
+        ledger.happened(Side::Client);
+        let recent = ledger.recent();
+        assert_eq!(recent.len(), QUARTERS);
+        assert_eq!(recent[QUARTERS - 2..], [[0, 0, 0, 1, 0], [2, 0, 0, 0, 0]]);
+        tokio::time::advance(QUARTER * 94).await;
+        assert_eq!(ledger.recent()[0], [0, 0, 0, 1, 0]);
+        tokio::time::advance(QUARTER * 1000).await;
+        assert_eq!(ledger.recent(), [Quarter::default(); QUARTERS]);
+    }
 
     #[test]
     fn a_success_heals_and_memory_is_bounded() {

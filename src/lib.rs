@@ -37,5 +37,6 @@ pub mod secret;
 pub mod server;
 pub mod session;
 pub mod stream;
+pub mod systemd;
 pub mod token;
 pub mod wire;

@@ -53,6 +53,7 @@ pub struct Metrics {
     requests: Family<Labels, Counter>,
     request_duration: Histogram,
     reauthorization: Family<Labels, Gauge>,
+    expiry: Family<Labels, Gauge<f64, AtomicU64>>,
 }
 
 fn labels<const N: usize>(labels: [(&'static str, &str); N]) -> Labels {
@@ -127,15 +128,17 @@ impl Metrics {
             requests,
             request_duration,
             reauthorization,
+            expiry,
         };
         metrics.begin(config);
-        for registration in config.registrations.values() {
-            if let Some(seconds) = registration.client_secret_expires {
-                let labels = labels([("registration", &registration.name)]);
-                expiry.get_or_create(&labels).set(seconds as f64);
-            }
-        }
         metrics
+    }
+
+    /// The registrations are those of another configuration. What was counted stays.
+    pub fn renew(&self, config: &Config) {
+        self.expiry.clear();
+        self.reauthorization.clear();
+        self.begin(config);
     }
 
     /// Every series that can be known.
@@ -163,6 +166,12 @@ impl Metrics {
         }
         for outcome in MESSAGES {
             drop(self.messages.get_or_create(&labels([("outcome", outcome)])));
+        }
+        for registration in config.registrations.values() {
+            if let Some(seconds) = registration.client_secret_expires {
+                let labels = labels([("registration", &registration.name)]);
+                self.expiry.get_or_create(&labels).set(seconds as f64);
+            }
         }
         for name in config.registrations.keys() {
             drop(

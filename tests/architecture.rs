@@ -77,10 +77,15 @@ const LAW: &[Row] = &[
     row(
         "admin",
         &[
-            "config", "consent", "doctor", "fault", "net", "overview", "secret", "session", "token",
+            "config", "consent", "doctor", "fault", "net", "overview", "secret", "session",
+            "token", "wire",
         ],
     ),
-    row("server", &["admin", "config", "limits", "net", "session"]),
+    row("systemd", &[]),
+    row(
+        "server",
+        &["admin", "config", "limits", "net", "session", "systemd"],
+    ),
     row("sandbox", &[]),
     row(
         "cli",

@@ -1,29 +1,53 @@
 //! `/api/…`: JSON for scripts, for the page and for `authrelay accounts` and `authorize`.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Panel;
 use crate::config::{Account, Grant};
 use crate::consent::{Given, LIFETIME};
+use crate::doctor::{self, Patient};
 use crate::fault::Fault;
 use crate::overview;
+use crate::secret::Secret;
+use crate::session::Service;
+use crate::wire::Protocol;
 
 /// Every account.
 pub(super) async fn accounts(State(panel): State<Arc<Panel>>) -> Response {
     // The store is read: not on the threads that relay.
     let rows = tokio::task::spawn_blocking(move || {
-        let service = &panel.service;
+        let service = panel.current.get();
         overview::accounts(service.accounts(), service.broker(), service.ledger())
     });
     match rows.await {
         Ok(rows) => Json(rows).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// Every session that is open.
+pub(super) async fn sessions(State(panel): State<Arc<Panel>>) -> Response {
+    Json(panel.current.get().sessions().rows(overview::rfc3339)).into_response()
+}
+
+/// Reads the configuration anew.
+pub(super) async fn reload(State(panel): State<Arc<Panel>>) -> Response {
+    match (panel.reload)().await {
+        Ok(applied) => Json(applied).into_response(),
+        Err(problems) => {
+            let answer = json!({"error": "nothing was changed", "problems": problems});
+            (StatusCode::UNPROCESSABLE_ENTITY, Json(answer)).into_response()
+        }
     }
 }
 
@@ -33,10 +57,11 @@ pub(super) async fn authorize(
     Path(login): Path<String>,
 ) -> Response {
     let login = login.to_lowercase();
-    let Some(account) = panel.service.find(&login).cloned() else {
+    let Some(account) = panel.current.get().find(&login).cloned() else {
         return unknown(&login);
     };
-    let broker = panel.service.broker();
+    let service = panel.current.get();
+    let broker = service.broker();
     match account.registration.grant {
         Grant::DeviceCode(_) => match broker.begin_device(&account, &login).await {
             Ok(device) => {
@@ -66,7 +91,8 @@ async fn wait(
     login: String,
     device: crate::token::Device,
 ) {
-    let broker = panel.service.broker();
+    let service = panel.current.get();
+    let broker = service.broker();
     match broker.finish_device(&device, tokio::time::sleep).await {
         Ok(consent) => {
             let given = Given {
@@ -93,13 +119,125 @@ async fn wait(
     }
 }
 
+#[derive(Deserialize)]
+pub(super) struct Asked {
+    /// One of those that the account allows, or all.
+    protocol: Option<String>,
+    /// `1`: each step as it ends.
+    stream: Option<String>,
+}
+
+/// The user's password, where the identity provider checks it (grant `password`).
+#[derive(Deserialize)]
+struct Presented {
+    password: Option<Secret>,
+}
+
+/// A step, in a stream of those of several protocols.
+#[derive(Serialize)]
+struct Streamed<'a> {
+    protocol: &'static str,
+    #[serde(flatten)]
+    step: &'a doctor::Step,
+}
+
+/// "Test connection".
+pub(super) async fn test(
+    State(panel): State<Arc<Panel>>,
+    Path(login): Path<String>,
+    Query(asked): Query<Asked>,
+    body: Bytes,
+) -> Response {
+    let login = login.to_lowercase();
+    let service = panel.current.get();
+    let Some(account) = service.find(&login).cloned() else {
+        return unknown(&login);
+    };
+    let password = serde_json::from_slice::<Presented>(&body)
+        .ok()
+        .and_then(|presented| presented.password);
+    if matches!(account.registration.grant, Grant::Password(_)) && password.is_none() {
+        return wrong(
+            "the identity provider checks this account's password: send {\"password\": …}",
+        );
+    }
+    let patients: Vec<_> = Protocol::ALL
+        .into_iter()
+        .filter(|protocol| match &asked.protocol {
+            Some(asked) => asked == protocol.name(),
+            None => {
+                account.protocols.contain(*protocol)
+                    && account.registration.provider.endpoint(*protocol).is_some()
+            }
+        })
+        .map(|protocol| Patient {
+            account: account.clone(),
+            login: login.clone(),
+            protocol,
+            password: password.clone(),
+        })
+        .collect();
+    if patients.is_empty() {
+        return wrong("protocol is imap, pop3 or smtp");
+    }
+    let Ok(turn) = panel.tests.clone().try_acquire_owned() else {
+        let answer = json!({"error": "other tests are under way, try again in a moment"});
+        return (StatusCode::TOO_MANY_REQUESTS, Json(answer)).into_response();
+    };
+    if asked.stream.as_deref() == Some("1") {
+        return streamed(service, patients, turn);
+    }
+    let mut reports = Vec::new();
+    for patient in &patients {
+        reports.push(doctor::examine(&service, patient, |_| {}).await);
+    }
+    match &reports[..] {
+        [one] => Json(one).into_response(),
+        several => Json(several).into_response(),
+    }
+}
+
+/// One JSON object a line, each as its step ends.
+fn streamed(service: Arc<Service>, patients: Vec<Patient>, turn: OwnedSemaphorePermit) -> Response {
+    let (sender, mut lines) = tokio::sync::mpsc::unbounded_channel::<Bytes>();
+    tokio::spawn(async move {
+        let _turn = turn;
+        for patient in &patients {
+            let examination = doctor::examine(&service, patient, |step| {
+                let protocol = patient.protocol.name();
+                let line = serde_json::to_string(&Streamed { protocol, step });
+                let _ = sender.send(Bytes::from(line.unwrap_or_default() + "\n"));
+            });
+            // A browser that has gone needs no answer.
+            tokio::select! {
+                _ = examination => {}
+                () = sender.closed() => return,
+            }
+        }
+    });
+    let lines = futures_util::stream::poll_fn(move |cx| {
+        lines
+            .poll_recv(cx)
+            .map(|line| line.map(Ok::<_, Infallible>))
+    });
+    (
+        [("content-type", "application/x-ndjson")],
+        Body::from_stream(lines),
+    )
+        .into_response()
+}
+
+fn wrong(what: &str) -> Response {
+    (StatusCode::BAD_REQUEST, Json(json!({"error": what}))).into_response()
+}
+
 /// Deletes what is stored of a login.
 pub(super) async fn forget(State(panel): State<Arc<Panel>>, Path(login): Path<String>) -> Response {
     let login = login.to_lowercase();
-    if panel.service.find(&login).is_none() {
+    if panel.current.get().find(&login).is_none() {
         return unknown(&login);
     }
-    let Some(store) = panel.service.broker().store().cloned() else {
+    let Some(store) = panel.current.get().broker().store().cloned() else {
         return Json(json!({"forgotten": false})).into_response();
     };
     let name = login.clone();

@@ -58,6 +58,18 @@ impl Gate {
         }
     }
 
+    /// Whether somebody typed in the token.
+    pub(super) fn is_token(&self, presented: &Secret) -> bool {
+        *presented == self.token
+    }
+
+    /// What a browser is given for the token: until it closes.
+    pub(super) fn cookie(&self, encrypted: bool) -> String {
+        let secure = if encrypted { "; Secure" } else { "" };
+        let value = self.cookie.expose();
+        format!("{COOKIE_NAME}={value}; Path=/; HttpOnly; SameSite=Strict{secure}")
+    }
+
     /// `Authorization: Bearer TOKEN`, or the cookie.
     fn admits(&self, headers: &HeaderMap) -> bool {
         let same = |given: &str, secret: &Secret| {
@@ -120,7 +132,7 @@ pub(super) async fn gate(
     let path = request.uri().path();
     let health =
         matches!(path, "/livez" | "/readyz") || (path == "/metrics" && gate.metrics_public);
-    let open = health || matches!(path, "/oauth/callback" | "/style.css");
+    let open = health || matches!(path, "/oauth/callback" | "/style.css" | "/login");
     let host = request.headers().get(HOST);
     let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
     let reading = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -136,6 +148,8 @@ pub(super) async fn gate(
             "another site may change nothing here\n",
         )
             .into_response()
+    } else if !open && !gate.admits(request.headers()) && path == "/" {
+        super::page::log_in(false)
     } else if !open && !gate.admits(request.headers()) {
         (
             StatusCode::UNAUTHORIZED,
@@ -150,7 +164,8 @@ pub(super) async fn gate(
     for (name, value) in [
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (REFERRER_POLICY, "no-referrer"),
+        // `no-referrer` would have forms say `Origin: null`, and be refused here.
+        (REFERRER_POLICY, "same-origin"),
         (CACHE_CONTROL, "no-store"),
     ] {
         headers

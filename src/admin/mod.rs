@@ -7,44 +7,78 @@ mod api;
 mod callback;
 mod door;
 mod gate;
+mod page;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::{RawQuery, State};
+use axum::extract::{DefaultBodyLimit, RawQuery, State};
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
+use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::config::{self, AdminToken};
 use crate::consent::Consents;
-use crate::net::{listen, tls};
+use crate::net::identity::ServerTls;
 use crate::secret::Secret;
-use crate::session::Service;
+use crate::session::Current;
 use crate::token::Broker;
 use crate::token::store::{Unusable, generated};
 use gate::Gate;
 
+/// Tests of connections at once: each reaches out.
+const TESTS: usize = 4;
+
+/// Octets of a request's body.
+const BODY: usize = 16 * 1024;
+
 /// The listener, bound.
 pub struct Admin {
     socket: std::net::TcpListener,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<Arc<ServerTls>>,
     panel: Arc<Panel>,
 }
 
 /// What all requests share.
 struct Panel {
-    service: Arc<Service>,
+    current: Arc<Current>,
+    reload: Reload,
     consents: Consents,
     gate: Gate,
+    /// HTTPS is spoken.
+    encrypted: bool,
+    /// Tests under way.
+    tests: Arc<Semaphore>,
     /// Listeners are served.
     ready: AtomicBool,
+}
+
+/// Reads the configuration anew: what came of it, or every problem that kept the old one.
+pub type Reload = Arc<dyn Fn() -> Reloading + Send + Sync>;
+
+/// A reload under way.
+pub type Reloading = Pin<Box<dyn Future<Output = Result<Applied, Vec<String>>> + Send>>;
+
+/// What a reload came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Applied {
+    /// Listeners that are served now.
+    pub listeners: usize,
+    /// Accounts that clients may use now.
+    pub accounts: usize,
+    /// Sessions that end at their next clean boundary, since their account or password is gone.
+    pub sessions_ended: usize,
+    /// Keys that have changed and take a restart.
+    pub restart: Vec<&'static str>,
 }
 
 /// Says when the relay serves.
@@ -71,23 +105,30 @@ pub fn token(config: &config::Admin) -> Result<Secret, Unusable> {
 }
 
 impl Admin {
-    /// Binds.
+    /// With its socket.
     ///
     /// # Errors
     ///
-    /// [`io::Error`] where the address cannot be had, [`Unusable`] where the token's file cannot;
+    /// [`Unusable`] where the token's file cannot;
     /// anything else is TLS material.
-    pub fn bind(config: &config::Admin, service: Arc<Service>) -> anyhow::Result<Self> {
+    pub fn bind(
+        config: &config::Admin,
+        socket: std::net::TcpListener,
+        current: Arc<Current>,
+        reload: Reload,
+    ) -> anyhow::Result<Self> {
         let token = token(config)?;
         let tls = match &config.tls {
-            Some(identity) => Some(Arc::new(tls::server(identity)?)),
+            Some(identity) => Some(Arc::new(ServerTls::new("admin", identity)?)),
             None => None,
         };
-        let socket = listen::bind(config.bind)?;
         let panel = Panel {
-            service,
+            current,
+            reload,
             consents: Consents::new(Consents::redirect_of(&config.public_url)),
             gate: Gate::new(&token, config),
+            encrypted: tls.is_some(),
+            tests: Arc::new(Semaphore::new(TESTS)),
             ready: AtomicBool::new(false),
         };
         Ok(Self {
@@ -95,6 +136,11 @@ impl Admin {
             tls,
             panel: Arc::new(panel),
         })
+    }
+
+    /// What it shows, if it speaks HTTPS.
+    pub fn tls(&self) -> Option<Arc<ServerTls>> {
+        self.tls.clone()
     }
 
     /// Where it listens.
@@ -132,18 +178,27 @@ fn router(panel: Arc<Panel>) -> Router {
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/", get(page::status))
+        .route("/login", post(page::logged_in))
+        .route("/logout", post(page::log_out))
+        .route("/app.js", get(page::script))
         .route("/style.css", get(style))
+        .route("/qr.svg", get(page::qr))
         .route("/oauth/callback", get(returned))
         .route("/api/accounts", get(api::accounts))
+        .route("/api/sessions", get(api::sessions))
+        .route("/api/reload", post(api::reload))
         .route("/api/accounts/{login}/authorize", post(api::authorize))
+        .route("/api/accounts/{login}/test", post(api::test))
         .route("/api/accounts/{login}/token", delete(api::forget))
+        .layer(DefaultBodyLimit::max(BODY))
         .layer(middleware::from_fn_with_state(panel.clone(), gate::gate))
         .with_state(panel)
 }
 
 /// 503 while starting and while draining; trouble elsewhere is no reason to take a relay out.
 async fn readyz(State(panel): State<Arc<Panel>>) -> (StatusCode, &'static str) {
-    if panel.service.drain.is_cancelled() {
+    if panel.current.get().drain.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
     } else if panel.ready.load(Ordering::Acquire) {
         (StatusCode::OK, "ready\n")
@@ -155,7 +210,7 @@ async fn readyz(State(panel): State<Arc<Panel>>) -> (StatusCode, &'static str) {
 /// Prometheus' text format; the store is read for those who wait for a consent.
 async fn metrics(State(panel): State<Arc<Panel>>) -> Response {
     let text = tokio::task::spawn_blocking(move || {
-        let service = &panel.service;
+        let service = panel.current.get();
         let waiting = crate::overview::waiting(service.accounts(), service.broker());
         for (registration, accounts) in waiting {
             service.metrics().reauthorization(&registration, accounts);
@@ -180,12 +235,12 @@ async fn style() -> impl axum::response::IntoResponse {
 
 async fn returned(State(panel): State<Arc<Panel>>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
-    let service = &panel.service;
+    let service = panel.current.get();
     let result = panel.consents.finish(service.broker(), &query).await;
     // An opaque token does not say who signed in: then the mail service's verdict counts.
     let verdict = match &result {
         Ok(given) if given.consent.identity.is_none() => match service.find(&given.login) {
-            Some(account) => crate::doctor::verdict(service, account, &given.login).await,
+            Some(account) => crate::doctor::verdict(&service, account, &given.login).await,
             None => None,
         },
         _ => None,

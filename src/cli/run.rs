@@ -1,10 +1,11 @@
-//! `run`: serves until SIGTERM or SIGINT.
+//! `run`: serves until SIGTERM or SIGINT; SIGHUP reloads.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::{Exit, asked_to_stop, complain, load, runtime};
 use crate::logging;
-use crate::server::{CannotBind, Server};
+use crate::server::{CannotBind, Control, Inherited, Server};
 use crate::token::store::Unusable;
 
 pub(super) fn run(path: &Path) -> Exit {
@@ -12,15 +13,17 @@ pub(super) fn run(path: &Path) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    logging::start(&config.log);
+    let levels = logging::start(&config.log);
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(exit) => return exit,
     };
     let served = runtime.block_on(async {
-        let server = Server::bind(&config)?;
+        let server = Server::inheriting(&config, Inherited::of_environment())?;
         drop(config);
-        tokio::spawn(say_no_to_reload());
+        let control = server.control().clone();
+        control.on_applied(move |config| levels.set(config.log.level));
+        tokio::spawn(reload_at_hangup(control));
         server
             .serve(asked_to_stop())
             .await
@@ -41,16 +44,13 @@ pub(super) fn run(path: &Path) -> Exit {
     }
 }
 
-/// SIGHUP would end the process otherwise, and every session with it.
-async fn say_no_to_reload() {
+/// What comes of it is in the log.
+async fn reload_at_hangup(control: Arc<Control>) {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut hangup) = signal(SignalKind::hangup()) else {
         return;
     };
     while hangup.recv().await.is_some() {
-        tracing::warn!(
-            remedy = "restart authrelay to apply a changed configuration",
-            "SIGHUP: reload is not supported by this version"
-        );
+        let _ = control.reload().await;
     }
 }

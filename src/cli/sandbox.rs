@@ -1,6 +1,8 @@
 //! `sandbox`: an emulated Microsoft 365 and the relay in front of it, to see the main job done
 //! without an account.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::str::FromStr as _;
 
@@ -21,7 +23,7 @@ pub(super) struct Options {
     /// Port of the SMTP listener
     #[arg(long, value_name = "PORT", default_value_t = 1587)]
     smtp: u16,
-    /// Port of the admin listener; this version has none and takes the option without effect
+    /// Port of the admin listener
     #[arg(long, value_name = "PORT", default_value_t = 8025)]
     admin: u16,
     /// Make the emulation misbehave; `list` names the ways
@@ -74,6 +76,12 @@ async fn serve(options: &Options, fault: Option<Fault>) -> anyhow::Result<Exit> 
             smtp: options.smtp,
         },
     )?;
+    // The relay's own, as any of its sections.
+    let admin = format!("\nadmin: {{bind: \"127.0.0.1:{}\"}}\n", options.admin);
+    OpenOptions::new()
+        .append(true)
+        .open(&path)?
+        .write_all(admin.as_bytes())?;
     let config = match Config::load(&path) {
         Ok(config) => config,
         Err(problems) => {
@@ -93,6 +101,14 @@ async fn serve(options: &Options, fault: Option<Fault>) -> anyhow::Result<Exit> 
         smtp: port("smtp"),
     };
     print(sandbox.ready(ports));
+    if let Some(admin) = &config.admin {
+        let token = crate::admin::token(admin)?;
+        print(format!(
+            "\nLook at the status page, http://localhost:{}/, with the token\n\n  {}\n",
+            port("admin"),
+            token.expose()
+        ));
+    }
     server.serve(asked_to_stop()).await?;
     Ok(Exit::Done)
 }

@@ -57,7 +57,7 @@ pub enum Grant {
     /// A program that prints a token.
     Command {
         /// What is run, without a shell.
-        program: String,
+        program: PathBuf,
         /// Its arguments.
         arguments: Vec<String>,
     },
@@ -139,6 +139,6 @@ impl fmt::Debug for SigningKey {
 
 impl fmt::Debug for ServiceAccount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ServiceAccount({})", self.email)
+        write!(f, "ServiceAccount({} {})", self.email, self.key_id)
     }
 }

@@ -34,6 +34,15 @@ pub enum Side {
 }
 
 impl Side {
+    /// Every side.
+    pub const ALL: [Self; 5] = [
+        Self::Client,
+        Self::Policy,
+        Self::IdentityProvider,
+        Self::Upstream,
+        Self::Authrelay,
+    ];
+
     /// As in logs, metrics and audit records.
     pub fn name(self) -> &'static str {
         match self {

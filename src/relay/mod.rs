@@ -13,6 +13,7 @@ mod pump;
 mod smtp;
 
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -97,13 +98,30 @@ pub struct Ended {
     pub fault: Option<Fault>,
 }
 
-/// Octets relayed so far; kept outside so that a cancelled session has them too.
-#[derive(Debug, Default, Clone, Copy)]
+/// Octets relayed so far; kept outside so that a cancelled session has them too, and that others
+/// may look.
+#[derive(Debug, Default)]
 pub struct Counts {
+    up: AtomicU64,
+    down: AtomicU64,
+}
+
+impl Counts {
     /// From client to upstream.
-    pub up: u64,
+    pub fn up(&self) -> u64 {
+        self.up.load(Ordering::Relaxed)
+    }
+
     /// From upstream to client.
-    pub down: u64,
+    pub fn down(&self) -> u64 {
+        self.down.load(Ordering::Relaxed)
+    }
+
+    /// So many more went up and down.
+    pub fn add(&self, up: usize, down: usize) {
+        self.up.fetch_add(up as u64, Ordering::Relaxed);
+        self.down.fetch_add(down as u64, Ordering::Relaxed);
+    }
 }
 
 /// Sees a session in passing.
@@ -114,7 +132,7 @@ pub enum Watch {
     /// RFC 1939.
     Pop3(pop3::Pop3),
     /// RFC 5321.
-    Smtp(smtp::Smtp),
+    Smtp(Box<smtp::Smtp>),
 }
 
 impl Watch {
@@ -123,13 +141,13 @@ impl Watch {
         match protocol {
             Protocol::Imap => Self::Imap(imap::Imap::default()),
             Protocol::Pop3 => Self::Pop3(pop3::Pop3::default()),
-            Protocol::Smtp => Self::Smtp(smtp::Smtp::default()),
+            Protocol::Smtp => Self::Smtp(Box::default()),
         }
     }
 
     /// SMTP with something between the client and its mail service.
     pub fn gated(gate: Gate) -> Self {
-        Self::Smtp(smtp::Smtp::new(Some(gate)))
+        Self::Smtp(Box::new(smtp::Smtp::new(Some(gate))))
     }
 
     /// Bytes of the client; `out` gets what goes up.
@@ -248,7 +266,7 @@ pub async fn run(
     client: &mut Stream,
     upstream: &mut Stream,
     watch: &mut Watch,
-    counts: &mut Counts,
+    counts: &Counts,
     messages: &mut (dyn FnMut(Vec<Message>) + Send),
 ) -> Ended {
     let stop = pump(terms, client, upstream, watch, counts, messages).await;

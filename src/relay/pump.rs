@@ -72,7 +72,7 @@ pub(super) async fn pump(
     client: &mut Stream,
     upstream: &mut Stream,
     watch: &mut Watch,
-    counts: &mut Counts,
+    counts: &Counts,
     messages: &mut (dyn FnMut(Vec<Message>) + Send),
 ) -> Stop {
     let mut timer = pin!(tokio::time::sleep(terms.idle_timeout));
@@ -87,7 +87,7 @@ pub(super) async fn pump(
         upload: None,
     };
     poll_fn(|cx| {
-        let before = (counts.up, counts.down);
+        let before = (counts.up(), counts.down());
         loop {
             let ends = &mut deadlines.ends;
             if let Poll::Ready(stop) = turn(client, upstream, watch, counts, ends, cx) {
@@ -101,7 +101,7 @@ pub(super) async fn pump(
                 leave => watch.leave(leave == Leave::Now, &mut |bytes| upstream.send(cx, bytes)),
             }
         }
-        if before != (counts.up, counts.down) {
+        if before != (counts.up(), counts.down()) {
             deadlines.active = Instant::now();
         }
         tell(terms, watch, messages);
@@ -187,7 +187,7 @@ impl Deadlines {
             (_, true) => {
                 self.upload = Some(Upload {
                     since: Instant::now(),
-                    before: counts.up,
+                    before: counts.up(),
                 });
             }
         }
@@ -208,7 +208,7 @@ impl Deadlines {
             sooner(self.active + UNREAD, Some(Stop::Idle));
         }
         if let Some(upload) = &self.upload {
-            sooner(upload.due(counts.up), Some(Stop::Trickle));
+            sooner(upload.due(counts.up()), Some(Stop::Trickle));
         }
         if let Some(hold) = self.hold {
             sooner(hold, None);
@@ -255,7 +255,7 @@ fn turn(
     client: &mut Stream,
     upstream: &mut Stream,
     watch: &mut Watch,
-    counts: &mut Counts,
+    counts: &Counts,
     ends: &mut Ends,
     cx: &mut Context<'_>,
 ) -> Poll<Stop> {
@@ -275,7 +275,7 @@ fn turn(
         }
         rounds += 1;
         let received = upstream.poll_receive(cx, &mut |cx, bytes| {
-            counts.down += bytes.len() as u64;
+            counts.add(0, bytes.len());
             watch.down(bytes, &mut |bytes| client.send(cx, bytes));
         });
         match received {
@@ -309,7 +309,7 @@ fn turn(
         }
         rounds += 1;
         let received = client.poll_receive(cx, &mut |cx, bytes| {
-            counts.up += bytes.len() as u64;
+            counts.add(bytes.len(), 0);
             watch.up(bytes, &mut |bytes| upstream.send(cx, bytes));
         });
         match received {

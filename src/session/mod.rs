@@ -1,15 +1,18 @@
 //! One client's connection from accept to end: the only place that drives all the others.
 //!
 //! ```text
-//!     allowed? ─▶ (TLS) ─▶ login::front ─▶ accounts ─▶ token ─▶ net::dial ─▶ login::back ─▶ relay
+//!     (PROXY header) ─▶ allowed? ─▶ (TLS) ─▶ login::front ─▶ accounts ─▶ token ─▶ net::dial ─▶ login::back ─▶ relay
 //! ```
 //!
 //! One deadline covers everything up to the end of the login. What was learned is on the
 //! `Record` at any moment, so that a session that is cancelled or panics is logged too.
 
+mod current;
+mod live;
 mod record;
 mod smtp;
 mod upstream;
+mod welcome;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -27,16 +30,19 @@ use crate::fault::{Fault, Kind};
 use crate::ledger::Ledger;
 use crate::limits::Seat;
 use crate::login::Step;
-use crate::login::front::{self, Attempt, Front, Offer, Request};
+use crate::login::front::{self, Front, Offer, Request};
 use crate::metrics::Metrics;
+use crate::net::identity::{self, ServerTls};
 use crate::net::tls;
-use crate::proof::Verified;
 use crate::quota::Quotas;
 use crate::relay::{self, ClosedBy};
 use crate::stream::Stream;
-use crate::token::Broker;
 use crate::token::store::Store;
+use crate::token::{Broker, Tools};
 use crate::wire::Protocol;
+pub use current::Current;
+pub use live::Row as SessionRow;
+use live::Sessions;
 use record::{Outcome, Record};
 use smtp::Submission;
 use upstream::LoggedIn;
@@ -48,25 +54,30 @@ const MARGIN: Duration = Duration::from_secs(2);
 /// How long a client that is turned away may take to hear it.
 const TURN_AWAY: Duration = Duration::from_secs(5);
 
-/// What all sessions share.
+/// What all sessions share, under one configuration.
 pub struct Service {
     limits: Limits,
     accounts: Accounts,
     /// As configured, in the file's order.
     configured: Vec<Arc<Account>>,
+    listeners: Vec<Arc<Listener>>,
     broker: Arc<Broker>,
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
+    /// What mail services grant mailboxes.
     quotas: Arc<Quotas>,
+    sessions: Arc<Sessions>,
     /// By provider.
-    tls: BTreeMap<String, Arc<rustls::ClientConfig>>,
+    tls: UpstreamsTls,
     /// Capabilities that upstreams showed, by provider and protocol.
-    learned: Mutex<Learned>,
+    learned: Arc<Mutex<Learned>>,
     /// End at the next clean boundary.
     pub drain: CancellationToken,
     /// End now.
     pub stop: CancellationToken,
 }
+
+type UpstreamsTls = BTreeMap<String, Arc<rustls::ClientConfig>>;
 
 type Learned = HashMap<(String, Protocol), Arc<[String]>>;
 
@@ -75,7 +86,8 @@ type Learned = HashMap<(String, Protocol), Arc<[String]>>;
 pub struct Door {
     /// As configured.
     pub listener: Arc<Listener>,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    /// Replaced when its files change.
+    pub tls: Option<Arc<ServerTls>>,
 }
 
 impl Door {
@@ -84,11 +96,36 @@ impl Door {
         let tls = match &listener.tls {
             ListenerTls::None => None,
             ListenerTls::StartTls(identity) | ListenerTls::Implicit(identity) => {
-                Some(Arc::new(tls::server(identity)?))
+                Some(Arc::new(ServerTls::new(&listener.name, identity)?))
             }
         };
         Ok(Self { listener, tls })
     }
+}
+
+/// Registrations' endpoints and providers' upstreams, and how they are reached.
+fn ways_out(config: &Config) -> anyhow::Result<(UpstreamsTls, Tools<'_>)> {
+    let mut tls = BTreeMap::new();
+    let mut clients = BTreeMap::new();
+    for provider in config.providers.values() {
+        let client = tls::client(&provider.ca)?;
+        clients.insert(
+            provider.name.clone(),
+            crate::token::http_client(client.clone(), provider)?,
+        );
+        tls.insert(provider.name.clone(), Arc::new(client));
+    }
+    let store = match config.state.wanted {
+        true => Some(Store::open(&config.state)?),
+        false => None,
+    };
+    let tools = Tools {
+        registrations: &config.registrations,
+        clients,
+        timeout: config.limits.upstream_timeout,
+        store,
+    };
+    Ok((tls, tools))
 }
 
 /// A client that is logged in, and all that belongs to it.
@@ -114,54 +151,70 @@ enum Exit {
 impl Service {
     /// Whatever `config` says.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
-        let mut tls = BTreeMap::new();
-        let mut http = BTreeMap::new();
-        for provider in config.providers.values() {
-            let client = tls::client(&provider.ca)?;
-            http.insert(
-                provider.name.clone(),
-                crate::token::http_client(client.clone(), provider)?,
-            );
-            tls.insert(provider.name.clone(), Arc::new(client));
-        }
-        let store = match config.state.wanted {
-            true => Some(Store::open(&config.state)?),
-            false => None,
-        };
+        let (tls, tools) = ways_out(config)?;
         let metrics = Arc::new(Metrics::new(config));
         let counted = metrics.clone();
-        let broker = Broker::new(http, config.limits.upstream_timeout, store)?.observed_by(
-            move |registration, outcome, took| counted.token_request(registration, outcome, took),
-        );
+        let broker = Broker::new(tools)?.observed_by(move |registration, outcome, took| {
+            counted.token_request(registration, outcome, took);
+        });
         Ok(Self {
             limits: config.limits.clone(),
             accounts: Accounts::new(config)?,
             configured: config.accounts.clone(),
+            listeners: config.listeners.clone(),
             broker: Arc::new(broker),
             ledger: Arc::default(),
             metrics,
             quotas: Arc::default(),
+            sessions: Arc::default(),
             tls,
-            learned: Mutex::default(),
+            learned: Arc::default(),
             drain: CancellationToken::new(),
             stop: CancellationToken::new(),
         })
     }
 
-    /// With the quotas of the configuration before: a reload must not grant mailboxes more.
-    #[must_use]
-    pub fn with_quotas(self, quotas: Arc<Quotas>) -> Self {
-        Self { quotas, ..self }
+    /// Whatever `config` says, with all that was learned and is held so far: tokens, lockouts,
+    /// counts, sessions.
+    fn renewed(&self, config: &Config) -> anyhow::Result<Self> {
+        let (tls, tools) = ways_out(config)?;
+        Ok(Self {
+            limits: config.limits.clone(),
+            accounts: self.accounts.renewed(config),
+            configured: config.accounts.clone(),
+            listeners: config.listeners.clone(),
+            broker: Arc::new(self.broker.renewed(tools)),
+            ledger: self.ledger.clone(),
+            metrics: self.metrics.clone(),
+            quotas: self.quotas.clone(),
+            sessions: self.sessions.clone(),
+            tls,
+            learned: self.learned.clone(),
+            drain: self.drain.clone(),
+            stop: self.stop.clone(),
+        })
     }
 
-    /// What mail services grant mailboxes.
-    pub fn quotas(&self) -> &Arc<Quotas> {
-        &self.quotas
+    /// What is counted and held follows `config`, now that this is in force.
+    fn take_over(&self, config: &Config) {
+        self.metrics.renew(config);
+        self.accounts.take_over(config);
+        self.broker.take_over();
+    }
+
+    /// The sessions that are open.
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
     }
 
     /// The accounts, in the file's order.
     pub fn accounts(&self) -> &[Arc<Account>] {
         &self.configured
+    }
+
+    /// The listeners, in the file's order.
+    pub fn listeners(&self) -> &[Arc<Listener>] {
+        &self.listeners
     }
 
     /// The account of a login, in any case.
@@ -206,18 +259,32 @@ impl Service {
         &self.ledger
     }
 
-    /// Serves one connection to its end.
-    pub async fn serve(&self, door: &Door, tcp: TcpStream, peer: SocketAddr, seat: Seat) {
+    /// Serves one connection to its end; whoever logs in does so under the newest configuration.
+    async fn serve(
+        &self,
+        newest: &Current,
+        door: &Door,
+        mut tcp: TcpStream,
+        peer: SocketAddr,
+        mut seat: Seat,
+    ) {
         let listener = &*door.listener;
-        if let Some(allow) = &listener.allow
-            && !allow.iter().any(|network| network.contains(&peer.ip()))
-        {
-            tracing::warn!(listener = listener.name, client = %peer, "client outside the listener's allow list");
-            return;
-        }
-        let mut record = Record::new(listener, peer, self.ledger.clone(), self.metrics.clone());
+        let deadline = Instant::now() + self.limits.login_timeout;
+        let welcome = tokio::select! {
+            client = welcome::welcome(listener, &mut tcp, peer, deadline) => client,
+            () = self.stop.cancelled() => return,
+        };
+        let Some(peer) = welcome else { return };
+        let mut record = Record::new(
+            &door.listener,
+            peer,
+            self.ledger.clone(),
+            self.metrics.clone(),
+            &self.sessions,
+            self.drain.child_token(),
+        );
         let mut client = Stream::new(tcp);
-        if seat.admitted.is_none() {
+        if !seat.admit(peer.ip()) {
             let fault = Fault::new(Kind::Sessions, "one session more than the limits allow")
                 .remedy_is("let applications close their sessions, or raise limits.sessions or limits.sessions_per_client");
             record.failed(&fault);
@@ -226,7 +293,7 @@ impl Service {
             return;
         }
         // Boxed, so that a relayed session does not pay for the room that a login takes.
-        let login = Box::pin(self.log_in(door, &mut client, &mut record)).await;
+        let login = Box::pin(self.log_in(newest, door, &mut client, &mut record, deadline)).await;
         match login {
             Ok(open) => {
                 self.relay(client, open, listener.protocol, &mut record)
@@ -246,7 +313,7 @@ impl Service {
 
     async fn turn_away(&self, door: &Door, client: &mut Stream, fault: &Fault) {
         if let (ListenerTls::Implicit(_), Some(config)) = (&door.listener.tls, &door.tls)
-            && client.encrypt_as_server(config.clone()).await.is_err()
+            && client.encrypt_as_server(config.current()).await.is_err()
         {
             return;
         }
@@ -259,12 +326,13 @@ impl Service {
     /// Everything up to the end of the login, under its deadline.
     async fn log_in(
         &self,
+        newest: &Current,
         door: &Door,
         client: &mut Stream,
         record: &mut Record,
+        deadline: Instant,
     ) -> Result<Open, Exit> {
-        let deadline = Instant::now() + self.limits.login_timeout;
-        let dialogue = self.dialogue(door, client, record, deadline);
+        let dialogue = self.dialogue(newest, door, client, record, deadline);
         let end = tokio::select! {
             end = timeout_at(deadline, dialogue) => end,
             () = self.stop.cancelled() => Ok(Err(Exit::Fault(draining()))),
@@ -284,6 +352,7 @@ impl Service {
 
     async fn dialogue(
         &self,
+        newest: &Current,
         door: &Door,
         client: &mut Stream,
         record: &mut Record,
@@ -309,7 +378,7 @@ impl Service {
                 Step::Read => {
                     let received = tokio::select! {
                         received = client.receive(|bytes| front.receive(bytes)) => received,
-                        () = self.drain.cancelled() => return Err(Exit::Fault(draining())),
+                        () = record.drain().cancelled() => return Err(Exit::Fault(draining())),
                     };
                     if !matches!(received, Ok(true)) {
                         return Err(Exit::Left);
@@ -326,7 +395,14 @@ impl Service {
                     return Err(Exit::Left);
                 }
                 Step::Done(Request::Login(attempt)) => {
-                    match self.attempt(listener, &attempt, record, deadline).await {
+                    let names = client.peer_certificate();
+                    let names = names.map_or_else(Vec::new, |shown| identity::names(&shown));
+                    let visitor = Visitor {
+                        address: record.client().ip(),
+                        listener,
+                        names: &names,
+                    };
+                    match newest.attempt(visitor, &attempt, record, deadline).await {
                         Ok(logged_in) => return Ok(open(front.as_mut(), logged_in)),
                         Err(fault) => {
                             record.refused(Some(attempt.method), &fault);
@@ -336,7 +412,7 @@ impl Service {
                     }
                 }
                 Step::Done(Request::Unauthenticated) => {
-                    match self.device(listener, record, deadline).await {
+                    match newest.device(listener, record, deadline).await {
                         Ok(logged_in) => return Ok(open(front.as_mut(), logged_in)),
                         Err(fault) => {
                             record.refused(Some("unauthenticated"), &fault);
@@ -365,17 +441,14 @@ impl Service {
                 "a TLS listener without TLS",
             )));
         };
-        match client.encrypt_as_server(config.clone()).await {
+        match client.encrypt_as_server(config.current()).await {
             Ok(()) => {
                 record.client_tls(client.encryption());
                 Ok(())
             }
             // Health checks of load balancers look like this.
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(Exit::Left),
-            Err(error) => Err(Exit::Fault(
-                Fault::new(Kind::Tls, format!("no TLS with the client: {error}"))
-                    .remedy_is("the application must speak TLS 1.2 or later here and trust the listener's certificate"),
-            )),
+            Err(error) => Err(Exit::Fault(tls::client_fault(&error))),
         }
     }
 
@@ -404,111 +477,6 @@ impl Service {
         )
     }
 
-    /// From presented credentials to an upstream that is logged in.
-    async fn attempt(
-        &self,
-        listener: &Listener,
-        attempt: &Attempt,
-        record: &mut Record,
-        deadline: Instant,
-    ) -> Result<LoggedIn, Fault> {
-        let started = Instant::now();
-        let known = self.accounts.find(&attempt.credentials.login).is_some();
-        record.attempt(&attempt.credentials.login, known);
-        let visitor = Visitor {
-            address: record.client().ip(),
-            listener,
-        };
-        let deadline = before(deadline, started);
-        let verified = match self.accounts.check(visitor, &attempt.credentials).await {
-            Ok(verified) => verified,
-            Err(refused) => {
-                tokio::time::sleep_until((started + refused.delay).min(deadline)).await;
-                return Err(refused.fault);
-            }
-        };
-        self.reach(visitor, &verified, record, started, deadline)
-            .await
-    }
-
-    /// For a client that does not log in: the listener's own account.
-    async fn device(
-        &self,
-        listener: &Listener,
-        record: &mut Record,
-        deadline: Instant,
-    ) -> Result<LoggedIn, Fault> {
-        let started = Instant::now();
-        let address = record.client().ip();
-        let Some(verified) = Verified::by_listener(listener, address) else {
-            return Err(Fault::new(Kind::Order, "command before login"));
-        };
-        record.attempt(verified.login(), true);
-        let visitor = Visitor { address, listener };
-        let deadline = before(deadline, started);
-        self.reach(visitor, &verified, record, started, deadline)
-            .await
-    }
-
-    /// From a proof to an upstream that is logged in.
-    async fn reach(
-        &self,
-        visitor: Visitor<'_>,
-        verified: &Verified,
-        record: &mut Record,
-        started: Instant,
-        deadline: Instant,
-    ) -> Result<LoggedIn, Fault> {
-        let protocol = visitor.listener.protocol;
-        record.verified(verified);
-        self.check_pause(protocol, verified)?;
-        let mut submission = None;
-        let mut first = true;
-        loop {
-            let token = timeout_at(deadline, self.broker.token(verified)).await.unwrap_or_else(|_| {
-                Err(Fault::new(Kind::Unavailable, "no token within the login's deadline")
-                    .remedy_is("the identity provider is slow; raise limits.login_timeout if it stays so"))
-            });
-            let token = match token {
-                Ok(token) => token,
-                Err(fault) => {
-                    if fault.kind() == Kind::Credentials {
-                        let delay = self.accounts.proved(visitor, verified, false);
-                        tokio::time::sleep_until((started + delay).min(deadline)).await;
-                    }
-                    return Err(fault);
-                }
-            };
-            if verified.unproven().is_some() {
-                self.accounts.proved(visitor, verified, true);
-            }
-            if submission.is_none() {
-                submission = self.submission(protocol, verified, deadline).await?;
-            }
-            let result = self
-                .log_in_upstream(protocol, verified, &token, deadline)
-                .await;
-            match result {
-                Ok(mut logged_in) => {
-                    self.broker.accepted(verified, &token);
-                    logged_in.submission = submission;
-                    record.accepted(&logged_in, started);
-                    return Ok(logged_in);
-                }
-                Err(fault)
-                    if first && fault.suspects_token() && self.broker.refused(verified, &token) =>
-                {
-                    tracing::debug!(%fault, "the token was refused; trying once more with another");
-                    first = false;
-                }
-                Err(fault) => {
-                    self.note_pause(protocol, verified, &fault);
-                    return Err(fault.for_mailbox(verified.mailbox()));
-                }
-            }
-        }
-    }
-
     async fn relay(&self, mut client: Stream, open: Open, protocol: Protocol, record: &mut Record) {
         let Open {
             mut upstream,
@@ -521,7 +489,7 @@ impl Service {
         let terms = relay::Terms {
             protocol,
             idle_timeout: self.limits.idle_timeout,
-            drain: self.drain.clone(),
+            drain: record.drain().clone(),
             stop: self.stop.clone(),
             postmaster,
         };
@@ -532,8 +500,7 @@ impl Service {
         watch.up(&leftover_up, &mut |bytes| {
             to_upstream.extend_from_slice(bytes)
         });
-        record.counts.up += leftover_up.len() as u64;
-        record.counts.down += to_client.len() as u64;
+        record.counts().add(leftover_up.len(), to_client.len());
         // A client that does not read, an upstream that does not: the relay's own deadlines hold.
         std::future::poll_fn(|cx| {
             client.send(cx, &to_client);
@@ -553,10 +520,11 @@ impl Service {
             &mut client,
             &mut upstream,
             &mut watch,
-            &mut record.counts,
+            record.counts(),
             &mut messages,
         )
         .await;
+        // The mailbox's place is free for the next.
         drop(submission);
         record.outcome(Outcome::Relayed);
         record.closed_by(ended.closed_by);
@@ -574,14 +542,6 @@ fn open(front: &mut dyn Front, logged_in: LoggedIn) -> Open {
         leftover_down: logged_in.ready.leftover,
         submission: logged_in.submission,
     }
-}
-
-/// Where the waits of a login end that began at `started`.
-fn before(deadline: Instant, started: Instant) -> Instant {
-    deadline
-        .checked_sub(MARGIN)
-        .filter(|end| *end > started)
-        .unwrap_or(deadline)
 }
 
 fn draining() -> Fault {

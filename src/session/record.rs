@@ -6,9 +6,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
+use super::live::{Presence, Sessions};
 use super::upstream::LoggedIn;
-use crate::config::Listener;
+use crate::config::{CertificateName, Listener};
 use crate::fault::{Fault, Kind, harmless};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
@@ -54,6 +56,7 @@ pub(super) struct Record {
     listener: String,
     protocol: Protocol,
     client: SocketAddr,
+    presence: Presence,
     client_tls: Option<String>,
     login: Option<String>,
     mailbox: Option<String>,
@@ -64,7 +67,6 @@ pub(super) struct Record {
     outcome: Outcome,
     fault: Option<Kind>,
     closed_by: Option<ClosedBy>,
-    pub(super) counts: Counts,
     began: Instant,
     login_ms: Option<u128>,
     ledger: Arc<Ledger>,
@@ -74,15 +76,20 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// `drain` ends the session at its next clean boundary.
     pub(super) fn new(
-        listener: &Listener,
+        listener: &Arc<Listener>,
         client: SocketAddr,
         ledger: Arc<Ledger>,
         metrics: Arc<Metrics>,
+        sessions: &Arc<Sessions>,
+        drain: CancellationToken,
     ) -> Self {
         metrics.session_began(listener.protocol);
+        let session = session_id();
         Self {
-            session: session_id(),
+            presence: sessions.enter(session.clone(), listener.clone(), client, drain),
+            session,
             listener: listener.name.clone(),
             protocol: listener.protocol,
             client,
@@ -96,7 +103,6 @@ impl Record {
             outcome: Outcome::Cancelled,
             fault: None,
             closed_by: None,
-            counts: Counts::default(),
             began: Instant::now(),
             login_ms: None,
             ledger,
@@ -107,6 +113,16 @@ impl Record {
 
     pub(super) fn client(&self) -> SocketAddr {
         self.client
+    }
+
+    /// Octets relayed so far.
+    pub(super) fn counts(&self) -> &Counts {
+        &self.presence.session().counts
+    }
+
+    /// Ends the session at its next clean boundary.
+    pub(super) fn drain(&self) -> &CancellationToken {
+        &self.presence.session().drain
     }
 
     pub(super) fn client_tls(&mut self, encryption: Option<String>) {
@@ -123,13 +139,16 @@ impl Record {
         self.registration = None;
     }
 
-    pub(super) fn verified(&mut self, verified: &Verified) {
+    /// A client has proved who it is; `names` are those of its certificate.
+    pub(super) fn verified(&mut self, verified: &Verified, names: &[CertificateName]) {
+        self.presence.verified(verified, names);
         self.mailbox = Some(verified.mailbox().to_owned());
         self.credential = verified.credential().map(str::to_owned);
         self.registration = Some(verified.account().registration.name.clone());
     }
 
     pub(super) fn accepted(&mut self, logged_in: &LoggedIn, started: Instant) {
+        self.presence.relays();
         self.outcome = Outcome::Relayed;
         self.fault = None;
         let took = started.elapsed();
@@ -149,6 +168,7 @@ impl Record {
 
     /// An attempt was refused; the client may try again.
     pub(super) fn refused(&mut self, method: Option<&str>, fault: &Fault) {
+        self.presence.refused();
         self.outcome = Outcome::of(fault);
         self.warn(fault, method);
     }
@@ -184,6 +204,7 @@ impl Record {
             login: self.login.clone(),
             mailbox: self.mailbox.clone(),
             metrics: self.metrics.clone(),
+            ledger: self.ledger.clone(),
         }
     }
 
@@ -194,6 +215,7 @@ impl Record {
     fn warn(&mut self, fault: &Fault, method: Option<&str>) {
         self.fault = Some(fault.kind());
         self.metrics.fault(self.protocol, fault.kind());
+        self.ledger.happened(fault.kind().side());
         if let Some(login) = &self.account {
             self.ledger.failed(login, fault);
         }
@@ -226,11 +248,13 @@ pub(super) struct Refusals {
     login: Option<String>,
     mailbox: Option<String>,
     metrics: Arc<Metrics>,
+    ledger: Arc<Ledger>,
 }
 
 impl Refusals {
     pub(super) fn tell(&self, fault: Fault) {
         self.metrics.fault(self.protocol, fault.kind());
+        self.ledger.happened(fault.kind().side());
         if fault.is_known() {
             tracing::debug!(session = self.session, %fault, "still");
             return;
@@ -254,8 +278,9 @@ impl Drop for Record {
         if std::thread::panicking() {
             self.fault = Some(Kind::Internal);
             self.metrics.fault(self.protocol, Kind::Internal);
+            self.ledger.happened(Kind::Internal.side());
         }
-        let Counts { up, down } = self.counts;
+        let (up, down) = (self.counts().up(), self.counts().down());
         self.metrics
             .session_ended(self.protocol, self.outcome.name(), up, down);
         tracing::info!(
@@ -273,8 +298,8 @@ impl Drop for Record {
             outcome = self.outcome.name(),
             fault = self.fault.map(tracing::field::display),
             closed_by = self.closed_by.map(ClosedBy::name),
-            bytes_up = self.counts.up,
-            bytes_down = self.counts.down,
+            bytes_up = up,
+            bytes_down = down,
             login_ms = self.login_ms.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
             duration_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
             "session"

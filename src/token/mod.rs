@@ -9,6 +9,7 @@
 mod endpoint;
 mod entra;
 mod grant;
+mod purpose;
 mod slot;
 pub mod store;
 
@@ -17,18 +18,18 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aws_lc_rs::{hmac, rand};
 use tokio::sync::watch;
 use url::Url;
 
 pub use endpoint::http_client;
 pub use grant::consent::{Consent, Device, Pending, claims};
 
-use crate::config::{Account, Grant as Configured};
+use crate::config::{Account, Grant as Configured, Registration};
 use crate::fault::{Fault, Kind};
 use crate::proof::Verified;
 use crate::secret::Secret;
 use grant::Request;
+use purpose::{Editions, Purpose};
 use slot::{Next, Slot};
 use store::{Store, Version};
 
@@ -66,6 +67,8 @@ pub(crate) struct Failure {
     pub(crate) consent_ended: bool,
     /// Somebody was asked, and this is what came of it.
     pub(crate) asked: bool,
+    /// The endpoint wants to be asked less often.
+    pub(crate) throttled: bool,
 }
 
 impl From<Fault> for Failure {
@@ -75,18 +78,8 @@ impl From<Fault> for Failure {
             retry_after: None,
             consent_ended: false,
             asked: false,
+            throttled: false,
         }
-    }
-}
-
-impl Failure {
-    /// Whether the endpoint wants to be asked less often.
-    fn throttled(&self) -> bool {
-        self.retry_after.is_some()
-            || self
-                .fault
-                .remedy()
-                .is_some_and(|remedy| remedy == THROTTLED)
     }
 }
 
@@ -101,28 +94,30 @@ pub(crate) fn now() -> u64 {
 pub(crate) const THROTTLED: &str =
     "the identity provider throttles this client; it is left alone for a while";
 
-/// What a token is for; requests for the same share one.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Purpose {
-    registration: String,
-    scope: String,
-    /// The login or mailbox that it is for, where it is not for all.
-    subject: Option<String>,
-    /// A keyed hash of the client's password, for the grant `password`: another password is
-    /// another token, and never gets this one.
-    password: Option<[u8; 32]>,
-}
-
 /// Gives out tokens.
 pub struct Broker {
     /// By provider.
     clients: BTreeMap<String, reqwest::Client>,
+    editions: Editions,
     timeout: Duration,
     store: Option<Arc<Store>>,
-    slots: Mutex<HashMap<Purpose, Arc<Shared>>>,
-    /// Of this process alone.
-    key: hmac::Key,
+    /// Outlives a change of the configuration.
+    slots: Arc<Mutex<Slots>>,
     observer: Arc<Observer>,
+}
+
+type Slots = HashMap<Purpose, Arc<Shared>>;
+
+/// What a broker works with.
+pub struct Tools<'a> {
+    /// The OAuth clients.
+    pub registrations: &'a BTreeMap<String, Arc<Registration>>,
+    /// The HTTP clients, by provider.
+    pub clients: BTreeMap<String, reqwest::Client>,
+    /// What bounds a token request.
+    pub timeout: Duration,
+    /// What keeps the tokens that consents bring.
+    pub store: Option<Arc<Store>>,
 }
 
 /// Is told of each request: its registration, `ok`, `throttled`, `unavailable` or `refused`, and
@@ -156,27 +151,38 @@ pub enum Standing {
 }
 
 impl Broker {
-    /// `clients` are the HTTP clients by provider; `timeout` bounds a token request; `store` keeps
-    /// what consent brings.
+    /// Without a token yet.
     ///
     /// # Errors
     ///
     /// Where the machine has no random numbers.
-    pub fn new(
-        clients: BTreeMap<String, reqwest::Client>,
-        timeout: Duration,
-        store: Option<Arc<Store>>,
-    ) -> std::io::Result<Self> {
-        let mut seed = [0; 32];
-        rand::fill(&mut seed).map_err(|_| std::io::Error::other("no random numbers"))?;
+    pub fn new(tools: Tools<'_>) -> std::io::Result<Self> {
         Ok(Self {
-            clients,
-            timeout,
-            store,
-            slots: Mutex::default(),
-            key: hmac::Key::new(hmac::HMAC_SHA256, &seed),
+            editions: Editions::new(tools.registrations)?,
+            clients: tools.clients,
+            timeout: tools.timeout,
+            store: tools.store,
+            slots: Arc::default(),
             observer: Arc::new(|_, _, _| {}),
         })
+    }
+
+    /// With other tools and the same tokens, requests under way included.
+    #[must_use]
+    pub fn renewed(&self, tools: Tools<'_>) -> Self {
+        Self {
+            editions: self.editions.renewed(tools.registrations),
+            clients: tools.clients,
+            timeout: tools.timeout,
+            store: tools.store,
+            slots: self.slots.clone(),
+            observer: self.observer.clone(),
+        }
+    }
+
+    /// Drops what belongs to registrations that are not this one's.
+    pub fn take_over(&self) {
+        lock(&self.slots).retain(|purpose, _| self.editions.know(purpose));
     }
 
     /// Tells somebody of each request that was sent to an endpoint for a login.
@@ -250,7 +256,7 @@ impl Broker {
 
     /// How the token of an account's login stands; `mailbox` is the one it opens.
     pub fn standing(&self, account: &Account, login: &str, mailbox: &str) -> Standing {
-        let purpose = purpose(account, login, mailbox, None);
+        let purpose = self.editions.purpose(account, login, mailbox, None);
         let slots = lock(&self.slots);
         let shared = match account.registration.grant {
             // Whichever password the client presents.
@@ -367,17 +373,11 @@ impl Broker {
     }
 
     fn purpose(&self, verified: &Verified) -> Purpose {
-        let password = verified.unproven().map(|password| {
-            let tag = hmac::sign(&self.key, password.expose().as_bytes());
-            let mut hash = [0; 32];
-            hash.copy_from_slice(tag.as_ref());
-            hash
-        });
-        purpose(
+        self.editions.purpose(
             verified.account(),
             verified.login(),
             verified.mailbox(),
-            password,
+            verified.unproven(),
         )
     }
 
@@ -471,24 +471,6 @@ impl Broker {
     }
 }
 
-fn purpose(account: &Account, login: &str, mailbox: &str, password: Option<[u8; 32]>) -> Purpose {
-    let subject = match account.registration.grant {
-        Configured::ClientCredentials(_)
-        | Configured::ManagedIdentity { .. }
-        | Configured::Command { .. } => None,
-        Configured::AuthorizationCode(_) | Configured::DeviceCode(_) | Configured::Password(_) => {
-            Some(login)
-        }
-        Configured::ServiceAccount(_) => Some(mailbox),
-    };
-    Purpose {
-        registration: account.registration.name.clone(),
-        scope: account.scope().join(" "),
-        subject: subject.map(str::to_owned),
-        password,
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -499,7 +481,7 @@ fn outcome(result: &Result<Grant, Failure>) -> Option<&'static str> {
         Ok(grant) if grant.stored => None,
         Ok(_) => Some("ok"),
         Err(failure) if !failure.asked => None,
-        Err(failure) if failure.throttled() => Some("throttled"),
+        Err(failure) if failure.throttled || failure.retry_after.is_some() => Some("throttled"),
         Err(failure) if failure.fault.kind() == Kind::Unavailable => Some("unavailable"),
         Err(_) => Some("refused"),
     }

@@ -319,3 +319,177 @@ async fn metrics_tell_who_waits_for_a_consent_and_may_be_closed() {
     assert_eq!(ask(&closed, "GET", "/metrics", &[]).await.status, 401);
     assert_eq!(ask(&closed, "GET", "/metrics", &[TOKEN]).await.status, 200);
 }
+
+/// A browser gives the token once.
+#[tokio::test]
+async fn a_browser_keeps_a_cookie_made_of_the_token() {
+    let relay = consenting().start().await;
+    let admin = relay.listener("admin");
+    let form = |token: &str, origin: Option<String>| {
+        let request = crate::http()
+            .post(format!("http://{admin}/login"))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(format!("token={token}"));
+        match origin {
+            Some(origin) => request.header("origin", origin),
+            None => request,
+        }
+        .send()
+    };
+    let refused = form("a-guess", None).await.unwrap();
+    assert_eq!(refused.status(), 403);
+    assert!(refused.headers().get("set-cookie").is_none());
+    let foreign = form("admin-token-9Zk", Some("https://evil.example".into()));
+    assert_eq!(foreign.await.unwrap().status(), 403);
+    let own = form("admin-token-9Zk", Some(format!("http://{admin}")));
+    let answer = own.await.unwrap();
+    assert_eq!(answer.status(), 303);
+    let cookie = answer.headers()["set-cookie"].to_str().unwrap().to_owned();
+    for part in ["; HttpOnly", "; SameSite=Strict", "; Path=/"] {
+        assert!(cookie.contains(part), "{cookie}");
+    }
+    assert!(!cookie.contains("admin-token-9Zk"), "{cookie}");
+    let (cookie, _) = cookie.split_once(';').unwrap();
+    let page = ask(&relay, "GET", "/", &[("cookie", cookie)]).await;
+    assert_eq!(page.status, 200);
+    assert!(page.body.contains(LOGIN));
+    let page = ask(&relay, "GET", "/", &[("cookie", "authrelay=guess")]).await;
+    assert_eq!(page.status, 401);
+    assert!(!page.body.contains(LOGIN));
+    let out = ask(&relay, "POST", "/logout", &[("cookie", cookie)]).await;
+    assert!(
+        out.headers["set-cookie"]
+            .to_str()
+            .unwrap()
+            .contains("Max-Age=0")
+    );
+}
+
+#[tokio::test]
+async fn sessions_are_listed_while_they_are_open() {
+    let relay = consenting().start().await;
+    let sessions = async || {
+        let answer = ask(&relay, "GET", "/api/sessions", &[TOKEN]).await;
+        serde_json::from_str::<serde_json::Value>(&answer.body).unwrap()
+    };
+    assert_eq!(sessions().await, serde_json::json!([]));
+    consent(&relay).await;
+    let knocking = relay.connect(Imap).await;
+    let mut client = relay.session(Imap).await;
+    client.ask("b NOOP\r\n", "b OK").await;
+    let open = sessions().await;
+    assert_eq!(open.as_array().unwrap().len(), 2, "{open}");
+    assert_eq!(open[0]["phase"], "login");
+    assert!(open[0].get("login").is_none());
+    let row = &open[1];
+    for (key, value) in [
+        ("listener", "imap"),
+        ("protocol", "imap"),
+        ("login", LOGIN),
+        ("mailbox", LOGIN),
+        ("phase", "relay"),
+    ] {
+        assert_eq!(row[key], value, "{row}");
+    }
+    assert_eq!(row["bytes_up"], 8);
+    assert!(row["bytes_down"].as_u64().unwrap() > 8);
+    assert!(row["since"].as_str().unwrap().ends_with('Z'));
+    let keys: Vec<_> = row.as_object().unwrap().keys().collect();
+    assert_eq!(
+        keys,
+        [
+            "session",
+            "listener",
+            "protocol",
+            "client",
+            "login",
+            "mailbox",
+            "phase",
+            "since",
+            "bytes_up",
+            "bytes_down"
+        ]
+    );
+    drop((client, knocking));
+    relay.log.sessions(2).await;
+    assert_eq!(sessions().await, serde_json::json!([]));
+}
+
+/// All at once, or step by step.
+#[tokio::test]
+async fn connections_are_tested_on_demand() {
+    let relay = consenting().start().await;
+    let path = format!("/api/accounts/{LOGIN}/test");
+    let answer = ask(&relay, "POST", &format!("{path}?protocol=imap"), &[TOKEN]).await;
+    let report: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(
+        (&report["login"], &report["protocol"]),
+        (&LOGIN.into(), &"imap".into())
+    );
+    assert_eq!(report["ok"], false);
+    let steps = report["steps"].as_array().unwrap();
+    let names: Vec<_> = steps
+        .iter()
+        .map(|step| step["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["dns", "tcp", "tls", "token"]);
+    assert!(steps[3]["remedy"].as_str().unwrap().contains("authorize"));
+    consent(&relay).await;
+    let answer = ask(&relay, "POST", &path, &[TOKEN]).await;
+    let reports: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(reports.as_array().unwrap().len(), 3);
+    assert!(
+        reports
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|report| report["ok"] == true),
+        "{reports}"
+    );
+    let answer = ask(&relay, "POST", &format!("{path}?stream=1"), &[TOKEN]).await;
+    assert_eq!(answer.headers["content-type"], "application/x-ndjson");
+    let steps: Vec<serde_json::Value> = answer
+        .body
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(steps.len(), 21);
+    assert_eq!(steps[20]["protocol"], "smtp");
+    assert_eq!(steps[20]["name"], "mailbox");
+    for (wrong, status) in [
+        (format!("{path}?protocol=nntp"), 400),
+        ("/api/accounts/nobody/test".to_owned(), 404),
+    ] {
+        let answer = ask(&relay, "POST", &wrong, &[TOKEN]).await;
+        assert_eq!(answer.status, status, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn a_reload_is_asked_for_and_answered() {
+    let relay = consenting().start().await;
+    assert_eq!(ask(&relay, "POST", "/api/reload", &[]).await.status, 401);
+    let answer = ask(&relay, "POST", "/api/reload", &[TOKEN]).await;
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (
+            200,
+            r#"{"listeners":3,"accounts":1,"sessions_ended":0,"restart":[]}"#
+        )
+    );
+    relay.rewrite(&[("admin-token-9Zk", "another-token")]);
+    let answer = ask(&relay, "POST", "/api/reload", &[TOKEN]).await;
+    assert!(
+        answer.body.contains(r#""restart":["admin.token"]"#),
+        "{}",
+        answer.body
+    );
+    relay.rewrite(&[("accounts:", "acounts:")]);
+    let answer = ask(&relay, "POST", "/api/reload", &[TOKEN]).await;
+    assert_eq!(answer.status, 422);
+    assert!(
+        answer.body.contains("did you mean accounts?"),
+        "{}",
+        answer.body
+    );
+}

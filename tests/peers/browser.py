@@ -1,5 +1,6 @@
 """Debian's Chromium without a screen, driven by its chromedriver (W3C WebDriver)."""
 
+import base64
 import json
 import urllib.request
 
@@ -63,8 +64,40 @@ class Chromium:
     def click(self, element):
         self.ask("POST", f"/element/{element}/click")
 
+    def find(self, selector):
+        """The only element."""
+        (element,) = self.elements(selector)
+        return element
+
+    def press(self, keys):
+        """Keys of the keyboard, to whatever has the focus."""
+        strokes = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
+        self.ask("POST", "/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": strokes}]})
+
+    def run(self, script, *arguments):
+        return self.ask("POST", "/execute/sync", {"script": script, "args": list(arguments)})
+
+    def resize(self, width, height):
+        """The page, whatever a window's frame takes."""
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.devtools("Emulation.setDeviceMetricsOverride", metrics)
+
+    def scheme(self, scheme):
+        """`light` or `dark`."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.devtools("Emulation.setEmulatedMedia", {"features": features})
+
+    def scripts(self, allowed):
+        self.devtools("Emulation.setScriptExecutionDisabled", {"value": not allowed})
+
+    def devtools(self, command, parameters):
+        return self.ask("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
+
+    def screenshot(self, path):
+        path.write_bytes(base64.b64decode(self.ask("GET", "/screenshot")))
+
     def text(self):
-        return self.ask("POST", "/execute/sync", {"script": "return document.body.innerText", "args": []})
+        return self.run("return document.body.innerText")
 
     def url(self):
         return self.ask("GET", "/url")

@@ -15,7 +15,9 @@
     clippy::indexing_slicing
 )]
 
+mod balancers;
 mod capabilities;
+mod certificates;
 mod client;
 mod clock;
 mod doors;
@@ -23,6 +25,7 @@ mod guessing;
 mod log;
 mod matrix;
 mod processes;
+mod reload;
 mod secrets;
 mod sessions;
 mod submission;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use authrelay::certs::Authority;
 use authrelay::config::{self, Config, LogFormat};
 use authrelay::sandbox::{Fault, LOGIN, Options, PASSWORD, Ports, Sandbox};
-use authrelay::server::Server;
+use authrelay::server::{Control, Server};
 use authrelay::wire::Protocol;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -27,6 +27,8 @@ pub struct Setup {
     /// Texts of the configuration, and what stands there instead.
     replace: Vec<(String, String)>,
     append: String,
+    /// Names and texts of files beside it.
+    files: Vec<(String, String)>,
     starttls_upstreams: bool,
     upstream_hosts: Option<String>,
     token_url: Option<String>,
@@ -42,6 +44,7 @@ impl Default for Setup {
             },
             replace: Vec::new(),
             append: String::new(),
+            files: Vec::new(),
             starttls_upstreams: false,
             upstream_hosts: None,
             token_url: None,
@@ -66,6 +69,13 @@ impl Setup {
     #[must_use]
     pub fn replace(mut self, text: &str, by: &str) -> Self {
         self.replace.push((text.to_owned(), by.to_owned()));
+        self
+    }
+
+    /// A file beside the configuration.
+    #[must_use]
+    pub fn file(mut self, name: &str, text: &str) -> Self {
+        self.files.push((name.to_owned(), text.to_owned()));
         self
     }
 
@@ -145,6 +155,9 @@ impl Setup {
         write("server.key", &issued.key);
         write("ca.pem", sandbox.ca_pem());
         write("proxy.yaml", &self.yaml(&sandbox));
+        for (name, text) in &self.files {
+            write(name, text);
+        }
         Prepared {
             sandbox,
             authority: authority.pem(),
@@ -157,6 +170,7 @@ impl Setup {
         let prepared = self.prepare().await;
         let server = Server::bind(&prepared.config()).unwrap();
         let addresses = server.addresses();
+        let control = server.control().clone();
         let stop = CancellationToken::new();
         let serving = tokio::spawn(server.serve(stop.clone().cancelled_owned()));
         Relay {
@@ -165,6 +179,7 @@ impl Setup {
             authority: prepared.authority,
             sandbox: prepared.sandbox,
             addresses,
+            control,
             stop,
             serving,
             directory: prepared.directory,
@@ -234,7 +249,7 @@ impl Prepared {
 }
 
 /// Clients that trust one authority.
-fn trust(
+pub fn trust(
     pem: &str,
     versions: &[&'static rustls::SupportedProtocolVersion],
 ) -> Arc<rustls::ClientConfig> {
@@ -259,6 +274,7 @@ pub struct Relay {
     pub trust: Arc<rustls::ClientConfig>,
     authority: String,
     addresses: Vec<(String, SocketAddr)>,
+    pub control: Arc<Control>,
     stop: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
     directory: tempfile::TempDir,
@@ -268,6 +284,11 @@ pub struct Relay {
 impl Relay {
     pub async fn start() -> Self {
         Setup::default().start().await
+    }
+
+    /// Who signed the listeners' certificate; PEM.
+    pub fn authority(&self) -> &str {
+        &self.authority
     }
 
     /// Where `proxy.yaml` and the state are.
@@ -303,6 +324,17 @@ impl Relay {
         let reply = client.log_in(LOGIN, PASSWORD).await;
         assert!(is_success(protocol, &reply), "{reply}");
         client
+    }
+
+    /// Changes texts of the configuration; a reload is the test's affair.
+    pub fn rewrite(&self, replace: &[(&str, &str)]) {
+        let path = self.directory.path().join("proxy.yaml");
+        let mut yaml = std::fs::read_to_string(&path).unwrap();
+        for (text, by) in replace {
+            assert!(yaml.contains(text), "{text} is not in\n{yaml}");
+            yaml = yaml.replace(text, by);
+        }
+        std::fs::write(&path, yaml).unwrap();
     }
 
     /// For clients that speak these versions of TLS alone.

@@ -9,7 +9,7 @@ use authrelay::fault::{Fault as Failed, Kind};
 use authrelay::net::tls;
 use authrelay::proof::Verified;
 use authrelay::sandbox::{Fault, LOGIN, MAILBOX, Options, PASSWORD, Sandbox};
-use authrelay::token::{Broker, Token, http_client};
+use authrelay::token::{Broker, Token, Tools, http_client};
 use authrelay::wire::Protocol::{self, Imap, Smtp};
 use authrelay::wire::sasl::Credentials;
 
@@ -38,12 +38,19 @@ impl Desk {
         let visitor = Visitor {
             address: [127, 0, 0, 1].into(),
             listener: &config.listeners[0],
+            names: &[],
         };
         let accounts = Accounts::new(&config).unwrap();
         let verified = accounts.check(visitor, &credentials).await.unwrap();
         Self {
             sandbox: prepared.sandbox,
-            broker: Broker::new(clients, config.limits.upstream_timeout, None).unwrap(),
+            broker: Broker::new(Tools {
+                registrations: &config.registrations,
+                clients,
+                timeout: config.limits.upstream_timeout,
+                store: None,
+            })
+            .unwrap(),
             verified,
         }
     }

@@ -1,0 +1,236 @@
+//! `/`: the same as `/api/…`, for people who would rather look than read. The page is whole without
+//! its script, which adds what changes something and keeps the rest fresh.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{Form, Query, State};
+use axum::http::header::{COOKIE, LOCATION, SET_COOKIE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{Html, IntoResponse as _, Response};
+use qrcode::QrCode;
+use qrcode::render::svg;
+use serde::Deserialize;
+
+use super::Panel;
+use crate::config::{Listener, ListenerTls};
+use crate::fault::Side;
+use crate::overview;
+use crate::secret::Secret;
+use crate::session;
+
+/// Rows of a table; whoever looks for more asks for a part of a name.
+const ROWS: usize = 200;
+
+/// Height of the plot of faults, and the width of one of its bars.
+const HEIGHT: u32 = 60;
+const BAR: usize = 6;
+
+#[derive(Template)]
+#[template(path = "status.html")]
+struct Status {
+    version: &'static str,
+    draining: bool,
+    find: String,
+    accounts: Vec<overview::Row>,
+    more_accounts: usize,
+    sessions: Vec<session::SessionRow>,
+    more_sessions: usize,
+    listeners: Vec<Arc<Listener>>,
+    plot: Plot,
+}
+
+#[derive(Template)]
+#[template(path = "login.html")]
+struct LogIn {
+    wrong: bool,
+}
+
+/// Faults of the last hours, stacked by the side to blame.
+struct Plot {
+    total: u32,
+    width: usize,
+    height: u32,
+    bars: Vec<Bar>,
+    sides: Vec<(&'static str, u32)>,
+}
+
+struct Bar {
+    x: usize,
+    y: u32,
+    height: u32,
+    side: &'static str,
+    count: u32,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    #[serde(default)]
+    find: String,
+}
+
+/// The page.
+pub(super) async fn status(
+    State(panel): State<Arc<Panel>>,
+    Query(Wanted { find }): Query<Wanted>,
+) -> Response {
+    // The store is read: not on the threads that relay.
+    let made = tokio::task::spawn_blocking(move || page(&panel, find).render());
+    match made.await {
+        Ok(Ok(html)) => Html(html).into_response(),
+        Ok(Err(_)) | Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+fn page(panel: &Panel, find: String) -> Status {
+    let service = panel.current.get();
+    let wanted = find.trim().to_lowercase();
+    let mut accounts = overview::accounts(service.accounts(), service.broker(), service.ledger());
+    accounts.retain(|row| row.login.contains(&wanted) || row.mailbox.contains(&wanted));
+    let more_accounts = accounts.len().saturating_sub(ROWS);
+    accounts.truncate(ROWS);
+    let mut sessions = service.sessions().rows(overview::rfc3339);
+    let more_sessions = sessions.len().saturating_sub(ROWS);
+    sessions.truncate(ROWS);
+    Status {
+        version: env!("CARGO_PKG_VERSION"),
+        draining: service.drain.is_cancelled(),
+        find,
+        accounts,
+        more_accounts,
+        sessions,
+        more_sessions,
+        listeners: service.listeners().to_vec(),
+        plot: plot(&service.ledger().recent()),
+    }
+}
+
+fn plot(quarters: &[[u32; Side::ALL.len()]]) -> Plot {
+    let highest = quarters.iter().map(|quarter| quarter.iter().sum()).max();
+    let highest: u32 = highest.unwrap_or(0).max(1);
+    let mut bars = Vec::new();
+    for (index, quarter) in quarters.iter().enumerate() {
+        let mut y = HEIGHT;
+        for (side, count) in Side::ALL.iter().zip(quarter) {
+            if *count == 0 {
+                continue;
+            }
+            // One fault among thousands is to be seen all the same.
+            let height = (u64::from(*count) * u64::from(HEIGHT) / u64::from(highest)).max(2);
+            let height = u32::try_from(height).unwrap_or(HEIGHT);
+            y = y.saturating_sub(height);
+            bars.push(Bar {
+                x: index * BAR,
+                y,
+                height,
+                side: side.name(),
+                count: *count,
+            });
+        }
+    }
+    let mut sides = Vec::new();
+    for (index, side) in Side::ALL.iter().enumerate() {
+        let count = quarters
+            .iter()
+            .filter_map(|quarter| quarter.get(index))
+            .sum();
+        sides.push((side.name(), count));
+    }
+    Plot {
+        total: sides.iter().map(|(_, count)| count).sum(),
+        width: quarters.len() * BAR,
+        height: HEIGHT,
+        bars,
+        sides,
+    }
+}
+
+impl Status {
+    fn tls(listener: &Listener) -> &'static str {
+        match &listener.tls {
+            ListenerTls::None => "none",
+            ListenerTls::StartTls(_) => "starttls",
+            ListenerTls::Implicit(_) => "implicit",
+        }
+    }
+
+    /// `2026-11-25T08:46:32Z`, for people.
+    fn moment(time: &str) -> String {
+        time.replace('T', " ").replace('Z', " UTC")
+    }
+}
+
+/// Where the token is typed in.
+pub(super) fn log_in(wrong: bool) -> Response {
+    let status = match wrong {
+        true => StatusCode::FORBIDDEN,
+        false => StatusCode::UNAUTHORIZED,
+    };
+    match (LogIn { wrong }).render() {
+        Ok(html) => (status, Html(html)).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Given {
+    token: String,
+}
+
+/// The token is typed in: the browser keeps a cookie made of it.
+pub(super) async fn logged_in(
+    State(panel): State<Arc<Panel>>,
+    Form(given): Form<Given>,
+) -> Response {
+    let presented = Secret::from(given.token.trim());
+    if !panel.gate.is_token(&presented) {
+        tracing::warn!("a wrong admin token was given in the browser");
+        return log_in(true);
+    }
+    let cookie = panel.gate.cookie(panel.encrypted);
+    (
+        StatusCode::SEE_OTHER,
+        [(LOCATION, "/".to_owned()), (SET_COOKIE, cookie)],
+    )
+        .into_response()
+}
+
+/// The browser forgets it.
+pub(super) async fn log_out(headers: HeaderMap) -> Response {
+    let cookie = format!(
+        "{}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict",
+        super::gate::COOKIE_NAME
+    );
+    let had = headers.contains_key(COOKIE);
+    tracing::info!(had, "an administrator's browser was logged out");
+    (
+        StatusCode::SEE_OTHER,
+        [(LOCATION, "/".to_owned()), (SET_COOKIE, cookie)],
+    )
+        .into_response()
+}
+
+#[derive(Deserialize)]
+pub(super) struct Text {
+    text: String,
+}
+
+/// A text for a telephone's camera.
+pub(super) async fn qr(Query(Text { text }): Query<Text>) -> Response {
+    match QrCode::new(text.as_bytes()) {
+        Ok(code) => {
+            let image = code
+                .render::<svg::Color<'_>>()
+                .min_dimensions(220, 220)
+                .build();
+            ([("content-type", "image/svg+xml")], image).into_response()
+        }
+        Err(_) => StatusCode::URI_TOO_LONG.into_response(),
+    }
+}
+
+/// What the page does beyond being read.
+pub(super) async fn script() -> Response {
+    let script = include_str!("../../templates/app.js");
+    ([("content-type", "text/javascript; charset=utf-8")], script).into_response()
+}

@@ -1,0 +1,296 @@
+//! What a running server is told: another configuration, or to come to an end.
+//!
+//! A reload prepares everything that can fail (the file, TLS, the state's directory, addresses)
+//! before it changes anything, so that a bad file changes nothing. Then new sessions find the new
+//! configuration; open ones stay, but for those whose account or password is gone.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+
+use super::listening::{Bound, Open};
+use super::{Inherited, LAST_WORDS};
+use crate::admin::{Applied, Reload};
+use crate::config::{Admin, Config, LogFormat};
+use crate::limits::Seats;
+use crate::net::identity::{Identities, ServerTls};
+use crate::net::listen;
+use crate::session::{Current, Door};
+use crate::systemd;
+
+/// Is told of each configuration that was put in force.
+type Listener = Box<dyn Fn(&Config) + Send + Sync>;
+
+/// Steers a server.
+pub struct Control {
+    current: Arc<Current>,
+    path: PathBuf,
+    seats: Seats,
+    accepting: TaskTracker,
+    sessions: TaskTracker,
+    state: Mutex<State>,
+    /// One reload at a time.
+    turn: tokio::sync::Mutex<()>,
+}
+
+struct State {
+    open: Vec<Open>,
+    drain_timeout: Duration,
+    /// What takes a restart to change, as it was at the start.
+    admin: Option<Arc<Admin>>,
+    format: LogFormat,
+    applied: Option<Listener>,
+    /// What the administrators' listener shows.
+    shown: Option<Arc<ServerTls>>,
+}
+
+impl Control {
+    pub(super) fn new(config: &Config, current: Arc<Current>) -> Self {
+        Self {
+            current,
+            path: config.path.clone(),
+            seats: Seats::new(&config.limits),
+            accepting: TaskTracker::new(),
+            sessions: TaskTracker::new(),
+            state: Mutex::new(State {
+                open: Vec::new(),
+                drain_timeout: config.limits.drain_timeout,
+                admin: config.admin.clone(),
+                format: config.log.format,
+                applied: None,
+                shown: None,
+            }),
+            turn: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// The service in force.
+    pub fn current(&self) -> &Arc<Current> {
+        &self.current
+    }
+
+    /// What the administrators' listener shows is looked after like the listeners'.
+    pub(super) fn show(&self, tls: Option<Arc<ServerTls>>) {
+        self.state().shown = tls;
+    }
+
+    /// What the listeners show, the administrators' one included.
+    pub(super) fn identities(&self) -> Identities {
+        let state = self.state();
+        let doors = state.open.iter().filter_map(|open| open.door().tls.clone());
+        doors.chain(state.shown.clone()).collect()
+    }
+
+    /// Tells somebody of each configuration that is put in force by a reload.
+    pub fn on_applied(&self, listener: impl Fn(&Config) + Send + Sync + 'static) {
+        self.state().applied = Some(Box::new(listener));
+    }
+
+    /// Reads the file anew and puts it in force.
+    ///
+    /// # Errors
+    ///
+    /// Every problem of it; the old configuration stays in force then.
+    pub async fn reload(self: &Arc<Self>) -> Result<Applied, Vec<String>> {
+        let _turn = self.turn.lock().await;
+        systemd::reloading();
+        self.identities().refresh().await;
+        let result = self.load().await;
+        systemd::ready();
+        match &result {
+            Ok(applied) => tracing::info!(
+                listeners = applied.listeners,
+                accounts = applied.accounts,
+                sessions_ended = applied.sessions_ended,
+                restart = (!applied.restart.is_empty()).then(|| applied.restart.join(", ")),
+                "configuration reloaded"
+            ),
+            Err(problems) => {
+                for problem in problems {
+                    tracing::error!("reload: {problem}");
+                }
+                tracing::error!(
+                    remedy =
+                        "correct the file (`authrelay check` finds every problem) and reload again",
+                    "configuration not reloaded: the old one stays in force"
+                );
+            }
+        }
+        result
+    }
+
+    async fn load(self: &Arc<Self>) -> Result<Applied, Vec<String>> {
+        let control = self.clone();
+        // Files are read, passwords' commands are run: not on the threads that relay.
+        let loading = tokio::task::spawn_blocking(move || {
+            let config = Config::load(&control.path)
+                .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+            Ok((control.apply(&config), config))
+        });
+        match loading.await {
+            Ok(Ok((Ok(applied), config))) => {
+                for warning in &config.warnings {
+                    tracing::warn!("{warning}");
+                }
+                if let Some(told) = &self.state().applied {
+                    told(&config);
+                }
+                Ok(applied)
+            }
+            Ok(Ok((Err(error), _))) => Err(vec![format!("{error:#}")]),
+            Ok(Err(problems)) => Err(problems),
+            Err(_) => Err(vec!["the reload was abandoned".to_owned()]),
+        }
+    }
+
+    /// [`Control::reload`] for the administrators' listener.
+    pub(super) fn reload_on_demand(self: Arc<Self>) -> Reload {
+        Arc::new(move || {
+            let control = self.clone();
+            Box::pin(async move { control.reload().await })
+        })
+    }
+
+    /// Puts `config` in force, or leaves everything as it is. Called within the runtime.
+    fn apply(&self, config: &Config) -> anyhow::Result<Applied> {
+        let service = self.current.prepare(config)?;
+        let mut state = self.state();
+        let mut changed = Vec::new();
+        let mut added = Vec::new();
+        for listener in &config.listeners {
+            match state.open.iter().position(|open| open.is(listener)) {
+                Some(index) => changed.push((index, Door::new(listener.clone())?)),
+                None => {
+                    let bound = Bound::new(listener.clone(), &mut Inherited::default())?;
+                    added.push((TcpListener::from_std(bound.socket)?, bound.door));
+                }
+            }
+        }
+        // Nothing can fail from here on.
+        let sessions_ended = self.current.put(service, config);
+        self.seats.resize(&config.limits);
+        state.drain_timeout = config.limits.drain_timeout;
+        let kept: Vec<_> = changed.iter().map(|(index, _)| *index).collect();
+        for (index, door) in changed {
+            if let Some(open) = state.open.get(index) {
+                open.change(door);
+            }
+        }
+        let mut index = 0;
+        state.open.retain(|open| {
+            index += 1;
+            let stays = kept.contains(&(index - 1));
+            if !stays {
+                let door = open.door();
+                tracing::info!(listener = door.listener.name, "no longer listening");
+                open.close.cancel();
+            }
+            stays
+        });
+        for (socket, door) in added {
+            let open = self.accept(socket, door);
+            state.open.push(open);
+        }
+        Ok(Applied {
+            listeners: config.listeners.len(),
+            accounts: config.accounts.len(),
+            sessions_ended,
+            restart: state.wants_restart(config),
+        })
+    }
+
+    /// Serves what was bound at the start.
+    pub(super) fn open(&self, bound: Vec<Bound>) -> std::io::Result<()> {
+        let mut state = self.state();
+        for Bound { door, socket } in bound {
+            let open = self.accept(TcpListener::from_std(socket)?, door);
+            state.open.push(open);
+        }
+        Ok(())
+    }
+
+    fn accept(&self, socket: TcpListener, door: Door) -> Open {
+        tracing::info!(
+            listener = door.listener.name,
+            protocol = door.listener.protocol.name(),
+            address = socket.local_addr().ok().map(tracing::field::display),
+            "listening"
+        );
+        let open = Open::new(door);
+        let (current, tracker, door) = (self.current.clone(), self.sessions.clone(), open.doors());
+        let serve = move |tcp, peer, seat| {
+            let (current, door) = (current.clone(), door());
+            tracker.spawn(async move { current.serve(&door, tcp, peer, seat).await });
+        };
+        self.accepting.spawn(listen::accept(
+            socket,
+            self.seats.clone(),
+            open.close.clone(),
+            serve,
+        ));
+        open
+    }
+
+    /// Accepts nobody any more and waits for the sessions, at most `limits.drain_timeout`.
+    pub(super) async fn drain(&self) {
+        // A reload that is under way would open listeners.
+        let _turn = self.turn.lock().await;
+        tracing::info!(sessions = self.sessions.len(), "draining");
+        let service = self.current.get();
+        service.drain.cancel();
+        let drain_timeout = {
+            let state = self.state();
+            state.open.iter().for_each(|open| open.close.cancel());
+            state.drain_timeout
+        };
+        self.accepting.close();
+        self.accepting.wait().await;
+        self.sessions.close();
+        if tokio::time::timeout(drain_timeout, self.sessions.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                sessions = self.sessions.len(),
+                "ending sessions that did not end by themselves"
+            );
+            service.stop.cancel();
+            let _ = tokio::time::timeout(LAST_WORDS, self.sessions.wait()).await;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Changed keys that a reload does not apply.
+    fn wants_restart(&self, config: &Config) -> Vec<&'static str> {
+        let mut keys = match (self.admin.as_deref(), config.admin.as_deref()) {
+            (None, None) => Vec::new(),
+            (Some(then), Some(now)) => {
+                let changed = [
+                    ("admin.bind", then.bind != now.bind),
+                    ("admin.public_url", then.public_url != now.public_url),
+                    ("admin.tls", then.tls.is_some() != now.tls.is_some()),
+                    ("admin.token", then.token != now.token),
+                    (
+                        "admin.metrics_public",
+                        then.metrics_public != now.metrics_public,
+                    ),
+                ];
+                let changed = changed.into_iter().filter(|(_, changed)| *changed);
+                changed.map(|(key, _)| key).collect()
+            }
+            (Some(_), None) | (None, Some(_)) => vec!["admin"],
+        };
+        if self.format != config.log.format {
+            keys.push("log.format");
+        }
+        keys
+    }
+}

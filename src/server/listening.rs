@@ -1,0 +1,88 @@
+//! Listeners: their sockets, and what is behind the door at the moment.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{CannotBind, Inherited};
+use crate::config::Listener;
+use crate::net::listen;
+use crate::session::Door;
+
+/// A listener that is bound and not served yet.
+pub(super) struct Bound {
+    pub(super) door: Door,
+    pub(super) socket: std::net::TcpListener,
+}
+
+impl Bound {
+    pub(super) fn new(listener: Arc<Listener>, inherited: &mut Inherited) -> anyhow::Result<Self> {
+        let door = Door::new(listener)?;
+        let socket = bind(&door.listener.name, door.listener.bind, inherited)?;
+        Ok(Self { door, socket })
+    }
+
+    pub(super) fn address(&self) -> Option<(String, SocketAddr)> {
+        let address = self.socket.local_addr().ok()?;
+        Some((self.door.listener.name.clone(), address))
+    }
+}
+
+pub(super) fn bind(
+    name: &str,
+    address: SocketAddr,
+    inherited: &mut Inherited,
+) -> Result<std::net::TcpListener, CannotBind> {
+    let bound = inherited
+        .take(name, address)
+        .map_or_else(|| listen::bind(address), Ok);
+    bound.map_err(|error| CannotBind {
+        name: name.to_owned(),
+        address,
+        error,
+    })
+}
+
+/// A listener that is served.
+pub(super) struct Open {
+    door: Arc<RwLock<Arc<Door>>>,
+    /// Accept no more.
+    pub(super) close: CancellationToken,
+}
+
+impl Open {
+    pub(super) fn new(door: Door) -> Self {
+        Self {
+            door: Arc::new(RwLock::new(Arc::new(door))),
+            close: CancellationToken::new(),
+        }
+    }
+
+    /// Whether `listener` is this one, as far as its socket goes. Ports that the system picked
+    /// are told apart by name.
+    pub(super) fn is(&self, listener: &Listener) -> bool {
+        let mine = self.door();
+        let mine = &mine.listener;
+        mine.bind == listener.bind && (mine.bind.port() != 0 || mine.name == listener.name)
+    }
+
+    /// What the next client finds.
+    pub(super) fn change(&self, door: Door) {
+        *self.door.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(door);
+    }
+
+    pub(super) fn door(&self) -> Arc<Door> {
+        doors(&self.door)()
+    }
+
+    /// To ask for the door at each client.
+    pub(super) fn doors(&self) -> impl Fn() -> Arc<Door> + Send + Sync + 'static {
+        doors(&self.door)
+    }
+}
+
+fn doors(door: &Arc<RwLock<Arc<Door>>>) -> impl Fn() -> Arc<Door> + Send + Sync + 'static {
+    let door = door.clone();
+    move || door.read().unwrap_or_else(PoisonError::into_inner).clone()
+}

@@ -1,0 +1,166 @@
+//! The relay as a whole: listeners, sessions, reloads, and an orderly end.
+//!
+//! [`Server::bind`] takes every address at once or none; [`Server::serve`] runs until it is told
+//! to stop, then closes the listeners, lets sessions reach a clean boundary, and after
+//! `limits.drain_timeout` ends those that did not. Meanwhile its [`Control`] puts changed
+//! configurations in force.
+
+mod control;
+mod inherited;
+mod listening;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
+
+use crate::admin::Admin;
+use crate::config::Config;
+use crate::session::{Current, Service};
+use crate::systemd;
+pub use control::Control;
+pub use inherited::Inherited;
+use listening::Bound;
+
+/// How often consents are looked after.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A consent that was not used for so long is; Entra lets one die after 90 days.
+const UNUSED: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How often the files of certificates are looked at: a look is three `stat`s.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// How long sessions that were ended the hard way may take for their last words.
+const LAST_WORDS: Duration = Duration::from_secs(6);
+
+/// A listener (or the administrators' one) that cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("listener {name}: cannot listen on {address}: {error}")]
+pub struct CannotBind {
+    name: String,
+    address: SocketAddr,
+    error: io::Error,
+}
+
+/// Listeners that are bound, and all that their sessions will share.
+pub struct Server {
+    control: Arc<Control>,
+    bound: Vec<Bound>,
+    admin: Option<Admin>,
+}
+
+impl Server {
+    /// Binds every listener of the configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`CannotBind`] where an address cannot be had; anything else is TLS material, the state's
+    /// directory or the machine's randomness.
+    pub fn bind(config: &Config) -> anyhow::Result<Self> {
+        Self::inheriting(config, Inherited::default())
+    }
+
+    /// The same with sockets that somebody else has bound (systemd's socket activation).
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::bind`].
+    pub fn inheriting(config: &Config, mut inherited: Inherited) -> anyhow::Result<Self> {
+        let current = Arc::new(Current::new(Service::new(config)?));
+        let mut bound = Vec::new();
+        for listener in &config.listeners {
+            bound.push(Bound::new(listener.clone(), &mut inherited)?);
+        }
+        let control = Arc::new(Control::new(config, current.clone()));
+        let admin = match &config.admin {
+            Some(admin) => {
+                let socket = listening::bind("admin", admin.bind, &mut inherited)?;
+                let reload = control.clone().reload_on_demand();
+                Some(Admin::bind(admin, socket, current, reload)?)
+            }
+            None => None,
+        };
+        inherited.complain_of_the_rest();
+        Ok(Self {
+            control,
+            bound,
+            admin,
+        })
+    }
+
+    /// Each listener's name and the address it really has; the administrators' one is `admin`.
+    pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        let listeners = self.bound.iter().filter_map(Bound::address);
+        let admin = self.admin.as_ref().and_then(|admin| admin.address().ok());
+        listeners
+            .chain(admin.map(|address| ("admin".to_owned(), address)))
+            .collect()
+    }
+
+    /// What puts changed configurations in force while the server serves.
+    pub fn control(&self) -> &Arc<Control> {
+        &self.control
+    }
+
+    /// Serves until `shutdown`, then drains.
+    ///
+    /// # Errors
+    ///
+    /// Where the runtime cannot take the sockets.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        let control = self.control;
+        control.open(self.bound)?;
+        // Health is answered until the last session has ended.
+        let over = tokio_util::sync::CancellationToken::new();
+        control.show(self.admin.as_ref().and_then(Admin::tls));
+        let admin = match self.admin {
+            Some(admin) => {
+                tracing::info!(address = %admin.address()?, "admin listening");
+                let readiness = admin.readiness();
+                let served = tokio::spawn(admin.serve(over.clone().cancelled_owned()));
+                readiness.ready();
+                Some(served)
+            }
+            None => None,
+        };
+        let keeping = tokio::spawn(keep_alive(control.current().clone()));
+        let identities = tokio::spawn(watch_identities(control.clone()));
+        let watching = tokio::spawn(systemd::keep_watch());
+        systemd::ready();
+        shutdown.await;
+        systemd::stopping();
+        keeping.abort();
+        identities.abort();
+        control.drain().await;
+        over.cancel();
+        if let Some(admin) = admin {
+            let _ = admin.await;
+        }
+        watching.abort();
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Looks once a day.
+async fn keep_alive(current: Arc<Current>) {
+    let mut days = tokio::time::interval(DAY);
+    loop {
+        days.tick().await;
+        current.get().keep_alive(UNUSED).await;
+    }
+}
+
+/// Certificates that are replaced on disk are shown soon.
+async fn watch_identities(control: Arc<Control>) {
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        control.identities().refresh().await;
+    }
+}

@@ -1,0 +1,223 @@
+//! The sessions that are open now: who asks sees them, and a reload ends those whose account or
+//! password is gone.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{CertificateName, Listener};
+use crate::proof::Verified;
+use crate::relay::Counts;
+
+/// How far a session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The client has not logged in: its TLS, its dialogue.
+    Login,
+    /// Its password was checked: the token, and the mail service's login.
+    Upstream,
+    /// Bytes.
+    Relay,
+}
+
+impl Phase {
+    /// As in `/api/sessions` and audit records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Upstream => "upstream",
+            Self::Relay => "relay",
+        }
+    }
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    next: AtomicU64,
+    open: Mutex<BTreeMap<u64, Arc<Session>>>,
+}
+
+/// One of them; it is there until its [`Presence`] is dropped.
+#[derive(Debug)]
+pub struct Session {
+    id: String,
+    listener: Arc<Listener>,
+    client: SocketAddr,
+    since: SystemTime,
+    state: Mutex<State>,
+    /// Octets relayed so far.
+    pub(super) counts: Counts,
+    /// End at the next clean boundary.
+    pub(super) drain: CancellationToken,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    verified: Option<Verified>,
+    /// What the client's certificate says of it.
+    names: Vec<CertificateName>,
+}
+
+/// A session's own hold on its entry.
+#[derive(Debug)]
+pub struct Presence {
+    sessions: Arc<Sessions>,
+    number: u64,
+    session: Arc<Session>,
+}
+
+/// A session as administrators see it.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    /// Its id, as in the log.
+    pub session: String,
+    /// Where it came in.
+    pub listener: String,
+    /// What is spoken.
+    pub protocol: &'static str,
+    /// Address and port.
+    pub client: String,
+    /// Once its password was checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
+    /// What that opens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mailbox: Option<String>,
+    /// How far it is.
+    pub phase: &'static str,
+    /// UTC, RFC 3339.
+    pub since: String,
+    /// Octets from client to upstream.
+    pub bytes_up: u64,
+    /// Octets from upstream to client.
+    pub bytes_down: u64,
+}
+
+impl Sessions {
+    /// One more; `drain` ends it at its next clean boundary.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        id: String,
+        listener: Arc<Listener>,
+        client: SocketAddr,
+        drain: CancellationToken,
+    ) -> Presence {
+        let session = Arc::new(Session {
+            id,
+            listener,
+            client,
+            since: SystemTime::now(),
+            state: Mutex::new(State {
+                phase: Phase::Login,
+                verified: None,
+                names: Vec::new(),
+            }),
+            counts: Counts::default(),
+            drain,
+        });
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        lock(&self.open).insert(number, session.clone());
+        Presence {
+            sessions: self.clone(),
+            number,
+            session,
+        }
+    }
+
+    /// The oldest first; `time` writes a moment.
+    pub fn rows(&self, time: impl Fn(SystemTime) -> String) -> Vec<Row> {
+        let open: Vec<_> = lock(&self.open).values().cloned().collect();
+        open.iter().map(|session| session.row(&time)).collect()
+    }
+
+    /// Ends those that are logged in, or about to be, and that `stays` does not want; how many.
+    pub(super) fn end_unless(
+        &self,
+        stays: impl Fn(&Session, &Verified, &[CertificateName]) -> bool,
+    ) -> usize {
+        let open: Vec<_> = lock(&self.open).values().cloned().collect();
+        let mut ended = 0;
+        for session in open {
+            let state = lock(&session.state);
+            if let Some(verified) = &state.verified
+                && !stays(&session, verified, &state.names)
+            {
+                session.drain.cancel();
+                ended += 1;
+            }
+        }
+        ended
+    }
+}
+
+impl Session {
+    /// Where the client comes from.
+    pub(super) fn client(&self) -> SocketAddr {
+        self.client
+    }
+
+    /// Where it came in.
+    pub(super) fn listener(&self) -> &Listener {
+        &self.listener
+    }
+
+    fn row(&self, time: &impl Fn(SystemTime) -> String) -> Row {
+        let state = lock(&self.state);
+        let verified = state.verified.as_ref();
+        Row {
+            session: self.id.clone(),
+            listener: self.listener.name.clone(),
+            protocol: self.listener.protocol.name(),
+            client: self.client.to_string(),
+            login: verified.map(|verified| verified.login().to_owned()),
+            mailbox: verified.map(|verified| verified.mailbox().to_owned()),
+            phase: state.phase.name(),
+            since: time(self.since),
+            bytes_up: self.counts.up(),
+            bytes_down: self.counts.down(),
+        }
+    }
+}
+
+impl Presence {
+    /// Its client has proved who it is.
+    pub(super) fn verified(&self, verified: &Verified, names: &[CertificateName]) {
+        let mut state = lock(&self.session.state);
+        state.verified = Some(verified.proven());
+        state.names = names.to_vec();
+        state.phase = Phase::Upstream;
+    }
+
+    /// The attempt came to nothing.
+    pub(super) fn refused(&self) {
+        let mut state = lock(&self.session.state);
+        state.verified = None;
+        state.phase = Phase::Login;
+    }
+
+    /// It is logged in.
+    pub(super) fn relays(&self) {
+        lock(&self.session.state).phase = Phase::Relay;
+    }
+
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        lock(&self.sessions.open).remove(&self.number);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

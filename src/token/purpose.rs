@@ -1,0 +1,115 @@
+//! What a token is for: which requests share one, and which must not.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use aws_lc_rs::{hmac, rand};
+
+use crate::config::{Account, ClientCredential, Grant, Registration};
+use crate::secret::Secret;
+
+/// Requests for the same share one token.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Purpose {
+    pub(super) registration: String,
+    /// A keyed hash of all that the registration says: one that was changed gets tokens anew.
+    edition: [u8; 32],
+    scope: String,
+    /// The login or mailbox that it is for, where it is not for all.
+    pub(super) subject: Option<String>,
+    /// A keyed hash of the client's password, for the grant `password`: another password is
+    /// another token, and never gets this one.
+    password: Option<[u8; 32]>,
+}
+
+/// The registrations as they are configured now.
+pub(super) struct Editions {
+    by_name: HashMap<String, [u8; 32]>,
+    /// Of this process alone.
+    key: hmac::Key,
+}
+
+impl Editions {
+    pub(super) fn new(
+        registrations: &BTreeMap<String, Arc<Registration>>,
+    ) -> std::io::Result<Self> {
+        let mut seed = [0; 32];
+        rand::fill(&mut seed).map_err(|_| std::io::Error::other("no random numbers"))?;
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &seed);
+        Ok(Self::with(key, registrations))
+    }
+
+    pub(super) fn renewed(&self, registrations: &BTreeMap<String, Arc<Registration>>) -> Self {
+        Self::with(self.key.clone(), registrations)
+    }
+
+    fn with(key: hmac::Key, registrations: &BTreeMap<String, Arc<Registration>>) -> Self {
+        let by_name = registrations.iter();
+        Self {
+            by_name: by_name
+                .map(|(name, registration)| (name.clone(), edition(&key, registration)))
+                .collect(),
+            key,
+        }
+    }
+
+    /// Whether the registration is still the one that the purpose was made for.
+    pub(super) fn know(&self, purpose: &Purpose) -> bool {
+        self.by_name.get(&purpose.registration) == Some(&purpose.edition)
+    }
+
+    pub(super) fn purpose(
+        &self,
+        account: &Account,
+        login: &str,
+        mailbox: &str,
+        password: Option<&Secret>,
+    ) -> Purpose {
+        let registration = &account.registration;
+        let subject = match registration.grant {
+            Grant::ClientCredentials(_) | Grant::ManagedIdentity { .. } | Grant::Command { .. } => {
+                None
+            }
+            Grant::AuthorizationCode(_) | Grant::DeviceCode(_) | Grant::Password(_) => Some(login),
+            Grant::ServiceAccount(_) => Some(mailbox),
+        };
+        let edition = self.by_name.get(&registration.name);
+        Purpose {
+            registration: registration.name.clone(),
+            edition: edition.copied().unwrap_or_default(),
+            scope: account.scope().join(" "),
+            subject: subject.map(str::to_owned),
+            password: password
+                .map(|password| digest(&hmac::sign(&self.key, password.expose().as_bytes()))),
+        }
+    }
+}
+
+/// What the registration says, its secrets included.
+fn edition(key: &hmac::Key, registration: &Registration) -> [u8; 32] {
+    let mut context = hmac::Context::with_key(key);
+    // Secrets do not show in it.
+    context.update(format!("{registration:?}").as_bytes());
+    let egress = registration.provider.egress.as_ref();
+    let secrets = [
+        registration
+            .grant
+            .credential()
+            .and_then(|credential| match credential {
+                ClientCredential::Secret(secret) => Some(secret),
+                ClientCredential::Certificate(_) | ClientCredential::Federated(_) => None,
+            }),
+        egress.and_then(|egress| egress.credentials.as_ref().map(|(_, password)| password)),
+    ];
+    for secret in secrets {
+        context.update(b"\0");
+        context.update(secret.map_or("", Secret::expose).as_bytes());
+    }
+    digest(&context.sign())
+}
+
+fn digest(tag: &hmac::Tag) -> [u8; 32] {
+    let mut digest = [0; 32];
+    digest.copy_from_slice(tag.as_ref());
+    digest
+}
