@@ -78,6 +78,8 @@ pub enum Kind {
     Idle,
     /// policy: `limits.sessions` or `limits.sessions_per_client`.
     Sessions,
+    /// policy: audit records cannot be written, and `audit.on_full` is `refuse`.
+    Audit,
     /// identity_provider: unreachable, slow, throttling, 5xx or garbage.
     Unavailable,
     /// identity_provider: a permanent error.
@@ -98,7 +100,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for tables and metrics.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Credentials,
         Self::Sasl,
         Self::TooLong,
@@ -109,6 +111,7 @@ impl Kind {
         Self::LoginTimeout,
         Self::Idle,
         Self::Sessions,
+        Self::Audit,
         Self::Unavailable,
         Self::GrantRefused,
         Self::Unreachable,
@@ -131,7 +134,7 @@ impl Kind {
             | Self::Tls
             | Self::LoginTimeout
             | Self::Idle => Side::Client,
-            Self::Sessions => Side::Policy,
+            Self::Sessions | Self::Audit => Side::Policy,
             Self::Unavailable | Self::GrantRefused => Side::IdentityProvider,
             Self::Unreachable | Self::Busy | Self::Refused | Self::Lost => Side::Upstream,
             Self::Draining | Self::Internal => Side::Authrelay,
@@ -151,6 +154,7 @@ impl Kind {
             Self::LoginTimeout => "login_timeout",
             Self::Idle => "idle",
             Self::Sessions => "sessions",
+            Self::Audit => "audit",
             Self::Unavailable => "unavailable",
             Self::GrantRefused | Self::Refused => "refused",
             Self::Unreachable => "unreachable",

@@ -207,6 +207,11 @@ impl Presence {
         lock(&self.session.state).phase = Phase::Relay;
     }
 
+    /// How far it is.
+    pub(super) fn phase(&self) -> Phase {
+        lock(&self.session.state).phase
+    }
+
     pub(super) fn session(&self) -> &Session {
         &self.session
     }

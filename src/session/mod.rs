@@ -22,8 +22,10 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::accounts::{Accounts, Refused, Visitor};
+use crate::audit::{self, Audit};
 use crate::config::{Account, Config, Limits, Listener, ListenerTls, LoginPattern};
 use crate::fault::{Fault, Kind};
 use crate::ledger::Ledger;
@@ -63,6 +65,7 @@ pub struct Service {
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
     sessions: Arc<Sessions>,
+    audit: Option<Audit>,
     /// By provider.
     tls: UpstreamsTls,
     /// Capabilities that upstreams showed, by provider and protocol.
@@ -161,11 +164,22 @@ impl Service {
             ledger: Arc::default(),
             metrics,
             sessions: Arc::default(),
+            audit: None,
             tls,
             learned: Arc::default(),
             drain: CancellationToken::new(),
             stop: CancellationToken::new(),
         })
+    }
+
+    /// Opens what `config` wants audit records in.
+    ///
+    /// # Errors
+    ///
+    /// As [`Audit::start`].
+    pub fn audited(mut self, config: &Config) -> Result<Self, audit::Unusable> {
+        self.audit = config.audit.as_ref().map(Audit::start).transpose()?;
+        Ok(self)
     }
 
     /// Whatever `config` says, with all that was learned and is held so far: tokens, lockouts,
@@ -181,6 +195,7 @@ impl Service {
             ledger: self.ledger.clone(),
             metrics: self.metrics.clone(),
             sessions: self.sessions.clone(),
+            audit: self.audit.clone(),
             tls,
             learned: self.learned.clone(),
             drain: self.drain.clone(),
@@ -268,14 +283,7 @@ impl Service {
             () = self.stop.cancelled() => return,
         };
         let Some(peer) = welcome else { return };
-        let mut record = Record::new(
-            &door.listener,
-            peer,
-            self.ledger.clone(),
-            self.metrics.clone(),
-            &self.sessions,
-            self.drain.child_token(),
-        );
+        let mut record = Record::new(self, &door.listener, peer);
         let mut client = Stream::new(tcp);
         if !seat.admit(peer.ip()) {
             let fault = Fault::new(Kind::Sessions, "one session more than the limits allow")
@@ -556,9 +564,10 @@ impl Service {
             &mut watch,
             record.counts(),
         )
+        .instrument(tracing::debug_span!("relay", session = record.id()))
         .await;
         record.outcome(Outcome::Relayed);
-        record.messages(watch.messages());
+        record.messages(watch.messages(), Vec::new());
         record.closed_by(ended.closed_by);
         if let Some(fault) = &ended.fault {
             record.ended(fault);
