@@ -9,6 +9,7 @@
 
 mod current;
 mod live;
+mod quiet;
 mod record;
 mod upstream;
 mod welcome;
@@ -44,6 +45,7 @@ use crate::wire::Protocol;
 pub use current::Current;
 pub use live::Row as SessionRow;
 use live::Sessions;
+use quiet::Quiet;
 use record::{Outcome, Record};
 use upstream::LoggedIn;
 
@@ -64,6 +66,7 @@ pub struct Service {
     broker: Arc<Broker>,
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
+    quiet: Arc<Quiet>,
     sessions: Arc<Sessions>,
     audit: Option<Audit>,
     /// By provider.
@@ -163,6 +166,7 @@ impl Service {
             broker: Arc::new(broker),
             ledger: Arc::default(),
             metrics,
+            quiet: Arc::default(),
             sessions: Arc::default(),
             audit: None,
             tls,
@@ -194,6 +198,7 @@ impl Service {
             broker: Arc::new(self.broker.renewed(tools)),
             ledger: self.ledger.clone(),
             metrics: self.metrics.clone(),
+            quiet: self.quiet.clone(),
             sessions: self.sessions.clone(),
             audit: self.audit.clone(),
             tls,
@@ -505,7 +510,7 @@ impl Service {
                 Err(fault)
                     if first && fault.suspects_token() && self.broker.refused(verified, &token) =>
                 {
-                    tracing::debug!(%fault, "the token was refused; trying once more with another");
+                    tracing::debug!(session = record.id(), %fault, "the token was refused; trying once more with another");
                     first = false;
                 }
                 Err(fault) => return Err(fault.for_mailbox(verified.mailbox())),

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Service;
 use super::live::{Phase, Presence};
+use super::quiet::Quiet;
 use super::upstream::LoggedIn;
 use crate::audit::{self, Audit, Envelopes, Event};
 use crate::config::{CertificateName, Listener};
@@ -79,6 +80,7 @@ pub(super) struct Record {
     envelopes: Envelopes,
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
+    quiet: Arc<Quiet>,
     audit: Option<Audit>,
     /// The login that an account has, for the ledger.
     account: Option<String>,
@@ -113,6 +115,7 @@ impl Record {
             envelopes: Envelopes::default(),
             ledger: service.ledger.clone(),
             metrics: service.metrics.clone(),
+            quiet: service.quiet.clone(),
             audit: service.audit.clone(),
             account: None,
         }
@@ -295,6 +298,11 @@ impl Record {
         }
         if fault.is_known() {
             tracing::debug!(session = self.session, %fault, "still");
+            return;
+        }
+        let (client, kind) = (self.client.ip(), fault.kind());
+        if !self.quiet.tells(self.login.as_deref(), client, kind) {
+            tracing::debug!(session = self.session, %fault, "again");
             return;
         }
         tracing::warn!(
