@@ -302,22 +302,6 @@ impl<'t> Section<'t> {
         field
     }
 
-    /// A key that belongs here and that this version cannot honour; an empty list asks for nothing.
-    pub(super) fn not_yet(&mut self, key: &'static str) {
-        let entry = self.entries.iter().find(|entry| entry.key == key);
-        let Some(entry) = entry else { return };
-        self.known.push(key);
-        let harmless = match &entry.node.value {
-            Value::Sequence(items) => items.is_empty(),
-            Value::Scalar { .. } | Value::Mapping(_) => false,
-        };
-        if !harmless {
-            self.field(entry).problem(
-                "is not supported by this version of authrelay; remove it, since it would have no effect",
-            );
-        }
-    }
-
     /// Keys that the operator names, as under `providers`.
     pub(super) fn named(&self) -> impl Iterator<Item = (&'t str, Field<'t>)> {
         self.entries

@@ -6,6 +6,7 @@
 //! never part of a [`Problem`]. Nothing here opens a socket.
 
 mod account;
+mod audit;
 mod field;
 mod hash;
 mod identity;
@@ -35,6 +36,7 @@ use crate::wire::Protocol;
 pub use account::{
     Account, CertificateName, LoginPattern, Mailbox, Password, PasswordCheck, Protocols,
 };
+pub use audit::{Audit, AuditPath, OnFull, Syslog, SyslogTransport};
 pub use identity::{Identity, IdentityFiles, Stamp};
 pub use logins::Logins;
 pub use provider::{
@@ -53,6 +55,8 @@ pub struct Config {
     pub state: State,
     /// How to log.
     pub log: Log,
+    /// Where audit records go, if they go anywhere.
+    pub audit: Option<Audit>,
     /// The administrators' listener, if there is one.
     pub admin: Option<Arc<Admin>>,
     /// Sessions, deadlines and the lockout.

@@ -13,6 +13,7 @@ pub(super) fn schema() -> Value {
         "properties": {
             "state": state(),
             "log": log(),
+            "audit": audit(),
             "admin": admin(),
             "limits": limits(),
             "listeners": {"type": "array", "minItems": 1, "items": listener()},
@@ -108,6 +109,37 @@ fn log() -> Value {
         json!({
             "format": {"enum": ["text", "json"], "default": "json"},
             "level": {"enum": ["error", "warn", "info", "debug", "trace"], "default": "info"},
+        }),
+    )
+}
+
+fn audit() -> Value {
+    let syslog = section(
+        &["address"],
+        json!({
+            "address": string("Host and port of a syslog server, as in 127.0.0.1:6514"),
+            "transport": {"enum": ["udp", "tcp", "tls"], "default": "tls"},
+            "ca": {
+                "description": "PEM files of authorities trusted besides the public ones",
+                "oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+            },
+        }),
+    );
+    section(
+        &[],
+        json!({
+            "path": string("A file of JSON lines; - is stdout"),
+            "envelope": {
+                "type": "boolean",
+                "default": true,
+                "description": "SMTP senders, recipients, sizes and final replies",
+            },
+            "on_full": {
+                "enum": ["continue", "refuse"],
+                "default": "continue",
+                "description": "What happens when records cannot be written: drop them, or refuse logins",
+            },
+            "syslog": syslog,
         }),
     )
 }

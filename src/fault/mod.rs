@@ -80,6 +80,8 @@ pub enum Kind {
     Sessions,
     /// policy: `accounts[].smtp` refuses a sender, a recipient, a size or a rate.
     Message,
+    /// policy: audit records cannot be written, and `audit.on_full` is `refuse`.
+    Audit,
     /// identity_provider: unreachable, slow, throttling, 5xx or garbage.
     Unavailable,
     /// identity_provider: a permanent error.
@@ -102,7 +104,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for tables and metrics.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Credentials,
         Self::Sasl,
         Self::TooLong,
@@ -114,6 +116,7 @@ impl Kind {
         Self::Idle,
         Self::Sessions,
         Self::Message,
+        Self::Audit,
         Self::Unavailable,
         Self::GrantRefused,
         Self::Unreachable,
@@ -137,7 +140,7 @@ impl Kind {
             | Self::Tls
             | Self::LoginTimeout
             | Self::Idle => Side::Client,
-            Self::Sessions | Self::Message => Side::Policy,
+            Self::Sessions | Self::Message | Self::Audit => Side::Policy,
             Self::Unavailable | Self::GrantRefused => Side::IdentityProvider,
             Self::Unreachable | Self::Busy | Self::Full | Self::Refused | Self::Lost => {
                 Side::Upstream
@@ -160,6 +163,7 @@ impl Kind {
             Self::Idle => "idle",
             Self::Sessions => "sessions",
             Self::Message => "message",
+            Self::Audit => "audit",
             Self::Unavailable => "unavailable",
             Self::GrantRefused | Self::Refused => "refused",
             Self::Unreachable => "unreachable",

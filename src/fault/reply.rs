@@ -88,6 +88,14 @@ impl Kind {
                 "This relay's policy does not allow the message.",
                 false,
             ),
+            // 421 closes, whatever the last column says.
+            Self::Audit => row(
+                "NO [UNAVAILABLE]",
+                "-ERR [SYS/TEMP]",
+                "421 4.3.0",
+                "This relay cannot keep its records at the moment, try again later.",
+                false,
+            ),
             Self::Unavailable => row(
                 "NO [UNAVAILABLE]",
                 "-ERR [SYS/TEMP]",

@@ -94,6 +94,13 @@ fn every_kind_has_the_reply_of_the_table() {
             "421 4.7.0 ",
             true,
         ),
+        (
+            Kind::Audit,
+            "a NO [UNAVAILABLE] ",
+            "-ERR [SYS/TEMP] ",
+            "421 4.3.0 ",
+            false,
+        ),
         (Kind::Draining, "* BYE ", "", "421 4.3.2 ", true),
         (Kind::Internal, "", "", "", true),
     ];

@@ -3,9 +3,6 @@
 use crate::fault::harmless;
 use crate::wire::address::Path;
 
-/// Octets of messages that came to an end before somebody has to take them over.
-pub(super) const BATCH: usize = 32 * 1024;
-
 /// Recipients of a message that are remembered; Exchange takes 1,000.
 const RECIPIENTS: usize = 2_000;
 
@@ -44,14 +41,6 @@ pub struct Message {
     pub reply: Option<String>,
     /// What became of it.
     pub outcome: Outcome,
-}
-
-impl Message {
-    /// Octets that it takes, about.
-    pub(super) fn held(&self) -> usize {
-        let to: usize = self.to.iter().map(|to| to.len() + 24).sum();
-        128 + self.from.len() + to + self.reply.as_ref().map_or(0, String::len)
-    }
 }
 
 /// A transaction that the mail service has agreed to.

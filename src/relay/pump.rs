@@ -123,8 +123,9 @@ fn tell(terms: &Terms, watch: &mut Watch, messages: &mut (dyn FnMut(Vec<Message>
     let Some(smtp) = watch.smtp_mut() else {
         return;
     };
-    if let Some(batch) = smtp.take_batch() {
-        messages(batch);
+    let ended = smtp.take_ended();
+    if !ended.is_empty() {
+        messages(ended);
     }
     let (faults, backoff) = (smtp.take_faults(), smtp.take_backoff());
     if let Some(postmaster) = &terms.postmaster {

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -59,6 +60,21 @@ impl Current {
         })
     }
 
+    /// The audit file may have been renamed: records go on in a new one.
+    pub fn reopen_audit(&self) {
+        if let Some(audit) = &self.get().audit {
+            audit.reopen();
+        }
+    }
+
+    /// Waits until the records of all sessions so far are written and sent, at most for
+    /// `patience`.
+    pub async fn finish_audit(&self, patience: Duration) {
+        if let Some(audit) = self.get().audit.clone() {
+            let _ = tokio::task::spawn_blocking(move || audit.finish(patience)).await;
+        }
+    }
+
     /// Serves one connection to its end.
     pub async fn serve(&self, door: &Door, tcp: TcpStream, peer: SocketAddr, seat: Seat) {
         self.get().serve(self, door, tcp, peer, seat).await;
@@ -78,6 +94,7 @@ impl Current {
             let service = self.get();
             let known = service.accounts.find(&attempt.credentials.login).is_some();
             record.attempt(&attempt.credentials.login, known);
+            service.may_log_in()?;
             match service.accounts.check(visitor, &attempt.credentials).await {
                 Ok(verified) => {
                     record.verified(&verified, visitor.names);
@@ -109,7 +126,9 @@ impl Current {
         let Some(verified) = Verified::by_listener(listener, address) else {
             return Err(Fault::new(Kind::Order, "command before login"));
         };
+        let service = self.get();
         record.attempt(verified.login(), true);
+        service.may_log_in()?;
         record.verified(&verified, &[]);
         let visitor = Visitor {
             address,
@@ -117,7 +136,7 @@ impl Current {
             names: &[],
         };
         let deadline = before(deadline, started);
-        self.get()
+        service
             .open(visitor, &verified, record, started, deadline)
             .await
     }
@@ -129,4 +148,15 @@ fn before(deadline: Instant, started: Instant) -> Instant {
         .checked_sub(MARGIN)
         .filter(|end| *end > started)
         .unwrap_or(deadline)
+}
+
+impl Service {
+    /// Nobody logs in whose login could not be recorded, where the configuration wants that.
+    fn may_log_in(&self) -> Result<(), Fault> {
+        match &self.audit {
+            Some(audit) if audit.refuses() => Err(Fault::new(Kind::Audit, "audit records cannot be written")
+                .remedy_is("free space where audit.path is, or mend the way to syslog; nobody can log in until then, as audit.on_full says")),
+            _ => Ok(()),
+        }
+    }
 }

@@ -9,6 +9,7 @@
 
 mod current;
 mod live;
+mod quiet;
 mod record;
 mod smtp;
 mod upstream;
@@ -23,8 +24,10 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::accounts::{Accounts, Visitor};
+use crate::audit::{self, Audit};
 use crate::config::{Account, Config, Limits, Listener, ListenerTls, LoginPattern};
 use crate::fault::{Fault, Kind};
 use crate::ledger::Ledger;
@@ -43,6 +46,7 @@ use crate::wire::Protocol;
 pub use current::Current;
 pub use live::Row as SessionRow;
 use live::Sessions;
+use quiet::Quiet;
 use record::{Outcome, Record};
 use smtp::Submission;
 use upstream::LoggedIn;
@@ -66,7 +70,9 @@ pub struct Service {
     metrics: Arc<Metrics>,
     /// What mail services grant mailboxes.
     quotas: Arc<Quotas>,
+    quiet: Arc<Quiet>,
     sessions: Arc<Sessions>,
+    audit: Option<Audit>,
     /// By provider.
     tls: UpstreamsTls,
     /// Capabilities that upstreams showed, by provider and protocol.
@@ -166,12 +172,24 @@ impl Service {
             ledger: Arc::default(),
             metrics,
             quotas: Arc::default(),
+            quiet: Arc::default(),
             sessions: Arc::default(),
+            audit: None,
             tls,
             learned: Arc::default(),
             drain: CancellationToken::new(),
             stop: CancellationToken::new(),
         })
+    }
+
+    /// Opens what `config` wants audit records in.
+    ///
+    /// # Errors
+    ///
+    /// As [`Audit::start`].
+    pub fn audited(mut self, config: &Config) -> Result<Self, audit::Unusable> {
+        self.audit = config.audit.as_ref().map(Audit::start).transpose()?;
+        Ok(self)
     }
 
     /// Whatever `config` says, with all that was learned and is held so far: tokens, lockouts,
@@ -187,7 +205,9 @@ impl Service {
             ledger: self.ledger.clone(),
             metrics: self.metrics.clone(),
             quotas: self.quotas.clone(),
+            quiet: self.quiet.clone(),
             sessions: self.sessions.clone(),
+            audit: self.audit.clone(),
             tls,
             learned: self.learned.clone(),
             drain: self.drain.clone(),
@@ -275,14 +295,7 @@ impl Service {
             () = self.stop.cancelled() => return,
         };
         let Some(peer) = welcome else { return };
-        let mut record = Record::new(
-            &door.listener,
-            peer,
-            self.ledger.clone(),
-            self.metrics.clone(),
-            &self.sessions,
-            self.drain.child_token(),
-        );
+        let mut record = Record::new(self, &door.listener, peer);
         let mut client = Stream::new(tcp);
         if !seat.admit(peer.ip()) {
             let fault = Fault::new(Kind::Sessions, "one session more than the limits allow")
@@ -509,20 +522,18 @@ impl Service {
         })
         .await;
         drop((to_client, to_upstream, leftover_up, leftover_down, words));
-        let metrics = self.metrics.clone();
-        let mut messages = move |batch: Vec<relay::Message>| {
-            for message in batch {
-                metrics.messages(message.outcome.name(), 1);
-            }
-        };
+        let session = record.session().clone();
+        let span = tracing::debug_span!("relay", session = record.id());
+        let mut messages = |batch| record.messages(batch);
         let ended = relay::run(
             &terms,
             &mut client,
             &mut upstream,
             &mut watch,
-            record.counts(),
+            &session.counts,
             &mut messages,
         )
+        .instrument(span)
         .await;
         // The mailbox's place is free for the next.
         drop(submission);

@@ -15,13 +15,16 @@
     clippy::indexing_slicing
 )]
 
+mod audit;
 mod balancers;
 mod capabilities;
 mod certificates;
 mod client;
 mod clock;
+mod daemon;
 mod doors;
 mod guessing;
+mod lines;
 mod log;
 mod matrix;
 mod processes;

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 pub use policy::Policy;
 
-use super::envelope::{BATCH, Envelope, Message, Outcome};
+use super::envelope::{Envelope, Message, Outcome};
 use super::framing::Dots;
 use crate::fault::{Fault, Kind, suggested_backoff};
 use header::Header;
@@ -70,7 +70,6 @@ pub struct Smtp {
     due: VecDeque<Due>,
     envelope: Option<Envelope>,
     ended: Vec<Message>,
-    ended_octets: usize,
     faults: Vec<Fault>,
     backoff: Option<Duration>,
     goodbye: bool,
@@ -329,7 +328,6 @@ impl Smtp {
     }
 
     fn end(&mut self, message: Message) {
-        self.ended_octets += message.held();
         self.ended.push(message);
     }
 
@@ -484,12 +482,9 @@ impl Smtp {
         std::mem::take(&mut self.ours)
     }
 
-    /// Messages that came to an end, if they are many by now.
-    pub(super) fn take_batch(&mut self) -> Option<Vec<Message>> {
-        (self.ended_octets > BATCH).then(|| {
-            self.ended_octets = 0;
-            std::mem::take(&mut self.ended)
-        })
+    /// Messages that came to an end since the last call.
+    pub(super) fn take_ended(&mut self) -> Vec<Message> {
+        std::mem::take(&mut self.ended)
     }
 
     /// The session has ended. Whatever waits for its final reply, or is still on its way, is lost.
@@ -530,7 +525,6 @@ impl Smtp {
             let envelope = envelope.take().unwrap_or_default();
             self.end(envelope.ended(size, Outcome::Lost, None));
         }
-        self.ended_octets = 0;
         std::mem::take(&mut self.ended)
     }
 
