@@ -114,7 +114,7 @@ pub enum Watch {
     /// RFC 1939.
     Pop3(pop3::Pop3),
     /// RFC 5321.
-    Smtp(smtp::Smtp),
+    Smtp(Box<smtp::Smtp>),
 }
 
 impl Watch {
@@ -123,13 +123,13 @@ impl Watch {
         match protocol {
             Protocol::Imap => Self::Imap(imap::Imap::default()),
             Protocol::Pop3 => Self::Pop3(pop3::Pop3::default()),
-            Protocol::Smtp => Self::Smtp(smtp::Smtp::default()),
+            Protocol::Smtp => Self::Smtp(Box::default()),
         }
     }
 
     /// SMTP with something between the client and its mail service.
     pub fn gated(gate: Gate) -> Self {
-        Self::Smtp(smtp::Smtp::new(Some(gate)))
+        Self::Smtp(Box::new(smtp::Smtp::new(Some(gate))))
     }
 
     /// Bytes of the client; `out` gets what goes up.
