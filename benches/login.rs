@@ -111,7 +111,9 @@ fn knock(front: &mut dyn Front, client: &[&str]) -> bool {
                 None => return false,
             },
             Step::Done(Request::Login(_)) => return true,
-            Step::Done(Request::Quit) | Step::StartTls | Step::Failed(_) => return false,
+            Step::Done(Request::Unauthenticated | Request::Quit)
+            | Step::StartTls
+            | Step::Failed(_) => return false,
         }
     }
 }
