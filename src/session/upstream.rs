@@ -77,7 +77,7 @@ impl Service {
                 Err(fault)
                     if first && fault.suspects_token() && self.broker.refused(verified, &token) =>
                 {
-                    tracing::debug!(%fault, "the token was refused; trying once more with another");
+                    tracing::debug!(session = record.id(), %fault, "the token was refused; trying once more with another");
                     first = false;
                 }
                 Err(fault) => {

@@ -61,7 +61,7 @@ const WAYS: [Way; 7] = [
 impl Way {
     fn fault(self) -> Option<Fault> {
         match self {
-            Self::UpstreamRefuses => Some(Fault::AuthThrottled),
+            Self::UpstreamRefuses => Some(Fault::AuthRefused),
             Self::UpstreamGone => Some(Fault::UpstreamUnreachable),
             _ => None,
         }
@@ -81,7 +81,7 @@ impl Way {
             Self::WrongThenRight => ("relayed", &["refused", "accepted"], &["client credentials"]),
             Self::Leaves => ("cancelled", &[], &[]),
             Self::CancelsSasl => ("refused", &["refused"], &["client sasl"]),
-            Self::UpstreamRefuses => ("failed", &["failed"], &["upstream busy"]),
+            Self::UpstreamRefuses => ("failed", &["failed"], &["upstream refused"]),
             Self::UpstreamGone => ("failed", &["failed"], &["upstream unreachable"]),
         }
     }
@@ -145,7 +145,7 @@ async fn r42_records_equal_metrics_equal_what_happened() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.jsonl");
     let audit = format!("audit: {{path: {}}}\n", path.display());
-    let relay = Setup::default().append(&audit).start().await;
+    let relay = Setup::default().unlimited().append(&audit).start().await;
     let (mut sessions, mut logins, mut faults) = (Counts::new(), Counts::new(), Counts::new());
     for number in 0..1_001 {
         let way = WAYS[number % WAYS.len()];
@@ -211,7 +211,7 @@ fn in_order((line, record): (&str, &Value)) -> String {
 #[test]
 fn r42_a_record_says_who_where_and_what() {
     still(|_| async {
-        let setup = Setup::default().tls("implicit");
+        let setup = Setup::default().unlimited().tls("implicit");
         let relay = setup.append("audit: {path: audit.jsonl}\n").start().await;
         let mut client = relay.dial(Imap).await.encrypt(relay.trust.clone()).await;
         client.line().await;
@@ -276,6 +276,7 @@ fn r42_a_record_says_who_where_and_what() {
 fn r42_panicking_and_cancelled_sessions_have_records() {
     still(|clock| async move {
         let relay = Setup::default()
+            .unlimited()
             .append("audit: {path: audit.jsonl}\nlimits: {drain_timeout: 1s}\n")
             .start()
             .await;
@@ -321,7 +322,9 @@ fn r42_panicking_and_cancelled_sessions_have_records() {
 /// A disk that is full: nobody logs in whose login could not be recorded, until there is space.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r42_a_full_disk_refuses_logins_until_there_is_space() {
-    let setup = Setup::default().append("audit: {path: audit.jsonl, on_full: refuse}\n");
+    let setup = Setup::default()
+        .unlimited()
+        .append("audit: {path: audit.jsonl, on_full: refuse}\n");
     let mut relay = Daemon::with_file_size(setup, 4096).await;
     let mut accepted = 0;
     while relay.log_in(Imap).await.1.starts_with("a OK") {
@@ -374,7 +377,9 @@ async fn r42_a_full_disk_refuses_logins_until_there_is_space() {
 /// The default: clients go on, what fits into memory is kept, the chain has no break.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r42_a_full_disk_stops_nobody_by_default() {
-    let setup = Setup::default().append("audit: {path: audit.jsonl}\n");
+    let setup = Setup::default()
+        .unlimited()
+        .append("audit: {path: audit.jsonl}\n");
     let mut relay = Daemon::with_file_size(setup, 4096).await;
     for _ in 0..40 {
         assert!(relay.log_in(Pop3).await.1.starts_with("+OK"));
@@ -395,7 +400,9 @@ async fn r42_a_full_disk_stops_nobody_by_default() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r42_rotation_under_load_loses_nothing() {
     const ROTATIONS: usize = 5;
-    let setup = Setup::default().append("audit: {path: audit.jsonl}\n");
+    let setup = Setup::default()
+        .unlimited()
+        .append("audit: {path: audit.jsonl}\n");
     let mut relay = Daemon::start(setup).await;
     let config = std::fs::read_to_string(relay.prepared.path()).unwrap();
     let rotated = std::sync::atomic::AtomicBool::new(false);
@@ -457,7 +464,9 @@ async fn r42_rotation_under_load_loses_nothing() {
 /// SIGTERM with sessions open; then the command, on what they left and on what is done to it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r42_the_end_loses_nothing_and_verify_sees_what_is_done_later() {
-    let setup = Setup::default().append("audit: {path: audit.jsonl}\n");
+    let setup = Setup::default()
+        .unlimited()
+        .append("audit: {path: audit.jsonl}\n");
     let mut relay = Daemon::start(setup).await;
     let mut open = Vec::new();
     for number in 0..60 {
@@ -529,7 +538,9 @@ async fn r42_the_end_loses_nothing_and_verify_sees_what_is_done_later() {
 /// `check` looks and leaves nothing behind.
 #[tokio::test]
 async fn r42_check_creates_nothing() {
-    let setup = Setup::default().append("audit: {path: logs/audit.jsonl}\n");
+    let setup = Setup::default()
+        .unlimited()
+        .append("audit: {path: logs/audit.jsonl}\n");
     let prepared = setup.prepare().await;
     let config = prepared.path();
     let done = authrelay(&["check", "--config", config.to_str().unwrap()]);
@@ -548,6 +559,7 @@ async fn r42_check_creates_nothing() {
 fn r42_changed_keys_want_a_restart() {
     still(|_| async {
         let relay = Setup::default()
+            .unlimited()
             .append("audit: {path: audit.jsonl}\n")
             .start()
             .await;
