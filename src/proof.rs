@@ -7,6 +7,7 @@
 //! login exists or not. Passwords that were found right are remembered for a while (as keyed
 //! hashes), so that a polling client pays argon2 once.
 
+mod memory;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +15,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use argon2::{Argon2, PasswordHash, PasswordVerifier as _};
 use aws_lc_rs::{hmac, rand};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use crate::config::{Account, Config, Grant, Listener, Password, PasswordCheck};
 use crate::secret::Secret;
+use memory::Memory;
 
 /// How long a password that was found right is remembered.
 const REMEMBERED: Duration = Duration::from_secs(600);
@@ -141,6 +142,7 @@ pub struct Checker {
     /// file has hashes, so that nothing has to be forgotten before its time.
     remembered: Mutex<HashMap<Print, (Print, Instant)>>,
     runs: Semaphore,
+    memory: Memory,
     /// Argon2 runs of every attempt.
     padding: usize,
     /// What is run against for nobody's benefit.
@@ -156,7 +158,7 @@ impl Checker {
         let mut seed = [0; 32];
         rand::fill(&mut seed).map_err(|_| std::io::Error::other("no random numbers"))?;
         let key = hmac::Key::new(hmac::HMAC_SHA256, &seed);
-        Ok(Self::with(config, key, HashMap::new()))
+        Ok(Self::with(config, key, HashMap::new(), Memory::default()))
     }
 
     /// For those of another configuration; what was found right stays so for its time.
@@ -169,10 +171,15 @@ impl Checker {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         remembered.retain(|_, (_, until)| *until > now);
-        Self::with(config, self.key.clone(), remembered)
+        Self::with(config, self.key.clone(), remembered, self.memory.clone())
     }
 
-    fn with(config: &Config, key: hmac::Key, remembered: HashMap<Print, (Print, Instant)>) -> Self {
+    fn with(
+        config: &Config,
+        key: hmac::Key,
+        remembered: HashMap<Print, (Print, Instant)>,
+        memory: Memory,
+    ) -> Self {
         let hashes = |account: &Arc<Account>| {
             let hash = |password: &Arc<Password>| match &password.check {
                 PasswordCheck::Hash(phc) => Some(phc.clone()),
@@ -189,6 +196,7 @@ impl Checker {
             key,
             remembered: Mutex::new(remembered),
             runs: Semaphore::new(RUNS_AT_ONCE),
+            memory,
             padding: hashes.iter().map(Vec::len).max().unwrap_or(0),
             dummy: hashes.into_iter().flatten().next(),
             #[cfg(test)]
@@ -265,14 +273,8 @@ impl Checker {
         let Ok(_permit) = self.runs.acquire().await else {
             return false;
         };
-        let run = move || {
-            let hash = PasswordHash::new(phc.expose());
-            hash.is_ok_and(|hash| {
-                Argon2::default()
-                    .verify_password(presented.expose().as_bytes(), &hash)
-                    .is_ok()
-            })
-        };
+        let memory = self.memory.clone();
+        let run = move || memory.matches(phc.expose(), presented.expose().as_bytes());
         tokio::task::spawn_blocking(run).await.unwrap_or(false)
     }
 
