@@ -89,6 +89,13 @@ impl Setup {
         self.replace("ca: ca.pem", limits)
     }
 
+    /// With another share of each mailbox, as in `connections: 9, messages_per_minute: 99`.
+    #[must_use]
+    pub fn smtp_limits(self, limits: &str) -> Self {
+        let limits = format!("ca: ca.pem\n    smtp_limits: {{{limits}}}");
+        self.replace("ca: ca.pem", &limits)
+    }
+
     /// Every listener with TLS: `starttls` or `implicit`.
     #[must_use]
     pub fn tls(self, mode: &str) -> Self {
