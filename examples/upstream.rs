@@ -26,6 +26,7 @@ async fn main() -> io::Result<()> {
     rlimit::increase_nofile_limit(rlimit::INFINITY)?;
     let sandbox = Sandbox::start(Options {
         smtp_connections: None,
+        smtp_messages: None,
         ..Options::default()
     })
     .await?;

@@ -2,10 +2,10 @@
 //!
 //! [`Verified`] is the only thing that opens the token broker. [`Checker::check`] makes it;
 //! besides, [`Verified::by_operator`] does, for the operator's own tests, and
-//! [`Verified::by_listener`] for the one account that a listener for devices opens. Every attempt costs the
-//! same: as many argon2 runs as the account with the most hashed passwords needs, whether the
-//! login exists or not. Passwords that were found right are remembered for a while (as keyed
-//! hashes), so that a polling client pays argon2 once.
+//! [`Verified::by_listener`], for the one account that a listener for devices opens. Every
+//! attempt costs the same: as many argon2 runs as the account with the most hashed passwords
+//! needs, whether the login exists or not. Passwords that were found right are remembered for a
+//! while (as keyed hashes), so that a polling client pays argon2 once.
 
 mod memory;
 #[cfg(test)]
@@ -40,6 +40,8 @@ pub struct Verified {
     password: Option<Arc<Password>>,
     /// Grant `password`: what the identity provider is to check.
     unproven: Option<Secret>,
+    /// Nothing was presented: a listener's own account.
+    device: bool,
 }
 
 impl Verified {
@@ -57,6 +59,7 @@ impl Verified {
             mailbox,
             password: None,
             unproven,
+            device: false,
         }
     }
 
@@ -73,7 +76,20 @@ impl Verified {
             mailbox: open.account.mailbox_of(listener.protocol, &open.login),
             password: None,
             unproven: None,
+            device: true,
         })
+    }
+
+    /// Whether it is a listener's own account that was opened, without a login.
+    pub fn is_device(&self) -> bool {
+        self.device
+    }
+
+    /// Whether `other` is the same login, mailbox and registration.
+    pub fn opens_the_same_as(&self, other: &Self) -> bool {
+        self.login == other.login
+            && self.mailbox == other.mailbox
+            && self.account.registration.name == other.account.registration.name
     }
 
     /// The account that was opened.
@@ -218,6 +234,7 @@ impl Checker {
                 mailbox: claim.mailbox.clone(),
                 password: None,
                 unproven: Some(presented.clone()),
+                device: false,
             });
         }
         let passwords = claim.as_ref().map_or(&[][..], |claim| &claim.passwords);
@@ -263,6 +280,7 @@ impl Checker {
             mailbox,
             password: Some(password),
             unproven: None,
+            device: false,
         })
     }
 

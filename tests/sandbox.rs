@@ -660,6 +660,32 @@ async fn faults_of_sessions() {
 }
 
 #[tokio::test]
+async fn a_mailbox_sends_as_itself_alone() {
+    let sandbox = sandbox().await;
+    for (from, header, says) in [
+        (
+            MAILBOX,
+            format!("From: X\r\n <{MAILBOX}>\r\n"),
+            "250 2.0.0 OK <",
+        ),
+        (MAILBOX, String::new(), "250 2.0.0 OK <"),
+        ("", String::new(), "250 2.0.0 OK <"),
+        ("a@b.test", String::new(), "554 5.2.252 SendAsDenied; "),
+        (
+            MAILBOX,
+            "From: a@b.test\r\n".to_owned(),
+            "554 5.2.252 SendAsDenied; ",
+        ),
+    ] {
+        let (mut raw, _) = smtp(&sandbox).await;
+        let data = format!("MAIL FROM:<{from}>\r\nRCPT TO:<x@y.test>\r\nDATA\r\n");
+        raw.ask(&data, "<CRLF>.<CRLF>\r\n").await;
+        let said = raw.ask(&format!("{header}\r\nx\r\n.\r\n"), "\r\n").await;
+        assert!(said.starts_with(says), "{from} {header}: {said}");
+    }
+}
+
+#[tokio::test]
 async fn three_sessions_of_a_mailbox_may_send() {
     let sandbox = sandbox().await;
     let mut open = Vec::new();

@@ -22,11 +22,13 @@ pub struct SmtpPolicy {
 }
 
 impl SmtpPolicy {
-    /// Whether the commands of a session have to be looked at.
+    /// Whether the commands of a session have to be looked at: for its own rate too, since what
+    /// is not understood could carry a message past it.
     pub fn looks_at_commands(&self) -> bool {
         self.senders.is_some()
             || self.recipients.is_some()
             || self.max_size.is_some()
+            || self.messages_per_minute.is_some()
             || self.from == SmtpFrom::Mailbox
     }
 }

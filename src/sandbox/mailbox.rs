@@ -1,10 +1,12 @@
 //! Mailboxes: folders of messages, in memory, shared by the sessions of all three protocols.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::clock;
 
@@ -84,6 +86,8 @@ pub(super) struct Mailbox {
     changes: watch::Sender<u64>,
     /// SMTP sessions that send from it.
     senders: Mutex<usize>,
+    /// When the last messages were taken, or will be.
+    sent: Mutex<VecDeque<Instant>>,
 }
 
 impl Mailbox {
@@ -96,6 +100,7 @@ impl Mailbox {
             folders: Mutex::new(folders.collect()),
             changes: watch::Sender::new(0),
             senders: Mutex::default(),
+            sent: Mutex::default(),
         });
         for message in welcome(owner) {
             mailbox.deliver(message);
@@ -159,6 +164,21 @@ impl Mailbox {
 
     pub fn end_sending(&self) {
         *self.senders.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+    }
+
+    /// When one more message is taken, where a minute has room for `limit`.
+    pub fn turn(&self, limit: usize) -> Instant {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let turn = match sent.len().checked_sub(limit).and_then(|at| sent.get(at)) {
+            Some(before) => now.max(*before + Duration::from_secs(60)),
+            None => now,
+        };
+        sent.push_back(turn);
+        if sent.len() > limit {
+            sent.pop_front();
+        }
+        turn
     }
 
     pub fn changed(&self) {

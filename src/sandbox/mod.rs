@@ -69,6 +69,8 @@ pub struct Options {
     pub tarpit: bool,
     /// SMTP sessions of one mailbox that may send at the same time; Exchange has 3.
     pub smtp_connections: Option<usize>,
+    /// Messages of one mailbox that are taken in a minute; more come late. Exchange takes 30.
+    pub smtp_messages: Option<usize>,
     /// Polls that a device code stays pending for.
     pub device_polls: u32,
     /// Further mailboxes that exist.
@@ -83,6 +85,7 @@ impl Default for Options {
             token_delay: Duration::ZERO,
             tarpit: false,
             smtp_connections: Some(3),
+            smtp_messages: Some(30),
             device_polls: 1,
             mailboxes: Vec::new(),
         }

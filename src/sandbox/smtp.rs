@@ -306,7 +306,7 @@ impl Session {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         let message = unstuffed(self.conn.message().await?);
-        self.accept(message)
+        self.accept(message).await
     }
 
     /// RFC 3030: `BDAT size [LAST]`, and so many octets at once behind it.
@@ -332,17 +332,17 @@ impl Session {
             self.conn
                 .say(format!("250 2.6.0 CHUNK received OK, {size} octets"));
         } else if self.chunks.is_empty() {
-            return self.accept(chunk);
+            return self.accept(chunk).await;
         } else {
             self.chunks.extend_from_slice(&chunk);
             let message = self.chunks.split().freeze();
-            return self.accept(message);
+            return self.accept(message).await;
         }
         Ok(true)
     }
 
     /// The last word about a message that is complete.
-    fn accept(&mut self, message: Bytes) -> io::Result<bool> {
+    async fn accept(&mut self, message: Bytes) -> io::Result<bool> {
         let recipients = std::mem::take(&mut self.recipients);
         let sender = self.sender.take().unwrap_or_default();
         self.reset();
@@ -355,17 +355,21 @@ impl Session {
                 .say("552 5.3.4 Message size exceeds fixed maximum message size");
             return Ok(true);
         }
+        let foreign = foreign(user, &sender, &message);
         match self.shared.fault() {
-            Some(Fault::SendAsDenied) => self.conn.say(format!(
-                "554 5.2.252 SendAsDenied; {user} not allowed to send as {sender}; \
-                 STOREDRV.Submission.Exception:SendAsDeniedException.MapiExceptionSendAsDenied; \
-                 Failed to process message due to a permanent exception [Hostname={HOST}]"
-            )),
+            Some(Fault::SendAsDenied) => self.conn.say(denied(user, &sender)),
             Some(Fault::SmtpQuota) => self.conn.say(
                 "554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException; \
                  Failed to process message due to a permanent exception",
             ),
+            _ if foreign.is_some() => {
+                let other = foreign.unwrap_or_default();
+                self.conn.say(denied(user, &other));
+            }
             _ => {
+                if let Some(limit) = self.shared.options.smtp_messages {
+                    tokio::time::sleep_until(login.mailbox.turn(limit)).await;
+                }
                 let id = tokens::random_text(20)?;
                 let mut mailboxes: Vec<Arc<Mailbox>> = vec![login.mailbox.clone()];
                 for recipient in &recipients {
@@ -434,6 +438,35 @@ impl Drop for Sending {
     fn drop(&mut self) {
         self.0.end_sending();
     }
+}
+
+fn denied(user: &str, sender: &str) -> String {
+    format!(
+        "554 5.2.252 SendAsDenied; {user} not allowed to send as {sender}; \
+         STOREDRV.Submission.Exception:SendAsDeniedException.MapiExceptionSendAsDenied; \
+         Failed to process message due to a permanent exception [Hostname={HOST}]"
+    )
+}
+
+/// Whom a message says it is from, in MAIL or its From field, other than the mailbox.
+fn foreign(user: &str, sender: &str, message: &[u8]) -> Option<String> {
+    let header = match memmem::find(message, b"\r\n\r\n") {
+        Some(end) => message.get(..end).unwrap_or_default(),
+        None => message,
+    };
+    let header = String::from_utf8_lossy(header).replace("\r\n ", " ");
+    let field = header.lines().find_map(|line| {
+        let (name, body) = line.split_once(':')?;
+        name.trim_end().eq_ignore_ascii_case("from").then_some(body)
+    });
+    let address = field.map(|body| match body.rsplit_once('<') {
+        Some((_, address)) => address.split('>').next().unwrap_or_default(),
+        None => body,
+    });
+    [sender, address.unwrap_or_default().trim()]
+        .into_iter()
+        .find(|address| !address.is_empty() && !address.eq_ignore_ascii_case(user))
+        .map(str::to_owned)
 }
 
 /// The address in `FROM:<…>` or `TO:<…>`, and the parameters behind it.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::mailbox::Mailbox;
 use super::tokens::Tokens;
 use super::{Fault, clock};
 
@@ -24,6 +25,19 @@ async fn a_token_is_good_until_it_expires() {
     assert!(tokens.check(&token, None).is_some());
     tokio::time::advance(hour).await;
     assert!(tokens.check(&token, None).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mailbox_s_messages_beyond_its_rate_come_late() {
+    let mailbox = Mailbox::new("a@b.test");
+    let began = tokio::time::Instant::now();
+    let mut turns = Vec::new();
+    for _ in 0..5 {
+        turns.push((mailbox.turn(2) - began).as_secs());
+    }
+    assert_eq!(turns, [0, 0, 60, 60, 120]);
+    tokio::time::advance(Duration::from_secs(300)).await;
+    assert_eq!((mailbox.turn(2) - began).as_secs(), 300);
 }
 
 #[test]

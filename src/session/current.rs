@@ -51,6 +51,10 @@ impl Current {
         service.take_over(config);
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = service.clone();
         service.sessions.end_unless(|session, verified, names| {
+            if verified.is_device() {
+                let now = service.device(session.listener(), session.client());
+                return now.is_some_and(|now| now.opens_the_same_as(verified));
+            }
             let visitor = Visitor {
                 address: session.client().ip(),
                 listener: session.listener(),
@@ -114,28 +118,29 @@ impl Current {
             .await
     }
 
-    /// For a client that does not log in: the listener's own account.
+    /// For a client that does not log in: to an upstream that is logged in for the listener's own
+    /// account.
     pub(super) async fn device(
         &self,
-        listener: &Listener,
+        visitor: Visitor<'_>,
         record: &mut Record,
         deadline: Instant,
     ) -> Result<LoggedIn, Fault> {
         let started = Instant::now();
-        let address = record.client().ip();
-        let Some(verified) = Verified::by_listener(listener, address) else {
-            return Err(Fault::new(Kind::Order, "command before login"));
-        };
-        let service = self.get();
-        record.attempt(verified.login(), true);
-        service.may_log_in()?;
-        record.verified(&verified, &[]);
-        let visitor = Visitor {
-            address,
-            listener,
-            names: &[],
-        };
         let deadline = before(deadline, started);
+        let (service, verified) = loop {
+            let service = self.get();
+            let Some(verified) = service.device(visitor.listener, record.client()) else {
+                return Err(Fault::new(Kind::Order, "command before login"));
+            };
+            record.attempt(verified.login(), true);
+            service.may_log_in()?;
+            record.verified(&verified, visitor.names);
+            // As in an attempt: a reload may have ended the sessions of others meanwhile.
+            if Arc::ptr_eq(&service, &self.get()) {
+                break (service, verified);
+            }
+        };
         service
             .open(visitor, &verified, record, started, deadline)
             .await
@@ -151,6 +156,14 @@ fn before(deadline: Instant, started: Instant) -> Instant {
 }
 
 impl Service {
+    /// What a device may do that came in at `listener`, as far as that is configured by now.
+    fn device(&self, listener: &Listener, client: SocketAddr) -> Option<Verified> {
+        let mut listeners = self.listeners.iter();
+        let today = listeners
+            .find(|other| other.name == listener.name && other.protocol == listener.protocol)?;
+        Verified::by_listener(today, client.ip())
+    }
+
     /// Nobody logs in whose login could not be recorded, where the configuration wants that.
     fn may_log_in(&self) -> Result<(), Fault> {
         match &self.audit {

@@ -425,7 +425,12 @@ impl Service {
                     }
                 }
                 Step::Done(Request::Unauthenticated) => {
-                    match newest.device(listener, record, deadline).await {
+                    let visitor = Visitor {
+                        address: record.client().ip(),
+                        listener,
+                        names: &[],
+                    };
+                    match newest.device(visitor, record, deadline).await {
                         Ok(logged_in) => return Ok(open(front.as_mut(), logged_in)),
                         Err(fault) => {
                             record.refused(Some("unauthenticated"), &fault);

@@ -27,9 +27,25 @@ pub(super) struct Submission {
 }
 
 impl Service {
-    /// Nobody goes to a mail service for a mailbox that it wants left alone.
-    pub(super) fn check_pause(&self, protocol: Protocol, verified: &Verified) -> Result<(), Fault> {
-        let Some(until) = quota(&self.quotas, verified).pause(protocol) else {
+    /// Nobody goes to a mail service for a mailbox that it wants left alone. Who sends waits for
+    /// the end of that as long as for a place.
+    pub(super) async fn wait_for_pause(
+        &self,
+        protocol: Protocol,
+        verified: &Verified,
+        deadline: Instant,
+    ) -> Result<(), Fault> {
+        let quota = quota(&self.quotas, verified);
+        let patience = match (protocol, limits(verified.account())) {
+            (Protocol::Smtp, Some(limits)) => deadline.min(Instant::now() + limits.wait),
+            _ => Instant::now(),
+        };
+        while let Some(until) = quota.pause(protocol)
+            && until <= patience
+        {
+            tokio::time::sleep_until(until).await;
+        }
+        let Some(until) = quota.pause(protocol) else {
             return Ok(());
         };
         let seconds = until.duration_since(Instant::now()).as_secs() + 1;
@@ -41,7 +57,8 @@ impl Service {
 
     /// The mail service said how long it wants to be left alone.
     pub(super) fn note_pause(&self, protocol: Protocol, verified: &Verified, fault: &Fault) {
-        if let Some(time) = suggested_backoff(fault.detail()).map(Duration::from_millis) {
+        if let Some(time) = suggested_backoff(fault.detail()) {
+            let time = Duration::from_millis(time);
             quota(&self.quotas, verified).back_off(protocol, time);
         }
     }

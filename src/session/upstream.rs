@@ -42,7 +42,7 @@ impl Service {
         deadline: Instant,
     ) -> Result<LoggedIn, Fault> {
         let protocol = visitor.listener.protocol;
-        self.check_pause(protocol, verified)?;
+        self.wait_for_pause(protocol, verified, deadline).await?;
         let mut submission = None;
         let mut first = true;
         loop {

@@ -111,7 +111,7 @@ fn r37_sessions_of_a_removed_password_are_drained() {
         let mut account = logged_in(Pop3, "other", "other-password").await;
         let said = sending
             .ask(
-                "MAIL FROM:<a@b.test>\r\nRCPT TO:<x@y.test>\r\nDATA\r\n",
+                "MAIL FROM:<tickets@contoso.test>\r\nRCPT TO:<x@y.test>\r\nDATA\r\n",
                 "354 ",
             )
             .await;

@@ -33,7 +33,7 @@ fn r29_half_closed_clients_get_what_is_theirs() {
         assert!(said.contains("\r\n.\r\n+OK 3 "), "{said}");
         let mut client = relay.session(Smtp).await;
         client
-            .send("MAIL FROM:<a@b.test>\r\nRCPT TO:<x@y.test>\r\nDATA\r\nx\r\n.\r\n")
+            .send("MAIL FROM:<tickets@contoso.test>\r\nRCPT TO:<x@y.test>\r\nDATA\r\nx\r\n.\r\n")
             .await;
         client.half_close().await;
         let said = client.rest().await;

@@ -82,10 +82,18 @@ impl Setup {
     /// Without the mail service's limits of a mailbox, for more sessions and messages than they
     /// allow.
     #[must_use]
-    pub fn unlimited(self) -> Self {
+    pub fn unlimited(mut self) -> Self {
+        self.options.smtp_messages = None;
         let limits =
             "ca: ca.pem\n    smtp_limits: {connections: 10000, messages_per_minute: 100000}";
         self.replace("ca: ca.pem", limits)
+    }
+
+    /// With another share of each mailbox, as in `connections: 9, messages_per_minute: 99`.
+    #[must_use]
+    pub fn smtp_limits(self, limits: &str) -> Self {
+        let limits = format!("ca: ca.pem\n    smtp_limits: {{{limits}}}");
+        self.replace("ca: ca.pem", &limits)
     }
 
     /// Every listener with TLS: `starttls` or `implicit`.

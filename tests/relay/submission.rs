@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use authrelay::sandbox::{MAILBOX, PASSWORD};
+use authrelay::sandbox::{Fault, MAILBOX, PASSWORD};
 use authrelay::wire::Protocol::Smtp;
 
 use crate::client::{Client, plain};
 use crate::clock::{patient, still};
-use crate::stage::{Relay, Setup, greet};
+use crate::stage::{Relay, Setup, greet, is_success};
+
+/// A policy that lets the tests' messages through.
+const POLICY: &str = "senders: [\"*@contoso.test\"], recipients: [\"*@contoso.test\"]";
 
 const DEVICES: &str = "  - {name: devices, protocol: smtp, bind: \"127.0.0.1:0\", provider: microsoft365, \
     allow: [\"127.0.0.0/8\"], unauthenticated: tickets@contoso.test}\n\nproviders:";
@@ -98,28 +101,18 @@ fn r13_a_message_over_the_size_never_arrives() {
 #[test]
 fn r39_ten_senders_take_turns_on_three_places() {
     still(|_| async {
-        let relay = Relay::start().await;
+        let relay = Setup::default()
+            .append("admin: {bind: \"127.0.0.1:0\"}\n")
+            .start()
+            .await;
         let sender = async |_n: usize| {
             let mut client = relay.session(Smtp).await;
             let replies = send(&mut client, MAILBOX, MAILBOX, "x\r\n").await;
             assert!(replies[3].starts_with("250 2.0.0 OK <"), "{replies:?}");
             client.ask("QUIT\r\n", "\r\n").await;
         };
-        patient("ten senders", async {
-            tokio::join!(
-                sender(0),
-                sender(1),
-                sender(2),
-                sender(3),
-                sender(4),
-                sender(5),
-                sender(6),
-                sender(7),
-                sender(8),
-                sender(9),
-            )
-        })
-        .await;
+        let all = futures_util::future::join_all((0..10).map(sender));
+        patient("ten senders", all).await;
         let seen = relay.sandbox.seen();
         assert_eq!(seen.logins.smtp, 10);
         assert!(
@@ -128,7 +121,24 @@ fn r39_ten_senders_take_turns_on_three_places() {
             seen.peak_connections.smtp
         );
         assert_eq!(relay.sandbox.messages(MAILBOX).len(), 13);
+        let waits = |metrics: &str, outcome: &str| -> u64 {
+            let series = format!("authrelay_smtp_waits_total{{outcome=\"{outcome}\"}} ");
+            let line = metrics.lines().find_map(|line| line.strip_prefix(&series));
+            line.unwrap().parse().unwrap()
+        };
+        let metrics = metrics(&relay).await;
+        assert!(waits(&metrics, "waited") >= 1, "{metrics}");
+        let total = waits(&metrics, "immediate") + waits(&metrics, "waited");
+        assert_eq!((total, waits(&metrics, "timeout")), (10, 0));
     });
+}
+
+async fn metrics(relay: &Relay) -> String {
+    let mut client = Client::dial(Smtp, relay.listener("admin")).await;
+    client
+        .send("GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        .await;
+    client.rest().await
 }
 
 #[test]
@@ -144,5 +154,287 @@ fn a_client_that_gets_no_place_is_told_in_time() {
         let reply = clock.until_ready(Duration::from_secs(30), reply).await;
         assert!(reply.starts_with("454 4.7.0 "), "{reply}");
         assert_eq!(relay.log.faults(), ["upstream: full"]);
+    });
+}
+
+/// A client that vanishes in the middle of a message, at whatever octet, under a policy that
+/// rewrites its header: none arrives, and nothing is said that could pass for an acceptance.
+#[test]
+fn r13_truncated_messages_never_arrive_under_a_policy() {
+    let message = "Subject: x\r\nFrom: A\r\n <tickets@contoso.test>\r\n\r\n..\r\n.x\r\n.\r\n";
+    still(|_| async {
+        let relay = devices(&format!("{POLICY}, max_size: 1kB, from: mailbox"))
+            .smtp_limits("messages_per_minute: 1000")
+            .start()
+            .await;
+        let transaction = format!("MAIL FROM:<{MAILBOX}>\r\nRCPT TO:<{MAILBOX}>\r\n");
+        for half_closes in [false, true] {
+            for cut in 0..message.len() {
+                let mut client = relay.session(Smtp).await;
+                let data = format!("{transaction}DATA\r\n");
+                client.ask(&data, "<CRLF>.<CRLF>\r\n").await;
+                client.send(&message[..cut]).await;
+                if half_closes {
+                    client.half_close().await;
+                    let said = client.rest().await;
+                    assert!(!said.contains("250"), "cut at {cut}: {said}");
+                } else {
+                    drop(client);
+                }
+                relay.sandbox.wait_for(|seen| seen.open.smtp == 0).await;
+                let stored = relay.sandbox.messages(MAILBOX).len();
+                assert_eq!(stored, 3, "cut at {cut}");
+            }
+        }
+        // The same by BDAT, in its second chunk.
+        for cut in 0..20 {
+            let mut client = relay.session(Smtp).await;
+            let chunk = format!("{transaction}BDAT 12\r\nSubject: x\r\nBDAT 20 LAST\r\n");
+            client.send(format!("{chunk}{}", &message[..cut])).await;
+            client.until("Recipient OK\r\n").await;
+            client.half_close().await;
+            let said = client.rest().await;
+            assert!(!said.contains("250 2.0.0 OK <"), "cut at {cut}: {said}");
+            relay.sandbox.wait_for(|seen| seen.open.smtp == 0).await;
+            assert_eq!(relay.sandbox.messages(MAILBOX).len(), 3, "cut at {cut}");
+        }
+    });
+}
+
+/// Only CRLF.CRLF ends a message under a policy too, nothing in it is taken for a command, and
+/// every octet arrives as it was.
+#[test]
+fn r14_messages_go_through_octet_by_octet_under_a_policy() {
+    let body = b"Subject: smuggling\r\n\r\nA\n.\nMAIL FROM:<tickets@contoso.test>\nB\r\n ..\nC\n.\r\nD\r.\rE\n\r\n ..\r\n\
+        F\x00\xff\xfe\r\r\n .x\r\nMAIL FROM:<tickets@contoso.test>\r\nRCPT TO:<x@y.test>\r\nDATA\r\n";
+    for size in 1..=body.len() + 3 {
+        // Every length of the pieces near the ends, some between.
+        if size > 12 && size < body.len() - 4 && size % 17 != 0 {
+            continue;
+        }
+        still(|_| async {
+            let relay = devices(&format!("{POLICY}, max_size: 1kB")).start().await;
+            let mut client = relay.session(Smtp).await;
+            let data = format!("MAIL FROM:<{MAILBOX}>\r\nRCPT TO:<{MAILBOX}>\r\nDATA\r\n");
+            client.ask(&data, "<CRLF>.<CRLF>\r\n").await;
+            let whole = [body.as_slice(), b".\r\n"].concat();
+            for piece in whole.chunks(size) {
+                client.send(piece).await;
+            }
+            assert!(client.line().await.starts_with("250 2.0.0 OK <"));
+            assert_eq!(client.ask("NOOP\r\n", "\r\n").await, "250 2.0.0 OK\r\n");
+            let stored = relay.sandbox.messages(MAILBOX);
+            assert_eq!(stored.len(), 4);
+            assert_eq!(stored[3], body.as_slice(), "in pieces of {size}");
+            let seen = relay.sandbox.seen();
+            let transactions = seen.smtp.iter().filter(|line| line.starts_with("MAIL"));
+            assert_eq!(transactions.count(), 1);
+        });
+    }
+}
+
+#[test]
+fn replies_keep_their_order_where_the_policy_answers_some() {
+    still(|_| async {
+        let relay = devices(POLICY).start().await;
+        let mut client = relay.session(Smtp).await;
+        client
+            .send(format!(
+                "MAIL FROM:<evil@x.test>\r\nRCPT TO:<{MAILBOX}>\r\nBDAT 6 LAST\r\nQUIT\r\n\
+                 MAIL FROM:<{MAILBOX}>\r\nRCPT TO:<a@x.test>\r\nRCPT TO:<{MAILBOX}>\r\n\
+                 AUTH PLAIN x\r\nBURL imap://x LAST\r\nNOOP\r\nDATA\r\n"
+            ))
+            .await;
+        let said = client.until("<CRLF>.<CRLF>\r\n").await;
+        let codes: Vec<_> = said.lines().map(|line| &line[..9]).collect();
+        assert_eq!(
+            codes,
+            [
+                "550 5.7.1",
+                "503 5.5.1",
+                "503 5.5.1",
+                "250 2.1.0",
+                "550 5.7.1",
+                "250 2.1.5",
+                "503 5.5.1",
+                "500 5.5.1",
+                "250 2.0.0",
+                "354 Start"
+            ]
+        );
+        client.send("x\r\n.\r\nQUIT\r\n").await;
+        let last = client.rest().await;
+        assert!(last.starts_with("250 2.0.0 OK <"), "{last}");
+        assert!(last.ends_with("221 2.0.0 Service closing transmission channel\r\n"));
+        assert_eq!(relay.log.faults(), ["policy: message"; 2]);
+    });
+}
+
+/// The account's own rate refuses at once, whoever of its sessions sends.
+#[test]
+fn an_account_s_own_rate_refuses_at_once() {
+    still(|clock| async move {
+        let own = "    smtp: {messages_per_minute: 2}\n";
+        let relay = Setup::default().append(own).start().await;
+        let mut one = relay.session(Smtp).await;
+        let mut other = relay.session(Smtp).await;
+        for client in [&mut one, &mut other] {
+            let replies = send(client, MAILBOX, MAILBOX, "x\r\n").await;
+            assert!(replies[3].starts_with("250 2.0.0 OK <"), "{replies:?}");
+        }
+        let mail = format!("MAIL FROM:<{MAILBOX}>\r\n");
+        for client in [&mut one, &mut other] {
+            let said = client.ask(&mail, "\r\n").await;
+            assert!(said.starts_with("451 4.7.1 "), "{said}");
+        }
+        clock.advance(Duration::from_secs(61)).await;
+        let said = one.ask(&mail, "\r\n").await;
+        assert!(said.starts_with("250 "), "{said}");
+        assert_eq!(relay.log.faults(), ["policy: message"; 2]);
+    });
+}
+
+/// A message beyond the mail service's rate waits for its turn, if that comes within `wait`; a
+/// reload forgets none.
+#[test]
+fn messages_wait_for_the_mail_service_s_rate() {
+    for (wait, expected, waited) in [("90s", "250 2.1.0 ", 60), ("25s", "451 4.7.1 ", 0)] {
+        still(|clock| async move {
+            let limits = format!("messages_per_minute: 2, wait: {wait}");
+            let relay = Setup::default().smtp_limits(&limits).start().await;
+            let mut client = relay.session(Smtp).await;
+            for _ in 0..2 {
+                let replies = send(&mut client, MAILBOX, MAILBOX, "x\r\n").await;
+                assert!(replies[3].starts_with("250 2.0.0 OK <"), "{replies:?}");
+            }
+            relay.control.reload().await.unwrap();
+            let mut client = relay.session(Smtp).await;
+            let began = clock.elapsed();
+            let mail = format!("MAIL FROM:<{MAILBOX}>\r\n");
+            let said = client.ask(&mail, "\r\n");
+            let said = clock.until_ready(Duration::from_secs(100), said).await;
+            assert!(said.starts_with(expected), "{said}");
+            let took = (clock.elapsed() - began).as_secs();
+            assert!((waited..waited + 5).contains(&took), "{took} s");
+        });
+    }
+}
+
+/// Places are the mailbox's, whatever the configuration that they were taken under.
+#[test]
+fn r39_places_outlive_reloads_and_waits_end_before_the_login() {
+    still(|clock| async move {
+        let relay = Setup::limits("login_timeout: 10s").start().await;
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(relay.session(Smtp).await);
+        }
+        relay.control.reload().await.unwrap();
+        let mut client = relay.connect(Smtp).await;
+        let began = clock.elapsed();
+        let reply = client.log_in(MAILBOX, PASSWORD);
+        let reply = clock.until_ready(Duration::from_secs(30), reply).await;
+        assert!(reply.starts_with("454 4.7.0 "), "{reply}");
+        let took = (clock.elapsed() - began).as_secs();
+        assert!((7..10).contains(&took), "{took} s");
+        assert_eq!(relay.log.faults(), ["upstream: full"]);
+        assert_eq!(relay.sandbox.seen().peak_connections.smtp, 3);
+        // One leaves, and the next has its place.
+        held.pop();
+        let mut client = relay.connect(Smtp).await;
+        let reply = client.log_in(MAILBOX, PASSWORD).await;
+        assert!(is_success(Smtp, &reply), "{reply}");
+    });
+}
+
+/// The service says that too many send at once: the mailbox's next message waits.
+#[test]
+fn a_mail_service_that_says_432_is_left_alone() {
+    still(|clock| async move {
+        let relay = Relay::start().await;
+        let mut client = relay.session(Smtp).await;
+        relay.sandbox.set_fault(Some(Fault::SmtpConcurrency));
+        let data = format!("MAIL FROM:<{MAILBOX}>\r\nRCPT TO:<{MAILBOX}>\r\nDATA\r\n");
+        client.ask(&data, "432 4.3.2 ").await;
+        client.line().await;
+        relay.sandbox.set_fault(None);
+        let began = clock.elapsed();
+        let mail = format!("RSET\r\nMAIL FROM:<{MAILBOX}>\r\n");
+        let said = client.ask(&mail, "Sender OK\r\n");
+        clock.until_ready(Duration::from_secs(30), said).await;
+        let took = (clock.elapsed() - began).as_secs();
+        assert!((9..14).contains(&took), "{took} s");
+    });
+}
+
+/// A message that trickles holds one of the mailbox's few places: it ends.
+#[test]
+fn a_message_that_trickles_is_ended() {
+    still(|clock| async move {
+        let relay = Relay::start().await;
+        let mut client = relay.session(Smtp).await;
+        let data = format!("MAIL FROM:<{MAILBOX}>\r\nRCPT TO:<{MAILBOX}>\r\nDATA\r\n");
+        client.ask(&data, "<CRLF>.<CRLF>\r\n").await;
+        client.send("Subject: slow\r\n").await;
+        let began = clock.elapsed();
+        let rest = client.rest();
+        let rest = clock.until_ready(Duration::from_secs(200), rest).await;
+        assert!(rest.starts_with("421 4.4.2 "), "{rest}");
+        let took = (clock.elapsed() - began).as_secs();
+        assert!((118..130).contains(&took), "{took} s");
+        relay.sandbox.wait_for(|seen| seen.open.smtp == 0).await;
+        assert_eq!(relay.sandbox.messages(MAILBOX).len(), 3);
+    });
+}
+
+/// What fails behind a device's MAIL is the answer to it, and the device may try again.
+#[test]
+fn devices_hear_at_mail_what_fails() {
+    still(|_| async {
+        let relay = devices(POLICY).start().await;
+        relay.sandbox.set_fault(Some(Fault::SecretWrong));
+        let mut client = Client::dial(Smtp, relay.listener("devices")).await;
+        client.line().await;
+        let mail = format!("MAIL FROM:<{MAILBOX}>\r\n");
+        let said = client.ask(&mail, "\r\n").await;
+        assert!(said.starts_with("454 4.7.0 "), "{said}");
+        let said = client.ask("RCPT TO:<a@b.test>\r\n", "\r\n").await;
+        assert!(said.starts_with("503 5.5.1 "), "{said}");
+        // Elsewhere nothing goes without a login.
+        let mut client = relay.connect(Smtp).await;
+        let said = client.ask(&mail, "\r\n").await;
+        assert!(said.starts_with("530 5.7.0 "), "{said}");
+        assert_eq!(
+            relay.log.faults().first().unwrap(),
+            "identity_provider: refused"
+        );
+    });
+}
+
+/// A chunk over the size is swallowed, and what the upstream has of the message forgotten.
+#[test]
+fn chunks_over_the_size_never_arrive() {
+    still(|_| async {
+        let relay = devices(&format!("{POLICY}, max_size: 20B")).start().await;
+        let mut client = relay.session(Smtp).await;
+        client
+            .send(format!(
+                "MAIL FROM:<{MAILBOX}>\r\nRCPT TO:<{MAILBOX}>\r\nBDAT 12\r\nSubject: x\r\n\
+                 BDAT 13 LAST\r\n\r\nQUIT\r\n.\r\n\r\nNOOP\r\n"
+            ))
+            .await;
+        let said = client.until("250 2.0.0 OK\r\n").await;
+        let codes: Vec<_> = said.lines().map(|line| &line[..9]).collect();
+        assert_eq!(
+            codes,
+            [
+                "250 2.1.0",
+                "250 2.1.5",
+                "250 2.6.0",
+                "552 5.3.4",
+                "250 2.0.0"
+            ]
+        );
+        assert_eq!(relay.sandbox.messages(MAILBOX).len(), 3);
     });
 }

@@ -5,6 +5,7 @@ mod audit;
 mod doors;
 mod grants;
 mod mistakes;
+mod sending;
 mod shape;
 
 use super::*;

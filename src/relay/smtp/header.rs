@@ -23,8 +23,9 @@ pub(super) struct Header {
     line: Vec<u8>,
     /// The From field, whose continuation may follow.
     from: Vec<u8>,
-    /// In a line too long to be looked at.
+    /// In a line too long to be looked at; whether its last octet was CR.
     long: bool,
+    cr: bool,
     /// What came last was CRLF, or nothing has come.
     crlf: bool,
     /// Nothing has come.
@@ -45,6 +46,7 @@ impl Header {
             line: Vec::new(),
             from: Vec::new(),
             long: false,
+            cr: false,
             crlf: true,
             first: true,
             has_from: false,
@@ -77,7 +79,9 @@ impl Header {
             if self.long {
                 out.extend_from_slice(part);
                 self.long = !complete;
-                self.crlf = part.ends_with(b"\r\n");
+                // CR and LF may come in two pieces.
+                self.crlf = part.ends_with(b"\r\n") || (self.cr && part == b"\n");
+                self.cr = part.ends_with(b"\r");
                 continue;
             }
             self.line.extend_from_slice(part);
@@ -122,6 +126,7 @@ impl Header {
         self.has_reply_to |= is_field(&line, "Reply-To");
         out.extend_from_slice(&line);
         self.long = true;
+        self.cr = line.ends_with(b"\r");
         self.first = false;
         Ok(())
     }
@@ -339,6 +344,18 @@ mod tests {
         }
         let expected = long.replace("From: x\r\n", "From: <box@contoso.test>\r\nReply-To: x\r\n");
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+        // Wherever it is cut, the dot behind a long line ends the message.
+        let long = format!("Subject: {}\r\n.\r\n", "x".repeat(FIELD));
+        let expected = long.replace("\r\n.", "\r\nFrom: <box@contoso.test>\r\n.");
+        for cut in FIELD..long.len() {
+            let mut header = Header::new("box@contoso.test", "", true);
+            let mut out = Vec::new();
+            let (head, tail) = long.as_bytes().split_at(cut);
+            for piece in [head, tail] {
+                header.take(piece, &mut out).unwrap();
+            }
+            assert_eq!(String::from_utf8(out).unwrap(), expected, "cut at {cut}");
+        }
         let mut header = Header::new("box@contoso.test", "", true);
         let endless = format!("From: {}", "x".repeat(2 * FIELD));
         assert_eq!(

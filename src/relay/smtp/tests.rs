@@ -302,3 +302,34 @@ fn what_was_under_way_is_lost() {
     assert_eq!((messages[0].size, messages[0].to.len()), (4, 1));
     assert_eq!(messages[0].reply, None);
 }
+
+#[test]
+fn the_mail_service_says_how_long_it_wants_to_be_left_alone() {
+    let second = Duration::from_secs;
+    for (reply, expected) in [
+        (
+            "432 4.3.2 Concurrent connections limit exceeded.",
+            Some(CROWDED),
+        ),
+        (
+            "432 4.3.2 Suggested Backoff Time: 3 seconds",
+            Some(second(3)),
+        ),
+        (
+            "451 4.3.0 Request is throttled. Suggested Backoff Time: 299000 milliseconds",
+            Some(second(299)),
+        ),
+        (
+            "451 suggested backoff time: 99999999999999999999999",
+            Some(second(3600)),
+        ),
+        ("451 Suggested Backoff Time: soon", None),
+        ("250 Suggested Backoff Time: 1000 milliseconds", None),
+        ("451 4.7.0 Temporary server error.", None),
+    ] {
+        let mut smtp = Smtp::new(None);
+        smtp.up(b"NOOP\r\n", &mut |_| {});
+        smtp.down(format!("{reply}\r\n").as_bytes(), &mut |_| {});
+        assert_eq!(smtp.take_backoff(), expected, "{reply}");
+    }
+}
