@@ -51,13 +51,14 @@ pub enum Reserved {
 #[derive(Debug)]
 pub struct Seat {
     /// `None`: it is one too many.
-    pub admitted: Option<Admitted>,
+    clients: Option<Arc<Clients>>,
+    admitted: Option<Admitted>,
     _permit: OwnedSemaphorePermit,
 }
 
 /// A client's share of the limit of its address.
 #[derive(Debug)]
-pub struct Admitted {
+struct Admitted {
     clients: Arc<Clients>,
     address: IpAddr,
 }
@@ -106,20 +107,20 @@ impl Seats {
         }
     }
 
-    /// Gives the place to a client.
-    pub fn seat(&self, reserved: Reserved, address: IpAddr) -> Seat {
-        match reserved {
-            Reserved::Session(permit) => Seat {
-                admitted: self.clients.admit(address),
-                _permit: permit,
+    /// Gives the place to a connection. Whose it is may have to be announced first: see
+    /// [`Seat::admit`].
+    pub fn seat(&self, reserved: Reserved) -> Seat {
+        let (clients, permit) = match reserved {
+            Reserved::Session(permit) => (Some(self.clients.clone()), permit),
+            Reserved::Told(told) => match self.sessions.clone().try_acquire_owned() {
+                Ok(permit) => (Some(self.clients.clone()), permit),
+                Err(_) => (None, told),
             },
-            Reserved::Told(permit) => match self.sessions.clone().try_acquire_owned() {
-                Ok(permit) => self.seat(Reserved::Session(permit), address),
-                Err(_) => Seat {
-                    admitted: None,
-                    _permit: permit,
-                },
-            },
+        };
+        Seat {
+            clients,
+            admitted: None,
+            _permit: permit,
         }
     }
 }
@@ -143,6 +144,18 @@ fn places(limits: &Limits) -> usize {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Seat {
+    /// Counts the connection for its client's address; false: it is one too many, of that address
+    /// or in all.
+    pub fn admit(&mut self, address: IpAddr) -> bool {
+        self.admitted = match &self.clients {
+            Some(clients) => clients.admit(address),
+            None => None,
+        };
+        self.admitted.is_some()
+    }
 }
 
 impl Clients {
@@ -196,17 +209,28 @@ mod tests {
         }
     }
 
+    /// A seat, and whether the client has it.
+    async fn sit(seats: &Seats, client: IpAddr) -> (Seat, bool) {
+        sit_on(seats, seats.reserve().await, client)
+    }
+
+    fn sit_on(seats: &Seats, reserved: Reserved, client: IpAddr) -> (Seat, bool) {
+        let mut seat = seats.seat(reserved);
+        let admitted = seat.admit(client);
+        (seat, admitted)
+    }
+
     #[tokio::test]
     async fn one_beyond_the_limit_is_told_and_a_freed_seat_is_taken() {
         let seats = Seats::new(&limits(2, 10));
         let client = IpAddr::from([10, 0, 0, 1]);
-        let first = seats.seat(seats.reserve().await, client);
-        let second = seats.seat(seats.reserve().await, client);
-        assert!(first.admitted.is_some() && second.admitted.is_some());
-        assert!(seats.seat(seats.reserve().await, client).admitted.is_none());
+        let first = sit(&seats, client).await;
+        let second = sit(&seats, client).await;
+        assert!(first.1 && second.1);
+        assert!(!sit(&seats, client).await.1);
         let waiting = seats.reserve().await;
         drop(first);
-        assert!(seats.seat(waiting, client).admitted.is_some());
+        assert!(sit_on(&seats, waiting, client).1);
     }
 
     #[tokio::test]
@@ -214,59 +238,58 @@ mod tests {
         let seats = Seats::new(&limits(1, 10));
         let client = IpAddr::from([10, 0, 0, 1]);
         let _elsewhere = (seats.reserve().await, seats.reserve().await);
-        let seat = seats.seat(seats.reserve().await, client);
-        assert!(seat.admitted.is_some());
+        assert!(sit(&seats, client).await.1);
     }
 
     #[tokio::test]
     async fn a_freed_session_is_taken_while_everybody_is_being_told() {
         let seats = Seats::new(&limits(1, 100));
         let client = IpAddr::from([10, 0, 0, 1]);
-        let first = seats.seat(seats.reserve().await, client);
+        let first = sit(&seats, client).await;
         let mut told = Vec::new();
         for _ in 0..TOLD_AT_ONCE {
-            told.push(seats.seat(seats.reserve().await, client));
+            told.push(sit(&seats, client).await);
         }
-        assert!(told.iter().all(|seat| seat.admitted.is_none()));
+        assert!(told.iter().all(|(_, admitted)| !admitted));
         drop(first);
-        assert!(seats.seat(seats.reserve().await, client).admitted.is_some());
+        assert!(sit(&seats, client).await.1);
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn places_come_and_go_and_nobody_is_sent_away() {
         let seats = Seats::new(&limits(1, 10));
         let client = IpAddr::from([10, 0, 0, 1]);
-        let seat = async || seats.seat(seats.reserve().await, client);
-        let first = seat().await;
-        assert!(seat().await.admitted.is_none());
+        let first = sit(&seats, client).await;
+        assert!(!sit(&seats, client).await.1);
         seats.resize(&limits(3, 10));
-        let (second, third) = (seat().await, seat().await);
-        assert!(second.admitted.is_some() && third.admitted.is_some());
+        let (second, third) = (sit(&seats, client).await, sit(&seats, client).await);
+        assert!(second.1 && third.1);
         seats.resize(&limits(1, 10));
         seats.resize(&limits(2, 10));
         drop((first, second));
         // The places that went were the first to be free.
         tokio::task::yield_now().await;
-        let fourth = seat().await;
-        assert!(fourth.admitted.is_some());
-        assert!(seat().await.admitted.is_none());
+        let fourth = sit(&seats, client).await;
+        assert!(fourth.1);
+        assert!(!sit(&seats, client).await.1);
         drop((third, fourth));
         tokio::task::yield_now().await;
-        let (fifth, sixth) = (seat().await, seat().await);
-        assert!(fifth.admitted.is_some() && sixth.admitted.is_some());
-        assert!(seat().await.admitted.is_none());
+        let (fifth, sixth) = (sit(&seats, client).await, sit(&seats, client).await);
+        assert!(fifth.1 && sixth.1);
+        assert!(!sit(&seats, client).await.1);
     }
 
     #[tokio::test]
     async fn an_address_has_its_own_limit() {
         let seats = Seats::new(&limits(10, 1));
         let (a, b) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
-        let first = seats.seat(seats.reserve().await, a);
-        assert!(seats.seat(seats.reserve().await, a).admitted.is_none());
-        assert!(seats.seat(seats.reserve().await, b).admitted.is_some());
+        let first = sit(&seats, a).await;
+        assert!(first.1);
+        assert!(!sit(&seats, a).await.1);
+        assert!(sit(&seats, b).await.1);
         drop(first);
-        assert!(seats.seat(seats.reserve().await, a).admitted.is_some());
-        drop(seats.seat(seats.reserve().await, a));
+        assert!(sit(&seats, a).await.1);
+        drop(sit(&seats, a).await);
         assert!(seats.clients.counts.lock().unwrap().is_empty());
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::config::{Account, LoginPattern};
+use crate::config::{Account, LoginPattern, Logins};
 use crate::fault::{Fault, Kind};
 use crate::ledger::Ledger;
 use crate::token::store::Record;
@@ -74,17 +74,18 @@ pub struct LastFault {
 /// Every account, with what is known of it. Reads the store, so that it may block a little.
 pub fn accounts(accounts: &[Arc<Account>], broker: &Broker, ledger: &Ledger) -> Vec<Row> {
     let seen = ledger.logins();
+    let logins = Logins::new(accounts);
     let mut rows = Vec::new();
     for account in accounts {
         match &account.login {
             LoginPattern::Exact(login) => rows.push(row(account, login, broker, ledger)),
             LoginPattern::Domain(domain) => {
                 rows.push(row(account, &format!("*@{domain}"), broker, ledger));
-                let of_domain = |login: &&String| {
-                    let at = login.rsplit_once('@');
-                    at.is_some_and(|(_, other)| other == domain) && !is_exact(accounts, login)
+                let of_this = |login: &&String| {
+                    let found = logins.find(login);
+                    found.is_some_and(|found| Arc::ptr_eq(found, account))
                 };
-                for login in seen.iter().filter(of_domain) {
+                for login in seen.iter().filter(of_this) {
                     rows.push(row(account, login, broker, ledger));
                 }
             }
@@ -110,11 +111,6 @@ pub fn waiting(accounts: &[Arc<Account>], broker: &Broker) -> BTreeMap<String, u
             .or_default() += usize::from(!given);
     }
     waiting
-}
-
-fn is_exact(accounts: &[Arc<Account>], login: &str) -> bool {
-    let pattern = LoginPattern::Exact(login.to_owned());
-    accounts.iter().any(|account| account.login == pattern)
 }
 
 fn row(account: &Account, login: &str, broker: &Broker, ledger: &Ledger) -> Row {

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use argon2::{Argon2, PasswordHash, PasswordVerifier as _};
 use aws_lc_rs::{hmac, rand};
+use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -23,9 +24,6 @@ use crate::secret::Secret;
 
 /// How long a password that was found right is remembered.
 const REMEMBERED: Duration = Duration::from_secs(600);
-
-/// How many of them.
-const REMEMBERED_CAP: usize = 10_000;
 
 /// An argon2 run takes 19 MiB and a core: never more at once than this.
 const RUNS_AT_ONCE: usize = 2;
@@ -115,11 +113,16 @@ pub struct Claim {
     pub passwords: Vec<Arc<Password>>,
 }
 
+/// A keyed hash.
+type Print = [u8; 32];
+
 /// Checks passwords.
 pub struct Checker {
     /// Of this process alone.
     key: hmac::Key,
-    remembered: Mutex<HashMap<[u8; 32], Instant>>,
+    /// The last right password of each hash, both as keyed hashes: there are never more than the
+    /// file has hashes, so that nothing has to be forgotten before its time.
+    remembered: Mutex<HashMap<Print, (Print, Instant)>>,
     runs: Semaphore,
     /// Argon2 runs of every attempt.
     padding: usize,
@@ -135,6 +138,24 @@ impl Checker {
     pub fn new(config: &Config) -> std::io::Result<Self> {
         let mut seed = [0; 32];
         rand::fill(&mut seed).map_err(|_| std::io::Error::other("no random numbers"))?;
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &seed);
+        Ok(Self::with(config, key, HashMap::new()))
+    }
+
+    /// For those of another configuration; what was found right stays so for its time.
+    #[must_use]
+    pub fn renewed(&self, config: &Config) -> Self {
+        let now = Instant::now();
+        let mut remembered = self
+            .remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        remembered.retain(|_, (_, until)| *until > now);
+        Self::with(config, self.key.clone(), remembered)
+    }
+
+    fn with(config: &Config, key: hmac::Key, remembered: HashMap<Print, (Print, Instant)>) -> Self {
         let hashes = |account: &Arc<Account>| {
             let hash = |password: &Arc<Password>| match &password.check {
                 PasswordCheck::Hash(phc) => Some(phc.clone()),
@@ -147,15 +168,15 @@ impl Checker {
                 .collect::<Vec<_>>()
         };
         let hashes: Vec<_> = config.accounts.iter().map(hashes).collect();
-        Ok(Self {
-            key: hmac::Key::new(hmac::HMAC_SHA256, &seed),
-            remembered: Mutex::default(),
+        Self {
+            key,
+            remembered: Mutex::new(remembered),
             runs: Semaphore::new(RUNS_AT_ONCE),
             padding: hashes.iter().map(Vec::len).max().unwrap_or(0),
             dummy: hashes.into_iter().flatten().next(),
             #[cfg(test)]
             counted: std::sync::atomic::AtomicUsize::new(0),
-        })
+        }
     }
 
     /// Whether `presented` is one of the claim's passwords. Without a claim the work is the same
@@ -175,19 +196,9 @@ impl Checker {
             });
         }
         let passwords = claim.as_ref().map_or(&[][..], |claim| &claim.passwords);
-        let fingerprint = |phc: &Secret| {
-            let mut context = hmac::Context::with_key(&self.key);
-            // The PHC string has a salt of its own: it names the account as well as its password.
-            context.update(phc.expose().as_bytes());
-            context.update(b"\0");
-            context.update(presented.expose().as_bytes());
-            let mut print = [0; 32];
-            print.copy_from_slice(context.sign().as_ref());
-            print
-        };
         // Only the right password is answered faster.
         let mut found = passwords.iter().find(|password| match &password.check {
-            PasswordCheck::Hash(phc) => self.remembers(&fingerprint(phc)),
+            PasswordCheck::Hash(phc) => self.remembers(phc, presented),
             PasswordCheck::Plain(_) | PasswordCheck::Any => false,
         });
         let mut runs = 0;
@@ -200,7 +211,7 @@ impl Checker {
                     runs += 1;
                     let right = self.run(phc.clone(), presented.clone()).await;
                     if right {
-                        self.remember(fingerprint(phc));
+                        self.remember(phc, presented);
                     }
                     right
                 }
@@ -248,27 +259,30 @@ impl Checker {
         tokio::task::spawn_blocking(run).await.unwrap_or(false)
     }
 
-    fn remembers(&self, print: &[u8; 32]) -> bool {
+    fn print(&self, text: &Secret) -> Print {
+        let mut print = [0; 32];
+        let signed = hmac::sign(&self.key, text.expose().as_bytes());
+        print.copy_from_slice(signed.as_ref());
+        print
+    }
+
+    fn remembers(&self, phc: &Secret, presented: &Secret) -> bool {
+        let (of, print) = (self.print(phc), self.print(presented));
         let remembered = self
             .remembered
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        remembered
-            .get(print)
-            .is_some_and(|until| *until > Instant::now())
+        remembered.get(&of).is_some_and(|(right, until)| {
+            bool::from(right.ct_eq(&print)) && *until > Instant::now()
+        })
     }
 
-    fn remember(&self, print: [u8; 32]) {
-        let now = Instant::now();
+    fn remember(&self, phc: &Secret, presented: &Secret) {
+        let (of, print) = (self.print(phc), self.print(presented));
         let mut remembered = self
             .remembered
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if remembered.len() >= REMEMBERED_CAP {
-            remembered.retain(|_, until| *until > now);
-        }
-        if remembered.len() < REMEMBERED_CAP {
-            remembered.insert(print, now + REMEMBERED);
-        }
+        remembered.insert(of, (print, Instant::now() + REMEMBERED));
     }
 }

@@ -164,5 +164,6 @@ macro_rules! replays {
 }
 
 replays! {
-    imap_commands imap_responses pop3 smtp_commands smtp_replies sasl front back front_back watch config import
+    imap_commands imap_responses pop3 smtp_commands smtp_replies sasl front back front_back watch
+    proxy_header config import
 }

@@ -11,6 +11,7 @@ pub mod front;
 pub mod front_back;
 pub mod import;
 mod pieces;
+pub mod proxy_header;
 pub mod watch;
 pub mod wire;
 
@@ -29,6 +30,7 @@ pub const TARGETS: &[Target] = &[
     ("back", back::back),
     ("front_back", front_back::front_back),
     ("watch", watch::watch),
+    ("proxy_header", proxy_header::proxy_header),
     ("config", config::config),
     ("import", import::import),
 ];

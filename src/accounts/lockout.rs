@@ -1,37 +1,37 @@
 //! Guessing: failures are slowed from the third on, then locked out for a while.
 //!
 //! What is locked is a pair of client address and login, so that one stale job locks out neither
-//! its neighbours nor the owner of the login. An address alone is counted for unknown logins only
-//! and never on loopback, where everybody shares it.
+//! its neighbours nor the owner of the login. An address alone is locked for unknown logins only,
+//! and never on loopback, where everybody shares it. Elsewhere it is slowed for all that fail, or
+//! time would tell which logins exist; who succeeds is never slowed.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::Lockout;
 
-/// Pairs remembered at once; beyond it the oldest are forgotten.
+/// What is remembered at once; beyond it the oldest is forgotten.
 const CAP: usize = 50_000;
 
 /// The longest an answer is held back.
-const SLOWEST: Duration = Duration::from_secs(5);
-
-/// How a client stands before its attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
-    Free,
-    Locked { delay: Duration },
-}
+pub(super) const SLOWEST: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Pair {
-    address: IpAddr,
-    /// `None`: any login that nobody has.
-    login: Option<String>,
+enum Subject {
+    /// A login, whether an account has it or not.
+    Login(String),
+    /// Any login that nobody has.
+    Unknown,
+    /// Whatever fails; slowed, never locked.
+    Anything,
 }
+
+type Key = (IpAddr, Subject);
 
 #[derive(Debug, Clone, Copy)]
 struct Record {
@@ -42,107 +42,202 @@ struct Record {
 
 #[derive(Debug)]
 pub(super) struct Lockouts {
-    policy: Mutex<Lockout>,
-    records: Mutex<HashMap<Pair, Record>>,
+    state: Mutex<State>,
+    /// A trial has ended.
+    ended: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    policy: Lockout,
+    records: HashMap<Key, Record>,
+    /// Guesses that somebody else is checking.
+    trials: HashMap<Key, u32>,
+}
+
+/// A guess that somebody else is checking; until this is dropped it counts as one that may fail.
+#[derive(Debug)]
+pub(super) struct Trial {
+    lockouts: Arc<Lockouts>,
+    key: Key,
+}
+
+/// Whether a trial may begin.
+enum Begun {
+    Yes,
+    /// As many are under way as may fail.
+    Later,
+    Locked,
+}
+
+impl State {
+    /// How long a failure counts. What slows holds out as long as any lock: its end must not tell
+    /// a login that is locked from one that is not.
+    fn window(&self, subject: &Subject) -> Duration {
+        match subject {
+            Subject::Login(_) | Subject::Unknown => self.policy.window,
+            Subject::Anything => self.policy.window.max(self.policy.duration),
+        }
+    }
+
+    fn forget(&mut self, now: Instant) {
+        let mut records = std::mem::take(&mut self.records);
+        records.retain(|(_, subject), record| {
+            now.duration_since(record.last) <= self.window(subject) || record.is_locked(now)
+        });
+        if records.len() >= CAP {
+            let mut times: Vec<_> = records.values().map(|record| record.last).collect();
+            let (_, middle, _) = times.select_nth_unstable(CAP / 2);
+            let middle = *middle;
+            records.retain(|_, record| record.last > middle);
+        }
+        self.records = records;
+    }
 }
 
 impl Lockouts {
     pub(super) fn new(policy: Lockout) -> Self {
         Self {
-            policy: Mutex::new(policy),
-            records: Mutex::default(),
+            state: Mutex::new(State {
+                policy,
+                records: HashMap::new(),
+                trials: HashMap::new(),
+            }),
+            ended: Notify::new(),
         }
     }
 
     /// From now on by another policy; what was counted stays.
     pub(super) fn follow(&self, policy: Lockout) {
-        *self.policy.lock().unwrap_or_else(PoisonError::into_inner) = policy;
+        self.state().policy = policy;
     }
 
-    fn policy(&self) -> Lockout {
-        self.policy
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Before an attempt; `known` is whether the login has an account.
-    pub(super) fn standing(&self, address: IpAddr, login: &str, known: bool) -> Standing {
+    /// Whether an attempt is refused unseen; `known` is whether the login has an account.
+    pub(super) fn is_locked(&self, address: IpAddr, login: &str, known: bool) -> bool {
         let now = Instant::now();
-        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        let locked = pairs(address, login, known)
-            .filter_map(|pair| records.get(&pair))
-            .any(|record| record.locked_until.is_some_and(|until| until > now));
-        if locked {
-            Standing::Locked { delay: SLOWEST }
-        } else {
-            Standing::Free
+        let mut state = self.state();
+        let locked = subjects(address, login, known)
+            .filter(|subject| *subject != Subject::Anything)
+            .filter_map(|subject| state.records.get(&(address, subject)))
+            .any(|record| record.is_locked(now));
+        if locked && let Some(record) = state.records.get_mut(&(address, Subject::Anything)) {
+            // A known login that is not locked fails and counts there.
+            record.last = now;
         }
+        locked
     }
 
     /// After a failure: how long to hold the answer back.
     pub(super) fn failed(&self, address: IpAddr, login: &str, known: bool) -> Duration {
-        let (now, policy) = (Instant::now(), self.policy());
-        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        if records.len() >= CAP {
-            forget(&mut records, now, &policy);
+        let now = Instant::now();
+        let mut state = self.state();
+        let policy = state.policy.clone();
+        if state.records.len() >= CAP {
+            state.forget(now);
         }
         let mut worst = 0;
-        for pair in pairs(address, login, known) {
-            let record = records.entry(pair).or_insert(Record {
+        for subject in subjects(address, login, known) {
+            let locks = subject != Subject::Anything;
+            let window = state.window(&subject);
+            let record = state.records.entry((address, subject)).or_insert(Record {
                 failures: 0,
                 last: now,
                 locked_until: None,
             });
-            if now.duration_since(record.last) > policy.window {
+            if now.duration_since(record.last) > window {
                 record.failures = 0;
             }
             record.failures = record.failures.saturating_add(1);
             record.last = now;
-            if record.failures >= policy.failures {
-                record.locked_until = Some(now + policy.duration);
-                record.failures = 0;
-                worst = u32::MAX;
-            }
             worst = worst.max(record.failures);
+            if record.failures >= policy.failures {
+                worst = u32::MAX;
+                if locks {
+                    record.locked_until = Some(now + policy.duration);
+                    record.failures = 0;
+                }
+            }
         }
         slowed(worst)
     }
 
     pub(super) fn succeeded(&self, address: IpAddr, login: &str) {
-        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        records.remove(&Pair {
-            address,
-            login: Some(login.to_owned()),
-        });
+        let key = (address, Subject::Login(login.to_owned()));
+        self.state().records.remove(&key);
+    }
+
+    /// Begins a trial, as soon as it could fail without being one failure too many. `None`: the
+    /// login is locked.
+    pub(super) async fn trial(self: &Arc<Self>, address: IpAddr, login: &str) -> Option<Trial> {
+        let key = (address, Subject::Login(login.to_owned()));
+        loop {
+            let mut ended = std::pin::pin!(self.ended.notified());
+            // From here on, so that no end is missed.
+            ended.as_mut().enable();
+            match self.begin(&key) {
+                Begun::Yes => {
+                    return Some(Trial {
+                        lockouts: self.clone(),
+                        key,
+                    });
+                }
+                Begun::Locked => return None,
+                Begun::Later => ended.await,
+            }
+        }
+    }
+
+    fn begin(&self, key: &Key) -> Begun {
+        let now = Instant::now();
+        let mut state = self.state();
+        let record = state.records.get(key);
+        if record.is_some_and(|record| record.is_locked(now)) {
+            return Begun::Locked;
+        }
+        let policy = state.policy.clone();
+        let counts = |record: &&Record| now.duration_since(record.last) <= policy.window;
+        let failures = record.filter(counts).map_or(0, |record| record.failures);
+        let under_way = state.trials.entry(key.clone()).or_default();
+        if failures.saturating_add(*under_way) >= policy.failures && *under_way > 0 {
+            return Begun::Later;
+        }
+        *under_way += 1;
+        Begun::Yes
     }
 }
 
-fn forget(records: &mut HashMap<Pair, Record>, now: Instant, policy: &Lockout) {
-    let counts = |record: &Record| {
-        now.duration_since(record.last) <= policy.window
-            || record.locked_until.is_some_and(|until| until > now)
-    };
-    records.retain(|_, record| counts(record));
-    if records.len() >= CAP {
-        let mut times: Vec<_> = records.values().map(|record| record.last).collect();
-        let (_, middle, _) = times.select_nth_unstable(CAP / 2);
-        let middle = *middle;
-        records.retain(|_, record| record.last > middle);
+impl Record {
+    fn is_locked(&self, now: Instant) -> bool {
+        self.locked_until.is_some_and(|until| until > now)
     }
 }
 
-/// The pair that is counted, and the address alone where that is.
-fn pairs(address: IpAddr, login: &str, known: bool) -> impl Iterator<Item = Pair> {
-    let named = Pair {
-        address,
-        login: Some(login.to_owned()),
-    };
-    let unknown = (!known && !address.is_loopback()).then_some(Pair {
-        address,
-        login: None,
-    });
-    std::iter::once(named).chain(unknown)
+impl Drop for Trial {
+    fn drop(&mut self) {
+        let mut state = self.lockouts.state();
+        if let Some(under_way) = state.trials.get_mut(&self.key) {
+            *under_way -= 1;
+            if *under_way == 0 {
+                state.trials.remove(&self.key);
+            }
+        }
+        drop(state);
+        self.lockouts.ended.notify_waiters();
+    }
+}
+
+/// What a failure counts for.
+fn subjects(address: IpAddr, login: &str, known: bool) -> impl Iterator<Item = Subject> {
+    let elsewhere = !address.is_loopback();
+    let unknown = (elsewhere && !known).then_some(Subject::Unknown);
+    let anything = elsewhere.then_some(Subject::Anything);
+    std::iter::once(Subject::Login(login.to_owned()))
+        .chain(unknown)
+        .chain(anything)
 }
 
 /// From the third failure on: 1, 2, 4, 5 seconds.
@@ -150,5 +245,98 @@ fn slowed(failures: u32) -> Duration {
     match failures.checked_sub(3) {
         None => Duration::ZERO,
         Some(beyond) => Duration::from_secs(1 << beyond.min(8)).min(SLOWEST),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lockouts(failures: u32) -> Arc<Lockouts> {
+        Arc::new(Lockouts::new(Lockout {
+            failures,
+            window: Duration::from_secs(600),
+            duration: Duration::from_secs(300),
+        }))
+    }
+
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    /// Requirement 15: whoever makes logins up fills no memory, and whatever fails last counts.
+    #[tokio::test(start_paused = true)]
+    async fn memory_is_bounded() {
+        let lockouts = lockouts(10);
+        for number in 0..3 * CAP {
+            let v6 = std::net::Ipv6Addr::from(number as u128);
+            lockouts.failed(v6.into(), &format!("login-{number}"), false);
+            if number % 1000 == 0 {
+                tokio::time::advance(Duration::from_millis(1)).await;
+            }
+        }
+        assert!(lockouts.state().records.len() <= CAP + 3);
+        let last = std::net::Ipv6Addr::from(3 * CAP as u128 - 1);
+        let key = (last.into(), Subject::Unknown);
+        assert!(lockouts.state().records.contains_key(&key));
+        // Failures that count no more are forgotten first.
+        tokio::time::advance(Duration::from_secs(601)).await;
+        let mut state = lockouts.state();
+        state.forget(Instant::now());
+        assert_eq!(state.records.len(), 0);
+    }
+
+    /// Off loopback a known login's failures are answered as late as an unknown one's, whatever
+    /// failed before from the same address, and whatever is locked.
+    #[tokio::test(start_paused = true)]
+    async fn time_does_not_tell_known_logins() {
+        for failures in [3, 10] {
+            let delays = |known: bool| {
+                let lockouts = lockouts(failures);
+                let mut delays = Vec::new();
+                for number in 0..14 {
+                    // Every third is the one in question, of a login of its own.
+                    let known = known && number % 3 == 2;
+                    let login = format!("login-{number}");
+                    let delay = match lockouts.is_locked(CLIENT, &login, known) {
+                        true => SLOWEST,
+                        false => lockouts.failed(CLIENT, &login, known),
+                    };
+                    delays.push(delay);
+                }
+                delays
+            };
+            assert_eq!(delays(true), delays(false));
+        }
+        // A neighbour who knows the password is not held up.
+        let lockouts = lockouts(3);
+        for number in 0..14 {
+            lockouts.failed(CLIENT, &format!("login-{number}"), false);
+        }
+        assert!(!lockouts.is_locked(CLIENT, "known", true));
+    }
+
+    /// As many trials as may fail; the rest wait for one to end.
+    #[tokio::test(start_paused = true)]
+    async fn trials_under_way_are_counted() {
+        let lockouts = lockouts(3);
+        lockouts.failed(CLIENT, "login", true);
+        let first = lockouts.trial(CLIENT, "login").await.unwrap();
+        let second = lockouts.trial(CLIENT, "login").await.unwrap();
+        let moment = Duration::from_millis(1);
+        let third = tokio::time::timeout(moment, lockouts.trial(CLIENT, "login")).await;
+        assert!(third.is_err());
+        assert!(lockouts.trial(CLIENT, "other").await.is_some());
+        let waiting = tokio::spawn({
+            let lockouts = lockouts.clone();
+            async move { lockouts.trial(CLIENT, "login").await.is_some() }
+        });
+        tokio::task::yield_now().await;
+        // A success makes room, two failures lock.
+        drop(first);
+        assert!(waiting.await.unwrap());
+        lockouts.failed(CLIENT, "login", true);
+        lockouts.failed(CLIENT, "login", true);
+        drop(second);
+        assert!(lockouts.trial(CLIENT, "login").await.is_none());
+        assert!(lockouts.state().trials.is_empty());
     }
 }

@@ -5,16 +5,15 @@
 
 mod lockout;
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Account, Config, Grant, Listener, LoginPattern, PasswordCheck};
+use crate::config::{Account, CertificateName, Config, Grant, Listener, Logins, PasswordCheck};
 use crate::fault::{Fault, Kind};
 use crate::proof::{Checker, Claim, Verified};
 use crate::wire::sasl::Credentials;
-use lockout::{Lockouts, Standing};
+use lockout::{Lockouts, SLOWEST};
 
 /// Who knocks, and where.
 #[derive(Debug, Clone, Copy)]
@@ -23,21 +22,64 @@ pub struct Visitor<'a> {
     pub address: IpAddr,
     /// Where it came in.
     pub listener: &'a Listener,
+    /// What its certificate says of it, if it was asked for one.
+    pub names: &'a [CertificateName],
 }
 
 /// A refused attempt.
 #[derive(Debug)]
 pub struct Refused {
-    /// Always [`Kind::Credentials`].
+    /// Why.
     pub fault: Fault,
     /// How long the answer is to be held back.
     pub delay: Duration,
 }
 
+impl Refused {
+    /// Nothing to hold back: whatever the fault is, it is no guess.
+    pub fn at_once(fault: Fault) -> Self {
+        Self {
+            fault,
+            delay: Duration::ZERO,
+        }
+    }
+
+    fn locked_out() -> Self {
+        Self {
+            fault: refused("locked out after too many failures").remedy_is(
+                "give the application the right password; the lock ends by itself (limits.lockout)",
+            ),
+            delay: SLOWEST,
+        }
+    }
+}
+
+/// A password that the identity provider is about to check. While this exists it counts as one
+/// that may be wrong; dropped, it was neither right nor wrong.
+#[derive(Debug)]
+pub struct Trial {
+    lockouts: Arc<Lockouts>,
+    address: IpAddr,
+    login: String,
+    _under_way: lockout::Trial,
+}
+
+impl Trial {
+    /// It was right.
+    pub fn right(self) {
+        self.lockouts.succeeded(self.address, &self.login);
+    }
+
+    /// It was wrong, as the fault says.
+    pub fn wrong(self, fault: Fault) -> Refused {
+        let delay = self.lockouts.failed(self.address, &self.login, true);
+        Refused { fault, delay }
+    }
+}
+
 /// All accounts.
 pub struct Accounts {
-    exact: HashMap<String, Arc<Account>>,
-    domains: HashMap<String, Arc<Account>>,
+    logins: Logins,
     checker: Checker,
     lockouts: Arc<Lockouts>,
 }
@@ -45,13 +87,21 @@ pub struct Accounts {
 impl Accounts {
     /// Those of `config`.
     pub fn new(config: &Config) -> std::io::Result<Self> {
-        let lockouts = Lockouts::new(config.limits.lockout.clone());
-        Self::with(config, Arc::new(lockouts))
+        Ok(Self {
+            logins: Logins::new(&config.accounts),
+            checker: Checker::new(config)?,
+            lockouts: Arc::new(Lockouts::new(config.limits.lockout.clone())),
+        })
     }
 
     /// Those of another configuration; who is locked out stays so.
-    pub fn renewed(&self, config: &Config) -> std::io::Result<Self> {
-        Self::with(config, self.lockouts.clone())
+    #[must_use]
+    pub fn renewed(&self, config: &Config) -> Self {
+        Self {
+            logins: Logins::new(&config.accounts),
+            checker: self.checker.renewed(config),
+            lockouts: self.lockouts.clone(),
+        }
     }
 
     /// Attempts are counted by the policy of `config` from now on.
@@ -59,64 +109,10 @@ impl Accounts {
         self.lockouts.follow(config.limits.lockout.clone());
     }
 
-    fn with(config: &Config, lockouts: Arc<Lockouts>) -> std::io::Result<Self> {
-        let mut exact = HashMap::new();
-        let mut domains = HashMap::new();
-        for account in &config.accounts {
-            match &account.login {
-                LoginPattern::Exact(login) => exact.insert(login.clone(), account.clone()),
-                LoginPattern::Domain(domain) => domains.insert(domain.clone(), account.clone()),
-            };
-        }
-        Ok(Self {
-            exact,
-            domains,
-            checker: Checker::new(config)?,
-            lockouts,
-        })
-    }
-
-    /// Checks credentials; nothing leaves the machine.
-    pub async fn check(
-        &self,
-        visitor: Visitor<'_>,
-        credentials: &Credentials,
-    ) -> Result<Verified, Refused> {
-        let login = credentials.login.to_lowercase();
-        let account = self.resolve(&login);
-        let standing = self
-            .lockouts
-            .standing(visitor.address, &login, account.is_some());
-        if let Standing::Locked { delay } = standing {
-            return Err(Refused {
-                fault: refused("locked out after too many failures")
-                    .remedy_is("give the application the right password; the lock ends by itself (limits.lockout)"),
-                delay,
-            });
-        }
-        let known = account.is_some();
-        let claim = account.map(|account| claim(account, visitor, &login));
-        let (claim, why) = match claim {
-            Some(Ok(claim)) => (Some(claim), "wrong password"),
-            Some(Err(why)) => (None, why),
-            None => (None, "no account has this login"),
-        };
-        if let Some(verified) = self.checker.check(claim, &credentials.password).await {
-            if verified.unproven().is_none() {
-                self.lockouts.succeeded(visitor.address, &login);
-            }
-            return Ok(verified);
-        }
-        Err(Refused {
-            fault: refused(why),
-            delay: self.lockouts.failed(visitor.address, &login, known),
-        })
-    }
-
     /// Whether what was verified under another configuration would open the same mailbox in the
     /// same way today.
     pub fn still_opens(&self, visitor: Visitor<'_>, verified: &Verified) -> bool {
-        let Some(account) = self.resolve(verified.login()) else {
+        let Some(account) = self.find(verified.login()) else {
             return false;
         };
         claim(account, visitor, verified.login()).is_ok_and(|claim| {
@@ -129,30 +125,61 @@ impl Accounts {
         })
     }
 
-    /// What the identity provider said of a password that only it can check.
-    pub fn proved(&self, visitor: Visitor<'_>, verified: &Verified, right: bool) -> Duration {
-        match right {
-            true => {
-                self.lockouts.succeeded(visitor.address, verified.login());
-                Duration::ZERO
+    /// Checks credentials; nothing leaves the machine. The fault is always [`Kind::Credentials`].
+    pub async fn check(
+        &self,
+        visitor: Visitor<'_>,
+        credentials: &Credentials,
+    ) -> Result<Verified, Refused> {
+        let login = credentials.login.to_lowercase();
+        let account = self.find(&login);
+        let known = account.is_some();
+        let locked = || self.lockouts.is_locked(visitor.address, &login, known);
+        if locked() {
+            return Err(Refused::locked_out());
+        }
+        let claim = account.map(|account| claim(account, visitor, &login));
+        let (claim, why) = match claim {
+            Some(Ok(claim)) => (Some(claim), "wrong password"),
+            Some(Err(why)) => (None, why),
+            None => (None, "no account has this login"),
+        };
+        let verified = self.checker.check(claim, &credentials.password).await;
+        // Many may have guessed at once: those that come back behind the failure that locks are
+        // not told whether they were right.
+        if locked() {
+            return Err(Refused::locked_out());
+        }
+        if let Some(verified) = verified {
+            if verified.unproven().is_none() {
+                self.lockouts.succeeded(visitor.address, &login);
             }
-            false => self
-                .lockouts
-                .failed(visitor.address, verified.login(), true),
+            return Ok(verified);
+        }
+        Err(Refused {
+            fault: refused(why),
+            delay: self.lockouts.failed(visitor.address, &login, known),
+        })
+    }
+
+    /// Waits until a password that only the identity provider can check may be shown to it: no more
+    /// of a login and address are with it at once than may yet be wrong.
+    pub async fn trial(&self, visitor: Visitor<'_>, verified: &Verified) -> Result<Trial, Refused> {
+        let (address, login) = (visitor.address, verified.login());
+        match self.lockouts.trial(address, login).await {
+            Some(under_way) => Ok(Trial {
+                lockouts: self.lockouts.clone(),
+                address,
+                login: login.to_owned(),
+                _under_way: under_way,
+            }),
+            None => Err(Refused::locked_out()),
         }
     }
 
-    /// The account of a login, in any case, and the mailbox it opens by a protocol.
+    /// The account of a login, in any case.
     pub fn find(&self, login: &str) -> Option<&Arc<Account>> {
-        self.resolve(&login.to_lowercase())
-    }
-
-    /// An exact login wins over a wildcard.
-    fn resolve(&self, login: &str) -> Option<&Arc<Account>> {
-        self.exact.get(login).or_else(|| {
-            let (_, domain) = login.rsplit_once('@')?;
-            self.domains.get(domain)
-        })
+        self.logins.find(login)
     }
 }
 
@@ -166,9 +193,6 @@ fn claim(account: &Arc<Account>, visitor: Visitor<'_>, login: &str) -> Result<Cl
     if !account.protocols.contain(protocol) {
         return Err("the account does not allow this protocol");
     }
-    if matches!(account.login, LoginPattern::Domain(_)) && !is_address(login) {
-        return Err("the login is no well-formed address");
-    }
     let mailbox = account.mailbox_of(protocol, login);
     let here = |networks: &Option<Vec<ipnet::IpNet>>| {
         networks.as_ref().is_none_or(|networks| {
@@ -181,6 +205,10 @@ fn claim(account: &Arc<Account>, visitor: Visitor<'_>, login: &str) -> Result<Cl
         .passwords
         .iter()
         .filter(|password| here(&password.allow) && password.protocols.contain(protocol))
+        .filter(|password| {
+            let wanted = password.certificate.as_ref();
+            wanted.is_none_or(|name| visitor.names.contains(name))
+        })
         .filter(|password| match password.check {
             PasswordCheck::Any => visitor.listener.takes_any_password(),
             PasswordCheck::Hash(_) | PasswordCheck::Plain(_) => true,
@@ -190,7 +218,7 @@ fn claim(account: &Arc<Account>, visitor: Visitor<'_>, login: &str) -> Result<Cl
     let by_provider = matches!(account.registration.grant, Grant::Password(_));
     if passwords.is_empty() && !by_provider {
         return Err(
-            "none of the account's passwords may be used from this address, listener and protocol",
+            "none of the account's passwords may be used from this address, listener and protocol, with the certificate that the client shows",
         );
     }
     Ok(Claim {
@@ -199,24 +227,4 @@ fn claim(account: &Arc<Account>, visitor: Visitor<'_>, login: &str) -> Result<Cl
         mailbox,
         passwords,
     })
-}
-
-/// `dot-atom "@" domain` (RFC 5322 §3.4.1), in ASCII and within RFC 5321 §4.5.3.1's lengths: the
-/// only bytes of a client's choice that an upstream ever sees.
-fn is_address(login: &str) -> bool {
-    let Some((local, domain)) = login.rsplit_once('@') else {
-        return false;
-    };
-    let atoms = |text: &str, also: &str| {
-        text.split('.').all(|atom| {
-            !atom.is_empty()
-                && atom
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || also.contains(c))
-        })
-    };
-    local.len() <= 64
-        && domain.len() <= 255
-        && atoms(local, "!#$%&'*+-/=?^_`{|}~")
-        && atoms(domain, "-")
 }

@@ -12,6 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
+use crate::net::identity::ServerTls;
+
 /// Connections at once.
 const CONNECTIONS: usize = 256;
 
@@ -22,13 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves for ever.
-pub(super) async fn serve(
-    socket: TcpListener,
-    tls: Option<Arc<rustls::ServerConfig>>,
-    router: Router,
-) {
+pub(super) async fn serve(socket: TcpListener, tls: Option<Arc<ServerTls>>, router: Router) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let acceptor = tls.map(TlsAcceptor::from);
     // Ends with this future.
     let mut connections = tokio::task::JoinSet::new();
     loop {
@@ -42,7 +39,8 @@ pub(super) async fn serve(
                 continue;
             }
         };
-        let (acceptor, router) = (acceptor.clone(), router.clone());
+        let tls = tls.as_ref().map(|tls| tls.current());
+        let (acceptor, router) = (tls.map(TlsAcceptor::from), router.clone());
         connections.spawn(async move {
             let _place = place;
             connection(tcp, acceptor, router).await;

@@ -28,7 +28,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::{self, AdminToken};
 use crate::consent::Consents;
-use crate::net::tls;
+use crate::net::identity::ServerTls;
 use crate::secret::Secret;
 use crate::session::Current;
 use crate::token::Broker;
@@ -44,7 +44,7 @@ const BODY: usize = 16 * 1024;
 /// The listener, bound.
 pub struct Admin {
     socket: std::net::TcpListener,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<Arc<ServerTls>>,
     panel: Arc<Panel>,
 }
 
@@ -119,7 +119,7 @@ impl Admin {
     ) -> anyhow::Result<Self> {
         let token = token(config)?;
         let tls = match &config.tls {
-            Some(identity) => Some(Arc::new(tls::server(identity)?)),
+            Some(identity) => Some(Arc::new(ServerTls::new("admin", identity)?)),
             None => None,
         };
         let panel = Panel {
@@ -136,6 +136,11 @@ impl Admin {
             tls,
             panel: Arc::new(panel),
         })
+    }
+
+    /// What it shows, if it speaks HTTPS.
+    pub fn tls(&self) -> Option<Arc<ServerTls>> {
+        self.tls.clone()
     }
 
     /// Where it listens.

@@ -14,7 +14,7 @@ use url::Url;
 use super::running::Running;
 use super::{Exit, complain, load, print, runtime, service};
 use crate::admin::one_callback;
-use crate::config::{Account, Config, Grant, LoginPattern};
+use crate::config::{Account, Config, Grant};
 use crate::consent::{Consents, Given, LIFETIME};
 use crate::doctor::verdict;
 use crate::fault::Fault;
@@ -116,12 +116,6 @@ fn account(service: &Service, login: &str) -> Result<Arc<Account>, Exit> {
         complain(format_args!("no account has the login {login}"));
         return Err(Exit::Usage);
     };
-    if matches!(account.login, LoginPattern::Domain(_)) && login.contains('*') {
-        complain(format_args!(
-            "{login} stands for many: give one login of it"
-        ));
-        return Err(Exit::Usage);
-    }
     if !account.registration.grant.wants_consent() {
         complain(format_args!(
             "{login} needs no person's consent: its registration {} has the grant {}",

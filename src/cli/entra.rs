@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::{Exit, complain, load, print};
-use crate::config::{Account, ClientCredential, Config, Grant, LoginPattern};
+use crate::config::{Account, ClientCredential, Config, Grant, Logins};
 use crate::consent::Consents;
 use crate::wire::Protocol;
 
@@ -14,7 +14,8 @@ pub(super) fn run(path: &Path, login: &str) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    let Some(account) = find(&config, &login) else {
+    let logins = Logins::new(&config.accounts);
+    let Some(account) = logins.find(&login) else {
         complain(format_args!("no account has the login {login}"));
         return Exit::Usage;
     };
@@ -26,20 +27,6 @@ pub(super) fn run(path: &Path, login: &str) -> Exit {
         return Exit::Usage;
     }
     print(guide(&config, account, &login))
-}
-
-fn find<'c>(config: &'c Config, login: &str) -> Option<&'c Account> {
-    let exact = LoginPattern::Exact(login.to_owned());
-    let domain = login.rsplit_once('@').map(|(_, domain)| domain.to_owned());
-    let by = |pattern: &LoginPattern| {
-        config
-            .accounts
-            .iter()
-            .find(|account| account.login == *pattern)
-    };
-    by(&exact)
-        .or_else(|| by(&LoginPattern::Domain(domain?)))
-        .map(|account| &**account)
 }
 
 /// Numbered steps.

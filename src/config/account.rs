@@ -115,6 +115,39 @@ pub struct Password {
     pub allow: Option<Vec<IpNet>>,
     /// For what.
     pub protocols: Protocols,
+    /// The client's certificate must bear this name.
+    pub certificate: Option<CertificateName>,
+}
+
+/// A name in a certificate's subjectAltName, in a form that compares as names do: hosts without
+/// regard to case (RFC 4343), of addresses the domain alone (RFC 5280 §7.5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateName(String);
+
+impl CertificateName {
+    /// A dNSName; `None` where the text is no host name. A wildcard is none: it would say whom the
+    /// client may be, not who it is.
+    pub fn host(text: &str) -> Option<Self> {
+        is_host(text).then(|| Self(text.to_ascii_lowercase()))
+    }
+
+    /// An rfc822Name; `None` where the text is no address.
+    pub fn address(text: &str) -> Option<Self> {
+        let (local, domain) = text.rsplit_once('@')?;
+        let printable = |text: &str| text.bytes().all(|octet| octet.is_ascii_graphic());
+        let good = !local.is_empty() && printable(local) && is_host(domain);
+        good.then(|| Self(format!("{local}@{}", domain.to_ascii_lowercase())))
+    }
+}
+
+fn is_host(text: &str) -> bool {
+    let label = |label: &str| {
+        !label.is_empty()
+            && label
+                .bytes()
+                .all(|octet| octet.is_ascii_alphanumeric() || b"-_".contains(&octet))
+    };
+    text.len() <= 255 && text.split('.').all(label)
 }
 
 /// How a presented password is compared.

@@ -7,6 +7,9 @@
 
 mod account;
 mod field;
+mod hash;
+mod identity;
+mod logins;
 mod preset;
 mod provider;
 mod read;
@@ -25,11 +28,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::secret::Secret;
 use crate::wire::Protocol;
-pub use account::{Account, LoginPattern, Mailbox, Password, PasswordCheck, Protocols};
+pub use account::{
+    Account, CertificateName, LoginPattern, Mailbox, Password, PasswordCheck, Protocols,
+};
+pub use identity::{Identity, IdentityFiles, Stamp};
+pub use logins::Logins;
 pub use provider::{
     Egress, EgressKind, Endpoint, IpPreference, Mechanism, PresetCapabilities, Provider, Scopes,
     UpstreamTls,
@@ -272,13 +278,31 @@ pub struct Listener {
     pub require_tls: bool,
     /// Client networks; `None`: anyone (only on loopback and TLS binds).
     pub allow: Option<Vec<IpNet>>,
+    /// Load balancers whose PROXY header is required and believed; empty: clients come themselves.
+    pub proxy_protocol: Vec<IpNet>,
 }
 
 impl Listener {
+    /// Whether only clients of this machine come: those that a load balancer passes on come from
+    /// anywhere.
+    pub fn is_loopback(&self) -> bool {
+        self.bind.ip().is_loopback() && self.proxy_protocol.is_empty()
+    }
+
     /// Whether `password: any` may open an account here: the bind is loopback or there is an
     /// `allow` list.
     pub fn takes_any_password(&self) -> bool {
-        self.bind.ip().is_loopback() || self.allow.is_some()
+        self.is_loopback() || self.allow.is_some()
+    }
+
+    /// Whether clients must show a certificate.
+    pub fn wants_certificate(&self) -> bool {
+        match &self.tls {
+            ListenerTls::None => false,
+            ListenerTls::StartTls(identity) | ListenerTls::Implicit(identity) => {
+                identity.client_ca.is_some()
+            }
+        }
     }
 }
 
@@ -291,13 +315,4 @@ pub enum ListenerTls {
     StartTls(Arc<Identity>),
     /// TLS from the first byte.
     Implicit(Arc<Identity>),
-}
-
-/// A certificate chain and its private key, read and found to belong together.
-#[derive(Debug)]
-pub struct Identity {
-    /// Leaf first.
-    pub chain: Vec<CertificateDer<'static>>,
-    /// The leaf's key.
-    pub key: PrivateKeyDer<'static>,
 }

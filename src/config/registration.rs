@@ -57,7 +57,7 @@ pub enum Grant {
     /// A program that prints a token.
     Command {
         /// What is run, without a shell.
-        program: String,
+        program: PathBuf,
         /// Its arguments.
         arguments: Vec<String>,
     },

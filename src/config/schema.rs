@@ -84,7 +84,7 @@ fn state() -> Value {
         &[],
         json!({
             "directory": string("Where the tokens of consents are kept, mode 0700"),
-            "key": {"$ref": "#/$defs/source"},
+            "key": {"$ref": "#/$defs/secret", "description": "What seals them; a file that is absent is made"},
             "store": {"enum": ["file"]},
         }),
     )
@@ -151,6 +151,7 @@ fn listener() -> Value {
             "mode": {"enum": ["none", "starttls", "implicit"]},
             "certificate": string("Chain in PEM, leaf first"),
             "key": string("Private key in PEM"),
+            "client_ca": string("Authorities in PEM: clients must show a certificate of one"),
         }),
     );
     section(
@@ -171,6 +172,11 @@ fn listener() -> Value {
                 "type": "boolean",
                 "default": false,
                 "description": "Passwords may cross a network in clear; wants allow",
+            },
+            "proxy_protocol": {
+                "type": ["string", "array"],
+                "items": {"type": "string"},
+                "description": "Networks of load balancers whose PROXY header is required and believed",
             },
         }),
     )
@@ -278,6 +284,7 @@ fn account() -> Value {
             "password": password,
             "allow": {"$ref": "#/$defs/networks"},
             "protocols": {"$ref": "#/$defs/protocols"},
+            "certificate": string("A host or address in the subjectAltName of the client's certificate"),
         }),
     );
     section(

@@ -3,9 +3,9 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use jsonwebtoken::EncodingKey;
@@ -13,7 +13,8 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::field::Field;
-use super::{Identity, Secrets, SigningKey};
+use super::identity::{self, Flaw};
+use super::{Identity, IdentityFiles, Secrets, SigningKey, Stamp};
 use crate::secret::Secret;
 
 /// Octets of a secret that are read.
@@ -69,7 +70,8 @@ impl Sources {
                     let Some((program, arguments)) = words.split_first() else {
                         return command.wrong("must name a program and its arguments");
                     };
-                    self.read(&command, || from_command(program, arguments))?
+                    let program = self.program(program);
+                    self.read(&command, || from_command(&program, arguments))?
                 }
                 _ => return field.wrong("must have exactly one of env, file and command"),
             }
@@ -120,6 +122,14 @@ impl Sources {
         self.directory.join(path)
     }
 
+    /// A program: a name is looked for in PATH, a path is relative to the configuration.
+    pub(super) fn program(&self, program: &str) -> PathBuf {
+        match program.contains('/') {
+            true => self.directory.join(program),
+            false => PathBuf::from(program),
+        }
+    }
+
     /// A path, made absolute or relative to the working directory.
     pub(super) fn path(&self, field: &Field<'_>) -> Option<PathBuf> {
         // Without the `.` of `./state`, which would show in every message.
@@ -130,42 +140,53 @@ impl Sources {
     /// The certificates of a PEM file; none where sources are not read.
     pub(super) fn certificates(&self, field: &Field<'_>) -> Option<Vec<CertificateDer<'static>>> {
         let path = self.path(field)?;
-        if self.secrets == Secrets::Skip {
-            return Some(Vec::new());
-        }
-        let pem = match std::fs::read(&path) {
-            Ok(pem) => pem,
-            Err(error) => {
-                return field.wrong(format_args!("cannot read {}: {error}", path.display()));
+        match self.secrets {
+            Secrets::Skip => Some(Vec::new()),
+            Secrets::Read => {
+                identity::certificates(&path).map_or_else(|why| field.wrong(why), Some)
             }
-        };
-        match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
-            Ok(chain) if !chain.is_empty() => Some(chain),
-            Ok(_) => field.wrong(format_args!(
-                "{} holds no certificate in PEM",
-                path.display()
-            )),
-            Err(error) => field.wrong(format_args!("{}: {error}", path.display())),
         }
     }
 
-    /// A certificate chain and the key that belongs to it.
-    pub(super) fn identity(&self, certificate: &Field<'_>, key: &Field<'_>) -> Option<Identity> {
-        // Both are read before either is missed.
-        let (chain, private) = (self.certificates(certificate), self.private_key(key));
-        let identity = Identity {
-            chain: chain?,
-            key: private?,
+    /// A certificate chain, the key that belongs to it, and the authorities of clients; empty
+    /// where sources are not read.
+    pub(super) fn identity(
+        &self,
+        certificate: &Field<'_>,
+        key: &Field<'_>,
+        client_ca: Option<&Field<'_>>,
+    ) -> Option<Identity> {
+        let paths = (self.path(certificate), self.path(key));
+        let authorities = match client_ca {
+            Some(field) => Some(self.path(field)?),
+            None => None,
+        };
+        let files = IdentityFiles {
+            certificate: paths.0?,
+            key: paths.1?,
+            client_ca: authorities,
         };
         if self.secrets == Secrets::Skip {
-            return Some(identity);
+            return Some(Identity {
+                chain: Vec::new(),
+                key: PrivateKeyDer::Pkcs8(Vec::new().into()),
+                client_ca: files.client_ca.is_some().then(Vec::new),
+                files,
+                stamp: Stamp::default(),
+            });
         }
-        match crate::net::tls::server(&identity) {
-            Ok(_) => Some(identity),
-            Err(rustls::Error::InconsistentKeys(_)) => {
-                key.wrong("is not the key of the certificate beside it")
+        match files.checked() {
+            Ok(identity) => Some(identity),
+            Err(flaws) => {
+                for flaw in flaws {
+                    match flaw {
+                        Flaw::Certificate(why) => certificate.problem(why),
+                        Flaw::Key(why) => key.problem(why),
+                        Flaw::ClientCa(why) => client_ca.unwrap_or(certificate).problem(why),
+                    }
+                }
+                None
             }
-            Err(error) => certificate.wrong(format_args!("cannot be used: {error}")),
         }
     }
 
@@ -207,11 +228,7 @@ impl Sources {
             let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, leaf);
             base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest)
         });
-        let identity = Identity {
-            chain,
-            key: private,
-        };
-        if crate::net::tls::server(&identity).is_err() {
+        if !crate::net::tls::belong_together(chain, private) {
             return key.wrong("is not the key of the certificate beside it");
         }
         Some(SigningKey {
@@ -220,29 +237,12 @@ impl Sources {
         })
     }
 
-    /// A private key in PEM; empty where sources are not read.
-    fn private_key(&self, field: &Field<'_>) -> Option<PrivateKeyDer<'static>> {
-        let pem = self.pem(field)?;
-        if self.secrets == Secrets::Skip {
-            return Some(PrivateKeyDer::Pkcs8(Vec::new().into()));
-        }
-        match PrivateKeyDer::from_pem_slice(pem.expose().as_bytes()) {
-            Ok(key) => Some(key),
-            Err(_) => {
-                field.wrong("holds no private key in PEM that can be read without a passphrase")
-            }
-        }
-    }
-
     /// A file's text; empty where sources are not read.
     fn pem(&self, field: &Field<'_>) -> Option<Secret> {
         let path = self.path(field)?;
         match self.secrets {
             Secrets::Skip => Some(Secret::default()),
-            Secrets::Read => match std::fs::read_to_string(&path) {
-                Ok(pem) => Some(Secret::from(pem)),
-                Err(error) => field.wrong(format_args!("cannot read {}: {error}", path.display())),
-            },
+            Secrets::Read => identity::contents(&path).map_or_else(|why| field.wrong(why), Some),
         }
     }
 }
@@ -274,29 +274,50 @@ fn from_file(path: &Path) -> Result<Secret, String> {
     one_line(file, &path.display().to_string()).map_err(|why| format!("cannot read {why}"))
 }
 
-fn from_command(program: &str, arguments: &[&str]) -> Result<Secret, String> {
+/// Within [`COMMAND_TIMEOUT`], whether it keeps its output open or only itself alive.
+fn from_command(program: &Path, arguments: &[&str]) -> Result<Secret, String> {
+    let end = Instant::now() + COMMAND_TIMEOUT;
+    let name = program.display().to_string();
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .map_err(|error| format!("cannot run {program}: {error}"))?;
+        .map_err(|error| format!("cannot run {name}: {error}"))?;
     let (sender, receiver) = mpsc::channel();
     if let Some(stdout) = child.stdout.take() {
-        let name = program.to_owned();
+        let name = name.clone();
         std::thread::spawn(move || sender.send(one_line(stdout, &name)));
     }
     let read = receiver.recv_timeout(COMMAND_TIMEOUT);
-    if read.is_err() {
+    let status = match &read {
+        Ok(_) => exit(&mut child, end),
+        Err(_) => Ok(None),
+    };
+    if !matches!(status, Ok(Some(_))) {
         let _ = child.kill();
+        let _ = child.wait();
     }
-    let status = child
-        .wait()
-        .map_err(|error| format!("cannot run {program}: {error}"))?;
-    match read {
-        Err(_) => Err(format!("{program} printed nothing within 10 seconds")),
-        Ok(_) if !status.success() => Err(format!("{program} failed: {status}")),
-        Ok(read) => read.map_err(|why| format!("cannot read what it printed: {why}")),
+    match (read, status) {
+        (_, Err(error)) => Err(format!("cannot run {name}: {error}")),
+        (Err(_), _) => Err(format!("{name} printed nothing within 10 seconds")),
+        (Ok(_), Ok(None)) => Err(format!("{name} did not end within 10 seconds")),
+        (Ok(_), Ok(Some(status))) if !status.success() => Err(format!("{name} failed: {status}")),
+        (Ok(read), _) => read.map_err(|why| format!("cannot read what it printed: {why}")),
+    }
+}
+
+/// How a program ended; `None`: it has not until `end`.
+fn exit(child: &mut Child, end: Instant) -> std::io::Result<Option<ExitStatus>> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= end {
+            return Ok(None);
+        }
+        // It has closed its output: it is about to end.
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

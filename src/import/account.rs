@@ -6,7 +6,7 @@ use url::Url;
 use super::{Draft, Section, is_true};
 
 /// What is read. Everything else of a section is named.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 13] = [
     "permission_url",
     "token_url",
     "oauth2_scope",
@@ -20,8 +20,6 @@ const KEYS: [&str; 15] = [
     "use_pkce",
     "jwt_certificate_path",
     "jwt_key_path",
-    "username",
-    "password",
 ];
 
 /// What that proxy writes itself.

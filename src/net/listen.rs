@@ -57,7 +57,7 @@ pub async fn accept(
                 if prepare(&tcp).is_ok() {
                     // A dual-stack socket's IPv4 clients are IPv4 clients.
                     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-                    serve(tcp, peer, seats.seat(seat, peer.ip()));
+                    serve(tcp, peer, seats.seat(seat));
                 }
             }
             // The client gave up between knocking and being let in.

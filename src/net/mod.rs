@@ -1,8 +1,10 @@
-//! Sockets: accepting clients, reaching upstreams, TLS on either side.
+//! Sockets: accepting clients, whom load balancers announce, reaching upstreams, TLS on either side.
 
 pub mod dial;
 mod egress;
+pub mod identity;
 pub mod listen;
+pub mod proxy_protocol;
 pub mod tls;
 
 use std::io;

@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{
     CertificateError, CipherSuite, ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite,
 };
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use crate::config::{Endpoint, Identity};
 use crate::fault::{Fault, Kind};
@@ -54,14 +56,58 @@ pub fn client(extra: &[CertificateDer<'static>]) -> Result<ClientConfig, rustls:
     Ok(config)
 }
 
-/// What a listener shows.
+/// What a listener shows, and whom it asks for a certificate.
 pub fn server(identity: &Identity) -> Result<ServerConfig, rustls::Error> {
-    let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(identity.chain.clone(), identity.key.clone_key())?;
+    let builder = ServerConfig::builder_with_provider(Arc::new(provider()))
+        .with_safe_default_protocol_versions()?;
+    let builder = match &identity.client_ca {
+        None => builder.with_no_client_auth(),
+        Some(authorities) => builder.with_client_cert_verifier(client_verifier(authorities)?),
+    };
+    let mut config = builder.with_single_cert(identity.chain.clone(), identity.key.clone_key())?;
+    // Of this configuration alone: a session from before it was replaced is not resumed, so that
+    // every client's certificate was verified by the authorities of today.
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     Ok(config)
+}
+
+/// Takes clients with a certificate of one of these authorities, and no others.
+pub fn client_verifier(
+    authorities: &[CertificateDer<'static>],
+) -> Result<Arc<dyn ClientCertVerifier>, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    for authority in authorities {
+        roots.add(authority.clone())?;
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(provider()))
+        .build()
+        .map_err(|error| rustls::Error::General(error.to_string()))
+}
+
+/// Whether a key is that of the certificate that a chain begins with.
+pub fn belong_together(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> bool {
+    rustls::sign::CertifiedKey::from_der(chain, key, &provider()).is_ok()
+}
+
+/// The fault behind a handshake with a client that failed.
+pub fn client_fault(error: &io::Error) -> Fault {
+    let tls = error
+        .get_ref()
+        .and_then(|error| error.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(rustls::Error::NoCertificatesPresented) => Fault::new(
+            Kind::Tls,
+            "the client shows no certificate, which the listener requires",
+        )
+        .remedy_is("give the application a certificate of an authority in the listener's tls.client_ca"),
+        Some(rustls::Error::InvalidCertificate(why)) => Fault::new(
+            Kind::Tls,
+            format!("the certificate that the client shows is not valid: {why}"),
+        )
+        .remedy_is("give the application a certificate of an authority in the listener's tls.client_ca, good for client authentication and not expired"),
+        _ => Fault::new(Kind::Tls, format!("no TLS with the client: {error}"))
+            .remedy_is("the application must speak TLS 1.2 or later here and trust the listener's certificate"),
+    }
 }
 
 /// The name that the endpoint's certificate must bear.

@@ -16,6 +16,7 @@ use super::{Inherited, LAST_WORDS};
 use crate::admin::{Applied, Reload};
 use crate::config::{Admin, Config, LogFormat};
 use crate::limits::Seats;
+use crate::net::identity::{Identities, ServerTls};
 use crate::net::listen;
 use crate::session::{Current, Door};
 use crate::systemd;
@@ -42,6 +43,8 @@ struct State {
     admin: Option<Arc<Admin>>,
     format: LogFormat,
     applied: Option<Listener>,
+    /// What the administrators' listener shows.
+    shown: Option<Arc<ServerTls>>,
 }
 
 impl Control {
@@ -58,6 +61,7 @@ impl Control {
                 admin: config.admin.clone(),
                 format: config.log.format,
                 applied: None,
+                shown: None,
             }),
             turn: tokio::sync::Mutex::default(),
         }
@@ -66,6 +70,18 @@ impl Control {
     /// The service in force.
     pub fn current(&self) -> &Arc<Current> {
         &self.current
+    }
+
+    /// What the administrators' listener shows is looked after like the listeners'.
+    pub(super) fn show(&self, tls: Option<Arc<ServerTls>>) {
+        self.state().shown = tls;
+    }
+
+    /// What the listeners show, the administrators' one included.
+    pub(super) fn identities(&self) -> Identities {
+        let state = self.state();
+        let doors = state.open.iter().filter_map(|open| open.door().tls.clone());
+        doors.chain(state.shown.clone()).collect()
     }
 
     /// Tells somebody of each configuration that is put in force by a reload.
@@ -81,6 +97,7 @@ impl Control {
     pub async fn reload(self: &Arc<Self>) -> Result<Applied, Vec<String>> {
         let _turn = self.turn.lock().await;
         systemd::reloading();
+        self.identities().refresh().await;
         let result = self.load().await;
         systemd::ready();
         match &result {

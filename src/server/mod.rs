@@ -15,6 +15,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::MissedTickBehavior;
+
 use crate::admin::Admin;
 use crate::config::Config;
 use crate::session::{Current, Service};
@@ -28,6 +30,9 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A consent that was not used for so long is; Entra lets one die after 90 days.
 const UNUSED: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How often the files of certificates are looked at: a look is three `stat`s.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// How long sessions that were ended the hard way may take for their last words.
 const LAST_WORDS: Duration = Duration::from_secs(6);
@@ -111,6 +116,7 @@ impl Server {
         control.open(self.bound)?;
         // Health is answered until the last session has ended.
         let over = tokio_util::sync::CancellationToken::new();
+        control.show(self.admin.as_ref().and_then(Admin::tls));
         let admin = match self.admin {
             Some(admin) => {
                 tracing::info!(address = %admin.address()?, "admin listening");
@@ -122,11 +128,13 @@ impl Server {
             None => None,
         };
         let keeping = tokio::spawn(keep_alive(control.current().clone()));
+        let identities = tokio::spawn(watch_identities(control.clone()));
         let watching = tokio::spawn(systemd::keep_watch());
         systemd::ready();
         shutdown.await;
         systemd::stopping();
         keeping.abort();
+        identities.abort();
         control.drain().await;
         over.cancel();
         if let Some(admin) = admin {
@@ -144,5 +152,15 @@ async fn keep_alive(current: Arc<Current>) {
     loop {
         days.tick().await;
         current.get().keep_alive(UNUSED).await;
+    }
+}
+
+/// Certificates that are replaced on disk are shown soon.
+async fn watch_identities(control: Arc<Control>) {
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        control.identities().refresh().await;
     }
 }

@@ -11,7 +11,7 @@ use super::record::Record;
 use super::upstream::LoggedIn;
 use super::{Door, MARGIN, Service};
 use crate::accounts::Visitor;
-use crate::config::{Config, Listener};
+use crate::config::Config;
 use crate::fault::Fault;
 use crate::limits::Seat;
 use crate::login::front::Attempt;
@@ -48,10 +48,11 @@ impl Current {
         let service = Arc::new(service);
         service.take_over(config);
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = service.clone();
-        service.sessions.end_unless(|session, verified| {
+        service.sessions.end_unless(|session, verified, names| {
             let visitor = Visitor {
                 address: session.client().ip(),
                 listener: session.listener(),
+                names,
             };
             service.accounts.still_opens(visitor, verified)
         })
@@ -65,16 +66,12 @@ impl Current {
     /// From presented credentials to an upstream that is logged in.
     pub(super) async fn attempt(
         &self,
-        listener: &Listener,
+        visitor: Visitor<'_>,
         attempt: &Attempt,
         record: &mut Record,
         deadline: Instant,
     ) -> Result<LoggedIn, Fault> {
         let started = Instant::now();
-        let visitor = Visitor {
-            address: record.client().ip(),
-            listener,
-        };
         let deadline = deadline
             .checked_sub(MARGIN)
             .filter(|end| *end > started)
@@ -85,7 +82,7 @@ impl Current {
             record.attempt(attempt, known);
             match service.accounts.check(visitor, &attempt.credentials).await {
                 Ok(verified) => {
-                    record.verified(&verified);
+                    record.verified(&verified, visitor.names);
                     // Who was checked while a reload ended the sessions of others is checked anew.
                     if Arc::ptr_eq(&service, &self.get()) {
                         break (service, verified);

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Listener;
+use crate::config::{CertificateName, Listener};
 use crate::proof::Verified;
 use crate::relay::Counts;
 
@@ -61,6 +61,8 @@ pub struct Session {
 struct State {
     phase: Phase,
     verified: Option<Verified>,
+    /// What the client's certificate says of it.
+    names: Vec<CertificateName>,
 }
 
 /// A session's own hold on its entry.
@@ -115,6 +117,7 @@ impl Sessions {
             state: Mutex::new(State {
                 phase: Phase::Login,
                 verified: None,
+                names: Vec::new(),
             }),
             counts: Counts::default(),
             drain,
@@ -135,13 +138,16 @@ impl Sessions {
     }
 
     /// Ends those that are logged in, or about to be, and that `stays` does not want; how many.
-    pub(super) fn end_unless(&self, stays: impl Fn(&Session, &Verified) -> bool) -> usize {
+    pub(super) fn end_unless(
+        &self,
+        stays: impl Fn(&Session, &Verified, &[CertificateName]) -> bool,
+    ) -> usize {
         let open: Vec<_> = lock(&self.open).values().cloned().collect();
         let mut ended = 0;
         for session in open {
             let state = lock(&session.state);
             if let Some(verified) = &state.verified
-                && !stays(&session, verified)
+                && !stays(&session, verified, &state.names)
             {
                 session.drain.cancel();
                 ended += 1;
@@ -182,9 +188,10 @@ impl Session {
 
 impl Presence {
     /// Its client has proved who it is.
-    pub(super) fn verified(&self, verified: &Verified) {
+    pub(super) fn verified(&self, verified: &Verified, names: &[CertificateName]) {
         let mut state = lock(&self.session.state);
         state.verified = Some(verified.proven());
+        state.names = names.to_vec();
         state.phase = Phase::Upstream;
     }
 

@@ -1,7 +1,7 @@
 //! One client's connection from accept to end: the only place that drives all the others.
 //!
 //! ```text
-//!     allowed? ─▶ (TLS) ─▶ login::front ─▶ accounts ─▶ token ─▶ net::dial ─▶ login::back ─▶ relay
+//!     (PROXY header) ─▶ allowed? ─▶ (TLS) ─▶ login::front ─▶ accounts ─▶ token ─▶ net::dial ─▶ login::back ─▶ relay
 //! ```
 //!
 //! One deadline covers everything up to the end of the login. What was learned is on the
@@ -11,6 +11,7 @@ mod current;
 mod live;
 mod record;
 mod upstream;
+mod welcome;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -22,7 +23,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::accounts::{Accounts, Visitor};
+use crate::accounts::{Accounts, Refused, Visitor};
 use crate::config::{Account, Config, Limits, Listener, ListenerTls, LoginPattern};
 use crate::fault::{Fault, Kind};
 use crate::ledger::Ledger;
@@ -30,12 +31,13 @@ use crate::limits::Seat;
 use crate::login::Step;
 use crate::login::front::{self, Front, Offer, Request};
 use crate::metrics::Metrics;
+use crate::net::identity::{self, ServerTls};
 use crate::net::tls;
 use crate::proof::Verified;
 use crate::relay::{self, ClosedBy, Watch};
 use crate::stream::Stream;
 use crate::token::store::Store;
-use crate::token::{Broker, Tools};
+use crate::token::{Broker, Token, Tools};
 use crate::wire::Protocol;
 pub use current::Current;
 pub use live::Row as SessionRow;
@@ -80,7 +82,8 @@ type Learned = HashMap<(String, Protocol), Arc<[String]>>;
 pub struct Door {
     /// As configured.
     pub listener: Arc<Listener>,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    /// Replaced when its files change.
+    pub tls: Option<Arc<ServerTls>>,
 }
 
 impl Door {
@@ -89,7 +92,7 @@ impl Door {
         let tls = match &listener.tls {
             ListenerTls::None => None,
             ListenerTls::StartTls(identity) | ListenerTls::Implicit(identity) => {
-                Some(Arc::new(tls::server(identity)?))
+                Some(Arc::new(ServerTls::new(&listener.name, identity)?))
             }
         };
         Ok(Self { listener, tls })
@@ -171,7 +174,7 @@ impl Service {
         let (tls, tools) = ways_out(config)?;
         Ok(Self {
             limits: config.limits.clone(),
-            accounts: self.accounts.renewed(config)?,
+            accounts: self.accounts.renewed(config),
             configured: config.accounts.clone(),
             listeners: config.listeners.clone(),
             broker: Arc::new(self.broker.renewed(tools)),
@@ -254,17 +257,17 @@ impl Service {
         &self,
         newest: &Current,
         door: &Door,
-        tcp: TcpStream,
+        mut tcp: TcpStream,
         peer: SocketAddr,
-        seat: Seat,
+        mut seat: Seat,
     ) {
         let listener = &*door.listener;
-        if let Some(allow) = &listener.allow
-            && !allow.iter().any(|network| network.contains(&peer.ip()))
-        {
-            tracing::warn!(listener = listener.name, client = %peer, "client outside the listener's allow list");
-            return;
-        }
+        let deadline = Instant::now() + self.limits.login_timeout;
+        let welcome = tokio::select! {
+            client = welcome::welcome(listener, &mut tcp, peer, deadline) => client,
+            () = self.stop.cancelled() => return,
+        };
+        let Some(peer) = welcome else { return };
         let mut record = Record::new(
             &door.listener,
             peer,
@@ -274,7 +277,7 @@ impl Service {
             self.drain.child_token(),
         );
         let mut client = Stream::new(tcp);
-        if seat.admitted.is_none() {
+        if !seat.admit(peer.ip()) {
             let fault = Fault::new(Kind::Sessions, "one session more than the limits allow")
                 .remedy_is("let applications close their sessions, or raise limits.sessions or limits.sessions_per_client");
             record.failed(&fault);
@@ -283,7 +286,7 @@ impl Service {
             return;
         }
         // Boxed, so that a relayed session does not pay for the room that a login takes.
-        let login = Box::pin(self.log_in(newest, door, &mut client, &mut record)).await;
+        let login = Box::pin(self.log_in(newest, door, &mut client, &mut record, deadline)).await;
         match login {
             Ok(open) => {
                 self.relay(client, open, listener.protocol, &mut record)
@@ -303,7 +306,7 @@ impl Service {
 
     async fn turn_away(&self, door: &Door, client: &mut Stream, fault: &Fault) {
         if let (ListenerTls::Implicit(_), Some(config)) = (&door.listener.tls, &door.tls)
-            && client.encrypt_as_server(config.clone()).await.is_err()
+            && client.encrypt_as_server(config.current()).await.is_err()
         {
             return;
         }
@@ -320,8 +323,8 @@ impl Service {
         door: &Door,
         client: &mut Stream,
         record: &mut Record,
+        deadline: Instant,
     ) -> Result<Open, Exit> {
-        let deadline = Instant::now() + self.limits.login_timeout;
         let dialogue = self.dialogue(newest, door, client, record, deadline);
         let end = tokio::select! {
             end = timeout_at(deadline, dialogue) => end,
@@ -385,7 +388,14 @@ impl Service {
                     return Err(Exit::Left);
                 }
                 Step::Done(Request::Login(attempt)) => {
-                    match newest.attempt(listener, &attempt, record, deadline).await {
+                    let names = client.peer_certificate();
+                    let names = names.map_or_else(Vec::new, |shown| identity::names(&shown));
+                    let visitor = Visitor {
+                        address: record.client().ip(),
+                        listener,
+                        names: &names,
+                    };
+                    match newest.attempt(visitor, &attempt, record, deadline).await {
                         Ok(logged_in) => return Ok(open(front.as_mut(), logged_in)),
                         Err(fault) => {
                             record.refused(Some(&attempt), &fault);
@@ -414,17 +424,14 @@ impl Service {
                 "a TLS listener without TLS",
             )));
         };
-        match client.encrypt_as_server(config.clone()).await {
+        match client.encrypt_as_server(config.current()).await {
             Ok(()) => {
                 record.client_tls(client.encryption());
                 Ok(())
             }
             // Health checks of load balancers look like this.
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(Exit::Left),
-            Err(error) => Err(Exit::Fault(
-                Fault::new(Kind::Tls, format!("no TLS with the client: {error}"))
-                    .remedy_is("the application must speak TLS 1.2 or later here and trust the listener's certificate"),
-            )),
+            Err(error) => Err(Exit::Fault(tls::client_fault(&error))),
         }
     }
 
@@ -463,23 +470,21 @@ impl Service {
     ) -> Result<LoggedIn, Fault> {
         let mut first = true;
         loop {
-            let token = timeout_at(deadline, self.broker.token(verified)).await.unwrap_or_else(|_| {
-                Err(Fault::new(Kind::Unavailable, "no token within the login's deadline")
-                    .remedy_is("the identity provider is slow; raise limits.login_timeout if it stays so"))
+            let token = timeout_at(deadline, self.token(visitor, verified));
+            let token = token.await.unwrap_or_else(|_| {
+                Err(Refused::at_once(
+                    Fault::new(Kind::Unavailable, "no token within the login's deadline").remedy_is(
+                        "the identity provider is slow; raise limits.login_timeout if it stays so",
+                    ),
+                ))
             });
             let token = match token {
                 Ok(token) => token,
-                Err(fault) => {
-                    if fault.kind() == Kind::Credentials {
-                        let delay = self.accounts.proved(visitor, verified, false);
-                        tokio::time::sleep_until((started + delay).min(deadline)).await;
-                    }
-                    return Err(fault);
+                Err(refused) => {
+                    tokio::time::sleep_until((started + refused.delay).min(deadline)).await;
+                    return Err(refused.fault);
                 }
             };
-            if verified.unproven().is_some() {
-                self.accounts.proved(visitor, verified, true);
-            }
             let result = self
                 .log_in_upstream(visitor.listener.protocol, verified, &token, deadline)
                 .await;
@@ -497,6 +502,24 @@ impl Service {
                 }
                 Err(fault) => return Err(fault.for_mailbox(verified.mailbox())),
             }
+        }
+    }
+
+    /// An access token. Of a password that only the identity provider can check no more guesses
+    /// are with it than the lockout allows.
+    async fn token(&self, visitor: Visitor<'_>, verified: &Verified) -> Result<Token, Refused> {
+        if verified.unproven().is_none() {
+            return self.broker.token(verified).await.map_err(Refused::at_once);
+        }
+        let trial = self.accounts.trial(visitor, verified).await?;
+        match self.broker.token(verified).await {
+            Ok(token) => {
+                trial.right();
+                Ok(token)
+            }
+            Err(fault) if fault.kind() == Kind::Credentials => Err(trial.wrong(fault)),
+            // Nothing was said of the password.
+            Err(fault) => Err(Refused::at_once(fault)),
         }
     }
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::live::{Presence, Sessions};
 use super::upstream::LoggedIn;
-use crate::config::Listener;
+use crate::config::{CertificateName, Listener};
 use crate::fault::{Fault, Kind, harmless};
 use crate::ledger::Ledger;
 use crate::login::front::Attempt;
@@ -141,8 +141,9 @@ impl Record {
         self.registration = None;
     }
 
-    pub(super) fn verified(&mut self, verified: &Verified) {
-        self.presence.verified(verified);
+    /// A client has proved who it is; `names` are those of its certificate.
+    pub(super) fn verified(&mut self, verified: &Verified, names: &[CertificateName]) {
+        self.presence.verified(verified, names);
         self.mailbox = Some(verified.mailbox().to_owned());
         self.credential = verified.credential().map(str::to_owned);
         self.registration = Some(verified.account().registration.name.clone());

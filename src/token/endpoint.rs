@@ -300,6 +300,7 @@ impl Endpoint {
                 );
                 Err(Failure {
                     consent_ended: classified.consent_ended,
+                    throttled: classified.throttled || seen.status == 429,
                     ..self.failure(classified.fault)
                 })
             }
@@ -363,6 +364,7 @@ impl Endpoint {
         Failure {
             retry_after: self.seen().retry_after,
             asked: true,
+            throttled: self.seen().status == 429,
             ..Failure::from(fault)
         }
     }

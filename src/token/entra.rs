@@ -12,6 +12,9 @@ const TRANSIENT: &[u64] = &[90033, 90006, 90012, 90024, 50033, 90090];
 /// Codes that say "less often".
 const THROTTLED: &[u64] = &[50196, 90055];
 
+/// Codes that say that a refresh token is dead: only a new consent makes another.
+const CONSENT_ENDED: &[u64] = &[70008, 700_082, 70043, 50173, 50132, 50133, 700_084];
+
 /// Causes that are for good, and what to do about them.
 const REMEDIES: &[(&[u64], &str)] = &[
     (
@@ -76,7 +79,7 @@ const REMEDIES: &[(&[u64], &str)] = &[
         "the scope is wrong: app-only tokens want https://outlook.office365.com/.default alone",
     ),
     (
-        &[70008, 700_082, 70043, 50173, 50132, 50133, 700_084],
+        CONSENT_ENDED,
         "the consent has expired or was revoked: authorize the account again",
     ),
     (
@@ -102,6 +105,8 @@ pub(super) struct Classified {
     /// What the request presented (a refresh token) will never be taken again: only a new consent
     /// helps, and asking again does not.
     pub(super) consent_ended: bool,
+    /// The identity provider wants to be asked less often.
+    pub(super) throttled: bool,
 }
 
 impl From<Fault> for Classified {
@@ -109,6 +114,7 @@ impl From<Fault> for Classified {
         Self {
             fault,
             consent_ended: false,
+            throttled: false,
         }
     }
 }
@@ -126,7 +132,10 @@ pub(super) fn classify(status: u16, error: &str, description: &str, codes: &[u64
     let known = |list: &[u64]| codes.iter().any(|code| list.contains(code));
     if known(THROTTLED) || status == 429 {
         let fault = Fault::new(Kind::Unavailable, detail);
-        return Classified::from(fault.remedy_is(super::THROTTLED));
+        return Classified {
+            throttled: true,
+            ..Classified::from(fault.remedy_is(super::THROTTLED))
+        };
     }
     let transient = matches!(
         error,
@@ -142,11 +151,9 @@ pub(super) fn classify(status: u16, error: &str, description: &str, codes: &[u64
             "the identity provider does not know this user and password: give the application the mailbox's own",
         ));
     }
-    let remedy = REMEDIES
-        .iter()
-        .find(|(list, _)| known(list))
-        .map(|(_, remedy)| *remedy)
-        .unwrap_or(match error {
+    let cause = REMEDIES.iter().find(|(list, _)| known(list));
+    let remedy = cause.map_or(
+        match error {
             "invalid_client" => "check the registration's client_id and client_secret",
             "unauthorized_client" => {
                 "the application may not use this grant: allow it at the identity provider"
@@ -154,13 +161,18 @@ pub(super) fn classify(status: u16, error: &str, description: &str, codes: &[u64
             "invalid_scope" => "check the registration's scope",
             "invalid_grant" => "what the registration presents is expired or revoked",
             _ => "look the error up at the identity provider, and check the registration",
-        });
+        },
+        |(_, remedy)| *remedy,
+    );
+    let wants_person = matches!(
+        error,
+        "invalid_grant" | "interaction_required" | "consent_required" | "login_required"
+    );
     Classified {
         fault: Fault::new(Kind::GrantRefused, detail).remedy_is(remedy),
-        consent_ended: matches!(
-            error,
-            "invalid_grant" | "interaction_required" | "consent_required" | "login_required"
-        ),
+        // A locked user, a policy: what is cured elsewhere leaves the consent as it is.
+        consent_ended: known(CONSENT_ENDED) || (cause.is_none() && wants_person),
+        throttled: false,
     }
 }
 
@@ -176,4 +188,29 @@ fn in_description(description: &str) -> Vec<u64> {
             rest.get(..digits)?.parse().ok()
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A consent outlives what is cured elsewhere: nobody has to agree again once a policy is
+    /// mended or a user is let in.
+    #[test]
+    fn only_a_dead_refresh_token_ends_a_consent() {
+        let ended = |code: u64| {
+            let description = format!("AADSTS{code}: something");
+            classify(400, "invalid_grant", &description, &[code]).consent_ended
+        };
+        for code in [70008, 700_082, 50173] {
+            assert!(ended(code), "{code}");
+        }
+        for code in [50053, 50055, 50057, 50076, 53003, 50196] {
+            assert!(!ended(code), "{code}");
+        }
+        // A code that nobody knows: the OAuth error decides.
+        assert!(ended(999_999));
+        assert!(classify(400, "invalid_grant", "", &[]).consent_ended);
+        assert!(!classify(400, "invalid_client", "", &[]).consent_ended);
+    }
 }

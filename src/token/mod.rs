@@ -67,6 +67,8 @@ pub(crate) struct Failure {
     pub(crate) consent_ended: bool,
     /// Somebody was asked, and this is what came of it.
     pub(crate) asked: bool,
+    /// The endpoint wants to be asked less often.
+    pub(crate) throttled: bool,
 }
 
 impl From<Fault> for Failure {
@@ -76,18 +78,8 @@ impl From<Fault> for Failure {
             retry_after: None,
             consent_ended: false,
             asked: false,
+            throttled: false,
         }
-    }
-}
-
-impl Failure {
-    /// Whether the endpoint wants to be asked less often.
-    fn throttled(&self) -> bool {
-        self.retry_after.is_some()
-            || self
-                .fault
-                .remedy()
-                .is_some_and(|remedy| remedy == THROTTLED)
     }
 }
 
@@ -489,7 +481,7 @@ fn outcome(result: &Result<Grant, Failure>) -> Option<&'static str> {
         Ok(grant) if grant.stored => None,
         Ok(_) => Some("ok"),
         Err(failure) if !failure.asked => None,
-        Err(failure) if failure.throttled() => Some("throttled"),
+        Err(failure) if failure.throttled || failure.retry_after.is_some() => Some("throttled"),
         Err(failure) if failure.fault.kind() == Kind::Unavailable => Some("unavailable"),
         Err(_) => Some("refused"),
     }

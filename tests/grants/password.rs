@@ -1,8 +1,10 @@
 //! Grant `password`: the identity provider checks what the client presents.
+use std::time::Duration;
 
 use authrelay::sandbox::{Fault, LOGIN, PASSWORD};
 use authrelay::wire::Protocol::{Imap, Pop3, Smtp};
 
+use crate::clock::still;
 use crate::stage::{Relay, Setup, is_success};
 use crate::{assert_logs_in, registration};
 
@@ -57,6 +59,37 @@ async fn r15_a_locked_login_does_not_reach_the_provider() {
     let reply = try_password(&relay, PASSWORD).await;
     assert!(!is_success(Imap, &reply), "{reply}");
     assert_eq!(relay.sandbox.seen().token_requests, 2);
+}
+
+/// Requirement 15: guesses that come at once do not reach the provider beyond the limit, and the
+/// same password at once is asked about once.
+#[test]
+fn r15_parallel_guesses_do_not_reach_the_provider() {
+    still(|clock| async move {
+        let limits = "limits: {lockout: {failures: 3, window: 10m, duration: 5m}}\n";
+        let relay = setup().append(limits).start().await;
+        let mut attempts = tokio::task::JoinSet::new();
+        for number in 0..12 {
+            let mut client = relay.connect(Imap).await;
+            attempts.spawn(async move { client.log_in(LOGIN, &format!("guess-{number}")).await });
+        }
+        let replies = clock.until_ready(Duration::from_secs(50), attempts.join_all());
+        for reply in replies.await {
+            assert!(reply.starts_with("a NO [AUTHENTICATIONFAILED] "), "{reply}");
+        }
+        assert_eq!(relay.sandbox.seen().token_requests, 3);
+        let relay = setup().append(limits).start().await;
+        let mut attempts = tokio::task::JoinSet::new();
+        for _ in 0..12 {
+            let mut client = relay.connect(Imap).await;
+            attempts.spawn(async move { client.log_in(LOGIN, PASSWORD).await });
+        }
+        let replies = clock.until_ready(Duration::from_secs(50), attempts.join_all());
+        for reply in replies.await {
+            assert!(is_success(Imap, &reply), "{reply}");
+        }
+        assert_eq!(relay.sandbox.seen().token_requests, 1);
+    });
 }
 
 /// MFA and Conditional Access are nothing that the client could do about, and no guess.

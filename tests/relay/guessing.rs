@@ -147,3 +147,49 @@ fn r15_connections_and_protocols_count_together() {
         relay.assert_untouched("locked");
     });
 }
+
+/// Guesses that come at once get no further than those that come one by one: whoever comes back
+/// behind the failure that locks is not told whether he was right.
+#[test]
+fn r15_parallel_guesses_do_not_overrun_the_lockout() {
+    use argon2::PasswordHasher as _;
+    let hash = argon2::Argon2::default().hash_password(PASSWORD.as_bytes());
+    // Its check takes a while, in which all of them are under way.
+    let hash = hash.unwrap().to_string();
+    still(|clock| async move {
+        // The clock runs while the hashes are checked.
+        let limits = "login_timeout: 5h, lockout: {failures: 3, window: 9h, duration: 9h}";
+        let relay = Setup::limits(limits)
+            .replace(&format!("\"{PASSWORD}\""), &format!("\"{hash}\""))
+            .start()
+            .await;
+        let mut attempts = tokio::task::JoinSet::new();
+        for number in 0..20 {
+            let mut client = relay.connect(Imap).await;
+            attempts.spawn(async move {
+                let password = match number {
+                    19 => PASSWORD.to_owned(),
+                    _ => format!("guess-{number}"),
+                };
+                client.log_in(LOGIN, &password).await
+            });
+        }
+        let replies = clock.until_ready(Duration::from_secs(10_000), attempts.join_all());
+        for reply in replies.await {
+            assert!(reply.starts_with("a NO [AUTHENTICATIONFAILED] "), "{reply}");
+        }
+        let faults = relay.log.named("fault");
+        let of = |what: &str| {
+            let told = faults
+                .iter()
+                .filter(|fault| fault["detail"].as_str().unwrap().contains(what));
+            told.count()
+        };
+        assert_eq!(
+            (of("wrong password"), of("locked out")),
+            (3, 17),
+            "{faults:?}"
+        );
+        relay.assert_untouched("locked");
+    });
+}

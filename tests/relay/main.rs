@@ -15,7 +15,9 @@
     clippy::indexing_slicing
 )]
 
+mod balancers;
 mod capabilities;
+mod certificates;
 mod client;
 mod clock;
 mod doors;

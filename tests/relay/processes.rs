@@ -26,8 +26,24 @@ struct Process {
 
 impl Process {
     async fn start(setup: Setup) -> Self {
+        Self::start_by(setup, &["exec \"$@\""]).await
+    }
+
+    /// With a shell's help: a script that ends in starting its arguments, and what stands before
+    /// the script.
+    async fn start_by(setup: Setup, script: &[&str]) -> Self {
+        let (script, before) = script.split_last().unwrap();
         let prepared = setup.append("log: {format: json}\n").prepare().await;
-        let mut child = Command::new(env!("CARGO_BIN_EXE_authrelay"))
+        let mut words = before.to_vec();
+        words.extend([
+            "bash",
+            "-c",
+            script,
+            "bash",
+            env!("CARGO_BIN_EXE_authrelay"),
+        ]);
+        let mut child = Command::new(words[0])
+            .args(&words[1..])
             .args(["run", "--config"])
             .arg(prepared.path())
             .stderr(Stdio::piped())
@@ -80,6 +96,19 @@ impl Process {
         let line = status.lines().find(|line| line.starts_with("VmRSS:"));
         let kilobytes = line.unwrap().split_whitespace().nth(1).unwrap();
         kilobytes.parse::<u64>().unwrap() * 1024
+    }
+
+    /// Processor time so far.
+    fn worked(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let fields: Vec<_> = fields.split(' ').collect();
+        let ticks: u64 = fields[11..13]
+            .iter()
+            .map(|ticks| ticks.parse::<u64>().unwrap())
+            .sum();
+        // USER_HZ is 100 wherever Linux runs.
+        Duration::from_millis(ticks * 10)
     }
 
     fn descriptors(&self) -> usize {
@@ -365,4 +394,89 @@ async fn r34_a_client_that_does_not_read_costs_no_memory() {
     assert!(most / 4 < MIB, "{} KiB for each", most / 4 / 1024);
     // The session is stopped, not broken.
     readers[0].exactly(10_000_000).await;
+}
+
+/// Requirement 30: out of descriptors, the relay waits, and serves those who come later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r30_out_of_descriptors_nobody_spins_and_later_clients_are_served() {
+    let relay = Process::start_by(Setup::default(), &["ulimit -n 60; exec \"$@\""]).await;
+    let mut crowd = Vec::new();
+    for _ in 0..100 {
+        // The kernel lets them in; the relay cannot accept all of them.
+        crowd.push(Client::dial(Imap, relay.address(Imap)).await);
+    }
+    eventually("all descriptors in use", || relay.descriptors() >= 59).await;
+    let before = relay.worked();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let worked = relay.worked() - before;
+    assert!(worked < Duration::from_millis(400), "{worked:?} of 2 s");
+    drop(crowd);
+    let mut client = relay.session(Imap).await;
+    assert!(client.ask("b NOOP\r\n", "\r\n").await.starts_with("b OK"));
+}
+
+/// Gives a relay names of its own, in a namespace of its own.
+const NAMES: [&str; 5] = [
+    "unshare",
+    "--user",
+    "--map-root-user",
+    "--mount",
+    "mount --bind $HOSTS /etc/hosts; exec \"$@\"",
+];
+
+/// Requirement 31: names are asked for at each dial, and an address that swallows packets costs a
+/// moment, or nothing where its family is not wanted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r31_names_are_asked_for_at_each_dial_and_dead_addresses_passed_over() {
+    let hosts = tempfile::NamedTempFile::new().unwrap();
+    let names = |addresses: &[&str]| {
+        let lines = addresses
+            .iter()
+            .map(|address| format!("{address} localhost\n"));
+        // The mount is of this very file: written anew, not replaced.
+        std::fs::write(hosts.path(), lines.collect::<String>()).unwrap();
+    };
+    names(&["127.0.0.1"]);
+    let script = NAMES[4].replace("$HOSTS", hosts.path().to_str().unwrap());
+    let [unshare, user, root, mount, _] = NAMES;
+    for ip in ["any", "v4"] {
+        let setup = Setup::default().replace(
+            "    ca: ca.pem\n",
+            &format!("    ca: ca.pem\n    ip: {ip}\n"),
+        );
+        let relay = Process::start_by(setup, &[unshare, user, root, mount, &script]).await;
+        relay.session(Imap).await;
+        // Whoever listens there does not answer: its queue is full.
+        let dead =
+            socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None).unwrap();
+        let port = relay.prepared.sandbox.imap().port();
+        let address = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port));
+        dead.bind(&address.into()).unwrap();
+        dead.listen(0).unwrap();
+        dead.set_nonblocking(true).unwrap();
+        if ip == "any" {
+            let _full = std::net::TcpStream::connect(address).unwrap();
+            names(&["::1", "127.0.0.1"]);
+            let began = Instant::now();
+            relay.session(Imap).await;
+            assert!(
+                began.elapsed() < Duration::from_secs(5),
+                "{:?}",
+                began.elapsed()
+            );
+        } else {
+            relay.session(Imap).await;
+            // Nobody has knocked there.
+            let knocked = dead.accept();
+            assert_eq!(knocked.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+        }
+        // The name is another host's now, which is not there.
+        names(&["127.0.0.9"]);
+        let mut client = relay.connect(Imap).await;
+        let said = client.log_in(LOGIN, PASSWORD).await;
+        assert!(said.contains("NO [UNAVAILABLE]"), "{said}");
+        names(&["127.0.0.1"]);
+        relay.session(Imap).await;
+        names(&["::1", "127.0.0.1"]);
+    }
 }

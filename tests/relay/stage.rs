@@ -27,6 +27,8 @@ pub struct Setup {
     /// Texts of the configuration, and what stands there instead.
     replace: Vec<(String, String)>,
     append: String,
+    /// Names and texts of files beside it.
+    files: Vec<(String, String)>,
     starttls_upstreams: bool,
     upstream_hosts: Option<String>,
     token_url: Option<String>,
@@ -42,6 +44,7 @@ impl Default for Setup {
             },
             replace: Vec::new(),
             append: String::new(),
+            files: Vec::new(),
             starttls_upstreams: false,
             upstream_hosts: None,
             token_url: None,
@@ -66,6 +69,13 @@ impl Setup {
     #[must_use]
     pub fn replace(mut self, text: &str, by: &str) -> Self {
         self.replace.push((text.to_owned(), by.to_owned()));
+        self
+    }
+
+    /// A file beside the configuration.
+    #[must_use]
+    pub fn file(mut self, name: &str, text: &str) -> Self {
+        self.files.push((name.to_owned(), text.to_owned()));
         self
     }
 
@@ -136,6 +146,9 @@ impl Setup {
         write("server.key", &issued.key);
         write("ca.pem", sandbox.ca_pem());
         write("proxy.yaml", &self.yaml(&sandbox));
+        for (name, text) in &self.files {
+            write(name, text);
+        }
         Prepared {
             sandbox,
             authority: authority.pem(),
@@ -227,7 +240,7 @@ impl Prepared {
 }
 
 /// Clients that trust one authority.
-fn trust(
+pub fn trust(
     pem: &str,
     versions: &[&'static rustls::SupportedProtocolVersion],
 ) -> Arc<rustls::ClientConfig> {
@@ -262,6 +275,11 @@ pub struct Relay {
 impl Relay {
     pub async fn start() -> Self {
         Setup::default().start().await
+    }
+
+    /// Who signed the listeners' certificate; PEM.
+    pub fn authority(&self) -> &str {
+        &self.authority
     }
 
     /// Where `proxy.yaml` and the state are.

@@ -38,6 +38,7 @@ impl Desk {
         let visitor = Visitor {
             address: [127, 0, 0, 1].into(),
             listener: &config.listeners[0],
+            names: &[],
         };
         let accounts = Accounts::new(&config).unwrap();
         let verified = accounts.check(visitor, &credentials).await.unwrap();

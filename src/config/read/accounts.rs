@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use argon2::PasswordHash;
-
 use super::super::field::{Field, Section};
+use super::super::hash::{Cost, cost};
 use super::super::{
-    Account, Grant, Listener, LoginPattern, Mailbox, Password, PasswordCheck, Protocols,
+    Account, CertificateName, Grant, Listener, LoginPattern, Mailbox, Password, PasswordCheck,
+    Protocols,
 };
 use super::Reader;
 use super::registrations::Registrations;
@@ -116,6 +116,7 @@ impl Reader<'_> {
                 check: self.check(&one)?,
                 allow: None,
                 protocols: Protocols::ALL,
+                certificate: None,
             }]),
             (None, Some(several)) => {
                 let items = several.list();
@@ -158,13 +159,17 @@ impl Reader<'_> {
         let protocols = section
             .take("protocols")
             .map_or(Some(Protocols::ALL), |field| field.protocols());
-        section.not_yet("certificate");
+        let certificate = match section.take("certificate") {
+            Some(field) => certificate_name(&field).map(Some),
+            None => Some(None),
+        };
         section.finish();
         Some(Password {
             name: Some(name?),
             check: check?,
             allow,
             protocols: protocols?,
+            certificate: certificate?,
         })
     }
 
@@ -183,12 +188,10 @@ impl Reader<'_> {
             return Some(PasswordCheck::Plain(secret));
         }
         if text.starts_with("$argon2") {
-            return match PasswordHash::new(text) {
-                Ok(hash) if hash.hash.is_some() && hash.salt.is_some() => {
-                    Some(PasswordCheck::Hash(secret))
-                }
-                _ => field.wrong(
-                    "is no complete argon2 hash; quote it as `authrelay hash-password` prints it",
+            return match cost(text) {
+                Some(_) => Some(PasswordCheck::Hash(secret)),
+                None => field.wrong(
+                    "is no complete argon2id, argon2i or argon2d hash; quote it as `authrelay hash-password` prints it",
                 ),
             };
         }
@@ -208,6 +211,58 @@ impl Reader<'_> {
             );
         }
         Some(PasswordCheck::Plain(secret))
+    }
+
+    /// Requirement 15: failures take alike long only where every hash costs the same to check.
+    pub(super) fn check_costs(&self, accounts: &Accounts<'_>) {
+        let mut found: Vec<(Cost, usize, &Field<'_>)> = Vec::new();
+        for (field, account) in &accounts.placed {
+            for password in &account.passwords {
+                let PasswordCheck::Hash(phc) = &password.check else {
+                    continue;
+                };
+                let Some(cost) = cost(phc.expose()) else {
+                    continue;
+                };
+                match found.iter_mut().find(|(other, ..)| *other == cost) {
+                    Some((_, count, _)) => *count += 1,
+                    None => found.push((cost, 1, field)),
+                }
+            }
+        }
+        let most = found.iter().map(|(_, count, _)| *count).max();
+        let usual = found.iter().position(|(_, count, _)| Some(*count) == most);
+        let Some(usual) = usual.map(|index| found.swap_remove(index)) else {
+            return;
+        };
+        for (cost, count, field) in found {
+            self.warn(
+                field,
+                format_args!(
+                    "{count} argon2 hashes, here the first, have the parameters {cost} and others {}: time tells a guesser which logins exist; make them alike with `authrelay hash-password`",
+                    usual.0
+                ),
+            );
+        }
+    }
+
+    /// A password that wants a certificate is good where clients are asked for one.
+    pub(super) fn check_certificates(&self, accounts: &Accounts<'_>, listeners: &[Arc<Listener>]) {
+        for (field, account) in &accounts.placed {
+            for (index, password) in account.passwords.iter().enumerate() {
+                let usable = |listener: &&Arc<Listener>| {
+                    listener.wants_certificate()
+                        && password.protocols.contain(listener.protocol)
+                        && account.protocols.contain(listener.protocol)
+                };
+                if password.certificate.is_none() || listeners.iter().any(|one| usable(&one)) {
+                    continue;
+                }
+                field.problem(format_args!(
+                    "passwords[{index}] wants a certificate, and no listener of its protocols asks clients for one: set tls.client_ca there, or remove certificate"
+                ));
+            }
+        }
     }
 
     /// `any` opens nothing where anybody may come.
@@ -239,6 +294,21 @@ impl Reader<'_> {
                 );
             }
         }
+    }
+}
+
+/// A host name or an address.
+fn certificate_name(field: &Field<'_>) -> Option<CertificateName> {
+    let text = field.word()?;
+    let name = match text.contains('@') {
+        true => CertificateName::address(text),
+        false => CertificateName::host(text),
+    };
+    match name {
+        Some(name) => Some(name),
+        None => field.wrong(
+            "must be a name as the client's certificate bears it in its subjectAltName: a host (dNSName, IDNA in its xn-- form) or an address (rfc822Name)",
+        ),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `state` and `admin`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use url::Url;
@@ -48,6 +48,32 @@ impl Reader<'_> {
             directory,
             key,
         })
+    }
+
+    /// Whoever gets at the tokens by a copy of their directory should not get the key with it.
+    pub(super) fn check_key(&self, state: &State, field: Option<&Field<'_>>) {
+        let StateKey::File(key) = &state.key else {
+            return;
+        };
+        // A link is where it leads; what is not there yet is where it will be.
+        let resolved = |path: &Path| {
+            let absolute = || std::path::absolute(path);
+            path.canonicalize().or_else(|_| absolute())
+        };
+        let folder = key.parent().unwrap_or(Path::new(""));
+        let beside = match (resolved(folder), resolved(&state.directory)) {
+            (Ok(folder), Ok(directory)) => folder.starts_with(directory),
+            _ => key.starts_with(&state.directory),
+        };
+        if state.wanted && beside {
+            let message = format!(
+                "the key lies beside the tokens that it seals: whoever copies {} can open them. Keep it elsewhere, as in key: {{file: /etc/authrelay/state.key}} or a systemd credential (move {} there, or authorize anew)",
+                state.directory.display(),
+                key.display()
+            );
+            let place = field.map(|field| field.place);
+            self.warnings.add("state.key", place, message);
+        }
     }
 
     pub(super) fn admin(&self, field: &Field<'_>, state: Option<&State>) -> Option<Admin> {
@@ -99,7 +125,9 @@ impl Reader<'_> {
         let certificate = section.require("certificate", "the path of a certificate chain in PEM");
         let key = section.require("key", "the path of the certificate's private key in PEM");
         section.finish();
-        self.sources.identity(&certificate?, &key?).map(Arc::new)
+        self.sources
+            .identity(&certificate?, &key?, None)
+            .map(Arc::new)
     }
 
     /// A secret whose file is generated where it is absent.

@@ -91,7 +91,7 @@ impl Reader<'_> {
                 let words = words?;
                 match words.split_first() {
                     Some((program, arguments)) => Some(Grant::Command {
-                        program: (*program).to_owned(),
+                        program: self.sources.program(program),
                         arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
                     }),
                     None => command.wrong("must name a program and its arguments"),

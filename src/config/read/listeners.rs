@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use super::super::field::{Field, Section, either, is_name};
 use super::super::{Identity, Listener, ListenerTls, Provider};
 use super::Reader;
@@ -79,7 +81,8 @@ impl Reader<'_> {
             (None, Some(protocol)) => usual_provider(protocol, accounts, &mut section),
             (None, None) => None,
         };
-        let tls = self.listener_tls(section.take("tls"));
+        let tls_field = section.take("tls");
+        let tls = self.listener_tls(tls_field.clone());
         let require_tls = section
             .take("require_tls")
             .map_or(Some(true), |field| field.boolean());
@@ -93,19 +96,19 @@ impl Reader<'_> {
         let cleartext = section
             .take("allow_cleartext")
             .map_or(Some(false), |field| field.boolean());
-        section.not_yet("proxy_protocol");
+        let proxy_protocol = section
+            .take("proxy_protocol")
+            .map(|field| self.balancers(&field))
+            .unwrap_or_default();
         section.not_yet("unauthenticated");
         section.finish();
         let (bind, tls, require_tls, cleartext) = (bind?, tls?, require_tls?, cleartext?);
-        if let Some(field) = &bind_field {
-            check_exposure(field, bind, &tls, require_tls, cleartext, allow.is_some());
-        }
         let protocol = protocol?;
         let name = match name {
             Some(name) => name?,
             None => format!("{protocol}-{}", bind.port()),
         };
-        Some(Listener {
+        let listener = Listener {
             name,
             protocol,
             bind,
@@ -113,7 +116,34 @@ impl Reader<'_> {
             tls,
             require_tls,
             allow,
-        })
+            proxy_protocol,
+        };
+        if let Some(field) = &bind_field {
+            check_exposure(field, &listener, cleartext);
+        }
+        if let Some(field) = &tls_field
+            && listener.wants_certificate()
+            && matches!(listener.tls, ListenerTls::StartTls(_))
+            && !listener.require_tls
+        {
+            field.problem("client_ca wants a certificate, which clients in clear never show: remove require_tls: false");
+        }
+        Some(listener)
+    }
+
+    /// The networks whose word is taken for a client's address.
+    fn balancers(&self, field: &Field<'_>) -> Vec<IpNet> {
+        let networks = match field.list() {
+            items if items.is_empty() => Vec::new(),
+            _ => field.networks(),
+        };
+        if networks.iter().any(|network| network.prefix_len() == 0) {
+            self.warn(
+                field,
+                "believes everybody who says where a client comes from: name the load balancers' own networks",
+            );
+        }
+        networks
     }
 
     fn listener_tls(&self, field: Option<Field<'_>>) -> Option<ListenerTls> {
@@ -130,16 +160,16 @@ impl Reader<'_> {
                     ("implicit", Mode::Implicit),
                 ])
             });
-        section.not_yet("client_ca");
         let tls = match mode {
             None => {
                 // Known keys all the same.
                 section.take("certificate");
                 section.take("key");
+                section.take("client_ca");
                 None
             }
             Some(Mode::None) => {
-                for key in ["certificate", "key"] {
+                for key in ["certificate", "key", "client_ca"] {
                     if let Some(field) = section.take(key) {
                         field.problem("has no use with mode none; write mode starttls or implicit");
                     }
@@ -159,7 +189,11 @@ impl Reader<'_> {
             "the path of a certificate chain in PEM; `authrelay certs` makes one",
         );
         let key = section.require("key", "the path of the certificate's private key in PEM");
-        self.sources.identity(&certificate?, &key?).map(Arc::new)
+        let client_ca = section.take("client_ca");
+        let identity = self
+            .sources
+            .identity(&certificate?, &key?, client_ca.as_ref());
+        identity.map(Arc::new)
     }
 }
 
@@ -223,28 +257,28 @@ pub(super) fn bind(field: &Field<'_>) -> Option<SocketAddr> {
 }
 
 /// Requirement 5: passwords cross a network in clear only where the file says so twice.
-fn check_exposure(
-    field: &Field<'_>,
-    bind: SocketAddr,
-    tls: &ListenerTls,
-    require_tls: bool,
-    cleartext: bool,
-    has_allow: bool,
-) {
-    let in_clear = match tls {
+fn check_exposure(field: &Field<'_>, listener: &Listener, cleartext: bool) {
+    let in_clear = match &listener.tls {
         ListenerTls::None => true,
-        ListenerTls::StartTls(_) => !require_tls,
+        ListenerTls::StartTls(_) => !listener.require_tls,
         ListenerTls::Implicit(_) => false,
     };
-    if bind.ip().is_loopback() || !in_clear {
+    if listener.is_loopback() || !in_clear {
         return;
     }
+    // A balancer on this machine passes on what comes from others.
+    let why = match listener.bind.ip().is_loopback() {
+        true => "serves the clients of a load balancer (proxy_protocol)",
+        false => "is not loopback",
+    };
     if !cleartext {
-        field.problem(
-            "is not loopback, and passwords would cross the network in clear: set tls, or allow_cleartext: true with allow",
-        );
-    } else if !has_allow {
-        field.problem("is not loopback and without TLS: name the clients' networks in allow");
+        field.problem(format_args!(
+            "{why}, and passwords would cross the network in clear: set tls, or allow_cleartext: true with allow"
+        ));
+    } else if listener.allow.is_none() {
+        field.problem(format_args!(
+            "{why} and is without TLS: name the clients' networks in allow"
+        ));
     }
 }
 

@@ -87,7 +87,8 @@ impl Reader<'_> {
     }
 
     fn config(&self, mut root: Section<'_>, path: &Path) -> Option<Config> {
-        let state = self.state(root.take("state"));
+        let given = root.take("state");
+        let state = self.state(given.clone());
         let log = log(root.take("log"));
         let limits = limits::limits(root.take("limits"));
         let providers = self.providers(root.take("providers"));
@@ -99,6 +100,10 @@ impl Reader<'_> {
         let bound = listeners.clone();
         let listeners = self.listeners(listeners, &providers, &accounts);
         self.check_any_password(&accounts, &listeners);
+        self.check_costs(&accounts);
+        if bound.is_some() {
+            self.check_certificates(&accounts, &listeners);
+        }
         root.not_yet("audit");
         let admin = root
             .take("admin")
@@ -112,6 +117,9 @@ impl Reader<'_> {
                     .any(|registration| registration.grant.wants_consent()),
             ..state
         });
+        if let Some(state) = &state {
+            self.check_key(state, given.as_ref());
+        }
         let imap = listeners
             .iter()
             .any(|listener| listener.protocol == Protocol::Imap);

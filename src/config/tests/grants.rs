@@ -113,7 +113,7 @@ fn endpoints_carry_the_tenant_and_consents_want_state() {
         panic!()
     };
     assert_eq!(
-        (program.as_str(), &arguments[..]),
+        (program.to_str().unwrap(), &arguments[..]),
         ("print-token", &["x".to_owned()][..])
     );
     let config = with("microsoft365", "grant: managed_identity, client_id: i").unwrap();

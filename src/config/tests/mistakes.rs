@@ -89,7 +89,27 @@ fn single_mistakes() {
         (
             "proxy_protocol: []",
             "proxy_protocol: [10.0.0.0/8]",
-            "listeners[0].proxy_protocol: is not supported by this version of authrelay; remove it, since it would have no effect",
+            "listeners[0].bind: serves the clients of a load balancer (proxy_protocol), and passwords would cross the network in clear: set tls, or allow_cleartext: true with allow",
+        ),
+        (
+            "proxy_protocol: []",
+            "proxy_protocol: balancer.test",
+            "listeners[0].proxy_protocol: must be an address or a network, as in 10.1.0.0/16 or ::1",
+        ),
+        (
+            "{mode: none}",
+            "{mode: none, client_ca: x}",
+            "listeners[0].tls.client_ca: has no use with mode none; write mode starttls or implicit",
+        ),
+        (
+            "{name: osticket, ",
+            "{name: osticket, certificate: \"*.contoso.com\", ",
+            "accounts[0].passwords[0].certificate: must be a name as the client's certificate bears it in its subjectAltName: a host (dNSName, IDNA in its xn-- form) or an address (rfc822Name)",
+        ),
+        (
+            "{name: osticket, ",
+            "{name: osticket, certificate: osticket.contoso.com, ",
+            "accounts[0]: passwords[0] wants a certificate, and no listener of its protocols asks clients for one: set tls.client_ca there, or remove certificate",
         ),
         (
             "login: Tickets@Contoso.com",
@@ -129,7 +149,12 @@ fn single_mistakes() {
         (
             "$Yf0sRvgbNWvVVfz6Zl4Ew5MnTcl0qPt8OjzVjnpCSXk",
             "",
-            "accounts[0].passwords[1].password: is no complete argon2 hash; quote it as `authrelay hash-password` prints it",
+            "accounts[0].passwords[1].password: is no complete argon2id, argon2i or argon2d hash; quote it as `authrelay hash-password` prints it",
+        ),
+        (
+            "$argon2id$",
+            "$argon2x$",
+            "accounts[0].passwords[1].password: is no complete argon2id, argon2i or argon2d hash; quote it as `authrelay hash-password` prints it",
         ),
         (
             "failures: 3",

@@ -17,14 +17,14 @@ const OUTPUT_CAP: u64 = 256 * 1024;
 
 /// Runs a program that prints a token, or what a token endpoint would answer.
 pub(super) async fn command(
-    program: &str,
+    program: &Path,
     arguments: &[String],
     timeout: Duration,
 ) -> Result<Grant, Failure> {
     let failed = |why: String| {
         let fault = Fault::new(
             Kind::Unavailable,
-            format!("the token command {program} {why}"),
+            format!("the token command {} {why}", program.display()),
         );
         let fault = fault.remedy_is("run it by hand, as the user that authrelay runs as");
         Failure {

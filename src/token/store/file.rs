@@ -3,7 +3,9 @@
 use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -73,7 +75,8 @@ fn sweep(folder: &Path) {
 fn private(path: &Path, mode: u32) -> Result<(), Unusable> {
     let metadata = std::fs::metadata(path).map_err(|error| Unusable::new(path, error))?;
     let has = metadata.permissions().mode() & 0o7777;
-    if has & OTHERS == 0 {
+    let ours = std::fs::metadata("/proc/self").map_or(0, |process| process.uid());
+    if has & OTHERS == 0 || (metadata.is_file() && handed_over(metadata.uid(), ours, has)) {
         return Ok(());
     }
     Err(Unusable::new(
@@ -83,6 +86,12 @@ fn private(path: &Path, mode: u32) -> Result<(), Unusable> {
             path.display()
         ),
     ))
+}
+
+/// Whether root has given a file to a group that we are in (mode 0440 or 0640), as systemd and
+/// Kubernetes do with secrets for a service that is not root's.
+fn handed_over(owner: u32, ours: u32, mode: u32) -> bool {
+    owner == 0 && ours != 0 && mode & (OTHERS & !0o040) == 0
 }
 
 /// The key that seals the tokens; a file that is absent is made.
@@ -205,4 +214,23 @@ fn flush_parent(path: &Path) -> Result<(), Unusable> {
     File::open(parent)
         .and_then(|folder| folder.sync_all())
         .map_err(|error| Unusable::new(path, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_groups_file_is_private_only_where_root_has_handed_it_over() {
+        assert!(handed_over(0, 1000, 0o440));
+        assert!(handed_over(0, 1000, 0o640));
+        for (owner, ours, mode) in [
+            (0, 0, 0o440),
+            (1000, 1000, 0o440),
+            (0, 1000, 0o444),
+            (0, 1000, 0o460),
+        ] {
+            assert!(!handed_over(owner, ours, mode), "{owner} {ours} {mode:o}");
+        }
+    }
 }

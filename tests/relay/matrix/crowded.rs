@@ -51,8 +51,9 @@ async fn one_too_many(setup: Setup, encrypted: bool, protocol: Protocol) {
     assert!(is_success(protocol, &reply), "{reply}");
 }
 
+/// Requirement 33: limits hold for each address and in all.
 #[test]
-fn beyond_the_limits() {
+fn r33_nobody_beyond_the_limits() {
     for protocol in Protocol::ALL {
         for limit in ["sessions: 1", "sessions_per_client: 1"] {
             still(|_| one_too_many(Setup::limits(limit), false, protocol));

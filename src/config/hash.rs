@@ -1,0 +1,47 @@
+//! Argon2 hashes in PHC strings: whether one can be checked, and what that costs.
+
+use std::fmt;
+
+use argon2::{Algorithm, Params, PasswordHash, Version};
+
+/// What a check takes: time tells hashes of different cost apart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Cost {
+    algorithm: &'static str,
+    /// KiB, passes, lanes.
+    memory: u32,
+    passes: u32,
+    lanes: u32,
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            algorithm,
+            memory,
+            passes,
+            lanes,
+        } = self;
+        write!(f, "{algorithm} m={memory},t={passes},p={lanes}")
+    }
+}
+
+/// The cost of checking a PHC string; `None` where it is no complete argon2 hash, since a password
+/// would never match it.
+pub(super) fn cost(phc: &str) -> Option<Cost> {
+    let hash = PasswordHash::new(phc).ok()?;
+    let (Some(_), Some(_)) = (&hash.salt, &hash.hash) else {
+        return None;
+    };
+    let algorithm = Algorithm::new(hash.algorithm.as_str()).ok()?;
+    if let Some(version) = hash.version {
+        Version::try_from(version).ok()?;
+    }
+    let params = Params::try_from(&hash).ok()?;
+    Some(Cost {
+        algorithm: algorithm.as_str(),
+        memory: params.m_cost(),
+        passes: params.t_cost(),
+        lanes: params.p_cost(),
+    })
+}

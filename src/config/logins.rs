@@ -1,0 +1,63 @@
+//! Which account a login names. This is the only place that says so.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Account, LoginPattern};
+
+/// Accounts by what clients present.
+#[derive(Debug)]
+pub struct Logins {
+    exact: HashMap<String, Arc<Account>>,
+    domains: HashMap<String, Arc<Account>>,
+}
+
+impl Logins {
+    /// Of these accounts, no two of which have the same pattern.
+    pub fn new(accounts: &[Arc<Account>]) -> Self {
+        let mut logins = Self {
+            exact: HashMap::new(),
+            domains: HashMap::new(),
+        };
+        for account in accounts {
+            match &account.login {
+                LoginPattern::Exact(login) => logins.exact.insert(login.clone(), account.clone()),
+                LoginPattern::Domain(domain) => {
+                    logins.domains.insert(domain.clone(), account.clone())
+                }
+            };
+        }
+        logins
+    }
+
+    /// The account of a login, in any case. An exact login wins over a wildcard, which takes
+    /// well-formed addresses alone: `*@contoso.com` itself is no login.
+    pub fn find(&self, login: &str) -> Option<&Arc<Account>> {
+        let login = login.to_lowercase();
+        self.exact.get(&login).or_else(|| {
+            let (_, domain) = login.rsplit_once('@')?;
+            self.domains.get(domain).filter(|_| is_address(&login))
+        })
+    }
+}
+
+/// `dot-atom "@" domain` (RFC 5322 §3.4.1), in ASCII and within RFC 5321 §4.5.3.1's lengths: the
+/// only bytes of a client's choice that an upstream ever sees. `*` alone is a pattern.
+fn is_address(login: &str) -> bool {
+    let Some((local, domain)) = login.rsplit_once('@') else {
+        return false;
+    };
+    let atoms = |text: &str, also: &str| {
+        text.split('.').all(|atom| {
+            !atom.is_empty()
+                && atom
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || also.contains(c))
+        })
+    };
+    local != "*"
+        && local.len() <= 64
+        && domain.len() <= 255
+        && atoms(local, "!#$%&'*+-/=?^_`{|}~")
+        && atoms(domain, "-")
+}

@@ -1,0 +1,153 @@
+//! The TLS of a listener while it serves: its certificate, key and the authorities of clients may
+//! be replaced on disk at any time (certbot, a mounted secret), and new handshakes follow.
+//! Sessions that are there go on as they began.
+//!
+//! A pair that is bad or half written changes nothing and is told once. Whoever wants files to be
+//! looked at now rather than soon calls [`Identities::refresh`].
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use rustls::ServerConfig;
+use x509_parser::extensions::GeneralName;
+
+use super::tls;
+use crate::config::{CertificateName, Identity, IdentityFiles, Stamp};
+
+/// What one listener shows.
+#[derive(Debug)]
+pub struct ServerTls {
+    /// The listener's name, for the log.
+    name: String,
+    files: IdentityFiles,
+    current: RwLock<Arc<ServerConfig>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// What the files were when `current` was read.
+    stamp: Stamp,
+    /// What was told of files that are no good.
+    told: Option<String>,
+}
+
+impl ServerTls {
+    /// As the configuration has it; `name` is the listener's.
+    ///
+    /// # Errors
+    ///
+    /// Where the machine has no randomness; the identity was found good before.
+    pub fn new(name: &str, identity: &Identity) -> Result<Self, rustls::Error> {
+        Ok(Self {
+            name: name.to_owned(),
+            files: identity.files.clone(),
+            current: RwLock::new(Arc::new(tls::server(identity)?)),
+            state: Mutex::new(State {
+                stamp: identity.stamp.clone(),
+                told: None,
+            }),
+        })
+    }
+
+    /// For the next handshake.
+    pub fn current(&self) -> Arc<ServerConfig> {
+        self.current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Takes over what the files hold if they have changed. Reads them, so that it blocks.
+    pub fn refresh(&self) -> Refreshed {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.files.stamp() == state.stamp {
+            return Refreshed::Same;
+        }
+        let read = self.files.read().and_then(|identity| {
+            let config = tls::server(&identity).map_err(|error| error.to_string())?;
+            Ok((identity.stamp, config))
+        });
+        match read {
+            Ok((stamp, config)) => {
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+                *state = State { stamp, told: None };
+                Refreshed::Replaced
+            }
+            // Looked at again next time: it may have been written by halves.
+            Err(why) if state.told.as_ref() != Some(&why) => {
+                state.told = Some(why.clone());
+                Refreshed::Kept(why)
+            }
+            Err(_) => Refreshed::Same,
+        }
+    }
+
+    fn log(&self, refreshed: Refreshed) {
+        match refreshed {
+            Refreshed::Same => {}
+            Refreshed::Replaced => tracing::info!(
+                listener = self.name,
+                certificate = %self.files.certificate.display(),
+                "certificate replaced"
+            ),
+            Refreshed::Kept(why) => tracing::warn!(
+                listener = self.name,
+                error = why,
+                remedy = "put a certificate and the key that belongs to it there; until then the old ones are shown",
+                "cannot take over the changed certificate"
+            ),
+        }
+    }
+}
+
+/// What came of looking at a listener's files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refreshed {
+    /// Nothing new.
+    Same,
+    /// New handshakes get what they hold now.
+    Replaced,
+    /// They are no good, for this reason, which is given once: the old ones stay.
+    Kept(String),
+}
+
+/// All that the listeners show.
+#[derive(Debug, Clone, Default)]
+pub struct Identities(Arc<[Arc<ServerTls>]>);
+
+impl FromIterator<Arc<ServerTls>> for Identities {
+    fn from_iter<I: IntoIterator<Item = Arc<ServerTls>>>(all: I) -> Self {
+        Self(all.into_iter().collect())
+    }
+}
+
+impl Identities {
+    /// Looks at every file now, off the threads that serve.
+    pub async fn refresh(&self) {
+        for tls in self.0.iter() {
+            let looked = tls.clone();
+            if let Ok(refreshed) = tokio::task::spawn_blocking(move || looked.refresh()).await {
+                tls.log(refreshed);
+            }
+        }
+    }
+}
+
+/// The names that a client's certificate bears: its subjectAltName's rfc822Names and dNSNames (RFC
+/// 5280 §4.2.1.6). The subject's common name is none of them.
+pub fn names(certificate: &[u8]) -> Vec<CertificateName> {
+    let Ok((_, certificate)) = x509_parser::parse_x509_certificate(certificate) else {
+        return Vec::new();
+    };
+    let Ok(Some(extension)) = certificate.subject_alternative_name() else {
+        return Vec::new();
+    };
+    let names = extension.value.general_names.iter();
+    names
+        .filter_map(|name| match name {
+            GeneralName::RFC822Name(address) => CertificateName::address(address),
+            GeneralName::DNSName(host) => CertificateName::host(host),
+            _ => None,
+        })
+        .collect()
+}

@@ -1,0 +1,62 @@
+//! Before a connection is a session: whose it is, and whether it may be here. Whoever may not is
+//! closed without a byte.
+
+use std::net::SocketAddr;
+
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::config::Listener;
+use crate::net::proxy_protocol::{self, Header};
+
+/// The client's address: the peer's own, or the one that a load balancer announces for it. `None`:
+/// the connection is to be closed.
+pub(super) async fn welcome(
+    listener: &Listener,
+    tcp: &mut TcpStream,
+    peer: SocketAddr,
+    deadline: Instant,
+) -> Option<SocketAddr> {
+    let client = match announced(listener, tcp, peer, deadline).await {
+        Ok(client) => client,
+        Err(why) => {
+            tracing::warn!(
+                listener = listener.name,
+                peer = %peer,
+                why,
+                remedy = "let load balancers alone connect here, sending a PROXY header, from the networks in the listener's proxy_protocol",
+                "not a load balancer's connection"
+            );
+            return None;
+        }
+    };
+    let inside = |networks: &Vec<ipnet::IpNet>| {
+        let contains = |network: &ipnet::IpNet| network.contains(&client.ip());
+        networks.iter().any(contains)
+    };
+    if !listener.allow.as_ref().is_none_or(inside) {
+        tracing::warn!(listener = listener.name, client = %client, "client outside the listener's allow list");
+        return None;
+    }
+    Some(client)
+}
+
+async fn announced(
+    listener: &Listener,
+    tcp: &mut TcpStream,
+    peer: SocketAddr,
+    deadline: Instant,
+) -> Result<SocketAddr, String> {
+    if listener.proxy_protocol.is_empty() {
+        return Ok(peer);
+    }
+    let contains = |network: &ipnet::IpNet| network.contains(&peer.ip());
+    if !listener.proxy_protocol.iter().any(contains) {
+        return Err("it comes from none of the load balancers' networks".into());
+    }
+    match proxy_protocol::read(tcp, deadline).await {
+        Ok(Header::Client(client)) => Ok(client),
+        Ok(Header::Own) => Ok(peer),
+        Err(why) => Err(why.to_string()),
+    }
+}
