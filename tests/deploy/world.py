@@ -1,6 +1,7 @@
 """What the tests share: the tree, child processes, the emulated mail service, clients."""
 
 import imaplib
+import json
 import os
 import pathlib
 import poplib
@@ -21,7 +22,6 @@ STATIC = pathlib.Path(os.environ["AUTHRELAY_STATIC"])
 NODE_MODULES = pathlib.Path(os.environ["NODE_MODULES"])
 
 PASSWORD = "local-password-5Kf3"
-SECRETS_DIRECTORY = "/run/secrets/authrelay"
 
 
 def until(condition, what, seconds=60):
@@ -82,6 +82,15 @@ class Child:
             self.process.kill()
             self.process.wait()
             raise
+
+
+def ports(relay, listeners):
+    """Those of a relay with so many listeners and one for administrators, once it serves."""
+    records = relay.wait_for(r'^\{.*"listening".*\}$', listeners)
+    records = [json.loads(found[0]) for found in records]
+    (admin,) = relay.wait_for(r'^\{.*"admin listening".*\}$')
+    records.append({"listener": "admin", **json.loads(admin[0])})
+    return {record["listener"]: int(record["address"].rpartition(":")[2]) for record in records}
 
 
 class Emulation:
