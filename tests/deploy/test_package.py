@@ -53,20 +53,21 @@ def left():
     return found + (["the user"] if user_exists() else [])
 
 
+def as_service(*command):
+    """`command` as the user, without capabilities, as the unit has it."""
+    return [
+        *("setpriv", "--reuid=authrelay", "--regid=authrelay", "--init-groups"),
+        *("--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", *command),
+    ]
+
+
 class Installed(DeployTest):
-    """Installed once, gone afterwards."""
+    """Installed once, looked at, gone afterwards."""
 
     @classmethod
     def setUpClass(cls):
         install()
         cls.addClassCleanup(purge)
-
-    def as_service(self, *command):
-        """`command` as the user, without capabilities, as the unit has it."""
-        return [
-            *("setpriv", "--reuid=authrelay", "--regid=authrelay", "--init-groups"),
-            *("--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", *command),
-        ]
 
     def test_user_directories_and_modes(self):
         user = pwd.getpwnam("authrelay")
@@ -115,6 +116,15 @@ class Installed(DeployTest):
         offered = run("fish", "-c", 'complete -C "authrelay hash"', env={"HOME": str(self.folder)})
         self.assertRegex(offered, r"^hash-password\b")
 
+
+class Comings(DeployTest):
+    """Installed for each test."""
+
+    def setUp(self):
+        super().setUp()
+        install()
+        self.addCleanup(purge)
+
     def test_the_example_serves_as_the_unit_runs_it(self):
         service = self.emulation()
         unit = (UNITS / "authrelay.service").read_text()
@@ -146,7 +156,7 @@ class Installed(DeployTest):
             f"install -d -m 0550 -g authrelay {credentials}",
             f"for file in {source}/*; do "
             f'install -m 0440 -g authrelay "$file" {credentials}/{name}_"$(basename "$file")"; done',
-            "exec " + shlex.join(self.as_service("env", f"STATE_DIRECTORY={STATE}", *command.split())),
+            "exec " + shlex.join(as_service("env", f"STATE_DIRECTORY={STATE}", *command.split())),
         ]
         relay = self.start(
             "authrelay", ["unshare", "--mount", "--propagation", "private", "sh", "-c", "\n".join(steps)]
@@ -162,17 +172,8 @@ class Installed(DeployTest):
 
         # What the service may not: read what systemd hands out, change its own configuration.
         for refused in (["cat", f"{source}/helpdesk"], ["touch", str(file)]):
-            done = subprocess.run(self.as_service(*refused), capture_output=True, check=False)
+            done = subprocess.run(as_service(*refused), capture_output=True, check=False)
             self.assertNotEqual(done.returncode, 0, refused)
-
-
-class Comings(DeployTest):
-    """Installed for each test."""
-
-    def setUp(self):
-        super().setUp()
-        install()
-        self.addCleanup(purge)
 
     def test_an_upgrade_restarts_what_runs_and_leaves_what_was_changed(self):
         (CONFIGURATION / "proxy.yaml").write_text("changed")
