@@ -85,6 +85,7 @@ fn login(criterion: &mut Criterion) {
                     capabilities: capabilities.clone(),
                     starttls: false,
                     credentials: true,
+                    unauthenticated: false,
                     greet: true,
                 };
                 let mut front = front::new(dialogue.protocol, offer);
@@ -110,7 +111,9 @@ fn knock(front: &mut dyn Front, client: &[&str]) -> bool {
                 None => return false,
             },
             Step::Done(Request::Login(_)) => return true,
-            Step::Done(Request::Quit) | Step::StartTls | Step::Failed(_) => return false,
+            Step::Done(Request::Quit | Request::Unauthenticated)
+            | Step::StartTls
+            | Step::Failed(_) => return false,
         }
     }
 }

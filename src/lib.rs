@@ -15,6 +15,7 @@
 
 pub mod accounts;
 pub mod admin;
+pub mod audit;
 pub mod certs;
 pub mod cli;
 pub mod config;
@@ -30,6 +31,7 @@ pub mod metrics;
 pub mod net;
 pub mod overview;
 pub mod proof;
+pub mod quota;
 pub mod relay;
 pub mod sandbox;
 pub mod secret;

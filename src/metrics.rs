@@ -33,6 +33,9 @@ pub const OUTCOMES: [&str; 4] = ["relayed", "refused", "failed", "cancelled"];
 /// What becomes of messages.
 pub const MESSAGES: [&str; 3] = ["accepted", "rejected", "lost"];
 
+/// How logins get a place of their mailbox.
+pub const WAITS: [&str; 3] = ["immediate", "waited", "timeout"];
+
 /// What becomes of token requests.
 pub const REQUESTS: [&str; 4] = ["ok", "throttled", "unavailable", "refused"];
 
@@ -45,6 +48,7 @@ pub struct Metrics {
     logins: Family<Labels, Histogram>,
     bytes: Family<Labels, Counter>,
     messages: Family<Labels, Counter>,
+    waits: Family<Labels, Counter>,
     faults: Family<Labels, Counter>,
     requests: Family<Labels, Counter>,
     request_duration: Histogram,
@@ -119,15 +123,13 @@ impl Metrics {
             logins,
             bytes,
             messages,
+            waits,
             faults,
             requests,
             request_duration,
             reauthorization,
             expiry,
         };
-        for outcome in ["immediate", "waited", "timeout"] {
-            drop(waits.get_or_create(&labels([("outcome", outcome)])));
-        }
         metrics.begin(config);
         metrics
     }
@@ -158,6 +160,9 @@ impl Metrics {
                 let labels = labels([protocol, side, ("kind", kind.name())]);
                 drop(self.faults.get_or_create(&labels));
             }
+        }
+        for outcome in WAITS {
+            drop(self.waits.get_or_create(&labels([("outcome", outcome)])));
         }
         for outcome in MESSAGES {
             drop(self.messages.get_or_create(&labels([("outcome", outcome)])));
@@ -220,6 +225,12 @@ impl Metrics {
     pub fn messages(&self, outcome: &str, count: u64) {
         let labels = labels([("outcome", outcome)]);
         self.messages.get_or_create(&labels).inc_by(count);
+    }
+
+    /// A login got a place of its mailbox, or none.
+    pub fn smtp_wait(&self, outcome: &str) {
+        let labels = labels([("outcome", outcome)]);
+        self.waits.get_or_create(&labels).inc();
     }
 
     /// A request for a token came to an end.

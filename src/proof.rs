@@ -1,7 +1,8 @@
 //! The check of a local password, and what it proves.
 //!
 //! [`Verified`] is the only thing that opens the token broker. [`Checker::check`] makes it;
-//! besides, [`Verified::by_operator`] does, for the operator's own tests. Every attempt costs the
+//! besides, [`Verified::by_operator`] does, for the operator's own tests, and
+//! [`Verified::by_listener`] for the one account that a listener for devices opens. Every attempt costs the
 //! same: as many argon2 runs as the account with the most hashed passwords needs, whether the
 //! login exists or not. Passwords that were found right are remembered for a while (as keyed
 //! hashes), so that a polling client pays argon2 once.
@@ -19,7 +20,7 @@ use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::config::{Account, Config, Grant, Password, PasswordCheck};
+use crate::config::{Account, Config, Grant, Listener, Password, PasswordCheck};
 use crate::secret::Secret;
 
 /// How long a password that was found right is remembered.
@@ -56,6 +57,22 @@ impl Verified {
             password: None,
             unproven,
         }
+    }
+
+    /// For a client that cannot log in: that it reached this listener from one of its `allow`
+    /// networks is all its proof, and the listener's own account all that it opens.
+    pub fn by_listener(listener: &Listener, client: std::net::IpAddr) -> Option<Self> {
+        let open = listener.unauthenticated.as_ref()?;
+        let allowed = listener.allow.as_ref()?;
+        let client = client.to_canonical();
+        let is_near = allowed.iter().any(|network| network.contains(&client));
+        is_near.then(|| Self {
+            account: open.account.clone(),
+            login: open.login.clone(),
+            mailbox: open.account.mailbox_of(listener.protocol, &open.login),
+            password: None,
+            unproven: None,
+        })
     }
 
     /// The account that was opened.

@@ -53,13 +53,15 @@ const LAW: &[Row] = &[
     row("accounts", &["config", "fault", "proof", "secret", "wire"]),
     row("token", &["config", "fault", "proof", "secret", "wire"]),
     row("net", &["config", "fault", "limits"]),
+    row("quota", &["wire"]),
+    row("audit", &["config"]),
     row("stream", &[]),
     row("relay", &["fault", "stream", "wire"]),
     row(
         "session",
         &[
-            "accounts", "config", "fault", "ledger", "limits", "login", "metrics", "net", "proof",
-            "relay", "secret", "stream", "token", "wire",
+            "accounts", "audit", "config", "fault", "ledger", "limits", "login", "metrics", "net",
+            "proof", "quota", "relay", "secret", "stream", "token", "wire",
         ],
     ),
     row("ledger", &["fault"]),
@@ -89,7 +91,7 @@ const LAW: &[Row] = &[
     row(
         "cli",
         &[
-            "admin", "certs", "config", "consent", "doctor", "fault", "import", "logging",
+            "admin", "audit", "certs", "config", "consent", "doctor", "fault", "import", "logging",
             "net::tls", "overview", "sandbox", "secret", "server", "session", "token", "wire",
         ],
     ),

@@ -106,6 +106,7 @@ fn links_lead_somewhere() {
         "README.md",
         "ARCHITECTURE.md",
         "docs/applications/README.md",
+        "docs/audit.md",
         "docs/applications/motadata-aiops.md",
         "docs/applications/kaseya-bms.md",
     ];

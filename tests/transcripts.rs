@@ -246,6 +246,7 @@ fn play_front(scene: &Scene, cut: Cut) -> (String, String) {
         capabilities: capabilities.into(),
         starttls: is("starttls"),
         credentials: !is("require_tls"),
+        unauthenticated: is("unauthenticated"),
         greet: !is("upgraded"),
     };
     let mut front = front::new(protocol(scene), offer);
@@ -304,6 +305,10 @@ fn run_front(front: &mut dyn front::Front, story: &mut Story) -> bool {
             Step::Done(Request::Quit) => {
                 story.comes("quit");
                 return true;
+            }
+            Step::Done(Request::Unauthenticated) => {
+                story.comes("unauthenticated");
+                return false;
             }
             Step::Done(Request::Login(attempt)) => {
                 let credentials = attempt.credentials;

@@ -109,6 +109,7 @@ fn offered(starttls: bool, credentials: bool, greet: bool) -> Offer {
         capabilities: capabilities.map(str::to_owned).into(),
         starttls,
         credentials,
+        unauthenticated: false,
         greet,
     }
 }
@@ -159,6 +160,7 @@ fn dialogue(
                 }
             }
             Step::Done(Request::Quit) => End::Quit,
+            Step::Done(Request::Unauthenticated) => panic!("a device where none may come"),
             Step::Done(Request::Login(attempt)) => {
                 assert!(offer.credentials, "credentials before TLS");
                 credible(&attempt);

@@ -288,6 +288,7 @@ impl Server {
                 Step::Failed(fault) if fault.detail().contains("behind STARTTLS") => {
                     return Turn::Injected;
                 }
+                Step::Done(Request::Unauthenticated) => panic!("a device where none may come"),
                 Step::Done(Request::Login(_)) => match self.verdict.take() {
                     Some(fault) => self.front.reject(&fault),
                     None => {
@@ -344,6 +345,7 @@ fn offer(starttls: bool, greet_anew: bool) -> Offer {
         capabilities: capabilities.map(str::to_owned).into(),
         starttls,
         credentials: true,
+        unauthenticated: false,
         greet: greet_anew,
     }
 }
@@ -391,6 +393,7 @@ fn shown_on(protocol: Protocol, ready: &Ready, touched: bool) {
             capabilities: capabilities.into(),
             starttls: false,
             credentials: true,
+            unauthenticated: false,
             greet: false,
         };
         let mut front = front::new(protocol, offer);

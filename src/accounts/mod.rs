@@ -9,7 +9,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Account, CertificateName, Config, Grant, Listener, Logins, PasswordCheck};
+use crate::config::{
+    Account, CertificateName, Config, Grant, Listener, Logins, Password, PasswordCheck,
+};
 use crate::fault::{Fault, Kind};
 use crate::proof::{Checker, Claim, Verified};
 use crate::wire::sasl::Credentials;
@@ -115,14 +117,13 @@ impl Accounts {
         let Some(account) = self.find(verified.login()) else {
             return false;
         };
-        claim(account, visitor, verified.login()).is_ok_and(|claim| {
-            claim.mailbox == verified.mailbox()
-                && account.registration.name == verified.account().registration.name
-                && verified.password().is_none_or(|password| {
-                    let mut there = claim.passwords.iter();
-                    there.any(|other| other.check == password.check)
-                })
-        })
+        let protocol = visitor.listener.protocol;
+        account.protocols.contain(protocol)
+            && account.mailbox_of(protocol, verified.login()) == verified.mailbox()
+            && account.registration.name == verified.account().registration.name
+            && verified.password().is_none_or(|password| {
+                usable(account, visitor).any(|other| other.check == password.check)
+            })
     }
 
     /// Checks credentials; nothing leaves the machine. The fault is always [`Kind::Credentials`].
@@ -194,27 +195,7 @@ fn claim(account: &Arc<Account>, visitor: Visitor<'_>, login: &str) -> Result<Cl
         return Err("the account does not allow this protocol");
     }
     let mailbox = account.mailbox_of(protocol, login);
-    let here = |networks: &Option<Vec<ipnet::IpNet>>| {
-        networks.as_ref().is_none_or(|networks| {
-            networks
-                .iter()
-                .any(|network| network.contains(&visitor.address))
-        })
-    };
-    let passwords: Vec<_> = account
-        .passwords
-        .iter()
-        .filter(|password| here(&password.allow) && password.protocols.contain(protocol))
-        .filter(|password| {
-            let wanted = password.certificate.as_ref();
-            wanted.is_none_or(|name| visitor.names.contains(name))
-        })
-        .filter(|password| match password.check {
-            PasswordCheck::Any => visitor.listener.takes_any_password(),
-            PasswordCheck::Hash(_) | PasswordCheck::Plain(_) => true,
-        })
-        .cloned()
-        .collect();
+    let passwords: Vec<_> = usable(account, visitor).cloned().collect();
     let by_provider = matches!(account.registration.grant, Grant::Password(_));
     if passwords.is_empty() && !by_provider {
         return Err(
@@ -227,4 +208,33 @@ fn claim(account: &Arc<Account>, visitor: Visitor<'_>, login: &str) -> Result<Cl
         mailbox,
         passwords,
     })
+}
+
+/// The account's passwords that may be used from where the client is.
+fn usable<'a>(
+    account: &'a Account,
+    visitor: Visitor<'a>,
+) -> impl Iterator<Item = &'a Arc<Password>> {
+    let near = move |password: &&Arc<Password>| {
+        let networks = password.allow.as_ref();
+        networks.is_none_or(|networks| {
+            networks
+                .iter()
+                .any(|network| network.contains(&visitor.address))
+        }) && password.protocols.contain(visitor.listener.protocol)
+    };
+    let known = move |password: &&Arc<Password>| {
+        let wanted = password.certificate.as_ref();
+        wanted.is_none_or(|name| visitor.names.contains(name))
+    };
+    let here = move |password: &&Arc<Password>| match password.check {
+        PasswordCheck::Any => visitor.listener.takes_any_password(),
+        PasswordCheck::Hash(_) | PasswordCheck::Plain(_) => true,
+    };
+    account
+        .passwords
+        .iter()
+        .filter(near)
+        .filter(known)
+        .filter(here)
 }

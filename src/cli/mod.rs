@@ -3,6 +3,7 @@
 //! Results go to stdout, errors to stderr, one line each. Exit codes follow sysexits.h.
 
 mod accounts;
+mod audit;
 mod authorize;
 mod certs;
 mod check;
@@ -68,6 +69,9 @@ enum Command {
     },
     /// Turn an emailproxy.config into a proxy.yaml on stdout
     Import(import::Options),
+    /// Check audit records
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Emulate Microsoft 365 and relay to it: no account needed
     Sandbox(sandbox::Options),
     /// Print the JSON Schema of the configuration
@@ -125,6 +129,7 @@ pub fn main() -> ExitCode {
         Command::Forget { login } => accounts::forget(&config, &login),
         Command::HashPassword => hash_password::run(),
         Command::Certs(options) => certs::run(&options),
+        Command::Audit(command) => audit::run(&command),
         Command::Sandbox(options) => sandbox::run(&options),
         Command::Schema => print(format!("{:#}\n", crate::config::schema())),
         Command::Completions { shell } => completions(shell),

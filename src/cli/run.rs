@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Exit, asked_to_stop, complain, load, runtime};
+use crate::audit;
 use crate::logging;
 use crate::server::{CannotBind, Control, Inherited, Server};
 use crate::token::store::Unusable;
@@ -33,7 +34,7 @@ pub(super) fn run(path: &Path) -> Exit {
         Ok(()) => Exit::Done,
         Err(error) => {
             complain(format_args!("{error:#}"));
-            if error.is::<Unusable>() {
+            if error.is::<Unusable>() || error.is::<audit::Unusable>() {
                 Exit::State
             } else if error.is::<CannotBind>() || error.is::<std::io::Error>() {
                 Exit::Unavailable

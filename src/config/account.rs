@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{Grant, Registration, Scopes};
+use super::{Grant, Registration, Scopes, SmtpPolicy};
 use crate::secret::Secret;
 use crate::wire::Protocol;
 
@@ -21,6 +21,8 @@ pub struct Account {
     pub passwords: Vec<Arc<Password>>,
     /// What clients may speak.
     pub protocols: Protocols,
+    /// What may be sent, if not everything.
+    pub smtp: Option<SmtpPolicy>,
 }
 
 impl Account {

@@ -122,6 +122,33 @@ impl<'t> Field<'t> {
         }
     }
 
+    /// `35MB`, `35MiB`; at least one octet.
+    pub(super) fn size(&self) -> Option<u64> {
+        const UNITS: [(&str, u64); 8] = [
+            ("kb", 1_000),
+            ("mb", 1_000_000),
+            ("gb", 1_000_000_000),
+            ("tb", 1_000_000_000_000),
+            ("kib", 1 << 10),
+            ("mib", 1 << 20),
+            ("gib", 1 << 30),
+            ("b", 1),
+        ];
+        let text = self.text()?.to_ascii_lowercase();
+        let read = || {
+            let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic())?);
+            let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
+            let number: u64 = number.trim().replace('_', "").parse().ok()?;
+            number.checked_mul(*factor).filter(|size| *size > 0)
+        };
+        match read() {
+            Some(size) => Some(size),
+            None => self.wrong(
+                "must be a size with its unit, as in 35MB (35,000,000 octets) or 35MiB (binary)",
+            ),
+        }
+    }
+
     /// One of some words, with what each means.
     pub(super) fn one_of<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
         let text = self.text()?;
@@ -273,22 +300,6 @@ impl<'t> Section<'t> {
             );
         }
         field
-    }
-
-    /// A key that belongs here and that this version cannot honour; an empty list asks for nothing.
-    pub(super) fn not_yet(&mut self, key: &'static str) {
-        let entry = self.entries.iter().find(|entry| entry.key == key);
-        let Some(entry) = entry else { return };
-        self.known.push(key);
-        let harmless = match &entry.node.value {
-            Value::Sequence(items) => items.is_empty(),
-            Value::Scalar { .. } | Value::Mapping(_) => false,
-        };
-        if !harmless {
-            self.field(entry).problem(
-                "is not supported by this version of authrelay; remove it, since it would have no effect",
-            );
-        }
     }
 
     /// Keys that the operator names, as under `providers`.

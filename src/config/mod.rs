@@ -6,6 +6,7 @@
 //! never part of a [`Problem`]. Nothing here opens a socket.
 
 mod account;
+mod audit;
 mod field;
 mod hash;
 mod identity;
@@ -15,6 +16,7 @@ mod provider;
 mod read;
 mod registration;
 mod schema;
+mod smtp;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -34,6 +36,7 @@ use crate::wire::Protocol;
 pub use account::{
     Account, CertificateName, LoginPattern, Mailbox, Password, PasswordCheck, Protocols,
 };
+pub use audit::{Audit, AuditPath, OnFull, Syslog, SyslogTransport};
 pub use identity::{Identity, IdentityFiles, Stamp};
 pub use logins::Logins;
 pub use provider::{
@@ -41,6 +44,7 @@ pub use provider::{
     UpstreamTls,
 };
 pub use registration::{ClientCredential, Grant, Registration, ServiceAccount, SigningKey};
+pub use smtp::{SmtpFrom, SmtpLimits, SmtpPolicy, Unauthenticated};
 
 /// Everything `proxy.yaml` says, checked.
 #[derive(Debug)]
@@ -51,6 +55,8 @@ pub struct Config {
     pub state: State,
     /// How to log.
     pub log: Log,
+    /// Where audit records go, if they go anywhere.
+    pub audit: Option<Audit>,
     /// The administrators' listener, if there is one.
     pub admin: Option<Arc<Admin>>,
     /// Sessions, deadlines and the lockout.
@@ -280,6 +286,8 @@ pub struct Listener {
     pub allow: Option<Vec<IpNet>>,
     /// Load balancers whose PROXY header is required and believed; empty: clients come themselves.
     pub proxy_protocol: Vec<IpNet>,
+    /// Whom clients send for that do not log in (SMTP); never without `allow`.
+    pub unauthenticated: Option<Unauthenticated>,
 }
 
 impl Listener {

@@ -3,7 +3,10 @@
 //! Hosts of the national clouds come from third parties (their own operators publish little), so
 //! every key of a preset can be overridden.
 
-use super::{Endpoint, IpPreference, Mechanism, PresetCapabilities, Provider, Scopes, UpstreamTls};
+use super::{
+    Endpoint, IpPreference, Mechanism, PresetCapabilities, Provider, Scopes, SmtpLimits,
+    UpstreamTls,
+};
 
 /// What Exchange Online lists under TLS and before login, as seen in 2025 and 2026.
 const EXCHANGE_IMAP: &str = "IMAP4 IMAP4rev1 AUTH=PLAIN AUTH=XOAUTH2 SASL-IR UIDPLUS MOVE ID UNSELECT CHILDREN IDLE NAMESPACE LITERAL+";
@@ -237,6 +240,11 @@ impl Cloud {
                 pop3: owned(EXCHANGE_POP3),
                 smtp: owned(EXCHANGE_SMTP),
             },
+            // Personal accounts have others, which nobody publishes.
+            smtp_limits: self
+                .name
+                .starts_with("microsoft365")
+                .then_some(SmtpLimits::EXCHANGE),
             ..unknown(self.name)
         }
     }
@@ -290,6 +298,7 @@ pub(super) fn unknown(name: &str) -> Provider {
         ca: Vec::new(),
         egress: None,
         ip: IpPreference::Any,
+        smtp_limits: None,
         scopes: Scopes::default(),
         consent_parameters: Vec::new(),
         capabilities: PresetCapabilities {

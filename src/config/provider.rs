@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use rustls_pki_types::CertificateDer;
 
+use super::SmtpLimits;
 use crate::secret::Secret;
 use crate::wire::Protocol;
 pub use crate::wire::sasl::Mechanism;
@@ -33,6 +34,8 @@ pub struct Provider {
     pub egress: Option<Egress>,
     /// Which addresses of a name are dialled.
     pub ip: IpPreference,
+    /// What one mailbox may use of submission at most.
+    pub smtp_limits: Option<SmtpLimits>,
     /// Default scopes by grant and protocol.
     pub scopes: Scopes,
     /// Parameters of the authorization request that the service wants for a refresh token.

@@ -13,6 +13,7 @@ pub(super) fn schema() -> Value {
         "properties": {
             "state": state(),
             "log": log(),
+            "audit": audit(),
             "admin": admin(),
             "limits": limits(),
             "listeners": {"type": "array", "minItems": 1, "items": listener()},
@@ -41,6 +42,18 @@ pub(super) fn schema() -> Value {
                         "description": "A program that prints it, and its arguments",
                     },
                 },
+            },
+            "size": {
+                "type": "string",
+                "description": "A size with its unit, as in 35MB or 35MiB",
+                "pattern": "^[0-9][0-9_]* ?([kKmMgGtT]?[bB]|[kKmMgG][iI][bB])$",
+            },
+            "addresses": {
+                "description": "Addresses, *@domain, <> for the null sender, or *",
+                "oneOf": [
+                    {"type": "string"},
+                    {"type": "array", "minItems": 1, "items": {"type": "string"}},
+                ],
             },
             "secret": {"oneOf": [{"type": ["string", "number"]}, {"$ref": "#/$defs/source"}]},
             "networks": {
@@ -96,6 +109,37 @@ fn log() -> Value {
         json!({
             "format": {"enum": ["text", "json"], "default": "json"},
             "level": {"enum": ["error", "warn", "info", "debug", "trace"], "default": "info"},
+        }),
+    )
+}
+
+fn audit() -> Value {
+    let syslog = section(
+        &["address"],
+        json!({
+            "address": string("Host and port of a syslog server, as in 127.0.0.1:6514"),
+            "transport": {"enum": ["udp", "tcp", "tls"], "default": "tls"},
+            "ca": {
+                "description": "PEM files of authorities trusted besides the public ones",
+                "oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+            },
+        }),
+    );
+    section(
+        &[],
+        json!({
+            "path": string("A file of JSON lines; - is stdout"),
+            "envelope": {
+                "type": "boolean",
+                "default": true,
+                "description": "SMTP senders, recipients, sizes and final replies",
+            },
+            "on_full": {
+                "enum": ["continue", "refuse"],
+                "default": "continue",
+                "description": "What happens when records cannot be written: drop them, or refuse logins",
+            },
+            "syslog": syslog,
         }),
     )
 }
@@ -168,6 +212,7 @@ fn listener() -> Value {
                 "description": "With starttls: no credentials before TLS",
             },
             "allow": {"$ref": "#/$defs/networks"},
+            "unauthenticated": string("SMTP: the login that devices use which cannot log in; wants allow"),
             "allow_cleartext": {
                 "type": "boolean",
                 "default": false,
@@ -200,6 +245,14 @@ fn provider() -> Value {
             "password": {"$ref": "#/$defs/secret"},
         }),
     );
+    let limits = section(
+        &[],
+        json!({
+            "connections": {"type": "integer", "minimum": 1, "description": "SMTP sessions of one mailbox at once (3)"},
+            "messages_per_minute": {"type": "integer", "minimum": 1, "description": "Of one mailbox (30)"},
+            "wait": duration("How long a client waits for its turn (25s)"),
+        }),
+    );
     section(
         &[],
         json!({
@@ -216,6 +269,7 @@ fn provider() -> Value {
             },
             "egress": egress,
             "ip": {"enum": ["any", "v4", "v6"], "default": "any"},
+            "smtp_limits": limits,
         }),
     )
 }
@@ -287,6 +341,20 @@ fn account() -> Value {
             "certificate": string("A host or address in the subjectAltName of the client's certificate"),
         }),
     );
+    let smtp = section(
+        &[],
+        json!({
+            "senders": {"$ref": "#/$defs/addresses"},
+            "recipients": {"$ref": "#/$defs/addresses"},
+            "max_size": {"$ref": "#/$defs/size"},
+            "messages_per_minute": {"type": "integer", "minimum": 1},
+            "from": {
+                "enum": ["keep", "mailbox"],
+                "default": "keep",
+                "description": "mailbox: MAIL and From name it, Reply-To the original",
+            },
+        }),
+    );
     section(
         &["login", "registration"],
         json!({
@@ -296,6 +364,7 @@ fn account() -> Value {
             "password": password,
             "passwords": {"type": "array", "minItems": 1, "items": named},
             "protocols": {"$ref": "#/$defs/protocols"},
+            "smtp": smtp,
         }),
     )
 }

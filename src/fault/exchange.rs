@@ -122,3 +122,26 @@ pub fn classify(text: &str, refusal: Refusal) -> Fault {
             .suspecting_token(),
     }
 }
+
+/// For how many milliseconds a mail service wants its mailbox left alone: Exchange says
+/// `Suggested Backoff Time: 299961 milliseconds`. An hour at most.
+pub fn suggested_backoff(text: &str) -> Option<u64> {
+    const HOUR: u64 = 3_600_000;
+    let lower = text.to_ascii_lowercase();
+    let (_, rest) = lower.split_once("suggested backoff time:")?;
+    let rest = rest.trim_start();
+    let digits = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(rest.len());
+    let (number, unit) = rest.split_at_checked(digits)?;
+    if number.is_empty() {
+        return None;
+    }
+    // More digits than a number has room for are a long time as well.
+    let number: u64 = number.parse().unwrap_or(HOUR);
+    let time = match unit.trim_start().starts_with('s') {
+        true => number.saturating_mul(1000),
+        false => number,
+    };
+    (time > 0).then_some(time.min(HOUR))
+}

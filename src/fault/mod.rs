@@ -14,7 +14,7 @@ mod text;
 use std::borrow::Cow;
 use std::fmt;
 
-pub use exchange::{Refusal, classify};
+pub use exchange::{Refusal, classify, suggested_backoff};
 pub use reply::Reply;
 pub use text::harmless;
 
@@ -78,6 +78,10 @@ pub enum Kind {
     Idle,
     /// policy: `limits.sessions` or `limits.sessions_per_client`.
     Sessions,
+    /// policy: `accounts[].smtp` refuses a sender, a recipient, a size or a rate.
+    Message,
+    /// policy: audit records cannot be written, and `audit.on_full` is `refuse`.
+    Audit,
     /// identity_provider: unreachable, slow, throttling, 5xx or garbage.
     Unavailable,
     /// identity_provider: a permanent error.
@@ -86,6 +90,8 @@ pub enum Kind {
     Unreachable,
     /// upstream: refuses the token for now.
     Busy,
+    /// upstream: no free place of the mailbox within `smtp_limits.wait`.
+    Full,
     /// upstream: refuses the token for good.
     Refused,
     /// upstream: the connection ended during the session.
@@ -98,7 +104,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for tables and metrics.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::Credentials,
         Self::Sasl,
         Self::TooLong,
@@ -109,10 +115,13 @@ impl Kind {
         Self::LoginTimeout,
         Self::Idle,
         Self::Sessions,
+        Self::Message,
+        Self::Audit,
         Self::Unavailable,
         Self::GrantRefused,
         Self::Unreachable,
         Self::Busy,
+        Self::Full,
         Self::Refused,
         Self::Lost,
         Self::Draining,
@@ -131,9 +140,11 @@ impl Kind {
             | Self::Tls
             | Self::LoginTimeout
             | Self::Idle => Side::Client,
-            Self::Sessions => Side::Policy,
+            Self::Sessions | Self::Message | Self::Audit => Side::Policy,
             Self::Unavailable | Self::GrantRefused => Side::IdentityProvider,
-            Self::Unreachable | Self::Busy | Self::Refused | Self::Lost => Side::Upstream,
+            Self::Unreachable | Self::Busy | Self::Full | Self::Refused | Self::Lost => {
+                Side::Upstream
+            }
             Self::Draining | Self::Internal => Side::Authrelay,
         }
     }
@@ -151,10 +162,13 @@ impl Kind {
             Self::LoginTimeout => "login_timeout",
             Self::Idle => "idle",
             Self::Sessions => "sessions",
+            Self::Message => "message",
+            Self::Audit => "audit",
             Self::Unavailable => "unavailable",
             Self::GrantRefused | Self::Refused => "refused",
             Self::Unreachable => "unreachable",
             Self::Busy => "busy",
+            Self::Full => "full",
             Self::Lost => "lost",
             Self::Draining => "draining",
             Self::Internal => "internal",

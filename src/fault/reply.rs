@@ -80,6 +80,22 @@ impl Kind {
                 "Too many sessions, try again later.",
                 true,
             ),
+            // SMTP alone; what else is refused is said by the relay, which knows what it was.
+            Self::Message => row(
+                "NO [LIMIT]",
+                "-ERR",
+                "550 5.7.1",
+                "This relay's policy does not allow the message.",
+                false,
+            ),
+            // 421 closes, whatever the last column says.
+            Self::Audit => row(
+                "NO [UNAVAILABLE]",
+                "-ERR [SYS/TEMP]",
+                "421 4.3.0",
+                "This relay cannot keep its records at the moment, try again later.",
+                false,
+            ),
             Self::Unavailable => row(
                 "NO [UNAVAILABLE]",
                 "-ERR [SYS/TEMP]",
@@ -106,6 +122,13 @@ impl Kind {
                 "-ERR [SYS/TEMP]",
                 "454 4.7.0",
                 "The mail service is busy, try again later.",
+                false,
+            ),
+            Self::Full => row(
+                "NO [UNAVAILABLE]",
+                "-ERR [SYS/TEMP]",
+                "454 4.7.0",
+                "All of the mailbox's places at the mail service are taken, try again later.",
                 false,
             ),
             Self::Refused => row(

@@ -8,6 +8,26 @@ fn said(kind: Kind, protocol: crate::wire::Protocol, tag: Option<&[u8]>) -> Stri
     String::from_utf8(reply.text.to_vec()).unwrap()
 }
 
+#[test]
+fn a_suggested_time_is_understood() {
+    for (text, expected) in [
+        (
+            "NO Request is throttled. Suggested Backoff Time: 299961 milliseconds",
+            Some(299_961),
+        ),
+        ("suggested backoff time:5 seconds", Some(5_000)),
+        (
+            "Suggested Backoff Time: 99999999999999999999999 milliseconds",
+            Some(3_600_000),
+        ),
+        ("Suggested Backoff Time: soon", None),
+        ("Suggested Backoff Time: 0 milliseconds", None),
+        ("Request is throttled.", None),
+    ] {
+        assert_eq!(suggested_backoff(text), expected, "{text}");
+    }
+}
+
 /// The table of the contract: kind, IMAP, POP3, SMTP, closing.
 #[test]
 fn every_kind_has_the_reply_of_the_table() {
@@ -73,6 +93,13 @@ fn every_kind_has_the_reply_of_the_table() {
             "-ERR [IN-USE] ",
             "421 4.7.0 ",
             true,
+        ),
+        (
+            Kind::Audit,
+            "a NO [UNAVAILABLE] ",
+            "-ERR [SYS/TEMP] ",
+            "421 4.3.0 ",
+            false,
         ),
         (Kind::Draining, "* BYE ", "", "421 4.3.2 ", true),
         (Kind::Internal, "", "", "", true),

@@ -81,45 +81,110 @@ impl Line {
 pub(super) struct Dots {
     /// How much of CRLF.CRLF has been seen.
     matched: usize,
+    octets: u64,
+    /// Dots behind CRLF, which transparency added (RFC 5321 §4.5.2).
+    stuffed: u64,
 }
 
 const END: &[u8; 5] = b"\r\n.\r\n";
 
+/// What begins an end, or a line with a dot too many.
+const DOT: &[u8; 3] = b"\r\n.";
+
 impl Dots {
     /// At the beginning of a line, where a dot alone ends the text at once.
     pub(super) fn new() -> Self {
-        Self { matched: 2 }
+        Self {
+            matched: 2,
+            octets: 0,
+            stuffed: 0,
+        }
+    }
+
+    /// Octets of the text so far, without its end and without the dots of transparency
+    /// (RFC 1870 §5).
+    pub(super) fn size(&self) -> u64 {
+        let ending = self.matched.saturating_sub(DOT.len()) as u64;
+        self.octets.saturating_sub(self.stuffed + ending)
     }
 
     /// Takes bytes up to the text's end. Returns how many were taken and whether the end is
     /// among them.
     pub(super) fn take(&mut self, bytes: &[u8]) -> (usize, bool) {
         let mut at = 0;
-        // A match that began in an earlier piece goes on octet by octet.
-        while self.matched > 0 {
-            let Some(octet) = bytes.get(at) else {
-                return (at, false);
-            };
-            at += 1;
-            if END.get(self.matched) == Some(octet) {
-                self.matched += 1;
-                if self.matched == END.len() {
-                    return (at, true);
+        loop {
+            // A match that has begun goes on octet by octet.
+            while self.matched > 0 {
+                let Some(octet) = bytes.get(at) else {
+                    return (at, false);
+                };
+                at += 1;
+                self.octets += 1;
+                if END.get(self.matched) == Some(octet) {
+                    self.matched += 1;
+                    self.stuffed += u64::from(self.matched == DOT.len());
+                    if self.matched == END.len() {
+                        return (at, true);
+                    }
+                } else {
+                    // CR may begin anew, wherever it stands.
+                    self.matched = usize::from(*octet == b'\r');
                 }
-            } else {
-                // CR may begin anew, wherever it stands.
-                self.matched = usize::from(*octet == b'\r');
+            }
+            let rest = bytes.get(at..).unwrap_or_default();
+            let skipped = match memchr::memmem::find(rest, DOT) {
+                Some(found) => {
+                    self.matched = DOT.len();
+                    self.stuffed += 1;
+                    found + DOT.len()
+                }
+                None => {
+                    // The longest beginning of a match that stands at the end.
+                    self.matched = (1..DOT.len())
+                        .rev()
+                        .find(|length| DOT.get(..*length).is_some_and(|part| rest.ends_with(part)))
+                        .unwrap_or(0);
+                    rest.len()
+                }
+            };
+            at += skipped;
+            self.octets += skipped as u64;
+            if at == bytes.len() {
+                return (at, false);
             }
         }
-        let rest = bytes.get(at..).unwrap_or_default();
-        if let Some(found) = memchr::memmem::find(rest, END) {
-            return (at + found + END.len(), true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_end_and_are_counted() {
+        for (text, taken, size) in [
+            (".\r\nNOOP", Some(3), 0),
+            ("a\r\n.\r\n", Some(6), 3),
+            ("..a\r\n.b\r\n.\r\n", Some(12), 7),
+            ("a\n.\n\r\n.\n\r.\r\n\r\n.\r\r\n.\r\nx", Some(21), 16),
+            ("a\r\n.\r", None, 3),
+            ("a\r\n.", None, 3),
+            ("\r\r\n", None, 3),
+        ] {
+            for cut in 0..=text.len() {
+                let mut dots = Dots::new();
+                let (head, tail) = text.as_bytes().split_at(cut);
+                let (first, ended) = dots.take(head);
+                let found = match ended {
+                    true => Some(first),
+                    false => match dots.take(tail) {
+                        (second, true) => Some(first + second),
+                        (_, false) => None,
+                    },
+                };
+                assert_eq!(found, taken, "{text:?} cut at {cut}");
+                assert_eq!(dots.size(), size, "{text:?} cut at {cut}");
+            }
         }
-        // The longest beginning of a match that stands at the end.
-        self.matched = (1..END.len())
-            .rev()
-            .find(|length| END.get(..*length).is_some_and(|part| rest.ends_with(part)))
-            .unwrap_or(0);
-        (bytes.len(), false)
     }
 }

@@ -3,35 +3,57 @@
 //! [`run`] is one future over two [`Stream`]s; it holds no buffer of its own. A [`Watch`] sees the
 //! bytes in passing and knows, without keeping them, whether a reply, a literal or a message is
 //! open: the only thing authrelay ever adds is a last word (`* BYE`, `421`) on a clean boundary.
+//! Over SMTP a [`Gate`] may stand between: then commands wait for their turn, or are refused.
 
+mod envelope;
 mod framing;
 mod imap;
 mod pop3;
+mod pump;
 mod smtp;
 
-use std::future::{Future as _, poll_fn};
-use std::io;
-use std::pin::{Pin, pin};
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::fault::{Fault, Kind};
 use crate::stream::Stream;
 use crate::wire::Protocol;
-
-/// How long a direction may stay open without a byte after the other has ended.
-const LINGER: Duration = Duration::from_secs(60);
+pub use envelope::{Message, Outcome};
+use pump::{Stop, pump};
+pub use smtp::{Gate, Policy};
 
 /// How long the last words may take.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// When a message may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    /// At once.
+    Now,
+    /// Then.
+    At(Instant),
+    /// Not soon: its client is to try again later.
+    Never,
+}
+
+/// Who says when messages may go, and hears what the relay has to tell.
+pub trait Postmaster: Send + Sync {
+    /// A message wants to go.
+    fn message(&self) -> Leave;
+
+    /// The mail service wants the mailbox left alone for so long.
+    fn back_off(&self, time: Duration);
+
+    /// The policy refused a message.
+    fn refused(&self, fault: &Fault);
+}
+
 /// What a session's relay needs to know.
-#[derive(Debug)]
 pub struct Terms {
     /// What is spoken.
     pub protocol: Protocol,
@@ -41,6 +63,8 @@ pub struct Terms {
     pub drain: CancellationToken,
     /// End now.
     pub stop: CancellationToken,
+    /// Asked where the watch has a [`Gate`]; without one every message may go.
+    pub postmaster: Option<Box<dyn Postmaster>>,
 }
 
 /// Who ended a session.
@@ -100,17 +124,6 @@ impl Counts {
     }
 }
 
-/// Messages that came to an end (SMTP).
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Messages {
-    /// The mail service took them.
-    pub accepted: u64,
-    /// It refused them.
-    pub rejected: u64,
-    /// The session ended before their final reply.
-    pub lost: u64,
-}
-
 /// Sees a session in passing.
 #[derive(Debug)]
 pub enum Watch {
@@ -119,7 +132,7 @@ pub enum Watch {
     /// RFC 1939.
     Pop3(pop3::Pop3),
     /// RFC 5321.
-    Smtp(smtp::Smtp),
+    Smtp(Box<smtp::Smtp>),
 }
 
 impl Watch {
@@ -128,25 +141,91 @@ impl Watch {
         match protocol {
             Protocol::Imap => Self::Imap(imap::Imap::default()),
             Protocol::Pop3 => Self::Pop3(pop3::Pop3::default()),
-            Protocol::Smtp => Self::Smtp(smtp::Smtp::default()),
+            Protocol::Smtp => Self::Smtp(Box::default()),
         }
     }
 
-    /// Bytes of the client.
-    pub fn up(&mut self, bytes: &[u8]) {
+    /// SMTP with something between the client and its mail service.
+    pub fn gated(gate: Gate) -> Self {
+        Self::Smtp(Box::new(smtp::Smtp::new(Some(gate))))
+    }
+
+    /// Bytes of the client; `out` gets what goes up.
+    pub fn up(&mut self, bytes: &[u8], out: &mut dyn FnMut(&[u8])) {
         match self {
             Self::Imap(watch) => watch.up(bytes),
             Self::Pop3(watch) => watch.up(bytes),
-            Self::Smtp(watch) => watch.up(bytes),
+            Self::Smtp(watch) => return watch.up(bytes, out),
         }
+        out(bytes);
     }
 
-    /// Bytes of the upstream.
-    pub fn down(&mut self, bytes: &[u8]) {
+    /// Bytes of the upstream; `out` gets what goes down.
+    pub fn down(&mut self, bytes: &[u8], out: &mut dyn FnMut(&[u8])) {
         match self {
             Self::Imap(watch) => watch.down(bytes),
             Self::Pop3(watch) => watch.down(bytes),
-            Self::Smtp(watch) => watch.down(bytes),
+            Self::Smtp(watch) => return watch.down(bytes, out),
+        }
+        out(bytes);
+    }
+
+    /// What a gate has to say to the client by now; to be sent before anything else.
+    pub fn take_ours(&mut self) -> Vec<u8> {
+        self.smtp_mut().map_or(Vec::new(), smtp::Smtp::take_ours)
+    }
+
+    /// Goes on with what a gate holds; to be called after [`Watch::take_ours`], while
+    /// [`Watch::is_owing`]. `out` gets what goes up.
+    pub fn settle(&mut self, out: &mut dyn FnMut(&[u8])) {
+        if let Some(watch) = self.smtp_mut() {
+            watch.settle(out);
+        }
+    }
+
+    /// Whether a gate has something to say, or to go on with.
+    pub fn is_owing(&self) -> bool {
+        self.smtp().is_some_and(smtp::Smtp::is_owing)
+    }
+
+    /// Whether a message waits for [`Watch::leave`].
+    pub fn asks(&self) -> bool {
+        self.smtp().is_some_and(smtp::Smtp::asks)
+    }
+
+    /// The message that waits may go, or not. `out` gets what goes up.
+    pub fn leave(&mut self, granted: bool, out: &mut dyn FnMut(&[u8])) {
+        if let Some(watch) = self.smtp_mut() {
+            watch.leave(granted, out);
+        }
+    }
+
+    /// Whether the upstream may get nothing more: a message too large was cut off.
+    pub fn is_cut(&self) -> bool {
+        self.smtp().is_some_and(smtp::Smtp::is_cut)
+    }
+
+    /// Whether a gate ends the session, once the client has what is said.
+    pub fn is_over(&self) -> bool {
+        self.smtp().is_some_and(smtp::Smtp::is_over)
+    }
+
+    /// The session has ended: what became of the messages that were not handed over yet.
+    pub fn finish(&mut self) -> Vec<Message> {
+        self.smtp_mut().map_or(Vec::new(), smtp::Smtp::finish)
+    }
+
+    fn smtp(&self) -> Option<&smtp::Smtp> {
+        match self {
+            Self::Imap(_) | Self::Pop3(_) => None,
+            Self::Smtp(watch) => Some(watch),
+        }
+    }
+
+    fn smtp_mut(&mut self) -> Option<&mut smtp::Smtp> {
+        match self {
+            Self::Imap(_) | Self::Pop3(_) => None,
+            Self::Smtp(watch) => Some(watch),
         }
     }
 
@@ -168,14 +247,6 @@ impl Watch {
         }
     }
 
-    /// What became of the session's messages, now that it has ended.
-    pub fn messages(&self) -> Messages {
-        match self {
-            Self::Imap(_) | Self::Pop3(_) => Messages::default(),
-            Self::Smtp(watch) => watch.messages(),
-        }
-    }
-
     /// Whether the upstream has announced the end (`BYE`, `221`, `421`), or the client was told
     /// to expect it (QUIT).
     pub fn said_goodbye(&self) -> bool {
@@ -187,29 +258,23 @@ impl Watch {
     }
 }
 
-/// Why the pump stopped.
-enum Stop {
-    /// Both directions have ended, the client's first or the upstream's.
-    Finished(ClosedBy),
-    /// The upstream has ended or broken; the client has everything it sent.
-    UpstreamGone(Option<io::Error>),
-    ClientGone(io::Error),
-    Idle,
-    /// One direction ended, and the other did not within [`LINGER`].
-    Lingered(ClosedBy),
-    Draining,
-}
-
 /// Relays until the session ends. `client` and `upstream` are the session's streams, each with
-/// nothing received but not handed on.
+/// nothing received but not handed on. Messages that came to an end are handed over in batches,
+/// so that the memory of a session stays bounded whatever it does.
 pub async fn run(
     terms: &Terms,
     client: &mut Stream,
     upstream: &mut Stream,
     watch: &mut Watch,
     counts: &Counts,
+    messages: &mut (dyn FnMut(Vec<Message>) + Send),
 ) -> Ended {
-    let stop = pump(terms, client, upstream, watch, counts).await;
+    let stop = pump(terms, client, upstream, watch, counts, messages).await;
+    let rest = watch.finish();
+    if !rest.is_empty() {
+        messages(rest);
+    }
+    let refused = matches!(stop, Stop::Refused);
     let (closed_by, fault) = match stop {
         Stop::Finished(by) => (by, None),
         Stop::ClientGone(error) => {
@@ -233,6 +298,16 @@ pub async fn run(
             let fault = Fault::new(Kind::Idle, format!("no byte either way for {idle} s"));
             (ClosedBy::Authrelay, Some(fault))
         }
+        Stop::Trickle => {
+            let fault = Fault::new(
+                Kind::Idle,
+                format!("the message came at under {} octets a second", pump::LEAST_RATE),
+            )
+            .remedy_is("the application or the way to it is too slow: it would keep others of the mailbox waiting");
+            (ClosedBy::Authrelay, Some(fault))
+        }
+        // The fault was told with the refusal.
+        Stop::Refused => (ClosedBy::Authrelay, None),
         Stop::Lingered(by) => (by, None),
         Stop::Draining => (
             ClosedBy::Authrelay,
@@ -243,6 +318,7 @@ pub async fn run(
         Some(fault) if watch.may_speak() && !watch.said_goodbye() => {
             fault.reply(terms.protocol, None).text
         }
+        None if refused => Bytes::from_static(b"421 4.7.0 Closing the connection.\r\n"),
         _ => Bytes::new(),
     };
     farewell(client, upstream, &words).await;
@@ -262,148 +338,4 @@ async fn farewell(client: &mut Stream, upstream: &mut Stream, words: &[u8]) {
         let _ = poll_fn(|cx| upstream.poll_flush(cx)).await;
     };
     let _ = tokio::time::timeout(FAREWELL, async { tokio::join!(to_client, to_upstream) }).await;
-}
-
-/// Which directions have ended, and since when one of them has.
-#[derive(Default)]
-struct Ends {
-    first: Option<(ClosedBy, Instant)>,
-    client: bool,
-    upstream: bool,
-}
-
-async fn pump(
-    terms: &Terms,
-    client: &mut Stream,
-    upstream: &mut Stream,
-    watch: &mut Watch,
-    counts: &Counts,
-) -> Stop {
-    let mut active = Instant::now();
-    let mut timer = pin!(tokio::time::sleep(terms.idle_timeout));
-    let mut drain = pin!(terms.drain.cancelled());
-    let mut hard_stop = pin!(terms.stop.cancelled());
-    let mut draining = false;
-    let mut ends = Ends::default();
-    poll_fn(|cx| {
-        let before = (counts.up(), counts.down());
-        if let Poll::Ready(stop) = turn(client, upstream, watch, counts, &mut ends, cx) {
-            return Poll::Ready(stop);
-        }
-        if before != (counts.up(), counts.down()) {
-            active = Instant::now();
-        }
-        if hard_stop.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Stop::Draining);
-        }
-        draining = draining || drain.as_mut().poll(cx).is_ready();
-        if draining && watch.is_idle() && upstream.is_flushed() && client.is_flushed() {
-            return Poll::Ready(Stop::Draining);
-        }
-        poll_deadline(terms, &ends, active, timer.as_mut(), cx)
-    })
-    .await
-}
-
-/// The timer is moved only when it fires, so that a byte costs no timer operation.
-fn poll_deadline(
-    terms: &Terms,
-    ends: &Ends,
-    active: Instant,
-    mut timer: Pin<&mut Sleep>,
-    cx: &mut Context<'_>,
-) -> Poll<Stop> {
-    loop {
-        let idle = active + terms.idle_timeout;
-        let due = match ends.first {
-            Some((_, since)) => idle.min(since.max(active) + LINGER),
-            None => idle,
-        };
-        if due <= Instant::now() {
-            return Poll::Ready(match ends.first {
-                Some((by, _)) => Stop::Lingered(by),
-                None => Stop::Idle,
-            });
-        }
-        if timer.deadline() > due || timer.as_mut().poll(cx).is_ready() {
-            timer.as_mut().reset(due);
-        }
-        if timer.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
-        }
-    }
-}
-
-/// Moves bytes both ways until neither direction can go on.
-fn turn(
-    client: &mut Stream,
-    upstream: &mut Stream,
-    watch: &mut Watch,
-    counts: &Counts,
-    ends: &mut Ends,
-    cx: &mut Context<'_>,
-) -> Poll<Stop> {
-    // Upstream to client: received only while the client takes what it is sent.
-    loop {
-        match client.poll_flush(cx) {
-            Poll::Ready(Ok(())) if ends.upstream => return Poll::Ready(upstream_ended(ends)),
-            Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(error)) => return Poll::Ready(Stop::ClientGone(error)),
-            Poll::Pending => break,
-        }
-        let received = upstream.poll_receive(cx, &mut |cx, bytes| {
-            counts.add(0, bytes.len());
-            watch.down(bytes);
-            client.send(cx, bytes);
-        });
-        match received {
-            Poll::Ready(Ok(true)) => {}
-            Poll::Ready(Ok(false)) => {
-                ends.upstream = true;
-                ends.first
-                    .get_or_insert((ClosedBy::Upstream, Instant::now()));
-            }
-            // What came before it is the client's all the same.
-            Poll::Ready(Err(error)) => return Poll::Ready(Stop::UpstreamGone(Some(error))),
-            Poll::Pending => break,
-        }
-    }
-    // Client to upstream, in the same way.
-    loop {
-        match upstream.poll_flush(cx) {
-            Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(error)) => return Poll::Ready(Stop::UpstreamGone(Some(error))),
-            Poll::Pending => break,
-        }
-        if ends.client {
-            break;
-        }
-        let received = client.poll_receive(cx, &mut |cx, bytes| {
-            counts.add(bytes.len(), 0);
-            watch.up(bytes);
-            upstream.send(cx, bytes);
-        });
-        match received {
-            Poll::Ready(Ok(true)) => {}
-            Poll::Ready(Ok(false)) => {
-                ends.client = true;
-                ends.first.get_or_insert((ClosedBy::Client, Instant::now()));
-                upstream.close();
-            }
-            Poll::Ready(Err(error)) => return Poll::Ready(Stop::ClientGone(error)),
-            Poll::Pending => break,
-        }
-    }
-    // What TLS itself may have to say by now; an error shows in the next turn.
-    let _ = client.poll_flush(cx);
-    Poll::Pending
-}
-
-/// The client has all that the upstream sent. A mail service that ends its direction has ended
-/// the session: there is nothing left to wait for.
-fn upstream_ended(ends: &Ends) -> Stop {
-    match ends.first {
-        Some((ClosedBy::Client, _)) => Stop::Finished(ClosedBy::Client),
-        _ => Stop::UpstreamGone(None),
-    }
 }

@@ -12,9 +12,9 @@ use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
 use super::listening::{Bound, Open};
-use super::{Inherited, LAST_WORDS};
+use super::{Inherited, LAST_RECORDS, LAST_WORDS};
 use crate::admin::{Applied, Reload};
-use crate::config::{Admin, Config, LogFormat};
+use crate::config::{Admin, Audit, Config, LogFormat};
 use crate::limits::Seats;
 use crate::net::identity::{Identities, ServerTls};
 use crate::net::listen;
@@ -41,6 +41,7 @@ struct State {
     drain_timeout: Duration,
     /// What takes a restart to change, as it was at the start.
     admin: Option<Arc<Admin>>,
+    audit: Option<Audit>,
     format: LogFormat,
     applied: Option<Listener>,
     /// What the administrators' listener shows.
@@ -59,6 +60,7 @@ impl Control {
                 open: Vec::new(),
                 drain_timeout: config.limits.drain_timeout,
                 admin: config.admin.clone(),
+                audit: config.audit.clone(),
                 format: config.log.format,
                 applied: None,
                 shown: None,
@@ -89,7 +91,7 @@ impl Control {
         self.state().applied = Some(Box::new(listener));
     }
 
-    /// Reads the file anew and puts it in force.
+    /// Opens the audit file anew, then reads the configuration anew and puts it in force.
     ///
     /// # Errors
     ///
@@ -97,6 +99,8 @@ impl Control {
     pub async fn reload(self: &Arc<Self>) -> Result<Applied, Vec<String>> {
         let _turn = self.turn.lock().await;
         systemd::reloading();
+        // logrotate counts on it whatever the configuration has become.
+        self.current.reopen_audit();
         self.identities().refresh().await;
         let result = self.load().await;
         systemd::ready();
@@ -260,6 +264,7 @@ impl Control {
             service.stop.cancel();
             let _ = tokio::time::timeout(LAST_WORDS, self.sessions.wait()).await;
         }
+        self.current.finish_audit(LAST_RECORDS).await;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -288,6 +293,11 @@ impl State {
             }
             (Some(_), None) | (None, Some(_)) => vec!["admin"],
         };
+        match (&self.audit, &config.audit) {
+            (None, None) => {}
+            (Some(then), Some(now)) => keys.extend(then.changes(now)),
+            (Some(_), None) | (None, Some(_)) => keys.push("audit"),
+        }
         if self.format != config.log.format {
             keys.push("log.format");
         }

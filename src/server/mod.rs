@@ -34,6 +34,9 @@ const UNUSED: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How often the files of certificates are looked at: a look is three `stat`s.
 const LOOK: Duration = Duration::from_secs(10);
 
+/// How long the last audit records may take.
+const LAST_RECORDS: Duration = Duration::from_secs(5);
+
 /// How long sessions that were ended the hard way may take for their last words.
 const LAST_WORDS: Duration = Duration::from_secs(6);
 
@@ -70,11 +73,12 @@ impl Server {
     ///
     /// As [`Server::bind`].
     pub fn inheriting(config: &Config, mut inherited: Inherited) -> anyhow::Result<Self> {
-        let current = Arc::new(Current::new(Service::new(config)?));
+        let service = Service::new(config)?;
         let mut bound = Vec::new();
         for listener in &config.listeners {
             bound.push(Bound::new(listener.clone(), &mut inherited)?);
         }
+        let current = Arc::new(Current::new(service.audited(config)?));
         let control = Arc::new(Control::new(config, current.clone()));
         let admin = match &config.admin {
             Some(admin) => {

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -11,10 +12,11 @@ use super::record::Record;
 use super::upstream::LoggedIn;
 use super::{Door, MARGIN, Service};
 use crate::accounts::Visitor;
-use crate::config::Config;
-use crate::fault::Fault;
+use crate::config::{Config, Listener};
+use crate::fault::{Fault, Kind};
 use crate::limits::Seat;
 use crate::login::front::Attempt;
+use crate::proof::Verified;
 
 /// Holds the [`Service`] that is in force.
 pub struct Current(RwLock<Arc<Service>>);
@@ -58,6 +60,21 @@ impl Current {
         })
     }
 
+    /// The audit file may have been renamed: records go on in a new one.
+    pub fn reopen_audit(&self) {
+        if let Some(audit) = &self.get().audit {
+            audit.reopen();
+        }
+    }
+
+    /// Waits until the records of all sessions so far are written and sent, at most for
+    /// `patience`.
+    pub async fn finish_audit(&self, patience: Duration) {
+        if let Some(audit) = self.get().audit.clone() {
+            let _ = tokio::task::spawn_blocking(move || audit.finish(patience)).await;
+        }
+    }
+
     /// Serves one connection to its end.
     pub async fn serve(&self, door: &Door, tcp: TcpStream, peer: SocketAddr, seat: Seat) {
         self.get().serve(self, door, tcp, peer, seat).await;
@@ -72,14 +89,12 @@ impl Current {
         deadline: Instant,
     ) -> Result<LoggedIn, Fault> {
         let started = Instant::now();
-        let deadline = deadline
-            .checked_sub(MARGIN)
-            .filter(|end| *end > started)
-            .unwrap_or(deadline);
+        let deadline = before(deadline, started);
         let (service, verified) = loop {
             let service = self.get();
             let known = service.accounts.find(&attempt.credentials.login).is_some();
-            record.attempt(attempt, known);
+            record.attempt(&attempt.credentials.login, known);
+            service.may_log_in()?;
             match service.accounts.check(visitor, &attempt.credentials).await {
                 Ok(verified) => {
                     record.verified(&verified, visitor.names);
@@ -97,5 +112,51 @@ impl Current {
         service
             .open(visitor, &verified, record, started, deadline)
             .await
+    }
+
+    /// For a client that does not log in: the listener's own account.
+    pub(super) async fn device(
+        &self,
+        listener: &Listener,
+        record: &mut Record,
+        deadline: Instant,
+    ) -> Result<LoggedIn, Fault> {
+        let started = Instant::now();
+        let address = record.client().ip();
+        let Some(verified) = Verified::by_listener(listener, address) else {
+            return Err(Fault::new(Kind::Order, "command before login"));
+        };
+        let service = self.get();
+        record.attempt(verified.login(), true);
+        service.may_log_in()?;
+        record.verified(&verified, &[]);
+        let visitor = Visitor {
+            address,
+            listener,
+            names: &[],
+        };
+        let deadline = before(deadline, started);
+        service
+            .open(visitor, &verified, record, started, deadline)
+            .await
+    }
+}
+
+/// Where the waits of a login end that began at `started`.
+fn before(deadline: Instant, started: Instant) -> Instant {
+    deadline
+        .checked_sub(MARGIN)
+        .filter(|end| *end > started)
+        .unwrap_or(deadline)
+}
+
+impl Service {
+    /// Nobody logs in whose login could not be recorded, where the configuration wants that.
+    fn may_log_in(&self) -> Result<(), Fault> {
+        match &self.audit {
+            Some(audit) if audit.refuses() => Err(Fault::new(Kind::Audit, "audit records cannot be written")
+                .remedy_is("free space where audit.path is, or mend the way to syslog; nobody can log in until then, as audit.on_full says")),
+            _ => Ok(()),
+        }
     }
 }

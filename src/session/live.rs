@@ -207,7 +207,12 @@ impl Presence {
         lock(&self.session.state).phase = Phase::Relay;
     }
 
-    pub(super) fn session(&self) -> &Session {
+    /// How far it is.
+    pub(super) fn phase(&self) -> Phase {
+        lock(&self.session.state).phase
+    }
+
+    pub(super) fn session(&self) -> &Arc<Session> {
         &self.session
     }
 }

@@ -9,7 +9,9 @@
 
 mod current;
 mod live;
+mod quiet;
 mod record;
+mod smtp;
 mod upstream;
 mod welcome;
 
@@ -22,8 +24,10 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
-use crate::accounts::{Accounts, Refused, Visitor};
+use crate::accounts::{Accounts, Visitor};
+use crate::audit::{self, Audit};
 use crate::config::{Account, Config, Limits, Listener, ListenerTls, LoginPattern};
 use crate::fault::{Fault, Kind};
 use crate::ledger::Ledger;
@@ -33,16 +37,18 @@ use crate::login::front::{self, Front, Offer, Request};
 use crate::metrics::Metrics;
 use crate::net::identity::{self, ServerTls};
 use crate::net::tls;
-use crate::proof::Verified;
-use crate::relay::{self, ClosedBy, Watch};
+use crate::quota::Quotas;
+use crate::relay::{self, ClosedBy};
 use crate::stream::Stream;
 use crate::token::store::Store;
-use crate::token::{Broker, Token, Tools};
+use crate::token::{Broker, Tools};
 use crate::wire::Protocol;
 pub use current::Current;
 pub use live::Row as SessionRow;
 use live::Sessions;
+use quiet::Quiet;
 use record::{Outcome, Record};
+use smtp::Submission;
 use upstream::LoggedIn;
 
 /// All waits of a login together end so long before its deadline, so that the client gets their
@@ -62,7 +68,11 @@ pub struct Service {
     broker: Arc<Broker>,
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
+    /// What mail services grant mailboxes.
+    quotas: Arc<Quotas>,
+    quiet: Arc<Quiet>,
     sessions: Arc<Sessions>,
+    audit: Option<Audit>,
     /// By provider.
     tls: UpstreamsTls,
     /// Capabilities that upstreams showed, by provider and protocol.
@@ -131,6 +141,7 @@ struct Open {
     words: Bytes,
     leftover_up: Bytes,
     leftover_down: Bytes,
+    submission: Option<Submission>,
 }
 
 /// Why a login phase ended without a login.
@@ -160,12 +171,25 @@ impl Service {
             broker: Arc::new(broker),
             ledger: Arc::default(),
             metrics,
+            quotas: Arc::default(),
+            quiet: Arc::default(),
             sessions: Arc::default(),
+            audit: None,
             tls,
             learned: Arc::default(),
             drain: CancellationToken::new(),
             stop: CancellationToken::new(),
         })
+    }
+
+    /// Opens what `config` wants audit records in.
+    ///
+    /// # Errors
+    ///
+    /// As [`Audit::start`].
+    pub fn audited(mut self, config: &Config) -> Result<Self, audit::Unusable> {
+        self.audit = config.audit.as_ref().map(Audit::start).transpose()?;
+        Ok(self)
     }
 
     /// Whatever `config` says, with all that was learned and is held so far: tokens, lockouts,
@@ -180,7 +204,10 @@ impl Service {
             broker: Arc::new(self.broker.renewed(tools)),
             ledger: self.ledger.clone(),
             metrics: self.metrics.clone(),
+            quotas: self.quotas.clone(),
+            quiet: self.quiet.clone(),
             sessions: self.sessions.clone(),
+            audit: self.audit.clone(),
             tls,
             learned: self.learned.clone(),
             drain: self.drain.clone(),
@@ -268,14 +295,7 @@ impl Service {
             () = self.stop.cancelled() => return,
         };
         let Some(peer) = welcome else { return };
-        let mut record = Record::new(
-            &door.listener,
-            peer,
-            self.ledger.clone(),
-            self.metrics.clone(),
-            &self.sessions,
-            self.drain.child_token(),
-        );
+        let mut record = Record::new(self, &door.listener, peer);
         let mut client = Stream::new(tcp);
         if !seat.admit(peer.ip()) {
             let fault = Fault::new(Kind::Sessions, "one session more than the limits allow")
@@ -398,7 +418,17 @@ impl Service {
                     match newest.attempt(visitor, &attempt, record, deadline).await {
                         Ok(logged_in) => return Ok(open(front.as_mut(), logged_in)),
                         Err(fault) => {
-                            record.refused(Some(&attempt), &fault);
+                            record.refused(Some(attempt.method), &fault);
+                            front.reject(&fault);
+                            refused = Some(fault);
+                        }
+                    }
+                }
+                Step::Done(Request::Unauthenticated) => {
+                    match newest.device(listener, record, deadline).await {
+                        Ok(logged_in) => return Ok(open(front.as_mut(), logged_in)),
+                        Err(fault) => {
+                            record.refused(Some("unauthenticated"), &fault);
                             front.reject(&fault);
                             refused = Some(fault);
                         }
@@ -454,73 +484,10 @@ impl Service {
                 capabilities,
                 starttls,
                 credentials,
+                unauthenticated: listener.unauthenticated.is_some(),
                 greet,
             },
         )
-    }
-
-    /// From a client that has proved who it is to an upstream that is logged in.
-    async fn open(
-        &self,
-        visitor: Visitor<'_>,
-        verified: &Verified,
-        record: &mut Record,
-        started: Instant,
-        deadline: Instant,
-    ) -> Result<LoggedIn, Fault> {
-        let mut first = true;
-        loop {
-            let token = timeout_at(deadline, self.token(visitor, verified));
-            let token = token.await.unwrap_or_else(|_| {
-                Err(Refused::at_once(
-                    Fault::new(Kind::Unavailable, "no token within the login's deadline").remedy_is(
-                        "the identity provider is slow; raise limits.login_timeout if it stays so",
-                    ),
-                ))
-            });
-            let token = match token {
-                Ok(token) => token,
-                Err(refused) => {
-                    tokio::time::sleep_until((started + refused.delay).min(deadline)).await;
-                    return Err(refused.fault);
-                }
-            };
-            let result = self
-                .log_in_upstream(visitor.listener.protocol, verified, &token, deadline)
-                .await;
-            match result {
-                Ok(logged_in) => {
-                    self.broker.accepted(verified, &token);
-                    record.accepted(&logged_in, started);
-                    return Ok(logged_in);
-                }
-                Err(fault)
-                    if first && fault.suspects_token() && self.broker.refused(verified, &token) =>
-                {
-                    tracing::debug!(%fault, "the token was refused; trying once more with another");
-                    first = false;
-                }
-                Err(fault) => return Err(fault.for_mailbox(verified.mailbox())),
-            }
-        }
-    }
-
-    /// An access token. Of a password that only the identity provider can check no more guesses
-    /// are with it than the lockout allows.
-    async fn token(&self, visitor: Visitor<'_>, verified: &Verified) -> Result<Token, Refused> {
-        if verified.unproven().is_none() {
-            return self.broker.token(verified).await.map_err(Refused::at_once);
-        }
-        let trial = self.accounts.trial(visitor, verified).await?;
-        match self.broker.token(verified).await {
-            Ok(token) => {
-                trial.right();
-                Ok(token)
-            }
-            Err(fault) if fault.kind() == Kind::Credentials => Err(trial.wrong(fault)),
-            // Nothing was said of the password.
-            Err(fault) => Err(Refused::at_once(fault)),
-        }
     }
 
     async fn relay(&self, mut client: Stream, open: Open, protocol: Protocol, record: &mut Record) {
@@ -529,36 +496,48 @@ impl Service {
             words,
             leftover_up,
             leftover_down,
+            submission,
         } = open;
-        let mut watch = Watch::new(protocol);
+        let (mut watch, postmaster) = self.watch(protocol, submission.as_ref(), record.refusals());
         let terms = relay::Terms {
             protocol,
             idle_timeout: self.limits.idle_timeout,
             drain: record.drain().clone(),
             stop: self.stop.clone(),
+            postmaster,
         };
-        watch.up(&leftover_up);
-        watch.down(&leftover_down);
-        let to_client = [words, leftover_down].concat();
+        let (mut to_client, mut to_upstream) = (words.to_vec(), Vec::new());
+        watch.down(&leftover_down, &mut |bytes| {
+            to_client.extend_from_slice(bytes)
+        });
+        watch.up(&leftover_up, &mut |bytes| {
+            to_upstream.extend_from_slice(bytes)
+        });
         record.counts().add(leftover_up.len(), to_client.len());
         // A client that does not read, an upstream that does not: the relay's own deadlines hold.
         std::future::poll_fn(|cx| {
             client.send(cx, &to_client);
-            upstream.send(cx, &leftover_up);
+            upstream.send(cx, &to_upstream);
             std::task::Poll::Ready(())
         })
         .await;
-        drop((to_client, leftover_up));
+        drop((to_client, to_upstream, leftover_up, leftover_down, words));
+        let session = record.session().clone();
+        let span = tracing::debug_span!("relay", session = record.id());
+        let mut messages = |batch| record.messages(batch);
         let ended = relay::run(
             &terms,
             &mut client,
             &mut upstream,
             &mut watch,
-            record.counts(),
+            &session.counts,
+            &mut messages,
         )
+        .instrument(span)
         .await;
+        // The mailbox's place is free for the next.
+        drop(submission);
         record.outcome(Outcome::Relayed);
-        record.messages(watch.messages());
         record.closed_by(ended.closed_by);
         if let Some(fault) = &ended.fault {
             record.ended(fault);
@@ -572,6 +551,7 @@ fn open(front: &mut dyn Front, logged_in: LoggedIn) -> Open {
         words: front.accept(&logged_in.ready.accepted),
         leftover_up: front.leftover(),
         leftover_down: logged_in.ready.leftover,
+        submission: logged_in.submission,
     }
 }
 

@@ -1,22 +1,25 @@
 //! What there is to say of a session: a warning with the remedy at each fault, one line at its
-//! end. The line is written when the record is dropped, so that a session that is cancelled or
-//! panics has its own.
+//! end; for the audit one record a credential attempt, and one of the session. The last is written
+//! when this is dropped, so that a session that is cancelled or panics has its own.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::live::{Presence, Sessions};
+use super::Service;
+use super::live::{Phase, Presence, Session};
+use super::quiet::Quiet;
 use super::upstream::LoggedIn;
+use crate::audit::{self, Audit, Envelopes, Event};
 use crate::config::{CertificateName, Listener};
 use crate::fault::{Fault, Kind, harmless};
 use crate::ledger::Ledger;
-use crate::login::front::Attempt;
 use crate::metrics::Metrics;
 use crate::proof::Verified;
-use crate::relay::{ClosedBy, Counts, Messages};
+use crate::relay::{ClosedBy, Counts, Message};
 use crate::wire::Protocol;
 
 /// How a session ended.
@@ -28,7 +31,7 @@ pub(super) enum Outcome {
     Refused,
     /// Its last attempt was somebody else's fault.
     Failed,
-    /// There was no attempt.
+    /// There was no attempt, or the last one was cut off.
     Cancelled,
 }
 
@@ -64,30 +67,30 @@ pub(super) struct Record {
     credential: Option<String>,
     registration: Option<String>,
     upstream: Option<String>,
+    upstream_ip: Option<String>,
     upstream_tls: Option<String>,
     outcome: Outcome,
     fault: Option<Kind>,
     closed_by: Option<ClosedBy>,
     began: Instant,
-    login_ms: Option<u128>,
+    login_ms: Option<u64>,
+    /// When the attempt that is under way began.
+    attempt: Option<Instant>,
+    envelopes: Envelopes,
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
+    quiet: Arc<Quiet>,
+    audit: Option<Audit>,
     /// The login that an account has, for the ledger.
     account: Option<String>,
 }
 
 impl Record {
-    /// `drain` ends the session at its next clean boundary.
-    pub(super) fn new(
-        listener: &Arc<Listener>,
-        client: SocketAddr,
-        ledger: Arc<Ledger>,
-        metrics: Arc<Metrics>,
-        sessions: &Arc<Sessions>,
-        drain: CancellationToken,
-    ) -> Self {
-        metrics.session_began(listener.protocol);
+    pub(super) fn new(service: &Service, listener: &Arc<Listener>, client: SocketAddr) -> Self {
+        service.metrics.session_began(listener.protocol);
         let session = session_id();
+        let drain = service.drain.child_token();
+        let sessions = &service.sessions;
         Self {
             presence: sessions.enter(session.clone(), listener.clone(), client, drain),
             session,
@@ -100,20 +103,34 @@ impl Record {
             credential: None,
             registration: None,
             upstream: None,
+            upstream_ip: None,
             upstream_tls: None,
             outcome: Outcome::Cancelled,
             fault: None,
             closed_by: None,
             began: Instant::now(),
             login_ms: None,
-            ledger,
-            metrics,
+            attempt: None,
+            envelopes: Envelopes::default(),
+            ledger: service.ledger.clone(),
+            metrics: service.metrics.clone(),
+            quiet: service.quiet.clone(),
+            audit: service.audit.clone(),
             account: None,
         }
     }
 
+    pub(super) fn id(&self) -> &str {
+        &self.session
+    }
+
     pub(super) fn client(&self) -> SocketAddr {
         self.client
+    }
+
+    /// What others see of the session.
+    pub(super) fn session(&self) -> &Arc<Session> {
+        self.presence.session()
     }
 
     /// Octets relayed so far.
@@ -132,21 +149,27 @@ impl Record {
 
     /// A client presents credentials; what was known of the attempt before is gone. `known` is
     /// whether an account has the login.
-    pub(super) fn attempt(&mut self, attempt: &Attempt, known: bool) {
-        let login = attempt.credentials.login.to_lowercase();
-        self.account = known.then_some(login);
-        self.login = Some(harmless(&attempt.credentials.login));
+    pub(super) fn attempt(&mut self, login: &str, known: bool) {
+        self.account = known.then(|| login.to_lowercase());
+        self.login = Some(harmless(login));
         self.mailbox = None;
         self.credential = None;
         self.registration = None;
+        self.upstream = None;
+        self.outcome = Outcome::Cancelled;
+        self.fault = None;
+        self.attempt.get_or_insert_with(Instant::now);
     }
 
     /// A client has proved who it is; `names` are those of its certificate.
     pub(super) fn verified(&mut self, verified: &Verified, names: &[CertificateName]) {
         self.presence.verified(verified, names);
+        let registration = &verified.account().registration;
         self.mailbox = Some(verified.mailbox().to_owned());
         self.credential = verified.credential().map(str::to_owned);
-        self.registration = Some(verified.account().registration.name.clone());
+        self.registration = Some(registration.name.clone());
+        let endpoint = registration.provider.endpoint(self.protocol);
+        self.upstream = endpoint.map(|endpoint| format!("{}:{}", endpoint.host, endpoint.port));
     }
 
     pub(super) fn accepted(&mut self, logged_in: &LoggedIn, started: Instant) {
@@ -154,25 +177,72 @@ impl Record {
         self.outcome = Outcome::Relayed;
         self.fault = None;
         let took = started.elapsed();
-        self.login_ms = Some(took.as_millis());
+        self.login_ms = Some(millis(took));
         self.metrics.logged_in(self.protocol, took);
         if let Some(login) = &self.account {
             self.ledger.succeeded(login);
         }
         self.upstream = Some(logged_in.name.clone());
+        self.upstream_ip = logged_in
+            .address
+            .map(|address| address.ip().to_canonical().to_string());
         self.upstream_tls = logged_in.stream.encryption();
         tracing::debug!(
             session = self.session,
-            upstream_ip = logged_in.address.map(tracing::field::display),
+            upstream_ip = self.upstream_ip,
             "logged in"
         );
+        self.attempt_ended("accepted", Phase::Relay);
     }
 
     /// An attempt was refused; the client may try again.
-    pub(super) fn refused(&mut self, attempt: Option<&Attempt>, fault: &Fault) {
+    pub(super) fn refused(&mut self, method: Option<&str>, fault: &Fault) {
+        let phase = self.presence.phase();
         self.presence.refused();
+        if method.is_none() {
+            // It got no further than the dialogue: whom it was for is not known.
+            self.login = None;
+            self.account = None;
+            self.mailbox = None;
+            self.credential = None;
+            self.registration = None;
+            self.upstream = None;
+        }
         self.outcome = Outcome::of(fault);
-        self.warn(fault, attempt.map(|attempt| attempt.method));
+        self.warn(fault, method);
+        self.attempt_ended(self.outcome.name(), phase);
+    }
+
+    /// What the audit has of an attempt.
+    fn attempt_ended(&mut self, outcome: &'static str, phase: Phase) {
+        let took = self.attempt.take().map(|began| began.elapsed());
+        let Some(audit) = &self.audit else { return };
+        audit.record(audit::Record {
+            outcome: Some(outcome),
+            fault: self.fault.map(|kind| kind.to_string()),
+            phase: Some(phase.name()),
+            login_ms: took.map(millis),
+            ..self.audited(Event::Login)
+        });
+    }
+
+    /// A record of this session, short of how it went.
+    fn audited(&self, event: Event) -> audit::Record {
+        audit::Record {
+            session: Some(self.session.clone()),
+            listener: Some(self.listener.clone()),
+            protocol: Some(self.protocol.name()),
+            client: Some(self.client.to_string()),
+            client_tls: self.client_tls.clone(),
+            login: self.login.clone(),
+            credential: self.credential.clone(),
+            mailbox: self.mailbox.clone(),
+            registration: self.registration.clone(),
+            upstream: self.upstream.clone(),
+            upstream_ip: self.upstream_ip.clone(),
+            upstream_tls: self.upstream_tls.clone(),
+            ..audit::Record::new(event)
+        }
     }
 
     /// There is no room for the session.
@@ -196,14 +266,41 @@ impl Record {
         self.outcome = outcome;
     }
 
-    /// Messages came to an end.
-    pub(super) fn messages(&self, messages: Messages) {
-        for (outcome, count) in [
-            ("accepted", messages.accepted),
-            ("rejected", messages.rejected),
-            ("lost", messages.lost),
-        ] {
-            self.metrics.messages(outcome, count);
+    /// For what the policy refuses while the session is relayed.
+    pub(super) fn refusals(&self) -> Refusals {
+        Refusals {
+            session: self.session.clone(),
+            listener: self.listener.clone(),
+            protocol: self.protocol,
+            client: self.client,
+            login: self.login.clone(),
+            mailbox: self.mailbox.clone(),
+            metrics: self.metrics.clone(),
+            ledger: self.ledger.clone(),
+        }
+    }
+
+    /// Messages came to an end. More envelopes than one audit record should hold become a record
+    /// of their own.
+    pub(super) fn messages(&mut self, batch: Vec<Message>) {
+        for message in &batch {
+            self.metrics.messages(message.outcome.name(), 1);
+        }
+        let Some(audit) = &self.audit else { return };
+        if !audit.wants_envelopes() {
+            return;
+        }
+        let envelopes = batch.into_iter().map(|message| audit::Message {
+            from: message.from,
+            to: message.to,
+            size: message.size,
+            reply: message.reply,
+        });
+        if let Some(messages) = self.envelopes.add(envelopes.collect()) {
+            audit.record(audit::Record {
+                messages,
+                ..self.audited(Event::Messages)
+            });
         }
     }
 
@@ -222,6 +319,11 @@ impl Record {
             tracing::debug!(session = self.session, %fault, "still");
             return;
         }
+        let (client, kind) = (self.client.ip(), fault.kind());
+        if !self.quiet.tells(self.login.as_deref(), client, kind) {
+            tracing::debug!(session = self.session, %fault, "again");
+            return;
+        }
         tracing::warn!(
             session = self.session,
             listener = self.listener,
@@ -237,6 +339,41 @@ impl Record {
     }
 }
 
+/// Tells of messages that the policy refused; the session goes on.
+#[derive(Debug)]
+pub(super) struct Refusals {
+    session: String,
+    listener: String,
+    protocol: Protocol,
+    client: SocketAddr,
+    login: Option<String>,
+    mailbox: Option<String>,
+    metrics: Arc<Metrics>,
+    ledger: Arc<Ledger>,
+}
+
+impl Refusals {
+    pub(super) fn tell(&self, fault: Fault) {
+        self.metrics.fault(self.protocol, fault.kind());
+        self.ledger.happened(fault.kind().side());
+        if fault.is_known() {
+            tracing::debug!(session = self.session, %fault, "still");
+            return;
+        }
+        tracing::warn!(
+            session = self.session,
+            listener = self.listener,
+            client = %self.client,
+            login = self.login,
+            mailbox = self.mailbox,
+            fault = %fault.kind(),
+            detail = fault.detail(),
+            remedy = fault.remedy(),
+            "fault"
+        );
+    }
+}
+
 impl Drop for Record {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -244,9 +381,33 @@ impl Drop for Record {
             self.metrics.fault(self.protocol, Kind::Internal);
             self.ledger.happened(Kind::Internal.side());
         }
+        let phase = self.presence.phase();
+        if self.attempt.is_some() {
+            // Cut off in the middle, by whoever ended the session.
+            self.outcome = match self.fault {
+                Some(Kind::Internal) => Outcome::Failed,
+                _ => Outcome::Cancelled,
+            };
+            self.attempt_ended(self.outcome.name(), phase);
+        }
         let (up, down) = (self.counts().up(), self.counts().down());
         self.metrics
             .session_ended(self.protocol, self.outcome.name(), up, down);
+        let duration_ms = millis(self.began.elapsed());
+        if let Some(audit) = &self.audit {
+            audit.record(audit::Record {
+                outcome: Some(self.outcome.name()),
+                fault: self.fault.map(|kind| kind.to_string()),
+                phase: Some(phase.name()),
+                bytes_up: Some(up),
+                bytes_down: Some(down),
+                login_ms: self.login_ms,
+                duration_ms: Some(duration_ms),
+                closed_by: self.closed_by.map(ClosedBy::name),
+                messages: self.envelopes.take(),
+                ..self.audited(Event::Session)
+            });
+        }
         tracing::info!(
             session = self.session,
             listener = self.listener,
@@ -258,17 +419,23 @@ impl Drop for Record {
             mailbox = self.mailbox,
             registration = self.registration,
             upstream = self.upstream,
+            upstream_ip = self.upstream_ip,
             upstream_tls = self.upstream_tls,
             outcome = self.outcome.name(),
             fault = self.fault.map(tracing::field::display),
+            phase = phase.name(),
             closed_by = self.closed_by.map(ClosedBy::name),
             bytes_up = up,
             bytes_down = down,
-            login_ms = self.login_ms.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
-            duration_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            login_ms = self.login_ms,
+            duration_ms,
             "session"
         );
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Sixteen hex digits that no other session has.

@@ -7,6 +7,9 @@ use std::sync::{Arc, PoisonError};
 use tokio::time::{Instant, timeout_at};
 
 use super::Service;
+use super::record::Record;
+use super::smtp::Submission;
+use crate::accounts::{Refused, Visitor};
 use crate::config::{Endpoint, UpstreamTls};
 use crate::fault::{Fault, Kind};
 use crate::login::Step;
@@ -24,9 +27,85 @@ pub(super) struct LoggedIn {
     /// Host and port as configured.
     pub(super) name: String,
     pub(super) address: Option<SocketAddr>,
+    /// SMTP: the mailbox's place that it holds.
+    pub(super) submission: Option<Submission>,
 }
 
 impl Service {
+    /// From a client that has proved who it is to an upstream that is logged in.
+    pub(super) async fn open(
+        &self,
+        visitor: Visitor<'_>,
+        verified: &Verified,
+        record: &mut Record,
+        started: Instant,
+        deadline: Instant,
+    ) -> Result<LoggedIn, Fault> {
+        let protocol = visitor.listener.protocol;
+        self.check_pause(protocol, verified)?;
+        let mut submission = None;
+        let mut first = true;
+        loop {
+            let token = timeout_at(deadline, self.token(visitor, verified));
+            let token = token.await.unwrap_or_else(|_| {
+                Err(Refused::at_once(
+                    Fault::new(Kind::Unavailable, "no token within the login's deadline").remedy_is(
+                        "the identity provider is slow; raise limits.login_timeout if it stays so",
+                    ),
+                ))
+            });
+            let token = match token {
+                Ok(token) => token,
+                Err(refused) => {
+                    tokio::time::sleep_until((started + refused.delay).min(deadline)).await;
+                    return Err(refused.fault);
+                }
+            };
+            if submission.is_none() {
+                submission = self.submission(protocol, verified, deadline).await?;
+            }
+            let result = self
+                .log_in_upstream(protocol, verified, &token, deadline)
+                .await;
+            match result {
+                Ok(mut logged_in) => {
+                    self.broker.accepted(verified, &token);
+                    logged_in.submission = submission;
+                    record.accepted(&logged_in, started);
+                    return Ok(logged_in);
+                }
+                Err(fault)
+                    if first && fault.suspects_token() && self.broker.refused(verified, &token) =>
+                {
+                    tracing::debug!(session = record.id(), %fault, "the token was refused; trying once more with another");
+                    first = false;
+                }
+                Err(fault) => {
+                    self.note_pause(protocol, verified, &fault);
+                    return Err(fault.for_mailbox(verified.mailbox()));
+                }
+            }
+        }
+    }
+
+    /// An access token. Of a password that only the identity provider can check no more guesses
+    /// are with it than the lockout allows.
+    async fn token(&self, visitor: Visitor<'_>, verified: &Verified) -> Result<Token, Refused> {
+        if verified.unproven().is_none() {
+            return self.broker.token(verified).await.map_err(Refused::at_once);
+        }
+        let trial = self.accounts.trial(visitor, verified).await?;
+        match self.broker.token(verified).await {
+            Ok(token) => {
+                trial.right();
+                Ok(token)
+            }
+            Err(fault) if fault.kind() == Kind::Credentials => Err(trial.wrong(fault)),
+            // Nothing was said of the password.
+            Err(fault) => Err(Refused::at_once(fault)),
+        }
+    }
+
     /// Dials, encrypts, logs in; each step within `limits.upstream_timeout`, all within
     /// `deadline`.
     pub(super) async fn log_in_upstream(
@@ -86,6 +165,7 @@ impl Service {
             ready,
             name: format!("{}:{}", endpoint.host, endpoint.port),
             address,
+            submission: None,
         })
     }
 

@@ -4,6 +4,7 @@
 //! lines (and IMAP commands with their literals) under a cap; nom's complete parsers then run on
 //! them. Nothing here knows a socket, a clock or a log.
 
+pub mod address;
 pub mod imap;
 pub mod line;
 pub mod pop3;

@@ -279,7 +279,7 @@ fn r11_long_tokens_log_in() {
 fn r13_truncated_messages_never_arrive() {
     let message = "Subject: x\r\n\r\n..\r\n.x\r\n.\r\n";
     still(|_| async {
-        let relay = Relay::start().await;
+        let relay = Setup::default().unlimited().start().await;
         for half_closes in [false, true] {
             for cut in 0..message.len() {
                 let mut client = relay.session(Smtp).await;

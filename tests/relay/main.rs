@@ -15,19 +15,23 @@
     clippy::indexing_slicing
 )]
 
+mod audit;
 mod balancers;
 mod capabilities;
 mod certificates;
 mod client;
 mod clock;
+mod daemon;
 mod doors;
 mod guessing;
+mod lines;
 mod log;
 mod matrix;
 mod processes;
 mod reload;
 mod secrets;
 mod sessions;
+mod submission;
 // tests/grants shares it.
 #[allow(dead_code)]
 mod stage;

@@ -205,7 +205,7 @@ async fn ten_thousand_accounts_delay_nobody() {
 /// Requirement 8: 10,000 exchanges that are broken off harm nobody beside them and leave nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r08_aborted_exchanges_leave_nothing_behind() {
-    let relay = Arc::new(Process::start(Setup::default()).await);
+    let relay = Arc::new(Process::start(Setup::default().unlimited()).await);
     let mut live = Vec::new();
     for number in 0..100 {
         live.push(relay.session(Protocol::ALL[number % 3]).await);

@@ -239,7 +239,7 @@ fn r37_a_hundred_reloads_under_load_refuse_and_lose_nothing() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let relay = Relay::start().await;
+        let relay = Setup::default().unlimited().start().await;
         let before = relay.sandbox.messages(MAILBOX).len();
         let done = tokio_util::sync::CancellationToken::new();
         let mut clients = JoinSet::new();

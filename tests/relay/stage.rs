@@ -79,6 +79,15 @@ impl Setup {
         self
     }
 
+    /// Without the mail service's limits of a mailbox, for more sessions and messages than they
+    /// allow.
+    #[must_use]
+    pub fn unlimited(self) -> Self {
+        let limits =
+            "ca: ca.pem\n    smtp_limits: {connections: 10000, messages_per_minute: 100000}";
+        self.replace("ca: ca.pem", limits)
+    }
+
     /// Every listener with TLS: `starttls` or `implicit`.
     #[must_use]
     pub fn tls(self, mode: &str) -> Self {

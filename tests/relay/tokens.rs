@@ -80,7 +80,7 @@ fn r19_five_hundred_logins_cost_one_token_request() {
             smtp_connections: None,
             ..Options::default()
         };
-        let relay = Arc::new(Setup::default().options(options).start().await);
+        let relay = Arc::new(Setup::default().options(options).unlimited().start().await);
         let mut clients = tokio::task::JoinSet::new();
         let mut waiting = Vec::new();
         for number in 0..500 {

@@ -11,6 +11,7 @@ use super::super::{
 };
 use super::Reader;
 use super::registrations::Registrations;
+use super::smtp::{check_from, policy};
 use crate::wire::Protocol;
 use crate::wire::sasl::{CREDENTIAL_CAP, Credentials};
 
@@ -21,6 +22,25 @@ pub(super) struct Accounts<'t> {
     pub(super) placed: Vec<(Field<'t>, Arc<Account>)>,
     /// Others are not, and that was said.
     pub(super) incomplete: bool,
+}
+
+impl<'t> Accounts<'t> {
+    /// That of a login in lower case, an exact one before a wildcard, and where the file has it.
+    pub(super) fn find(&self, login: &str) -> Option<&(Field<'t>, Arc<Account>)> {
+        let is = |pattern: &LoginPattern| match pattern {
+            LoginPattern::Exact(own) => own == login,
+            LoginPattern::Domain(_) => false,
+        };
+        let covers = |pattern: &LoginPattern| match (pattern, login.rsplit_once('@')) {
+            (LoginPattern::Domain(own), Some((_, domain))) => own == domain,
+            _ => false,
+        };
+        let with = |fits: &dyn Fn(&LoginPattern) -> bool| {
+            let mut placed = self.placed.iter();
+            placed.find(|(_, account)| fits(&account.login))
+        };
+        with(&is).or_else(|| with(&covers))
+    }
 }
 
 impl Reader<'_> {
@@ -84,8 +104,21 @@ impl Reader<'_> {
             }
             _ => self.passwords(&mut section),
         };
-        section.not_yet("smtp");
+        let smtp_field = section.take("smtp");
+        let policy = smtp_field.as_ref().map(policy);
         section.finish();
+        if let (Some(field), Some(Some(policy)), Some(login), Some(mailbox)) =
+            (&smtp_field, &policy, &login, &mailbox)
+        {
+            check_from(field, policy, login, mailbox);
+        }
+        if let (Some(field), Some(Protocols { smtp: false, .. })) = (&smtp_field, speaks) {
+            field.problem("has no use, since the account's protocols do not include smtp");
+        }
+        let smtp = match policy {
+            Some(policy) => Some(policy?),
+            None => None,
+        };
         let (registration, speaks) = (registration?, speaks?);
         if let Some(field) = protocols {
             for protocol in Protocol::ALL {
@@ -103,6 +136,7 @@ impl Reader<'_> {
             mailbox: mailbox?,
             passwords: passwords?.into_iter().map(Arc::new).collect(),
             protocols: speaks,
+            smtp,
         })
     }
 

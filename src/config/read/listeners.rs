@@ -11,6 +11,7 @@ use super::super::{Identity, Listener, ListenerTls, Provider};
 use super::Reader;
 use super::accounts::Accounts;
 use super::providers::Providers;
+use super::smtp::unauthenticated;
 use crate::wire::Protocol;
 
 /// `listeners[].tls.mode`.
@@ -96,11 +97,13 @@ impl Reader<'_> {
         let cleartext = section
             .take("allow_cleartext")
             .map_or(Some(false), |field| field.boolean());
+        let open = section
+            .take("unauthenticated")
+            .map(|field| unauthenticated(&field, protocol, allow.as_ref(), accounts));
         let proxy_protocol = section
             .take("proxy_protocol")
             .map(|field| self.balancers(&field))
             .unwrap_or_default();
-        section.not_yet("unauthenticated");
         section.finish();
         let (bind, tls, require_tls, cleartext) = (bind?, tls?, require_tls?, cleartext?);
         let protocol = protocol?;
@@ -117,6 +120,10 @@ impl Reader<'_> {
             require_tls,
             allow,
             proxy_protocol,
+            unauthenticated: match open {
+                Some(open) => Some(open?),
+                None => None,
+            },
         };
         if let Some(field) = &bind_field {
             check_exposure(field, &listener, cleartext);

@@ -2,11 +2,13 @@
 
 mod accounts;
 mod admin;
+mod audit;
 mod grants;
 mod limits;
 mod listeners;
 mod providers;
 mod registrations;
+mod smtp;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -104,7 +106,7 @@ impl Reader<'_> {
         if bound.is_some() {
             self.check_certificates(&accounts, &listeners);
         }
-        root.not_yet("audit");
+        let audit = root.take("audit").map(|field| self.audit(&field));
         let admin = root
             .take("admin")
             .map(|field| self.admin(&field, state.as_ref()));
@@ -128,6 +130,10 @@ impl Reader<'_> {
             path: path.to_owned(),
             state: state?,
             log,
+            audit: match audit {
+                Some(audit) => Some(audit?),
+                None => None,
+            },
             admin: match admin {
                 Some(admin) => Some(Arc::new(admin?)),
                 None => None,

@@ -10,7 +10,7 @@ use super::super::field::{Field, Section, either, is_name};
 use super::super::{
     Egress, EgressKind, Endpoint, IpPreference, Mechanism, Provider, UpstreamTls, preset,
 };
-use super::Reader;
+use super::{Reader, smtp};
 use crate::wire::Protocol;
 
 /// The providers that are good, and the names of those that are not: what refers to them is not
@@ -115,7 +115,10 @@ impl Reader<'_> {
             provider.egress = self.egress(&field);
             good &= provider.egress.is_some();
         }
-        section.not_yet("smtp_limits");
+        if let Some(field) = section.take("smtp_limits") {
+            provider.smtp_limits = smtp::limits(&field, provider.smtp_limits);
+            good &= provider.smtp_limits.is_some();
+        }
         section.finish();
         if is_new && provider.imap.is_none() && provider.pop3.is_none() && provider.smtp.is_none() {
             return field.wrong("must have at least one of imap, pop3 and smtp");

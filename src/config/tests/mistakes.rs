@@ -14,7 +14,7 @@ listeners:
   - {protocol: smtp, bind: 127.0.0.1:25, provider: microsft365}
   - {protocol: smtp, bind: 127.0.0.1:25}
   - {protocol: ldap}
-audit: {path: "-"}
+audit: {on_full: wait}
 registrations:
   a:
     provider: microsoft365
@@ -42,7 +42,7 @@ accounts:
         "listeners[2].provider: there is no such provider; write aol, fastmail, google, microsoft365, microsoft365-china, microsoft365-dod, microsoft365-us, outlook or yahoo, or describe yours under providers (line 8, column 42)",
         "listeners[4].bind: is missing; write an address and port, as in 127.0.0.1:1143 (line 10, column 5)",
         "listeners[4].protocol: must be imap, pop3 or smtp (line 10, column 6)",
-        "audit: is not supported by this version of authrelay; remove it, since it would have no effect (line 11, column 1)",
+        "audit.on_full: must be continue or refuse (line 11, column 9)",
         "registrations.a.tenant: the grant client_credentials wants the tenant's own domain or id, as in contoso.onmicrosoft.com (line 15, column 5)",
         "registrations.a.key: has no use with the grant client_credentials; remove it (line 19, column 5)",
         "registrations.b: tenant is missing; write the tenant's domain or id, as in contoso.onmicrosoft.com (line 20, column 3)",

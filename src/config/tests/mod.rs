@@ -1,6 +1,7 @@
 //! The reader by example: a good file, files with every kind of mistake, and what must never be
 //! said.
 
+mod audit;
 mod doors;
 mod grants;
 mod mistakes;

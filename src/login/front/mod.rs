@@ -27,6 +27,8 @@ pub struct Offer {
     pub starttls: bool,
     /// Credentials are taken; false before the TLS that the listener requires.
     pub credentials: bool,
+    /// SMTP: MAIL opens the listener's own account where no login has come before.
+    pub unauthenticated: bool,
     /// The connection is new: a greeting is due (not after STARTTLS).
     pub greet: bool,
 }
@@ -36,6 +38,8 @@ pub struct Offer {
 pub enum Request {
     /// To log in with these.
     Login(Attempt),
+    /// To send without a login (SMTP), where the listener lets it.
+    Unauthenticated,
     /// To leave; its farewell was answered.
     Quit,
 }

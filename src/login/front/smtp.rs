@@ -17,6 +17,8 @@ pub(super) struct Smtp {
     output: Vec<u8>,
     state: State,
     refused: Option<Fault>,
+    /// The MAIL of a client that does not log in: it goes on once it may.
+    mail: Bytes,
 }
 
 #[derive(Debug)]
@@ -48,6 +50,7 @@ impl Smtp {
             input: Lines::new(COMMAND_CAP),
             output: Vec::new(),
             refused: None,
+            mail: Bytes::new(),
         }
     }
 
@@ -87,7 +90,7 @@ impl Smtp {
         self.say(&reply);
     }
 
-    fn command(&mut self, line: &[u8]) -> Option<Attempt> {
+    fn command(&mut self, line: &[u8]) -> Option<Request> {
         match smtp::command(line) {
             Command::Ehlo => self.ehlo(),
             Command::Helo => self.say("250 authrelay"),
@@ -107,17 +110,34 @@ impl Smtp {
             }
             Command::Auth { .. } if !self.offer.credentials => self.refuse(before_tls()),
             Command::Auth { mechanism, initial } => {
-                return self.outcome(Exchange::begin(&mechanism, initial.as_deref()));
+                return self
+                    .outcome(Exchange::begin(&mechanism, initial.as_deref()))
+                    .map(Request::Login);
             }
             Command::Mail if !self.offer.credentials => {
                 // RFC 3207 §4: 530 for every other command.
                 self.answer(&before_tls().smtp_reply(&["530 5.7.0 Start TLS first.".into()]));
             }
+            Command::Mail if self.offer.unauthenticated => return self.without_login(line),
             Command::Mail => self.answer(&Fault::new(Kind::Order, "command before login")),
             Command::Unknown => self.say("500 5.5.1 Unknown command."),
             Command::Malformed => self.say("501 5.5.4 Arguments not understood."),
         }
         None
+    }
+
+    /// A command of the mail transaction, on a listener for devices that cannot log in.
+    fn without_login(&mut self, line: &[u8]) -> Option<Request> {
+        let is_mail = line
+            .get(..4)
+            .is_some_and(|verb| verb.eq_ignore_ascii_case(b"MAIL"));
+        if !is_mail {
+            self.say("503 5.5.1 MAIL comes first.");
+            return None;
+        }
+        self.mail = [line, b"\r\n"].concat().into();
+        self.state = State::Deciding;
+        Some(Request::Unauthenticated)
     }
 
     fn outcome(&mut self, outcome: Outcome) -> Option<Attempt> {
@@ -166,13 +186,13 @@ impl Smtp {
             | State::Failed(_)
             | State::Over => Bytes::new(),
         };
-        let attempt = match state {
+        let request = match state {
             State::Greeting => {
                 self.say("220 authrelay ESMTP ready.");
                 None
             }
             State::Commands => self.command(&line),
-            State::Sasl(exchange) => self.outcome(exchange.respond(&line)),
+            State::Sasl(exchange) => self.outcome(exchange.respond(&line)).map(Request::Login),
             State::Deciding => {
                 self.state = State::Deciding;
                 return Some(Step::Read);
@@ -182,7 +202,7 @@ impl Smtp {
             State::Failed(fault) => return self.last(Step::Failed(fault)),
             State::Over => return self.last(Step::Read),
         };
-        attempt.map(|attempt| Step::Done(Request::Login(attempt)))
+        request.map(Step::Done)
     }
 }
 
@@ -204,10 +224,15 @@ impl Front for Smtp {
 
     fn accept(&mut self, accepted: &Accepted) -> Bytes {
         self.state = State::Over;
+        if !self.mail.is_empty() {
+            // It asked for no login: the mail service answers MAIL itself.
+            return Bytes::new();
+        }
         [&accepted.text, b"\r\n".as_slice()].concat().into()
     }
 
     fn reject(&mut self, fault: &Fault) {
+        self.mail = Bytes::new();
         self.answer(fault);
     }
 
@@ -216,6 +241,10 @@ impl Front for Smtp {
     }
 
     fn leftover(&mut self) -> Bytes {
-        self.input.take_rest()
+        let rest = self.input.take_rest();
+        match std::mem::take(&mut self.mail) {
+            mail if mail.is_empty() => rest,
+            mail => [mail, rest].concat().into(),
+        }
     }
 }

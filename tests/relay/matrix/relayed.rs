@@ -1,6 +1,8 @@
 //! Faults of the mail service after login, between commands and in the middle of things; and what
 //! it says itself, which goes through untouched.
 
+use std::time::Duration;
+
 use authrelay::sandbox::{Fault, LOGIN, MAILBOX, Sandbox};
 use authrelay::wire::Protocol::{self, Imap, Pop3, Smtp};
 
@@ -291,7 +293,7 @@ fn the_upstream_s_own_refusals_go_through() {
             "550 5.1.10 RESOLVER.ADR.RecipientNotFound; ",
         ),
     ] {
-        still(|_| async move {
+        still(|clock| async move {
             let relay = Relay::start().await;
             let mut client = relay.session(Smtp).await;
             relay.sandbox.set_fault(Some(fault));
@@ -301,7 +303,16 @@ fn the_upstream_s_own_refusals_go_through() {
             relay.sandbox.set_fault(None);
             client.send("RSET\r\n").await;
             assert_eq!(client.reply().await, "250 2.0.0 Resetting\r\n");
-            let accepted = submit(&mut client).await;
+            let began = clock.elapsed();
+            let accepted = clock
+                .until_ready(Duration::from_secs(30), submit(&mut client))
+                .await;
+            let crowded = fault == Fault::SmtpConcurrency;
+            let waited = clock.elapsed() - began >= Duration::from_secs(10);
+            assert_eq!(
+                waited, crowded,
+                "{fault}: a crowded mailbox is left alone for a while"
+            );
             assert!(accepted.starts_with("250 2.0.0 OK <"), "{accepted}");
             assert_eq!(relay.log.faults(), [""; 0]);
         });

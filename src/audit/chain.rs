@@ -1,0 +1,105 @@
+//! The chain: each line ends with the hash of the line before and its own.
+//!
+//! `hash` is the last key: hex SHA-256 of the line's bytes with `,"hash":"…"` cut out and no LF.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde::Serialize;
+
+use super::record::Record;
+
+/// What the first record has as `prev`.
+pub const START: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// Hex digits of a hash.
+pub(super) const DIGITS: usize = 64;
+
+/// What stands before a line's hash, and behind it.
+const HASH: &str = ",\"hash\":\"";
+const END: &str = "\"}";
+
+/// Where a chain stands.
+#[derive(Debug)]
+pub(super) struct Chain {
+    /// The hash of the last record.
+    head: String,
+    /// Records sealed by this process.
+    records: u64,
+}
+
+/// A record as it is hashed.
+#[derive(Serialize)]
+struct Line<'a> {
+    v: u8,
+    #[serde(flatten)]
+    record: &'a Record,
+    prev: &'a str,
+}
+
+impl Chain {
+    /// Goes on behind the record with this hash.
+    pub(super) fn behind(head: Option<String>) -> Self {
+        Self {
+            head: head.unwrap_or_else(|| START.to_owned()),
+            records: 0,
+        }
+    }
+
+    pub(super) fn head(&self) -> &str {
+        &self.head
+    }
+
+    pub(super) fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// The record as a line with its LF.
+    pub(super) fn seal(&mut self, record: &Record) -> Result<Vec<u8>, serde_json::Error> {
+        let mut line = serde_json::to_vec(&Line {
+            v: 1,
+            record,
+            prev: &self.head,
+        })?;
+        self.head = hash(&line);
+        self.records += 1;
+        // The brace comes behind the hash.
+        line.pop();
+        line.extend_from_slice(HASH.as_bytes());
+        line.extend_from_slice(self.head.as_bytes());
+        line.extend_from_slice(END.as_bytes());
+        line.push(b'\n');
+        Ok(line)
+    }
+}
+
+/// SHA-256 in lower-case hex digits.
+pub(super) fn hash(bytes: &[u8]) -> String {
+    let mut hex = String::with_capacity(DIGITS);
+    for octet in digest(&SHA256, bytes).as_ref() {
+        for nibble in [octet >> 4, octet & 15] {
+            hex.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
+        }
+    }
+    hex
+}
+
+/// Whether it may be a hash.
+pub fn is_hash(text: &str) -> bool {
+    text.len() == DIGITS
+        && text
+            .bytes()
+            .all(|octet| matches!(octet, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Splits a line without LF into what was hashed, short of its last brace, and the hash that it
+/// states.
+pub(super) fn split(line: &[u8]) -> Option<(&[u8], &str)> {
+    let rest = line.strip_suffix(END.as_bytes())?;
+    let (rest, hash) = rest.split_at_checked(rest.len().checked_sub(DIGITS)?)?;
+    let hash = std::str::from_utf8(hash)
+        .ok()
+        .filter(|hash| is_hash(hash))?;
+    Some((rest.strip_suffix(HASH.as_bytes())?, hash))
+}
+
+/// Octets at a line's end that [`split`] wants to see.
+pub(super) const TAIL: usize = HASH.len() + DIGITS + END.len();

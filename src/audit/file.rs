@@ -1,0 +1,123 @@
+//! The file: opened without following it into a wrong chain, mended where a crash has torn it.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Unusable;
+use super::chain::{TAIL, split};
+
+/// Octets looked at in one step, from the end.
+const STEP: usize = 64 * 1024;
+
+/// An open audit file.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) file: Arc<File>,
+    /// No pipe and no device: it has a length, and a disk below it.
+    pub(super) regular: bool,
+    /// The hash of its last record.
+    pub(super) head: Option<String>,
+}
+
+/// Opens the file, made if absent with mode 0600, and its folder with 0700.
+pub(super) fn open(path: &Path) -> Result<Opened, Unusable> {
+    let unusable = |why: &dyn std::fmt::Display| Unusable::new(path, why);
+    let kind = std::fs::metadata(path).map(|metadata| metadata.file_type());
+    let mut options = OpenOptions::new();
+    match &kind {
+        // Read too, so that opening does not wait for a reader and losing one is no end.
+        Ok(kind) if kind.is_fifo() => options.read(true).write(true),
+        Ok(kind) if kind.is_char_device() => options.write(true),
+        _ => options.read(true).append(true).create(true).mode(0o600),
+    };
+    if let (Err(_), Some(folder)) = (&kind, path.parent()) {
+        // Where it cannot be made, opening says why.
+        let _ = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    }
+    let mut file = options.open(path).map_err(|error| unusable(&error))?;
+    let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
+    let mut head = None;
+    if regular {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                return Err(unusable(&"another process writes it; give each its own"));
+            }
+            // Some network file systems have no locks.
+            Ok(()) | Err(TryLockError::Error(_)) => {}
+        }
+        let end = mend(&mut file, path).map_err(|error| unusable(&error))?;
+        if end > 0 {
+            head = last_hash(&mut file, end).map_err(|error| unusable(&error))?;
+            if head.is_none() {
+                return Err(unusable(
+                    &"its last line is no audit record; move the file away or name another",
+                ));
+            }
+        }
+    }
+    Ok(Opened {
+        file: Arc::new(file),
+        regular,
+        head,
+    })
+}
+
+/// Moves what stands behind the last LF to `FILE.torn`; gives the length that is left.
+fn mend(file: &mut File, path: &Path) -> io::Result<u64> {
+    let length = file.metadata()?.len();
+    let end = behind_last_line(file, length)?;
+    if end == length {
+        return Ok(length);
+    }
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".torn");
+    let aside = PathBuf::from(aside);
+    let mut torn = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(&aside)?;
+    file.seek(SeekFrom::Start(end))?;
+    io::copy(&mut file.take(length - end), &mut torn)?;
+    torn.write_all(b"\n")?;
+    torn.sync_data()?;
+    file.set_len(end)?;
+    file.sync_data()?;
+    tracing::warn!(
+        octets = length - end,
+        file = %aside.display(),
+        "a crash had torn the last audit record; it was moved"
+    );
+    Ok(end)
+}
+
+/// Where the last line ends, counted from the start.
+fn behind_last_line(file: &mut File, length: u64) -> io::Result<u64> {
+    let mut end = length;
+    let mut buffer = vec![0; STEP];
+    while end > 0 {
+        let size = usize::try_from(end).map_or(STEP, |end| end.min(STEP));
+        let start = end - size as u64;
+        let part = buffer.get_mut(..size).unwrap_or_default();
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(part)?;
+        if let Some(at) = memchr::memrchr(b'\n', part) {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+/// The hash that the last line states.
+fn last_hash(file: &mut File, end: u64) -> io::Result<Option<String>> {
+    let wanted = TAIL as u64 + 1;
+    let mut tail = Vec::new();
+    file.seek(SeekFrom::Start(end.saturating_sub(wanted)))?;
+    file.take(wanted).read_to_end(&mut tail)?;
+    let line = tail.strip_suffix(b"\n");
+    Ok(line.and_then(split).map(|(_, hash)| hash.to_owned()))
+}

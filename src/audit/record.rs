@@ -1,0 +1,201 @@
+//! What a record holds, in the order of its keys. Keys without a value are absent.
+
+use serde::Serialize;
+
+/// What a record is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// A credential attempt has ended.
+    Login,
+    /// A session has ended.
+    Session,
+    /// SMTP messages of a session that goes on: more than one record may hold.
+    Messages,
+    /// Records were dropped here.
+    Dropped,
+}
+
+impl Event {
+    /// As in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Session => "session",
+            Self::Messages => "messages",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+/// The envelope of an SMTP message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Message {
+    /// MAIL's reverse path; empty for a bounce.
+    pub from: String,
+    /// The recipients that the mail service took.
+    pub to: Vec<String>,
+    /// Octets.
+    pub size: u64,
+    /// The final reply, as the mail service gave it; Exchange's has its queue id. Absent where the
+    /// session ended before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply: Option<String>,
+}
+
+impl Message {
+    /// About as many octets as it takes.
+    pub fn octets(&self) -> usize {
+        let to: usize = self.to.iter().map(|to| to.len() + 24).sum();
+        let reply = self.reply.as_ref().map_or(0, String::len);
+        128 + self.from.len() + to + reply
+    }
+}
+
+/// One line, without `v`, `prev` and `hash`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Record {
+    /// When it was: UTC, RFC 3339, milliseconds.
+    pub time: String,
+    /// What it is about.
+    pub event: Event,
+    /// Sixteen hex digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// By its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listener: Option<String>,
+    /// What is spoken there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<&'static str>,
+    /// `address:port`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// `TLSv1.3 CIPHER`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_tls: Option<String>,
+    /// As presented.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
+    /// The name of the password that was right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    /// What was opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mailbox: Option<String>,
+    /// Whose token was used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registration: Option<String>,
+    /// Host and port as configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+    /// The address behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_ip: Option<String>,
+    /// `TLSv1.3 CIPHER`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_tls: Option<String>,
+    /// `accepted`, `relayed`, `refused`, `failed` or `cancelled`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<&'static str>,
+    /// `side: kind`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+    /// How far it came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<&'static str>,
+    /// Octets from the client to the upstream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_up: Option<u64>,
+    /// Octets from the upstream to the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_down: Option<u64>,
+    /// How long the attempt took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub login_ms: Option<u64>,
+    /// How long the session was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+    /// `client`, `upstream` or `authrelay`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed_by: Option<&'static str>,
+    /// SMTP's messages.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<Message>,
+    /// How many records were dropped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub records: Option<u64>,
+}
+
+impl Record {
+    /// Of now, with nothing else known.
+    pub fn new(event: Event) -> Self {
+        Self {
+            time: now(),
+            event,
+            session: None,
+            listener: None,
+            protocol: None,
+            client: None,
+            client_tls: None,
+            login: None,
+            credential: None,
+            mailbox: None,
+            registration: None,
+            upstream: None,
+            upstream_ip: None,
+            upstream_tls: None,
+            outcome: None,
+            fault: None,
+            phase: None,
+            bytes_up: None,
+            bytes_down: None,
+            login_ms: None,
+            duration_ms: None,
+            closed_by: None,
+            messages: Vec::new(),
+            records: None,
+        }
+    }
+
+    /// `count` records were dropped.
+    pub(super) fn dropped(count: u64) -> Self {
+        Self {
+            fault: Some("policy: audit".into()),
+            records: Some(count),
+            ..Self::new(Event::Dropped)
+        }
+    }
+
+    /// Whether it tells of a login that succeeded: with `on_full: refuse` such a one is kept as
+    /// long as there is memory for it.
+    pub(super) fn admitted(&self) -> bool {
+        self.event == Event::Messages || matches!(self.outcome, Some("accepted" | "relayed"))
+    }
+
+    /// Whether somebody was turned away or something went wrong.
+    pub(super) fn warns(&self) -> bool {
+        self.event == Event::Dropped || matches!(self.outcome, Some("refused" | "failed"))
+    }
+
+    /// About as many octets as it takes.
+    pub(super) fn octets(&self) -> usize {
+        1024 + self.messages.iter().map(Message::octets).sum::<usize>()
+    }
+}
+
+/// UTC, RFC 3339, milliseconds.
+fn now() -> String {
+    let now = time::OffsetDateTime::now_utc();
+    let (date, clock) = (now.date(), now.time());
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        date.year(),
+        u8::from(date.month()),
+        date.day(),
+        clock.hour(),
+        clock.minute(),
+        clock.second(),
+        clock.millisecond()
+    )
+}

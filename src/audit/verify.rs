@@ -1,0 +1,141 @@
+//! Verifying a chain: an edit, a gap, a reordering, a torn end, a truncation.
+
+use std::fmt;
+use std::io::{self, BufRead, Read as _};
+
+use serde::Deserialize;
+
+use super::chain::{START, hash, split};
+
+/// Mistakes that are told; behind so many the rest is not looked at.
+const MOST: usize = 100;
+
+/// A longer line is no record.
+const LONGEST: u64 = 4 * 1024 * 1024;
+
+/// What a chain was found to be.
+#[derive(Debug, Default)]
+pub struct Verified {
+    /// Records looked at.
+    pub records: u64,
+    /// The hash of the last one.
+    pub head: Option<String>,
+    /// What is wrong, in order.
+    pub broken: Vec<Broken>,
+}
+
+/// One thing that is wrong. Displayed as `FILE:LINE: what`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// Which file.
+    pub file: String,
+    /// Which line, from 1; 0 where it is the file as a whole.
+    pub line: u64,
+    /// What is wrong with it.
+    pub what: &'static str,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => write!(f, "{}: {}", self.file, self.what),
+            line => write!(f, "{}:{line}: {}", self.file, self.what),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Link {
+    prev: String,
+}
+
+/// Reads files in order as one chain. `after` is the hash of the record before the first one;
+/// `head` is the hash that the last one must have.
+///
+/// # Errors
+///
+/// Where a file cannot be read: its name, and why.
+pub fn verify<R: BufRead>(
+    files: impl IntoIterator<Item = (String, R)>,
+    after: Option<&str>,
+    head: Option<&str>,
+) -> Result<Verified, (String, io::Error)> {
+    let mut found = Verified::default();
+    let mut last = String::new();
+    for (name, mut file) in files {
+        let mut number = 0;
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            match (&mut file).take(LONGEST).read_until(b'\n', &mut line) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => return Err((name, error)),
+            }
+            number += 1;
+            found.records += 1;
+            for what in found.check(&line, after) {
+                found.broken.push(Broken {
+                    file: name.clone(),
+                    line: number,
+                    what,
+                });
+            }
+            if found.broken.len() >= MOST {
+                found.broken.push(Broken {
+                    file: name,
+                    line: number,
+                    what: "too much is wrong; the rest was not looked at",
+                });
+                return Ok(found);
+            }
+        }
+        last = name;
+    }
+    let expected = found.head.as_deref().or(after).unwrap_or(START);
+    if head.is_some_and(|head| head != expected) {
+        found.broken.push(Broken {
+            file: last,
+            line: 0,
+            what: "does not end with the given head: records are missing at its end, or came after it",
+        });
+    }
+    Ok(found)
+}
+
+impl Verified {
+    /// What is wrong with the next line; its own hash is believed for the one behind it, so that
+    /// one mistake is told once.
+    fn check(&mut self, line: &[u8], after: Option<&str>) -> Vec<&'static str> {
+        let mut wrong = Vec::new();
+        let Some(line) = line.strip_suffix(b"\n") else {
+            return vec!["ends within a record: it was torn, or is being written"];
+        };
+        let parts = split(line);
+        let link = serde_json::from_slice::<Link>(line).ok();
+        let (Some((body, stated)), Some(Link { prev })) = (parts, link) else {
+            return vec!["is no audit record"];
+        };
+        if hash(&[body, b"}"].concat()) != stated {
+            wrong.push("was edited: its hash is not that of its bytes");
+        }
+        match &self.head {
+            Some(head) if prev == *head => {}
+            Some(_) if prev == START => wrong.push(
+                "begins a new chain: records before it are missing, or these files are two chains",
+            ),
+            Some(_) => wrong
+                .push("does not follow the record before it: one was deleted, inserted or moved"),
+            None => match after {
+                Some(after) if prev == after => {}
+                None if prev == START => {}
+                Some(_) => wrong.push("does not follow the record given with --after"),
+                None => wrong.push(
+                    "is not the first of its chain: give the files before it, or --after HASH",
+                ),
+            },
+        }
+        self.head = Some(stated.to_owned());
+        wrong
+    }
+}

@@ -1,0 +1,317 @@
+//! The writer: the only one who seals records and writes them.
+//!
+//! A piece that could not be written is kept and tried again; until then nothing more is taken
+//! from the queue. Of a line that was written in part, the part is taken back, so that whoever
+//! reads the file finds whole lines. The disk confirms (fdatasync) at most once a second, and
+//! whenever somebody waits for it.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::chain::Chain;
+use super::queue::Queue;
+use super::record::Record;
+use super::syslog::Syslog;
+use super::{Unusable, file};
+use crate::config::AuditPath;
+
+/// How often the disk confirms.
+const SYNC: Duration = Duration::from_secs(1);
+
+/// After how long a write that failed is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Where lines go.
+enum Sink {
+    None,
+    Stdout,
+    File {
+        path: PathBuf,
+        file: Arc<File>,
+        regular: bool,
+    },
+}
+
+pub(super) struct Writer {
+    queue: Arc<Queue>,
+    syslog: Option<Arc<Syslog>>,
+    sink: Sink,
+    chain: Chain,
+    /// Sealed lines of so many records, of which so many octets are written.
+    pending: Vec<u8>,
+    records: u64,
+    written: usize,
+    /// Written, and not yet confirmed by the disk.
+    unsynced: u64,
+    synced: Instant,
+    /// The last write failed, and the log has told of it.
+    failing: bool,
+    /// The log has told of records that are dropped.
+    dropping: bool,
+}
+
+impl Writer {
+    /// Opens what `path` names.
+    pub(super) fn open(
+        path: Option<&AuditPath>,
+        queue: Arc<Queue>,
+        syslog: Option<Arc<Syslog>>,
+    ) -> Result<Self, Unusable> {
+        let mut head = None;
+        let sink = match path {
+            None => Sink::None,
+            Some(AuditPath::Stdout) => Sink::Stdout,
+            Some(AuditPath::File(path)) => {
+                let opened = file::open(path)?;
+                head = opened.head;
+                Sink::File {
+                    path: path.clone(),
+                    file: opened.file,
+                    regular: opened.regular,
+                }
+            }
+        };
+        let writer = Self {
+            queue,
+            syslog,
+            sink,
+            chain: Chain::behind(head),
+            pending: Vec::new(),
+            records: 0,
+            written: 0,
+            unsynced: 0,
+            synced: Instant::now(),
+            failing: false,
+            dropping: false,
+        };
+        writer.show_file();
+        Ok(writer)
+    }
+
+    /// Until the queue is closed and empty, or closed and cannot be emptied.
+    pub(super) fn run(mut self) {
+        self.say_head("started");
+        loop {
+            let deadline = match (self.failing, self.unsynced) {
+                (true, _) => Some(Instant::now() + RETRY),
+                (false, 1..) => Some(self.synced + SYNC),
+                (false, 0) => None,
+            };
+            let work = self.queue.take(!self.failing, deadline);
+            let lines = self.seal(&work.records);
+            if work.reopen {
+                self.reopen();
+            }
+            self.write();
+            let due = work.hurry || work.finishing || work.closed;
+            if self.unsynced > 0 && (due || self.synced + SYNC <= Instant::now()) {
+                self.sync();
+            }
+            // Last, since with `on_full: refuse` it waits for room.
+            if let Some(syslog) = &self.syslog {
+                for (record, line) in work.records.iter().zip(lines) {
+                    syslog.push(record, line);
+                }
+            }
+            let idle = self.queue.is_empty() && self.pending.is_empty();
+            if work.finishing && idle {
+                self.say_head("finished");
+                self.queue.finished();
+            }
+            if work.closed && (idle || self.failing) {
+                return;
+            }
+        }
+    }
+
+    /// Each record's line; they are pending now.
+    fn seal(&mut self, records: &[Record]) -> Vec<Vec<u8>> {
+        self.records += records.len() as u64;
+        let seal = |record: &Record| {
+            if let Some(dropped) = record.records {
+                tracing::error!(
+                    records = dropped,
+                    remedy = "the disk or its file system is too slow or was full; audit.on_full: refuse would refuse logins instead",
+                    "audit records were dropped; the chain says so too"
+                );
+            }
+            // Strings and numbers always become JSON.
+            let line = self.chain.seal(record).unwrap_or_default();
+            self.pending.extend_from_slice(&line);
+            line
+        };
+        records.iter().map(seal).collect()
+    }
+
+    /// Writes what is pending, or says that it cannot.
+    fn write(&mut self) {
+        if self.pending.is_empty() && self.records == 0 {
+            return;
+        }
+        match self.write_out() {
+            Ok(()) => {
+                self.unsynced += std::mem::take(&mut self.records);
+                self.pending.clear();
+                self.pending.shrink_to(64 * 1024);
+                self.written = 0;
+                self.queue.set_full(false);
+                if std::mem::take(&mut self.failing) {
+                    self.dropping = false;
+                    tracing::info!("audit records are written again");
+                }
+            }
+            Err(error) => {
+                self.take_back();
+                let dropped = self.queue.set_full(true);
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::error!(
+                        path = %self.name(),
+                        %error,
+                        remedy = "free space or mend the path; with on_full: refuse nobody can log in until then",
+                        "audit records cannot be written"
+                    );
+                }
+                if dropped > 0 && !std::mem::replace(&mut self.dropping, true) {
+                    tracing::error!(
+                        path = %self.name(),
+                        remedy = "the chain will say how many; audit.on_full: refuse would refuse logins instead",
+                        "audit records are dropped"
+                    );
+                }
+            }
+        }
+    }
+
+    fn write_out(&mut self) -> io::Result<()> {
+        while let Some(rest) = self
+            .pending
+            .get(self.written..)
+            .filter(|rest| !rest.is_empty())
+        {
+            let written = match &self.sink {
+                Sink::None => Ok(rest.len()),
+                Sink::Stdout => {
+                    let mut stdout = io::stdout().lock();
+                    stdout.write(rest).and_then(|n| stdout.flush().map(|()| n))
+                }
+                Sink::File { file, .. } => (&**file).write(rest),
+            };
+            match written {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(octets) => self.written += octets,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whole lines that are written are done with; a part of one is taken back where that is
+    /// possible, and goes on later where it is not.
+    fn take_back(&mut self) {
+        let Sink::File {
+            file,
+            regular: true,
+            ..
+        } = &self.sink
+        else {
+            return;
+        };
+        let written = self.pending.get(..self.written).unwrap_or_default();
+        let whole = memchr::memrchr(b'\n', written).map_or(0, |at| at + 1);
+        let part = (self.written - whole) as u64;
+        let taken_back = file
+            .metadata()
+            .and_then(|metadata| file.set_len(metadata.len().saturating_sub(part)));
+        if part == 0 || taken_back.is_ok() {
+            self.pending.drain(..whole);
+            self.written = 0;
+        }
+    }
+
+    fn sync(&mut self) {
+        if let Sink::File {
+            file,
+            regular: true,
+            ..
+        } = &self.sink
+            && let Err(error) = file.sync_data()
+        {
+            tracing::error!(path = %self.name(), %error, "the disk does not confirm audit records");
+        }
+        self.synced = Instant::now();
+        self.queue.confirm(std::mem::take(&mut self.unsynced));
+    }
+
+    /// The chain goes on in whatever is at the path now.
+    fn reopen(&mut self) {
+        self.write();
+        self.sync();
+        let Sink::File { path, file, .. } = &self.sink else {
+            return;
+        };
+        let same = std::fs::metadata(path)
+            .and_then(|at_path| Ok((at_path, file.metadata()?)))
+            .is_ok_and(|(at_path, open)| {
+                use std::os::unix::fs::MetadataExt as _;
+                (at_path.dev(), at_path.ino()) == (open.dev(), open.ino())
+            });
+        if same {
+            return self.say_head("reopened");
+        }
+        match file::open(path) {
+            Ok(opened) => {
+                if opened.head.is_some_and(|head| head != self.chain.head()) {
+                    tracing::warn!(
+                        path = %path.display(),
+                        "the new audit file holds records of another chain; verify will find a break in it"
+                    );
+                }
+                self.sink = Sink::File {
+                    path: path.clone(),
+                    file: opened.file,
+                    regular: opened.regular,
+                };
+                self.show_file();
+                self.say_head("reopened");
+            }
+            Err(error) => tracing::error!(
+                %error,
+                "the audit file cannot be opened again; records go on into the old one"
+            ),
+        }
+    }
+
+    /// A head that stands elsewhere too shows a truncation.
+    fn say_head(&self, why: &str) {
+        tracing::info!(
+            head = %self.chain.head(),
+            records = self.chain.records(),
+            path = %self.name(),
+            why,
+            "audit"
+        );
+    }
+
+    fn show_file(&self) {
+        self.queue.file(match &self.sink {
+            Sink::File {
+                file,
+                regular: true,
+                ..
+            } => Some(file.clone()),
+            Sink::File { .. } | Sink::Stdout | Sink::None => None,
+        });
+    }
+
+    fn name(&self) -> String {
+        match &self.sink {
+            Sink::None => "(syslog)".into(),
+            Sink::Stdout => "-".into(),
+            Sink::File { path, .. } => path.display().to_string(),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Keeps the log readable while a client repeats itself: of equal faults (login, client's address,
+//! kind) the log has the first few a minute, then how many it left out. Audit records have all.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::fault::Kind;
+
+/// How long equal faults are counted together.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// So many are told of each: enough for fail2ban to see an attack within its first minute.
+const TOLD: u64 = 5;
+
+/// Faults remembered; what finds no room is told.
+const CAP: usize = 10_000;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    login: Option<String>,
+    client: IpAddr,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+struct Seen {
+    since: Instant,
+    count: u64,
+}
+
+/// What the log has told of late.
+#[derive(Debug)]
+pub(super) struct Quiet(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    seen: HashMap<Key, Seen>,
+    swept: Instant,
+}
+
+impl Default for Quiet {
+    fn default() -> Self {
+        Self(Mutex::new(State {
+            seen: HashMap::new(),
+            swept: Instant::now(),
+        }))
+    }
+}
+
+impl Quiet {
+    /// Whether the log should tell of this one.
+    pub(super) fn tells(&self, login: Option<&str>, client: IpAddr, kind: Kind) -> bool {
+        let now = Instant::now();
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.duration_since(state.swept) >= MINUTE || state.seen.len() >= CAP {
+            state.swept = now;
+            state
+                .seen
+                .retain(|key, seen| now.duration_since(seen.since) < MINUTE || key.end(seen));
+        }
+        let key = Key {
+            login: login.map(str::to_lowercase),
+            client,
+            kind,
+        };
+        let room = state.seen.len() < CAP;
+        let Some(seen) = state.seen.get_mut(&key) else {
+            if room {
+                let first = Seen {
+                    since: now,
+                    count: 1,
+                };
+                state.seen.insert(key, first);
+            }
+            return true;
+        };
+        if now.duration_since(seen.since) >= MINUTE {
+            key.end(seen);
+            *seen = Seen {
+                since: now,
+                count: 0,
+            };
+        }
+        seen.count += 1;
+        seen.count <= TOLD
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        let state = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for (key, seen) in &state.seen {
+            key.end(seen);
+        }
+    }
+}
+
+impl Key {
+    /// Says how many were left out. Gives false: they are done with.
+    fn end(&self, seen: &Seen) -> bool {
+        let left_out = seen.count.saturating_sub(TOLD);
+        if left_out > 0 {
+            tracing::warn!(
+                client = %self.client,
+                login = self.login,
+                fault = %self.kind,
+                left_out,
+                "the same fault again"
+            );
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn equal_faults_are_told_a_few_times_a_minute() {
+        let quiet = Quiet::default();
+        let client = IpAddr::from([192, 0, 2, 1]);
+        let told = |login, kind| {
+            (0..100)
+                .filter(|_| quiet.tells(Some(login), client, kind))
+                .count()
+        };
+        assert_eq!(told("a", Kind::Credentials), 5);
+        assert_eq!(told("A", Kind::Credentials), 0);
+        assert_eq!(told("b", Kind::Credentials), 5);
+        assert_eq!(told("a", Kind::Unreachable), 5);
+        tokio::time::advance(MINUTE).await;
+        assert_eq!(told("a", Kind::Credentials), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attack_by_many_names_takes_no_more_room() {
+        let quiet = Quiet::default();
+        let client = IpAddr::from([192, 0, 2, 1]);
+        for n in 0..CAP + 1_000 {
+            assert!(quiet.tells(Some(&n.to_string()), client, Kind::Credentials));
+        }
+        assert_eq!(quiet.0.lock().unwrap().seen.len(), CAP);
+        tokio::time::advance(MINUTE).await;
+        assert!(quiet.tells(None, client, Kind::Credentials));
+        assert_eq!(quiet.0.lock().unwrap().seen.len(), 1);
+    }
+}
