@@ -18,6 +18,7 @@ CONFIGURATION = pathlib.Path("/etc/authrelay")
 STATE = pathlib.Path("/var/lib/authrelay")
 UNITS = pathlib.Path("/lib/systemd/system")
 EXAMPLE = pathlib.Path("/usr/share/doc/authrelay/examples/proxy.yaml")
+ROTATION = pathlib.Path("/etc/logrotate.d/authrelay")
 ENABLED = pathlib.Path("/etc/systemd/system/multi-user.target.wants/authrelay.service")
 
 
@@ -48,7 +49,7 @@ def left():
     """What of the package is still there."""
     unit_links = pathlib.Path("/etc/systemd/system").glob("*/authrelay.*")
     remembered = pathlib.Path("/var/lib/systemd/deb-systemd-helper-enabled").rglob("authrelay.*")
-    files = [BINARY, CONFIGURATION, STATE, EXAMPLE.parents[1], *UNITS.glob("authrelay.*"), *unit_links, *remembered]
+    files = [BINARY, CONFIGURATION, STATE, ROTATION, EXAMPLE.parents[1], *UNITS.glob("authrelay.*"), *unit_links, *remembered]
     found = [str(path) for path in files if path.exists() or path.is_symlink()]
     return found + (["the user"] if user_exists() else [])
 
@@ -215,7 +216,8 @@ class Comings(DeployTest):
 
         run("dpkg", "--remove", "authrelay")
         self.assertFalse(BINARY.exists())
-        for kept in (CONFIGURATION / "proxy.yaml", CONFIGURATION / "credentials/helpdesk", STATE / "key"):
+        credentials = CONFIGURATION / "credentials"
+        for kept in (CONFIGURATION / "proxy.yaml", credentials / "helpdesk", STATE / "key", ROTATION):
             self.assertTrue(kept.exists(), kept)
         self.assertTrue(user_exists())
 
