@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
+use argon2::{Argon2, PasswordHasher as _};
+
 use super::*;
 
 fn hash(password: &str) -> String {
-    use argon2::PasswordHasher as _;
     let hash = Argon2::default().hash_password(password.as_bytes());
     hash.unwrap().to_string()
 }
