@@ -7,7 +7,8 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,8 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Where lines go.
 enum Sink {
     None,
-    Stdout,
+    /// Without the standard library's buffer, which may keep what it could not write.
+    Stdout(File),
     File {
         path: PathBuf,
         file: Arc<File>,
@@ -63,7 +65,11 @@ impl Writer {
         let mut head = None;
         let sink = match path {
             None => Sink::None,
-            Some(AuditPath::Stdout) => Sink::Stdout,
+            Some(AuditPath::Stdout) => {
+                let stdout = io::stdout().as_fd().try_clone_to_owned();
+                let stdout = stdout.map_err(|error| Unusable::new(Path::new("-"), error))?;
+                Sink::Stdout(stdout.into())
+            }
             Some(AuditPath::File(path)) => {
                 let opened = file::open(path)?;
                 head = opened.head;
@@ -191,12 +197,9 @@ impl Writer {
             .get(self.written..)
             .filter(|rest| !rest.is_empty())
         {
-            let written = match &self.sink {
+            let written = match &mut self.sink {
                 Sink::None => Ok(rest.len()),
-                Sink::Stdout => {
-                    let mut stdout = io::stdout().lock();
-                    stdout.write(rest).and_then(|n| stdout.flush().map(|()| n))
-                }
+                Sink::Stdout(stdout) => stdout.write(rest),
                 Sink::File { file, .. } => (&**file).write(rest),
             };
             match written {
@@ -303,14 +306,14 @@ impl Writer {
                 regular: true,
                 ..
             } => Some(file.clone()),
-            Sink::File { .. } | Sink::Stdout | Sink::None => None,
+            Sink::File { .. } | Sink::Stdout(_) | Sink::None => None,
         });
     }
 
     fn name(&self) -> String {
         match &self.sink {
             Sink::None => "(syslog)".into(),
-            Sink::Stdout => "-".into(),
+            Sink::Stdout(_) => "-".into(),
             Sink::File { path, .. } => path.display().to_string(),
         }
     }
