@@ -124,3 +124,37 @@ fn links_lead_somewhere() {
         }
     }
 }
+
+/// Each claim of `docs/security.md` names tests; they are there.
+#[test]
+fn every_test_that_a_claim_names_exists() {
+    let page = read("docs/security.md");
+    let mut sources = String::new();
+    let mut folders = vec![root("tests")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path
+                .extension()
+                .is_some_and(|end| end == "rs" || end == "py")
+            {
+                sources.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let names = page
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| name.matches('_').count() >= 3 && !name.contains(['/', '.', ' ']));
+    let mut seen = 0;
+    for name in names {
+        let there =
+            sources.contains(&format!("fn {name}(")) || sources.contains(&format!("def {name}("));
+        assert!(there, "{name} is no test");
+        seen += 1;
+    }
+    assert!(seen > 40, "{seen}");
+}
