@@ -576,3 +576,64 @@ fn r42_changed_keys_want_a_restart() {
         assert_eq!(applied.restart, ["audit"]);
     });
 }
+
+/// Each message's envelope is on its session's record, with the service's own words for it; where
+/// nobody wants them, none is.
+#[test]
+fn r42_envelopes_are_on_the_record_with_the_queue_s_id() {
+    for (envelope, wanted) in [("true", 2), ("false", 0)] {
+        still(|_| async move {
+            let relay = Setup::default()
+                .unlimited()
+                .append(&format!(
+                    "audit: {{path: audit.jsonl, envelope: {envelope}}}\n"
+                ))
+                .start()
+                .await;
+            let path = relay.directory().join("audit.jsonl");
+            let mut client = relay.session(Smtp).await;
+            for body in ["secret-content", "more"] {
+                let head = format!(
+                    "MAIL FROM:<{LOGIN}>\r\nRCPT TO:<x@y.test>\r\nRCPT TO:<é@y.test>\r\nDATA\r\n"
+                );
+                client.ask(&head, "354 ").await;
+                client.line().await;
+                let said = client
+                    .ask(&format!("From: {LOGIN}\r\n\r\n..{body}\r\n.\r\n"), "\r\n")
+                    .await;
+                assert!(said.starts_with("250 "), "{said}");
+            }
+            client.ask("QUIT\r\n", "221 ").await;
+            drop(client);
+            relay.log.sessions(1).await;
+            let kept = tempfile::tempdir().unwrap();
+            let copy = kept.path().join("audit.jsonl");
+            std::fs::hard_link(&path, &copy).unwrap();
+            relay.end().await;
+            let records = records(&copy);
+            let session = records.last().unwrap();
+            assert_eq!(session["event"], "session");
+            let messages = session["messages"]
+                .as_array()
+                .map_or(&[][..], Vec::as_slice);
+            assert_eq!(messages.len(), wanted, "{session}");
+            if let [first, _] = messages {
+                assert_eq!(first["from"], LOGIN);
+                assert_eq!(first["to"][0], "x@y.test");
+                // Without the dot of transparency.
+                let size = format!("From: {LOGIN}\r\n\r\n.secret-content\r\n").len();
+                assert_eq!(first["size"], size);
+                let reply = first["reply"].as_str().unwrap();
+                assert!(
+                    reply.starts_with("250 2.0.0 OK <") && reply.contains("Hostname="),
+                    "{reply}"
+                );
+            }
+            assert!(
+                !std::fs::read_to_string(&copy)
+                    .unwrap()
+                    .contains("secret-content")
+            );
+        });
+    }
+}
