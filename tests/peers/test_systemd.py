@@ -65,6 +65,22 @@ class Systemd(PeerTest):
         self.assertEqual(ears.recv(4096), b"STOPPING=1\n")
         self.assertEqual(child.exit_code(), 0)
 
+    def test_the_level_of_the_log_follows_a_reload(self):
+        child = self.start()
+        child.wait_for('"listening"')
+        port = child.wait_for(r'127\.0\.0\.1:(\d+)')[0][1]
+        for level, count in (("debug", 1), ("info", 2)):
+            self.write(log={"format": "json", "level": level})
+            child.process.send_signal(signal.SIGHUP)
+            child.wait_for('"configuration reloaded"', count)
+            mailbox = self.world.mailbox()
+            imap = imaplib.IMAP4("127.0.0.1", int(port), timeout=30)
+            imap.login(mailbox.address, PASSWORD)
+            imap.logout()
+            child.wait_for(f'"session".*"login":"{mailbox.address}"')
+        told = [line for line in child.lines() if '"logged in"' in line]
+        self.assertEqual(len(told), 1, told)
+
     def test_r41_the_watchdog_is_fed(self):
         ears, variables = self.notifications()
         self.start(**variables, WATCHDOG_USEC="200000")
