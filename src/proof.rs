@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use aws_lc_rs::{hmac, rand};
 use subtle::ConstantTimeEq as _;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::config::{Account, Config, Grant, Listener, Password, PasswordCheck};
@@ -26,9 +25,6 @@ use memory::Memory;
 
 /// How long a password that was found right is remembered.
 const REMEMBERED: Duration = Duration::from_secs(600);
-
-/// An argon2 run takes 19 MiB and a core: never more at once than this.
-const RUNS_AT_ONCE: usize = 2;
 
 /// A client has proved that it may open this mailbox.
 #[derive(Debug, Clone)]
@@ -157,7 +153,6 @@ pub struct Checker {
     /// The last right password of each hash, both as keyed hashes: there are never more than the
     /// file has hashes, so that nothing has to be forgotten before its time.
     remembered: Mutex<HashMap<Print, (Print, Instant)>>,
-    runs: Semaphore,
     memory: Memory,
     /// Argon2 runs of every attempt.
     padding: usize,
@@ -211,7 +206,6 @@ impl Checker {
         Self {
             key,
             remembered: Mutex::new(remembered),
-            runs: Semaphore::new(RUNS_AT_ONCE),
             memory,
             padding: hashes.iter().map(Vec::len).max().unwrap_or(0),
             dummy: hashes.into_iter().flatten().next(),
@@ -288,11 +282,10 @@ impl Checker {
         #[cfg(test)]
         self.counted
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let Ok(_permit) = self.runs.acquire().await else {
+        let Some(turn) = self.memory.turn().await else {
             return false;
         };
-        let memory = self.memory.clone();
-        let run = move || memory.matches(phc.expose(), presented.expose().as_bytes());
+        let run = move || turn.matches(phc.expose(), presented.expose().as_bytes());
         tokio::task::spawn_blocking(run).await.unwrap_or(false)
     }
 

@@ -5,22 +5,59 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use argon2::{Algorithm, Argon2, Block, Params, PasswordHash, Version};
 use subtle::ConstantTimeEq as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// A run takes 19 MiB and a core: never more at once than this, whatever configurations come.
+const RUNS_AT_ONCE: usize = 2;
 
 /// As many pieces of memory as there ever were runs at once.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Memory(Arc<Mutex<Vec<Vec<Block>>>>);
+#[derive(Clone)]
+pub(super) struct Memory(Arc<Pool>);
+
+struct Pool {
+    runs: Arc<Semaphore>,
+    free: Mutex<Vec<Vec<Block>>>,
+}
+
+/// The right to one run.
+pub(super) struct Turn {
+    pool: Arc<Pool>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self(Arc::new(Pool {
+            runs: Arc::new(Semaphore::new(RUNS_AT_ONCE)),
+            free: Mutex::default(),
+        }))
+    }
+}
 
 impl Memory {
-    /// Whether `presented` is the password of a PHC string. Blocks, for milliseconds.
-    pub(super) fn matches(&self, phc: &str, presented: &[u8]) -> bool {
-        let mut blocks = self.lock().pop().unwrap_or_default();
-        let right = matches(phc, presented, &mut blocks).unwrap_or(false);
-        self.lock().push(blocks);
-        right
+    /// Waits for one's turn; `None` never comes.
+    pub(super) async fn turn(&self) -> Option<Turn> {
+        let permit = self.0.runs.clone().acquire_owned().await.ok()?;
+        Some(Turn {
+            pool: self.0.clone(),
+            _permit: permit,
+        })
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Vec<Block>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl Turn {
+    /// Whether `presented` is the password of a PHC string. Blocks, for milliseconds.
+    pub(super) fn matches(self, phc: &str, presented: &[u8]) -> bool {
+        let free = || {
+            self.pool
+                .free
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        let mut blocks = free().pop().unwrap_or_default();
+        let right = matches(phc, presented, &mut blocks).unwrap_or(false);
+        free().push(blocks);
+        right
     }
 }
 
