@@ -41,16 +41,22 @@ pub enum Leave {
     Never,
 }
 
-/// Who says when messages may go, and hears what the relay has to tell.
+/// Who says when messages may go.
 pub trait Postmaster: Send + Sync {
     /// A message wants to go.
     fn message(&self) -> Leave;
 
     /// The mail service wants the mailbox left alone for so long.
     fn back_off(&self, time: Duration);
+}
 
+/// What the relay has to tell while it goes on.
+#[derive(Debug)]
+pub enum News {
+    /// Messages came to an end.
+    Ended(Vec<Message>),
     /// The policy refused a message.
-    fn refused(&self, fault: &Fault);
+    Refused(Fault),
 }
 
 /// What a session's relay needs to know.
@@ -259,20 +265,20 @@ impl Watch {
 }
 
 /// Relays until the session ends. `client` and `upstream` are the session's streams, each with
-/// nothing received but not handed on. Messages that came to an end are handed over in batches,
-/// so that the memory of a session stays bounded whatever it does.
+/// nothing received but not handed on. `news` hears of messages as they end, so that the memory of
+/// a session stays bounded whatever it does.
 pub async fn run(
     terms: &Terms,
     client: &mut Stream,
     upstream: &mut Stream,
     watch: &mut Watch,
     counts: &Counts,
-    messages: &mut (dyn FnMut(Vec<Message>) + Send),
+    news: &mut (dyn FnMut(News) + Send),
 ) -> Ended {
-    let stop = pump(terms, client, upstream, watch, counts, messages).await;
+    let stop = pump(terms, client, upstream, watch, counts, news).await;
     let rest = watch.finish();
     if !rest.is_empty() {
-        messages(rest);
+        news(News::Ended(rest));
     }
     let refused = matches!(stop, Stop::Refused);
     let (closed_by, fault) = match stop {

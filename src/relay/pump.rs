@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-use super::{ClosedBy, Counts, Leave, Message, Terms, Watch};
+use super::{ClosedBy, Counts, Leave, News, Terms, Watch};
 use crate::stream::Stream;
 use crate::wire::Protocol;
 
@@ -73,7 +73,7 @@ pub(super) async fn pump(
     upstream: &mut Stream,
     watch: &mut Watch,
     counts: &Counts,
-    messages: &mut (dyn FnMut(Vec<Message>) + Send),
+    news: &mut (dyn FnMut(News) + Send),
 ) -> Stop {
     let mut timer = pin!(tokio::time::sleep(terms.idle_timeout));
     let mut drain = pin!(terms.drain.cancelled());
@@ -86,7 +86,7 @@ pub(super) async fn pump(
         hold: None,
         upload: None,
     };
-    poll_fn(|cx| {
+    let stop = poll_fn(|cx| {
         let before = (counts.up(), counts.down());
         loop {
             let ends = &mut deadlines.ends;
@@ -104,7 +104,7 @@ pub(super) async fn pump(
         if before != (counts.up(), counts.down()) {
             deadlines.active = Instant::now();
         }
-        tell(terms, watch, messages);
+        tell(terms, watch, news);
         deadlines.look(terms, client, upstream, watch, counts);
         if hard_stop.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Stop::Draining);
@@ -115,26 +115,26 @@ pub(super) async fn pump(
         }
         poll_deadline(terms, &deadlines, counts, timer.as_mut(), cx)
     })
-    .await
+    .await;
+    // What the last turn brought, a refusal that ends the session included.
+    tell(terms, watch, news);
+    stop
 }
 
 /// Hands on what the watch has learned.
-fn tell(terms: &Terms, watch: &mut Watch, messages: &mut (dyn FnMut(Vec<Message>) + Send)) {
+fn tell(terms: &Terms, watch: &mut Watch, news: &mut (dyn FnMut(News) + Send)) {
     let Some(smtp) = watch.smtp_mut() else {
         return;
     };
     let ended = smtp.take_ended();
     if !ended.is_empty() {
-        messages(ended);
+        news(News::Ended(ended));
     }
-    let (faults, backoff) = (smtp.take_faults(), smtp.take_backoff());
-    if let Some(postmaster) = &terms.postmaster {
-        for fault in &faults {
-            postmaster.refused(fault);
-        }
-        if let Some(backoff) = backoff {
-            postmaster.back_off(backoff);
-        }
+    for fault in smtp.take_faults() {
+        news(News::Refused(fault));
+    }
+    if let (Some(postmaster), Some(backoff)) = (&terms.postmaster, smtp.take_backoff()) {
+        postmaster.back_off(backoff);
     }
 }
 

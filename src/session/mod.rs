@@ -503,7 +503,7 @@ impl Service {
             leftover_down,
             submission,
         } = open;
-        let (mut watch, postmaster) = self.watch(protocol, submission.as_ref(), record.refusals());
+        let (mut watch, postmaster) = self.watch(protocol, submission.as_ref());
         let terms = relay::Terms {
             protocol,
             idle_timeout: self.limits.idle_timeout,
@@ -529,14 +529,14 @@ impl Service {
         drop((to_client, to_upstream, leftover_up, leftover_down, words));
         let session = record.session().clone();
         let span = tracing::debug_span!("relay", session = record.id());
-        let mut messages = |batch| record.messages(batch);
+        let mut news = |news| record.hears(news);
         let ended = relay::run(
             &terms,
             &mut client,
             &mut upstream,
             &mut watch,
             &session.counts,
-            &mut messages,
+            &mut news,
         )
         .instrument(span)
         .await;

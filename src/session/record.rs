@@ -19,7 +19,7 @@ use crate::fault::{Fault, Kind, harmless};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::proof::Verified;
-use crate::relay::{ClosedBy, Counts, Message};
+use crate::relay::{ClosedBy, Counts, Message, News};
 use crate::wire::Protocol;
 
 /// How a session ended.
@@ -266,23 +266,18 @@ impl Record {
         self.outcome = outcome;
     }
 
-    /// For what the policy refuses while the session is relayed.
-    pub(super) fn refusals(&self) -> Refusals {
-        Refusals {
-            session: self.session.clone(),
-            listener: self.listener.clone(),
-            protocol: self.protocol,
-            client: self.client,
-            login: self.login.clone(),
-            mailbox: self.mailbox.clone(),
-            metrics: self.metrics.clone(),
-            ledger: self.ledger.clone(),
+    /// What the relay has to tell while the session goes on.
+    pub(super) fn hears(&mut self, news: News) {
+        match news {
+            News::Ended(batch) => self.messages(batch),
+            // One message's, not the session's.
+            News::Refused(fault) => self.tell(&fault, None),
         }
     }
 
     /// Messages came to an end. More envelopes than one audit record should hold become a record
     /// of their own.
-    pub(super) fn messages(&mut self, batch: Vec<Message>) {
+    fn messages(&mut self, batch: Vec<Message>) {
         for message in &batch {
             self.metrics.messages(message.outcome.name(), 1);
         }
@@ -310,6 +305,11 @@ impl Record {
 
     fn warn(&mut self, fault: &Fault, method: Option<&str>) {
         self.fault = Some(fault.kind());
+        self.tell(fault, method);
+    }
+
+    /// Counts a fault, remembers it for its account, and tells the log unless it knows.
+    fn tell(&self, fault: &Fault, method: Option<&str>) {
         self.metrics.fault(self.protocol, fault.kind());
         self.ledger.happened(fault.kind().side());
         if let Some(login) = &self.account {
@@ -331,41 +331,6 @@ impl Record {
             login = self.login,
             mailbox = self.mailbox,
             method,
-            fault = %fault.kind(),
-            detail = fault.detail(),
-            remedy = fault.remedy(),
-            "fault"
-        );
-    }
-}
-
-/// Tells of messages that the policy refused; the session goes on.
-#[derive(Debug)]
-pub(super) struct Refusals {
-    session: String,
-    listener: String,
-    protocol: Protocol,
-    client: SocketAddr,
-    login: Option<String>,
-    mailbox: Option<String>,
-    metrics: Arc<Metrics>,
-    ledger: Arc<Ledger>,
-}
-
-impl Refusals {
-    pub(super) fn tell(&self, fault: Fault) {
-        self.metrics.fault(self.protocol, fault.kind());
-        self.ledger.happened(fault.kind().side());
-        if fault.is_known() {
-            tracing::debug!(session = self.session, %fault, "still");
-            return;
-        }
-        tracing::warn!(
-            session = self.session,
-            listener = self.listener,
-            client = %self.client,
-            login = self.login,
-            mailbox = self.mailbox,
             fault = %fault.kind(),
             detail = fault.detail(),
             remedy = fault.remedy(),

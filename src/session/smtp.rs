@@ -2,22 +2,17 @@
 //! account's policy.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Service;
-use super::record::Refusals;
 use crate::config::{Account, SmtpFrom, SmtpLimits, SmtpPolicy};
 use crate::fault::{Fault, Kind, suggested_backoff};
 use crate::proof::Verified;
 use crate::quota::{Place, Quota, Quotas, Turn, Wait};
 use crate::relay::{Gate, Leave, Policy, Postmaster, Watch};
 use crate::wire::Protocol;
-
-/// Refusals of a session that the log tells of as warnings; further ones are counted.
-const TOLD: usize = 20;
 
 /// What an SMTP session holds until its end.
 pub(super) struct Submission {
@@ -104,7 +99,6 @@ impl Service {
         &self,
         protocol: Protocol,
         submission: Option<&Submission>,
-        refusals: Refusals,
     ) -> (Watch, Option<Box<dyn Postmaster>>) {
         let Some(Submission { verified, .. }) = submission else {
             return (Watch::new(protocol), None);
@@ -123,8 +117,6 @@ impl Service {
             mailbox: quota(&self.quotas, verified),
             limits,
             own: own_rate.map(|rate| (self.quotas.login(verified.login()), rate)),
-            refusals,
-            told: AtomicUsize::new(0),
         };
         (Watch::gated(gate), Some(Box::new(desk)))
     }
@@ -157,8 +149,6 @@ struct Desk {
     limits: Option<SmtpLimits>,
     /// The account's own rate.
     own: Option<(Arc<Quota>, usize)>,
-    refusals: Refusals,
-    told: AtomicUsize,
 }
 
 impl Postmaster for Desk {
@@ -187,13 +177,5 @@ impl Postmaster for Desk {
             "the mail service wants the mailbox left alone"
         );
         self.mailbox.back_off(Protocol::Smtp, time);
-    }
-
-    fn refused(&self, fault: &Fault) {
-        let known = self.told.fetch_add(1, Ordering::Relaxed) >= TOLD;
-        self.refusals.tell(match known {
-            true => fault.clone().known_already(),
-            false => fault.clone(),
-        });
     }
 }

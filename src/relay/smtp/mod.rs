@@ -284,7 +284,7 @@ impl Smtp {
         self.gate.as_ref()?.policy.as_ref()
     }
 
-    fn expect(&mut self, mut due: Due) {
+    fn awaits(&mut self, mut due: Due) {
         if let Due::Mail(address) | Due::Rcpt(address) = &mut due
             && self.due.len() >= DUE_GATED
         {

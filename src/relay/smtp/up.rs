@@ -83,7 +83,7 @@ impl Smtp {
     }
 
     fn mail_went(&mut self, due: Due, sender: String) {
-        self.expect(due);
+        self.awaits(due);
         self.chunks = None;
         self.transaction = Some(Transaction {
             sender,
@@ -161,7 +161,7 @@ impl Smtp {
                 self.phase = Phase::Command;
                 self.length = 0;
                 match passes {
-                    true => self.expect(Due::Other),
+                    true => self.awaits(Due::Other),
                     false => self.answer(TOO_LONG),
                 }
             }
@@ -180,7 +180,7 @@ impl Smtp {
                 self.length = 0;
                 self.phase = Phase::Command;
                 match passes {
-                    true => self.expect(Due::Other),
+                    true => self.awaits(Due::Other),
                     false => self.answer(TOO_LONG),
                 }
             }
@@ -245,7 +245,7 @@ impl Smtp {
                     }
                     Command::Harmless | Command::Auth | Command::Other => Due::Other,
                 };
-                self.expect(due);
+                self.awaits(due);
             }
         }
     }
@@ -271,7 +271,7 @@ impl Smtp {
                     | Command::Auth
                     | Command::Other => {}
                 }
-                self.expect(due);
+                self.awaits(due);
             }
             Verdict::Mail(mut line, due, sender) => {
                 line.extend_from_slice(b"\r\n");
@@ -313,7 +313,7 @@ impl Smtp {
         }
         pass_line(b"DATA", up);
         self.phase = Phase::Asked;
-        self.expect(Due::Data);
+        self.awaits(Due::Data);
     }
 
     fn text(&mut self, bytes: &[u8], up: &mut Up<'_>) -> usize {
@@ -341,7 +341,7 @@ impl Smtp {
         if ended {
             self.phase = Phase::Command;
             self.transaction = None;
-            self.expect(Due::Message(size));
+            self.awaits(Due::Message(size));
         }
         taken
     }
@@ -390,12 +390,12 @@ impl Smtp {
     fn chunk_due(&mut self, size: u64, last: bool) {
         if last {
             self.transaction = None;
-            self.expect(Due::Message(size));
+            self.awaits(Due::Message(size));
             if let Some(chunks) = &mut self.chunks {
                 chunks.last = true;
             }
         } else {
-            self.expect(Due::Other);
+            self.awaits(Due::Other);
         }
     }
 
