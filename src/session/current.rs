@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::record::Record;
 use super::upstream::LoggedIn;
 use super::{Door, MARGIN, Service};
-use crate::accounts::Visitor;
+use crate::accounts::{Refused, Visitor};
 use crate::config::{Config, Listener};
 use crate::fault::{Fault, Kind};
 use crate::limits::Seat;
@@ -84,11 +84,12 @@ impl Current {
         self.get().serve(self, door, tcp, peer, seat).await;
     }
 
-    /// From presented credentials to an upstream that is logged in.
+    /// From presented credentials, or from none where the listener is for devices, to an upstream
+    /// that is logged in.
     pub(super) async fn attempt(
         &self,
         visitor: Visitor<'_>,
-        attempt: &Attempt,
+        attempt: Option<&Attempt>,
         record: &mut Record,
         deadline: Instant,
     ) -> Result<LoggedIn, Fault> {
@@ -96,10 +97,11 @@ impl Current {
         let deadline = before(deadline, started);
         let (service, verified) = loop {
             let service = self.get();
-            let known = service.accounts.find(&attempt.credentials.login).is_some();
-            record.attempt(&attempt.credentials.login, known);
-            service.may_log_in()?;
-            match service.accounts.check(visitor, &attempt.credentials).await {
+            let proof = match attempt {
+                Some(attempt) => service.check(visitor, attempt, record).await,
+                None => service.trust(visitor, record),
+            };
+            match proof {
                 Ok(verified) => {
                     record.verified(&verified, visitor.names);
                     // Who was checked while a reload ended the sessions of others is checked anew.
@@ -111,34 +113,6 @@ impl Current {
                     tokio::time::sleep_until((started + refused.delay).min(deadline)).await;
                     return Err(refused.fault);
                 }
-            }
-        };
-        service
-            .open(visitor, &verified, record, started, deadline)
-            .await
-    }
-
-    /// For a client that does not log in: to an upstream that is logged in for the listener's own
-    /// account.
-    pub(super) async fn device(
-        &self,
-        visitor: Visitor<'_>,
-        record: &mut Record,
-        deadline: Instant,
-    ) -> Result<LoggedIn, Fault> {
-        let started = Instant::now();
-        let deadline = before(deadline, started);
-        let (service, verified) = loop {
-            let service = self.get();
-            let Some(verified) = service.device(visitor.listener, record.client()) else {
-                return Err(Fault::new(Kind::Order, "command before login"));
-            };
-            record.attempt(verified.login(), true);
-            service.may_log_in()?;
-            record.verified(&verified, visitor.names);
-            // As in an attempt: a reload may have ended the sessions of others meanwhile.
-            if Arc::ptr_eq(&service, &self.get()) {
-                break (service, verified);
             }
         };
         service
@@ -162,6 +136,31 @@ impl Service {
         let today = listeners
             .find(|other| other.name == listener.name && other.protocol == listener.protocol)?;
         Verified::by_listener(today, client.ip())
+    }
+
+    /// What presented credentials prove.
+    async fn check(
+        &self,
+        visitor: Visitor<'_>,
+        attempt: &Attempt,
+        record: &mut Record,
+    ) -> Result<Verified, Refused> {
+        let credentials = &attempt.credentials;
+        let known = self.accounts.find(&credentials.login).is_some();
+        record.attempt(&credentials.login, known);
+        self.may_log_in().map_err(Refused::at_once)?;
+        self.accounts.check(visitor, credentials).await
+    }
+
+    /// What a client proves by having reached a listener for devices.
+    fn trust(&self, visitor: Visitor<'_>, record: &mut Record) -> Result<Verified, Refused> {
+        let Some(verified) = self.device(visitor.listener, record.client()) else {
+            let fault = Fault::new(Kind::Order, "command before login");
+            return Err(Refused::at_once(fault));
+        };
+        record.attempt(verified.login(), true);
+        self.may_log_in().map_err(Refused::at_once)?;
+        Ok(verified)
     }
 
     /// Nobody logs in whose login could not be recorded, where the configuration wants that.

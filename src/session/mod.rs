@@ -403,11 +403,16 @@ impl Service {
                     (starttls, credentials) = (false, true);
                     front = self.front(listener, starttls, credentials, false);
                 }
-                Step::Done(Request::Quit) => {
-                    let _ = tokio::time::timeout(TURN_AWAY, client.finish()).await;
-                    return Err(Exit::Left);
-                }
-                Step::Done(Request::Login(attempt)) => {
+                Step::Done(request) => {
+                    let attempt = match request {
+                        Request::Quit => {
+                            let _ = tokio::time::timeout(TURN_AWAY, client.finish()).await;
+                            return Err(Exit::Left);
+                        }
+                        Request::Login(attempt) => Some(attempt),
+                        Request::Unauthenticated => None,
+                    };
+                    let attempt = attempt.as_ref();
                     let names = client.peer_certificate();
                     let names = names.map_or_else(Vec::new, |shown| identity::names(&shown));
                     let visitor = Visitor {
@@ -415,25 +420,12 @@ impl Service {
                         listener,
                         names: &names,
                     };
-                    match newest.attempt(visitor, &attempt, record, deadline).await {
+                    match newest.attempt(visitor, attempt, record, deadline).await {
                         Ok(logged_in) => return Ok(open(front.as_mut(), logged_in)),
                         Err(fault) => {
-                            record.refused(Some(attempt.method), &fault);
-                            front.reject(&fault);
-                            refused = Some(fault);
-                        }
-                    }
-                }
-                Step::Done(Request::Unauthenticated) => {
-                    let visitor = Visitor {
-                        address: record.client().ip(),
-                        listener,
-                        names: &[],
-                    };
-                    match newest.device(visitor, record, deadline).await {
-                        Ok(logged_in) => return Ok(open(front.as_mut(), logged_in)),
-                        Err(fault) => {
-                            record.refused(Some("unauthenticated"), &fault);
+                            let method =
+                                attempt.map_or("unauthenticated", |attempt| attempt.method);
+                            record.refused(Some(method), &fault);
                             front.reject(&fault);
                             refused = Some(fault);
                         }

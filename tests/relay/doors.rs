@@ -280,25 +280,30 @@ fn r13_truncated_messages_never_arrive() {
     let message = "Subject: x\r\n\r\n..\r\n.x\r\n.\r\n";
     still(|_| async {
         let relay = Setup::default().unlimited().start().await;
-        for half_closes in [false, true] {
-            for cut in 0..message.len() {
-                let mut client = relay.session(Smtp).await;
-                client.ask(ENVELOPE, "354 ").await;
-                client.line().await;
-                client.send(&message[..cut]).await;
-                if half_closes {
-                    client.half_close().await;
-                    let said = client.rest().await;
-                    assert!(!said.contains("250"), "cut at {cut}: {said}");
-                } else {
-                    drop(client);
-                }
-                relay.sandbox.wait_for(|seen| seen.open.smtp == 0).await;
-                let stored = relay.sandbox.messages(MAILBOX).len();
-                assert_eq!(stored, 3, "cut at {cut}");
-            }
-        }
+        nothing_arrives_that_is_cut(&relay, ENVELOPE, message).await;
     });
+}
+
+/// Sends `envelope`, which ends in DATA, and of `message` every beginning but the whole.
+pub async fn nothing_arrives_that_is_cut(relay: &Relay, envelope: &str, message: &str) {
+    for half_closes in [false, true] {
+        for cut in 0..message.len() {
+            let mut client = relay.session(Smtp).await;
+            client.ask(envelope, "354 ").await;
+            client.line().await;
+            client.send(&message[..cut]).await;
+            if half_closes {
+                client.half_close().await;
+                let said = client.rest().await;
+                assert!(!said.contains("250"), "cut at {cut}: {said}");
+            } else {
+                drop(client);
+            }
+            relay.sandbox.wait_for(|seen| seen.open.smtp == 0).await;
+            let stored = relay.sandbox.messages(MAILBOX).len();
+            assert_eq!(stored, 3, "cut at {cut}");
+        }
+    }
 }
 
 /// Only CRLF.CRLF ends a message, and every octet of it arrives as it was.

@@ -64,6 +64,12 @@ impl Log {
         records.iter().map(fault).collect()
     }
 
+    /// Waits for the end of the first session and gives a text of its record.
+    pub async fn of_session(&self, key: &str) -> String {
+        let session = self.sessions(1).await.remove(0);
+        session[key].as_str().unwrap().to_owned()
+    }
+
     /// Waits for the end of `count` sessions and gives their records.
     pub async fn sessions(&self, count: usize) -> Vec<Value> {
         let mut bell = self.bell.subscribe();
