@@ -63,6 +63,12 @@ impl Client {
         .await
     }
 
+    /// Sends for as long as the relay takes it, and reads nothing.
+    pub async fn sends_unread(mut self, text: String) {
+        let _ = self.socket.write_all(text.as_bytes()).await;
+        std::future::pending().await
+    }
+
     /// Sends octet by octet, each in a packet of its own.
     pub async fn dribble(&mut self, text: &str) {
         for octet in text.as_bytes() {

@@ -428,3 +428,60 @@ fn chunks_over_the_size_never_arrive() {
         assert_eq!(relay.sandbox.messages(MAILBOX).len(), 3);
     });
 }
+
+/// A reload that takes the listener's account away ends what came by it, and nothing else.
+#[test]
+fn r37_sessions_of_devices_follow_their_listener() {
+    still(|_| async {
+        let relay = devices(POLICY).start().await;
+        let open = async || {
+            let mut client = Client::dial(Smtp, relay.listener("devices")).await;
+            greet(&mut client).await;
+            let said = client
+                .ask(&format!("MAIL FROM:<{MAILBOX}>\r\n"), "\r\n")
+                .await;
+            assert!(said.starts_with("250 "), "{said}");
+            client.ask("RSET\r\n", "250 ").await;
+            client.line().await;
+            client
+        };
+        let mut device = open().await;
+        let mut beside = relay.session(Smtp).await;
+        assert_eq!(relay.control.reload().await.unwrap().sessions_ended, 0);
+        let said = device.ask("NOOP\r\n", "\r\n").await;
+        assert!(said.starts_with("250 "), "{said}");
+        relay.rewrite(&[(", unauthenticated: tickets@contoso.test", "")]);
+        assert_eq!(relay.control.reload().await.unwrap().sessions_ended, 1);
+        assert!(device.rest().await.starts_with("421 4.3.2 "));
+        let said = beside.ask("NOOP\r\n", "\r\n").await;
+        assert!(said.starts_with("250 "), "{said}");
+        // Who comes now has to log in.
+        let mut client = Client::dial(Smtp, relay.listener("devices")).await;
+        greet(&mut client).await;
+        let said = client.ask("MAIL FROM:<a@b.test>\r\n", "\r\n").await;
+        assert!(said.starts_with("530 "), "{said}");
+    });
+}
+
+/// A client that leaves its replies unread holds one of its mailbox's places: for five minutes.
+#[test]
+fn clients_that_leave_their_replies_unread_are_given_five_minutes() {
+    still(|clock| async move {
+        let relay = Setup::default().start().await;
+        let client = relay.session(Smtp).await;
+        // More replies than the sockets between take.
+        let commands = "HELP\r\n".repeat(400_000);
+        let sending = tokio::spawn(client.sends_unread(commands));
+        let ended = clock
+            .until_ready(Duration::from_secs(400), relay.log.sessions(1))
+            .await;
+        assert!(
+            clock.elapsed() >= Duration::from_secs(300),
+            "{:?}",
+            clock.elapsed()
+        );
+        assert_eq!(ended[0]["fault"], "client: idle");
+        assert_eq!(ended[0]["closed_by"], "authrelay");
+        sending.abort();
+    });
+}
