@@ -158,6 +158,11 @@ impl Sessions {
 }
 
 impl Session {
+    /// Sixteen hex digits that no other session has.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
     /// Where the client comes from.
     pub(super) fn client(&self) -> SocketAddr {
         self.client

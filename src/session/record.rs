@@ -56,10 +56,7 @@ impl Outcome {
 /// Who, from where, which mailbox, what came of it.
 #[derive(Debug)]
 pub(super) struct Record {
-    session: String,
-    listener: String,
-    protocol: Protocol,
-    client: SocketAddr,
+    /// Its id, its listener and its client are there.
     presence: Presence,
     client_tls: Option<String>,
     login: Option<String>,
@@ -88,15 +85,10 @@ pub(super) struct Record {
 impl Record {
     pub(super) fn new(service: &Service, listener: &Arc<Listener>, client: SocketAddr) -> Self {
         service.metrics.session_began(listener.protocol);
-        let session = session_id();
         let drain = service.drain.child_token();
         let sessions = &service.sessions;
         Self {
-            presence: sessions.enter(session.clone(), listener.clone(), client, drain),
-            session,
-            listener: listener.name.clone(),
-            protocol: listener.protocol,
-            client,
+            presence: sessions.enter(session_id(), listener.clone(), client, drain),
             client_tls: None,
             login: None,
             mailbox: None,
@@ -121,11 +113,19 @@ impl Record {
     }
 
     pub(super) fn id(&self) -> &str {
-        &self.session
+        self.session().id()
     }
 
     pub(super) fn client(&self) -> SocketAddr {
-        self.client
+        self.session().client()
+    }
+
+    fn listener(&self) -> &Listener {
+        self.session().listener()
+    }
+
+    fn protocol(&self) -> Protocol {
+        self.listener().protocol
     }
 
     /// What others see of the session.
@@ -168,7 +168,7 @@ impl Record {
         self.mailbox = Some(verified.mailbox().to_owned());
         self.credential = verified.credential().map(str::to_owned);
         self.registration = Some(registration.name.clone());
-        let endpoint = registration.provider.endpoint(self.protocol);
+        let endpoint = registration.provider.endpoint(self.protocol());
         self.upstream = endpoint.map(|endpoint| format!("{}:{}", endpoint.host, endpoint.port));
     }
 
@@ -178,7 +178,7 @@ impl Record {
         self.fault = None;
         let took = started.elapsed();
         self.login_ms = Some(millis(took));
-        self.metrics.logged_in(self.protocol, took);
+        self.metrics.logged_in(self.protocol(), took);
         if let Some(login) = &self.account {
             self.ledger.succeeded(login);
         }
@@ -188,7 +188,7 @@ impl Record {
             .map(|address| address.ip().to_canonical().to_string());
         self.upstream_tls = logged_in.stream.encryption();
         tracing::debug!(
-            session = self.session,
+            session = self.id(),
             upstream_ip = self.upstream_ip,
             "logged in"
         );
@@ -229,10 +229,10 @@ impl Record {
     /// A record of this session, short of how it went.
     fn audited(&self, event: Event) -> audit::Record {
         audit::Record {
-            session: Some(self.session.clone()),
-            listener: Some(self.listener.clone()),
-            protocol: Some(self.protocol.name()),
-            client: Some(self.client.to_string()),
+            session: Some(self.id().to_owned()),
+            listener: Some(self.listener().name.clone()),
+            protocol: Some(self.protocol().name()),
+            client: Some(self.client().to_string()),
             client_tls: self.client_tls.clone(),
             login: self.login.clone(),
             credential: self.credential.clone(),
@@ -310,24 +310,24 @@ impl Record {
 
     /// Counts a fault, remembers it for its account, and tells the log unless it knows.
     fn tell(&self, fault: &Fault, method: Option<&str>) {
-        self.metrics.fault(self.protocol, fault.kind());
+        self.metrics.fault(self.protocol(), fault.kind());
         self.ledger.happened(fault.kind().side());
         if let Some(login) = &self.account {
             self.ledger.failed(login, fault);
         }
         if fault.is_known() {
-            tracing::debug!(session = self.session, %fault, "still");
+            tracing::debug!(session = self.id(), %fault, "still");
             return;
         }
-        let (client, kind) = (self.client.ip(), fault.kind());
+        let (client, kind) = (self.client().ip(), fault.kind());
         if !self.quiet.tells(self.login.as_deref(), client, kind) {
-            tracing::debug!(session = self.session, %fault, "again");
+            tracing::debug!(session = self.id(), %fault, "again");
             return;
         }
         tracing::warn!(
-            session = self.session,
-            listener = self.listener,
-            client = %self.client,
+            session = self.id(),
+            listener = self.listener().name,
+            client = %self.client(),
             login = self.login,
             mailbox = self.mailbox,
             method,
@@ -343,7 +343,7 @@ impl Drop for Record {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.fault = Some(Kind::Internal);
-            self.metrics.fault(self.protocol, Kind::Internal);
+            self.metrics.fault(self.protocol(), Kind::Internal);
             self.ledger.happened(Kind::Internal.side());
         }
         let phase = self.presence.phase();
@@ -357,7 +357,7 @@ impl Drop for Record {
         }
         let (up, down) = (self.counts().up(), self.counts().down());
         self.metrics
-            .session_ended(self.protocol, self.outcome.name(), up, down);
+            .session_ended(self.protocol(), self.outcome.name(), up, down);
         let duration_ms = millis(self.began.elapsed());
         if let Some(audit) = &self.audit {
             audit.record(audit::Record {
@@ -374,10 +374,10 @@ impl Drop for Record {
             });
         }
         tracing::info!(
-            session = self.session,
-            listener = self.listener,
-            protocol = self.protocol.name(),
-            client = %self.client,
+            session = self.id(),
+            listener = self.listener().name,
+            protocol = self.protocol().name(),
+            client = %self.client(),
             client_tls = self.client_tls,
             login = self.login,
             credential = self.credential,
