@@ -5,12 +5,16 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Unusable;
 use super::chain::{TAIL, split};
 
 /// Octets looked at in one step, from the end.
 const STEP: usize = 64 * 1024;
+
+/// How long the writer before may take to be gone.
+const ENDING: Duration = Duration::from_secs(2);
 
 /// An open audit file.
 #[derive(Debug)]
@@ -41,12 +45,8 @@ pub(super) fn open(path: &Path) -> Result<Opened, Unusable> {
     let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
     let mut head = None;
     if regular {
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => {
-                return Err(unusable(&"another process writes it; give each its own"));
-            }
-            // Some network file systems have no locks.
-            Ok(()) | Err(TryLockError::Error(_)) => {}
+        if !is_ours(&file) {
+            return Err(unusable(&"another process writes it; give each its own"));
         }
         let end = mend(&mut file, path).map_err(|error| unusable(&error))?;
         if end > 0 {
@@ -63,6 +63,22 @@ pub(super) fn open(path: &Path) -> Result<Opened, Unusable> {
         regular,
         head,
     })
+}
+
+/// Whether nobody else writes the file. Whoever is just ending is waited for, and so is a child of
+/// ours that has our descriptors until it is another program.
+fn is_ours(file: &File) -> bool {
+    let patience = Instant::now() + ENDING;
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < patience => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(TryLockError::WouldBlock) => return false,
+            // Some network file systems have no locks.
+            Ok(()) | Err(TryLockError::Error(_)) => return true,
+        }
+    }
 }
 
 /// Moves what stands behind the last LF to `FILE.torn`; gives the length that is left.

@@ -187,7 +187,7 @@ class Image(DeployTest):
         state = self.folder / "volumes/state/state"
         self.assertEqual((state.stat().st_uid, state.stat().st_mode & 0o777), (65532, 0o700))
         self.assertEqual(relay.stop(), 0)
-        self.assertNotRegex(relay.text(), r'"level":"(WARN|ERROR)"')
+        self.assertNotRegex(relay.log.read_text(), r'"level":"(WARN|ERROR)"')
 
     def probes(self, port):
         """What the kubelet asks, which looks at no certificate."""

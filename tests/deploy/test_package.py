@@ -169,7 +169,7 @@ class Comings(DeployTest):
         with urllib.request.urlopen(f"http://127.0.0.1:{found['admin']}/readyz", timeout=30) as answer:
             self.assertEqual(answer.status, 200)
         self.assertEqual(relay.stop(), 0)
-        self.assertNotRegex(relay.text(), r'"level":"(WARN|ERROR)"')
+        self.assertNotRegex(relay.log.read_text(), r'"level":"(WARN|ERROR)"')
 
         # What the service may not: read what systemd hands out, change its own configuration.
         for refused in (["cat", f"{source}/helpdesk"], ["touch", str(file)]):

@@ -5,15 +5,14 @@ import json
 import os
 import pathlib
 import poplib
-import re
-import signal
 import smtplib
 import subprocess
 import tempfile
-import time
 import unittest
 
 import yaml
+
+from process import Child, until
 
 TREE = pathlib.Path(__file__).resolve().parents[2]
 DEPLOY = TREE / "deploy"
@@ -24,17 +23,6 @@ NODE_MODULES = pathlib.Path(os.environ["NODE_MODULES"])
 PASSWORD = "local-password-5Kf3"
 
 
-def until(condition, what, seconds=60):
-    """What `condition` gives once it is true; an assertion fails if that takes too long."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
-
-
 def run(*command, **options):
     """A command that must succeed; what it printed."""
     done = subprocess.run(
@@ -42,46 +30,6 @@ def run(*command, **options):
     )
     assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout
-
-
-class Child:
-    """A process that runs until `stop`."""
-
-    def __init__(self, name, command, folder, **options):
-        self.log = folder / f"{name}.log"
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(
-                [str(word) for word in command],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                **options,
-            )
-
-    def text(self):
-        return self.log.read_text(errors="replace")
-
-    def wait_for(self, pattern, count=1):
-        """The matches of `pattern` in what it wrote, once there are `count`."""
-
-        def matches():
-            ended = self.process.poll() is not None
-            found = list(re.finditer(pattern, self.text(), re.MULTILINE))
-            assert not ended or len(found) >= count, f"ended: {self.text()}"
-            return found if len(found) >= count else None
-
-        return until(matches, f"{count} × {pattern} in {self.log}")
-
-    def stop(self, number=signal.SIGTERM):
-        """Ends it; its exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        try:
-            return self.process.wait(60)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise
 
 
 def ports(relay, listeners):

@@ -52,11 +52,11 @@ class Child:
         return self.process.wait(seconds)
 
     def stop(self, number=signal.SIGTERM):
-        """Ends it if it still runs."""
+        """Ends it if it still runs; its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
             try:
                 self.process.wait(20)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-                self.process.wait()
+        return self.process.wait()

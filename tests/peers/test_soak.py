@@ -163,7 +163,7 @@ class Soak(PeerTest):
                 outcome = "well"
             except (OSError, EOFError, imaplib.IMAP4.error, poplib.error_proto, smtplib.SMTPException):
                 outcome = "cut off"
-            except Exception as surprise:  # pylint: disable=broad-except
+            except Exception as surprise:
                 outcome = "surprise"
                 self.surprises.append(repr(surprise))
             with self.lock:
