@@ -12,6 +12,9 @@ use super::{ClosedBy, Counts, Leave, News, Terms, Watch};
 use crate::stream::Stream;
 use crate::wire::Protocol;
 
+#[cfg(test)]
+mod tests;
+
 /// How long a direction may stay open without a byte after the other has ended.
 const LINGER: Duration = Duration::from_secs(60);
 

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use authrelay::sandbox::{LOGIN, MAILBOX, PASSWORD};
 use authrelay::wire::Protocol::{self, Imap, Pop3, Smtp};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::client::{Client, base64};
 use crate::clock::patient;
@@ -394,6 +396,107 @@ async fn r34_a_client_that_does_not_read_costs_no_memory() {
     assert!(most / 4 < MIB, "{} KiB for each", most / 4 / 1024);
     // The session is stopped, not broken.
     readers[0].exactly(10_000_000).await;
+}
+
+/// A way to a mail service on which, once told so, nothing that goes up is read any more.
+struct Way {
+    listener: TcpListener,
+    stop: CancellationToken,
+}
+
+impl Way {
+    async fn bind() -> Self {
+        Self {
+            listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// For [`Setup::upstream_hosts`].
+    fn host(&self) -> String {
+        let port = self.listener.local_addr().unwrap().port();
+        format!("host: localhost, port: {port},")
+    }
+
+    fn lead_to(self, upstream: SocketAddr) -> CancellationToken {
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            while let Ok((relay, _)) = self.listener.accept().await {
+                let stop = self.stop.clone();
+                let (mut from, mut to) = relay.into_split();
+                let (mut answers, mut service) =
+                    TcpStream::connect(upstream).await.unwrap().into_split();
+                tokio::spawn(async move { tokio::io::copy(&mut answers, &mut to).await });
+                tokio::spawn(async move {
+                    tokio::select! {
+                        biased;
+                        () = stop.cancelled() => std::future::pending().await,
+                        copied = tokio::io::copy(&mut from, &mut service) => copied,
+                    }
+                });
+            }
+        });
+        stop
+    }
+}
+
+/// The same upwards, to a mail service that has stopped reading; also where a message is looked
+/// into on its way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r34_an_upstream_that_does_not_read_costs_no_memory() {
+    let policy = "registration: sandbox\n    smtp: {from: mailbox, max_size: 2GB}";
+    let mail = &[
+        "EHLO client.test\r\n",
+        "MAIL FROM:<tickets@contoso.test>\r\n",
+        "RCPT TO:<someone@example.com>\r\n",
+        "DATA\r\n",
+    ][..];
+    let append = &["b APPEND INBOX {1000000000}\r\n"][..];
+    for (protocol, policy, commands) in [
+        (Imap, None, append),
+        (Smtp, None, mail),
+        (Smtp, Some(policy), mail),
+    ] {
+        let way = Way::bind().await;
+        let mut setup = Setup::default().unlimited().upstream_hosts(&way.host());
+        if let Some(policy) = policy {
+            setup = setup.replace("registration: sandbox", policy);
+        }
+        let relay = Process::start(setup).await;
+        let sandbox = &relay.prepared.sandbox;
+        let stop = way.lead_to(match protocol {
+            Imap => sandbox.imap(),
+            Pop3 | Smtp => sandbox.smtp(),
+        });
+        let mut clients = Vec::new();
+        for _ in 0..4 {
+            let mut client = relay.session(protocol).await;
+            for command in commands {
+                client.send(command).await;
+                client.reply().await;
+            }
+            clients.push(client);
+        }
+        stop.cancel();
+        let before = relay.memory();
+        let lines = ("x".repeat(70) + "\r\n").repeat(300_000);
+        let text = format!("Subject: hello\r\n\r\n{lines}");
+        let mut senders = JoinSet::new();
+        for client in clients {
+            senders.spawn(client.sends_unread(text.clone()));
+        }
+        let end = Instant::now() + Duration::from_secs(1);
+        let mut most = 0;
+        while Instant::now() < end {
+            most = most.max(relay.memory().saturating_sub(before));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(
+            most / 4 < MIB,
+            "{protocol}: {} KiB for each",
+            most / 4 / 1024
+        );
+    }
 }
 
 /// Requirement 30: out of descriptors, the relay waits, and serves those who come later.

@@ -1,0 +1,105 @@
+//! A side that never stops sending, beside one that has a word to say.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream as Peer;
+use std::thread;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+
+const TURN: u64 = ROUNDS as u64 * 64 * 1024;
+const FLOOD: u64 = 64 * TURN;
+
+/// One of the session's streams, and its peer.
+async fn connected() -> (Stream, Peer) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peer = Peer::connect(listener.local_addr().unwrap()).unwrap();
+    let (ours, _) = listener.accept().await.unwrap();
+    (Stream::new(ours), peer)
+}
+
+/// Sends without a pause, and ends.
+fn flood(mut peer: Peer) {
+    thread::spawn(move || {
+        let lines = b"* 1 EXISTS\r\n".repeat(64 * 1024);
+        let mut rest = FLOOD;
+        while rest > 0 {
+            let part = lines.len().min(rest.try_into().unwrap());
+            peer.write_all(&lines[..part]).unwrap();
+            rest -= part as u64;
+        }
+    });
+}
+
+/// Takes whatever comes, at once.
+fn drain(mut peer: Peer) {
+    thread::spawn(move || {
+        let mut scratch = vec![0; 1024 * 1024];
+        while peer.read(&mut scratch).is_ok_and(|octets| octets > 0) {}
+    });
+}
+
+/// What one turn of the relay moved at most, up and down, until `done`.
+async fn longest_turns(
+    mut client: Stream,
+    mut upstream: Stream,
+    done: impl Fn(&Counts) -> bool,
+) -> (u64, u64) {
+    let terms = Terms {
+        protocol: Protocol::Imap,
+        idle_timeout: Duration::from_secs(60),
+        drain: CancellationToken::new(),
+        stop: CancellationToken::new(),
+        postmaster: None,
+    };
+    let mut watch = Watch::new(Protocol::Imap);
+    let counts = Counts::default();
+    let mut news = |_| {};
+    let mut pump = pin!(pump(
+        &terms,
+        &mut client,
+        &mut upstream,
+        &mut watch,
+        &counts,
+        &mut news
+    ));
+    let (mut up, mut down) = (0, 0);
+    poll_fn(|cx| {
+        let before = (counts.up(), counts.down());
+        let ended = pump.as_mut().poll(cx).is_ready();
+        up = up.max(counts.up() - before.0);
+        down = down.max(counts.down() - before.1);
+        match ended || done(&counts) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+    (up, down)
+}
+
+#[tokio::test]
+async fn an_upstream_that_never_stops_leaves_the_client_its_turn() {
+    let (client, mut application) = connected().await;
+    let (upstream, service) = connected().await;
+    application.write_all(b"a NOOP\r\n").unwrap();
+    drain(application);
+    flood(service);
+    let (up, down) = longest_turns(client, upstream, |counts| counts.down() == FLOOD).await;
+    assert!(down <= TURN, "{down} octets before the client's turn");
+    assert_eq!(up, 8);
+}
+
+#[tokio::test]
+async fn a_client_that_never_stops_leaves_the_upstream_its_turn() {
+    let (client, application) = connected().await;
+    let (upstream, mut service) = connected().await;
+    service.write_all(b"* 1 EXISTS\r\n").unwrap();
+    drain(service);
+    flood(application);
+    let (up, down) = longest_turns(client, upstream, |counts| counts.up() == FLOOD).await;
+    assert!(up <= TURN, "{up} octets before the upstream's turn");
+    assert_eq!(down, 12);
+}
