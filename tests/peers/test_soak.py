@@ -11,14 +11,18 @@ import json
 import os
 import poplib
 import random
+import shutil
 import signal
 import smtplib
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import recipes
 from case import PASSWORD, PeerTest
 from mail import message, subject
 from process import until
@@ -155,7 +159,8 @@ class Soak(PeerTest):
 
     def worker(self, number):
         chance = random.Random(number)
-        ways = [self.reads, self.fetches, self.sends, self.sends, self.curls, self.is_wrong, self.is_rude, self.holds]
+        ways = [self.reads, self.fetches, self.sends, self.sends, self.is_wrong, self.is_rude, self.holds]
+        ways += [self.curl, self.mbsync, self.fetchmail, self.msmtp]
         while not self.over.is_set():
             way = chance.choice(ways)
             try:
@@ -215,10 +220,40 @@ class Soak(PeerTest):
         finally:
             smtp.close()
 
-    def curls(self, chance):
-        url = f"imap://127.0.0.1:{self.proxy.ports['imap-starttls']}/INBOX;MAILINDEX=1"
-        command = ["curl", "-sS", "--ssl-reqd", "-k", "--max-time", "20", "--user", f"{self.login(chance)}:{PASSWORD}", url]
-        done = subprocess.run(command, capture_output=True, env=environment(self.folder), timeout=60)
+    def curl(self, chance):
+        url = f"imap://localhost:{self.proxy.ports['imap-starttls']}/INBOX;MAILINDEX=1"
+        self.program(lambda case: recipes.curl(case, url, self.login(chance), "--ssl-reqd"))
+
+    def mbsync(self, chance):
+        self.program(lambda case: recipes.mbsync(case, self.proxy.ports["imap-starttls"], self.login(chance)))
+
+    def fetchmail(self, chance):
+        port, deliver = self.proxy.ports["pop3-implicit"], "cat > /dev/null"
+        options = ("ssl", "fetchall keep")
+        self.program(
+            lambda case: recipes.fetchmail(case, "POP3", port, self.login(chance), *options, deliver=deliver)
+        )
+
+    def msmtp(self, chance):
+        name, login = f"soak {os.urandom(8).hex()}", self.login(chance)
+        port = self.proxy.ports["smtp-starttls"]
+        self.sent[name] = "unknown"
+        given = message(name).replace(b"\r\n", b"\n")
+        self.program(lambda case: recipes.msmtp(case, "on", port, login, "plain"), given)
+        self.sent[name] = "accepted"
+
+    def program(self, recipe, given=b""):
+        """A program that people use, in a folder of its own."""
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        case = SimpleNamespace(folder=folder, ca=self.ca)
+        case.file = lambda name, text: PeerTest.file(case, name, text)
+        try:
+            command = [str(part) for part in recipe(case)]
+            done = subprocess.run(
+                command, input=given, capture_output=True, cwd=folder, env=environment(folder), timeout=60
+            )
+        finally:
+            shutil.rmtree(folder)
         if done.returncode:
             raise ConnectionError(done.stderr)
 
