@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Exit, print, refuse, warn};
+use super::{Exit, complain, print, refuse};
 use crate::config::{self, Secrets};
 
 #[derive(Debug, clap::Args)]
@@ -20,7 +20,9 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
     };
     match config::check(path, secrets) {
         Ok(checked) => {
-            warn(&checked.warnings);
+            for warning in &checked.warnings {
+                complain(format_args!("warning: {warning}"));
+            }
             print(format!(
                 "{}: good: {}, {}, {}\n",
                 path.display(),

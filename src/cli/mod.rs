@@ -146,13 +146,7 @@ fn default_config() -> PathBuf {
 
 /// The configuration, or every problem of it on stderr.
 fn load(path: &Path) -> Result<Config, Exit> {
-    match Config::load(path) {
-        Ok(config) => {
-            warn(&config.warnings);
-            Ok(config)
-        }
-        Err(problems) => Err(refuse(&problems)),
-    }
+    Config::load(path).map_err(|problems| refuse(&problems))
 }
 
 /// What administrators' commands work on, without listeners.
@@ -164,12 +158,6 @@ fn service(config: &Config) -> Result<Service, Exit> {
             false => Exit::Config,
         }
     })
-}
-
-fn warn(warnings: &[Problem]) {
-    for warning in warnings {
-        complain(format_args!("warning: {warning}"));
-    }
 }
 
 fn refuse(problems: &[Problem]) -> Exit {

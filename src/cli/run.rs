@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Exit, asked_to_stop, complain, load, runtime};
 use crate::audit;
 use crate::logging;
-use crate::server::{CannotBind, Control, Inherited, Server};
+use crate::server::{self, CannotBind, Control, Inherited, Server};
 use crate::token::store::Unusable;
 
 pub(super) fn run(path: &Path) -> Exit {
@@ -15,6 +15,7 @@ pub(super) fn run(path: &Path) -> Exit {
         Err(exit) => return exit,
     };
     let levels = logging::start(&config.log);
+    server::warn(&config);
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(exit) => return exit,

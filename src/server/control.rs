@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
 use super::listening::{Bound, Open};
-use super::{Inherited, LAST_RECORDS, LAST_WORDS};
+use super::{Inherited, LAST_RECORDS, LAST_WORDS, warn};
 use crate::admin::{Applied, Reload};
 use crate::config::{Admin, Audit, Config, LogFormat};
 use crate::limits::Seats;
@@ -136,9 +136,7 @@ impl Control {
         });
         match loading.await {
             Ok(Ok((Ok(applied), config))) => {
-                for warning in &config.warnings {
-                    tracing::warn!("{warning}");
-                }
+                warn(&config);
                 if let Some(told) = &self.state().applied {
                     told(&config);
                 }

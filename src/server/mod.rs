@@ -49,6 +49,13 @@ pub struct CannotBind {
     error: io::Error,
 }
 
+/// Tells the log what `config` allows and its owner should know.
+pub fn warn(config: &Config) {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
 /// Listeners that are bound, and all that their sessions will share.
 pub struct Server {
     control: Arc<Control>,

@@ -107,6 +107,11 @@ impl Daemon {
         named.cloned().collect()
     }
 
+    /// Everything on stderr, line by line.
+    pub fn log(&self) -> Vec<Value> {
+        self.log.lock().unwrap().clone()
+    }
+
     pub async fn wait_for_count(&self, message: &str, count: usize) {
         let end = Instant::now() + PATIENCE;
         while self.said(message).len() < count {
@@ -165,9 +170,9 @@ fn spawn(prepared: &Prepared, before: &str) -> (Child, Arc<Mutex<Vec<Value>>>) {
     let kept = log.clone();
     std::thread::spawn(move || {
         for line in lines.map_while(Result::ok) {
-            if let Ok(record) = serde_json::from_str(&line) {
-                kept.lock().unwrap().push(record);
-            }
+            // What is no record shows as the text it is.
+            let record = serde_json::from_str(&line).unwrap_or(Value::String(line));
+            kept.lock().unwrap().push(record);
         }
     });
     (child, log)

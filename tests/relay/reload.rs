@@ -6,6 +6,7 @@ use tokio::task::JoinSet;
 
 use crate::client::Client;
 use crate::clock::{patient, still};
+use crate::daemon::Daemon;
 use crate::stage::{Relay, Setup, greet, is_success};
 
 /// A second account, for whatever happens to the first.
@@ -295,4 +296,22 @@ fn r37_a_hundred_reloads_under_load_refuse_and_lose_nothing() {
         assert!(open.ask("b NOOP\r\n", "\r\n").await.starts_with("b OK"));
         assert_eq!(relay.log.faults(), Vec::<String>::new());
     });
+}
+
+/// What the configuration warns of is on the log, as whatever else is, at start and at reload.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_for_machines_has_warnings_as_records() {
+    let mut relay = Daemon::start(Setup::default()).await;
+    relay.signal("HUP");
+    relay.wait_for_count("configuration reloaded", 1).await;
+    relay.stop().await;
+    let log = relay.log();
+    assert!(log.iter().all(serde_json::Value::is_object), "{log:#?}");
+    let warned = |record: &&serde_json::Value| {
+        record["level"] == "WARN"
+            && record["message"]
+                .to_string()
+                .contains("the key lies beside")
+    };
+    assert_eq!(log.iter().filter(warned).count(), 2, "{log:#?}");
 }
