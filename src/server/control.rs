@@ -224,8 +224,7 @@ impl Control {
         let open = Open::new(door);
         let (current, tracker, door) = (self.current.clone(), self.sessions.clone(), open.doors());
         let serve = move |tcp, peer, seat| {
-            let (current, door) = (current.clone(), door());
-            tracker.spawn(async move { current.serve(&door, tcp, peer, seat).await });
+            tracker.spawn(current.clone().serve(door(), tcp, peer, seat));
         };
         self.accepting.spawn(listen::accept(
             socket,

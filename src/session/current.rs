@@ -80,8 +80,21 @@ impl Current {
     }
 
     /// Serves one connection to its end.
-    pub async fn serve(&self, door: &Door, tcp: TcpStream, peer: SocketAddr, seat: Seat) {
-        self.get().serve(self, door, tcp, peer, seat).await;
+    pub fn serve(
+        self: Arc<Self>,
+        door: Arc<Door>,
+        tcp: TcpStream,
+        peer: SocketAddr,
+        seat: Seat,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        // Boxed and made outside: a session that is relayed keeps no room for what its login took.
+        let begun = Box::pin(async move { self.get().begin(&self, &door, tcp, peer, seat).await });
+        async move {
+            let open = begun.await;
+            if let Some(mut open) = open {
+                open.relay().await;
+            }
+        }
     }
 
     /// From presented credentials, or from none where the listener is for devices, to an upstream

@@ -38,7 +38,7 @@ use crate::metrics::Metrics;
 use crate::net::identity::{self, ServerTls};
 use crate::net::tls;
 use crate::quota::Quotas;
-use crate::relay::{self, ClosedBy};
+use crate::relay::{self, ClosedBy, Terms, Watch};
 use crate::stream::Stream;
 use crate::token::store::Store;
 use crate::token::{Broker, Tools};
@@ -134,11 +134,24 @@ fn ways_out(config: &Config) -> anyhow::Result<(UpstreamsTls, Tools<'_>)> {
     Ok((tls, tools))
 }
 
-/// A client that is logged in, and all that belongs to it.
+/// A client that is logged in, and all that belongs to it; dropped in this order.
 struct Open {
     upstream: Stream,
-    /// What the client is told, and what it sent behind its credentials.
+    client: Stream,
+    watch: Watch,
+    terms: Terms,
+    /// The mailbox's place, where it has few.
+    submission: Option<Submission>,
+    record: Record,
+    _seat: Seat,
+}
+
+/// What a login ends with.
+struct Ready {
+    upstream: Stream,
+    /// What the client is told.
     words: Bytes,
+    /// What came behind the credentials, and behind the upstream's success.
     leftover_up: Bytes,
     leftover_down: Bytes,
     submission: Option<Submission>,
@@ -279,22 +292,21 @@ impl Service {
         &self.ledger
     }
 
-    /// Serves one connection to its end; whoever logs in does so under the newest configuration.
-    async fn serve(
+    /// From an accepted connection to a session that is logged in, under the newest configuration
+    /// by then; nothing where it came to an end before.
+    async fn begin(
         &self,
         newest: &Current,
         door: &Door,
         mut tcp: TcpStream,
         peer: SocketAddr,
         mut seat: Seat,
-    ) {
-        let listener = &*door.listener;
+    ) -> Option<Box<Open>> {
         let deadline = Instant::now() + self.limits.login_timeout;
-        let welcome = tokio::select! {
-            client = welcome::welcome(listener, &mut tcp, peer, deadline) => client,
-            () = self.stop.cancelled() => return,
+        let peer = tokio::select! {
+            client = welcome::welcome(&door.listener, &mut tcp, peer, deadline) => client?,
+            () = self.stop.cancelled() => return None,
         };
-        let Some(peer) = welcome else { return };
         let mut record = Record::new(self, &door.listener, peer);
         let mut client = Stream::new(tcp);
         if !seat.admit(peer.ip()) {
@@ -303,23 +315,23 @@ impl Service {
             record.failed(&fault);
             let _ =
                 tokio::time::timeout(TURN_AWAY, self.turn_away(door, &mut client, &fault)).await;
-            return;
+            return None;
         }
-        // Boxed, so that a relayed session does not pay for the room that a login takes.
-        let login = Box::pin(self.log_in(newest, door, &mut client, &mut record, deadline)).await;
-        match login {
-            Ok(open) => {
-                self.relay(client, open, listener.protocol, &mut record)
-                    .await
-            }
+        let login = self.log_in(newest, door, &mut client, &mut record, deadline);
+        match login.await {
+            Ok(ready) => Some(self.open_up(client, ready, record, seat).await),
             Err(exit) => {
                 match exit {
-                    Exit::Left => return record.closed_by(ClosedBy::Client),
+                    Exit::Left => {
+                        record.closed_by(ClosedBy::Client);
+                        return None;
+                    }
                     Exit::Fault(fault) => record.ended(&fault),
                     // The record has the fault.
                     Exit::Refused => record.closed_by(ClosedBy::Authrelay),
                 }
                 let _ = tokio::time::timeout(TURN_AWAY, client.finish()).await;
+                None
             }
         }
     }
@@ -344,7 +356,7 @@ impl Service {
         client: &mut Stream,
         record: &mut Record,
         deadline: Instant,
-    ) -> Result<Open, Exit> {
+    ) -> Result<Ready, Exit> {
         let dialogue = self.dialogue(newest, door, client, record, deadline);
         let end = tokio::select! {
             end = timeout_at(deadline, dialogue) => end,
@@ -370,7 +382,7 @@ impl Service {
         client: &mut Stream,
         record: &mut Record,
         deadline: Instant,
-    ) -> Result<Open, Exit> {
+    ) -> Result<Ready, Exit> {
         let listener = &*door.listener;
         let (mut starttls, mut credentials) = match &listener.tls {
             ListenerTls::None => (false, true),
@@ -421,7 +433,7 @@ impl Service {
                         names: &names,
                     };
                     match newest.attempt(visitor, attempt, record, deadline).await {
-                        Ok(logged_in) => return Ok(open(front.as_mut(), logged_in)),
+                        Ok(logged_in) => return Ok(ready(front.as_mut(), logged_in)),
                         Err(fault) => {
                             let method =
                                 attempt.map_or("unauthenticated", |attempt| attempt.method);
@@ -487,30 +499,26 @@ impl Service {
         )
     }
 
-    async fn relay(&self, mut client: Stream, open: Open, protocol: Protocol, record: &mut Record) {
-        let Open {
-            mut upstream,
-            words,
-            leftover_up,
-            leftover_down,
-            submission,
-        } = open;
-        let (mut watch, postmaster) = self.watch(protocol, submission.as_ref());
-        let terms = relay::Terms {
-            protocol,
-            idle_timeout: self.limits.idle_timeout,
-            drain: record.drain().clone(),
-            stop: self.stop.clone(),
-            postmaster,
-        };
-        let (mut to_client, mut to_upstream) = (words.to_vec(), Vec::new());
-        watch.down(&leftover_down, &mut |bytes| {
+    /// Each side gets what the other has said already.
+    async fn open_up(
+        &self,
+        mut client: Stream,
+        ready: Ready,
+        record: Record,
+        seat: Seat,
+    ) -> Box<Open> {
+        let mut upstream = ready.upstream;
+        let protocol = record.protocol();
+        let (mut watch, postmaster) = self.watch(protocol, ready.submission.as_ref());
+        let (mut to_client, mut to_upstream) = (ready.words.to_vec(), Vec::new());
+        watch.down(&ready.leftover_down, &mut |bytes| {
             to_client.extend_from_slice(bytes)
         });
-        watch.up(&leftover_up, &mut |bytes| {
+        watch.up(&ready.leftover_up, &mut |bytes| {
             to_upstream.extend_from_slice(bytes)
         });
-        record.counts().add(leftover_up.len(), to_client.len());
+        let counts = record.counts();
+        counts.add(ready.leftover_up.len(), to_client.len());
         // A client that does not read, an upstream that does not: the relay's own deadlines hold.
         std::future::poll_fn(|cx| {
             client.send(cx, &to_client);
@@ -518,32 +526,51 @@ impl Service {
             std::task::Poll::Ready(())
         })
         .await;
-        drop((to_client, to_upstream, leftover_up, leftover_down, words));
-        let session = record.session().clone();
-        let span = tracing::debug_span!("relay", session = record.id());
-        let mut news = |news| record.hears(news);
+        Box::new(Open {
+            upstream,
+            client,
+            watch,
+            terms: Terms {
+                protocol,
+                idle_timeout: self.limits.idle_timeout,
+                drain: record.drain().clone(),
+                stop: self.stop.clone(),
+                postmaster,
+            },
+            submission: ready.submission,
+            record,
+            _seat: seat,
+        })
+    }
+}
+
+impl Open {
+    async fn relay(&mut self) {
+        let session = self.record.session().clone();
+        let span = tracing::debug_span!("relay", session = self.record.id());
+        let mut news = |news| self.record.hears(news);
         let ended = relay::run(
-            &terms,
-            &mut client,
-            &mut upstream,
-            &mut watch,
+            &self.terms,
+            &mut self.client,
+            &mut self.upstream,
+            &mut self.watch,
             &session.counts,
             &mut news,
         )
         .instrument(span)
         .await;
         // The mailbox's place is free for the next.
-        drop(submission);
-        record.outcome(Outcome::Relayed);
-        record.closed_by(ended.closed_by);
+        self.submission = None;
+        self.record.outcome(Outcome::Relayed);
+        self.record.closed_by(ended.closed_by);
         if let Some(fault) = &ended.fault {
-            record.ended(fault);
+            self.record.ended(fault);
         }
     }
 }
 
-fn open(front: &mut dyn Front, logged_in: LoggedIn) -> Open {
-    Open {
+fn ready(front: &mut dyn Front, logged_in: LoggedIn) -> Ready {
+    Ready {
         upstream: logged_in.stream,
         words: front.accept(&logged_in.ready.accepted),
         leftover_up: front.leftover(),

@@ -124,7 +124,7 @@ impl Record {
         self.session().listener()
     }
 
-    fn protocol(&self) -> Protocol {
+    pub(super) fn protocol(&self) -> Protocol {
         self.listener().protocol
     }
 
