@@ -100,6 +100,17 @@ impl Process {
         kilobytes.parse::<u64>().unwrap() * 1024
     }
 
+    /// The most octets beyond `before` within a second: time to take in hundreds of megabytes.
+    async fn growth(&self, before: u64) -> u64 {
+        let end = Instant::now() + Duration::from_secs(1);
+        let mut most = 0;
+        while Instant::now() < end {
+            most = most.max(self.memory().saturating_sub(before));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        most
+    }
+
     /// Processor time so far.
     fn worked(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
@@ -386,14 +397,8 @@ async fn r34_a_client_that_does_not_read_costs_no_memory() {
     for _ in 0..4 {
         readers.push(fetch().await);
     }
-    // Unbounded, it would take in hundreds of megabytes in that time.
-    let end = Instant::now() + Duration::from_secs(1);
-    let mut most = 0;
-    while Instant::now() < end {
-        most = most.max(relay.memory().saturating_sub(before));
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert!(most / 4 < MIB, "{} KiB for each", most / 4 / 1024);
+    let each = relay.growth(before).await / 4;
+    assert!(each < MIB, "{} KiB for each", each / 1024);
     // The session is stopped, not broken.
     readers[0].exactly(10_000_000).await;
 }
@@ -451,7 +456,7 @@ async fn r34_an_upstream_that_does_not_read_costs_no_memory() {
         "RCPT TO:<someone@example.com>\r\n",
         "DATA\r\n",
     ][..];
-    let append = &["b APPEND INBOX {1000000000}\r\n"][..];
+    let append = &["b APPEND INBOX {64000000}\r\n"][..];
     for (protocol, policy, commands) in [
         (Imap, None, append),
         (Smtp, None, mail),
@@ -469,12 +474,15 @@ async fn r34_an_upstream_that_does_not_read_costs_no_memory() {
             Pop3 | Smtp => sandbox.smtp(),
         });
         let mut clients = Vec::new();
-        for _ in 0..4 {
+        // As many as Exchange lets deliver at once.
+        for _ in 0..3 {
             let mut client = relay.session(protocol).await;
+            let mut reply = String::new();
             for command in commands {
                 client.send(command).await;
-                client.reply().await;
+                reply = client.reply().await;
             }
+            assert!(reply.starts_with(['+', '3']), "{reply}");
             clients.push(client);
         }
         stop.cancel();
@@ -485,17 +493,8 @@ async fn r34_an_upstream_that_does_not_read_costs_no_memory() {
         for client in clients {
             senders.spawn(client.sends_unread(text.clone()));
         }
-        let end = Instant::now() + Duration::from_secs(1);
-        let mut most = 0;
-        while Instant::now() < end {
-            most = most.max(relay.memory().saturating_sub(before));
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        assert!(
-            most / 4 < MIB,
-            "{protocol}: {} KiB for each",
-            most / 4 / 1024
-        );
+        let each = relay.growth(before).await / 3;
+        assert!(each < MIB, "{protocol}: {} KiB for each", each / 1024);
     }
 }
 

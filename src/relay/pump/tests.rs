@@ -4,39 +4,51 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream as Peer;
 use std::thread;
 
+use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 
 const TURN: u64 = ROUNDS as u64 * 64 * 1024;
-const FLOOD: u64 = 64 * TURN;
+const FLOOD: u64 = 16 * TURN;
+const ROOM: usize = 4 * 1024 * 1024;
 
-/// One of the session's streams, and its peer.
+/// One of the session's streams, and its peer, with as much room between them as the kernel gives.
 async fn connected() -> (Stream, Peer) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let peer = Peer::connect(listener.local_addr().unwrap()).unwrap();
     let (ours, _) = listener.accept().await.unwrap();
+    for socket in [SockRef::from(&ours), SockRef::from(&peer)] {
+        socket.set_recv_buffer_size(ROOM).unwrap();
+        socket.set_send_buffer_size(ROOM).unwrap();
+    }
     (Stream::new(ours), peer)
 }
 
-/// Sends without a pause, and ends.
+/// Has sent as much as there is room for, goes on without a pause, and ends.
 fn flood(mut peer: Peer) {
-    thread::spawn(move || {
-        let lines = b"* 1 EXISTS\r\n".repeat(64 * 1024);
-        let mut rest = FLOOD;
+    let lines = b"* 1 EXISTS\r\n".repeat(64 * 1024);
+    let mut rest = FLOOD;
+    let mut send = move |peer: &mut Peer| {
         while rest > 0 {
             let part = lines.len().min(rest.try_into().unwrap());
-            peer.write_all(&lines[..part]).unwrap();
-            rest -= part as u64;
+            match peer.write(&lines[..part]) {
+                Ok(written) => rest -= written as u64,
+                Err(_) => break,
+            }
         }
-    });
+    };
+    peer.set_nonblocking(true).unwrap();
+    send(&mut peer);
+    peer.set_nonblocking(false).unwrap();
+    thread::spawn(move || send(&mut peer));
 }
 
 /// Takes whatever comes, at once.
 fn drain(mut peer: Peer) {
     thread::spawn(move || {
-        let mut scratch = vec![0; 1024 * 1024];
+        let mut scratch = vec![0; ROOM];
         while peer.read(&mut scratch).is_ok_and(|octets| octets > 0) {}
     });
 }
