@@ -52,6 +52,19 @@ impl Given {
              (a shared mailbox). If not, sign out at the identity provider, authorize again, and sign in as {mailbox}."
         ))
     }
+
+    /// Tells the log.
+    pub fn log(&self) {
+        tracing::info!(
+            login = self.login,
+            mailbox = self.mailbox,
+            identity = self.consent.identity,
+            "consent given"
+        );
+        if let Some(warning) = self.warning() {
+            tracing::warn!(login = self.login, "{warning}");
+        }
+    }
 }
 
 impl Consents {
@@ -142,15 +155,7 @@ impl Consents {
             mailbox,
             consent,
         };
-        tracing::info!(
-            login = given.login,
-            mailbox = given.mailbox,
-            identity = given.consent.identity,
-            "consent given"
-        );
-        if let Some(warning) = given.warning() {
-            tracing::warn!(login = given.login, "{warning}");
-        }
+        given.log();
         Ok(given)
     }
 

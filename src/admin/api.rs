@@ -95,19 +95,13 @@ async fn wait(
     let broker = service.broker();
     match broker.finish_device(&device, tokio::time::sleep).await {
         Ok(consent) => {
+            let mailbox = device.mailbox();
             let given = Given {
-                mailbox: device.mailbox(),
                 login,
+                mailbox,
                 consent,
             };
-            tracing::info!(
-                login = given.login,
-                identity = given.consent.identity,
-                "consent given"
-            );
-            if let Some(warning) = given.warning() {
-                tracing::warn!(login = given.login, "{warning}");
-            }
+            given.log();
         }
         Err(fault) => tracing::warn!(
             login,
