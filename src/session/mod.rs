@@ -20,7 +20,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -144,17 +143,6 @@ struct Open {
     submission: Option<Submission>,
     record: Record,
     _seat: Seat,
-}
-
-/// What a login ends with.
-struct Ready {
-    upstream: Stream,
-    /// What the client is told.
-    words: Bytes,
-    /// What came behind the credentials, and behind the upstream's success.
-    leftover_up: Bytes,
-    leftover_down: Bytes,
-    submission: Option<Submission>,
 }
 
 /// Why a login phase ended without a login.
@@ -319,7 +307,9 @@ impl Service {
         }
         let login = self.log_in(newest, door, &mut client, &mut record, deadline);
         match login.await {
-            Ok(ready) => Some(self.open_up(client, ready, record, seat).await),
+            Ok((logged_in, front)) => {
+                Some(self.open_up(client, front, logged_in, record, seat).await)
+            }
             Err(exit) => {
                 match exit {
                     Exit::Left => {
@@ -356,7 +346,7 @@ impl Service {
         client: &mut Stream,
         record: &mut Record,
         deadline: Instant,
-    ) -> Result<Ready, Exit> {
+    ) -> Result<(LoggedIn, Box<dyn Front>), Exit> {
         let dialogue = self.dialogue(newest, door, client, record, deadline);
         let end = tokio::select! {
             end = timeout_at(deadline, dialogue) => end,
@@ -382,7 +372,7 @@ impl Service {
         client: &mut Stream,
         record: &mut Record,
         deadline: Instant,
-    ) -> Result<Ready, Exit> {
+    ) -> Result<(LoggedIn, Box<dyn Front>), Exit> {
         let listener = &*door.listener;
         let (mut starttls, mut credentials) = match &listener.tls {
             ListenerTls::None => (false, true),
@@ -433,7 +423,7 @@ impl Service {
                         names: &names,
                     };
                     match newest.attempt(visitor, attempt, record, deadline).await {
-                        Ok(logged_in) => return Ok(ready(front.as_mut(), logged_in)),
+                        Ok(logged_in) => return Ok((logged_in, front)),
                         Err(fault) => {
                             let method =
                                 attempt.map_or("unauthenticated", |attempt| attempt.method);
@@ -503,22 +493,25 @@ impl Service {
     async fn open_up(
         &self,
         mut client: Stream,
-        ready: Ready,
+        mut front: Box<dyn Front>,
+        logged_in: LoggedIn,
         record: Record,
         seat: Seat,
     ) -> Box<Open> {
-        let mut upstream = ready.upstream;
+        let (mut upstream, submission) = (logged_in.stream, logged_in.submission);
         let protocol = record.protocol();
-        let (mut watch, postmaster) = self.watch(protocol, ready.submission.as_ref());
-        let (mut to_client, mut to_upstream) = (ready.words.to_vec(), Vec::new());
-        watch.down(&ready.leftover_down, &mut |bytes| {
+        let (mut watch, postmaster) = self.watch(protocol, submission.as_ref());
+        let words = front.accept(&logged_in.ready.accepted);
+        // What came behind the credentials, and behind the upstream's success.
+        let (leftover_up, leftover_down) = (front.leftover(), logged_in.ready.leftover);
+        let (mut to_client, mut to_upstream) = (words.to_vec(), Vec::new());
+        watch.down(&leftover_down, &mut |bytes| {
             to_client.extend_from_slice(bytes)
         });
-        watch.up(&ready.leftover_up, &mut |bytes| {
+        watch.up(&leftover_up, &mut |bytes| {
             to_upstream.extend_from_slice(bytes)
         });
-        let counts = record.counts();
-        counts.add(ready.leftover_up.len(), to_client.len());
+        record.counts().add(leftover_up.len(), to_client.len());
         // A client that does not read, an upstream that does not: the relay's own deadlines hold.
         std::future::poll_fn(|cx| {
             client.send(cx, &to_client);
@@ -537,7 +530,7 @@ impl Service {
                 stop: self.stop.clone(),
                 postmaster,
             },
-            submission: ready.submission,
+            submission,
             record,
             _seat: seat,
         })
@@ -566,16 +559,6 @@ impl Open {
         if let Some(fault) = &ended.fault {
             self.record.ended(fault);
         }
-    }
-}
-
-fn ready(front: &mut dyn Front, logged_in: LoggedIn) -> Ready {
-    Ready {
-        upstream: logged_in.stream,
-        words: front.accept(&logged_in.ready.accepted),
-        leftover_up: front.leftover(),
-        leftover_down: logged_in.ready.leftover,
-        submission: logged_in.submission,
     }
 }
 

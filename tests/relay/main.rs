@@ -16,6 +16,7 @@
 )]
 
 mod audit;
+mod backpressure;
 mod balancers;
 mod capabilities;
 mod certificates;

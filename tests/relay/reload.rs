@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 
 use crate::client::Client;
 use crate::clock::{patient, still};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, authrelay};
 use crate::stage::{Relay, Setup, greet, is_success};
 
 /// A second account, for whatever happens to the first.
@@ -314,4 +314,18 @@ async fn a_log_for_machines_has_warnings_as_records() {
                 .contains("the key lies beside")
     };
     assert_eq!(log.iter().filter(warned).count(), 2, "{log:#?}");
+}
+
+/// `check` says it to whoever asks; what other commands print is for programs too.
+#[tokio::test]
+async fn check_warns_and_other_commands_do_not() {
+    let prepared = Setup::default().prepare().await;
+    let path = prepared.path();
+    let run = |command| authrelay(&[command, "--config", path.to_str().unwrap()]);
+    let checked = run("check");
+    assert_eq!(checked.code, 0, "{checked:?}");
+    assert!(checked.said.contains("warning: state.key: "), "{checked:?}");
+    let accounts = run("accounts");
+    assert_eq!(accounts.code, 0, "{accounts:?}");
+    assert!(!accounts.said.contains("warning"), "{accounts:?}");
 }
