@@ -456,3 +456,21 @@ async fn r31_names_are_asked_for_at_each_dial_and_dead_addresses_passed_over() {
         names(&["::1", "127.0.0.1"]);
     }
 }
+
+/// What a login took is gone while its session is idle: the rest is mostly TLS and sockets.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_session_costs_under_9_kb() {
+    const SESSIONS: u64 = 500;
+    let relay = Process::start(Setup::default()).await;
+    let mut sessions = Vec::new();
+    let mut before = 0;
+    for number in 0..SESSIONS + 100 {
+        // The first ones bring what all share.
+        if number == 100 {
+            before = relay.memory();
+        }
+        sessions.push(relay.session(Imap).await);
+    }
+    let each = (relay.memory() - before) / SESSIONS;
+    assert!(each < 9_000, "{each} octets");
+}
