@@ -12,6 +12,7 @@ pub mod front_back;
 pub mod import;
 mod pieces;
 pub mod proxy_header;
+pub mod stream;
 pub mod watch;
 pub mod wire;
 
@@ -31,6 +32,7 @@ pub const TARGETS: &[Target] = &[
     ("front_back", front_back::front_back),
     ("watch", watch::watch),
     ("proxy_header", proxy_header::proxy_header),
+    ("stream", stream::stream),
     ("config", config::config),
     ("import", import::import),
 ];

@@ -36,4 +36,5 @@ mod submission;
 // tests/grants shares it.
 #[allow(dead_code)]
 mod stage;
+mod tls;
 mod tokens;
