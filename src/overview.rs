@@ -79,8 +79,8 @@ pub fn accounts(accounts: &[Arc<Account>], broker: &Broker, ledger: &Ledger) -> 
     for account in accounts {
         match &account.login {
             LoginPattern::Exact(login) => rows.push(row(account, login, broker, ledger)),
-            LoginPattern::Domain(domain) => {
-                rows.push(row(account, &format!("*@{domain}"), broker, ledger));
+            LoginPattern::Domain(_) | LoginPattern::Any => {
+                rows.push(row(account, &account.login.to_string(), broker, ledger));
                 let of_this = |login: &&String| {
                     let found = logins.find(login);
                     found.is_some_and(|found| Arc::ptr_eq(found, account))
@@ -169,7 +169,10 @@ fn row(account: &Account, login: &str, broker: &Broker, ledger: &Ledger) -> Row 
 
 /// What a login opens; the protocols' mailboxes where they differ.
 fn mailboxes(account: &Account, login: &str) -> String {
-    let of = |protocol| account.mailbox_of(protocol, login);
+    let of = |protocol| match (protocol, account.mailbox.smtp_is_sender) {
+        (Protocol::Smtp, true) => "sender".to_owned(),
+        _ => account.mailbox_of(protocol, login),
+    };
     let all = Protocol::ALL.map(of);
     let [imap, pop3, smtp] = &all;
     if imap == pop3 && pop3 == smtp {

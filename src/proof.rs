@@ -19,7 +19,7 @@ use aws_lc_rs::{hmac, rand};
 use subtle::ConstantTimeEq as _;
 use tokio::time::Instant;
 
-use crate::config::{Account, Config, Grant, Listener, Password, PasswordCheck};
+use crate::config::{Account, Config, Listener, Password, PasswordCheck};
 use crate::secret::Secret;
 use memory::Memory;
 
@@ -220,7 +220,7 @@ impl Checker {
     /// For the grant `password` the identity provider checks it, when a token is asked for.
     pub async fn check(&self, claim: Option<Claim>, presented: &Secret) -> Option<Verified> {
         if let Some(claim) = &claim
-            && matches!(claim.account.registration.grant, Grant::Password(_))
+            && claim.account.registration.grant.needs_client_password()
         {
             return Some(Verified {
                 account: claim.account.clone(),

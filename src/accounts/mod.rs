@@ -9,9 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{
-    Account, CertificateName, Config, Grant, Listener, Logins, Password, PasswordCheck,
-};
+use crate::config::{Account, CertificateName, Config, Listener, Logins, Password, PasswordCheck};
 use crate::fault::{Fault, Kind};
 use crate::proof::{Checker, Claim, Verified};
 use crate::wire::sasl::Credentials;
@@ -196,7 +194,7 @@ fn claim(account: &Arc<Account>, visitor: Visitor<'_>, login: &str) -> Result<Cl
     }
     let mailbox = account.mailbox_of(protocol, login);
     let passwords: Vec<_> = usable(account, visitor).cloned().collect();
-    let by_provider = matches!(account.registration.grant, Grant::Password(_));
+    let by_provider = account.registration.grant.needs_client_password();
     if passwords.is_empty() && !by_provider {
         return Err(
             "none of the account's passwords may be used from this address, listener and protocol, with the certificate that the client shows",

@@ -150,7 +150,7 @@ pub(super) async fn test(
     let password = serde_json::from_slice::<Presented>(&body)
         .ok()
         .and_then(|presented| presented.password);
-    if matches!(account.registration.grant, Grant::Password(_)) && password.is_none() {
+    if account.registration.grant.needs_client_password() && password.is_none() {
         return wrong(
             "the identity provider checks this account's password: send {\"password\": …}",
         );

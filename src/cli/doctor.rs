@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::Path;
 
 use super::{Exit, complain, load, print, runtime, service};
-use crate::config::{Grant, LoginPattern};
+use crate::config::LoginPattern;
 use crate::doctor::{Patient, Report, Step, examine};
 use crate::secret::Secret;
 use crate::session::Service;
@@ -93,9 +93,9 @@ fn patients(service: &Service, options: &Options) -> Result<Vec<Patient>, String
     }
     let mut patients = Vec::new();
     for (account, login) in logins {
-        let password = match account.registration.grant {
-            Grant::Password(_) => Some(password(&login)?),
-            _ => None,
+        let password = match account.registration.grant.needs_client_password() {
+            true => Some(password(&login)?),
+            false => None,
         };
         let allowed = Protocol::ALL
             .into_iter()

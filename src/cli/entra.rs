@@ -163,6 +163,10 @@ fn credential(guide: &mut Guide, account: &Account) {
             guide.step("Client secret (Certificates & secrets > New client secret)");
             guide.line("Put its Value, not its Secret ID, where client_secret says, and its end into client_secret_expires.");
         }
+        Some(ClientCredential::ClientPassword) => {
+            guide.step("Client secret (Certificates & secrets > New client secret)");
+            guide.line("Its Value is the password that the application is given.");
+        }
         Some(ClientCredential::Certificate(key)) => {
             guide.step("Certificate (Certificates & secrets > Certificates > Upload)");
             guide.line(format!(

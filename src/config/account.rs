@@ -1,5 +1,6 @@
 //! `accounts`: logins, mailboxes, passwords.
 
+use std::fmt;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -17,7 +18,7 @@ pub struct Account {
     pub registration: Arc<Registration>,
     /// The mailbox by protocol; a wildcard account without one opens the login as presented.
     pub mailbox: Mailbox,
-    /// At least one; none for [`Grant::Password`], where the identity provider knows it.
+    /// At least one; none where [`Grant::needs_client_password`].
     pub passwords: Vec<Arc<Password>>,
     /// What clients may speak.
     pub protocols: Protocols,
@@ -31,7 +32,7 @@ impl Account {
         match (self.mailbox.of(protocol), &self.login) {
             (Some(mailbox), _) => mailbox.to_owned(),
             (None, LoginPattern::Exact(login)) => login.clone(),
-            (None, LoginPattern::Domain(_)) => login.to_owned(),
+            (None, LoginPattern::Domain(_) | LoginPattern::Any) => login.to_owned(),
         }
     }
 
@@ -82,6 +83,25 @@ pub enum LoginPattern {
     Exact(String),
     /// `*@domain`: every well-formed address of that domain (the domain is kept without `*@`).
     Domain(String),
+    /// `*`: every well-formed address.
+    Any,
+}
+
+impl LoginPattern {
+    /// Whether it covers logins that the file does not name.
+    pub fn is_wildcard(&self) -> bool {
+        !matches!(self, Self::Exact(_))
+    }
+}
+
+impl fmt::Display for LoginPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(login) => f.write_str(login),
+            Self::Domain(domain) => write!(f, "*@{domain}"),
+            Self::Any => f.write_str("*"),
+        }
+    }
 }
 
 /// `accounts[].mailbox`; `None` means the login itself.
@@ -93,6 +113,9 @@ pub struct Mailbox {
     pub pop3: Option<String>,
     /// Over SMTP.
     pub smtp: Option<String>,
+    /// `smtp: sender`: over SMTP the address of each MAIL is the mailbox, which the account's
+    /// `smtp.senders` allow (never with a bare `*` there); `smtp` is `None` then.
+    pub smtp_is_sender: bool,
 }
 
 impl Mailbox {

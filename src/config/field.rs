@@ -243,6 +243,14 @@ impl<'t> Field<'t> {
         }
     }
 
+    /// Whether it is a section with this key.
+    pub(super) fn has_key(&self, key: &str) -> bool {
+        match &self.node.value {
+            Value::Mapping(entries) => entries.iter().any(|entry| entry.key == key),
+            Value::Scalar { .. } | Value::Sequence(_) => false,
+        }
+    }
+
     /// Whether it is a section, where a single value would do too.
     pub(super) fn is_section(&self) -> bool {
         matches!(self.node.value, Value::Mapping(_))

@@ -10,6 +10,7 @@ use super::{Account, LoginPattern};
 pub struct Logins {
     exact: HashMap<String, Arc<Account>>,
     domains: HashMap<String, Arc<Account>>,
+    any: Option<Arc<Account>>,
 }
 
 impl Logins {
@@ -18,6 +19,7 @@ impl Logins {
         let mut logins = Self {
             exact: HashMap::new(),
             domains: HashMap::new(),
+            any: None,
         };
         for account in accounts {
             match &account.login {
@@ -25,25 +27,27 @@ impl Logins {
                 LoginPattern::Domain(domain) => {
                     logins.domains.insert(domain.clone(), account.clone())
                 }
+                LoginPattern::Any => logins.any.replace(account.clone()),
             };
         }
         logins
     }
 
-    /// The account of a login, in any case. An exact login wins over a wildcard, which takes
-    /// well-formed addresses alone: `*@contoso.com` itself is no login.
+    /// The account of a login, in any case. An exact login wins over its domain's wildcard, that
+    /// over `*`. Wildcards take well-formed addresses only: `*@contoso.com` itself is no login.
     pub fn find(&self, login: &str) -> Option<&Arc<Account>> {
         let login = login.to_lowercase();
         self.exact.get(&login).or_else(|| {
             let (_, domain) = login.rsplit_once('@')?;
-            self.domains.get(domain).filter(|_| is_address(&login))
+            let wildcard = self.domains.get(domain).or(self.any.as_ref());
+            wildcard.filter(|_| is_wildcard_address(&login))
         })
     }
 }
 
 /// `dot-atom "@" domain` (RFC 5322 §3.4.1), in ASCII and within RFC 5321 §4.5.3.1's lengths: the
 /// only bytes of a client's choice that an upstream ever sees. `*` alone is a pattern.
-fn is_address(login: &str) -> bool {
+pub(super) fn is_wildcard_address(login: &str) -> bool {
     let Some((local, domain)) = login.rsplit_once('@') else {
         return false;
     };

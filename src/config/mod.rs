@@ -44,7 +44,7 @@ pub use provider::{
     UpstreamTls,
 };
 pub use registration::{ClientCredential, Grant, Registration, ServiceAccount, SigningKey};
-pub use smtp::{SmtpFrom, SmtpLimits, SmtpPolicy, Unauthenticated};
+pub use smtp::{LineEnds, SmtpFrom, SmtpLimits, SmtpPolicy, Unauthenticated};
 
 /// Everything `proxy.yaml` says, checked.
 #[derive(Debug)]

@@ -3,10 +3,19 @@
 //! Hosts of the national clouds come from third parties (their own operators publish little), so
 //! every key of a preset can be overridden.
 
+use std::time::Duration;
+
 use super::{
     Endpoint, IpPreference, Mechanism, PresetCapabilities, Provider, Scopes, SmtpLimits,
     UpstreamTls,
 };
+
+/// Exchange ends sessions around the expiry of their token: a new one begins with a fresh token.
+const TOKEN_MARGIN: Duration = Duration::from_secs(5 * 60);
+
+/// High Volume Email refuses tokens that end soon (535 5.7.142); its clients renew 10 to 20 minutes
+/// ahead.
+const HVE_TOKEN_MARGIN: Duration = Duration::from_secs(20 * 60);
 
 /// What Exchange Online lists under TLS and before login, as seen in 2025 and 2026.
 const EXCHANGE_IMAP: &str = "IMAP4 IMAP4rev1 AUTH=PLAIN AUTH=XOAUTH2 SASL-IR UIDPLUS MOVE ID UNSELECT CHILDREN IDLE NAMESPACE LITERAL+";
@@ -83,6 +92,27 @@ const CLOUDS: [Cloud; 5] = [
         delegated: "outlook.office.com",
     },
 ];
+
+/// High Volume Email: submission of Microsoft 365 to internal recipients, without limits.
+const HVE: &str = "microsoft365-hve";
+
+/// High Volume Email, from Exchange Online's preset (generally available since March 2026): another
+/// host, SMTP only, and application tokens of another resource.
+fn high_volume(exchange: Provider) -> Provider {
+    Provider {
+        name: HVE.into(),
+        imap: None,
+        pop3: None,
+        smtp: endpoint("smtp.hve.mx.microsoft", 587, UpstreamTls::StartTls),
+        scopes: Scopes {
+            application: vec!["https://outlook.office.com/.default".into()],
+            ..Scopes::default()
+        },
+        smtp_limits: None,
+        token_margin: HVE_TOKEN_MARGIN,
+        ..exchange
+    }
+}
 
 /// A service with one name for everybody, as its operator publishes it.
 struct Service {
@@ -202,11 +232,16 @@ const SERVICES: [Service; 4] = [
 /// The presets' names.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     let clouds = CLOUDS.iter().map(|cloud| cloud.name);
-    clouds.chain(SERVICES.iter().map(|service| service.name))
+    clouds
+        .chain([HVE])
+        .chain(SERVICES.iter().map(|service| service.name))
 }
 
 /// The preset of that name.
 pub(super) fn named(name: &str) -> Option<Provider> {
+    if name == HVE {
+        return named("microsoft365").map(high_volume);
+    }
     let cloud = CLOUDS.iter().find(|cloud| cloud.name == name);
     let service = SERVICES.iter().find(|service| service.name == name);
     cloud
@@ -299,6 +334,7 @@ pub(super) fn unknown(name: &str) -> Provider {
         egress: None,
         ip: IpPreference::Any,
         smtp_limits: None,
+        token_margin: TOKEN_MARGIN,
         scopes: Scopes::default(),
         consent_parameters: Vec::new(),
         capabilities: PresetCapabilities {

@@ -1,6 +1,7 @@
 //! `providers`: mail services.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use rustls_pki_types::CertificateDer;
 
@@ -36,6 +37,9 @@ pub struct Provider {
     pub ip: IpPreference,
     /// What one mailbox may use of submission at most.
     pub smtp_limits: Option<SmtpLimits>,
+    /// Least lifetime that a token must have left to be given to a new session, unless its whole
+    /// lifetime is under twice that.
+    pub token_margin: Duration,
     /// Default scopes by grant and protocol.
     pub scopes: Scopes,
     /// Parameters of the authorization request that the service wants for a refresh token.

@@ -90,6 +90,15 @@ impl Grant {
         )
     }
 
+    /// Whether the client's own password goes to the identity provider, which checks it; then the
+    /// account has no local password.
+    pub fn needs_client_password(&self) -> bool {
+        matches!(
+            self,
+            Self::Password(_) | Self::ClientCredentials(ClientCredential::ClientPassword)
+        )
+    }
+
     /// How the client proves itself, where it does.
     pub fn credential(&self) -> Option<&ClientCredential> {
         match self {
@@ -107,6 +116,9 @@ impl Grant {
 pub enum ClientCredential {
     /// `client_secret`.
     Secret(Secret),
+    /// `client_secret: {client: password}`: what the mail client presents is the secret, which the
+    /// identity provider checks. With [`Grant::ClientCredentials`] only.
+    ClientPassword,
     /// `certificate`: an assertion signed by its key (RFC 7523 §2.2).
     Certificate(SigningKey),
     /// `federated`: an assertion of somebody else, in a file that is read anew each time.

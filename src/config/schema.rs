@@ -56,6 +56,20 @@ pub(super) fn schema() -> Value {
                 ],
             },
             "secret": {"oneOf": [{"type": ["string", "number"]}, {"$ref": "#/$defs/source"}]},
+            "client_secret": {
+                "oneOf": [
+                    {"$ref": "#/$defs/secret"},
+                    {
+                        "type": "object",
+                        "additionalProperties": false,
+                        "required": ["client"],
+                        "properties": {"client": {
+                            "enum": ["password"],
+                            "description": "What the client presents is the secret",
+                        }},
+                    },
+                ],
+            },
             "networks": {
                 "description": "Addresses and networks, as in 10.1.0.0/16",
                 "oneOf": [
@@ -270,6 +284,7 @@ fn provider() -> Value {
             "egress": egress,
             "ip": {"enum": ["any", "v4", "v6"], "default": "any"},
             "smtp_limits": limits,
+            "token_margin": duration("What a token must have left for a new session (5m)"),
         }),
     )
 }
@@ -303,7 +318,7 @@ fn registration() -> Value {
                 "client_credentials", "authorization_code", "device_code", "password",
                 "service_account", "managed_identity", "command",
             ]},
-            "client_secret": {"$ref": "#/$defs/secret"},
+            "client_secret": {"$ref": "#/$defs/client_secret"},
             "certificate": certificate,
             "federated": federated,
             "key": {"$ref": "#/$defs/secret", "description": "Google's JSON key of a service account"},
@@ -325,7 +340,7 @@ fn account() -> Value {
     let mailbox = string("Address of the mailbox");
     let by_protocol = section(
         &[],
-        json!({"imap": mailbox, "pop3": mailbox, "smtp": mailbox}),
+        json!({"imap": mailbox, "pop3": mailbox, "smtp": string("Address of the mailbox, or sender: that of each MAIL")}),
     );
     let password = json!({
         "$ref": "#/$defs/secret",
@@ -353,12 +368,17 @@ fn account() -> Value {
                 "default": "keep",
                 "description": "mailbox: MAIL and From name it, Reply-To the original",
             },
+            "line_ends": {
+                "enum": ["keep", "crlf"],
+                "default": "keep",
+                "description": "crlf: repair bodies with bare LF, and take LF.LF for their end",
+            },
         }),
     );
     section(
         &["login", "registration"],
         json!({
-            "login": string("User name of the application, or *@domain"),
+            "login": string("User name of the application, *@domain, or * for every address"),
             "registration": string("A name under registrations"),
             "mailbox": {"oneOf": [mailbox, by_protocol]},
             "password": password,

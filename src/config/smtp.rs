@@ -19,6 +19,8 @@ pub struct SmtpPolicy {
     pub messages_per_minute: Option<usize>,
     /// What becomes of the sender's address.
     pub from: SmtpFrom,
+    /// What becomes of line ends in message bodies.
+    pub line_ends: LineEnds,
 }
 
 impl SmtpPolicy {
@@ -31,6 +33,15 @@ impl SmtpPolicy {
             || self.messages_per_minute.is_some()
             || self.from == SmtpFrom::Mailbox
     }
+}
+
+/// `accounts[].smtp.line_ends`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineEnds {
+    /// They stay as they are.
+    Keep,
+    /// Bare LF becomes CRLF, and `LF.LF` ends the message.
+    Crlf,
 }
 
 /// `accounts[].smtp.from`.

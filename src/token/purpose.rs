@@ -97,7 +97,9 @@ fn edition(key: &hmac::Key, registration: &Registration) -> [u8; 32] {
             .credential()
             .and_then(|credential| match credential {
                 ClientCredential::Secret(secret) => Some(secret),
-                ClientCredential::Certificate(_) | ClientCredential::Federated(_) => None,
+                ClientCredential::ClientPassword
+                | ClientCredential::Certificate(_)
+                | ClientCredential::Federated(_) => None,
             }),
         egress.and_then(|egress| egress.credentials.as_ref().map(|(_, password)| password)),
     ];

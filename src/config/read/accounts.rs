@@ -11,7 +11,7 @@ use super::super::{
 };
 use super::Reader;
 use super::registrations::Registrations;
-use super::smtp::{check_from, policy};
+use super::smtp::{check_from, check_sender, policy};
 use crate::wire::Protocol;
 use crate::wire::sasl::{CREDENTIAL_CAP, Credentials};
 
@@ -27,10 +27,8 @@ pub(super) struct Accounts<'t> {
 impl<'t> Accounts<'t> {
     /// That of a login in lower case, an exact one before a wildcard, and where the file has it.
     pub(super) fn find(&self, login: &str) -> Option<&(Field<'t>, Arc<Account>)> {
-        let is = |pattern: &LoginPattern| match pattern {
-            LoginPattern::Exact(own) => own == login,
-            LoginPattern::Domain(_) => false,
-        };
+        let is =
+            |pattern: &LoginPattern| matches!(pattern, LoginPattern::Exact(own) if own == login);
         let covers = |pattern: &LoginPattern| match (pattern, login.rsplit_once('@')) {
             (LoginPattern::Domain(own), Some((_, domain))) => own == domain,
             _ => false,
@@ -39,7 +37,9 @@ impl<'t> Accounts<'t> {
             let mut placed = self.placed.iter();
             placed.find(|(_, account)| fits(&account.login))
         };
-        with(&is).or_else(|| with(&covers))
+        with(&is)
+            .or_else(|| with(&covers))
+            .or_else(|| with(&|pattern| *pattern == LoginPattern::Any))
     }
 }
 
@@ -82,8 +82,9 @@ impl Reader<'_> {
         let registration = section
             .require("registration", "the name of one of the registrations")
             .and_then(|field| registrations.named(&field));
-        let mailbox = match section.take("mailbox") {
-            Some(field) => mailbox(&field),
+        let mailbox_field = section.take("mailbox");
+        let mailbox = match &mailbox_field {
+            Some(field) => mailbox(field),
             None => Some(Mailbox::default()),
         };
         let protocols = section.take("protocols");
@@ -94,7 +95,7 @@ impl Reader<'_> {
             .as_ref()
             .map(|registration| &registration.grant)
         {
-            Some(Grant::Password(_)) => no_passwords(&mut section),
+            Some(grant) if grant.needs_client_password() => no_passwords(grant, &mut section),
             // Whether one is needed is not known.
             None if ["password", "passwords"]
                 .iter()
@@ -111,6 +112,16 @@ impl Reader<'_> {
             (&smtp_field, &policy, &login, &mailbox)
         {
             check_from(field, policy, login, mailbox);
+        }
+        if let (Some(field), Some(registration), Some(mailbox)) =
+            (&mailbox_field, &registration, &mailbox)
+            && mailbox.smtp_is_sender
+        {
+            check_sender(
+                field,
+                registration,
+                policy.as_ref().and_then(Option::as_ref),
+            );
         }
         if let (Some(field), Some(Protocols { smtp: false, .. })) = (&smtp_field, speaks) {
             field.problem("has no use, since the account's protocols do not include smtp");
@@ -130,8 +141,15 @@ impl Reader<'_> {
                 }
             }
         }
+        let login = login?;
+        let any = |password: &Password| matches!(password.check, PasswordCheck::Any);
+        if login == LoginPattern::Any && passwords.iter().flatten().any(any) {
+            return field.wrong(
+                "must not have `password: any`: with login \"*\" every mailbox would be open to whoever reaches the listener",
+            );
+        }
         Some(Account {
-            login: login?,
+            login,
             registration,
             mailbox: mailbox?,
             passwords: passwords?.into_iter().map(Arc::new).collect(),
@@ -346,11 +364,15 @@ fn certificate_name(field: &Field<'_>) -> Option<CertificateName> {
     }
 }
 
-/// Grant `password`: the identity provider knows the password, and nobody else.
-fn no_passwords(section: &mut Section<'_>) -> Option<Vec<Password>> {
+/// The identity provider checks what the client presents, and no one else.
+fn no_passwords(grant: &Grant, section: &mut Section<'_>) -> Option<Vec<Password>> {
+    let why = match grant {
+        Grant::Password(_) => "the grant password",
+        _ => "client_secret: {client: password}",
+    };
     let given = ["password", "passwords"].map(|key| section.take(key));
     for field in given.iter().flatten() {
-        field.problem("has no use with the grant password, where the identity provider checks what the client presents; remove it");
+        field.problem(format_args!("has no use with {why}, where the identity provider checks what the client presents; remove it"));
     }
     given.iter().all(Option::is_none).then(Vec::new)
 }
@@ -360,14 +382,17 @@ fn login(field: &Field<'_>) -> Option<LoginPattern> {
     if login.len() > CREDENTIAL_CAP {
         return field.wrong("must have at most 255 octets");
     }
+    if login == "*" {
+        return Some(LoginPattern::Any);
+    }
     match login.strip_prefix("*@") {
         Some(domain) if domain.contains(['*', '@']) || domain.is_empty() => {
             field.wrong("must be *@domain, as in *@contoso.com")
         }
         Some(domain) => Some(LoginPattern::Domain(domain.to_owned())),
-        None if login.contains('*') => {
-            field.wrong("may have a wildcard as *@domain alone, as in *@contoso.com")
-        }
+        None if login.contains('*') => field.wrong(
+            "may have a wildcard only as *@domain, as in *@contoso.com, or as * for every address",
+        ),
         None => Some(LoginPattern::Exact(login)),
     }
 }
@@ -380,6 +405,7 @@ fn mailbox(field: &Field<'_>) -> Option<Mailbox> {
             imap: name.clone(),
             pop3: name.clone(),
             smtp: name,
+            smtp_is_sender: false,
         });
     }
     let mut section = field.section()?;
@@ -390,10 +416,15 @@ fn mailbox(field: &Field<'_>) -> Option<Mailbox> {
         ("pop3", &mut mailbox.pop3),
         ("smtp", &mut mailbox.smtp),
     ] {
-        if let Some(field) = section.take(key) {
-            *of = mailbox_name(&field);
-            good &= of.is_some();
+        let Some(field) = section.take(key) else {
+            continue;
+        };
+        if key == "smtp" && field.text() == Some("sender") {
+            mailbox.smtp_is_sender = true;
+            continue;
         }
+        *of = mailbox_name(&field);
+        good &= of.is_some();
     }
     section.finish();
     good.then_some(mailbox)

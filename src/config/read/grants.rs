@@ -100,6 +100,9 @@ impl Reader<'_> {
             _ => {
                 let credential = match (secret, certificate, federated) {
                     (None, None, None) => None,
+                    (Some(secret), None, None) if secret.has_key("client") => {
+                        Some(client_password(secret, name)?)
+                    }
                     (Some(secret), None, None) => {
                         Some(ClientCredential::Secret(self.sources.secret(secret)?))
                     }
@@ -184,5 +187,19 @@ impl Reader<'_> {
             }),
             Err(_) => field.wrong("its private_key is no RSA key in PEM"),
         }
+    }
+}
+
+/// `{client: password}`: what the client presents is the secret.
+fn client_password(field: &Field<'_>, grant: &str) -> Option<ClientCredential> {
+    let mut section = field.section()?;
+    let what = section.take("client");
+    section.finish();
+    what?.one_of(&[("password", ())])?;
+    match grant {
+        "client_credentials" => Some(ClientCredential::ClientPassword),
+        _ => field.wrong(format_args!(
+            "takes {{client: password}} with the grant client_credentials only, not with {grant}"
+        )),
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use url::{Host, Url};
 
@@ -12,6 +13,9 @@ use super::super::{
 };
 use super::{Reader, smtp};
 use crate::wire::Protocol;
+
+/// No token of a mail service lives longer.
+const MOST_MARGIN: Duration = Duration::from_secs(86_400);
 
 /// The providers that are good, and the names of those that are not: what refers to them is not
 /// to blame.
@@ -118,6 +122,13 @@ impl Reader<'_> {
         if let Some(field) = section.take("smtp_limits") {
             provider.smtp_limits = smtp::limits(&field, provider.smtp_limits);
             good &= provider.smtp_limits.is_some();
+        }
+        if let Some(field) = section.take("token_margin") {
+            match field.duration() {
+                Some(margin) if margin <= MOST_MARGIN => provider.token_margin = margin,
+                Some(_) => good = field.wrong("must be at most 24h").unwrap_or(false),
+                None => good = false,
+            }
         }
         section.finish();
         if is_new && provider.imap.is_none() && provider.pop3.is_none() && provider.smtp.is_none() {

@@ -3,8 +3,10 @@
 use ipnet::IpNet;
 
 use super::super::field::Field;
+use super::super::logins::is_wildcard_address;
 use super::super::{
-    Grant, LoginPattern, Mailbox, SmtpFrom, SmtpLimits, SmtpPolicy, Unauthenticated,
+    Grant, LineEnds, LoginPattern, Mailbox, Registration, SmtpFrom, SmtpLimits, SmtpPolicy,
+    Unauthenticated,
 };
 use super::accounts::Accounts;
 use crate::wire::Protocol;
@@ -28,6 +30,11 @@ pub(super) fn policy(field: &Field<'_>) -> Option<SmtpPolicy> {
     let from = section.take("from").map_or(Some(SmtpFrom::Keep), |field| {
         field.one_of(&[("keep", SmtpFrom::Keep), ("mailbox", SmtpFrom::Mailbox)])
     });
+    let line_ends = section
+        .take("line_ends")
+        .map_or(Some(LineEnds::Keep), |field| {
+            field.one_of(&[("keep", LineEnds::Keep), ("crlf", LineEnds::Crlf)])
+        });
     section.finish();
     Some(SmtpPolicy {
         senders: all(senders)?,
@@ -35,6 +42,7 @@ pub(super) fn policy(field: &Field<'_>) -> Option<SmtpPolicy> {
         max_size: all(max_size)?,
         messages_per_minute: all(rate)?,
         from: from?,
+        line_ends: line_ends?,
     })
 }
 
@@ -70,14 +78,41 @@ pub(super) fn check_from(
     let name = match (mailbox.of(Protocol::Smtp), login) {
         (Some(mailbox), _) => mailbox,
         (None, LoginPattern::Exact(login)) => login,
-        // Addresses of that domain alone are let in.
-        (None, LoginPattern::Domain(_)) => return,
+        // Addresses alone are let in.
+        (None, LoginPattern::Domain(_) | LoginPattern::Any) => return,
     };
     let complete = is_address(name) && name.contains('@');
     if policy.from == SmtpFrom::Mailbox && !complete {
         field.problem(
             "has from: mailbox, so that the account's mailbox must be an address; write it as mailbox",
         );
+    }
+}
+
+/// `mailbox: {smtp: sender}`: only an application's own token opens the mailboxes of others, and
+/// only those that the file names.
+pub(super) fn check_sender(
+    mailbox: &Field<'_>,
+    registration: &Registration,
+    policy: Option<&SmtpPolicy>,
+) {
+    if !matches!(registration.grant, Grant::ClientCredentials(_)) {
+        mailbox.problem(format_args!(
+            "smtp: sender logs in as the address of MAIL, which takes the grant client_credentials, not {}",
+            registration.grant.name()
+        ));
+    }
+    match policy.and_then(|policy| policy.senders.as_ref()) {
+        None => mailbox.problem(
+            "smtp: sender logs in as the address of MAIL: name the addresses that may be one in smtp.senders",
+        ),
+        Some(senders) if senders.contains(&Pattern::Any) => mailbox.problem(
+            "smtp: sender logs in as the address of MAIL: smtp.senders must not have \"*\"; name addresses or domains",
+        ),
+        Some(_) => {}
+    }
+    if policy.is_some_and(|policy| policy.from == SmtpFrom::Mailbox) {
+        mailbox.problem("smtp: sender has the sender for its mailbox: remove smtp.from: mailbox");
     }
 }
 
@@ -138,18 +173,13 @@ pub(super) fn unauthenticated(
     if !account.protocols.contain(Protocol::Smtp) {
         return field.wrong("names an account whose protocols do not include smtp");
     }
-    if matches!(account.registration.grant, Grant::Password(_)) {
+    if account.registration.grant.needs_client_password() {
         return field.wrong(
-            "names an account of grant password: nobody presents one here; use another grant",
+            "names an account whose password the identity provider checks (grant password, or client_secret: {client: password}): nobody presents one here",
         );
     }
-    if matches!(account.login, LoginPattern::Domain(_))
-        && !(is_address(&login)
-            && login.contains('@')
-            && login.is_ascii()
-            && !login.starts_with('"'))
-    {
-        return field.wrong("must be a well-formed address of the account's domain");
+    if account.login.is_wildcard() && !is_wildcard_address(&login) {
+        return field.wrong("must be a well-formed address that the account's login covers");
     }
     let missing = |key: &str| {
         place.problem(format_args!(

@@ -39,7 +39,7 @@ accounts:
         "limits.login_timeout: must be a time with its unit, as in 30s, 5m or 1h (line 4, column 3)",
         "listeners[0].bind: wants an address, not a name: write 127.0.0.1:1143 or \"[::1]:1143\" (line 6, column 22)",
         "listeners[1].bind: is not loopback, and passwords would cross the network in clear: set tls, or allow_cleartext: true with allow (line 7, column 22)",
-        "listeners[2].provider: there is no such provider; write aol, fastmail, google, microsoft365, microsoft365-china, microsoft365-dod, microsoft365-us, outlook or yahoo, or describe yours under providers (line 8, column 42)",
+        "listeners[2].provider: there is no such provider; write aol, fastmail, google, microsoft365, microsoft365-china, microsoft365-dod, microsoft365-hve, microsoft365-us, outlook or yahoo, or describe yours under providers (line 8, column 42)",
         "listeners[4].bind: is missing; write an address and port, as in 127.0.0.1:1143 (line 10, column 5)",
         "listeners[4].protocol: must be imap, pop3 or smtp (line 10, column 6)",
         "audit.on_full: must be continue or refuse (line 11, column 9)",

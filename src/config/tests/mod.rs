@@ -7,6 +7,7 @@ mod grants;
 mod mistakes;
 mod sending;
 mod shape;
+mod wildcards;
 
 use super::*;
 

@@ -63,7 +63,11 @@ impl Request {
         let scopes = self.account.scope().into_iter().map(Scope::new);
         match &registration.grant {
             Configured::ClientCredentials(_) => {
-                let client = client_of(&registration);
+                let mut client = client_of(&registration);
+                if let Some(ClientCredential::ClientPassword) = registration.grant.credential() {
+                    let secret = self.password.as_ref().map_or("", Secret::expose);
+                    client = client.set_client_secret(ClientSecret::new(secret.to_owned()));
+                }
                 let mut request = client.exchange_client_credentials().add_scopes(scopes);
                 for (name, value) in proof(&registration)? {
                     request = request.add_extra_param(name, value);
@@ -135,7 +139,9 @@ fn proof(registration: &Registration) -> Result<Vec<(&'static str, Cow<'static, 
             assertion::client(key, &registration.client_id, &registration.token_url)?
         }
         Some(ClientCredential::Federated(path)) => local::federated(path)?,
-        Some(ClientCredential::Secret(_)) | None => return Ok(Vec::new()),
+        Some(ClientCredential::Secret(_) | ClientCredential::ClientPassword) | None => {
+            return Ok(Vec::new());
+        }
     };
     Ok(vec![
         ("client_assertion_type", assertion::CLIENT_ASSERTION.into()),
