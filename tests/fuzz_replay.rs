@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 /// Inputs made up for each target.
 const INPUTS: u64 = 20_000;
 
+/// The same where each takes a TLS handshake.
+const HANDSHAKES: u64 = 4_000;
+
 /// The longest of them, unless a seed is longer.
 const LONGEST: usize = 400;
 
@@ -139,7 +142,11 @@ fn replay(name: &str) {
     }
     let words = words();
     let mut generator = Generator(0x6175_7468_7265_6c61);
-    for n in 0..INPUTS {
+    let inputs = match name {
+        "stream" => HANDSHAKES,
+        _ => INPUTS,
+    };
+    for n in 0..inputs {
         let input = generator.input(&seeds, &words);
         run(&format!("made-up input {n}"), &input);
     }
@@ -164,6 +171,6 @@ macro_rules! replays {
 }
 
 replays! {
-    imap_commands imap_responses pop3 smtp_commands smtp_replies sasl front back front_back watch
-    proxy_header config import
+    imap_commands imap_responses literals pop3 smtp_commands smtp_replies sasl front back front_back watch
+    proxy_header stream config import
 }

@@ -10,8 +10,10 @@ pub mod config;
 pub mod front;
 pub mod front_back;
 pub mod import;
+pub mod literals;
 mod pieces;
 pub mod proxy_header;
+pub mod stream;
 pub mod watch;
 pub mod wire;
 
@@ -22,6 +24,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("imap_commands", wire::imap_commands),
     ("imap_responses", wire::imap_responses),
+    ("literals", literals::literals),
     ("pop3", wire::pop3),
     ("smtp_commands", wire::smtp_commands),
     ("smtp_replies", wire::smtp_replies),
@@ -31,6 +34,7 @@ pub const TARGETS: &[Target] = &[
     ("front_back", front_back::front_back),
     ("watch", watch::watch),
     ("proxy_header", proxy_header::proxy_header),
+    ("stream", stream::stream),
     ("config", config::config),
     ("import", import::import),
 ];

@@ -57,6 +57,11 @@ impl ServerTls {
             .clone()
     }
 
+    /// Whether clients show certificates, so that their handshakes are larger.
+    pub fn wants_certificates(&self) -> bool {
+        self.files.client_ca.is_some()
+    }
+
     /// Takes over what the files hold if they have changed. Reads them, so that it blocks.
     pub fn refresh(&self) -> Refreshed {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -328,7 +328,10 @@ impl Service {
 
     async fn turn_away(&self, door: &Door, client: &mut Stream, fault: &Fault) {
         if let (ListenerTls::Implicit(_), Some(config)) = (&door.listener.tls, &door.tls)
-            && client.encrypt_as_server(config.current()).await.is_err()
+            && client
+                .encrypt_as_server(config.current(), config.wants_certificates())
+                .await
+                .is_err()
         {
             return;
         }
@@ -453,7 +456,10 @@ impl Service {
                 "a TLS listener without TLS",
             )));
         };
-        match client.encrypt_as_server(config.current()).await {
+        match client
+            .encrypt_as_server(config.current(), config.wants_certificates())
+            .await
+        {
             Ok(()) => {
                 record.client_tls(client.encryption());
                 Ok(())

@@ -8,34 +8,36 @@
 //!
 //! Backpressure is the caller's: receive only while the other side [`Stream::poll_flush`]es.
 
-mod tls;
+mod records;
+mod socket;
+#[cfg(test)]
+mod tests;
+pub mod tls;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use rustls_pki_types::{CertificateDer, ServerName};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use tls::Tls;
-
-/// Octets read from a socket at once.
-const SCRATCH: usize = 64 * 1024;
+use socket::{poll_read, poll_write};
+use tls::{Received, Tls};
 
 thread_local! {
-    static READING: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH + tls::RECORD]);
+    static READING: RefCell<Vec<u8>> = RefCell::new(vec![0; tls::SCRATCH]);
     static WRITING: RefCell<tls::Records> = const { RefCell::new(tls::Records::new()) };
 }
 
 /// A TCP connection that may be encrypted.
 #[derive(Debug)]
 pub struct Stream {
-    tcp: TcpStream,
+    /// Shared with [`Stream::reset`].
+    tcp: Arc<TcpStream>,
     tls: Option<Box<Tls>>,
     /// What the socket would not take yet.
     outbound: Vec<u8>,
@@ -63,7 +65,7 @@ impl Stream {
     /// In clear, for now.
     pub fn new(tcp: TcpStream) -> Self {
         Self {
-            tcp,
+            tcp: Arc::new(tcp),
             tls: None,
             outbound: Vec::new(),
             written: 0,
@@ -83,30 +85,34 @@ impl Stream {
         self.encrypt(tls).await
     }
 
-    /// Encrypts, in the server's role.
-    pub async fn encrypt_as_server(&mut self, config: Arc<rustls::ServerConfig>) -> io::Result<()> {
-        let tls = Tls::server(config)?;
+    /// Encrypts, in the server's role. `certificates`: clients show some.
+    pub async fn encrypt_as_server(
+        &mut self,
+        config: Arc<rustls::ServerConfig>,
+        certificates: bool,
+    ) -> io::Result<()> {
+        let tls = Tls::server(config, certificates)?;
         self.encrypt(tls).await
     }
 
     async fn encrypt(&mut self, mut tls: Tls) -> io::Result<()> {
         self.handshaking = true;
-        loop {
-            let step = tls.handshake(&mut self.outbound);
-            // Also after an error: it has left an alert that says why.
-            let flushed = poll_fn(|cx| self.poll_flush(cx)).await;
-            match step? {
-                tls::Handshake::Done => {
-                    flushed?;
-                    break;
-                }
-                tls::Handshake::Read => flushed?,
+        tls.start(&mut self.outbound)?;
+        while tls.is_handshaking() {
+            poll_fn(|cx| self.poll_flush(cx)).await?;
+            let step = poll_fn(|cx| {
+                READING.with_borrow_mut(|scratch| {
+                    let received = ready!(poll_read(&self.tcp, cx, tls.room(scratch)))?;
+                    Poll::Ready(tls.handshake(scratch, received, &mut self.outbound))
+                })
+            });
+            if let Err(error) = step.await {
+                // An alert that says why.
+                let _ = poll_fn(|cx| self.poll_flush(cx)).await;
+                return Err(error);
             }
-            poll_fn(|cx| {
-                READING.with_borrow_mut(|scratch| tls.poll_fill(&mut self.tcp, cx, scratch))
-            })
-            .await?;
         }
+        poll_fn(|cx| self.poll_flush(cx)).await?;
         self.tls = Some(Box::new(tls));
         self.handshaking = false;
         Ok(())
@@ -122,18 +128,35 @@ impl Stream {
         if self.ended {
             return Poll::Ready(Ok(false));
         }
-        let open = READING.with_borrow_mut(|scratch| match &mut self.tls {
-            Some(tls) => tls.poll_receive(&mut self.tcp, cx, scratch, &mut self.outbound, sink),
-            None => {
-                let mut buffer = ReadBuf::new(scratch.get_mut(..SCRATCH).unwrap_or_default());
-                ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut buffer))?;
-                if !buffer.filled().is_empty() {
-                    sink(cx, buffer.filled());
+        let open = ready!(
+            READING.with_borrow_mut(|scratch| -> Poll<io::Result<bool>> {
+                match &mut self.tls {
+                    Some(tls) => loop {
+                        let room = tls.room(scratch);
+                        let received = match room.is_empty() {
+                            true => 0,
+                            false => ready!(poll_read(&self.tcp, cx, room))?,
+                        };
+                        let mut plaintext = |bytes: &[u8]| sink(cx, bytes);
+                        match tls.receive(scratch, received, &mut self.outbound, &mut plaintext)? {
+                            Received::Data => break Poll::Ready(Ok(true)),
+                            Received::End => break Poll::Ready(Ok(false)),
+                            // A ticket, or part of a record: on until the socket is empty.
+                            Received::Nothing => {}
+                        }
+                    },
+                    None => {
+                        let room = scratch.get_mut(..tls::READ).unwrap_or_default();
+                        let read = ready!(poll_read(&self.tcp, cx, room))?;
+                        let bytes = room.get(..read).unwrap_or_default();
+                        if !bytes.is_empty() {
+                            sink(cx, bytes);
+                        }
+                        Poll::Ready(Ok(!bytes.is_empty()))
+                    }
                 }
-                Poll::Ready(Ok(!buffer.filled().is_empty()))
-            }
-        });
-        let open = ready!(open)?;
+            })
+        )?;
         self.ended = !open;
         Poll::Ready(Ok(open))
     }
@@ -145,11 +168,11 @@ impl Stream {
             return;
         }
         let Some(tls) = &mut self.tls else {
-            return write_now(&mut self.tcp, cx, &mut self.outbound, bytes);
+            return write_now(&self.tcp, cx, &mut self.outbound, bytes);
         };
         WRITING.with_borrow_mut(|records| {
             if tls.encrypt(bytes, records) {
-                write_now(&mut self.tcp, cx, &mut self.outbound, records.written());
+                write_now(&self.tcp, cx, &mut self.outbound, records.written());
             } else {
                 self.closing = Closing::Due;
             }
@@ -173,7 +196,7 @@ impl Stream {
             .get(self.written..)
             .filter(|rest| !rest.is_empty())
         {
-            match ready!(Pin::new(&mut self.tcp).poll_write(cx, rest))? {
+            match ready!(poll_write(&self.tcp, cx, rest))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 written => self.written += written,
             }
@@ -183,7 +206,12 @@ impl Stream {
         if self.closing == Closing::Due {
             // A peer that has ended itself waits for nothing: that the socket goes is enough.
             if !self.ended {
-                ready!(Pin::new(&mut self.tcp).poll_shutdown(cx))?;
+                match SockRef::from(&*self.tcp).shutdown(Shutdown::Write) {
+                    Err(error) if error.kind() != io::ErrorKind::NotConnected => {
+                        return Poll::Ready(Err(error));
+                    }
+                    _ => {}
+                }
             }
             self.closing = Closing::Closed;
         }
@@ -221,6 +249,18 @@ impl Stream {
         }
     }
 
+    /// Becomes ready when the connection breaks: the peer reset it, or the kernel gave it up
+    /// (keepalive). Reads nothing, and is told also while octets of the peer are unread, so that a
+    /// peer that is not being read may be watched. The peer's orderly end (FIN) is no such event:
+    /// it may be a half-close, and [`Stream::poll_receive`] tells of it in its turn.
+    ///
+    /// The future borrows nothing: pin it once, poll it beside whatever the stream is used for, and
+    /// drop it with the stream, whose socket it keeps open. Octets that came before the reset can
+    /// still be received; what is sent from then on is lost. Gives why the connection broke.
+    pub fn reset(&self) -> impl Future<Output = io::Error> + Send + 'static {
+        socket::reset(self.tcp.clone())
+    }
+
     /// The peer's address.
     pub fn peer(&self) -> io::Result<SocketAddr> {
         self.tcp.peer_addr()
@@ -243,9 +283,9 @@ impl Stream {
 }
 
 /// Offers `bytes` to the socket and keeps the rest.
-fn write_now(tcp: &mut TcpStream, cx: &mut Context<'_>, outbound: &mut Vec<u8>, mut bytes: &[u8]) {
+fn write_now(tcp: &TcpStream, cx: &mut Context<'_>, outbound: &mut Vec<u8>, mut bytes: &[u8]) {
     while outbound.is_empty() && !bytes.is_empty() {
-        match Pin::new(&mut *tcp).poll_write(cx, bytes) {
+        match poll_write(tcp, cx, bytes) {
             Poll::Ready(Ok(written @ 1..)) => bytes = bytes.get(written..).unwrap_or_default(),
             // Errors show again at the next flush.
             Poll::Ready(_) | Poll::Pending => break,

@@ -1,39 +1,83 @@
-//! TLS by rustls' unbuffered interface.
+//! TLS by rustls' unbuffered interface, as a machine without IO.
+//!
+//! rustls remembers handshake messages that are not complete as places in the octets that it was
+//! given, and panics where it is not given the same octets again. So [`Tls`] owns every octet that
+//! rustls has not discarded, and [`Connection::process`] is the only function that calls
+//! `process_tls_records`, always with all of them. After an error rustls is called for its alert
+//! only.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 use rustls_pki_types::{CertificateDer, ServerName};
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
 
-use super::Sink;
+pub use super::records::Records;
 
 /// The largest TLS record with its header: 2^14 octets and 2,048 of TLS 1.2's expansion.
-pub(super) const RECORD: usize = 16_384 + 2_048 + 5;
+pub const RECORD: usize = 16_384 + 2_048 + 5;
 
-/// Octets of an upstream's handshake that may be waiting for their rest (RFC 8446 §4:
-/// certificates).
-const UPSTREAM_HANDSHAKE_CAP: usize = 128 * 1024;
+/// Octets read from a socket at once.
+pub const READ: usize = 64 * 1024;
 
-/// The same of a client's, thousands of which may hold on before anybody knows who they are: one
-/// record of the largest size. A ClientHello has 2 KiB, with post-quantum key shares and all.
-const CLIENT_HANDSHAKE_CAP: usize = RECORD;
+/// Octets of a scratch buffer for [`Tls::receive`]: what is kept, and what is read behind it.
+pub const SCRATCH: usize = READ + RECORD;
 
+/// Octets that a handshake with an upstream may keep: rustls takes handshake messages of 64 KiB,
+/// and their records have headers (RFC 8446 §4: certificates).
+const UPSTREAM_CAP: usize = SCRATCH;
+
+/// The same of a client's handshake, thousands of which may stay incomplete before anyone knows
+/// who they are: one record of the largest size. A ClientHello has 2 KiB, post-quantum key shares
+/// included.
+const CLIENT_CAP: usize = RECORD;
+
+/// Octets that a client may have us keep after its handshake: a record that is not complete and a
+/// handshake message that is not, of which KeyUpdate is the only one (5 octets, RFC 8446 §4.6.3).
+const CLIENT_OPEN_CAP: usize = RECORD + 4 * 1024;
+
+/// A TLS connection, from its handshake to its end.
 #[derive(Debug)]
-pub(super) struct Tls {
+pub struct Tls {
     connection: Connection,
-    /// Ciphertext that is no complete record yet.
-    inbound: Vec<u8>,
-    /// Plaintext that came in the handshake's last flight.
+    /// Every octet that rustls was given and has not discarded, as rustls left it.
+    kept: Vec<u8>,
+    /// Plaintext that came before it was asked for: behind the handshake's last flight.
     early: Vec<u8>,
-    /// The peer said close_notify behind the last plaintext.
-    closed: bool,
+    end: End,
+    handshake_cap: usize,
+}
+
+/// Whether more can come from the peer.
+#[derive(Debug)]
+enum End {
+    Open,
+    /// The peer said close_notify. We may still send.
+    PeerClosed,
+    /// Nothing can be received or sent any more.
+    Failed(Failure),
+}
+
+/// Why a connection failed.
+#[derive(Debug, Clone)]
+enum Failure {
+    Tls(rustls::Error),
+    /// The peer would have had us keep more than so many octets of this.
+    TooLong(&'static str, usize),
+}
+
+impl From<&Failure> for io::Error {
+    fn from(failure: &Failure) -> Self {
+        match failure {
+            Failure::Tls(error) => tls_error(error.clone()),
+            Failure::TooLong(what, cap) => Self::new(
+                io::ErrorKind::InvalidData,
+                format!("{what} of more than {} KiB", cap / 1024),
+            ),
+        }
+    }
 }
 
 enum Connection {
@@ -50,182 +94,268 @@ impl std::fmt::Debug for Connection {
     }
 }
 
-/// Where a handshake stands.
-pub(super) enum Handshake {
-    /// More of the peer is needed.
-    Read,
-    Done,
-}
-
-/// What stopped a round of processing.
+/// What a call to [`Tls::receive`] brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stop {
-    /// Every complete record was processed.
-    Drained,
-    /// The peer said close_notify.
-    PeerClosed,
+pub enum Received {
+    /// Plaintext, which the sink has.
+    Data,
+    /// Octets that are no plaintext yet, or TLS's own: call again.
+    Nothing,
+    /// The peer has ended its direction, by close_notify or without.
+    End,
 }
 
-/// What to do with the connection once it can take plaintext.
+/// What is to be sent once the connection can take plaintext.
 enum Outgoing<'a> {
     Nothing,
     Data(&'a [u8]),
     CloseNotify,
 }
 
+/// How far a round of processing came.
+#[derive(Debug, Default)]
+struct Round {
+    /// Octets from the front that rustls needs no more.
+    discarded: usize,
+    /// The peer said close_notify.
+    peer_closed: bool,
+    /// What was to be sent is among the records.
+    sent: bool,
+}
+
 impl Tls {
-    pub(super) fn client(
+    /// A connection in the client's role; its first flight comes with [`Tls::start`].
+    ///
+    /// # Errors
+    ///
+    /// As rustls has them for a configuration or name that cannot be used.
+    pub fn client(
         config: Arc<rustls::ClientConfig>,
         name: ServerName<'static>,
     ) -> io::Result<Self> {
         let connection = UnbufferedClientConnection::new(config, name).map_err(tls_error)?;
-        Ok(Self::new(Connection::Client(connection)))
+        Ok(Self::new(Connection::Client(connection), UPSTREAM_CAP))
     }
 
-    pub(super) fn server(config: Arc<rustls::ServerConfig>) -> io::Result<Self> {
+    /// A connection in the server's role. `certificates`: clients show some, so that a handshake
+    /// may be as large as an upstream's.
+    ///
+    /// # Errors
+    ///
+    /// As rustls has them for a configuration that cannot be used.
+    pub fn server(config: Arc<rustls::ServerConfig>, certificates: bool) -> io::Result<Self> {
         let connection = UnbufferedServerConnection::new(config).map_err(tls_error)?;
-        Ok(Self::new(Connection::Server(connection)))
+        let cap = match certificates {
+            true => UPSTREAM_CAP,
+            false => CLIENT_CAP,
+        };
+        Ok(Self::new(Connection::Server(connection), cap))
     }
 
-    fn new(connection: Connection) -> Self {
+    fn new(connection: Connection, handshake_cap: usize) -> Self {
         Self {
             connection,
-            inbound: Vec::new(),
+            kept: Vec::new(),
             early: Vec::new(),
-            closed: false,
+            end: End::Open,
+            handshake_cap,
         }
     }
 
-    /// Goes as far as it can with what was received.
-    pub(super) fn handshake(&mut self, outbound: &mut Vec<u8>) -> io::Result<Handshake> {
-        let early = &mut self.early;
+    /// Appends what is to be sent before anything is received: the client's first flight.
+    ///
+    /// # Errors
+    ///
+    /// As rustls has them.
+    pub fn start(&mut self, outbound: &mut Vec<u8>) -> io::Result<()> {
         let mut records = Records::new();
-        let result = self.connection.process(
-            &mut self.inbound,
-            &mut records,
-            Outgoing::Nothing,
-            &mut |bytes| early.extend_from_slice(bytes),
-        );
+        self.advance(Outgoing::Nothing, &mut records);
         outbound.extend_from_slice(records.written());
-        let (processed, stop) = result?;
-        self.inbound.drain(..processed);
-        match stop {
-            Stop::PeerClosed => Err(io::ErrorKind::UnexpectedEof.into()),
-            Stop::Drained if self.connection.is_handshaking() => Ok(Handshake::Read),
-            Stop::Drained => {
-                self.inbound.shrink_to_fit();
-                Ok(Handshake::Done)
-            }
+        match &self.end {
+            End::Failed(failure) => Err(failure.into()),
+            End::Open | End::PeerClosed => Ok(()),
         }
     }
 
-    /// Reads more of the handshake.
-    pub(super) fn poll_fill(
-        &mut self,
-        tcp: &mut TcpStream,
-        cx: &mut Context<'_>,
-        scratch: &mut [u8],
-    ) -> Poll<io::Result<()>> {
-        let cap = match &self.connection {
-            Connection::Client(_) => UPSTREAM_HANDSHAKE_CAP,
-            Connection::Server(_) => CLIENT_HANDSHAKE_CAP,
+    /// Whether plaintext can go both ways.
+    pub fn is_handshaking(&self) -> bool {
+        match &self.connection {
+            Connection::Client(tls) => tls.is_handshaking(),
+            Connection::Server(tls) => tls.is_handshaking(),
+        }
+    }
+
+    /// Where ciphertext is to be read into: a part of `scratch`, which holds [`SCRATCH`] octets and
+    /// must go to [`Tls::receive`] or [`Tls::handshake`] next. Empty where nothing has to be read.
+    pub fn room<'s>(&self, scratch: &'s mut [u8]) -> &'s mut [u8] {
+        let end = match &self.end {
+            End::Open if self.early.is_empty() => self.read_to(),
+            _ => 0,
         };
-        // What follows the handshake stays with the socket.
-        let room = scratch.len().min(cap.saturating_sub(self.inbound.len()));
-        if room == 0 {
-            return Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("a TLS handshake of more than {} KiB", cap / 1024),
-            )));
-        }
-        let mut buffer = ReadBuf::new(scratch.get_mut(..room).unwrap_or_default());
-        ready!(Pin::new(tcp).poll_read(cx, &mut buffer))?;
-        if buffer.filled().is_empty() {
-            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-        }
-        self.inbound.reserve_exact(buffer.filled().len());
-        self.inbound.extend_from_slice(buffer.filled());
-        Poll::Ready(Ok(()))
+        scratch.get_mut(self.kept.len()..end).unwrap_or_default()
     }
 
-    /// Reads and decrypts once; answers that TLS itself wants go to `outbound`.
-    pub(super) fn poll_receive(
+    /// Goes on with the handshake, `received` octets having been read into [`Tls::room`]; answers
+    /// go to `outbound`, also where it fails. Plaintext that the peer sent behind its handshake is
+    /// kept for [`Tls::receive`].
+    ///
+    /// # Errors
+    ///
+    /// Of kind `UnexpectedEof` where the peer ended before the handshake did; of kind `InvalidData`
+    /// with rustls' error.
+    pub fn handshake(
         &mut self,
-        tcp: &mut TcpStream,
-        cx: &mut Context<'_>,
         scratch: &mut [u8],
+        received: usize,
         outbound: &mut Vec<u8>,
-        sink: &mut Sink<'_>,
-    ) -> Poll<io::Result<bool>> {
+    ) -> io::Result<()> {
+        let mut early = Vec::new();
+        let mut keep = |bytes: &[u8]| early.extend_from_slice(bytes);
+        let received = self.receive(scratch, received, outbound, &mut keep);
+        self.early = early;
+        match received {
+            // Words that came with the end are heard before it.
+            _ if !self.is_handshaking() => Ok(()),
+            Ok(Received::End) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(Received::Data | Received::Nothing) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Decrypts, `received` octets having been read into [`Tls::room`] (0: the peer has ended), and
+    /// gives the plaintext to `sink`. Answers that TLS itself wants to give go to `outbound`.
+    ///
+    /// # Errors
+    ///
+    /// Of kind `InvalidData` with rustls' error, from then on at each call.
+    pub fn receive(
+        &mut self,
+        scratch: &mut [u8],
+        received: usize,
+        outbound: &mut Vec<u8>,
+        sink: &mut dyn FnMut(&[u8]),
+    ) -> io::Result<Received> {
         if !self.early.is_empty() {
-            let early = std::mem::take(&mut self.early);
-            sink(cx, &early);
-            return Poll::Ready(Ok(true));
+            sink(&std::mem::take(&mut self.early));
+            return Ok(Received::Data);
         }
-        if self.closed {
-            return Poll::Ready(Ok(false));
+        match &self.end {
+            End::Open if received > 0 => {}
+            // Without close_notify too: the protocols have endings of their own.
+            End::Open | End::PeerClosed => return Ok(Received::End),
+            End::Failed(failure) => return Err(failure.into()),
         }
-        loop {
-            // The incomplete record first, then what the socket has.
-            let kept = self.inbound.len();
-            let (head, room) = match scratch.split_at_mut_checked(kept) {
-                Some(split) if !split.1.is_empty() => split,
-                _ => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
-            };
-            let mut buffer = ReadBuf::new(room);
-            ready!(Pin::new(&mut *tcp).poll_read(cx, &mut buffer))?;
-            let filled = kept + buffer.filled().len();
-            if filled == kept {
-                // Without close_notify: the protocols have endings of their own.
-                return Poll::Ready(Ok(false));
-            }
-            head.copy_from_slice(&self.inbound);
-            self.inbound.clear();
-            let incoming = scratch.get_mut(..filled).unwrap_or_default();
-            let mut delivered = false;
-            let mut records = Records::new();
-            let result =
-                self.connection
-                    .process(incoming, &mut records, Outgoing::Nothing, &mut |bytes| {
-                        delivered = true;
-                        sink(cx, bytes);
-                    });
-            outbound.extend_from_slice(records.written());
-            let (processed, stop) = result?;
-            let rest = incoming.get(processed..).unwrap_or_default();
-            if rest.is_empty() {
-                self.inbound = Vec::new();
-            } else {
-                self.inbound.extend_from_slice(rest);
-            }
-            self.closed = stop == Stop::PeerClosed;
-            // Last words and the end often come together: the words first.
-            if delivered || self.closed {
-                return Poll::Ready(Ok(delivered));
-            }
-            // A ticket, or part of a record: nothing to tell, so go on until the socket is empty.
+        let filled = self.kept.len() + received;
+        let incoming = scratch.get_mut(..filled).unwrap_or_default();
+        if let Some(front) = incoming.get_mut(..self.kept.len()) {
+            front.copy_from_slice(&self.kept);
         }
-    }
-
-    /// Writes the encrypted records; false where nothing can be encrypted any more.
-    pub(super) fn encrypt(&mut self, bytes: &[u8], records: &mut Records) -> bool {
-        records.written = 0;
-        self.connection
-            .process(&mut [], records, Outgoing::Data(bytes), &mut |_| {})
-            .is_ok()
-    }
-
-    /// Appends a close_notify.
-    pub(super) fn close(&mut self, out: &mut Vec<u8>) {
+        let mut delivered = false;
         let mut records = Records::new();
-        // Where it cannot be said any more, nobody listens.
-        let _ = self
-            .connection
-            .process(&mut [], &mut records, Outgoing::CloseNotify, &mut |_| {});
-        out.extend_from_slice(records.written());
+        let mut deliver = |bytes: &[u8]| {
+            delivered = true;
+            sink(bytes);
+        };
+        let (round, result) =
+            self.connection
+                .process(incoming, &mut records, Outgoing::Nothing, &mut deliver);
+        outbound.extend_from_slice(records.written());
+        self.keep(incoming.get(round.discarded..).unwrap_or_default());
+        self.note(&round, result);
+        match &self.end {
+            End::Failed(failure) => Err(failure.into()),
+            _ if delivered => Ok(Received::Data),
+            End::PeerClosed => Ok(Received::End),
+            End::Open => Ok(Received::Nothing),
+        }
     }
 
-    pub(super) fn peer_certificate(&self) -> Option<CertificateDer<'static>> {
+    /// Replaces `records` by `bytes`, encrypted; false where nothing can be encrypted any more.
+    pub fn encrypt(&mut self, bytes: &[u8], records: &mut Records) -> bool {
+        records.clear();
+        self.advance(Outgoing::Data(bytes), records)
+    }
+
+    /// Appends a close_notify, unless nothing can be encrypted any more.
+    pub fn close(&mut self, outbound: &mut Vec<u8>) {
+        let mut records = Records::new();
+        self.advance(Outgoing::CloseNotify, &mut records);
+        outbound.extend_from_slice(records.written());
+    }
+
+    /// Octets that are kept for the next call: under 83 KiB, and under 23 KiB of a client's.
+    pub fn held(&self) -> usize {
+        self.kept.len() + self.early.len()
+    }
+
+    /// Sends `outgoing` without anything new from the peer; whether it could.
+    fn advance(&mut self, outgoing: Outgoing<'_>, records: &mut Records) -> bool {
+        if let End::Failed(_) = &self.end {
+            return false;
+        }
+        let mut kept = std::mem::take(&mut self.kept);
+        let early = &mut self.early;
+        let (round, result) = self
+            .connection
+            .process(&mut kept, records, outgoing, &mut |bytes| {
+                early.extend_from_slice(bytes);
+            });
+        kept.drain(..round.discarded.min(kept.len()));
+        self.kept = kept;
+        let sent = round.sent;
+        self.note(&round, result);
+        sent
+    }
+
+    fn keep(&mut self, rest: &[u8]) {
+        if rest.is_empty() {
+            self.kept = Vec::new();
+        } else {
+            self.kept.clear();
+            self.kept.reserve_exact(rest.len());
+            self.kept.extend_from_slice(rest);
+        }
+    }
+
+    fn note(&mut self, round: &Round, result: Result<(), rustls::Error>) {
+        if round.peer_closed {
+            self.end = End::PeerClosed;
+        }
+        if let Err(error) = result {
+            self.end = End::Failed(Failure::Tls(error));
+        } else if self.kept.len() >= self.keeps_at_most() {
+            let what = match self.is_handshaking() {
+                true => "a TLS handshake",
+                false => "a TLS message",
+            };
+            self.end = End::Failed(Failure::TooLong(what, self.keeps_at_most()));
+        }
+        match self.end {
+            End::Open => {}
+            // rustls is given no further octet.
+            End::PeerClosed | End::Failed(_) => self.kept = Vec::new(),
+        }
+    }
+
+    fn keeps_at_most(&self) -> usize {
+        match &self.connection {
+            _ if self.is_handshaking() => self.handshake_cap,
+            Connection::Client(_) => UPSTREAM_CAP,
+            Connection::Server(_) => CLIENT_OPEN_CAP,
+        }
+    }
+
+    /// What is read ends here in the scratch buffer. What follows a handshake that is at its cap
+    /// stays with the socket.
+    fn read_to(&self) -> usize {
+        match self.is_handshaking() {
+            true => self.handshake_cap,
+            false => self.kept.len().saturating_add(READ).min(SCRATCH),
+        }
+    }
+
+    /// The certificate that the peer showed, in DER, if it did.
+    pub fn peer_certificate(&self) -> Option<CertificateDer<'static>> {
         let chain = match &self.connection {
             Connection::Client(tls) => tls.peer_certificates(),
             Connection::Server(tls) => tls.peer_certificates(),
@@ -233,7 +363,8 @@ impl Tls {
         chain?.first().map(|leaf| leaf.clone().into_owned())
     }
 
-    pub(super) fn description(&self) -> Option<String> {
+    /// `TLSv1.3 CIPHER`.
+    pub fn description(&self) -> Option<String> {
         let (version, suite) = match &self.connection {
             Connection::Client(tls) => (tls.protocol_version()?, tls.negotiated_cipher_suite()?),
             Connection::Server(tls) => (tls.protocol_version()?, tls.negotiated_cipher_suite()?),
@@ -254,151 +385,94 @@ fn tls_error(error: rustls::Error) -> io::Error {
 /// One body for both roles: their types share no trait for processing.
 macro_rules! process {
     ($tls:expr, $incoming:expr, $records:expr, $outgoing:expr, $sink:expr) => {{
-        let mut processed = 0;
+        let mut round = Round::default();
         let mut outgoing = $outgoing;
-        loop {
-            let rest = $incoming.get_mut(processed..).unwrap_or_default();
+        let result = loop {
+            let rest = $incoming.get_mut(round.discarded..).unwrap_or_default();
             let UnbufferedStatus { discard, state } = $tls.process_tls_records(rest);
-            let stop = match state {
-                Err(error) => {
-                    // The alert that tells the peer.
-                    if let Ok(ConnectionState::EncodeTlsData(mut data)) =
-                        $tls.process_tls_records(&mut []).state
-                    {
-                        $records.encode(|out| data.encode(out))?;
+            let mut discarded = discard;
+            // Whether there is more to do.
+            let step = match state {
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
+                    match traffic.next_record() {
+                        Some(Ok(record)) => {
+                            discarded += record.discard;
+                            ($sink)(record.payload);
+                        }
+                        Some(Err(error)) => break Err(error),
+                        None => break Ok(true),
                     }
-                    return Err(tls_error(error));
-                }
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        ($sink)(record.map_err(tls_error)?.payload);
-                    }
-                    None
-                }
+                },
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    $records.encode(|out| data.encode(out))?;
-                    None
+                    $records.encode(|out| data.encode(out)).map(|()| true)
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => {
                     data.done();
-                    None
+                    Ok(true)
                 }
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                    match std::mem::replace(&mut outgoing, Outgoing::Nothing) {
-                        Outgoing::Nothing => Some(Stop::Drained),
+                    let sent = match std::mem::replace(&mut outgoing, Outgoing::Nothing) {
+                        Outgoing::Nothing => None,
                         Outgoing::Data(bytes) => {
-                            $records.encode(|out| traffic.encrypt(bytes, out))?;
-                            None
+                            Some($records.encode(|out| traffic.encrypt(bytes, out)))
                         }
                         Outgoing::CloseNotify => {
-                            $records.encode(|out| traffic.queue_close_notify(out))?;
-                            Some(Stop::Drained)
+                            Some($records.encode(|out| traffic.queue_close_notify(out)))
                         }
-                    }
+                    };
+                    round.sent |= matches!(sent, Some(Ok(())));
+                    // With `Nothing` left this state comes once more.
+                    sent.map_or(Ok(false), |sent| sent.map(|()| true))
                 }
-                Ok(ConnectionState::PeerClosed) => Some(Stop::PeerClosed),
+                Ok(ConnectionState::PeerClosed) => {
+                    round.peer_closed = true;
+                    Ok(true)
+                }
                 // Both sides said it: nothing can be sent any more either.
-                Ok(ConnectionState::Closed) => return Ok((processed, Stop::PeerClosed)),
+                Ok(ConnectionState::Closed) => {
+                    round.peer_closed = true;
+                    Ok(false)
+                }
                 // BlockedHandshake; early data is never offered.
-                Ok(_) => Some(Stop::Drained),
+                Ok(_) => Ok(false),
+                Err(error) => Err(error),
             };
-            processed += discard;
-            match (stop, &outgoing) {
-                // What the peer said does not stop us from saying ours.
-                (Some(Stop::PeerClosed), Outgoing::Data(_) | Outgoing::CloseNotify) => {}
-                (Some(stop), _) => return Ok((processed, stop)),
-                (None, _) => {}
+            round.discarded += discarded;
+            match step {
+                Ok(true) => {}
+                Ok(false) => break Ok(()),
+                Err(error) => break Err(error),
             }
+        };
+        // The alert that tells the peer.
+        while result.is_err() && $tls.wants_write() {
+            let rest = $incoming.get_mut(round.discarded..).unwrap_or_default();
+            let UnbufferedStatus { discard, state } = $tls.process_tls_records(rest);
+            let Ok(ConnectionState::EncodeTlsData(mut data)) = state else {
+                break;
+            };
+            if $records.encode(|out| data.encode(out)).is_err() {
+                break;
+            }
+            round.discarded += discard;
         }
+        (round, result)
     }};
 }
 
 impl Connection {
-    /// Processes records until there is nothing complete left, then does `outgoing`. Returns how
-    /// much of `incoming` was used up.
+    /// Processes records until there is nothing complete left, then does `outgoing`. `incoming` is
+    /// every octet that was not discarded by earlier calls, and what has come since.
     fn process(
         &mut self,
         incoming: &mut [u8],
         records: &mut Records,
         outgoing: Outgoing<'_>,
         sink: &mut dyn FnMut(&[u8]),
-    ) -> io::Result<(usize, Stop)> {
+    ) -> (Round, Result<(), rustls::Error>) {
         match self {
             Self::Client(tls) => process!(tls, incoming, records, outgoing, sink),
             Self::Server(tls) => process!(tls, incoming, records, outgoing, sink),
-        }
-    }
-
-    fn is_handshaking(&self) -> bool {
-        match self {
-            Self::Client(tls) => tls.is_handshaking(),
-            Self::Server(tls) => tls.is_handshaking(),
-        }
-    }
-}
-
-/// How much room an encoder asks for.
-trait Insufficient {
-    fn required(&self) -> Option<usize>;
-}
-
-impl Insufficient for EncodeError {
-    fn required(&self) -> Option<usize> {
-        match self {
-            Self::InsufficientSize(size) => Some(size.required_size),
-            Self::AlreadyEncoded => None,
-        }
-    }
-}
-
-impl Insufficient for EncryptError {
-    fn required(&self) -> Option<usize> {
-        match self {
-            Self::InsufficientSize(size) => Some(size.required_size),
-            Self::EncryptExhausted => None,
-        }
-    }
-}
-
-/// Records to be sent, in room that may be kept for the next ones: clearing it for each would
-/// cost as much as a tenth of their encryption.
-#[derive(Debug)]
-pub(super) struct Records {
-    room: Vec<u8>,
-    written: usize,
-}
-
-impl Records {
-    pub(super) const fn new() -> Self {
-        Self {
-            room: Vec::new(),
-            written: 0,
-        }
-    }
-
-    pub(super) fn written(&self) -> &[u8] {
-        self.room.get(..self.written).unwrap_or_default()
-    }
-
-    /// Appends what an encoder writes; makes the room that it asks for.
-    fn encode<E: Insufficient + std::fmt::Display>(
-        &mut self,
-        mut encoder: impl FnMut(&mut [u8]) -> Result<usize, E>,
-    ) -> io::Result<()> {
-        loop {
-            let free = self.room.get_mut(self.written..).unwrap_or_default();
-            match encoder(free) {
-                Ok(written) => {
-                    self.written += written;
-                    return Ok(());
-                }
-                Err(error) => match error.required() {
-                    Some(required) if required > free.len() => {
-                        self.room.resize(self.written + required, 0);
-                    }
-                    _ => return Err(io::Error::other(error.to_string())),
-                },
-            }
         }
     }
 }

@@ -318,3 +318,24 @@ fn r17_authorities_of_clients_are_replaced_without_a_restart() {
         });
     }
 }
+
+/// A chain of post-quantum signatures, or of many names, is larger than any ClientHello.
+#[test]
+fn client_certificates_of_more_than_18_kib_are_taken() {
+    for version in [&TLS12, &TLS13] {
+        still(|_| async move {
+            let clients = Clients::new();
+            let relay = asking(&clients, "implicit", "scanner@contoso.test").await;
+            let mut names: Vec<_> = (0..1_000)
+                .map(|number| address(&format!("device-{number:04}@contoso.test")))
+                .collect();
+            names.push(address("scanner@contoso.test"));
+            let issued = clients.issue(&names);
+            assert!(issued.0.len() > 24 * 1024);
+            let config = showing(&relay, version, issued);
+            let mut client = encrypted(&relay, Imap, "implicit", config).await;
+            let reply = client.log_in(LOGIN, PASSWORD).await;
+            assert!(is_success(Imap, &reply), "{reply}");
+        });
+    }
+}

@@ -26,14 +26,17 @@ mod daemon;
 mod doors;
 mod guessing;
 mod lines;
+mod literals;
 mod log;
 mod matrix;
 mod processes;
 mod reload;
 mod secrets;
+mod service;
 mod sessions;
 mod submission;
 // tests/grants shares it.
 #[allow(dead_code)]
 mod stage;
+mod tls;
 mod tokens;

@@ -1,0 +1,75 @@
+//! A socket that several may look at: tokio's own reading and writing want it for themselves.
+
+use std::io::{self, Read as _, Write as _};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+/// Reads once; 0 octets are the end.
+pub(super) fn poll_read(
+    tcp: &TcpStream,
+    cx: &mut Context<'_>,
+    room: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(tcp.poll_read_ready(cx))?;
+        let size = room.len();
+        match once(tcp, Interest::READABLE, size, |mut tcp| tcp.read(room)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return Poll::Ready(result),
+        }
+    }
+}
+
+/// Writes once.
+pub(super) fn poll_write(
+    tcp: &TcpStream,
+    cx: &mut Context<'_>,
+    bytes: &[u8],
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(tcp.poll_write_ready(cx))?;
+        match once(tcp, Interest::WRITABLE, bytes.len(), |mut tcp| {
+            tcp.write(bytes)
+        }) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return Poll::Ready(result),
+        }
+    }
+}
+
+/// Does `io`, which moves up to `size` octets. Fewer say that the socket is empty, or full: where
+/// the kernel tells of changes only (epoll, kqueue), the next call then waits without asking it.
+fn once(
+    tcp: &TcpStream,
+    interest: Interest,
+    size: usize,
+    io: impl FnOnce(&socket2::Socket) -> io::Result<usize>,
+) -> io::Result<usize> {
+    let mut partial = None;
+    let moved = tcp.try_io(interest, || {
+        let moved = io(&SockRef::from(tcp))?;
+        if cfg!(unix) && (1..size).contains(&moved) {
+            partial = Some(moved);
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(moved)
+    });
+    partial.map_or(moved, Ok)
+}
+
+/// Waits for the connection to break. Readiness for errors is a matter of its own, which neither
+/// unread octets nor an end that the peer has announced (FIN) set.
+pub(super) async fn reset(tcp: Arc<TcpStream>) -> io::Error {
+    match tcp.ready(Interest::ERROR).await {
+        Ok(_) => match tcp.take_error() {
+            Ok(Some(error)) | Err(error) => error,
+            // Whoever wrote last was told.
+            Ok(None) => io::ErrorKind::ConnectionReset.into(),
+        },
+        Err(error) => error,
+    }
+}
