@@ -29,6 +29,7 @@ mod command;
 mod consent;
 mod direct;
 mod doctor;
+mod listener;
 mod password;
 mod rotation;
 mod setup;
