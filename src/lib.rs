@@ -31,7 +31,7 @@ pub mod metrics;
 pub mod net;
 pub mod overview;
 pub mod proof;
-pub mod quota;
+pub mod throttle;
 pub mod relay;
 pub mod sandbox;
 pub mod secret;

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::config::{Account, Config, Listener, Password, PasswordCheck};
 use crate::secret::Secret;
+use crate::wire::address::is_address;
 use memory::Memory;
 
 /// How long a password that was found right is remembered.
@@ -111,6 +112,18 @@ impl Verified {
             unproven: None,
             ..self.clone()
         }
+    }
+
+    /// The same for `sender`, where the account logs in as the address of MAIL
+    /// (`mailbox: {smtp: sender}`) and allows this one.
+    pub fn as_sender(&self, sender: &str) -> Option<Self> {
+        let senders = self.account.smtp.as_ref()?.senders.as_ref()?;
+        let allowed = senders.iter().any(|pattern| pattern.matches(sender));
+        let may_be = self.account.mailbox.smtp_is_sender && is_address(sender);
+        (may_be && sender.contains('@') && allowed).then(|| Self {
+            mailbox: sender.to_lowercase(),
+            ..self.clone()
+        })
     }
 
     /// The local password that was right; none for the grant `password`.

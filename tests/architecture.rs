@@ -53,15 +53,15 @@ const LAW: &[Row] = &[
     row("accounts", &["config", "fault", "proof", "secret", "wire"]),
     row("token", &["config", "fault", "proof", "secret", "wire"]),
     row("net", &["config", "fault", "limits"]),
-    row("quota", &["wire"]),
+    row("throttle", &["wire"]),
     row("audit", &["config"]),
     row("stream", &[]),
-    row("relay", &["fault", "stream", "wire"]),
+    row("relay", &["fault", "wire"]),
     row(
         "session",
         &[
             "accounts", "audit", "config", "fault", "ledger", "limits", "login", "metrics", "net",
-            "proof", "quota", "relay", "secret", "stream", "token", "wire",
+            "proof", "relay", "secret", "stream", "throttle", "token", "wire",
         ],
     ),
     row("ledger", &["fault"]),

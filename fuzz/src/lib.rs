@@ -13,7 +13,7 @@ pub mod import;
 mod pieces;
 pub mod proxy_header;
 pub mod stream;
-pub mod watch;
+pub mod relay;
 pub mod wire;
 
 /// A target: what it is called and what it does.
@@ -30,7 +30,7 @@ pub const TARGETS: &[Target] = &[
     ("front", front::front),
     ("back", back::back),
     ("front_back", front_back::front_back),
-    ("watch", watch::watch),
+    ("relay", relay::relay),
     ("proxy_header", proxy_header::proxy_header),
     ("stream", stream::stream),
     ("config", config::config),

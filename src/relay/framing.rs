@@ -36,6 +36,11 @@ impl Line {
         (taken, complete)
     }
 
+    /// Octets of it that have come, its end included.
+    pub(super) fn length(&self) -> usize {
+        self.length
+    }
+
     /// Whether nothing of it has come.
     pub(super) fn is_empty(&self) -> bool {
         self.length == 0
@@ -75,10 +80,64 @@ impl Line {
     }
 }
 
+/// Sends a client's lines with CRLF where they end with LF alone; all other octets as they are, in
+/// as few pieces as can be.
+#[derive(Debug, Default)]
+pub(super) struct LineEnds {
+    /// The last octet of the input before was CR.
+    cr: bool,
+}
+
+/// [`LineEnds`] at work on one input.
+pub(super) struct Lines<'a> {
+    octets: &'a [u8],
+    /// How many of them were sent.
+    sent: usize,
+    /// The octet before them was CR.
+    cr: bool,
+}
+
+impl LineEnds {
+    /// Begins with the octets of one input.
+    pub(super) fn begin<'a>(&mut self, octets: &'a [u8]) -> Lines<'a> {
+        let cr = self.cr;
+        self.cr = octets.last() == Some(&b'\r');
+        Lines {
+            octets,
+            sent: 0,
+            cr,
+        }
+    }
+}
+
+impl Lines<'_> {
+    /// A line of `length` octets ends before `end`.
+    pub(super) fn line(&mut self, end: usize, length: usize, send: &mut dyn FnMut(&[u8])) {
+        let before = end.checked_sub(2).map_or(self.cr, |at| {
+            self.octets.get(at) == Some(&b'\r')
+        });
+        if length > 1 && before {
+            return;
+        }
+        if let Some(piece @ [_, ..]) = self.octets.get(self.sent..end.saturating_sub(1)) {
+            send(piece);
+        }
+        send(b"\r\n");
+        self.sent = end;
+    }
+
+    /// Sends the rest.
+    pub(super) fn finish(self, send: &mut dyn FnMut(&[u8])) {
+        if let Some(rest @ [_, ..]) = self.octets.get(self.sent..) {
+            send(rest);
+        }
+    }
+}
+
 /// Finds the end of a dot-terminated text (RFC 1939 §3, RFC 5321 §4.1.1.4): CRLF "." CRLF and
 /// nothing else.
 #[derive(Debug)]
-pub(super) struct Dots {
+pub(super) struct DotText {
     /// How much of CRLF.CRLF has been seen.
     matched: usize,
     octets: u64,
@@ -91,7 +150,7 @@ const END: &[u8; 5] = b"\r\n.\r\n";
 /// What begins an end, or a line with a dot too many.
 const DOT: &[u8; 3] = b"\r\n.";
 
-impl Dots {
+impl DotText {
     /// At the beginning of a line, where a dot alone ends the text at once.
     pub(super) fn new() -> Self {
         Self {
@@ -172,7 +231,7 @@ mod tests {
             ("\r\r\n", None, 3),
         ] {
             for cut in 0..=text.len() {
-                let mut dots = Dots::new();
+                let mut dots = DotText::new();
                 let (head, tail) = text.as_bytes().split_at(cut);
                 let (first, ended) = dots.take(head);
                 let found = match ended {

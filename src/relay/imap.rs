@@ -1,6 +1,7 @@
-//! IMAP seen in passing: tags, literals, IDLE and COMPRESS (RFC 9051 §2.2, RFC 2177, RFC 4978).
+//! IMAP as it is relayed: tags, literals, IDLE and COMPRESS (RFC 9051 §2.2, RFC 2177, RFC 4978).
 
-use super::framing::Line;
+use super::framing::{Line, LineEnds};
+use crate::fault::{Fault, Kind};
 use crate::wire::line::announced;
 
 /// Where the two directions stand.
@@ -18,7 +19,24 @@ pub struct Imap {
     announcing: Option<Vec<u8>>,
     /// Compressed, or not understood: nothing is known any more.
     opaque: bool,
-    goodbye: bool,
+    /// The client said LOGOUT.
+    logout: bool,
+    closing_announced: bool,
+    line_ends: LineEnds,
+    /// Whether the mailbox may still turn out to be closed to a login that was good.
+    first_answers: FirstAnswers,
+}
+
+/// The upstream's answers right after the login.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum FirstAnswers {
+    /// None has come.
+    #[default]
+    Due,
+    /// One was good, so that only an answer that says so means the mailbox.
+    Good,
+    /// The fault was recorded.
+    Refused,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -64,14 +82,19 @@ impl Direction {
 }
 
 impl Imap {
-    pub(super) fn up(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() && !self.opaque {
-            let (rest, complete) = self.up.take(bytes);
-            bytes = rest;
+    /// Takes octets of the client; `send` gets them for the upstream, lines with CRLF.
+    pub(super) fn on_client(&mut self, octets: &[u8], send: &mut dyn FnMut(&[u8])) {
+        let mut rest = octets;
+        let mut ends = self.line_ends.begin(octets);
+        while !rest.is_empty() && !self.opaque {
+            let (after, complete) = self.up.take(rest);
+            rest = after;
             if complete {
+                ends.line(octets.len() - rest.len(), self.up.line.length(), send);
                 self.command_line();
             }
         }
+        ends.finish(send);
     }
 
     fn command_line(&mut self) {
@@ -88,6 +111,7 @@ impl Imap {
                 } else {
                     Idling::No
                 };
+                self.logout |= line.word_is(1, "LOGOUT");
                 if line.word_is(1, "COMPRESS") {
                     self.compress = Some(tag.clone());
                 }
@@ -98,14 +122,47 @@ impl Imap {
         }
     }
 
-    pub(super) fn down(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() && !self.opaque {
-            let (rest, complete) = self.down.take(bytes);
-            bytes = rest;
+    /// Takes octets of the upstream; a fault where they say that the mailbox is closed to it.
+    pub(super) fn on_upstream(&mut self, mut octets: &[u8]) -> Option<Fault> {
+        let mut fault = None;
+        while !octets.is_empty() && !self.opaque {
+            let (rest, complete) = self.down.take(octets);
+            octets = rest;
             if complete {
+                fault = self.mailbox_fault().or(fault);
                 self.response_line();
             }
         }
+        fault
+    }
+
+    /// Exchange takes the login of a token that may not open the mailbox, and says so at the first
+    /// command: "User is authenticated but not connected", or a BYE that was not asked for.
+    fn mailbox_fault(&mut self) -> Option<Fault> {
+        let line = &self.down.line;
+        if self.down.continued || self.first_answers == FirstAnswers::Refused {
+            return None;
+        }
+        let text = line.head().to_ascii_lowercase();
+        let says_so = contains(&text, b"authenticated but not connected");
+        let tagged = !matches!(line.word(0), b"*" | b"+" | b"");
+        let bye = line.word(0) == b"*"
+            && line.word_is(1, "BYE")
+            && self.first_answers == FirstAnswers::Due
+            && !self.logout
+            && !contains(&text, b"accesstokenexpired");
+        if !bye && !says_so {
+            if tagged && line.word_is(1, "OK") {
+                self.first_answers = FirstAnswers::Good;
+            }
+            return None;
+        }
+        self.first_answers = FirstAnswers::Refused;
+        let said = String::from_utf8_lossy(line.head()).into_owned();
+        Some(Fault::new(
+            Kind::Mailbox,
+            format!("the mail service took the login but does not open the mailbox: {said}"),
+        ))
     }
 
     fn response_line(&mut self) {
@@ -114,7 +171,7 @@ impl Imap {
         let text = status || line.word_is(1, "BYE") || line.word(0) == b"+";
         match line.word(0) {
             _ if self.down.continued => {}
-            b"*" if line.word_is(1, "BYE") => self.goodbye = true,
+            b"*" if line.word_is(1, "BYE") => self.closing_announced = true,
             b"*" => {}
             b"+" => {
                 self.announcing = None;
@@ -158,16 +215,20 @@ impl Imap {
         }
     }
 
-    pub(super) fn may_speak(&self) -> bool {
+    pub(super) fn at_reply_boundary(&self) -> bool {
         !self.opaque && self.down.is_at_boundary()
     }
 
     pub(super) fn is_idle(&self) -> bool {
         let answered = self.open == 0 || (self.open == 1 && self.idling == Idling::Yes);
-        self.may_speak() && answered && self.up.is_at_boundary()
+        self.at_reply_boundary() && answered && self.up.is_at_boundary()
     }
 
-    pub(super) fn said_goodbye(&self) -> bool {
-        self.goodbye
+    pub(super) fn closing_announced(&self) -> bool {
+        self.closing_announced
     }
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    memchr::memmem::find(text, part).is_some()
 }

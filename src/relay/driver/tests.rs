@@ -2,17 +2,65 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream as Peer;
+use std::sync::Arc;
 use std::thread;
 
 use socket2::SockRef;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::relay::{ByteCounters, Tracker};
+use crate::stream::Stream;
+use crate::wire::Protocol;
 
 const TURN: u64 = ROUNDS as u64 * 64 * 1024;
 const FLOOD: u64 = 16 * TURN;
 const ROOM: usize = 4 * 1024 * 1024;
+
+/// Nothing but the count of octets.
+#[derive(Default)]
+struct Counting(Arc<ByteCounters>);
+
+impl<C> Backend<C> for Counting {
+    fn request_permit(&mut self, _sender: &str) {}
+    fn poll_permit(&mut self, _cx: &mut Context<'_>) -> Poll<Permit> {
+        Poll::Pending
+    }
+    fn release_permit(&mut self) {}
+    fn back_off(&mut self, _time: Duration) {}
+    fn open_upstream(&mut self, _mailbox: &str) {}
+    fn poll_upstream(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(C, Bytes), Box<Fault>>> {
+        Poll::Pending
+    }
+    fn record(&mut self, _event: Event) {}
+    fn count(&mut self, client: usize, upstream: usize) {
+        self.0.add(client, upstream);
+    }
+}
+
+struct Plain(Stream);
+
+impl Connection for Plain {
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        receive: &mut (dyn FnMut(&mut Context<'_>, &[u8]) + '_),
+    ) -> Poll<io::Result<bool>> {
+        self.0.poll_receive(cx, receive)
+    }
+    fn send(&mut self, cx: &mut Context<'_>, octets: &[u8]) {
+        self.0.send(cx, octets);
+    }
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_flush(cx)
+    }
+    fn close(&mut self) {
+        self.0.close();
+    }
+    fn poll_gone(&mut self, _cx: &mut Context<'_>) -> Poll<io::Error> {
+        Poll::Pending
+    }
+}
 
 /// One of the session's streams, and its peer, with as much room between them as the kernel gives.
 async fn connected() -> (Stream, Peer) {
@@ -55,32 +103,23 @@ fn drain(mut peer: Peer) {
 
 /// What one turn of the relay moved at most, up and down, until `done`.
 async fn longest_turns(
-    mut client: Stream,
-    mut upstream: Stream,
-    done: impl Fn(&Counts) -> bool,
+    client: Stream,
+    upstream: Stream,
+    done: impl Fn(&ByteCounters) -> bool,
 ) -> (u64, u64) {
-    let terms = Terms {
-        protocol: Protocol::Imap,
-        idle_timeout: Duration::from_secs(60),
-        drain: CancellationToken::new(),
-        stop: CancellationToken::new(),
-        postmaster: None,
-    };
-    let mut watch = Watch::new(Protocol::Imap);
-    let counts = Counts::default();
-    let mut news = |_| {};
-    let mut pump = pin!(pump(
-        &terms,
-        &mut client,
-        &mut upstream,
-        &mut watch,
-        &counts,
-        &mut news
-    ));
+    let now = Instant::now();
+    let machine = Machine::new(
+        Tracker::new(Protocol::Imap),
+        Duration::from_secs(60),
+        now,
+    );
+    let (client, upstream) = (Plain(client), Plain(upstream));
+    let mut driver = Driver::new(machine, client, Some(upstream), Counting::default(), now);
+    let counts = driver.backend.0.clone();
     let (mut up, mut down) = (0, 0);
     poll_fn(|cx| {
         let before = (counts.up(), counts.down());
-        let ended = pump.as_mut().poll(cx).is_ready();
+        let ended = driver.poll(Instant::now(), cx).is_ready();
         up = up.max(counts.up() - before.0);
         down = down.max(counts.down() - before.1);
         match ended || done(&counts) {
