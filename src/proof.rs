@@ -21,7 +21,6 @@ use tokio::time::Instant;
 
 use crate::config::{Account, Config, Listener, Password, PasswordCheck};
 use crate::secret::Secret;
-use crate::wire::address::is_address;
 use memory::Memory;
 
 /// How long a password that was found right is remembered.
@@ -119,8 +118,8 @@ impl Verified {
     pub fn as_sender(&self, sender: &str) -> Option<Self> {
         let senders = self.account.smtp.as_ref()?.senders.as_ref()?;
         let allowed = senders.iter().any(|pattern| pattern.matches(sender));
-        let may_be = self.account.mailbox.smtp_is_sender && is_address(sender);
-        (may_be && sender.contains('@') && allowed).then(|| Self {
+        let by_sender = self.account.mailbox.smtp_is_sender && sender.contains('@');
+        (by_sender && allowed).then(|| Self {
             mailbox: sender.to_lowercase(),
             ..self.clone()
         })

@@ -61,21 +61,22 @@ impl Played {
             let mut permit = false;
             let (up, down) = (&mut self.up, &mut self.down);
             let (messages, closed) = (&mut self.messages, &mut self.closed);
-            self.machine.handle(next, self.now, &mut |action| match action {
-                Action::ToClient(octets) => down.extend_from_slice(octets),
-                Action::ToUpstream(octets) => {
-                    assert!(!*closed, "sent to an upstream that was closed");
-                    up.extend_from_slice(octets);
-                }
-                Action::CloseUpstream => *closed = true,
-                Action::RequestPermit(_) => permit = true,
-                Action::Record(Event::Message(_)) => *messages += 1,
-                Action::Record(Event::Fault(_))
-                | Action::ReleasePermit
-                | Action::DropUpstream
-                | Action::OpenUpstream(_)
-                | Action::BackOff(_) => {}
-            });
+            self.machine
+                .handle(next, self.now, &mut |action| match action {
+                    Action::ToClient(octets) => down.extend_from_slice(octets),
+                    Action::ToUpstream(octets) => {
+                        assert!(!*closed, "sent to an upstream that was closed");
+                        up.extend_from_slice(octets);
+                    }
+                    Action::CloseUpstream => *closed = true,
+                    Action::RequestPermit(_) => permit = true,
+                    Action::Record(Event::Message(_)) => *messages += 1,
+                    Action::Record(Event::Fault(_))
+                    | Action::ReleasePermit
+                    | Action::DropUpstream
+                    | Action::OpenUpstream(_)
+                    | Action::BackOff(_) => {}
+                });
             if permit {
                 input = Some(Input::Permit(Permit::Granted));
             }

@@ -7,7 +7,12 @@ use crate::wire::Protocol;
 /// filled in.
 const REFUSALS: &[(&[&str], &str)] = &[
     (
-        &["5.7.60", "5.2.252", "sendasdenied", "not allowed to send as"],
+        &[
+            "5.7.60",
+            "5.2.252",
+            "sendasdenied",
+            "not allowed to send as",
+        ],
         "whoever logged in may not send as SENDER: Add-RecipientPermission -Identity SENDER -Trustee TRUSTEE \
          -AccessRights SendAs; or set smtp: {from: mailbox} for the account, so that messages come from MAILBOX",
     ),

@@ -16,9 +16,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::machine::{
-    Action, End, Event, Input, Interest, Machine, Next, Permit, STOP_TIMEOUT,
-};
+use super::interface::{Action, End, Event, Input, Interest, Next, Permit};
+use super::machine::{Machine, STOP_TIMEOUT};
 use crate::fault::Fault;
 
 /// How often each side receives before others of the runtime have their turn; each time 64 KiB at
@@ -145,13 +144,7 @@ struct Deferred {
 
 impl<C: Connection, B: Backend<C>> Driver<C, B> {
     /// Takes over both connections of a session. `upstream` is none where the machine opens it.
-    pub fn new(
-        machine: Machine,
-        client: C,
-        upstream: Option<C>,
-        backend: B,
-        now: Instant,
-    ) -> Self {
+    pub fn new(machine: Machine, client: C, upstream: Option<C>, backend: B, now: Instant) -> Self {
         Self {
             machine,
             client,

@@ -64,7 +64,12 @@ impl Envelope {
         }
     }
 
-    pub(super) fn ended(self, size: u64, outcome: MessageOutcome, reply: Option<&str>) -> MessageReport {
+    pub(super) fn ended(
+        self,
+        size: u64,
+        outcome: MessageOutcome,
+        reply: Option<&str>,
+    ) -> MessageReport {
         MessageReport {
             from: self.from,
             to: self.to,

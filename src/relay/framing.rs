@@ -5,15 +5,13 @@ use memchr::memchr;
 /// Octets of a line's head that are kept: enough for a tag of 64 and a verb, or a reply code.
 const HEAD: usize = 96;
 
-/// Octets of a line's end that are kept: enough for an announced literal.
-const TAIL: usize = 24;
-
-/// A line as far as it is known: its head, and its end where the head was not all.
+/// A line as far as it is known: its head.
 #[derive(Debug, Default)]
 pub(super) struct Line {
     head: Vec<u8>,
-    tail: Vec<u8>,
     length: usize,
+    /// The last octet, its LF apart, is CR.
+    cr: bool,
 }
 
 impl Line {
@@ -25,20 +23,16 @@ impl Line {
         };
         let part = bytes.get(..taken).unwrap_or_default();
         let room = HEAD.saturating_sub(self.head.len()).min(part.len());
-        let (head, rest) = part.split_at_checked(room).unwrap_or_default();
-        self.head.extend_from_slice(head);
-        self.tail.extend_from_slice(
-            rest.get(rest.len().saturating_sub(TAIL)..)
-                .unwrap_or_default(),
-        );
-        self.tail.drain(..self.tail.len().saturating_sub(TAIL));
+        self.head.extend(part.get(..room).unwrap_or_default());
         self.length += part.len();
+        let body = part.strip_suffix(b"\n").unwrap_or(part);
+        self.cr = body.last().map_or(self.cr, |octet| *octet == b'\r');
         (taken, complete)
     }
 
-    /// Octets of it that have come, its end included.
-    pub(super) fn length(&self) -> usize {
-        self.length
+    /// Whether the line that is complete ended with LF alone.
+    pub(super) fn is_bare(&self) -> bool {
+        !self.cr
     }
 
     /// Whether nothing of it has come.
@@ -49,16 +43,6 @@ impl Line {
     /// The head, without the line's end.
     pub(super) fn head(&self) -> &[u8] {
         self.head.trim_ascii_end()
-    }
-
-    /// The last octets, without the line's end.
-    pub(super) fn end(&self) -> &[u8] {
-        if self.tail.is_empty() {
-            &self.head
-        } else {
-            &self.tail
-        }
-        .trim_ascii_end()
     }
 
     /// Whether the head's `n`th word is `word`, in any case.
@@ -82,43 +66,20 @@ impl Line {
 
 /// Sends a client's lines with CRLF where they end with LF alone; all other octets as they are, in
 /// as few pieces as can be.
-#[derive(Debug, Default)]
-pub(super) struct LineEnds {
-    /// The last octet of the input before was CR.
-    cr: bool,
-}
-
-/// [`LineEnds`] at work on one input.
-pub(super) struct Lines<'a> {
+pub(super) struct LineEnds<'a> {
     octets: &'a [u8],
     /// How many of them were sent.
     sent: usize,
-    /// The octet before them was CR.
-    cr: bool,
 }
 
-impl LineEnds {
+impl<'a> LineEnds<'a> {
     /// Begins with the octets of one input.
-    pub(super) fn begin<'a>(&mut self, octets: &'a [u8]) -> Lines<'a> {
-        let cr = self.cr;
-        self.cr = octets.last() == Some(&b'\r');
-        Lines {
-            octets,
-            sent: 0,
-            cr,
-        }
+    pub(super) fn of(octets: &'a [u8]) -> Self {
+        Self { octets, sent: 0 }
     }
-}
 
-impl Lines<'_> {
-    /// A line of `length` octets ends before `end`.
-    pub(super) fn line(&mut self, end: usize, length: usize, send: &mut dyn FnMut(&[u8])) {
-        let before = end.checked_sub(2).map_or(self.cr, |at| {
-            self.octets.get(at) == Some(&b'\r')
-        });
-        if length > 1 && before {
-            return;
-        }
+    /// A line that LF alone ended has its end before `end`.
+    pub(super) fn repair(&mut self, end: usize, send: &mut dyn FnMut(&[u8])) {
         if let Some(piece @ [_, ..]) = self.octets.get(self.sent..end.saturating_sub(1)) {
             send(piece);
         }

@@ -1,42 +1,47 @@
 //! IMAP as it is relayed: tags, literals, IDLE and COMPRESS (RFC 9051 §2.2, RFC 2177, RFC 4978).
 
-use super::framing::{Line, LineEnds};
+use super::framing::LineEnds;
 use crate::fault::{Fault, Kind};
-use crate::wire::line::announced;
+use crate::wire::literal::{Line, Scanner};
 
 /// Where the two directions stand.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Imap {
-    up: Direction,
-    down: Direction,
+    up: Scanner,
+    down: Scanner,
     /// Commands without tagged response.
     open: u32,
     /// The only open command is IDLE and the upstream agreed.
     idling: Idling,
     /// The tag of a COMPRESS that is not answered.
     compress: Option<Vec<u8>>,
-    /// The tag of a command whose literal waits for `+`: the upstream may refuse it instead.
-    announcing: Option<Vec<u8>>,
+    /// The command that is being sent, while a literal of it is outstanding.
+    sending: Option<Sending>,
     /// Compressed, or not understood: nothing is known any more.
     opaque: bool,
     /// The client said LOGOUT.
     logout: bool,
     closing_announced: bool,
-    line_ends: LineEnds,
-    /// Whether the mailbox may still turn out to be closed to a login that was good.
     first_answers: FirstAnswers,
 }
 
-/// The upstream's answers right after the login.
+/// The upstream's answers right after the login, which may say that the mailbox is closed to it.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum FirstAnswers {
     /// None has come.
     #[default]
     Due,
-    /// One was good, so that only an answer that says so means the mailbox.
+    /// One was good: now only an answer that names the mailbox means it.
     Good,
-    /// The fault was recorded.
+    /// They said so, and the fault was recorded.
     Refused,
+}
+
+#[derive(Debug)]
+struct Sending {
+    tag: Vec<u8>,
+    /// Its client waits for `+` before it sends the literal: the upstream may refuse it instead.
+    waits: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -47,90 +52,81 @@ enum Idling {
     Yes,
 }
 
-#[derive(Debug, Default)]
-struct Direction {
-    line: Line,
-    /// Octets of a literal still to come.
-    literal: usize,
-    /// The next line continues one in which a literal stood.
-    continued: bool,
-}
-
-impl Direction {
-    /// Skips what belongs to a literal, then takes a piece of a line. Returns the rest and
-    /// whether the line is complete.
-    fn take<'a>(&mut self, bytes: &'a [u8]) -> (&'a [u8], bool) {
-        let skipped = self.literal.min(bytes.len());
-        self.literal -= skipped;
-        let bytes = bytes.get(skipped..).unwrap_or_default();
-        let (taken, complete) = self.line.take(bytes);
-        (bytes.get(taken..).unwrap_or_default(), complete)
-    }
-
-    /// The line is complete: looks for a literal that it announces.
-    fn end_line(&mut self) -> Option<(usize, bool)> {
-        let literal = announced(self.line.end());
-        self.literal = literal.map_or(0, |(octets, _)| octets);
-        self.continued = literal.is_some();
-        self.line.clear();
-        literal
-    }
-
-    fn is_at_boundary(&self) -> bool {
-        self.literal == 0 && self.line.is_empty() && !self.continued
+impl Default for Imap {
+    fn default() -> Self {
+        Self {
+            up: Scanner::of_commands(),
+            down: Scanner::of_responses(),
+            open: 0,
+            idling: Idling::No,
+            compress: None,
+            sending: None,
+            opaque: false,
+            logout: false,
+            closing_announced: false,
+            first_answers: FirstAnswers::Due,
+        }
     }
 }
 
 impl Imap {
     /// Takes octets of the client; `send` gets them for the upstream, lines with CRLF.
     pub(super) fn on_client(&mut self, octets: &[u8], send: &mut dyn FnMut(&[u8])) {
-        let mut rest = octets;
-        let mut ends = self.line_ends.begin(octets);
-        while !rest.is_empty() && !self.opaque {
-            let (after, complete) = self.up.take(rest);
-            rest = after;
-            if complete {
-                ends.line(octets.len() - rest.len(), self.up.line.length(), send);
-                self.command_line();
+        let mut at = 0;
+        let mut ends = LineEnds::of(octets);
+        while at < octets.len() && !self.opaque {
+            let (taken, line) = self.up.take(octets.get(at..).unwrap_or_default());
+            at += taken;
+            if let Some(line) = line {
+                if line.bare {
+                    ends.repair(at, send);
+                }
+                self.command_line(&line);
             }
         }
         ends.finish(send);
     }
 
-    fn command_line(&mut self) {
-        let line = &self.up.line;
-        let mut tag = self.announcing.take().unwrap_or_default();
-        if !self.up.continued {
-            tag = line.word(0).to_vec();
-            if line.word_is(0, "DONE") && self.idling != Idling::No {
+    fn command_line(&mut self, line: &Line) {
+        let mut sending = self.sending.take();
+        if let Some(head) = &line.head {
+            let tag = head.word(0);
+            if head.word_is(0, "DONE") && self.idling != Idling::No {
                 self.idling = Idling::No;
             } else if !tag.is_empty() {
                 self.open = self.open.saturating_add(1);
-                self.idling = if line.word_is(1, "IDLE") && self.open == 1 {
+                self.idling = if head.word_is(1, "IDLE") && self.open == 1 {
                     Idling::Asked
                 } else {
                     Idling::No
                 };
-                self.logout |= line.word_is(1, "LOGOUT");
-                if line.word_is(1, "COMPRESS") {
-                    self.compress = Some(tag.clone());
+                self.logout |= head.word_is(1, "LOGOUT");
+                if head.word_is(1, "COMPRESS") {
+                    self.compress = Some(tag.to_vec());
                 }
             }
+            sending = Some(Sending {
+                tag: tag.to_vec(),
+                waits: false,
+            });
         }
-        if let Some((_, true)) = self.up.end_line() {
-            self.announcing = Some(tag);
-        }
+        self.sending = line.literal.and_then(|literal| {
+            let tag = sending?.tag;
+            let waits = literal.synchronizing;
+            Some(Sending { tag, waits })
+        });
     }
 
-    /// Takes octets of the upstream; a fault where they say that the mailbox is closed to it.
+    /// Takes octets of the upstream; gives a fault where they say that the mailbox is closed to
+    /// the login.
     pub(super) fn on_upstream(&mut self, mut octets: &[u8]) -> Option<Fault> {
         let mut fault = None;
         while !octets.is_empty() && !self.opaque {
-            let (rest, complete) = self.down.take(octets);
-            octets = rest;
-            if complete {
-                fault = self.mailbox_fault().or(fault);
-                self.response_line();
+            let (taken, line) = self.down.take(octets);
+            octets = octets.get(taken..).unwrap_or_default();
+            if let Some(line) = line {
+                fault = self.mailbox_fault(&line).or(fault);
+                self.response_line(&line);
             }
         }
         fault
@@ -138,59 +134,55 @@ impl Imap {
 
     /// Exchange takes the login of a token that may not open the mailbox, and says so at the first
     /// command: "User is authenticated but not connected", or a BYE that was not asked for.
-    fn mailbox_fault(&mut self) -> Option<Fault> {
-        let line = &self.down.line;
-        if self.down.continued || self.first_answers == FirstAnswers::Refused {
+    fn mailbox_fault(&mut self, line: &Line) -> Option<Fault> {
+        let head = line.head.as_ref()?;
+        if self.first_answers == FirstAnswers::Refused {
             return None;
         }
-        let text = line.head().to_ascii_lowercase();
-        let says_so = contains(&text, b"authenticated but not connected");
-        let tagged = !matches!(line.word(0), b"*" | b"+" | b"");
-        let bye = line.word(0) == b"*"
-            && line.word_is(1, "BYE")
-            && self.first_answers == FirstAnswers::Due
-            && !self.logout
-            && !contains(&text, b"accesstokenexpired");
-        if !bye && !says_so {
-            if tagged && line.word_is(1, "OK") {
+        let is = |word| head.word_is(1, word);
+        let bye = head.word(0) == b"*" && is("BYE");
+        let refusal = !matches!(head.word(0), b"*" | b"+") && (is("NO") || is("BAD"));
+        if !bye && !refusal {
+            if is("OK") && head.word(0) != b"*" {
                 self.first_answers = FirstAnswers::Good;
             }
             return None;
         }
+        let text = String::from_utf8_lossy(head.text()).into_owned();
+        let lower = text.to_ascii_lowercase();
+        // One that nobody asked for, in answer to the very first command.
+        let unasked = bye
+            && self.first_answers == FirstAnswers::Due
+            && self.open > 0
+            && !self.logout
+            && !lower.contains("accesstokenexpired");
+        if !unasked && !lower.contains("authenticated but not connected") {
+            return None;
+        }
         self.first_answers = FirstAnswers::Refused;
-        let said = String::from_utf8_lossy(line.head()).into_owned();
-        Some(Fault::new(
-            Kind::Mailbox,
-            format!("the mail service took the login but does not open the mailbox: {said}"),
-        ))
+        let detail =
+            format!("the mail service took the login but does not open the mailbox: {text}");
+        Some(Fault::new(Kind::Mailbox, detail))
     }
 
-    fn response_line(&mut self) {
-        let line = &self.down.line;
-        let status = ["OK", "NO", "BAD"].iter().any(|word| line.word_is(1, word));
-        let text = status || line.word_is(1, "BYE") || line.word(0) == b"+";
-        match line.word(0) {
-            _ if self.down.continued => {}
-            b"*" if line.word_is(1, "BYE") => self.closing_announced = true,
+    fn response_line(&mut self, line: &Line) {
+        let Some(head) = &line.head else {
+            return;
+        };
+        let status = ["OK", "NO", "BAD"].iter().any(|word| head.word_is(1, word));
+        match head.word(0) {
+            b"*" if head.word_is(1, "BYE") => self.closing_announced = true,
             b"*" => {}
             b"+" => {
-                self.announcing = None;
+                if let Some(sending) = &mut self.sending {
+                    sending.waits = false;
+                }
                 if self.idling == Idling::Asked {
                     self.idling = Idling::Yes;
                 }
             }
-            tag if status => {
-                let tag = tag.to_vec();
-                let ok = line.word_is(1, "OK");
-                self.answered(&tag, ok);
-            }
+            tag if status => self.answered(tag, head.word_is(1, "OK")),
             _ => {}
-        }
-        if text && !self.down.continued {
-            // Text for people may end like a literal (RFC 9051 §7.1 has none in it).
-            self.down.line.clear();
-        } else {
-            self.down.end_line();
         }
     }
 
@@ -208,10 +200,10 @@ impl Imap {
             self.opaque = ok;
         }
         // Refused before its literal was sent: the literal will not come.
-        if is(&self.announcing) {
-            self.announcing = None;
-            self.up.literal = 0;
-            self.up.continued = false;
+        let refused = |sending: &Sending| sending.waits && sending.tag.eq_ignore_ascii_case(tag);
+        if self.sending.as_ref().is_some_and(refused) {
+            self.sending = None;
+            self.up.abandon();
         }
     }
 
@@ -227,8 +219,4 @@ impl Imap {
     pub(super) fn closing_announced(&self) -> bool {
         self.closing_announced
     }
-}
-
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    memchr::memmem::find(text, part).is_some()
 }

@@ -16,6 +16,7 @@ mod driver;
 mod envelope;
 mod framing;
 mod imap;
+mod interface;
 mod machine;
 mod pop3;
 mod smtp;
@@ -25,7 +26,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use driver::{Backend, Connection, Drain, Driver, run};
 pub use envelope::{MessageOutcome, MessageReport};
-pub use machine::{Action, ClosedBy, End, Event, Input, Interest, Machine, Next, Permit};
+pub use interface::{Action, ClosedBy, End, Event, Input, Interest, Next, Permit};
+pub use machine::Machine;
 pub use smtp::{Policy, SmtpRules};
 pub use tracker::Tracker;
 

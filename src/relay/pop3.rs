@@ -27,7 +27,6 @@ pub struct Pop3 {
     /// Inside a reply of several lines.
     body: Option<DotText>,
     quit: bool,
-    line_ends: LineEnds,
     /// Whether the first reply to a command about the mailbox has come.
     mailbox_answered: bool,
     /// It said that the mailbox is closed: an end is no surprise.
@@ -40,12 +39,14 @@ impl Pop3 {
     /// Takes octets of the client; `send` gets them for the upstream, lines with CRLF.
     pub(super) fn on_client(&mut self, octets: &[u8], send: &mut dyn FnMut(&[u8])) {
         let mut rest = octets;
-        let mut ends = self.line_ends.begin(octets);
+        let mut ends = LineEnds::of(octets);
         while !rest.is_empty() && !self.lost {
             let (taken, complete) = self.up.take(rest);
             rest = rest.get(taken..).unwrap_or_default();
             if complete {
-                ends.line(octets.len() - rest.len(), self.up.length(), send);
+                if self.up.is_bare() {
+                    ends.repair(octets.len() - rest.len(), send);
+                }
                 self.command();
             }
         }

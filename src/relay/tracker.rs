@@ -2,7 +2,7 @@
 //! what goes on to the other side.
 
 use super::imap::Imap;
-use super::machine::{Action, Out, Permit};
+use super::interface::{Action, Event, Out, Permit};
 use super::pop3::Pop3;
 use super::smtp::{Smtp, SmtpRules};
 use crate::fault::Fault;
@@ -46,8 +46,12 @@ impl Tracker {
 
     pub(super) fn on_client(&mut self, octets: &[u8], out: Out<'_>) {
         match self {
-            Self::Imap(imap) => imap.on_client(octets, &mut |octets| out(Action::ToUpstream(octets))),
-            Self::Pop3(pop3) => pop3.on_client(octets, &mut |octets| out(Action::ToUpstream(octets))),
+            Self::Imap(imap) => {
+                imap.on_client(octets, &mut |octets| out(Action::ToUpstream(octets)))
+            }
+            Self::Pop3(pop3) => {
+                pop3.on_client(octets, &mut |octets| out(Action::ToUpstream(octets)))
+            }
             Self::Smtp(smtp) => smtp.on_client(octets, out),
         }
     }
@@ -60,7 +64,7 @@ impl Tracker {
         };
         out(Action::ToClient(octets));
         if let Some(fault) = fault {
-            out(Action::Record(super::machine::Event::Fault(fault)));
+            out(Action::Record(Event::Fault(fault)));
         }
     }
 

@@ -49,18 +49,20 @@ impl Current {
         let service = Arc::new(service);
         service.take_over(config);
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = service.clone();
-        service.sessions.end_unless(config.limits.drain_timeout, |session, verified, names| {
-            if verified.is_device() {
-                let now = service.device(session.listener(), session.client());
-                return now.is_some_and(|now| now.opens_the_same_as(verified));
-            }
-            let visitor = Visitor {
-                address: session.client().ip(),
-                listener: session.listener(),
-                names,
-            };
-            service.accounts.still_opens(visitor, verified)
-        })
+        service
+            .sessions
+            .end_unless(config.limits.drain_timeout, |session, verified, names| {
+                if verified.is_device() {
+                    let now = service.device(session.listener(), session.client());
+                    return now.is_some_and(|now| now.opens_the_same_as(verified));
+                }
+                let visitor = Visitor {
+                    address: session.client().ip(),
+                    listener: session.listener(),
+                    names,
+                };
+                service.accounts.still_opens(visitor, verified)
+            })
     }
 
     /// The audit file may have been renamed: records go on in a new one.

@@ -294,7 +294,8 @@ impl Service {
             let fault = Fault::new(Kind::Sessions, "one session more than the limits allow")
                 .remedy_is("let applications close their sessions, or raise limits.sessions or limits.sessions_per_client");
             record.failed(&fault);
-            self.briefly(self.turn_away(door, &mut client, &fault)).await;
+            self.briefly(self.turn_away(door, &mut client, &fault))
+                .await;
             return None;
         }
         let login = self.log_in(newest, door, &mut client, &mut record, deadline);

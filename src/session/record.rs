@@ -303,7 +303,9 @@ impl Record {
             }
             Kind::MessageRefused => {
                 let detail = fault.detail().to_owned();
-                let sender = detail.split_once("from <").and_then(|(_, rest)| rest.split_once('>'));
+                let sender = detail
+                    .split_once("from <")
+                    .and_then(|(_, rest)| rest.split_once('>'));
                 let sender = sender.map_or("", |(sender, _)| sender);
                 let remedy = message_remedy(&detail, &mailbox, sender, self.app_only);
                 fault.remedy_is(remedy)

@@ -115,10 +115,15 @@ impl Submission {
             let provider = &account.registration.provider.name;
             self.throttle = self.service.throttles.of_mailbox(provider, sender);
         }
-        let rate = account.smtp.as_ref().and_then(|policy| policy.messages_per_minute);
+        let rate = account
+            .smtp
+            .as_ref()
+            .and_then(|policy| policy.messages_per_minute);
         let own = rate.map(|rate| {
             let throttle = self.service.throttles.of_login(self.verified.login());
-            throttle.reserve(rate, Duration::ZERO).ok_or(Denied::TooMany)
+            throttle
+                .reserve(rate, Duration::ZERO)
+                .ok_or(Denied::TooMany)
         });
         let (throttle, limits) = (self.throttle.clone(), limits(account));
         let metrics = self.service.metrics.clone();
@@ -129,7 +134,8 @@ impl Submission {
                 Some(limits) => Some(permit(&throttle, limits, &metrics).await?),
                 None => None,
             };
-            own.into_iter().for_each(crate::throttle::Reservation::begin);
+            own.into_iter()
+                .for_each(crate::throttle::Reservation::begin);
             Ok(permit)
         }));
     }

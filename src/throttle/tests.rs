@@ -91,10 +91,7 @@ async fn messages_begin_in_a_sliding_minute() {
     assert_eq!(began.elapsed(), Duration::ZERO);
     // At once, since waiting cannot help.
     let denied = throttle.permit(limits(9, 3)).await.unwrap_err();
-    assert_eq!(
-        (denied, began.elapsed()),
-        (Denied::TooMany, Duration::ZERO)
-    );
+    assert_eq!((denied, began.elapsed()), (Denied::TooMany, Duration::ZERO));
     tokio::time::advance(Duration::from_secs(40)).await;
     // One that gives up gives its time back.
     let gone = tokio::time::timeout(Duration::from_secs(1), throttle.permit(limits(9, 3)));

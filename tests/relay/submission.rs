@@ -148,7 +148,9 @@ async fn begin(relay: &Relay, sessions: usize) -> Vec<Client> {
     let mut begun = Vec::new();
     for _ in 0..sessions {
         let mut client = relay.session(Smtp).await;
-        let said = client.ask(&format!("MAIL FROM:<{MAILBOX}>\r\n"), "\r\n").await;
+        let said = client
+            .ask(&format!("MAIL FROM:<{MAILBOX}>\r\n"), "\r\n")
+            .await;
         assert!(said.starts_with("250 2.1.0 "), "{said}");
         begun.push(client);
     }
@@ -188,7 +190,10 @@ fn a_message_beyond_those_in_flight_is_told_in_time() {
         assert!((25..27).contains(&took), "{took} s");
         assert_eq!(relay.log.faults(), ["upstream: full"]);
         // RSET, EHLO and the end of a session give a message's slot back; the session goes on.
-        for (end, reply) in [("RSET\r\n", "Resetting\r\n"), ("EHLO x\r\n", "SMTPUTF8\r\n")] {
+        for (end, reply) in [
+            ("RSET\r\n", "Resetting\r\n"),
+            ("EHLO x\r\n", "SMTPUTF8\r\n"),
+        ] {
             let mut other = held.pop().unwrap();
             other.ask(end, reply).await;
             let said = client.ask(&mail, "\r\n").await;

@@ -20,12 +20,14 @@
 //! that nothing passes that is not counted. Without rules octets pass as they are (but for the
 //! line ends of commands), and a session that cannot be followed any more says so on its record.
 
+mod chunk;
 mod client;
 mod header;
 mod pending;
 mod policy;
 mod reply;
 mod rules;
+mod sink;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -37,11 +39,12 @@ pub use policy::Policy;
 pub use rules::SmtpRules;
 
 use super::envelope::{Envelope, MessageOutcome};
-use super::machine::{Action, Event, Out, Permit};
+use super::interface::{Action, Event, Out, Permit};
 use crate::fault::{Fault, Kind};
 use header::HeaderRewriter;
 use pending::Pending;
 use reply::ReplyScanner;
+use sink::Sink;
 use text::Text;
 
 /// Replies that may be pending before no more commands are taken.
@@ -98,7 +101,10 @@ enum InputState {
     #[default]
     Command,
     /// A command longer than is looked at. Where it is not forwarded, it is answered.
-    LongLine { forward: bool, cr: bool },
+    LongLine {
+        forward: bool,
+        cr: bool,
+    },
     /// MAIL or BDAT, held until what it depends on was answered.
     Blocked(Vec<u8>),
     /// DATA was sent: its reply decides.
@@ -151,64 +157,6 @@ struct Transaction {
     /// The rewriting of a header whose message comes by BDAT; it goes on in the next chunk.
     header: Option<HeaderRewriter>,
     chunks: bool,
-}
-
-/// Puts lines for the upstream together, so that pipelined commands stay one write, and passes
-/// text on as it came.
-struct Sink<'a> {
-    lines: Vec<u8>,
-    out: Out<'a>,
-}
-
-impl<'a> Sink<'a> {
-    fn new(out: Out<'a>) -> Self {
-        Self {
-            lines: Vec::new(),
-            out,
-        }
-    }
-
-    /// A command for the upstream, with its line end.
-    fn line(&mut self, line: &[u8]) {
-        self.lines.extend_from_slice(line);
-    }
-
-    /// A command for the upstream, without its line end.
-    fn command(&mut self, command: &[u8]) {
-        self.lines.extend_from_slice(command);
-        self.lines.extend_from_slice(b"\r\n");
-    }
-
-    /// Octets of a message.
-    fn text(&mut self, octets: &[u8]) {
-        if !octets.is_empty() {
-            self.flush();
-            (self.out)(Action::ToUpstream(octets));
-        }
-    }
-
-    fn client(&mut self, octets: &[u8]) {
-        (self.out)(Action::ToClient(octets));
-    }
-
-    /// Any action; what was said to the upstream before it is sent first.
-    fn act(&mut self, action: Action<'_>) {
-        self.flush();
-        (self.out)(action);
-    }
-
-    fn flush(&mut self) {
-        if !self.lines.is_empty() {
-            (self.out)(Action::ToUpstream(&self.lines));
-            self.lines.clear();
-        }
-    }
-}
-
-impl Drop for Sink<'_> {
-    fn drop(&mut self) {
-        self.flush();
-    }
 }
 
 impl Smtp {
@@ -384,7 +332,9 @@ impl Smtp {
         sink: &mut Sink<'_>,
     ) {
         let transaction = self.transaction.take().unwrap_or_default();
-        let message = transaction.envelope.ended(size, outcome, reply.map(str::trim_end));
+        let message = transaction
+            .envelope
+            .ended(size, outcome, reply.map(str::trim_end));
         sink.act(Action::Record(Event::Message(message)));
         self.release(sink);
     }
@@ -455,7 +405,10 @@ impl Smtp {
                 Pending::LocalRejection(text, size) => {
                     self.end_message(size, MessageOutcome::Rejected, Some(text), sink);
                 }
-                Pending::Rcpt(_) | Pending::Data | Pending::Other | Pending::Local(_)
+                Pending::Rcpt(_)
+                | Pending::Data
+                | Pending::Other
+                | Pending::Local(_)
                 | Pending::Discarded => {}
             }
         }

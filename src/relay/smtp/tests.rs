@@ -65,7 +65,11 @@ fn play(
     let mut smtp = Smtp::new(rules.clone());
     let mut played = Played::default();
     let mut offset = 0;
-    let permit = if grant { Permit::Granted } else { Permit::TooMany };
+    let permit = if grant {
+        Permit::Granted
+    } else {
+        Permit::TooMany
+    };
     for turn in turns {
         let (Client(octets) | Upstream(octets)) = turn;
         let pieces: Vec<&[u8]> = match cut {
@@ -369,7 +373,11 @@ fn the_mail_service_says_how_long_it_wants_to_be_left_alone() {
         ("250 Suggested Backoff Time: 1000 milliseconds", None),
         ("451 4.7.0 Temporary server error.", None),
     ] {
-        let turns = [Client(b"NOOP\r\n"), Upstream(reply.as_bytes()), Upstream(b"\r\n")];
+        let turns = [
+            Client(b"NOOP\r\n"),
+            Upstream(reply.as_bytes()),
+            Upstream(b"\r\n"),
+        ];
         let (_, _, played, _) = play(&SmtpRules::default(), true, &turns, None);
         assert_eq!(played.backoff, expected, "{reply}");
     }

@@ -116,7 +116,10 @@ impl Text {
     }
 
     fn note_tail(&mut self, octets: &[u8]) {
-        for octet in octets.iter().skip(octets.len().saturating_sub(self.tail.len())) {
+        for octet in octets
+            .iter()
+            .skip(octets.len().saturating_sub(self.tail.len()))
+        {
             self.tail.rotate_left(1);
             if let Some(last) = self.tail.last_mut() {
                 *last = *octet;

@@ -9,7 +9,7 @@ use super::reply::ReplyScanner;
 use super::text::Text;
 use super::{InputState, MessageOutcome, Out, Sink, Smtp, Transaction};
 use crate::fault::{Fault, Kind, suggested_backoff};
-use crate::relay::machine::{Action, Event};
+use crate::relay::interface::{Action, Event};
 
 /// How long a mailbox is left alone after 432 without a time.
 const CROWDED: Duration = Duration::from_secs(10);
@@ -36,17 +36,17 @@ impl Smtp {
             }
             let reply = std::mem::take(&mut self.reply);
             self.on_reply(&reply, &mut sink);
-            if self.pending.front().is_some_and(Pending::is_local) {
+            if self.pending.front().is_some_and(Pending::is_local) || self.holds_input() {
                 forward(octets, start, at, &mut sink);
                 start = at;
                 self.answer_due(&mut sink);
+                self.resume(&mut sink);
             }
         }
         forward(octets, start, octets.len(), &mut sink);
         if self.pending.is_empty() {
             self.pending = VecDeque::new();
         }
-        self.resume(&mut sink);
     }
 
     /// A reply of the upstream is complete.
