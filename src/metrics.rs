@@ -25,7 +25,8 @@ const BUCKETS: [f64; 12] = [
 
 /// The one family that may have no series.
 const EXPIRY: &str = "credential_expiry_timestamp_seconds";
-const EXPIRY_HELP: &str = "When the client secret ends, where the configuration says so";
+const EXPIRY_HELP: &str =
+    "When a client secret or certificate ends, as far as the configuration says";
 
 /// How sessions end.
 pub const OUTCOMES: [&str; 4] = ["relayed", "refused", "failed", "cancelled"];
@@ -33,7 +34,7 @@ pub const OUTCOMES: [&str; 4] = ["relayed", "refused", "failed", "cancelled"];
 /// What becomes of messages.
 pub const MESSAGES: [&str; 3] = ["accepted", "rejected", "lost"];
 
-/// How logins get a place of their mailbox.
+/// How messages get their permit.
 pub const WAITS: [&str; 3] = ["immediate", "waited", "timeout"];
 
 /// What becomes of token requests.
@@ -98,7 +99,7 @@ impl Metrics {
         let waits = counter(
             &mut registry,
             "smtp_waits",
-            "Logins that waited for a free place of their mailbox",
+            "Messages by how their permit to be sent came: at once, after a wait, not in time",
         );
         let faults = counter(&mut registry, "faults", "Faults, by the side to blame");
         let requests = counter(&mut registry, "token_requests", "Requests for a token");
@@ -168,7 +169,7 @@ impl Metrics {
             drop(self.messages.get_or_create(&labels([("outcome", outcome)])));
         }
         for registration in config.registrations.values() {
-            if let Some(seconds) = registration.client_secret_expires {
+            if let Some(seconds) = registration.credential_expires {
                 let labels = labels([("registration", &registration.name)]);
                 self.expiry.get_or_create(&labels).set(seconds as f64);
             }
@@ -227,7 +228,7 @@ impl Metrics {
         self.messages.get_or_create(&labels).inc_by(count);
     }
 
-    /// A login got a place of its mailbox, or none.
+    /// A message got its permit, or none.
     pub fn smtp_wait(&self, outcome: &str) {
         let labels = labels([("outcome", outcome)]);
         self.waits.get_or_create(&labels).inc();
