@@ -51,17 +51,21 @@ const LAW: &[Row] = &[
     row("limits", &["config"]),
     row("proof", &["config", "secret"]),
     row("accounts", &["config", "fault", "proof", "secret", "wire"]),
-    row("token", &["config", "fault", "proof", "secret", "wire"]),
-    row("net", &["config", "fault", "limits"]),
-    row("quota", &["wire"]),
-    row("audit", &["config"]),
+    row(
+        "token",
+        &["config", "fault", "outbound", "proof", "secret", "wire"],
+    ),
+    row("net", &["config", "fault", "limits", "outbound"]),
+    row("outbound", &["config", "fault"]),
+    row("throttle", &["wire"]),
+    row("audit", &["config", "outbound"]),
     row("stream", &[]),
-    row("relay", &["fault", "stream", "wire"]),
+    row("relay", &["fault", "wire"]),
     row(
         "session",
         &[
             "accounts", "audit", "config", "fault", "ledger", "limits", "login", "metrics", "net",
-            "proof", "quota", "relay", "secret", "stream", "token", "wire",
+            "outbound", "proof", "relay", "secret", "stream", "throttle", "token", "wire",
         ],
     ),
     row("ledger", &["fault"]),
@@ -71,8 +75,8 @@ const LAW: &[Row] = &[
     row(
         "doctor",
         &[
-            "config", "fault", "login", "net", "overview", "proof", "secret", "session", "stream",
-            "token", "wire",
+            "config", "fault", "login", "net", "outbound", "overview", "proof", "secret",
+            "session", "stream", "token", "wire",
         ],
     ),
     row(

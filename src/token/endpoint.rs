@@ -3,7 +3,6 @@
 //! The `oauth2` crate builds requests and reads answers; the connection is ours, because status
 //! and Retry-After would be lost otherwise.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -19,8 +18,9 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{Failure, Grant, entra};
-use crate::config::{Egress, EgressKind, IpPreference, Provider};
+use crate::config::Provider;
 use crate::fault::{Fault, Kind};
+use crate::outbound::http;
 use crate::secret::Secret;
 
 /// Octets of an answer that are read.
@@ -51,57 +51,9 @@ pub(super) type Client<Auth, Device, Introspection, Revocation, Token> = oauth2:
     Token,
 >;
 
-/// An HTTP client for token requests: never redirected (a redirect would carry the client secret
-/// away), through the provider's egress proxy if it has one and never through one of the
-/// environment.
-///
-/// # Errors
-///
-/// Where the client cannot be built.
-pub fn http_client(
-    tls: rustls::ClientConfig,
-    provider: &Provider,
-) -> reqwest::Result<reqwest::Client> {
-    let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .pool_max_idle_per_host(1)
-        .pool_idle_timeout(Duration::from_secs(60))
-        .user_agent(concat!("authrelay/", env!("CARGO_PKG_VERSION")));
-    if let Some(egress) = &provider.egress {
-        return client.proxy(proxy(egress)?).build();
-    }
-    match provider.ip {
-        IpPreference::Any => client,
-        IpPreference::V4 => client.local_address(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-        IpPreference::V6 => client.local_address(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
-    }
-    .build()
-}
-
-/// The same proxy as mail's.
-fn proxy(egress: &Egress) -> reqwest::Result<reqwest::Proxy> {
-    let scheme = match egress.kind {
-        EgressKind::Connect => "http",
-        // Names are resolved by the proxy.
-        EgressKind::Socks5 => "socks5h",
-    };
-    let host = match egress.host.contains(':') {
-        true => format!("[{}]", egress.host),
-        false => egress.host.clone(),
-    };
-    // What is not https is on this machine: it needs no way out, and no proxy shall read it.
-    let proxy = reqwest::Proxy::https(format!("{scheme}://{host}:{}", egress.port))?;
-    Ok(match &egress.credentials {
-        Some((username, password)) => proxy.basic_auth(username, password.expose()),
-        None => proxy,
-    })
-}
-
 /// One token request.
 pub(super) struct Endpoint {
-    client: reqwest::Client,
+    client: http::Client,
     timeout: Duration,
     /// `host:port` of the proxy that leads there.
     egress: Option<String>,
@@ -228,7 +180,7 @@ pub(super) struct NoAnswer {
 }
 
 impl Endpoint {
-    pub(super) fn new(client: reqwest::Client, timeout: Duration, provider: &Provider) -> Self {
+    pub(super) fn new(client: http::Client, timeout: Duration, provider: &Provider) -> Self {
         let egress = provider.egress.as_ref();
         Self {
             client,
@@ -239,7 +191,6 @@ impl Endpoint {
     }
 
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, String> {
-        let request = reqwest::Request::try_from(request).map_err(|error| no_answer(&error))?;
         let mut response = self
             .client
             .execute(request)

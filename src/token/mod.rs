@@ -21,11 +21,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use url::Url;
 
-pub use endpoint::http_client;
 pub use grant::consent::{Consent, Device, Pending, claims};
 
 use crate::config::{Account, Grant as Configured, Registration};
 use crate::fault::{Fault, Kind};
+use crate::outbound::http;
 use crate::proof::Verified;
 use crate::secret::Secret;
 use grant::Request;
@@ -97,7 +97,7 @@ pub(crate) const THROTTLED: &str =
 /// Gives out tokens.
 pub struct Broker {
     /// By provider.
-    clients: BTreeMap<String, reqwest::Client>,
+    clients: BTreeMap<String, http::Client>,
     editions: Editions,
     timeout: Duration,
     store: Option<Arc<Store>>,
@@ -113,7 +113,7 @@ pub struct Tools<'a> {
     /// The OAuth clients.
     pub registrations: &'a BTreeMap<String, Arc<Registration>>,
     /// The HTTP clients, by provider.
-    pub clients: BTreeMap<String, reqwest::Client>,
+    pub clients: BTreeMap<String, http::Client>,
     /// What bounds a token request.
     pub timeout: Duration,
     /// What keeps the tokens that consents bring.

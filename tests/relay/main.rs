@@ -29,6 +29,7 @@ mod lines;
 mod literals;
 mod log;
 mod matrix;
+mod names;
 mod processes;
 mod reload;
 mod secrets;
