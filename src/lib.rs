@@ -30,6 +30,7 @@ pub mod login;
 pub mod metrics;
 pub mod net;
 pub mod overview;
+pub mod program;
 pub mod proof;
 pub mod quota;
 pub mod relay;
