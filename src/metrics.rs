@@ -25,7 +25,8 @@ const BUCKETS: [f64; 12] = [
 
 /// The one family that may have no series.
 const EXPIRY: &str = "credential_expiry_timestamp_seconds";
-const EXPIRY_HELP: &str = "When the client secret ends, where the configuration says so";
+const EXPIRY_HELP: &str =
+    "When a client secret or certificate ends, as far as the configuration says";
 
 /// How sessions end.
 pub const OUTCOMES: [&str; 4] = ["relayed", "refused", "failed", "cancelled"];
@@ -177,7 +178,7 @@ impl Metrics {
             drop(self.messages.get_or_create(&labels([("outcome", outcome)])));
         }
         for registration in config.registrations.values() {
-            if let Some(seconds) = registration.client_secret_expires {
+            if let Some(seconds) = registration.credential_expires {
                 let labels = labels([("registration", &registration.name)]);
                 self.expiry.get_or_create(&labels).set(seconds as f64);
             }

@@ -54,18 +54,21 @@ const LAW: &[Row] = &[
     row("accounts", &["config", "fault", "proof", "secret", "wire"]),
     row(
         "token",
-        &["config", "fault", "program", "proof", "secret", "wire"],
+        &[
+            "config", "fault", "outbound", "program", "proof", "secret", "wire",
+        ],
     ),
-    row("net", &["config", "fault", "limits"]),
+    row("net", &["config", "fault", "limits", "outbound"]),
+    row("outbound", &["config", "fault"]),
     row("quota", &["wire"]),
-    row("audit", &["config"]),
+    row("audit", &["config", "outbound"]),
     row("stream", &[]),
     row("relay", &["fault", "stream", "wire"]),
     row(
         "session",
         &[
             "accounts", "audit", "config", "fault", "ledger", "limits", "login", "metrics", "net",
-            "proof", "quota", "relay", "secret", "stream", "token", "wire",
+            "outbound", "proof", "quota", "relay", "secret", "stream", "token", "wire",
         ],
     ),
     row("ledger", &["fault"]),
@@ -75,8 +78,8 @@ const LAW: &[Row] = &[
     row(
         "doctor",
         &[
-            "config", "fault", "login", "net", "overview", "proof", "secret", "session", "stream",
-            "token", "wire",
+            "config", "fault", "login", "net", "outbound", "overview", "proof", "secret",
+            "session", "stream", "token", "wire",
         ],
     ),
     row(

@@ -10,6 +10,7 @@ pub mod config;
 pub mod front;
 pub mod front_back;
 pub mod import;
+pub mod literals;
 mod pieces;
 pub mod proxy_header;
 pub mod stream;
@@ -23,6 +24,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("imap_commands", wire::imap_commands),
     ("imap_responses", wire::imap_responses),
+    ("literals", literals::literals),
     ("pop3", wire::pop3),
     ("smtp_commands", wire::smtp_commands),
     ("smtp_replies", wire::smtp_replies),

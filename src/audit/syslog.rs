@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _, UdpSocket};
+use std::net::{TcpStream, UdpSocket};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use rustls::{ClientConnection, StreamOwned};
 
 use super::record::Record;
 use crate::config::{OnFull, Syslog as Server, SyslogTransport};
+use crate::outbound::dial;
 
 /// Octets of messages that wait.
 const MOST: usize = 8 * 1024 * 1024;
@@ -227,42 +228,56 @@ fn send(server: &Server, connection: &mut Option<Connection>, message: &[u8]) ->
     }
 }
 
+/// At most [`PATIENCE`], with TLS twice that.
 fn connect(server: &Server) -> io::Result<Connection> {
+    let tcp = || {
+        let tcp = dial::blocking(&server.host, server.port, PATIENCE)?;
+        tcp.set_write_timeout(Some(PATIENCE))?;
+        tcp.set_read_timeout(Some(PATIENCE))?;
+        Ok::<_, io::Error>(tcp)
+    };
+    match &server.transport {
+        SyslogTransport::Udp => datagrams(server).map(Connection::Udp),
+        SyslogTransport::Tcp => tcp().map(Connection::Tcp),
+        SyslogTransport::Tls { config, name, .. } => {
+            let tls = ClientConnection::new(Arc::clone(config), name.clone());
+            let mut tls = StreamOwned::new(tls.map_err(io::Error::other)?, tcp()?);
+            let end = Instant::now() + PATIENCE;
+            while tls.conn.is_handshaking() {
+                if Instant::now() > end {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                // Once each way: a server that trickles is not waited for without end.
+                if tls.conn.wants_write() {
+                    tls.conn.write_tls(&mut tls.sock)?;
+                } else if tls.conn.read_tls(&mut tls.sock)? == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                } else if let Err(error) = tls.conn.process_new_packets() {
+                    // The alert that says why.
+                    let _ = tls.conn.write_tls(&mut tls.sock);
+                    return Err(io::Error::other(error));
+                }
+            }
+            Ok(Connection::Tls(Box::new(tls)))
+        }
+    }
+}
+
+/// A socket for the first address that can be used.
+fn datagrams(server: &Server) -> io::Result<UdpSocket> {
     let mut last = io::Error::other("the name has no address");
-    for address in (server.host.as_str(), server.port).to_socket_addrs()? {
-        let tcp = || {
-            let tcp = TcpStream::connect_timeout(&address, PATIENCE)?;
-            tcp.set_write_timeout(Some(PATIENCE))?;
-            tcp.set_read_timeout(Some(PATIENCE))?;
-            Ok(tcp)
+    for address in dial::blocking_addresses(&server.host, server.port, PATIENCE)? {
+        let any = if address.is_ipv4() {
+            "0.0.0.0:0"
+        } else {
+            "[::]:0"
         };
-        let connected = match &server.transport {
-            SyslogTransport::Udp => {
-                let any = if address.is_ipv4() {
-                    "0.0.0.0:0"
-                } else {
-                    "[::]:0"
-                };
-                UdpSocket::bind(any).and_then(|socket| {
-                    socket.connect(address)?;
-                    Ok(Connection::Udp(socket))
-                })
-            }
-            SyslogTransport::Tcp => tcp().map(Connection::Tcp),
-            SyslogTransport::Tls { config, name, .. } => {
-                ClientConnection::new(Arc::clone(config), name.clone())
-                    .map_err(io::Error::other)
-                    .and_then(|tls| {
-                        let mut tls = StreamOwned::new(tls, tcp()?);
-                        while tls.conn.is_handshaking() {
-                            tls.conn.complete_io(&mut tls.sock)?;
-                        }
-                        Ok(Connection::Tls(Box::new(tls)))
-                    })
-            }
-        };
-        match connected {
-            Ok(connection) => return Ok(connection),
+        let bound = UdpSocket::bind(any).and_then(|socket| {
+            socket.connect(address)?;
+            Ok(socket)
+        });
+        match bound {
+            Ok(socket) => return Ok(socket),
             Err(error) => last = error,
         }
     }

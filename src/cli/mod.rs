@@ -74,8 +74,12 @@ enum Command {
     Audit(audit::Command),
     /// Emulate Microsoft 365 and relay to it: no account needed
     Sandbox(sandbox::Options),
-    /// Print the JSON Schema of the configuration
-    Schema,
+    /// Print the JSON Schema of the configuration, or its reference tables
+    Schema {
+        /// The reference tables of the README
+        #[arg(long)]
+        markdown: bool,
+    },
     /// Print the completions of a shell
     Completions {
         /// Whose
@@ -131,7 +135,8 @@ pub fn main() -> ExitCode {
         Command::Certs(options) => certs::run(&options),
         Command::Audit(command) => audit::run(&command),
         Command::Sandbox(options) => sandbox::run(&options),
-        Command::Schema => print(format!("{:#}\n", crate::config::schema())),
+        Command::Schema { markdown: true } => print(crate::config::markdown()),
+        Command::Schema { markdown: false } => print(format!("{:#}\n", crate::config::schema())),
         Command::Completions { shell } => completions(shell),
         Command::Man => man(),
     };

@@ -45,7 +45,7 @@ pub(super) fn run(options: &Options) -> Exit {
     };
     logging::start(&Log {
         format: LogFormat::Text,
-        level: tracing::Level::INFO,
+        ..Log::default()
     });
     let runtime = match runtime() {
         Ok(runtime) => runtime,

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use rustls_pki_types::{CertificateDer, ServerName};
 
+use super::keys::words;
+
 /// `audit`.
 #[derive(Debug, Clone)]
 pub struct Audit {
@@ -43,13 +45,14 @@ pub enum AuditPath {
     File(PathBuf),
 }
 
-/// `audit.on_full`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnFull {
-    /// Clients go on; records are dropped, counted and said.
-    Continue,
-    /// Nobody logs in until records can be written.
-    Refuse,
+words! {
+    /// `audit.on_full`.
+    pub enum OnFull {
+        /// Clients go on; records are dropped, counted and said.
+        Continue = "continue",
+        /// Nobody logs in until records can be written.
+        Refuse = "refuse",
+    }
 }
 
 /// `audit.syslog`.

@@ -1,16 +1,23 @@
-//! Reading the tree key by key: every wrong thing becomes a [`Problem`], and reading goes on.
+//! Values of the file, each with its path and place: every wrong thing becomes a [`Problem`], and
+//! reading goes on.
 
 use std::cell::RefCell;
 use std::fmt::Display;
-use std::net::IpAddr;
-use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::rc::Rc;
 
-use ipnet::IpNet;
+use super::Problem;
+use super::keys::{Row, Table};
+use super::source::Sources;
+use super::tree::{self, Entry, Node, Place, Value};
 
-use super::tree::{Entry, Node, Place, Value};
-use super::{Problem, Protocols};
-use crate::wire::Protocol;
+/// What all values of a file share: where they point, and what is wrong with them.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) sources: Sources,
+    pub(super) problems: Problems,
+    /// What is allowed but unwise.
+    pub(super) warnings: Problems,
+}
 
 /// Collects what is wrong.
 #[derive(Debug, Default)]
@@ -26,8 +33,8 @@ impl Problems {
     }
 
     /// In the order of their places.
-    pub(super) fn into_sorted(self) -> Vec<Problem> {
-        let mut problems = self.0.into_inner();
+    pub(super) fn take_sorted(&self) -> Vec<Problem> {
+        let mut problems = self.0.take();
         problems.sort_by_key(|problem| problem.place);
         problems
     }
@@ -35,26 +42,27 @@ impl Problems {
 
 /// One value of the file, and where it stands.
 #[derive(Debug, Clone)]
-pub(super) struct Field<'t> {
+pub(super) struct Field {
     pub(super) path: String,
     pub(super) place: Place,
-    node: &'t Node,
-    problems: &'t Problems,
+    node: Rc<Node>,
+    context: Rc<Context>,
 }
 
-impl<'t> Field<'t> {
-    pub(super) fn root(node: &'t Node, problems: &'t Problems) -> Self {
+impl Field {
+    pub(super) fn root(node: Rc<Node>, context: Rc<Context>) -> Self {
         Self {
             path: String::new(),
             place: node.place,
             node,
-            problems,
+            context,
         }
     }
 
     /// Says that something is wrong here.
     pub(super) fn problem(&self, message: impl Display) {
-        self.problems.add(&self.path, Some(self.place), message);
+        let problems = &self.context.problems;
+        problems.add(&self.path, Some(self.place), message);
     }
 
     /// [`Field::problem`], for the end of a chain.
@@ -63,8 +71,32 @@ impl<'t> Field<'t> {
         None
     }
 
+    /// Says that a key of this section must be there.
+    pub(super) fn missing(&self, key: &str, what: &str) {
+        let (path, place) = (join(&self.path, key), Some(self.place));
+        let message = format_args!("is missing; write {what}");
+        self.context.problems.add(&path, place, message);
+    }
+
+    /// Says that something is unwise here.
+    pub(super) fn warn(&self, message: impl Display) {
+        let warnings = &self.context.warnings;
+        warnings.add(&self.path, Some(self.place), message);
+    }
+
+    /// Says that something is unwise about a key, which the file need not have.
+    pub(super) fn warn_at(&self, key: &str, message: impl Display) {
+        let place = Some(self.at(key).place);
+        let warnings = &self.context.warnings;
+        warnings.add(&join(&self.path, key), place, message);
+    }
+
+    pub(super) fn sources(&self) -> &Sources {
+        &self.context.sources
+    }
+
     /// A scalar, whatever it means.
-    pub(super) fn text(&self) -> Option<&'t str> {
+    pub(super) fn text(&self) -> Option<&str> {
         match &self.node.value {
             Value::Scalar { text, plain: true } if text.is_empty() => {
                 self.wrong("has no value; write one or remove the key")
@@ -76,7 +108,7 @@ impl<'t> Field<'t> {
     }
 
     /// A scalar that is not empty and holds no control characters.
-    pub(super) fn word(&self) -> Option<&'t str> {
+    pub(super) fn word(&self) -> Option<&str> {
         let text = self.text()?;
         if text.is_empty() {
             return self.wrong("must not be empty");
@@ -87,66 +119,14 @@ impl<'t> Field<'t> {
         Some(text)
     }
 
-    pub(super) fn boolean(&self) -> Option<bool> {
-        match self.text()? {
-            "true" => Some(true),
-            "false" => Some(false),
-            _ => self.wrong("must be true or false"),
-        }
+    /// Whether it is this very word.
+    pub(super) fn is_word(&self, word: &str) -> bool {
+        matches!(&self.node.value, Value::Scalar { text, .. } if text == word)
     }
 
-    pub(super) fn number(&self, range: RangeInclusive<usize>) -> Option<usize> {
-        let number = self.text()?.replace('_', "").parse().ok();
-        match number.filter(|number| range.contains(number)) {
-            Some(number) => Some(number),
-            None => self.wrong(format_args!(
-                "must be a whole number from {} to {}",
-                range.start(),
-                range.end()
-            )),
-        }
-    }
-
-    /// `90s`, `35m`, `1h 30m`; at least a millisecond, at most a year.
-    pub(super) fn duration(&self) -> Option<Duration> {
-        let text = self.text()?;
-        match humantime::parse_duration(text) {
-            Ok(duration)
-                if (Duration::from_millis(1)..Duration::from_secs(366 * 86_400))
-                    .contains(&duration) =>
-            {
-                Some(duration)
-            }
-            Ok(_) => self.wrong("must be more than 0 and less than a year"),
-            Err(_) => self.wrong("must be a time with its unit, as in 30s, 5m or 1h"),
-        }
-    }
-
-    /// `35MB`, `35MiB`; at least one octet.
-    pub(super) fn size(&self) -> Option<u64> {
-        const UNITS: [(&str, u64); 8] = [
-            ("kb", 1_000),
-            ("mb", 1_000_000),
-            ("gb", 1_000_000_000),
-            ("tb", 1_000_000_000_000),
-            ("kib", 1 << 10),
-            ("mib", 1 << 20),
-            ("gib", 1 << 30),
-            ("b", 1),
-        ];
-        let text = self.text()?.to_ascii_lowercase();
-        let read = || {
-            let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic())?);
-            let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
-            let number: u64 = number.trim().replace('_', "").parse().ok()?;
-            number.checked_mul(*factor).filter(|size| *size > 0)
-        };
-        match read() {
-            Some(size) => Some(size),
-            None => self.wrong(
-                "must be a size with its unit, as in 35MB (35,000,000 octets) or 35MiB (binary)",
-            ),
-        }
+    /// Whether YAML takes what follows on its line for a comment.
+    pub(super) fn is_cut_short(&self) -> bool {
+        self.node.cut
     }
 
     /// One of some words, with what each means.
@@ -162,78 +142,73 @@ impl<'t> Field<'t> {
     }
 
     /// The items of a list; a single value counts as a list of one.
-    pub(super) fn list(&self) -> Vec<Field<'t>> {
+    pub(super) fn list(&self) -> Option<Vec<Self>> {
         match &self.node.value {
-            Value::Sequence(items) => items
-                .iter()
-                .enumerate()
-                .map(|(index, node)| Field {
+            Value::Sequence(items) => {
+                let item = |(index, node): (usize, &Rc<Node>)| Self {
                     path: format!("{}[{index}]", self.path),
                     place: node.place,
-                    node,
-                    problems: self.problems,
-                })
-                .collect(),
-            Value::Scalar { text, plain: true } if text.is_empty() => {
-                self.problem("has no value; write a list or remove the key");
-                Vec::new()
-            }
-            Value::Scalar { .. } => vec![self.clone()],
-            Value::Mapping(_) => {
-                self.problem("takes a list; begin each item with \"- \"");
-                Vec::new()
-            }
-        }
-    }
-
-    /// Networks and addresses.
-    pub(super) fn networks(&self) -> Vec<IpNet> {
-        let network = |field: Field<'_>| {
-            let text = field.text()?;
-            let address = || text.parse::<IpAddr>().map(IpNet::from).ok();
-            match text.parse::<IpNet>().ok().or_else(address) {
-                Some(network) => Some(network.trunc()),
-                None => field.wrong("must be an address or a network, as in 10.1.0.0/16 or ::1"),
-            }
-        };
-        self.list().into_iter().filter_map(network).collect()
-    }
-
-    /// Some of the three protocols.
-    pub(super) fn protocols(&self) -> Option<Protocols> {
-        let mut protocols = Protocols {
-            imap: false,
-            pop3: false,
-            smtp: false,
-        };
-        let items = self.list();
-        if items.is_empty() {
-            return self.wrong("must name at least one of imap, pop3 and smtp");
-        }
-        for item in items {
-            match item.one_of(&Protocol::ALL.map(|protocol| (protocol.name(), protocol)))? {
-                Protocol::Imap => protocols.imap = true,
-                Protocol::Pop3 => protocols.pop3 = true,
-                Protocol::Smtp => protocols.smtp = true,
-            }
-        }
-        Some(protocols)
-    }
-
-    /// The entries of a section.
-    pub(super) fn section(&self) -> Option<Section<'t>> {
-        match &self.node.value {
-            Value::Mapping(entries) => {
-                let section = Section {
-                    path: self.path.clone(),
-                    place: self.place,
-                    entries,
-                    problems: self.problems,
-                    known: Vec::new(),
+                    node: node.clone(),
+                    context: self.context.clone(),
                 };
-                section.find_doubles();
-                Some(section)
+                Some(items.iter().enumerate().map(item).collect())
             }
+            Value::Scalar { text, plain: true } if text.is_empty() => {
+                self.wrong("has no value; write a list or remove the key")
+            }
+            Value::Scalar { .. } => Some(vec![self.clone()]),
+            Value::Mapping(_) => self.wrong("takes a list; begin each item with \"- \""),
+        }
+    }
+
+    /// The entries of a section with the keys of `table`; others are reported.
+    pub(super) fn section(&self, table: &'static Table) -> Option<Section> {
+        let entries = self.entries()?;
+        let section = Section {
+            field: self.clone(),
+        };
+        let known = |entry: &Entry| table.rows.iter().any(|row| row.key == entry.key);
+        for entry in entries.iter().filter(|entry| !known(entry)) {
+            self.unknown(entry, table.rows);
+        }
+        self.find_doubles(|entry| known(entry));
+        Some(section)
+    }
+
+    /// The entries of a section whose keys the operator chooses.
+    pub(super) fn named(&self) -> Option<Vec<(String, Self)>> {
+        let entries = self.entries()?;
+        self.find_doubles(|entry| is_name(&entry.key));
+        let named = |entry: &Entry| {
+            let shown = is_name(&entry.key).then_some(entry.key.as_str());
+            (entry.key.clone(), self.entry(entry, shown))
+        };
+        Some(entries.iter().map(named).collect())
+    }
+
+    /// The value of a key, or the section where it does not have one: where to say what is wrong.
+    pub(super) fn at(&self, key: &str) -> Self {
+        let entries = match &self.node.value {
+            Value::Mapping(entries) => &entries[..],
+            Value::Scalar { .. } | Value::Sequence(_) => &[],
+        };
+        let entry = entries.iter().find(|entry| entry.key == key);
+        entry.map_or_else(|| self.clone(), |entry| self.entry(entry, Some(key)))
+    }
+
+    /// Whether it is a section, where a single value would do too.
+    pub(super) fn is_section(&self) -> bool {
+        matches!(self.node.value, Value::Mapping(_))
+    }
+
+    /// Whether it is a section with this key.
+    pub(super) fn has_key(&self, key: &str) -> bool {
+        self.at(key).path != self.path
+    }
+
+    fn entries(&self) -> Option<&[Entry]> {
+        match &self.node.value {
+            Value::Mapping(entries) => Some(entries),
             Value::Scalar { text, plain: true } if text.is_empty() => {
                 self.wrong("is empty; write its keys below it, indented, or remove it")
             }
@@ -243,103 +218,75 @@ impl<'t> Field<'t> {
         }
     }
 
-    /// Whether it is a section with this key.
-    pub(super) fn has_key(&self, key: &str) -> bool {
-        match &self.node.value {
-            Value::Mapping(entries) => entries.iter().any(|entry| entry.key == key),
-            Value::Scalar { .. } | Value::Sequence(_) => false,
-        }
-    }
-
-    /// Whether it is a section, where a single value would do too.
-    pub(super) fn is_section(&self) -> bool {
-        matches!(self.node.value, Value::Mapping(_))
-    }
-}
-
-/// Keys and values; whatever nobody asked for is unknown.
-#[derive(Debug)]
-pub(super) struct Section<'t> {
-    pub(super) path: String,
-    pub(super) place: Place,
-    entries: &'t [Entry],
-    problems: &'t Problems,
-    known: Vec<&'static str>,
-}
-
-impl<'t> Section<'t> {
-    fn field(&self, entry: &'t Entry) -> Field<'t> {
-        Field {
-            path: join(&self.path, printable(&entry.key)),
+    /// `shown`: the key, where it may be printed. Half of a secret may have become one
+    /// (`{password: a, b}`).
+    fn entry(&self, entry: &Entry, shown: Option<&str>) -> Self {
+        Self {
+            path: join(&self.path, shown.unwrap_or("(key)")),
             place: entry.place,
-            node: &entry.node,
-            problems: self.problems,
+            node: entry.node.clone(),
+            context: self.context.clone(),
         }
     }
 
-    fn find_doubles(&self) {
+    fn find_doubles(&self, may_be_shown: impl Fn(&Entry) -> bool) {
+        let Value::Mapping(entries) = &self.node.value else {
+            return;
+        };
         let mut seen = std::collections::HashMap::new();
-        for entry in self.entries {
+        for entry in entries {
             if let Some((line, _)) = seen.insert(entry.key.as_str(), entry.place) {
-                self.field(entry).problem(format_args!(
+                let shown = may_be_shown(entry).then_some(entry.key.as_str());
+                self.entry(entry, shown).problem(format_args!(
                     "is given a second time (first at line {line}); keep one"
                 ));
             }
         }
     }
 
-    /// The value of a key that may be absent.
-    pub(super) fn take(&mut self, key: &'static str) -> Option<Field<'t>> {
-        if !self.known.contains(&key) {
-            self.known.push(key);
-        }
-        let entry = self.entries.iter().find(|entry| entry.key == key)?;
-        Some(self.field(entry))
-    }
-
-    /// The value of a key that must be there; `what` says what to write.
-    pub(super) fn require(&mut self, key: &'static str, what: impl Display) -> Option<Field<'t>> {
-        let field = self.take(key);
-        if field.is_none() {
-            self.problems.add(
-                &join(&self.path, key),
-                Some(self.place),
-                format_args!("is missing; write {what}"),
-            );
-        }
-        field
-    }
-
-    /// Keys that the operator names, as under `providers`.
-    pub(super) fn named(&self) -> impl Iterator<Item = (&'t str, Field<'t>)> {
-        self.entries
+    /// A key that is close to a known one is a slip, and is printed; another may be anything.
+    fn unknown(&self, entry: &Entry, known: &[Row]) {
+        let near = known
             .iter()
-            .map(|entry| (entry.key.as_str(), self.field(entry)))
-    }
-
-    /// Reports the keys that nobody asked for.
-    pub(super) fn finish(self) {
-        for entry in self.entries {
-            if self.known.contains(&entry.key.as_str()) {
-                continue;
-            }
-            let near = self
-                .known
-                .iter()
-                .map(|known| (strsim::damerau_levenshtein(known, &entry.key), *known))
-                .filter(|(distance, known)| *distance <= 2 && *distance < known.len())
-                .min();
-            let field = self.field(entry);
-            match near {
-                Some((_, near)) => {
-                    field.problem(format_args!("is no known key; did you mean {near}?"));
-                }
-                None => field.problem(format_args!(
+            .map(|row| (strsim::damerau_levenshtein(row.key, &entry.key), row.key))
+            .filter(|(distance, key)| *distance <= 2 && *distance < key.len())
+            .min();
+        match near {
+            Some((_, near)) => self
+                .entry(entry, Some(&entry.key))
+                .problem(format_args!("is no known key; did you mean {near}?")),
+            None => {
+                let known: Vec<_> = known.iter().map(|row| row.key).collect();
+                self.entry(entry, None).problem(format_args!(
                     "is no known key; here go {}",
-                    self.known.join(", ")
-                )),
+                    known.join(", ")
+                ));
             }
         }
+    }
+}
+
+/// A section whose keys are known.
+#[derive(Debug)]
+pub(super) struct Section {
+    pub(super) field: Field,
+}
+
+impl Section {
+    /// The value of a key.
+    pub(super) fn take(&self, key: &str) -> Option<Field> {
+        self.field.has_key(key).then(|| self.field.at(key))
+    }
+
+    /// The default of a key as if it stood in the file.
+    pub(super) fn default(&self, key: &str, yaml: &str) -> Option<Field> {
+        let node = tree::compose(yaml).ok()??;
+        Some(Field {
+            path: join(&self.field.path, key),
+            place: self.field.place,
+            node,
+            context: self.field.context.clone(),
+        })
     }
 }
 
@@ -348,11 +295,6 @@ fn join(path: &str, key: &str) -> String {
         "" => key.to_owned(),
         path => format!("{path}.{key}"),
     }
-}
-
-/// A key as it may be shown: half of a secret may have become one (`{password: a, b}`).
-fn printable(key: &str) -> &str {
-    if is_name(key) { key } else { "(key)" }
 }
 
 /// Whether operators may call something so: letters, digits, `.`, `_` and `-`, at most 64.

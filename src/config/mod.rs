@@ -1,33 +1,38 @@
 //! `proxy.yaml`: a [`Config`] that exists is valid.
 //!
-//! The file is composed into a tree whose nodes know their line and column (`tree`), read key by
-//! key (`field`, and in `read` one file a section), and either every problem is reported at once
-//! or a `Config` comes out. Secrets are resolved while reading (`source`); a secret's value is
-//! never part of a [`Problem`]. Nothing here opens a socket.
+//! The file is composed into a tree whose nodes know their line and column (`tree`). Each key is
+//! said once (`keys`), with the kind of its value (`value`); from there it is read, described to
+//! editors and put into the README (`reference`). What contradicts what is found in `read`, one
+//! file a section. Either every problem is reported at once or a `Config` comes out. Secrets are
+//! resolved while reading (`source`, `pem`); a secret's value is never part of a [`Problem`].
+//! Nothing here opens a socket.
 
 mod account;
 mod audit;
 mod field;
 mod hash;
 mod identity;
+mod keys;
+mod kind;
 mod logins;
-mod preset;
+mod notify;
+mod pem;
 mod provider;
 mod read;
+mod reference;
 mod registration;
-mod schema;
 mod smtp;
 mod source;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod value;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -38,13 +43,17 @@ pub use account::{
 };
 pub use audit::{Audit, AuditPath, OnFull, Syslog, SyslogTransport};
 pub use identity::{Identity, IdentityFiles, Stamp};
+use keys::words;
+pub use keys::{Limits, Lockout, Log, SmtpPolicy};
 pub use logins::Logins;
+pub use notify::{Hook, HookTarget, NotifyEvent, ReloadMode};
 pub use provider::{
     Egress, EgressKind, Endpoint, IpPreference, Mechanism, PresetCapabilities, Provider, Scopes,
     UpstreamTls,
 };
 pub use registration::{ClientCredential, Grant, Registration, ServiceAccount, SigningKey};
-pub use smtp::{LineEnds, SmtpFrom, SmtpLimits, SmtpPolicy, Unauthenticated};
+pub use smtp::{LineEnds, SmtpFrom, SmtpLimits, Unauthenticated};
+use source::Sources;
 
 /// Everything `proxy.yaml` says, checked.
 #[derive(Debug)]
@@ -59,6 +68,10 @@ pub struct Config {
     pub audit: Option<Audit>,
     /// The administrators' listener, if there is one.
     pub admin: Option<Arc<Admin>>,
+    /// What makes the file be read anew.
+    pub reload: ReloadMode,
+    /// Whom to tell of what needs a person.
+    pub notify: Vec<Hook>,
     /// Sessions, deadlines and the lockout.
     pub limits: Limits,
     /// At least one; no two on one address.
@@ -80,7 +93,7 @@ impl Config {
     ///
     /// Every problem, in the order of the file. Never empty.
     pub fn load(path: &Path) -> Result<Self, Vec<Problem>> {
-        read::load(path, Secrets::Read)
+        read::load(path, Sources::new(path, Secrets::Read))
     }
 
     /// The same for a text that stands for the file at `path`.
@@ -89,7 +102,7 @@ impl Config {
     ///
     /// Every problem, in the order of the text. Never empty.
     pub fn parse(text: &str, path: &Path) -> Result<Self, Vec<Problem>> {
-        read::parse(text, path, Secrets::Read)
+        read::parse(text, path, Sources::new(path, Secrets::Read))
     }
 }
 
@@ -121,7 +134,7 @@ pub struct Checked {
 ///
 /// Every problem, in the order of the file. Never empty.
 pub fn check(path: &Path, secrets: Secrets) -> Result<Checked, Vec<Problem>> {
-    read::load(path, secrets).map(Checked::of)
+    read::load(path, Sources::new(path, secrets).for_check()).map(Checked::of)
 }
 
 /// The same for a text that stands for the file at `path`.
@@ -130,7 +143,7 @@ pub fn check(path: &Path, secrets: Secrets) -> Result<Checked, Vec<Problem>> {
 ///
 /// Every problem, in the order of the text. Never empty.
 pub fn check_text(text: &str, path: &Path, secrets: Secrets) -> Result<Checked, Vec<Problem>> {
-    read::parse(text, path, secrets).map(Checked::of)
+    read::parse(text, path, Sources::new(path, secrets).for_check()).map(Checked::of)
 }
 
 impl Checked {
@@ -146,7 +159,12 @@ impl Checked {
 
 /// The JSON Schema of `proxy.yaml`, for editors.
 pub fn schema() -> serde_json::Value {
-    schema::schema()
+    reference::schema()
+}
+
+/// The README's reference tables.
+pub fn markdown() -> String {
+    reference::markdown()
 }
 
 /// One thing that is wrong (or, as a warning, unwise) in the file.
@@ -206,6 +224,8 @@ pub struct Admin {
     pub tls: Option<Arc<Identity>>,
     /// What administrators present.
     pub token: AdminToken,
+    /// What opens whatever changes nothing, if anything does.
+    pub viewer_token: Option<AdminToken>,
     /// Whether `/metrics` is open to everybody.
     pub metrics_public: bool,
 }
@@ -219,52 +239,26 @@ pub enum AdminToken {
     Given(Secret),
 }
 
-/// `log`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
-    /// Text for people, JSON for machines.
-    pub format: LogFormat,
-    /// `error`, `warn`, `info`, `debug` or `trace`.
-    pub level: tracing::Level,
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Json,
+            level: tracing::Level::INFO,
+            file: None,
+            rotate: None,
+            keep: None,
+        }
+    }
 }
 
-/// `log.format`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One line a record, `key=value`.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// `limits`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// Sessions on all listeners together.
-    pub sessions: usize,
-    /// Sessions of one client address.
-    pub sessions_per_client: usize,
-    /// From accept to the end of login, whole.
-    pub login_timeout: Duration,
-    /// Relay phase, no byte either way.
-    pub idle_timeout: Duration,
-    /// Each of: dial, TLS, greeting, authentication; and a token request.
-    pub upstream_timeout: Duration,
-    /// From SIGTERM to the hard stop.
-    pub drain_timeout: Duration,
-    /// What happens to clients that guess.
-    pub lockout: Lockout,
-}
-
-/// `limits.lockout`: per (client address, login).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lockout {
-    /// So many failures within `window` lock.
-    pub failures: u32,
-    /// How long a failure counts.
-    pub window: Duration,
-    /// How long a lock holds.
-    pub duration: Duration,
+words! {
+    /// `log.format`.
+    pub enum LogFormat {
+        /// One line a record, `key=value`.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
 }
 
 /// An address on which one protocol is spoken to clients.

@@ -11,7 +11,7 @@ use crate::wire::Protocol;
 pub use crate::wire::sasl::Mechanism;
 
 /// Hosts, endpoints and habits of one mail service.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Provider {
     /// Its key under `providers`.
     pub name: String,
@@ -86,6 +86,11 @@ pub enum EgressKind {
 }
 
 impl Provider {
+    /// Where it is, by protocols that it has.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        [&self.imap, &self.pop3, &self.smtp].into_iter().flatten()
+    }
+
     /// Where `protocol` is spoken, if this provider has it.
     pub fn endpoint(&self, protocol: Protocol) -> Option<&Endpoint> {
         match protocol {

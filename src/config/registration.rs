@@ -30,8 +30,8 @@ pub struct Registration {
     pub grant: Grant,
     /// What is asked for, if the file says so: see [`Account::scope`](super::Account::scope).
     pub scope: Option<Vec<String>>,
-    /// The day on which the client secret ends, as seconds since 1970.
-    pub client_secret_expires: Option<i64>,
+    /// When the client secret or the certificate ends, in seconds since 1970, if that is known.
+    pub credential_expires: Option<i64>,
 }
 
 /// `registrations.*.grant` with what it needs.
@@ -131,6 +131,8 @@ pub struct SigningKey {
     pub thumbprint: String,
     /// The key.
     pub key: EncodingKey,
+    /// Where the certificate's validity ends, in seconds since 1970.
+    pub expires: Option<i64>,
 }
 
 /// Google's JSON key of a service account.

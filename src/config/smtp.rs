@@ -3,25 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Account;
-use crate::wire::address::Pattern;
-
-/// `accounts[].smtp`.
-#[derive(Debug, Clone)]
-pub struct SmtpPolicy {
-    /// Who may be named in MAIL; `None`: everybody.
-    pub senders: Option<Vec<Pattern>>,
-    /// Who may be named in RCPT; `None`: everybody.
-    pub recipients: Option<Vec<Pattern>>,
-    /// Octets of a message at most.
-    pub max_size: Option<u64>,
-    /// Messages of all the account's sessions together.
-    pub messages_per_minute: Option<usize>,
-    /// What becomes of the sender's address.
-    pub from: SmtpFrom,
-    /// What becomes of line ends in message bodies.
-    pub line_ends: LineEnds,
-}
+use super::keys::words;
+use super::{Account, SmtpPolicy};
 
 impl SmtpPolicy {
     /// Whether the commands of a session have to be looked at: for its own rate too, since what
@@ -35,22 +18,24 @@ impl SmtpPolicy {
     }
 }
 
-/// `accounts[].smtp.line_ends`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LineEnds {
-    /// They stay as they are.
-    Keep,
-    /// Bare LF becomes CRLF, and `LF.LF` ends the message.
-    Crlf,
+words! {
+    /// `accounts[].smtp.line_ends`.
+    pub enum LineEnds {
+        /// They stay as they are.
+        Keep = "keep",
+        /// Bare LF becomes CRLF, and `LF.LF` ends the message.
+        Crlf = "crlf",
+    }
 }
 
-/// `accounts[].smtp.from`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SmtpFrom {
-    /// It stays.
-    Keep,
-    /// MAIL and the From header name the mailbox, Reply-To who it was.
-    Mailbox,
+words! {
+    /// `accounts[].smtp.from`.
+    pub enum SmtpFrom {
+        /// It stays.
+        Keep = "keep",
+        /// MAIL and the From header name the mailbox, Reply-To who it was.
+        Mailbox = "mailbox",
+    }
 }
 
 /// `providers.*.smtp_limits`, for each mailbox.

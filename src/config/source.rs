@@ -1,24 +1,25 @@
-//! What the file points at: secrets in the environment, in files or printed by commands, and
-//! certificates with their keys. A problem says which source failed and never what came out of it.
+//! Secrets in the environment, in files or printed by commands. A problem says which source failed
+//! and never what came out of it.
 
 use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use jsonwebtoken::EncodingKey;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-
+use super::Secrets;
 use super::field::Field;
-use super::identity::{self, Flaw};
-use super::{Identity, IdentityFiles, Secrets, SigningKey, Stamp};
+use super::keys::{Key, Value, section, words};
+use super::kind::Kind;
+use super::value::Program;
 use crate::secret::Secret;
 
 /// Octets of a secret that are read.
 const SECRET_CAP: u64 = 64 * 1024;
+
+/// Octets of a key that seals, or of a token that opens everything, at least.
+const LEAST: usize = 16;
 
 /// How long a command may take to print a secret.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,7 +28,9 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Sources {
     directory: PathBuf,
-    secrets: Secrets,
+    pub(super) secrets: Secrets,
+    /// Whether what `run` writes is tried too: it says by itself what it cannot write.
+    pub(super) tries_writing: bool,
 }
 
 impl Sources {
@@ -36,88 +39,19 @@ impl Sources {
         Self {
             directory: path.parent().unwrap_or(Path::new("")).to_owned(),
             secrets,
+            tries_writing: false,
         }
     }
 
-    /// Whether sources are read.
-    pub(super) fn secrets(&self) -> Secrets {
-        self.secrets
-    }
-
-    /// A string, or one of `{env: NAME}`, `{file: PATH}`, `{command: [PROGRAM, ARG…]}`; empty
-    /// where sources are not read.
-    pub(super) fn secret(&self, field: &Field<'_>) -> Option<Secret> {
-        let secret = if field.is_section() {
-            let mut section = field.section()?;
-            let (env, file, command) = (
-                section.take("env"),
-                section.take("file"),
-                section.take("command"),
-            );
-            section.finish();
-            match (env, file, command) {
-                (Some(env), None, None) => {
-                    let name = env.word()?;
-                    self.read(&env, || from_environment(name))?
-                }
-                (None, Some(file), None) => {
-                    let path = self.path(&file)?;
-                    self.read(&file, || from_file(&path))?
-                }
-                (None, None, Some(command)) => {
-                    let words: Option<Vec<_>> = command.list().iter().map(Field::text).collect();
-                    let words = words?;
-                    let Some((program, arguments)) = words.split_first() else {
-                        return command.wrong("must name a program and its arguments");
-                    };
-                    let program = self.program(program);
-                    self.read(&command, || from_command(&program, arguments))?
-                }
-                _ => return field.wrong("must have exactly one of env, file and command"),
-            }
-        } else {
-            Some(Secret::from(field.text()?))
-        };
-        match secret {
-            Some(secret) if secret.is_empty() => field.wrong("is an empty secret"),
-            Some(secret) => Some(secret),
-            None => Some(Secret::default()),
+    /// For `check`, which says all that `run` would.
+    pub(super) fn for_check(self) -> Self {
+        Self {
+            tries_writing: self.are_read(),
+            ..self
         }
     }
 
-    /// `Some(None)` where sources are not read.
-    fn read(
-        &self,
-        field: &Field<'_>,
-        source: impl FnOnce() -> Result<Secret, String>,
-    ) -> Option<Option<Secret>> {
-        match self.secrets {
-            Secrets::Skip => Some(None),
-            Secrets::Read => match source() {
-                Ok(secret) => Some(Some(secret)),
-                Err(why) => field.wrong(why),
-            },
-        }
-    }
-
-    /// The path of a secret given as `{file: PATH}`, which need not be there yet; `None` where the
-    /// secret is given otherwise.
-    pub(super) fn generated(&self, field: &Field<'_>) -> Option<Option<PathBuf>> {
-        if !field.is_section() {
-            return None;
-        }
-        let mut section = field.section()?;
-        let file = section.take("file")?;
-        for other in ["env", "command"] {
-            if section.take(other).is_some() {
-                return None;
-            }
-        }
-        section.finish();
-        Some(self.path(&file))
-    }
-
-    /// A path of our own choice beside the configuration.
+    /// A path beside the configuration.
     pub(super) fn resolve(&self, path: &str) -> PathBuf {
         self.directory.join(path)
     }
@@ -130,135 +64,180 @@ impl Sources {
         }
     }
 
-    /// A path, made absolute or relative to the working directory.
-    pub(super) fn path(&self, field: &Field<'_>) -> Option<PathBuf> {
-        // Without the `.` of `./state`, which would show in every message.
-        let path = self.directory.join(field.word()?);
-        Some(path.components().collect())
+    pub(super) fn are_read(&self) -> bool {
+        self.secrets == Secrets::Read
     }
+}
 
-    /// The certificates of a PEM file; none where sources are not read.
-    pub(super) fn certificates(&self, field: &Field<'_>) -> Option<Vec<CertificateDer<'static>>> {
-        let path = self.path(field)?;
-        match self.secrets {
-            Secrets::Skip => Some(Vec::new()),
-            Secrets::Read => {
-                identity::certificates(&path).map_or_else(|why| field.wrong(why), Some)
-            }
-        }
+section! {
+    /// Where a secret comes from.
+    struct Source {
+        /// A variable of the environment
+        env: Key<String>,
+        /// A file, relative to this one
+        file: Key<PathBuf>,
+        /// A program that prints it, and its arguments
+        command: Key<Program>,
     }
+}
 
-    /// A certificate chain, the key that belongs to it, and the authorities of clients; empty
-    /// where sources are not read.
-    pub(super) fn identity(
-        &self,
-        certificate: &Field<'_>,
-        key: &Field<'_>,
-        client_ca: Option<&Field<'_>>,
-    ) -> Option<Identity> {
-        let paths = (self.path(certificate), self.path(key));
-        let authorities = match client_ca {
-            Some(field) => Some(self.path(field)?),
-            None => None,
-        };
-        let files = IdentityFiles {
-            certificate: paths.0?,
-            key: paths.1?,
-            client_ca: authorities,
-        };
-        if self.secrets == Secrets::Skip {
-            return Some(Identity {
-                chain: Vec::new(),
-                key: PrivateKeyDer::Pkcs8(Vec::new().into()),
-                client_ca: files.client_ca.is_some().then(Vec::new),
-                files,
-                stamp: Stamp::default(),
-            });
-        }
-        match files.checked() {
-            Ok(identity) => Some(identity),
-            Err(flaws) => {
-                for flaw in flaws {
-                    match flaw {
-                        Flaw::Certificate(why) => certificate.problem(why),
-                        Flaw::Key(why) => key.problem(why),
-                        Flaw::ClientCa(why) => client_ca.unwrap_or(certificate).problem(why),
-                    }
+/// A string, or one of `{env: NAME}`, `{file: PATH}`, `{command: [PROGRAM, ARG…]}`; empty where
+/// sources are not read.
+impl Value for Secret {
+    fn read(field: &Field) -> Option<Self> {
+        let secret = match field.is_section() {
+            true => from_source(field, Source::read(field)?)?,
+            false => {
+                if field.is_cut_short() {
+                    field.warn("ends before \" #\", which begins a comment in YAML: quote the value if that belongs to it");
                 }
-                None
+                Self::from(field.text()?)
             }
+        };
+        if secret.is_empty() && (!field.is_section() || field.sources().are_read()) {
+            return field.wrong("is an empty secret");
         }
+        warn_of_wrapping(field, secret.expose());
+        Some(secret)
     }
 
-    /// `{certificate: PATH, key: PATH, passphrase: SECRET}`: an RSA key that signs assertions.
-    pub(super) fn signing_key(&self, field: &Field<'_>) -> Option<SigningKey> {
-        let mut section = field.section()?;
-        let certificate = section.require("certificate", "the path of the certificate in PEM");
-        let key = section.require("key", "the path of its private key in PEM");
-        let passphrase = section.take("passphrase").map(|field| self.secret(&field));
-        section.finish();
-        let (certificate, key) = (certificate?, key?);
-        let (chain, pem) = (self.certificates(&certificate), self.pem(&key));
-        let passphrase = match passphrase {
-            Some(passphrase) => Some(passphrase?),
-            None => None,
-        };
-        let (chain, mut pem) = (chain?, pem?);
-        if self.secrets == Secrets::Skip {
-            return Some(SigningKey {
-                thumbprint: String::new(),
-                key: EncodingKey::from_rsa_der(&[]),
-            });
-        }
-        if pem.expose().contains("BEGIN ENCRYPTED PRIVATE KEY") {
-            let Some(passphrase) = passphrase else {
-                return key.wrong("is encrypted; write its passphrase beside it");
-            };
-            match decrypted(pem.expose(), &passphrase) {
-                Some(clear) => pem = clear,
-                None => return key.wrong("cannot be decrypted with this passphrase"),
-            }
-        }
-        let private = PrivateKeyDer::from_pem_slice(pem.expose().as_bytes());
-        let encoding = EncodingKey::from_rsa_pem(pem.expose().as_bytes());
-        let (Ok(private), Ok(encoding)) = (private, encoding) else {
-            return key.wrong("is no RSA private key in PEM");
-        };
-        let thumbprint = chain.first().map(|leaf| {
-            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, leaf);
-            base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest)
-        });
-        if !crate::net::tls::belong_together(chain, private) {
-            return key.wrong("is not the key of the certificate beside it");
-        }
-        Some(SigningKey {
-            thumbprint: thumbprint.unwrap_or_default(),
-            key: encoding,
-        })
-    }
-
-    /// A file's text; empty where sources are not read.
-    fn pem(&self, field: &Field<'_>) -> Option<Secret> {
-        let path = self.path(field)?;
-        match self.secrets {
-            Secrets::Skip => Some(Secret::default()),
-            Secrets::Read => identity::contents(&path).map_or_else(|why| field.wrong(why), Some),
+    fn kind() -> Kind {
+        Kind {
+            table: None,
+            ..Kind::text("secret").or(Source::kind()).named("secret")
         }
     }
 }
 
-/// PKCS #8 (RFC 5958 §3), as `openssl pkcs8 -topk8` writes it.
-fn decrypted(pem: &str, passphrase: &Secret) -> Option<Secret> {
-    let (_, encrypted) = pkcs8::SecretDocument::from_pem(pem).ok()?;
-    let info = pkcs8::EncryptedPrivateKeyInfoRef::try_from(encrypted.as_bytes()).ok()?;
-    let clear = info.decrypt(passphrase.expose()).ok()?;
-    let pem = clear.to_pem("PRIVATE KEY", pkcs8::LineEnding::LF).ok()?;
-    Some(Secret::from(pem.as_str()))
+fn from_source(field: &Field, source: Source) -> Option<Secret> {
+    let (at, read): (_, Box<dyn FnOnce() -> Result<Secret, String>>) =
+        match (source.env, source.file, source.command) {
+            (Key::Given(name), Key::Absent, Key::Absent) => {
+                ("env", Box::new(move || from_environment(&name)))
+            }
+            (Key::Absent, Key::Given(path), Key::Absent) => {
+                ("file", Box::new(move || from_file(&path)))
+            }
+            (Key::Absent, Key::Absent, Key::Given(command)) => {
+                ("command", Box::new(move || from_command(&command)))
+            }
+            (Key::Broken, ..) | (_, Key::Broken, _) | (.., Key::Broken) => return None,
+            _ => return field.wrong("must have exactly one of env, file and command"),
+        };
+    match field.sources().secrets {
+        Secrets::Skip => Some(Secret::default()),
+        Secrets::Read => read().map_or_else(|why| field.at(at).wrong(why), Some),
+    }
+}
+
+/// What editors, shells and templates leave around a secret.
+fn warn_of_wrapping(field: &Field, secret: &str) {
+    let is_quoted =
+        |quote| secret.len() > 1 && secret.starts_with(quote) && secret.ends_with(quote);
+    if secret.starts_with('\u{feff}') {
+        field.warn("begins with a byte order mark, which is taken for a part of the secret: save the file without one");
+    } else if is_quoted('"') || is_quoted('\'') {
+        field.warn("stands in quotes, which are taken for a part of the secret: leave them out");
+    } else if secret.ends_with(char::is_whitespace) || secret.starts_with(char::is_whitespace) {
+        field.warn("begins or ends with white space, which is taken for a part of the secret");
+    }
+}
+
+/// A secret of one's own whose file is made on the first start.
+#[derive(Debug, Clone)]
+pub(super) enum Generated {
+    File(PathBuf),
+    Given(Secret),
+}
+
+impl Value for Generated {
+    fn read(field: &Field) -> Option<Self> {
+        let is_file = field.has_key("file") && !field.has_key("env") && !field.has_key("command");
+        let generated = match is_file {
+            true => Self::File(Source::read(field)?.file.required()?),
+            false => Self::Given(Secret::read(field)?),
+        };
+        let is_read = field.sources().are_read();
+        let length = match &generated {
+            Self::File(path) if is_read && path.exists() => match from_file(path) {
+                Ok(secret) => Some(secret.expose().len()),
+                Err(why) if field.sources().tries_writing => return field.at("file").wrong(why),
+                Err(_) => None,
+            },
+            Self::Given(secret) if is_read || !secret.is_empty() => Some(secret.expose().len()),
+            Self::File(_) | Self::Given(_) => None,
+        };
+        match length {
+            Some(..LEAST) => field.wrong(format_args!(
+                "has fewer than {LEAST} octets: make one with `openssl rand -base64 32`, or name a file that is absent"
+            )),
+            _ => Some(generated),
+        }
+    }
+
+    fn kind() -> Kind {
+        Secret::kind()
+    }
+}
+
+/// Whether somebody presents the secret of a registration, or the file has it.
+#[derive(Debug, Clone)]
+pub(super) enum ClientSecret {
+    /// `{client: password}`.
+    ClientPassword,
+    Given(Secret),
+}
+
+impl Value for ClientSecret {
+    fn read(field: &Field) -> Option<Self> {
+        if field.has_key("client") {
+            let ClientWord::Password = ClientPassword::read(field)?.client;
+            return Some(Self::ClientPassword);
+        }
+        let secret = Secret::read(field)?;
+        if is_guid(secret.expose()) {
+            field.warn("looks like the secret's id: Entra shows Value and Secret ID side by side, and the value belongs here");
+        }
+        Some(Self::Given(secret))
+    }
+
+    fn kind() -> Kind {
+        Kind {
+            table: None,
+            ..Secret::kind()
+                .or(ClientPassword::kind())
+                .named("secret, `{client: password}`")
+        }
+    }
+}
+
+section! {
+    /// What the client presents is the secret.
+    struct ClientPassword {
+        /// What the client presents is the secret
+        client: ClientWord => "password",
+    }
+}
+
+words! {
+    /// What is presented.
+    enum ClientWord {
+        /// The client's password.
+        Password = "password",
+    }
+}
+
+fn is_guid(text: &str) -> bool {
+    let groups: Vec<_> = text.split('-').collect();
+    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
+        && text
+            .bytes()
+            .all(|octet| octet.is_ascii_hexdigit() || octet == b'-')
 }
 
 fn from_environment(name: &str) -> Result<Secret, String> {
     match std::env::var(name) {
-        Ok(value) => Ok(Secret::from(value)),
+        Ok(value) => Ok(Secret::from(without_line_end(&value))),
         Err(std::env::VarError::NotPresent) => {
             Err(format!("the environment variable {name} is not set"))
         }
@@ -274,14 +253,16 @@ fn from_file(path: &Path) -> Result<Secret, String> {
     one_line(file, &path.display().to_string()).map_err(|why| format!("cannot read {why}"))
 }
 
-/// Within [`COMMAND_TIMEOUT`], whether it keeps its output open or only itself alive.
-fn from_command(program: &Path, arguments: &[&str]) -> Result<Secret, String> {
+/// What a command prints within [`COMMAND_TIMEOUT`]. It is done when its program is; whatever that
+/// leaves behind in its process group is ended.
+fn from_command(command: &Program) -> Result<Secret, String> {
     let end = Instant::now() + COMMAND_TIMEOUT;
-    let name = program.display().to_string();
-    let mut child = Command::new(program)
-        .args(arguments)
+    let name = command.program.display().to_string();
+    let mut child = Command::new(&command.program)
+        .args(&command.arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        .process_group(0)
         .spawn()
         .map_err(|error| format!("cannot run {name}: {error}"))?;
     let (sender, receiver) = mpsc::channel();
@@ -289,22 +270,24 @@ fn from_command(program: &Path, arguments: &[&str]) -> Result<Secret, String> {
         let name = name.clone();
         std::thread::spawn(move || sender.send(one_line(stdout, &name)));
     }
-    let read = receiver.recv_timeout(COMMAND_TIMEOUT);
-    let status = match &read {
-        Ok(_) => exit(&mut child, end),
-        Err(_) => Ok(None),
-    };
-    if !matches!(status, Ok(Some(_))) {
-        let _ = child.kill();
-        let _ = child.wait();
+    let status = exit(&mut child, end);
+    end_group(&mut child);
+    let read = receiver.recv_timeout(Duration::from_secs(1));
+    match (status, read) {
+        (Err(error), _) => Err(format!("cannot run {name}: {error}")),
+        (Ok(None), _) => Err(format!("{name} did not end within 10 seconds")),
+        (Ok(Some(status)), _) if !status.success() => Err(format!("{name} failed: {status}")),
+        (Ok(Some(_)), Err(_)) => Err(format!("cannot read what {name} printed")),
+        (Ok(Some(_)), Ok(read)) => {
+            read.map_err(|why| format!("cannot read what it printed: {why}"))
+        }
     }
-    match (read, status) {
-        (_, Err(error)) => Err(format!("cannot run {name}: {error}")),
-        (Err(_), _) => Err(format!("{name} printed nothing within 10 seconds")),
-        (Ok(_), Ok(None)) => Err(format!("{name} did not end within 10 seconds")),
-        (Ok(_), Ok(Some(status))) if !status.success() => Err(format!("{name} failed: {status}")),
-        (Ok(read), _) => read.map_err(|why| format!("cannot read what it printed: {why}")),
-    }
+}
+
+fn end_group(child: &mut Child) {
+    let group = rustix::process::Pid::from_child(child);
+    let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    let _ = child.wait();
 }
 
 /// How a program ended; `None`: it has not until `end`.
@@ -316,7 +299,6 @@ fn exit(child: &mut Child, end: Instant) -> std::io::Result<Option<ExitStatus>> 
         if Instant::now() >= end {
             return Ok(None);
         }
-        // It has closed its output: it is about to end.
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -331,6 +313,10 @@ fn one_line(source: impl std::io::Read, name: &str) -> Result<Secret, String> {
     if text.len() as u64 > SECRET_CAP {
         return Err(format!("{name}: more than 64 KiB"));
     }
-    let line = text.strip_suffix('\n').unwrap_or(&text);
-    Ok(Secret::from(line.strip_suffix('\r').unwrap_or(line)))
+    Ok(Secret::from(without_line_end(&text)))
+}
+
+fn without_line_end(text: &str) -> &str {
+    let line = text.strip_suffix('\n').unwrap_or(text);
+    line.strip_suffix('\r').unwrap_or(line)
 }

@@ -21,6 +21,8 @@ const NODES: usize = 2_000_000;
 pub(super) struct Node {
     pub(super) place: Place,
     pub(super) value: Value,
+    /// Whether a plain scalar is followed by what YAML takes for a comment.
+    pub(super) cut: bool,
     /// Nodes in it, itself included.
     size: usize,
 }
@@ -52,6 +54,7 @@ pub(super) fn compose(text: &str) -> Result<Option<Rc<Node>>, Broken> {
         parser: Parser::new_from_str(text),
         anchors: HashMap::new(),
         nodes: 0,
+        lines: text.lines().collect(),
     };
     let mut root = None;
     loop {
@@ -75,6 +78,7 @@ struct Composer<'t> {
     parser: Parser<'t, saphyr_parser::StrInput<'t>>,
     anchors: HashMap<usize, Option<Rc<Node>>>,
     nodes: usize,
+    lines: Vec<&'t str>,
 }
 
 impl<'t> Composer<'t> {
@@ -131,6 +135,7 @@ impl<'t> Composer<'t> {
         let node = value.map(|value| {
             Rc::new(Node {
                 place: place_of(&span.start),
+                cut: matches!(value, Value::Scalar { plain: true, .. }) && self.is_cut(span),
                 value,
                 size,
             })
@@ -177,6 +182,7 @@ impl<'t> Composer<'t> {
                         text: String::new(),
                         plain: true,
                     },
+                    cut: false,
                     size: 1,
                 })
             });
@@ -187,6 +193,13 @@ impl<'t> Composer<'t> {
                 node,
             });
         }
+    }
+
+    /// Whether a comment follows on the line where a scalar ends.
+    fn is_cut(&self, span: &Span) -> bool {
+        let line = self.lines.get(span.end.line().saturating_sub(1));
+        let rest = line.map(|line| line.chars().skip(span.end.col()));
+        rest.is_some_and(|mut rest| rest.find(|c| !matches!(c, ' ' | '\t')) == Some('#'))
     }
 
     /// Aliases of aliases grow without bound in a short file.

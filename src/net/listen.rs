@@ -9,8 +9,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use super::prepare;
 use crate::limits::{Seat, Seats};
+use crate::outbound::keepalive;
 
 /// Connections that the kernel keeps for us while we are busy.
 const BACKLOG: i32 = 1024;
@@ -26,6 +26,7 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
         Some(Protocol::TCP),
     )?;
     socket.set_reuse_address(true)?;
+    prepare(&socket)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -33,6 +34,13 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
+}
+
+/// No delay for small writes, and keepalive, for every connection that the socket accepts: they
+/// inherit both (`tcp(7)`), which costs no system call.
+pub fn prepare(socket: &Socket) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&keepalive())
 }
 
 /// Accepts until `stop`, handing each connection with its seat to `serve`, which must not block.
@@ -53,12 +61,9 @@ pub async fn accept(
         };
         match accepted {
             Ok((tcp, peer)) => {
-                // An error means that the client is gone already.
-                if prepare(&tcp).is_ok() {
-                    // A dual-stack socket's IPv4 clients are IPv4 clients.
-                    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-                    serve(tcp, peer, seats.seat(seat));
-                }
+                // A dual-stack socket's IPv4 clients are IPv4 clients.
+                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+                serve(tcp, peer, seats.seat(seat));
             }
             // The client gave up between knocking and being let in.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}

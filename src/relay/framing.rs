@@ -5,14 +5,10 @@ use memchr::memchr;
 /// Octets of a line's head that are kept: enough for a tag of 64 and a verb, or a reply code.
 const HEAD: usize = 96;
 
-/// Octets of a line's end that are kept: enough for an announced literal.
-const TAIL: usize = 24;
-
-/// A line as far as it is known: its head, and its end where the head was not all.
+/// A line as far as it is known: its head.
 #[derive(Debug, Default)]
 pub(super) struct Line {
     head: Vec<u8>,
-    tail: Vec<u8>,
     length: usize,
 }
 
@@ -25,13 +21,7 @@ impl Line {
         };
         let part = bytes.get(..taken).unwrap_or_default();
         let room = HEAD.saturating_sub(self.head.len()).min(part.len());
-        let (head, rest) = part.split_at_checked(room).unwrap_or_default();
-        self.head.extend_from_slice(head);
-        self.tail.extend_from_slice(
-            rest.get(rest.len().saturating_sub(TAIL)..)
-                .unwrap_or_default(),
-        );
-        self.tail.drain(..self.tail.len().saturating_sub(TAIL));
+        self.head.extend(part.get(..room).unwrap_or_default());
         self.length += part.len();
         (taken, complete)
     }
@@ -44,16 +34,6 @@ impl Line {
     /// The head, without the line's end.
     pub(super) fn head(&self) -> &[u8] {
         self.head.trim_ascii_end()
-    }
-
-    /// The last octets, without the line's end.
-    pub(super) fn end(&self) -> &[u8] {
-        if self.tail.is_empty() {
-            &self.head
-        } else {
-            &self.tail
-        }
-        .trim_ascii_end()
     }
 
     /// Whether the head's `n`th word is `word`, in any case.

@@ -1,24 +1,30 @@
 //! IMAP seen in passing: tags, literals, IDLE and COMPRESS (RFC 9051 §2.2, RFC 2177, RFC 4978).
 
-use super::framing::Line;
-use crate::wire::line::announced;
+use crate::wire::literal::{Line, Scanner};
 
 /// Where the two directions stand.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Imap {
-    up: Direction,
-    down: Direction,
+    up: Scanner,
+    down: Scanner,
     /// Commands without tagged response.
     open: u32,
     /// The only open command is IDLE and the upstream agreed.
     idling: Idling,
     /// The tag of a COMPRESS that is not answered.
     compress: Option<Vec<u8>>,
-    /// The tag of a command whose literal waits for `+`: the upstream may refuse it instead.
-    announcing: Option<Vec<u8>>,
+    /// The command that is being sent, while a literal of it is outstanding.
+    sending: Option<Sending>,
     /// Compressed, or not understood: nothing is known any more.
     opaque: bool,
     goodbye: bool,
+}
+
+#[derive(Debug)]
+struct Sending {
+    tag: Vec<u8>,
+    /// Its client waits for `+` before it sends the literal: the upstream may refuse it instead.
+    waits: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -29,111 +35,89 @@ enum Idling {
     Yes,
 }
 
-#[derive(Debug, Default)]
-struct Direction {
-    line: Line,
-    /// Octets of a literal still to come.
-    literal: usize,
-    /// The next line continues one in which a literal stood.
-    continued: bool,
-}
-
-impl Direction {
-    /// Skips what belongs to a literal, then takes a piece of a line. Returns the rest and
-    /// whether the line is complete.
-    fn take<'a>(&mut self, bytes: &'a [u8]) -> (&'a [u8], bool) {
-        let skipped = self.literal.min(bytes.len());
-        self.literal -= skipped;
-        let bytes = bytes.get(skipped..).unwrap_or_default();
-        let (taken, complete) = self.line.take(bytes);
-        (bytes.get(taken..).unwrap_or_default(), complete)
-    }
-
-    /// The line is complete: looks for a literal that it announces.
-    fn end_line(&mut self) -> Option<(usize, bool)> {
-        let literal = announced(self.line.end());
-        self.literal = literal.map_or(0, |(octets, _)| octets);
-        self.continued = literal.is_some();
-        self.line.clear();
-        literal
-    }
-
-    fn is_at_boundary(&self) -> bool {
-        self.literal == 0 && self.line.is_empty() && !self.continued
+impl Default for Imap {
+    fn default() -> Self {
+        Self {
+            up: Scanner::of_commands(),
+            down: Scanner::of_responses(),
+            open: 0,
+            idling: Idling::No,
+            compress: None,
+            sending: None,
+            opaque: false,
+            goodbye: false,
+        }
     }
 }
 
 impl Imap {
     pub(super) fn up(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && !self.opaque {
-            let (rest, complete) = self.up.take(bytes);
-            bytes = rest;
-            if complete {
-                self.command_line();
+            let (taken, line) = self.up.take(bytes);
+            bytes = bytes.get(taken..).unwrap_or_default();
+            if let Some(line) = line {
+                self.command_line(&line);
             }
         }
     }
 
-    fn command_line(&mut self) {
-        let line = &self.up.line;
-        let mut tag = self.announcing.take().unwrap_or_default();
-        if !self.up.continued {
-            tag = line.word(0).to_vec();
-            if line.word_is(0, "DONE") && self.idling != Idling::No {
+    fn command_line(&mut self, line: &Line) {
+        let mut sending = self.sending.take();
+        if let Some(head) = &line.head {
+            let tag = head.word(0);
+            if head.word_is(0, "DONE") && self.idling != Idling::No {
                 self.idling = Idling::No;
             } else if !tag.is_empty() {
                 self.open = self.open.saturating_add(1);
-                self.idling = if line.word_is(1, "IDLE") && self.open == 1 {
+                self.idling = if head.word_is(1, "IDLE") && self.open == 1 {
                     Idling::Asked
                 } else {
                     Idling::No
                 };
-                if line.word_is(1, "COMPRESS") {
-                    self.compress = Some(tag.clone());
+                if head.word_is(1, "COMPRESS") {
+                    self.compress = Some(tag.to_vec());
                 }
             }
+            sending = Some(Sending {
+                tag: tag.to_vec(),
+                waits: false,
+            });
         }
-        if let Some((_, true)) = self.up.end_line() {
-            self.announcing = Some(tag);
-        }
+        self.sending = line.literal.and_then(|literal| {
+            let tag = sending?.tag;
+            let waits = literal.synchronizing;
+            Some(Sending { tag, waits })
+        });
     }
 
     pub(super) fn down(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && !self.opaque {
-            let (rest, complete) = self.down.take(bytes);
-            bytes = rest;
-            if complete {
-                self.response_line();
+            let (taken, line) = self.down.take(bytes);
+            bytes = bytes.get(taken..).unwrap_or_default();
+            if let Some(line) = line {
+                self.response_line(&line);
             }
         }
     }
 
-    fn response_line(&mut self) {
-        let line = &self.down.line;
-        let status = ["OK", "NO", "BAD"].iter().any(|word| line.word_is(1, word));
-        let text = status || line.word_is(1, "BYE") || line.word(0) == b"+";
-        match line.word(0) {
-            _ if self.down.continued => {}
-            b"*" if line.word_is(1, "BYE") => self.goodbye = true,
+    fn response_line(&mut self, line: &Line) {
+        let Some(head) = &line.head else {
+            return;
+        };
+        let status = ["OK", "NO", "BAD"].iter().any(|word| head.word_is(1, word));
+        match head.word(0) {
+            b"*" if head.word_is(1, "BYE") => self.goodbye = true,
             b"*" => {}
             b"+" => {
-                self.announcing = None;
+                if let Some(sending) = &mut self.sending {
+                    sending.waits = false;
+                }
                 if self.idling == Idling::Asked {
                     self.idling = Idling::Yes;
                 }
             }
-            tag if status => {
-                let tag = tag.to_vec();
-                let ok = line.word_is(1, "OK");
-                self.answered(&tag, ok);
-            }
+            tag if status => self.answered(tag, head.word_is(1, "OK")),
             _ => {}
-        }
-        if text && !self.down.continued {
-            // Text for people may end like a literal (RFC 9051 §7.1 has none in it).
-            self.down.line.clear();
-        } else {
-            self.down.end_line();
         }
     }
 
@@ -151,10 +135,10 @@ impl Imap {
             self.opaque = ok;
         }
         // Refused before its literal was sent: the literal will not come.
-        if is(&self.announcing) {
-            self.announcing = None;
-            self.up.literal = 0;
-            self.up.continued = false;
+        let refused = |sending: &Sending| sending.waits && sending.tag.eq_ignore_ascii_case(tag);
+        if self.sending.as_ref().is_some_and(refused) {
+            self.sending = None;
+            self.up.abandon();
         }
     }
 

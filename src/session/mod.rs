@@ -1,7 +1,7 @@
 //! One client's connection from accept to end: the only place that drives all the others.
 //!
 //! ```text
-//!     (PROXY header) ─▶ allowed? ─▶ (TLS) ─▶ login::front ─▶ accounts ─▶ token ─▶ net::dial ─▶ login::back ─▶ relay
+//!     (PROXY header) ─▶ allowed? ─▶ (TLS) ─▶ login::front ─▶ accounts ─▶ token ─▶ outbound ─▶ login::back ─▶ relay
 //! ```
 //!
 //! One deadline covers everything up to the end of the login. What was learned is on the
@@ -36,6 +36,7 @@ use crate::login::front::{self, Front, Offer, Request};
 use crate::metrics::Metrics;
 use crate::net::identity::{self, ServerTls};
 use crate::net::tls;
+use crate::outbound::http;
 use crate::quota::Quotas;
 use crate::relay::{self, ClosedBy, Terms, Watch};
 use crate::stream::Stream;
@@ -116,7 +117,7 @@ fn ways_out(config: &Config) -> anyhow::Result<(UpstreamsTls, Tools<'_>)> {
         let client = tls::client(&provider.ca)?;
         clients.insert(
             provider.name.clone(),
-            crate::token::http_client(client.clone(), provider)?,
+            http::Client::new(client.clone(), provider.egress.clone(), provider.ip),
         );
         tls.insert(provider.name.clone(), Arc::new(client));
     }

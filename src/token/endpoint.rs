@@ -1,9 +1,9 @@
 //! The token endpoint over HTTP: what it answers, in whatever shape, becomes an answer or a failure.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime};
 
-use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+use ::http::Request;
+use ::http::header::{ACCEPT, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
@@ -12,7 +12,8 @@ use zeroize::Zeroizing;
 use super::answer::Answer;
 use super::failure::{Class, Failure};
 use super::refusal::{self, Refusal};
-use crate::config::{Egress, EgressKind, IpPreference, Provider, Registration};
+use crate::config::{Provider, Registration};
+use crate::outbound::http;
 
 /// Octets of an answer that are read.
 const ANSWER_CAP: usize = 256 * 1024;
@@ -28,57 +29,9 @@ const DIRECT: &str =
 const BY_PROXY: &str = "check the provider's egress (its url, its username and password, what the proxy allows), \
      and that the proxy reaches the token endpoint";
 
-/// An HTTP client for token requests: never redirected (a redirect would carry the client secret
-/// away), through the provider's egress proxy if it has one and never through one of the
-/// environment.
-///
-/// # Errors
-///
-/// Where the client cannot be built.
-pub fn http_client(
-    tls: rustls::ClientConfig,
-    provider: &Provider,
-) -> reqwest::Result<reqwest::Client> {
-    let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .pool_max_idle_per_host(1)
-        .pool_idle_timeout(Duration::from_secs(60))
-        .user_agent(concat!("authrelay/", env!("CARGO_PKG_VERSION")));
-    if let Some(egress) = &provider.egress {
-        return client.proxy(proxy(egress)?).build();
-    }
-    match provider.ip {
-        IpPreference::Any => client,
-        IpPreference::V4 => client.local_address(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-        IpPreference::V6 => client.local_address(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
-    }
-    .build()
-}
-
-/// The same proxy as mail's.
-fn proxy(egress: &Egress) -> reqwest::Result<reqwest::Proxy> {
-    let scheme = match egress.kind {
-        EgressKind::Connect => "http",
-        // Names are resolved by the proxy.
-        EgressKind::Socks5 => "socks5h",
-    };
-    let host = match egress.host.contains(':') {
-        true => format!("[{}]", egress.host),
-        false => egress.host.clone(),
-    };
-    // What is not https is on this machine: it needs no way out, and no proxy shall read it.
-    let proxy = reqwest::Proxy::https(format!("{scheme}://{host}:{}", egress.port))?;
-    Ok(match &egress.credentials {
-        Some((username, password)) => proxy.basic_auth(username, password.expose()),
-        None => proxy,
-    })
-}
-
 /// The way to a provider's endpoints.
 pub(super) struct Endpoint {
-    client: reqwest::Client,
+    client: http::Client,
     timeout: Duration,
     /// `host:port` of the proxy that leads there.
     egress: Option<String>,
@@ -107,7 +60,7 @@ struct Reply {
 }
 
 impl Endpoint {
-    pub(super) fn new(client: reqwest::Client, timeout: Duration, provider: &Provider) -> Self {
+    pub(super) fn new(client: http::Client, timeout: Duration, provider: &Provider) -> Self {
         let egress = provider.egress.as_ref();
         Self {
             client,
@@ -123,7 +76,7 @@ impl Endpoint {
         form: &[(&str, &str)],
     ) -> Result<Answer, Failure> {
         let url = &registration.token_url;
-        self.send(registration, url, self.form(url, form), Answer::of_json)
+        self.send(registration, url, Self::form(url, form), Answer::of_json)
             .await
     }
 
@@ -135,7 +88,7 @@ impl Endpoint {
         form: &[(&str, &str)],
     ) -> Result<T, Failure> {
         let read = |json: &[u8]| serde_json::from_slice(json).ok();
-        self.send(registration, url, self.form(url, form), read)
+        self.send(registration, url, Self::form(url, form), read)
             .await
     }
 
@@ -146,29 +99,32 @@ impl Endpoint {
         url: &Url,
         header: (&'static str, &'static str),
     ) -> Result<Answer, Failure> {
-        let request = self.client.get(url.clone()).header(header.0, header.1);
+        let request = Request::get(url.as_str())
+            .header(header.0, header.1)
+            .body(Vec::new());
         self.send(registration, url, request, Answer::of_json).await
     }
 
-    fn form(&self, url: &Url, form: &[(&str, &str)]) -> reqwest::RequestBuilder {
+    fn form(url: &Url, form: &[(&str, &str)]) -> ::http::Result<Request<Vec<u8>>> {
         let body = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs(form)
             .finish();
-        self.client
-            .post(url.clone())
-            .header("content-type", "application/x-www-form-urlencoded")
-            .header("accept", "application/json")
-            .body(body)
+        Request::post(url.as_str())
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(ACCEPT, "application/json")
+            .body(body.into_bytes())
     }
 
     async fn send<T>(
         &self,
         registration: &Registration,
         url: &Url,
-        request: reqwest::RequestBuilder,
+        request: ::http::Result<Request<Vec<u8>>>,
         read: impl Fn(&[u8]) -> Option<T>,
     ) -> Result<T, Failure> {
-        let exchanged = tokio::time::timeout(self.timeout, exchange(request));
+        let request =
+            request.map_err(|_| Failure::later("the token endpoint's URL cannot be asked"))?;
+        let exchanged = tokio::time::timeout(self.timeout, exchange(&self.client, request));
         let reply = match exchanged.await {
             Ok(Ok(reply)) => reply,
             Ok(Err(why)) => return Err(self.no_answer(url, &why)),
@@ -222,8 +178,9 @@ impl Json {
     }
 }
 
-async fn exchange(request: reqwest::RequestBuilder) -> Result<Reply, String> {
-    let mut response = request.send().await.map_err(|error| no_answer(&error))?;
+async fn exchange(client: &http::Client, request: Request<Vec<u8>>) -> Result<Reply, String> {
+    let sent = client.execute(request).await;
+    let mut response = sent.map_err(|error| no_answer(&error))?;
     let length = response
         .content_length()
         .and_then(|length| usize::try_from(length).ok());

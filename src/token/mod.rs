@@ -9,6 +9,7 @@
 mod answer;
 mod endpoint;
 mod failure;
+mod flight;
 mod grant;
 mod life;
 mod purpose;
@@ -24,15 +25,16 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use url::Url;
 
-pub use endpoint::http_client;
 pub use grant::consent::{Consent, Pending, claims};
 pub use grant::device::Device;
 
 use crate::config::{Account, Registration};
 use crate::fault::{Fault, Kind};
+use crate::outbound::http;
 use crate::proof::Verified;
 use crate::secret::Secret;
-use failure::{Class, Failure};
+use failure::Failure;
+use flight::Flight;
 use grant::Request;
 use life::{Life, Next};
 use purpose::{Editions, Purpose};
@@ -94,7 +96,7 @@ pub(crate) fn now() -> u64 {
 /// Gives out tokens.
 pub struct Broker {
     /// By provider.
-    clients: BTreeMap<String, reqwest::Client>,
+    clients: BTreeMap<String, http::Client>,
     editions: Editions,
     timeout: Duration,
     store: Option<Arc<Store>>,
@@ -110,7 +112,7 @@ pub struct Tools<'a> {
     /// The OAuth clients.
     pub registrations: &'a BTreeMap<String, Arc<Registration>>,
     /// The HTTP clients, by provider.
-    pub clients: BTreeMap<String, reqwest::Client>,
+    pub clients: BTreeMap<String, http::Client>,
     /// What bounds a token request.
     pub timeout: Duration,
     /// What keeps the tokens that consents bring.
@@ -498,90 +500,8 @@ impl Broker {
     }
 }
 
-/// A request on its way.
-struct Flight {
-    shared: Arc<Shared>,
-    store: Option<Arc<Store>>,
-    observer: Arc<Observer>,
-    registration: Arc<Registration>,
-    login: String,
-}
-
-impl Flight {
-    async fn fly(self, request: Request, sender: watch::Sender<Option<Arrival>>) {
-        let began = Instant::now();
-        let result = request.send().await;
-        if let Some(outcome) = outcome(&result) {
-            (self.observer)(&self.registration.name, outcome, began.elapsed());
-        }
-        self.note_version();
-        let unstored = result.as_ref().is_ok_and(|grant| grant.unstored);
-        let arrival = self.arrived(result);
-        lock(&self.shared.flight).take();
-        let _ = sender.send(Some(arrival));
-        if let (true, Some(store)) = (unstored, &self.store) {
-            store.until_stored(&self.login).await;
-            self.note_version();
-            lock(&self.shared.life).stored();
-        }
-    }
-
-    /// What this request wrote is known.
-    fn note_version(&self) {
-        if let (Some(store), true) = (&self.store, self.registration.grant.wants_consent()) {
-            *lock(&self.shared.version) = store.version(&self.login);
-        }
-    }
-
-    fn arrived(&self, result: Result<Grant, Failure>) -> Arrival {
-        let (registration, now) = (&self.registration, Instant::now());
-        let mut life = lock(&self.shared.life);
-        match result {
-            Ok(grant) => {
-                tracing::info!(
-                    registration = registration.name,
-                    lifetime_s = grant.left().as_secs(),
-                    "token obtained"
-                );
-                let margin = registration.provider.token_margin;
-                let (secret, generation) = life.obtained(&grant, margin, now);
-                // Others may have used a stored one for a while.
-                Ok((secret, generation, !grant.stored))
-            }
-            Err(failure) => {
-                let fault = failure.fault.clone();
-                let is_client = failure.class == Class::Client;
-                let consent = registration.grant.wants_consent();
-                if !life.failed(failure, consent, now) {
-                    return Err(fault.known_already());
-                }
-                // The client's own mistake is its session's to tell.
-                if !is_client {
-                    tracing::warn!(
-                        registration = registration.name,
-                        fault = %fault.kind(),
-                        detail = fault.detail(),
-                        remedy = fault.remedy(),
-                        "no token"
-                    );
-                }
-                Err(fault)
-            }
-        }
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What a request came to, for the metrics; `None` where nobody was asked.
-fn outcome(result: &Result<Grant, Failure>) -> Option<&'static str> {
-    match result {
-        Ok(grant) if grant.stored => None,
-        Ok(_) => Some("ok"),
-        Err(failure) => failure.asked.then(|| failure.class.outcome()),
-    }
 }
 
 /// A number from 0 to 1 that differs from process to process.

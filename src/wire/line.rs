@@ -7,6 +7,8 @@
 use bytes::Bytes;
 use memchr::memchr;
 
+use super::literal::Scanner;
+
 /// Commands and SASL lines of clients, in octets (RFC 4954 §4 asks for 12,288; tokens fit too).
 pub const COMMAND_CAP: usize = 16 * 1024;
 
@@ -125,36 +127,29 @@ pub enum Fragment {
 }
 
 /// Yields IMAP commands or responses, each with the literals it contains.
-///
-/// ```abnf
-/// literal  = "{" number ["+"] "}" CRLF *CHAR8   ; RFC 9051 §9, RFC 7888
-/// ```
 #[derive(Debug)]
 pub struct Fragments {
     lines: Lines,
     unit: Vec<u8>,
-    /// Octets of the current literal still to come.
-    literal: usize,
-    /// A server's, which may be text for people.
-    responses: bool,
+    scanner: Scanner,
 }
 
 impl Fragments {
     /// An empty buffer that gives out commands of at most `cap` octets.
     pub fn of_commands(cap: usize) -> Self {
-        Self {
-            lines: Lines::new(cap),
-            unit: Vec::new(),
-            literal: 0,
-            responses: false,
-        }
+        Self::new(cap, Scanner::of_commands())
     }
 
     /// An empty buffer that gives out responses of at most `cap` octets.
     pub fn of_responses(cap: usize) -> Self {
+        Self::new(cap, Scanner::of_responses())
+    }
+
+    fn new(cap: usize, scanner: Scanner) -> Self {
         Self {
-            responses: true,
-            ..Self::of_commands(cap)
+            lines: Lines::new(cap),
+            unit: Vec::new(),
+            scanner,
         }
     }
 
@@ -166,13 +161,14 @@ impl Fragments {
     /// The next whole unit, or the announcement of a literal.
     pub fn fragment(&mut self) -> Result<Option<Fragment>, TooLong> {
         loop {
-            if self.literal > 0 {
-                let octets = self.lines.octets(self.literal);
+            if self.scanner.literal() > 0 {
+                let literal = usize::try_from(self.scanner.literal()).unwrap_or(usize::MAX);
+                let octets = self.lines.octets(literal);
                 if octets.is_empty() {
                     self.lines.release();
                     return Ok(None);
                 }
-                self.literal -= octets.len();
+                self.scanner.take(octets);
                 // As it comes, not as announced: an announcement costs its sender nothing.
                 self.unit.reserve_exact(octets.len());
                 self.unit.extend_from_slice(octets);
@@ -183,19 +179,19 @@ impl Fragments {
             let Some(line) = self.lines.line_within(room)? else {
                 return Ok(None);
             };
-            let text = self.responses && self.unit.is_empty() && is_text(&line);
             self.unit.reserve_exact(line.len());
             self.unit.extend_from_slice(&line);
-            let Some((octets, synchronizing)) = announced(&line).filter(|_| !text) else {
+            self.scanner.take(&line);
+            let (_, end) = self.scanner.take(b"\r\n");
+            let Some(literal) = end.and_then(|end| end.literal) else {
                 return Ok(Some(Fragment::Whole(std::mem::take(&mut self.unit).into())));
             };
-            let literal = octets.saturating_add(b"\r\n".len());
-            if literal >= self.lines.cap - self.unit.len() {
+            let octets = usize::try_from(literal.octets).unwrap_or(usize::MAX);
+            if octets.saturating_add(b"\r\n".len()) >= self.lines.cap - self.unit.len() {
                 return Err(TooLong);
             }
             self.unit.extend_from_slice(b"\r\n");
-            self.literal = octets;
-            if synchronizing {
+            if literal.synchronizing {
                 return Ok(Some(Fragment::Announced));
             }
         }
@@ -241,49 +237,9 @@ impl Fragments {
     /// Gives out what is left and keeps nothing.
     pub fn take_rest(&mut self) -> Bytes {
         self.unit = Vec::new();
-        self.literal = 0;
+        self.scanner.abandon();
         self.lines.take_rest()
     }
-}
-
-/// Whether a response is text for people, which announces no literal whatever it ends in.
-///
-/// ```abnf
-/// resp-text    = ["[" resp-text-code "]" SP] [text]     ; RFC 9051 §9
-/// continue-req = "+" SP (resp-text / base64) CRLF
-/// ```
-fn is_text(line: &[u8]) -> bool {
-    let mut words = line.split(|octet| *octet == b' ');
-    let first = words.next().unwrap_or_default();
-    let second = words.next().unwrap_or_default();
-    first.starts_with(b"+")
-        || [b"OK".as_slice(), b"NO", b"BAD", b"BYE", b"PREAUTH"]
-            .iter()
-            .any(|word| second.eq_ignore_ascii_case(word))
-}
-
-/// The size of the literal that a line announces at its end, and whether its sender waits.
-pub fn announced(line: &[u8]) -> Option<(usize, bool)> {
-    let line = line.strip_suffix(b"}")?;
-    let (line, synchronizing) = match line.strip_suffix(b"+") {
-        Some(line) => (line, false),
-        None => (line, true),
-    };
-    let digits = line
-        .iter()
-        .rev()
-        .take_while(|octet| octet.is_ascii_digit())
-        .count();
-    let (head, number) = line.split_at_checked(line.len() - digits)?;
-    if head.last() != Some(&b'{') || number.is_empty() {
-        return None;
-    }
-    // A number too large for us is too large for any cap.
-    let octets = std::str::from_utf8(number)
-        .ok()?
-        .parse()
-        .unwrap_or(usize::MAX);
-    Some((octets, synchronizing))
 }
 
 #[cfg(test)]
@@ -387,14 +343,5 @@ mod tests {
         }
         assert_eq!(fragments.fragment(), Ok(Some(Fragment::Announced)));
         assert_eq!(fragments.fragment(), Ok(Some(whole("* X {3}\r\nOK "))));
-    }
-
-    #[test]
-    fn what_is_not_an_announcement() {
-        for line in ["{}", "{a}", "3}", "{3", "{+}", "{3}x", "{3++}"] {
-            assert_eq!(announced(line.as_bytes()), None, "{line}");
-        }
-        assert_eq!(announced(b"x {0}"), Some((0, true)));
-        assert_eq!(announced(b"x{3+}"), Some((3, false)));
     }
 }

@@ -7,6 +7,7 @@
 pub mod address;
 pub mod imap;
 pub mod line;
+pub mod literal;
 pub mod pop3;
 pub mod sasl;
 pub mod smtp;

@@ -28,7 +28,7 @@ async fn ask(relay: &Relay, method: &str, path: &str, headers: &[(&str, &str)]) 
     }
 }
 
-const TOKEN: (&str, &str) = ("authorization", "Bearer admin-token-9Zk");
+const TOKEN: (&str, &str) = ("authorization", "Bearer admin-token-9Zk4");
 
 #[tokio::test]
 async fn health_is_open_and_everything_else_wants_the_token() {
@@ -45,10 +45,10 @@ async fn health_is_open_and_everything_else_wants_the_token() {
         assert_eq!(answer.status, status, "{path}: {}", answer.body);
     }
     for wrong in [
-        "Bearer admin-token-9Zx",
+        "Bearer admin-token-9Zx4",
         "Bearer ",
-        "admin-token-9Zk",
-        "Basic admin-token-9Zk",
+        "admin-token-9Zk4",
+        "Basic admin-token-9Zk4",
     ] {
         let answer = ask(&relay, "GET", "/api/accounts", &[("authorization", wrong)]).await;
         assert_eq!(answer.status, 401, "{wrong}");
@@ -103,7 +103,7 @@ async fn accounts_say_what_is_known_and_no_secret() {
             "eyJ",
             "1.AX",
             authrelay::sandbox::PASSWORD,
-            "admin-token-9Zk",
+            "admin-token-9Zk4",
         ] {
             assert!(!answer.body.contains(secret), "{}", answer.body);
         }
@@ -180,7 +180,7 @@ async fn r40_a_draining_relay_is_alive_and_not_ready() {
 #[tokio::test]
 async fn metrics_count_what_happened() {
     let relay = crate::stage::Setup::default()
-        .append("admin: {bind: \"127.0.0.1:0\", token: admin-token-9Zk}\n")
+        .append("admin: {bind: \"127.0.0.1:0\", token: admin-token-9Zk4}\n")
         .start()
         .await;
     let text = || async {
@@ -313,7 +313,7 @@ async fn metrics_tell_who_waits_for_a_consent_and_may_be_closed() {
         "{text}"
     );
     let closed = crate::registration("grant: authorization_code")
-        .append("admin: {bind: \"127.0.0.1:0\", token: admin-token-9Zk, metrics_public: false}\n")
+        .append("admin: {bind: \"127.0.0.1:0\", token: admin-token-9Zk4, metrics_public: false}\n")
         .start()
         .await;
     assert_eq!(ask(&closed, "GET", "/metrics", &[]).await.status, 401);
@@ -339,16 +339,16 @@ async fn a_browser_keeps_a_cookie_made_of_the_token() {
     let refused = form("a-guess", None).await.unwrap();
     assert_eq!(refused.status(), 403);
     assert!(refused.headers().get("set-cookie").is_none());
-    let foreign = form("admin-token-9Zk", Some("https://evil.example".into()));
+    let foreign = form("admin-token-9Zk4", Some("https://evil.example".into()));
     assert_eq!(foreign.await.unwrap().status(), 403);
-    let own = form("admin-token-9Zk", Some(format!("http://{admin}")));
+    let own = form("admin-token-9Zk4", Some(format!("http://{admin}")));
     let answer = own.await.unwrap();
     assert_eq!(answer.status(), 303);
     let cookie = answer.headers()["set-cookie"].to_str().unwrap().to_owned();
     for part in ["; HttpOnly", "; SameSite=Strict", "; Path=/"] {
         assert!(cookie.contains(part), "{cookie}");
     }
-    assert!(!cookie.contains("admin-token-9Zk"), "{cookie}");
+    assert!(!cookie.contains("admin-token-9Zk4"), "{cookie}");
     let (cookie, _) = cookie.split_once(';').unwrap();
     let page = ask(&relay, "GET", "/", &[("cookie", cookie)]).await;
     assert_eq!(page.status, 200);
@@ -477,7 +477,7 @@ async fn a_reload_is_asked_for_and_answered() {
             r#"{"listeners":3,"accounts":1,"sessions_ended":0,"restart":[]}"#
         )
     );
-    relay.rewrite(&[("admin-token-9Zk", "another-token")]);
+    relay.rewrite(&[("admin-token-9Zk4", "another-token-7Wq")]);
     let answer = ask(&relay, "POST", "/api/reload", &[TOKEN]).await;
     assert!(
         answer.body.contains(r#""restart":["admin.token"]"#),

@@ -44,10 +44,7 @@ fn yaml_of(page: &str) -> String {
 impl Application {
     /// With the page's files, and `changes` besides those that every page needs.
     async fn start(page: &str, mailboxes: &[&str], changes: &[(&str, &str)]) -> Self {
-        let (log, guard) = log::Log::capture(&authrelay::config::Log {
-            format: authrelay::config::LogFormat::Json,
-            level: tracing::Level::INFO,
-        });
+        let (log, guard) = log::Log::capture(&authrelay::config::Log::default());
         let sandbox = Sandbox::start(Options {
             mailboxes: mailboxes.iter().map(|name| (*name).to_owned()).collect(),
             ..Options::default()

@@ -243,7 +243,7 @@ async fn r19_many_logins_after_expiry_cost_one_refresh() {
 #[tokio::test]
 async fn a_device_code_is_waited_for() {
     let relay = crate::registration("grant: device_code")
-        .append("admin: {bind: \"127.0.0.1:0\", token: admin-token-9Zk}\n")
+        .append("admin: {bind: \"127.0.0.1:0\", token: admin-token-9Zk4}\n")
         .options(authrelay::sandbox::Options {
             device_polls: 2,
             ..authrelay::sandbox::Options::default()
@@ -371,7 +371,7 @@ async fn r27_no_secret_of_a_consent_is_logged() {
     for secret in [
         "eyJ",
         "1.AX",
-        "admin-token-9Zk",
+        "admin-token-9Zk4",
         authrelay::sandbox::PASSWORD,
         "code_verifier",
     ] {

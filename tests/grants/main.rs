@@ -24,6 +24,7 @@ mod stage;
 
 mod admin;
 mod applications;
+mod checks;
 mod command;
 mod consent;
 mod direct;
@@ -55,7 +56,7 @@ fn registration(keys: &str) -> Setup {
 /// A consent's registration, with the administrators' listener.
 fn consenting() -> Setup {
     registration("grant: authorization_code").append(
-        "admin: {bind: \"127.0.0.1:0\", public_url: \"http://localhost:8025\", token: admin-token-9Zk}\n",
+        "admin: {bind: \"127.0.0.1:0\", public_url: \"http://localhost:8025\", token: admin-token-9Zk4}\n",
     )
 }
 
@@ -97,7 +98,7 @@ async fn begin(relay: &Relay) -> serde_json::Value {
     let admin = relay.listener("admin");
     let answer = http()
         .post(format!("http://{admin}/api/accounts/{LOGIN}/authorize"))
-        .bearer_auth("admin-token-9Zk")
+        .bearer_auth("admin-token-9Zk4")
         .send()
         .await
         .unwrap();

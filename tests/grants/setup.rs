@@ -12,7 +12,7 @@ fn guide(provider: &str, keys: &str, account: &str) -> (Option<i32>, String) {
         ", password: p"
     };
     let text = format!(
-        "admin: {{bind: '127.0.0.1:0', public_url: 'https://relay.contoso.com', token: t}}\n\
+        "admin: {{bind: '127.0.0.1:0', public_url: 'https://relay.contoso.com', token: sixteen-octets-x}}\n\
          listeners: [{{protocol: imap, bind: '127.0.0.1:0', provider: microsoft365}}]\n\
          registrations: {{r: {{provider: {provider}, {keys}}}}}\n\
          accounts: [{{login: me@contoso.com, registration: r{password}{account}}}]\n"

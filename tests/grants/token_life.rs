@@ -221,7 +221,7 @@ async fn f43_a_consent_without_a_refresh_token_is_not_stored() {
         ),
     ] {
         let setup = registration(&format!("grant: authorization_code{keys}")).append(
-            "admin: {bind: \"127.0.0.1:0\", public_url: \"http://localhost:8025\", token: admin-token-9Zk}\n",
+            "admin: {bind: \"127.0.0.1:0\", public_url: \"http://localhost:8025\", token: admin-token-9Zk4}\n",
         );
         let (relay, endpoint) = scripted(setup).await;
         let token = relay.sandbox.issue_token().unwrap();
@@ -345,7 +345,7 @@ fn d41_retry_after_is_seconds_or_a_date() {
     crate::clock::still(|clock| async move {
         let endpoint = Endpoint::start().await;
         let relay = Setup::default()
-            .append("admin: {bind: \"127.0.0.1:0\", token: admin-token-9Zk}\n")
+            .append("admin: {bind: \"127.0.0.1:0\", token: admin-token-9Zk4}\n")
             .token_url(&endpoint.url())
             .start()
             .await;
@@ -399,7 +399,7 @@ fn d27_a_device_code_is_polled_patiently() {
     crate::clock::still(|clock| async move {
         let (relay, endpoint) = scripted(
             registration("grant: device_code")
-                .append("admin: {bind: \"127.0.0.1:0\", token: admin-token-9Zk}\n"),
+                .append("admin: {bind: \"127.0.0.1:0\", token: admin-token-9Zk4}\n"),
         )
         .await;
         let token = relay.sandbox.issue_token().unwrap();

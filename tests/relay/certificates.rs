@@ -226,7 +226,7 @@ async fn look(clock: &Clock) {
 fn r17_certificates_are_replaced_without_a_restart() {
     still(|clock| async move {
         let setup = Setup::default().tls("implicit").append(
-            "admin: {bind: \"127.0.0.1:0\", public_url: \"https://localhost:8025\", token: admin-token-9Zk, tls: {certificate: server.pem, key: server.key}}\n",
+            "admin: {bind: \"127.0.0.1:0\", public_url: \"https://localhost:8025\", token: admin-token-9Zk4, tls: {certificate: server.pem, key: server.key}}\n",
         );
         let relay = setup.start().await;
         let old = relay.authority().to_owned();

@@ -26,11 +26,14 @@ mod daemon;
 mod doors;
 mod guessing;
 mod lines;
+mod literals;
 mod log;
 mod matrix;
+mod names;
 mod processes;
 mod reload;
 mod secrets;
+mod service;
 mod sessions;
 mod submission;
 // tests/grants shares it.

@@ -31,7 +31,7 @@ impl Process {
 
     /// With a shell's help: a script that ends in starting its arguments, and what stands before
     /// the script.
-    async fn start_by(setup: Setup, script: &[&str]) -> Self {
+    pub async fn start_by(setup: Setup, script: &[&str]) -> Self {
         let (script, before) = script.split_last().unwrap();
         let prepared = setup.append("log: {format: json}\n").prepare().await;
         let mut words = before.to_vec();
@@ -77,7 +77,7 @@ impl Process {
         self.addresses.iter().find(named).unwrap().1
     }
 
-    async fn connect(&self, protocol: Protocol) -> Client {
+    pub async fn connect(&self, protocol: Protocol) -> Client {
         let mut client = Client::dial(protocol, self.address(protocol)).await;
         greet(&mut client).await;
         client
@@ -96,6 +96,12 @@ impl Process {
         let line = status.lines().find(|line| line.starts_with("VmRSS:"));
         let kilobytes = line.unwrap().split_whitespace().nth(1).unwrap();
         kilobytes.parse::<u64>().unwrap() * 1024
+    }
+
+    /// Threads.
+    pub fn threads(&self) -> usize {
+        let path = format!("/proc/{}/task", self.child.id());
+        std::fs::read_dir(path).unwrap().count()
     }
 
     /// The most octets beyond `before` within a second: time to take in hundreds of megabytes.
@@ -389,72 +395,6 @@ async fn r30_out_of_descriptors_nobody_spins_and_later_clients_are_served() {
     drop(crowd);
     let mut client = relay.session(Imap).await;
     assert!(client.ask("b NOOP\r\n", "\r\n").await.starts_with("b OK"));
-}
-
-/// Gives a relay names of its own, in a namespace of its own.
-const NAMES: [&str; 5] = [
-    "unshare",
-    "--user",
-    "--map-root-user",
-    "--mount",
-    "mount --bind $HOSTS /etc/hosts; exec \"$@\"",
-];
-
-/// Requirement 31: names are asked for at each dial, and an address that swallows packets costs a
-/// moment, or nothing where its family is not wanted.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r31_names_are_asked_for_at_each_dial_and_dead_addresses_passed_over() {
-    let hosts = tempfile::NamedTempFile::new().unwrap();
-    let names = |addresses: &[&str]| {
-        let lines = addresses
-            .iter()
-            .map(|address| format!("{address} localhost\n"));
-        // The mount is of this very file: written anew, not replaced.
-        std::fs::write(hosts.path(), lines.collect::<String>()).unwrap();
-    };
-    names(&["127.0.0.1"]);
-    let script = NAMES[4].replace("$HOSTS", hosts.path().to_str().unwrap());
-    let [unshare, user, root, mount, _] = NAMES;
-    for ip in ["any", "v4"] {
-        let setup = Setup::default().replace(
-            "    ca: ca.pem\n",
-            &format!("    ca: ca.pem\n    ip: {ip}\n"),
-        );
-        let relay = Process::start_by(setup, &[unshare, user, root, mount, &script]).await;
-        relay.session(Imap).await;
-        // Whoever listens there does not answer: its queue is full.
-        let dead =
-            socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None).unwrap();
-        let port = relay.prepared.sandbox.imap().port();
-        let address = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port));
-        dead.bind(&address.into()).unwrap();
-        dead.listen(0).unwrap();
-        dead.set_nonblocking(true).unwrap();
-        if ip == "any" {
-            let _full = std::net::TcpStream::connect(address).unwrap();
-            names(&["::1", "127.0.0.1"]);
-            let began = Instant::now();
-            relay.session(Imap).await;
-            assert!(
-                began.elapsed() < Duration::from_secs(5),
-                "{:?}",
-                began.elapsed()
-            );
-        } else {
-            relay.session(Imap).await;
-            // Nobody has knocked there.
-            let knocked = dead.accept();
-            assert_eq!(knocked.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
-        }
-        // The name is another host's now, which is not there.
-        names(&["127.0.0.9"]);
-        let mut client = relay.connect(Imap).await;
-        let said = client.log_in(LOGIN, PASSWORD).await;
-        assert!(said.contains("NO [UNAVAILABLE]"), "{said}");
-        names(&["127.0.0.1"]);
-        relay.session(Imap).await;
-        names(&["::1", "127.0.0.1"]);
-    }
 }
 
 /// What a login took is gone while its session is idle: the rest is mostly TLS and sockets.

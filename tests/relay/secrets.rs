@@ -155,6 +155,7 @@ fn r27_libraries_do_not_trace() {
         let (log, _guard) = Log::capture(&Settings {
             format,
             level: Level::TRACE,
+            ..Settings::default()
         });
         tracing::trace!(target: "h2::codec", "{PASSWORD}");
         tracing::debug!(target: "rustls::conn", "{PASSWORD}");

@@ -21,6 +21,7 @@ use crate::clock::patient;
 use crate::log::Log;
 
 /// How a relay is set up; the default is the sandbox's own configuration.
+#[derive(Default)]
 pub struct Setup {
     options: Options,
     log: config::Log,
@@ -32,24 +33,6 @@ pub struct Setup {
     starttls_upstreams: bool,
     upstream_hosts: Option<String>,
     token_url: Option<String>,
-}
-
-impl Default for Setup {
-    fn default() -> Self {
-        Self {
-            options: Options::default(),
-            log: config::Log {
-                format: LogFormat::Json,
-                level: Level::INFO,
-            },
-            replace: Vec::new(),
-            append: String::new(),
-            files: Vec::new(),
-            starttls_upstreams: false,
-            upstream_hosts: None,
-            token_url: None,
-        }
-    }
 }
 
 impl Setup {
@@ -144,7 +127,11 @@ impl Setup {
 
     #[must_use]
     pub fn log(mut self, format: LogFormat, level: Level) -> Self {
-        self.log = config::Log { format, level };
+        self.log = config::Log {
+            format,
+            level,
+            ..config::Log::default()
+        };
         self
     }
 

@@ -7,9 +7,10 @@ use std::time::Duration;
 use authrelay::accounts::{Accounts, Visitor};
 use authrelay::fault::{Fault as Failed, Kind};
 use authrelay::net::tls;
+use authrelay::outbound::http;
 use authrelay::proof::Verified;
 use authrelay::sandbox::{Fault, LOGIN, MAILBOX, Options, PASSWORD, Sandbox};
-use authrelay::token::{Broker, Token, Tools, http_client};
+use authrelay::token::{Broker, Token, Tools};
 use authrelay::wire::Protocol::{self, Imap, Smtp};
 use authrelay::wire::sasl::Credentials;
 
@@ -32,7 +33,7 @@ impl Desk {
         let prepared = Setup::default().prepare().await;
         let config = prepared.config();
         let provider = &config.registrations["sandbox"].provider;
-        let client = http_client(tls::client(&provider.ca).unwrap(), provider).unwrap();
+        let client = http::Client::new(tls::client(&provider.ca).unwrap(), None, provider.ip);
         let clients = [(provider.name.clone(), client)].into();
         let credentials = Credentials::new(LOGIN.as_bytes(), PASSWORD.as_bytes()).unwrap();
         let visitor = Visitor {

@@ -1,216 +1,159 @@
 //! `listeners`: addresses on which clients are served.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
-
-use super::super::field::{Field, Section, either, is_name};
-use super::super::{Identity, Listener, ListenerTls, Provider};
-use super::Reader;
+use super::super::field::{Field, either};
+use super::super::keys::{Key, ListenerKeys, ListenerTlsKeys, Mode};
+use super::super::value::{AnyNumber, Each, Name};
+use super::super::{Identity, IdentityFiles, Listener, ListenerTls, Provider, pem};
 use super::accounts::Accounts;
 use super::providers::Providers;
 use super::smtp::unauthenticated;
 use crate::wire::Protocol;
 
-/// `listeners[].tls.mode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    None,
-    StartTls,
-    Implicit,
+pub(super) fn listeners(
+    keys: Key<Each<ListenerKeys>>,
+    providers: &Providers,
+    accounts: &Accounts,
+) -> Vec<Arc<Listener>> {
+    let items = keys.required().map(|Each(items)| items).unwrap_or_default();
+    let mut names = HashSet::new();
+    let mut listeners: Vec<Arc<Listener>> = Vec::new();
+    for (field, keys) in items {
+        let Some(listener) = keys.and_then(|keys| listener(&field, keys, providers, accounts))
+        else {
+            continue;
+        };
+        if !names.insert(listener.name.clone()) {
+            field.problem(format_args!(
+                "another listener is named {}; give this one a name of its own",
+                listener.name
+            ));
+        }
+        let mut others = listeners.iter();
+        if let Some(other) = others.find(|other| collide(other.bind, listener.bind)) {
+            field.problem(format_args!(
+                "the listener {} is on the same address ({})",
+                other.name, other.bind
+            ));
+        }
+        listeners.push(Arc::new(listener));
+    }
+    listeners
 }
 
-impl Reader<'_> {
-    pub(super) fn listeners(
-        &self,
-        field: Option<Field<'_>>,
-        providers: &Providers,
-        accounts: &Accounts<'_>,
-    ) -> Vec<Arc<Listener>> {
-        let Some(field) = field else {
-            return Vec::new();
-        };
-        let items = field.list();
-        if items.is_empty() {
-            field.problem("must have at least one listener");
-        }
-        let mut names = HashMap::new();
-        let mut listeners: Vec<Arc<Listener>> = Vec::new();
-        for item in items {
-            let Some(listener) = self.listener(&item, providers, accounts) else {
-                continue;
-            };
-            if names.insert(listener.name.clone(), ()).is_some() {
-                item.problem(format_args!(
-                    "another listener is named {}; give this one a name of its own",
-                    listener.name
-                ));
-            }
-            if let Some(other) = listeners
-                .iter()
-                .find(|other| collide(other.bind, listener.bind))
-            {
-                item.problem(format_args!(
-                    "the listener {} is on the same address ({})",
-                    other.name, other.bind
-                ));
-            }
-            listeners.push(Arc::new(listener));
-        }
-        listeners
-    }
-
-    fn listener(
-        &self,
-        field: &Field<'_>,
-        providers: &Providers,
-        accounts: &Accounts<'_>,
-    ) -> Option<Listener> {
-        let mut section = field.section()?;
-        let name = section.take("name").map(|field| name(&field));
-        let protocol = section
-            .require("protocol", "imap, pop3 or smtp")
-            .and_then(|field| {
-                field.one_of(&Protocol::ALL.map(|protocol| (protocol.name(), protocol)))
-            });
-        let bind_field = section.require("bind", "an address and port, as in 127.0.0.1:1143");
-        let bind = bind_field.as_ref().and_then(bind);
-        let provider = match (section.take("provider"), protocol) {
-            (Some(field), _) => providers.named(&field),
-            (None, Some(protocol)) => usual_provider(protocol, accounts, &mut section),
-            (None, None) => None,
-        };
-        let tls_field = section.take("tls");
-        let tls = self.listener_tls(tls_field.clone());
-        let require_tls = section
-            .take("require_tls")
-            .map_or(Some(true), |field| field.boolean());
-        let allow = section.take("allow").map(|field| {
-            let networks = field.networks();
-            if networks.is_empty() {
-                field.problem("lets nobody in; name networks or remove the key");
-            }
-            networks
-        });
-        let cleartext = section
-            .take("allow_cleartext")
-            .map_or(Some(false), |field| field.boolean());
-        let open = section
-            .take("unauthenticated")
-            .map(|field| unauthenticated(&field, protocol, allow.as_ref(), accounts));
-        let proxy_protocol = section
-            .take("proxy_protocol")
-            .map(|field| self.balancers(&field))
-            .unwrap_or_default();
-        section.finish();
-        let (bind, tls, require_tls, cleartext) = (bind?, tls?, require_tls?, cleartext?);
-        let protocol = protocol?;
-        let name = match name {
-            Some(name) => name?,
-            None => format!("{protocol}-{}", bind.port()),
-        };
-        let listener = Listener {
-            name,
-            protocol,
-            bind,
-            provider: provider?,
-            tls,
-            require_tls,
-            allow,
-            proxy_protocol,
-            unauthenticated: match open {
-                Some(open) => Some(open?),
-                None => None,
-            },
-        };
-        if let Some(field) = &bind_field {
-            check_exposure(field, &listener, cleartext);
-        }
-        if let Some(field) = &tls_field
-            && listener.wants_certificate()
-            && matches!(listener.tls, ListenerTls::StartTls(_))
-            && !listener.require_tls
-        {
-            field.problem("client_ca wants a certificate, which clients in clear never show: remove require_tls: false");
-        }
-        Some(listener)
-    }
-
-    /// The networks whose word is taken for a client's address.
-    fn balancers(&self, field: &Field<'_>) -> Vec<IpNet> {
-        let networks = match field.list() {
-            items if items.is_empty() => Vec::new(),
-            _ => field.networks(),
-        };
-        if networks.iter().any(|network| network.prefix_len() == 0) {
-            self.warn(
-                field,
-                "believes everybody who says where a client comes from: name the load balancers' own networks",
-            );
-        }
-        networks
-    }
-
-    fn listener_tls(&self, field: Option<Field<'_>>) -> Option<ListenerTls> {
-        let Some(field) = field else {
-            return Some(ListenerTls::None);
-        };
-        let mut section = field.section()?;
-        let mode = section
-            .require("mode", "none, starttls or implicit")
-            .and_then(|field| {
-                field.one_of(&[
-                    ("none", Mode::None),
-                    ("starttls", Mode::StartTls),
-                    ("implicit", Mode::Implicit),
-                ])
-            });
-        let tls = match mode {
-            None => {
-                // Known keys all the same.
-                section.take("certificate");
-                section.take("key");
-                section.take("client_ca");
-                None
-            }
-            Some(Mode::None) => {
-                for key in ["certificate", "key", "client_ca"] {
-                    if let Some(field) = section.take(key) {
-                        field.problem("has no use with mode none; write mode starttls or implicit");
-                    }
-                }
-                Some(ListenerTls::None)
-            }
-            Some(Mode::StartTls) => self.certificate(&mut section).map(ListenerTls::StartTls),
-            Some(Mode::Implicit) => self.certificate(&mut section).map(ListenerTls::Implicit),
-        };
-        section.finish();
-        tls
-    }
-
-    fn certificate(&self, section: &mut Section<'_>) -> Option<Arc<Identity>> {
-        let certificate = section.require(
-            "certificate",
-            "the path of a certificate chain in PEM; `authrelay certs` makes one",
+fn listener(
+    field: &Field,
+    keys: ListenerKeys,
+    providers: &Providers,
+    accounts: &Accounts,
+) -> Option<Listener> {
+    let protocol = keys.protocol.given().copied();
+    let provider = match (keys.provider, protocol) {
+        (Key::Given(name), _) => providers.named(&field.at("provider"), &name),
+        (Key::Absent, Some(protocol)) => usual_provider(field, protocol, accounts),
+        (Key::Absent | Key::Broken, _) => None,
+    };
+    let AnyNumber(proxy_protocol) = keys.proxy_protocol;
+    if proxy_protocol
+        .iter()
+        .any(|network| network.prefix_len() == 0)
+    {
+        field.at("proxy_protocol").warn(
+            "believes everybody who says where a client comes from: name the load balancers' own networks",
         );
-        let key = section.require("key", "the path of the certificate's private key in PEM");
-        let client_ca = section.take("client_ca");
-        let identity = self
-            .sources
-            .identity(&certificate?, &key?, client_ca.as_ref());
-        identity.map(Arc::new)
     }
+    let allow = keys.allow;
+    let unauthenticated = match keys.unauthenticated.optional() {
+        Some(Some(login)) => {
+            let field = field.at("unauthenticated");
+            unauthenticated(&field, &login, protocol, &allow, accounts).map(Some)
+        }
+        Some(None) => Some(None),
+        None => None,
+    };
+    let tls = match keys.tls.optional()? {
+        Some(keys) => listener_tls(&field.at("tls"), keys)?,
+        None => ListenerTls::None,
+    };
+    let (protocol, bind) = (protocol?, keys.bind.required()?);
+    let name = keys.name.optional()?;
+    let listener = Listener {
+        name: name.map_or_else(|| format!("{protocol}-{}", bind.port()), |Name(name)| name),
+        protocol,
+        bind,
+        provider: provider?,
+        tls,
+        require_tls: keys.require_tls,
+        allow: allow.optional()?,
+        proxy_protocol,
+        unauthenticated: unauthenticated?,
+    };
+    check_exposure(&field.at("bind"), &listener, keys.allow_cleartext);
+    if listener.wants_certificate()
+        && matches!(listener.tls, ListenerTls::StartTls(_))
+        && !listener.require_tls
+    {
+        field.at("tls").problem("client_ca wants a certificate, which clients in clear never show: remove require_tls: false");
+    }
+    Some(listener)
+}
+
+fn listener_tls(field: &Field, keys: ListenerTlsKeys) -> Option<ListenerTls> {
+    match keys.mode.required()? {
+        Mode::None => {
+            for key in ["certificate", "key", "client_ca"] {
+                if field.has_key(key) {
+                    field
+                        .at(key)
+                        .problem("has no use with mode none; write mode starttls or implicit");
+                }
+            }
+            Some(ListenerTls::None)
+        }
+        Mode::StartTls => {
+            let identity = identity(field, keys.certificate, keys.key, keys.client_ca);
+            identity.map(ListenerTls::StartTls)
+        }
+        Mode::Implicit => {
+            let identity = identity(field, keys.certificate, keys.key, keys.client_ca);
+            identity.map(ListenerTls::Implicit)
+        }
+    }
+}
+
+type Path = Key<std::path::PathBuf>;
+
+fn identity(field: &Field, certificate: Path, key: Path, client_ca: Path) -> Option<Arc<Identity>> {
+    for (name, path, what) in [
+        (
+            "certificate",
+            &certificate,
+            "the path of a certificate chain in PEM; `authrelay certs` makes one",
+        ),
+        (
+            "key",
+            &key,
+            "the path of the certificate's private key in PEM",
+        ),
+    ] {
+        if path.is_absent() {
+            field.missing(name, what);
+        }
+    }
+    let files = IdentityFiles {
+        certificate: certificate.required()?,
+        key: key.required()?,
+        client_ca: client_ca.optional()?,
+    };
+    pem::identity(field, files).map(Arc::new)
 }
 
 /// Whose capabilities a listener shows if it does not say: those of the only provider that
 /// accounts reach by its protocol.
-fn usual_provider(
-    protocol: Protocol,
-    accounts: &Accounts<'_>,
-    section: &mut Section<'_>,
-) -> Option<Arc<Provider>> {
+fn usual_provider(field: &Field, protocol: Protocol, accounts: &Accounts) -> Option<Arc<Provider>> {
     let providers: BTreeMap<_, _> = accounts
         .placed
         .iter()
@@ -221,50 +164,26 @@ fn usual_provider(
         .collect();
     let names: Vec<_> = providers.keys().copied().collect();
     match &providers.values().collect::<Vec<_>>()[..] {
-        [only] => Some(Arc::clone(only)),
+        [only] => return Some(Arc::clone(only)),
         // What is wrong with the accounts was said.
-        [] if accounts.incomplete => None,
-        [] => {
-            let what = "whose capabilities to show: no account may be used by this protocol";
-            section.require("provider", what).and(None)
-        }
-        _ => {
-            let what = format!(
+        [] if accounts.incomplete => {}
+        [] => field.missing(
+            "provider",
+            "whose capabilities to show: no account may be used by this protocol",
+        ),
+        _ => field.missing(
+            "provider",
+            &format!(
                 "whose capabilities to show before login: {}",
                 either(&names)
-            );
-            section.require("provider", what).and(None)
-        }
+            ),
+        ),
     }
-}
-
-fn name(field: &Field<'_>) -> Option<String> {
-    let name = field.word()?;
-    match is_name(name) {
-        true => Some(name.to_owned()),
-        false => field.wrong("may have letters, digits, \".\", \"_\" and \"-\", at most 64"),
-    }
-}
-
-/// An address and port.
-pub(super) fn bind(field: &Field<'_>) -> Option<SocketAddr> {
-    let text = field.word()?;
-    if let Ok(address) = text.parse() {
-        return Some(address);
-    }
-    match text.rsplit_once(':') {
-        Some(("localhost", port)) => field.wrong(format_args!(
-            "wants an address, not a name: write 127.0.0.1:{port} or \"[::1]:{port}\""
-        )),
-        Some(("" | "*", port)) => field.wrong(format_args!(
-            "wants an address: write 0.0.0.0:{port} for all of IPv4"
-        )),
-        _ => field.wrong("must be an address and a port, as in 127.0.0.1:1143 or \"[::1]:1143\""),
-    }
+    None
 }
 
 /// Requirement 5: passwords cross a network in clear only where the file says so twice.
-fn check_exposure(field: &Field<'_>, listener: &Listener, cleartext: bool) {
+fn check_exposure(field: &Field, listener: &Listener, cleartext: bool) {
     let in_clear = match &listener.tls {
         ListenerTls::None => true,
         ListenerTls::StartTls(_) => !listener.require_tls,
@@ -290,7 +209,7 @@ fn check_exposure(field: &Field<'_>, listener: &Listener, cleartext: bool) {
 }
 
 /// Whether two addresses cannot both be had.
-fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+pub(super) fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let any = |address: SocketAddr| address.ip().is_unspecified();
     a.port() != 0
         && a.port() == b.port()

@@ -1,184 +1,211 @@
-//! From the tree to a [`Config`]: one file a section.
+//! From the keys to a [`Config`]: what contradicts what, one file a section.
 
 mod accounts;
 mod admin;
 mod audit;
 mod grants;
-mod limits;
 mod listeners;
+mod notify;
 mod providers;
 mod registrations;
 mod smtp;
 
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::field::{Field, Problems, Section};
+use super::field::{Context, Field, Problems};
+use super::keys::{Key, Log, Root, Value as _};
 use super::source::Sources;
-use super::{Config, Log, LogFormat, Problem, Secrets, State, tree};
+use super::{Config, Limits, Problem, State, tree};
 use crate::wire::Protocol;
+#[cfg(test)]
+pub(super) use providers::presets;
 
 /// A larger file is no configuration.
 const FILE_CAP: u64 = 64 * 1024 * 1024;
 
+/// RFC 9051 §5.4: an IMAP server waits at least 30 minutes before it logs out an idle client.
+const IMAP_IDLE: Duration = Duration::from_secs(30 * 60);
+
 /// Reads the file and whatever it points at.
-pub(super) fn load(path: &Path, secrets: Secrets) -> Result<Config, Vec<Problem>> {
-    let whole = |message: String| {
-        vec![Problem {
-            path: path.display().to_string(),
-            message,
-            place: None,
-        }]
-    };
+pub(super) fn load(path: &Path, sources: Sources) -> Result<Config, Vec<Problem>> {
     let text = match std::fs::metadata(path) {
         Ok(metadata) if metadata.len() > FILE_CAP => {
-            return Err(whole("is larger than 64 MiB".into()));
+            return Err(whole(path, "is larger than 64 MiB", None));
         }
         Ok(_) => std::fs::read_to_string(path),
         Err(error) => Err(error),
     };
-    let text = text.map_err(|error| whole(format!("cannot be read: {error}")))?;
-    parse(&text, path, secrets)
+    let text = text.map_err(|error| whole(path, &format!("cannot be read: {error}"), None))?;
+    parse(&text, path, sources)
+}
+
+/// A problem of the file as a whole.
+fn whole(path: &Path, message: &str, place: Option<tree::Place>) -> Vec<Problem> {
+    vec![Problem {
+        path: path.display().to_string(),
+        message: message.to_owned(),
+        place,
+    }]
 }
 
 /// The text of a file at `path`.
-pub(super) fn parse(text: &str, path: &Path, secrets: Secrets) -> Result<Config, Vec<Problem>> {
-    let broken = |message: &str, place| {
-        vec![Problem {
-            path: path.display().to_string(),
-            message: message.into(),
-            place,
-        }]
-    };
-    let root = match tree::compose(text.strip_prefix('\u{feff}').unwrap_or(text)) {
+pub(super) fn parse(text: &str, path: &Path, sources: Sources) -> Result<Config, Vec<Problem>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let root = match tree::compose(text) {
         Ok(Some(root)) => root,
         Ok(None) => {
-            return Err(broken(
-                "is empty; it needs listeners, registrations and accounts",
-                None,
-            ));
+            let what = "is empty; it needs listeners, registrations and accounts";
+            return Err(whole(path, what, None));
         }
-        Err(error) => return Err(broken(&error.message, Some(error.place))),
+        Err(error) => {
+            let hint = match is_near_a_secret(text, error.place.0) {
+                true => "; a secret with special characters must stand in single quotes, 'as here'",
+                false => "",
+            };
+            let message = format!("{}{hint}", error.message);
+            return Err(whole(path, &message, Some(error.place)));
+        }
     };
-    let (problems, warnings) = (Problems::default(), Problems::default());
-    let reader = Reader {
-        sources: Sources::new(path, secrets),
-        warnings: &warnings,
-    };
-    let config = Field::root(&root, &problems)
-        .section()
-        .and_then(|root| reader.config(root, path));
-    let problems = problems.into_sorted();
+    let context = Rc::new(Context {
+        sources,
+        problems: Problems::default(),
+        warnings: Problems::default(),
+    });
+    let root = Field::root(root, context.clone());
+    let config = Root::read(&root).and_then(|keys| config(&root, keys, path));
+    let problems = context.problems.take_sorted();
     match config {
         Some(config) if problems.is_empty() => Ok(Config {
-            warnings: warnings.into_sorted(),
+            warnings: context.warnings.take_sorted(),
             ..config
         }),
         _ => Err(problems),
     }
 }
 
-struct Reader<'w> {
-    sources: Sources,
-    warnings: &'w Problems,
+/// Whether a line, or one of the two above it, has a key for a secret: generated ones often begin
+/// with what means something in YAML.
+fn is_near_a_secret(text: &str, line: usize) -> bool {
+    let lines = text.lines().take(line).skip(line.saturating_sub(3));
+    let has_secret = |line: &str| {
+        let line = line.to_lowercase();
+        let mut keys = ["secret", "password", "passphrase", "token", "key"].iter();
+        keys.any(|key| line.contains(&format!("{key}:")))
+    };
+    lines.into_iter().any(has_secret)
 }
 
-impl Reader<'_> {
-    fn warn(&self, field: &Field<'_>, message: impl std::fmt::Display) {
-        self.warnings.add(&field.path, Some(field.place), message);
+fn config(root: &Field, keys: Root, path: &Path) -> Option<Config> {
+    let state = admin::state(root, keys.state);
+    let log = log(&root.at("log"), keys.log);
+    let providers = providers::providers(keys.providers);
+    let registrations = registrations::registrations(keys.registrations, &providers);
+    let accounts = accounts::accounts(keys.accounts, &registrations);
+    let has_listeners = keys.listeners.given().is_some();
+    let listeners = listeners::listeners(keys.listeners, &providers, &accounts);
+    accounts::check_any_password(&accounts, &listeners);
+    accounts::check_costs(&accounts);
+    if has_listeners {
+        accounts::check_certificates(&accounts, &listeners);
     }
+    let audit = match keys.audit.optional() {
+        Some(Some(keys)) => audit::audit(&root.at("audit"), keys).map(Some),
+        Some(None) => Some(None),
+        None => None,
+    };
+    let admin = match keys.admin.optional() {
+        Some(Some(keys)) => {
+            admin::admin(&root.at("admin"), keys, state.as_ref(), &listeners).map(Some)
+        }
+        Some(None) => Some(None),
+        None => None,
+    };
+    let notify = notify::hooks(keys.notify);
+    let mut known = registrations.known.values();
+    let consents = known.any(|registration| registration.grant.wants_consent());
+    let state = state.map(|state| State {
+        wanted: state.wanted || consents,
+        ..state
+    });
+    if let Some(state) = &state {
+        admin::check_state(state, root);
+    }
+    check_idle(root, &keys.limits, &listeners);
+    let config = Config {
+        path: path.to_owned(),
+        state: state?,
+        log: log?,
+        audit: audit?,
+        admin: admin?.map(Arc::new),
+        reload: keys.reload,
+        notify: notify?,
+        limits: keys.limits,
+        listeners,
+        providers: providers.known,
+        registrations: registrations.known,
+        accounts: accounts
+            .placed
+            .into_iter()
+            .map(|(_, account)| account)
+            .collect(),
+        warnings: Vec::new(),
+    };
+    // Otherwise their absence was said, or what is wrong with each.
+    has_listeners.then_some(config)
+}
 
-    fn config(&self, mut root: Section<'_>, path: &Path) -> Option<Config> {
-        let given = root.take("state");
-        let state = self.state(given.clone());
-        let log = log(root.take("log"));
-        let limits = limits::limits(root.take("limits"));
-        let providers = self.providers(root.take("providers"));
-        let registrations = root.require("registrations", "the OAuth clients, by name");
-        let registrations = self.registrations(registrations, &providers);
-        let accounts = root.require("accounts", "a list of logins and the mailboxes they open");
-        let accounts = self.accounts(accounts, &registrations);
-        let listeners = root.require("listeners", "a list of addresses and protocols");
-        let bound = listeners.clone();
-        let listeners = self.listeners(listeners, &providers, &accounts);
-        self.check_any_password(&accounts, &listeners);
-        self.check_costs(&accounts);
-        if bound.is_some() {
-            self.check_certificates(&accounts, &listeners);
+/// Rotation goes with a file.
+fn log(field: &Field, log: Key<Log>) -> Option<Log> {
+    let log = log.or(Log::default())?;
+    for (key, is_given, needs) in [
+        ("rotate", log.rotate.is_some() && log.file.is_none(), "file"),
+        ("keep", log.keep.is_some() && log.rotate.is_none(), "rotate"),
+    ] {
+        if is_given {
+            let at = field.at(key);
+            at.problem(format_args!("has no use without log.{needs}; remove it"));
         }
-        let audit = root.take("audit").map(|field| self.audit(&field));
-        let admin = root
-            .take("admin")
-            .map(|field| self.admin(&field, state.as_ref()));
-        root.finish();
-        let state = state.map(|state| State {
-            wanted: state.wanted
-                || registrations
-                    .known
-                    .values()
-                    .any(|registration| registration.grant.wants_consent()),
-            ..state
-        });
-        if let Some(state) = &state {
-            self.check_key(state, given.as_ref());
-        }
-        let imap = listeners
-            .iter()
-            .any(|listener| listener.protocol == Protocol::Imap);
-        limits::check_idle(&limits, imap);
-        let config = Config {
-            path: path.to_owned(),
-            state: state?,
-            log,
-            audit: match audit {
-                Some(audit) => Some(audit?),
-                None => None,
-            },
-            admin: match admin {
-                Some(admin) => Some(Arc::new(admin?)),
-                None => None,
-            },
-            limits: limits.limits,
-            listeners,
-            providers: providers.known,
-            registrations: registrations.known,
-            accounts: accounts
-                .placed
-                .into_iter()
-                .map(|(_, account)| account)
-                .collect(),
-            warnings: Vec::new(),
-        };
-        // Otherwise their absence was said, or what is wrong with each.
-        bound.map(|_| config)
+    }
+    match &log.file {
+        Some(path) if path.is_dir() => field.at("file").wrong("is a folder; name a file in it"),
+        Some(path) => can_be_written(&field.at("file"), path).then_some(log),
+        None => Some(log),
     }
 }
 
-fn log(field: Option<Field<'_>>) -> Log {
-    let mut log = Log {
-        format: LogFormat::Json,
-        level: tracing::Level::INFO,
-    };
-    let Some(mut section) = field.and_then(|field| field.section()) else {
-        return log;
-    };
-    if let Some(format) = section
-        .take("format")
-        .and_then(|format| format.one_of(&[("text", LogFormat::Text), ("json", LogFormat::Json)]))
-    {
-        log.format = format;
+/// Whether a file or folder can be written, as far as this process may: it, or the folder that it
+/// would be made in.
+fn can_be_written(field: &Field, path: &Path) -> bool {
+    if !field.sources().tries_writing {
+        return true;
     }
-    if let Some(level) = section.take("level").and_then(|level| {
-        level.one_of(&[
-            ("error", tracing::Level::ERROR),
-            ("warn", tracing::Level::WARN),
-            ("info", tracing::Level::INFO),
-            ("debug", tracing::Level::DEBUG),
-            ("trace", tracing::Level::TRACE),
-        ])
-    }) {
-        log.level = level;
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let Some(there) = absolute.ancestors().find(|path| path.exists()) else {
+        return true;
+    };
+    let why = match rustix::fs::access(there, rustix::fs::Access::WRITE_OK) {
+        _ if there != absolute && !there.is_dir() => "is no folder".to_owned(),
+        Ok(()) => return true,
+        Err(error) => std::io::Error::from(error).to_string(),
+    };
+    field.problem(format_args!(
+        "{} cannot be written: {}: {why}",
+        path.display(),
+        there.display()
+    ));
+    false
+}
+
+/// Beside an IMAP listener the idle timeout has a floor.
+fn check_idle(root: &Field, limits: &Limits, listeners: &[Arc<super::Listener>]) {
+    let mut protocols = listeners.iter().map(|listener| listener.protocol);
+    let has_imap = protocols.any(|protocol| protocol == Protocol::Imap);
+    if has_imap && limits.idle_timeout < IMAP_IDLE {
+        root.at("limits")
+            .at("idle_timeout")
+            .problem("must be at least 30m beside an IMAP listener (RFC 9051 §5.4)");
     }
-    section.finish();
-    log
 }

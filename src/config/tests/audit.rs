@@ -3,13 +3,13 @@
 use super::*;
 
 fn with(audit: &str) -> Result<Config, Vec<Problem>> {
-    read(&format!("{GOOD}audit: {audit}\n"))
+    parsed(&format!("{GOOD}audit: {audit}\n"))
 }
 
 #[test]
 fn records_go_where_the_file_says() {
-    let audit = with("{path: logs/audit.jsonl}").unwrap().audit.unwrap();
-    assert_eq!(audit.path, Some(AuditPath::File("logs/audit.jsonl".into())));
+    let audit = with("{path: audit.jsonl}").unwrap().audit.unwrap();
+    assert_eq!(audit.path, Some(AuditPath::File("audit.jsonl".into())));
     assert_eq!((audit.envelope, audit.on_full), (true, OnFull::Continue));
     let text = "{path: '-', envelope: false, on_full: refuse, syslog: {address: '[::1]:514', transport: udp}}";
     let other = with(text).unwrap().audit.unwrap();
@@ -52,7 +52,7 @@ fn mistakes() {
             "audit.syslog.address: must be a host and a port",
         ),
         (
-            "{syslog: {address: 'logs:514', transport: tcp, ca: x}}",
+            "{syslog: {address: 'logs:514', transport: tcp, ca: []}}",
             "audit.syslog.ca: has no effect without transport: tls",
         ),
         (

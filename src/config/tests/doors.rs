@@ -3,7 +3,7 @@
 use super::*;
 
 fn warnings(text: &str) -> Vec<String> {
-    let config = read(text).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    let config = parsed(text).unwrap_or_else(|problems| panic!("{problems:#?}"));
     config.warnings.iter().map(ToString::to_string).collect()
 }
 
@@ -12,7 +12,7 @@ fn warnings(text: &str) -> Vec<String> {
 fn listeners_behind_a_balancer_are_not_loopback() {
     let behind = |more: &str| GOOD.replace("proxy_protocol: []", more);
     let text = behind("proxy_protocol: [127.0.0.1, \"fd00::/8\"]\n    allow_cleartext: true");
-    let config = read(&text).unwrap();
+    let config = parsed(&text).unwrap();
     let [listener, other] = &config.listeners[..] else {
         panic!("{:?}", config.listeners);
     };
@@ -221,10 +221,6 @@ fn a_key_beside_its_tokens_is_warned_of() {
     assert!(!beside(
         "state: {directory: ./state, key: literal-secret-of-some-length}"
     ));
-    assert_eq!(
-        schema()["properties"]["state"]["properties"]["key"]["$ref"],
-        "#/$defs/secret"
-    );
     // Nothing is kept: nothing is sealed.
     assert!(!beside(""));
 }

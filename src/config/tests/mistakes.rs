@@ -42,6 +42,7 @@ accounts:
         "listeners[2].provider: there is no such provider; write aol, fastmail, google, microsoft365, microsoft365-china, microsoft365-dod, microsoft365-hve, microsoft365-us, outlook or yahoo, or describe yours under providers (line 8, column 42)",
         "listeners[4].bind: is missing; write an address and port, as in 127.0.0.1:1143 (line 10, column 5)",
         "listeners[4].protocol: must be imap, pop3 or smtp (line 10, column 6)",
+        "audit: has neither path nor syslog: nothing would be recorded (line 11, column 1)",
         "audit.on_full: must be continue or refuse (line 11, column 9)",
         "registrations.a.tenant: the grant client_credentials wants the tenant's own domain or id, as in contoso.onmicrosoft.com (line 15, column 5)",
         "registrations.a.key: has no use with the grant client_credentials; remove it (line 19, column 5)",
@@ -180,7 +181,7 @@ fn single_mistakes() {
         assert!(GOOD.contains(from), "{from}");
         let text = GOOD.replace(from, to);
         match expected {
-            "" => assert!(read(&text).is_ok(), "{to}: {:?}", read(&text)),
+            "" => assert!(parsed(&text).is_ok(), "{to}: {:?}", parsed(&text)),
             expected => {
                 let got = problems(&text);
                 let [only] = &got[..] else {
@@ -202,7 +203,7 @@ fn passwords_in_clear_off_loopback_want_it_said_twice() {
                 "bind: 127.0.0.1:1143",
                 &format!("bind: \"{address}\"{more}"),
             );
-        read(&text)
+        parsed(&text)
             .err()
             .map(|problems| problems[0].message.clone())
     };
@@ -223,7 +224,7 @@ fn passwords_in_clear_off_loopback_want_it_said_twice() {
 #[test]
 fn any_password_wants_a_listener_that_takes_it() {
     let text = GOOD.replace("password: any", "password: any # here");
-    assert!(read(&text).is_ok());
+    assert!(parsed(&text).is_ok());
     let open = |listener: &str| listener.replace("[::1]:1587\"", "[::]:1587\", tls: TLS");
     let directory = tempfile::tempdir().unwrap();
     let issued = crate::certs::Authority::new("test")
@@ -274,7 +275,7 @@ fn no_problem_shows_a_secret() {
         let text = GOOD.replace(from, &to);
         let shown = format!("{:?}", problems(&text));
         assert!(!shown.contains(canary), "{to}: {shown}");
-        let shown = format!("{:?}", read(&GOOD.replace("literal", canary)));
+        let shown = format!("{:?}", parsed(&GOOD.replace("literal", canary)));
         assert!(!shown.contains(canary));
     }
 }

@@ -5,9 +5,12 @@ mod audit;
 mod doors;
 mod grants;
 mod mistakes;
+mod reference;
 mod sending;
 mod shape;
 mod wildcards;
+
+use std::time::Duration;
 
 use super::*;
 
@@ -61,12 +64,12 @@ accounts:
     protocols: smtp
 "#;
 
-fn read(text: &str) -> Result<Config, Vec<Problem>> {
+fn parsed(text: &str) -> Result<Config, Vec<Problem>> {
     Config::parse(text, Path::new("proxy.yaml"))
 }
 
 fn problems(text: &str) -> Vec<String> {
-    read(text)
+    parsed(text)
         .unwrap_err()
         .iter()
         .map(ToString::to_string)
@@ -82,7 +85,7 @@ fn secret_of(registration: &Registration) -> &str {
 
 #[test]
 fn a_good_file_means_what_it_says() {
-    let config = read(GOOD).unwrap();
+    let config = parsed(GOOD).unwrap();
     assert_eq!(config.log.format, LogFormat::Text);
     assert_eq!(config.log.level, tracing::Level::DEBUG);
     assert_eq!(config.limits.sessions, 20);

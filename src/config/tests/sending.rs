@@ -1,7 +1,5 @@
 //! What may be sent, by whom, and how fast.
 
-use std::time::Duration;
-
 use super::*;
 use crate::wire::address::Pattern;
 
@@ -22,7 +20,7 @@ const POLICY: &str = "smtp: {senders: \"*\", recipients: [\"*@Contoso.com\", a@b
 
 #[test]
 fn a_policy_a_device_and_limits() {
-    let config = read(&devices("Scanner@contoso.com", POLICY)).unwrap();
+    let config = parsed(&devices("Scanner@contoso.com", POLICY)).unwrap();
     let open = config.listeners[0].unauthenticated.as_ref().unwrap();
     assert_eq!(open.login, "scanner@contoso.com");
     let policy = open.account.smtp.as_ref().unwrap();
@@ -42,7 +40,7 @@ fn a_policy_a_device_and_limits() {
     assert!(policy.looks_at_commands());
     let limits = open.account.registration.provider.smtp_limits;
     assert_eq!(limits, Some(SmtpLimits::EXCHANGE));
-    let binary = read(&devices(
+    let binary = parsed(&devices(
         "scanner@contoso.com",
         &POLICY.replace("35MB", "35MiB"),
     ))
@@ -55,7 +53,7 @@ fn a_policy_a_device_and_limits() {
 fn limits_are_the_presets_unless_said_otherwise() {
     let limits = |more: &str| {
         let text = GOOD.replace("    ip: v4\n", &format!("    ip: v4\n{more}"));
-        let config = read(&text).unwrap();
+        let config = parsed(&text).unwrap();
         let of = |name: &str| config.providers[name].smtp_limits;
         (of("microsoft365"), of("own"))
     };
@@ -67,9 +65,10 @@ fn limits_are_the_presets_unless_said_otherwise() {
     };
     let given = limits("    smtp_limits: {connections: 5, wait: 10s}\n");
     assert_eq!(given, (Some(own), None));
-    for name in preset::names() {
+    let presets = read::presets();
+    assert_eq!(presets.len(), 10);
+    for (name, preset) in presets {
         let exchange = name.starts_with("microsoft365") && name != "microsoft365-hve";
-        let preset = preset::named(name).unwrap();
         assert_eq!(preset.smtp_limits.is_some(), exchange, "{name}");
     }
 }

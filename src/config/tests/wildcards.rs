@@ -1,8 +1,6 @@
 //! Accounts that the file does not name one by one: `login: "*"`, clients whose password is the
 //! client secret, and senders that are mailboxes.
 
-use std::time::Duration;
-
 use super::*;
 
 /// A file with one registration and one account.
@@ -33,7 +31,7 @@ fn f60_one_account_for_every_address() {
         "accounts:\n",
         "accounts:\n  - {login: '*', registration: helpdesk, password: p}\n",
     );
-    let config = read(&text).unwrap();
+    let config = parsed(&text).unwrap();
     let logins = Logins::new(&config.accounts);
     let found = |login: &str| logins.find(login).map(|account| account.login.to_string());
     assert_eq!(
@@ -161,20 +159,22 @@ fn f22_line_ends_stay_unless_asked_for() {
 fn the_margin_of_tokens_is_the_providers() {
     let margins = |keys: &str| {
         let text = GOOD.replace("    ip: v4\n", &format!("    ip: v4\n{keys}"));
-        let config = read(&text).unwrap();
+        let config = parsed(&text).unwrap();
         ["microsoft365", "microsoft365-hve", "own"].map(|name| config.providers[name].token_margin)
     };
     let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
     assert_eq!(margins(""), [5, 20, 5].map(minutes));
     assert_eq!(margins("    token_margin: 10m\n"), [10, 20, 5].map(minutes));
     let text = GOOD.replace("    ip: v4\n", "    ip: v4\n    token_margin: 2d\n");
-    assert!(problems(&text)[0].contains("token_margin: must be at most 24h"));
+    assert!(problems(&text)[0].contains("token_margin: must be at most 1day"));
 }
 
 #[test]
 fn high_volume_email_is_submission_only() {
-    let hve = preset::named("microsoft365-hve").unwrap();
-    let smtp = hve.smtp.unwrap();
+    let hve = super::super::read::presets()
+        .remove("microsoft365-hve")
+        .unwrap();
+    let smtp = hve.smtp.as_ref().unwrap();
     assert_eq!(
         (smtp.host.as_str(), smtp.port, smtp.tls),
         ("smtp.hve.mx.microsoft", 587, UpstreamTls::StartTls)

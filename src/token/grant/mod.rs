@@ -32,7 +32,7 @@ pub(super) struct Request {
     pub(super) replaces: Option<Secret>,
     /// A stored token will not do.
     pub(super) anew: bool,
-    pub(super) client: Option<reqwest::Client>,
+    pub(super) client: Option<crate::outbound::http::Client>,
     pub(super) store: Option<Arc<Store>>,
     pub(super) timeout: Duration,
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::config::Config;
 use crate::fault::Kind;
+use crate::token::failure::Class::Client;
 
 /// A registration of each kind.
 fn registrations() -> Config {

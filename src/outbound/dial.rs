@@ -1,5 +1,5 @@
-//! Reaching an upstream: its name is looked up at each dial, and every address of it is tried
-//! (RFC 8305), a dead one costing a quarter of a second.
+//! Reaching others: the one way out for every connection that authrelay makes. Names are looked up
+//! by [`names`], and every address is tried (RFC 8305), a dead one costing a quarter of a second.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::{egress, prepare};
+use super::{egress, names, prepare};
 use crate::config::{Endpoint, IpPreference, Provider};
 use crate::fault::{Fault, Kind};
 
@@ -16,7 +16,7 @@ use crate::fault::{Fault, Kind};
 const STAGGER: Duration = Duration::from_millis(250);
 
 /// Connects to the endpoint: by the provider's egress proxy if it has one, else by whichever of
-/// the endpoint's addresses answers first.
+/// the endpoint's addresses answers first. The caller sets the deadline.
 ///
 /// # Errors
 ///
@@ -24,38 +24,149 @@ const STAGGER: Duration = Duration::from_millis(250);
 pub async fn dial(provider: &Provider, endpoint: &Endpoint) -> Result<TcpStream, Fault> {
     match &provider.egress {
         Some(egress) => egress::through(egress, endpoint).await,
-        None => connect(endpoint, resolve(endpoint, provider.ip).await?).await,
+        None => direct(endpoint, provider.ip).await,
     }
 }
 
-/// The endpoint's addresses, in the order in which they are worth trying.
+/// Connects to the endpoint by whichever of its addresses answers first.
+///
+/// # Errors
+///
+/// Always [`Kind::Unreachable`].
+pub(super) async fn direct(endpoint: &Endpoint, ip: IpPreference) -> Result<TcpStream, Fault> {
+    match tcp(&endpoint.host, endpoint.port, ip).await {
+        Ok(tcp) => Ok(tcp),
+        Err(NoConnection::Unresolved(error)) => Err(unresolved(endpoint, &error)),
+        Err(NoConnection::OtherFamily) => Err(no_family(endpoint)),
+        Err(NoConnection::Unanswered(error)) => Err(unconnected(endpoint, &error)),
+    }
+}
+
+/// Connects with a deadline, on a thread that may block: for those who do not live in a runtime.
+/// Reading and writing block too.
+///
+/// # Errors
+///
+/// The resolver's, the last address's, or `TimedOut`.
+pub fn blocking(host: &str, port: u16, patience: Duration) -> io::Result<std::net::TcpStream> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let connected = async {
+        tokio::time::timeout(patience, tcp(host, port, IpPreference::Any))
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+            .map_err(|error| match error {
+                NoConnection::Unresolved(error) | NoConnection::Unanswered(error) => error,
+                NoConnection::OtherFamily => io::ErrorKind::AddrNotAvailable.into(),
+            })?
+            .into_std()
+    };
+    let tcp = runtime.block_on(connected)?;
+    tcp.set_nonblocking(false)?;
+    Ok(tcp)
+}
+
+/// The addresses of a name, with a deadline, on a thread that may block.
+///
+/// # Errors
+///
+/// The resolver's, or `TimedOut`.
+pub fn blocking_addresses(
+    host: &str,
+    port: u16,
+    patience: Duration,
+) -> io::Result<Vec<SocketAddr>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
+    let found = async { tokio::time::timeout(patience, names::look_up(host, port)).await };
+    let found = runtime.block_on(found);
+    Ok(found
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??
+        .addresses)
+}
+
+/// Why there is no connection.
+enum NoConnection {
+    Unresolved(io::Error),
+    OtherFamily,
+    Unanswered(io::Error),
+}
+
+/// By addresses from memory first. Where none of them answers the name is asked for anew, and what
+/// is new is tried.
+async fn tcp(host: &str, port: u16, ip: IpPreference) -> Result<TcpStream, NoConnection> {
+    let found = names::look_up(host, port)
+        .await
+        .map_err(NoConnection::Unresolved)?;
+    let order = worth_trying(found.addresses, ip);
+    let (first, mut error) = (order.first().copied(), NoConnection::OtherFamily);
+    if first.is_some() {
+        match race(order.clone()).await {
+            Ok(tcp) => {
+                let works = tcp.peer_addr().ok().map(|works| works.ip());
+                if let (Some(works), Some(first)) = (works, first)
+                    && works != first.ip()
+                {
+                    names::prefer(host, works);
+                }
+                return Ok(tcp);
+            }
+            Err(failed) => error = NoConnection::Unanswered(failed),
+        }
+    }
+    if !found.kept {
+        return Err(error);
+    }
+    let anew = names::look_up_anew(host, port)
+        .await
+        .map_err(NoConnection::Unresolved)?;
+    let anew = worth_trying(anew, ip);
+    if anew.iter().all(|address| order.contains(address)) {
+        return Err(error);
+    }
+    race(anew).await.map_err(NoConnection::Unanswered)
+}
+
+fn worth_trying(mut addresses: Vec<SocketAddr>, ip: IpPreference) -> Vec<SocketAddr> {
+    addresses.retain(|address| ip.admits(address.ip()));
+    alternate(addresses)
+}
+
+/// The endpoint's addresses, asked for anew, in the order in which they are worth trying.
 ///
 /// # Errors
 ///
 /// Always [`Kind::Unreachable`].
 pub async fn resolve(endpoint: &Endpoint, ip: IpPreference) -> Result<Vec<SocketAddr>, Fault> {
-    let found = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port)).await;
-    let found: Vec<_> = match found {
-        Ok(found) => found.filter(|address| ip.admits(address.ip())).collect(),
-        Err(error) => {
-            return Err(Fault::new(
-                Kind::Unreachable,
-                format!("cannot resolve {}: {error}", endpoint.host),
-            )
-            .remedy_is("check this host's DNS, and the provider's host for a typing error"));
-        }
-    };
-    if found.is_empty() {
-        return Err(Fault::new(
-            Kind::Unreachable,
-            format!(
-                "{} has no address of the family that the provider's ip asks for",
-                endpoint.host
-            ),
-        )
-        .remedy_is("set the provider's ip to any"));
+    let found = names::look_up_anew(&endpoint.host, endpoint.port)
+        .await
+        .map_err(|error| unresolved(endpoint, &error))?;
+    let order = worth_trying(found, ip);
+    match order.is_empty() {
+        true => Err(no_family(endpoint)),
+        false => Ok(order),
     }
-    Ok(alternate(found))
+}
+
+fn unresolved(endpoint: &Endpoint, error: &io::Error) -> Fault {
+    let detail = format!("cannot resolve {}: {error}", endpoint.host);
+    Fault::new(Kind::Unreachable, detail)
+        .remedy_is("check this host's DNS, and the provider's host for a typing error")
+}
+
+fn no_family(endpoint: &Endpoint) -> Fault {
+    let host = &endpoint.host;
+    let detail = format!("{host} has no address of the family that the provider's ip asks for");
+    Fault::new(Kind::Unreachable, detail).remedy_is("set the provider's ip to any")
+}
+
+fn unconnected(endpoint: &Endpoint, error: &io::Error) -> Fault {
+    let (host, port) = (&endpoint.host, endpoint.port);
+    let detail = format!("cannot connect to {host}:{port}: {error}");
+    Fault::new(Kind::Unreachable, detail)
+        .remedy_is("check that the firewall lets this host out to that port")
 }
 
 /// Connects to one of the endpoint's addresses.
@@ -64,16 +175,9 @@ pub async fn resolve(endpoint: &Endpoint, ip: IpPreference) -> Result<Vec<Socket
 ///
 /// Always [`Kind::Unreachable`].
 pub async fn connect(endpoint: &Endpoint, addresses: Vec<SocketAddr>) -> Result<TcpStream, Fault> {
-    race(addresses).await.map_err(|error| {
-        Fault::new(
-            Kind::Unreachable,
-            format!(
-                "cannot connect to {}:{}: {error}",
-                endpoint.host, endpoint.port
-            ),
-        )
-        .remedy_is("check that the firewall lets this host out to that port")
-    })
+    race(addresses)
+        .await
+        .map_err(|error| unconnected(endpoint, &error))
 }
 
 /// The first address to answer; the error of the last if none does.

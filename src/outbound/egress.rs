@@ -3,14 +3,12 @@
 //! Mail services speak first: not one byte behind the proxy's answer may be read here, so the
 //! answer is read octet by octet.
 
-use std::net::SocketAddr;
-
 use base64::Engine as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_socks::tcp::Socks5Stream;
 
-use super::dial::{connect, resolve};
+use super::dial::direct;
 use crate::config::{Egress, EgressKind, Endpoint, IpPreference, UpstreamTls};
 use crate::fault::{Fault, Kind};
 
@@ -28,8 +26,7 @@ pub(super) async fn through(egress: &Egress, endpoint: &Endpoint) -> Result<TcpS
         tls: UpstreamTls::Implicit,
     };
     // The proxy is ours: which family it has is not the provider's `ip`.
-    let addresses: Vec<SocketAddr> = resolve(&proxy, IpPreference::Any).await?;
-    let tcp = connect(&proxy, addresses).await?;
+    let tcp = direct(&proxy, IpPreference::Any).await?;
     match egress.kind {
         EgressKind::Connect => by_connect(tcp, egress, endpoint).await,
         EgressKind::Socks5 => by_socks(tcp, egress, endpoint).await,

@@ -1,0 +1,126 @@
+//! `accounts[]`.
+
+use ipnet::IpNet;
+
+use super::{Key, Value, section};
+use crate::config::field::Field;
+use crate::config::kind::Kind;
+use crate::config::value::Each;
+use crate::config::{
+    CertificateName, LineEnds, LoginPattern, Mailbox, PasswordCheck, Protocols, SmtpFrom,
+};
+use crate::wire::address::Pattern;
+use crate::wire::sasl::CREDENTIAL_CAP;
+
+section! {
+    /// `accounts[]`.
+    pub(in crate::config) struct AccountKeys {
+        /// What the application presents, in any case; or `*@contoso.com` for every address of a domain; or `*` for every address (never with `password: any`). An exact login wins over a domain, that over `*`
+        pub(in crate::config) login: Key<LoginPattern> => "the user name of the application, *@domain, or * for every address",
+        /// Whose tokens open it: a name under `registrations`
+        pub(in crate::config) registration: Key<String> => "the name of one of the registrations",
+        /// What it opens. A shared mailbox goes here
+        pub(in crate::config) mailbox: Key<Mailbox>: "the login",
+        /// An argon2 hash from `authrelay hash-password`, a secret, or `any` (loopback listeners and those with `allow` only). Required, but for the grant `password` and `client_secret: {client: password}`, which refuse one
+        pub(in crate::config) password: Key<PasswordCheck>,
+        /// Several, one for each application, told apart in the log
+        pub(in crate::config) passwords: Key<Each<PasswordKeys>>,
+        /// What clients may speak
+        pub(in crate::config) protocols: Key<Protocols>: "all",
+        /// What may be sent; see [below](#smtp-devices-policy-limits)
+        pub(in crate::config) smtp: Key<SmtpPolicy>: "everything",
+    }
+}
+
+section! {
+    /// `accounts[].mailbox` by protocol.
+    pub(in crate::config) struct MailboxKeys {
+        /// The mailbox over IMAP
+        pub(in crate::config) imap: Option<MailboxName>: "the login",
+        /// The mailbox over POP3
+        pub(in crate::config) pop3: Option<MailboxName>: "the login",
+        /// The mailbox over SMTP. `sender` logs in as the address of each MAIL, which `smtp.senders` must allow (`client_credentials` only; no bare `*` there)
+        pub(in crate::config) smtp: Option<MailboxName>: "the login",
+    }
+}
+
+/// The address of a mailbox.
+#[derive(Debug, Clone)]
+pub(in crate::config) struct MailboxName(String);
+
+impl Value for MailboxName {
+    fn read(field: &Field) -> Option<Self> {
+        let name = field.word()?;
+        if name.len() > CREDENTIAL_CAP || name.contains([' ', '*']) {
+            return field.wrong("must be one mailbox's address");
+        }
+        Some(Self(name.to_owned()))
+    }
+
+    fn kind() -> Kind {
+        Kind::text("address")
+    }
+}
+
+/// One mailbox, or one for each protocol.
+impl Value for Mailbox {
+    fn read(field: &Field) -> Option<Self> {
+        if !field.is_section() {
+            let MailboxName(name) = MailboxName::read(field)?;
+            return Some(Self {
+                imap: Some(name.clone()),
+                pop3: Some(name.clone()),
+                smtp: Some(name),
+                smtp_is_sender: false,
+            });
+        }
+        let keys = MailboxKeys::read(field)?;
+        let name = |key: Option<MailboxName>| key.map(|MailboxName(name)| name);
+        let smtp = name(keys.smtp);
+        let smtp_is_sender = smtp.as_deref() == Some("sender");
+        Some(Self {
+            imap: name(keys.imap),
+            pop3: name(keys.pop3),
+            smtp: smtp.filter(|_| !smtp_is_sender),
+            smtp_is_sender,
+        })
+    }
+
+    fn kind() -> Kind {
+        MailboxName::kind().or(MailboxKeys::kind())
+    }
+}
+
+section! {
+    /// `accounts[].passwords[]`.
+    pub(in crate::config) struct PasswordKeys {
+        /// The application that it is for; in logs
+        pub(in crate::config) name: String => "what the password is for; it appears in the log",
+        /// As `accounts[].password`
+        pub(in crate::config) password: PasswordCheck => "a hash from `authrelay hash-password`, {file: PATH} or {env: NAME}",
+        /// Client networks, within the listener's
+        pub(in crate::config) allow: Option<Vec<IpNet>>: "the listener's",
+        /// For what
+        pub(in crate::config) protocols: Option<Protocols>: "the account's",
+        /// Good only for a client whose certificate bears that host (dNSName) or address (rfc822Name) in its subjectAltName; requires `client_ca` on a listener
+        pub(in crate::config) certificate: Option<CertificateName>: "none",
+    }
+}
+
+section! {
+    /// `accounts[].smtp`.
+    pub struct SmtpPolicy {
+        /// Addresses that MAIL may name: `*@domain` (subdomains not included), `*`, in any case. The null sender is meant by `<>` and `*`. Others get `550 5.7.1`
+        pub senders: Option<Vec<Pattern>>: "every address",
+        /// Addresses that RCPT may name, likewise
+        pub recipients: Option<Vec<Pattern>>: "every address",
+        /// Octets of a message, `35MB` (decimal) or `35MiB`; checked at `SIZE=` and by counting. `552 5.3.4`
+        pub max_size: Option<u64>: "the service's",
+        /// Messages of all the account's sessions; one more gets `451 4.7.1` at once
+        pub messages_per_minute: Option<usize>[1..=100_000]: "no limit",
+        /// `mailbox`: MAIL and the From header name the mailbox, the original goes to Reply-To if there is none. The null sender stays
+        pub from: SmtpFrom = "keep",
+        /// `crlf`: bodies with bare LF get CRLF, and `LF.LF` is taken for their end
+        pub line_ends: LineEnds = "keep",
+    }
+}

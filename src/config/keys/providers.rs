@@ -1,0 +1,112 @@
+//! `providers.NAME`, and what presets have besides.
+
+use std::time::Duration;
+
+use super::{Key, section};
+use crate::config::pem::Certificates;
+use crate::config::value::{EndpointUrl, HostName};
+use crate::config::{IpPreference, Mechanism, UpstreamTls};
+use crate::secret::Secret;
+
+/// No token of a mail service lives longer.
+const DAY: Duration = Duration::from_secs(86_400);
+
+section! {
+    /// `providers.NAME`.
+    pub(in crate::config) struct ProviderKeys {
+        /// Where IMAP is
+        pub(in crate::config) imap: Key<EndpointKeys>: "the preset's",
+        /// Where POP3 is
+        pub(in crate::config) pop3: Key<EndpointKeys>: "the preset's",
+        /// Where submission is
+        pub(in crate::config) smtp: Key<EndpointKeys>: "the preset's",
+        /// Where people consent (RFC 6749 §3.1): https, or http to loopback; `{tenant}` is filled in
+        pub(in crate::config) authorize_url: Key<EndpointUrl>: "the preset's",
+        /// Where devices ask for a code (RFC 8628 §3.1)
+        pub(in crate::config) device_url: Key<EndpointUrl>: "the preset's",
+        /// Where tokens are asked for (RFC 6749 §3.2); required of a provider of one's own
+        pub(in crate::config) token_url: Key<EndpointUrl>: "the preset's",
+        /// How a token is presented to the mail service
+        pub(in crate::config) mechanism: Option<Mechanism>: "the preset's, else `xoauth2`",
+        /// PEM files of authorities trusted besides the public roots, for mail and token endpoint
+        pub(in crate::config) ca: Key<Certificates>: "none",
+        /// The proxy that mail and token requests go through
+        pub(in crate::config) egress: Key<EgressKeys>: "none",
+        /// Which addresses of a name are dialled
+        pub(in crate::config) ip: Option<IpPreference>: "`any`",
+        /// What one mailbox may use of submission at most, over all listeners and logins
+        pub(in crate::config) smtp_limits: Key<SmtpLimitKeys>: "the preset's, else none",
+        /// A token with less left is not given to a new session, unless its whole lifetime is under twice that
+        pub(in crate::config) token_margin: Option<Duration>[Duration::from_millis(1)..=DAY]: "5m (`microsoft365-hve`: 20m)",
+    }
+}
+
+section! {
+    /// Where one protocol is.
+    pub(in crate::config) struct EndpointKeys {
+        /// Host name, which the certificate must bear
+        pub(in crate::config) host: Key<HostName>: "the preset's",
+        /// TCP port
+        pub(in crate::config) port: Key<u16>[1..=u16::MAX]: "by protocol and `tls`",
+        /// How TLS begins; there is no way without
+        pub(in crate::config) tls: Key<UpstreamTls>: "`starttls` on 25, 110, 143 and 587, else `implicit`",
+    }
+}
+
+section! {
+    /// `providers.NAME.egress`.
+    pub(in crate::config) struct EgressKeys {
+        /// `http://HOST:PORT` (CONNECT) or `socks5://HOST:PORT`
+        pub(in crate::config) url: String => "http://HOST:PORT or socks5://HOST:PORT",
+        /// Where the proxy asks for one
+        pub(in crate::config) username: Option<String>,
+        /// With `username`
+        pub(in crate::config) password: Option<Secret>,
+    }
+}
+
+section! {
+    /// `providers.NAME.smtp_limits`.
+    pub(in crate::config) struct SmtpLimitKeys {
+        /// Messages in flight at once
+        pub(in crate::config) connections: Option<usize>[1..=10_000]: "3",
+        /// Messages that begin in any 60 s
+        pub(in crate::config) messages_per_minute: Option<usize>[1..=100_000]: "30",
+        /// How long a client waits for its turn
+        pub(in crate::config) wait: Option<Duration>: "25s",
+    }
+}
+
+section! {
+    /// What a preset has besides its keys under `providers`: no operator needs to change it.
+    pub(in crate::config) struct PresetKeys {
+        /// As under `providers`
+        pub(in crate::config) provider: ProviderKeys => "the provider",
+        /// Default scopes of application tokens
+        pub(in crate::config) application: Option<Vec<String>>,
+        /// Default scopes of tokens that act for a person, over IMAP
+        pub(in crate::config) imap: Option<Vec<String>>,
+        /// Over POP3
+        pub(in crate::config) pop3: Option<Vec<String>>,
+        /// Over SMTP
+        pub(in crate::config) smtp: Option<Vec<String>>,
+        /// Asked for besides, so that a refresh token comes
+        pub(in crate::config) offline: Option<Vec<String>>,
+        /// Parameters of the authorization request without which there is no refresh token
+        pub(in crate::config) consent_parameters: Option<Vec<String>>,
+        /// What listeners show before anything was learned
+        pub(in crate::config) capabilities: CapabilityKeys => "the capabilities",
+    }
+}
+
+section! {
+    /// One line an entry, as the upstream lists them under TLS and before login.
+    pub(in crate::config) struct CapabilityKeys {
+        /// IMAP atoms
+        pub(in crate::config) imap: Option<Vec<String>>,
+        /// CAPA lines
+        pub(in crate::config) pop3: Option<Vec<String>>,
+        /// EHLO lines
+        pub(in crate::config) smtp: Option<Vec<String>>,
+    }
+}

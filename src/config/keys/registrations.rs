@@ -1,0 +1,78 @@
+//! `registrations.NAME`.
+
+use std::path::PathBuf;
+
+use super::{Key, section, words};
+use crate::config::source::ClientSecret;
+use crate::config::value::{Day, Program, Scope};
+use crate::secret::Secret;
+
+section! {
+    /// `registrations.NAME`.
+    pub(in crate::config) struct RegistrationKeys {
+        /// `microsoft365`, another preset, or a name under `providers`
+        pub(in crate::config) provider: Key<String> => "microsoft365, or the name of one of your providers",
+        /// Domain or id of the tenant; Entra's grants without a person need it
+        pub(in crate::config) tenant: Key<String>: "`$AZURE_TENANT_ID` with `federated`",
+        /// Application (client) id; of `managed_identity` which of several identities
+        pub(in crate::config) client_id: Key<String>: "`$AZURE_CLIENT_ID` with `federated`",
+        /// How tokens are obtained; see [Ways to a token](#ways-to-a-token)
+        pub(in crate::config) grant: Key<GrantName> => "client_credentials, authorization_code, device_code, password, service_account, managed_identity or command",
+        /// The secret's value. `{client: password}` (with `client_credentials` only): what the application presents is the client secret, and the identity provider checks it, as with the grant `password`
+        pub(in crate::config) client_secret: Key<ClientSecret>: "one of `client_secret`, `certificate` and `federated`, or none for a public client",
+        /// The day on which it ends, as in `2027-05-01`: for the metric, and warned of from 14 days before. A certificate's end is read from it
+        pub(in crate::config) client_secret_expires: Key<Day>: "unknown",
+        /// A certificate that signs assertions (RFC 7523 §2.2)
+        pub(in crate::config) certificate: Key<CertificateKeys>,
+        /// An assertion of the workload's own, in a file that is read anew each time
+        pub(in crate::config) federated: Key<FederatedKeys>,
+        /// Grant `service_account`: Google's JSON key
+        pub(in crate::config) key: Key<Secret>,
+        /// Grant `command`: a program that prints a token, or the JSON of a token endpoint's answer
+        pub(in crate::config) command: Key<Program>,
+        /// Grant `managed_identity`: where the metadata service is
+        pub(in crate::config) url: Key<String>: "Azure's",
+        /// What is asked for; required of a provider of one's own
+        pub(in crate::config) scope: Key<Vec<Scope>>: "by provider, grant and the account's protocols",
+    }
+}
+
+words! {
+    /// `registrations.NAME.grant`.
+    pub(in crate::config) enum GrantName {
+        /// RFC 6749 §4.4.
+        ClientCredentials = "client_credentials",
+        /// RFC 6749 §4.1.
+        AuthorizationCode = "authorization_code",
+        /// RFC 8628.
+        DeviceCode = "device_code",
+        /// RFC 6749 §4.3.
+        Password = "password",
+        /// RFC 7523 §2.1.
+        ServiceAccount = "service_account",
+        /// Azure's metadata service.
+        ManagedIdentity = "managed_identity",
+        /// A program.
+        Command = "command",
+    }
+}
+
+section! {
+    /// `registrations.NAME.certificate`.
+    pub(in crate::config) struct CertificateKeys {
+        /// The certificate in PEM, as uploaded to the application
+        pub(in crate::config) certificate: PathBuf => "the path of the certificate in PEM",
+        /// Its RSA key in PEM
+        pub(in crate::config) key: PathBuf => "the path of its private key in PEM",
+        /// Of an encrypted key
+        pub(in crate::config) passphrase: Option<Secret>,
+    }
+}
+
+section! {
+    /// `registrations.NAME.federated`.
+    pub(in crate::config) struct FederatedKeys {
+        /// The workload's identity token
+        pub(in crate::config) file: Option<PathBuf>: "`$AZURE_FEDERATED_TOKEN_FILE`",
+    }
+}

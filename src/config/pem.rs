@@ -1,0 +1,152 @@
+//! Certificates and keys that the file names, in PEM.
+
+use std::path::Path;
+
+use base64::Engine as _;
+use jsonwebtoken::EncodingKey;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::field::Field;
+use super::identity::{self, Flaw};
+use super::keys::{CertificateKeys, Value};
+use super::kind::Kind;
+use super::value::days_left;
+use super::{Identity, IdentityFiles, SigningKey, Stamp};
+use crate::secret::Secret;
+
+/// Warned of a credential's end from so many days before it.
+pub(super) const WARN_DAYS: i64 = 14;
+
+/// The certificates of PEM files; none where sources are not read.
+#[derive(Debug, Clone)]
+pub(super) struct Certificates(pub(super) Vec<CertificateDer<'static>>);
+
+impl Value for Certificates {
+    fn read(field: &Field) -> Option<Self> {
+        let mut all = Vec::new();
+        for item in field.list()? {
+            let path = std::path::PathBuf::read(&item)?;
+            if !field.sources().are_read() {
+                continue;
+            }
+            match identity::certificates(&path) {
+                Ok(certificates) => all.extend(certificates),
+                Err(why) => return item.wrong(why),
+            }
+        }
+        match crate::net::tls::client(&all) {
+            Ok(_) => Some(Self(all)),
+            Err(error) => field.wrong(format_args!("cannot be used as an authority: {error}")),
+        }
+    }
+
+    fn kind() -> Kind {
+        Kind::text("path").list(0)
+    }
+}
+
+/// A server's certificate chain, the key that belongs to it, and the authorities of clients; empty
+/// where sources are not read. `field` has the keys `certificate`, `key` and `client_ca`.
+pub(super) fn identity(field: &Field, files: IdentityFiles) -> Option<Identity> {
+    if !field.sources().are_read() {
+        return Some(Identity {
+            chain: Vec::new(),
+            key: PrivateKeyDer::Pkcs8(Vec::new().into()),
+            client_ca: files.client_ca.is_some().then(Vec::new),
+            files,
+            stamp: Stamp::default(),
+        });
+    }
+    match files.checked() {
+        Ok(identity) => {
+            if let Some(end) = identity.chain.first().and_then(end_of) {
+                warn_of_end(&field.at("certificate"), "certificate", end);
+            }
+            Some(identity)
+        }
+        Err(flaws) => {
+            for flaw in flaws {
+                match flaw {
+                    Flaw::Certificate(why) => field.at("certificate").problem(why),
+                    Flaw::Key(why) => field.at("key").problem(why),
+                    Flaw::ClientCa(why) => field.at("client_ca").problem(why),
+                }
+            }
+            None
+        }
+    }
+}
+
+/// An RSA key that signs assertions, with its certificate.
+pub(super) fn signing_key(field: &Field, keys: CertificateKeys) -> Option<SigningKey> {
+    if !field.sources().are_read() {
+        return Some(SigningKey {
+            thumbprint: String::new(),
+            key: EncodingKey::from_rsa_der(&[]),
+            expires: None,
+        });
+    }
+    let key = field.at("key");
+    let read = |path: &Path| identity::contents(path).map_or_else(|why| key.wrong(why), Some);
+    let chain = identity::certificates(&keys.certificate);
+    let chain = chain.map_or_else(|why| field.at("certificate").wrong(why), Some);
+    let (mut pem, chain) = (read(&keys.key)?, chain?);
+    if pem.expose().contains("BEGIN ENCRYPTED PRIVATE KEY") {
+        let Some(passphrase) = keys.passphrase else {
+            return key.wrong("is encrypted; write its passphrase beside it");
+        };
+        match decrypted(pem.expose(), &passphrase) {
+            Some(clear) => pem = clear,
+            None => return key.wrong("cannot be decrypted with this passphrase"),
+        }
+    }
+    let private = PrivateKeyDer::from_pem_slice(pem.expose().as_bytes());
+    let encoding = EncodingKey::from_rsa_pem(pem.expose().as_bytes());
+    let (Ok(private), Ok(encoding)) = (private, encoding) else {
+        return key.wrong("is no RSA private key in PEM");
+    };
+    let leaf = chain.first();
+    let thumbprint = leaf.map(|leaf| {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, leaf);
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest)
+    });
+    let expires = leaf.and_then(end_of);
+    if !crate::net::tls::belong_together(chain, private) {
+        return key.wrong("is not the key of the certificate beside it");
+    }
+    if let Some(end) = expires {
+        warn_of_end(&field.at("certificate"), "certificate", end);
+    }
+    Some(SigningKey {
+        thumbprint: thumbprint.unwrap_or_default(),
+        key: encoding,
+        expires,
+    })
+}
+
+/// Warns while there is time to make a new one.
+pub(super) fn warn_of_end(field: &Field, what: &str, end: i64) {
+    match days_left(end) {
+        ..=-1 => field.warn(format_args!("the {what} has expired; make a new one")),
+        days @ 0..=WARN_DAYS => field.warn(format_args!(
+            "the {what} expires in {days} days; make a new one"
+        )),
+        _ => {}
+    }
+}
+
+/// Where a certificate's validity ends (RFC 5280 §4.1.2.5), in seconds since 1970.
+fn end_of(certificate: &CertificateDer<'_>) -> Option<i64> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Some(certificate.validity().not_after.timestamp())
+}
+
+/// PKCS #8 (RFC 5958 §3), as `openssl pkcs8 -topk8` writes it.
+fn decrypted(pem: &str, passphrase: &Secret) -> Option<Secret> {
+    let (_, encrypted) = pkcs8::SecretDocument::from_pem(pem).ok()?;
+    let info = pkcs8::EncryptedPrivateKeyInfoRef::try_from(encrypted.as_bytes()).ok()?;
+    let clear = info.decrypt(passphrase.expose()).ok()?;
+    let pem = clear.to_pem("PRIVATE KEY", pkcs8::LineEnding::LF).ok()?;
+    Some(Secret::from(pem.as_str()))
+}

@@ -1,0 +1,113 @@
+//! The keys for people and editors: the README's reference tables and the JSON Schema.
+
+use serde_json::{Value as Json, json};
+
+use super::keys::{Presence, Root, Row, Table, Value as _};
+use super::kind::{Kind, Shape};
+
+/// The JSON Schema of `proxy.yaml`.
+pub(super) fn schema() -> Json {
+    let mut schema = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "authrelay's proxy.yaml",
+    });
+    if let (Some(schema), Json::Object(root)) = (schema.as_object_mut(), Root::kind().schema) {
+        schema.extend(root);
+    }
+    schema
+}
+
+/// The reference tables: one for the file, one for each list and map of sections.
+pub(super) fn markdown() -> String {
+    let mut tables = Vec::new();
+    let root = Root::kind();
+    if let Some((root, _)) = root.table {
+        tables.push(("proxy.yaml".to_owned(), root));
+    }
+    let mut text = String::new();
+    let mut next = 0;
+    while let Some((title, table)) = tables.get(next).cloned() {
+        next += 1;
+        let mut rows = String::new();
+        write_rows(&mut rows, table, "", &title, &mut tables);
+        text.push_str(&format!(
+            "**`{title}`**\n\n| key | kind | default | meaning |\n| --- | --- | --- | --- |\n{rows}\n"
+        ));
+    }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    text
+}
+
+/// The rows of a table, those of the sections in it included; lists and maps get their own.
+fn write_rows(
+    text: &mut String,
+    table: &'static Table,
+    prefix: &str,
+    title: &str,
+    tables: &mut Vec<(String, &'static Table)>,
+) {
+    for row in table.rows {
+        let kind = (row.kind)();
+        let key = format!("{prefix}{}", row.key);
+        text.push_str(&row.line(&key, &kind));
+        let Some((inner, shape)) = kind.table else {
+            continue;
+        };
+        let within = match title {
+            "proxy.yaml" => key.clone(),
+            title => format!("{title}.{key}"),
+        };
+        match shape {
+            Shape::One => write_rows(text, inner, &format!("{key}."), title, tables),
+            Shape::List => tables.push((format!("{within}[]"), inner)),
+            Shape::Map => tables.push((format!("{within}.NAME"), inner)),
+        }
+    }
+}
+
+impl Row {
+    pub(super) fn is_required(&self) -> bool {
+        matches!(self.presence, Presence::Required(_))
+    }
+
+    /// Its line in the reference.
+    fn line(&self, key: &str, kind: &Kind) -> String {
+        let default = match self.presence {
+            Presence::Optional => String::new(),
+            Presence::Computed(text) => text.to_owned(),
+            Presence::Default("{}") => "its keys'".to_owned(),
+            Presence::Default(yaml) => format!("`{yaml}`"),
+            Presence::Required(_) => "required".to_owned(),
+        };
+        let cell = |text: &str| text.replace('|', "\\|");
+        format!(
+            "| `{key}` | {} | {} | {} |\n",
+            cell(&kind.name),
+            cell(&default),
+            cell(&self.meaning())
+        )
+    }
+
+    fn meaning(&self) -> String {
+        let lines: Vec<_> = self.meaning.iter().map(|line| line.trim()).collect();
+        lines.join(" ")
+    }
+
+    /// What an editor shows and checks.
+    pub(super) fn schema(&self) -> Json {
+        let mut schema = (self.kind)().schema;
+        if let Some(schema) = schema.as_object_mut() {
+            let text = match self.presence {
+                Presence::Computed(text) => format!("{} (default: {text})", self.meaning()),
+                _ => self.meaning(),
+            };
+            schema.insert("description".into(), text.into());
+            if let Presence::Default(text) = self.presence {
+                let value = serde_yaml::from_str::<Json>(text);
+                schema.insert("default".into(), value.unwrap_or_else(|_| text.into()));
+            }
+        }
+        schema
+    }
+}

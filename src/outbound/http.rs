@@ -1,0 +1,183 @@
+//! HTTP towards others: token endpoints, hooks. Connections are made by [`dial`], like those to mail
+//! services: reqwest's own connector tries a family's addresses one after the other, so that one
+//! that swallows packets holds up every request (RFC 8305).
+//!
+//! Never redirected, since a redirect would carry secrets away; never through a proxy of the
+//! environment.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{HeaderValue, USER_AGENT};
+use http::{Request, Uri, uri::Scheme};
+use http_body_util::Full;
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::{dial, egress};
+use crate::config::{Egress, Endpoint, IpPreference, UpstreamTls};
+
+/// How long a connection may take to be made, TLS included, whatever becomes of its request.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a connection is kept for the next request.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Octets of an answer's head.
+const HEAD_CAP: usize = 64 * 1024;
+
+/// A request that brought no answer; its sources say why.
+pub type Error = legacy::Error;
+
+/// Sends requests. Clones share their connections.
+#[derive(Debug, Clone)]
+pub struct Client(legacy::Client<Connector, Full<Bytes>>);
+
+impl Client {
+    /// Verifies servers by `tls`, and goes by `egress` where the URL is https: what is not, is on
+    /// this machine, and no proxy shall read it.
+    pub fn new(mut tls: rustls::ClientConfig, egress: Option<Egress>, ip: IpPreference) -> Self {
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let connector = Connector {
+            tls: Arc::new(tls),
+            egress: egress.map(Arc::new),
+            ip,
+        };
+        let client = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(1)
+            .http1_max_buf_size(HEAD_CAP)
+            .build(connector);
+        Self(client)
+    }
+
+    /// Sends a request; the answer's body is still to be read. The caller sets a deadline around
+    /// both, and a cap to the body.
+    ///
+    /// # Errors
+    ///
+    /// Where no answer came; nothing is sent a second time.
+    pub async fn execute(&self, request: Request<Vec<u8>>) -> Result<reqwest::Response, Error> {
+        let agent = HeaderValue::from_static(concat!("authrelay/", env!("CARGO_PKG_VERSION")));
+        let mut request = request.map(|body| Full::new(Bytes::from(body)));
+        request.headers_mut().entry(USER_AGENT).or_insert(agent);
+        let response = self.0.request(request).await?;
+        Ok(response.map(reqwest::Body::wrap).into())
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Connector {
+    tls: Arc<rustls::ClientConfig>,
+    egress: Option<Arc<Egress>>,
+    ip: IpPreference,
+}
+
+impl Connector {
+    async fn connect(self, uri: Uri) -> io::Result<Socket> {
+        let encrypted = uri.scheme() == Some(&Scheme::HTTPS);
+        let host = uri.host().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let endpoint = Endpoint {
+            host: host.to_owned(),
+            port: uri.port_u16().unwrap_or(if encrypted { 443 } else { 80 }),
+            tls: UpstreamTls::Implicit,
+        };
+        let tcp = match &self.egress {
+            Some(egress) if encrypted => egress::through(egress, &endpoint).await,
+            _ => dial::direct(&endpoint, self.ip).await,
+        };
+        let tcp = tcp.map_err(|fault| io::Error::other(fault.detail().to_owned()))?;
+        if !encrypted {
+            return Ok(Socket::Clear(tcp));
+        }
+        let name = ServerName::try_from(endpoint.host).map_err(io::Error::other)?;
+        let tls = TlsConnector::from(self.tls).connect(name, tcp).await?;
+        Ok(Socket::Encrypted(Box::new(tls)))
+    }
+}
+
+impl tower_service::Service<Uri> for Connector {
+    type Response = TokioIo<Socket>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<Socket>>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = self.clone().connect(uri);
+        Box::pin(async move {
+            match tokio::time::timeout(PATIENCE, connecting).await {
+                Ok(connected) => connected.map(TokioIo::new),
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            }
+        })
+    }
+}
+
+/// A connection.
+#[derive(Debug)]
+enum Socket {
+    Clear(TcpStream),
+    Encrypted(Box<TlsStream<TcpStream>>),
+}
+
+impl Connection for Socket {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Clear(tcp) => Pin::new(tcp).poll_read(cx, buffer),
+            Self::Encrypted(tls) => Pin::new(tls).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Clear(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            Self::Encrypted(tls) => Pin::new(tls).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Clear(tcp) => Pin::new(tcp).poll_flush(cx),
+            Self::Encrypted(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Clear(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Encrypted(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! Addresses of names, for every connection that authrelay makes.
+//!
+//! The system's resolver blocks, and where DNS is silent it blocks for long. It is asked on threads
+//! of its own, a bounded number of them, once a name at a time, so that a silent name holds up
+//! nobody but those who wait for it. Addresses are kept for 30 s; from 20 s on they are asked for
+//! anew beside whoever uses them.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+/// How long addresses are used.
+const KEPT: Duration = Duration::from_secs(30);
+
+/// When they are asked for anew beside their use.
+const STALE: Duration = Duration::from_secs(20);
+
+/// How long an address goes first that worked where those before it did not.
+const PREFERRED: Duration = Duration::from_secs(600);
+
+/// Names that are asked for at once; the others wait.
+const THREADS: usize = 32;
+
+/// Names remembered; those of the configuration are far fewer.
+const CAP: usize = 1024;
+
+/// Addresses without a port, or why there are none.
+type Answer = Result<Arc<[SocketAddr]>, Arc<io::Error>>;
+
+/// What is known of a name.
+#[derive(Debug)]
+enum Known {
+    /// Addresses that may be used; `stale`: the name should be asked for anew.
+    Addresses {
+        addresses: Arc<[SocketAddr]>,
+        stale: bool,
+    },
+    Nothing,
+}
+
+/// Addresses by name, without IO.
+#[derive(Debug, Default)]
+struct Kept(HashMap<String, Entry>);
+
+#[derive(Debug)]
+struct Entry {
+    since: Instant,
+    addresses: Arc<[SocketAddr]>,
+    /// Works where those before it did not; found out then.
+    preferred: Option<(IpAddr, Instant)>,
+}
+
+impl Entry {
+    fn is_kept(&self, now: Instant) -> bool {
+        now.duration_since(self.since) < KEPT
+    }
+
+    fn order(&mut self) {
+        if let Some((preferred, _)) = self.preferred {
+            let (first, rest): (Vec<_>, Vec<_>) = self
+                .addresses
+                .iter()
+                .partition(|address| address.ip() == preferred);
+            self.addresses = first.into_iter().chain(rest).collect();
+        }
+    }
+}
+
+impl Kept {
+    fn look(&self, host: &str, now: Instant) -> Known {
+        match self.0.get(host) {
+            Some(entry) if entry.is_kept(now) => Known::Addresses {
+                addresses: entry.addresses.clone(),
+                stale: now.duration_since(entry.since) >= STALE,
+            },
+            _ => Known::Nothing,
+        }
+    }
+
+    fn keep(&mut self, host: &str, addresses: Arc<[SocketAddr]>, now: Instant) {
+        if self.0.len() >= CAP && !self.0.contains_key(host) {
+            self.0.retain(|_, entry| entry.is_kept(now));
+            if self.0.len() >= CAP {
+                return;
+            }
+        }
+        let preferred = self.0.get(host).and_then(|entry| entry.preferred);
+        let mut entry = Entry {
+            since: now,
+            addresses,
+            preferred: preferred.filter(|(_, since)| now.duration_since(*since) < PREFERRED),
+        };
+        entry.order();
+        self.0.insert(host.to_owned(), entry);
+    }
+
+    /// `address` works where those before it did not: it goes first from now on.
+    fn prefer(&mut self, host: &str, address: IpAddr, now: Instant) {
+        if let Some(entry) = self.0.get_mut(host) {
+            entry.preferred = Some((address, now));
+            entry.order();
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    kept: Kept,
+    /// Names that are being asked for, and who hears of it.
+    asked: HashMap<String, watch::Sender<Option<Answer>>>,
+    /// Those of them that no thread has taken.
+    queue: VecDeque<String>,
+    threads: usize,
+}
+
+/// The process's names: the system's resolver is one for all of it, and so are its threads.
+fn names() -> MutexGuard<'static, State> {
+    static NAMES: OnceLock<Mutex<State>> = OnceLock::new();
+    NAMES
+        .get_or_init(Mutex::default)
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Addresses, and whether they were kept from before.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) kept: bool,
+}
+
+/// The addresses of `host`, from memory where they are not older than 30 s.
+///
+/// # Errors
+///
+/// The resolver's.
+pub(super) async fn look_up(host: &str, port: u16) -> io::Result<Found> {
+    if let Some(ip) = literal(host) {
+        let addresses = vec![SocketAddr::new(ip, port)];
+        return Ok(Found {
+            addresses,
+            kept: false,
+        });
+    }
+    let known = {
+        let mut names = names();
+        let known = names.kept.look(host, Instant::now());
+        if matches!(known, Known::Addresses { stale: true, .. }) {
+            ask(&mut names, host);
+        }
+        known
+    };
+    match known {
+        Known::Addresses { addresses, .. } => Ok(Found {
+            addresses: with_port(&addresses, port),
+            kept: true,
+        }),
+        Known::Nothing => Ok(Found {
+            addresses: look_up_anew(host, port).await?,
+            kept: false,
+        }),
+    }
+}
+
+/// The addresses of `host`, from the resolver.
+///
+/// # Errors
+///
+/// The resolver's.
+pub(super) async fn look_up_anew(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if let Some(ip) = literal(host) {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    let mut answers = ask(&mut names(), host);
+    let answer = match answers.wait_for(Option::is_some).await {
+        Ok(answer) => answer.clone(),
+        Err(_) => None,
+    };
+    match answer {
+        Some(Ok(addresses)) => Ok(with_port(&addresses, port)),
+        Some(Err(error)) => Err(io::Error::new(error.kind(), error.to_string())),
+        None => Err(io::Error::other("the look-up was abandoned")),
+    }
+}
+
+/// Some of the addresses do not answer, or not as soon as `works`: that one is tried first, and
+/// the name is asked for anew, which nobody waits for.
+pub(super) fn prefer(host: &str, works: IpAddr) {
+    if literal(host).is_none() {
+        let mut names = names();
+        names.kept.prefer(host, works, Instant::now());
+        ask(&mut names, host);
+    }
+}
+
+fn literal(host: &str) -> Option<IpAddr> {
+    host.parse().ok()
+}
+
+fn with_port(addresses: &[SocketAddr], port: u16) -> Vec<SocketAddr> {
+    let with_port = |address: &SocketAddr| {
+        let mut address = *address;
+        address.set_port(port);
+        address
+    };
+    addresses.iter().map(with_port).collect()
+}
+
+/// Has the name asked for, unless it is being asked for.
+fn ask(names: &mut State, host: &str) -> watch::Receiver<Option<Answer>> {
+    if let Some(asked) = names.asked.get(host) {
+        return asked.subscribe();
+    }
+    let (sender, receiver) = watch::channel(None);
+    names.asked.insert(host.to_owned(), sender);
+    names.queue.push_back(host.to_owned());
+    if names.threads < THREADS {
+        names.threads += 1;
+        let thread = std::thread::Builder::new().name("names".into());
+        if let Err(error) = thread.spawn(work) {
+            names.threads -= 1;
+            names.queue.retain(|queued| queued != host);
+            if let Some(sender) = names.asked.remove(host) {
+                sender.send_replace(Some(Err(Arc::new(error))));
+            }
+        }
+    }
+    receiver
+}
+
+/// Asks for the names in the queue, one after the other, until there are none.
+fn work() {
+    loop {
+        let host = {
+            let mut names = names();
+            match names.queue.pop_front() {
+                Some(host) => host,
+                None => {
+                    names.threads -= 1;
+                    return;
+                }
+            }
+        };
+        let answer: Answer = match (host.as_str(), 0).to_socket_addrs() {
+            Ok(addresses) => Ok(addresses.collect()),
+            Err(error) => Err(Arc::new(error)),
+        };
+        let mut names = names();
+        if let Ok(addresses) = &answer {
+            names.kept.keep(&host, addresses.clone(), Instant::now());
+        }
+        if let Some(sender) = names.asked.remove(&host) {
+            sender.send_replace(Some(answer));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(all: &[&str]) -> Arc<[SocketAddr]> {
+        let address = |text: &&str| SocketAddr::new(text.parse().unwrap(), 0);
+        all.iter().map(address).collect()
+    }
+
+    #[test]
+    fn addresses_are_kept_for_30_s() {
+        let began = Instant::now();
+        let after = |seconds| began + Duration::from_secs(seconds);
+        let mut kept = Kept::default();
+        assert!(matches!(kept.look("a.test", began), Known::Nothing));
+        kept.keep("a.test", addresses(&["192.0.2.1", "192.0.2.2"]), began);
+        for (seconds, expected) in [(0, false), (19, false), (20, true), (29, true)] {
+            match kept.look("a.test", after(seconds)) {
+                Known::Addresses { stale, .. } => assert_eq!(stale, expected, "{seconds}"),
+                Known::Nothing => panic!("nothing after {seconds} s"),
+            }
+        }
+        assert!(matches!(kept.look("a.test", after(30)), Known::Nothing));
+        kept.prefer("a.test", "192.0.2.2".parse().unwrap(), began);
+        kept.keep("a.test", addresses(&["192.0.2.1", "192.0.2.2"]), began);
+        let Known::Addresses { addresses, .. } = kept.look("a.test", began) else {
+            panic!("nothing");
+        };
+        let order: Vec<_> = addresses
+            .iter()
+            .map(|address| address.ip().to_string())
+            .collect();
+        assert_eq!(order, ["192.0.2.2", "192.0.2.1"]);
+    }
+
+    #[test]
+    fn names_remembered_are_bounded() {
+        let now = Instant::now();
+        let mut kept = Kept::default();
+        for number in 0..2 * CAP {
+            kept.keep(&number.to_string(), addresses(&["192.0.2.1"]), now);
+        }
+        assert_eq!(kept.0.len(), CAP);
+        kept.keep("late", addresses(&["192.0.2.1"]), now + KEPT);
+        assert_eq!(kept.0.len(), 1);
+    }
+
+    /// All who ask for a name at once share a look-up.
+    #[tokio::test]
+    async fn d10_one_look_up_a_name_at_a_time() {
+        let looks = (0..900).map(|_| look_up_anew("no-such-name.invalid", 993));
+        for found in futures_util::future::join_all(looks).await {
+            found.unwrap_err();
+        }
+        assert!(names().threads <= THREADS);
+        let found = look_up("localhost", 143).await.unwrap();
+        assert!(found.addresses.iter().all(|address| address.port() == 143));
+        assert!(look_up("localhost", 993).await.unwrap().kept);
+    }
+}

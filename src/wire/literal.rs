@@ -1,0 +1,296 @@
+//! IMAP's lines and literals, scanned as they pass: where a command or response ends is decided
+//! here and nowhere else.
+//!
+//! ```abnf
+//! literal  = "{" number64 ["+"] "}" CRLF *CHAR8   ; RFC 9051 §9, RFC 7888
+//! literal8 = "~" literal                          ; RFC 3516
+//! ```
+//!
+//! A line announces a literal if it ends so, whatever stands before; CRLF may be a bare LF. The
+//! scanner keeps the head of a command or response and a few octets of state, however long the
+//! lines are.
+
+use memchr::{memchr, memrchr};
+
+/// Octets of a head that are kept: enough for a tag of 64 and a verb.
+const HEAD: usize = 96;
+
+/// A literal that a line announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Literal {
+    /// Octets; `u64::MAX` stands for more as well.
+    pub octets: u64,
+    /// Its sender waits for `+` before it sends them.
+    pub synchronizing: bool,
+}
+
+/// The end of a line.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The head of the command or response whose first line it is; `None` for one that continues
+    /// it behind a literal.
+    pub head: Option<Head>,
+    /// What follows, as part of the same command or response.
+    pub literal: Option<Literal>,
+}
+
+/// The first octets of a command or response, up to the end of its first line.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Head(Vec<u8>);
+
+impl Head {
+    /// The `n`th word, from 0; empty if there is none.
+    pub fn word(&self, n: usize) -> &[u8] {
+        let words = self.0.trim_ascii_end().split(|octet| *octet == b' ');
+        words.into_iter().nth(n).unwrap_or_default()
+    }
+
+    /// Whether the `n`th word is `word`, in any case.
+    pub fn word_is(&self, n: usize, word: &str) -> bool {
+        self.word(n).eq_ignore_ascii_case(word.as_bytes())
+    }
+
+    /// Whether a response is text for people, which announces no literal whatever it ends in.
+    ///
+    /// ```abnf
+    /// resp-text    = ["[" resp-text-code "]" SP] [text]     ; RFC 9051 §9
+    /// continue-req = "+" SP (resp-text / base64) CRLF
+    /// ```
+    fn is_text(&self) -> bool {
+        let status = ["OK", "NO", "BAD", "BYE", "PREAUTH"];
+        self.word(0).starts_with(b"+") || status.iter().any(|word| self.word_is(1, word))
+    }
+}
+
+/// How much of an announcement the octets so far end in.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Announcement {
+    #[default]
+    None,
+    /// `{`
+    Brace,
+    /// `{` and digits.
+    Digits(u64),
+    /// `{`, digits, `+`.
+    Plus(u64),
+    /// The closing brace too.
+    Complete(Literal),
+    /// CR behind it.
+    Return(Literal),
+}
+
+impl Announcement {
+    fn then(self, octet: u8) -> Self {
+        let complete = |octets, synchronizing| {
+            Self::Complete(Literal {
+                octets,
+                synchronizing,
+            })
+        };
+        match (self, octet) {
+            (_, b'{') => Self::Brace,
+            (Self::Brace, b'0'..=b'9') => Self::Digits(u64::from(octet - b'0')),
+            (Self::Digits(number), b'0'..=b'9') => {
+                let digit = u64::from(octet - b'0');
+                Self::Digits(number.saturating_mul(10).saturating_add(digit))
+            }
+            (Self::Digits(number), b'+') => Self::Plus(number),
+            (Self::Digits(number), b'}') => complete(number, true),
+            (Self::Plus(number), b'}') => complete(number, false),
+            (Self::Complete(literal), b'\r') => Self::Return(literal),
+            _ => Self::None,
+        }
+    }
+
+    /// Behind `part`, which has no end of a line.
+    fn behind(self, part: &[u8]) -> Self {
+        let (mut state, part) = match memrchr(b'{', part) {
+            Some(at) => (Self::None, part.get(at..).unwrap_or_default()),
+            None => (self, part),
+        };
+        for octet in part {
+            state = state.then(*octet);
+            if state == Self::None {
+                break;
+            }
+        }
+        state
+    }
+
+    fn literal(self) -> Option<Literal> {
+        match self {
+            Self::Complete(literal) | Self::Return(literal) => Some(literal),
+            _ => None,
+        }
+    }
+}
+
+/// One direction of a session.
+#[derive(Debug)]
+pub struct Scanner {
+    /// A server's, which may be text for people.
+    responses: bool,
+    head: Head,
+    announcement: Announcement,
+    /// The line has begun.
+    begun: bool,
+    /// Octets of a literal still to come.
+    literal: u64,
+    /// The line continues a command or response behind a literal.
+    continued: bool,
+}
+
+impl Scanner {
+    /// At the beginning of a client's command.
+    pub fn of_commands() -> Self {
+        Self::new(false)
+    }
+
+    /// At the beginning of a server's response.
+    pub fn of_responses() -> Self {
+        Self::new(true)
+    }
+
+    fn new(responses: bool) -> Self {
+        Self {
+            responses,
+            head: Head::default(),
+            announcement: Announcement::None,
+            begun: false,
+            literal: 0,
+            continued: false,
+        }
+    }
+
+    /// Takes octets up to the end of a line at most, a literal before it included. Gives how many
+    /// were taken, and the line if it has ended.
+    pub fn take(&mut self, bytes: &[u8]) -> (usize, Option<Line>) {
+        let skipped = usize::try_from(self.literal)
+            .unwrap_or(usize::MAX)
+            .min(bytes.len());
+        self.literal -= skipped as u64;
+        let bytes = bytes.get(skipped..).unwrap_or_default();
+        if bytes.is_empty() {
+            return (skipped, None);
+        }
+        let end = memchr(b'\n', bytes);
+        let part = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
+        if !self.continued {
+            let room = HEAD.saturating_sub(self.head.0.len()).min(part.len());
+            self.head.0.extend(part.get(..room).unwrap_or_default());
+        }
+        self.announcement = self.announcement.behind(part);
+        match end {
+            Some(end) => (skipped + end + 1, Some(self.end_line())),
+            None => {
+                self.begun = true;
+                (skipped + part.len(), None)
+            }
+        }
+    }
+
+    fn end_line(&mut self) -> Line {
+        let announcement = std::mem::take(&mut self.announcement);
+        let head = std::mem::take(&mut self.head);
+        let head = (!self.continued).then_some(head);
+        let text = self.responses && head.as_ref().is_some_and(Head::is_text);
+        let literal = announcement.literal().filter(|_| !text);
+        self.begun = false;
+        self.continued = literal.is_some();
+        self.literal = literal.map_or(0, |literal| literal.octets);
+        Line { head, literal }
+    }
+
+    /// Octets of a literal still to come.
+    pub fn literal(&self) -> u64 {
+        self.literal
+    }
+
+    /// The command was refused before its literal was sent: another may begin.
+    pub fn abandon(&mut self) {
+        *self = Self::new(self.responses);
+    }
+
+    /// Whether nothing of a command or response has come, or all of it.
+    pub fn is_at_boundary(&self) -> bool {
+        !self.begun && !self.continued
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn announced(line: &str) -> Option<(u64, bool)> {
+        let mut scanner = Scanner::of_commands();
+        let (taken, end) = scanner.take(line.as_bytes());
+        assert_eq!(taken, line.len());
+        let literal = end.unwrap().literal;
+        literal.map(|literal| (literal.octets, literal.synchronizing))
+    }
+
+    #[test]
+    fn what_is_an_announcement() {
+        let large = "{99999999999999999999999+}\r\n";
+        for (line, literal) in [
+            ("x {0}\r\n", Some((0, true))),
+            ("x{3+}\r\n", Some((3, false))),
+            ("a APPEND x ~{310}\n", Some((310, true))),
+            ("{{12}\r\n", Some((12, true))),
+            ("{1}{2}\r\n", Some((2, true))),
+            (large, Some((u64::MAX, false))),
+            ("{}\r\n", None),
+            ("{a}\r\n", None),
+            ("3}\r\n", None),
+            ("{3\r\n", None),
+            ("{+}\r\n", None),
+            ("{3}x\r\n", None),
+            ("{3} \r\n", None),
+            ("{3++}\r\n", None),
+            ("{3}\r\r\n", None),
+            ("\r\n", None),
+        ] {
+            assert_eq!(announced(line), literal, "{line}");
+        }
+    }
+
+    /// However long a line is, and wherever it is cut, its end is looked at.
+    #[test]
+    fn d03_long_lines_announce_like_short_ones() {
+        for length in 0..300 {
+            let line = format!("* {}{{310}}\r\n", "x".repeat(length));
+            for cut in 0..line.len() {
+                let mut scanner = Scanner::of_responses();
+                let (head, tail) = line.as_bytes().split_at(cut);
+                assert_eq!(scanner.take(head), (cut, None));
+                let (taken, end) = scanner.take(tail);
+                assert_eq!(taken, tail.len());
+                assert_eq!(
+                    end.unwrap().literal.map(|literal| literal.octets),
+                    Some(310)
+                );
+                assert_eq!(scanner.literal(), 310);
+                assert!(!scanner.is_at_boundary());
+            }
+        }
+    }
+
+    #[test]
+    fn a_command_goes_on_behind_its_literal() {
+        let mut scanner = Scanner::of_commands();
+        let input = b"a APPEND x {4+}\r\nb\r\n{ {1}\r\nx\r\nc NOOP\r\n";
+        let mut lines = Vec::new();
+        let mut at = 0;
+        while at < input.len() {
+            let (taken, line) = scanner.take(&input[at..]);
+            at += taken;
+            lines.push((at, line.unwrap()));
+        }
+        let ends: Vec<_> = lines.iter().map(|(at, _)| *at).collect();
+        assert_eq!(ends, [17, 27, 30, 38]);
+        let heads = lines.iter().map(|(_, line)| line.head.as_ref());
+        let tags: Vec<_> = heads.map(|head| head.map(|head| head.word(0))).collect();
+        assert_eq!(tags, [Some(&b"a"[..]), None, None, Some(b"c")]);
+        assert!(scanner.is_at_boundary());
+    }
+}

@@ -1,0 +1,347 @@
+//! `authrelay check`: what it finds before `run` would, and what it warns of.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+/// A good file; `{…}` marks are filled in by the tests.
+const GOOD: &str = "\
+listeners:
+  - {protocol: imap, bind: '127.0.0.1:11143'}
+registrations:
+  app:
+    provider: microsoft365
+    tenant: contoso.onmicrosoft.com
+    client_id: 11111111-2222-3333-4444-555555555555
+    grant: client_credentials
+    client_secret: SECRET
+accounts:
+  - {login: tickets@contoso.com, registration: app, password: PASSWORD}
+";
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn with(self, name: &str, contents: impl AsRef<[u8]>) -> Self {
+        std::fs::write(self.0.path().join(name), contents).unwrap();
+        self
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// The exit code of `check`, and everything that it said.
+    fn check(&self, text: &str) -> (Option<i32>, String) {
+        self.command("check", text)
+    }
+
+    fn command(&self, command: &str, text: &str) -> (Option<i32>, String) {
+        let path = self.path().join("proxy.yaml");
+        std::fs::write(&path, text).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_authrelay"))
+            .args([command, "--config"])
+            .arg(&path)
+            .env("WRAPPED", "\"in quotes of its own\"")
+            .env("LINE", "a secret and its line end\n")
+            .env("PLAIN", "a secret")
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    }
+
+    #[track_caller]
+    fn refuses(&self, text: &str, expected: &str) {
+        let (code, said) = self.check(text);
+        assert!(
+            code == Some(78) && said.contains(expected),
+            "{code:?}: {said}"
+        );
+    }
+
+    #[track_caller]
+    fn warns(&self, text: &str, expected: &str) {
+        let (code, said) = self.check(text);
+        let warned = said
+            .lines()
+            .any(|line| line.starts_with("warning: ") && line.contains(expected));
+        assert!(code == Some(0) && warned, "{code:?}: {said}");
+    }
+
+    #[track_caller]
+    fn is_silent_about(&self, text: &str, unexpected: &str) {
+        let (code, said) = self.check(text);
+        assert!(
+            code == Some(0) && !said.contains(unexpected),
+            "{code:?}: {said}"
+        );
+    }
+}
+
+fn with(secret: &str) -> String {
+    GOOD.replace("SECRET", secret)
+}
+
+#[test]
+fn d34_check_says_what_run_would() {
+    let folder = Folder::new().with("file", "").with("short", "abc\n");
+    let text = with("s3cret-of-the-app");
+    for (more, expected) in [
+        (
+            "admin: {bind: '127.0.0.1:11143'}\n",
+            "admin.bind: the listener imap-11143 is on the same address",
+        ),
+        (
+            "admin: {bind: '0.0.0.0:11143', tls: {certificate: c, key: k}}\n",
+            "admin.tls.certificate: cannot read",
+        ),
+        ("audit: {path: file/audit.jsonl}\n", "audit.path: "),
+        ("log: {file: file/relay.log}\n", "log.file: "),
+        ("log: {file: .}\n", "log.file: is a folder"),
+        (
+            "log: {rotate: 10MB}\n",
+            "log.rotate: has no use without log.file",
+        ),
+        ("state: {directory: file}\n", "state.directory: "),
+        ("state: {key: a}\n", "state.key: has fewer than 16 octets"),
+        (
+            "state: {key: {env: PLAIN}}\n",
+            "state.key: has fewer than 16 octets",
+        ),
+        (
+            "state: {key: {file: short}}\n",
+            "state.key: has fewer than 16 octets",
+        ),
+        (
+            "admin: {bind: '127.0.0.1:0', token: a}\n",
+            "admin.token: has fewer than 16 octets",
+        ),
+        (
+            "admin: {bind: '127.0.0.1:0', token: {file: short}}\n",
+            "admin.token: has fewer than 16 octets",
+        ),
+        (
+            "admin: {bind: '127.0.0.1:0', viewer_token: fifteen-octets-}\n",
+            "admin.viewer_token: has fewer than 16 octets",
+        ),
+    ] {
+        folder.refuses(&format!("{more}{text}"), expected);
+    }
+    // What is not there yet is made.
+    let good = "state: {directory: new, key: {file: new-key}}\nadmin: {bind: '127.0.0.1:0', token: sixteen-octets-x}\nlog: {file: relay.log, rotate: 1MB, keep: 3}\n";
+    folder.is_silent_about(&format!("{good}{text}"), "warning: state");
+}
+
+/// Clients are known by their IPv4 addresses: such a network would let nobody in.
+#[test]
+fn d34_ipv4_networks_in_ipv6s_form_are_ipv4_networks() {
+    let text = with("s3cret-of-the-app").replace(
+        "bind: '127.0.0.1:11143'",
+        "bind: '127.0.0.1:11143', allow: '::ffff:10.0.0.0/104'",
+    );
+    Folder::new().warns(
+        &text,
+        "listeners[0].allow: is an IPv4 network in IPv6's form, and read as 10.0.0.0/8",
+    );
+}
+
+#[test]
+fn d34_an_expired_certificate_of_an_application_is_warned_of() {
+    let folder = Folder::new();
+    for (days, name) in [(-1, "old"), (9, "soon"), (300, "good")] {
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+        let mut certificate = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        certificate.not_after = time::OffsetDateTime::now_utc() + time::Duration::days(days);
+        let certificate = certificate.self_signed(&key).unwrap();
+        std::fs::write(folder.path().join(format!("{name}.pem")), certificate.pem()).unwrap();
+        let key = key.serialize_pem();
+        std::fs::write(folder.path().join(format!("{name}.key")), key).unwrap();
+    }
+    let text = |name: &str| {
+        with("x").replace(
+            "client_secret: x",
+            &format!("certificate: {{certificate: {name}.pem, key: {name}.key}}"),
+        )
+    };
+    folder.warns(
+        &text("old"),
+        "registrations.app.certificate.certificate: the certificate has expired",
+    );
+    folder.warns(
+        &text("soon"),
+        "registrations.app.certificate.certificate: the certificate expires in",
+    );
+    folder.is_silent_about(&text("good"), "certificate");
+}
+
+#[test]
+fn d35_an_unknown_key_may_be_a_secret() {
+    let folder = Folder::new();
+    for (from, to) in [
+        ("SECRET", "{GOCSPX-s3cret9}"),
+        ("SECRET", "{GOCSPX-s3cret9: }"),
+        ("SECRET", "{s3cret9, s3cret9}"),
+        ("SECRET", "{s3cret9, s3cret9: x, s3cret9: y}"),
+        ("PASSWORD", "{file: a, s3cret9: b}"),
+        ("PASSWORD}", "a, s3cret9}"),
+        ("PASSWORD}", "a, s3cret9, s3cret9}"),
+        (
+            "grant: client_credentials",
+            "grant: client_credentials\n    s3cret9:",
+        ),
+        ("  - {protocol", "  - {s3cret9, protocol"),
+    ] {
+        let text = GOOD
+            .replace(from, to)
+            .replace("SECRET", "x")
+            .replace("PASSWORD", "p");
+        let (code, said) = folder.check(&text);
+        assert_eq!(code, Some(78), "{to}: {said}");
+        assert!(!said.contains("s3cret9"), "{to}: {said}");
+        assert!(said.contains("is no known key; here go "), "{to}: {said}");
+    }
+    let slip = GOOD.replace("client_secret", "client_sercet");
+    folder.refuses(
+        &slip,
+        "registrations.app.client_sercet: is no known key; did you mean client_secret?",
+    );
+}
+
+#[test]
+fn f50_what_is_wrapped_around_a_secret_is_said() {
+    let folder = Folder::new()
+        .with("bom", "\u{feff}a secret")
+        .with("quoted", "'a secret'\n")
+        .with("lines", "a secret\n\n")
+        .with("good", "a secret\n");
+    let at = "registrations.app.client_secret: ";
+    for (secret, expected) in [
+        ("{env: WRAPPED}", "stands in quotes"),
+        ("{file: bom}", "begins with a byte order mark"),
+        ("{file: quoted}", "stands in quotes"),
+        ("{file: lines}", "begins or ends with white space"),
+        ("{command: [printf, \"'x'\"]}", "stands in quotes"),
+        (
+            "0a1b2c3d-1111-2222-3333-0123456789ab",
+            "looks like the secret's id",
+        ),
+        ("abc #def", "ends before \" #\""),
+    ] {
+        folder.warns(&with(secret), &format!("{at}{expected}"));
+    }
+    for secret in [
+        "{env: LINE}",
+        "{file: good}",
+        "'abc #def'",
+        "abc#def",
+        "{env: PLAIN}",
+    ] {
+        folder.is_silent_about(&with(secret), at);
+    }
+    let password = with("x").replace("PASSWORD", "{file: bom}");
+    folder.warns(
+        &password,
+        "accounts[0].password: begins with a byte order mark",
+    );
+}
+
+/// The value is what was meant, but YAML reads it otherwise.
+#[test]
+fn f50_a_broken_line_with_a_secret_says_to_quote_it() {
+    let folder = Folder::new();
+    for secret in [
+        "@bc", "%abc", "`abc", "a: b: c", "\"a\"b", "*x", "&x y: z", "[a",
+    ] {
+        let (code, said) = folder.check(&with(secret));
+        assert_eq!(code, Some(78), "{secret}: {said}");
+        assert!(said.contains("quote"), "{secret}: {said}");
+        assert!(!said.contains(secret), "{secret}: {said}");
+    }
+}
+
+#[test]
+fn f51_ports_that_speak_otherwise_are_warned_of() {
+    let folder = Folder::new();
+    let text = |keys: &str| format!("providers: {{microsoft365: {{{keys}}}}}\n{}", with("x"));
+    for (keys, expected) in [
+        (
+            "smtp: {port: 465}",
+            "providers.microsoft365.smtp: port 465 usually speaks TLS at once",
+        ),
+        (
+            "imap: {port: 993, tls: starttls}",
+            "port 993 usually speaks TLS at once",
+        ),
+        (
+            "pop3: {tls: starttls, port: 995}",
+            "port 995 usually speaks TLS at once",
+        ),
+        ("smtp: {tls: implicit}", "port 587 usually begins in clear"),
+        ("imap: {port: 143}", "port 143 usually begins in clear"),
+    ] {
+        folder.warns(&text(keys), expected);
+    }
+    for keys in [
+        "smtp: {port: 465, tls: implicit}",
+        "imap: {port: 143, tls: starttls}",
+        "smtp: {port: 2525}",
+    ] {
+        folder.is_silent_about(&text(keys), "usually");
+    }
+}
+
+#[test]
+fn f44_scopes_that_are_known_to_be_refused_are_warned_of() {
+    let folder = Folder::new();
+    let scope = |scope: &str| with(&format!("x\n    scope: {scope}"));
+    for delegated in [
+        "https://outlook.office.com/IMAP.AccessAsUser.All",
+        "[https://outlook.office.com/SMTP.Send, offline_access]",
+        "https://outlook.office365.com/POP.AccessAsUser.All",
+    ] {
+        folder.warns(&scope(delegated), "acts for a person");
+    }
+    folder.is_silent_about(&scope("https://outlook.office365.com/.default"), "person");
+    folder.is_silent_about(
+        &scope("https://outlook.office.com/SMTP.Send")
+            .replace("client_credentials", "authorization_code"),
+        "person",
+    );
+    let google = "\
+listeners: [{protocol: imap, bind: '127.0.0.1:0'}]
+registrations: {r: {provider: google, grant: authorization_code, client_id: c, scope: SCOPE}}
+accounts: [{login: a@b.test, registration: r, password: p}]
+";
+    folder.warns(
+        &google.replace("SCOPE", "https://mail.google.com"),
+        "with its last slash",
+    );
+    folder.is_silent_about(
+        &google.replace("SCOPE", "https://mail.google.com/"),
+        "slash",
+    );
+}
+
+/// A file that cannot be read says so and no more.
+#[test]
+fn d34_files_that_cannot_be_read_are_named() {
+    let folder = Folder::new().with("locked", "x");
+    std::fs::set_permissions(
+        folder.path().join("locked"),
+        std::fs::Permissions::from_mode(0o000),
+    )
+    .unwrap();
+    folder.refuses(
+        &with("{file: missing}"),
+        "registrations.app.client_secret.file: cannot read",
+    );
+    folder.refuses(
+        &with("{file: .}"),
+        "registrations.app.client_secret.file: cannot read",
+    );
+}
