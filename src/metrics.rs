@@ -34,7 +34,7 @@ pub const OUTCOMES: [&str; 4] = ["relayed", "refused", "failed", "cancelled"];
 /// What becomes of messages.
 pub const MESSAGES: [&str; 3] = ["accepted", "rejected", "lost"];
 
-/// How logins get a place of their mailbox.
+/// How messages get their permit.
 pub const WAITS: [&str; 3] = ["immediate", "waited", "timeout"];
 
 /// What becomes of token requests.
@@ -100,7 +100,7 @@ impl Metrics {
         let waits = counter(
             &mut registry,
             "smtp_waits",
-            "Logins that waited for a free place of their mailbox",
+            "Messages by how their permit to be sent came: at once, after a wait, not in time",
         );
         let faults = counter(&mut registry, "faults", "Faults, by the side to blame");
         let requests = counter(&mut registry, "token_requests", "Requests for a token");
@@ -236,7 +236,7 @@ impl Metrics {
         self.messages.get_or_create(&labels).inc_by(count);
     }
 
-    /// A login got a place of its mailbox, or none.
+    /// A message got its permit, or none.
     pub fn smtp_wait(&self, outcome: &str) {
         let labels = labels([("outcome", outcome)]);
         self.waits.get_or_create(&labels).inc();

@@ -60,15 +60,15 @@ const LAW: &[Row] = &[
     ),
     row("net", &["config", "fault", "limits", "outbound"]),
     row("outbound", &["config", "fault"]),
-    row("quota", &["wire"]),
+    row("throttle", &["wire"]),
     row("audit", &["config", "outbound"]),
     row("stream", &[]),
-    row("relay", &["fault", "stream", "wire"]),
+    row("relay", &["fault", "wire"]),
     row(
         "session",
         &[
             "accounts", "audit", "config", "fault", "ledger", "limits", "login", "metrics", "net",
-            "outbound", "proof", "quota", "relay", "secret", "stream", "token", "wire",
+            "outbound", "proof", "relay", "secret", "stream", "throttle", "token", "wire",
         ],
     ),
     row("ledger", &["fault"]),
