@@ -80,9 +80,14 @@ pub(super) async fn once(
         let (consents, broker, sender) = (consents.clone(), broker.clone(), sender.clone());
         let base = base.clone();
         async move {
-            let result = consents.finish(&broker, &query.unwrap_or_default()).await;
+            let query = query.unwrap_or_default();
+            // Anyone on this machine can ask for the page.
+            let is_awaited = consents.is_awaited(&query);
+            let result = consents.finish(&broker, &query).await;
             let response = page(&base, &result, None);
-            let _ = sender.try_send(result);
+            if is_awaited {
+                let _ = sender.try_send(result);
+            }
             response
         }
     };

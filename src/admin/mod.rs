@@ -209,7 +209,10 @@ fn pages() -> Router<Arc<Panel>> {
         .route("/api/accounts", get(api::accounts))
         .route("/api/sessions", get(api::sessions))
         .route("/api/reload", post(api::reload))
-        .route("/api/accounts/{login}/authorize", post(api::authorize))
+        .route(
+            "/api/accounts/{login}/authorize",
+            post(api::authorize).get(api::progress),
+        )
         .route("/api/accounts/{login}/test", post(api::test))
         .route("/api/accounts/{login}/token", delete(api::forget))
         .route("/proof", get(prove))
@@ -250,9 +253,10 @@ async fn readyz(State(panel): State<Arc<Panel>>) -> (StatusCode, &'static str) {
 async fn metrics(State(panel): State<Arc<Panel>>) -> Response {
     let text = tokio::task::spawn_blocking(move || {
         let service = panel.current.get();
-        let waiting = crate::overview::waiting(service.accounts(), service.broker());
-        for (registration, accounts) in waiting {
-            service.metrics().reauthorization(&registration, accounts);
+        let consents = crate::overview::consents(service.accounts(), service.broker());
+        for (registration, count) in consents {
+            let metrics = service.metrics();
+            metrics.consents(&registration, count.needed, count.attention);
         }
         service.metrics().text()
     });

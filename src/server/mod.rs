@@ -25,8 +25,8 @@ pub use control::Control;
 pub use inherited::Inherited;
 use listening::Bound;
 
-/// How often consents are looked after.
-const DAY: Duration = Duration::from_secs(24 * 3600);
+/// How often consents are looked after: those that need attention are asked about at least so often.
+const LOOK_AFTER: Duration = Duration::from_secs(12 * 3600);
 
 /// A consent that was not used for so long is; Entra lets one die after 90 days.
 const UNUSED: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -81,6 +81,10 @@ impl Server {
     /// As [`Server::bind`].
     pub fn inheriting(config: &Config, mut inherited: Inherited) -> anyhow::Result<Self> {
         let service = Service::new(config)?;
+        let notes = service.broker().store().map(|store| store.notes());
+        for note in notes.unwrap_or_default() {
+            tracing::warn!("{note}");
+        }
         let mut bound = Vec::new();
         for listener in &config.listeners {
             bound.push(Bound::new(listener.clone(), &mut inherited)?);
@@ -147,6 +151,7 @@ impl Server {
         keeping.abort();
         identities.abort();
         control.drain().await;
+        control.current().get().broker().finish().await;
         over.cancel();
         if let Some(admin) = admin {
             let _ = admin.await;
@@ -157,11 +162,11 @@ impl Server {
     }
 }
 
-/// Looks once a day.
+/// Looks twice a day.
 async fn keep_alive(current: Arc<Current>) {
-    let mut days = tokio::time::interval(DAY);
+    let mut looks = tokio::time::interval(LOOK_AFTER);
     loop {
-        days.tick().await;
+        looks.tick().await;
         current.get().keep_alive(UNUSED).await;
     }
 }
