@@ -113,6 +113,18 @@ impl Verified {
         }
     }
 
+    /// The same for `sender`, where the account logs in as the address of MAIL
+    /// (`mailbox: {smtp: sender}`) and allows this one.
+    pub fn as_sender(&self, sender: &str) -> Option<Self> {
+        let senders = self.account.smtp.as_ref()?.senders.as_ref()?;
+        let allowed = senders.iter().any(|pattern| pattern.matches(sender));
+        let by_sender = self.account.mailbox.smtp_is_sender && sender.contains('@');
+        (by_sender && allowed).then(|| Self {
+            mailbox: sender.to_lowercase(),
+            ..self.clone()
+        })
+    }
+
     /// The local password that was right; none for the grant `password`.
     pub fn password(&self) -> Option<&Password> {
         self.password.as_deref()

@@ -171,6 +171,6 @@ macro_rules! replays {
 }
 
 replays! {
-    imap_commands imap_responses literals pop3 smtp_commands smtp_replies sasl front back front_back watch
+    imap_commands imap_responses literals pop3 smtp_commands smtp_replies sasl front back front_back relay
     proxy_header stream config import
 }

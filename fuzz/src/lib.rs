@@ -13,8 +13,8 @@ pub mod import;
 pub mod literals;
 mod pieces;
 pub mod proxy_header;
+pub mod relay;
 pub mod stream;
-pub mod watch;
 pub mod wire;
 
 /// A target: what it is called and what it does.
@@ -32,7 +32,7 @@ pub const TARGETS: &[Target] = &[
     ("front", front::front),
     ("back", back::back),
     ("front_back", front_back::front_back),
-    ("watch", watch::watch),
+    ("relay", relay::relay),
     ("proxy_header", proxy_header::proxy_header),
     ("stream", stream::stream),
     ("config", config::config),

@@ -1,9 +1,12 @@
 //! IMAP's literals as they pass, against a plain reference that sees all of the input: the scanner
-//! that the login dialogues and the relay share, and what the relay's watch makes of it.
+//! that the login dialogues and the relay share, and what the relay makes of it.
 
-use authrelay::relay::Watch;
+use std::time::Duration;
+
+use authrelay::relay::{Input, Machine, Tracker};
 use authrelay::wire::Protocol;
 use authrelay::wire::literal::{Line, Scanner};
+use tokio::time::Instant;
 
 use super::pieces::{header, same_for_every_cut};
 
@@ -80,7 +83,9 @@ pub fn literals(input: &[u8]) {
             true => Scanner::of_responses(),
             false => Scanner::of_commands(),
         };
-        let mut watch = Watch::new(Protocol::Imap);
+        let now = Instant::now();
+        let idle = Duration::from_secs(1800);
+        let mut machine = Machine::new(Tracker::new(Protocol::Imap), idle, now);
         let mut seen = Vec::new();
         let mut at = 0;
         for piece in cut.pieces(stream, 0) {
@@ -89,7 +94,7 @@ pub fn literals(input: &[u8]) {
                 let (taken, line) = scanner.take(rest);
                 assert!(taken > 0);
                 rest = &rest[taken..];
-                if let Some(Line { head, literal }) = line {
+                if let Some(Line { head, literal, .. }) = line {
                     let literal = literal.map(|literal| (literal.octets, literal.synchronizing));
                     seen.push((head.is_some(), literal));
                 }
@@ -97,11 +102,13 @@ pub fn literals(input: &[u8]) {
             at += piece.len();
             assert_eq!(scanner.is_at_boundary(), boundaries[at], "at {at}");
             if responses {
-                watch.down(piece, &mut |_| {});
-                assert_eq!(watch.may_speak(), boundaries[at], "the watch at {at}");
+                machine.handle(Input::Upstream(piece), now, &mut |_| {});
+                let at_boundary = machine.tracker().at_reply_boundary();
+                assert_eq!(at_boundary, boundaries[at], "the relay at {at}");
             } else {
-                watch.up(piece, &mut |_| {});
-                assert!(!watch.is_idle() || boundaries[at], "the watch at {at}");
+                machine.handle(Input::Client(piece), now, &mut |_| {});
+                let idle = machine.tracker().is_idle();
+                assert!(!idle || boundaries[at], "the relay at {at}");
             }
         }
         assert_eq!(seen, lines);

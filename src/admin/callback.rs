@@ -73,9 +73,14 @@ pub(super) async fn once(
     let handler = move |RawQuery(query): RawQuery| {
         let (consents, broker, sender) = (consents.clone(), broker.clone(), sender.clone());
         async move {
-            let result = consents.finish(&broker, &query.unwrap_or_default()).await;
+            let query = query.unwrap_or_default();
+            // Anyone on this machine can ask for the page.
+            let is_awaited = consents.is_awaited(&query);
+            let result = consents.finish(&broker, &query).await;
             let response = page(&result, None);
-            let _ = sender.try_send(result);
+            if is_awaited {
+                let _ = sender.try_send(result);
+            }
             response
         }
     };

@@ -188,7 +188,10 @@ fn router(panel: Arc<Panel>) -> Router {
         .route("/api/accounts", get(api::accounts))
         .route("/api/sessions", get(api::sessions))
         .route("/api/reload", post(api::reload))
-        .route("/api/accounts/{login}/authorize", post(api::authorize))
+        .route(
+            "/api/accounts/{login}/authorize",
+            post(api::authorize).get(api::progress),
+        )
         .route("/api/accounts/{login}/test", post(api::test))
         .route("/api/accounts/{login}/token", delete(api::forget))
         .layer(DefaultBodyLimit::max(BODY))
@@ -211,9 +214,10 @@ async fn readyz(State(panel): State<Arc<Panel>>) -> (StatusCode, &'static str) {
 async fn metrics(State(panel): State<Arc<Panel>>) -> Response {
     let text = tokio::task::spawn_blocking(move || {
         let service = panel.current.get();
-        let waiting = crate::overview::waiting(service.accounts(), service.broker());
-        for (registration, accounts) in waiting {
-            service.metrics().reauthorization(&registration, accounts);
+        let consents = crate::overview::consents(service.accounts(), service.broker());
+        for (registration, count) in consents {
+            let metrics = service.metrics();
+            metrics.consents(&registration, count.needed, count.attention);
         }
         service.metrics().text()
     });

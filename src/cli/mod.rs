@@ -156,13 +156,18 @@ fn load(path: &Path) -> Result<Config, Exit> {
 
 /// What administrators' commands work on, without listeners.
 fn service(config: &Config) -> Result<Service, Exit> {
-    Service::new(config).map_err(|error| {
+    let service = Service::new(config).map_err(|error| {
         complain(format_args!("{error:#}"));
         match error.is::<Unusable>() {
             true => Exit::State,
             false => Exit::Config,
         }
-    })
+    })?;
+    let notes = service.broker().store().map(|store| store.notes());
+    for note in notes.unwrap_or_default() {
+        complain(format_args!("warning: {note}"));
+    }
+    Ok(service)
 }
 
 fn refuse(problems: &[Problem]) -> Exit {

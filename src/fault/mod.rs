@@ -6,6 +6,7 @@
 //! a fault can be logged and sent without another thought.
 
 mod exchange;
+mod message;
 mod reply;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 pub use exchange::{Refusal, classify, suggested_backoff};
+pub use message::{mailbox_remedy, message_remedy};
 pub use reply::Reply;
 pub use text::harmless;
 
@@ -76,6 +78,8 @@ pub enum Kind {
     LoginTimeout,
     /// client: no byte either way within `limits.idle_timeout`.
     Idle,
+    /// client: a message's text waits behind a dot on a line that LF alone ends.
+    LineEnds,
     /// policy: `limits.sessions` or `limits.sessions_per_client`.
     Sessions,
     /// policy: `accounts[].smtp` refuses a sender, a recipient, a size or a rate.
@@ -90,8 +94,13 @@ pub enum Kind {
     Unreachable,
     /// upstream: refuses the token for now.
     Busy,
-    /// upstream: no free place of the mailbox within `smtp_limits.wait`.
+    /// upstream: as many messages of the mailbox in flight as it may have, for all of
+    /// `smtp_limits.wait`.
     Full,
+    /// upstream: the login was good, and the first answers say that the mailbox is closed to it.
+    Mailbox,
+    /// upstream: MAIL, RCPT or a message refused for good, or one that cannot be followed.
+    MessageRefused,
     /// upstream: refuses the token for good.
     Refused,
     /// upstream: the connection ended during the session.
@@ -104,7 +113,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for tables and metrics.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::Credentials,
         Self::Sasl,
         Self::TooLong,
@@ -114,6 +123,7 @@ impl Kind {
         Self::Tls,
         Self::LoginTimeout,
         Self::Idle,
+        Self::LineEnds,
         Self::Sessions,
         Self::Message,
         Self::Audit,
@@ -122,6 +132,8 @@ impl Kind {
         Self::Unreachable,
         Self::Busy,
         Self::Full,
+        Self::Mailbox,
+        Self::MessageRefused,
         Self::Refused,
         Self::Lost,
         Self::Draining,
@@ -139,12 +151,17 @@ impl Kind {
             | Self::Order
             | Self::Tls
             | Self::LoginTimeout
-            | Self::Idle => Side::Client,
+            | Self::Idle
+            | Self::LineEnds => Side::Client,
             Self::Sessions | Self::Message | Self::Audit => Side::Policy,
             Self::Unavailable | Self::GrantRefused => Side::IdentityProvider,
-            Self::Unreachable | Self::Busy | Self::Full | Self::Refused | Self::Lost => {
-                Side::Upstream
-            }
+            Self::Unreachable
+            | Self::Busy
+            | Self::Full
+            | Self::Mailbox
+            | Self::MessageRefused
+            | Self::Refused
+            | Self::Lost => Side::Upstream,
             Self::Draining | Self::Internal => Side::Authrelay,
         }
     }
@@ -161,14 +178,16 @@ impl Kind {
             Self::Tls => "tls",
             Self::LoginTimeout => "login_timeout",
             Self::Idle => "idle",
+            Self::LineEnds => "line_ends",
             Self::Sessions => "sessions",
-            Self::Message => "message",
+            Self::Message | Self::MessageRefused => "message",
             Self::Audit => "audit",
             Self::Unavailable => "unavailable",
             Self::GrantRefused | Self::Refused => "refused",
             Self::Unreachable => "unreachable",
             Self::Busy => "busy",
             Self::Full => "full",
+            Self::Mailbox => "mailbox",
             Self::Lost => "lost",
             Self::Draining => "draining",
             Self::Internal => "internal",

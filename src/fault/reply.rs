@@ -73,6 +73,13 @@ impl Kind {
                 true,
             ),
             Self::Idle => row("BYE", "", "421 4.4.2", "Idle for too long, closing.", true),
+            Self::LineEnds => row(
+                "",
+                "",
+                "421 4.4.2",
+                "The message has not ended: lines must end with CRLF.",
+                true,
+            ),
             Self::Sessions => row(
                 "NO [LIMIT]",
                 "-ERR [IN-USE]",
@@ -127,10 +134,12 @@ impl Kind {
             Self::Full => row(
                 "NO [UNAVAILABLE]",
                 "-ERR [SYS/TEMP]",
-                "454 4.7.0",
-                "All of the mailbox's places at the mail service are taken, try again later.",
+                "451 4.3.2",
+                "Too many messages of the mailbox are being sent at the moment, try again later.",
                 false,
             ),
+            // Logged only: what the mail service said is relayed as it is.
+            Self::Mailbox | Self::MessageRefused => row("", "", "", "", false),
             Self::Refused => row(
                 "NO [AUTHORIZATIONFAILED]",
                 "-ERR [SYS/PERM]",

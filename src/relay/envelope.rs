@@ -8,7 +8,7 @@ const RECIPIENTS: usize = 2_000;
 
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum MessageOutcome {
     /// The mail service took it.
     Accepted,
     /// It refused it, or the policy did in the middle of the message.
@@ -17,7 +17,7 @@ pub enum Outcome {
     Lost,
 }
 
-impl Outcome {
+impl MessageOutcome {
     /// As in metrics and audit records.
     pub fn name(self) -> &'static str {
         match self {
@@ -30,7 +30,7 @@ impl Outcome {
 
 /// A message that came to an end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
+pub struct MessageReport {
     /// The sender as the mail service knows it, without angle brackets; empty: the null sender.
     pub from: String,
     /// The recipients that the mail service accepted, likewise.
@@ -40,7 +40,7 @@ pub struct Message {
     /// The final reply with its code; Exchange puts its queue id there. None came: `None`.
     pub reply: Option<String>,
     /// What became of it.
-    pub outcome: Outcome,
+    pub outcome: MessageOutcome,
 }
 
 /// A transaction that the mail service has agreed to.
@@ -64,8 +64,13 @@ impl Envelope {
         }
     }
 
-    pub(super) fn ended(self, size: u64, outcome: Outcome, reply: Option<&str>) -> Message {
-        Message {
+    pub(super) fn ended(
+        self,
+        size: u64,
+        outcome: MessageOutcome,
+        reply: Option<&str>,
+    ) -> MessageReport {
+        MessageReport {
             from: self.from,
             to: self.to,
             size,

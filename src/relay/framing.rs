@@ -10,6 +10,8 @@ const HEAD: usize = 96;
 pub(super) struct Line {
     head: Vec<u8>,
     length: usize,
+    /// The last octet, its LF apart, is CR.
+    cr: bool,
 }
 
 impl Line {
@@ -23,7 +25,14 @@ impl Line {
         let room = HEAD.saturating_sub(self.head.len()).min(part.len());
         self.head.extend(part.get(..room).unwrap_or_default());
         self.length += part.len();
+        let body = part.strip_suffix(b"\n").unwrap_or(part);
+        self.cr = body.last().map_or(self.cr, |octet| *octet == b'\r');
         (taken, complete)
+    }
+
+    /// Whether the line that is complete ended with LF alone.
+    pub(super) fn is_bare(&self) -> bool {
+        !self.cr
     }
 
     /// Whether nothing of it has come.
@@ -55,10 +64,41 @@ impl Line {
     }
 }
 
+/// Sends a client's lines with CRLF where they end with LF alone; all other octets as they are, in
+/// as few pieces as can be.
+pub(super) struct LineEnds<'a> {
+    octets: &'a [u8],
+    /// How many of them were sent.
+    sent: usize,
+}
+
+impl<'a> LineEnds<'a> {
+    /// Begins with the octets of one input.
+    pub(super) fn of(octets: &'a [u8]) -> Self {
+        Self { octets, sent: 0 }
+    }
+
+    /// A line that LF alone ended has its end before `end`.
+    pub(super) fn repair(&mut self, end: usize, send: &mut dyn FnMut(&[u8])) {
+        if let Some(piece @ [_, ..]) = self.octets.get(self.sent..end.saturating_sub(1)) {
+            send(piece);
+        }
+        send(b"\r\n");
+        self.sent = end;
+    }
+
+    /// Sends the rest.
+    pub(super) fn finish(self, send: &mut dyn FnMut(&[u8])) {
+        if let Some(rest @ [_, ..]) = self.octets.get(self.sent..) {
+            send(rest);
+        }
+    }
+}
+
 /// Finds the end of a dot-terminated text (RFC 1939 §3, RFC 5321 §4.1.1.4): CRLF "." CRLF and
 /// nothing else.
 #[derive(Debug)]
-pub(super) struct Dots {
+pub(super) struct DotText {
     /// How much of CRLF.CRLF has been seen.
     matched: usize,
     octets: u64,
@@ -71,7 +111,7 @@ const END: &[u8; 5] = b"\r\n.\r\n";
 /// What begins an end, or a line with a dot too many.
 const DOT: &[u8; 3] = b"\r\n.";
 
-impl Dots {
+impl DotText {
     /// At the beginning of a line, where a dot alone ends the text at once.
     pub(super) fn new() -> Self {
         Self {
@@ -152,7 +192,7 @@ mod tests {
             ("\r\r\n", None, 3),
         ] {
             for cut in 0..=text.len() {
-                let mut dots = Dots::new();
+                let mut dots = DotText::new();
                 let (head, tail) = text.as_bytes().split_at(cut);
                 let (first, ended) = dots.take(head);
                 let found = match ended {

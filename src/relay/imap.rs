@@ -1,5 +1,7 @@
-//! IMAP seen in passing: tags, literals, IDLE and COMPRESS (RFC 9051 §2.2, RFC 2177, RFC 4978).
+//! IMAP as it is relayed: tags, literals, IDLE and COMPRESS (RFC 9051 §2.2, RFC 2177, RFC 4978).
 
+use super::framing::LineEnds;
+use crate::fault::{Fault, Kind};
 use crate::wire::literal::{Line, Scanner};
 
 /// Where the two directions stand.
@@ -17,7 +19,22 @@ pub struct Imap {
     sending: Option<Sending>,
     /// Compressed, or not understood: nothing is known any more.
     opaque: bool,
-    goodbye: bool,
+    /// The client said LOGOUT.
+    logout: bool,
+    closing_announced: bool,
+    first_answers: FirstAnswers,
+}
+
+/// The upstream's answers right after the login, which may say that the mailbox is closed to it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum FirstAnswers {
+    /// None has come.
+    #[default]
+    Due,
+    /// One was good: now only an answer that names the mailbox means it.
+    Good,
+    /// They said so, and the fault was recorded.
+    Refused,
 }
 
 #[derive(Debug)]
@@ -45,20 +62,29 @@ impl Default for Imap {
             compress: None,
             sending: None,
             opaque: false,
-            goodbye: false,
+            logout: false,
+            closing_announced: false,
+            first_answers: FirstAnswers::Due,
         }
     }
 }
 
 impl Imap {
-    pub(super) fn up(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() && !self.opaque {
-            let (taken, line) = self.up.take(bytes);
-            bytes = bytes.get(taken..).unwrap_or_default();
+    /// Takes octets of the client; `send` gets them for the upstream, lines with CRLF.
+    pub(super) fn on_client(&mut self, octets: &[u8], send: &mut dyn FnMut(&[u8])) {
+        let mut at = 0;
+        let mut ends = LineEnds::of(octets);
+        while at < octets.len() && !self.opaque {
+            let (taken, line) = self.up.take(octets.get(at..).unwrap_or_default());
+            at += taken;
             if let Some(line) = line {
+                if line.bare {
+                    ends.repair(at, send);
+                }
                 self.command_line(&line);
             }
         }
+        ends.finish(send);
     }
 
     fn command_line(&mut self, line: &Line) {
@@ -74,6 +100,7 @@ impl Imap {
                 } else {
                     Idling::No
                 };
+                self.logout |= head.word_is(1, "LOGOUT");
                 if head.word_is(1, "COMPRESS") {
                     self.compress = Some(tag.to_vec());
                 }
@@ -90,14 +117,52 @@ impl Imap {
         });
     }
 
-    pub(super) fn down(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() && !self.opaque {
-            let (taken, line) = self.down.take(bytes);
-            bytes = bytes.get(taken..).unwrap_or_default();
+    /// Takes octets of the upstream; gives a fault where they say that the mailbox is closed to
+    /// the login.
+    pub(super) fn on_upstream(&mut self, mut octets: &[u8]) -> Option<Fault> {
+        let mut fault = None;
+        while !octets.is_empty() && !self.opaque {
+            let (taken, line) = self.down.take(octets);
+            octets = octets.get(taken..).unwrap_or_default();
             if let Some(line) = line {
+                fault = self.mailbox_fault(&line).or(fault);
                 self.response_line(&line);
             }
         }
+        fault
+    }
+
+    /// Exchange takes the login of a token that may not open the mailbox, and says so at the first
+    /// command: "User is authenticated but not connected", or a BYE that was not asked for.
+    fn mailbox_fault(&mut self, line: &Line) -> Option<Fault> {
+        let head = line.head.as_ref()?;
+        if self.first_answers == FirstAnswers::Refused {
+            return None;
+        }
+        let is = |word| head.word_is(1, word);
+        let bye = head.word(0) == b"*" && is("BYE");
+        let refusal = !matches!(head.word(0), b"*" | b"+") && (is("NO") || is("BAD"));
+        if !bye && !refusal {
+            if is("OK") && head.word(0) != b"*" {
+                self.first_answers = FirstAnswers::Good;
+            }
+            return None;
+        }
+        let text = String::from_utf8_lossy(head.text()).into_owned();
+        let lower = text.to_ascii_lowercase();
+        // One that nobody asked for, in answer to the very first command.
+        let unasked = bye
+            && self.first_answers == FirstAnswers::Due
+            && self.open > 0
+            && !self.logout
+            && !lower.contains("accesstokenexpired");
+        if !unasked && !lower.contains("authenticated but not connected") {
+            return None;
+        }
+        self.first_answers = FirstAnswers::Refused;
+        let detail =
+            format!("the mail service took the login but does not open the mailbox: {text}");
+        Some(Fault::new(Kind::Mailbox, detail))
     }
 
     fn response_line(&mut self, line: &Line) {
@@ -106,7 +171,7 @@ impl Imap {
         };
         let status = ["OK", "NO", "BAD"].iter().any(|word| head.word_is(1, word));
         match head.word(0) {
-            b"*" if head.word_is(1, "BYE") => self.goodbye = true,
+            b"*" if head.word_is(1, "BYE") => self.closing_announced = true,
             b"*" => {}
             b"+" => {
                 if let Some(sending) = &mut self.sending {
@@ -142,16 +207,16 @@ impl Imap {
         }
     }
 
-    pub(super) fn may_speak(&self) -> bool {
+    pub(super) fn at_reply_boundary(&self) -> bool {
         !self.opaque && self.down.is_at_boundary()
     }
 
     pub(super) fn is_idle(&self) -> bool {
         let answered = self.open == 0 || (self.open == 1 && self.idling == Idling::Yes);
-        self.may_speak() && answered && self.up.is_at_boundary()
+        self.at_reply_boundary() && answered && self.up.is_at_boundary()
     }
 
-    pub(super) fn said_goodbye(&self) -> bool {
-        self.goodbye
+    pub(super) fn closing_announced(&self) -> bool {
+        self.closing_announced
     }
 }

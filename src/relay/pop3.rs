@@ -1,67 +1,108 @@
-//! POP3 seen in passing: which replies are due, and which of them have several lines (RFC 1939,
+//! POP3 as it is relayed: which replies are due, and which of them have several lines (RFC 1939,
 //! RFC 2449).
 
 use std::collections::VecDeque;
 
-use super::framing::{Dots, Line};
+use super::framing::{DotText, Line, LineEnds};
+use crate::fault::{Fault, Kind};
 
 /// Replies that may be due before we lose track.
 const DUE: usize = 10_000;
+
+/// A reply that is due.
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    /// Success has several lines.
+    several: bool,
+    /// It answers STAT, LIST or UIDL, which a mailbox that is open never refuses.
+    mailbox: bool,
+}
 
 /// Where the two directions stand.
 #[derive(Debug, Default)]
 pub struct Pop3 {
     up: Line,
     down: Line,
-    /// For each reply that is due: whether success has several lines.
-    due: VecDeque<bool>,
+    due: VecDeque<Due>,
     /// Inside a reply of several lines.
-    body: Option<Dots>,
+    body: Option<DotText>,
     quit: bool,
+    /// Whether the first reply to a command about the mailbox has come.
+    mailbox_answered: bool,
+    /// It said that the mailbox is closed: an end is no surprise.
+    refused: bool,
     /// Nothing is known any more.
     lost: bool,
 }
 
 impl Pop3 {
-    pub(super) fn up(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() && !self.lost {
-            let (taken, complete) = self.up.take(bytes);
-            bytes = bytes.get(taken..).unwrap_or_default();
-            if !complete {
-                continue;
-            }
-            let argument = !self.up.word(1).is_empty();
-            let several = match self.up.word(0).to_ascii_uppercase().as_slice() {
-                b"RETR" | b"TOP" | b"CAPA" => true,
-                b"LIST" | b"UIDL" | b"AUTH" => !argument,
-                b"QUIT" => {
-                    self.quit = true;
-                    false
+    /// Takes octets of the client; `send` gets them for the upstream, lines with CRLF.
+    pub(super) fn on_client(&mut self, octets: &[u8], send: &mut dyn FnMut(&[u8])) {
+        let mut rest = octets;
+        let mut ends = LineEnds::of(octets);
+        while !rest.is_empty() && !self.lost {
+            let (taken, complete) = self.up.take(rest);
+            rest = rest.get(taken..).unwrap_or_default();
+            if complete {
+                if self.up.is_bare() {
+                    ends.repair(octets.len() - rest.len(), send);
                 }
-                _ => false,
-            };
-            self.due.push_back(several);
-            self.lost = self.due.len() > DUE;
-            self.up.clear();
+                self.command();
+            }
         }
+        ends.finish(send);
     }
 
-    pub(super) fn down(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() && !self.lost {
+    fn command(&mut self) {
+        let argument = !self.up.word(1).is_empty();
+        let verb = self.up.word(0).to_ascii_uppercase();
+        let several = match verb.as_slice() {
+            b"RETR" | b"TOP" | b"CAPA" => true,
+            b"LANG" | b"LIST" | b"UIDL" | b"AUTH" => !argument,
+            b"QUIT" => {
+                self.quit = true;
+                false
+            }
+            _ => false,
+        };
+        let mailbox = !argument && matches!(verb.as_slice(), b"STAT" | b"LIST" | b"UIDL");
+        self.due.push_back(Due { several, mailbox });
+        self.lost = self.due.len() > DUE;
+        self.up.clear();
+    }
+
+    /// Takes octets of the upstream; a fault where they say that the mailbox is closed to it.
+    pub(super) fn on_upstream(&mut self, mut octets: &[u8]) -> Option<Fault> {
+        let mut fault = None;
+        while !octets.is_empty() && !self.lost {
             if let Some(body) = &mut self.body {
-                let (taken, ended) = body.take(bytes);
-                bytes = bytes.get(taken..).unwrap_or_default();
+                let (taken, ended) = body.take(octets);
+                octets = octets.get(taken..).unwrap_or_default();
                 if ended {
                     self.body = None;
                 }
                 continue;
             }
-            let (taken, complete) = self.down.take(bytes);
-            bytes = bytes.get(taken..).unwrap_or_default();
+            let (taken, complete) = self.down.take(octets);
+            octets = octets.get(taken..).unwrap_or_default();
             if complete {
-                let several = self.due.pop_front().unwrap_or(false);
-                if several && self.down.word_is(0, "+OK") {
-                    self.body = Some(Dots::new());
+                let due = self.due.pop_front();
+                let good = self.down.word_is(0, "+OK");
+                if due.is_some_and(|due| due.several) && good {
+                    self.body = Some(DotText::new());
+                }
+                if due.is_some_and(|due| due.mailbox)
+                    && !std::mem::replace(&mut self.mailbox_answered, true)
+                    && !good
+                {
+                    self.refused = true;
+                    let said = String::from_utf8_lossy(self.down.head()).into_owned();
+                    fault = Some(Fault::new(
+                        Kind::Mailbox,
+                        format!(
+                            "the mail service took the login but does not open the mailbox: {said}"
+                        ),
+                    ));
                 }
                 self.down.clear();
             }
@@ -69,11 +110,7 @@ impl Pop3 {
         if self.due.is_empty() {
             self.due = VecDeque::new();
         }
-    }
-
-    pub(super) fn may_speak(&self) -> bool {
-        // RFC 1939 knows no reply that nobody asked for.
-        false
+        fault
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -84,7 +121,7 @@ impl Pop3 {
             && self.up.is_empty()
     }
 
-    pub(super) fn said_goodbye(&self) -> bool {
-        self.quit
+    pub(super) fn closing_announced(&self) -> bool {
+        self.quit || self.refused
     }
 }

@@ -67,6 +67,10 @@ pub struct Seen {
     pub peak_connections: Counts,
     /// Open connections to the mail services now.
     pub open: Counts,
+    /// Messages in flight now: from MAIL to the final reply, RSET, EHLO or the session's end.
+    pub in_flight: u64,
+    /// Most messages in flight at any one time.
+    pub peak_in_flight: u64,
     /// `user=` of the latest XOAUTH2 payloads.
     pub mailbox_users: VecDeque<String>,
     /// Latest token requests: grant, client, scope and how the client proved itself.
@@ -146,6 +150,17 @@ impl Log {
 
     pub fn logged_out(&self, service: Service) {
         self.note(|seen| *seen.active.of(service) -= 1);
+    }
+
+    pub fn message_began(&self) {
+        self.note(|seen| {
+            seen.in_flight += 1;
+            seen.peak_in_flight = seen.peak_in_flight.max(seen.in_flight);
+        });
+    }
+
+    pub fn message_ended(&self) {
+        self.note(|seen| seen.in_flight -= 1);
     }
 
     pub fn command(&self, service: Service, line: &str) {

@@ -27,6 +27,7 @@ pub(super) async fn serve(conn: Conn, shared: Arc<Shared>) -> io::Result<()> {
         sending: None,
         greeted: false,
         sender: None,
+        in_flight: None,
         recipients: Vec::new(),
         chunks: BytesMut::new(),
     };
@@ -41,9 +42,26 @@ struct Session {
     sending: Option<Sending>,
     greeted: bool,
     sender: Option<String>,
+    in_flight: Option<InFlight>,
     recipients: Vec<String>,
     /// What BDAT brought so far.
     chunks: BytesMut,
+}
+
+/// A message from MAIL to its end.
+struct InFlight(Arc<Shared>);
+
+impl InFlight {
+    fn begin(shared: &Arc<Shared>) -> Self {
+        shared.log.message_began();
+        Self(shared.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.log.message_ended();
+    }
 }
 
 impl Session {
@@ -93,6 +111,7 @@ impl Session {
             conn,
             greeted: false,
             sender: None,
+            in_flight: None,
             recipients: Vec::new(),
             chunks: BytesMut::new(),
             ..self
@@ -268,6 +287,7 @@ impl Session {
                 .say("552 5.3.4 Message size exceeds fixed maximum message size");
         } else {
             self.sender = Some(sender);
+            self.in_flight = Some(InFlight::begin(&self.shared));
             self.conn.say("250 2.1.0 Sender OK");
         }
     }
@@ -345,6 +365,8 @@ impl Session {
     async fn accept(&mut self, message: Bytes) -> io::Result<bool> {
         let recipients = std::mem::take(&mut self.recipients);
         let sender = self.sender.take().unwrap_or_default();
+        // It is in flight until its final reply.
+        let _in_flight = (self.in_flight.take(), self.sending.take());
         self.reset();
         let Some(login) = &self.login else {
             return Ok(false);
@@ -390,7 +412,7 @@ impl Session {
         Ok(true)
     }
 
-    /// Takes one of the mailbox's few places, and keeps it until the session ends.
+    /// Takes one of the mailbox's few messages in flight.
     fn may_send(&mut self) -> bool {
         if self.shared.fault() == Some(Fault::SmtpConcurrency) {
             return false;
@@ -414,6 +436,8 @@ impl Session {
 
     fn reset(&mut self) {
         self.sender = None;
+        self.in_flight = None;
+        self.sending = None;
         self.recipients.clear();
         self.chunks = BytesMut::new();
     }

@@ -255,8 +255,8 @@ impl Control {
     }
 
     /// Accepts nobody any more and waits for the sessions, at most `limits.drain_timeout`; whatever
-    /// peers, disks and a reload that is under way do, it is over [`LAST`] later.
-    pub(super) async fn drain(&self) {
+    /// peers, disks and a reload that is under way do, it is over [`LAST`] later. Gives that time.
+    pub(super) async fn drain(&self) -> Instant {
         // First: who comes from here on is another process's. A reload opens none any more.
         let drain_timeout = {
             let mut state = self.state();
@@ -286,6 +286,7 @@ impl Control {
         }
         let left = (end + LAST).saturating_duration_since(Instant::now());
         self.current.finish_audit(left.min(LAST_RECORDS)).await;
+        end + LAST
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

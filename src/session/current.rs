@@ -9,8 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::record::Record;
-use super::upstream::LoggedIn;
-use super::{Door, MARGIN, Service};
+use super::{Door, LoginResult, MARGIN, Service};
 use crate::accounts::{Refused, Visitor};
 use crate::config::{Config, Listener};
 use crate::fault::{Fault, Kind};
@@ -45,23 +44,25 @@ impl Current {
     }
 
     /// Puts another in force, and ends the sessions of accounts and passwords that are gone, each
-    /// at its next clean boundary; how many.
+    /// at its next reply boundary and within `limits.drain_timeout`; how many.
     pub fn put(&self, service: Service, config: &Config) -> usize {
         let service = Arc::new(service);
         service.take_over(config);
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = service.clone();
-        service.sessions.end_unless(|session, verified, names| {
-            if verified.is_device() {
-                let now = service.device(session.listener(), session.client());
-                return now.is_some_and(|now| now.opens_the_same_as(verified));
-            }
-            let visitor = Visitor {
-                address: session.client().ip(),
-                listener: session.listener(),
-                names,
-            };
-            service.accounts.still_opens(visitor, verified)
-        })
+        service
+            .sessions
+            .end_unless(config.limits.drain_timeout, |session, verified, names| {
+                if verified.is_device() {
+                    let now = service.device(session.listener(), session.client());
+                    return now.is_some_and(|now| now.opens_the_same_as(verified));
+                }
+                let visitor = Visitor {
+                    address: session.client().ip(),
+                    listener: session.listener(),
+                    names,
+                };
+                service.accounts.still_opens(visitor, verified)
+            })
     }
 
     /// The audit file may have been renamed: records go on in a new one.
@@ -105,7 +106,7 @@ impl Current {
         attempt: Option<&Attempt>,
         record: &mut Record,
         deadline: Instant,
-    ) -> Result<LoggedIn, Fault> {
+    ) -> Result<LoginResult, Fault> {
         let started = Instant::now();
         let deadline = before(deadline, started);
         let (service, verified) = loop {
@@ -128,9 +129,10 @@ impl Current {
                 }
             }
         };
-        service
+        let upstream = service
             .open(visitor, &verified, record, started, deadline)
-            .await
+            .await?;
+        Ok(LoginResult { verified, upstream })
     }
 }
 

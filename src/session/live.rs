@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
-use tokio_util::sync::CancellationToken;
 
 use crate::config::{CertificateName, Listener};
 use crate::proof::Verified;
-use crate::relay::Counts;
+use crate::relay::{ByteCounters, Drain};
 
 /// How far a session is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,9 +51,9 @@ pub struct Session {
     since: SystemTime,
     state: Mutex<State>,
     /// Octets relayed so far.
-    pub(super) counts: Counts,
-    /// End at the next clean boundary.
-    pub(super) drain: CancellationToken,
+    pub(super) counts: ByteCounters,
+    /// End at the next reply boundary.
+    pub(super) drain: Drain,
 }
 
 #[derive(Debug)]
@@ -107,7 +106,7 @@ impl Sessions {
         id: String,
         listener: Arc<Listener>,
         client: SocketAddr,
-        drain: CancellationToken,
+        drain: Drain,
     ) -> Presence {
         let session = Arc::new(Session {
             id,
@@ -119,7 +118,7 @@ impl Sessions {
                 verified: None,
                 names: Vec::new(),
             }),
-            counts: Counts::default(),
+            counts: ByteCounters::default(),
             drain,
         });
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -137,9 +136,11 @@ impl Sessions {
         open.iter().map(|session| session.row(&time)).collect()
     }
 
-    /// Ends those that are logged in, or about to be, and that `stays` does not want; how many.
+    /// Ends those that are logged in, or about to be, and that `stays` does not want: at their
+    /// next reply boundary, `within` this time at the latest. Returns how many.
     pub(super) fn end_unless(
         &self,
+        within: Duration,
         stays: impl Fn(&Session, &Verified, &[CertificateName]) -> bool,
     ) -> usize {
         let open: Vec<_> = lock(&self.open).values().cloned().collect();
@@ -149,7 +150,7 @@ impl Sessions {
             if let Some(verified) = &state.verified
                 && !stays(&session, verified, &state.names)
             {
-                session.drain.cancel();
+                session.drain.request(within);
                 ended += 1;
             }
         }

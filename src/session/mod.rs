@@ -11,7 +11,8 @@ mod current;
 mod live;
 mod quiet;
 mod record;
-mod smtp;
+mod relaying;
+mod submission;
 mod upstream;
 mod welcome;
 
@@ -20,14 +21,14 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
 
 use crate::accounts::{Accounts, Visitor};
 use crate::audit::{self, Audit};
-use crate::config::{Account, Config, Limits, Listener, ListenerTls, LoginPattern};
+use crate::config::{Account, Config, Limits, Listener, ListenerTls, LoginPattern, Provider};
 use crate::fault::{Fault, Kind};
 use crate::ledger::Ledger;
 use crate::limits::Seat;
@@ -37,9 +38,10 @@ use crate::metrics::Metrics;
 use crate::net::identity::{self, ServerTls};
 use crate::net::tls;
 use crate::outbound::http;
-use crate::quota::Quotas;
-use crate::relay::{self, ClosedBy, Terms, Watch};
+use crate::proof::Verified;
+use crate::relay::{ClosedBy, Connection as _, Drain, Driver, Machine};
 use crate::stream::Stream;
+use crate::throttle::Throttles;
 use crate::token::store::Store;
 use crate::token::{Broker, Tools};
 use crate::wire::Protocol;
@@ -47,8 +49,8 @@ pub use current::Current;
 pub use live::Row as SessionRow;
 use live::Sessions;
 use quiet::Quiet;
-use record::{Outcome, Record};
-use smtp::Submission;
+use record::Record;
+use relaying::{Relayed, RelayingSession, SessionBackend};
 use upstream::LoggedIn;
 
 /// All waits of a login together end so long before its deadline, so that the client gets their
@@ -57,6 +59,9 @@ const MARGIN: Duration = Duration::from_secs(2);
 
 /// How long a client that is turned away may take to hear it.
 const TURN_AWAY: Duration = Duration::from_secs(5);
+
+/// How long it may take where everything has to stop.
+const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What all sessions share, under one configuration.
 pub struct Service {
@@ -68,8 +73,8 @@ pub struct Service {
     broker: Arc<Broker>,
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
-    /// What mail services grant mailboxes.
-    quotas: Arc<Quotas>,
+    /// What mail services allow mailboxes.
+    throttles: Arc<Throttles>,
     quiet: Arc<Quiet>,
     sessions: Arc<Sessions>,
     audit: Option<Audit>,
@@ -134,18 +139,6 @@ fn ways_out(config: &Config) -> anyhow::Result<(UpstreamsTls, Tools<'_>)> {
     Ok((tls, tools))
 }
 
-/// A client that is logged in, and all that belongs to it; dropped in this order.
-struct Open {
-    upstream: Stream,
-    client: Stream,
-    watch: Watch,
-    terms: Terms,
-    /// The mailbox's place, where it has few.
-    submission: Option<Submission>,
-    record: Record,
-    _seat: Seat,
-}
-
 /// Why a login phase ended without a login.
 enum Exit {
     /// The client left.
@@ -173,7 +166,7 @@ impl Service {
             broker: Arc::new(broker),
             ledger: Arc::default(),
             metrics,
-            quotas: Arc::default(),
+            throttles: Arc::default(),
             quiet: Arc::default(),
             sessions: Arc::default(),
             audit: None,
@@ -206,7 +199,7 @@ impl Service {
             broker: Arc::new(self.broker.renewed(tools)),
             ledger: self.ledger.clone(),
             metrics: self.metrics.clone(),
-            quotas: self.quotas.clone(),
+            throttles: self.throttles.clone(),
             quiet: self.quiet.clone(),
             sessions: self.sessions.clone(),
             audit: self.audit.clone(),
@@ -284,33 +277,35 @@ impl Service {
     /// From an accepted connection to a session that is logged in, under the newest configuration
     /// by then; nothing where it came to an end before.
     async fn begin(
-        &self,
+        self: Arc<Self>,
         newest: &Current,
         door: &Door,
         mut tcp: TcpStream,
         peer: SocketAddr,
         mut seat: Seat,
-    ) -> Option<Box<Open>> {
+    ) -> Option<Box<RelayingSession>> {
         let deadline = Instant::now() + self.limits.login_timeout;
         let peer = tokio::select! {
             client = welcome::welcome(&door.listener, &self.quiet, &mut tcp, peer, deadline) => client?,
             () = self.stop.cancelled() => return None,
         };
-        let mut record = Record::new(self, &door.listener, peer);
+        let mut record = Record::new(&self, &door.listener, peer);
         let mut client = Stream::new(tcp);
         if !seat.admit(peer.ip()) {
             let fault = Fault::new(Kind::Sessions, "one session more than the limits allow")
                 .remedy_is("let applications close their sessions, or raise limits.sessions or limits.sessions_per_client");
             record.failed(&fault);
-            let _ =
-                tokio::time::timeout(TURN_AWAY, self.turn_away(door, &mut client, &fault)).await;
+            self.briefly(self.turn_away(door, &mut client, &fault))
+                .await;
             return None;
         }
         let login = self.log_in(newest, door, &mut client, &mut record, deadline);
         match login.await {
-            Ok((logged_in, front)) => {
-                Some(self.open_up(client, front, logged_in, record, seat).await)
-            }
+            Ok((result, front)) => Some(
+                self.clone()
+                    .hand_over(client, front, result, record, seat)
+                    .await,
+            ),
             Err(exit) => {
                 match exit {
                     Exit::Left => {
@@ -321,9 +316,22 @@ impl Service {
                     // The record has the fault.
                     Exit::Refused => record.closed_by(ClosedBy::Authrelay),
                 }
-                let _ = tokio::time::timeout(TURN_AWAY, client.finish()).await;
+                self.briefly(client.finish()).await;
                 None
             }
+        }
+    }
+
+    /// Gives a client the time to take its final reply: [`TURN_AWAY`], and [`STOP_TIMEOUT`] from
+    /// when everything has to stop.
+    async fn briefly<T>(&self, reply: impl Future<Output = T>) {
+        let stopped = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(STOP_TIMEOUT).await;
+        };
+        tokio::select! {
+            _ = tokio::time::timeout(TURN_AWAY, reply) => {}
+            () = stopped => {}
         }
     }
 
@@ -350,7 +358,7 @@ impl Service {
         client: &mut Stream,
         record: &mut Record,
         deadline: Instant,
-    ) -> Result<(LoggedIn, Box<dyn Front>), Exit> {
+    ) -> Result<(LoginResult, Box<dyn Front>), Exit> {
         let dialogue = self.dialogue(newest, door, client, record, deadline);
         let end = tokio::select! {
             end = timeout_at(deadline, dialogue) => end,
@@ -365,7 +373,7 @@ impl Service {
             }
         };
         let words = fault.reply(door.listener.protocol, None).text;
-        let _ = tokio::time::timeout(TURN_AWAY, client.write(&words)).await;
+        self.briefly(client.write(&words)).await;
         Err(Exit::Fault(fault))
     }
 
@@ -376,7 +384,7 @@ impl Service {
         client: &mut Stream,
         record: &mut Record,
         deadline: Instant,
-    ) -> Result<(LoggedIn, Box<dyn Front>), Exit> {
+    ) -> Result<(LoginResult, Box<dyn Front>), Exit> {
         let listener = &*door.listener;
         let (mut starttls, mut credentials) = match &listener.tls {
             ListenerTls::None => (false, true),
@@ -397,7 +405,7 @@ impl Service {
                 Step::Read => {
                     let received = tokio::select! {
                         received = client.receive(|bytes| front.receive(bytes)) => received,
-                        () = record.drain().cancelled() => return Err(Exit::Fault(draining())),
+                        _ = record.drain().requested() => return Err(Exit::Fault(draining())),
                     };
                     if !matches!(received, Ok(true)) {
                         return Err(Exit::Left);
@@ -412,7 +420,7 @@ impl Service {
                 Step::Done(request) => {
                     let attempt = match request {
                         Request::Quit => {
-                            let _ = tokio::time::timeout(TURN_AWAY, client.finish()).await;
+                            self.briefly(client.finish()).await;
                             return Err(Exit::Left);
                         }
                         Request::Login(attempt) => Some(attempt),
@@ -426,7 +434,14 @@ impl Service {
                         listener,
                         names: &names,
                     };
-                    match newest.attempt(visitor, attempt, record, deadline).await {
+                    // An attempt ends with its client: it costs nobody a token or a connection then.
+                    let (gone, drain) = (client.reset(), record.drain().clone());
+                    let result = tokio::select! {
+                        result = newest.attempt(visitor, attempt, record, deadline) => result,
+                        _ = gone => return Err(Exit::Left),
+                        () = overdue(&drain) => return Err(Exit::Fault(draining())),
+                    };
+                    match result {
                         Ok(logged_in) => return Ok((logged_in, front)),
                         Err(fault) => {
                             let method =
@@ -478,12 +493,7 @@ impl Service {
         credentials: bool,
         greet: bool,
     ) -> Box<dyn Front> {
-        let key = (listener.provider.name.clone(), listener.protocol);
-        let learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
-        let capabilities = match learned.get(&key) {
-            Some(learned) => learned.clone(),
-            None => listener.provider.capabilities.of(listener.protocol).into(),
-        };
+        let capabilities = self.capabilities(&listener.provider, listener.protocol);
         front::new(
             listener.protocol,
             Offer {
@@ -496,77 +506,76 @@ impl Service {
         )
     }
 
-    /// Each side gets what the other has said already.
-    async fn open_up(
-        &self,
-        mut client: Stream,
+    /// Begins the relay: each side gets what the other has said already, exactly once.
+    async fn hand_over(
+        self: Arc<Self>,
+        client: Stream,
         mut front: Box<dyn Front>,
-        logged_in: LoggedIn,
+        login: LoginResult,
         record: Record,
         seat: Seat,
-    ) -> Box<Open> {
-        let (mut upstream, submission) = (logged_in.stream, logged_in.submission);
+    ) -> Box<RelayingSession> {
         let protocol = record.protocol();
-        let (mut watch, postmaster) = self.watch(protocol, submission.as_ref());
-        let words = front.accept(&logged_in.ready.accepted);
-        // What came behind the credentials, and behind the upstream's success.
-        let (leftover_up, leftover_down) = (front.leftover(), logged_in.ready.leftover);
-        let (mut to_client, mut to_upstream) = (words.to_vec(), Vec::new());
-        watch.down(&leftover_down, &mut |bytes| {
-            to_client.extend_from_slice(bytes)
-        });
-        watch.up(&leftover_up, &mut |bytes| {
-            to_upstream.extend_from_slice(bytes)
-        });
-        record.counts().add(leftover_up.len(), to_client.len());
+        let LoginResult { verified, upstream } = login;
+        let capabilities = self.capabilities(&verified.account().registration.provider, protocol);
+        let (tracker, submission) = self.tracker(protocol, &verified, &capabilities);
+        let (upstream, accepted, said_down) = match upstream {
+            Some(LoggedIn { stream, ready, .. }) => {
+                (Some(Relayed::new(stream)), ready.accepted, ready.leftover)
+            }
+            None => (None, submission::accepted_here(), Bytes::new()),
+        };
+        let words = front.accept(&accepted);
+        // What came after the credentials; what came after the upstream's success is there.
+        let said_up = front.leftover();
+        let now = Instant::now();
+        let drain = record.drain().clone();
+        record.counts().add(0, words.len());
+        let backend = SessionBackend { record, submission };
+        let machine = Machine::new(tracker, self.limits.idle_timeout, now);
+        let mut client = Relayed::new(client);
         // A client that does not read, an upstream that does not: the relay's own deadlines hold.
         std::future::poll_fn(|cx| {
-            client.send(cx, &to_client);
-            upstream.send(cx, &to_upstream);
+            client.send(cx, &words);
             std::task::Poll::Ready(())
         })
         .await;
-        Box::new(Open {
-            upstream,
-            client,
-            watch,
-            terms: Terms {
-                protocol,
-                idle_timeout: self.limits.idle_timeout,
-                drain: record.drain().clone(),
-                stop: self.stop.clone(),
-                postmaster,
-            },
-            submission,
-            record,
+        let mut driver = Driver::new(machine, client, upstream, backend, now);
+        std::future::poll_fn(|cx| {
+            driver.begin(&said_up, &said_down, now, cx);
+            std::task::Poll::Ready(())
+        })
+        .await;
+        Box::new(RelayingSession {
+            driver,
+            drain,
+            stop: self.stop.clone(),
             _seat: seat,
         })
     }
-}
 
-impl Open {
-    async fn relay(&mut self) {
-        let session = self.record.session().clone();
-        let span = tracing::debug_span!("relay", session = self.record.id());
-        let mut news = |news| self.record.hears(news);
-        let ended = relay::run(
-            &self.terms,
-            &mut self.client,
-            &mut self.upstream,
-            &mut self.watch,
-            &session.counts,
-            &mut news,
-        )
-        .instrument(span)
-        .await;
-        // The mailbox's place is free for the next.
-        self.submission = None;
-        self.record.outcome(Outcome::Relayed);
-        self.record.closed_by(ended.closed_by);
-        if let Some(fault) = &ended.fault {
-            self.record.ended(fault);
+    /// What the provider's upstream lists, as far as that is known.
+    fn capabilities(&self, provider: &Provider, protocol: Protocol) -> Arc<[String]> {
+        let key = (provider.name.clone(), protocol);
+        let learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        match learned.get(&key) {
+            Some(learned) => learned.clone(),
+            None => provider.capabilities.of(protocol).into(),
         }
     }
+}
+
+/// A login that succeeded.
+struct LoginResult {
+    verified: Verified,
+    /// None where each MAIL has an upstream of its own.
+    upstream: Option<LoggedIn>,
+}
+
+/// A session that has to end has had the time for it.
+async fn overdue(drain: &Drain) {
+    let within = drain.requested().await;
+    tokio::time::sleep(within).await;
 }
 
 fn draining() -> Fault {

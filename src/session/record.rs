@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::Service;
 use super::live::{Phase, Presence, Session};
@@ -15,11 +14,11 @@ use super::quiet::Quiet;
 use super::upstream::LoggedIn;
 use crate::audit::{self, Audit, Envelopes, Event};
 use crate::config::{CertificateName, Listener};
-use crate::fault::{Fault, Kind, harmless};
+use crate::fault::{Fault, Kind, harmless, mailbox_remedy, message_remedy};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::proof::Verified;
-use crate::relay::{ClosedBy, Counts, Message, News};
+use crate::relay::{ByteCounters, ClosedBy, Drain, Event as RelayEvent, MessageReport};
 use crate::wire::Protocol;
 
 /// How a session ended.
@@ -63,6 +62,8 @@ pub(super) struct Record {
     mailbox: Option<String>,
     credential: Option<String>,
     registration: Option<String>,
+    /// The registration's tokens are the application's own.
+    app_only: bool,
     upstream: Option<String>,
     upstream_ip: Option<String>,
     upstream_tls: Option<String>,
@@ -85,7 +86,7 @@ pub(super) struct Record {
 impl Record {
     pub(super) fn new(service: &Service, listener: &Arc<Listener>, client: SocketAddr) -> Self {
         service.metrics.session_began(listener.protocol);
-        let drain = service.drain.child_token();
+        let drain = Drain::within_parent(&service.drain);
         let sessions = &service.sessions;
         Self {
             presence: sessions.enter(session_id(), listener.clone(), client, drain),
@@ -94,6 +95,7 @@ impl Record {
             mailbox: None,
             credential: None,
             registration: None,
+            app_only: false,
             upstream: None,
             upstream_ip: None,
             upstream_tls: None,
@@ -134,12 +136,12 @@ impl Record {
     }
 
     /// Octets relayed so far.
-    pub(super) fn counts(&self) -> &Counts {
+    pub(super) fn counts(&self) -> &ByteCounters {
         &self.presence.session().counts
     }
 
-    /// Ends the session at its next clean boundary.
-    pub(super) fn drain(&self) -> &CancellationToken {
+    /// Ends the session at its next reply boundary.
+    pub(super) fn drain(&self) -> &Drain {
         &self.presence.session().drain
     }
 
@@ -168,11 +170,13 @@ impl Record {
         self.mailbox = Some(verified.mailbox().to_owned());
         self.credential = verified.credential().map(str::to_owned);
         self.registration = Some(registration.name.clone());
+        self.app_only = registration.grant.acts_for_itself();
         let endpoint = registration.provider.endpoint(self.protocol());
         self.upstream = endpoint.map(|endpoint| format!("{}:{}", endpoint.host, endpoint.port));
     }
 
-    pub(super) fn accepted(&mut self, logged_in: &LoggedIn, started: Instant) {
+    /// The login succeeded.
+    pub(super) fn accepted(&mut self, started: Instant) {
         self.presence.relays();
         self.outcome = Outcome::Relayed;
         self.fault = None;
@@ -182,6 +186,12 @@ impl Record {
         if let Some(login) = &self.account {
             self.ledger.succeeded(login);
         }
+        self.attempt_ended("accepted", Phase::Relay);
+    }
+
+    /// The session has an upstream.
+    pub(super) fn on_upstream(&mut self, logged_in: &LoggedIn) {
+        self.mailbox = Some(logged_in.mailbox.clone());
         self.upstream = Some(logged_in.name.clone());
         self.upstream_ip = logged_in
             .address
@@ -192,7 +202,6 @@ impl Record {
             upstream_ip = self.upstream_ip,
             "logged in"
         );
-        self.attempt_ended("accepted", Phase::Relay);
     }
 
     /// An attempt was refused; the client may try again.
@@ -266,32 +275,60 @@ impl Record {
         self.outcome = outcome;
     }
 
-    /// What the relay has to tell while the session goes on.
-    pub(super) fn hears(&mut self, news: News) {
-        match news {
-            News::Ended(batch) => self.messages(batch),
+    /// What the relay records while the session goes on.
+    pub(super) fn on_relay_event(&mut self, event: RelayEvent) {
+        match event {
+            RelayEvent::Message(message) => self.on_message(message),
             // One message's, not the session's.
-            News::Refused(fault) => self.tell(&fault, None),
+            RelayEvent::Fault(fault) => {
+                let fault = self.with_remedy(fault);
+                if fault.kind() == Kind::Mailbox {
+                    self.fault = Some(fault.kind());
+                }
+                self.tell(&fault, None);
+            }
         }
     }
 
-    /// Messages came to an end. More envelopes than one audit record should hold become a record
-    /// of their own.
-    fn messages(&mut self, batch: Vec<Message>) {
-        for message in &batch {
-            self.metrics.messages(message.outcome.name(), 1);
+    /// What only the account knows of the remedy.
+    fn with_remedy(&self, fault: Fault) -> Fault {
+        if fault.remedy().is_some() {
+            return fault;
         }
+        let mailbox = self.mailbox.clone().unwrap_or_default();
+        match fault.kind() {
+            Kind::Mailbox => {
+                let remedy = mailbox_remedy(self.protocol(), &mailbox, self.app_only);
+                fault.remedy_is(remedy)
+            }
+            Kind::MessageRefused => {
+                let detail = fault.detail().to_owned();
+                let sender = detail
+                    .split_once("from <")
+                    .and_then(|(_, rest)| rest.split_once('>'));
+                let sender = sender.map_or("", |(sender, _)| sender);
+                let remedy = message_remedy(&detail, &mailbox, sender, self.app_only);
+                fault.remedy_is(remedy)
+            }
+            _ => fault,
+        }
+    }
+
+    /// A message came to an end. More envelopes than one audit record should hold become a record
+    /// of their own.
+    fn on_message(&mut self, message: MessageReport) {
+        self.metrics.messages(message.outcome.name(), 1);
         let Some(audit) = &self.audit else { return };
         if !audit.wants_envelopes() {
             return;
         }
-        let envelopes = batch.into_iter().map(|message| audit::Message {
+        let envelope = audit::Message {
             from: message.from,
             to: message.to,
             size: message.size,
             reply: message.reply,
-        });
-        if let Some(messages) = self.envelopes.add(envelopes.collect()) {
+        };
+        if let Some(messages) = self.envelopes.add(vec![envelope]) {
             audit.record(audit::Record {
                 messages,
                 ..self.audited(Event::Messages)

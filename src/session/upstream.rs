@@ -8,7 +8,6 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Service;
 use super::record::Record;
-use super::smtp::Submission;
 use crate::accounts::{Refused, Visitor};
 use crate::config::{Endpoint, UpstreamTls};
 use crate::fault::{Fault, Kind};
@@ -28,12 +27,26 @@ pub(super) struct LoggedIn {
     /// Host and port as configured.
     pub(super) name: String,
     pub(super) address: Option<SocketAddr>,
-    /// SMTP: the mailbox's place that it holds.
-    pub(super) submission: Option<Submission>,
+    /// The mailbox that was logged in as.
+    pub(super) mailbox: String,
+}
+
+/// For which session an upstream is opened, and what limits it.
+#[derive(Clone, Copy)]
+pub(super) struct ConnectContext<'a> {
+    /// The session's id, for the log.
+    pub(super) session: &'a str,
+    pub(super) protocol: Protocol,
+    /// Where the client comes from; without it no password of a client may be needed for the
+    /// token.
+    pub(super) visitor: Option<Visitor<'a>>,
+    pub(super) started: Instant,
+    pub(super) deadline: Instant,
 }
 
 impl Service {
-    /// From a client that has proved who it is to an upstream that is logged in.
+    /// From a client that has proved who it is to an upstream that is logged in; none yet where
+    /// each MAIL has its own.
     pub(super) async fn open(
         &self,
         visitor: Visitor<'_>,
@@ -41,14 +54,44 @@ impl Service {
         record: &mut Record,
         started: Instant,
         deadline: Instant,
-    ) -> Result<LoggedIn, Fault> {
+    ) -> Result<Option<LoggedIn>, Fault> {
         let protocol = visitor.listener.protocol;
-        self.wait_for_pause(protocol, verified, deadline).await?;
-        let mut submission = None;
+        if protocol == Protocol::Smtp && verified.account().mailbox.smtp_is_sender {
+            record.accepted(started);
+            return Ok(None);
+        }
+        let session = record.id().to_owned();
+        let context = ConnectContext {
+            session: &session,
+            protocol,
+            visitor: Some(visitor),
+            started,
+            deadline,
+        };
+        let logged_in = self.connect(context, verified).await?;
+        record.on_upstream(&logged_in);
+        record.accepted(started);
+        Ok(Some(logged_in))
+    }
+
+    /// Gets a token and logs in with it, once more with another where it is refused.
+    pub(super) async fn connect(
+        &self,
+        context: ConnectContext<'_>,
+        verified: &Verified,
+    ) -> Result<LoggedIn, Fault> {
+        let ConnectContext {
+            session,
+            protocol,
+            visitor,
+            started,
+            deadline,
+        } = context;
+        self.wait_for_backoff(protocol, verified, deadline).await?;
         let mut first = true;
         loop {
-            let token = timeout_at(deadline, self.token(visitor, verified));
-            let token = token.await.unwrap_or_else(|_| {
+            let token = timeout_at(deadline, self.token(visitor, verified)).await;
+            let token = token.unwrap_or_else(|_| {
                 Err(Refused::at_once(
                     Fault::new(Kind::Unavailable, "no token within the login's deadline").remedy_is(
                         "the identity provider is slow; raise limits.login_timeout if it stays so",
@@ -62,27 +105,22 @@ impl Service {
                     return Err(refused.fault);
                 }
             };
-            if submission.is_none() {
-                submission = self.submission(protocol, verified, deadline).await?;
-            }
             let result = self
                 .log_in_upstream(protocol, verified, &token, deadline)
                 .await;
             match result {
-                Ok(mut logged_in) => {
+                Ok(logged_in) => {
                     self.broker.accepted(verified, &token);
-                    logged_in.submission = submission;
-                    record.accepted(&logged_in, started);
                     return Ok(logged_in);
                 }
                 Err(fault)
                     if first && fault.suspects_token() && self.broker.refused(verified, &token) =>
                 {
-                    tracing::debug!(session = record.id(), %fault, "the token was refused; trying once more with another");
+                    tracing::debug!(session, %fault, "the token was refused; trying once more with another");
                     first = false;
                 }
                 Err(fault) => {
-                    self.note_pause(protocol, verified, &fault);
+                    self.record_backoff(protocol, verified, &fault);
                     return Err(fault.for_mailbox(verified.mailbox()));
                 }
             }
@@ -91,10 +129,14 @@ impl Service {
 
     /// An access token. Of a password that only the identity provider can check no more guesses
     /// are with it than the lockout allows.
-    async fn token(&self, visitor: Visitor<'_>, verified: &Verified) -> Result<Token, Refused> {
-        if verified.unproven().is_none() {
+    async fn token(
+        &self,
+        visitor: Option<Visitor<'_>>,
+        verified: &Verified,
+    ) -> Result<Token, Refused> {
+        let Some(visitor) = visitor.filter(|_| verified.unproven().is_some()) else {
             return self.broker.token(verified).await.map_err(Refused::at_once);
-        }
+        };
         let trial = self.accounts.trial(visitor, verified).await?;
         match self.broker.token(verified).await {
             Ok(token) => {
@@ -166,7 +208,7 @@ impl Service {
             ready,
             name: format!("{}:{}", endpoint.host, endpoint.port),
             address,
-            submission: None,
+            mailbox: verified.mailbox().to_owned(),
         })
     }
 

@@ -32,6 +32,8 @@ pub struct Line {
     pub head: Option<Head>,
     /// What follows, as part of the same command or response.
     pub literal: Option<Literal>,
+    /// It ended with LF, without CR before it.
+    pub bare: bool,
 }
 
 /// The first octets of a command or response, up to the end of its first line.
@@ -39,6 +41,11 @@ pub struct Line {
 pub struct Head(Vec<u8>);
 
 impl Head {
+    /// What is kept of the line, without its end.
+    pub fn text(&self) -> &[u8] {
+        self.0.trim_ascii_end()
+    }
+
     /// The `n`th word, from 0; empty if there is none.
     pub fn word(&self, n: usize) -> &[u8] {
         let words = self.0.trim_ascii_end().split(|octet| *octet == b' ');
@@ -134,6 +141,8 @@ pub struct Scanner {
     announcement: Announcement,
     /// The line has begun.
     begun: bool,
+    /// The line's last octet was CR.
+    cr: bool,
     /// Octets of a literal still to come.
     literal: u64,
     /// The line continues a command or response behind a literal.
@@ -157,6 +166,7 @@ impl Scanner {
             head: Head::default(),
             announcement: Announcement::None,
             begun: false,
+            cr: false,
             literal: 0,
             continued: false,
         }
@@ -180,6 +190,7 @@ impl Scanner {
             self.head.0.extend(part.get(..room).unwrap_or_default());
         }
         self.announcement = self.announcement.behind(part);
+        self.cr = part.last().map_or(self.cr, |octet| *octet == b'\r');
         match end {
             Some(end) => (skipped + end + 1, Some(self.end_line())),
             None => {
@@ -198,7 +209,12 @@ impl Scanner {
         self.begun = false;
         self.continued = literal.is_some();
         self.literal = literal.map_or(0, |literal| literal.octets);
-        Line { head, literal }
+        let bare = !std::mem::take(&mut self.cr);
+        Line {
+            head,
+            literal,
+            bare,
+        }
     }
 
     /// Octets of a literal still to come.

@@ -29,10 +29,12 @@ mod command;
 mod consent;
 mod direct;
 mod doctor;
+mod endpoint;
 mod password;
 mod rotation;
 mod setup;
 mod store;
+mod token_life;
 
 use std::net::TcpListener;
 use std::path::Path;

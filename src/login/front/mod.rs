@@ -97,6 +97,12 @@ pub fn new(protocol: Protocol, offer: Offer) -> Box<dyn Front> {
     }
 }
 
+/// The reply to EHLO of a session that is logged in and has no upstream to ask: `capabilities`
+/// are those of its provider. Complete lines.
+pub fn ehlo_reply(capabilities: &[String]) -> Bytes {
+    smtp::ehlo_reply(capabilities, false, false).into()
+}
+
 fn malformed(malformed: Malformed) -> Fault {
     match malformed {
         Malformed::Encoding => Fault::new(

@@ -75,19 +75,14 @@ impl Smtp {
     }
 
     fn ehlo(&mut self) {
-        let lines = smtp::shown(
-            &self.offer.capabilities,
-            self.offer.starttls,
-            self.offer.credentials,
-        );
-        let mut greeting = "authrelay";
-        let mut reply = String::new();
-        for line in lines {
-            reply.push_str(&format!("250-{greeting}\r\n"));
-            greeting = line;
-        }
-        reply.push_str(&format!("250 {greeting}"));
-        self.say(&reply);
+        let Offer {
+            capabilities,
+            starttls,
+            credentials,
+            ..
+        } = &self.offer;
+        let reply = ehlo_reply(capabilities, *starttls, *credentials);
+        self.output.extend_from_slice(reply.as_bytes());
     }
 
     fn command(&mut self, line: &[u8]) -> Option<Request> {
@@ -247,4 +242,17 @@ impl Front for Smtp {
             mail => [mail, rest].concat().into(),
         }
     }
+}
+
+/// `ehlo-ok-rsp` (RFC 5321 §4.1.1.1), complete lines.
+pub(super) fn ehlo_reply(capabilities: &[String], starttls: bool, credentials: bool) -> String {
+    let mut greeting = "authrelay";
+    let mut reply = String::new();
+    let lines = smtp::shown(capabilities, starttls, credentials);
+    for line in lines {
+        reply.push_str(&format!("250-{greeting}\r\n"));
+        greeting = line;
+    }
+    reply.push_str(&format!("250 {greeting}\r\n"));
+    reply
 }

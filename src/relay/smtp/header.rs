@@ -13,7 +13,7 @@ pub(super) struct TooLong;
 
 /// The header as far as it has come.
 #[derive(Debug)]
-pub(super) struct Header {
+pub(super) struct HeaderRewriter {
     mailbox: String,
     /// What MAIL named: the original where the message names nobody.
     sender: String,
@@ -37,7 +37,7 @@ pub(super) struct Header {
     done: bool,
 }
 
-impl Header {
+impl HeaderRewriter {
     pub(super) fn new(mailbox: &str, sender: &str, dots: bool) -> Self {
         Self {
             mailbox: mailbox.to_owned(),
@@ -272,7 +272,7 @@ mod tests {
     use super::*;
 
     fn rewritten(message: &str, dots: bool, cut: usize) -> String {
-        let mut header = Header::new("box@contoso.test", "root@localhost", dots);
+        let mut header = HeaderRewriter::new("box@contoso.test", "root@localhost", dots);
         let mut out = Vec::new();
         let (head, tail) = message.as_bytes().split_at(cut);
         for part in [head, tail] {
@@ -336,7 +336,7 @@ mod tests {
 
     #[test]
     fn long_lines_pass_but_for_an_endless_from() {
-        let mut header = Header::new("box@contoso.test", "", true);
+        let mut header = HeaderRewriter::new("box@contoso.test", "", true);
         let mut out = Vec::new();
         let long = format!("Subject: {}\r\nFrom: x\r\n\r\n", "x".repeat(3 * FIELD));
         for piece in long.as_bytes().chunks(1000) {
@@ -348,7 +348,7 @@ mod tests {
         let long = format!("Subject: {}\r\n.\r\n", "x".repeat(FIELD));
         let expected = long.replace("\r\n.", "\r\nFrom: <box@contoso.test>\r\n.");
         for cut in FIELD..long.len() {
-            let mut header = Header::new("box@contoso.test", "", true);
+            let mut header = HeaderRewriter::new("box@contoso.test", "", true);
             let mut out = Vec::new();
             let (head, tail) = long.as_bytes().split_at(cut);
             for piece in [head, tail] {
@@ -356,7 +356,7 @@ mod tests {
             }
             assert_eq!(String::from_utf8(out).unwrap(), expected, "cut at {cut}");
         }
-        let mut header = Header::new("box@contoso.test", "", true);
+        let mut header = HeaderRewriter::new("box@contoso.test", "", true);
         let endless = format!("From: {}", "x".repeat(2 * FIELD));
         assert_eq!(
             header.take(endless.as_bytes(), &mut Vec::new()),

@@ -1,6 +1,7 @@
 //! What an account's policy says of commands.
 
-use super::{Command, Due};
+use super::Mail;
+use super::pending::Pending;
 use crate::wire::address::{Path, Pattern};
 
 /// `accounts[].smtp`, as the relay needs it.
@@ -23,52 +24,33 @@ pub(super) const SIZE: &str =
     "552 5.3.4 The message is larger than this relay's policy allows.\r\n";
 pub(super) const HEADER: &str = "552 5.3.4 The message's header is too large for this relay.\r\n";
 pub(super) const SYNTAX: &str = "501 5.5.4 Arguments not understood.\r\n";
+pub(super) const DONE: &str = "250 2.0.0 Done.\r\n";
+pub(super) const GOODBYE: &str = "221 2.0.0 Goodbye.\r\n";
 pub(super) const UNKNOWN: &str = "500 5.5.1 Command not known or not allowed here.\r\n";
 pub(super) const SEQUENCE: &str = "503 5.5.1 Bad sequence of commands.\r\n";
+/// Said where a mailbox's or an account's rate allows no message for now.
+pub(super) const RATE: &str = "451 4.7.1 Too many messages for now, try again later.\r\n";
 pub(super) const TOO_LONG: &str = "500 5.5.2 Line too long.\r\n";
 
 /// What becomes of a command.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// It goes up as this line.
-    Pass(Vec<u8>, Due),
-    /// A MAIL that goes up as this line once its turn has come.
-    Mail(Vec<u8>, Due, String),
+    /// It is sent as this line.
+    Pass(Vec<u8>, Pending),
+    /// A MAIL that is sent once it has its permit.
+    Mail(Mail),
     /// It is answered here.
     Answer(&'static str),
-    /// The same, and the policy refused it.
+    /// It is answered here, and the policy refused it.
     Refuse(&'static str, String),
 }
 
 impl Policy {
-    /// MAIL, RCPT and what carries no message. `open` is whether a transaction is: RCPT without
-    /// one never goes up, whatever the upstream may think.
-    pub(super) fn judge(&self, command: Command, line: &[u8], open: bool) -> Verdict {
-        if line
-            .iter()
-            .any(|octet| octet.is_ascii_control() && *octet != b'\t')
-        {
+    /// MAIL; `line` without its line end.
+    pub(super) fn mail(&self, line: &[u8]) -> Verdict {
+        let Some(path) = Path::parse(argument(line), "FROM:") else {
             return Verdict::Answer(SYNTAX);
-        }
-        let argument = line.get(4..).unwrap_or_default().trim_ascii();
-        match command {
-            Command::Mail => match Path::parse(argument, "FROM:") {
-                Some(path) => self.mail(path),
-                None => Verdict::Answer(SYNTAX),
-            },
-            Command::Rcpt if !open => Verdict::Answer(SEQUENCE),
-            Command::Rcpt => match Path::parse(argument, "TO:") {
-                Some(path) if !path.address.is_empty() => self.recipient(path),
-                _ => Verdict::Answer(SYNTAX),
-            },
-            Command::Reset => Verdict::Pass(line.to_vec(), Due::Reset),
-            Command::Harmless => Verdict::Pass(line.to_vec(), Due::Other),
-            Command::Data | Command::Bdat | Command::Auth => Verdict::Answer(SEQUENCE),
-            Command::Other => Verdict::Answer(UNKNOWN),
-        }
-    }
-
-    fn mail(&self, path: Path<'_>) -> Verdict {
+        };
         if !admits(self.senders.as_deref(), path.address) {
             return Verdict::Refuse(SENDER, format!("sender {}", path.address));
         }
@@ -86,18 +68,35 @@ impl Policy {
             Some(mailbox) if !path.address.is_empty() => mailbox,
             _ => path.address,
         };
-        let due = Due::Mail(crate::fault::harmless(address));
-        let line = command_line("MAIL FROM:", address, path.parameters);
-        Verdict::Mail(line, due, path.address.to_owned())
+        let mut line = command_line("MAIL FROM:", address, path.parameters);
+        line.extend_from_slice(b"\r\n");
+        Verdict::Mail(Mail {
+            line,
+            from: crate::fault::harmless(address),
+            sender: path.address.to_owned(),
+        })
     }
 
-    fn recipient(&self, path: Path<'_>) -> Verdict {
+    /// RCPT within a transaction; `line` without its line end.
+    pub(super) fn recipient(&self, line: &[u8]) -> Verdict {
+        let path = match Path::parse(argument(line), "TO:") {
+            Some(path) if !path.address.is_empty() => path,
+            _ => return Verdict::Answer(SYNTAX),
+        };
         if !admits(self.recipients.as_deref(), path.address) {
             return Verdict::Refuse(RECIPIENT, format!("recipient {}", path.address));
         }
-        let due = Due::Rcpt(crate::fault::harmless(path.address));
-        Verdict::Pass(command_line("RCPT TO:", path.address, path.parameters), due)
+        let pending = Pending::Rcpt(crate::fault::harmless(path.address));
+        Verdict::Pass(
+            command_line("RCPT TO:", path.address, path.parameters),
+            pending,
+        )
     }
+}
+
+/// What follows a verb of four octets.
+fn argument(line: &[u8]) -> &[u8] {
+    line.get(4..).unwrap_or_default().trim_ascii()
 }
 
 fn admits(patterns: Option<&[Pattern]>, address: &str) -> bool {

@@ -1,6 +1,9 @@
 //! Dialogues under a policy, each whole, octet by octet and cut at every place.
 
+use std::time::Duration;
+
 use super::*;
+use crate::relay::MessageReport;
 use crate::wire::address::Pattern;
 
 /// One side's octets, in the order in which they come.
@@ -10,24 +13,63 @@ enum Turn {
 }
 use Turn::{Client, Upstream};
 
-fn policy(max_size: Option<u64>, from: Option<&str>) -> Gate {
+fn policy(max_size: Option<u64>, from: Option<&str>) -> SmtpRules {
     let domain = |text: &str| Some(vec![Pattern::parse(text).unwrap()]);
-    Gate {
+    SmtpRules {
         policy: Some(Policy {
             senders: domain("*@good.test"),
             recipients: domain("*@good.test"),
             max_size,
             from: from.map(str::to_owned),
         }),
-        paced: false,
+        chunking: true,
+        ..SmtpRules::default()
     }
 }
 
-/// What the upstream got, what the client got, and the machine.
-fn play(gate: &Gate, leave: bool, turns: &[Turn], cut: Option<usize>) -> (String, String, Smtp) {
-    let mut smtp = Smtp::new(Some(gate.clone()));
-    let (mut up, mut down) = (Vec::new(), Vec::new());
+/// What came of a session.
+#[derive(Default)]
+struct Played {
+    up: Vec<u8>,
+    down: Vec<u8>,
+    messages: Vec<MessageReport>,
+    faults: Vec<Fault>,
+    backoff: Option<Duration>,
+    requests: usize,
+}
+
+impl Played {
+    fn take(&mut self, action: Action<'_>) {
+        match action {
+            Action::ToClient(octets) => self.down.extend_from_slice(octets),
+            Action::ToUpstream(octets) => self.up.extend_from_slice(octets),
+            Action::Record(Event::Message(message)) => self.messages.push(message),
+            Action::Record(Event::Fault(fault)) => self.faults.push(fault),
+            Action::BackOff(time) => self.backoff = Some(time),
+            Action::RequestPermit(_) => self.requests += 1,
+            Action::CloseUpstream
+            | Action::DropUpstream
+            | Action::ReleasePermit
+            | Action::OpenUpstream(_) => {}
+        }
+    }
+}
+
+/// What the upstream got, what the client got, and what came of it.
+fn play(
+    rules: &SmtpRules,
+    grant: bool,
+    turns: &[Turn],
+    cut: Option<usize>,
+) -> (String, String, Played, Smtp) {
+    let mut smtp = Smtp::new(rules.clone());
+    let mut played = Played::default();
     let mut offset = 0;
+    let permit = if grant {
+        Permit::Granted
+    } else {
+        Permit::TooMany
+    };
     for turn in turns {
         let (Client(octets) | Upstream(octets)) = turn;
         let pieces: Vec<&[u8]> = match cut {
@@ -40,37 +82,39 @@ fn play(gate: &Gate, leave: bool, turns: &[Turn], cut: Option<usize>) -> (String
         offset += octets.len();
         for piece in pieces {
             match turn {
-                Client(_) => smtp.up(piece, &mut |octets| up.extend_from_slice(octets)),
-                Upstream(_) => smtp.down(piece, &mut |octets| down.extend_from_slice(octets)),
+                Client(_) => smtp.on_client(piece, &mut |action| played.take(action)),
+                Upstream(_) => smtp.on_upstream(piece, &mut |action| played.take(action)),
             }
-            while smtp.is_owing() || smtp.asks() {
-                down.extend(smtp.take_ours());
-                smtp.settle(&mut |octets| up.extend_from_slice(octets));
-                if smtp.asks() {
-                    smtp.leave(leave, &mut |octets| up.extend_from_slice(octets));
-                }
+            while played.requests > 0 {
+                played.requests -= 1;
+                smtp.on_permit(permit, &mut |action| played.take(action));
             }
+            smtp.on_client_flushed(true, &mut |action| played.take(action));
         }
     }
-    let text = |octets| String::from_utf8(octets).unwrap();
-    (text(up), text(down), smtp)
+    let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).unwrap();
+    let (up, down) = (text(&played.up), text(&played.down));
+    (up, down, played, smtp)
 }
 
 /// Plays every cut: all must come to the same, which is given.
-fn every(gate: &Gate, leave: bool, turns: &[Turn]) -> (String, String, Vec<Message>) {
+fn every(rules: &SmtpRules, grant: bool, turns: &[Turn]) -> (String, String, Vec<MessageReport>) {
     let length: usize = turns
         .iter()
         .map(|turn| match turn {
             Client(octets) | Upstream(octets) => octets.len(),
         })
         .sum();
-    let (up, down, mut smtp) = play(gate, leave, turns, None);
-    let messages = smtp.finish();
+    let finish = |(up, down, mut played, mut smtp): (String, String, Played, Smtp)| {
+        smtp.on_end(&mut |action| played.take(action));
+        (up, down, played.messages)
+    };
+    let (up, down, messages) = finish(play(rules, grant, turns, None));
     for cut in 0..=length {
-        let (other_up, other_down, mut other) = play(gate, leave, turns, Some(cut));
+        let (other_up, other_down, others) = finish(play(rules, grant, turns, Some(cut)));
         assert_eq!(other_up, up, "cut at {cut}");
         assert_eq!(other_down, down, "cut at {cut}");
-        assert_eq!(other.finish(), messages, "cut at {cut}");
+        assert_eq!(others, messages, "cut at {cut}");
     }
     (up, down, messages)
 }
@@ -107,12 +151,12 @@ fn refusals_keep_their_place_among_pipelined_commands() {
     );
     assert_eq!(
         messages,
-        [Message {
+        [MessageReport {
             from: "a@good.test".into(),
             to: vec!["b@good.test".into()],
             size: 8,
             reply: Some("250-2.0.0 OK / 250 <id@x> queued".into()),
-            outcome: Outcome::Accepted,
+            outcome: MessageOutcome::Accepted,
         }]
     );
 }
@@ -168,7 +212,7 @@ fn data_that_was_refused_upstream_is_read_as_commands() {
 /// Requirement 13: never CRLF.CRLF upstream, whatever is over the size.
 #[test]
 fn a_message_over_the_size_is_never_completed() {
-    let (up, down, mut smtp) = play(
+    let (up, down, mut played, mut smtp) = play(
         &policy(Some(5), None),
         true,
         &[
@@ -181,9 +225,10 @@ fn a_message_over_the_size_is_never_completed() {
     );
     assert!(up.ends_with("DATA\r\n12345"), "{up}");
     assert!(down.ends_with(policy::SIZE), "{down}");
-    assert!(smtp.is_cut() && smtp.is_over());
-    assert_eq!(smtp.finish()[0].outcome, Outcome::Rejected);
-    assert_eq!(smtp.take_faults().len(), 1);
+    assert!(smtp.is_aborted() && smtp.is_over());
+    smtp.on_end(&mut |action| played.take(action));
+    assert_eq!(played.messages[0].outcome, MessageOutcome::Rejected);
+    assert_eq!(played.faults.len(), 1);
     // Exactly the size passes, dots of transparency and the end not counted.
     let (up, _, _) = every(
         &policy(Some(5), None),
@@ -215,7 +260,8 @@ fn chunks_over_the_size_are_swallowed_and_the_upstream_forgets_the_rest() {
                   QUIBDAT 4 LAST\r\nQUITNOOP\r\n",
             ),
             Upstream(OPEN),
-            Upstream(b"250 chunk\r\n250 reset\r\n250 noop\r\n"),
+            Upstream(b"250 chunk\r\n250 reset\r\n"),
+            Upstream(b"250 noop\r\n"),
         ],
     );
     assert!(up.ends_with("BDAT 3\r\n123RSET\r\nNOOP\r\n"), "{up}");
@@ -226,7 +272,7 @@ fn chunks_over_the_size_are_swallowed_and_the_upstream_forgets_the_rest() {
     );
     assert!(down.ends_with(&ours), "{down}");
     assert_eq!(messages.len(), 1);
-    assert_eq!(messages[0].outcome, Outcome::Rejected);
+    assert_eq!(messages[0].outcome, MessageOutcome::Rejected);
     assert_eq!(messages[0].from, "a@good.test");
 }
 
@@ -270,25 +316,25 @@ fn the_mailbox_stands_in_mail_and_from() {
 
 #[test]
 fn a_message_that_has_no_turn_is_refused_and_others_go_on() {
-    let gate = Gate {
-        policy: None,
-        paced: true,
+    let rules = SmtpRules {
+        rate_limited: true,
+        ..SmtpRules::default()
     };
     let turns = [
         Client(b"mail from:<A@b>\r\nNOOP\r\n"),
         Upstream(b"250 ok\r\n"),
     ];
-    let (up, down, _) = every(&gate, false, &turns);
+    let (up, down, _) = every(&rules, false, &turns);
     assert_eq!(up, "NOOP\r\n");
     assert!(down.starts_with("451 4.7.1 "), "{down}");
-    let (up, _, _) = every(&gate, true, &turns);
+    let (up, _, _) = every(&rules, true, &turns);
     assert_eq!(up, "mail from:<A@b>\r\nNOOP\r\n");
 }
 
 #[test]
 fn what_was_under_way_is_lost() {
     let (_, _, messages) = every(
-        &Gate::default(),
+        &SmtpRules::default(),
         true,
         &[
             Client(b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n"),
@@ -298,7 +344,7 @@ fn what_was_under_way_is_lost() {
         ],
     );
     assert_eq!(messages.len(), 1);
-    assert_eq!(messages[0].outcome, Outcome::Lost);
+    assert_eq!(messages[0].outcome, MessageOutcome::Lost);
     assert_eq!((messages[0].size, messages[0].to.len()), (4, 1));
     assert_eq!(messages[0].reply, None);
 }
@@ -309,7 +355,7 @@ fn the_mail_service_says_how_long_it_wants_to_be_left_alone() {
     for (reply, expected) in [
         (
             "432 4.3.2 Concurrent connections limit exceeded.",
-            Some(CROWDED),
+            Some(second(10)),
         ),
         (
             "432 4.3.2 Suggested Backoff Time: 3 seconds",
@@ -327,9 +373,12 @@ fn the_mail_service_says_how_long_it_wants_to_be_left_alone() {
         ("250 Suggested Backoff Time: 1000 milliseconds", None),
         ("451 4.7.0 Temporary server error.", None),
     ] {
-        let mut smtp = Smtp::new(None);
-        smtp.up(b"NOOP\r\n", &mut |_| {});
-        smtp.down(format!("{reply}\r\n").as_bytes(), &mut |_| {});
-        assert_eq!(smtp.take_backoff(), expected, "{reply}");
+        let turns = [
+            Client(b"NOOP\r\n"),
+            Upstream(reply.as_bytes()),
+            Upstream(b"\r\n"),
+        ];
+        let (_, _, played, _) = play(&SmtpRules::default(), true, &turns, None);
+        assert_eq!(played.backoff, expected, "{reply}");
     }
 }

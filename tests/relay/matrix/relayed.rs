@@ -164,16 +164,19 @@ fn said_itself() -> Vec<Row> {
     vec![
         own(row("at rest", Imap, &[], expire, "", expired)),
         own(row("in IDLE", Imap, IDLE, expire, "", expired)),
-        own(row(
-            "authenticated but not connected",
-            Imap,
-            &[],
-            not_connected,
-            "b SELECT INBOX\r\n",
-            "b BAD User is authenticated but not connected.\r\n* BYE Connection closed. 14\r\n",
-        )),
         Row {
-            fault: Some(LOST),
+            fault: Some("upstream: mailbox"),
+            ..own(row(
+                "authenticated but not connected",
+                Imap,
+                &[],
+                not_connected,
+                "b SELECT INBOX\r\n",
+                "b BAD User is authenticated but not connected.\r\n* BYE Connection closed. 14\r\n",
+            ))
+        },
+        Row {
+            fault: Some("upstream: mailbox"),
             ..own(row(
                 "authenticated but not connected",
                 Pop3,
@@ -314,7 +317,12 @@ fn the_upstream_s_own_refusals_go_through() {
                 "{fault}: a crowded mailbox is left alone for a while"
             );
             assert!(accepted.starts_with("250 2.0.0 OK <"), "{accepted}");
-            assert_eq!(relay.log.faults(), [""; 0]);
+            // A refusal for good has its fault, with both addresses and the remedy.
+            let faults = match refusal.starts_with('5') {
+                true => vec!["upstream: message"],
+                false => Vec::new(),
+            };
+            assert_eq!(relay.log.faults(), faults, "{refusal}");
         });
     }
 }

@@ -1,0 +1,87 @@
+//! What a mail service's refusal of a message, or of a mailbox after a good login, means for the
+//! operator.
+
+use crate::wire::Protocol;
+
+/// A refusal by its text, in lower case, and its remedy. `MAILBOX`, `SENDER` and `APPLICATION` are
+/// filled in.
+const REFUSALS: &[(&[&str], &str)] = &[
+    (
+        &[
+            "5.7.60",
+            "5.2.252",
+            "sendasdenied",
+            "not allowed to send as",
+        ],
+        "whoever logged in may not send as SENDER: Add-RecipientPermission -Identity SENDER -Trustee TRUSTEE \
+         -AccessRights SendAs; or set smtp: {from: mailbox} for the account, so that messages come from MAILBOX",
+    ),
+    (
+        &["5.7.708"],
+        "Exchange Online does not take mail from this tenant's address yet (a new tenant, or one with a bad reputation): \
+         the tenant's administrator opens a support case with Microsoft",
+    ),
+    (
+        &["submissionquotaexceeded", "5.1.90"],
+        "MAILBOX has sent as much as Exchange Online allows in a day; wait, or send from several mailboxes or by High Volume Email",
+    ),
+    (
+        &["5.2.2", "mailbox full", "quotaexceeded"],
+        "a mailbox is full: make room in MAILBOX, or in the recipient's",
+    ),
+    (
+        &["5.5.105"],
+        "High Volume Email sends within the organization only; use the preset microsoft365 for other recipients",
+    ),
+    (
+        &["5.7.240"],
+        "Add-HVEAppAccess -Identity MAILBOX -AppIds OBJECT_ID, with the object id of the enterprise application; it works within 5 minutes",
+    ),
+    (
+        &["5.2.3", "5.3.4", "size"],
+        "the message is larger than MAILBOX may send: Set-Mailbox -Identity MAILBOX -MaxSendSize 150MB, or let the application send less",
+    ),
+    (
+        &["5.1.1", "5.1.10", "5.4.1", "recipient"],
+        "the recipient does not exist, or takes no mail from SENDER; correct it in the application",
+    ),
+];
+
+/// The remedy where the mail service refused a message from `sender` for good, `said` being its
+/// words, for whoever logged in as `mailbox`. An application that acts for itself
+/// (`is_app_only`) sends by its service principal.
+pub fn message_remedy(said: &str, mailbox: &str, sender: &str, is_app_only: bool) -> String {
+    let said = said.to_lowercase();
+    let known = REFUSALS
+        .iter()
+        .find(|(texts, _)| texts.iter().any(|text| said.contains(text)));
+    let remedy = known.map_or(
+        "the mail service's own words say why; correct the message in the application, or the mailbox's rights",
+        |(_, remedy)| *remedy,
+    );
+    let trustee = match is_app_only {
+        true => "OBJECT_ID (that of the enterprise application)",
+        false => mailbox,
+    };
+    remedy
+        .replace("TRUSTEE", trustee)
+        .replace("MAILBOX", mailbox)
+        .replace("SENDER", if sender.is_empty() { mailbox } else { sender })
+}
+
+/// The remedy where the login was good and the mailbox is closed to it.
+pub fn mailbox_remedy(protocol: Protocol, mailbox: &str, is_app_only: bool) -> String {
+    let switch = match protocol {
+        Protocol::Imap => "-ImapEnabled $true",
+        Protocol::Pop3 => "-PopEnabled $true",
+        Protocol::Smtp => "-SmtpClientAuthenticationDisabled $false",
+    };
+    let who = match is_app_only {
+        true => "OBJECT_ID (that of the enterprise application)",
+        false => "USER (whoever signed in)",
+    };
+    format!(
+        "Add-MailboxPermission -Identity {mailbox} -User {who} -AccessRights FullAccess; \
+         Set-CASMailbox -Identity {mailbox} {switch}; `authrelay doctor` tells which of them is missing"
+    )
+}

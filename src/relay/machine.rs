@@ -1,0 +1,378 @@
+//! The machine of one relayed session: everything between the login and the end of both
+//! connections is decided here, without IO and without a clock.
+//!
+//! Octets, ends of connections, permits, drains and the time go in as an [`Input`]. What is to be
+//! done comes out at once as [`Action`]s, octets as slices of the input, so that nothing is copied
+//! or kept. After each input [`Machine::next`] says what to wait for, or how the session ends:
+//!
+//! | state | left by |
+//! | --- | --- |
+//! | relaying | one side's end, a deadline, a drain, a refusal that ends the session |
+//! | one side has ended | the other's end, or [`HALF_CLOSE_TIMEOUT`] without an octet |
+//! | draining | the next reply boundary, at the latest the drain's deadline |
+//! | ended | nothing: [`Next::End`] from now on |
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::interface::{Action, ClosedBy, End, Input, Interest, Next, Out};
+use super::tracker::Tracker;
+use crate::fault::{Fault, Kind};
+use crate::wire::Protocol;
+
+/// How long both connections may take to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long they may take where everything has to stop.
+pub(super) const STOP_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How long a direction may stay open without an octet after the other has ended.
+const HALF_CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Octets a second that a message has to arrive with after [`UPLOAD_GRACE`]: a client that
+/// trickles occupies one of the messages in flight that its mailbox may have.
+pub(super) const MIN_UPLOAD_RATE: u64 = 500;
+
+/// How long a message may take beyond what [`MIN_UPLOAD_RATE`] allows.
+const UPLOAD_GRACE: Duration = Duration::from_secs(120);
+
+/// How long an SMTP client may leave its replies unread.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// How long a message may wait after a dot on a line that CRLF does not end.
+const LINE_ENDS_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// A session that has to end.
+#[derive(Debug, Clone, Copy)]
+struct Drain {
+    /// By when it ends, between replies or not.
+    ends: Instant,
+    /// By when its connections are closed.
+    closed: Instant,
+}
+
+/// A message on its way from the client.
+#[derive(Debug)]
+struct Upload {
+    since: Instant,
+    /// Octets of the client before it.
+    before: u64,
+}
+
+/// One relayed session.
+#[derive(Debug)]
+pub struct Machine {
+    tracker: Tracker,
+    idle_timeout: Duration,
+    /// When the last octet came, of either side.
+    active: Instant,
+    /// When the last octet of the client came.
+    client_active: Instant,
+    /// Octets of the client.
+    received: u64,
+    upload: Option<Upload>,
+    first_end: Option<(ClosedBy, Instant)>,
+    client_ended: bool,
+    upstream_ended: bool,
+    /// Our direction of the upstream's connection was closed.
+    closing: bool,
+    client_flushed: bool,
+    upstream_flushed: bool,
+    drain: Option<Drain>,
+    end: Option<End>,
+}
+
+impl Machine {
+    /// Begins where both sides are logged in and silent.
+    pub fn new(tracker: Tracker, idle_timeout: Duration, now: Instant) -> Self {
+        Self {
+            tracker,
+            idle_timeout,
+            active: now,
+            client_active: now,
+            received: 0,
+            upload: None,
+            first_end: None,
+            client_ended: false,
+            upstream_ended: false,
+            closing: false,
+            client_flushed: true,
+            upstream_flushed: true,
+            drain: None,
+            end: None,
+        }
+    }
+
+    /// What is known of the session's protocol.
+    pub fn tracker(&self) -> &Tracker {
+        &self.tracker
+    }
+
+    /// Takes what happened and says what to do about it.
+    pub fn handle(&mut self, input: Input<'_>, now: Instant, out: Out<'_>) {
+        if self.end.is_some() {
+            return;
+        }
+        match input {
+            Input::Client(octets) => {
+                self.active = now;
+                self.client_active = now;
+                self.received = self.received.saturating_add(octets.len() as u64);
+                self.tracker.on_client(octets, out);
+            }
+            Input::Upstream(octets) => {
+                self.active = now;
+                self.tracker.on_upstream(octets, out);
+            }
+            Input::ClientEnded => {
+                self.client_ended = true;
+                self.first_end.get_or_insert((ClosedBy::Client, now));
+                self.tracker.on_client_ended(out);
+            }
+            Input::ClientGone(error) => {
+                tracing::debug!(error, "the client's connection broke");
+                self.finish(ClosedBy::Client, None, now, out);
+            }
+            Input::UpstreamEnded if self.tracker.goes_on_without_upstream() => {
+                self.tracker.on_upstream_lost(out);
+            }
+            Input::UpstreamEnded => {
+                self.upstream_ended = true;
+                self.first_end.get_or_insert((ClosedBy::Upstream, now));
+            }
+            Input::UpstreamGone(_) if self.tracker.goes_on_without_upstream() => {
+                self.tracker.on_upstream_lost(out);
+            }
+            Input::UpstreamGone(error) => self.on_lost(&format!("broke: {error}"), now, out),
+            Input::Flushed { client, upstream } => {
+                self.client_flushed = client;
+                self.upstream_flushed = upstream;
+                self.tracker.on_client_flushed(client, out);
+            }
+            Input::Permit(permit) => {
+                self.active = now;
+                self.tracker.on_permit(permit, out);
+            }
+            Input::UpstreamOpened => {
+                self.active = now;
+                self.tracker.on_upstream_opened(out);
+            }
+            Input::UpstreamRefused(fault) => {
+                self.active = now;
+                self.tracker.on_upstream_refused(&fault, out);
+            }
+            Input::Drain(within) => {
+                let closed = now + within;
+                let ends = closed - STOP_TIMEOUT.min(within / 2);
+                if self.drain.is_none_or(|before| closed < before.closed) {
+                    self.drain = Some(Drain { ends, closed });
+                }
+            }
+            Input::Timeout => {
+                let (until, deadline) = self.deadline();
+                if until <= now {
+                    self.on_deadline(deadline, now, out);
+                }
+            }
+            Input::Stop => {
+                let closed = now + STOP_TIMEOUT;
+                self.drain = Some(Drain { ends: now, closed });
+                self.on_deadline(Deadline::Drain, now, out);
+            }
+        }
+        self.settle(now, out);
+    }
+
+    /// What follows from an input whatever it was.
+    fn settle(&mut self, now: Instant, out: Out<'_>) {
+        if self.end.is_some() {
+            return;
+        }
+        if self.client_ended && self.tracker.is_waiting_alone() {
+            // It has sent MAIL, nothing more, and went: nobody is there to hear the answer.
+            return self.finish(ClosedBy::Client, None, now, out);
+        }
+        let aborted = self.tracker.is_aborted();
+        if !self.closing && (aborted || (self.client_ended && !self.tracker.holds_input())) {
+            self.closing = true;
+            out(Action::CloseUpstream);
+        }
+        if self.tracker.is_over() {
+            return self.refuse(now, out);
+        }
+        if self.client_ended && (aborted || (self.closing && !self.tracker.has_upstream())) {
+            return self.finish(ClosedBy::Client, None, now, out);
+        }
+        if self.upstream_ended && self.client_flushed {
+            // The client has all that the upstream sent. A mail service that ends its direction
+            // has ended the session: there is nothing left to wait for.
+            match self.first_end {
+                Some((ClosedBy::Client, _)) => self.finish(ClosedBy::Client, None, now, out),
+                _ => self.on_lost("was closed", now, out),
+            }
+        }
+        self.watch_upload(now);
+        let flushed = self.client_flushed && self.upstream_flushed;
+        if self.end.is_none() && self.drain.is_some() && flushed && self.tracker.is_idle() {
+            self.finish(ClosedBy::Authrelay, Some(draining()), now, out);
+        }
+    }
+
+    fn watch_upload(&mut self, now: Instant) {
+        match (&self.upload, self.tracker.is_receiving()) {
+            (_, false) => self.upload = None,
+            // An upstream that does not take it is not the client's fault.
+            (Some(_), true) if self.upstream_flushed || self.tracker.is_aborted() => {}
+            (_, true) => {
+                self.upload = Some(Upload {
+                    since: now,
+                    before: self.received,
+                });
+            }
+        }
+    }
+
+    /// What to wait for, or how the session ended. To be asked after every input.
+    #[must_use]
+    pub fn next(&self) -> Next {
+        match &self.end {
+            Some(end) => Next::End(end.clone()),
+            None => Next::Wait(self.interest(self.deadline().0)),
+        }
+    }
+
+    fn interest(&self, until: Instant) -> Interest {
+        let aborted = self.tracker.is_aborted();
+        // A session under rules takes no more than it can answer.
+        let takes_input = self.tracker.accepts_input()
+            && (self.upstream_flushed || aborted)
+            && (self.client_flushed || !self.tracker.is_ruled());
+        let client = !self.client_ended && takes_input;
+        Interest {
+            client,
+            client_gone: !client && !self.client_ended,
+            upstream: !self.upstream_ended
+                && !aborted
+                && self.client_flushed
+                && self.tracker.has_upstream(),
+            until,
+        }
+    }
+
+    /// The next deadline.
+    fn deadline(&self) -> (Instant, Deadline) {
+        let mut first = match self.first_end {
+            // A session that one side has ended is not idle, whatever the clock did meanwhile.
+            Some((by, since)) => (
+                since.max(self.active) + HALF_CLOSE_TIMEOUT,
+                Deadline::HalfClose(by),
+            ),
+            None => (self.active + self.idle_timeout, Deadline::Idle),
+        };
+        let mut sooner = |then: Instant, what| {
+            if then < first.0 {
+                first = (then, what);
+            }
+        };
+        if self.tracker.protocol() == Protocol::Smtp && !self.client_flushed {
+            sooner(self.active + UNREAD_TIMEOUT, Deadline::Idle);
+        }
+        if self.tracker.waits_behind_bare_line_end() {
+            let then = self.client_active + LINE_ENDS_TIMEOUT;
+            sooner(then, Deadline::LineEnds);
+        } else if let Some(upload) = &self.upload {
+            let octets = self.received.saturating_sub(upload.before);
+            let time = Duration::from_millis(octets.saturating_mul(1000) / MIN_UPLOAD_RATE);
+            sooner(upload.since + UPLOAD_GRACE + time, Deadline::Upload);
+        }
+        if let Some(drain) = self.drain {
+            sooner(drain.ends, Deadline::Drain);
+        }
+        first
+    }
+
+    fn on_deadline(&mut self, deadline: Deadline, now: Instant, out: Out<'_>) {
+        let (by, fault) = match deadline {
+            Deadline::HalfClose(by) => (by, None),
+            Deadline::Idle => {
+                let idle = self.idle_timeout.as_secs();
+                let fault = Fault::new(Kind::Idle, format!("no byte either way for {idle} s"));
+                (ClosedBy::Authrelay, Some(fault))
+            }
+            Deadline::Upload => {
+                let detail = format!("the message came at under {MIN_UPLOAD_RATE} octets a second");
+                let fault = Fault::new(Kind::Idle, detail).remedy_is(
+                    "the application or the network is too slow: it would keep other messages of the mailbox waiting",
+                );
+                (ClosedBy::Authrelay, Some(fault))
+            }
+            Deadline::LineEnds => {
+                let fault = Fault::new(
+                    Kind::LineEnds,
+                    "the client ended its message with a dot on a line that ends with LF; only CRLF.CRLF ends a message",
+                )
+                .remedy_is("let the application end lines with CRLF, or set smtp: {line_ends: crlf} for its account");
+                (ClosedBy::Authrelay, Some(fault))
+            }
+            Deadline::Drain => (ClosedBy::Authrelay, Some(draining())),
+        };
+        self.finish(by, fault, now, out);
+    }
+
+    /// The upstream's connection is gone.
+    fn on_lost(&mut self, how: &str, now: Instant, out: Out<'_>) {
+        let fault = (!self.tracker.closing_announced()).then(|| {
+            Fault::new(Kind::Lost, format!("the mail service's connection {how}")).remedy_is(
+                "the mail service ended the session; applications log in again by themselves",
+            )
+        });
+        self.finish(ClosedBy::Upstream, fault, now, out);
+    }
+
+    /// The session ends; what became of its messages is recorded.
+    fn finish(&mut self, closed_by: ClosedBy, fault: Option<Fault>, now: Instant, out: Out<'_>) {
+        let reply = match &fault {
+            Some(fault)
+                if self.tracker.at_reply_boundary() && !self.tracker.closing_announced() =>
+            {
+                fault.reply(self.tracker.protocol(), None).text
+            }
+            _ => Bytes::new(),
+        };
+        self.tracker.on_end(out);
+        self.end = Some(End {
+            closed_by,
+            fault,
+            reply,
+            close_within: self.drain.map_or(CLOSE_TIMEOUT, |drain| {
+                CLOSE_TIMEOUT.min(drain.closed.saturating_duration_since(now))
+            }),
+        });
+    }
+
+    /// A refusal ends the session. It was said and recorded.
+    fn refuse(&mut self, now: Instant, out: Out<'_>) {
+        if self.tracker.closing_announced() {
+            return self.finish(ClosedBy::Client, None, now, out);
+        }
+        self.finish(ClosedBy::Authrelay, None, now, out);
+        if let Some(end) = &mut self.end {
+            end.reply = Bytes::from_static(b"421 4.7.0 Closing the connection.\r\n");
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Deadline {
+    Idle,
+    HalfClose(ClosedBy),
+    Upload,
+    LineEnds,
+    Drain,
+}
+
+fn draining() -> Fault {
+    Fault::new(Kind::Draining, "shutting down")
+}

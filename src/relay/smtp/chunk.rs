@@ -1,0 +1,171 @@
+//! Messages that come by BDAT (RFC 3030).
+
+use super::pending::Pending;
+use super::policy;
+use super::{ChunkHeader, HeaderRewriter, InputState, Sink, Smtp};
+
+/// Octets of a rewritten header that are held, since a chunk's size comes before it.
+const MAX_CHUNK_HEADER: usize = 256 * 1024;
+
+/// Octets that a chunk may announce.
+const MAX_CHUNK: u64 = 9_999_999_999;
+
+impl Smtp {
+    pub(super) fn ruled_chunk(&mut self, line: &[u8], sink: &mut Sink<'_>) {
+        let Some((octets, last)) = bdat(line) else {
+            // Where the next command begins is unknown.
+            self.answer(policy::SYNTAX, sink);
+            self.state = InputState::Over;
+            return;
+        };
+        if self.pending.iter().any(Pending::precedes_chunk) {
+            self.state = InputState::Blocked(line.to_vec());
+            return;
+        }
+        if !self.rules.chunking || self.transaction.is_none() || !self.has_recipients() {
+            let known = self.rules.chunking;
+            self.answer(
+                if known {
+                    policy::SEQUENCE
+                } else {
+                    policy::UNKNOWN
+                },
+                sink,
+            );
+            return self.discard_chunk(octets);
+        }
+        let size = self.chunks_so_far().saturating_add(octets);
+        let most = self.policy().and_then(|policy| policy.max_size);
+        if most.is_some_and(|most| size > most) {
+            self.refuse_chunk(policy::SIZE, size, sink);
+            return self.discard_chunk(octets);
+        }
+        let begins = self.header(false);
+        let Some(transaction) = &mut self.transaction else {
+            return;
+        };
+        if !std::mem::replace(&mut transaction.chunks, true) {
+            transaction.header = begins;
+        }
+        let rewrites = |header: &HeaderRewriter| !header.is_done();
+        if !transaction.header.as_ref().is_some_and(rewrites) {
+            self.pass(
+                &announce(octets, last),
+                Pending::Chunk { octets, last },
+                sink,
+            );
+            self.state = chunk_state(octets);
+            return;
+        }
+        self.state = InputState::ChunkHeader(Box::new(ChunkHeader {
+            octets,
+            left: octets,
+            last,
+            rewritten: Vec::new(),
+        }));
+        if octets == 0 {
+            self.chunk_header(b"", sink);
+        }
+    }
+
+    /// Octets of the transaction's chunks, those without a reply included.
+    fn chunks_so_far(&self) -> u64 {
+        let pending = self.pending.iter().map(|pending| match pending {
+            Pending::Chunk { octets, .. } => *octets,
+            _ => 0,
+        });
+        let taken = self.transaction.as_ref().map_or(0, |now| now.size);
+        pending.fold(taken, u64::saturating_add)
+    }
+
+    pub(super) fn discard_chunk(&mut self, octets: u64) {
+        self.state = match octets {
+            0 => InputState::Command,
+            octets => InputState::DiscardChunk(octets),
+        };
+    }
+
+    /// The upstream forgets what it has of the message; the client is told why in the chunk's turn.
+    fn refuse_chunk(&mut self, reply: &'static str, size: u64, sink: &mut Sink<'_>) {
+        self.record_refusal(format!("{size} octets, {}", reply.trim_end()), sink);
+        sink.command(b"RSET");
+        self.pending.push_back(Pending::LocalRejection(reply, size));
+        self.pending.push_back(Pending::Discarded);
+        self.answer_due(sink);
+    }
+
+    /// A chunk in which the header goes on: its new size is known once the header has ended, or
+    /// the chunk.
+    pub(super) fn chunk_header(&mut self, octets: &[u8], sink: &mut Sink<'_>) -> usize {
+        let size = self.chunks_so_far();
+        let (InputState::ChunkHeader(chunk), Some(transaction)) =
+            (&mut self.state, &mut self.transaction)
+        else {
+            return octets.len();
+        };
+        let Some(header) = &mut transaction.header else {
+            return octets.len();
+        };
+        let (available, _) = part(octets, chunk.left);
+        let piece = octets.get(..available).unwrap_or_default();
+        let result = header.take(piece, &mut chunk.rewritten);
+        let taken = *result.as_ref().unwrap_or(&available);
+        chunk.left -= taken as u64;
+        let (left, last, whole) = (chunk.left, chunk.last, chunk.octets);
+        if result.is_err() || chunk.rewritten.len() > MAX_CHUNK_HEADER {
+            self.refuse_chunk(policy::HEADER, size.saturating_add(whole), sink);
+            self.discard_chunk(left);
+            return taken;
+        }
+        if left == 0 && last {
+            header.finish(&mut chunk.rewritten);
+        }
+        if left == 0 || header.is_done() {
+            let octets = chunk.rewritten.len() as u64 + left;
+            sink.command(&announce(octets, last));
+            sink.line(&chunk.rewritten);
+            self.pending.push_back(Pending::Chunk {
+                octets: whole,
+                last,
+            });
+            self.state = chunk_state(left);
+        }
+        taken
+    }
+}
+
+pub(super) fn chunk_state(octets: u64) -> InputState {
+    match octets {
+        0 => InputState::Command,
+        octets => InputState::Chunk(octets),
+    }
+}
+
+/// How many of `octets` are among the next `left`, and how many are left then.
+pub(super) fn part(octets: &[u8], left: u64) -> (usize, u64) {
+    let taken = usize::try_from(left)
+        .unwrap_or(usize::MAX)
+        .min(octets.len());
+    (taken, left - taken as u64)
+}
+
+fn announce(octets: u64, last: bool) -> Vec<u8> {
+    let last = if last { " LAST" } else { "" };
+    format!("BDAT {octets}{last}").into_bytes()
+}
+
+/// `bdat-cmd = "BDAT" SP chunk-size [SP "LAST"] CR LF` (RFC 3030 §2); a size of more than
+/// [`MAX_CHUNK`] octets is none.
+pub(super) fn bdat(line: &[u8]) -> Option<(u64, bool)> {
+    let text = std::str::from_utf8(line).ok()?;
+    let mut words = text.split_ascii_whitespace().skip(1);
+    let size = words.next()?;
+    let octets = size.bytes().all(|octet| octet.is_ascii_digit());
+    let octets = octets.then(|| size.parse().ok()).flatten()?;
+    let last = match (words.next(), words.next()) {
+        (None, _) => false,
+        (Some(last), None) if last.eq_ignore_ascii_case("LAST") => true,
+        (Some(_), _) => return None,
+    };
+    (octets <= MAX_CHUNK).then_some((octets, last))
+}

@@ -1,0 +1,465 @@
+//! The client's side: commands, and the octets of messages.
+
+use super::chunk::{bdat, chunk_state, part};
+use super::pending::Pending;
+use super::policy::{self, Verdict};
+use super::{InputState, MAX_HELD, Mail, Out, Sink, Smtp, Transaction, UpstreamState};
+use crate::fault::Fault;
+use crate::relay::envelope::address;
+use crate::relay::interface::{Action, Event};
+use crate::wire::Protocol;
+
+/// Octets of a command that is looked at; RFC 5321 §4.5.3.1.4 and its extensions require less.
+const MAX_LINE: usize = 4096;
+
+/// What a command is to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Command {
+    Mail,
+    Rcpt,
+    Data,
+    Bdat,
+    /// EHLO, HELO.
+    Hello,
+    Rset,
+    Quit,
+    Noop,
+    /// Known, and carries no message: VRFY, EXPN, HELP.
+    Inquiry,
+    /// Done at login: AUTH, STARTTLS.
+    Auth,
+    Other,
+}
+
+impl Command {
+    /// By its verb, up to the first white space.
+    pub(super) fn of(line: &[u8]) -> Self {
+        let verb = line
+            .split(|octet| octet.is_ascii_whitespace())
+            .next()
+            .unwrap_or_default();
+        match verb.to_ascii_uppercase().as_slice() {
+            b"MAIL" => Self::Mail,
+            b"RCPT" => Self::Rcpt,
+            b"DATA" => Self::Data,
+            b"BDAT" => Self::Bdat,
+            b"EHLO" | b"HELO" => Self::Hello,
+            b"RSET" => Self::Rset,
+            b"QUIT" => Self::Quit,
+            b"NOOP" => Self::Noop,
+            b"VRFY" | b"EXPN" | b"HELP" => Self::Inquiry,
+            b"AUTH" | b"STARTTLS" => Self::Auth,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl Smtp {
+    pub(in crate::relay) fn on_client(&mut self, octets: &[u8], out: Out<'_>) {
+        self.walk(octets, &mut Sink::new(out));
+    }
+
+    /// The client has ended its direction. Half a command is passed on only where there are no
+    /// rules.
+    pub(in crate::relay) fn on_client_ended(&mut self, out: Out<'_>) {
+        if !self.is_ruled() && self.held.is_empty() && matches!(self.state, InputState::Command) {
+            Sink::new(out).text(&self.line);
+        }
+        self.line = Vec::new();
+    }
+
+    /// Goes on with what is held, as far as that is possible.
+    pub(super) fn resume(&mut self, sink: &mut Sink<'_>) {
+        if let InputState::Blocked(line) = &mut self.state {
+            let line = std::mem::take(line);
+            self.state = InputState::Command;
+            self.ruled_command(&line, sink);
+        }
+        if !self.held.is_empty() && !self.is_blocked() {
+            let held = std::mem::take(&mut self.held);
+            self.walk(&held, sink);
+        }
+    }
+
+    fn walk(&mut self, mut octets: &[u8], sink: &mut Sink<'_>) {
+        while !octets.is_empty() {
+            if self.untracked {
+                return sink.text(octets);
+            }
+            if matches!(self.state, InputState::Over) {
+                return;
+            }
+            if !self.held.is_empty() || self.is_blocked() {
+                debug_assert!(self.held.len() < MAX_HELD);
+                return self.held.extend_from_slice(octets);
+            }
+            let taken = self.step(octets, sink);
+            octets = octets.get(taken..).unwrap_or_default();
+        }
+    }
+
+    /// Takes some octets and says how many.
+    fn step(&mut self, octets: &[u8], sink: &mut Sink<'_>) -> usize {
+        match &mut self.state {
+            InputState::Command => self.command_octets(octets, sink),
+            InputState::LongLine { .. } => self.long_line(octets, sink),
+            InputState::Data(_) => self.text(octets, sink),
+            InputState::Chunk(left) => {
+                let (taken, rest) = part(octets, *left);
+                sink.text(octets.get(..taken).unwrap_or_default());
+                self.state = match rest {
+                    0 => InputState::Command,
+                    rest => InputState::Chunk(rest),
+                };
+                taken
+            }
+            InputState::ChunkHeader(_) => self.chunk_header(octets, sink),
+            InputState::DiscardChunk(left) => {
+                let (taken, rest) = part(octets, *left);
+                self.discard_chunk(rest);
+                taken
+            }
+            InputState::DiscardText(text, _) => {
+                let taken = text.take(octets);
+                let (octets, ended) = (taken.octets, taken.ended);
+                if ended {
+                    self.text_discarded(sink);
+                }
+                octets
+            }
+            // Nothing is taken in these states: `is_blocked`.
+            InputState::Blocked(_)
+            | InputState::AwaitingDataReply
+            | InputState::AwaitingUpstream(_)
+            | InputState::AwaitingPermit(_)
+            | InputState::Over => octets.len(),
+        }
+    }
+
+    fn command_octets(&mut self, octets: &[u8], sink: &mut Sink<'_>) -> usize {
+        let (taken, complete) = up_to_line_end(octets);
+        let piece = octets.get(..taken).unwrap_or_default();
+        if self.line.len() + taken > MAX_LINE {
+            let forward = !self.is_ruled();
+            if forward {
+                sink.line(&self.line);
+            }
+            let cr = self.line.last() == Some(&b'\r');
+            self.state = InputState::LongLine { forward, cr };
+            return 0;
+        }
+        self.line.extend_from_slice(piece);
+        if complete {
+            let line = std::mem::take(&mut self.line);
+            let line = without_line_end(&line);
+            match self.is_ruled() {
+                true => self.ruled_command(line, sink),
+                false => {
+                    sink.command(line);
+                    self.passed(line, sink);
+                }
+            }
+        }
+        taken
+    }
+
+    /// The first octets of the line stand in `line`, the last of them was CR or not.
+    fn long_line(&mut self, octets: &[u8], sink: &mut Sink<'_>) -> usize {
+        let InputState::LongLine { forward, cr } = &mut self.state else {
+            return octets.len();
+        };
+        let (taken, complete) = up_to_line_end(octets);
+        let piece = octets.get(..taken).unwrap_or_default();
+        let body = piece.strip_suffix(b"\n").unwrap_or(piece);
+        let has_cr = body.last().map_or(*cr, |octet| *octet == b'\r');
+        *cr = has_cr;
+        let forward = *forward;
+        if forward {
+            sink.text(body);
+        }
+        let room = MAX_LINE.saturating_sub(self.line.len()).min(body.len());
+        self.line
+            .extend_from_slice(body.get(..room).unwrap_or_default());
+        if complete {
+            self.state = InputState::Command;
+            let line = std::mem::take(&mut self.line);
+            if forward {
+                sink.line(if has_cr { b"\n" } else { b"\r\n" });
+                self.passed(&line, sink);
+            } else {
+                self.answer(policy::TOO_LONG, sink);
+            }
+        }
+        taken
+    }
+
+    /// A command that was sent as it came: what its reply will change.
+    fn passed(&mut self, line: &[u8], sink: &mut Sink<'_>) {
+        // Some servers overlook blanks before a verb.
+        let line = line.trim_ascii_start();
+        let pending = match Command::of(line) {
+            Command::Mail => {
+                let from = address(line, "FROM:");
+                Pending::Mail {
+                    sender: from.clone(),
+                    from,
+                }
+            }
+            Command::Rcpt => Pending::Rcpt(address(line, "TO:")),
+            Command::Data => {
+                self.state = InputState::AwaitingDataReply;
+                Pending::Data
+            }
+            Command::Bdat => match bdat(line) {
+                Some((octets, last)) => {
+                    self.state = chunk_state(octets);
+                    Pending::Chunk { octets, last }
+                }
+                None => Pending::Other,
+            },
+            Command::Hello | Command::Rset => Pending::Reset,
+            Command::Quit | Command::Noop | Command::Inquiry | Command::Auth | Command::Other => {
+                Pending::Other
+            }
+        };
+        self.pending.push_back(pending);
+        sink.flush();
+    }
+
+    fn has_transaction(&self) -> bool {
+        let begins = |pending: &Pending| matches!(pending, Pending::Mail { .. });
+        self.transaction.is_some() || self.pending.iter().any(begins)
+    }
+
+    /// Whether a recipient was accepted, or may be.
+    pub(super) fn has_recipients(&self) -> bool {
+        let accepted = |transaction: &Transaction| !transaction.envelope.to.is_empty();
+        let asked = |pending: &Pending| matches!(pending, Pending::Rcpt(_));
+        self.transaction.as_ref().is_some_and(accepted) || self.pending.iter().any(asked)
+    }
+
+    /// A command that is subject to rules. `line` has no line end.
+    fn ruled_command(&mut self, line: &[u8], sink: &mut Sink<'_>) {
+        let odd = |octet: &u8| octet.is_ascii_control() && *octet != b'\t';
+        if line.iter().any(odd) {
+            return self.answer(policy::SYNTAX, sink);
+        }
+        match Command::of(line) {
+            Command::Mail => self.mail(line, sink),
+            Command::Rcpt if !self.has_transaction() => self.answer(policy::SEQUENCE, sink),
+            Command::Rcpt => match self.policy() {
+                Some(policy) => {
+                    let verdict = policy.recipient(line);
+                    self.judged(verdict, sink);
+                }
+                None => self.pass(line, Pending::Rcpt(address(line, "TO:")), sink),
+            },
+            Command::Data => {
+                let chunks = self.transaction.as_ref().is_some_and(|now| now.chunks);
+                if !self.has_transaction() || !self.has_recipients() || chunks {
+                    return self.answer(policy::SEQUENCE, sink);
+                }
+                self.pass(b"DATA", Pending::Data, sink);
+                self.state = InputState::AwaitingDataReply;
+            }
+            Command::Bdat => self.ruled_chunk(line, sink),
+            Command::Auth => self.answer(policy::SEQUENCE, sink),
+            Command::Other => self.answer(policy::UNKNOWN, sink),
+            command if self.rules.by_sender.is_some() => self.without_upstream(command, sink),
+            Command::Hello | Command::Rset => self.pass(line, Pending::Reset, sink),
+            Command::Quit | Command::Noop | Command::Inquiry => {
+                self.pass(line, Pending::Other, sink);
+            }
+        }
+    }
+
+    pub(super) fn pass(&mut self, line: &[u8], pending: Pending, sink: &mut Sink<'_>) {
+        sink.command(line);
+        self.pending.push_back(pending);
+    }
+
+    /// What no upstream answers where each MAIL has its own.
+    fn without_upstream(&mut self, command: Command, sink: &mut Sink<'_>) {
+        if self.has_upstream()
+            && self.has_transaction()
+            && matches!(command, Command::Hello | Command::Rset)
+        {
+            self.pass(b"RSET", Pending::Discarded, sink);
+        }
+        match command {
+            Command::Hello => {
+                let text = self.rules.by_sender.clone().unwrap_or_default();
+                let text = String::from_utf8_lossy(&text).into_owned();
+                self.answer_with(Pending::Local(text.into()), sink);
+            }
+            Command::Quit => {
+                self.answer(policy::GOODBYE, sink);
+                if self.has_upstream() {
+                    sink.command(b"QUIT");
+                }
+                self.closing_announced = true;
+                self.state = InputState::Over;
+            }
+            Command::Rset | Command::Noop => self.answer(policy::DONE, sink),
+            _ => self.answer(policy::UNKNOWN, sink),
+        }
+    }
+
+    fn mail(&mut self, line: &[u8], sink: &mut Sink<'_>) {
+        if self.pending.iter().any(Pending::moves_transaction) {
+            self.state = InputState::Blocked(line.to_vec());
+            return;
+        }
+        if self.transaction.is_some() {
+            return self.answer(policy::SEQUENCE, sink);
+        }
+        let verdict = match self.policy() {
+            Some(policy) => policy.mail(line),
+            None => {
+                let from = address(line, "FROM:");
+                Verdict::Mail(Mail {
+                    line: [line, b"\r\n"].concat(),
+                    sender: from.clone(),
+                    from,
+                })
+            }
+        };
+        self.judged(verdict, sink);
+    }
+
+    fn judged(&mut self, verdict: Verdict, sink: &mut Sink<'_>) {
+        match verdict {
+            Verdict::Pass(line, pending) => self.pass(&line, pending, sink),
+            Verdict::Mail(mail) if self.rules.by_sender.is_some() && mail.sender.is_empty() => {
+                self.answer(policy::SENDER, sink);
+                self.record_refusal("the null sender, which has no mailbox to log in as", sink);
+            }
+            Verdict::Mail(mail) if self.rules.rate_limited => {
+                self.permit = true;
+                sink.act(Action::RequestPermit(&mail.sender));
+                self.state = InputState::AwaitingPermit(Box::new(mail));
+            }
+            Verdict::Mail(mail) => self.send_mail(mail, sink),
+            Verdict::Answer(text) => self.answer(text, sink),
+            Verdict::Refuse(text, what) => {
+                self.answer(text, sink);
+                self.record_refusal(what, sink);
+            }
+        }
+    }
+
+    /// Sends a MAIL that may be sent; first its upstream is opened where it has one of its own.
+    pub(super) fn send_mail(&mut self, mail: Mail, sink: &mut Sink<'_>) {
+        if self.rules.by_sender.is_some() {
+            let mailbox = mail.sender.to_lowercase();
+            if self.upstream != UpstreamState::Sender(mailbox.clone()) {
+                if self.has_upstream() {
+                    sink.command(b"QUIT");
+                }
+                self.upstream = UpstreamState::None;
+                self.state = InputState::AwaitingUpstream(Box::new(mail));
+                return sink.act(Action::OpenUpstream(&mailbox));
+            }
+        }
+        sink.line(&mail.line);
+        self.pending.push_back(Pending::Mail {
+            from: mail.from,
+            sender: mail.sender,
+        });
+    }
+
+    pub(in crate::relay) fn on_upstream_opened(&mut self, out: Out<'_>) {
+        let mut sink = Sink::new(out);
+        match std::mem::take(&mut self.state) {
+            InputState::AwaitingUpstream(mail) => {
+                self.upstream = UpstreamState::Sender(mail.sender.to_lowercase());
+                self.send_mail(*mail, &mut sink);
+            }
+            state => self.state = state,
+        }
+        self.resume(&mut sink);
+    }
+
+    pub(in crate::relay) fn on_upstream_refused(&mut self, fault: &Fault, out: Out<'_>) {
+        let mut sink = Sink::new(out);
+        if !matches!(self.state, InputState::AwaitingUpstream(_)) {
+            return;
+        }
+        self.state = InputState::Command;
+        self.release(&mut sink);
+        let text = fault.reply(Protocol::Smtp, None).text;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        // The session goes on, which 421 denies (RFC 5321 §3.8).
+        let text = match text.strip_prefix("421") {
+            Some(rest) => format!("451{rest}"),
+            None => text,
+        };
+        self.answer_with(Pending::Local(text.into()), &mut sink);
+        sink.act(Action::Record(Event::Fault(fault.clone())));
+        self.resume(&mut sink);
+    }
+
+    /// An upstream that is not needed at the moment is gone.
+    pub(in crate::relay) fn on_upstream_lost(&mut self, out: Out<'_>) {
+        self.upstream = UpstreamState::None;
+        self.reply = super::ReplyScanner::default();
+        out(Action::DropUpstream);
+    }
+
+    fn text(&mut self, octets: &[u8], sink: &mut Sink<'_>) -> usize {
+        let most = self.policy().and_then(|policy| policy.max_size);
+        let InputState::Data(text) = &mut self.state else {
+            return octets.len();
+        };
+        let taken = text.take(octets);
+        let size = text.size();
+        let ended = taken.ended;
+        if most.is_some_and(|most| size > most) {
+            self.abort(policy::SIZE, ended, sink);
+        } else if text
+            .forward(&taken.piece, &mut |piece| sink.text(piece))
+            .is_err()
+        {
+            self.abort(policy::HEADER, ended, sink);
+        } else if ended {
+            self.state = InputState::Command;
+            self.pending.push_back(Pending::Text(size));
+        }
+        taken.octets
+    }
+
+    /// The message must not be completed upstream: the upstream's connection ends in the middle
+    /// of it, and the client is told why at its end.
+    fn abort(&mut self, reply: &'static str, ended: bool, sink: &mut Sink<'_>) {
+        self.aborted = true;
+        if let InputState::Data(text) = std::mem::take(&mut self.state) {
+            self.state = InputState::DiscardText(text, reply);
+        }
+        if ended {
+            self.text_discarded(sink);
+        }
+    }
+
+    fn text_discarded(&mut self, sink: &mut Sink<'_>) {
+        if let InputState::DiscardText(text, reply) =
+            std::mem::replace(&mut self.state, InputState::Over)
+        {
+            let size = text.size();
+            self.answer_with(Pending::LocalRejection(reply, size), sink);
+            self.record_refusal(format!("{size} octets, {}", reply.trim_end()), sink);
+        }
+    }
+}
+
+/// Octets up to a line's end, and whether it is there.
+fn up_to_line_end(octets: &[u8]) -> (usize, bool) {
+    match memchr::memchr(b'\n', octets) {
+        Some(at) => (at + 1, true),
+        None => (octets.len(), false),
+    }
+}
+
+fn without_line_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}

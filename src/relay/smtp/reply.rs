@@ -1,0 +1,69 @@
+//! Replies as they pass: where one ends, its code, and the beginning of its text.
+
+/// Octets of a reply that are kept.
+const MAX_TEXT: usize = 1024;
+
+/// One reply, all its lines together (RFC 5321 §4.2.1).
+#[derive(Debug, Default)]
+pub(super) struct ReplyScanner {
+    text: Vec<u8>,
+    /// The first octets of its last line so far: the code, and `-` where a line follows.
+    code: [u8; 4],
+    /// Octets of its last line so far.
+    column: usize,
+    open: bool,
+}
+
+impl ReplyScanner {
+    /// Takes octets up to a line's end. Returns how many were taken, and whether the reply ends
+    /// with them.
+    pub(super) fn take(&mut self, octets: &[u8]) -> (usize, bool) {
+        let (taken, line_ends) = match memchr::memchr(b'\n', octets) {
+            Some(at) => (at + 1, true),
+            None => (octets.len(), false),
+        };
+        let part = octets.get(..taken).unwrap_or_default();
+        if self.column == 0 {
+            self.code = *b"   \n";
+        }
+        for (slot, octet) in self.code.iter_mut().skip(self.column).zip(part) {
+            *slot = *octet;
+        }
+        self.column += taken;
+        self.open = true;
+        let room = MAX_TEXT.saturating_sub(self.text.len()).min(taken);
+        self.text
+            .extend_from_slice(part.get(..room).unwrap_or_default());
+        if line_ends {
+            self.column = 0;
+        }
+        (taken, line_ends && self.code.last() != Some(&b'-'))
+    }
+
+    /// Whether a reply has begun and not ended.
+    pub(super) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// The three octets of the code.
+    pub(super) fn code(&self) -> &[u8] {
+        self.code.get(..3).unwrap_or_default()
+    }
+
+    /// 2yz.
+    pub(super) fn succeeds(&self) -> bool {
+        self.code.first() == Some(&b'2')
+    }
+
+    /// 5yz.
+    pub(super) fn is_permanent(&self) -> bool {
+        self.code.first() == Some(&b'5')
+    }
+
+    /// All lines in one.
+    pub(super) fn text(&self) -> String {
+        let text = String::from_utf8_lossy(&self.text);
+        let lines: Vec<_> = text.lines().map(str::trim_end).collect();
+        lines.join(" / ")
+    }
+}

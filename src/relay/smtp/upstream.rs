@@ -1,0 +1,209 @@
+//! The upstream's side: replies, and what they make of the transaction.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::header::HeaderRewriter;
+use super::pending::Pending;
+use super::reply::ReplyScanner;
+use super::text::Text;
+use super::{InputState, MessageOutcome, Out, Sink, Smtp, Transaction};
+use crate::fault::{Fault, Kind, suggested_backoff};
+use crate::relay::interface::{Action, Event};
+
+/// How long a mailbox is left alone after 432 without a time.
+const CROWDED: Duration = Duration::from_secs(10);
+
+impl Smtp {
+    pub(in crate::relay) fn on_upstream(&mut self, octets: &[u8], out: Out<'_>) {
+        let mut sink = Sink::new(out);
+        // Everything from `start` to `at` goes on, in as few pieces as can be.
+        let (mut start, mut at) = (0, 0);
+        while at < octets.len() && !self.untracked {
+            let hidden = match self.pending.front() {
+                Some(pending) => *pending == Pending::Discarded,
+                // Said unasked between two messages, to nobody.
+                None => self.rules.by_sender.is_some(),
+            };
+            let (taken, complete) = self.reply.take(octets.get(at..).unwrap_or_default());
+            if hidden {
+                forward(octets, start, at, &mut sink);
+                start = at + taken;
+            }
+            at += taken;
+            if !complete {
+                continue;
+            }
+            let reply = std::mem::take(&mut self.reply);
+            self.on_reply(&reply, &mut sink);
+            if self.pending.front().is_some_and(Pending::is_local) || self.holds_input() {
+                forward(octets, start, at, &mut sink);
+                start = at;
+                self.answer_due(&mut sink);
+                self.resume(&mut sink);
+            }
+        }
+        forward(octets, start, octets.len(), &mut sink);
+        if self.pending.is_empty() {
+            self.pending = VecDeque::new();
+        }
+    }
+
+    /// A reply of the upstream is complete.
+    fn on_reply(&mut self, reply: &ReplyScanner, sink: &mut Sink<'_>) {
+        let code = reply.code();
+        if self.rules.by_sender.is_none() {
+            self.closing_announced |= matches!(code, b"221" | b"421");
+        }
+        if !reply.succeeds() && code != b"354" {
+            let suggested = suggested_backoff(&reply.text()).map(Duration::from_millis);
+            let crowded = (code == b"432").then_some(CROWDED);
+            if let Some(time) = suggested.or(crowded) {
+                sink.act(Action::BackOff(time));
+            }
+        }
+        let Some(pending) = self.pending.pop_front_if(|pending| !pending.is_local()) else {
+            // Said unasked: nothing is answered by it.
+            return;
+        };
+        self.record_upstream_refusal(&pending, reply, sink);
+        match pending {
+            Pending::Mail { from, sender } if reply.succeeds() => {
+                self.transaction = Some(Transaction::new(from, sender));
+            }
+            Pending::Mail { .. } if self.transaction.is_none() => self.release(sink),
+            Pending::Rcpt(to) if reply.succeeds() => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.envelope.add(to);
+                }
+            }
+            Pending::Data => self.on_data_reply(reply, sink),
+            Pending::Text(size) => self.on_final_reply(size, reply, sink),
+            Pending::Chunk { octets, last } => self.on_chunk_reply(octets, last, reply, sink),
+            Pending::Reset | Pending::Discarded if reply.succeeds() => self.end_transaction(sink),
+            // TLS within TLS was agreed on; where there are rules, no one can have asked for it.
+            Pending::Other if code == b"220" && !self.is_ruled() => {
+                self.lose_track("TLS was started", sink);
+            }
+            Pending::Mail { .. }
+            | Pending::Rcpt(_)
+            | Pending::Reset
+            | Pending::Discarded
+            | Pending::Other
+            | Pending::Local(_)
+            | Pending::LocalRejection(..) => {}
+        }
+    }
+
+    fn on_data_reply(&mut self, reply: &ReplyScanner, sink: &mut Sink<'_>) {
+        if reply.code() == b"354" {
+            let header = self.header(true);
+            let text = Text::new(header, self.rules.repair_line_ends);
+            self.state = InputState::Data(Box::new(text));
+            return;
+        }
+        if matches!(self.state, InputState::AwaitingDataReply) {
+            self.state = InputState::Command;
+        }
+        // 503: no recipients, or no transaction; the client may go on with RCPT.
+        if self.transaction.is_some() && reply.code() != b"503" {
+            self.end_message(0, MessageOutcome::Rejected, Some(&reply.text()), sink);
+        }
+    }
+
+    fn on_final_reply(&mut self, size: u64, reply: &ReplyScanner, sink: &mut Sink<'_>) {
+        let outcome = match reply.succeeds() {
+            true => MessageOutcome::Accepted,
+            false => MessageOutcome::Rejected,
+        };
+        // Without a transaction the upstream refused MAIL, and all that followed.
+        if self.transaction.is_some() || outcome == MessageOutcome::Accepted {
+            self.end_message(size, outcome, Some(&reply.text()), sink);
+        }
+    }
+
+    fn on_chunk_reply(
+        &mut self,
+        octets: u64,
+        last: bool,
+        reply: &ReplyScanner,
+        sink: &mut Sink<'_>,
+    ) {
+        let so_far = self.transaction.as_ref().map_or(0, |now| now.size);
+        let size = so_far.saturating_add(octets);
+        match reply.code() {
+            // The command was not understood: its octets are, or were, taken for commands.
+            b"500" | b"501" | b"502" | b"504" => {
+                if self.transaction.is_some() {
+                    self.end_message(size, MessageOutcome::Rejected, Some(&reply.text()), sink);
+                }
+                match self.is_ruled() {
+                    true => self.state = InputState::Over,
+                    false => self.lose_track("BDAT was not understood", sink),
+                }
+            }
+            b"503" => {}
+            _ if last => self.on_final_reply(size, reply, sink),
+            _ if reply.succeeds() => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.size = size;
+                    transaction.chunks = true;
+                }
+            }
+            _ if self.transaction.is_some() => {
+                self.end_message(size, MessageOutcome::Rejected, Some(&reply.text()), sink);
+            }
+            _ => {}
+        }
+    }
+
+    /// The header of a message that begins, if it is to be rewritten.
+    pub(super) fn header(&self, dots: bool) -> Option<HeaderRewriter> {
+        let mailbox = self.policy()?.from.as_deref()?;
+        let sender = self.transaction.as_ref().map_or("", |now| &now.sender);
+        Some(HeaderRewriter::new(mailbox, sender, dots))
+    }
+
+    /// Records that the mail service refused MAIL, RCPT or a message for good.
+    fn record_upstream_refusal(
+        &self,
+        pending: &Pending,
+        reply: &ReplyScanner,
+        sink: &mut Sink<'_>,
+    ) {
+        let code = reply.code();
+        // Syntax and sequence are the dialogue's affair, not the message's.
+        if !reply.is_permanent() || code.starts_with(b"50") {
+            return;
+        }
+        let transaction = self.transaction.as_ref();
+        let (from, to) = match pending {
+            Pending::Mail { from, .. } => (from.as_str(), None),
+            Pending::Rcpt(to) => {
+                let from = transaction.map(|now| now.envelope.from.as_str());
+                (from.unwrap_or_default(), Some(to.as_str()))
+            }
+            Pending::Data | Pending::Text(_) | Pending::Chunk { .. } => match transaction {
+                Some(now) => (
+                    now.envelope.from.as_str(),
+                    now.envelope.to.first().map(String::as_str),
+                ),
+                None => return,
+            },
+            _ => return,
+        };
+        let to = to.map(|to| format!(" to <{to}>")).unwrap_or_default();
+        let detail = format!(
+            "the mail service refused a message from <{from}>{to}: {}",
+            reply.text()
+        );
+        let fault = Fault::new(Kind::MessageRefused, detail);
+        sink.act(Action::Record(Event::Fault(fault)));
+    }
+}
+
+fn forward(octets: &[u8], start: usize, end: usize, sink: &mut Sink<'_>) {
+    if let Some(piece @ [_, ..]) = octets.get(start..end) {
+        sink.client(piece);
+    }
+}

@@ -1,0 +1,151 @@
+//! A session that is logged in: what its relay needs of it, and what comes of it.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use super::record::{Outcome, Record};
+use super::submission::Submission;
+use crate::fault::Fault;
+use crate::limits::Seat;
+use crate::relay::{self, Backend, Connection, Drain, Driver, Event, Permit};
+use crate::stream::Stream;
+
+/// One session; dropped in this order.
+pub(super) struct RelayingSession {
+    pub(super) driver: Driver<Relayed, SessionBackend>,
+    pub(super) drain: Drain,
+    pub(super) stop: CancellationToken,
+    pub(super) _seat: Seat,
+}
+
+/// A connection of a session.
+pub(super) struct Relayed {
+    stream: Stream,
+    /// Waits for a reset while nothing is received.
+    reset: Option<Pin<Box<dyn Future<Output = io::Error> + Send>>>,
+}
+
+impl Relayed {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            reset: None,
+        }
+    }
+}
+
+impl Connection for Relayed {
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        receive: &mut (dyn FnMut(&mut Context<'_>, &[u8]) + '_),
+    ) -> Poll<io::Result<bool>> {
+        self.reset = None;
+        self.stream.poll_receive(cx, receive)
+    }
+
+    fn send(&mut self, cx: &mut Context<'_>, octets: &[u8]) {
+        self.stream.send(cx, octets);
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_flush(cx)
+    }
+
+    fn close(&mut self) {
+        self.stream.close();
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let stream = &self.stream;
+        let reset = self.reset.get_or_insert_with(|| Box::pin(stream.reset()));
+        reset.as_mut().poll(cx)
+    }
+}
+
+/// What a session provides to its relay.
+pub(super) struct SessionBackend {
+    pub(super) record: Record,
+    pub(super) submission: Option<Box<Submission>>,
+}
+
+impl Backend<Relayed> for SessionBackend {
+    fn request_permit(&mut self, sender: &str) {
+        if let Some(submission) = &mut self.submission {
+            submission.request_permit(sender);
+        }
+    }
+
+    fn poll_permit(&mut self, cx: &mut Context<'_>) -> Poll<Permit> {
+        match &mut self.submission {
+            Some(submission) => submission.poll_permit(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    fn release_permit(&mut self) {
+        if let Some(submission) = &mut self.submission {
+            submission.release_permit();
+        }
+    }
+
+    fn back_off(&mut self, time: Duration) {
+        if let Some(submission) = &mut self.submission {
+            submission.back_off(time);
+        }
+    }
+
+    fn open_upstream(&mut self, mailbox: &str) {
+        if let Some(submission) = &mut self.submission {
+            submission.open_upstream(mailbox, self.record.id().to_owned());
+        }
+    }
+
+    fn poll_upstream(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(Relayed, Bytes), Box<Fault>>> {
+        let Some(submission) = &mut self.submission else {
+            return Poll::Pending;
+        };
+        let opened = std::task::ready!(submission.poll_upstream(cx));
+        Poll::Ready(match opened {
+            Ok(logged_in) => {
+                self.record.on_upstream(&logged_in);
+                Ok((Relayed::new(logged_in.stream), logged_in.ready.leftover))
+            }
+            Err(fault) => Err(Box::new(fault)),
+        })
+    }
+
+    fn record(&mut self, event: Event) {
+        self.record.on_relay_event(event);
+    }
+
+    fn count(&mut self, client: usize, upstream: usize) {
+        self.record.counts().add(client, upstream);
+    }
+}
+
+impl RelayingSession {
+    /// Relays to the end of the session.
+    pub(super) async fn relay(&mut self) {
+        let id = self.driver.backend().record.id().to_owned();
+        let span = tracing::debug_span!("relay", session = id);
+        let end = relay::run(&mut self.driver, &self.drain, &self.stop)
+            .instrument(span)
+            .await;
+        let record = &mut self.driver.backend().record;
+        record.outcome(Outcome::Relayed);
+        record.closed_by(end.closed_by);
+        if let Some(fault) = &end.fault {
+            record.ended(fault);
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! What SMTP sessions need besides: permits to send, the account's policy, and with
+//! `mailbox: {smtp: sender}` an upstream for each sender.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::Service;
+use super::upstream::{ConnectContext, LoggedIn};
+use crate::config::{Account, LineEnds, SmtpFrom, SmtpLimits, SmtpPolicy};
+use crate::fault::{Fault, Kind, suggested_backoff};
+use crate::login::front;
+use crate::metrics::Metrics;
+use crate::proof::Verified;
+use crate::relay::{Permit, Policy, SmtpRules, Tracker};
+use crate::throttle::{Denied, Limits, MailboxThrottle, MessagePermit, Throttles};
+use crate::wire::Protocol;
+
+type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// The sending side of one SMTP session: who sends, and the message that is in flight.
+pub(super) struct Submission {
+    service: Arc<Service>,
+    verified: Verified,
+    /// The mailbox of the message that was asked for last.
+    throttle: Arc<MailboxThrottle>,
+    waiting: Option<Pending<Result<Option<MessagePermit>, Denied>>>,
+    permit: Option<MessagePermit>,
+    opening: Option<Pending<Result<Box<LoggedIn>, Fault>>>,
+}
+
+impl Service {
+    /// No session goes to a mail service for a mailbox that it wants left alone. SMTP clients wait
+    /// up to `smtp_limits.wait` for the end of that, others are told at once.
+    pub(super) async fn wait_for_backoff(
+        &self,
+        protocol: Protocol,
+        verified: &Verified,
+        deadline: Instant,
+    ) -> Result<(), Fault> {
+        let throttle = throttle(&self.throttles, verified);
+        let patience = match (protocol, limits(verified.account())) {
+            (Protocol::Smtp, Some(limits)) => deadline.min(Instant::now() + limits.wait),
+            _ => Instant::now(),
+        };
+        while let Some(until) = throttle.backoff_until(protocol)
+            && until <= patience
+        {
+            tokio::time::sleep_until(until).await;
+        }
+        let Some(until) = throttle.backoff_until(protocol) else {
+            return Ok(());
+        };
+        let seconds = until.duration_since(Instant::now()).as_secs() + 1;
+        let detail = format!("the mail service wants the mailbox left alone for {seconds} s more");
+        Err(Fault::new(Kind::Busy, detail).remedy_is(
+            "the mail service limits this mailbox for now; let the application poll less often",
+        ))
+    }
+
+    /// The mail service said how long it wants to be left alone.
+    pub(super) fn record_backoff(&self, protocol: Protocol, verified: &Verified, fault: &Fault) {
+        if let Some(time) = suggested_backoff(fault.detail()) {
+            let time = Duration::from_millis(time);
+            throttle(&self.throttles, verified).back_off(protocol, time);
+        }
+    }
+
+    /// What the relay follows, and over SMTP under which rules.
+    pub(super) fn tracker(
+        self: &Arc<Self>,
+        protocol: Protocol,
+        verified: &Verified,
+        capabilities: &[String],
+    ) -> (Tracker, Option<Box<Submission>>) {
+        if protocol != Protocol::Smtp {
+            return (Tracker::new(protocol), None);
+        }
+        let account = verified.account();
+        let policy = account.smtp.as_ref();
+        let own_rate = policy.and_then(|policy| policy.messages_per_minute);
+        let by_sender = account.mailbox.smtp_is_sender;
+        let rules = SmtpRules {
+            policy: policy
+                .filter(|policy| policy.looks_at_commands() || by_sender)
+                .map(|policy| relayed(policy, verified.mailbox())),
+            rate_limited: limits(account).is_some() || own_rate.is_some(),
+            repair_line_ends: policy.is_some_and(|policy| policy.line_ends == LineEnds::Crlf),
+            chunking: capabilities
+                .iter()
+                .any(|capability| capability.eq_ignore_ascii_case("CHUNKING")),
+            by_sender: by_sender.then(|| front::ehlo_reply(capabilities)),
+        };
+        let submission = Submission {
+            service: self.clone(),
+            verified: verified.proven(),
+            throttle: throttle(&self.throttles, verified),
+            waiting: None,
+            permit: None,
+            opening: None,
+        };
+        (Tracker::with_rules(rules), Some(Box::new(submission)))
+    }
+}
+
+impl Submission {
+    /// Begins to wait for a permit to send a message of `sender`.
+    pub(super) fn request_permit(&mut self, sender: &str) {
+        let account = self.verified.account();
+        if account.mailbox.smtp_is_sender {
+            let provider = &account.registration.provider.name;
+            self.throttle = self.service.throttles.of_mailbox(provider, sender);
+        }
+        let rate = account
+            .smtp
+            .as_ref()
+            .and_then(|policy| policy.messages_per_minute);
+        let own = rate.map(|rate| {
+            let throttle = self.service.throttles.of_login(self.verified.login());
+            throttle
+                .reserve(rate, Duration::ZERO)
+                .ok_or(Denied::TooMany)
+        });
+        let (throttle, limits) = (self.throttle.clone(), limits(account));
+        let metrics = self.service.metrics.clone();
+        self.waiting = Some(Box::pin(async move {
+            // The account's own reservation is given back where the mailbox's permit is denied.
+            let own = own.transpose()?;
+            let permit = match limits {
+                Some(limits) => Some(permit(&throttle, limits, &metrics).await?),
+                None => None,
+            };
+            own.into_iter()
+                .for_each(crate::throttle::Reservation::begin);
+            Ok(permit)
+        }));
+    }
+
+    pub(super) fn poll_permit(&mut self, cx: &mut Context<'_>) -> Poll<Permit> {
+        let Some(waiting) = &mut self.waiting else {
+            return Poll::Pending;
+        };
+        let Poll::Ready(result) = waiting.as_mut().poll(cx) else {
+            return Poll::Pending;
+        };
+        self.waiting = None;
+        Poll::Ready(match result {
+            Ok(permit) => {
+                self.permit = permit;
+                Permit::Granted
+            }
+            Err(Denied::Full) => Permit::Full,
+            Err(Denied::TooMany) => Permit::TooMany,
+        })
+    }
+
+    /// The message is not in flight any more, or is not waited for.
+    pub(super) fn release_permit(&mut self) {
+        self.waiting = None;
+        self.permit = None;
+    }
+
+    pub(super) fn back_off(&mut self, time: Duration) {
+        tracing::debug!(
+            seconds = time.as_secs(),
+            "the mail service wants the mailbox left alone"
+        );
+        self.throttle.back_off(Protocol::Smtp, time);
+    }
+
+    /// Begins to log in to the upstream as `sender`.
+    pub(super) fn open_upstream(&mut self, sender: &str, session: String) {
+        let (service, verified) = (self.service.clone(), self.verified.clone());
+        let sender = sender.to_owned();
+        self.opening = Some(Box::pin(async move {
+            let Some(verified) = verified.as_sender(&sender) else {
+                let detail = format!("{sender} is not among the senders that the account allows");
+                return Err(Fault::new(Kind::Message, detail));
+            };
+            let started = Instant::now();
+            let context = ConnectContext {
+                session: &session,
+                protocol: Protocol::Smtp,
+                visitor: None,
+                started,
+                deadline: started + service.limits.login_timeout,
+            };
+            service.connect(context, &verified).await.map(Box::new)
+        }));
+    }
+
+    pub(super) fn poll_upstream(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Box<LoggedIn>, Fault>> {
+        let Some(opening) = &mut self.opening else {
+            return Poll::Pending;
+        };
+        let result = std::task::ready!(opening.as_mut().poll(cx));
+        self.opening = None;
+        Poll::Ready(result)
+    }
+}
+
+async fn permit(
+    throttle: &Arc<MailboxThrottle>,
+    limits: SmtpLimits,
+    metrics: &Metrics,
+) -> Result<MessagePermit, Denied> {
+    let result = throttle
+        .permit(Limits {
+            in_flight: limits.connections,
+            per_minute: limits.messages_per_minute,
+            wait: limits.wait,
+        })
+        .await;
+    match &result {
+        Ok(permit) if permit.waited => metrics.smtp_wait("waited"),
+        Ok(_) => metrics.smtp_wait("immediate"),
+        Err(_) => metrics.smtp_wait("timeout"),
+    }
+    result
+}
+
+fn limits(account: &Account) -> Option<SmtpLimits> {
+    account.registration.provider.smtp_limits
+}
+
+fn throttle(throttles: &Throttles, verified: &Verified) -> Arc<MailboxThrottle> {
+    let provider = &verified.account().registration.provider;
+    throttles.of_mailbox(&provider.name, verified.mailbox())
+}
+
+fn relayed(policy: &SmtpPolicy, mailbox: &str) -> Policy {
+    Policy {
+        senders: policy.senders.clone(),
+        recipients: policy.recipients.clone(),
+        max_size: policy.max_size,
+        from: match policy.from {
+            SmtpFrom::Keep => None,
+            SmtpFrom::Mailbox => Some(mailbox.to_owned()),
+        },
+    }
+}
+
+/// What the session's own AUTH was answered with, where each MAIL has an upstream of its own.
+pub(super) fn accepted_here() -> crate::login::Accepted {
+    crate::login::Accepted {
+        untagged: Bytes::new(),
+        text: Bytes::from_static(b"235 2.7.0 Authentication successful"),
+    }
+}
