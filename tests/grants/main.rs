@@ -30,6 +30,7 @@ mod consent;
 mod direct;
 mod doctor;
 mod endpoint;
+mod listener;
 mod password;
 mod rotation;
 mod setup;
