@@ -44,7 +44,10 @@ const LAW: &[Row] = &[
     pure("wire", &["secret"], &["bytes", "nom", "memchr", "base64"]),
     pure("fault", &["wire"], &["bytes"]),
     pure("login", &["wire", "secret", "fault"], &["bytes"]),
-    row("config", &["certs", "net::tls", "secret", "wire"]),
+    row(
+        "config",
+        &["certs", "net::tls", "program", "secret", "wire"],
+    ),
     row("program", &[]),
     row("certs", &[]),
     row("import", &["certs", "config", "wire"]),

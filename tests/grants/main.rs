@@ -30,6 +30,7 @@ mod consent;
 mod direct;
 mod doctor;
 mod endpoint;
+mod memory;
 mod password;
 mod rotation;
 mod setup;
