@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 use super::advice::{self, Findings};
 use super::{Patient, Step, claims, mailbox};
 use crate::config::{Endpoint, UpstreamTls};
+use crate::environment;
 use crate::fault::{Fault, Kind};
 use crate::login::Step as Dialogue;
 use crate::login::back::{self, Login, Ready, Stage};
@@ -301,6 +302,7 @@ impl Walk<'_> {
         result: Result<T, Fault>,
     ) -> Result<T, Over> {
         result.map_err(|fault| {
+            let fault = environment::hinted(fault, &self.patient.account.registration.provider);
             let advice = advice::of_fault(self.patient, &fault);
             self.bad(name, began, fault.detail(), advice)
         })

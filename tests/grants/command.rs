@@ -210,7 +210,13 @@ async fn d38_a_stranger_does_not_end_a_command_that_waits() {
     let back = consent_at(&authorize.url()).await;
     let (address, query) = back.split_once('?').unwrap();
     let forged = query.replace("state=", "state=x");
-    for query in ["state=x", "", "error=access_denied", "code=1&state=", &forged] {
+    for query in [
+        "state=x",
+        "",
+        "error=access_denied",
+        "code=1&state=",
+        &forged,
+    ] {
         let (status, page) = get(&format!("{address}?{query}")).await;
         assert_eq!(status, 400, "{page}");
     }

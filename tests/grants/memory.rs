@@ -63,7 +63,9 @@ async fn d30_a_token_stands_in_memory_twice_at_most_and_in_no_core_file() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!((1..=2).contains(&found), "{found} copies");
-    let core = limits.lines().find(|line| line.starts_with("Max core file size"));
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"));
     let words: Vec<_> = core.unwrap().split_whitespace().collect();
     assert_eq!(words[4..6], ["0", "0"], "{core:?}");
 }
@@ -100,7 +102,9 @@ fn d30_another_process_of_the_same_user_cannot_look_inside() {
         assert!(read > 0, "{text}");
         text.push_str(&line);
     }
-    let owner = std::fs::metadata(format!("/proc/{}/mem", child.id())).unwrap().uid();
+    let owner = std::fs::metadata(format!("/proc/{}/mem", child.id()))
+        .unwrap()
+        .uid();
     let state = std::fs::metadata(at.join("state")).unwrap().uid();
     child.kill().unwrap();
     child.wait().unwrap();

@@ -182,7 +182,10 @@ async fn a_client_secret_is_guessed_at_no_more_often_than_a_password() {
     for fault in [Fault::SecretExpired, Fault::ConditionalAccess] {
         relay.sandbox.set_fault(Some(fault));
         let reply = try_password(&relay, &format!("{fault}")).await;
-        assert!(reply.starts_with("a NO [CONTACTADMIN] "), "{fault}: {reply}");
+        assert!(
+            reply.starts_with("a NO [CONTACTADMIN] "),
+            "{fault}: {reply}"
+        );
     }
 }
 
@@ -191,7 +194,10 @@ async fn a_client_secret_is_guessed_at_no_more_often_than_a_password() {
 async fn f60_one_account_takes_every_address() {
     let accounts = "accounts:\n  - {login: '*', registration: sandbox, password: any-domain-1}\n  \
          - {login: '*@contoso.test', registration: sandbox, password: domain-1}\n";
-    let relay = Setup::default().replace("accounts:\n", accounts).start().await;
+    let relay = Setup::default()
+        .replace("accounts:\n", accounts)
+        .start()
+        .await;
     for (login, password, is_good) in [
         (LOGIN, PASSWORD, true),
         (LOGIN, "domain-1", false),
@@ -204,7 +210,9 @@ async fn f60_one_account_takes_every_address() {
         ("*@fabrikam.test", "any-domain-1", false),
     ] {
         let mut client = relay.connect(Imap).await;
-        let reply = client.ask(&format!("a LOGIN \"{login}\" {password}\r\n"), "\r\n").await;
+        let reply = client
+            .ask(&format!("a LOGIN \"{login}\" {password}\r\n"), "\r\n")
+            .await;
         assert_eq!(reply.starts_with("a OK "), is_good, "{login}: {reply}");
     }
     // The mailbox of an unknown domain is asked for upstream, and there it is decided.
