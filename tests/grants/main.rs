@@ -30,6 +30,7 @@ mod consent;
 mod direct;
 mod doctor;
 mod endpoint;
+mod listener;
 mod memory;
 mod password;
 mod rotation;
