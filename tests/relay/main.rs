@@ -26,6 +26,7 @@ mod daemon;
 mod doors;
 mod guessing;
 mod lines;
+mod listeners;
 mod literals;
 mod log;
 mod matrix;
