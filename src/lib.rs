@@ -21,6 +21,7 @@ pub mod cli;
 pub mod config;
 pub mod consent;
 pub mod doctor;
+pub mod environment;
 pub mod fault;
 pub mod import;
 pub mod ledger;

@@ -15,6 +15,7 @@ pub(super) fn run(path: &Path) -> Exit {
         Err(exit) => return exit,
     };
     let levels = logging::start(&config.log);
+    keep_memory_private();
     server::warn(&config);
     let runtime = match runtime() {
         Ok(runtime) => runtime,
@@ -45,6 +46,20 @@ pub(super) fn run(path: &Path) -> Exit {
                 Exit::Config
             }
         }
+    }
+}
+
+/// Memory holds client secrets, passwords and tokens: no core file is written of it, and nobody but
+/// root may read it. `/proc/self` belongs to root from here on.
+fn keep_memory_private() {
+    if let Err(error) = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0) {
+        tracing::warn!(%error, "a crash may write secrets into a core file");
+    }
+    #[cfg(target_os = "linux")]
+    if let Err(error) =
+        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+    {
+        tracing::warn!(%error, "other processes of this user can read this one's memory");
     }
 }
 

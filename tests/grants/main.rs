@@ -31,6 +31,7 @@ mod direct;
 mod doctor;
 mod endpoint;
 mod listener;
+mod memory;
 mod password;
 mod rotation;
 mod setup;
