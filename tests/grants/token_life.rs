@@ -345,6 +345,36 @@ async fn a_wrong_persons_consent_replaces_no_good_one() {
     assert_eq!(consent(&relay).await.0, 200);
 }
 
+/// An opaque token does not say who signed in: the mail service's refusal gives back what was there.
+#[tokio::test]
+async fn a_wrong_persons_opaque_consent_is_taken_back() {
+    let (relay, endpoint) = scripted(consenting()).await;
+    let consent_with = async |token: String, refresh_token: &str| {
+        endpoint.always(Answer::json(
+            200,
+            &json!({"access_token": token, "refresh_token": refresh_token, "expires_in": 3599}),
+        ));
+        consent(&relay).await
+    };
+    relay
+        .sandbox
+        .set_fault(Some(authrelay::sandbox::Fault::TokenOpaque));
+    let good = relay.sandbox.issue_token().unwrap();
+    let (_, page) = consent_with(good, "right").await;
+    assert!(!page.contains("could not be opened"), "{page}");
+    let (_, page) = consent_with("EwBOfSomebodyElse".into(), "wrong").await;
+    assert!(
+        page.contains("could not be opened") && page.contains("is in force again"),
+        "{page}"
+    );
+    relay.sandbox.set_fault(None);
+    assert_logs_in(&relay, Imap).await;
+    let config = authrelay::config::Config::load(&relay.directory().join("proxy.yaml")).unwrap();
+    let service = authrelay::session::Service::new(&config).unwrap();
+    service.keep_alive(Duration::ZERO).await;
+    assert_eq!(endpoint.asked().last().unwrap()["refresh_token"], "right");
+}
+
 /// d46: two relays on one state directory, and a token that lives shorter than ten minutes.
 #[tokio::test]
 async fn d46_a_short_token_is_adopted_by_another_process() {
