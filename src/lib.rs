@@ -30,6 +30,7 @@ pub mod logging;
 pub mod login;
 pub mod metrics;
 pub mod net;
+pub mod notify;
 pub mod outbound;
 pub mod overview;
 pub mod program;

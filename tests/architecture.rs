@@ -100,6 +100,7 @@ const LAW: &[Row] = &[
     ),
     row("ledger", &["fault"]),
     row("metrics", &["config", "fault", "wire"]),
+    row("notify", &["config", "metrics", "net::tls", "outbound"]),
     row("overview", &["config", "fault", "ledger", "token", "wire"]),
     row("consent", &["config", "fault", "token"]),
     row(
@@ -130,7 +131,10 @@ const LAW: &[Row] = &[
     row("systemd", &[]),
     row(
         "server",
-        &["admin", "config", "limits", "net", "session", "systemd"],
+        &[
+            "admin", "config", "fault", "ledger", "limits", "net", "notify", "overview", "session",
+            "systemd",
+        ],
     ),
     row("sandbox", &[]),
     row(

@@ -121,6 +121,10 @@ impl Queue {
         file.is_some_and(|file| has_no_space(&file))
     }
 
+    pub(super) fn is_failing(&self) -> bool {
+        self.lock().full
+    }
+
     pub(super) fn reopen(&self) {
         self.lock().reopen = true;
         self.work.notify_one();

@@ -14,7 +14,13 @@ pub(super) fn run(path: &Path) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    let levels = logging::start(&config.log);
+    let log = match logging::start(&config.log) {
+        Ok(log) => log,
+        Err(error) => {
+            complain(error);
+            return Exit::State;
+        }
+    };
     keep_memory_private();
     server::warn(&config);
     let runtime = match runtime() {
@@ -25,8 +31,9 @@ pub(super) fn run(path: &Path) -> Exit {
         let server = Server::inheriting(&config, Inherited::of_environment())?;
         drop(config);
         let control = server.control().clone();
+        let levels = log.clone();
         control.on_applied(move |config| levels.set(config.log.level));
-        tokio::spawn(reload_at_hangup(control));
+        tokio::spawn(reload_at_hangup(control, log));
         let _no_end = outlive_file_limits();
         server
             .serve(asked_to_stop())
@@ -72,12 +79,13 @@ fn outlive_file_limits() -> Option<tokio::signal::unix::Signal> {
 }
 
 /// What comes of it is in the log.
-async fn reload_at_hangup(control: Arc<Control>) {
+async fn reload_at_hangup(control: Arc<Control>, log: logging::Started) {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut hangup) = signal(SignalKind::hangup()) else {
         return;
     };
     while hangup.recv().await.is_some() {
+        log.reopen();
         let _ = control.reload().await;
     }
 }

@@ -1,6 +1,8 @@
 //! Secrets in the environment, in files or printed by commands. A problem says which source failed
 //! and never what came out of it.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,6 +31,8 @@ pub(super) struct Sources {
     pub(super) secrets: Secrets,
     /// Whether what `run` writes is tried too: it says by itself what it cannot write.
     pub(super) tries_writing: bool,
+    /// Files that were read.
+    files: RefCell<BTreeSet<PathBuf>>,
 }
 
 impl Sources {
@@ -38,7 +42,18 @@ impl Sources {
             directory: path.parent().unwrap_or(Path::new("")).to_owned(),
             secrets,
             tries_writing: false,
+            files: RefCell::default(),
         }
+    }
+
+    /// Remembers a file that is read.
+    pub(super) fn note(&self, path: &Path) {
+        self.files.borrow_mut().insert(path.to_owned());
+    }
+
+    /// The files that were read.
+    pub(super) fn noted(&self) -> Vec<PathBuf> {
+        self.files.borrow().iter().cloned().collect()
     }
 
     /// For `check`, which says all that `run` would.
@@ -114,6 +129,7 @@ fn from_source(field: &Field, source: Source) -> Option<Secret> {
                 ("env", Box::new(move || from_environment(&name)))
             }
             (Key::Absent, Key::Given(path), Key::Absent) => {
+                field.sources().note(&path);
                 ("file", Box::new(move || from_file(&path)))
             }
             (Key::Absent, Key::Absent, Key::Given(command)) => {

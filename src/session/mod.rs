@@ -268,8 +268,13 @@ impl Service {
         }
     }
 
+    /// Whether audit records are asked for and cannot be written at the moment.
+    pub fn is_audit_failing(&self) -> bool {
+        self.audit.as_ref().is_some_and(Audit::is_failing)
+    }
+
     /// What is counted.
-    pub fn metrics(&self) -> &Metrics {
+    pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 

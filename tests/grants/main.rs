@@ -23,6 +23,7 @@ mod log;
 mod stage;
 
 mod admin;
+mod alerts;
 mod applications;
 mod checks;
 mod command;
