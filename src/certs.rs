@@ -6,6 +6,20 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose,
 };
+use time::{Duration, OffsetDateTime};
+
+/// An authority's validity.
+const AUTHORITY_DAYS: i64 = 10 * 365;
+
+/// A server certificate's: Apple's systems refuse more.
+const SERVER_DAYS: i64 = 825;
+
+/// From an hour ago, for clients whose clocks are slow.
+fn is_valid_for(params: &mut CertificateParams, days: i64) {
+    let now = OffsetDateTime::now_utc();
+    params.not_before = now - Duration::hours(1);
+    params.not_after = now + Duration::days(days);
+}
 
 /// A CA that lives as long as this value: it signs, and its key is never written.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -27,6 +41,7 @@ impl Authority {
             .push(DnType::CommonName, common_name);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        is_valid_for(&mut params, AUTHORITY_DAYS);
         Ok(Self(CertifiedIssuer::self_signed(
             params,
             KeyPair::generate()?,
@@ -48,6 +63,7 @@ impl Authority {
         }
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
+        is_valid_for(&mut params, SERVER_DAYS);
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.0)?;
         Ok(Issued {

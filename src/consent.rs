@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::config::Account;
-use crate::fault::{Fault, Kind, harmless};
+use crate::fault::{Fault, Kind};
 use crate::token::{Broker, Consent, Pending};
 
 /// How long somebody may take to consent.
@@ -19,10 +19,35 @@ pub const LIFETIME: Duration = Duration::from_secs(600);
 /// Consents that may be under way; beyond it the oldest are forgotten.
 const CAP: usize = 1_000;
 
-/// Consents under way.
+/// Consents under way, and what came of those that ended within their ten minutes.
 pub struct Consents {
     redirect: Url,
-    pending: Mutex<HashMap<String, (Pending, Instant)>>,
+    entries: Mutex<HashMap<String, Entry>>,
+}
+
+struct Entry {
+    began: Instant,
+    stage: Stage,
+}
+
+enum Stage {
+    /// The person is at the identity provider.
+    Away(Box<Pending>),
+    /// The person came back, and the code is being redeemed.
+    Back,
+    /// It came to something; `None`: it was given.
+    Ended(Option<Fault>),
+}
+
+/// How a consent stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing came of it yet.
+    Pending,
+    /// It was given and stored.
+    Given,
+    /// It was refused, or could not be stored.
+    Failed(Fault),
 }
 
 /// A consent that was given and stored.
@@ -72,7 +97,7 @@ impl Consents {
     pub fn new(redirect: Url) -> Self {
         Self {
             redirect,
-            pending: Mutex::default(),
+            entries: Mutex::default(),
         }
     }
 
@@ -103,18 +128,44 @@ impl Consents {
         let pending = broker.begin_consent(account, login, &self.redirect)?;
         let url = pending.url.clone();
         let now = Instant::now();
-        let mut under_way = self.lock();
-        under_way.retain(|_, (_, began)| now.duration_since(*began) < LIFETIME);
-        if under_way.len() >= CAP
-            && let Some(oldest) = under_way
+        let mut entries = self.lock();
+        entries.retain(|_, entry| now.duration_since(entry.began) < LIFETIME);
+        if entries.len() >= CAP
+            && let Some(oldest) = entries
                 .iter()
-                .min_by_key(|(_, (_, began))| *began)
+                .min_by_key(|(_, entry)| entry.began)
                 .map(|(state, _)| state.clone())
         {
-            under_way.remove(&oldest);
+            entries.remove(&oldest);
         }
-        under_way.insert(pending.state.clone(), (pending, now));
+        let state = pending.state.clone();
+        let entry = Entry {
+            began: now,
+            stage: Stage::Away(Box::new(pending)),
+        };
+        entries.insert(state, entry);
         Ok(url)
+    }
+
+    /// Whether a redirect's query has the state of a consent that waits for it.
+    pub fn is_awaited(&self, query: &str) -> bool {
+        let state = parameter(query, "state");
+        let entries = self.lock();
+        let key = known(&entries, &state);
+        key.and_then(|key| entries.get(&key)).is_some_and(|entry| {
+            matches!(entry.stage, Stage::Away(_)) && entry.began.elapsed() < LIFETIME
+        })
+    }
+
+    /// How the consent with this state stands; `None` for one that is not known (any more).
+    pub fn progress(&self, state: &str) -> Option<Progress> {
+        let entries = self.lock();
+        let key = known(&entries, state)?;
+        Some(match &entries.get(&key)?.stage {
+            Stage::Away(_) | Stage::Back => Progress::Pending,
+            Stage::Ended(None) => Progress::Given,
+            Stage::Ended(Some(fault)) => Progress::Failed(fault.clone()),
+        })
     }
 
     /// Somebody comes back with the query of the redirect: `code` and `state`, or `error`.
@@ -124,69 +175,77 @@ impl Consents {
     /// A state that nobody was given, or that was used; the identity provider's refusal; a store
     /// that cannot be written.
     pub async fn finish(&self, broker: &Broker, query: &str) -> Result<Given, Fault> {
-        let parameters: HashMap<_, _> = url::form_urlencoded::parse(query.as_bytes())
-            .into_owned()
-            .collect();
-        let state = parameters.get("state").map_or("", String::as_str);
+        let state = parameter(query, "state");
         // Taken out before anything else: whatever comes of it, it was used.
-        let Some(pending) = self.take(state) else {
+        let Some((key, pending)) = self.take(&state) else {
             return Err(Fault::new(
                 Kind::GrantRefused,
                 "nobody was sent to the identity provider with this state, or it was used, or ten minutes are over",
             )
             .remedy_is("begin the consent anew"));
         };
-        if let Some(error) = parameters.get("error") {
-            let description = parameters
-                .get("error_description")
-                .map_or("", String::as_str);
-            return Err(refused(error, description));
+        let result = finish(broker, pending, query).await;
+        if let Some(entry) = self.lock().get_mut(&key) {
+            entry.stage = Stage::Ended(result.as_ref().err().cloned());
         }
-        let Some(code) = parameters.get("code").filter(|code| !code.is_empty()) else {
-            return Err(Fault::new(
-                Kind::GrantRefused,
-                "the identity provider sent neither a code nor an error",
-            ));
-        };
-        let (login, mailbox) = (pending.login().to_owned(), pending.mailbox());
-        let consent = broker.finish_consent(pending, code).await?;
-        let given = Given {
-            login,
-            mailbox,
-            consent,
-        };
-        given.log();
-        Ok(given)
+        result
     }
 
-    fn take(&self, state: &str) -> Option<Pending> {
-        let mut under_way = self.lock();
-        let known = under_way
-            .keys()
-            .find(|known| bool::from(known.as_bytes().ct_eq(state.as_bytes())))
-            .cloned()?;
-        let (pending, began) = under_way.remove(&known)?;
-        (began.elapsed() < LIFETIME).then_some(pending)
+    fn take(&self, state: &str) -> Option<(String, Pending)> {
+        let mut entries = self.lock();
+        let key = known(&entries, state)?;
+        let entry = entries.get_mut(&key)?;
+        if entry.began.elapsed() >= LIFETIME {
+            return None;
+        }
+        match std::mem::replace(&mut entry.stage, Stage::Back) {
+            Stage::Away(pending) => Some((key, *pending)),
+            used => {
+                entry.stage = used;
+                None
+            }
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, (Pending, Instant)>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// RFC 6749 §4.1.2.1.
-fn refused(error: &str, description: &str) -> Fault {
-    let said = harmless(&format!("{error} {description}"));
-    let fault = Fault::new(
-        Kind::GrantRefused,
-        format!("the identity provider refuses: {said}"),
-    );
-    if description.contains("AADSTS65004") || error == "access_denied" {
-        return fault
-            .remedy_is("the person declined: begin anew, and let the mailbox's owner agree");
+/// The key that is this state, found in time that does not tell how much of it is right.
+fn known(entries: &HashMap<String, Entry>, state: &str) -> Option<String> {
+    let is_it = |known: &&String| bool::from(known.as_bytes().ct_eq(state.as_bytes()));
+    entries.keys().find(is_it).cloned()
+}
+
+/// A parameter of a redirect's query; empty where it is absent.
+fn parameter(query: &str, name: &str) -> String {
+    url::form_urlencoded::parse(query.as_bytes())
+        .find(|(key, _)| key == name)
+        .map_or_else(String::new, |(_, value)| value.into_owned())
+}
+
+/// What the query of the redirect brings.
+async fn finish(broker: &Broker, pending: Pending, query: &str) -> Result<Given, Fault> {
+    let error = parameter(query, "error");
+    if !error.is_empty() {
+        let description = parameter(query, "error_description");
+        return Err(broker.refused_consent(&pending, &error, &description));
     }
-    if error == "consent_required" || description.contains("AADSTS90094") {
-        return fault.remedy_is("an administrator of the tenant has to consent: grant admin consent under API permissions");
+    let code = parameter(query, "code");
+    if code.is_empty() {
+        return Err(Fault::new(
+            Kind::GrantRefused,
+            "the identity provider sent neither a code nor an error",
+        ));
     }
-    fault.remedy_is("look at the application's redirect URI and API permissions, then begin anew")
+    let (login, mailbox) = (pending.login().to_owned(), pending.mailbox());
+    let consent = broker.finish_consent(pending, &code).await?;
+    let given = Given {
+        login,
+        mailbox,
+        consent,
+    };
+    given.log();
+    Ok(given)
 }

@@ -9,8 +9,11 @@ use tokio::time::Instant;
 
 use crate::fault::{Fault, Side};
 
-/// Logins remembered; beyond it the longest silent are forgotten.
+/// Logins remembered that somebody has proved to be; beyond it the longest silent are forgotten.
 const CAP: usize = 20_000;
+
+/// Logins remembered that were only tried: whoever makes them up pushes out his own.
+const UNPROVEN_CAP: usize = 1_000;
 
 /// How long faults are counted together.
 const QUARTER: Duration = Duration::from_secs(15 * 60);
@@ -25,6 +28,8 @@ pub type Quarter = [u32; Side::ALL.len()];
 #[derive(Debug)]
 pub struct Ledger {
     logins: Mutex<HashMap<String, Entry>>,
+    /// Those that nobody has proved to be.
+    unproven: Mutex<HashMap<String, Entry>>,
     faults: Mutex<Faults>,
 }
 
@@ -40,6 +45,7 @@ impl Default for Ledger {
     fn default() -> Self {
         Self {
             logins: Mutex::default(),
+            unproven: Mutex::default(),
             faults: Mutex::new(Faults {
                 quarters: VecDeque::from([Quarter::default(); QUARTERS]),
                 since: Instant::now(),
@@ -60,17 +66,24 @@ pub struct Entry {
 impl Ledger {
     /// A login succeeded: what was wrong before is healed.
     pub fn succeeded(&self, login: &str) {
-        self.change(login, |entry| {
+        lock(&self.unproven).remove(login);
+        change(&mut lock(&self.logins), CAP, login, |entry| {
             entry.last_login = Some(SystemTime::now());
             entry.last_fault = None;
         });
     }
 
-    /// A login or its session failed.
+    /// A login or its session failed. What is the client's own fault proves nothing.
     pub fn failed(&self, login: &str, fault: &Fault) {
-        self.change(login, |entry| {
+        let mut logins = lock(&self.logins);
+        let is_proven = fault.kind().side() != Side::Client || logins.contains_key(login);
+        let set = |entry: &mut Entry| {
             entry.last_fault = Some((SystemTime::now(), fault.clone()));
-        });
+        };
+        match is_proven {
+            true => change(&mut logins, CAP, login, set),
+            false => change(&mut lock(&self.unproven), UNPROVEN_CAP, login, set),
+        }
     }
 
     /// One more, whoever it was that met it.
@@ -103,34 +116,41 @@ impl Ledger {
 
     /// What is known of a login, in lower case.
     pub fn entry(&self, login: &str) -> Entry {
-        self.lock().get(login).cloned().unwrap_or_default()
+        let proven = lock(&self.logins).get(login).cloned();
+        let unproven = || lock(&self.unproven).get(login).cloned();
+        proven.or_else(unproven).unwrap_or_default()
     }
 
-    /// Every login that something is known of, in order.
+    /// Every login that somebody has proved to be and something is known of, in order.
     pub fn logins(&self) -> Vec<String> {
-        let mut logins: Vec<_> = self.lock().keys().cloned().collect();
+        let mut logins: Vec<_> = lock(&self.logins).keys().cloned().collect();
         logins.sort();
         logins
     }
+}
 
-    fn change(&self, login: &str, change: impl FnOnce(&mut Entry)) {
-        let mut entries = self.lock();
-        if entries.len() >= CAP && !entries.contains_key(login) {
-            let age = |entry: &Entry| {
-                let fault = entry.last_fault.as_ref().map(|(time, _)| *time);
-                entry.last_login.max(fault)
-            };
-            let mut ages: Vec<_> = entries.values().map(age).collect();
-            let (_, middle, _) = ages.select_nth_unstable(CAP / 2);
-            let middle = *middle;
-            entries.retain(|_, entry| age(entry) > middle);
-        }
-        change(entries.entry(login.to_owned()).or_default());
+/// Changes an entry; where there is no room for another one, the older half goes.
+fn change(
+    entries: &mut HashMap<String, Entry>,
+    cap: usize,
+    login: &str,
+    change: impl FnOnce(&mut Entry),
+) {
+    if entries.len() >= cap && !entries.contains_key(login) {
+        let age = |entry: &Entry| {
+            let fault = entry.last_fault.as_ref().map(|(time, _)| *time);
+            entry.last_login.max(fault)
+        };
+        let mut ages: Vec<_> = entries.values().map(age).collect();
+        let (_, middle, _) = ages.select_nth_unstable(cap / 2);
+        let middle = *middle;
+        entries.retain(|_, entry| age(entry) > middle);
     }
+    change(entries.entry(login.to_owned()).or_default());
+}
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
-        self.logins.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(entries: &Mutex<HashMap<String, Entry>>) -> MutexGuard<'_, HashMap<String, Entry>> {
+    entries.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -167,5 +187,29 @@ mod tests {
         }
         assert!(ledger.logins().len() <= CAP);
         assert!(ledger.entry(&(CAP + 9).to_string()).last_login.is_some());
+    }
+
+    #[test]
+    fn d36_made_up_logins_push_nobody_out() {
+        let ledger = Ledger::default();
+        ledger.succeeded("real@contoso.test");
+        ledger.failed(
+            "refused@contoso.test",
+            &Fault::new(Kind::GrantRefused, "no consent"),
+        );
+        let wrong = Fault::new(Kind::Credentials, "wrong");
+        ledger.failed("real@contoso.test", &wrong);
+        ledger.failed("exact@contoso.test", &wrong);
+        assert!(ledger.entry("exact@contoso.test").last_fault.is_some());
+        for number in 0..CAP * 2 {
+            ledger.failed(&format!("{number}@contoso.test"), &wrong);
+        }
+        assert_eq!(
+            ledger.logins(),
+            ["real@contoso.test", "refused@contoso.test"]
+        );
+        assert!(ledger.entry("real@contoso.test").last_login.is_some());
+        assert!(ledger.entry("real@contoso.test").last_fault.is_some());
+        assert!(lock(&ledger.unproven).len() <= UNPROVEN_CAP);
     }
 }

@@ -31,6 +31,7 @@ pub mod metrics;
 pub mod net;
 pub mod outbound;
 pub mod overview;
+pub mod program;
 pub mod proof;
 pub mod relay;
 pub mod sandbox;

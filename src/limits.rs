@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::Limits;
+use crate::config::{Limits, client_network};
 
 /// Clients beyond the limit that are told so at the same time; the rest wait to be accepted.
 const TOLD_AT_ONCE: usize = 32;
@@ -35,16 +35,6 @@ struct Size {
 struct Clients {
     limit: AtomicUsize,
     counts: Mutex<HashMap<IpAddr, usize>>,
-}
-
-/// A place kept before anybody came: listeners wait for clients, and must not hold a session's
-/// place meanwhile, or the last places could not be had.
-#[derive(Debug)]
-pub enum Reserved {
-    /// To be told that there is no session to be had, or to find one.
-    Told(OwnedSemaphorePermit),
-    /// For a session, while everybody at the door is being told.
-    Session(OwnedSemaphorePermit),
 }
 
 /// A place for one connection, free again when dropped.
@@ -97,28 +87,27 @@ impl Seats {
         }
     }
 
-    /// Keeps a place for whoever comes next.
-    pub async fn reserve(&self) -> Reserved {
+    /// A place for a connection that was accepted; where there is none, and enough are being told
+    /// so, it waits. Whose it is may have to be announced first: see [`Seat::admit`].
+    pub async fn take(&self) -> Seat {
+        if let Ok(permit) = self.sessions.clone().try_acquire_owned() {
+            return self.session(permit);
+        }
         tokio::select! {
             biased;
-            Ok(permit) = self.told.clone().acquire_owned() => Reserved::Told(permit),
-            Ok(permit) = self.sessions.clone().acquire_owned() => Reserved::Session(permit),
+            Ok(permit) = self.told.clone().acquire_owned() => Seat {
+                clients: None,
+                admitted: None,
+                _permit: permit,
+            },
+            Ok(permit) = self.sessions.clone().acquire_owned() => self.session(permit),
             else => std::future::pending().await,
         }
     }
 
-    /// Gives the place to a connection. Whose it is may have to be announced first: see
-    /// [`Seat::admit`].
-    pub fn seat(&self, reserved: Reserved) -> Seat {
-        let (clients, permit) = match reserved {
-            Reserved::Session(permit) => (Some(self.clients.clone()), permit),
-            Reserved::Told(told) => match self.sessions.clone().try_acquire_owned() {
-                Ok(permit) => (Some(self.clients.clone()), permit),
-                Err(_) => (None, told),
-            },
-        };
+    fn session(&self, permit: OwnedSemaphorePermit) -> Seat {
         Seat {
-            clients,
+            clients: Some(self.clients.clone()),
             admitted: None,
             _permit: permit,
         }
@@ -161,6 +150,7 @@ impl Seat {
 impl Clients {
     fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Admitted> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let address = client_network(address);
         let count = counts.entry(address).or_default();
         if *count >= self.limit.load(Ordering::Relaxed) {
             return None;
@@ -211,11 +201,7 @@ mod tests {
 
     /// A seat, and whether the client has it.
     async fn sit(seats: &Seats, client: IpAddr) -> (Seat, bool) {
-        sit_on(seats, seats.reserve().await, client)
-    }
-
-    fn sit_on(seats: &Seats, reserved: Reserved, client: IpAddr) -> (Seat, bool) {
-        let mut seat = seats.seat(reserved);
+        let mut seat = seats.take().await;
         let admitted = seat.admit(client);
         (seat, admitted)
     }
@@ -228,17 +214,26 @@ mod tests {
         let second = sit(&seats, client).await;
         assert!(first.1 && second.1);
         assert!(!sit(&seats, client).await.1);
-        let waiting = seats.reserve().await;
         drop(first);
-        assert!(sit_on(&seats, waiting, client).1);
+        assert!(sit(&seats, client).await.1);
     }
 
+    /// Nobody holds anything for those who may come.
     #[tokio::test]
-    async fn listeners_that_wait_hold_no_session() {
-        let seats = Seats::new(&limits(1, 10));
+    async fn d11_after_a_burst_every_session_can_be_had() {
+        let seats = Seats::new(&limits(2, 1000));
         let client = IpAddr::from([10, 0, 0, 1]);
-        let _elsewhere = (seats.reserve().await, seats.reserve().await);
-        assert!(sit(&seats, client).await.1);
+        let mut burst = Vec::new();
+        for _ in 0..2 + TOLD_AT_ONCE {
+            burst.push(sit(&seats, client).await);
+        }
+        let beyond = seats.take();
+        tokio::pin!(beyond);
+        assert!(futures_util::poll!(&mut beyond).is_pending());
+        drop(burst);
+        drop(beyond.await);
+        let both = (sit(&seats, client).await, sit(&seats, client).await);
+        assert!(both.0.1 && both.1.1);
     }
 
     #[tokio::test]
@@ -277,6 +272,18 @@ mod tests {
         let (fifth, sixth) = (sit(&seats, client).await, sit(&seats, client).await);
         assert!(fifth.1 && sixth.1);
         assert!(!sit(&seats, client).await.1);
+    }
+
+    #[tokio::test]
+    async fn d28_an_ipv6_network_has_one_limit() {
+        let seats = Seats::new(&limits(10, 1));
+        let of = |text: &str| text.parse::<IpAddr>().unwrap();
+        let _first = sit(&seats, of("2001:db8:0:1::1")).await;
+        assert!(!sit(&seats, of("2001:db8:0:1:ffff::2")).await.1);
+        assert!(sit(&seats, of("2001:db8:0:2::1")).await.1);
+        let _mapped = sit(&seats, of("::ffff:192.0.2.1")).await;
+        assert!(!sit(&seats, of("192.0.2.1")).await.1);
+        assert!(sit(&seats, of("192.0.2.2")).await.1);
     }
 
     #[tokio::test]

@@ -54,6 +54,7 @@ pub struct Metrics {
     requests: Family<Labels, Counter>,
     request_duration: Histogram,
     reauthorization: Family<Labels, Gauge>,
+    attention: Family<Labels, Gauge>,
     expiry: Family<Labels, Gauge<f64, AtomicU64>>,
 }
 
@@ -115,6 +116,12 @@ impl Metrics {
             "Accounts whose owner has to consent",
             reauthorization.clone(),
         );
+        let attention = Family::<Labels, Gauge>::default();
+        registry.register(
+            "consents_attention",
+            "Accounts whose consent is refused, but not for good",
+            attention.clone(),
+        );
         let expiry = Family::<Labels, Gauge<f64, AtomicU64>>::default();
         registry.register(EXPIRY, EXPIRY_HELP, expiry.clone());
         let metrics = Self {
@@ -129,6 +136,7 @@ impl Metrics {
             requests,
             request_duration,
             reauthorization,
+            attention,
             expiry,
         };
         metrics.begin(config);
@@ -139,6 +147,7 @@ impl Metrics {
     pub fn renew(&self, config: &Config) {
         self.expiry.clear();
         self.reauthorization.clear();
+        self.attention.clear();
         self.begin(config);
     }
 
@@ -175,10 +184,9 @@ impl Metrics {
             }
         }
         for name in config.registrations.keys() {
-            drop(
-                self.reauthorization
-                    .get_or_create(&labels([("registration", name)])),
-            );
+            let registration = labels([("registration", name)]);
+            drop(self.reauthorization.get_or_create(&registration));
+            drop(self.attention.get_or_create(&registration));
             for outcome in REQUESTS {
                 let labels = labels([("registration", name), ("outcome", outcome)]);
                 drop(self.requests.get_or_create(&labels));
@@ -241,11 +249,17 @@ impl Metrics {
         self.request_duration.observe(took.as_secs_f64());
     }
 
-    /// How many accounts of a registration wait for their owner's consent.
-    pub fn reauthorization(&self, registration: &str, accounts: usize) {
+    /// How many accounts of a registration need their owner's consent, and how many consents are
+    /// refused, but not for good.
+    pub fn consents(&self, registration: &str, needed: usize, attention: usize) {
         let labels = labels([("registration", registration)]);
-        let accounts = i64::try_from(accounts).unwrap_or(i64::MAX);
-        self.reauthorization.get_or_create(&labels).set(accounts);
+        for (gauge, accounts) in [
+            (&self.reauthorization, needed),
+            (&self.attention, attention),
+        ] {
+            let accounts = i64::try_from(accounts).unwrap_or(i64::MAX);
+            gauge.get_or_create(&labels).set(accounts);
+        }
     }
 
     /// Prometheus' text format, version 0.0.4.

@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::config::{Account, LoginPattern, Logins};
 use crate::fault::{Fault, Kind};
 use crate::ledger::Ledger;
-use crate::token::store::Record;
+use crate::token::store::{Owner, Record};
 use crate::token::{Broker, Standing, now};
 use crate::wire::Protocol;
 
@@ -35,7 +35,7 @@ pub struct Row {
     pub protocols: Vec<&'static str>,
     /// How its token stands.
     pub token: Token,
-    /// `needed`, `given`, or `none` where none is wanted.
+    /// `needed`, `given`, `attention` (refused, but not for good), or `none` where none is needed.
     pub consent: &'static str,
     /// RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,46 +71,123 @@ pub struct LastFault {
     pub remedy: Option<String>,
 }
 
-/// Every account, with what is known of it. Reads the store, so that it may block a little.
+/// Every account, with what is known of it; behind them the stored consents that no account uses
+/// any more. Reads the store, so that it may block a little.
 pub fn accounts(accounts: &[Arc<Account>], broker: &Broker, ledger: &Ledger) -> Vec<Row> {
-    let seen = ledger.logins();
-    let logins = Logins::new(accounts);
+    let consented = broker
+        .store()
+        .map(|store| store.logins())
+        .unwrap_or_default();
+    let mut seen = ledger.logins();
+    seen.extend(consented.iter().cloned());
+    seen.sort();
+    seen.dedup();
     let mut rows = Vec::new();
     for account in accounts {
         match &account.login {
             LoginPattern::Exact(login) => rows.push(row(account, login, broker, ledger)),
             LoginPattern::Domain(_) | LoginPattern::Any => {
                 rows.push(row(account, &account.login.to_string(), broker, ledger));
-                let of_this = |login: &&String| {
-                    let found = logins.find(login);
-                    found.is_some_and(|found| Arc::ptr_eq(found, account))
-                };
-                for login in seen.iter().filter(of_this) {
+                for login in of_wildcard(accounts, account, &seen) {
                     rows.push(row(account, login, broker, ledger));
                 }
             }
         }
     }
+    rows.extend(unused(accounts, &consented));
     rows
 }
 
-/// How many accounts of each registration wait for their owner's consent. Wildcard accounts are
-/// not counted: who will come is not known.
-pub fn waiting(accounts: &[Arc<Account>], broker: &Broker) -> BTreeMap<String, usize> {
-    let mut waiting = BTreeMap::new();
-    for account in accounts {
-        let (LoginPattern::Exact(login), true) =
-            (&account.login, account.registration.grant.wants_consent())
-        else {
-            continue;
-        };
-        let given =
-            matches!(stored(account, login, broker), Ok(Some(record)) if record.refused.is_none());
-        *waiting
-            .entry(account.registration.name.clone())
-            .or_default() += usize::from(!given);
+/// The stored consents that no account uses, as rows.
+pub fn unused(accounts: &[Arc<Account>], consented: &[String]) -> Vec<Row> {
+    let logins = Logins::new(accounts);
+    let is_used = |login: &&String| {
+        let account = logins.find(login);
+        account.is_some_and(|account| account.registration.grant.wants_consent())
+    };
+    let unused = consented.iter().filter(|login| !is_used(login));
+    unused.map(|login| orphan(login)).collect()
+}
+
+/// A stored consent that no account uses.
+fn orphan(login: &str) -> Row {
+    let detail = "tokens are stored for this login, and no account uses them";
+    let fault = Fault::new(Kind::GrantRefused, detail)
+        .remedy_is(format!("`authrelay forget {login}` deletes them"));
+    Row {
+        login: login.to_owned(),
+        mailbox: String::new(),
+        registration: String::new(),
+        provider: String::new(),
+        grant: "none",
+        protocols: Vec::new(),
+        token: Token {
+            state: "none",
+            expires: None,
+        },
+        consent: "none",
+        last_login: None,
+        last_fault: Some(last_fault(SystemTime::now(), &fault)),
     }
-    waiting
+}
+
+/// The accounts of a registration whose consents bring no token.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Consents {
+    /// Their owner has to consent.
+    pub needed: usize,
+    /// They are refused, but not for good.
+    pub attention: usize,
+}
+
+/// The same for each registration. Of wildcard accounts those logins are counted that have
+/// consented: who else will come is not known.
+pub fn consents(accounts: &[Arc<Account>], broker: &Broker) -> BTreeMap<String, Consents> {
+    let mut counts = BTreeMap::<String, Consents>::new();
+    let mut count = |account: &Account, login: &str| {
+        let count = counts.entry(account.registration.name.clone()).or_default();
+        match stored(account, login, broker).ok().flatten() {
+            Some(record) if record.refused.is_some() => count.needed += 1,
+            Some(record) => count.attention += usize::from(record.attention.is_some()),
+            None => count.needed += 1,
+        }
+    };
+    let consented = consented(accounts, broker);
+    for account in accounts {
+        if !account.registration.grant.wants_consent() {
+            continue;
+        }
+        match &account.login {
+            LoginPattern::Exact(login) => count(account, login),
+            LoginPattern::Domain(_) | LoginPattern::Any => {
+                of_wildcard(accounts, account, &consented).for_each(|login| count(account, login))
+            }
+        }
+    }
+    counts
+}
+
+/// Every login with a stored consent, where any account may have one.
+fn consented(accounts: &[Arc<Account>], broker: &Broker) -> Vec<String> {
+    let any = |account: &Arc<Account>| account.registration.grant.wants_consent();
+    match broker.store() {
+        Some(store) if accounts.iter().any(any) => store.logins(),
+        _ => Vec::new(),
+    }
+}
+
+/// Those of the logins that a wildcard account is for.
+fn of_wildcard<'l>(
+    accounts: &[Arc<Account>],
+    account: &Arc<Account>,
+    logins: &'l [String],
+) -> impl Iterator<Item = &'l String> {
+    let resolved = Logins::new(accounts);
+    let account = account.clone();
+    logins.iter().filter(move |login| {
+        let found = resolved.find(login);
+        found.is_some_and(|found| Arc::ptr_eq(found, &account))
+    })
 }
 
 fn row(account: &Account, login: &str, broker: &Broker, ledger: &Ledger) -> Row {
@@ -123,8 +200,10 @@ fn row(account: &Account, login: &str, broker: &Broker, ledger: &Ledger) -> Row 
     };
     let consent = match (registration.grant.wants_consent(), &record) {
         (false, _) => "none",
-        (true, Some(record)) if record.refused.is_none() => "given",
-        (true, _) => "needed",
+        (true, Some(record)) if record.refused.is_some() => "needed",
+        (true, Some(record)) if record.attention.is_some() => "attention",
+        (true, Some(_)) => "given",
+        (true, None) => "needed",
     };
     // Protocols may open mailboxes of their own, each with a token of its own.
     let standing = Protocol::ALL
@@ -133,7 +212,9 @@ fn row(account: &Account, login: &str, broker: &Broker, ledger: &Ledger) -> Row 
         .map(|protocol| broker.standing(account, login, &account.mailbox_of(*protocol, login)))
         .find(|standing| *standing != Standing::None)
         .unwrap_or(Standing::None);
-    let refusal = record.as_ref().and_then(|record| record.refused.as_ref());
+    let refusal = record
+        .as_ref()
+        .and_then(|record| record.refused.as_ref().or(record.attention.as_ref()));
     let last_fault = match (entry.last_fault, refusal, unreadable) {
         (Some((time, fault)), _, _) => Some(last_fault(time, &fault)),
         (None, _, Some(fault)) => Some(last_fault(SystemTime::now(), &fault)),
@@ -192,6 +273,7 @@ fn stored(account: &Account, login: &str, broker: &Broker) -> Result<Option<Reco
     match broker.store() {
         Some(store) if account.registration.grant.wants_consent() => store
             .read(login)
+            .map(|record| record.and_then(|record| record.of(&Owner::of(&account.registration))))
             .map_err(|error| Fault::new(Kind::Internal, error.to_string())),
         _ => Ok(None),
     }

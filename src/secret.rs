@@ -1,17 +1,19 @@
 //! Passwords, client secrets and tokens.
 //!
 //! A [`Secret`] cannot be printed: it has no `Display`, its `Debug` is the same in every build
-//! profile, and its bytes are overwritten when it is dropped. Whoever needs the value says so
-//! with [`Secret::expose`], which is easy to grep for.
+//! profile, and its bytes are overwritten when the last clone is dropped. Clones share one copy in
+//! memory. Whoever needs the value says so with [`Secret::expose`], which is easy to grep for.
 
 use std::fmt;
+use std::sync::Arc;
 
+use secrecy::zeroize::Zeroize as _;
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
 /// A text that must never reach a log, a metric, an audit record or an error message.
 #[derive(Clone, Default)]
-pub struct Secret(SecretString);
+pub struct Secret(Arc<SecretString>);
 
 impl Secret {
     /// The text itself, to be handed to the one place that needs it.
@@ -27,13 +29,21 @@ impl Secret {
 
 impl From<String> for Secret {
     fn from(text: String) -> Self {
-        Self(SecretString::from(text))
+        // Without spare capacity: a box made of it would be another allocation, and what it was
+        // copied from would stay in memory.
+        if text.capacity() == text.len() {
+            return Self(Arc::new(SecretString::from(text)));
+        }
+        let mut text = text;
+        let secret = Self::from(text.as_str());
+        text.zeroize();
+        secret
     }
 }
 
 impl From<&str> for Secret {
     fn from(text: &str) -> Self {
-        Self::from(text.to_owned())
+        Self(Arc::new(SecretString::from(text)))
     }
 }
 

@@ -4,6 +4,9 @@
 const FRESH = ["accounts", "faults", "sessions", "listeners"];
 const REFRESH_MS = 5000;
 
+// The path under which the relay is found, without a slash at its end.
+const BASE = document.documentElement.dataset.base;
+
 document.documentElement.classList.add("has-script");
 const dialog = document.getElementById("dialog");
 const body = document.getElementById("dialog-body");
@@ -61,7 +64,7 @@ const actions = {
       shown.push(line(`Sign in as the mailbox's owner and agree. The link is good for ${Math.round(answer.expires_in / 60)} minutes and works once.`));
       shown.push(anchor(link, `Sign in at ${new URL(link).host}`));
     }
-    shown.push(element("img", { src: `/qr.svg?text=${encodeURIComponent(link)}`, alt: "The same address as a QR code", width: 220, height: 220 }));
+    shown.push(element("img", { src: `${BASE}/qr.svg?text=${encodeURIComponent(link)}`, alt: "The same address as a QR code", width: 220, height: 220 }));
     const waiting = line("Waiting for the consent …");
     shown.push(waiting);
     show(...shown);
@@ -93,7 +96,7 @@ const actions = {
         options.body = JSON.stringify({ password });
       }
       try {
-        const response = await fetch(`/api/accounts/${encodeURIComponent(login)}/test?stream=1`, options);
+        const response = await fetch(`${BASE}/api/accounts/${encodeURIComponent(login)}/test?stream=1`, options);
         if (!response.ok) return show(...complaint(await response.json().catch(() => ({}))));
         let protocol = "";
         let failed = false;
@@ -200,7 +203,7 @@ function post(path) {
 
 async function ask(path, options) {
   try {
-    const response = await fetch(path, options);
+    const response = await fetch(BASE + path, options);
     return { ok: response.ok, answer: await response.json().catch(() => ({})) };
   } catch (error) {
     return { ok: false, answer: { error: `The relay did not answer: ${error.message}` } };

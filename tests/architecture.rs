@@ -45,6 +45,7 @@ const LAW: &[Row] = &[
     pure("fault", &["wire"], &["bytes"]),
     pure("login", &["wire", "secret", "fault"], &["bytes"]),
     row("config", &["certs", "net::tls", "secret", "wire"]),
+    row("program", &[]),
     row("certs", &[]),
     row("import", &["certs", "config", "wire"]),
     row("logging", &["config"]),
@@ -53,7 +54,9 @@ const LAW: &[Row] = &[
     row("accounts", &["config", "fault", "proof", "secret", "wire"]),
     row(
         "token",
-        &["config", "fault", "outbound", "proof", "secret", "wire"],
+        &[
+            "config", "fault", "outbound", "program", "proof", "secret", "wire",
+        ],
     ),
     row("net", &["config", "fault", "limits", "outbound"]),
     row("outbound", &["config", "fault"]),

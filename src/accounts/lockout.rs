@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::config::Lockout;
+use crate::config::{Lockout, client_network};
 
 /// What is remembered at once; beyond it the oldest is forgotten.
 const CAP: usize = 50_000;
@@ -31,6 +31,7 @@ enum Subject {
     Anything,
 }
 
+/// Clients by [`client_network`].
 type Key = (IpAddr, Subject);
 
 #[derive(Debug, Clone, Copy)]
@@ -122,9 +123,9 @@ impl Lockouts {
         let mut state = self.state();
         let locked = subjects(address, login, known)
             .filter(|subject| *subject != Subject::Anything)
-            .filter_map(|subject| state.records.get(&(address, subject)))
+            .filter_map(|subject| state.records.get(&key(address, subject)))
             .any(|record| record.is_locked(now));
-        if locked && let Some(record) = state.records.get_mut(&(address, Subject::Anything)) {
+        if locked && let Some(record) = state.records.get_mut(&key(address, Subject::Anything)) {
             // A known login that is not locked fails and counts there.
             record.last = now;
         }
@@ -143,11 +144,14 @@ impl Lockouts {
         for subject in subjects(address, login, known) {
             let locks = subject != Subject::Anything;
             let window = state.window(&subject);
-            let record = state.records.entry((address, subject)).or_insert(Record {
-                failures: 0,
-                last: now,
-                locked_until: None,
-            });
+            let record = state
+                .records
+                .entry(key(address, subject))
+                .or_insert(Record {
+                    failures: 0,
+                    last: now,
+                    locked_until: None,
+                });
             if now.duration_since(record.last) > window {
                 record.failures = 0;
             }
@@ -166,14 +170,14 @@ impl Lockouts {
     }
 
     pub(super) fn succeeded(&self, address: IpAddr, login: &str) {
-        let key = (address, Subject::Login(login.to_owned()));
+        let key = key(address, Subject::Login(login.to_owned()));
         self.state().records.remove(&key);
     }
 
     /// Begins a trial, as soon as it could fail without being one failure too many. `None`: the
     /// login is locked.
     pub(super) async fn trial(self: &Arc<Self>, address: IpAddr, login: &str) -> Option<Trial> {
-        let key = (address, Subject::Login(login.to_owned()));
+        let key = key(address, Subject::Login(login.to_owned()));
         loop {
             let mut ended = std::pin::pin!(self.ended.notified());
             // From here on, so that no end is missed.
@@ -230,9 +234,13 @@ impl Drop for Trial {
     }
 }
 
+fn key(address: IpAddr, subject: Subject) -> Key {
+    (client_network(address), subject)
+}
+
 /// What a failure counts for.
 fn subjects(address: IpAddr, login: &str, known: bool) -> impl Iterator<Item = Subject> {
-    let elsewhere = !address.is_loopback();
+    let elsewhere = !address.to_canonical().is_loopback();
     let unknown = (elsewhere && !known).then_some(Subject::Unknown);
     let anything = elsewhere.then_some(Subject::Anything);
     std::iter::once(Subject::Login(login.to_owned()))
@@ -267,14 +275,14 @@ mod tests {
     async fn memory_is_bounded() {
         let lockouts = lockouts(10);
         for number in 0..3 * CAP {
-            let v6 = std::net::Ipv6Addr::from(number as u128);
+            let v6 = std::net::Ipv6Addr::from((number as u128) << 64);
             lockouts.failed(v6.into(), &format!("login-{number}"), false);
             if number % 1000 == 0 {
                 tokio::time::advance(Duration::from_millis(1)).await;
             }
         }
         assert!(lockouts.state().records.len() <= CAP + 3);
-        let last = std::net::Ipv6Addr::from(3 * CAP as u128 - 1);
+        let last = std::net::Ipv6Addr::from((3 * CAP as u128 - 1) << 64);
         let key = (last.into(), Subject::Unknown);
         assert!(lockouts.state().records.contains_key(&key));
         // Failures that count no more are forgotten first.

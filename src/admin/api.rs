@@ -14,7 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::Panel;
 use crate::config::{Account, Grant};
-use crate::consent::{Given, LIFETIME};
+use crate::consent::{Given, LIFETIME, Progress};
 use crate::doctor::{self, Patient};
 use crate::fault::Fault;
 use crate::overview;
@@ -82,6 +82,29 @@ pub(super) async fn authorize(
             Err(fault) => failed(&fault),
         },
     }
+}
+
+/// Which consent is asked about.
+#[derive(Deserialize)]
+pub(super) struct Begun {
+    /// As in the address that the person was sent to.
+    state: String,
+}
+
+/// How a consent stands that was begun here: `pending`, `given`, `failed` or `unknown`.
+pub(super) async fn progress(
+    State(panel): State<Arc<Panel>>,
+    Query(begun): Query<Begun>,
+) -> Response {
+    let answer = match panel.consents.progress(&begun.state) {
+        None => json!({"state": "unknown"}),
+        Some(Progress::Pending) => json!({"state": "pending"}),
+        Some(Progress::Given) => json!({"state": "given"}),
+        Some(Progress::Failed(fault)) => {
+            json!({"state": "failed", "error": fault.detail(), "remedy": fault.remedy()})
+        }
+    };
+    Json(answer).into_response()
 }
 
 /// Until the person has entered the code.
@@ -228,15 +251,18 @@ fn wrong(what: &str) -> Response {
 /// Deletes what is stored of a login.
 pub(super) async fn forget(State(panel): State<Arc<Panel>>, Path(login): Path<String>) -> Response {
     let login = login.to_lowercase();
-    if panel.current.get().find(&login).is_none() {
-        return unknown(&login);
-    }
+    let known = panel.current.get().find(&login).is_some();
     let Some(store) = panel.current.get().broker().store().cloned() else {
+        if !known {
+            return unknown(&login);
+        }
         return Json(json!({"forgotten": false})).into_response();
     };
     let name = login.clone();
     let done = tokio::task::spawn_blocking(move || store.forget(&name)).await;
     match done {
+        // What is stored for a login that no account has any more can be deleted as well.
+        Ok(Ok(false)) if !known => unknown(&login),
         Ok(Ok(forgotten)) => {
             tracing::info!(login, forgotten, "tokens forgotten");
             Json(json!({"forgotten": forgotten})).into_response()

@@ -19,6 +19,7 @@ use crate::token::Broker;
 #[derive(Template)]
 #[template(path = "callback.html")]
 struct Page<'a> {
+    base: &'a str,
     title: &'a str,
     good: bool,
     text: String,
@@ -26,11 +27,12 @@ struct Page<'a> {
 }
 
 /// The page that says what came of a consent; `verdict` is the mail service's, where it refuses.
-pub(super) fn page(result: &Result<Given, Fault>, verdict: Option<String>) -> Response {
+pub(super) fn page(base: &str, result: &Result<Given, Fault>, verdict: Option<String>) -> Response {
     let (status, page) = match result {
         Ok(given) => {
             let warning = given.warning().or(verdict);
             let page = Page {
+                base,
                 title: "Authorized",
                 good: warning.is_none(),
                 text: format!(
@@ -49,6 +51,7 @@ pub(super) fn page(result: &Result<Given, Fault>, verdict: Option<String>) -> Re
                 "no consent"
             );
             let page = Page {
+                base,
                 title: "Not authorized",
                 good: false,
                 text: fault.detail().to_owned(),
@@ -70,18 +73,27 @@ pub(super) async fn once(
     broker: Arc<Broker>,
 ) -> Result<Given, Fault> {
     let (sender, mut receiver) = mpsc::channel(1);
+    let path = consents.redirect().path().to_owned();
+    let base = path.trim_end_matches("/oauth/callback").to_owned();
+    let styled = format!("{base}/style.css");
     let handler = move |RawQuery(query): RawQuery| {
         let (consents, broker, sender) = (consents.clone(), broker.clone(), sender.clone());
+        let base = base.clone();
         async move {
-            let result = consents.finish(&broker, &query.unwrap_or_default()).await;
-            let response = page(&result, None);
-            let _ = sender.try_send(result);
+            let query = query.unwrap_or_default();
+            // Anyone on this machine can ask for the page.
+            let is_awaited = consents.is_awaited(&query);
+            let result = consents.finish(&broker, &query).await;
+            let response = page(&base, &result, None);
+            if is_awaited {
+                let _ = sender.try_send(result);
+            }
             response
         }
     };
     let router = Router::new()
-        .route("/oauth/callback", get(handler))
-        .route("/style.css", get(super::style));
+        .route(&path, get(handler))
+        .route(&styled, get(super::style));
     let serve = door::serve(socket, None, router);
     tokio::pin!(serve);
     let result = tokio::select! {

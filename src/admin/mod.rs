@@ -16,13 +16,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use aws_lc_rs::hmac;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, RawQuery, State};
+use axum::extract::{DefaultBodyLimit, Query, RawQuery, State};
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -54,8 +55,6 @@ struct Panel {
     reload: Reload,
     consents: Consents,
     gate: Gate,
-    /// HTTPS is spoken.
-    encrypted: bool,
     /// Tests under way.
     tests: Arc<Semaphore>,
     /// Listeners are served.
@@ -92,16 +91,22 @@ impl Readiness {
     }
 }
 
-/// The token that administrators present: given, or in its file, which is made where it is absent.
+/// A token that is presented here: given, or in its file, which is made where it is absent.
 ///
 /// # Errors
 ///
 /// Where the file cannot be read or made, or others may read it.
-pub fn token(config: &config::Admin) -> Result<Secret, Unusable> {
-    match &config.token {
+pub fn token(token: &AdminToken) -> Result<Secret, Unusable> {
+    match token {
         AdminToken::Given(secret) => Ok(secret.clone()),
         AdminToken::File(path) => generated(path),
     }
+}
+
+/// What a relay that knows `token` answers at `/proof?nonce=NONCE`.
+pub fn proof(token: &Secret, nonce: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, token.expose().as_bytes());
+    gate::proof(&key, nonce)
 }
 
 impl Admin {
@@ -117,7 +122,8 @@ impl Admin {
         current: Arc<Current>,
         reload: Reload,
     ) -> anyhow::Result<Self> {
-        let token = token(config)?;
+        let viewer = config.viewer_token.as_ref().map(token).transpose()?;
+        let token = token(&config.token)?;
         let tls = match &config.tls {
             Some(identity) => Some(Arc::new(ServerTls::new("admin", identity)?)),
             None => None,
@@ -126,8 +132,7 @@ impl Admin {
             current,
             reload,
             consents: Consents::new(Consents::redirect_of(&config.public_url)),
-            gate: Gate::new(&token, config),
-            encrypted: tls.is_some(),
+            gate: Gate::new(&token, viewer.as_ref(), config),
             tests: Arc::new(Semaphore::new(TESTS)),
             ready: AtomicBool::new(false),
         };
@@ -173,7 +178,23 @@ impl Admin {
     }
 }
 
+/// Everything stands at the root, and below the path of `public_url` for web servers that pass it
+/// on as they got it.
 fn router(panel: Arc<Panel>) -> Router {
+    let pages = pages();
+    let all = match panel.gate.base() {
+        "" => pages,
+        base => pages
+            .clone()
+            .nest(base, pages.clone())
+            .route(&format!("{base}/"), get(page::status)),
+    };
+    all.layer(DefaultBodyLimit::max(BODY))
+        .layer(middleware::from_fn_with_state(panel.clone(), gate::gate))
+        .with_state(panel)
+}
+
+fn pages() -> Router<Arc<Panel>> {
     Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
@@ -188,12 +209,33 @@ fn router(panel: Arc<Panel>) -> Router {
         .route("/api/accounts", get(api::accounts))
         .route("/api/sessions", get(api::sessions))
         .route("/api/reload", post(api::reload))
-        .route("/api/accounts/{login}/authorize", post(api::authorize))
+        .route(
+            "/api/accounts/{login}/authorize",
+            post(api::authorize).get(api::progress),
+        )
         .route("/api/accounts/{login}/test", post(api::test))
         .route("/api/accounts/{login}/token", delete(api::forget))
-        .layer(DefaultBodyLimit::max(BODY))
-        .layer(middleware::from_fn_with_state(panel.clone(), gate::gate))
-        .with_state(panel)
+        .route("/proof", get(prove))
+}
+
+#[derive(Deserialize)]
+struct Challenge {
+    nonce: String,
+}
+
+/// Shows that this relay knows its token, before a command sends it.
+async fn prove(State(panel): State<Arc<Panel>>, Query(challenge): Query<Challenge>) -> Response {
+    let nonce = &challenge.nonce;
+    let is_nonce =
+        (32..=128).contains(&nonce.len()) && nonce.bytes().all(|octet| octet.is_ascii_hexdigit());
+    match is_nonce {
+        true => panel.gate.prove(nonce).into_response(),
+        false => (
+            StatusCode::BAD_REQUEST,
+            "nonce: 32 to 128 hexadecimal digits\n",
+        )
+            .into_response(),
+    }
 }
 
 /// 503 while starting and while draining; trouble elsewhere is no reason to take a relay out.
@@ -211,9 +253,10 @@ async fn readyz(State(panel): State<Arc<Panel>>) -> (StatusCode, &'static str) {
 async fn metrics(State(panel): State<Arc<Panel>>) -> Response {
     let text = tokio::task::spawn_blocking(move || {
         let service = panel.current.get();
-        let waiting = crate::overview::waiting(service.accounts(), service.broker());
-        for (registration, accounts) in waiting {
-            service.metrics().reauthorization(&registration, accounts);
+        let consents = crate::overview::consents(service.accounts(), service.broker());
+        for (registration, count) in consents {
+            let metrics = service.metrics();
+            metrics.consents(&registration, count.needed, count.attention);
         }
         service.metrics().text()
     });
@@ -245,7 +288,7 @@ async fn returned(State(panel): State<Arc<Panel>>, RawQuery(query): RawQuery) ->
         },
         _ => None,
     };
-    callback::page(&result, verdict)
+    callback::page(panel.gate.base(), &result, verdict)
 }
 
 /// Serves `/oauth/callback` alone until one consent came to something, for `authorize` where no

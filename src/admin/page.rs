@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::{Form, Query, State};
+use axum::extract::{Extension, Form, Query, State};
 use axum::http::header::{COOKIE, LOCATION, SET_COOKIE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Response};
@@ -13,6 +13,7 @@ use qrcode::render::svg;
 use serde::Deserialize;
 
 use super::Panel;
+use super::gate::{Gate, Role};
 use crate::config::{Listener, ListenerTls};
 use crate::fault::Side;
 use crate::overview;
@@ -29,6 +30,9 @@ const BAR: usize = 6;
 #[derive(Template)]
 #[template(path = "status.html")]
 struct Status {
+    base: String,
+    /// Buttons that change something are shown.
+    operator: bool,
     version: &'static str,
     draining: bool,
     find: String,
@@ -42,7 +46,8 @@ struct Status {
 
 #[derive(Template)]
 #[template(path = "login.html")]
-struct LogIn {
+struct LogIn<'a> {
+    base: &'a str,
     wrong: bool,
 }
 
@@ -72,17 +77,18 @@ pub(super) struct Wanted {
 /// The page.
 pub(super) async fn status(
     State(panel): State<Arc<Panel>>,
+    Extension(role): Extension<Role>,
     Query(Wanted { find }): Query<Wanted>,
 ) -> Response {
     // The store is read: not on the threads that relay.
-    let made = tokio::task::spawn_blocking(move || page(&panel, find).render());
+    let made = tokio::task::spawn_blocking(move || page(&panel, role, find).render());
     match made.await {
         Ok(Ok(html)) => Html(html).into_response(),
         Ok(Err(_)) | Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
-fn page(panel: &Panel, find: String) -> Status {
+fn page(panel: &Panel, role: Role, find: String) -> Status {
     let service = panel.current.get();
     let wanted = find.trim().to_lowercase();
     let mut accounts = overview::accounts(service.accounts(), service.broker(), service.ledger());
@@ -93,6 +99,8 @@ fn page(panel: &Panel, find: String) -> Status {
     let more_sessions = sessions.len().saturating_sub(ROWS);
     sessions.truncate(ROWS);
     Status {
+        base: panel.gate.base().to_owned(),
+        operator: role == Role::Operator,
         version: env!("CARGO_PKG_VERSION"),
         draining: service.drain.is_cancelled(),
         find,
@@ -161,12 +169,13 @@ impl Status {
 }
 
 /// Where the token is typed in.
-pub(super) fn log_in(wrong: bool) -> Response {
+pub(super) fn log_in(gate: &Gate, wrong: bool) -> Response {
     let status = match wrong {
         true => StatusCode::FORBIDDEN,
         false => StatusCode::UNAUTHORIZED,
     };
-    match (LogIn { wrong }).render() {
+    let base = gate.base();
+    match (LogIn { base, wrong }).render() {
         Ok(html) => (status, Html(html)).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
@@ -182,30 +191,25 @@ pub(super) async fn logged_in(
     State(panel): State<Arc<Panel>>,
     Form(given): Form<Given>,
 ) -> Response {
-    let presented = Secret::from(given.token.trim());
-    if !panel.gate.is_token(&presented) {
+    let Some(cookie) = panel.gate.cookie(&Secret::from(given.token.trim())) else {
         tracing::warn!("a wrong admin token was given in the browser");
-        return log_in(true);
-    }
-    let cookie = panel.gate.cookie(panel.encrypted);
-    (
-        StatusCode::SEE_OTHER,
-        [(LOCATION, "/".to_owned()), (SET_COOKIE, cookie)],
-    )
-        .into_response()
+        return log_in(&panel.gate, true);
+    };
+    see_page(&panel.gate, cookie)
 }
 
 /// The browser forgets it.
-pub(super) async fn log_out(headers: HeaderMap) -> Response {
-    let cookie = format!(
-        "{}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict",
-        super::gate::COOKIE_NAME
-    );
+pub(super) async fn log_out(State(panel): State<Arc<Panel>>, headers: HeaderMap) -> Response {
     let had = headers.contains_key(COOKIE);
     tracing::info!(had, "an administrator's browser was logged out");
+    see_page(&panel.gate, panel.gate.no_cookie())
+}
+
+fn see_page(gate: &Gate, cookie: String) -> Response {
+    let page = format!("{}/", gate.base());
     (
         StatusCode::SEE_OTHER,
-        [(LOCATION, "/".to_owned()), (SET_COOKIE, cookie)],
+        [(LOCATION, page), (SET_COOKIE, cookie)],
     )
         .into_response()
 }

@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use super::running::Running;
 use super::{Exit, complain, load, print, runtime, service};
+use crate::config::{Config, Logins};
 use crate::overview;
+use crate::token::store::Store;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -16,24 +18,7 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(path: &Path, options: &Options) -> Exit {
-    let rows = match load(path).and_then(|config| {
-        runtime()?.block_on(async {
-            if let Some(running) = Running::find(&config).await {
-                match running.get::<Vec<Value>>("/api/accounts").await {
-                    Ok(rows) => return Ok(rows),
-                    Err(error) => {
-                        complain(format_args!("warning: {error:#}; the store alone is read"))
-                    }
-                }
-            }
-            let service = service(&config)?;
-            let rows = overview::accounts(service.accounts(), service.broker(), service.ledger());
-            Ok(rows
-                .iter()
-                .filter_map(|row| serde_json::to_value(row).ok())
-                .collect())
-        })
-    }) {
+    let rows = match load(path).and_then(|config| rows(&config)) {
         Ok(rows) => rows,
         Err(exit) => return exit,
     };
@@ -41,6 +26,39 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
         return print(format!("{:#}\n", Value::from(rows)));
     }
     print(table(&rows))
+}
+
+/// As the running relay has them, or else as the store alone tells.
+fn rows(config: &Config) -> Result<Vec<Value>, Exit> {
+    let mut rows = runtime()?.block_on(async {
+        if let Some(running) = Running::find(config).await {
+            match running.get::<Vec<Value>>("/api/accounts").await {
+                Ok(rows) => return Ok(rows),
+                Err(error) => complain(format_args!("warning: {error:#}; the store alone is read")),
+            }
+        }
+        let service = service(config)?;
+        let rows = overview::accounts(service.accounts(), service.broker(), service.ledger());
+        Ok(json(&rows))
+    })?;
+    // Where no account needs the store any more, nobody has looked into it.
+    if !config.state.wanted
+        && has_tokens(config)
+        && let Ok(store) = Store::open(&config.state)
+    {
+        rows.extend(json(&overview::unused(&config.accounts, &store.logins())));
+    }
+    Ok(rows)
+}
+
+fn json(rows: &[overview::Row]) -> Vec<Value> {
+    rows.iter()
+        .filter_map(|row| serde_json::to_value(row).ok())
+        .collect()
+}
+
+fn has_tokens(config: &Config) -> bool {
+    config.state.directory.join("tokens").is_dir()
 }
 
 /// A line an account; below it what is wrong and what to do.
@@ -107,26 +125,32 @@ fn table(rows: &[Value]) -> String {
     out
 }
 
-/// Deletes the stored tokens of a login. A relay that runs sees it.
+/// Deletes the stored tokens of a login, whether or not an account still has it. A relay that runs
+/// sees it.
 pub(super) fn forget(path: &Path, login: &str) -> Exit {
     let login = login.to_lowercase();
     let forgotten = load(path).and_then(|config| {
-        let service = service(&config)?;
-        if service.find(&login).is_none() {
-            complain(format_args!("no account has the login {login}"));
-            return Err(Exit::Usage);
+        // No account may need the store any more.
+        let known = Logins::new(&config.accounts).find(&login).is_some();
+        if !config.state.wanted && !has_tokens(&config) {
+            return Ok((known, false));
         }
-        let Some(store) = service.broker().store() else {
-            return Ok(false);
-        };
-        store.forget(&login).map_err(|error| {
+        let store = Store::open(&config.state);
+        let forgotten = store.and_then(|store| store.forget(&login));
+        forgotten.map(|done| (known, done)).map_err(|error| {
             complain(error);
             Exit::State
         })
     });
     match forgotten {
-        Ok(true) => print(format!("the stored tokens of {login} are deleted\n")),
-        Ok(false) => print(format!("nothing is stored for {login}\n")),
+        Ok((_, true)) => print(format!("the stored tokens of {login} are deleted\n")),
+        Ok((true, false)) => print(format!("nothing is stored for {login}\n")),
+        Ok((false, false)) => {
+            complain(format_args!(
+                "no account has the login {login}, and nothing is stored for it"
+            ));
+            Exit::Usage
+        }
         Err(exit) => exit,
     }
 }

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -17,10 +17,11 @@ use crate::admin::one_callback;
 use crate::config::{Account, Config, Grant};
 use crate::consent::{Consents, Given, LIFETIME};
 use crate::doctor::verdict;
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind};
 use crate::session::Service;
+use crate::token::store::Owner;
 
-/// How often the store is looked at while the running relay waits for the person.
+/// How often the running relay is asked while it waits for the person.
 const LOOK: Duration = Duration::from_millis(300);
 
 #[derive(Debug, clap::Args)]
@@ -250,7 +251,7 @@ async fn listen(config: &Config) -> anyhow::Result<(TcpListener, Url)> {
     Ok((socket, Consents::redirect_of(url)))
 }
 
-/// The relay that runs holds the port: it begins, and the store shows when it is done.
+/// The relay that runs holds the port: it begins, and says what came of it.
 async fn by_relay(
     running: &Running,
     service: &Service,
@@ -260,38 +261,58 @@ async fn by_relay(
     let Some(store) = service.broker().store() else {
         return Err(anyhow::anyhow!("there is no store").into());
     };
-    let began = SystemTime::now();
-    let began = began
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
     let path = format!("/api/accounts/{}/authorize", escaped(login));
     let answer: Value = running.post(&path).await?;
     let url = answer.get("url").and_then(Value::as_str);
     let url = url.and_then(|url| Url::parse(url).ok());
     let url = url.ok_or_else(|| anyhow::anyhow!("the running relay gave no address"))?;
+    let state = url
+        .query_pairs()
+        .find(|(name, _)| name == "state")
+        .map_or_else(String::new, |(_, value)| escaped(&value));
     show(&url);
-    let wait = async {
-        loop {
-            tokio::time::sleep(LOOK).await;
-            if let Some(record) = store.read(login).map_err(anyhow::Error::from)?
-                && record.consented >= began
-                && record.refused.is_none()
-            {
-                return anyhow::Ok(record);
-            }
-        }
-    };
-    let record = match tokio::time::timeout(LIFETIME, wait).await {
-        Ok(record) => record?,
+    let path = format!("{path}?state={state}");
+    let ended = tokio::time::timeout(LIFETIME, ended(running, &path)).await;
+    match ended {
+        Ok(ended) => ended?,
         Err(_) => return Err(anyhow::anyhow!("nobody consented within ten minutes").into()),
-    };
+    }
+    let owner = Owner::of(&account.registration);
+    let record = store.read(login).map_err(anyhow::Error::from)?;
+    let record = record.and_then(|record| record.of(&owner));
     Ok(Given {
         login: login.to_owned(),
         mailbox: account.mailbox_of(crate::wire::Protocol::Imap, login),
         consent: crate::token::Consent {
-            identity: record.identity,
+            identity: record.and_then(|record| record.identity),
         },
     })
+}
+
+/// Until the running relay says that the consent was given, or why it was not.
+async fn ended(running: &Running, path: &str) -> Result<(), Trouble> {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let answer: Value = running.get(path).await?;
+        let text = |key: &str| answer.get(key).and_then(Value::as_str);
+        match text("state") {
+            Some("given") => return Ok(()),
+            Some("pending") => {}
+            Some("failed") => {
+                let fault = Fault::new(Kind::GrantRefused, text("error").unwrap_or_default());
+                return Err(Trouble::Fault(match text("remedy") {
+                    Some(remedy) => fault.remedy_is(remedy.to_owned()),
+                    None => fault,
+                }));
+            }
+            _ => {
+                let error = anyhow::anyhow!(
+                    "the running relay knows nothing of this consent (any more): it was restarted, or too many were begun"
+                );
+                return Err(error.into());
+            }
+        }
+    }
 }
 
 /// A path segment.

@@ -69,6 +69,7 @@ pub(super) fn run(options: &Options) -> Exit {
         }
         report.push_str(&format!("{}\n", path.display()));
     }
+    report.push_str("valid for 825 days; check and the log warn from 14 days before the end\n");
     report.push_str("clients must trust ca.pem; listeners name server.pem and server.key\n");
     print(report)
 }

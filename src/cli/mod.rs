@@ -10,7 +10,9 @@ mod check;
 mod doctor;
 mod entra;
 mod hash_password;
+mod health;
 mod import;
+mod reload;
 mod run;
 mod running;
 mod sandbox;
@@ -45,6 +47,10 @@ struct Arguments {
 enum Command {
     /// Serve until SIGTERM or SIGINT, then drain
     Run,
+    /// Ask the running relay whether it serves: 0 or 1
+    Health(health::Options),
+    /// Have the running relay read its configuration anew
+    Reload,
     /// Validate the configuration and print every problem
     Check(check::Options),
     /// Test the way to mailboxes step by step; what fails gets its cause and its fix
@@ -124,6 +130,8 @@ pub fn main() -> ExitCode {
     let config = arguments.config.unwrap_or_else(default_config);
     let exit = match arguments.command {
         Command::Run => run::run(&config),
+        Command::Health(options) => health::run(&config, &options),
+        Command::Reload => reload::run(&config),
         Command::Check(options) => check::run(&config, &options),
         Command::Doctor(options) => doctor::run(&config, &options),
         Command::Import(options) => import::run(&options),
@@ -156,13 +164,18 @@ fn load(path: &Path) -> Result<Config, Exit> {
 
 /// What administrators' commands work on, without listeners.
 fn service(config: &Config) -> Result<Service, Exit> {
-    Service::new(config).map_err(|error| {
+    let service = Service::new(config).map_err(|error| {
         complain(format_args!("{error:#}"));
         match error.is::<Unusable>() {
             true => Exit::State,
             false => Exit::Config,
         }
-    })
+    })?;
+    let notes = service.broker().store().map(|store| store.notes());
+    for note in notes.unwrap_or_default() {
+        complain(format_args!("warning: {note}"));
+    }
+    Ok(service)
 }
 
 fn refuse(problems: &[Problem]) -> Exit {

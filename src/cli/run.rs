@@ -31,6 +31,8 @@ pub(super) fn run(path: &Path) -> Exit {
             .await
             .map_err(anyhow::Error::from)
     });
+    // A secret's command that hangs, or a name, is not waited for.
+    runtime.shutdown_background();
     match served {
         Ok(()) => Exit::Done,
         Err(error) => {

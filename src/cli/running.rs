@@ -1,5 +1,8 @@
 //! The relay that is running, asked by its administrators' listener: it knows what the store does
 //! not (the last login, the last fault), and it holds the port that consents come back to.
+//!
+//! Whoever listens there is sent the admin token only after a proof that it knows it. Behind TLS
+//! the certificate of the file is the only one that is taken.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -7,12 +10,15 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use crate::admin;
-use crate::config::Config;
+use crate::config::{Admin, Config};
 use crate::net::tls;
 use crate::secret::Secret;
 
 /// How long a relay on this machine may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long it may take to reload: secrets' commands are run.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(120);
 
 pub(super) struct Running {
     client: reqwest::Client,
@@ -20,33 +26,59 @@ pub(super) struct Running {
     token: Secret,
 }
 
+/// What a reload came to: [`admin::Applied`] as the relay says it.
+#[derive(serde::Deserialize)]
+pub(super) struct Reloaded {
+    pub(super) listeners: usize,
+    pub(super) accounts: usize,
+    pub(super) sessions_ended: usize,
+    pub(super) restart: Vec<String>,
+}
+
+/// Why the running relay did not do what it was asked to.
+pub(super) enum Refused {
+    /// The problems of its configuration.
+    Problems(Vec<String>),
+    Other(anyhow::Error),
+}
+
+/// What asks the administrators' listener of this configuration, and its URL.
+pub(super) fn client(admin: &Admin) -> Option<(reqwest::Client, String)> {
+    let host = admin.public_url.host_str()?.to_owned();
+    let address = reachable(admin.bind);
+    let (config, base) = match &admin.tls {
+        Some(identity) => (
+            tls::pinned(identity.chain.first()?.clone()).ok()?,
+            format!("https://{host}:{}", address.port()),
+        ),
+        None => (tls::client(&[]).ok()?, format!("http://{address}")),
+    };
+    let client = reqwest::Client::builder()
+        .tls_backend_preconfigured(config)
+        .no_proxy()
+        .timeout(PATIENCE)
+        .redirect(reqwest::redirect::Policy::none())
+        .resolve(&host, address);
+    Some((client.build().ok()?, base))
+}
+
 impl Running {
-    /// The relay of this configuration, if it answers.
+    /// The relay of this configuration, if one answers that knows its token.
     pub(super) async fn find(config: &Config) -> Option<Self> {
         let admin = config.admin.as_ref()?;
-        let token = admin::token(admin).ok()?;
-        let host = admin.public_url.host_str()?.to_owned();
-        let address = reachable(admin.bind);
-        // The authority of the certificate that it shows is known: it is in the same file.
-        let (authorities, base) = match &admin.tls {
-            Some(identity) => (
-                identity.chain.get(1..).unwrap_or_default(),
-                format!("https://{host}:{}", address.port()),
-            ),
-            None => (&[][..], format!("http://{address}")),
-        };
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client(authorities).ok()?)
-            .no_proxy()
-            .timeout(PATIENCE)
-            .resolve(&host, address);
-        let running = Self {
-            client: client.build().ok()?,
+        let token = admin::token(&admin.token).ok()?;
+        let (client, base) = client(admin)?;
+        let mut nonce = [0_u8; 32];
+        aws_lc_rs::rand::fill(&mut nonce).ok()?;
+        let nonce: String = nonce.iter().map(|octet| format!("{octet:02x}")).collect();
+        let answer = client.get(format!("{base}/proof?nonce={nonce}")).send();
+        let proof = Secret::from(answer.await.ok()?.text().await.ok()?);
+        let expected = Secret::from(admin::proof(&token, &nonce));
+        (proof == expected).then_some(Self {
+            client,
             base,
             token,
-        };
-        let alive = running.client.get(format!("{}/livez", running.base)).send();
-        alive.await.ok()?.status().is_success().then_some(running)
+        })
     }
 
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
@@ -59,23 +91,52 @@ impl Running {
             .await
     }
 
+    /// Has it read its configuration anew.
+    pub(super) async fn reload(&self) -> Result<Reloaded, Refused> {
+        let request = self.client.post(format!("{}/api/reload", self.base));
+        let request = request.timeout(RELOAD_PATIENCE);
+        let (status, text) = self.send(request).await.map_err(Refused::Other)?;
+        if let (true, Ok(applied)) = (status.is_success(), serde_json::from_str(&text)) {
+            return Ok(applied);
+        }
+        #[derive(serde::Deserialize)]
+        struct Answer {
+            problems: Vec<String>,
+        }
+        match serde_json::from_str::<Answer>(&text) {
+            Ok(answer) => Err(Refused::Problems(answer.problems)),
+            Err(_) => Err(Refused::Other(complaint(status, &text))),
+        }
+    }
+
     async fn ask<T: DeserializeOwned>(
         &self,
         request: reqwest::RequestBuilder,
     ) -> anyhow::Result<T> {
+        let (status, text) = self.send(request).await?;
+        match status.is_success() {
+            true => Ok(serde_json::from_str(&text)?),
+            false => Err(complaint(status, &text)),
+        }
+    }
+
+    async fn send(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> anyhow::Result<(reqwest::StatusCode, String)> {
         let answer = request.bearer_auth(self.token.expose()).send().await?;
-        let status = answer.status();
-        if status.is_success() {
-            return Ok(answer.json().await?);
-        }
-        let text = answer.text().await?;
-        let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-        let said = |key: &str| json.get(key).and_then(serde_json::Value::as_str);
-        match (said("error"), said("remedy")) {
-            (Some(error), Some(remedy)) => anyhow::bail!("{error}: {remedy}"),
-            (Some(error), None) => anyhow::bail!("{error}"),
-            (None, _) => anyhow::bail!("the running relay answers {status}: {}", text.trim()),
-        }
+        Ok((answer.status(), answer.text().await?))
+    }
+}
+
+/// What the relay says of a request that it refuses.
+fn complaint(status: reqwest::StatusCode, text: &str) -> anyhow::Error {
+    let json: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    let said = |key: &str| json.get(key).and_then(serde_json::Value::as_str);
+    match (said("error"), said("remedy")) {
+        (Some(error), Some(remedy)) => anyhow::anyhow!("{error}: {remedy}"),
+        (Some(error), None) => anyhow::anyhow!("{error}"),
+        (None, _) => anyhow::anyhow!("the running relay answers {status}: {}", text.trim()),
     }
 }
 

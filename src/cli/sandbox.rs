@@ -102,7 +102,7 @@ async fn serve(options: &Options, fault: Option<Fault>) -> anyhow::Result<Exit> 
     };
     print(sandbox.ready(ports));
     if let Some(admin) = &config.admin {
-        let token = crate::admin::token(admin)?;
+        let token = crate::admin::token(&admin.token)?;
         print(format!(
             "\nLook at the status page, http://localhost:{}/, with the token\n\n  {}\n",
             port("admin"),

@@ -9,6 +9,7 @@
 
 mod account;
 mod audit;
+mod client;
 mod field;
 mod hash;
 mod identity;
@@ -42,6 +43,7 @@ pub use account::{
     Account, CertificateName, LoginPattern, Mailbox, Password, PasswordCheck, Protocols,
 };
 pub use audit::{Audit, AuditPath, OnFull, Syslog, SyslogTransport};
+pub use client::client_network;
 pub use identity::{Identity, IdentityFiles, Stamp};
 use keys::words;
 pub use keys::{Limits, Lockout, Log, SmtpPolicy};

@@ -201,6 +201,7 @@ impl Walk<'_> {
             patient.password.clone(),
         );
         let broker = self.service.broker().clone();
+        broker.ask_again(&verified);
         let token = broker.token(&verified).await;
         let token = self.judged("token", began, token)?;
         let registration = &patient.account.registration;

@@ -1,11 +1,12 @@
-//! Accepting clients: a seat first, then a connection, then a task of its own. Nothing of the
-//! connection is read or waited for here.
+//! Accepting clients: a connection first, then a seat, then a task of its own. Nothing of the
+//! connection is read or waited for here, and a listener without clients holds nothing.
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
@@ -18,18 +19,53 @@ const BACKLOG: i32 = 1024;
 /// The pause after running out of descriptors or memory: without it the loop would spin.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Listens on `address`; port 0 lets the system pick.
+/// Listens on `address`; port 0 lets the system pick. `[::]` is every IPv6 address and no IPv4 one,
+/// whatever the system's default is: each family has a listener of its own, as in nginx.
 pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    listening(address, false)
+}
+
+/// Listens on `address` beside listeners of this process that overlap it and are about to go, as
+/// 127.0.0.1:143 does 0.0.0.0:143. Should it fail they stay as they were.
+pub fn bind_beside<'l>(
+    address: SocketAddr,
+    going: impl Iterator<Item = &'l TcpListener> + Clone,
+) -> io::Result<std::net::TcpListener> {
+    // Only while both are there: another process must not share the address by mistake.
+    for listener in going.clone() {
+        share_port(SockRef::from(listener), true)?;
+    }
+    let bound = listening(address, true);
+    for listener in going {
+        share_port(SockRef::from(listener), false)?;
+    }
+    let bound = bound?;
+    share_port(SockRef::from(&bound), false)?;
+    Ok(bound)
+}
+
+#[cfg(unix)]
+fn share_port(socket: SockRef<'_>, shared: bool) -> io::Result<()> {
+    socket.set_reuse_port(shared)
+}
+
+#[cfg(not(unix))]
+fn share_port(_: SockRef<'_>, _: bool) -> io::Result<()> {
+    Ok(())
+}
+
+fn listening(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
     socket.set_reuse_address(true)?;
-    prepare(&socket)?;
+    share_port(SockRef::from(&socket), shared)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    prepare(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
@@ -45,25 +81,25 @@ pub fn prepare(socket: &Socket) -> io::Result<()> {
 
 /// Accepts until `stop`, handing each connection with its seat to `serve`, which must not block.
 pub async fn accept(
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     seats: Seats,
     stop: CancellationToken,
     serve: impl Fn(TcpStream, SocketAddr, Seat),
 ) {
     loop {
-        let next = async {
-            let seat = seats.reserve().await;
-            (seat, listener.accept().await)
-        };
-        let (seat, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             () = stop.cancelled() => return,
-            next = next => next,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((tcp, peer)) => {
+                let seat = tokio::select! {
+                    () = stop.cancelled() => return,
+                    seat = seats.take() => seat,
+                };
                 // A dual-stack socket's IPv4 clients are IPv4 clients.
                 let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-                serve(tcp, peer, seats.seat(seat));
+                serve(tcp, peer, seat);
             }
             // The client gave up between knocking and being let in.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}

@@ -3,6 +3,8 @@
 //! Towards upstreams: TLS 1.2 or later, public roots and the provider's own, the host's name
 //! verified; there is no switch that turns any of it off.
 
+mod pinned;
+
 use std::io;
 use std::sync::Arc;
 
@@ -17,6 +19,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use crate::config::{Endpoint, Identity};
 use crate::fault::{Fault, Kind};
+pub use pinned::pinned;
 
 /// Sessions remembered for resumption, by host.
 const RESUMABLE: usize = 256;

@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::listening::{Bound, Open};
-use super::{Inherited, LAST_RECORDS, LAST_WORDS, warn};
+use super::{LAST, LAST_RECORDS, LAST_WORDS, warn};
 use crate::admin::{Applied, Reload};
 use crate::config::{Admin, Audit, Config, LogFormat};
 use crate::limits::Seats;
@@ -31,6 +33,8 @@ pub struct Control {
     seats: Seats,
     accepting: TaskTracker,
     sessions: TaskTracker,
+    /// Ends the sessions that do not end otherwise.
+    kill: CancellationToken,
     state: Mutex<State>,
     /// One reload at a time.
     turn: tokio::sync::Mutex<()>,
@@ -38,6 +42,8 @@ pub struct Control {
 
 struct State {
     open: Vec<Open>,
+    /// Nothing is opened any more.
+    draining: bool,
     drain_timeout: Duration,
     /// What takes a restart to change, as it was at the start.
     admin: Option<Arc<Admin>>,
@@ -56,8 +62,10 @@ impl Control {
             seats: Seats::new(&config.limits),
             accepting: TaskTracker::new(),
             sessions: TaskTracker::new(),
+            kill: CancellationToken::new(),
             state: Mutex::new(State {
                 open: Vec::new(),
+                draining: false,
                 drain_timeout: config.limits.drain_timeout,
                 admin: config.admin.clone(),
                 audit: config.audit.clone(),
@@ -160,16 +168,23 @@ impl Control {
     fn apply(&self, config: &Config) -> anyhow::Result<Applied> {
         let service = self.current.prepare(config)?;
         let mut state = self.state();
+        anyhow::ensure!(!state.draining, "shutting down");
         let mut changed = Vec::new();
         let mut added = Vec::new();
         for listener in &config.listeners {
             match state.open.iter().position(|open| open.is(listener)) {
                 Some(index) => changed.push((index, Door::new(listener.clone())?)),
-                None => {
-                    let bound = Bound::new(listener.clone(), &mut Inherited::default())?;
-                    added.push((TcpListener::from_std(bound.socket)?, bound.door));
-                }
+                None => added.push(listener),
             }
+        }
+        let stays = |index| changed.iter().any(|(kept, _)| *kept == index);
+        let open = state.open.iter().enumerate();
+        let going = open.filter(|(index, _)| !stays(*index));
+        let going = going.map(|(_, open)| &*open.socket);
+        let mut bound = Vec::new();
+        for listener in added {
+            let Bound { door, socket } = Bound::beside(listener.clone(), going.clone())?;
+            bound.push((TcpListener::from_std(socket)?, door));
         }
         // Nothing can fail from here on.
         let sessions_ended = self.current.put(service, config);
@@ -192,7 +207,7 @@ impl Control {
             }
             stays
         });
-        for (socket, door) in added {
+        for (socket, door) in bound {
             let open = self.accept(socket, door);
             state.open.push(open);
         }
@@ -221,10 +236,14 @@ impl Control {
             address = socket.local_addr().ok().map(tracing::field::display),
             "listening"
         );
-        let open = Open::new(door);
+        let socket = Arc::new(socket);
+        let open = Open::new(socket.clone(), door);
+        let kill = self.kill.clone();
         let (current, tracker, door) = (self.current.clone(), self.sessions.clone(), open.doors());
         let serve = move |tcp, peer, seat| {
-            tracker.spawn(current.clone().serve(door(), tcp, peer, seat));
+            let session = current.clone().serve(door(), tcp, peer, seat);
+            // Boxed: unboxed it would be kept twice.
+            tracker.spawn(kill.clone().run_until_cancelled_owned(Box::pin(session)));
         };
         self.accepting.spawn(listen::accept(
             socket,
@@ -235,33 +254,39 @@ impl Control {
         open
     }
 
-    /// Accepts nobody any more and waits for the sessions, at most `limits.drain_timeout`.
-    pub(super) async fn drain(&self) {
-        // A reload that is under way would open listeners.
-        let _turn = self.turn.lock().await;
+    /// Accepts nobody any more and waits for the sessions, at most `limits.drain_timeout`; whatever
+    /// peers, disks and a reload that is under way do, it is over [`LAST`] later. Gives that time.
+    pub(super) async fn drain(&self) -> Instant {
+        // First: who comes from here on is another process's. A reload opens none any more.
+        let drain_timeout = {
+            let mut state = self.state();
+            state.draining = true;
+            state.open.drain(..).for_each(|open| open.close.cancel());
+            state.drain_timeout
+        };
+        let end = Instant::now() + drain_timeout;
         tracing::info!(sessions = self.sessions.len(), "draining");
         let service = self.current.get();
         service.drain.cancel();
-        let drain_timeout = {
-            let state = self.state();
-            state.open.iter().for_each(|open| open.close.cancel());
-            state.drain_timeout
-        };
         self.accepting.close();
         self.accepting.wait().await;
         self.sessions.close();
-        if tokio::time::timeout(drain_timeout, self.sessions.wait())
-            .await
-            .is_err()
-        {
+        if timeout_at(end, self.sessions.wait()).await.is_err() {
             tracing::warn!(
                 sessions = self.sessions.len(),
                 "ending sessions that did not end by themselves"
             );
             service.stop.cancel();
-            let _ = tokio::time::timeout(LAST_WORDS, self.sessions.wait()).await;
+            let words = timeout_at(end + LAST_WORDS, self.sessions.wait());
+            if words.await.is_err() {
+                // Each has its record all the same.
+                self.kill.cancel();
+                let _ = timeout_at(end + LAST, self.sessions.wait()).await;
+            }
         }
-        self.current.finish_audit(LAST_RECORDS).await;
+        let left = (end + LAST).saturating_duration_since(Instant::now());
+        self.current.finish_audit(left.min(LAST_RECORDS)).await;
+        end + LAST
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

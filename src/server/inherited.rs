@@ -3,9 +3,45 @@
 
 use std::net::{SocketAddr, TcpListener};
 
+use socket2::SockRef;
+
+use crate::net::listen;
+
 /// Listening sockets, each with the name that it was given.
 #[derive(Debug, Default)]
-pub struct Inherited(Vec<(String, TcpListener)>);
+pub struct Inherited(Vec<Socket>);
+
+#[derive(Debug)]
+struct Socket {
+    name: String,
+    socket: TcpListener,
+    /// Whose it is.
+    listener: Option<String>,
+}
+
+impl Socket {
+    fn is_of(&self, listener: &str) -> bool {
+        self.listener.as_deref() == Some(listener)
+    }
+
+    fn is_at(&self, address: SocketAddr) -> bool {
+        self.socket.local_addr().is_ok_and(|bound| bound == address)
+    }
+
+    /// Whether it is a dual-stack one that serves clients of `address`.
+    fn serves(&self, address: SocketAddr) -> bool {
+        let everywhere = |bound: SocketAddr| {
+            bound.is_ipv6() && bound.ip().is_unspecified() && bound.port() == address.port()
+        };
+        let both = SockRef::from(&self.socket)
+            .only_v6()
+            .is_ok_and(|only| !only);
+        address.is_ipv4()
+            && address.ip().is_unspecified()
+            && self.socket.local_addr().is_ok_and(everywhere)
+            && both
+    }
+}
 
 impl Inherited {
     /// What `LISTEN_FDS` of the environment announces to this process.
@@ -16,7 +52,11 @@ impl Inherited {
         let taken = (0..sockets.len()).filter_map(|index| {
             let name = names.get(index).copied().unwrap_or_default();
             match sockets.take_tcp_listener(index) {
-                Ok(socket) => socket.map(|socket| (name.to_owned(), socket)),
+                Ok(socket) => socket.map(|socket| Socket {
+                    name: name.to_owned(),
+                    socket,
+                    listener: None,
+                }),
                 Err(error) => {
                     tracing::warn!(
                         name,
@@ -31,27 +71,43 @@ impl Inherited {
         Self(taken.collect())
     }
 
-    /// The socket of the listener `name`, or that of its address.
-    pub(super) fn take(&mut self, name: &str, address: SocketAddr) -> Option<TcpListener> {
-        let by_name = self.0.iter().position(|(given, _)| given == name);
-        let serves = |socket: &TcpListener| {
-            // A dual-stack socket serves IPv4 clients as well.
-            socket.local_addr().is_ok_and(|bound| {
-                bound == address
-                    || (bound.port() == address.port()
-                        && bound.ip().is_unspecified()
-                        && address.ip().is_unspecified())
-            })
-        };
-        let found = by_name.or_else(|| self.0.iter().position(|(_, socket)| serves(socket)))?;
-        let (_, socket) = self.0.swap_remove(found);
+    /// Decides which socket is whose, over all listeners (names and addresses) and all sockets: a
+    /// socket of the listener's name and address, then of its name, then of exactly its address,
+    /// and last a dual-stack one, which serves IPv4 clients as well and that no other wants.
+    pub(super) fn assign(&mut self, wanted: &[(&str, SocketAddr)]) {
+        type Fits = fn(&Socket, &str, SocketAddr) -> bool;
+        let rounds: [Fits; 4] = [
+            |socket, name, address| socket.name == name && socket.is_at(address),
+            |socket, name, _| socket.name == name,
+            |socket, _, address| socket.is_at(address),
+            |socket, _, address| socket.serves(address),
+        ];
+        for fits in rounds {
+            for (name, address) in wanted {
+                if self.0.iter().any(|socket| socket.is_of(name)) {
+                    continue;
+                }
+                let free = |socket: &&mut Socket| socket.listener.is_none();
+                let mut sockets = self.0.iter_mut().filter(free);
+                if let Some(socket) = sockets.find(|socket| fits(socket, name, *address)) {
+                    socket.listener = Some((*name).to_owned());
+                }
+            }
+        }
+    }
+
+    /// The socket that was assigned to the listener.
+    pub(super) fn take(&mut self, name: &str) -> Option<TcpListener> {
+        let found = self.0.iter().position(|socket| socket.is_of(name))?;
+        let socket = self.0.swap_remove(found).socket;
         socket.set_nonblocking(true).ok()?;
+        listen::prepare(&SockRef::from(&socket)).ok()?;
         Some(socket)
     }
 
     /// Says which sockets nobody took.
     pub(super) fn complain_of_the_rest(self) {
-        for (name, socket) in self.0 {
+        for Socket { name, socket, .. } in self.0 {
             tracing::warn!(
                 name,
                 address = socket.local_addr().ok().map(tracing::field::display),

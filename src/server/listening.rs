@@ -1,8 +1,10 @@
 //! Listeners: their sockets, and what is behind the door at the moment.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{CannotBind, Inherited};
@@ -23,6 +25,30 @@ impl Bound {
         Ok(Self { door, socket })
     }
 
+    /// In a process that serves: `going` are listeners that will be closed for it.
+    pub(super) fn beside<'l>(
+        listener: Arc<Listener>,
+        going: impl Iterator<Item = &'l TcpListener> + Clone,
+    ) -> anyhow::Result<Self> {
+        let door = Door::new(listener)?;
+        let (name, address) = (&door.listener.name, door.listener.bind);
+        let overlapping = going.filter(|going| {
+            let bound = going.local_addr();
+            bound.is_ok_and(|bound| bound.port() == address.port())
+        });
+        let socket = listen::bind(address)
+            .or_else(|error| match error.kind() {
+                io::ErrorKind::AddrInUse => listen::bind_beside(address, overlapping),
+                _ => Err(error),
+            })
+            .map_err(|error| CannotBind {
+                name: name.clone(),
+                address,
+                error,
+            })?;
+        Ok(Self { door, socket })
+    }
+
     pub(super) fn address(&self) -> Option<(String, SocketAddr)> {
         let address = self.socket.local_addr().ok()?;
         Some((self.door.listener.name.clone(), address))
@@ -35,7 +61,7 @@ pub(super) fn bind(
     inherited: &mut Inherited,
 ) -> Result<std::net::TcpListener, CannotBind> {
     let bound = inherited
-        .take(name, address)
+        .take(name)
         .map_or_else(|| listen::bind(address), Ok);
     bound.map_err(|error| CannotBind {
         name: name.to_owned(),
@@ -46,14 +72,17 @@ pub(super) fn bind(
 
 /// A listener that is served.
 pub(super) struct Open {
+    /// Shared with the task that accepts.
+    pub(super) socket: Arc<TcpListener>,
     door: Arc<RwLock<Arc<Door>>>,
     /// Accept no more.
     pub(super) close: CancellationToken,
 }
 
 impl Open {
-    pub(super) fn new(door: Door) -> Self {
+    pub(super) fn new(socket: Arc<TcpListener>, door: Door) -> Self {
         Self {
+            socket,
             door: Arc::new(RwLock::new(Arc::new(door))),
             close: CancellationToken::new(),
         }

@@ -25,8 +25,8 @@ pub use control::Control;
 pub use inherited::Inherited;
 use listening::Bound;
 
-/// How often consents are looked after.
-const DAY: Duration = Duration::from_secs(24 * 3600);
+/// How often consents are looked after: those that need attention are asked about at least so often.
+const LOOK_AFTER: Duration = Duration::from_secs(12 * 3600);
 
 /// A consent that was not used for so long is; Entra lets one die after 90 days.
 const UNUSED: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -38,7 +38,13 @@ const LOOK: Duration = Duration::from_secs(10);
 const LAST_RECORDS: Duration = Duration::from_secs(5);
 
 /// How long sessions that were ended the hard way may take for their last words.
-const LAST_WORDS: Duration = Duration::from_secs(6);
+const LAST_WORDS: Duration = Duration::from_millis(400);
+
+/// When everything is over after `limits.drain_timeout`; the process has a second.
+const LAST: Duration = Duration::from_millis(700);
+
+/// How long the administrators' connections may take for their end.
+const LAST_ANSWERS: Duration = Duration::from_millis(100);
 
 /// A listener (or the administrators' one) that cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +87,14 @@ impl Server {
     /// As [`Server::bind`].
     pub fn inheriting(config: &Config, mut inherited: Inherited) -> anyhow::Result<Self> {
         let service = Service::new(config)?;
+        let listeners = config.listeners.iter();
+        let listeners = listeners.map(|listener| (listener.name.as_str(), listener.bind));
+        let admin = config.admin.iter().map(|admin| ("admin", admin.bind));
+        inherited.assign(&listeners.chain(admin).collect::<Vec<_>>());
+        let notes = service.broker().store().map(|store| store.notes());
+        for note in notes.unwrap_or_default() {
+            tracing::warn!("{note}");
+        }
         let mut bound = Vec::new();
         for listener in &config.listeners {
             bound.push(Bound::new(listener.clone(), &mut inherited)?);
@@ -146,10 +160,12 @@ impl Server {
         systemd::stopping();
         keeping.abort();
         identities.abort();
-        control.drain().await;
+        let over_by = control.drain().await;
+        let broker = control.current().get().broker().clone();
+        let _ = tokio::time::timeout_at(over_by + LAST_ANSWERS, broker.finish()).await;
         over.cancel();
         if let Some(admin) = admin {
-            let _ = admin.await;
+            let _ = tokio::time::timeout(LAST_ANSWERS, admin).await;
         }
         watching.abort();
         tracing::info!("stopped");
@@ -157,11 +173,11 @@ impl Server {
     }
 }
 
-/// Looks once a day.
+/// Looks twice a day.
 async fn keep_alive(current: Arc<Current>) {
-    let mut days = tokio::time::interval(DAY);
+    let mut looks = tokio::time::interval(LOOK_AFTER);
     loop {
-        days.tick().await;
+        looks.tick().await;
         current.get().keep_alive(UNUSED).await;
     }
 }

@@ -286,7 +286,7 @@ impl Service {
     ) -> Option<Box<RelayingSession>> {
         let deadline = Instant::now() + self.limits.login_timeout;
         let peer = tokio::select! {
-            client = welcome::welcome(&door.listener, &mut tcp, peer, deadline) => client?,
+            client = welcome::welcome(&door.listener, &self.quiet, &mut tcp, peer, deadline) => client?,
             () = self.stop.cancelled() => return None,
         };
         let mut record = Record::new(&self, &door.listener, peer);

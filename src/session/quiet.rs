@@ -1,5 +1,6 @@
 //! Keeps the log readable while a client repeats itself: of equal faults (login, client's address,
 //! kind) the log has the first few a minute, then how many it left out. Audit records have all.
+//! The same holds for connections that are turned away before they are sessions.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::config::client_network;
 use crate::fault::Kind;
 
 /// How long equal faults are counted together.
@@ -16,14 +18,23 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// So many are told of each: enough for fail2ban to see an attack within its first minute.
 const TOLD: u64 = 5;
 
-/// Faults remembered; what finds no room is told.
+/// Faults remembered; one that finds no room is told.
 const CAP: usize = 10_000;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
     login: Option<String>,
+    /// By [`client_network`].
     client: IpAddr,
-    kind: Kind,
+    what: What,
+}
+
+/// What is repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum What {
+    Fault(Kind),
+    /// A connection was turned away, for this reason.
+    TurnedAway(&'static str),
 }
 
 #[derive(Debug)]
@@ -52,8 +63,18 @@ impl Default for Quiet {
 }
 
 impl Quiet {
-    /// Whether the log should tell of this one.
+    /// Whether the log should tell of this fault.
     pub(super) fn tells(&self, login: Option<&str>, client: IpAddr, kind: Kind) -> bool {
+        let login = login.map(str::to_lowercase);
+        self.counts(login, client, What::Fault(kind))
+    }
+
+    /// Whether the log should tell that a connection was turned away.
+    pub(super) fn tells_of_turning_away(&self, client: IpAddr, why: &'static str) -> bool {
+        self.counts(None, client, What::TurnedAway(why))
+    }
+
+    fn counts(&self, login: Option<String>, client: IpAddr, what: What) -> bool {
         let now = Instant::now();
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if now.duration_since(state.swept) >= MINUTE || state.seen.len() >= CAP {
@@ -63,9 +84,9 @@ impl Quiet {
                 .retain(|key, seen| now.duration_since(seen.since) < MINUTE || key.end(seen));
         }
         let key = Key {
-            login: login.map(str::to_lowercase),
-            client,
-            kind,
+            login,
+            client: client_network(client),
+            what,
         };
         let room = state.seen.len() < CAP;
         let Some(seen) = state.seen.get_mut(&key) else {
@@ -76,7 +97,8 @@ impl Quiet {
                 };
                 state.seen.insert(key, first);
             }
-            return true;
+            // Faults are told where they find no room; turning away costs its peer nothing.
+            return room || matches!(what, What::Fault(_));
         };
         if now.duration_since(seen.since) >= MINUTE {
             key.end(seen);
@@ -104,13 +126,21 @@ impl Key {
     fn end(&self, seen: &Seen) -> bool {
         let left_out = seen.count.saturating_sub(TOLD);
         if left_out > 0 {
-            tracing::warn!(
-                client = %self.client,
-                login = self.login,
-                fault = %self.kind,
-                left_out,
-                "the same fault again"
-            );
+            match self.what {
+                What::Fault(kind) => tracing::warn!(
+                    client = %self.client,
+                    login = self.login,
+                    fault = %kind,
+                    left_out,
+                    "the same fault again"
+                ),
+                What::TurnedAway(why) => tracing::warn!(
+                    client = %self.client,
+                    why,
+                    left_out,
+                    "the same connections again"
+                ),
+            }
         }
         false
     }

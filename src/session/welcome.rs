@@ -6,13 +6,19 @@ use std::net::SocketAddr;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::quiet::Quiet;
 use crate::config::Listener;
 use crate::net::proxy_protocol::{self, Header};
+
+const OUTSIDE: &str = "client outside the listener's allow list";
+
+const UNANNOUNCED: &str = "not a load balancer's connection";
 
 /// The client's address: the peer's own, or the one that a load balancer announces for it. `None`:
 /// the connection is to be closed.
 pub(super) async fn welcome(
     listener: &Listener,
+    quiet: &Quiet,
     tcp: &mut TcpStream,
     peer: SocketAddr,
     deadline: Instant,
@@ -20,13 +26,15 @@ pub(super) async fn welcome(
     let client = match announced(listener, tcp, peer, deadline).await {
         Ok(client) => client,
         Err(why) => {
-            tracing::warn!(
-                listener = listener.name,
-                peer = %peer,
-                why,
-                remedy = "let load balancers alone connect here, sending a PROXY header, from the networks in the listener's proxy_protocol",
-                "not a load balancer's connection"
-            );
+            if quiet.tells_of_turning_away(peer.ip(), UNANNOUNCED) {
+                tracing::warn!(
+                    listener = listener.name,
+                    peer = %peer,
+                    why,
+                    remedy = "let load balancers alone connect here, sending a PROXY header, from the networks in the listener's proxy_protocol",
+                    "{UNANNOUNCED}"
+                );
+            }
             return None;
         }
     };
@@ -35,7 +43,9 @@ pub(super) async fn welcome(
         networks.iter().any(contains)
     };
     if !listener.allow.as_ref().is_none_or(inside) {
-        tracing::warn!(listener = listener.name, client = %client, "client outside the listener's allow list");
+        if quiet.tells_of_turning_away(client.ip(), OUTSIDE) {
+            tracing::warn!(listener = listener.name, client = %client, "{OUTSIDE}");
+        }
         return None;
     }
     Some(client)

@@ -1,30 +1,25 @@
-//! The token endpoint over HTTP: what it answers, in whatever shape, becomes a grant or a fault.
-//!
-//! The `oauth2` crate builds requests and reads answers; the connection is ours, because status
-//! and Retry-After would be lost otherwise.
+//! The token endpoint over HTTP: what it answers, in whatever shape, becomes an answer or a failure.
 
-use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use oauth2::basic::{
-    BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType,
-};
-use oauth2::{
-    AccessToken, AsyncHttpClient, ErrorResponse, HttpRequest, HttpResponse, RefreshToken,
-    RequestTokenError, Scope, StandardRevocableToken, TokenResponse,
-};
-use serde::{Deserialize, Serialize};
+use ::http::Request;
+use ::http::header::{ACCEPT, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use url::Url;
+use zeroize::Zeroizing;
 
-use super::{Failure, Grant, entra};
-use crate::config::Provider;
-use crate::fault::{Fault, Kind};
+use super::answer::Answer;
+use super::failure::{Class, Failure};
+use super::refusal::{self, Refusal};
+use crate::config::{Provider, Registration};
 use crate::outbound::http;
-use crate::secret::Secret;
 
 /// Octets of an answer that are read.
 const ANSWER_CAP: usize = 256 * 1024;
+
+/// Octets that are reserved for an answer whose length is not known.
+const ANSWER_USUAL: usize = 16 * 1024;
 
 /// Where nothing answers.
 const DIRECT: &str =
@@ -34,149 +29,34 @@ const DIRECT: &str =
 const BY_PROXY: &str = "check the provider's egress (its url, its username and password, what the proxy allows), \
      and that the proxy reaches the token endpoint";
 
-/// Where an answer does not say how long its token lives.
-pub(super) const USUAL_LIFETIME: Duration = Duration::from_secs(3600);
-
-/// The `oauth2` crate's client with answers of our own leniency.
-pub(super) type Client<Auth, Device, Introspection, Revocation, Token> = oauth2::Client<
-    Refusal,
-    Answer,
-    BasicTokenIntrospectionResponse,
-    StandardRevocableToken,
-    BasicRevocationErrorResponse,
-    Auth,
-    Device,
-    Introspection,
-    Revocation,
-    Token,
->;
-
-/// One token request.
+/// The way to a provider's endpoints.
 pub(super) struct Endpoint {
     client: http::Client,
     timeout: Duration,
     /// `host:port` of the proxy that leads there.
     egress: Option<String>,
-    /// Of the answer, which the `oauth2` crate does not hand on.
-    seen: Mutex<Seen>,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Seen {
-    status: u16,
-    retry_after: Option<Duration>,
-}
-
-/// A successful answer (RFC 6749 §5.1) as endpoints really give it.
-#[derive(Debug, Deserialize, Serialize)]
-pub(super) struct Answer {
-    access_token: AccessToken,
-    /// A number, a string with a number (v1 endpoints, IMDS), or missing.
-    #[serde(default)]
-    expires_in: serde_json::Value,
-    #[serde(default)]
-    refresh_token: Option<RefreshToken>,
-    #[serde(default)]
-    id_token: Option<AccessToken>,
-    /// Space-separated; some endpoints send a list, or something else.
-    #[serde(default)]
-    scope: serde_json::Value,
-    #[serde(skip, default = "bearer")]
-    token_type: BasicTokenType,
-}
-
-impl Answer {
-    /// The access token.
-    pub(super) fn token(&self) -> &str {
-        self.access_token.secret()
-    }
-
-    /// OpenID Connect's token about the person, if one came.
-    pub(super) fn id_token(&self) -> Option<&str> {
-        self.id_token.as_ref().map(|token| token.secret().as_str())
-    }
-
-    /// What was granted, if the answer says so.
-    pub(super) fn granted(&self) -> Vec<String> {
-        let text = self.scope.as_str().unwrap_or_default();
-        text.split_whitespace().map(str::to_owned).collect()
-    }
-}
-
-impl From<&Answer> for Grant {
-    fn from(answer: &Answer) -> Self {
-        Self {
-            token: Secret::from(answer.token()),
-            lifetime: answer.expires_in().unwrap_or(USUAL_LIFETIME),
-            stored: false,
-        }
-    }
-}
-
-/// A token endpoint's answer that came by another way.
-pub(super) fn grant_of_json(json: &[u8]) -> Option<Grant> {
-    let answer: Answer = serde_json::from_slice(json).ok()?;
-    (!answer.token().is_empty()).then(|| Grant::from(&answer))
-}
-
-fn bearer() -> BasicTokenType {
-    BasicTokenType::Bearer
-}
-
-impl TokenResponse for Answer {
-    type TokenType = BasicTokenType;
-
-    fn access_token(&self) -> &AccessToken {
-        &self.access_token
-    }
-
-    fn token_type(&self) -> &BasicTokenType {
-        &self.token_type
-    }
-
-    fn expires_in(&self) -> Option<Duration> {
-        let seconds = match &self.expires_in {
-            serde_json::Value::Number(number) => number.as_f64(),
-            serde_json::Value::String(text) => text.trim().parse().ok(),
-            _ => None,
-        }?;
-        // Zero and less is no lifetime that an issuer could mean.
-        (seconds >= 1.0).then(|| Duration::from_secs_f64(seconds.min(1e9)))
-    }
-
-    fn refresh_token(&self) -> Option<&RefreshToken> {
-        self.refresh_token.as_ref()
-    }
-
-    fn scopes(&self) -> Option<&Vec<Scope>> {
-        None
-    }
-}
-
-/// An error answer (RFC 6749 §5.2, with Entra's additions).
-#[derive(Debug, Deserialize, Serialize)]
-pub(super) struct Refusal {
+/// An error answer's JSON. Whatever is not a text counts as absent, but for `error` itself.
+#[derive(Debug, Deserialize)]
+struct Json {
     error: String,
     #[serde(default)]
-    error_description: Option<String>,
+    error_description: serde_json::Value,
     #[serde(default)]
     error_codes: Vec<u64>,
+    /// Google has `error_subtype`.
+    #[serde(default, alias = "error_subtype")]
+    suberror: serde_json::Value,
 }
 
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.error)
-    }
-}
-
-impl ErrorResponse for Refusal {}
-
-/// A request that brought no answer.
-#[derive(Debug, thiserror::Error)]
-#[error("{why}")]
-pub(super) struct NoAnswer {
-    pub(super) why: String,
-    remedy: &'static str,
+/// A whole HTTP answer.
+struct Reply {
+    status: u16,
+    retry_after: Option<Duration>,
+    /// Seconds by which our clock is ahead of the endpoint's.
+    skew: Option<i64>,
+    body: Zeroizing<Vec<u8>>,
 }
 
 impl Endpoint {
@@ -186,192 +66,192 @@ impl Endpoint {
             client,
             timeout,
             egress: egress.map(|egress| format!("{}:{}", egress.host, egress.port)),
-            seen: Mutex::default(),
         }
     }
 
-    async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, String> {
-        let mut response = self
-            .client
-            .execute(request)
-            .await
-            .map_err(|error| no_answer(&error))?;
-        let seen = Seen {
-            status: response.status().as_u16(),
-            retry_after: retry_after(response.headers()),
-        };
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| no_answer(&error))? {
-            body.extend_from_slice(&chunk);
-            if body.len() > ANSWER_CAP {
-                return Err("its answer is larger than 256 KiB".into());
-            }
-        }
-        // Headers stay behind: `application/json` is not what every endpoint says of its JSON.
-        let mut answer = HttpResponse::new(body);
-        *answer.status_mut() = response.status();
-        Ok(answer)
-    }
-
-    /// The token that came of it.
-    pub(super) fn outcome(
+    /// Posts a form to the registration's token endpoint, which answers with a token.
+    pub(super) async fn token(
         &self,
-        result: Result<Answer, RequestTokenError<NoAnswer, Refusal>>,
-    ) -> Result<Grant, Failure> {
-        self.answer(result).map(|answer| Grant::from(&answer))
-    }
-
-    /// The answer that came of it, which holds a token.
-    pub(super) fn answer(
-        &self,
-        result: Result<Answer, RequestTokenError<NoAnswer, Refusal>>,
+        registration: &Registration,
+        form: &[(&str, &str)],
     ) -> Result<Answer, Failure> {
-        let answer = self.details(result)?;
-        if answer.token().is_empty() {
-            return Err(self.failure(garbage(self.seen().status)));
-        }
-        Ok(answer)
+        let url = &registration.token_url;
+        self.send(registration, url, Self::form(url, form), Answer::of_json)
+            .await
     }
 
-    /// Whatever came of it.
-    pub(super) fn details<T>(
+    /// Posts a form, and reads an answer of another shape.
+    pub(super) async fn post<T: DeserializeOwned>(
         &self,
-        result: Result<T, RequestTokenError<NoAnswer, Refusal>>,
+        registration: &Registration,
+        url: &Url,
+        form: &[(&str, &str)],
     ) -> Result<T, Failure> {
-        let seen = self.seen();
-        match result {
-            Ok(answer) => Ok(answer),
-            Err(RequestTokenError::ServerResponse(refusal)) => {
-                let classified = entra::classify(
-                    seen.status,
-                    &refusal.error,
-                    refusal.error_description.as_deref().unwrap_or_default(),
-                    &refusal.error_codes,
-                );
-                Err(Failure {
-                    consent_ended: classified.consent_ended,
-                    throttled: classified.throttled || seen.status == 429,
-                    ..self.failure(classified.fault)
-                })
-            }
-            Err(RequestTokenError::Request(NoAnswer { why, remedy })) => {
-                let detail = format!("the token endpoint cannot be used: {why}");
-                Err(self.failure(Fault::new(Kind::Unavailable, detail).remedy_is(remedy)))
-            }
-            // The answer itself may hold a token or a secret: it is not shown.
-            Err(RequestTokenError::Parse(..) | RequestTokenError::Other(_)) => {
-                Err(self.failure(garbage(seen.status)))
-            }
-        }
+        let read = |json: &[u8]| serde_json::from_slice(json).ok();
+        self.send(registration, url, Self::form(url, form), read)
+            .await
     }
 
-    /// A request that the `oauth2` crate has no name for: a form posted.
-    pub(super) async fn post(&self, url: &Url, form: &[(&str, &str)]) -> Result<Grant, Failure> {
+    /// A token by a GET with a header.
+    pub(super) async fn get(
+        &self,
+        registration: &Registration,
+        url: &Url,
+        header: (&'static str, &'static str),
+    ) -> Result<Answer, Failure> {
+        let request = Request::get(url.as_str())
+            .header(header.0, header.1)
+            .body(Vec::new());
+        self.send(registration, url, request, Answer::of_json).await
+    }
+
+    fn form(url: &Url, form: &[(&str, &str)]) -> ::http::Result<Request<Vec<u8>>> {
         let body = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs(form)
             .finish();
-        let request = oauth2::http::Request::builder()
-            .method("POST")
-            .uri(url.as_str())
-            .header("content-type", "application/x-www-form-urlencoded")
-            .header("accept", "application/json")
-            .body(body.into_bytes());
-        self.send(request).await
+        Request::post(url.as_str())
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(ACCEPT, "application/json")
+            .body(body.into_bytes())
     }
 
-    /// Another: a GET with a header.
-    pub(super) async fn get(&self, url: &Url, header: (&str, &str)) -> Result<Grant, Failure> {
-        let request = oauth2::http::Request::builder()
-            .uri(url.as_str())
-            .header(header.0, header.1)
-            .body(Vec::new());
-        self.send(request).await
-    }
-
-    async fn send(&self, request: oauth2::http::Result<HttpRequest>) -> Result<Grant, Failure> {
-        let request = request.map_err(|_| unusable("the token endpoint's URL cannot be asked"))?;
-        let result = match self.call(request).await {
-            Ok(response) if response.status().is_success() => {
-                match serde_json::from_slice::<Answer>(response.body()) {
-                    Ok(answer) => Ok(answer),
-                    Err(_) => Err(RequestTokenError::Other(String::new())),
-                }
+    async fn send<T>(
+        &self,
+        registration: &Registration,
+        url: &Url,
+        request: ::http::Result<Request<Vec<u8>>>,
+        read: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<T, Failure> {
+        let request =
+            request.map_err(|_| Failure::later("the token endpoint's URL cannot be asked"))?;
+        let exchanged = tokio::time::timeout(self.timeout, exchange(&self.client, request));
+        let reply = match exchanged.await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(why)) => return Err(self.no_answer(url, &why)),
+            Err(_) => {
+                let seconds = self.timeout.as_secs_f32();
+                return Err(self.no_answer(url, &format!("no answer within {seconds} s")));
             }
-            Ok(response) => match serde_json::from_slice::<Refusal>(response.body()) {
-                Ok(refusal) => Err(RequestTokenError::ServerResponse(refusal)),
-                Err(_) => Err(RequestTokenError::Other(String::new())),
-            },
-            Err(error) => Err(RequestTokenError::Request(error)),
         };
-        self.outcome(result)
+        let failure = match reply.status {
+            200..300 => match read(&reply.body) {
+                Some(answer) => return Ok(answer),
+                None => garbage(reply.status),
+            },
+            // A redirect is no OAuth answer, whatever it says.
+            400.. => match serde_json::from_slice::<Json>(&reply.body) {
+                Ok(json) => json.failure(registration, &reply),
+                Err(_) => garbage(reply.status),
+            },
+            _ => garbage(reply.status),
+        };
+        Err(Failure {
+            retry_after: reply.retry_after,
+            ..failure
+        })
     }
 
-    fn seen(&self) -> Seen {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn no_answer(&self, url: &Url, why: &str) -> Failure {
+        // What is not https is on this machine, and needs no proxy.
+        let egress = self.egress.as_ref().filter(|_| url.scheme() == "https");
+        let (why, remedy) = match egress {
+            Some(egress) => (format!("by the egress proxy {egress}: {why}"), BY_PROXY),
+            None => (why.to_owned(), DIRECT),
+        };
+        Failure::later(format!("the token endpoint cannot be used: {why}"))
+            .remedy(remedy)
+            .asked()
     }
+}
 
-    fn failure(&self, fault: Fault) -> Failure {
-        Failure {
-            retry_after: self.seen().retry_after,
-            asked: true,
-            throttled: self.seen().status == 429,
-            ..Failure::from(fault)
+impl Json {
+    fn failure(&self, registration: &Registration, reply: &Reply) -> Failure {
+        let refusal = Refusal {
+            status: reply.status,
+            error: &self.error,
+            description: self.error_description.as_str().unwrap_or_default(),
+            codes: &self.error_codes,
+            suberror: self.suberror.as_str().unwrap_or_default(),
+            skew: reply.skew,
+        };
+        refusal::classify(registration, &refusal)
+    }
+}
+
+async fn exchange(client: &http::Client, request: Request<Vec<u8>>) -> Result<Reply, String> {
+    let sent = client.execute(request).await;
+    let mut response = sent.map_err(|error| no_answer(&error))?;
+    let length = response
+        .content_length()
+        .and_then(|length| usize::try_from(length).ok());
+    // An answer that grows would leave its parts in memory.
+    let mut body = Zeroizing::new(Vec::with_capacity(
+        length.unwrap_or(ANSWER_USUAL).min(ANSWER_CAP),
+    ));
+    let now = SystemTime::now();
+    let (retry_after, skew) = (
+        retry_after(response.headers(), now),
+        skew(response.headers(), now),
+    );
+    let status = response.status().as_u16();
+    while let Some(chunk) = response.chunk().await.map_err(|error| no_answer(&error))? {
+        body.extend_from_slice(&chunk);
+        if body.len() > ANSWER_CAP {
+            return Err("its answer is larger than 256 KiB".into());
+        }
+    }
+    Ok(Reply {
+        status,
+        retry_after,
+        skew,
+        body,
+    })
+}
+
+fn garbage(status: u16) -> Failure {
+    let class = Class::Later {
+        throttled: status == 429,
+    };
+    let remedy = match status {
+        429 => refusal::THROTTLED,
+        300..400 => {
+            "the token endpoint redirects; set the provider's token_url to its final address"
+        }
+        500.. => "the identity provider has trouble; wait",
+        _ => {
+            "something other than the token endpoint answers (a captive portal, a proxy?), or token_url is wrong"
+        }
+    };
+    let detail = format!("the token endpoint's answer (HTTP {status}) is no OAuth answer");
+    Failure::new(class, detail).remedy(remedy).asked()
+}
+
+/// RFC 9110 §10.2.3: seconds, or a date.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    match value.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        // By the endpoint's own clock, where it shows it.
+        Err(_) => {
+            let until = httpdate::parse_http_date(value).ok()?;
+            until.duration_since(date(headers).unwrap_or(now)).ok()
         }
     }
 }
 
-/// The `oauth2` crate's way to the network.
-impl<'c> AsyncHttpClient<'c> for Endpoint {
-    type Error = NoAnswer;
-    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, NoAnswer>> + Send + 'c>>;
-
-    fn call(&'c self, request: HttpRequest) -> Self::Future {
-        let by_proxy = request.uri().scheme_str() == Some("https");
-        let egress = self.egress.as_ref().filter(|_| by_proxy);
-        Box::pin(async move {
-            tokio::time::timeout(self.timeout, self.exchange(request))
-                .await
-                .unwrap_or_else(|_| {
-                    let seconds = self.timeout.as_secs_f32();
-                    Err(format!("no answer within {seconds} s"))
-                })
-                .map_err(|why| match egress {
-                    Some(egress) => NoAnswer {
-                        why: format!("by the egress proxy {egress}: {why}"),
-                        remedy: BY_PROXY,
-                    },
-                    None => NoAnswer {
-                        why,
-                        remedy: DIRECT,
-                    },
-                })
-        })
-    }
+/// RFC 9110 §6.6.1.
+fn date(headers: &HeaderMap) -> Option<SystemTime> {
+    let value = headers.get(DATE)?.to_str().ok()?;
+    httpdate::parse_http_date(value.trim()).ok()
 }
 
-/// Something is wrong on our side.
-pub(super) fn unusable(why: &str) -> Failure {
-    Failure::from(Fault::new(Kind::Unavailable, why))
-}
-
-fn garbage(status: u16) -> Fault {
-    let fault = Fault::new(
-        Kind::Unavailable,
-        format!("the token endpoint's answer (HTTP {status}) is no OAuth answer"),
-    );
-    match status {
-        429 => fault.remedy_is(super::THROTTLED),
-        300..400 => fault.remedy_is("the token endpoint redirects; set the provider's token_url to its final address"),
-        500.. => fault.remedy_is("the identity provider has trouble; wait"),
-        _ => fault.remedy_is("something other than the token endpoint answers (a captive portal, a proxy?), or token_url is wrong"),
-    }
-}
-
-/// RFC 9110 §10.2.3, in seconds; a date is left to our own backoff.
-fn retry_after(headers: &reqwest::header::HeaderMap) -> Option<Duration> {
-    let value = headers.get(reqwest::header::RETRY_AFTER)?.to_str().ok()?;
-    value.trim().parse().ok().map(Duration::from_secs)
+fn skew(headers: &HeaderMap, now: SystemTime) -> Option<i64> {
+    let theirs = date(headers)?;
+    let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    Some(match now.duration_since(theirs) {
+        Ok(ahead) => seconds(ahead),
+        Err(error) => seconds(error.duration()).saturating_neg(),
+    })
 }
 
 /// Every cause, without the URL: it may bear a tenant's name, and the log has the registration.
@@ -389,4 +269,37 @@ fn no_answer(error: &dyn std::error::Error) -> String {
         text = "the request failed".into();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        let of = |value: &str, date: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, value.parse().unwrap());
+            if let Some(date) = date {
+                headers.insert(DATE, date.parse().unwrap());
+            }
+            retry_after(&headers, now).map(|after| after.as_secs())
+        };
+        assert_eq!(of("60", None), Some(60));
+        assert_eq!(of("Sun, 06 Nov 1994 08:59:37 GMT", None), Some(600));
+        // RFC 850 and asctime dates are dates as well.
+        assert_eq!(of("Sunday, 06-Nov-94 08:50:37 GMT", None), Some(60));
+        assert_eq!(of("Sun Nov  6 08:50:37 1994", None), Some(60));
+        assert_eq!(
+            of(
+                "Sun, 06 Nov 1994 08:59:37 GMT",
+                Some("Sun, 06 Nov 1994 08:59:27 GMT")
+            ),
+            Some(10)
+        );
+        for value in ["soon", "-1", "Sun, 06 Nov 1994 08:00:00 GMT", "1.5"] {
+            assert_eq!(of(value, None), None, "{value}");
+        }
+    }
 }

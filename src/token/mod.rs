@@ -6,11 +6,14 @@
 //! within bounds that keep one mailbox without permission from churning the token that all share.
 //! Its times are of the monotonic clock: a clock that is set wrong changes nothing while it runs.
 
+mod answer;
 mod endpoint;
-mod entra;
+mod failure;
+mod flight;
 mod grant;
+mod life;
 mod purpose;
-mod slot;
+mod refusal;
 pub mod store;
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,18 +22,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use url::Url;
 
-pub use grant::consent::{Consent, Device, Pending, claims};
+pub use grant::consent::{Consent, Pending, claims};
+pub use grant::device::Device;
 
-use crate::config::{Account, Grant as Configured, Registration};
+use crate::config::{Account, Registration};
 use crate::fault::{Fault, Kind};
 use crate::outbound::http;
 use crate::proof::Verified;
 use crate::secret::Secret;
+use failure::Failure;
+use flight::Flight;
 use grant::Request;
+use life::{Life, Next};
 use purpose::{Editions, Purpose};
-use slot::{Next, Slot};
 use store::{Store, Version};
 
 /// Slots; beyond it those without a token go, which clients can make as many of as a wildcard
@@ -44,7 +51,7 @@ pub struct Token {
     pub secret: Secret,
     /// Counts the tokens of a purpose.
     generation: u64,
-    /// Fetched for this login: it waited for the request.
+    /// Issued for this login: it waited for the request.
     fresh: bool,
 }
 
@@ -52,34 +59,30 @@ pub struct Token {
 #[derive(Debug, Clone)]
 pub(crate) struct Grant {
     pub(crate) token: Secret,
+    /// From its issue to its end.
     pub(crate) lifetime: Duration,
+    /// How much of it has passed.
+    pub(crate) age: Duration,
     /// It was at hand: nobody was asked.
     pub(crate) stored: bool,
+    /// A refresh token was redeemed for it, whose successor is not on disk yet.
+    pub(crate) unstored: bool,
 }
 
-/// What a failed request brought.
-#[derive(Debug, Clone)]
-pub(crate) struct Failure {
-    pub(crate) fault: Fault,
-    /// The endpoint's own wish.
-    pub(crate) retry_after: Option<Duration>,
-    /// Only a new consent helps.
-    pub(crate) consent_ended: bool,
-    /// Somebody was asked, and this is what came of it.
-    pub(crate) asked: bool,
-    /// The endpoint wants to be asked less often.
-    pub(crate) throttled: bool,
-}
-
-impl From<Fault> for Failure {
-    fn from(fault: Fault) -> Self {
+impl Grant {
+    /// A token that was just issued.
+    pub(crate) fn new(token: Secret, lifetime: Duration) -> Self {
         Self {
-            fault,
-            retry_after: None,
-            consent_ended: false,
-            asked: false,
-            throttled: false,
+            token,
+            lifetime,
+            age: Duration::ZERO,
+            stored: false,
+            unstored: false,
         }
+    }
+
+    pub(crate) fn left(&self) -> Duration {
+        self.lifetime.saturating_sub(self.age)
     }
 }
 
@@ -89,10 +92,6 @@ pub(crate) fn now() -> u64 {
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
 }
-
-/// The remedy that goes with throttling.
-pub(crate) const THROTTLED: &str =
-    "the identity provider throttles this client; it is left alone for a while";
 
 /// Gives out tokens.
 pub struct Broker {
@@ -124,18 +123,17 @@ pub struct Tools<'a> {
 /// how long it took.
 type Observer = dyn Fn(&str, &'static str, Duration) + Send + Sync;
 
-/// A slot and those who wait for it.
-#[derive(Default)]
+/// A token and those who wait for it.
 struct Shared {
-    slot: Mutex<Slot>,
+    life: Mutex<Life>,
     /// The request under way, if there is one. Its value is the result.
     flight: Mutex<Option<watch::Receiver<Option<Arrival>>>>,
     /// The stored record that the slot knows.
     version: Mutex<Option<Version>>,
 }
 
-/// A request's result: the token and its generation.
-type Arrival = Result<(Secret, u64), Fault>;
+/// A request's result: the token, its generation, and whether it was issued just now.
+type Arrival = Result<(Secret, u64, bool), Fault>;
 
 /// How a login's token stands, without asking anybody.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -174,7 +172,10 @@ impl Broker {
             editions: self.editions.renewed(tools.registrations),
             clients: tools.clients,
             timeout: tools.timeout,
-            store: tools.store,
+            store: match (tools.store, &self.store) {
+                (Some(store), Some(before)) => Some(store.take_over(before)),
+                (store, _) => store,
+            },
             slots: self.slots.clone(),
             observer: self.observer.clone(),
         }
@@ -205,7 +206,7 @@ impl Broker {
         let purpose = self.purpose(verified);
         let shared = self.shared(&purpose);
         self.notice_new_consent(&shared, verified);
-        let next = lock(&shared.slot).next();
+        let next = lock(&shared.life).next(Instant::now());
         match next {
             Next::Use(secret, generation) => Ok(Token {
                 secret,
@@ -226,10 +227,10 @@ impl Broker {
                 // An error means that the request's task is gone without a result.
                 let arrival = flight.wait_for(Option::is_some).await;
                 match arrival.ok().and_then(|arrival| arrival.clone()) {
-                    Some(Ok((secret, generation))) => Ok(Token {
+                    Some(Ok((secret, generation, fresh))) => Ok(Token {
                         secret,
                         generation,
-                        fresh: true,
+                        fresh,
                     }),
                     Some(Err(fault)) => Err(fault),
                     None => Err(Fault::new(
@@ -244,51 +245,64 @@ impl Broker {
     /// An upstream accepted the token for this mailbox.
     pub fn accepted(&self, verified: &Verified, token: &Token) {
         let shared = self.shared(&self.purpose(verified));
-        lock(&shared.slot).accepted(token.generation, verified.mailbox());
+        lock(&shared.life).accepted(token.generation, verified.mailbox(), Instant::now());
     }
 
     /// An upstream refused the token for this mailbox. Whether asking for another makes sense: a
     /// newer one is there, or this one was given up.
     pub fn refused(&self, verified: &Verified, token: &Token) -> bool {
         let shared = self.shared(&self.purpose(verified));
-        lock(&shared.slot).refused(token.generation, token.fresh, verified.mailbox())
+        lock(&shared.life).refused(
+            token.generation,
+            token.fresh,
+            verified.mailbox(),
+            Instant::now(),
+        )
     }
 
     /// How the token of an account's login stands; `mailbox` is the one it opens.
     pub fn standing(&self, account: &Account, login: &str, mailbox: &str) -> Standing {
         let purpose = self.editions.purpose(account, login, mailbox, None);
         let slots = lock(&self.slots);
-        let shared = match account.registration.grant {
+        let shared = match account.registration.grant.needs_client_password() {
             // Whichever password the client presents.
-            Configured::Password(_) => slots
+            true => slots
                 .iter()
                 .filter(|(other, _)| {
                     other.registration == purpose.registration && other.subject == purpose.subject
                 })
                 .map(|(_, shared)| shared)
-                .max_by_key(|shared| lock(&shared.slot).holds()),
-            _ => slots.get(&purpose),
+                .max_by_key(|shared| lock(&shared.life).has_token()),
+            false => slots.get(&purpose),
         };
-        shared.map_or(Standing::None, |shared| lock(&shared.slot).standing())
+        shared.map_or(Standing::None, |shared| {
+            lock(&shared.life).standing(Instant::now())
+        })
     }
 
     /// Redeems the refresh token of a consent that nobody has used for `age`, since providers let
-    /// them die of disuse (Entra after 90 days). A consent that has ended is left alone.
+    /// them die of disuse (Entra after 90 days), and of one that needs attention, which may have
+    /// been cured. A consent that has ended is left alone.
     pub async fn keep_alive(&self, account: &Arc<Account>, login: &str, age: Duration) {
         let Some(store) = self.store.clone() else {
             return;
         };
-        let unused = match store.load(login).await {
-            Ok(Some(record)) => record.refused.is_none() && record.unused_for() >= age,
-            Ok(None) | Err(_) => false,
-        };
-        if !unused {
+        let owner = store::Owner::of(&account.registration);
+        let record = store.load(login).await.ok().flatten();
+        let due = record
+            .and_then(|record| record.of(&owner))
+            .is_some_and(|record| {
+                let asks = record.attention.is_some() || record.unused_for() >= age;
+                record.refused.is_none() && asks
+            });
+        if !due {
             return;
         }
         let verified =
             Verified::by_operator(account.clone(), login.to_owned(), String::new(), None);
         let shared = self.shared(&self.purpose(&verified));
         self.notice_new_consent(&shared, &verified);
+        lock(&shared.life).ask_again();
         let mut flight = self.flight(&shared, &verified, true);
         // What came of it is in the log, and with whoever logs in next.
         let _ = flight.wait_for(Option::is_some).await;
@@ -305,7 +319,7 @@ impl Broker {
         login: &str,
         redirect: &Url,
     ) -> Result<Pending, Fault> {
-        grant::consent::begin(account.clone(), login, redirect)
+        grant::consent::begin(account.clone(), login, redirect).map_err(|failure| failure.fault)
     }
 
     /// Redeems the code that came back and stores what it brings.
@@ -320,6 +334,25 @@ impl Broker {
             .map_err(|failure| failure.fault)
     }
 
+    /// What the identity provider said instead of a code (RFC 6749 §4.1.2.1).
+    pub fn refused_consent(&self, pending: &Pending, error: &str, description: &str) -> Fault {
+        refusal::at_consent(&pending.account.registration, error, description).fault
+    }
+
+    /// Asks anew at the next request where a refusal may have been cured: somebody waits for the
+    /// answer.
+    pub fn ask_again(&self, verified: &Verified) {
+        let shared = self.shared(&self.purpose(verified));
+        lock(&shared.life).ask_again();
+    }
+
+    /// Tries to store what could not be stored so far, before the end.
+    pub async fn finish(&self) {
+        if let Some(store) = &self.store {
+            store.write_all_late().await;
+        }
+    }
+
     /// Begins a consent for `login` on another device.
     ///
     /// # Errors
@@ -327,7 +360,7 @@ impl Broker {
     /// The identity provider's refusal, or another grant.
     pub async fn begin_device(&self, account: &Arc<Account>, login: &str) -> Result<Device, Fault> {
         let (endpoint, _) = self.tools(account)?;
-        grant::consent::begin_device(account.clone(), login, &endpoint)
+        grant::device::begin(account.clone(), login, &endpoint)
             .await
             .map_err(|failure| failure.fault)
     }
@@ -347,7 +380,7 @@ impl Broker {
         F: Future<Output = ()>,
     {
         let (endpoint, store) = self.tools(&device.account)?;
-        grant::consent::finish_device(device, &endpoint, store, self.timeout, sleep)
+        grant::device::finish(device, &endpoint, store, self.timeout, sleep)
             .await
             .map_err(|failure| failure.fault)
     }
@@ -387,11 +420,16 @@ impl Broker {
             return shared.clone();
         }
         if slots.len() >= SLOTS {
-            let used =
-                |shared: &Arc<Shared>| Arc::strong_count(shared) > 1 || lock(&shared.slot).holds();
+            let used = |shared: &Arc<Shared>| {
+                Arc::strong_count(shared) > 1 || lock(&shared.life).has_token()
+            };
             slots.retain(|_, shared| used(shared));
         }
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            life: Mutex::new(Life::new(fraction())),
+            flight: Mutex::default(),
+            version: Mutex::default(),
+        });
         slots.insert(purpose.clone(), shared.clone());
         shared
     }
@@ -407,7 +445,7 @@ impl Broker {
         let mut known = lock(&shared.version);
         if *known != version {
             *known = version;
-            lock(&shared.slot).renew();
+            lock(&shared.life).renew();
         }
     }
 
@@ -427,9 +465,9 @@ impl Broker {
             return under_way.clone();
         }
         // One may have ended since this login looked.
-        let ended = match lock(&shared.slot).next() {
+        let ended = match lock(&shared.life).next(Instant::now()) {
             _ if anew => None,
-            Next::Use(secret, generation) => Some(Ok((secret, generation))),
+            Next::Use(secret, generation) => Some(Ok((secret, generation, false))),
             Next::Refuse(fault) => Some(Err(fault.known_already())),
             Next::UseAndRefresh(..) | Next::Fetch => None,
         };
@@ -444,29 +482,20 @@ impl Broker {
             mailbox: verified.mailbox().to_owned(),
             login: verified.login().to_owned(),
             password: verified.unproven().cloned(),
-            replaces: lock(&shared.slot).last(),
+            replaces: lock(&shared.life).last(),
             anew,
             client: self.clients.get(&registration.provider.name).cloned(),
             store: self.store.clone(),
             timeout: self.timeout,
         };
-        let (shared, store, observer) = (shared.clone(), self.store.clone(), self.observer.clone());
-        let (login, consented) = (request.login.clone(), registration.grant.wants_consent());
-        tokio::spawn(async move {
-            let began = tokio::time::Instant::now();
-            let result = request.send().await;
-            if let Some(outcome) = outcome(&result) {
-                observer(&registration.name, outcome, began.elapsed());
-            }
-            log(&registration.name, &result);
-            if let (Some(store), true) = (store, consented) {
-                // What this request wrote is known.
-                *lock(&shared.version) = store.version(&login);
-            }
-            let arrival = lock(&shared.slot).arrived(result);
-            lock(&shared.flight).take();
-            let _ = sender.send(Some(arrival));
-        });
+        let flight = Flight {
+            shared: shared.clone(),
+            store: self.store.clone(),
+            observer: self.observer.clone(),
+            registration,
+            login: request.login.clone(),
+        };
+        tokio::spawn(flight.fly(request, sender));
         receiver
     }
 }
@@ -475,33 +504,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a request came to; `None` where nobody was asked.
-fn outcome(result: &Result<Grant, Failure>) -> Option<&'static str> {
-    match result {
-        Ok(grant) if grant.stored => None,
-        Ok(_) => Some("ok"),
-        Err(failure) if !failure.asked => None,
-        Err(failure) if failure.throttled || failure.retry_after.is_some() => Some("throttled"),
-        Err(failure) if failure.fault.kind() == Kind::Unavailable => Some("unavailable"),
-        Err(_) => Some("refused"),
-    }
-}
-
-fn log(registration: &str, result: &Result<Grant, Failure>) {
-    match result {
-        Ok(grant) => tracing::info!(
-            registration,
-            lifetime_s = grant.lifetime.as_secs(),
-            "token obtained"
-        ),
-        // The client's own mistake is its session's to tell.
-        Err(failure) if failure.fault.kind() == Kind::Credentials => {}
-        Err(failure) => tracing::warn!(
-            registration,
-            fault = %failure.fault.kind(),
-            detail = failure.fault.detail(),
-            remedy = failure.fault.remedy(),
-            "no token"
-        ),
+/// A number from 0 to 1 that differs from process to process.
+fn fraction() -> f64 {
+    let mut byte = [0; 1];
+    match aws_lc_rs::rand::fill(&mut byte) {
+        Ok(()) => f64::from(byte[0]) / 255.0,
+        Err(_) => 0.5,
     }
 }

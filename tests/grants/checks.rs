@@ -345,3 +345,34 @@ fn d34_files_that_cannot_be_read_are_named() {
         "registrations.app.client_secret.file: cannot read",
     );
 }
+
+/// Apple's systems refuse certificates of more than 825 days; others ask for an end.
+#[test]
+fn d29_certificates_end() {
+    let folder = Folder::new();
+    let run = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(folder.path());
+        command.output().unwrap()
+    };
+    let made = run(env!("CARGO_BIN_EXE_authrelay"), &["certs"]);
+    assert!(made.status.success(), "{made:?}");
+    for (file, days) in [("certs/server.pem", 825), ("certs/ca.pem", 3650)] {
+        let ends_within = |days: u64| {
+            let seconds = (days * 86_400).to_string();
+            let arguments = ["x509", "-noout", "-in", file, "-checkend", &seconds];
+            !run("openssl", &arguments).status.success()
+        };
+        assert!(!ends_within(days - 1) && ends_within(days + 1), "{file}");
+        let began = run("openssl", &["x509", "-noout", "-in", file, "-startdate"]);
+        let began = String::from_utf8(began.stdout).unwrap();
+        let year = time::OffsetDateTime::now_utc().year();
+        assert!(began.contains(&year.to_string()), "{began}");
+    }
+    let tls = "certificate: certs/server.pem, key: certs/server.key";
+    let text = with("x").replace(
+        "bind: '127.0.0.1:11143'",
+        &format!("bind: '127.0.0.1:0', tls: {{mode: implicit, {tls}}}"),
+    );
+    folder.is_silent_about(&text, "expires");
+}

@@ -97,14 +97,10 @@ async fn a_consent_takes_ten_minutes_at_most() {
 /// Requirement 23, and what a revoked consent is to everybody concerned.
 #[tokio::test]
 async fn r23_a_revoked_consent_is_remembered_and_healed_by_a_new_one() {
-    let lifetime = std::time::Duration::from_secs(600);
-    let options = authrelay::sandbox::Options {
-        // The stored access token is too short-lived to be used again.
-        lifetime,
-        ..authrelay::sandbox::Options::default()
-    };
-    let relay = consenting().options(options).start().await;
+    let relay = consenting().start().await;
     assert_eq!(consent(&relay).await.0, 200);
+    // The stored access token is good no more.
+    relay.sandbox.revoke_tokens();
     let before = relay.sandbox.seen().token_requests;
     relay.sandbox.set_fault(Some(Fault::RefreshRevoked));
     for _ in 0..5 {
@@ -147,7 +143,7 @@ async fn r23_a_revoked_consent_is_remembered_and_healed_by_a_new_one() {
 }
 
 /// What `authrelay accounts --json` says, without a relay to ask.
-fn accounts(directory: &std::path::Path) -> serde_json::Value {
+pub fn accounts(directory: &std::path::Path) -> serde_json::Value {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_authrelay"))
         .args(["accounts", "--json", "--config"])
         .arg(directory.join("proxy.yaml"))
@@ -219,12 +215,12 @@ async fn each_login_of_a_domain_has_its_own_consent() {
 #[tokio::test]
 async fn r19_many_logins_after_expiry_cost_one_refresh() {
     let options = authrelay::sandbox::Options {
-        lifetime: std::time::Duration::from_secs(600),
         token_delay: std::time::Duration::from_millis(300),
         ..authrelay::sandbox::Options::default()
     };
     let relay = consenting().options(options).start().await;
     assert_eq!(consent(&relay).await.0, 200);
+    relay.sandbox.revoke_tokens();
     let before = relay.sandbox.seen().token_requests;
     let mut clients = Vec::new();
     for _ in 0..500 {
@@ -315,10 +311,6 @@ async fn an_opaque_token_is_judged_by_the_mail_service() {
 /// recovers unattended.
 #[tokio::test]
 async fn r21_an_outage_leaves_the_consent_as_it_is() {
-    let options = authrelay::sandbox::Options {
-        lifetime: std::time::Duration::from_secs(600),
-        ..authrelay::sandbox::Options::default()
-    };
     for fault in [
         Fault::Token500,
         Fault::TokenHtml,
@@ -329,8 +321,9 @@ async fn r21_an_outage_leaves_the_consent_as_it_is() {
         Fault::TokenTransient,
         Fault::Token429,
     ] {
-        let relay = consenting().options(options.clone()).start().await;
+        let relay = consenting().start().await;
         assert_eq!(consent(&relay).await.0, 200);
+        relay.sandbox.revoke_tokens();
         let tokens = relay.directory().join("state/tokens");
         let before = stored(&tokens);
         relay.sandbox.set_fault(Some(fault));

@@ -29,10 +29,13 @@ mod command;
 mod consent;
 mod direct;
 mod doctor;
+mod endpoint;
+mod listener;
 mod password;
 mod rotation;
 mod setup;
 mod store;
+mod token_life;
 
 use std::net::TcpListener;
 use std::path::Path;

@@ -1,18 +1,24 @@
-//! Requirement 20: whatever moment a relay is killed at, the next one has a token that is good.
+//! Requirement 20, d21: whatever moment a relay is killed at, and whenever its disk is full, the next
+//! one has a consent that is good, although each refresh token is good once.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use authrelay::sandbox::{LOGIN, Options, PASSWORD};
+use authrelay::sandbox::{LOGIN, PASSWORD};
 use authrelay::wire::Protocol::Imap;
+use serde_json::json;
 
 use crate::client::Client;
+use crate::endpoint::{Answer, Endpoint};
 use crate::stage::{Relay, greet};
+use crate::token_life::SmallDisk;
 use crate::{consent, consenting};
 
-/// The relay as a process of its own, on a listener that the system picks.
-fn spawn(relay: &Relay) -> (Child, std::net::SocketAddr) {
+/// The relay as a process of its own, on a listener that the system picks; `None`: it does not
+/// start (a full disk).
+fn spawn(relay: &Relay) -> Option<(Child, std::net::SocketAddr)> {
     let mut child = Command::new(env!("CARGO_BIN_EXE_authrelay"))
         .args(["run", "--config"])
         .arg(relay.directory().join("second.yaml"))
@@ -20,45 +26,121 @@ fn spawn(relay: &Relay) -> (Child, std::net::SocketAddr) {
         .spawn()
         .unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-    let address = log
-        .find_map(|line| {
-            let record: serde_json::Value = serde_json::from_str(&line.ok()?).ok()?;
-            (record["listener"] == "imap").then(|| record["address"].as_str().unwrap().to_owned())
-        })
-        .unwrap();
+    let address = log.find_map(|line| {
+        let record: serde_json::Value = serde_json::from_str(&line.ok()?).ok()?;
+        (record["listener"] == "imap").then(|| record["address"].as_str().unwrap().to_owned())
+    });
     std::thread::spawn(move || log.for_each(drop));
-    (child, address.parse().unwrap())
+    match address {
+        Some(address) => Some((child, address.parse().unwrap())),
+        None => {
+            child.wait().unwrap();
+            None
+        }
+    }
 }
 
-#[tokio::test]
-async fn r20_a_kill_at_any_moment_of_a_rotation_leaves_a_good_token() {
-    let options = Options {
-        // Each login refreshes: the token is too short-lived to be used from disk.
-        lifetime: Duration::from_secs(600),
-        ..Options::default()
+/// Refresh tokens as they are issued: a redeemed one is taken again only as long as its successor
+/// was not (a relay that is killed before it has the answer cannot know that).
+#[derive(Default)]
+struct Family {
+    newest: usize,
+    redemptions: usize,
+    lost: Vec<String>,
+}
+
+impl Family {
+    fn redeem(&mut self, shown: Option<&String>) -> Result<String, Answer> {
+        if let Some(shown) = shown {
+            let number: usize = shown.rsplit('-').next().unwrap().parse().unwrap();
+            if number + 1 < self.newest {
+                self.lost.push(shown.clone());
+                return Err(Answer::json(400, &json!({"error": "invalid_grant"})));
+            }
+            self.redemptions += 1;
+            self.newest = number;
+        }
+        self.newest += 1;
+        Ok(format!("refresh-{}", self.newest))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r20_d21_kills_and_full_disks_at_any_moment_leave_a_good_consent() {
+    let Some(disk) = SmallDisk::mount() else {
+        eprintln!("skipped: mounting a small disk needs root");
+        return;
     };
-    let relay = consenting().options(options).start().await;
+    let endpoint = Endpoint::start().await;
+    let relay = consenting()
+        .replace(
+            "directory: ./state",
+            &format!("directory: {}", disk.path().display()),
+        )
+        .token_url(&endpoint.url())
+        .start()
+        .await;
+    let family = Arc::new(Mutex::new(Family::default()));
+    let tokens = Arc::new(Mutex::new(Vec::new()));
+    let (seen, next) = (family.clone(), tokens.clone());
+    endpoint.script(move |asked| {
+        let refresh_token = match seen.lock().unwrap().redeem(asked.get("refresh_token")) {
+            Ok(token) => token,
+            Err(refused) => return refused,
+        };
+        // A round has tokens enough for all that it may ask.
+        let token: String = next.lock().unwrap().pop().unwrap();
+        let json = json!({
+            "access_token": token, "refresh_token": refresh_token, "expires_in": 3599,
+            "scope": "offline_access",
+        });
+        Answer::json(200, &json)
+    });
+    // What was stored so far is refused upstream: each login has to redeem.
+    let revoke = || {
+        relay.sandbox.revoke_tokens();
+        let fresh = (0..4).map(|_| relay.sandbox.issue_token().unwrap());
+        *tokens.lock().unwrap() = fresh.collect();
+    };
+    revoke();
     assert_eq!(consent(&relay).await.0, 200);
     let yaml = std::fs::read_to_string(relay.directory().join("proxy.yaml")).unwrap();
     let (without_admin, _) = yaml.split_once("admin:").unwrap();
     std::fs::write(relay.directory().join("second.yaml"), without_admin).unwrap();
-    let before = relay.sandbox.seen().token_requests;
     let mut delay = 0;
     for round in 0..200u64 {
-        let (mut child, address) = spawn(&relay);
-        let mut client = Client::dial(Imap, address).await;
-        greet(&mut client).await;
-        client
-            .try_send(format!("a LOGIN {LOGIN} {PASSWORD}\r\n"))
-            .await
-            .unwrap();
-        // Spread over the time that a refresh and its writing take.
-        delay = (delay * 7 + 613) % 6_000;
-        tokio::time::sleep(Duration::from_micros(delay)).await;
-        child.kill().unwrap();
-        child.wait().unwrap();
+        revoke();
+        // Full at times from the start, at times from some moment of the redemption on.
+        let full_at = match round % 4 {
+            1 => Some(0),
+            3 => Some(delay * 3 % 15_000),
+            _ => None,
+        };
+        delay = (delay * 7 + 6_131) % 20_000;
+        let started = spawn(&relay);
+        if let Some((mut child, address)) = started {
+            let mut client = Client::dial(Imap, address).await;
+            greet(&mut client).await;
+            client
+                .try_send(format!("a LOGIN {LOGIN} {PASSWORD}\r\n"))
+                .await
+                .unwrap();
+            let pause = |micros| tokio::time::sleep(Duration::from_micros(micros));
+            match full_at {
+                Some(at) => {
+                    pause(at.min(delay)).await;
+                    disk.fill();
+                    pause(delay.saturating_sub(at)).await;
+                }
+                None => pause(delay).await,
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        disk.free();
         if round % 20 == 19 {
-            let (mut child, address) = spawn(&relay);
+            revoke();
+            let (mut child, address) = spawn(&relay).expect("there is room");
             let mut client = Client::dial(Imap, address).await;
             greet(&mut client).await;
             let reply = client.log_in(LOGIN, PASSWORD).await;
@@ -67,6 +149,8 @@ async fn r20_a_kill_at_any_moment_of_a_rotation_leaves_a_good_token() {
             assert!(reply.starts_with("a OK "), "round {round}: {reply}");
         }
     }
-    let rotations = relay.sandbox.seen().token_requests - before;
-    assert!(rotations > 50, "only {rotations} refreshes were under way");
+    let family = family.lock().unwrap();
+    assert_eq!(family.lost, [""; 0]);
+    let redemptions = family.redemptions;
+    assert!(redemptions > 50, "only {redemptions} redemptions");
 }

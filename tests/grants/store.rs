@@ -1,6 +1,7 @@
 //! What is on disk: sealed, private, and not to be swapped.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -87,37 +88,97 @@ async fn r26_swapped_records_fail() {
     );
 }
 
+/// Kubernetes' `fsGroup` opens everything to a group at each mount.
 #[tokio::test]
-async fn state_that_others_may_read_is_refused() {
+async fn d20_state_of_ours_that_others_may_read_is_tightened_and_said_once() {
     let relay = consenting().start().await;
     assert_eq!(consent(&relay).await.0, 200);
     let directory = relay.directory().to_owned();
     relay.shut_down();
     let state = directory.join("state");
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     let set = |path: &Path, mode| {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     };
-    set(&state, 0o750);
-    for command in ["run", "accounts"] {
-        let output = authrelay(&directory, &[command]);
-        assert_eq!(output.status.code(), Some(74), "{}", stderr(&output));
-        let said = stderr(&output);
-        assert!(
-            said.contains("others may read it (mode 0750); set mode 0700"),
-            "{said}"
-        );
+    for path in files(&state) {
+        set(&path, 0o660);
     }
-    set(&state, 0o700);
-    set(&state.join("key"), 0o640);
-    let output = authrelay(&directory, &["run"]);
-    assert_eq!(output.status.code(), Some(74));
+    set(&state.join("tokens"), 0o2770);
+    set(&state, 0o2770);
+    let output = authrelay(&directory, &["accounts"]);
+    let said = stderr(&output);
+    assert!(output.status.success(), "{said}");
     assert!(
-        stderr(&output).contains("set mode 0600"),
-        "{}",
-        stderr(&output)
+        said.contains("others could read it (mode 2770); its mode is 0700 now"),
+        "{said}"
     );
-    set(&state.join("key"), 0o600);
-    std::fs::write(state.join("key"), "another key").unwrap();
+    assert_eq!(mode(&state), 0o700);
+    assert_eq!(mode(&state.join("tokens")), 0o700);
+    for path in files(&state) {
+        let kept = path.extension().is_some_and(|end| end == "lock");
+        assert!(kept || mode(&path) == 0o600, "{}", path.display());
+    }
+    let output = authrelay(&directory, &["accounts"]);
+    assert_eq!(stderr(&output), "", "said once");
+}
+
+/// Not ours, and we are not root.
+#[tokio::test]
+async fn f52_state_that_cannot_be_tightened_is_refused_with_the_mode_to_set() {
+    let relay = consenting().start().await;
+    let directory = relay.directory().to_owned();
+    relay.shut_down();
+    let state = directory.join("state");
+    let all = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    all(&state, 0o777);
+    all(&directory, 0o755);
+    all(&directory.join("proxy.yaml"), 0o644);
+    let bin = directory.join("authrelay");
+    std::fs::copy(env!("CARGO_BIN_EXE_authrelay"), &bin).unwrap();
+    let output = Command::new(&bin)
+        .args(["accounts", "--config"])
+        .arg(directory.join("proxy.yaml"))
+        .uid(65534)
+        .gid(65534)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(74), "{}", stderr(&output));
+    let said = stderr(&output);
+    assert!(
+        said.contains("others may read it (mode 0777)")
+            && said.contains("set mode 0700: chmod 0700"),
+        "{said}"
+    );
+}
+
+/// `sudo authrelay authorize` beside a service of another user: files get the directory's owner.
+#[tokio::test]
+async fn f54_what_root_writes_is_the_directorys_owners() {
+    let relay = consenting().start().await;
+    let directory = relay.directory().to_owned();
+    let state = directory.join("state");
+    let service = 65534;
+    for path in [files(&state), vec![state.join("tokens"), state.clone()]].concat() {
+        std::os::unix::fs::chown(&path, Some(service), Some(service)).unwrap();
+    }
+    assert_eq!(consent(&relay).await.0, 200);
+    let mut seen = 0;
+    for path in files(&state) {
+        let owner = std::fs::metadata(&path).unwrap().uid();
+        assert_eq!(owner, service, "{}", path.display());
+        seen += 1;
+    }
+    assert!(seen >= 4, "key, check, record, lock");
+}
+
+#[tokio::test]
+async fn another_key_is_refused() {
+    let relay = consenting().start().await;
+    let directory = relay.directory().to_owned();
+    relay.shut_down();
+    std::fs::write(directory.join("state/key"), "another key of some length").unwrap();
     let output = authrelay(&directory, &["accounts"]);
     assert_eq!(output.status.code(), Some(74));
     assert!(
@@ -125,6 +186,60 @@ async fn state_that_others_may_read_is_refused() {
         "{}",
         stderr(&output)
     );
+}
+
+/// d43: what is stored decides, and what nobody uses is listed.
+#[tokio::test]
+async fn d43_tokens_of_an_account_that_left_the_file_are_listed_and_forgotten() {
+    let relay = consenting().start().await;
+    assert_eq!(consent(&relay).await.0, 200);
+    let other = "accounts:\n  - {login: new@contoso.test, registration: sandbox, password: p}\n";
+    let keep_one = [
+        ("accounts:\n", other),
+        ("login: tickets@contoso.test", "login: b@contoso.test"),
+    ];
+    relay.rewrite(&keep_one);
+    let directory = relay.directory().to_owned();
+    relay.control.reload().await.unwrap();
+    for running in [true, false] {
+        let output = authrelay(&directory, &["accounts"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            text.contains("authrelay forget tickets@contoso.test"),
+            "{running}: {text}"
+        );
+        if running {
+            relay.shut_down();
+        }
+    }
+    let output = authrelay(&directory, &["forget", "tickets@contoso.test"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let output = authrelay(&directory, &["forget", "tickets@contoso.test"]);
+    assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));
+    let output = authrelay(&directory, &["accounts"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!text.contains("authrelay forget"), "{text}");
+}
+
+/// The last account that needed a consent has gone, and with it the store's use.
+#[tokio::test]
+async fn d43_also_where_no_account_needs_a_consent_any_more() {
+    let relay = consenting().start().await;
+    assert_eq!(consent(&relay).await.0, 200);
+    let directory = relay.directory().to_owned();
+    relay.rewrite(&[(
+        "grant: authorization_code",
+        "grant: client_credentials\n    client_secret: s",
+    )]);
+    relay.shut_down();
+    let output = authrelay(&directory, &["accounts"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        text.contains("authrelay forget tickets@contoso.test"),
+        "{text}"
+    );
+    let output = authrelay(&directory, &["forget", "tickets@contoso.test"]);
+    assert!(output.status.success(), "{}", stderr(&output));
 }
 
 #[tokio::test]

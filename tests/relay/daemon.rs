@@ -85,11 +85,14 @@ impl Daemon {
         self.addresses = self.said("listening").iter().map(address).collect();
     }
 
+    pub fn address(&self, protocol: Protocol) -> SocketAddr {
+        let named = |(name, _): &&(String, SocketAddr)| name == protocol.name();
+        self.addresses.iter().find(named).unwrap().1
+    }
+
     /// A client that has presented the right password, and the answer.
     pub async fn log_in(&self, protocol: Protocol) -> (Client, String) {
-        let named = |(name, _): &&(String, SocketAddr)| name == protocol.name();
-        let address = self.addresses.iter().find(named).unwrap().1;
-        let mut client = Client::dial(protocol, address).await;
+        let mut client = Client::dial(protocol, self.address(protocol)).await;
         greet(&mut client).await;
         let reply = client.log_in(LOGIN, PASSWORD).await;
         (client, reply)

@@ -27,6 +27,7 @@ mod doors;
 mod ends;
 mod guessing;
 mod lines;
+mod listeners;
 mod literals;
 mod log;
 mod matrix;

@@ -171,7 +171,7 @@ section! {
     pub struct Limits {
         /// Sessions on all listeners together; one beyond is accepted only to be told so
         pub sessions: usize[1..=MOST] = "10000",
-        /// Sessions of one client address
+        /// Sessions of one client address; IPv6 counts by /64
         pub sessions_per_client: usize[1..=MOST] = "1000",
         /// From accept to the end of login, whole
         pub login_timeout: Duration[LEAST_LOGIN..=YEAR] = "60s",
@@ -181,7 +181,7 @@ section! {
         pub upstream_timeout: Duration = "20s",
         /// From SIGTERM to the hard stop
         pub drain_timeout: Duration = "30s",
-        /// For each pair of client address and login; from the third failure on slowed
+        /// For each pair of client address (IPv6 by /64) and login; from the third failure on slowed
         pub lockout: Lockout = "{}",
     }
 }

@@ -16,7 +16,7 @@ section! {
         pub(in crate::config) name: Key<Name>: "PROTOCOL-PORT",
         /// What is spoken there
         pub(in crate::config) protocol: Key<Protocol> => "imap, pop3 or smtp",
-        /// Where, as in `127.0.0.1:1143`
+        /// Where, as in `127.0.0.1:1143`; `[::]` is every IPv6 address and no IPv4 one, which has a listener of its own (`0.0.0.0`)
         pub(in crate::config) bind: Key<SocketAddr> => "an address and port, as in 127.0.0.1:1143",
         /// Whose capabilities are shown before login. The mailbox's own provider decides where a session goes
         pub(in crate::config) provider: Key<String>: "the accounts', if they have one only",

@@ -6,7 +6,7 @@ use jsonwebtoken::{Algorithm, Header};
 use serde_json::json;
 use url::Url;
 
-use super::super::{endpoint::unusable, now};
+use super::super::now;
 use super::Failure;
 use crate::config::{ServiceAccount, SigningKey};
 use crate::secret::Secret;
@@ -75,12 +75,12 @@ fn sign(
 ) -> Result<Secret, Failure> {
     jsonwebtoken::encode(header, claims, key)
         .map(Secret::from)
-        .map_err(|_| unusable("the registration's key cannot sign an assertion"))
+        .map_err(|_| Failure::later("the registration's key cannot sign an assertion"))
 }
 
 /// An id that no other assertion has (`jti`).
 fn unique() -> Result<String, Failure> {
     let mut id = [0; 16];
-    aws_lc_rs::rand::fill(&mut id).map_err(|_| unusable("no random numbers"))?;
+    aws_lc_rs::rand::fill(&mut id).map_err(|_| Failure::later("no random numbers"))?;
     Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(id))
 }

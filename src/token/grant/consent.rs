@@ -1,27 +1,24 @@
-//! A person's consent: by a browser (RFC 6749 §4.1 with RFC 7636) or on another device
-//! (RFC 8628). What comes of it is stored before it is reported.
+//! A person's consent by a browser (RFC 6749 §4.1 with RFC 7636), and what any consent leaves. It is
+//! stored before it is reported.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
+use oauth2::basic::BasicClient;
 use oauth2::{
-    AuthUrl, AuthorizationCode, CsrfToken, DeviceAuthorizationUrl, PkceCodeChallenge,
-    PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, StandardDeviceAuthorizationResponse,
+    AuthUrl, ClientId, CsrfToken, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope,
 };
 use url::Url;
 
-use super::super::endpoint::{Answer, Endpoint, NoAnswer, unusable};
-use super::super::entra;
-use super::super::store::{Record, Store};
-use super::{Failure, Grant, client_of, proof, refresh_token};
-use crate::config::{Account, Registration};
-use crate::fault::{Fault, Kind, harmless};
+use super::super::answer::Answer;
+use super::super::endpoint::Endpoint;
+use super::super::failure::Class;
+use super::super::store::{Owner, Record, Store};
+use super::{Failure, Form};
+use crate::config::{Account, Grant as Configured, Registration};
+use crate::fault::harmless;
 use crate::wire::Protocol;
-
-/// What nobody waits for a person longer than, whatever an endpoint says.
-const LONGEST: Duration = Duration::from_secs(3600);
 
 /// A consent that was asked for and not given yet.
 pub struct Pending {
@@ -33,13 +30,6 @@ pub struct Pending {
     pub(crate) state: String,
     /// Where the person goes.
     pub(crate) url: Url,
-}
-
-/// A consent that waits for another device.
-pub struct Device {
-    pub(in crate::token) account: Arc<Account>,
-    pub(in crate::token) login: String,
-    details: StandardDeviceAuthorizationResponse,
 }
 
 /// A consent that was given and stored.
@@ -62,7 +52,7 @@ impl Pending {
 }
 
 /// The mailbox of a login, by the first protocol that its account allows.
-fn mailbox(account: &Account, login: &str) -> String {
+pub(super) fn mailbox(account: &Account, login: &str) -> String {
     let allowed = |protocol: &&Protocol| account.protocols.contain(**protocol);
     let protocol = Protocol::ALL
         .iter()
@@ -71,41 +61,20 @@ fn mailbox(account: &Account, login: &str) -> String {
     account.mailbox_of(*protocol, login)
 }
 
-impl Device {
-    /// Which mailbox the login opens.
-    pub fn mailbox(&self) -> String {
-        mailbox(&self.account, &self.login)
-    }
-
-    /// What the person types.
-    pub fn user_code(&self) -> &str {
-        self.details.user_code().secret()
-    }
-
-    /// Where the person types it.
-    pub fn verification_uri(&self) -> &str {
-        self.details.verification_uri().as_str()
-    }
-
-    /// How long the code is good.
-    pub fn expires_in(&self) -> Duration {
-        self.details.expires_in().min(LONGEST)
-    }
-}
-
 /// Begins a consent by a browser that comes back to `redirect`.
 pub(in crate::token) fn begin(
     account: Arc<Account>,
     login: &str,
     redirect: &Url,
-) -> Result<Pending, Fault> {
+) -> Result<Pending, Failure> {
     let registration = &account.registration;
     let Some(authorize) = registration.authorize_url.clone() else {
         return Err(wrong_grant(registration));
     };
     let redirect = RedirectUrl::from_url(redirect.clone());
     let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
-    let client = client_of(registration).set_auth_uri(AuthUrl::from_url(authorize));
+    let client = BasicClient::new(ClientId::new(registration.client_id.clone()))
+        .set_auth_uri(AuthUrl::from_url(authorize));
     let mut request = client
         .authorize_url(CsrfToken::new_random)
         .set_pkce_challenge(challenge)
@@ -136,98 +105,20 @@ pub(in crate::token) async fn finish(
     timeout: Duration,
 ) -> Result<Consent, Failure> {
     let registration = &pending.account.registration;
-    let client = client_of(registration);
-    let mut exchange = client
-        .exchange_code(AuthorizationCode::new(code.to_owned()))
-        .set_pkce_verifier(pending.verifier)
-        .set_redirect_uri(std::borrow::Cow::Owned(pending.redirect));
-    for (name, value) in proof(registration)? {
-        exchange = exchange.add_extra_param(name, value);
-    }
-    let answer = endpoint.answer(exchange.request_async(endpoint).await)?;
-    keep(registration, &pending.login, &answer, store, timeout).await
+    let mut form = Form::of_client(registration, None)?;
+    form.extend(&[
+        ("grant_type", "authorization_code"),
+        ("code", code),
+        ("redirect_uri", pending.redirect.as_str()),
+        ("code_verifier", pending.verifier.secret()),
+    ]);
+    let answer = endpoint.token(registration, &form.pairs()).await?;
+    keep(&pending.account, &pending.login, &answer, store, timeout).await
 }
 
-/// Begins a consent on another device.
-pub(in crate::token) async fn begin_device(
-    account: Arc<Account>,
-    login: &str,
-    endpoint: &Endpoint,
-) -> Result<Device, Failure> {
-    let registration = &account.registration;
-    let Some(url) = registration.device_url.clone() else {
-        return Err(Failure::from(wrong_grant(registration)));
-    };
-    let client =
-        client_of(registration).set_device_authorization_url(DeviceAuthorizationUrl::from_url(url));
-    let mut request = client
-        .exchange_device_code()
-        .add_scopes(account.scope().into_iter().map(Scope::new));
-    for (name, value) in proof(registration)? {
-        request = request.add_extra_param(name, value);
-    }
-    let details = endpoint.details(request.request_async(endpoint).await)?;
-    Ok(Device {
-        login: login.to_owned(),
-        details,
-        account,
-    })
-}
-
-/// Waits for the other device, asking as often as the endpoint allows, and stores what comes.
-pub(in crate::token) async fn finish_device<F>(
-    device: &Device,
-    endpoint: &Endpoint,
-    store: &Arc<Store>,
-    timeout: Duration,
-    sleep: impl Fn(Duration) -> F,
-) -> Result<Consent, Failure>
-where
-    F: Future<Output = ()>,
-{
-    let registration = &device.account.registration;
-    let client = client_of(registration);
-    let mut request = client.exchange_device_access_token(&device.details);
-    for (name, value) in proof(registration)? {
-        request = request.add_extra_param(name, value);
-    }
-    let result = request
-        .request_async(endpoint, sleep, Some(device.expires_in()))
-        .await;
-    let answer = match result {
-        Ok(answer) => answer,
-        Err(RequestTokenError::ServerResponse(refusal)) => {
-            let error = refusal.error().to_string();
-            let description = refusal.error_description().cloned().unwrap_or_default();
-            return Err(Failure::from(device_refused(&error, &description)));
-        }
-        Err(RequestTokenError::Request(NoAnswer { why, .. })) => return Err(unusable(&why)),
-        Err(RequestTokenError::Parse(..) | RequestTokenError::Other(_)) => {
-            return Err(unusable("the token endpoint's answer is no OAuth answer"));
-        }
-    };
-    keep(registration, &device.login, &answer, store, timeout).await
-}
-
-/// RFC 8628 §3.5, with Entra's own names.
-fn device_refused(error: &str, description: &str) -> Fault {
-    let (detail, remedy) = match error {
-        "access_denied" | "authorization_declined" => (
-            "the person declined",
-            "begin anew, and let the mailbox's owner agree",
-        ),
-        "expired_token" | "code_expired" => (
-            "nobody entered the code in time",
-            "begin anew, and enter the code within its time",
-        ),
-        _ => return entra::classify(400, error, description, &[]).fault,
-    };
-    Fault::new(Kind::GrantRefused, detail).remedy_is(remedy)
-}
-
-fn wrong_grant(registration: &Registration) -> Fault {
-    Fault::new(
-        Kind::GrantRefused,
+pub(super) fn wrong_grant(registration: &Registration) -> Failure {
+    Failure::new(
+        Class::Attention,
         format!(
             "the registration {} has the grant {}, which is consented to in another way or not at all",
             registration.name,
@@ -236,40 +127,85 @@ fn wrong_grant(registration: &Registration) -> Fault {
     )
 }
 
-/// Stores a consent. It heals whatever was wrong with the one before.
-async fn keep(
-    registration: &Registration,
+/// Stores a consent. It heals whatever was wrong with the one before, and replaces a good one only
+/// where the same person, or the mailbox's owner, has signed in.
+pub(super) async fn keep(
+    account: &Account,
     login: &str,
     answer: &Answer,
     store: &Arc<Store>,
     timeout: Duration,
 ) -> Result<Consent, Failure> {
-    let Some(refresh_token) = refresh_token(answer) else {
-        let fault = Fault::new(
-            Kind::GrantRefused,
-            "the identity provider gave no refresh token, so that the consent would end within the hour",
-        );
-        return Err(Failure::from(fault.remedy_is(
-            "ask for offline access: the scope offline_access, where the provider has it",
-        )));
+    let registration = &account.registration;
+    let Some(refresh_token) = answer.refresh_token() else {
+        return Err(not_lasting(account, answer));
     };
     let identity = identity(answer);
+    let owner = Owner::of(registration);
     let mut record = Record::new(
-        &registration.client_id,
-        refresh_token,
+        &owner,
+        refresh_token.clone(),
         identity.clone(),
         answer.granted(),
     );
-    record.obtained(&Grant::from(answer));
-    let _lock = store.lock(login, timeout).await?;
+    record.obtained(&answer.grant());
+    // Whatever could not be written yet is replaced.
+    let _turn = store.lock(login, timeout).await?;
+    // One that cannot be read is no reason not to replace it.
+    let before = store.load(login).await.ok().flatten();
+    if let (Some(new), Some(before)) = (&identity, &before)
+        && let Some(good) = before.clone().of(&owner)
+        && let Some(old) = good.good_of()
+    {
+        let mailbox = mailbox(account, login);
+        if !new.eq_ignore_ascii_case(&mailbox) && !new.eq_ignore_ascii_case(old) {
+            return Err(another_person(login, &mailbox, old, new));
+        }
+    }
+    if let Some(before) = before {
+        record.keeps(before);
+    }
     store.save(login, &record).await?;
     Ok(Consent { identity })
+}
+
+/// The consent would end with its access token: nothing is stored.
+fn not_lasting(account: &Account, answer: &Answer) -> Failure {
+    let registration = &account.registration;
+    let offline = &registration.provider.scopes.offline;
+    let asked = account.scope();
+    let remedy = if offline.iter().any(|scope| !asked.contains(scope)) {
+        format!(
+            "add {} to the registration's scope, or leave scope out; then authorize again",
+            offline.join(" ")
+        )
+    } else if matches!(registration.grant, Configured::DeviceCode(_)) {
+        "the tenant's security defaults or a Conditional Access policy give no refresh token to device codes: use the grant authorization_code, or exclude the application".to_owned()
+    } else {
+        "the identity provider must allow offline access for this application: check its permissions and policies".to_owned()
+    };
+    let minutes = answer.grant().lifetime.as_secs() / 60;
+    Failure::new(
+        Class::Attention,
+        format!("the identity provider gave no refresh token, so that the consent would end in {minutes} minutes; nothing was stored"),
+    )
+    .remedy(remedy)
+}
+
+fn another_person(login: &str, mailbox: &str, old: &str, new: &str) -> Failure {
+    Failure::new(
+        Class::Attention,
+        format!("{new} signed in, and the consent that {old} gave for {mailbox} is good; it was not replaced"),
+    )
+    .remedy(format!(
+        "sign out at the identity provider, authorize again and sign in as {mailbox}; if {new} shall open it from now on, run `authrelay forget {login}` first"
+    ))
 }
 
 /// Who signed in, by the claims of the id token or else the access token. The claims are not
 /// verified: they came over TLS from the endpoint itself, and serve to warn alone.
 fn identity(answer: &Answer) -> Option<String> {
-    let tokens = [answer.id_token(), Some(answer.token())];
+    let tokens = [answer.id_token(), Some(answer.token().expose())];
     tokens.into_iter().flatten().find_map(|token| {
         let claims = claims(token)?;
         ["upn", "preferred_username", "unique_name", "email"]

@@ -5,32 +5,28 @@
 
 mod assertion;
 pub(super) mod consent;
+pub(super) mod device;
 mod local;
 mod refresh;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use oauth2::{
-    AuthType, ClientId, ClientSecret, EndpointNotSet, EndpointSet, ResourceOwnerPassword,
-    ResourceOwnerUsername, Scope, TokenUrl,
-};
-
-use super::endpoint::{self, Answer, Endpoint};
+use super::answer::Answer;
+use super::endpoint::Endpoint;
 use super::store::Store;
 use super::{Failure, Grant};
 use crate::config::{Account, ClientCredential, Grant as Configured, Registration};
 use crate::secret::Secret;
 
-/// A request for a token, with all that a grant may want to know.
+/// A request for a token, with all that a grant may need.
 pub(super) struct Request {
     pub(super) account: Arc<Account>,
     /// Whose mailbox, for grants that ask for one mailbox's token.
     pub(super) mailbox: String,
     /// Under which login a person consented.
     pub(super) login: String,
-    /// What the client presented, for the grant `password`.
+    /// What the client presented, where the identity provider checks it.
     pub(super) password: Option<Secret>,
     /// The token that is to be replaced, if one is held.
     pub(super) replaces: Option<Secret>,
@@ -55,104 +51,105 @@ impl Request {
     pub(super) async fn send(self) -> Result<Grant, Failure> {
         let registration = self.account.registration.clone();
         let Some(client) = self.client.clone() else {
-            return Err(endpoint::unusable(
-                "there is no HTTP client for the provider",
-            ));
+            return Err(Failure::later("there is no HTTP client for the provider"));
         };
         let endpoint = Endpoint::new(client, self.timeout, &registration.provider);
-        let scopes = self.account.scope().into_iter().map(Scope::new);
-        match &registration.grant {
+        let scope = self.account.scope().join(" ");
+        let form = |pairs: &[(&'static str, &str)]| -> Result<Form, Failure> {
+            let mut form = Form::of_client(&registration, self.password.as_ref())?;
+            form.extend(pairs);
+            form.add("scope", &scope);
+            Ok(form)
+        };
+        let answer = match &registration.grant {
             Configured::ClientCredentials(_) => {
-                let mut client = client_of(&registration);
-                if let Some(ClientCredential::ClientPassword) = registration.grant.credential() {
-                    let secret = self.password.as_ref().map_or("", Secret::expose);
-                    client = client.set_client_secret(ClientSecret::new(secret.to_owned()));
-                }
-                let mut request = client.exchange_client_credentials().add_scopes(scopes);
-                for (name, value) in proof(&registration)? {
-                    request = request.add_extra_param(name, value);
-                }
-                endpoint.outcome(request.request_async(&endpoint).await)
+                let form = form(&[("grant_type", "client_credentials")])?;
+                endpoint.token(&registration, &form.pairs()).await
             }
             Configured::Password(_) => {
-                let client = client_of(&registration);
-                let username = ResourceOwnerUsername::new(self.username().to_owned());
                 let password = self.password.as_ref().map_or("", Secret::expose);
-                let password = ResourceOwnerPassword::new(password.to_owned());
-                let mut request = client
-                    .exchange_password(&username, &password)
-                    .add_scopes(scopes);
-                for (name, value) in proof(&registration)? {
-                    request = request.add_extra_param(name, value);
-                }
-                endpoint.outcome(request.request_async(&endpoint).await)
+                let form = form(&[
+                    ("grant_type", "password"),
+                    ("username", self.username()),
+                    ("password", password),
+                ])?;
+                endpoint.token(&registration, &form.pairs()).await
             }
             Configured::ServiceAccount(key) => {
-                let scope: Vec<_> = self.account.scope();
                 let assertion = assertion::service_account(
                     key,
                     &self.mailbox,
-                    &scope.join(" "),
+                    &scope,
                     &registration.token_url,
                 )?;
                 let form = [
                     ("grant_type", assertion::JWT_BEARER),
                     ("assertion", assertion.expose()),
                 ];
-                endpoint.post(&registration.token_url, &form).await
+                endpoint.token(&registration, &form).await
             }
             Configured::ManagedIdentity { client_id, url } => {
                 let scope = self.account.scope();
                 let url = local::metadata_url(url, &scope, client_id.as_deref());
-                endpoint.get(&url, ("Metadata", "true")).await
+                endpoint
+                    .get(&registration, &url, ("Metadata", "true"))
+                    .await
             }
             Configured::AuthorizationCode(_) | Configured::DeviceCode(_) => {
-                refresh::refresh(&self, &endpoint).await
+                return refresh::refresh(&self, &endpoint).await;
             }
             Configured::Command { program, arguments } => {
-                local::command(program, arguments, self.timeout).await
+                return local::command(program, arguments, self.timeout).await;
             }
-        }
+        };
+        answer.as_ref().map(Answer::grant).map_err(Failure::clone)
     }
 }
 
-/// The `oauth2` crate's client of a registration, authenticated in the body as Entra's
+/// A form in the body of a request, with the client's proof of itself in it, as Entra's
 /// documentation has it.
-fn client_of(
-    registration: &Registration,
-) -> endpoint::Client<EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet> {
-    let client = oauth2::Client::new(ClientId::new(registration.client_id.clone()))
-        .set_auth_type(AuthType::RequestBody)
-        .set_token_uri(TokenUrl::from_url(registration.token_url.clone()));
-    match registration.grant.credential() {
-        Some(ClientCredential::Secret(secret)) => {
-            client.set_client_secret(ClientSecret::new(secret.expose().to_owned()))
-        }
-        _ => client,
+struct Form(Vec<(&'static str, Secret)>);
+
+impl Form {
+    /// The client's id and proof. `presented` is the client's own password, which is the client
+    /// secret where the registration says so.
+    fn of_client(registration: &Registration, presented: Option<&Secret>) -> Result<Self, Failure> {
+        let mut form = Self(Vec::new());
+        form.add("client_id", &registration.client_id);
+        let assertion = match registration.grant.credential() {
+            Some(ClientCredential::Secret(secret)) => {
+                form.0.push(("client_secret", secret.clone()));
+                return Ok(form);
+            }
+            Some(ClientCredential::ClientPassword) => {
+                let secret = presented.cloned().unwrap_or_default();
+                form.0.push(("client_secret", secret));
+                return Ok(form);
+            }
+            Some(ClientCredential::Certificate(key)) => {
+                assertion::client(key, &registration.client_id, &registration.token_url)?
+            }
+            Some(ClientCredential::Federated(path)) => local::federated(path)?,
+            None => return Ok(form),
+        };
+        // RFC 7523 §2.2.
+        form.add("client_assertion_type", assertion::CLIENT_ASSERTION);
+        form.0.push(("client_assertion", assertion));
+        Ok(form)
     }
-}
 
-/// What a client without a secret proves itself with (RFC 7523 §2.2).
-fn proof(registration: &Registration) -> Result<Vec<(&'static str, Cow<'static, str>)>, Failure> {
-    let assertion = match registration.grant.credential() {
-        Some(ClientCredential::Certificate(key)) => {
-            assertion::client(key, &registration.client_id, &registration.token_url)?
-        }
-        Some(ClientCredential::Federated(path)) => local::federated(path)?,
-        Some(ClientCredential::Secret(_) | ClientCredential::ClientPassword) | None => {
-            return Ok(Vec::new());
-        }
-    };
-    Ok(vec![
-        ("client_assertion_type", assertion::CLIENT_ASSERTION.into()),
-        ("client_assertion", assertion.expose().to_owned().into()),
-    ])
-}
+    fn add(&mut self, name: &'static str, value: &str) {
+        self.0.push((name, Secret::from(value)));
+    }
 
-/// The refresh token of an answer, if there is one.
-fn refresh_token(answer: &Answer) -> Option<Secret> {
-    use oauth2::TokenResponse as _;
-    answer
-        .refresh_token()
-        .map(|token| Secret::from(token.secret().as_str()))
+    fn extend(&mut self, pairs: &[(&'static str, &str)]) {
+        pairs.iter().for_each(|(name, value)| self.add(name, value));
+    }
+
+    fn pairs(&self) -> Vec<(&str, &str)> {
+        self.0
+            .iter()
+            .map(|(name, value)| (*name, value.expose()))
+            .collect()
+    }
 }

@@ -1,59 +1,106 @@
 //! Tokens by a person's consent: the refresh token that it left is redeemed, and what comes
-//! instead of it is on disk before anybody uses it.
+//! instead of it is stored.
+//!
+//! A refresh token may be good once. So room for its successor is made on disk before it is
+//! redeemed; where the successor cannot be written all the same, it is kept, used and written
+//! later, and meanwhile nobody else gets hold of the record: the old one is never redeemed again.
 
 use std::sync::Arc;
 
-use oauth2::{RefreshToken, Scope};
-
 use super::super::endpoint::Endpoint;
-use super::super::store::{Record, Store};
-use super::{Failure, Grant, Request, client_of, proof, refresh_token};
-use crate::fault::{Fault, Kind};
+use super::super::failure::Class;
+use super::super::store::{Owner, Record, Refusal, Room, Store, Turn};
+use super::{Failure, Form, Grant, Request};
 
 /// A token for the account, from the store or from the endpoint.
 pub(super) async fn refresh(request: &Request, endpoint: &Endpoint) -> Result<Grant, Failure> {
     let Some(store) = &request.store else {
-        return Err(Failure::from(Fault::new(
-            Kind::Internal,
+        return Err(Failure::new(
+            Class::Ours,
             "tokens of this account are kept nowhere",
-        )));
+        ));
     };
     // Logins without a consent, as many as clients make up, leave no lock's file behind.
     usable(request, store).await?;
     // Another process, or a new consent, must not write between our reading and writing.
-    let _lock = store.lock(&request.login, request.timeout).await?;
-    let mut record = usable(request, store).await?;
-    if let Some(grant) = record.access(request.replaces.as_ref())
-        && !request.anew
-    {
+    let mut turn = store.lock(&request.login, request.timeout).await?;
+    let margin = request.account.registration.provider.token_margin;
+    let access = |record: &Record| {
+        let grant = record.access(margin, request.replaces.as_ref());
+        grant.filter(|_| !request.anew)
+    };
+    if let Some(late) = turn.take_late() {
+        turn = match store.write_late(turn, late).await {
+            Ok(turn) => turn,
+            // Its token is good, wherever it is kept.
+            Err((failure, late)) => {
+                let mut grant = access(&late).ok_or(failure)?;
+                grant.unstored = true;
+                return Ok(grant);
+            }
+        };
+    }
+    let record = usable(request, store).await?;
+    if let Some(grant) = access(&record) {
         return Ok(grant);
     }
+    let room = store.make_room(&request.login, &record).await?;
+    redeem(request, endpoint, store, turn, room, record).await
+}
+
+async fn redeem(
+    request: &Request,
+    endpoint: &Endpoint,
+    store: &Arc<Store>,
+    turn: Turn,
+    room: Room,
+    mut record: Record,
+) -> Result<Grant, Failure> {
     let registration = &request.account.registration;
-    let client = client_of(registration);
-    let token = RefreshToken::new(record.refresh_token.expose().to_owned());
     let offline = &registration.provider.scopes.offline;
     let scopes = record.refreshable(request.account.scope(), offline);
-    let scopes = scopes.into_iter().map(Scope::new);
-    let mut exchange = client.exchange_refresh_token(&token).add_scopes(scopes);
-    for (name, value) in proof(registration)? {
-        exchange = exchange.add_extra_param(name, value);
-    }
-    let answer = endpoint.answer(exchange.request_async(endpoint).await);
-    match answer {
+    let mut form = Form::of_client(registration, None)?;
+    form.add("grant_type", "refresh_token");
+    form.0.push(("refresh_token", record.refresh_token.clone()));
+    form.add("scope", &scopes.join(" "));
+    match endpoint.token(registration, &form.pairs()).await {
         Ok(answer) => {
             // Google, among others, does not replace it.
-            if let Some(token) = refresh_token(&answer) {
-                record.refresh_token = token;
+            if let Some(token) = answer.refresh_token() {
+                record.refresh_token = token.clone();
             }
-            let grant = Grant::from(&answer);
+            let mut grant = answer.grant();
             record.obtained(&grant);
-            store.save(&request.login, &record).await?;
+            record.attention = None;
+            if let Err(failure) = store.fill(room, &request.login, &record).await {
+                tracing::error!(
+                    login = request.login,
+                    detail = failure.fault.detail(),
+                    remedy = failure.fault.remedy(),
+                    "a redeemed token cannot be stored; it is used, and written as soon as that is possible"
+                );
+                store.write_later(&request.login, turn, record);
+                grant.unstored = true;
+            }
             Ok(grant)
         }
         Err(failure) => {
-            if failure.consent_ended {
-                record.refuse(&failure.fault);
-                store.save(&request.login, &record).await?;
+            let changed = match failure.class {
+                Class::Ended => {
+                    record.refused = Some(Refusal::now(&failure.fault));
+                    record.attention = None;
+                    true
+                }
+                // Written once, and not for each time that it is asked again.
+                Class::Attention if !record.is_refused_alike(&failure.fault) => {
+                    record.attention = Some(Refusal::now(&failure.fault));
+                    true
+                }
+                _ => false,
+            };
+            if changed {
+                // What the endpoint says counts, whether or not it can be written.
+                let _ = store.fill(room, &request.login, &record).await;
             }
             Err(failure)
         }
@@ -63,22 +110,24 @@ pub(super) async fn refresh(request: &Request, endpoint: &Endpoint) -> Result<Gr
 /// The account's record, if it can bring a token.
 async fn usable(request: &Request, store: &Arc<Store>) -> Result<Record, Failure> {
     let login = &request.login;
-    let advice = format!("run `authrelay authorize {login}`, or open Authorize on the status page");
-    let refused = |detail: String| {
-        let fault = Fault::new(Kind::GrantRefused, detail).remedy_is(advice.clone());
-        Failure::from(fault)
+    let registration = &request.account.registration;
+    let none = |detail: String| {
+        Failure::new(Class::Ended, detail).remedy(format!(
+            "run `authrelay authorize {login}`, or open Authorize on the status page"
+        ))
     };
     let Some(record) = store.load(login).await? else {
-        return Err(refused(format!("nobody has consented for {login} yet")));
+        return Err(none(format!("nobody has consented for {login} yet")));
     };
-    if record.client_id != request.account.registration.client_id {
-        return Err(refused(format!(
-            "the consent for {login} was given to another application ({})",
-            record.client_id
+    let other = record.application();
+    let Some(record) = record.of(&Owner::of(registration)) else {
+        return Err(none(format!(
+            "the consent for {login} was given to another application ({other}), which the registration {} is not (any more)",
+            registration.name
         )));
-    }
+    };
     match &record.refused {
-        Some(refusal) => Err(refused(format!(
+        Some(refusal) => Err(none(format!(
             "the consent for {login} has ended: {}",
             refusal.detail
         ))),

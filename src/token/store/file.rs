@@ -1,10 +1,10 @@
 //! Files that nobody else may read, replaced as a whole.
 
 use std::fmt::Display;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Seek as _, Write as _};
 use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
 };
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -35,21 +35,53 @@ impl Unusable {
             why: why.to_string(),
         }
     }
+
+    /// The reason without the path.
+    pub(super) fn why(&self) -> &str {
+        &self.why
+    }
 }
 
-/// Makes the state directory, or checks that nobody else may enter it.
-pub(super) fn prepare(directory: &Path) -> Result<(), Unusable> {
+/// Makes the state directory, or takes away what others may do with it; what was taken away, in
+/// words.
+pub(super) fn prepare(directory: &Path) -> Result<Vec<String>, Unusable> {
     let failed = |error: io::Error| Unusable::new(directory, error);
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
     builder.create(directory).map_err(failed)?;
-    private(directory, 0o700)?;
-    builder.create(directory.join("tokens")).map_err(failed)?;
+    let mut notes: Vec<String> = private(directory, 0o700)?.into_iter().collect();
+    let tokens = directory.join("tokens");
+    builder.create(&tokens).map_err(failed)?;
+    give(&File::open(&tokens).map_err(failed)?, &tokens)?;
+    notes.extend(private(&tokens, 0o700)?);
+    for path in names(&tokens) {
+        notes.extend(private(&path, 0o600)?);
+    }
+    // Of many files one line is enough.
+    if notes.len() > 3 {
+        let more = notes.len() - 2;
+        notes.truncate(2);
+        notes.push(format!("{more} more files in {} as well", tokens.display()));
+    }
     // A read-only file system shows here, and not when the first token is replaced.
-    sweep(&directory.join("tokens"));
+    sweep(&tokens);
     let probe = directory.join(".writable");
     replace(&probe, b"")?;
-    remove(&probe).map(|_| ())
+    remove(&probe)?;
+    Ok(notes)
+}
+
+/// The records of a folder.
+pub(super) fn names(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let is_record = |path: &PathBuf| path.extension().is_some_and(|end| end == "json");
+    entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(is_record)
+        .collect()
 }
 
 /// What a writer that was killed left behind.
@@ -71,21 +103,65 @@ fn sweep(folder: &Path) {
     }
 }
 
-/// Refuses what others may read.
-fn private(path: &Path, mode: u32) -> Result<(), Unusable> {
-    let metadata = std::fs::metadata(path).map_err(|error| Unusable::new(path, error))?;
-    let has = metadata.permissions().mode() & 0o7777;
-    let ours = std::fs::metadata("/proc/self").map_or(0, |process| process.uid());
-    if has & OTHERS == 0 || (metadata.is_file() && handed_over(metadata.uid(), ours, has)) {
-        return Ok(());
+/// Takes away what the group and others may do with a file or folder of ours; what was done, in
+/// words. Volumes of Kubernetes (`fsGroup`) get it anew at each mount.
+///
+/// # Errors
+///
+/// Where it is not ours, or the file system keeps no modes (CIFS).
+fn private(path: &Path, mode: u32) -> Result<Option<String>, Unusable> {
+    let metadata = || std::fs::metadata(path).map_err(|error| Unusable::new(path, error));
+    let is_open = |metadata: &Metadata| metadata.permissions().mode() & OTHERS != 0;
+    let before = metadata()?;
+    let had = before.permissions().mode() & 0o7777;
+    let ours = rustix::process::geteuid().as_raw();
+    if !is_open(&before) || (before.is_file() && handed_over(before.uid(), ours, had)) {
+        return Ok(None);
+    }
+    let changed = match before.uid() == ours || ours == 0 {
+        true => std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)),
+        false => Err(io::ErrorKind::PermissionDenied.into()),
+    };
+    if changed.is_ok() && !is_open(&metadata()?) {
+        return Ok(Some(format!(
+            "{}: others could read it (mode {had:04o}); its mode is {mode:04o} now",
+            path.display()
+        )));
     }
     Err(Unusable::new(
         path,
         format_args!(
-            "others may read it (mode {has:04o}); set mode {mode:04o}: chmod {mode:04o} {}",
+            "others may read it (mode {had:04o}), and that cannot be changed from here; set mode {mode:04o}: chmod {mode:04o} {}",
             path.display()
         ),
     ))
+}
+
+/// Gives a file that root has just made to the owner of the folder it is in: the service that uses
+/// the folder is somebody else.
+fn give(file: &File, path: &Path) -> Result<(), Unusable> {
+    let failed = |error: io::Error| Unusable::new(path, error);
+    let Some(folder) = path.parent().and_then(|folder| folder.metadata().ok()) else {
+        return Ok(());
+    };
+    let owner = file.metadata().map_err(failed)?.uid();
+    let ours = rustix::process::geteuid().as_raw();
+    if owner == folder.uid() || owner != ours {
+        return Ok(());
+    }
+    // A folder of root's is for whoever may write to it.
+    if folder.uid() == 0 {
+        return Ok(());
+    }
+    fchown(file, Some(folder.uid()), Some(folder.gid())).map_err(|_| {
+        Unusable::new(
+            path,
+            format_args!(
+                "the state directory belongs to another user, who could not read what is written here; run this as that user: sudo -u '#{}' authrelay …",
+                folder.uid()
+            ),
+        )
+    })
 }
 
 /// Whether root has given a file to a group that we are in (mode 0440 or 0640), as systemd and
@@ -95,10 +171,10 @@ fn handed_over(owner: u32, ours: u32, mode: u32) -> bool {
 }
 
 /// The key that seals the tokens; a file that is absent is made.
-pub(super) fn key(key: &StateKey) -> Result<Secret, Unusable> {
+pub(super) fn key(key: &StateKey) -> Result<(Secret, Option<String>), Unusable> {
     match key {
-        StateKey::Given(secret) => Ok(secret.clone()),
-        StateKey::File(path) => generated(path),
+        StateKey::Given(secret) => Ok((secret.clone(), None)),
+        StateKey::File(path) => made(path),
     }
 }
 
@@ -106,17 +182,22 @@ pub(super) fn key(key: &StateKey) -> Result<Secret, Unusable> {
 ///
 /// # Errors
 ///
-/// Where it cannot be read or made, or others may read it.
+/// Where it cannot be read or made, or others may read it and that cannot be changed.
 pub fn generated(path: &Path) -> Result<Secret, Unusable> {
+    made(path).map(|(secret, _)| secret)
+}
+
+/// The same, and what was tightened, in words.
+fn made(path: &Path) -> Result<(Secret, Option<String>), Unusable> {
     let failed = |error: io::Error| Unusable::new(path, error);
     if let Some(text) = read(path)? {
-        private(path, 0o600)?;
+        let note = private(path, 0o600)?;
         return match text.trim() {
             "" => Err(Unusable::new(
                 path,
                 "it is empty; remove it, and it is made anew",
             )),
-            text => Ok(Secret::from(text)),
+            text => Ok((Secret::from(text), note)),
         };
     }
     let mut random = [0; 32];
@@ -132,7 +213,7 @@ pub fn generated(path: &Path) -> Result<Secret, Unusable> {
     }
     // Whoever else makes it at the same moment wins: two keys would be one too many.
     let temporary = write_beside(path, text.as_bytes())?;
-    let linked = std::fs::hard_link(&temporary, path);
+    let linked = make_once(path, &temporary, |from, to| std::fs::hard_link(from, to));
     let _ = std::fs::remove_file(&temporary);
     match linked {
         Ok(()) => flush_parent(path)?,
@@ -140,8 +221,26 @@ pub fn generated(path: &Path) -> Result<Secret, Unusable> {
         Err(error) => return Err(failed(error)),
     }
     match read(path)? {
-        Some(text) => Ok(Secret::from(text.trim())),
+        Some(text) => Ok((Secret::from(text.trim()), None)),
         None => Err(Unusable::new(path, "it vanished")),
+    }
+}
+
+/// Puts a new file where none is yet; file systems without hard links (SMB, FUSE) get it copied
+/// into a file that must not exist.
+fn make_once(
+    path: &Path,
+    temporary: &Path,
+    link: impl Fn(&Path, &Path) -> io::Result<()>,
+) -> io::Result<()> {
+    match link(temporary, path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            let text = zeroize::Zeroizing::new(std::fs::read(temporary)?);
+            let mut file = create_new(path)?;
+            file.write_all(&text)?;
+            file.sync_all()
+        }
+        linked => linked,
     }
 }
 
@@ -175,13 +274,23 @@ pub(super) fn remove(path: &Path) -> Result<bool, Unusable> {
 
 /// The file that is locked on behalf of another, which is replaced and so cannot be.
 pub(super) fn lock_file(path: &Path) -> Result<File, Unusable> {
-    OpenOptions::new()
+    let file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
         .open(path)
-        .map_err(|error| Unusable::new(path, error))
+        .map_err(|error| Unusable::new(path, error))?;
+    give(&file, path)?;
+    Ok(file)
+}
+
+fn create_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
 }
 
 /// A new file beside `path`, on disk.
@@ -190,20 +299,76 @@ fn write_beside(path: &Path, bytes: &[u8]) -> Result<PathBuf, Unusable> {
     aws_lc_rs::rand::fill(&mut random).map_err(|_| Unusable::new(path, "no random numbers"))?;
     let suffix = u64::from_ne_bytes(random);
     let temporary = path.with_extension(format!("{suffix:016x}.new"));
-    let write = || {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(|error| {
+    let mut file = create_new(&temporary).map_err(|error| Unusable::new(path, error))?;
+    let written = give(&file, &temporary).and_then(|()| {
+        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        written.map_err(|error| Unusable::new(path, error))
+    });
+    if written.is_err() {
         let _ = std::fs::remove_file(&temporary);
-        Unusable::new(path, error)
-    })?;
-    Ok(temporary)
+    }
+    written.map(|()| temporary)
+}
+
+/// Room on disk for the file that will replace another; given back when it is dropped.
+pub(crate) struct Room {
+    path: PathBuf,
+    temporary: PathBuf,
+    file: File,
+    length: usize,
+}
+
+impl Room {
+    /// For a file of up to `length` octets, by the one who has the file's lock: what a process that
+    /// was killed left behind is used again. What is written has no pattern: a file system that
+    /// compresses would make no room for zeros.
+    pub(super) fn make(path: &Path, length: usize) -> Result<Self, Unusable> {
+        let failed = |error: io::Error| Unusable::new(path, error);
+        let temporary = path.with_extension("room");
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)
+            .map_err(failed)?;
+        let mut room = Self {
+            path: path.to_owned(),
+            temporary,
+            file,
+            length,
+        };
+        give(&room.file, &room.temporary)?;
+        let mut filling = vec![0; length];
+        aws_lc_rs::rand::fill(&mut filling)
+            .map_err(|_| Unusable::new(path, "no random numbers"))?;
+        room.file.write_all(&filling).map_err(failed)?;
+        room.file.sync_all().map_err(failed)?;
+        Ok(room)
+    }
+
+    /// Replaces the file so that at any moment the old or the new one is there, whole.
+    pub(super) fn fill(mut self, bytes: &[u8]) -> Result<(), Unusable> {
+        if bytes.len() > self.length {
+            return replace(&self.path, bytes);
+        }
+        let mut write = || {
+            self.file.rewind()?;
+            self.file.write_all(bytes)?;
+            self.file.set_len(bytes.len() as u64)?;
+            self.file.sync_all()?;
+            std::fs::rename(&self.temporary, &self.path)
+        };
+        write().map_err(|error| Unusable::new(&self.path, error))?;
+        flush_parent(&self.path)
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        // Renamed, it is not there any more.
+        let _ = std::fs::remove_file(&self.temporary);
+    }
 }
 
 /// A rename is on disk when its folder is.
@@ -219,6 +384,21 @@ fn flush_parent(path: &Path) -> Result<(), Unusable> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A file system without hard links makes its key all the same, once.
+    #[test]
+    fn a_key_is_made_where_there_are_no_hard_links() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, temporary) = (folder.path().join("key"), folder.path().join("new"));
+        std::fs::write(&temporary, "secret").unwrap();
+        let no_links = |_: &Path, _: &Path| Err(io::ErrorKind::Unsupported.into());
+        make_once(&path, &temporary, no_links).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "secret");
+        std::fs::write(&temporary, "another").unwrap();
+        let again = make_once(&path, &temporary, no_links).unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "secret");
+    }
 
     #[test]
     fn a_groups_file_is_private_only_where_root_has_handed_it_over() {

@@ -6,196 +6,136 @@
 //! here deletes a record but [`Store::forget`].
 //!
 //! Several processes may hold the store open: whoever reads and then writes locks the record
-//! first. A relay that serves sees another's writing by the file's identity and time.
+//! first. A relay that serves sees another's writing by the file's identity and time. A record that
+//! could not be written stays in memory with its lock, so that nobody redeems its predecessor.
 
 mod file;
+mod record;
 mod seal;
 
+use std::collections::HashMap;
+use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use super::{Failure, Grant, now};
+use super::failure::{Class, Failure};
 use crate::config::State;
-use crate::fault::{Fault, Kind};
-use crate::secret::Secret;
+pub(crate) use file::Room;
 pub use file::{Unusable, generated};
+pub use record::{Owner, Record, Refusal};
 use seal::Sealer;
 
 /// The format of the files; another version is refused, never rewritten.
 const FORMAT: u32 = 1;
 
-/// A stored token is used only if it lives this much longer: a session wants some minutes of it,
-/// and our clock may be wrong by some more.
-const LEAST: Duration = Duration::from_secs(15 * 60);
-
 /// How often a held lock is tried again.
 const LOCK_RETRY: Duration = Duration::from_millis(20);
+
+/// Whoever holds a lock asks an endpoint meanwhile: it is waited for longer than that may take.
+const LOCK_EXTRA: Duration = Duration::from_secs(5);
+
+/// How often a record that could not be written is tried again: at first, and at most.
+const LATE_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Octets that a record may be longer than the one before.
+const GROWTH: usize = 32 * 1024;
 
 /// The store of a state directory.
 pub struct Store {
     directory: PathBuf,
     sealer: Sealer,
+    /// What was tightened at the start, for people.
+    notes: Vec<String>,
+    late: Arc<Lates>,
 }
 
-/// What one login's file holds.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Record {
-    /// Who may redeem the refresh token.
-    pub client_id: String,
-    /// RFC 6749 §1.5.
-    #[serde(serialize_with = "exposed")]
-    pub refresh_token: Secret,
-    /// The last access token.
-    access: Option<Access>,
-    /// Who consented, as far as the token told.
-    pub identity: Option<String>,
-    /// What was granted, as far as the answer told.
-    #[serde(default)]
-    granted: Vec<String>,
-    /// When, in seconds since 1970.
-    pub consented: u64,
-    /// Why the consent has ended, if it has.
-    pub refused: Option<Refusal>,
+/// Records of redemptions that could not be written yet, by login.
+type Lates = Mutex<HashMap<String, Late>>;
+
+struct Late {
+    record: Record,
+    _lock: File,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Access {
-    #[serde(serialize_with = "exposed")]
-    token: Secret,
-    /// Seconds since 1970.
-    obtained: u64,
-    /// Seconds since 1970.
-    expires: u64,
+/// The turn to read and write a login's record; ends when dropped.
+pub(crate) struct Turn {
+    login: String,
+    lock: Option<File>,
+    /// What could not be written so far. Dropped with it, it stays pending.
+    late: Option<Record>,
+    lates: Arc<Lates>,
 }
 
-/// A refusal that only a new consent cures.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Refusal {
-    /// Seconds since 1970.
-    pub time: u64,
-    /// What the identity provider said.
-    pub detail: String,
-    /// What to do.
-    pub remedy: Option<String>,
+impl Turn {
+    /// What could not be written so far; whoever takes it writes it, or what replaces it.
+    pub(crate) fn take_late(&mut self) -> Option<Record> {
+        self.late.take()
+    }
 }
 
-/// The one place where a secret is written: into bytes that are sealed at once.
-fn exposed<S: serde::Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(secret.expose())
-}
-
-impl Record {
-    /// Of a consent that was just given.
-    pub(super) fn new(
-        client_id: &str,
-        refresh_token: Secret,
-        identity: Option<String>,
-        granted: Vec<String>,
-    ) -> Self {
-        Self {
-            client_id: client_id.to_owned(),
-            refresh_token,
-            access: None,
-            identity,
-            granted,
-            consented: now(),
-            refused: None,
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let (Some(record), Some(lock)) = (self.late.take(), self.lock.take()) {
+            let late = Late {
+                record,
+                _lock: lock,
+            };
+            locked(&self.lates).insert(self.login.clone(), late);
         }
     }
-
-    /// Of the scopes that are wanted those that a refresh may ask for: none that was not granted
-    /// (RFC 6749 §6). Answers leave out the provider's word for a refresh token (`offline`), and
-    /// some say nothing or use other words: then all are asked for.
-    pub(super) fn refreshable(&self, wanted: Vec<String>, offline: &[String]) -> Vec<String> {
-        let granted = |scope: &String| self.granted.contains(scope);
-        if !wanted.iter().any(granted) {
-            return wanted;
-        }
-        wanted
-            .into_iter()
-            .filter(|scope| granted(scope) || offline.contains(scope))
-            .collect()
-    }
-
-    /// Keeps an access token.
-    pub(super) fn obtained(&mut self, grant: &Grant) {
-        let obtained = now();
-        self.access = Some(Access {
-            token: grant.token.clone(),
-            obtained,
-            expires: obtained.saturating_add(grant.lifetime.as_secs()),
-        });
-    }
-
-    /// The consent has ended.
-    pub(super) fn refuse(&mut self, fault: &Fault) {
-        self.refused = Some(Refusal {
-            time: now(),
-            detail: fault.detail().to_owned(),
-            remedy: fault.remedy().map(str::to_owned),
-        });
-    }
-
-    /// The access token, if it lives long enough and is not the one to be replaced.
-    pub(super) fn access(&self, replaces: Option<&Secret>) -> Option<Grant> {
-        let access = self.access.as_ref()?;
-        let now = now();
-        // A clock that was set back makes no token younger than it is.
-        if now < access.obtained || replaces == Some(&access.token) {
-            return None;
-        }
-        let lifetime = Duration::from_secs(access.expires.checked_sub(now)?);
-        (lifetime > LEAST).then(|| Grant {
-            token: access.token.clone(),
-            lifetime,
-            stored: true,
-        })
-    }
-
-    /// How long ago the refresh token was last redeemed or given.
-    pub(super) fn unused_for(&self) -> Duration {
-        let last = self.access.as_ref().map(|access| access.obtained);
-        let last = last.unwrap_or_default().max(self.consented);
-        Duration::from_secs(now().saturating_sub(last))
-    }
-
-    /// When the access token expires, in seconds since 1970.
-    pub fn expires(&self) -> Option<u64> {
-        self.access.as_ref().map(|access| access.expires)
-    }
 }
 
-/// Somebody's turn to read and write a record; ends when dropped.
-#[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "the lock ends with its file")] std::fs::File);
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Store {
     /// Opens, and where nothing is there yet makes, the state directory and its key.
     ///
     /// # Errors
     ///
-    /// [`Unusable`] where others may read it, where it cannot be read or written, or where the
-    /// key is not the one that sealed what is there.
+    /// [`Unusable`] where others may read it and that cannot be changed, where it cannot be read or
+    /// written, or where the key is not the one that sealed what is there.
     pub fn open(state: &State) -> Result<Arc<Self>, Unusable> {
-        file::prepare(&state.directory)?;
-        let key = file::key(&state.key)?;
+        let mut notes = file::prepare(&state.directory)?;
+        let (key, note) = file::key(&state.key)?;
+        notes.extend(note);
         let sealer = Sealer::new(&key)
             .ok_or_else(|| Unusable::new(&state.directory, "its key cannot be used"))?;
         let store = Self {
             directory: state.directory.clone(),
             sealer,
+            notes,
+            late: Arc::default(),
         };
         store.check_key()?;
         Ok(Arc::new(store))
     }
 
+    /// What was tightened at the start: files and folders of ours that others could read.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Keeps on writing what another holder of the same directory could not write yet.
+    pub(crate) fn take_over(self: Arc<Self>, before: &Self) -> Arc<Self> {
+        if self.directory != before.directory {
+            return self;
+        }
+        match Arc::try_unwrap(self) {
+            Ok(store) => Arc::new(Self {
+                late: before.late.clone(),
+                ..store
+            }),
+            Err(store) => store,
+        }
+    }
+
     /// The login's record, if there is one.
     pub(crate) async fn load(self: &Arc<Self>, login: &str) -> Result<Option<Record>, Failure> {
         let (store, login) = (self.clone(), login.to_owned());
-        run(move || store.read(&login)).await
+        self.run(&login.clone(), move || store.read(&login)).await
     }
 
     /// Replaces the login's record; it is on disk when this returns.
@@ -204,18 +144,119 @@ impl Store {
         login: &str,
         record: &Record,
     ) -> Result<(), Failure> {
-        let (store, login, record) = (self.clone(), login.to_owned(), record.clone());
-        run(move || store.write(&login, &record)).await
+        let (store, name, record) = (self.clone(), login.to_owned(), record.clone());
+        self.run(login, move || store.write(&name, &record)).await
     }
 
-    /// Waits for the turn to change the login's record.
-    pub(crate) async fn lock(&self, login: &str, timeout: Duration) -> Result<Lock, Failure> {
+    /// Room on disk for the record that will replace this one.
+    pub(crate) async fn make_room(
+        self: &Arc<Self>,
+        login: &str,
+        record: &Record,
+    ) -> Result<Room, Failure> {
+        let (store, name, record) = (self.clone(), login.to_owned(), record.clone());
+        let make = move || {
+            let length = store.seal(&name, &record)?.len() + GROWTH;
+            Room::make(&store.path(&name), length)
+        };
+        self.run(login, make).await
+    }
+
+    /// Replaces the login's record by way of the room that was made for it.
+    pub(crate) async fn fill(
+        self: &Arc<Self>,
+        room: Room,
+        login: &str,
+        record: &Record,
+    ) -> Result<(), Failure> {
+        let (store, name, record) = (self.clone(), login.to_owned(), record.clone());
+        let fill = move || room.fill(store.seal(&name, &record)?.as_bytes());
+        self.run(login, fill).await
+    }
+
+    /// Keeps a record that cannot be written at the moment, and its lock with it.
+    pub(crate) fn write_later(&self, login: &str, mut turn: Turn, record: Record) {
+        debug_assert_eq!(turn.login, login, "a turn is for one login");
+        turn.late = Some(record);
+    }
+
+    /// Writes what could not be written before.
+    ///
+    /// # Errors
+    ///
+    /// Where it still cannot; then it stays pending.
+    pub(crate) async fn write_late(
+        self: &Arc<Self>,
+        turn: Turn,
+        late: Record,
+    ) -> Result<Turn, (Failure, Record)> {
+        let login = turn.login.clone();
+        match self.save(&login, &late).await {
+            Ok(()) => {
+                tracing::info!(login, "a redeemed token is stored now");
+                Ok(turn)
+            }
+            Err(failure) => {
+                self.write_later(&login, turn, late.clone());
+                Err((failure, late))
+            }
+        }
+    }
+
+    /// Tries until nothing of the login is pending.
+    pub(crate) async fn until_stored(self: &Arc<Self>, login: &str) {
+        let (mut wait, longest) = LATE_RETRY;
+        loop {
+            tokio::time::sleep(wait).await;
+            if self.try_late(login).await {
+                return;
+            }
+            wait = (wait * 2).min(longest);
+        }
+    }
+
+    /// Tries once to write whatever is pending, before the end.
+    pub(crate) async fn write_all_late(self: &Arc<Self>) {
+        let logins: Vec<_> = locked(&self.late).keys().cloned().collect();
+        for login in logins {
+            self.try_late(&login).await;
+        }
+    }
+
+    /// Whether nothing of the login is pending any more.
+    async fn try_late(self: &Arc<Self>, login: &str) -> bool {
+        let Some(mut turn) = self.late_turn(login) else {
+            return true;
+        };
+        match turn.take_late() {
+            Some(late) => self.write_late(turn, late).await.is_ok(),
+            None => true,
+        }
+    }
+
+    fn late_turn(&self, login: &str) -> Option<Turn> {
+        let late = locked(&self.late).remove(login)?;
+        Some(Turn {
+            login: login.to_owned(),
+            lock: Some(late._lock),
+            late: Some(late.record),
+            lates: self.late.clone(),
+        })
+    }
+
+    /// Waits for the turn to change the login's record, a little longer than the `timeout` of a
+    /// request by whoever has it.
+    pub(crate) async fn lock(&self, login: &str, timeout: Duration) -> Result<Turn, Failure> {
         let path = self.path(login).with_extension("lock");
-        let file = file::lock_file(&path).map_err(|error| failure(&error))?;
+        let file = file::lock_file(&path).map_err(|error| failure(login, &error))?;
         let wait = async {
             loop {
+                // Ours, with what could not be written.
+                if let Some(turn) = self.late_turn(login) {
+                    return Ok(Some(turn));
+                }
                 match file.try_lock() {
-                    Ok(()) => return Ok(()),
+                    Ok(()) => return Ok(None),
                     Err(std::fs::TryLockError::WouldBlock) => {
                         tokio::time::sleep(LOCK_RETRY).await;
                     }
@@ -223,10 +264,19 @@ impl Store {
                 }
             }
         };
-        match tokio::time::timeout(timeout, wait).await {
-            Ok(Ok(())) => Ok(Lock(file)),
-            Ok(Err(error)) => Err(failure(&Unusable::new(&path, error))),
-            Err(_) => Err(failure(&Unusable::new(&path, "another process holds it"))),
+        match tokio::time::timeout(timeout + LOCK_EXTRA, wait).await {
+            Ok(Ok(Some(turn))) => Ok(turn),
+            Ok(Ok(None)) => Ok(Turn {
+                login: login.to_owned(),
+                lock: Some(file),
+                late: None,
+                lates: self.late.clone(),
+            }),
+            Ok(Err(error)) => Err(failure(login, &Unusable::new(&path, error))),
+            Err(_) => Err(Failure::later(format!(
+                "another process still redeems the consent of {login}, or has a redemption that it cannot store"
+            ))
+            .remedy("the identity provider is slow, or the state directory has no room: see the other relay's log")),
         }
     }
 
@@ -252,19 +302,37 @@ impl Store {
             .map_err(|_| broken())
     }
 
+    /// Every login that has a record, in order.
+    pub fn logins(&self) -> Vec<String> {
+        let mut logins = file::names(&self.directory.join("tokens"))
+            .into_iter()
+            .filter_map(|path| {
+                let text = file::read(&path).ok().flatten()?;
+                let login = seal::login_of(&text)?;
+                // The seal's word and misplaced files are none.
+                (self.path(&login) == path).then_some(login)
+            })
+            .collect::<Vec<_>>();
+        logins.sort();
+        logins
+    }
+
     /// Replaces a record; it is on disk when this returns.
     ///
     /// # Errors
     ///
     /// [`Unusable`] where it cannot be written; then the old one is still there.
     pub fn write(&self, login: &str, record: &Record) -> Result<(), Unusable> {
-        let path = self.path(login);
-        let clear = zeroize::Zeroizing::new(serde_json::to_vec(record).unwrap_or_default());
-        let text = self
-            .sealer
-            .seal(&clear, login, FORMAT)
-            .ok_or_else(|| Unusable::new(&path, "it cannot be sealed"))?;
-        file::replace(&path, text.as_bytes())
+        file::replace(&self.path(login), self.seal(login, record)?.as_bytes())
+    }
+
+    fn seal(&self, login: &str, record: &Record) -> Result<String, Unusable> {
+        // A text that grows would leave its parts in memory.
+        let mut clear = zeroize::Zeroizing::new(Vec::with_capacity(2 * GROWTH));
+        serde_json::to_writer(&mut *clear, record)
+            .ok()
+            .and_then(|()| self.sealer.seal(&clear, login, FORMAT))
+            .ok_or_else(|| Unusable::new(&self.path(login), "it cannot be sealed"))
     }
 
     /// Deletes a record; whether there was one. Waits for whoever is changing it: what they
@@ -275,12 +343,17 @@ impl Store {
     /// [`Unusable`] where it cannot be deleted.
     pub fn forget(&self, login: &str) -> Result<bool, Unusable> {
         let path = self.path(login);
-        if file::read(&path)?.is_none() {
+        let turn = self
+            .late_turn(login)
+            .map(|mut turn| (turn.take_late(), turn));
+        if turn.is_none() && file::read(&path)?.is_none() {
             return Ok(false);
         }
         let lock = path.with_extension("lock");
-        let turn = file::lock_file(&lock)?;
-        turn.lock().map_err(|error| Unusable::new(&lock, error))?;
+        let file = file::lock_file(&lock)?;
+        if turn.is_none() {
+            file.lock().map_err(|error| Unusable::new(&lock, error))?;
+        }
         file::remove(&path)
     }
 
@@ -328,80 +401,34 @@ impl Store {
             },
         }
     }
+
+    /// Files are slow now and then: never on the threads that relay.
+    async fn run<T: Send + 'static>(
+        &self,
+        login: &str,
+        work: impl FnOnce() -> Result<T, Unusable> + Send + 'static,
+    ) -> Result<T, Failure> {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result.map_err(|error| failure(login, &error)),
+            Err(_) => Err(Failure::new(Class::Ours, "the token store's task ended")),
+        }
+    }
 }
 
 /// See [`Store::version`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Version(u64, i64, i64);
 
-/// Files are slow now and then: never on the threads that relay.
-async fn run<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Unusable> + Send + 'static,
-) -> Result<T, Failure> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result.map_err(|error| failure(&error)),
-        Err(_) => Err(Failure::from(Fault::new(
-            Kind::Internal,
-            "the token store's task ended",
-        ))),
-    }
-}
-
-fn failure(error: &Unusable) -> Failure {
-    let fault = Fault::new(Kind::Internal, error.to_string());
-    Failure::from(fault.remedy_is(
-        "the state directory wants room, mode 0700, authrelay's user as its owner, and the key that sealed it; `authrelay authorize` writes a record anew",
-    ))
+/// The login says which file it is; the file's own name says nothing to anybody.
+fn failure(login: &str, error: &Unusable) -> Failure {
+    let detail = format!(
+        "the stored consent of {login} cannot be used: {}",
+        error.why()
+    );
+    Failure::new(Class::Ours, detail).remedy(
+        "the state directory needs room, mode 0700, authrelay's user as its owner, and the key that sealed it; `authrelay authorize` writes a record anew",
+    )
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Whoever refreshes reads, asks and writes: a record that is deleted meanwhile stays deleted.
-    #[tokio::test]
-    async fn what_is_forgotten_is_not_written_again() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(&State {
-            directory: directory.path().join("state"),
-            key: crate::config::StateKey::Given(Secret::from("a key of some length")),
-            wanted: true,
-        })
-        .unwrap();
-        let record = Record::new("client", Secret::from("refresh"), None, Vec::new());
-        store.write("login", &record).unwrap();
-        let turn = store.lock("login", Duration::from_secs(1)).await.unwrap();
-        let forgetting = {
-            let store = store.clone();
-            std::thread::spawn(move || store.forget("login").unwrap())
-        };
-        // Where it does not wait, it is done by then.
-        std::thread::sleep(Duration::from_millis(200));
-        store.write("login", &record).unwrap();
-        drop(turn);
-        assert!(forgetting.join().unwrap());
-        assert!(store.read("login").unwrap().is_none());
-        assert!(!store.forget("login").unwrap());
-    }
-
-    #[test]
-    fn a_refresh_asks_for_nothing_that_was_not_granted() {
-        let record = |granted: &[&str]| {
-            let granted = granted.iter().map(|scope| (*scope).to_owned()).collect();
-            Record::new("c", Secret::from("r"), None, granted)
-        };
-        let list = |scopes: &[&str]| -> Vec<String> {
-            scopes.iter().map(|scope| (*scope).to_owned()).collect()
-        };
-        let wanted = || list(&["imap", "smtp", "offline_access"]);
-        let offline = list(&["offline_access"]);
-        assert_eq!(record(&["imap"]).refreshable(wanted(), &[]), ["imap"]);
-        // Entra's answer never names it, and the refresh wants it.
-        assert_eq!(
-            record(&["imap", "smtp"]).refreshable(wanted(), &offline),
-            wanted()
-        );
-        assert_eq!(record(&[]).refreshable(wanted(), &[]), wanted());
-        assert_eq!(record(&["IMAP"]).refreshable(wanted(), &[]), wanted());
-    }
-}
+mod tests;

@@ -1,0 +1,51 @@
+//! `reload`: has the running relay read its configuration anew, and says what came of it.
+
+use std::path::Path;
+
+use super::running::{Refused, Running};
+use super::{Exit, complain, load, print, runtime};
+
+pub(super) fn run(path: &Path) -> Exit {
+    // What is wrong with the file is what the relay would say.
+    let config = match load(path) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(exit) => return exit,
+    };
+    let result = runtime.block_on(async {
+        match Running::find(&config).await {
+            Some(running) => Some(running.reload().await),
+            None => None,
+        }
+    });
+    match result {
+        Some(Ok(applied)) => {
+            let restart = match applied.restart.is_empty() {
+                true => String::new(),
+                false => format!("; these take a restart: {}", applied.restart.join(", ")),
+            };
+            print(format!(
+                "reloaded: {} listeners, {} accounts, {} sessions end{restart}\n",
+                applied.listeners, applied.accounts, applied.sessions_ended
+            ))
+        }
+        Some(Err(Refused::Problems(problems))) => {
+            problems.iter().for_each(complain);
+            Exit::Config
+        }
+        Some(Err(Refused::Other(error))) => {
+            complain(format_args!("{error:#}"));
+            Exit::Failed
+        }
+        None => {
+            complain(match config.admin {
+                Some(_) => "no relay of this file answers at admin.bind: is it running?",
+                None => "the file has no admin listener to ask: send SIGHUP instead",
+            });
+            Exit::Unavailable
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! One request on its way, whoever waits for it: what comes of it goes to the token's life, the log,
+//! the metrics and those who wait.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::failure::{Class, Failure};
+use super::grant::Request;
+use super::store::Store;
+use super::{Arrival, Grant, Observer, Shared, lock};
+use crate::config::Registration;
+
+/// A request on its way.
+pub(super) struct Flight {
+    pub(super) shared: Arc<Shared>,
+    pub(super) store: Option<Arc<Store>>,
+    pub(super) observer: Arc<Observer>,
+    pub(super) registration: Arc<Registration>,
+    pub(super) login: String,
+}
+
+impl Flight {
+    /// Sends the request, and lets everyone know what came of it.
+    pub(super) async fn fly(self, request: Request, sender: watch::Sender<Option<Arrival>>) {
+        let began = Instant::now();
+        let result = request.send().await;
+        if let Some(outcome) = outcome(&result) {
+            (self.observer)(&self.registration.name, outcome, began.elapsed());
+        }
+        self.note_version();
+        let unstored = result.as_ref().is_ok_and(|grant| grant.unstored);
+        let arrival = self.arrived(result);
+        lock(&self.shared.flight).take();
+        let _ = sender.send(Some(arrival));
+        if let (true, Some(store)) = (unstored, &self.store) {
+            store.until_stored(&self.login).await;
+            self.note_version();
+            lock(&self.shared.life).stored();
+        }
+    }
+
+    /// What this request wrote is known.
+    fn note_version(&self) {
+        if let (Some(store), true) = (&self.store, self.registration.grant.wants_consent()) {
+            *lock(&self.shared.version) = store.version(&self.login);
+        }
+    }
+
+    fn arrived(&self, result: Result<Grant, Failure>) -> Arrival {
+        let (registration, now) = (&self.registration, Instant::now());
+        let mut life = lock(&self.shared.life);
+        match result {
+            Ok(grant) => {
+                tracing::info!(
+                    registration = registration.name,
+                    lifetime_s = grant.left().as_secs(),
+                    "token obtained"
+                );
+                let margin = registration.provider.token_margin;
+                let (secret, generation) = life.obtained(&grant, margin, now);
+                // Others may have used a stored one for a while.
+                Ok((secret, generation, !grant.stored))
+            }
+            Err(failure) => {
+                let fault = failure.fault.clone();
+                let is_client = failure.class == Class::Client;
+                let consent = registration.grant.wants_consent();
+                if !life.failed(failure, consent, now) {
+                    return Err(fault.known_already());
+                }
+                // The client's own mistake is its session's to tell.
+                if !is_client {
+                    tracing::warn!(
+                        registration = registration.name,
+                        fault = %fault.kind(),
+                        detail = fault.detail(),
+                        remedy = fault.remedy(),
+                        "no token"
+                    );
+                }
+                Err(fault)
+            }
+        }
+    }
+}
+
+/// What a request came to, for the metrics; `None` where nobody was asked.
+fn outcome(result: &Result<Grant, Failure>) -> Option<&'static str> {
+    match result {
+        Ok(grant) if grant.stored => None,
+        Ok(_) => Some("ok"),
+        Err(failure) => failure.asked.then(|| failure.class.outcome()),
+    }
+}

@@ -1,0 +1,299 @@
+//! The life of one token, decided without IO: the time is a parameter.
+//!
+//! What a login gets, by the state that it meets:
+//!
+//! | state | a login |
+//! | --- | --- |
+//! | none | waits for a request |
+//! | valid | gets the token |
+//! | due | gets the token, and a request starts beside it |
+//! | paused | gets the last failure; the endpoint is left alone |
+//! | attention | the same; asked seldom, and it heals by itself |
+//! | ended | the same; the next request asks nobody until there is a new consent |
+//! | unstored | gets the token; the record of the redemption is still being written |
+//!
+//! Where an event leads:
+//!
+//! | event | none, paused, attention, ended | valid, due, unstored |
+//! | --- | --- | --- |
+//! | obtained | valid | valid |
+//! | obtained, not stored | unstored | unstored |
+//! | stored | as before | valid (of unstored) |
+//! | later, ours, the client's | paused | as before; a pause begins |
+//! | attention | attention | as before; a pause begins |
+//! | consent ended | ended | as before until the token is spent |
+//! | refused upstream | as before | none, at most once a minute |
+//! | another record | none | none |
+//!
+//! A pause ends with its time, by a token, or by another record.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::failure::{Class, Failure};
+use super::{Grant, Standing};
+use crate::fault::Fault;
+use crate::secret::Secret;
+
+/// From so long before a token may not be used any more, a login that is served starts a request
+/// beside it.
+const AHEAD: Duration = Duration::from_secs(3 * 60);
+
+/// Spread over the relays that may have started together.
+const JITTER: Duration = Duration::from_secs(4 * 60);
+
+/// The longest pause an endpoint may ask for.
+const RETRY_AFTER_CAP: Duration = Duration::from_secs(3600);
+
+/// A refused token is replaced no more often than this, and an acceptance protects it so long.
+const PROTECTED: Duration = Duration::from_secs(60);
+
+/// How much of its life a token must have left for a new session: Exchange ends sessions around the
+/// expiry of their token. `margin` is the provider's `token_margin`; of tokens that live less than
+/// twice as long a quarter counts, so that not every login asks for another.
+pub(super) fn margin(lifetime: Duration, margin: Duration) -> Duration {
+    if lifetime < margin * 2 {
+        lifetime / 4
+    } else {
+        margin
+    }
+}
+
+/// What a token is good for at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum State {
+    None,
+    Valid,
+    Due,
+    Paused,
+    Attention,
+    Ended,
+    Unstored,
+}
+
+/// What a login gets.
+#[derive(Debug)]
+pub(super) enum Next {
+    Use(Secret, u64),
+    /// The same, and a request is due.
+    UseAndRefresh(Secret, u64),
+    /// Wait for a request.
+    Fetch,
+    /// The endpoint is left alone for now.
+    Refuse(Fault),
+}
+
+/// One token, the pause after the last failure, and what upstreams said of it.
+#[derive(Debug, Default)]
+pub(super) struct Life {
+    /// From 0 to 1, of this token alone.
+    jitter: f64,
+    held: Option<Held>,
+    /// The token of the last request, also when it was refused since.
+    last: Option<Secret>,
+    generation: u64,
+    pause: Option<Pause>,
+    replaced: Option<Instant>,
+    /// The last two mailboxes for which the token was accepted.
+    accepted: Vec<(String, Instant)>,
+}
+
+#[derive(Debug)]
+struct Held {
+    token: Secret,
+    expires: Instant,
+    /// Until here it is given to new sessions.
+    usable: Instant,
+    refresh: Instant,
+    /// The record of its redemption is not on disk.
+    unstored: bool,
+}
+
+#[derive(Debug)]
+struct Pause {
+    failure: Failure,
+    until: Instant,
+    /// In a row, of this class.
+    failures: u32,
+}
+
+impl Life {
+    /// With a number from 0 to 1 that differs from process to process.
+    pub(super) fn new(jitter: f64) -> Self {
+        Self {
+            jitter,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn state(&self, now: Instant) -> State {
+        let paused = self.pause.as_ref().filter(|pause| pause.until > now);
+        match (&self.held, paused) {
+            (Some(held), _) if held.usable > now && held.unstored => State::Unstored,
+            (Some(held), None) if held.usable > now && held.refresh <= now => State::Due,
+            (Some(held), _) if held.usable > now => State::Valid,
+            (_, None) => State::None,
+            (_, Some(pause)) => match pause.failure.class {
+                Class::Later { .. } | Class::Client | Class::Ours => State::Paused,
+                Class::Attention => State::Attention,
+                Class::Ended => State::Ended,
+            },
+        }
+    }
+
+    /// A login wants a token.
+    pub(super) fn next(&self, now: Instant) -> Next {
+        match (self.state(now), &self.held, &self.pause) {
+            (State::Valid | State::Unstored, Some(held), _) => {
+                Next::Use(held.token.clone(), self.generation)
+            }
+            (State::Due, Some(held), _) => Next::UseAndRefresh(held.token.clone(), self.generation),
+            (State::Paused | State::Attention | State::Ended, _, Some(pause)) => {
+                Next::Refuse(pause.failure.fault.clone())
+            }
+            _ => Next::Fetch,
+        }
+    }
+
+    /// A request brought a token. `least` is what a new session requires of it.
+    pub(super) fn obtained(
+        &mut self,
+        grant: &Grant,
+        least: Duration,
+        now: Instant,
+    ) -> (Secret, u64) {
+        let (token, left) = (&grant.token, grant.left());
+        let least = margin(grant.lifetime, least);
+        let ahead = least + AHEAD + JITTER.mul_f64(self.jitter);
+        let refresh = grant.lifetime.saturating_sub(ahead).max(grant.lifetime / 2);
+        self.generation += 1;
+        self.last = Some(token.clone());
+        self.held = Some(Held {
+            token: token.clone(),
+            expires: now + left,
+            usable: now + left.saturating_sub(least),
+            refresh: now + refresh.saturating_sub(grant.age),
+            unstored: grant.unstored,
+        });
+        self.pause = None;
+        self.accepted.clear();
+        (token.clone(), self.generation)
+    }
+
+    /// The record of the last redemption is on disk.
+    pub(super) fn stored(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.unstored = false;
+        }
+    }
+
+    /// A request failed; whether that is new: a consent that is missing is said once.
+    pub(super) fn failed(&mut self, failure: Failure, consent: bool, now: Instant) -> bool {
+        let before = self.pause.take().filter(|pause| {
+            // Whether it is throttling or an outage makes no difference.
+            std::mem::discriminant(&pause.failure.class) == std::mem::discriminant(&failure.class)
+        });
+        let failures = before.as_ref().map_or(0, |pause| pause.failures);
+        let pauses = failure.class.pauses(consent);
+        let pause = (pauses.first * (1 << failures.min(12))).min(pauses.longest);
+        let pause = pause.mul_f64(1.0 + self.jitter / 5.0);
+        let asked = failure.retry_after.unwrap_or_default().min(RETRY_AFTER_CAP);
+        let known = before.is_some_and(|pause| {
+            pause.failure.class == Class::Ended
+                && pause.failure.fault.detail() == failure.fault.detail()
+        });
+        self.pause = Some(Pause {
+            failure,
+            until: now + pause.max(asked),
+            failures: failures + 1,
+        });
+        !known
+    }
+
+    /// An upstream accepted the token for this mailbox.
+    pub(super) fn accepted(&mut self, generation: u64, mailbox: &str, now: Instant) {
+        if generation != self.generation {
+            return;
+        }
+        self.accepted.retain(|(other, _)| other != mailbox);
+        self.accepted.push((mailbox.to_owned(), now));
+        if self.accepted.len() > 2 {
+            self.accepted.remove(0);
+        }
+    }
+
+    /// An upstream refused the token; whether asking again makes sense.
+    pub(super) fn refused(
+        &mut self,
+        generation: u64,
+        fresh: bool,
+        mailbox: &str,
+        now: Instant,
+    ) -> bool {
+        if generation != self.generation {
+            return true;
+        }
+        let lately = |then: Instant| now.duration_since(then) < PROTECTED;
+        let others = self
+            .accepted
+            .iter()
+            .any(|(other, then)| other != mailbox && lately(*then));
+        if fresh {
+            return false;
+        }
+        // Another login gave it up meanwhile: whoever still had it gets the next one.
+        if self.held.is_none() {
+            return true;
+        }
+        if others || self.replaced.is_some_and(lately) {
+            return false;
+        }
+        self.held = None;
+        self.replaced = Some(now);
+        true
+    }
+
+    /// Somebody who waits for the answer asks now: a refusal that may have been cured is no reason
+    /// to wait.
+    pub(super) fn ask_again(&mut self) {
+        let seldom = |pause: &mut Pause| pause.failure.class == Class::Attention;
+        self.pause.take_if(seldom);
+    }
+
+    /// The token of the last request.
+    pub(super) fn last(&self) -> Option<Secret> {
+        self.last.clone()
+    }
+
+    /// Whether there is a token, good or not.
+    pub(super) fn has_token(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Everything known is old; generations go on, so that nobody mistakes a new token for an
+    /// old one.
+    pub(super) fn renew(&mut self) {
+        *self = Self {
+            generation: self.generation + 1,
+            jitter: self.jitter,
+            ..Self::default()
+        };
+    }
+
+    pub(super) fn standing(&self, now: Instant) -> Standing {
+        match (&self.held, &self.pause) {
+            (Some(held), _) if held.expires > now => Standing::Valid(held.expires - now),
+            (_, Some(pause))
+                if !matches!(pause.failure.class, Class::Later { .. } | Class::Ours) =>
+            {
+                Standing::Refused
+            }
+            (Some(_), _) => Standing::Expired,
+            (None, _) => Standing::None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,344 @@
+//! What a consent leaves, as it is stored for one login.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::life::margin;
+use super::super::{Grant, now};
+use crate::config::Registration;
+use crate::fault::Fault;
+use crate::secret::Secret;
+
+/// Consents to other applications that are kept for a roll-back.
+const KEPT: usize = 4;
+
+/// The application that a consent belongs to: another one may not redeem its refresh token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    provider: String,
+    tenant: String,
+    client_id: String,
+}
+
+impl Owner {
+    /// The application of a registration.
+    pub fn of(registration: &Registration) -> Self {
+        Self {
+            provider: registration.provider.name.clone(),
+            tenant: registration.tenant.to_lowercase(),
+            client_id: registration.client_id.clone(),
+        }
+    }
+}
+
+/// What one login's file holds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    /// Absent in records of earlier versions, as is the tenant: then the client id decides alone.
+    #[serde(default)]
+    provider: Option<String>,
+    #[serde(default)]
+    tenant: Option<String>,
+    /// The application that may redeem the refresh token.
+    pub client_id: String,
+    /// RFC 6749 §1.5.
+    #[serde(serialize_with = "exposed")]
+    pub refresh_token: Secret,
+    /// The last access token.
+    access: Option<Access>,
+    /// The person who consented, as far as the token told.
+    pub identity: Option<String>,
+    /// What was granted, as far as the answer told.
+    #[serde(default)]
+    granted: Vec<String>,
+    /// When, in seconds since 1970.
+    pub consented: u64,
+    /// Why the consent has ended, if it has.
+    pub refused: Option<Refusal>,
+    /// Why it brings no token at the moment, if it does not and has not ended.
+    #[serde(default)]
+    pub attention: Option<Refusal>,
+    /// Consents that were given to other applications, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    kept: Vec<Record>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Access {
+    #[serde(serialize_with = "exposed")]
+    token: Secret,
+    /// Seconds since 1970.
+    obtained: u64,
+    /// Seconds since 1970.
+    expires: u64,
+}
+
+/// A refusal by the identity provider.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Seconds since 1970.
+    pub time: u64,
+    /// What the identity provider said.
+    pub detail: String,
+    /// What to do.
+    pub remedy: Option<String>,
+}
+
+impl Refusal {
+    /// One that has just come.
+    pub(crate) fn now(fault: &Fault) -> Self {
+        Self {
+            time: now(),
+            detail: fault.detail().to_owned(),
+            remedy: fault.remedy().map(str::to_owned),
+        }
+    }
+}
+
+/// The one place where a secret is written: into bytes that are sealed at once.
+fn exposed<S: serde::Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose())
+}
+
+impl Record {
+    /// A consent that was just given.
+    pub(crate) fn new(
+        owner: &Owner,
+        refresh_token: Secret,
+        identity: Option<String>,
+        granted: Vec<String>,
+    ) -> Self {
+        Self {
+            provider: Some(owner.provider.clone()),
+            tenant: Some(owner.tenant.clone()),
+            client_id: owner.client_id.clone(),
+            refresh_token,
+            access: None,
+            identity,
+            granted,
+            consented: now(),
+            refused: None,
+            attention: None,
+            kept: Vec::new(),
+        }
+    }
+
+    fn belongs_to(&self, owner: &Owner) -> bool {
+        let is =
+            |mine: &Option<String>, theirs: &str| mine.as_ref().is_none_or(|mine| mine == theirs);
+        self.client_id == owner.client_id
+            && is(&self.provider, &owner.provider)
+            && is(&self.tenant, &owner.tenant)
+    }
+
+    /// The consent that was given to this application, if there is one; the others stay with it.
+    pub fn of(mut self, owner: &Owner) -> Option<Self> {
+        if !self.belongs_to(owner) {
+            let index = self.kept.iter().position(|kept| kept.belongs_to(owner))?;
+            let mut own = self.kept.remove(index);
+            own.keeps(self);
+            self = own;
+        }
+        // An earlier version's is this application's from now on.
+        self.provider = Some(owner.provider.clone());
+        self.tenant = Some(owner.tenant.clone());
+        Some(self)
+    }
+
+    /// Takes over what was stored before: consents to other applications, for a roll-back.
+    pub(crate) fn keeps(&mut self, mut before: Self) {
+        let mut all = std::mem::take(&mut before.kept);
+        all.insert(0, before);
+        let is_other = |other: &Self| {
+            other.client_id != self.client_id
+                || other.provider != self.provider
+                || other.tenant != self.tenant
+        };
+        all.retain(is_other);
+        all.truncate(KEPT);
+        self.kept = all;
+    }
+
+    /// The application in words: `client id 1111… of contoso.com at microsoft365`.
+    pub(crate) fn application(&self) -> String {
+        let mut text = format!("client id {}", self.client_id);
+        if let Some(tenant) = self.tenant.as_deref().filter(|tenant| !tenant.is_empty()) {
+            text.push_str(&format!(", tenant {tenant}"));
+        }
+        if let Some(provider) = &self.provider {
+            text.push_str(&format!(", provider {provider}"));
+        }
+        text
+    }
+
+    /// The person whose consent is good, as far as is known.
+    pub(crate) fn good_of(&self) -> Option<&str> {
+        let good = self.refused.is_none() && self.attention.is_none();
+        self.identity.as_deref().filter(|_| good)
+    }
+
+    /// Whether the same is known already.
+    pub(crate) fn is_refused_alike(&self, fault: &Fault) -> bool {
+        let known = self.attention.as_ref();
+        known.is_some_and(|known| known.detail == fault.detail())
+    }
+
+    /// The wanted scopes that a refresh may ask for: none that was not granted (RFC 6749 §6).
+    /// Answers leave out the provider's word for a refresh token (`offline`), and some say nothing
+    /// or use other words: then all are asked for.
+    pub(crate) fn refreshable(&self, wanted: Vec<String>, offline: &[String]) -> Vec<String> {
+        let granted = |scope: &String| self.granted.contains(scope);
+        if !wanted.iter().any(granted) {
+            return wanted;
+        }
+        wanted
+            .into_iter()
+            .filter(|scope| granted(scope) || offline.contains(scope))
+            .collect()
+    }
+
+    /// Keeps an access token.
+    pub(crate) fn obtained(&mut self, grant: &Grant) {
+        let obtained = now();
+        self.access = Some(Access {
+            token: grant.token.clone(),
+            obtained,
+            expires: obtained.saturating_add(grant.lifetime.as_secs()),
+        });
+    }
+
+    /// The access token, if a new session may have it and it is not the one to be replaced.
+    /// `least` is the provider's `token_margin`.
+    pub(crate) fn access(&self, least: Duration, replaces: Option<&Secret>) -> Option<Grant> {
+        let access = self.access.as_ref()?;
+        // A clock that was set back makes no token younger than it is.
+        let age = Duration::from_secs(now().checked_sub(access.obtained)?);
+        let lifetime = Duration::from_secs(access.expires.saturating_sub(access.obtained));
+        let left = lifetime.saturating_sub(age);
+        let usable = left > margin(lifetime, least) && replaces != Some(&access.token);
+        usable.then(|| Grant {
+            token: access.token.clone(),
+            lifetime,
+            age,
+            stored: true,
+            unstored: false,
+        })
+    }
+
+    /// How long ago the refresh token was last redeemed or given.
+    pub(crate) fn unused_for(&self) -> Duration {
+        let last = self.access.as_ref().map(|access| access.obtained);
+        let last = last.unwrap_or_default().max(self.consented);
+        Duration::from_secs(now().saturating_sub(last))
+    }
+
+    /// When the access token expires, in seconds since 1970.
+    pub fn expires(&self) -> Option<u64> {
+        self.access.as_ref().map(|access| access.expires)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(provider: &str, tenant: &str, client_id: &str) -> Owner {
+        Owner {
+            provider: provider.into(),
+            tenant: tenant.into(),
+            client_id: client_id.into(),
+        }
+    }
+
+    fn record(owner: &Owner, token: &str) -> Record {
+        Record::new(owner, Secret::from(token), None, Vec::new())
+    }
+
+    /// F45: provider, tenant and client id together.
+    #[test]
+    fn a_consent_belongs_to_one_application_and_others_are_kept() {
+        let a = owner("microsoft365", "contoso.com", "a");
+        for other in [
+            owner("google", "contoso.com", "a"),
+            owner("microsoft365", "fabrikam.com", "a"),
+            owner("microsoft365", "contoso.com", "b"),
+        ] {
+            assert!(record(&a, "ra").of(&other).is_none());
+            let mut new = record(&other, "rb");
+            new.keeps(record(&a, "ra"));
+            let back = new.clone().of(&a).unwrap();
+            assert_eq!(back.refresh_token.expose(), "ra");
+            let forth = back.of(&other).unwrap();
+            assert_eq!(forth.refresh_token.expose(), "rb");
+            assert_eq!(forth.kept.len(), 1);
+        }
+        // Never without bound.
+        let mut last = record(&a, "0");
+        for number in 1..20 {
+            let mut new = record(&owner("p", "t", &number.to_string()), "r");
+            new.keeps(last);
+            last = new;
+        }
+        assert_eq!(last.kept.len(), KEPT);
+        assert!(last.kept.iter().all(|kept| kept.kept.is_empty()));
+    }
+
+    #[test]
+    fn a_record_of_an_earlier_version_is_read() {
+        let json = r#"{"client_id":"a","refresh_token":"r","access":null,"identity":null,"consented":5,"refused":null}"#;
+        let old: Record = serde_json::from_str(json).unwrap();
+        assert!(old.clone().of(&owner("p", "t", "b")).is_none());
+        let now = old.of(&owner("p", "t", "a")).unwrap();
+        assert!(now.of(&owner("p", "other", "a")).is_none());
+    }
+
+    /// d46: a stored token is good for as long as one in memory.
+    #[test]
+    fn one_margin_for_memory_and_disk() {
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        let mut record = record(&owner("p", "t", "a"), "r");
+        let age = |record: &mut Record, age: u64| {
+            if let Some(access) = &mut record.access {
+                let lifetime = access.expires - access.obtained;
+                access.obtained = now() - age;
+                access.expires = access.obtained + lifetime;
+            }
+        };
+        for (lifetime, usable, least) in [
+            (599, 440, minutes(5)),
+            (3600, 3290, minutes(5)),
+            (3600, 2390, minutes(20)),
+            (600, 290, minutes(5)),
+        ] {
+            let grant = Grant::new(Secret::from("t"), Duration::from_secs(lifetime));
+            record.obtained(&grant);
+            age(&mut record, usable);
+            assert!(record.access(least, None).is_some(), "{lifetime} {usable}");
+            assert!(record.access(least, Some(&grant.token)).is_none());
+            age(&mut record, usable + 20);
+            assert!(record.access(least, None).is_none(), "{lifetime} {usable}");
+        }
+    }
+
+    #[test]
+    fn a_refresh_asks_for_nothing_that_was_not_granted() {
+        let record = |granted: &[&str]| {
+            let granted = granted.iter().map(|scope| (*scope).to_owned()).collect();
+            Record::new(&owner("p", "t", "c"), Secret::from("r"), None, granted)
+        };
+        let list = |scopes: &[&str]| -> Vec<String> {
+            scopes.iter().map(|scope| (*scope).to_owned()).collect()
+        };
+        let wanted = || list(&["imap", "smtp", "offline_access"]);
+        let offline = list(&["offline_access"]);
+        assert_eq!(record(&["imap"]).refreshable(wanted(), &[]), ["imap"]);
+        // Entra's answer never names it, and the refresh needs it.
+        assert_eq!(
+            record(&["imap", "smtp"]).refreshable(wanted(), &offline),
+            wanted()
+        );
+        assert_eq!(record(&[]).refreshable(wanted(), &[]), wanted());
+        assert_eq!(record(&["IMAP"]).refreshable(wanted(), &[]), wanted());
+    }
+}
