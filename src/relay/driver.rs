@@ -181,7 +181,7 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
             let interest = match self.machine.next() {
                 Next::Wait(interest) => interest,
                 Next::End(end) => {
-                    self.begin_closing(end, now, cx);
+                    self.begin_closing(end, cx);
                     continue;
                 }
             };
@@ -208,7 +208,10 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
 
     /// The session has to end at its next reply boundary, at most this much later.
     pub fn drain(&mut self, within: Duration, now: Instant, cx: &mut Context<'_>) {
-        self.input(Input::Drain(within), now, cx);
+        match &mut self.closing {
+            None => self.input(Input::Drain(within), now, cx),
+            Some(closing) => closing.until = closing.until.min(now + within),
+        }
     }
 
     /// The session has to end now.
@@ -377,7 +380,7 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
 
     /// Sends the final reply and ends both connections; nothing but an end goes to the upstream,
     /// where a message that is in progress must not look complete.
-    fn begin_closing(&mut self, end: End, now: Instant, cx: &mut Context<'_>) {
+    fn begin_closing(&mut self, end: End, cx: &mut Context<'_>) {
         self.backend.release_permit();
         self.backend.on_end(&end);
         self.awaits_permit = false;
@@ -388,7 +391,7 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
             upstream.close();
         }
         self.closing = Some(Box::new(Closing {
-            until: now + end.close_within,
+            until: end.close_by,
             client_flushed: false,
             client_ended: false,
         }));

@@ -195,7 +195,7 @@ fn d05_the_record_follows_the_replies_without_rules() {
         let recorded = messages(relay, client).await;
         assert_eq!(recorded.len(), 5, "{recorded:?}");
         for message in recorded {
-            assert_eq!(message["size"], 18, "{message}");
+            assert_eq!(message["size"], 20, "{message}");
             assert!(
                 message["reply"]
                     .as_str()
