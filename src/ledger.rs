@@ -2,9 +2,10 @@
 //! how many faults there were of late. In memory alone; the audit is elsewhere.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::fault::{Fault, Side};
@@ -31,6 +32,17 @@ pub struct Ledger {
     /// Those that nobody has proved to be.
     unproven: Mutex<HashMap<String, Entry>>,
     faults: Mutex<Faults>,
+    /// Who hears of every login, where somebody does.
+    observer: OnceLock<mpsc::Sender<LoginEvent>>,
+}
+
+/// A login that succeeded, or why one (or its session) failed.
+#[derive(Debug, Clone)]
+pub struct LoginEvent {
+    /// In lower case.
+    pub login: String,
+    /// `None`: it succeeded.
+    pub fault: Option<Fault>,
 }
 
 #[derive(Debug)]
@@ -50,6 +62,7 @@ impl Default for Ledger {
                 quarters: VecDeque::from([Quarter::default(); QUARTERS]),
                 since: Instant::now(),
             }),
+            observer: OnceLock::new(),
         }
     }
 }
@@ -64,8 +77,24 @@ pub struct Entry {
 }
 
 impl Ledger {
+    /// Sends every login from now on; what has no place in the channel is left out. The first
+    /// observer stays the only one.
+    pub fn observed_by(&self, observer: mpsc::Sender<LoginEvent>) {
+        let _ = self.observer.set(observer);
+    }
+
+    fn tell(&self, login: &str, fault: Option<&Fault>) {
+        if let Some(observer) = self.observer.get() {
+            let _ = observer.try_send(LoginEvent {
+                login: login.to_owned(),
+                fault: fault.cloned(),
+            });
+        }
+    }
+
     /// A login succeeded: what was wrong before is healed.
     pub fn succeeded(&self, login: &str) {
+        self.tell(login, None);
         lock(&self.unproven).remove(login);
         change(&mut lock(&self.logins), CAP, login, |entry| {
             entry.last_login = Some(SystemTime::now());
@@ -75,6 +104,7 @@ impl Ledger {
 
     /// A login or its session failed. What is the client's own fault proves nothing.
     pub fn failed(&self, login: &str, fault: &Fault) {
+        self.tell(login, Some(fault));
         let mut logins = lock(&self.logins);
         let is_proven = fault.kind().side() != Side::Client || logins.contains_key(login);
         let set = |entry: &mut Entry| {

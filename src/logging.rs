@@ -1,9 +1,13 @@
-//! The log: one line a record on stderr, text for people or JSON for machines.
+//! The log: one line a record on stderr or in a file, text for people or JSON for machines.
 //!
 //! Only authrelay's own records follow `log.level`. Libraries speak up from `warn` on: what they
 //! trace is bytes, and bytes may be credentials.
 
-use std::io::IsTerminal as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -11,6 +15,9 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::{Registry, fmt, registry, reload};
 
 use crate::config::{Log, LogFormat};
+
+/// Older files that stay, unless `log.keep` says otherwise.
+const KEEP: usize = 7;
 
 /// A subscriber that writes what `log` asks for to `writer`.
 pub fn subscriber<W>(log: &Log, ansi: bool, writer: W) -> Box<dyn tracing::Subscriber + Send + Sync>
@@ -57,11 +64,175 @@ where
     (subscriber, Levels(handle))
 }
 
+/// The process's log: its level may change, and its file be opened anew.
+#[derive(Debug, Clone)]
+pub struct Started {
+    levels: Levels,
+    file: Option<Arc<LogFile>>,
+}
+
+impl Started {
+    /// From now on this level.
+    pub fn set(&self, level: Level) {
+        self.levels.set(level);
+    }
+
+    /// After logrotate's rename: goes on in a new file at the same path.
+    pub fn reopen(&self) {
+        if let Some(file) = &self.file
+            && let Err(error) = file.reopen()
+        {
+            tracing::error!(%error, "log.file cannot be opened anew; the old one is written");
+        }
+    }
+}
+
 /// Makes it the process's log.
-pub fn start(log: &Log) -> Levels {
-    let ansi = std::io::stderr().is_terminal();
-    let (subscriber, levels) = adjustable(log, ansi, std::io::stderr);
+///
+/// # Errors
+///
+/// Where `log.file` cannot be opened.
+pub fn start(log: &Log) -> io::Result<Started> {
+    let (subscriber, levels, file) = match &log.file {
+        Some(path) => {
+            let keep = log.keep.unwrap_or(KEEP);
+            let file = Arc::new(LogFile::open(path, log.rotate, keep)?);
+            let writer = file.clone();
+            let (subscriber, levels) = adjustable(log, false, move || Writer(writer.clone()));
+            (subscriber, levels, Some(file))
+        }
+        None => {
+            let ansi = io::stderr().is_terminal();
+            let (subscriber, levels) = adjustable(log, ansi, io::stderr);
+            (subscriber, levels, None)
+        }
+    };
     // An error means that somebody has set one already, in a test.
     let _ = tracing::subscriber::set_global_default(subscriber);
-    levels
+    Ok(Started { levels, file })
+}
+
+/// `log.file`, with its rotation.
+#[derive(Debug)]
+struct LogFile {
+    path: PathBuf,
+    /// `log.rotate`, and how many older files stay.
+    rotate: Option<u64>,
+    keep: usize,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: File,
+    size: u64,
+}
+
+impl LogFile {
+    fn open(path: &Path, rotate: Option<u64>, keep: usize) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            rotate,
+            keep,
+            open: Mutex::new(open(path)?),
+        })
+    }
+
+    fn reopen(&self) -> io::Result<()> {
+        *self.lock() = open(&self.path)?;
+        Ok(())
+    }
+
+    /// Writes one record as a whole. A record never lies in two files.
+    fn write(&self, record: &[u8]) -> io::Result<()> {
+        let mut open = self.lock();
+        let size = record.len() as u64;
+        if let Some(most) = self.rotate
+            && open.size > 0
+            && open.size.saturating_add(size) > most
+        {
+            self.shift()?;
+            *open = self::open(&self.path)?;
+        }
+        open.file.write_all(record)?;
+        open.size = open.size.saturating_add(size);
+        Ok(())
+    }
+
+    /// `FILE.1` becomes `FILE.2`, and so on, and FILE `FILE.1`; the last one goes.
+    fn shift(&self) -> io::Result<()> {
+        let numbered = |number: usize| {
+            let mut name = self.path.clone().into_os_string();
+            name.push(format!(".{number}"));
+            PathBuf::from(name)
+        };
+        for number in (1..self.keep).rev() {
+            match std::fs::rename(numbered(number), numbered(number + 1)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        std::fs::rename(&self.path, numbered(1))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn open(path: &Path) -> io::Result<Open> {
+    let mut options = OpenOptions::new();
+    let file = options.append(true).create(true).mode(0o600).open(path);
+    let file = file.map_err(|error| {
+        io::Error::new(
+            error.kind(),
+            format!("log.file: {}: {error}", path.display()),
+        )
+    })?;
+    let size = file.metadata()?.len();
+    Ok(Open { file, size })
+}
+
+/// The subscriber hands over each record in one piece.
+struct Writer(Arc<LogFile>);
+
+impl io::Write for Writer {
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        self.0.write(record).map(|()| record.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_file_is_shifted_and_the_oldest_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("relay.log");
+        let file = LogFile::open(&path, Some(10), 2).unwrap();
+        for record in [
+            "first\n",
+            "second\n",
+            "third\n",
+            "4\n",
+            "a record of its own\n",
+        ] {
+            file.write(record.as_bytes()).unwrap();
+        }
+        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        assert_eq!(read("relay.log"), "a record of its own\n");
+        assert_eq!(read("relay.log.1"), "third\n4\n");
+        assert_eq!(read("relay.log.2"), "second\n");
+        assert!(!folder.path().join("relay.log.3").exists());
+        std::fs::rename(&path, folder.path().join("elsewhere")).unwrap();
+        file.reopen().unwrap();
+        file.write(b"x\n").unwrap();
+        assert_eq!(read("relay.log"), "x\n");
+        assert!(LogFile::open(&folder.path().join("none/relay.log"), None, 1).is_err());
+    }
 }

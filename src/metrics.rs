@@ -29,13 +29,22 @@ const EXPIRY_HELP: &str =
     "When a client secret or certificate ends, as far as the configuration says";
 
 /// How sessions end.
-pub const OUTCOMES: [&str; 4] = ["relayed", "refused", "failed", "cancelled"];
+pub const OUTCOMES: [&str; 5] = ["relayed", "refused", "failed", "cancelled", "probe"];
 
 /// What becomes of messages.
 pub const MESSAGES: [&str; 3] = ["accepted", "rejected", "lost"];
 
 /// How messages get their permit.
 pub const WAITS: [&str; 3] = ["immediate", "waited", "timeout"];
+
+/// What becomes of alerts.
+pub const NOTIFICATIONS: [&str; 3] = ["ok", "failed", "dropped"];
+
+/// The commit that was built, where the build says so.
+const REVISION: &str = match option_env!("AUTHRELAY_REVISION") {
+    Some(revision) => revision,
+    None => "unknown",
+};
 
 /// What becomes of token requests.
 pub const REQUESTS: [&str; 4] = ["ok", "throttled", "unavailable", "refused"];
@@ -56,6 +65,7 @@ pub struct Metrics {
     reauthorization: Family<Labels, Gauge>,
     attention: Family<Labels, Gauge>,
     expiry: Family<Labels, Gauge<f64, AtomicU64>>,
+    notifications: Family<Labels, Counter>,
 }
 
 fn labels<const N: usize>(labels: [(&'static str, &str); N]) -> Labels {
@@ -124,6 +134,18 @@ impl Metrics {
         );
         let expiry = Family::<Labels, Gauge<f64, AtomicU64>>::default();
         registry.register(EXPIRY, EXPIRY_HELP, expiry.clone());
+        let notifications = counter(
+            &mut registry,
+            "notifications",
+            "Tries to deliver an alert, and alerts that were dropped",
+        );
+        let build = labels([
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("revision", REVISION),
+        ]);
+        let info = Family::<Labels, Gauge>::default();
+        info.get_or_create(&build).set(1);
+        registry.register("build_info", "What runs", info);
         let metrics = Self {
             registry,
             sessions,
@@ -138,6 +160,7 @@ impl Metrics {
             reauthorization,
             attention,
             expiry,
+            notifications,
         };
         metrics.begin(config);
         metrics
@@ -170,6 +193,10 @@ impl Metrics {
                 let labels = labels([protocol, side, ("kind", kind.name())]);
                 drop(self.faults.get_or_create(&labels));
             }
+        }
+        for outcome in NOTIFICATIONS {
+            let labels = labels([("outcome", outcome)]);
+            drop(self.notifications.get_or_create(&labels));
         }
         for outcome in WAITS {
             drop(self.waits.get_or_create(&labels([("outcome", outcome)])));
@@ -242,6 +269,18 @@ impl Metrics {
         self.waits.get_or_create(&labels).inc();
     }
 
+    /// An alert was delivered, could not be, or was dropped.
+    pub fn on_notification(&self, outcome: &str) {
+        let labels = labels([("outcome", outcome)]);
+        self.notifications.get_or_create(&labels).inc();
+    }
+
+    /// How many requests of a registration for a token have brought one.
+    pub fn tokens(&self, registration: &str) -> u64 {
+        let labels = labels([("registration", registration), ("outcome", "ok")]);
+        self.requests.get_or_create(&labels).get()
+    }
+
     /// A request for a token came to an end.
     pub fn token_request(&self, registration: &str, outcome: &str, took: Duration) {
         let labels = labels([("registration", registration), ("outcome", outcome)]);
@@ -274,8 +313,59 @@ impl Metrics {
                 "# HELP authrelay_{EXPIRY} {EXPIRY_HELP}.\n# TYPE authrelay_{EXPIRY} gauge\n"
             ));
         }
+        text.push_str(&process().unwrap_or_default());
         text
     }
+}
+
+/// The families that every Prometheus client has, from `/proc`; `None` where that is not mounted.
+fn process() -> Option<String> {
+    let process = procfs::process::Process::myself().ok()?;
+    let stat = process.stat().ok()?;
+    let ticks = procfs::ticks_per_second() as f64;
+    let booted = procfs::boot_time_secs().ok()? as f64;
+    let most = match process.limits().ok()?.max_open_files.soft_limit {
+        procfs::process::LimitValue::Value(most) => most as f64,
+        procfs::process::LimitValue::Unlimited => f64::INFINITY,
+    };
+    let families = [
+        (
+            "cpu_seconds_total",
+            "counter",
+            "CPU time, user and system",
+            (stat.utime + stat.stime) as f64 / ticks,
+        ),
+        (
+            "start_time_seconds",
+            "gauge",
+            "When the process started, in seconds since 1970",
+            booted + stat.starttime as f64 / ticks,
+        ),
+        (
+            "resident_memory_bytes",
+            "gauge",
+            "Resident memory",
+            (stat.rss * procfs::page_size()) as f64,
+        ),
+        (
+            "virtual_memory_bytes",
+            "gauge",
+            "Virtual memory",
+            stat.vsize as f64,
+        ),
+        (
+            "open_fds",
+            "gauge",
+            "Open file descriptors",
+            process.fd_count().ok()? as f64,
+        ),
+        ("max_fds", "gauge", "Most open file descriptors", most),
+    ];
+    let family = |(name, kind, help, value): (&str, &str, &str, f64)| {
+        let name = format!("process_{name}");
+        format!("# HELP {name} {help}.\n# TYPE {name} {kind}\n{name} {value}\n")
+    };
+    Some(families.into_iter().map(family).collect())
 }
 
 /// From OpenMetrics' text: there a counter's family is named without `_total`.

@@ -28,7 +28,7 @@ pub enum Failed {
     #[error("cannot be run: {0}")]
     Run(#[from] io::Error),
     /// Its time is over; whatever it started was killed.
-    #[error("printed nothing in time: it did not end within {0} s")]
+    #[error("did not end within {0} seconds")]
     Late(u64),
     /// It printed too much.
     #[error("printed more than 256 KiB")]

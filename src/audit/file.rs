@@ -24,6 +24,8 @@ pub(super) struct Opened {
     pub(super) regular: bool,
     /// The hash of its last record.
     pub(super) head: Option<String>,
+    /// Where its last whole line ends, if the torn one behind it is still there: the disk is full.
+    pub(super) torn: Option<u64>,
 }
 
 /// Opens the file, made if absent with mode 0600, and its folder with 0700.
@@ -43,12 +45,18 @@ pub(super) fn open(path: &Path) -> Result<Opened, Unusable> {
     }
     let mut file = options.open(path).map_err(|error| unusable(&error))?;
     let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
-    let mut head = None;
+    let (mut head, mut torn) = (None, None);
     if regular {
         if !is_ours(&file) {
             return Err(unusable(&"another process writes it; give each its own"));
         }
-        let end = mend(&mut file, path).map_err(|error| unusable(&error))?;
+        let length = file.metadata().map_err(|error| unusable(&error))?.len();
+        let end = behind_last_line(&mut file, length).map_err(|error| unusable(&error))?;
+        match mend(&file, path, end) {
+            Ok(()) => {}
+            Err(error) if is_full(&error) => torn = Some(end),
+            Err(error) => return Err(unusable(&error)),
+        }
         if end > 0 {
             head = last_hash(&mut file, end).map_err(|error| unusable(&error))?;
             if head.is_none() {
@@ -62,6 +70,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, Unusable> {
         file: Arc::new(file),
         regular,
         head,
+        torn,
     })
 }
 
@@ -81,12 +90,21 @@ fn is_ours(file: &File) -> bool {
     }
 }
 
-/// Moves what stands behind the last LF to `FILE.torn`; gives the length that is left.
-fn mend(file: &mut File, path: &Path) -> io::Result<u64> {
+/// Whether there may be room again later.
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull, WriteZero};
+    matches!(
+        error.kind(),
+        FileTooLarge | QuotaExceeded | StorageFull | WriteZero
+    )
+}
+
+/// Moves what stands behind `end`, where the last whole line ends, to `FILE.torn`; on an error
+/// both files are as they were.
+pub(super) fn mend(mut file: &File, path: &Path, end: u64) -> io::Result<()> {
     let length = file.metadata()?.len();
-    let end = behind_last_line(file, length)?;
-    if end == length {
-        return Ok(length);
+    if end >= length {
+        return Ok(());
     }
     let mut aside = path.as_os_str().to_owned();
     aside.push(".torn");
@@ -96,10 +114,15 @@ fn mend(file: &mut File, path: &Path) -> io::Result<u64> {
         .create(true)
         .mode(0o600)
         .open(&aside)?;
+    let before = torn.metadata()?.len();
     file.seek(SeekFrom::Start(end))?;
-    io::copy(&mut file.take(length - end), &mut torn)?;
-    torn.write_all(b"\n")?;
-    torn.sync_data()?;
+    let moved = io::copy(&mut file.take(length - end), &mut torn)
+        .and_then(|_| torn.write_all(b"\n"))
+        .and_then(|()| torn.sync_data());
+    if let Err(error) = moved {
+        let _ = torn.set_len(before);
+        return Err(error);
+    }
     file.set_len(end)?;
     file.sync_data()?;
     tracing::warn!(
@@ -107,7 +130,7 @@ fn mend(file: &mut File, path: &Path) -> io::Result<u64> {
         file = %aside.display(),
         "a crash had torn the last audit record; it was moved"
     );
-    Ok(end)
+    Ok(())
 }
 
 /// Where the last line ends, counted from the start.

@@ -111,6 +111,11 @@ impl Audit {
         self.0.queue.refuses()
     }
 
+    /// Whether the last write failed.
+    pub fn is_failing(&self) -> bool {
+        self.0.queue.is_failing()
+    }
+
     /// Goes on in a new file at the same path, as after logrotate's rename; the chain goes on too.
     /// Returns at once.
     pub fn reopen(&self) {

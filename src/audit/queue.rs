@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::record::Record;
 use crate::config::OnFull;
@@ -16,6 +16,10 @@ const RESERVE: usize = 64 * 1024 * 1024;
 
 /// Octets of records that are written as one piece.
 const BATCH: usize = 256 * 1024;
+
+/// How long records gather before they are written as one piece: to wake the writer for each
+/// costs as much as the record.
+const GATHER: Duration = Duration::from_millis(30);
 
 /// The queue, and what the writer and its users tell each other.
 #[derive(Debug)]
@@ -82,14 +86,22 @@ impl Queue {
         };
         if state.octets + octets > most {
             state.dropped += 1;
+            if state.waiting.is_empty() {
+                self.work.notify_one();
+            }
             return;
         }
+        // The writer waits for the first, and gathers the others until there is a piece of them.
+        let gathered = state.octets < BATCH && state.octets + octets >= BATCH;
+        let wakes = (state.waiting.is_empty() && state.dropped == 0) || gathered;
         state.mark_dropped();
         state.octets += octets;
         state.pushed += 1;
         state.waiting.push_back(record);
         drop(state);
-        self.work.notify_one();
+        if wakes {
+            self.work.notify_one();
+        }
     }
 
     /// Whether logins must be refused now.
@@ -107,6 +119,10 @@ impl Queue {
         let file = state.file.clone();
         drop(state);
         file.is_some_and(|file| has_no_space(&file))
+    }
+
+    pub(super) fn is_failing(&self) -> bool {
+        self.lock().full
     }
 
     pub(super) fn reopen(&self) {
@@ -165,6 +181,9 @@ impl Queue {
                     .unwrap_or_else(PoisonError::into_inner),
             };
         }
+        if wants_records {
+            state = self.gather(state);
+        }
         let mut work = Work {
             reopen: std::mem::take(&mut state.reopen),
             hurry: std::mem::take(&mut state.hurry),
@@ -185,6 +204,22 @@ impl Queue {
         }
         state.octets = state.octets.saturating_sub(octets);
         work
+    }
+
+    /// Waits for more records, unless somebody waits for those that there are.
+    fn gather<'s>(&'s self, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+        let end = Instant::now() + GATHER;
+        while !state.waiting.is_empty()
+            && state.octets < BATCH
+            && !(state.reopen || state.hurry || state.finishing || state.closed)
+            && let Some(left) = end.checked_duration_since(Instant::now())
+        {
+            (state, _) = self
+                .work
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        state
     }
 
     /// So many records more are on disk, or as far as they can get.

@@ -263,3 +263,32 @@ fn many_messages_are_several_records() {
     assert_eq!(messages, 10_000);
     assert!(records > 10, "{records}");
 }
+
+/// The disk is full, and the last line is torn: its move waits for room, like every record.
+#[test]
+fn d44_a_torn_line_waits_for_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    write(&path, &["one", "two"]);
+    let text = read(&path);
+    let torn = text.len() - 9;
+    std::fs::write(&path, &text[..torn]).unwrap();
+    // Nothing can be written there.
+    let aside = folder.path().join("audit.jsonl.torn");
+    std::os::unix::fs::symlink("/dev/full", &aside).unwrap();
+    for on_full in [OnFull::Continue, OnFull::Refuse] {
+        let audit = Audit::start(&settings(&path, on_full)).unwrap();
+        audit.record(record("three"));
+        assert_eq!(audit.finish(Duration::from_millis(100)), 1);
+        assert_eq!(audit.refuses(), on_full == OnFull::Refuse);
+        assert_eq!(read(&path), text[..torn]);
+    }
+    let audit = Audit::start(&settings(&path, OnFull::Continue)).unwrap();
+    audit.record(record("four"));
+    std::fs::remove_file(&aside).unwrap();
+    assert_eq!(audit.finish(PATIENCE), 0);
+    drop(audit);
+    let mended = read(&path);
+    assert_eq!(found(&mended, None, None).records, 2, "{mended}");
+    assert!(read(&aside).ends_with('\n'));
+}

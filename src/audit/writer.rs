@@ -34,6 +34,8 @@ enum Sink {
         path: PathBuf,
         file: Arc<File>,
         regular: bool,
+        /// Where a torn line has to be moved from before anything is written.
+        torn: Option<u64>,
     },
 }
 
@@ -46,6 +48,8 @@ pub(super) struct Writer {
     pending: Vec<u8>,
     records: u64,
     written: usize,
+    /// Sealed, and not yet handed to syslog: what is not written, one piece at most.
+    unsent: Vec<(Record, Vec<u8>)>,
     /// Written, and not yet confirmed by the disk.
     unsynced: u64,
     synced: Instant,
@@ -77,6 +81,7 @@ impl Writer {
                     path: path.clone(),
                     file: opened.file,
                     regular: opened.regular,
+                    torn: opened.torn,
                 }
             }
         };
@@ -88,6 +93,7 @@ impl Writer {
             pending: Vec::new(),
             records: 0,
             written: 0,
+            unsent: Vec::new(),
             unsynced: 0,
             synced: Instant::now(),
             failing: false,
@@ -100,6 +106,8 @@ impl Writer {
     /// Until the queue is closed and empty, or closed and cannot be emptied.
     pub(super) fn run(mut self) {
         self.say_head("started");
+        // A torn line that could not be moved is told at once.
+        self.write();
         loop {
             let deadline = match (self.failing, self.unsynced) {
                 (true, _) => Some(Instant::now() + RETRY),
@@ -116,10 +124,14 @@ impl Writer {
             if self.unsynced > 0 && (due || self.synced + SYNC <= Instant::now()) {
                 self.sync();
             }
-            // Last, since with `on_full: refuse` it waits for room.
+            // Last, since with `on_full: refuse` it waits for room. What the file does not have yet
+            // would fork the chain if it were lost there.
             if let Some(syslog) = &self.syslog {
-                for (record, line) in work.records.iter().zip(lines) {
-                    syslog.push(record, line);
+                self.unsent.extend(work.records.into_iter().zip(lines));
+                if !self.failing {
+                    for (record, line) in self.unsent.drain(..) {
+                        syslog.push(&record, line);
+                    }
                 }
             }
             let idle = self.queue.is_empty() && self.pending.is_empty();
@@ -154,7 +166,8 @@ impl Writer {
 
     /// Writes what is pending, or says that it cannot.
     fn write(&mut self) {
-        if self.pending.is_empty() && self.records == 0 {
+        let torn = matches!(&self.sink, Sink::File { torn: Some(_), .. });
+        if self.pending.is_empty() && self.records == 0 && !torn {
             return;
         }
         match self.write_out() {
@@ -192,6 +205,14 @@ impl Writer {
     }
 
     fn write_out(&mut self) -> io::Result<()> {
+        if let Sink::File {
+            path, file, torn, ..
+        } = &mut self.sink
+            && let Some(end) = *torn
+        {
+            file::mend(file, path, end)?;
+            *torn = None;
+        }
         while let Some(rest) = self
             .pending
             .get(self.written..)
@@ -277,6 +298,7 @@ impl Writer {
                     path: path.clone(),
                     file: opened.file,
                     regular: opened.regular,
+                    torn: opened.torn,
                 };
                 self.show_file();
                 self.say_head("reopened");

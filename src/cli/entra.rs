@@ -62,9 +62,13 @@ fn guide(config: &Config, account: &Account, login: &str) -> String {
         number: 0,
     };
     register(&mut guide, config, account);
-    permissions(&mut guide, account);
-    credential(&mut guide, account);
-    exchange(&mut guide, account, login);
+    if registration.provider.is_high_volume() {
+        high_volume(&mut guide, account, login);
+    } else {
+        permissions(&mut guide, account);
+        credential(&mut guide, account);
+        exchange(&mut guide, account, login);
+    }
     guide.step("Test");
     if registration.grant.wants_consent() {
         guide.run(format!("authrelay authorize {login}"));
@@ -143,7 +147,12 @@ fn permissions(guide: &mut Guide, account: &Account) {
         (Protocol::Smtp, false) => "SMTP.Send",
     };
     let names: Vec<_> = allowed(account).map(name).collect();
-    if application {
+    if application && by_role(account) {
+        guide.step("Permission to send: an RBAC role in Exchange, and none in Entra");
+        guide.line("Leave API permissions empty: the application permission SMTP.SendAsApp would let it send as every mailbox.");
+        guide.line("The role is assigned below. (If every mailbox is meant: Office 365 Exchange Online, application permission");
+        guide.line("SMTP.SendAsApp, with admin consent, in place of the role.)");
+    } else if application {
         guide.step("API permissions > Add > APIs my organization uses > Office 365 Exchange Online > Application permissions");
         guide.line(names.join(", "));
         guide.line("Then: Grant admin consent. Without it tokens come, and carry no roles.");
@@ -153,7 +162,13 @@ fn permissions(guide: &mut Guide, account: &Account) {
     } else {
         guide.step("API permissions > Add > Microsoft Graph > Delegated permissions");
         guide.line(format!("{}, offline_access", names.join(", ")));
-        guide.line("Then: Grant admin consent, or let the mailbox's owner consent.");
+        match registration.provider.name.as_str() {
+            "outlook" => guide.line("The mailbox's owner consents."),
+            _ => {
+                guide.line("Then: Grant admin consent. In most tenants users may not consent to mail permissions;");
+                guide.line("AADSTS65001, 90094 and 90095 mean that an administrator has to.");
+            }
+        }
     }
 }
 
@@ -204,6 +219,10 @@ fn exchange(guide: &mut Guide, account: &Account, login: &str) {
             "" => "CLIENT_ID",
             id => id,
         };
+        if by_role(account) {
+            role(guide, id, &mailboxes);
+            return switches(guide, account, login);
+        }
         guide.step("Service principal (PowerShell)");
         guide.line("OBJECT_ID is the object id under Enterprise applications, not that under App registrations");
         guide.line("(`authrelay doctor` shows the right one as oid):");
@@ -235,6 +254,51 @@ fn exchange(guide: &mut Guide, account: &Account, login: &str) {
             ));
         }
     }
+    switches(guide, account, login);
+}
+
+/// Whether the application only sends: then a role is enough, which names the mailboxes.
+fn by_role(account: &Account) -> bool {
+    let only_smtp = allowed(account).all(|protocol| protocol == Protocol::Smtp);
+    only_smtp && account.registration.grant.acts_for_itself()
+}
+
+/// RBAC for Applications, which has SMTP and neither IMAP nor POP.
+fn role(guide: &mut Guide, id: &str, mailboxes: &[String]) {
+    guide.step("Role Application SMTP.SendAsApp (PowerShell)");
+    guide.line("OBJECT_ID is the object id under Enterprise applications, not that under App registrations");
+    guide.line("(`authrelay doctor` shows the right one as oid):");
+    guide.run(format!(
+        "New-ServicePrincipal -AppId {id} -ObjectId OBJECT_ID"
+    ));
+    for mailbox in mailboxes {
+        guide.run(format!(
+            "Set-Mailbox -Identity {mailbox} -CustomAttribute1 relay"
+        ));
+    }
+    guide.run("New-ManagementScope -Name relay -RecipientRestrictionFilter \"CustomAttribute1 -eq 'relay'\"");
+    guide.run("New-ManagementRoleAssignment -Role 'Application SMTP.SendAsApp' -App OBJECT_ID -CustomResourceScope relay");
+    guide.line("Its tokens carry no roles, which is right.");
+}
+
+/// High Volume Email.
+fn high_volume(guide: &mut Guide, account: &Account, login: &str) {
+    let mailbox = account.mailbox_of(Protocol::Smtp, login);
+    guide.step("API permissions > Add > APIs my organization uses > Office 365 Exchange Online > Application permissions");
+    guide.line("Mail.Send");
+    guide.line("Then: Grant admin consent. By itself it lets the application send as nobody.");
+    credential(guide, account);
+    guide.step("High Volume Email account (PowerShell)");
+    guide.line("OBJECT_ID is the object id under Enterprise applications, not that under App registrations");
+    guide.line("(`authrelay doctor` shows the right one as oid); ten applications at most, and it works within 5 minutes:");
+    guide.run(format!(
+        "Add-HVEAppAccess -Identity {mailbox} -AppIds OBJECT_ID"
+    ));
+    guide.line("Recipients within the organization only, 50 a message, 10 MB; SMTP AUTH of the tenant may stay off.");
+}
+
+fn switches(guide: &mut Guide, account: &Account, login: &str) {
+    let registration = &account.registration;
     guide.step("Switches of the mailbox (PowerShell)");
     for protocol in allowed(account) {
         let mailbox = account.mailbox_of(protocol, login);

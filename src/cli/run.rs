@@ -14,7 +14,14 @@ pub(super) fn run(path: &Path) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    let levels = logging::start(&config.log);
+    let log = match logging::start(&config.log) {
+        Ok(log) => log,
+        Err(error) => {
+            complain(error);
+            return Exit::State;
+        }
+    };
+    keep_memory_private();
     server::warn(&config);
     let runtime = match runtime() {
         Ok(runtime) => runtime,
@@ -24,8 +31,9 @@ pub(super) fn run(path: &Path) -> Exit {
         let server = Server::inheriting(&config, Inherited::of_environment())?;
         drop(config);
         let control = server.control().clone();
+        let levels = log.clone();
         control.on_applied(move |config| levels.set(config.log.level));
-        tokio::spawn(reload_at_hangup(control));
+        tokio::spawn(reload_at_hangup(control, log));
         server
             .serve(asked_to_stop())
             .await
@@ -48,13 +56,28 @@ pub(super) fn run(path: &Path) -> Exit {
     }
 }
 
+/// Memory holds client secrets, passwords and tokens: no core file is written of it, and nobody but
+/// root may read it. `/proc/self` belongs to root from here on.
+fn keep_memory_private() {
+    if let Err(error) = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0) {
+        tracing::warn!(%error, "a crash may write secrets into a core file");
+    }
+    #[cfg(target_os = "linux")]
+    if let Err(error) =
+        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+    {
+        tracing::warn!(%error, "other processes of this user can read this one's memory");
+    }
+}
+
 /// What comes of it is in the log.
-async fn reload_at_hangup(control: Arc<Control>) {
+async fn reload_at_hangup(control: Arc<Control>, log: logging::Started) {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut hangup) = signal(SignalKind::hangup()) else {
         return;
     };
     while hangup.recv().await.is_some() {
+        log.reopen();
         let _ = control.reload().await;
     }
 }

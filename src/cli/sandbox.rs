@@ -43,10 +43,14 @@ pub(super) fn run(options: &Options) -> Exit {
             }
         },
     };
-    logging::start(&Log {
+    let log = logging::start(&Log {
         format: LogFormat::Text,
         ..Log::default()
     });
+    if let Err(error) = log {
+        complain(error);
+        return Exit::State;
+    }
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(exit) => return exit,

@@ -72,6 +72,8 @@ pub struct Config {
     pub admin: Option<Arc<Admin>>,
     /// What makes the file be read anew.
     pub reload: ReloadMode,
+    /// The file and those that its secrets, certificates and keys were read from.
+    pub files: Vec<PathBuf>,
     /// Whom to tell of what needs a person.
     pub notify: Vec<Hook>,
     /// Sessions, deadlines and the lockout.

@@ -30,6 +30,7 @@ impl Value for Certificates {
             if !field.sources().are_read() {
                 continue;
             }
+            field.sources().note(&path);
             match identity::certificates(&path) {
                 Ok(certificates) => all.extend(certificates),
                 Err(why) => return item.wrong(why),
@@ -57,6 +58,10 @@ pub(super) fn identity(field: &Field, files: IdentityFiles) -> Option<Identity> 
             files,
             stamp: Stamp::default(),
         });
+    }
+    let paths = [&files.certificate, &files.key].into_iter();
+    for path in paths.chain(&files.client_ca) {
+        field.sources().note(path);
     }
     match files.checked() {
         Ok(identity) => {
@@ -87,6 +92,8 @@ pub(super) fn signing_key(field: &Field, keys: CertificateKeys) -> Option<Signin
             expires: None,
         });
     }
+    field.sources().note(&keys.certificate);
+    field.sources().note(&keys.key);
     let key = field.at("key");
     let read = |path: &Path| identity::contents(path).map_or_else(|why| key.wrong(why), Some);
     let chain = identity::certificates(&keys.certificate);

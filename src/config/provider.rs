@@ -86,6 +86,13 @@ pub enum EgressKind {
 }
 
 impl Provider {
+    /// Whether it is Microsoft's High Volume Email, which has permissions and answers of its own.
+    pub fn is_high_volume(&self) -> bool {
+        const HOSTS: [&str; 2] = ["smtp.hve.mx.microsoft", "smtp-hve.office365.com"];
+        let host = self.smtp.as_ref().map(|endpoint| endpoint.host.as_str());
+        self.name == "microsoft365-hve" || host.is_some_and(|host| HOSTS.contains(&host))
+    }
+
     /// Where it is, by protocols that it has.
     pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
         [&self.imap, &self.pop3, &self.smtp].into_iter().flatten()

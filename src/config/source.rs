@@ -1,18 +1,18 @@
 //! Secrets in the environment, in files or printed by commands. A problem says which source failed
 //! and never what came out of it.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io::Read as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Secrets;
 use super::field::Field;
 use super::keys::{Key, Value, section, words};
 use super::kind::Kind;
 use super::value::Program;
+use crate::program;
 use crate::secret::Secret;
 
 /// Octets of a secret that are read.
@@ -31,6 +31,8 @@ pub(super) struct Sources {
     pub(super) secrets: Secrets,
     /// Whether what `run` writes is tried too: it says by itself what it cannot write.
     pub(super) tries_writing: bool,
+    /// Files that were read.
+    files: RefCell<BTreeSet<PathBuf>>,
 }
 
 impl Sources {
@@ -40,7 +42,18 @@ impl Sources {
             directory: path.parent().unwrap_or(Path::new("")).to_owned(),
             secrets,
             tries_writing: false,
+            files: RefCell::default(),
         }
+    }
+
+    /// Remembers a file that is read.
+    pub(super) fn note(&self, path: &Path) {
+        self.files.borrow_mut().insert(path.to_owned());
+    }
+
+    /// The files that were read.
+    pub(super) fn noted(&self) -> Vec<PathBuf> {
+        self.files.borrow().iter().cloned().collect()
     }
 
     /// For `check`, which says all that `run` would.
@@ -116,6 +129,7 @@ fn from_source(field: &Field, source: Source) -> Option<Secret> {
                 ("env", Box::new(move || from_environment(&name)))
             }
             (Key::Absent, Key::Given(path), Key::Absent) => {
+                field.sources().note(&path);
                 ("file", Box::new(move || from_file(&path)))
             }
             (Key::Absent, Key::Absent, Key::Given(command)) => {
@@ -253,53 +267,15 @@ fn from_file(path: &Path) -> Result<Secret, String> {
     one_line(file, &path.display().to_string()).map_err(|why| format!("cannot read {why}"))
 }
 
-/// What a command prints within [`COMMAND_TIMEOUT`]. It is done when its program is; whatever that
-/// leaves behind in its process group is ended.
+/// What a command prints within [`COMMAND_TIMEOUT`].
 fn from_command(command: &Program) -> Result<Secret, String> {
-    let end = Instant::now() + COMMAND_TIMEOUT;
     let name = command.program.display().to_string();
-    let mut child = Command::new(&command.program)
-        .args(&command.arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .map_err(|error| format!("cannot run {name}: {error}"))?;
-    let (sender, receiver) = mpsc::channel();
-    if let Some(stdout) = child.stdout.take() {
-        let name = name.clone();
-        std::thread::spawn(move || sender.send(one_line(stdout, &name)));
-    }
-    let status = exit(&mut child, end);
-    end_group(&mut child);
-    let read = receiver.recv_timeout(Duration::from_secs(1));
-    match (status, read) {
-        (Err(error), _) => Err(format!("cannot run {name}: {error}")),
-        (Ok(None), _) => Err(format!("{name} did not end within 10 seconds")),
-        (Ok(Some(status)), _) if !status.success() => Err(format!("{name} failed: {status}")),
-        (Ok(Some(_)), Err(_)) => Err(format!("cannot read what {name} printed")),
-        (Ok(Some(_)), Ok(read)) => {
-            read.map_err(|why| format!("cannot read what it printed: {why}"))
-        }
-    }
-}
-
-fn end_group(child: &mut Child) {
-    let group = rustix::process::Pid::from_child(child);
-    let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-    let _ = child.wait();
-}
-
-/// How a program ended; `None`: it has not until `end`.
-fn exit(child: &mut Child, end: Instant) -> std::io::Result<Option<ExitStatus>> {
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if Instant::now() >= end {
-            return Ok(None);
-        }
-        std::thread::sleep(Duration::from_millis(5));
+    let output = program::run(&command.program, &command.arguments, COMMAND_TIMEOUT);
+    match output {
+        Ok(output) => one_line(output.as_slice(), &name)
+            .map_err(|why| format!("cannot read what it printed: {why}")),
+        Err(program::Failed::Run(error)) => Err(format!("cannot run {name}: {error}")),
+        Err(error) => Err(format!("{name} {error}")),
     }
 }
 

@@ -4,7 +4,7 @@
 //! apart.
 
 use super::Patient;
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, message_remedy};
 use crate::wire::Protocol;
 
 /// What a token said of itself.
@@ -67,6 +67,11 @@ pub(super) fn of_login(patient: &Patient, findings: &Findings, fault: &Fault) ->
         "disabled",
         "5.7.139",
         "5.7.30",
+        "5.7.142",
+        "5.7.143",
+        "5.7.144",
+        "5.7.240",
+        "5.5.12",
         "throttled",
         "unrecognized authentication",
     ];
@@ -82,6 +87,17 @@ pub(super) fn of_login(patient: &Patient, findings: &Findings, fault: &Fault) ->
     }
     let object = findings.object.as_deref().unwrap_or("OBJECT_ID");
     let application = application(patient, findings);
+    if patient.account.registration.provider.is_high_volume() {
+        return Advice::new(
+            format!(
+                "the High Volume Email account {mailbox} does not take the application with the object id {object}"
+            ),
+            format!(
+                "in Entra add Office 365 Exchange Online, application permission Mail.Send, with admin consent; then \
+                 Add-HVEAppAccess -Identity {mailbox} -AppIds {object}"
+            ),
+        );
+    }
     if patient.protocol == Protocol::Smtp && !has_role(findings, "SMTP.SendAsApp") {
         return Advice::new(
             "the token has no role SMTP.SendAsApp, and no RBAC assignment lets the application send",
@@ -122,7 +138,8 @@ fn of_delegate(patient: &Patient, findings: &Findings, mailbox: &str) -> Advice 
             ),
             format!(
                 "set the account's mailbox: {{imap: {mailbox}, pop3: {mailbox}, smtp: {user}}}; the application sends MAIL FROM {mailbox}, which wants \
-                 Add-RecipientPermission -Identity {mailbox} -Trustee {user} -AccessRights SendAs"
+                 Add-RecipientPermission -Identity {mailbox} -Trustee {user} -AccessRights SendAs. To log in as {mailbox} itself, {user} needs: {}",
+                permission(mailbox, user)
             ),
         );
     }
@@ -174,6 +191,13 @@ pub(super) fn of_mailbox(patient: &Patient, findings: &Findings, said: &str) -> 
                 switch(patient.protocol, &mailbox),
             ),
         };
+    }
+    if lower.contains("5.7.240") || lower.contains("5.5.105") {
+        let remedy = message_remedy(said, &mailbox, &mailbox, true);
+        return Advice::new(
+            "High Volume Email refuses the message",
+            remedy.replace("OBJECT_ID", object.unwrap_or("OBJECT_ID")),
+        );
     }
     if lower.contains("5.7.60") || lower.contains("sendasdenied") {
         return Advice::new(

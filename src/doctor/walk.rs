@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 use super::advice::{self, Findings};
 use super::{Patient, Step, claims, mailbox};
 use crate::config::{Endpoint, UpstreamTls};
+use crate::environment;
 use crate::fault::{Fault, Kind};
 use crate::login::Step as Dialogue;
 use crate::login::back::{self, Login, Ready, Stage};
@@ -179,12 +180,25 @@ impl Walk<'_> {
         let done = done.unwrap_or_else(|_| Err(late("TLS")));
         self.judged("tls", began, done)?;
         let encryption = stream.encryption().unwrap_or_default();
-        let certificate = stream.peer_certificate().and_then(|der| describe(&der));
-        let detail = match certificate {
+        let certificate = stream.peer_certificate();
+        let detail = match certificate.as_deref().and_then(describe) {
             Some(certificate) => format!("{encryption}, {certificate}"),
             None => encryption,
         };
-        self.good("tls", began, detail);
+        let ends = certificate
+            .as_deref()
+            .and_then(not_after)
+            .and_then(ends_soon);
+        (self.tell)(Step {
+            name: "tls",
+            ok: true,
+            ms: millis(began.elapsed()),
+            detail,
+            cause: None,
+            remedy: ends.map(|when| {
+                format!("the mail service's certificate {when}: whoever runs it has to renew it")
+            }),
+        });
         Ok(match endpoint.tls {
             UpstreamTls::Implicit => Stage::Implicit,
             UpstreamTls::StartTls => Stage::Upgraded,
@@ -205,11 +219,21 @@ impl Walk<'_> {
         let token = broker.token(&verified).await;
         let token = self.judged("token", began, token)?;
         let registration = &patient.account.registration;
-        self.good(
-            "token",
-            began,
-            format!("by {} of {}", registration.grant.name(), registration.name),
-        );
+        let detail = format!("by {} of {}", registration.grant.name(), registration.name);
+        let ends = registration.credential_expires.and_then(ends_soon);
+        (self.tell)(Step {
+            name: "token",
+            ok: true,
+            ms: millis(began.elapsed()),
+            detail: match &ends {
+                Some(when) => format!("{detail}; the client secret or certificate {when}"),
+                None => detail,
+            },
+            cause: None,
+            remedy: ends.map(|_| {
+                "make a new client secret or certificate under Certificates & secrets, put it into the registration, and reload".into()
+            }),
+        });
         Ok((verified, token))
     }
 
@@ -301,6 +325,7 @@ impl Walk<'_> {
         result: Result<T, Fault>,
     ) -> Result<T, Over> {
         result.map_err(|fault| {
+            let fault = environment::hinted(fault, &self.patient.account.registration.provider);
             let advice = advice::of_fault(self.patient, &fault);
             self.bad(name, began, fault.detail(), advice)
         })
@@ -394,6 +419,25 @@ fn without(family: &str) -> String {
         "IPv6" => "set the provider's ip to v4: each login tries IPv6 in vain first".into(),
         _ => "set the provider's ip to v6".into(),
     }
+}
+
+/// From so many days before its end a credential or certificate is spoken of.
+const SOON: i64 = 14;
+
+/// `ends in 3 days` or `has ended`, of a time in seconds since 1970 that is near.
+fn ends_soon(end: i64) -> Option<String> {
+    let now = i64::try_from(crate::token::now()).unwrap_or(i64::MAX);
+    let days = end.saturating_sub(now).div_euclid(24 * 3600);
+    match days {
+        ..0 => Some("has ended".into()),
+        0..=SOON => Some(format!("ends in {days} days")),
+        _ => None,
+    }
+}
+
+fn not_after(der: &[u8]) -> Option<i64> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+    Some(certificate.validity().not_after.timestamp())
 }
 
 /// `certificate for NAME by ISSUER until DATE`.

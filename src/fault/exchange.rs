@@ -51,6 +51,40 @@ const KNOWN: &[Known] = &[
         token_suspect: false,
         remedy: WAIT,
     },
+    // High Volume Email's own answers.
+    Known {
+        says: "5.7.142",
+        kind: Kind::Refused,
+        token_suspect: true,
+        remedy: "High Volume Email refuses tokens that end soon: set the provider's token_margin to 20m or more",
+    },
+    Known {
+        says: "5.7.143",
+        kind: Kind::Refused,
+        token_suspect: true,
+        remedy: "the token had ended: set this machine's clock (NTP), and the provider's token_margin to 20m or more",
+    },
+    Known {
+        says: "5.7.144",
+        kind: Kind::Refused,
+        token_suspect: true,
+        remedy: "the token lacks the permission: in Entra add Office 365 Exchange Online, application permission Mail.Send, \
+                 with admin consent, and leave scope out or set it to https://outlook.office.com/.default",
+    },
+    Known {
+        says: "5.7.240",
+        kind: Kind::Refused,
+        token_suspect: false,
+        remedy: "the application is not on the list of this High Volume Email account: Add-HVEAppAccess -Identity MAILBOX \
+                 -AppIds OBJECT_ID, with the object id of the enterprise application; it works within 5 minutes",
+    },
+    Known {
+        says: "5.5.12",
+        kind: Kind::Refused,
+        token_suspect: false,
+        remedy: "High Volume Email could not read the login: check that the account's mailbox is the High Volume Email \
+                 account's address, and that the provider's mechanism is xoauth2",
+    },
     Known {
         says: "smtpclientauthentication is disabled for the tenant",
         kind: Kind::Refused,

@@ -186,6 +186,36 @@ fn exchanges_texts_are_told_apart() {
             false,
         ),
         (
+            "535 5.7.142 Authentication unsuccessful, token expires too soon",
+            Refusal::Final,
+            Kind::Refused,
+            true,
+        ),
+        (
+            "535 5.7.143 Authentication unsuccessful, token expired",
+            Refusal::Final,
+            Kind::Refused,
+            true,
+        ),
+        (
+            "535 5.7.144 Authentication unsuccessful, wrong permissions",
+            Refusal::Final,
+            Kind::Refused,
+            true,
+        ),
+        (
+            "550 5.7.240 Application is not allowed for this account",
+            Refusal::Final,
+            Kind::Refused,
+            false,
+        ),
+        (
+            "501 5.5.124 Invalid XOAUTH2 data",
+            Refusal::Final,
+            Kind::Refused,
+            false,
+        ),
+        (
             "504 5.7.4 Unrecognized authentication type",
             Refusal::Final,
             Kind::Refused,

@@ -101,15 +101,15 @@ async fn tcp(host: &str, port: u16, ip: IpPreference) -> Result<TcpStream, NoCon
         .await
         .map_err(NoConnection::Unresolved)?;
     let order = worth_trying(found.addresses, ip);
-    let (first, mut error) = (order.first().copied(), NoConnection::OtherFamily);
-    if first.is_some() {
+    let mut error = NoConnection::OtherFamily;
+    if !order.is_empty() {
         match race(order.clone()).await {
             Ok(tcp) => {
-                let works = tcp.peer_addr().ok().map(|works| works.ip());
-                if let (Some(works), Some(first)) = (works, first)
-                    && works != first.ip()
+                if let [first, _, ..] = &*order
+                    && let Ok(works) = tcp.peer_addr()
+                    && works.ip() != first.ip()
                 {
-                    names::prefer(host, works);
+                    names::prefer(host, works.ip());
                 }
                 return Ok(tcp);
             }

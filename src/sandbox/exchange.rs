@@ -166,6 +166,28 @@ pub(super) enum Verdict {
     Bye,
     /// Refused in SMTP's own words; elsewhere plainly.
     Policy(&'static str),
+    /// Refused over SMTP with this reply.
+    Said(&'static str),
+}
+
+/// What High Volume Email says to a login.
+fn high_volume(fault: Fault) -> Option<&'static str> {
+    Some(match fault {
+        Fault::HveTokenEnds => {
+            "535 5.7.142 Authentication unsuccessful, the access token is about to expire."
+        }
+        Fault::HveTokenEnded => {
+            "535 5.7.143 Authentication unsuccessful, the access token has expired."
+        }
+        Fault::HvePermission => {
+            "535 5.7.144 Authentication unsuccessful, the access token does not have the required API permissions."
+        }
+        Fault::HveNotListed => {
+            "550 5.7.240 The application is not allowed to use this High Volume Email account."
+        }
+        Fault::HveMalformed => "501 5.5.124 Invalid XOAUTH2 authentication data.",
+        _ => return None,
+    })
 }
 
 /// Judges an XOAUTH2 payload in base64. Hangs or fails where the fault of the moment says so.
@@ -193,6 +215,9 @@ pub(super) async fn judge(
                 "SmtpClientAuthentication is disabled for the Tenant. \
                  Visit https://aka.ms/smtp_auth_disabled for more information.",
             ));
+        }
+        Some(fault) if smtp && high_volume(fault).is_some() => {
+            return Ok(high_volume(fault).map_or(Verdict::Refused, Verdict::Said));
         }
         Some(Fault::SecurityDefaults) if smtp => {
             return Ok(Verdict::Policy(

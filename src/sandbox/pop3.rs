@@ -72,7 +72,7 @@ async fn authenticate(mut conn: Conn, shared: &Arc<Shared>) -> io::Result<Option
                         conn.close().await?;
                         return Ok(None);
                     }
-                    Verdict::Refused | Verdict::Policy(_) => {
+                    Verdict::Refused | Verdict::Policy(_) | Verdict::Said(_) => {
                         conn.tarpit().await?;
                         conn.say(REFUSED);
                     }

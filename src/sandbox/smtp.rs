@@ -247,6 +247,10 @@ impl Session {
                     self.place()
                 ));
             }
+            Verdict::Said(reply) => {
+                self.conn.tarpit().await?;
+                self.conn.say(reply);
+            }
             Verdict::Refused => {
                 self.conn.tarpit().await?;
                 self.conn.say(refusal);
@@ -303,6 +307,10 @@ impl Session {
             self.conn.say(format!(
                 "550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient {recipient} not found by SMTP address lookup"
             ));
+        } else if self.shared.fault() == Some(Fault::HveExternal) {
+            self.conn.say(
+                "550 5.5.105 External sending is not supported for High Volume Email accounts.",
+            );
         } else {
             self.recipients.push(recipient);
             self.conn.say("250 2.1.5 Recipient OK");

@@ -5,7 +5,7 @@
 //! configuration; open ones stay, but for those whose account or password is gone.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -13,10 +13,11 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::alerts::Alerts;
 use super::listening::{Bound, Open};
 use super::{LAST, LAST_RECORDS, LAST_WORDS, warn};
 use crate::admin::{Applied, Reload};
-use crate::config::{Admin, Audit, Config, LogFormat};
+use crate::config::{Admin, Audit, Config, Hook, Log, ReloadMode};
 use crate::limits::Seats;
 use crate::net::identity::{Identities, ServerTls};
 use crate::net::listen;
@@ -36,19 +37,25 @@ pub struct Control {
     /// Ends the sessions that do not end otherwise.
     kill: CancellationToken,
     state: Mutex<State>,
+    alerts: OnceLock<Arc<Alerts>>,
     /// One reload at a time.
     turn: tokio::sync::Mutex<()>,
 }
 
 struct State {
     open: Vec<Open>,
+    hooks: Vec<Hook>,
+    reload: ReloadMode,
+    /// What is looked at with `reload: watch`, and what was in it.
+    files: Vec<PathBuf>,
+    seen: Option<[u8; 32]>,
     /// Nothing is opened any more.
     draining: bool,
     drain_timeout: Duration,
     /// What takes a restart to change, as it was at the start.
     admin: Option<Arc<Admin>>,
     audit: Option<Audit>,
-    format: LogFormat,
+    log: Log,
     applied: Option<Listener>,
     /// What the administrators' listener shows.
     shown: Option<Arc<ServerTls>>,
@@ -65,15 +72,48 @@ impl Control {
             kill: CancellationToken::new(),
             state: Mutex::new(State {
                 open: Vec::new(),
+                hooks: config.notify.clone(),
+                reload: config.reload,
+                files: config.files.clone(),
+                seen: (config.reload == ReloadMode::Watch).then(|| contents(&config.files)),
                 draining: false,
                 drain_timeout: config.limits.drain_timeout,
                 admin: config.admin.clone(),
                 audit: config.audit.clone(),
-                format: config.log.format,
+                log: config.log.clone(),
                 applied: None,
                 shown: None,
             }),
+            alerts: OnceLock::new(),
             turn: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Begins to tell `notify`'s hooks; what watches for them.
+    pub(super) fn start_alerts(&self) -> impl Future<Output = ()> + Send + 'static {
+        let current = self.current.clone();
+        let alerts = Arc::new(Alerts::start(&self.state().hooks, &current.get()));
+        let _ = self.alerts.set(alerts.clone());
+        async move { alerts.watch(current).await }
+    }
+
+    /// With `reload: watch`, reloads where the content of a file has changed: times say nothing of
+    /// mounted secrets, whose links are swapped.
+    pub(super) async fn look_at_files(self: &Arc<Self>) {
+        let (files, seen) = {
+            let state = self.state();
+            if state.reload != ReloadMode::Watch {
+                return;
+            }
+            (state.files.clone(), state.seen)
+        };
+        let Ok(now) = tokio::task::spawn_blocking(move || contents(&files)).await else {
+            return;
+        };
+        self.state().seen = Some(now);
+        if seen.is_some_and(|seen| seen != now) {
+            tracing::info!("a file of the configuration has changed");
+            let _ = self.reload().await;
         }
     }
 
@@ -121,6 +161,9 @@ impl Control {
                 "configuration reloaded"
             ),
             Err(problems) => {
+                if let Some(alerts) = self.alerts.get() {
+                    alerts.on_reload(&self.path, Err(problems));
+                }
                 for problem in problems {
                     tracing::error!("reload: {problem}");
                 }
@@ -142,8 +185,12 @@ impl Control {
                 .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
             Ok((control.apply(&config), config))
         });
-        match loading.await {
+        let loaded = loading.await;
+        match loaded {
             Ok(Ok((Ok(applied), config))) => {
+                if let Some(alerts) = self.alerts.get() {
+                    alerts.on_reload(&self.path, Ok(&config));
+                }
                 warn(&config);
                 if let Some(told) = &self.state().applied {
                     told(&config);
@@ -187,6 +234,9 @@ impl Control {
             bound.push((TcpListener::from_std(socket)?, door));
         }
         // Nothing can fail from here on.
+        state.reload = config.reload;
+        state.files = config.files.clone();
+        state.seen = (config.reload == ReloadMode::Watch).then(|| contents(&config.files));
         let sessions_ended = self.current.put(service, config);
         self.seats.resize(&config.limits);
         state.drain_timeout = config.limits.drain_timeout;
@@ -294,6 +344,24 @@ impl Control {
     }
 }
 
+/// A digest of what is in the files; one that cannot be read counts as absent.
+fn contents(files: &[PathBuf]) -> [u8; 32] {
+    let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    for path in files {
+        let content = std::fs::read(path).map(zeroize::Zeroizing::new);
+        let length = content
+            .as_ref()
+            .map_or(u64::MAX, |content| content.len() as u64);
+        digest.update(&length.to_be_bytes());
+        if let Ok(content) = &content {
+            digest.update(content);
+        }
+    }
+    let mut octets = [0; 32];
+    octets.copy_from_slice(digest.finish().as_ref());
+    octets
+}
+
 impl State {
     /// Changed keys that a reload does not apply.
     fn wants_restart(&self, config: &Config) -> Vec<&'static str> {
@@ -305,6 +373,7 @@ impl State {
                     ("admin.public_url", then.public_url != now.public_url),
                     ("admin.tls", then.tls.is_some() != now.tls.is_some()),
                     ("admin.token", then.token != now.token),
+                    ("admin.viewer_token", then.viewer_token != now.viewer_token),
                     (
                         "admin.metrics_public",
                         then.metrics_public != now.metrics_public,
@@ -320,9 +389,19 @@ impl State {
             (Some(then), Some(now)) => keys.extend(then.changes(now)),
             (Some(_), None) | (None, Some(_)) => keys.push("audit"),
         }
-        if self.format != config.log.format {
-            keys.push("log.format");
-        }
+        let (then, now) = (&self.log, &config.log);
+        let changed = [
+            ("log.format", then.format != now.format),
+            ("log.file", then.file != now.file),
+            ("log.rotate", then.rotate != now.rotate),
+            ("log.keep", then.keep != now.keep),
+        ];
+        keys.extend(
+            changed
+                .into_iter()
+                .filter(|(_, changed)| *changed)
+                .map(|(key, _)| key),
+        );
         keys
     }
 }

@@ -5,6 +5,7 @@
 //! `limits.drain_timeout` ends those that did not. Meanwhile its [`Control`] puts changed
 //! configurations in force.
 
+mod alerts;
 mod control;
 mod inherited;
 mod listening;
@@ -152,12 +153,14 @@ impl Server {
             }
             None => None,
         };
+        let alerts = tokio::spawn(control.start_alerts());
         let keeping = tokio::spawn(keep_alive(control.current().clone()));
         let identities = tokio::spawn(watch_identities(control.clone()));
         let watching = tokio::spawn(systemd::keep_watch());
         systemd::ready();
         shutdown.await;
         systemd::stopping();
+        alerts.abort();
         keeping.abort();
         identities.abort();
         let over_by = control.drain().await;
@@ -189,5 +192,6 @@ async fn watch_identities(control: Arc<Control>) {
     loop {
         looks.tick().await;
         control.identities().refresh().await;
+        control.look_at_files().await;
     }
 }

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accounts::{Accounts, Visitor};
 use crate::audit::{self, Audit};
-use crate::config::{Account, Config, Limits, Listener, ListenerTls, LoginPattern, Provider};
+use crate::config::{Account, Config, Limits, Listener, ListenerTls, Provider};
 use crate::fault::{Fault, Kind};
 use crate::ledger::Ledger;
 use crate::limits::Seat;
@@ -252,20 +252,29 @@ impl Service {
         self.limits.upstream_timeout
     }
 
-    /// Keeps the consents of accounts alive that nobody has used for `age`. Those of wildcard
-    /// accounts live by being used.
+    /// Keeps the consents alive that nobody has used for `age`, and asks about those that need
+    /// attention; logins of wildcard accounts that have consented included.
     pub async fn keep_alive(&self, age: Duration) {
-        for account in &self.configured {
-            if let (LoginPattern::Exact(login), true) =
-                (&account.login, account.registration.grant.wants_consent())
+        let Some(store) = self.broker.store().cloned() else {
+            return;
+        };
+        let logins = tokio::task::spawn_blocking(move || store.logins()).await;
+        for login in logins.unwrap_or_default() {
+            if let Some(account) = self.accounts.find(&login)
+                && account.registration.grant.wants_consent()
             {
-                self.broker.keep_alive(account, login, age).await;
+                self.broker.keep_alive(account, &login, age).await;
             }
         }
     }
 
+    /// Whether audit records are asked for and cannot be written at the moment.
+    pub fn is_audit_failing(&self) -> bool {
+        self.audit.as_ref().is_some_and(Audit::is_failing)
+    }
+
     /// What is counted.
-    pub fn metrics(&self) -> &Metrics {
+    pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 

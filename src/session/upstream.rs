@@ -10,6 +10,7 @@ use super::Service;
 use super::record::Record;
 use crate::accounts::{Refused, Visitor};
 use crate::config::{Endpoint, UpstreamTls};
+use crate::environment;
 use crate::fault::{Fault, Kind};
 use crate::login::Step;
 use crate::login::back::{self, Back, Login, Ready, Stage};
@@ -121,7 +122,10 @@ impl Service {
                 }
                 Err(fault) => {
                     self.record_backoff(protocol, verified, &fault);
-                    return Err(fault.for_mailbox(verified.mailbox()));
+                    let fault = fault.for_mailbox(verified.mailbox());
+                    let fault =
+                        environment::hinted(fault, &verified.account().registration.provider);
+                    return Err(of_delegate(fault, protocol, verified, &token));
                 }
             }
         }
@@ -291,6 +295,25 @@ impl Service {
         if known.is_none_or(|known| **known != *capabilities) {
             learned.insert((provider.to_owned(), protocol), capabilities.into());
         }
+    }
+}
+
+/// Over SMTP a person's token may open that person's own mailbox only: where the two differ, the
+/// remedy says how to log in as that person.
+fn of_delegate(fault: Fault, protocol: Protocol, verified: &Verified, token: &Token) -> Fault {
+    let mailbox = verified.mailbox();
+    let person = crate::token::person(token.secret.expose())
+        .filter(|person| !person.eq_ignore_ascii_case(mailbox));
+    match (person, fault.remedy()) {
+        (Some(person), remedy) if protocol == Protocol::Smtp && fault.kind() == Kind::Refused => {
+            let remedy = remedy.unwrap_or_default();
+            let remedy = format!(
+                "{person} signed in, and the mailbox is {mailbox}: set mailbox: {{smtp: {person}}} and give {person} \
+                 SendAs on {mailbox}, or FullAccess to log in as {mailbox}; {remedy}"
+            );
+            fault.remedy_is(remedy)
+        }
+        _ => fault,
     }
 }
 

@@ -45,6 +45,8 @@ pub struct Stream {
     written: usize,
     /// TLS was begun and is not there yet, or failed: nothing more may go out in clear.
     handshaking: bool,
+    /// The handshake's last flight is still in `outbound`.
+    held: bool,
     /// The peer will send no more.
     ended: bool,
     /// The socket's write side is to be closed once `outbound` is empty, or was.
@@ -70,6 +72,7 @@ impl Stream {
             outbound: Vec::new(),
             written: 0,
             handshaking: false,
+            held: false,
             ended: false,
             closing: Closing::Open,
         }
@@ -112,9 +115,10 @@ impl Stream {
                 return Err(error);
             }
         }
-        poll_fn(|cx| self.poll_flush(cx)).await?;
+        // A client's last flight goes with its first words, or before it listens.
         self.tls = Some(Box::new(tls));
         self.handshaking = false;
+        self.held = !self.is_flushed();
         Ok(())
     }
 
@@ -127,6 +131,11 @@ impl Stream {
     ) -> Poll<io::Result<bool>> {
         if self.ended {
             return Poll::Ready(Ok(false));
+        }
+        if self.held
+            && let Poll::Ready(flushed) = self.poll_flush(cx)
+        {
+            flushed?;
         }
         let open = ready!(
             READING.with_borrow_mut(|scratch| -> Poll<io::Result<bool>> {
@@ -203,6 +212,7 @@ impl Stream {
         }
         self.outbound = Vec::new();
         self.written = 0;
+        self.held = false;
         if self.closing == Closing::Due {
             // A peer that has ended itself waits for nothing: that the socket goes is enough.
             if !self.ended {

@@ -13,6 +13,7 @@ use super::answer::Answer;
 use super::failure::{Class, Failure};
 use super::refusal::{self, Refusal};
 use crate::config::{Provider, Registration};
+use crate::environment;
 use crate::outbound::http;
 
 /// Octets of an answer that are read.
@@ -127,10 +128,11 @@ impl Endpoint {
         let exchanged = tokio::time::timeout(self.timeout, exchange(&self.client, request));
         let reply = match exchanged.await {
             Ok(Ok(reply)) => reply,
-            Ok(Err(why)) => return Err(self.no_answer(url, &why)),
+            Ok(Err(why)) => return Err(self.no_answer(registration, url, &why)),
             Err(_) => {
                 let seconds = self.timeout.as_secs_f32();
-                return Err(self.no_answer(url, &format!("no answer within {seconds} s")));
+                let why = format!("no answer within {seconds} s");
+                return Err(self.no_answer(registration, url, &why));
             }
         };
         let failure = match reply.status {
@@ -151,16 +153,20 @@ impl Endpoint {
         })
     }
 
-    fn no_answer(&self, url: &Url, why: &str) -> Failure {
+    fn no_answer(&self, registration: &Registration, url: &Url, why: &str) -> Failure {
         // What is not https is on this machine, and needs no proxy.
         let egress = self.egress.as_ref().filter(|_| url.scheme() == "https");
         let (why, remedy) = match egress {
             Some(egress) => (format!("by the egress proxy {egress}: {why}"), BY_PROXY),
             None => (why.to_owned(), DIRECT),
         };
-        Failure::later(format!("the token endpoint cannot be used: {why}"))
+        let failure = Failure::later(format!("the token endpoint cannot be used: {why}"))
             .remedy(remedy)
-            .asked()
+            .asked();
+        Failure {
+            fault: environment::hinted(failure.fault, &registration.provider),
+            ..failure
+        }
     }
 }
 

@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use url::Url;
 
-pub use grant::consent::{Consent, Pending, claims};
+pub use grant::consent::{Consent, Pending, claims, person};
 pub use grant::device::Device;
 
 use crate::config::{Account, Registration};

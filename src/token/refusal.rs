@@ -96,7 +96,7 @@ pub(super) fn classify(registration: &Registration, refusal: &Refusal<'_>) -> Fa
         Ended if !registration.grant.wants_consent() => Attention,
         class => class,
     };
-    let remedy = match clock(refusal, &codes, summary) {
+    let remedy = match clock(registration, refusal, &codes, summary) {
         Some(clock) => Cow::Owned(format!("{clock}; {remedy}")),
         None => Cow::Borrowed(remedy),
     };
@@ -154,10 +154,18 @@ fn meaning(
 
 /// That the clock is to blame, where something signed is outside its time or the endpoint's clock
 /// says so.
-fn clock(refusal: &Refusal<'_>, codes: &[u64], summary: &str) -> Option<String> {
+fn clock(
+    registration: &Registration,
+    refusal: &Refusal<'_>,
+    codes: &[u64],
+    summary: &str,
+) -> Option<String> {
     let skew = refusal.skew.filter(|skew| skew.abs() > SKEW)?;
     let lower = summary.to_ascii_lowercase();
-    let timed = codes.iter().any(|code| TIMED.contains(code))
+    // What is signed here has a time in it.
+    let signs = For::Certificate.is(registration) || For::ServiceAccount.is(registration);
+    let timed = (signs && codes.is_empty())
+        || codes.iter().any(|code| TIMED.contains(code))
         || [
             "invalid jwt",
             "iat",

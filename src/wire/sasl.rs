@@ -123,8 +123,17 @@ impl Mechanism {
 ///
 /// Source: Google's XOAUTH2 protocol page; Microsoft uses the same.
 pub fn xoauth2(mailbox: &str, token: &Secret) -> Secret {
-    let message = format!("user={mailbox}\x01auth=Bearer {}\x01\x01", token.expose());
-    Secret::from(encode(message.as_bytes()))
+    let message = [
+        "user=",
+        mailbox,
+        "\x01auth=Bearer ",
+        token.expose(),
+        "\x01\x01",
+    ]
+    .concat();
+    // Overwritten when it is dropped, as the token is.
+    let message = Secret::from(message);
+    Secret::from(encode(message.expose().as_bytes()))
 }
 
 /// OAUTHBEARER's response, in base64.
@@ -136,11 +145,21 @@ pub fn xoauth2(mailbox: &str, token: &Secret) -> Secret {
 pub fn oauthbearer(mailbox: &str, host: &str, port: u16, token: &Secret) -> Secret {
     // RFC 5801 §4: "," and "=" are the two characters that a saslname escapes.
     let name = mailbox.replace('=', "=3D").replace(',', "=2C");
-    let message = format!(
-        "n,a={name},\x01host={host}\x01port={port}\x01auth=Bearer {}\x01\x01",
-        token.expose()
-    );
-    Secret::from(encode(message.as_bytes()))
+    let port = port.to_string();
+    let message = [
+        "n,a=",
+        &name,
+        ",\x01host=",
+        host,
+        "\x01port=",
+        &port,
+        "\x01auth=Bearer ",
+        token.expose(),
+        "\x01\x01",
+    ]
+    .concat();
+    let message = Secret::from(message);
+    Secret::from(encode(message.expose().as_bytes()))
 }
 
 #[cfg(test)]

@@ -320,6 +320,53 @@ async fn metrics_tell_who_waits_for_a_consent_and_may_be_closed() {
     assert_eq!(ask(&closed, "GET", "/metrics", &[TOKEN]).await.status, 200);
 }
 
+#[tokio::test]
+async fn what_runs_and_what_it_takes_is_counted() {
+    let relay = consenting().start().await;
+    let text = ask(&relay, "GET", "/metrics", &[]).await.body;
+    let value = |name: &str| -> f64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("{name}: {text}"))
+            .trim()
+            .parse()
+            .unwrap()
+    };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let started = value("process_start_time_seconds ");
+    assert!(
+        (now.unwrap().as_secs_f64() - started).abs() < 86_400.0,
+        "{started}"
+    );
+    assert!(value("process_resident_memory_bytes ") > 1e6);
+    assert!(
+        value("process_open_fds ") >= 3.0 && value("process_max_fds ") > value("process_open_fds ")
+    );
+    assert!(value("process_cpu_seconds_total ") >= 0.0);
+    let version = env!("CARGO_PKG_VERSION");
+    let info = format!("authrelay_build_info{{version=\"{version}\",revision=\"");
+    assert!(text.contains(&info), "{text}");
+    for outcome in ["ok", "failed", "dropped"] {
+        let name = format!("authrelay_notifications_total{{outcome=\"{outcome}\"}} ");
+        assert_eq!(value(&name), 0.0);
+    }
+    for name in [
+        "process_cpu_seconds_total",
+        "authrelay_build_info",
+        "authrelay_notifications_total",
+    ] {
+        assert_eq!(
+            text.matches(&format!("# TYPE {name} ")).count(),
+            1,
+            "{name}"
+        );
+        assert_eq!(
+            text.matches(&format!("# HELP {name} ")).count(),
+            1,
+            "{name}"
+        );
+    }
+}
+
 /// A browser gives the token once.
 #[tokio::test]
 async fn a_browser_keeps_a_cookie_made_of_the_token() {

@@ -376,3 +376,51 @@ fn d29_certificates_end() {
     );
     folder.is_silent_about(&text, "expires");
 }
+
+#[test]
+fn the_log_may_go_to_a_file() {
+    let folder = Folder::new();
+    let path = folder.path().join("proxy.yaml");
+    let text = with("x").replace("PASSWORD", "p").replace("11143", "0");
+    std::fs::write(
+        &path,
+        format!("log: {{file: relay.log, format: text}}\n{text}"),
+    )
+    .unwrap();
+    let log = folder.path().join("relay.log");
+    let mut relay = Command::new(env!("CARGO_BIN_EXE_authrelay"))
+        .args(["run", "--config"])
+        .arg(&path)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let wait_for = |what: &str| {
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !std::fs::read_to_string(&log)
+            .unwrap_or_default()
+            .contains(what)
+        {
+            assert!(std::time::Instant::now() < end, "{what}");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    };
+    wait_for("listening");
+    let mode = std::fs::metadata(&log).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // As logrotate does.
+    std::fs::rename(&log, folder.path().join("old")).unwrap();
+    let signal = |name: &str| {
+        let pid = relay.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(status.unwrap().success());
+    };
+    signal("HUP");
+    wait_for("configuration reloaded");
+    signal("TERM");
+    assert_eq!(relay.wait().unwrap().code(), Some(0));
+    // What cannot be opened: 74.
+    std::fs::write(&path, format!("log: {{file: relay.log/none}}\n{text}")).unwrap();
+    let (code, said) = folder.command("run", &format!("log: {{file: relay.log/none}}\n{text}"));
+    assert_eq!(code, Some(74), "{said}");
+    assert!(said.contains("log.file: "), "{said}");
+}

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use authrelay::sandbox::LOGIN;
+use authrelay::sandbox::{Fault, LOGIN};
 use authrelay::wire::Protocol::Imap;
 
 use crate::{assert_logs_in, consent_at, consenting, free_port, registration};
@@ -167,4 +167,61 @@ async fn what_cannot_be_authorized_is_said() {
     let (code, _, error) =
         Authorize::start(relay.directory(), &[LOGIN, "--method", "device"]).end();
     assert_eq!(code, Some(64), "{error}");
+}
+
+/// d32: whoever waits in a terminal hears that it was declined, and why.
+#[tokio::test(flavor = "multi_thread")]
+async fn d32_a_command_beside_a_relay_hears_how_it_ended() {
+    let port = free_port();
+    let relay = registration("grant: authorization_code")
+        .append(&format!(
+            "admin: {{bind: \"127.0.0.1:{port}\", public_url: \"http://localhost:{port}\", token: {{file: token}}}}\n"
+        ))
+        .start()
+        .await;
+    let began = std::time::Instant::now();
+    for fault in [Fault::ConsentMissing, Fault::SecretWrong] {
+        relay.sandbox.set_fault(Some(fault));
+        let mut authorize = Authorize::start(relay.directory(), &[LOGIN]);
+        let back = consent_at(&authorize.url()).await;
+        assert_eq!(get(&back).await.0, 400);
+        let (code, _, error) = authorize.end();
+        assert_eq!(code, Some(1), "{error}");
+        let expected = match fault {
+            Fault::ConsentMissing => "the person declined",
+            _ => "AADSTS7000215",
+        };
+        assert!(error.contains(expected), "{error}");
+    }
+    assert!(began.elapsed() < std::time::Duration::from_secs(60));
+    // And it is no different for the next one.
+    relay.sandbox.set_fault(None);
+    let mut authorize = Authorize::start(relay.directory(), &[LOGIN]);
+    let back = consent_at(&authorize.url()).await;
+    assert_eq!(get(&back).await.0, 200);
+    assert_eq!(authorize.end().0, Some(0));
+}
+
+/// d38: only the person who was sent away can end it.
+#[tokio::test(flavor = "multi_thread")]
+async fn d38_a_stranger_does_not_end_a_command_that_waits() {
+    let relay = registration("grant: authorization_code").start().await;
+    let mut authorize = Authorize::start(relay.directory(), &[LOGIN]);
+    let back = consent_at(&authorize.url()).await;
+    let (address, query) = back.split_once('?').unwrap();
+    let forged = query.replace("state=", "state=x");
+    for query in [
+        "state=x",
+        "",
+        "error=access_denied",
+        "code=1&state=",
+        &forged,
+    ] {
+        let (status, page) = get(&format!("{address}?{query}")).await;
+        assert_eq!(status, 400, "{page}");
+    }
+    assert_eq!(get(&back).await.0, 200);
+    let (code, output, error) = authorize.end();
+    assert_eq!(code, Some(0), "{error}");
+    assert!(output.contains("authorized: "), "{output}");
 }

@@ -425,3 +425,24 @@ fn query(url: &str, name: &str) -> String {
     let pair = url.query_pairs().find(|(key, _)| key == name);
     pair.unwrap().1.into_owned()
 }
+
+/// A wildcard's login that has consented is looked after like any other.
+#[tokio::test]
+async fn unused_consents_of_a_wildcards_logins_are_kept_alive() {
+    let relay = consenting()
+        .replace(
+            "  - login: tickets@contoso.test\n",
+            "  - login: \"*@contoso.test\"\n",
+        )
+        .replace("    mailbox: tickets@contoso.test\n", "")
+        .start()
+        .await;
+    assert_eq!(consent(&relay).await.0, 200);
+    let config = authrelay::config::Config::load(&relay.directory().join("proxy.yaml")).unwrap();
+    let service = authrelay::session::Service::new(&config).unwrap();
+    service.keep_alive(std::time::Duration::ZERO).await;
+    assert_eq!(relay.sandbox.seen().token_requests, 2);
+    let rows = accounts(relay.directory());
+    assert_eq!(rows[1]["login"], LOGIN, "{rows:#}");
+    assert_eq!(rows[1]["consent"], "given");
+}

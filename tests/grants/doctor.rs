@@ -8,6 +8,14 @@ use authrelay::wire::Protocol::{self, Imap, Pop3, Smtp};
 use crate::registration;
 use crate::stage::{Prepared, Setup};
 
+/// The sandbox as High Volume Email: SMTP only.
+fn high_volume() -> Setup {
+    Setup::limits("upstream_timeout: 1s")
+        .replace("microsoft365:", "microsoft365-hve:")
+        .replace("provider: microsoft365\n", "provider: microsoft365-hve\n")
+        .replace("provider: microsoft365}", "provider: microsoft365-hve}")
+}
+
 /// What the doctor finds by a protocol.
 async fn visit(prepared: &Prepared, protocol: Protocol) -> Report {
     let config = prepared.config();
@@ -323,6 +331,35 @@ fn cases() -> Vec<Case> {
         "over SMTP a delegate logs in as himself",
         "smtp: tickets@contoso.test}; the application sends MAIL FROM helpdesk@contoso.test",
     ));
+    for (fault, step, remedy) in [
+        (Fault::HveTokenEnds, "auth", "token_margin to 20m"),
+        (Fault::HveTokenEnded, "auth", "clock"),
+        (
+            Fault::HvePermission,
+            "auth",
+            "application permission Mail.Send",
+        ),
+        (
+            Fault::HveNotListed,
+            "auth",
+            "Add-HVEAppAccess -Identity tickets@contoso.test",
+        ),
+        (Fault::HveMalformed, "auth", "mechanism is xoauth2"),
+        (
+            Fault::AuthRefused,
+            "auth",
+            "Add-HVEAppAccess -Identity tickets@contoso.test -AppIds 0b1d0b1d-0000-4000-8000-000000000001",
+        ),
+    ] {
+        cases.push(Case {
+            setup: high_volume(),
+            fault: Some(fault),
+            protocol: Smtp,
+            step,
+            cause: "",
+            remedy,
+        });
+    }
     cases.push(Case {
         setup: registration("grant: authorization_code"),
         fault: None,
@@ -435,4 +472,158 @@ async fn the_command_prints_steps_or_json() {
         "{text}"
     );
     assert_eq!(run(&["nobody"]).0, Some(64));
+}
+
+/// A refused login over SMTP with a person's token names who signed in, and both ways out.
+#[tokio::test]
+async fn f44_a_refusal_over_smtp_names_the_person_of_the_token() {
+    let relay = crate::consenting()
+        .replace(
+            "mailbox: tickets@contoso.test",
+            "mailbox: helpdesk@contoso.test",
+        )
+        .start()
+        .await;
+    assert_eq!(crate::consent(&relay).await.0, 200);
+    relay.sandbox.set_fault(Some(Fault::AuthRefused));
+    for (protocol, is_named) in [(Smtp, true), (Imap, false)] {
+        let before = relay.log.text().len();
+        crate::log_in(&relay, protocol).await;
+        let log = relay.log.text()[before..].to_owned();
+        let named = log
+            .contains("tickets@contoso.test signed in, and the mailbox is helpdesk@contoso.test")
+            && log.contains("mailbox: {smtp: tickets@contoso.test}");
+        assert_eq!(named, is_named, "{protocol}: {log}");
+    }
+}
+
+/// What the environment says is no configuration, and is named where it would help.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f53_the_environments_proxy_and_authorities_are_named() {
+    let doctor = |prepared: &Prepared, variables: &[(&str, &str)]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_authrelay"));
+        command.args(["doctor", LOGIN, "--protocol", "imap", "--config"]);
+        command
+            .arg(prepared.path())
+            .env_remove("HTTPS_PROXY")
+            .env_remove("https_proxy");
+        let output = command.envs(variables.iter().copied()).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let proxy = [("HTTPS_PROXY", "http://me:secret@proxy.contoso.test:3128")];
+    let unreachable = Setup::default()
+        .upstream_hosts("host: localhost, port: 1,")
+        .prepare()
+        .await;
+    let text = doctor(&unreachable, &proxy);
+    assert!(
+        text.contains("set providers.microsoft365.egress: {url: http://proxy.contoso.test:3128}")
+            && !text.contains("secret"),
+        "{text}"
+    );
+    assert!(!doctor(&unreachable, &[]).contains("egress"));
+    let unreachable = Setup::default()
+        .token_url("http://127.0.0.1:1/token")
+        .prepare()
+        .await;
+    let text = doctor(&unreachable, &proxy);
+    assert!(
+        text.contains("token") && text.contains("set providers.microsoft365.egress"),
+        "{text}"
+    );
+    let private = Setup::default()
+        .replace("    ca: ca.pem\n", "")
+        .prepare()
+        .await;
+    let text = doctor(
+        &private,
+        &[("SSL_CERT_FILE", "/etc/contoso/ca.pem"), proxy[0]],
+    );
+    assert!(
+        text.contains("set providers.microsoft365.ca") && text.contains("/etc/contoso/ca.pem"),
+        "{text}"
+    );
+    assert!(!text.contains("egress: {url"), "{text}");
+    // Nothing is said where all is well.
+    let good = Setup::default().prepare().await;
+    let text = doctor(&good, &[("SSL_CERT_FILE", "/etc/contoso/ca.pem"), proxy[0]]);
+    assert!(!text.contains("providers.microsoft365"), "{text}");
+}
+
+/// The clock is told apart from the credential by the endpoint's own Date.
+#[tokio::test]
+async fn f42_a_wrong_clock_is_no_wrong_credential() {
+    let endpoint = crate::endpoint::Endpoint::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("token"), "assertion").unwrap();
+    let file = folder.path().join("token");
+    let keys = format!(
+        "grant: client_credentials\nfederated: {{file: {}}}",
+        file.display()
+    );
+    let prepared = registration(&keys)
+        .token_url(&endpoint.url())
+        .prepare()
+        .await;
+    let at = |ahead: i64| {
+        let now = std::time::SystemTime::now();
+        let hours = std::time::Duration::from_secs(ahead.unsigned_abs());
+        httpdate::fmt_http_date(if ahead > 0 { now - hours } else { now + hours })
+    };
+    for (ahead, code, said, silent) in [
+        (7200, 700_024, "7200 s ahead of", ""),
+        (-7200, 50012, "7200 s behind", ""),
+        (0, 700_024, "federated.file", "s ahead of"),
+        (7200, 7_000_215, "the secret's value", "clock"),
+    ] {
+        let answer = crate::endpoint::Answer::entra("invalid_client", code);
+        endpoint.always(answer.header("date", &at(ahead)));
+        let report = visit(&prepared, Imap).await;
+        let step = report.steps.last().unwrap();
+        let remedy = step.remedy.as_deref().unwrap();
+        assert_eq!(step.name, "token");
+        // A second may pass meanwhile.
+        let said = said.replace("7200", "720");
+        let text = remedy.replace("7201", "7200").replace("7199", "7200");
+        assert!(
+            text.replace("7200", "720").contains(&said),
+            "{code}: {remedy}"
+        );
+        assert!(
+            silent.is_empty() || !remedy.contains(silent),
+            "{code}: {remedy}"
+        );
+    }
+}
+
+/// Whoever may, sees it in time.
+#[tokio::test]
+async fn a_credential_that_ends_soon_is_spoken_of() {
+    let day = |days: i64| {
+        let when = time::OffsetDateTime::now_utc() + time::Duration::days(days);
+        when.date().to_string()
+    };
+    for (days, said) in [(3, Some("ends in")), (200, None)] {
+        let setup = Setup::default().replace(
+            "    grant: client_credentials\n",
+            &format!(
+                "    grant: client_credentials\n    client_secret_expires: {}\n",
+                day(days)
+            ),
+        );
+        let report = visit(&setup.prepare().await, Imap).await;
+        assert!(report.ok, "{report:#?}");
+        let token = report
+            .steps
+            .iter()
+            .find(|step| step.name == "token")
+            .unwrap();
+        match said {
+            Some(said) => assert!(
+                token.detail.contains(said) && token.remedy.is_some(),
+                "{token:?}"
+            ),
+            None => assert!(token.remedy.is_none(), "{token:?}"),
+        }
+    }
 }

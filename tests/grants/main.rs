@@ -23,6 +23,7 @@ mod log;
 mod stage;
 
 mod admin;
+mod alerts;
 mod applications;
 mod checks;
 mod command;
@@ -31,6 +32,7 @@ mod direct;
 mod doctor;
 mod endpoint;
 mod listener;
+mod memory;
 mod password;
 mod rotation;
 mod setup;

@@ -18,7 +18,7 @@ use crate::{consent, consenting};
 
 /// The relay as a process of its own, on a listener that the system picks; `None`: it does not
 /// start (a full disk).
-fn spawn(relay: &Relay) -> Option<(Child, std::net::SocketAddr)> {
+pub fn spawn(relay: &Relay) -> Option<(Child, std::net::SocketAddr)> {
     let mut child = Command::new(env!("CARGO_BIN_EXE_authrelay"))
         .args(["run", "--config"])
         .arg(relay.directory().join("second.yaml"))

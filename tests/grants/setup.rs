@@ -30,7 +30,7 @@ fn guide(provider: &str, keys: &str, account: &str) -> (Option<i32>, String) {
 const APP: &str = "tenant: contoso.com, client_id: 11111111-2222-3333-4444-555555555555";
 
 #[test]
-fn each_grant_has_its_own_steps() {
+fn f47_each_grant_has_its_own_steps() {
     for (provider, keys, account, has, lacks) in [
         (
             "microsoft365",
@@ -77,6 +77,39 @@ fn each_grant_has_its_own_steps() {
                 "Let devices and apps use POP and IMAP",
             ][..],
             &["Set-CASMailbox", "Redirect URI"][..],
+        ),
+        // An application that only sends: the role first, and no permission for every mailbox.
+        (
+            "microsoft365",
+            format!("{APP}, grant: client_credentials, client_secret: s"),
+            ", protocols: [smtp]",
+            &[
+                "Permission to send: an RBAC role in Exchange, and none in Entra",
+                "New-ManagementRoleAssignment -Role 'Application SMTP.SendAsApp' -App OBJECT_ID -CustomResourceScope relay",
+                "New-ServicePrincipal -AppId 11111111-2222-3333-4444-555555555555 -ObjectId OBJECT_ID",
+                "Set-CASMailbox -Identity me@contoso.com -SmtpClientAuthenticationDisabled $false",
+            ][..],
+            &["FullAccess", "ImapEnabled"][..],
+        ),
+        (
+            "microsoft365-hve",
+            format!("{APP}, grant: client_credentials, client_secret: s"),
+            "",
+            &[
+                "Office 365 Exchange Online > Application permissions",
+                "   Mail.Send\n",
+                "Add-HVEAppAccess -Identity me@contoso.com -AppIds OBJECT_ID",
+                "the object id under Enterprise applications",
+                "authrelay doctor me@contoso.com",
+            ][..],
+            &["FullAccess", "Set-CASMailbox", "SMTP.SendAsApp", "IMAP"][..],
+        ),
+        (
+            "microsoft365",
+            format!("{APP}, grant: authorization_code"),
+            "",
+            &["Then: Grant admin consent. In most tenants users may not consent"][..],
+            &["let the mailbox's owner consent"][..],
         ),
         (
             "microsoft365",

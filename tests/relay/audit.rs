@@ -637,3 +637,29 @@ fn r42_envelopes_are_on_the_record_with_the_queue_s_id() {
         });
     }
 }
+
+/// A crash tore the last record, and the disk is full: the relay starts all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d44_a_torn_record_on_a_full_disk_stops_no_start() {
+    let torn = "x".repeat(5_000);
+    let setup = Setup::default()
+        .append("audit: {path: audit.jsonl, on_full: continue}\n")
+        .file("audit.jsonl", &torn);
+    let mut relay = Daemon::with_file_size(setup, 4096).await;
+    let (client, reply) = relay.log_in(Imap).await;
+    assert!(is_success(Imap, &reply), "{reply}");
+    relay
+        .wait_for_count("audit records cannot be written", 1)
+        .await;
+    relay.lift_file_size();
+    relay
+        .wait_for_count("audit records are written again", 1)
+        .await;
+    drop(client);
+    relay.stop().await;
+    let aside = std::fs::read_to_string(relay.audit().with_extension("jsonl.torn")).unwrap();
+    assert_eq!(aside, torn + "\n");
+    let records = records(&relay.audit());
+    assert_eq!(records[0]["event"], "login");
+    assert_eq!(records[0]["prev"], "0".repeat(64));
+}

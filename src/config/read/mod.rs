@@ -142,6 +142,7 @@ fn config(root: &Field, keys: Root, path: &Path) -> Option<Config> {
         admin: admin?.map(Arc::new),
         reload: keys.reload,
         notify: notify?,
+        files: [vec![path.to_owned()], root.sources().noted()].concat(),
         limits: keys.limits,
         listeners,
         providers: providers.known,

@@ -202,18 +202,21 @@ fn another_person(login: &str, mailbox: &str, old: &str, new: &str) -> Failure {
     ))
 }
 
-/// Who signed in, by the claims of the id token or else the access token. The claims are not
-/// verified: they came over TLS from the endpoint itself, and serve to warn alone.
+/// Who signed in, by the claims of the id token or else the access token.
 fn identity(answer: &Answer) -> Option<String> {
     let tokens = [answer.id_token(), Some(answer.token().expose())];
-    tokens.into_iter().flatten().find_map(|token| {
-        let claims = claims(token)?;
-        ["upn", "preferred_username", "unique_name", "email"]
-            .iter()
-            .find_map(|name| claims.get(name)?.as_str().map(str::to_lowercase))
-            .map(|name| harmless(&name))
-            .filter(|name| name.contains('@'))
-    })
+    tokens.into_iter().flatten().find_map(person)
+}
+
+/// The person that a token is for, where it says so. The claims are not verified: the token came
+/// over TLS from the endpoint itself, and they serve to warn alone.
+pub fn person(token: &str) -> Option<String> {
+    let claims = claims(token)?;
+    ["upn", "preferred_username", "unique_name", "email"]
+        .iter()
+        .find_map(|name| claims.get(name)?.as_str().map(str::to_lowercase))
+        .map(|name| harmless(&name))
+        .filter(|name| name.contains('@'))
 }
 
 /// The claims of a JWT, unverified; `None` for opaque tokens.

@@ -170,6 +170,17 @@ fn rows() -> Vec<Row> {
         let cells = [LogsIn, LogsIn, Fails("upstream: refused", POLICY)];
         rows.push(row(fault, cells, cost(1, 1, 1)));
     }
+    // High Volume Email's own words.
+    for (fault, said) in [
+        (Fault::HveTokenEnds, "535 5.7.142 "),
+        (Fault::HveTokenEnded, "535 5.7.143 "),
+        (Fault::HvePermission, "535 5.7.144 "),
+        (Fault::HveNotListed, "550 5.7.240 "),
+        (Fault::HveMalformed, "501 5.5.124 "),
+    ] {
+        let cells = [LogsIn, LogsIn, Fails("upstream: refused", said)];
+        rows.push(row(fault, cells, cost(1, 1, 1)));
+    }
     for fault in [
         Fault::TokenExpiresString,
         Fault::TokenExpiresMissing,
@@ -190,7 +201,8 @@ fn rows() -> Vec<Row> {
 }
 
 /// Faults that this table leaves to `relayed.rs`: they show after login.
-const AFTER_LOGIN: [Fault; 8] = [
+const AFTER_LOGIN: [Fault; 9] = [
+    Fault::HveExternal,
     Fault::TokenStale,
     Fault::LostIdle,
     Fault::LostLiteral,

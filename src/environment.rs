@@ -1,0 +1,122 @@
+//! What the environment hints at when others cannot be reached: a proxy that programs of this
+//! machine are meant to use, and authorities that it trusts. authrelay follows neither by itself,
+//! since what leads a token's way is the configuration's to say; it names the key to set.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::Provider;
+use crate::fault::{Fault, Kind};
+
+/// Variables that programs take a proxy from.
+const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+
+/// Bundles of what a system trusts: Debian's, Red Hat's, SUSE's, Alpine's.
+const BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The fault with the hint that applies to it.
+pub fn hinted(fault: Fault, provider: &Provider) -> Fault {
+    if !matches!(fault.kind(), Kind::Unreachable | Kind::Unavailable) {
+        return fault;
+    }
+    let name = &provider.name;
+    let detail = fault.detail();
+    let untrusted = ["not trusted", "UnknownIssuer", "BadSignature"]
+        .iter()
+        .any(|said| detail.contains(said));
+    let hint = if untrusted && provider.ca.is_empty() {
+        bundle().map(|bundle| {
+            format!(
+                "this machine's own store of authorities is not used: if it has that CA, set providers.{name}.ca to its PEM file (the store: {})",
+                bundle.display()
+            )
+        })
+    } else if !untrusted && provider.egress.is_none() && is_way(detail) {
+        proxy().map(|(variable, proxy)| {
+            format!(
+                "{variable} is set and is not followed: if {proxy} is this network's way out, set providers.{name}.egress: {{url: {proxy}}}"
+            )
+        })
+    } else {
+        None
+    };
+    match hint {
+        Some(hint) => {
+            let remedy = match fault.remedy() {
+                Some(remedy) => format!("{hint}; {remedy}"),
+                None => hint,
+            };
+            fault.remedy_is(remedy)
+        }
+        None => fault,
+    }
+}
+
+/// Whether the way there is the trouble, and not what answers.
+fn is_way(detail: &str) -> bool {
+    [
+        "resolve",
+        "connect",
+        "in time",
+        "no answer",
+        "cannot be used",
+        "no TLS with",
+    ]
+    .iter()
+    .any(|said| detail.contains(said))
+}
+
+/// The proxy of the environment, without its credentials.
+fn proxy() -> Option<(&'static str, String)> {
+    PROXIES.iter().find_map(|variable| {
+        let value = std::env::var(variable).ok()?;
+        Some((*variable, shown(&value)?))
+    })
+}
+
+/// `http://host:port` of a proxy's URL.
+fn shown(value: &str) -> Option<String> {
+    let value = value.trim();
+    let (scheme, rest) = value.split_once("://").unwrap_or(("http", value));
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host = authority.rsplit('@').next()?;
+    (!host.is_empty()).then(|| format!("{scheme}://{host}"))
+}
+
+/// What this machine trusts.
+fn bundle() -> Option<PathBuf> {
+    let given = ["SSL_CERT_FILE", "SSL_CERT_DIR"]
+        .iter()
+        .find_map(|variable| std::env::var_os(variable).filter(|value| !value.is_empty()));
+    match given {
+        Some(given) => Some(PathBuf::from(given)),
+        None => BUNDLES
+            .iter()
+            .map(Path::new)
+            .find(|path| path.exists())
+            .map(Path::to_owned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_shown_without_credentials() {
+        for (value, expected) in [
+            ("http://proxy:3128", Some("http://proxy:3128")),
+            ("http://user:pw@proxy:3128/", Some("http://proxy:3128")),
+            ("proxy:3128", Some("http://proxy:3128")),
+            ("socks5://u:p@[::1]:1080", Some("socks5://[::1]:1080")),
+            ("", None),
+            (" ", None),
+        ] {
+            assert_eq!(shown(value).as_deref(), expected, "{value}");
+        }
+    }
+}

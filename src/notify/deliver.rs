@@ -1,0 +1,132 @@
+//! How one hook is told: a program by its stdin, a URL by POST. What fails is tried twice more.
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+use tokio::sync::mpsc;
+
+use super::Alert;
+use crate::config::{Hook, HookTarget, IpPreference};
+use crate::metrics::Metrics;
+use crate::net::tls;
+use crate::outbound::http::Client;
+
+/// Pauses before the second and the third try.
+const PAUSES: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
+
+/// Tells one hook, alert by alert.
+pub(super) async fn run(hook: Hook, mut alerts: mpsc::Receiver<Alert>, metrics: Arc<Metrics>) {
+    let client = match &hook.target {
+        HookTarget::Url { authorities, .. } => tls::client(authorities)
+            .ok()
+            .map(|tls| Client::new(tls, None, IpPreference::Any)),
+        HookTarget::Command { .. } => None,
+    };
+    while let Some(alert) = alerts.recv().await {
+        let mut pauses = PAUSES.iter();
+        loop {
+            let Err(why) = once(&hook, client.as_ref(), &alert).await else {
+                metrics.on_notification("ok");
+                break;
+            };
+            metrics.on_notification("failed");
+            tracing::warn!(
+                event = alert.event,
+                subject = alert.subject,
+                error = why,
+                "an alert could not be delivered"
+            );
+            match pauses.next() {
+                Some(pause) => tokio::time::sleep(*pause).await,
+                None => break,
+            }
+        }
+    }
+}
+
+/// One try, within the hook's time.
+async fn once(hook: &Hook, client: Option<&Client>, alert: &Alert) -> Result<(), String> {
+    let text = serde_json::to_string(alert).map_err(|error| error.to_string())? + "\n";
+    let tried = async {
+        match (&hook.target, client) {
+            (HookTarget::Command { program, arguments }, _) => {
+                let mut command = Command::new(program);
+                command.args(arguments);
+                run_command(command, &text).await
+            }
+            (HookTarget::Url { url, headers, .. }, Some(client)) => {
+                let mut request = axum::http::Request::post(url.as_str())
+                    .header(CONTENT_TYPE, "application/json");
+                for (name, value) in headers {
+                    let mut value = HeaderValue::from_str(value.expose())
+                        .map_err(|_| format!("the header {name} is not one line"))?;
+                    value.set_sensitive(true);
+                    request = request.header(name, value);
+                }
+                let request = request.body(text.into_bytes());
+                let request = request.map_err(|error| error.to_string())?;
+                let answer = client.execute(request).await;
+                match answer.map_err(|error| chain(&error))?.status() {
+                    status if status.is_success() => Ok(()),
+                    status => Err(format!("the URL answers {status}")),
+                }
+            }
+            (HookTarget::Url { .. }, None) => Err("no TLS for this URL".to_owned()),
+        }
+    };
+    match tokio::time::timeout(hook.timeout, tried).await {
+        Ok(result) => result,
+        Err(_) => Err(format!(
+            "not done within {}",
+            humantime::format_duration(hook.timeout)
+        )),
+    }
+}
+
+/// Runs a program in a process group of its own, which ends with this future.
+async fn run_command(mut command: Command, text: &str) -> Result<(), String> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| format!("cannot be run: {error}"))?;
+    let _group = Group(child.id());
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that needs no input may have closed it.
+        let _ = stdin.write_all(text.as_bytes()).await;
+    }
+    match child.wait().await {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("failed: {status}")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Ends what is left of a process group.
+struct Group(Option<u32>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let id = self.0.and_then(|id| i32::try_from(id).ok());
+        if let Some(group) = id.and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    text
+}

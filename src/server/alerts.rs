@@ -1,0 +1,297 @@
+//! What becomes an alert: every login's end, and what is looked at every few seconds (consents,
+//! credentials' ends, the audit). Nothing here is on a session's path.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+
+use crate::config::{Account, Config, Hook, NotifyEvent, Registration};
+use crate::fault::{Fault, Kind};
+use crate::ledger::LoginEvent;
+use crate::notify::Notifier;
+use crate::overview;
+use crate::session::{Current, Service};
+
+/// Logins that may wait to be looked at.
+const QUEUE: usize = 1_024;
+
+/// How often the audit and refused credentials are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// The least pause between two looks at all consents: each reads the store.
+const CONSENTS: Duration = Duration::from_secs(5);
+
+/// Part of the time that looks at consents may take: they grow with the accounts.
+const SHARE: u32 = 20;
+
+/// Logins in a row that find no mail service, before somebody is told.
+const UNREACHABLE: u32 = 3;
+
+/// Days before a credential's end at which somebody is told.
+const DAYS: [i64; 3] = [14, 7, 1];
+
+/// What identity providers say of a client that cannot prove itself: wrong or expired secrets,
+/// certificates that they do not know, assertions out of time.
+const CLIENT: [&str; 7] = [
+    "invalid_client",
+    "AADSTS7000215",
+    "AADSTS7000222",
+    "AADSTS700027",
+    "AADSTS700024",
+    "AADSTS50012",
+    "AADSTS7000229",
+];
+
+/// The name by which hooks know this relay.
+fn relay_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "authrelay".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// Alerts of a relay.
+pub(super) struct Alerts {
+    notifier: Notifier,
+    /// Whether there is anybody to tell: until then nothing is watched.
+    wanted: watch::Sender<bool>,
+}
+
+impl Alerts {
+    /// Called within the runtime.
+    pub(super) fn start(hooks: &[Hook], service: &Service) -> Self {
+        let metrics = service.metrics().clone();
+        Self {
+            notifier: Notifier::start(hooks.to_vec(), relay_name(), metrics),
+            wanted: watch::Sender::new(!hooks.is_empty()),
+        }
+    }
+
+    /// A reload was refused, for these reasons, or taken.
+    pub(super) fn on_reload(&self, path: &std::path::Path, result: Result<&Config, &[String]>) {
+        let subject = path.display().to_string();
+        match result {
+            Ok(config) => {
+                self.notifier.renew(config.notify.clone());
+                self.wanted.send_if_modified(|wanted| {
+                    let was = *wanted;
+                    *wanted |= !config.notify.is_empty();
+                    was != *wanted
+                });
+                let detail = "the configuration was taken";
+                self.notifier.end(NotifyEvent::Reload, &subject, detail);
+            }
+            Err(problems) => {
+                let detail = problems.join("; ");
+                let remedy = "correct the file (authrelay check finds every problem) and reload";
+                let remedy = Some(remedy.to_owned());
+                self.notifier
+                    .begin(NotifyEvent::Reload, &subject, detail, remedy);
+            }
+        }
+    }
+
+    /// Watches for ever.
+    pub(super) async fn watch(&self, current: Arc<Current>) {
+        let mut wanted = self.wanted.subscribe();
+        if wanted.wait_for(|wanted| *wanted).await.is_err() {
+            return;
+        }
+        let (sender, mut logins) = mpsc::channel(QUEUE);
+        current.get().ledger().observed_by(sender);
+        let mut watch = Watch::new(self.notifier.clone());
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut next = Instant::now();
+        loop {
+            tokio::select! {
+                login = logins.recv() => match login {
+                    Some(login) => watch.on_login(&current.get(), &login),
+                    None => return,
+                },
+                _ = looks.tick() => {
+                    let service = current.get();
+                    watch.look(&service);
+                    if next <= Instant::now() {
+                        let began = Instant::now();
+                        watch.look_at_consents(service).await;
+                        next = Instant::now() + CONSENTS.max(began.elapsed() * SHARE);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What is remembered between looks.
+struct Watch {
+    notifier: Notifier,
+    /// Logins in a row that found no mail service, by provider.
+    unreachable: HashMap<String, u32>,
+    /// Registrations whose credential was refused, with the tokens that they had brought by then.
+    refused: HashMap<String, u64>,
+    /// Ends of credentials that somebody was told of, by registration.
+    ends: HashMap<String, i64>,
+    /// Logins whose consent somebody was told of.
+    consents: HashSet<String>,
+}
+
+impl Watch {
+    fn new(notifier: Notifier) -> Self {
+        Self {
+            notifier,
+            unreachable: HashMap::new(),
+            refused: HashMap::new(),
+            ends: HashMap::new(),
+            consents: HashSet::new(),
+        }
+    }
+
+    fn on_login(&mut self, service: &Service, login: &LoginEvent) {
+        let Some(account) = service.find(&login.login).cloned() else {
+            return;
+        };
+        let provider = &account.registration.provider.name;
+        let Some(fault) = &login.fault else {
+            self.unreachable.remove(provider);
+            let detail = "a login succeeded";
+            for subject in [&login.login, provider] {
+                self.notifier.end(NotifyEvent::Upstream, subject, detail);
+            }
+            return;
+        };
+        match fault.kind() {
+            Kind::Refused => self.begin(NotifyEvent::Upstream, &login.login, fault),
+            Kind::Unreachable => {
+                let count = self.unreachable.entry(provider.clone()).or_default();
+                *count = count.saturating_add(1);
+                if *count >= UNREACHABLE {
+                    self.begin(NotifyEvent::Upstream, provider, fault);
+                }
+            }
+            Kind::GrantRefused => self.on_refused(service, &account, fault),
+            _ => {}
+        }
+    }
+
+    /// The identity provider refuses: the client's credential, unless it is a consent's matter,
+    /// which the store shows.
+    fn on_refused(&mut self, service: &Service, account: &Account, fault: &Fault) {
+        let registration = &account.registration;
+        let grant = &registration.grant;
+        let is_clients = CLIENT.iter().any(|code| fault.detail().contains(code));
+        if !is_clients && (grant.wants_consent() || grant.needs_client_password()) {
+            return;
+        }
+        let tokens = service.metrics().tokens(&registration.name);
+        self.refused.insert(registration.name.clone(), tokens);
+        self.begin(NotifyEvent::Credential, &registration.name, fault);
+    }
+
+    fn begin(&self, event: NotifyEvent, subject: &str, fault: &Fault) {
+        let remedy = fault.remedy().map(str::to_owned);
+        self.notifier.begin(event, subject, fault.detail(), remedy);
+    }
+
+    fn look(&mut self, service: &Service) {
+        let subject = "audit records";
+        match service.is_audit_failing() {
+            true => {
+                let remedy = "free space or mend the path; the log says which";
+                let detail = "audit records cannot be written";
+                let remedy = Some(remedy.to_owned());
+                self.notifier
+                    .begin(NotifyEvent::Audit, subject, detail, remedy);
+            }
+            false => {
+                let detail = "audit records are written";
+                self.notifier.end(NotifyEvent::Audit, subject, detail);
+            }
+        }
+        let notifier = self.notifier.clone();
+        self.refused.retain(|registration, tokens| {
+            let is_refused = service.metrics().tokens(registration) <= *tokens;
+            if !is_refused {
+                let detail = "the identity provider gives tokens again";
+                notifier.end(NotifyEvent::Credential, registration, detail);
+            }
+            is_refused
+        });
+        for account in service.accounts() {
+            self.look_at_end(&account.registration);
+        }
+    }
+
+    /// A credential that ends soon: told of at each of [`DAYS`].
+    fn look_at_end(&mut self, registration: &Registration) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |now| now.as_secs());
+        let left = registration.credential_expires.map(|end| {
+            let seconds = end.saturating_sub(i64::try_from(now).unwrap_or(i64::MAX));
+            seconds.div_euclid(86_400)
+        });
+        let name = &registration.name;
+        let threshold = |days: &&i64| left.is_some_and(|left| left <= **days);
+        match (DAYS.iter().rev().find(threshold), self.ends.get(name)) {
+            (Some(days), told) if told != Some(days) => {
+                if told.is_some() {
+                    // Told again, as something new.
+                    let detail = "the end comes nearer";
+                    self.notifier.end(NotifyEvent::Credential, name, detail);
+                }
+                self.ends.insert(name.clone(), *days);
+                let left = left.unwrap_or_default().max(0);
+                self.notifier.begin(
+                    NotifyEvent::Credential,
+                    name,
+                    format!("the client secret or certificate ends in {left} days"),
+                    Some("make a new one and put it into the file".to_owned()),
+                );
+            }
+            (None, Some(_)) => {
+                self.ends.remove(name);
+                let detail = "the client secret or certificate was replaced";
+                self.notifier.end(NotifyEvent::Credential, name, detail);
+            }
+            _ => {}
+        }
+    }
+
+    async fn look_at_consents(&mut self, service: Arc<Service>) {
+        let accounts = service.accounts().iter();
+        if !accounts
+            .into_iter()
+            .any(|account| account.registration.grant.wants_consent())
+        {
+            return;
+        }
+        let rows = tokio::task::spawn_blocking(move || {
+            overview::accounts(service.accounts(), service.broker(), service.ledger())
+        });
+        for row in rows.await.unwrap_or_default() {
+            let is_pattern = row.login.starts_with('*');
+            match row.consent {
+                "needed" | "attention" if !is_pattern => {
+                    let (detail, remedy) = match row.last_fault {
+                        Some(fault) => (fault.detail, fault.remedy),
+                        None => ("nobody has consented yet".to_owned(), None),
+                    };
+                    let usual = || format!("authrelay authorize {}", row.login);
+                    let remedy = Some(remedy.unwrap_or_else(usual));
+                    self.consents.insert(row.login.clone());
+                    self.notifier
+                        .begin(NotifyEvent::Consent, &row.login, detail, remedy);
+                }
+                "given" if self.consents.remove(&row.login) => {
+                    let detail = "the consent is given";
+                    self.notifier.end(NotifyEvent::Consent, &row.login, detail);
+                }
+                _ => {}
+            }
+        }
+    }
+}

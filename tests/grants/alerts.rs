@@ -1,0 +1,346 @@
+//! `notify` and `reload: watch`: what needs a person is told once when it begins and once when it
+//! is over; files that change are taken over.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use authrelay::sandbox::{Fault, LOGIN};
+use authrelay::wire::Protocol::Imap;
+use serde_json::Value;
+
+use crate::stage::{Relay, Setup};
+use crate::{assert_logs_in, consent, consenting, http, log_in};
+
+/// How long anything may take that is looked at every few seconds.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// What a hook that writes into a file was told, line by line.
+struct Told(tempfile::TempDir);
+
+impl Told {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// The hook, for these events.
+    fn hook(&self, events: &str) -> String {
+        let file = self.0.path().join("told");
+        format!(
+            "notify: [{{events: [{events}], command: [sh, -c, 'cat >>{}']}}]\n",
+            file.display()
+        )
+    }
+
+    fn lines(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.0.path().join("told")).unwrap_or_default();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// As many as there should be, and no more.
+    async fn wait(&self, count: usize) -> Vec<Value> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let lines = self.lines();
+            assert!(lines.len() <= count, "{lines:#?}");
+            if lines.len() == count {
+                return lines;
+            }
+            assert!(Instant::now() < end, "not {count}: {lines:#?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+#[track_caller]
+fn assert_alert(alert: &Value, event: &str, state: &str, subject: &str) {
+    assert_eq!(
+        (&alert["event"], &alert["state"], &alert["subject"]),
+        (&event.into(), &state.into(), &subject.into()),
+        "{alert:#}"
+    );
+    let time = alert["time"].as_str().unwrap();
+    assert!(time.len() == 20 && time.ends_with('Z'), "{alert:#}");
+    assert!(!alert["relay"].as_str().unwrap().is_empty());
+    assert!(!alert["detail"].as_str().unwrap().is_empty());
+}
+
+async fn counted(relay: &Relay, outcome: &str) -> u64 {
+    let admin = relay.listener("admin");
+    let text = http()
+        .get(format!("http://{admin}/metrics"))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    let name = format!("authrelay_notifications_total{{outcome=\"{outcome}\"}} ");
+    let line = text.lines().find_map(|line| line.strip_prefix(&name));
+    line.unwrap_or_else(|| panic!("{text}")).parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consent_is_asked_for_once_and_told_when_it_is_given() {
+    let told = Told::new();
+    let relay = consenting()
+        .append(&told.hook("consent, upstream"))
+        .start()
+        .await;
+    let begun = told.wait(1).await;
+    assert_alert(&begun[0], "consent", "begin", LOGIN);
+    assert!(
+        begun[0]["remedy"]
+            .as_str()
+            .unwrap()
+            .contains("authrelay authorize")
+    );
+    // A login that fails for the same reason is nothing new.
+    log_in(&relay, Imap).await;
+    assert_eq!(consent(&relay).await.0, 200);
+    let over = told.wait(2).await;
+    assert_alert(&over[1], "consent", "end", LOGIN);
+    assert_logs_in(&relay, Imap).await;
+    assert_eq!(
+        (counted(&relay, "ok").await, counted(&relay, "failed").await),
+        (2, 0)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_secret_is_told_for_its_registration() {
+    let told = Told::new();
+    let relay = Setup::default()
+        .append(&told.hook("credential, consent"))
+        .start()
+        .await;
+    relay.sandbox.set_fault(Some(Fault::SecretExpired));
+    log_in(&relay, Imap).await;
+    log_in(&relay, Imap).await;
+    let begun = told.wait(1).await;
+    assert_alert(&begun[0], "credential", "begin", "sandbox");
+    assert!(
+        begun[0]["detail"]
+            .as_str()
+            .unwrap()
+            .contains("AADSTS7000222")
+    );
+    relay.sandbox.set_fault(None);
+    let end = Instant::now() + PATIENCE;
+    while told.lines().len() < 2 {
+        assert!(Instant::now() < end, "{:#?}", told.lines());
+        log_in(&relay, Imap).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_alert(&told.lines()[1], "credential", "end", "sandbox");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_ends_soon_is_told() {
+    let told = Told::new();
+    let soon = time::OffsetDateTime::now_utc().date() + time::Duration::days(6);
+    let _relay = Setup::default()
+        .replace(
+            "    client_id: ",
+            &format!("    client_secret_expires: {soon}\n    client_id: "),
+        )
+        .append(&told.hook("credential"))
+        .start()
+        .await;
+    let begun = told.wait(1).await;
+    assert_alert(&begun[0], "credential", "begin", "sandbox");
+    assert!(
+        begun[0]["detail"]
+            .as_str()
+            .unwrap()
+            .contains("ends in 5 days"),
+        "{begun:#?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_service_that_refuses_is_told_until_a_login_succeeds() {
+    let told = Told::new();
+    let relay = Setup::default()
+        .unlimited()
+        .append(&told.hook("upstream"))
+        .start()
+        .await;
+    relay.sandbox.set_fault(Some(Fault::AuthRefused));
+    log_in(&relay, Imap).await;
+    let begun = told.wait(1).await;
+    assert_alert(&begun[0], "upstream", "begin", LOGIN);
+    relay.sandbox.set_fault(None);
+    assert_logs_in(&relay, Imap).await;
+    assert_alert(&told.wait(2).await[1], "upstream", "end", LOGIN);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_file_is_told_until_one_is_taken() {
+    let told = Told::new();
+    let relay = consenting().append(&told.hook("reload")).start().await;
+    let admin = relay.listener("admin");
+    let reload = || {
+        let request = http().post(format!("http://{admin}/api/reload"));
+        request.bearer_auth("admin-token-9Zk4").send()
+    };
+    relay.rewrite(&[("protocol: pop3", "protocol: pop4")]);
+    for _ in 0..2 {
+        assert_eq!(reload().await.unwrap().status(), 422);
+    }
+    let begun = told.wait(1).await;
+    let path = relay.directory().join("proxy.yaml").display().to_string();
+    assert_alert(&begun[0], "reload", "begin", &path);
+    assert!(
+        begun[0]["detail"]
+            .as_str()
+            .unwrap()
+            .contains("must be imap, pop3 or smtp")
+    );
+    relay.rewrite(&[("protocol: pop4", "protocol: pop3")]);
+    for _ in 0..2 {
+        assert_eq!(reload().await.unwrap().status(), 200);
+    }
+    assert_alert(&told.wait(2).await[1], "reload", "end", &path);
+}
+
+/// One request, answered with a status.
+fn answer(socket: &TcpListener, status: &str) -> (String, String) {
+    let (mut stream, _) = socket.accept().unwrap();
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        if line.trim().is_empty() {
+            break;
+        }
+        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+        head.push_str(&line);
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    (head, String::from_utf8(body).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_url_is_told_again_where_it_fails() {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/x", socket.local_addr().unwrap());
+    let (sender, requests) = mpsc::channel();
+    std::thread::spawn(move || {
+        for status in ["503 Service Unavailable", "204 No Content"] {
+            let request = answer(&socket, status);
+            let _ = sender.send((Instant::now(), request));
+        }
+    });
+    let relay = consenting()
+        .append(&format!(
+            "notify: [{{events: consent, url: '{url}', headers: {{Authorization: Bearer hook-canary}}}}]\n"
+        ))
+        .start()
+        .await;
+    let (first, (head, body)) = requests.recv_timeout(PATIENCE).unwrap();
+    let lower = head.to_lowercase();
+    assert!(
+        lower.starts_with("post /x ") && lower.contains("content-type: application/json"),
+        "{head}"
+    );
+    assert!(
+        lower.contains("authorization: bearer hook-canary"),
+        "{head}"
+    );
+    let alert: Value = serde_json::from_str(&body).unwrap();
+    assert_alert(&alert, "consent", "begin", LOGIN);
+    let (second, (_, again)) = requests.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(body, again);
+    assert!(
+        second - first >= Duration::from_secs(5),
+        "{:?}",
+        second - first
+    );
+    let end = Instant::now() + PATIENCE;
+    while counted(&relay, "ok").await == 0 {
+        assert!(Instant::now() < end);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(counted(&relay, "failed").await, 1);
+    assert!(!relay.log.text().contains("hook-canary"));
+}
+
+/// A hook that hangs is ended as a whole, and holds up nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hook_that_hangs_is_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let pid = folder.path().join("pid");
+    let relay = consenting()
+        .append(&format!(
+            "notify: [{{events: consent, timeout: 1s, command: [sh, -c, 'sleep 1000 & echo $! >{}; wait']}}]\n",
+            pid.display()
+        ))
+        .start()
+        .await;
+    let end = Instant::now() + PATIENCE;
+    while counted(&relay, "failed").await == 0 {
+        assert!(Instant::now() < end);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let pid = std::fs::read_to_string(&pid).unwrap();
+    let alive = || {
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        !stat.is_empty() && !stat.contains(") Z ")
+    };
+    while alive() {
+        assert!(Instant::now() < end, "the hook's child lives on");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// By content: a mounted secret is a link that is swapped, whatever its times say.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_changes_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(folder.path().join("one"), "first-password").unwrap();
+    std::fs::write(folder.path().join("two"), "other-password").unwrap();
+    std::os::unix::fs::symlink("one", &secret).unwrap();
+    let account = format!(
+        "  - {{login: second@contoso.test, registration: sandbox, mailbox: {LOGIN}, password: {{file: {}}}}}\n",
+        secret.display()
+    );
+    let relay = Setup::default()
+        .replace(
+            "accounts:\n",
+            &format!("reload: watch\naccounts:\n{account}"),
+        )
+        .start()
+        .await;
+    let log_in = async |password: &str| {
+        let reply = relay
+            .connect(Imap)
+            .await
+            .log_in("second@contoso.test", password)
+            .await;
+        crate::stage::is_success(Imap, &reply)
+    };
+    assert!(log_in("first-password").await);
+    std::os::unix::fs::symlink("two", folder.path().join("new")).unwrap();
+    std::fs::rename(folder.path().join("new"), &secret).unwrap();
+    let end = Instant::now() + PATIENCE;
+    while !log_in("other-password").await {
+        assert!(Instant::now() < end, "not reloaded");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    assert!(!log_in("first-password").await);
+}
