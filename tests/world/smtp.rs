@@ -347,8 +347,8 @@ impl World {
             if client.is_done() && !client.gone {
                 client.gone = true;
                 client.wire.0.borrow_mut().peer_ended = true;
+                disturbed.client |= client.replies.len() < client.due;
             }
-            let _ = disturbed;
         }
         let open = self.actors.iter().filter(|(session, ..)| !session.over);
         if let Some(until) = open.map(|(session, ..)| session.until()).min()
