@@ -346,9 +346,10 @@ impl Machine {
             closed_by,
             fault,
             reply,
-            close_within: self.drain.map_or(CLOSE_TIMEOUT, |drain| {
-                CLOSE_TIMEOUT.min(drain.closed.saturating_duration_since(now))
-            }),
+            close_by: match self.drain {
+                Some(drain) => drain.closed.min(now + CLOSE_TIMEOUT),
+                None => now + CLOSE_TIMEOUT,
+            },
         });
     }
 
