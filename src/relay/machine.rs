@@ -81,7 +81,7 @@ pub struct Machine {
     client_flushed: bool,
     upstream_flushed: bool,
     drain: Option<Drain>,
-    end: Option<End>,
+    end: Option<Box<End>>,
 }
 
 impl Machine {
@@ -238,7 +238,7 @@ impl Machine {
     #[must_use]
     pub fn next(&self) -> Next {
         match &self.end {
-            Some(end) => Next::End(end.clone()),
+            Some(end) => Next::End((**end).clone()),
             None => Next::Wait(self.interest(self.deadline().0)),
         }
     }
@@ -342,7 +342,7 @@ impl Machine {
             _ => Bytes::new(),
         };
         self.tracker.on_end(out);
-        self.end = Some(End {
+        self.end = Some(Box::new(End {
             closed_by,
             fault,
             reply,
@@ -350,7 +350,7 @@ impl Machine {
                 Some(drain) => drain.closed.min(now + CLOSE_TIMEOUT),
                 None => now + CLOSE_TIMEOUT,
             },
-        });
+        }));
     }
 
     /// A refusal ends the session. It was said and recorded.
