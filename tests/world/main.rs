@@ -5,6 +5,7 @@
 //! `AUTHRELAY_SEED=N cargo test --test world` plays the seed N alone and says what happened;
 //! `AUTHRELAY_SEEDS=N` plays another number of seeds.
 
+mod cases;
 mod imap;
 mod random;
 mod server;

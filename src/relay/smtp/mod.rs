@@ -218,21 +218,20 @@ impl Smtp {
     }
 
     pub(super) fn holds_input(&self) -> bool {
-        !self.held.is_empty()
-            || matches!(
-                self.state,
-                InputState::Blocked(_)
-                    | InputState::AwaitingUpstream(_)
-                    | InputState::AwaitingPermit(_)
-            )
+        let blocked = matches!(self.state, InputState::Blocked(_));
+        !self.held.is_empty() || blocked || self.is_waiting()
     }
 
     pub(super) fn is_waiting_alone(&self) -> bool {
-        self.held.is_empty()
-            && matches!(
-                self.state,
-                InputState::AwaitingUpstream(_) | InputState::AwaitingPermit(_)
-            )
+        self.held.is_empty() && self.is_waiting()
+    }
+
+    /// Whether MAIL waits for its permit or its upstream, each of which has a deadline of its own.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(
+            self.state,
+            InputState::AwaitingUpstream(_) | InputState::AwaitingPermit(_)
+        )
     }
 
     pub(super) fn has_upstream(&self) -> bool {
@@ -286,6 +285,7 @@ impl Smtp {
             && matches!(self.state, InputState::Command)
             && self.line.is_empty()
             && self.held.is_empty()
+            && self.transaction.as_ref().is_none_or(|now| !now.chunks)
     }
 
     pub(super) fn closing_announced(&self) -> bool {
@@ -315,6 +315,7 @@ impl Smtp {
                 }
                 _ => continue,
             };
+            self.closing_announced |= text == policy::GOODBYE;
             self.local_replies = self.local_replies.saturating_add(text.len());
             sink.client(text.as_bytes());
         }
@@ -378,6 +379,11 @@ impl Smtp {
             );
             sink.act(Action::Record(Event::Fault(fault)));
         }
+        // The beginning of a command is sent with the rest of it; of a long one it was sent.
+        let line = std::mem::take(&mut self.line);
+        if matches!(self.state, InputState::Command) {
+            sink.text(&line);
+        }
         self.record_unfinished(Some("unknown"), sink);
         if !self.held.is_empty() {
             let held = std::mem::take(&mut self.held);
@@ -415,6 +421,7 @@ impl Smtp {
                 Pending::Rcpt(_)
                 | Pending::Data
                 | Pending::Other
+                | Pending::UnclearChunk
                 | Pending::Local(_)
                 | Pending::Discarded => {}
             }
@@ -435,6 +442,8 @@ impl Smtp {
     }
 
     pub(super) fn on_end(&mut self, out: Out<'_>) {
+        // Given back when the upstream's connection is closed: until then a message is in flight.
+        self.permit = false;
         self.record_unfinished(None, &mut Sink::new(out));
     }
 

@@ -21,9 +21,9 @@ impl Smtp {
         let (mut start, mut at) = (0, 0);
         while at < octets.len() && !self.untracked {
             let hidden = match self.pending.front() {
-                Some(pending) => *pending == Pending::Discarded,
+                Some(pending) if !pending.is_local() => *pending == Pending::Discarded,
                 // Said unasked between two messages, to nobody.
-                None => self.rules.by_sender.is_some(),
+                _ => self.rules.by_sender.is_some(),
             };
             let (taken, complete) = self.reply.take(octets.get(at..).unwrap_or_default());
             if hidden {
@@ -64,6 +64,10 @@ impl Smtp {
         }
         let Some(pending) = self.pending.pop_front_if(|pending| !pending.is_local()) else {
             // Said unasked: nothing is answered by it.
+            if code == b"421" && self.goes_on_without_upstream() {
+                sink.act(Action::DropUpstream);
+                self.forget_upstream(sink);
+            }
             return;
         };
         self.record_upstream_refusal(&pending, reply, sink);
@@ -82,6 +86,12 @@ impl Smtp {
             Pending::Chunk { octets, last } => self.on_chunk_reply(octets, last, reply, sink),
             Pending::Reset if reply.succeeds() => self.end_transaction(sink),
             Pending::Discarded => self.end_transaction(sink),
+            Pending::UnclearChunk if !reply.is_permanent() => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.chunks = true;
+                }
+                self.lose_track("a BDAT was taken that is none", sink);
+            }
             // TLS within TLS was agreed on; where there are rules, no one can have asked for it.
             Pending::Other if code == b"220" && !self.is_ruled() => {
                 self.lose_track("TLS was started", sink);
@@ -90,6 +100,7 @@ impl Smtp {
             | Pending::Rcpt(_)
             | Pending::Reset
             | Pending::Other
+            | Pending::UnclearChunk
             | Pending::Local(_)
             | Pending::LocalRejection(..) => {}
         }
