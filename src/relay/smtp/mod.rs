@@ -70,6 +70,8 @@ pub struct Smtp {
     /// Whether a permit is held, or was asked for.
     permit: bool,
     reply: ReplyScanner,
+    /// The reply that has begun is not the client's.
+    hides_reply: bool,
     pending: VecDeque<Pending>,
     upstream: UpstreamState,
     client_flushed: bool,
@@ -173,6 +175,7 @@ impl Smtp {
             transaction: None,
             permit: false,
             reply: ReplyScanner::default(),
+            hides_reply: false,
             pending: VecDeque::new(),
             upstream,
             client_flushed: true,

@@ -20,11 +20,14 @@ impl Smtp {
         // Everything from `start` to `at` goes on, in as few pieces as can be.
         let (mut start, mut at) = (0, 0);
         while at < octets.len() && !self.untracked {
-            let hidden = match self.pending.front() {
-                Some(pending) if !pending.is_local() => *pending == Pending::Discarded,
-                // Said unasked between two messages, to nobody.
-                _ => self.rules.by_sender.is_some(),
-            };
+            if !self.reply.is_open() {
+                self.hides_reply = match self.pending.front() {
+                    Some(pending) if !pending.is_local() => *pending == Pending::Discarded,
+                    // Said unasked between two messages, to nobody.
+                    _ => self.goes_on_without_upstream(),
+                };
+            }
+            let hidden = self.hides_reply;
             let (taken, complete) = self.reply.take(octets.get(at..).unwrap_or_default());
             if hidden {
                 forward(octets, start, at, &mut sink);
@@ -36,6 +39,8 @@ impl Smtp {
             }
             let reply = std::mem::take(&mut self.reply);
             self.on_reply(&reply, &mut sink);
+            // The upstream of a message that is under way goes, and the session with it.
+            self.closing_announced |= reply.code() == b"421" && self.transaction.is_some();
             if self.pending.front().is_some_and(Pending::is_local) || self.holds_input() {
                 forward(octets, start, at, &mut sink);
                 start = at;
