@@ -163,7 +163,7 @@ impl MailboxThrottle {
     pub async fn permit(self: &Arc<Self>, limits: Limits) -> Result<MessagePermit, Denied> {
         let deadline = Instant::now() + limits.wait;
         self.resize(limits.in_flight);
-        if self.next_time(limits.per_minute) > deadline {
+        if self.next_time(&mut lock(&self.begun), limits.per_minute) > deadline {
             return Err(Denied::TooMany);
         }
         let free = self.slots.clone().try_acquire_owned();
@@ -208,11 +208,13 @@ impl MailboxThrottle {
     /// Reserves the time at which one more message may begin, where `per_minute` may in any 60 s:
     /// in order of calls, and `wait` from now at the latest.
     pub fn reserve(self: &Arc<Self>, per_minute: usize, wait: Duration) -> Option<Reservation> {
-        let time = self.next_time(per_minute);
+        let mut begun = lock(&self.begun);
+        let time = self.next_time(&mut begun, per_minute);
         if time > Instant::now() + wait {
             return None;
         }
-        lock(&self.begun).push_back(time);
+        begun.push_back(time);
+        drop(begun);
         Some(Reservation {
             throttle: self.clone(),
             time,
@@ -220,9 +222,8 @@ impl MailboxThrottle {
         })
     }
 
-    fn next_time(&self, per_minute: usize) -> Instant {
+    fn next_time(&self, begun: &mut VecDeque<Instant>, per_minute: usize) -> Instant {
         let now = Instant::now();
-        let mut begun = lock(&self.begun);
         while begun.front().is_some_and(|first| *first + MINUTE <= now) {
             begun.pop_front();
         }

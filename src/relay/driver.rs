@@ -8,11 +8,12 @@
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::pin;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -84,7 +85,14 @@ pub trait Backend<C> {
 #[derive(Debug, Clone, Default)]
 pub struct Drain {
     token: CancellationToken,
-    within: std::sync::Arc<OnceLock<Duration>>,
+    request: Arc<Request>,
+}
+
+#[derive(Debug, Default)]
+struct Request {
+    /// The shortest time that was asked for.
+    within: Mutex<Option<Duration>>,
+    sooner: Notify,
 }
 
 impl Drain {
@@ -92,21 +100,41 @@ impl Drain {
     pub fn within_parent(parent: &CancellationToken) -> Self {
         Self {
             token: parent.child_token(),
-            within: Default::default(),
+            request: Arc::default(),
         }
     }
 
-    /// Requests the end, within this time at the latest.
+    /// Requests the end, within this time at the latest; again, where that is sooner.
     pub fn request(&self, within: Duration) {
-        let _ = self.within.set(within);
+        let mut known = self.within();
+        *known = Some(known.map_or(within, |before| before.min(within)));
+        drop(known);
         self.token.cancel();
+        self.request.sooner.notify_waiters();
     }
 
     /// Waits for the request. Without a time of its own the session ends by the stop that follows.
     pub async fn requested(&self) -> Duration {
+        self.requested_before(None).await
+    }
+
+    /// Waits for a request with a shorter time than the one that is `known`.
+    async fn requested_before(&self, known: Option<Duration>) -> Duration {
         const BY_STOP: Duration = Duration::from_secs(24 * 3600);
         self.token.cancelled().await;
-        self.within.get().copied().unwrap_or(BY_STOP)
+        loop {
+            let sooner = self.request.sooner.notified();
+            let within = self.within().unwrap_or(BY_STOP);
+            if known.is_none_or(|known| within < known) {
+                return within;
+            }
+            sooner.await;
+        }
+    }
+
+    fn within(&self) -> MutexGuard<'_, Option<Duration>> {
+        let within = self.request.within.lock();
+        within.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -381,7 +409,9 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
     /// Sends the final reply and ends both connections; nothing but an end goes to the upstream,
     /// where a message that is in progress must not look complete.
     fn begin_closing(&mut self, end: End, cx: &mut Context<'_>) {
-        self.backend.release_permit();
+        if self.awaits_permit || self.upstream.is_none() {
+            self.backend.release_permit();
+        }
         self.backend.on_end(&end);
         self.awaits_permit = false;
         self.awaits_upstream = false;
@@ -404,12 +434,17 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
             && upstream.poll_flush(cx).is_ready()
         {
             self.upstream = None;
+            self.backend.release_permit();
         }
         let Some(closing) = &mut self.closing else {
             return Poll::Pending;
         };
-        for _ in 0..ROUNDS {
+        for round in 0..=ROUNDS {
             if closing.client_ended {
+                break;
+            }
+            if round == ROUNDS {
+                cx.waker().wake_by_ref();
                 break;
             }
             if !closing.client_flushed {
@@ -427,6 +462,7 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
             }
         }
         if (closing.client_ended && self.upstream.is_none()) || closing.until <= now {
+            self.backend.release_permit();
             return Poll::Ready(());
         }
         Poll::Pending
@@ -462,13 +498,13 @@ pub async fn run<C: Connection, B: Backend<C>>(
     stop: &CancellationToken,
 ) {
     let mut timer = pin!(tokio::time::sleep_until(driver.until()));
-    let mut drain = pin!(drain.requested());
+    let mut request = pin!(drain.requested_before(None));
     let mut stop = pin!(stop.cancelled());
-    let (mut draining, mut stopping) = (false, false);
+    let mut stopping = false;
     poll_fn(|cx| {
-        if !draining && let Poll::Ready(within) = drain.as_mut().poll(cx) {
-            draining = true;
+        while let Poll::Ready(within) = request.as_mut().poll(cx) {
             driver.drain(within, Instant::now(), cx);
+            request.set(drain.requested_before(Some(within)));
         }
         if !stopping && stop.as_mut().poll(cx).is_ready() {
             stopping = true;

@@ -11,8 +11,8 @@ pub struct Imap {
     down: Scanner,
     /// Commands without tagged response.
     open: u32,
-    /// The only open command is IDLE and the upstream agreed.
-    idling: Idling,
+    /// An IDLE that nothing was sent behind, and has no tagged response.
+    idle: Option<Idle>,
     /// The tag of a COMPRESS that is not answered.
     compress: Option<Vec<u8>>,
     /// The command that is being sent, while a literal of it is outstanding.
@@ -44,12 +44,11 @@ struct Sending {
     waits: bool,
 }
 
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Idling {
-    #[default]
-    No,
-    Asked,
-    Yes,
+#[derive(Debug)]
+struct Idle {
+    tag: Vec<u8>,
+    /// The upstream said `+`.
+    agreed: bool,
 }
 
 impl Default for Imap {
@@ -58,7 +57,7 @@ impl Default for Imap {
             up: Scanner::of_commands(),
             down: Scanner::of_responses(),
             open: 0,
-            idling: Idling::No,
+            idle: None,
             compress: None,
             sending: None,
             opaque: false,
@@ -91,15 +90,14 @@ impl Imap {
         let mut sending = self.sending.take();
         if let Some(head) = &line.head {
             let tag = head.word(0);
-            if head.word_is(0, "DONE") && self.idling != Idling::No {
-                self.idling = Idling::No;
+            if head.word_is(0, "DONE") && self.idle.is_some() {
+                self.idle = None;
             } else if !tag.is_empty() {
                 self.open = self.open.saturating_add(1);
-                self.idling = if head.word_is(1, "IDLE") && self.open == 1 {
-                    Idling::Asked
-                } else {
-                    Idling::No
-                };
+                self.idle = head.word_is(1, "IDLE").then(|| Idle {
+                    tag: tag.to_vec(),
+                    agreed: false,
+                });
                 self.logout |= head.word_is(1, "LOGOUT");
                 if head.word_is(1, "COMPRESS") {
                     self.compress = Some(tag.to_vec());
@@ -177,8 +175,9 @@ impl Imap {
                 if let Some(sending) = &mut self.sending {
                     sending.waits = false;
                 }
-                if self.idling == Idling::Asked {
-                    self.idling = Idling::Yes;
+                // Commands are answered in order: with more of them open it is not IDLE's.
+                if let Some(idle) = self.idle.as_mut().filter(|_| self.open == 1) {
+                    idle.agreed = true;
                 }
             }
             tag if status => self.answered(tag, head.word_is(1, "OK")),
@@ -189,20 +188,16 @@ impl Imap {
     /// A command has its tagged response.
     fn answered(&mut self, tag: &[u8], ok: bool) {
         self.open = self.open.saturating_sub(1);
-        self.idling = Idling::No;
-        let is = |other: &Option<Vec<u8>>| {
-            other
-                .as_deref()
-                .is_some_and(|other| other.eq_ignore_ascii_case(tag))
-        };
-        if is(&self.compress) {
-            self.compress = None;
+        let is = |other: &Vec<u8>| other.eq_ignore_ascii_case(tag);
+        self.idle.take_if(|idle| is(&idle.tag));
+        if self.compress.take_if(|compress| is(compress)).is_some() {
             self.opaque = ok;
         }
         // Refused before its literal was sent: the literal will not come.
-        let refused = |sending: &Sending| sending.waits && sending.tag.eq_ignore_ascii_case(tag);
-        if self.sending.as_ref().is_some_and(refused) {
-            self.sending = None;
+        let refused = self
+            .sending
+            .take_if(|sending| sending.waits && is(&sending.tag));
+        if refused.is_some() {
             self.up.abandon();
         }
     }
@@ -212,7 +207,8 @@ impl Imap {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        let answered = self.open == 0 || (self.open == 1 && self.idling == Idling::Yes);
+        let idles = self.idle.as_ref().is_some_and(|idle| idle.agreed);
+        let answered = self.open == 0 || (self.open == 1 && idles);
         self.at_reply_boundary() && answered && self.up.is_at_boundary()
     }
 

@@ -31,6 +31,9 @@ pub(super) const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a direction may stay open without an octet after the other has ended.
 const HALF_CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long MAIL may wait for its permit and its upstream, whose own deadlines are sooner.
+const OWN_WAITS: Duration = Duration::from_secs(3600);
+
 /// Octets a second that a message has to arrive with after [`UPLOAD_GRACE`]: a client that
 /// trickles occupies one of the messages in flight that its mailbox may have.
 pub(super) const MIN_UPLOAD_RATE: u64 = 500;
@@ -263,13 +266,18 @@ impl Machine {
 
     /// The next deadline.
     fn deadline(&self) -> (Instant, Deadline) {
+        // What is waited for here is not the peers' silence.
+        let waits = match self.tracker.is_waiting() {
+            true => OWN_WAITS,
+            false => Duration::ZERO,
+        };
         let mut first = match self.first_end {
             // A session that one side has ended is not idle, whatever the clock did meanwhile.
             Some((by, since)) => (
-                since.max(self.active) + HALF_CLOSE_TIMEOUT,
+                since.max(self.active) + HALF_CLOSE_TIMEOUT.max(waits),
                 Deadline::HalfClose(by),
             ),
-            None => (self.active + self.idle_timeout, Deadline::Idle),
+            None => (self.active + self.idle_timeout.max(waits), Deadline::Idle),
         };
         let mut sooner = |then: Instant, what| {
             if then < first.0 {

@@ -122,6 +122,7 @@ impl Pop3 {
     }
 
     pub(super) fn closing_announced(&self) -> bool {
-        self.quit || self.refused
+        // Replies before QUIT's are no less due for it.
+        (self.quit && self.due.len() <= 1 && self.body.is_none()) || self.refused
     }
 }

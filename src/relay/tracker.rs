@@ -146,6 +146,11 @@ impl Tracker {
         self.smtp().is_some_and(Smtp::is_waiting_alone)
     }
 
+    /// Whether a MAIL waits for its permit, or for its upstream.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.smtp().is_some_and(Smtp::is_waiting)
+    }
+
     /// Whether there is an upstream's connection.
     pub(super) fn has_upstream(&self) -> bool {
         self.smtp().is_none_or(Smtp::has_upstream)

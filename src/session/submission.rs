@@ -110,11 +110,8 @@ impl Service {
 impl Submission {
     /// Begins to wait for a permit to send a message of `sender`.
     pub(super) fn request_permit(&mut self, sender: &str) {
+        self.turn_to(sender);
         let account = self.verified.account();
-        if account.mailbox.smtp_is_sender {
-            let provider = &account.registration.provider.name;
-            self.throttle = self.service.throttles.of_mailbox(provider, sender);
-        }
         let rate = account
             .smtp
             .as_ref()
@@ -138,6 +135,15 @@ impl Submission {
                 .for_each(crate::throttle::Reservation::begin);
             Ok(permit)
         }));
+    }
+
+    /// What a mail service says of a mailbox from now on, it says of this sender's.
+    fn turn_to(&mut self, sender: &str) {
+        let account = self.verified.account();
+        if account.mailbox.smtp_is_sender {
+            let provider = &account.registration.provider.name;
+            self.throttle = self.service.throttles.of_mailbox(provider, sender);
+        }
     }
 
     pub(super) fn poll_permit(&mut self, cx: &mut Context<'_>) -> Poll<Permit> {
@@ -174,6 +180,7 @@ impl Submission {
 
     /// Begins to log in to the upstream as `sender`.
     pub(super) fn open_upstream(&mut self, sender: &str, session: String) {
+        self.turn_to(sender);
         let (service, verified) = (self.service.clone(), self.verified.clone());
         let sender = sender.to_owned();
         self.opening = Some(Box::pin(async move {

@@ -85,7 +85,7 @@ fn with_crlf(mut rest: &[u8]) -> Vec<u8> {
 pub fn play(seed: u64) {
     let mut random = Random::new(seed);
     let mut now = Instant::now();
-    let mut session = Session::new(Tracker::new(Protocol::Imap), None, &mut random, now);
+    let mut session = Session::new(Tracker::new(Protocol::Imap), None, false, &mut random, now);
     let says = imap_says(&mut random);
     let sent = imap_client(&mut random);
     let (mut said, mut asked) = (0, 0);

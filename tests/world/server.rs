@@ -68,7 +68,8 @@ impl Server {
     pub fn has_message_in_flight(&self) -> bool {
         let wire = self.wire.0.borrow();
         let open = self.transaction.as_ref().is_some_and(|now| !now.failed);
-        open && !wire.closing && !wire.reset
+        // What the relay has not sent yet may end the message.
+        open && self.state != State::Over && !wire.is_closed() && !wire.reset
     }
 
     fn refuses(&mut self) -> bool {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::random::Random;
 use crate::server::{Final, Server};
-use crate::session::{IDLE, Session, Throttle};
+use crate::session::{IDLE, Opened, Session, Throttle};
 use crate::wire::Wired;
 
 /// What a client does, in order.
@@ -35,6 +35,8 @@ struct Client {
     sending: Vec<u8>,
     /// Sends texts whatever the reply to DATA is.
     blind: bool,
+    /// Its messages have no end.
+    endless: bool,
     input: Vec<u8>,
     /// Codes of the replies so far.
     replies: Vec<u16>,
@@ -113,12 +115,80 @@ impl Client {
         !self.sending.is_empty()
     }
 
+    /// Whether it gets every reply without a word too many.
+    fn is_patient(&self) -> bool {
+        !self.blind && !self.endless
+    }
+
     fn is_done(&self) -> bool {
         self.next == self.script.len() && self.sending.is_empty()
     }
 }
 
-fn text(random: &mut Random) -> Vec<u8> {
+/// The mail service of one session, by the connections that were opened to it.
+struct Service {
+    servers: Vec<Server>,
+    opened: Opened,
+    moody: bool,
+    random: Random,
+}
+
+impl Service {
+    fn act(&mut self) {
+        for (_, wire) in self.opened.borrow().iter().skip(self.servers.len()) {
+            let random = Random::new(self.random.next());
+            let server = Server::new(wire.clone(), self.moody, random);
+            self.servers.push(server);
+        }
+        self.servers.iter_mut().for_each(Server::act);
+    }
+
+    fn say_all(&mut self) {
+        self.servers.iter_mut().for_each(Server::say_all);
+    }
+
+    /// The connection in use ends unasked.
+    fn die(&mut self, reset: bool) {
+        if let Some(server) = self.servers.last_mut() {
+            server.die(reset);
+        }
+    }
+
+    fn wire(&self) -> Option<Wired> {
+        Some(self.servers.last()?.wire.clone())
+    }
+
+    fn has_message_in_flight(&self) -> bool {
+        self.servers.iter().any(Server::has_message_in_flight)
+    }
+
+    fn finals(&self) -> Vec<Final> {
+        let finals = self.servers.iter().flat_map(|server| &server.finals);
+        finals.cloned().collect()
+    }
+
+    fn received(&self) -> Vec<u8> {
+        let received = self.servers.iter().map(|server| &server.received[..]);
+        received.collect::<Vec<_>>().concat()
+    }
+
+    fn mails(&self) -> usize {
+        self.servers.iter().map(|server| server.mails).sum()
+    }
+
+    /// Every message went to the upstream of its sender.
+    fn check(&self, what: &str) {
+        for (server, (mailbox, _)) in self.servers.iter().zip(self.opened.borrow().iter()) {
+            let Some(mailbox) = mailbox else { continue };
+            for done in &server.finals {
+                assert!(done.from.eq_ignore_ascii_case(mailbox), "{mailbox}: {what}");
+            }
+        }
+    }
+}
+
+/// A message's text. `repaired`: LF ends its lines as well as CRLF; with `bare` LF alone does.
+fn text(random: &mut Random, repaired: bool, bare: bool) -> Vec<u8> {
     let words: &[&[u8]] = &[
         b"Subject: x\r\n",
         b"From: <a@good.test>\r\n",
@@ -144,11 +214,31 @@ fn text(random: &mut Random) -> Vec<u8> {
         text.insert(0, b'x');
     }
     text.extend_from_slice(b".\r\n");
+    if bare {
+        text.retain(|octet| *octet != b'\r');
+    }
+    if repaired {
+        // No end within: an end is a dot and a line end behind a line end.
+        let last = text.len() - if bare { 2 } else { 3 };
+        for at in 0..last {
+            let line = at == 0 || text[at - 1] == b'\n';
+            let rest = &text[at..];
+            if line && (rest.starts_with(b".\n") || rest.starts_with(b".\r\n")) {
+                text[at] = b'x';
+            }
+        }
+    }
     text
 }
 
-fn script(random: &mut Random) -> Vec<Item> {
-    let senders = ["a@good.test", "b@good.test", "evil@bad.test", ""];
+fn script(random: &mut Random, repaired: bool, bare: bool) -> Vec<Item> {
+    let senders = [
+        "a@good.test",
+        "b@good.test",
+        "A@good.test",
+        "evil@bad.test",
+        "",
+    ];
     let recipients = ["c@good.test", "d@good.test", "x@bad.test"];
     let mut items = Vec::new();
     let end = random.one_of(&["\r\n", "\r\n", "\r\n", "\n"]);
@@ -180,7 +270,7 @@ fn script(random: &mut Random) -> Vec<Item> {
         match random.below(5) {
             0..=2 => {
                 items.push(command("DATA"));
-                items.push(Item::Text(text(random)));
+                items.push(Item::Text(text(random, repaired, bare)));
             }
             3 => {
                 for _ in 0..1 + random.below(3) {
@@ -214,11 +304,14 @@ fn rules(random: &mut Random) -> SmtpRules {
         max_size: random.once_in(2).then_some(40),
         from: random.once_in(3).then(|| "box@good.test".to_owned()),
     });
+    // Each sender an upstream of its own: whom that is checked against is in the policy.
+    let by_sender = policy.as_ref().is_some_and(|policy| policy.from.is_none());
+    let by_sender = by_sender && random.once_in(2);
     SmtpRules {
         rate_limited: random.once_in(2),
-        repair_line_ends: false,
+        repair_line_ends: random.once_in(4),
         chunking: true,
-        by_sender: None,
+        by_sender: by_sender.then(|| "250-authrelay\r\n250 CHUNKING\r\n".into()),
         policy,
     }
 }
@@ -236,15 +329,19 @@ struct World {
     now: Instant,
     rules: SmtpRules,
     throttle: Rc<RefCell<Throttle>>,
-    actors: Vec<(Session, Client, Server, Disturbed)>,
+    actors: Vec<(Session, Client, Service, Disturbed)>,
     calm: bool,
+    hastened: usize,
 }
 
 pub fn play(seed: u64) {
     let mut random = Random::new(seed);
     let now = Instant::now();
     let rules = match random.once_in(3) {
-        true => SmtpRules::default(),
+        true => SmtpRules {
+            repair_line_ends: random.once_in(4),
+            ..SmtpRules::default()
+        },
         false => rules(&mut random),
     };
     let throttle = Rc::new(RefCell::new(Throttle {
@@ -254,14 +351,20 @@ pub fn play(seed: u64) {
     let calm = random.once_in(2);
     let actors = (0..1 + random.below(3)).map(|_| {
         let tracker = Tracker::with_rules(rules.clone());
-        let session = Session::new(tracker, Some(throttle.clone()), &mut random, now);
+        let by_sender = rules.by_sender.is_some();
+        let permits = Some(throttle.clone());
+        let session = Session::new(tracker, permits, by_sender, &mut random, now);
+        let repaired = rules.repair_line_ends;
+        // Where nobody repairs it, what LF alone ends never ends.
+        let bare = random.once_in(if repaired { 2 } else { 40 });
         let client = Client {
             wire: session.client.clone(),
             random: Random::new(random.next()),
-            script: script(&mut random),
+            script: script(&mut random, repaired, bare),
             next: 0,
             sending: Vec::new(),
             blind: random.once_in(4),
+            endless: bare && !repaired,
             input: Vec::new(),
             replies: Vec::new(),
             inside: false,
@@ -270,9 +373,13 @@ pub fn play(seed: u64) {
             sent: Vec::new(),
             gone: false,
         };
-        let moody = random.once_in(2);
-        let server = Server::new(session.upstream.clone(), moody, Random::new(random.next()));
-        (session, client, server, Disturbed::default())
+        let service = Service {
+            servers: Vec::new(),
+            opened: session.opened.clone(),
+            moody: random.once_in(2),
+            random: Random::new(random.next()),
+        };
+        (session, client, service, Disturbed::default())
     });
     let actors = actors.collect();
     World {
@@ -282,6 +389,7 @@ pub fn play(seed: u64) {
         throttle,
         actors,
         calm,
+        hastened: 0,
     }
     .play();
 }
@@ -338,13 +446,17 @@ impl World {
     /// After a while everybody who waits for nothing comes to an end, or the clock does it.
     fn hasten(&mut self) {
         for (session, client, server, disturbed) in &mut self.actors {
-            for wire in [&session.client, &session.upstream] {
-                wire.0.borrow_mut().window = usize::MAX;
+            for wire in [Some(session.client.clone()), server.wire()] {
+                if let Some(wire) = wire {
+                    wire.0.borrow_mut().window = usize::MAX;
+                }
             }
             server.act();
             server.say_all();
             client.act();
-            if client.is_done() && !client.gone {
+            let settled = client.replies.len() >= client.due;
+            if client.is_done() && !client.gone && (settled || !(self.calm && client.is_patient()))
+            {
                 client.gone = true;
                 client.wire.0.borrow_mut().peer_ended = true;
                 disturbed.client |= client.replies.len() < client.due;
@@ -354,6 +466,30 @@ impl World {
         if let Some(until) = open.map(|(session, ..)| session.until()).min()
             && self.random.once_in(20)
         {
+            let waits_in_vain = |session: &mut Session, client: &Client| {
+                session.recorded().end.is_none() && client.is_patient() && !client.gone
+            };
+            let mut open = self.actors.iter_mut().filter(|(session, ..)| !session.over);
+            let in_vain = open.all(|(session, client, ..)| waits_in_vain(session, client));
+            assert!(
+                !self.calm || !in_vain || self.hastened < 2_000,
+                "a reply is due and never comes: {:?}",
+                self.actors
+                    .iter()
+                    .filter(|(session, ..)| !session.over)
+                    .map(|(_, client, service, _)| (
+                        &client.script[client.next.min(client.script.len())..],
+                        client.due,
+                        &client.replies,
+                        String::from_utf8_lossy(&client.sent),
+                        String::from_utf8_lossy(&service.received()).into_owned()
+                    ))
+                    .collect::<Vec<_>>()
+            );
+            self.hastened += 1;
+            if self.calm && in_vain {
+                return;
+            }
             for (_, _, _, disturbed) in &mut self.actors {
                 disturbed.ended = true;
             }
@@ -394,15 +530,17 @@ impl World {
             }
             5 | 6 => {
                 let wire = match self.random.once_in(2) {
-                    true => &session.client,
-                    false => &session.upstream,
+                    true => session.client.clone(),
+                    false => server.wire().unwrap_or_else(|| session.client.clone()),
                 };
                 let window = self.random.below(40);
                 wire.0.borrow_mut().window = window;
             }
             7 => {
-                for wire in [&session.client, &session.upstream] {
-                    wire.0.borrow_mut().window = usize::MAX;
+                for wire in [Some(session.client.clone()), server.wire()] {
+                    if let Some(wire) = wire {
+                        wire.0.borrow_mut().window = usize::MAX;
+                    }
                 }
             }
             _ => {
@@ -435,8 +573,8 @@ impl World {
         if !self.rules.rate_limited {
             return;
         }
-        let in_flight = |(_, _, server, _): &&(Session, Client, Server, Disturbed)| {
-            server.has_message_in_flight()
+        let in_flight = |(session, _, service, _): &&(Session, Client, Service, Disturbed)| {
+            !session.over && service.has_message_in_flight()
         };
         let in_flight = self.actors.iter().filter(in_flight).count();
         let limit = self.throttle.borrow().limit;
@@ -489,19 +627,21 @@ impl World {
             .iter()
             .filter(|message| ours(message))
             .count();
-        let finals = without_size(&server.finals, policy.as_ref());
+        let (all, received) = (server.finals(), server.received());
+        let finals = without_size(&all, policy.as_ref());
         let told = without_size(&told, policy.as_ref());
         let what = format!(
             "recorded {:?} of {:?}, end {end:?}, {disturbed:?}, {:?}\nsent {:?}\ngot  {:?}",
             recorded.messages,
-            server.finals,
+            all,
             self.rules,
             String::from_utf8_lossy(&client.sent),
-            String::from_utf8_lossy(&server.received),
+            String::from_utf8_lossy(&received),
         );
+        server.check(&what);
         assert!(finals.starts_with(&told), "{what}");
         // A refusal of DATA that did not arrive is of a message that had not begun.
-        let untold = server.finals.iter().skip(told.len());
+        let untold = all.iter().skip(told.len());
         let begun = untold.filter(|done| done.accepted || done.size > 0);
         assert!(begun.count() <= lost + refused_here, "{what}");
         let undisturbed = !disturbed.client && !disturbed.upstream && !disturbed.ended;
@@ -512,12 +652,12 @@ impl World {
         }
         if self.rules.rate_limited {
             assert!(
-                server.mails <= recorded.granted,
+                server.mails() <= recorded.granted,
                 "MAIL without a permit: {what}"
             );
         }
         if let Some(policy) = &policy {
-            for done in server.finals.iter().filter(|done| done.accepted) {
+            for done in all.iter().filter(|done| done.accepted) {
                 let good = |address: &str| address.ends_with("@good.test");
                 assert!(
                     good(&done.from) && done.to.iter().all(|to| good(to)),
@@ -532,7 +672,7 @@ impl World {
                 let kept = octets.iter().copied().filter(|octet| *octet != b'\r');
                 kept.collect::<Vec<_>>()
             };
-            assert_eq!(plain(&server.received), plain(&client.sent), "{what}");
+            assert_eq!(plain(&received), plain(&client.sent), "{what}");
         }
     }
 }

@@ -26,6 +26,8 @@ pub struct Wire {
     pub reset: bool,
     /// The relay has ended its direction, or wants to.
     pub closing: bool,
+    /// Every other line that the relay sends is lost.
+    pub forgetful: bool,
 }
 
 /// The relay's end, and the peer's hold on it.
@@ -43,6 +45,7 @@ impl Wired {
             peer_ended: false,
             reset: false,
             closing: false,
+            forgetful: false,
         })))
     }
 
@@ -54,12 +57,16 @@ impl Wired {
 
     /// The relay has ended its direction, and the peer has everything.
     pub fn is_closed(&self) -> bool {
-        let wire = self.0.borrow();
-        wire.closing && wire.kept.is_empty()
+        self.0.borrow().is_closed()
     }
 }
 
 impl Wire {
+    /// The relay has ended its direction, and the peer has everything.
+    pub fn is_closed(&self) -> bool {
+        self.closing && self.kept.is_empty()
+    }
+
     fn push(&mut self) {
         let octets = self.kept.len().min(self.window);
         self.to_peer.extend(self.kept.drain(..octets));
@@ -98,7 +105,8 @@ impl Connection for Wired {
 
     fn send(&mut self, _cx: &mut Context<'_>, octets: &[u8]) {
         let mut wire = self.0.borrow_mut();
-        if !wire.closing && !wire.reset {
+        let forgotten = wire.forgetful && wire.random.once_in(4);
+        if !wire.closing && !wire.reset && !forgotten {
             wire.kept.extend_from_slice(octets);
             wire.push();
         }

@@ -3,7 +3,9 @@
 use super::chunk::{bdat, chunk_state, part};
 use super::pending::Pending;
 use super::policy::{self, Verdict};
-use super::{InputState, MAX_HELD, Mail, Out, Sink, Smtp, Transaction, UpstreamState};
+use super::{
+    InputState, MAX_HELD, Mail, Out, ReplyScanner, Sink, Smtp, Transaction, UpstreamState,
+};
 use crate::fault::Fault;
 use crate::relay::envelope::address;
 use crate::relay::interface::{Action, Event};
@@ -215,7 +217,7 @@ impl Smtp {
                     self.state = chunk_state(octets);
                     Pending::Chunk { octets, last }
                 }
-                None => Pending::Other,
+                None => Pending::UnclearChunk,
             },
             Command::Hello | Command::Rset => Pending::Reset,
             Command::Quit | Command::Noop | Command::Inquiry | Command::Auth | Command::Other => {
@@ -265,7 +267,12 @@ impl Smtp {
             Command::Bdat => self.ruled_chunk(line, sink),
             Command::Auth => self.answer(policy::SEQUENCE, sink),
             Command::Other => self.answer(policy::UNKNOWN, sink),
-            command if self.rules.by_sender.is_some() => self.without_upstream(command, sink),
+            command if self.rules.by_sender.is_some() => {
+                let helo = line
+                    .get(..4)
+                    .is_some_and(|verb| verb.eq_ignore_ascii_case(b"HELO"));
+                self.without_upstream(command, helo, sink);
+            }
             Command::Hello | Command::Rset => self.pass(line, Pending::Reset, sink),
             Command::Quit | Command::Noop | Command::Inquiry => {
                 self.pass(line, Pending::Other, sink);
@@ -279,7 +286,7 @@ impl Smtp {
     }
 
     /// What no upstream answers where each MAIL has its own.
-    fn without_upstream(&mut self, command: Command, sink: &mut Sink<'_>) {
+    fn without_upstream(&mut self, command: Command, helo: bool, sink: &mut Sink<'_>) {
         if self.has_upstream()
             && self.has_transaction()
             && matches!(command, Command::Hello | Command::Rset)
@@ -287,6 +294,7 @@ impl Smtp {
             self.pass(b"RSET", Pending::Discarded, sink);
         }
         match command {
+            Command::Hello if helo => self.answer(policy::HELLO, sink),
             Command::Hello => {
                 let text = self.rules.by_sender.clone().unwrap_or_default();
                 let text = String::from_utf8_lossy(&text).into_owned();
@@ -297,7 +305,6 @@ impl Smtp {
                 if self.has_upstream() {
                     sink.command(b"QUIT");
                 }
-                self.closing_announced = true;
                 self.state = InputState::Over;
             }
             Command::Rset | Command::Noop => self.answer(policy::DONE, sink),
@@ -306,7 +313,10 @@ impl Smtp {
     }
 
     fn mail(&mut self, line: &[u8], sink: &mut Sink<'_>) {
-        if self.pending.iter().any(Pending::moves_transaction) {
+        // Where another sender's upstream takes its place, no reply may be due from this one.
+        let by_sender = self.rules.by_sender.is_some();
+        let precedes = |due: &Pending| due.moves_transaction() || (by_sender && !due.is_local());
+        if self.pending.iter().any(precedes) {
             self.state = InputState::Blocked(line.to_vec());
             return;
         }
@@ -352,11 +362,12 @@ impl Smtp {
     pub(super) fn send_mail(&mut self, mail: Mail, sink: &mut Sink<'_>) {
         if self.rules.by_sender.is_some() {
             let mailbox = mail.sender.to_lowercase();
-            if self.upstream != UpstreamState::Sender(mailbox.clone()) {
+            // One that is saying something unasked is about to go.
+            if self.upstream != UpstreamState::Sender(mailbox.clone()) || self.reply.is_open() {
                 if self.has_upstream() {
                     sink.command(b"QUIT");
                 }
-                self.upstream = UpstreamState::None;
+                self.forget_upstream(sink);
                 self.state = InputState::AwaitingUpstream(Box::new(mail));
                 return sink.act(Action::OpenUpstream(&mailbox));
             }
@@ -370,6 +381,7 @@ impl Smtp {
 
     pub(in crate::relay) fn on_upstream_opened(&mut self, out: Out<'_>) {
         let mut sink = Sink::new(out);
+        self.reply = ReplyScanner::default();
         match std::mem::take(&mut self.state) {
             InputState::AwaitingUpstream(mail) => {
                 self.upstream = UpstreamState::Sender(mail.sender.to_lowercase());
@@ -401,9 +413,15 @@ impl Smtp {
 
     /// An upstream that is not needed at the moment is gone.
     pub(in crate::relay) fn on_upstream_lost(&mut self, out: Out<'_>) {
-        self.upstream = UpstreamState::None;
-        self.reply = super::ReplyScanner::default();
         out(Action::DropUpstream);
+        self.forget_upstream(&mut Sink::new(out));
+    }
+
+    /// What it was saying is cut off: our own replies that waited for its end are due.
+    pub(super) fn forget_upstream(&mut self, sink: &mut Sink<'_>) {
+        self.upstream = UpstreamState::None;
+        self.reply = ReplyScanner::default();
+        self.answer_due(sink);
     }
 
     fn text(&mut self, octets: &[u8], sink: &mut Sink<'_>) -> usize {

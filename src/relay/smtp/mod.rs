@@ -70,6 +70,8 @@ pub struct Smtp {
     /// Whether a permit is held, or was asked for.
     permit: bool,
     reply: ReplyScanner,
+    /// The reply that has begun is not the client's.
+    hides_reply: bool,
     pending: VecDeque<Pending>,
     upstream: UpstreamState,
     client_flushed: bool,
@@ -173,6 +175,7 @@ impl Smtp {
             transaction: None,
             permit: false,
             reply: ReplyScanner::default(),
+            hides_reply: false,
             pending: VecDeque::new(),
             upstream,
             client_flushed: true,
@@ -218,21 +221,20 @@ impl Smtp {
     }
 
     pub(super) fn holds_input(&self) -> bool {
-        !self.held.is_empty()
-            || matches!(
-                self.state,
-                InputState::Blocked(_)
-                    | InputState::AwaitingUpstream(_)
-                    | InputState::AwaitingPermit(_)
-            )
+        let blocked = matches!(self.state, InputState::Blocked(_));
+        !self.held.is_empty() || blocked || self.is_waiting()
     }
 
     pub(super) fn is_waiting_alone(&self) -> bool {
-        self.held.is_empty()
-            && matches!(
-                self.state,
-                InputState::AwaitingUpstream(_) | InputState::AwaitingPermit(_)
-            )
+        self.held.is_empty() && self.is_waiting()
+    }
+
+    /// Whether MAIL waits for its permit or its upstream, each of which has a deadline of its own.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(
+            self.state,
+            InputState::AwaitingUpstream(_) | InputState::AwaitingPermit(_)
+        )
     }
 
     pub(super) fn has_upstream(&self) -> bool {
@@ -286,6 +288,7 @@ impl Smtp {
             && matches!(self.state, InputState::Command)
             && self.line.is_empty()
             && self.held.is_empty()
+            && self.transaction.as_ref().is_none_or(|now| !now.chunks)
     }
 
     pub(super) fn closing_announced(&self) -> bool {
@@ -315,6 +318,7 @@ impl Smtp {
                 }
                 _ => continue,
             };
+            self.closing_announced |= text == policy::GOODBYE;
             self.local_replies = self.local_replies.saturating_add(text.len());
             sink.client(text.as_bytes());
         }
@@ -378,6 +382,11 @@ impl Smtp {
             );
             sink.act(Action::Record(Event::Fault(fault)));
         }
+        // The beginning of a command is sent with the rest of it; of a long one it was sent.
+        let line = std::mem::take(&mut self.line);
+        if matches!(self.state, InputState::Command) {
+            sink.text(&line);
+        }
         self.record_unfinished(Some("unknown"), sink);
         if !self.held.is_empty() {
             let held = std::mem::take(&mut self.held);
@@ -415,6 +424,7 @@ impl Smtp {
                 Pending::Rcpt(_)
                 | Pending::Data
                 | Pending::Other
+                | Pending::UnclearChunk
                 | Pending::Local(_)
                 | Pending::Discarded => {}
             }
@@ -435,6 +445,8 @@ impl Smtp {
     }
 
     pub(super) fn on_end(&mut self, out: Out<'_>) {
+        // Given back when the upstream's connection is closed: until then a message is in flight.
+        self.permit = false;
         self.record_unfinished(None, &mut Sink::new(out));
     }
 

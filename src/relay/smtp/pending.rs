@@ -25,6 +25,8 @@ pub(super) enum Pending {
         /// The reply is the message's final one.
         last: bool,
     },
+    /// A BDAT that only the upstream may understand.
+    UnclearChunk,
     /// RSET, EHLO or HELO: the transaction ends.
     Reset,
     /// A command that changes nothing.
@@ -50,6 +52,7 @@ impl Pending {
             | Self::Data
             | Self::Text(_)
             | Self::Chunk { .. }
+            | Self::UnclearChunk
             | Self::Reset
             | Self::LocalRejection(..)
             | Self::Discarded => true,

@@ -25,6 +25,7 @@ pub(super) const SIZE: &str =
 pub(super) const HEADER: &str = "552 5.3.4 The message's header is too large for this relay.\r\n";
 pub(super) const SYNTAX: &str = "501 5.5.4 Arguments not understood.\r\n";
 pub(super) const DONE: &str = "250 2.0.0 Done.\r\n";
+pub(super) const HELLO: &str = "250 authrelay\r\n";
 pub(super) const GOODBYE: &str = "221 2.0.0 Goodbye.\r\n";
 pub(super) const UNKNOWN: &str = "500 5.5.1 Command not known or not allowed here.\r\n";
 pub(super) const SEQUENCE: &str = "503 5.5.1 Bad sequence of commands.\r\n";

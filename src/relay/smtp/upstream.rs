@@ -20,11 +20,14 @@ impl Smtp {
         // Everything from `start` to `at` goes on, in as few pieces as can be.
         let (mut start, mut at) = (0, 0);
         while at < octets.len() && !self.untracked {
-            let hidden = match self.pending.front() {
-                Some(pending) => *pending == Pending::Discarded,
-                // Said unasked between two messages, to nobody.
-                None => self.rules.by_sender.is_some(),
-            };
+            if !self.reply.is_open() {
+                self.hides_reply = match self.pending.front() {
+                    Some(pending) if !pending.is_local() => *pending == Pending::Discarded,
+                    // Said unasked between two messages, to nobody.
+                    _ => self.goes_on_without_upstream(),
+                };
+            }
+            let hidden = self.hides_reply;
             let (taken, complete) = self.reply.take(octets.get(at..).unwrap_or_default());
             if hidden {
                 forward(octets, start, at, &mut sink);
@@ -36,6 +39,8 @@ impl Smtp {
             }
             let reply = std::mem::take(&mut self.reply);
             self.on_reply(&reply, &mut sink);
+            // The upstream of a message that is under way goes, and the session with it.
+            self.closing_announced |= reply.code() == b"421" && self.transaction.is_some();
             if self.pending.front().is_some_and(Pending::is_local) || self.holds_input() {
                 forward(octets, start, at, &mut sink);
                 start = at;
@@ -64,6 +69,10 @@ impl Smtp {
         }
         let Some(pending) = self.pending.pop_front_if(|pending| !pending.is_local()) else {
             // Said unasked: nothing is answered by it.
+            if code == b"421" && self.goes_on_without_upstream() {
+                sink.act(Action::DropUpstream);
+                self.forget_upstream(sink);
+            }
             return;
         };
         self.record_upstream_refusal(&pending, reply, sink);
@@ -82,6 +91,12 @@ impl Smtp {
             Pending::Chunk { octets, last } => self.on_chunk_reply(octets, last, reply, sink),
             Pending::Reset if reply.succeeds() => self.end_transaction(sink),
             Pending::Discarded => self.end_transaction(sink),
+            Pending::UnclearChunk if !reply.is_permanent() => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.chunks = true;
+                }
+                self.lose_track("a BDAT was taken that is none", sink);
+            }
             // TLS within TLS was agreed on; where there are rules, no one can have asked for it.
             Pending::Other if code == b"220" && !self.is_ruled() => {
                 self.lose_track("TLS was started", sink);
@@ -90,6 +105,7 @@ impl Smtp {
             | Pending::Rcpt(_)
             | Pending::Reset
             | Pending::Other
+            | Pending::UnclearChunk
             | Pending::Local(_)
             | Pending::LocalRejection(..) => {}
         }
