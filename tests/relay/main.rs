@@ -24,6 +24,7 @@ mod client;
 mod clock;
 mod daemon;
 mod doors;
+mod field;
 mod guessing;
 mod lines;
 mod listeners;
