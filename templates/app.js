@@ -70,8 +70,15 @@ const actions = {
     show(...shown);
     const before = await rowOf(login);
     const until = Date.now() + answer.expires_in * 1000;
+    const state = answer.url && new URL(answer.url).searchParams.get("state");
     while (mine === visit && Date.now() < until) {
       await sleep(2000);
+      if (state) {
+        const asked = `/api/accounts/${encodeURIComponent(login)}/authorize?state=${encodeURIComponent(state)}`;
+        const progress = (await ask(asked, {})).answer;
+        if (mine !== visit) return;
+        if (progress.state === "failed") return show(...complaint(progress));
+      }
       const row = await rowOf(login);
       if (mine !== visit) return;
       if (row && row.consent === "given" && (before?.consent !== "given" || row.token.expires !== before.token.expires)) {
@@ -97,6 +104,8 @@ const actions = {
       }
       try {
         const response = await fetch(`${BASE}/api/accounts/${encodeURIComponent(login)}/test?stream=1`, options);
+        // The identity provider checks this account's password.
+        if (response.status === 400 && password === undefined) return askForPassword();
         if (!response.ok) return show(...complaint(await response.json().catch(() => ({}))));
         let protocol = "";
         let failed = false;
@@ -115,16 +124,18 @@ const actions = {
         if (mine === visit) body.append(line(`The relay did not answer: ${error.message}`, "bad"));
       }
     };
-    if (account.grant !== "password") return run();
-    const form = element("form", { className: "ask" });
-    const input = element("input", { type: "password", id: "password", required: true, autocomplete: "off" });
-    form.append(element("label", { htmlFor: "password", textContent: `Password of ${login}` }), input, element("button", { textContent: "Test" }));
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      run(input.value);
-    });
-    show(form);
-    input.focus();
+    const askForPassword = () => {
+      const form = element("form", { className: "ask" });
+      const input = element("input", { type: "password", id: "password", required: true, autocomplete: "off" });
+      form.append(element("label", { htmlFor: "password", textContent: `Password of ${login}` }), input, element("button", { textContent: "Test" }));
+      form.addEventListener("submit", (event) => {
+        event.preventDefault();
+        run(input.value);
+      });
+      show(form);
+      input.focus();
+    };
+    return account.grant === "password" ? askForPassword() : run();
   },
 
   async forget(account) {

@@ -58,6 +58,8 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
             }))
         })
         .collect();
+    // A token that was redeemed for it belongs on disk.
+    runtime.block_on(service.broker().finish());
     if options.json {
         let json = match &reports[..] {
             [one] => serde_json::to_string_pretty(one),

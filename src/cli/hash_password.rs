@@ -30,13 +30,19 @@ pub(super) fn run() -> Exit {
         complain("a password has 1 to 255 octets of UTF-8 and no control characters");
         return Exit::Usage;
     }
-    match Argon2::default().hash_password(password.expose().as_bytes()) {
+    match hash(password.expose()) {
         Ok(hash) => print(format!("{hash}\n")),
         Err(error) => {
             complain(format_args!("the password cannot be hashed: {error}"));
             Exit::State
         }
     }
+}
+
+/// The PHC string of a password.
+pub(super) fn hash(password: &str) -> Result<String, argon2::password_hash::Error> {
+    let hash = Argon2::default().hash_password(password.as_bytes())?;
+    Ok(hash.to_string())
 }
 
 /// The password as it is given; `None` where it is not UTF-8.

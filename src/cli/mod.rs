@@ -12,6 +12,7 @@ mod entra;
 mod hash_password;
 mod health;
 mod import;
+mod init;
 mod reload;
 mod run;
 mod running;
@@ -47,6 +48,8 @@ struct Arguments {
 enum Command {
     /// Serve until SIGTERM or SIGINT, then drain
     Run,
+    /// Write a first proxy.yaml, with passwords and secrets in files of their own
+    Init(init::Options),
     /// Ask the running relay whether it serves: 0 or 1
     Health(health::Options),
     /// Have the running relay read its configuration anew
@@ -130,6 +133,7 @@ pub fn main() -> ExitCode {
     let config = arguments.config.unwrap_or_else(default_config);
     let exit = match arguments.command {
         Command::Run => run::run(&config),
+        Command::Init(options) => init::run(&options),
         Command::Health(options) => health::run(&config, &options),
         Command::Reload => reload::run(&config),
         Command::Check(options) => check::run(&config, &options),

@@ -34,6 +34,7 @@ pub(super) fn run(path: &Path) -> Exit {
         let levels = log.clone();
         control.on_applied(move |config| levels.set(config.log.level));
         tokio::spawn(reload_at_hangup(control, log));
+        let _no_end = outlive_file_limits();
         server
             .serve(asked_to_stop())
             .await
@@ -68,6 +69,13 @@ fn keep_memory_private() {
     {
         tracing::warn!(%error, "other processes of this user can read this one's memory");
     }
+}
+
+/// A file beyond the process's limit (`ulimit -f`) is an error like a full disk, and not the end of
+/// the process, which SIGXFSZ is otherwise.
+fn outlive_file_limits() -> Option<tokio::signal::unix::Signal> {
+    use tokio::signal::unix::{SignalKind, signal};
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).ok()
 }
 
 /// What comes of it is in the log.

@@ -166,6 +166,11 @@ pub fn schema() -> serde_json::Value {
     reference::schema()
 }
 
+/// Mail services that need no configuration, by name.
+pub fn presets() -> BTreeMap<String, Arc<Provider>> {
+    read::presets()
+}
+
 /// The README's reference tables.
 pub fn markdown() -> String {
     reference::markdown()

@@ -6,6 +6,7 @@
 //! RSET.
 
 mod advice;
+mod certificate;
 mod claims;
 mod mailbox;
 mod walk;
@@ -99,8 +100,18 @@ pub async fn verdict(service: &Service, account: &Arc<Account>, login: &str) -> 
     };
     let report = examine(service, &patient, |_| {}).await;
     let failed = report.steps.into_iter().find(|step| !step.ok)?;
+    // An outage or a limit says nothing of the consent.
+    let passes = failed
+        .cause
+        .as_deref()
+        .is_some_and(|cause| cause.contains("for now"));
+    let is_refused = ["auth", "mailbox"].contains(&failed.name) && !passes;
+    let back = match is_refused && service.broker().take_back_consent(account, login).await {
+        true => " The consent that was there before was good, and is in force again.",
+        false => "",
+    };
     Some(format!(
-        "the mailbox could not be opened with this consent: {}. {}",
+        "the mailbox could not be opened with this consent: {}. {}{back}",
         failed.cause.unwrap_or(failed.detail),
         failed.remedy.unwrap_or_default()
     ))

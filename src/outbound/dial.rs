@@ -1,5 +1,5 @@
 //! Reaching others: the one way out for every connection that authrelay makes. Names are looked up
-//! by [`names`], and every address is tried (RFC 8305), a dead one costing a quarter of a second.
+//! by `names`, and every address is tried (RFC 8305), a dead one costing a quarter of a second.
 
 use std::io;
 use std::net::SocketAddr;

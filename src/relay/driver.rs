@@ -73,6 +73,9 @@ pub trait Backend<C> {
     /// Records an event.
     fn record(&mut self, event: Event);
 
+    /// Records how the session ended. Its connections are still to be closed.
+    fn on_end(&mut self, end: &End);
+
     /// Counts octets received from the client and from the upstream.
     fn count(&mut self, client: usize, upstream: usize);
 }
@@ -122,10 +125,9 @@ pub struct Driver<C, B> {
     until: Instant,
 }
 
-/// A session that has ended, and its connections that have not.
+/// The connections of a session that has ended.
 #[derive(Debug)]
 struct Closing {
-    end: End,
     until: Instant,
     client_flushed: bool,
     client_ended: bool,
@@ -170,7 +172,7 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
 
     /// Goes on as far as possible. `Pending`: call it again when woken, and at
     /// [`Driver::until`].
-    pub fn poll(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<End> {
+    pub fn poll(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..ROUNDS {
             if self.closing.is_some() {
                 return self.poll_closed(now, cx);
@@ -179,7 +181,7 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
             let interest = match self.machine.next() {
                 Next::Wait(interest) => interest,
                 Next::End(end) => {
-                    self.begin_closing(end, now, cx);
+                    self.begin_closing(end, cx);
                     continue;
                 }
             };
@@ -206,7 +208,10 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
 
     /// The session has to end at its next reply boundary, at most this much later.
     pub fn drain(&mut self, within: Duration, now: Instant, cx: &mut Context<'_>) {
-        self.input(Input::Drain(within), now, cx);
+        match &mut self.closing {
+            None => self.input(Input::Drain(within), now, cx),
+            Some(closing) => closing.until = closing.until.min(now + within),
+        }
     }
 
     /// The session has to end now.
@@ -375,8 +380,9 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
 
     /// Sends the final reply and ends both connections; nothing but an end goes to the upstream,
     /// where a message that is in progress must not look complete.
-    fn begin_closing(&mut self, end: End, now: Instant, cx: &mut Context<'_>) {
+    fn begin_closing(&mut self, end: End, cx: &mut Context<'_>) {
         self.backend.release_permit();
+        self.backend.on_end(&end);
         self.awaits_permit = false;
         self.awaits_upstream = false;
         self.client.send(cx, &end.reply);
@@ -385,8 +391,7 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
             upstream.close();
         }
         self.closing = Some(Box::new(Closing {
-            until: now + end.close_within,
-            end,
+            until: end.close_by,
             client_flushed: false,
             client_ended: false,
         }));
@@ -394,7 +399,7 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
 
     /// Closing over octets that were not received resets a connection, and the final reply would
     /// be lost: what the client still sends is discarded until it ends its direction.
-    fn poll_closed(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<End> {
+    fn poll_closed(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(upstream) = &mut self.upstream
             && upstream.poll_flush(cx).is_ready()
         {
@@ -422,7 +427,7 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
             }
         }
         if (closing.client_ended && self.upstream.is_none()) || closing.until <= now {
-            return Poll::Ready(closing.end.clone());
+            return Poll::Ready(());
         }
         Poll::Pending
     }
@@ -455,7 +460,7 @@ pub async fn run<C: Connection, B: Backend<C>>(
     driver: &mut Driver<C, B>,
     drain: &Drain,
     stop: &CancellationToken,
-) -> End {
+) {
     let mut timer = pin!(tokio::time::sleep_until(driver.until()));
     let mut drain = pin!(drain.requested());
     let mut stop = pin!(stop.cancelled());
@@ -470,8 +475,8 @@ pub async fn run<C: Connection, B: Backend<C>>(
             driver.stop(Instant::now(), cx);
         }
         loop {
-            if let Poll::Ready(end) = driver.poll(Instant::now(), cx) {
-                return Poll::Ready(end);
+            if driver.poll(Instant::now(), cx).is_ready() {
+                return Poll::Ready(());
             }
             // The timer is moved only when it fires, or has to sooner: an octet costs no timer.
             let until = driver.until();

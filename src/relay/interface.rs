@@ -147,6 +147,6 @@ pub struct End {
     pub fault: Option<Fault>,
     /// The final reply to send to the client; empty where nothing may be said.
     pub reply: Bytes,
-    /// How long both connections may take to close after it.
-    pub close_within: Duration,
+    /// By when both connections are closed.
+    pub close_by: Instant,
 }

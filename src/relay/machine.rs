@@ -81,7 +81,7 @@ pub struct Machine {
     client_flushed: bool,
     upstream_flushed: bool,
     drain: Option<Drain>,
-    end: Option<End>,
+    end: Option<Box<End>>,
 }
 
 impl Machine {
@@ -238,7 +238,7 @@ impl Machine {
     #[must_use]
     pub fn next(&self) -> Next {
         match &self.end {
-            Some(end) => Next::End(end.clone()),
+            Some(end) => Next::End((**end).clone()),
             None => Next::Wait(self.interest(self.deadline().0)),
         }
     }
@@ -342,14 +342,15 @@ impl Machine {
             _ => Bytes::new(),
         };
         self.tracker.on_end(out);
-        self.end = Some(End {
+        self.end = Some(Box::new(End {
             closed_by,
             fault,
             reply,
-            close_within: self.drain.map_or(CLOSE_TIMEOUT, |drain| {
-                CLOSE_TIMEOUT.min(drain.closed.saturating_duration_since(now))
-            }),
-        });
+            close_by: match self.drain {
+                Some(drain) => drain.closed.min(now + CLOSE_TIMEOUT),
+                None => now + CLOSE_TIMEOUT,
+            },
+        }));
     }
 
     /// A refusal ends the session. It was said and recorded.

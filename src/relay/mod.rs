@@ -9,6 +9,48 @@
 //!     clock, drain, stop, permits ────── Input ────▶ └─────────┘ ──▶ Next::Wait, Next::End
 //! ```
 //!
+//! The loop, with peers that take everything at once ([`Driver::poll`] is the product's):
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use authrelay::relay::{Action, Input, Machine, Next, Tracker};
+//! use authrelay::wire::Protocol;
+//! use tokio::time::Instant;
+//!
+//! let mut now = Instant::now();
+//! let idle_timeout = Duration::from_secs(1800);
+//! let mut machine = Machine::new(Tracker::new(Protocol::Smtp), idle_timeout, now);
+//! let (mut to_upstream, mut to_client) = (Vec::new(), Vec::new());
+//! let mut came = vec![
+//!     Input::Client(b"NOOP\n"),
+//!     Input::Upstream(b"250 2.0.0 OK\r\n"),
+//!     Input::Drain(Duration::from_secs(30)),
+//! ]
+//! .into_iter();
+//! let end = loop {
+//!     match machine.next() {
+//!         Next::End(end) => break end,
+//!         Next::Wait(interest) => {
+//!             let input = came.next().unwrap_or_else(|| {
+//!                 now = interest.until;
+//!                 Input::Timeout
+//!             });
+//!             for input in [input, Input::Flushed { client: true, upstream: true }] {
+//!                 machine.handle(input, now, &mut |action| match action {
+//!                     Action::ToUpstream(octets) => to_upstream.extend_from_slice(octets),
+//!                     Action::ToClient(octets) => to_client.extend_from_slice(octets),
+//!                     _ => {}
+//!                 });
+//!             }
+//!         }
+//!     }
+//! };
+//! assert_eq!(to_upstream, b"NOOP\r\n");
+//! assert_eq!(to_client, b"250 2.0.0 OK\r\n");
+//! assert!(end.reply.starts_with(b"421 4.3.2 "));
+//! ```
+//!
 //! The only thing authrelay ever adds is a final reply (`* BYE`, `421`) between two replies. Over
 //! SMTP [`SmtpRules`] may apply: then commands wait for their permit, or are refused.
 

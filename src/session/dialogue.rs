@@ -87,8 +87,9 @@ impl Service {
                     // An attempt ends with its client: it costs nobody a token or a connection then.
                     let (gone, drain) = (client.reset(), record.drain().clone());
                     let result = tokio::select! {
-                        result = newest.attempt(visitor, attempt, record, deadline) => result,
+                        biased;
                         _ = gone => return Err(Exit::Left),
+                        result = newest.attempt(visitor, attempt, record, deadline) => result,
                         () = overdue(&drain) => return Err(Exit::Fault(draining())),
                     };
                     match result {

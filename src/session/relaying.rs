@@ -13,7 +13,7 @@ use super::record::{Outcome, Record};
 use super::submission::Submission;
 use crate::fault::Fault;
 use crate::limits::Seat;
-use crate::relay::{self, Backend, Connection, Drain, Driver, Event, Permit};
+use crate::relay::{self, Backend, Connection, Drain, Driver, End, Event, Permit};
 use crate::stream::Stream;
 
 /// One session; dropped in this order.
@@ -128,6 +128,14 @@ impl Backend<Relayed> for SessionBackend {
         self.record.on_relay_event(event);
     }
 
+    fn on_end(&mut self, end: &End) {
+        self.record.outcome(Outcome::Relayed);
+        self.record.closed_by(end.closed_by);
+        if let Some(fault) = &end.fault {
+            self.record.ended(fault);
+        }
+    }
+
     fn count(&mut self, client: usize, upstream: usize) {
         self.record.counts().add(client, upstream);
     }
@@ -138,14 +146,8 @@ impl RelayingSession {
     pub(super) async fn relay(&mut self) {
         let id = self.driver.backend().record.id().to_owned();
         let span = tracing::debug_span!("relay", session = id);
-        let end = relay::run(&mut self.driver, &self.drain, &self.stop)
+        relay::run(&mut self.driver, &self.drain, &self.stop)
             .instrument(span)
             .await;
-        let record = &mut self.driver.backend().record;
-        record.outcome(Outcome::Relayed);
-        record.closed_by(end.closed_by);
-        if let Some(fault) = &end.fault {
-            record.ended(fault);
-        }
     }
 }

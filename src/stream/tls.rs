@@ -2,7 +2,7 @@
 //!
 //! rustls remembers handshake messages that are not complete as places in the octets that it was
 //! given, and panics where it is not given the same octets again. So [`Tls`] owns every octet that
-//! rustls has not discarded, and [`Connection::process`] is the only function that calls
+//! rustls has not discarded, and `Connection::process` is the only function that calls
 //! `process_tls_records`, always with all of them. After an error rustls is called for its alert
 //! only.
 

@@ -58,7 +58,7 @@ impl Class {
             Self::Attention if consent => pauses(10, 3600),
             Self::Attention | Self::Ended | Self::Client => pauses(10, 300),
             // Nobody else is asked: it costs nothing to look again soon.
-            Self::Ours => pauses(1, 1),
+            Self::Ours => pauses(1, 10),
         }
     }
 

@@ -22,10 +22,10 @@ pub const CREDENTIAL_CAP: usize = 255;
 pub struct Credentials {
     /// As presented; logins compare without regard to case.
     pub login: String,
+    /// PLAIN's authorization identity, where another than the login was presented.
+    pub authorization: Option<String>,
     /// As presented.
     pub password: Secret,
-    /// PLAIN's authorization identity, where one was presented.
-    pub authorization: Option<String>,
 }
 
 /// Why presented credentials are no credentials.
@@ -108,6 +108,7 @@ impl Credentials {
         };
         let authorization = match authzid {
             [] => None,
+            authzid if authzid == authcid => None,
             authzid => Some(text(Part::Authorization, authzid)?.to_owned()),
         };
         Ok(Self {

@@ -424,3 +424,140 @@ fn the_log_may_go_to_a_file() {
     assert_eq!(code, Some(74), "{said}");
     assert!(said.contains("log.file: "), "{said}");
 }
+
+/// `init` with these arguments, in a folder of its own, without a terminal.
+fn init(folder: &Folder, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_authrelay"))
+        .arg("init")
+        .args(arguments)
+        .current_dir(folder.path())
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+const INIT: [&str; 12] = [
+    "--provider",
+    "microsoft365",
+    "--tenant",
+    "contoso.onmicrosoft.com",
+    "--client-id",
+    "11111111-2222-3333-4444-555555555555",
+    "--grant",
+    "client_credentials",
+    "--login",
+    "tickets@contoso.com",
+    "--login",
+    "*@contoso.com",
+];
+
+#[test]
+fn init_writes_a_file_that_check_finds_good() {
+    for (grant, files) in [
+        ("client_credentials", 2),
+        ("authorization_code", 1),
+        ("device_code", 1),
+        ("password", 1),
+        ("managed_identity", 1),
+    ] {
+        let folder = Folder::new();
+        let arguments = INIT.map(|word| {
+            if word == "client_credentials" {
+                grant
+            } else {
+                word
+            }
+        });
+        let arguments = [&arguments[..], &["--protocols", "imap,smtp"]].concat();
+        let (code, said) = init(&folder, &arguments);
+        assert_eq!(code, Some(0), "{grant}: {said}");
+        let names = std::fs::read_dir(folder.path()).unwrap();
+        for entry in names.map(Result::unwrap) {
+            let mode = entry.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{entry:?}");
+        }
+        assert_eq!(
+            std::fs::read_dir(folder.path()).unwrap().count(),
+            files,
+            "{grant}"
+        );
+        let text = std::fs::read_to_string(folder.path().join("proxy.yaml")).unwrap();
+        let (code, checked) = folder.check(&text);
+        assert!(
+            code == Some(0) && !checked.contains("warning"),
+            "{grant}: {checked}\n{text}"
+        );
+        assert!(!text.contains("pop3") && text.contains("# "), "{text}");
+        for step in [
+            "authrelay entra tickets@contoso.com",
+            "authrelay doctor",
+            "port 1143",
+            "port 1587",
+        ] {
+            assert!(said.contains(step), "{step}: {said}");
+        }
+        let consents = matches!(grant, "authorization_code" | "device_code");
+        assert_eq!(said.contains("authrelay authorize"), consents, "{said}");
+        // Each login's password is printed once, and only its hash is in the file.
+        let made: Vec<_> = said
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("tickets@contoso.com  "))
+            .collect();
+        assert_eq!(made.len(), usize::from(grant != "password"), "{said}");
+        for password in made {
+            assert!(
+                password.len() == 24 && !text.contains(password),
+                "{password}"
+            );
+            assert_eq!(text.matches("$argon2id$").count(), 2);
+        }
+        let (code, again) = init(&folder, &arguments);
+        assert_eq!(code, Some(74), "{again}");
+        assert!(again.contains("never overwrites"), "{again}");
+        assert_eq!(
+            std::fs::read_to_string(folder.path().join("proxy.yaml")).unwrap(),
+            text
+        );
+    }
+}
+
+#[test]
+fn init_names_what_it_would_ask_for() {
+    for (flag, at) in [
+        ("--provider", 0),
+        ("--tenant", 2),
+        ("--client-id", 4),
+        ("--grant", 6),
+    ] {
+        let folder = Folder::new();
+        let arguments: Vec<_> = (0..INIT.len())
+            .filter(|index| *index != at && *index != at + 1)
+            .map(|index| INIT[index])
+            .collect();
+        let (code, said) = init(&folder, &arguments);
+        assert_eq!(code, Some(64), "{said}");
+        assert!(said.starts_with(flag), "{said}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+    let folder = Folder::new();
+    let (code, said) = init(&folder, &INIT[..8]);
+    assert!(code == Some(64) && said.starts_with("--login"), "{said}");
+    // What is given and wrong writes nothing either.
+    for (word, by) in [
+        ("tickets@contoso.com", "two words*"),
+        ("client_credentials", "magic"),
+        ("microsoft365", "contoso"),
+        ("contoso.onmicrosoft.com", "common"),
+    ] {
+        let arguments = INIT.map(|one| if one == word { by } else { one });
+        let (code, said) = init(&folder, &arguments);
+        assert_eq!(code, Some(64), "{by}: {said}");
+        assert_eq!(
+            std::fs::read_dir(folder.path()).unwrap().count(),
+            0,
+            "{by}: {said}"
+        );
+    }
+}

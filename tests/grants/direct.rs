@@ -311,3 +311,63 @@ async fn a_command_that_fails_is_named() {
         assert!(relay.log.text().contains(detail), "{}", relay.log.text());
     }
 }
+
+/// d40: a command is done when it has ended, and whatever it started ends with it.
+#[tokio::test]
+async fn d40_a_command_ends_as_a_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let relay = |script: &str| {
+        std::fs::write(at.join("run"), script).unwrap();
+        registration(&format!(
+            "grant: command\ncommand: [sh, {}]",
+            at.join("run").display()
+        ))
+        .replace(&format!("    client_id: {CLIENT_ID}\n"), "")
+        .append("limits: {upstream_timeout: 2s}\n")
+        .start()
+    };
+    let is_gone = |name: &str| {
+        let pid = std::fs::read_to_string(at.join(name)).unwrap();
+        let status = format!("/proc/{}/status", pid.trim());
+        std::fs::read_to_string(status).map_or(true, |text| text.contains("State:\tZ"))
+    };
+    let gone = async |name: &str| {
+        for _ in 0..300 {
+            if is_gone(name) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("{name} lives on");
+    };
+    let here = at.display();
+    // Something in the background holds the output open.
+    let one = relay(&format!(
+        "sleep 77 & echo $! > {here}/one; cat {here}/token"
+    ))
+    .await;
+    std::fs::write(at.join("token"), one.sandbox.issue_token().unwrap()).unwrap();
+    assert_logs_in(&one, Imap).await;
+    gone("one").await;
+    // Below a shell, without an end.
+    let two = relay(&format!("sleep 77 & echo $! > {here}/two; wait")).await;
+    let reply = crate::log_in(&two, Imap).await;
+    assert!(reply.starts_with("a NO [UNAVAILABLE] "), "{reply}");
+    assert!(
+        two.log.text().contains("did not end within 2 seconds"),
+        "{}",
+        two.log.text()
+    );
+    gone("two").await;
+    // Its complaints are said, within bounds, and are no lines of ours.
+    let three =
+        relay("yes complaint | head -c 300000 >&2; echo 'vault is sealed' >&2; exit 7").await;
+    crate::log_in(&three, Imap).await;
+    let log = three.log.text();
+    assert!(
+        log.contains("failed: exit status: 7: vault is sealed"),
+        "{log}"
+    );
+    assert!(log.len() < 20_000 && !log.contains("complaint"));
+}

@@ -297,6 +297,84 @@ async fn by_hand(relay: &Relay, _endpoint: &Endpoint) -> (u16, String) {
     crate::come_back(relay, back.as_str()).await
 }
 
+/// Another person's consent replaces a good one only where the mailbox's owner gives it.
+#[tokio::test]
+async fn a_wrong_persons_consent_replaces_no_good_one() {
+    use base64::Engine as _;
+    let (relay, endpoint) = scripted(consenting()).await;
+    let token = relay.sandbox.issue_token().unwrap();
+    let signs_in = |who: &str, refresh_token: &str| {
+        let claims = json!({"upn": who}).to_string();
+        let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims);
+        endpoint.always(Answer::json(
+            200,
+            &json!({
+                "access_token": token, "id_token": format!("e30.{claims}.x"), "expires_in": 3599,
+                "refresh_token": refresh_token, "scope": "offline_access",
+            }),
+        ));
+    };
+    let redeemed = async || {
+        let config =
+            authrelay::config::Config::load(&relay.directory().join("proxy.yaml")).unwrap();
+        let service = authrelay::session::Service::new(&config).unwrap();
+        service.keep_alive(Duration::ZERO).await;
+        endpoint.asked().last().unwrap()["refresh_token"].clone()
+    };
+    // A delegate, then another one by mistake.
+    signs_in("anna@contoso.test", "anna-1");
+    assert_eq!(consent(&relay).await.0, 200);
+    signs_in("mallory@contoso.test", "mallory-1");
+    let (status, page) = consent(&relay).await;
+    assert_eq!(status, 400, "{page}");
+    assert!(
+        page.contains("mallory@contoso.test signed in") && page.contains("authrelay forget"),
+        "{page}"
+    );
+    signs_in("anna@contoso.test", "anna-2");
+    assert_eq!(redeemed().await, "anna-1");
+    // The same person again, and the owner of the mailbox, may.
+    assert_eq!(consent(&relay).await.0, 200);
+    signs_in("Tickets@Contoso.test", "tickets-1");
+    assert_eq!(consent(&relay).await.0, 200);
+    assert_eq!(redeemed().await, "tickets-1");
+    // And anybody where the consent that is there brings nothing.
+    endpoint.always(Answer::entra("invalid_grant", 50173));
+    redeemed().await;
+    signs_in("mallory@contoso.test", "mallory-2");
+    assert_eq!(consent(&relay).await.0, 200);
+}
+
+/// An opaque token does not say who signed in: the mail service's refusal gives back what was there.
+#[tokio::test]
+async fn a_wrong_persons_opaque_consent_is_taken_back() {
+    let (relay, endpoint) = scripted(consenting()).await;
+    let consent_with = async |token: String, refresh_token: &str| {
+        endpoint.always(Answer::json(
+            200,
+            &json!({"access_token": token, "refresh_token": refresh_token, "expires_in": 3599}),
+        ));
+        consent(&relay).await
+    };
+    relay
+        .sandbox
+        .set_fault(Some(authrelay::sandbox::Fault::TokenOpaque));
+    let good = relay.sandbox.issue_token().unwrap();
+    let (_, page) = consent_with(good, "right").await;
+    assert!(!page.contains("could not be opened"), "{page}");
+    let (_, page) = consent_with("EwBOfSomebodyElse".into(), "wrong").await;
+    assert!(
+        page.contains("could not be opened") && page.contains("is in force again"),
+        "{page}"
+    );
+    relay.sandbox.set_fault(None);
+    assert_logs_in(&relay, Imap).await;
+    let config = authrelay::config::Config::load(&relay.directory().join("proxy.yaml")).unwrap();
+    let service = authrelay::session::Service::new(&config).unwrap();
+    service.keep_alive(Duration::ZERO).await;
+    assert_eq!(endpoint.asked().last().unwrap()["refresh_token"], "right");
+}
+
 /// d46: two relays on one state directory, and a token that lives shorter than ten minutes.
 #[tokio::test]
 async fn d46_a_short_token_is_adopted_by_another_process() {

@@ -1,6 +1,7 @@
 """The status page in Chromium: consent from click to stored token, a connection that fails, and how
 the page looks and works at any width, in the dark, by keyboard and without its script."""
 
+import contextlib
 import imaplib
 import os
 from pathlib import Path
@@ -9,7 +10,8 @@ import dovecot
 import test_consent
 from browser import Chromium
 from case import PASSWORD
-from process import until
+from process import Child, until
+from test_ways import answers, free_port
 
 TOKEN = "the-admin-token-of-the-page"
 # WebDriver's code points.
@@ -176,3 +178,71 @@ class Page(test_consent.Consent):
 # Of its parent it wants the hands, not the cases.
 for name in [name for name in dir(test_consent.Consent) if name.startswith("test_")]:
     setattr(Page, name, None)
+
+
+NGINX = """
+daemon off;
+pid {folder}/nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+        listen 127.0.0.1:{port};
+        location /relay/ {{
+            proxy_pass http://127.0.0.1:{admin}{path};
+            {host}
+        }}
+    }}
+}}
+"""
+
+
+class BehindNginx(test_consent.Consent):
+    """Below a path of a web server, which passes the path and the Host on, or not."""
+
+    def test_the_page_works_below_a_path(self):
+        for number, (path, host) in enumerate(
+            [("", ""), ("/", ""), ("", "proxy_set_header Host $http_host;"), ("/", "proxy_set_header Host $http_host;")]
+        ):
+            with self.subTest(path=path, host=host), contextlib.ExitStack() as stack:
+                self.works_below_a_path(stack, number, path, host)
+
+    def works_below_a_path(self, stack, number, path, host):
+        configuration = self.configuration("authorization_code")
+        login = configuration["accounts"][0]["login"] = f"nginx-{number}@{dovecot.PERSONS}"
+        self.world.dovecot.mailbox(login)
+        port, admin = free_port(), free_port()
+        configuration["admin"] = {
+            "bind": f"127.0.0.1:{admin}",
+            "public_url": f"http://localhost:{port}/relay",
+            "token": TOKEN,
+        }
+        stack.enter_context(self.world.start(f"nginx-{number}", configuration))
+        folder = self.folder / f"nginx-{number}"
+        folder.mkdir()
+        text = NGINX.format(folder=folder, port=port, admin=admin, path=path, host=host)
+        (folder / "nginx.conf").write_text(text)
+        nginx = Child(f"nginx-{number}", ["/usr/sbin/nginx", "-p", folder, "-c", folder / "nginx.conf"], self.folder)
+        stack.callback(nginx.stop)
+        until(lambda: answers(port), "nginx")
+        chromium = stack.enter_context(Chromium(folder))
+        chromium.open(f"http://localhost:{port}/relay/")
+        chromium.type("#token", TOKEN)
+        chromium.click(chromium.find("main button"))
+        until(lambda: chromium.elements("#accounts"), "the page")
+        self.assertEqual(chromium.url(), f"http://localhost:{port}/relay/")
+        background = chromium.run("return getComputedStyle(document.querySelector('.card')).borderTopStyle")
+        self.assertEqual(background, "solid", "the style is there")
+        chromium.click(chromium.find("[data-do=reload]"))
+        until(lambda: "Reloaded" in chromium.text(), "the reload")
+        if folder := os.environ.get("AUTHRELAY_SCREENSHOTS"):
+            chromium.screenshot(Path(folder) / f"nginx-{number}.png")
+        chromium.click(chromium.find("form[action$=logout] button"))
+        until(lambda: chromium.elements("#token"), "the form")
+        self.assertEqual(chromium.url(), f"http://localhost:{port}/relay/")

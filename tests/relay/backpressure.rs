@@ -1,16 +1,18 @@
 //! Peers that stop reading: what is on its way to them waits with whoever sends it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use authrelay::sandbox::MAILBOX;
+use authrelay::sandbox::{MAILBOX, PASSWORD};
 use authrelay::wire::Protocol::{Imap, Pop3, Smtp};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::client::Client;
 use crate::processes::{MIB, Process};
-use crate::stage::Setup;
+use crate::stage::{Setup, greet};
 
 /// Requirement 34: a gigabyte on its way to a client that has stopped reading.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,6 +89,32 @@ impl Way {
         });
         stopped
     }
+}
+
+/// A client that goes while its mail service takes nothing is noticed, although it is not read.
+#[tokio::test]
+async fn d17_a_client_that_is_gone_is_noticed_while_it_is_not_read() {
+    let way = Way::bind().await;
+    let relay = Setup::default().upstream_hosts(&way.host()).start().await;
+    let stopped = way.lead_to(relay.sandbox.smtp());
+    let mut client = Client::dial_to_reset(Smtp, relay.address(Smtp)).await;
+    greet(&mut client).await;
+    client.log_in(MAILBOX, PASSWORD).await;
+    for command in [
+        "MAIL FROM:<tickets@contoso.test>\r\n",
+        "RCPT TO:<tickets@contoso.test>\r\n",
+        "DATA\r\n",
+    ] {
+        client.ask(command, "\r\n").await;
+    }
+    stopped.send_replace(true);
+    // More than all buffers on the way take.
+    let text = ("x".repeat(70) + "\r\n").repeat(800_000);
+    let sending = client.sends_unread(text);
+    let _ = tokio::time::timeout(Duration::from_secs(2), sending).await;
+    let session = relay.log.sessions(1).await.remove(0);
+    assert_eq!(session["closed_by"], "client", "{session}");
+    assert_eq!(relay.log.faults(), [""; 0]);
 }
 
 /// The same upwards, to a mail service that has stopped reading; also where a message is looked

@@ -39,6 +39,20 @@ impl Client {
         }
     }
 
+    /// Connects so that dropping it resets the connection, as a process that is killed with unread
+    /// replies does.
+    pub async fn dial_to_reset(protocol: Protocol, address: SocketAddr) -> Self {
+        let tcp = TcpStream::connect(address).await.unwrap();
+        socket2::SockRef::from(&tcp)
+            .set_linger(Some(std::time::Duration::ZERO))
+            .unwrap();
+        Self {
+            protocol,
+            socket: Box::new(tcp),
+            input: Vec::new(),
+        }
+    }
+
     /// Goes on under TLS.
     pub async fn encrypt(self, config: Arc<rustls::ClientConfig>) -> Self {
         assert!(self.input.is_empty(), "in clear: {:?}", self.input);

@@ -20,7 +20,6 @@ use super::keys::{Key, Log, Root, Value as _};
 use super::source::Sources;
 use super::{Config, Limits, Problem, State, tree};
 use crate::wire::Protocol;
-#[cfg(test)]
 pub(super) use providers::presets;
 
 /// A larger file is no configuration.

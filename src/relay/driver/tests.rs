@@ -78,6 +78,8 @@ impl<C> Backend<C> for Counting {
 
     fn record(&mut self, _event: Event) {}
 
+    fn on_end(&mut self, _end: &End) {}
+
     fn count(&mut self, client: usize, upstream: usize) {
         self.0.add(client, upstream);
     }

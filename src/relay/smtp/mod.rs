@@ -323,7 +323,8 @@ impl Smtp {
         }
     }
 
-    /// The transaction's message is over, and with it the transaction.
+    /// The transaction's message is over, and with it the transaction. Its permit is given back
+    /// where the upstream knows that, too.
     fn end_message(
         &mut self,
         size: u64,
@@ -336,7 +337,9 @@ impl Smtp {
             .envelope
             .ended(size, outcome, reply.map(str::trim_end));
         sink.act(Action::Record(Event::Message(message)));
-        self.release(sink);
+        if !self.pending.contains(&Pending::Discarded) && !self.aborted {
+            self.release(sink);
+        }
     }
 
     /// The transaction is over without a message.
@@ -388,6 +391,10 @@ impl Smtp {
         for pending in std::mem::take(&mut self.pending) {
             match pending {
                 Pending::Mail { from, sender } => {
+                    // One that has begun is not forgotten for another that may.
+                    if let Some(now) = self.transaction.as_ref().filter(|now| now.chunks) {
+                        self.end_message(now.size, MessageOutcome::Lost, reply, sink);
+                    }
                     self.transaction = Some(Transaction::new(from, sender));
                 }
                 Pending::Text(size) => self.end_message(size, MessageOutcome::Lost, reply, sink),

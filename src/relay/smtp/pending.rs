@@ -33,7 +33,7 @@ pub(super) enum Pending {
     Local(Cow<'static, str>),
     /// The same, where it ends a message of this size.
     LocalRejection(&'static str, u64),
-    /// The reply to a command of ours, which the client does not see.
+    /// The reply to a RSET of ours, which the client does not see.
     Discarded,
 }
 
@@ -51,8 +51,9 @@ impl Pending {
             | Self::Text(_)
             | Self::Chunk { .. }
             | Self::Reset
-            | Self::LocalRejection(..) => true,
-            Self::Rcpt(_) | Self::Other | Self::Local(_) | Self::Discarded => false,
+            | Self::LocalRejection(..)
+            | Self::Discarded => true,
+            Self::Rcpt(_) | Self::Other | Self::Local(_) => false,
         }
     }
 

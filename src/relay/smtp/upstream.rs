@@ -80,7 +80,8 @@ impl Smtp {
             Pending::Data => self.on_data_reply(reply, sink),
             Pending::Text(size) => self.on_final_reply(size, reply, sink),
             Pending::Chunk { octets, last } => self.on_chunk_reply(octets, last, reply, sink),
-            Pending::Reset | Pending::Discarded if reply.succeeds() => self.end_transaction(sink),
+            Pending::Reset if reply.succeeds() => self.end_transaction(sink),
+            Pending::Discarded => self.end_transaction(sink),
             // TLS within TLS was agreed on; where there are rules, no one can have asked for it.
             Pending::Other if code == b"220" && !self.is_ruled() => {
                 self.lose_track("TLS was started", sink);
@@ -88,7 +89,6 @@ impl Smtp {
             Pending::Mail { .. }
             | Pending::Rcpt(_)
             | Pending::Reset
-            | Pending::Discarded
             | Pending::Other
             | Pending::Local(_)
             | Pending::LocalRejection(..) => {}

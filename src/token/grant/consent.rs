@@ -163,10 +163,33 @@ pub(super) async fn keep(
         }
     }
     if let Some(before) = before {
+        // Nobody knows yet who signed in: the mail service will say whether it was the right one.
+        if let (None, Some(own)) = (&identity, before.clone().of(&owner)) {
+            record.replaces(own);
+        }
         record.keeps(before);
     }
     store.save(login, &record).await?;
     Ok(Consent { identity })
+}
+
+/// Puts back in force what the last consent replaced; whether there was something.
+pub(in crate::token) async fn take_back(
+    account: &Account,
+    login: &str,
+    store: &Arc<Store>,
+    timeout: Duration,
+) -> Result<bool, Failure> {
+    let _turn = store.lock(login, timeout).await?;
+    let record = store.load(login).await?;
+    let owner = Owner::of(&account.registration);
+    let before = record
+        .and_then(|record| record.of(&owner))
+        .and_then(Record::taken_back);
+    match before {
+        Some(before) => store.save(login, &before).await.map(|()| true),
+        None => Ok(false),
+    }
 }
 
 /// The consent would end with its access token: nothing is stored.

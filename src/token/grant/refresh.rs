@@ -72,6 +72,7 @@ async fn redeem(
             let mut grant = answer.grant();
             record.obtained(&grant);
             record.attention = None;
+            record.prove();
             if let Err(failure) = store.fill(room, &request.login, &record).await {
                 tracing::error!(
                     login = request.login,

@@ -187,7 +187,7 @@ fn pauses_grow_with_failures_of_one_class() {
         ),
         (Class::Ended, true, vec![10, 20, 40, 80, 160, 300, 300]),
         (Class::Client, false, vec![10, 20, 40, 80, 160, 300, 300]),
-        (Class::Ours, true, vec![1, 1, 1, 1]),
+        (Class::Ours, true, vec![1, 2, 4, 8, 10, 10]),
     ] {
         let (mut life, mut now) = in_state(State::None);
         for pause in expected {

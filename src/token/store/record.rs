@@ -59,6 +59,9 @@ pub struct Record {
     /// Why it brings no token at the moment, if it does not and has not ended.
     #[serde(default)]
     pub attention: Option<Refusal>,
+    /// The good consent that this one replaced, until it is known that this one is good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<Box<Record>>,
     /// Consents that were given to other applications, the newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     kept: Vec<Record>,
@@ -120,6 +123,7 @@ impl Record {
             consented: now(),
             refused: None,
             attention: None,
+            before: None,
             kept: Vec::new(),
         }
     }
@@ -158,6 +162,27 @@ impl Record {
         all.retain(is_other);
         all.truncate(KEPT);
         self.kept = all;
+    }
+
+    /// Replaces a good consent of the same application, which can be taken back.
+    pub(crate) fn replaces(&mut self, mut before: Self) {
+        if before.refused.is_none() && before.attention.is_none() {
+            before.before = None;
+            before.kept.clear();
+            self.before = Some(Box::new(before));
+        }
+    }
+
+    /// The consent that this one replaced, with what this one keeps for others.
+    pub(crate) fn taken_back(mut self) -> Option<Self> {
+        let mut before = *self.before.take()?;
+        before.kept = self.kept;
+        Some(before)
+    }
+
+    /// It is good: there is nothing to take back any more.
+    pub(crate) fn prove(&mut self) {
+        self.before = None;
     }
 
     /// The application in words: `client id 1111… of contoso.com at microsoft365`.

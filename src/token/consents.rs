@@ -1,0 +1,102 @@
+//! Consents by way of the broker: it has the HTTP clients and the store that they need.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+use super::store::Store;
+use super::{Broker, Consent, Device, Pending, endpoint, grant, refusal};
+use crate::config::Account;
+use crate::fault::{Fault, Kind};
+
+impl Broker {
+    /// Begins a consent for `login` by a browser that comes back to `redirect`.
+    ///
+    /// # Errors
+    ///
+    /// Where the account's grant is another.
+    pub fn begin_consent(
+        &self,
+        account: &Arc<Account>,
+        login: &str,
+        redirect: &Url,
+    ) -> Result<Pending, Fault> {
+        grant::consent::begin(account.clone(), login, redirect).map_err(|failure| failure.fault)
+    }
+
+    /// Redeems the code that came back and stores what it brings.
+    ///
+    /// # Errors
+    ///
+    /// The identity provider's refusal, or a store that cannot be written.
+    pub async fn finish_consent(&self, pending: Pending, code: &str) -> Result<Consent, Fault> {
+        let (endpoint, store) = self.tools(&pending.account)?;
+        grant::consent::finish(pending, code, &endpoint, store, self.timeout)
+            .await
+            .map_err(|failure| failure.fault)
+    }
+
+    /// What the identity provider said instead of a code (RFC 6749 §4.1.2.1).
+    pub fn refused_consent(&self, pending: &Pending, error: &str, description: &str) -> Fault {
+        refusal::at_consent(&pending.account.registration, error, description).fault
+    }
+
+    /// Puts back in force the good consent that the last one replaced, which the mail service does
+    /// not take; whether there was one.
+    pub async fn take_back_consent(&self, account: &Account, login: &str) -> bool {
+        let Some(store) = &self.store else {
+            return false;
+        };
+        let taken = grant::consent::take_back(account, login, store, self.timeout).await;
+        taken.unwrap_or(false)
+    }
+
+    /// Begins a consent for `login` on another device.
+    ///
+    /// # Errors
+    ///
+    /// The identity provider's refusal, or another grant.
+    pub async fn begin_device(&self, account: &Arc<Account>, login: &str) -> Result<Device, Fault> {
+        let (endpoint, _) = self.tools(account)?;
+        grant::device::begin(account.clone(), login, &endpoint)
+            .await
+            .map_err(|failure| failure.fault)
+    }
+
+    /// Waits until the person has entered the code, and stores what that brings. `sleep` is
+    /// awaited between questions.
+    ///
+    /// # Errors
+    ///
+    /// The identity provider's refusal, or a store that cannot be written.
+    pub async fn finish_device<F>(
+        &self,
+        device: &Device,
+        sleep: impl Fn(Duration) -> F,
+    ) -> Result<Consent, Fault>
+    where
+        F: Future<Output = ()>,
+    {
+        let (endpoint, store) = self.tools(&device.account)?;
+        grant::device::finish(device, &endpoint, store, self.timeout, sleep)
+            .await
+            .map_err(|failure| failure.fault)
+    }
+
+    fn tools(&self, account: &Account) -> Result<(endpoint::Endpoint, &Arc<Store>), Fault> {
+        let client = self.clients.get(&account.registration.provider.name);
+        match (client, &self.store) {
+            (Some(client), Some(store)) => {
+                let provider = &account.registration.provider;
+                let endpoint = endpoint::Endpoint::new(client.clone(), self.timeout, provider);
+                Ok((endpoint, store))
+            }
+            _ => Err(Fault::new(
+                Kind::Internal,
+                "there is no store for what a consent brings",
+            )),
+        }
+    }
+}
