@@ -87,6 +87,7 @@ fn login(criterion: &mut Criterion) {
                     credentials: true,
                     unauthenticated: false,
                     greet: true,
+                    encrypted: false,
                 };
                 let mut front = front::new(dialogue.protocol, offer);
                 let login = upstream.clone();

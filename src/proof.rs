@@ -155,8 +155,8 @@ pub struct Claim {
     pub passwords: Vec<Arc<Password>>,
 }
 
-/// A keyed hash.
-type Print = [u8; 32];
+/// A keyed hash of a password, by a key of this process.
+pub type Print = [u8; 32];
 
 /// Checks passwords.
 pub struct Checker {
@@ -301,7 +301,8 @@ impl Checker {
         tokio::task::spawn_blocking(run).await.unwrap_or(false)
     }
 
-    fn print(&self, text: &Secret) -> Print {
+    /// The keyed hash of a password.
+    pub fn print(&self, text: &Secret) -> Print {
         let mut print = [0; 32];
         let signed = hmac::sign(&self.key, text.expose().as_bytes());
         print.copy_from_slice(signed.as_ref());

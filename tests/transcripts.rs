@@ -248,6 +248,7 @@ fn play_front(scene: &Scene, cut: Cut) -> (String, String) {
         credentials: !is("require_tls"),
         unauthenticated: is("unauthenticated"),
         greet: !is("upgraded"),
+        encrypted: is("upgraded"),
     };
     let mut front = front::new(protocol(scene), offer);
     let (mut expected, mut story) = (Story::default(), Story::default());

@@ -111,6 +111,7 @@ fn offered(starttls: bool, credentials: bool, greet: bool) -> Offer {
         credentials,
         unauthenticated: false,
         greet,
+        encrypted: false,
     }
 }
 

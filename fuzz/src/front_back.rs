@@ -347,6 +347,7 @@ fn offer(starttls: bool, greet_anew: bool) -> Offer {
         credentials: true,
         unauthenticated: false,
         greet: greet_anew,
+        encrypted: false,
     }
 }
 
@@ -395,6 +396,7 @@ fn shown_on(protocol: Protocol, ready: &Ready, touched: bool) {
             credentials: true,
             unauthenticated: false,
             greet: false,
+            encrypted: false,
         };
         let mut front = front::new(protocol, offer);
         front.receive(ask);

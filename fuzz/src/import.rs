@@ -11,7 +11,7 @@ pub fn import(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else {
         return;
     };
-    let imported = match import::import(text) {
+    let imported = match import::import(text, &[]) {
         Ok(imported) => imported,
         Err(why) => return assert_line(&why),
     };

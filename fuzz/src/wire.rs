@@ -275,7 +275,7 @@ fn imap_command(unit: &[u8]) {
         imap::Command::Logout => again(&[tag, b" LOGOUT"]),
         imap::Command::StartTls => again(&[tag, b" STARTTLS"]),
         imap::Command::Id => again(&[tag, b" ID NIL"]),
-        imap::Command::Other | imap::Command::Malformed => {}
+        imap::Command::Other | imap::Command::Malformed | imap::Command::MalformedLogin => {}
     }
 }
 
@@ -419,7 +419,7 @@ fn pop3_command(line: &[u8]) {
         pop::Command::Capa => again(&[b"CAPA"]),
         pop::Command::Stls => again(&[b"STLS"]),
         pop::Command::Quit => again(&[b"QUIT"]),
-        pop::Command::Other => {}
+        pop::Command::Other | pop::Command::MalformedLogin => {}
     }
 }
 
@@ -518,7 +518,9 @@ pub fn sasl(input: &[u8]) {
         if let Ok(credentials) = Credentials::from_plain(line) {
             credible(&credentials);
             let (login, password) = (&credentials.login, credentials.password.expose());
-            for authzid in ["", login] {
+            let given = credentials.authorization.as_deref();
+            let same = given.map_or(vec!["", login], |authorization| vec![authorization]);
+            for authzid in same {
                 let message = format!("{authzid}\0{login}\0{password}");
                 let again = Credentials::from_plain(sasl::encode(message.as_bytes()).as_bytes());
                 assert_eq!(again, Ok(credentials.clone()));

@@ -10,10 +10,15 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use subtle::ConstantTimeEq as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::{Lockout, client_network};
+use crate::proof::Print;
+
+/// How long the same wrong password of a login and address is no further failure.
+const REPEATED: Duration = Duration::from_secs(60);
 
 /// What is remembered at once; beyond it the oldest is forgotten.
 const CAP: usize = 50_000;
@@ -39,6 +44,9 @@ struct Record {
     failures: u32,
     last: Instant,
     locked_until: Option<Instant>,
+    /// The wrong password that was counted last, from which address, and when: applications try the
+    /// same one by every mechanism.
+    counted: Option<(Print, IpAddr, Instant)>,
 }
 
 #[derive(Debug)]
@@ -132,10 +140,30 @@ impl Lockouts {
         locked
     }
 
-    /// After a failure: how long to hold the answer back.
-    pub(super) fn failed(&self, address: IpAddr, login: &str, known: bool) -> Duration {
+    /// After a failure: how long to hold the answer back. `print` is the keyed hash of the wrong
+    /// password: within a minute it counts once.
+    pub(super) fn failed(
+        &self,
+        address: IpAddr,
+        login: &str,
+        known: bool,
+        print: Print,
+    ) -> Duration {
         let now = Instant::now();
         let mut state = self.state();
+        let own = key(address, Subject::Login(login.to_owned()));
+        if let Some(record) = state.records.get(&own)
+            && record.counts_already(print, address, now)
+        {
+            let failures = subjects(address, login, known)
+                .filter_map(|subject| state.records.get(&key(address, subject)))
+                .map(|record| record.failures);
+            let worst = failures.max().unwrap_or_default();
+            return match worst >= state.policy.failures {
+                true => SLOWEST,
+                false => slowed(worst),
+            };
+        }
         let policy = state.policy.clone();
         if state.records.len() >= CAP {
             state.forget(now);
@@ -151,12 +179,14 @@ impl Lockouts {
                     failures: 0,
                     last: now,
                     locked_until: None,
+                    counted: None,
                 });
             if now.duration_since(record.last) > window {
                 record.failures = 0;
             }
             record.failures = record.failures.saturating_add(1);
             record.last = now;
+            record.counted = Some((print, address, now));
             worst = worst.max(record.failures);
             if record.failures >= policy.failures {
                 worst = u32::MAX;
@@ -215,6 +245,15 @@ impl Lockouts {
 }
 
 impl Record {
+    /// Whether this wrong password was counted within the last minute.
+    fn counts_already(&self, print: Print, address: IpAddr, now: Instant) -> bool {
+        self.counted.is_some_and(|(counted, from, at)| {
+            from == address
+                && now.duration_since(at) < REPEATED
+                && bool::from(counted.ct_eq(&print))
+        })
+    }
+
     fn is_locked(&self, now: Instant) -> bool {
         self.locked_until.is_some_and(|until| until > now)
     }
@@ -268,6 +307,32 @@ mod tests {
         }))
     }
 
+    /// One of several wrong passwords.
+    fn print(number: u8) -> Print {
+        [number; 32]
+    }
+
+    /// An application that tries the same wrong password by every mechanism fails once a minute; an
+    /// attempt in a lock does not prolong it.
+    #[tokio::test(start_paused = true)]
+    async fn the_same_password_within_a_minute_counts_once() {
+        let lockouts = lockouts(3);
+        for minute in 0..3 {
+            assert!(!lockouts.is_locked(CLIENT, "login", true), "{minute}");
+            for _ in 0..5 {
+                lockouts.failed(CLIENT, "login", true, print(7));
+            }
+            tokio::time::advance(Duration::from_secs(60)).await;
+        }
+        assert!(lockouts.is_locked(CLIENT, "login", true));
+        for _ in 0..4 {
+            tokio::time::advance(Duration::from_secs(59)).await;
+            lockouts.is_locked(CLIENT, "login", true);
+        }
+        tokio::time::advance(Duration::from_secs(4)).await;
+        assert!(!lockouts.is_locked(CLIENT, "login", true));
+    }
+
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
     /// Requirement 15: whoever makes logins up fills no memory, and whatever fails last counts.
@@ -276,7 +341,7 @@ mod tests {
         let lockouts = lockouts(10);
         for number in 0..3 * CAP {
             let v6 = std::net::Ipv6Addr::from((number as u128) << 64);
-            lockouts.failed(v6.into(), &format!("login-{number}"), false);
+            lockouts.failed(v6.into(), &format!("login-{number}"), false, print(0));
             if number % 1000 == 0 {
                 tokio::time::advance(Duration::from_millis(1)).await;
             }
@@ -306,7 +371,7 @@ mod tests {
                     let login = format!("login-{number}");
                     let delay = match lockouts.is_locked(CLIENT, &login, known) {
                         true => SLOWEST,
-                        false => lockouts.failed(CLIENT, &login, known),
+                        false => lockouts.failed(CLIENT, &login, known, print(0)),
                     };
                     delays.push(delay);
                 }
@@ -317,7 +382,7 @@ mod tests {
         // A neighbour who knows the password is not held up.
         let lockouts = lockouts(3);
         for number in 0..14 {
-            lockouts.failed(CLIENT, &format!("login-{number}"), false);
+            lockouts.failed(CLIENT, &format!("login-{number}"), false, print(0));
         }
         assert!(!lockouts.is_locked(CLIENT, "known", true));
     }
@@ -326,7 +391,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn trials_under_way_are_counted() {
         let lockouts = lockouts(3);
-        lockouts.failed(CLIENT, "login", true);
+        lockouts.failed(CLIENT, "login", true, print(1));
         let first = lockouts.trial(CLIENT, "login").await.unwrap();
         let second = lockouts.trial(CLIENT, "login").await.unwrap();
         let moment = Duration::from_millis(1);
@@ -341,8 +406,8 @@ mod tests {
         // A success makes room, two failures lock.
         drop(first);
         assert!(waiting.await.unwrap());
-        lockouts.failed(CLIENT, "login", true);
-        lockouts.failed(CLIENT, "login", true);
+        lockouts.failed(CLIENT, "login", true, print(2));
+        lockouts.failed(CLIENT, "login", true, print(3));
         drop(second);
         assert!(lockouts.trial(CLIENT, "login").await.is_none());
         assert!(lockouts.state().trials.is_empty());

@@ -9,9 +9,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use subtle::ConstantTimeEq as _;
+
 use crate::config::{Account, CertificateName, Config, Listener, Logins, Password, PasswordCheck};
 use crate::fault::{Fault, Kind};
-use crate::proof::{Checker, Claim, Verified};
+use crate::proof::{Checker, Claim, Print, Verified};
+use crate::secret::Secret;
 use crate::wire::sasl::Credentials;
 use lockout::{Lockouts, SLOWEST};
 
@@ -61,6 +64,8 @@ pub struct Trial {
     lockouts: Arc<Lockouts>,
     address: IpAddr,
     login: String,
+    /// What was presented, as a keyed hash.
+    print: Option<Print>,
     _under_way: lockout::Trial,
 }
 
@@ -72,7 +77,8 @@ impl Trial {
 
     /// It was wrong, as the fault says.
     pub fn wrong(self, fault: Fault) -> Refused {
-        let delay = self.lockouts.failed(self.address, &self.login, true);
+        let print = self.print.unwrap_or_default();
+        let delay = self.lockouts.failed(self.address, &self.login, true, print);
         Refused { fault, delay }
     }
 }
@@ -137,11 +143,14 @@ impl Accounts {
         if locked() {
             return Err(Refused::locked_out());
         }
-        let claim = account.map(|account| claim(account, visitor, &login));
+        let claim = account.map(|account| claim(account, visitor, &login, credentials));
         let (claim, why) = match claim {
-            Some(Ok(claim)) => (Some(claim), "wrong password"),
-            Some(Err(why)) => (None, why),
-            None => (None, "no account has this login"),
+            Some(Ok(claim)) => {
+                let why = wrong_password(&claim, &credentials.password);
+                (Some(claim), why)
+            }
+            Some(Err(why)) => (None, refused(why)),
+            None => (None, self.unknown(&login)),
         };
         let verified = self.checker.check(claim, &credentials.password).await;
         // Many may have guessed at once: those that come back behind the failure that locks are
@@ -156,9 +165,26 @@ impl Accounts {
             return Ok(verified);
         }
         Err(Refused {
-            fault: refused(why),
-            delay: self.lockouts.failed(visitor.address, &login, known),
+            fault: why,
+            delay: self.lockouts.failed(
+                visitor.address,
+                &login,
+                known,
+                self.checker.print(&credentials.password),
+            ),
         })
+    }
+
+    /// Why a login that no account has is refused.
+    fn unknown(&self, login: &str) -> Fault {
+        let why = "no account has this login";
+        match login.trim() {
+            trimmed if trimmed != login && self.find(trimmed).is_some() => refused(&format!(
+                "{why}; without the white space around it, one has"
+            ))
+            .remedy_is("leave the white space out of the login that the application encodes"),
+            _ => refused(why),
+        }
     }
 
     /// Waits until a password that only the identity provider can check may be shown to it: no more
@@ -170,6 +196,9 @@ impl Accounts {
                 lockouts: self.lockouts.clone(),
                 address,
                 login: login.to_owned(),
+                print: verified
+                    .unproven()
+                    .map(|password| self.checker.print(password)),
                 _under_way: under_way,
             }),
             None => Err(Refused::locked_out()),
@@ -186,13 +215,50 @@ fn refused(why: &str) -> Fault {
     Fault::new(Kind::Credentials, why)
 }
 
+/// Why a password is refused, if it is; what is odd in it, for the log.
+fn wrong_password(claim: &Claim, presented: &Secret) -> Fault {
+    let why = "wrong password";
+    let text = presented.expose();
+    let begins = |password: &Arc<Password>| match &password.check {
+        PasswordCheck::Plain(right) => {
+            let beginning = right.expose().as_bytes().get(..text.len());
+            right.expose().len() > text.len()
+                && beginning.is_some_and(|beginning| bool::from(beginning.ct_eq(text.as_bytes())))
+        }
+        PasswordCheck::Hash(_) | PasswordCheck::Any => false,
+    };
+    if claim.passwords.iter().any(begins) {
+        return refused(&format!("{why}: it is the beginning of the right one"))
+            .remedy_is("make the application send its response in one line: base64 that is wrapped cuts the password off");
+    }
+    if text.trim() != text {
+        return refused(&format!("{why}: there is white space around it"))
+            .remedy_is("leave the white space out of the password that the application encodes");
+    }
+    refused(why)
+}
+
 /// What `login` may claim of the account it resolved to.
-fn claim(account: &Arc<Account>, visitor: Visitor<'_>, login: &str) -> Result<Claim, &'static str> {
+fn claim(
+    account: &Arc<Account>,
+    visitor: Visitor<'_>,
+    login: &str,
+    credentials: &Credentials,
+) -> Result<Claim, &'static str> {
     let protocol = visitor.listener.protocol;
     if !account.protocols.contain(protocol) {
         return Err("the account does not allow this protocol");
     }
     let mailbox = account.mailbox_of(protocol, login);
+    let authorization = credentials
+        .authorization
+        .as_ref()
+        .map(|name| name.to_lowercase());
+    if authorization.is_some_and(|name| name != login && name != mailbox.to_lowercase()) {
+        return Err(
+            "the authorization identity that the client presents is neither the login nor the account's mailbox",
+        );
+    }
     let passwords: Vec<_> = usable(account, visitor).cloned().collect();
     let by_provider = account.registration.grant.needs_client_password();
     if passwords.is_empty() && !by_provider {

@@ -13,7 +13,13 @@ const CAP: u64 = 1024;
 
 pub(super) fn run() -> Exit {
     let password = match read() {
-        Ok(password) => password,
+        Ok(Some(password)) => password,
+        Ok(None) => {
+            complain(
+                "the password is not UTF-8: no client could present it; type it in a UTF-8 terminal",
+            );
+            return Exit::Usage;
+        }
         Err(error) => {
             complain(format_args!("the password cannot be read: {error}"));
             return Exit::State;
@@ -39,15 +45,18 @@ pub(super) fn hash(password: &str) -> Result<String, argon2::password_hash::Erro
     Ok(hash.to_string())
 }
 
-fn read() -> std::io::Result<Secret> {
+/// The password as it is given; `None` where it is not UTF-8.
+fn read() -> std::io::Result<Option<Secret>> {
     if std::io::stdin().is_terminal() {
-        return rpassword::prompt_password("Password: ").map(Secret::from);
+        return rpassword::prompt_password("Password: ")
+            .map(|password| Some(Secret::from(password)));
     }
-    let mut text = String::new();
-    std::io::stdin()
-        .lock()
-        .take(CAP)
-        .read_to_string(&mut text)?;
+    let mut octets = Vec::new();
+    std::io::stdin().lock().take(CAP).read_to_end(&mut octets)?;
+    let Ok(text) = String::from_utf8(octets) else {
+        return Ok(None);
+    };
     let line = text.strip_suffix('\n').unwrap_or(&text);
-    Ok(Secret::from(line.strip_suffix('\r').unwrap_or(line)))
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    Ok(Some(Secret::from(line)))
 }

@@ -1,14 +1,28 @@
-//! `import FILE`: an `emailproxy.config` in, a `proxy.yaml` out.
+//! `import FILE`: another proxy's file in, a `proxy.yaml` out; refresh tokens that stand in clear go
+//! into the store, sealed.
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
+use serde_json::json;
+
 use super::{Exit, complain, print};
+use crate::config::{Config, Logins};
+use crate::import::{Imported, TokenFile};
+use crate::token::store::{Record, Store};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
-    /// The emailproxy.config of email-oauth2-proxy
+    /// An emailproxy.config, a davmail.properties or a sasl-xoauth2.conf
     file: PathBuf,
+
+    /// The folder of sasl-xoauth2's token files: their refresh tokens are moved into ./state, sealed
+    #[arg(long, value_name = "FOLDER")]
+    tokens: Option<PathBuf>,
 }
+
+/// Octets of a token file that are read.
+const TOKEN_FILE_CAP: u64 = 64 * 1024;
 
 pub(super) fn run(options: &Options) -> Exit {
     let path: &Path = &options.file;
@@ -19,9 +33,22 @@ pub(super) fn run(options: &Options) -> Exit {
             return Exit::State;
         }
     };
-    match crate::import::import(&text) {
+    let tokens = match options.tokens.as_deref().map(token_files).transpose() {
+        Ok(tokens) => tokens.unwrap_or_default(),
+        Err(error) => {
+            complain(format_args!("the token files cannot be read: {error:#}"));
+            return Exit::State;
+        }
+    };
+    match crate::import::import(&text, &tokens) {
         Ok(imported) => {
             imported.notes.iter().for_each(complain);
+            if let Err(error) = move_consents(&imported) {
+                complain(format_args!(
+                    "the refresh tokens cannot be moved: {error:#}"
+                ));
+                return Exit::State;
+            }
             print(imported.yaml)
         }
         Err(why) => {
@@ -29,4 +56,76 @@ pub(super) fn run(options: &Options) -> Exit {
             Exit::Config
         }
     }
+}
+
+/// Every file of the folder, by its name.
+fn token_files(folder: &Path) -> anyhow::Result<Vec<TokenFile>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let about = std::fs::metadata(&path).with_context(|| path.display().to_string())?;
+        if !about.is_file() || about.len() > TOKEN_FILE_CAP || name.starts_with('.') {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        files.push((name, text));
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Writes the refresh tokens into the state directory of the configuration as if it stood here,
+/// sealed. A consent that is there already stays.
+fn move_consents(imported: &Imported) -> anyhow::Result<()> {
+    if imported.consents.is_empty() {
+        return Ok(());
+    }
+    let config = Config::parse_without_secrets(&imported.yaml, Path::new("proxy.yaml")).map_err(
+        |problems| {
+            anyhow::anyhow!(
+                "{}",
+                problems
+                    .first()
+                    .map(ToString::to_string)
+                    .unwrap_or_default()
+            )
+        },
+    )?;
+    let store = Store::open(&config.state)?;
+    let logins = Logins::new(&config.accounts);
+    for consent in &imported.consents {
+        let Some(account) = logins.find(&consent.login) else {
+            continue;
+        };
+        if store.read(&consent.login)?.is_some() {
+            complain(format_args!(
+                "{}: there is a consent already; it stays",
+                consent.login
+            ));
+            continue;
+        }
+        let registration = &account.registration;
+        let record: Record = serde_json::from_value(json!({
+            "provider": registration.provider.name,
+            "tenant": registration.tenant.to_lowercase(),
+            "client_id": registration.client_id,
+            "refresh_token": consent.refresh_token.expose(),
+            "access": null,
+            "identity": null,
+            "consented": std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()),
+            "refused": null,
+        }))?;
+        store.write(&consent.login, &record)?;
+        complain(format_args!(
+            "{}: its refresh token was moved into {}, sealed",
+            consent.login,
+            config.state.directory.display()
+        ));
+    }
+    Ok(())
 }

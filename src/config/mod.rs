@@ -108,6 +108,15 @@ impl Config {
     pub fn parse(text: &str, path: &Path) -> Result<Self, Vec<Problem>> {
         read::parse(text, path, Sources::new(path, Secrets::Read))
     }
+
+    /// The same without what sources of secrets hold: good for looking at, not for serving.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::parse`].
+    pub fn parse_without_secrets(text: &str, path: &Path) -> Result<Self, Vec<Problem>> {
+        read::parse(text, path, Sources::new(path, Secrets::Skip))
+    }
 }
 
 /// Whether the sources that the file points at (environment, files, commands) are read.

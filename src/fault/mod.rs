@@ -64,6 +64,12 @@ pub enum Kind {
     Credentials,
     /// client: exchange cancelled, or not base64.
     Sasl,
+    /// client: a login command that cannot be parsed.
+    Syntax,
+    /// client: wants TLS where the listener has none, or leaves because it saw none.
+    StartTls,
+    /// client: a PROXY header on a listener without `proxy_protocol`.
+    ProxyHeader,
     /// client: a command or SASL line over the cap.
     TooLong,
     /// client: unknown SASL mechanism.
@@ -113,9 +119,12 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for tables and metrics.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 27] = [
         Self::Credentials,
         Self::Sasl,
+        Self::Syntax,
+        Self::StartTls,
+        Self::ProxyHeader,
         Self::TooLong,
         Self::Mechanism,
         Self::TlsRequired,
@@ -145,6 +154,9 @@ impl Kind {
         match self {
             Self::Credentials
             | Self::Sasl
+            | Self::Syntax
+            | Self::StartTls
+            | Self::ProxyHeader
             | Self::TooLong
             | Self::Mechanism
             | Self::TlsRequired
@@ -171,6 +183,9 @@ impl Kind {
         match self {
             Self::Credentials => "credentials",
             Self::Sasl => "sasl",
+            Self::Syntax => "syntax",
+            Self::StartTls => "starttls",
+            Self::ProxyHeader => "proxy_header",
             Self::TooLong => "too_long",
             Self::Mechanism => "mechanism",
             Self::TlsRequired => "tls_required",
@@ -233,6 +248,13 @@ impl Fault {
     #[must_use]
     pub fn remedy_is(mut self, remedy: impl Into<Cow<'static, str>>) -> Self {
         self.remedy = Some(remedy.into());
+        self
+    }
+
+    /// Adds to the detail.
+    #[must_use]
+    pub fn with_detail(mut self, more: &str) -> Self {
+        self.detail = harmless(&format!("{}; {more}", self.detail));
         self
     }
 

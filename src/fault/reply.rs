@@ -47,6 +47,22 @@ impl Kind {
                 "Authentication cancelled, or not valid base64.",
                 false,
             ),
+            Self::Syntax => row(
+                "BAD",
+                "-ERR",
+                "501 5.5.4",
+                "Login not understood; quote user name and password.",
+                false,
+            ),
+            Self::StartTls => row(
+                "BAD",
+                "-ERR",
+                "502 5.5.1",
+                "TLS is not available here.",
+                false,
+            ),
+            // Nothing that a load balancer would read.
+            Self::ProxyHeader => row("", "", "", "", true),
             Self::TooLong => row("BAD", "-ERR", "500 5.5.6", "Line too long.", true),
             Self::Mechanism => row(
                 "NO",

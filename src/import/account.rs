@@ -1,5 +1,7 @@
 //! `[user@example.com]` and `[@example.com]`: registrations and accounts.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 use url::Url;
 
@@ -32,7 +34,33 @@ const STORED: [&str; 6] = [
     "last_activity",
 ];
 
-pub(super) fn add(draft: &mut Draft, name: &str, section: &Section, global: &Section) {
+/// What an account's section has, and what it lacks and the catch-all sections have: `[@domain]`,
+/// then `[@]`.
+fn inherited(sections: &BTreeMap<String, Section>, name: &str, catch_all: bool) -> Section {
+    let mut section = sections.get(name).cloned().unwrap_or_default();
+    section.retain(|_, value| !value.is_empty());
+    if !catch_all {
+        return section;
+    }
+    let domain = name
+        .rsplit_once('@')
+        .map(|(_, domain)| format!("@{domain}"));
+    for parent in domain.iter().map(String::as_str).chain(["@"]) {
+        for (key, value) in sections.get(parent).into_iter().flatten() {
+            if !value.is_empty() && !STORED.contains(&key.as_str()) {
+                section.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+        }
+    }
+    section
+}
+
+pub(super) fn add(
+    draft: &mut Draft,
+    name: &str,
+    sections: &BTreeMap<String, Section>,
+    global: &Section,
+) {
     let catch_all = global
         .get("allow_catch_all_accounts")
         .is_some_and(|value| is_true(value));
@@ -42,11 +70,9 @@ pub(super) fn add(draft: &mut Draft, name: &str, section: &Section, global: &Sec
         ));
         return;
     }
+    let section = &inherited(sections, name, catch_all);
     let login = match name.strip_prefix('@') {
-        Some("") => {
-            draft.note("[@], the account of every domain, has no counterpart: write one for each domain, as *@example.com".into());
-            return;
-        }
+        Some("") => "*".to_owned(),
         Some(domain) => format!("*@{domain}"),
         None => name.to_owned(),
     };
@@ -55,7 +81,16 @@ pub(super) fn add(draft: &mut Draft, name: &str, section: &Section, global: &Sec
             draft.note(format!("[{name}] {key} has no counterpart"));
         }
     }
-    let Some(registration) = registration(draft, name, section) else {
+    if name.starts_with('@') && !section.contains_key("client_id") {
+        draft.note(format!(
+            "[{name}] has no client_id: it only completes other accounts, and is none of its own"
+        ));
+        return;
+    }
+    let secret_is_password = global
+        .get("use_login_password_as_client_credentials_secret")
+        .is_some_and(|value| is_true(value));
+    let Some(registration) = registration(draft, name, section, secret_is_password) else {
         return;
     };
     let registration = named(draft, registration);
@@ -65,11 +100,22 @@ pub(super) fn add(draft: &mut Draft, name: &str, section: &Section, global: &Sec
         .and_then(|registration| registration.get("grant"))
         .cloned()
         .unwrap_or_default();
+    let secret = draft
+        .registrations
+        .get(&registration)
+        .and_then(|registration| registration.get("client_secret"));
+    // What the client presents is checked by the identity provider.
+    let by_provider =
+        grant == "password" || secret.is_some_and(|secret| secret.get("client").is_some());
     let mut account = Map::new();
     account.insert("login".into(), login.clone().into());
     account.insert("registration".into(), registration.into());
-    if grant != "password" {
-        let file = login.replace("*@", "any-at-");
+    if !by_provider {
+        draft.passwords = true;
+        let file = match login.as_str() {
+            "*" => "any".to_owned(),
+            login => login.replace("*@", "any-at-"),
+        };
         account.insert(
             "password".into(),
             json!({"file": format!("passwords/{file}")}),
@@ -81,8 +127,24 @@ pub(super) fn add(draft: &mut Draft, name: &str, section: &Section, global: &Sec
     draft.accounts.push(account.into());
 }
 
+/// The tenant, where the grant needs the one that the mailbox belongs to: its domain names it.
+pub(super) fn own_tenant(draft: &mut Draft, name: &str, grant: &str, tenant: String) -> String {
+    let shared = ["common", "organizations", "consumers"].contains(&tenant.as_str());
+    if !shared || !["client_credentials", "password"].contains(&grant) {
+        return tenant;
+    }
+    let domain = name.rsplit_once('@').map(|(_, domain)| domain);
+    let domain = domain
+        .filter(|domain| domain.contains('.'))
+        .unwrap_or("example.onmicrosoft.com");
+    draft.note(format!(
+        "[{name}] uses {grant} with the tenant {tenant}: the tenant {domain} is written in its place; correct it where that is not your tenant's own domain or id"
+    ));
+    domain.to_owned()
+}
+
 /// Accounts that say the same share one registration.
-fn named(draft: &mut Draft, registration: Map<String, Value>) -> String {
+pub(super) fn named(draft: &mut Draft, registration: Map<String, Value>) -> String {
     let same = draft
         .registrations
         .iter()
@@ -106,7 +168,12 @@ fn named(draft: &mut Draft, registration: Map<String, Value>) -> String {
     name
 }
 
-fn registration(draft: &mut Draft, name: &str, section: &Section) -> Option<Map<String, Value>> {
+fn registration(
+    draft: &mut Draft,
+    name: &str,
+    section: &Section,
+    secret_is_password: bool,
+) -> Option<Map<String, Value>> {
     let value = |key: &str| section.get(key).filter(|value| !value.is_empty());
     let Some(token_url) = value("token_url").and_then(|url| Url::parse(url).ok()) else {
         draft.note(format!(
@@ -115,12 +182,20 @@ fn registration(draft: &mut Draft, name: &str, section: &Section) -> Option<Map<
         return None;
     };
     let flow = value("oauth2_flow").map(String::as_str);
+    // As that proxy decides: whoever has a permission_url is sent there, whatever the flow's name.
     let grant = match (flow, value("permission_url")) {
-        (Some("client_credentials"), _) => "client_credentials",
-        (Some("password"), _) => "password",
         (Some("device"), _) => "device_code",
         (Some("service_account"), _) => "service_account",
-        (None | Some("authorization_code"), _) => "authorization_code",
+        (None | Some("authorization_code"), Some(_)) => "authorization_code",
+        (Some(flow @ ("client_credentials" | "password")), Some(_)) => {
+            draft.note(format!(
+                "[{name}] has a permission_url beside oauth2_flow {flow}: as there, the mailbox's owner consents (authorization_code)"
+            ));
+            "authorization_code"
+        }
+        (None | Some("client_credentials"), None) => "client_credentials",
+        (Some("password"), None) => "password",
+        (Some("authorization_code"), None) => "authorization_code",
         (Some(other), _) => {
             draft.note(format!(
                 "[{name}] oauth2_flow {other} has no counterpart; the account is left out"
@@ -132,11 +207,7 @@ fn registration(draft: &mut Draft, name: &str, section: &Section) -> Option<Map<
     let mut registration = Map::new();
     registration.insert("provider".into(), provider.clone().into());
     if let Some(tenant) = tenant {
-        if grant == "client_credentials"
-            && ["common", "organizations", "consumers"].contains(&tenant.as_str())
-        {
-            draft.note(format!("[{name}] uses client_credentials with the tenant {tenant}: write your tenant's own domain or id"));
-        }
+        let tenant = own_tenant(draft, name, grant, tenant);
         registration.insert("tenant".into(), tenant.into());
     }
     registration.insert("grant".into(), grant.into());
@@ -158,6 +229,23 @@ fn registration(draft: &mut Draft, name: &str, section: &Section) -> Option<Map<
             None => draft.note(format!("[{name}] has no client_id")),
         }
         credential(draft, name, section, &mut registration);
+        let is_app_only = grant == "client_credentials";
+        let has_credential =
+            registration.contains_key("client_secret") || registration.contains_key("certificate");
+        if is_app_only && !has_credential && secret_is_password {
+            draft.note(format!(
+                "[{name}] the password of the application is the client secret, as there (client_secret: {{client: password}})"
+            ));
+            registration.insert("client_secret".into(), json!({"client": "password"}));
+        } else if is_app_only && !has_credential {
+            draft.note(format!(
+                "[{name}] has no client secret: write it into the file that client_secret names"
+            ));
+            registration.insert(
+                "client_secret".into(),
+                json!({"file": format!("secrets/{name}")}),
+            );
+        }
     }
     scope(draft, name, section, grant, &provider, &mut registration);
     if let Some(uri) = value("redirect_uri").filter(|_| grant == "authorization_code") {
@@ -198,7 +286,7 @@ fn credential(
 }
 
 /// The preset whose token endpoint it is, and the tenant; else a provider of its own.
-fn provider(
+pub(super) fn provider(
     draft: &mut Draft,
     name: &str,
     token_url: &Url,
@@ -332,6 +420,14 @@ fn scope(
         return;
     };
     let scopes: Vec<_> = scope.split_whitespace().collect();
+    let is_application = scopes.iter().all(|scope| scope.ends_with("/.default"));
+    if grant == "client_credentials" && provider.starts_with("microsoft365") && !is_application {
+        draft.note(format!(
+            "[{name}] oauth2_scope {} is what a person delegates, which an application cannot ask for by client_credentials: the provider's default scope is asked for instead",
+            scopes.join(" ")
+        ));
+        return;
+    }
     let usual = match (provider, grant) {
         ("microsoft365", "client_credentials") => {
             scopes == ["https://outlook.office365.com/.default"]

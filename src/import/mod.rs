@@ -1,9 +1,12 @@
-//! `import`: from an `emailproxy.config` (email-oauth2-proxy's INI file) to a `proxy.yaml`.
+//! `import`: from the file of another proxy to a `proxy.yaml`: `emailproxy.config`
+//! (email-oauth2-proxy's INI file), `davmail.properties`, `sasl-xoauth2.conf` with its token files.
 //!
 //! What has no counterpart is named, never dropped in silence: local passwords (that proxy keeps
 //! none; its first client chooses) and stored tokens (sealed with that password) among them.
 
 mod account;
+mod davmail;
+mod sasl_xoauth2;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -13,6 +16,8 @@ use std::collections::BTreeMap;
 use configparser::ini::{Ini, IniDefault};
 use serde_json::{Map, Value, json};
 
+use crate::secret::Secret;
+
 /// The result: a configuration, and what it lacks.
 #[derive(Debug)]
 pub struct Imported {
@@ -20,7 +25,21 @@ pub struct Imported {
     pub yaml: String,
     /// What has no counterpart, and what is left to do.
     pub notes: Vec<String>,
+    /// Refresh tokens that can be moved.
+    pub consents: Vec<MovedConsent>,
 }
+
+/// A consent that another program holds in clear.
+#[derive(Debug)]
+pub struct MovedConsent {
+    /// The login of the account that it becomes.
+    pub login: String,
+    /// RFC 6749 §1.5.
+    pub refresh_token: Secret,
+}
+
+/// A file beside the one that is imported: its name and its text.
+pub type TokenFile = (String, String);
 
 /// A section of the file: its keys in lower case.
 type Section = BTreeMap<String, String>;
@@ -36,13 +55,23 @@ const PROSE: [&str; 4] = [
 /// Keys that explain.
 const DOCUMENTATION: [&str; 3] = ["documentation", "format", "warning"];
 
-/// Reads the text of an `emailproxy.config`.
+/// Reads the text of a file of any of the three kinds; `tokens` are sasl-xoauth2's token files.
 ///
 /// # Errors
 ///
 /// In words, where it is no such file.
-pub fn import(text: &str) -> Result<Imported, String> {
-    let mut draft = Draft::default();
+pub fn import(text: &str, tokens: &[TokenFile]) -> Result<Imported, String> {
+    if text.trim_start().starts_with('{') {
+        return sasl_xoauth2::import(text, tokens);
+    }
+    if davmail::is_davmail(text) {
+        return davmail::import(text);
+    }
+    emailproxy(text)
+}
+
+fn emailproxy(text: &str) -> Result<Imported, String> {
+    let mut draft = Draft::from("an emailproxy.config");
     let sections = sections(text)?;
     let global = sections.get("emailproxy").cloned().unwrap_or_default();
     draft.global(&global);
@@ -51,9 +80,9 @@ pub fn import(text: &str) -> Result<Imported, String> {
             server::add(&mut draft, name, section);
         }
     }
-    for (name, section) in &sections {
+    for name in sections.keys() {
         if name.contains('@') {
-            account::add(&mut draft, name, section, &global);
+            account::add(&mut draft, name, &sections, &global);
         } else if !server::is_server(name)
             && name != "emailproxy"
             && !PROSE.iter().any(|prose| name.starts_with(prose))
@@ -92,17 +121,32 @@ fn sections(text: &str) -> Result<BTreeMap<String, Section>, String> {
 /// The configuration as it grows.
 #[derive(Debug, Default)]
 struct Draft {
+    /// What kind of file is read.
+    source: &'static str,
     listeners: Vec<Value>,
     /// Upstreams of the servers, by protocol, for accounts whose service is no preset.
     upstreams: BTreeMap<&'static str, Vec<server::Upstream>>,
     providers: Map<String, Value>,
+    /// Where a provider's protocol leads, once a server has said so.
+    settled: BTreeMap<(String, String), String>,
     registrations: Map<String, Value>,
     accounts: Vec<Value>,
     notes: Vec<String>,
+    /// Somebody has to consent.
     consents: bool,
+    moved: Vec<MovedConsent>,
+    /// Some account has a password of its own.
+    passwords: bool,
 }
 
 impl Draft {
+    fn from(source: &'static str) -> Self {
+        Self {
+            source,
+            ..Self::default()
+        }
+    }
+
     fn note(&mut self, note: String) {
         let note = one_line(&note);
         if !self.notes.contains(&note) {
@@ -111,13 +155,10 @@ impl Draft {
     }
 
     fn global(&mut self, global: &Section) {
-        for (key, value) in global {
+        for key in global.keys() {
             match key.as_str() {
                 "allow_catch_all_accounts" => {}
-                "use_login_password_as_client_credentials_secret" if !is_true(value) => {}
-                "use_login_password_as_client_credentials_secret" => self.note(
-                    "use_login_password_as_client_credentials_secret has no counterpart: write the client secret into the registration, and passwords of their own for the applications".into(),
-                ),
+                "use_login_password_as_client_credentials_secret" => {}
                 "delete_account_token_on_password_error" => self.note(
                     "delete_account_token_on_password_error has no counterpart: a wrong password never deletes a token here".into(),
                 ),
@@ -131,7 +172,12 @@ impl Draft {
 
     fn finish(mut self) -> Result<Imported, String> {
         if self.listeners.is_empty() && self.accounts.is_empty() {
-            return Err("this is no emailproxy.config: it has neither servers nor accounts".into());
+            return Err(format!(
+                "this is no {}: it has neither servers nor accounts",
+                self.source
+                    .split_once(' ')
+                    .map_or(self.source, |(_, name)| name)
+            ));
         }
         if self.listeners.is_empty() {
             self.note("there are no servers: add listeners".into());
@@ -139,17 +185,9 @@ impl Draft {
         if self.accounts.is_empty() {
             self.note("there are no accounts: add registrations and accounts".into());
         }
-        if !self.accounts.is_empty() {
-            self.note(
-                "local passwords: email-oauth2-proxy keeps none. Write each application's password into the file that its account names, mode 0600, or put a hash from `authrelay hash-password` in its place".into(),
-            );
-        }
-        if self.consents {
-            self.note(
-                "stored tokens cannot be moved: they are sealed with the client's password. Run `authrelay authorize LOGIN` once for each account whose grant is authorization_code or device_code".into(),
-            );
-        }
+        self.endpoints();
         self.several_providers();
+        self.next_steps();
         let mut root = Map::new();
         if self.consents {
             root.insert("admin".into(), json!({"bind": "127.0.0.1:8025"}));
@@ -161,7 +199,7 @@ impl Draft {
         root.insert("registrations".into(), self.registrations.into());
         root.insert("accounts".into(), self.accounts.into());
         let body = serde_yaml::to_string(&root).map_err(|error| error.to_string())?;
-        let mut yaml = String::from("# From an emailproxy.config. What is left to do:\n#\n");
+        let mut yaml = format!("# From {}. What is left to do:\n#\n", self.source);
         for note in &self.notes {
             yaml.push_str(&format!("# - {note}\n"));
         }
@@ -170,7 +208,119 @@ impl Draft {
         Ok(Imported {
             yaml,
             notes: self.notes,
+            consents: self.moved,
         })
+    }
+
+    /// What to do next, in its order.
+    fn next_steps(&mut self) {
+        if self.passwords {
+            self.note(
+                "next: local passwords: email-oauth2-proxy keeps none, and neither do the others. Write each application's password into the file that its account names, mode 0600, or put a hash from `authrelay hash-password` in its place".into(),
+            );
+        }
+        self.note(
+            "next: save this as proxy.yaml, edit what the notes name, and run `authrelay check`"
+                .into(),
+        );
+        if self.consents {
+            if self.moved.is_empty() {
+                self.note(
+                    "stored tokens cannot be moved: they are sealed with the client's password"
+                        .into(),
+                );
+            }
+            self.note(
+                "next: run `authrelay authorize LOGIN` once for each account whose grant is authorization_code or device_code and whose refresh token was not moved".into(),
+            );
+        }
+        self.note("next: `authrelay doctor LOGIN` for each account, then `authrelay run` in place of the other proxy: the applications keep their settings".into());
+    }
+
+    /// Providers' hosts and ports are those of the servers, where they are others than the preset's.
+    fn endpoints(&mut self) {
+        let presets = crate::config::presets();
+        let mut used: Vec<String> = Vec::new();
+        for registration in self.registrations.values() {
+            let name = registration.get("provider").and_then(Value::as_str);
+            used.extend(name.map(str::to_owned));
+        }
+        used.sort();
+        used.dedup();
+        let owned = !self.providers.is_empty();
+        let upstreams = self.upstreams.clone();
+        for (protocol, upstreams) in &upstreams {
+            for upstream in upstreams {
+                let preset = server::preset_of_host(&upstream.host);
+                let provider = match preset {
+                    Some(preset) if used.iter().any(|name| name == preset) => preset.to_owned(),
+                    None if owned => continue,
+                    _ => match used.iter().find(|name| presets.contains_key(*name)) {
+                        Some(name) => name.clone(),
+                        None => continue,
+                    },
+                };
+                let known = presets
+                    .get(&provider)
+                    .and_then(|preset| server::endpoint(preset, protocol));
+                self.lead(
+                    &provider,
+                    protocol,
+                    upstream,
+                    known,
+                    preset.is_some_and(|preset| preset != provider),
+                );
+            }
+        }
+    }
+
+    /// One server's endpoint, beside those that its provider has so far.
+    fn lead(
+        &mut self,
+        provider: &str,
+        protocol: &str,
+        upstream: &server::Upstream,
+        preset: Option<server::Upstream>,
+        foreign: bool,
+    ) {
+        let there = upstream.described();
+        let section = &upstream.section;
+        let known = preset
+            .as_ref()
+            .is_some_and(|preset| preset.is_same(upstream));
+        if known && self.provider_key(provider, protocol).is_none() {
+            self.settled
+                .insert((provider.to_owned(), protocol.to_owned()), there);
+            return;
+        }
+        let key = (provider.to_owned(), protocol.to_owned());
+        let here = self.settled.get(&key).cloned();
+        match here {
+            Some(here) if here == there => {}
+            Some(here) => self.note(format!(
+                "[{section}] leads to {there} there; here every {protocol} session of the provider {provider} leads to {here}. Where both are needed, give the other one a provider, a registration and accounts of its own"
+            )),
+            None if foreign => {
+                let here = preset.map(|preset| preset.described()).unwrap_or_default();
+                self.note(format!(
+                    "[{section}] leads to {there} there, and to the provider {provider}'s {here} here, by which its accounts are served; override providers.{provider}.{protocol} where that is not the same service"
+                ));
+            }
+            None => {
+                self.note(format!(
+                    "[{section}] leads to {there}, which is not the preset's: providers.{provider}.{protocol} is overridden"
+                ));
+                let overrides = self.providers.entry(provider.to_owned()).or_insert_with(|| json!({}));
+                if let Some(overrides) = overrides.as_object_mut() {
+                    overrides.insert(protocol.to_owned(), upstream.endpoint());
+                }
+                self.settled.insert(key, there);
+            }
+        }
+    }
+
+    fn provider_key(&self, provider: &str, protocol: &str) -> Option<&Value> {
+        self.providers.get(provider)?.get(protocol)
     }
 
     /// A listener's provider is guessed where accounts of several meet.

@@ -1,17 +1,68 @@
 //! `[IMAP-1993]` and its like: listeners.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::{Map, Value, json};
 
 use super::{Draft, Section, is_true};
+use crate::config::{Provider, UpstreamTls};
+use crate::wire::Protocol;
 
 /// Where a server leads.
 #[derive(Debug, Clone)]
 pub(super) struct Upstream {
+    /// The server's section, for notes.
+    pub(super) section: String,
     pub(super) host: String,
     pub(super) port: Option<u16>,
     pub(super) starttls: bool,
+}
+
+impl Upstream {
+    /// Whether it is the same host, port and TLS.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.host.eq_ignore_ascii_case(&other.host)
+            && other.port.is_none_or(|port| self.port == Some(port))
+            && self.starttls == other.starttls
+    }
+
+    /// In words.
+    pub(super) fn described(&self) -> String {
+        let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{}{port} ({})", self.host, self.tls())
+    }
+
+    fn tls(&self) -> &'static str {
+        match self.starttls {
+            true => "starttls",
+            false => "implicit",
+        }
+    }
+
+    /// As a provider's key.
+    pub(super) fn endpoint(&self) -> Value {
+        let mut endpoint = Map::new();
+        endpoint.insert("host".into(), self.host.clone().into());
+        if let Some(port) = self.port {
+            endpoint.insert("port".into(), port.into());
+        }
+        endpoint.insert("tls".into(), self.tls().into());
+        endpoint.into()
+    }
+}
+
+/// What a preset has for a protocol.
+pub(super) fn endpoint(preset: &Provider, protocol: &str) -> Option<Upstream> {
+    let protocol = Protocol::ALL
+        .into_iter()
+        .find(|other| other.name() == protocol)?;
+    let endpoint = preset.endpoint(protocol)?;
+    Some(Upstream {
+        section: String::new(),
+        host: endpoint.host.clone(),
+        port: Some(endpoint.port),
+        starttls: endpoint.tls == UpstreamTls::StartTls,
+    })
 }
 
 const KEYS: [&str; 9] = [
@@ -59,9 +110,17 @@ pub(super) fn add(draft: &mut Draft, name: &str, section: &Section) {
     }
     let mut listener = Map::new();
     listener.insert("protocol".into(), protocol.into());
+    let encrypted = value("local_certificate_path").and(value("local_key_path"));
     listener.insert(
         "bind".into(),
-        bind(draft, &name, value("local_address"), port).into(),
+        bind(
+            draft,
+            &name,
+            value("local_address"),
+            port,
+            encrypted.is_some(),
+        )
+        .into(),
     );
     if let (Some(certificate), Some(key)) =
         (value("local_certificate_path"), value("local_key_path"))
@@ -82,6 +141,7 @@ pub(super) fn add(draft: &mut Draft, name: &str, section: &Section) {
         return;
     };
     draft.upstreams.entry(protocol).or_default().push(Upstream {
+        section: name.clone(),
         host: host.clone(),
         port: value("server_port").and_then(|port| port.parse().ok()),
         starttls: flag("server_starttls") || flag("starttls"),
@@ -90,8 +150,14 @@ pub(super) fn add(draft: &mut Draft, name: &str, section: &Section) {
     draft.listeners.push(Value::from(listener));
 }
 
-/// Their default is every interface, in clear: not here.
-fn bind(draft: &mut Draft, name: &str, address: Option<&String>, port: u16) -> String {
+/// Their default is every interface. Here it is so under TLS only.
+fn bind(
+    draft: &mut Draft,
+    name: &str,
+    address: Option<&String>,
+    port: u16,
+    encrypted: bool,
+) -> String {
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let ip = match address.map(String::as_str) {
         Some("localhost") => loopback,
@@ -104,9 +170,10 @@ fn bind(draft: &mut Draft, name: &str, address: Option<&String>, port: u16) -> S
                 loopback
             }
         },
+        None if encrypted => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         None => loopback,
     };
-    if !ip.is_loopback() || address.is_none() {
+    if (!ip.is_loopback() || address.is_none()) && !encrypted {
         draft.note(format!(
             "[{name}] listens on every interface there; the listener is put on 127.0.0.1. For a network set tls, or allow and allow_cleartext"
         ));

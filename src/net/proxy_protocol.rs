@@ -14,6 +14,8 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
+use crate::fault::{Fault, Kind};
+
 /// The longest line of version 1, CRLF included (§2.1).
 pub const V1_CAP: usize = 107;
 
@@ -98,6 +100,27 @@ impl fmt::Display for Unannounced {
             Self::Late => f.write_str("its PROXY header was not complete in time"),
         }
     }
+}
+
+/// Octets from a connection's beginning that [`begins_with_header`] looks at.
+pub const HEAD: usize = 13;
+
+/// Whether a connection whose first octets these are begins with a PROXY header of either version.
+pub fn begins_with_header(first: &[u8]) -> bool {
+    let line = ["PROXY TCP4 ", "PROXY TCP6 ", "PROXY UNKNOWN"];
+    first.starts_with(SIGNATURE) || line.iter().any(|line| first.starts_with(line.as_bytes()))
+}
+
+/// The fault of a connection that begins with a header that nobody asked for.
+pub fn unexpected() -> Fault {
+    Fault::new(
+        Kind::ProxyHeader,
+        "the connection begins with a load balancer's PROXY header, which the listener does not expect",
+    )
+    .remedy_is(
+        "set the listener's proxy_protocol to the load balancer's networks, or turn the header off there \
+         (HAProxy: send-proxy, nginx: proxy_protocol, Traefik: proxyProtocol)",
+    )
 }
 
 /// Reads a header and not one octet more, at the latest until `deadline`.

@@ -8,6 +8,7 @@
 //! `Record` at any moment, so that a session that is cancelled or panics is logged too.
 
 mod current;
+mod dialogue;
 mod live;
 mod quiet;
 mod record;
@@ -26,16 +27,15 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::accounts::{Accounts, Visitor};
+use crate::accounts::Accounts;
 use crate::audit::{self, Audit};
 use crate::config::{Account, Config, Limits, Listener, ListenerTls, Provider};
 use crate::fault::{Fault, Kind};
 use crate::ledger::Ledger;
 use crate::limits::Seat;
-use crate::login::Step;
-use crate::login::front::{self, Front, Offer, Request};
+use crate::login::front::Front;
 use crate::metrics::Metrics;
-use crate::net::identity::{self, ServerTls};
+use crate::net::identity::ServerTls;
 use crate::net::tls;
 use crate::outbound::http;
 use crate::proof::Verified;
@@ -384,136 +384,6 @@ impl Service {
         let words = fault.reply(door.listener.protocol, None).text;
         self.briefly(client.write(&words)).await;
         Err(Exit::Fault(fault))
-    }
-
-    async fn dialogue(
-        &self,
-        newest: &Current,
-        door: &Door,
-        client: &mut Stream,
-        record: &mut Record,
-        deadline: Instant,
-    ) -> Result<(LoginResult, Box<dyn Front>), Exit> {
-        let listener = &*door.listener;
-        let (mut starttls, mut credentials) = match &listener.tls {
-            ListenerTls::None => (false, true),
-            ListenerTls::StartTls(_) => (true, !listener.require_tls),
-            ListenerTls::Implicit(_) => {
-                self.encrypt(door, client, record).await?;
-                (false, true)
-            }
-        };
-        let mut front = self.front(listener, starttls, credentials, true);
-        let mut refused = None;
-        loop {
-            let step = front.next();
-            if let Some(fault) = front.refused() {
-                record.refused(None, &fault);
-            }
-            match step {
-                Step::Read => {
-                    let received = tokio::select! {
-                        received = client.receive(|bytes| front.receive(bytes)) => received,
-                        _ = record.drain().requested() => return Err(Exit::Fault(draining())),
-                    };
-                    if !matches!(received, Ok(true)) {
-                        return Err(Exit::Left);
-                    }
-                }
-                Step::Write(bytes) => client.write(&bytes).await.map_err(|_| Exit::Left)?,
-                Step::StartTls => {
-                    self.encrypt(door, client, record).await?;
-                    (starttls, credentials) = (false, true);
-                    front = self.front(listener, starttls, credentials, false);
-                }
-                Step::Done(request) => {
-                    let attempt = match request {
-                        Request::Quit => {
-                            self.briefly(client.finish()).await;
-                            return Err(Exit::Left);
-                        }
-                        Request::Login(attempt) => Some(attempt),
-                        Request::Unauthenticated => None,
-                    };
-                    let attempt = attempt.as_ref();
-                    let names = client.peer_certificate();
-                    let names = names.map_or_else(Vec::new, |shown| identity::names(&shown));
-                    let visitor = Visitor {
-                        address: record.client().ip(),
-                        listener,
-                        names: &names,
-                    };
-                    // An attempt ends with its client: it costs nobody a token or a connection then.
-                    let (gone, drain) = (client.reset(), record.drain().clone());
-                    let result = tokio::select! {
-                        biased;
-                        _ = gone => return Err(Exit::Left),
-                        result = newest.attempt(visitor, attempt, record, deadline) => result,
-                        () = overdue(&drain) => return Err(Exit::Fault(draining())),
-                    };
-                    match result {
-                        Ok(logged_in) => return Ok((logged_in, front)),
-                        Err(fault) => {
-                            let method =
-                                attempt.map_or("unauthenticated", |attempt| attempt.method);
-                            record.refused(Some(method), &fault);
-                            front.reject(&fault);
-                            refused = Some(fault);
-                        }
-                    }
-                }
-                Step::Failed(fault) if refused.as_ref() == Some(&fault) => {
-                    return Err(Exit::Refused);
-                }
-                Step::Failed(fault) => return Err(Exit::Fault(fault)),
-            }
-        }
-    }
-
-    async fn encrypt(
-        &self,
-        door: &Door,
-        client: &mut Stream,
-        record: &mut Record,
-    ) -> Result<(), Exit> {
-        let Some(config) = &door.tls else {
-            return Err(Exit::Fault(Fault::new(
-                Kind::Internal,
-                "a TLS listener without TLS",
-            )));
-        };
-        match client
-            .encrypt_as_server(config.current(), config.wants_certificates())
-            .await
-        {
-            Ok(()) => {
-                record.client_tls(client.encryption());
-                Ok(())
-            }
-            // Health checks of load balancers look like this.
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(Exit::Left),
-            Err(error) => Err(Exit::Fault(tls::client_fault(&error))),
-        }
-    }
-
-    fn front(
-        &self,
-        listener: &Listener,
-        starttls: bool,
-        credentials: bool,
-        greet: bool,
-    ) -> Box<dyn Front> {
-        let capabilities = self.capabilities(&listener.provider, listener.protocol);
-        front::new(
-            listener.protocol,
-            Offer {
-                capabilities,
-                starttls,
-                credentials,
-                unauthenticated: listener.unauthenticated.is_some(),
-                greet,
-            },
-        )
     }
 
     /// Begins the relay: each side gets what the other has said already, exactly once.

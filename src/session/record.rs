@@ -30,8 +30,10 @@ pub(super) enum Outcome {
     Refused,
     /// Its last attempt was somebody else's fault.
     Failed,
-    /// There was no attempt, or the last one was cut off.
+    /// The last attempt was cut off.
     Cancelled,
+    /// No credentials were presented: no session to anybody.
+    Probe,
 }
 
 impl Outcome {
@@ -41,6 +43,7 @@ impl Outcome {
             Self::Refused => "refused",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
+            Self::Probe => "probe",
         }
     }
 
@@ -99,7 +102,7 @@ impl Record {
             upstream: None,
             upstream_ip: None,
             upstream_tls: None,
-            outcome: Outcome::Cancelled,
+            outcome: Outcome::Probe,
             fault: None,
             closed_by: None,
             began: Instant::now(),
@@ -222,6 +225,27 @@ impl Record {
         self.attempt_ended(self.outcome.name(), phase);
     }
 
+    /// The dialogue refused what the client said. `suspected`: an account has the login that it
+    /// seems to have meant.
+    pub(super) fn on_dialogue_fault(&mut self, fault: Fault, suspected: bool) {
+        if fault.kind() == Kind::Credentials {
+            let fault = match suspected {
+                true => fault.with_detail("without it an account has this login"),
+                false => fault,
+            };
+            return self.refused(None, &fault);
+        }
+        // No credentials, so no attempt: of whom it is, if of anyone, the attempt before has said.
+        let (login, account) = (self.login.take(), self.account.take());
+        self.warn(&fault, None);
+        (self.login, self.account) = (login, account);
+    }
+
+    /// Whether no credentials were presented.
+    pub(super) fn is_probe(&self) -> bool {
+        self.outcome == Outcome::Probe
+    }
+
     /// What the audit has of an attempt.
     fn attempt_ended(&mut self, outcome: &'static str, phase: Phase) {
         let took = self.attempt.take().map(|began| began.elapsed());
@@ -254,7 +278,7 @@ impl Record {
         }
     }
 
-    /// There is no room for the session.
+    /// There is no room for the session: it is none, and the log has the reason.
     pub(super) fn failed(&mut self, fault: &Fault) {
         self.outcome = Outcome::of(fault);
         self.closed_by = Some(ClosedBy::Authrelay);
@@ -267,6 +291,11 @@ impl Record {
         match fault.kind() {
             // A shutdown is nobody's fault.
             Kind::Draining => self.fault = Some(fault.kind()),
+            // Too slow, but it asked for nothing.
+            Kind::LoginTimeout if self.is_probe() => {
+                self.fault = Some(fault.kind());
+                tracing::debug!(session = self.id(), %fault, "no credentials in time");
+            }
             _ => self.warn(fault, None),
         }
     }
@@ -380,6 +409,9 @@ impl Drop for Record {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.fault = Some(Kind::Internal);
+            if self.is_probe() {
+                self.outcome = Outcome::Failed;
+            }
             self.metrics.fault(self.protocol(), Kind::Internal);
             self.ledger.happened(Kind::Internal.side());
         }
@@ -396,7 +428,8 @@ impl Drop for Record {
         self.metrics
             .session_ended(self.protocol(), self.outcome.name(), up, down);
         let duration_ms = millis(self.began.elapsed());
-        if let Some(audit) = &self.audit {
+        let audit = self.audit.as_ref().filter(|_| !self.is_probe());
+        if let Some(audit) = audit {
             audit.record(audit::Record {
                 outcome: Some(self.outcome.name()),
                 fault: self.fault.map(|kind| kind.to_string()),
@@ -409,6 +442,22 @@ impl Drop for Record {
                 messages: self.envelopes.take(),
                 ..self.audited(Event::Session)
             });
+        }
+        if self.is_probe() {
+            tracing::debug!(
+                session = self.id(),
+                listener = self.listener().name,
+                protocol = self.protocol().name(),
+                client = %self.client(),
+                client_tls = self.client_tls,
+                outcome = self.outcome.name(),
+                fault = self.fault.map(tracing::field::display),
+                phase = phase.name(),
+                closed_by = self.closed_by.map(ClosedBy::name),
+                duration_ms,
+                "session"
+            );
+            return;
         }
         tracing::info!(
             session = self.id(),

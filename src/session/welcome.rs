@@ -1,6 +1,7 @@
 //! Before a connection is a session: whose it is, and whether it may be here. Whoever may not is
 //! closed without a byte.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use tokio::net::TcpStream;
@@ -25,7 +26,13 @@ pub(super) async fn welcome(
 ) -> Option<SocketAddr> {
     let client = match announced(listener, tcp, peer, deadline).await {
         Ok(client) => client,
+        // A bare connect, as health checks make it.
+        Err(Unannounced::Peer(proxy_protocol::Unannounced::Left)) => {
+            tracing::debug!(listener = listener.name, peer = %peer, "{UNANNOUNCED}");
+            return None;
+        }
         Err(why) => {
+            let why = why.to_string();
             if quiet.tells_of_turning_away(peer.ip(), UNANNOUNCED) {
                 tracing::warn!(
                     listener = listener.name,
@@ -56,17 +63,35 @@ async fn announced(
     tcp: &mut TcpStream,
     peer: SocketAddr,
     deadline: Instant,
-) -> Result<SocketAddr, String> {
+) -> Result<SocketAddr, Unannounced> {
     if listener.proxy_protocol.is_empty() {
         return Ok(peer);
     }
     let contains = |network: &ipnet::IpNet| network.contains(&peer.ip());
     if !listener.proxy_protocol.iter().any(contains) {
-        return Err("it comes from none of the load balancers' networks".into());
+        return Err(Unannounced::Network);
     }
     match proxy_protocol::read(tcp, deadline).await {
         Ok(Header::Client(client)) => Ok(client),
         Ok(Header::Own) => Ok(peer),
-        Err(why) => Err(why.to_string()),
+        Err(why) => Err(Unannounced::Peer(why)),
+    }
+}
+
+/// Why no client was announced.
+#[derive(Debug)]
+enum Unannounced {
+    /// The peer is no load balancer.
+    Network,
+    /// What the load balancer sent.
+    Peer(proxy_protocol::Unannounced),
+}
+
+impl fmt::Display for Unannounced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network => f.write_str("it comes from none of the load balancers' networks"),
+            Self::Peer(why) => why.fmt(f),
+        }
     }
 }

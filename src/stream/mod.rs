@@ -60,6 +60,18 @@ enum Closing {
     Closed,
 }
 
+/// Octets of a client's first flight that an error carries: a ClientHello without key shares.
+const FIRST: usize = 2 * 1024;
+
+/// A handshake with a client that failed.
+#[derive(Debug)]
+pub struct HandshakeError {
+    /// Why.
+    pub error: io::Error,
+    /// What the client sent, at most [`FIRST`] octets of it.
+    pub first: Vec<u8>,
+}
+
 /// What takes received bytes: it may write them to another stream in the same turn.
 pub type Sink<'a> = dyn FnMut(&mut Context<'_>, &[u8]) + 'a;
 
@@ -85,27 +97,39 @@ impl Stream {
         name: ServerName<'static>,
     ) -> io::Result<()> {
         let tls = Tls::client(config, name)?;
-        self.encrypt(tls).await
+        self.encrypt(tls, &mut Vec::new()).await
     }
 
     /// Encrypts, in the server's role. `certificates`: clients show some.
+    ///
+    /// # Errors
+    ///
+    /// With what the client sent first, for a reason that people understand.
     pub async fn encrypt_as_server(
         &mut self,
         config: Arc<rustls::ServerConfig>,
         certificates: bool,
-    ) -> io::Result<()> {
-        let tls = Tls::server(config, certificates)?;
-        self.encrypt(tls).await
+    ) -> Result<(), HandshakeError> {
+        let mut first = Vec::new();
+        let handshake = match Tls::server(config, certificates) {
+            Ok(tls) => self.encrypt(tls, &mut first).await,
+            Err(error) => Err(error),
+        };
+        handshake.map_err(|error| HandshakeError { error, first })
     }
 
-    async fn encrypt(&mut self, mut tls: Tls) -> io::Result<()> {
+    /// The first [`FIRST`] octets that the peer sends go to `first` as well.
+    async fn encrypt(&mut self, mut tls: Tls, first: &mut Vec<u8>) -> io::Result<()> {
         self.handshaking = true;
         tls.start(&mut self.outbound)?;
         while tls.is_handshaking() {
             poll_fn(|cx| self.poll_flush(cx)).await?;
             let step = poll_fn(|cx| {
                 READING.with_borrow_mut(|scratch| {
-                    let received = ready!(poll_read(&self.tcp, cx, tls.room(scratch)))?;
+                    let room = tls.room(scratch);
+                    let received = ready!(poll_read(&self.tcp, cx, room))?;
+                    let wanted = FIRST.saturating_sub(first.len()).min(received);
+                    first.extend_from_slice(room.get(..wanted).unwrap_or_default());
                     Poll::Ready(tls.handshake(scratch, received, &mut self.outbound))
                 })
             });

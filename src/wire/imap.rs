@@ -1,15 +1,14 @@
 //! IMAP before login: commands of clients, responses of upstreams, capabilities.
 //!
 //! Deviations that the field needs: verbs and mechanism names in any case, trailing spaces
-//! (`quirk_trailing_space`).
+//! (`quirk_trailing_space`), backslashes that escape nothing (`quirk_backslash`, `quirk_userid`).
 
 use bytes::Bytes;
 use nom::branch::alt;
-use nom::bytes::complete::{
-    escaped_transform, is_not, tag, tag_no_case, take, take_while, take_while1,
-};
+use nom::bytes::complete::{is_not, tag, tag_no_case, take, take_while, take_while1};
 use nom::character::complete::{char, space1, u32 as number};
 use nom::combinator::{all_consuming, map, map_opt, opt, rest, value};
+use nom::multi::fold_many0;
 use nom::sequence::{delimited, preceded, separated_pair, terminated};
 use nom::{IResult, Parser};
 
@@ -49,6 +48,8 @@ pub enum Command {
         /// Base64 or `=` (RFC 4959).
         initial: Option<Bytes>,
     },
+    /// LOGIN or AUTHENTICATE with arguments that are not theirs.
+    MalformedLogin,
     /// Anything else that has a verb.
     Other,
     /// A tag, and behind it nothing that the grammar knows.
@@ -62,11 +63,25 @@ pub fn command(input: &[u8]) -> Option<Tagged> {
     let (rest, tag) = terminated(imap_tag, char(' ')).parse(input).ok()?;
     let command = all_consuming(terminated(command_nonauth, quirk_trailing_space))
         .parse(rest)
-        .map_or(Command::Malformed, |(_, command)| command);
+        .map_or_else(|_| malformed(rest), |(_, command)| command);
     Some(Tagged {
         tag: Bytes::copy_from_slice(tag),
         command,
     })
+}
+
+/// A command that the grammar does not know.
+fn malformed(input: &[u8]) -> Command {
+    let verb = input.split(|octet| *octet == b' ').next();
+    let is_login = |verb: &[u8]| {
+        ["LOGIN", "AUTHENTICATE"]
+            .iter()
+            .any(|login| login.as_bytes().eq_ignore_ascii_case(verb))
+    };
+    match verb.is_some_and(is_login) {
+        true => Command::MalformedLogin,
+        false => Command::Malformed,
+    }
 }
 
 /// `tag = 1*<any ASTRING-CHAR except "+">`, at most 64 of them.
@@ -109,9 +124,18 @@ fn login(input: &[u8]) -> IResult<&[u8], Command> {
     map(
         preceded(
             (tag_no_case("LOGIN"), space1),
-            separated_pair(astring, space1, astring),
+            separated_pair(alt((quirk_userid, astring)), space1, astring),
         ),
         |(login, password)| Command::Login { login, password },
+    )
+    .parse(input)
+}
+
+/// A `userid` that is an atom with backslashes: imaplib does not quote `CONTOSO\tickets`.
+fn quirk_userid(input: &[u8]) -> IResult<&[u8], Vec<u8>> {
+    map(
+        take_while1(|octet| is_astring_char(octet) || octet == b'\\'),
+        <[u8]>::to_vec,
     )
     .parse(input)
 }
@@ -147,15 +171,21 @@ fn astring(input: &[u8]) -> IResult<&[u8], Vec<u8>> {
 
 /// `quoted = DQUOTE *QUOTED-CHAR DQUOTE`
 fn quoted(input: &[u8]) -> IResult<&[u8], Vec<u8>> {
-    alt((
-        value(Vec::new(), tag("\"\"")),
-        delimited(
-            char('"'),
-            escaped_transform(is_not("\"\\\r\n\0"), '\\', alt((tag("\\"), tag("\"")))),
-            char('"'),
-        ),
-    ))
-    .parse(input)
+    let text = fold_many0(
+        alt((is_not("\"\\\r\n\0"), quirk_backslash)),
+        Vec::new,
+        |mut text: Vec<u8>, part: &[u8]| {
+            text.extend_from_slice(part);
+            text
+        },
+    );
+    delimited(char('"'), text, char('"')).parse(input)
+}
+
+/// `QUOTED-CHAR`'s `"\" quoted-specials`. A backslash before anything else is itself: old clients
+/// quote without escaping, and Exchange takes it.
+fn quirk_backslash(input: &[u8]) -> IResult<&[u8], &[u8]> {
+    alt((preceded(char('\\'), alt((tag("\\"), tag("\"")))), tag("\\"))).parse(input)
 }
 
 /// `literal = "{" number ["+"] "}" CRLF *CHAR8`
@@ -345,10 +375,16 @@ mod tests {
             "a LOGIN x y z",
             "a LOGIN {9}\r\nx y",
             "a LOGIN \"x y",
-            "a LOGIN \"a\\b\" c",
+            "a LOGIN \"a\\\" c",
+            "a LOGIN x p\\w",
         ] {
-            assert_eq!(parsed(line), Command::Malformed, "{line:?}");
+            assert_eq!(parsed(line), Command::MalformedLogin, "{line:?}");
         }
+        assert_eq!(parsed("a LOGIN A\\b \"c\""), login("A\\b", "c"));
+        assert_eq!(
+            parsed("a LOGIN \"A\\b\" \"c\\d\\\\\""),
+            login("A\\b", "c\\d\\")
+        );
     }
 
     #[test]
@@ -366,7 +402,7 @@ mod tests {
             parsed("a AUTHENTICATE PLAIN ="),
             authenticate("PLAIN", Some("="))
         );
-        assert_eq!(parsed("a AUTHENTICATE"), Command::Malformed);
+        assert_eq!(parsed("a AUTHENTICATE"), Command::MalformedLogin);
     }
 
     trait StaticStr {

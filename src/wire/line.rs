@@ -12,6 +12,9 @@ use super::literal::Scanner;
 /// Commands and SASL lines of clients, in octets (RFC 4954 §4 asks for 12,288; tokens fit too).
 pub const COMMAND_CAP: usize = 16 * 1024;
 
+/// An IMAP client's ID command, in octets: RFC 2971 §3.3 allows 30 fields of 30 and 1,024 octets.
+pub const ID_CAP: usize = 34 * 1024;
+
 /// Replies of an upstream before login, in octets.
 pub const REPLY_CAP: usize = 64 * 1024;
 
@@ -99,6 +102,25 @@ impl Lines {
         self.buffer.get(taken).unwrap_or_default()
     }
 
+    /// What has come of the next line, and whether that is all of it; `None` where nothing has. A
+    /// CR at the end waits for what follows.
+    fn part(&mut self) -> Option<(Bytes, bool)> {
+        let rest = self.buffer.get(self.start..).unwrap_or_default();
+        let (part, terminator, ended) = match memchr(b'\n', rest) {
+            Some(at) => (rest.get(..at).unwrap_or_default(), 1, true),
+            None => (rest, 0, false),
+        };
+        let line = part.strip_suffix(b"\r").unwrap_or(part);
+        if line.is_empty() && !ended {
+            return None;
+        }
+        let returned = if ended { part.len() } else { line.len() };
+        let line = Bytes::copy_from_slice(line);
+        self.start += returned + terminator;
+        self.scanned = self.start;
+        Some((line, ended))
+    }
+
     /// Octets pushed and not given out: once [`Lines::line`] has answered `None`, under the cap.
     pub fn held(&self) -> usize {
         self.buffer.len() - self.start
@@ -132,12 +154,19 @@ pub struct Fragments {
     lines: Lines,
     unit: Vec<u8>,
     scanner: Scanner,
+    /// A client's, not an upstream's.
+    commands: bool,
+    /// Octets of an ID command that were discarded: nothing reads its parameters.
+    discarded: Option<usize>,
 }
 
 impl Fragments {
     /// An empty buffer that gives out commands of at most `cap` octets.
     pub fn of_commands(cap: usize) -> Self {
-        Self::new(cap, Scanner::of_commands())
+        Self {
+            commands: true,
+            ..Self::new(cap, Scanner::of_commands())
+        }
     }
 
     /// An empty buffer that gives out responses of at most `cap` octets.
@@ -150,6 +179,8 @@ impl Fragments {
             lines: Lines::new(cap),
             unit: Vec::new(),
             scanner,
+            commands: false,
+            discarded: None,
         }
     }
 
@@ -160,6 +191,70 @@ impl Fragments {
 
     /// The next whole unit, or the announcement of a literal.
     pub fn fragment(&mut self) -> Result<Option<Fragment>, TooLong> {
+        if let Some(head) = self.id_head() {
+            self.unit = self.lines.octets(head).to_vec();
+            self.scanner.take(&self.unit);
+            self.discarded = Some(head);
+        }
+        match self.discarded {
+            Some(discarded) => self.discard(discarded),
+            None => self.kept_fragment(),
+        }
+    }
+
+    /// Octets of `tag SP "ID" SP` where an ID command begins.
+    fn id_head(&self) -> Option<usize> {
+        if !self.commands || !self.unit.is_empty() || self.discarded.is_some() {
+            return None;
+        }
+        let line = self.lines.buffer.get(self.lines.start..)?;
+        let tag = line.iter().take(65).position(|octet| *octet == b' ')?;
+        let verb = line.get(tag + 1..tag + 4)?;
+        let is_tag = line.get(..tag)?.iter().all(u8::is_ascii_graphic);
+        (tag > 0 && is_tag && verb.eq_ignore_ascii_case(b"ID ")).then_some(tag + 4)
+    }
+
+    /// Takes an ID command to its end, of which only the head is kept.
+    fn discard(&mut self, mut discarded: usize) -> Result<Option<Fragment>, TooLong> {
+        loop {
+            let literal = usize::try_from(self.scanner.literal()).unwrap_or(usize::MAX);
+            let octets = self.lines.octets(literal);
+            discarded += octets.len();
+            self.scanner.take(octets);
+            let part = match self.scanner.literal() {
+                0 => self.lines.part(),
+                _ => None,
+            };
+            let Some((part, ended)) = part else {
+                self.lines.release();
+                self.discarded = Some(discarded);
+                return Ok(None);
+            };
+            discarded += part.len();
+            self.scanner.take(&part);
+            if discarded >= ID_CAP {
+                return Err(TooLong);
+            }
+            if !ended {
+                continue;
+            }
+            let (_, end) = self.scanner.take(b"\r\n");
+            let Some(literal) = end.and_then(|end| end.literal) else {
+                self.discarded = None;
+                return Ok(Some(Fragment::Whole(std::mem::take(&mut self.unit).into())));
+            };
+            let octets = usize::try_from(literal.octets).unwrap_or(usize::MAX);
+            if discarded.saturating_add(octets) >= ID_CAP {
+                return Err(TooLong);
+            }
+            self.discarded = Some(discarded);
+            if literal.synchronizing {
+                return Ok(Some(Fragment::Announced));
+            }
+        }
+    }
+
+    fn kept_fragment(&mut self) -> Result<Option<Fragment>, TooLong> {
         loop {
             if self.scanner.literal() > 0 {
                 let literal = usize::try_from(self.scanner.literal()).unwrap_or(usize::MAX);
@@ -237,6 +332,7 @@ impl Fragments {
     /// Gives out what is left and keeps nothing.
     pub fn take_rest(&mut self) -> Bytes {
         self.unit = Vec::new();
+        self.discarded = None;
         self.scanner.abandon();
         self.lines.take_rest()
     }

@@ -30,6 +30,8 @@ pub enum Command {
     Stls,
     /// RFC 1939 §4.
     Quit,
+    /// AUTH with arguments it does not take.
+    MalformedLogin,
     /// Anything else.
     Other,
 }
@@ -45,7 +47,9 @@ pub fn command(line: &[u8]) -> Command {
         b"CAPA" => Command::Capa,
         b"USER" => Command::User(Bytes::copy_from_slice(argument.trim_ascii())),
         b"PASS" => Command::Pass(Bytes::copy_from_slice(argument)),
-        b"AUTH" => auth(argument.trim_ascii()).map_or(Command::Other, |(_, command)| command),
+        b"AUTH" => {
+            auth(argument.trim_ascii()).map_or(Command::MalformedLogin, |(_, command)| command)
+        }
         b"STLS" => Command::Stls,
         b"QUIT" => Command::Quit,
         _ => Command::Other,
@@ -143,7 +147,7 @@ mod tests {
             ("auth plain", auth(Some("PLAIN"), None)),
             ("AUTH PLAIN dGVzdA==", auth(Some("PLAIN"), Some("dGVzdA=="))),
             ("AUTH  PLAIN", auth(Some("PLAIN"), None)),
-            ("AUTH PLAIN a b", Command::Other),
+            ("AUTH PLAIN a b", Command::MalformedLogin),
             ("STLS", Command::Stls),
             ("quit", Command::Quit),
             ("RETR 1", Command::Other),

@@ -22,6 +22,8 @@ pub const CREDENTIAL_CAP: usize = 255;
 pub struct Credentials {
     /// As presented; logins compare without regard to case.
     pub login: String,
+    /// PLAIN's authorization identity, where another than the login was presented.
+    pub authorization: Option<String>,
     /// As presented.
     pub password: Secret,
 }
@@ -29,47 +31,111 @@ pub struct Credentials {
 /// Why presented credentials are no credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
-    /// Not base64, or not of the mechanism's form: the client's SASL is broken.
+    /// Not base64: the client's SASL is broken.
     Encoding,
-    /// Well-formed, but nothing that could ever be right: control characters, too long, an
-    /// authorization identity other than the login.
-    Contents,
+    /// PLAIN with fewer NULs than two.
+    Nuls(usize),
+    /// Well-formed, but a part of it could never be right.
+    Contents(Part, Oddity),
+}
+
+/// One of the strings that a client presents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// SASL's authentication identity.
+    Login,
+    /// The password.
+    Password,
+    /// PLAIN's authorization identity.
+    Authorization,
+}
+
+impl Part {
+    /// Its name, for the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Password => "password",
+            Self::Authorization => "authorization identity",
+        }
+    }
+}
+
+/// What is wrong with a presented string.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Oddity {
+    /// No octet.
+    Empty,
+    /// More octets than [`CREDENTIAL_CAP`].
+    TooLong,
+    /// Not UTF-8.
+    Encoding,
+    /// CR or LF at its end, as `echo` leaves it.
+    LineEnd,
+    /// A NUL: one more than PLAIN has.
+    Nul,
+    /// Another control character.
+    Control,
 }
 
 impl Credentials {
     /// Checks what a client presented.
     pub fn new(login: &[u8], password: &[u8]) -> Result<Self, Malformed> {
-        let text = |octets: &[u8]| {
-            let text = std::str::from_utf8(octets).map_err(|_| Malformed::Contents)?;
-            if text.is_empty() || text.len() > CREDENTIAL_CAP || text.chars().any(char::is_control)
-            {
-                return Err(Malformed::Contents);
-            }
-            Ok(text.to_owned())
-        };
         Ok(Self {
-            login: text(login)?,
-            password: Secret::from(text(password)?),
+            login: text(Part::Login, login)?.to_owned(),
+            password: Secret::from(text(Part::Password, password)?),
+            authorization: None,
         })
     }
 
     /// The response of PLAIN, in base64.
+    pub fn from_plain(line: &[u8]) -> Result<Self, Malformed> {
+        Self::from_plain_message(&decode(line)?)
+    }
+
+    /// The response of PLAIN, decoded.
     ///
     /// ```abnf
     /// message = [authzid] UTF8NUL authcid UTF8NUL passwd   ; RFC 4616 §2
     /// ```
-    pub fn from_plain(line: &[u8]) -> Result<Self, Malformed> {
-        let message = decode(line)?;
+    pub fn from_plain_message(message: &[u8]) -> Result<Self, Malformed> {
         let mut parts = message.splitn(3, |octet| *octet == 0);
         let (Some(authzid), Some(authcid), Some(password)) =
             (parts.next(), parts.next(), parts.next())
         else {
-            return Err(Malformed::Encoding);
+            let nuls = message.iter().filter(|octet| **octet == 0).count();
+            return Err(Malformed::Nuls(nuls));
         };
-        if !authzid.is_empty() && authzid != authcid {
-            return Err(Malformed::Contents);
-        }
-        Self::new(authcid, password)
+        let authorization = match authzid {
+            [] => None,
+            authzid if authzid == authcid => None,
+            authzid => Some(text(Part::Authorization, authzid)?.to_owned()),
+        };
+        Ok(Self {
+            authorization,
+            ..Self::new(authcid, password)?
+        })
+    }
+}
+
+/// A presented string, checked.
+fn text(part: Part, octets: &[u8]) -> Result<&str, Malformed> {
+    let odd = |oddity| Err(Malformed::Contents(part, oddity));
+    if octets.is_empty() {
+        return odd(Oddity::Empty);
+    }
+    if octets.len() > CREDENTIAL_CAP {
+        return odd(Oddity::TooLong);
+    }
+    let Ok(text) = std::str::from_utf8(octets) else {
+        return odd(Oddity::Encoding);
+    };
+    let is_control = |text: &str| text.chars().any(char::is_control);
+    match text.trim_end_matches(['\r', '\n']) {
+        _ if text.contains('\0') => odd(Oddity::Nul),
+        line if line.len() < text.len() && !is_control(line) => odd(Oddity::LineEnd),
+        _ if is_control(text) => odd(Oddity::Control),
+        _ => Ok(text),
     }
 }
 
@@ -198,29 +264,33 @@ mod tests {
     /// RFC 4616 §4 and what must be refused (requirement 7).
     #[test]
     fn plain_takes_what_the_rfc_says_and_nothing_else() {
-        let plain = |message: &[u8]| Credentials::from_plain(encode(message).as_bytes());
+        let plain = Credentials::from_plain_message;
         let tim = Credentials::new(b"tim", b"tanstaaftanstaaf").unwrap();
         assert_eq!(plain(b"\0tim\0tanstaaftanstaaf"), Ok(tim.clone()));
-        assert_eq!(plain(b"tim\0tim\0tanstaaftanstaaf"), Ok(tim));
+        let ursel = plain(b"Ursel\0Kurt\0xipj3plmq").unwrap();
+        assert_eq!(ursel.authorization.as_deref(), Some("Ursel"));
         let long = [b"\0".as_slice(), &[b'a'; 256], b"\0p"].concat();
-        for contents in [
-            b"Ursel\0Kurt\0xipj3plmq".as_slice(),
-            b"\0\0p",
-            b"\0u\0",
-            b"\0u\0p\0q",
-            b"\0u\x01\0p",
-            b"\0u\0p\r\n",
-            b"\0u\xff\0p",
-            &long,
+        for (contents, part, oddity) in [
+            (b"\0\0p".as_slice(), Part::Login, Oddity::Empty),
+            (b"\0u\0", Part::Password, Oddity::Empty),
+            (b"\0u\0p\0q", Part::Password, Oddity::Nul),
+            (b"\0u\0p\0", Part::Password, Oddity::Nul),
+            (b"\0u\x01\0p", Part::Login, Oddity::Control),
+            (b"\0u\0p\r\n", Part::Password, Oddity::LineEnd),
+            (b"\0u\n\0p", Part::Login, Oddity::LineEnd),
+            (b"\0u\xff\0p", Part::Login, Oddity::Encoding),
+            (b"\xff\0u\0p", Part::Authorization, Oddity::Encoding),
+            (&long, Part::Login, Oddity::TooLong),
         ] {
-            assert_eq!(plain(contents), Err(Malformed::Contents), "{contents:?}");
+            let malformed = Malformed::Contents(part, oddity);
+            assert_eq!(plain(contents), Err(malformed), "{contents:?}");
         }
-        for line in [b"".as_slice(), b"=", b"*", b"!!!!", b"AHRpbQ=="] {
-            assert_eq!(Credentials::from_plain(line), Err(Malformed::Encoding));
+        assert_eq!(plain(b""), Err(Malformed::Nuls(0)));
+        assert_eq!(plain(b"u\0p"), Err(Malformed::Nuls(1)));
+        assert_eq!(decode(b"="), Ok(Vec::new()));
+        for line in [b"*".as_slice(), b"!!!!"] {
+            assert_eq!(decode(line), Err(Malformed::Encoding));
         }
-        assert!(
-            Credentials::from_plain(b"AHRpbQBwdw").is_ok(),
-            "padding left out"
-        );
+        assert!(decode(b"AHRpbQBwdw").is_ok(), "padding left out");
     }
 }

@@ -35,6 +35,8 @@ pub enum Command {
     Mail,
     /// A verb nobody knows.
     Unknown,
+    /// AUTH with arguments it does not take.
+    MalformedLogin,
     /// A known verb with arguments it does not take.
     Malformed,
 }
@@ -49,7 +51,7 @@ pub fn command(line: &[u8]) -> Command {
         b"EHLO" => Command::Ehlo,
         b"HELO" => Command::Helo,
         b"STARTTLS" if argument.is_empty() => Command::StartTls,
-        b"AUTH" => auth(argument).map_or(Command::Malformed, |(_, command)| command),
+        b"AUTH" => auth(argument).map_or(Command::MalformedLogin, |(_, command)| command),
         b"NOOP" => Command::Noop,
         b"RSET" => Command::Rset,
         b"QUIT" => Command::Quit,
@@ -206,8 +208,8 @@ mod tests {
             ("auth plain", auth("PLAIN", None)),
             ("AUTH  LOGIN  dXNlcg== ", auth("LOGIN", Some("dXNlcg=="))),
             ("AUTH PLAIN =", auth("PLAIN", Some("="))),
-            ("AUTH", Command::Malformed),
-            ("AUTH PLAIN a b", Command::Malformed),
+            ("AUTH", Command::MalformedLogin),
+            ("AUTH PLAIN a b", Command::MalformedLogin),
             ("mail FROM:<a@b>", Command::Mail),
             ("BDAT 3 LAST", Command::Mail),
             ("XCLIENT ADDR=1.2.3.4", Command::Unknown),

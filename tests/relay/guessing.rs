@@ -36,10 +36,11 @@ const HELD: [u64; 10] = [0, 0, 1, 2, 4, 5, 5, 5, 5, 5];
 /// A wrong password, `times` in a row.
 async fn guess(clock: &Clock, relay: &Relay, login: &str, times: usize) -> Vec<String> {
     let mut replies = Vec::new();
-    for held in &HELD[..times] {
+    for (number, held) in HELD[..times].iter().enumerate() {
+        let guess = format!("guess {number}");
         replies.push(match held {
-            0 => prompt(relay, login, "guess").await,
-            held => slowed(clock, relay, login, "guess", *held).await,
+            0 => prompt(relay, login, &guess).await,
+            held => slowed(clock, relay, login, &guess, *held).await,
         });
     }
     replies
@@ -135,7 +136,7 @@ fn r15_connections_and_protocols_count_together() {
         let patience = Duration::from_secs(30);
         for protocol in Protocol::ALL {
             let mut client = relay.connect(protocol).await;
-            let reply = clock.until_ready(patience, client.log_in(LOGIN, "guess"));
+            let reply = clock.until_ready(patience, client.log_in(LOGIN, protocol.name()));
             assert!(!is_success(protocol, &reply.await));
         }
         let mut client = relay.connect(Smtp).await;

@@ -4,9 +4,11 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use authrelay::config::LogFormat;
 use authrelay::sandbox::{LOGIN, PASSWORD};
 use authrelay::wire::Protocol::{self, Imap, Pop3, Smtp};
 use tokio::net::TcpStream;
+use tracing::Level;
 
 use crate::client::Client;
 use crate::clock::still;
@@ -111,7 +113,10 @@ fn both_families_have_listeners_on_one_port() {
 #[test]
 fn d11_listeners_without_clients_hold_nothing() {
     still(|_| async {
-        let relay = Setup::limits("sessions: 2").start().await;
+        let relay = Setup::limits("sessions: 2")
+            .log(LogFormat::Json, Level::DEBUG)
+            .start()
+            .await;
         let sessions = [relay.connect(Pop3).await, relay.connect(Pop3).await];
         let mut burst = Vec::new();
         for n in 0..32 {

@@ -25,6 +25,7 @@ mod clock;
 mod daemon;
 mod doors;
 mod ends;
+mod field;
 mod guessing;
 mod lines;
 mod listeners;

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use authrelay::certs::{Authority, Issued};
+use authrelay::config::LogFormat;
 use authrelay::sandbox::{LOGIN, PASSWORD};
 use authrelay::wire::Protocol::{self, Imap};
 use rustls::{ServerConfig, ServerConnection, SupportedProtocolVersion};
@@ -13,6 +14,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tracing::Level;
 
 use crate::client::Client;
 use crate::clock::still;
@@ -39,7 +41,8 @@ async fn assert_serves(relay: &Relay, protocol: Protocol) {
 fn d02_octets_in_clear_make_no_panic_in_a_tls_listener() {
     for protocol in Protocol::ALL {
         still(|_| async move {
-            let relay = Setup::default().tls("implicit").start().await;
+            let setup = Setup::default().tls("implicit");
+            let relay = setup.log(LogFormat::Json, Level::DEBUG).start().await;
             for octets in FRAGMENTS {
                 let mut client = relay.dial(protocol).await;
                 client.send(octets).await;
@@ -56,7 +59,8 @@ fn d02_octets_in_clear_make_no_panic_in_a_tls_listener() {
 fn r44_octets_in_clear_make_no_panic_after_the_handshake() {
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         still(|_| async move {
-            let relay = Setup::default().tls("implicit").start().await;
+            let setup = Setup::default().tls("implicit");
+            let relay = setup.log(LogFormat::Json, Level::DEBUG).start().await;
             for octets in FRAGMENTS {
                 let tcp = TcpStream::connect(relay.address(Imap)).await.unwrap();
                 let name = ServerName::try_from("localhost").unwrap();

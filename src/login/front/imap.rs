@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
+use super::notes::{Notes, no_starttls};
 use super::sasl::{Exchange, Outcome};
-use super::{Attempt, Front, Offer, Request, before_tls, injected, too_long};
+use super::{Attempt, Front, Offer, Request, before_tls, injected, syntax, too_long};
 use crate::fault::{Fault, Kind};
 use crate::login::{Accepted, Step};
 use crate::wire::Protocol;
@@ -15,7 +16,7 @@ pub(super) struct Imap {
     input: Fragments,
     output: Vec<u8>,
     state: State,
-    refused: Option<Fault>,
+    notes: Notes,
 }
 
 #[derive(Debug)]
@@ -51,7 +52,7 @@ impl Imap {
             offer,
             input: Fragments::of_commands(COMMAND_CAP),
             output: Vec::new(),
-            refused: None,
+            notes: Notes::default(),
         }
     }
 
@@ -82,17 +83,20 @@ impl Imap {
 
     fn refuse(&mut self, fault: Fault, tag: &[u8]) {
         self.answer(&fault, tag);
-        self.refused = Some(fault);
+        self.notes.on_refused(fault, None);
     }
 
     /// One whole command; an attempt if it was the last piece of one.
     fn command(&mut self, unit: &[u8]) -> Option<Attempt> {
-        let Some(Tagged { tag, command }) = imap::command(unit) else {
+        let parsed = imap::command(unit);
+        self.notes.on_command(unit, parsed.is_some());
+        let Some(Tagged { tag, command }) = parsed else {
             self.say(b"*", "BAD No tag.");
             return None;
         };
         match command {
             Command::Capability => {
+                self.notes.on_capabilities();
                 let list = format!("CAPABILITY {}", self.capabilities());
                 self.say(b"*", &list);
                 self.say(&tag, "OK Done.");
@@ -107,8 +111,12 @@ impl Imap {
                 self.say(&tag, "OK Done.");
                 self.state = State::Quit;
             }
+            Command::StartTls if self.offer.encrypted => self.say(&tag, "BAD TLS is active."),
             Command::StartTls if !self.offer.starttls => {
-                self.say(&tag, "BAD TLS is active or not available here.");
+                self.refuse(
+                    no_starttls("the client sent STARTTLS, which the listener does not have"),
+                    &tag,
+                );
             }
             // CVE-2011-0411: what came behind the command in clear must never be executed.
             Command::StartTls if !self.input.is_empty() => self.state = State::Failed(injected()),
@@ -120,19 +128,18 @@ impl Imap {
                 self.refuse(before_tls(), &tag);
             }
             Command::Login { login, password } => {
-                return self.outcome(
-                    tag,
-                    Attempt::new(&login, &password, "LOGIN")
-                        .map_or_else(Outcome::Refused, Outcome::Attempt),
-                );
+                return self.outcome(tag, Attempt::outcome(&login, &password, "LOGIN"));
             }
             Command::Authenticate { mechanism, initial } => {
+                self.notes
+                    .on_sasl_line(initial.as_deref().unwrap_or_default());
                 return self.outcome(tag, Exchange::begin(&mechanism, initial.as_deref()));
             }
             Command::Other => {
                 let fault = Fault::new(Kind::Order, "command before login");
                 self.answer(&fault, &tag);
             }
+            Command::MalformedLogin => self.refuse(syntax("LOGIN or AUTHENTICATE"), &tag),
             Command::Malformed => self.say(&tag, "BAD Command not understood."),
         }
         None
@@ -149,8 +156,9 @@ impl Imap {
                 self.state = State::Deciding { tag };
                 Some(attempt)
             }
-            Outcome::Refused(fault) => {
-                self.refuse(fault, &tag);
+            Outcome::Refused(fault, suspected) => {
+                self.answer(&fault, &tag);
+                self.notes.on_refused(fault, suspected);
                 None
             }
         }
@@ -186,6 +194,7 @@ impl Imap {
             },
             State::Sasl { tag, exchange } => match self.input.line() {
                 Ok(Some(line)) => {
+                    self.notes.on_sasl_line(&line);
                     let outcome = exchange.respond(&line);
                     self.outcome(tag, outcome)
                         .map(|attempt| Step::Done(Request::Login(attempt)))
@@ -245,7 +254,15 @@ impl Front for Imap {
     }
 
     fn refused(&mut self) -> Option<Fault> {
-        self.refused.take()
+        self.notes.take_refused()
+    }
+
+    fn suspected_login(&mut self) -> Option<String> {
+        self.notes.take_suspected()
+    }
+
+    fn on_close(&self) -> Option<Fault> {
+        self.notes.on_close(&self.offer)
     }
 
     fn leftover(&mut self) -> Bytes {

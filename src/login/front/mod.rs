@@ -5,6 +5,7 @@
 //! out after the login, exactly once.
 
 mod imap;
+mod notes;
 mod pop3;
 mod sasl;
 mod smtp;
@@ -16,7 +17,7 @@ use bytes::Bytes;
 use super::{Accepted, Step};
 use crate::fault::{Fault, Kind};
 use crate::wire::Protocol;
-use crate::wire::sasl::{Credentials, Malformed};
+use crate::wire::sasl::{CREDENTIAL_CAP, Credentials, Malformed, Oddity, Part};
 
 /// What a listener offers on this connection, as it is now.
 #[derive(Debug, Clone)]
@@ -31,6 +32,8 @@ pub struct Offer {
     pub unauthenticated: bool,
     /// The connection is new: a greeting is due (not after STARTTLS).
     pub greet: bool,
+    /// TLS is active.
+    pub encrypted: bool,
 }
 
 /// What a client wants in the end.
@@ -54,13 +57,15 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    fn new(login: &[u8], password: &[u8], method: &'static str) -> Result<Self, Fault> {
-        Credentials::new(login, password)
-            .map(|credentials| Self {
+    /// What was presented by other means than SASL, as the end of an exchange.
+    fn outcome(login: &[u8], password: &[u8], method: &'static str) -> sasl::Outcome {
+        match Credentials::new(login, password) {
+            Ok(credentials) => sasl::Outcome::Attempt(Self {
                 credentials,
                 method,
-            })
-            .map_err(malformed)
+            }),
+            Err(why) => sasl::Outcome::Refused(malformed(why), suspected(login)),
+        }
     }
 }
 
@@ -83,6 +88,13 @@ pub trait Front: Send {
     /// An attempt that was refused here, without asking anybody (cancelled, malformed, before
     /// TLS), since the last call.
     fn refused(&mut self) -> Option<Fault>;
+
+    /// The login that the attempt last refused here was about, without the white space and control
+    /// characters around it: an account may have it. For the log only.
+    fn suspected_login(&mut self) -> Option<String>;
+
+    /// The client has closed the connection without a goodbye: why, as far as the dialogue shows it.
+    fn on_close(&self) -> Option<Fault>;
 
     /// After [`Front::accept`]: what the client sent behind its credentials.
     fn leftover(&mut self) -> Bytes;
@@ -109,12 +121,69 @@ fn malformed(malformed: Malformed) -> Fault {
             Kind::Sasl,
             "the client's response is not valid base64 of the mechanism's form",
         ),
-        Malformed::Contents => Fault::new(
-            Kind::Credentials,
-            "the client's credentials are empty, over 255 octets, not UTF-8, contain control characters, \
-             or name another identity to act for",
+        Malformed::Nuls(nuls) => Fault::new(
+            Kind::Sasl,
+            format!(
+                "PLAIN's response has {nuls} NUL(s), not 2: one before the login, one before the password"
+            ),
         ),
+        Malformed::Contents(part, oddity) => odd(part, oddity),
     }
+}
+
+/// Credentials that no account can have.
+fn odd(part: Part, oddity: Oddity) -> Fault {
+    let name = part.name();
+    let (what, remedy) = match oddity {
+        Oddity::Empty => (
+            format!("the {name} that the client presents is empty"),
+            "give the application its login and password",
+        ),
+        Oddity::TooLong => (
+            format!("the {name} that the client presents has over 255 octets"),
+            "give the application a login and password of at most 255 octets",
+        ),
+        Oddity::Encoding => (
+            format!("the {name} that the client presents is not UTF-8"),
+            "make the application send UTF-8, or choose a password of ASCII characters",
+        ),
+        Oddity::LineEnd => (
+            format!("the {name} that the client presents ends in a line feed"),
+            "leave the line feed out of what is encoded: printf '%s' instead of echo",
+        ),
+        Oddity::Nul => (
+            format!(
+                "there is a NUL in the {name} that the client presents: PLAIN has two, one before the login, \
+                     one before the password"
+            ),
+            "correct what the application encodes as PLAIN's response",
+        ),
+        Oddity::Control => (
+            format!("there is a control character in the {name} that the client presents"),
+            "correct the login and password in the application",
+        ),
+    };
+    Fault::new(Kind::Credentials, what).remedy_is(remedy)
+}
+
+/// The login that octets would be without what is odd around them.
+fn suspected(login: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(login).ok()?;
+    let text =
+        text.trim_matches(|character: char| character.is_whitespace() || character.is_control());
+    (!text.is_empty() && text.len() <= CREDENTIAL_CAP).then(|| text.to_owned())
+}
+
+/// A login command that the grammar does not know.
+fn syntax(command: &str) -> Fault {
+    Fault::new(
+        Kind::Syntax,
+        format!("the arguments of the client's {command} cannot be parsed"),
+    )
+    .remedy_is(
+        "the application must put user name and password with blanks, quotes or other special characters \
+         into quotes, or use another mechanism",
+    )
 }
 
 fn too_long() -> Fault {

@@ -3,8 +3,9 @@
 
 use bytes::Bytes;
 
+use super::notes::{Notes, no_starttls};
 use super::sasl::{Exchange, Outcome};
-use super::{Attempt, Front, Offer, Request, before_tls, injected, too_long};
+use super::{Attempt, Front, Offer, Request, before_tls, injected, syntax, too_long};
 use crate::fault::{Fault, Kind};
 use crate::login::{Accepted, Step};
 use crate::wire::Protocol;
@@ -16,7 +17,7 @@ pub(super) struct Pop3 {
     input: Lines,
     output: Vec<u8>,
     state: State,
-    refused: Option<Fault>,
+    notes: Notes,
 }
 
 #[derive(Debug)]
@@ -51,7 +52,7 @@ impl Pop3 {
             offer,
             input: Lines::new(COMMAND_CAP),
             output: Vec::new(),
-            refused: None,
+            notes: Notes::default(),
         }
     }
 
@@ -72,13 +73,16 @@ impl Pop3 {
 
     fn refuse(&mut self, fault: Fault) {
         self.answer(&fault);
-        self.refused = Some(fault);
+        self.notes.on_refused(fault, None);
     }
 
     /// One command; `user` is the name that a USER before it gave.
     fn command(&mut self, line: &[u8], user: Option<Bytes>) -> Option<Attempt> {
-        match (pop3::command(line), user) {
+        let command = pop3::command(line);
+        self.notes.on_command(line, command != Command::Other);
+        match (command, user) {
             (Command::Capa, user) => {
+                self.notes.on_capabilities();
                 let lines = pop3::shown(
                     &self.offer.capabilities,
                     self.offer.starttls,
@@ -92,8 +96,11 @@ impl Pop3 {
                 self.say("+OK Goodbye.");
                 self.state = State::Quit;
             }
+            (Command::Stls, _) if self.offer.encrypted => self.say("-ERR TLS is active."),
             (Command::Stls, _) if !self.offer.starttls => {
-                self.say("-ERR TLS is active or not available here.")
+                self.refuse(no_starttls(
+                    "the client sent STLS, which the listener does not have",
+                ));
             }
             // CVE-2011-0411: what came behind the command in clear must never be executed.
             (Command::Stls, _) if !self.input.is_empty() => self.state = State::Failed(injected()),
@@ -111,8 +118,7 @@ impl Pop3 {
                 self.state = State::User { name };
             }
             (Command::Pass(password), Some(name)) => {
-                let attempt = Attempt::new(&name, &password, "USER");
-                return self.outcome(attempt.map_or_else(Outcome::Refused, Outcome::Attempt));
+                return self.outcome(Attempt::outcome(&name, &password, "USER"));
             }
             (Command::Pass(_), None) => self.say("-ERR Send USER first."),
             (
@@ -122,6 +128,8 @@ impl Pop3 {
                 },
                 _,
             ) => {
+                self.notes
+                    .on_sasl_line(initial.as_deref().unwrap_or_default());
                 return self.outcome(Exchange::begin(&mechanism, initial.as_deref()));
             }
             (
@@ -132,6 +140,7 @@ impl Pop3 {
             ) => {
                 self.say("+OK Mechanisms follow.\r\nPLAIN\r\nLOGIN\r\n.");
             }
+            (Command::MalformedLogin, _) => self.refuse(syntax("AUTH")),
             (Command::Other, _) => self.answer(&Fault::new(Kind::Order, "command before login")),
         }
         None
@@ -149,8 +158,9 @@ impl Pop3 {
                 self.state = State::Deciding;
                 Some(attempt)
             }
-            Outcome::Refused(fault) => {
-                self.refuse(fault);
+            Outcome::Refused(fault, suspected) => {
+                self.answer(&fault);
+                self.notes.on_refused(fault, suspected);
                 None
             }
         }
@@ -190,7 +200,10 @@ impl Pop3 {
             }
             State::Commands => self.command(&line, None),
             State::User { name } => self.command(&line, Some(name)),
-            State::Sasl(exchange) => self.outcome(exchange.respond(&line)),
+            State::Sasl(exchange) => {
+                self.notes.on_sasl_line(&line);
+                self.outcome(exchange.respond(&line))
+            }
             State::Deciding => {
                 self.state = State::Deciding;
                 return Some(Step::Read);
@@ -230,7 +243,15 @@ impl Front for Pop3 {
     }
 
     fn refused(&mut self) -> Option<Fault> {
-        self.refused.take()
+        self.notes.take_refused()
+    }
+
+    fn suspected_login(&mut self) -> Option<String> {
+        self.notes.take_suspected()
+    }
+
+    fn on_close(&self) -> Option<Fault> {
+        self.notes.on_close(&self.offer)
     }
 
     fn leftover(&mut self) -> Bytes {

@@ -1,6 +1,6 @@
 //! The server side of PLAIN (RFC 4616) and LOGIN, the same in all three protocols.
 
-use super::{Attempt, malformed};
+use super::{Attempt, malformed, suspected};
 use crate::fault::{Fault, Kind};
 use crate::wire::sasl::{self, Credentials};
 
@@ -25,8 +25,8 @@ pub(super) enum Outcome {
     Challenge(Exchange),
     /// It presented credentials.
     Attempt(Attempt),
-    /// It did not, for good.
-    Refused(Fault),
+    /// It did not, for good. With the login that it seems to have meant.
+    Refused(Fault, Option<String>),
 }
 
 impl Exchange {
@@ -39,6 +39,7 @@ impl Exchange {
                 return Outcome::Refused(
                     Fault::new(Kind::Mechanism, "the client asked for a mechanism other than PLAIN and LOGIN")
                         .remedy_is("set the application to a plain password login; authrelay does OAuth for it"),
+                    None,
                 );
             }
         };
@@ -60,27 +61,30 @@ impl Exchange {
     /// Takes one line of the client.
     pub(super) fn respond(self, line: &[u8]) -> Outcome {
         if line.trim_ascii() == b"*" {
-            return Outcome::Refused(Fault::new(Kind::Sasl, "the client cancelled the exchange"));
+            let fault = Fault::new(Kind::Sasl, "the client cancelled the exchange");
+            return Outcome::Refused(fault, None);
         }
-        let result = match self {
-            Self::Plain => Credentials::from_plain(line).map(|credentials| Attempt {
-                credentials,
-                method: "PLAIN",
-            }),
-            Self::LoginName => match sasl::decode(line) {
-                Ok(name) => return Outcome::Challenge(Self::LoginPassword { name }),
-                Err(encoding) => Err(encoding),
-            },
-            Self::LoginPassword { name } => sasl::decode(line)
-                .and_then(|password| Credentials::new(&name, &password))
-                .map(|credentials| Attempt {
-                    credentials,
-                    method: "LOGIN",
-                }),
+        let octets = match sasl::decode(line) {
+            Ok(octets) => octets,
+            Err(why) => return Outcome::Refused(malformed(why), None),
         };
-        match result {
-            Ok(attempt) => Outcome::Attempt(attempt),
-            Err(why) => Outcome::Refused(malformed(why)),
+        match self {
+            Self::Plain => plain(&octets),
+            Self::LoginName => Outcome::Challenge(Self::LoginPassword { name: octets }),
+            Self::LoginPassword { name } => Attempt::outcome(&name, &octets, "LOGIN"),
+        }
+    }
+}
+
+fn plain(message: &[u8]) -> Outcome {
+    match Credentials::from_plain_message(message) {
+        Ok(credentials) => Outcome::Attempt(Attempt {
+            credentials,
+            method: "PLAIN",
+        }),
+        Err(why) => {
+            let login = message.split(|octet| *octet == 0).nth(1);
+            Outcome::Refused(malformed(why), login.and_then(suspected))
         }
     }
 }

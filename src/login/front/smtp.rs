@@ -3,8 +3,9 @@
 
 use bytes::Bytes;
 
+use super::notes::{Notes, no_starttls};
 use super::sasl::{Exchange, Outcome};
-use super::{Attempt, Front, Offer, Request, before_tls, injected, too_long};
+use super::{Attempt, Front, Offer, Request, before_tls, injected, syntax, too_long};
 use crate::fault::{Fault, Kind};
 use crate::login::{Accepted, Step};
 use crate::wire::Protocol;
@@ -16,7 +17,7 @@ pub(super) struct Smtp {
     input: Lines,
     output: Vec<u8>,
     state: State,
-    refused: Option<Fault>,
+    notes: Notes,
     /// The MAIL of a client that does not log in: it goes on once it may.
     mail: Bytes,
 }
@@ -49,7 +50,7 @@ impl Smtp {
             offer,
             input: Lines::new(COMMAND_CAP),
             output: Vec::new(),
-            refused: None,
+            notes: Notes::default(),
             mail: Bytes::new(),
         }
     }
@@ -71,10 +72,11 @@ impl Smtp {
 
     fn refuse(&mut self, fault: Fault) {
         self.answer(&fault);
-        self.refused = Some(fault);
+        self.notes.on_refused(fault, None);
     }
 
     fn ehlo(&mut self) {
+        self.notes.on_capabilities();
         let Offer {
             capabilities,
             starttls,
@@ -86,7 +88,9 @@ impl Smtp {
     }
 
     fn command(&mut self, line: &[u8]) -> Option<Request> {
-        match smtp::command(line) {
+        let command = smtp::command(line);
+        self.notes.on_command(line, command != Command::Unknown);
+        match command {
             Command::Ehlo => self.ehlo(),
             Command::Helo => self.say("250 authrelay"),
             Command::Noop | Command::Rset => self.say("250 2.0.0 Done."),
@@ -94,8 +98,11 @@ impl Smtp {
                 self.say("221 2.0.0 Goodbye.");
                 self.state = State::Quit;
             }
+            Command::StartTls if self.offer.encrypted => self.say("503 5.5.1 TLS is active."),
             Command::StartTls if !self.offer.starttls => {
-                self.say("503 5.5.1 TLS is active or not available here.");
+                self.refuse(no_starttls(
+                    "the client sent STARTTLS, which the listener does not have",
+                ));
             }
             // CVE-2011-0411: what came behind the command in clear must never be executed.
             Command::StartTls if !self.input.is_empty() => self.state = State::Failed(injected()),
@@ -105,6 +112,8 @@ impl Smtp {
             }
             Command::Auth { .. } if !self.offer.credentials => self.refuse(before_tls()),
             Command::Auth { mechanism, initial } => {
+                self.notes
+                    .on_sasl_line(initial.as_deref().unwrap_or_default());
                 return self
                     .outcome(Exchange::begin(&mechanism, initial.as_deref()))
                     .map(Request::Login);
@@ -116,6 +125,7 @@ impl Smtp {
             Command::Mail if self.offer.unauthenticated => return self.without_login(line),
             Command::Mail => self.answer(&Fault::new(Kind::Order, "command before login")),
             Command::Unknown => self.say("500 5.5.1 Unknown command."),
+            Command::MalformedLogin => self.refuse(syntax("AUTH")),
             Command::Malformed => self.say("501 5.5.4 Arguments not understood."),
         }
         None
@@ -147,8 +157,9 @@ impl Smtp {
                 self.state = State::Deciding;
                 Some(attempt)
             }
-            Outcome::Refused(fault) => {
-                self.refuse(fault);
+            Outcome::Refused(fault, suspected) => {
+                self.answer(&fault);
+                self.notes.on_refused(fault, suspected);
                 None
             }
         }
@@ -187,7 +198,10 @@ impl Smtp {
                 None
             }
             State::Commands => self.command(&line),
-            State::Sasl(exchange) => self.outcome(exchange.respond(&line)).map(Request::Login),
+            State::Sasl(exchange) => {
+                self.notes.on_sasl_line(&line);
+                self.outcome(exchange.respond(&line)).map(Request::Login)
+            }
             State::Deciding => {
                 self.state = State::Deciding;
                 return Some(Step::Read);
@@ -232,7 +246,15 @@ impl Front for Smtp {
     }
 
     fn refused(&mut self) -> Option<Fault> {
-        self.refused.take()
+        self.notes.take_refused()
+    }
+
+    fn suspected_login(&mut self) -> Option<String> {
+        self.notes.take_suspected()
+    }
+
+    fn on_close(&self) -> Option<Fault> {
+        self.notes.on_close(&self.offer)
     }
 
     fn leftover(&mut self) -> Bytes {

@@ -1,7 +1,9 @@
 //! More clients than the limits allow: each is told so, and those inside notice nothing.
 
+use authrelay::config::LogFormat;
 use authrelay::sandbox::{LOGIN, PASSWORD};
 use authrelay::wire::Protocol;
+use tracing::Level;
 
 use super::of;
 use crate::client::END;
@@ -11,7 +13,7 @@ use crate::stage::{Setup, is_success};
 const TOLD: [&str; 3] = ["* BYE ", "-ERR [IN-USE] ", "421 4.7.0 "];
 
 async fn one_too_many(setup: Setup, encrypted: bool, protocol: Protocol) {
-    let relay = setup.start().await;
+    let relay = setup.log(LogFormat::Json, Level::DEBUG).start().await;
     let dial = async || {
         let client = relay.dial(protocol).await;
         if encrypted {

@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
+use authrelay::config::LogFormat;
 use authrelay::sandbox::{LOGIN, MAILBOX, Options, PASSWORD};
 use authrelay::wire::Protocol::{self, Imap, Pop3, Smtp};
+use tracing::Level;
 
 use super::of;
 use crate::client::{Client, base64};
@@ -57,9 +59,14 @@ async fn told(clock: &Clock, client: &mut Client, row: &str) -> String {
     said
 }
 
+/// A relay whose log has probes too.
+async fn wide_awake(setup: Setup) -> Relay {
+    setup.log(LogFormat::Json, Level::DEBUG).start().await
+}
+
 async fn stopping(clock: Clock, stop: Stop) {
     let row = format!("{} over {}", stop.phase, stop.protocol);
-    let relay = Relay::start().await;
+    let relay = wide_awake(Setup::default()).await;
     let mut client = relay.connect(stop.protocol).await;
     let last = stop.sends.len().saturating_sub(1);
     for (index, text) in stop.sends.iter().enumerate() {
@@ -72,11 +79,16 @@ async fn stopping(clock: Clock, stop: Stop) {
     let expected = of(stop.protocol, LATE);
     assert!(said.starts_with(expected), "{row}: {said:?}");
     assert_eq!(said.lines().count(), 1, "{row}: {said:?}");
-    assert_eq!(
-        relay.log.faults().last().unwrap(),
-        "client: login_timeout",
-        "{row}"
-    );
+    drop(client);
+    let session = relay.log.sessions(1).await.remove(0);
+    assert_eq!(session["fault"], "client: login_timeout", "{row}");
+    // One that presented nothing is answered, and no fault.
+    let (outcome, faults): (_, &[&str]) = match stop.phase {
+        "refused" => ("refused", &["client: credentials", "client: login_timeout"]),
+        _ => ("probe", &[]),
+    };
+    assert_eq!(session["outcome"], outcome, "{row}");
+    assert_eq!(relay.log.faults(), faults, "{row}");
     relay.assert_untouched(&row);
 }
 
@@ -93,7 +105,7 @@ fn a_handshake_that_stops_ends_in_silence() {
     for protocol in Protocol::ALL {
         for sent in [b"".as_slice(), b"\x16\x03\x01\x02\x00\x01\x00"] {
             still(|clock| async move {
-                let relay = Setup::default().tls("implicit").start().await;
+                let relay = wide_awake(Setup::default().tls("implicit")).await;
                 let mut client = relay.dial(protocol).await;
                 client.send(sent).await;
                 // Nothing shows when it was accepted: second by second, then.
@@ -101,11 +113,13 @@ fn a_handshake_that_stops_ends_in_silence() {
                 let said = clock.until_ready(most, client.rest()).await;
                 assert_eq!(said, "");
                 assert!(clock.elapsed() >= Duration::from_secs(60));
-                assert_eq!(relay.log.faults(), ["client: login_timeout"]);
+                drop(client);
+                let session = relay.log.sessions(1).await.remove(0);
+                assert_eq!(session["fault"], "client: login_timeout");
             });
         }
         still(|clock| async move {
-            let relay = Setup::default().tls("starttls").start().await;
+            let relay = wide_awake(Setup::default().tls("starttls")).await;
             let mut client = relay.connect(protocol).await;
             client
                 .send(of(protocol, ["a STARTTLS\r\n", "STLS\r\n", "STARTTLS\r\n"]))
@@ -113,7 +127,9 @@ fn a_handshake_that_stops_ends_in_silence() {
             client.reply().await;
             client.send(b"\x16\x03\x01\x02\x00\x01\x00").await;
             assert_eq!(told(&clock, &mut client, "starttls").await, "");
-            assert_eq!(relay.log.faults(), ["client: login_timeout"]);
+            drop(client);
+            let session = relay.log.sessions(1).await.remove(0);
+            assert_eq!(session["fault"], "client: login_timeout");
         });
     }
 }
@@ -123,7 +139,7 @@ fn a_handshake_that_stops_ends_in_silence() {
 fn r33_one_byte_a_second_does_not_hold_a_login() {
     for protocol in Protocol::ALL {
         still(|clock| async move {
-            let relay = Relay::start().await;
+            let relay = wide_awake(Setup::default()).await;
             let mut client = relay.connect(protocol).await;
             let slow = of(protocol, ["a LOGIN ", "USER ", "EHLO "]).to_owned() + &"x".repeat(100);
             for octet in slow.as_bytes() {
@@ -131,7 +147,7 @@ fn r33_one_byte_a_second_does_not_hold_a_login() {
                     break;
                 }
                 clock.advance(Duration::from_secs(1)).await;
-                if relay.log.faults().len() == 1 {
+                if !relay.log.named("no credentials in time").is_empty() {
                     break;
                 }
             }
@@ -142,7 +158,9 @@ fn r33_one_byte_a_second_does_not_hold_a_login() {
                 "{:?}",
                 clock.elapsed()
             );
-            assert_eq!(relay.log.faults(), ["client: login_timeout"]);
+            drop(client);
+            let session = relay.log.sessions(1).await.remove(0);
+            assert_eq!(session["fault"], "client: login_timeout");
         });
     }
 }

@@ -1,0 +1,224 @@
+//! `davmail.properties`: DavMail's listeners, its proxy, and the people whose tokens it keeps.
+
+use serde_json::{Map, Value, json};
+
+use super::{Draft, Imported, Section, is_true};
+
+/// DavMail's own application: its permissions are for EWS and Graph, not for IMAP, POP and SMTP.
+const DAVMAILS_OWN: &str = "facd6cff-a294-4415-b59f-c5b01937d7bd";
+
+/// What is read or has no effect on who reaches which mailbox.
+const PROTOCOLS: [(&str, &str); 3] = [
+    ("imap", "davmail.imapport"),
+    ("pop3", "davmail.popport"),
+    ("smtp", "davmail.smtpport"),
+];
+
+/// Whether a text is a DavMail configuration.
+pub(super) fn is_davmail(text: &str) -> bool {
+    text.lines()
+        .any(|line| line.trim_start().starts_with("davmail."))
+}
+
+/// Java properties: `key=value` or `key: value`, `#` and `!` begin comments, `\` escapes.
+fn properties(text: &str) -> Section {
+    let lines = text.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.starts_with(['#', '!']));
+    let pair = |line: &str| {
+        let (key, value) = line.split_once(['=', ':'])?;
+        let value = value
+            .trim()
+            .replace("\\:", ":")
+            .replace("\\=", "=")
+            .replace("\\\\", "\\");
+        (!value.is_empty()).then(|| (key.trim().to_lowercase(), value))
+    };
+    lines.filter_map(pair).collect()
+}
+
+pub(super) fn import(text: &str) -> Result<Imported, String> {
+    let mut draft = Draft::from("a davmail.properties");
+    let keys = properties(text);
+    listeners(&mut draft, &keys);
+    accounts(&mut draft, &keys);
+    for (key, port) in [
+        ("caldavport", "calendars"),
+        ("ldapport", "the address book"),
+    ] {
+        let value = keys.get(&format!("davmail.{key}"));
+        if value.is_some_and(|value| value != "0") {
+            draft.note(format!(
+                "davmail.{key}: {port} have no counterpart, authrelay relays mail"
+            ));
+        }
+    }
+    draft.finish()
+}
+
+fn listeners(draft: &mut Draft, keys: &Section) {
+    let flag = |key: &str| keys.get(key).is_some_and(|value| is_true(value));
+    let keystore = keys.get("davmail.ssl.keystorefile");
+    let remote = flag("davmail.allowremote");
+    if let Some(keystore) = keystore {
+        draft.note(format!(
+            "davmail.ssl.keystoreFile {keystore}: write its certificate and key as PEM, for a PKCS12 store: openssl pkcs12 -in {keystore} -nodes -nokeys -out certs/server.pem; openssl pkcs12 -in {keystore} -nodes -nocerts -out certs/server.key"
+        ));
+    }
+    for (protocol, key) in PROTOCOLS {
+        let Some(port) = keys
+            .get(key)
+            .and_then(|port| port.parse::<u16>().ok())
+            .filter(|port| *port > 0)
+        else {
+            continue;
+        };
+        let secure = !flag(&format!(
+            "davmail.ssl.nosecure{}",
+            protocol.trim_end_matches('3')
+        ));
+        let encrypted = keystore.is_some() && secure;
+        let address = match keys
+            .get("davmail.bindaddress")
+            .map(|text| text.parse::<std::net::IpAddr>())
+        {
+            Some(Ok(address)) if encrypted || address.is_loopback() => address,
+            None if encrypted && remote => std::net::Ipv6Addr::UNSPECIFIED.into(),
+            _ => std::net::Ipv4Addr::LOCALHOST.into(),
+        };
+        if remote && address.is_loopback() {
+            draft.note(format!(
+                "davmail.allowRemote: the {protocol} listener is put on {address}, since passwords would cross the network in clear. For a network set tls, or allow and allow_cleartext"
+            ));
+        }
+        let bind = std::net::SocketAddr::new(address, port);
+        let mut listener = Map::new();
+        listener.insert("protocol".into(), protocol.into());
+        listener.insert("bind".into(), bind.to_string().into());
+        if encrypted {
+            let tls = json!({"mode": "implicit", "certificate": "certs/server.pem", "key": "certs/server.key"});
+            listener.insert("tls".into(), tls);
+        }
+        draft.listeners.push(listener.into());
+    }
+}
+
+/// The preset of DavMail's Exchange server.
+fn provider(draft: &mut Draft, keys: &Section) -> &'static str {
+    let url = keys.get("davmail.url").map_or("", String::as_str);
+    let host = url::Url::parse(url)
+        .ok()
+        .and_then(|url| url.host_str().map(str::to_owned));
+    let tld = keys.get("davmail.tld").map_or("", String::as_str);
+    let host = host.unwrap_or_default();
+    match (host.as_str(), tld) {
+        (_, "us") => "microsoft365-us",
+        (_, "cn") => "microsoft365-china",
+        ("", _) => "microsoft365",
+        (host, _) => super::server::preset_of_host(host).unwrap_or_else(|| {
+            draft.note(format!(
+                "davmail.url {url}: an Exchange Server of one's own, over EWS. authrelay speaks IMAP, POP3 and SMTP to mail services that take OAuth 2.0; this file leads to Microsoft 365 instead"
+            ));
+            "microsoft365"
+        }),
+    }
+}
+
+fn accounts(draft: &mut Draft, keys: &Section) {
+    let mode = keys
+        .get("davmail.mode")
+        .map_or("o365interactive", String::as_str)
+        .to_lowercase();
+    let grant = match mode.as_str() {
+        "o365devicecode" => "device_code",
+        "o365" | "o365ropc" => "password",
+        "ews" | "webdav" | "caldav" => {
+            draft.note(format!(
+                "davmail.mode {mode} presents the user's password to Exchange itself; here the mailbox's owner consents once (authorization_code)"
+            ));
+            "authorization_code"
+        }
+        _ => "authorization_code",
+    };
+    let provider = provider(draft, keys);
+    let client_id = match keys.get("davmail.oauth.clientid").map(String::as_str) {
+        Some(id) if id != DAVMAILS_OWN => id.to_owned(),
+        _ => {
+            draft.note("davmail.oauth.clientId is DavMail's own application, which has permissions for EWS only: register one of your own (`authrelay entra LOGIN` says how) and write its id in place of the zeros".into());
+            "00000000-0000-0000-0000-000000000000".to_owned()
+        }
+    };
+    let tenant = keys
+        .get("davmail.oauth.tenantid")
+        .map_or("common", String::as_str)
+        .to_owned();
+    let named = keys.keys().find_map(user).unwrap_or_default();
+    let tenant = &super::account::own_tenant(draft, &named, grant, tenant);
+    let mut registration = Map::new();
+    for (key, value) in [
+        ("provider", provider),
+        ("tenant", tenant),
+        ("client_id", &client_id),
+        ("grant", grant),
+    ] {
+        registration.insert(key.into(), value.into());
+    }
+    draft
+        .registrations
+        .insert("davmail".into(), registration.into());
+    if is_true(keys.get("davmail.enableproxy").map_or("", String::as_str)) {
+        proxy(draft, keys, provider);
+    }
+    if let Some(uri) = keys.get("davmail.oauth.redirecturi") {
+        draft.note(format!("davmail.oauth.redirectUri {uri}: the redirect URI is admin.public_url with /oauth/callback behind it; register that with the application"));
+    }
+    let mut users: Vec<_> = keys.keys().filter_map(user).collect();
+    if users.is_empty() {
+        draft.note("DavMail lets anybody of the tenant in and names nobody: write an account for each person in place of user@example.com".into());
+        users.push("user@example.com".into());
+    }
+    draft.consents = grant != "password";
+    for user in users {
+        let mut account = Map::new();
+        account.insert("login".into(), user.clone().into());
+        account.insert("registration".into(), "davmail".into());
+        if draft.consents {
+            draft.passwords = true;
+            account.insert(
+                "password".into(),
+                json!({"file": format!("passwords/{user}")}),
+            );
+        }
+        draft.accounts.push(account.into());
+    }
+}
+
+fn proxy(draft: &mut Draft, keys: &Section, provider: &str) {
+    let Some(host) = keys.get("davmail.proxyhost") else {
+        draft.note(
+            "davmail.enableProxy without davmail.proxyHost: set the provider's egress".into(),
+        );
+        return;
+    };
+    let port = keys.get("davmail.proxyport").map_or("8080", String::as_str);
+    let mut egress = Map::new();
+    egress.insert("url".into(), Value::from(format!("http://{host}:{port}")));
+    if let (Some(user), Some(_)) = (
+        keys.get("davmail.proxyuser"),
+        keys.get("davmail.proxypassword"),
+    ) {
+        egress.insert("username".into(), user.clone().into());
+        egress.insert("password".into(), json!({"file": "secrets/egress"}));
+        draft.note("davmail.proxyPassword: write it into secrets/egress".into());
+    }
+    draft
+        .providers
+        .insert(provider.into(), json!({"egress": egress}));
+}
+
+/// The person whose refresh token a key holds.
+fn user(key: &String) -> Option<String> {
+    let name = key
+        .strip_prefix("davmail.oauth.")?
+        .strip_suffix(".refreshtoken")?;
+    Some(name.to_owned())
+}

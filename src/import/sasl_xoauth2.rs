@@ -1,0 +1,155 @@
+//! `sasl-xoauth2.conf` (JSON) and its token files: each token file is one account, whose refresh
+//! token is moved.
+
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use super::{Draft, Imported, MovedConsent, TokenFile, account};
+use crate::secret::Secret;
+
+/// What is read of either file; the rest is named.
+const KEYS: [&str; 14] = [
+    "client_id",
+    "client_secret",
+    "token_endpoint",
+    "proxy",
+    "ca_bundle_file",
+    "scope",
+    "user",
+    "access_token",
+    "refresh_token",
+    "expiry",
+    "refresh_window",
+    "log_to_syslog_on_failure",
+    "log_full_trace_on_failure",
+    "always_log_to_syslog",
+];
+
+/// Where sasl-xoauth2 asks when nothing is configured.
+const GOOGLE: &str = "https://accounts.google.com/o/oauth2/token";
+
+pub(super) fn import(text: &str, tokens: &[TokenFile]) -> Result<Imported, String> {
+    let read = |name: &str, text: &str| {
+        let parsed: Result<Map<String, Value>, _> = serde_json::from_str(text);
+        parsed.map_err(|error| format!("{name}: {error}"))
+    };
+    let common = read("this is no sasl-xoauth2.conf", text)?;
+    if !common.contains_key("client_id") && !common.contains_key("token_endpoint") {
+        return Err(
+            "this is no sasl-xoauth2.conf: it has neither client_id nor token_endpoint".into(),
+        );
+    }
+    let mut draft = Draft::from("a sasl-xoauth2.conf");
+    name_the_rest(&mut draft, "sasl-xoauth2.conf", &common);
+    draft
+        .listeners
+        .push(json!({"protocol": "smtp", "bind": "127.0.0.1:1587"}));
+    draft.note(
+        "Postfix: set relayhost = [127.0.0.1]:1587, smtp_sasl_mechanism_filter = plain, smtp_tls_security_level = none for it, and write LOGIN:PASSWORD into sasl_passwd in place of LOGIN:TOKEN_FILE".into(),
+    );
+    for (file, text) in tokens {
+        match read(file, text) {
+            Ok(token) => add(&mut draft, file, &common, &token),
+            Err(why) => draft.note(format!("{why}; it is left out")),
+        }
+    }
+    if tokens.is_empty() {
+        draft.note("there are no token files: give their folder as well (authrelay import FILE --tokens FOLDER), or write the accounts yourself".into());
+        let mut none = Map::new();
+        none.insert("user".into(), "user@example.com".into());
+        add(&mut draft, "user@example.com", &common, &none);
+    }
+    draft.finish()
+}
+
+fn name_the_rest(draft: &mut Draft, file: &str, keys: &Map<String, Value>) {
+    for key in keys.keys().filter(|key| !KEYS.contains(&key.as_str())) {
+        draft.note(format!("{file}: {key} has no counterpart"));
+    }
+}
+
+/// A token file overrides the common keys; its name is the login where it names no user.
+fn add(draft: &mut Draft, file: &str, common: &Map<String, Value>, token: &Map<String, Value>) {
+    name_the_rest(draft, file, token);
+    let text = |key: &str| {
+        let value = token.get(key).or_else(|| common.get(key));
+        value
+            .and_then(Value::as_str)
+            .filter(|value| !value.is_empty())
+    };
+    let login = token
+        .get("user")
+        .and_then(Value::as_str)
+        .unwrap_or(file)
+        .to_lowercase();
+    let Ok(url) = Url::parse(text("token_endpoint").unwrap_or(GOOGLE)) else {
+        draft.note(format!("{file}: token_endpoint is no URL; it is left out"));
+        return;
+    };
+    let mut section = super::Section::new();
+    section.insert("token_url".into(), url.to_string());
+    let (provider, tenant) = account::provider(draft, file, &url, &section);
+    let mut registration = Map::new();
+    registration.insert("provider".into(), provider.clone().into());
+    if let Some(tenant) = tenant {
+        registration.insert("tenant".into(), tenant.into());
+    }
+    registration.insert("grant".into(), "authorization_code".into());
+    match text("client_id") {
+        Some(id) => registration.insert("client_id".into(), id.into()),
+        None => {
+            draft.note(format!("{file}: there is no client_id; it is left out"));
+            return;
+        }
+    };
+    if let Some(secret) = text("client_secret") {
+        registration.insert("client_secret".into(), secret.into());
+    }
+    if let Some(scope) = text("scope") {
+        registration.insert("scope".into(), scope.split_whitespace().collect());
+    }
+    overrides(draft, &provider, text("proxy"), text("ca_bundle_file"));
+    let registration = account::named(draft, registration);
+    draft.consents = true;
+    draft.passwords = true;
+    draft.accounts.push(json!({
+        "login": login,
+        "registration": registration,
+        "protocols": ["smtp"],
+        "password": {"file": format!("passwords/{login}")},
+    }));
+    match token
+        .get("refresh_token")
+        .and_then(Value::as_str)
+        .filter(|token| !token.is_empty())
+    {
+        Some(refresh_token) => draft.moved.push(MovedConsent {
+            login,
+            refresh_token: Secret::from(refresh_token),
+        }),
+        None => draft.note(format!("{file} has no refresh token")),
+    }
+}
+
+fn overrides(draft: &mut Draft, provider: &str, proxy: Option<&str>, ca: Option<&str>) {
+    if proxy.is_none() && ca.is_none() {
+        return;
+    }
+    let keys = draft
+        .providers
+        .entry(provider.to_owned())
+        .or_insert_with(|| json!({}));
+    let Some(keys) = keys.as_object_mut() else {
+        return;
+    };
+    if let Some(proxy) = proxy {
+        let url = match proxy.contains("://") {
+            true => proxy.to_owned(),
+            false => format!("http://{proxy}"),
+        };
+        keys.insert("egress".into(), json!({"url": url}));
+    }
+    if let Some(ca) = ca {
+        keys.insert("ca".into(), ca.into());
+    }
+}

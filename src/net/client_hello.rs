@@ -1,0 +1,271 @@
+//! What a client offered in a handshake that failed: versions, cipher suites and the server name of
+//! its ClientHello (RFC 8446 §4.1.2), for the log. Nothing is decided by it.
+
+use std::fmt::Write as _;
+
+use rustls::{CipherSuite, ProtocolVersion};
+
+/// Cipher suites that are named; of the others their number is.
+const NAMED: usize = 5;
+
+/// The offer of a client.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct ClientHello {
+    /// The versions that it speaks; before TLS 1.3 only the newest is said.
+    pub versions: Vec<u16>,
+    /// Its cipher suites, in its order.
+    pub suites: Vec<u16>,
+    /// The server name that it asks for, as it stands there.
+    pub name: Option<Vec<u8>>,
+}
+
+/// Octets that are read from the front.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, octets: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(octets)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    /// A big-endian number of so many octets.
+    fn number(&mut self, octets: usize) -> Option<usize> {
+        let digits = self.take(octets)?;
+        Some(
+            digits
+                .iter()
+                .fold(0, |number, digit| number << 8 | usize::from(*digit)),
+        )
+    }
+
+    /// A vector whose length stands in so many octets before it; what there is of it.
+    fn vector(&mut self, octets: usize) -> Option<Reader<'a>> {
+        let length = self.number(octets)?.min(self.0.len());
+        self.take(length).map(Reader)
+    }
+
+    fn numbers(mut self) -> Vec<u16> {
+        let mut numbers = Vec::new();
+        while let Some(number) = self.number(2) {
+            numbers.extend(u16::try_from(number));
+        }
+        numbers
+    }
+}
+
+impl ClientHello {
+    /// The offer in the first octets of a connection, as far as they go; `None` where they are no
+    /// ClientHello of SSL 3.0 or later.
+    pub fn parse(first: &[u8]) -> Option<Self> {
+        let message = handshake(first)?;
+        let mut reader = Reader(&message);
+        if reader.number(1)? != 1 {
+            return None;
+        }
+        let mut body = reader.vector(3)?;
+        let version = u16::try_from(body.number(2)?).ok()?;
+        body.take(32)?;
+        body.vector(1)?;
+        let mut hello = Self {
+            versions: vec![version],
+            suites: body.vector(2)?.numbers(),
+            name: None,
+        };
+        hello.suites.retain(|suite| !is_grease(*suite));
+        let extensions = body.vector(1).and_then(|_| body.vector(2));
+        hello.read_extensions(extensions.unwrap_or(Reader(&[])));
+        Some(hello)
+    }
+
+    fn read_extensions(&mut self, mut extensions: Reader<'_>) {
+        while let Some(kind) = extensions.number(2) {
+            let Some(mut extension) = extensions.vector(2) else {
+                return;
+            };
+            match kind {
+                // server_name (RFC 6066 §3): a list whose only kind of name is host_name.
+                0 => {
+                    let mut list = extension.vector(2).unwrap_or(Reader(&[]));
+                    let name = list.number(1).and_then(|_| list.vector(2));
+                    self.name = name.map(|name| name.0.to_vec());
+                }
+                // supported_versions (RFC 8446 §4.2.1)
+                43 => {
+                    let list = extension.vector(1).unwrap_or(Reader(&[]));
+                    let mut versions = list.numbers();
+                    versions.retain(|version| !is_grease(*version));
+                    self.versions = versions;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Versions and suites in words, as in `TLS 1.2 with A, B and 3 others`.
+    pub fn describe(&self) -> String {
+        let versions: Vec<_> = self
+            .versions
+            .iter()
+            .map(|version| name_version(*version))
+            .collect();
+        let mut text = versions.join(", ");
+        let suites = self.suites.iter().filter(|suite| !is_signal(**suite));
+        let names: Vec<_> = suites.map(|suite| name_suite(*suite)).collect();
+        let named = names.get(..NAMED).unwrap_or(&names);
+        let _ = write!(text, " with {}", named.join(", "));
+        if names.len() > NAMED {
+            let _ = write!(text, " and {} others", names.len() - NAMED);
+        }
+        text
+    }
+
+    /// Whether TLS 1.2 or 1.3 is among the versions.
+    pub fn has_usable_version(&self) -> bool {
+        self.versions.iter().any(|version| *version >= 0x0303)
+    }
+}
+
+/// The first handshake message, put together from its records (RFC 8446 §5.1).
+fn handshake(first: &[u8]) -> Option<Vec<u8>> {
+    let mut reader = Reader(first);
+    let mut message = Vec::new();
+    while let Some(kind) = reader.number(1) {
+        if kind != 22 || reader.number(1)? != 3 {
+            break;
+        }
+        reader.take(1)?;
+        message.extend_from_slice(reader.vector(2)?.0);
+    }
+    (!message.is_empty()).then_some(message)
+}
+
+/// Whether a value is there to be ignored (RFC 8701).
+fn is_grease(value: u16) -> bool {
+    value & 0x0f0f == 0x0a0a && value >> 8 == value & 0xff
+}
+
+/// Whether a suite is none but says something (RFC 5746, RFC 7507).
+fn is_signal(suite: u16) -> bool {
+    matches!(suite, 0x00ff | 0x5600)
+}
+
+fn name_version(version: u16) -> String {
+    match ProtocolVersion::from(version) {
+        ProtocolVersion::SSLv3 => "SSL 3.0".into(),
+        ProtocolVersion::TLSv1_0 => "TLS 1.0".into(),
+        ProtocolVersion::TLSv1_1 => "TLS 1.1".into(),
+        ProtocolVersion::TLSv1_2 => "TLS 1.2".into(),
+        ProtocolVersion::TLSv1_3 => "TLS 1.3".into(),
+        _ => format!("version {version:#06x}"),
+    }
+}
+
+fn name_suite(suite: u16) -> String {
+    let old = OLD_SUITES.iter().find(|(number, _)| *number == suite);
+    let known = format!("{:?}", CipherSuite::from(suite));
+    match old {
+        Some((_, name)) => (*name).to_owned(),
+        None if known.starts_with("TLS") => known,
+        None => format!("{suite:#06x}"),
+    }
+}
+
+/// The suites of old devices (IANA's registry), which rustls has no names for.
+const OLD_SUITES: &[(u16, &str)] = &[
+    (0x0004, "TLS_RSA_WITH_RC4_128_MD5"),
+    (0x0005, "TLS_RSA_WITH_RC4_128_SHA"),
+    (0x0009, "TLS_RSA_WITH_DES_CBC_SHA"),
+    (0x000a, "TLS_RSA_WITH_3DES_EDE_CBC_SHA"),
+    (0x0016, "TLS_DHE_RSA_WITH_3DES_EDE_CBC_SHA"),
+    (0x002f, "TLS_RSA_WITH_AES_128_CBC_SHA"),
+    (0x0033, "TLS_DHE_RSA_WITH_AES_128_CBC_SHA"),
+    (0x0035, "TLS_RSA_WITH_AES_256_CBC_SHA"),
+    (0x0039, "TLS_DHE_RSA_WITH_AES_256_CBC_SHA"),
+    (0x003c, "TLS_RSA_WITH_AES_128_CBC_SHA256"),
+    (0x003d, "TLS_RSA_WITH_AES_256_CBC_SHA256"),
+    (0x0067, "TLS_DHE_RSA_WITH_AES_128_CBC_SHA256"),
+    (0x006b, "TLS_DHE_RSA_WITH_AES_256_CBC_SHA256"),
+    (0x009c, "TLS_RSA_WITH_AES_128_GCM_SHA256"),
+    (0x009d, "TLS_RSA_WITH_AES_256_GCM_SHA384"),
+    (0x009e, "TLS_DHE_RSA_WITH_AES_128_GCM_SHA256"),
+    (0x009f, "TLS_DHE_RSA_WITH_AES_256_GCM_SHA384"),
+    (0xc009, "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA"),
+    (0xc00a, "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA"),
+    (0xc012, "TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA"),
+    (0xc013, "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA"),
+    (0xc014, "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA"),
+    (0xc023, "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256"),
+    (0xc024, "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA384"),
+    (0xc027, "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256"),
+    (0xc028, "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA384"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vector(octets: usize, content: &[u8]) -> Vec<u8> {
+        let length = content.len().to_be_bytes();
+        [&length[length.len() - octets..], content].concat()
+    }
+
+    fn hello(version: [u8; 2], suites: &[u8], extensions: &[u8]) -> Vec<u8> {
+        let body = [
+            &version[..],
+            &[7; 32],
+            &vector(1, b""),
+            &vector(2, suites),
+            &vector(1, &[0]),
+            &vector(2, extensions),
+        ]
+        .concat();
+        let message = [&[1][..], &vector(3, &body)].concat();
+        // In two records, as some devices send it.
+        let (one, two) = message.split_at(20);
+        [
+            &[22, 3, 1][..],
+            &vector(2, one),
+            &[22, 3, 1],
+            &vector(2, two),
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn offers_are_read_and_named() {
+        let old = ClientHello::parse(&hello([3, 1], &[0, 0x2f, 0, 0x0a, 0, 0xff], b"")).unwrap();
+        assert_eq!(
+            old.describe(),
+            "TLS 1.0 with TLS_RSA_WITH_AES_128_CBC_SHA, TLS_RSA_WITH_3DES_EDE_CBC_SHA"
+        );
+        assert!(!old.has_usable_version());
+        let name = [
+            &[0, 0][..],
+            &vector(
+                2,
+                &vector(2, &[&[0][..], &vector(2, b"relay test")].concat()),
+            ),
+        ]
+        .concat();
+        let versions = [
+            &[0, 43][..],
+            &vector(2, &vector(1, &[0x1a, 0x1a, 3, 4, 3, 3])),
+        ]
+        .concat();
+        let suites = [0x2a, 0x2a, 0x13, 1, 0xfe, 0xfe];
+        let new = hello([3, 3], &suites, &[name, versions].concat());
+        let parsed = ClientHello::parse(&new).unwrap();
+        assert_eq!(parsed.versions, [0x0304, 0x0303]);
+        assert_eq!(parsed.name.as_deref(), Some(&b"relay test"[..]));
+        assert_eq!(
+            parsed.describe(),
+            "TLS 1.3, TLS 1.2 with TLS13_AES_128_GCM_SHA256, 0xfefe"
+        );
+        // Whatever is cut off, nothing panics.
+        for end in 0..new.len() {
+            let _ = ClientHello::parse(&new[..end]);
+        }
+        assert_eq!(ClientHello::parse(b"EHLO client.test\r\n"), None);
+    }
+}
