@@ -151,7 +151,7 @@ fn accounts(draft: &mut Draft, keys: &Section) {
         .get("davmail.oauth.tenantid")
         .map_or("common", String::as_str)
         .to_owned();
-    let named = keys.keys().find_map(user).unwrap_or_default();
+    let named = keys.keys().find_map(|key| user(key)).unwrap_or_default();
     let tenant = &super::account::own_tenant(draft, &named, grant, tenant);
     let mut registration = Map::new();
     for (key, value) in [
@@ -171,7 +171,7 @@ fn accounts(draft: &mut Draft, keys: &Section) {
     if let Some(uri) = keys.get("davmail.oauth.redirecturi") {
         draft.note(format!("davmail.oauth.redirectUri {uri}: the redirect URI is admin.public_url with /oauth/callback behind it; register that with the application"));
     }
-    let mut users: Vec<_> = keys.keys().filter_map(user).collect();
+    let mut users: Vec<_> = keys.keys().filter_map(|key| user(key)).collect();
     if users.is_empty() {
         draft.note("DavMail lets anybody of the tenant in and names nobody: write an account for each person in place of user@example.com".into());
         users.push("user@example.com".into());
@@ -216,7 +216,7 @@ fn proxy(draft: &mut Draft, keys: &Section, provider: &str) {
 }
 
 /// The person whose refresh token a key holds.
-fn user(key: &String) -> Option<String> {
+fn user(key: &str) -> Option<String> {
     let name = key
         .strip_prefix("davmail.oauth.")?
         .strip_suffix(".refreshtoken")?;
