@@ -52,7 +52,7 @@ const LAW: &[Row] = &[
     row("program", &[]),
     row("environment", &["config", "fault"]),
     row("certs", &[]),
-    row("import", &["certs", "config", "wire"]),
+    row("import", &["certs", "config", "secret", "wire"]),
     row("logging", &["config"]),
     row("limits", &["config"]),
     row("proof", &["config", "secret"]),

@@ -120,6 +120,11 @@ fn links_lead_somewhere() {
         "docs/audit.md",
         "docs/applications/motadata-aiops.md",
         "docs/applications/kaseya-bms.md",
+        "docs/applications/smarthost.md",
+        "docs/applications/vcenter.md",
+        "docs/devices.md",
+        "deploy/old-tls/README.md",
+        "deploy/queue/README.md",
     ];
     for page in pages {
         let text = read(page);

@@ -8,7 +8,7 @@ use crate::config::{Account, ClientCredential, Config, Grant, Logins};
 use crate::consent::Consents;
 use crate::wire::Protocol;
 
-pub(super) fn run(path: &Path, login: &str) -> Exit {
+pub(super) fn run(path: &Path, login: &str, script: bool) -> Exit {
     let login = login.to_lowercase();
     let config = match load(path) {
         Ok(config) => config,
@@ -26,7 +26,19 @@ pub(super) fn run(path: &Path, login: &str) -> Exit {
         ));
         return Exit::Usage;
     }
-    print(guide(&config, account, &login))
+    if !script {
+        return print(guide(&config, account, &login));
+    }
+    match super::entra_script::script(account, &login) {
+        Some(script) => print(script),
+        None => {
+            complain(format_args!(
+                "the grant of {login} is {}: a script is there for applications that act for themselves; without --script the steps are printed",
+                account.registration.grant.name()
+            ));
+            Exit::Usage
+        }
+    }
 }
 
 /// Numbered steps.

@@ -9,6 +9,7 @@ mod certs;
 mod check;
 mod doctor;
 mod entra;
+mod entra_script;
 mod hash_password;
 mod health;
 mod import;
@@ -75,8 +76,12 @@ enum Command {
     Entra {
         /// Whose
         login: String,
+
+        /// One PowerShell script that does it all: asks once, takes the least rights, may be run again
+        #[arg(long)]
+        script: bool,
     },
-    /// Turn an emailproxy.config into a proxy.yaml on stdout
+    /// Turn an emailproxy.config, a davmail.properties or a sasl-xoauth2.conf into a proxy.yaml on stdout
     Import(import::Options),
     /// Check audit records
     #[command(subcommand)]
@@ -139,7 +144,7 @@ pub fn main() -> ExitCode {
         Command::Check(options) => check::run(&config, &options),
         Command::Doctor(options) => doctor::run(&config, &options),
         Command::Import(options) => import::run(&options),
-        Command::Entra { login } => entra::run(&config, &login),
+        Command::Entra { login, script } => entra::run(&config, &login, script),
         Command::Authorize(options) => authorize::run(&config, &options),
         Command::Accounts(options) => accounts::run(&config, &options),
         Command::Forget { login } => accounts::forget(&config, &login),

@@ -154,8 +154,8 @@ pub struct Fragments {
     lines: Lines,
     unit: Vec<u8>,
     scanner: Scanner,
-    /// A client's, not an upstream's.
-    commands: bool,
+    /// ID commands may have [`ID_CAP`] octets, of which the head is kept.
+    discards_id: bool,
     /// Octets of an ID command that were discarded: nothing reads its parameters.
     discarded: Option<usize>,
 }
@@ -163,10 +163,7 @@ pub struct Fragments {
 impl Fragments {
     /// An empty buffer that gives out commands of at most `cap` octets.
     pub fn of_commands(cap: usize) -> Self {
-        Self {
-            commands: true,
-            ..Self::new(cap, Scanner::of_commands())
-        }
+        Self::new(cap, Scanner::of_commands())
     }
 
     /// An empty buffer that gives out responses of at most `cap` octets.
@@ -174,12 +171,21 @@ impl Fragments {
         Self::new(cap, Scanner::of_responses())
     }
 
+    /// Takes ID commands of up to [`ID_CAP`] octets, whose parameters are discarded as they come.
+    #[must_use]
+    pub fn discarding_id(self) -> Self {
+        Self {
+            discards_id: true,
+            ..self
+        }
+    }
+
     fn new(cap: usize, scanner: Scanner) -> Self {
         Self {
             lines: Lines::new(cap),
             unit: Vec::new(),
             scanner,
-            commands: false,
+            discards_id: false,
             discarded: None,
         }
     }
@@ -204,7 +210,7 @@ impl Fragments {
 
     /// Octets of `tag SP "ID" SP` where an ID command begins.
     fn id_head(&self) -> Option<usize> {
-        if !self.commands || !self.unit.is_empty() || self.discarded.is_some() {
+        if !self.discards_id || !self.unit.is_empty() || self.discarded.is_some() {
             return None;
         }
         let line = self.lines.buffer.get(self.lines.start..)?;

@@ -257,11 +257,12 @@ async fn metrics_count_what_happened() {
             .contains("authrelay_sessions_active{protocol=\"smtp\"} 1\n")
     );
     drop(smtp);
-    relay.log.sessions(3).await;
+    // The probe is none of them.
+    relay.log.sessions(2).await;
     let end = text().await;
     for expected in [
         "authrelay_sessions_total{protocol=\"imap\",outcome=\"relayed\"} 1",
-        "authrelay_sessions_total{protocol=\"pop3\",outcome=\"cancelled\"} 1",
+        "authrelay_sessions_total{protocol=\"pop3\",outcome=\"probe\"} 1",
         "authrelay_sessions_total{protocol=\"smtp\",outcome=\"relayed\"} 1",
         "authrelay_sessions_active{protocol=\"smtp\"} 0",
         "authrelay_faults_total{protocol=\"imap\",side=\"client\",kind=\"credentials\"} 1",
@@ -414,7 +415,10 @@ async fn a_browser_keeps_a_cookie_made_of_the_token() {
 
 #[tokio::test]
 async fn sessions_are_listed_while_they_are_open() {
-    let relay = consenting().start().await;
+    let relay = consenting()
+        .log(authrelay::config::LogFormat::Json, tracing::Level::DEBUG)
+        .start()
+        .await;
     let sessions = async || {
         let answer = ask(&relay, "GET", "/api/sessions", &[TOKEN]).await;
         serde_json::from_str::<serde_json::Value>(&answer.body).unwrap()

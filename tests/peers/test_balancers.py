@@ -70,7 +70,7 @@ class Balancers(PeerTest):
         self.assertEqual(sorted(clients), ["127.0.0.1"] * 2 + ["127.0.0.2"] * 3, sessions)
         self.assertEqual({session["outcome"] for session in sessions}, {"relayed"})
         # Its health checks speak for themselves: version 2 by LOCAL, version 1 as a client of its own.
-        until(lambda: [record for record in proxy.records("session") if record["outcome"] == "cancelled"], "a health check")
+        until(lambda: [record for record in proxy.records("session") if record["outcome"] == "probe"], "a health check")
         self.assertEqual(proxy.records("not a load balancer's connection"), [])
 
     def test_version_1(self):

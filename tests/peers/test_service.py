@@ -75,10 +75,10 @@ class Log(Service):
         self.assertEqual(len({record["session"] for record in records}), 4)
         outcomes = [(record["protocol"], record["outcome"]) for record in records]
         self.assertCountEqual(
-            outcomes, [("imap", "cancelled"), ("imap", "refused"), ("imap", "relayed"), ("smtp", "relayed")]
+            outcomes, [("imap", "probe"), ("imap", "refused"), ("imap", "relayed"), ("smtp", "relayed")]
         )
         by_outcome = {key: record for key, record in zip(outcomes, records)}
-        self.assertNotIn("login", by_outcome["imap", "cancelled"])
+        self.assertNotIn("login", by_outcome["imap", "probe"])
         self.assertEqual(by_outcome["imap", "refused"]["fault"], "client: credentials")
         relayed = by_outcome["imap", "relayed"]
         self.assertEqual((relayed["login"], relayed["mailbox"]), (mailbox.address, mailbox.address))

@@ -84,6 +84,7 @@ async fn asking(clients: &Clients, mode: &str, name: &str) -> Relay {
                 "    passwords: [{{name: app, password: \"{PASSWORD}\", certificate: {name}}}]\n"
             ),
         )
+        .log(authrelay::config::LogFormat::Json, tracing::Level::DEBUG)
         .start()
         .await
 }

@@ -219,8 +219,8 @@ fn r37_who_is_locked_out_stays_so() {
         let setup = Setup::limits("lockout: {failures: 2, window: 10m, duration: 5m}");
         let relay = setup.start().await;
         let patience = std::time::Duration::from_secs(20);
-        for _ in 0..2 {
-            let login = try_login(&relay, Imap, LOGIN, "wrong");
+        for wrong in ["wrong", "another"] {
+            let login = try_login(&relay, Imap, LOGIN, wrong);
             let said = clock.until_ready(patience, login).await;
             assert!(said.contains("AUTHENTICATIONFAILED"), "{said}");
         }

@@ -50,7 +50,7 @@ impl Imap {
                 State::Commands
             },
             offer,
-            input: Fragments::of_commands(COMMAND_CAP),
+            input: Fragments::of_commands(COMMAND_CAP).discarding_id(),
             output: Vec::new(),
             notes: Notes::default(),
         }
