@@ -446,10 +446,11 @@ impl World {
     /// After a while everybody who waits for nothing comes to an end, or the clock does it.
     fn hasten(&mut self) {
         for (session, client, server, disturbed) in &mut self.actors {
-            for wire in [Some(session.client.clone()), server.wire()] {
-                if let Some(wire) = wire {
-                    wire.0.borrow_mut().window = usize::MAX;
-                }
+            for wire in [Some(session.client.clone()), server.wire()]
+                .into_iter()
+                .flatten()
+            {
+                wire.0.borrow_mut().window = usize::MAX;
             }
             server.act();
             server.say_all();
@@ -537,10 +538,11 @@ impl World {
                 wire.0.borrow_mut().window = window;
             }
             7 => {
-                for wire in [Some(session.client.clone()), server.wire()] {
-                    if let Some(wire) = wire {
-                        wire.0.borrow_mut().window = usize::MAX;
-                    }
+                for wire in [Some(session.client.clone()), server.wire()]
+                    .into_iter()
+                    .flatten()
+                {
+                    wire.0.borrow_mut().window = usize::MAX;
                 }
             }
             _ => {
