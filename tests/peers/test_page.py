@@ -18,7 +18,7 @@ TOKEN = "the-admin-token-of-the-page"
 TAB, ENTER, ESCAPE = "\ue004", "\ue007", "\ue00c"
 
 
-class Page(test_consent.Consent):
+class Page(test_consent.Consenting):
     def setUp(self):
         super().setUp()
         configuration = self.configuration("authorization_code")
@@ -175,11 +175,6 @@ class Page(test_consent.Consent):
         self.assertTrue(self.chromium.elements("#faults svg rect.client"))
 
 
-# Of its parent it wants the hands, not the cases.
-for name in [name for name in dir(test_consent.Consent) if name.startswith("test_")]:
-    setattr(Page, name, None)
-
-
 NGINX = """
 daemon off;
 pid {folder}/nginx.pid;
@@ -203,7 +198,7 @@ http {{
 """
 
 
-class BehindNginx(test_consent.Consent):
+class BehindNginx(test_consent.Consenting):
     """Below a path of a web server, which passes the path and the Host on, or not."""
 
     def test_the_page_works_below_a_path(self):

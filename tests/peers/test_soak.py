@@ -19,6 +19,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,6 +27,7 @@ import recipes
 from case import PASSWORD, PeerTest
 from mail import message, subject
 from process import until
+from test_ways import free_port
 from world import PROTOCOLS, environment
 
 SECONDS = float(os.environ.get("AUTHRELAY_SOAK_SECONDS", "20"))
@@ -107,6 +109,9 @@ class Soak(PeerTest):
             provider[protocol] = {**provider[protocol], "port": self.network.ports[protocol]}
         configuration["log"] = {"format": "json", "level": "info"}
         configuration["audit"] = {"path": "audit.jsonl"}
+        admin = free_port()
+        configuration["admin"] = {"bind": f"127.0.0.1:{admin}"}
+        self.metrics = f"http://127.0.0.1:{admin}/metrics"
         configuration["limits"] = {"upstream_timeout": "5s", "login_timeout": "20s"}
         self.proxy = self.enterContext(self.world.start("soak", configuration))
         self.idle = self.descriptors()
@@ -289,15 +294,18 @@ class Soak(PeerTest):
 
     def settled(self):
         """Memory in KiB and descriptors, once no session is open."""
-        process = Path(f"/proc/{self.proxy.child.process.pid}")
         # One more is a connection to the token endpoint that is kept for a while.
         until(lambda: self.descriptors() <= self.idle + 1, "the end of all sessions", 120)
-        status = (process / "status").read_text()
-        memory = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
-        return int(memory.split()[1]), self.descriptors()
+        return self.metric("process_resident_memory_bytes") // 1024, self.descriptors()
 
     def descriptors(self):
-        return len(os.listdir(f"/proc/{self.proxy.child.process.pid}/fd"))
+        """Its own count: nobody else may look into the process."""
+        return self.metric("process_open_fds")
+
+    def metric(self, name):
+        with urllib.request.urlopen(self.metrics, timeout=30) as answer:
+            lines = answer.read().decode().splitlines()
+        return next(int(float(line.split()[1])) for line in lines if line.startswith(f"{name} "))
 
     def mail_is_even(self):
         arrived = collections.Counter(subject(mail[2]) for mail in list(self.world.sink.received))

@@ -88,6 +88,11 @@ fn single_mistakes() {
             "listeners[0].tls.key: has no use with mode none; write mode starttls or implicit",
         ),
         (
+            "{mode: none}",
+            "{mode: none, \"mod\\x0ee\": none}",
+            "listeners[0].tls.(key): is no known key; did you mean mode?",
+        ),
+        (
             "proxy_protocol: []",
             "proxy_protocol: [10.0.0.0/8]",
             "listeners[0].bind: serves the clients of a load balancer (proxy_protocol), and passwords would cross the network in clear: set tls, or allow_cleartext: true with allow",
