@@ -22,6 +22,7 @@ pub mod config;
 pub mod consent;
 pub mod doctor;
 pub mod environment;
+pub mod expiry;
 pub mod fault;
 pub mod import;
 pub mod ledger;

@@ -45,6 +45,22 @@ pub struct Row {
     pub last_fault: Option<LastFault>,
 }
 
+impl Row {
+    /// Whether it is a stored consent that no account uses.
+    pub fn is_unused(&self) -> bool {
+        self.registration.is_empty()
+    }
+
+    /// What its consent's state means, in words.
+    pub fn consent_means(&self) -> &'static str {
+        match self.consent {
+            "needed" => "the mailbox's owner has to agree: Authorize",
+            "attention" => "refused for now; works again by itself once the cause is gone",
+            _ => "",
+        }
+    }
+}
+
 /// How a token stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Token {

@@ -46,8 +46,9 @@ const LAW: &[Row] = &[
     pure("login", &["wire", "secret", "fault"], &["bytes"]),
     row(
         "config",
-        &["certs", "net::tls", "program", "secret", "wire"],
+        &["certs", "expiry", "net::tls", "program", "secret", "wire"],
     ),
+    row("expiry", &[]),
     row("program", &[]),
     row("environment", &["config", "fault"]),
     row("certs", &[]),
@@ -108,6 +109,7 @@ const LAW: &[Row] = &[
         &[
             "config",
             "environment",
+            "expiry",
             "fault",
             "login",
             "net",
@@ -132,8 +134,8 @@ const LAW: &[Row] = &[
     row(
         "server",
         &[
-            "admin", "config", "fault", "ledger", "limits", "net", "notify", "overview", "session",
-            "systemd",
+            "admin", "config", "expiry", "fault", "ledger", "limits", "net", "notify", "overview",
+            "session", "systemd",
         ],
     ),
     row("sandbox", &[]),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Exit, complain, load, print, runtime, service};
 use crate::config::LoginPattern;
-use crate::doctor::{Patient, Report, Step, examine};
+use crate::doctor::{Patient, Report, Step, examine, listeners_ends};
 use crate::secret::Secret;
 use crate::session::Service;
 use crate::wire::Protocol;
@@ -60,6 +60,11 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
         .collect();
     // A token that was redeemed for it belongs on disk.
     runtime.block_on(service.broker().finish());
+    if !options.json {
+        for line in listeners_ends(&service) {
+            print(format!("{line}\n"));
+        }
+    }
     if options.json {
         let json = match &reports[..] {
             [one] => serde_json::to_string_pretty(one),

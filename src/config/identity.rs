@@ -9,6 +9,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
+use crate::expiry;
 use crate::secret::Secret;
 
 /// Octets of a PEM file: a bundle of all public authorities has a quarter of a megabyte.
@@ -55,6 +56,15 @@ pub(super) enum Flaw {
     Certificate(String),
     Key(String),
     ClientCa(String),
+}
+
+impl Identity {
+    /// Where the certificate's validity ends, in seconds since 1970.
+    pub fn end(&self) -> Option<i64> {
+        self.chain
+            .first()
+            .and_then(|leaf| expiry::of_certificate(leaf))
+    }
 }
 
 impl IdentityFiles {

@@ -317,12 +317,8 @@ impl Listener {
 
     /// Whether clients must show a certificate.
     pub fn wants_certificate(&self) -> bool {
-        match &self.tls {
-            ListenerTls::None => false,
-            ListenerTls::StartTls(identity) | ListenerTls::Implicit(identity) => {
-                identity.client_ca.is_some()
-            }
-        }
+        let identity = self.tls.identity();
+        identity.is_some_and(|identity| identity.client_ca.is_some())
     }
 }
 
@@ -335,4 +331,14 @@ pub enum ListenerTls {
     StartTls(Arc<Identity>),
     /// TLS from the first byte.
     Implicit(Arc<Identity>),
+}
+
+impl ListenerTls {
+    /// What it shows, unless it is cleartext for good.
+    pub fn identity(&self) -> Option<&Arc<Identity>> {
+        match self {
+            Self::None => None,
+            Self::StartTls(identity) | Self::Implicit(identity) => Some(identity),
+        }
+    }
 }

@@ -11,12 +11,9 @@ use super::field::Field;
 use super::identity::{self, Flaw};
 use super::keys::{CertificateKeys, Value};
 use super::kind::Kind;
-use super::value::days_left;
 use super::{Identity, IdentityFiles, SigningKey, Stamp};
+use crate::expiry;
 use crate::secret::Secret;
-
-/// Warned of a credential's end from so many days before it.
-pub(super) const WARN_DAYS: i64 = 14;
 
 /// The certificates of PEM files; none where sources are not read.
 #[derive(Debug, Clone)]
@@ -65,7 +62,7 @@ pub(super) fn identity(field: &Field, files: IdentityFiles) -> Option<Identity> 
     }
     match files.checked() {
         Ok(identity) => {
-            if let Some(end) = identity.chain.first().and_then(end_of) {
+            if let Some(end) = identity.end() {
                 warn_of_end(&field.at("certificate"), "certificate", end);
             }
             Some(identity)
@@ -118,7 +115,7 @@ pub(super) fn signing_key(field: &Field, keys: CertificateKeys) -> Option<Signin
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, leaf);
         base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest)
     });
-    let expires = leaf.and_then(end_of);
+    let expires = leaf.and_then(|leaf| expiry::of_certificate(leaf));
     if !crate::net::tls::belong_together(chain, private) {
         return key.wrong("is not the key of the certificate beside it");
     }
@@ -134,19 +131,13 @@ pub(super) fn signing_key(field: &Field, keys: CertificateKeys) -> Option<Signin
 
 /// Warns while there is time to make a new one.
 pub(super) fn warn_of_end(field: &Field, what: &str, end: i64) {
-    match days_left(end) {
-        ..=-1 => field.warn(format_args!("the {what} has expired; make a new one")),
-        days @ 0..=WARN_DAYS => field.warn(format_args!(
+    match expiry::near(end, expiry::now()) {
+        Some(..0) => field.warn(format_args!("the {what} has expired; make a new one")),
+        Some(days) => field.warn(format_args!(
             "the {what} expires in {days} days; make a new one"
         )),
-        _ => {}
+        None => {}
     }
-}
-
-/// Where a certificate's validity ends (RFC 5280 §4.1.2.5), in seconds since 1970.
-fn end_of(certificate: &CertificateDer<'_>) -> Option<i64> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    Some(certificate.validity().not_after.timestamp())
 }
 
 /// PKCS #8 (RFC 5958 §3), as `openssl pkcs8 -topk8` writes it.

@@ -1,23 +1,14 @@
 //! Certificates in words, and ends that are near.
 
-/// From so many days before its end a credential or certificate is spoken of.
-const SOON: i64 = 14;
+use crate::expiry;
+use crate::session::Service;
 
 /// `ends in 3 days` or `has ended`, of a time in seconds since 1970 that is near.
 pub(super) fn ends_soon(end: i64) -> Option<String> {
-    let now = i64::try_from(crate::token::now()).unwrap_or(i64::MAX);
-    let days = end.saturating_sub(now).div_euclid(24 * 3600);
-    match days {
+    match expiry::near(end, expiry::now())? {
         ..0 => Some("has ended".into()),
-        0..=SOON => Some(format!("ends in {days} days")),
-        _ => None,
+        days => Some(format!("ends in {days} days")),
     }
-}
-
-/// The end of a certificate in DER, in seconds since 1970.
-pub(super) fn not_after(der: &[u8]) -> Option<i64> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
-    Some(certificate.validity().not_after.timestamp())
 }
 
 /// `certificate for NAME by ISSUER until DATE`.
@@ -43,4 +34,18 @@ pub(super) fn describe(der: &[u8]) -> Option<String> {
         "certificate for {name} by {issuer} until {}",
         until.split('T').next().unwrap_or_default()
     )))
+}
+
+/// What is to be done about certificates of listeners that end soon, a line each: no step meets
+/// them.
+pub fn listeners_ends(service: &Service) -> impl Iterator<Item = String> {
+    service.listeners().iter().filter_map(|listener| {
+        let identity = listener.tls.identity()?;
+        let when = ends_soon(identity.end()?)?;
+        let path = identity.files.certificate.display();
+        let name = &listener.name;
+        Some(format!(
+            "the certificate of the listener {name} {when}: put a new one into {path}"
+        ))
+    })
 }

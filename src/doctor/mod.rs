@@ -19,6 +19,7 @@ use crate::config::Account;
 use crate::secret::Secret;
 use crate::session::Service;
 use crate::wire::Protocol;
+pub use certificate::listeners_ends;
 
 /// What came of testing one protocol.
 #[derive(Debug, Clone, Serialize)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::advice::{self, Findings};
-use super::certificate::{describe, ends_soon, not_after};
+use super::certificate::{describe, ends_soon};
 use super::{Patient, Step, claims, mailbox};
 use crate::config::{Endpoint, UpstreamTls};
 use crate::environment;
@@ -188,7 +188,7 @@ impl Walk<'_> {
         };
         let ends = certificate
             .as_deref()
-            .and_then(not_after)
+            .and_then(crate::expiry::of_certificate)
             .and_then(ends_soon);
         (self.tell)(Step {
             name: "tls",

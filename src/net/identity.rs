@@ -5,6 +5,7 @@
 //! A pair that is bad or half written changes nothing and is told once. Whoever wants files to be
 //! looked at now rather than soon calls [`Identities::refresh`].
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustls::ServerConfig;
@@ -27,6 +28,8 @@ pub struct ServerTls {
 struct State {
     /// What the files were when `current` was read.
     stamp: Stamp,
+    /// Where the validity of the certificate ends that was read.
+    end: Option<i64>,
     /// What was told of files that are no good.
     told: Option<String>,
 }
@@ -44,6 +47,7 @@ impl ServerTls {
             current: RwLock::new(Arc::new(tls::server(identity)?)),
             state: Mutex::new(State {
                 stamp: identity.stamp.clone(),
+                end: identity.end(),
                 told: None,
             }),
         })
@@ -55,6 +59,22 @@ impl ServerTls {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// The listener's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where the certificate is read from.
+    pub fn certificate(&self) -> &Path {
+        &self.files.certificate
+    }
+
+    /// Where the certificate's validity ends, in seconds since 1970.
+    pub fn end(&self) -> Option<i64> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.end
     }
 
     /// Whether clients show certificates, so that their handshakes are larger.
@@ -70,12 +90,17 @@ impl ServerTls {
         }
         let read = self.files.read().and_then(|identity| {
             let config = tls::server(&identity).map_err(|error| error.to_string())?;
-            Ok((identity.stamp, config))
+            let end = identity.end();
+            Ok((identity.stamp, end, config))
         });
         match read {
-            Ok((stamp, config)) => {
+            Ok((stamp, end, config)) => {
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
-                *state = State { stamp, told: None };
+                *state = State {
+                    stamp,
+                    end,
+                    told: None,
+                };
                 Refreshed::Replaced
             }
             // Looked at again next time: it may have been written by halves.
@@ -127,6 +152,11 @@ impl FromIterator<Arc<ServerTls>> for Identities {
 }
 
 impl Identities {
+    /// What each listener shows.
+    pub fn iter(&self) -> impl Iterator<Item = &ServerTls> {
+        self.0.iter().map(AsRef::as_ref)
+    }
+
     /// Looks at every file now, off the threads that serve.
     pub async fn refresh(&self) {
         for tls in self.0.iter() {

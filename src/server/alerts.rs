@@ -1,19 +1,22 @@
 //! What becomes an alert: every login's end, and what is looked at every few seconds (consents,
 //! credentials' ends, the audit). Nothing here is on a session's path.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
-use crate::config::{Account, Config, Hook, NotifyEvent, Registration};
+use super::Control;
+use super::ends::{Ending, endings};
+use crate::config::{Account, Config, Hook, NotifyEvent};
+use crate::expiry;
 use crate::fault::{Fault, Kind};
 use crate::ledger::LoginEvent;
 use crate::notify::Notifier;
 use crate::overview;
-use crate::session::{Current, Service};
+use crate::session::Service;
 
 /// Logins that may wait to be looked at.
 const QUEUE: usize = 1_024;
@@ -29,9 +32,6 @@ const SHARE: u32 = 20;
 
 /// Logins in a row that find no mail service, before somebody is told.
 const UNREACHABLE: u32 = 3;
-
-/// Days before a credential's end at which somebody is told.
-const DAYS: [i64; 3] = [14, 7, 1];
 
 /// What identity providers say of a client that cannot prove itself: wrong or expired secrets,
 /// certificates that they do not know, assertions out of time.
@@ -96,7 +96,8 @@ impl Alerts {
     }
 
     /// Watches for ever.
-    pub(super) async fn watch(&self, current: Arc<Current>) {
+    pub(super) async fn watch(&self, control: Arc<Control>) {
+        let current = control.current().clone();
         let mut wanted = self.wanted.subscribe();
         if wanted.wait_for(|wanted| *wanted).await.is_err() {
             return;
@@ -116,6 +117,7 @@ impl Alerts {
                 _ = looks.tick() => {
                     let service = current.get();
                     watch.look(&service);
+                    watch.look_at_ends(&endings(&service, &control.identities()));
                     if next <= Instant::now() {
                         let began = Instant::now();
                         watch.look_at_consents(service).await;
@@ -134,7 +136,7 @@ struct Watch {
     unreachable: HashMap<String, u32>,
     /// Registrations whose credential was refused, with the tokens that they had brought by then.
     refused: HashMap<String, u64>,
-    /// Ends of credentials that somebody was told of, by registration.
+    /// Of what ends soon, how many days before somebody was told, by subject.
     ends: HashMap<String, i64>,
     /// Logins whose consent somebody was told of.
     consents: HashSet<String>,
@@ -221,43 +223,39 @@ impl Watch {
             }
             is_refused
         });
-        for account in service.accounts() {
-            self.look_at_end(&account.registration);
-        }
     }
 
-    /// A credential that ends soon: told of at each of [`DAYS`].
-    fn look_at_end(&mut self, registration: &Registration) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.map_or(0, |now| now.as_secs());
-        let left = registration.credential_expires.map(|end| {
-            let seconds = end.saturating_sub(i64::try_from(now).unwrap_or(i64::MAX));
-            seconds.div_euclid(86_400)
+    /// What ends soon is told of 14, 7 and 1 days before.
+    fn look_at_ends(&mut self, endings: &[Ending]) {
+        let now = expiry::now();
+        let near: BTreeMap<_, _> = endings
+            .iter()
+            .filter_map(|ending| {
+                Some((&ending.subject, (expiry::told_at(ending.end, now)?, ending)))
+            })
+            .collect();
+        let notifier = self.notifier.clone();
+        let end = |subject: &str, detail: &str| {
+            notifier.end(NotifyEvent::Credential, subject, detail);
+        };
+        self.ends.retain(|subject, _| {
+            let is_near = near.contains_key(subject);
+            if !is_near {
+                end(subject, "it was replaced");
+            }
+            is_near
         });
-        let name = &registration.name;
-        let threshold = |days: &&i64| left.is_some_and(|left| left <= **days);
-        match (DAYS.iter().rev().find(threshold), self.ends.get(name)) {
-            (Some(days), told) if told != Some(days) => {
-                if told.is_some() {
-                    // Told again, as something new.
-                    let detail = "the end comes nearer";
-                    self.notifier.end(NotifyEvent::Credential, name, detail);
-                }
-                self.ends.insert(name.clone(), *days);
-                let left = left.unwrap_or_default().max(0);
-                self.notifier.begin(
-                    NotifyEvent::Credential,
-                    name,
-                    format!("the client secret or certificate ends in {left} days"),
-                    Some("make a new one and put it into the file".to_owned()),
-                );
+        for (subject, (days, ending)) in near {
+            match self.ends.insert(subject.clone(), days) {
+                Some(told) if told == days => continue,
+                // Told again, as something new.
+                Some(_) => end(subject, "the end comes nearer"),
+                None => {}
             }
-            (None, Some(_)) => {
-                self.ends.remove(name);
-                let detail = "the client secret or certificate was replaced";
-                self.notifier.end(NotifyEvent::Credential, name, detail);
-            }
-            _ => {}
+            let detail = ending.near().unwrap_or_default();
+            let remedy = Some(ending.remedy.clone());
+            self.notifier
+                .begin(NotifyEvent::Credential, subject, detail, remedy);
         }
     }
 

@@ -90,11 +90,11 @@ impl Control {
     }
 
     /// Begins to tell `notify`'s hooks; what watches for them.
-    pub(super) fn start_alerts(&self) -> impl Future<Output = ()> + Send + 'static {
-        let current = self.current.clone();
-        let alerts = Arc::new(Alerts::start(&self.state().hooks, &current.get()));
+    pub(super) fn start_alerts(self: &Arc<Self>) -> impl Future<Output = ()> + Send + 'static {
+        let alerts = Arc::new(Alerts::start(&self.state().hooks, &self.current.get()));
         let _ = self.alerts.set(alerts.clone());
-        async move { alerts.watch(current).await }
+        let control = self.clone();
+        async move { alerts.watch(control).await }
     }
 
     /// With `reload: watch`, reloads where the content of a file has changed: times say nothing of

@@ -7,6 +7,7 @@
 
 mod alerts;
 mod control;
+mod ends;
 mod inherited;
 mod listening;
 
@@ -156,6 +157,7 @@ impl Server {
         let alerts = tokio::spawn(control.start_alerts());
         let keeping = tokio::spawn(keep_alive(control.current().clone()));
         let identities = tokio::spawn(watch_identities(control.clone()));
+        let ends = tokio::spawn(ends::warn_daily(control.clone()));
         let watching = tokio::spawn(systemd::keep_watch());
         systemd::ready();
         shutdown.await;
@@ -163,6 +165,7 @@ impl Server {
         alerts.abort();
         keeping.abort();
         identities.abort();
+        ends.abort();
         let over_by = control.drain().await;
         let broker = control.current().get().broker().clone();
         let _ = tokio::time::timeout_at(over_by + LAST_ANSWERS, broker.finish()).await;

@@ -104,11 +104,9 @@ pub struct Door {
 impl Door {
     /// Makes the listener's TLS ready.
     pub fn new(listener: Arc<Listener>) -> Result<Self, rustls::Error> {
-        let tls = match &listener.tls {
-            ListenerTls::None => None,
-            ListenerTls::StartTls(identity) | ListenerTls::Implicit(identity) => {
-                Some(Arc::new(ServerTls::new(&listener.name, identity)?))
-            }
+        let tls = match listener.tls.identity() {
+            Some(identity) => Some(Arc::new(ServerTls::new(&listener.name, identity)?)),
+            None => None,
         };
         Ok(Self { listener, tls })
     }

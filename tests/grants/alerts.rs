@@ -161,6 +161,74 @@ async fn a_secret_that_ends_soon_is_told() {
     );
 }
 
+/// A certificate that ends after so many days, and its key, as files of the setup.
+fn ending(setup: Setup, days: i64) -> Setup {
+    let (certificate, key) = certificate(days);
+    let tls =
+        "provider: microsoft365, tls: {mode: implicit, certificate: soon.pem, key: soon.key}}";
+    setup
+        .file("soon.pem", &certificate)
+        .file("soon.key", &key)
+        .replace("provider: microsoft365}", tls)
+}
+
+fn certificate(days: i64) -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    certificate.not_after = time::OffsetDateTime::now_utc() + time::Duration::hours(days * 24 + 12);
+    let certificate = certificate.self_signed(&key).unwrap();
+    (certificate.pem(), key.serialize_pem())
+}
+
+/// d29: told for each listener until another certificate is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn d29_a_listeners_certificate_that_ends_soon_is_told() {
+    let told = Told::new();
+    let relay = ending(Setup::default(), 5)
+        .append(&told.hook("credential"))
+        .start()
+        .await;
+    let mut begun = told.wait(3).await;
+    begun.sort_by_key(|alert| alert["subject"].to_string());
+    for (alert, protocol) in begun.iter().zip(["imap", "pop3", "smtp"]) {
+        assert_alert(
+            alert,
+            "credential",
+            "begin",
+            &format!("listener {protocol}"),
+        );
+        let detail = alert["detail"].as_str().unwrap();
+        assert!(detail.ends_with("soon.pem) ends in 5 days"), "{detail}");
+    }
+    let (certificate, key) = certificate(100);
+    std::fs::write(relay.directory().join("soon.key"), key).unwrap();
+    std::fs::write(relay.directory().join("soon.pem"), certificate).unwrap();
+    let over = told.wait(6).await;
+    let ended = over.iter().filter(|alert| alert["state"] == "end");
+    assert_eq!(ended.count(), 3, "{over:#?}");
+}
+
+/// d29: whoever reads the log alone is reminded each day.
+#[test]
+fn d29_what_ends_soon_is_in_the_log_each_day() {
+    crate::clock::still(|clock| async move {
+        let relay = ending(Setup::default(), 5).start().await;
+        relay.log.wait_for("listening").await;
+        let warned = || relay.log.named("a credential ends soon").len();
+        assert_eq!(warned(), 0, "said by the configuration's warnings");
+        for day in 1..=3 {
+            clock.advance(Duration::from_secs(24 * 3600)).await;
+            let told = async {
+                while warned() < 3 * day {
+                    tokio::task::yield_now().await;
+                }
+            };
+            crate::clock::patient("the daily warnings", told).await;
+            assert_eq!(warned(), 3 * day);
+        }
+    });
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_service_that_refuses_is_told_until_a_login_succeeds() {
     let told = Told::new();

@@ -47,6 +47,14 @@ use authrelay::wire::Protocol;
 
 use stage::{Relay, Setup, is_success};
 
+/// The program, where another user can run it. Not copied by this process: a child that another
+/// test starts meanwhile would inherit the open file, and what is open for writing cannot be run.
+fn copy_authrelay(to: &Path) {
+    let from = Path::new(env!("CARGO_BIN_EXE_authrelay"));
+    let copied = std::process::Command::new("cp").args([from, to]).status();
+    assert!(copied.unwrap().success());
+}
+
 /// The sandbox's registration with other keys than grant and secret.
 fn registration(keys: &str) -> Setup {
     let secret = authrelay::sandbox::CLIENT_SECRET;

@@ -81,7 +81,7 @@ fn d30_another_process_of_the_same_user_cannot_look_inside() {
          registrations: {r: {provider: microsoft365, tenant: contoso.com, client_id: c, grant: authorization_code}}\n\
          accounts: [{login: me@contoso.com, registration: r, password: p}]\n";
     std::fs::write(at.join("proxy.yaml"), yaml).unwrap();
-    std::fs::copy(env!("CARGO_BIN_EXE_authrelay"), at.join("authrelay")).unwrap();
+    crate::copy_authrelay(&at.join("authrelay"));
     let nobody = 65534;
     std::os::unix::fs::chown(at, Some(nobody), Some(nobody)).unwrap();
     let mut child = std::process::Command::new(at.join("authrelay"))

@@ -136,7 +136,7 @@ async fn f52_state_that_cannot_be_tightened_is_refused_with_the_mode_to_set() {
     all(&directory, 0o755);
     all(&directory.join("proxy.yaml"), 0o644);
     let bin = directory.join("authrelay");
-    std::fs::copy(env!("CARGO_BIN_EXE_authrelay"), &bin).unwrap();
+    crate::copy_authrelay(&bin);
     let output = Command::new(&bin)
         .args(["accounts", "--config"])
         .arg(directory.join("proxy.yaml"))

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
+use time::Date;
 use time::format_description::well_known::Iso8601;
-use time::{Date, OffsetDateTime};
 use tracing::Level;
 
 use super::IpPreference;
@@ -327,11 +327,6 @@ impl Value for Day {
     fn kind() -> Kind {
         Kind::pattern("date", "^[0-9]{4}-?[0-9]{2}-?[0-9]{2}$")
     }
-}
-
-/// Days that are left of a credential, for warnings of its end.
-pub(super) fn days_left(end: i64) -> i64 {
-    (end - OffsetDateTime::now_utc().unix_timestamp()).div_euclid(86_400)
 }
 
 /// RFC 6749 §3.3: `scope-token = 1*( %x21 / %x23-5B / %x5D-7E )`.

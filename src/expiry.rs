@@ -1,0 +1,53 @@
+//! Ends of certificates and client secrets: how near they are, and at which days somebody is told.
+//! All times are in seconds since 1970.
+
+/// Days before an end at which somebody is told, and from the first of which on it is near.
+const DAYS: [i64; 3] = [1, 7, 14];
+
+/// The time now, by the system's clock.
+pub fn now() -> i64 {
+    time::OffsetDateTime::now_utc().unix_timestamp()
+}
+
+/// Where the validity of a certificate in DER ends (RFC 5280 §4.1.2.5).
+pub fn of_certificate(der: &[u8]) -> Option<i64> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+    Some(certificate.validity().not_after.timestamp())
+}
+
+/// Whole days that are left of what is near its end, negative once it is over; `None` of the rest.
+pub fn near(end: i64, now: i64) -> Option<i64> {
+    let days = end.saturating_sub(now).div_euclid(24 * 3600);
+    (days <= DAYS.into_iter().max()?).then_some(days)
+}
+
+/// At which of the days before an end somebody was told last: 14, 7 or 1.
+pub fn told_at(end: i64, now: i64) -> Option<i64> {
+    let days = near(end, now)?;
+    DAYS.into_iter().find(|told| days <= *told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_told_of_three_times() {
+        const DAY: i64 = 86_400;
+        for (left, days, told) in [
+            (100 * DAY, None, None),
+            (15 * DAY, None, None),
+            (15 * DAY - 1, Some(14), Some(14)),
+            (8 * DAY, Some(8), Some(14)),
+            (8 * DAY - 1, Some(7), Some(7)),
+            (2 * DAY - 1, Some(1), Some(1)),
+            (0, Some(0), Some(1)),
+            (-1, Some(-1), Some(1)),
+        ] {
+            let now = 1_700_000_000;
+            assert_eq!(near(now + left, now), days, "{left}");
+            assert_eq!(told_at(now + left, now), told, "{left}");
+        }
+        assert_eq!(told_at(i64::MIN, i64::MAX), Some(1));
+    }
+}

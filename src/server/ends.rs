@@ -1,0 +1,86 @@
+//! Ends of certificates and client secrets that the relay serves or proves itself with.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Control;
+use crate::config::ClientCredential;
+use crate::expiry;
+use crate::net::identity::Identities;
+use crate::session::Service;
+
+/// How often the log has what is near its end; what is near at the start or a reload, the
+/// configuration's warnings say.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Something that ends.
+pub(super) struct Ending {
+    /// The registration, or `listener NAME`.
+    pub(super) subject: String,
+    pub(super) what: String,
+    /// In seconds since 1970.
+    pub(super) end: i64,
+    pub(super) remedy: String,
+}
+
+/// All that ends.
+pub(super) fn endings(service: &Service, identities: &Identities) -> Vec<Ending> {
+    let registrations: BTreeMap<_, _> = service
+        .accounts()
+        .iter()
+        .map(|account| (&account.registration.name, &account.registration))
+        .collect();
+    let credentials = registrations.into_values().filter_map(|registration| {
+        let what = match registration.grant.credential() {
+            Some(ClientCredential::Certificate(_)) => "certificate",
+            _ => "client secret",
+        };
+        Some(Ending {
+            subject: registration.name.clone(),
+            what: format!("the {what} of the registration {}", registration.name),
+            end: registration.credential_expires?,
+            remedy: format!("make a new {what}, put it into the file and reload"),
+        })
+    });
+    let certificates = identities.iter().filter_map(|tls| {
+        let path = tls.certificate().display();
+        Some(Ending {
+            subject: format!("listener {}", tls.name()),
+            what: format!("the certificate of the listener {} ({path})", tls.name()),
+            end: tls.end()?,
+            remedy: format!("put a new one there: {path} is looked at every 10 s"),
+        })
+    });
+    credentials.chain(certificates).collect()
+}
+
+impl Ending {
+    /// `… ends in 3 days`, `… has ended`; `None` where it is not near.
+    pub(super) fn near(&self) -> Option<String> {
+        let what = &self.what;
+        match expiry::near(self.end, expiry::now())? {
+            ..0 => Some(format!("{what} has ended")),
+            days => Some(format!("{what} ends in {days} days")),
+        }
+    }
+}
+
+/// Warns each day from now on, for ever.
+pub(super) fn warn_daily(control: Arc<Control>) -> impl Future<Output = ()> + Send {
+    let mut next = Instant::now() + DAY;
+    async move {
+        loop {
+            tokio::time::sleep_until(next).await;
+            next = Instant::now() + DAY;
+            for ending in endings(&control.current().get(), &control.identities()) {
+                if let Some(detail) = ending.near() {
+                    let (subject, remedy) = (ending.subject, ending.remedy);
+                    tracing::warn!(subject, detail, remedy, "a credential ends soon");
+                }
+            }
+        }
+    }
+}
