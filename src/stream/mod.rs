@@ -68,7 +68,7 @@ const FIRST: usize = 2 * 1024;
 pub struct HandshakeError {
     /// Why.
     pub error: io::Error,
-    /// What the client sent, at most [`FIRST`] octets of it.
+    /// What the client sent, at most `FIRST` octets of it.
     pub first: Vec<u8>,
 }
 
