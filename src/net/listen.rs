@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -88,18 +89,19 @@ pub async fn accept(
 ) {
     loop {
         let accepted = tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return accept_rest(&listener, &seats, serve),
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((tcp, peer)) => {
                 let seat = tokio::select! {
-                    () = stop.cancelled() => return,
+                    () = stop.cancelled() => match seats.take().now_or_never() {
+                        Some(seat) => seat,
+                        None => return,
+                    },
                     seat = seats.take() => seat,
                 };
-                // A dual-stack socket's IPv4 clients are IPv4 clients.
-                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-                serve(tcp, peer, seat);
+                serve(tcp, canonical(peer), seat);
             }
             // The client gave up between knocking and being let in.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -116,4 +118,27 @@ pub async fn accept(
             }
         }
     }
+}
+
+/// Serves the clients that the kernel has let in already: closing the listener would reset them,
+/// although they may be meant for the one that takes its place.
+fn accept_rest(
+    listener: &TcpListener,
+    seats: &Seats,
+    serve: impl Fn(TcpStream, SocketAddr, Seat),
+) {
+    // The kernel is asked itself: the runtime may not have heard of them.
+    while let Ok((socket, peer)) = SockRef::from(listener).accept()
+        && let Some(peer) = peer.as_socket()
+        && socket.set_nonblocking(true).is_ok()
+        && let Ok(tcp) = TcpStream::from_std(socket.into())
+        && let Some(seat) = seats.take().now_or_never()
+    {
+        serve(tcp, canonical(peer), seat);
+    }
+}
+
+/// A dual-stack socket's IPv4 clients are IPv4 clients.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
