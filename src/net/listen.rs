@@ -122,11 +122,7 @@ pub async fn accept(
 
 /// Serves the clients that the kernel has let in already: closing the listener would reset them,
 /// although they may be meant for the one that takes its place.
-fn accept_rest(
-    listener: &TcpListener,
-    seats: &Seats,
-    serve: impl Fn(TcpStream, SocketAddr, Seat),
-) {
+fn accept_rest(listener: &TcpListener, seats: &Seats, serve: impl Fn(TcpStream, SocketAddr, Seat)) {
     // The kernel is asked itself: the runtime may not have heard of them.
     while let Ok((socket, peer)) = SockRef::from(listener).accept()
         && let Some(peer) = peer.as_socket()

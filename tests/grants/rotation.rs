@@ -107,16 +107,30 @@ async fn r20_d21_kills_and_full_disks_at_any_moment_leave_a_good_consent() {
     let yaml = std::fs::read_to_string(relay.directory().join("proxy.yaml")).unwrap();
     let (without_admin, _) = yaml.split_once("admin:").unwrap();
     std::fs::write(relay.directory().join("second.yaml"), without_admin).unwrap();
+    // What a login takes here and now: moments of it are hit on a slow machine, too.
+    revoke();
+    let (mut child, address) = spawn(&relay).expect("there is room");
+    let mut client = Client::dial(Imap, address).await;
+    greet(&mut client).await;
+    let began = std::time::Instant::now();
+    client.log_in(LOGIN, PASSWORD).await;
+    let span = u64::try_from(began.elapsed().as_micros())
+        .unwrap()
+        .max(10_000)
+        * 3
+        / 2;
+    child.kill().unwrap();
+    child.wait().unwrap();
     let mut delay = 0;
     for round in 0..200u64 {
         revoke();
         // Full at times from the start, at times from some moment of the redemption on.
         let full_at = match round % 4 {
             1 => Some(0),
-            3 => Some(delay * 3 % 15_000),
+            3 => Some(delay * 3 % (span * 3 / 4)),
             _ => None,
         };
-        delay = (delay * 7 + 6_131) % 20_000;
+        delay = (delay * 7 + 6_131) % span;
         let started = spawn(&relay);
         if let Some((mut child, address)) = started {
             let mut client = Client::dial(Imap, address).await;
@@ -152,5 +166,5 @@ async fn r20_d21_kills_and_full_disks_at_any_moment_leave_a_good_consent() {
     let family = family.lock().unwrap();
     assert_eq!(family.lost, [""; 0]);
     let redemptions = family.redemptions;
-    assert!(redemptions > 50, "only {redemptions} redemptions");
+    assert!(redemptions > 30, "only {redemptions} redemptions");
 }
