@@ -1,22 +1,21 @@
 //! Drives a [`Machine`] over two connections.
 //!
 //! The one loop: flush both sides and tell the machine, ask it what to wait for, receive what it
-//! wants, do the actions as they come about, and tell it the time if nothing came. It is generic over the connections and over what
-//! the session provides, so that the simulation and the fuzz targets drive the very loop that the
-//! product does. Octets go from one connection's scratch buffer to the other without a copy.
+//! wants, do the actions as they come about, and tell it the time if nothing came. It is generic
+//! over the connections and over what the session provides, so that the simulation drives the very
+//! loop that the product does. Octets go from one connection's scratch buffer to the other without a copy.
 
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::drain::Drain;
 use super::interface::{Action, End, Event, Input, Interest, Next, Permit};
 use super::machine::{Machine, STOP_TIMEOUT};
 use crate::fault::Fault;
@@ -79,63 +78,6 @@ pub trait Backend<C> {
 
     /// Counts octets received from the client and from the upstream.
     fn count(&mut self, client: usize, upstream: usize);
-}
-
-/// A request to end a session at its next reply boundary.
-#[derive(Debug, Clone, Default)]
-pub struct Drain {
-    token: CancellationToken,
-    request: Arc<Request>,
-}
-
-#[derive(Debug, Default)]
-struct Request {
-    /// The shortest time that was asked for.
-    within: Mutex<Option<Duration>>,
-    sooner: Notify,
-}
-
-impl Drain {
-    /// Requested also when `parent` is.
-    pub fn within_parent(parent: &CancellationToken) -> Self {
-        Self {
-            token: parent.child_token(),
-            request: Arc::default(),
-        }
-    }
-
-    /// Requests the end, within this time at the latest; again, where that is sooner.
-    pub fn request(&self, within: Duration) {
-        let mut known = self.within();
-        *known = Some(known.map_or(within, |before| before.min(within)));
-        drop(known);
-        self.token.cancel();
-        self.request.sooner.notify_waiters();
-    }
-
-    /// Waits for the request. Without a time of its own the session ends by the stop that follows.
-    pub async fn requested(&self) -> Duration {
-        self.requested_before(None).await
-    }
-
-    /// Waits for a request with a shorter time than the one that is `known`.
-    async fn requested_before(&self, known: Option<Duration>) -> Duration {
-        const BY_STOP: Duration = Duration::from_secs(24 * 3600);
-        self.token.cancelled().await;
-        loop {
-            let sooner = self.request.sooner.notified();
-            let within = self.within().unwrap_or(BY_STOP);
-            if known.is_none_or(|known| within < known) {
-                return within;
-            }
-            sooner.await;
-        }
-    }
-
-    fn within(&self) -> MutexGuard<'_, Option<Duration>> {
-        let within = self.request.within.lock();
-        within.unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// A session's connections and its machine.

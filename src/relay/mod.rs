@@ -54,6 +54,7 @@
 //! The only thing authrelay ever adds is a final reply (`* BYE`, `421`) between two replies. Over
 //! SMTP [`SmtpRules`] may apply: then commands wait for their permit, or are refused.
 
+mod drain;
 mod driver;
 mod envelope;
 mod framing;
@@ -66,7 +67,8 @@ mod tracker;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub use driver::{Backend, Connection, Drain, Driver, run};
+pub use drain::Drain;
+pub use driver::{Backend, Connection, Driver, run};
 pub use envelope::{MessageOutcome, MessageReport};
 pub use interface::{Action, ClosedBy, End, Event, Input, Interest, Next, Permit};
 pub use machine::Machine;

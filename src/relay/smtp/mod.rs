@@ -82,8 +82,6 @@ pub struct Smtp {
     aborted: bool,
     /// What is said cannot be followed: octets pass.
     untracked: bool,
-    /// A login's replies to come are in no record: it was said that they are unknown.
-    reported_untracked: bool,
 }
 
 /// The upstream's connection.
@@ -183,7 +181,6 @@ impl Smtp {
             closing_announced: false,
             aborted: false,
             untracked: false,
-            reported_untracked: false,
         }
     }
 
@@ -373,15 +370,13 @@ impl Smtp {
             return;
         }
         self.untracked = true;
-        if !std::mem::replace(&mut self.reported_untracked, true) {
-            let detail = format!(
-                "the session cannot be followed any more ({why}): messages of it are recorded as unknown"
-            );
-            let fault = Fault::new(Kind::MessageRefused, detail).remedy_is(
-                "the mail service and the application disagree on what was said; look at what the application sends",
-            );
-            sink.act(Action::Record(Event::Fault(fault)));
-        }
+        let detail = format!(
+            "the session cannot be followed any more ({why}): messages of it are recorded as unknown"
+        );
+        let fault = Fault::new(Kind::MessageRefused, detail).remedy_is(
+            "the mail service and the application disagree on what was said; look at what the application sends",
+        );
+        sink.act(Action::Record(Event::Fault(fault)));
         // The beginning of a command is sent with the rest of it; of a long one it was sent.
         let line = std::mem::take(&mut self.line);
         if matches!(self.state, InputState::Command) {
