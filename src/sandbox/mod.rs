@@ -14,6 +14,7 @@ mod mailbox;
 mod pop3;
 mod relay;
 mod seen;
+mod sending;
 mod smtp;
 mod stream;
 #[cfg(test)]

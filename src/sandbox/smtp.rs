@@ -9,10 +9,11 @@ use memchr::memmem;
 use super::exchange::{CHALLENGE, Login, Verdict, judge, shown, split_verb};
 use super::mailbox::Mailbox;
 use super::seen::Service;
+use super::sending::{InFlight, Sending, denied, foreign};
 use super::stream::Conn;
 use super::{Fault, Shared, clock, tokens};
 
-const HOST: &str = "SBXP282CA0097.outlook.office365.com";
+pub(super) const HOST: &str = "SBXP282CA0097.outlook.office365.com";
 /// What Exchange advertises.
 const SIZE: usize = 157_286_400;
 /// RFC 4954 §4 holds the AUTH command to this, CRLF included.
@@ -46,22 +47,6 @@ struct Session {
     recipients: Vec<String>,
     /// What BDAT brought so far.
     chunks: BytesMut,
-}
-
-/// A message from MAIL to its end.
-struct InFlight(Arc<Shared>);
-
-impl InFlight {
-    fn begin(shared: &Arc<Shared>) -> Self {
-        shared.log.message_began();
-        Self(shared.clone())
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.log.message_ended();
-    }
 }
 
 impl Session {
@@ -455,50 +440,6 @@ impl Session {
         let time = clock::exchange(clock::now());
         format!("[{HOST} {time} {}]", self.id)
     }
-}
-
-/// A place among the sessions of a mailbox that send.
-struct Sending(Arc<Mailbox>);
-
-impl Sending {
-    fn begin(mailbox: &Arc<Mailbox>, limit: usize) -> Option<Self> {
-        mailbox.begin_sending(limit).then(|| Self(mailbox.clone()))
-    }
-}
-
-impl Drop for Sending {
-    fn drop(&mut self) {
-        self.0.end_sending();
-    }
-}
-
-fn denied(user: &str, sender: &str) -> String {
-    format!(
-        "554 5.2.252 SendAsDenied; {user} not allowed to send as {sender}; \
-         STOREDRV.Submission.Exception:SendAsDeniedException.MapiExceptionSendAsDenied; \
-         Failed to process message due to a permanent exception [Hostname={HOST}]"
-    )
-}
-
-/// Whom a message says it is from, in MAIL or its From field, other than the mailbox.
-fn foreign(user: &str, sender: &str, message: &[u8]) -> Option<String> {
-    let header = match memmem::find(message, b"\r\n\r\n") {
-        Some(end) => message.get(..end).unwrap_or_default(),
-        None => message,
-    };
-    let header = String::from_utf8_lossy(header).replace("\r\n ", " ");
-    let field = header.lines().find_map(|line| {
-        let (name, body) = line.split_once(':')?;
-        name.trim_end().eq_ignore_ascii_case("from").then_some(body)
-    });
-    let address = field.map(|body| match body.rsplit_once('<') {
-        Some((_, address)) => address.split('>').next().unwrap_or_default(),
-        None => body,
-    });
-    [sender, address.unwrap_or_default().trim()]
-        .into_iter()
-        .find(|address| !address.is_empty() && !address.eq_ignore_ascii_case(user))
-        .map(str::to_owned)
 }
 
 /// The address in `FROM:<…>` or `TO:<…>`, and the parameters behind it.
