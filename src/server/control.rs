@@ -21,8 +21,8 @@ use crate::config::{Admin, Audit, Config, Hook, Log, ReloadMode};
 use crate::limits::Seats;
 use crate::net::identity::{Identities, ServerTls};
 use crate::net::listen;
+use crate::platform::manager;
 use crate::session::{Current, Door};
-use crate::systemd;
 
 /// Is told of each configuration that was put in force.
 type Listener = Box<dyn Fn(&Config) + Send + Sync>;
@@ -146,12 +146,12 @@ impl Control {
     /// Every problem of it; the old configuration stays in force then.
     pub async fn reload(self: &Arc<Self>) -> Result<Applied, Vec<String>> {
         let _turn = self.turn.lock().await;
-        systemd::reloading();
+        manager::reloading();
         // logrotate counts on it whatever the configuration has become.
         self.current.reopen_audit();
         self.identities().refresh().await;
         let result = self.load().await;
-        systemd::ready();
+        manager::ready();
         match &result {
             Ok(applied) => tracing::info!(
                 listeners = applied.listeners,

@@ -17,10 +17,11 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::failure::{Class, Failure};
 use crate::config::State;
+use crate::platform::FileId;
 pub(crate) use file::Room;
 pub use file::{Unusable, generated};
 pub use record::{Owner, Record, Refusal};
@@ -359,13 +360,9 @@ impl Store {
 
     /// Changes whenever the login's record does; `None` while there is none.
     pub(crate) fn version(&self, login: &str) -> Option<Version> {
-        use std::os::unix::fs::MetadataExt as _;
-        let metadata = std::fs::metadata(self.path(login)).ok()?;
-        Some(Version(
-            metadata.ino(),
-            metadata.mtime(),
-            metadata.mtime_nsec(),
-        ))
+        let path = self.path(login);
+        let modified = std::fs::metadata(&path).ok()?.modified().ok()?;
+        Some(Version(FileId::of_path(&path).ok()?, modified))
     }
 
     /// A file whose name says nothing of the login.
@@ -417,7 +414,7 @@ impl Store {
 
 /// See [`Store::version`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Version(u64, i64, i64);
+pub(crate) struct Version(FileId, SystemTime);
 
 /// The login says which file it is; the file's own name says nothing to anybody.
 fn failure(login: &str, error: &Unusable) -> Failure {
