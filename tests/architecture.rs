@@ -46,14 +46,17 @@ const LAW: &[Row] = &[
     pure("login", &["wire", "secret", "fault"], &["bytes"]),
     row(
         "config",
-        &["certs", "expiry", "net::tls", "program", "secret", "wire"],
+        &[
+            "certs", "expiry", "net::tls", "platform", "program", "secret", "wire",
+        ],
     ),
     row("expiry", &[]),
-    row("program", &[]),
+    row("platform", &[]),
+    row("program", &["platform"]),
     row("environment", &["config", "fault"]),
     row("certs", &[]),
     row("import", &["certs", "config", "secret", "wire"]),
-    row("logging", &["config"]),
+    row("logging", &["config", "platform"]),
     row("limits", &["config"]),
     row("proof", &["config", "secret"]),
     row("accounts", &["config", "fault", "proof", "secret", "wire"]),
@@ -64,17 +67,21 @@ const LAW: &[Row] = &[
             "environment",
             "fault",
             "outbound",
+            "platform",
             "program",
             "proof",
             "secret",
             "wire",
         ],
     ),
-    row("net", &["config", "fault", "limits", "outbound"]),
-    row("outbound", &["config", "fault"]),
+    row(
+        "net",
+        &["config", "fault", "limits", "outbound", "platform"],
+    ),
+    row("outbound", &["config", "fault", "platform"]),
     row("throttle", &["wire"]),
-    row("audit", &["config", "outbound"]),
-    row("stream", &[]),
+    row("audit", &["config", "outbound", "platform"]),
+    row("stream", &["platform"]),
     row("relay", &["fault", "wire"]),
     row(
         "session",
@@ -100,8 +107,11 @@ const LAW: &[Row] = &[
         ],
     ),
     row("ledger", &["fault"]),
-    row("metrics", &["config", "fault", "wire"]),
-    row("notify", &["config", "metrics", "net::tls", "outbound"]),
+    row("metrics", &["config", "fault", "platform", "wire"]),
+    row(
+        "notify",
+        &["config", "metrics", "net::tls", "outbound", "platform"],
+    ),
     row("overview", &["config", "fault", "ledger", "token", "wire"]),
     row("consent", &["config", "fault", "token"]),
     row(
@@ -130,12 +140,11 @@ const LAW: &[Row] = &[
             "token", "wire",
         ],
     ),
-    row("systemd", &[]),
     row(
         "server",
         &[
             "admin", "config", "expiry", "fault", "ledger", "limits", "net", "notify", "overview",
-            "session", "systemd",
+            "platform", "session",
         ],
     ),
     row("sandbox", &[]),
@@ -143,7 +152,8 @@ const LAW: &[Row] = &[
         "cli",
         &[
             "admin", "audit", "certs", "config", "consent", "doctor", "fault", "import", "logging",
-            "net::tls", "overview", "sandbox", "secret", "server", "session", "token", "wire",
+            "net::tls", "overview", "platform", "sandbox", "secret", "server", "session", "token",
+            "wire",
         ],
     ),
 ];
@@ -157,6 +167,22 @@ const OUTSIDE: &[&str] = &["time", "net", "os", "fs", "io", "thread", "process",
 
 /// What the tests inside a module may use besides.
 const IN_TESTS: &[&str] = &["proptest"];
+
+/// Where systems may be told apart.
+const PLATFORM: &str = "platform";
+
+/// The only file whose macro expands to `unsafe` code.
+const UNSAFE: &str = "platform/windows/manager.rs";
+
+/// What `cfg` asks about the system.
+const SYSTEMS: &[&str] = &[
+    "unix",
+    "windows",
+    "target_os",
+    "target_family",
+    "target_env",
+    "target_vendor",
+];
 
 const LONGEST: usize = 600;
 
@@ -178,6 +204,14 @@ fn breaches(files: &[(String, String)], dependencies: &BTreeSet<String>) -> Vec<
         let names = names(&tokens(source), &module);
         for banned in &names.banned {
             report(format!("{banned} hides imports from this test"));
+        }
+        if module.first().is_none_or(|top| top != PLATFORM) {
+            for system in &names.systems {
+                report(format!("{system} belongs into {PLATFORM}"));
+            }
+        }
+        if names.allows_unsafe && path != UNSAFE {
+            report(format!("unsafe code is allowed in {UNSAFE} only"));
         }
         let Some(top) = module.first() else {
             // The roots: `lib.rs` declares modules, `main.rs` calls the library.
@@ -362,6 +396,9 @@ struct Names {
     /// Anything else.
     other: BTreeSet<Vec<String>>,
     banned: BTreeSet<&'static str>,
+    /// What tells systems apart: `std::os::…` and `cfg` over systems.
+    systems: BTreeSet<String>,
+    allows_unsafe: bool,
 }
 
 /// Every path in a file that is the module `file`.
@@ -407,6 +444,18 @@ fn names(tokens: &[Token], file: &[String]) -> Names {
                 if first == "path" && mark(i + 1, '=') && i > 0 && mark(i - 1, '[') {
                     names.banned.insert("#[path]");
                 }
+                let called = mark(i + 1, '(') || (mark(i + 1, '!') && mark(i + 2, '('));
+                let arguments = || arguments(tokens, i + 1);
+                if called && ["cfg", "cfg_attr"].contains(&first.as_str()) {
+                    for argument in arguments() {
+                        if SYSTEMS.contains(&argument) {
+                            names.systems.insert(format!("cfg({argument})"));
+                        }
+                    }
+                }
+                if called && first == "allow" && arguments().contains(&"unsafe_code") {
+                    names.allows_unsafe = true;
+                }
                 let mut path = vec![first.clone()];
                 i += 1;
                 while tokens.get(i) == Some(&Token::Colons) && !word(i + 1).is_empty() {
@@ -421,6 +470,22 @@ fn names(tokens: &[Token], file: &[String]) -> Names {
         }
     }
     names
+}
+
+/// The words between the parentheses that open at `i` or just behind it.
+fn arguments(tokens: &[Token], i: usize) -> Vec<&str> {
+    let mut depth = 0;
+    let mut words = Vec::new();
+    for token in &tokens[i..] {
+        match token {
+            Token::Mark('(') => depth += 1,
+            Token::Mark(')') if depth == 1 => break,
+            Token::Mark(')') => depth -= 1,
+            Token::Word(word) => words.push(word.as_str()),
+            _ => {}
+        }
+    }
+    words
 }
 
 /// The leaves of a `use` tree that begins at `i`; returns what follows it.
@@ -464,6 +529,9 @@ fn keep(names: &mut Names, here: &[String], path: Vec<String>) {
         Some("crate") => (Vec::new(), 1),
         Some("self" | "super") => (here.to_vec(), 0),
         _ => {
+            if path.len() > 1 && path[0] == "std" && path[1] == "os" {
+                names.systems.insert(path[..path.len().min(3)].join("::"));
+            }
             names.other.insert(path);
             return;
         }

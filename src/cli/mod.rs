@@ -29,7 +29,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::config::{Config, Problem};
 use crate::platform;
 use crate::session::Service;
-use crate::token::store::Unusable;
+use crate::token::store::StateError;
 
 /// Where the configuration is looked for first if nobody says.
 const NEARBY: &str = "proxy.yaml";
@@ -178,21 +178,21 @@ fn load(path: &Path) -> Result<Config, Exit> {
 /// What administrators' commands work on, without listeners.
 fn service(config: &Config) -> Result<Service, Exit> {
     let service = Service::new(config).map_err(|error| {
-        complain(format_args!("{error:#}"));
-        match error.is::<Unusable>() {
+        print_error(format_args!("{error:#}"));
+        match error.is::<StateError>() {
             true => Exit::State,
             false => Exit::Config,
         }
     })?;
     let notes = service.broker().store().map(|store| store.notes());
     for note in notes.unwrap_or_default() {
-        complain(format_args!("warning: {note}"));
+        print_error(format_args!("warning: {note}"));
     }
     Ok(service)
 }
 
 fn refuse(problems: &[Problem]) -> Exit {
-    problems.iter().for_each(complain);
+    problems.iter().for_each(print_error);
     Exit::Config
 }
 
@@ -207,7 +207,7 @@ fn man() -> Exit {
     match clap_mangen::Man::new(Arguments::command()).render(&mut page) {
         Ok(()) => print(page),
         Err(error) => {
-            complain(error);
+            print_error(error);
             Exit::State
         }
     }
@@ -222,7 +222,7 @@ fn print(text: impl AsRef<[u8]>) -> Exit {
     {
         // Whoever closed the pipe has read enough.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            complain(format_args!("stdout: {error}"));
+            print_error(format_args!("stdout: {error}"));
             Exit::State
         }
         _ => Exit::Done,
@@ -230,14 +230,14 @@ fn print(text: impl AsRef<[u8]>) -> Exit {
 }
 
 /// Prints one line of complaint.
-fn complain(what: impl Display) {
+fn print_error(what: impl Display) {
     let _ = writeln!(std::io::stderr(), "{what}");
 }
 
 /// What commands that serve run on.
 fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
     if let Err(error) = platform::raise_open_files() {
-        complain(format_args!(
+        print_error(format_args!(
             "warning: the limit of open files stays as it is: {error}"
         ));
     }
@@ -245,7 +245,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
         .enable_all()
         .build()
         .map_err(|error| {
-            complain(format_args!("no threads: {error}"));
+            print_error(format_args!("no threads: {error}"));
             Exit::Unavailable
         })
 }

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Exit, complain, load, runtime};
+use super::{Exit, load, print_error, runtime};
 use crate::audit;
 use crate::logging;
 use crate::platform::{self, manager};
 use crate::server::{self, CannotBind, Control, Inherited, Server};
-use crate::token::store::Unusable;
+use crate::token::store::StateError;
 
 pub(super) fn run(path: &Path) -> Exit {
     let config = match load(path) {
@@ -18,7 +18,7 @@ pub(super) fn run(path: &Path) -> Exit {
     let log = match logging::start(&config.log) {
         Ok(log) => log,
         Err(error) => {
-            complain(error);
+            print_error(error);
             return Exit::State;
         }
     };
@@ -33,7 +33,7 @@ pub(super) fn run(path: &Path) -> Exit {
         drop(config);
         let control = server.control().clone();
         let levels = log.clone();
-        control.on_applied(move |config| levels.set(config.log.level));
+        control.on_reload(move |config| levels.set(config.log.level));
         tokio::spawn(reload_when_asked(control, log));
         let _no_end = manager::outlive_file_limits();
         server
@@ -46,8 +46,8 @@ pub(super) fn run(path: &Path) -> Exit {
     match served {
         Ok(()) => Exit::Done,
         Err(error) => {
-            complain(format_args!("{error:#}"));
-            if error.is::<Unusable>() || error.is::<audit::Unusable>() {
+            print_error(format_args!("{error:#}"));
+            if error.is::<StateError>() || error.is::<audit::AuditError>() {
                 Exit::State
             } else if error.is::<CannotBind>() || error.is::<std::io::Error>() {
                 Exit::Unavailable

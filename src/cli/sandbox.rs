@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::str::FromStr as _;
 
-use super::{Exit, complain, print, runtime};
+use super::{Exit, print, print_error, runtime};
 use crate::config::{Config, Log, LogFormat};
 use crate::logging;
 use crate::platform::manager;
@@ -39,7 +39,7 @@ pub(super) fn run(options: &Options) -> Exit {
         Some(name) => match Fault::from_str(name) {
             Ok(fault) => Some(fault),
             Err(error) => {
-                complain(format_args!("{error}; `--fault list` names them"));
+                print_error(format_args!("{error}; `--fault list` names them"));
                 return Exit::Usage;
             }
         },
@@ -49,7 +49,7 @@ pub(super) fn run(options: &Options) -> Exit {
         ..Log::default()
     });
     if let Err(error) = log {
-        complain(error);
+        print_error(error);
         return Exit::State;
     }
     let runtime = match runtime() {
@@ -59,7 +59,7 @@ pub(super) fn run(options: &Options) -> Exit {
     match runtime.block_on(serve(options, fault)) {
         Ok(exit) => exit,
         Err(error) => {
-            complain(format_args!("{error:#}"));
+            print_error(format_args!("{error:#}"));
             if error.is::<CannotBind>() {
                 Exit::Unavailable
             } else {
@@ -90,7 +90,7 @@ async fn serve(options: &Options, fault: Option<Fault>) -> anyhow::Result<Exit> 
     let config = match Config::load(&path) {
         Ok(config) => config,
         Err(problems) => {
-            problems.iter().for_each(complain);
+            problems.iter().for_each(print_error);
             return Ok(Exit::Config);
         }
     };

@@ -53,8 +53,8 @@ pub fn stopping() {
 
 /// Says for ever that the threads which relay still turn, twice as often as the manager asks; where
 /// none asks it returns.
-pub async fn keep_watch() {
-    system::manager::keep_watch().await;
+pub async fn watchdog() {
+    system::manager::watchdog().await;
 }
 
 /// How weighty an entry of [`report`] is.

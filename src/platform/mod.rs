@@ -7,6 +7,8 @@
 
 pub mod manager;
 pub mod process;
+#[cfg(test)]
+pub mod testing;
 
 #[cfg(unix)]
 mod unix;
@@ -23,6 +25,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use socket2::{SockRef, TcpKeepalive};
+
+/// Whether the kernel tells of a socket's readiness when it changes, and not again while it lasts
+/// (epoll, kqueue).
+pub const TELLS_OF_CHANGES_ONLY: bool = cfg!(unix);
 
 /// What a path leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

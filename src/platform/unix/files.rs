@@ -146,6 +146,11 @@ pub(in super::super) fn changed(metadata: &Metadata) -> (i64, i64) {
 }
 
 #[cfg(test)]
+pub(in super::super) fn is_private(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & OTHERS == 0)
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

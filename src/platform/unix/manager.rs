@@ -55,7 +55,7 @@ pub(in super::super) fn stopping() {
 }
 
 /// As often as `WATCHDOG_USEC` asks.
-pub(in super::super) async fn keep_watch() {
+pub(in super::super) async fn watchdog() {
     let Some(patience) = sd_notify::watchdog_enabled() else {
         return;
     };

@@ -159,6 +159,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.leader.map(end_group);
+        if let Some(leader) = self.leader {
+            end_group(leader);
+        }
     }
 }

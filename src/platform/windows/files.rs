@@ -148,3 +148,8 @@ fn id(of: impl winapi_util::AsHandleRef) -> io::Result<FileId> {
 pub(in super::super) fn changed(metadata: &Metadata) -> (i64, i64) {
     (metadata.creation_time().cast_signed(), 0)
 }
+
+#[cfg(test)]
+pub(in super::super) fn is_private(path: &Path) -> bool {
+    access::others(path).is_ok_and(|others| others.is_empty())
+}

@@ -188,7 +188,7 @@ pub(in super::super) fn stopping() {
 }
 
 /// The manager of Windows asks for no signs of life.
-pub(in super::super) async fn keep_watch() {}
+pub(in super::super) async fn watchdog() {}
 
 /// Whether this process was started by the service manager.
 pub(in super::super) fn is_service() -> bool {

@@ -19,12 +19,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::failure::{Class, Failure};
+use super::failure::{Class, TokenError};
 use crate::config::State;
 use crate::platform::FileId;
 pub(crate) use file::Room;
-pub use file::{Unusable, generated};
-pub use record::{Owner, Record, Refusal};
+pub use file::{StateError, generated};
+pub use record::{ConsentRefusal, Owner, StoredConsent};
 use seal::Sealer;
 
 /// The format of the files; another version is refused, never rewritten.
@@ -55,27 +55,27 @@ pub struct Store {
 type Lates = Mutex<HashMap<String, Late>>;
 
 struct Late {
-    record: Record,
+    record: StoredConsent,
     _lock: File,
 }
 
 /// The turn to read and write a login's record; ends when dropped.
-pub(crate) struct Turn {
+pub(crate) struct StoreTurn {
     login: String,
     lock: Option<File>,
     /// What could not be written so far. Dropped with it, it stays pending.
-    late: Option<Record>,
+    late: Option<StoredConsent>,
     lates: Arc<Lates>,
 }
 
-impl Turn {
+impl StoreTurn {
     /// What could not be written so far; whoever takes it writes it, or what replaces it.
-    pub(crate) fn take_late(&mut self) -> Option<Record> {
+    pub(crate) fn take_late(&mut self) -> Option<StoredConsent> {
         self.late.take()
     }
 }
 
-impl Drop for Turn {
+impl Drop for StoreTurn {
     fn drop(&mut self) {
         if let (Some(record), Some(lock)) = (self.late.take(), self.lock.take()) {
             let late = Late {
@@ -96,14 +96,14 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Unusable`] where others may read it and that cannot be changed, where it cannot be read or
+    /// [`StateError`] where others may read it and that cannot be changed, where it cannot be read or
     /// written, or where the key is not the one that sealed what is there.
-    pub fn open(state: &State) -> Result<Arc<Self>, Unusable> {
+    pub fn open(state: &State) -> Result<Arc<Self>, StateError> {
         let mut notes = file::prepare(&state.directory)?;
         let (key, note) = file::key(&state.key)?;
         notes.extend(note);
         let sealer = Sealer::new(&key)
-            .ok_or_else(|| Unusable::new(&state.directory, "its key cannot be used"))?;
+            .ok_or_else(|| StateError::new(&state.directory, "its key cannot be used"))?;
         let store = Self {
             directory: state.directory.clone(),
             sealer,
@@ -134,7 +134,10 @@ impl Store {
     }
 
     /// The login's record, if there is one.
-    pub(crate) async fn load(self: &Arc<Self>, login: &str) -> Result<Option<Record>, Failure> {
+    pub(crate) async fn load(
+        self: &Arc<Self>,
+        login: &str,
+    ) -> Result<Option<StoredConsent>, TokenError> {
         let (store, login) = (self.clone(), login.to_owned());
         self.run(&login.clone(), move || store.read(&login)).await
     }
@@ -143,8 +146,8 @@ impl Store {
     pub(crate) async fn save(
         self: &Arc<Self>,
         login: &str,
-        record: &Record,
-    ) -> Result<(), Failure> {
+        record: &StoredConsent,
+    ) -> Result<(), TokenError> {
         let (store, name, record) = (self.clone(), login.to_owned(), record.clone());
         self.run(login, move || store.write(&name, &record)).await
     }
@@ -153,8 +156,8 @@ impl Store {
     pub(crate) async fn make_room(
         self: &Arc<Self>,
         login: &str,
-        record: &Record,
-    ) -> Result<Room, Failure> {
+        record: &StoredConsent,
+    ) -> Result<Room, TokenError> {
         let (store, name, record) = (self.clone(), login.to_owned(), record.clone());
         let make = move || {
             let length = store.seal(&name, &record)?.len() + GROWTH;
@@ -168,15 +171,15 @@ impl Store {
         self: &Arc<Self>,
         room: Room,
         login: &str,
-        record: &Record,
-    ) -> Result<(), Failure> {
+        record: &StoredConsent,
+    ) -> Result<(), TokenError> {
         let (store, name, record) = (self.clone(), login.to_owned(), record.clone());
         let fill = move || room.fill(store.seal(&name, &record)?.as_bytes());
         self.run(login, fill).await
     }
 
     /// Keeps a record that cannot be written at the moment, and its lock with it.
-    pub(crate) fn write_later(&self, login: &str, mut turn: Turn, record: Record) {
+    pub(crate) fn write_later(&self, login: &str, mut turn: StoreTurn, record: StoredConsent) {
         debug_assert_eq!(turn.login, login, "a turn is for one login");
         turn.late = Some(record);
     }
@@ -188,9 +191,9 @@ impl Store {
     /// Where it still cannot; then it stays pending.
     pub(crate) async fn write_late(
         self: &Arc<Self>,
-        turn: Turn,
-        late: Record,
-    ) -> Result<Turn, (Failure, Record)> {
+        turn: StoreTurn,
+        late: StoredConsent,
+    ) -> Result<StoreTurn, (TokenError, StoredConsent)> {
         let login = turn.login.clone();
         match self.save(&login, &late).await {
             Ok(()) => {
@@ -235,9 +238,9 @@ impl Store {
         }
     }
 
-    fn late_turn(&self, login: &str) -> Option<Turn> {
+    fn late_turn(&self, login: &str) -> Option<StoreTurn> {
         let late = locked(&self.late).remove(login)?;
-        Some(Turn {
+        Some(StoreTurn {
             login: login.to_owned(),
             lock: Some(late._lock),
             late: Some(late.record),
@@ -247,7 +250,11 @@ impl Store {
 
     /// Waits for the turn to change the login's record, a little longer than the `timeout` of a
     /// request by whoever has it.
-    pub(crate) async fn lock(&self, login: &str, timeout: Duration) -> Result<Turn, Failure> {
+    pub(crate) async fn lock(
+        &self,
+        login: &str,
+        timeout: Duration,
+    ) -> Result<StoreTurn, TokenError> {
         let path = self.path(login).with_extension("lock");
         let file = file::lock_file(&path).map_err(|error| failure(login, &error))?;
         let wait = async {
@@ -267,14 +274,14 @@ impl Store {
         };
         match tokio::time::timeout(timeout + LOCK_EXTRA, wait).await {
             Ok(Ok(Some(turn))) => Ok(turn),
-            Ok(Ok(None)) => Ok(Turn {
+            Ok(Ok(None)) => Ok(StoreTurn {
                 login: login.to_owned(),
                 lock: Some(file),
                 late: None,
                 lates: self.late.clone(),
             }),
-            Ok(Err(error)) => Err(failure(login, &Unusable::new(&path, error))),
-            Err(_) => Err(Failure::later(format!(
+            Ok(Err(error)) => Err(failure(login, &StateError::new(&path, error))),
+            Err(_) => Err(TokenError::later(format!(
                 "another process still redeems the consent of {login}, or has a redemption that it cannot store"
             ))
             .remedy("the identity provider is slow, or the state directory has no room: see the other relay's log")),
@@ -285,14 +292,14 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Unusable`] where it is there and cannot be read or opened.
-    pub fn read(&self, login: &str) -> Result<Option<Record>, Unusable> {
+    /// [`StateError`] where it is there and cannot be read or opened.
+    pub fn read(&self, login: &str) -> Result<Option<StoredConsent>, StateError> {
         let path = self.path(login);
         let Some(text) = file::read(&path)? else {
             return Ok(None);
         };
         let broken = || {
-            Unusable::new(
+            StateError::new(
                 &path,
                 "it is damaged, or sealed with another key or for another login",
             )
@@ -322,18 +329,18 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Unusable`] where it cannot be written; then the old one is still there.
-    pub fn write(&self, login: &str, record: &Record) -> Result<(), Unusable> {
+    /// [`StateError`] where it cannot be written; then the old one is still there.
+    pub fn write(&self, login: &str, record: &StoredConsent) -> Result<(), StateError> {
         file::replace(&self.path(login), self.seal(login, record)?.as_bytes())
     }
 
-    fn seal(&self, login: &str, record: &Record) -> Result<String, Unusable> {
+    fn seal(&self, login: &str, record: &StoredConsent) -> Result<String, StateError> {
         // A text that grows would leave its parts in memory.
         let mut clear = zeroize::Zeroizing::new(Vec::with_capacity(2 * GROWTH));
         serde_json::to_writer(&mut *clear, record)
             .ok()
             .and_then(|()| self.sealer.seal(&clear, login, FORMAT))
-            .ok_or_else(|| Unusable::new(&self.path(login), "it cannot be sealed"))
+            .ok_or_else(|| StateError::new(&self.path(login), "it cannot be sealed"))
     }
 
     /// Deletes a record; whether there was one. Waits for whoever is changing it: what they
@@ -341,8 +348,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Unusable`] where it cannot be deleted.
-    pub fn forget(&self, login: &str) -> Result<bool, Unusable> {
+    /// [`StateError`] where it cannot be deleted.
+    pub fn forget(&self, login: &str) -> Result<bool, StateError> {
         let path = self.path(login);
         let turn = self
             .late_turn(login)
@@ -353,16 +360,16 @@ impl Store {
         let lock = path.with_extension("lock");
         let file = file::lock_file(&lock)?;
         if turn.is_none() {
-            file.lock().map_err(|error| Unusable::new(&lock, error))?;
+            file.lock().map_err(|error| StateError::new(&lock, error))?;
         }
         file::remove(&path)
     }
 
     /// Changes whenever the login's record does; `None` while there is none.
-    pub(crate) fn version(&self, login: &str) -> Option<Version> {
+    pub(crate) fn version(&self, login: &str) -> Option<RecordVersion> {
         let path = self.path(login);
         let modified = std::fs::metadata(&path).ok()?.modified().ok()?;
-        Some(Version(FileId::of_path(&path).ok()?, modified))
+        Some(RecordVersion(FileId::of_path(&path).ok()?, modified))
     }
 
     /// A file whose name says nothing of the login.
@@ -381,20 +388,20 @@ impl Store {
     }
 
     /// A sealed word that every start opens: with another key nothing could be read any more.
-    fn check_key(&self) -> Result<(), Unusable> {
+    fn check_key(&self) -> Result<(), StateError> {
         let path = self.directory.join("tokens").join("check.json");
         let word = "authrelay";
         match file::read(&path)? {
             Some(text) => match self.sealer.open(&text, word, FORMAT) {
                 Some(_) => Ok(()),
-                None => Err(Unusable::new(
+                None => Err(StateError::new(
                     &self.directory,
                     "its tokens are sealed with another key: give back the old one as state.key, or move the directory away and authorize the accounts again",
                 )),
             },
             None => match self.sealer.seal(word.as_bytes(), word, FORMAT) {
                 Some(text) => file::replace(&path, text.as_bytes()),
-                None => Err(Unusable::new(&path, "it cannot be sealed")),
+                None => Err(StateError::new(&path, "it cannot be sealed")),
             },
         }
     }
@@ -403,26 +410,26 @@ impl Store {
     async fn run<T: Send + 'static>(
         &self,
         login: &str,
-        work: impl FnOnce() -> Result<T, Unusable> + Send + 'static,
-    ) -> Result<T, Failure> {
+        work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
+    ) -> Result<T, TokenError> {
         match tokio::task::spawn_blocking(work).await {
             Ok(result) => result.map_err(|error| failure(login, &error)),
-            Err(_) => Err(Failure::new(Class::Ours, "the token store's task ended")),
+            Err(_) => Err(TokenError::new(Class::Ours, "the token store's task ended")),
         }
     }
 }
 
 /// See [`Store::version`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Version(FileId, SystemTime);
+pub(crate) struct RecordVersion(FileId, SystemTime);
 
 /// The login says which file it is; the file's own name says nothing to anybody.
-fn failure(login: &str, error: &Unusable) -> Failure {
+fn failure(login: &str, error: &StateError) -> TokenError {
     let detail = format!(
         "the stored consent of {login} cannot be used: {}",
         error.why()
     );
-    Failure::new(Class::Ours, detail).remedy(
+    TokenError::new(Class::Ours, detail).remedy(
         "the state directory needs room, mode 0700, authrelay's user as its owner, and the key that sealed it; `authrelay authorize` writes a record anew",
     )
 }
