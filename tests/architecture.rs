@@ -52,6 +52,7 @@ const LAW: &[Row] = &[
     row("program", &[]),
     row("environment", &["config", "fault"]),
     row("certs", &[]),
+    row("cluster", &["config", "secret"]),
     row("import", &["certs", "config", "secret", "wire"]),
     row("logging", &["config"]),
     row("limits", &["config"]),
@@ -60,6 +61,7 @@ const LAW: &[Row] = &[
     row(
         "token",
         &[
+            "cluster",
             "config",
             "environment",
             "fault",
