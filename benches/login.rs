@@ -5,8 +5,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use authrelay::login::Step;
-use authrelay::login::back::{self, Back, Login, Ready, Stage};
-use authrelay::login::front::{self, Front, Offer, Request};
+use authrelay::login::back::{self, Back, Ready, Stage, UpstreamCredentials};
+use authrelay::login::front::{self, Advertised, Front, Request};
 use authrelay::secret::Secret;
 use authrelay::wire::Protocol;
 use authrelay::wire::sasl::Mechanism;
@@ -70,7 +70,7 @@ const DIALOGUES: [Dialogue; 3] = [
 fn login(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("login");
     let capabilities: Arc<[String]> = ["UIDPLUS", "SIZE 157286400"].map(str::to_owned).into();
-    let upstream = Login {
+    let upstream = UpstreamCredentials {
         mailbox: "tickets@contoso.test".into(),
         token: Secret::from("e".repeat(2_000)),
         mechanism: Mechanism::Xoauth2,
@@ -81,7 +81,7 @@ fn login(criterion: &mut Criterion) {
     for dialogue in DIALOGUES {
         group.bench_function(dialogue.protocol.name(), |bencher| {
             bencher.iter(|| {
-                let offer = Offer {
+                let offer = Advertised {
                     capabilities: capabilities.clone(),
                     starttls: false,
                     credentials: true,

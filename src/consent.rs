@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::config::Account;
 use crate::fault::{Fault, Kind};
-use crate::token::{Broker, Consent, Pending};
+use crate::token::{AuthorizationRequest, Consent, TokenSource};
 
 /// How long somebody may take to consent.
 pub const LIFETIME: Duration = Duration::from_secs(600);
@@ -20,7 +20,7 @@ pub const LIFETIME: Duration = Duration::from_secs(600);
 const CAP: usize = 1_000;
 
 /// Consents under way, and what came of those that ended within their ten minutes.
-pub struct Consents {
+pub struct PendingAuthorizations {
     redirect: Url,
     entries: Mutex<HashMap<String, Entry>>,
 }
@@ -32,7 +32,7 @@ struct Entry {
 
 enum Stage {
     /// The person is at the identity provider.
-    Away(Box<Pending>),
+    Away(Box<AuthorizationRequest>),
     /// The person came back, and the code is being redeemed.
     Back,
     /// It came to something; `None`: it was given.
@@ -52,7 +52,7 @@ pub enum Progress {
 
 /// A consent that was given and stored.
 #[derive(Debug, Clone)]
-pub struct Given {
+pub struct GrantedConsent {
     /// For which login.
     pub login: String,
     /// Which mailbox that opens.
@@ -61,7 +61,7 @@ pub struct Given {
     pub consent: Consent,
 }
 
-impl Given {
+impl GrantedConsent {
     /// Who signed in, if that is somebody other than the mailbox: right for a delegate of a shared
     /// mailbox, and the classic mistake otherwise.
     pub fn somebody_else(&self) -> Option<&str> {
@@ -92,7 +92,7 @@ impl Given {
     }
 }
 
-impl Consents {
+impl PendingAuthorizations {
     /// With the redirect URI that the identity provider knows.
     pub fn new(redirect: Url) -> Self {
         Self {
@@ -121,11 +121,11 @@ impl Consents {
     /// Where the account's grant is another.
     pub fn begin(
         &self,
-        broker: &Broker,
+        broker: &TokenSource,
         account: &Arc<Account>,
         login: &str,
     ) -> Result<Url, Fault> {
-        let pending = broker.begin_consent(account, login, &self.redirect)?;
+        let pending = broker.start_consent(account, login, &self.redirect)?;
         let url = pending.url.clone();
         let now = Instant::now();
         let mut entries = self.lock();
@@ -174,7 +174,7 @@ impl Consents {
     ///
     /// A state that nobody was given, or that was used; the identity provider's refusal; a store
     /// that cannot be written.
-    pub async fn finish(&self, broker: &Broker, query: &str) -> Result<Given, Fault> {
+    pub async fn finish(&self, broker: &TokenSource, query: &str) -> Result<GrantedConsent, Fault> {
         let state = parameter(query, "state");
         // Taken out before anything else: whatever comes of it, it was used.
         let Some((key, pending)) = self.take(&state) else {
@@ -191,7 +191,7 @@ impl Consents {
         result
     }
 
-    fn take(&self, state: &str) -> Option<(String, Pending)> {
+    fn take(&self, state: &str) -> Option<(String, AuthorizationRequest)> {
         let mut entries = self.lock();
         let key = known(&entries, state)?;
         let entry = entries.get_mut(&key)?;
@@ -226,7 +226,11 @@ fn parameter(query: &str, name: &str) -> String {
 }
 
 /// What the query of the redirect brings.
-async fn finish(broker: &Broker, pending: Pending, query: &str) -> Result<Given, Fault> {
+async fn finish(
+    broker: &TokenSource,
+    pending: AuthorizationRequest,
+    query: &str,
+) -> Result<GrantedConsent, Fault> {
     let error = parameter(query, "error");
     if !error.is_empty() {
         let description = parameter(query, "error_description");
@@ -240,8 +244,8 @@ async fn finish(broker: &Broker, pending: Pending, query: &str) -> Result<Given,
         ));
     }
     let (login, mailbox) = (pending.login().to_owned(), pending.mailbox());
-    let consent = broker.finish_consent(pending, &code).await?;
-    let given = Given {
+    let consent = broker.complete_consent(pending, &code).await?;
+    let given = GrantedConsent {
         login,
         mailbox,
         consent,

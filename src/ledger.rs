@@ -23,14 +23,14 @@ const QUARTER: Duration = Duration::from_secs(15 * 60);
 const QUARTERS: usize = 96;
 
 /// Faults of a quarter of an hour, in the order of [`Side::ALL`].
-pub type Quarter = [u32; Side::ALL.len()];
+pub type FaultCounts = [u32; Side::ALL.len()];
 
 /// The last of everything, by login, and the faults of the last day.
 #[derive(Debug)]
-pub struct Ledger {
-    logins: Mutex<HashMap<String, Entry>>,
+pub struct LoginHistory {
+    logins: Mutex<HashMap<String, LoginEntry>>,
     /// Those that nobody has proved to be.
-    unproven: Mutex<HashMap<String, Entry>>,
+    unproven: Mutex<HashMap<String, LoginEntry>>,
     faults: Mutex<Faults>,
     /// Who hears of every login, where somebody does.
     observer: OnceLock<mpsc::Sender<LoginEvent>>,
@@ -48,18 +48,18 @@ pub struct LoginEvent {
 #[derive(Debug)]
 struct Faults {
     /// The oldest first, the current one last.
-    quarters: VecDeque<Quarter>,
+    quarters: VecDeque<FaultCounts>,
     /// When the current one began.
     since: Instant,
 }
 
-impl Default for Ledger {
+impl Default for LoginHistory {
     fn default() -> Self {
         Self {
             logins: Mutex::default(),
             unproven: Mutex::default(),
             faults: Mutex::new(Faults {
-                quarters: VecDeque::from([Quarter::default(); QUARTERS]),
+                quarters: VecDeque::from([FaultCounts::default(); QUARTERS]),
                 since: Instant::now(),
             }),
             observer: OnceLock::new(),
@@ -69,14 +69,14 @@ impl Default for Ledger {
 
 /// What is known of a login.
 #[derive(Debug, Clone, Default)]
-pub struct Entry {
+pub struct LoginEntry {
     /// When it last succeeded.
     pub last_login: Option<SystemTime>,
     /// What last went wrong, unless a success came after it.
     pub last_fault: Option<(SystemTime, Fault)>,
 }
 
-impl Ledger {
+impl LoginHistory {
     /// Sends every login from now on; what has no place in the channel is left out. The first
     /// observer stays the only one.
     pub fn observed_by(&self, observer: mpsc::Sender<LoginEvent>) {
@@ -107,7 +107,7 @@ impl Ledger {
         self.tell(login, Some(fault));
         let mut logins = lock(&self.logins);
         let is_proven = fault.kind().side() != Side::Client || logins.contains_key(login);
-        let set = |entry: &mut Entry| {
+        let set = |entry: &mut LoginEntry| {
             entry.last_fault = Some((SystemTime::now(), fault.clone()));
         };
         match is_proven {
@@ -117,7 +117,7 @@ impl Ledger {
     }
 
     /// One more, whoever it was that met it.
-    pub fn happened(&self, side: Side) {
+    pub fn count_fault(&self, side: Side) {
         let mut faults = self.faults();
         let index = Side::ALL.iter().position(|other| *other == side);
         let quarter = faults.quarters.back_mut();
@@ -127,7 +127,7 @@ impl Ledger {
     }
 
     /// Faults of the last day by quarters of an hour, the oldest first, each by [`Side::ALL`].
-    pub fn recent(&self) -> Vec<Quarter> {
+    pub fn recent(&self) -> Vec<FaultCounts> {
         self.faults().quarters.iter().copied().collect()
     }
 
@@ -138,14 +138,14 @@ impl Ledger {
         // After more than a day there is nothing left to move.
         for _ in 0..passed.min(QUARTERS as u64) {
             faults.quarters.pop_front();
-            faults.quarters.push_back(Quarter::default());
+            faults.quarters.push_back(FaultCounts::default());
         }
         faults.since += QUARTER * u32::try_from(passed).unwrap_or(u32::MAX);
         faults
     }
 
     /// What is known of a login, in lower case.
-    pub fn entry(&self, login: &str) -> Entry {
+    pub fn entry(&self, login: &str) -> LoginEntry {
         let proven = lock(&self.logins).get(login).cloned();
         let unproven = || lock(&self.unproven).get(login).cloned();
         proven.or_else(unproven).unwrap_or_default()
@@ -161,13 +161,13 @@ impl Ledger {
 
 /// Changes an entry; where there is no room for another one, the older half goes.
 fn change(
-    entries: &mut HashMap<String, Entry>,
+    entries: &mut HashMap<String, LoginEntry>,
     cap: usize,
     login: &str,
-    change: impl FnOnce(&mut Entry),
+    change: impl FnOnce(&mut LoginEntry),
 ) {
     if entries.len() >= cap && !entries.contains_key(login) {
-        let age = |entry: &Entry| {
+        let age = |entry: &LoginEntry| {
             let fault = entry.last_fault.as_ref().map(|(time, _)| *time);
             entry.last_login.max(fault)
         };
@@ -179,7 +179,9 @@ fn change(
     change(entries.entry(login.to_owned()).or_default());
 }
 
-fn lock(entries: &Mutex<HashMap<String, Entry>>) -> MutexGuard<'_, HashMap<String, Entry>> {
+fn lock(
+    entries: &Mutex<HashMap<String, LoginEntry>>,
+) -> MutexGuard<'_, HashMap<String, LoginEntry>> {
     entries.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -190,23 +192,23 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn faults_are_counted_by_quarters_of_an_hour_for_a_day() {
-        let ledger = Ledger::default();
-        ledger.happened(Side::Upstream);
+        let ledger = LoginHistory::default();
+        ledger.count_fault(Side::Upstream);
         tokio::time::advance(QUARTER + QUARTER / 2).await;
-        ledger.happened(Side::Client);
-        ledger.happened(Side::Client);
+        ledger.count_fault(Side::Client);
+        ledger.count_fault(Side::Client);
         let recent = ledger.recent();
         assert_eq!(recent.len(), QUARTERS);
         assert_eq!(recent[QUARTERS - 2..], [[0, 0, 0, 1, 0], [2, 0, 0, 0, 0]]);
         tokio::time::advance(QUARTER * 94).await;
         assert_eq!(ledger.recent()[0], [0, 0, 0, 1, 0]);
         tokio::time::advance(QUARTER * 1000).await;
-        assert_eq!(ledger.recent(), [Quarter::default(); QUARTERS]);
+        assert_eq!(ledger.recent(), [FaultCounts::default(); QUARTERS]);
     }
 
     #[test]
     fn a_success_heals_and_memory_is_bounded() {
-        let ledger = Ledger::default();
+        let ledger = LoginHistory::default();
         ledger.failed("a", &Fault::new(Kind::Busy, "later"));
         assert!(ledger.entry("a").last_fault.is_some());
         ledger.succeeded("a");
@@ -221,7 +223,7 @@ mod tests {
 
     #[test]
     fn d36_made_up_logins_push_nobody_out() {
-        let ledger = Ledger::default();
+        let ledger = LoginHistory::default();
         ledger.succeeded("real@contoso.test");
         ledger.failed(
             "refused@contoso.test",

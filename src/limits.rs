@@ -10,11 +10,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::config::{Limits, client_network};
 
 /// Clients beyond the limit that are told so at the same time; the rest wait to be accepted.
-const TOLD_AT_ONCE: usize = 32;
+const MAX_REJECTIONS: usize = 32;
 
 /// All seats of a server.
 #[derive(Debug, Clone)]
-pub struct Seats {
+pub struct SessionLimiter {
     sessions: Arc<Semaphore>,
     /// How many sessions there may be.
     size: Arc<Mutex<Size>>,
@@ -39,7 +39,7 @@ struct Clients {
 
 /// A place for one connection, free again when dropped.
 #[derive(Debug)]
-pub struct Seat {
+pub struct SessionPermit {
     /// `None`: it is one too many.
     clients: Option<Arc<Clients>>,
     admitted: Option<Admitted>,
@@ -53,7 +53,7 @@ struct Admitted {
     address: IpAddr,
 }
 
-impl Seats {
+impl SessionLimiter {
     /// As many as `limits` allows.
     pub fn new(limits: &Limits) -> Self {
         Self {
@@ -63,7 +63,7 @@ impl Seats {
                 wanted: places(limits),
                 shrinking: false,
             })),
-            told: Arc::new(Semaphore::new(TOLD_AT_ONCE)),
+            told: Arc::new(Semaphore::new(MAX_REJECTIONS)),
             clients: Arc::new(Clients {
                 limit: AtomicUsize::new(limits.sessions_per_client),
                 counts: Mutex::default(),
@@ -88,14 +88,14 @@ impl Seats {
     }
 
     /// A place for a connection that was accepted; where there is none, and enough are being told
-    /// so, it waits. Whose it is may have to be announced first: see [`Seat::admit`].
-    pub async fn take(&self) -> Seat {
+    /// so, it waits. Whose it is may have to be announced first: see [`SessionPermit::admit`].
+    pub async fn take(&self) -> SessionPermit {
         if let Ok(permit) = self.sessions.clone().try_acquire_owned() {
             return self.session(permit);
         }
         tokio::select! {
             biased;
-            Ok(permit) = self.told.clone().acquire_owned() => Seat {
+            Ok(permit) = self.told.clone().acquire_owned() => SessionPermit {
                 clients: None,
                 admitted: None,
                 _permit: permit,
@@ -105,8 +105,8 @@ impl Seats {
         }
     }
 
-    fn session(&self, permit: OwnedSemaphorePermit) -> Seat {
-        Seat {
+    fn session(&self, permit: OwnedSemaphorePermit) -> SessionPermit {
+        SessionPermit {
             clients: Some(self.clients.clone()),
             admitted: None,
             _permit: permit,
@@ -135,7 +135,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Seat {
+impl SessionPermit {
     /// Counts the connection for its client's address; false: it is one too many, of that address
     /// or in all.
     pub fn admit(&mut self, address: IpAddr) -> bool {
@@ -200,7 +200,7 @@ mod tests {
     }
 
     /// A seat, and whether the client has it.
-    async fn sit(seats: &Seats, client: IpAddr) -> (Seat, bool) {
+    async fn sit(seats: &SessionLimiter, client: IpAddr) -> (SessionPermit, bool) {
         let mut seat = seats.take().await;
         let admitted = seat.admit(client);
         (seat, admitted)
@@ -208,7 +208,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_beyond_the_limit_is_told_and_a_freed_seat_is_taken() {
-        let seats = Seats::new(&limits(2, 10));
+        let seats = SessionLimiter::new(&limits(2, 10));
         let client = IpAddr::from([10, 0, 0, 1]);
         let first = sit(&seats, client).await;
         let second = sit(&seats, client).await;
@@ -221,10 +221,10 @@ mod tests {
     /// Nobody holds anything for those who may come.
     #[tokio::test]
     async fn d11_after_a_burst_every_session_can_be_had() {
-        let seats = Seats::new(&limits(2, 1000));
+        let seats = SessionLimiter::new(&limits(2, 1000));
         let client = IpAddr::from([10, 0, 0, 1]);
         let mut burst = Vec::new();
-        for _ in 0..2 + TOLD_AT_ONCE {
+        for _ in 0..2 + MAX_REJECTIONS {
             burst.push(sit(&seats, client).await);
         }
         let beyond = seats.take();
@@ -238,11 +238,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_freed_session_is_taken_while_everybody_is_being_told() {
-        let seats = Seats::new(&limits(1, 100));
+        let seats = SessionLimiter::new(&limits(1, 100));
         let client = IpAddr::from([10, 0, 0, 1]);
         let first = sit(&seats, client).await;
         let mut told = Vec::new();
-        for _ in 0..TOLD_AT_ONCE {
+        for _ in 0..MAX_REJECTIONS {
             told.push(sit(&seats, client).await);
         }
         assert!(told.iter().all(|(_, admitted)| !admitted));
@@ -252,7 +252,7 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn places_come_and_go_and_nobody_is_sent_away() {
-        let seats = Seats::new(&limits(1, 10));
+        let seats = SessionLimiter::new(&limits(1, 10));
         let client = IpAddr::from([10, 0, 0, 1]);
         let first = sit(&seats, client).await;
         assert!(!sit(&seats, client).await.1);
@@ -276,7 +276,7 @@ mod tests {
 
     #[tokio::test]
     async fn d28_an_ipv6_network_has_one_limit() {
-        let seats = Seats::new(&limits(10, 1));
+        let seats = SessionLimiter::new(&limits(10, 1));
         let of = |text: &str| text.parse::<IpAddr>().unwrap();
         let _first = sit(&seats, of("2001:db8:0:1::1")).await;
         assert!(!sit(&seats, of("2001:db8:0:1:ffff::2")).await.1);
@@ -288,7 +288,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_has_its_own_limit() {
-        let seats = Seats::new(&limits(10, 1));
+        let seats = SessionLimiter::new(&limits(10, 1));
         let (a, b) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         let first = sit(&seats, a).await;
         assert!(first.1);

@@ -10,9 +10,9 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::config::{Account, LoginPattern, Logins};
 use crate::fault::{Fault, Kind};
-use crate::ledger::Ledger;
-use crate::token::store::{Owner, Record};
-use crate::token::{Broker, Standing, now};
+use crate::ledger::LoginHistory;
+use crate::token::store::{Owner, StoredConsent};
+use crate::token::{TokenSource, TokenState, now};
 use crate::wire::Protocol;
 
 /// 9999-12-31T23:59:59Z in seconds since 1970.
@@ -20,7 +20,7 @@ const LAST_SECOND: i64 = 253_402_300_799;
 
 /// One account, or one login of a wildcard account.
 #[derive(Debug, Clone, Serialize)]
-pub struct Row {
+pub struct AccountStatus {
     /// As configured; of a wildcard account the logins that were seen follow it.
     pub login: String,
     /// What it opens.
@@ -34,7 +34,7 @@ pub struct Row {
     /// What clients may speak.
     pub protocols: Vec<&'static str>,
     /// How its token stands.
-    pub token: Token,
+    pub token: TokenStatus,
     /// `needed`, `given`, `attention` (refused, but not for good), or `none` where none is needed.
     pub consent: &'static str,
     /// RFC 3339.
@@ -45,7 +45,7 @@ pub struct Row {
     pub last_fault: Option<LastFault>,
 }
 
-impl Row {
+impl AccountStatus {
     /// Whether it is a stored consent that no account uses.
     pub fn is_unused(&self) -> bool {
         self.registration.is_empty()
@@ -63,7 +63,7 @@ impl Row {
 
 /// How a token stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Token {
+pub struct TokenStatus {
     /// `none`, `valid`, `expired` or `refused`.
     pub state: &'static str,
     /// RFC 3339.
@@ -89,7 +89,11 @@ pub struct LastFault {
 
 /// Every account, with what is known of it; behind them the stored consents that no account uses
 /// any more. Reads the store, so that it may block a little.
-pub fn accounts(accounts: &[Arc<Account>], broker: &Broker, ledger: &Ledger) -> Vec<Row> {
+pub fn accounts(
+    accounts: &[Arc<Account>],
+    broker: &TokenSource,
+    ledger: &LoginHistory,
+) -> Vec<AccountStatus> {
     let consented = broker
         .store()
         .map(|store| store.logins())
@@ -115,7 +119,7 @@ pub fn accounts(accounts: &[Arc<Account>], broker: &Broker, ledger: &Ledger) -> 
 }
 
 /// The stored consents that no account uses, as rows.
-pub fn unused(accounts: &[Arc<Account>], consented: &[String]) -> Vec<Row> {
+pub fn unused(accounts: &[Arc<Account>], consented: &[String]) -> Vec<AccountStatus> {
     let logins = Logins::new(accounts);
     let is_used = |login: &&String| {
         let account = logins.find(login);
@@ -126,18 +130,18 @@ pub fn unused(accounts: &[Arc<Account>], consented: &[String]) -> Vec<Row> {
 }
 
 /// A stored consent that no account uses.
-fn orphan(login: &str) -> Row {
+fn orphan(login: &str) -> AccountStatus {
     let detail = "tokens are stored for this login, and no account uses them";
     let fault = Fault::new(Kind::GrantRefused, detail)
         .remedy_is(format!("`authrelay forget {login}` deletes them"));
-    Row {
+    AccountStatus {
         login: login.to_owned(),
         mailbox: String::new(),
         registration: String::new(),
         provider: String::new(),
         grant: "none",
         protocols: Vec::new(),
-        token: Token {
+        token: TokenStatus {
             state: "none",
             expires: None,
         },
@@ -149,7 +153,7 @@ fn orphan(login: &str) -> Row {
 
 /// The accounts of a registration whose consents bring no token.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Consents {
+pub struct ConsentStates {
     /// Their owner has to consent.
     pub needed: usize,
     /// They are refused, but not for good.
@@ -158,8 +162,11 @@ pub struct Consents {
 
 /// The same for each registration. Of wildcard accounts those logins are counted that have
 /// consented: who else will come is not known.
-pub fn consents(accounts: &[Arc<Account>], broker: &Broker) -> BTreeMap<String, Consents> {
-    let mut counts = BTreeMap::<String, Consents>::new();
+pub fn consents(
+    accounts: &[Arc<Account>],
+    broker: &TokenSource,
+) -> BTreeMap<String, ConsentStates> {
+    let mut counts = BTreeMap::<String, ConsentStates>::new();
     let mut count = |account: &Account, login: &str| {
         let count = counts.entry(account.registration.name.clone()).or_default();
         match stored(account, login, broker).ok().flatten() {
@@ -184,7 +191,7 @@ pub fn consents(accounts: &[Arc<Account>], broker: &Broker) -> BTreeMap<String, 
 }
 
 /// Every login with a stored consent, where any account may have one.
-fn consented(accounts: &[Arc<Account>], broker: &Broker) -> Vec<String> {
+fn consented(accounts: &[Arc<Account>], broker: &TokenSource) -> Vec<String> {
     let any = |account: &Arc<Account>| account.registration.grant.wants_consent();
     match broker.store() {
         Some(store) if accounts.iter().any(any) => store.logins(),
@@ -206,7 +213,12 @@ fn of_wildcard<'l>(
     })
 }
 
-fn row(account: &Account, login: &str, broker: &Broker, ledger: &Ledger) -> Row {
+fn row(
+    account: &Account,
+    login: &str,
+    broker: &TokenSource,
+    ledger: &LoginHistory,
+) -> AccountStatus {
     let registration = &account.registration;
     let mailbox = mailboxes(account, login);
     let entry = ledger.entry(login);
@@ -225,9 +237,9 @@ fn row(account: &Account, login: &str, broker: &Broker, ledger: &Ledger) -> Row 
     let standing = Protocol::ALL
         .iter()
         .filter(|protocol| account.protocols.contain(**protocol))
-        .map(|protocol| broker.standing(account, login, &account.mailbox_of(*protocol, login)))
-        .find(|standing| *standing != Standing::None)
-        .unwrap_or(Standing::None);
+        .map(|protocol| broker.token_state(account, login, &account.mailbox_of(*protocol, login)))
+        .find(|standing| *standing != TokenState::None)
+        .unwrap_or(TokenState::None);
     let refusal = record
         .as_ref()
         .and_then(|record| record.refused.as_ref().or(record.attention.as_ref()));
@@ -246,7 +258,7 @@ fn row(account: &Account, login: &str, broker: &Broker, ledger: &Ledger) -> Row 
         }
         (None, None, None) => None,
     };
-    Row {
+    AccountStatus {
         token: token(&standing, record.as_ref()),
         login: login.to_owned(),
         mailbox,
@@ -285,7 +297,11 @@ fn mailboxes(account: &Account, login: &str) -> String {
     parts.join(", ")
 }
 
-fn stored(account: &Account, login: &str, broker: &Broker) -> Result<Option<Record>, Fault> {
+fn stored(
+    account: &Account,
+    login: &str,
+    broker: &TokenSource,
+) -> Result<Option<StoredConsent>, Fault> {
     match broker.store() {
         Some(store) if account.registration.grant.wants_consent() => store
             .read(login)
@@ -295,28 +311,28 @@ fn stored(account: &Account, login: &str, broker: &Broker) -> Result<Option<Reco
     }
 }
 
-fn token(standing: &Standing, record: Option<&Record>) -> Token {
-    let state = |state| Token {
+fn token(standing: &TokenState, record: Option<&StoredConsent>) -> TokenStatus {
+    let state = |state| TokenStatus {
         state,
         expires: None,
     };
     let until = |seconds: u64| {
         let valid = seconds > now();
-        Token {
+        TokenStatus {
             state: if valid { "valid" } else { "expired" },
             expires: Some(at_seconds(seconds)),
         }
     };
     match (standing, record) {
-        (Standing::Valid(left), _) => until(now().saturating_add(left.as_secs())),
+        (TokenState::Valid(left), _) => until(now().saturating_add(left.as_secs())),
         (_, Some(record)) if record.refused.is_some() => state("refused"),
-        (Standing::Refused, _) => state("refused"),
+        (TokenState::Refused, _) => state("refused"),
         (_, Some(record)) => match record.expires() {
             Some(expires) => until(expires),
             None => state("none"),
         },
-        (Standing::Expired, None) => state("expired"),
-        (Standing::None, None) => state("none"),
+        (TokenState::Expired, None) => state("expired"),
+        (TokenState::None, None) => state("none"),
     }
 }
 

@@ -1,8 +1,8 @@
 //! The check of a local password, and what it proves.
 //!
-//! [`Verified`] is the only thing that opens the token broker. [`Checker::check`] makes it;
-//! besides, [`Verified::by_operator`] does, for the operator's own tests, and
-//! [`Verified::by_listener`], for the one account that a listener for devices opens. Every
+//! [`VerifiedLogin`] is the only thing that opens the token broker. [`PasswordChecker::check`] makes it;
+//! besides, [`VerifiedLogin::by_operator`] does, for the operator's own tests, and
+//! [`VerifiedLogin::by_listener`], for the one account that a listener for devices opens. Every
 //! attempt costs the same: as many argon2 runs as the account with the most hashed passwords
 //! needs, whether the login exists or not. Passwords that were found right are remembered for a
 //! while (as keyed hashes), so that a polling client pays argon2 once.
@@ -21,14 +21,14 @@ use tokio::time::Instant;
 
 use crate::config::{Account, Config, Listener, Password, PasswordCheck};
 use crate::secret::Secret;
-use memory::Memory;
+use memory::Argon2Memory;
 
 /// How long a password that was found right is remembered.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
 /// A client has proved that it may open this mailbox.
 #[derive(Debug, Clone)]
-pub struct Verified {
+pub struct VerifiedLogin {
     account: Arc<Account>,
     login: String,
     mailbox: String,
@@ -40,7 +40,7 @@ pub struct Verified {
     device: bool,
 }
 
-impl Verified {
+impl VerifiedLogin {
     /// For `doctor`: whoever may read the configuration may test its accounts. `unproven` is the
     /// user's password, where the grant is `password`.
     pub fn by_operator(
@@ -144,7 +144,7 @@ impl Verified {
 /// What a client claims: an account, a mailbox of it, and which passwords would do from where it
 /// stands.
 #[derive(Debug)]
-pub struct Claim {
+pub struct Candidate {
     /// The account that its login names.
     pub account: Arc<Account>,
     /// The login as it was presented, in lower case.
@@ -159,13 +159,13 @@ pub struct Claim {
 pub type Print = [u8; 32];
 
 /// Checks passwords.
-pub struct Checker {
+pub struct PasswordChecker {
     /// Of this process alone.
     key: hmac::Key,
     /// The last right password of each hash, both as keyed hashes: there are never more than the
     /// file has hashes, so that nothing has to be forgotten before its time.
     remembered: Mutex<HashMap<Print, (Print, Instant)>>,
-    memory: Memory,
+    memory: Argon2Memory,
     /// Argon2 runs of every attempt.
     padding: usize,
     /// What is run against for nobody's benefit.
@@ -175,13 +175,18 @@ pub struct Checker {
     counted: std::sync::atomic::AtomicUsize,
 }
 
-impl Checker {
+impl PasswordChecker {
     /// For the accounts of `config`.
     pub fn new(config: &Config) -> std::io::Result<Self> {
         let mut seed = [0; 32];
         rand::fill(&mut seed).map_err(|_| std::io::Error::other("no random numbers"))?;
         let key = hmac::Key::new(hmac::HMAC_SHA256, &seed);
-        Ok(Self::with(config, key, HashMap::new(), Memory::default()))
+        Ok(Self::with(
+            config,
+            key,
+            HashMap::new(),
+            Argon2Memory::default(),
+        ))
     }
 
     /// For those of another configuration; what was found right stays so for its time.
@@ -201,7 +206,7 @@ impl Checker {
         config: &Config,
         key: hmac::Key,
         remembered: HashMap<Print, (Print, Instant)>,
-        memory: Memory,
+        memory: Argon2Memory,
     ) -> Self {
         let hashes = |account: &Arc<Account>| {
             let hash = |password: &Arc<Password>| match &password.check {
@@ -230,11 +235,15 @@ impl Checker {
     /// and the answer is no.
     ///
     /// For the grant `password` the identity provider checks it, when a token is asked for.
-    pub async fn check(&self, claim: Option<Claim>, presented: &Secret) -> Option<Verified> {
+    pub async fn check(
+        &self,
+        claim: Option<Candidate>,
+        presented: &Secret,
+    ) -> Option<VerifiedLogin> {
         if let Some(claim) = &claim
             && claim.account.registration.grant.needs_client_password()
         {
-            return Some(Verified {
+            return Some(VerifiedLogin {
                 account: claim.account.clone(),
                 login: claim.login.clone(),
                 mailbox: claim.mailbox.clone(),
@@ -274,13 +283,13 @@ impl Checker {
             }
         }
         let password = found?.clone();
-        let Claim {
+        let Candidate {
             account,
             login,
             mailbox,
             ..
         } = claim?;
-        Some(Verified {
+        Some(VerifiedLogin {
             account,
             login,
             mailbox,

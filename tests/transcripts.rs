@@ -20,9 +20,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use authrelay::fault::{Fault, Kind};
-use authrelay::login::back::{self, Login, Stage};
-use authrelay::login::front::{self, Offer, Request};
-use authrelay::login::{Accepted, Step};
+use authrelay::login::back::{self, Stage, UpstreamCredentials};
+use authrelay::login::front::{self, Advertised, Request};
+use authrelay::login::{Step, SuccessReply};
 use authrelay::secret::Secret;
 use authrelay::wire::Protocol;
 use authrelay::wire::sasl::{Mechanism, xoauth2};
@@ -242,7 +242,7 @@ fn play_front(scene: &Scene, cut: Cut) -> (String, String) {
         .map(str::to_owned)
         .into(),
     };
-    let offer = Offer {
+    let offer = Advertised {
         capabilities: capabilities.into(),
         starttls: is("starttls"),
         credentials: !is("require_tls"),
@@ -267,7 +267,7 @@ fn play_front(scene: &Scene, cut: Cut) -> (String, String) {
                 before += said.len();
             }
             Line::Accept(text) => {
-                let accepted = Accepted {
+                let accepted = SuccessReply {
                     untagged: Default::default(),
                     text: text.clone().into(),
                 };
@@ -330,7 +330,7 @@ fn run_front(front: &mut dyn front::Front, story: &mut Story) -> bool {
 
 fn play_back(scene: &Scene, cut: Cut) -> (String, String) {
     let is = |word: &str| scene.stage.iter().any(|other| other == word);
-    let login = Login {
+    let login = UpstreamCredentials {
         mailbox: MAILBOX.into(),
         token: TOKEN.into(),
         mechanism: if is("oauthbearer") {

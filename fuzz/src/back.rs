@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use authrelay::fault::{Fault, Kind};
 use authrelay::login::Step;
-use authrelay::login::back::{self, Back, Login, Ready, Stage, Waiting};
+use authrelay::login::back::{self, AwaitedReply, Back, Ready, Stage, UpstreamCredentials};
 use authrelay::secret::Secret;
 use authrelay::wire::Protocol;
 use authrelay::wire::line::REPLY_CAP;
@@ -46,8 +46,8 @@ struct Outcome {
 }
 
 /// What the upstream is told.
-pub fn login(mechanism: Mechanism) -> Login {
-    Login {
+pub fn login(mechanism: Mechanism) -> UpstreamCredentials {
+    UpstreamCredentials {
         mailbox: MAILBOX.into(),
         token: Secret::from(TOKEN),
         mechanism,
@@ -105,7 +105,7 @@ fn dialogue(
     let mut back = back::new(protocol, login(mechanism), stage);
     let mut unread: VecDeque<_> = cut.pieces(stream, offset).into();
     let mut written = Vec::new();
-    let mut waited = Waiting::Greeting;
+    let mut waited = AwaitedReply::Greeting;
     loop {
         let step = back.next();
         waited = onward(waited, back.waiting());
@@ -138,11 +138,11 @@ fn dialogue(
 }
 
 /// A dialogue never goes back to wait for what it had.
-fn onward(before: Waiting, now: Waiting) -> Waiting {
+fn onward(before: AwaitedReply, now: AwaitedReply) -> AwaitedReply {
     let rank = |waiting| match waiting {
-        Waiting::Greeting => 0,
-        Waiting::Capabilities => 1,
-        Waiting::Authentication => 2,
+        AwaitedReply::Greeting => 0,
+        AwaitedReply::Capabilities => 1,
+        AwaitedReply::Authentication => 2,
     };
     assert!(rank(before) <= rank(now), "{before:?}, then {now:?}");
     now

@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 
 use authrelay::fault::{Fault, Kind};
-use authrelay::login::front::{self, Attempt, Front, Offer, Request};
-use authrelay::login::{Accepted, Step};
+use authrelay::login::front::{self, Advertised, Attempt, Front, Request};
+use authrelay::login::{Step, SuccessReply};
 use authrelay::wire::Protocol;
 use authrelay::wire::sasl::CREDENTIAL_CAP;
 
@@ -40,7 +40,7 @@ enum End {
     Quit,
     Failed(Kind),
     StartTls,
-    Accepted {
+    SuccessReply {
         words: Vec<u8>,
         leftover: Vec<u8>,
     },
@@ -97,7 +97,7 @@ pub fn front(input: &[u8]) {
 }
 
 /// An offer of capabilities that all three protocols can show.
-fn offered(starttls: bool, credentials: bool, greet: bool) -> Offer {
+fn offered(starttls: bool, credentials: bool, greet: bool) -> Advertised {
     let capabilities = [
         "UIDPLUS",
         "TOP",
@@ -105,7 +105,7 @@ fn offered(starttls: bool, credentials: bool, greet: bool) -> Offer {
         "AUTH=XOAUTH2",
         "STARTTLS",
     ];
-    Offer {
+    Advertised {
         capabilities: capabilities.map(str::to_owned).into(),
         starttls,
         credentials,
@@ -117,7 +117,7 @@ fn offered(starttls: bool, credentials: bool, greet: bool) -> Offer {
 
 fn dialogue(
     protocol: Protocol,
-    offer: &Offer,
+    offer: &Advertised,
     cut: Cut,
     stream: &[u8],
     offset: usize,
@@ -222,7 +222,7 @@ fn accepted(protocol: Protocol, front: &mut dyn Front, cut: Cut, unread: &[&[u8]
         Protocol::Pop3 => (b"", b"+OK done."),
         Protocol::Smtp => (b"", b"235-2.7.0 done.\r\n235 2.7.0 done."),
     };
-    let words = front.accept(&Accepted {
+    let words = front.accept(&SuccessReply {
         untagged: untagged.into(),
         text: text.into(),
     });
@@ -235,7 +235,7 @@ fn accepted(protocol: Protocol, front: &mut dyn Front, cut: Cut, unread: &[&[u8]
     }
     assert!(front.leftover().is_empty(), "the leftover twice");
     leftover.extend(unread.concat());
-    End::Accepted {
+    End::SuccessReply {
         words: words.to_vec(),
         leftover,
     }

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 
 use authrelay::fault::{Fault, Kind};
 use authrelay::login::back::{self, Back, Ready, Stage};
-use authrelay::login::front::{self, Front, Offer, Request};
-use authrelay::login::{Accepted, Step};
+use authrelay::login::front::{self, Advertised, Front, Request};
+use authrelay::login::{Step, SuccessReply};
 use authrelay::wire::Protocol;
 use authrelay::wire::sasl::{Mechanism, encode};
 
@@ -153,7 +153,7 @@ enum Turn<T> {
 struct Server {
     front: Box<dyn Front>,
     verdict: Option<Fault>,
-    accepted: Accepted,
+    accepted: SuccessReply,
     said: Vec<u8>,
 }
 
@@ -339,9 +339,9 @@ fn back_turn(back: &mut dyn Back, told: &[u8], cut: Cut) -> (Vec<u8>, Turn<Resul
     (said, turn)
 }
 
-fn offer(starttls: bool, greet_anew: bool) -> Offer {
+fn offer(starttls: bool, greet_anew: bool) -> Advertised {
     let capabilities = ["UIDPLUS", "SASL-IR", "SIZE 157286400", "XOAUTH2"];
-    Offer {
+    Advertised {
         capabilities: capabilities.map(str::to_owned).into(),
         starttls,
         credentials: true,
@@ -351,7 +351,7 @@ fn offer(starttls: bool, greet_anew: bool) -> Offer {
     }
 }
 
-fn accepted(protocol: Protocol) -> Accepted {
+fn accepted(protocol: Protocol) -> SuccessReply {
     let (untagged, text) = match protocol {
         Protocol::Imap => (
             "* CAPABILITY IMAP4rev1 IDLE\r\n",
@@ -363,7 +363,7 @@ fn accepted(protocol: Protocol) -> Accepted {
             "235-2.7.0 Welcome\r\n235 2.7.0 Authentication successful",
         ),
     };
-    Accepted {
+    SuccessReply {
         untagged: untagged.into(),
         text: text.into(),
     }
@@ -390,7 +390,7 @@ fn shown_on(protocol: Protocol, ready: &Ready, touched: bool) {
         Protocol::Smtp => (b"EHLO x\r\n", b"AUTH PLAIN AHUAcA==\r\n"),
     };
     let show = |capabilities: &[String]| {
-        let offer = Offer {
+        let offer = Advertised {
             capabilities: capabilities.into(),
             starttls: false,
             credentials: true,

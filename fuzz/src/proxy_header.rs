@@ -1,13 +1,13 @@
 //! A PROXY header and what follows it, from a balancer that may be hostile: whoever reads only what
 //! is asked for must end exactly behind the header, and the rest must change nothing.
 
-use authrelay::net::proxy_protocol::{Header, Malformed, Parsed, V1_CAP, V2_CAP, parse};
+use authrelay::net::proxy_protocol::{Malformed, Parsed, ProxyHeader, V1_CAP, V2_CAP, parse};
 
 use super::pieces::same_for_every_cut;
 
 /// Reads as the relay does, but never beyond what has arrived: the header and its length, or how
 /// much was read when it was refused.
-fn take(pieces: &[&[u8]]) -> (Result<Option<Header>, Malformed>, usize) {
+fn take(pieces: &[&[u8]]) -> (Result<Option<ProxyHeader>, Malformed>, usize) {
     let (mut read, mut waiting): (Vec<u8>, Vec<u8>) = Default::default();
     let mut pieces = pieces.iter();
     loop {
@@ -55,7 +55,7 @@ pub fn proxy_header(input: &[u8]) {
             16 + usize::from(u16::from_be_bytes([text[14], text[15]]))
         );
     }
-    if let Header::Client(client) = header {
+    if let ProxyHeader::Client(client) = header {
         assert_eq!(client.ip(), client.ip().to_canonical());
     }
     // Nothing behind the header has a say in it, and nothing less is one.

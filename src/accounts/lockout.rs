@@ -27,7 +27,7 @@ const CAP: usize = 50_000;
 pub(super) const SLOWEST: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Subject {
+enum LockoutScope {
     /// A login, whether an account has it or not.
     Login(String),
     /// Any login that nobody has.
@@ -37,10 +37,10 @@ enum Subject {
 }
 
 /// Clients by [`client_network`].
-type Key = (IpAddr, Subject);
+type Key = (IpAddr, LockoutScope);
 
 #[derive(Debug, Clone, Copy)]
-struct Record {
+struct FailureCount {
     failures: u32,
     last: Instant,
     locked_until: Option<Instant>,
@@ -59,20 +59,20 @@ pub(super) struct Lockouts {
 #[derive(Debug)]
 struct State {
     policy: Lockout,
-    records: HashMap<Key, Record>,
+    records: HashMap<Key, FailureCount>,
     /// Guesses that somebody else is checking.
     trials: HashMap<Key, u32>,
 }
 
 /// A guess that somebody else is checking; until this is dropped it counts as one that may fail.
 #[derive(Debug)]
-pub(super) struct Trial {
+pub(super) struct CheckPermit {
     lockouts: Arc<Lockouts>,
     key: Key,
 }
 
 /// Whether a trial may begin.
-enum Begun {
+enum CheckStart {
     Yes,
     /// As many are under way as may fail.
     Later,
@@ -82,10 +82,10 @@ enum Begun {
 impl State {
     /// How long a failure counts. What slows holds out as long as any lock: its end must not tell
     /// a login that is locked from one that is not.
-    fn window(&self, subject: &Subject) -> Duration {
+    fn window(&self, subject: &LockoutScope) -> Duration {
         match subject {
-            Subject::Login(_) | Subject::Unknown => self.policy.window,
-            Subject::Anything => self.policy.window.max(self.policy.duration),
+            LockoutScope::Login(_) | LockoutScope::Unknown => self.policy.window,
+            LockoutScope::Anything => self.policy.window.max(self.policy.duration),
         }
     }
 
@@ -130,10 +130,11 @@ impl Lockouts {
         let now = Instant::now();
         let mut state = self.state();
         let locked = subjects(address, login, known)
-            .filter(|subject| *subject != Subject::Anything)
+            .filter(|subject| *subject != LockoutScope::Anything)
             .filter_map(|subject| state.records.get(&key(address, subject)))
             .any(|record| record.is_locked(now));
-        if locked && let Some(record) = state.records.get_mut(&key(address, Subject::Anything)) {
+        if locked && let Some(record) = state.records.get_mut(&key(address, LockoutScope::Anything))
+        {
             // A known login that is not locked fails and counts there.
             record.last = now;
         }
@@ -151,7 +152,7 @@ impl Lockouts {
     ) -> Duration {
         let now = Instant::now();
         let mut state = self.state();
-        let own = key(address, Subject::Login(login.to_owned()));
+        let own = key(address, LockoutScope::Login(login.to_owned()));
         if let Some(record) = state.records.get(&own)
             && record.counts_already(print, address, now)
         {
@@ -170,12 +171,12 @@ impl Lockouts {
         }
         let mut worst = 0;
         for subject in subjects(address, login, known) {
-            let locks = subject != Subject::Anything;
+            let locks = subject != LockoutScope::Anything;
             let window = state.window(&subject);
             let record = state
                 .records
                 .entry(key(address, subject))
-                .or_insert(Record {
+                .or_insert(FailureCount {
                     failures: 0,
                     last: now,
                     locked_until: None,
@@ -200,51 +201,55 @@ impl Lockouts {
     }
 
     pub(super) fn succeeded(&self, address: IpAddr, login: &str) {
-        let key = key(address, Subject::Login(login.to_owned()));
+        let key = key(address, LockoutScope::Login(login.to_owned()));
         self.state().records.remove(&key);
     }
 
     /// Begins a trial, as soon as it could fail without being one failure too many. `None`: the
     /// login is locked.
-    pub(super) async fn trial(self: &Arc<Self>, address: IpAddr, login: &str) -> Option<Trial> {
-        let key = key(address, Subject::Login(login.to_owned()));
+    pub(super) async fn trial(
+        self: &Arc<Self>,
+        address: IpAddr,
+        login: &str,
+    ) -> Option<CheckPermit> {
+        let key = key(address, LockoutScope::Login(login.to_owned()));
         loop {
             let mut ended = std::pin::pin!(self.ended.notified());
             // From here on, so that no end is missed.
             ended.as_mut().enable();
             match self.begin(&key) {
-                Begun::Yes => {
-                    return Some(Trial {
+                CheckStart::Yes => {
+                    return Some(CheckPermit {
                         lockouts: self.clone(),
                         key,
                     });
                 }
-                Begun::Locked => return None,
-                Begun::Later => ended.await,
+                CheckStart::Locked => return None,
+                CheckStart::Later => ended.await,
             }
         }
     }
 
-    fn begin(&self, key: &Key) -> Begun {
+    fn begin(&self, key: &Key) -> CheckStart {
         let now = Instant::now();
         let mut state = self.state();
         let record = state.records.get(key);
         if record.is_some_and(|record| record.is_locked(now)) {
-            return Begun::Locked;
+            return CheckStart::Locked;
         }
         let policy = state.policy.clone();
-        let counts = |record: &&Record| now.duration_since(record.last) <= policy.window;
+        let counts = |record: &&FailureCount| now.duration_since(record.last) <= policy.window;
         let failures = record.filter(counts).map_or(0, |record| record.failures);
         let under_way = state.trials.entry(key.clone()).or_default();
         if failures.saturating_add(*under_way) >= policy.failures && *under_way > 0 {
-            return Begun::Later;
+            return CheckStart::Later;
         }
         *under_way += 1;
-        Begun::Yes
+        CheckStart::Yes
     }
 }
 
-impl Record {
+impl FailureCount {
     /// Whether this wrong password was counted within the last minute.
     fn counts_already(&self, print: Print, address: IpAddr, now: Instant) -> bool {
         self.counted.is_some_and(|(counted, from, at)| {
@@ -259,7 +264,7 @@ impl Record {
     }
 }
 
-impl Drop for Trial {
+impl Drop for CheckPermit {
     fn drop(&mut self) {
         let mut state = self.lockouts.state();
         if let Some(under_way) = state.trials.get_mut(&self.key) {
@@ -273,16 +278,16 @@ impl Drop for Trial {
     }
 }
 
-fn key(address: IpAddr, subject: Subject) -> Key {
+fn key(address: IpAddr, subject: LockoutScope) -> Key {
     (client_network(address), subject)
 }
 
 /// What a failure counts for.
-fn subjects(address: IpAddr, login: &str, known: bool) -> impl Iterator<Item = Subject> {
+fn subjects(address: IpAddr, login: &str, known: bool) -> impl Iterator<Item = LockoutScope> {
     let elsewhere = !address.to_canonical().is_loopback();
-    let unknown = (elsewhere && !known).then_some(Subject::Unknown);
-    let anything = elsewhere.then_some(Subject::Anything);
-    std::iter::once(Subject::Login(login.to_owned()))
+    let unknown = (elsewhere && !known).then_some(LockoutScope::Unknown);
+    let anything = elsewhere.then_some(LockoutScope::Anything);
+    std::iter::once(LockoutScope::Login(login.to_owned()))
         .chain(unknown)
         .chain(anything)
 }
@@ -348,7 +353,7 @@ mod tests {
         }
         assert!(lockouts.state().records.len() <= CAP + 3);
         let last = std::net::Ipv6Addr::from((3 * CAP as u128 - 1) << 64);
-        let key = (last.into(), Subject::Unknown);
+        let key = (last.into(), LockoutScope::Unknown);
         assert!(lockouts.state().records.contains_key(&key));
         // Failures that count no more are forgotten first.
         tokio::time::advance(Duration::from_secs(601)).await;

@@ -13,14 +13,14 @@ use subtle::ConstantTimeEq as _;
 
 use crate::config::{Account, CertificateName, Config, Listener, Logins, Password, PasswordCheck};
 use crate::fault::{Fault, Kind};
-use crate::proof::{Checker, Claim, Print, Verified};
+use crate::proof::{Candidate, PasswordChecker, Print, VerifiedLogin};
 use crate::secret::Secret;
 use crate::wire::sasl::Credentials;
 use lockout::{Lockouts, SLOWEST};
 
 /// Who knocks, and where.
 #[derive(Debug, Clone, Copy)]
-pub struct Visitor<'a> {
+pub struct ClientInfo<'a> {
     /// Where it comes from.
     pub address: IpAddr,
     /// Where it came in.
@@ -31,14 +31,14 @@ pub struct Visitor<'a> {
 
 /// A refused attempt.
 #[derive(Debug)]
-pub struct Refused {
+pub struct LoginRefused {
     /// Why.
     pub fault: Fault,
     /// How long the answer is to be held back.
     pub delay: Duration,
 }
 
-impl Refused {
+impl LoginRefused {
     /// Nothing to hold back: whatever the fault is, it is no guess.
     pub fn at_once(fault: Fault) -> Self {
         Self {
@@ -60,49 +60,49 @@ impl Refused {
 /// A password that the identity provider is about to check. While this exists it counts as one
 /// that may be wrong; dropped, it was neither right nor wrong.
 #[derive(Debug)]
-pub struct Trial {
+pub struct PendingCheck {
     lockouts: Arc<Lockouts>,
     address: IpAddr,
     login: String,
     /// What was presented, as a keyed hash.
     print: Option<Print>,
-    _under_way: lockout::Trial,
+    _under_way: lockout::CheckPermit,
 }
 
-impl Trial {
+impl PendingCheck {
     /// It was right.
-    pub fn right(self) {
+    pub fn succeeded(self) {
         self.lockouts.succeeded(self.address, &self.login);
     }
 
     /// It was wrong, as the fault says.
-    pub fn wrong(self, fault: Fault) -> Refused {
+    pub fn failed(self, fault: Fault) -> LoginRefused {
         let print = self.print.unwrap_or_default();
         let delay = self.lockouts.failed(self.address, &self.login, true, print);
-        Refused { fault, delay }
+        LoginRefused { fault, delay }
     }
 }
 
 /// All accounts.
-pub struct Accounts {
+pub struct Authenticator {
     logins: Logins,
-    checker: Checker,
+    checker: PasswordChecker,
     lockouts: Arc<Lockouts>,
 }
 
-impl Accounts {
+impl Authenticator {
     /// Those of `config`.
     pub fn new(config: &Config) -> std::io::Result<Self> {
         Ok(Self {
             logins: Logins::new(&config.accounts),
-            checker: Checker::new(config)?,
+            checker: PasswordChecker::new(config)?,
             lockouts: Arc::new(Lockouts::new(config.limits.lockout.clone())),
         })
     }
 
     /// Those of another configuration; who is locked out stays so.
     #[must_use]
-    pub fn renewed(&self, config: &Config) -> Self {
+    pub fn reconfigured(&self, config: &Config) -> Self {
         Self {
             logins: Logins::new(&config.accounts),
             checker: self.checker.renewed(config),
@@ -111,13 +111,13 @@ impl Accounts {
     }
 
     /// Attempts are counted by the policy of `config` from now on.
-    pub fn take_over(&self, config: &Config) {
+    pub fn activate(&self, config: &Config) {
         self.lockouts.follow(config.limits.lockout.clone());
     }
 
     /// Whether what was verified under another configuration would open the same mailbox in the
     /// same way today.
-    pub fn still_opens(&self, visitor: Visitor<'_>, verified: &Verified) -> bool {
+    pub fn still_opens(&self, visitor: ClientInfo<'_>, verified: &VerifiedLogin) -> bool {
         let Some(account) = self.find(verified.login()) else {
             return false;
         };
@@ -133,15 +133,15 @@ impl Accounts {
     /// Checks credentials; nothing leaves the machine. The fault is always [`Kind::Credentials`].
     pub async fn check(
         &self,
-        visitor: Visitor<'_>,
+        visitor: ClientInfo<'_>,
         credentials: &Credentials,
-    ) -> Result<Verified, Refused> {
+    ) -> Result<VerifiedLogin, LoginRefused> {
         let login = credentials.login.to_lowercase();
         let account = self.find(&login);
         let known = account.is_some();
         let locked = || self.lockouts.is_locked(visitor.address, &login, known);
         if locked() {
-            return Err(Refused::locked_out());
+            return Err(LoginRefused::locked_out());
         }
         let claim = account.map(|account| claim(account, visitor, &login, credentials));
         let (claim, why) = match claim {
@@ -156,7 +156,7 @@ impl Accounts {
         // Many may have guessed at once: those that come back behind the failure that locks are
         // not told whether they were right.
         if locked() {
-            return Err(Refused::locked_out());
+            return Err(LoginRefused::locked_out());
         }
         if let Some(verified) = verified {
             if verified.unproven().is_none() {
@@ -164,7 +164,7 @@ impl Accounts {
             }
             return Ok(verified);
         }
-        Err(Refused {
+        Err(LoginRefused {
             fault: why,
             delay: self.lockouts.failed(
                 visitor.address,
@@ -189,10 +189,14 @@ impl Accounts {
 
     /// Waits until a password that only the identity provider can check may be shown to it: no more
     /// of a login and address are with it at once than may yet be wrong.
-    pub async fn trial(&self, visitor: Visitor<'_>, verified: &Verified) -> Result<Trial, Refused> {
+    pub async fn pending_check(
+        &self,
+        visitor: ClientInfo<'_>,
+        verified: &VerifiedLogin,
+    ) -> Result<PendingCheck, LoginRefused> {
         let (address, login) = (visitor.address, verified.login());
         match self.lockouts.trial(address, login).await {
-            Some(under_way) => Ok(Trial {
+            Some(under_way) => Ok(PendingCheck {
                 lockouts: self.lockouts.clone(),
                 address,
                 login: login.to_owned(),
@@ -201,7 +205,7 @@ impl Accounts {
                     .map(|password| self.checker.print(password)),
                 _under_way: under_way,
             }),
-            None => Err(Refused::locked_out()),
+            None => Err(LoginRefused::locked_out()),
         }
     }
 
@@ -216,7 +220,7 @@ fn refused(why: &str) -> Fault {
 }
 
 /// Why a password is refused, if it is; what is odd in it, for the log.
-fn wrong_password(claim: &Claim, presented: &Secret) -> Fault {
+fn wrong_password(claim: &Candidate, presented: &Secret) -> Fault {
     let why = "wrong password";
     let text = presented.expose();
     let begins = |password: &Arc<Password>| match &password.check {
@@ -241,10 +245,10 @@ fn wrong_password(claim: &Claim, presented: &Secret) -> Fault {
 /// What `login` may claim of the account it resolved to.
 fn claim(
     account: &Arc<Account>,
-    visitor: Visitor<'_>,
+    visitor: ClientInfo<'_>,
     login: &str,
     credentials: &Credentials,
-) -> Result<Claim, &'static str> {
+) -> Result<Candidate, &'static str> {
     let protocol = visitor.listener.protocol;
     if !account.protocols.contain(protocol) {
         return Err("the account does not allow this protocol");
@@ -266,7 +270,7 @@ fn claim(
             "none of the account's passwords may be used from this address, listener and protocol, with the certificate that the client shows",
         );
     }
-    Ok(Claim {
+    Ok(Candidate {
         account: account.clone(),
         login: login.to_owned(),
         mailbox,
@@ -277,7 +281,7 @@ fn claim(
 /// The account's passwords that may be used from where the client is.
 fn usable<'a>(
     account: &'a Account,
-    visitor: Visitor<'a>,
+    visitor: ClientInfo<'a>,
 ) -> impl Iterator<Item = &'a Arc<Password>> {
     let near = move |password: &&Arc<Password>| {
         let networks = password.allow.as_ref();

@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Panel;
+use super::AdminState;
 use crate::config::{Account, Grant};
-use crate::consent::{Given, LIFETIME, Progress};
-use crate::doctor::{self, Patient};
+use crate::consent::{GrantedConsent, LIFETIME, Progress};
+use crate::doctor::{self, TestTarget};
 use crate::fault::Fault;
 use crate::overview;
 use crate::secret::Secret;
@@ -23,10 +23,10 @@ use crate::session::Service;
 use crate::wire::Protocol;
 
 /// Every account.
-pub(super) async fn accounts(State(panel): State<Arc<Panel>>) -> Response {
+pub(super) async fn accounts(State(panel): State<Arc<AdminState>>) -> Response {
     // The store is read: not on the threads that relay.
     let rows = tokio::task::spawn_blocking(move || {
-        let service = panel.current.get();
+        let service = panel.current.active();
         overview::accounts(service.accounts(), service.broker(), service.ledger())
     });
     match rows.await {
@@ -36,12 +36,12 @@ pub(super) async fn accounts(State(panel): State<Arc<Panel>>) -> Response {
 }
 
 /// Every session that is open.
-pub(super) async fn sessions(State(panel): State<Arc<Panel>>) -> Response {
-    Json(panel.current.get().sessions().rows(overview::rfc3339)).into_response()
+pub(super) async fn sessions(State(panel): State<Arc<AdminState>>) -> Response {
+    Json(panel.current.active().sessions().rows(overview::rfc3339)).into_response()
 }
 
 /// Reads the configuration anew.
-pub(super) async fn reload(State(panel): State<Arc<Panel>>) -> Response {
+pub(super) async fn reload(State(panel): State<Arc<AdminState>>) -> Response {
     match (panel.reload)().await {
         Ok(applied) => Json(applied).into_response(),
         Err(problems) => {
@@ -53,17 +53,17 @@ pub(super) async fn reload(State(panel): State<Arc<Panel>>) -> Response {
 
 /// Begins a consent.
 pub(super) async fn authorize(
-    State(panel): State<Arc<Panel>>,
+    State(panel): State<Arc<AdminState>>,
     Path(login): Path<String>,
 ) -> Response {
     let login = login.to_lowercase();
-    let Some(account) = panel.current.get().find(&login).cloned() else {
+    let Some(account) = panel.current.active().find(&login).cloned() else {
         return unknown(&login);
     };
-    let service = panel.current.get();
+    let service = panel.current.active();
     let broker = service.broker();
     match account.registration.grant {
-        Grant::DeviceCode(_) => match broker.begin_device(&account, &login).await {
+        Grant::DeviceCode(_) => match broker.start_device(&account, &login).await {
             Ok(device) => {
                 let answer = json!({
                     "user_code": device.user_code(),
@@ -93,7 +93,7 @@ pub(super) struct Begun {
 
 /// How a consent stands that was begun here: `pending`, `given`, `failed` or `unknown`.
 pub(super) async fn progress(
-    State(panel): State<Arc<Panel>>,
+    State(panel): State<Arc<AdminState>>,
     Query(begun): Query<Begun>,
 ) -> Response {
     let answer = match panel.consents.progress(&begun.state) {
@@ -109,17 +109,17 @@ pub(super) async fn progress(
 
 /// Until the person has entered the code.
 async fn wait(
-    panel: Arc<Panel>,
+    panel: Arc<AdminState>,
     account: Arc<Account>,
     login: String,
-    device: crate::token::Device,
+    device: crate::token::DeviceAuthorization,
 ) {
-    let service = panel.current.get();
+    let service = panel.current.active();
     let broker = service.broker();
-    match broker.finish_device(&device, tokio::time::sleep).await {
+    match broker.complete_device(&device, tokio::time::sleep).await {
         Ok(consent) => {
             let mailbox = device.mailbox();
-            let given = Given {
+            let given = GrantedConsent {
                 login,
                 mailbox,
                 consent,
@@ -160,13 +160,13 @@ struct Streamed<'a> {
 
 /// "Test connection".
 pub(super) async fn test(
-    State(panel): State<Arc<Panel>>,
+    State(panel): State<Arc<AdminState>>,
     Path(login): Path<String>,
     Query(asked): Query<Asked>,
     body: Bytes,
 ) -> Response {
     let login = login.to_lowercase();
-    let service = panel.current.get();
+    let service = panel.current.active();
     let Some(account) = service.find(&login).cloned() else {
         return unknown(&login);
     };
@@ -187,7 +187,7 @@ pub(super) async fn test(
                     && account.registration.provider.endpoint(*protocol).is_some()
             }
         })
-        .map(|protocol| Patient {
+        .map(|protocol| TestTarget {
             account: account.clone(),
             login: login.clone(),
             protocol,
@@ -206,7 +206,7 @@ pub(super) async fn test(
     }
     let mut reports = Vec::new();
     for patient in &patients {
-        reports.push(doctor::examine(&service, patient, |_| {}).await);
+        reports.push(doctor::test_connection(&service, patient, |_| {}).await);
     }
     match &reports[..] {
         [one] => Json(one).into_response(),
@@ -215,12 +215,16 @@ pub(super) async fn test(
 }
 
 /// One JSON object a line, each as its step ends.
-fn streamed(service: Arc<Service>, patients: Vec<Patient>, turn: OwnedSemaphorePermit) -> Response {
+fn streamed(
+    service: Arc<Service>,
+    patients: Vec<TestTarget>,
+    turn: OwnedSemaphorePermit,
+) -> Response {
     let (sender, mut lines) = tokio::sync::mpsc::unbounded_channel::<Bytes>();
     tokio::spawn(async move {
         let _turn = turn;
         for patient in &patients {
-            let examination = doctor::examine(&service, patient, |step| {
+            let examination = doctor::test_connection(&service, patient, |step| {
                 let protocol = patient.protocol.name();
                 let line = serde_json::to_string(&Streamed { protocol, step });
                 let _ = sender.send(Bytes::from(line.unwrap_or_default() + "\n"));
@@ -249,10 +253,13 @@ fn wrong(what: &str) -> Response {
 }
 
 /// Deletes what is stored of a login.
-pub(super) async fn forget(State(panel): State<Arc<Panel>>, Path(login): Path<String>) -> Response {
+pub(super) async fn forget(
+    State(panel): State<Arc<AdminState>>,
+    Path(login): Path<String>,
+) -> Response {
     let login = login.to_lowercase();
-    let known = panel.current.get().find(&login).is_some();
-    let Some(store) = panel.current.get().broker().store().cloned() else {
+    let known = panel.current.active().find(&login).is_some();
+    let Some(store) = panel.current.active().broker().store().cloned() else {
         if !known {
             return unknown(&login);
         }

@@ -12,9 +12,9 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::door;
-use crate::consent::{Consents, Given};
+use crate::consent::{GrantedConsent, PendingAuthorizations};
 use crate::fault::Fault;
-use crate::token::Broker;
+use crate::token::TokenSource;
 
 #[derive(Template)]
 #[template(path = "callback.html")]
@@ -27,7 +27,11 @@ struct Page<'a> {
 }
 
 /// The page that says what came of a consent; `verdict` is the mail service's, where it refuses.
-pub(super) fn page(base: &str, result: &Result<Given, Fault>, verdict: Option<String>) -> Response {
+pub(super) fn page(
+    base: &str,
+    result: &Result<GrantedConsent, Fault>,
+    verdict: Option<String>,
+) -> Response {
     let (status, page) = match result {
         Ok(given) => {
             let warning = given.warning().or(verdict);
@@ -69,9 +73,9 @@ pub(super) fn page(base: &str, result: &Result<Given, Fault>, verdict: Option<St
 /// Serves until one consent that was begun here came to something.
 pub(super) async fn once(
     socket: TcpListener,
-    consents: Arc<Consents>,
-    broker: Arc<Broker>,
-) -> Result<Given, Fault> {
+    consents: Arc<PendingAuthorizations>,
+    broker: Arc<TokenSource>,
+) -> Result<GrantedConsent, Fault> {
     let (sender, mut receiver) = mpsc::channel(1);
     let path = consents.redirect().path().to_owned();
     let base = path.trim_end_matches("/oauth/callback").to_owned();

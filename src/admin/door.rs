@@ -19,16 +19,16 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-use crate::net::identity::ServerTls;
+use crate::net::identity::ReloadableTls;
 
 /// Connections at once.
 const CONNECTIONS: usize = 256;
 
 /// For the handshake, and for a request's head; for its body, see `gate`.
-const PATIENCE: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection's whole life: whoever reads an answer octet by octet comes to an end too.
-const LIFE: Duration = Duration::from_secs(15 * 60);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// The pause after running out of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -56,9 +56,9 @@ impl Drop for BusyGuard {
 
 /// The connections that are open, the oldest first.
 #[derive(Default)]
-struct Places(VecDeque<(AbortHandle, Busy)>);
+struct Connections(VecDeque<(AbortHandle, Busy)>);
 
-impl Places {
+impl Connections {
     /// Makes room for one more; `false` where every connection is worked on.
     fn has_room(&mut self) -> bool {
         self.0.retain(|(task, _)| !task.is_finished());
@@ -76,8 +76,8 @@ impl Places {
 }
 
 /// Serves for ever.
-pub(super) async fn serve(socket: TcpListener, tls: Option<Arc<ServerTls>>, router: Router) {
-    let mut places = Places::default();
+pub(super) async fn serve(socket: TcpListener, tls: Option<Arc<ReloadableTls>>, router: Router) {
+    let mut places = Connections::default();
     // Ends with this future.
     let mut connections = JoinSet::new();
     let ended = Arc::new(Notify::new());
@@ -97,7 +97,8 @@ pub(super) async fn serve(socket: TcpListener, tls: Option<Arc<ServerTls>>, rout
         let router = router.clone().layer(Extension(busy.clone()));
         let ended = ended.clone();
         let task = connections.spawn(async move {
-            let _ = tokio::time::timeout(LIFE, connection(tcp, acceptor, router)).await;
+            let _ =
+                tokio::time::timeout(CONNECTION_TIMEOUT, connection(tcp, acceptor, router)).await;
             ended.notify_one();
         });
         places.0.push_back((task, busy));
@@ -110,13 +111,14 @@ async fn connection(tcp: TcpStream, acceptor: Option<TlsAcceptor>, router: Route
     let _ = tcp.set_nodelay(true);
     let service = TowerToHyperService::new(router);
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    http.timer(TokioTimer::new())
+        .header_read_timeout(READ_TIMEOUT);
     match acceptor {
         None => {
             let _ = http.serve_connection(TokioIo::new(tcp), service).await;
         }
         Some(acceptor) => {
-            if let Ok(Ok(tls)) = tokio::time::timeout(PATIENCE, acceptor.accept(tcp)).await {
+            if let Ok(Ok(tls)) = tokio::time::timeout(READ_TIMEOUT, acceptor.accept(tcp)).await {
                 let _ = http.serve_connection(TokioIo::new(tls), service).await;
             }
         }

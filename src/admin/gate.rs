@@ -21,7 +21,7 @@ use subtle::ConstantTimeEq as _;
 use url::Url;
 
 use super::door::Busy;
-use super::{BODY, Panel};
+use super::{AdminState, BODY};
 use crate::config;
 use crate::secret::Secret;
 
@@ -54,7 +54,7 @@ struct Credential {
     role: Role,
 }
 
-pub(super) struct Gate {
+pub(super) struct AdminAuth {
     /// The operators' first.
     credentials: Vec<Credential>,
     /// What proves to a command that this relay knows the operators' token.
@@ -65,7 +65,7 @@ pub(super) struct Gate {
     metrics_public: bool,
 }
 
-impl Gate {
+impl AdminAuth {
     pub(super) fn new(token: &Secret, viewer: Option<&Secret>, config: &config::Admin) -> Self {
         let credential = |token: &Secret, role| Credential {
             token: token.clone(),
@@ -188,8 +188,8 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 }
 
 /// Every request goes through here.
-pub(super) async fn gate(
-    State(panel): State<Arc<Panel>>,
+pub(super) async fn check_access(
+    State(panel): State<Arc<AdminState>>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -219,7 +219,7 @@ pub(super) async fn gate(
 }
 
 /// What is answered instead, where the request may not go on.
-fn refusal(gate: &Gate, request: &Request, role: Option<Role>) -> Option<Response> {
+fn refusal(gate: &AdminAuth, request: &Request, role: Option<Role>) -> Option<Response> {
     let path = request.uri().path();
     let path = path.strip_prefix(gate.base()).unwrap_or(path);
     let path = if path.is_empty() { "/" } else { path };

@@ -28,13 +28,13 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::config::{self, AdminToken};
-use crate::consent::Consents;
-use crate::net::identity::ServerTls;
+use crate::consent::PendingAuthorizations;
+use crate::net::identity::ReloadableTls;
 use crate::secret::Secret;
-use crate::session::Current;
-use crate::token::Broker;
-use crate::token::store::{Unusable, generated};
-use gate::Gate;
+use crate::session::ActiveService;
+use crate::token::TokenSource;
+use crate::token::store::{StateError, generated};
+use gate::AdminAuth;
 
 /// Tests of connections at once: each reaches out.
 const TESTS: usize = 4;
@@ -45,16 +45,16 @@ const BODY: usize = 16 * 1024;
 /// The listener, bound.
 pub struct Admin {
     socket: std::net::TcpListener,
-    tls: Option<Arc<ServerTls>>,
-    panel: Arc<Panel>,
+    tls: Option<Arc<ReloadableTls>>,
+    panel: Arc<AdminState>,
 }
 
 /// What all requests share.
-struct Panel {
-    current: Arc<Current>,
+struct AdminState {
+    current: Arc<ActiveService>,
     reload: Reload,
-    consents: Consents,
-    gate: Gate,
+    consents: PendingAuthorizations,
+    gate: AdminAuth,
     /// Tests under way.
     tests: Arc<Semaphore>,
     /// Listeners are served.
@@ -65,11 +65,11 @@ struct Panel {
 pub type Reload = Arc<dyn Fn() -> Reloading + Send + Sync>;
 
 /// A reload under way.
-pub type Reloading = Pin<Box<dyn Future<Output = Result<Applied, Vec<String>>> + Send>>;
+pub type Reloading = Pin<Box<dyn Future<Output = Result<ReloadReport, Vec<String>>> + Send>>;
 
 /// What a reload came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Applied {
+pub struct ReloadReport {
     /// Listeners that are served now.
     pub listeners: usize,
     /// Accounts that clients may use now.
@@ -82,7 +82,7 @@ pub struct Applied {
 
 /// Says when the relay serves.
 #[derive(Clone)]
-pub struct Readiness(Arc<Panel>);
+pub struct Readiness(Arc<AdminState>);
 
 impl Readiness {
     /// From now on it does.
@@ -96,7 +96,7 @@ impl Readiness {
 /// # Errors
 ///
 /// Where the file cannot be read or made, or others may read it.
-pub fn token(token: &AdminToken) -> Result<Secret, Unusable> {
+pub fn token(token: &AdminToken) -> Result<Secret, StateError> {
     match token {
         AdminToken::Given(secret) => Ok(secret.clone()),
         AdminToken::File(path) => generated(path),
@@ -114,25 +114,27 @@ impl Admin {
     ///
     /// # Errors
     ///
-    /// [`Unusable`] where the token's file cannot;
+    /// [`StateError`] where the token's file cannot;
     /// anything else is TLS material.
     pub fn bind(
         config: &config::Admin,
         socket: std::net::TcpListener,
-        current: Arc<Current>,
+        current: Arc<ActiveService>,
         reload: Reload,
     ) -> anyhow::Result<Self> {
         let viewer = config.viewer_token.as_ref().map(token).transpose()?;
         let token = token(&config.token)?;
         let tls = match &config.tls {
-            Some(identity) => Some(Arc::new(ServerTls::new("admin", identity)?)),
+            Some(identity) => Some(Arc::new(ReloadableTls::new("admin", identity)?)),
             None => None,
         };
-        let panel = Panel {
+        let panel = AdminState {
             current,
             reload,
-            consents: Consents::new(Consents::redirect_of(&config.public_url)),
-            gate: Gate::new(&token, viewer.as_ref(), config),
+            consents: PendingAuthorizations::new(PendingAuthorizations::redirect_of(
+                &config.public_url,
+            )),
+            gate: AdminAuth::new(&token, viewer.as_ref(), config),
             tests: Arc::new(Semaphore::new(TESTS)),
             ready: AtomicBool::new(false),
         };
@@ -144,7 +146,7 @@ impl Admin {
     }
 
     /// What it shows, if it speaks HTTPS.
-    pub fn tls(&self) -> Option<Arc<ServerTls>> {
+    pub fn tls(&self) -> Option<Arc<ReloadableTls>> {
         self.tls.clone()
     }
 
@@ -180,7 +182,7 @@ impl Admin {
 
 /// Everything stands at the root, and below the path of `public_url` for web servers that pass it
 /// on as they got it.
-fn router(panel: Arc<Panel>) -> Router {
+fn router(panel: Arc<AdminState>) -> Router {
     let pages = pages();
     let all = match panel.gate.base() {
         "" => pages,
@@ -190,11 +192,14 @@ fn router(panel: Arc<Panel>) -> Router {
             .route(&format!("{base}/"), get(page::status)),
     };
     all.layer(DefaultBodyLimit::max(BODY))
-        .layer(middleware::from_fn_with_state(panel.clone(), gate::gate))
+        .layer(middleware::from_fn_with_state(
+            panel.clone(),
+            gate::check_access,
+        ))
         .with_state(panel)
 }
 
-fn pages() -> Router<Arc<Panel>> {
+fn pages() -> Router<Arc<AdminState>> {
     Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
@@ -224,7 +229,10 @@ struct Challenge {
 }
 
 /// Shows that this relay knows its token, before a command sends it.
-async fn prove(State(panel): State<Arc<Panel>>, Query(challenge): Query<Challenge>) -> Response {
+async fn prove(
+    State(panel): State<Arc<AdminState>>,
+    Query(challenge): Query<Challenge>,
+) -> Response {
     let nonce = &challenge.nonce;
     let is_nonce =
         (32..=128).contains(&nonce.len()) && nonce.bytes().all(|octet| octet.is_ascii_hexdigit());
@@ -239,8 +247,8 @@ async fn prove(State(panel): State<Arc<Panel>>, Query(challenge): Query<Challeng
 }
 
 /// 503 while starting and while draining; trouble elsewhere is no reason to take a relay out.
-async fn readyz(State(panel): State<Arc<Panel>>) -> (StatusCode, &'static str) {
-    if panel.current.get().drain.is_cancelled() {
+async fn readyz(State(panel): State<Arc<AdminState>>) -> (StatusCode, &'static str) {
+    if panel.current.active().drain.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
     } else if panel.ready.load(Ordering::Acquire) {
         (StatusCode::OK, "ready\n")
@@ -250,9 +258,9 @@ async fn readyz(State(panel): State<Arc<Panel>>) -> (StatusCode, &'static str) {
 }
 
 /// Prometheus' text format; the store is read for those who wait for a consent.
-async fn metrics(State(panel): State<Arc<Panel>>) -> Response {
+async fn metrics(State(panel): State<Arc<AdminState>>) -> Response {
     let text = tokio::task::spawn_blocking(move || {
-        let service = panel.current.get();
+        let service = panel.current.active();
         let consents = crate::overview::consents(service.accounts(), service.broker());
         for (registration, count) in consents {
             let metrics = service.metrics();
@@ -276,14 +284,14 @@ async fn style() -> impl axum::response::IntoResponse {
     ([("content-type", "text/css; charset=utf-8")], sheet)
 }
 
-async fn returned(State(panel): State<Arc<Panel>>, RawQuery(query): RawQuery) -> Response {
+async fn returned(State(panel): State<Arc<AdminState>>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
-    let service = panel.current.get();
+    let service = panel.current.active();
     let result = panel.consents.finish(service.broker(), &query).await;
     // An opaque token does not say who signed in: then the mail service's verdict counts.
     let verdict = match &result {
         Ok(given) if given.consent.identity.is_none() => match service.find(&given.login) {
-            Some(account) => crate::doctor::verdict(&service, account, &given.login).await,
+            Some(account) => crate::doctor::explain_failure(&service, account, &given.login).await,
             None => None,
         },
         _ => None,
@@ -299,8 +307,8 @@ async fn returned(State(panel): State<Arc<Panel>>, RawQuery(query): RawQuery) ->
 /// The fault that the person's page shows too.
 pub async fn one_callback(
     socket: TcpListener,
-    consents: Arc<Consents>,
-    broker: Arc<Broker>,
-) -> Result<crate::consent::Given, crate::fault::Fault> {
+    consents: Arc<PendingAuthorizations>,
+    broker: Arc<TokenSource>,
+) -> Result<crate::consent::GrantedConsent, crate::fault::Fault> {
     callback::once(socket, consents, broker).await
 }

@@ -12,8 +12,8 @@ use qrcode::QrCode;
 use qrcode::render::svg;
 use serde::Deserialize;
 
-use super::Panel;
-use super::gate::{Gate, Role};
+use super::AdminState;
+use super::gate::{AdminAuth, Role};
 use crate::config::{Listener, ListenerTls};
 use crate::fault::Side;
 use crate::overview;
@@ -36,7 +36,7 @@ struct Status {
     version: &'static str,
     draining: bool,
     find: String,
-    accounts: Vec<overview::Row>,
+    accounts: Vec<overview::AccountStatus>,
     more_accounts: usize,
     sessions: Vec<session::SessionRow>,
     more_sessions: usize,
@@ -76,7 +76,7 @@ pub(super) struct Wanted {
 
 /// The page.
 pub(super) async fn status(
-    State(panel): State<Arc<Panel>>,
+    State(panel): State<Arc<AdminState>>,
     Extension(role): Extension<Role>,
     Query(Wanted { find }): Query<Wanted>,
 ) -> Response {
@@ -88,8 +88,8 @@ pub(super) async fn status(
     }
 }
 
-fn page(panel: &Panel, role: Role, find: String) -> Status {
-    let service = panel.current.get();
+fn page(panel: &AdminState, role: Role, find: String) -> Status {
+    let service = panel.current.active();
     let wanted = find.trim().to_lowercase();
     let mut accounts = overview::accounts(service.accounts(), service.broker(), service.ledger());
     accounts.retain(|row| row.login.contains(&wanted) || row.mailbox.contains(&wanted));
@@ -169,7 +169,7 @@ impl Status {
 }
 
 /// Where the token is typed in.
-pub(super) fn log_in(gate: &Gate, wrong: bool) -> Response {
+pub(super) fn log_in(gate: &AdminAuth, wrong: bool) -> Response {
     let status = match wrong {
         true => StatusCode::FORBIDDEN,
         false => StatusCode::UNAUTHORIZED,
@@ -182,14 +182,14 @@ pub(super) fn log_in(gate: &Gate, wrong: bool) -> Response {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Given {
+pub(super) struct GivenToken {
     token: String,
 }
 
 /// The token is typed in: the browser keeps a cookie made of it.
 pub(super) async fn logged_in(
-    State(panel): State<Arc<Panel>>,
-    Form(given): Form<Given>,
+    State(panel): State<Arc<AdminState>>,
+    Form(given): Form<GivenToken>,
 ) -> Response {
     let Some(cookie) = panel.gate.cookie(&Secret::from(given.token.trim())) else {
         tracing::warn!("a wrong admin token was given in the browser");
@@ -199,13 +199,13 @@ pub(super) async fn logged_in(
 }
 
 /// The browser forgets it.
-pub(super) async fn log_out(State(panel): State<Arc<Panel>>, headers: HeaderMap) -> Response {
+pub(super) async fn log_out(State(panel): State<Arc<AdminState>>, headers: HeaderMap) -> Response {
     let had = headers.contains_key(COOKIE);
     tracing::info!(had, "an administrator's browser was logged out");
     see_page(&panel.gate, panel.gate.no_cookie())
 }
 
-fn see_page(gate: &Gate, cookie: String) -> Response {
+fn see_page(gate: &AdminAuth, cookie: String) -> Response {
     let page = format!("{}/", gate.base());
     (
         StatusCode::SEE_OTHER,

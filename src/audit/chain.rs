@@ -5,7 +5,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::Serialize;
 
-use super::record::Record;
+use super::record::AuditRecord;
 
 /// What the first record has as `prev`.
 pub const START: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -31,13 +31,13 @@ pub(super) struct Chain {
 struct Line<'a> {
     v: u8,
     #[serde(flatten)]
-    record: &'a Record,
+    record: &'a AuditRecord,
     prev: &'a str,
 }
 
 impl Chain {
     /// Goes on behind the record with this hash.
-    pub(super) fn behind(head: Option<String>) -> Self {
+    pub(super) fn continuing_from(head: Option<String>) -> Self {
         Self {
             head: head.unwrap_or_else(|| START.to_owned()),
             records: 0,
@@ -53,7 +53,7 @@ impl Chain {
     }
 
     /// The record as a line with its LF.
-    pub(super) fn seal(&mut self, record: &Record) -> Result<Vec<u8>, serde_json::Error> {
+    pub(super) fn seal(&mut self, record: &AuditRecord) -> Result<Vec<u8>, serde_json::Error> {
         let mut line = serde_json::to_vec(&Line {
             v: 1,
             record,

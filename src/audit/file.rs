@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Unusable;
+use super::AuditError;
 use super::chain::{TAIL, split};
 
 /// Octets looked at in one step, from the end.
@@ -29,8 +29,8 @@ pub(super) struct Opened {
 }
 
 /// Opens the file, made if absent with mode 0600, and its folder with 0700.
-pub(super) fn open(path: &Path) -> Result<Opened, Unusable> {
-    let unusable = |why: &dyn std::fmt::Display| Unusable::new(path, why);
+pub(super) fn open(path: &Path) -> Result<Opened, AuditError> {
+    let unusable = |why: &dyn std::fmt::Display| AuditError::new(path, why);
     let kind = std::fs::metadata(path).map(|metadata| metadata.file_type());
     let mut options = OpenOptions::new();
     match &kind {
@@ -52,7 +52,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, Unusable> {
         }
         let length = file.metadata().map_err(|error| unusable(&error))?.len();
         let end = behind_last_line(&mut file, length).map_err(|error| unusable(&error))?;
-        match mend(&file, path, end) {
+        match repair_torn_end(&file, path, end) {
             Ok(()) => {}
             Err(error) if is_full(&error) => torn = Some(end),
             Err(error) => return Err(unusable(&error)),
@@ -101,7 +101,7 @@ fn is_full(error: &io::Error) -> bool {
 
 /// Moves what stands behind `end`, where the last whole line ends, to `FILE.torn`; on an error
 /// both files are as they were.
-pub(super) fn mend(mut file: &File, path: &Path, end: u64) -> io::Result<()> {
+pub(super) fn repair_torn_end(mut file: &File, path: &Path, end: u64) -> io::Result<()> {
     let length = file.metadata()?.len();
     if end >= length {
         return Ok(());

@@ -33,19 +33,19 @@ use crate::config;
 pub use chain::{START, is_hash};
 pub use envelopes::Envelopes;
 use queue::Queue;
-pub use record::{Event, Message, Record};
+pub use record::{AuditMessage, AuditRecord, Event};
 use syslog::Syslog;
-pub use verify::{Broken, Verified, verify};
+pub use verify::{ChainBreak, ChainReport, verify};
 
 /// A sink that cannot be used from the start.
 #[derive(Debug, thiserror::Error)]
 #[error("audit.path: {}: {why}", path.display())]
-pub struct Unusable {
+pub struct AuditError {
     path: PathBuf,
     why: String,
 }
 
-impl Unusable {
+impl AuditError {
     fn new(path: &Path, why: impl fmt::Display) -> Self {
         Self {
             path: path.to_owned(),
@@ -56,9 +56,9 @@ impl Unusable {
 
 /// Where records go. Clones write to the same chain.
 #[derive(Clone)]
-pub struct Audit(Arc<Shared>);
+pub struct Audit(Arc<Inner>);
 
-struct Shared {
+struct Inner {
     queue: Arc<Queue>,
     syslog: Option<Arc<Syslog>>,
     envelope: bool,
@@ -70,9 +70,9 @@ impl Audit {
     ///
     /// # Errors
     ///
-    /// [`Unusable`] where the file cannot be opened, is no audit file, or another process writes
+    /// [`AuditError`] where the file cannot be opened, is no audit file, or another process writes
     /// it. A syslog server that cannot be reached is no error: it is tried again.
-    pub fn start(settings: &config::Audit) -> Result<Self, Unusable> {
+    pub fn start(settings: &config::Audit) -> Result<Self, AuditError> {
         let queue = Arc::new(Queue::new(settings.on_full));
         let syslog = settings.syslog.clone().map(|server| {
             let syslog = Arc::new(Syslog::new(settings.on_full));
@@ -89,7 +89,7 @@ impl Audit {
             spawn("audit-syslog", move || sender.run(&server));
             syslog
         });
-        Ok(Self(Arc::new(Shared {
+        Ok(Self(Arc::new(Inner {
             queue,
             syslog,
             envelope: settings.envelope,
@@ -97,7 +97,7 @@ impl Audit {
     }
 
     /// Takes a record. Never waits; what has no place is counted and said.
-    pub fn record(&self, record: Record) {
+    pub fn record(&self, record: AuditRecord) {
         self.0.queue.push(record);
     }
 
@@ -108,7 +108,7 @@ impl Audit {
 
     /// Whether logins must be refused, since their records could not be written.
     pub fn refuses(&self) -> bool {
-        self.0.queue.refuses()
+        self.0.queue.blocks_logins()
     }
 
     /// Whether the last write failed.
@@ -152,7 +152,7 @@ impl fmt::Debug for Audit {
     }
 }
 
-impl Drop for Shared {
+impl Drop for Inner {
     fn drop(&mut self) {
         self.queue.close();
         if let Some(syslog) = &self.syslog {

@@ -5,11 +5,11 @@ use std::fs::File;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::record::Record;
+use super::record::AuditRecord;
 use crate::config::OnFull;
 
 /// Octets of records that wait before records are dropped, or logins refused.
-pub(super) const HIGH: usize = 8 * 1024 * 1024;
+pub(super) const QUEUE_FULL: usize = 8 * 1024 * 1024;
 
 /// With `on_full: refuse`, room for what sessions that are logged in have yet to record.
 const RESERVE: usize = 64 * 1024 * 1024;
@@ -34,7 +34,7 @@ pub(super) struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: VecDeque<Record>,
+    waiting: VecDeque<AuditRecord>,
     octets: usize,
     /// Dropped since the last record that is waiting.
     dropped: u64,
@@ -56,7 +56,7 @@ struct State {
 /// What the writer is to do.
 #[derive(Debug, Default)]
 pub(super) struct Work {
-    pub(super) records: Vec<Record>,
+    pub(super) records: Vec<AuditRecord>,
     pub(super) reopen: bool,
     pub(super) hurry: bool,
     pub(super) finishing: bool,
@@ -77,12 +77,12 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn push(&self, record: Record) {
+    pub(super) fn push(&self, record: AuditRecord) {
         let mut state = self.lock();
         let octets = record.octets();
         let most = match self.on_full {
             OnFull::Refuse if record.admitted() => RESERVE,
-            _ => HIGH,
+            _ => QUEUE_FULL,
         };
         if state.octets + octets > most {
             state.dropped += 1;
@@ -105,12 +105,12 @@ impl Queue {
     }
 
     /// Whether logins must be refused now.
-    pub(super) fn refuses(&self) -> bool {
+    pub(super) fn blocks_logins(&self) -> bool {
         if self.on_full == OnFull::Continue {
             return false;
         }
         let mut state = self.lock();
-        if state.full || state.octets > HIGH {
+        if state.full || state.octets > QUEUE_FULL {
             // There may be space again.
             state.hurry = true;
             self.work.notify_one();
@@ -264,7 +264,7 @@ impl State {
     fn mark_dropped(&mut self) {
         let dropped = std::mem::take(&mut self.dropped);
         if dropped > 0 {
-            let record = Record::dropped(dropped);
+            let record = AuditRecord::dropped(dropped);
             self.octets += record.octets();
             self.pushed += 1;
             self.waiting.push_back(record);

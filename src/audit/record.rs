@@ -30,7 +30,7 @@ impl Event {
 
 /// The envelope of an SMTP message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Message {
+pub struct AuditMessage {
     /// MAIL's reverse path; empty for a bounce.
     pub from: String,
     /// The recipients that the mail service took.
@@ -43,7 +43,7 @@ pub struct Message {
     pub reply: Option<String>,
 }
 
-impl Message {
+impl AuditMessage {
     /// About as many octets as it takes.
     pub fn octets(&self) -> usize {
         let to: usize = self.to.iter().map(|to| to.len() + 24).sum();
@@ -54,7 +54,7 @@ impl Message {
 
 /// One line, without `v`, `prev` and `hash`.
 #[derive(Debug, Clone, Serialize)]
-pub struct Record {
+pub struct AuditRecord {
     /// When it was: UTC, RFC 3339, milliseconds.
     pub time: String,
     /// What it is about.
@@ -121,13 +121,13 @@ pub struct Record {
     pub closed_by: Option<&'static str>,
     /// SMTP's messages.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub messages: Vec<Message>,
+    pub messages: Vec<AuditMessage>,
     /// How many records were dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub records: Option<u64>,
 }
 
-impl Record {
+impl AuditRecord {
     /// Of now, with nothing else known.
     pub fn new(event: Event) -> Self {
         Self {
@@ -180,7 +180,11 @@ impl Record {
 
     /// About as many octets as it takes.
     pub(super) fn octets(&self) -> usize {
-        1024 + self.messages.iter().map(Message::octets).sum::<usize>()
+        1024 + self
+            .messages
+            .iter()
+            .map(AuditMessage::octets)
+            .sum::<usize>()
     }
 }
 

@@ -13,15 +13,15 @@ use std::time::{Duration, Instant};
 
 use rustls::{ClientConnection, StreamOwned};
 
-use super::record::Record;
+use super::record::AuditRecord;
 use crate::config::{OnFull, Syslog as Server, SyslogTransport};
 use crate::outbound::dial;
 
 /// Octets of messages that wait.
-const MOST: usize = 8 * 1024 * 1024;
+const MAX_QUEUED: usize = 8 * 1024 * 1024;
 
 /// How long a connection may take, and each write to it.
-const PATIENCE: Duration = Duration::from_secs(10);
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The pause after a failure, doubled up to the last.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
@@ -65,10 +65,10 @@ impl Syslog {
 
     /// Takes a sealed line. Where there is no room it waits if `on_full` is `refuse`: the queue
     /// behind fills then, and logins are refused.
-    pub(super) fn push(&self, record: &Record, line: Vec<u8>) {
+    pub(super) fn push(&self, record: &AuditRecord, line: Vec<u8>) {
         let message = message(&self.host, record, &line);
         let mut state = self.lock();
-        while state.octets > 0 && state.octets + message.len() > MOST && !state.closed {
+        while state.octets > 0 && state.octets + message.len() > MAX_QUEUED && !state.closed {
             match self.on_full {
                 OnFull::Continue => {
                     if state.dropped == 0 {
@@ -141,7 +141,7 @@ impl Syslog {
         let mut state = self.lock();
         state.sending = false;
         self.changed.notify_all();
-        match state.octets < MOST / 2 {
+        match state.octets < MAX_QUEUED / 2 {
             true => std::mem::take(&mut state.dropped),
             false => 0,
         }
@@ -228,12 +228,12 @@ fn send(server: &Server, connection: &mut Option<Connection>, message: &[u8]) ->
     }
 }
 
-/// At most [`PATIENCE`], with TLS twice that.
+/// At most [`SEND_TIMEOUT`], with TLS twice that.
 fn connect(server: &Server) -> io::Result<Connection> {
     let tcp = || {
-        let tcp = dial::blocking(&server.host, server.port, PATIENCE)?;
-        tcp.set_write_timeout(Some(PATIENCE))?;
-        tcp.set_read_timeout(Some(PATIENCE))?;
+        let tcp = dial::blocking(&server.host, server.port, SEND_TIMEOUT)?;
+        tcp.set_write_timeout(Some(SEND_TIMEOUT))?;
+        tcp.set_read_timeout(Some(SEND_TIMEOUT))?;
         Ok::<_, io::Error>(tcp)
     };
     match &server.transport {
@@ -242,7 +242,7 @@ fn connect(server: &Server) -> io::Result<Connection> {
         SyslogTransport::Tls { config, name, .. } => {
             let tls = ClientConnection::new(Arc::clone(config), name.clone());
             let mut tls = StreamOwned::new(tls.map_err(io::Error::other)?, tcp()?);
-            let end = Instant::now() + PATIENCE;
+            let end = Instant::now() + SEND_TIMEOUT;
             while tls.conn.is_handshaking() {
                 if Instant::now() > end {
                     return Err(io::ErrorKind::TimedOut.into());
@@ -266,7 +266,7 @@ fn connect(server: &Server) -> io::Result<Connection> {
 /// A socket for the first address that can be used.
 fn datagrams(server: &Server) -> io::Result<UdpSocket> {
     let mut last = io::Error::other("the name has no address");
-    for address in dial::blocking_addresses(&server.host, server.port, PATIENCE)? {
+    for address in dial::blocking_addresses(&server.host, server.port, SEND_TIMEOUT)? {
         let any = if address.is_ipv4() {
             "0.0.0.0:0"
         } else {
@@ -322,7 +322,7 @@ fn without_waiting(tcp: &TcpStream, mut read: impl FnMut(&TcpStream) -> io::Resu
 }
 
 /// `<PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID MSGID STRUCTURED-DATA MSG`, without a line end.
-fn message(host: &str, record: &Record, line: &[u8]) -> Vec<u8> {
+fn message(host: &str, record: &AuditRecord, line: &[u8]) -> Vec<u8> {
     let priority = if record.warns() {
         WARNING
     } else {
@@ -354,7 +354,7 @@ mod tests {
 
     #[test]
     fn a_message_is_what_rfc_5424_says() {
-        let mut record = Record::new(Event::Login);
+        let mut record = AuditRecord::new(Event::Login);
         record.outcome = Some("refused");
         record.time = "2026-11-25T13:22:28.001Z".into();
         let text = String::from_utf8(message("relay1", &record, b"{\"v\":1}\n")).unwrap();
@@ -369,9 +369,9 @@ mod tests {
     #[test]
     fn without_room_messages_are_dropped_and_counted() {
         let syslog = Syslog::new(OnFull::Continue);
-        let record = Record::new(Event::Session);
+        let record = AuditRecord::new(Event::Session);
         for _ in 0..5 {
-            syslog.push(&record, vec![b'x'; MOST / 4]);
+            syslog.push(&record, vec![b'x'; MAX_QUEUED / 4]);
         }
         assert_eq!(syslog.lock().waiting.len(), 3);
         assert_eq!(syslog.lock().dropped, 2);

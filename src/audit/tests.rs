@@ -17,10 +17,10 @@ fn settings(path: &Path, on_full: OnFull) -> config::Audit {
     }
 }
 
-fn record(session: &str) -> Record {
-    Record {
+fn record(session: &str) -> AuditRecord {
+    AuditRecord {
         session: Some(session.to_owned()),
-        ..Record::new(Event::Session)
+        ..AuditRecord::new(Event::Session)
     }
 }
 
@@ -37,7 +37,7 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-fn found(text: &str, after: Option<&str>, head: Option<&str>) -> Verified {
+fn found(text: &str, after: Option<&str>, head: Option<&str>) -> ChainReport {
     verify([("a".to_owned(), text.as_bytes())], after, head).unwrap()
 }
 
@@ -209,7 +209,7 @@ fn a_full_device_drops_or_refuses() {
     audit.record(record("one"));
     assert!(audit.finish(Duration::from_millis(100)) > 0);
     assert!(!audit.refuses());
-    for _ in 0..2 * queue::HIGH / 1024 {
+    for _ in 0..2 * queue::QUEUE_FULL / 1024 {
         audit.record(record("more"));
     }
     assert!(audit.0.queue.dropped() > 0);
@@ -224,7 +224,7 @@ fn a_full_device_drops_or_refuses() {
 #[test]
 fn a_gap_is_a_record() {
     let queue = Queue::new(OnFull::Continue);
-    let most = queue::HIGH / record("one").octets();
+    let most = queue::QUEUE_FULL / record("one").octets();
     for _ in 0..most + 7 {
         queue.push(record("one"));
     }
@@ -244,7 +244,7 @@ fn a_gap_is_a_record() {
 
 #[test]
 fn many_messages_are_several_records() {
-    let message = |n: usize| Message {
+    let message = |n: usize| AuditMessage {
         from: "a@b.test".into(),
         to: vec![format!("{n}@y.test")],
         size: 1,
@@ -254,7 +254,7 @@ fn many_messages_are_several_records() {
     let (mut records, mut messages) = (0, 0);
     for n in 0..10_000 {
         if let Some(full) = envelopes.add(vec![message(n)]) {
-            assert!(full.iter().map(Message::octets).sum::<usize>() < 65 * 1024);
+            assert!(full.iter().map(AuditMessage::octets).sum::<usize>() < 65 * 1024);
             records += 1;
             messages += full.len();
         }

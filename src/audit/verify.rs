@@ -8,25 +8,25 @@ use serde::Deserialize;
 use super::chain::{START, hash, split};
 
 /// Mistakes that are told; behind so many the rest is not looked at.
-const MOST: usize = 100;
+const MAX_BREAKS: usize = 100;
 
 /// A longer line is no record.
 const LONGEST: u64 = 4 * 1024 * 1024;
 
 /// What a chain was found to be.
 #[derive(Debug, Default)]
-pub struct Verified {
+pub struct ChainReport {
     /// Records looked at.
     pub records: u64,
     /// The hash of the last one.
     pub head: Option<String>,
     /// What is wrong, in order.
-    pub broken: Vec<Broken>,
+    pub broken: Vec<ChainBreak>,
 }
 
 /// One thing that is wrong. Displayed as `FILE:LINE: what`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broken {
+pub struct ChainBreak {
     /// Which file.
     pub file: String,
     /// Which line, from 1; 0 where it is the file as a whole.
@@ -35,7 +35,7 @@ pub struct Broken {
     pub what: &'static str,
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for ChainBreak {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
             0 => write!(f, "{}: {}", self.file, self.what),
@@ -59,8 +59,8 @@ pub fn verify<R: BufRead>(
     files: impl IntoIterator<Item = (String, R)>,
     after: Option<&str>,
     head: Option<&str>,
-) -> Result<Verified, (String, io::Error)> {
-    let mut found = Verified::default();
+) -> Result<ChainReport, (String, io::Error)> {
+    let mut found = ChainReport::default();
     let mut last = String::new();
     for (name, mut file) in files {
         let mut number = 0;
@@ -75,14 +75,14 @@ pub fn verify<R: BufRead>(
             number += 1;
             found.records += 1;
             for what in found.check(&line, after) {
-                found.broken.push(Broken {
+                found.broken.push(ChainBreak {
                     file: name.clone(),
                     line: number,
                     what,
                 });
             }
-            if found.broken.len() >= MOST {
-                found.broken.push(Broken {
+            if found.broken.len() >= MAX_BREAKS {
+                found.broken.push(ChainBreak {
                     file: name,
                     line: number,
                     what: "too much is wrong; the rest was not looked at",
@@ -94,7 +94,7 @@ pub fn verify<R: BufRead>(
     }
     let expected = found.head.as_deref().or(after).unwrap_or(START);
     if head.is_some_and(|head| head != expected) {
-        found.broken.push(Broken {
+        found.broken.push(ChainBreak {
             file: last,
             line: 0,
             what: "does not end with the given head: records are missing at its end, or came after it",
@@ -103,7 +103,7 @@ pub fn verify<R: BufRead>(
     Ok(found)
 }
 
-impl Verified {
+impl ChainReport {
     /// What is wrong with the next line; its own hash is believed for the one behind it, so that
     /// one mistake is told once.
     fn check(&mut self, line: &[u8], after: Option<&str>) -> Vec<&'static str> {

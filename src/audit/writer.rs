@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use super::chain::Chain;
 use super::queue::Queue;
-use super::record::Record;
+use super::record::AuditRecord;
 use super::syslog::Syslog;
-use super::{Unusable, file};
+use super::{AuditError, file};
 use crate::config::AuditPath;
 
 /// How often the disk confirms.
@@ -49,7 +49,7 @@ pub(super) struct Writer {
     records: u64,
     written: usize,
     /// Sealed, and not yet handed to syslog: what is not written, one piece at most.
-    unsent: Vec<(Record, Vec<u8>)>,
+    unsent: Vec<(AuditRecord, Vec<u8>)>,
     /// Written, and not yet confirmed by the disk.
     unsynced: u64,
     synced: Instant,
@@ -65,13 +65,13 @@ impl Writer {
         path: Option<&AuditPath>,
         queue: Arc<Queue>,
         syslog: Option<Arc<Syslog>>,
-    ) -> Result<Self, Unusable> {
+    ) -> Result<Self, AuditError> {
         let mut head = None;
         let sink = match path {
             None => Sink::None,
             Some(AuditPath::Stdout) => {
                 let stdout = io::stdout().as_fd().try_clone_to_owned();
-                let stdout = stdout.map_err(|error| Unusable::new(Path::new("-"), error))?;
+                let stdout = stdout.map_err(|error| AuditError::new(Path::new("-"), error))?;
                 Sink::Stdout(stdout.into())
             }
             Some(AuditPath::File(path)) => {
@@ -89,7 +89,7 @@ impl Writer {
             queue,
             syslog,
             sink,
-            chain: Chain::behind(head),
+            chain: Chain::continuing_from(head),
             pending: Vec::new(),
             records: 0,
             written: 0,
@@ -105,7 +105,7 @@ impl Writer {
 
     /// Until the queue is closed and empty, or closed and cannot be emptied.
     pub(super) fn run(mut self) {
-        self.say_head("started");
+        self.log_head("started");
         // A torn line that could not be moved is told at once.
         self.write();
         loop {
@@ -136,7 +136,7 @@ impl Writer {
             }
             let idle = self.queue.is_empty() && self.pending.is_empty();
             if work.finishing && idle {
-                self.say_head("finished");
+                self.log_head("finished");
                 self.queue.finished();
             }
             if work.closed && (idle || self.failing) {
@@ -146,9 +146,9 @@ impl Writer {
     }
 
     /// Each record's line; they are pending now.
-    fn seal(&mut self, records: &[Record]) -> Vec<Vec<u8>> {
+    fn seal(&mut self, records: &[AuditRecord]) -> Vec<Vec<u8>> {
         self.records += records.len() as u64;
-        let seal = |record: &Record| {
+        let seal = |record: &AuditRecord| {
             if let Some(dropped) = record.records {
                 tracing::error!(
                     records = dropped,
@@ -210,7 +210,7 @@ impl Writer {
         } = &mut self.sink
             && let Some(end) = *torn
         {
-            file::mend(file, path, end)?;
+            file::repair_torn_end(file, path, end)?;
             *torn = None;
         }
         while let Some(rest) = self
@@ -284,7 +284,7 @@ impl Writer {
                 (at_path.dev(), at_path.ino()) == (open.dev(), open.ino())
             });
         if same {
-            return self.say_head("reopened");
+            return self.log_head("reopened");
         }
         match file::open(path) {
             Ok(opened) => {
@@ -301,7 +301,7 @@ impl Writer {
                     torn: opened.torn,
                 };
                 self.show_file();
-                self.say_head("reopened");
+                self.log_head("reopened");
             }
             Err(error) => tracing::error!(
                 %error,
@@ -311,7 +311,7 @@ impl Writer {
     }
 
     /// A head that stands elsewhere too shows a truncation.
-    fn say_head(&self, why: &str) {
+    fn log_head(&self, why: &str) {
         tracing::info!(
             head = %self.chain.head(),
             records = self.chain.records(),

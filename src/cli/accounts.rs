@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::running::Running;
-use super::{Exit, complain, load, print, runtime, service};
+use super::running::RunningRelay;
+use super::{Exit, load, print, print_error, runtime, service};
 use crate::config::{Config, Logins};
 use crate::overview;
 use crate::token::store::Store;
@@ -31,10 +31,12 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
 /// As the running relay has them, or else as the store alone tells.
 fn rows(config: &Config) -> Result<Vec<Value>, Exit> {
     let mut rows = runtime()?.block_on(async {
-        if let Some(running) = Running::find(config).await {
+        if let Some(running) = RunningRelay::find(config).await {
             match running.get::<Vec<Value>>("/api/accounts").await {
                 Ok(rows) => return Ok(rows),
-                Err(error) => complain(format_args!("warning: {error:#}; the store alone is read")),
+                Err(error) => {
+                    print_error(format_args!("warning: {error:#}; the store alone is read"))
+                }
             }
         }
         let service = service(config)?;
@@ -51,7 +53,7 @@ fn rows(config: &Config) -> Result<Vec<Value>, Exit> {
     Ok(rows)
 }
 
-fn json(rows: &[overview::Row]) -> Vec<Value> {
+fn json(rows: &[overview::AccountStatus]) -> Vec<Value> {
     rows.iter()
         .filter_map(|row| serde_json::to_value(row).ok())
         .collect()
@@ -138,7 +140,7 @@ pub(super) fn forget(path: &Path, login: &str) -> Exit {
         let store = Store::open(&config.state);
         let forgotten = store.and_then(|store| store.forget(&login));
         forgotten.map(|done| (known, done)).map_err(|error| {
-            complain(error);
+            print_error(error);
             Exit::State
         })
     });
@@ -146,7 +148,7 @@ pub(super) fn forget(path: &Path, login: &str) -> Exit {
         Ok((_, true)) => print(format!("the stored tokens of {login} are deleted\n")),
         Ok((true, false)) => print(format!("nothing is stored for {login}\n")),
         Ok((false, false)) => {
-            complain(format_args!(
+            print_error(format_args!(
                 "no account has the login {login}, and nothing is stored for it"
             ));
             Exit::Usage

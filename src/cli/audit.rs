@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::PathBuf;
 
-use super::{Exit, complain, print};
+use super::{Exit, print, print_error};
 use crate::audit::{is_hash, verify};
 
 #[derive(Debug, clap::Subcommand)]
@@ -47,7 +47,7 @@ pub(super) fn run(command: &Command) -> Exit {
         Ok(found) => found,
         Err((file, error)) => return cannot_read(&file, &error),
     };
-    found.broken.iter().for_each(complain);
+    found.broken.iter().for_each(print_error);
     if !found.broken.is_empty() {
         return Exit::Failed;
     }
@@ -58,6 +58,6 @@ pub(super) fn run(command: &Command) -> Exit {
 }
 
 fn cannot_read(file: &str, error: &io::Error) -> Exit {
-    complain(format_args!("{file}: cannot be read: {error}"));
+    print_error(format_args!("{file}: cannot be read: {error}"));
     Exit::State
 }

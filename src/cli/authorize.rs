@@ -11,12 +11,12 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use url::Url;
 
-use super::running::Running;
-use super::{Exit, complain, load, print, runtime, service};
+use super::running::RunningRelay;
+use super::{Exit, load, print, print_error, runtime, service};
 use crate::admin::one_callback;
 use crate::config::{Account, Config, Grant};
-use crate::consent::{Consents, Given, LIFETIME};
-use crate::doctor::verdict;
+use crate::consent::{GrantedConsent, LIFETIME, PendingAuthorizations};
+use crate::doctor::explain_failure;
 use crate::fault::{Fault, Kind};
 use crate::session::Service;
 use crate::token::store::Owner;
@@ -78,7 +78,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
     let method = match method(options.method, &account) {
         Ok(method) => method,
         Err(why) => {
-            complain(why);
+            print_error(why);
             return Exit::Usage;
         }
     };
@@ -94,19 +94,19 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
             // An opaque token does not say who signed in: then the mail service's verdict counts.
             let verdict = match given.consent.identity {
                 Some(_) => None,
-                None => runtime.block_on(verdict(&service, &account, &login)),
+                None => runtime.block_on(explain_failure(&service, &account, &login)),
             };
             report(&given, verdict.as_deref())
         }
         Err(Trouble::Fault(fault)) => {
-            complain(format_args!("{}", fault.detail()));
+            print_error(format_args!("{}", fault.detail()));
             if let Some(remedy) = fault.remedy() {
-                complain(remedy);
+                print_error(remedy);
             }
             Exit::Failed
         }
         Err(Trouble::Other(error)) => {
-            complain(format_args!("{error:#}"));
+            print_error(format_args!("{error:#}"));
             Exit::Failed
         }
     }
@@ -114,11 +114,11 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
 
 fn account(service: &Service, login: &str) -> Result<Arc<Account>, Exit> {
     let Some(account) = service.find(login) else {
-        complain(format_args!("no account has the login {login}"));
+        print_error(format_args!("no account has the login {login}"));
         return Err(Exit::Usage);
     };
     if !account.registration.grant.wants_consent() {
-        complain(format_args!(
+        print_error(format_args!(
             "{login} needs no person's consent: its registration {} has the grant {}",
             account.registration.name,
             account.registration.grant.name()
@@ -142,9 +142,13 @@ fn method(asked: Option<Method>, account: &Account) -> Result<Method, &'static s
     }
 }
 
-async fn device(service: &Service, account: &Arc<Account>, login: &str) -> Result<Given, Trouble> {
+async fn device(
+    service: &Service,
+    account: &Arc<Account>,
+    login: &str,
+) -> Result<GrantedConsent, Trouble> {
     let broker = service.broker();
-    let device = broker.begin_device(account, login).await?;
+    let device = broker.start_device(account, login).await?;
     print(format!(
         "Open    {}\nEnter   {}\nSign in as {}, within {} minutes.\n",
         device.verification_uri(),
@@ -152,8 +156,8 @@ async fn device(service: &Service, account: &Arc<Account>, login: &str) -> Resul
         device.mailbox(),
         device.expires_in().as_secs() / 60
     ));
-    let consent = broker.finish_device(&device, tokio::time::sleep).await?;
-    Ok(Given {
+    let consent = broker.complete_device(&device, tokio::time::sleep).await?;
+    Ok(GrantedConsent {
         login: login.to_owned(),
         mailbox: device.mailbox(),
         consent,
@@ -163,7 +167,7 @@ async fn device(service: &Service, account: &Arc<Account>, login: &str) -> Resul
 /// Where the browser ends, whether or not somebody listens there.
 fn redirect(config: &Config) -> anyhow::Result<Url> {
     Ok(match &config.admin {
-        Some(admin) => Consents::redirect_of(&admin.public_url),
+        Some(admin) => PendingAuthorizations::redirect_of(&admin.public_url),
         None => Url::parse("http://localhost/oauth/callback")?,
     })
 }
@@ -173,8 +177,8 @@ async fn paste(
     service: &Service,
     account: &Arc<Account>,
     login: &str,
-) -> Result<Given, Trouble> {
-    let consents = Consents::new(redirect(config)?);
+) -> Result<GrantedConsent, Trouble> {
+    let consents = PendingAuthorizations::new(redirect(config)?);
     let url = consents.begin(service.broker(), account, login)?;
     print(format!(
         "Open this address in a browser, anywhere, and sign in as the mailbox's owner:\n\n{url}\n\n\
@@ -207,12 +211,12 @@ async fn browser(
     service: &Service,
     account: &Arc<Account>,
     login: &str,
-) -> Result<Given, Trouble> {
-    if let Some(running) = Running::find(config).await {
+) -> Result<GrantedConsent, Trouble> {
+    if let Some(running) = RunningRelay::find(config).await {
         return by_relay(&running, service, account, login).await;
     }
     let (socket, redirect) = listen(config).await?;
-    let consents = Arc::new(Consents::new(redirect));
+    let consents = Arc::new(PendingAuthorizations::new(redirect));
     let url = consents.begin(service.broker(), account, login)?;
     show(&url);
     let finished = one_callback(socket, consents, service.broker().clone());
@@ -248,16 +252,16 @@ async fn listen(config: &Config) -> anyhow::Result<(TcpListener, Url)> {
     let socket = TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| {
         anyhow::anyhow!("cannot listen on 127.0.0.1:{port}, where consents come back to: {error}; use --method paste")
     })?;
-    Ok((socket, Consents::redirect_of(url)))
+    Ok((socket, PendingAuthorizations::redirect_of(url)))
 }
 
 /// The relay that runs holds the port: it begins, and says what came of it.
 async fn by_relay(
-    running: &Running,
+    running: &RunningRelay,
     service: &Service,
     account: &Arc<Account>,
     login: &str,
-) -> Result<Given, Trouble> {
+) -> Result<GrantedConsent, Trouble> {
     let Some(store) = service.broker().store() else {
         return Err(anyhow::anyhow!("there is no store").into());
     };
@@ -280,7 +284,7 @@ async fn by_relay(
     let owner = Owner::of(&account.registration);
     let record = store.read(login).map_err(anyhow::Error::from)?;
     let record = record.and_then(|record| record.of(&owner));
-    Ok(Given {
+    Ok(GrantedConsent {
         login: login.to_owned(),
         mailbox: account.mailbox_of(crate::wire::Protocol::Imap, login),
         consent: crate::token::Consent {
@@ -290,7 +294,7 @@ async fn by_relay(
 }
 
 /// Until the running relay says that the consent was given, or why it was not.
-async fn ended(running: &Running, path: &str) -> Result<(), Trouble> {
+async fn ended(running: &RunningRelay, path: &str) -> Result<(), Trouble> {
     loop {
         tokio::time::sleep(LOOK).await;
         let answer: Value = running.get(path).await?;
@@ -344,7 +348,7 @@ fn show(url: &Url) {
     print(format!("{what}\n\n{url}\n\n"));
 }
 
-fn report(given: &Given, verdict: Option<&str>) -> Exit {
+fn report(given: &GrantedConsent, verdict: Option<&str>) -> Exit {
     let identity = match &given.consent.identity {
         Some(identity) => format!(", as {identity}"),
         None => String::new(),
@@ -355,7 +359,7 @@ fn report(given: &Given, verdict: Option<&str>) -> Exit {
     ));
     let _ = std::io::stdout().flush();
     if let Some(warning) = given.warning().as_deref().or(verdict) {
-        complain(format_args!("warning: {warning}"));
+        print_error(format_args!("warning: {warning}"));
     }
     exit
 }

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{Exit, complain, print};
+use super::{Exit, print, print_error};
 use crate::certs::{Authority, loopback_names};
 
 #[derive(Debug, clap::Args)]
@@ -33,7 +33,7 @@ pub(super) fn run(options: &Options) -> Exit {
     let (ca, issued) = match issued {
         Ok(issued) => issued,
         Err(error) => {
-            complain(format_args!(
+            print_error(format_args!(
                 "no certificate for {}: {error}",
                 names.join(", ")
             ));
@@ -50,21 +50,21 @@ pub(super) fn run(options: &Options) -> Exit {
         .iter()
         .find(|(name, ..)| !options.force && directory.join(name).exists())
     {
-        complain(format_args!(
+        print_error(format_args!(
             "{}: is there already; --force replaces it",
             directory.join(name).display()
         ));
         return Exit::State;
     }
     if let Err(error) = std::fs::create_dir_all(directory) {
-        complain(format_args!("{}: {error}", directory.display()));
+        print_error(format_args!("{}: {error}", directory.display()));
         return Exit::State;
     }
     let mut report = format!("for {}\n", names.join(", "));
     for (name, pem, mode) in files {
         let path = directory.join(name);
         if let Err(error) = write(&path, pem, mode) {
-            complain(format_args!("{}: {error}", path.display()));
+            print_error(format_args!("{}: {error}", path.display()));
             return Exit::State;
         }
         report.push_str(&format!("{}\n", path.display()));

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Exit, complain, print, refuse};
+use super::{Exit, print, print_error, refuse};
 use crate::config::{self, Secrets};
 
 #[derive(Debug, clap::Args)]
@@ -21,7 +21,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
     match config::check(path, secrets) {
         Ok(checked) => {
             for warning in &checked.warnings {
-                complain(format_args!("warning: {warning}"));
+                print_error(format_args!("warning: {warning}"));
             }
             print(format!(
                 "{}: good: {}, {}, {}\n",

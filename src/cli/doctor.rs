@@ -3,9 +3,9 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
 
-use super::{Exit, complain, load, print, runtime, service};
+use super::{Exit, load, print, print_error, runtime, service};
 use crate::config::LoginPattern;
-use crate::doctor::{Patient, Report, Step, examine, listeners_ends};
+use crate::doctor::{Report, Step, TestTarget, listeners_ends, test_connection};
 use crate::secret::Secret;
 use crate::session::Service;
 use crate::wire::Protocol;
@@ -41,7 +41,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
     let patients = match patients(&service, options) {
         Ok(patients) => patients,
         Err(why) => {
-            complain(why);
+            print_error(why);
             return Exit::Usage;
         }
     };
@@ -51,7 +51,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
             if !options.json {
                 print(format!("{} over {}\n", patient.login, patient.protocol));
             }
-            runtime.block_on(examine(&service, patient, |step| {
+            runtime.block_on(test_connection(&service, patient, |step| {
                 if !options.json {
                     print(line(step));
                 }
@@ -78,7 +78,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
     }
 }
 
-fn patients(service: &Service, options: &Options) -> Result<Vec<Patient>, String> {
+fn patients(service: &Service, options: &Options) -> Result<Vec<TestTarget>, String> {
     let mut logins = Vec::new();
     match &options.login {
         Some(login) => {
@@ -113,7 +113,7 @@ fn patients(service: &Service, options: &Options) -> Result<Vec<Patient>, String
                         && account.registration.provider.endpoint(*protocol).is_some()
                 }
             });
-        patients.extend(allowed.map(|protocol| Patient {
+        patients.extend(allowed.map(|protocol| TestTarget {
             account: account.clone(),
             login: login.clone(),
             protocol,

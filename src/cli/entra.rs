@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use super::{Exit, complain, load, print};
+use super::{Exit, load, print, print_error};
 use crate::config::{Account, ClientCredential, Config, Grant, Logins};
-use crate::consent::Consents;
+use crate::consent::PendingAuthorizations;
 use crate::wire::Protocol;
 
 pub(super) fn run(path: &Path, login: &str, script: bool) -> Exit {
@@ -16,12 +16,12 @@ pub(super) fn run(path: &Path, login: &str, script: bool) -> Exit {
     };
     let logins = Logins::new(&config.accounts);
     let Some(account) = logins.find(&login) else {
-        complain(format_args!("no account has the login {login}"));
+        print_error(format_args!("no account has the login {login}"));
         return Exit::Usage;
     };
     let provider = &account.registration.provider.name;
     if !(provider.starts_with("microsoft365") || provider == "outlook") {
-        complain(format_args!(
+        print_error(format_args!(
             "the provider of {login} is {provider}; this command knows Microsoft's"
         ));
         return Exit::Usage;
@@ -32,7 +32,7 @@ pub(super) fn run(path: &Path, login: &str, script: bool) -> Exit {
     match super::entra_script::script(account, &login) {
         Some(script) => print(script),
         None => {
-            complain(format_args!(
+            print_error(format_args!(
                 "the grant of {login} is {}: a script is there for applications that act for themselves; without --script the steps are printed",
                 account.registration.grant.name()
             ));
@@ -126,7 +126,7 @@ fn register(guide: &mut Guide, config: &Config, account: &Account) {
     }
     if let Grant::AuthorizationCode(credential) = &registration.grant {
         let uri = match &config.admin {
-            Some(admin) => Consents::redirect_of(&admin.public_url).to_string(),
+            Some(admin) => PendingAuthorizations::redirect_of(&admin.public_url).to_string(),
             None => "http://localhost/oauth/callback".to_owned(),
         };
         let platform = match credential {

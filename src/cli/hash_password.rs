@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Read as _};
 
 use argon2::{Argon2, PasswordHasher as _};
 
-use super::{Exit, complain, print};
+use super::{Exit, print, print_error};
 use crate::secret::Secret;
 use crate::wire::sasl::Credentials;
 
@@ -15,25 +15,25 @@ pub(super) fn run() -> Exit {
     let password = match read() {
         Ok(Some(password)) => password,
         Ok(None) => {
-            complain(
+            print_error(
                 "the password is not UTF-8: no client could present it; type it in a UTF-8 terminal",
             );
             return Exit::Usage;
         }
         Err(error) => {
-            complain(format_args!("the password cannot be read: {error}"));
+            print_error(format_args!("the password cannot be read: {error}"));
             return Exit::State;
         }
     };
     // The login is of no interest: what counts is that a client could present this password.
     if Credentials::new(b"login", password.expose().as_bytes()).is_err() {
-        complain("a password has 1 to 255 octets of UTF-8 and no control characters");
+        print_error("a password has 1 to 255 octets of UTF-8 and no control characters");
         return Exit::Usage;
     }
     match hash(password.expose()) {
         Ok(hash) => print(format!("{hash}\n")),
         Err(error) => {
-            complain(format_args!("the password cannot be hashed: {error}"));
+            print_error(format_args!("the password cannot be hashed: {error}"));
             Exit::State
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use url::Url;
 
 use super::running::client;
-use super::{Exit, complain, load, print, runtime};
+use super::{Exit, load, print, print_error, runtime};
 use crate::net::tls;
 
 #[derive(Debug, clap::Args)]
@@ -24,7 +24,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
                     client(admin).map(|(client, base)| (client, format!("{base}/readyz")))
                 }
                 None => {
-                    complain("the file has no admin listener to ask: add admin, or give --url");
+                    print_error("the file has no admin listener to ask: add admin, or give --url");
                     return Exit::Failed;
                 }
             },
@@ -32,7 +32,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
         },
     };
     let Some((client, url)) = asked else {
-        complain("no HTTP client can be made for this address");
+        print_error("no HTTP client can be made for this address");
         return Exit::Failed;
     };
     let runtime = match runtime() {
@@ -47,11 +47,11 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
     match answer {
         Ok((status, text)) if status.is_success() => print(format!("{}\n", text.trim())),
         Ok((status, text)) => {
-            complain(format_args!("{url}: {status}: {}", text.trim()));
+            print_error(format_args!("{url}: {status}: {}", text.trim()));
             Exit::Failed
         }
         Err(error) => {
-            complain(format_args!(
+            print_error(format_args!(
                 "{:#}",
                 anyhow::Error::from(error.without_url()).context(url)
             ));

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde_json::json;
 
-use super::{Exit, complain, print};
+use super::{Exit, print, print_error};
 use crate::config::{Config, Logins};
 use crate::import::{Imported, TokenFile};
-use crate::token::store::{Record, Store};
+use crate::token::store::{Store, StoredConsent};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -29,22 +29,22 @@ pub(super) fn run(options: &Options) -> Exit {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) => {
-            complain(format_args!("{}: cannot be read: {error}", path.display()));
+            print_error(format_args!("{}: cannot be read: {error}", path.display()));
             return Exit::State;
         }
     };
     let tokens = match options.tokens.as_deref().map(token_files).transpose() {
         Ok(tokens) => tokens.unwrap_or_default(),
         Err(error) => {
-            complain(format_args!("the token files cannot be read: {error:#}"));
+            print_error(format_args!("the token files cannot be read: {error:#}"));
             return Exit::State;
         }
     };
     match crate::import::import(&text, &tokens) {
         Ok(imported) => {
-            imported.notes.iter().for_each(complain);
+            imported.notes.iter().for_each(print_error);
             if let Err(error) = move_consents(&imported) {
-                complain(format_args!(
+                print_error(format_args!(
                     "the refresh tokens cannot be moved: {error:#}"
                 ));
                 return Exit::State;
@@ -52,7 +52,7 @@ pub(super) fn run(options: &Options) -> Exit {
             print(imported.yaml)
         }
         Err(why) => {
-            complain(format_args!("{}: {why}", path.display()));
+            print_error(format_args!("{}: {why}", path.display()));
             Exit::Config
         }
     }
@@ -103,14 +103,14 @@ fn move_consents(imported: &Imported) -> anyhow::Result<()> {
             continue;
         };
         if store.read(&consent.login)?.is_some() {
-            complain(format_args!(
+            print_error(format_args!(
                 "{}: there is a consent already; it stays",
                 consent.login
             ));
             continue;
         }
         let registration = &account.registration;
-        let record: Record = serde_json::from_value(json!({
+        let record: StoredConsent = serde_json::from_value(json!({
             "provider": registration.provider.name,
             "tenant": registration.tenant.to_lowercase(),
             "client_id": registration.client_id,
@@ -121,7 +121,7 @@ fn move_consents(imported: &Imported) -> anyhow::Result<()> {
             "refused": null,
         }))?;
         store.write(&consent.login, &record)?;
-        complain(format_args!(
+        print_error(format_args!(
             "{}: its refresh token was moved into {}, sealed",
             consent.login,
             config.state.directory.display()

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 
 use super::hash_password::hash;
-use super::{Exit, complain, print};
+use super::{Exit, print, print_error};
 use crate::config::{self, Provider, Secrets};
 use crate::secret::Secret;
 use crate::wire::Protocol;
@@ -79,11 +79,11 @@ pub(super) fn run(options: &Options) -> Exit {
     match init(options) {
         Ok(text) => print(text),
         Err(Trouble::Usage(why)) => {
-            complain(why);
+            print_error(why);
             Exit::Usage
         }
         Err(Trouble::Io(why)) => {
-            complain(why);
+            print_error(why);
             Exit::State
         }
     }

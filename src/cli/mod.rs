@@ -28,7 +28,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{Config, Problem};
 use crate::session::Service;
-use crate::token::store::Unusable;
+use crate::token::store::StateError;
 
 /// Where the configuration is looked for if nobody says.
 const PLACES: [&str; 2] = ["proxy.yaml", "/etc/authrelay/proxy.yaml"];
@@ -174,21 +174,21 @@ fn load(path: &Path) -> Result<Config, Exit> {
 /// What administrators' commands work on, without listeners.
 fn service(config: &Config) -> Result<Service, Exit> {
     let service = Service::new(config).map_err(|error| {
-        complain(format_args!("{error:#}"));
-        match error.is::<Unusable>() {
+        print_error(format_args!("{error:#}"));
+        match error.is::<StateError>() {
             true => Exit::State,
             false => Exit::Config,
         }
     })?;
     let notes = service.broker().store().map(|store| store.notes());
     for note in notes.unwrap_or_default() {
-        complain(format_args!("warning: {note}"));
+        print_error(format_args!("warning: {note}"));
     }
     Ok(service)
 }
 
 fn refuse(problems: &[Problem]) -> Exit {
-    problems.iter().for_each(complain);
+    problems.iter().for_each(print_error);
     Exit::Config
 }
 
@@ -203,7 +203,7 @@ fn man() -> Exit {
     match clap_mangen::Man::new(Arguments::command()).render(&mut page) {
         Ok(()) => print(page),
         Err(error) => {
-            complain(error);
+            print_error(error);
             Exit::State
         }
     }
@@ -218,7 +218,7 @@ fn print(text: impl AsRef<[u8]>) -> Exit {
     {
         // Whoever closed the pipe has read enough.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            complain(format_args!("stdout: {error}"));
+            print_error(format_args!("stdout: {error}"));
             Exit::State
         }
         _ => Exit::Done,
@@ -226,7 +226,7 @@ fn print(text: impl AsRef<[u8]>) -> Exit {
 }
 
 /// Prints one line of complaint.
-fn complain(what: impl Display) {
+fn print_error(what: impl Display) {
     let _ = writeln!(std::io::stderr(), "{what}");
 }
 
@@ -234,7 +234,7 @@ fn complain(what: impl Display) {
 fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
     // A session takes two descriptors, and the soft limit is often 1,024.
     if let Err(error) = rlimit::increase_nofile_limit(rlimit::INFINITY) {
-        complain(format_args!(
+        print_error(format_args!(
             "warning: the limit of open files stays as it is: {error}"
         ));
     }
@@ -242,13 +242,13 @@ fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
         .enable_all()
         .build()
         .map_err(|error| {
-            complain(format_args!("no threads: {error}"));
+            print_error(format_args!("no threads: {error}"));
             Exit::Unavailable
         })
 }
 
 /// Until SIGTERM or SIGINT.
-async fn asked_to_stop() {
+async fn shutdown_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) = (
         signal(SignalKind::terminate()),

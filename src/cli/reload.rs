@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::running::{Refused, Running};
-use super::{Exit, complain, load, print, runtime};
+use super::running::{RequestError, RunningRelay};
+use super::{Exit, load, print, print_error, runtime};
 
 pub(super) fn run(path: &Path) -> Exit {
     // What is wrong with the file is what the relay would say.
@@ -16,7 +16,7 @@ pub(super) fn run(path: &Path) -> Exit {
         Err(exit) => return exit,
     };
     let result = runtime.block_on(async {
-        match Running::find(&config).await {
+        match RunningRelay::find(&config).await {
             Some(running) => Some(running.reload().await),
             None => None,
         }
@@ -32,16 +32,16 @@ pub(super) fn run(path: &Path) -> Exit {
                 applied.listeners, applied.accounts, applied.sessions_ended
             ))
         }
-        Some(Err(Refused::Problems(problems))) => {
-            problems.iter().for_each(complain);
+        Some(Err(RequestError::Problems(problems))) => {
+            problems.iter().for_each(print_error);
             Exit::Config
         }
-        Some(Err(Refused::Other(error))) => {
-            complain(format_args!("{error:#}"));
+        Some(Err(RequestError::Other(error))) => {
+            print_error(format_args!("{error:#}"));
             Exit::Failed
         }
         None => {
-            complain(match config.admin {
+            print_error(match config.admin {
                 Some(_) => "no relay of this file answers at admin.bind: is it running?",
                 None => "the file has no admin listener to ask: send SIGHUP instead",
             });

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Exit, asked_to_stop, complain, load, runtime};
+use super::{Exit, load, print_error, runtime, shutdown_signal};
 use crate::audit;
 use crate::logging;
 use crate::server::{self, CannotBind, Control, Inherited, Server};
-use crate::token::store::Unusable;
+use crate::token::store::StateError;
 
 pub(super) fn run(path: &Path) -> Exit {
     let config = match load(path) {
@@ -17,7 +17,7 @@ pub(super) fn run(path: &Path) -> Exit {
     let log = match logging::start(&config.log) {
         Ok(log) => log,
         Err(error) => {
-            complain(error);
+            print_error(error);
             return Exit::State;
         }
     };
@@ -32,11 +32,11 @@ pub(super) fn run(path: &Path) -> Exit {
         drop(config);
         let control = server.control().clone();
         let levels = log.clone();
-        control.on_applied(move |config| levels.set(config.log.level));
+        control.on_reload(move |config| levels.set(config.log.level));
         tokio::spawn(reload_at_hangup(control, log));
         let _no_end = outlive_file_limits();
         server
-            .serve(asked_to_stop())
+            .serve(shutdown_signal())
             .await
             .map_err(anyhow::Error::from)
     });
@@ -45,8 +45,8 @@ pub(super) fn run(path: &Path) -> Exit {
     match served {
         Ok(()) => Exit::Done,
         Err(error) => {
-            complain(format_args!("{error:#}"));
-            if error.is::<Unusable>() || error.is::<audit::Unusable>() {
+            print_error(format_args!("{error:#}"));
+            if error.is::<StateError>() || error.is::<audit::AuditError>() {
                 Exit::State
             } else if error.is::<CannotBind>() || error.is::<std::io::Error>() {
                 Exit::Unavailable

@@ -20,13 +20,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long it may take to reload: secrets' commands are run.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(120);
 
-pub(super) struct Running {
+pub(super) struct RunningRelay {
     client: reqwest::Client,
     base: String,
     token: Secret,
 }
 
-/// What a reload came to: [`admin::Applied`] as the relay says it.
+/// What a reload came to: [`admin::ReloadReport`] as the relay says it.
 #[derive(serde::Deserialize)]
 pub(super) struct Reloaded {
     pub(super) listeners: usize,
@@ -36,7 +36,7 @@ pub(super) struct Reloaded {
 }
 
 /// Why the running relay did not do what it was asked to.
-pub(super) enum Refused {
+pub(super) enum RequestError {
     /// The problems of its configuration.
     Problems(Vec<String>),
     Other(anyhow::Error),
@@ -62,7 +62,7 @@ pub(super) fn client(admin: &Admin) -> Option<(reqwest::Client, String)> {
     Some((client.build().ok()?, base))
 }
 
-impl Running {
+impl RunningRelay {
     /// The relay of this configuration, if one answers that knows its token.
     pub(super) async fn find(config: &Config) -> Option<Self> {
         let admin = config.admin.as_ref()?;
@@ -92,10 +92,10 @@ impl Running {
     }
 
     /// Has it read its configuration anew.
-    pub(super) async fn reload(&self) -> Result<Reloaded, Refused> {
+    pub(super) async fn reload(&self) -> Result<Reloaded, RequestError> {
         let request = self.client.post(format!("{}/api/reload", self.base));
         let request = request.timeout(RELOAD_PATIENCE);
-        let (status, text) = self.send(request).await.map_err(Refused::Other)?;
+        let (status, text) = self.send(request).await.map_err(RequestError::Other)?;
         if let (true, Ok(applied)) = (status.is_success(), serde_json::from_str(&text)) {
             return Ok(applied);
         }
@@ -104,8 +104,8 @@ impl Running {
             problems: Vec<String>,
         }
         match serde_json::from_str::<Answer>(&text) {
-            Ok(answer) => Err(Refused::Problems(answer.problems)),
-            Err(_) => Err(Refused::Other(complaint(status, &text))),
+            Ok(answer) => Err(RequestError::Problems(answer.problems)),
+            Err(_) => Err(RequestError::Other(complaint(status, &text))),
         }
     }
 

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::str::FromStr as _;
 
-use super::{Exit, asked_to_stop, complain, print, runtime};
+use super::{Exit, print, print_error, runtime, shutdown_signal};
 use crate::config::{Config, Log, LogFormat};
 use crate::logging;
 use crate::sandbox::{self, Fault, Ports, Sandbox};
@@ -38,7 +38,7 @@ pub(super) fn run(options: &Options) -> Exit {
         Some(name) => match Fault::from_str(name) {
             Ok(fault) => Some(fault),
             Err(error) => {
-                complain(format_args!("{error}; `--fault list` names them"));
+                print_error(format_args!("{error}; `--fault list` names them"));
                 return Exit::Usage;
             }
         },
@@ -48,7 +48,7 @@ pub(super) fn run(options: &Options) -> Exit {
         ..Log::default()
     });
     if let Err(error) = log {
-        complain(error);
+        print_error(error);
         return Exit::State;
     }
     let runtime = match runtime() {
@@ -58,7 +58,7 @@ pub(super) fn run(options: &Options) -> Exit {
     match runtime.block_on(serve(options, fault)) {
         Ok(exit) => exit,
         Err(error) => {
-            complain(format_args!("{error:#}"));
+            print_error(format_args!("{error:#}"));
             if error.is::<CannotBind>() {
                 Exit::Unavailable
             } else {
@@ -89,7 +89,7 @@ async fn serve(options: &Options, fault: Option<Fault>) -> anyhow::Result<Exit> 
     let config = match Config::load(&path) {
         Ok(config) => config,
         Err(problems) => {
-            problems.iter().for_each(complain);
+            problems.iter().for_each(print_error);
             return Ok(Exit::Config);
         }
     };
@@ -113,7 +113,7 @@ async fn serve(options: &Options, fault: Option<Fault>) -> anyhow::Result<Exit> 
             token.expose()
         ));
     }
-    server.serve(asked_to_stop()).await?;
+    server.serve(shutdown_signal()).await?;
     Ok(Exit::Done)
 }
 

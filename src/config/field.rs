@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::Problem;
 use super::keys::{Row, Table};
 use super::source::Sources;
-use super::tree::{self, Entry, Node, Place, Value};
+use super::tree::{self, Entry, Node, Position, Value};
 
 /// What all values of a file share: where they point, and what is wrong with them.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(super) struct Context {
 pub(super) struct Problems(RefCell<Vec<Problem>>);
 
 impl Problems {
-    pub(super) fn add(&self, path: &str, place: Option<Place>, message: impl Display) {
+    pub(super) fn add(&self, path: &str, place: Option<Position>, message: impl Display) {
         self.0.borrow_mut().push(Problem {
             path: path.to_owned(),
             message: message.to_string(),
@@ -44,7 +44,7 @@ impl Problems {
 #[derive(Debug, Clone)]
 pub(super) struct Field {
     pub(super) path: String,
-    pub(super) place: Place,
+    pub(super) place: Position,
     node: Rc<Node>,
     context: Rc<Context>,
 }

@@ -1,5 +1,5 @@
 //! Certificates, keys and the authorities of clients, in PEM files that may be replaced while they
-//! are in use: an [`Identity`] remembers where it came from, and can be read again.
+//! are in use: an [`ServerCertificate`] remembers where it came from, and can be read again.
 
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -17,7 +17,7 @@ const PEM_CAP: u64 = 4 * 1024 * 1024;
 
 /// A certificate chain and its private key, read and found to belong together.
 #[derive(Debug)]
-pub struct Identity {
+pub struct ServerCertificate {
     /// Leaf first.
     pub chain: Vec<CertificateDer<'static>>,
     /// The leaf's key.
@@ -25,14 +25,14 @@ pub struct Identity {
     /// Whose certificates clients must show; `None`: they need none.
     pub client_ca: Option<Vec<CertificateDer<'static>>>,
     /// Where all that was read.
-    pub files: IdentityFiles,
+    pub files: CertificateFiles,
     /// What the files were just before they were read.
-    pub stamp: Stamp,
+    pub stamp: FileStamp,
 }
 
-/// The files behind an [`Identity`].
+/// The files behind an [`ServerCertificate`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IdentityFiles {
+pub struct CertificateFiles {
     /// The chain.
     pub certificate: PathBuf,
     /// The key.
@@ -43,7 +43,7 @@ pub struct IdentityFiles {
 
 /// What tells one content of files from another without reading them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Stamp(Vec<Option<Seen>>);
+pub struct FileStamp(Vec<Option<Seen>>);
 
 /// Device, inode, size, modified and changed: a replaced link shows as another inode, a mended
 /// mode as a change.
@@ -52,13 +52,13 @@ struct Seen(u64, u64, u64, (i64, i64), (i64, i64));
 
 /// What is wrong with one of the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Flaw {
+pub(super) enum FileProblem {
     Certificate(String),
     Key(String),
     ClientCa(String),
 }
 
-impl Identity {
+impl ServerCertificate {
     /// Where the certificate's validity ends, in seconds since 1970.
     pub fn end(&self) -> Option<i64> {
         self.chain
@@ -67,9 +67,9 @@ impl Identity {
     }
 }
 
-impl IdentityFiles {
+impl CertificateFiles {
     /// What they are now.
-    pub fn stamp(&self) -> Stamp {
+    pub fn stamp(&self) -> FileStamp {
         let seen = |path: &PathBuf| {
             let of = std::fs::metadata(path).ok()?;
             Some(Seen(
@@ -81,7 +81,7 @@ impl IdentityFiles {
             ))
         };
         let files = [&self.certificate, &self.key].into_iter();
-        Stamp(files.chain(&self.client_ca).map(seen).collect())
+        FileStamp(files.chain(&self.client_ca).map(seen).collect())
     }
 
     /// Reads them, as the configuration did.
@@ -89,12 +89,12 @@ impl IdentityFiles {
     /// # Errors
     ///
     /// What is wrong with which of them, in one line.
-    pub fn read(&self) -> Result<Identity, String> {
+    pub fn read(&self) -> Result<ServerCertificate, String> {
         self.checked().map_err(|flaws| {
             let texts = flaws.iter().map(|flaw| match flaw {
-                Flaw::Certificate(why) => located(&self.certificate, why),
-                Flaw::Key(why) => located(&self.key, why),
-                Flaw::ClientCa(why) => {
+                FileProblem::Certificate(why) => located(&self.certificate, why),
+                FileProblem::Key(why) => located(&self.key, why),
+                FileProblem::ClientCa(why) => {
                     located(self.client_ca.as_deref().unwrap_or(Path::new("")), why)
                 }
             });
@@ -103,12 +103,12 @@ impl IdentityFiles {
     }
 
     /// Reads them all before the first that is bad counts.
-    pub(super) fn checked(&self) -> Result<Identity, Vec<Flaw>> {
+    pub(super) fn checked(&self) -> Result<ServerCertificate, Vec<FileProblem>> {
         let stamp = self.stamp();
-        let chain = certificates(&self.certificate).map_err(Flaw::Certificate);
-        let key = private_key(&self.key).map_err(Flaw::Key);
+        let chain = certificates(&self.certificate).map_err(FileProblem::Certificate);
+        let key = private_key(&self.key).map_err(FileProblem::Key);
         let client_ca = self.client_ca.as_deref().map(certificates).transpose();
-        let client_ca = client_ca.map_err(Flaw::ClientCa);
+        let client_ca = client_ca.map_err(FileProblem::ClientCa);
         let (chain, key, client_ca) = match (chain, key, client_ca) {
             (Ok(chain), Ok(key), Ok(client_ca)) => (chain, key, client_ca),
             (chain, key, client_ca) => {
@@ -116,7 +116,7 @@ impl IdentityFiles {
                 return Err(flaws.into_iter().flatten().collect());
             }
         };
-        let identity = Identity {
+        let identity = ServerCertificate {
             chain,
             key,
             client_ca,
@@ -127,14 +127,16 @@ impl IdentityFiles {
         let authorities = identity.client_ca.as_deref();
         if let Some(Err(error)) = authorities.map(crate::net::tls::client_verifier) {
             let why = format!("holds no usable authority: {error}");
-            return Err(vec![Flaw::ClientCa(why)]);
+            return Err(vec![FileProblem::ClientCa(why)]);
         }
         match crate::net::tls::server(&identity) {
             Ok(_) => Ok(identity),
-            Err(rustls::Error::InconsistentKeys(_)) => Err(vec![Flaw::Key(
+            Err(rustls::Error::InconsistentKeys(_)) => Err(vec![FileProblem::Key(
                 "is not the key of the certificate beside it".into(),
             )]),
-            Err(error) => Err(vec![Flaw::Certificate(format!("cannot be used: {error}"))]),
+            Err(error) => Err(vec![FileProblem::Certificate(format!(
+                "cannot be used: {error}"
+            ))]),
         }
     }
 }

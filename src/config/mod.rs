@@ -44,7 +44,7 @@ pub use account::{
 };
 pub use audit::{Audit, AuditPath, OnFull, Syslog, SyslogTransport};
 pub use client::client_network;
-pub use identity::{Identity, IdentityFiles, Stamp};
+pub use identity::{CertificateFiles, FileStamp, ServerCertificate};
 use keys::words;
 pub use keys::{Limits, Lockout, Log, SmtpPolicy};
 pub use logins::Logins;
@@ -239,7 +239,7 @@ pub struct Admin {
     /// How browsers reach it, without a slash at the end.
     pub public_url: url::Url,
     /// HTTPS, if it is spoken.
-    pub tls: Option<Arc<Identity>>,
+    pub tls: Option<Arc<ServerCertificate>>,
     /// What administrators present.
     pub token: AdminToken,
     /// What opens whatever changes nothing, if anything does.
@@ -328,14 +328,14 @@ pub enum ListenerTls {
     /// Cleartext.
     None,
     /// Cleartext that the client may upgrade.
-    StartTls(Arc<Identity>),
+    StartTls(Arc<ServerCertificate>),
     /// TLS from the first byte.
-    Implicit(Arc<Identity>),
+    Implicit(Arc<ServerCertificate>),
 }
 
 impl ListenerTls {
     /// What it shows, unless it is cleartext for good.
-    pub fn identity(&self) -> Option<&Arc<Identity>> {
+    pub fn identity(&self) -> Option<&Arc<ServerCertificate>> {
         match self {
             Self::None => None,
             Self::StartTls(identity) | Self::Implicit(identity) => Some(identity),

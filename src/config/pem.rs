@@ -8,10 +8,10 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::field::Field;
-use super::identity::{self, Flaw};
+use super::identity::{self, FileProblem};
 use super::keys::{CertificateKeys, Value};
 use super::kind::Kind;
-use super::{Identity, IdentityFiles, SigningKey, Stamp};
+use super::{CertificateFiles, FileStamp, ServerCertificate, SigningKey};
 use crate::expiry;
 use crate::secret::Secret;
 
@@ -46,14 +46,14 @@ impl Value for Certificates {
 
 /// A server's certificate chain, the key that belongs to it, and the authorities of clients; empty
 /// where sources are not read. `field` has the keys `certificate`, `key` and `client_ca`.
-pub(super) fn identity(field: &Field, files: IdentityFiles) -> Option<Identity> {
+pub(super) fn identity(field: &Field, files: CertificateFiles) -> Option<ServerCertificate> {
     if !field.sources().are_read() {
-        return Some(Identity {
+        return Some(ServerCertificate {
             chain: Vec::new(),
             key: PrivateKeyDer::Pkcs8(Vec::new().into()),
             client_ca: files.client_ca.is_some().then(Vec::new),
             files,
-            stamp: Stamp::default(),
+            stamp: FileStamp::default(),
         });
     }
     let paths = [&files.certificate, &files.key].into_iter();
@@ -70,9 +70,9 @@ pub(super) fn identity(field: &Field, files: IdentityFiles) -> Option<Identity> 
         Err(flaws) => {
             for flaw in flaws {
                 match flaw {
-                    Flaw::Certificate(why) => field.at("certificate").problem(why),
-                    Flaw::Key(why) => field.at("key").problem(why),
-                    Flaw::ClientCa(why) => field.at("client_ca").problem(why),
+                    FileProblem::Certificate(why) => field.at("certificate").problem(why),
+                    FileProblem::Key(why) => field.at("key").problem(why),
+                    FileProblem::ClientCa(why) => field.at("client_ca").problem(why),
                 }
             }
             None

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
 /// Line and column, both from 1.
-pub(super) type Place = (usize, usize);
+pub(super) type Position = (usize, usize);
 
 /// Nesting that no honest file reaches.
 const DEPTH: usize = 32;
@@ -19,7 +19,7 @@ const NODES: usize = 2_000_000;
 
 #[derive(Debug)]
 pub(super) struct Node {
-    pub(super) place: Place,
+    pub(super) place: Position,
     pub(super) value: Value,
     /// Whether a plain scalar is followed by what YAML takes for a comment.
     pub(super) cut: bool,
@@ -37,14 +37,14 @@ pub(super) enum Value {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) key: String,
-    pub(super) place: Place,
+    pub(super) place: Position,
     pub(super) node: Rc<Node>,
 }
 
 /// Why there is no tree. The texts never quote the file: a secret may stand anywhere.
 #[derive(Debug)]
 pub(super) struct Broken {
-    pub(super) place: Place,
+    pub(super) place: Position,
     pub(super) message: String,
 }
 
@@ -230,6 +230,6 @@ fn broken(span: &Span, message: &str) -> Broken {
 }
 
 /// The parser counts columns from 0.
-fn place_of(marker: &saphyr_parser::Marker) -> Place {
+fn place_of(marker: &saphyr_parser::Marker) -> Position {
     (marker.line(), marker.col() + 1)
 }

@@ -3,13 +3,13 @@
 //! Exchange says the same few words for many causes; what the token says of itself tells them
 //! apart.
 
-use super::Patient;
+use super::TestTarget;
 use crate::fault::{Fault, Kind, message_remedy};
 use crate::wire::Protocol;
 
 /// What a token said of itself.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Findings {
+pub(super) struct TokenClaims {
     pub(super) audience: Option<String>,
     pub(super) application: Option<String>,
     pub(super) object: Option<String>,
@@ -37,7 +37,7 @@ impl Advice {
 }
 
 /// Of a step whose fault says it all.
-pub(super) fn of_fault(patient: &Patient, fault: &Fault) -> Advice {
+pub(super) fn of_fault(patient: &TestTarget, fault: &Fault) -> Advice {
     let fault = fault.clone().for_mailbox(&mailbox(patient));
     let remedy = match fault.remedy() {
         Some(remedy) => remedy.to_owned(),
@@ -60,7 +60,7 @@ fn cause(fault: &Fault) -> String {
 }
 
 /// Of XOAUTH2's refusal.
-pub(super) fn of_login(patient: &Patient, findings: &Findings, fault: &Fault) -> Advice {
+pub(super) fn of_login(patient: &TestTarget, findings: &TokenClaims, fault: &Fault) -> Advice {
     let detail = fault.detail().to_lowercase();
     // Where Exchange says what it is, that is it.
     let says = [
@@ -120,7 +120,7 @@ pub(super) fn of_login(patient: &Patient, findings: &Findings, fault: &Fault) ->
 }
 
 /// A person's token that the mail service does not take for the mailbox.
-fn of_delegate(patient: &Patient, findings: &Findings, mailbox: &str) -> Advice {
+fn of_delegate(patient: &TestTarget, findings: &TokenClaims, mailbox: &str) -> Advice {
     let user = findings.user.as_deref().unwrap_or_default();
     if user.is_empty() || user.eq_ignore_ascii_case(mailbox) {
         return Advice::new(
@@ -154,7 +154,7 @@ fn of_delegate(patient: &Patient, findings: &Findings, mailbox: &str) -> Advice 
 }
 
 /// Of the first mailbox command's failure.
-pub(super) fn of_mailbox(patient: &Patient, findings: &Findings, said: &str) -> Advice {
+pub(super) fn of_mailbox(patient: &TestTarget, findings: &TokenClaims, said: &str) -> Advice {
     let mailbox = mailbox(patient);
     let lower = said.to_lowercase();
     let object = findings.object.as_deref();
@@ -220,18 +220,18 @@ pub(super) fn of_mailbox(patient: &Patient, findings: &Findings, said: &str) -> 
     )
 }
 
-fn has_role(findings: &Findings, role: &str) -> bool {
+fn has_role(findings: &TokenClaims, role: &str) -> bool {
     findings
         .roles
         .iter()
         .any(|other| other.eq_ignore_ascii_case(role))
 }
 
-fn mailbox(patient: &Patient) -> String {
+fn mailbox(patient: &TestTarget) -> String {
     patient.account.mailbox_of(patient.protocol, &patient.login)
 }
 
-fn application(patient: &Patient, findings: &Findings) -> String {
+fn application(patient: &TestTarget, findings: &TokenClaims) -> String {
     match &findings.application {
         Some(application) => application.clone(),
         None => patient.account.registration.client_id.clone(),

@@ -3,8 +3,8 @@
 
 use serde_json::Value;
 
-use super::Patient;
-use super::advice::Findings;
+use super::TestTarget;
+use super::advice::TokenClaims;
 use crate::token::claims;
 use crate::wire::Protocol;
 
@@ -16,19 +16,19 @@ const EXCHANGE: [&str; 3] = [
 ];
 
 /// What was seen.
-pub(super) struct Seen {
+pub(super) struct ClaimsReport {
     pub(super) detail: String,
-    pub(super) findings: Findings,
+    pub(super) findings: TokenClaims,
     /// Cause and remedy of what cannot work.
     pub(super) wrong: Option<(String, String)>,
 }
 
 /// Looks at a token.
-pub(super) fn look(patient: &Patient, token: &str, mailbox: &str) -> Seen {
+pub(super) fn inspect(patient: &TestTarget, token: &str, mailbox: &str) -> ClaimsReport {
     let Some(claims) = claims(token) else {
-        return Seen {
+        return ClaimsReport {
             detail: "the token is opaque: only the mail service can read it".into(),
-            findings: Findings::default(),
+            findings: TokenClaims::default(),
             wrong: None,
         };
     };
@@ -44,7 +44,7 @@ pub(super) fn look(patient: &Patient, token: &str, mailbox: &str) -> Seen {
         .filter_map(Value::as_str)
         .map(str::to_owned)
         .collect();
-    let findings = Findings {
+    let findings = TokenClaims {
         audience: text("aud"),
         application: text("appid").or_else(|| text("azp")),
         object: text("oid"),
@@ -78,7 +78,7 @@ pub(super) fn look(patient: &Patient, token: &str, mailbox: &str) -> Seen {
         exp,
     ];
     let detail: Vec<_> = parts.into_iter().flatten().collect();
-    Seen {
+    ClaimsReport {
         detail: crate::fault::harmless(&detail.join(" ")),
         wrong: wrong(patient, &findings, mailbox),
         findings,
@@ -86,7 +86,7 @@ pub(super) fn look(patient: &Patient, token: &str, mailbox: &str) -> Seen {
 }
 
 /// What cannot work, whatever the mail service says. Only of Microsoft's tokens it is known.
-fn wrong(patient: &Patient, findings: &Findings, mailbox: &str) -> Option<(String, String)> {
+fn wrong(patient: &TestTarget, findings: &TokenClaims, mailbox: &str) -> Option<(String, String)> {
     let account = &patient.account;
     let registration = &account.registration;
     let scope = account.scope().join(" ");

@@ -12,7 +12,7 @@ pub(super) async fn ask(
     leftover: &[u8],
     stream: &mut Stream,
 ) -> Result<String, String> {
-    let mut talk = Talk {
+    let mut talk = LineClient {
         lines: Lines::new(REPLY_CAP),
         stream,
     };
@@ -48,12 +48,12 @@ pub(super) async fn ask(
     }
 }
 
-struct Talk<'s> {
+struct LineClient<'s> {
     lines: Lines,
     stream: &'s mut Stream,
 }
 
-impl Talk<'_> {
+impl LineClient<'_> {
     async fn say(&mut self, command: &str) -> Result<(), String> {
         let line = format!("{command}\r\n");
         let written = self.stream.write(line.as_bytes()).await;

@@ -55,7 +55,7 @@ pub struct Step {
 
 /// What is tested.
 #[derive(Debug, Clone)]
-pub struct Patient {
+pub struct TestTarget {
     /// Its account.
     pub account: Arc<Account>,
     /// The login, in lower case.
@@ -67,9 +67,9 @@ pub struct Patient {
 }
 
 /// Tests one protocol; `on_step` sees each step as it ends.
-pub async fn examine(
+pub async fn test_connection(
     service: &Service,
-    patient: &Patient,
+    patient: &TestTarget,
     mut on_step: impl FnMut(&Step) + Send,
 ) -> Report {
     let mut steps = Vec::new();
@@ -88,18 +88,22 @@ pub async fn examine(
 
 /// What the mail service itself says of a consent whose token does not tell who gave it: `None`,
 /// it lets the mailbox be opened; else why not, and what to do.
-pub async fn verdict(service: &Service, account: &Arc<Account>, login: &str) -> Option<String> {
+pub async fn explain_failure(
+    service: &Service,
+    account: &Arc<Account>,
+    login: &str,
+) -> Option<String> {
     let protocol = Protocol::ALL.into_iter().find(|protocol| {
         account.protocols.contain(*protocol)
             && account.registration.provider.endpoint(*protocol).is_some()
     })?;
-    let patient = Patient {
+    let patient = TestTarget {
         account: account.clone(),
         login: login.to_owned(),
         protocol,
         password: None,
     };
-    let report = examine(service, &patient, |_| {}).await;
+    let report = test_connection(service, &patient, |_| {}).await;
     let failed = report.steps.into_iter().find(|step| !step.ok)?;
     // An outage or a limit says nothing of the consent.
     let passes = failed

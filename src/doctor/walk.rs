@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::advice::{self, Findings};
+use super::advice::{self, TokenClaims};
 use super::certificate::{describe, ends_soon};
-use super::{Patient, Step, claims, mailbox};
+use super::{Step, TestTarget, claims, mailbox};
 use crate::config::{Endpoint, UpstreamTls};
 use crate::environment;
 use crate::fault::{Fault, Kind};
 use crate::login::Step as Dialogue;
-use crate::login::back::{self, Login, Ready, Stage};
+use crate::login::back::{self, Ready, Stage, UpstreamCredentials};
 use crate::net::tls;
 use crate::outbound::dial;
-use crate::proof::Verified;
+use crate::proof::VerifiedLogin;
 use crate::secret::Secret;
 use crate::session::Service;
 use crate::stream::Stream;
@@ -28,10 +28,10 @@ const FAMILY: Duration = Duration::from_secs(3);
 /// Tells steps as they end; stops at the first that fails.
 pub(super) async fn walk(
     service: &Service,
-    patient: &Patient,
+    patient: &TestTarget,
     tell: &mut (dyn FnMut(Step) + Send),
 ) {
-    let _ = Walk {
+    let _ = TestRun {
         service,
         patient,
         tell,
@@ -40,17 +40,17 @@ pub(super) async fn walk(
     .await;
 }
 
-struct Walk<'a> {
+struct TestRun<'a> {
     service: &'a Service,
-    patient: &'a Patient,
+    patient: &'a TestTarget,
     tell: &'a mut (dyn FnMut(Step) + Send),
 }
 
 /// A step failed and was told.
-struct Over;
+struct StepFailed;
 
-impl Walk<'_> {
-    async fn steps(mut self) -> Result<(), Over> {
+impl TestRun<'_> {
+    async fn steps(mut self) -> Result<(), StepFailed> {
         let patient = self.patient;
         let provider = patient.account.registration.provider.clone();
         let mailbox = patient.account.mailbox_of(patient.protocol, &patient.login);
@@ -64,7 +64,7 @@ impl Walk<'_> {
         let stage = self.encrypt(&endpoint, &mut stream).await?;
         let (verified, token) = self.token(&mailbox).await?;
         let findings = self.claims(&token, &mailbox)?;
-        let login = Login {
+        let login = UpstreamCredentials {
             mailbox: mailbox.clone(),
             token: token.secret.clone(),
             mechanism: provider.mechanism,
@@ -73,11 +73,11 @@ impl Walk<'_> {
             client_name: "[127.0.0.1]".into(),
         };
         let ready = self.log_in(login, stage, &mut stream, &findings).await?;
-        self.service.broker().accepted(&verified, &token);
+        self.service.broker().on_accepted(&verified, &token);
         self.mailbox(&mailbox, ready, &mut stream, &findings).await
     }
 
-    fn nowhere(&mut self, provided: bool) -> Result<(), Over> {
+    fn nowhere(&mut self, provided: bool) -> Result<(), StepFailed> {
         let account = &self.patient.account;
         let detail = match provided {
             true => format!("the account does not allow {}", self.patient.protocol),
@@ -94,11 +94,11 @@ impl Walk<'_> {
             cause: Some(detail),
             remedy: Some("test another protocol, or change the account's protocols".into()),
         });
-        Err(Over)
+        Err(StepFailed)
     }
 
     /// dns and tcp.
-    async fn connect(&mut self, endpoint: &Endpoint) -> Result<Stream, Over> {
+    async fn connect(&mut self, endpoint: &Endpoint) -> Result<Stream, StepFailed> {
         let provider = self.patient.account.registration.provider.clone();
         let limit = self.service.step_timeout();
         let began = Instant::now();
@@ -150,7 +150,11 @@ impl Walk<'_> {
     }
 
     /// tls, STARTTLS included.
-    async fn encrypt(&mut self, endpoint: &Endpoint, stream: &mut Stream) -> Result<Stage, Over> {
+    async fn encrypt(
+        &mut self,
+        endpoint: &Endpoint,
+        stream: &mut Stream,
+    ) -> Result<Stage, StepFailed> {
         let began = Instant::now();
         let provider = self.patient.account.registration.provider.clone();
         let name = tls::name(endpoint);
@@ -162,7 +166,7 @@ impl Walk<'_> {
                 )
             })?;
             if endpoint.tls == UpstreamTls::StartTls {
-                let nobody = Login {
+                let nobody = UpstreamCredentials {
                     mailbox: String::new(),
                     token: Secret::default(),
                     mechanism: provider.mechanism,
@@ -206,10 +210,10 @@ impl Walk<'_> {
         })
     }
 
-    async fn token(&mut self, mailbox: &str) -> Result<(Verified, Token), Over> {
+    async fn token(&mut self, mailbox: &str) -> Result<(VerifiedLogin, Token), StepFailed> {
         let began = Instant::now();
         let patient = self.patient;
-        let verified = Verified::by_operator(
+        let verified = VerifiedLogin::by_operator(
             patient.account.clone(),
             patient.login.clone(),
             mailbox.to_owned(),
@@ -238,9 +242,9 @@ impl Walk<'_> {
         Ok((verified, token))
     }
 
-    fn claims(&mut self, token: &Token, mailbox: &str) -> Result<Findings, Over> {
+    fn claims(&mut self, token: &Token, mailbox: &str) -> Result<TokenClaims, StepFailed> {
         let began = Instant::now();
-        let seen = claims::look(self.patient, token.secret.expose(), mailbox);
+        let seen = claims::inspect(self.patient, token.secret.expose(), mailbox);
         let failed = seen.wrong.is_some();
         let (cause, remedy) = match seen.wrong {
             Some((cause, remedy)) => (Some(cause), Some(remedy)),
@@ -255,18 +259,18 @@ impl Walk<'_> {
             remedy,
         });
         match failed {
-            true => Err(Over),
+            true => Err(StepFailed),
             false => Ok(seen.findings),
         }
     }
 
     async fn log_in(
         &mut self,
-        login: Login,
+        login: UpstreamCredentials,
         stage: Stage,
         stream: &mut Stream,
-        findings: &Findings,
-    ) -> Result<Ready, Over> {
+        findings: &TokenClaims,
+    ) -> Result<Ready, StepFailed> {
         let began = Instant::now();
         let driven = timeout(
             self.service.step_timeout(),
@@ -296,8 +300,8 @@ impl Walk<'_> {
         name: &str,
         ready: Ready,
         stream: &mut Stream,
-        findings: &Findings,
-    ) -> Result<(), Over> {
+        findings: &TokenClaims,
+    ) -> Result<(), StepFailed> {
         let began = Instant::now();
         let asked = mailbox::ask(self.patient.protocol, name, &ready.leftover, stream);
         let asked = timeout(self.service.step_timeout(), asked).await;
@@ -324,7 +328,7 @@ impl Walk<'_> {
         name: &'static str,
         began: Instant,
         result: Result<T, Fault>,
-    ) -> Result<T, Over> {
+    ) -> Result<T, StepFailed> {
         result.map_err(|fault| {
             let fault = environment::hinted(fault, &self.patient.account.registration.provider);
             let advice = advice::of_fault(self.patient, &fault);
@@ -349,7 +353,7 @@ impl Walk<'_> {
         began: Instant,
         detail: &str,
         advice: advice::Advice,
-    ) -> Over {
+    ) -> StepFailed {
         (self.tell)(Step {
             name,
             ok: false,
@@ -358,7 +362,7 @@ impl Walk<'_> {
             cause: Some(advice.cause),
             remedy: Some(advice.remedy),
         });
-        Over
+        StepFailed
     }
 }
 
@@ -373,8 +377,8 @@ async fn within<T>(
 
 /// Plays a login dialogue; `None`: it wants TLS now.
 async fn drive(
-    patient: &Patient,
-    login: Login,
+    patient: &TestTarget,
+    login: UpstreamCredentials,
     stage: Stage,
     stream: &mut Stream,
 ) -> Result<Option<Ready>, Fault> {

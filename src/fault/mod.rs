@@ -17,7 +17,7 @@ use std::fmt;
 
 pub use exchange::{Refusal, classify, suggested_backoff};
 pub use message::{mailbox_remedy, message_remedy};
-pub use reply::Reply;
+pub use reply::ClientReply;
 pub use text::harmless;
 
 /// The side to blame.

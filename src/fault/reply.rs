@@ -7,7 +7,7 @@ use crate::wire::Protocol;
 
 /// What goes to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
+pub struct ClientReply {
     /// Complete lines; empty where closing says it all.
     pub text: Bytes,
     /// Whether the connection ends after it.
@@ -15,7 +15,7 @@ pub struct Reply {
 }
 
 /// The line without tag, by protocol. POP3's code (RFC 2449 §8, RFC 3206) stands in its text.
-struct Row {
+struct ReplySet {
     imap: &'static str,
     pop3: &'static str,
     smtp: &'static str,
@@ -24,8 +24,8 @@ struct Row {
 }
 
 impl Kind {
-    fn row(self) -> Row {
-        let row = |imap, pop3, smtp, text, close| Row {
+    fn row(self) -> ReplySet {
+        let row = |imap, pop3, smtp, text, close| ReplySet {
             imap,
             pop3,
             smtp,
@@ -187,7 +187,7 @@ impl Fault {
     ///
     /// `tag` is that of the IMAP command being answered; without one (a deadline, a drain, a line
     /// too long to have a tag) the answer is untagged.
-    pub fn reply(&self, protocol: Protocol, tag: Option<&[u8]>) -> Reply {
+    pub fn reply(&self, protocol: Protocol, tag: Option<&[u8]>) -> ClientReply {
         let row = self.kind.row();
         let head = match protocol {
             Protocol::Imap => row.imap,
@@ -221,7 +221,7 @@ impl Fault {
         }
         // 421 announces that the channel closes (RFC 5321 §4.2.2), whoever said it first.
         let close = row.close || (protocol == Protocol::Smtp && text.starts_with(b"421"));
-        Reply {
+        ClientReply {
             text: text.into(),
             close,
         }

@@ -37,7 +37,7 @@ pub enum Step<T> {
 
 /// The upstream's own words of success, for the client.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Accepted {
+pub struct SuccessReply {
     /// IMAP: untagged lines that came with it, each with its CRLF.
     pub untagged: Bytes,
     /// IMAP: the tagged response without its tag. POP3, SMTP: the whole reply, without the last

@@ -3,7 +3,7 @@
 //! Sessions that are there go on as they began.
 //!
 //! A pair that is bad or half written changes nothing and is told once. Whoever wants files to be
-//! looked at now rather than soon calls [`Identities::refresh`].
+//! looked at now rather than soon calls [`CertificateWatcher::refresh`].
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -12,14 +12,14 @@ use rustls::ServerConfig;
 use x509_parser::extensions::GeneralName;
 
 use super::tls;
-use crate::config::{CertificateName, Identity, IdentityFiles, Stamp};
+use crate::config::{CertificateFiles, CertificateName, FileStamp, ServerCertificate};
 
 /// What one listener shows.
 #[derive(Debug)]
-pub struct ServerTls {
+pub struct ReloadableTls {
     /// The listener's name, for the log.
     name: String,
-    files: IdentityFiles,
+    files: CertificateFiles,
     current: RwLock<Arc<ServerConfig>>,
     state: Mutex<State>,
 }
@@ -27,20 +27,20 @@ pub struct ServerTls {
 #[derive(Debug)]
 struct State {
     /// What the files were when `current` was read.
-    stamp: Stamp,
+    stamp: FileStamp,
     /// Where the validity of the certificate ends that was read.
     end: Option<i64>,
     /// What was told of files that are no good.
     told: Option<String>,
 }
 
-impl ServerTls {
+impl ReloadableTls {
     /// As the configuration has it; `name` is the listener's.
     ///
     /// # Errors
     ///
     /// Where the machine has no randomness; the identity was found good before.
-    pub fn new(name: &str, identity: &Identity) -> Result<Self, rustls::Error> {
+    pub fn new(name: &str, identity: &ServerCertificate) -> Result<Self, rustls::Error> {
         Ok(Self {
             name: name.to_owned(),
             files: identity.files.clone(),
@@ -78,15 +78,15 @@ impl ServerTls {
     }
 
     /// Whether clients show certificates, so that their handshakes are larger.
-    pub fn wants_certificates(&self) -> bool {
+    pub fn requires_client_certificates(&self) -> bool {
         self.files.client_ca.is_some()
     }
 
     /// Takes over what the files hold if they have changed. Reads them, so that it blocks.
-    pub fn refresh(&self) -> Refreshed {
+    pub fn refresh(&self) -> Refresh {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if self.files.stamp() == state.stamp {
-            return Refreshed::Same;
+            return Refresh::Same;
         }
         let read = self.files.read().and_then(|identity| {
             let config = tls::server(&identity).map_err(|error| error.to_string())?;
@@ -101,26 +101,26 @@ impl ServerTls {
                     end,
                     told: None,
                 };
-                Refreshed::Replaced
+                Refresh::Replaced
             }
             // Looked at again next time: it may have been written by halves.
             Err(why) if state.told.as_ref() != Some(&why) => {
                 state.told = Some(why.clone());
-                Refreshed::Kept(why)
+                Refresh::Kept(why)
             }
-            Err(_) => Refreshed::Same,
+            Err(_) => Refresh::Same,
         }
     }
 
-    fn log(&self, refreshed: Refreshed) {
+    fn log(&self, refreshed: Refresh) {
         match refreshed {
-            Refreshed::Same => {}
-            Refreshed::Replaced => tracing::info!(
+            Refresh::Same => {}
+            Refresh::Replaced => tracing::info!(
                 listener = self.name,
                 certificate = %self.files.certificate.display(),
                 "certificate replaced"
             ),
-            Refreshed::Kept(why) => tracing::warn!(
+            Refresh::Kept(why) => tracing::warn!(
                 listener = self.name,
                 error = why,
                 remedy = "put a certificate and the key that belongs to it there; until then the old ones are shown",
@@ -132,7 +132,7 @@ impl ServerTls {
 
 /// What came of looking at a listener's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refreshed {
+pub enum Refresh {
     /// Nothing new.
     Same,
     /// New handshakes get what they hold now.
@@ -143,17 +143,17 @@ pub enum Refreshed {
 
 /// All that the listeners show.
 #[derive(Debug, Clone, Default)]
-pub struct Identities(Arc<[Arc<ServerTls>]>);
+pub struct CertificateWatcher(Arc<[Arc<ReloadableTls>]>);
 
-impl FromIterator<Arc<ServerTls>> for Identities {
-    fn from_iter<I: IntoIterator<Item = Arc<ServerTls>>>(all: I) -> Self {
+impl FromIterator<Arc<ReloadableTls>> for CertificateWatcher {
+    fn from_iter<I: IntoIterator<Item = Arc<ReloadableTls>>>(all: I) -> Self {
         Self(all.into_iter().collect())
     }
 }
 
-impl Identities {
+impl CertificateWatcher {
     /// What each listener shows.
-    pub fn iter(&self) -> impl Iterator<Item = &ServerTls> {
+    pub fn iter(&self) -> impl Iterator<Item = &ReloadableTls> {
         self.0.iter().map(AsRef::as_ref)
     }
 

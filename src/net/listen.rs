@@ -11,14 +11,14 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::limits::{Seat, Seats};
+use crate::limits::{SessionLimiter, SessionPermit};
 use crate::outbound::keepalive;
 
 /// Connections that the kernel keeps for us while we are busy.
 const BACKLOG: i32 = 1024;
 
 /// The pause after running out of descriptors or memory: without it the loop would spin.
-const PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Listens on `address`; port 0 lets the system pick. `[::]` is every IPv6 address and no IPv4 one,
 /// whatever the system's default is: each family has a listener of its own, as in nginx.
@@ -66,7 +66,7 @@ fn listening(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListe
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    prepare(&socket)?;
+    set_socket_options(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
@@ -75,7 +75,7 @@ fn listening(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListe
 
 /// No delay for small writes, and keepalive, for every connection that the socket accepts: they
 /// inherit both (`tcp(7)`), which costs no system call.
-pub fn prepare(socket: &Socket) -> io::Result<()> {
+pub fn set_socket_options(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&keepalive())
 }
@@ -83,9 +83,9 @@ pub fn prepare(socket: &Socket) -> io::Result<()> {
 /// Accepts until `stop`, handing each connection with its seat to `serve`, which must not block.
 pub async fn accept(
     listener: Arc<TcpListener>,
-    seats: Seats,
+    seats: SessionLimiter,
     stop: CancellationToken,
-    serve: impl Fn(TcpStream, SocketAddr, Seat),
+    serve: impl Fn(TcpStream, SocketAddr, SessionPermit),
 ) {
     loop {
         let accepted = tokio::select! {
@@ -113,7 +113,7 @@ pub async fn accept(
                 );
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = tokio::time::sleep(PAUSE) => {}
+                    () = tokio::time::sleep(ACCEPT_RETRY) => {}
                 }
             }
         }
@@ -122,7 +122,11 @@ pub async fn accept(
 
 /// Serves the clients that the kernel has let in already: closing the listener would reset them,
 /// although they may be meant for the one that takes its place.
-fn accept_rest(listener: &TcpListener, seats: &Seats, serve: impl Fn(TcpStream, SocketAddr, Seat)) {
+fn accept_rest(
+    listener: &TcpListener,
+    seats: &SessionLimiter,
+    serve: impl Fn(TcpStream, SocketAddr, SessionPermit),
+) {
     // The kernel is asked itself: the runtime may not have heard of them.
     while let Ok((socket, peer)) = SockRef::from(listener).accept()
         && let Some(peer) = peer.as_socket()

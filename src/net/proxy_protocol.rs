@@ -24,7 +24,7 @@ pub const V1_CAP: usize = 107;
 pub const V2_CAP: usize = 8 * 1024;
 
 /// How long a balancer may take: it sends the header at once.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// `PROXY UNKNOWN CRLF`: no header of either version is shorter, so that both can be told apart.
 const SHORTEST: usize = 15;
@@ -37,7 +37,7 @@ const V2_HEAD: usize = 16;
 
 /// What a header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Header {
+pub enum ProxyHeader {
     /// The connection is the balancer's own, as for a health check, or it does not know whose it
     /// is: its own address stands.
     Own,
@@ -51,7 +51,7 @@ pub enum Parsed {
     /// At least so many octets are missing: that many may be read.
     Missing(usize),
     /// It has ended with the last octet.
-    Complete(Header),
+    Complete(ProxyHeader),
 }
 
 /// What came is no PROXY header that authrelay takes.
@@ -83,7 +83,7 @@ impl fmt::Display for Malformed {
 
 /// Why nobody was announced.
 #[derive(Debug)]
-pub enum Unannounced {
+pub enum ReadError {
     /// What came is no header.
     Malformed(Malformed),
     /// The connection ended or broke.
@@ -92,7 +92,7 @@ pub enum Unannounced {
     Late,
 }
 
-impl fmt::Display for Unannounced {
+impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed(malformed) => malformed.fmt(f),
@@ -128,17 +128,17 @@ pub fn unexpected() -> Fault {
 /// # Errors
 ///
 /// Where there is none; nothing was sent.
-pub async fn read(tcp: &mut TcpStream, deadline: Instant) -> Result<Header, Unannounced> {
-    let deadline = deadline.min(Instant::now() + PATIENCE);
+pub async fn read(tcp: &mut TcpStream, deadline: Instant) -> Result<ProxyHeader, ReadError> {
+    let deadline = deadline.min(Instant::now() + HEADER_TIMEOUT);
     let reading = async {
         let mut input = Vec::new();
         loop {
-            match parse(&input).map_err(Unannounced::Malformed)? {
+            match parse(&input).map_err(ReadError::Malformed)? {
                 Parsed::Complete(header) => return Ok(header),
                 Parsed::Missing(octets) => {
                     let read = tcp.take(octets as u64).read_buf(&mut input).await;
                     if !matches!(read, Ok(1..)) {
-                        return Err(Unannounced::Left);
+                        return Err(ReadError::Left);
                     }
                 }
             }
@@ -146,7 +146,7 @@ pub async fn read(tcp: &mut TcpStream, deadline: Instant) -> Result<Header, Unan
     };
     timeout_at(deadline, reading)
         .await
-        .unwrap_or(Err(Unannounced::Late))
+        .unwrap_or(Err(ReadError::Late))
 }
 
 /// Looks at what was read so far; see [`Parsed::Missing`] for how much that may be.
@@ -187,7 +187,7 @@ fn line(input: &[u8]) -> Result<Parsed, Malformed> {
     }
     let words: Vec<_> = text.split(' ').collect();
     match words[..] {
-        ["PROXY", "UNKNOWN", ..] => Ok(Parsed::Complete(Header::Own)),
+        ["PROXY", "UNKNOWN", ..] => Ok(Parsed::Complete(ProxyHeader::Own)),
         ["PROXY", "TCP4", source, destination, from, to] => {
             client::<Ipv4Addr>(source, destination, from, to)
         }
@@ -256,7 +256,7 @@ fn binary(input: &[u8]) -> Result<Parsed, Malformed> {
             let source: Ipv6Addr = octets::<16>(body, 0).into();
             announced(source, u16::from_be_bytes(octets(body, 32)))
         }
-        _ => Parsed::Complete(Header::Own),
+        _ => Parsed::Complete(ProxyHeader::Own),
     })
 }
 
@@ -269,7 +269,7 @@ fn octets<const N: usize>(body: &[u8], from: usize) -> [u8; N] {
 /// An IPv4 client of a dual-stack balancer is an IPv4 client.
 fn announced(source: impl Into<IpAddr>, port: u16) -> Parsed {
     let source = source.into().to_canonical();
-    Parsed::Complete(Header::Client(SocketAddr::new(source, port)))
+    Parsed::Complete(ProxyHeader::Client(SocketAddr::new(source, port)))
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use super::client_hello::ClientHello;
 use super::proxy_protocol;
-use crate::config::{Endpoint, Identity};
+use crate::config::{Endpoint, ServerCertificate};
 use crate::fault::{Fault, Kind};
 pub use pinned::pinned;
 
@@ -63,7 +63,7 @@ pub fn client(extra: &[CertificateDer<'static>]) -> Result<ClientConfig, rustls:
 }
 
 /// What a listener shows, and whom it asks for a certificate.
-pub fn server(identity: &Identity) -> Result<ServerConfig, rustls::Error> {
+pub fn server(identity: &ServerCertificate) -> Result<ServerConfig, rustls::Error> {
     let builder = ServerConfig::builder_with_provider(Arc::new(provider()))
         .with_safe_default_protocol_versions()?;
     let builder = match &identity.client_ca {
@@ -139,7 +139,7 @@ pub fn client_fault(error: &io::Error, first: &[u8]) -> Option<Fault> {
 
 /// What a client offered, and why nothing of it can be used.
 fn unusable_offer(error: &io::Error, first: &[u8]) -> Fault {
-    const WAYS_OUT: &str = "update the device, or let it speak in clear: a listener with tls: {mode: none}, \
+    const OLD_CLIENT_REMEDY: &str = "update the device, or let it speak in clear: a listener with tls: {mode: none}, \
                             allow_cleartext: true and allow for its address alone, or deploy/old-tls in front";
     let Some(hello) = ClientHello::parse(first) else {
         // An SSL 2.0 ClientHello: a length with the highest bit set, then its type.
@@ -148,7 +148,7 @@ fn unusable_offer(error: &io::Error, first: &[u8]) -> Fault {
                 Kind::Tls,
                 "the client offers TLS by an SSL 2.0 hello, which nothing takes any more",
             )
-            .remedy_is(WAYS_OUT);
+            .remedy_is(OLD_CLIENT_REMEDY);
         }
         return Fault::new(
             Kind::Tls,
@@ -178,7 +178,7 @@ fn unusable_offer(error: &io::Error, first: &[u8]) -> Fault {
         Kind::Tls,
         format!("the client offers {offer}: nothing of it can be used ({needed})"),
     )
-    .remedy_is(WAYS_OUT)
+    .remedy_is(OLD_CLIENT_REMEDY)
 }
 
 /// The name that the endpoint's certificate must bear.

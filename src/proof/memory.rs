@@ -12,7 +12,7 @@ const RUNS_AT_ONCE: usize = 2;
 
 /// As many pieces of memory as there ever were runs at once.
 #[derive(Clone)]
-pub(super) struct Memory(Arc<Pool>);
+pub(super) struct Argon2Memory(Arc<Pool>);
 
 struct Pool {
     runs: Arc<Semaphore>,
@@ -20,12 +20,12 @@ struct Pool {
 }
 
 /// The right to one run.
-pub(super) struct Turn {
+pub(super) struct Argon2Permit {
     pool: Arc<Pool>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Default for Memory {
+impl Default for Argon2Memory {
     fn default() -> Self {
         Self(Arc::new(Pool {
             runs: Arc::new(Semaphore::new(RUNS_AT_ONCE)),
@@ -34,18 +34,18 @@ impl Default for Memory {
     }
 }
 
-impl Memory {
+impl Argon2Memory {
     /// Waits for one's turn; `None` never comes.
-    pub(super) async fn turn(&self) -> Option<Turn> {
+    pub(super) async fn turn(&self) -> Option<Argon2Permit> {
         let permit = self.0.runs.clone().acquire_owned().await.ok()?;
-        Some(Turn {
+        Some(Argon2Permit {
             pool: self.0.clone(),
             _permit: permit,
         })
     }
 }
 
-impl Turn {
+impl Argon2Permit {
     /// Whether `presented` is the password of a PHC string. Blocks, for milliseconds.
     pub(super) fn matches(self, phc: &str, presented: &[u8]) -> bool {
         let free = || {

@@ -33,12 +33,12 @@ accounts:
     Config::parse(&text, Path::new("proxy.yaml")).unwrap()
 }
 
-fn claim(config: &Config, login: &str) -> Option<Claim> {
+fn claim(config: &Config, login: &str) -> Option<Candidate> {
     let named = |account: &&Arc<Account>| {
         account.login == crate::config::LoginPattern::Exact(login.to_owned())
     };
     let account = config.accounts.iter().find(named)?;
-    Some(Claim {
+    Some(Candidate {
         account: account.clone(),
         login: login.to_owned(),
         mailbox: login.to_owned(),
@@ -47,7 +47,12 @@ fn claim(config: &Config, login: &str) -> Option<Claim> {
 }
 
 /// Whether it was right, and the argon2 runs that it took to tell.
-async fn check(checker: &Checker, config: &Config, login: &str, password: &str) -> (bool, usize) {
+async fn check(
+    checker: &PasswordChecker,
+    config: &Config,
+    login: &str,
+    password: &str,
+) -> (bool, usize) {
     let before = checker.counted.load(Ordering::Relaxed);
     let verified = checker
         .check(claim(config, login), &Secret::from(password))
@@ -60,7 +65,7 @@ async fn check(checker: &Checker, config: &Config, login: &str, password: &str) 
 #[tokio::test]
 async fn every_failure_costs_the_same() {
     let config = config();
-    let checker = Checker::new(&config).unwrap();
+    let checker = PasswordChecker::new(&config).unwrap();
     for login in [
         "two@contoso.test",
         "one@contoso.test",
@@ -78,7 +83,7 @@ async fn every_failure_costs_the_same() {
 #[tokio::test(start_paused = true)]
 async fn only_the_right_password_is_remembered() {
     let config = config();
-    let checker = Checker::new(&config).unwrap();
+    let checker = PasswordChecker::new(&config).unwrap();
     let (login, password) = ("two@contoso.test", "second");
     assert_eq!(check(&checker, &config, login, password).await, (true, 2));
     // Not even the first of its two is tried again.

@@ -22,7 +22,7 @@ use crate::session::Service;
 const QUEUE: usize = 1_024;
 
 /// How often the audit and refused credentials are looked at.
-const LOOK: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_secs(2);
 
 /// The least pause between two looks at all consents: each reads the store.
 const CONSENTS: Duration = Duration::from_secs(5);
@@ -103,19 +103,19 @@ impl Alerts {
             return;
         }
         let (sender, mut logins) = mpsc::channel(QUEUE);
-        current.get().ledger().observed_by(sender);
-        let mut watch = Watch::new(self.notifier.clone());
-        let mut looks = tokio::time::interval(LOOK);
+        current.active().ledger().observed_by(sender);
+        let mut watch = AlertState::new(self.notifier.clone());
+        let mut looks = tokio::time::interval(POLL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut next = Instant::now();
         loop {
             tokio::select! {
                 login = logins.recv() => match login {
-                    Some(login) => watch.on_login(&current.get(), &login),
+                    Some(login) => watch.on_login(&current.active(), &login),
                     None => return,
                 },
                 _ = looks.tick() => {
-                    let service = current.get();
+                    let service = current.active();
                     watch.look(&service);
                     watch.look_at_ends(&endings(&service, &control.identities()));
                     if next <= Instant::now() {
@@ -130,7 +130,7 @@ impl Alerts {
 }
 
 /// What is remembered between looks.
-struct Watch {
+struct AlertState {
     notifier: Notifier,
     /// Logins in a row that found no mail service, by provider.
     unreachable: HashMap<String, u32>,
@@ -142,7 +142,7 @@ struct Watch {
     consents: HashSet<String>,
 }
 
-impl Watch {
+impl AlertState {
     fn new(notifier: Notifier) -> Self {
         Self {
             notifier,

@@ -14,24 +14,24 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::alerts::Alerts;
-use super::listening::{Bound, Open};
-use super::{LAST, LAST_RECORDS, LAST_WORDS, warn};
-use crate::admin::{Applied, Reload};
+use super::listening::{AcceptingListener, BoundListener};
+use super::{AUDIT_TIMEOUT, FINAL_REPLY_TIMEOUT, LAST, warn};
+use crate::admin::{Reload, ReloadReport};
 use crate::config::{Admin, Audit, Config, Hook, Log, ReloadMode};
-use crate::limits::Seats;
-use crate::net::identity::{Identities, ServerTls};
+use crate::limits::SessionLimiter;
+use crate::net::identity::{CertificateWatcher, ReloadableTls};
 use crate::net::listen;
-use crate::session::{Current, Door};
+use crate::session::{ActiveService, ServedListener};
 use crate::systemd;
 
 /// Is told of each configuration that was put in force.
-type Listener = Box<dyn Fn(&Config) + Send + Sync>;
+type ReloadHook = Box<dyn Fn(&Config) + Send + Sync>;
 
 /// Steers a server.
 pub struct Control {
-    current: Arc<Current>,
+    current: Arc<ActiveService>,
     path: PathBuf,
-    seats: Seats,
+    seats: SessionLimiter,
     accepting: TaskTracker,
     sessions: TaskTracker,
     /// Ends the sessions that do not end otherwise.
@@ -43,7 +43,7 @@ pub struct Control {
 }
 
 struct State {
-    open: Vec<Open>,
+    open: Vec<AcceptingListener>,
     hooks: Vec<Hook>,
     reload: ReloadMode,
     /// What is looked at with `reload: watch`, and what was in it.
@@ -56,17 +56,17 @@ struct State {
     admin: Option<Arc<Admin>>,
     audit: Option<Audit>,
     log: Log,
-    applied: Option<Listener>,
+    applied: Option<ReloadHook>,
     /// What the administrators' listener shows.
-    shown: Option<Arc<ServerTls>>,
+    shown: Option<Arc<ReloadableTls>>,
 }
 
 impl Control {
-    pub(super) fn new(config: &Config, current: Arc<Current>) -> Self {
+    pub(super) fn new(config: &Config, current: Arc<ActiveService>) -> Self {
         Self {
             current,
             path: config.path.clone(),
-            seats: Seats::new(&config.limits),
+            seats: SessionLimiter::new(&config.limits),
             accepting: TaskTracker::new(),
             sessions: TaskTracker::new(),
             kill: CancellationToken::new(),
@@ -91,7 +91,7 @@ impl Control {
 
     /// Begins to tell `notify`'s hooks; what watches for them.
     pub(super) fn start_alerts(self: &Arc<Self>) -> impl Future<Output = ()> + Send + 'static {
-        let alerts = Arc::new(Alerts::start(&self.state().hooks, &self.current.get()));
+        let alerts = Arc::new(Alerts::start(&self.state().hooks, &self.current.active()));
         let _ = self.alerts.set(alerts.clone());
         let control = self.clone();
         async move { alerts.watch(control).await }
@@ -118,24 +118,27 @@ impl Control {
     }
 
     /// The service in force.
-    pub fn current(&self) -> &Arc<Current> {
+    pub fn current(&self) -> &Arc<ActiveService> {
         &self.current
     }
 
     /// What the administrators' listener shows is looked after like the listeners'.
-    pub(super) fn show(&self, tls: Option<Arc<ServerTls>>) {
+    pub(super) fn set_admin_tls(&self, tls: Option<Arc<ReloadableTls>>) {
         self.state().shown = tls;
     }
 
     /// What the listeners show, the administrators' one included.
-    pub(super) fn identities(&self) -> Identities {
+    pub(super) fn identities(&self) -> CertificateWatcher {
         let state = self.state();
-        let doors = state.open.iter().filter_map(|open| open.door().tls.clone());
+        let doors = state
+            .open
+            .iter()
+            .filter_map(|open| open.served().tls.clone());
         doors.chain(state.shown.clone()).collect()
     }
 
     /// Tells somebody of each configuration that is put in force by a reload.
-    pub fn on_applied(&self, listener: impl Fn(&Config) + Send + Sync + 'static) {
+    pub fn on_reload(&self, listener: impl Fn(&Config) + Send + Sync + 'static) {
         self.state().applied = Some(Box::new(listener));
     }
 
@@ -144,7 +147,7 @@ impl Control {
     /// # Errors
     ///
     /// Every problem of it; the old configuration stays in force then.
-    pub async fn reload(self: &Arc<Self>) -> Result<Applied, Vec<String>> {
+    pub async fn reload(self: &Arc<Self>) -> Result<ReloadReport, Vec<String>> {
         let _turn = self.turn.lock().await;
         systemd::reloading();
         // logrotate counts on it whatever the configuration has become.
@@ -177,7 +180,7 @@ impl Control {
         result
     }
 
-    async fn load(self: &Arc<Self>) -> Result<Applied, Vec<String>> {
+    async fn load(self: &Arc<Self>) -> Result<ReloadReport, Vec<String>> {
         let control = self.clone();
         // Files are read, passwords' commands are run: not on the threads that relay.
         let loading = tokio::task::spawn_blocking(move || {
@@ -212,7 +215,7 @@ impl Control {
     }
 
     /// Puts `config` in force, or leaves everything as it is. Called within the runtime.
-    fn apply(&self, config: &Config) -> anyhow::Result<Applied> {
+    fn apply(&self, config: &Config) -> anyhow::Result<ReloadReport> {
         let service = self.current.prepare(config)?;
         let mut state = self.state();
         anyhow::ensure!(!state.draining, "shutting down");
@@ -220,7 +223,7 @@ impl Control {
         let mut added = Vec::new();
         for listener in &config.listeners {
             match state.open.iter().position(|open| open.is(listener)) {
-                Some(index) => changed.push((index, Door::new(listener.clone())?)),
+                Some(index) => changed.push((index, ServedListener::new(listener.clone())?)),
                 None => added.push(listener),
             }
         }
@@ -230,14 +233,15 @@ impl Control {
         let going = going.map(|(_, open)| &*open.socket);
         let mut bound = Vec::new();
         for listener in added {
-            let Bound { door, socket } = Bound::beside(listener.clone(), going.clone())?;
+            let BoundListener { door, socket } =
+                BoundListener::beside(listener.clone(), going.clone())?;
             bound.push((TcpListener::from_std(socket)?, door));
         }
         // Nothing can fail from here on.
         state.reload = config.reload;
         state.files = config.files.clone();
         state.seen = (config.reload == ReloadMode::Watch).then(|| contents(&config.files));
-        let sessions_ended = self.current.put(service, config);
+        let sessions_ended = self.current.replace(service, config);
         self.seats.resize(&config.limits);
         state.drain_timeout = config.limits.drain_timeout;
         let kept: Vec<_> = changed.iter().map(|(index, _)| *index).collect();
@@ -251,7 +255,7 @@ impl Control {
             index += 1;
             let stays = kept.contains(&(index - 1));
             if !stays {
-                let door = open.door();
+                let door = open.served();
                 tracing::info!(listener = door.listener.name, "no longer listening");
                 open.close.cancel();
             }
@@ -261,25 +265,25 @@ impl Control {
             let open = self.accept(socket, door);
             state.open.push(open);
         }
-        Ok(Applied {
+        Ok(ReloadReport {
             listeners: config.listeners.len(),
             accounts: config.accounts.len(),
             sessions_ended,
-            restart: state.wants_restart(config),
+            restart: state.restart_required(config),
         })
     }
 
     /// Serves what was bound at the start.
-    pub(super) fn open(&self, bound: Vec<Bound>) -> std::io::Result<()> {
+    pub(super) fn open(&self, bound: Vec<BoundListener>) -> std::io::Result<()> {
         let mut state = self.state();
-        for Bound { door, socket } in bound {
+        for BoundListener { door, socket } in bound {
             let open = self.accept(TcpListener::from_std(socket)?, door);
             state.open.push(open);
         }
         Ok(())
     }
 
-    fn accept(&self, socket: TcpListener, door: Door) -> Open {
+    fn accept(&self, socket: TcpListener, door: ServedListener) -> AcceptingListener {
         tracing::info!(
             listener = door.listener.name,
             protocol = door.listener.protocol.name(),
@@ -287,9 +291,13 @@ impl Control {
             "listening"
         );
         let socket = Arc::new(socket);
-        let open = Open::new(socket.clone(), door);
+        let open = AcceptingListener::new(socket.clone(), door);
         let kill = self.kill.clone();
-        let (current, tracker, door) = (self.current.clone(), self.sessions.clone(), open.doors());
+        let (current, tracker, door) = (
+            self.current.clone(),
+            self.sessions.clone(),
+            open.all_served(),
+        );
         let serve = move |tcp, peer, seat| {
             let session = current.clone().serve(door(), tcp, peer, seat);
             // Boxed: unboxed it would be kept twice.
@@ -316,7 +324,7 @@ impl Control {
         };
         let end = Instant::now() + drain_timeout;
         tracing::info!(sessions = self.sessions.len(), "draining");
-        let service = self.current.get();
+        let service = self.current.active();
         service.drain.cancel();
         self.accepting.close();
         self.accepting.wait().await;
@@ -327,7 +335,7 @@ impl Control {
                 "ending sessions that did not end by themselves"
             );
             service.stop.cancel();
-            let words = timeout_at(end + LAST_WORDS, self.sessions.wait());
+            let words = timeout_at(end + FINAL_REPLY_TIMEOUT, self.sessions.wait());
             if words.await.is_err() {
                 // Each has its record all the same.
                 self.kill.cancel();
@@ -335,7 +343,7 @@ impl Control {
             }
         }
         let left = (end + LAST).saturating_duration_since(Instant::now());
-        self.current.finish_audit(left.min(LAST_RECORDS)).await;
+        self.current.finish_audit(left.min(AUDIT_TIMEOUT)).await;
         end + LAST
     }
 
@@ -364,7 +372,7 @@ fn contents(files: &[PathBuf]) -> [u8; 32] {
 
 impl State {
     /// Changed keys that a reload does not apply.
-    fn wants_restart(&self, config: &Config) -> Vec<&'static str> {
+    fn restart_required(&self, config: &Config) -> Vec<&'static str> {
         let mut keys = match (self.admin.as_deref(), config.admin.as_deref()) {
             (None, None) => Vec::new(),
             (Some(then), Some(now)) => {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Control;
 use crate::config::ClientCredential;
 use crate::expiry;
-use crate::net::identity::Identities;
+use crate::net::identity::CertificateWatcher;
 use crate::session::Service;
 
 /// How often the log has what is near its end; what is near at the start or a reload, the
@@ -27,7 +27,7 @@ pub(super) struct Ending {
 }
 
 /// All that ends.
-pub(super) fn endings(service: &Service, identities: &Identities) -> Vec<Ending> {
+pub(super) fn endings(service: &Service, identities: &CertificateWatcher) -> Vec<Ending> {
     let registrations: BTreeMap<_, _> = service
         .accounts()
         .iter()
@@ -75,7 +75,7 @@ pub(super) fn warn_daily(control: Arc<Control>) -> impl Future<Output = ()> + Se
         loop {
             tokio::time::sleep_until(next).await;
             next = Instant::now() + DAY;
-            for ending in endings(&control.current().get(), &control.identities()) {
+            for ending in endings(&control.current().active(), &control.identities()) {
                 if let Some(detail) = ending.near() {
                     let (subject, remedy) = (ending.subject, ending.remedy);
                     tracing::warn!(subject, detail, remedy, "a credential ends soon");

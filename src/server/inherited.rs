@@ -101,12 +101,12 @@ impl Inherited {
         let found = self.0.iter().position(|socket| socket.is_of(name))?;
         let socket = self.0.swap_remove(found).socket;
         socket.set_nonblocking(true).ok()?;
-        listen::prepare(&SockRef::from(&socket)).ok()?;
+        listen::set_socket_options(&SockRef::from(&socket)).ok()?;
         Some(socket)
     }
 
     /// Says which sockets nobody took.
-    pub(super) fn complain_of_the_rest(self) {
+    pub(super) fn warn_unused(self) {
         for Socket { name, socket, .. } in self.0 {
             tracing::warn!(
                 name,

@@ -10,17 +10,17 @@ use tokio_util::sync::CancellationToken;
 use super::{CannotBind, Inherited};
 use crate::config::Listener;
 use crate::net::listen;
-use crate::session::Door;
+use crate::session::ServedListener;
 
 /// A listener that is bound and not served yet.
-pub(super) struct Bound {
-    pub(super) door: Door,
+pub(super) struct BoundListener {
+    pub(super) door: ServedListener,
     pub(super) socket: std::net::TcpListener,
 }
 
-impl Bound {
+impl BoundListener {
     pub(super) fn new(listener: Arc<Listener>, inherited: &mut Inherited) -> anyhow::Result<Self> {
-        let door = Door::new(listener)?;
+        let door = ServedListener::new(listener)?;
         let socket = bind(&door.listener.name, door.listener.bind, inherited)?;
         Ok(Self { door, socket })
     }
@@ -30,7 +30,7 @@ impl Bound {
         listener: Arc<Listener>,
         going: impl Iterator<Item = &'l TcpListener> + Clone,
     ) -> anyhow::Result<Self> {
-        let door = Door::new(listener)?;
+        let door = ServedListener::new(listener)?;
         let (name, address) = (&door.listener.name, door.listener.bind);
         let overlapping = going.filter(|going| {
             let bound = going.local_addr();
@@ -71,16 +71,16 @@ pub(super) fn bind(
 }
 
 /// A listener that is served.
-pub(super) struct Open {
+pub(super) struct AcceptingListener {
     /// Shared with the task that accepts.
     pub(super) socket: Arc<TcpListener>,
-    door: Arc<RwLock<Arc<Door>>>,
+    door: Arc<RwLock<Arc<ServedListener>>>,
     /// Accept no more.
     pub(super) close: CancellationToken,
 }
 
-impl Open {
-    pub(super) fn new(socket: Arc<TcpListener>, door: Door) -> Self {
+impl AcceptingListener {
+    pub(super) fn new(socket: Arc<TcpListener>, door: ServedListener) -> Self {
         Self {
             socket,
             door: Arc::new(RwLock::new(Arc::new(door))),
@@ -91,27 +91,29 @@ impl Open {
     /// Whether `listener` is this one, as far as its socket goes. Ports that the system picked
     /// are told apart by name.
     pub(super) fn is(&self, listener: &Listener) -> bool {
-        let mine = self.door();
+        let mine = self.served();
         let mine = &mine.listener;
         mine.bind == listener.bind && (mine.bind.port() != 0 || mine.name == listener.name)
     }
 
     /// What the next client finds.
-    pub(super) fn change(&self, door: Door) {
+    pub(super) fn change(&self, door: ServedListener) {
         *self.door.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(door);
     }
 
-    pub(super) fn door(&self) -> Arc<Door> {
+    pub(super) fn served(&self) -> Arc<ServedListener> {
         doors(&self.door)()
     }
 
     /// To ask for the door at each client.
-    pub(super) fn doors(&self) -> impl Fn() -> Arc<Door> + Send + Sync + 'static {
+    pub(super) fn all_served(&self) -> impl Fn() -> Arc<ServedListener> + Send + Sync + 'static {
         doors(&self.door)
     }
 }
 
-fn doors(door: &Arc<RwLock<Arc<Door>>>) -> impl Fn() -> Arc<Door> + Send + Sync + 'static {
+fn doors(
+    door: &Arc<RwLock<Arc<ServedListener>>>,
+) -> impl Fn() -> Arc<ServedListener> + Send + Sync + 'static {
     let door = door.clone();
     move || door.read().unwrap_or_else(PoisonError::into_inner).clone()
 }

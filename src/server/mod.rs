@@ -21,26 +21,26 @@ use tokio::time::MissedTickBehavior;
 
 use crate::admin::Admin;
 use crate::config::Config;
-use crate::session::{Current, Service};
+use crate::session::{ActiveService, Service};
 use crate::systemd;
 pub use control::Control;
 pub use inherited::Inherited;
-use listening::Bound;
+use listening::BoundListener;
 
 /// How often consents are looked after: those that need attention are asked about at least so often.
-const LOOK_AFTER: Duration = Duration::from_secs(12 * 3600);
+const CONSENT_POLL: Duration = Duration::from_secs(12 * 3600);
 
 /// A consent that was not used for so long is; Entra lets one die after 90 days.
 const UNUSED: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How often the files of certificates are looked at: a look is three `stat`s.
-const LOOK: Duration = Duration::from_secs(10);
+const CERTIFICATE_POLL: Duration = Duration::from_secs(10);
 
 /// How long the last audit records may take.
-const LAST_RECORDS: Duration = Duration::from_secs(5);
+const AUDIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long sessions that were ended the hard way may take for their last words.
-const LAST_WORDS: Duration = Duration::from_millis(400);
+const FINAL_REPLY_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// When everything is over after `limits.drain_timeout`; the process has a second.
 const LAST: Duration = Duration::from_millis(700);
@@ -67,7 +67,7 @@ pub fn warn(config: &Config) {
 /// Listeners that are bound, and all that their sessions will share.
 pub struct Server {
     control: Arc<Control>,
-    bound: Vec<Bound>,
+    bound: Vec<BoundListener>,
     admin: Option<Admin>,
 }
 
@@ -99,9 +99,9 @@ impl Server {
         }
         let mut bound = Vec::new();
         for listener in &config.listeners {
-            bound.push(Bound::new(listener.clone(), &mut inherited)?);
+            bound.push(BoundListener::new(listener.clone(), &mut inherited)?);
         }
-        let current = Arc::new(Current::new(service.audited(config)?));
+        let current = Arc::new(ActiveService::new(service.audited(config)?));
         let control = Arc::new(Control::new(config, current.clone()));
         let admin = match &config.admin {
             Some(admin) => {
@@ -111,7 +111,7 @@ impl Server {
             }
             None => None,
         };
-        inherited.complain_of_the_rest();
+        inherited.warn_unused();
         Ok(Self {
             control,
             bound,
@@ -121,7 +121,7 @@ impl Server {
 
     /// Each listener's name and the address it really has; the administrators' one is `admin`.
     pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
-        let listeners = self.bound.iter().filter_map(Bound::address);
+        let listeners = self.bound.iter().filter_map(BoundListener::address);
         let admin = self.admin.as_ref().and_then(|admin| admin.address().ok());
         listeners
             .chain(admin.map(|address| ("admin".to_owned(), address)))
@@ -143,7 +143,7 @@ impl Server {
         control.open(self.bound)?;
         // Health is answered until the last session has ended.
         let over = tokio_util::sync::CancellationToken::new();
-        control.show(self.admin.as_ref().and_then(Admin::tls));
+        control.set_admin_tls(self.admin.as_ref().and_then(Admin::tls));
         let admin = match self.admin {
             Some(admin) => {
                 tracing::info!(address = %admin.address()?, "admin listening");
@@ -158,7 +158,7 @@ impl Server {
         let keeping = tokio::spawn(keep_alive(control.current().clone()));
         let identities = tokio::spawn(watch_identities(control.clone()));
         let ends = tokio::spawn(ends::warn_daily(control.clone()));
-        let watching = tokio::spawn(systemd::keep_watch());
+        let watching = tokio::spawn(systemd::watchdog());
         systemd::ready();
         shutdown.await;
         systemd::stopping();
@@ -167,7 +167,7 @@ impl Server {
         identities.abort();
         ends.abort();
         let over_by = control.drain().await;
-        let broker = control.current().get().broker().clone();
+        let broker = control.current().active().broker().clone();
         let _ = tokio::time::timeout_at(over_by + LAST_ANSWERS, broker.finish()).await;
         over.cancel();
         if let Some(admin) = admin {
@@ -180,17 +180,17 @@ impl Server {
 }
 
 /// Looks twice a day.
-async fn keep_alive(current: Arc<Current>) {
-    let mut looks = tokio::time::interval(LOOK_AFTER);
+async fn keep_alive(current: Arc<ActiveService>) {
+    let mut looks = tokio::time::interval(CONSENT_POLL);
     loop {
         looks.tick().await;
-        current.get().keep_alive(UNUSED).await;
+        current.active().refresh_unused(UNUSED).await;
     }
 }
 
 /// Certificates that are replaced on disk are shown soon.
 async fn watch_identities(control: Arc<Control>) {
-    let mut looks = tokio::time::interval(LOOK);
+    let mut looks = tokio::time::interval(CERTIFICATE_POLL);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         looks.tick().await;

@@ -8,46 +8,46 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::record::Record;
-use super::{Door, LoginResult, MARGIN, Service};
-use crate::accounts::{Refused, Visitor};
+use super::record::SessionRecord;
+use super::{LOGIN_MARGIN, LoginResult, ServedListener, Service};
+use crate::accounts::{ClientInfo, LoginRefused};
 use crate::config::{Config, Listener};
 use crate::fault::{Fault, Kind};
-use crate::limits::Seat;
+use crate::limits::SessionPermit;
 use crate::login::front::Attempt;
-use crate::proof::Verified;
+use crate::proof::VerifiedLogin;
 
 /// Holds the [`Service`] that is in force.
-pub struct Current(RwLock<Arc<Service>>);
+pub struct ActiveService(RwLock<Arc<Service>>);
 
-impl Current {
+impl ActiveService {
     /// Begins with `service`.
     pub fn new(service: Service) -> Self {
         Self(RwLock::new(Arc::new(service)))
     }
 
     /// The one in force.
-    pub fn get(&self) -> Arc<Service> {
+    pub fn active(&self) -> Arc<Service> {
         self.0
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    /// What [`Current::put`] will put in force.
+    /// What [`ActiveService::replace`] will put in force.
     ///
     /// # Errors
     ///
     /// As [`Service::new`]; nothing has changed then.
     pub fn prepare(&self, config: &Config) -> anyhow::Result<Service> {
-        self.get().renewed(config)
+        self.active().reconfigured(config)
     }
 
     /// Puts another in force, and ends the sessions of accounts and passwords that are gone, each
     /// at its next reply boundary and within `limits.drain_timeout`; how many.
-    pub fn put(&self, service: Service, config: &Config) -> usize {
+    pub fn replace(&self, service: Service, config: &Config) -> usize {
         let service = Arc::new(service);
-        service.take_over(config);
+        service.activate(config);
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = service.clone();
         service
             .sessions
@@ -56,7 +56,7 @@ impl Current {
                     let now = service.device(session.listener(), session.client());
                     return now.is_some_and(|now| now.opens_the_same_as(verified));
                 }
-                let visitor = Visitor {
+                let visitor = ClientInfo {
                     address: session.client().ip(),
                     listener: session.listener(),
                     names,
@@ -67,7 +67,7 @@ impl Current {
 
     /// The audit file may have been renamed: records go on in a new one.
     pub fn reopen_audit(&self) {
-        if let Some(audit) = &self.get().audit {
+        if let Some(audit) = &self.active().audit {
             audit.reopen();
         }
     }
@@ -75,7 +75,7 @@ impl Current {
     /// Waits until the records of all sessions so far are written and sent, at most for
     /// `patience`.
     pub async fn finish_audit(&self, patience: Duration) {
-        if let Some(audit) = self.get().audit.clone() {
+        if let Some(audit) = self.active().audit.clone() {
             let _ = tokio::task::spawn_blocking(move || audit.finish(patience)).await;
         }
     }
@@ -83,13 +83,14 @@ impl Current {
     /// Serves one connection to its end.
     pub fn serve(
         self: Arc<Self>,
-        door: Arc<Door>,
+        door: Arc<ServedListener>,
         tcp: TcpStream,
         peer: SocketAddr,
-        seat: Seat,
+        seat: SessionPermit,
     ) -> impl Future<Output = ()> + Send + 'static {
         // Boxed and made outside: a session that is relayed keeps no room for what its login took.
-        let begun = Box::pin(async move { self.get().begin(&self, &door, tcp, peer, seat).await });
+        let begun =
+            Box::pin(async move { self.active().start(&self, &door, tcp, peer, seat).await });
         async move {
             let open = begun.await;
             if let Some(mut open) = open {
@@ -100,26 +101,26 @@ impl Current {
 
     /// From presented credentials, or from none where the listener is for devices, to an upstream
     /// that is logged in.
-    pub(super) async fn attempt(
+    pub(super) async fn authenticate(
         &self,
-        visitor: Visitor<'_>,
+        visitor: ClientInfo<'_>,
         attempt: Option<&Attempt>,
-        record: &mut Record,
+        record: &mut SessionRecord,
         deadline: Instant,
     ) -> Result<LoginResult, Fault> {
         let started = Instant::now();
         let deadline = before(deadline, started);
         let (service, verified) = loop {
-            let service = self.get();
+            let service = self.active();
             let proof = match attempt {
                 Some(attempt) => service.check(visitor, attempt, record).await,
                 None => service.trust(visitor, record),
             };
             match proof {
                 Ok(verified) => {
-                    record.verified(&verified, visitor.names);
+                    record.on_verified(&verified, visitor.names);
                     // Who was checked while a reload ended the sessions of others is checked anew.
-                    if Arc::ptr_eq(&service, &self.get()) {
+                    if Arc::ptr_eq(&service, &self.active()) {
                         break (service, verified);
                     }
                 }
@@ -139,42 +140,46 @@ impl Current {
 /// Where the waits of a login end that began at `started`.
 fn before(deadline: Instant, started: Instant) -> Instant {
     deadline
-        .checked_sub(MARGIN)
+        .checked_sub(LOGIN_MARGIN)
         .filter(|end| *end > started)
         .unwrap_or(deadline)
 }
 
 impl Service {
     /// What a device may do that came in at `listener`, as far as that is configured by now.
-    fn device(&self, listener: &Listener, client: SocketAddr) -> Option<Verified> {
+    fn device(&self, listener: &Listener, client: SocketAddr) -> Option<VerifiedLogin> {
         let mut listeners = self.listeners.iter();
         let today = listeners
             .find(|other| other.name == listener.name && other.protocol == listener.protocol)?;
-        Verified::by_listener(today, client.ip())
+        VerifiedLogin::by_listener(today, client.ip())
     }
 
     /// What presented credentials prove.
     async fn check(
         &self,
-        visitor: Visitor<'_>,
+        visitor: ClientInfo<'_>,
         attempt: &Attempt,
-        record: &mut Record,
-    ) -> Result<Verified, Refused> {
+        record: &mut SessionRecord,
+    ) -> Result<VerifiedLogin, LoginRefused> {
         let credentials = &attempt.credentials;
         let known = self.accounts.find(&credentials.login).is_some();
         record.attempt(&credentials.login, known);
-        self.may_log_in().map_err(Refused::at_once)?;
+        self.may_log_in().map_err(LoginRefused::at_once)?;
         self.accounts.check(visitor, credentials).await
     }
 
     /// What a client proves by having reached a listener for devices.
-    fn trust(&self, visitor: Visitor<'_>, record: &mut Record) -> Result<Verified, Refused> {
+    fn trust(
+        &self,
+        visitor: ClientInfo<'_>,
+        record: &mut SessionRecord,
+    ) -> Result<VerifiedLogin, LoginRefused> {
         let Some(verified) = self.device(visitor.listener, record.client()) else {
             let fault = Fault::new(Kind::Order, "command before login");
-            return Err(Refused::at_once(fault));
+            return Err(LoginRefused::at_once(fault));
         };
         record.attempt(verified.login(), true);
-        self.may_log_in().map_err(Refused::at_once)?;
+        self.may_log_in().map_err(LoginRefused::at_once)?;
         Ok(verified)
     }
 

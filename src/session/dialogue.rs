@@ -3,26 +3,26 @@
 
 use tokio::time::Instant;
 
-use super::record::Record;
-use super::{Current, Door, Exit, LoginResult, Service, draining, overdue};
-use crate::accounts::Visitor;
+use super::record::SessionRecord;
+use super::{ActiveService, LoginEnd, LoginResult, ServedListener, Service, draining, overdue};
+use crate::accounts::ClientInfo;
 use crate::config::{Listener, ListenerTls};
 use crate::fault::{Fault, Kind};
 use crate::login::Step;
-use crate::login::front::{self, Front, Offer, Request};
+use crate::login::front::{self, Advertised, Front, Request};
 use crate::net::{identity, proxy_protocol, tls};
 use crate::stream::Stream;
 
 impl Service {
     /// Speaks with the client until it is logged in or has to go.
-    pub(super) async fn dialogue(
+    pub(super) async fn client_dialogue(
         &self,
-        newest: &Current,
-        door: &Door,
+        newest: &ActiveService,
+        door: &ServedListener,
         client: &mut Stream,
-        record: &mut Record,
+        record: &mut SessionRecord,
         deadline: Instant,
-    ) -> Result<(LoginResult, Box<dyn Front>), Exit> {
+    ) -> Result<(LoginResult, Box<dyn Front>), LoginEnd> {
         let listener = &*door.listener;
         let mut encrypted = matches!(listener.tls, ListenerTls::Implicit(_));
         if encrypted {
@@ -48,13 +48,13 @@ impl Service {
                     });
                     let received = tokio::select! {
                         received = receive => received,
-                        _ = record.drain().requested() => return Err(Exit::Fault(draining())),
+                        _ = record.drain().requested() => return Err(LoginEnd::Fault(draining())),
                     };
                     if !matches!(received, Ok(true)) {
                         return Err(left(&*front, record));
                     }
                     if !encrypted && proxy_protocol::begins_with_header(&head) {
-                        return Err(Exit::Fault(proxy_protocol::unexpected()));
+                        return Err(LoginEnd::Fault(proxy_protocol::unexpected()));
                     }
                 }
                 Step::Write(bytes) => {
@@ -71,7 +71,7 @@ impl Service {
                     let attempt = match request {
                         Request::Quit => {
                             self.briefly(client.finish()).await;
-                            return Err(Exit::Left);
+                            return Err(LoginEnd::Left);
                         }
                         Request::Login(attempt) => Some(attempt),
                         Request::Unauthenticated => None,
@@ -79,7 +79,7 @@ impl Service {
                     let attempt = attempt.as_ref();
                     let names = client.peer_certificate();
                     let names = names.map_or_else(Vec::new, |shown| identity::names(&shown));
-                    let visitor = Visitor {
+                    let visitor = ClientInfo {
                         address: record.client().ip(),
                         listener,
                         names: &names,
@@ -88,43 +88,43 @@ impl Service {
                     let (gone, drain) = (client.reset(), record.drain().clone());
                     let result = tokio::select! {
                         biased;
-                        _ = gone => return Err(Exit::Left),
-                        result = newest.attempt(visitor, attempt, record, deadline) => result,
-                        () = overdue(&drain) => return Err(Exit::Fault(draining())),
+                        _ = gone => return Err(LoginEnd::Left),
+                        result = newest.authenticate(visitor, attempt, record, deadline) => result,
+                        () = overdue(&drain) => return Err(LoginEnd::Fault(draining())),
                     };
                     match result {
                         Ok(logged_in) => return Ok((logged_in, front)),
                         Err(fault) => {
                             let method =
                                 attempt.map_or("unauthenticated", |attempt| attempt.method);
-                            record.refused(Some(method), &fault);
+                            record.on_login_refused(Some(method), &fault);
                             front.reject(&fault);
                             refused = Some(fault);
                         }
                     }
                 }
                 Step::Failed(fault) if refused.as_ref() == Some(&fault) => {
-                    return Err(Exit::Refused);
+                    return Err(LoginEnd::Refused);
                 }
-                Step::Failed(fault) => return Err(Exit::Fault(fault)),
+                Step::Failed(fault) => return Err(LoginEnd::Fault(fault)),
             }
         }
     }
 
     async fn encrypt(
         &self,
-        door: &Door,
+        door: &ServedListener,
         client: &mut Stream,
-        record: &mut Record,
-    ) -> Result<(), Exit> {
+        record: &mut SessionRecord,
+    ) -> Result<(), LoginEnd> {
         let Some(config) = &door.tls else {
-            return Err(Exit::Fault(Fault::new(
+            return Err(LoginEnd::Fault(Fault::new(
                 Kind::Internal,
                 "a TLS listener without TLS",
             )));
         };
         match client
-            .encrypt_as_server(config.current(), config.wants_certificates())
+            .encrypt_as_server(config.current(), config.requires_client_certificates())
             .await
         {
             Ok(()) => {
@@ -134,13 +134,13 @@ impl Service {
             // Health checks look like this.
             Err(failed) if failed.error.kind() == std::io::ErrorKind::UnexpectedEof => {
                 match proxy_protocol::begins_with_header(&failed.first) {
-                    true => Err(Exit::Fault(proxy_protocol::unexpected())),
-                    false => Err(Exit::Left),
+                    true => Err(LoginEnd::Fault(proxy_protocol::unexpected())),
+                    false => Err(LoginEnd::Left),
                 }
             }
             Err(failed) => Err(match tls::client_fault(&failed.error, &failed.first) {
-                Some(fault) => Exit::Fault(fault),
-                None => Exit::Left,
+                Some(fault) => LoginEnd::Fault(fault),
+                None => LoginEnd::Left,
             }),
         }
     }
@@ -150,7 +150,7 @@ impl Service {
         let starttls = matches!(listener.tls, ListenerTls::StartTls(_)) && !encrypted;
         front::new(
             listener.protocol,
-            Offer {
+            Advertised {
                 capabilities,
                 starttls,
                 credentials: !starttls || !listener.require_tls,
@@ -163,11 +163,11 @@ impl Service {
 }
 
 /// The client has closed the connection in the middle of the dialogue.
-fn left(front: &dyn Front, record: &mut Record) -> Exit {
+fn left(front: &dyn Front, record: &mut SessionRecord) -> LoginEnd {
     if record.is_probe()
         && let Some(fault) = front.on_close()
     {
         record.on_dialogue_fault(fault, false);
     }
-    Exit::Left
+    LoginEnd::Left
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use crate::config::{CertificateName, Listener};
-use crate::proof::Verified;
+use crate::proof::VerifiedLogin;
 use crate::relay::{ByteCounters, Drain};
 
 /// How far a session is.
@@ -37,14 +37,14 @@ impl Phase {
 
 /// All of them.
 #[derive(Debug, Default)]
-pub struct Sessions {
+pub struct SessionRegistry {
     next: AtomicU64,
-    open: Mutex<BTreeMap<u64, Arc<Session>>>,
+    open: Mutex<BTreeMap<u64, Arc<SessionEntry>>>,
 }
 
-/// One of them; it is there until its [`Presence`] is dropped.
+/// One of them; it is there until its [`SessionGuard`] is dropped.
 #[derive(Debug)]
-pub struct Session {
+pub struct SessionEntry {
     id: String,
     listener: Arc<Listener>,
     client: SocketAddr,
@@ -59,22 +59,22 @@ pub struct Session {
 #[derive(Debug)]
 struct State {
     phase: Phase,
-    verified: Option<Verified>,
+    verified: Option<VerifiedLogin>,
     /// What the client's certificate says of it.
     names: Vec<CertificateName>,
 }
 
 /// A session's own hold on its entry.
 #[derive(Debug)]
-pub struct Presence {
-    sessions: Arc<Sessions>,
+pub struct SessionGuard {
+    sessions: Arc<SessionRegistry>,
     number: u64,
-    session: Arc<Session>,
+    session: Arc<SessionEntry>,
 }
 
 /// A session as administrators see it.
 #[derive(Debug, Serialize)]
-pub struct Row {
+pub struct SessionStatus {
     /// Its id, as in the log.
     pub session: String,
     /// Where it came in.
@@ -99,16 +99,16 @@ pub struct Row {
     pub bytes_down: u64,
 }
 
-impl Sessions {
+impl SessionRegistry {
     /// One more; `drain` ends it at its next clean boundary.
-    pub(super) fn enter(
+    pub(super) fn register(
         self: &Arc<Self>,
         id: String,
         listener: Arc<Listener>,
         client: SocketAddr,
         drain: Drain,
-    ) -> Presence {
-        let session = Arc::new(Session {
+    ) -> SessionGuard {
+        let session = Arc::new(SessionEntry {
             id,
             listener,
             client,
@@ -123,7 +123,7 @@ impl Sessions {
         });
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         lock(&self.open).insert(number, session.clone());
-        Presence {
+        SessionGuard {
             sessions: self.clone(),
             number,
             session,
@@ -131,7 +131,7 @@ impl Sessions {
     }
 
     /// The oldest first; `time` writes a moment.
-    pub fn rows(&self, time: impl Fn(SystemTime) -> String) -> Vec<Row> {
+    pub fn rows(&self, time: impl Fn(SystemTime) -> String) -> Vec<SessionStatus> {
         let open: Vec<_> = lock(&self.open).values().cloned().collect();
         open.iter().map(|session| session.row(&time)).collect()
     }
@@ -141,7 +141,7 @@ impl Sessions {
     pub(super) fn end_unless(
         &self,
         within: Duration,
-        stays: impl Fn(&Session, &Verified, &[CertificateName]) -> bool,
+        stays: impl Fn(&SessionEntry, &VerifiedLogin, &[CertificateName]) -> bool,
     ) -> usize {
         let open: Vec<_> = lock(&self.open).values().cloned().collect();
         let mut ended = 0;
@@ -158,7 +158,7 @@ impl Sessions {
     }
 }
 
-impl Session {
+impl SessionEntry {
     /// Sixteen hex digits that no other session has.
     pub(super) fn id(&self) -> &str {
         &self.id
@@ -174,10 +174,10 @@ impl Session {
         &self.listener
     }
 
-    fn row(&self, time: &impl Fn(SystemTime) -> String) -> Row {
+    fn row(&self, time: &impl Fn(SystemTime) -> String) -> SessionStatus {
         let state = lock(&self.state);
         let verified = state.verified.as_ref();
-        Row {
+        SessionStatus {
             session: self.id.clone(),
             listener: self.listener.name.clone(),
             protocol: self.listener.protocol.name(),
@@ -192,9 +192,9 @@ impl Session {
     }
 }
 
-impl Presence {
+impl SessionGuard {
     /// Its client has proved who it is.
-    pub(super) fn verified(&self, verified: &Verified, names: &[CertificateName]) {
+    pub(super) fn verified(&self, verified: &VerifiedLogin, names: &[CertificateName]) {
         let mut state = lock(&self.session.state);
         state.verified = Some(verified.proven());
         state.names = names.to_vec();
@@ -218,12 +218,12 @@ impl Presence {
         lock(&self.session.state).phase
     }
 
-    pub(super) fn session(&self) -> &Arc<Session> {
+    pub(super) fn session(&self) -> &Arc<SessionEntry> {
         &self.session
     }
 }
 
-impl Drop for Presence {
+impl Drop for SessionGuard {
     fn drop(&mut self) {
         lock(&self.sessions.open).remove(&self.number);
     }

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! One deadline covers everything up to the end of the login. What was learned is on the
-//! `Record` at any moment, so that a session that is cancelled or panics is logged too.
+//! `SessionRecord` at any moment, so that a session that is cancelled or panics is logged too.
 
 mod current;
 mod dialogue;
@@ -27,38 +27,38 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::accounts::Accounts;
+use crate::accounts::Authenticator;
 use crate::audit::{self, Audit};
 use crate::config::{Account, Config, Limits, Listener, ListenerTls, Provider};
 use crate::fault::{Fault, Kind};
-use crate::ledger::Ledger;
-use crate::limits::Seat;
+use crate::ledger::LoginHistory;
+use crate::limits::SessionPermit;
 use crate::login::front::Front;
 use crate::metrics::Metrics;
-use crate::net::identity::ServerTls;
+use crate::net::identity::ReloadableTls;
 use crate::net::tls;
 use crate::outbound::http;
-use crate::proof::Verified;
+use crate::proof::VerifiedLogin;
 use crate::relay::{ClosedBy, Connection as _, Drain, Driver, Machine};
 use crate::stream::Stream;
 use crate::throttle::Throttles;
 use crate::token::store::Store;
-use crate::token::{Broker, Tools};
+use crate::token::{TokenSource, TokenSourceConfig};
 use crate::wire::Protocol;
-pub use current::Current;
-pub use live::Row as SessionRow;
-use live::Sessions;
-use quiet::Quiet;
-use record::Record;
+pub use current::ActiveService;
+use live::SessionRegistry;
+pub use live::SessionStatus as SessionRow;
+use quiet::FaultLogLimiter;
+use record::SessionRecord;
 use relaying::{Relayed, RelayingSession, SessionBackend};
 use upstream::LoggedIn;
 
 /// All waits of a login together end so long before its deadline, so that the client gets their
 /// own fault and not the deadline's.
-const MARGIN: Duration = Duration::from_secs(2);
+const LOGIN_MARGIN: Duration = Duration::from_secs(2);
 
 /// How long a client that is turned away may take to hear it.
-const TURN_AWAY: Duration = Duration::from_secs(5);
+const REJECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long it may take where everything has to stop.
 const STOP_TIMEOUT: Duration = Duration::from_millis(500);
@@ -66,17 +66,17 @@ const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 /// What all sessions share, under one configuration.
 pub struct Service {
     limits: Limits,
-    accounts: Accounts,
+    accounts: Authenticator,
     /// As configured, in the file's order.
     configured: Vec<Arc<Account>>,
     listeners: Vec<Arc<Listener>>,
-    broker: Arc<Broker>,
-    ledger: Arc<Ledger>,
+    token_source: Arc<TokenSource>,
+    ledger: Arc<LoginHistory>,
     metrics: Arc<Metrics>,
     /// What mail services allow mailboxes.
     throttles: Arc<Throttles>,
-    quiet: Arc<Quiet>,
-    sessions: Arc<Sessions>,
+    quiet: Arc<FaultLogLimiter>,
+    sessions: Arc<SessionRegistry>,
     audit: Option<Audit>,
     /// By provider.
     tls: UpstreamsTls,
@@ -94,18 +94,18 @@ type Learned = HashMap<(String, Protocol), Arc<[String]>>;
 
 /// A listener with its TLS ready.
 #[derive(Debug)]
-pub struct Door {
+pub struct ServedListener {
     /// As configured.
     pub listener: Arc<Listener>,
     /// Replaced when its files change.
-    pub tls: Option<Arc<ServerTls>>,
+    pub tls: Option<Arc<ReloadableTls>>,
 }
 
-impl Door {
+impl ServedListener {
     /// Makes the listener's TLS ready.
     pub fn new(listener: Arc<Listener>) -> Result<Self, rustls::Error> {
         let tls = match listener.tls.identity() {
-            Some(identity) => Some(Arc::new(ServerTls::new(&listener.name, identity)?)),
+            Some(identity) => Some(Arc::new(ReloadableTls::new(&listener.name, identity)?)),
             None => None,
         };
         Ok(Self { listener, tls })
@@ -113,7 +113,7 @@ impl Door {
 }
 
 /// Registrations' endpoints and providers' upstreams, and how they are reached.
-fn ways_out(config: &Config) -> anyhow::Result<(UpstreamsTls, Tools<'_>)> {
+fn outbound_clients(config: &Config) -> anyhow::Result<(UpstreamsTls, TokenSourceConfig<'_>)> {
     let mut tls = BTreeMap::new();
     let mut clients = BTreeMap::new();
     for provider in config.providers.values() {
@@ -128,7 +128,7 @@ fn ways_out(config: &Config) -> anyhow::Result<(UpstreamsTls, Tools<'_>)> {
         true => Some(Store::open(&config.state)?),
         false => None,
     };
-    let tools = Tools {
+    let tools = TokenSourceConfig {
         registrations: &config.registrations,
         clients,
         timeout: config.limits.upstream_timeout,
@@ -138,7 +138,7 @@ fn ways_out(config: &Config) -> anyhow::Result<(UpstreamsTls, Tools<'_>)> {
 }
 
 /// Why a login phase ended without a login.
-enum Exit {
+enum LoginEnd {
     /// The client left.
     Left,
     /// Told to the client or not to be told: its connection ends.
@@ -150,18 +150,18 @@ enum Exit {
 impl Service {
     /// Whatever `config` says.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
-        let (tls, tools) = ways_out(config)?;
+        let (tls, tools) = outbound_clients(config)?;
         let metrics = Arc::new(Metrics::new(config));
         let counted = metrics.clone();
-        let broker = Broker::new(tools)?.observed_by(move |registration, outcome, took| {
+        let broker = TokenSource::new(tools)?.observed_by(move |registration, outcome, took| {
             counted.token_request(registration, outcome, took);
         });
         Ok(Self {
             limits: config.limits.clone(),
-            accounts: Accounts::new(config)?,
+            accounts: Authenticator::new(config)?,
             configured: config.accounts.clone(),
             listeners: config.listeners.clone(),
-            broker: Arc::new(broker),
+            token_source: Arc::new(broker),
             ledger: Arc::default(),
             metrics,
             throttles: Arc::default(),
@@ -180,21 +180,21 @@ impl Service {
     /// # Errors
     ///
     /// As [`Audit::start`].
-    pub fn audited(mut self, config: &Config) -> Result<Self, audit::Unusable> {
+    pub fn audited(mut self, config: &Config) -> Result<Self, audit::AuditError> {
         self.audit = config.audit.as_ref().map(Audit::start).transpose()?;
         Ok(self)
     }
 
     /// Whatever `config` says, with all that was learned and is held so far: tokens, lockouts,
     /// counts, sessions.
-    fn renewed(&self, config: &Config) -> anyhow::Result<Self> {
-        let (tls, tools) = ways_out(config)?;
+    fn reconfigured(&self, config: &Config) -> anyhow::Result<Self> {
+        let (tls, tools) = outbound_clients(config)?;
         Ok(Self {
             limits: config.limits.clone(),
-            accounts: self.accounts.renewed(config),
+            accounts: self.accounts.reconfigured(config),
             configured: config.accounts.clone(),
             listeners: config.listeners.clone(),
-            broker: Arc::new(self.broker.renewed(tools)),
+            token_source: Arc::new(self.token_source.reconfigured(tools)),
             ledger: self.ledger.clone(),
             metrics: self.metrics.clone(),
             throttles: self.throttles.clone(),
@@ -209,14 +209,14 @@ impl Service {
     }
 
     /// What is counted and held follows `config`, now that this is in force.
-    fn take_over(&self, config: &Config) {
+    fn activate(&self, config: &Config) {
         self.metrics.renew(config);
-        self.accounts.take_over(config);
-        self.broker.take_over();
+        self.accounts.activate(config);
+        self.token_source.activate();
     }
 
     /// The sessions that are open.
-    pub fn sessions(&self) -> &Sessions {
+    pub fn sessions(&self) -> &SessionRegistry {
         &self.sessions
     }
 
@@ -236,8 +236,8 @@ impl Service {
     }
 
     /// Where tokens come from.
-    pub fn broker(&self) -> &Arc<Broker> {
-        &self.broker
+    pub fn broker(&self) -> &Arc<TokenSource> {
+        &self.token_source
     }
 
     /// How TLS is spoken to a provider's upstreams.
@@ -252,8 +252,8 @@ impl Service {
 
     /// Keeps the consents alive that nobody has used for `age`, and asks about those that need
     /// attention; logins of wildcard accounts that have consented included.
-    pub async fn keep_alive(&self, age: Duration) {
-        let Some(store) = self.broker.store().cloned() else {
+    pub async fn refresh_unused(&self, age: Duration) {
+        let Some(store) = self.token_source.store().cloned() else {
             return;
         };
         let logins = tokio::task::spawn_blocking(move || store.logins()).await;
@@ -261,7 +261,7 @@ impl Service {
             if let Some(account) = self.accounts.find(&login)
                 && account.registration.grant.wants_consent()
             {
-                self.broker.keep_alive(account, &login, age).await;
+                self.token_source.refresh_unused(account, &login, age).await;
             }
         }
     }
@@ -277,33 +277,32 @@ impl Service {
     }
 
     /// What is remembered of logins.
-    pub fn ledger(&self) -> &Ledger {
+    pub fn ledger(&self) -> &LoginHistory {
         &self.ledger
     }
 
     /// From an accepted connection to a session that is logged in, under the newest configuration
     /// by then; nothing where it came to an end before.
-    async fn begin(
+    async fn start(
         self: Arc<Self>,
-        newest: &Current,
-        door: &Door,
+        newest: &ActiveService,
+        door: &ServedListener,
         mut tcp: TcpStream,
         peer: SocketAddr,
-        mut seat: Seat,
+        mut seat: SessionPermit,
     ) -> Option<Box<RelayingSession>> {
         let deadline = Instant::now() + self.limits.login_timeout;
         let peer = tokio::select! {
-            client = welcome::welcome(&door.listener, &self.quiet, &mut tcp, peer, deadline) => client?,
+            client = welcome::identify_client(&door.listener, &self.quiet, &mut tcp, peer, deadline) => client?,
             () = self.stop.cancelled() => return None,
         };
-        let mut record = Record::new(&self, &door.listener, peer);
+        let mut record = SessionRecord::new(&self, &door.listener, peer);
         let mut client = Stream::new(tcp);
         if !seat.admit(peer.ip()) {
             let fault = Fault::new(Kind::Sessions, "one session more than the limits allow")
                 .remedy_is("let applications close their sessions, or raise limits.sessions or limits.sessions_per_client");
-            record.failed(&fault);
-            self.briefly(self.turn_away(door, &mut client, &fault))
-                .await;
+            record.on_failure(&fault);
+            self.briefly(self.reject(door, &mut client, &fault)).await;
             return None;
         }
         let login = self.log_in(newest, door, &mut client, &mut record, deadline);
@@ -315,13 +314,13 @@ impl Service {
             ),
             Err(exit) => {
                 match exit {
-                    Exit::Left => {
+                    LoginEnd::Left => {
                         record.closed_by(ClosedBy::Client);
                         return None;
                     }
-                    Exit::Fault(fault) => record.ended(&fault),
+                    LoginEnd::Fault(fault) => record.on_end(&fault),
                     // The record has the fault.
-                    Exit::Refused => record.closed_by(ClosedBy::Authrelay),
+                    LoginEnd::Refused => record.closed_by(ClosedBy::Authrelay),
                 }
                 self.briefly(client.finish()).await;
                 None
@@ -329,7 +328,7 @@ impl Service {
         }
     }
 
-    /// Gives a client the time to take its final reply: [`TURN_AWAY`], and [`STOP_TIMEOUT`] from
+    /// Gives a client the time to take its final reply: [`REJECTION_TIMEOUT`], and [`STOP_TIMEOUT`] from
     /// when everything has to stop.
     async fn briefly<T>(&self, reply: impl Future<Output = T>) {
         let stopped = async {
@@ -337,15 +336,15 @@ impl Service {
             tokio::time::sleep(STOP_TIMEOUT).await;
         };
         tokio::select! {
-            _ = tokio::time::timeout(TURN_AWAY, reply) => {}
+            _ = tokio::time::timeout(REJECTION_TIMEOUT, reply) => {}
             () = stopped => {}
         }
     }
 
-    async fn turn_away(&self, door: &Door, client: &mut Stream, fault: &Fault) {
+    async fn reject(&self, door: &ServedListener, client: &mut Stream, fault: &Fault) {
         if let (ListenerTls::Implicit(_), Some(config)) = (&door.listener.tls, &door.tls)
             && client
-                .encrypt_as_server(config.current(), config.wants_certificates())
+                .encrypt_as_server(config.current(), config.requires_client_certificates())
                 .await
                 .is_err()
         {
@@ -360,19 +359,19 @@ impl Service {
     /// Everything up to the end of the login, under its deadline.
     async fn log_in(
         &self,
-        newest: &Current,
-        door: &Door,
+        newest: &ActiveService,
+        door: &ServedListener,
         client: &mut Stream,
-        record: &mut Record,
+        record: &mut SessionRecord,
         deadline: Instant,
-    ) -> Result<(LoginResult, Box<dyn Front>), Exit> {
-        let dialogue = self.dialogue(newest, door, client, record, deadline);
+    ) -> Result<(LoginResult, Box<dyn Front>), LoginEnd> {
+        let dialogue = self.client_dialogue(newest, door, client, record, deadline);
         let end = tokio::select! {
             end = timeout_at(deadline, dialogue) => end,
-            () = self.stop.cancelled() => Ok(Err(Exit::Fault(draining()))),
+            () = self.stop.cancelled() => Ok(Err(LoginEnd::Fault(draining()))),
         };
         let fault = match end {
-            Ok(Err(Exit::Fault(fault))) if fault.kind() == Kind::Draining => fault,
+            Ok(Err(LoginEnd::Fault(fault))) if fault.kind() == Kind::Draining => fault,
             Ok(end) => return end,
             Err(_) => {
                 let seconds = self.limits.login_timeout.as_secs_f32();
@@ -381,7 +380,7 @@ impl Service {
         };
         let words = fault.reply(door.listener.protocol, None).text;
         self.briefly(client.write(&words)).await;
-        Err(Exit::Fault(fault))
+        Err(LoginEnd::Fault(fault))
     }
 
     /// Begins the relay: each side gets what the other has said already, exactly once.
@@ -390,8 +389,8 @@ impl Service {
         client: Stream,
         mut front: Box<dyn Front>,
         login: LoginResult,
-        record: Record,
-        seat: Seat,
+        record: SessionRecord,
+        seat: SessionPermit,
     ) -> Box<RelayingSession> {
         let protocol = record.protocol();
         let LoginResult { verified, upstream } = login;
@@ -408,7 +407,7 @@ impl Service {
         let said_up = front.leftover();
         let now = Instant::now();
         let drain = record.drain().clone();
-        record.counts().add(0, words.len());
+        record.is_counted().add(0, words.len());
         let backend = SessionBackend { record, submission };
         let machine = Machine::new(tracker, self.limits.idle_timeout, now);
         let mut client = Relayed::new(client);
@@ -445,7 +444,7 @@ impl Service {
 
 /// A login that succeeded.
 struct LoginResult {
-    verified: Verified,
+    verified: VerifiedLogin,
     /// None where each MAIL has an upstream of its own.
     upstream: Option<LoggedIn>,
 }

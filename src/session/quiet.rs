@@ -13,10 +13,10 @@ use crate::config::client_network;
 use crate::fault::Kind;
 
 /// How long equal faults are counted together.
-const MINUTE: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_secs(60);
 
 /// So many are told of each: enough for fail2ban to see an attack within its first minute.
-const TOLD: u64 = 5;
+const LOGGED_PER_MINUTE: u64 = 5;
 
 /// Faults remembered; one that finds no room is told.
 const CAP: usize = 10_000;
@@ -45,7 +45,7 @@ struct Seen {
 
 /// What the log has told of late.
 #[derive(Debug)]
-pub(super) struct Quiet(Mutex<State>);
+pub(super) struct FaultLogLimiter(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
@@ -53,7 +53,7 @@ struct State {
     swept: Instant,
 }
 
-impl Default for Quiet {
+impl Default for FaultLogLimiter {
     fn default() -> Self {
         Self(Mutex::new(State {
             seen: HashMap::new(),
@@ -62,26 +62,26 @@ impl Default for Quiet {
     }
 }
 
-impl Quiet {
+impl FaultLogLimiter {
     /// Whether the log should tell of this fault.
-    pub(super) fn tells(&self, login: Option<&str>, client: IpAddr, kind: Kind) -> bool {
+    pub(super) fn allows(&self, login: Option<&str>, client: IpAddr, kind: Kind) -> bool {
         let login = login.map(str::to_lowercase);
         self.counts(login, client, What::Fault(kind))
     }
 
     /// Whether the log should tell that a connection was turned away.
-    pub(super) fn tells_of_turning_away(&self, client: IpAddr, why: &'static str) -> bool {
+    pub(super) fn allows_rejection(&self, client: IpAddr, why: &'static str) -> bool {
         self.counts(None, client, What::TurnedAway(why))
     }
 
     fn counts(&self, login: Option<String>, client: IpAddr, what: What) -> bool {
         let now = Instant::now();
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.duration_since(state.swept) >= MINUTE || state.seen.len() >= CAP {
+        if now.duration_since(state.swept) >= WINDOW || state.seen.len() >= CAP {
             state.swept = now;
             state
                 .seen
-                .retain(|key, seen| now.duration_since(seen.since) < MINUTE || key.end(seen));
+                .retain(|key, seen| now.duration_since(seen.since) < WINDOW || key.end(seen));
         }
         let key = Key {
             login,
@@ -100,7 +100,7 @@ impl Quiet {
             // Faults are told where they find no room; turning away costs its peer nothing.
             return room || matches!(what, What::Fault(_));
         };
-        if now.duration_since(seen.since) >= MINUTE {
+        if now.duration_since(seen.since) >= WINDOW {
             key.end(seen);
             *seen = Seen {
                 since: now,
@@ -108,11 +108,11 @@ impl Quiet {
             };
         }
         seen.count += 1;
-        seen.count <= TOLD
+        seen.count <= LOGGED_PER_MINUTE
     }
 }
 
-impl Drop for Quiet {
+impl Drop for FaultLogLimiter {
     fn drop(&mut self) {
         let state = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
         for (key, seen) in &state.seen {
@@ -124,7 +124,7 @@ impl Drop for Quiet {
 impl Key {
     /// Says how many were left out. Gives false: they are done with.
     fn end(&self, seen: &Seen) -> bool {
-        let left_out = seen.count.saturating_sub(TOLD);
+        let left_out = seen.count.saturating_sub(LOGGED_PER_MINUTE);
         if left_out > 0 {
             match self.what {
                 What::Fault(kind) => tracing::warn!(
@@ -152,31 +152,31 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn equal_faults_are_told_a_few_times_a_minute() {
-        let quiet = Quiet::default();
+        let quiet = FaultLogLimiter::default();
         let client = IpAddr::from([192, 0, 2, 1]);
         let told = |login, kind| {
             (0..100)
-                .filter(|_| quiet.tells(Some(login), client, kind))
+                .filter(|_| quiet.allows(Some(login), client, kind))
                 .count()
         };
         assert_eq!(told("a", Kind::Credentials), 5);
         assert_eq!(told("A", Kind::Credentials), 0);
         assert_eq!(told("b", Kind::Credentials), 5);
         assert_eq!(told("a", Kind::Unreachable), 5);
-        tokio::time::advance(MINUTE).await;
+        tokio::time::advance(WINDOW).await;
         assert_eq!(told("a", Kind::Credentials), 5);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_attack_by_many_names_takes_no_more_room() {
-        let quiet = Quiet::default();
+        let quiet = FaultLogLimiter::default();
         let client = IpAddr::from([192, 0, 2, 1]);
         for n in 0..CAP + 1_000 {
-            assert!(quiet.tells(Some(&n.to_string()), client, Kind::Credentials));
+            assert!(quiet.allows(Some(&n.to_string()), client, Kind::Credentials));
         }
         assert_eq!(quiet.0.lock().unwrap().seen.len(), CAP);
-        tokio::time::advance(MINUTE).await;
-        assert!(quiet.tells(None, client, Kind::Credentials));
+        tokio::time::advance(WINDOW).await;
+        assert!(quiet.allows(None, client, Kind::Credentials));
         assert_eq!(quiet.0.lock().unwrap().seen.len(), 1);
     }
 }

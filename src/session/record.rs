@@ -9,21 +9,21 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Service;
-use super::live::{Phase, Presence, Session};
-use super::quiet::Quiet;
+use super::live::{Phase, SessionEntry, SessionGuard};
+use super::quiet::FaultLogLimiter;
 use super::upstream::LoggedIn;
 use crate::audit::{self, Audit, Envelopes, Event};
 use crate::config::{CertificateName, Listener};
 use crate::fault::{Fault, Kind, harmless, mailbox_remedy, message_remedy};
-use crate::ledger::Ledger;
+use crate::ledger::LoginHistory;
 use crate::metrics::Metrics;
-use crate::proof::Verified;
+use crate::proof::VerifiedLogin;
 use crate::relay::{ByteCounters, ClosedBy, Drain, Event as RelayEvent, MessageReport};
 use crate::wire::Protocol;
 
 /// How a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum SessionOutcome {
     /// It was logged in and bytes flowed.
     Relayed,
     /// Its last attempt was the client's or the policy's fault.
@@ -36,7 +36,7 @@ pub(super) enum Outcome {
     Probe,
 }
 
-impl Outcome {
+impl SessionOutcome {
     fn name(self) -> &'static str {
         match self {
             Self::Relayed => "relayed",
@@ -57,9 +57,9 @@ impl Outcome {
 
 /// Who, from where, which mailbox, what came of it.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(super) struct SessionRecord {
     /// Its id, its listener and its client are there.
-    presence: Presence,
+    presence: SessionGuard,
     client_tls: Option<String>,
     login: Option<String>,
     mailbox: Option<String>,
@@ -70,29 +70,29 @@ pub(super) struct Record {
     upstream: Option<String>,
     upstream_ip: Option<String>,
     upstream_tls: Option<String>,
-    outcome: Outcome,
+    outcome: SessionOutcome,
     fault: Option<Kind>,
     closed_by: Option<ClosedBy>,
     began: Instant,
     login_ms: Option<u64>,
     /// When the attempt that is under way began.
-    attempt: Option<Instant>,
+    on_attempt: Option<Instant>,
     envelopes: Envelopes,
-    ledger: Arc<Ledger>,
+    ledger: Arc<LoginHistory>,
     metrics: Arc<Metrics>,
-    quiet: Arc<Quiet>,
+    quiet: Arc<FaultLogLimiter>,
     audit: Option<Audit>,
     /// The login that an account has, for the ledger.
     account: Option<String>,
 }
 
-impl Record {
+impl SessionRecord {
     pub(super) fn new(service: &Service, listener: &Arc<Listener>, client: SocketAddr) -> Self {
         service.metrics.session_began(listener.protocol);
         let drain = Drain::within_parent(&service.drain);
         let sessions = &service.sessions;
         Self {
-            presence: sessions.enter(session_id(), listener.clone(), client, drain),
+            presence: sessions.register(session_id(), listener.clone(), client, drain),
             client_tls: None,
             login: None,
             mailbox: None,
@@ -102,12 +102,12 @@ impl Record {
             upstream: None,
             upstream_ip: None,
             upstream_tls: None,
-            outcome: Outcome::Probe,
+            outcome: SessionOutcome::Probe,
             fault: None,
             closed_by: None,
             began: Instant::now(),
             login_ms: None,
-            attempt: None,
+            on_attempt: None,
             envelopes: Envelopes::default(),
             ledger: service.ledger.clone(),
             metrics: service.metrics.clone(),
@@ -134,12 +134,12 @@ impl Record {
     }
 
     /// What others see of the session.
-    pub(super) fn session(&self) -> &Arc<Session> {
+    pub(super) fn session(&self) -> &Arc<SessionEntry> {
         self.presence.session()
     }
 
     /// Octets relayed so far.
-    pub(super) fn counts(&self) -> &ByteCounters {
+    pub(super) fn is_counted(&self) -> &ByteCounters {
         &self.presence.session().counts
     }
 
@@ -161,13 +161,13 @@ impl Record {
         self.credential = None;
         self.registration = None;
         self.upstream = None;
-        self.outcome = Outcome::Cancelled;
+        self.outcome = SessionOutcome::Cancelled;
         self.fault = None;
-        self.attempt.get_or_insert_with(Instant::now);
+        self.on_attempt.get_or_insert_with(Instant::now);
     }
 
     /// A client has proved who it is; `names` are those of its certificate.
-    pub(super) fn verified(&mut self, verified: &Verified, names: &[CertificateName]) {
+    pub(super) fn on_verified(&mut self, verified: &VerifiedLogin, names: &[CertificateName]) {
         self.presence.verified(verified, names);
         let registration = &verified.account().registration;
         self.mailbox = Some(verified.mailbox().to_owned());
@@ -179,9 +179,9 @@ impl Record {
     }
 
     /// The login succeeded.
-    pub(super) fn accepted(&mut self, started: Instant) {
+    pub(super) fn on_login(&mut self, started: Instant) {
         self.presence.relays();
-        self.outcome = Outcome::Relayed;
+        self.outcome = SessionOutcome::Relayed;
         self.fault = None;
         let took = started.elapsed();
         self.login_ms = Some(millis(took));
@@ -189,7 +189,7 @@ impl Record {
         if let Some(login) = &self.account {
             self.ledger.succeeded(login);
         }
-        self.attempt_ended("accepted", Phase::Relay);
+        self.on_attempt_ended("accepted", Phase::Relay);
     }
 
     /// The session has an upstream.
@@ -208,7 +208,7 @@ impl Record {
     }
 
     /// An attempt was refused; the client may try again.
-    pub(super) fn refused(&mut self, method: Option<&str>, fault: &Fault) {
+    pub(super) fn on_login_refused(&mut self, method: Option<&str>, fault: &Fault) {
         let phase = self.presence.phase();
         self.presence.refused();
         if method.is_none() {
@@ -220,9 +220,9 @@ impl Record {
             self.registration = None;
             self.upstream = None;
         }
-        self.outcome = Outcome::of(fault);
-        self.warn(fault, method);
-        self.attempt_ended(self.outcome.name(), phase);
+        self.outcome = SessionOutcome::of(fault);
+        self.report(fault, method);
+        self.on_attempt_ended(self.outcome.name(), phase);
     }
 
     /// The dialogue refused what the client said. `suspected`: an account has the login that it
@@ -233,24 +233,24 @@ impl Record {
                 true => fault.with_detail("without it an account has this login"),
                 false => fault,
             };
-            return self.refused(None, &fault);
+            return self.on_login_refused(None, &fault);
         }
         // No credentials, so no attempt: of whom it is, if of anyone, the attempt before has said.
         let (login, account) = (self.login.take(), self.account.take());
-        self.warn(&fault, None);
+        self.report(&fault, None);
         (self.login, self.account) = (login, account);
     }
 
     /// Whether no credentials were presented.
     pub(super) fn is_probe(&self) -> bool {
-        self.outcome == Outcome::Probe
+        self.outcome == SessionOutcome::Probe
     }
 
     /// What the audit has of an attempt.
-    fn attempt_ended(&mut self, outcome: &'static str, phase: Phase) {
-        let took = self.attempt.take().map(|began| began.elapsed());
+    fn on_attempt_ended(&mut self, outcome: &'static str, phase: Phase) {
+        let took = self.on_attempt.take().map(|began| began.elapsed());
         let Some(audit) = &self.audit else { return };
-        audit.record(audit::Record {
+        audit.record(audit::AuditRecord {
             outcome: Some(outcome),
             fault: self.fault.map(|kind| kind.to_string()),
             phase: Some(phase.name()),
@@ -260,8 +260,8 @@ impl Record {
     }
 
     /// A record of this session, short of how it went.
-    fn audited(&self, event: Event) -> audit::Record {
-        audit::Record {
+    fn audited(&self, event: Event) -> audit::AuditRecord {
+        audit::AuditRecord {
             session: Some(self.id().to_owned()),
             listener: Some(self.listener().name.clone()),
             protocol: Some(self.protocol().name()),
@@ -274,19 +274,19 @@ impl Record {
             upstream: self.upstream.clone(),
             upstream_ip: self.upstream_ip.clone(),
             upstream_tls: self.upstream_tls.clone(),
-            ..audit::Record::new(event)
+            ..audit::AuditRecord::new(event)
         }
     }
 
     /// There is no room for the session: it is none, and the log has the reason.
-    pub(super) fn failed(&mut self, fault: &Fault) {
-        self.outcome = Outcome::of(fault);
+    pub(super) fn on_failure(&mut self, fault: &Fault) {
+        self.outcome = SessionOutcome::of(fault);
         self.closed_by = Some(ClosedBy::Authrelay);
-        self.warn(fault, None);
+        self.report(fault, None);
     }
 
     /// The session ends with a fault.
-    pub(super) fn ended(&mut self, fault: &Fault) {
+    pub(super) fn on_end(&mut self, fault: &Fault) {
         self.closed_by.get_or_insert(ClosedBy::Authrelay);
         match fault.kind() {
             // A shutdown is nobody's fault.
@@ -296,11 +296,11 @@ impl Record {
                 self.fault = Some(fault.kind());
                 tracing::debug!(session = self.id(), %fault, "no credentials in time");
             }
-            _ => self.warn(fault, None),
+            _ => self.report(fault, None),
         }
     }
 
-    pub(super) fn outcome(&mut self, outcome: Outcome) {
+    pub(super) fn outcome(&mut self, outcome: SessionOutcome) {
         self.outcome = outcome;
     }
 
@@ -314,7 +314,7 @@ impl Record {
                 if fault.kind() == Kind::Mailbox {
                     self.fault = Some(fault.kind());
                 }
-                self.tell(&fault, None);
+                self.log_end(&fault, None);
             }
         }
     }
@@ -351,14 +351,14 @@ impl Record {
         if !audit.wants_envelopes() {
             return;
         }
-        let envelope = audit::Message {
+        let envelope = audit::AuditMessage {
             from: message.from,
             to: message.to,
             size: message.size,
             reply: message.reply,
         };
         if let Some(messages) = self.envelopes.add(vec![envelope]) {
-            audit.record(audit::Record {
+            audit.record(audit::AuditRecord {
                 messages,
                 ..self.audited(Event::Messages)
             });
@@ -369,15 +369,15 @@ impl Record {
         self.closed_by = Some(closed_by);
     }
 
-    fn warn(&mut self, fault: &Fault, method: Option<&str>) {
+    fn report(&mut self, fault: &Fault, method: Option<&str>) {
         self.fault = Some(fault.kind());
-        self.tell(fault, method);
+        self.log_end(fault, method);
     }
 
     /// Counts a fault, remembers it for its account, and tells the log unless it knows.
-    fn tell(&self, fault: &Fault, method: Option<&str>) {
+    fn log_end(&self, fault: &Fault, method: Option<&str>) {
         self.metrics.fault(self.protocol(), fault.kind());
-        self.ledger.happened(fault.kind().side());
+        self.ledger.count_fault(fault.kind().side());
         if let Some(login) = &self.account {
             self.ledger.failed(login, fault);
         }
@@ -386,7 +386,7 @@ impl Record {
             return;
         }
         let (client, kind) = (self.client().ip(), fault.kind());
-        if !self.quiet.tells(self.login.as_deref(), client, kind) {
+        if !self.quiet.allows(self.login.as_deref(), client, kind) {
             tracing::debug!(session = self.id(), %fault, "again");
             return;
         }
@@ -405,32 +405,32 @@ impl Record {
     }
 }
 
-impl Drop for Record {
+impl Drop for SessionRecord {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.fault = Some(Kind::Internal);
             if self.is_probe() {
-                self.outcome = Outcome::Failed;
+                self.outcome = SessionOutcome::Failed;
             }
             self.metrics.fault(self.protocol(), Kind::Internal);
-            self.ledger.happened(Kind::Internal.side());
+            self.ledger.count_fault(Kind::Internal.side());
         }
         let phase = self.presence.phase();
-        if self.attempt.is_some() {
+        if self.on_attempt.is_some() {
             // Cut off in the middle, by whoever ended the session.
             self.outcome = match self.fault {
-                Some(Kind::Internal) => Outcome::Failed,
-                _ => Outcome::Cancelled,
+                Some(Kind::Internal) => SessionOutcome::Failed,
+                _ => SessionOutcome::Cancelled,
             };
-            self.attempt_ended(self.outcome.name(), phase);
+            self.on_attempt_ended(self.outcome.name(), phase);
         }
-        let (up, down) = (self.counts().up(), self.counts().down());
+        let (up, down) = (self.is_counted().up(), self.is_counted().down());
         self.metrics
             .session_ended(self.protocol(), self.outcome.name(), up, down);
         let duration_ms = millis(self.began.elapsed());
         let audit = self.audit.as_ref().filter(|_| !self.is_probe());
         if let Some(audit) = audit {
-            audit.record(audit::Record {
+            audit.record(audit::AuditRecord {
                 outcome: Some(self.outcome.name()),
                 fault: self.fault.map(|kind| kind.to_string()),
                 phase: Some(phase.name()),

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use super::record::{Outcome, Record};
-use super::submission::Submission;
+use super::record::{SessionOutcome, SessionRecord};
+use super::submission::SubmissionPermits;
 use crate::fault::Fault;
-use crate::limits::Seat;
+use crate::limits::SessionPermit;
 use crate::relay::{self, Backend, Connection, Drain, Driver, End, Event, Permit};
 use crate::stream::Stream;
 
@@ -21,7 +21,7 @@ pub(super) struct RelayingSession {
     pub(super) driver: Driver<Relayed, SessionBackend>,
     pub(super) drain: Drain,
     pub(super) stop: CancellationToken,
-    pub(super) _seat: Seat,
+    pub(super) _seat: SessionPermit,
 }
 
 /// A connection of a session.
@@ -71,8 +71,8 @@ impl Connection for Relayed {
 
 /// What a session provides to its relay.
 pub(super) struct SessionBackend {
-    pub(super) record: Record,
-    pub(super) submission: Option<Box<Submission>>,
+    pub(super) record: SessionRecord,
+    pub(super) submission: Option<Box<SubmissionPermits>>,
 }
 
 impl Backend<Relayed> for SessionBackend {
@@ -129,15 +129,15 @@ impl Backend<Relayed> for SessionBackend {
     }
 
     fn on_end(&mut self, end: &End) {
-        self.record.outcome(Outcome::Relayed);
+        self.record.outcome(SessionOutcome::Relayed);
         self.record.closed_by(end.closed_by);
         if let Some(fault) = &end.fault {
-            self.record.ended(fault);
+            self.record.on_end(fault);
         }
     }
 
     fn count(&mut self, client: usize, upstream: usize) {
-        self.record.counts().add(client, upstream);
+        self.record.is_counted().add(client, upstream);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::config::{Account, LineEnds, SmtpFrom, SmtpLimits, SmtpPolicy};
 use crate::fault::{Fault, Kind, suggested_backoff};
 use crate::login::front;
 use crate::metrics::Metrics;
-use crate::proof::Verified;
+use crate::proof::VerifiedLogin;
 use crate::relay::{Permit, Policy, SmtpRules, Tracker};
 use crate::throttle::{Denied, Limits, MailboxThrottle, MessagePermit, Throttles};
 use crate::wire::Protocol;
@@ -23,9 +23,9 @@ use crate::wire::Protocol;
 type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// The sending side of one SMTP session: who sends, and the message that is in flight.
-pub(super) struct Submission {
+pub(super) struct SubmissionPermits {
     service: Arc<Service>,
-    verified: Verified,
+    verified: VerifiedLogin,
     /// The mailbox of the message that was asked for last.
     throttle: Arc<MailboxThrottle>,
     waiting: Option<Pending<Result<Option<MessagePermit>, Denied>>>,
@@ -39,7 +39,7 @@ impl Service {
     pub(super) async fn wait_for_backoff(
         &self,
         protocol: Protocol,
-        verified: &Verified,
+        verified: &VerifiedLogin,
         deadline: Instant,
     ) -> Result<(), Fault> {
         let throttle = throttle(&self.throttles, verified);
@@ -63,7 +63,12 @@ impl Service {
     }
 
     /// The mail service said how long it wants to be left alone.
-    pub(super) fn record_backoff(&self, protocol: Protocol, verified: &Verified, fault: &Fault) {
+    pub(super) fn record_backoff(
+        &self,
+        protocol: Protocol,
+        verified: &VerifiedLogin,
+        fault: &Fault,
+    ) {
         if let Some(time) = suggested_backoff(fault.detail()) {
             let time = Duration::from_millis(time);
             throttle(&self.throttles, verified).back_off(protocol, time);
@@ -74,9 +79,9 @@ impl Service {
     pub(super) fn tracker(
         self: &Arc<Self>,
         protocol: Protocol,
-        verified: &Verified,
+        verified: &VerifiedLogin,
         capabilities: &[String],
-    ) -> (Tracker, Option<Box<Submission>>) {
+    ) -> (Tracker, Option<Box<SubmissionPermits>>) {
         if protocol != Protocol::Smtp {
             return (Tracker::new(protocol), None);
         }
@@ -95,7 +100,7 @@ impl Service {
                 .any(|capability| capability.eq_ignore_ascii_case("CHUNKING")),
             by_sender: by_sender.then(|| front::ehlo_reply(capabilities)),
         };
-        let submission = Submission {
+        let submission = SubmissionPermits {
             service: self.clone(),
             verified: verified.proven(),
             throttle: throttle(&self.throttles, verified),
@@ -107,7 +112,7 @@ impl Service {
     }
 }
 
-impl Submission {
+impl SubmissionPermits {
     /// Begins to wait for a permit to send a message of `sender`.
     pub(super) fn request_permit(&mut self, sender: &str) {
         self.turn_to(sender);
@@ -237,7 +242,7 @@ fn limits(account: &Account) -> Option<SmtpLimits> {
     account.registration.provider.smtp_limits
 }
 
-fn throttle(throttles: &Throttles, verified: &Verified) -> Arc<MailboxThrottle> {
+fn throttle(throttles: &Throttles, verified: &VerifiedLogin) -> Arc<MailboxThrottle> {
     let provider = &verified.account().registration.provider;
     throttles.of_mailbox(&provider.name, verified.mailbox())
 }
@@ -255,8 +260,8 @@ fn relayed(policy: &SmtpPolicy, mailbox: &str) -> Policy {
 }
 
 /// What the session's own AUTH was answered with, where each MAIL has an upstream of its own.
-pub(super) fn accepted_here() -> crate::login::Accepted {
-    crate::login::Accepted {
+pub(super) fn accepted_here() -> crate::login::SuccessReply {
+    crate::login::SuccessReply {
         untagged: Bytes::new(),
         text: Bytes::from_static(b"235 2.7.0 Authentication successful"),
     }

@@ -7,16 +7,16 @@ use std::sync::{Arc, PoisonError};
 use tokio::time::{Instant, timeout_at};
 
 use super::Service;
-use super::record::Record;
-use crate::accounts::{Refused, Visitor};
+use super::record::SessionRecord;
+use crate::accounts::{ClientInfo, LoginRefused};
 use crate::config::{Endpoint, UpstreamTls};
 use crate::environment;
 use crate::fault::{Fault, Kind};
 use crate::login::Step;
-use crate::login::back::{self, Back, Login, Ready, Stage};
+use crate::login::back::{self, Back, Ready, Stage, UpstreamCredentials};
 use crate::net::tls;
 use crate::outbound::dial::dial;
-use crate::proof::Verified;
+use crate::proof::VerifiedLogin;
 use crate::stream::Stream;
 use crate::token::Token;
 use crate::wire::Protocol;
@@ -40,7 +40,7 @@ pub(super) struct ConnectContext<'a> {
     pub(super) protocol: Protocol,
     /// Where the client comes from; without it no password of a client may be needed for the
     /// token.
-    pub(super) visitor: Option<Visitor<'a>>,
+    pub(super) visitor: Option<ClientInfo<'a>>,
     pub(super) started: Instant,
     pub(super) deadline: Instant,
 }
@@ -50,15 +50,15 @@ impl Service {
     /// each MAIL has its own.
     pub(super) async fn open(
         &self,
-        visitor: Visitor<'_>,
-        verified: &Verified,
-        record: &mut Record,
+        visitor: ClientInfo<'_>,
+        verified: &VerifiedLogin,
+        record: &mut SessionRecord,
         started: Instant,
         deadline: Instant,
     ) -> Result<Option<LoggedIn>, Fault> {
         let protocol = visitor.listener.protocol;
         if protocol == Protocol::Smtp && verified.account().mailbox.smtp_is_sender {
-            record.accepted(started);
+            record.on_login(started);
             return Ok(None);
         }
         let session = record.id().to_owned();
@@ -71,7 +71,7 @@ impl Service {
         };
         let logged_in = self.connect(context, verified).await?;
         record.on_upstream(&logged_in);
-        record.accepted(started);
+        record.on_login(started);
         Ok(Some(logged_in))
     }
 
@@ -79,7 +79,7 @@ impl Service {
     pub(super) async fn connect(
         &self,
         context: ConnectContext<'_>,
-        verified: &Verified,
+        verified: &VerifiedLogin,
     ) -> Result<LoggedIn, Fault> {
         let ConnectContext {
             session,
@@ -93,7 +93,7 @@ impl Service {
         loop {
             let token = timeout_at(deadline, self.token(visitor, verified)).await;
             let token = token.unwrap_or_else(|_| {
-                Err(Refused::at_once(
+                Err(LoginRefused::at_once(
                     Fault::new(Kind::Unavailable, "no token within the login's deadline").remedy_is(
                         "the identity provider is slow; raise limits.login_timeout if it stays so",
                     ),
@@ -111,11 +111,13 @@ impl Service {
                 .await;
             match result {
                 Ok(logged_in) => {
-                    self.broker.accepted(verified, &token);
+                    self.token_source.on_accepted(verified, &token);
                     return Ok(logged_in);
                 }
                 Err(fault)
-                    if first && fault.suspects_token() && self.broker.refused(verified, &token) =>
+                    if first
+                        && fault.suspects_token()
+                        && self.token_source.on_refused(verified, &token) =>
                 {
                     tracing::debug!(session, %fault, "the token was refused; trying once more with another");
                     first = false;
@@ -135,21 +137,25 @@ impl Service {
     /// are with it than the lockout allows.
     async fn token(
         &self,
-        visitor: Option<Visitor<'_>>,
-        verified: &Verified,
-    ) -> Result<Token, Refused> {
+        visitor: Option<ClientInfo<'_>>,
+        verified: &VerifiedLogin,
+    ) -> Result<Token, LoginRefused> {
         let Some(visitor) = visitor.filter(|_| verified.unproven().is_some()) else {
-            return self.broker.token(verified).await.map_err(Refused::at_once);
+            return self
+                .token_source
+                .token(verified)
+                .await
+                .map_err(LoginRefused::at_once);
         };
-        let trial = self.accounts.trial(visitor, verified).await?;
-        match self.broker.token(verified).await {
+        let trial = self.accounts.pending_check(visitor, verified).await?;
+        match self.token_source.token(verified).await {
             Ok(token) => {
-                trial.right();
+                trial.succeeded();
                 Ok(token)
             }
-            Err(fault) if fault.kind() == Kind::Credentials => Err(trial.wrong(fault)),
+            Err(fault) if fault.kind() == Kind::Credentials => Err(trial.failed(fault)),
             // Nothing was said of the password.
-            Err(fault) => Err(Refused::at_once(fault)),
+            Err(fault) => Err(LoginRefused::at_once(fault)),
         }
     }
 
@@ -158,7 +164,7 @@ impl Service {
     pub(super) async fn log_in_upstream(
         &self,
         protocol: Protocol,
-        verified: &Verified,
+        verified: &VerifiedLogin,
         token: &Token,
         deadline: Instant,
     ) -> Result<LoggedIn, Fault> {
@@ -177,7 +183,7 @@ impl Service {
             .await?;
         let mut stream = Stream::new(tcp);
         let address = stream.peer().ok();
-        let login = Login {
+        let login = UpstreamCredentials {
             mailbox: verified.mailbox().to_owned(),
             token: token.secret.clone(),
             mechanism: provider.mechanism,
@@ -300,7 +306,7 @@ impl Service {
 
 /// Over SMTP a person's token may open that person's own mailbox only: where the two differ, the
 /// remedy says how to log in as that person.
-fn of_delegate(fault: Fault, protocol: Protocol, verified: &Verified, token: &Token) -> Fault {
+fn of_delegate(fault: Fault, protocol: Protocol, verified: &VerifiedLogin, token: &Token) -> Fault {
     let mailbox = verified.mailbox();
     let person = crate::token::person(token.secret.expose())
         .filter(|person| !person.eq_ignore_ascii_case(mailbox));

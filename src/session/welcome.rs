@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::quiet::Quiet;
+use super::quiet::FaultLogLimiter;
 use crate::config::Listener;
-use crate::net::proxy_protocol::{self, Header};
+use crate::net::proxy_protocol::{self, ProxyHeader};
 
 const OUTSIDE: &str = "client outside the listener's allow list";
 
@@ -17,23 +17,23 @@ const UNANNOUNCED: &str = "not a load balancer's connection";
 
 /// The client's address: the peer's own, or the one that a load balancer announces for it. `None`:
 /// the connection is to be closed.
-pub(super) async fn welcome(
+pub(super) async fn identify_client(
     listener: &Listener,
-    quiet: &Quiet,
+    quiet: &FaultLogLimiter,
     tcp: &mut TcpStream,
     peer: SocketAddr,
     deadline: Instant,
 ) -> Option<SocketAddr> {
-    let client = match announced(listener, tcp, peer, deadline).await {
+    let client = match read_proxy_header(listener, tcp, peer, deadline).await {
         Ok(client) => client,
         // A bare connect, as health checks make it.
-        Err(Unannounced::Peer(proxy_protocol::Unannounced::Left)) => {
+        Err(Unannounced::Peer(proxy_protocol::ReadError::Left)) => {
             tracing::debug!(listener = listener.name, peer = %peer, "{UNANNOUNCED}");
             return None;
         }
         Err(why) => {
             let why = why.to_string();
-            if quiet.tells_of_turning_away(peer.ip(), UNANNOUNCED) {
+            if quiet.allows_rejection(peer.ip(), UNANNOUNCED) {
                 tracing::warn!(
                     listener = listener.name,
                     peer = %peer,
@@ -50,7 +50,7 @@ pub(super) async fn welcome(
         networks.iter().any(contains)
     };
     if !listener.allow.as_ref().is_none_or(inside) {
-        if quiet.tells_of_turning_away(client.ip(), OUTSIDE) {
+        if quiet.allows_rejection(client.ip(), OUTSIDE) {
             tracing::warn!(listener = listener.name, client = %client, "{OUTSIDE}");
         }
         return None;
@@ -58,7 +58,7 @@ pub(super) async fn welcome(
     Some(client)
 }
 
-async fn announced(
+async fn read_proxy_header(
     listener: &Listener,
     tcp: &mut TcpStream,
     peer: SocketAddr,
@@ -72,8 +72,8 @@ async fn announced(
         return Err(Unannounced::Network);
     }
     match proxy_protocol::read(tcp, deadline).await {
-        Ok(Header::Client(client)) => Ok(client),
-        Ok(Header::Own) => Ok(peer),
+        Ok(ProxyHeader::Client(client)) => Ok(client),
+        Ok(ProxyHeader::Own) => Ok(peer),
         Err(why) => Err(Unannounced::Peer(why)),
     }
 }
@@ -84,7 +84,7 @@ enum Unannounced {
     /// The peer is no load balancer.
     Network,
     /// What the load balancer sent.
-    Peer(proxy_protocol::Unannounced),
+    Peer(proxy_protocol::ReadError),
 }
 
 impl fmt::Display for Unannounced {

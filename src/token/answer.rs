@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Grant;
+use super::IssuedToken;
 use crate::secret::Secret;
 
 /// Where an answer does not say how long its token lives.
@@ -16,7 +16,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// A successful answer; its texts are overwritten when it is dropped.
 #[derive(Debug, Deserialize)]
-pub(super) struct Answer {
+pub(super) struct AccessTokenResponse {
     access_token: Secret,
     #[serde(default)]
     expires_in: Value,
@@ -29,7 +29,7 @@ pub(super) struct Answer {
     scope: Value,
 }
 
-impl Answer {
+impl AccessTokenResponse {
     /// The answer in a JSON text, where it holds a token.
     pub(super) fn of_json(json: &[u8]) -> Option<Self> {
         let answer: Self = serde_json::from_slice(json).ok()?;
@@ -59,8 +59,8 @@ impl Answer {
     }
 
     /// The token and how long it lives.
-    pub(super) fn grant(&self) -> Grant {
-        Grant::new(self.access_token.clone(), lifetime(&self.expires_in))
+    pub(super) fn grant(&self) -> IssuedToken {
+        IssuedToken::new(self.access_token.clone(), lifetime(&self.expires_in))
     }
 }
 
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn an_empty_token_is_none() {
-        let answer = |json: Value| Answer::of_json(json.to_string().as_bytes());
+        let answer = |json: Value| AccessTokenResponse::of_json(json.to_string().as_bytes());
         assert!(answer(json!({"access_token": ""})).is_none());
         assert!(answer(json!({"expires_in": 5})).is_none());
         let answer = answer(json!({"access_token": "t", "refresh_token": " "})).unwrap();

@@ -7,23 +7,25 @@ use std::time::Duration;
 use url::Url;
 
 use super::store::Store;
-use super::{Broker, Consent, Device, Pending, endpoint, grant, refusal};
+use super::{
+    AuthorizationRequest, Consent, DeviceAuthorization, TokenSource, endpoint, grant, refusal,
+};
 use crate::config::Account;
 use crate::fault::{Fault, Kind};
 
-impl Broker {
+impl TokenSource {
     /// Begins a consent for `login` by a browser that comes back to `redirect`.
     ///
     /// # Errors
     ///
     /// Where the account's grant is another.
-    pub fn begin_consent(
+    pub fn start_consent(
         &self,
         account: &Arc<Account>,
         login: &str,
         redirect: &Url,
-    ) -> Result<Pending, Fault> {
-        grant::consent::begin(account.clone(), login, redirect).map_err(|failure| failure.fault)
+    ) -> Result<AuthorizationRequest, Fault> {
+        grant::consent::start(account.clone(), login, redirect).map_err(|failure| failure.fault)
     }
 
     /// Redeems the code that came back and stores what it brings.
@@ -31,15 +33,24 @@ impl Broker {
     /// # Errors
     ///
     /// The identity provider's refusal, or a store that cannot be written.
-    pub async fn finish_consent(&self, pending: Pending, code: &str) -> Result<Consent, Fault> {
+    pub async fn complete_consent(
+        &self,
+        pending: AuthorizationRequest,
+        code: &str,
+    ) -> Result<Consent, Fault> {
         let (endpoint, store) = self.tools(&pending.account)?;
-        grant::consent::finish(pending, code, &endpoint, store, self.timeout)
+        grant::consent::complete(pending, code, &endpoint, store, self.timeout)
             .await
             .map_err(|failure| failure.fault)
     }
 
     /// What the identity provider said instead of a code (RFC 6749 §4.1.2.1).
-    pub fn refused_consent(&self, pending: &Pending, error: &str, description: &str) -> Fault {
+    pub fn refused_consent(
+        &self,
+        pending: &AuthorizationRequest,
+        error: &str,
+        description: &str,
+    ) -> Fault {
         refusal::at_consent(&pending.account.registration, error, description).fault
     }
 
@@ -58,9 +69,13 @@ impl Broker {
     /// # Errors
     ///
     /// The identity provider's refusal, or another grant.
-    pub async fn begin_device(&self, account: &Arc<Account>, login: &str) -> Result<Device, Fault> {
+    pub async fn start_device(
+        &self,
+        account: &Arc<Account>,
+        login: &str,
+    ) -> Result<DeviceAuthorization, Fault> {
         let (endpoint, _) = self.tools(account)?;
-        grant::device::begin(account.clone(), login, &endpoint)
+        grant::device::start(account.clone(), login, &endpoint)
             .await
             .map_err(|failure| failure.fault)
     }
@@ -71,16 +86,16 @@ impl Broker {
     /// # Errors
     ///
     /// The identity provider's refusal, or a store that cannot be written.
-    pub async fn finish_device<F>(
+    pub async fn complete_device<F>(
         &self,
-        device: &Device,
+        device: &DeviceAuthorization,
         sleep: impl Fn(Duration) -> F,
     ) -> Result<Consent, Fault>
     where
         F: Future<Output = ()>,
     {
         let (endpoint, store) = self.tools(&device.account)?;
-        grant::device::finish(device, &endpoint, store, self.timeout, sleep)
+        grant::device::complete(device, &endpoint, store, self.timeout, sleep)
             .await
             .map_err(|failure| failure.fault)
     }

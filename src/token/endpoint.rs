@@ -9,9 +9,9 @@ use serde::de::DeserializeOwned;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::answer::Answer;
-use super::failure::{Class, Failure};
-use super::refusal::{self, Refusal};
+use super::answer::AccessTokenResponse;
+use super::failure::{Class, TokenError};
+use super::refusal::{self, OAuthError};
 use crate::config::{Provider, Registration};
 use crate::environment;
 use crate::outbound::http;
@@ -75,10 +75,15 @@ impl Endpoint {
         &self,
         registration: &Registration,
         form: &[(&str, &str)],
-    ) -> Result<Answer, Failure> {
+    ) -> Result<AccessTokenResponse, TokenError> {
         let url = &registration.token_url;
-        self.send(registration, url, Self::form(url, form), Answer::of_json)
-            .await
+        self.send(
+            registration,
+            url,
+            Self::form(url, form),
+            AccessTokenResponse::of_json,
+        )
+        .await
     }
 
     /// Posts a form, and reads an answer of another shape.
@@ -87,7 +92,7 @@ impl Endpoint {
         registration: &Registration,
         url: &Url,
         form: &[(&str, &str)],
-    ) -> Result<T, Failure> {
+    ) -> Result<T, TokenError> {
         let read = |json: &[u8]| serde_json::from_slice(json).ok();
         self.send(registration, url, Self::form(url, form), read)
             .await
@@ -99,11 +104,12 @@ impl Endpoint {
         registration: &Registration,
         url: &Url,
         header: (&'static str, &'static str),
-    ) -> Result<Answer, Failure> {
+    ) -> Result<AccessTokenResponse, TokenError> {
         let request = Request::get(url.as_str())
             .header(header.0, header.1)
             .body(Vec::new());
-        self.send(registration, url, request, Answer::of_json).await
+        self.send(registration, url, request, AccessTokenResponse::of_json)
+            .await
     }
 
     fn form(url: &Url, form: &[(&str, &str)]) -> ::http::Result<Request<Vec<u8>>> {
@@ -122,9 +128,9 @@ impl Endpoint {
         url: &Url,
         request: ::http::Result<Request<Vec<u8>>>,
         read: impl Fn(&[u8]) -> Option<T>,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, TokenError> {
         let request =
-            request.map_err(|_| Failure::later("the token endpoint's URL cannot be asked"))?;
+            request.map_err(|_| TokenError::later("the token endpoint's URL cannot be asked"))?;
         let exchanged = tokio::time::timeout(self.timeout, exchange(&self.client, request));
         let reply = match exchanged.await {
             Ok(Ok(reply)) => reply,
@@ -147,23 +153,23 @@ impl Endpoint {
             },
             _ => garbage(reply.status),
         };
-        Err(Failure {
+        Err(TokenError {
             retry_after: reply.retry_after,
             ..failure
         })
     }
 
-    fn no_answer(&self, registration: &Registration, url: &Url, why: &str) -> Failure {
+    fn no_answer(&self, registration: &Registration, url: &Url, why: &str) -> TokenError {
         // What is not https is on this machine, and needs no proxy.
         let egress = self.egress.as_ref().filter(|_| url.scheme() == "https");
         let (why, remedy) = match egress {
             Some(egress) => (format!("by the egress proxy {egress}: {why}"), BY_PROXY),
             None => (why.to_owned(), DIRECT),
         };
-        let failure = Failure::later(format!("the token endpoint cannot be used: {why}"))
+        let failure = TokenError::later(format!("the token endpoint cannot be used: {why}"))
             .remedy(remedy)
             .asked();
-        Failure {
+        TokenError {
             fault: environment::hinted(failure.fault, &registration.provider),
             ..failure
         }
@@ -171,8 +177,8 @@ impl Endpoint {
 }
 
 impl Json {
-    fn failure(&self, registration: &Registration, reply: &Reply) -> Failure {
-        let refusal = Refusal {
+    fn failure(&self, registration: &Registration, reply: &Reply) -> TokenError {
+        let refusal = OAuthError {
             status: reply.status,
             error: &self.error,
             description: self.error_description.as_str().unwrap_or_default(),
@@ -214,7 +220,7 @@ async fn exchange(client: &http::Client, request: Request<Vec<u8>>) -> Result<Re
     })
 }
 
-fn garbage(status: u16) -> Failure {
+fn garbage(status: u16) -> TokenError {
     let class = Class::Later {
         throttled: status == 429,
     };
@@ -229,7 +235,7 @@ fn garbage(status: u16) -> Failure {
         }
     };
     let detail = format!("the token endpoint's answer (HTTP {status}) is no OAuth answer");
-    Failure::new(class, detail).remedy(remedy).asked()
+    TokenError::new(class, detail).remedy(remedy).asked()
 }
 
 /// RFC 9110 §10.2.3: seconds, or a date.

@@ -74,7 +74,7 @@ impl Class {
 
 /// A request that brought no token.
 #[derive(Debug, Clone)]
-pub(crate) struct Failure {
+pub(crate) struct TokenError {
     /// Decides what follows.
     pub(crate) class: Class,
     /// What to say; of the class's kind.
@@ -85,7 +85,7 @@ pub(crate) struct Failure {
     pub(crate) asked: bool,
 }
 
-impl Failure {
+impl TokenError {
     /// Nobody was asked.
     pub(crate) fn new(class: Class, detail: impl AsRef<str>) -> Self {
         Self {

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::failure::{Class, Failure};
+use super::failure::{Class, TokenError};
 use super::grant::Request;
 use super::store::Store;
-use super::{Arrival, Grant, Observer, Shared, lock};
+use super::{Arrival, CacheEntry, IssuedToken, Observer, lock};
 use crate::config::Registration;
 
 /// A request on its way.
 pub(super) struct Flight {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<CacheEntry>,
     pub(super) store: Option<Arc<Store>>,
     pub(super) observer: Arc<Observer>,
     pub(super) registration: Arc<Registration>,
@@ -48,7 +48,7 @@ impl Flight {
         }
     }
 
-    fn arrived(&self, result: Result<Grant, Failure>) -> Arrival {
+    fn arrived(&self, result: Result<IssuedToken, TokenError>) -> Arrival {
         let (registration, now) = (&self.registration, Instant::now());
         let mut life = lock(&self.shared.life);
         match result {
@@ -87,7 +87,7 @@ impl Flight {
 }
 
 /// What a request came to, for the metrics; `None` where nobody was asked.
-fn outcome(result: &Result<Grant, Failure>) -> Option<&'static str> {
+fn outcome(result: &Result<IssuedToken, TokenError>) -> Option<&'static str> {
     match result {
         Ok(grant) if grant.stored => None,
         Ok(_) => Some("ok"),

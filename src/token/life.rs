@@ -31,8 +31,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::failure::{Class, Failure};
-use super::{Grant, Standing};
+use super::failure::{Class, TokenError};
+use super::{IssuedToken, TokenState};
 use crate::fault::Fault;
 use crate::secret::Secret;
 
@@ -74,7 +74,7 @@ pub(super) enum State {
 
 /// What a login gets.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(super) enum Decision {
     Use(Secret, u64),
     /// The same, and a request is due.
     UseAndRefresh(Secret, u64),
@@ -86,7 +86,7 @@ pub(super) enum Next {
 
 /// One token, the pause after the last failure, and what upstreams said of it.
 #[derive(Debug, Default)]
-pub(super) struct Life {
+pub(super) struct CachedToken {
     /// From 0 to 1, of this token alone.
     jitter: f64,
     held: Option<Held>,
@@ -112,13 +112,13 @@ struct Held {
 
 #[derive(Debug)]
 struct Pause {
-    failure: Failure,
+    failure: TokenError,
     until: Instant,
     /// In a row, of this class.
     failures: u32,
 }
 
-impl Life {
+impl CachedToken {
     /// With a number from 0 to 1 that differs from process to process.
     pub(super) fn new(jitter: f64) -> Self {
         Self {
@@ -143,23 +143,25 @@ impl Life {
     }
 
     /// A login wants a token.
-    pub(super) fn next(&self, now: Instant) -> Next {
+    pub(super) fn next(&self, now: Instant) -> Decision {
         match (self.state(now), &self.held, &self.pause) {
             (State::Valid | State::Unstored, Some(held), _) => {
-                Next::Use(held.token.clone(), self.generation)
+                Decision::Use(held.token.clone(), self.generation)
             }
-            (State::Due, Some(held), _) => Next::UseAndRefresh(held.token.clone(), self.generation),
+            (State::Due, Some(held), _) => {
+                Decision::UseAndRefresh(held.token.clone(), self.generation)
+            }
             (State::Paused | State::Attention | State::Ended, _, Some(pause)) => {
-                Next::Refuse(pause.failure.fault.clone())
+                Decision::Refuse(pause.failure.fault.clone())
             }
-            _ => Next::Fetch,
+            _ => Decision::Fetch,
         }
     }
 
     /// A request brought a token. `least` is what a new session requires of it.
     pub(super) fn obtained(
         &mut self,
-        grant: &Grant,
+        grant: &IssuedToken,
         least: Duration,
         now: Instant,
     ) -> (Secret, u64) {
@@ -189,7 +191,7 @@ impl Life {
     }
 
     /// A request failed; whether that is new: a consent that is missing is said once.
-    pub(super) fn failed(&mut self, failure: Failure, consent: bool, now: Instant) -> bool {
+    pub(super) fn failed(&mut self, failure: TokenError, consent: bool, now: Instant) -> bool {
         let before = self.pause.take().filter(|pause| {
             // Whether it is throttling or an outage makes no difference.
             std::mem::discriminant(&pause.failure.class) == std::mem::discriminant(&failure.class)
@@ -281,16 +283,16 @@ impl Life {
         };
     }
 
-    pub(super) fn standing(&self, now: Instant) -> Standing {
+    pub(super) fn token_state(&self, now: Instant) -> TokenState {
         match (&self.held, &self.pause) {
-            (Some(held), _) if held.expires > now => Standing::Valid(held.expires - now),
+            (Some(held), _) if held.expires > now => TokenState::Valid(held.expires - now),
             (_, Some(pause))
                 if !matches!(pause.failure.class, Class::Later { .. } | Class::Ours) =>
             {
-                Standing::Refused
+                TokenState::Refused
             }
-            (Some(_), _) => Standing::Expired,
-            (None, _) => Standing::None,
+            (Some(_), _) => TokenState::Expired,
+            (None, _) => TokenState::None,
         }
     }
 }

@@ -24,24 +24,24 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-pub use grant::consent::{Consent, Pending, claims, person};
-pub use grant::device::Device;
+pub use grant::consent::{AuthorizationRequest, Consent, claims, person};
+pub use grant::device::DeviceAuthorization;
 
 use crate::config::{Account, Registration};
 use crate::fault::{Fault, Kind};
 use crate::outbound::http;
-use crate::proof::Verified;
+use crate::proof::VerifiedLogin;
 use crate::secret::Secret;
-use failure::Failure;
+use failure::TokenError;
 use flight::Flight;
 use grant::Request;
-use life::{Life, Next};
-use purpose::{Editions, Purpose};
-use store::{Store, Version};
+use life::{CachedToken, Decision};
+use purpose::{CacheKey, RegistrationVersions};
+use store::{RecordVersion, Store};
 
 /// Slots; beyond it those without a token go, which clients can make as many of as a wildcard
 /// account has logins, or as they have passwords to try (grant `password`).
-const SLOTS: usize = 10_000;
+const MAX_CACHED: usize = 10_000;
 
 /// A token as it was given to one login.
 #[derive(Debug, Clone)]
@@ -56,7 +56,7 @@ pub struct Token {
 
 /// What a successful request brought.
 #[derive(Debug, Clone)]
-pub(crate) struct Grant {
+pub(crate) struct IssuedToken {
     pub(crate) token: Secret,
     /// From its issue to its end.
     pub(crate) lifetime: Duration,
@@ -68,7 +68,7 @@ pub(crate) struct Grant {
     pub(crate) unstored: bool,
 }
 
-impl Grant {
+impl IssuedToken {
     /// A token that was just issued.
     pub(crate) fn new(token: Secret, lifetime: Duration) -> Self {
         Self {
@@ -93,21 +93,21 @@ pub(crate) fn now() -> u64 {
 }
 
 /// Gives out tokens.
-pub struct Broker {
+pub struct TokenSource {
     /// By provider.
     clients: BTreeMap<String, http::Client>,
-    editions: Editions,
+    editions: RegistrationVersions,
     timeout: Duration,
     store: Option<Arc<Store>>,
     /// Outlives a change of the configuration.
-    slots: Arc<Mutex<Slots>>,
+    slots: Arc<Mutex<Cache>>,
     observer: Arc<Observer>,
 }
 
-type Slots = HashMap<Purpose, Arc<Shared>>;
+type Cache = HashMap<CacheKey, Arc<CacheEntry>>;
 
 /// What a broker works with.
-pub struct Tools<'a> {
+pub struct TokenSourceConfig<'a> {
     /// The OAuth clients.
     pub registrations: &'a BTreeMap<String, Arc<Registration>>,
     /// The HTTP clients, by provider.
@@ -123,12 +123,12 @@ pub struct Tools<'a> {
 type Observer = dyn Fn(&str, &'static str, Duration) + Send + Sync;
 
 /// A token and those who wait for it.
-struct Shared {
-    life: Mutex<Life>,
+struct CacheEntry {
+    life: Mutex<CachedToken>,
     /// The request under way, if there is one. Its value is the result.
     flight: Mutex<Option<watch::Receiver<Option<Arrival>>>>,
     /// The stored record that the slot knows.
-    version: Mutex<Option<Version>>,
+    version: Mutex<Option<RecordVersion>>,
 }
 
 /// A request's result: the token, its generation, and whether it was issued just now.
@@ -136,7 +136,7 @@ type Arrival = Result<(Secret, u64, bool), Fault>;
 
 /// How a login's token stands, without asking anybody.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub enum TokenState {
     /// None was asked for yet.
     None,
     /// It is good for so long.
@@ -147,15 +147,15 @@ pub enum Standing {
     Refused,
 }
 
-impl Broker {
+impl TokenSource {
     /// Without a token yet.
     ///
     /// # Errors
     ///
     /// Where the machine has no random numbers.
-    pub fn new(tools: Tools<'_>) -> std::io::Result<Self> {
+    pub fn new(tools: TokenSourceConfig<'_>) -> std::io::Result<Self> {
         Ok(Self {
-            editions: Editions::new(tools.registrations)?,
+            editions: RegistrationVersions::new(tools.registrations)?,
             clients: tools.clients,
             timeout: tools.timeout,
             store: tools.store,
@@ -166,9 +166,9 @@ impl Broker {
 
     /// With other tools and the same tokens, requests under way included.
     #[must_use]
-    pub fn renewed(&self, tools: Tools<'_>) -> Self {
+    pub fn reconfigured(&self, tools: TokenSourceConfig<'_>) -> Self {
         Self {
-            editions: self.editions.renewed(tools.registrations),
+            editions: self.editions.reconfigured(tools.registrations),
             clients: tools.clients,
             timeout: tools.timeout,
             store: match (tools.store, &self.store) {
@@ -181,7 +181,7 @@ impl Broker {
     }
 
     /// Drops what belongs to registrations that are not this one's.
-    pub fn take_over(&self) {
+    pub fn activate(&self) {
         lock(&self.slots).retain(|purpose, _| self.editions.know(purpose));
     }
 
@@ -201,18 +201,18 @@ impl Broker {
     ///
     /// The side to blame is the identity provider, the client (grant `password`) or authrelay
     /// (its store).
-    pub async fn token(&self, verified: &Verified) -> Result<Token, Fault> {
+    pub async fn token(&self, verified: &VerifiedLogin) -> Result<Token, Fault> {
         let purpose = self.purpose(verified);
-        let shared = self.shared(&purpose);
-        self.notice_new_consent(&shared, verified);
+        let shared = self.cache_entry(&purpose);
+        self.reload_if_changed(&shared, verified);
         let next = lock(&shared.life).next(Instant::now());
         match next {
-            Next::Use(secret, generation) => Ok(Token {
+            Decision::Use(secret, generation) => Ok(Token {
                 secret,
                 generation,
                 fresh: false,
             }),
-            Next::UseAndRefresh(secret, generation) => {
+            Decision::UseAndRefresh(secret, generation) => {
                 self.flight(&shared, verified, false);
                 Ok(Token {
                     secret,
@@ -220,8 +220,8 @@ impl Broker {
                     fresh: false,
                 })
             }
-            Next::Refuse(fault) => Err(fault.known_already()),
-            Next::Fetch => {
+            Decision::Refuse(fault) => Err(fault.known_already()),
+            Decision::Fetch => {
                 let mut flight = self.flight(&shared, verified, false);
                 // An error means that the request's task is gone without a result.
                 let arrival = flight.wait_for(Option::is_some).await;
@@ -242,15 +242,15 @@ impl Broker {
     }
 
     /// An upstream accepted the token for this mailbox.
-    pub fn accepted(&self, verified: &Verified, token: &Token) {
-        let shared = self.shared(&self.purpose(verified));
+    pub fn on_accepted(&self, verified: &VerifiedLogin, token: &Token) {
+        let shared = self.cache_entry(&self.purpose(verified));
         lock(&shared.life).accepted(token.generation, verified.mailbox(), Instant::now());
     }
 
     /// An upstream refused the token for this mailbox. Whether asking for another makes sense: a
     /// newer one is there, or this one was given up.
-    pub fn refused(&self, verified: &Verified, token: &Token) -> bool {
-        let shared = self.shared(&self.purpose(verified));
+    pub fn on_refused(&self, verified: &VerifiedLogin, token: &Token) -> bool {
+        let shared = self.cache_entry(&self.purpose(verified));
         lock(&shared.life).refused(
             token.generation,
             token.fresh,
@@ -260,8 +260,8 @@ impl Broker {
     }
 
     /// How the token of an account's login stands; `mailbox` is the one it opens.
-    pub fn standing(&self, account: &Account, login: &str, mailbox: &str) -> Standing {
-        let purpose = self.editions.purpose(account, login, mailbox, None);
+    pub fn token_state(&self, account: &Account, login: &str, mailbox: &str) -> TokenState {
+        let purpose = self.editions.cache_key(account, login, mailbox, None);
         let slots = lock(&self.slots);
         let shared = match account.registration.grant.needs_client_password() {
             // Whichever password the client presents.
@@ -274,15 +274,15 @@ impl Broker {
                 .max_by_key(|shared| lock(&shared.life).has_token()),
             false => slots.get(&purpose),
         };
-        shared.map_or(Standing::None, |shared| {
-            lock(&shared.life).standing(Instant::now())
+        shared.map_or(TokenState::None, |shared| {
+            lock(&shared.life).token_state(Instant::now())
         })
     }
 
     /// Redeems the refresh token of a consent that nobody has used for `age`, since providers let
     /// them die of disuse (Entra after 90 days), and of one that needs attention, which may have
     /// been cured. A consent that has ended is left alone.
-    pub async fn keep_alive(&self, account: &Arc<Account>, login: &str, age: Duration) {
+    pub async fn refresh_unused(&self, account: &Arc<Account>, login: &str, age: Duration) {
         let Some(store) = self.store.clone() else {
             return;
         };
@@ -298,9 +298,9 @@ impl Broker {
             return;
         }
         let verified =
-            Verified::by_operator(account.clone(), login.to_owned(), String::new(), None);
-        let shared = self.shared(&self.purpose(&verified));
-        self.notice_new_consent(&shared, &verified);
+            VerifiedLogin::by_operator(account.clone(), login.to_owned(), String::new(), None);
+        let shared = self.cache_entry(&self.purpose(&verified));
+        self.reload_if_changed(&shared, &verified);
         lock(&shared.life).ask_again();
         let mut flight = self.flight(&shared, &verified, true);
         // What came of it is in the log, and with whoever logs in next.
@@ -309,8 +309,8 @@ impl Broker {
 
     /// Asks anew at the next request where a refusal may have been cured: somebody waits for the
     /// answer.
-    pub fn ask_again(&self, verified: &Verified) {
-        let shared = self.shared(&self.purpose(verified));
+    pub fn ask_again(&self, verified: &VerifiedLogin) {
+        let shared = self.cache_entry(&self.purpose(verified));
         lock(&shared.life).ask_again();
     }
 
@@ -326,8 +326,8 @@ impl Broker {
         self.store.as_ref()
     }
 
-    fn purpose(&self, verified: &Verified) -> Purpose {
-        self.editions.purpose(
+    fn purpose(&self, verified: &VerifiedLogin) -> CacheKey {
+        self.editions.cache_key(
             verified.account(),
             verified.login(),
             verified.mailbox(),
@@ -335,19 +335,19 @@ impl Broker {
         )
     }
 
-    fn shared(&self, purpose: &Purpose) -> Arc<Shared> {
+    fn cache_entry(&self, purpose: &CacheKey) -> Arc<CacheEntry> {
         let mut slots = lock(&self.slots);
         if let Some(shared) = slots.get(purpose) {
             return shared.clone();
         }
-        if slots.len() >= SLOTS {
-            let used = |shared: &Arc<Shared>| {
+        if slots.len() >= MAX_CACHED {
+            let used = |shared: &Arc<CacheEntry>| {
                 Arc::strong_count(shared) > 1 || lock(&shared.life).has_token()
             };
             slots.retain(|_, shared| used(shared));
         }
-        let shared = Arc::new(Shared {
-            life: Mutex::new(Life::new(fraction())),
+        let shared = Arc::new(CacheEntry {
+            life: Mutex::new(CachedToken::new(fraction())),
             flight: Mutex::default(),
             version: Mutex::default(),
         });
@@ -357,7 +357,7 @@ impl Broker {
 
     /// Somebody else (`authorize`, another relay) may have written the record: then what we know
     /// of it is old, a refusal included.
-    fn notice_new_consent(&self, shared: &Shared, verified: &Verified) {
+    fn reload_if_changed(&self, shared: &CacheEntry, verified: &VerifiedLogin) {
         let consented = verified.account().registration.grant.wants_consent();
         let (true, Some(store)) = (consented, &self.store) else {
             return;
@@ -374,8 +374,8 @@ impl Broker {
     /// goes on when the login that wanted it is given up: others wait for it.
     fn flight(
         &self,
-        shared: &Arc<Shared>,
-        verified: &Verified,
+        shared: &Arc<CacheEntry>,
+        verified: &VerifiedLogin,
         anew: bool,
     ) -> watch::Receiver<Option<Arrival>> {
         let mut flight = lock(&shared.flight);
@@ -388,9 +388,9 @@ impl Broker {
         // One may have ended since this login looked.
         let ended = match lock(&shared.life).next(Instant::now()) {
             _ if anew => None,
-            Next::Use(secret, generation) => Some(Ok((secret, generation, false))),
-            Next::Refuse(fault) => Some(Err(fault.known_already())),
-            Next::UseAndRefresh(..) | Next::Fetch => None,
+            Decision::Use(secret, generation) => Some(Ok((secret, generation, false))),
+            Decision::Refuse(fault) => Some(Err(fault.known_already())),
+            Decision::UseAndRefresh(..) | Decision::Fetch => None,
         };
         if ended.is_some() {
             return watch::channel(ended).1;

@@ -10,10 +10,10 @@ use crate::secret::Secret;
 
 /// Requests for the same share one token.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Purpose {
+pub(super) struct CacheKey {
     pub(super) registration: String,
     /// A keyed hash of all that the registration says: one that was changed gets tokens anew.
-    edition: [u8; 32],
+    version: [u8; 32],
     scope: String,
     /// The login or mailbox that it is for, where it is not for all.
     pub(super) subject: Option<String>,
@@ -23,13 +23,13 @@ pub(super) struct Purpose {
 }
 
 /// The registrations as they are configured now.
-pub(super) struct Editions {
+pub(super) struct RegistrationVersions {
     by_name: HashMap<String, [u8; 32]>,
     /// Of this process alone.
     key: hmac::Key,
 }
 
-impl Editions {
+impl RegistrationVersions {
     pub(super) fn new(
         registrations: &BTreeMap<String, Arc<Registration>>,
     ) -> std::io::Result<Self> {
@@ -39,7 +39,7 @@ impl Editions {
         Ok(Self::with(key, registrations))
     }
 
-    pub(super) fn renewed(&self, registrations: &BTreeMap<String, Arc<Registration>>) -> Self {
+    pub(super) fn reconfigured(&self, registrations: &BTreeMap<String, Arc<Registration>>) -> Self {
         Self::with(self.key.clone(), registrations)
     }
 
@@ -54,17 +54,17 @@ impl Editions {
     }
 
     /// Whether the registration is still the one that the purpose was made for.
-    pub(super) fn know(&self, purpose: &Purpose) -> bool {
-        self.by_name.get(&purpose.registration) == Some(&purpose.edition)
+    pub(super) fn know(&self, purpose: &CacheKey) -> bool {
+        self.by_name.get(&purpose.registration) == Some(&purpose.version)
     }
 
-    pub(super) fn purpose(
+    pub(super) fn cache_key(
         &self,
         account: &Account,
         login: &str,
         mailbox: &str,
         password: Option<&Secret>,
-    ) -> Purpose {
+    ) -> CacheKey {
         let registration = &account.registration;
         let subject = match registration.grant {
             Grant::ClientCredentials(_) | Grant::ManagedIdentity { .. } | Grant::Command { .. } => {
@@ -74,9 +74,9 @@ impl Editions {
             Grant::ServiceAccount(_) => Some(mailbox),
         };
         let edition = self.by_name.get(&registration.name);
-        Purpose {
+        CacheKey {
             registration: registration.name.clone(),
-            edition: edition.copied().unwrap_or_default(),
+            version: edition.copied().unwrap_or_default(),
             scope: account.scope().join(" "),
             subject: subject.map(str::to_owned),
             password: password

@@ -11,14 +11,14 @@ mod table;
 use std::borrow::Cow;
 
 use super::failure::Class::{self, Attention, Ended};
-use super::failure::Failure;
+use super::failure::TokenError;
 use crate::config::{ClientCredential, Grant, Registration};
 pub(super) use table::THROTTLED;
 use table::{CODES, LATER, LESS, NAMES, Row, TROUBLE, UNKNOWN};
 
 /// An error answer (RFC 6749 §5.2, with Entra's and Google's additions).
 #[derive(Debug, Default)]
-pub(super) struct Refusal<'a> {
+pub(super) struct OAuthError<'a> {
     pub(super) status: u16,
     pub(super) error: &'a str,
     pub(super) description: &'a str,
@@ -80,7 +80,7 @@ const SKEW: i64 = 60;
 const TIMED: &[u64] = &[700_024, 50012];
 
 /// What an error answer means for a registration.
-pub(super) fn classify(registration: &Registration, refusal: &Refusal<'_>) -> Failure {
+pub(super) fn classify(registration: &Registration, refusal: &OAuthError<'_>) -> TokenError {
     // The description's first line says it; the rest are ids of the request.
     let summary = refusal.description.lines().next().unwrap_or_default();
     let mut codes = refusal.codes.to_vec();
@@ -100,12 +100,12 @@ pub(super) fn classify(registration: &Registration, refusal: &Refusal<'_>) -> Fa
         Some(clock) => Cow::Owned(format!("{clock}; {remedy}")),
         None => Cow::Borrowed(remedy),
     };
-    Failure::new(class, detail).remedy(remedy).asked()
+    TokenError::new(class, detail).remedy(remedy).asked()
 }
 
 fn meaning(
     registration: &Registration,
-    refusal: &Refusal<'_>,
+    refusal: &OAuthError<'_>,
     codes: &[u64],
     error: &str,
 ) -> (Class, &'static str) {
@@ -156,7 +156,7 @@ fn meaning(
 /// says so.
 fn clock(
     registration: &Registration,
-    refusal: &Refusal<'_>,
+    refusal: &OAuthError<'_>,
     codes: &[u64],
     summary: &str,
 ) -> Option<String> {
@@ -208,12 +208,16 @@ fn in_description(description: &str) -> Vec<u64> {
 }
 
 /// RFC 6749 §4.1.2.1: what came back to the redirect URI instead of a code.
-pub(super) fn at_consent(registration: &Registration, error: &str, description: &str) -> Failure {
-    let refusal = Refusal {
+pub(super) fn at_consent(
+    registration: &Registration,
+    error: &str,
+    description: &str,
+) -> TokenError {
+    let refusal = OAuthError {
         status: 400,
         error,
         description,
-        ..Refusal::default()
+        ..OAuthError::default()
     };
     classify(registration, &refusal)
 }

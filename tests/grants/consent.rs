@@ -81,7 +81,7 @@ async fn a_consent_takes_ten_minutes_at_most() {
     let config = authrelay::config::Config::load(&relay.directory().join("proxy.yaml")).unwrap();
     let service = authrelay::session::Service::new(&config).unwrap();
     let redirect = "http://localhost:8025/oauth/callback".parse().unwrap();
-    let consents = authrelay::consent::Consents::new(redirect);
+    let consents = authrelay::consent::PendingAuthorizations::new(redirect);
     let url = consents
         .begin(service.broker(), &config.accounts[0], LOGIN)
         .unwrap();
@@ -386,7 +386,7 @@ async fn unused_consents_are_kept_alive() {
     let relay = consenting().start().await;
     let config = authrelay::config::Config::load(&relay.directory().join("proxy.yaml")).unwrap();
     let service = authrelay::session::Service::new(&config).unwrap();
-    service.keep_alive(std::time::Duration::ZERO).await;
+    service.refresh_unused(std::time::Duration::ZERO).await;
     assert_eq!(
         relay.sandbox.seen().token_requests,
         0,
@@ -394,14 +394,14 @@ async fn unused_consents_are_kept_alive() {
     );
     assert_eq!(consent(&relay).await.0, 200);
     service
-        .keep_alive(std::time::Duration::from_secs(3600))
+        .refresh_unused(std::time::Duration::from_secs(3600))
         .await;
     assert_eq!(
         relay.sandbox.seen().token_requests,
         1,
         "it was used within the hour"
     );
-    service.keep_alive(std::time::Duration::ZERO).await;
+    service.refresh_unused(std::time::Duration::ZERO).await;
     let seen = relay.sandbox.seen();
     assert_eq!(seen.token_requests, 2);
     assert!(
@@ -410,8 +410,8 @@ async fn unused_consents_are_kept_alive() {
         seen.token
     );
     relay.sandbox.set_fault(Some(Fault::RefreshRevoked));
-    service.keep_alive(std::time::Duration::ZERO).await;
-    service.keep_alive(std::time::Duration::ZERO).await;
+    service.refresh_unused(std::time::Duration::ZERO).await;
+    service.refresh_unused(std::time::Duration::ZERO).await;
     assert_eq!(
         relay.sandbox.seen().token_requests,
         3,
@@ -440,7 +440,7 @@ async fn unused_consents_of_a_wildcards_logins_are_kept_alive() {
     assert_eq!(consent(&relay).await.0, 200);
     let config = authrelay::config::Config::load(&relay.directory().join("proxy.yaml")).unwrap();
     let service = authrelay::session::Service::new(&config).unwrap();
-    service.keep_alive(std::time::Duration::ZERO).await;
+    service.refresh_unused(std::time::Duration::ZERO).await;
     assert_eq!(relay.sandbox.seen().token_requests, 2);
     let rows = accounts(relay.directory());
     assert_eq!(rows[1]["login"], LOGIN, "{rows:#}");

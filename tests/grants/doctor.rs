@@ -1,6 +1,6 @@
 //! `doctor`: for each failure the one step that fails, its cause and its remedy.
 
-use authrelay::doctor::{Patient, Report, examine};
+use authrelay::doctor::{Report, TestTarget, test_connection};
 use authrelay::sandbox::{Fault, LOGIN, PASSWORD};
 use authrelay::session::Service;
 use authrelay::wire::Protocol::{self, Imap, Pop3, Smtp};
@@ -22,14 +22,14 @@ async fn visit(prepared: &Prepared, protocol: Protocol) -> Report {
     let service = Service::new(&config).unwrap();
     let account = service.find(LOGIN).unwrap().clone();
     let password = account.passwords.is_empty().then(|| PASSWORD.into());
-    let patient = Patient {
+    let patient = TestTarget {
         account,
         login: LOGIN.into(),
         protocol,
         password,
     };
     let mut told = Vec::new();
-    let report = examine(&service, &patient, |step| told.push(step.name)).await;
+    let report = test_connection(&service, &patient, |step| told.push(step.name)).await;
     let names: Vec<_> = report.steps.iter().map(|step| step.name).collect();
     assert_eq!(told, names, "each step is told as it ends");
     report

@@ -201,7 +201,7 @@ async fn d26_an_empty_refresh_token_replaces_nothing() {
         let config =
             authrelay::config::Config::load(&relay.directory().join("proxy.yaml")).unwrap();
         let service = authrelay::session::Service::new(&config).unwrap();
-        service.keep_alive(Duration::ZERO).await;
+        service.refresh_unused(Duration::ZERO).await;
         let asked = endpoint.asked();
         assert!(asked.len() >= first + 2, "{empty}");
         for form in &asked[first..] {
@@ -318,7 +318,7 @@ async fn a_wrong_persons_consent_replaces_no_good_one() {
         let config =
             authrelay::config::Config::load(&relay.directory().join("proxy.yaml")).unwrap();
         let service = authrelay::session::Service::new(&config).unwrap();
-        service.keep_alive(Duration::ZERO).await;
+        service.refresh_unused(Duration::ZERO).await;
         endpoint.asked().last().unwrap()["refresh_token"].clone()
     };
     // A delegate, then another one by mistake.
@@ -371,7 +371,7 @@ async fn a_wrong_persons_opaque_consent_is_taken_back() {
     assert_logs_in(&relay, Imap).await;
     let config = authrelay::config::Config::load(&relay.directory().join("proxy.yaml")).unwrap();
     let service = authrelay::session::Service::new(&config).unwrap();
-    service.keep_alive(Duration::ZERO).await;
+    service.refresh_unused(Duration::ZERO).await;
     assert_eq!(endpoint.asked().last().unwrap()["refresh_token"], "right");
 }
 

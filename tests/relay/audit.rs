@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use authrelay::audit::{Verified, verify};
+use authrelay::audit::{ChainReport, verify};
 use authrelay::config::LogFormat;
 use authrelay::sandbox::{Fault, LOGIN, MAILBOX, PASSWORD};
 use authrelay::wire::Protocol::{self, Imap, Pop3, Smtp};
@@ -23,7 +23,7 @@ pub fn records(path: &Path) -> Vec<Value> {
     text.lines().map(parse).collect()
 }
 
-fn verified(files: &[&Path]) -> Verified {
+fn verified(files: &[&Path]) -> ChainReport {
     let open = |path: &&Path| {
         let file = std::fs::File::open(path).unwrap();
         (path.display().to_string(), std::io::BufReader::new(file))
@@ -174,7 +174,7 @@ async fn r42_records_equal_metrics_equal_what_happened() {
         }
     }
     relay.log.sessions(1_001).await;
-    let text = relay.control.current().get().metrics().text();
+    let text = relay.control.current().active().metrics().text();
     let counted = |family, labels: &[&str]| metrics(&text, family, labels);
     let labels = ["protocol", "outcome"];
     assert_eq!(counted("authrelay_sessions_total", &labels), sessions);

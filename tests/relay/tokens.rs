@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use authrelay::accounts::{Accounts, Visitor};
+use authrelay::accounts::{Authenticator, ClientInfo};
 use authrelay::fault::{Fault as Failed, Kind};
 use authrelay::net::tls;
 use authrelay::outbound::http;
-use authrelay::proof::Verified;
+use authrelay::proof::VerifiedLogin;
 use authrelay::sandbox::{Fault, LOGIN, MAILBOX, Options, PASSWORD, Sandbox};
-use authrelay::token::{Broker, Token, Tools};
+use authrelay::token::{Token, TokenSource, TokenSourceConfig};
 use authrelay::wire::Protocol::{self, Imap, Smtp};
 use authrelay::wire::sasl::Credentials;
 
@@ -24,8 +24,8 @@ fn hours(hours: u64) -> Duration {
 /// The token broker alone, and what it may be asked with.
 struct Desk {
     sandbox: Sandbox,
-    broker: Broker,
-    verified: Verified,
+    broker: TokenSource,
+    verified: VerifiedLogin,
 }
 
 impl Desk {
@@ -36,16 +36,16 @@ impl Desk {
         let client = http::Client::new(tls::client(&provider.ca).unwrap(), None, provider.ip);
         let clients = [(provider.name.clone(), client)].into();
         let credentials = Credentials::new(LOGIN.as_bytes(), PASSWORD.as_bytes()).unwrap();
-        let visitor = Visitor {
+        let visitor = ClientInfo {
             address: [127, 0, 0, 1].into(),
             listener: &config.listeners[0],
             names: &[],
         };
-        let accounts = Accounts::new(&config).unwrap();
+        let accounts = Authenticator::new(&config).unwrap();
         let verified = accounts.check(visitor, &credentials).await.unwrap();
         Self {
             sandbox: prepared.sandbox,
-            broker: Broker::new(Tools {
+            broker: TokenSource::new(TokenSourceConfig {
                 registrations: &config.registrations,
                 clients,
                 timeout: config.limits.upstream_timeout,

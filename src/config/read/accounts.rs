@@ -16,14 +16,14 @@ use crate::wire::Protocol;
 
 /// The accounts that are good.
 #[derive(Debug, Default)]
-pub(super) struct Accounts {
+pub(super) struct ReadAccounts {
     /// Each with where the file has it.
     pub(super) placed: Vec<(Field, Arc<Account>)>,
     /// Others are not, and that was said.
     pub(super) incomplete: bool,
 }
 
-impl Accounts {
+impl ReadAccounts {
     /// That of a login in lower case, an exact one before a wildcard, and where the file has it.
     pub(super) fn find(&self, login: &str) -> Option<&(Field, Arc<Account>)> {
         let domain = login.rsplit_once('@').map(|(_, domain)| domain);
@@ -38,8 +38,11 @@ impl Accounts {
     }
 }
 
-pub(super) fn accounts(keys: Key<Each<AccountKeys>>, registrations: &Registrations) -> Accounts {
-    let mut accounts = Accounts::default();
+pub(super) fn accounts(
+    keys: Key<Each<AccountKeys>>,
+    registrations: &Registrations,
+) -> ReadAccounts {
+    let mut accounts = ReadAccounts::default();
     let Some(Each(items)) = keys.required() else {
         accounts.incomplete = true;
         return accounts;
@@ -184,7 +187,7 @@ fn no_passwords(field: &Field, grant: &Grant) -> Option<Vec<Password>> {
 }
 
 /// Requirement 15: failures take alike long only where every hash costs the same to check.
-pub(super) fn check_costs(accounts: &Accounts) {
+pub(super) fn check_costs(accounts: &ReadAccounts) {
     let mut found: Vec<(Cost, usize, &Field)> = Vec::new();
     for (field, account) in &accounts.placed {
         for password in &account.passwords {
@@ -214,7 +217,7 @@ pub(super) fn check_costs(accounts: &Accounts) {
 }
 
 /// A password that wants a certificate is good where clients are asked for one.
-pub(super) fn check_certificates(accounts: &Accounts, listeners: &[Arc<Listener>]) {
+pub(super) fn check_certificates(accounts: &ReadAccounts, listeners: &[Arc<Listener>]) {
     for (field, account) in &accounts.placed {
         for (index, password) in account.passwords.iter().enumerate() {
             let usable = |listener: &&Arc<Listener>| {
@@ -233,7 +236,7 @@ pub(super) fn check_certificates(accounts: &Accounts, listeners: &[Arc<Listener>
 }
 
 /// `any` opens nothing where anybody may come.
-pub(super) fn check_any_password(accounts: &Accounts, listeners: &[Arc<Listener>]) {
+pub(super) fn check_any_password(accounts: &ReadAccounts, listeners: &[Arc<Listener>]) {
     let open: Vec<_> = listeners
         .iter()
         .filter(|listener| !listener.takes_any_password())

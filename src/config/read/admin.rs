@@ -10,7 +10,7 @@ use super::super::field::Field;
 use super::super::keys::{AdminKeys, Key, StateKeys, Store, TlsFiles};
 use super::super::source::Generated;
 use super::super::value::BaseUrl;
-use super::super::{Admin, AdminToken, IdentityFiles, Listener, State, StateKey, pem};
+use super::super::{Admin, AdminToken, CertificateFiles, Listener, State, StateKey, pem};
 use super::can_be_written;
 use super::listeners::collide;
 
@@ -120,11 +120,11 @@ pub(super) fn admin(
     })
 }
 
-fn tls(field: &Field, files: TlsFiles) -> Option<super::super::Identity> {
+fn tls(field: &Field, files: TlsFiles) -> Option<super::super::ServerCertificate> {
     let TlsFiles { certificate, key } = files;
     pem::identity(
         field,
-        IdentityFiles {
+        CertificateFiles {
             certificate,
             key,
             client_ca: None,

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::super::field::{Field, either};
 use super::super::keys::{Key, ListenerKeys, ListenerTlsKeys, Mode};
 use super::super::value::{AnyNumber, Each, Name};
-use super::super::{Identity, IdentityFiles, Listener, ListenerTls, Provider, pem};
-use super::accounts::Accounts;
+use super::super::{CertificateFiles, Listener, ListenerTls, Provider, ServerCertificate, pem};
+use super::accounts::ReadAccounts;
 use super::providers::Providers;
 use super::smtp::unauthenticated;
 use crate::wire::Protocol;
@@ -16,7 +16,7 @@ use crate::wire::Protocol;
 pub(super) fn listeners(
     keys: Key<Each<ListenerKeys>>,
     providers: &Providers,
-    accounts: &Accounts,
+    accounts: &ReadAccounts,
 ) -> Vec<Arc<Listener>> {
     let items = keys.required().map(|Each(items)| items).unwrap_or_default();
     let mut names = HashSet::new();
@@ -48,7 +48,7 @@ fn listener(
     field: &Field,
     keys: ListenerKeys,
     providers: &Providers,
-    accounts: &Accounts,
+    accounts: &ReadAccounts,
 ) -> Option<Listener> {
     let protocol = keys.protocol.given().copied();
     let provider = match (keys.provider, protocol) {
@@ -126,7 +126,12 @@ fn listener_tls(field: &Field, keys: ListenerTlsKeys) -> Option<ListenerTls> {
 
 type Path = Key<std::path::PathBuf>;
 
-fn identity(field: &Field, certificate: Path, key: Path, client_ca: Path) -> Option<Arc<Identity>> {
+fn identity(
+    field: &Field,
+    certificate: Path,
+    key: Path,
+    client_ca: Path,
+) -> Option<Arc<ServerCertificate>> {
     for (name, path, what) in [
         (
             "certificate",
@@ -143,7 +148,7 @@ fn identity(field: &Field, certificate: Path, key: Path, client_ca: Path) -> Opt
             field.missing(name, what);
         }
     }
-    let files = IdentityFiles {
+    let files = CertificateFiles {
         certificate: certificate.required()?,
         key: key.required()?,
         client_ca: client_ca.optional()?,
@@ -153,7 +158,11 @@ fn identity(field: &Field, certificate: Path, key: Path, client_ca: Path) -> Opt
 
 /// Whose capabilities a listener shows if it does not say: those of the only provider that
 /// accounts reach by its protocol.
-fn usual_provider(field: &Field, protocol: Protocol, accounts: &Accounts) -> Option<Arc<Provider>> {
+fn usual_provider(
+    field: &Field,
+    protocol: Protocol,
+    accounts: &ReadAccounts,
+) -> Option<Arc<Provider>> {
     let providers: BTreeMap<_, _> = accounts
         .placed
         .iter()

@@ -42,7 +42,7 @@ pub(super) fn load(path: &Path, sources: Sources) -> Result<Config, Vec<Problem>
 }
 
 /// A problem of the file as a whole.
-fn whole(path: &Path, message: &str, place: Option<tree::Place>) -> Vec<Problem> {
+fn whole(path: &Path, message: &str, place: Option<tree::Position>) -> Vec<Problem> {
     vec![Problem {
         path: path.display().to_string(),
         message: message.to_owned(),

@@ -8,7 +8,7 @@ use super::super::logins::is_wildcard_address;
 use super::super::{
     Grant, LoginPattern, Mailbox, Registration, SmtpFrom, SmtpPolicy, Unauthenticated,
 };
-use super::accounts::Accounts;
+use super::accounts::ReadAccounts;
 use crate::wire::Protocol;
 use crate::wire::address::{Pattern, is_address};
 
@@ -67,7 +67,7 @@ pub(super) fn unauthenticated(
     login: &str,
     protocol: Option<Protocol>,
     allow: &Key<Vec<IpNet>>,
-    accounts: &Accounts,
+    accounts: &ReadAccounts,
 ) -> Option<Unauthenticated> {
     if protocol.is_some_and(|protocol| protocol != Protocol::Smtp) {
         return field.wrong("is for SMTP alone: there is nothing to read without a login");

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 
 use super::{
-    Back, Login, Ready, Stage, Waiting, closed_while, garbage, greeting_refused, injected,
-    no_starttls, too_long,
+    AwaitedReply, Back, Ready, Stage, UpstreamCredentials, closed_while, greeting_refused,
+    injected, no_starttls, protocol_violation, too_long,
 };
 use crate::fault::{Fault, Refusal, classify};
-use crate::login::{Accepted, Step};
+use crate::login::{Step, SuccessReply};
 use crate::wire::imap::{self, Response, Status};
 use crate::wire::line::{Fragment, Fragments, REPLY_CAP};
 
@@ -15,7 +15,7 @@ use crate::wire::line::{Fragment, Fragments, REPLY_CAP};
 const TAG: &str = "A1";
 
 pub(super) struct Imap {
-    login: Login,
+    login: UpstreamCredentials,
     stage: Stage,
     input: Fragments,
     output: Vec<u8>,
@@ -53,7 +53,7 @@ enum State {
 }
 
 impl Imap {
-    pub(super) fn new(login: Login, stage: Stage) -> Self {
+    pub(super) fn new(login: UpstreamCredentials, stage: Stage) -> Self {
         Self {
             login,
             stage,
@@ -82,10 +82,10 @@ impl Imap {
         }
         if imap::is_untagged(unit, "PREAUTH") {
             // Somebody else's session, or a strip of STARTTLS (RFC 9051 §11.1).
-            return State::Failed(garbage("a PREAUTH greeting"));
+            return State::Failed(protocol_violation("a PREAUTH greeting"));
         }
         if imap::untagged_status(unit) != Some(Status::Ok) {
-            return State::Failed(garbage("the greeting"));
+            return State::Failed(protocol_violation("the greeting"));
         }
         match self.stage {
             Stage::Cleartext => {
@@ -126,7 +126,7 @@ impl Imap {
             // Capabilities are a help, no condition.
             (State::Capability, _) => State::Begin,
             (State::Responded, Status::Ok) => State::Done(Ready {
-                accepted: Accepted {
+                accepted: SuccessReply {
                     untagged: std::mem::take(&mut self.untagged).into(),
                     text: text.clone(),
                 },
@@ -162,7 +162,7 @@ impl Imap {
                 | State::Failed(_)
                 | State::Over,
                 _,
-            ) => State::Failed(garbage("a tagged response")),
+            ) => State::Failed(protocol_violation("a tagged response")),
         }
     }
 
@@ -213,7 +213,9 @@ impl Imap {
                 State::Acknowledged
             }
             (state, Some(Response::Tagged(status, text))) => self.tagged(state, status, &text),
-            (_, Some(Response::Continue(_)) | None) => State::Failed(garbage("a response")),
+            (_, Some(Response::Continue(_)) | None) => {
+                State::Failed(protocol_violation("a response"))
+            }
         }
     }
 
@@ -277,11 +279,11 @@ impl Back for Imap {
         }
     }
 
-    fn waiting(&self) -> Waiting {
+    fn waiting(&self) -> AwaitedReply {
         match self.state {
-            State::Greeting => Waiting::Greeting,
+            State::Greeting => AwaitedReply::Greeting,
             State::StartTls | State::Encrypt | State::Ask | State::Capability => {
-                Waiting::Capabilities
+                AwaitedReply::Capabilities
             }
             State::Begin
             | State::Authenticate
@@ -289,7 +291,7 @@ impl Back for Imap {
             | State::Acknowledged
             | State::Done(_)
             | State::Failed(_)
-            | State::Over => Waiting::Authentication,
+            | State::Over => AwaitedReply::Authentication,
         }
     }
 

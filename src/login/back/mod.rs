@@ -9,7 +9,7 @@ mod smtp;
 
 use bytes::Bytes;
 
-use super::{Accepted, Step};
+use super::{Step, SuccessReply};
 use crate::fault::{Fault, Kind};
 use crate::secret::Secret;
 use crate::wire::Protocol;
@@ -17,7 +17,7 @@ use crate::wire::sasl::{Mechanism, oauthbearer, xoauth2};
 
 /// What the upstream is told.
 #[derive(Debug, Clone)]
-pub struct Login {
+pub struct UpstreamCredentials {
     /// Whose mailbox; of our configuration, never of a client's choice.
     pub mailbox: String,
     /// The access token.
@@ -45,7 +45,7 @@ pub enum Stage {
 
 /// What a dialogue waits for; each has a deadline of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waiting {
+pub enum AwaitedReply {
     /// The greeting.
     Greeting,
     /// Capabilities, and leave to start TLS.
@@ -54,7 +54,7 @@ pub enum Waiting {
     Authentication,
 }
 
-impl Waiting {
+impl AwaitedReply {
     /// As in logs.
     pub fn name(self) -> &'static str {
         match self {
@@ -69,7 +69,7 @@ impl Waiting {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ready {
     /// The upstream's words of success.
-    pub accepted: Accepted,
+    pub accepted: SuccessReply,
     /// What the upstream listed after TLS and before login, if it was asked.
     pub capabilities: Option<Vec<String>>,
     /// What the upstream sent behind its success.
@@ -85,14 +85,14 @@ pub trait Back: Send {
     fn next(&mut self) -> Step<Ready>;
 
     /// What the next `Read` is for.
-    fn waiting(&self) -> Waiting;
+    fn waiting(&self) -> AwaitedReply;
 
     /// The upstream closed the connection before the dialogue ended: why that is a fault.
     fn closed(&mut self) -> Fault;
 }
 
 /// A new dialogue.
-pub fn new(protocol: Protocol, login: Login, stage: Stage) -> Box<dyn Back> {
+pub fn new(protocol: Protocol, login: UpstreamCredentials, stage: Stage) -> Box<dyn Back> {
     match protocol {
         Protocol::Imap => Box::new(imap::Imap::new(login, stage)),
         Protocol::Pop3 => Box::new(pop3::Pop3::new(login, stage)),
@@ -100,7 +100,7 @@ pub fn new(protocol: Protocol, login: Login, stage: Stage) -> Box<dyn Back> {
     }
 }
 
-impl Login {
+impl UpstreamCredentials {
     /// The SASL response, in base64.
     fn response(&self) -> Secret {
         match self.mechanism {
@@ -127,7 +127,7 @@ fn is_showable(line: &str) -> bool {
 const CHECK_HOST: &str = "check the provider's host, port and tls in the configuration";
 
 /// The upstream said something that its protocol does not know.
-fn garbage(during: &str) -> Fault {
+fn protocol_violation(during: &str) -> Fault {
     Fault::new(
         Kind::Unreachable,
         format!("the mail service does not speak the protocol: {during} is not understood"),
@@ -168,7 +168,7 @@ fn injected() -> Fault {
     .remedy_is("look at what sits between here and the mail service; no credential was sent")
 }
 
-fn closed_while(waiting: Waiting) -> Fault {
+fn closed_while(waiting: AwaitedReply) -> Fault {
     Fault::new(
         Kind::Unreachable,
         format!("the mail service closed the connection while {} was due", waiting.name()),

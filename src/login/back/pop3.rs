@@ -4,16 +4,16 @@
 use bytes::Bytes;
 
 use super::{
-    Back, Login, Ready, Stage, Waiting, closed_while, garbage, greeting_refused, injected,
-    is_showable, no_starttls, too_long,
+    AwaitedReply, Back, Ready, Stage, UpstreamCredentials, closed_while, greeting_refused,
+    injected, is_showable, no_starttls, protocol_violation, too_long,
 };
 use crate::fault::{Fault, Refusal, classify};
-use crate::login::{Accepted, Step};
+use crate::login::{Step, SuccessReply};
 use crate::wire::line::{Lines, REPLY_CAP};
 use crate::wire::pop3::{self, Reply};
 
 pub(super) struct Pop3 {
-    login: Login,
+    login: UpstreamCredentials,
     stage: Stage,
     input: Lines,
     output: Vec<u8>,
@@ -47,7 +47,7 @@ enum State {
 }
 
 impl Pop3 {
-    pub(super) fn new(login: Login, stage: Stage) -> Self {
+    pub(super) fn new(login: UpstreamCredentials, stage: Stage) -> Self {
         Self {
             login,
             stage,
@@ -128,7 +128,7 @@ impl Pop3 {
                 State::Responded
             }
             (State::Responded, Some(Reply::Ok)) => State::Done(Ready {
-                accepted: Accepted {
+                accepted: SuccessReply {
                     untagged: Bytes::new(),
                     text: line.clone(),
                 },
@@ -156,7 +156,7 @@ impl Pop3 {
                 | State::Failed(_)
                 | State::Over,
                 _,
-            ) => State::Failed(garbage("a reply")),
+            ) => State::Failed(protocol_violation("a reply")),
         }
     }
 
@@ -212,18 +212,18 @@ impl Back for Pop3 {
         }
     }
 
-    fn waiting(&self) -> Waiting {
+    fn waiting(&self) -> AwaitedReply {
         match self.state {
-            State::Greeting => Waiting::Greeting,
+            State::Greeting => AwaitedReply::Greeting,
             State::StartTls | State::Encrypt | State::Ask | State::Capa | State::CapaLines(_) => {
-                Waiting::Capabilities
+                AwaitedReply::Capabilities
             }
             State::Authenticate
             | State::Responded
             | State::Acknowledged
             | State::Done(_)
             | State::Failed(_)
-            | State::Over => Waiting::Authentication,
+            | State::Over => AwaitedReply::Authentication,
         }
     }
 

@@ -2,16 +2,16 @@
 //! steps: the command line is held to 512 octets and a token is longer.
 
 use super::{
-    Back, Login, Ready, Stage, Waiting, closed_while, garbage, greeting_refused, injected,
-    is_showable, no_starttls, too_long,
+    AwaitedReply, Back, Ready, Stage, UpstreamCredentials, closed_while, greeting_refused,
+    injected, is_showable, no_starttls, protocol_violation, too_long,
 };
 use crate::fault::{Fault, Refusal, classify};
-use crate::login::{Accepted, Step};
+use crate::login::{Step, SuccessReply};
 use crate::wire::line::{Lines, REPLY_CAP};
 use crate::wire::smtp::{Reply, is_extension};
 
 pub(super) struct Smtp {
-    login: Login,
+    login: UpstreamCredentials,
     stage: Stage,
     input: Lines,
     output: Vec<u8>,
@@ -45,7 +45,7 @@ enum State {
 }
 
 impl Smtp {
-    pub(super) fn new(login: Login, stage: Stage) -> Self {
+    pub(super) fn new(login: UpstreamCredentials, stage: Stage) -> Self {
         Self {
             login,
             stage,
@@ -118,7 +118,7 @@ impl Smtp {
                 State::Responded
             }
             (State::Responded, 235) => State::Done(Ready {
-                accepted: Accepted {
+                accepted: SuccessReply {
                     untagged: bytes::Bytes::new(),
                     text: reply.lines.join("\r\n").into(),
                 },
@@ -145,7 +145,7 @@ impl Smtp {
                 | State::Failed(_)
                 | State::Over,
                 _,
-            ) => State::Failed(garbage("a reply")),
+            ) => State::Failed(protocol_violation("a reply")),
         }
     }
 
@@ -185,7 +185,7 @@ impl Smtp {
                         self.reply(state, &reply)
                     }
                     Some(false) => state,
-                    None => State::Failed(garbage("a reply")),
+                    None => State::Failed(protocol_violation("a reply")),
                 };
                 None
             }
@@ -209,16 +209,18 @@ impl Back for Smtp {
         }
     }
 
-    fn waiting(&self) -> Waiting {
+    fn waiting(&self) -> AwaitedReply {
         match self.state {
-            State::Greeting => Waiting::Greeting,
-            State::Hello | State::Ehlo | State::StartTls | State::Encrypt => Waiting::Capabilities,
+            State::Greeting => AwaitedReply::Greeting,
+            State::Hello | State::Ehlo | State::StartTls | State::Encrypt => {
+                AwaitedReply::Capabilities
+            }
             State::Authenticate
             | State::Responded
             | State::Acknowledged
             | State::Done(_)
             | State::Failed(_)
-            | State::Over => Waiting::Authentication,
+            | State::Over => AwaitedReply::Authentication,
         }
     }
 

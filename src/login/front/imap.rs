@@ -3,16 +3,16 @@
 use bytes::Bytes;
 
 use super::notes::{Notes, no_starttls};
-use super::sasl::{Exchange, Outcome};
-use super::{Attempt, Front, Offer, Request, before_tls, injected, syntax, too_long};
+use super::sasl::{SaslExchange, SaslOutcome};
+use super::{Advertised, Attempt, Front, Request, before_tls, injected, syntax, too_long};
 use crate::fault::{Fault, Kind};
-use crate::login::{Accepted, Step};
+use crate::login::{Step, SuccessReply};
 use crate::wire::Protocol;
 use crate::wire::imap::{self, Command, Tagged};
 use crate::wire::line::{COMMAND_CAP, Fragment, Fragments};
 
 pub(super) struct Imap {
-    offer: Offer,
+    offer: Advertised,
     input: Fragments,
     output: Vec<u8>,
     state: State,
@@ -26,7 +26,7 @@ enum State {
     /// AUTHENTICATE waits for a response.
     Sasl {
         tag: Bytes,
-        exchange: Exchange,
+        exchange: SaslExchange,
     },
     /// The driver has the credentials.
     Deciding {
@@ -42,7 +42,7 @@ enum State {
 }
 
 impl Imap {
-    pub(super) fn new(offer: Offer) -> Self {
+    pub(super) fn new(offer: Advertised) -> Self {
         Self {
             state: if offer.greet {
                 State::Greeting
@@ -133,7 +133,7 @@ impl Imap {
             Command::Authenticate { mechanism, initial } => {
                 self.notes
                     .on_sasl_line(initial.as_deref().unwrap_or_default());
-                return self.outcome(tag, Exchange::begin(&mechanism, initial.as_deref()));
+                return self.outcome(tag, SaslExchange::begin(&mechanism, initial.as_deref()));
             }
             Command::Other => {
                 let fault = Fault::new(Kind::Order, "command before login");
@@ -145,18 +145,18 @@ impl Imap {
         None
     }
 
-    fn outcome(&mut self, tag: Bytes, outcome: Outcome) -> Option<Attempt> {
+    fn outcome(&mut self, tag: Bytes, outcome: SaslOutcome) -> Option<Attempt> {
         match outcome {
-            Outcome::Challenge(exchange) => {
+            SaslOutcome::Challenge(exchange) => {
                 self.say(b"+", exchange.challenge());
                 self.state = State::Sasl { tag, exchange };
                 None
             }
-            Outcome::Attempt(attempt) => {
+            SaslOutcome::Attempt(attempt) => {
                 self.state = State::Deciding { tag };
                 Some(attempt)
             }
-            Outcome::Refused(fault, suspected) => {
+            SaslOutcome::Refused(fault, suspected) => {
                 self.answer(&fault, &tag);
                 self.notes.on_refused(fault, suspected);
                 None
@@ -236,7 +236,7 @@ impl Front for Imap {
         }
     }
 
-    fn accept(&mut self, accepted: &Accepted) -> Bytes {
+    fn accept(&mut self, accepted: &SuccessReply) -> Bytes {
         let State::Deciding { tag } = std::mem::replace(&mut self.state, State::Over) else {
             return Bytes::new();
         };

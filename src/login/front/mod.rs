@@ -14,14 +14,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Accepted, Step};
+use super::{Step, SuccessReply};
 use crate::fault::{Fault, Kind};
 use crate::wire::Protocol;
 use crate::wire::sasl::{CREDENTIAL_CAP, Credentials, Malformed, Oddity, Part};
 
 /// What a listener offers on this connection, as it is now.
 #[derive(Debug, Clone)]
-pub struct Offer {
+pub struct Advertised {
     /// The upstream's capabilities, as it would list them itself.
     pub capabilities: Arc<[String]>,
     /// STARTTLS is possible.
@@ -58,13 +58,13 @@ pub struct Attempt {
 
 impl Attempt {
     /// What was presented by other means than SASL, as the end of an exchange.
-    fn outcome(login: &[u8], password: &[u8], method: &'static str) -> sasl::Outcome {
+    fn outcome(login: &[u8], password: &[u8], method: &'static str) -> sasl::SaslOutcome {
         match Credentials::new(login, password) {
-            Ok(credentials) => sasl::Outcome::Attempt(Self {
+            Ok(credentials) => sasl::SaslOutcome::Attempt(Self {
                 credentials,
                 method,
             }),
-            Err(why) => sasl::Outcome::Refused(malformed(why), suspected(login)),
+            Err(why) => sasl::SaslOutcome::Refused(malformed(why), suspected(login)),
         }
     }
 }
@@ -80,7 +80,7 @@ pub trait Front: Send {
     fn next(&mut self) -> Step<Request>;
 
     /// The attempt succeeded: the words to send to the client. The machine's work is done.
-    fn accept(&mut self, accepted: &Accepted) -> Bytes;
+    fn accept(&mut self, accepted: &SuccessReply) -> Bytes;
 
     /// The attempt failed: the next steps tell the client, which may then try again.
     fn reject(&mut self, fault: &Fault);
@@ -101,7 +101,7 @@ pub trait Front: Send {
 }
 
 /// A new dialogue.
-pub fn new(protocol: Protocol, offer: Offer) -> Box<dyn Front> {
+pub fn new(protocol: Protocol, offer: Advertised) -> Box<dyn Front> {
     match protocol {
         Protocol::Imap => Box::new(imap::Imap::new(offer)),
         Protocol::Pop3 => Box::new(pop3::Pop3::new(offer)),

@@ -1,7 +1,7 @@
 //! What a dialogue knows of its client besides its steps: why an attempt was refused here, and why
 //! a client may have left.
 
-use super::Offer;
+use super::Advertised;
 use crate::fault::{Fault, Kind};
 
 /// Octets of a SASL line that may have been wrapped: encoders wrap at 60 (uuencode's habit), 64 (PEM)
@@ -64,7 +64,7 @@ impl Notes {
     }
 
     /// Why a client may have left without a goodbye.
-    pub(super) fn on_close(&self, offer: &Offer) -> Option<Fault> {
+    pub(super) fn on_close(&self, offer: &Advertised) -> Option<Fault> {
         let saw_none = self.asked && !offer.starttls && !offer.encrypted && !self.explained;
         saw_none
             .then(|| no_starttls("the client asked what the listener can do, saw no TLS, and left"))

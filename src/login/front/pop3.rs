@@ -4,16 +4,16 @@
 use bytes::Bytes;
 
 use super::notes::{Notes, no_starttls};
-use super::sasl::{Exchange, Outcome};
-use super::{Attempt, Front, Offer, Request, before_tls, injected, syntax, too_long};
+use super::sasl::{SaslExchange, SaslOutcome};
+use super::{Advertised, Attempt, Front, Request, before_tls, injected, syntax, too_long};
 use crate::fault::{Fault, Kind};
-use crate::login::{Accepted, Step};
+use crate::login::{Step, SuccessReply};
 use crate::wire::Protocol;
 use crate::wire::line::{COMMAND_CAP, Lines};
 use crate::wire::pop3::{self, Command};
 
 pub(super) struct Pop3 {
-    offer: Offer,
+    offer: Advertised,
     input: Lines,
     output: Vec<u8>,
     state: State,
@@ -29,7 +29,7 @@ enum State {
         name: Bytes,
     },
     /// AUTH waits for a response.
-    Sasl(Exchange),
+    Sasl(SaslExchange),
     /// The driver has the credentials.
     Deciding,
     /// STLS was answered.
@@ -42,7 +42,7 @@ enum State {
 }
 
 impl Pop3 {
-    pub(super) fn new(offer: Offer) -> Self {
+    pub(super) fn new(offer: Advertised) -> Self {
         Self {
             state: if offer.greet {
                 State::Greeting
@@ -130,7 +130,7 @@ impl Pop3 {
             ) => {
                 self.notes
                     .on_sasl_line(initial.as_deref().unwrap_or_default());
-                return self.outcome(Exchange::begin(&mechanism, initial.as_deref()));
+                return self.outcome(SaslExchange::begin(&mechanism, initial.as_deref()));
             }
             (
                 Command::Auth {
@@ -146,19 +146,19 @@ impl Pop3 {
         None
     }
 
-    fn outcome(&mut self, outcome: Outcome) -> Option<Attempt> {
+    fn outcome(&mut self, outcome: SaslOutcome) -> Option<Attempt> {
         match outcome {
-            Outcome::Challenge(exchange) => {
+            SaslOutcome::Challenge(exchange) => {
                 let challenge = format!("+ {}", exchange.challenge());
                 self.say(&challenge);
                 self.state = State::Sasl(exchange);
                 None
             }
-            Outcome::Attempt(attempt) => {
+            SaslOutcome::Attempt(attempt) => {
                 self.state = State::Deciding;
                 Some(attempt)
             }
-            Outcome::Refused(fault, suspected) => {
+            SaslOutcome::Refused(fault, suspected) => {
                 self.answer(&fault);
                 self.notes.on_refused(fault, suspected);
                 None
@@ -233,7 +233,7 @@ impl Front for Pop3 {
         }
     }
 
-    fn accept(&mut self, accepted: &Accepted) -> Bytes {
+    fn accept(&mut self, accepted: &SuccessReply) -> Bytes {
         self.state = State::Over;
         [&accepted.text, b"\r\n".as_slice()].concat().into()
     }

@@ -6,7 +6,7 @@ use crate::wire::sasl::{self, Credentials};
 
 /// An exchange that waits for the client's response.
 #[derive(Debug)]
-pub(super) enum Exchange {
+pub(super) enum SaslExchange {
     /// PLAIN's only response.
     Plain,
     /// LOGIN's first.
@@ -20,23 +20,23 @@ pub(super) enum Exchange {
 
 /// Where an exchange stands after a response.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(super) enum SaslOutcome {
     /// The client is asked for more.
-    Challenge(Exchange),
+    Challenge(SaslExchange),
     /// It presented credentials.
     Attempt(Attempt),
     /// It did not, for good. With the login that it seems to have meant.
     Refused(Fault, Option<String>),
 }
 
-impl Exchange {
+impl SaslExchange {
     /// Begins with the client's choice of mechanism and its initial response, if it sent one.
-    pub(super) fn begin(mechanism: &str, initial: Option<&[u8]>) -> Outcome {
+    pub(super) fn begin(mechanism: &str, initial: Option<&[u8]>) -> SaslOutcome {
         let exchange = match mechanism {
             "PLAIN" => Self::Plain,
             "LOGIN" => Self::LoginName,
             _ => {
-                return Outcome::Refused(
+                return SaslOutcome::Refused(
                     Fault::new(Kind::Mechanism, "the client asked for a mechanism other than PLAIN and LOGIN")
                         .remedy_is("set the application to a plain password login; authrelay does OAuth for it"),
                     None,
@@ -45,7 +45,7 @@ impl Exchange {
         };
         match initial {
             Some(initial) => exchange.respond(initial),
-            None => Outcome::Challenge(exchange),
+            None => SaslOutcome::Challenge(exchange),
         }
     }
 
@@ -59,32 +59,32 @@ impl Exchange {
     }
 
     /// Takes one line of the client.
-    pub(super) fn respond(self, line: &[u8]) -> Outcome {
+    pub(super) fn respond(self, line: &[u8]) -> SaslOutcome {
         if line.trim_ascii() == b"*" {
             let fault = Fault::new(Kind::Sasl, "the client cancelled the exchange");
-            return Outcome::Refused(fault, None);
+            return SaslOutcome::Refused(fault, None);
         }
         let octets = match sasl::decode(line) {
             Ok(octets) => octets,
-            Err(why) => return Outcome::Refused(malformed(why), None),
+            Err(why) => return SaslOutcome::Refused(malformed(why), None),
         };
         match self {
             Self::Plain => plain(&octets),
-            Self::LoginName => Outcome::Challenge(Self::LoginPassword { name: octets }),
+            Self::LoginName => SaslOutcome::Challenge(Self::LoginPassword { name: octets }),
             Self::LoginPassword { name } => Attempt::outcome(&name, &octets, "LOGIN"),
         }
     }
 }
 
-fn plain(message: &[u8]) -> Outcome {
+fn plain(message: &[u8]) -> SaslOutcome {
     match Credentials::from_plain_message(message) {
-        Ok(credentials) => Outcome::Attempt(Attempt {
+        Ok(credentials) => SaslOutcome::Attempt(Attempt {
             credentials,
             method: "PLAIN",
         }),
         Err(why) => {
             let login = message.split(|octet| *octet == 0).nth(1);
-            Outcome::Refused(malformed(why), login.and_then(suspected))
+            SaslOutcome::Refused(malformed(why), login.and_then(suspected))
         }
     }
 }

@@ -4,16 +4,16 @@
 use bytes::Bytes;
 
 use super::notes::{Notes, no_starttls};
-use super::sasl::{Exchange, Outcome};
-use super::{Attempt, Front, Offer, Request, before_tls, injected, syntax, too_long};
+use super::sasl::{SaslExchange, SaslOutcome};
+use super::{Advertised, Attempt, Front, Request, before_tls, injected, syntax, too_long};
 use crate::fault::{Fault, Kind};
-use crate::login::{Accepted, Step};
+use crate::login::{Step, SuccessReply};
 use crate::wire::Protocol;
 use crate::wire::line::{COMMAND_CAP, Lines};
 use crate::wire::smtp::{self, Command};
 
 pub(super) struct Smtp {
-    offer: Offer,
+    offer: Advertised,
     input: Lines,
     output: Vec<u8>,
     state: State,
@@ -27,7 +27,7 @@ enum State {
     Greeting,
     Commands,
     /// AUTH waits for a response.
-    Sasl(Exchange),
+    Sasl(SaslExchange),
     /// The driver has the credentials.
     Deciding,
     /// STARTTLS was answered.
@@ -40,7 +40,7 @@ enum State {
 }
 
 impl Smtp {
-    pub(super) fn new(offer: Offer) -> Self {
+    pub(super) fn new(offer: Advertised) -> Self {
         Self {
             state: if offer.greet {
                 State::Greeting
@@ -77,7 +77,7 @@ impl Smtp {
 
     fn ehlo(&mut self) {
         self.notes.on_capabilities();
-        let Offer {
+        let Advertised {
             capabilities,
             starttls,
             credentials,
@@ -115,7 +115,7 @@ impl Smtp {
                 self.notes
                     .on_sasl_line(initial.as_deref().unwrap_or_default());
                 return self
-                    .outcome(Exchange::begin(&mechanism, initial.as_deref()))
+                    .outcome(SaslExchange::begin(&mechanism, initial.as_deref()))
                     .map(Request::Login);
             }
             Command::Mail if !self.offer.credentials => {
@@ -145,19 +145,19 @@ impl Smtp {
         Some(Request::Unauthenticated)
     }
 
-    fn outcome(&mut self, outcome: Outcome) -> Option<Attempt> {
+    fn outcome(&mut self, outcome: SaslOutcome) -> Option<Attempt> {
         match outcome {
-            Outcome::Challenge(exchange) => {
+            SaslOutcome::Challenge(exchange) => {
                 let challenge = format!("334 {}", exchange.challenge());
                 self.say(&challenge);
                 self.state = State::Sasl(exchange);
                 None
             }
-            Outcome::Attempt(attempt) => {
+            SaslOutcome::Attempt(attempt) => {
                 self.state = State::Deciding;
                 Some(attempt)
             }
-            Outcome::Refused(fault, suspected) => {
+            SaslOutcome::Refused(fault, suspected) => {
                 self.answer(&fault);
                 self.notes.on_refused(fault, suspected);
                 None
@@ -231,7 +231,7 @@ impl Front for Smtp {
         }
     }
 
-    fn accept(&mut self, accepted: &Accepted) -> Bytes {
+    fn accept(&mut self, accepted: &SuccessReply) -> Bytes {
         self.state = State::Over;
         if !self.mail.is_empty() {
             // It asked for no login: the mail service answers MAIL itself.

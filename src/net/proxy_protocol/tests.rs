@@ -14,7 +14,7 @@ fn take(input: &[u8]) -> Result<(Parsed, usize), Malformed> {
 }
 
 /// With the session's first octets behind it.
-fn header(input: &[u8]) -> Result<Header, Malformed> {
+fn header(input: &[u8]) -> Result<ProxyHeader, Malformed> {
     let followed = [input, b"EHLO client\r\n"].concat();
     match take(&followed)? {
         (Parsed::Complete(header), taken) => {
@@ -25,8 +25,8 @@ fn header(input: &[u8]) -> Result<Header, Malformed> {
     }
 }
 
-fn client(address: &str) -> Header {
-    Header::Client(address.parse().unwrap())
+fn client(address: &str) -> ProxyHeader {
+    ProxyHeader::Client(address.parse().unwrap())
 }
 
 /// §2.1.
@@ -42,10 +42,10 @@ fn lines() {
             "PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n",
             client("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535"),
         ),
-        ("PROXY UNKNOWN\r\n", Header::Own),
+        ("PROXY UNKNOWN\r\n", ProxyHeader::Own),
         (
             "PROXY UNKNOWN ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n",
-            Header::Own,
+            ProxyHeader::Own,
         ),
         // The example of §2.1.
         (
@@ -121,10 +121,10 @@ fn binary_headers() {
             client("192.168.0.1:56324"),
         ),
         (v2(0x21, 0x21, &v6), client("[::1]:25")),
-        (v2(0x21, 0x00, &[]), Header::Own),
-        (v2(0x20, 0x00, &[]), Header::Own),
-        (v2(0x20, 0x11, &V4), Header::Own),
-        (v2(0x20, 0xff, &extensions), Header::Own),
+        (v2(0x21, 0x00, &[]), ProxyHeader::Own),
+        (v2(0x20, 0x00, &[]), ProxyHeader::Own),
+        (v2(0x20, 0x11, &V4), ProxyHeader::Own),
+        (v2(0x20, 0xff, &extensions), ProxyHeader::Own),
         (
             v2(0x21, 0x11, &[&V4[..], &[0; V2_CAP - V2_HEAD - 12]].concat()),
             client("192.168.0.1:56324"),

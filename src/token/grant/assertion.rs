@@ -7,7 +7,7 @@ use serde_json::json;
 use url::Url;
 
 use super::super::now;
-use super::Failure;
+use super::TokenError;
 use crate::config::{ServiceAccount, SigningKey};
 use crate::secret::Secret;
 
@@ -31,7 +31,7 @@ pub(super) fn client(
     key: &SigningKey,
     client_id: &str,
     token_url: &Url,
-) -> Result<Secret, Failure> {
+) -> Result<Secret, TokenError> {
     let mut header = Header::new(Algorithm::PS256);
     header.x5t_s256 = Some(key.thumbprint.clone());
     let now = now();
@@ -53,7 +53,7 @@ pub(super) fn service_account(
     mailbox: &str,
     scope: &str,
     token_url: &Url,
-) -> Result<Secret, Failure> {
+) -> Result<Secret, TokenError> {
     let mut header = Header::new(Algorithm::RS256);
     header.kid = Some(key.key_id.clone());
     let now = now();
@@ -72,15 +72,15 @@ fn sign(
     header: &Header,
     claims: &serde_json::Value,
     key: &jsonwebtoken::EncodingKey,
-) -> Result<Secret, Failure> {
+) -> Result<Secret, TokenError> {
     jsonwebtoken::encode(header, claims, key)
         .map(Secret::from)
-        .map_err(|_| Failure::later("the registration's key cannot sign an assertion"))
+        .map_err(|_| TokenError::later("the registration's key cannot sign an assertion"))
 }
 
 /// An id that no other assertion has (`jti`).
-fn unique() -> Result<String, Failure> {
+fn unique() -> Result<String, TokenError> {
     let mut id = [0; 16];
-    aws_lc_rs::rand::fill(&mut id).map_err(|_| Failure::later("no random numbers"))?;
+    aws_lc_rs::rand::fill(&mut id).map_err(|_| TokenError::later("no random numbers"))?;
     Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(id))
 }

@@ -11,18 +11,18 @@ use oauth2::{
 };
 use url::Url;
 
-use super::super::answer::Answer;
+use super::super::answer::AccessTokenResponse;
 use super::super::endpoint::Endpoint;
 use super::super::failure::Class;
-use super::super::store::{Kept, Owner, Record, Store, now_ms};
-use super::{Failure, Form};
+use super::super::store::{Kept, Owner, Store, StoredConsent, now_ms};
+use super::{Form, TokenError};
 use crate::cluster::number::Number;
 use crate::config::{Account, Grant as Configured, Registration};
 use crate::fault::harmless;
 use crate::wire::Protocol;
 
 /// A consent that was asked for and not given yet.
-pub struct Pending {
+pub struct AuthorizationRequest {
     pub(in crate::token) account: Arc<Account>,
     pub(in crate::token) login: String,
     redirect: RedirectUrl,
@@ -40,7 +40,7 @@ pub struct Consent {
     pub identity: Option<String>,
 }
 
-impl Pending {
+impl AuthorizationRequest {
     /// For which login.
     pub fn login(&self) -> &str {
         &self.login
@@ -63,11 +63,11 @@ pub(super) fn mailbox(account: &Account, login: &str) -> String {
 }
 
 /// Begins a consent by a browser that comes back to `redirect`.
-pub(in crate::token) fn begin(
+pub(in crate::token) fn start(
     account: Arc<Account>,
     login: &str,
     redirect: &Url,
-) -> Result<Pending, Failure> {
+) -> Result<AuthorizationRequest, TokenError> {
     let registration = &account.registration;
     let Some(authorize) = registration.authorize_url.clone() else {
         return Err(wrong_grant(registration));
@@ -87,7 +87,7 @@ pub(in crate::token) fn begin(
         request = request.add_extra_param(name, value);
     }
     let (url, state) = request.url();
-    Ok(Pending {
+    Ok(AuthorizationRequest {
         login: login.to_owned(),
         redirect,
         verifier,
@@ -98,13 +98,13 @@ pub(in crate::token) fn begin(
 }
 
 /// Redeems the code of a consent and stores what comes.
-pub(in crate::token) async fn finish(
-    pending: Pending,
+pub(in crate::token) async fn complete(
+    pending: AuthorizationRequest,
     code: &str,
     endpoint: &Endpoint,
     store: &Arc<Store>,
     timeout: Duration,
-) -> Result<Consent, Failure> {
+) -> Result<Consent, TokenError> {
     let registration = &pending.account.registration;
     let mut form = Form::of_client(registration, None)?;
     form.extend(&[
@@ -117,8 +117,8 @@ pub(in crate::token) async fn finish(
     keep(&pending.account, &pending.login, &answer, store, timeout).await
 }
 
-pub(super) fn wrong_grant(registration: &Registration) -> Failure {
-    Failure::new(
+pub(super) fn wrong_grant(registration: &Registration) -> TokenError {
+    TokenError::new(
         Class::Attention,
         format!(
             "the registration {} has the grant {}, which is consented to in another way or not at all",
@@ -133,17 +133,17 @@ pub(super) fn wrong_grant(registration: &Registration) -> Failure {
 pub(super) async fn keep(
     account: &Account,
     login: &str,
-    answer: &Answer,
+    answer: &AccessTokenResponse,
     store: &Arc<Store>,
     timeout: Duration,
-) -> Result<Consent, Failure> {
+) -> Result<Consent, TokenError> {
     let registration = &account.registration;
     let Some(refresh_token) = answer.refresh_token() else {
         return Err(not_lasting(account, answer));
     };
     let identity = identity(answer);
     let owner = Owner::of(registration);
-    let mut record = Record::new(
+    let mut record = StoredConsent::new(
         &owner,
         refresh_token.clone(),
         identity.clone(),
@@ -183,13 +183,13 @@ pub(in crate::token) async fn take_back(
     login: &str,
     store: &Arc<Store>,
     timeout: Duration,
-) -> Result<bool, Failure> {
+) -> Result<bool, TokenError> {
     let _turn = store.lock(login, timeout).await?;
     let record = store.load(login).await?;
     let owner = Owner::of(&account.registration);
     let before = record
         .and_then(|record| record.of(&owner))
-        .and_then(Record::taken_back);
+        .and_then(StoredConsent::taken_back);
     match before {
         Some(before) => store.save(login, &before).await.map(|()| true),
         None => Ok(false),
@@ -197,7 +197,7 @@ pub(in crate::token) async fn take_back(
 }
 
 /// The consent would end with its access token: nothing is stored.
-fn not_lasting(account: &Account, answer: &Answer) -> Failure {
+fn not_lasting(account: &Account, answer: &AccessTokenResponse) -> TokenError {
     let registration = &account.registration;
     let offline = &registration.provider.scopes.offline;
     let asked = account.scope();
@@ -212,15 +212,15 @@ fn not_lasting(account: &Account, answer: &Answer) -> Failure {
         "the identity provider must allow offline access for this application: check its permissions and policies".to_owned()
     };
     let minutes = answer.grant().lifetime.as_secs() / 60;
-    Failure::new(
+    TokenError::new(
         Class::Attention,
         format!("the identity provider gave no refresh token, so that the consent would end in {minutes} minutes; nothing was stored"),
     )
     .remedy(remedy)
 }
 
-fn another_person(login: &str, mailbox: &str, old: &str, new: &str) -> Failure {
-    Failure::new(
+fn another_person(login: &str, mailbox: &str, old: &str, new: &str) -> TokenError {
+    TokenError::new(
         Class::Attention,
         format!("{new} signed in, and the consent that {old} gave for {mailbox} is good; it was not replaced"),
     )
@@ -230,7 +230,7 @@ fn another_person(login: &str, mailbox: &str, old: &str, new: &str) -> Failure {
 }
 
 /// Who signed in, by the claims of the id token or else the access token.
-fn identity(answer: &Answer) -> Option<String> {
+fn identity(answer: &AccessTokenResponse) -> Option<String> {
     let tokens = [answer.id_token(), Some(answer.token().expose())];
     tokens.into_iter().flatten().find_map(person)
 }

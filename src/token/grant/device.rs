@@ -13,7 +13,7 @@ use super::super::endpoint::Endpoint;
 use super::super::failure::Class;
 use super::super::store::Store;
 use super::consent::{Consent, keep, mailbox, wrong_grant};
-use super::{Failure, Form};
+use super::{Form, TokenError};
 use crate::config::Account;
 use crate::secret::Secret;
 
@@ -31,7 +31,7 @@ const LEAST_INTERVAL: Duration = Duration::from_secs(1);
 const SLOWER: Duration = Duration::from_secs(5);
 
 /// A consent that waits for another device.
-pub struct Device {
+pub struct DeviceAuthorization {
     pub(in crate::token) account: Arc<Account>,
     pub(in crate::token) login: String,
     details: Details,
@@ -61,7 +61,7 @@ fn seconds(value: &Value) -> Option<Duration> {
     Some(Duration::from_secs_f64(seconds.min(LONGEST.as_secs_f64())))
 }
 
-impl Device {
+impl DeviceAuthorization {
     /// Which mailbox the login opens.
     pub fn mailbox(&self) -> String {
         mailbox(&self.account, &self.login)
@@ -92,11 +92,11 @@ impl Device {
 }
 
 /// Begins a consent on another device.
-pub(in crate::token) async fn begin(
+pub(in crate::token) async fn start(
     account: Arc<Account>,
     login: &str,
     endpoint: &Endpoint,
-) -> Result<Device, Failure> {
+) -> Result<DeviceAuthorization, TokenError> {
     let registration = &account.registration;
     let Some(url) = registration.device_url.clone() else {
         return Err(wrong_grant(registration));
@@ -104,7 +104,7 @@ pub(in crate::token) async fn begin(
     let mut form = Form::of_client(registration, None)?;
     form.add("scope", &account.scope().join(" "));
     let details = endpoint.post(registration, &url, &form.pairs()).await?;
-    Ok(Device {
+    Ok(DeviceAuthorization {
         login: login.to_owned(),
         details,
         account,
@@ -113,13 +113,13 @@ pub(in crate::token) async fn begin(
 
 /// Waits for the other device, asking as often as the endpoint allows and through whatever passes
 /// by itself, and stores what comes.
-pub(in crate::token) async fn finish<F>(
-    device: &Device,
+pub(in crate::token) async fn complete<F>(
+    device: &DeviceAuthorization,
     endpoint: &Endpoint,
     store: &Arc<Store>,
     timeout: Duration,
     sleep: impl Fn(Duration) -> F,
-) -> Result<Consent, Failure>
+) -> Result<Consent, TokenError>
 where
     F: Future<Output = ()>,
 {
@@ -154,12 +154,13 @@ where
     }
 }
 
-fn late(last: Failure) -> Failure {
+fn late(last: TokenError) -> TokenError {
     let detail = match last.retry_after {
         Some(_) => format!("the code ran out meanwhile: {}", last.fault.detail()),
         None => "nobody entered the code in time".to_owned(),
     };
-    Failure::new(Class::Attention, detail).remedy("begin anew, and enter the code within its time")
+    TokenError::new(Class::Attention, detail)
+        .remedy("begin anew, and enter the code within its time")
 }
 
 #[cfg(test)]

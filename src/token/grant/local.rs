@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::super::answer::{Answer, USUAL_LIFETIME};
-use super::{Failure, Grant};
+use super::super::answer::{AccessTokenResponse, USUAL_LIFETIME};
+use super::{IssuedToken, TokenError};
 use crate::program;
 use crate::secret::Secret;
 
@@ -15,10 +15,10 @@ pub(super) async fn command(
     program: &Path,
     arguments: &[String],
     timeout: Duration,
-) -> Result<Grant, Failure> {
+) -> Result<IssuedToken, TokenError> {
     let name = program.display().to_string();
     let failed = |why: &str| {
-        Failure::later(format!("the token command {name} {why}"))
+        TokenError::later(format!("the token command {name} {why}"))
             .remedy("run it by hand, as the user that authrelay runs as")
             .asked()
     };
@@ -33,7 +33,7 @@ pub(super) async fn command(
         return Err(failed("printed no token"));
     };
     if text.trim_start().starts_with('{') {
-        return Answer::of_json(text.as_bytes())
+        return AccessTokenResponse::of_json(text.as_bytes())
             .map(|answer| answer.grant())
             .ok_or_else(|| failed("printed JSON without an access_token"));
     }
@@ -41,11 +41,11 @@ pub(super) async fn command(
     if token.is_empty() || !token.bytes().all(|octet| octet.is_ascii_graphic()) {
         return Err(failed("printed no token"));
     }
-    Ok(Grant::new(Secret::from(token), USUAL_LIFETIME))
+    Ok(IssuedToken::new(Secret::from(token), USUAL_LIFETIME))
 }
 
 /// A federated identity's assertion, read anew: its issuer replaces it under our feet.
-pub(super) fn federated(path: &Path) -> Result<Secret, Failure> {
+pub(super) fn federated(path: &Path) -> Result<Secret, TokenError> {
     match std::fs::read_to_string(path) {
         Ok(assertion) if !assertion.trim().is_empty() => Ok(Secret::from(assertion.trim())),
         read => {
@@ -54,7 +54,7 @@ pub(super) fn federated(path: &Path) -> Result<Secret, Failure> {
                 |error| format!("cannot be read: {error}"),
             );
             Err(
-                Failure::later(format!("the federated token file {} {why}", path.display()))
+                TokenError::later(format!("the federated token file {} {why}", path.display()))
                     .remedy("check that the workload's identity token is mounted where federated.file says"),
             )
         }

@@ -12,10 +12,10 @@ mod refresh;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answer::Answer;
+use super::answer::AccessTokenResponse;
 use super::endpoint::Endpoint;
 use super::store::Store;
-use super::{Failure, Grant};
+use super::{IssuedToken, TokenError};
 use crate::config::{Account, ClientCredential, Grant as Configured, Registration};
 use crate::secret::Secret;
 
@@ -48,14 +48,16 @@ impl Request {
     }
 
     /// Asks.
-    pub(super) async fn send(self) -> Result<Grant, Failure> {
+    pub(super) async fn send(self) -> Result<IssuedToken, TokenError> {
         let registration = self.account.registration.clone();
         let Some(client) = self.client.clone() else {
-            return Err(Failure::later("there is no HTTP client for the provider"));
+            return Err(TokenError::later(
+                "there is no HTTP client for the provider",
+            ));
         };
         let endpoint = Endpoint::new(client, self.timeout, &registration.provider);
         let scope = self.account.scope().join(" ");
-        let form = |pairs: &[(&'static str, &str)]| -> Result<Form, Failure> {
+        let form = |pairs: &[(&'static str, &str)]| -> Result<Form, TokenError> {
             let mut form = Form::of_client(&registration, self.password.as_ref())?;
             form.extend(pairs);
             form.add("scope", &scope);
@@ -102,7 +104,10 @@ impl Request {
                 return local::command(program, arguments, self.timeout).await;
             }
         };
-        answer.as_ref().map(Answer::grant).map_err(Failure::clone)
+        answer
+            .as_ref()
+            .map(AccessTokenResponse::grant)
+            .map_err(TokenError::clone)
     }
 }
 
@@ -113,7 +118,10 @@ struct Form(Vec<(&'static str, Secret)>);
 impl Form {
     /// The client's id and proof. `presented` is the client's own password, which is the client
     /// secret where the registration says so.
-    fn of_client(registration: &Registration, presented: Option<&Secret>) -> Result<Self, Failure> {
+    fn of_client(
+        registration: &Registration,
+        presented: Option<&Secret>,
+    ) -> Result<Self, TokenError> {
         let mut form = Self(Vec::new());
         form.add("client_id", &registration.client_id);
         let assertion = match registration.grant.credential() {

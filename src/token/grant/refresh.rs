@@ -9,13 +9,16 @@ use std::sync::Arc;
 
 use super::super::endpoint::Endpoint;
 use super::super::failure::Class;
-use super::super::store::{Owner, Record, Refusal, Room, Store, Turn};
-use super::{Failure, Form, Grant, Request};
+use super::super::store::{ConsentRefusal, Owner, Room, Store, StoreTurn, StoredConsent};
+use super::{Form, IssuedToken, Request, TokenError};
 
 /// A token for the account, from the store or from the endpoint.
-pub(super) async fn refresh(request: &Request, endpoint: &Endpoint) -> Result<Grant, Failure> {
+pub(super) async fn refresh(
+    request: &Request,
+    endpoint: &Endpoint,
+) -> Result<IssuedToken, TokenError> {
     let Some(store) = &request.store else {
-        return Err(Failure::new(
+        return Err(TokenError::new(
             Class::Ours,
             "tokens of this account are kept nowhere",
         ));
@@ -25,7 +28,7 @@ pub(super) async fn refresh(request: &Request, endpoint: &Endpoint) -> Result<Gr
     // Another process, or a new consent, must not write between our reading and writing.
     let mut turn = store.lock(&request.login, request.timeout).await?;
     let margin = request.account.registration.provider.token_margin;
-    let access = |record: &Record| {
+    let access = |record: &StoredConsent| {
         let grant = record.access(margin, request.replaces.as_ref());
         grant.filter(|_| !request.anew)
     };
@@ -52,10 +55,10 @@ async fn redeem(
     request: &Request,
     endpoint: &Endpoint,
     store: &Arc<Store>,
-    turn: Turn,
+    turn: StoreTurn,
     room: Room,
-    mut record: Record,
-) -> Result<Grant, Failure> {
+    mut record: StoredConsent,
+) -> Result<IssuedToken, TokenError> {
     let registration = &request.account.registration;
     let offline = &registration.provider.scopes.offline;
     let scopes = record.refreshable(request.account.scope(), offline);
@@ -89,13 +92,13 @@ async fn redeem(
         Err(failure) => {
             let changed = match failure.class {
                 Class::Ended => {
-                    record.refused = Some(Refusal::now(&failure.fault));
+                    record.refused = Some(ConsentRefusal::now(&failure.fault));
                     record.attention = None;
                     true
                 }
                 // Written once, and not for each time that it is asked again.
                 Class::Attention if !record.is_refused_alike(&failure.fault) => {
-                    record.attention = Some(Refusal::now(&failure.fault));
+                    record.attention = Some(ConsentRefusal::now(&failure.fault));
                     true
                 }
                 _ => false,
@@ -110,11 +113,11 @@ async fn redeem(
 }
 
 /// The account's record, if it can bring a token.
-async fn usable(request: &Request, store: &Arc<Store>) -> Result<Record, Failure> {
+async fn usable(request: &Request, store: &Arc<Store>) -> Result<StoredConsent, TokenError> {
     let login = &request.login;
     let registration = &request.account.registration;
     let none = |detail: String| {
-        Failure::new(Class::Ended, detail).remedy(format!(
+        TokenError::new(Class::Ended, detail).remedy(format!(
             "run `authrelay authorize {login}`, or open Authorize on the status page"
         ))
     };

@@ -9,22 +9,22 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn grant(token: &str, unstored: bool) -> Grant {
-    Grant {
+fn grant(token: &str, unstored: bool) -> IssuedToken {
+    IssuedToken {
         unstored,
-        ..Grant::new(Secret::from(token), HOUR)
+        ..IssuedToken::new(Secret::from(token), HOUR)
     }
 }
 
-fn failure(class: Class) -> Failure {
-    Failure::new(class, "said").asked()
+fn failure(class: Class) -> TokenError {
+    TokenError::new(class, "said").asked()
 }
 
 const LATER: Class = Class::Later { throttled: false };
 
 /// A life in a state, and when it is in it.
-fn in_state(state: State) -> (Life, Instant) {
-    let mut life = Life::default();
+fn in_state(state: State) -> (CachedToken, Instant) {
+    let mut life = CachedToken::default();
     let now = Instant::now();
     match state {
         State::None => {}
@@ -65,17 +65,17 @@ fn what_a_login_gets() {
         let (life, now) = in_state(state);
         assert_eq!(life.state(now), state);
         let got = match life.next(now) {
-            Next::Use(..) => "use",
-            Next::UseAndRefresh(..) => "use and refresh",
-            Next::Fetch => "fetch",
-            Next::Refuse(_) => "refuse",
+            Decision::Use(..) => "use",
+            Decision::UseAndRefresh(..) => "use and refresh",
+            Decision::Fetch => "fetch",
+            Decision::Refuse(_) => "refuse",
         };
         assert_eq!(got, expected, "{state:?}");
     }
 }
 
 /// An event, and the states it leads to from each of [`ALL`].
-type Cell = (&'static str, fn(&mut Life, Instant), [State; 7]);
+type Cell = (&'static str, fn(&mut CachedToken, Instant), [State; 7]);
 
 #[test]
 fn where_every_event_leads() {
@@ -211,7 +211,7 @@ fn pauses_grow_with_failures_of_one_class() {
     life.failed(failure(Class::Later { throttled: true }), true, now);
     assert_eq!(life.state(now + seconds(1)), State::Paused, "2 s by now");
     // What an endpoint asks for counts, within an hour.
-    let asks = |seconds: u64| Failure {
+    let asks = |seconds: u64| TokenError {
         retry_after: Some(Duration::from_secs(seconds)),
         ..failure(LATER)
     };
@@ -228,7 +228,7 @@ fn a_missing_consent_is_said_once() {
     let (mut life, now) = in_state(State::None);
     assert!(life.failed(failure(Class::Ended), true, now));
     assert!(!life.failed(failure(Class::Ended), true, now + HOUR));
-    assert!(life.failed(Failure::new(Class::Ended, "another"), true, now + HOUR));
+    assert!(life.failed(TokenError::new(Class::Ended, "another"), true, now + HOUR));
     assert!(life.failed(failure(Class::Attention), true, now + HOUR));
     assert!(life.failed(failure(Class::Attention), true, now + HOUR * 2));
 }
@@ -262,20 +262,25 @@ fn how_much_a_new_session_needs() {
     ] {
         let margin = margin(seconds(lifetime), seconds(least));
         assert_eq!(margin.as_secs(), needed, "{lifetime} {least}");
-        let mut life = Life::default();
+        let mut life = CachedToken::default();
         let now = Instant::now();
-        let grant = Grant::new(Secret::from("t"), seconds(lifetime));
+        let grant = IssuedToken::new(Secret::from("t"), seconds(lifetime));
         life.obtained(&grant, seconds(least), now);
         let end = now + seconds(lifetime) - margin;
-        let is_used = |at| matches!(life.next(at), Next::Use(..) | Next::UseAndRefresh(..));
+        let is_used = |at| {
+            matches!(
+                life.next(at),
+                Decision::Use(..) | Decision::UseAndRefresh(..)
+            )
+        };
         assert!(is_used(end - seconds(1)) && !is_used(end), "{lifetime}");
         // One that was issued a while ago ends no later for that.
-        let mut later = Life::default();
-        let aged = Grant {
+        let mut later = CachedToken::default();
+        let aged = IssuedToken {
             age: seconds(lifetime / 3),
             ..grant.clone()
         };
         later.obtained(&aged, seconds(least), now + aged.age);
-        assert!(matches!(later.next(end), Next::Fetch), "{lifetime}");
+        assert!(matches!(later.next(end), Decision::Fetch), "{lifetime}");
     }
 }

@@ -43,13 +43,13 @@ fn of(config: &Config, name: &str) -> Arc<Registration> {
     config.registrations[name].clone()
 }
 
-fn by_code(registration: &Registration, error: &str, code: u64) -> Failure {
+fn by_code(registration: &Registration, error: &str, code: u64) -> TokenError {
     let description = format!("AADSTS{code}: Something.\r\nTrace ID: x");
-    let refusal = Refusal {
+    let refusal = OAuthError {
         status: 400,
         error,
         description: &description,
-        ..Refusal::default()
+        ..OAuthError::default()
     };
     classify(registration, &refusal)
 }
@@ -203,12 +203,12 @@ fn every_code_of_an_application() {
     }
 }
 
-fn by_name(registration: &Registration, status: u16, error: &str, suberror: &str) -> Failure {
-    let refusal = Refusal {
+fn by_name(registration: &Registration, status: u16, error: &str, suberror: &str) -> TokenError {
+    let refusal = OAuthError {
         status,
         error,
         suberror,
-        ..Refusal::default()
+        ..OAuthError::default()
     };
     classify(registration, &refusal)
 }
@@ -291,16 +291,16 @@ fn suberrors_decide_where_a_code_is_unknown() {
             by_name(&person, 400, "invalid_grant", suberror).class,
             class
         );
-        let refusal = Refusal {
+        let refusal = OAuthError {
             status: 400,
             error: "invalid_grant",
             codes: &[999_999],
             suberror,
-            ..Refusal::default()
+            ..OAuthError::default()
         };
         assert_eq!(classify(&person, &refusal).class, class, "{suberror}");
         // What a known code says is said.
-        let refusal = Refusal {
+        let refusal = OAuthError {
             codes: &[50196],
             ..refusal
         };
@@ -340,11 +340,11 @@ fn remedies_are_the_providers() {
 fn two_codes_and_a_clock() {
     let config = registrations();
     let app = of(&config, "app");
-    let refusal = Refusal {
+    let refusal = OAuthError {
         status: 400,
         error: "invalid_grant",
         description: "AADSTS70002: Error validating credentials. AADSTS50196: Loop.",
-        ..Refusal::default()
+        ..OAuthError::default()
     };
     assert_eq!(classify(&app, &refusal).class, LESS);
     let federated = of(&config, "federated");
@@ -354,12 +354,12 @@ fn two_codes_and_a_clock() {
         (Some(30), None),
         (None, None),
     ] {
-        let refusal = Refusal {
+        let refusal = OAuthError {
             status: 401,
             error: "invalid_client",
             description: "AADSTS700024: Client assertion is not within its valid time range.",
             skew,
-            ..Refusal::default()
+            ..OAuthError::default()
         };
         let failure = classify(&federated, &refusal);
         let remedy = failure.fault.remedy().unwrap();
@@ -368,7 +368,7 @@ fn two_codes_and_a_clock() {
             None => assert!(!remedy.contains("this machine's clock is 3"), "{remedy}"),
         }
         // A wrong secret is no matter of clocks.
-        let refusal = Refusal {
+        let refusal = OAuthError {
             description: "AADSTS7000215: Invalid client secret provided.",
             ..refusal
         };

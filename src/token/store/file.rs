@@ -23,12 +23,12 @@ const ABANDONED: Duration = Duration::from_secs(60);
 /// State that cannot be used: which file, and why.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{}: {why}", path.display())]
-pub struct Unusable {
+pub struct StateError {
     path: PathBuf,
     why: String,
 }
 
-impl Unusable {
+impl StateError {
     pub(super) fn new(path: &Path, why: impl Display) -> Self {
         Self {
             path: path.to_owned(),
@@ -44,8 +44,8 @@ impl Unusable {
 
 /// Makes the state directory, or takes away what others may do with it; what was taken away, in
 /// words.
-pub(super) fn prepare(directory: &Path) -> Result<Vec<String>, Unusable> {
-    let failed = |error: io::Error| Unusable::new(directory, error);
+pub(super) fn prepare(directory: &Path) -> Result<Vec<String>, StateError> {
+    let failed = |error: io::Error| StateError::new(directory, error);
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
     builder.create(directory).map_err(failed)?;
@@ -109,8 +109,8 @@ fn sweep(folder: &Path) {
 /// # Errors
 ///
 /// Where it is not ours, or the file system keeps no modes (CIFS).
-fn private(path: &Path, mode: u32) -> Result<Option<String>, Unusable> {
-    let metadata = || std::fs::metadata(path).map_err(|error| Unusable::new(path, error));
+fn private(path: &Path, mode: u32) -> Result<Option<String>, StateError> {
+    let metadata = || std::fs::metadata(path).map_err(|error| StateError::new(path, error));
     let is_open = |metadata: &Metadata| metadata.permissions().mode() & OTHERS != 0;
     let before = metadata()?;
     let had = before.permissions().mode() & 0o7777;
@@ -128,7 +128,7 @@ fn private(path: &Path, mode: u32) -> Result<Option<String>, Unusable> {
             path.display()
         )));
     }
-    Err(Unusable::new(
+    Err(StateError::new(
         path,
         format_args!(
             "others may read it (mode {had:04o}), and that cannot be changed from here; set mode {mode:04o}: chmod {mode:04o} {}",
@@ -139,8 +139,8 @@ fn private(path: &Path, mode: u32) -> Result<Option<String>, Unusable> {
 
 /// Gives a file that root has just made to the owner of the folder it is in: the service that uses
 /// the folder is somebody else.
-fn give(file: &File, path: &Path) -> Result<(), Unusable> {
-    let failed = |error: io::Error| Unusable::new(path, error);
+fn give(file: &File, path: &Path) -> Result<(), StateError> {
+    let failed = |error: io::Error| StateError::new(path, error);
     let Some(folder) = path.parent().and_then(|folder| folder.metadata().ok()) else {
         return Ok(());
     };
@@ -154,7 +154,7 @@ fn give(file: &File, path: &Path) -> Result<(), Unusable> {
         return Ok(());
     }
     fchown(file, Some(folder.uid()), Some(folder.gid())).map_err(|_| {
-        Unusable::new(
+        StateError::new(
             path,
             format_args!(
                 "the state directory belongs to another user, who could not read what is written here; run this as that user: sudo -u '#{}' authrelay …",
@@ -171,7 +171,7 @@ fn handed_over(owner: u32, ours: u32, mode: u32) -> bool {
 }
 
 /// The key that seals the tokens; a file that is absent is made.
-pub(super) fn key(key: &StateKey) -> Result<(Secret, Option<String>), Unusable> {
+pub(super) fn key(key: &StateKey) -> Result<(Secret, Option<String>), StateError> {
     match key {
         StateKey::Given(secret) => Ok((secret.clone(), None)),
         StateKey::File(path) => made(path),
@@ -183,17 +183,17 @@ pub(super) fn key(key: &StateKey) -> Result<(Secret, Option<String>), Unusable> 
 /// # Errors
 ///
 /// Where it cannot be read or made, or others may read it and that cannot be changed.
-pub fn generated(path: &Path) -> Result<Secret, Unusable> {
+pub fn generated(path: &Path) -> Result<Secret, StateError> {
     made(path).map(|(secret, _)| secret)
 }
 
 /// The same, and what was tightened, in words.
-fn made(path: &Path) -> Result<(Secret, Option<String>), Unusable> {
-    let failed = |error: io::Error| Unusable::new(path, error);
+fn made(path: &Path) -> Result<(Secret, Option<String>), StateError> {
+    let failed = |error: io::Error| StateError::new(path, error);
     if let Some(text) = read(path)? {
         let note = private(path, 0o600)?;
         return match text.trim() {
-            "" => Err(Unusable::new(
+            "" => Err(StateError::new(
                 path,
                 "it is empty; remove it, and it is made anew",
             )),
@@ -201,7 +201,7 @@ fn made(path: &Path) -> Result<(Secret, Option<String>), Unusable> {
         };
     }
     let mut random = [0; 32];
-    aws_lc_rs::rand::fill(&mut random).map_err(|_| Unusable::new(path, "no random numbers"))?;
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| StateError::new(path, "no random numbers"))?;
     let text = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random);
     if let Some(parent) = path.parent() {
         let mut builder = std::fs::DirBuilder::new();
@@ -222,7 +222,7 @@ fn made(path: &Path) -> Result<(Secret, Option<String>), Unusable> {
     }
     match read(path)? {
         Some(text) => Ok((Secret::from(text.trim()), None)),
-        None => Err(Unusable::new(path, "it vanished")),
+        None => Err(StateError::new(path, "it vanished")),
     }
 }
 
@@ -245,42 +245,42 @@ fn make_once(
 }
 
 /// A file's text, `None` where there is none.
-pub(super) fn read(path: &Path) -> Result<Option<String>, Unusable> {
+pub(super) fn read(path: &Path) -> Result<Option<String>, StateError> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Unusable::new(path, error)),
+        Err(error) => Err(StateError::new(path, error)),
     }
 }
 
 /// Replaces a file so that at any moment the old or the new one is there, whole.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Unusable> {
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
     let temporary = write_beside(path, bytes)?;
     if let Err(error) = std::fs::rename(&temporary, path) {
         let _ = std::fs::remove_file(&temporary);
-        return Err(Unusable::new(path, error));
+        return Err(StateError::new(path, error));
     }
     flush_parent(path)
 }
 
 /// Deletes a file; whether it was there.
-pub(super) fn remove(path: &Path) -> Result<bool, Unusable> {
+pub(super) fn remove(path: &Path) -> Result<bool, StateError> {
     match std::fs::remove_file(path) {
         Ok(()) => flush_parent(path).map(|()| true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(Unusable::new(path, error)),
+        Err(error) => Err(StateError::new(path, error)),
     }
 }
 
 /// The file that is locked on behalf of another, which is replaced and so cannot be.
-pub(super) fn lock_file(path: &Path) -> Result<File, Unusable> {
+pub(super) fn lock_file(path: &Path) -> Result<File, StateError> {
     let file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
         .open(path)
-        .map_err(|error| Unusable::new(path, error))?;
+        .map_err(|error| StateError::new(path, error))?;
     give(&file, path)?;
     Ok(file)
 }
@@ -294,15 +294,15 @@ fn create_new(path: &Path) -> io::Result<File> {
 }
 
 /// A new file beside `path`, on disk.
-fn write_beside(path: &Path, bytes: &[u8]) -> Result<PathBuf, Unusable> {
+fn write_beside(path: &Path, bytes: &[u8]) -> Result<PathBuf, StateError> {
     let mut random = [0; 8];
-    aws_lc_rs::rand::fill(&mut random).map_err(|_| Unusable::new(path, "no random numbers"))?;
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| StateError::new(path, "no random numbers"))?;
     let suffix = u64::from_ne_bytes(random);
     let temporary = path.with_extension(format!("{suffix:016x}.new"));
-    let mut file = create_new(&temporary).map_err(|error| Unusable::new(path, error))?;
+    let mut file = create_new(&temporary).map_err(|error| StateError::new(path, error))?;
     let written = give(&file, &temporary).and_then(|()| {
         let written = file.write_all(bytes).and_then(|()| file.sync_all());
-        written.map_err(|error| Unusable::new(path, error))
+        written.map_err(|error| StateError::new(path, error))
     });
     if written.is_err() {
         let _ = std::fs::remove_file(&temporary);
@@ -322,8 +322,8 @@ impl Room {
     /// For a file of up to `length` octets, by the one who has the file's lock: what a process that
     /// was killed left behind is used again. What is written has no pattern: a file system that
     /// compresses would make no room for zeros.
-    pub(super) fn make(path: &Path, length: usize) -> Result<Self, Unusable> {
-        let failed = |error: io::Error| Unusable::new(path, error);
+    pub(super) fn make(path: &Path, length: usize) -> Result<Self, StateError> {
+        let failed = |error: io::Error| StateError::new(path, error);
         let temporary = path.with_extension("room");
         let file = OpenOptions::new()
             .write(true)
@@ -341,14 +341,14 @@ impl Room {
         give(&room.file, &room.temporary)?;
         let mut filling = vec![0; length];
         aws_lc_rs::rand::fill(&mut filling)
-            .map_err(|_| Unusable::new(path, "no random numbers"))?;
+            .map_err(|_| StateError::new(path, "no random numbers"))?;
         room.file.write_all(&filling).map_err(failed)?;
         room.file.sync_all().map_err(failed)?;
         Ok(room)
     }
 
     /// Replaces the file so that at any moment the old or the new one is there, whole.
-    pub(super) fn fill(mut self, bytes: &[u8]) -> Result<(), Unusable> {
+    pub(super) fn fill(mut self, bytes: &[u8]) -> Result<(), StateError> {
         if bytes.len() > self.length {
             return replace(&self.path, bytes);
         }
@@ -359,7 +359,7 @@ impl Room {
             self.file.sync_all()?;
             std::fs::rename(&self.temporary, &self.path)
         };
-        write().map_err(|error| Unusable::new(&self.path, error))?;
+        write().map_err(|error| StateError::new(&self.path, error))?;
         flush_parent(&self.path)
     }
 }
@@ -372,13 +372,13 @@ impl Drop for Room {
 }
 
 /// A rename is on disk when its folder is.
-fn flush_parent(path: &Path) -> Result<(), Unusable> {
+fn flush_parent(path: &Path) -> Result<(), StateError> {
     let Some(parent) = path.parent() else {
         return Ok(());
     };
     File::open(parent)
         .and_then(|folder| folder.sync_all())
-        .map_err(|error| Unusable::new(path, error))
+        .map_err(|error| StateError::new(path, error))
 }
 
 #[cfg(test)]

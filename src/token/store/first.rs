@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Record, Unusable, file};
+use super::{StateError, StoredConsent, file};
 use crate::cluster::number::Number;
 use crate::secret::Secret;
 
@@ -48,17 +48,17 @@ impl FirstFormat {
     /// # Errors
     ///
     /// Where another key has sealed it.
-    pub(super) fn check_key(&self, tokens: &Path) -> Result<(), Unusable> {
+    pub(super) fn check_key(&self, tokens: &Path) -> Result<(), StateError> {
         let path = tokens.join("check.json");
         match file::read(&path)? {
             Some(text) if self.open(&text, WORD).is_some() => Ok(()),
-            Some(_) => Err(Unusable::new(
+            Some(_) => Err(StateError::new(
                 tokens.parent().unwrap_or(tokens),
                 "its tokens are sealed with another key: give back the old one as state.key, or move the directory away and authorize the accounts again",
             )),
             None => match self.seal(WORD.as_bytes(), WORD) {
                 Some(text) => file::replace(&path, text.as_bytes()),
-                None => Err(Unusable::new(&path, "it cannot be sealed")),
+                None => Err(StateError::new(&path, "it cannot be sealed")),
             },
         }
     }
@@ -77,23 +77,27 @@ impl FirstFormat {
     ///
     /// # Errors
     ///
-    /// [`Unusable`] where it is there and does not open.
-    pub(super) fn read(&self, tokens: &Path, login: &str) -> Result<Option<Record>, Unusable> {
+    /// [`StateError`] where it is there and does not open.
+    pub(super) fn read(
+        &self,
+        tokens: &Path,
+        login: &str,
+    ) -> Result<Option<StoredConsent>, StateError> {
         let path = path(tokens, login);
         let Some(text) = file::read(&path)? else {
             return Ok(None);
         };
         let mut record = self
             .open(&text, login)
-            .and_then(|clear| serde_json::from_slice::<Record>(&clear).ok())
-            .ok_or_else(|| Unusable::new(&path, BROKEN))?;
+            .and_then(|clear| serde_json::from_slice::<StoredConsent>(&clear).ok())
+            .ok_or_else(|| StateError::new(&path, BROKEN))?;
         let consented = record.consented.saturating_mul(1000);
         record.number = Number::of_act(consented, None);
         Ok(Some(record))
     }
 
     /// Deletes the file of a login that was converted.
-    pub(super) fn remove(&self, tokens: &Path, login: &str) -> Result<(), Unusable> {
+    pub(super) fn remove(&self, tokens: &Path, login: &str) -> Result<(), StateError> {
         let path = path(tokens, login);
         let _ = std::fs::remove_file(path.with_extension("lock"));
         file::remove(&path).map(drop)

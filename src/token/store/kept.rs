@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::Record;
+use super::StoredConsent;
 use crate::cluster::number::Number;
 
 /// How long a tombstone is kept: a backup that is restored later brings its consent back.
@@ -25,7 +25,7 @@ pub struct Kept {
 
 #[derive(Debug, Clone)]
 enum Content {
-    Record(Box<Record>),
+    Consent(Box<StoredConsent>),
     /// Since when, in milliseconds since 1970.
     Tombstone(u64),
 }
@@ -34,14 +34,14 @@ enum Content {
 struct Clear {
     login: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    record: Option<Record>,
+    record: Option<StoredConsent>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     forgotten: Option<u64>,
 }
 
 impl Kept {
     /// A consent's record; one without a number counts from when it was given.
-    pub fn of_record(login: &str, record: &Record) -> Self {
+    pub fn of_record(login: &str, record: &StoredConsent) -> Self {
         let mut record = record.clone();
         if record.number == Number::default() {
             record.number = Number::of_act(record.consented.saturating_mul(1000), None);
@@ -49,7 +49,7 @@ impl Kept {
         Self {
             login: login.to_owned(),
             number: record.number,
-            content: Content::Record(Box::new(record)),
+            content: Content::Consent(Box::new(record)),
         }
     }
 
@@ -68,17 +68,17 @@ impl Kept {
     }
 
     /// The consent; `None` of a tombstone.
-    pub fn record(&self) -> Option<&Record> {
+    pub fn record(&self) -> Option<&StoredConsent> {
         match &self.content {
-            Content::Record(record) => Some(record),
+            Content::Consent(record) => Some(record),
             Content::Tombstone(_) => None,
         }
     }
 
     /// The consent; `None` of a tombstone.
-    pub fn into_record(self) -> Option<Record> {
+    pub fn into_record(self) -> Option<StoredConsent> {
         match self.content {
-            Content::Record(record) => Some(*record),
+            Content::Consent(record) => Some(*record),
             Content::Tombstone(_) => None,
         }
     }
@@ -95,7 +95,7 @@ impl Kept {
             login: self.login.clone(),
             record: self.record().cloned(),
             forgotten: match self.content {
-                Content::Record(_) => None,
+                Content::Consent(_) => None,
                 Content::Tombstone(since) => Some(since),
             },
         };
@@ -111,7 +111,7 @@ impl Kept {
         let content = match (clear.record, clear.forgotten) {
             (Some(mut record), None) => {
                 record.number = number;
-                Content::Record(Box::new(record))
+                Content::Consent(Box::new(record))
             }
             (None, Some(since)) => Content::Tombstone(since),
             _ => return None,

@@ -20,17 +20,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::failure::{Class, Failure};
+use super::failure::{Class, TokenError};
 use crate::cluster::keys::{Closed, Keys};
 use crate::cluster::number::Number;
 use crate::config::State;
 pub(crate) use file::Room;
-pub use file::{Unusable, generated};
+pub use file::{StateError, generated};
 use first::FirstFormat;
 pub use kept::Kept;
 pub(crate) use kept::now_ms;
-pub use record::{Owner, Record, Refusal};
-pub(crate) use turn::Turn;
+pub use record::{ConsentRefusal, Owner, StoredConsent};
+pub(crate) use turn::StoreTurn;
 use turn::{Lates, locked};
 
 /// How often a held lock is tried again.
@@ -64,13 +64,13 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Unusable`] where others may read it and that cannot be changed, where it cannot be read or
+    /// [`StateError`] where others may read it and that cannot be changed, where it cannot be read or
     /// written, or where the key is not the one that sealed what is there.
-    pub fn open(state: &State) -> Result<Arc<Self>, Unusable> {
+    pub fn open(state: &State) -> Result<Arc<Self>, StateError> {
         let mut notes = file::prepare(&state.directory)?;
         let (key, note) = file::key(&state.key)?;
         notes.extend(note);
-        let useless = || Unusable::new(&state.directory, "its key cannot be used");
+        let useless = || StateError::new(&state.directory, "its key cannot be used");
         let store = Self {
             directory: state.directory.clone(),
             keys: Arc::new(Keys::new(&key).ok_or_else(useless)?),
@@ -113,13 +113,19 @@ impl Store {
     }
 
     /// The login's record, if there is one.
-    pub(crate) async fn load(self: &Arc<Self>, login: &str) -> Result<Option<Record>, Failure> {
+    pub(crate) async fn load(
+        self: &Arc<Self>,
+        login: &str,
+    ) -> Result<Option<StoredConsent>, TokenError> {
         let (store, login) = (self.clone(), login.to_owned());
         self.run(&login.clone(), move || store.read(&login)).await
     }
 
     /// What is there of the login, tombstones included.
-    pub(crate) async fn load_kept(self: &Arc<Self>, login: &str) -> Result<Option<Kept>, Failure> {
+    pub(crate) async fn load_kept(
+        self: &Arc<Self>,
+        login: &str,
+    ) -> Result<Option<Kept>, TokenError> {
         let (store, name) = (self.clone(), login.to_owned());
         self.run(login, move || store.kept(&name)).await
     }
@@ -128,8 +134,8 @@ impl Store {
     pub(crate) async fn save(
         self: &Arc<Self>,
         login: &str,
-        record: &Record,
-    ) -> Result<(), Failure> {
+        record: &StoredConsent,
+    ) -> Result<(), TokenError> {
         let (store, name, record) = (self.clone(), login.to_owned(), record.clone());
         self.run(login, move || store.write(&name, &record)).await
     }
@@ -138,8 +144,8 @@ impl Store {
     pub(crate) async fn make_room(
         self: &Arc<Self>,
         login: &str,
-        record: &Record,
-    ) -> Result<Room, Failure> {
+        record: &StoredConsent,
+    ) -> Result<Room, TokenError> {
         let (store, name, record) = (self.clone(), login.to_owned(), record.clone());
         let make = move || {
             let length = store.seal(&name, &record)?.len() + GROWTH;
@@ -153,15 +159,15 @@ impl Store {
         self: &Arc<Self>,
         room: Room,
         login: &str,
-        record: &Record,
-    ) -> Result<(), Failure> {
+        record: &StoredConsent,
+    ) -> Result<(), TokenError> {
         let (store, name, record) = (self.clone(), login.to_owned(), record.clone());
         let fill = move || room.fill(store.seal(&name, &record)?.as_bytes());
         self.run(login, fill).await
     }
 
     /// Keeps a record that cannot be written at the moment, and its lock with it.
-    pub(crate) fn write_later(&self, login: &str, mut turn: Turn, record: Record) {
+    pub(crate) fn write_later(&self, login: &str, mut turn: StoreTurn, record: StoredConsent) {
         debug_assert_eq!(turn.login, login, "a turn is for one login");
         turn.late = Some(record);
     }
@@ -173,9 +179,9 @@ impl Store {
     /// Where it still cannot; then it stays pending.
     pub(crate) async fn write_late(
         self: &Arc<Self>,
-        turn: Turn,
-        late: Record,
-    ) -> Result<Turn, (Failure, Record)> {
+        turn: StoreTurn,
+        late: StoredConsent,
+    ) -> Result<StoreTurn, (TokenError, StoredConsent)> {
         let login = turn.login.clone();
         match self.save(&login, &late).await {
             Ok(()) => {
@@ -220,9 +226,9 @@ impl Store {
         }
     }
 
-    fn late_turn(&self, login: &str) -> Option<Turn> {
+    fn late_turn(&self, login: &str) -> Option<StoreTurn> {
         let late = locked(&self.late).remove(login)?;
-        Some(Turn {
+        Some(StoreTurn {
             login: login.to_owned(),
             lock: Some(late.lock),
             late: Some(late.record),
@@ -232,7 +238,11 @@ impl Store {
 
     /// Waits for the turn to change the login's record, a little longer than the `timeout` of a
     /// request by whoever has it.
-    pub(crate) async fn lock(&self, login: &str, timeout: Duration) -> Result<Turn, Failure> {
+    pub(crate) async fn lock(
+        &self,
+        login: &str,
+        timeout: Duration,
+    ) -> Result<StoreTurn, TokenError> {
         let path = self.path(login).with_extension("lock");
         let file = file::lock_file(&path).map_err(|error| failure(login, &error))?;
         let wait = async {
@@ -252,14 +262,14 @@ impl Store {
         };
         match tokio::time::timeout(timeout + LOCK_EXTRA, wait).await {
             Ok(Ok(Some(turn))) => Ok(turn),
-            Ok(Ok(None)) => Ok(Turn {
+            Ok(Ok(None)) => Ok(StoreTurn {
                 login: login.to_owned(),
                 lock: Some(file),
                 late: None,
                 lates: self.late.clone(),
             }),
-            Ok(Err(error)) => Err(failure(login, &Unusable::new(&path, error))),
-            Err(_) => Err(Failure::later(format!(
+            Ok(Err(error)) => Err(failure(login, &StateError::new(&path, error))),
+            Err(_) => Err(TokenError::later(format!(
                 "another process still redeems the consent of {login}, or has a redemption that it cannot store"
             ))
             .remedy("the identity provider is slow, or the state directory has no room: see the other relay's log")),
@@ -270,8 +280,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Unusable`] where it is there and cannot be read or opened.
-    pub fn read(&self, login: &str) -> Result<Option<Record>, Unusable> {
+    /// [`StateError`] where it is there and cannot be read or opened.
+    pub fn read(&self, login: &str) -> Result<Option<StoredConsent>, StateError> {
         Ok(self.kept(login)?.and_then(Kept::into_record))
     }
 
@@ -280,7 +290,7 @@ impl Store {
     /// # Errors
     ///
     /// As [`Store::read`].
-    pub fn kept(&self, login: &str) -> Result<Option<Kept>, Unusable> {
+    pub fn kept(&self, login: &str) -> Result<Option<Kept>, StateError> {
         let path = self.path(login);
         if let Some(text) = file::read(&path)? {
             return self.opened(&path, &text).map(Some);
@@ -289,14 +299,14 @@ impl Store {
     }
 
     /// What a text of a record's file holds.
-    fn opened(&self, path: &Path, text: &str) -> Result<Kept, Unusable> {
+    fn opened(&self, path: &Path, text: &str) -> Result<Kept, StateError> {
         let name = path.file_stem().and_then(|name| name.to_str());
         let opened = self.keys.open(name.unwrap_or_default(), text);
         let (number, clear) = opened.map_err(|closed| match closed {
-            Closed::Newer => Unusable::new(path, NEWER),
-            Closed::Broken => Unusable::new(path, first::BROKEN),
+            Closed::Newer => StateError::new(path, NEWER),
+            Closed::Broken => StateError::new(path, first::BROKEN),
         })?;
-        Kept::from_clear(number, &clear).ok_or_else(|| Unusable::new(path, first::BROKEN))
+        Kept::from_clear(number, &clear).ok_or_else(|| StateError::new(path, first::BROKEN))
     }
 
     /// Every login that has a record, in order.
@@ -328,8 +338,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Unusable`] where it cannot be written; then the old one is still there.
-    pub fn write(&self, login: &str, record: &Record) -> Result<(), Unusable> {
+    /// [`StateError`] where it cannot be written; then the old one is still there.
+    pub fn write(&self, login: &str, record: &StoredConsent) -> Result<(), StateError> {
         let path = self.path(login);
         let before = file::read(&path)?;
         if let Some(Err(error)) = before.map(|text| self.opened(&path, &text))
@@ -340,18 +350,18 @@ impl Store {
         file::replace(&path, self.seal(login, record)?.as_bytes())
     }
 
-    fn seal(&self, login: &str, record: &Record) -> Result<String, Unusable> {
+    fn seal(&self, login: &str, record: &StoredConsent) -> Result<String, StateError> {
         self.seal_kept(&Kept::of_record(login, record))
     }
 
-    fn seal_kept(&self, kept: &Kept) -> Result<String, Unusable> {
+    fn seal_kept(&self, kept: &Kept) -> Result<String, StateError> {
         let clear = kept.clear();
         clear
             .and_then(|clear| {
                 self.keys
                     .seal(&self.name(&kept.login), kept.number(), &clear)
             })
-            .ok_or_else(|| Unusable::new(&self.path(&kept.login), "it cannot be sealed"))
+            .ok_or_else(|| StateError::new(&self.path(&kept.login), "it cannot be sealed"))
     }
 
     /// Deletes a record, and leaves a tombstone; whether there was one. Waits for whoever is
@@ -359,8 +369,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Unusable`] where it cannot be deleted.
-    pub fn forget(&self, login: &str) -> Result<bool, Unusable> {
+    /// [`StateError`] where it cannot be deleted.
+    pub fn forget(&self, login: &str) -> Result<bool, StateError> {
         let path = self.path(login);
         let turn = self
             .late_turn(login)
@@ -371,14 +381,14 @@ impl Store {
         let lock = path.with_extension("lock");
         let file = file::lock_file(&lock)?;
         if turn.is_none() {
-            file.lock().map_err(|error| Unusable::new(&lock, error))?;
+            file.lock().map_err(|error| StateError::new(&lock, error))?;
         }
         let late = turn.as_ref().and_then(|(late, _)| late.as_ref());
         self.bury(login, late.map(|late| late.number))
     }
 
     /// Puts a tombstone in a record's place, by the one who has its lock; whether there was one.
-    fn bury(&self, login: &str, late: Option<Number>) -> Result<bool, Unusable> {
+    fn bury(&self, login: &str, late: Option<Number>) -> Result<bool, StateError> {
         let path = self.path(login);
         let text = file::read(&path)?;
         let known = match text.as_deref().map(|text| self.opened(&path, text)) {
@@ -415,7 +425,7 @@ impl Store {
 
     /// The record that an earlier version has written for a login, in this one's format from now
     /// on; where both are there, the greater number stays.
-    fn convert(&self, login: &str) -> Result<Option<Kept>, Unusable> {
+    fn convert(&self, login: &str) -> Result<Option<Kept>, StateError> {
         let (path, tokens) = (self.path(login), self.tokens());
         let Some(record) = self.first.read(&tokens, login)? else {
             return Ok(None);
@@ -434,10 +444,10 @@ impl Store {
     }
 
     /// Changes whenever the login's record does; `None` while there is none.
-    pub(crate) fn version(&self, login: &str) -> Option<Version> {
+    pub(crate) fn version(&self, login: &str) -> Option<RecordVersion> {
         use std::os::unix::fs::MetadataExt as _;
         let metadata = std::fs::metadata(self.path(login)).ok()?;
-        Some(Version(
+        Some(RecordVersion(
             metadata.ino(),
             metadata.mtime(),
             metadata.mtime_nsec(),
@@ -457,26 +467,26 @@ impl Store {
     async fn run<T: Send + 'static>(
         &self,
         login: &str,
-        work: impl FnOnce() -> Result<T, Unusable> + Send + 'static,
-    ) -> Result<T, Failure> {
+        work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
+    ) -> Result<T, TokenError> {
         match tokio::task::spawn_blocking(work).await {
             Ok(result) => result.map_err(|error| failure(login, &error)),
-            Err(_) => Err(Failure::new(Class::Ours, "the token store's task ended")),
+            Err(_) => Err(TokenError::new(Class::Ours, "the token store's task ended")),
         }
     }
 }
 
 /// See [`Store::version`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Version(u64, i64, i64);
+pub(crate) struct RecordVersion(u64, i64, i64);
 
 /// The login says which file it is; the file's own name says nothing to anybody.
-fn failure(login: &str, error: &Unusable) -> Failure {
+fn failure(login: &str, error: &StateError) -> TokenError {
     let detail = format!(
         "the stored consent of {login} cannot be used: {}",
         error.why()
     );
-    Failure::new(Class::Ours, detail).remedy(
+    TokenError::new(Class::Ours, detail).remedy(
         "the state directory needs room, mode 0700, authrelay's user as its owner, and the key that sealed it; `authrelay authorize` writes a record anew",
     )
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::super::life::margin;
-use super::super::{Grant, now};
+use super::super::{IssuedToken, now};
 use super::kept::now_ms;
 use crate::cluster::number::Number;
 use crate::config::Registration;
@@ -36,7 +36,7 @@ impl Owner {
 
 /// What one login's file holds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Record {
+pub struct StoredConsent {
     /// Orders the records of a login; sealed beside it.
     #[serde(skip)]
     pub(crate) number: Number,
@@ -60,16 +60,16 @@ pub struct Record {
     /// When, in seconds since 1970.
     pub consented: u64,
     /// Why the consent has ended, if it has.
-    pub refused: Option<Refusal>,
+    pub refused: Option<ConsentRefusal>,
     /// Why it brings no token at the moment, if it does not and has not ended.
     #[serde(default)]
-    pub attention: Option<Refusal>,
+    pub attention: Option<ConsentRefusal>,
     /// The good consent that this one replaced, until it is known that this one is good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    before: Option<Box<Record>>,
+    before: Option<Box<StoredConsent>>,
     /// Consents that were given to other applications, the newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    kept: Vec<Record>,
+    kept: Vec<StoredConsent>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -84,7 +84,7 @@ struct Access {
 
 /// A refusal by the identity provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refusal {
+pub struct ConsentRefusal {
     /// Seconds since 1970.
     pub time: u64,
     /// What the identity provider said.
@@ -93,7 +93,7 @@ pub struct Refusal {
     pub remedy: Option<String>,
 }
 
-impl Refusal {
+impl ConsentRefusal {
     /// One that has just come.
     pub(crate) fn now(fault: &Fault) -> Self {
         Self {
@@ -109,7 +109,7 @@ fn exposed<S: serde::Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok
     serializer.serialize_str(secret.expose())
 }
 
-impl Record {
+impl StoredConsent {
     /// A consent that was just given.
     pub(crate) fn new(
         owner: &Owner,
@@ -232,7 +232,7 @@ impl Record {
     }
 
     /// Keeps an access token.
-    pub(crate) fn obtained(&mut self, grant: &Grant) {
+    pub(crate) fn obtained(&mut self, grant: &IssuedToken) {
         let obtained = now();
         self.access = Some(Access {
             token: grant.token.clone(),
@@ -243,14 +243,14 @@ impl Record {
 
     /// The access token, if a new session may have it and it is not the one to be replaced.
     /// `least` is the provider's `token_margin`.
-    pub(crate) fn access(&self, least: Duration, replaces: Option<&Secret>) -> Option<Grant> {
+    pub(crate) fn access(&self, least: Duration, replaces: Option<&Secret>) -> Option<IssuedToken> {
         let access = self.access.as_ref()?;
         // A clock that was set back makes no token younger than it is.
         let age = Duration::from_secs(now().checked_sub(access.obtained)?);
         let lifetime = Duration::from_secs(access.expires.saturating_sub(access.obtained));
         let left = lifetime.saturating_sub(age);
         let usable = left > margin(lifetime, least) && replaces != Some(&access.token);
-        usable.then(|| Grant {
+        usable.then(|| IssuedToken {
             token: access.token.clone(),
             lifetime,
             age,
@@ -284,8 +284,8 @@ mod tests {
         }
     }
 
-    fn record(owner: &Owner, token: &str) -> Record {
-        Record::new(owner, Secret::from(token), None, Vec::new())
+    fn record(owner: &Owner, token: &str) -> StoredConsent {
+        StoredConsent::new(owner, Secret::from(token), None, Vec::new())
     }
 
     /// F45: provider, tenant and client id together.
@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn a_record_of_an_earlier_version_is_read() {
         let json = r#"{"client_id":"a","refresh_token":"r","access":null,"identity":null,"consented":5,"refused":null}"#;
-        let old: Record = serde_json::from_str(json).unwrap();
+        let old: StoredConsent = serde_json::from_str(json).unwrap();
         assert!(old.clone().of(&owner("p", "t", "b")).is_none());
         let now = old.of(&owner("p", "t", "a")).unwrap();
         assert!(now.of(&owner("p", "other", "a")).is_none());
@@ -331,7 +331,7 @@ mod tests {
     fn one_margin_for_memory_and_disk() {
         let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
         let mut record = record(&owner("p", "t", "a"), "r");
-        let age = |record: &mut Record, age: u64| {
+        let age = |record: &mut StoredConsent, age: u64| {
             if let Some(access) = &mut record.access {
                 let lifetime = access.expires - access.obtained;
                 access.obtained = now() - age;
@@ -344,7 +344,7 @@ mod tests {
             (3600, 2390, minutes(20)),
             (600, 290, minutes(5)),
         ] {
-            let grant = Grant::new(Secret::from("t"), Duration::from_secs(lifetime));
+            let grant = IssuedToken::new(Secret::from("t"), Duration::from_secs(lifetime));
             record.obtained(&grant);
             age(&mut record, usable);
             assert!(record.access(least, None).is_some(), "{lifetime} {usable}");
@@ -358,7 +358,7 @@ mod tests {
     fn a_refresh_asks_for_nothing_that_was_not_granted() {
         let record = |granted: &[&str]| {
             let granted = granted.iter().map(|scope| (*scope).to_owned()).collect();
-            Record::new(&owner("p", "t", "c"), Secret::from("r"), None, granted)
+            StoredConsent::new(&owner("p", "t", "c"), Secret::from("r"), None, granted)
         };
         let list = |scopes: &[&str]| -> Vec<String> {
             scopes.iter().map(|scope| (*scope).to_owned()).collect()

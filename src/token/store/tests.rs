@@ -13,7 +13,7 @@ fn store(directory: &std::path::Path) -> Arc<Store> {
     .unwrap()
 }
 
-fn record(token: &str) -> Record {
+fn record(token: &str) -> StoredConsent {
     let json = format!(
         r#"{{"client_id":"c","refresh_token":"{token}","access":null,"identity":null,"consented":5,"refused":null}}"#
     );
