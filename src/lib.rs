@@ -18,6 +18,7 @@ pub mod admin;
 pub mod audit;
 pub mod certs;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod consent;
 pub mod doctor;

@@ -55,6 +55,7 @@ const LAW: &[Row] = &[
     row("program", &["platform"]),
     row("environment", &["config", "fault"]),
     row("certs", &[]),
+    row("cluster", &["config", "secret"]),
     row("import", &["certs", "config", "secret", "wire"]),
     row("logging", &["config", "platform"]),
     row("limits", &["config"]),
@@ -63,6 +64,7 @@ const LAW: &[Row] = &[
     row(
         "token",
         &[
+            "cluster",
             "config",
             "environment",
             "fault",
