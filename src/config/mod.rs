@@ -26,6 +26,7 @@ mod smtp;
 mod source;
 #[cfg(test)]
 mod tests;
+pub mod text;
 mod tree;
 mod value;
 
