@@ -45,45 +45,60 @@ const LAW: &[Row] = &[
     pure("wire", &["secret"], &["bytes", "nom", "memchr", "base64"]),
     pure("fault", &["wire"], &["bytes"]),
     pure("login", &["fault", "secret", "wire"], &["bytes"]),
+    row("platform", &[]),
     row("expiry", &[]),
-    row("program", &[]),
+    row("program", &["platform"]),
     row("certs", &[]),
-    row("stream", &[]),
-    row("systemd", &[]),
-    row("tls", &["expiry", "secret"]),
+    row("stream", &["platform"]),
+    row("tls", &["expiry", "platform", "secret"]),
     row(
         "config",
-        &["certs", "expiry", "program", "secret", "tls", "wire"],
+        &[
+            "certs", "expiry", "platform", "program", "secret", "tls", "wire",
+        ],
     ),
+    row("cluster", &["config", "secret"]),
     row("environment", &["config", "fault"]),
     row("import", &["certs", "config", "secret", "wire"]),
-    row("logging", &["config"]),
+    row("logging", &["config", "platform"]),
     row("fault_log", &["config", "fault"]),
     row("throttle", &["wire"]),
-    row("outbound", &["config", "fault"]),
+    row("outbound", &["config", "fault", "platform"]),
     row(
         "accept",
-        &["config", "fault", "fault_log", "outbound", "tls"],
+        &[
+            "config",
+            "fault",
+            "fault_log",
+            "outbound",
+            "platform",
+            "tls",
+        ],
     ),
     row("auth", &["config", "fault", "secret", "wire"]),
     row(
         "token",
         &[
             "auth::password",
+            "cluster",
             "config",
             "environment",
             "fault",
             "outbound",
+            "platform",
             "program",
             "secret",
             "wire",
         ],
     ),
     row("relay", &["fault", "wire"]),
-    row("audit", &["config", "outbound"]),
+    row("audit", &["config", "outbound", "platform"]),
     row("history", &["fault"]),
-    row("metrics", &["config", "fault", "wire"]),
-    row("notify", &["config", "metrics", "outbound", "tls"]),
+    row("metrics", &["config", "fault", "platform", "wire"]),
+    row(
+        "notify",
+        &["config", "metrics", "outbound", "platform", "tls"],
+    ),
     row(
         "session",
         &[
@@ -136,16 +151,16 @@ const LAW: &[Row] = &[
     row(
         "server",
         &[
-            "accept", "admin", "config", "expiry", "fault", "history", "notify", "session",
-            "status", "systemd", "tls",
+            "accept", "admin", "config", "expiry", "fault", "history", "notify", "platform",
+            "session", "status", "tls",
         ],
     ),
     row("sandbox", &[]),
     row(
         "cli",
         &[
-            "admin", "audit", "certs", "config", "doctor", "fault", "import", "logging", "sandbox",
-            "secret", "server", "session", "status", "tls", "token", "wire",
+            "admin", "audit", "certs", "config", "doctor", "fault", "import", "logging",
+            "platform", "sandbox", "secret", "server", "session", "status", "tls", "token", "wire",
         ],
     ),
 ];
@@ -162,6 +177,22 @@ const OUTSIDE: &[&str] = &["time", "net", "os", "fs", "io", "thread", "process",
 
 /// What the tests inside a module may use besides.
 const IN_TESTS: &[&str] = &["proptest"];
+
+/// Where systems may be told apart.
+const PLATFORM: &str = "platform";
+
+/// The only file whose macro expands to `unsafe` code.
+const UNSAFE: &str = "platform/windows/manager.rs";
+
+/// What `cfg` asks about the system.
+const SYSTEMS: &[&str] = &[
+    "unix",
+    "windows",
+    "target_os",
+    "target_family",
+    "target_env",
+    "target_vendor",
+];
 
 const LONGEST: usize = 600;
 
@@ -183,6 +214,14 @@ fn breaches(files: &[(String, String)], dependencies: &BTreeSet<String>) -> Vec<
         let names = names(&tokens(source), &module);
         for banned in &names.banned {
             report(format!("{banned} hides imports from this test"));
+        }
+        if module.first().is_none_or(|top| top != PLATFORM) {
+            for system in &names.systems {
+                report(format!("{system} belongs into {PLATFORM}"));
+            }
+        }
+        if names.allows_unsafe && path != UNSAFE {
+            report(format!("unsafe code is allowed in {UNSAFE} only"));
         }
         let Some(top) = module.first() else {
             // The roots: `lib.rs` declares modules, `main.rs` calls the library.
@@ -369,6 +408,9 @@ struct Names {
     /// Anything else.
     other: BTreeSet<Vec<String>>,
     banned: BTreeSet<&'static str>,
+    /// What tells systems apart: `std::os::…` and `cfg` over systems.
+    systems: BTreeSet<String>,
+    allows_unsafe: bool,
 }
 
 /// Every path in a file that is the module `file`.
@@ -414,6 +456,18 @@ fn names(tokens: &[Token], file: &[String]) -> Names {
                 if first == "path" && mark(i + 1, '=') && i > 0 && mark(i - 1, '[') {
                     names.banned.insert("#[path]");
                 }
+                let called = mark(i + 1, '(') || (mark(i + 1, '!') && mark(i + 2, '('));
+                let arguments = || arguments(tokens, i + 1);
+                if called && ["cfg", "cfg_attr"].contains(&first.as_str()) {
+                    for argument in arguments() {
+                        if SYSTEMS.contains(&argument) {
+                            names.systems.insert(format!("cfg({argument})"));
+                        }
+                    }
+                }
+                if called && first == "allow" && arguments().contains(&"unsafe_code") {
+                    names.allows_unsafe = true;
+                }
                 let mut path = vec![first.clone()];
                 i += 1;
                 while tokens.get(i) == Some(&Token::Colons) && !word(i + 1).is_empty() {
@@ -428,6 +482,22 @@ fn names(tokens: &[Token], file: &[String]) -> Names {
         }
     }
     names
+}
+
+/// The words between the parentheses that open at `i` or just behind it.
+fn arguments(tokens: &[Token], i: usize) -> Vec<&str> {
+    let mut depth = 0;
+    let mut words = Vec::new();
+    for token in &tokens[i..] {
+        match token {
+            Token::Mark('(') => depth += 1,
+            Token::Mark(')') if depth == 1 => break,
+            Token::Mark(')') => depth -= 1,
+            Token::Word(word) => words.push(word.as_str()),
+            _ => {}
+        }
+    }
+    words
 }
 
 /// The leaves of a `use` tree that begins at `i`; returns what follows it.
@@ -471,6 +541,9 @@ fn keep(names: &mut Names, here: &[String], path: Vec<String>) {
         Some("crate") => (Vec::new(), 1),
         Some("self" | "super") => (here.to_vec(), 0),
         _ => {
+            if path.len() > 1 && path[0] == "std" && path[1] == "os" {
+                names.systems.insert(path[..path.len().min(3)].join("::"));
+            }
             names.other.insert(path);
             return;
         }

@@ -49,8 +49,8 @@ pub use keys::{Limits, Lockout, Log, SmtpPolicy};
 pub use logins::Logins;
 pub use notify::{Hook, HookTarget, NotifyEvent, ReloadMode};
 pub use provider::{
-    Egress, EgressKind, Endpoint, IpPreference, Mechanism, PresetCapabilities, Provider, Scopes,
-    UpstreamTls,
+    Egress, EgressKind, Endpoint, IpPreference, Mechanism, PresetCapabilities, Provider,
+    RefreshTokens, Scopes, UpstreamTls,
 };
 pub use registration::{ClientCredential, Grant, Registration, ServiceAccount, SigningKey};
 pub use smtp::{LineEnds, SmtpFrom, SmtpLimits, Unauthenticated};

@@ -40,12 +40,24 @@ pub struct Provider {
     /// Least lifetime that a token must have left to be given to a new session, unless its whole
     /// lifetime is under twice that.
     pub token_margin: Duration,
+    /// Whether an old refresh token stays good when it was redeemed.
+    pub refresh_tokens: RefreshTokens,
     /// Default scopes by grant and protocol.
     pub scopes: Scopes,
     /// Parameters of the authorization request that the service wants for a refresh token.
     pub consent_parameters: Vec<(String, String)>,
     /// What a listener shows before anything was learned from the upstream.
     pub capabilities: PresetCapabilities,
+}
+
+/// `providers.*.refresh_tokens` (RFC 6749 §6): decides what several relays do while their store is
+/// away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefreshTokens {
+    /// An old one stays good.
+    Reusable,
+    /// A second redemption is refused, or ends the consent.
+    OneUse,
 }
 
 /// What is asked for where a registration does not say (RFC 6749 §3.3).

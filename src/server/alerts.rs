@@ -47,10 +47,9 @@ const CLIENT: [&str; 7] = [
 
 /// The name by which hooks know this relay.
 fn relay_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match name.trim() {
-        "" => "authrelay".to_owned(),
-        name => name.to_owned(),
+    match crate::platform::host_name() {
+        name if name.is_empty() => "authrelay".to_owned(),
+        name => name,
     }
 }
 

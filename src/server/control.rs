@@ -21,8 +21,8 @@ use crate::accept::admission::SessionLimiter;
 use crate::accept::listen;
 use crate::admin::{Reload, ReloadReport};
 use crate::config::{Admin, Audit, Config, Hook, Log, ReloadMode};
+use crate::platform::manager;
 use crate::session::ActiveService;
-use crate::systemd;
 use crate::tls::reload::{CertificateWatcher, ReloadableTls};
 
 /// Is told of each configuration that was put in force.
@@ -150,12 +150,12 @@ impl Control {
     /// Every problem of it; the old configuration stays in force then.
     pub async fn reload(self: &Arc<Self>) -> Result<ReloadReport, Vec<String>> {
         let _turn = self.turn.lock().await;
-        systemd::reloading();
+        manager::reloading();
         // logrotate counts on it whatever the configuration has become.
         self.current.reopen_audit();
         self.identities().refresh().await;
         let result = self.load().await;
-        systemd::ready();
+        manager::ready();
         match &result {
             Ok(applied) => tracing::info!(
                 listeners = applied.listeners,

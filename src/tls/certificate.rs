@@ -2,7 +2,6 @@
 //! are in use: an [`ServerCertificate`] remembers where it came from, and can be read again.
 
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustls_pki_types::pem::PemObject as _;
@@ -10,6 +9,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use crate::expiry;
+use crate::platform;
 use crate::secret::Secret;
 
 /// Octets of a PEM file: a bundle of all public authorities has a quarter of a megabyte.
@@ -43,12 +43,7 @@ pub struct CertificateFiles {
 
 /// What tells one content of files from another without reading them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FileStamp(Vec<Option<Seen>>);
-
-/// Device, inode, size, modified and changed: a replaced link shows as another inode, a mended
-/// mode as a change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen(u64, u64, u64, (i64, i64), (i64, i64));
+pub struct FileStamp(Vec<Option<platform::FileStamp>>);
 
 /// What is wrong with one of the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,16 +68,7 @@ impl ServerCertificate {
 impl CertificateFiles {
     /// What they are now.
     pub fn stamp(&self) -> FileStamp {
-        let seen = |path: &PathBuf| {
-            let of = std::fs::metadata(path).ok()?;
-            Some(Seen(
-                of.dev(),
-                of.ino(),
-                of.size(),
-                (of.mtime(), of.mtime_nsec()),
-                (of.ctime(), of.ctime_nsec()),
-            ))
-        };
+        let seen = |path: &PathBuf| platform::FileStamp::of(path);
         let files = [&self.certificate, &self.key].into_iter();
         FileStamp(files.chain(&self.client_ca).map(seen).collect())
     }

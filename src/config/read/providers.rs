@@ -13,8 +13,8 @@ use super::super::keys::{EgressKeys, EndpointKeys, Key, PresetKeys, ProviderKeys
 use super::super::source::Sources;
 use super::super::value::{EndpointUrl, HostName, Named, https};
 use super::super::{
-    Egress, EgressKind, Endpoint, IpPreference, Mechanism, PresetCapabilities, Provider, Scopes,
-    Secrets, SmtpLimits, UpstreamTls, tree,
+    Egress, EgressKind, Endpoint, IpPreference, Mechanism, PresetCapabilities, Provider,
+    RefreshTokens, Scopes, Secrets, SmtpLimits, UpstreamTls, tree,
 };
 use crate::wire::Protocol;
 
@@ -183,6 +183,7 @@ fn provider(
         ca: keys.ca.optional()?.map_or(provider.ca, |ca| ca.0),
         ip: keys.ip.unwrap_or(provider.ip),
         token_margin: keys.token_margin.unwrap_or(provider.token_margin),
+        refresh_tokens: keys.refresh_tokens.unwrap_or(provider.refresh_tokens),
         ..provider
     })
 }
@@ -204,6 +205,7 @@ fn unknown(name: &str) -> Provider {
         ip: IpPreference::Any,
         smtp_limits: None,
         token_margin: TOKEN_MARGIN,
+        refresh_tokens: RefreshTokens::OneUse,
         scopes: Scopes::default(),
         consent_parameters: Vec::new(),
         capabilities: PresetCapabilities {

@@ -185,3 +185,23 @@ fn high_volume_email_is_submission_only() {
         ["https://outlook.office.com/.default"]
     );
 }
+
+#[test]
+fn refresh_tokens_are_good_once_unless_a_preset_or_the_file_says_otherwise() {
+    use super::super::RefreshTokens::{OneUse, Reusable};
+    let kinds = |keys: &str| {
+        let text = GOOD.replace("    ip: v4\n", &format!("    ip: v4\n{keys}"));
+        let config = parsed(&text).unwrap();
+        ["microsoft365", "google", "fastmail", "own"]
+            .map(|name| config.providers[name].refresh_tokens)
+    };
+    assert_eq!(kinds(""), [Reusable, Reusable, OneUse, OneUse]);
+    let other = kinds("    refresh_tokens: one_use\n");
+    assert_eq!(other, [OneUse, Reusable, OneUse, OneUse]);
+    let text = GOOD.replace("    ip: v4\n", "    ip: v4\n    refresh_tokens: twice\n");
+    assert!(
+        problems(&text)[0].contains("refresh_tokens: must be"),
+        "{:?}",
+        problems(&text)
+    );
+}

@@ -14,8 +14,9 @@ use url::Url;
 use super::super::answer::AccessTokenResponse;
 use super::super::endpoint::Endpoint;
 use super::super::failure::Class;
-use super::super::store::{Owner, Store, StoredConsent};
+use super::super::store::{Kept, Owner, Store, StoredConsent, now_ms};
 use super::{Form, TokenError};
+use crate::cluster::number::Number;
 use crate::config::{Account, Grant as Configured, Registration};
 use crate::fault::harmless;
 use crate::wire::Protocol;
@@ -152,7 +153,10 @@ pub(super) async fn keep(
     // Whatever could not be written yet is replaced.
     let _turn = store.lock(login, timeout).await?;
     // One that cannot be read is no reason not to replace it.
-    let before = store.load(login).await.ok().flatten();
+    let kept = store.load_kept(login).await.ok().flatten();
+    let highest = kept.as_ref().map(Kept::number);
+    record.number = Number::of_act(now_ms(), highest);
+    let before = kept.and_then(Kept::into_record);
     if let (Some(new), Some(before)) = (&identity, &before)
         && let Some(good) = before.clone().of(&owner)
         && let Some(old) = good.good_of()

@@ -73,6 +73,7 @@ async fn redeem(
                 record.refresh_token = token.clone();
             }
             let mut grant = answer.grant();
+            record.number = record.number.redeemed();
             record.obtained(&grant);
             record.attention = None;
             record.prove();

@@ -1,33 +1,38 @@
 //! What is kept between starts: for each login that a person consented for, one sealed file.
 //!
 //! A file is replaced as a whole: written beside, flushed, renamed, the folder flushed, so that
-//! at any moment one valid record is there (requirement 20). It is sealed (AES-256-GCM) with the
-//! login as associated data, so that a record under another login's name does not open. Nothing
-//! here deletes a record but [`Store::forget`].
+//! at any moment one valid record is there (requirement 20). Its name and its seal (AES-256-GCM) are
+//! derived from `state.key`, and the name is part of what is sealed, so that a record under another
+//! login's name does not open. Nothing here deletes a record but [`Store::forget`], which leaves a
+//! tombstone: other relays may still have the record.
 //!
 //! Several processes may hold the store open: whoever reads and then writes locks the record
 //! first. A relay that serves sees another's writing by the file's identity and time. A record that
 //! could not be written stays in memory with its lock, so that nobody redeems its predecessor.
 
 mod file;
+mod first;
+mod kept;
 mod record;
-mod seal;
+mod turn;
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use super::failure::{Class, TokenError};
+use crate::cluster::keys::{Closed, Keys};
+use crate::cluster::number::Number;
 use crate::config::State;
+use crate::platform::FileId;
 pub(crate) use file::Room;
 pub use file::{StateError, generated};
+use first::FirstFormat;
+pub use kept::Kept;
+pub(crate) use kept::now_ms;
 pub use record::{ConsentRefusal, Owner, StoredConsent};
-use seal::Sealer;
-
-/// The format of the files; another version is refused, never rewritten.
-const FORMAT: u32 = 1;
+pub(crate) use turn::StoreTurn;
+use turn::{Lates, locked};
 
 /// How often a held lock is tried again.
 const LOCK_RETRY: Duration = Duration::from_millis(20);
@@ -38,56 +43,21 @@ const LOCK_EXTRA: Duration = Duration::from_secs(5);
 /// How often a record that could not be written is tried again: at first, and at most.
 const LATE_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
+/// Why a record is left alone.
+const NEWER: &str =
+    "a later version of authrelay has written it, and it is left alone; run that version";
+
 /// Octets that a record may be longer than the one before.
 const GROWTH: usize = 32 * 1024;
 
 /// The store of a state directory.
 pub struct Store {
     directory: PathBuf,
-    sealer: Sealer,
+    keys: Arc<Keys>,
+    first: FirstFormat,
     /// What was tightened at the start, for people.
     notes: Vec<String>,
     late: Arc<Lates>,
-}
-
-/// Records of redemptions that could not be written yet, by login.
-type Lates = Mutex<HashMap<String, Late>>;
-
-struct Late {
-    record: StoredConsent,
-    _lock: File,
-}
-
-/// The turn to read and write a login's record; ends when dropped.
-pub(crate) struct StoreTurn {
-    login: String,
-    lock: Option<File>,
-    /// What could not be written so far. Dropped with it, it stays pending.
-    late: Option<StoredConsent>,
-    lates: Arc<Lates>,
-}
-
-impl StoreTurn {
-    /// What could not be written so far; whoever takes it writes it, or what replaces it.
-    pub(crate) fn take_late(&mut self) -> Option<StoredConsent> {
-        self.late.take()
-    }
-}
-
-impl Drop for StoreTurn {
-    fn drop(&mut self) {
-        if let (Some(record), Some(lock)) = (self.late.take(), self.lock.take()) {
-            let late = Late {
-                record,
-                _lock: lock,
-            };
-            locked(&self.lates).insert(self.login.clone(), late);
-        }
-    }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Store {
@@ -101,16 +71,27 @@ impl Store {
         let mut notes = file::prepare(&state.directory)?;
         let (key, note) = file::key(&state.key)?;
         notes.extend(note);
-        let sealer = Sealer::new(&key)
-            .ok_or_else(|| StateError::new(&state.directory, "its key cannot be used"))?;
+        let useless = || StateError::new(&state.directory, "its key cannot be used");
         let store = Self {
             directory: state.directory.clone(),
-            sealer,
+            keys: Arc::new(Keys::new(&key).ok_or_else(useless)?),
+            first: FirstFormat::new(&key).ok_or_else(useless)?,
             notes,
             late: Arc::default(),
         };
-        store.check_key()?;
+        store.first.check_key(&store.tokens())?;
+        store.tidy();
         Ok(Arc::new(store))
+    }
+
+    /// What names and seals are derived from.
+    pub fn keys(&self) -> &Arc<Keys> {
+        &self.keys
+    }
+
+    /// The name of a login's record.
+    pub(crate) fn name(&self, login: &str) -> String {
+        self.keys.name("consent", &[login])
     }
 
     /// What was tightened at the start: files and folders of ours that others could read.
@@ -139,6 +120,15 @@ impl Store {
     ) -> Result<Option<StoredConsent>, TokenError> {
         let (store, login) = (self.clone(), login.to_owned());
         self.run(&login.clone(), move || store.read(&login)).await
+    }
+
+    /// What is there of the login, tombstones included.
+    pub(crate) async fn load_kept(
+        self: &Arc<Self>,
+        login: &str,
+    ) -> Result<Option<Kept>, TokenError> {
+        let (store, name) = (self.clone(), login.to_owned());
+        self.run(login, move || store.kept(&name)).await
     }
 
     /// Replaces the login's record; it is on disk when this returns.
@@ -241,7 +231,7 @@ impl Store {
         let late = locked(&self.late).remove(login)?;
         Some(StoreTurn {
             login: login.to_owned(),
-            lock: Some(late._lock),
+            lock: Some(late.lock),
             late: Some(late.record),
             lates: self.late.clone(),
         })
@@ -287,41 +277,62 @@ impl Store {
         }
     }
 
-    /// Reads a record.
+    /// Reads a record; `None` where there is none, or a tombstone.
     ///
     /// # Errors
     ///
     /// [`StateError`] where it is there and cannot be read or opened.
     pub fn read(&self, login: &str) -> Result<Option<StoredConsent>, StateError> {
+        Ok(self.kept(login)?.and_then(Kept::into_record))
+    }
+
+    /// What is there of a login, tombstones included.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::read`].
+    pub fn kept(&self, login: &str) -> Result<Option<Kept>, StateError> {
         let path = self.path(login);
-        let Some(text) = file::read(&path)? else {
-            return Ok(None);
-        };
-        let broken = || {
-            StateError::new(
-                &path,
-                "it is damaged, or sealed with another key or for another login",
-            )
-        };
-        let clear = self.sealer.open(&text, login, FORMAT).ok_or_else(broken)?;
-        serde_json::from_slice(&clear)
-            .map(Some)
-            .map_err(|_| broken())
+        if let Some(text) = file::read(&path)? {
+            return self.opened(&path, &text).map(Some);
+        }
+        self.convert(login)
+    }
+
+    /// What a text of a record's file holds.
+    fn opened(&self, path: &Path, text: &str) -> Result<Kept, StateError> {
+        let name = path.file_stem().and_then(|name| name.to_str());
+        let opened = self.keys.open(name.unwrap_or_default(), text);
+        let (number, clear) = opened.map_err(|closed| match closed {
+            Closed::Newer => StateError::new(path, NEWER),
+            Closed::Broken => StateError::new(path, first::BROKEN),
+        })?;
+        Kept::from_clear(number, &clear).ok_or_else(|| StateError::new(path, first::BROKEN))
     }
 
     /// Every login that has a record, in order.
     pub fn logins(&self) -> Vec<String> {
-        let mut logins = file::names(&self.directory.join("tokens"))
+        let mut logins = self
+            .all()
             .into_iter()
-            .filter_map(|path| {
-                let text = file::read(&path).ok().flatten()?;
-                let login = seal::login_of(&text)?;
-                // The seal's word and misplaced files are none.
-                (self.path(&login) == path).then_some(login)
-            })
+            .filter(|kept| kept.record().is_some())
+            .map(|kept| kept.login)
             .collect::<Vec<_>>();
         logins.sort();
         logins
+    }
+
+    /// Everything that is kept and opens, tombstones included.
+    pub fn all(&self) -> Vec<Kept> {
+        file::names(&self.tokens())
+            .into_iter()
+            .filter_map(|path| {
+                let text = file::read(&path).ok().flatten()?;
+                let kept = self.opened(&path, &text).ok()?;
+                // The seal's word and misplaced files are none.
+                (self.path(&kept.login) == path).then_some(kept)
+            })
+            .collect()
     }
 
     /// Replaces a record; it is on disk when this returns.
@@ -330,20 +341,32 @@ impl Store {
     ///
     /// [`StateError`] where it cannot be written; then the old one is still there.
     pub fn write(&self, login: &str, record: &StoredConsent) -> Result<(), StateError> {
-        file::replace(&self.path(login), self.seal(login, record)?.as_bytes())
+        let path = self.path(login);
+        let before = file::read(&path)?;
+        if let Some(Err(error)) = before.map(|text| self.opened(&path, &text))
+            && error.why() == NEWER
+        {
+            return Err(error);
+        }
+        file::replace(&path, self.seal(login, record)?.as_bytes())
     }
 
     fn seal(&self, login: &str, record: &StoredConsent) -> Result<String, StateError> {
-        // A text that grows would leave its parts in memory.
-        let mut clear = zeroize::Zeroizing::new(Vec::with_capacity(2 * GROWTH));
-        serde_json::to_writer(&mut *clear, record)
-            .ok()
-            .and_then(|()| self.sealer.seal(&clear, login, FORMAT))
-            .ok_or_else(|| StateError::new(&self.path(login), "it cannot be sealed"))
+        self.seal_kept(&Kept::of_record(login, record))
     }
 
-    /// Deletes a record; whether there was one. Waits for whoever is changing it: what they
-    /// write must not outlive this. Blocks.
+    fn seal_kept(&self, kept: &Kept) -> Result<String, StateError> {
+        let clear = kept.clear();
+        clear
+            .and_then(|clear| {
+                self.keys
+                    .seal(&self.name(&kept.login), kept.number(), &clear)
+            })
+            .ok_or_else(|| StateError::new(&self.path(&kept.login), "it cannot be sealed"))
+    }
+
+    /// Deletes a record, and leaves a tombstone; whether there was one. Waits for whoever is
+    /// changing it: what they write must not outlive this. Blocks.
     ///
     /// # Errors
     ///
@@ -353,7 +376,7 @@ impl Store {
         let turn = self
             .late_turn(login)
             .map(|mut turn| (turn.take_late(), turn));
-        if turn.is_none() && file::read(&path)?.is_none() {
+        if turn.is_none() && file::read(&path)?.is_none() && self.convert(login)?.is_none() {
             return Ok(false);
         }
         let lock = path.with_extension("lock");
@@ -361,52 +384,80 @@ impl Store {
         if turn.is_none() {
             file.lock().map_err(|error| StateError::new(&lock, error))?;
         }
-        file::remove(&path)
+        let late = turn.as_ref().and_then(|(late, _)| late.as_ref());
+        self.bury(login, late.map(|late| late.number))
+    }
+
+    /// Puts a tombstone in a record's place, by the one who has its lock; whether there was one.
+    fn bury(&self, login: &str, late: Option<Number>) -> Result<bool, StateError> {
+        let path = self.path(login);
+        let text = file::read(&path)?;
+        let known = match text.as_deref().map(|text| self.opened(&path, text)) {
+            Some(Ok(kept)) => Some(kept.number()).filter(|_| kept.record().is_some()),
+            Some(Err(error)) if error.why() == NEWER => return Err(error),
+            // One that does not open is deleted all the same.
+            Some(Err(_)) => text
+                .as_deref()
+                .map(crate::cluster::keys::claimed)
+                .map(Option::unwrap_or_default),
+            None => None,
+        };
+        let Some(highest) = known.max(late) else {
+            return Ok(false);
+        };
+        let tombstone = Kept::tombstone(login, Number::of_act(now_ms(), Some(highest)));
+        file::replace(&path, self.seal_kept(&tombstone)?.as_bytes())?;
+        Ok(true)
+    }
+
+    /// Converts what an earlier version has written, and deletes tombstones that nobody needs.
+    fn tidy(&self) {
+        for login in self.first.logins(&self.tokens()) {
+            if let Err(error) = self.convert(&login) {
+                tracing::warn!("{error}");
+            }
+        }
+        for kept in self.all() {
+            if kept.is_spent() {
+                let _ = file::remove(&self.path(&kept.login));
+            }
+        }
+    }
+
+    /// The record that an earlier version has written for a login, in this one's format from now
+    /// on; where both are there, the greater number stays.
+    fn convert(&self, login: &str) -> Result<Option<Kept>, StateError> {
+        let (path, tokens) = (self.path(login), self.tokens());
+        let Some(record) = self.first.read(&tokens, login)? else {
+            return Ok(None);
+        };
+        let old = Kept::of_record(login, &record);
+        let here = file::read(&path)?.map(|text| self.opened(&path, &text));
+        let kept = match here.transpose()? {
+            Some(kept) if kept.number() >= old.number() => kept,
+            _ => {
+                file::replace(&path, self.seal_kept(&old)?.as_bytes())?;
+                old
+            }
+        };
+        self.first.remove(&tokens, login)?;
+        Ok(Some(kept))
     }
 
     /// Changes whenever the login's record does; `None` while there is none.
     pub(crate) fn version(&self, login: &str) -> Option<RecordVersion> {
-        use std::os::unix::fs::MetadataExt as _;
-        let metadata = std::fs::metadata(self.path(login)).ok()?;
-        Some(RecordVersion(
-            metadata.ino(),
-            metadata.mtime(),
-            metadata.mtime_nsec(),
-        ))
+        let path = self.path(login);
+        let modified = std::fs::metadata(&path).ok()?.modified().ok()?;
+        Some(RecordVersion(FileId::of_path(&path).ok()?, modified))
+    }
+
+    fn tokens(&self) -> PathBuf {
+        self.directory.join("tokens")
     }
 
     /// A file whose name says nothing of the login.
     fn path(&self, login: &str) -> PathBuf {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, login.as_bytes());
-        let name: String = digest
-            .as_ref()
-            .iter()
-            .take(16)
-            .map(|octet| format!("{octet:02x}"))
-            .collect();
-        self.directory
-            .join("tokens")
-            .join(name)
-            .with_extension("json")
-    }
-
-    /// A sealed word that every start opens: with another key nothing could be read any more.
-    fn check_key(&self) -> Result<(), StateError> {
-        let path = self.directory.join("tokens").join("check.json");
-        let word = "authrelay";
-        match file::read(&path)? {
-            Some(text) => match self.sealer.open(&text, word, FORMAT) {
-                Some(_) => Ok(()),
-                None => Err(StateError::new(
-                    &self.directory,
-                    "its tokens are sealed with another key: give back the old one as state.key, or move the directory away and authorize the accounts again",
-                )),
-            },
-            None => match self.sealer.seal(word.as_bytes(), word, FORMAT) {
-                Some(text) => file::replace(&path, text.as_bytes()),
-                None => Err(StateError::new(&path, "it cannot be sealed")),
-            },
-        }
+        self.tokens().join(self.name(login)).with_extension("json")
     }
 
     /// Files are slow now and then: never on the threads that relay.
@@ -424,7 +475,7 @@ impl Store {
 
 /// See [`Store::version`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RecordVersion(u64, i64, i64);
+pub(crate) struct RecordVersion(FileId, SystemTime);
 
 /// The login says which file it is; the file's own name says nothing to anybody.
 fn failure(login: &str, error: &StateError) -> TokenError {

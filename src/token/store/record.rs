@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::super::life::margin;
 use super::super::{IssuedToken, now};
+use super::kept::now_ms;
+use crate::cluster::number::Number;
 use crate::config::Registration;
 use crate::fault::Fault;
 use crate::secret::Secret;
@@ -35,6 +37,9 @@ impl Owner {
 /// What one login's file holds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StoredConsent {
+    /// Orders the records of a login; sealed beside it.
+    #[serde(skip)]
+    pub(crate) number: Number,
     /// Absent in records of earlier versions, as is the tenant: then the client id decides alone.
     #[serde(default)]
     provider: Option<String>,
@@ -113,6 +118,7 @@ impl StoredConsent {
         granted: Vec<String>,
     ) -> Self {
         Self {
+            number: Number::default(),
             provider: Some(owner.provider.clone()),
             tenant: Some(owner.tenant.clone()),
             client_id: owner.client_id.clone(),
@@ -141,6 +147,7 @@ impl StoredConsent {
         if !self.belongs_to(owner) {
             let index = self.kept.iter().position(|kept| kept.belongs_to(owner))?;
             let mut own = self.kept.remove(index);
+            own.number = self.number;
             own.keeps(self);
             self = own;
         }
@@ -177,6 +184,7 @@ impl StoredConsent {
     pub(crate) fn taken_back(mut self) -> Option<Self> {
         let mut before = *self.before.take()?;
         before.kept = self.kept;
+        before.number = Number::of_act(now_ms(), Some(self.number));
         Some(before)
     }
 

@@ -89,3 +89,98 @@ async fn room_is_used_once_and_leaves_nothing() {
     assert_eq!(count(), 2, "the record and the seal's word");
     assert_eq!(store.logins(), ["login"]);
 }
+
+/// What an earlier version has written is read and converted once, with its roll-back in mind.
+#[tokio::test]
+async fn records_of_the_first_format_are_converted_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let tokens = directory.path().join("state/tokens");
+    let count = || file::names(&tokens).len();
+    let first = |login: &str, token: &str, consented: u64| {
+        let store = store(directory.path());
+        let json = serde_json::to_string(&record(token)).unwrap();
+        let json = json.replace("\"consented\":5", &format!("\"consented\":{consented}"));
+        let text = store.first.seal(json.as_bytes(), login).unwrap();
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, login.as_bytes());
+        let name: String = digest.as_ref()[..16]
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        std::fs::write(tokens.join(name).with_extension("json"), text).unwrap();
+    };
+    let token = |store: &Store, login: &str| {
+        let record = store.read(login).unwrap().unwrap();
+        (record.refresh_token.expose().to_owned(), record.number)
+    };
+    drop(store(directory.path()));
+    first("a@b", "old", 5);
+    first("c@d", "other", 6);
+    assert_eq!(count(), 3);
+    let store = store(directory.path());
+    assert_eq!(store.logins(), ["a@b", "c@d"]);
+    assert_eq!(count(), 3, "the same number of files, under other names");
+    assert_eq!(
+        token(&store, "a@b"),
+        (
+            "old".into(),
+            Number {
+                consent: 5_000,
+                generation: 0
+            }
+        )
+    );
+    // The earlier version ran again meanwhile: a later consent counts, an earlier one does not.
+    first("a@b", "later", 7);
+    assert_eq!(token(&self::store(directory.path()), "a@b").0, "later");
+    first("a@b", "earlier", 6);
+    assert_eq!(token(&self::store(directory.path()), "a@b").0, "later");
+    assert_eq!(count(), 3);
+    // Also where the store was open already.
+    first("e@f", "late", 9);
+    assert_eq!(token(&store, "e@f").0, "late");
+}
+
+/// What is forgotten has a tombstone, which beats every redemption of before, and ends after 90 days.
+#[tokio::test]
+async fn forget_leaves_a_tombstone_with_a_greater_number() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(directory.path());
+    let mut ahead = record("r");
+    ahead.number = Number::of_act(now_ms() + 3_600_000, None).redeemed();
+    store.write("login", &ahead).unwrap();
+    assert!(store.forget("login").unwrap());
+    let kept = store.kept("login").unwrap().unwrap();
+    assert!(kept.record().is_none() && kept.number() > ahead.number);
+    assert!(store.read("login").unwrap().is_none());
+    assert!(store.logins().is_empty());
+    assert!(!store.forget("login").unwrap(), "nothing is there");
+    drop(self::store(directory.path()));
+    assert!(store.kept("login").unwrap().is_some());
+    let old = Kept::from_clear(kept.number(), br#"{"login":"login","forgotten":1}"#).unwrap();
+    file::replace(
+        &store.path("login"),
+        store.seal_kept(&old).unwrap().as_bytes(),
+    )
+    .unwrap();
+    drop(self::store(directory.path()));
+    assert!(store.kept("login").unwrap().is_none());
+}
+
+/// A record of a later version is neither read, nor replaced, nor forgotten.
+#[tokio::test]
+async fn a_newer_format_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(directory.path());
+    store.write("login", &record("r")).unwrap();
+    let path = store.path("login");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let newer = text.replace("\"v\":2", "\"v\":3");
+    assert_ne!(newer, text);
+    std::fs::write(&path, &newer).unwrap();
+    for error in [store.read("login").err(), store.forget("login").err()] {
+        assert!(error.unwrap().to_string().contains("a later version"));
+    }
+    assert!(store.write("login", &record("s")).is_err());
+    drop(self::store(directory.path()));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), newer);
+}

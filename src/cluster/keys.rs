@@ -1,0 +1,182 @@
+//! What is derived from `state.key` (HKDF-SHA256, RFC 5869): names, which say nothing of what they
+//! name, and the seal of records. Relays with the same key have the same of both.
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::{hkdf, hmac, rand};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::number::Number;
+use crate::secret::Secret;
+
+/// The format of records; a greater one is left alone.
+pub const FORMAT: u32 = 2;
+
+/// Octets of a name; 128 bits do not collide.
+const NAME: usize = 16;
+
+/// Names and seal of one `state.key`.
+pub struct Keys {
+    names: hmac::Key,
+    seal: LessSafeKey,
+}
+
+/// A sealed record as it stands in a file or in the shared store.
+#[derive(Serialize, Deserialize)]
+struct Envelope {
+    v: u32,
+    name: String,
+    #[serde(flatten)]
+    number: Number,
+    nonce: String,
+    sealed: String,
+}
+
+/// The reason why a record does not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closed {
+    /// A later version of the program has written it.
+    Newer,
+    /// It is damaged, sealed with another key, or stands under another's name.
+    Broken,
+}
+
+impl Keys {
+    /// Derives everything; `None` where the key cannot be used.
+    pub fn new(key: &Secret) -> Option<Self> {
+        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"authrelay");
+        let prk = salt.extract(key.expose().trim().as_bytes());
+        let okm = prk.expand(&[b"records 2"], &AES_256_GCM).ok()?;
+        let names = prk.expand(&[b"names 2"], hmac::HMAC_SHA256).ok()?;
+        Some(Self {
+            names: hmac::Key::from(names),
+            seal: LessSafeKey::new(UnboundKey::from(okm)),
+        })
+    }
+
+    /// The name of a thing, in hexadecimal digits; `kind` keeps names of different things apart.
+    pub fn name(&self, kind: &str, parts: &[&str]) -> String {
+        let digest = self.digest(kind, parts);
+        let octets = digest.iter().take(NAME);
+        octets.map(|octet| format!("{octet:02x}")).collect()
+    }
+
+    /// A keyed hash of the same, as long as it comes.
+    pub fn digest(&self, kind: &str, parts: &[&str]) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.names);
+        context.update(kind.as_bytes());
+        for part in parts {
+            // Lengths first: no two lists look the same.
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part.as_bytes());
+        }
+        let mut digest = [0; 32];
+        digest.copy_from_slice(context.sign().as_ref());
+        digest
+    }
+
+    /// Seals a record for its name and number; `None` without random numbers.
+    pub fn seal(&self, name: &str, number: Number, clear: &[u8]) -> Option<String> {
+        let mut nonce = [0; NONCE_LEN];
+        rand::fill(&mut nonce).ok()?;
+        // The tag has room in it: a text that grows would leave itself in memory.
+        let mut sealed = Vec::with_capacity(clear.len() + AES_256_GCM.tag_len());
+        sealed.extend_from_slice(clear);
+        let aad = Aad::from(associated(name, number));
+        self.seal
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut sealed)
+            .ok()?;
+        let envelope = Envelope {
+            v: FORMAT,
+            name: name.to_owned(),
+            number,
+            nonce: STANDARD.encode(nonce),
+            sealed: STANDARD.encode(sealed),
+        };
+        serde_json::to_string(&envelope).ok()
+    }
+
+    /// Opens a record of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] says why it does not open.
+    pub fn open(&self, name: &str, text: &str) -> Result<(Number, Zeroizing<Vec<u8>>), Closed> {
+        if version(text).is_some_and(|version| version > FORMAT) {
+            return Err(Closed::Newer);
+        }
+        self.opened(name, text).ok_or(Closed::Broken)
+    }
+
+    fn opened(&self, name: &str, text: &str) -> Option<(Number, Zeroizing<Vec<u8>>)> {
+        let envelope: Envelope = serde_json::from_str(text).ok()?;
+        if envelope.v != FORMAT || envelope.name != name {
+            return None;
+        }
+        let nonce = STANDARD.decode(envelope.nonce).ok()?;
+        let nonce = Nonce::try_assume_unique_for_key(&nonce).ok()?;
+        let mut sealed = Zeroizing::new(STANDARD.decode(envelope.sealed).ok()?);
+        let aad = Aad::from(associated(name, envelope.number));
+        let length = self.seal.open_in_place(nonce, aad, &mut sealed).ok()?.len();
+        sealed.truncate(length);
+        Some((envelope.number, sealed))
+    }
+}
+
+/// The format that a record says it has.
+pub fn version(text: &str) -> Option<u32> {
+    #[derive(Deserialize)]
+    struct Version {
+        v: u32,
+    }
+    serde_json::from_str(text)
+        .ok()
+        .map(|version: Version| version.v)
+}
+
+/// The number that a record says it has, without its seal's word.
+pub fn claimed(text: &str) -> Option<Number> {
+    serde_json::from_str(text).ok()
+}
+
+fn associated(name: &str, number: Number) -> Vec<u8> {
+    let Number {
+        consent,
+        generation,
+    } = number;
+    format!("authrelay {FORMAT}\0{name}\0{consent}\0{generation}").into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(key: &str) -> Keys {
+        Keys::new(&Secret::from(key)).unwrap()
+    }
+
+    #[test]
+    fn names_and_seals_are_those_of_the_key_and_of_nothing_else() {
+        let (one, same, other) = (keys("key one"), keys("key one\n"), keys("key two"));
+        let name = one.name("consent", &["a@b"]);
+        assert_eq!(name, same.name("consent", &["a@b"]));
+        assert_eq!(name.len(), 32);
+        assert_ne!(name, other.name("consent", &["a@b"]));
+        assert_ne!(name, one.name("token", &["a@b"]));
+        assert_ne!(one.name("t", &["a", "b"]), one.name("t", &["ab"]));
+        let number = Number::of_act(5, None).redeemed();
+        let text = one.seal(&name, number, b"clear").unwrap();
+        let (read, clear) = same.open(&name, &text).unwrap();
+        assert_eq!((read, clear.as_slice()), (number, b"clear".as_slice()));
+        assert_eq!(claimed(&text), Some(number));
+        assert_eq!(other.open(&name, &text).unwrap_err(), Closed::Broken);
+        assert_eq!(one.open("else", &text).unwrap_err(), Closed::Broken);
+        let raised = text.replace("\"generation\":1", "\"generation\":2");
+        assert_ne!(raised, text);
+        assert_eq!(one.open(&name, &raised).unwrap_err(), Closed::Broken);
+        let newer = text.replace("\"v\":2", "\"v\":3");
+        assert_eq!(one.open(&name, &newer).unwrap_err(), Closed::Newer);
+    }
+}

@@ -1,0 +1,131 @@
+//! What a login's file holds: a consent's record, or the tombstone of one.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::StoredConsent;
+use crate::cluster::number::Number;
+
+/// How long a tombstone is kept: a backup that is restored later brings its consent back.
+const TOMBSTONE: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// Octets that are set aside for a record in clear.
+const CLEAR: usize = 64 * 1024;
+
+/// One login's file, opened.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// Whose it is.
+    pub login: String,
+    number: Number,
+    content: Content,
+}
+
+#[derive(Debug, Clone)]
+enum Content {
+    Consent(Box<StoredConsent>),
+    /// Since when, in milliseconds since 1970.
+    Tombstone(u64),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Clear {
+    login: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    record: Option<StoredConsent>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    forgotten: Option<u64>,
+}
+
+impl Kept {
+    /// A consent's record; one without a number counts from when it was given.
+    pub fn of_record(login: &str, record: &StoredConsent) -> Self {
+        let mut record = record.clone();
+        if record.number == Number::default() {
+            record.number = Number::of_act(record.consented.saturating_mul(1000), None);
+        }
+        Self {
+            login: login.to_owned(),
+            number: record.number,
+            content: Content::Consent(Box::new(record)),
+        }
+    }
+
+    /// What `forget` leaves.
+    pub fn tombstone(login: &str, number: Number) -> Self {
+        Self {
+            login: login.to_owned(),
+            number,
+            content: Content::Tombstone(now_ms()),
+        }
+    }
+
+    /// Orders it among the records of its login.
+    pub fn number(&self) -> Number {
+        self.number
+    }
+
+    /// The consent; `None` of a tombstone.
+    pub fn record(&self) -> Option<&StoredConsent> {
+        match &self.content {
+            Content::Consent(record) => Some(record),
+            Content::Tombstone(_) => None,
+        }
+    }
+
+    /// The consent; `None` of a tombstone.
+    pub fn into_record(self) -> Option<StoredConsent> {
+        match self.content {
+            Content::Consent(record) => Some(*record),
+            Content::Tombstone(_) => None,
+        }
+    }
+
+    /// Whether it is a tombstone that has been kept for long enough.
+    pub(super) fn is_spent(&self) -> bool {
+        let age = |since: u64| Duration::from_millis(now_ms().saturating_sub(since));
+        matches!(self.content, Content::Tombstone(since) if age(since) > TOMBSTONE)
+    }
+
+    /// What is sealed.
+    pub(crate) fn clear(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let clear = Clear {
+            login: self.login.clone(),
+            record: self.record().cloned(),
+            forgotten: match self.content {
+                Content::Consent(_) => None,
+                Content::Tombstone(since) => Some(since),
+            },
+        };
+        // A text that grows would leave its parts in memory.
+        let mut text = Zeroizing::new(Vec::with_capacity(CLEAR));
+        serde_json::to_writer(&mut *text, &clear).ok()?;
+        Some(text)
+    }
+
+    /// What was sealed with this number.
+    pub(crate) fn from_clear(number: Number, clear: &[u8]) -> Option<Self> {
+        let clear: Clear = serde_json::from_slice(clear).ok()?;
+        let content = match (clear.record, clear.forgotten) {
+            (Some(mut record), None) => {
+                record.number = number;
+                Content::Consent(Box::new(record))
+            }
+            (None, Some(since)) => Content::Tombstone(since),
+            _ => return None,
+        };
+        Some(Self {
+            login: clear.login,
+            number,
+            content,
+        })
+    }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

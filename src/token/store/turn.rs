@@ -1,0 +1,44 @@
+//! The turn to read and write a record, and records that could not be written yet.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::StoredConsent;
+
+/// Records of redemptions that could not be written yet, by login.
+pub(super) type Lates = Mutex<HashMap<String, Late>>;
+
+pub(super) struct Late {
+    pub(super) record: StoredConsent,
+    pub(super) lock: File,
+}
+
+/// The turn to read and write a login's record; ends when dropped.
+pub(crate) struct StoreTurn {
+    pub(super) login: String,
+    pub(super) lock: Option<File>,
+    /// What could not be written so far. Dropped with it, it stays pending.
+    pub(super) late: Option<StoredConsent>,
+    pub(super) lates: Arc<Lates>,
+}
+
+impl StoreTurn {
+    /// What could not be written so far; whoever takes it writes it, or what replaces it.
+    pub(crate) fn take_late(&mut self) -> Option<StoredConsent> {
+        self.late.take()
+    }
+}
+
+impl Drop for StoreTurn {
+    fn drop(&mut self) {
+        if let (Some(record), Some(lock)) = (self.late.take(), self.lock.take()) {
+            let late = Late { record, lock };
+            locked(&self.lates).insert(self.login.clone(), late);
+        }
+    }
+}
+
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
