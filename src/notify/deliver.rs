@@ -11,9 +11,9 @@ use tokio::sync::mpsc;
 use super::Alert;
 use crate::config::{Hook, HookTarget, IpPreference};
 use crate::metrics::Metrics;
-use crate::net::tls;
 use crate::outbound::http::Client;
 use crate::platform::process::Running;
+use crate::tls;
 
 /// Pauses before the second and the third try.
 const PAUSES: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];

@@ -5,6 +5,7 @@ pub mod dial;
 mod egress;
 pub mod http;
 mod names;
+pub mod tls_fault;
 
 use std::io;
 use std::time::Duration;

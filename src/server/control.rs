@@ -16,13 +16,14 @@ use tokio_util::task::TaskTracker;
 use super::alerts::Alerts;
 use super::listening::{AcceptingListener, BoundListener};
 use super::{AUDIT_TIMEOUT, FINAL_REPLY_TIMEOUT, LAST, warn};
+use crate::accept::ServedListener;
+use crate::accept::admission::SessionLimiter;
+use crate::accept::listen;
 use crate::admin::{Reload, ReloadReport};
 use crate::config::{Admin, Audit, Config, Hook, Log, ReloadMode};
-use crate::limits::SessionLimiter;
-use crate::net::identity::{CertificateWatcher, ReloadableTls};
-use crate::net::listen;
 use crate::platform::manager;
-use crate::session::{ActiveService, ServedListener};
+use crate::session::ActiveService;
+use crate::tls::reload::{CertificateWatcher, ReloadableTls};
 
 /// Is told of each configuration that was put in force.
 type ReloadHook = Box<dyn Fn(&Config) + Send + Sync>;

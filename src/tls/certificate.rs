@@ -48,9 +48,12 @@ pub struct FileStamp(Vec<Option<platform::FileStamp>>);
 
 /// What is wrong with one of the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum FileProblem {
+pub enum FileProblem {
+    /// The chain.
     Certificate(String),
+    /// The key, or that it is another certificate's.
     Key(String),
+    /// The authorities of clients.
     ClientCa(String),
 }
 
@@ -90,7 +93,7 @@ impl CertificateFiles {
     }
 
     /// Reads them all before the first that is bad counts.
-    pub(super) fn checked(&self) -> Result<ServerCertificate, Vec<FileProblem>> {
+    pub fn checked(&self) -> Result<ServerCertificate, Vec<FileProblem>> {
         let stamp = self.stamp();
         let chain = certificates(&self.certificate).map_err(FileProblem::Certificate);
         let key = private_key(&self.key).map_err(FileProblem::Key);
@@ -112,11 +115,11 @@ impl CertificateFiles {
         };
         // The authorities first, so that the rest can only be the certificate's.
         let authorities = identity.client_ca.as_deref();
-        if let Some(Err(error)) = authorities.map(crate::net::tls::client_verifier) {
+        if let Some(Err(error)) = authorities.map(super::client_verifier) {
             let why = format!("holds no usable authority: {error}");
             return Err(vec![FileProblem::ClientCa(why)]);
         }
-        match crate::net::tls::server(&identity) {
+        match super::server(&identity) {
             Ok(_) => Ok(identity),
             Err(rustls::Error::InconsistentKeys(_)) => Err(vec![FileProblem::Key(
                 "is not the key of the certificate beside it".into(),
@@ -138,7 +141,7 @@ fn located(path: &Path, why: &str) -> String {
 }
 
 /// The certificates of a PEM file, at least one.
-pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let pem = octets(path)?;
     match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
         Ok(chain) if !chain.is_empty() => Ok(chain),
@@ -155,7 +158,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
 }
 
 /// A PEM file's text.
-pub(super) fn contents(path: &Path) -> Result<Secret, String> {
+pub fn contents(path: &Path) -> Result<Secret, String> {
     let pem = octets(path)?;
     std::str::from_utf8(&pem)
         .map(Secret::from)

@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::limits::{SessionLimiter, SessionPermit};
+use crate::accept::admission::{SessionLimiter, SessionPermit};
 use crate::outbound::keepalive;
 use crate::platform::{self, share_port};
 
