@@ -7,8 +7,9 @@ use anyhow::Context as _;
 use serde_json::json;
 
 use super::{Exit, print, print_error};
-use crate::config::{self, Config, Logins};
+use crate::config::{Config, Logins};
 use crate::import::{Imported, TokenFile};
+use crate::text;
 use crate::token::store::{Store, StoredConsent};
 
 #[derive(Debug, clap::Args)]
@@ -62,7 +63,7 @@ pub(super) fn run(options: &Options) -> Exit {
 fn read(path: &Path) -> anyhow::Result<zeroize::Zeroizing<String>> {
     let named = || format!("{}: cannot be read", path.display());
     let octets = zeroize::Zeroizing::new(std::fs::read(path).with_context(named)?);
-    config::text::decode(&octets)
+    text::decode(&octets)
         .context("it is not UTF-8")
         .with_context(named)
 }

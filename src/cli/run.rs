@@ -82,7 +82,8 @@ async fn serve_until_stopped(
     let control = server.control().clone();
     let levels = log.clone();
     control.on_reload(move |config| levels.set(config.log.level));
-    tokio::spawn(reload_when_asked(control, log));
+    control.before_reload(move || log.reopen());
+    tokio::spawn(reload_when_asked(control));
     let _no_end = manager::outlive_file_limits();
     manager::report(Severity::Information, &text);
     server.serve(manager::stop_requested()).await?;
@@ -101,12 +102,11 @@ fn report_failure(why: &str) {
 }
 
 /// What comes of it is in the log.
-async fn reload_when_asked(control: Arc<Control>, log: logging::Started) {
+async fn reload_when_asked(control: Arc<Control>) {
     let Some(mut requests) = manager::ReloadRequests::new() else {
         return;
     };
     while requests.next().await.is_some() {
-        log.reopen();
         let _ = control.reload().await;
     }
 }

@@ -25,7 +25,6 @@ mod smtp;
 mod source;
 #[cfg(test)]
 mod tests;
-pub mod text;
 mod tree;
 mod value;
 

@@ -7,13 +7,14 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::Secrets;
 use super::field::Field;
 use super::keys::{Key, Value, section, words};
 use super::kind::Kind;
 use super::value::Program;
-use super::{Secrets, text};
 use crate::program;
 use crate::secret::Secret;
+use crate::text;
 
 /// Octets of a secret that are read.
 const SECRET_CAP: u64 = 64 * 1024;

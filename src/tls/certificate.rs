@@ -8,10 +8,10 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
-use super::text;
 use crate::expiry;
 use crate::platform;
 use crate::secret::Secret;
+use crate::text;
 
 /// Octets of a PEM file: a bundle of all public authorities has a quarter of a megabyte.
 const PEM_CAP: u64 = 4 * 1024 * 1024;

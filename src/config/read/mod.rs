@@ -18,7 +18,8 @@ use std::time::Duration;
 use super::field::{Context, Field, Problems};
 use super::keys::{Key, Log, Root, Value as _};
 use super::source::Sources;
-use super::{Config, Limits, Problem, State, text, tree};
+use super::{Config, Limits, Problem, State, tree};
+use crate::text;
 use crate::wire::Protocol;
 pub(super) use providers::presets;
 

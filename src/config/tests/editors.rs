@@ -40,7 +40,7 @@ fn f21_certificates_with_a_mark_and_crlf_are_read() {
     let authority = crate::certs::Authority::new("test").unwrap();
     let issued = authority.issue(&crate::certs::loopback_names()).unwrap();
     for (certificate, key) in forms(&issued.chain).into_iter().zip(forms(&issued.key)) {
-        let files = crate::config::CertificateFiles {
+        let files = crate::tls::CertificateFiles {
             certificate: directory.path().join("server.pem"),
             key: directory.path().join("server.key"),
             client_ca: None,
