@@ -14,12 +14,12 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::AdminState;
 use crate::config::{Account, Grant};
-use crate::consent::{GrantedConsent, LIFETIME, Progress};
 use crate::doctor::{self, TestTarget};
 use crate::fault::Fault;
-use crate::overview;
 use crate::secret::Secret;
 use crate::session::Service;
+use crate::status;
+use crate::token::authorizations::{GrantedConsent, LIFETIME, Progress};
 use crate::wire::Protocol;
 
 /// Every account.
@@ -27,7 +27,7 @@ pub(super) async fn accounts(State(panel): State<Arc<AdminState>>) -> Response {
     // The store is read: not on the threads that relay.
     let rows = tokio::task::spawn_blocking(move || {
         let service = panel.current.active();
-        overview::accounts(service.accounts(), service.broker(), service.ledger())
+        status::accounts(service.accounts(), service.broker(), service.ledger())
     });
     match rows.await {
         Ok(rows) => Json(rows).into_response(),
@@ -37,7 +37,7 @@ pub(super) async fn accounts(State(panel): State<Arc<AdminState>>) -> Response {
 
 /// Every session that is open.
 pub(super) async fn sessions(State(panel): State<Arc<AdminState>>) -> Response {
-    Json(panel.current.active().sessions().rows(overview::rfc3339)).into_response()
+    Json(panel.current.active().sessions().rows(status::rfc3339)).into_response()
 }
 
 /// Reads the configuration anew.

@@ -15,10 +15,10 @@ use super::running::RunningRelay;
 use super::{Exit, load, print, print_error, runtime, service};
 use crate::admin::one_callback;
 use crate::config::{Account, Config, Grant};
-use crate::consent::{GrantedConsent, LIFETIME, PendingAuthorizations};
 use crate::doctor::explain_failure;
 use crate::fault::{Fault, Kind};
 use crate::session::Service;
+use crate::token::authorizations::{GrantedConsent, LIFETIME, PendingAuthorizations};
 use crate::token::store::Owner;
 
 /// How often the running relay is asked while it waits for the person.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Exit, load, print, print_error};
 use crate::config::{Account, ClientCredential, Config, Grant, Logins};
-use crate::consent::PendingAuthorizations;
+use crate::token::authorizations::PendingAuthorizations;
 use crate::wire::Protocol;
 
 pub(super) fn run(path: &Path, login: &str, script: bool) -> Exit {

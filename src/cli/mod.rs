@@ -27,11 +27,12 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{Config, Problem};
+use crate::platform;
 use crate::session::Service;
 use crate::token::store::StateError;
 
-/// Where the configuration is looked for if nobody says.
-const PLACES: [&str; 2] = ["proxy.yaml", "/etc/authrelay/proxy.yaml"];
+/// Where the configuration is looked for first if nobody says.
+const NEARBY: &str = "proxy.yaml";
 
 /// Lets IMAP, POP3 and SMTP applications that only know user name and password use mailboxes that
 /// want OAuth 2.0.
@@ -161,9 +162,12 @@ pub fn main() -> ExitCode {
 }
 
 fn default_config() -> PathBuf {
-    let [first, ..] = PLACES;
-    let found = PLACES.iter().find(|place| Path::new(place).exists());
-    PathBuf::from(found.unwrap_or(&first))
+    let nearby = PathBuf::from(NEARBY);
+    let usual = platform::configuration();
+    match !nearby.exists() && usual.exists() {
+        true => usual,
+        false => nearby,
+    }
 }
 
 /// The configuration, or every problem of it on stderr.
@@ -232,8 +236,7 @@ fn print_error(what: impl Display) {
 
 /// What commands that serve run on.
 fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
-    // A session takes two descriptors, and the soft limit is often 1,024.
-    if let Err(error) = rlimit::increase_nofile_limit(rlimit::INFINITY) {
+    if let Err(error) = platform::raise_open_files() {
         print_error(format_args!(
             "warning: the limit of open files stays as it is: {error}"
         ));
@@ -245,19 +248,4 @@ fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
             print_error(format_args!("no threads: {error}"));
             Exit::Unavailable
         })
-}
-
-/// Until SIGTERM or SIGINT.
-async fn shutdown_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
 }

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Exit, load, print_error, runtime, shutdown_signal};
+use super::{Exit, load, print_error, runtime};
 use crate::audit;
 use crate::logging;
+use crate::platform::{self, manager};
 use crate::server::{self, CannotBind, Control, Inherited, Server};
 use crate::token::store::StateError;
 
@@ -21,7 +22,7 @@ pub(super) fn run(path: &Path) -> Exit {
             return Exit::State;
         }
     };
-    keep_memory_private();
+    platform::keep_memory_private();
     server::warn(&config);
     let runtime = match runtime() {
         Ok(runtime) => runtime,
@@ -33,10 +34,10 @@ pub(super) fn run(path: &Path) -> Exit {
         let control = server.control().clone();
         let levels = log.clone();
         control.on_reload(move |config| levels.set(config.log.level));
-        tokio::spawn(reload_at_hangup(control, log));
-        let _no_end = outlive_file_limits();
+        tokio::spawn(reload_when_asked(control, log));
+        let _no_end = manager::outlive_file_limits();
         server
-            .serve(shutdown_signal())
+            .serve(manager::stop_requested())
             .await
             .map_err(anyhow::Error::from)
     });
@@ -57,34 +58,12 @@ pub(super) fn run(path: &Path) -> Exit {
     }
 }
 
-/// Memory holds client secrets, passwords and tokens: no core file is written of it, and nobody but
-/// root may read it. `/proc/self` belongs to root from here on.
-fn keep_memory_private() {
-    if let Err(error) = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0) {
-        tracing::warn!(%error, "a crash may write secrets into a core file");
-    }
-    #[cfg(target_os = "linux")]
-    if let Err(error) =
-        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
-    {
-        tracing::warn!(%error, "other processes of this user can read this one's memory");
-    }
-}
-
-/// A file beyond the process's limit (`ulimit -f`) is an error like a full disk, and not the end of
-/// the process, which SIGXFSZ is otherwise.
-fn outlive_file_limits() -> Option<tokio::signal::unix::Signal> {
-    use tokio::signal::unix::{SignalKind, signal};
-    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).ok()
-}
-
 /// What comes of it is in the log.
-async fn reload_at_hangup(control: Arc<Control>, log: logging::Started) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+async fn reload_when_asked(control: Arc<Control>, log: logging::Started) {
+    let Some(mut requests) = manager::ReloadRequests::new() else {
         return;
     };
-    while hangup.recv().await.is_some() {
+    while requests.next().await.is_some() {
         log.reopen();
         let _ = control.reload().await;
     }

@@ -12,7 +12,6 @@ mod audit;
 mod client;
 mod field;
 mod hash;
-mod identity;
 mod keys;
 mod kind;
 mod logins;
@@ -38,13 +37,13 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::secret::Secret;
+use crate::tls::ServerCertificate;
 use crate::wire::Protocol;
 pub use account::{
     Account, CertificateName, LoginPattern, Mailbox, Password, PasswordCheck, Protocols,
 };
 pub use audit::{Audit, AuditPath, OnFull, Syslog, SyslogTransport};
 pub use client::client_network;
-pub use identity::{CertificateFiles, FileStamp, ServerCertificate};
 use keys::words;
 pub use keys::{Limits, Lockout, Log, SmtpPolicy};
 pub use logins::Logins;

@@ -7,13 +7,13 @@ use jsonwebtoken::EncodingKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::SigningKey;
 use super::field::Field;
-use super::identity::{self, FileProblem};
 use super::keys::{CertificateKeys, Value};
 use super::kind::Kind;
-use super::{CertificateFiles, FileStamp, ServerCertificate, SigningKey};
 use crate::expiry;
 use crate::secret::Secret;
+use crate::tls::{self, CertificateFiles, FileProblem, FileStamp, ServerCertificate};
 
 /// The certificates of PEM files; none where sources are not read.
 #[derive(Debug, Clone)]
@@ -28,12 +28,12 @@ impl Value for Certificates {
                 continue;
             }
             field.sources().note(&path);
-            match identity::certificates(&path) {
+            match tls::certificates(&path) {
                 Ok(certificates) => all.extend(certificates),
                 Err(why) => return item.wrong(why),
             }
         }
-        match crate::net::tls::client(&all) {
+        match tls::client(&all) {
             Ok(_) => Some(Self(all)),
             Err(error) => field.wrong(format_args!("cannot be used as an authority: {error}")),
         }
@@ -92,8 +92,8 @@ pub(super) fn signing_key(field: &Field, keys: CertificateKeys) -> Option<Signin
     field.sources().note(&keys.certificate);
     field.sources().note(&keys.key);
     let key = field.at("key");
-    let read = |path: &Path| identity::contents(path).map_or_else(|why| key.wrong(why), Some);
-    let chain = identity::certificates(&keys.certificate);
+    let read = |path: &Path| tls::contents(path).map_or_else(|why| key.wrong(why), Some);
+    let chain = tls::certificates(&keys.certificate);
     let chain = chain.map_or_else(|why| field.at("certificate").wrong(why), Some);
     let (mut pem, chain) = (read(&keys.key)?, chain?);
     if pem.expose().contains("BEGIN ENCRYPTED PRIVATE KEY") {
@@ -116,7 +116,7 @@ pub(super) fn signing_key(field: &Field, keys: CertificateKeys) -> Option<Signin
         base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest)
     });
     let expires = leaf.and_then(|leaf| expiry::of_certificate(leaf));
-    if !crate::net::tls::belong_together(chain, private) {
+    if !tls::belong_together(chain, private) {
         return key.wrong("is not the key of the certificate beside it");
     }
     if let Some(end) = expires {

@@ -29,7 +29,7 @@ pub(super) fn describe(der: &[u8]) -> Option<String> {
         .map_or_else(|| certificate.issuer().to_string(), str::to_owned);
     let until = certificate.validity().not_after.timestamp();
     let until = u64::try_from(until).ok()?;
-    let until = crate::overview::at_seconds(until);
+    let until = crate::status::at_seconds(until);
     Some(crate::fault::harmless(&format!(
         "certificate for {name} by {issuer} until {}",
         until.split('T').next().unwrap_or_default()

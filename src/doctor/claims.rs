@@ -66,7 +66,7 @@ pub(super) fn inspect(patient: &TestTarget, token: &str, mailbox: &str) -> Claim
     let exp = claims
         .get("exp")
         .and_then(Value::as_u64)
-        .map(|exp| format!("exp={}", crate::overview::at_seconds(exp)));
+        .map(|exp| format!("exp={}", crate::status::at_seconds(exp)));
     let parts = [
         shown("aud", &findings.audience),
         list("roles", &findings.roles),

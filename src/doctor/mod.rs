@@ -9,7 +9,7 @@ mod advice;
 mod certificate;
 mod claims;
 mod mailbox;
-mod walk;
+mod steps;
 
 use std::sync::Arc;
 
@@ -73,7 +73,7 @@ pub async fn test_connection(
     mut on_step: impl FnMut(&Step) + Send,
 ) -> Report {
     let mut steps = Vec::new();
-    walk::walk(service, patient, &mut |step| {
+    steps::walk(service, patient, &mut |step| {
         on_step(&step);
         steps.push(step);
     })

@@ -5,7 +5,7 @@
 //! control characters become spaces and anything that looks like a credential is cut out, so that
 //! a fault can be logged and sent without another thought.
 
-mod exchange;
+mod exchange_online;
 mod message;
 mod reply;
 #[cfg(test)]
@@ -15,7 +15,7 @@ mod text;
 use std::borrow::Cow;
 use std::fmt;
 
-pub use exchange::{Refusal, classify, suggested_backoff};
+pub use exchange_online::{Refusal, classify, suggested_backoff};
 pub use message::{mailbox_remedy, message_remedy};
 pub use reply::ClientReply;
 pub use text::harmless;

@@ -13,10 +13,10 @@ use super::ends::{Ending, endings};
 use crate::config::{Account, Config, Hook, NotifyEvent};
 use crate::expiry;
 use crate::fault::{Fault, Kind};
-use crate::ledger::LoginEvent;
+use crate::history::LoginEvent;
 use crate::notify::Notifier;
-use crate::overview;
 use crate::session::Service;
+use crate::status;
 
 /// Logins that may wait to be looked at.
 const QUEUE: usize = 1_024;
@@ -47,10 +47,9 @@ const CLIENT: [&str; 7] = [
 
 /// The name by which hooks know this relay.
 fn relay_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match name.trim() {
-        "" => "authrelay".to_owned(),
-        name => name.to_owned(),
+    match crate::platform::host_name() {
+        name if name.is_empty() => "authrelay".to_owned(),
+        name => name,
     }
 }
 
@@ -268,7 +267,7 @@ impl AlertState {
             return;
         }
         let rows = tokio::task::spawn_blocking(move || {
-            overview::accounts(service.accounts(), service.broker(), service.ledger())
+            status::accounts(service.accounts(), service.broker(), service.ledger())
         });
         for row in rows.await.unwrap_or_default() {
             let is_pattern = row.login.starts_with('*');

@@ -16,13 +16,14 @@ use tokio_util::task::TaskTracker;
 use super::alerts::Alerts;
 use super::listening::{AcceptingListener, BoundListener};
 use super::{AUDIT_TIMEOUT, FINAL_REPLY_TIMEOUT, LAST, warn};
+use crate::accept::ServedListener;
+use crate::accept::admission::SessionLimiter;
+use crate::accept::listen;
 use crate::admin::{Reload, ReloadReport};
 use crate::config::{Admin, Audit, Config, Hook, Log, ReloadMode};
-use crate::limits::SessionLimiter;
-use crate::net::identity::{CertificateWatcher, ReloadableTls};
-use crate::net::listen;
-use crate::session::{ActiveService, ServedListener};
-use crate::systemd;
+use crate::platform::manager;
+use crate::session::ActiveService;
+use crate::tls::reload::{CertificateWatcher, ReloadableTls};
 
 /// Is told of each configuration that was put in force.
 type ReloadHook = Box<dyn Fn(&Config) + Send + Sync>;
@@ -149,12 +150,12 @@ impl Control {
     /// Every problem of it; the old configuration stays in force then.
     pub async fn reload(self: &Arc<Self>) -> Result<ReloadReport, Vec<String>> {
         let _turn = self.turn.lock().await;
-        systemd::reloading();
+        manager::reloading();
         // logrotate counts on it whatever the configuration has become.
         self.current.reopen_audit();
         self.identities().refresh().await;
         let result = self.load().await;
-        systemd::ready();
+        manager::ready();
         match &result {
             Ok(applied) => tracing::info!(
                 listeners = applied.listeners,

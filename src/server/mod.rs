@@ -21,8 +21,8 @@ use tokio::time::MissedTickBehavior;
 
 use crate::admin::Admin;
 use crate::config::Config;
+use crate::platform::manager;
 use crate::session::{ActiveService, Service};
-use crate::systemd;
 pub use control::Control;
 pub use inherited::Inherited;
 use listening::BoundListener;
@@ -158,10 +158,10 @@ impl Server {
         let keeping = tokio::spawn(keep_alive(control.current().clone()));
         let identities = tokio::spawn(watch_identities(control.clone()));
         let ends = tokio::spawn(ends::warn_daily(control.clone()));
-        let watching = tokio::spawn(systemd::watchdog());
-        systemd::ready();
+        let watching = tokio::spawn(manager::watchdog());
+        manager::ready();
         shutdown.await;
-        systemd::stopping();
+        manager::stopping();
         alerts.abort();
         keeping.abort();
         identities.abort();

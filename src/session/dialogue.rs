@@ -4,13 +4,13 @@
 use tokio::time::Instant;
 
 use super::record::SessionRecord;
-use super::{ActiveService, LoginEnd, LoginResult, ServedListener, Service, draining, overdue};
-use crate::accounts::ClientInfo;
+use super::{ActiveService, LoginEnd, LoginResult, Service, draining, overdue};
+use crate::accept::{self, ServedListener, proxy_protocol};
+use crate::auth::ClientInfo;
 use crate::config::{Listener, ListenerTls};
 use crate::fault::{Fault, Kind};
 use crate::login::Step;
 use crate::login::front::{self, Advertised, Front, Request};
-use crate::net::{identity, proxy_protocol, tls};
 use crate::stream::Stream;
 
 impl Service {
@@ -78,7 +78,8 @@ impl Service {
                     };
                     let attempt = attempt.as_ref();
                     let names = client.peer_certificate();
-                    let names = names.map_or_else(Vec::new, |shown| identity::names(&shown));
+                    let names =
+                        names.map_or_else(Vec::new, |shown| accept::certificate_names(&shown));
                     let visitor = ClientInfo {
                         address: record.client().ip(),
                         listener,
@@ -138,7 +139,7 @@ impl Service {
                     false => Err(LoginEnd::Left),
                 }
             }
-            Err(failed) => Err(match tls::client_fault(&failed.error, &failed.first) {
+            Err(failed) => Err(match accept::client_fault(&failed.error, &failed.first) {
                 Some(fault) => LoginEnd::Fault(fault),
                 None => LoginEnd::Left,
             }),

@@ -7,15 +7,13 @@
 //! One deadline covers everything up to the end of the login. What was learned is on the
 //! `SessionRecord` at any moment, so that a session that is cancelled or panics is logged too.
 
-mod current;
+mod active;
 mod dialogue;
-mod live;
-mod quiet;
 mod record;
+mod registry;
 mod relaying;
 mod submission;
 mod upstream;
-mod welcome;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -27,28 +25,29 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::accounts::Authenticator;
+use crate::accept::ServedListener;
+use crate::accept::admission::SessionPermit;
 use crate::audit::{self, Audit};
+use crate::auth::Authenticator;
+use crate::auth::password::VerifiedLogin;
 use crate::config::{Account, Config, Limits, Listener, ListenerTls, Provider};
 use crate::fault::{Fault, Kind};
-use crate::ledger::LoginHistory;
-use crate::limits::SessionPermit;
+use crate::fault_log::FaultLogLimiter;
+use crate::history::LoginHistory;
 use crate::login::front::Front;
 use crate::metrics::Metrics;
-use crate::net::identity::ReloadableTls;
-use crate::net::tls;
 use crate::outbound::http;
-use crate::proof::VerifiedLogin;
 use crate::relay::{ClosedBy, Connection as _, Drain, Driver, Machine};
 use crate::stream::Stream;
 use crate::throttle::Throttles;
+use crate::tls;
 use crate::token::store::Store;
 use crate::token::{TokenSource, TokenSourceConfig};
 use crate::wire::Protocol;
-pub use current::ActiveService;
-use live::SessionRegistry;
-pub use live::SessionStatus as SessionRow;
-use quiet::FaultLogLimiter;
+pub use active::ActiveService;
+use registry::SessionRegistry;
+pub use registry::SessionStatus;
+
 use record::SessionRecord;
 use relaying::{Relayed, RelayingSession, SessionBackend};
 use upstream::LoggedIn;
@@ -91,26 +90,6 @@ pub struct Service {
 type UpstreamsTls = BTreeMap<String, Arc<rustls::ClientConfig>>;
 
 type Learned = HashMap<(String, Protocol), Arc<[String]>>;
-
-/// A listener with its TLS ready.
-#[derive(Debug)]
-pub struct ServedListener {
-    /// As configured.
-    pub listener: Arc<Listener>,
-    /// Replaced when its files change.
-    pub tls: Option<Arc<ReloadableTls>>,
-}
-
-impl ServedListener {
-    /// Makes the listener's TLS ready.
-    pub fn new(listener: Arc<Listener>) -> Result<Self, rustls::Error> {
-        let tls = match listener.tls.identity() {
-            Some(identity) => Some(Arc::new(ReloadableTls::new(&listener.name, identity)?)),
-            None => None,
-        };
-        Ok(Self { listener, tls })
-    }
-}
 
 /// Registrations' endpoints and providers' upstreams, and how they are reached.
 fn outbound_clients(config: &Config) -> anyhow::Result<(UpstreamsTls, TokenSourceConfig<'_>)> {
@@ -293,7 +272,7 @@ impl Service {
     ) -> Option<Box<RelayingSession>> {
         let deadline = Instant::now() + self.limits.login_timeout;
         let peer = tokio::select! {
-            client = welcome::identify_client(&door.listener, &self.quiet, &mut tcp, peer, deadline) => client?,
+            client = crate::accept::identify_client(&door.listener, &self.quiet, &mut tcp, peer, deadline) => client?,
             () = self.stop.cancelled() => return None,
         };
         let mut record = SessionRecord::new(&self, &door.listener, peer);

@@ -9,15 +9,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Service;
-use super::live::{Phase, SessionEntry, SessionGuard};
-use super::quiet::FaultLogLimiter;
+use super::registry::{Phase, SessionEntry, SessionGuard};
 use super::upstream::LoggedIn;
 use crate::audit::{self, Audit, Envelopes, Event};
+use crate::auth::password::VerifiedLogin;
 use crate::config::{CertificateName, Listener};
 use crate::fault::{Fault, Kind, harmless, mailbox_remedy, message_remedy};
-use crate::ledger::LoginHistory;
+use crate::fault_log::FaultLogLimiter;
+use crate::history::LoginHistory;
 use crate::metrics::Metrics;
-use crate::proof::VerifiedLogin;
 use crate::relay::{ByteCounters, ClosedBy, Drain, Event as RelayEvent, MessageReport};
 use crate::wire::Protocol;
 

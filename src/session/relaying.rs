@@ -11,8 +11,8 @@ use tracing::Instrument as _;
 
 use super::record::{SessionOutcome, SessionRecord};
 use super::submission::SubmissionPermits;
+use crate::accept::admission::SessionPermit;
 use crate::fault::Fault;
-use crate::limits::SessionPermit;
 use crate::relay::{self, Backend, Connection, Drain, Driver, End, Event, Permit};
 use crate::stream::Stream;
 

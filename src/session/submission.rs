@@ -11,11 +11,11 @@ use tokio::time::Instant;
 
 use super::Service;
 use super::upstream::{ConnectContext, LoggedIn};
+use crate::auth::password::VerifiedLogin;
 use crate::config::{Account, LineEnds, SmtpFrom, SmtpLimits, SmtpPolicy};
 use crate::fault::{Fault, Kind, suggested_backoff};
 use crate::login::front;
 use crate::metrics::Metrics;
-use crate::proof::VerifiedLogin;
 use crate::relay::{Permit, Policy, SmtpRules, Tracker};
 use crate::throttle::{Denied, Limits, MailboxThrottle, MessagePermit, Throttles};
 use crate::wire::Protocol;

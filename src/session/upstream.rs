@@ -8,15 +8,15 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Service;
 use super::record::SessionRecord;
-use crate::accounts::{ClientInfo, LoginRefused};
+use crate::auth::password::VerifiedLogin;
+use crate::auth::{ClientInfo, LoginRefused};
 use crate::config::{Endpoint, UpstreamTls};
 use crate::environment;
 use crate::fault::{Fault, Kind};
 use crate::login::Step;
 use crate::login::back::{self, Back, Ready, Stage, UpstreamCredentials};
-use crate::net::tls;
 use crate::outbound::dial::dial;
-use crate::proof::VerifiedLogin;
+use crate::outbound::tls_fault;
 use crate::stream::Stream;
 use crate::token::Token;
 use crate::wire::Protocol;
@@ -229,12 +229,12 @@ impl Service {
         config: Arc<rustls::ClientConfig>,
         deadline: Instant,
     ) -> Result<(), Fault> {
-        let name = tls::name(endpoint)?;
+        let name = tls_fault::server_name(endpoint)?;
         let handshake = async {
             stream
                 .encrypt_as_client(config, name)
                 .await
-                .map_err(|error| tls::upstream_fault(endpoint, &error))
+                .map_err(|error| tls_fault::upstream_fault(endpoint, &error))
         };
         self.within(deadline, endpoint, "TLS", handshake).await
     }

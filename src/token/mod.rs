@@ -7,13 +7,14 @@
 //! Its times are of the monotonic clock: a clock that is set wrong changes nothing while it runs.
 
 mod answer;
+pub mod authorizations;
+mod cache_key;
 mod consents;
 mod endpoint;
 mod failure;
 mod flight;
 mod grant;
 mod life;
-mod purpose;
 mod refusal;
 pub mod store;
 
@@ -27,16 +28,16 @@ use tokio::time::Instant;
 pub use grant::consent::{AuthorizationRequest, Consent, claims, person};
 pub use grant::device::DeviceAuthorization;
 
+use crate::auth::password::VerifiedLogin;
 use crate::config::{Account, Registration};
 use crate::fault::{Fault, Kind};
 use crate::outbound::http;
-use crate::proof::VerifiedLogin;
 use crate::secret::Secret;
+use cache_key::{CacheKey, RegistrationVersions};
 use failure::TokenError;
 use flight::Flight;
 use grant::Request;
 use life::{CachedToken, Decision};
-use purpose::{CacheKey, RegistrationVersions};
 use store::{RecordVersion, Store};
 
 /// Slots; beyond it those without a token go, which clients can make as many of as a wildcard

@@ -81,7 +81,7 @@ async fn a_consent_takes_ten_minutes_at_most() {
     let config = authrelay::config::Config::load(&relay.directory().join("proxy.yaml")).unwrap();
     let service = authrelay::session::Service::new(&config).unwrap();
     let redirect = "http://localhost:8025/oauth/callback".parse().unwrap();
-    let consents = authrelay::consent::PendingAuthorizations::new(redirect);
+    let consents = authrelay::token::authorizations::PendingAuthorizations::new(redirect);
     let url = consents
         .begin(service.broker(), &config.accounts[0], LOGIN)
         .unwrap();

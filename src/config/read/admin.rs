@@ -10,9 +10,10 @@ use super::super::field::Field;
 use super::super::keys::{AdminKeys, Key, StateKeys, Store, TlsFiles};
 use super::super::source::Generated;
 use super::super::value::BaseUrl;
-use super::super::{Admin, AdminToken, CertificateFiles, Listener, State, StateKey, pem};
+use super::super::{Admin, AdminToken, Listener, State, StateKey, pem};
 use super::can_be_written;
 use super::listeners::collide;
+use crate::tls::{CertificateFiles, ServerCertificate};
 
 /// Where tokens are kept, and what seals them.
 pub(super) fn state(root: &Field, keys: Key<StateKeys>) -> Option<State> {
@@ -120,7 +121,7 @@ pub(super) fn admin(
     })
 }
 
-fn tls(field: &Field, files: TlsFiles) -> Option<super::super::ServerCertificate> {
+fn tls(field: &Field, files: TlsFiles) -> Option<ServerCertificate> {
     let TlsFiles { certificate, key } = files;
     pem::identity(
         field,

@@ -9,7 +9,7 @@ use super::super::field::Field;
 use super::super::keys::{AuditKeys, SyslogKeys, Transport};
 use super::super::value::HostPort;
 use super::can_be_written;
-use crate::net::tls;
+use crate::tls;
 
 pub(super) fn audit(field: &Field, keys: AuditKeys) -> Option<Audit> {
     if let Some(AuditPath::File(path)) = &keys.path {

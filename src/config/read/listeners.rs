@@ -7,10 +7,11 @@ use std::sync::Arc;
 use super::super::field::{Field, either};
 use super::super::keys::{Key, ListenerKeys, ListenerTlsKeys, Mode};
 use super::super::value::{AnyNumber, Each, Name};
-use super::super::{CertificateFiles, Listener, ListenerTls, Provider, ServerCertificate, pem};
+use super::super::{Listener, ListenerTls, Provider, pem};
 use super::accounts::ReadAccounts;
 use super::providers::Providers;
 use super::smtp::unauthenticated;
+use crate::tls::{CertificateFiles, ServerCertificate};
 use crate::wire::Protocol;
 
 pub(super) fn listeners(

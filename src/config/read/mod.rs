@@ -186,10 +186,10 @@ fn can_be_written(field: &Field, path: &Path) -> bool {
     let Some(there) = absolute.ancestors().find(|path| path.exists()) else {
         return true;
     };
-    let why = match rustix::fs::access(there, rustix::fs::Access::WRITE_OK) {
+    let why = match crate::platform::check_writable(there) {
         _ if there != absolute && !there.is_dir() => "is no folder".to_owned(),
         Ok(()) => return true,
-        Err(error) => std::io::Error::from(error).to_string(),
+        Err(error) => error.to_string(),
     };
     field.problem(format_args!(
         "{} cannot be written: {}: {why}",

@@ -155,12 +155,15 @@ fn hashes_of_different_cost_are_warned_of() {
 /// A path is the file's, a name is PATH's.
 #[test]
 fn programs_are_where_the_file_is() {
-    use std::os::unix::fs::PermissionsExt as _;
+    use crate::platform::testing::{HAS_SHELL, make_executable};
+    if !HAS_SHELL {
+        return;
+    }
     let directory = tempfile::tempdir().unwrap();
     let script = directory.path().join("bin/print");
     std::fs::create_dir(directory.path().join("bin")).unwrap();
     std::fs::write(&script, "#!/bin/sh\necho printed\n").unwrap();
-    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    make_executable(&script).unwrap();
     let path = directory.path().join("proxy.yaml");
     for (program, printed) in [
         ("bin/print", "printed"),

@@ -7,7 +7,7 @@
 //! needs, whether the login exists or not. Passwords that were found right are remembered for a
 //! while (as keyed hashes), so that a polling client pays argon2 once.
 
-mod memory;
+mod argon2_memory;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::config::{Account, Config, Listener, Password, PasswordCheck};
 use crate::secret::Secret;
-use memory::Argon2Memory;
+use argon2_memory::Argon2Memory;
 
 /// How long a password that was found right is remembered.
 const REMEMBERED: Duration = Duration::from_secs(600);

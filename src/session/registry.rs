@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+use crate::auth::password::VerifiedLogin;
 use crate::config::{CertificateName, Listener};
-use crate::proof::VerifiedLogin;
 use crate::relay::{ByteCounters, Drain};
 
 /// How far a session is.

@@ -14,8 +14,8 @@ use subtle::ConstantTimeEq as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::auth::password::Print;
 use crate::config::{Lockout, client_network};
-use crate::proof::Print;
 
 /// How long the same wrong password of a login and address is no further failure.
 const REPEATED: Duration = Duration::from_secs(60);

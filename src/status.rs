@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::config::{Account, LoginPattern, Logins};
 use crate::fault::{Fault, Kind};
-use crate::ledger::LoginHistory;
+use crate::history::LoginHistory;
 use crate::token::store::{Owner, StoredConsent};
 use crate::token::{TokenSource, TokenState, now};
 use crate::wire::Protocol;

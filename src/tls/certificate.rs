@@ -2,7 +2,6 @@
 //! are in use: an [`ServerCertificate`] remembers where it came from, and can be read again.
 
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustls_pki_types::pem::PemObject as _;
@@ -10,6 +9,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use crate::expiry;
+use crate::platform;
 use crate::secret::Secret;
 
 /// Octets of a PEM file: a bundle of all public authorities has a quarter of a megabyte.
@@ -43,18 +43,16 @@ pub struct CertificateFiles {
 
 /// What tells one content of files from another without reading them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FileStamp(Vec<Option<Seen>>);
-
-/// Device, inode, size, modified and changed: a replaced link shows as another inode, a mended
-/// mode as a change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen(u64, u64, u64, (i64, i64), (i64, i64));
+pub struct FileStamp(Vec<Option<platform::FileStamp>>);
 
 /// What is wrong with one of the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum FileProblem {
+pub enum FileProblem {
+    /// The chain.
     Certificate(String),
+    /// The key, or that it is another certificate's.
     Key(String),
+    /// The authorities of clients.
     ClientCa(String),
 }
 
@@ -70,16 +68,7 @@ impl ServerCertificate {
 impl CertificateFiles {
     /// What they are now.
     pub fn stamp(&self) -> FileStamp {
-        let seen = |path: &PathBuf| {
-            let of = std::fs::metadata(path).ok()?;
-            Some(Seen(
-                of.dev(),
-                of.ino(),
-                of.size(),
-                (of.mtime(), of.mtime_nsec()),
-                (of.ctime(), of.ctime_nsec()),
-            ))
-        };
+        let seen = |path: &PathBuf| platform::FileStamp::of(path);
         let files = [&self.certificate, &self.key].into_iter();
         FileStamp(files.chain(&self.client_ca).map(seen).collect())
     }
@@ -103,7 +92,7 @@ impl CertificateFiles {
     }
 
     /// Reads them all before the first that is bad counts.
-    pub(super) fn checked(&self) -> Result<ServerCertificate, Vec<FileProblem>> {
+    pub fn checked(&self) -> Result<ServerCertificate, Vec<FileProblem>> {
         let stamp = self.stamp();
         let chain = certificates(&self.certificate).map_err(FileProblem::Certificate);
         let key = private_key(&self.key).map_err(FileProblem::Key);
@@ -125,11 +114,11 @@ impl CertificateFiles {
         };
         // The authorities first, so that the rest can only be the certificate's.
         let authorities = identity.client_ca.as_deref();
-        if let Some(Err(error)) = authorities.map(crate::net::tls::client_verifier) {
+        if let Some(Err(error)) = authorities.map(super::client_verifier) {
             let why = format!("holds no usable authority: {error}");
             return Err(vec![FileProblem::ClientCa(why)]);
         }
-        match crate::net::tls::server(&identity) {
+        match super::server(&identity) {
             Ok(_) => Ok(identity),
             Err(rustls::Error::InconsistentKeys(_)) => Err(vec![FileProblem::Key(
                 "is not the key of the certificate beside it".into(),
@@ -151,7 +140,7 @@ fn located(path: &Path, why: &str) -> String {
 }
 
 /// The certificates of a PEM file, at least one.
-pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let pem = octets(path)?;
     match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
         Ok(chain) if !chain.is_empty() => Ok(chain),
@@ -168,7 +157,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
 }
 
 /// A PEM file's text.
-pub(super) fn contents(path: &Path) -> Result<Secret, String> {
+pub fn contents(path: &Path) -> Result<Secret, String> {
     let pem = octets(path)?;
     std::str::from_utf8(&pem)
         .map(Secret::from)

@@ -8,11 +8,8 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use super::{CertificateFiles, FileStamp, ServerCertificate};
 use rustls::ServerConfig;
-use x509_parser::extensions::GeneralName;
-
-use super::tls;
-use crate::config::{CertificateFiles, CertificateName, FileStamp, ServerCertificate};
 
 /// What one listener shows.
 #[derive(Debug)]
@@ -44,7 +41,7 @@ impl ReloadableTls {
         Ok(Self {
             name: name.to_owned(),
             files: identity.files.clone(),
-            current: RwLock::new(Arc::new(tls::server(identity)?)),
+            current: RwLock::new(Arc::new(super::server(identity)?)),
             state: Mutex::new(State {
                 stamp: identity.stamp.clone(),
                 end: identity.end(),
@@ -89,7 +86,7 @@ impl ReloadableTls {
             return Refresh::Same;
         }
         let read = self.files.read().and_then(|identity| {
-            let config = tls::server(&identity).map_err(|error| error.to_string())?;
+            let config = super::server(&identity).map_err(|error| error.to_string())?;
             let end = identity.end();
             Ok((identity.stamp, end, config))
         });
@@ -166,23 +163,4 @@ impl CertificateWatcher {
             }
         }
     }
-}
-
-/// The names that a client's certificate bears: its subjectAltName's rfc822Names and dNSNames (RFC
-/// 5280 §4.2.1.6). The subject's common name is none of them.
-pub fn names(certificate: &[u8]) -> Vec<CertificateName> {
-    let Ok((_, certificate)) = x509_parser::parse_x509_certificate(certificate) else {
-        return Vec::new();
-    };
-    let Ok(Some(extension)) = certificate.subject_alternative_name() else {
-        return Vec::new();
-    };
-    let names = extension.value.general_names.iter();
-    names
-        .filter_map(|name| match name {
-            GeneralName::RFC822Name(address) => CertificateName::address(address),
-            GeneralName::DNSName(host) => CertificateName::host(host),
-            _ => None,
-        })
-        .collect()
 }

@@ -9,13 +9,14 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::record::SessionRecord;
-use super::{LOGIN_MARGIN, LoginResult, ServedListener, Service};
-use crate::accounts::{ClientInfo, LoginRefused};
+use super::{LOGIN_MARGIN, LoginResult, Service};
+use crate::accept::ServedListener;
+use crate::accept::admission::SessionPermit;
+use crate::auth::password::VerifiedLogin;
+use crate::auth::{ClientInfo, LoginRefused};
 use crate::config::{Config, Listener};
 use crate::fault::{Fault, Kind};
-use crate::limits::SessionPermit;
 use crate::login::front::Attempt;
-use crate::proof::VerifiedLogin;
 
 /// Holds the [`Service`] that is in force.
 pub struct ActiveService(RwLock<Arc<Service>>);

@@ -4,6 +4,7 @@
 //! client, in bytes and in time; the log knows which it was.
 
 mod lockout;
+pub mod password;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,9 +12,9 @@ use std::time::Duration;
 
 use subtle::ConstantTimeEq as _;
 
+use crate::auth::password::{Candidate, PasswordChecker, Print, VerifiedLogin};
 use crate::config::{Account, CertificateName, Config, Listener, Logins, Password, PasswordCheck};
 use crate::fault::{Fault, Kind};
-use crate::proof::{Candidate, PasswordChecker, Print, VerifiedLogin};
 use crate::secret::Secret;
 use crate::wire::sasl::Credentials;
 use lockout::{Lockouts, SLOWEST};

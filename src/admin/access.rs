@@ -20,7 +20,7 @@ use axum::response::{IntoResponse as _, Response};
 use subtle::ConstantTimeEq as _;
 use url::Url;
 
-use super::door::Busy;
+use super::http::Busy;
 use super::{AdminState, BODY};
 use crate::config;
 use crate::secret::Secret;

@@ -9,14 +9,14 @@ use tokio::time::{Instant, timeout};
 use super::advice::{self, TokenClaims};
 use super::certificate::{describe, ends_soon};
 use super::{Step, TestTarget, claims, mailbox};
+use crate::auth::password::VerifiedLogin;
 use crate::config::{Endpoint, UpstreamTls};
 use crate::environment;
 use crate::fault::{Fault, Kind};
 use crate::login::Step as Dialogue;
 use crate::login::back::{self, Ready, Stage, UpstreamCredentials};
-use crate::net::tls;
 use crate::outbound::dial;
-use crate::proof::VerifiedLogin;
+use crate::outbound::tls_fault;
 use crate::secret::Secret;
 use crate::session::Service;
 use crate::stream::Stream;
@@ -157,7 +157,7 @@ impl TestRun<'_> {
     ) -> Result<Stage, StepFailed> {
         let began = Instant::now();
         let provider = self.patient.account.registration.provider.clone();
-        let name = tls::name(endpoint);
+        let name = tls_fault::server_name(endpoint);
         let handshake = async {
             let config = self.service.upstream_tls(&provider.name).ok_or_else(|| {
                 Fault::new(
@@ -179,7 +179,7 @@ impl TestRun<'_> {
             stream
                 .encrypt_as_client(config, name?)
                 .await
-                .map_err(|error| tls::upstream_fault(endpoint, &error))
+                .map_err(|error| tls_fault::upstream_fault(endpoint, &error))
         };
         let done = timeout(self.service.step_timeout(), handshake).await;
         let done = done.unwrap_or_else(|_| Err(late("TLS")));

@@ -45,7 +45,7 @@ struct Seen {
 
 /// What the log has told of late.
 #[derive(Debug)]
-pub(super) struct FaultLogLimiter(Mutex<State>);
+pub struct FaultLogLimiter(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
@@ -64,13 +64,13 @@ impl Default for FaultLogLimiter {
 
 impl FaultLogLimiter {
     /// Whether the log should tell of this fault.
-    pub(super) fn allows(&self, login: Option<&str>, client: IpAddr, kind: Kind) -> bool {
+    pub fn allows(&self, login: Option<&str>, client: IpAddr, kind: Kind) -> bool {
         let login = login.map(str::to_lowercase);
         self.counts(login, client, What::Fault(kind))
     }
 
     /// Whether the log should tell that a connection was turned away.
-    pub(super) fn allows_rejection(&self, client: IpAddr, why: &'static str) -> bool {
+    pub fn allows_rejection(&self, client: IpAddr, why: &'static str) -> bool {
         self.counts(None, client, What::TurnedAway(why))
     }
 

@@ -11,8 +11,9 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::limits::{SessionLimiter, SessionPermit};
+use crate::accept::admission::{SessionLimiter, SessionPermit};
 use crate::outbound::keepalive;
+use crate::platform::{self, share_port};
 
 /// Connections that the kernel keeps for us while we are busy.
 const BACKLOG: i32 = 1024;
@@ -45,23 +46,13 @@ pub fn bind_beside<'l>(
     Ok(bound)
 }
 
-#[cfg(unix)]
-fn share_port(socket: SockRef<'_>, shared: bool) -> io::Result<()> {
-    socket.set_reuse_port(shared)
-}
-
-#[cfg(not(unix))]
-fn share_port(_: SockRef<'_>, _: bool) -> io::Result<()> {
-    Ok(())
-}
-
 fn listening(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
-    socket.set_reuse_address(true)?;
+    platform::reuse_address(SockRef::from(&socket))?;
     share_port(SockRef::from(&socket), shared)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -77,7 +68,7 @@ fn listening(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListe
 /// inherit both (`tcp(7)`), which costs no system call.
 pub fn set_socket_options(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&keepalive())
+    platform::set_keepalive(SockRef::from(socket), &keepalive())
 }
 
 /// Accepts until `stop`, handing each connection with its seat to `serve`, which must not block.

@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::quiet::FaultLogLimiter;
+use super::proxy_protocol::{self, ProxyHeader};
 use crate::config::Listener;
-use crate::net::proxy_protocol::{self, ProxyHeader};
+use crate::fault_log::FaultLogLimiter;
 
 const OUTSIDE: &str = "client outside the listener's allow list";
 
@@ -17,7 +17,7 @@ const UNANNOUNCED: &str = "not a load balancer's connection";
 
 /// The client's address: the peer's own, or the one that a load balancer announces for it. `None`:
 /// the connection is to be closed.
-pub(super) async fn identify_client(
+pub async fn identify_client(
     listener: &Listener,
     quiet: &FaultLogLimiter,
     tcp: &mut TcpStream,

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-use crate::net::identity::ReloadableTls;
+use crate::tls::reload::ReloadableTls;
 
 /// Connections at once.
 const CONNECTIONS: usize = 256;

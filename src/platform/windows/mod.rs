@@ -1,0 +1,8 @@
+//! Windows, from Server 2016 on.
+
+mod access;
+mod events;
+pub(super) mod files;
+pub(super) mod host;
+pub(super) mod manager;
+pub(super) mod process;
