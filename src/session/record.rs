@@ -14,7 +14,7 @@ use super::upstream::LoggedIn;
 use crate::audit::{self, Audit, Envelopes, Event};
 use crate::auth::password::VerifiedLogin;
 use crate::config::{CertificateName, Listener};
-use crate::fault::{Fault, Kind, harmless, mailbox_remedy, message_remedy};
+use crate::fault::{Fault, Kind, mailbox_remedy, message_remedy, sanitize};
 use crate::fault_log::FaultLogLimiter;
 use crate::history::LoginHistory;
 use crate::metrics::Metrics;
@@ -78,11 +78,11 @@ pub(super) struct SessionRecord {
     /// When the attempt that is under way began.
     on_attempt: Option<Instant>,
     envelopes: Envelopes,
-    ledger: Arc<LoginHistory>,
+    history: Arc<LoginHistory>,
     metrics: Arc<Metrics>,
-    quiet: Arc<FaultLogLimiter>,
+    fault_log: Arc<FaultLogLimiter>,
     audit: Option<Audit>,
-    /// The login that an account has, for the ledger.
+    /// The login that an account has, for the history.
     account: Option<String>,
 }
 
@@ -109,9 +109,9 @@ impl SessionRecord {
             login_ms: None,
             on_attempt: None,
             envelopes: Envelopes::default(),
-            ledger: service.ledger.clone(),
+            history: service.history.clone(),
             metrics: service.metrics.clone(),
-            quiet: service.quiet.clone(),
+            fault_log: service.fault_log.clone(),
             audit: service.audit.clone(),
             account: None,
         }
@@ -156,7 +156,7 @@ impl SessionRecord {
     /// whether an account has the login.
     pub(super) fn attempt(&mut self, login: &str, known: bool) {
         self.account = known.then(|| login.to_lowercase());
-        self.login = Some(harmless(login));
+        self.login = Some(sanitize(login));
         self.mailbox = None;
         self.credential = None;
         self.registration = None;
@@ -173,7 +173,7 @@ impl SessionRecord {
         self.mailbox = Some(verified.mailbox().to_owned());
         self.credential = verified.credential().map(str::to_owned);
         self.registration = Some(registration.name.clone());
-        self.app_only = registration.grant.acts_for_itself();
+        self.app_only = registration.grant.is_app_only();
         let endpoint = registration.provider.endpoint(self.protocol());
         self.upstream = endpoint.map(|endpoint| format!("{}:{}", endpoint.host, endpoint.port));
     }
@@ -187,7 +187,7 @@ impl SessionRecord {
         self.login_ms = Some(millis(took));
         self.metrics.logged_in(self.protocol(), took);
         if let Some(login) = &self.account {
-            self.ledger.succeeded(login);
+            self.history.succeeded(login);
         }
         self.on_attempt_ended("accepted", Phase::Relay);
     }
@@ -328,7 +328,7 @@ impl SessionRecord {
         match fault.kind() {
             Kind::Mailbox => {
                 let remedy = mailbox_remedy(self.protocol(), &mailbox, self.app_only);
-                fault.remedy_is(remedy)
+                fault.with_remedy(remedy)
             }
             Kind::MessageRefused => {
                 let detail = fault.detail().to_owned();
@@ -337,7 +337,7 @@ impl SessionRecord {
                     .and_then(|(_, rest)| rest.split_once('>'));
                 let sender = sender.map_or("", |(sender, _)| sender);
                 let remedy = message_remedy(&detail, &mailbox, sender, self.app_only);
-                fault.remedy_is(remedy)
+                fault.with_remedy(remedy)
             }
             _ => fault,
         }
@@ -377,16 +377,16 @@ impl SessionRecord {
     /// Counts a fault, remembers it for its account, and tells the log unless it knows.
     fn log_end(&self, fault: &Fault, method: Option<&str>) {
         self.metrics.fault(self.protocol(), fault.kind());
-        self.ledger.count_fault(fault.kind().side());
+        self.history.count_fault(fault.kind().side());
         if let Some(login) = &self.account {
-            self.ledger.failed(login, fault);
+            self.history.failed(login, fault);
         }
-        if fault.is_known() {
+        if fault.is_already_logged() {
             tracing::debug!(session = self.id(), %fault, "still");
             return;
         }
         let (client, kind) = (self.client().ip(), fault.kind());
-        if !self.quiet.allows(self.login.as_deref(), client, kind) {
+        if !self.fault_log.allows(self.login.as_deref(), client, kind) {
             tracing::debug!(session = self.id(), %fault, "again");
             return;
         }
@@ -413,7 +413,7 @@ impl Drop for SessionRecord {
                 self.outcome = SessionOutcome::Failed;
             }
             self.metrics.fault(self.protocol(), Kind::Internal);
-            self.ledger.count_fault(Kind::Internal.side());
+            self.history.count_fault(Kind::Internal.side());
         }
         let phase = self.presence.phase();
         if self.on_attempt.is_some() {
