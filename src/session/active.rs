@@ -164,7 +164,7 @@ impl Service {
     ) -> Result<VerifiedLogin, LoginRefused> {
         let credentials = &attempt.credentials;
         let known = self.accounts.find(&credentials.login).is_some();
-        record.attempt(&credentials.login, known);
+        record.on_attempt(&credentials.login, known);
         self.may_log_in().map_err(LoginRefused::at_once)?;
         self.accounts.check(visitor, credentials).await
     }
@@ -179,7 +179,7 @@ impl Service {
             let fault = Fault::new(Kind::Order, "command before login");
             return Err(LoginRefused::at_once(fault));
         };
-        record.attempt(verified.login(), true);
+        record.on_attempt(verified.login(), true);
         self.may_log_in().map_err(LoginRefused::at_once)?;
         Ok(verified)
     }

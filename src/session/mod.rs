@@ -386,7 +386,7 @@ impl Service {
         let said_up = front.leftover();
         let now = Instant::now();
         let drain = record.drain().clone();
-        record.is_counted().add(0, words.len());
+        record.byte_counters().add(0, words.len());
         let backend = SessionBackend { record, submission };
         let machine = Machine::new(tracker, self.limits.idle_timeout, now);
         let mut client = Relayed::new(client);

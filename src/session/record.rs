@@ -76,7 +76,7 @@ pub(super) struct SessionRecord {
     began: Instant,
     login_ms: Option<u64>,
     /// When the attempt that is under way began.
-    on_attempt: Option<Instant>,
+    attempt_began: Option<Instant>,
     envelopes: Envelopes,
     history: Arc<LoginHistory>,
     metrics: Arc<Metrics>,
@@ -107,7 +107,7 @@ impl SessionRecord {
             closed_by: None,
             began: Instant::now(),
             login_ms: None,
-            on_attempt: None,
+            attempt_began: None,
             envelopes: Envelopes::default(),
             history: service.history.clone(),
             metrics: service.metrics.clone(),
@@ -139,7 +139,7 @@ impl SessionRecord {
     }
 
     /// Octets relayed so far.
-    pub(super) fn is_counted(&self) -> &ByteCounters {
+    pub(super) fn byte_counters(&self) -> &ByteCounters {
         &self.presence.session().counts
     }
 
@@ -154,7 +154,7 @@ impl SessionRecord {
 
     /// A client presents credentials; what was known of the attempt before is gone. `known` is
     /// whether an account has the login.
-    pub(super) fn attempt(&mut self, login: &str, known: bool) {
+    pub(super) fn on_attempt(&mut self, login: &str, known: bool) {
         self.account = known.then(|| login.to_lowercase());
         self.login = Some(sanitize(login));
         self.mailbox = None;
@@ -163,7 +163,7 @@ impl SessionRecord {
         self.upstream = None;
         self.outcome = SessionOutcome::Cancelled;
         self.fault = None;
-        self.on_attempt.get_or_insert_with(Instant::now);
+        self.attempt_began.get_or_insert_with(Instant::now);
     }
 
     /// A client has proved who it is; `names` are those of its certificate.
@@ -248,7 +248,7 @@ impl SessionRecord {
 
     /// What the audit has of an attempt.
     fn on_attempt_ended(&mut self, outcome: &'static str, phase: Phase) {
-        let took = self.on_attempt.take().map(|began| began.elapsed());
+        let took = self.attempt_began.take().map(|began| began.elapsed());
         let Some(audit) = &self.audit else { return };
         audit.record(audit::AuditRecord {
             outcome: Some(outcome),
@@ -416,7 +416,7 @@ impl Drop for SessionRecord {
             self.history.count_fault(Kind::Internal.side());
         }
         let phase = self.presence.phase();
-        if self.on_attempt.is_some() {
+        if self.attempt_began.is_some() {
             // Cut off in the middle, by whoever ended the session.
             self.outcome = match self.fault {
                 Some(Kind::Internal) => SessionOutcome::Failed,
@@ -424,7 +424,7 @@ impl Drop for SessionRecord {
             };
             self.on_attempt_ended(self.outcome.name(), phase);
         }
-        let (up, down) = (self.is_counted().up(), self.is_counted().down());
+        let (up, down) = (self.byte_counters().up(), self.byte_counters().down());
         self.metrics
             .session_ended(self.protocol(), self.outcome.name(), up, down);
         let duration_ms = millis(self.began.elapsed());
