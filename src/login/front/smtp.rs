@@ -20,6 +20,8 @@ pub(super) struct Smtp {
     notes: Notes,
     /// The MAIL of a client that does not log in: it goes on once it may.
     mail: Bytes,
+    /// Why the last login could not be decided, where that is temporary.
+    postponed: Option<Fault>,
 }
 
 #[derive(Debug)]
@@ -52,6 +54,7 @@ impl Smtp {
             output: Vec::new(),
             notes: Notes::default(),
             mail: Bytes::new(),
+            postponed: None,
         }
     }
 
@@ -123,12 +126,21 @@ impl Smtp {
                 self.answer(&before_tls().smtp_reply(&["530 5.7.0 Start TLS first.".into()]));
             }
             Command::Mail if self.offer.unauthenticated => return self.without_login(line),
-            Command::Mail => self.answer(&Fault::new(Kind::Order, "command before login")),
+            Command::Mail => self.before_login(),
             Command::Unknown => self.say("500 5.5.1 Unknown command."),
             Command::MalformedLogin => self.refuse(syntax("AUTH")),
             Command::Malformed => self.say("501 5.5.4 Arguments not understood."),
         }
         None
+    }
+
+    /// A command of the mail transaction, from a client that has not logged in. dma goes on without
+    /// a login where AUTH fails for now, and would return the message for a 530.
+    fn before_login(&mut self) {
+        match self.postponed.clone() {
+            Some(fault) => self.answer(&fault),
+            None => self.answer(&Fault::new(Kind::Order, "command before login")),
+        }
     }
 
     /// A command of the mail transaction, on a listener for devices that cannot log in.
@@ -242,6 +254,8 @@ impl Front for Smtp {
 
     fn reject(&mut self, fault: &Fault) {
         self.mail = Bytes::new();
+        let is_temporary = fault.reply(Protocol::Smtp, None).text.starts_with(b"4");
+        self.postponed = is_temporary.then(|| fault.clone());
         self.answer(fault);
     }
 
