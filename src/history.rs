@@ -14,7 +14,7 @@ use crate::fault::{Fault, Side};
 const CAP: usize = 20_000;
 
 /// Logins remembered that were only tried: whoever makes them up pushes out his own.
-const UNPROVEN_CAP: usize = 1_000;
+const MAX_UNKNOWN: usize = 1_000;
 
 /// How long faults are counted together.
 const QUARTER: Duration = Duration::from_secs(15 * 60);
@@ -30,7 +30,7 @@ pub type FaultCounts = [u32; Side::ALL.len()];
 pub struct LoginHistory {
     logins: Mutex<HashMap<String, LoginEntry>>,
     /// Those that nobody has proved to be.
-    unproven: Mutex<HashMap<String, LoginEntry>>,
+    unknown_logins: Mutex<HashMap<String, LoginEntry>>,
     faults: Mutex<Faults>,
     /// Who hears of every login, where somebody does.
     observer: OnceLock<mpsc::Sender<LoginEvent>>,
@@ -57,7 +57,7 @@ impl Default for LoginHistory {
     fn default() -> Self {
         Self {
             logins: Mutex::default(),
-            unproven: Mutex::default(),
+            unknown_logins: Mutex::default(),
             faults: Mutex::new(Faults {
                 quarters: VecDeque::from([FaultCounts::default(); QUARTERS]),
                 since: Instant::now(),
@@ -83,7 +83,7 @@ impl LoginHistory {
         let _ = self.observer.set(observer);
     }
 
-    fn tell(&self, login: &str, fault: Option<&Fault>) {
+    fn on_event(&self, login: &str, fault: Option<&Fault>) {
         if let Some(observer) = self.observer.get() {
             let _ = observer.try_send(LoginEvent {
                 login: login.to_owned(),
@@ -94,8 +94,8 @@ impl LoginHistory {
 
     /// A login succeeded: what was wrong before is healed.
     pub fn succeeded(&self, login: &str) {
-        self.tell(login, None);
-        lock(&self.unproven).remove(login);
+        self.on_event(login, None);
+        lock(&self.unknown_logins).remove(login);
         change(&mut lock(&self.logins), CAP, login, |entry| {
             entry.last_login = Some(SystemTime::now());
             entry.last_fault = None;
@@ -104,7 +104,7 @@ impl LoginHistory {
 
     /// A login or its session failed. What is the client's own fault proves nothing.
     pub fn failed(&self, login: &str, fault: &Fault) {
-        self.tell(login, Some(fault));
+        self.on_event(login, Some(fault));
         let mut logins = lock(&self.logins);
         let is_proven = fault.kind().side() != Side::Client || logins.contains_key(login);
         let set = |entry: &mut LoginEntry| {
@@ -112,7 +112,7 @@ impl LoginHistory {
         };
         match is_proven {
             true => change(&mut logins, CAP, login, set),
-            false => change(&mut lock(&self.unproven), UNPROVEN_CAP, login, set),
+            false => change(&mut lock(&self.unknown_logins), MAX_UNKNOWN, login, set),
         }
     }
 
@@ -147,7 +147,7 @@ impl LoginHistory {
     /// What is known of a login, in lower case.
     pub fn entry(&self, login: &str) -> LoginEntry {
         let proven = lock(&self.logins).get(login).cloned();
-        let unproven = || lock(&self.unproven).get(login).cloned();
+        let unproven = || lock(&self.unknown_logins).get(login).cloned();
         proven.or_else(unproven).unwrap_or_default()
     }
 
@@ -192,56 +192,56 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn faults_are_counted_by_quarters_of_an_hour_for_a_day() {
-        let ledger = LoginHistory::default();
-        ledger.count_fault(Side::Upstream);
+        let history = LoginHistory::default();
+        history.count_fault(Side::Upstream);
         tokio::time::advance(QUARTER + QUARTER / 2).await;
-        ledger.count_fault(Side::Client);
-        ledger.count_fault(Side::Client);
-        let recent = ledger.recent();
+        history.count_fault(Side::Client);
+        history.count_fault(Side::Client);
+        let recent = history.recent();
         assert_eq!(recent.len(), QUARTERS);
         assert_eq!(recent[QUARTERS - 2..], [[0, 0, 0, 1, 0], [2, 0, 0, 0, 0]]);
         tokio::time::advance(QUARTER * 94).await;
-        assert_eq!(ledger.recent()[0], [0, 0, 0, 1, 0]);
+        assert_eq!(history.recent()[0], [0, 0, 0, 1, 0]);
         tokio::time::advance(QUARTER * 1000).await;
-        assert_eq!(ledger.recent(), [FaultCounts::default(); QUARTERS]);
+        assert_eq!(history.recent(), [FaultCounts::default(); QUARTERS]);
     }
 
     #[test]
     fn a_success_heals_and_memory_is_bounded() {
-        let ledger = LoginHistory::default();
-        ledger.failed("a", &Fault::new(Kind::Busy, "later"));
-        assert!(ledger.entry("a").last_fault.is_some());
-        ledger.succeeded("a");
-        let entry = ledger.entry("a");
+        let history = LoginHistory::default();
+        history.failed("a", &Fault::new(Kind::Busy, "later"));
+        assert!(history.entry("a").last_fault.is_some());
+        history.succeeded("a");
+        let entry = history.entry("a");
         assert!(entry.last_fault.is_none() && entry.last_login.is_some());
         for number in 0..CAP + 10 {
-            ledger.succeeded(&number.to_string());
+            history.succeeded(&number.to_string());
         }
-        assert!(ledger.logins().len() <= CAP);
-        assert!(ledger.entry(&(CAP + 9).to_string()).last_login.is_some());
+        assert!(history.logins().len() <= CAP);
+        assert!(history.entry(&(CAP + 9).to_string()).last_login.is_some());
     }
 
     #[test]
     fn d36_made_up_logins_push_nobody_out() {
-        let ledger = LoginHistory::default();
-        ledger.succeeded("real@contoso.test");
-        ledger.failed(
+        let history = LoginHistory::default();
+        history.succeeded("real@contoso.test");
+        history.failed(
             "refused@contoso.test",
             &Fault::new(Kind::GrantRefused, "no consent"),
         );
         let wrong = Fault::new(Kind::Credentials, "wrong");
-        ledger.failed("real@contoso.test", &wrong);
-        ledger.failed("exact@contoso.test", &wrong);
-        assert!(ledger.entry("exact@contoso.test").last_fault.is_some());
+        history.failed("real@contoso.test", &wrong);
+        history.failed("exact@contoso.test", &wrong);
+        assert!(history.entry("exact@contoso.test").last_fault.is_some());
         for number in 0..CAP * 2 {
-            ledger.failed(&format!("{number}@contoso.test"), &wrong);
+            history.failed(&format!("{number}@contoso.test"), &wrong);
         }
         assert_eq!(
-            ledger.logins(),
+            history.logins(),
             ["real@contoso.test", "refused@contoso.test"]
         );
-        assert!(ledger.entry("real@contoso.test").last_login.is_some());
-        assert!(ledger.entry("real@contoso.test").last_fault.is_some());
-        assert!(lock(&ledger.unproven).len() <= UNPROVEN_CAP);
+        assert!(history.entry("real@contoso.test").last_login.is_some());
+        assert!(history.entry("real@contoso.test").last_fault.is_some());
+        assert!(lock(&history.unknown_logins).len() <= MAX_UNKNOWN);
     }
 }

@@ -92,24 +92,24 @@ pub struct LastFault {
 pub fn accounts(
     accounts: &[Arc<Account>],
     broker: &TokenSource,
-    ledger: &LoginHistory,
+    history: &LoginHistory,
 ) -> Vec<AccountStatus> {
     let consented = broker
         .store()
         .map(|store| store.logins())
         .unwrap_or_default();
-    let mut seen = ledger.logins();
+    let mut seen = history.logins();
     seen.extend(consented.iter().cloned());
     seen.sort();
     seen.dedup();
     let mut rows = Vec::new();
     for account in accounts {
         match &account.login {
-            LoginPattern::Exact(login) => rows.push(row(account, login, broker, ledger)),
+            LoginPattern::Exact(login) => rows.push(row(account, login, broker, history)),
             LoginPattern::Domain(_) | LoginPattern::Any => {
-                rows.push(row(account, &account.login.to_string(), broker, ledger));
+                rows.push(row(account, &account.login.to_string(), broker, history));
                 for login in of_wildcard(accounts, account, &seen) {
-                    rows.push(row(account, login, broker, ledger));
+                    rows.push(row(account, login, broker, history));
                 }
             }
         }
@@ -123,7 +123,7 @@ pub fn unused(accounts: &[Arc<Account>], consented: &[String]) -> Vec<AccountSta
     let logins = Logins::new(accounts);
     let is_used = |login: &&String| {
         let account = logins.find(login);
-        account.is_some_and(|account| account.registration.grant.wants_consent())
+        account.is_some_and(|account| account.registration.grant.needs_consent())
     };
     let unused = consented.iter().filter(|login| !is_used(login));
     unused.map(|login| orphan(login)).collect()
@@ -133,7 +133,7 @@ pub fn unused(accounts: &[Arc<Account>], consented: &[String]) -> Vec<AccountSta
 fn orphan(login: &str) -> AccountStatus {
     let detail = "tokens are stored for this login, and no account uses them";
     let fault = Fault::new(Kind::GrantRefused, detail)
-        .remedy_is(format!("`authrelay forget {login}` deletes them"));
+        .with_remedy(format!("`authrelay forget {login}` deletes them"));
     AccountStatus {
         login: login.to_owned(),
         mailbox: String::new(),
@@ -177,7 +177,7 @@ pub fn consents(
     };
     let consented = consented(accounts, broker);
     for account in accounts {
-        if !account.registration.grant.wants_consent() {
+        if !account.registration.grant.needs_consent() {
             continue;
         }
         match &account.login {
@@ -192,7 +192,7 @@ pub fn consents(
 
 /// Every login with a stored consent, where any account may have one.
 fn consented(accounts: &[Arc<Account>], broker: &TokenSource) -> Vec<String> {
-    let any = |account: &Arc<Account>| account.registration.grant.wants_consent();
+    let any = |account: &Arc<Account>| account.registration.grant.needs_consent();
     match broker.store() {
         Some(store) if accounts.iter().any(any) => store.logins(),
         _ => Vec::new(),
@@ -217,16 +217,16 @@ fn row(
     account: &Account,
     login: &str,
     broker: &TokenSource,
-    ledger: &LoginHistory,
+    history: &LoginHistory,
 ) -> AccountStatus {
     let registration = &account.registration;
     let mailbox = mailboxes(account, login);
-    let entry = ledger.entry(login);
+    let entry = history.entry(login);
     let (record, unreadable) = match stored(account, login, broker) {
         Ok(record) => (record, None),
         Err(fault) => (None, Some(fault)),
     };
-    let consent = match (registration.grant.wants_consent(), &record) {
+    let consent = match (registration.grant.needs_consent(), &record) {
         (false, _) => "none",
         (true, Some(record)) if record.refused.is_some() => "needed",
         (true, Some(record)) if record.attention.is_some() => "attention",
@@ -303,7 +303,7 @@ fn stored(
     broker: &TokenSource,
 ) -> Result<Option<StoredConsent>, Fault> {
     match broker.store() {
-        Some(store) if account.registration.grant.wants_consent() => store
+        Some(store) if account.registration.grant.needs_consent() => store
             .read(login)
             .map(|record| record.and_then(|record| record.of(&Owner::of(&account.registration))))
             .map_err(|error| Fault::new(Kind::Internal, error.to_string())),

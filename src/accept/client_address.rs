@@ -73,7 +73,7 @@ async fn read_proxy_header(
     }
     match proxy_protocol::read(tcp, deadline).await {
         Ok(ProxyHeader::Client(client)) => Ok(client),
-        Ok(ProxyHeader::Own) => Ok(peer),
+        Ok(ProxyHeader::Local) => Ok(peer),
         Err(why) => Err(Unannounced::Peer(why)),
     }
 }

@@ -40,7 +40,7 @@ const V2_HEAD: usize = 16;
 pub enum ProxyHeader {
     /// The connection is the balancer's own, as for a health check, or it does not know whose it
     /// is: its own address stands.
-    Own,
+    Local,
     /// It is passed on for this client.
     Client(SocketAddr),
 }
@@ -117,7 +117,7 @@ pub fn unexpected() -> Fault {
         Kind::ProxyHeader,
         "the connection begins with a load balancer's PROXY header, which the listener does not expect",
     )
-    .remedy_is(
+    .with_remedy(
         "set the listener's proxy_protocol to the load balancer's networks, or turn the header off there \
          (HAProxy: send-proxy, nginx: proxy_protocol, Traefik: proxyProtocol)",
     )
@@ -187,7 +187,7 @@ fn line(input: &[u8]) -> Result<Parsed, Malformed> {
     }
     let words: Vec<_> = text.split(' ').collect();
     match words[..] {
-        ["PROXY", "UNKNOWN", ..] => Ok(Parsed::Complete(ProxyHeader::Own)),
+        ["PROXY", "UNKNOWN", ..] => Ok(Parsed::Complete(ProxyHeader::Local)),
         ["PROXY", "TCP4", source, destination, from, to] => {
             client::<Ipv4Addr>(source, destination, from, to)
         }
@@ -215,7 +215,7 @@ fn client<T: FromStr + Into<IpAddr>>(
     };
     let (source, _) = (address(source)?, address(destination)?);
     let (from, _): (u16, u16) = (port(from)?, port(to)?);
-    Ok(announced(source, from))
+    Ok(announced_client(source, from))
 }
 
 /// Version 2 (§2.2). Behind the addresses stand extensions, which are passed over.
@@ -250,13 +250,13 @@ fn binary(input: &[u8]) -> Result<Parsed, Malformed> {
     Ok(match addresses {
         12 => {
             let source: Ipv4Addr = octets::<4>(body, 0).into();
-            announced(source, u16::from_be_bytes(octets(body, 8)))
+            announced_client(source, u16::from_be_bytes(octets(body, 8)))
         }
         36 => {
             let source: Ipv6Addr = octets::<16>(body, 0).into();
-            announced(source, u16::from_be_bytes(octets(body, 32)))
+            announced_client(source, u16::from_be_bytes(octets(body, 32)))
         }
-        _ => Parsed::Complete(ProxyHeader::Own),
+        _ => Parsed::Complete(ProxyHeader::Local),
     })
 }
 
@@ -267,7 +267,7 @@ fn octets<const N: usize>(body: &[u8], from: usize) -> [u8; N] {
 }
 
 /// An IPv4 client of a dual-stack balancer is an IPv4 client.
-fn announced(source: impl Into<IpAddr>, port: u16) -> Parsed {
+fn announced_client(source: impl Into<IpAddr>, port: u16) -> Parsed {
     let source = source.into().to_canonical();
     Parsed::Complete(ProxyHeader::Client(SocketAddr::new(source, port)))
 }

@@ -17,7 +17,7 @@ pub struct ServedListener {
 impl ServedListener {
     /// Makes the listener's TLS ready.
     pub fn new(listener: Arc<Listener>) -> Result<Self, rustls::Error> {
-        let tls = match listener.tls.identity() {
+        let tls = match listener.tls.certificate() {
             Some(identity) => Some(Arc::new(ReloadableTls::new(&listener.name, identity)?)),
             None => None,
         };

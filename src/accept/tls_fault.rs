@@ -29,24 +29,24 @@ pub fn client_fault(error: &io::Error, first: &[u8]) -> Option<Fault> {
             Kind::Tls,
             "the client shows no certificate, which the listener requires",
         )
-        .remedy_is("give the application a certificate of an authority in the listener's tls.client_ca"),
+        .with_remedy("give the application a certificate of an authority in the listener's tls.client_ca"),
         Some(rustls::Error::InvalidCertificate(why)) => Fault::new(
             Kind::Tls,
             format!("the certificate that the client shows is not valid: {why}"),
         )
-        .remedy_is("give the application a certificate of an authority in the listener's tls.client_ca, good for client authentication and not expired"),
+        .with_remedy("give the application a certificate of an authority in the listener's tls.client_ca, good for client authentication and not expired"),
         Some(rustls::Error::AlertReceived(alert)) => Fault::new(
             Kind::Tls,
             format!("the client ended the TLS handshake: {alert:?}"),
         )
-        .remedy_is("make the application trust the listener's certificate: its authority, its name, its date"),
+        .with_remedy("make the application trust the listener's certificate: its authority, its name, its date"),
         Some(
             rustls::Error::PeerIncompatible(_)
             | rustls::Error::PeerMisbehaved(_)
             | rustls::Error::InvalidMessage(_),
         ) => unusable_offer(error, first),
         _ => Fault::new(Kind::Tls, format!("no TLS with the client: {error}"))
-            .remedy_is("the application must speak TLS 1.2 or later here and trust the listener's certificate"),
+            .with_remedy("the application must speak TLS 1.2 or later here and trust the listener's certificate"),
     })
 }
 
@@ -61,13 +61,13 @@ fn unusable_offer(error: &io::Error, first: &[u8]) -> Fault {
                 Kind::Tls,
                 "the client offers TLS by an SSL 2.0 hello, which nothing takes any more",
             )
-            .remedy_is(OLD_CLIENT_REMEDY);
+            .with_remedy(OLD_CLIENT_REMEDY);
         }
         return Fault::new(
             Kind::Tls,
             format!("the client does not begin with TLS, which this listener speaks at once: {error}"),
         )
-        .remedy_is("turn TLS (SSL/TLS, not STARTTLS) on in the application, or use a listener with tls: {mode: starttls} or none");
+        .with_remedy("turn TLS (SSL/TLS, not STARTTLS) on in the application, or use a listener with tls: {mode: starttls} or none");
     };
     if matches!(
         error.get_ref().and_then(|error| error.downcast_ref()),
@@ -80,7 +80,7 @@ fn unusable_offer(error: &io::Error, first: &[u8]) -> Fault {
             Kind::Tls,
             format!("the client asks for the server name \"{}\", which is no host name", name.escape_ascii()),
         )
-        .remedy_is("give the application this relay's host name or IP address as its server, without blanks or brackets");
+        .with_remedy("give the application this relay's host name or IP address as its server, without blanks or brackets");
     }
     let needed = match hello.has_usable_version() {
         true => "needed is one of TLS 1.3's suites, or TLS 1.2 with ECDHE and AES-GCM or ChaCha20",
@@ -91,5 +91,5 @@ fn unusable_offer(error: &io::Error, first: &[u8]) -> Fault {
         Kind::Tls,
         format!("the client offers {offer}: nothing of it can be used ({needed})"),
     )
-    .remedy_is(OLD_CLIENT_REMEDY)
+    .with_remedy(OLD_CLIENT_REMEDY)
 }

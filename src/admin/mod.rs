@@ -261,7 +261,7 @@ async fn readyz(State(panel): State<Arc<AdminState>>) -> (StatusCode, &'static s
 async fn metrics(State(panel): State<Arc<AdminState>>) -> Response {
     let text = tokio::task::spawn_blocking(move || {
         let service = panel.current.active();
-        let consents = crate::status::consents(service.accounts(), service.broker());
+        let consents = crate::status::consents(service.accounts(), service.token_source());
         for (registration, count) in consents {
             let metrics = service.metrics();
             metrics.consents(&registration, count.needed, count.attention);
@@ -287,7 +287,7 @@ async fn style() -> impl axum::response::IntoResponse {
 async fn returned(State(panel): State<Arc<AdminState>>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
     let service = panel.current.active();
-    let result = panel.consents.finish(service.broker(), &query).await;
+    let result = panel.consents.finish(service.token_source(), &query).await;
     // An opaque token does not say who signed in: then the mail service's verdict counts.
     let verdict = match &result {
         Ok(given) if given.consent.identity.is_none() => match service.find(&given.login) {

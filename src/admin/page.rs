@@ -91,7 +91,11 @@ pub(super) async fn status(
 fn page(panel: &AdminState, role: Role, find: String) -> Status {
     let service = panel.current.active();
     let wanted = find.trim().to_lowercase();
-    let mut accounts = status::accounts(service.accounts(), service.broker(), service.ledger());
+    let mut accounts = status::accounts(
+        service.accounts(),
+        service.token_source(),
+        service.history(),
+    );
     accounts.retain(|row| row.login.contains(&wanted) || row.mailbox.contains(&wanted));
     let more_accounts = accounts.len().saturating_sub(ROWS);
     accounts.truncate(ROWS);
@@ -109,7 +113,7 @@ fn page(panel: &AdminState, role: Role, find: String) -> Status {
         sessions,
         more_sessions,
         listeners: service.listeners().to_vec(),
-        plot: plot(&service.ledger().recent()),
+        plot: plot(&service.history().recent()),
     }
 }
 

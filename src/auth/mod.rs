@@ -50,7 +50,7 @@ impl LoginRefused {
 
     fn locked_out() -> Self {
         Self {
-            fault: refused("locked out after too many failures").remedy_is(
+            fault: refused("locked out after too many failures").with_remedy(
                 "give the application the right password; the lock ends by itself (limits.lockout)",
             ),
             delay: SLOWEST,
@@ -160,7 +160,7 @@ impl Authenticator {
             return Err(LoginRefused::locked_out());
         }
         if let Some(verified) = verified {
-            if verified.unproven().is_none() {
+            if verified.unverified_password().is_none() {
                 self.lockouts.succeeded(visitor.address, &login);
             }
             return Ok(verified);
@@ -183,7 +183,7 @@ impl Authenticator {
             trimmed if trimmed != login && self.find(trimmed).is_some() => refused(&format!(
                 "{why}; without the white space around it, one has"
             ))
-            .remedy_is("leave the white space out of the login that the application encodes"),
+            .with_remedy("leave the white space out of the login that the application encodes"),
             _ => refused(why),
         }
     }
@@ -202,7 +202,7 @@ impl Authenticator {
                 address,
                 login: login.to_owned(),
                 print: verified
-                    .unproven()
+                    .unverified_password()
                     .map(|password| self.checker.print(password)),
                 _under_way: under_way,
             }),
@@ -234,11 +234,11 @@ fn wrong_password(claim: &Candidate, presented: &Secret) -> Fault {
     };
     if claim.passwords.iter().any(begins) {
         return refused(&format!("{why}: it is the beginning of the right one"))
-            .remedy_is("make the application send its response in one line: base64 that is wrapped cuts the password off");
+            .with_remedy("make the application send its response in one line: base64 that is wrapped cuts the password off");
     }
     if text.trim() != text {
         return refused(&format!("{why}: there is white space around it"))
-            .remedy_is("leave the white space out of the password that the application encodes");
+            .with_remedy("leave the white space out of the password that the application encodes");
     }
     refused(why)
 }
@@ -297,7 +297,7 @@ fn usable<'a>(
         wanted.is_none_or(|name| visitor.names.contains(name))
     };
     let here = move |password: &&Arc<Password>| match password.check {
-        PasswordCheck::Any => visitor.listener.takes_any_password(),
+        PasswordCheck::Any => visitor.listener.accepts_any_password(),
         PasswordCheck::Hash(_) | PasswordCheck::Plain(_) => true,
     };
     account

@@ -35,13 +35,13 @@ pub struct VerifiedLogin {
     /// The local password that was right.
     password: Option<Arc<Password>>,
     /// Grant `password`: what the identity provider is to check.
-    unproven: Option<Secret>,
+    unverified: Option<Secret>,
     /// Nothing was presented: a listener's own account.
-    device: bool,
+    unauthenticated: bool,
 }
 
 impl VerifiedLogin {
-    /// For `doctor`: whoever may read the configuration may test its accounts. `unproven` is the
+    /// For `doctor`: whoever may read the configuration may test its accounts. `unverified_password` is the
     /// user's password, where the grant is `password`.
     pub fn by_operator(
         account: Arc<Account>,
@@ -54,8 +54,8 @@ impl VerifiedLogin {
             login,
             mailbox,
             password: None,
-            unproven,
-            device: false,
+            unverified: unproven,
+            unauthenticated: false,
         }
     }
 
@@ -71,18 +71,18 @@ impl VerifiedLogin {
             login: open.login.clone(),
             mailbox: open.account.mailbox_of(listener.protocol, &open.login),
             password: None,
-            unproven: None,
-            device: true,
+            unverified: None,
+            unauthenticated: true,
         })
     }
 
     /// Whether it is a listener's own account that was opened, without a login.
-    pub fn is_device(&self) -> bool {
-        self.device
+    pub fn is_unauthenticated(&self) -> bool {
+        self.unauthenticated
     }
 
     /// Whether `other` is the same login, mailbox and registration.
-    pub fn opens_the_same_as(&self, other: &Self) -> bool {
+    pub fn same_mailbox_as(&self, other: &Self) -> bool {
         self.login == other.login
             && self.mailbox == other.mailbox
             && self.account.registration.name == other.account.registration.name
@@ -100,15 +100,15 @@ impl VerifiedLogin {
 
     /// The password that only the identity provider can check (grant `password`): until it has,
     /// nothing is proved.
-    pub fn unproven(&self) -> Option<&Secret> {
-        self.unproven.as_ref()
+    pub fn unverified_password(&self) -> Option<&Secret> {
+        self.unverified.as_ref()
     }
 
     /// The same without what the client presented, to be kept.
     #[must_use]
-    pub fn proven(&self) -> Self {
+    pub fn without_password(&self) -> Self {
         Self {
-            unproven: None,
+            unverified: None,
             ..self.clone()
         }
     }
@@ -248,8 +248,8 @@ impl PasswordChecker {
                 login: claim.login.clone(),
                 mailbox: claim.mailbox.clone(),
                 password: None,
-                unproven: Some(presented.clone()),
-                device: false,
+                unverified: Some(presented.clone()),
+                unauthenticated: false,
             });
         }
         let passwords = claim.as_ref().map_or(&[][..], |claim| &claim.passwords);
@@ -294,8 +294,8 @@ impl PasswordChecker {
             login,
             mailbox,
             password: Some(password),
-            unproven: None,
-            device: false,
+            unverified: None,
+            unauthenticated: false,
         })
     }
 

@@ -40,7 +40,11 @@ fn rows(config: &Config) -> Result<Vec<Value>, Exit> {
             }
         }
         let service = service(config)?;
-        let rows = status::accounts(service.accounts(), service.broker(), service.ledger());
+        let rows = status::accounts(
+            service.accounts(),
+            service.token_source(),
+            service.history(),
+        );
         Ok(json(&rows))
     })?;
     // Where no account needs the store any more, nobody has looked into it.

@@ -82,7 +82,7 @@ fn guide(config: &Config, account: &Account, login: &str) -> String {
         exchange(&mut guide, account, login);
     }
     guide.step("Test");
-    if registration.grant.wants_consent() {
+    if registration.grant.needs_consent() {
         guide.run(format!("authrelay authorize {login}"));
     }
     guide.run(format!("authrelay doctor {login}"));
@@ -149,7 +149,7 @@ fn register(guide: &mut Guide, config: &Config, account: &Account) {
 fn permissions(guide: &mut Guide, account: &Account) {
     let registration = &account.registration;
     let application =
-        registration.grant.acts_for_itself() || matches!(registration.grant, Grant::Command { .. });
+        registration.grant.is_app_only() || matches!(registration.grant, Grant::Command { .. });
     let name = |protocol| match (protocol, application) {
         (Protocol::Imap, true) => "IMAP.AccessAsApp",
         (Protocol::Pop3, true) => "POP.AccessAsApp",
@@ -226,7 +226,7 @@ fn exchange(guide: &mut Guide, account: &Account, login: &str) {
         .map(|protocol| account.mailbox_of(protocol, login))
         .collect();
     mailboxes.dedup();
-    if registration.grant.acts_for_itself() {
+    if registration.grant.is_app_only() {
         let id = match registration.client_id.as_str() {
             "" => "CLIENT_ID",
             id => id,
@@ -272,7 +272,7 @@ fn exchange(guide: &mut Guide, account: &Account, login: &str) {
 /// Whether the application only sends: then a role is enough, which names the mailboxes.
 fn by_role(account: &Account) -> bool {
     let only_smtp = allowed(account).all(|protocol| protocol == Protocol::Smtp);
-    only_smtp && account.registration.grant.acts_for_itself()
+    only_smtp && account.registration.grant.is_app_only()
 }
 
 /// RBAC for Applications, which has SMTP and neither IMAP nor POP.

@@ -47,7 +47,7 @@ fn list(values: impl IntoIterator<Item = String>) -> String {
 /// The script; `None` where the grant needs a person and no rights of an application.
 pub(super) fn script(account: &Account, login: &str) -> Option<String> {
     let registration = &account.registration;
-    if !registration.grant.acts_for_itself()
+    if !registration.grant.is_app_only()
         || registration.client_id.is_empty() && registration.tenant.is_empty()
     {
         return None;

@@ -190,7 +190,7 @@ fn service(config: &Config) -> Result<Service, Exit> {
             false => Exit::Config,
         }
     })?;
-    let notes = service.broker().store().map(|store| store.notes());
+    let notes = service.token_source().store().map(|store| store.notes());
     for note in notes.unwrap_or_default() {
         print_error(format_args!("warning: {note}"));
     }

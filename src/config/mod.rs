@@ -310,13 +310,13 @@ impl Listener {
 
     /// Whether `password: any` may open an account here: the bind is loopback or there is an
     /// `allow` list.
-    pub fn takes_any_password(&self) -> bool {
+    pub fn accepts_any_password(&self) -> bool {
         self.is_loopback() || self.allow.is_some()
     }
 
     /// Whether clients must show a certificate.
-    pub fn wants_certificate(&self) -> bool {
-        let identity = self.tls.identity();
+    pub fn requires_client_certificate(&self) -> bool {
+        let identity = self.tls.certificate();
         identity.is_some_and(|identity| identity.client_ca.is_some())
     }
 }
@@ -334,7 +334,7 @@ pub enum ListenerTls {
 
 impl ListenerTls {
     /// What it shows, unless it is cleartext for good.
-    pub fn identity(&self) -> Option<&Arc<ServerCertificate>> {
+    pub fn certificate(&self) -> Option<&Arc<ServerCertificate>> {
         match self {
             Self::None => None,
             Self::StartTls(identity) | Self::Implicit(identity) => Some(identity),

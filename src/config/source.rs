@@ -109,7 +109,7 @@ impl Value for Secret {
             }
         };
         if secret.is_empty() && (!field.is_section() || field.sources().are_read()) {
-            return field.wrong("is an empty secret");
+            return field.reject("is an empty secret");
         }
         warn_of_wrapping(field, secret.expose());
         Some(secret)
@@ -137,11 +137,11 @@ fn from_source(field: &Field, source: Source) -> Option<Secret> {
                 ("command", Box::new(move || from_command(&command)))
             }
             (Key::Broken, ..) | (_, Key::Broken, _) | (.., Key::Broken) => return None,
-            _ => return field.wrong("must have exactly one of env, file and command"),
+            _ => return field.reject("must have exactly one of env, file and command"),
         };
     match field.sources().secrets {
         Secrets::Skip => Some(Secret::default()),
-        Secrets::Read => read().map_or_else(|why| field.at(at).wrong(why), Some),
+        Secrets::Read => read().map_or_else(|why| field.at(at).reject(why), Some),
     }
 }
 
@@ -176,14 +176,14 @@ impl Value for Generated {
         let length = match &generated {
             Self::File(path) if is_read && path.exists() => match from_file(path) {
                 Ok(secret) => Some(secret.expose().len()),
-                Err(why) if field.sources().tries_writing => return field.at("file").wrong(why),
+                Err(why) if field.sources().tries_writing => return field.at("file").reject(why),
                 Err(_) => None,
             },
             Self::Given(secret) if is_read || !secret.is_empty() => Some(secret.expose().len()),
             Self::File(_) | Self::Given(_) => None,
         };
         match length {
-            Some(..LEAST) => field.wrong(format_args!(
+            Some(..LEAST) => field.reject(format_args!(
                 "has fewer than {LEAST} octets: make one with `openssl rand -base64 32`, or name a file that is absent"
             )),
             _ => Some(generated),

@@ -26,15 +26,15 @@ use crate::token::Token;
 const FAMILY: Duration = Duration::from_secs(3);
 
 /// Tells steps as they end; stops at the first that fails.
-pub(super) async fn walk(
+pub(super) async fn run(
     service: &Service,
     patient: &TestTarget,
     tell: &mut (dyn FnMut(Step) + Send),
 ) {
     let _ = TestRun {
         service,
-        patient,
-        tell,
+        target: patient,
+        report: tell,
     }
     .steps()
     .await;
@@ -42,8 +42,8 @@ pub(super) async fn walk(
 
 struct TestRun<'a> {
     service: &'a Service,
-    patient: &'a TestTarget,
-    tell: &'a mut (dyn FnMut(Step) + Send),
+    target: &'a TestTarget,
+    report: &'a mut (dyn FnMut(Step) + Send),
 }
 
 /// A step failed and was told.
@@ -51,7 +51,7 @@ struct StepFailed;
 
 impl TestRun<'_> {
     async fn steps(mut self) -> Result<(), StepFailed> {
-        let patient = self.patient;
+        let patient = self.target;
         let provider = patient.account.registration.provider.clone();
         let mailbox = patient.account.mailbox_of(patient.protocol, &patient.login);
         let endpoint = match provider.endpoint(patient.protocol) {
@@ -73,20 +73,20 @@ impl TestRun<'_> {
             client_name: "[127.0.0.1]".into(),
         };
         let ready = self.log_in(login, stage, &mut stream, &findings).await?;
-        self.service.broker().on_accepted(&verified, &token);
+        self.service.token_source().on_accepted(&verified, &token);
         self.mailbox(&mailbox, ready, &mut stream, &findings).await
     }
 
     fn nowhere(&mut self, provided: bool) -> Result<(), StepFailed> {
-        let account = &self.patient.account;
+        let account = &self.target.account;
         let detail = match provided {
-            true => format!("the account does not allow {}", self.patient.protocol),
+            true => format!("the account does not allow {}", self.target.protocol),
             false => format!(
                 "the provider {} has no {}",
-                account.registration.provider.name, self.patient.protocol
+                account.registration.provider.name, self.target.protocol
             ),
         };
-        (self.tell)(Step {
+        (self.report)(Step {
             name: "dns",
             ok: false,
             ms: 0,
@@ -99,7 +99,7 @@ impl TestRun<'_> {
 
     /// dns and tcp.
     async fn connect(&mut self, endpoint: &Endpoint) -> Result<Stream, StepFailed> {
-        let provider = self.patient.account.registration.provider.clone();
+        let provider = self.target.account.registration.provider.clone();
         let limit = self.service.step_timeout();
         let began = Instant::now();
         if let Some(egress) = &provider.egress {
@@ -138,7 +138,7 @@ impl TestRun<'_> {
             detail.push_str(&format!("; {dead} does not work from here"));
             remedy = Some(without(dead));
         }
-        (self.tell)(Step {
+        (self.report)(Step {
             name: "tcp",
             ok: true,
             ms: millis(took),
@@ -156,7 +156,7 @@ impl TestRun<'_> {
         stream: &mut Stream,
     ) -> Result<Stage, StepFailed> {
         let began = Instant::now();
-        let provider = self.patient.account.registration.provider.clone();
+        let provider = self.target.account.registration.provider.clone();
         let name = tls_fault::server_name(endpoint);
         let handshake = async {
             let config = self.service.upstream_tls(&provider.name).ok_or_else(|| {
@@ -174,7 +174,7 @@ impl TestRun<'_> {
                     port: endpoint.port,
                     client_name: "[127.0.0.1]".into(),
                 };
-                drive(self.patient, nobody, Stage::Cleartext, stream).await?;
+                drive(self.target, nobody, Stage::Cleartext, stream).await?;
             }
             stream
                 .encrypt_as_client(config, name?)
@@ -194,7 +194,7 @@ impl TestRun<'_> {
             .as_deref()
             .and_then(crate::expiry::of_certificate)
             .and_then(ends_soon);
-        (self.tell)(Step {
+        (self.report)(Step {
             name: "tls",
             ok: true,
             ms: millis(began.elapsed()),
@@ -212,21 +212,21 @@ impl TestRun<'_> {
 
     async fn token(&mut self, mailbox: &str) -> Result<(VerifiedLogin, Token), StepFailed> {
         let began = Instant::now();
-        let patient = self.patient;
+        let patient = self.target;
         let verified = VerifiedLogin::by_operator(
             patient.account.clone(),
             patient.login.clone(),
             mailbox.to_owned(),
             patient.password.clone(),
         );
-        let broker = self.service.broker().clone();
+        let broker = self.service.token_source().clone();
         broker.ask_again(&verified);
         let token = broker.token(&verified).await;
         let token = self.judged("token", began, token)?;
         let registration = &patient.account.registration;
         let detail = format!("by {} of {}", registration.grant.name(), registration.name);
         let ends = registration.credential_expires.and_then(ends_soon);
-        (self.tell)(Step {
+        (self.report)(Step {
             name: "token",
             ok: true,
             ms: millis(began.elapsed()),
@@ -244,13 +244,13 @@ impl TestRun<'_> {
 
     fn claims(&mut self, token: &Token, mailbox: &str) -> Result<TokenClaims, StepFailed> {
         let began = Instant::now();
-        let seen = claims::inspect(self.patient, token.secret.expose(), mailbox);
+        let seen = claims::inspect(self.target, token.secret.expose(), mailbox);
         let failed = seen.wrong.is_some();
         let (cause, remedy) = match seen.wrong {
             Some((cause, remedy)) => (Some(cause), Some(remedy)),
             None => (None, None),
         };
-        (self.tell)(Step {
+        (self.report)(Step {
             name: "claims",
             ok: !failed,
             ms: millis(began.elapsed()),
@@ -260,7 +260,7 @@ impl TestRun<'_> {
         });
         match failed {
             true => Err(StepFailed),
-            false => Ok(seen.findings),
+            false => Ok(seen.claims),
         }
     }
 
@@ -274,7 +274,7 @@ impl TestRun<'_> {
         let began = Instant::now();
         let driven = timeout(
             self.service.step_timeout(),
-            drive(self.patient, login, stage, stream),
+            drive(self.target, login, stage, stream),
         );
         let result = driven.await.unwrap_or_else(|_| Err(late("authentication")));
         let ready = match result {
@@ -285,11 +285,11 @@ impl TestRun<'_> {
         match ready {
             Ok(ready) => {
                 let said = String::from_utf8_lossy(&ready.accepted.text).into_owned();
-                self.good("auth", began, crate::fault::harmless(&said));
+                self.good("auth", began, crate::fault::sanitize(&said));
                 Ok(ready)
             }
             Err(fault) => {
-                let advice = advice::of_login(self.patient, findings, &fault);
+                let advice = advice::of_login(self.target, findings, &fault);
                 Err(self.bad("auth", began, fault.detail(), advice))
             }
         }
@@ -303,7 +303,7 @@ impl TestRun<'_> {
         findings: &TokenClaims,
     ) -> Result<(), StepFailed> {
         let began = Instant::now();
-        let asked = mailbox::ask(self.patient.protocol, name, &ready.leftover, stream);
+        let asked = mailbox::ask(self.target.protocol, name, &ready.leftover, stream);
         let asked = timeout(self.service.step_timeout(), asked).await;
         match asked {
             Ok(Ok(said)) => {
@@ -311,12 +311,12 @@ impl TestRun<'_> {
                 Ok(())
             }
             Ok(Err(said)) => {
-                let advice = advice::of_mailbox(self.patient, findings, &said);
+                let advice = advice::of_mailbox(self.target, findings, &said);
                 Err(self.bad("mailbox", began, &said, advice))
             }
             Err(_) => {
                 let fault = late("answer to the first mailbox command");
-                let advice = advice::of_fault(self.patient, &fault);
+                let advice = advice::of_fault(self.target, &fault);
                 Err(self.bad("mailbox", began, fault.detail(), advice))
             }
         }
@@ -330,14 +330,14 @@ impl TestRun<'_> {
         result: Result<T, Fault>,
     ) -> Result<T, StepFailed> {
         result.map_err(|fault| {
-            let fault = environment::hinted(fault, &self.patient.account.registration.provider);
-            let advice = advice::of_fault(self.patient, &fault);
+            let fault = environment::hinted(fault, &self.target.account.registration.provider);
+            let advice = advice::of_fault(self.target, &fault);
             self.bad(name, began, fault.detail(), advice)
         })
     }
 
     fn good(&mut self, name: &'static str, began: Instant, detail: String) {
-        (self.tell)(Step {
+        (self.report)(Step {
             name,
             ok: true,
             ms: millis(began.elapsed()),
@@ -354,7 +354,7 @@ impl TestRun<'_> {
         detail: &str,
         advice: advice::Advice,
     ) -> StepFailed {
-        (self.tell)(Step {
+        (self.report)(Step {
             name,
             ok: false,
             ms: millis(began.elapsed()),
@@ -433,7 +433,7 @@ fn peer(stream: &Stream) -> String {
 }
 
 fn late(what: &str) -> Fault {
-    Fault::new(Kind::Unreachable, format!("no {what} in time")).remedy_is(
+    Fault::new(Kind::Unreachable, format!("no {what} in time")).with_remedy(
         "the other side or the way to it is slow or swallows packets; check the firewall",
     )
 }

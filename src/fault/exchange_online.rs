@@ -141,19 +141,19 @@ pub fn classify(text: &str, refusal: Refusal) -> Fault {
     let lower = text.to_ascii_lowercase();
     let said = format!("the mail service refused the login: {text}");
     if let Some(known) = KNOWN.iter().find(|known| lower.contains(known.says)) {
-        let fault = Fault::new(known.kind, said).remedy_is(known.remedy);
+        let fault = Fault::new(known.kind, said).with_remedy(known.remedy);
         return if known.token_suspect {
-            fault.suspecting_token()
+            fault.with_token_retry()
         } else {
             fault
         };
     }
     match refusal {
         Refusal::Temporary => Fault::new(Kind::Busy, said)
-            .remedy_is("temporary; the application should try again later"),
+            .with_remedy("temporary; the application should try again later"),
         Refusal::Final => Fault::new(Kind::Refused, said)
-            .remedy_is(GENERAL)
-            .suspecting_token(),
+            .with_remedy(GENERAL)
+            .with_token_retry(),
     }
 }
 

@@ -15,7 +15,7 @@ pub fn server_name(endpoint: &Endpoint) -> Result<ServerName<'static>, Fault> {
             Kind::Unreachable,
             format!("{} is no host name", endpoint.host),
         )
-        .remedy_is("correct the provider's host")
+        .with_remedy("correct the provider's host")
     })
 }
 
@@ -32,33 +32,35 @@ pub fn upstream_fault(endpoint: &Endpoint, error: &io::Error) -> Fault {
                 fault(format!(
                     "the certificate that {host} shows is for another name"
                 ))
-                .remedy_is(
+                .with_remedy(
                     "correct the provider's host, or look for what intercepts the connection",
                 )
             }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => fault(format!(
                 "the certificate that {host} shows has expired"
             ))
-            .remedy_is("check this machine's clock, or look for what intercepts the connection"),
+            .with_remedy("check this machine's clock, or look for what intercepts the connection"),
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => fault(
                 format!("the certificate that {host} shows is not valid yet"),
             )
-            .remedy_is("check this machine's clock"),
+            .with_remedy("check this machine's clock"),
             // A bad signature: one of the trusted authorities has the issuer's name, not its key.
             CertificateError::UnknownIssuer | CertificateError::BadSignature => fault(format!(
                 "the certificate that {host} shows is from an authority that is not trusted"
             ))
-            .remedy_is("where a TLS inspection stands between, give its CA as the provider's ca"),
+            .with_remedy("where a TLS inspection stands between, give its CA as the provider's ca"),
             other => fault(format!(
                 "the certificate that {host} shows is not valid: {other}"
             ))
-            .remedy_is("look at it with openssl s_client, and for what intercepts the connection"),
+            .with_remedy(
+                "look at it with openssl s_client, and for what intercepts the connection",
+            ),
         },
         Some(rustls::Error::InvalidMessage(_)) => fault(format!("{host} does not answer with TLS"))
-            .remedy_is("check the provider's port, and whether its tls is implicit or starttls"),
+            .with_remedy("check the provider's port, and whether its tls is implicit or starttls"),
         Some(other) => fault(format!("no TLS with {host}: {other}"))
-            .remedy_is("look for what intercepts the connection"),
-        None => fault(format!("no TLS with {host}: {error}")).remedy_is(
+            .with_remedy("look for what intercepts the connection"),
+        None => fault(format!("no TLS with {host}: {error}")).with_remedy(
             "check that the firewall lets this host out to that port, and the provider's tls",
         ),
     }

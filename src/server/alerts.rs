@@ -102,7 +102,7 @@ impl Alerts {
             return;
         }
         let (sender, mut logins) = mpsc::channel(QUEUE);
-        current.active().ledger().observed_by(sender);
+        current.active().history().observed_by(sender);
         let mut watch = AlertState::new(self.notifier.clone());
         let mut looks = tokio::time::interval(POLL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -185,7 +185,7 @@ impl AlertState {
         let registration = &account.registration;
         let grant = &registration.grant;
         let is_clients = CLIENT.iter().any(|code| fault.detail().contains(code));
-        if !is_clients && (grant.wants_consent() || grant.needs_client_password()) {
+        if !is_clients && (grant.needs_consent() || grant.needs_client_password()) {
             return;
         }
         let tokens = service.metrics().tokens(&registration.name);
@@ -262,12 +262,16 @@ impl AlertState {
         let accounts = service.accounts().iter();
         if !accounts
             .into_iter()
-            .any(|account| account.registration.grant.wants_consent())
+            .any(|account| account.registration.grant.needs_consent())
         {
             return;
         }
         let rows = tokio::task::spawn_blocking(move || {
-            status::accounts(service.accounts(), service.broker(), service.ledger())
+            status::accounts(
+                service.accounts(),
+                service.token_source(),
+                service.history(),
+            )
         });
         for row in rows.await.unwrap_or_default() {
             let is_pattern = row.login.starts_with('*');

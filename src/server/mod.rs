@@ -93,7 +93,7 @@ impl Server {
         let listeners = listeners.map(|listener| (listener.name.as_str(), listener.bind));
         let admin = config.admin.iter().map(|admin| ("admin", admin.bind));
         inherited.assign(&listeners.chain(admin).collect::<Vec<_>>());
-        let notes = service.broker().store().map(|store| store.notes());
+        let notes = service.token_source().store().map(|store| store.notes());
         for note in notes.unwrap_or_default() {
             tracing::warn!("{note}");
         }
@@ -167,7 +167,7 @@ impl Server {
         identities.abort();
         ends.abort();
         let over_by = control.drain().await;
-        let broker = control.current().active().broker().clone();
+        let broker = control.current().active().token_source().clone();
         let _ = tokio::time::timeout_at(over_by + LAST_ANSWERS, broker.finish()).await;
         over.cancel();
         if let Some(admin) = admin {

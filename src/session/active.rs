@@ -53,9 +53,9 @@ impl ActiveService {
         service
             .sessions
             .end_unless(config.limits.drain_timeout, |session, verified, names| {
-                if verified.is_device() {
+                if verified.is_unauthenticated() {
                     let now = service.device(session.listener(), session.client());
-                    return now.is_some_and(|now| now.opens_the_same_as(verified));
+                    return now.is_some_and(|now| now.same_mailbox_as(verified));
                 }
                 let visitor = ClientInfo {
                     address: session.client().ip(),
@@ -164,7 +164,7 @@ impl Service {
     ) -> Result<VerifiedLogin, LoginRefused> {
         let credentials = &attempt.credentials;
         let known = self.accounts.find(&credentials.login).is_some();
-        record.attempt(&credentials.login, known);
+        record.on_attempt(&credentials.login, known);
         self.may_log_in().map_err(LoginRefused::at_once)?;
         self.accounts.check(visitor, credentials).await
     }
@@ -179,7 +179,7 @@ impl Service {
             let fault = Fault::new(Kind::Order, "command before login");
             return Err(LoginRefused::at_once(fault));
         };
-        record.attempt(verified.login(), true);
+        record.on_attempt(verified.login(), true);
         self.may_log_in().map_err(LoginRefused::at_once)?;
         Ok(verified)
     }
@@ -188,7 +188,7 @@ impl Service {
     fn may_log_in(&self) -> Result<(), Fault> {
         match &self.audit {
             Some(audit) if audit.refuses() => Err(Fault::new(Kind::Audit, "audit records cannot be written")
-                .remedy_is("free space where audit.path is, or mend the way to syslog; nobody can log in until then, as audit.on_full says")),
+                .with_remedy("free space where audit.path is, or mend the way to syslog; nobody can log in until then, as audit.on_full says")),
             _ => Ok(()),
         }
     }

@@ -70,11 +70,11 @@ pub struct Service {
     configured: Vec<Arc<Account>>,
     listeners: Vec<Arc<Listener>>,
     token_source: Arc<TokenSource>,
-    ledger: Arc<LoginHistory>,
+    history: Arc<LoginHistory>,
     metrics: Arc<Metrics>,
     /// What mail services allow mailboxes.
     throttles: Arc<Throttles>,
-    quiet: Arc<FaultLogLimiter>,
+    fault_log: Arc<FaultLogLimiter>,
     sessions: Arc<SessionRegistry>,
     audit: Option<Audit>,
     /// By provider.
@@ -141,10 +141,10 @@ impl Service {
             configured: config.accounts.clone(),
             listeners: config.listeners.clone(),
             token_source: Arc::new(broker),
-            ledger: Arc::default(),
+            history: Arc::default(),
             metrics,
             throttles: Arc::default(),
-            quiet: Arc::default(),
+            fault_log: Arc::default(),
             sessions: Arc::default(),
             audit: None,
             tls,
@@ -174,10 +174,10 @@ impl Service {
             configured: config.accounts.clone(),
             listeners: config.listeners.clone(),
             token_source: Arc::new(self.token_source.reconfigured(tools)),
-            ledger: self.ledger.clone(),
+            history: self.history.clone(),
             metrics: self.metrics.clone(),
             throttles: self.throttles.clone(),
-            quiet: self.quiet.clone(),
+            fault_log: self.fault_log.clone(),
             sessions: self.sessions.clone(),
             audit: self.audit.clone(),
             tls,
@@ -215,7 +215,7 @@ impl Service {
     }
 
     /// Where tokens come from.
-    pub fn broker(&self) -> &Arc<TokenSource> {
+    pub fn token_source(&self) -> &Arc<TokenSource> {
         &self.token_source
     }
 
@@ -238,7 +238,7 @@ impl Service {
         let logins = tokio::task::spawn_blocking(move || store.logins()).await;
         for login in logins.unwrap_or_default() {
             if let Some(account) = self.accounts.find(&login)
-                && account.registration.grant.wants_consent()
+                && account.registration.grant.needs_consent()
             {
                 self.token_source.refresh_unused(account, &login, age).await;
             }
@@ -256,8 +256,8 @@ impl Service {
     }
 
     /// What is remembered of logins.
-    pub fn ledger(&self) -> &LoginHistory {
-        &self.ledger
+    pub fn history(&self) -> &LoginHistory {
+        &self.history
     }
 
     /// From an accepted connection to a session that is logged in, under the newest configuration
@@ -272,14 +272,14 @@ impl Service {
     ) -> Option<Box<RelayingSession>> {
         let deadline = Instant::now() + self.limits.login_timeout;
         let peer = tokio::select! {
-            client = crate::accept::identify_client(&door.listener, &self.quiet, &mut tcp, peer, deadline) => client?,
+            client = crate::accept::identify_client(&door.listener, &self.fault_log, &mut tcp, peer, deadline) => client?,
             () = self.stop.cancelled() => return None,
         };
         let mut record = SessionRecord::new(&self, &door.listener, peer);
         let mut client = Stream::new(tcp);
         if !seat.admit(peer.ip()) {
             let fault = Fault::new(Kind::Sessions, "one session more than the limits allow")
-                .remedy_is("let applications close their sessions, or raise limits.sessions or limits.sessions_per_client");
+                .with_remedy("let applications close their sessions, or raise limits.sessions or limits.sessions_per_client");
             record.on_failure(&fault);
             self.briefly(self.reject(door, &mut client, &fault)).await;
             return None;
@@ -386,7 +386,7 @@ impl Service {
         let said_up = front.leftover();
         let now = Instant::now();
         let drain = record.drain().clone();
-        record.is_counted().add(0, words.len());
+        record.byte_counters().add(0, words.len());
         let backend = SessionBackend { record, submission };
         let machine = Machine::new(tracker, self.limits.idle_timeout, now);
         let mut client = Relayed::new(client);

@@ -196,7 +196,7 @@ impl SessionGuard {
     /// Its client has proved who it is.
     pub(super) fn verified(&self, verified: &VerifiedLogin, names: &[CertificateName]) {
         let mut state = lock(&self.session.state);
-        state.verified = Some(verified.proven());
+        state.verified = Some(verified.without_password());
         state.names = names.to_vec();
         state.phase = Phase::Upstream;
     }

@@ -137,7 +137,7 @@ impl Backend<Relayed> for SessionBackend {
     }
 
     fn count(&mut self, client: usize, upstream: usize) {
-        self.record.is_counted().add(client, upstream);
+        self.record.byte_counters().add(client, upstream);
     }
 }
 

@@ -57,7 +57,7 @@ impl Service {
         };
         let seconds = until.duration_since(Instant::now()).as_secs() + 1;
         let detail = format!("the mail service wants the mailbox left alone for {seconds} s more");
-        Err(Fault::new(Kind::Busy, detail).remedy_is(
+        Err(Fault::new(Kind::Busy, detail).with_remedy(
             "the mail service limits this mailbox for now; let the application poll less often",
         ))
     }
@@ -102,7 +102,7 @@ impl Service {
         };
         let submission = SubmissionPermits {
             service: self.clone(),
-            verified: verified.proven(),
+            verified: verified.without_password(),
             throttle: throttle(&self.throttles, verified),
             waiting: None,
             permit: None,

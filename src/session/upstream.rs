@@ -94,7 +94,7 @@ impl Service {
             let token = timeout_at(deadline, self.token(visitor, verified)).await;
             let token = token.unwrap_or_else(|_| {
                 Err(LoginRefused::at_once(
-                    Fault::new(Kind::Unavailable, "no token within the login's deadline").remedy_is(
+                    Fault::new(Kind::Unavailable, "no token within the login's deadline").with_remedy(
                         "the identity provider is slow; raise limits.login_timeout if it stays so",
                     ),
                 ))
@@ -116,7 +116,7 @@ impl Service {
                 }
                 Err(fault)
                     if first
-                        && fault.suspects_token()
+                        && fault.allows_token_retry()
                         && self.token_source.on_refused(verified, &token) =>
                 {
                     tracing::debug!(session, %fault, "the token was refused; trying once more with another");
@@ -140,7 +140,7 @@ impl Service {
         visitor: Option<ClientInfo<'_>>,
         verified: &VerifiedLogin,
     ) -> Result<Token, LoginRefused> {
-        let Some(visitor) = visitor.filter(|_| verified.unproven().is_some()) else {
+        let Some(visitor) = visitor.filter(|_| verified.unverified_password().is_some()) else {
             return self
                 .token_source
                 .token(verified)
@@ -176,7 +176,7 @@ impl Service {
                 Kind::Unreachable,
                 format!("the provider {} has no {protocol}", provider.name),
             )
-            .remedy_is("give the provider's host and port for the protocol, or take it from the account's protocols"));
+            .with_remedy("give the provider's host and port for the protocol, or take it from the account's protocols"));
         };
         let tcp = self
             .within(deadline, endpoint, "connection", dial(provider, endpoint))
@@ -317,7 +317,7 @@ fn of_delegate(fault: Fault, protocol: Protocol, verified: &VerifiedLogin, token
                 "{person} signed in, and the mailbox is {mailbox}: set mailbox: {{smtp: {person}}} and give {person} \
                  SendAs on {mailbox}, or FullAccess to log in as {mailbox}; {remedy}"
             );
-            fault.remedy_is(remedy)
+            fault.with_remedy(remedy)
         }
         _ => fault,
     }
@@ -328,7 +328,7 @@ fn late(endpoint: &Endpoint, what: &str) -> Fault {
         Kind::Unreachable,
         format!("no {what} with {}:{} in time", endpoint.host, endpoint.port),
     )
-    .remedy_is("the mail service or the way to it is slow or swallows packets; check the firewall, or wait")
+    .with_remedy("the mail service or the way to it is slow or swallows packets; check the firewall, or wait")
 }
 
 /// Our address as EHLO's literal (RFC 5321 §4.1.3).

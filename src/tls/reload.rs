@@ -83,7 +83,7 @@ impl ReloadableTls {
     pub fn refresh(&self) -> Refresh {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if self.files.stamp() == state.stamp {
-            return Refresh::Same;
+            return Refresh::Unchanged;
         }
         let read = self.files.read().and_then(|identity| {
             let config = super::server(&identity).map_err(|error| error.to_string())?;
@@ -103,21 +103,21 @@ impl ReloadableTls {
             // Looked at again next time: it may have been written by halves.
             Err(why) if state.told.as_ref() != Some(&why) => {
                 state.told = Some(why.clone());
-                Refresh::Kept(why)
+                Refresh::Rejected(why)
             }
-            Err(_) => Refresh::Same,
+            Err(_) => Refresh::Unchanged,
         }
     }
 
     fn log(&self, refreshed: Refresh) {
         match refreshed {
-            Refresh::Same => {}
+            Refresh::Unchanged => {}
             Refresh::Replaced => tracing::info!(
                 listener = self.name,
                 certificate = %self.files.certificate.display(),
                 "certificate replaced"
             ),
-            Refresh::Kept(why) => tracing::warn!(
+            Refresh::Rejected(why) => tracing::warn!(
                 listener = self.name,
                 error = why,
                 remedy = "put a certificate and the key that belongs to it there; until then the old ones are shown",
@@ -131,11 +131,11 @@ impl ReloadableTls {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refresh {
     /// Nothing new.
-    Same,
+    Unchanged,
     /// New handshakes get what they hold now.
     Replaced,
     /// They are no good, for this reason, which is given once: the old ones stay.
-    Kept(String),
+    Rejected(String),
 }
 
 /// All that the listeners show.

@@ -182,7 +182,7 @@ impl PendingAuthorizations {
                 Kind::GrantRefused,
                 "nobody was sent to the identity provider with this state, or it was used, or ten minutes are over",
             )
-            .remedy_is("begin the consent anew"));
+            .with_remedy("begin the consent anew"));
         };
         let result = finish(broker, pending, query).await;
         if let Some(entry) = self.lock().get_mut(&key) {

@@ -42,10 +42,10 @@ fn lines() {
             "PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n",
             client("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535"),
         ),
-        ("PROXY UNKNOWN\r\n", ProxyHeader::Own),
+        ("PROXY UNKNOWN\r\n", ProxyHeader::Local),
         (
             "PROXY UNKNOWN ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n",
-            ProxyHeader::Own,
+            ProxyHeader::Local,
         ),
         // The example of §2.1.
         (
@@ -121,10 +121,10 @@ fn binary_headers() {
             client("192.168.0.1:56324"),
         ),
         (v2(0x21, 0x21, &v6), client("[::1]:25")),
-        (v2(0x21, 0x00, &[]), ProxyHeader::Own),
-        (v2(0x20, 0x00, &[]), ProxyHeader::Own),
-        (v2(0x20, 0x11, &V4), ProxyHeader::Own),
-        (v2(0x20, 0xff, &extensions), ProxyHeader::Own),
+        (v2(0x21, 0x00, &[]), ProxyHeader::Local),
+        (v2(0x20, 0x00, &[]), ProxyHeader::Local),
+        (v2(0x20, 0x11, &V4), ProxyHeader::Local),
+        (v2(0x20, 0xff, &extensions), ProxyHeader::Local),
         (
             v2(0x21, 0x11, &[&V4[..], &[0; V2_CAP - V2_HEAD - 12]].concat()),
             client("192.168.0.1:56324"),

@@ -102,7 +102,7 @@ pub(super) fn admin(
     }
     let public_url = match keys.public_url.optional()? {
         Some(BaseUrl(url)) => Some(url),
-        None => usual_url(bind, tls.is_some()),
+        None => default_url(bind, tls.is_some()),
     };
     let token = |generated| match generated {
         Generated::File(path) => AdminToken::File(path),
@@ -123,7 +123,7 @@ pub(super) fn admin(
 
 fn tls(field: &Field, files: TlsFiles) -> Option<ServerCertificate> {
     let TlsFiles { certificate, key } = files;
-    pem::identity(
+    pem::server_certificate(
         field,
         CertificateFiles {
             certificate,
@@ -134,7 +134,7 @@ fn tls(field: &Field, files: TlsFiles) -> Option<ServerCertificate> {
 }
 
 /// Entra takes `http://localhost` with any port as a redirect URI.
-fn usual_url(bind: SocketAddr, tls: bool) -> Option<Url> {
+fn default_url(bind: SocketAddr, tls: bool) -> Option<Url> {
     let scheme = if tls { "https" } else { "http" };
     let host = match bind.ip() {
         ip if ip.is_loopback() || ip.is_unspecified() => "localhost".to_owned(),

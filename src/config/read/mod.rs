@@ -127,7 +127,7 @@ fn config(root: &Field, keys: Root, path: &Path) -> Option<Config> {
     };
     let notify = notify::hooks(keys.notify);
     let mut known = registrations.known.values();
-    let consents = known.any(|registration| registration.grant.wants_consent());
+    let consents = known.any(|registration| registration.grant.needs_consent());
     let state = state.map(|state| State {
         wanted: state.wanted || consents,
         ..state
@@ -173,7 +173,7 @@ fn log(field: &Field, log: Key<Log>) -> Option<Log> {
         }
     }
     match &log.file {
-        Some(path) if path.is_dir() => field.at("file").wrong("is a folder; name a file in it"),
+        Some(path) if path.is_dir() => field.at("file").reject("is a folder; name a file in it"),
         Some(path) => can_be_written(&field.at("file"), path).then_some(log),
         None => Some(log),
     }

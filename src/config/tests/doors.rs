@@ -17,8 +17,8 @@ fn listeners_behind_a_balancer_are_not_loopback() {
         panic!("{:?}", config.listeners);
     };
     assert_eq!(listener.proxy_protocol.len(), 2);
-    assert!(!listener.is_loopback() && listener.takes_any_password());
-    assert!(other.is_loopback() && other.takes_any_password());
+    assert!(!listener.is_loopback() && listener.accepts_any_password());
+    assert!(other.is_loopback() && other.accepts_any_password());
     let without = text.replace("    allow: [127.0.0.0/8, \"::1\"]\n", "");
     assert_eq!(
         problems(&without),
@@ -74,7 +74,7 @@ fn clients_are_asked_for_certificates() {
         Config::parse(&text, &directory.path().join("proxy.yaml"))
     };
     let config = with("mode: implicit, client_ca: ca.pem", "require_tls: true").unwrap();
-    assert!(config.listeners[0].wants_certificate());
+    assert!(config.listeners[0].requires_client_certificate());
     let ListenerTls::Implicit(identity) = &config.listeners[0].tls else {
         panic!("{:?}", config.listeners[0].tls);
     };

@@ -31,14 +31,14 @@ enum State {
     /// AUTH waits for a response.
     Sasl(SaslExchange),
     /// The driver has the credentials.
-    Deciding,
+    AwaitingVerdict,
     /// STARTTLS was answered.
     StartTls,
     /// QUIT was answered.
     Quit,
     Failed(Fault),
     /// The last step was taken.
-    Over,
+    Finished,
 }
 
 impl Smtp {
@@ -153,7 +153,7 @@ impl Smtp {
             return None;
         }
         self.mail = [line, b"\r\n"].concat().into();
-        self.state = State::Deciding;
+        self.state = State::AwaitingVerdict;
         Some(Request::Unauthenticated)
     }
 
@@ -166,7 +166,7 @@ impl Smtp {
                 None
             }
             SaslOutcome::Attempt(attempt) => {
-                self.state = State::Deciding;
+                self.state = State::AwaitingVerdict;
                 Some(attempt)
             }
             SaslOutcome::Refused(fault, suspected) => {
@@ -178,7 +178,7 @@ impl Smtp {
     }
 
     fn last(&mut self, step: Step<Request>) -> Option<Step<Request>> {
-        self.state = State::Over;
+        self.state = State::Finished;
         Some(step)
     }
 
@@ -198,11 +198,11 @@ impl Smtp {
                 }
             },
             State::Greeting
-            | State::Deciding
+            | State::AwaitingVerdict
             | State::StartTls
             | State::Quit
             | State::Failed(_)
-            | State::Over => Bytes::new(),
+            | State::Finished => Bytes::new(),
         };
         let request = match state {
             State::Greeting => {
@@ -214,14 +214,14 @@ impl Smtp {
                 self.notes.on_sasl_line(&line);
                 self.outcome(exchange.respond(&line)).map(Request::Login)
             }
-            State::Deciding => {
-                self.state = State::Deciding;
+            State::AwaitingVerdict => {
+                self.state = State::AwaitingVerdict;
                 return Some(Step::Read);
             }
             State::StartTls => return self.last(Step::StartTls),
             State::Quit => return self.last(Step::Done(Request::Quit)),
             State::Failed(fault) => return self.last(Step::Failed(fault)),
-            State::Over => return self.last(Step::Read),
+            State::Finished => return self.last(Step::Read),
         };
         request.map(Step::Done)
     }
@@ -244,7 +244,7 @@ impl Front for Smtp {
     }
 
     fn accept(&mut self, accepted: &SuccessReply) -> Bytes {
-        self.state = State::Over;
+        self.state = State::Finished;
         if !self.mail.is_empty() {
             // It asked for no login: the mail service answers MAIL itself.
             return Bytes::new();
@@ -284,7 +284,7 @@ impl Front for Smtp {
 pub(super) fn ehlo_reply(capabilities: &[String], starttls: bool, credentials: bool) -> String {
     let mut greeting = "authrelay";
     let mut reply = String::new();
-    let lines = smtp::shown(capabilities, starttls, credentials);
+    let lines = smtp::advertised(capabilities, starttls, credentials);
     for line in lines {
         reply.push_str(&format!("250-{greeting}\r\n"));
         greeting = line;
