@@ -147,7 +147,10 @@ fn f02_tls_at_once_where_there_is_none_is_reported() {
     ];
     for (protocol, reply) in [(Imap, "* BAD "), (Pop3, "-ERR "), (Smtp, "502 5.5.1 ")] {
         for hello in hellos {
-            for (tls, remedy) in [(None, "turn TLS off"), (Some("starttls"), "choose STARTTLS")] {
+            for (tls, remedy) in [
+                (None, "turn TLS off"),
+                (Some("starttls"), "choose STARTTLS"),
+            ] {
                 still(|_| async move {
                     let setup = tls.map_or_else(Setup::default, |mode| Setup::default().tls(mode));
                     let relay = wide_awake(setup).await;
@@ -155,7 +158,10 @@ fn f02_tls_at_once_where_there_is_none_is_reported() {
                     client.line().await;
                     client.send(hello).await;
                     let rest = client.rest().await;
-                    assert!(rest.starts_with(reply) && rest.matches('\n').count() == 1, "{rest}");
+                    assert!(
+                        rest.starts_with(reply) && rest.matches('\n').count() == 1,
+                        "{rest}"
+                    );
                     assert_fault(&relay, "client: starttls", &["begins with TLS", remedy]);
                     assert_probe(&relay, client).await;
                 });
