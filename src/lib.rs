@@ -45,4 +45,5 @@ pub mod stream;
 pub mod throttle;
 pub mod tls;
 pub mod token;
+pub mod upstream;
 pub mod wire;

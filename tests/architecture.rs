@@ -93,6 +93,12 @@ const LAW: &[Row] = &[
     ),
     row("relay", &["fault", "wire"]),
     row("audit", &["config", "outbound", "platform"]),
+    row(
+        "upstream",
+        &[
+            "config", "fault", "login", "outbound", "secret", "stream", "wire",
+        ],
+    ),
     row("history", &["fault"]),
     row("metrics", &["config", "fault", "platform", "wire"]),
     row(
@@ -114,11 +120,11 @@ const LAW: &[Row] = &[
             "metrics",
             "outbound",
             "relay",
-            "secret",
             "stream",
             "throttle",
             "tls",
             "token",
+            "upstream",
             "wire",
         ],
     ),
@@ -138,6 +144,7 @@ const LAW: &[Row] = &[
             "status",
             "stream",
             "token",
+            "upstream",
             "wire",
         ],
     ),
