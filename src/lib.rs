@@ -42,6 +42,7 @@ pub mod server;
 pub mod session;
 pub mod status;
 pub mod stream;
+pub mod text;
 pub mod throttle;
 pub mod tls;
 pub mod token;

@@ -50,11 +50,12 @@ const LAW: &[Row] = &[
     row("program", &["platform"]),
     row("certs", &[]),
     row("stream", &["platform"]),
-    row("tls", &["expiry", "platform", "secret"]),
+    row("text", &[]),
+    row("tls", &["expiry", "platform", "secret", "text"]),
     row(
         "config",
         &[
-            "certs", "expiry", "platform", "program", "secret", "tls", "wire",
+            "certs", "expiry", "platform", "program", "secret", "text", "tls", "wire",
         ],
     ),
     row("cluster", &["config", "secret"]),
@@ -167,7 +168,8 @@ const LAW: &[Row] = &[
         "cli",
         &[
             "admin", "audit", "certs", "config", "doctor", "fault", "import", "logging",
-            "platform", "sandbox", "secret", "server", "session", "status", "tls", "token", "wire",
+            "platform", "sandbox", "secret", "server", "session", "status", "text", "tls", "token",
+            "wire",
         ],
     ),
 ];

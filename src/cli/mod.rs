@@ -18,6 +18,7 @@ mod reload;
 mod run;
 mod running;
 mod sandbox;
+mod service;
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -41,7 +42,8 @@ const NEARBY: &str = "proxy.yaml";
 struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// The configuration [default: proxy.yaml, then /etc/authrelay/proxy.yaml]
+    /// The configuration [default: proxy.yaml, then /etc/authrelay/proxy.yaml; Windows:
+    /// %ProgramData%\authrelay\proxy.yaml]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -56,6 +58,9 @@ enum Command {
     Health(health::Options),
     /// Have the running relay read its configuration anew
     Reload,
+    /// Windows: install, start, stop or remove the service authrelay
+    #[command(subcommand)]
+    Service(service::Command),
     /// Validate the configuration and print every problem
     Check(check::Options),
     /// Test the way to mailboxes step by step; what fails gets its cause and its fix
@@ -138,10 +143,11 @@ pub fn main() -> ExitCode {
     };
     let config = arguments.config.unwrap_or_else(default_config);
     let exit = match arguments.command {
-        Command::Run => run::run(&config),
+        Command::Run => return run::run(config),
         Command::Init(options) => init::run(&options),
         Command::Health(options) => health::run(&config, &options),
         Command::Reload => reload::run(&config),
+        Command::Service(command) => service::run(&config, command),
         Command::Check(options) => check::run(&config, &options),
         Command::Doctor(options) => doctor::run(&config, &options),
         Command::Import(options) => import::run(&options),

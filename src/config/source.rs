@@ -14,6 +14,7 @@ use super::kind::Kind;
 use super::value::Program;
 use crate::program;
 use crate::secret::Secret;
+use crate::text;
 
 /// Octets of a secret that are read.
 const SECRET_CAP: u64 = 64 * 1024;
@@ -71,7 +72,7 @@ impl Sources {
 
     /// A program: a name is looked for in PATH, a path is relative to the configuration.
     pub(super) fn program(&self, program: &str) -> PathBuf {
-        match program.contains('/') {
+        match program.contains('/') || Path::new(program).components().nth(1).is_some() {
             true => self.directory.join(program),
             false => PathBuf::from(program),
         }
@@ -281,14 +282,15 @@ fn from_command(command: &Program) -> Result<Secret, String> {
 
 /// All of it, less one trailing line end.
 fn one_line(source: impl std::io::Read, name: &str) -> Result<Secret, String> {
-    let mut text = zeroize::Zeroizing::new(String::new());
+    let mut octets = zeroize::Zeroizing::new(Vec::new());
     source
         .take(SECRET_CAP + 1)
-        .read_to_string(&mut text)
+        .read_to_end(&mut octets)
         .map_err(|error| format!("{name}: {error}"))?;
-    if text.len() as u64 > SECRET_CAP {
+    if octets.len() as u64 > SECRET_CAP {
         return Err(format!("{name}: more than 64 KiB"));
     }
+    let text = text::decode(&octets).ok_or_else(|| format!("{name}: is not UTF-8"))?;
     Ok(Secret::from(without_line_end(&text)))
 }
 

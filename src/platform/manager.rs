@@ -57,6 +57,12 @@ pub async fn watchdog() {
     system::manager::watchdog().await;
 }
 
+/// Whether a service manager that reads nothing of what is printed has started this process
+/// (Windows).
+pub fn is_service() -> bool {
+    system::manager::is_service()
+}
+
 /// How weighty an entry of [`report`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {

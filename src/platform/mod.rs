@@ -7,6 +7,7 @@
 
 pub mod manager;
 pub mod process;
+pub mod service;
 #[cfg(test)]
 pub mod testing;
 

@@ -21,7 +21,7 @@ use crate::accept::admission::SessionLimiter;
 use crate::accept::listen;
 use crate::admin::{Reload, ReloadReport};
 use crate::config::{Admin, Audit, Config, Hook, Log, ReloadMode};
-use crate::platform::manager;
+use crate::platform::manager::{self, Severity};
 use crate::session::ActiveService;
 use crate::tls::reload::{CertificateWatcher, ReloadableTls};
 
@@ -58,6 +58,7 @@ struct State {
     audit: Option<Audit>,
     log: Log,
     applied: Option<ReloadHook>,
+    before: Option<Arc<dyn Fn() + Send + Sync>>,
     /// What the administrators' listener shows.
     shown: Option<Arc<ReloadableTls>>,
 }
@@ -83,6 +84,7 @@ impl Control {
                 audit: config.audit.clone(),
                 log: config.log.clone(),
                 applied: None,
+                before: None,
                 shown: None,
             }),
             alerts: OnceLock::new(),
@@ -143,7 +145,12 @@ impl Control {
         self.state().applied = Some(Box::new(listener));
     }
 
-    /// Opens the audit file anew, then reads the configuration anew and puts it in force.
+    /// Sets what is done first at each reload, whatever becomes of it: the log's file is opened anew.
+    pub fn before_reload(&self, hook: impl Fn() + Send + Sync + 'static) {
+        self.state().before = Some(Arc::new(hook));
+    }
+
+    /// Opens the files of log and audit anew, then reads the configuration anew and puts it in force.
     ///
     /// # Errors
     ///
@@ -151,7 +158,11 @@ impl Control {
     pub async fn reload(self: &Arc<Self>) -> Result<ReloadReport, Vec<String>> {
         let _turn = self.turn.lock().await;
         manager::reloading();
-        // logrotate counts on it whatever the configuration has become.
+        // Whoever renamed a file counts on it whatever the configuration has become.
+        let before = self.state().before.clone();
+        if let Some(before) = before {
+            before();
+        }
         self.current.reopen_audit();
         self.identities().refresh().await;
         let result = self.load().await;
@@ -171,6 +182,11 @@ impl Control {
                 for problem in problems {
                     tracing::error!("reload: {problem}");
                 }
+                let text = format!(
+                    "not reloaded, the old configuration stays: {}",
+                    problems.join("\n")
+                );
+                manager::report(Severity::Warning, &text);
                 tracing::error!(
                     remedy =
                         "correct the file (`authrelay check` finds every problem) and reload again",

@@ -32,6 +32,11 @@ impl Login<'_> {
                     if !encrypted && proxy_protocol::begins_with_header(&head) {
                         return Err(LoginEnd::Fault(proxy_protocol::unexpected()));
                     }
+                    if !encrypted && let Some(fault) = accept::unexpected_tls(&head, listener) {
+                        let reply = fault.reply(listener.protocol, None);
+                        self.briefly(client.write(&reply.text)).await;
+                        return Err(LoginEnd::Fault(fault));
+                    }
                 }
                 Step::Write(bytes) => {
                     if self.client.write(&bytes).await.is_err() {

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use crate::expiry;
 use crate::platform;
 use crate::secret::Secret;
+use crate::text;
 
 /// Octets of a PEM file: a bundle of all public authorities has a quarter of a megabyte.
 const PEM_CAP: u64 = 4 * 1024 * 1024;
@@ -171,8 +172,12 @@ fn octets(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     file.take(PEM_CAP + 1)
         .read_to_end(&mut octets)
         .map_err(failed)?;
-    match octets.len() as u64 > PEM_CAP {
-        true => Err(format!("{} is larger than 4 MiB", path.display())),
-        false => Ok(octets),
+    if octets.len() as u64 > PEM_CAP {
+        return Err(format!("{} is larger than 4 MiB", path.display()));
     }
+    // What is no text says so where it is read.
+    Ok(match text::decode(&octets) {
+        Some(text) => Zeroizing::new(text.as_bytes().to_vec()),
+        None => octets,
+    })
 }

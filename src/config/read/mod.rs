@@ -19,6 +19,7 @@ use super::field::{Context, Field, Problems};
 use super::keys::{Key, Log, Root, Value as _};
 use super::source::Sources;
 use super::{Config, Limits, Problem, State, tree};
+use crate::text;
 use crate::wire::Protocol;
 pub(super) use providers::presets;
 
@@ -34,10 +35,12 @@ pub(super) fn load(path: &Path, sources: Sources) -> Result<Config, Vec<Problem>
         Ok(metadata) if metadata.len() > FILE_CAP => {
             return Err(whole(path, "is larger than 64 MiB", None));
         }
-        Ok(_) => std::fs::read_to_string(path),
+        Ok(_) => std::fs::read(path),
         Err(error) => Err(error),
     };
     let text = text.map_err(|error| whole(path, &format!("cannot be read: {error}"), None))?;
+    let text =
+        text::decode(&text).ok_or_else(|| whole(path, "is not UTF-8: save it as UTF-8", None))?;
     parse(&text, path, sources)
 }
 

@@ -72,5 +72,10 @@ fn notify(states: &[NotifyState<'_>]) {
     }
 }
 
+/// What systemd starts has its output in the journal.
+pub(in super::super) fn is_service() -> bool {
+    false
+}
+
 /// The log goes to journald or syslog, where administrators look.
 pub(in super::super) fn report(_: Severity, _: &str) {}

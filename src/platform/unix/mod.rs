@@ -4,3 +4,4 @@ pub(super) mod files;
 pub(super) mod host;
 pub(super) mod manager;
 pub(super) mod process;
+pub(super) mod service;

@@ -85,16 +85,25 @@ fn allowed(list: &Acl) -> impl Iterator<Item = String> {
 /// Gives a file or folder a list of its own: SYSTEM, Administrators, the service, and the user of
 /// this process.
 pub(super) fn make_private(path: &Path, kind: Kind) -> io::Result<()> {
-    let inherit = match kind {
-        Kind::File => "",
-        Kind::Folder => "OICI",
-    };
     let ours = current_user()?;
     let mut sids = vec!["SY", "BA", SERVICE_SID];
     // SYSTEM's own is there already.
     if ours != "S-1-5-18" && ours != SERVICE_SID {
         sids.push(&ours);
     }
+    set(path, kind, &sids)
+}
+
+/// The same for a folder and what is in it, without the user of this process.
+pub(super) fn make_services(folder: &Path) -> io::Result<()> {
+    set(folder, Kind::Folder, &["SY", "BA", SERVICE_SID])
+}
+
+fn set(path: &Path, kind: Kind, sids: &[&str]) -> io::Result<()> {
+    let inherit = match kind {
+        Kind::File => "",
+        Kind::Folder => "OICI",
+    };
     let entries: String = sids
         .iter()
         .map(|sid| format!("(A;{inherit};FA;;;{sid})"))

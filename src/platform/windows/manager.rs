@@ -196,5 +196,7 @@ pub(in super::super) fn is_service() -> bool {
 }
 
 pub(in super::super) fn report(severity: Severity, text: &str) {
-    super::events::report(severity, text);
+    if is_service() {
+        super::events::report(severity, text);
+    }
 }

@@ -6,3 +6,4 @@ pub(super) mod files;
 pub(super) mod host;
 pub(super) mod manager;
 pub(super) mod process;
+pub(super) mod service;

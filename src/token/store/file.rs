@@ -131,7 +131,7 @@ fn made(path: &Path) -> Result<(Secret, Option<String>), StateError> {
     let failed = |error: io::Error| StateError::new(path, error);
     if let Some(text) = read(path)? {
         let note = private(path, Kind::File)?;
-        return match text.trim() {
+        return match text.trim_start_matches('\u{feff}').trim() {
             "" => Err(StateError::new(
                 path,
                 "it is empty; remove it, and it is made anew",
