@@ -32,9 +32,11 @@ impl Login<'_> {
                     if !encrypted && proxy_protocol::begins_with_header(&head) {
                         return Err(LoginEnd::Fault(proxy_protocol::unexpected()));
                     }
-                    if !encrypted && let Some(fault) = accept::unexpected_tls(&head, listener) {
-                        let reply = fault.reply(listener.protocol, None);
-                        self.briefly(client.write(&reply.text)).await;
+                    if !encrypted
+                        && let Some(fault) = accept::unexpected_tls(&head, &self.served.listener)
+                    {
+                        let reply = fault.reply(self.record.protocol(), None);
+                        briefly(&self.service, self.client.write(&reply.text)).await;
                         return Err(LoginEnd::Fault(fault));
                     }
                 }
