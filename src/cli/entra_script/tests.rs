@@ -1,3 +1,5 @@
+//! Quoting for PowerShell.
+
 use super::*;
 
 #[test]
