@@ -46,4 +46,5 @@ pub mod text;
 pub mod throttle;
 pub mod tls;
 pub mod token;
+pub mod upstream;
 pub mod wire;

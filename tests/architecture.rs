@@ -94,6 +94,12 @@ const LAW: &[Row] = &[
     ),
     row("relay", &["fault", "wire"]),
     row("audit", &["config", "outbound", "platform"]),
+    row(
+        "upstream",
+        &[
+            "config", "fault", "login", "outbound", "secret", "stream", "wire",
+        ],
+    ),
     row("history", &["fault"]),
     row("metrics", &["config", "fault", "platform", "wire"]),
     row(
@@ -115,11 +121,11 @@ const LAW: &[Row] = &[
             "metrics",
             "outbound",
             "relay",
-            "secret",
             "stream",
             "throttle",
             "tls",
             "token",
+            "upstream",
             "wire",
         ],
     ),
@@ -139,6 +145,7 @@ const LAW: &[Row] = &[
             "status",
             "stream",
             "token",
+            "upstream",
             "wire",
         ],
     ),

@@ -13,4 +13,4 @@ mod tls_fault;
 pub use certificate_names::certificate_names;
 pub use client_address::identify_client;
 pub use served::ServedListener;
-pub use tls_fault::client_fault;
+pub use tls_fault::{client_fault, unexpected_tls};

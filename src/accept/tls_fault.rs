@@ -6,6 +6,7 @@ use rustls::PeerMisbehaved;
 
 use super::client_hello::ClientHello;
 use super::proxy_protocol;
+use crate::config::{Listener, ListenerTls};
 use crate::fault::{Fault, Kind};
 
 /// The fault behind a handshake with a client that failed, whose first octets were `first`. `None`:
@@ -48,6 +49,24 @@ pub fn client_fault(error: &io::Error, first: &[u8]) -> Option<Fault> {
         _ => Fault::new(Kind::Tls, format!("no TLS with the client: {error}"))
             .with_remedy("the application must speak TLS 1.2 or later here and trust the listener's certificate"),
     })
+}
+
+/// The fault of a connection whose first octets are those of a TLS handshake (RFC 8446 §5.1, or an
+/// SSL 2.0 hello), which `listener` does not begin with.
+pub fn unexpected_tls(first: &[u8], listener: &Listener) -> Option<Fault> {
+    if !matches!(first, [0x16, 3, ..] | [0x80..=0xff, _, 1, ..]) {
+        return None;
+    }
+    let remedy = match listener.tls {
+        ListenerTls::StartTls(_) => {
+            "choose STARTTLS instead of SSL/TLS in the application, or give the listener tls: {mode: implicit}"
+        }
+        ListenerTls::None | ListenerTls::Implicit(_) => {
+            "turn TLS off in the application, or give the listener tls: {mode: implicit}"
+        }
+    };
+    let detail = "the client begins with TLS, which the listener does not speak at once";
+    Some(Fault::new(Kind::StartTls, detail).with_remedy(remedy))
 }
 
 /// What a client offered, and why nothing of it can be used.

@@ -248,7 +248,7 @@ async fn prove(
 
 /// 503 while starting and while draining; trouble elsewhere is no reason to take a relay out.
 async fn readyz(State(panel): State<Arc<AdminState>>) -> (StatusCode, &'static str) {
-    if panel.current.active().drain.is_cancelled() {
+    if panel.current.active().drain().is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
     } else if panel.ready.load(Ordering::Acquire) {
         (StatusCode::OK, "ready\n")

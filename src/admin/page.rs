@@ -106,7 +106,7 @@ fn page(panel: &AdminState, role: Role, find: String) -> Status {
         base: panel.gate.base().to_owned(),
         operator: role == Role::Operator,
         version: env!("CARGO_PKG_VERSION"),
-        draining: service.drain.is_cancelled(),
+        draining: service.drain().is_cancelled(),
         find,
         accounts,
         more_accounts,

@@ -207,16 +207,16 @@ fn a_full_device_drops_or_refuses() {
     let audit = Audit::start(&settings(full, OnFull::Continue)).unwrap();
     audit.record(record("one"));
     assert!(audit.finish(Duration::from_millis(100)) > 0);
-    assert!(!audit.refuses());
+    assert!(!audit.blocks_logins());
     for _ in 0..2 * queue::QUEUE_FULL / 1024 {
         audit.record(record("more"));
     }
     assert!(audit.0.queue.dropped() > 0);
     let audit = Audit::start(&settings(full, OnFull::Refuse)).unwrap();
-    assert!(!audit.refuses());
+    assert!(!audit.blocks_logins());
     audit.record(record("one"));
     assert!(audit.finish(Duration::from_millis(100)) > 0);
-    assert!(audit.refuses());
+    assert!(audit.blocks_logins());
 }
 
 /// What was dropped stands in the chain where it is missing.
@@ -281,7 +281,7 @@ fn d44_a_torn_line_waits_for_room() {
         let audit = Audit::start(&settings(&path, on_full)).unwrap();
         audit.record(record("three"));
         assert_eq!(audit.finish(Duration::from_millis(100)), 1);
-        assert_eq!(audit.refuses(), on_full == OnFull::Refuse);
+        assert_eq!(audit.blocks_logins(), on_full == OnFull::Refuse);
         assert_eq!(read(&path), text[..torn]);
     }
     let audit = Audit::start(&settings(&path, OnFull::Continue)).unwrap();

@@ -118,33 +118,33 @@ impl Authenticator {
 
     /// Whether what was verified under another configuration would open the same mailbox in the
     /// same way today.
-    pub fn still_opens(&self, visitor: ClientInfo<'_>, verified: &VerifiedLogin) -> bool {
+    pub fn still_opens(&self, client: ClientInfo<'_>, verified: &VerifiedLogin) -> bool {
         let Some(account) = self.find(verified.login()) else {
             return false;
         };
-        let protocol = visitor.listener.protocol;
+        let protocol = client.listener.protocol;
         account.protocols.contain(protocol)
             && account.mailbox_of(protocol, verified.login()) == verified.mailbox()
             && account.registration.name == verified.account().registration.name
             && verified.password().is_none_or(|password| {
-                usable(account, visitor).any(|other| other.check == password.check)
+                usable(account, client).any(|other| other.check == password.check)
             })
     }
 
     /// Checks credentials; nothing leaves the machine. The fault is always [`Kind::Credentials`].
     pub async fn check(
         &self,
-        visitor: ClientInfo<'_>,
+        client: ClientInfo<'_>,
         credentials: &Credentials,
     ) -> Result<VerifiedLogin, LoginRefused> {
         let login = credentials.login.to_lowercase();
         let account = self.find(&login);
         let known = account.is_some();
-        let locked = || self.lockouts.is_locked(visitor.address, &login, known);
+        let locked = || self.lockouts.is_locked(client.address, &login, known);
         if locked() {
             return Err(LoginRefused::locked_out());
         }
-        let claim = account.map(|account| claim(account, visitor, &login, credentials));
+        let claim = account.map(|account| claim(account, client, &login, credentials));
         let (claim, why) = match claim {
             Some(Ok(claim)) => {
                 let why = wrong_password(&claim, &credentials.password);
@@ -161,14 +161,14 @@ impl Authenticator {
         }
         if let Some(verified) = verified {
             if verified.unverified_password().is_none() {
-                self.lockouts.succeeded(visitor.address, &login);
+                self.lockouts.succeeded(client.address, &login);
             }
             return Ok(verified);
         }
         Err(LoginRefused {
             fault: why,
             delay: self.lockouts.failed(
-                visitor.address,
+                client.address,
                 &login,
                 known,
                 self.checker.print(&credentials.password),
@@ -192,10 +192,10 @@ impl Authenticator {
     /// of a login and address are with it at once than may yet be wrong.
     pub async fn pending_check(
         &self,
-        visitor: ClientInfo<'_>,
+        client: ClientInfo<'_>,
         verified: &VerifiedLogin,
     ) -> Result<PendingCheck, LoginRefused> {
-        let (address, login) = (visitor.address, verified.login());
+        let (address, login) = (client.address, verified.login());
         match self.lockouts.trial(address, login).await {
             Some(under_way) => Ok(PendingCheck {
                 lockouts: self.lockouts.clone(),
@@ -246,11 +246,11 @@ fn wrong_password(claim: &Candidate, presented: &Secret) -> Fault {
 /// What `login` may claim of the account it resolved to.
 fn claim(
     account: &Arc<Account>,
-    visitor: ClientInfo<'_>,
+    client: ClientInfo<'_>,
     login: &str,
     credentials: &Credentials,
 ) -> Result<Candidate, &'static str> {
-    let protocol = visitor.listener.protocol;
+    let protocol = client.listener.protocol;
     if !account.protocols.contain(protocol) {
         return Err("the account does not allow this protocol");
     }
@@ -264,7 +264,7 @@ fn claim(
             "the authorization identity that the client presents is neither the login nor the account's mailbox",
         );
     }
-    let passwords: Vec<_> = usable(account, visitor).cloned().collect();
+    let passwords: Vec<_> = usable(account, client).cloned().collect();
     let by_provider = account.registration.grant.needs_client_password();
     if passwords.is_empty() && !by_provider {
         return Err(
@@ -282,22 +282,22 @@ fn claim(
 /// The account's passwords that may be used from where the client is.
 fn usable<'a>(
     account: &'a Account,
-    visitor: ClientInfo<'a>,
+    client: ClientInfo<'a>,
 ) -> impl Iterator<Item = &'a Arc<Password>> {
     let near = move |password: &&Arc<Password>| {
         let networks = password.allow.as_ref();
         networks.is_none_or(|networks| {
             networks
                 .iter()
-                .any(|network| network.contains(&visitor.address))
-        }) && password.protocols.contain(visitor.listener.protocol)
+                .any(|network| network.contains(&client.address))
+        }) && password.protocols.contain(client.listener.protocol)
     };
     let known = move |password: &&Arc<Password>| {
         let wanted = password.certificate.as_ref();
-        wanted.is_none_or(|name| visitor.names.contains(name))
+        wanted.is_none_or(|name| client.names.contains(name))
     };
     let here = move |password: &&Arc<Password>| match password.check {
-        PasswordCheck::Any => visitor.listener.accepts_any_password(),
+        PasswordCheck::Any => client.listener.accepts_any_password(),
         PasswordCheck::Hash(_) | PasswordCheck::Plain(_) => true,
     };
     account

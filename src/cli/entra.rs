@@ -29,12 +29,12 @@ pub(super) fn run(path: &Path, login: &str, script: bool) -> Exit {
     if !script {
         return print(guide(&config, account, &login));
     }
-    match super::entra_script::script(account, &login) {
-        Some(script) => print(script),
-        None => {
+    match super::entra_script::script(&config, account, &login) {
+        Ok(script) => print(script),
+        Err(why) => {
+            let grant = account.registration.grant.name();
             print_error(format_args!(
-                "the grant of {login} is {}: a script is there for applications that act for themselves; without --script the steps are printed",
-                account.registration.grant.name()
+                "there is no script for {login}, whose grant is {grant}: {why}; without --script the steps are printed"
             ));
             Exit::Usage
         }

@@ -88,6 +88,7 @@ pub(super) fn signing_key(field: &Field, keys: CertificateKeys) -> Option<Signin
     if !field.sources().are_read() {
         return Some(SigningKey {
             thumbprint: String::new(),
+            certificate: Vec::new(),
             key: EncodingKey::from_rsa_der(&[]),
             expires: None,
         });
@@ -119,6 +120,7 @@ pub(super) fn signing_key(field: &Field, keys: CertificateKeys) -> Option<Signin
         base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest)
     });
     let expires = leaf.and_then(|leaf| expiry::of_certificate(leaf));
+    let certificate = leaf.map(|leaf| leaf.to_vec()).unwrap_or_default();
     if !tls::belong_together(chain, private) {
         return key.reject("is not the key of the certificate beside it");
     }
@@ -127,6 +129,7 @@ pub(super) fn signing_key(field: &Field, keys: CertificateKeys) -> Option<Signin
     }
     Some(SigningKey {
         thumbprint: thumbprint.unwrap_or_default(),
+        certificate,
         key: encoding,
         expires,
     })

@@ -129,6 +129,8 @@ pub enum ClientCredential {
 pub struct SigningKey {
     /// SHA-256 of the certificate in DER, base64url: `x5t#S256`.
     pub thumbprint: String,
+    /// The certificate in DER; empty for a key without one.
+    pub certificate: Vec<u8>,
     /// The key.
     pub key: EncodingKey,
     /// Where the certificate's validity ends, in seconds since 1970.

@@ -10,17 +10,15 @@ use super::advice::{self, TokenClaims};
 use super::certificate::{describe, ends_soon};
 use super::{Step, TestTarget, claims, mailbox};
 use crate::auth::password::VerifiedLogin;
-use crate::config::{Endpoint, UpstreamTls};
+use crate::config::Endpoint;
 use crate::environment;
 use crate::fault::{Fault, Kind};
-use crate::login::Step as Dialogue;
-use crate::login::back::{self, Ready, Stage, UpstreamCredentials};
+use crate::login::back::{Ready, Stage};
 use crate::outbound::dial;
-use crate::outbound::tls_fault;
-use crate::secret::Secret;
 use crate::session::Service;
 use crate::stream::Stream;
 use crate::token::Token;
+use crate::upstream::Connector;
 
 /// How long an address family may take to show that it works.
 const FAMILY: Duration = Duration::from_secs(3);
@@ -51,30 +49,24 @@ struct StepFailed;
 
 impl TestRun<'_> {
     async fn steps(mut self) -> Result<(), StepFailed> {
-        let patient = self.target;
-        let provider = patient.account.registration.provider.clone();
-        let mailbox = patient.account.mailbox_of(patient.protocol, &patient.login);
-        let endpoint = match provider.endpoint(patient.protocol) {
-            Some(endpoint) if patient.account.protocols.contain(patient.protocol) => {
-                endpoint.clone()
-            }
+        let target = self.target;
+        let provider = target.account.registration.provider.clone();
+        let mailbox = target.account.mailbox_of(target.protocol, &target.login);
+        let endpoint = match provider.endpoint(target.protocol) {
+            Some(endpoint) if target.account.protocols.contain(target.protocol) => endpoint,
             endpoint => return self.nowhere(endpoint.is_some()),
         };
-        let mut stream = self.connect(&endpoint).await?;
-        let stage = self.encrypt(&endpoint, &mut stream).await?;
+        let mut stream = self.connect(endpoint).await?;
+        let connector = self.service.connector(&provider, target.protocol, None);
+        let connector = self.judged("tls", Instant::now(), connector)?;
+        let stage = self.encrypt(&connector, &mut stream).await?;
         let (verified, token) = self.token(&mailbox).await?;
-        let findings = self.claims(&token, &mailbox)?;
-        let login = UpstreamCredentials {
-            mailbox: mailbox.clone(),
-            token: token.secret.clone(),
-            mechanism: provider.mechanism,
-            host: endpoint.host.clone(),
-            port: endpoint.port,
-            client_name: "[127.0.0.1]".into(),
-        };
-        let ready = self.log_in(login, stage, &mut stream, &findings).await?;
+        let claims = self.claims(&token, &mailbox)?;
+        let ready = self
+            .log_in(&connector, &mailbox, &token, stage, &mut stream, &claims)
+            .await?;
         self.service.token_source().on_accepted(&verified, &token);
-        self.mailbox(&mailbox, ready, &mut stream, &findings).await
+        self.mailbox(&mailbox, ready, &mut stream, &claims).await
     }
 
     fn nowhere(&mut self, provided: bool) -> Result<(), StepFailed> {
@@ -152,38 +144,12 @@ impl TestRun<'_> {
     /// tls, STARTTLS included.
     async fn encrypt(
         &mut self,
-        endpoint: &Endpoint,
+        connector: &Connector<'_>,
         stream: &mut Stream,
     ) -> Result<Stage, StepFailed> {
         let began = Instant::now();
-        let provider = self.target.account.registration.provider.clone();
-        let name = tls_fault::server_name(endpoint);
-        let handshake = async {
-            let config = self.service.upstream_tls(&provider.name).ok_or_else(|| {
-                Fault::new(
-                    Kind::Internal,
-                    "there is no TLS configuration for the provider",
-                )
-            })?;
-            if endpoint.tls == UpstreamTls::StartTls {
-                let nobody = UpstreamCredentials {
-                    mailbox: String::new(),
-                    token: Secret::default(),
-                    mechanism: provider.mechanism,
-                    host: endpoint.host.clone(),
-                    port: endpoint.port,
-                    client_name: "[127.0.0.1]".into(),
-                };
-                drive(self.target, nobody, Stage::Cleartext, stream).await?;
-            }
-            stream
-                .encrypt_as_client(config, name?)
-                .await
-                .map_err(|error| tls_fault::upstream_fault(endpoint, &error))
-        };
-        let done = timeout(self.service.step_timeout(), handshake).await;
-        let done = done.unwrap_or_else(|_| Err(late("TLS")));
-        self.judged("tls", began, done)?;
+        let encrypted = connector.encrypt(stream).await;
+        let stage = self.judged("tls", began, encrypted)?;
         let encryption = stream.encryption().unwrap_or_default();
         let certificate = stream.peer_certificate();
         let detail = match certificate.as_deref().and_then(describe) {
@@ -204,10 +170,7 @@ impl TestRun<'_> {
                 format!("the mail service's certificate {when}: whoever runs it has to renew it")
             }),
         });
-        Ok(match endpoint.tls {
-            UpstreamTls::Implicit => Stage::Implicit,
-            UpstreamTls::StartTls => Stage::Upgraded,
-        })
+        Ok(stage)
     }
 
     async fn token(&mut self, mailbox: &str) -> Result<(VerifiedLogin, Token), StepFailed> {
@@ -266,30 +229,23 @@ impl TestRun<'_> {
 
     async fn log_in(
         &mut self,
-        login: UpstreamCredentials,
+        connector: &Connector<'_>,
+        mailbox: &str,
+        token: &Token,
         stage: Stage,
         stream: &mut Stream,
-        findings: &TokenClaims,
+        claims: &TokenClaims,
     ) -> Result<Ready, StepFailed> {
         let began = Instant::now();
-        let driven = timeout(
-            self.service.step_timeout(),
-            drive(self.target, login, stage, stream),
-        );
-        let result = driven.await.unwrap_or_else(|_| Err(late("authentication")));
-        let ready = match result {
-            Ok(Some(ready)) => Ok(ready),
-            Ok(None) => Err(Fault::new(Kind::Internal, "STARTTLS within TLS")),
-            Err(fault) => Err(fault),
-        };
-        match ready {
+        let ready = connector.log_in(mailbox, &token.secret, stage, stream);
+        match ready.await {
             Ok(ready) => {
                 let said = String::from_utf8_lossy(&ready.accepted.text).into_owned();
                 self.good("auth", began, crate::fault::sanitize(&said));
                 Ok(ready)
             }
             Err(fault) => {
-                let advice = advice::of_login(self.target, findings, &fault);
+                let advice = advice::of_login(self.target, claims, &fault);
                 Err(self.bad("auth", began, fault.detail(), advice))
             }
         }
@@ -300,7 +256,7 @@ impl TestRun<'_> {
         name: &str,
         ready: Ready,
         stream: &mut Stream,
-        findings: &TokenClaims,
+        claims: &TokenClaims,
     ) -> Result<(), StepFailed> {
         let began = Instant::now();
         let asked = mailbox::ask(self.target.protocol, name, &ready.leftover, stream);
@@ -311,7 +267,7 @@ impl TestRun<'_> {
                 Ok(())
             }
             Ok(Err(said)) => {
-                let advice = advice::of_mailbox(self.target, findings, &said);
+                let advice = advice::of_mailbox(self.target, claims, &said);
                 Err(self.bad("mailbox", began, &said, advice))
             }
             Err(_) => {
@@ -375,32 +331,6 @@ async fn within<T>(
         .unwrap_or_else(|_| Err(late("connection")))
 }
 
-/// Plays a login dialogue; `None`: it wants TLS now.
-async fn drive(
-    patient: &TestTarget,
-    login: UpstreamCredentials,
-    stage: Stage,
-    stream: &mut Stream,
-) -> Result<Option<Ready>, Fault> {
-    let mut back = back::new(patient.protocol, login, stage);
-    loop {
-        match back.next() {
-            Dialogue::Read => match stream.receive(|bytes| back.receive(bytes)).await {
-                Ok(true) => {}
-                Ok(false) | Err(_) => return Err(back.closed()),
-            },
-            Dialogue::Write(bytes) => {
-                if stream.write(&bytes).await.is_err() {
-                    return Err(back.closed());
-                }
-            }
-            Dialogue::StartTls => return Ok(None),
-            Dialogue::Done(ready) => return Ok(Some(ready)),
-            Dialogue::Failed(fault) => return Err(fault),
-        }
-    }
-}
-
 /// A family of which no address answers, where the other does.
 async fn dead_family(endpoint: &Endpoint, addresses: &[SocketAddr]) -> Option<&'static str> {
     let (v6, v4): (Vec<_>, Vec<_>) = addresses.iter().copied().partition(SocketAddr::is_ipv6);
@@ -445,6 +375,7 @@ fn millis(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::UpstreamTls;
 
     /// A service with an address in each family that listens on one of them only.
     #[tokio::test]

@@ -342,7 +342,7 @@ impl Control {
         let end = Instant::now() + drain_timeout;
         tracing::info!(sessions = self.sessions.len(), "draining");
         let service = self.current.active();
-        service.drain.cancel();
+        service.drain().cancel();
         self.accepting.close();
         self.accepting.wait().await;
         self.sessions.close();
@@ -351,7 +351,7 @@ impl Control {
                 sessions = self.sessions.len(),
                 "ending sessions that did not end by themselves"
             );
-            service.stop.cancel();
+            service.stop().cancel();
             let words = timeout_at(end + FINAL_REPLY_TIMEOUT, self.sessions.wait());
             if words.await.is_err() {
                 // Each has its record all the same.

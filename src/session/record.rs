@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Service;
 use super::registry::{Phase, SessionEntry, SessionGuard};
+use super::state::ServiceState;
 use super::upstream::LoggedIn;
 use crate::audit::{self, Audit, Envelopes, Event};
 use crate::auth::password::VerifiedLogin;
@@ -87,10 +87,10 @@ pub(super) struct SessionRecord {
 }
 
 impl SessionRecord {
-    pub(super) fn new(service: &Service, listener: &Arc<Listener>, client: SocketAddr) -> Self {
-        service.metrics.session_began(listener.protocol);
-        let drain = Drain::within_parent(&service.drain);
-        let sessions = &service.sessions;
+    pub(super) fn new(state: &ServiceState, listener: &Arc<Listener>, client: SocketAddr) -> Self {
+        state.metrics.session_began(listener.protocol);
+        let drain = Drain::within_parent(&state.drain);
+        let sessions = &state.sessions;
         Self {
             presence: sessions.register(session_id(), listener.clone(), client, drain),
             client_tls: None,
@@ -109,10 +109,10 @@ impl SessionRecord {
             login_ms: None,
             attempt_began: None,
             envelopes: Envelopes::default(),
-            history: service.history.clone(),
-            metrics: service.metrics.clone(),
-            fault_log: service.fault_log.clone(),
-            audit: service.audit.clone(),
+            history: state.history.clone(),
+            metrics: state.metrics.clone(),
+            fault_log: state.fault_log.clone(),
+            audit: state.audit.clone(),
             account: None,
         }
     }

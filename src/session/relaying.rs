@@ -21,7 +21,7 @@ pub(super) struct RelayingSession {
     pub(super) driver: Driver<Relayed, SessionBackend>,
     pub(super) drain: Drain,
     pub(super) stop: CancellationToken,
-    pub(super) _seat: SessionPermit,
+    pub(super) _permit: SessionPermit,
 }
 
 /// A connection of a session.
