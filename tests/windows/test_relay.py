@@ -142,8 +142,8 @@ class RelayTest(WindowsTest):
         self.assertIn("Subject:", curl(f"imap://127.0.0.1:{ports['imap']}/INBOX;MAILINDEX=1", sandbox))
         # One that hangs, and a child of it: both are gone when its time is over.
         ports = ", ".join(f"'--{name}', '0'" for name in ("imap", "pop3", "smtp", "admin"))
-        hangs = f"cmd.exe', '/c', '{windows_path(PROGRAM)}', 'sandbox', {ports}, "
-        slow = lambda text: edit(text).replace(".\\print secret.cmd', ", hangs)
+        hangs = f"['cmd.exe', '/c', '{windows_path(PROGRAM)}', 'sandbox', {ports}]"
+        slow = lambda text: edit(text).replace("['.\\print secret.cmd', '%s']" % password, hangs)
         self.configure(sandbox, edit=slow)
         said = self.authrelay("check", "--config", self.config(), code=78)
         self.assertIn("did not end within 10 seconds", said)
