@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::{Exit, print_error, refuse, runtime};
+use super::setup::{Exit, print_error, refuse, runtime};
 use crate::audit;
 use crate::config::Config;
 use crate::logging;
