@@ -73,7 +73,7 @@ impl Authority {
     }
 }
 
-/// The names that a relay on this machine is reached by, if nobody says otherwise.
+/// The names that a relay on this machine is reached by, if no one says otherwise.
 pub fn loopback_names() -> Vec<String> {
     let ip = |ip: IpAddr| ip.to_string();
     vec![

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::config::client_network;
 use crate::fault::Kind;
 
-/// How long equal faults are counted together.
+/// Time for which equal faults are counted together.
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// So many are told of each: enough for fail2ban to see an attack within its first minute.

@@ -16,10 +16,10 @@ const CAP: usize = 20_000;
 /// Logins remembered that were only tried: whoever makes them up pushes out his own.
 const MAX_UNKNOWN: usize = 1_000;
 
-/// How long faults are counted together.
+/// Time for which faults are counted together.
 const QUARTER: Duration = Duration::from_secs(15 * 60);
 
-/// How many quarters of an hour are remembered: a day.
+/// Number of quarters of an hour are remembered: a day.
 const QUARTERS: usize = 96;
 
 /// Faults of a quarter of an hour, in the order of [`Side::ALL`].
@@ -29,7 +29,7 @@ pub type FaultCounts = [u32; Side::ALL.len()];
 #[derive(Debug)]
 pub struct LoginHistory {
     logins: Mutex<HashMap<String, LoginEntry>>,
-    /// Those that nobody has proved to be.
+    /// Those that no one has proved to be.
     unknown_logins: Mutex<HashMap<String, LoginEntry>>,
     faults: Mutex<Faults>,
     /// Who hears of every login, where somebody does.

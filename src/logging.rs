@@ -64,7 +64,7 @@ where
     (subscriber, Levels(handle))
 }
 
-/// The process's log: its level may change, and its file be opened anew.
+/// The process's log: its level may change, and its file be opened again.
 #[derive(Debug, Clone)]
 pub struct Started {
     levels: Levels,

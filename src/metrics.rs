@@ -276,7 +276,7 @@ impl Metrics {
         self.notifications.get_or_create(&labels).inc();
     }
 
-    /// How many requests of a registration for a token have brought one.
+    /// Number of requests of a registration for a token have brought one.
     pub fn tokens(&self, registration: &str) -> u64 {
         let labels = labels([("registration", registration), ("outcome", "ok")]);
         self.requests.get_or_create(&labels).get()
@@ -289,7 +289,7 @@ impl Metrics {
         self.request_duration.observe(took.as_secs_f64());
     }
 
-    /// How many accounts of a registration need their owner's consent, and how many consents are
+    /// Number of accounts of a registration need their owner's consent, and how many consents are
     /// refused, but not for good.
     pub fn consents(&self, registration: &str, needed: usize, attention: usize) {
         let labels = labels([("registration", registration)]);

@@ -57,7 +57,7 @@ pub struct Limits {
     pub in_flight: usize,
     /// Messages that may begin in any 60 s.
     pub per_minute: usize,
-    /// How long a message waits, from MAIL on.
+    /// Time for which a message waits, from MAIL on.
     pub wait: Duration,
 }
 
@@ -109,7 +109,7 @@ impl Default for MailboxThrottle {
     }
 }
 
-/// How many messages may be in flight, which another configuration may change.
+/// Number of messages may be in flight, which another configuration may change.
 #[derive(Debug, Default)]
 struct Size {
     slots: usize,

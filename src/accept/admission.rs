@@ -16,7 +16,7 @@ const MAX_REJECTIONS: usize = 32;
 #[derive(Debug, Clone)]
 pub struct SessionLimiter {
     sessions: Arc<Semaphore>,
-    /// How many sessions there may be.
+    /// Number of sessions there may be.
     size: Arc<Mutex<Size>>,
     told: Arc<Semaphore>,
     clients: Arc<Clients>,
@@ -71,7 +71,7 @@ impl SessionLimiter {
         }
     }
 
-    /// As many as `limits` allows from now on. Nobody is sent away: where there are fewer, places
+    /// As many as `limits` allows from now on. No one is sent away: where there are fewer, places
     /// go as sessions end. Called within the runtime.
     pub fn resize(&self, limits: &Limits) {
         let per_client = &self.clients.limit;
@@ -218,7 +218,7 @@ mod tests {
         assert!(sit(&seats, client).await.1);
     }
 
-    /// Nobody holds anything for those who may come.
+    /// No one holds anything for those who may come.
     #[tokio::test]
     async fn d11_after_a_burst_every_session_can_be_had() {
         let seats = SessionLimiter::new(&limits(2, 1000));

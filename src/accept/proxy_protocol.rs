@@ -23,13 +23,13 @@ pub const V1_CAP: usize = 107;
 /// extensions that a balancer may add, the largest of them a client's certificate.
 pub const V2_CAP: usize = 8 * 1024;
 
-/// How long a balancer may take: it sends the header at once.
+/// Longest time that a balancer may take: it sends the header at once.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// `PROXY UNKNOWN CRLF`: no header of either version is shorter, so that both can be told apart.
 const SHORTEST: usize = 15;
 
-/// Version 2 begins so (§2.2): nobody's protocol does.
+/// Version 2 begins so (§2.2): no one's protocol does.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// Signature, version and command, family and transport, length.
@@ -81,7 +81,7 @@ impl fmt::Display for Malformed {
     }
 }
 
-/// Why nobody was announced.
+/// Why no one was announced.
 #[derive(Debug)]
 pub enum ReadError {
     /// What came is no header.
@@ -111,7 +111,7 @@ pub fn begins_with_header(first: &[u8]) -> bool {
     first.starts_with(SIGNATURE) || line.iter().any(|line| first.starts_with(line.as_bytes()))
 }
 
-/// The fault of a connection that begins with a header that nobody asked for.
+/// The fault of a connection that begins with a header that no one asked for.
 pub fn unexpected() -> Fault {
     Fault::new(
         Kind::ProxyHeader,

@@ -18,10 +18,11 @@ use axum::response::{IntoResponse as _, Response};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a request's body may take to come.
+/// Longest time that a request's body may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long an answer may take: a test of three protocols, each step at its slowest, takes less.
+/// Longest time that an answer may take: a test of three protocols, each step at its slowest, takes
+/// less.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Nothing but what the page itself brings.

@@ -44,7 +44,7 @@ pub(super) async fn sessions(State(panel): State<Arc<AdminState>>) -> Response {
     Json(panel.current.active().sessions().rows(status::rfc3339)).into_response()
 }
 
-/// Reads the configuration anew.
+/// Reads the configuration again.
 pub(super) async fn reload(State(panel): State<Arc<AdminState>>) -> Response {
     match (panel.reload)().await {
         Ok(applied) => Json(applied).into_response(),

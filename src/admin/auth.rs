@@ -80,7 +80,7 @@ impl AdminAuth {
         format!("{COOKIE_NAME}={value}; Path={base}/; HttpOnly; SameSite=Strict{secure}{more}")
     }
 
-    /// The proof for a command's nonce: nobody else can make it.
+    /// The proof for a command's nonce: no one else can make it.
     pub(super) fn prove(&self, nonce: &str) -> String {
         proof(&self.proof, nonce)
     }

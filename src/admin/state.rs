@@ -16,16 +16,16 @@ pub(super) struct AdminState {
     pub(super) reload: Reload,
     pub(super) consents: PendingAuthorizations,
     pub(super) gate: AdminAuth,
-    /// Tests under way.
+    /// Tests in progress.
     pub(super) tests: Arc<Semaphore>,
     /// Listeners are served.
     pub(super) ready: AtomicBool,
 }
 
-/// Reads the configuration anew: what came of it, or every problem that kept the old one.
+/// Reads the configuration again: what came of it, or every problem that kept the old one.
 pub type Reload = Arc<dyn Fn() -> Reloading + Send + Sync>;
 
-/// A reload under way.
+/// A reload in progress.
 pub type Reloading = Pin<Box<dyn Future<Output = Result<ReloadReport, Vec<String>>> + Send>>;
 
 /// What a reload came to.
@@ -35,7 +35,7 @@ pub struct ReloadReport {
     pub listeners: usize,
     /// Accounts that clients may use now.
     pub accounts: usize,
-    /// Sessions that end at their next clean boundary, since their account or password is gone.
+    /// Sessions that end at their next reply boundary, since their account or password is gone.
     pub sessions_ended: usize,
     /// Keys that have changed and take a restart.
     pub restart: Vec<&'static str>,

@@ -13,7 +13,7 @@ use crate::platform;
 /// Octets looked at in one step, from the end.
 const STEP: usize = 64 * 1024;
 
-/// How long the writer before may take to be gone.
+/// Longest time that the writer before may take to be gone.
 const ENDING: Duration = Duration::from_secs(2);
 
 /// An open audit file.

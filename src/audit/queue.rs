@@ -19,7 +19,7 @@ const RESERVE: usize = 64 * 1024 * 1024;
 /// Octets of records that are written as one piece.
 const BATCH: usize = 256 * 1024;
 
-/// How long records gather before they are written as one piece: to wake the writer for each
+/// Time for which records gather before they are written as one piece: to wake the writer for each
 /// costs as much as the record.
 const GATHER: Duration = Duration::from_millis(30);
 

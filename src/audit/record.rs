@@ -110,10 +110,10 @@ pub struct AuditRecord {
     /// Octets from the upstream to the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_down: Option<u64>,
-    /// How long the attempt took.
+    /// Time for which the attempt took.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub login_ms: Option<u64>,
-    /// How long the session was.
+    /// Time for which the session was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
     /// `client`, `upstream` or `authrelay`.
@@ -122,7 +122,7 @@ pub struct AuditRecord {
     /// SMTP's messages.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<AuditMessage>,
-    /// How many records were dropped.
+    /// Number of records were dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub records: Option<u64>,
 }

@@ -20,7 +20,7 @@ use crate::outbound::connect;
 /// Octets of messages that wait.
 const MAX_QUEUED: usize = 8 * 1024 * 1024;
 
-/// How long a connection may take, and each write to it.
+/// Longest time that a connection may take, and each write to it.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The pause after a failure, doubled up to the last.

@@ -20,7 +20,7 @@ use super::syslog::Syslog;
 use crate::config::AuditPath;
 use crate::platform::{self, FileId};
 
-/// How often the disk confirms.
+/// Interval at which the disk confirms.
 const SYNC: Duration = Duration::from_secs(1);
 
 /// After how long a write that failed is tried again.

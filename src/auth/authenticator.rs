@@ -29,7 +29,7 @@ pub struct ClientInfo<'a> {
 pub struct LoginRefused {
     /// Why.
     pub fault: Fault,
-    /// How long the answer is to be held back.
+    /// Time for which the answer is to be held back.
     pub delay: Duration,
 }
 

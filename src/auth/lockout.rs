@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::auth::password::Print;
 use crate::config::{Lockout, client_network};
 
-/// How long the same wrong password of a login and address is no further failure.
+/// Time for which the same wrong password of a login and address is no further failure.
 const REPEATED: Duration = Duration::from_secs(60);
 
 /// What is remembered at once; beyond it the oldest is forgotten.
@@ -30,7 +30,7 @@ pub(super) const SLOWEST: Duration = Duration::from_secs(5);
 enum LockoutScope {
     /// A login, whether an account has it or not.
     Login(String),
-    /// Any login that nobody has.
+    /// Any login that no one has.
     Unknown,
     /// Whatever fails; slowed, never locked.
     Anything,
@@ -74,14 +74,14 @@ pub(super) struct CheckPermit {
 /// Whether a trial may begin.
 enum CheckStart {
     Yes,
-    /// As many are under way as may fail.
+    /// As many are in progress as may fail.
     Later,
     Locked,
 }
 
 impl State {
-    /// How long a failure counts. What slows holds out as long as any lock: its end must not tell
-    /// a login that is locked from one that is not.
+    /// Time for which a failure counts. What slows holds out as long as any lock: its end must not
+    /// tell a login that is locked from one that is not.
     fn window(&self, subject: &LockoutScope) -> Duration {
         match subject {
             LockoutScope::Login(_) | LockoutScope::Unknown => self.policy.window,

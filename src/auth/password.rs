@@ -1,11 +1,11 @@
 //! The check of a local password, and what it proves.
 //!
-//! [`VerifiedLogin`] is the only thing that opens the token broker. [`PasswordChecker::check`] makes it;
-//! besides, [`VerifiedLogin::by_operator`] does, for the operator's own tests, and
+//! [`VerifiedLogin`] is the only thing that opens the token broker. [`PasswordChecker::check`]
+//! makes it; besides, [`VerifiedLogin::by_operator`] does, for the operator's own tests, and
 //! [`VerifiedLogin::by_listener`], for the one account that a listener for devices opens. Every
-//! attempt costs the same: as many argon2 runs as the account with the most hashed passwords
-//! needs, whether the login exists or not. Passwords that were found right are remembered for a
-//! while (as keyed hashes), so that a polling client pays argon2 once.
+//! attempt costs the same: as many argon2 runs as the account with the most hashed passwords needs,
+//! whether the login exists or not. Passwords that were found right are remembered for a while (as
+//! keyed hashes), so that a polling client pays argon2 once.
 
 mod argon2_memory;
 #[cfg(test)]
@@ -23,7 +23,7 @@ use crate::config::{Account, Config, Listener, Password, PasswordCheck};
 use crate::secret::Secret;
 use argon2_memory::Argon2Memory;
 
-/// How long a password that was found right is remembered.
+/// Time for which a password that was found right is remembered.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
 /// A client has proved that it may open this mailbox.
@@ -41,8 +41,8 @@ pub struct VerifiedLogin {
 }
 
 impl VerifiedLogin {
-    /// For `doctor`: whoever may read the configuration may test its accounts. `unverified_password` is the
-    /// user's password, where the grant is `password`.
+    /// For `doctor`: whoever may read the configuration may test its accounts.
+    /// `unverified_password` is the user's password, where the grant is `password`.
     pub fn by_operator(
         account: Arc<Account>,
         login: String,
@@ -168,7 +168,7 @@ pub struct PasswordChecker {
     memory: Argon2Memory,
     /// Argon2 runs of every attempt.
     padding: usize,
-    /// What is run against for nobody's benefit.
+    /// What is run against for no one's benefit.
     dummy: Option<Secret>,
     /// Argon2 runs so far.
     #[cfg(test)]

@@ -47,7 +47,7 @@ fn rows(config: &Config) -> Result<Vec<Value>, Exit> {
         );
         Ok(json(&rows))
     })?;
-    // Where no account needs the store any more, nobody has looked into it.
+    // Where no account needs the store any more, no one has looked into it.
     if !config.state.wanted
         && has_tokens(config)
         && let Ok(store) = Store::open(&config.state)

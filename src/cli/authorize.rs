@@ -21,7 +21,7 @@ use crate::session::Service;
 use crate::token::authorizations::{GrantedConsent, LIFETIME, PendingAuthorizations};
 use crate::token::store::Owner;
 
-/// How often the running relay is asked while it waits for the person.
+/// Interval at which the running relay is asked while it waits for the person.
 const LOOK: Duration = Duration::from_millis(300);
 
 #[derive(Debug, clap::Args)]

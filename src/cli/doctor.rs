@@ -10,7 +10,7 @@ use crate::secret::Secret;
 use crate::session::Service;
 use crate::wire::Protocol;
 
-/// Holds the user's password where the grant is `password` and nobody is there to ask.
+/// Holds the user's password where the grant is `password` and no one is there to ask.
 const PASSWORD: &str = "AUTHRELAY_PASSWORD";
 
 #[derive(Debug, clap::Args)]

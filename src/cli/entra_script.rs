@@ -1,8 +1,8 @@
 //! `entra LOGIN --script`: one PowerShell script that does what the guide says, for all accounts of
 //! the login's registration.
 //!
-//! The script changes nothing that is as it should be, shows what it will do and asks once, and takes
-//! the least rights that do. Texts of the configuration stand in single quotes only.
+//! The script changes nothing that is as it should be, shows what it will do and asks once, and
+//! takes the least rights that do. Texts of the configuration stand in single quotes only.
 
 #[cfg(test)]
 mod tests;

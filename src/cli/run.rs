@@ -99,7 +99,7 @@ fn fail(exit: Exit, why: &str) -> Exit {
     exit
 }
 
-/// A service has nobody who reads its stderr.
+/// A service has no one who reads its stderr.
 fn report_failure(why: &str) {
     manager::report(Severity::Error, &format!("authrelay cannot serve: {why}"));
 }

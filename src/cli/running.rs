@@ -14,10 +14,10 @@ use crate::config::{Admin, Config};
 use crate::secret::Secret;
 use crate::tls;
 
-/// How long a relay on this machine may take to answer.
+/// Longest time that a relay on this machine may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long it may take to reload: secrets' commands are run.
+/// Longest time that it may take to reload: secrets' commands are run.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(120);
 
 pub(super) struct RunningRelay {
@@ -91,7 +91,7 @@ impl RunningRelay {
             .await
     }
 
-    /// Has it read its configuration anew.
+    /// Has it read its configuration again.
     pub(super) async fn reload(&self) -> Result<Reloaded, RequestError> {
         let request = self.client.post(format!("{}/api/reload", self.base));
         let request = request.timeout(RELOAD_PATIENCE);

@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-/// Where the configuration is looked for first if nobody says.
+/// Where the configuration is looked for first if no one says.
 const NEARBY: &str = "proxy.yaml";
 
 /// How a command ended: sysexits.h.

@@ -184,7 +184,8 @@ pub enum PasswordCheck {
     Hash(Secret),
     /// The password itself.
     Plain(Secret),
-    /// Whatever the client presents, on listeners that [take it](super::sections::Listener::accepts_any_password).
+    /// Whatever the client presents, on listeners that [take
+    /// it](super::sections::Listener::accepts_any_password).
     Any,
 }
 

@@ -50,7 +50,7 @@ words! {
     pub enum OnFull {
         /// Clients go on; records are dropped, counted and said.
         Continue = "continue",
-        /// Nobody logs in until records can be written.
+        /// No one logs in until records can be written.
         Refuse = "refuse",
     }
 }

@@ -218,8 +218,8 @@ impl Field {
         }
     }
 
-    /// `shown`: the key, where it may be printed, which one that is no line's part never is. Half of
-    /// a secret may have become one (`{password: a, b}`).
+    /// `shown`: the key, where it may be printed, which one that is no line's part never is. Half
+    /// of a secret may have become one (`{password: a, b}`).
     fn entry(&self, entry: &Entry, shown: Option<&str>) -> Self {
         let shown = shown.filter(|key| !key.chars().any(char::is_control));
         Self {

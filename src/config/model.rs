@@ -25,7 +25,7 @@ pub struct Config {
     pub audit: Option<Audit>,
     /// The administrators' listener, if there is one.
     pub admin: Option<Arc<Admin>>,
-    /// What makes the file be read anew.
+    /// What makes the file be read again.
     pub reload: ReloadMode,
     /// The file and those that its secrets, certificates and keys were read from.
     pub files: Vec<PathBuf>,
@@ -48,11 +48,11 @@ pub struct Config {
 /// What a check found good.
 #[derive(Debug)]
 pub struct Checked {
-    /// How many listeners there are.
+    /// Number of listeners there are.
     pub listeners: usize,
-    /// How many registrations.
+    /// Number of registrations.
     pub registrations: usize,
-    /// How many accounts.
+    /// Number of accounts.
     pub accounts: usize,
     /// What is allowed but unwise.
     pub warnings: Vec<Problem>,

@@ -10,7 +10,7 @@ use super::key::words;
 use crate::secret::Secret;
 
 words! {
-    /// `reload`: what makes the file be read anew.
+    /// `reload`: what makes the file be read again.
     pub enum ReloadMode {
         /// SIGHUP, and whoever asks for it.
         Signal = "signal",
@@ -58,7 +58,7 @@ pub struct Hook {
     pub events: Vec<NotifyEvent>,
     /// How.
     pub target: HookTarget,
-    /// How long a try may take.
+    /// Longest time that a try may take.
     pub timeout: Duration,
 }
 

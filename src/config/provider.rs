@@ -191,7 +191,7 @@ pub struct SmtpLimits {
     pub connections: usize,
     /// Messages in any minute.
     pub messages_per_minute: usize,
-    /// How long a client waits for its turn.
+    /// Time for which a client waits for its turn.
     pub wait: Duration,
 }
 

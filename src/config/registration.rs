@@ -28,7 +28,8 @@ pub struct Registration {
     pub client_id: String,
     /// How tokens are obtained.
     pub grant: Grant,
-    /// What is asked for, if the file says so: see [`Account::scope`](super::account::Account::scope).
+    /// What is asked for, if the file says so: see
+    /// [`Account::scope`](super::account::Account::scope).
     pub scope: Option<Vec<String>>,
     /// When the client secret or the certificate ends, in seconds since 1970, if that is known.
     pub credential_expires: Option<i64>,
@@ -82,7 +83,7 @@ impl Grant {
         matches!(self, Self::AuthorizationCode(_) | Self::DeviceCode(_))
     }
 
-    /// Whether the application's own token opens mailboxes, and nobody signs in.
+    /// Whether the application's own token opens mailboxes, and no one signs in.
     pub fn is_app_only(&self) -> bool {
         matches!(
             self,
@@ -121,7 +122,7 @@ pub enum ClientCredential {
     ClientPassword,
     /// `certificate`: an assertion signed by its key (RFC 7523 §2.2).
     Certificate(SigningKey),
-    /// `federated`: an assertion of somebody else, in a file that is read anew each time.
+    /// `federated`: an assertion of somebody else, in a file that is read again each time.
     Federated(PathBuf),
 }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub struct State {
     /// Whether it is used: the file asks for it, or a grant keeps tokens there.
     pub wanted: bool,
-    /// Where the tokens are, in files that nobody else may read.
+    /// Where the tokens are, in files that no one else may read.
     pub directory: PathBuf,
     /// What they are sealed with.
     pub key: StateKey,

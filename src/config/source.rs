@@ -20,7 +20,7 @@ const SECRET_CAP: u64 = 64 * 1024;
 /// Octets of a key that seals, or of a token that opens everything, at least.
 const LEAST: usize = 16;
 
-/// How long a command may take to print a secret.
+/// Longest time that a command may take to print a secret.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 
 section! {

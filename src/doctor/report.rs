@@ -28,7 +28,7 @@ pub struct Step {
     pub name: &'static str,
     /// Whether it succeeded.
     pub ok: bool,
-    /// How long it took.
+    /// Time for which it took.
     pub ms: u64,
     /// What was found.
     pub detail: String,

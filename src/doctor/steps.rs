@@ -21,7 +21,7 @@ use crate::stream::Stream;
 use crate::token::Token;
 use crate::upstream::Connector;
 
-/// How long an address family may take to show that it works.
+/// Longest time that an address family may take to show that it works.
 const FAMILY: Duration = Duration::from_secs(3);
 
 /// Tells steps as they end; stops at the first that fails.

@@ -60,7 +60,7 @@ pub enum Kind {
     Mechanism,
     /// client: credentials before the TLS that the listener requires.
     TlsRequired,
-    /// client: a command that needs a login, or that nobody knows.
+    /// client: a command that needs a login, or that no one knows.
     Order,
     /// client: TLS could not be agreed on, or bytes stood behind STARTTLS.
     Tls,

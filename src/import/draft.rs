@@ -149,7 +149,8 @@ impl Draft {
         self.note("next: `authrelay doctor LOGIN` for each account, then `authrelay run` in place of the other proxy: the applications keep their settings".into());
     }
 
-    /// Providers' hosts and ports are those of the servers, where they are others than the preset's.
+    /// Providers' hosts and ports are those of the servers, where they are others than the
+    /// preset's.
     fn endpoints(&mut self) {
         let presets = crate::config::presets();
         let mut used: Vec<String> = Vec::new();

@@ -7,7 +7,7 @@
 //! ```text
 //!     bytes ──▶ receive ──▶ next ──▶ Read       ask for more
 //!                                    Write      send these
-//!                                    StartTls   encrypt, then begin anew on the encrypted stream
+//!                                    StartTls   encrypt, then begin again on the encrypted stream
 //!                                    Done       the dialogue's result
 //!                                    Failed     close
 //! ```

@@ -64,7 +64,7 @@ impl Notifier {
         self.report(Report::Change(event, subject.to_owned(), change));
     }
 
-    /// It needs nobody any more. Told if its begin was.
+    /// It needs no one any more. Told if its begin was.
     pub fn end(&self, event: NotifyEvent, subject: &str, detail: impl Into<String>) {
         let detail = detail.into();
         let change = Change::End { detail };

@@ -3,7 +3,8 @@
 //! The one loop: flush both sides and tell the machine, ask it what to wait for, receive what it
 //! wants, do the actions as they come about, and tell it the time if nothing came. It is generic
 //! over the connections and over what the session provides, so that the simulation drives the very
-//! loop that the product does. Octets go from one connection's scratch buffer to the other without a copy.
+//! loop that the product does. Octets go from one connection's scratch buffer to the other without
+//! a copy.
 
 use std::future::{Future as _, poll_fn};
 use std::io;
@@ -20,8 +21,8 @@ use super::interface::{Action, End, Event, Input, Interest, Next, Permit};
 use super::machine::{Machine, STOP_TIMEOUT};
 use crate::fault::Fault;
 
-/// How often each side receives before others of the runtime have their turn; each time 64 KiB at
-/// most.
+/// Interval at which each side receives before others of the runtime have their turn; each time 64
+/// KiB at most.
 pub(super) const ROUNDS: usize = 16;
 
 /// Takes received octets.

@@ -68,7 +68,7 @@ impl Line {
 /// as few pieces as can be.
 pub(super) struct LineEnds<'a> {
     octets: &'a [u8],
-    /// How many of them were sent.
+    /// Number of of them were sent.
     sent: usize,
 }
 
@@ -99,7 +99,7 @@ impl<'a> LineEnds<'a> {
 /// nothing else.
 #[derive(Debug)]
 pub(super) struct DotText {
-    /// How much of CRLF.CRLF has been seen.
+    /// Amount of of CRLF.CRLF has been seen.
     matched: usize,
     octets: u64,
     /// Dots behind CRLF, which transparency added (RFC 5321 §4.5.2).
@@ -147,7 +147,7 @@ impl DotText {
                         return (at, true);
                     }
                 } else {
-                    // CR may begin anew, wherever it stands.
+                    // CR may begin again, wherever it stands.
                     self.matched = usize::from(*octet == b'\r');
                 }
             }

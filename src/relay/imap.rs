@@ -148,7 +148,7 @@ impl Imap {
         }
         let text = String::from_utf8_lossy(head.text()).into_owned();
         let lower = text.to_ascii_lowercase();
-        // One that nobody asked for, in answer to the very first command.
+        // One that no one asked for, in answer to the very first command.
         let unasked = bye
             && self.first_answers == FirstAnswers::Due
             && self.open > 0

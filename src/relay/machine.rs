@@ -22,29 +22,29 @@ use super::tracker::Tracker;
 use crate::fault::{Fault, Kind};
 use crate::wire::Protocol;
 
-/// How long both connections may take to close.
+/// Longest time that both connections may take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long they may take where everything has to stop.
+/// Longest time that they may take where everything has to stop.
 pub(super) const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long a direction may stay open without an octet after the other has ended.
+/// Longest time that a direction may stay open without an octet after the other has ended.
 const HALF_CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long MAIL may wait for its permit and its upstream, whose own deadlines are sooner.
+/// Longest time that MAIL may wait for its permit and its upstream, whose own deadlines are sooner.
 const OWN_WAITS: Duration = Duration::from_secs(3600);
 
 /// Octets a second that a message has to arrive with after [`UPLOAD_GRACE`]: a client that
 /// trickles occupies one of the messages in flight that its mailbox may have.
 pub(super) const MIN_UPLOAD_RATE: u64 = 500;
 
-/// How long a message may take beyond what [`MIN_UPLOAD_RATE`] allows.
+/// Longest time that a message may take beyond what [`MIN_UPLOAD_RATE`] allows.
 const UPLOAD_GRACE: Duration = Duration::from_secs(120);
 
-/// How long an SMTP client may leave its replies unread.
+/// Time for which an SMTP client may leave its replies unread.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How long a message may wait after a dot on a line that CRLF does not end.
+/// Longest time that a message may wait after a dot on a line that CRLF does not end.
 const LINE_ENDS_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A session that has to end.
@@ -194,7 +194,7 @@ impl Machine {
             return;
         }
         if self.client_ended && self.tracker.is_waiting_alone() {
-            // It has sent MAIL, nothing more, and went: nobody is there to hear the answer.
+            // It has sent MAIL, nothing more, and went: no one is there to hear the answer.
             return self.finish(ClosedBy::Client, None, now, out);
         }
         let aborted = self.tracker.is_aborted();

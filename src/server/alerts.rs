@@ -20,7 +20,7 @@ use crate::status;
 /// Logins that may wait to be looked at.
 const QUEUE: usize = 1_024;
 
-/// How often the audit and refused credentials are looked at.
+/// Interval at which the audit and refused credentials are looked at.
 const POLL: Duration = Duration::from_secs(2);
 
 /// The least pause between two looks at all consents: each reads the store.

@@ -152,12 +152,14 @@ impl Control {
         self.state().applied = Some(Box::new(listener));
     }
 
-    /// Sets what is done first at each reload, whatever becomes of it: the log's file is opened anew.
+    /// Sets what is done first at each reload, whatever becomes of it: the log's file is opened
+    /// again.
     pub fn before_reload(&self, hook: impl Fn() + Send + Sync + 'static) {
         self.state().before = Some(Arc::new(hook));
     }
 
-    /// Opens the files of log and audit anew, then reads the configuration anew and puts it in force.
+    /// Opens the files of log and audit again, then reads the configuration again and puts it in
+    /// force.
     ///
     /// # Errors
     ///
@@ -336,8 +338,9 @@ impl Control {
         open
     }
 
-    /// Accepts nobody any more and waits for the sessions, at most `limits.drain_timeout`; whatever
-    /// peers, disks and a reload that is under way do, it is over [`LAST`] later. Gives that time.
+    /// Accepts no one any more and waits for the sessions, at most `limits.drain_timeout`; whatever
+    /// peers, disks and a reload that is in progress do, it is over [`LAST`] later. Gives that
+    /// time.
     pub(super) async fn drain(&self) -> Instant {
         // First: who comes from here on is another process's. A reload opens none any more.
         let drain_timeout = {

@@ -11,7 +11,7 @@ use crate::expiry;
 use crate::session::{ActiveService, Service};
 use crate::tls::reload::CertificateWatcher;
 
-/// How often the log has what is near its end; what is near at the start or a reload, the
+/// Interval at which the log has what is near its end; what is near at the start or a reload, the
 /// configuration's warnings say.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 

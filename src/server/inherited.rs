@@ -1,5 +1,5 @@
 //! Sockets that are open before the process is: systemd's socket activation (`sd_listen_fds(3)`).
-//! A restart then refuses nobody, since clients queue while one process follows the other.
+//! A restart then refuses no one, since clients queue while one process follows the other.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -105,7 +105,7 @@ impl Inherited {
         Some(socket)
     }
 
-    /// Says which sockets nobody took.
+    /// Says which sockets no one took.
     pub(super) fn warn_unused(self) {
         for Socket { name, socket, .. } in self.0 {
             tracing::warn!(

@@ -17,13 +17,14 @@ use crate::config::Config;
 use crate::platform::manager;
 use crate::session::{ActiveService, Service};
 
-/// How often consents are looked after: those that need attention are asked about at least so often.
+/// Interval at which consents are looked after: those that need attention are asked about at least
+/// so often.
 const CONSENT_POLL: Duration = Duration::from_secs(12 * 3600);
 
 /// A consent that was not used for so long is; Entra lets one die after 90 days.
 const UNUSED: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// How often the files of certificates are looked at: a look is three `stat`s.
+/// Interval at which the files of certificates are looked at: a look is three `stat`s.
 const CERTIFICATE_POLL: Duration = Duration::from_secs(10);
 
 /// Listeners that are bound, and all that their sessions will share.
@@ -38,8 +39,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`CannotBind`](super::CannotBind) where an address cannot be had; anything else is TLS material, the state's
-    /// directory or the machine's randomness.
+    /// [`CannotBind`](super::CannotBind) where an address cannot be had; anything else is TLS
+    /// material, the state's directory or the machine's randomness.
     pub fn bind(config: &Config) -> anyhow::Result<Self> {
         Self::inheriting(config, Inherited::default())
     }

@@ -48,7 +48,7 @@ impl Login<'_> {
             match checked {
                 Ok(verified) => {
                     record.on_verified(&verified, client.names);
-                    // Who was checked while a reload ended the sessions of others is checked anew.
+                    // Who was checked while a reload ended the sessions of others is checked again.
                     if Arc::ptr_eq(&service, &self.active.active()) {
                         break (service, verified);
                     }
@@ -139,7 +139,7 @@ impl Service {
         Ok(verified)
     }
 
-    /// Nobody logs in whose login could not be recorded, where the configuration requires that.
+    /// No one logs in whose login could not be recorded, where the configuration requires that.
     fn may_log_in(&self) -> Result<(), Fault> {
         match &self.state.audit {
             Some(audit) if audit.blocks_logins() => Err(Fault::new(Kind::Audit, "audit records cannot be written")

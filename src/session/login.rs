@@ -27,7 +27,7 @@ use crate::login::front::Front;
 use crate::relay::{ClosedBy, Connection as _, Drain, Driver, Machine};
 use crate::stream::Stream;
 
-/// How long a client that is rejected may take to read why.
+/// Longest time that a client that is rejected may take to read why.
 const REJECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The same from when everything has to stop.

@@ -75,7 +75,7 @@ pub(super) struct SessionRecord {
     closed_by: Option<ClosedBy>,
     began: Instant,
     login_ms: Option<u64>,
-    /// When the attempt that is under way began.
+    /// When the attempt that is in progress began.
     attempt_began: Option<Instant>,
     envelopes: Envelopes,
     history: Arc<LoginHistory>,
@@ -289,7 +289,7 @@ impl SessionRecord {
     pub(super) fn on_end(&mut self, fault: &Fault) {
         self.closed_by.get_or_insert(ClosedBy::Authrelay);
         match fault.kind() {
-            // A shutdown is nobody's fault.
+            // A shutdown is no one's fault.
             Kind::Draining => self.fault = Some(fault.kind()),
             // Too slow, but it asked for nothing.
             Kind::LoginTimeout if self.is_probe() => {

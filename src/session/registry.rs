@@ -100,7 +100,7 @@ pub struct SessionStatus {
 }
 
 impl SessionRegistry {
-    /// One more; `drain` ends it at its next clean boundary.
+    /// One more; `drain` ends it at its next reply boundary.
     pub(super) fn register(
         self: &Arc<Self>,
         id: String,

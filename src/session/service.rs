@@ -163,7 +163,7 @@ impl Service {
         self.limits.upstream_timeout
     }
 
-    /// Redeems the consents that nobody has used for `age`, and asks about those that need
+    /// Redeems the consents that no one has used for `age`, and asks about those that need
     /// attention; logins of wildcard accounts that have consented included.
     pub async fn refresh_unused(&self, age: Duration) {
         let Some(store) = self.token_source.store().cloned() else {

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use crate::platform;
 
-/// How often a socket is looked at where the system does not tell of its errors.
+/// Interval at which a socket is looked at where the system does not tell of its errors.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Reads once; 0 octets are the end.

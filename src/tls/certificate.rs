@@ -63,7 +63,8 @@ impl ServerCertificate {
     ///
     /// # Errors
     ///
-    /// The certificate, its key or the authorities cannot be used, or the machine has no randomness.
+    /// The certificate, its key or the authorities cannot be used, or the machine has no
+    /// randomness.
     pub fn config(&self) -> Result<ServerConfig, rustls::Error> {
         super::config::server(
             self.chain.clone(),

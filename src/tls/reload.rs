@@ -100,7 +100,7 @@ impl ReloadableTls {
                 };
                 Refresh::Replaced
             }
-            // Looked at again next time: it may have been written by halves.
+            // Looked at again next time: it may have been written partially.
             Err(why) if state.told.as_ref() != Some(&why) => {
                 state.told = Some(why.clone());
                 Refresh::Rejected(why)

@@ -64,7 +64,7 @@ impl AccessTokenResponse {
     }
 }
 
-/// How long a thing lives whose `expires_in` is this: a number or a string with a number (v1
+/// Time for which a thing lives whose `expires_in` is this: a number or a string with a number (v1
 /// endpoints, IMDS) of seconds, a day at most. Absent, zero, negative or anything else: an hour,
 /// since no issuer can mean it.
 pub(super) fn lifetime(expires_in: &Value) -> Duration {

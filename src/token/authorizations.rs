@@ -1,4 +1,4 @@
-//! Consents under way: who was sent to the identity provider, and may come back once, within ten
+//! Consents in progress: who was sent to the identity provider, and may come back once, within ten
 //! minutes, with the state that only they know.
 
 use std::collections::HashMap;
@@ -13,13 +13,13 @@ use crate::config::Account;
 use crate::fault::{Fault, Kind};
 use crate::token::{AuthorizationRequest, Consent, TokenSource};
 
-/// How long somebody may take to consent.
+/// Longest time that somebody may take to consent.
 pub const LIFETIME: Duration = Duration::from_secs(600);
 
-/// Consents that may be under way; beyond it the oldest are forgotten.
+/// Consents that may be in progress; beyond it the oldest are forgotten.
 const CAP: usize = 1_000;
 
-/// Consents under way, and what came of those that ended within their ten minutes.
+/// Consents in progress, and what came of those that ended within their ten minutes.
 pub struct PendingAuthorizations {
     redirect: Url,
     entries: Mutex<HashMap<String, Entry>>,
@@ -172,7 +172,7 @@ impl PendingAuthorizations {
     ///
     /// # Errors
     ///
-    /// A state that nobody was given, or that was used; the identity provider's refusal; a store
+    /// A state that no one was given, or that was used; the identity provider's refusal; a store
     /// that cannot be written.
     pub async fn finish(&self, broker: &TokenSource, query: &str) -> Result<GrantedConsent, Fault> {
         let state = parameter(query, "state");

@@ -17,7 +17,7 @@ pub(super) type Observer = dyn Fn(&str, &'static str, Duration) + Send + Sync;
 /// A token and those who wait for it.
 pub(super) struct CacheEntry {
     pub(super) life: Mutex<CachedToken>,
-    /// The request under way, if there is one. Its value is the result.
+    /// The request in progress, if there is one. Its value is the result.
     pub(super) flight: Mutex<Option<watch::Receiver<Option<Arrival>>>>,
     /// The stored record that the slot knows.
     pub(super) version: Mutex<Option<RecordVersion>>,

@@ -12,7 +12,7 @@ use crate::secret::Secret;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct CacheKey {
     pub(super) registration: String,
-    /// A keyed hash of all that the registration says: one that was changed gets tokens anew.
+    /// A keyed hash of all that the registration says: one that was changed gets tokens again.
     version: [u8; 32],
     scope: String,
     /// The login or mailbox that it is for, where it is not for all.

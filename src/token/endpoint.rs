@@ -1,4 +1,5 @@
-//! The token endpoint over HTTP: what it answers, in whatever shape, becomes an answer or a failure.
+//! The token endpoint over HTTP: what it answers, in whatever shape, becomes an answer or a
+//! failure.
 
 use std::time::{Duration, SystemTime};
 

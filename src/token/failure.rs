@@ -50,14 +50,14 @@ impl Class {
         }
     }
 
-    /// How long the endpoint is left alone. A refused consent is asked about seldom: whoever has
-    /// to act takes hours. What an administrator mends for an application takes minutes.
+    /// Time for which the endpoint is left alone. A refused consent is asked about seldom: whoever
+    /// has to act takes hours. What an administrator mends for an application takes minutes.
     pub(super) fn pauses(self, consent: bool) -> Pauses {
         match self {
             Self::Later { .. } => pauses(1, 300),
             Self::Attention if consent => pauses(10, 3600),
             Self::Attention | Self::Ended | Self::Client => pauses(10, 300),
-            // Nobody else is asked: it costs nothing to look again soon.
+            // No one else is asked: it costs nothing to look again soon.
             Self::Ours => pauses(1, 10),
         }
     }
@@ -86,7 +86,7 @@ pub(crate) struct TokenError {
 }
 
 impl TokenError {
-    /// Nobody was asked.
+    /// No one was asked.
     pub(crate) fn new(class: Class, detail: impl AsRef<str>) -> Self {
         Self {
             class,

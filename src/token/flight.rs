@@ -1,5 +1,5 @@
-//! One request on its way, whoever waits for it: what comes of it goes to the token's life, the log,
-//! the metrics and those who wait.
+//! One request on its way, whoever waits for it: what comes of it goes to the token's life, the
+//! log, the metrics and those who wait.
 
 use std::sync::Arc;
 
@@ -87,7 +87,7 @@ impl Flight {
     }
 }
 
-/// What a request came to, for the metrics; `None` where nobody was asked.
+/// What a request came to, for the metrics; `None` where no one was asked.
 fn outcome(result: &Result<IssuedToken, TokenError>) -> Option<&'static str> {
     match result {
         Ok(grant) if grant.stored => None,

@@ -21,9 +21,9 @@ pub(crate) struct IssuedToken {
     pub(crate) token: Secret,
     /// From its issue to its end.
     pub(crate) lifetime: Duration,
-    /// How much of it has passed.
+    /// Amount of of it has passed.
     pub(crate) age: Duration,
-    /// It was at hand: nobody was asked.
+    /// It was at hand: no one was asked.
     pub(crate) stored: bool,
     /// A refresh token was redeemed for it, whose successor is not on disk yet.
     pub(crate) unstored: bool,

@@ -9,7 +9,7 @@
 //! | due | gets the token, and a request starts beside it |
 //! | paused | gets the last failure; the endpoint is left alone |
 //! | attention | the same; asked seldom, and it heals by itself |
-//! | ended | the same; the next request asks nobody until there is a new consent |
+//! | ended | the same; the next request asks no one until there is a new consent |
 //! | unstored | gets the token; the record of the redemption is still being written |
 //!
 //! Where an event leads:
@@ -49,9 +49,9 @@ const RETRY_AFTER_CAP: Duration = Duration::from_secs(3600);
 /// A refused token is replaced no more often than this, and an acceptance protects it so long.
 const PROTECTED: Duration = Duration::from_secs(60);
 
-/// How much of its life a token must have left for a new session: Exchange ends sessions around the
-/// expiry of their token. `margin` is the provider's `token_margin`; of tokens that live less than
-/// twice as long a quarter counts, so that not every login asks for another.
+/// Part of its life that a token must have left for a new session: Exchange ends sessions around
+/// the expiry of their token. `margin` is the provider's `token_margin`; of tokens that live less
+/// than twice as long a quarter counts, so that not every login asks for another.
 pub(super) fn margin(lifetime: Duration, margin: Duration) -> Duration {
     if lifetime < margin * 2 {
         lifetime / 4
@@ -273,7 +273,7 @@ impl CachedToken {
         self.held.is_some()
     }
 
-    /// Everything known is old; generations go on, so that nobody mistakes a new token for an
+    /// Everything known is old; generations go on, so that no one mistakes a new token for an
     /// old one.
     pub(super) fn renew(&mut self) {
         *self = Self {

@@ -3,8 +3,8 @@
 //!
 //! Codes come first: 50196 arrives as `invalid_grant`, yet it is throttling, and 53003 does, yet an
 //! administrator cures it. A consent has ended only by a code that says so, by the suberrors
-//! `bad_token` and `token_expired` beside an unknown code, or by a bare `invalid_grant`. Whatever is
-//! not known leaves it as it is.
+//! `bad_token` and `token_expired` beside an unknown code, or by a bare `invalid_grant`. Whatever
+//! is not known leaves it as it is.
 
 mod subject;
 mod table;

@@ -37,7 +37,8 @@ pub struct TokenSource {
 
 type Cache = HashMap<CacheKey, Arc<CacheEntry>>;
 
-/// The part of a configuration that the token source uses. A reload replaces it; cached tokens stay.
+/// The part of a configuration that the token source uses. A reload replaces it; cached tokens
+/// stay.
 pub struct TokenSourceConfig<'a> {
     /// The OAuth clients.
     pub registrations: &'a BTreeMap<String, Arc<Registration>>,
@@ -66,7 +67,7 @@ impl TokenSource {
         })
     }
 
-    /// With other tools and the same tokens, requests under way included.
+    /// With other tools and the same tokens, requests in progress included.
     #[must_use]
     pub fn reconfigured(&self, tools: TokenSourceConfig<'_>) -> Self {
         Self {
@@ -181,7 +182,7 @@ impl TokenSource {
         })
     }
 
-    /// Redeems the refresh token of a consent that nobody has used for `age`, since providers let
+    /// Redeems the refresh token of a consent that no one has used for `age`, since providers let
     /// them die of disuse (Entra after 90 days), and of one that needs attention, which may have
     /// been cured. A consent that has ended is left alone.
     pub async fn refresh_unused(&self, account: &Arc<Account>, login: &str, age: Duration) {
@@ -209,7 +210,7 @@ impl TokenSource {
         let _ = flight.wait_for(Option::is_some).await;
     }
 
-    /// Asks anew at the next request where a refusal may have been cured: somebody waits for the
+    /// Asks again at the next request where a refusal may have been cured: somebody waits for the
     /// answer.
     pub fn ask_again(&self, verified: &VerifiedLogin) {
         let shared = self.cache_entry(&self.cache_key(verified));
@@ -272,7 +273,7 @@ impl TokenSource {
         }
     }
 
-    /// Joins the request under way, or starts one; `anew` also where a stored token would do. It
+    /// Joins the request in progress, or starts one; `again` also where a stored token would do. It
     /// goes on when the login that wanted it is given up: others wait for it.
     fn flight(
         &self,

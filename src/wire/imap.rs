@@ -99,7 +99,7 @@ fn command_nonauth(input: &[u8]) -> IResult<&[u8], Command> {
         value(Command::Noop, verb("NOOP")),
         value(Command::Logout, verb("LOGOUT")),
         value(Command::StartTls, verb("STARTTLS")),
-        // Its parameters interest nobody (RFC 2971 §3.1).
+        // Its parameters interest no one (RFC 2971 §3.1).
         value(Command::Id, (tag_no_case("ID"), space1, rest)),
         login,
         authenticate,

@@ -69,7 +69,7 @@ impl Head {
     }
 }
 
-/// How much of an announcement the octets so far end in.
+/// Amount of of an announcement the octets so far end in.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Announcement {
     #[default]

@@ -1,8 +1,8 @@
 //! What stands on the wire: framing, SASL, and the grammars of the three protocols.
 //!
-//! Pure functions and small buffers over bytes. Frame first, parse second: [`mod@line`] yields whole
-//! lines (and IMAP commands with their literals) under a cap; nom's complete parsers then run on
-//! them. Nothing here knows a socket, a clock or a log.
+//! Pure functions and small buffers over bytes. Frame first, parse second: [`mod@line`] yields
+//! whole lines (and IMAP commands with their literals) under a cap; nom's complete parsers then run
+//! on them. Nothing here knows a socket, a clock or a log.
 
 pub mod address;
 pub mod imap;

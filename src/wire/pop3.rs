@@ -56,7 +56,7 @@ pub fn command(line: &[u8]) -> Command {
     }
 }
 
-/// `keyword = 3*4VCHAR` and a space or the end (RFC 2449 §4); longer ones are nobody's.
+/// `keyword = 3*4VCHAR` and a space or the end (RFC 2449 §4); longer ones are no one's.
 fn keyword(line: &[u8]) -> IResult<&[u8], &[u8]> {
     take_while1(|octet: u8| octet.is_ascii_graphic())(line)
 }

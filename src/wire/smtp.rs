@@ -33,7 +33,7 @@ pub enum Command {
     Quit,
     /// A command of the mail transaction, which needs a login.
     Mail,
-    /// A verb nobody knows.
+    /// A verb no one knows.
     Unknown,
     /// AUTH with arguments it does not take.
     MalformedLogin,

@@ -192,7 +192,7 @@ fn provider(
     })
 }
 
-/// A service that nobody knows yet: it promises only what every server has.
+/// A service that no one knows yet: it promises only what every server has.
 fn unknown(name: &str) -> Provider {
     let lines = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect();
     Provider {

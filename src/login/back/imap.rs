@@ -245,7 +245,7 @@ impl Imap {
                     self.state = self.response(state, &unit);
                     None
                 }
-                // A server's literal waits for nobody.
+                // A server's literal waits for no one.
                 Ok(Some(Fragment::Announced)) => {
                     self.state = state;
                     None

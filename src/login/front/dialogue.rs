@@ -69,7 +69,8 @@ pub trait Front: Send {
     /// characters around it: an account may have it. For the log only.
     fn suspected_login(&mut self) -> Option<String>;
 
-    /// The client has closed the connection without a goodbye: why, as far as the dialogue shows it.
+    /// The client has closed the connection without a goodbye: why, as far as the dialogue shows
+    /// it.
     fn on_close(&self) -> Option<Fault>;
 
     /// After [`Front::accept`]: what the client sent behind its credentials.

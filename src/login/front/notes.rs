@@ -4,8 +4,8 @@
 use super::dialogue::Advertised;
 use crate::fault::{Fault, Kind};
 
-/// Octets of a SASL line that may have been wrapped: encoders wrap at 60 (uuencode's habit), 64 (PEM)
-/// or 76 (MIME).
+/// Octets of a SASL line that may have been wrapped: encoders wrap at 60 (uuencode's habit), 64
+/// (PEM) or 76 (MIME).
 const WRAPPED: usize = 60;
 
 /// The notes of one dialogue.

@@ -7,7 +7,7 @@
 /// Octets of a From field, and of any line that may be one.
 const FIELD: usize = 16 * 1024;
 
-/// A From field that nobody needs.
+/// A From field that no one needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooLong;
 
@@ -15,7 +15,7 @@ pub(super) struct TooLong;
 #[derive(Debug)]
 pub(super) struct HeaderRewriter {
     mailbox: String,
-    /// What MAIL named: the original where the message names nobody.
+    /// What MAIL named: the original where the message names no one.
     sender: String,
     /// Whether a line of one dot ends the message (DATA).
     dots: bool,

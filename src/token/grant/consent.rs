@@ -1,5 +1,5 @@
-//! A person's consent by a browser (RFC 6749 §4.1 with RFC 7636), and what any consent leaves. It is
-//! stored before it is reported.
+//! A person's consent by a browser (RFC 6749 §4.1 with RFC 7636), and what any consent leaves. It
+//! is stored before it is reported.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -168,7 +168,7 @@ pub(super) async fn keep(
         }
     }
     if let Some(before) = before {
-        // Nobody knows yet who signed in: the mail service will say whether it was the right one.
+        // No one knows yet who signed in: the mail service will say whether it was the right one.
         if let (None, Some(own)) = (&identity, before.clone().of(&owner)) {
             record.replaces(own);
         }

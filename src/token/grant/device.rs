@@ -18,10 +18,10 @@ use super::form::Form;
 use crate::config::Account;
 use crate::secret::Secret;
 
-/// What nobody waits for a person longer than, whatever an endpoint says.
+/// What no one waits for a person longer than, whatever an endpoint says.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// How long a code is good where the endpoint does not say.
+/// Time for which a code is good where the endpoint does not say.
 const USUAL: Duration = Duration::from_secs(900);
 
 /// Between questions where the endpoint does not say (RFC 8628 §3.2), and at least.
@@ -78,7 +78,7 @@ impl DeviceAuthorization {
         &self.details.verification_uri
     }
 
-    /// How long the code is good.
+    /// Time for which the code is good.
     pub fn expires_in(&self) -> Duration {
         seconds(&self.details.expires_in)
             .filter(|time| !time.is_zero())

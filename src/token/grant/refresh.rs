@@ -3,7 +3,7 @@
 //!
 //! A refresh token may be good once. So room for its successor is made on disk before it is
 //! redeemed; where the successor cannot be written all the same, it is kept, used and written
-//! later, and meanwhile nobody else gets hold of the record: the old one is never redeemed again.
+//! later, and meanwhile no one else gets hold of the record: the old one is never redeemed again.
 
 use std::sync::Arc;
 

@@ -199,7 +199,7 @@ fn pauses_grow_with_failures_of_one_class() {
             now += seconds(pause);
             assert_eq!(life.state(now), State::None, "{class:?} {pause}");
         }
-        // Another class begins anew; throttling is no other class than an outage.
+        // Another class begins again; throttling is no other class than an outage.
         let other = match class {
             LATER => Class::Attention,
             _ => LATER,
