@@ -1,7 +1,8 @@
 //! Audit records: one JSON object a line, each bound to the one before by its hash.
 //!
-//! ```text sessions ──▶ queue (bounded) ──▶ writer, a thread of its own: seals, writes, syncs ──▶
-//! file or stdout └──▶ queue (bounded) ──▶ a thread that sends ──▶ syslog
+//! ```text
+//!     sessions ──▶ queue (bounded) ──▶ writer, a thread of its own: seals, writes, syncs ──▶ file or stdout
+//!                                             └──▶ queue (bounded) ──▶ a thread that sends ──▶ syslog
 //! ```
 //!
 //! A session only puts a record into the queue, which never waits. The writer hashes and writes

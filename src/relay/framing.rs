@@ -99,7 +99,7 @@ impl<'a> LineEnds<'a> {
 /// nothing else.
 #[derive(Debug)]
 pub(super) struct DotText {
-    /// Amount of of CRLF.CRLF has been seen.
+    /// Part of CRLF.CRLF that has been seen.
     matched: usize,
     octets: u64,
     /// Dots behind CRLF, which transparency added (RFC 5321 §4.5.2).

@@ -3,9 +3,10 @@
 //! A [`Machine`] decides everything without IO; a [`Driver`] does what it says, over two
 //! connections that hold no buffer of their own:
 //!
-//! ```text client ──▶ Connection ──▶ Input::Client ─────▶ ┌─────────┐ ──▶ Action::ToUpstream ──▶
-//! upstream client ◀── Connection ◀── Action::ToClient ◀── │ Machine │ ◀── Input::Upstream ◀─────
-//! upstream clock, drain, stop, permits ────── Input ────▶ └─────────┘ ──▶ Next::Wait, Next::End
+//! ```text
+//!     client ──▶ Connection ──▶ Input::Client ─────▶ ┌─────────┐ ──▶ Action::ToUpstream ──▶ upstream
+//!     client ◀── Connection ◀── Action::ToClient ◀── │ Machine │ ◀── Input::Upstream ◀───── upstream
+//!     clock, drain, stop, permits ────── Input ────▶ └─────────┘ ──▶ Next::Wait, Next::End
 //! ```
 //!
 //! The loop, with peers that take everything at once ([`Driver::poll`] is the product's):

@@ -1,7 +1,7 @@
 //! One client's connection from accept to end: the only place that drives all the others.
 //!
-//! ```text (PROXY header) ─▶ allowed? ─▶ (TLS) ─▶ login::front ─▶ auth ─▶ token ─▶ upstream ─▶
-//! login::back ─▶ relay
+//! ```text
+//!     (PROXY header) ─▶ allowed? ─▶ (TLS) ─▶ login::front ─▶ auth ─▶ token ─▶ upstream ─▶ login::back ─▶ relay
 //! ```
 //!
 //! One deadline covers everything up to the end of the login. What was learned is on the

@@ -41,7 +41,7 @@ pub struct Stream {
     tls: Option<Box<Tls>>,
     /// What the socket would not take yet.
     outbound: Vec<u8>,
-    /// Amount of of it was written.
+    /// Part of it that was written.
     written: usize,
     /// TLS was begun and is not there yet, or failed: nothing more may go out in clear.
     handshaking: bool,

@@ -21,7 +21,7 @@ pub(crate) struct IssuedToken {
     pub(crate) token: Secret,
     /// From its issue to its end.
     pub(crate) lifetime: Duration,
-    /// Amount of of it has passed.
+    /// Part of its validity that has passed.
     pub(crate) age: Duration,
     /// It was at hand: no one was asked.
     pub(crate) stored: bool,

@@ -69,7 +69,7 @@ impl Head {
     }
 }
 
-/// Amount of of an announcement the octets so far end in.
+/// Part of an announcement that the octets so far end in.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Announcement {
     #[default]
