@@ -50,10 +50,10 @@ impl Throttles {
     }
 }
 
-/// What one mailbox may send.
+/// Limits of what one mailbox may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Messages in flight.
+    /// Largest number of messages in flight.
     pub in_flight: usize,
     /// Messages that may begin in any 60 s.
     pub per_minute: usize,
@@ -64,9 +64,9 @@ pub struct Limits {
 /// Why a message may not be sent for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
-    /// As many as may be were in flight, for all of [`Limits::wait`].
+    /// As many messages as allowed were in flight for all of [`Limits::wait`].
     Full,
-    /// It could not begin within [`Limits::wait`].
+    /// The message could not start within [`Limits::wait`].
     TooMany,
 }
 
@@ -135,7 +135,7 @@ impl Reservation {
         self.time
     }
 
-    /// The message begins.
+    /// Records that the message starts now.
     pub fn begin(mut self) {
         self.used = true;
     }

@@ -12,7 +12,7 @@ use crate::config::{Limits, client_network};
 /// Clients beyond the limit that are told so at the same time; the rest wait to be accepted.
 const MAX_REJECTIONS: usize = 32;
 
-/// All seats of a server.
+/// Limits how many sessions a server has at once, in all and for each client.
 #[derive(Debug, Clone)]
 pub struct SessionLimiter {
     sessions: Arc<Semaphore>,
@@ -54,7 +54,7 @@ struct Admitted {
 }
 
 impl SessionLimiter {
-    /// As many as `limits` allows.
+    /// Creates a limiter that allows as many sessions as `limits` says.
     pub fn new(limits: &Limits) -> Self {
         Self {
             sessions: Arc::new(Semaphore::new(places(limits))),
@@ -71,8 +71,8 @@ impl SessionLimiter {
         }
     }
 
-    /// As many as `limits` allows from now on. No one is sent away: where there are fewer, places
-    /// go as sessions end. Called within the runtime.
+    /// >Applies the limits of another configuration. No one is sent away: where there are fewer,
+    /// places go as sessions end. Called within the runtime.
     pub fn resize(&self, limits: &Limits) {
         let per_client = &self.clients.limit;
         per_client.store(limits.sessions_per_client, Ordering::Relaxed);

@@ -83,7 +83,7 @@ async fn read_proxy_header(
 enum Unannounced {
     /// The peer is no load balancer.
     Network,
-    /// What the load balancer sent.
+    /// Header that the load balancer should have sent and did not.
     Peer(proxy_protocol::ReadError),
 }
 

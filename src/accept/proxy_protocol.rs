@@ -35,13 +35,13 @@ const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Signature, version and command, family and transport, length.
 const V2_HEAD: usize = 16;
 
-/// What a header says.
+/// Statement of a complete PROXY header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyHeader {
     /// The connection is the balancer's own, as for a health check, or it does not know whose it
     /// is: its own address stands.
     Local,
-    /// It is passed on for this client.
+    /// Connection that the load balancer passes on for this client.
     Client(SocketAddr),
 }
 
@@ -50,14 +50,14 @@ pub enum ProxyHeader {
 pub enum Parsed {
     /// At least so many octets are missing: that many may be read.
     Missing(usize),
-    /// It has ended with the last octet.
+    /// Complete header, which ended with the last octet.
     Complete(ProxyHeader),
 }
 
-/// What came is no PROXY header that authrelay takes.
+/// Reason why the octets are no PROXY header that authrelay accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
-    /// Neither version.
+    /// Octets that begin neither version 1 nor version 2.
     Foreign,
     /// A line of version 1 that is not as §2.1 has it.
     Line,
@@ -65,7 +65,7 @@ pub enum Malformed {
     Kind,
     /// Version 2, too short for its addresses.
     Short,
-    /// Longer than the caps.
+    /// Header that is longer than the caps allow.
     Long,
 }
 
@@ -84,11 +84,11 @@ impl fmt::Display for Malformed {
 /// Why no one was announced.
 #[derive(Debug)]
 pub enum ReadError {
-    /// What came is no header.
+    /// Octets that are no header.
     Malformed(Malformed),
     /// The connection ended or broke.
     Left,
-    /// It took too long.
+    /// Header that did not arrive in time.
     Late,
 }
 
@@ -260,7 +260,7 @@ fn binary(input: &[u8]) -> Result<Parsed, Malformed> {
     })
 }
 
-/// So many octets of a body that is long enough.
+/// Copies `N` octets of a body that is known to be long enough.
 fn octets<const N: usize>(body: &[u8], from: usize) -> [u8; N] {
     let taken = body.get(from..).and_then(|rest| rest.first_chunk());
     taken.copied().unwrap_or([0; N])

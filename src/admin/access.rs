@@ -60,7 +60,7 @@ pub(super) async fn check_access(
     response
 }
 
-/// What is answered instead, where the request may not go on.
+/// Answers a request that may not proceed.
 fn refusal(gate: &AdminAuth, request: &Request, role: Option<Role>) -> Option<Response> {
     let path = request.uri().path();
     let path = path.strip_prefix(gate.base()).unwrap_or(path);

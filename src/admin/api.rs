@@ -22,7 +22,7 @@ use crate::status;
 use crate::token::authorizations::{GrantedConsent, LIFETIME, Progress};
 use crate::wire::Protocol;
 
-/// Every account.
+/// Lists every account with its state.
 pub(super) async fn accounts(State(panel): State<Arc<AdminState>>) -> Response {
     // The store is read: not on the threads that relay.
     let rows = tokio::task::spawn_blocking(move || {
@@ -44,7 +44,7 @@ pub(super) async fn sessions(State(panel): State<Arc<AdminState>>) -> Response {
     Json(panel.current.active().sessions().rows(status::rfc3339)).into_response()
 }
 
-/// Reads the configuration again.
+/// Reads the configuration again and puts it in force.
 pub(super) async fn reload(State(panel): State<Arc<AdminState>>) -> Response {
     match (panel.reload)().await {
         Ok(applied) => Json(applied).into_response(),
@@ -55,7 +55,7 @@ pub(super) async fn reload(State(panel): State<Arc<AdminState>>) -> Response {
     }
 }
 
-/// Begins a consent.
+/// Starts a consent for a login.
 pub(super) async fn authorize(
     State(panel): State<Arc<AdminState>>,
     Path(login): Path<String>,
@@ -91,7 +91,7 @@ pub(super) async fn authorize(
 /// Which consent is asked about.
 #[derive(Deserialize)]
 pub(super) struct Begun {
-    /// As in the address that the person was sent to.
+    /// State parameter, as in the address that the person was sent to.
     state: String,
 }
 
@@ -162,7 +162,7 @@ struct Streamed<'a> {
     step: &'a doctor::Step,
 }
 
-/// "Test connection".
+/// Runs "Test connection" for one login.
 pub(super) async fn test(
     State(panel): State<Arc<AdminState>>,
     Path(login): Path<String>,

@@ -32,7 +32,7 @@ use crate::token::store::{StateError, generated};
 /// Tests of connections at once: each reaches out.
 const TESTS: usize = 4;
 
-/// The listener, bound.
+/// The administrators' listener, bound but not yet served.
 pub struct Admin {
     socket: std::net::TcpListener,
     tls: Option<Arc<ReloadableTls>>,
@@ -51,7 +51,7 @@ pub fn token(token: &AdminToken) -> Result<Secret, StateError> {
     }
 }
 
-/// What a relay that knows `token` answers at `/proof?nonce=NONCE`.
+/// Computes what a relay that knows `token` answers at `/proof?nonce=NONCE`.
 pub fn proof(token: &Secret, nonce: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, token.expose().as_bytes());
     super::auth::proof(&key, nonce)
@@ -93,7 +93,7 @@ impl Admin {
         })
     }
 
-    /// What it shows, if it speaks HTTPS.
+    /// Reloadable TLS of the listener; `None` where it speaks HTTP in clear.
     pub fn tls(&self) -> Option<Arc<ReloadableTls>> {
         self.tls.clone()
     }

@@ -74,7 +74,7 @@ pub(super) struct Wanted {
     find: String,
 }
 
-/// The page.
+/// Renders the status page for people.
 pub(super) async fn status(
     State(panel): State<Arc<AdminState>>,
     Extension(role): Extension<Role>,
@@ -166,7 +166,7 @@ impl Status {
         }
     }
 
-    /// `2026-11-25T08:46:32Z`, for people.
+    /// Shortens `2026-11-25T08:46:32Z` for people.
     fn moment(time: &str) -> String {
         time.replace('T', " ").replace('Z', " UTC")
     }
@@ -202,7 +202,7 @@ pub(super) async fn logged_in(
     see_page(&panel.gate, cookie)
 }
 
-/// The browser forgets it.
+/// Logs out: deletes the cookie in the browser.
 pub(super) async fn log_out(State(panel): State<Arc<AdminState>>, headers: HeaderMap) -> Response {
     let had = headers.contains_key(COOKIE);
     tracing::info!(had, "an administrator's browser was logged out");
@@ -237,7 +237,7 @@ pub(super) async fn qr(Query(Text { text }): Query<Text>) -> Response {
     }
 }
 
-/// What the page does beyond being read.
+/// Serves the script of the status page.
 pub(super) async fn script() -> Response {
     let script = include_str!("../../templates/app.js");
     ([("content-type", "text/javascript; charset=utf-8")], script).into_response()

@@ -10,25 +10,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
 
-/// What all requests share.
+/// State that all requests of the administrators' listener share.
 pub(super) struct AdminState {
     pub(super) current: Arc<ActiveService>,
     pub(super) reload: Reload,
     pub(super) consents: PendingAuthorizations,
     pub(super) gate: AdminAuth,
-    /// Tests in progress.
+    /// Permits for connection tests, which limit how many run at once.
     pub(super) tests: Arc<Semaphore>,
-    /// Listeners are served.
+    /// Whether the listeners are being served.
     pub(super) ready: AtomicBool,
 }
 
 /// Reads the configuration again: what came of it, or every problem that kept the old one.
 pub type Reload = Arc<dyn Fn() -> Reloading + Send + Sync>;
 
-/// A reload in progress.
+/// Future of a reload in progress.
 pub type Reloading = Pin<Box<dyn Future<Output = Result<ReloadReport, Vec<String>>> + Send>>;
 
-/// What a reload came to.
+/// Result of a reload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ReloadReport {
     /// Listeners that are served now.

@@ -20,7 +20,7 @@ use crate::config::{Lockout, client_network};
 /// Time for which the same wrong password of a login and address is no further failure.
 const REPEATED: Duration = Duration::from_secs(60);
 
-/// What is remembered at once; beyond it the oldest is forgotten.
+/// Largest number of remembered entries; beyond it the oldest is forgotten.
 const CAP: usize = 50_000;
 
 /// The longest an answer is held back.
@@ -32,11 +32,11 @@ enum LockoutScope {
     Login(String),
     /// Any login that no one has.
     Unknown,
-    /// Whatever fails; slowed, never locked.
+    /// Any failure of the address; slowed, never locked.
     Anything,
 }
 
-/// Clients by [`client_network`].
+/// Client, grouped by [`client_network`], and what its failures count for.
 type Key = (IpAddr, LockoutScope);
 
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +52,7 @@ struct FailureCount {
 #[derive(Debug)]
 pub(super) struct Lockouts {
     state: Mutex<State>,
-    /// A trial has ended.
+    /// Wakes those that wait for a check to end.
     ended: Notify,
 }
 
@@ -74,7 +74,7 @@ pub(super) struct CheckPermit {
 /// Whether a trial may begin.
 enum CheckStart {
     Yes,
-    /// As many are in progress as may fail.
+    /// As many checks are pending as may fail: wait for one to end.
     Later,
     Locked,
 }
@@ -282,7 +282,7 @@ fn key(address: IpAddr, subject: LockoutScope) -> Key {
     (client_network(address), subject)
 }
 
-/// What a failure counts for.
+/// Scopes for which a failure counts.
 fn subjects(address: IpAddr, login: &str, known: bool) -> impl Iterator<Item = LockoutScope> {
     let elsewhere = !address.to_canonical().is_loopback();
     let unknown = (elsewhere && !known).then_some(LockoutScope::Unknown);

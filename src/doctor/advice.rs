@@ -7,7 +7,7 @@ use super::report::TestTarget;
 use crate::fault::{Fault, Kind, message_remedy};
 use crate::wire::Protocol;
 
-/// What a token said of itself.
+/// Claims that a token carries about itself.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TokenClaims {
     pub(super) audience: Option<String>,
@@ -17,7 +17,7 @@ pub(super) struct TokenClaims {
     pub(super) user: Option<String>,
     pub(super) scopes: Vec<String>,
     pub(super) roles: Vec<String>,
-    /// It was no opaque token.
+    /// Whether the token could be read at all: an opaque one has no claims.
     pub(super) known: bool,
 }
 
@@ -36,7 +36,7 @@ impl Advice {
     }
 }
 
-/// Of a step whose fault says it all.
+/// Gives the advice for a step whose fault says everything.
 pub(super) fn of_fault(patient: &TestTarget, fault: &Fault) -> Advice {
     let fault = fault.clone().for_mailbox(&mailbox(patient));
     let remedy = match fault.remedy() {
@@ -59,7 +59,7 @@ fn cause(fault: &Fault) -> String {
     side.to_owned()
 }
 
-/// Of XOAUTH2's refusal.
+/// Explains why the mail service refused XOAUTH2.
 pub(super) fn of_login(patient: &TestTarget, findings: &TokenClaims, fault: &Fault) -> Advice {
     let detail = fault.detail().to_lowercase();
     // Where Exchange says what it is, that is it.
@@ -153,7 +153,7 @@ fn of_delegate(patient: &TestTarget, findings: &TokenClaims, mailbox: &str) -> A
     )
 }
 
-/// Of the first mailbox command's failure.
+/// Explains why the first command on the mailbox failed.
 pub(super) fn of_mailbox(patient: &TestTarget, findings: &TokenClaims, said: &str) -> Advice {
     let mailbox = mailbox(patient);
     let lower = said.to_lowercase();
@@ -242,7 +242,7 @@ fn permission(mailbox: &str, who: &str) -> String {
     format!("Add-MailboxPermission -Identity {mailbox} -User {who} -AccessRights FullAccess")
 }
 
-/// What turns a protocol on for a mailbox.
+/// Says how a protocol is enabled for a mailbox.
 fn switch(protocol: Protocol, mailbox: &str) -> String {
     match protocol {
         Protocol::Imap => format!("Set-CASMailbox -Identity {mailbox} -ImapEnabled $true"),

@@ -15,7 +15,7 @@ const EXCHANGE: [&str; 3] = [
     "00000002-0000-0ff1-ce00-000000000000",
 ];
 
-/// What was seen.
+/// Result of inspecting a token's claims.
 pub(super) struct ClaimsReport {
     pub(super) detail: String,
     pub(super) claims: TokenClaims,
@@ -23,7 +23,7 @@ pub(super) struct ClaimsReport {
     pub(super) wrong: Option<(String, String)>,
 }
 
-/// Looks at a token.
+/// Inspects the claims of an access token.
 pub(super) fn inspect(patient: &TestTarget, token: &str, mailbox: &str) -> ClaimsReport {
     let Some(claims) = claims(token) else {
         return ClaimsReport {
@@ -85,7 +85,8 @@ pub(super) fn inspect(patient: &TestTarget, token: &str, mailbox: &str) -> Claim
     }
 }
 
-/// What cannot work, whatever the mail service says. Only of Microsoft's tokens it is known.
+/// Finds claims that cannot work, whatever the mail service says. Only Microsoft's tokens are known
+/// well enough.
 fn wrong(patient: &TestTarget, findings: &TokenClaims, mailbox: &str) -> Option<(String, String)> {
     let account = &patient.account;
     let registration = &account.registration;

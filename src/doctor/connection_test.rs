@@ -26,8 +26,8 @@ pub async fn test_connection(
     }
 }
 
-/// What the mail service itself says of a consent whose token does not tell who gave it: `None`,
-/// it lets the mailbox be opened; else why not, and what to do.
+/// >Asks the mail service itself about a consent whose token does not tell who gave it: `None`, it
+/// lets the mailbox be opened; else why not, and what to do.
 pub async fn explain_failure(
     service: &Service,
     account: &Arc<Account>,

@@ -90,7 +90,7 @@ impl TestRun<'_> {
         Err(StepFailed)
     }
 
-    /// dns and tcp.
+    /// Runs the steps `dns` and `tcp`.
     async fn connect(&mut self, endpoint: &Endpoint) -> Result<Stream, StepFailed> {
         let provider = self.target.account.registration.provider.clone();
         let limit = self.service.step_timeout();
@@ -142,7 +142,7 @@ impl TestRun<'_> {
         Ok(stream)
     }
 
-    /// tls, STARTTLS included.
+    /// Runs the step `tls`, STARTTLS included.
     async fn encrypt(
         &mut self,
         connector: &Connector<'_>,
@@ -349,7 +349,7 @@ async fn dead_family(endpoint: &Endpoint, addresses: &[SocketAddr]) -> Option<&'
     }
 }
 
-/// What to do about a dead family.
+/// Says what to do about an address family that does not answer.
 fn without(family: &str) -> String {
     match family {
         "IPv6" => "set the provider's ip to v4: each login tries IPv6 in vain first".into(),

@@ -19,8 +19,8 @@ use crate::fault::{Fault, Kind};
 use crate::login::front::Attempt;
 use crate::wire::Protocol;
 
-/// All waits of a login together end this long before its deadline, so that the client gets their
-/// own fault and not the deadline's.
+/// >Time before a login's deadline at which all its waits end, so that the client gets their own
+/// fault and not the deadline's.
 const LOGIN_MARGIN: Duration = Duration::from_secs(2);
 
 impl Login<'_> {
@@ -110,7 +110,7 @@ impl Service {
         VerifiedLogin::by_listener(today, client.ip())
     }
 
-    /// Checks presented credentials.
+    /// Checks the credentials that the client presented.
     async fn check(
         &self,
         client: ClientInfo<'_>,

@@ -26,11 +26,11 @@ pub struct Service {
     pub(super) state: ServiceState,
     pub(super) limits: Limits,
     pub(super) authenticator: Authenticator,
-    /// As configured, in the file's order.
+    /// Accounts in the order of the file.
     accounts: Vec<Arc<Account>>,
     listeners: Vec<Arc<Listener>>,
     pub(super) token_source: Arc<TokenSource>,
-    /// By provider.
+    /// TLS configuration for each provider's upstreams.
     upstream_tls: UpstreamTls,
 }
 
@@ -96,7 +96,7 @@ impl Service {
         Ok(self)
     }
 
-    /// As [`Service::new`], with all that was learned and is held so far: tokens, lockouts,
+    /// >Creates the service of another configuration, with the state held so far: tokens, lockouts,
     /// counts, sessions.
     pub(super) fn reconfigured(&self, config: &Config) -> anyhow::Result<Self> {
         let (upstream_tls, token_source) = outbound_clients(config)?;
@@ -158,7 +158,7 @@ impl Service {
         Connector::new(provider, protocol, tls, self.step_timeout(), deadline)
     }
 
-    /// `limits.upstream_timeout`.
+    /// Longest time of one step upstream: `limits.upstream_timeout`.
     pub fn step_timeout(&self) -> Duration {
         self.limits.upstream_timeout
     }
@@ -184,7 +184,7 @@ impl Service {
         self.state.audit.as_ref().is_some_and(Audit::is_failing)
     }
 
-    /// What is counted.
+    /// Counters of this process, for `/metrics`.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.state.metrics
     }

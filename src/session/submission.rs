@@ -75,7 +75,7 @@ impl Service {
         }
     }
 
-    /// What the relay follows, and over SMTP under which rules.
+    /// Creates the protocol tracker, over SMTP with the account's rules.
     pub(super) fn tracker(
         self: &Arc<Self>,
         protocol: Protocol,
@@ -142,7 +142,7 @@ impl SubmissionPermits {
         }));
     }
 
-    /// What a mail service says of a mailbox from now on, it says of this sender's.
+    /// Changes to the throttle of this sender's mailbox.
     fn turn_to(&mut self, sender: &str) {
         let account = self.verified.account();
         if account.mailbox.smtp_is_sender {
@@ -259,7 +259,7 @@ fn relayed(policy: &SmtpPolicy, mailbox: &str) -> Policy {
     }
 }
 
-/// What the session's own AUTH was answered with, where each MAIL has an upstream of its own.
+/// Reply to the session's own AUTH, where each MAIL has an upstream of its own.
 pub(super) fn accepted_here() -> crate::login::SuccessReply {
     crate::login::SuccessReply {
         untagged: Bytes::new(),
