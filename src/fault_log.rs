@@ -15,7 +15,8 @@ use crate::fault::Kind;
 /// Time for which equal faults are counted together.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// So many are told of each: enough for fail2ban to see an attack within its first minute.
+/// Number of equal faults that are logged in a minute: enough for fail2ban to see an attack within
+/// its first minute.
 const LOGGED_PER_MINUTE: u64 = 5;
 
 /// Faults remembered; one that finds no room is told.
@@ -24,12 +25,12 @@ const CAP: usize = 10_000;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
     login: Option<String>,
-    /// By [`client_network`].
+    /// Client of the faults, grouped by [`client_network`].
     client: IpAddr,
     what: What,
 }
 
-/// What is repeated.
+/// Fault that is repeated, apart from its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum What {
     Fault(Kind),
@@ -43,7 +44,7 @@ struct Seen {
     count: u64,
 }
 
-/// What the log has told of late.
+/// Limits how often equal faults of one client are logged.
 #[derive(Debug)]
 pub struct FaultLogLimiter(Mutex<State>);
 

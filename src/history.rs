@@ -29,19 +29,19 @@ pub type FaultCounts = [u32; Side::ALL.len()];
 #[derive(Debug)]
 pub struct LoginHistory {
     logins: Mutex<HashMap<String, LoginEntry>>,
-    /// Those that no one has proved to be.
+    /// Logins that no client has proved to be its own.
     unknown_logins: Mutex<HashMap<String, LoginEntry>>,
     faults: Mutex<Faults>,
-    /// Who hears of every login, where somebody does.
+    /// Receiver of every login event, where one is set.
     observer: OnceLock<mpsc::Sender<LoginEvent>>,
 }
 
 /// A login that succeeded, or why one (or its session) failed.
 #[derive(Debug, Clone)]
 pub struct LoginEvent {
-    /// In lower case.
+    /// Login of the client, in lower case.
     pub login: String,
-    /// `None`: it succeeded.
+    /// Fault of the login; `None` where it succeeded.
     pub fault: Option<Fault>,
 }
 
@@ -67,12 +67,12 @@ impl Default for LoginHistory {
     }
 }
 
-/// What is known of a login.
+/// History of one login: its last success and its last fault.
 #[derive(Debug, Clone, Default)]
 pub struct LoginEntry {
-    /// When it last succeeded.
+    /// Time of the last success.
     pub last_login: Option<SystemTime>,
-    /// What last went wrong, unless a success came after it.
+    /// Last fault with its time, unless a success came after it.
     pub last_fault: Option<(SystemTime, Fault)>,
 }
 
@@ -131,7 +131,7 @@ impl LoginHistory {
         self.faults().quarters.iter().copied().collect()
     }
 
-    /// Up to now.
+    /// Gives the fault counts, moved on to the present quarter of an hour.
     fn faults(&self) -> MutexGuard<'_, Faults> {
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         let passed = faults.since.elapsed().as_secs() / QUARTER.as_secs();
@@ -144,7 +144,7 @@ impl LoginHistory {
         faults
     }
 
-    /// What is known of a login, in lower case.
+    /// Gives the history of a login, which is in lower case.
     pub fn entry(&self, login: &str) -> LoginEntry {
         let proven = lock(&self.logins).get(login).cloned();
         let unproven = || lock(&self.unknown_logins).get(login).cloned();

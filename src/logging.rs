@@ -112,7 +112,7 @@ pub fn start(log: &Log) -> io::Result<Started> {
     Ok(Started { levels, file })
 }
 
-/// `log.file`, with its rotation.
+/// File of the log (`log.file`), with its rotation.
 #[derive(Debug)]
 struct LogFile {
     path: PathBuf,

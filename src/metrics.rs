@@ -29,16 +29,16 @@ const EXPIRY: &str = "credential_expiry_timestamp_seconds";
 const EXPIRY_HELP: &str =
     "When a client secret or certificate ends, as far as the configuration says";
 
-/// How sessions end.
+/// Outcomes of sessions: values of the label `outcome`.
 pub const OUTCOMES: [&str; 5] = ["relayed", "refused", "failed", "cancelled", "probe"];
 
-/// What becomes of messages.
+/// Outcomes of messages: values of the label `outcome`.
 pub const MESSAGES: [&str; 3] = ["accepted", "rejected", "lost"];
 
 /// How messages get their permit.
 pub const WAITS: [&str; 3] = ["immediate", "waited", "timeout"];
 
-/// What becomes of alerts.
+/// Outcomes of alerts: values of the label `outcome`.
 pub const NOTIFICATIONS: [&str; 3] = ["ok", "failed", "dropped"];
 
 /// The commit that was built, where the build says so.
@@ -47,10 +47,10 @@ const REVISION: &str = match option_env!("AUTHRELAY_REVISION") {
     None => "unknown",
 };
 
-/// What becomes of token requests.
+/// Outcomes of token requests: values of the label `outcome`.
 pub const REQUESTS: [&str; 4] = ["ok", "throttled", "unavailable", "refused"];
 
-/// All of it.
+/// Counters and gauges of one process.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -222,13 +222,13 @@ impl Metrics {
         }
     }
 
-    /// A session begins.
+    /// Counts a session that begins.
     pub fn session_began(&self, protocol: Protocol) {
         let labels = labels([("protocol", protocol.name())]);
         self.active.get_or_create(&labels).inc();
     }
 
-    /// A session has ended.
+    /// Counts a session that has ended, with its octets.
     pub fn session_ended(&self, protocol: Protocol, outcome: &str, up: u64, down: u64) {
         let protocol = ("protocol", protocol.name());
         self.active.get_or_create(&labels([protocol])).dec();
@@ -240,7 +240,7 @@ impl Metrics {
         }
     }
 
-    /// A login succeeded.
+    /// Counts a login that succeeded, and its duration.
     pub fn logged_in(&self, protocol: Protocol, took: Duration) {
         let labels = labels([("protocol", protocol.name())]);
         self.logins
@@ -248,7 +248,7 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// Something failed.
+    /// Counts a fault by its kind.
     pub fn fault(&self, protocol: Protocol, kind: Kind) {
         let labels = labels([
             ("protocol", protocol.name()),

@@ -21,26 +21,26 @@ const LAST_SECOND: i64 = 253_402_300_799;
 /// One account, or one login of a wildcard account.
 #[derive(Debug, Clone, Serialize)]
 pub struct AccountStatus {
-    /// As configured; of a wildcard account the logins that were seen follow it.
+    /// Login as configured; the logins that were seen follow a wildcard account.
     pub login: String,
-    /// What it opens.
+    /// Mailbox that the login opens.
     pub mailbox: String,
-    /// Whose tokens open it.
+    /// Registration whose tokens open the mailbox.
     pub registration: String,
-    /// Where it is.
+    /// Provider of the registration, by name.
     pub provider: String,
     /// How its tokens are obtained.
     pub grant: &'static str,
-    /// What clients may speak.
+    /// Protocols that clients may use.
     pub protocols: Vec<&'static str>,
-    /// How its token stands.
+    /// Status of the account's token.
     pub token: TokenStatus,
     /// `needed`, `given`, `attention` (refused, but not for good), or `none` where none is needed.
     pub consent: &'static str,
-    /// RFC 3339.
+    /// Time of the last login: RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_login: Option<String>,
-    /// What last went wrong, unless a login succeeded since.
+    /// Last fault, unless a login succeeded since.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_fault: Option<LastFault>,
 }
@@ -51,7 +51,7 @@ impl AccountStatus {
         self.registration.is_empty()
     }
 
-    /// What its consent's state means, in words.
+    /// Explains the consent's state in words.
     pub fn consent_means(&self) -> &'static str {
         match self.consent {
             "needed" => "the mailbox's owner has to agree: Authorize",
@@ -61,28 +61,28 @@ impl AccountStatus {
     }
 }
 
-/// How a token stands.
+/// Status of a token as administrators see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TokenStatus {
     /// `none`, `valid`, `expired` or `refused`.
     pub state: &'static str,
-    /// RFC 3339.
+    /// End of validity: RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
 }
 
-/// What last went wrong.
+/// Last fault of a login.
 #[derive(Debug, Clone, Serialize)]
 pub struct LastFault {
-    /// RFC 3339.
+    /// Time of the fault: RFC 3339.
     pub time: String,
-    /// Who is to blame.
+    /// Side that is to blame.
     pub side: &'static str,
-    /// What it was.
+    /// Kind of the fault, by name.
     pub kind: &'static str,
-    /// What happened.
+    /// Detail of what happened, as in the log.
     pub detail: String,
-    /// What to do.
+    /// Remedy for the operator, where one is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
 }
@@ -156,11 +156,11 @@ fn orphan(login: &str) -> AccountStatus {
 pub struct ConsentStates {
     /// Their owner has to consent.
     pub needed: usize,
-    /// They are refused, but not for good.
+    /// Number that is refused, but not for good.
     pub attention: usize,
 }
 
-/// The same for each registration. Of wildcard accounts those logins are counted that have
+/// >Counts consents for each registration. Of wildcard accounts those logins are counted that have
 /// consented: who else will come is not known.
 pub fn consents(
     accounts: &[Arc<Account>],
@@ -199,7 +199,7 @@ fn consented(accounts: &[Arc<Account>], broker: &TokenSource) -> Vec<String> {
     }
 }
 
-/// Those of the logins that a wildcard account is for.
+/// Selects the logins that a wildcard account is for.
 fn of_wildcard<'l>(
     accounts: &[Arc<Account>],
     account: &Arc<Account>,
@@ -276,7 +276,7 @@ fn row(
     }
 }
 
-/// What a login opens; the protocols' mailboxes where they differ.
+/// Describes which mailbox a login opens; the protocols' mailboxes where they differ.
 fn mailboxes(account: &Account, login: &str) -> String {
     let of = |protocol| match (protocol, account.mailbox.smtp_is_sender) {
         (Protocol::Smtp, true) => "sender".to_owned(),
@@ -346,13 +346,14 @@ fn last_fault(time: SystemTime, fault: &Fault) -> LastFault {
     }
 }
 
-/// `2026-11-25T08:46:32Z`.
+/// Formats a time such as `2026-11-25T08:46:32Z`.
 pub fn rfc3339(time: SystemTime) -> String {
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
     at_seconds(since.map_or(0, |since| since.as_secs()))
 }
 
-/// Of seconds since 1970; those that issuers get wrong end with the year 9999, as RFC 3339 does.
+/// Formats seconds since 1970; times that issuers get wrong end with the year 9999, as RFC 3339
+/// does.
 pub fn at_seconds(seconds: u64) -> String {
     let seconds = i64::try_from(seconds).unwrap_or(i64::MAX).min(LAST_SECOND);
     let time = OffsetDateTime::from_unix_timestamp(seconds);

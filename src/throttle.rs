@@ -64,7 +64,7 @@ pub struct Limits {
 /// Why a message may not be sent for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
-    /// As many messages as allowed were in flight for all of [`Limits::wait`].
+    /// All allowed messages were in flight for all of [`Limits::wait`].
     Full,
     /// The message could not start within [`Limits::wait`].
     TooMany,

@@ -16,7 +16,7 @@ const COOKIE_NAME: &str = "authrelay";
 pub(super) enum Role {
     /// May read, and change nothing.
     Viewer,
-    /// May read and change.
+    /// May read everything and change something.
     Operator,
 }
 

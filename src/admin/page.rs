@@ -166,7 +166,7 @@ impl Status {
         }
     }
 
-    /// Shortens `2026-11-25T08:46:32Z` for people.
+    /// Shortens a time such as `2026-11-25T08:46:32Z` for people.
     fn moment(time: &str) -> String {
         time.replace('T', " ").replace('Z', " UTC")
     }

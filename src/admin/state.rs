@@ -28,7 +28,7 @@ pub type Reload = Arc<dyn Fn() -> Reloading + Send + Sync>;
 /// Future of a reload in progress.
 pub type Reloading = Pin<Box<dyn Future<Output = Result<ReloadReport, Vec<String>>> + Send>>;
 
-/// Result of a reload.
+/// Result of a reload, as administrators get it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ReloadReport {
     /// Listeners that are served now.

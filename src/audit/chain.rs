@@ -7,17 +7,17 @@ use serde::Serialize;
 
 use super::record::AuditRecord;
 
-/// What the first record has as `prev`.
+/// Value of `prev` in the first record of a chain.
 pub const START: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// Hex digits of a hash.
 pub(super) const DIGITS: usize = 64;
 
-/// What stands before a line's hash, and behind it.
+/// Text between a line's last field and its hash.
 const HASH: &str = ",\"hash\":\"";
 const END: &str = "\"}";
 
-/// Where a chain stands.
+/// State of a chain: its last hash and its number of records.
 #[derive(Debug)]
 pub(super) struct Chain {
     /// The hash of the last record.

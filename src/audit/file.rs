@@ -16,7 +16,7 @@ const STEP: usize = 64 * 1024;
 /// Longest time that the writer before may take to be gone.
 const ENDING: Duration = Duration::from_secs(2);
 
-/// An open audit file.
+/// Audit file that is open for writing.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) file: Arc<File>,

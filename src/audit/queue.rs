@@ -43,7 +43,7 @@ struct State {
     /// Records that came in, and those of them that the disk has confirmed.
     pushed: u64,
     confirmed: u64,
-    /// The last write failed.
+    /// Whether the last write failed.
     full: bool,
     reopen: bool,
     /// Somebody waits for the disk, or wants a failed write to be tried again.
@@ -55,7 +55,7 @@ struct State {
     file: Option<(Arc<File>, PathBuf)>,
 }
 
-/// What the writer is to do.
+/// Work for the writer: records, and what else was asked for.
 #[derive(Debug, Default)]
 pub(super) struct Work {
     pub(super) records: Vec<AuditRecord>,
@@ -224,13 +224,13 @@ impl Queue {
         state
     }
 
-    /// So many records more are on disk, or as far as they can get.
+    /// Confirms that this many more records are on disk, or as far as they can get.
     pub(super) fn confirm(&self, records: u64) {
         self.lock().confirmed += records;
         self.settled.notify_all();
     }
 
-    /// All is written, and the head is in the log.
+    /// Records that everything is written and the head is in the log.
     pub(super) fn finished(&self) {
         self.lock().finishing = false;
         self.settled.notify_all();

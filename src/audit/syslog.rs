@@ -30,7 +30,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from
 const WARNING: u8 = 10 * 8 + 4;
 const INFORMATIONAL: u8 = 10 * 8 + 6;
 
-/// Messages on their way.
+/// Queue of messages on their way to the syslog server.
 #[derive(Debug)]
 pub(super) struct Syslog {
     on_full: OnFull,
@@ -163,7 +163,7 @@ impl Syslog {
         false
     }
 
-    /// Sends until the end.
+    /// Sends messages until the queue is closed.
     pub(super) fn run(&self, server: &Server) {
         let mut connection = None;
         let mut failing = false;
@@ -201,7 +201,7 @@ impl Syslog {
     }
 }
 
-/// Linux's EMSGSIZE.
+/// Whether the error is Linux's EMSGSIZE.
 fn is_too_long(error: &io::Error) -> bool {
     error.raw_os_error() == Some(90)
 }

@@ -26,7 +26,7 @@ const SYNC: Duration = Duration::from_secs(1);
 /// After how long a write that failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Where lines go.
+/// Destination of the audit lines.
 enum Sink {
     None,
     /// Without the standard library's buffer, which may keep what it could not write.
@@ -61,7 +61,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Opens what `path` names.
+    /// Opens the destination that `path` names.
     pub(super) fn open(
         path: Option<&AuditPath>,
         queue: Arc<Queue>,

@@ -74,7 +74,7 @@ pub(super) struct CheckPermit {
 /// Whether a trial may begin.
 enum CheckStart {
     Yes,
-    /// As many checks are pending as may fail: wait for one to end.
+    /// Too early: as many checks are pending as may fail. Wait for one to end.
     Later,
     Locked,
 }

@@ -319,7 +319,7 @@ async fn ended(running: &RunningRelay, path: &str) -> Result<(), Trouble> {
     }
 }
 
-/// A path segment.
+/// Escapes a login as a path segment.
 fn escaped(login: &str) -> String {
     url::form_urlencoded::byte_serialize(login.as_bytes())
         .collect::<String>()

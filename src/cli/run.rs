@@ -104,7 +104,7 @@ fn report_failure(why: &str) {
     manager::report(Severity::Error, &format!("authrelay cannot serve: {why}"));
 }
 
-/// What comes of it is in the log.
+/// Reloads whenever asked; the log has the result.
 async fn reload_when_asked(control: Arc<Control>, requests: Option<ReloadRequests>) {
     let Some(mut requests) = requests else {
         return;

@@ -26,7 +26,7 @@ pub(super) struct RunningRelay {
     token: Secret,
 }
 
-/// What a reload came to: [`admin::ReloadReport`] as the relay says it.
+/// Result of a reload: [`admin::ReloadReport`] as the relay sends it.
 #[derive(serde::Deserialize)]
 pub(super) struct Reloaded {
     pub(super) listeners: usize,
@@ -42,7 +42,7 @@ pub(super) enum RequestError {
     Other(anyhow::Error),
 }
 
-/// What asks the administrators' listener of this configuration, and its URL.
+/// Builds the client for the administrators' listener of this configuration, and its URL.
 pub(super) fn client(admin: &Admin) -> Option<(reqwest::Client, String)> {
     let host = admin.public_url.host_str()?.to_owned();
     let address = reachable(admin.bind);
@@ -129,7 +129,7 @@ impl RunningRelay {
     }
 }
 
-/// What the relay says of a request that it refuses.
+/// Turns the relay's refusal of a request into an error.
 fn complaint(status: reqwest::StatusCode, text: &str) -> anyhow::Error {
     let json: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
     let said = |key: &str| json.get(key).and_then(serde_json::Value::as_str);

@@ -14,7 +14,7 @@ pub struct Logins {
 }
 
 impl Logins {
-    /// Of these accounts, no two of which have the same pattern.
+    /// Creates the index of accounts, no two of which have the same pattern.
     pub fn new(accounts: &[Arc<Account>]) -> Self {
         let mut logins = Self {
             exact: HashMap::new(),

@@ -20,7 +20,7 @@ words! {
 }
 
 words! {
-    /// `notify[].events`.
+    /// Event of which a hook is told, from `notify[].events`.
     pub enum NotifyEvent {
         /// A consent is needed or refused for now; it is given.
         Consent = "consent",
@@ -38,7 +38,7 @@ words! {
 }
 
 impl NotifyEvent {
-    /// As in `proxy.yaml`.
+    /// Name of the event in `proxy.yaml`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Consent => "consent",
@@ -54,9 +54,9 @@ impl NotifyEvent {
 /// One of `notify`: whom to tell of what.
 #[derive(Debug, Clone)]
 pub struct Hook {
-    /// What it is told of.
+    /// Events of which the hook is told.
     pub events: Vec<NotifyEvent>,
-    /// How.
+    /// Target that is called for each alert.
     pub target: HookTarget,
     /// Longest time that a try may take.
     pub timeout: Duration,
@@ -67,9 +67,9 @@ pub struct Hook {
 pub enum HookTarget {
     /// A program, by one JSON object on its stdin.
     Command {
-        /// What is run, without a shell.
+        /// Program that is run, without a shell.
         program: PathBuf,
-        /// Its arguments.
+        /// Arguments of the program, each passed as it is.
         arguments: Vec<String>,
     },
     /// A POST of the same object.

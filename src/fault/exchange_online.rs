@@ -10,7 +10,7 @@ use super::model::{Fault, Kind};
 pub enum Refusal {
     /// The protocol's own way to say "not now": an SMTP 4xx, `[UNAVAILABLE]`, `[SYS/TEMP]`, `BYE`.
     Temporary,
-    /// Anything else.
+    /// Any other failure: trying again does not help.
     Final,
 }
 

@@ -19,7 +19,7 @@ use bytes::Bytes;
 
 use crate::fault::Fault;
 
-/// What a dialogue wants next.
+/// Next step of a dialogue, which the driver must take before it calls `next` again.
 #[derive(Debug)]
 pub enum Step<T> {
     /// More bytes from the peer.

@@ -18,7 +18,7 @@ const QUEUE: usize = 256;
 /// Subjects that may need a person at once; beyond it begins are not remembered, so not told.
 const OPEN: usize = 10_000;
 
-/// Takes reports.
+/// Takes reports and sends them to the hooks.
 #[derive(Debug, Clone)]
 pub struct Notifier {
     sender: mpsc::Sender<Report>,
@@ -64,7 +64,7 @@ impl Notifier {
         self.report(Report::Change(event, subject.to_owned(), change));
     }
 
-    /// It needs no one any more. Told if its begin was.
+    /// Reports that the subject needs no one any more. Sent if its beginning was.
     pub fn end(&self, event: NotifyEvent, subject: &str, detail: impl Into<String>) {
         let detail = detail.into();
         let change = Change::End { detail };

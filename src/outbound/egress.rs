@@ -33,7 +33,7 @@ pub(super) async fn connect_via(egress: &Egress, endpoint: &Endpoint) -> Result<
     }
 }
 
-/// RFC 9110 §9.3.6.
+/// Asks an HTTP proxy for a tunnel: CONNECT, RFC 9110 §9.3.6.
 async fn by_connect(
     mut tcp: TcpStream,
     egress: &Egress,

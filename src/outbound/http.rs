@@ -130,7 +130,7 @@ impl tower_service::Service<Uri> for Connector {
     }
 }
 
-/// A connection.
+/// Connection to an HTTP server, encrypted or in clear.
 #[derive(Debug)]
 enum Socket {
     Clear(TcpStream),

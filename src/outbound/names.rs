@@ -31,7 +31,7 @@ const CAP: usize = 1024;
 /// Addresses without a port, or why there are none.
 type Answer = Result<Arc<[SocketAddr]>, Arc<io::Error>>;
 
-/// What is known of a name.
+/// State of a name in the cache.
 #[derive(Debug)]
 enum Known {
     /// Addresses that may be used; `stale`: the name should be asked for again.
@@ -112,7 +112,7 @@ struct State {
     kept: Kept,
     /// Names that are being asked for, and who hears of it.
     asked: HashMap<String, watch::Sender<Option<Answer>>>,
-    /// Those of them that no thread has taken.
+    /// Names that no thread has taken yet.
     queue: VecDeque<String>,
     threads: usize,
 }

@@ -25,10 +25,10 @@ use crate::fault::Fault;
 /// KiB at most.
 pub(super) const ROUNDS: usize = 16;
 
-/// Takes received octets.
+/// Function that takes received octets.
 type Receive<'a> = dyn FnMut(&mut Context<'_>, &[u8]) + 'a;
 
-/// One side's connection.
+/// Connection of one side of a session.
 pub trait Connection {
     /// Receives once; `receive` is called with everything that came. `Ok(false)`: the peer has
     /// ended its direction.
@@ -51,7 +51,7 @@ pub trait Connection {
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Error>;
 }
 
-/// What a session provides to its relay.
+/// Services of a session that its relay calls.
 pub trait Backend<C> {
     /// Begins to wait for a permit to send a message of `sender`.
     fn request_permit(&mut self, sender: &str);
@@ -71,7 +71,7 @@ pub trait Backend<C> {
     /// The upstream and what it has said since, once it is logged in to.
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Result<(C, Bytes), Box<Fault>>>;
 
-    /// Records an event.
+    /// Records an event of the relay.
     fn record(&mut self, event: Event);
 
     /// Records how the session ended. Its connections are still to be closed.
@@ -104,7 +104,7 @@ struct Closing {
     client_ended: bool,
 }
 
-/// What was asked for while one of the connections was in use.
+/// Actions that were asked for while one of the connections was in use.
 #[derive(Default)]
 struct Deferred {
     to_client: Vec<u8>,
@@ -193,7 +193,7 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
         }
     }
 
-    /// What the session provides.
+    /// Gives the services of the session.
     pub fn backend(&mut self) -> &mut B {
         &mut self.backend
     }

@@ -87,7 +87,7 @@ impl<'a> LineEnds<'a> {
         self.sent = end;
     }
 
-    /// Sends the rest.
+    /// Sends the octets that were held back.
     pub(super) fn finish(self, send: &mut dyn FnMut(&[u8])) {
         if let Some(rest @ [_, ..]) = self.octets.get(self.sent..) {
             send(rest);
@@ -108,7 +108,7 @@ pub(super) struct DotText {
 
 const END: &[u8; 5] = b"\r\n.\r\n";
 
-/// What begins an end, or a line with a dot too many.
+/// Beginning of an end, or of a line with a dot too many.
 const DOT: &[u8; 3] = b"\r\n.";
 
 impl DotText {

@@ -64,7 +64,7 @@ struct Upload {
     before: u64,
 }
 
-/// One relayed session.
+/// State of one relayed session, without IO.
 #[derive(Debug)]
 pub struct Machine {
     tracker: Tracker,
@@ -73,7 +73,7 @@ pub struct Machine {
     active: Instant,
     /// When the last octet of the client came.
     client_active: Instant,
-    /// Octets of the client.
+    /// Number of octets received from the client.
     received: u64,
     upload: Option<Upload>,
     first_end: Option<(ClosedBy, Instant)>,
@@ -108,7 +108,7 @@ impl Machine {
         }
     }
 
-    /// What is known of the session's protocol.
+    /// Tracker of the session's protocol.
     pub fn tracker(&self) -> &Tracker {
         &self.tracker
     }
@@ -188,7 +188,7 @@ impl Machine {
         self.advance(now, out);
     }
 
-    /// What follows from an input whatever it was.
+    /// Takes the consequences that every input has.
     fn advance(&mut self, now: Instant, out: Out<'_>) {
         if self.end.is_some() {
             return;
@@ -237,7 +237,7 @@ impl Machine {
         }
     }
 
-    /// What to wait for, or how the session ended. To be asked after every input.
+    /// Gives what to wait for, or how the session ended. To be called after every input.
     #[must_use]
     pub fn next(&self) -> Next {
         match &self.end {
@@ -264,7 +264,7 @@ impl Machine {
         }
     }
 
-    /// The next deadline.
+    /// Finds the next deadline and what happens at it.
     fn deadline(&self) -> (Instant, Deadline) {
         // What is waited for here is not the peers' silence.
         let waits = match self.tracker.is_waiting() {

@@ -13,11 +13,11 @@ use crate::wire::Protocol;
 /// wait for, 64 KiB and one read at most.
 #[derive(Debug)]
 pub enum Tracker {
-    /// RFC 9051.
+    /// Tracker of an IMAP session (RFC 9051).
     Imap(Box<Imap>),
-    /// RFC 1939.
+    /// Tracker of a POP3 session (RFC 1939).
     Pop3(Box<Pop3>),
-    /// RFC 5321.
+    /// Tracker of an SMTP session (RFC 5321).
     Smtp(Box<Smtp>),
 }
 

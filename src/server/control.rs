@@ -29,7 +29,7 @@ use crate::tls::reload::{CertificateWatcher, ReloadableTls};
 /// Is told of each configuration that was put in force.
 type ReloadHook = Box<dyn Fn(&Config) + Send + Sync>;
 
-/// Steers a server.
+/// Controls a running server: reload, drain and stop.
 pub struct Control {
     current: Arc<ActiveService>,
     path: PathBuf,
@@ -48,19 +48,19 @@ struct State {
     open: Vec<AcceptingListener>,
     hooks: Vec<Hook>,
     reload: ReloadMode,
-    /// What is looked at with `reload: watch`, and what was in it.
+    /// Files that are watched with `reload: watch`, and their content.
     files: Vec<PathBuf>,
     seen: Option<[u8; 32]>,
     /// Nothing is opened any more.
     draining: bool,
     drain_timeout: Duration,
-    /// What takes a restart to change, as it was at the start.
+    /// Settings that take a restart to change, as they were at the start.
     admin: Option<Arc<Admin>>,
     audit: Option<Audit>,
     log: Log,
     applied: Option<ReloadHook>,
     before: Option<Arc<dyn Fn() + Send + Sync>>,
-    /// What the administrators' listener shows.
+    /// TLS configuration of the administrators' listener.
     shown: Option<Arc<ReloadableTls>>,
 }
 
@@ -127,17 +127,18 @@ impl Control {
         }
     }
 
-    /// The service in force.
+    /// Holder of the service in force.
     pub fn current(&self) -> &Arc<ActiveService> {
         &self.current
     }
 
-    /// What the administrators' listener shows is looked after like the listeners'.
+    /// Sets the TLS configuration of the administrators' listener, whose files are watched like the
+    /// listeners'.
     pub(super) fn set_admin_tls(&self, tls: Option<Arc<ReloadableTls>>) {
         self.state().shown = tls;
     }
 
-    /// What the listeners show, the administrators' one included.
+    /// TLS configurations of the listeners, the administrators' one included.
     pub(super) fn identities(&self) -> CertificateWatcher {
         let state = self.state();
         let doors = state

@@ -15,7 +15,7 @@ pub struct Inherited(Vec<Socket>);
 struct Socket {
     name: String,
     socket: TcpListener,
-    /// Whose it is.
+    /// Name of the listener that it is for, where systemd has one.
     listener: Option<String>,
 }
 
@@ -44,7 +44,7 @@ impl Socket {
 }
 
 impl Inherited {
-    /// What `LISTEN_FDS` of the environment announces to this process.
+    /// Takes the sockets that `LISTEN_FDS` of the environment announces to this process.
     pub fn of_environment() -> Self {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let names: Vec<_> = names.split(':').collect();

@@ -77,7 +77,7 @@ pub(super) struct AcceptingListener {
     /// Shared with the task that accepts.
     pub(super) socket: Arc<TcpListener>,
     door: Arc<RwLock<Arc<ServedListener>>>,
-    /// Accept no more.
+    /// Cancelled when no further client is to be accepted.
     pub(super) close: CancellationToken,
 }
 
@@ -98,7 +98,7 @@ impl AcceptingListener {
         mine.bind == listener.bind && (mine.bind.port() != 0 || mine.name == listener.name)
     }
 
-    /// What the next client finds.
+    /// Sets the listener that the next client finds.
     pub(super) fn change(&self, door: ServedListener) {
         *self.door.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(door);
     }

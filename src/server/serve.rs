@@ -45,7 +45,8 @@ impl Server {
         Self::inheriting(config, Inherited::default())
     }
 
-    /// The same with sockets that somebody else has bound (systemd's socket activation).
+    /// >Binds as [`Server::bind`] does, with sockets that another process has bound (systemd's
+    /// socket activation).
     ///
     /// # Errors
     ///
@@ -91,7 +92,7 @@ impl Server {
             .collect()
     }
 
-    /// What puts changed configurations in force while the server serves.
+    /// Control that puts changed configurations in force while the server serves.
     pub fn control(&self) -> &Arc<Control> {
         &self.control
     }
@@ -145,7 +146,7 @@ impl Server {
     }
 }
 
-/// Looks twice a day.
+/// Refreshes unused consents twice a day.
 async fn keep_alive(current: Arc<ActiveService>) {
     let mut looks = tokio::time::interval(CONSENT_POLL);
     loop {

@@ -193,7 +193,7 @@ impl SessionEntry {
 }
 
 impl SessionGuard {
-    /// Records the verified login.
+    /// Records the verified login and the names of the client's certificate.
     pub(super) fn verified(&self, verified: &VerifiedLogin, names: &[CertificateName]) {
         let mut state = lock(&self.session.state);
         state.verified = Some(verified.without_password());

@@ -31,7 +31,7 @@ pub(super) fn poll_read(
     }
 }
 
-/// Writes once.
+/// Writes once, as much as the socket takes.
 pub(super) fn poll_write(
     tcp: &TcpStream,
     cx: &mut Context<'_>,

@@ -29,9 +29,9 @@ pub const SCRATCH: usize = READ + RECORD;
 /// and their records have headers (RFC 8446 §4: certificates).
 const UPSTREAM_CAP: usize = SCRATCH;
 
-/// The same of a client's handshake, thousands of which may stay incomplete before anyone knows
-/// who they are: one record of the largest size. A ClientHello has 2 KiB, post-quantum key shares
-/// included.
+/// >Largest size of a client's incomplete handshake, thousands of which may stay incomplete before
+/// anyone knows who they are: one record of the largest size. A ClientHello has 2 KiB, post-quantum
+/// key shares included.
 const CLIENT_CAP: usize = RECORD;
 
 /// Octets that a client may have us keep after its handshake: a record that is not complete and a
@@ -60,7 +60,7 @@ enum End {
     Failed(Failure),
 }
 
-/// Why a connection failed.
+/// Reason why a connection failed.
 #[derive(Debug, Clone)]
 enum Failure {
     Tls(rustls::Error),
@@ -94,7 +94,7 @@ impl std::fmt::Debug for Connection {
     }
 }
 
-/// What a call to [`Tls::receive`] brought.
+/// Result of a call to [`Tls::receive`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received {
     /// Plaintext, which the sink has.
@@ -105,7 +105,7 @@ pub enum Received {
     End,
 }
 
-/// What is to be sent once the connection can take plaintext.
+/// Data that is to be sent once the connection can take plaintext.
 enum Outgoing<'a> {
     Nothing,
     Data(&'a [u8]),
@@ -117,9 +117,9 @@ enum Outgoing<'a> {
 struct Round {
     /// Octets from the front that rustls needs no more.
     discarded: usize,
-    /// The peer said close_notify.
+    /// Whether the peer sent close_notify.
     peer_closed: bool,
-    /// What was to be sent is among the records.
+    /// Whether the records hold what was to be sent.
     sent: bool,
 }
 
@@ -345,8 +345,8 @@ impl Tls {
         }
     }
 
-    /// What is read ends here in the scratch buffer. What follows a handshake that is at its cap
-    /// stays with the socket.
+    /// End of the scratch buffer for what is read next. Octets after a handshake that is at its cap
+    /// stay with the socket.
     fn read_to(&self) -> usize {
         match self.is_handshaking() {
             true => self.handshake_cap,
@@ -363,7 +363,7 @@ impl Tls {
         chain?.first().map(|leaf| leaf.clone().into_owned())
     }
 
-    /// `TLSv1.3 CIPHER`.
+    /// Version and cipher as `TLSv1.3 CIPHER`.
     pub fn description(&self) -> Option<String> {
         let (version, suite) = match &self.connection {
             Connection::Client(tls) => (tls.protocol_version()?, tls.negotiated_cipher_suite()?),

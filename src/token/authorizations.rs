@@ -35,41 +35,41 @@ enum Stage {
     Away(Box<AuthorizationRequest>),
     /// The person came back, and the code is being redeemed.
     Back,
-    /// It came to something; `None`: it was given.
+    /// The authorization has ended; `None`: consent was given.
     Ended(Option<Fault>),
 }
 
-/// How a consent stands.
+/// Progress of a consent that was started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
     /// Nothing came of it yet.
     Pending,
-    /// It was given and stored.
+    /// Consent was given and stored.
     Given,
-    /// It was refused, or could not be stored.
+    /// Consent was refused, or could not be stored.
     Failed(Fault),
 }
 
 /// A consent that was given and stored.
 #[derive(Debug, Clone)]
 pub struct GrantedConsent {
-    /// For which login.
+    /// Login for which consent was given.
     pub login: String,
-    /// Which mailbox that opens.
+    /// Mailbox that the login opens.
     pub mailbox: String,
-    /// What came of it.
+    /// Consent that was given and stored.
     pub consent: Consent,
 }
 
 impl GrantedConsent {
-    /// Who signed in, if that is somebody other than the mailbox: right for a delegate of a shared
-    /// mailbox, and the classic mistake otherwise.
+    /// Person who signed in, where that is somebody other than the mailbox: right for a delegate of
+    /// a shared mailbox, and the classic mistake otherwise.
     pub fn somebody_else(&self) -> Option<&str> {
         let identity = self.consent.identity.as_deref()?;
         (!identity.eq_ignore_ascii_case(&self.mailbox)).then_some(identity)
     }
 
-    /// The same in words, for people.
+    /// Warns in words of such a person.
     pub fn warning(&self) -> Option<String> {
         let (other, mailbox) = (self.somebody_else()?, &self.mailbox);
         Some(format!(
@@ -78,7 +78,7 @@ impl GrantedConsent {
         ))
     }
 
-    /// Tells the log.
+    /// Writes the consent to the log.
     pub fn log(&self) {
         tracing::info!(
             login = self.login,
@@ -101,7 +101,7 @@ impl PendingAuthorizations {
         }
     }
 
-    /// `PUBLIC_URL/oauth/callback`.
+    /// Redirect URI, `PUBLIC_URL/oauth/callback`, for a public URL.
     pub fn redirect_of(public_url: &Url) -> Url {
         let mut url = public_url.clone();
         let path = format!("{}/oauth/callback", public_url.path().trim_end_matches('/'));
@@ -225,7 +225,7 @@ fn parameter(query: &str, name: &str) -> String {
         .map_or_else(String::new, |(_, value)| value.into_owned())
 }
 
-/// What the query of the redirect brings.
+/// Completes the authorization with the query of the redirect.
 async fn finish(
     broker: &TokenSource,
     pending: AuthorizationRequest,

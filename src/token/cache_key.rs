@@ -25,7 +25,7 @@ pub(super) struct CacheKey {
 /// The registrations as they are configured now.
 pub(super) struct RegistrationVersions {
     by_name: HashMap<String, [u8; 32]>,
-    /// Of this process alone.
+    /// Key that is generated for each process.
     key: hmac::Key,
 }
 
@@ -85,7 +85,7 @@ impl RegistrationVersions {
     }
 }
 
-/// What the registration says, its secrets included.
+/// Hashes what the registration says, its secrets included.
 fn edition(key: &hmac::Key, registration: &Registration) -> [u8; 32] {
     let mut context = hmac::Context::with_key(key);
     // Secrets do not show in it.

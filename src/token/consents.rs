@@ -43,7 +43,7 @@ impl TokenSource {
             .map_err(|failure| failure.fault)
     }
 
-    /// What the identity provider said instead of a code (RFC 6749 §4.1.2.1).
+    /// Builds the fault of what the identity provider sent instead of a code (RFC 6749 §4.1.2.1).
     pub fn refused_consent(
         &self,
         pending: &AuthorizationRequest,

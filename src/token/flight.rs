@@ -42,7 +42,7 @@ impl Flight {
         }
     }
 
-    /// What this request wrote is known.
+    /// Records the version of what this request wrote.
     fn note_version(&self) {
         if let (Some(store), true) = (&self.store, self.registration.grant.needs_consent()) {
             *lock(&self.shared.version) = store.version(&self.login);
@@ -87,7 +87,7 @@ impl Flight {
     }
 }
 
-/// What a request came to, for the metrics; `None` where no one was asked.
+/// Outcome of a request for the metrics; `None` where no endpoint was asked.
 fn outcome(result: &Result<IssuedToken, TokenError>) -> Option<&'static str> {
     match result {
         Ok(grant) if grant.stored => None,

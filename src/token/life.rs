@@ -60,7 +60,7 @@ pub(super) fn margin(lifetime: Duration, margin: Duration) -> Duration {
     }
 }
 
-/// What a token is good for at the moment.
+/// State of a token at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum State {
     None,
@@ -72,13 +72,13 @@ pub(super) enum State {
     Unstored,
 }
 
-/// What a login gets.
+/// Decision about what a login gets.
 #[derive(Debug)]
 pub(super) enum Decision {
     Use(Secret, u64),
-    /// The same, and a request is due.
+    /// Use this token of that number, and start a request.
     UseAndRefresh(Secret, u64),
-    /// Wait for a request.
+    /// Wait for a token request.
     Fetch,
     /// The endpoint is left alone for now.
     Refuse(Fault),

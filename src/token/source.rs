@@ -23,9 +23,9 @@ use crate::outbound::http;
 /// account has logins, or as they have passwords to try (grant `password`).
 const MAX_CACHED: usize = 10_000;
 
-/// Gives out tokens.
+/// Source of access tokens: cache, one request at a time, backoff.
 pub struct TokenSource {
-    /// By provider.
+    /// HTTP clients by provider.
     pub(super) clients: BTreeMap<String, http::Client>,
     versions: RegistrationVersions,
     pub(super) timeout: Duration,
@@ -40,13 +40,13 @@ type Cache = HashMap<CacheKey, Arc<CacheEntry>>;
 /// The part of a configuration that the token source uses. A reload replaces it; cached tokens
 /// stay.
 pub struct TokenSourceConfig<'a> {
-    /// The OAuth clients.
+    /// Registrations of OAuth clients, by name.
     pub registrations: &'a BTreeMap<String, Arc<Registration>>,
     /// The HTTP clients, by provider.
     pub clients: BTreeMap<String, http::Client>,
-    /// What bounds a token request.
+    /// Longest time of a token request.
     pub timeout: Duration,
-    /// What keeps the tokens that consents bring.
+    /// Store of the tokens that consents bring.
     pub store: Option<Arc<Store>>,
 }
 

@@ -20,7 +20,7 @@ const HEAD: usize = 96;
 pub struct Literal {
     /// Octets; `u64::MAX` stands for more as well.
     pub octets: u64,
-    /// Its sender waits for `+` before it sends them.
+    /// Whether its sender waits for `+` before it sends them.
     pub synchronizing: bool,
 }
 
@@ -30,9 +30,9 @@ pub struct Line {
     /// The head of the command or response whose first line it is; `None` for one that continues
     /// it behind a literal.
     pub head: Option<Head>,
-    /// What follows, as part of the same command or response.
+    /// Literal that follows, as part of the same command or response.
     pub literal: Option<Literal>,
-    /// It ended with LF, without CR before it.
+    /// Whether the line ended with LF, without CR before it.
     pub bare: bool,
 }
 
@@ -41,7 +41,7 @@ pub struct Line {
 pub struct Head(Vec<u8>);
 
 impl Head {
-    /// What is kept of the line, without its end.
+    /// Text of the line as far as it is kept, without its end.
     pub fn text(&self) -> &[u8] {
         self.0.trim_ascii_end()
     }
@@ -74,15 +74,15 @@ impl Head {
 enum Announcement {
     #[default]
     None,
-    /// `{`
+    /// The octet `{` was read.
     Brace,
-    /// `{` and digits.
+    /// `{` and digits were read.
     Digits(u64),
-    /// `{`, digits, `+`.
+    /// `{`, digits and `+` were read.
     Plus(u64),
-    /// The closing brace too.
+    /// The closing brace was read.
     Complete(Literal),
-    /// CR behind it.
+    /// The CR after the brace was read.
     Return(Literal),
 }
 
@@ -139,7 +139,7 @@ pub struct Scanner {
     responses: bool,
     head: Head,
     announcement: Announcement,
-    /// The line has begun.
+    /// Whether the line has begun.
     begun: bool,
     /// The line's last octet was CR.
     cr: bool,

@@ -25,7 +25,8 @@ pub(super) struct ReadAccounts {
 }
 
 impl ReadAccounts {
-    /// That of a login in lower case, an exact one before a wildcard, and where the file has it.
+    /// Finds the account of a login in lower case, an exact pattern before a wildcard, and where
+    /// the file has it.
     pub(super) fn find(&self, login: &str) -> Option<&(Field, Arc<Account>)> {
         let domain = login.rsplit_once('@').map(|(_, domain)| domain);
         let rank = |(_, account): &&(Field, Arc<Account>)| match &account.login {

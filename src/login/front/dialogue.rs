@@ -8,12 +8,12 @@ use super::super::{Step, SuccessReply};
 use crate::fault::{Fault, Kind};
 use crate::wire::sasl::{CREDENTIAL_CAP, Credentials, Malformed, Oddity, Part};
 
-/// What a listener offers on this connection, as it is now.
+/// Capabilities and mechanisms that a listener offers on this connection at this moment.
 #[derive(Debug, Clone)]
 pub struct Advertised {
     /// The upstream's capabilities, as it would list them itself.
     pub capabilities: Arc<[String]>,
-    /// STARTTLS is possible.
+    /// Whether the client may send STARTTLS.
     pub starttls: bool,
     /// Credentials are taken; false before the TLS that the listener requires.
     pub credentials: bool,
@@ -21,11 +21,11 @@ pub struct Advertised {
     pub unauthenticated: bool,
     /// The connection is new: a greeting is due (not after STARTTLS).
     pub greet: bool,
-    /// TLS is active.
+    /// Whether TLS is active on the connection.
     pub encrypted: bool,
 }
 
-/// What a client wants in the end.
+/// Request of a client that ends the login dialogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// To log in with these.
@@ -39,19 +39,19 @@ pub enum Request {
 /// Credentials and how they came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    /// What the client presented.
+    /// Credentials that the client presented.
     pub credentials: Credentials,
     /// `LOGIN`, `USER` or the SASL mechanism, for the log.
     pub method: &'static str,
 }
 
-/// A server-side login dialogue.
+/// Login dialogue of a server, towards the client. Sans IO.
 pub trait Front: Send {
-    /// Takes what was read.
+    /// Takes octets that were read from the client.
     fn receive(&mut self, bytes: &[u8]);
 
-    /// What to do next. After [`Request::Login`] the machine waits for [`Front::accept`] or
-    /// [`Front::reject`], and asks to `Read` until then. Behind the last step it only asks to
+    /// >Gives the next step. After [`Request::Login`] the machine waits for [`Front::accept`] or
+    /// [`Front::reject`], and asks to `Read` until then. >After the last step it only asks to
     /// `Read`, whatever it receives.
     fn next(&mut self) -> Step<Request>;
 

@@ -34,9 +34,9 @@ enum State {
     AwaitingVerdict {
         tag: Bytes,
     },
-    /// STARTTLS was answered.
+    /// STARTTLS was answered; TLS begins.
     StartTls,
-    /// LOGOUT was answered.
+    /// LOGOUT was answered; the connection ends.
     Quit,
     Failed(Fault),
     /// The last step was taken.

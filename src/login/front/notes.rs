@@ -14,7 +14,7 @@ pub(super) struct Notes {
     refused: Option<Fault>,
     /// The login that a refused attempt named, without what is odd around it.
     suspected: Option<String>,
-    /// Capabilities were asked for.
+    /// Whether capabilities were asked for.
     asked: bool,
     /// A fault was reported, so that the client's leaving needs no other reason.
     explained: bool,
@@ -53,7 +53,7 @@ impl Notes {
         }
     }
 
-    /// What was refused since the last call.
+    /// Takes the fault of what was refused since the last call.
     pub(super) fn take_refused(&mut self) -> Option<Fault> {
         self.refused.take()
     }

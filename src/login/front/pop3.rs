@@ -34,9 +34,9 @@ enum State {
     Sasl(SaslExchange),
     /// The driver has the credentials.
     AwaitingVerdict,
-    /// STLS was answered.
+    /// STLS was answered; TLS begins.
     StartTls,
-    /// QUIT was answered.
+    /// QUIT was answered; the connection ends.
     Quit,
     Failed(Fault),
     /// The last step was taken.

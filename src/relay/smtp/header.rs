@@ -15,7 +15,7 @@ pub(super) struct TooLong;
 #[derive(Debug)]
 pub(super) struct HeaderRewriter {
     mailbox: String,
-    /// What MAIL named: the original where the message names no one.
+    /// Address that MAIL named: the original where the message names no one.
     sender: String,
     /// Whether a line of one dot ends the message (DATA).
     dots: bool,
@@ -26,9 +26,9 @@ pub(super) struct HeaderRewriter {
     /// In a line too long to be looked at; whether its last octet was CR.
     long: bool,
     cr: bool,
-    /// What came last was CRLF, or nothing has come.
+    /// Whether the last octets were CRLF, or nothing has come.
     crlf: bool,
-    /// Nothing has come.
+    /// Whether nothing has come yet.
     first: bool,
     has_from: bool,
     has_reply_to: bool,
@@ -225,7 +225,7 @@ fn name_length(line: &[u8]) -> Option<usize> {
     good.then_some(name.len())
 }
 
-/// Folding (RFC 5322 §2.2.3).
+/// Whether the line continues a folded field (RFC 5322 §2.2.3).
 fn is_continuation(line: &[u8]) -> bool {
     line.starts_with(b" ") || line.starts_with(b"\t")
 }

@@ -18,11 +18,11 @@ pub(super) struct Text {
 
 /// The octets that belong to the text.
 pub(super) struct Taken<'a> {
-    /// Octets taken.
+    /// Number of octets taken from the input.
     pub(super) octets: usize,
     /// The text's end is among them.
     pub(super) ended: bool,
-    /// What they are once their line ends are repaired.
+    /// Octets that were taken, with their line ends repaired.
     pub(super) piece: Cow<'a, [u8]>,
 }
 

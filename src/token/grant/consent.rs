@@ -30,19 +30,19 @@ pub struct AuthorizationRequest {
     verifier: PkceCodeVerifier,
     /// Comes back with the code; whoever does not know it has not asked.
     pub(crate) state: String,
-    /// Where the person goes.
+    /// Address to which the person is sent.
     pub(crate) url: Url,
 }
 
 /// A consent that was given and stored.
 #[derive(Debug, Clone)]
 pub struct Consent {
-    /// Who signed in, as far as the token tells.
+    /// Person who signed in, as far as the token says.
     pub identity: Option<String>,
 }
 
 impl AuthorizationRequest {
-    /// For which login.
+    /// Login for which consent is asked.
     pub fn login(&self) -> &str {
         &self.login
     }
@@ -230,7 +230,7 @@ fn another_person(login: &str, mailbox: &str, old: &str, new: &str) -> TokenErro
     ))
 }
 
-/// Who signed in, by the claims of the id token or else the access token.
+/// Finds who signed in, by the claims of the id token or else the access token.
 fn identity(answer: &AccessTokenResponse) -> Option<String> {
     let tokens = [answer.id_token(), Some(answer.token().expose())];
     tokens.into_iter().flatten().find_map(person)

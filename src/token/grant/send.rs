@@ -11,7 +11,7 @@ use crate::secret::Secret;
 use super::request::Request;
 
 impl Request {
-    /// Asks.
+    /// Sends the request and reads its answer.
     pub(in crate::token) async fn send(self) -> Result<IssuedToken, TokenError> {
         let registration = self.account.registration.clone();
         let Some(client) = self.client.clone() else {
