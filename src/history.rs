@@ -1,5 +1,5 @@
 //! What is remembered for people who ask: of each login the last success and the last fault, and
-//! how many faults there were of late. In memory alone; the audit is elsewhere.
+//! how many faults there were of late. In memory only; the audit is elsewhere.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};

@@ -319,7 +319,7 @@ impl Metrics {
     }
 }
 
-/// The families that every Prometheus client has, as far as the system tells them.
+/// The families that every Prometheus client has, as far as the system has them.
 fn process() -> Option<String> {
     let usage = platform::usage()?;
     let mut families = vec![

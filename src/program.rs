@@ -14,7 +14,7 @@ const OUTPUT_CAP: usize = 256 * 1024;
 /// Octets of its complaints that are kept: the last ones.
 const COMPLAINT_CAP: usize = 1024;
 
-/// Why a program gave nothing; displayed behind its name.
+/// Reason why a program gave nothing; displayed after its name.
 #[derive(Debug, thiserror::Error)]
 pub enum Failed {
     /// The program does not exist, may not be executed, or was lost.

@@ -87,14 +87,14 @@ pub struct LastFault {
     pub remedy: Option<String>,
 }
 
-/// Every account, with what is known of it; behind them the stored consents that no account uses
+/// Every account, with what is known of it; after them the stored consents that no account uses
 /// any more. Reads the store, so that it may block a little.
 pub fn accounts(
     accounts: &[Arc<Account>],
-    broker: &TokenSource,
+    token_source: &TokenSource,
     history: &LoginHistory,
 ) -> Vec<AccountStatus> {
-    let consented = broker
+    let consented = token_source
         .store()
         .map(|store| store.logins())
         .unwrap_or_default();
@@ -105,11 +105,16 @@ pub fn accounts(
     let mut rows = Vec::new();
     for account in accounts {
         match &account.login {
-            LoginPattern::Exact(login) => rows.push(row(account, login, broker, history)),
+            LoginPattern::Exact(login) => rows.push(row(account, login, token_source, history)),
             LoginPattern::Domain(_) | LoginPattern::Any => {
-                rows.push(row(account, &account.login.to_string(), broker, history));
+                rows.push(row(
+                    account,
+                    &account.login.to_string(),
+                    token_source,
+                    history,
+                ));
                 for login in of_wildcard(accounts, account, &seen) {
-                    rows.push(row(account, login, broker, history));
+                    rows.push(row(account, login, token_source, history));
                 }
             }
         }
@@ -160,22 +165,22 @@ pub struct ConsentStates {
     pub attention: usize,
 }
 
-/// >Counts consents for each registration. Of wildcard accounts those logins are counted that have
+/// Counts consents for each registration. Of wildcard accounts those logins are counted that have
 /// consented: who else will come is not known.
 pub fn consents(
     accounts: &[Arc<Account>],
-    broker: &TokenSource,
+    token_source: &TokenSource,
 ) -> BTreeMap<String, ConsentStates> {
     let mut counts = BTreeMap::<String, ConsentStates>::new();
     let mut count = |account: &Account, login: &str| {
         let count = counts.entry(account.registration.name.clone()).or_default();
-        match stored(account, login, broker).ok().flatten() {
+        match stored(account, login, token_source).ok().flatten() {
             Some(record) if record.refused.is_some() => count.needed += 1,
             Some(record) => count.attention += usize::from(record.attention.is_some()),
             None => count.needed += 1,
         }
     };
-    let consented = consented(accounts, broker);
+    let consented = consented(accounts, token_source);
     for account in accounts {
         if !account.registration.grant.needs_consent() {
             continue;
@@ -191,9 +196,9 @@ pub fn consents(
 }
 
 /// Every login with a stored consent, where any account may have one.
-fn consented(accounts: &[Arc<Account>], broker: &TokenSource) -> Vec<String> {
+fn consented(accounts: &[Arc<Account>], token_source: &TokenSource) -> Vec<String> {
     let any = |account: &Arc<Account>| account.registration.grant.needs_consent();
-    match broker.store() {
+    match token_source.store() {
         Some(store) if accounts.iter().any(any) => store.logins(),
         _ => Vec::new(),
     }
@@ -216,13 +221,13 @@ fn of_wildcard<'l>(
 fn row(
     account: &Account,
     login: &str,
-    broker: &TokenSource,
+    token_source: &TokenSource,
     history: &LoginHistory,
 ) -> AccountStatus {
     let registration = &account.registration;
     let mailbox = mailboxes(account, login);
     let entry = history.entry(login);
-    let (record, unreadable) = match stored(account, login, broker) {
+    let (record, unreadable) = match stored(account, login, token_source) {
         Ok(record) => (record, None),
         Err(fault) => (None, Some(fault)),
     };
@@ -237,7 +242,9 @@ fn row(
     let standing = Protocol::ALL
         .iter()
         .filter(|protocol| account.protocols.contain(**protocol))
-        .map(|protocol| broker.token_state(account, login, &account.mailbox_of(*protocol, login)))
+        .map(|protocol| {
+            token_source.token_state(account, login, &account.mailbox_of(*protocol, login))
+        })
         .find(|standing| *standing != TokenState::None)
         .unwrap_or(TokenState::None);
     let refusal = record
@@ -300,9 +307,9 @@ fn mailboxes(account: &Account, login: &str) -> String {
 fn stored(
     account: &Account,
     login: &str,
-    broker: &TokenSource,
+    token_source: &TokenSource,
 ) -> Result<Option<StoredConsent>, Fault> {
-    match broker.store() {
+    match token_source.store() {
         Some(store) if account.registration.grant.needs_consent() => store
             .read(login)
             .map(|record| record.and_then(|record| record.of(&Owner::of(&account.registration))))

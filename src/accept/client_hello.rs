@@ -29,7 +29,7 @@ impl<'a> Reader<'a> {
         Some(taken)
     }
 
-    /// A big-endian number of so many octets.
+    /// A big-endian number of `size` octets.
     fn number(&mut self, octets: usize) -> Option<usize> {
         let digits = self.take(octets)?;
         Some(

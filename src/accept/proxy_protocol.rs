@@ -48,7 +48,7 @@ pub enum ProxyHeader {
 /// How far a header got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parsed {
-    /// At least so many octets are missing: that many may be read.
+    /// At least this many octets are missing: as many may be read.
     Missing(usize),
     /// Complete header, which ended with the last octet.
     Complete(ProxyHeader),
@@ -169,7 +169,7 @@ pub fn parse(input: &[u8]) -> Result<Parsed, Malformed> {
 /// `"PROXY" SP "UNKNOWN" *OCTET CRLF`.
 fn line(input: &[u8]) -> Result<Parsed, Malformed> {
     let Some(text) = input.strip_suffix(b"\r\n") else {
-        // Behind a CR there is one octet more at least, otherwise two.
+        // After a CR there is one octet more at least, otherwise two.
         let least = if input.ends_with(b"\r") { 1 } else { 2 };
         let missing = SHORTEST.saturating_sub(input.len()).max(least);
         return match input.len() + missing {
@@ -218,7 +218,7 @@ fn client<T: FromStr + Into<IpAddr>>(
     Ok(announced_client(source, from))
 }
 
-/// Version 2 (§2.2). Behind the addresses stand extensions, which are passed over.
+/// Version 2 (§2.2). Extensions follow the addresses and are skipped.
 fn binary(input: &[u8]) -> Result<Parsed, Malformed> {
     let Some((head, body)) = input.split_first_chunk::<V2_HEAD>() else {
         return Ok(Parsed::Missing(match SHORTEST.checked_sub(input.len()) {

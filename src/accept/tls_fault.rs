@@ -9,7 +9,7 @@ use super::proxy_protocol;
 use crate::config::{Listener, ListenerTls};
 use crate::fault::{Fault, Kind};
 
-/// The fault behind a handshake with a client that failed, whose first octets were `first`. `None`:
+/// The fault of a handshake with a client that failed, whose first octets were `first`. `None`:
 /// a probe that speaks HTTP.
 pub fn client_fault(error: &io::Error, first: &[u8]) -> Option<Fault> {
     if proxy_protocol::begins_with_header(first) {

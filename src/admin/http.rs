@@ -3,7 +3,7 @@
 //!
 //! A connection either waits for its client (a handshake, a request, a reader) or works on a
 //! request. Where all places are taken, the one that has waited longest gives up its place, so
-//! that clients who send halves of requests cannot keep health from being answered.
+//! that clients that send incomplete requests cannot keep health from being answered.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::tls::reload::ReloadableTls;
 /// Largest number of connections at once.
 const CONNECTIONS: usize = 256;
 
-/// For the handshake, and for a request's head; for its body, see `gate`.
+/// For the handshake, and for a request's head; for its body, see `access`.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection's whole life: whoever reads an answer octet by octet comes to an end too.

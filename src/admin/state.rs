@@ -15,7 +15,7 @@ pub(super) struct AdminState {
     pub(super) current: Arc<ActiveService>,
     pub(super) reload: Reload,
     pub(super) consents: PendingAuthorizations,
-    pub(super) gate: AdminAuth,
+    pub(super) auth: AdminAuth,
     /// Permits for connection tests, which limit how many run at once.
     pub(super) tests: Arc<Semaphore>,
     /// Whether the listeners are being served.

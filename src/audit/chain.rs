@@ -36,7 +36,7 @@ struct Line<'a> {
 }
 
 impl Chain {
-    /// Goes on behind the record with this hash.
+    /// Continues after the record with this hash.
     pub(super) fn continuing_from(head: Option<String>) -> Self {
         Self {
             head: head.unwrap_or_else(|| START.to_owned()),
@@ -61,7 +61,7 @@ impl Chain {
         })?;
         self.head = hash(&line);
         self.records += 1;
-        // The brace comes behind the hash.
+        // The brace follows the hash.
         line.pop();
         line.extend_from_slice(HASH.as_bytes());
         line.extend_from_slice(self.head.as_bytes());
@@ -101,5 +101,5 @@ pub(super) fn split(line: &[u8]) -> Option<(&[u8], &str)> {
     Some((rest.strip_suffix(HASH.as_bytes())?, hash))
 }
 
-/// Octets at a line's end that [`split`] wants to see.
+/// Octets at a line's end that [`split`] needs.
 pub(super) const TAIL: usize = HASH.len() + DIGITS + END.len();

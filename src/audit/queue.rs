@@ -23,7 +23,7 @@ const BATCH: usize = 256 * 1024;
 /// costs as much as the record.
 const GATHER: Duration = Duration::from_millis(30);
 
-/// The queue, and what the writer and its users tell each other.
+/// State that the writer shares with its users: the queue, and its conditions.
 #[derive(Debug)]
 pub(super) struct Queue {
     on_full: OnFull,
@@ -46,7 +46,7 @@ struct State {
     /// Whether the last write failed.
     full: bool,
     reopen: bool,
-    /// Somebody waits for the disk, or wants a failed write to be tried again.
+    /// Somebody waits for the disk, or asks that a failed write be tried again.
     hurry: bool,
     /// Somebody waits for the end, and for the head in the log.
     finishing: bool,

@@ -167,7 +167,7 @@ impl AuditRecord {
         }
     }
 
-    /// Whether it tells of a login that succeeded: with `on_full: refuse` such a one is kept as
+    /// Whether it records a login that succeeded: with `on_full: refuse` such a one is kept as
     /// long as there is memory for it.
     pub(super) fn admitted(&self) -> bool {
         self.event == Event::Messages || matches!(self.outcome, Some("accepted" | "relayed"))

@@ -64,7 +64,7 @@ impl Syslog {
     }
 
     /// Takes a sealed line. Where there is no room it waits if `on_full` is `refuse`: the queue
-    /// behind fills then, and logins are refused.
+    /// after it fills then, and logins are refused.
     pub(super) fn push(&self, record: &AuditRecord, line: Vec<u8>) {
         let message = message(&self.host, record, &line);
         let mut state = self.lock();
@@ -337,7 +337,7 @@ fn message(host: &str, record: &AuditRecord, line: &[u8]) -> Vec<u8> {
     [head.as_bytes(), line.trim_ascii_end()].concat()
 }
 
-/// This machine's name as RFC 5424 wants it: 1 to 255 printable ASCII characters.
+/// This machine's name as RFC 5424 requires it: 1 to 255 printable ASCII characters.
 fn host_name() -> String {
     let name = crate::platform::host_name();
     match (1..=255).contains(&name.len()) && name.bytes().all(|octet| octet.is_ascii_graphic()) {

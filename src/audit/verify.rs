@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::chain::{START, hash, split};
 
-/// Mistakes that are told; behind so many the rest is not looked at.
+/// Largest number of breaks that are reported; after these the rest is not checked.
 const MAX_BREAKS: usize = 100;
 
 /// A longer line is no record.

@@ -45,7 +45,7 @@ pub(super) struct Writer {
     syslog: Option<Arc<Syslog>>,
     sink: Sink,
     chain: Chain,
-    /// Sealed lines of so many records, of which so many octets are written.
+    /// Sealed lines, with their number of records and the octets of them that are written.
     pending: Vec<u8>,
     records: u64,
     written: usize,
@@ -54,9 +54,9 @@ pub(super) struct Writer {
     /// Written, and not yet confirmed by the disk.
     unsynced: u64,
     synced: Instant,
-    /// The last write failed, and the log has told of it.
+    /// Whether the last write failed, which was logged.
     failing: bool,
-    /// The log has told of records that are dropped.
+    /// Whether it was logged that records are dropped.
     dropping: bool,
 }
 
@@ -106,7 +106,7 @@ impl Writer {
     /// Until the queue is closed and empty, or closed and cannot be emptied.
     pub(super) fn run(mut self) {
         self.log_head("started");
-        // A torn line that could not be moved is told at once.
+        // A torn line that could not be moved is logged at once.
         self.write();
         loop {
             let deadline = match (self.failing, self.unsynced) {

@@ -148,7 +148,7 @@ impl Authenticator {
             None => (None, self.unknown(&login)),
         };
         let verified = self.checker.check(claim, &credentials.password).await;
-        // Many may have guessed at once: those that come back behind the failure that locks are
+        // Many may have guessed at once: those that are checked after the failure that locks are
         // not told whether they were right.
         if locked() {
             return Err(LoginRefused::locked_out());

@@ -1,7 +1,7 @@
 //! Guessing: failures are slowed from the third on, then locked out for a while.
 //!
 //! What is locked is a pair of client address and login, so that one stale job locks out neither
-//! its neighbours nor the owner of the login. An address alone is locked for unknown logins only,
+//! its neighbours nor the owner of the login. A whole address is locked for unknown logins only,
 //! and never on loopback, where everybody shares it. Elsewhere it is slowed for all that fail, or
 //! time would tell which logins exist; who succeeds is never slowed.
 
@@ -81,7 +81,7 @@ enum CheckStart {
 
 impl State {
     /// Time for which a failure counts. What slows holds out as long as any lock: its end must not
-    /// tell a login that is locked from one that is not.
+    /// distinguish a login that is locked from one that is not.
     fn window(&self, subject: &LockoutScope) -> Duration {
         match subject {
             LockoutScope::Login(_) | LockoutScope::Unknown => self.policy.window,

@@ -1,6 +1,6 @@
 //! The check of a local password, and what it proves.
 //!
-//! [`VerifiedLogin`] is the only thing that opens the token broker. [`PasswordChecker::check`]
+//! [`VerifiedLogin`] is the only thing that opens the token source. [`PasswordChecker::check`]
 //! makes it; besides, [`VerifiedLogin::by_operator`] does, for the operator's own tests, and
 //! [`VerifiedLogin::by_listener`], for the one account that a listener for devices opens. Every
 //! attempt costs the same: as many argon2 runs as the account with the most hashed passwords needs,

@@ -147,8 +147,8 @@ async fn device(
     account: &Arc<Account>,
     login: &str,
 ) -> Result<GrantedConsent, Trouble> {
-    let broker = service.token_source();
-    let device = broker.start_device(account, login).await?;
+    let token_source = service.token_source();
+    let device = token_source.start_device(account, login).await?;
     print(format!(
         "Open    {}\nEnter   {}\nSign in as {}, within {} minutes.\n",
         device.verification_uri(),
@@ -156,7 +156,9 @@ async fn device(
         device.mailbox(),
         device.expires_in().as_secs() / 60
     ));
-    let consent = broker.complete_device(&device, tokio::time::sleep).await?;
+    let consent = token_source
+        .complete_device(&device, tokio::time::sleep)
+        .await?;
     Ok(GrantedConsent {
         login: login.to_owned(),
         mailbox: device.mailbox(),

@@ -147,7 +147,7 @@ pub struct Password {
 }
 
 /// A name in a certificate's subjectAltName, in a form that compares as names do: hosts without
-/// regard to case (RFC 4343), of addresses the domain alone (RFC 5280 §7.5).
+/// regard to case (RFC 4343), of addresses only the domain (RFC 5280 §7.5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateName(String);
 

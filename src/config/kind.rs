@@ -100,7 +100,7 @@ impl Kind {
         }
     }
 
-    /// A list of these; what is no section may stand alone for a list of one.
+    /// A list of these; a value that is no section may stand for a list of one.
     pub(super) fn list(self, least: usize) -> Self {
         let list = json!({"type": "array", "minItems": least, "items": self.schema});
         match self.table {

@@ -19,7 +19,7 @@ pub fn check(path: &Path, secrets: Secrets) -> Result<Checked, Vec<Problem>> {
     super::read::load(path, Sources::new(path, secrets).for_check()).map(Checked::of)
 }
 
-/// >Checks a text in place of the file at `path`.
+/// Checks a text in place of the file at `path`.
 ///
 /// # Errors
 ///
@@ -53,7 +53,7 @@ impl Config {
         super::read::load(path, Sources::new(path, Secrets::Read))
     }
 
-    /// >Reads a text in place of the file at `path`.
+    /// Reads a text in place of the file at `path`.
     ///
     /// # Errors
     ///
@@ -62,7 +62,7 @@ impl Config {
         super::read::parse(text, path, Sources::new(path, Secrets::Read))
     }
 
-    /// >Reads a text as [`Config::parse`] does, without the secrets that it points to: good for
+    /// Reads a text as [`Config::parse`] does, without the secrets that it points to: good for
     /// inspection, not for serving.
     ///
     /// # Errors

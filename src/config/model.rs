@@ -29,7 +29,7 @@ pub struct Config {
     pub reload: ReloadMode,
     /// The file and those that its secrets, certificates and keys were read from.
     pub files: Vec<PathBuf>,
-    /// Hooks that are told of conditions that need a person.
+    /// Hooks that are called for conditions that need a person.
     pub notify: Vec<Hook>,
     /// Sessions, deadlines and the lockout.
     pub limits: Limits,

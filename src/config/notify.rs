@@ -20,7 +20,7 @@ words! {
 }
 
 words! {
-    /// Event of which a hook is told, from `notify[].events`.
+    /// Event for which a hook is called, from `notify[].events`.
     pub enum NotifyEvent {
         /// A consent is needed or refused for now; it is given.
         Consent = "consent",
@@ -51,10 +51,10 @@ impl NotifyEvent {
     }
 }
 
-/// One of `notify`: whom to tell of what.
+/// Entry of `notify`: a hook and its events.
 #[derive(Debug, Clone)]
 pub struct Hook {
-    /// Events of which the hook is told.
+    /// Events for which the hook is called.
     pub events: Vec<NotifyEvent>,
     /// Target that is called for each alert.
     pub target: HookTarget,
@@ -62,7 +62,7 @@ pub struct Hook {
     pub timeout: Duration,
 }
 
-/// How a hook is told.
+/// Way in which a hook is called.
 #[derive(Debug, Clone)]
 pub enum HookTarget {
     /// A program, by one JSON object on its stdin.

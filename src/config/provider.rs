@@ -43,7 +43,7 @@ pub struct Provider {
     pub refresh_tokens: RefreshTokens,
     /// Default scopes by grant and protocol.
     pub scopes: Scopes,
-    /// Parameters of the authorization request that the service wants for a refresh token.
+    /// Parameters of the authorization request that the service requires for a refresh token.
     pub consent_parameters: Vec<(String, String)>,
     /// Capabilities that a listener shows before any were learned from the upstream.
     pub capabilities: PresetCapabilities,
@@ -83,7 +83,7 @@ pub struct Egress {
     pub host: String,
     /// TCP port of the proxy, 1 or more.
     pub port: u16,
-    /// User name and password, if it wants them.
+    /// User name and password, if it requires them.
     pub credentials: Option<(String, Secret)>,
 }
 

@@ -5,6 +5,6 @@
 pub enum Secrets {
     /// They are read, and each must be present.
     Read,
-    /// The file alone is looked at: good for checking it on another machine.
+    /// Only the file itself is read: good for checking it on another machine.
     Skip,
 }

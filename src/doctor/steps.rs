@@ -24,15 +24,15 @@ use crate::upstream::Connector;
 /// Longest time that an address family may take to show that it works.
 const FAMILY: Duration = Duration::from_secs(3);
 
-/// Tells steps as they end; stops at the first that fails.
+/// Reports steps as they end; stops at the first that fails.
 pub(super) async fn run(
     service: &Service,
-    patient: &TestTarget,
+    target: &TestTarget,
     tell: &mut (dyn FnMut(Step) + Send),
 ) {
     let _ = TestRun {
         service,
-        target: patient,
+        target: target,
         report: tell,
     }
     .steps()
@@ -45,7 +45,7 @@ struct TestRun<'a> {
     report: &'a mut (dyn FnMut(Step) + Send),
 }
 
-/// A step failed and was told.
+/// A step failed and was reported.
 struct StepFailed;
 
 impl TestRun<'_> {
@@ -176,18 +176,18 @@ impl TestRun<'_> {
 
     async fn token(&mut self, mailbox: &str) -> Result<(VerifiedLogin, Token), StepFailed> {
         let began = Instant::now();
-        let patient = self.target;
+        let target = self.target;
         let verified = VerifiedLogin::by_operator(
-            patient.account.clone(),
-            patient.login.clone(),
+            target.account.clone(),
+            target.login.clone(),
             mailbox.to_owned(),
-            patient.password.clone(),
+            target.password.clone(),
         );
-        let broker = self.service.token_source().clone();
-        broker.ask_again(&verified);
-        let token = broker.token(&verified).await;
+        let token_source = self.service.token_source().clone();
+        token_source.ask_again(&verified);
+        let token = token_source.token(&verified).await;
         let token = self.judged("token", began, token)?;
-        let registration = &patient.account.registration;
+        let registration = &target.account.registration;
         let detail = format!("by {} of {}", registration.grant.name(), registration.name);
         let ends = registration.credential_expires.and_then(ends_soon);
         (self.report)(Step {

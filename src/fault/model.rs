@@ -50,7 +50,7 @@ pub enum Kind {
     Sasl,
     /// client: a login command that cannot be parsed.
     Syntax,
-    /// client: wants TLS where the listener has none, or leaves because it saw none.
+    /// client: requires TLS where the listener has none, or leaves because it saw none.
     StartTls,
     /// client: a PROXY header on a listener without `proxy_protocol`.
     ProxyHeader,
@@ -62,13 +62,13 @@ pub enum Kind {
     TlsRequired,
     /// client: a command that needs a login, or that no one knows.
     Order,
-    /// client: TLS could not be agreed on, or bytes stood behind STARTTLS.
+    /// client: TLS could not be agreed on, or bytes followed STARTTLS.
     Tls,
     /// client: no login within `limits.login_timeout`.
     LoginTimeout,
     /// client: no byte either way within `limits.idle_timeout`.
     Idle,
-    /// client: a message's text waits behind a dot on a line that LF alone ends.
+    /// client: a message's text waits after a dot on a line that ends with LF only.
     LineEnds,
     /// policy: `limits.sessions` or `limits.sessions_per_client` is reached.
     Sessions,
@@ -207,11 +207,11 @@ pub struct Fault {
     pub(super) kind: Kind,
     detail: String,
     remedy: Option<Cow<'static, str>>,
-    /// The upstream's own SMTP reply, where the table wants that one.
+    /// The upstream's own SMTP reply, where the table uses it.
     pub(super) smtp: Option<String>,
     /// Whether another token might be accepted.
     token_suspect: bool,
-    /// Whether the log has told of it.
+    /// Whether it was logged.
     known: bool,
 }
 
@@ -277,14 +277,14 @@ impl Fault {
         self
     }
 
-    /// Marks a failure that the log has told of before: a client that polls repeats it endlessly.
+    /// Marks a failure that was logged before: a client that polls repeats it endlessly.
     #[must_use]
     pub fn already_logged(mut self) -> Self {
         self.known = true;
         self
     }
 
-    /// Whether the log has told of it before.
+    /// Whether it was logged before.
     pub fn is_already_logged(&self) -> bool {
         self.known
     }

@@ -177,7 +177,7 @@ async fn happy_eyeballs(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut waiting = addresses.into_iter();
     let mut attempts = JoinSet::new();
     let mut last = io::Error::from(io::ErrorKind::NotFound);
-    // The first needs no task of its own while it is alone, and mostly it is the last.
+    // The first needs no task of its own while it is the only one, and mostly it is the last.
     if let Some(address) = waiting.next() {
         let mut first = Box::pin(TcpStream::connect(address));
         match tokio::time::timeout(STAGGER, &mut first).await {

@@ -1,6 +1,6 @@
-//! The proxy that leads out: HTTP CONNECT or SOCKS5, with credentials where it wants them.
+//! The proxy that leads out: HTTP CONNECT or SOCKS5, with credentials where it requires them.
 //!
-//! Mail services speak first: not one byte behind the proxy's answer may be read here, so the
+//! Mail services speak first: not one byte after the proxy's answer may be read here, so the
 //! answer is read octet by octet.
 
 use base64::Engine as _;

@@ -1,7 +1,7 @@
 //! Drives a [`Machine`] over two connections.
 //!
-//! The one loop: flush both sides and tell the machine, ask it what to wait for, receive what it
-//! wants, do the actions as they come about, and tell it the time if nothing came. It is generic
+//! The one loop: flush both sides and inform the machine, ask it what to wait for, receive what it
+//! waits for, do the actions in their order, and give it the time if nothing came. It is generic
 //! over the connections and over what the session provides, so that the simulation drives the very
 //! loop that the product does. Octets go from one connection's scratch buffer to the other without
 //! a copy.
@@ -62,7 +62,7 @@ pub trait Backend<C> {
     /// Gives a permit back, or stops waiting for one.
     fn release_permit(&mut self);
 
-    /// The mail service wants the mailbox left alone for this long.
+    /// The mail service refuses the mailbox for this time.
     fn back_off(&mut self, time: Duration);
 
     /// Begins to log in to the upstream as `mailbox`.

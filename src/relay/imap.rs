@@ -11,7 +11,7 @@ pub struct Imap {
     down: Scanner,
     /// Number of commands without a tagged response.
     open: u32,
-    /// An IDLE that nothing was sent behind, and has no tagged response.
+    /// An IDLE after which nothing was sent, without a tagged response.
     idle: Option<Idle>,
     /// The tag of a COMPRESS that is not answered.
     compress: Option<Vec<u8>>,

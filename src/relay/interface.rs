@@ -50,7 +50,7 @@ pub enum Permit {
     /// The message may start; one of the mailbox's messages in flight is this one until
     /// [`Action::ReleasePermit`].
     Granted,
-    /// The mailbox or the account may not send so many messages in a minute.
+    /// The mailbox or the account may not send more messages in a minute.
     TooMany,
     /// All messages of the mailbox that may be in flight are, for all of the time that a message
     /// waits.
@@ -71,12 +71,12 @@ pub enum Action<'a> {
     /// Ask for a permit to send a message, and answer with [`Input::Permit`].
     /// The text is MAIL's sender.
     RequestPermit(&'a str),
-    /// The message that a permit was asked for is not in flight any more, or does not want to be.
+    /// The message that a permit was asked for is not in flight any more, or is no longer to be.
     ReleasePermit,
     /// Log in to the upstream as this mailbox, in place of the upstream before, and answer with
     /// [`Input::UpstreamOpened`] or [`Input::UpstreamRefused`].
     OpenUpstream(&'a str),
-    /// Leave the mailbox alone for this long: the mail service said so.
+    /// Start no message of the mailbox for this time: the mail service said so.
     BackOff(Duration),
     /// Record this event of the session.
     Record(Event),

@@ -166,7 +166,7 @@ impl Tracker {
         self.smtp().is_some_and(Smtp::is_aborted)
     }
 
-    /// Whether the session ends, since the client was told so.
+    /// Whether the session ends, since the client was informed.
     pub(super) fn is_over(&self) -> bool {
         self.smtp().is_some_and(Smtp::is_over)
     }
@@ -200,8 +200,8 @@ impl Tracker {
         }
     }
 
-    /// Whether the upstream has announced the end (`BYE`, `221`, `421`), or the client was told to
-    /// expect it (QUIT).
+    /// Whether the upstream has announced the end (`BYE`, `221`, `421`), or the client was informed
+    /// to expect it (QUIT).
     pub fn closing_announced(&self) -> bool {
         match self {
             Self::Imap(imap) => imap.closing_announced(),

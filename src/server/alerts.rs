@@ -29,7 +29,7 @@ const CONSENTS: Duration = Duration::from_secs(5);
 /// Part of the time that looks at consents may take: they grow with the accounts.
 const SHARE: u32 = 20;
 
-/// Logins in a row that find no mail service, before somebody is told.
+/// Logins in a row that find no mail service before an alert is sent.
 const UNREACHABLE: u32 = 3;
 
 /// Error codes by which identity providers reject a client that cannot prove itself: wrong or
@@ -55,7 +55,7 @@ fn relay_name() -> String {
 /// Sends alerts of a relay to its hooks.
 pub(super) struct Alerts {
     notifier: Notifier,
-    /// Whether there is anybody to tell: until then nothing is watched.
+    /// Whether there is any hook: until then nothing is watched.
     wanted: watch::Sender<bool>,
 }
 
@@ -135,7 +135,7 @@ struct AlertState {
     refused: HashMap<String, u64>,
     /// By subject, the number of days before its end of the last alert.
     ends: HashMap<String, i64>,
-    /// Logins whose consent somebody was told of.
+    /// Logins with an alert about their consent.
     consents: HashSet<String>,
 }
 
@@ -245,7 +245,7 @@ impl AlertState {
         for (subject, (days, ending)) in near {
             match self.ends.insert(subject.clone(), days) {
                 Some(told) if told == days => continue,
-                // Told again, as something new.
+                // Reported again, as something new.
                 Some(_) => end(subject, "the end comes nearer"),
                 None => {}
             }

@@ -73,7 +73,7 @@ impl Inherited {
 
     /// Decides which socket is whose, over all listeners (names and addresses) and all sockets: a
     /// socket of the listener's name and address, then of its name, then of exactly its address,
-    /// and last a dual-stack one, which serves IPv4 clients as well and that no other wants.
+    /// and last a dual-stack one, which serves IPv4 clients as well and that no other takes.
     pub(super) fn assign(&mut self, wanted: &[(&str, SocketAddr)]) {
         type Fits = fn(&Socket, &str, SocketAddr) -> bool;
         let rounds: [Fits; 4] = [

@@ -21,7 +21,7 @@ use crate::session::{ActiveService, Service};
 /// so often.
 const CONSENT_POLL: Duration = Duration::from_secs(12 * 3600);
 
-/// A consent that was not used for so long is; Entra lets one die after 90 days.
+/// Time after which an unused consent is refreshed; Entra ends one after 90 days.
 const UNUSED: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Interval at which the files of certificates are looked at: a look is three `stat`s.
@@ -45,7 +45,7 @@ impl Server {
         Self::inheriting(config, Inherited::default())
     }
 
-    /// >Binds as [`Server::bind`] does, with sockets that another process has bound (systemd's
+    /// Binds as [`Server::bind`] does, with sockets that another process has bound (systemd's
     /// socket activation).
     ///
     /// # Errors
@@ -134,8 +134,8 @@ impl Server {
         identities.abort();
         ends.abort();
         let over_by = control.drain().await;
-        let broker = control.current().active().token_source().clone();
-        let _ = tokio::time::timeout_at(over_by + LAST_ANSWERS, broker.finish()).await;
+        let token_source = control.current().active().token_source().clone();
+        let _ = tokio::time::timeout_at(over_by + LAST_ANSWERS, token_source.finish()).await;
         over.cancel();
         if let Some(admin) = admin {
             let _ = tokio::time::timeout(LAST_ANSWERS, admin).await;

@@ -25,7 +25,7 @@ impl ActiveService {
             .clone()
     }
 
-    /// >Prepares the service that [`ActiveService::replace`] will put in force.
+    /// Prepares the service that [`ActiveService::replace`] will put in force.
     ///
     /// # Errors
     ///

@@ -19,7 +19,7 @@ use crate::fault::{Fault, Kind};
 use crate::login::front::Attempt;
 use crate::wire::Protocol;
 
-/// >Time before a login's deadline at which all its waits end, so that the client gets their own
+/// Time before a login's deadline at which all its waits end, so that the client gets their own
 /// fault and not the deadline's.
 const LOGIN_MARGIN: Duration = Duration::from_secs(2);
 

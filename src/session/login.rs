@@ -57,7 +57,7 @@ pub(super) struct LoginResult {
 pub(super) enum LoginEnd {
     /// The client left before it was logged in.
     ClientLeft,
-    /// The client was told, or is not to be told.
+    /// The client was answered, or is not to be.
     Fault(Fault),
     /// The last attempt was refused with a reply that ends the connection (SMTP's 421).
     Refused,

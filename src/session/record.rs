@@ -374,7 +374,7 @@ impl SessionRecord {
         self.log_end(fault, method);
     }
 
-    /// Counts a fault, remembers it for its account, and tells the log unless it knows.
+    /// Counts a fault, remembers it for its account, and logs it unless it was logged.
     fn log_end(&self, fault: &Fault, method: Option<&str>) {
         self.metrics.fault(self.protocol(), fault.kind());
         self.history.count_fault(fault.kind().side());

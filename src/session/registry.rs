@@ -136,7 +136,7 @@ impl SessionRegistry {
         open.iter().map(|session| session.row(&time)).collect()
     }
 
-    /// Ends those that are logged in, or about to be, and that `stays` does not want: at their
+    /// Ends those that are logged in, or about to be, and for which `stays` is false: at their
     /// next reply boundary, `within` this time at the latest. Returns how many.
     pub(super) fn end_unless(
         &self,

@@ -96,7 +96,7 @@ impl Service {
         Ok(self)
     }
 
-    /// >Creates the service of another configuration, with the state held so far: tokens, lockouts,
+    /// Creates the service of another configuration, with the state held so far: tokens, lockouts,
     /// counts, sessions.
     pub(super) fn reconfigured(&self, config: &Config) -> anyhow::Result<Self> {
         let (upstream_tls, token_source) = outbound_clients(config)?;

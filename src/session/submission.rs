@@ -34,8 +34,8 @@ pub(super) struct SubmissionPermits {
 }
 
 impl Service {
-    /// No session goes to a mail service for a mailbox that it wants left alone. SMTP clients wait
-    /// up to `smtp_limits.wait` for the end of that, others are told at once.
+    /// No session goes to a mail service for a mailbox that it refuses for now. SMTP clients wait
+    /// up to `smtp_limits.wait` for the end of that, others are answered at once.
     pub(super) async fn wait_for_backoff(
         &self,
         protocol: Protocol,
@@ -62,7 +62,7 @@ impl Service {
         ))
     }
 
-    /// The mail service said how long it wants to be left alone.
+    /// The mail service said for how long it refuses the mailbox.
     pub(super) fn record_backoff(
         &self,
         protocol: Protocol,

@@ -284,9 +284,9 @@ impl Stream {
     }
 
     /// Becomes ready when the connection breaks: the peer reset it, or the kernel gave it up
-    /// (keepalive). Reads nothing, and is told also while octets of the peer are unread, so that a
-    /// peer that is not being read may be watched. The peer's orderly end (FIN) is no such event:
-    /// it may be a half-close, and [`Stream::poll_receive`] tells of it in its turn.
+    /// (keepalive). Reads nothing, and notices it also while octets of the peer are unread, so that
+    /// a peer that is not being read may be watched. The peer's orderly end (FIN) is no such event:
+    /// it may be a half-close, and [`Stream::poll_receive`] reports it in its turn.
     ///
     /// The future borrows nothing: pin it once, poll it beside whatever the stream is used for, and
     /// drop it with the stream, whose socket it keeps open. Octets that came before the reset can

@@ -22,14 +22,14 @@ pub const RECORD: usize = 16_384 + 2_048 + 5;
 /// Octets read from a socket at once.
 pub const READ: usize = 64 * 1024;
 
-/// Octets of a scratch buffer for [`Tls::receive`]: what is kept, and what is read behind it.
+/// Octets of a scratch buffer for [`Tls::receive`]: what is kept, and what is read after it.
 pub const SCRATCH: usize = READ + RECORD;
 
 /// Octets that a handshake with an upstream may keep: rustls takes handshake messages of 64 KiB,
 /// and their records have headers (RFC 8446 §4: certificates).
 const UPSTREAM_CAP: usize = SCRATCH;
 
-/// >Largest size of a client's incomplete handshake, thousands of which may stay incomplete before
+/// Largest size of a client's incomplete handshake, thousands of which may stay incomplete before
 /// anyone knows who they are: one record of the largest size. A ClientHello has 2 KiB, post-quantum
 /// key shares included.
 const CLIENT_CAP: usize = RECORD;
@@ -44,7 +44,7 @@ pub struct Tls {
     connection: Connection,
     /// Every octet that rustls was given and has not discarded, as rustls left it.
     kept: Vec<u8>,
-    /// Plaintext that came before it was asked for: behind the handshake's last flight.
+    /// Plaintext that came before it was asked for: after the handshake's last flight.
     early: Vec<u8>,
     end: End,
     handshake_cap: usize,
@@ -64,7 +64,7 @@ enum End {
 #[derive(Debug, Clone)]
 enum Failure {
     Tls(rustls::Error),
-    /// The peer would have had us keep more than so many octets of this.
+    /// The peer would have had us keep more than this many octets of this.
     TooLong(&'static str, usize),
 }
 
@@ -196,7 +196,7 @@ impl Tls {
     }
 
     /// Goes on with the handshake, `received` octets having been read into [`Tls::room`]; answers
-    /// go to `outbound`, also where it fails. Plaintext that the peer sent behind its handshake is
+    /// go to `outbound`, also where it fails. Plaintext that the peer sent after its handshake is
     /// kept for [`Tls::receive`].
     ///
     /// # Errors
@@ -223,7 +223,7 @@ impl Tls {
     }
 
     /// Decrypts, `received` octets having been read into [`Tls::room`] (0: the peer has ended), and
-    /// gives the plaintext to `sink`. Answers that TLS itself wants to give go to `outbound`.
+    /// gives the plaintext to `sink`. Answers of TLS itself go to `outbound`.
     ///
     /// # Errors
     ///
@@ -444,7 +444,7 @@ macro_rules! process {
                 Err(error) => break Err(error),
             }
         };
-        // The alert that tells the peer.
+        // The alert that informs the peer.
         while result.is_err() && $tls.wants_write() {
             let rest = $incoming.get_mut(round.discarded..).unwrap_or_default();
             let UnbufferedStatus { discard, state } = $tls.process_tls_records(rest);

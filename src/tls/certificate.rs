@@ -32,7 +32,7 @@ pub struct ServerCertificate {
     pub stamp: FileStamp,
 }
 
-/// The files behind an [`ServerCertificate`].
+/// Files from which a [`ServerCertificate`] is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateFiles {
     /// File with the certificate chain.

@@ -60,7 +60,7 @@ pub fn server(
         Some(authorities) => builder.with_client_cert_verifier(client_verifier(authorities)?),
     };
     let mut config = builder.with_single_cert(chain, key)?;
-    // Of this configuration alone: a session from before it was replaced is not resumed, so that
+    // For this configuration only: a session from before it was replaced is not resumed, so that
     // every client's certificate was verified by the authorities of today.
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     Ok(config)

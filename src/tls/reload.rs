@@ -2,8 +2,8 @@
 //! be replaced on disk at any time (certbot, a mounted secret), and new handshakes follow.
 //! Sessions that are there go on as they began.
 //!
-//! A pair that is bad or half written changes nothing and is told once. Whoever wants files to be
-//! looked at now rather than soon calls [`CertificateWatcher::refresh`].
+//! A pair that is bad or partially written changes nothing and is logged once. Whoever wants files
+//! to be looked at now rather than soon calls [`CertificateWatcher::refresh`].
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -32,7 +32,7 @@ struct State {
 }
 
 impl ReloadableTls {
-    /// >Creates it from the certificate of the configuration; `name` is the listener's.
+    /// Creates it from the certificate of the configuration; `name` is the listener's.
     ///
     /// # Errors
     ///

@@ -121,11 +121,11 @@ impl PendingAuthorizations {
     /// Where the account's grant is another.
     pub fn begin(
         &self,
-        broker: &TokenSource,
+        token_source: &TokenSource,
         account: &Arc<Account>,
         login: &str,
     ) -> Result<Url, Fault> {
-        let pending = broker.start_consent(account, login, &self.redirect)?;
+        let pending = token_source.start_consent(account, login, &self.redirect)?;
         let url = pending.url.clone();
         let now = Instant::now();
         let mut entries = self.lock();
@@ -174,7 +174,11 @@ impl PendingAuthorizations {
     ///
     /// A state that no one was given, or that was used; the identity provider's refusal; a store
     /// that cannot be written.
-    pub async fn finish(&self, broker: &TokenSource, query: &str) -> Result<GrantedConsent, Fault> {
+    pub async fn finish(
+        &self,
+        token_source: &TokenSource,
+        query: &str,
+    ) -> Result<GrantedConsent, Fault> {
         let state = parameter(query, "state");
         // Taken out before anything else: whatever comes of it, it was used.
         let Some((key, pending)) = self.take(&state) else {
@@ -184,7 +188,7 @@ impl PendingAuthorizations {
             )
             .with_remedy("begin the consent anew"));
         };
-        let result = finish(broker, pending, query).await;
+        let result = finish(token_source, pending, query).await;
         if let Some(entry) = self.lock().get_mut(&key) {
             entry.stage = Stage::Ended(result.as_ref().err().cloned());
         }
@@ -212,7 +216,7 @@ impl PendingAuthorizations {
     }
 }
 
-/// The key that is this state, found in time that does not tell how much of it is right.
+/// The key that is this state, found in time that does not depend on how much of it is right.
 fn known(entries: &HashMap<String, Entry>, state: &str) -> Option<String> {
     let is_it = |known: &&String| bool::from(known.as_bytes().ct_eq(state.as_bytes()));
     entries.keys().find(is_it).cloned()
@@ -227,14 +231,14 @@ fn parameter(query: &str, name: &str) -> String {
 
 /// Completes the authorization with the query of the redirect.
 async fn finish(
-    broker: &TokenSource,
+    token_source: &TokenSource,
     pending: AuthorizationRequest,
     query: &str,
 ) -> Result<GrantedConsent, Fault> {
     let error = parameter(query, "error");
     if !error.is_empty() {
         let description = parameter(query, "error_description");
-        return Err(broker.refused_consent(&pending, &error, &description));
+        return Err(token_source.refused_consent(&pending, &error, &description));
     }
     let code = parameter(query, "code");
     if code.is_empty() {
@@ -244,7 +248,7 @@ async fn finish(
         ));
     }
     let (login, mailbox) = (pending.login().to_owned(), pending.mailbox());
-    let consent = broker.complete_consent(pending, &code).await?;
+    let consent = token_source.complete_consent(pending, &code).await?;
     let given = GrantedConsent {
         login,
         mailbox,

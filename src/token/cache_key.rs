@@ -54,8 +54,8 @@ impl RegistrationVersions {
     }
 
     /// Whether the registration is still the one that the purpose was made for.
-    pub(super) fn know(&self, purpose: &CacheKey) -> bool {
-        self.by_name.get(&purpose.registration) == Some(&purpose.version)
+    pub(super) fn is_current(&self, key: &CacheKey) -> bool {
+        self.by_name.get(&key.registration) == Some(&key.version)
     }
 
     pub(super) fn cache_key(

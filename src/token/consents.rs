@@ -1,4 +1,4 @@
-//! Consents by way of the broker: it has the HTTP clients and the store that they need.
+//! Consents by way of the token source: it has the HTTP clients and the store that they need.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl TokenSource {
         pending: AuthorizationRequest,
         code: &str,
     ) -> Result<Consent, Fault> {
-        let (endpoint, store) = self.tools(&pending.account)?;
+        let (endpoint, store) = self.endpoint_and_store(&pending.account)?;
         grant::consent::complete(pending, code, &endpoint, store, self.timeout)
             .await
             .map_err(|failure| failure.fault)
@@ -73,7 +73,7 @@ impl TokenSource {
         account: &Arc<Account>,
         login: &str,
     ) -> Result<DeviceAuthorization, Fault> {
-        let (endpoint, _) = self.tools(account)?;
+        let (endpoint, _) = self.endpoint_and_store(account)?;
         grant::device::start(account.clone(), login, &endpoint)
             .await
             .map_err(|failure| failure.fault)
@@ -93,13 +93,16 @@ impl TokenSource {
     where
         F: Future<Output = ()>,
     {
-        let (endpoint, store) = self.tools(&device.account)?;
+        let (endpoint, store) = self.endpoint_and_store(&device.account)?;
         grant::device::complete(device, &endpoint, store, self.timeout, sleep)
             .await
             .map_err(|failure| failure.fault)
     }
 
-    fn tools(&self, account: &Account) -> Result<(endpoint::Endpoint, &Arc<Store>), Fault> {
+    fn endpoint_and_store(
+        &self,
+        account: &Account,
+    ) -> Result<(endpoint::Endpoint, &Arc<Store>), Fault> {
         let client = self.clients.get(&account.registration.provider.name);
         match (client, &self.store) {
             (Some(client), Some(store)) => {

@@ -50,8 +50,8 @@ impl Class {
         }
     }
 
-    /// Time for which the endpoint is left alone. A refused consent is asked about seldom: whoever
-    /// has to act takes hours. What an administrator mends for an application takes minutes.
+    /// Time for which no request is sent. A refused consent is asked about seldom: whoever
+    /// has to act takes hours. What an administrator corrects for an application takes minutes.
     pub(super) fn pauses(self, consent: bool) -> Pauses {
         match self {
             Self::Later { .. } => pauses(1, 300),

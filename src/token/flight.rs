@@ -71,7 +71,7 @@ impl Flight {
                 if !life.failed(failure, consent, now) {
                     return Err(fault.already_logged());
                 }
-                // The client's own mistake is its session's to tell.
+                // The client's own mistake is its session's to log.
                 if !is_client {
                     tracing::warn!(
                         registration = registration.name,

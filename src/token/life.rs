@@ -7,7 +7,7 @@
 //! | none | waits for a request |
 //! | valid | gets the token |
 //! | due | gets the token, and a request starts beside it |
-//! | paused | gets the last failure; the endpoint is left alone |
+//! | paused | gets the last failure; no request is sent |
 //! | attention | the same; asked seldom, and it heals by itself |
 //! | ended | the same; the next request asks no one until there is a new consent |
 //! | unstored | gets the token; the record of the redemption is still being written |
@@ -36,7 +36,7 @@ use super::issued::{IssuedToken, TokenState};
 use crate::fault::Fault;
 use crate::secret::Secret;
 
-/// From so long before a token may not be used any more, a login that is served starts a request
+/// From this time before a token may not be used any more, a login that is served starts a request
 /// beside it.
 const AHEAD: Duration = Duration::from_secs(3 * 60);
 
@@ -46,7 +46,8 @@ const JITTER: Duration = Duration::from_secs(4 * 60);
 /// The longest pause an endpoint may ask for.
 const RETRY_AFTER_CAP: Duration = Duration::from_secs(3600);
 
-/// A refused token is replaced no more often than this, and an acceptance protects it so long.
+/// A refused token is replaced no more often than this, and an acceptance protects it for this
+/// time.
 const PROTECTED: Duration = Duration::from_secs(60);
 
 /// Part of its life that a token must have left for a new session: Exchange ends sessions around
@@ -80,14 +81,14 @@ pub(super) enum Decision {
     UseAndRefresh(Secret, u64),
     /// Wait for a token request.
     Fetch,
-    /// The endpoint is left alone for now.
+    /// No request is sent for now.
     Refuse(Fault),
 }
 
 /// One token, the pause after the last failure, and what upstreams said of it.
 #[derive(Debug, Default)]
 pub(super) struct CachedToken {
-    /// From 0 to 1, of this token alone.
+    /// A number from 0 to 1, chosen for this token.
     jitter: f64,
     held: Option<Held>,
     /// The token of the last request, also when it was refused since.
@@ -142,7 +143,7 @@ impl CachedToken {
         }
     }
 
-    /// A login wants a token.
+    /// Answers a login that needs a token.
     pub(super) fn next(&self, now: Instant) -> Decision {
         match (self.state(now), &self.held, &self.pause) {
             (State::Valid | State::Unstored, Some(held), _) => {

@@ -84,7 +84,7 @@ fn is_atom(c: char) -> bool {
     c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c) || !c.is_ascii()
 }
 
-/// Octets of a quoted string behind its first quote, up to and with the last.
+/// Octets of a quoted string after its first quote, up to and with the last.
 fn quoted_length(text: &str) -> Option<usize> {
     let mut escaped = false;
     for (at, c) in text.char_indices() {

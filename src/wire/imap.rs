@@ -52,7 +52,7 @@ pub enum Command {
     MalformedLogin,
     /// Anything else that has a verb.
     Other,
-    /// A tag, and behind it nothing that the grammar knows.
+    /// A tag, and after it nothing that the grammar knows.
     Malformed,
 }
 
@@ -208,7 +208,7 @@ fn is_astring_char(octet: u8) -> bool {
 /// An upstream's response before login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Response {
-    /// `+ text`: the rest behind the plus sign.
+    /// `+ text`: the rest after the plus sign.
     Continue(Bytes),
     /// Untagged response `* …`, as a whole line.
     Untagged(Bytes),
@@ -302,7 +302,7 @@ pub fn capabilities(line: &[u8]) -> Option<Vec<String>> {
     )
 }
 
-/// >Capabilities that a listener shows: the upstream's own less what authrelay must not promise,
+/// Capabilities that a listener shows: the upstream's own less what authrelay must not promise,
 /// with its own AUTH and STARTTLS entries.
 pub fn advertised(upstream: &[String], starttls: bool, credentials: bool) -> String {
     let promised = |name: &&String| {

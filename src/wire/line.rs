@@ -102,7 +102,7 @@ impl Lines {
         self.buffer.get(taken).unwrap_or_default()
     }
 
-    /// >Gives what has arrived of the next line, and whether that is all of it; `None` where
+    /// Gives what has arrived of the next line, and whether that is all of it; `None` where
     /// nothing has. A CR at the end waits for what follows.
     fn part(&mut self) -> Option<(Bytes, bool)> {
         let rest = self.buffer.get(self.start..).unwrap_or_default();

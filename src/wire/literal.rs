@@ -28,7 +28,7 @@ pub struct Literal {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Line {
     /// The head of the command or response whose first line it is; `None` for one that continues
-    /// it behind a literal.
+    /// it after a literal.
     pub head: Option<Head>,
     /// Literal that follows, as part of the same command or response.
     pub literal: Option<Literal>,
@@ -109,7 +109,7 @@ impl Announcement {
         }
     }
 
-    /// Behind `part`, which has no end of a line.
+    /// Continues after `part`, which has no end of a line.
     fn behind(self, part: &[u8]) -> Self {
         let (mut state, part) = match memrchr(b'{', part) {
             Some(at) => (Self::None, part.get(at..).unwrap_or_default()),
@@ -145,7 +145,7 @@ pub struct Scanner {
     cr: bool,
     /// Octets of a literal still to come.
     literal: u64,
-    /// The line continues a command or response behind a literal.
+    /// The line continues a command or response after a literal.
     continued: bool,
 }
 

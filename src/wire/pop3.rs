@@ -81,7 +81,7 @@ pub enum Reply {
     Ok,
     /// Failure, `-ERR …`.
     Err,
-    /// `+ …`: the rest behind the plus sign.
+    /// `+ …`: the rest after the plus sign.
     Continue(Bytes),
 }
 
@@ -106,7 +106,7 @@ fn end_of_word(input: &[u8]) -> IResult<&[u8], ()> {
     nom::combinator::not(nom::bytes::complete::is_not(" ")).parse(input)
 }
 
-/// >Capabilities that a listener shows in answer to CAPA: the upstream's own lines less what
+/// Capabilities that a listener shows in answer to CAPA: the upstream's own lines less what
 /// authrelay must not promise, with its own SASL, USER and STLS.
 pub fn advertised(upstream: &[String], starttls: bool, credentials: bool) -> Vec<Cow<'_, str>> {
     let own = ["SASL", "USER", "STLS", "XCLIENT", "IMPLEMENTATION"];

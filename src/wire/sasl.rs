@@ -1,4 +1,4 @@
-//! SASL mechanisms: what clients present (PLAIN, LOGIN) and what upstreams want (XOAUTH2,
+//! SASL mechanisms: what clients present (PLAIN, LOGIN) and what upstreams require (XOAUTH2,
 //! OAUTHBEARER).
 
 use base64::Engine as _;
@@ -139,7 +139,7 @@ fn text(part: Part, octets: &[u8]) -> Result<&str, Malformed> {
     }
 }
 
-/// Decodes a line of a SASL exchange; `=` alone is the empty response (RFC 4954 §4).
+/// Decodes a line of a SASL exchange; a single `=` is the empty response (RFC 4954 §4).
 pub fn decode(line: &[u8]) -> Result<Vec<u8>, Malformed> {
     let line = line.trim_ascii();
     if line == b"=" {
@@ -171,7 +171,7 @@ impl Mechanism {
         }
     }
 
-    /// >Answer of a client to an error challenge, so that the failure proper follows: >XOAUTH2
+    /// Answer of a client to an error challenge, so that the failure proper follows: XOAUTH2
     /// requires an empty line, OAUTHBEARER %x01 in base64 (RFC 7628 §3.2.3).
     pub fn acknowledgement(self) -> &'static str {
         match self {
@@ -242,7 +242,7 @@ mod tests {
         );
     }
 
-    /// RFC 7628 §4.1, with a name that wants escaping.
+    /// RFC 7628 §4.1, with a name that needs escaping.
     #[test]
     fn oauthbearer_escapes_the_name() {
         let message = decode(

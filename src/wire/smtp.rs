@@ -146,7 +146,7 @@ impl Reply {
         Some(parsed.last)
     }
 
-    /// The texts behind code and separator.
+    /// Texts after the code and its separator.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         self.lines
             .iter()
@@ -159,7 +159,7 @@ impl Reply {
     }
 }
 
-/// >Extensions that a listener shows in answer to EHLO: the upstream's own lines less what
+/// Extensions that a listener shows in answer to EHLO: the upstream's own lines less what
 /// authrelay must not promise, with its own STARTTLS and AUTH.
 ///
 /// `250-AUTH=X` is the non-standard twin that some servers send (it goes too).

@@ -218,7 +218,7 @@ pub(super) fn check_costs(accounts: &ReadAccounts) {
     }
 }
 
-/// A password that wants a certificate is good where clients are asked for one.
+/// A password that requires a certificate is good where clients are asked for one.
 pub(super) fn check_certificates(accounts: &ReadAccounts, listeners: &[Arc<Listener>]) {
     for (field, account) in &accounts.placed {
         for (index, password) in account.passwords.iter().enumerate() {

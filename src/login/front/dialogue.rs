@@ -50,7 +50,7 @@ pub trait Front: Send {
     /// Takes octets that were read from the client.
     fn receive(&mut self, bytes: &[u8]);
 
-    /// >Gives the next step. After [`Request::Login`] the machine waits for [`Front::accept`] or
+    /// Gives the next step. After [`Request::Login`] the machine waits for [`Front::accept`] or
     /// [`Front::reject`], and asks to `Read` until then. >After the last step it only asks to
     /// `Read`, whatever it receives.
     fn next(&mut self) -> Step<Request>;
@@ -58,7 +58,7 @@ pub trait Front: Send {
     /// The attempt succeeded: the words to send to the client. The machine's work is done.
     fn accept(&mut self, accepted: &SuccessReply) -> Bytes;
 
-    /// The attempt failed: the next steps tell the client, which may then try again.
+    /// Rejects the attempt: the next steps answer the client, which may then try again.
     fn reject(&mut self, fault: &Fault);
 
     /// An attempt that was refused here, without asking anybody (cancelled, malformed, before
@@ -73,7 +73,7 @@ pub trait Front: Send {
     /// it.
     fn on_close(&self) -> Option<Fault>;
 
-    /// After [`Front::accept`]: what the client sent behind its credentials.
+    /// After [`Front::accept`]: what the client sent after its credentials.
     fn leftover(&mut self) -> Bytes;
 }
 

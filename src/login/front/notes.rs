@@ -71,7 +71,7 @@ impl Notes {
     }
 }
 
-/// A client wants TLS where there is none.
+/// A client requires TLS where there is none.
 pub(super) fn no_starttls(detail: &str) -> Fault {
     Fault::new(Kind::StartTls, detail).with_remedy(
         "turn STARTTLS off in the application (fetchmail: sslproto '', .NET: EnableSsl = false), or give the \

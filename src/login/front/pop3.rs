@@ -104,7 +104,7 @@ impl Pop3 {
                     "the client sent STLS, which the listener does not have",
                 ));
             }
-            // CVE-2011-0411: what came behind the command in clear must never be executed.
+            // CVE-2011-0411: what followed the command in clear must never be executed.
             (Command::Stls, _) if !self.input.is_empty() => self.state = State::Failed(injected()),
             (Command::Stls, _) => {
                 self.say("+OK Begin TLS negotiation now.");

@@ -88,7 +88,8 @@ impl Smtp {
         };
     }
 
-    /// The upstream forgets what it has of the message; the client is told why in the chunk's turn.
+    /// The upstream forgets what it has of the message; the client gets the reason in the chunk's
+    /// turn.
     fn refuse_chunk(&mut self, reply: &'static str, size: u64, sink: &mut Sink<'_>) {
         self.record_refusal(format!("{size} octets, {}", reply.trim_end()), sink);
         sink.command(b"RSET");

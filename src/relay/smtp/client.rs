@@ -450,7 +450,7 @@ impl Smtp {
     }
 
     /// The message must not be completed upstream: the upstream's connection ends in the middle
-    /// of it, and the client is told why at its end.
+    /// of it, and the client gets the reason at its end.
     fn abort(&mut self, reply: &'static str, ended: bool, sink: &mut Sink<'_>) {
         self.aborted = true;
         if let InputState::Data(text) = std::mem::take(&mut self.state) {

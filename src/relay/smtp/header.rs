@@ -156,7 +156,7 @@ impl HeaderRewriter {
         // A body that follows without an empty line, or at once.
         self.done = true;
         if line.starts_with(b".") && !after_crlf {
-            // Behind CRLF this dot would mean something else.
+            // After CRLF this dot would mean something else.
         } else {
             self.add_missing(out);
             if first && !ends {
@@ -344,7 +344,7 @@ mod tests {
         }
         let expected = long.replace("From: x\r\n", "From: <box@contoso.test>\r\nReply-To: x\r\n");
         assert_eq!(String::from_utf8(out).unwrap(), expected);
-        // Wherever it is cut, the dot behind a long line ends the message.
+        // Wherever it is cut, the dot after a long line ends the message.
         let long = format!("Subject: {}\r\n.\r\n", "x".repeat(FIELD));
         let expected = long.replace("\r\n.", "\r\nFrom: <box@contoso.test>\r\n.");
         for cut in FIELD..long.len() {

@@ -15,7 +15,7 @@ use super::transaction::Transaction;
 use crate::fault::{Fault, Kind, suggested_backoff};
 use crate::relay::interface::{Action, Event};
 
-/// Time for which a mailbox is left alone after 432 without a time.
+/// Backoff of a mailbox after 432 without a time.
 const CROWDED: Duration = Duration::from_secs(10);
 
 impl Smtp {

@@ -237,7 +237,7 @@ fn identity(answer: &AccessTokenResponse) -> Option<String> {
 }
 
 /// The person that a token is for, where it says so. The claims are not verified: the token came
-/// over TLS from the endpoint itself, and they serve to warn alone.
+/// over TLS from the endpoint itself, and they serve only to warn.
 pub fn person(token: &str) -> Option<String> {
     let claims = claims(token)?;
     ["upn", "preferred_username", "unique_name", "email"]

@@ -62,7 +62,7 @@ pub(super) fn federated(path: &Path) -> Result<Secret, TokenError> {
     }
 }
 
-/// `?api-version=…&resource=…`, as the instance metadata service wants it.
+/// `?api-version=…&resource=…`, as the instance metadata service requires it.
 pub(super) fn metadata_url(url: &Url, scope: &[String], client_id: Option<&str>) -> Url {
     let resource = scope.first().map_or("", String::as_str);
     let mut url = url.clone();

@@ -1,6 +1,6 @@
 //! How tokens are asked for: one function a grant.
 //!
-//! [`consent`] is where a person agrees; what that leaves behind (a refresh token) is used by
+//! [`consent`] is where a person agrees; what that leaves (a refresh token) is used by
 //! [`refresh`]. All others ask again each time.
 
 mod assertion;

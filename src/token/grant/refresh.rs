@@ -26,7 +26,7 @@ pub(super) async fn refresh(
             "tokens of this account are kept nowhere",
         ));
     };
-    // Logins without a consent, as many as clients make up, leave no lock's file behind.
+    // Logins without a consent, as many as clients make up, leave no lock's file.
     usable(request, store).await?;
     // Another process, or a new consent, must not write between our reading and writing.
     let mut turn = store.lock(&request.login, request.timeout).await?;

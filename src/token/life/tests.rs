@@ -96,7 +96,7 @@ fn where_every_event_leads() {
             |life, _| life.stored(),
             [None, Valid, Due, Paused, Attention, Ended, Valid],
         ),
-        // A pause makes a token that is due one that is valid: it is left alone.
+        // A pause makes a token that is due one that is valid: it is not refreshed.
         (
             "later",
             |life, now| {
