@@ -52,7 +52,7 @@ const LAW: &[Row] = &[
     row("program", &[]),
     row("environment", &["config", "fault"]),
     row("certs", &[]),
-    row("cluster", &["config", "secret"]),
+    row("cluster", &["config", "fault", "secret"]),
     row("import", &["certs", "config", "secret", "wire"]),
     row("logging", &["config"]),
     row("limits", &["config"]),

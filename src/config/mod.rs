@@ -24,6 +24,7 @@ mod reference;
 mod registration;
 mod smtp;
 mod source;
+mod store;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -56,6 +57,7 @@ pub use provider::{
 pub use registration::{ClientCredential, Grant, Registration, ServiceAccount, SigningKey};
 pub use smtp::{LineEnds, SmtpFrom, SmtpLimits, Unauthenticated};
 use source::Sources;
+pub use store::SharedStore;
 
 /// Everything `proxy.yaml` says, checked.
 #[derive(Debug)]
@@ -220,6 +222,8 @@ pub struct State {
     pub directory: PathBuf,
     /// What they are sealed with.
     pub key: StateKey,
+    /// What several relays share, if they do.
+    pub store: Option<Arc<SharedStore>>,
 }
 
 /// `state.key`.

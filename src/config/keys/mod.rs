@@ -17,7 +17,8 @@ use super::kind::Kind;
 pub use accounts::SmtpPolicy;
 pub(super) use accounts::{AccountKeys, PasswordKeys};
 pub(super) use general::{
-    AdminKeys, AuditKeys, NotifyKeys, Root, StateKeys, Store, SyslogKeys, TlsFiles, Transport,
+    AdminKeys, AuditKeys, NotifyKeys, Root, SharedStoreKeys, StateKeys, Store, SyslogKeys,
+    TlsFiles, Transport,
 };
 pub use general::{Limits, Lockout, Log};
 pub(super) use listeners::{ListenerKeys, ListenerTlsKeys, Mode};

@@ -9,6 +9,7 @@ mod notify;
 mod providers;
 mod registrations;
 mod smtp;
+mod store;
 
 use std::path::Path;
 use std::rc::Rc;
