@@ -50,7 +50,7 @@ pub fn hinted(fault: Fault, provider: &Provider) -> Fault {
                 Some(remedy) => format!("{hint}; {remedy}"),
                 None => hint,
             };
-            fault.remedy_is(remedy)
+            fault.with_remedy(remedy)
         }
         None => fault,
     }

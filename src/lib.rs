@@ -13,37 +13,38 @@
     clippy::unwrap_used
 )]
 
-pub mod accounts;
+pub mod accept;
 pub mod admin;
 pub mod audit;
+pub mod auth;
 pub mod certs;
 pub mod cli;
 pub mod cluster;
 pub mod config;
-pub mod consent;
 pub mod doctor;
 pub mod environment;
 pub mod expiry;
 pub mod fault;
+pub mod fault_log;
+pub mod history;
 pub mod import;
-pub mod ledger;
-pub mod limits;
 pub mod logging;
 pub mod login;
 pub mod metrics;
-pub mod net;
 pub mod notify;
 pub mod outbound;
-pub mod overview;
+pub mod platform;
 pub mod program;
-pub mod proof;
 pub mod relay;
 pub mod sandbox;
 pub mod secret;
 pub mod server;
 pub mod session;
+pub mod status;
 pub mod stream;
-pub mod systemd;
+pub mod text;
 pub mod throttle;
+pub mod tls;
 pub mod token;
+pub mod upstream;
 pub mod wire;

@@ -5,7 +5,6 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,6 +14,7 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::{Registry, fmt, registry, reload};
 
 use crate::config::{Log, LogFormat};
+use crate::platform;
 
 /// Older files that stay, unless `log.keep` says otherwise.
 const KEEP: usize = 7;
@@ -181,8 +181,7 @@ impl LogFile {
 }
 
 fn open(path: &Path) -> io::Result<Open> {
-    let mut options = OpenOptions::new();
-    let file = options.append(true).create(true).mode(0o600).open(path);
+    let file = platform::open_private(OpenOptions::new().append(true).create(true), path);
     let file = file.map_err(|error| {
         io::Error::new(
             error.kind(),

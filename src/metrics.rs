@@ -13,6 +13,7 @@ use prometheus_client::registry::Registry;
 
 use crate::config::Config;
 use crate::fault::Kind;
+use crate::platform;
 use crate::wire::Protocol;
 
 /// Names and values of one series.
@@ -318,49 +319,39 @@ impl Metrics {
     }
 }
 
-/// The families that every Prometheus client has, from `/proc`; `None` where that is not mounted.
+/// The families that every Prometheus client has, as far as the system tells them.
 fn process() -> Option<String> {
-    let process = procfs::process::Process::myself().ok()?;
-    let stat = process.stat().ok()?;
-    let ticks = procfs::ticks_per_second() as f64;
-    let booted = procfs::boot_time_secs().ok()? as f64;
-    let most = match process.limits().ok()?.max_open_files.soft_limit {
-        procfs::process::LimitValue::Value(most) => most as f64,
-        procfs::process::LimitValue::Unlimited => f64::INFINITY,
-    };
-    let families = [
+    let usage = platform::usage()?;
+    let mut families = vec![
         (
             "cpu_seconds_total",
             "counter",
             "CPU time, user and system",
-            (stat.utime + stat.stime) as f64 / ticks,
+            usage.cpu,
         ),
         (
             "start_time_seconds",
             "gauge",
             "When the process started, in seconds since 1970",
-            booted + stat.starttime as f64 / ticks,
+            usage.started,
         ),
         (
             "resident_memory_bytes",
             "gauge",
             "Resident memory",
-            (stat.rss * procfs::page_size()) as f64,
+            usage.resident,
         ),
         (
             "virtual_memory_bytes",
             "gauge",
             "Virtual memory",
-            stat.vsize as f64,
+            usage.virtual_memory,
         ),
-        (
-            "open_fds",
-            "gauge",
-            "Open file descriptors",
-            process.fd_count().ok()? as f64,
-        ),
-        ("max_fds", "gauge", "Most open file descriptors", most),
     ];
+    if let Some((open, most)) = usage.descriptors {
+        families.push(("open_fds", "gauge", "Open file descriptors", open));
+        families.push(("max_fds", "gauge", "Most open file descriptors", most));
+    }
     let family = |(name, kind, help, value): (&str, &str, &str, f64)| {
         let name = format!("process_{name}");
         format!("# HELP {name} {help}.\n# TYPE {name} {kind}\n{name} {value}\n")

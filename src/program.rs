@@ -1,25 +1,18 @@
-//! A program that prints a secret: run in a process group of its own, which ends as a whole with it
-//! or with its time.
+//! A program that prints a secret: what it starts ends with it or with its time.
 
-use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::process::CommandExt as _;
+use std::io;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, kill_process_group};
 use zeroize::Zeroizing;
+
+use crate::platform::process::{self, Caps, Incomplete};
 
 /// Octets of what it prints that are read.
 const OUTPUT_CAP: usize = 256 * 1024;
 
 /// Octets of its complaints that are kept: the last ones.
 const COMPLAINT_CAP: usize = 1024;
-
-/// How often a program that is silent is looked at.
-const LOOK: Duration = Duration::from_millis(10);
 
 /// Why a program gave nothing; displayed behind its name.
 #[derive(Debug, thiserror::Error)]
@@ -55,117 +48,23 @@ pub fn run(
     arguments: &[String],
     timeout: Duration,
 ) -> Result<Zeroizing<Vec<u8>>, Failed> {
-    let end = Instant::now() + timeout;
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .spawn()?;
-    let read = read(&mut child, end, timeout);
-    // The group, whatever came of it: what was left in the background would hold resources on.
-    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    if let Some(group) = group {
-        let _ = kill_process_group(group, Signal::KILL);
-    }
-    let status = child.wait()?;
-    let (output, complaints) = read?;
+    let caps = Caps {
+        output: OUTPUT_CAP,
+        complaints: COMPLAINT_CAP,
+    };
+    let (status, printed) = process::run(program, arguments, Instant::now() + timeout, caps)?;
+    let printed = printed.map_err(|incomplete| match incomplete {
+        Incomplete::Late => Failed::Late(timeout.as_secs()),
+        Incomplete::TooLong => Failed::TooLong,
+        Incomplete::Lost(error) => Failed::Run(error),
+    })?;
     if !status.success() {
         return Err(Failed::Status {
             status,
-            complaint: complaint(&complaints),
+            complaint: complaint(&printed.complaints),
         });
     }
-    Ok(output)
-}
-
-type Printed = (Zeroizing<Vec<u8>>, Vec<u8>);
-
-/// All that it prints until it ends.
-fn read(child: &mut Child, end: Instant, timeout: Duration) -> Result<Printed, Failed> {
-    let (Some(mut out), Some(mut err)) = (child.stdout.take(), child.stderr.take()) else {
-        return Err(Failed::Run(io::ErrorKind::BrokenPipe.into()));
-    };
-    for pipe in [out.as_fd(), err.as_fd()] {
-        rustix::io::ioctl_fionbio(pipe, true).map_err(io::Error::from)?;
-    }
-    let mut output = Zeroizing::new(Vec::with_capacity(16 * 1024));
-    let mut complaints = Vec::new();
-    let (mut out_open, mut err_open) = (true, true);
-    loop {
-        // Looked at first: what it printed before its end is in the pipes by then.
-        let ended = has_ended(child)?;
-        out_open = out_open && drain(&mut out, &mut output, OUTPUT_CAP)?;
-        err_open = err_open && drain(&mut err, &mut complaints, usize::MAX)?;
-        let surplus = complaints.len().saturating_sub(COMPLAINT_CAP);
-        complaints.drain(..surplus);
-        if output.len() > OUTPUT_CAP {
-            return Err(Failed::TooLong);
-        }
-        if ended {
-            return Ok((output, complaints));
-        }
-        if Instant::now() >= end {
-            return Err(Failed::Late(timeout.as_secs()));
-        }
-        let mut open = Vec::new();
-        if out_open {
-            open.push(out.as_fd());
-        }
-        if err_open {
-            open.push(err.as_fd());
-        }
-        wait(&open);
-    }
-}
-
-/// Whether it has ended; its id stays its own until it is waited for.
-fn has_ended(child: &Child) -> Result<bool, Failed> {
-    use rustix::process::{WaitId, WaitIdOptions, waitid};
-    let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else {
-        return Err(Failed::Run(io::ErrorKind::NotFound.into()));
-    };
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    let status = waitid(WaitId::Pid(pid), options).map_err(io::Error::from)?;
-    Ok(status.is_some())
-}
-
-/// Reads what is there; whether there may be more.
-fn drain(pipe: &mut impl Read, into: &mut Vec<u8>, cap: usize) -> Result<bool, Failed> {
-    let mut chunk = Zeroizing::new([0; 4096]);
-    // A program that prints without end is looked at in between.
-    for _ in 0..64 {
-        match pipe.read(chunk.as_mut()) {
-            Ok(0) => return Ok(false),
-            Ok(count) => {
-                into.extend_from_slice(chunk.get(..count).unwrap_or_default());
-                if into.len() > cap {
-                    return Ok(true);
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(true)
-}
-
-/// Until something is printed, or a look is due.
-fn wait(open: &[BorrowedFd<'_>]) {
-    let mut fds: Vec<_> = open
-        .iter()
-        .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
-        .collect();
-    if fds.is_empty() {
-        return std::thread::sleep(LOOK);
-    }
-    let look = Timespec {
-        tv_sec: 0,
-        tv_nsec: i64::from(LOOK.subsec_nanos()),
-    };
-    let _ = poll(&mut fds, Some(&look));
+    Ok(printed.output)
 }
 
 /// `: ` and the last line that is not empty.
@@ -212,7 +111,7 @@ mod tests {
         let end = Instant::now() + LONG;
         while !gone() {
             assert!(Instant::now() < end, "{status} is alive");
-            std::thread::sleep(LOOK);
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 

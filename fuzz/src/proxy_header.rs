@@ -1,7 +1,7 @@
 //! A PROXY header and what follows it, from a balancer that may be hostile: whoever reads only what
 //! is asked for must end exactly behind the header, and the rest must change nothing.
 
-use authrelay::net::proxy_protocol::{Malformed, Parsed, ProxyHeader, V1_CAP, V2_CAP, parse};
+use authrelay::accept::proxy_protocol::{Malformed, Parsed, ProxyHeader, V1_CAP, V2_CAP, parse};
 
 use super::pieces::same_for_every_cut;
 

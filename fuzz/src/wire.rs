@@ -329,7 +329,7 @@ fn imap_response(unit: &[u8]) {
         assert!(!name.is_empty() && name.bytes().all(|octet| octet.is_ascii_graphic()));
     }
     for (starttls, credentials) in [(false, true), (true, false), (true, true)] {
-        let shown = imap::shown(&listed, starttls, credentials);
+        let shown = imap::advertised(&listed, starttls, credentials);
         let names: Vec<_> = shown.split(' ').collect();
         let count = |name: &str| {
             names
@@ -377,7 +377,7 @@ pub fn pop3(input: &[u8]) {
             .unwrap_or_default()
             .to_ascii_uppercase()
     };
-    let shown: Vec<_> = pop::shown(&capabilities, true, true)
+    let shown: Vec<_> = pop::advertised(&capabilities, true, true)
         .iter()
         .map(|line| name(line))
         .collect();
@@ -486,7 +486,7 @@ fn smtp_reply(reply: &smtp::Reply) {
     // Octets that are not UTF-8 grow to three.
     assert!(octets <= 3 * REPLY_CAP, "{octets} octets held for a reply");
     let extensions: Vec<_> = reply.texts().skip(1).map(str::to_owned).collect();
-    let shown = smtp::shown(&extensions, true, true);
+    let shown = smtp::advertised(&extensions, true, true);
     let count = |name: &str| {
         shown
             .iter()

@@ -14,12 +14,12 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::AdminState;
 use crate::config::{Account, Grant};
-use crate::consent::{GrantedConsent, LIFETIME, Progress};
 use crate::doctor::{self, TestTarget};
 use crate::fault::Fault;
-use crate::overview;
 use crate::secret::Secret;
 use crate::session::Service;
+use crate::status;
+use crate::token::authorizations::{GrantedConsent, LIFETIME, Progress};
 use crate::wire::Protocol;
 
 /// Every account.
@@ -27,7 +27,11 @@ pub(super) async fn accounts(State(panel): State<Arc<AdminState>>) -> Response {
     // The store is read: not on the threads that relay.
     let rows = tokio::task::spawn_blocking(move || {
         let service = panel.current.active();
-        overview::accounts(service.accounts(), service.broker(), service.ledger())
+        status::accounts(
+            service.accounts(),
+            service.token_source(),
+            service.history(),
+        )
     });
     match rows.await {
         Ok(rows) => Json(rows).into_response(),
@@ -37,7 +41,7 @@ pub(super) async fn accounts(State(panel): State<Arc<AdminState>>) -> Response {
 
 /// Every session that is open.
 pub(super) async fn sessions(State(panel): State<Arc<AdminState>>) -> Response {
-    Json(panel.current.active().sessions().rows(overview::rfc3339)).into_response()
+    Json(panel.current.active().sessions().rows(status::rfc3339)).into_response()
 }
 
 /// Reads the configuration anew.
@@ -61,7 +65,7 @@ pub(super) async fn authorize(
         return unknown(&login);
     };
     let service = panel.current.active();
-    let broker = service.broker();
+    let broker = service.token_source();
     match account.registration.grant {
         Grant::DeviceCode(_) => match broker.start_device(&account, &login).await {
             Ok(device) => {
@@ -115,7 +119,7 @@ async fn wait(
     device: crate::token::DeviceAuthorization,
 ) {
     let service = panel.current.active();
-    let broker = service.broker();
+    let broker = service.token_source();
     match broker.complete_device(&device, tokio::time::sleep).await {
         Ok(consent) => {
             let mailbox = device.mailbox();
@@ -174,7 +178,7 @@ pub(super) async fn test(
         .ok()
         .and_then(|presented| presented.password);
     if account.registration.grant.needs_client_password() && password.is_none() {
-        return wrong(
+        return bad_request(
             "the identity provider checks this account's password: send {\"password\": …}",
         );
     }
@@ -195,7 +199,7 @@ pub(super) async fn test(
         })
         .collect();
     if patients.is_empty() {
-        return wrong("protocol is imap, pop3 or smtp");
+        return bad_request("protocol is imap, pop3 or smtp");
     }
     let Ok(turn) = panel.tests.clone().try_acquire_owned() else {
         let answer = json!({"error": "other tests are under way, try again in a moment"});
@@ -248,7 +252,7 @@ fn streamed(
         .into_response()
 }
 
-fn wrong(what: &str) -> Response {
+fn bad_request(what: &str) -> Response {
     (StatusCode::BAD_REQUEST, Json(json!({"error": what}))).into_response()
 }
 
@@ -259,7 +263,7 @@ pub(super) async fn forget(
 ) -> Response {
     let login = login.to_lowercase();
     let known = panel.current.active().find(&login).is_some();
-    let Some(store) = panel.current.active().broker().store().cloned() else {
+    let Some(store) = panel.current.active().token_source().store().cloned() else {
         if !known {
             return unknown(&login);
         }

@@ -11,10 +11,10 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use super::door;
-use crate::consent::{GrantedConsent, PendingAuthorizations};
+use super::http;
 use crate::fault::Fault;
 use crate::token::TokenSource;
+use crate::token::authorizations::{GrantedConsent, PendingAuthorizations};
 
 #[derive(Template)]
 #[template(path = "callback.html")]
@@ -98,7 +98,7 @@ pub(super) async fn once(
     let router = Router::new()
         .route(&path, get(handler))
         .route(&styled, get(super::style));
-    let serve = door::serve(socket, None, router);
+    let serve = http::serve(socket, None, router);
     tokio::pin!(serve);
     let result = tokio::select! {
         () = &mut serve => None,

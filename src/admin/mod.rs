@@ -3,10 +3,10 @@
 //! It trusts whoever presents the token, and nobody else: see `gate`. What it shows never holds a
 //! token or a password, not even one that was just obtained.
 
+mod access;
 mod api;
 mod callback;
-mod door;
-mod gate;
+mod http;
 mod page;
 
 use std::future::Future;
@@ -28,13 +28,13 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::config::{self, AdminToken};
-use crate::consent::PendingAuthorizations;
-use crate::net::identity::ReloadableTls;
 use crate::secret::Secret;
 use crate::session::ActiveService;
+use crate::tls::reload::ReloadableTls;
 use crate::token::TokenSource;
+use crate::token::authorizations::PendingAuthorizations;
 use crate::token::store::{StateError, generated};
-use gate::AdminAuth;
+use access::AdminAuth;
 
 /// Tests of connections at once: each reaches out.
 const TESTS: usize = 4;
@@ -106,7 +106,7 @@ pub fn token(token: &AdminToken) -> Result<Secret, StateError> {
 /// What a relay that knows `token` answers at `/proof?nonce=NONCE`.
 pub fn proof(token: &Secret, nonce: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, token.expose().as_bytes());
-    gate::proof(&key, nonce)
+    access::proof(&key, nonce)
 }
 
 impl Admin {
@@ -173,7 +173,7 @@ impl Admin {
         let socket = TcpListener::from_std(self.socket)?;
         let router = router(self.panel);
         tokio::select! {
-            () = door::serve(socket, self.tls, router) => {}
+            () = http::serve(socket, self.tls, router) => {}
             () = stop => {}
         }
         Ok(())
@@ -194,7 +194,7 @@ fn router(panel: Arc<AdminState>) -> Router {
     all.layer(DefaultBodyLimit::max(BODY))
         .layer(middleware::from_fn_with_state(
             panel.clone(),
-            gate::check_access,
+            access::check_access,
         ))
         .with_state(panel)
 }
@@ -248,7 +248,7 @@ async fn prove(
 
 /// 503 while starting and while draining; trouble elsewhere is no reason to take a relay out.
 async fn readyz(State(panel): State<Arc<AdminState>>) -> (StatusCode, &'static str) {
-    if panel.current.active().drain.is_cancelled() {
+    if panel.current.active().drain().is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
     } else if panel.ready.load(Ordering::Acquire) {
         (StatusCode::OK, "ready\n")
@@ -261,7 +261,7 @@ async fn readyz(State(panel): State<Arc<AdminState>>) -> (StatusCode, &'static s
 async fn metrics(State(panel): State<Arc<AdminState>>) -> Response {
     let text = tokio::task::spawn_blocking(move || {
         let service = panel.current.active();
-        let consents = crate::overview::consents(service.accounts(), service.broker());
+        let consents = crate::status::consents(service.accounts(), service.token_source());
         for (registration, count) in consents {
             let metrics = service.metrics();
             metrics.consents(&registration, count.needed, count.attention);
@@ -287,7 +287,7 @@ async fn style() -> impl axum::response::IntoResponse {
 async fn returned(State(panel): State<Arc<AdminState>>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
     let service = panel.current.active();
-    let result = panel.consents.finish(service.broker(), &query).await;
+    let result = panel.consents.finish(service.token_source(), &query).await;
     // An opaque token does not say who signed in: then the mail service's verdict counts.
     let verdict = match &result {
         Ok(given) if given.consent.identity.is_none() => match service.find(&given.login) {
@@ -309,6 +309,6 @@ pub async fn one_callback(
     socket: TcpListener,
     consents: Arc<PendingAuthorizations>,
     broker: Arc<TokenSource>,
-) -> Result<crate::consent::GrantedConsent, crate::fault::Fault> {
+) -> Result<crate::token::authorizations::GrantedConsent, crate::fault::Fault> {
     callback::once(socket, consents, broker).await
 }

@@ -13,12 +13,12 @@ use qrcode::render::svg;
 use serde::Deserialize;
 
 use super::AdminState;
-use super::gate::{AdminAuth, Role};
+use super::access::{AdminAuth, Role};
 use crate::config::{Listener, ListenerTls};
 use crate::fault::Side;
-use crate::overview;
 use crate::secret::Secret;
 use crate::session;
+use crate::status;
 
 /// Rows of a table; whoever looks for more asks for a part of a name.
 const ROWS: usize = 200;
@@ -36,9 +36,9 @@ struct Status {
     version: &'static str,
     draining: bool,
     find: String,
-    accounts: Vec<overview::AccountStatus>,
+    accounts: Vec<status::AccountStatus>,
     more_accounts: usize,
-    sessions: Vec<session::SessionRow>,
+    sessions: Vec<session::SessionStatus>,
     more_sessions: usize,
     listeners: Vec<Arc<Listener>>,
     plot: Plot,
@@ -91,25 +91,29 @@ pub(super) async fn status(
 fn page(panel: &AdminState, role: Role, find: String) -> Status {
     let service = panel.current.active();
     let wanted = find.trim().to_lowercase();
-    let mut accounts = overview::accounts(service.accounts(), service.broker(), service.ledger());
+    let mut accounts = status::accounts(
+        service.accounts(),
+        service.token_source(),
+        service.history(),
+    );
     accounts.retain(|row| row.login.contains(&wanted) || row.mailbox.contains(&wanted));
     let more_accounts = accounts.len().saturating_sub(ROWS);
     accounts.truncate(ROWS);
-    let mut sessions = service.sessions().rows(overview::rfc3339);
+    let mut sessions = service.sessions().rows(status::rfc3339);
     let more_sessions = sessions.len().saturating_sub(ROWS);
     sessions.truncate(ROWS);
     Status {
         base: panel.gate.base().to_owned(),
         operator: role == Role::Operator,
         version: env!("CARGO_PKG_VERSION"),
-        draining: service.drain.is_cancelled(),
+        draining: service.drain().is_cancelled(),
         find,
         accounts,
         more_accounts,
         sessions,
         more_sessions,
         listeners: service.listeners().to_vec(),
-        plot: plot(&service.ledger().recent()),
+        plot: plot(&service.history().recent()),
     }
 }
 

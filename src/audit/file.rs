@@ -1,14 +1,14 @@
 //! The file: opened without following it into a wrong chain, mended where a crash has torn it.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::AuditError;
 use super::chain::{TAIL, split};
+use crate::platform;
 
 /// Octets looked at in one step, from the end.
 const STEP: usize = 64 * 1024;
@@ -31,25 +31,17 @@ pub(super) struct Opened {
 /// Opens the file, made if absent with mode 0600, and its folder with 0700.
 pub(super) fn open(path: &Path) -> Result<Opened, AuditError> {
     let unusable = |why: &dyn std::fmt::Display| AuditError::new(path, why);
-    let kind = std::fs::metadata(path).map(|metadata| metadata.file_type());
-    let mut options = OpenOptions::new();
-    match &kind {
-        // Read too, so that opening does not wait for a reader and losing one is no end.
-        Ok(kind) if kind.is_fifo() => options.read(true).write(true),
-        Ok(kind) if kind.is_char_device() => options.write(true),
-        _ => options.read(true).append(true).create(true).mode(0o600),
-    };
-    if let (Err(_), Some(folder)) = (&kind, path.parent()) {
+    if let (false, Some(folder)) = (path.exists(), path.parent()) {
         // Where it cannot be made, opening says why.
-        let _ = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        let _ = platform::create_private_folder(folder);
     }
-    let mut file = options.open(path).map_err(|error| unusable(&error))?;
+    let opened = platform::open_alone(path, ENDING).map_err(|error| unusable(&error))?;
+    let Some(mut file) = opened else {
+        return Err(unusable(&"another process writes it; give each its own"));
+    };
     let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
     let (mut head, mut torn) = (None, None);
     if regular {
-        if !is_ours(&file) {
-            return Err(unusable(&"another process writes it; give each its own"));
-        }
         let length = file.metadata().map_err(|error| unusable(&error))?.len();
         let end = behind_last_line(&mut file, length).map_err(|error| unusable(&error))?;
         match repair_torn_end(&file, path, end) {
@@ -65,6 +57,9 @@ pub(super) fn open(path: &Path) -> Result<Opened, AuditError> {
                 ));
             }
         }
+        // Where records are not appended whatever the position is.
+        let end = file.seek(SeekFrom::End(0));
+        end.map_err(|error| unusable(&error))?;
     }
     Ok(Opened {
         file: Arc::new(file),
@@ -72,22 +67,6 @@ pub(super) fn open(path: &Path) -> Result<Opened, AuditError> {
         head,
         torn,
     })
-}
-
-/// Whether nobody else writes the file. Whoever is just ending is waited for, and so is a child of
-/// ours that has our descriptors until it is another program.
-fn is_ours(file: &File) -> bool {
-    let patience = Instant::now() + ENDING;
-    loop {
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) if Instant::now() < patience => {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            Err(TryLockError::WouldBlock) => return false,
-            // Some network file systems have no locks.
-            Ok(()) | Err(TryLockError::Error(_)) => return true,
-        }
-    }
 }
 
 /// Whether there may be room again later.
@@ -109,11 +88,7 @@ pub(super) fn repair_torn_end(mut file: &File, path: &Path, end: u64) -> io::Res
     let mut aside = path.as_os_str().to_owned();
     aside.push(".torn");
     let aside = PathBuf::from(aside);
-    let mut torn = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(&aside)?;
+    let mut torn = platform::open_private(OpenOptions::new().append(true).create(true), &aside)?;
     let before = torn.metadata()?.len();
     file.seek(SeekFrom::Start(end))?;
     let moved = io::copy(&mut file.take(length - end), &mut torn)
@@ -124,6 +99,7 @@ pub(super) fn repair_torn_end(mut file: &File, path: &Path, end: u64) -> io::Res
         return Err(error);
     }
     file.set_len(end)?;
+    file.seek(SeekFrom::End(0))?;
     file.sync_data()?;
     tracing::warn!(
         octets = length - end,

@@ -107,7 +107,7 @@ impl Audit {
     }
 
     /// Whether logins must be refused, since their records could not be written.
-    pub fn refuses(&self) -> bool {
+    pub fn blocks_logins(&self) -> bool {
         self.0.queue.blocks_logins()
     }
 

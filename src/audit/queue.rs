@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::record::AuditRecord;
 use crate::config::OnFull;
+use crate::platform;
 
 /// Octets of records that wait before records are dropped, or logins refused.
 pub(super) const QUEUE_FULL: usize = 8 * 1024 * 1024;
@@ -50,7 +52,7 @@ struct State {
     finishing: bool,
     closed: bool,
     /// The file, to ask for its free space.
-    file: Option<Arc<File>>,
+    file: Option<(Arc<File>, PathBuf)>,
 }
 
 /// What the writer is to do.
@@ -118,7 +120,7 @@ impl Queue {
         }
         let file = state.file.clone();
         drop(state);
-        file.is_some_and(|file| has_no_space(&file))
+        file.is_some_and(|(file, path)| platform::has_no_space(&file, &path))
     }
 
     pub(super) fn is_failing(&self) -> bool {
@@ -254,7 +256,7 @@ impl Queue {
     }
 
     /// The file that is written now.
-    pub(super) fn file(&self, file: Option<Arc<File>>) {
+    pub(super) fn file(&self, file: Option<(Arc<File>, PathBuf)>) {
         self.lock().file = file;
     }
 }
@@ -270,9 +272,4 @@ impl State {
             self.waiting.push_back(record);
         }
     }
-}
-
-/// Whether nobody but root could write another block.
-fn has_no_space(file: &File) -> bool {
-    rustix::fs::fstatvfs(file).is_ok_and(|space| space.f_blocks > 0 && space.f_bavail == 0)
 }

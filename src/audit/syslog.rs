@@ -339,10 +339,9 @@ fn message(host: &str, record: &AuditRecord, line: &[u8]) -> Vec<u8> {
 
 /// This machine's name as RFC 5424 wants it: 1 to 255 printable ASCII characters.
 fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name = name.trim();
+    let name = crate::platform::host_name();
     match (1..=255).contains(&name.len()) && name.bytes().all(|octet| octet.is_ascii_graphic()) {
-        true => name.to_owned(),
+        true => name,
         false => "-".to_owned(),
     }
 }

@@ -6,8 +6,7 @@
 //! whenever somebody waits for it.
 
 use std::fs::File;
-use std::io::{self, Write as _};
-use std::os::fd::AsFd as _;
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +17,7 @@ use super::record::AuditRecord;
 use super::syslog::Syslog;
 use super::{AuditError, file};
 use crate::config::AuditPath;
+use crate::platform::{self, FileId};
 
 /// How often the disk confirms.
 const SYNC: Duration = Duration::from_secs(1);
@@ -70,9 +70,8 @@ impl Writer {
         let sink = match path {
             None => Sink::None,
             Some(AuditPath::Stdout) => {
-                let stdout = io::stdout().as_fd().try_clone_to_owned();
-                let stdout = stdout.map_err(|error| AuditError::new(Path::new("-"), error))?;
-                Sink::Stdout(stdout.into())
+                let stdout = platform::unbuffered_stdout();
+                Sink::Stdout(stdout.map_err(|error| AuditError::new(Path::new("-"), error))?)
             }
             Some(AuditPath::File(path)) => {
                 let opened = file::open(path)?;
@@ -249,7 +248,8 @@ impl Writer {
         let part = (self.written - whole) as u64;
         let taken_back = file
             .metadata()
-            .and_then(|metadata| file.set_len(metadata.len().saturating_sub(part)));
+            .and_then(|metadata| file.set_len(metadata.len().saturating_sub(part)))
+            .and_then(|()| (&**file).seek(SeekFrom::End(0)));
         if part == 0 || taken_back.is_ok() {
             self.pending.drain(..whole);
             self.written = 0;
@@ -277,12 +277,9 @@ impl Writer {
         let Sink::File { path, file, .. } = &self.sink else {
             return;
         };
-        let same = std::fs::metadata(path)
-            .and_then(|at_path| Ok((at_path, file.metadata()?)))
-            .is_ok_and(|(at_path, open)| {
-                use std::os::unix::fs::MetadataExt as _;
-                (at_path.dev(), at_path.ino()) == (open.dev(), open.ino())
-            });
+        let same = FileId::of_path(path)
+            .and_then(|at_path| Ok((at_path, FileId::of_file(file)?)))
+            .is_ok_and(|(at_path, open)| at_path == open);
         if same {
             return self.log_head("reopened");
         }
@@ -324,10 +321,11 @@ impl Writer {
     fn show_file(&self) {
         self.queue.file(match &self.sink {
             Sink::File {
+                path,
                 file,
                 regular: true,
                 ..
-            } => Some(file.clone()),
+            } => Some((file.clone(), path.clone())),
             Sink::File { .. } | Sink::Stdout(_) | Sink::None => None,
         });
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::running::RunningRelay;
 use super::{Exit, load, print, print_error, runtime, service};
 use crate::config::{Config, Logins};
-use crate::overview;
+use crate::status;
 use crate::token::store::Store;
 
 #[derive(Debug, clap::Args)]
@@ -40,7 +40,11 @@ fn rows(config: &Config) -> Result<Vec<Value>, Exit> {
             }
         }
         let service = service(config)?;
-        let rows = overview::accounts(service.accounts(), service.broker(), service.ledger());
+        let rows = status::accounts(
+            service.accounts(),
+            service.token_source(),
+            service.history(),
+        );
         Ok(json(&rows))
     })?;
     // Where no account needs the store any more, nobody has looked into it.
@@ -48,12 +52,12 @@ fn rows(config: &Config) -> Result<Vec<Value>, Exit> {
         && has_tokens(config)
         && let Ok(store) = Store::open(&config.state)
     {
-        rows.extend(json(&overview::unused(&config.accounts, &store.logins())));
+        rows.extend(json(&status::unused(&config.accounts, &store.logins())));
     }
     Ok(rows)
 }
 
-fn json(rows: &[overview::AccountStatus]) -> Vec<Value> {
+fn json(rows: &[status::AccountStatus]) -> Vec<Value> {
     rows.iter()
         .filter_map(|row| serde_json::to_value(row).ok())
         .collect()

@@ -15,10 +15,10 @@ use super::running::RunningRelay;
 use super::{Exit, load, print, print_error, runtime, service};
 use crate::admin::one_callback;
 use crate::config::{Account, Config, Grant};
-use crate::consent::{GrantedConsent, LIFETIME, PendingAuthorizations};
 use crate::doctor::explain_failure;
 use crate::fault::{Fault, Kind};
 use crate::session::Service;
+use crate::token::authorizations::{GrantedConsent, LIFETIME, PendingAuthorizations};
 use crate::token::store::Owner;
 
 /// How often the running relay is asked while it waits for the person.
@@ -117,7 +117,7 @@ fn account(service: &Service, login: &str) -> Result<Arc<Account>, Exit> {
         print_error(format_args!("no account has the login {login}"));
         return Err(Exit::Usage);
     };
-    if !account.registration.grant.wants_consent() {
+    if !account.registration.grant.needs_consent() {
         print_error(format_args!(
             "{login} needs no person's consent: its registration {} has the grant {}",
             account.registration.name,
@@ -147,7 +147,7 @@ async fn device(
     account: &Arc<Account>,
     login: &str,
 ) -> Result<GrantedConsent, Trouble> {
-    let broker = service.broker();
+    let broker = service.token_source();
     let device = broker.start_device(account, login).await?;
     print(format!(
         "Open    {}\nEnter   {}\nSign in as {}, within {} minutes.\n",
@@ -179,7 +179,7 @@ async fn paste(
     login: &str,
 ) -> Result<GrantedConsent, Trouble> {
     let consents = PendingAuthorizations::new(redirect(config)?);
-    let url = consents.begin(service.broker(), account, login)?;
+    let url = consents.begin(service.token_source(), account, login)?;
     print(format!(
         "Open this address in a browser, anywhere, and sign in as the mailbox's owner:\n\n{url}\n\n\
          The browser ends at an address that begins with {}. Whether a page is shown there or an\n\
@@ -203,7 +203,7 @@ async fn paste(
         return Err(error.into());
     };
     let query = query.split('#').next().unwrap_or_default();
-    Ok(consents.finish(service.broker(), query).await?)
+    Ok(consents.finish(service.token_source(), query).await?)
 }
 
 async fn browser(
@@ -217,9 +217,9 @@ async fn browser(
     }
     let (socket, redirect) = listen(config).await?;
     let consents = Arc::new(PendingAuthorizations::new(redirect));
-    let url = consents.begin(service.broker(), account, login)?;
+    let url = consents.begin(service.token_source(), account, login)?;
     show(&url);
-    let finished = one_callback(socket, consents, service.broker().clone());
+    let finished = one_callback(socket, consents, service.token_source().clone());
     match tokio::time::timeout(LIFETIME, finished).await {
         Ok(given) => Ok(given?),
         Err(_) => Err(anyhow::anyhow!("nobody consented within ten minutes").into()),
@@ -262,7 +262,7 @@ async fn by_relay(
     account: &Arc<Account>,
     login: &str,
 ) -> Result<GrantedConsent, Trouble> {
-    let Some(store) = service.broker().store() else {
+    let Some(store) = service.token_source().store() else {
         return Err(anyhow::anyhow!("there is no store").into());
     };
     let path = format!("/api/accounts/{}/authorize", escaped(login));
@@ -305,7 +305,7 @@ async fn ended(running: &RunningRelay, path: &str) -> Result<(), Trouble> {
             Some("failed") => {
                 let fault = Fault::new(Kind::GrantRefused, text("error").unwrap_or_default());
                 return Err(Trouble::Fault(match text("remedy") {
-                    Some(remedy) => fault.remedy_is(remedy.to_owned()),
+                    Some(remedy) => fault.with_remedy(remedy.to_owned()),
                     None => fault,
                 }));
             }

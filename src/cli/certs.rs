@@ -3,11 +3,11 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{Exit, print, print_error};
 use crate::certs::{Authority, loopback_names};
+use crate::platform;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -41,9 +41,9 @@ pub(super) fn run(options: &Options) -> Exit {
         }
     };
     let files = [
-        ("ca.pem", ca.as_str(), 0o644),
-        ("server.pem", &issued.chain, 0o644),
-        ("server.key", &issued.key, 0o600),
+        ("ca.pem", ca.as_str(), false),
+        ("server.pem", &issued.chain, false),
+        ("server.key", &issued.key, true),
     ];
     let directory = &options.directory;
     if let Some((name, ..)) = files
@@ -61,9 +61,9 @@ pub(super) fn run(options: &Options) -> Exit {
         return Exit::State;
     }
     let mut report = format!("for {}\n", names.join(", "));
-    for (name, pem, mode) in files {
+    for (name, pem, is_private) in files {
         let path = directory.join(name);
-        if let Err(error) = write(&path, pem, mode) {
+        if let Err(error) = write(&path, pem, is_private) {
             print_error(format_args!("{}: {error}", path.display()));
             return Exit::State;
         }
@@ -74,16 +74,17 @@ pub(super) fn run(options: &Options) -> Exit {
     print(report)
 }
 
-/// A new file each time: a key must not inherit the mode of what it replaces.
-fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+/// A new file each time: a key must not inherit the permissions of what it replaces.
+fn write(path: &Path, text: &str, is_private: bool) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    let mut file = match is_private {
+        true => platform::open_private(&options, path)?,
+        false => platform::open_public(&options, path)?,
+    };
     file.write_all(text.as_bytes())
 }

@@ -59,7 +59,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
         })
         .collect();
     // A token that was redeemed for it belongs on disk.
-    runtime.block_on(service.broker().finish());
+    runtime.block_on(service.token_source().finish());
     if !options.json {
         for line in listeners_ends(&service) {
             print(format!("{line}\n"));

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Exit, load, print, print_error};
 use crate::config::{Account, ClientCredential, Config, Grant, Logins};
-use crate::consent::PendingAuthorizations;
+use crate::token::authorizations::PendingAuthorizations;
 use crate::wire::Protocol;
 
 pub(super) fn run(path: &Path, login: &str, script: bool) -> Exit {
@@ -29,12 +29,12 @@ pub(super) fn run(path: &Path, login: &str, script: bool) -> Exit {
     if !script {
         return print(guide(&config, account, &login));
     }
-    match super::entra_script::script(account, &login) {
-        Some(script) => print(script),
-        None => {
+    match super::entra_script::script(&config, account, &login) {
+        Ok(script) => print(script),
+        Err(why) => {
+            let grant = account.registration.grant.name();
             print_error(format_args!(
-                "the grant of {login} is {}: a script is there for applications that act for themselves; without --script the steps are printed",
-                account.registration.grant.name()
+                "there is no script for {login}, whose grant is {grant}: {why}; without --script the steps are printed"
             ));
             Exit::Usage
         }
@@ -82,7 +82,7 @@ fn guide(config: &Config, account: &Account, login: &str) -> String {
         exchange(&mut guide, account, login);
     }
     guide.step("Test");
-    if registration.grant.wants_consent() {
+    if registration.grant.needs_consent() {
         guide.run(format!("authrelay authorize {login}"));
     }
     guide.run(format!("authrelay doctor {login}"));
@@ -149,7 +149,7 @@ fn register(guide: &mut Guide, config: &Config, account: &Account) {
 fn permissions(guide: &mut Guide, account: &Account) {
     let registration = &account.registration;
     let application =
-        registration.grant.acts_for_itself() || matches!(registration.grant, Grant::Command { .. });
+        registration.grant.is_app_only() || matches!(registration.grant, Grant::Command { .. });
     let name = |protocol| match (protocol, application) {
         (Protocol::Imap, true) => "IMAP.AccessAsApp",
         (Protocol::Pop3, true) => "POP.AccessAsApp",
@@ -226,7 +226,7 @@ fn exchange(guide: &mut Guide, account: &Account, login: &str) {
         .map(|protocol| account.mailbox_of(protocol, login))
         .collect();
     mailboxes.dedup();
-    if registration.grant.acts_for_itself() {
+    if registration.grant.is_app_only() {
         let id = match registration.client_id.as_str() {
             "" => "CLIENT_ID",
             id => id,
@@ -272,7 +272,7 @@ fn exchange(guide: &mut Guide, account: &Account, login: &str) {
 /// Whether the application only sends: then a role is enough, which names the mailboxes.
 fn by_role(account: &Account) -> bool {
     let only_smtp = allowed(account).all(|protocol| protocol == Protocol::Smtp);
-    only_smtp && account.registration.grant.acts_for_itself()
+    only_smtp && account.registration.grant.is_app_only()
 }
 
 /// RBAC for Applications, which has SMTP and neither IMAP nor POP.

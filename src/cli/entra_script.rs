@@ -1,30 +1,48 @@
-//! `entra LOGIN --script`: one PowerShell script that does what the guide says, for grants by which
-//! an application acts for itself.
+//! `entra LOGIN --script`: one PowerShell script that does what the guide says, for all accounts of
+//! the login's registration.
 //!
-//! It changes nothing that is as it should be, shows what it will do and asks once, and takes the
-//! least rights that do. Names from the configuration stand in single quotes alone.
+//! The script changes nothing that is as it should be, shows what it will do and asks once, and takes
+//! the least rights that do. Texts of the configuration stand in single quotes only.
 
-use crate::config::{Account, ClientCredential};
+#[cfg(test)]
+mod tests;
+
+use base64::Engine as _;
+
+use crate::config::{Account, ClientCredential, Config, Grant, LoginPattern, Registration};
+use crate::token::authorizations::PendingAuthorizations;
 use crate::wire::Protocol;
+use crate::wire::address::Pattern;
 
-/// Office 365 Exchange Online, as every tenant has it.
-const EXCHANGE: &str = "00000002-0000-0ff1-ce00-000000000000";
+/// What precedes the values: requirements and parameters.
+const HEAD: &str = r"#Requires -Version 7.0
+#Requires -Modules Microsoft.Graph.Authentication, Microsoft.Graph.Applications, Microsoft.Graph.Identity.SignIns, Microsoft.Graph.Users, ExchangeOnlineManagement
 
-/// What never depends on the account: connecting, and the functions.
-const HEAD: &str = r#"#Requires -Version 7.0
-#Requires -Modules Microsoft.Graph.Authentication, Microsoft.Graph.Applications, ExchangeOnlineManagement
 # Written by `authrelay entra LOGIN --script`. It could not be run against a tenant when it was written: read it first.
-# It may be run again at any time: what is there already stays. It needs the roles Cloud Application
-# Administrator (or Application Administrator), Privileged Role Administrator for admin consent, and Exchange
-# Administrator.
+# It may be run again at any time: what is there already stays. Whoever runs it needs the roles Cloud Application
+# Administrator (or Application Administrator), Privileged Role Administrator for admin consent, and Exchange Administrator.
 [CmdletBinding()]
-param([switch] $Yes)
+param(
+    # Do not ask.
+    [switch] $Yes,
+    # Mailboxes to set up besides, where a login of proxy.yaml is a pattern.
+    [string[]] $Mailbox = @(),
+    # Of the tokens of a federated credential: claims iss and sub.
+    [string] $Issuer = '',
+    [string] $Subject = ''
+)
 
 Set-StrictMode -Version Latest
 $ErrorActionPreference = 'Stop'
-"#;
 
-/// As a PowerShell string without any expansion.
+# ----- From proxy.yaml -----
+
+";
+
+/// The plan, the question and the steps, each of which looks before it acts.
+const BODY: &str = include_str!("entra_script.ps1");
+
+/// A PowerShell string without any expansion.
 fn quoted(text: &str) -> String {
     // PowerShell takes typographic quotes for single quotes too.
     let is_quote = |character: char| matches!(character, '\'' | '\u{2018}'..='\u{201b}');
@@ -44,242 +62,261 @@ fn list(values: impl IntoIterator<Item = String>) -> String {
     format!("@({})", values.join(", "))
 }
 
-/// The script; `None` where the grant needs a person and no rights of an application.
-pub(super) fn script(account: &Account, login: &str) -> Option<String> {
-    let registration = &account.registration;
-    if !registration.grant.acts_for_itself()
-        || registration.client_id.is_empty() && registration.tenant.is_empty()
-    {
-        return None;
+/// One mailbox that is opened: who logs in, and by what.
+#[derive(Debug, PartialEq, Eq)]
+struct Opened {
+    login: String,
+    mailbox: String,
+    protocols: Vec<Protocol>,
+}
+
+/// What the accounts of a registration open.
+#[derive(Debug, Default)]
+struct Wanted {
+    opened: Vec<Opened>,
+    /// Logins and senders that name no single mailbox.
+    patterns: Vec<String>,
+    pattern_protocols: Vec<Protocol>,
+    protocols: Vec<Protocol>,
+}
+
+impl Wanted {
+    /// `asked` is the account that covers `login`.
+    fn of(config: &Config, asked: &Account, login: &str) -> Self {
+        let mut wanted = Self::default();
+        let registration = &asked.registration;
+        let accounts = config.accounts.iter();
+        for account in accounts.filter(|account| account.registration.name == registration.name) {
+            let login = std::ptr::eq(&**account, asked).then_some(login);
+            for protocol in Protocol::ALL {
+                if account.protocols.contain(protocol)
+                    && registration.provider.endpoint(protocol).is_some()
+                {
+                    wanted.add(account, protocol, login);
+                }
+            }
+        }
+        wanted
     }
-    let protocols: Vec<_> = Protocol::ALL
-        .into_iter()
-        .filter(|protocol| account.protocols.contain(*protocol))
-        .collect();
-    let high_volume = registration.provider.is_high_volume();
-    let mut mailboxes: Vec<_> = protocols
-        .iter()
-        .map(|protocol| account.mailbox_of(*protocol, login))
-        .collect();
-    mailboxes.sort();
-    mailboxes.dedup();
-    let reads = protocols.iter().any(|protocol| *protocol != Protocol::Smtp);
-    // SMTP.SendAsApp lets an application send as every mailbox: a role for these mailboxes instead.
-    let roles = protocols.iter().filter_map(|protocol| match protocol {
-        _ if high_volume => Some("Mail.Send"),
-        Protocol::Imap => Some("IMAP.AccessAsApp"),
-        Protocol::Pop3 => Some("POP.AccessAsApp"),
-        Protocol::Smtp => None,
-    });
-    let sends = protocols.contains(&Protocol::Smtp);
+
+    fn add(&mut self, account: &Account, protocol: Protocol, asked: Option<&str>) {
+        include(&mut self.protocols, protocol);
+        if protocol == Protocol::Smtp && account.mailbox.smtp_is_sender {
+            return self.add_senders(account);
+        }
+        match (&account.login, asked, account.mailbox.of(protocol)) {
+            (LoginPattern::Exact(login), _, _) => {
+                self.open(login, account.mailbox_of(protocol, login), protocol);
+            }
+            (_, Some(login), _) => {
+                self.open(login, account.mailbox_of(protocol, login), protocol);
+                self.add_pattern(account.login.to_string(), protocol);
+            }
+            (_, None, Some(mailbox)) => self.open(mailbox, mailbox.to_owned(), protocol),
+            (_, None, None) => self.add_pattern(account.login.to_string(), protocol),
+        }
+    }
+
+    /// `mailbox: {smtp: sender}`: the senders that the account allows are the mailboxes.
+    fn add_senders(&mut self, account: &Account) {
+        let senders = account
+            .smtp
+            .as_ref()
+            .and_then(|policy| policy.senders.as_ref());
+        for sender in senders.into_iter().flat_map(|senders| senders.iter()) {
+            match sender {
+                Pattern::Exact(address) => self.open(address, address.clone(), Protocol::Smtp),
+                Pattern::Domain(domain) => {
+                    self.add_pattern(format!("*@{domain}"), Protocol::Smtp);
+                }
+                Pattern::Any | Pattern::Null => {}
+            }
+        }
+    }
+
+    fn add_pattern(&mut self, pattern: String, protocol: Protocol) {
+        if !self.patterns.contains(&pattern) {
+            self.patterns.push(pattern);
+        }
+        include(&mut self.pattern_protocols, protocol);
+    }
+
+    fn open(&mut self, login: &str, mailbox: String, protocol: Protocol) {
+        let known = self.opened.iter_mut();
+        match { known }.find(|opened| opened.login == login && opened.mailbox == mailbox) {
+            Some(opened) => include(&mut opened.protocols, protocol),
+            None => self.opened.push(Opened {
+                login: login.to_owned(),
+                mailbox,
+                protocols: vec![protocol],
+            }),
+        }
+    }
+}
+
+fn include(protocols: &mut Vec<Protocol>, protocol: Protocol) {
+    if !protocols.contains(&protocol) {
+        protocols.push(protocol);
+    }
+}
+
+fn names(protocols: &[Protocol]) -> String {
+    list(protocols.iter().map(|protocol| {
+        let name = match protocol {
+            Protocol::Imap => "imap",
+            Protocol::Pop3 => "pop",
+            Protocol::Smtp => "smtp",
+        };
+        name.to_owned()
+    }))
+}
+
+/// The script for the registration of `account`, which `login` names.
+///
+/// # Errors
+///
+/// Why its grant has none, for people.
+pub(super) fn script(config: &Config, account: &Account, login: &str) -> Result<String, String> {
+    let registration = &account.registration;
+    let kind = kind(registration)?;
+    let wanted = Wanted::of(config, account, login);
     let mut text = String::from(HEAD);
-    for (name, value) in [
+    for (name, value) in values(config, registration, kind, &wanted) {
+        text.push_str(&format!("${name} = {value}\n"));
+    }
+    text.push_str("$accounts = @(\n");
+    for opened in &wanted.opened {
+        text.push_str(&format!(
+            "    @{{ Login = {}; Mailbox = {}; Protocols = {} }}\n",
+            quoted(&opened.login),
+            quoted(&opened.mailbox),
+            names(&opened.protocols)
+        ));
+    }
+    text.push_str(")\n");
+    text.push_str(BODY);
+    Ok(text)
+}
+
+/// Who acts: an application, a managed identity, or a person who consents.
+fn kind(registration: &Registration) -> Result<&'static str, String> {
+    if registration.provider.name == "outlook" {
+        return Err("personal accounts have no administrator and no PowerShell".to_owned());
+    }
+    match &registration.grant {
+        Grant::ClientCredentials(_) => Ok("application"),
+        Grant::ManagedIdentity { .. } => Ok("managed"),
+        Grant::AuthorizationCode(_) | Grant::DeviceCode(_) | Grant::Password(_) => Ok("delegated"),
+        Grant::ServiceAccount(_) => Err(
+            "service accounts are Google's: their rights are given in its admin console".to_owned(),
+        ),
+        Grant::Command { .. } => {
+            Err("whose registration the command's tokens are of, only the command knows".to_owned())
+        }
+    }
+}
+
+/// Variables and their values, in PowerShell.
+fn values(
+    config: &Config,
+    registration: &Registration,
+    kind: &str,
+    wanted: &Wanted,
+) -> Vec<(&'static str, String)> {
+    let high_volume = registration.provider.is_high_volume();
+    let switch = |on: bool| format!("${on}");
+    let (graph, exchange) = match registration.provider.name.as_str() {
+        "microsoft365-us" => ("USGov", "O365USGovGCCHigh"),
+        "microsoft365-dod" => ("USGovDoD", "O365USGovDoD"),
+        "microsoft365-china" => ("China", "O365China"),
+        _ => ("Global", "O365Default"),
+    };
+    let (redirect, platform) = redirect(config, registration);
+    let (credential, certificate) = credential(registration);
+    let is_public = matches!(
+        registration.grant,
+        Grant::DeviceCode(None) | Grant::Password(None) | Grant::AuthorizationCode(None)
+    );
+    let client_id = match &registration.grant {
+        Grant::ManagedIdentity { client_id, .. } => client_id.as_deref().unwrap_or_default(),
+        _ => registration.client_id.as_str(),
+    };
+    vec![
+        ("kind", quoted(kind)),
         ("tenant", quoted(&registration.tenant)),
-        ("clientId", quoted(&registration.client_id)),
+        ("clientId", quoted(client_id)),
         (
             "displayName",
             quoted(&format!("authrelay {}", registration.name)),
         ),
-        ("exchange", quoted(EXCHANGE)),
-        ("roles", list(roles.map(str::to_owned))),
-        ("mailboxes", list(mailboxes)),
-    ] {
-        text.push_str(&format!("${name} = {value}\n"));
-    }
-    for (name, value) in [
-        ("imap", protocols.contains(&Protocol::Imap)),
-        ("pop", protocols.contains(&Protocol::Pop3)),
-        ("smtp", sends && !high_volume),
-        ("reads", reads),
-        ("highVolume", high_volume),
+        ("graphEnvironment", quoted(graph)),
+        ("exchangeEnvironment", quoted(exchange)),
+        ("highVolume", switch(high_volume)),
         (
-            "secret",
-            matches!(
-                registration.grant.credential(),
-                Some(ClientCredential::Secret(_) | ClientCredential::ClientPassword)
-            ),
+            "permissions",
+            list(permissions(kind, high_volume, &wanted.protocols)),
         ),
-    ] {
-        text.push_str(&format!("${name} = ${value}\n"));
+        ("credential", quoted(credential)),
+        ("certificate", quoted(&certificate)),
+        ("redirectUri", quoted(&redirect)),
+        ("redirectPlatform", quoted(platform)),
+        ("publicClient", switch(is_public)),
+        ("consent", switch(registration.grant.needs_consent())),
+        (
+            "passwordGrant",
+            switch(matches!(registration.grant, Grant::Password(_))),
+        ),
+        ("patterns", list(wanted.patterns.iter().cloned())),
+        ("patternProtocols", names(&wanted.pattern_protocols)),
+    ]
+}
+
+/// The least permissions in Entra. SMTP.SendAsApp would let an application send as every mailbox: a
+/// role in Exchange names the mailboxes instead.
+fn permissions(kind: &str, high_volume: bool, protocols: &[Protocol]) -> Vec<String> {
+    if high_volume {
+        return vec!["Mail.Send".to_owned()];
     }
-    text.push_str(BODY);
-    Some(text)
+    let name = |protocol: &Protocol| match (protocol, kind) {
+        (Protocol::Imap, "delegated") => Some("IMAP.AccessAsUser.All"),
+        (Protocol::Pop3, "delegated") => Some("POP.AccessAsUser.All"),
+        (Protocol::Smtp, "delegated") => Some("SMTP.Send"),
+        (Protocol::Imap, _) => Some("IMAP.AccessAsApp"),
+        (Protocol::Pop3, _) => Some("POP.AccessAsApp"),
+        (Protocol::Smtp, _) => None,
+    };
+    protocols
+        .iter()
+        .filter_map(name)
+        .map(str::to_owned)
+        .collect()
 }
 
-/// Plan, one question, and the steps, each of which looks before it acts.
-const BODY: &str = r#"
-Write-Host 'This will, where it is not done already:'
-Write-Host "  - register the application '$displayName' in $tenant, with a service principal"
-if ($secret) { Write-Host '  - make a client secret for it, good for a year, and show it once' }
-foreach ($role in $roles) { Write-Host "  - grant it the application permission $role of Exchange Online, with admin consent" }
-Write-Host '  - make it known to Exchange (New-ServicePrincipal)'
-foreach ($mailbox in $mailboxes) {
-    if ($reads) { Write-Host "  - give it FullAccess to $mailbox" }
-    if ($smtp) { Write-Host "  - let it send as $mailbox, by the role Application SMTP.SendAsApp and no other mailbox" }
-    if ($highVolume) { Write-Host "  - let it use the High Volume Email account $mailbox" }
-    Write-Host "  - turn on the protocols that are needed at $mailbox"
-}
-if (-not $Yes) {
-    $answer = Read-Host 'Go on? (yes/no)'
-    if ($answer -ne 'yes') { Write-Host 'Nothing was changed.'; exit 1 }
+fn redirect(config: &Config, registration: &Registration) -> (String, &'static str) {
+    let Grant::AuthorizationCode(credential) = &registration.grant else {
+        return (String::new(), "");
+    };
+    let uri = match &config.admin {
+        Some(admin) => PendingAuthorizations::redirect_of(&admin.public_url).to_string(),
+        None => "http://localhost/oauth/callback".to_owned(),
+    };
+    let platform = match credential {
+        Some(_) => "Web",
+        None => "Mobile and desktop applications",
+    };
+    (uri, platform)
 }
 
-Connect-MgGraph -TenantId $tenant -Scopes 'Application.ReadWrite.All', 'AppRoleAssignment.ReadWrite.All' -NoWelcome
-$application = $null
-if ($clientId) { $application = Get-MgApplication -Filter "appId eq '$clientId'" }
-if (-not $application) {
-    $application = Get-MgApplication -Filter "displayName eq '$($displayName.Replace("'", "''"))'" | Select-Object -First 1
-}
-if (-not $application) {
-    $application = New-MgApplication -DisplayName $displayName -SignInAudience 'AzureADMyOrg'
-}
-$principal = Get-MgServicePrincipal -Filter "appId eq '$($application.AppId)'"
-if (-not $principal) { $principal = New-MgServicePrincipal -AppId $application.AppId }
-
-$resource = Get-MgServicePrincipal -Filter "appId eq '$exchange'"
-$granted = @(Get-MgServicePrincipalAppRoleAssignment -ServicePrincipalId $principal.Id -All)
-foreach ($role in $roles) {
-    $known = $resource.AppRoles | Where-Object { $_.Value -eq $role -and $_.AllowedMemberTypes -contains 'Application' }
-    if (-not $known) { throw "Exchange Online has no application permission $role" }
-    if ($granted | Where-Object { $_.AppRoleId -eq $known.Id -and $_.ResourceId -eq $resource.Id }) { continue }
-    $null = New-MgServicePrincipalAppRoleAssignment -ServicePrincipalId $principal.Id -PrincipalId $principal.Id -ResourceId $resource.Id -AppRoleId $known.Id
-}
-
-$password = $null
-if ($secret) {
-    $valid = @($application.PasswordCredentials | Where-Object { $_.EndDateTime -gt (Get-Date).AddDays(30) })
-    if (-not $valid) {
-        $credential = @{ displayName = 'authrelay'; endDateTime = (Get-Date).AddYears(1) }
-        $password = Add-MgApplicationPassword -ApplicationId $application.Id -PasswordCredential $credential
-    }
-}
-
-Connect-ExchangeOnline -ShowBanner:$false
-if (-not (Get-ServicePrincipal | Where-Object { $_.AppId -eq $application.AppId })) {
-    $null = New-ServicePrincipal -AppId $application.AppId -ObjectId $principal.Id -DisplayName $displayName
-}
-foreach ($mailbox in $mailboxes) {
-    if ($highVolume) {
-        $null = Add-HVEAppAccess -Identity $mailbox -AppIds $principal.Id
-        continue
-    }
-    if ($reads) {
-        $null = Add-MailboxPermission -Identity $mailbox -User $principal.Id -AccessRights FullAccess -AutoMapping $false
-    }
-    if ($imap) { Set-CASMailbox -Identity $mailbox -ImapEnabled $true }
-    if ($pop) { Set-CASMailbox -Identity $mailbox -PopEnabled $true }
-    if ($smtp) { Set-CASMailbox -Identity $mailbox -SmtpClientAuthenticationDisabled $false }
-}
-if ($smtp) {
-    $scope = "authrelay $($application.AppId)"
-    $names = @($mailboxes | ForEach-Object { (Get-Recipient -Identity $_).DistinguishedName.Replace("'", "''") })
-    $filter = ($names | ForEach-Object { "DistinguishedName -eq '$_'" }) -join ' -or '
-    if (Get-ManagementScope | Where-Object { $_.Name -eq $scope }) {
-        Set-ManagementScope -Identity $scope -RecipientRestrictionFilter $filter
-    } else {
-        $null = New-ManagementScope -Name $scope -RecipientRestrictionFilter $filter
-    }
-    $assigned = Get-ManagementRoleAssignment -Role 'Application SMTP.SendAsApp' | Where-Object { $_.CustomResourceScope -eq $scope }
-    if (-not $assigned) {
-        $null = New-ManagementRoleAssignment -Role 'Application SMTP.SendAsApp' -App $principal.Id -CustomResourceScope $scope
-    }
-}
-
-Write-Host ''
-Write-Host 'proxy.yaml:'
-Write-Host "    tenant: $tenant"
-Write-Host "    client_id: $($application.AppId)"
-if ($password) {
-    Write-Host "    client_secret_expires: $($password.EndDateTime.ToString('yyyy-MM-dd'))"
-    Write-Host 'The client secret, which is shown this once; put it into the file that client_secret names:'
-    Write-Host $password.SecretText
-}
-Write-Host 'New permissions can take up to two hours to work. Then: authrelay doctor LOGIN'
-"#;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What closes what; strings and comments contain neither.
-    fn is_balanced(script: &str) -> bool {
-        let mut open = Vec::new();
-        for line in script.lines() {
-            let mut quote = None;
-            for character in line.chars() {
-                match (quote, character) {
-                    (Some(end), character) if character == end => quote = None,
-                    (Some(_), _) => {}
-                    (None, '#') => break,
-                    (None, '\'' | '"') => quote = Some(character),
-                    (None, '(' | '{' | '[') => open.push(character),
-                    (None, ')' | '}' | ']') => {
-                        let matching = match character {
-                            ')' => '(',
-                            '}' => '{',
-                            _ => '[',
-                        };
-                        if open.pop() != Some(matching) {
-                            return false;
-                        }
-                    }
-                    (None, _) => {}
-                }
-            }
+/// How the application proves itself, and its certificate in base64.
+fn credential(registration: &Registration) -> (&'static str, String) {
+    let none = String::new();
+    match registration.grant.credential() {
+        Some(ClientCredential::Secret(_) | ClientCredential::ClientPassword) => ("secret", none),
+        Some(ClientCredential::Certificate(key)) => {
+            let encoded = base64::engine::general_purpose::STANDARD.encode(&key.certificate);
+            ("certificate", encoded)
         }
-        open.is_empty()
-    }
-
-    #[test]
-    fn names_cannot_leave_their_quotes() {
-        assert_eq!(quoted("o'brien"), "'o''brien'");
-        assert_eq!(quoted("a\u{2019}; rm\n"), "'a\u{2019}\u{2019}; rm'");
-        assert_eq!(list(["a".into(), "b".into()]), "@('a', 'b')");
-        assert_eq!(list([]), "@()");
-    }
-
-    /// Every variable that is used is set, and every bracket closes.
-    #[test]
-    fn the_script_reads_well() {
-        assert!(is_balanced(HEAD));
-        // `"… '$($x.Replace("'", "''"))'"` nests quotes, which this reader does not know.
-        let plain: String = BODY
-            .lines()
-            .filter(|line| !line.contains("Replace(\"'\""))
-            .collect::<Vec<_>>()
-            .join("\n");
-        assert!(is_balanced(&plain));
-        let set = [
-            "tenant",
-            "clientId",
-            "displayName",
-            "exchange",
-            "roles",
-            "mailboxes",
-            "imap",
-            "pop",
-            "smtp",
-            "reads",
-            "highVolume",
-            "secret",
-            "Yes",
-            "true",
-            "false",
-            "null",
-            "_",
-        ];
-        let whole = format!("{HEAD}{BODY}");
-        for used in whole.split('$').skip(1) {
-            let name: String = used
-                .chars()
-                .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
-                .collect();
-            let assigned =
-                whole.contains(&format!("${name} = ")) || whole.contains(&format!("(${name} in"));
-            assert!(
-                name.is_empty() || set.contains(&name.as_str()) || assigned,
-                "${name} is never set"
-            );
-        }
+        Some(ClientCredential::Federated(_)) => ("federated", none),
+        None => ("none", none),
     }
 }

@@ -6,6 +6,7 @@ use argon2::{Argon2, PasswordHasher as _};
 
 use super::{Exit, print, print_error};
 use crate::secret::Secret;
+use crate::text;
 use crate::wire::sasl::Credentials;
 
 /// Octets of stdin that are read; a password has at most 255.
@@ -53,7 +54,7 @@ fn read() -> std::io::Result<Option<Secret>> {
     }
     let mut octets = Vec::new();
     std::io::stdin().lock().take(CAP).read_to_end(&mut octets)?;
-    let Ok(text) = String::from_utf8(octets) else {
+    let Some(text) = text::decode(&octets) else {
         return Ok(None);
     };
     let line = text.strip_suffix('\n').unwrap_or(&text);

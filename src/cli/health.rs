@@ -6,7 +6,7 @@ use url::Url;
 
 use super::running::client;
 use super::{Exit, load, print, print_error, runtime};
-use crate::net::tls;
+use crate::tls;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{Exit, print, print_error};
 use crate::config::{Config, Logins};
 use crate::import::{Imported, TokenFile};
+use crate::text;
 use crate::token::store::{Store, StoredConsent};
 
 #[derive(Debug, clap::Args)]
@@ -26,10 +27,10 @@ const TOKEN_FILE_CAP: u64 = 64 * 1024;
 
 pub(super) fn run(options: &Options) -> Exit {
     let path: &Path = &options.file;
-    let text = match std::fs::read_to_string(path) {
+    let text = match read(path) {
         Ok(text) => text,
         Err(error) => {
-            print_error(format_args!("{}: cannot be read: {error}", path.display()));
+            print_error(format_args!("{error:#}"));
             return Exit::State;
         }
     };
@@ -58,6 +59,15 @@ pub(super) fn run(options: &Options) -> Exit {
     }
 }
 
+/// The text of a file.
+fn read(path: &Path) -> anyhow::Result<zeroize::Zeroizing<String>> {
+    let named = || format!("{}: cannot be read", path.display());
+    let octets = zeroize::Zeroizing::new(std::fs::read(path).with_context(named)?);
+    text::decode(&octets)
+        .context("it is not UTF-8")
+        .with_context(named)
+}
+
 /// Every file of the folder, by its name.
 fn token_files(folder: &Path) -> anyhow::Result<Vec<TokenFile>> {
     let mut files = Vec::new();
@@ -72,8 +82,7 @@ fn token_files(folder: &Path) -> anyhow::Result<Vec<TokenFile>> {
         if !about.is_file() || about.len() > TOKEN_FILE_CAP || name.starts_with('.') {
             continue;
         }
-        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        files.push((name, text));
+        files.push((name, read(&path)?.to_string()));
     }
     files.sort();
     Ok(files)

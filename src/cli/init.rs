@@ -4,7 +4,6 @@
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -12,6 +11,7 @@ use base64::Engine as _;
 use super::hash_password::hash;
 use super::{Exit, print, print_error};
 use crate::config::{self, Provider, Secrets};
+use crate::platform;
 use crate::secret::Secret;
 use crate::wire::Protocol;
 
@@ -122,8 +122,7 @@ fn init(options: &Options) -> Result<String, Trouble> {
 
 /// A new file that only its owner may read.
 fn write(path: &Path, text: &str) -> Result<(), Trouble> {
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(0o600).open(path);
+    let file = platform::open_private(OpenOptions::new().write(true).create_new(true), path);
     let written = file.and_then(|mut file| {
         file.write_all(text.as_bytes())?;
         file.sync_all()

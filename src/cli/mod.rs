@@ -18,6 +18,7 @@ mod reload;
 mod run;
 mod running;
 mod sandbox;
+mod service;
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -27,11 +28,12 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{Config, Problem};
+use crate::platform;
 use crate::session::Service;
 use crate::token::store::StateError;
 
-/// Where the configuration is looked for if nobody says.
-const PLACES: [&str; 2] = ["proxy.yaml", "/etc/authrelay/proxy.yaml"];
+/// Where the configuration is looked for first if nobody says.
+const NEARBY: &str = "proxy.yaml";
 
 /// Lets IMAP, POP3 and SMTP applications that only know user name and password use mailboxes that
 /// want OAuth 2.0.
@@ -40,7 +42,8 @@ const PLACES: [&str; 2] = ["proxy.yaml", "/etc/authrelay/proxy.yaml"];
 struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// The configuration [default: proxy.yaml, then /etc/authrelay/proxy.yaml]
+    /// The configuration [default: proxy.yaml, then /etc/authrelay/proxy.yaml; Windows:
+    /// %ProgramData%\authrelay\proxy.yaml]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -55,6 +58,9 @@ enum Command {
     Health(health::Options),
     /// Have the running relay read its configuration anew
     Reload,
+    /// Windows: install, start, stop or remove the service authrelay
+    #[command(subcommand)]
+    Service(service::Command),
     /// Validate the configuration and print every problem
     Check(check::Options),
     /// Test the way to mailboxes step by step; what fails gets its cause and its fix
@@ -137,10 +143,11 @@ pub fn main() -> ExitCode {
     };
     let config = arguments.config.unwrap_or_else(default_config);
     let exit = match arguments.command {
-        Command::Run => run::run(&config),
+        Command::Run => return run::run(config),
         Command::Init(options) => init::run(&options),
         Command::Health(options) => health::run(&config, &options),
         Command::Reload => reload::run(&config),
+        Command::Service(command) => service::run(&config, command),
         Command::Check(options) => check::run(&config, &options),
         Command::Doctor(options) => doctor::run(&config, &options),
         Command::Import(options) => import::run(&options),
@@ -161,9 +168,12 @@ pub fn main() -> ExitCode {
 }
 
 fn default_config() -> PathBuf {
-    let [first, ..] = PLACES;
-    let found = PLACES.iter().find(|place| Path::new(place).exists());
-    PathBuf::from(found.unwrap_or(&first))
+    let nearby = PathBuf::from(NEARBY);
+    let usual = platform::configuration();
+    match !nearby.exists() && usual.exists() {
+        true => usual,
+        false => nearby,
+    }
 }
 
 /// The configuration, or every problem of it on stderr.
@@ -180,7 +190,7 @@ fn service(config: &Config) -> Result<Service, Exit> {
             false => Exit::Config,
         }
     })?;
-    let notes = service.broker().store().map(|store| store.notes());
+    let notes = service.token_source().store().map(|store| store.notes());
     for note in notes.unwrap_or_default() {
         print_error(format_args!("warning: {note}"));
     }
@@ -232,8 +242,7 @@ fn print_error(what: impl Display) {
 
 /// What commands that serve run on.
 fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
-    // A session takes two descriptors, and the soft limit is often 1,024.
-    if let Err(error) = rlimit::increase_nofile_limit(rlimit::INFINITY) {
+    if let Err(error) = platform::raise_open_files() {
         print_error(format_args!(
             "warning: the limit of open files stays as it is: {error}"
         ));
@@ -245,19 +254,4 @@ fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
             print_error(format_args!("no threads: {error}"));
             Exit::Unavailable
         })
-}
-
-/// Until SIGTERM or SIGINT.
-async fn shutdown_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
 }

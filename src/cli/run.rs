@@ -1,91 +1,112 @@
-//! `run`: serves until SIGTERM or SIGINT; SIGHUP reloads.
+//! `run`: serves until it is asked to stop; reloads when it is asked to.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::{Exit, load, print_error, runtime, shutdown_signal};
+use super::{Exit, print_error, refuse, runtime};
 use crate::audit;
+use crate::config::Config;
 use crate::logging;
+use crate::platform;
+use crate::platform::manager::{self, Severity};
 use crate::server::{self, CannotBind, Control, Inherited, Server};
 use crate::token::store::StateError;
 
-pub(super) fn run(path: &Path) -> Exit {
-    let config = match load(path) {
+/// Serves, under the service manager where that has started this process. Its exit code.
+pub(super) fn run(path: PathBuf) -> ExitCode {
+    ExitCode::from(manager::run(move || serve(&path) as u8))
+}
+
+fn serve(path: &Path) -> Exit {
+    let config = match Config::load(path) {
         Ok(config) => config,
-        Err(exit) => return exit,
+        Err(problems) => {
+            let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            report_failure(&format!("{}:\n{}", path.display(), text.join("\n")));
+            return refuse(&problems);
+        }
     };
     let log = match logging::start(&config.log) {
         Ok(log) => log,
-        Err(error) => {
-            print_error(error);
-            return Exit::State;
-        }
+        Err(error) => return fail(Exit::State, &error.to_string()),
     };
-    keep_memory_private();
+    if manager::is_service() && config.log.file.is_none() {
+        let text = format!(
+            "{}: without log.file a service's log goes nowhere; set log: {{file: ./authrelay.log, rotate: 10MB}}",
+            path.display()
+        );
+        manager::report(Severity::Warning, &text);
+    }
+    platform::keep_memory_private();
     server::warn(&config);
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(exit) => return exit,
     };
-    let served = runtime.block_on(async {
-        let server = Server::inheriting(&config, Inherited::of_environment())?;
-        drop(config);
-        let control = server.control().clone();
-        let levels = log.clone();
-        control.on_reload(move |config| levels.set(config.log.level));
-        tokio::spawn(reload_at_hangup(control, log));
-        let _no_end = outlive_file_limits();
-        server
-            .serve(shutdown_signal())
-            .await
-            .map_err(anyhow::Error::from)
-    });
+    let served = runtime.block_on(serve_until_stopped(config, path, log));
     // A secret's command that hangs, or a name, is not waited for.
     runtime.shutdown_background();
     match served {
-        Ok(()) => Exit::Done,
+        Ok(()) => {
+            manager::report(Severity::Information, "stopped");
+            Exit::Done
+        }
         Err(error) => {
-            print_error(format_args!("{error:#}"));
-            if error.is::<StateError>() || error.is::<audit::AuditError>() {
+            let exit = if error.is::<StateError>() || error.is::<audit::AuditError>() {
                 Exit::State
             } else if error.is::<CannotBind>() || error.is::<std::io::Error>() {
                 Exit::Unavailable
             } else {
                 Exit::Config
-            }
+            };
+            fail(exit, &format!("{error:#}"))
         }
     }
 }
 
-/// Memory holds client secrets, passwords and tokens: no core file is written of it, and nobody but
-/// root may read it. `/proc/self` belongs to root from here on.
-fn keep_memory_private() {
-    if let Err(error) = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0) {
-        tracing::warn!(%error, "a crash may write secrets into a core file");
-    }
-    #[cfg(target_os = "linux")]
-    if let Err(error) =
-        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
-    {
-        tracing::warn!(%error, "other processes of this user can read this one's memory");
-    }
+async fn serve_until_stopped(
+    config: Config,
+    path: &Path,
+    log: logging::Started,
+) -> anyhow::Result<()> {
+    let server = Server::inheriting(&config, Inherited::of_environment())?;
+    let text = format!(
+        "authrelay {} serves {}: {} listeners, {} accounts",
+        env!("CARGO_PKG_VERSION"),
+        path.display(),
+        config.listeners.len(),
+        config.accounts.len()
+    );
+    drop(config);
+    let control = server.control().clone();
+    let levels = log.clone();
+    control.on_reload(move |config| levels.set(config.log.level));
+    control.before_reload(move || log.reopen());
+    tokio::spawn(reload_when_asked(control));
+    let _no_end = manager::outlive_file_limits();
+    manager::report(Severity::Information, &text);
+    server.serve(manager::stop_requested()).await?;
+    Ok(())
 }
 
-/// A file beyond the process's limit (`ulimit -f`) is an error like a full disk, and not the end of
-/// the process, which SIGXFSZ is otherwise.
-fn outlive_file_limits() -> Option<tokio::signal::unix::Signal> {
-    use tokio::signal::unix::{SignalKind, signal};
-    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).ok()
+fn fail(exit: Exit, why: &str) -> Exit {
+    print_error(why);
+    report_failure(why);
+    exit
+}
+
+/// A service has nobody who reads its stderr.
+fn report_failure(why: &str) {
+    manager::report(Severity::Error, &format!("authrelay cannot serve: {why}"));
 }
 
 /// What comes of it is in the log.
-async fn reload_at_hangup(control: Arc<Control>, log: logging::Started) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+async fn reload_when_asked(control: Arc<Control>) {
+    let Some(mut requests) = manager::ReloadRequests::new() else {
         return;
     };
-    while hangup.recv().await.is_some() {
-        log.reopen();
+    while requests.next().await.is_some() {
         let _ = control.reload().await;
     }
 }

@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 
 use crate::admin;
 use crate::config::{Admin, Config};
-use crate::net::tls;
 use crate::secret::Secret;
+use crate::tls;
 
 /// How long a relay on this machine may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);

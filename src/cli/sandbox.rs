@@ -6,9 +6,10 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::str::FromStr as _;
 
-use super::{Exit, print, print_error, runtime, shutdown_signal};
+use super::{Exit, print, print_error, runtime};
 use crate::config::{Config, Log, LogFormat};
 use crate::logging;
+use crate::platform::manager;
 use crate::sandbox::{self, Fault, Ports, Sandbox};
 use crate::server::{CannotBind, Server};
 
@@ -113,7 +114,7 @@ async fn serve(options: &Options, fault: Option<Fault>) -> anyhow::Result<Exit> 
             token.expose()
         ));
     }
-    server.serve(shutdown_signal()).await?;
+    server.serve(manager::stop_requested()).await?;
     Ok(Exit::Done)
 }
 

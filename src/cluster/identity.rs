@@ -2,13 +2,13 @@
 //! that it remembers.
 
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::command::Ages;
 use super::roster::Roster;
+use crate::platform;
 
 /// The roster is written again after this, where nobody has come or gone.
 const REMEMBER: Duration = Duration::from_secs(300);
@@ -37,7 +37,7 @@ impl Identity {
             Err(error) => return Err(error),
         };
         Ok(Self {
-            name: name.map_or_else(host_name, str::to_owned),
+            name: name.map_or_else(platform::host_name, str::to_owned),
             id: id.into(),
             file: directory.join("roster.json"),
             written: Mutex::default(),
@@ -111,26 +111,13 @@ fn fresh(path: &Path) -> std::io::Result<String> {
 /// Replaces a file as a whole.
 fn write(path: &Path, octets: &[u8]) -> std::io::Result<()> {
     let temporary = path.with_extension("new");
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)?;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    let mut file = platform::open_private(&options, &temporary)?;
+    platform::hand_to_folder_owner(&file, &temporary).map_err(std::io::Error::other)?;
     file.write_all(octets)?;
     file.sync_all()?;
     std::fs::rename(&temporary, path)
-}
-
-/// This machine's name.
-pub fn host_name() -> String {
-    let name = rustix::system::uname();
-    let name = name.nodename().to_string_lossy().into_owned();
-    if name.is_empty() {
-        "authrelay".to_owned()
-    } else {
-        name
-    }
 }
 
 #[cfg(test)]

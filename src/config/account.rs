@@ -182,7 +182,7 @@ pub enum PasswordCheck {
     Hash(Secret),
     /// The password itself.
     Plain(Secret),
-    /// Whatever the client presents, on listeners that [take it](super::Listener::takes_any_password).
+    /// Whatever the client presents, on listeners that [take it](super::Listener::accepts_any_password).
     Any,
 }
 

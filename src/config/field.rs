@@ -66,7 +66,7 @@ impl Field {
     }
 
     /// [`Field::problem`], for the end of a chain.
-    pub(super) fn wrong<T>(&self, message: impl Display) -> Option<T> {
+    pub(super) fn reject<T>(&self, message: impl Display) -> Option<T> {
         self.problem(message);
         None
     }
@@ -99,11 +99,11 @@ impl Field {
     pub(super) fn text(&self) -> Option<&str> {
         match &self.node.value {
             Value::Scalar { text, plain: true } if text.is_empty() => {
-                self.wrong("has no value; write one or remove the key")
+                self.reject("has no value; write one or remove the key")
             }
             Value::Scalar { text, .. } => Some(text),
-            Value::Sequence(_) => self.wrong("takes one value, not a list"),
-            Value::Mapping(_) => self.wrong("takes one value, not a section"),
+            Value::Sequence(_) => self.reject("takes one value, not a list"),
+            Value::Mapping(_) => self.reject("takes one value, not a section"),
         }
     }
 
@@ -111,10 +111,10 @@ impl Field {
     pub(super) fn word(&self) -> Option<&str> {
         let text = self.text()?;
         if text.is_empty() {
-            return self.wrong("must not be empty");
+            return self.reject("must not be empty");
         }
         if text.chars().any(char::is_control) {
-            return self.wrong("must not contain control characters");
+            return self.reject("must not contain control characters");
         }
         Some(text)
     }
@@ -136,7 +136,7 @@ impl Field {
             Some((_, meaning)) => Some(*meaning),
             None => {
                 let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-                self.wrong(format_args!("must be {}", either(&known)))
+                self.reject(format_args!("must be {}", either(&known)))
             }
         }
     }
@@ -154,10 +154,10 @@ impl Field {
                 Some(items.iter().enumerate().map(item).collect())
             }
             Value::Scalar { text, plain: true } if text.is_empty() => {
-                self.wrong("has no value; write a list or remove the key")
+                self.reject("has no value; write a list or remove the key")
             }
             Value::Scalar { .. } => Some(vec![self.clone()]),
-            Value::Mapping(_) => self.wrong("takes a list; begin each item with \"- \""),
+            Value::Mapping(_) => self.reject("takes a list; begin each item with \"- \""),
         }
     }
 
@@ -210,10 +210,10 @@ impl Field {
         match &self.node.value {
             Value::Mapping(entries) => Some(entries),
             Value::Scalar { text, plain: true } if text.is_empty() => {
-                self.wrong("is empty; write its keys below it, indented, or remove it")
+                self.reject("is empty; write its keys below it, indented, or remove it")
             }
             Value::Scalar { .. } | Value::Sequence(_) => {
-                self.wrong("takes a section of keys and values")
+                self.reject("takes a section of keys and values")
             }
         }
     }

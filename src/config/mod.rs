@@ -12,7 +12,6 @@ mod audit;
 mod client;
 mod field;
 mod hash;
-mod identity;
 mod keys;
 mod kind;
 mod logins;
@@ -39,13 +38,13 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::secret::Secret;
+use crate::tls::ServerCertificate;
 use crate::wire::Protocol;
 pub use account::{
     Account, CertificateName, LoginPattern, Mailbox, Password, PasswordCheck, Protocols,
 };
 pub use audit::{Audit, AuditPath, OnFull, Syslog, SyslogTransport};
 pub use client::client_network;
-pub use identity::{CertificateFiles, FileStamp, ServerCertificate};
 use keys::words;
 pub use keys::{Limits, Lockout, Log, SmtpPolicy};
 pub use logins::Logins;
@@ -315,13 +314,13 @@ impl Listener {
 
     /// Whether `password: any` may open an account here: the bind is loopback or there is an
     /// `allow` list.
-    pub fn takes_any_password(&self) -> bool {
+    pub fn accepts_any_password(&self) -> bool {
         self.is_loopback() || self.allow.is_some()
     }
 
     /// Whether clients must show a certificate.
-    pub fn wants_certificate(&self) -> bool {
-        let identity = self.tls.identity();
+    pub fn requires_client_certificate(&self) -> bool {
+        let identity = self.tls.certificate();
         identity.is_some_and(|identity| identity.client_ca.is_some())
     }
 }
@@ -339,7 +338,7 @@ pub enum ListenerTls {
 
 impl ListenerTls {
     /// What it shows, unless it is cleartext for good.
-    pub fn identity(&self) -> Option<&Arc<ServerCertificate>> {
+    pub fn certificate(&self) -> Option<&Arc<ServerCertificate>> {
         match self {
             Self::None => None,
             Self::StartTls(identity) | Self::Implicit(identity) => Some(identity),

@@ -7,13 +7,13 @@ use jsonwebtoken::EncodingKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::SigningKey;
 use super::field::Field;
-use super::identity::{self, FileProblem};
 use super::keys::{CertificateKeys, Value};
 use super::kind::Kind;
-use super::{CertificateFiles, FileStamp, ServerCertificate, SigningKey};
 use crate::expiry;
 use crate::secret::Secret;
+use crate::tls::{self, CertificateFiles, FileProblem, FileStamp, ServerCertificate};
 
 /// The certificates of PEM files; none where sources are not read.
 #[derive(Debug, Clone)]
@@ -28,14 +28,14 @@ impl Value for Certificates {
                 continue;
             }
             field.sources().note(&path);
-            match identity::certificates(&path) {
+            match tls::certificates(&path) {
                 Ok(certificates) => all.extend(certificates),
-                Err(why) => return item.wrong(why),
+                Err(why) => return item.reject(why),
             }
         }
-        match crate::net::tls::client(&all) {
+        match tls::client(&all) {
             Ok(_) => Some(Self(all)),
-            Err(error) => field.wrong(format_args!("cannot be used as an authority: {error}")),
+            Err(error) => field.reject(format_args!("cannot be used as an authority: {error}")),
         }
     }
 
@@ -46,7 +46,10 @@ impl Value for Certificates {
 
 /// A server's certificate chain, the key that belongs to it, and the authorities of clients; empty
 /// where sources are not read. `field` has the keys `certificate`, `key` and `client_ca`.
-pub(super) fn identity(field: &Field, files: CertificateFiles) -> Option<ServerCertificate> {
+pub(super) fn server_certificate(
+    field: &Field,
+    files: CertificateFiles,
+) -> Option<ServerCertificate> {
     if !field.sources().are_read() {
         return Some(ServerCertificate {
             chain: Vec::new(),
@@ -85,6 +88,7 @@ pub(super) fn signing_key(field: &Field, keys: CertificateKeys) -> Option<Signin
     if !field.sources().are_read() {
         return Some(SigningKey {
             thumbprint: String::new(),
+            certificate: Vec::new(),
             key: EncodingKey::from_rsa_der(&[]),
             expires: None,
         });
@@ -92,23 +96,23 @@ pub(super) fn signing_key(field: &Field, keys: CertificateKeys) -> Option<Signin
     field.sources().note(&keys.certificate);
     field.sources().note(&keys.key);
     let key = field.at("key");
-    let read = |path: &Path| identity::contents(path).map_or_else(|why| key.wrong(why), Some);
-    let chain = identity::certificates(&keys.certificate);
-    let chain = chain.map_or_else(|why| field.at("certificate").wrong(why), Some);
+    let read = |path: &Path| tls::contents(path).map_or_else(|why| key.reject(why), Some);
+    let chain = tls::certificates(&keys.certificate);
+    let chain = chain.map_or_else(|why| field.at("certificate").reject(why), Some);
     let (mut pem, chain) = (read(&keys.key)?, chain?);
     if pem.expose().contains("BEGIN ENCRYPTED PRIVATE KEY") {
         let Some(passphrase) = keys.passphrase else {
-            return key.wrong("is encrypted; write its passphrase beside it");
+            return key.reject("is encrypted; write its passphrase beside it");
         };
         match decrypted(pem.expose(), &passphrase) {
             Some(clear) => pem = clear,
-            None => return key.wrong("cannot be decrypted with this passphrase"),
+            None => return key.reject("cannot be decrypted with this passphrase"),
         }
     }
     let private = PrivateKeyDer::from_pem_slice(pem.expose().as_bytes());
     let encoding = EncodingKey::from_rsa_pem(pem.expose().as_bytes());
     let (Ok(private), Ok(encoding)) = (private, encoding) else {
-        return key.wrong("is no RSA private key in PEM");
+        return key.reject("is no RSA private key in PEM");
     };
     let leaf = chain.first();
     let thumbprint = leaf.map(|leaf| {
@@ -116,14 +120,16 @@ pub(super) fn signing_key(field: &Field, keys: CertificateKeys) -> Option<Signin
         base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest)
     });
     let expires = leaf.and_then(|leaf| expiry::of_certificate(leaf));
-    if !crate::net::tls::belong_together(chain, private) {
-        return key.wrong("is not the key of the certificate beside it");
+    let certificate = leaf.map(|leaf| leaf.to_vec()).unwrap_or_default();
+    if !tls::belong_together(chain, private) {
+        return key.reject("is not the key of the certificate beside it");
     }
     if let Some(end) = expires {
         warn_of_end(&field.at("certificate"), "certificate", end);
     }
     Some(SigningKey {
         thumbprint: thumbprint.unwrap_or_default(),
+        certificate,
         key: encoding,
         expires,
     })

@@ -78,12 +78,12 @@ impl Grant {
     }
 
     /// Whether a person consents once and a refresh token is kept.
-    pub fn wants_consent(&self) -> bool {
+    pub fn needs_consent(&self) -> bool {
         matches!(self, Self::AuthorizationCode(_) | Self::DeviceCode(_))
     }
 
     /// Whether the application's own token opens mailboxes, and nobody signs in.
-    pub fn acts_for_itself(&self) -> bool {
+    pub fn is_app_only(&self) -> bool {
         matches!(
             self,
             Self::ClientCredentials(_) | Self::ManagedIdentity { .. }
@@ -129,6 +129,8 @@ pub enum ClientCredential {
 pub struct SigningKey {
     /// SHA-256 of the certificate in DER, base64url: `x5t#S256`.
     pub thumbprint: String,
+    /// The certificate in DER; empty for a key without one.
+    pub certificate: Vec<u8>,
     /// The key.
     pub key: EncodingKey,
     /// Where the certificate's validity ends, in seconds since 1970.

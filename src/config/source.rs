@@ -14,6 +14,7 @@ use super::kind::Kind;
 use super::value::Program;
 use crate::program;
 use crate::secret::Secret;
+use crate::text;
 
 /// Octets of a secret that are read.
 const SECRET_CAP: u64 = 64 * 1024;
@@ -71,7 +72,7 @@ impl Sources {
 
     /// A program: a name is looked for in PATH, a path is relative to the configuration.
     pub(super) fn program(&self, program: &str) -> PathBuf {
-        match program.contains('/') {
+        match program.contains('/') || Path::new(program).components().nth(1).is_some() {
             true => self.directory.join(program),
             false => PathBuf::from(program),
         }
@@ -108,7 +109,7 @@ impl Value for Secret {
             }
         };
         if secret.is_empty() && (!field.is_section() || field.sources().are_read()) {
-            return field.wrong("is an empty secret");
+            return field.reject("is an empty secret");
         }
         warn_of_wrapping(field, secret.expose());
         Some(secret)
@@ -136,11 +137,11 @@ fn from_source(field: &Field, source: Source) -> Option<Secret> {
                 ("command", Box::new(move || from_command(&command)))
             }
             (Key::Broken, ..) | (_, Key::Broken, _) | (.., Key::Broken) => return None,
-            _ => return field.wrong("must have exactly one of env, file and command"),
+            _ => return field.reject("must have exactly one of env, file and command"),
         };
     match field.sources().secrets {
         Secrets::Skip => Some(Secret::default()),
-        Secrets::Read => read().map_or_else(|why| field.at(at).wrong(why), Some),
+        Secrets::Read => read().map_or_else(|why| field.at(at).reject(why), Some),
     }
 }
 
@@ -175,14 +176,14 @@ impl Value for Generated {
         let length = match &generated {
             Self::File(path) if is_read && path.exists() => match from_file(path) {
                 Ok(secret) => Some(secret.expose().len()),
-                Err(why) if field.sources().tries_writing => return field.at("file").wrong(why),
+                Err(why) if field.sources().tries_writing => return field.at("file").reject(why),
                 Err(_) => None,
             },
             Self::Given(secret) if is_read || !secret.is_empty() => Some(secret.expose().len()),
             Self::File(_) | Self::Given(_) => None,
         };
         match length {
-            Some(..LEAST) => field.wrong(format_args!(
+            Some(..LEAST) => field.reject(format_args!(
                 "has fewer than {LEAST} octets: make one with `openssl rand -base64 32`, or name a file that is absent"
             )),
             _ => Some(generated),
@@ -281,14 +282,15 @@ fn from_command(command: &Program) -> Result<Secret, String> {
 
 /// All of it, less one trailing line end.
 fn one_line(source: impl std::io::Read, name: &str) -> Result<Secret, String> {
-    let mut text = zeroize::Zeroizing::new(String::new());
+    let mut octets = zeroize::Zeroizing::new(Vec::new());
     source
         .take(SECRET_CAP + 1)
-        .read_to_string(&mut text)
+        .read_to_end(&mut octets)
         .map_err(|error| format!("{name}: {error}"))?;
-    if text.len() as u64 > SECRET_CAP {
+    if octets.len() as u64 > SECRET_CAP {
         return Err(format!("{name}: more than 64 KiB"));
     }
+    let text = text::decode(&octets).ok_or_else(|| format!("{name}: is not UTF-8"))?;
     Ok(Secret::from(without_line_end(&text)))
 }
 

@@ -82,7 +82,7 @@ pub(super) fn of_login(patient: &TestTarget, findings: &TokenClaims, fault: &Fau
     if !findings.known {
         return of_fault(patient, fault);
     }
-    if !patient.account.registration.grant.acts_for_itself() {
+    if !patient.account.registration.grant.is_app_only() {
         return of_delegate(patient, findings, &mailbox);
     }
     let object = findings.object.as_deref().unwrap_or("OBJECT_ID");
@@ -164,7 +164,7 @@ pub(super) fn of_mailbox(patient: &TestTarget, findings: &TokenClaims, said: &st
             .as_deref()
             .filter(|user| !user.eq_ignore_ascii_case(&mailbox));
         return match (
-            patient.account.registration.grant.acts_for_itself(),
+            patient.account.registration.grant.is_app_only(),
             object,
             delegate,
         ) {

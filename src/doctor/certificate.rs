@@ -29,8 +29,8 @@ pub(super) fn describe(der: &[u8]) -> Option<String> {
         .map_or_else(|| certificate.issuer().to_string(), str::to_owned);
     let until = certificate.validity().not_after.timestamp();
     let until = u64::try_from(until).ok()?;
-    let until = crate::overview::at_seconds(until);
-    Some(crate::fault::harmless(&format!(
+    let until = crate::status::at_seconds(until);
+    Some(crate::fault::sanitize(&format!(
         "certificate for {name} by {issuer} until {}",
         until.split('T').next().unwrap_or_default()
     )))
@@ -40,7 +40,7 @@ pub(super) fn describe(der: &[u8]) -> Option<String> {
 /// them.
 pub fn listeners_ends(service: &Service) -> impl Iterator<Item = String> {
     service.listeners().iter().filter_map(|listener| {
-        let identity = listener.tls.identity()?;
+        let identity = listener.tls.certificate()?;
         let when = ends_soon(identity.end()?)?;
         let path = identity.files.certificate.display();
         let name = &listener.name;

@@ -18,7 +18,7 @@ const EXCHANGE: [&str; 3] = [
 /// What was seen.
 pub(super) struct ClaimsReport {
     pub(super) detail: String,
-    pub(super) findings: TokenClaims,
+    pub(super) claims: TokenClaims,
     /// Cause and remedy of what cannot work.
     pub(super) wrong: Option<(String, String)>,
 }
@@ -28,7 +28,7 @@ pub(super) fn inspect(patient: &TestTarget, token: &str, mailbox: &str) -> Claim
     let Some(claims) = claims(token) else {
         return ClaimsReport {
             detail: "the token is opaque: only the mail service can read it".into(),
-            findings: TokenClaims::default(),
+            claims: TokenClaims::default(),
             wrong: None,
         };
     };
@@ -66,7 +66,7 @@ pub(super) fn inspect(patient: &TestTarget, token: &str, mailbox: &str) -> Claim
     let exp = claims
         .get("exp")
         .and_then(Value::as_u64)
-        .map(|exp| format!("exp={}", crate::overview::at_seconds(exp)));
+        .map(|exp| format!("exp={}", crate::status::at_seconds(exp)));
     let parts = [
         shown("aud", &findings.audience),
         list("roles", &findings.roles),
@@ -79,9 +79,9 @@ pub(super) fn inspect(patient: &TestTarget, token: &str, mailbox: &str) -> Claim
     ];
     let detail: Vec<_> = parts.into_iter().flatten().collect();
     ClaimsReport {
-        detail: crate::fault::harmless(&detail.join(" ")),
+        detail: crate::fault::sanitize(&detail.join(" ")),
         wrong: wrong(patient, &findings, mailbox),
-        findings,
+        claims: findings,
     }
 }
 
@@ -96,7 +96,7 @@ fn wrong(patient: &TestTarget, findings: &TokenClaims, mailbox: &str) -> Option<
     if let Some(audience) = &findings.audience
         && !EXCHANGE.iter().any(|known| audience.contains(known))
     {
-        let right = match registration.grant.acts_for_itself() {
+        let right = match registration.grant.is_app_only() {
             true => "https://outlook.office365.com/.default",
             false => "https://outlook.office.com/IMAP.AccessAsUser.All and its like",
         };
@@ -124,7 +124,7 @@ fn wrong(patient: &TestTarget, findings: &TokenClaims, mailbox: &str) -> Option<
         Protocol::Smtp => ("SMTP.SendAsApp", "SMTP.Send"),
     };
     let has = |list: &[String], name: &str| list.iter().any(|item| item.eq_ignore_ascii_case(name));
-    match registration.grant.acts_for_itself() {
+    match registration.grant.is_app_only() {
         // RBAC for applications gives SMTP without a role: the mail service decides.
         true if patient.protocol == Protocol::Smtp => None,
         true if !has(&findings.roles, role) => Some((

@@ -1,6 +1,6 @@
 //! The first mailbox command: a login that Exchange accepts says little before it.
 
-use crate::fault::harmless;
+use crate::fault::sanitize;
 use crate::stream::Stream;
 use crate::wire::Protocol;
 use crate::wire::line::{Lines, REPLY_CAP};
@@ -63,7 +63,7 @@ impl LineClient<'_> {
     async fn line(&mut self) -> Result<String, String> {
         loop {
             match self.lines.line() {
-                Ok(Some(line)) => return Ok(harmless(&String::from_utf8_lossy(&line))),
+                Ok(Some(line)) => return Ok(sanitize(&String::from_utf8_lossy(&line))),
                 Ok(None) => {}
                 Err(_) => return Err("the answer is longer than 64 KiB".into()),
             }

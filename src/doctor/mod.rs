@@ -9,7 +9,7 @@ mod advice;
 mod certificate;
 mod claims;
 mod mailbox;
-mod walk;
+mod steps;
 
 use std::sync::Arc;
 
@@ -73,7 +73,7 @@ pub async fn test_connection(
     mut on_step: impl FnMut(&Step) + Send,
 ) -> Report {
     let mut steps = Vec::new();
-    walk::walk(service, patient, &mut |step| {
+    steps::run(service, patient, &mut |step| {
         on_step(&step);
         steps.push(step);
     })
@@ -111,7 +111,12 @@ pub async fn explain_failure(
         .as_deref()
         .is_some_and(|cause| cause.contains("for now"));
     let is_refused = ["auth", "mailbox"].contains(&failed.name) && !passes;
-    let back = match is_refused && service.broker().take_back_consent(account, login).await {
+    let back = match is_refused
+        && service
+            .token_source()
+            .take_back_consent(account, login)
+            .await
+    {
         true => " The consent that was there before was good, and is in force again.",
         false => "",
     };

@@ -5,7 +5,7 @@
 //! control characters become spaces and anything that looks like a credential is cut out, so that
 //! a fault can be logged and sent without another thought.
 
-mod exchange;
+mod exchange_online;
 mod message;
 mod reply;
 #[cfg(test)]
@@ -15,10 +15,10 @@ mod text;
 use std::borrow::Cow;
 use std::fmt;
 
-pub use exchange::{Refusal, classify, suggested_backoff};
+pub use exchange_online::{Refusal, classify, suggested_backoff};
 pub use message::{mailbox_remedy, message_remedy};
 pub use reply::ClientReply;
-pub use text::harmless;
+pub use text::sanitize;
 
 /// The side to blame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -236,7 +236,7 @@ impl Fault {
     pub fn new(kind: Kind, detail: impl AsRef<str>) -> Self {
         Self {
             kind,
-            detail: harmless(detail.as_ref()),
+            detail: sanitize(detail.as_ref()),
             remedy: None,
             smtp: None,
             token_suspect: false,
@@ -246,7 +246,7 @@ impl Fault {
 
     /// What the operator can do about it.
     #[must_use]
-    pub fn remedy_is(mut self, remedy: impl Into<Cow<'static, str>>) -> Self {
+    pub fn with_remedy(mut self, remedy: impl Into<Cow<'static, str>>) -> Self {
         self.remedy = Some(remedy.into());
         self
     }
@@ -254,7 +254,7 @@ impl Fault {
     /// Adds to the detail.
     #[must_use]
     pub fn with_detail(mut self, more: &str) -> Self {
-        self.detail = harmless(&format!("{}; {more}", self.detail));
+        self.detail = sanitize(&format!("{}; {more}", self.detail));
         self
     }
 
@@ -279,7 +279,7 @@ impl Fault {
             // The code and its separator make a reply of it, whatever is cut out of the text.
             let (code, text) = line.split_at_checked(4).unwrap_or((line, ""));
             reply.push_str(code);
-            reply.push_str(&harmless(text));
+            reply.push_str(&sanitize(text));
             reply.push_str("\r\n");
         }
         self.smtp = Some(reply);
@@ -288,20 +288,20 @@ impl Fault {
 
     /// Marks a refusal that another token might cure.
     #[must_use]
-    pub fn suspecting_token(mut self) -> Self {
+    pub fn with_token_retry(mut self) -> Self {
         self.token_suspect = true;
         self
     }
 
     /// Marks a failure that the log has told of before: a client that polls repeats it endlessly.
     #[must_use]
-    pub fn known_already(mut self) -> Self {
+    pub fn already_logged(mut self) -> Self {
         self.known = true;
         self
     }
 
     /// Whether the log has told of it before.
-    pub fn is_known(&self) -> bool {
+    pub fn is_already_logged(&self) -> bool {
         self.known
     }
 
@@ -321,7 +321,7 @@ impl Fault {
     }
 
     /// Whether another token might be accepted.
-    pub fn suspects_token(&self) -> bool {
+    pub fn allows_token_retry(&self) -> bool {
         self.token_suspect
     }
 }

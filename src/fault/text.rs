@@ -10,7 +10,7 @@ const CREDENTIAL: usize = 48;
 
 /// One line of printable text: control characters become spaces, over-long base64 runs (an
 /// upstream may echo the line that it did not understand) are cut out, and the whole is bounded.
-pub fn harmless(text: &str) -> String {
+pub fn sanitize(text: &str) -> String {
     let mut out = String::new();
     let mut run = String::new();
     for character in text.chars() {

@@ -1,19 +1,19 @@
 //! How one hook is told: a program by its stdin, a URL by POST. What fails is tried twice more.
 
-use std::process::Stdio;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use tokio::io::AsyncWriteExt as _;
-use tokio::process::Command;
 use tokio::sync::mpsc;
 
 use super::Alert;
 use crate::config::{Hook, HookTarget, IpPreference};
 use crate::metrics::Metrics;
-use crate::net::tls;
 use crate::outbound::http::Client;
+use crate::platform::process::Running;
+use crate::tls;
 
 /// Pauses before the second and the third try.
 const PAUSES: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
@@ -54,9 +54,7 @@ async fn once(hook: &Hook, client: Option<&Client>, alert: &Alert) -> Result<(),
     let tried = async {
         match (&hook.target, client) {
             (HookTarget::Command { program, arguments }, _) => {
-                let mut command = Command::new(program);
-                command.args(arguments);
-                run_command(command, &text).await
+                run_command(program, arguments, &text).await
             }
             (HookTarget::Url { url, headers, .. }, Some(client)) => {
                 let mut request = axum::http::Request::post(url.as_str())
@@ -87,37 +85,18 @@ async fn once(hook: &Hook, client: Option<&Client>, alert: &Alert) -> Result<(),
     }
 }
 
-/// Runs a program in a process group of its own, which ends with this future.
-async fn run_command(mut command: Command, text: &str) -> Result<(), String> {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| format!("cannot be run: {error}"))?;
-    let _group = Group(child.id());
-    if let Some(mut stdin) = child.stdin.take() {
+/// Runs a program, which ends with this future, and whatever it started with it.
+async fn run_command(program: &Path, arguments: &[String], text: &str) -> Result<(), String> {
+    let mut running =
+        Running::spawn(program, arguments).map_err(|error| format!("cannot be run: {error}"))?;
+    if let Some(mut stdin) = running.stdin() {
         // A program that needs no input may have closed it.
         let _ = stdin.write_all(text.as_bytes()).await;
     }
-    match child.wait().await {
+    match running.wait().await {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("failed: {status}")),
         Err(error) => Err(error.to_string()),
-    }
-}
-
-/// Ends what is left of a process group.
-struct Group(Option<u32>);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let id = self.0.and_then(|id| i32::try_from(id).ok());
-        if let Some(group) = id.and_then(rustix::process::Pid::from_raw) {
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
     }
 }
 

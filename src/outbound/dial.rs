@@ -23,7 +23,7 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// Always [`Kind::Unreachable`].
 pub async fn dial(provider: &Provider, endpoint: &Endpoint) -> Result<TcpStream, Fault> {
     match &provider.egress {
-        Some(egress) => egress::through(egress, endpoint).await,
+        Some(egress) => egress::connect_via(egress, endpoint).await,
         None => direct(endpoint, provider.ip).await,
     }
 }
@@ -103,7 +103,7 @@ async fn tcp(host: &str, port: u16, ip: IpPreference) -> Result<TcpStream, NoCon
     let order = worth_trying(found.addresses, ip);
     let mut error = NoConnection::OtherFamily;
     if !order.is_empty() {
-        match race(order.clone()).await {
+        match happy_eyeballs(order.clone()).await {
             Ok(tcp) => {
                 if let [first, _, ..] = &*order
                     && let Ok(works) = tcp.peer_addr()
@@ -126,12 +126,12 @@ async fn tcp(host: &str, port: u16, ip: IpPreference) -> Result<TcpStream, NoCon
     if anew.iter().all(|address| order.contains(address)) {
         return Err(error);
     }
-    race(anew).await.map_err(NoConnection::Unanswered)
+    happy_eyeballs(anew).await.map_err(NoConnection::Unanswered)
 }
 
 fn worth_trying(mut addresses: Vec<SocketAddr>, ip: IpPreference) -> Vec<SocketAddr> {
     addresses.retain(|address| ip.admits(address.ip()));
-    alternate(addresses)
+    interleave_families(addresses)
 }
 
 /// The endpoint's addresses, asked for anew, in the order in which they are worth trying.
@@ -153,20 +153,20 @@ pub async fn resolve(endpoint: &Endpoint, ip: IpPreference) -> Result<Vec<Socket
 fn unresolved(endpoint: &Endpoint, error: &io::Error) -> Fault {
     let detail = format!("cannot resolve {}: {error}", endpoint.host);
     Fault::new(Kind::Unreachable, detail)
-        .remedy_is("check this host's DNS, and the provider's host for a typing error")
+        .with_remedy("check this host's DNS, and the provider's host for a typing error")
 }
 
 fn no_family(endpoint: &Endpoint) -> Fault {
     let host = &endpoint.host;
     let detail = format!("{host} has no address of the family that the provider's ip asks for");
-    Fault::new(Kind::Unreachable, detail).remedy_is("set the provider's ip to any")
+    Fault::new(Kind::Unreachable, detail).with_remedy("set the provider's ip to any")
 }
 
 fn unconnected(endpoint: &Endpoint, error: &io::Error) -> Fault {
     let (host, port) = (&endpoint.host, endpoint.port);
     let detail = format!("cannot connect to {host}:{port}: {error}");
     Fault::new(Kind::Unreachable, detail)
-        .remedy_is("check that the firewall lets this host out to that port")
+        .with_remedy("check that the firewall lets this host out to that port")
 }
 
 /// Connects to one of the endpoint's addresses.
@@ -175,13 +175,13 @@ fn unconnected(endpoint: &Endpoint, error: &io::Error) -> Fault {
 ///
 /// Always [`Kind::Unreachable`].
 pub async fn connect(endpoint: &Endpoint, addresses: Vec<SocketAddr>) -> Result<TcpStream, Fault> {
-    race(addresses)
+    happy_eyeballs(addresses)
         .await
         .map_err(|error| unconnected(endpoint, &error))
 }
 
 /// The first address to answer; the error of the last if none does.
-async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+async fn happy_eyeballs(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     if let [only] = addresses[..] {
         let tcp = TcpStream::connect(only).await?;
         prepare(&tcp)?;
@@ -232,7 +232,7 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
 }
 
 /// The resolver's order, families taking turns (RFC 8305 §4).
-fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+fn interleave_families(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) = addresses
         .into_iter()
@@ -258,14 +258,14 @@ mod tests {
 
     #[test]
     fn families_take_turns() {
-        let order = alternate(
+        let order = interleave_families(
             ["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"]
                 .map(address)
                 .into(),
         );
         let expected = ["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"].map(address);
         assert_eq!(order, expected);
-        assert!(alternate(Vec::new()).is_empty());
+        assert!(interleave_families(Vec::new()).is_empty());
     }
 
     /// Requirement 31: an address that answers nothing (TEST-NET-1) is passed over.
@@ -278,11 +278,11 @@ mod tests {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             listener.local_addr().unwrap()
         };
-        let tcp = race(vec![closed, address("192.0.2.1:993"), alive])
+        let tcp = happy_eyeballs(vec![closed, address("192.0.2.1:993"), alive])
             .await
             .unwrap();
         assert_eq!(tcp.peer_addr().unwrap(), alive);
-        let refused = race(vec![closed]).await.unwrap_err();
+        let refused = happy_eyeballs(vec![closed]).await.unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
     }
 

@@ -19,7 +19,7 @@ const REMEDY: &str =
     "check the provider's egress: its url, its username and password, and what the proxy allows";
 
 /// Connects to the endpoint by way of the proxy, which resolves its name.
-pub(super) async fn through(egress: &Egress, endpoint: &Endpoint) -> Result<TcpStream, Fault> {
+pub(super) async fn connect_via(egress: &Egress, endpoint: &Endpoint) -> Result<TcpStream, Fault> {
     let proxy = Endpoint {
         host: egress.host.clone(),
         port: egress.port,
@@ -104,5 +104,5 @@ fn authority(endpoint: &Endpoint) -> String {
 
 fn fault(egress: &Egress, what: &str) -> Fault {
     let detail = format!("the egress proxy {}:{} {what}", egress.host, egress.port);
-    Fault::new(Kind::Unreachable, detail).remedy_is(REMEDY)
+    Fault::new(Kind::Unreachable, detail).with_remedy(REMEDY)
 }

@@ -96,7 +96,7 @@ impl Connector {
             tls: UpstreamTls::Implicit,
         };
         let tcp = match &self.egress {
-            Some(egress) if encrypted => egress::through(egress, &endpoint).await,
+            Some(egress) if encrypted => egress::connect_via(egress, &endpoint).await,
             _ => dial::direct(&endpoint, self.ip).await,
         };
         let tcp = tcp.map_err(|fault| io::Error::other(fault.detail().to_owned()))?;

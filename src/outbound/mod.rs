@@ -5,12 +5,15 @@ pub mod dial;
 mod egress;
 pub mod http;
 mod names;
+pub mod tls_fault;
 
 use std::io;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
+
+use crate::platform;
 
 /// Dead peers are found within about two minutes of silence.
 pub fn keepalive() -> TcpKeepalive {
@@ -23,5 +26,5 @@ pub fn keepalive() -> TcpKeepalive {
 /// No delay for small writes, and [`keepalive`].
 fn prepare(tcp: &TcpStream) -> io::Result<()> {
     tcp.set_nodelay(true)?;
-    SockRef::from(tcp).set_tcp_keepalive(&keepalive())
+    platform::set_keepalive(SockRef::from(tcp), &keepalive())
 }

@@ -1,6 +1,6 @@
 //! Who a message was from, whom it was for, and what became of it.
 
-use crate::fault::harmless;
+use crate::fault::sanitize;
 use crate::wire::address::Path;
 
 /// Recipients of a message that are remembered; Exchange takes 1,000.
@@ -74,7 +74,7 @@ impl Envelope {
             from: self.from,
             to: self.to,
             size,
-            reply: reply.map(harmless),
+            reply: reply.map(sanitize),
             outcome,
         }
     }
@@ -84,10 +84,10 @@ impl Envelope {
 pub(super) fn address(line: &[u8], keyword: &str) -> String {
     let argument = line.get(5..).unwrap_or_default();
     match Path::parse(argument, keyword) {
-        Some(path) => harmless(path.address),
+        Some(path) => sanitize(path.address),
         None => {
             let text = String::from_utf8_lossy(argument);
-            harmless(text.split_once(':').map_or("", |(_, rest)| rest))
+            sanitize(text.split_once(':').map_or("", |(_, rest)| rest))
         }
     }
 }

@@ -185,11 +185,11 @@ impl Machine {
                 self.on_deadline(Deadline::Drain, now, out);
             }
         }
-        self.settle(now, out);
+        self.advance(now, out);
     }
 
     /// What follows from an input whatever it was.
-    fn settle(&mut self, now: Instant, out: Out<'_>) {
+    fn advance(&mut self, now: Instant, out: Out<'_>) {
         if self.end.is_some() {
             return;
         }
@@ -311,7 +311,7 @@ impl Machine {
             }
             Deadline::Upload => {
                 let detail = format!("the message came at under {MIN_UPLOAD_RATE} octets a second");
-                let fault = Fault::new(Kind::Idle, detail).remedy_is(
+                let fault = Fault::new(Kind::Idle, detail).with_remedy(
                     "the application or the network is too slow: it would keep other messages of the mailbox waiting",
                 );
                 (ClosedBy::Authrelay, Some(fault))
@@ -321,7 +321,7 @@ impl Machine {
                     Kind::LineEnds,
                     "the client ended its message with a dot on a line that ends with LF; only CRLF.CRLF ends a message",
                 )
-                .remedy_is("let the application end lines with CRLF, or set smtp: {line_ends: crlf} for its account");
+                .with_remedy("let the application end lines with CRLF, or set smtp: {line_ends: crlf} for its account");
                 (ClosedBy::Authrelay, Some(fault))
             }
             Deadline::Drain => (ClosedBy::Authrelay, Some(draining())),
@@ -332,7 +332,7 @@ impl Machine {
     /// The upstream's connection is gone.
     fn on_lost(&mut self, how: &str, now: Instant, out: Out<'_>) {
         let fault = (!self.tracker.closing_announced()).then(|| {
-            Fault::new(Kind::Lost, format!("the mail service's connection {how}")).remedy_is(
+            Fault::new(Kind::Lost, format!("the mail service's connection {how}")).with_remedy(
                 "the mail service ended the session; applications log in again by themselves",
             )
         });

@@ -13,10 +13,10 @@ use super::ends::{Ending, endings};
 use crate::config::{Account, Config, Hook, NotifyEvent};
 use crate::expiry;
 use crate::fault::{Fault, Kind};
-use crate::ledger::LoginEvent;
+use crate::history::LoginEvent;
 use crate::notify::Notifier;
-use crate::overview;
 use crate::session::Service;
+use crate::status;
 
 /// Logins that may wait to be looked at.
 const QUEUE: usize = 1_024;
@@ -47,10 +47,9 @@ const CLIENT: [&str; 7] = [
 
 /// The name by which hooks know this relay.
 fn relay_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match name.trim() {
-        "" => "authrelay".to_owned(),
-        name => name.to_owned(),
+    match crate::platform::host_name() {
+        name if name.is_empty() => "authrelay".to_owned(),
+        name => name,
     }
 }
 
@@ -103,7 +102,7 @@ impl Alerts {
             return;
         }
         let (sender, mut logins) = mpsc::channel(QUEUE);
-        current.active().ledger().observed_by(sender);
+        current.active().history().observed_by(sender);
         let mut watch = AlertState::new(self.notifier.clone());
         let mut looks = tokio::time::interval(POLL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -186,7 +185,7 @@ impl AlertState {
         let registration = &account.registration;
         let grant = &registration.grant;
         let is_clients = CLIENT.iter().any(|code| fault.detail().contains(code));
-        if !is_clients && (grant.wants_consent() || grant.needs_client_password()) {
+        if !is_clients && (grant.needs_consent() || grant.needs_client_password()) {
             return;
         }
         let tokens = service.metrics().tokens(&registration.name);
@@ -263,12 +262,16 @@ impl AlertState {
         let accounts = service.accounts().iter();
         if !accounts
             .into_iter()
-            .any(|account| account.registration.grant.wants_consent())
+            .any(|account| account.registration.grant.needs_consent())
         {
             return;
         }
         let rows = tokio::task::spawn_blocking(move || {
-            overview::accounts(service.accounts(), service.broker(), service.ledger())
+            status::accounts(
+                service.accounts(),
+                service.token_source(),
+                service.history(),
+            )
         });
         for row in rows.await.unwrap_or_default() {
             let is_pattern = row.login.starts_with('*');

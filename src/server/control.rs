@@ -16,13 +16,14 @@ use tokio_util::task::TaskTracker;
 use super::alerts::Alerts;
 use super::listening::{AcceptingListener, BoundListener};
 use super::{AUDIT_TIMEOUT, FINAL_REPLY_TIMEOUT, LAST, warn};
+use crate::accept::ServedListener;
+use crate::accept::admission::SessionLimiter;
+use crate::accept::listen;
 use crate::admin::{Reload, ReloadReport};
 use crate::config::{Admin, Audit, Config, Hook, Log, ReloadMode};
-use crate::limits::SessionLimiter;
-use crate::net::identity::{CertificateWatcher, ReloadableTls};
-use crate::net::listen;
-use crate::session::{ActiveService, ServedListener};
-use crate::systemd;
+use crate::platform::manager::{self, Severity};
+use crate::session::ActiveService;
+use crate::tls::reload::{CertificateWatcher, ReloadableTls};
 
 /// Is told of each configuration that was put in force.
 type ReloadHook = Box<dyn Fn(&Config) + Send + Sync>;
@@ -57,6 +58,7 @@ struct State {
     audit: Option<Audit>,
     log: Log,
     applied: Option<ReloadHook>,
+    before: Option<Arc<dyn Fn() + Send + Sync>>,
     /// What the administrators' listener shows.
     shown: Option<Arc<ReloadableTls>>,
 }
@@ -82,6 +84,7 @@ impl Control {
                 audit: config.audit.clone(),
                 log: config.log.clone(),
                 applied: None,
+                before: None,
                 shown: None,
             }),
             alerts: OnceLock::new(),
@@ -142,19 +145,28 @@ impl Control {
         self.state().applied = Some(Box::new(listener));
     }
 
-    /// Opens the audit file anew, then reads the configuration anew and puts it in force.
+    /// Sets what is done first at each reload, whatever becomes of it: the log's file is opened anew.
+    pub fn before_reload(&self, hook: impl Fn() + Send + Sync + 'static) {
+        self.state().before = Some(Arc::new(hook));
+    }
+
+    /// Opens the files of log and audit anew, then reads the configuration anew and puts it in force.
     ///
     /// # Errors
     ///
     /// Every problem of it; the old configuration stays in force then.
     pub async fn reload(self: &Arc<Self>) -> Result<ReloadReport, Vec<String>> {
         let _turn = self.turn.lock().await;
-        systemd::reloading();
-        // logrotate counts on it whatever the configuration has become.
+        manager::reloading();
+        // Whoever renamed a file counts on it whatever the configuration has become.
+        let before = self.state().before.clone();
+        if let Some(before) = before {
+            before();
+        }
         self.current.reopen_audit();
         self.identities().refresh().await;
         let result = self.load().await;
-        systemd::ready();
+        manager::ready();
         match &result {
             Ok(applied) => tracing::info!(
                 listeners = applied.listeners,
@@ -170,6 +182,11 @@ impl Control {
                 for problem in problems {
                     tracing::error!("reload: {problem}");
                 }
+                let text = format!(
+                    "not reloaded, the old configuration stays: {}",
+                    problems.join("\n")
+                );
+                manager::report(Severity::Warning, &text);
                 tracing::error!(
                     remedy =
                         "correct the file (`authrelay check` finds every problem) and reload again",
@@ -325,7 +342,7 @@ impl Control {
         let end = Instant::now() + drain_timeout;
         tracing::info!(sessions = self.sessions.len(), "draining");
         let service = self.current.active();
-        service.drain.cancel();
+        service.drain().cancel();
         self.accepting.close();
         self.accepting.wait().await;
         self.sessions.close();
@@ -334,7 +351,7 @@ impl Control {
                 sessions = self.sessions.len(),
                 "ending sessions that did not end by themselves"
             );
-            service.stop.cancel();
+            service.stop().cancel();
             let words = timeout_at(end + FINAL_REPLY_TIMEOUT, self.sessions.wait());
             if words.await.is_err() {
                 // Each has its record all the same.

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use super::Control;
 use crate::config::ClientCredential;
 use crate::expiry;
-use crate::net::identity::CertificateWatcher;
 use crate::session::Service;
+use crate::tls::reload::CertificateWatcher;
 
 /// How often the log has what is near its end; what is near at the start or a reload, the
 /// configuration's warnings say.

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::SockRef;
 
-use crate::net::listen;
+use crate::accept::listen;
 
 /// Listening sockets, each with the name that it was given.
 #[derive(Debug, Default)]

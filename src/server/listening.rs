@@ -8,9 +8,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{CannotBind, Inherited};
+use crate::accept::ServedListener;
+use crate::accept::listen;
 use crate::config::Listener;
-use crate::net::listen;
-use crate::session::ServedListener;
 
 /// A listener that is bound and not served yet.
 pub(super) struct BoundListener {

@@ -21,8 +21,8 @@ use tokio::time::MissedTickBehavior;
 
 use crate::admin::Admin;
 use crate::config::Config;
+use crate::platform::manager;
 use crate::session::{ActiveService, Service};
-use crate::systemd;
 pub use control::Control;
 pub use inherited::Inherited;
 use listening::BoundListener;
@@ -93,7 +93,7 @@ impl Server {
         let listeners = listeners.map(|listener| (listener.name.as_str(), listener.bind));
         let admin = config.admin.iter().map(|admin| ("admin", admin.bind));
         inherited.assign(&listeners.chain(admin).collect::<Vec<_>>());
-        let notes = service.broker().store().map(|store| store.notes());
+        let notes = service.token_source().store().map(|store| store.notes());
         for note in notes.unwrap_or_default() {
             tracing::warn!("{note}");
         }
@@ -158,16 +158,16 @@ impl Server {
         let keeping = tokio::spawn(keep_alive(control.current().clone()));
         let identities = tokio::spawn(watch_identities(control.clone()));
         let ends = tokio::spawn(ends::warn_daily(control.clone()));
-        let watching = tokio::spawn(systemd::watchdog());
-        systemd::ready();
+        let watching = tokio::spawn(manager::watchdog());
+        manager::ready();
         shutdown.await;
-        systemd::stopping();
+        manager::stopping();
         alerts.abort();
         keeping.abort();
         identities.abort();
         ends.abort();
         let over_by = control.drain().await;
-        let broker = control.current().active().broker().clone();
+        let broker = control.current().active().token_source().clone();
         let _ = tokio::time::timeout_at(over_by + LAST_ANSWERS, broker.finish()).await;
         over.cancel();
         if let Some(admin) = admin {

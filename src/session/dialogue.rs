@@ -1,34 +1,21 @@
 //! The dialogue with a client up to its login: its TLS, what it says before it presents credentials,
 //! and why it left where it presented none.
 
-use tokio::time::Instant;
-
-use super::record::SessionRecord;
-use super::{ActiveService, LoginEnd, LoginResult, ServedListener, Service, draining, overdue};
-use crate::accounts::ClientInfo;
-use crate::config::{Listener, ListenerTls};
+use super::login::{Login, LoginEnd, LoginResult, briefly, draining, overdue};
+use crate::accept::{self, proxy_protocol};
+use crate::config::ListenerTls;
 use crate::fault::{Fault, Kind};
 use crate::login::Step;
 use crate::login::front::{self, Advertised, Front, Request};
-use crate::net::{identity, proxy_protocol, tls};
-use crate::stream::Stream;
 
-impl Service {
+impl Login<'_> {
     /// Speaks with the client until it is logged in or has to go.
-    pub(super) async fn client_dialogue(
-        &self,
-        newest: &ActiveService,
-        door: &ServedListener,
-        client: &mut Stream,
-        record: &mut SessionRecord,
-        deadline: Instant,
-    ) -> Result<(LoginResult, Box<dyn Front>), LoginEnd> {
-        let listener = &*door.listener;
-        let mut encrypted = matches!(listener.tls, ListenerTls::Implicit(_));
+    pub(super) async fn dialogue(&mut self) -> Result<(LoginResult, Box<dyn Front>), LoginEnd> {
+        let mut encrypted = matches!(self.served.listener.tls, ListenerTls::Implicit(_));
         if encrypted {
-            self.encrypt(door, client, record).await?;
+            self.encrypt().await?;
         }
-        let mut front = self.front(listener, encrypted, true);
+        let mut front = self.front(encrypted, true);
         // What the client said first.
         let mut head = Vec::new();
         let mut refused = None;
@@ -36,73 +23,40 @@ impl Service {
             let step = front.next();
             if let Some(fault) = front.refused() {
                 let suspected = front.suspected_login();
-                let suspected = suspected.is_some_and(|login| self.find(&login).is_some());
-                record.on_dialogue_fault(fault, suspected);
+                let suspected = suspected.is_some_and(|login| self.service.find(&login).is_some());
+                self.record.on_dialogue_fault(fault, suspected);
             }
             match step {
                 Step::Read => {
-                    let receive = client.receive(|bytes| {
-                        let wanted = proxy_protocol::HEAD - head.len().min(proxy_protocol::HEAD);
-                        head.extend(bytes.iter().take(wanted));
-                        front.receive(bytes);
-                    });
-                    let received = tokio::select! {
-                        received = receive => received,
-                        _ = record.drain().requested() => return Err(LoginEnd::Fault(draining())),
-                    };
-                    if !matches!(received, Ok(true)) {
-                        return Err(left(&*front, record));
-                    }
+                    self.read(&mut *front, &mut head).await?;
                     if !encrypted && proxy_protocol::begins_with_header(&head) {
                         return Err(LoginEnd::Fault(proxy_protocol::unexpected()));
                     }
+                    if !encrypted
+                        && let Some(fault) = accept::unexpected_tls(&head, &self.served.listener)
+                    {
+                        let reply = fault.reply(self.record.protocol(), None);
+                        briefly(&self.service, self.client.write(&reply.text)).await;
+                        return Err(LoginEnd::Fault(fault));
+                    }
                 }
                 Step::Write(bytes) => {
-                    if client.write(&bytes).await.is_err() {
-                        return Err(left(&*front, record));
+                    if self.client.write(&bytes).await.is_err() {
+                        return Err(self.on_close(&*front));
                     }
                 }
                 Step::StartTls => {
-                    self.encrypt(door, client, record).await?;
+                    self.encrypt().await?;
                     encrypted = true;
-                    front = self.front(listener, encrypted, false);
+                    front = self.front(encrypted, false);
                 }
-                Step::Done(request) => {
-                    let attempt = match request {
-                        Request::Quit => {
-                            self.briefly(client.finish()).await;
-                            return Err(LoginEnd::Left);
-                        }
-                        Request::Login(attempt) => Some(attempt),
-                        Request::Unauthenticated => None,
-                    };
-                    let attempt = attempt.as_ref();
-                    let names = client.peer_certificate();
-                    let names = names.map_or_else(Vec::new, |shown| identity::names(&shown));
-                    let visitor = ClientInfo {
-                        address: record.client().ip(),
-                        listener,
-                        names: &names,
-                    };
-                    // An attempt ends with its client: it costs nobody a token or a connection then.
-                    let (gone, drain) = (client.reset(), record.drain().clone());
-                    let result = tokio::select! {
-                        biased;
-                        _ = gone => return Err(LoginEnd::Left),
-                        result = newest.authenticate(visitor, attempt, record, deadline) => result,
-                        () = overdue(&drain) => return Err(LoginEnd::Fault(draining())),
-                    };
-                    match result {
-                        Ok(logged_in) => return Ok((logged_in, front)),
-                        Err(fault) => {
-                            let method =
-                                attempt.map_or("unauthenticated", |attempt| attempt.method);
-                            record.on_login_refused(Some(method), &fault);
-                            front.reject(&fault);
-                            refused = Some(fault);
-                        }
+                Step::Done(request) => match self.answer(request).await? {
+                    Ok(result) => return Ok((result, front)),
+                    Err(fault) => {
+                        front.reject(&fault);
+                        refused = Some(fault);
                     }
-                }
+                },
                 Step::Failed(fault) if refused.as_ref() == Some(&fault) => {
                     return Err(LoginEnd::Refused);
                 }
@@ -111,47 +65,81 @@ impl Service {
         }
     }
 
-    async fn encrypt(
-        &self,
-        door: &ServedListener,
-        client: &mut Stream,
-        record: &mut SessionRecord,
-    ) -> Result<(), LoginEnd> {
-        let Some(config) = &door.tls else {
+    /// Receives once; `head` keeps the first octets that the client ever sent.
+    async fn read(&mut self, front: &mut dyn Front, head: &mut Vec<u8>) -> Result<(), LoginEnd> {
+        let receive = self.client.receive(|bytes| {
+            let wanted = proxy_protocol::HEAD - head.len().min(proxy_protocol::HEAD);
+            head.extend(bytes.iter().take(wanted));
+            front.receive(bytes);
+        });
+        let received = tokio::select! {
+            received = receive => received,
+            _ = self.record.drain().requested() => return Err(LoginEnd::Fault(draining())),
+        };
+        match received {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(self.on_close(front)),
+        }
+    }
+
+    /// Does what the client asks for; the inner error is the fault of an attempt that was refused.
+    async fn answer(&mut self, request: Request) -> Result<Result<LoginResult, Fault>, LoginEnd> {
+        let attempt = match request {
+            Request::Quit => {
+                briefly(&self.service, self.client.finish()).await;
+                return Err(LoginEnd::ClientLeft);
+            }
+            Request::Login(attempt) => Some(attempt),
+            Request::Unauthenticated => None,
+        };
+        let attempt = attempt.as_ref();
+        // An attempt ends with its client: it costs nobody a token or a connection then.
+        let (gone, drain) = (self.client.reset(), self.record.drain().clone());
+        let result = tokio::select! {
+            biased;
+            _ = gone => return Err(LoginEnd::ClientLeft),
+            result = self.authenticate(attempt) => result,
+            () = overdue(&drain) => return Err(LoginEnd::Fault(draining())),
+        };
+        if let Err(fault) = &result {
+            let method = attempt.map_or("unauthenticated", |attempt| attempt.method);
+            self.record.on_login_refused(Some(method), fault);
+        }
+        Ok(result)
+    }
+
+    async fn encrypt(&mut self) -> Result<(), LoginEnd> {
+        let Some(tls) = &self.served.tls else {
             return Err(LoginEnd::Fault(Fault::new(
                 Kind::Internal,
                 "a TLS listener without TLS",
             )));
         };
-        match client
-            .encrypt_as_server(config.current(), config.requires_client_certificates())
-            .await
-        {
-            Ok(()) => {
-                record.client_tls(client.encryption());
-                Ok(())
+        let encrypted = self
+            .client
+            .encrypt_as_server(tls.current(), tls.requires_client_certificates());
+        let Err(failed) = encrypted.await else {
+            self.record.client_tls(self.client.encryption());
+            return Ok(());
+        };
+        // A client that says nothing and leaves is a health check.
+        let fault = match failed.error.kind() {
+            std::io::ErrorKind::UnexpectedEof => {
+                proxy_protocol::begins_with_header(&failed.first).then(proxy_protocol::unexpected)
             }
-            // Health checks look like this.
-            Err(failed) if failed.error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                match proxy_protocol::begins_with_header(&failed.first) {
-                    true => Err(LoginEnd::Fault(proxy_protocol::unexpected())),
-                    false => Err(LoginEnd::Left),
-                }
-            }
-            Err(failed) => Err(match tls::client_fault(&failed.error, &failed.first) {
-                Some(fault) => LoginEnd::Fault(fault),
-                None => LoginEnd::Left,
-            }),
-        }
+            _ => accept::client_fault(&failed.error, &failed.first),
+        };
+        Err(fault.map_or(LoginEnd::ClientLeft, LoginEnd::Fault))
     }
 
-    fn front(&self, listener: &Listener, encrypted: bool, greet: bool) -> Box<dyn Front> {
-        let capabilities = self.capabilities(&listener.provider, listener.protocol);
+    fn front(&self, encrypted: bool, greet: bool) -> Box<dyn Front> {
+        let listener = &self.served.listener;
+        let state = &self.service.state;
         let starttls = matches!(listener.tls, ListenerTls::StartTls(_)) && !encrypted;
         front::new(
             listener.protocol,
             Advertised {
-                capabilities,
+                capabilities: state.capabilities(&listener.provider, listener.protocol),
                 starttls,
                 credentials: !starttls || !listener.require_tls,
                 unauthenticated: listener.unauthenticated.is_some(),
@@ -160,14 +148,14 @@ impl Service {
             },
         )
     }
-}
 
-/// The client has closed the connection in the middle of the dialogue.
-fn left(front: &dyn Front, record: &mut SessionRecord) -> LoginEnd {
-    if record.is_probe()
-        && let Some(fault) = front.on_close()
-    {
-        record.on_dialogue_fault(fault, false);
+    /// The client has closed the connection in the middle of the dialogue.
+    fn on_close(&mut self, front: &dyn Front) -> LoginEnd {
+        if self.record.is_probe()
+            && let Some(fault) = front.on_close()
+        {
+            self.record.on_dialogue_fault(fault, false);
+        }
+        LoginEnd::ClientLeft
     }
-    LoginEnd::Left
 }

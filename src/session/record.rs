@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Service;
-use super::live::{Phase, SessionEntry, SessionGuard};
-use super::quiet::FaultLogLimiter;
+use super::registry::{Phase, SessionEntry, SessionGuard};
+use super::state::ServiceState;
 use super::upstream::LoggedIn;
 use crate::audit::{self, Audit, Envelopes, Event};
+use crate::auth::password::VerifiedLogin;
 use crate::config::{CertificateName, Listener};
-use crate::fault::{Fault, Kind, harmless, mailbox_remedy, message_remedy};
-use crate::ledger::LoginHistory;
+use crate::fault::{Fault, Kind, mailbox_remedy, message_remedy, sanitize};
+use crate::fault_log::FaultLogLimiter;
+use crate::history::LoginHistory;
 use crate::metrics::Metrics;
-use crate::proof::VerifiedLogin;
 use crate::relay::{ByteCounters, ClosedBy, Drain, Event as RelayEvent, MessageReport};
 use crate::wire::Protocol;
 
@@ -76,21 +76,21 @@ pub(super) struct SessionRecord {
     began: Instant,
     login_ms: Option<u64>,
     /// When the attempt that is under way began.
-    on_attempt: Option<Instant>,
+    attempt_began: Option<Instant>,
     envelopes: Envelopes,
-    ledger: Arc<LoginHistory>,
+    history: Arc<LoginHistory>,
     metrics: Arc<Metrics>,
-    quiet: Arc<FaultLogLimiter>,
+    fault_log: Arc<FaultLogLimiter>,
     audit: Option<Audit>,
-    /// The login that an account has, for the ledger.
+    /// The login that an account has, for the history.
     account: Option<String>,
 }
 
 impl SessionRecord {
-    pub(super) fn new(service: &Service, listener: &Arc<Listener>, client: SocketAddr) -> Self {
-        service.metrics.session_began(listener.protocol);
-        let drain = Drain::within_parent(&service.drain);
-        let sessions = &service.sessions;
+    pub(super) fn new(state: &ServiceState, listener: &Arc<Listener>, client: SocketAddr) -> Self {
+        state.metrics.session_began(listener.protocol);
+        let drain = Drain::within_parent(&state.drain);
+        let sessions = &state.sessions;
         Self {
             presence: sessions.register(session_id(), listener.clone(), client, drain),
             client_tls: None,
@@ -107,12 +107,12 @@ impl SessionRecord {
             closed_by: None,
             began: Instant::now(),
             login_ms: None,
-            on_attempt: None,
+            attempt_began: None,
             envelopes: Envelopes::default(),
-            ledger: service.ledger.clone(),
-            metrics: service.metrics.clone(),
-            quiet: service.quiet.clone(),
-            audit: service.audit.clone(),
+            history: state.history.clone(),
+            metrics: state.metrics.clone(),
+            fault_log: state.fault_log.clone(),
+            audit: state.audit.clone(),
             account: None,
         }
     }
@@ -139,7 +139,7 @@ impl SessionRecord {
     }
 
     /// Octets relayed so far.
-    pub(super) fn is_counted(&self) -> &ByteCounters {
+    pub(super) fn byte_counters(&self) -> &ByteCounters {
         &self.presence.session().counts
     }
 
@@ -154,16 +154,16 @@ impl SessionRecord {
 
     /// A client presents credentials; what was known of the attempt before is gone. `known` is
     /// whether an account has the login.
-    pub(super) fn attempt(&mut self, login: &str, known: bool) {
+    pub(super) fn on_attempt(&mut self, login: &str, known: bool) {
         self.account = known.then(|| login.to_lowercase());
-        self.login = Some(harmless(login));
+        self.login = Some(sanitize(login));
         self.mailbox = None;
         self.credential = None;
         self.registration = None;
         self.upstream = None;
         self.outcome = SessionOutcome::Cancelled;
         self.fault = None;
-        self.on_attempt.get_or_insert_with(Instant::now);
+        self.attempt_began.get_or_insert_with(Instant::now);
     }
 
     /// A client has proved who it is; `names` are those of its certificate.
@@ -173,7 +173,7 @@ impl SessionRecord {
         self.mailbox = Some(verified.mailbox().to_owned());
         self.credential = verified.credential().map(str::to_owned);
         self.registration = Some(registration.name.clone());
-        self.app_only = registration.grant.acts_for_itself();
+        self.app_only = registration.grant.is_app_only();
         let endpoint = registration.provider.endpoint(self.protocol());
         self.upstream = endpoint.map(|endpoint| format!("{}:{}", endpoint.host, endpoint.port));
     }
@@ -187,7 +187,7 @@ impl SessionRecord {
         self.login_ms = Some(millis(took));
         self.metrics.logged_in(self.protocol(), took);
         if let Some(login) = &self.account {
-            self.ledger.succeeded(login);
+            self.history.succeeded(login);
         }
         self.on_attempt_ended("accepted", Phase::Relay);
     }
@@ -248,7 +248,7 @@ impl SessionRecord {
 
     /// What the audit has of an attempt.
     fn on_attempt_ended(&mut self, outcome: &'static str, phase: Phase) {
-        let took = self.on_attempt.take().map(|began| began.elapsed());
+        let took = self.attempt_began.take().map(|began| began.elapsed());
         let Some(audit) = &self.audit else { return };
         audit.record(audit::AuditRecord {
             outcome: Some(outcome),
@@ -328,7 +328,7 @@ impl SessionRecord {
         match fault.kind() {
             Kind::Mailbox => {
                 let remedy = mailbox_remedy(self.protocol(), &mailbox, self.app_only);
-                fault.remedy_is(remedy)
+                fault.with_remedy(remedy)
             }
             Kind::MessageRefused => {
                 let detail = fault.detail().to_owned();
@@ -337,7 +337,7 @@ impl SessionRecord {
                     .and_then(|(_, rest)| rest.split_once('>'));
                 let sender = sender.map_or("", |(sender, _)| sender);
                 let remedy = message_remedy(&detail, &mailbox, sender, self.app_only);
-                fault.remedy_is(remedy)
+                fault.with_remedy(remedy)
             }
             _ => fault,
         }
@@ -377,16 +377,16 @@ impl SessionRecord {
     /// Counts a fault, remembers it for its account, and tells the log unless it knows.
     fn log_end(&self, fault: &Fault, method: Option<&str>) {
         self.metrics.fault(self.protocol(), fault.kind());
-        self.ledger.count_fault(fault.kind().side());
+        self.history.count_fault(fault.kind().side());
         if let Some(login) = &self.account {
-            self.ledger.failed(login, fault);
+            self.history.failed(login, fault);
         }
-        if fault.is_known() {
+        if fault.is_already_logged() {
             tracing::debug!(session = self.id(), %fault, "still");
             return;
         }
         let (client, kind) = (self.client().ip(), fault.kind());
-        if !self.quiet.allows(self.login.as_deref(), client, kind) {
+        if !self.fault_log.allows(self.login.as_deref(), client, kind) {
             tracing::debug!(session = self.id(), %fault, "again");
             return;
         }
@@ -413,10 +413,10 @@ impl Drop for SessionRecord {
                 self.outcome = SessionOutcome::Failed;
             }
             self.metrics.fault(self.protocol(), Kind::Internal);
-            self.ledger.count_fault(Kind::Internal.side());
+            self.history.count_fault(Kind::Internal.side());
         }
         let phase = self.presence.phase();
-        if self.on_attempt.is_some() {
+        if self.attempt_began.is_some() {
             // Cut off in the middle, by whoever ended the session.
             self.outcome = match self.fault {
                 Some(Kind::Internal) => SessionOutcome::Failed,
@@ -424,7 +424,7 @@ impl Drop for SessionRecord {
             };
             self.on_attempt_ended(self.outcome.name(), phase);
         }
-        let (up, down) = (self.is_counted().up(), self.is_counted().down());
+        let (up, down) = (self.byte_counters().up(), self.byte_counters().down());
         self.metrics
             .session_ended(self.protocol(), self.outcome.name(), up, down);
         let duration_ms = millis(self.began.elapsed());

@@ -11,8 +11,8 @@ use tracing::Instrument as _;
 
 use super::record::{SessionOutcome, SessionRecord};
 use super::submission::SubmissionPermits;
+use crate::accept::admission::SessionPermit;
 use crate::fault::Fault;
-use crate::limits::SessionPermit;
 use crate::relay::{self, Backend, Connection, Drain, Driver, End, Event, Permit};
 use crate::stream::Stream;
 
@@ -21,7 +21,7 @@ pub(super) struct RelayingSession {
     pub(super) driver: Driver<Relayed, SessionBackend>,
     pub(super) drain: Drain,
     pub(super) stop: CancellationToken,
-    pub(super) _seat: SessionPermit,
+    pub(super) _permit: SessionPermit,
 }
 
 /// A connection of a session.
@@ -137,7 +137,7 @@ impl Backend<Relayed> for SessionBackend {
     }
 
     fn count(&mut self, client: usize, upstream: usize) {
-        self.record.is_counted().add(client, upstream);
+        self.record.byte_counters().add(client, upstream);
     }
 }
 

@@ -9,13 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::Service;
+use super::service::Service;
 use super::upstream::{ConnectContext, LoggedIn};
+use crate::auth::password::VerifiedLogin;
 use crate::config::{Account, LineEnds, SmtpFrom, SmtpLimits, SmtpPolicy};
 use crate::fault::{Fault, Kind, suggested_backoff};
 use crate::login::front;
 use crate::metrics::Metrics;
-use crate::proof::VerifiedLogin;
 use crate::relay::{Permit, Policy, SmtpRules, Tracker};
 use crate::throttle::{Denied, Limits, MailboxThrottle, MessagePermit, Throttles};
 use crate::wire::Protocol;
@@ -42,7 +42,7 @@ impl Service {
         verified: &VerifiedLogin,
         deadline: Instant,
     ) -> Result<(), Fault> {
-        let throttle = throttle(&self.throttles, verified);
+        let throttle = throttle(&self.state.throttles, verified);
         let patience = match (protocol, limits(verified.account())) {
             (Protocol::Smtp, Some(limits)) => deadline.min(Instant::now() + limits.wait),
             _ => Instant::now(),
@@ -57,7 +57,7 @@ impl Service {
         };
         let seconds = until.duration_since(Instant::now()).as_secs() + 1;
         let detail = format!("the mail service wants the mailbox left alone for {seconds} s more");
-        Err(Fault::new(Kind::Busy, detail).remedy_is(
+        Err(Fault::new(Kind::Busy, detail).with_remedy(
             "the mail service limits this mailbox for now; let the application poll less often",
         ))
     }
@@ -71,7 +71,7 @@ impl Service {
     ) {
         if let Some(time) = suggested_backoff(fault.detail()) {
             let time = Duration::from_millis(time);
-            throttle(&self.throttles, verified).back_off(protocol, time);
+            throttle(&self.state.throttles, verified).back_off(protocol, time);
         }
     }
 
@@ -102,8 +102,8 @@ impl Service {
         };
         let submission = SubmissionPermits {
             service: self.clone(),
-            verified: verified.proven(),
-            throttle: throttle(&self.throttles, verified),
+            verified: verified.without_password(),
+            throttle: throttle(&self.state.throttles, verified),
             waiting: None,
             permit: None,
             opening: None,
@@ -122,13 +122,13 @@ impl SubmissionPermits {
             .as_ref()
             .and_then(|policy| policy.messages_per_minute);
         let own = rate.map(|rate| {
-            let throttle = self.service.throttles.of_login(self.verified.login());
+            let throttle = self.service.state.throttles.of_login(self.verified.login());
             throttle
                 .reserve(rate, Duration::ZERO)
                 .ok_or(Denied::TooMany)
         });
         let (throttle, limits) = (self.throttle.clone(), limits(account));
-        let metrics = self.service.metrics.clone();
+        let metrics = self.service.state.metrics.clone();
         self.waiting = Some(Box::pin(async move {
             // The account's own reservation is given back where the mailbox's permit is denied.
             let own = own.transpose()?;
@@ -147,7 +147,7 @@ impl SubmissionPermits {
         let account = self.verified.account();
         if account.mailbox.smtp_is_sender {
             let provider = &account.registration.provider.name;
-            self.throttle = self.service.throttles.of_mailbox(provider, sender);
+            self.throttle = self.service.state.throttles.of_mailbox(provider, sender);
         }
     }
 
@@ -197,7 +197,7 @@ impl SubmissionPermits {
             let context = ConnectContext {
                 session: &session,
                 protocol: Protocol::Smtp,
-                visitor: None,
+                client: None,
                 started,
                 deadline: started + service.limits.login_timeout,
             };

@@ -8,6 +8,8 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use crate::platform;
+
 /// Reads once; 0 octets are the end.
 pub(super) fn poll_read(
     tcp: &TcpStream,
@@ -52,7 +54,7 @@ fn once(
     let mut partial = None;
     let moved = tcp.try_io(interest, || {
         let moved = io(&SockRef::from(tcp))?;
-        if cfg!(unix) && (1..size).contains(&moved) {
+        if platform::TELLS_OF_CHANGES_ONLY && (1..size).contains(&moved) {
             partial = Some(moved);
             return Err(io::ErrorKind::WouldBlock.into());
         }

@@ -31,7 +31,7 @@ pub(super) struct AccessTokenResponse {
 
 impl AccessTokenResponse {
     /// The answer in a JSON text, where it holds a token.
-    pub(super) fn of_json(json: &[u8]) -> Option<Self> {
+    pub(super) fn from_json(json: &[u8]) -> Option<Self> {
         let answer: Self = serde_json::from_slice(json).ok()?;
         (!answer.access_token.expose().trim().is_empty()).then_some(answer)
     }
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn an_empty_token_is_none() {
-        let answer = |json: Value| AccessTokenResponse::of_json(json.to_string().as_bytes());
+        let answer = |json: Value| AccessTokenResponse::from_json(json.to_string().as_bytes());
         assert!(answer(json!({"access_token": ""})).is_none());
         assert!(answer(json!({"expires_in": 5})).is_none());
         let answer = answer(json!({"access_token": "t", "refresh_token": " "})).unwrap();

@@ -81,7 +81,7 @@ impl Endpoint {
             registration,
             url,
             Self::form(url, form),
-            AccessTokenResponse::of_json,
+            AccessTokenResponse::from_json,
         )
         .await
     }
@@ -108,7 +108,7 @@ impl Endpoint {
         let request = Request::get(url.as_str())
             .header(header.0, header.1)
             .body(Vec::new());
-        self.send(registration, url, request, AccessTokenResponse::of_json)
+        self.send(registration, url, request, AccessTokenResponse::from_json)
             .await
     }
 
@@ -144,14 +144,14 @@ impl Endpoint {
         let failure = match reply.status {
             200..300 => match read(&reply.body) {
                 Some(answer) => return Ok(answer),
-                None => garbage(reply.status),
+                None => malformed(reply.status),
             },
             // A redirect is no OAuth answer, whatever it says.
             400.. => match serde_json::from_slice::<Json>(&reply.body) {
                 Ok(json) => json.failure(registration, &reply),
-                Err(_) => garbage(reply.status),
+                Err(_) => malformed(reply.status),
             },
-            _ => garbage(reply.status),
+            _ => malformed(reply.status),
         };
         Err(TokenError {
             retry_after: reply.retry_after,
@@ -220,7 +220,7 @@ async fn exchange(client: &http::Client, request: Request<Vec<u8>>) -> Result<Re
     })
 }
 
-fn garbage(status: u16) -> TokenError {
+fn malformed(status: u16) -> TokenError {
     let class = Class::Later {
         throttled: status == 429,
     };

@@ -99,7 +99,7 @@ impl TokenError {
     /// With what an operator can do about it.
     #[must_use]
     pub(crate) fn remedy(mut self, remedy: impl Into<Cow<'static, str>>) -> Self {
-        self.fault = self.fault.remedy_is(remedy);
+        self.fault = self.fault.with_remedy(remedy);
         self
     }
 

@@ -43,7 +43,7 @@ impl Flight {
 
     /// What this request wrote is known.
     fn note_version(&self) {
-        if let (Some(store), true) = (&self.store, self.registration.grant.wants_consent()) {
+        if let (Some(store), true) = (&self.store, self.registration.grant.needs_consent()) {
             *lock(&self.shared.version) = store.version(&self.login);
         }
     }
@@ -66,9 +66,9 @@ impl Flight {
             Err(failure) => {
                 let fault = failure.fault.clone();
                 let is_client = failure.class == Class::Client;
-                let consent = registration.grant.wants_consent();
+                let consent = registration.grant.needs_consent();
                 if !life.failed(failure, consent, now) {
-                    return Err(fault.known_already());
+                    return Err(fault.already_logged());
                 }
                 // The client's own mistake is its session's to tell.
                 if !is_client {

@@ -7,13 +7,14 @@
 //! Its times are of the monotonic clock: a clock that is set wrong changes nothing while it runs.
 
 mod answer;
+pub mod authorizations;
+mod cache_key;
 mod consents;
 mod endpoint;
 mod failure;
 mod flight;
 mod grant;
 mod life;
-mod purpose;
 mod refusal;
 pub mod store;
 
@@ -27,16 +28,16 @@ use tokio::time::Instant;
 pub use grant::consent::{AuthorizationRequest, Consent, claims, person};
 pub use grant::device::DeviceAuthorization;
 
+use crate::auth::password::VerifiedLogin;
 use crate::config::{Account, Registration};
 use crate::fault::{Fault, Kind};
 use crate::outbound::http;
-use crate::proof::VerifiedLogin;
 use crate::secret::Secret;
+use cache_key::{CacheKey, RegistrationVersions};
 use failure::TokenError;
 use flight::Flight;
 use grant::Request;
 use life::{CachedToken, Decision};
-use purpose::{CacheKey, RegistrationVersions};
 use store::{RecordVersion, Store};
 
 /// Slots; beyond it those without a token go, which clients can make as many of as a wildcard
@@ -96,11 +97,11 @@ pub(crate) fn now() -> u64 {
 pub struct TokenSource {
     /// By provider.
     clients: BTreeMap<String, http::Client>,
-    editions: RegistrationVersions,
+    versions: RegistrationVersions,
     timeout: Duration,
     store: Option<Arc<Store>>,
     /// Outlives a change of the configuration.
-    slots: Arc<Mutex<Cache>>,
+    cache: Arc<Mutex<Cache>>,
     observer: Arc<Observer>,
 }
 
@@ -155,11 +156,11 @@ impl TokenSource {
     /// Where the machine has no random numbers.
     pub fn new(tools: TokenSourceConfig<'_>) -> std::io::Result<Self> {
         Ok(Self {
-            editions: RegistrationVersions::new(tools.registrations)?,
+            versions: RegistrationVersions::new(tools.registrations)?,
             clients: tools.clients,
             timeout: tools.timeout,
             store: tools.store,
-            slots: Arc::default(),
+            cache: Arc::default(),
             observer: Arc::new(|_, _, _| {}),
         })
     }
@@ -168,21 +169,21 @@ impl TokenSource {
     #[must_use]
     pub fn reconfigured(&self, tools: TokenSourceConfig<'_>) -> Self {
         Self {
-            editions: self.editions.reconfigured(tools.registrations),
+            versions: self.versions.reconfigured(tools.registrations),
             clients: tools.clients,
             timeout: tools.timeout,
             store: match (tools.store, &self.store) {
                 (Some(store), Some(before)) => Some(store.take_over(before)),
                 (store, _) => store,
             },
-            slots: self.slots.clone(),
+            cache: self.cache.clone(),
             observer: self.observer.clone(),
         }
     }
 
     /// Drops what belongs to registrations that are not this one's.
     pub fn activate(&self) {
-        lock(&self.slots).retain(|purpose, _| self.editions.know(purpose));
+        lock(&self.cache).retain(|purpose, _| self.versions.know(purpose));
     }
 
     /// Tells somebody of each request that was sent to an endpoint for a login.
@@ -202,7 +203,7 @@ impl TokenSource {
     /// The side to blame is the identity provider, the client (grant `password`) or authrelay
     /// (its store).
     pub async fn token(&self, verified: &VerifiedLogin) -> Result<Token, Fault> {
-        let purpose = self.purpose(verified);
+        let purpose = self.cache_key(verified);
         let shared = self.cache_entry(&purpose);
         self.reload_if_changed(&shared, verified);
         let next = lock(&shared.life).next(Instant::now());
@@ -220,7 +221,7 @@ impl TokenSource {
                     fresh: false,
                 })
             }
-            Decision::Refuse(fault) => Err(fault.known_already()),
+            Decision::Refuse(fault) => Err(fault.already_logged()),
             Decision::Fetch => {
                 let mut flight = self.flight(&shared, verified, false);
                 // An error means that the request's task is gone without a result.
@@ -243,14 +244,14 @@ impl TokenSource {
 
     /// An upstream accepted the token for this mailbox.
     pub fn on_accepted(&self, verified: &VerifiedLogin, token: &Token) {
-        let shared = self.cache_entry(&self.purpose(verified));
+        let shared = self.cache_entry(&self.cache_key(verified));
         lock(&shared.life).accepted(token.generation, verified.mailbox(), Instant::now());
     }
 
     /// An upstream refused the token for this mailbox. Whether asking for another makes sense: a
     /// newer one is there, or this one was given up.
     pub fn on_refused(&self, verified: &VerifiedLogin, token: &Token) -> bool {
-        let shared = self.cache_entry(&self.purpose(verified));
+        let shared = self.cache_entry(&self.cache_key(verified));
         lock(&shared.life).refused(
             token.generation,
             token.fresh,
@@ -261,8 +262,8 @@ impl TokenSource {
 
     /// How the token of an account's login stands; `mailbox` is the one it opens.
     pub fn token_state(&self, account: &Account, login: &str, mailbox: &str) -> TokenState {
-        let purpose = self.editions.cache_key(account, login, mailbox, None);
-        let slots = lock(&self.slots);
+        let purpose = self.versions.cache_key(account, login, mailbox, None);
+        let slots = lock(&self.cache);
         let shared = match account.registration.grant.needs_client_password() {
             // Whichever password the client presents.
             true => slots
@@ -299,7 +300,7 @@ impl TokenSource {
         }
         let verified =
             VerifiedLogin::by_operator(account.clone(), login.to_owned(), String::new(), None);
-        let shared = self.cache_entry(&self.purpose(&verified));
+        let shared = self.cache_entry(&self.cache_key(&verified));
         self.reload_if_changed(&shared, &verified);
         lock(&shared.life).ask_again();
         let mut flight = self.flight(&shared, &verified, true);
@@ -310,7 +311,7 @@ impl TokenSource {
     /// Asks anew at the next request where a refusal may have been cured: somebody waits for the
     /// answer.
     pub fn ask_again(&self, verified: &VerifiedLogin) {
-        let shared = self.cache_entry(&self.purpose(verified));
+        let shared = self.cache_entry(&self.cache_key(verified));
         lock(&shared.life).ask_again();
     }
 
@@ -326,17 +327,17 @@ impl TokenSource {
         self.store.as_ref()
     }
 
-    fn purpose(&self, verified: &VerifiedLogin) -> CacheKey {
-        self.editions.cache_key(
+    fn cache_key(&self, verified: &VerifiedLogin) -> CacheKey {
+        self.versions.cache_key(
             verified.account(),
             verified.login(),
             verified.mailbox(),
-            verified.unproven(),
+            verified.unverified_password(),
         )
     }
 
     fn cache_entry(&self, purpose: &CacheKey) -> Arc<CacheEntry> {
-        let mut slots = lock(&self.slots);
+        let mut slots = lock(&self.cache);
         if let Some(shared) = slots.get(purpose) {
             return shared.clone();
         }
@@ -358,7 +359,7 @@ impl TokenSource {
     /// Somebody else (`authorize`, another relay) may have written the record: then what we know
     /// of it is old, a refusal included.
     fn reload_if_changed(&self, shared: &CacheEntry, verified: &VerifiedLogin) {
-        let consented = verified.account().registration.grant.wants_consent();
+        let consented = verified.account().registration.grant.needs_consent();
         let (true, Some(store)) = (consented, &self.store) else {
             return;
         };
@@ -389,7 +390,7 @@ impl TokenSource {
         let ended = match lock(&shared.life).next(Instant::now()) {
             _ if anew => None,
             Decision::Use(secret, generation) => Some(Ok((secret, generation, false))),
-            Decision::Refuse(fault) => Some(Err(fault.known_already())),
+            Decision::Refuse(fault) => Some(Err(fault.already_logged())),
             Decision::UseAndRefresh(..) | Decision::Fetch => None,
         };
         if ended.is_some() {
@@ -402,7 +403,7 @@ impl TokenSource {
             account: verified.account().clone(),
             mailbox: verified.mailbox().to_owned(),
             login: verified.login().to_owned(),
-            password: verified.unproven().cloned(),
+            password: verified.unverified_password().cloned(),
             replaces: lock(&shared.life).last(),
             anew,
             client: self.clients.get(&registration.provider.name).cloned(),

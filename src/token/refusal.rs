@@ -52,7 +52,7 @@ impl For {
         let grant = &registration.grant;
         match self {
             Self::Anyone => true,
-            Self::Application => grant.acts_for_itself(),
+            Self::Application => grant.is_app_only(),
             Self::Password => matches!(grant, Grant::Password(_)),
             Self::Secret => {
                 matches!(grant.credential(), Some(ClientCredential::ClientPassword))
@@ -63,7 +63,7 @@ impl For {
             Self::Federated => matches!(grant.credential(), Some(ClientCredential::Federated(_))),
             Self::ServiceAccount => matches!(grant, Grant::ServiceAccount(_)),
             Self::GoogleConsent => {
-                grant.wants_consent()
+                grant.needs_consent()
                     && registration
                         .token_url
                         .host_str()
@@ -93,7 +93,7 @@ pub(super) fn classify(registration: &Registration, refusal: &OAuthError<'_>) ->
     let (class, remedy) = meaning(registration, refusal, &codes, &error);
     let class = match class {
         // Without a consent there is none to end.
-        Ended if !registration.grant.wants_consent() => Attention,
+        Ended if !registration.grant.needs_consent() => Attention,
         class => class,
     };
     let remedy = match clock(registration, refusal, &codes, summary) {

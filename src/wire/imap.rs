@@ -304,7 +304,7 @@ pub fn capabilities(line: &[u8]) -> Option<Vec<String>> {
 
 /// What a listener shows: the upstream's own less what authrelay must not promise, with its own
 /// AUTH and STARTTLS entries.
-pub fn shown(upstream: &[String], starttls: bool, credentials: bool) -> String {
+pub fn advertised(upstream: &[String], starttls: bool, credentials: bool) -> String {
     let promised = |name: &&String| {
         let name = name.to_ascii_uppercase();
         !["AUTH=", "COMPRESS="]
@@ -458,11 +458,11 @@ mod tests {
     fn capabilities_are_read_and_rewritten() {
         let exchange = capabilities(b"* CAPABILITY IMAP4 IMAP4rev1 AUTH=XOAUTH2 LOGINDISABLED SASL-IR UIDPLUS COMPRESS=DEFLATE STARTTLS IDLE").unwrap();
         assert_eq!(
-            shown(&exchange, false, true),
+            advertised(&exchange, false, true),
             "IMAP4rev1 IMAP4 SASL-IR UIDPLUS IDLE AUTH=PLAIN AUTH=LOGIN"
         );
         assert_eq!(
-            shown(&exchange, true, false),
+            advertised(&exchange, true, false),
             "IMAP4rev1 IMAP4 SASL-IR UIDPLUS IDLE STARTTLS LOGINDISABLED"
         );
         let code = capabilities(b"* OK [CAPABILITY IMAP4rev1 SASL-IR] ready").unwrap();

@@ -237,7 +237,7 @@ impl Scanner {
 mod tests {
     use super::*;
 
-    fn announced(line: &str) -> Option<(u64, bool)> {
+    fn literal_announcement(line: &str) -> Option<(u64, bool)> {
         let mut scanner = Scanner::of_commands();
         let (taken, end) = scanner.take(line.as_bytes());
         assert_eq!(taken, line.len());
@@ -266,7 +266,7 @@ mod tests {
             ("{3}\r\r\n", None),
             ("\r\n", None),
         ] {
-            assert_eq!(announced(line), literal, "{line}");
+            assert_eq!(literal_announcement(line), literal, "{line}");
         }
     }
 

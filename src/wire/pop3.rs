@@ -108,7 +108,7 @@ fn end_of_word(input: &[u8]) -> IResult<&[u8], ()> {
 
 /// What a listener shows in answer to CAPA: the upstream's own lines less what authrelay must not
 /// promise, with its own SASL, USER and STLS.
-pub fn shown(upstream: &[String], starttls: bool, credentials: bool) -> Vec<Cow<'_, str>> {
+pub fn advertised(upstream: &[String], starttls: bool, credentials: bool) -> Vec<Cow<'_, str>> {
     let own = ["SASL", "USER", "STLS", "XCLIENT", "IMPLEMENTATION"];
     let promised = |line: &&String| {
         let name = line.split(' ').next().unwrap_or_default();
@@ -176,9 +176,9 @@ mod tests {
     fn capabilities_are_rewritten() {
         let exchange = ["TOP", "UIDL", "SASL PLAIN XOAUTH2", "USER", "STLS"].map(str::to_owned);
         assert_eq!(
-            shown(&exchange, false, true),
+            advertised(&exchange, false, true),
             ["TOP", "UIDL", "USER", "SASL PLAIN LOGIN"]
         );
-        assert_eq!(shown(&exchange, true, false), ["TOP", "UIDL", "STLS"]);
+        assert_eq!(advertised(&exchange, true, false), ["TOP", "UIDL", "STLS"]);
     }
 }

@@ -163,7 +163,7 @@ impl Reply {
 /// promise, with its own STARTTLS and AUTH.
 ///
 /// `250-AUTH=X` is the non-standard twin that some servers send (it goes too).
-pub fn shown(upstream: &[String], starttls: bool, credentials: bool) -> Vec<&str> {
+pub fn advertised(upstream: &[String], starttls: bool, credentials: bool) -> Vec<&str> {
     let own = ["AUTH", "STARTTLS", "XCLIENT", "XFORWARD"];
     let promised = |line: &&str| {
         let name = line.split([' ', '=']).next().unwrap_or_default();
@@ -259,7 +259,7 @@ mod tests {
         ]
         .map(str::to_owned);
         assert_eq!(
-            shown(&exchange, true, true),
+            advertised(&exchange, true, true),
             [
                 "SIZE 157286400",
                 "PIPELINING",
@@ -269,7 +269,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            shown(&exchange, false, false),
+            advertised(&exchange, false, false),
             ["SIZE 157286400", "PIPELINING", "CHUNKING"]
         );
         assert!(is_extension("starttls", "STARTTLS"));

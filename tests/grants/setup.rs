@@ -139,3 +139,68 @@ fn other_services_are_not_entra() {
         "{text}"
     );
 }
+
+/// The script for a registration's accounts; its grammar is read by tests/powershell.py.
+fn script(text: &str, login: &str) -> (Option<i32>, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("proxy.yaml");
+    let listener = "listeners: [{protocol: imap, bind: '127.0.0.1:0', provider: microsoft365}]\n";
+    std::fs::write(&path, format!("{listener}{text}")).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_authrelay"))
+        .args(["entra", login, "--script", "--config"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn the_script_covers_all_accounts_of_the_registration_with_the_least_rights() {
+    let text = format!(
+        "registrations:\n  r: {{provider: microsoft365, {APP}, grant: client_credentials, client_secret: s}}\n  \
+         other: {{provider: microsoft365, {APP}, grant: device_code}}\n\
+         accounts:\n  - {{login: me@contoso.com, registration: r, password: p}}\n  \
+         - {{login: Scanner, registration: r, password: p, protocols: [smtp], mailbox: scan@contoso.com}}\n  \
+         - {{login: '*@b.test', registration: r, password: p, protocols: [imap]}}\n  \
+         - {{login: you@contoso.com, registration: other, password: p}}\n"
+    );
+    let (code, script) = script(&text, "Me@contoso.com");
+    assert_eq!(code, Some(0), "{script}");
+    for line in [
+        "    @{ Login = 'me@contoso.com'; Mailbox = 'me@contoso.com'; Protocols = @('imap', 'pop', 'smtp') }\n",
+        "    @{ Login = 'scanner'; Mailbox = 'scan@contoso.com'; Protocols = @('smtp') }\n)\n",
+        "$permissions = @('IMAP.AccessAsApp', 'POP.AccessAsApp')\n",
+        "$patterns = @('*@b.test')\n$patternProtocols = @('imap')\n",
+        "$credential = 'secret'\n",
+        "It could not be run against a tenant",
+    ] {
+        assert!(script.contains(line), "{line}\n{script}");
+    }
+    assert!(!script.contains("you@contoso.com"), "{script}");
+}
+
+#[test]
+fn what_has_no_script_says_why() {
+    for (keys, why) in [
+        (
+            "provider: microsoft365, grant: command, command: [/bin/true]",
+            "only the command knows",
+        ),
+        (
+            "provider: outlook, client_id: c, grant: device_code",
+            "personal accounts have no administrator",
+        ),
+    ] {
+        let text = format!(
+            "registrations: {{r: {{{keys}}}}}\naccounts: [{{login: me@contoso.com, registration: r, password: p}}]\n"
+        );
+        let (code, said) = script(&text, "me@contoso.com");
+        assert_eq!(code, Some(64), "{said}");
+        assert!(
+            said.contains("there is no script for me@contoso.com"),
+            "{said}"
+        );
+        assert!(said.contains(why), "{said}");
+    }
+}

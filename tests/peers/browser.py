@@ -10,8 +10,8 @@ ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 
 
 class Chromium:
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, *arguments):
+        self.folder, self.arguments = folder, arguments
         variables = {"HOME": str(folder), "PATH": "/usr/bin:/bin"}
         self.driver = Child("chromedriver", ["chromedriver", "--port=0"], folder, env=variables)
 
@@ -26,6 +26,7 @@ class Chromium:
                 "--disable-gpu",
                 "--window-size=900,600",
                 f"--user-data-dir={self.folder}/profile",
+                *self.arguments,
             ]
             # The test's own authority is not in Chromium's store.
             always = {"acceptInsecureCerts": True, "goog:chromeOptions": {"args": arguments}}

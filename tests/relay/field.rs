@@ -138,6 +138,39 @@ fn f02_who_sees_no_starttls_and_leaves_is_reported() {
 }
 
 #[test]
+fn f02_tls_at_once_where_there_is_none_is_reported() {
+    // A ClientHello and an SSL 2.0 hello, with and without a line feed in them.
+    let hellos: [&[u8]; 3] = [
+        b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x03",
+        b"\x16\x03\x03\x00\x05\x01\x00\x00\n\x03\r\n",
+        b"\x80\x2e\x01\x03\x01\x00\x15",
+    ];
+    for (protocol, reply) in [(Imap, "* BAD "), (Pop3, "-ERR "), (Smtp, "502 5.5.1 ")] {
+        for hello in hellos {
+            for (tls, remedy) in [
+                (None, "turn TLS off"),
+                (Some("starttls"), "choose STARTTLS"),
+            ] {
+                still(|_| async move {
+                    let setup = tls.map_or_else(Setup::default, |mode| Setup::default().tls(mode));
+                    let relay = wide_awake(setup).await;
+                    let mut client = relay.dial(protocol).await;
+                    client.line().await;
+                    client.send(hello).await;
+                    let rest = client.rest().await;
+                    assert!(
+                        rest.starts_with(reply) && rest.matches('\n').count() == 1,
+                        "{rest}"
+                    );
+                    assert_fault(&relay, "client: starttls", &["begins with TLS", remedy]);
+                    assert_probe(&relay, client).await;
+                });
+            }
+        }
+    }
+}
+
+#[test]
 fn f02_a_goodbye_or_a_listener_with_starttls_is_no_fault() {
     for protocol in Protocol::ALL {
         let goodbye = if protocol == Imap {

@@ -34,6 +34,7 @@ mod log;
 mod matrix;
 mod names;
 mod processes;
+mod queues;
 mod reload;
 mod secrets;
 mod service;

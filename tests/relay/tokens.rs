@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use authrelay::accounts::{Authenticator, ClientInfo};
+use authrelay::auth::password::VerifiedLogin;
+use authrelay::auth::{Authenticator, ClientInfo};
 use authrelay::fault::{Fault as Failed, Kind};
-use authrelay::net::tls;
 use authrelay::outbound::http;
-use authrelay::proof::VerifiedLogin;
 use authrelay::sandbox::{Fault, LOGIN, MAILBOX, Options, PASSWORD, Sandbox};
+use authrelay::tls;
 use authrelay::token::{Token, TokenSource, TokenSourceConfig};
 use authrelay::wire::Protocol::{self, Imap, Smtp};
 use authrelay::wire::sasl::Credentials;

@@ -304,9 +304,9 @@ pub(super) fn is_fatal(error: &RedisError) -> bool {
 /// An error for people, without what was asked.
 pub(super) fn words(error: &RedisError) -> String {
     match (error.code(), error.detail()) {
-        (Some(code), Some(detail)) => format!("{code} {}", crate::fault::harmless(detail)),
+        (Some(code), Some(detail)) => format!("{code} {}", crate::fault::sanitize(detail)),
         (Some(code), None) => code.to_owned(),
-        (None, _) => crate::fault::harmless(&error.to_string()),
+        (None, _) => crate::fault::sanitize(&error.to_string()),
     }
 }
 

@@ -52,7 +52,7 @@ impl Value for MailboxName {
     fn read(field: &Field) -> Option<Self> {
         let name = field.word()?;
         if name.len() > CREDENTIAL_CAP || name.contains([' ', '*']) {
-            return field.wrong("must be one mailbox's address");
+            return field.reject("must be one mailbox's address");
         }
         Some(Self(name.to_owned()))
     }

@@ -105,7 +105,7 @@ fn account(field: &Field, keys: AccountKeys, registrations: &Registrations) -> O
     let (login, passwords) = (login?, passwords?);
     let any = |password: &Password| matches!(password.check, PasswordCheck::Any);
     if login == LoginPattern::Any && passwords.iter().any(any) {
-        return field.wrong(
+        return field.reject(
             "must not have `password: any`: with login \"*\" every mailbox would be open to whoever reaches the listener",
         );
     }
@@ -135,7 +135,7 @@ fn passwords(
         (Key::Broken, _) | (_, Key::Broken) => None,
         (Key::Given(_), Key::Given(_)) => field
             .at("passwords")
-            .wrong("stands beside password; put that one into the list"),
+            .reject("stands beside password; put that one into the list"),
         (Key::Given(check), Key::Absent) => Some(vec![Password {
             name: None,
             check,
@@ -178,7 +178,7 @@ fn no_passwords(field: &Field, grant: &Grant) -> Option<Vec<Password>> {
     let mut none = Some(Vec::new());
     for key in ["password", "passwords"] {
         if field.has_key(key) {
-            none = field.at(key).wrong(format_args!(
+            none = field.at(key).reject(format_args!(
                 "has no use with {why}, where the identity provider checks what the client presents; remove it"
             ));
         }
@@ -221,7 +221,7 @@ pub(super) fn check_certificates(accounts: &ReadAccounts, listeners: &[Arc<Liste
     for (field, account) in &accounts.placed {
         for (index, password) in account.passwords.iter().enumerate() {
             let usable = |listener: &&Arc<Listener>| {
-                listener.wants_certificate()
+                listener.requires_client_certificate()
                     && password.protocols.contain(listener.protocol)
                     && account.protocols.contain(listener.protocol)
             };
@@ -239,7 +239,7 @@ pub(super) fn check_certificates(accounts: &ReadAccounts, listeners: &[Arc<Liste
 pub(super) fn check_any_password(accounts: &ReadAccounts, listeners: &[Arc<Listener>]) {
     let open: Vec<_> = listeners
         .iter()
-        .filter(|listener| !listener.takes_any_password())
+        .filter(|listener| !listener.accepts_any_password())
         .map(|listener| listener.name.as_str())
         .collect();
     if open.is_empty() {

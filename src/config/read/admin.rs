@@ -10,9 +10,10 @@ use super::super::field::Field;
 use super::super::keys::{AdminKeys, Key, StateKeys, Store, TlsFiles};
 use super::super::source::Generated;
 use super::super::value::BaseUrl;
-use super::super::{Admin, AdminToken, CertificateFiles, Listener, State, StateKey, pem};
+use super::super::{Admin, AdminToken, Listener, State, StateKey, pem};
 use super::listeners::collide;
 use super::{can_be_written, store};
+use crate::tls::{CertificateFiles, ServerCertificate};
 
 /// Where tokens are kept, and what seals them.
 pub(super) fn state(root: &Field, keys: Key<StateKeys>) -> Option<State> {
@@ -106,7 +107,7 @@ pub(super) fn admin(
     }
     let public_url = match keys.public_url.optional()? {
         Some(BaseUrl(url)) => Some(url),
-        None => usual_url(bind, tls.is_some()),
+        None => default_url(bind, tls.is_some()),
     };
     let token = |generated| match generated {
         Generated::File(path) => AdminToken::File(path),
@@ -125,9 +126,9 @@ pub(super) fn admin(
     })
 }
 
-fn tls(field: &Field, files: TlsFiles) -> Option<super::super::ServerCertificate> {
+fn tls(field: &Field, files: TlsFiles) -> Option<ServerCertificate> {
     let TlsFiles { certificate, key } = files;
-    pem::identity(
+    pem::server_certificate(
         field,
         CertificateFiles {
             certificate,
@@ -138,7 +139,7 @@ fn tls(field: &Field, files: TlsFiles) -> Option<super::super::ServerCertificate
 }
 
 /// Entra takes `http://localhost` with any port as a redirect URI.
-fn usual_url(bind: SocketAddr, tls: bool) -> Option<Url> {
+fn default_url(bind: SocketAddr, tls: bool) -> Option<Url> {
     let scheme = if tls { "https" } else { "http" };
     let host = match bind.ip() {
         ip if ip.is_loopback() || ip.is_unspecified() => "localhost".to_owned(),

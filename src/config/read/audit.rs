@@ -9,13 +9,13 @@ use super::super::field::Field;
 use super::super::keys::{AuditKeys, SyslogKeys, Transport};
 use super::super::value::HostPort;
 use super::can_be_written;
-use crate::net::tls;
+use crate::tls;
 
 pub(super) fn audit(field: &Field, keys: AuditKeys) -> Option<Audit> {
     if let Some(AuditPath::File(path)) = &keys.path {
         let field = field.at("path");
         if path.is_dir() {
-            return field.wrong("is a folder; name a file in it");
+            return field.reject("is a folder; name a file in it");
         }
         can_be_written(&field, path);
     }
@@ -24,7 +24,7 @@ pub(super) fn audit(field: &Field, keys: AuditKeys) -> Option<Audit> {
         None => None,
     };
     if keys.path.is_none() && syslog.is_none() {
-        return field.wrong("has neither path nor syslog: nothing would be recorded");
+        return field.reject("has neither path nor syslog: nothing would be recorded");
     }
     Some(Audit {
         path: keys.path,
@@ -40,7 +40,7 @@ fn syslog(field: &Field, keys: SyslogKeys) -> Option<Syslog> {
         (Transport::Udp | Transport::Tcp, Some(_)) => {
             return field
                 .at("ca")
-                .wrong("has no effect without transport: tls; remove it");
+                .reject("has no effect without transport: tls; remove it");
         }
         (Transport::Udp, None) => SyslogTransport::Udp,
         (Transport::Tcp, None) => SyslogTransport::Tcp,
@@ -49,7 +49,7 @@ fn syslog(field: &Field, keys: SyslogKeys) -> Option<Syslog> {
             let Ok(name) = ServerName::try_from(host.clone()) else {
                 return field
                     .at("address")
-                    .wrong("does not begin with a host name or an address");
+                    .reject("does not begin with a host name or an address");
             };
             match tls::client(&authorities) {
                 Ok(config) => SyslogTransport::Tls {
@@ -57,7 +57,7 @@ fn syslog(field: &Field, keys: SyslogKeys) -> Option<Syslog> {
                     name,
                     authorities,
                 },
-                Err(error) => return field.at("ca").wrong(error),
+                Err(error) => return field.at("ca").reject(error),
             }
         }
     };

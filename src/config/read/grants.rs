@@ -115,7 +115,7 @@ fn credential(
             }
             ClientSecret::ClientPassword => field
                 .at("client_secret")
-                .wrong("takes {client: password} with the grant client_credentials only"),
+                .reject("takes {client: password} with the grant client_credentials only"),
         },
         [false, true, false] => {
             let certificate = keys.certificate.given()?.clone();
@@ -128,7 +128,7 @@ fn credential(
         }
         _ => field
             .at("grant")
-            .wrong("has more than one of client_secret, certificate and federated; keep one"),
+            .reject("has more than one of client_secret, certificate and federated; keep one"),
     }
 }
 
@@ -139,7 +139,7 @@ fn federated(field: &Field, keys: &FederatedKeys) -> Option<PathBuf> {
         None => match workload_identity(field, "AZURE_FEDERATED_TOKEN_FILE") {
             Some(path) => PathBuf::from(path),
             None => {
-                return field.wrong(
+                return field.reject(
                     "has no file, and AZURE_FEDERATED_TOKEN_FILE is not set; write {file: PATH}",
                 );
             }
@@ -149,7 +149,7 @@ fn federated(field: &Field, keys: &FederatedKeys) -> Option<PathBuf> {
         && let Err(error) = std::fs::metadata(&path)
     {
         let message = format_args!("cannot read {}: {error}", path.display());
-        return field.at("file").wrong(message);
+        return field.at("file").reject(message);
     }
     Some(path)
 }
@@ -169,7 +169,7 @@ fn service_account(field: &Field, json: &Secret) -> Option<ServiceAccount> {
         });
     }
     let Ok(json) = serde_json::from_str::<Json>(json.expose()) else {
-        return field.wrong(
+        return field.reject(
             "is no JSON key of a service account: it wants client_email, private_key_id and private_key",
         );
     };
@@ -179,6 +179,6 @@ fn service_account(field: &Field, json: &Secret) -> Option<ServiceAccount> {
             key_id: json.private_key_id,
             key,
         }),
-        Err(_) => field.wrong("its private_key is no RSA key in PEM"),
+        Err(_) => field.reject("its private_key is no RSA key in PEM"),
     }
 }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use super::super::field::{Field, either};
 use super::super::keys::{Key, ListenerKeys, ListenerTlsKeys, Mode};
 use super::super::value::{AnyNumber, Each, Name};
-use super::super::{CertificateFiles, Listener, ListenerTls, Provider, ServerCertificate, pem};
+use super::super::{Listener, ListenerTls, Provider, pem};
 use super::accounts::ReadAccounts;
 use super::providers::Providers;
 use super::smtp::unauthenticated;
+use crate::tls::{CertificateFiles, ServerCertificate};
 use crate::wire::Protocol;
 
 pub(super) fn listeners(
@@ -53,7 +54,7 @@ fn listener(
     let protocol = keys.protocol.given().copied();
     let provider = match (keys.provider, protocol) {
         (Key::Given(name), _) => providers.named(&field.at("provider"), &name),
-        (Key::Absent, Some(protocol)) => usual_provider(field, protocol, accounts),
+        (Key::Absent, Some(protocol)) => default_provider(field, protocol, accounts),
         (Key::Absent | Key::Broken, _) => None,
     };
     let AnyNumber(proxy_protocol) = keys.proxy_protocol;
@@ -92,7 +93,7 @@ fn listener(
         unauthenticated: unauthenticated?,
     };
     check_exposure(&field.at("bind"), &listener, keys.allow_cleartext);
-    if listener.wants_certificate()
+    if listener.requires_client_certificate()
         && matches!(listener.tls, ListenerTls::StartTls(_))
         && !listener.require_tls
     {
@@ -114,11 +115,11 @@ fn listener_tls(field: &Field, keys: ListenerTlsKeys) -> Option<ListenerTls> {
             Some(ListenerTls::None)
         }
         Mode::StartTls => {
-            let identity = identity(field, keys.certificate, keys.key, keys.client_ca);
+            let identity = server_certificate(field, keys.certificate, keys.key, keys.client_ca);
             identity.map(ListenerTls::StartTls)
         }
         Mode::Implicit => {
-            let identity = identity(field, keys.certificate, keys.key, keys.client_ca);
+            let identity = server_certificate(field, keys.certificate, keys.key, keys.client_ca);
             identity.map(ListenerTls::Implicit)
         }
     }
@@ -126,7 +127,7 @@ fn listener_tls(field: &Field, keys: ListenerTlsKeys) -> Option<ListenerTls> {
 
 type Path = Key<std::path::PathBuf>;
 
-fn identity(
+fn server_certificate(
     field: &Field,
     certificate: Path,
     key: Path,
@@ -153,12 +154,12 @@ fn identity(
         key: key.required()?,
         client_ca: client_ca.optional()?,
     };
-    pem::identity(field, files).map(Arc::new)
+    pem::server_certificate(field, files).map(Arc::new)
 }
 
 /// Whose capabilities a listener shows if it does not say: those of the only provider that
 /// accounts reach by its protocol.
-fn usual_provider(
+fn default_provider(
     field: &Field,
     protocol: Protocol,
     accounts: &ReadAccounts,

@@ -20,6 +20,7 @@ use super::field::{Context, Field, Problems};
 use super::keys::{Key, Log, Root, Value as _};
 use super::source::Sources;
 use super::{Config, Limits, Problem, State, tree};
+use crate::text;
 use crate::wire::Protocol;
 pub(super) use providers::presets;
 
@@ -35,10 +36,12 @@ pub(super) fn load(path: &Path, sources: Sources) -> Result<Config, Vec<Problem>
         Ok(metadata) if metadata.len() > FILE_CAP => {
             return Err(whole(path, "is larger than 64 MiB", None));
         }
-        Ok(_) => std::fs::read_to_string(path),
+        Ok(_) => std::fs::read(path),
         Err(error) => Err(error),
     };
     let text = text.map_err(|error| whole(path, &format!("cannot be read: {error}"), None))?;
+    let text =
+        text::decode(&text).ok_or_else(|| whole(path, "is not UTF-8: save it as UTF-8", None))?;
     parse(&text, path, sources)
 }
 
@@ -125,7 +128,7 @@ fn config(root: &Field, keys: Root, path: &Path) -> Option<Config> {
     };
     let notify = notify::hooks(keys.notify);
     let mut known = registrations.known.values();
-    let consents = known.any(|registration| registration.grant.wants_consent());
+    let consents = known.any(|registration| registration.grant.needs_consent());
     let state = state.map(|state| State {
         wanted: state.wanted || consents,
         ..state
@@ -171,7 +174,7 @@ fn log(field: &Field, log: Key<Log>) -> Option<Log> {
         }
     }
     match &log.file {
-        Some(path) if path.is_dir() => field.at("file").wrong("is a folder; name a file in it"),
+        Some(path) if path.is_dir() => field.at("file").reject("is a folder; name a file in it"),
         Some(path) => can_be_written(&field.at("file"), path).then_some(log),
         None => Some(log),
     }
@@ -187,10 +190,10 @@ fn can_be_written(field: &Field, path: &Path) -> bool {
     let Some(there) = absolute.ancestors().find(|path| path.exists()) else {
         return true;
     };
-    let why = match rustix::fs::access(there, rustix::fs::Access::WRITE_OK) {
+    let why = match crate::platform::check_writable(there) {
         _ if there != absolute && !there.is_dir() => "is no folder".to_owned(),
         Ok(()) => return true,
-        Err(error) => std::io::Error::from(error).to_string(),
+        Err(error) => error.to_string(),
     };
     field.problem(format_args!(
         "{} cannot be written: {}: {why}",

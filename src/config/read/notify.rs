@@ -15,9 +15,9 @@ pub(super) fn hooks(keys: Key<Each<NotifyKeys>>) -> Option<Vec<Hook>> {
 
 fn hook(field: &Field, keys: NotifyKeys) -> Option<Hook> {
     let target = match (keys.command, keys.url) {
-        (Key::Absent, Key::Absent) => return field.wrong("must have command or url"),
+        (Key::Absent, Key::Absent) => return field.reject("must have command or url"),
         (Key::Given(_), Key::Given(_)) => {
-            return field.wrong("has both command and url; write two entries");
+            return field.reject("has both command and url; write two entries");
         }
         (Key::Given(command), Key::Absent) => {
             for key in ["headers", "ca"] {
@@ -33,7 +33,7 @@ fn hook(field: &Field, keys: NotifyKeys) -> Option<Hook> {
         (Key::Absent, Key::Given(url)) => HookTarget::Url {
             url: match https(&url, "") {
                 Ok(url) => url,
-                Err(why) => return field.at("url").wrong(why),
+                Err(why) => return field.at("url").reject(why),
             },
             headers: headers(keys.headers)?,
             authorities: keys.ca.optional()?.map(|ca| ca.0).unwrap_or_default(),
@@ -56,7 +56,7 @@ fn headers(
         let value = value?;
         match reqwest::header::HeaderValue::from_str(value.expose()) {
             Ok(_) => Some((name, value)),
-            Err(_) => field.wrong("must be one line without control characters"),
+            Err(_) => field.reject("must be one line without control characters"),
         }
     });
     let headers: Vec<_> = read.collect();

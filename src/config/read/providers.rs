@@ -170,7 +170,7 @@ fn provider(
         })
     });
     if preset.is_none() && provider.endpoints().next().is_none() && good {
-        return field.wrong("must have at least one of imap, pop3 and smtp");
+        return field.reject("must have at least one of imap, pop3 and smtp");
     }
     good.then_some(())?;
     Some(Provider {
@@ -220,22 +220,22 @@ fn egress(field: &Field, keys: EgressKeys) -> Option<Egress> {
     let credentials = match (keys.username, keys.password) {
         (None, None) => None,
         (Some(username), Some(password)) => Some((username, password)),
-        _ => return field.wrong("must have both username and password, or neither"),
+        _ => return field.reject("must have both username and password, or neither"),
     };
     let field = field.at("url");
     let Ok(url) = Url::parse(&keys.url) else {
-        return field.wrong("must be http://HOST:PORT or socks5://HOST:PORT");
+        return field.reject("must be http://HOST:PORT or socks5://HOST:PORT");
     };
     if !url.username().is_empty() || url.password().is_some() {
-        return field.wrong("must not contain a password; write username and password beside it");
+        return field.reject("must not contain a password; write username and password beside it");
     }
     let (kind, usual) = match url.scheme() {
         "http" => (EgressKind::Connect, 80),
         "socks5" | "socks5h" => (EgressKind::Socks5, 1080),
-        _ => return field.wrong("must begin with http:// or socks5://"),
+        _ => return field.reject("must begin with http:// or socks5://"),
     };
     let Some(host) = url.host_str() else {
-        return field.wrong("must name the proxy's host");
+        return field.reject("must name the proxy's host");
     };
     Some(Egress {
         kind,
@@ -265,7 +265,7 @@ fn endpoint_of(
         (None, None, Some(143 | 110 | 25 | 587)) => UpstreamTls::StartTls,
         (None, None, _) => UpstreamTls::Implicit,
     };
-    let port = port.unwrap_or(usual_port(protocol, tls));
+    let port = port.unwrap_or(default_port(protocol, tls));
     let other = match (port, tls) {
         (465 | 993 | 995, UpstreamTls::StartTls) => Some("speaks TLS at once: write tls: implicit"),
         (587 | 143 | 110, UpstreamTls::Implicit) => {
@@ -289,7 +289,7 @@ fn endpoint_of(
 }
 
 /// RFC 8314 §7.
-fn usual_port(protocol: Protocol, tls: UpstreamTls) -> u16 {
+fn default_port(protocol: Protocol, tls: UpstreamTls) -> u16 {
     match (protocol, tls) {
         (Protocol::Imap, UpstreamTls::Implicit) => 993,
         (Protocol::Imap, UpstreamTls::StartTls) => 143,
@@ -311,6 +311,6 @@ pub(super) fn metadata_url(field: &Field, url: Option<&str>) -> Option<Url> {
     }
     match https(text, "") {
         Ok(url) => Some(url),
-        Err(why) => field.wrong(why),
+        Err(why) => field.reject(why),
     }
 }

@@ -91,7 +91,7 @@ fn registration(
     let tenant = tenant(field, &provider, &grant, keys.tenant)?;
     let url = |template: &str| match https(template, &tenant) {
         Ok(url) => Some(url),
-        Err(why) => field.wrong(format_args!("the provider's URL {why}")),
+        Err(why) => field.reject(format_args!("the provider's URL {why}")),
     };
     let token_url = match is_federated(&grant) && provider.token_url.starts_with(ENTRA) {
         // Of the Kubernetes webhook: the cloud that the workload is in.
@@ -106,7 +106,7 @@ fn registration(
     let consent_url = |wanted: bool, template: &Option<String>, key: &str| match template {
         _ if !wanted => Some(None),
         Some(template) => url(template).map(Some),
-        None => field.wrong(format_args!(
+        None => field.reject(format_args!(
             "the provider {} has no {key}, which the grant {} needs",
             provider.name,
             grant.name()
@@ -121,7 +121,7 @@ fn registration(
     match &scope {
         Some(scope) => check_scope(&field.at("scope"), &grant, &provider, scope),
         None if !has_default_scope(&provider, &grant) => {
-            return field.wrong(format_args!(
+            return field.reject(format_args!(
                 "scope is missing, and the provider {} has none for the grant {}; write what the identity provider calls access to the mail service",
                 provider.name,
                 grant.name()
@@ -158,7 +158,7 @@ fn client_id(field: &Field, grant: Option<&Grant>, keys: &RegistrationKeys) -> O
         }
         (Some(Grant::ServiceAccount(_) | Grant::Command { .. }), Key::Given(_)) => field
             .at("client_id")
-            .wrong("has no use with this grant; remove it"),
+            .reject("has no use with this grant; remove it"),
         (Some(_), Key::Given(id)) => Some(id),
         (Some(grant), Key::Absent) => {
             let id = workload_identity(field, "AZURE_CLIENT_ID");
@@ -179,14 +179,14 @@ fn tenant(field: &Field, provider: &Provider, grant: &Grant, key: Key<String>) -
         return match workload_identity(field, "AZURE_TENANT_ID") {
             _ if !needed => Some(String::new()),
             Some(tenant) if is_federated(grant) => Some(tenant),
-            _ => field.wrong(
+            _ => field.reject(
                 "tenant is missing; write the tenant's domain or id, as in contoso.onmicrosoft.com",
             ),
         };
     };
     let field = field.at("tenant");
     if !is_name(&tenant) {
-        return field.wrong("must be the tenant's domain or id");
+        return field.reject("must be the tenant's domain or id");
     }
     let own = !matches!(grant, Grant::AuthorizationCode(_) | Grant::DeviceCode(_));
     // AADSTS50194 and 9001023; `organizations` does for passwords.
@@ -194,7 +194,7 @@ fn tenant(field: &Field, provider: &Provider, grant: &Grant, key: Key<String>) -
     let shared = ["common", "consumers"].contains(&tenant.as_str())
         || (tenant == "organizations" && !password);
     if own && shared && provider.token_url.contains("{tenant}") {
-        return field.wrong(format_args!(
+        return field.reject(format_args!(
             "the grant {} wants the tenant's own domain or id, as in contoso.onmicrosoft.com",
             grant.name()
         ));

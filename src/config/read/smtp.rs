@@ -70,10 +70,10 @@ pub(super) fn unauthenticated(
     accounts: &ReadAccounts,
 ) -> Option<Unauthenticated> {
     if protocol.is_some_and(|protocol| protocol != Protocol::Smtp) {
-        return field.wrong("is for SMTP alone: there is nothing to read without a login");
+        return field.reject("is for SMTP alone: there is nothing to read without a login");
     }
     if allow.is_absent() {
-        return field.wrong(
+        return field.reject(
             "needs allow: name the devices' networks, since nobody else proves anything here",
         );
     }
@@ -82,19 +82,19 @@ pub(super) fn unauthenticated(
         return match accounts.incomplete {
             // It may be the one that is wrong, which was said.
             true => None,
-            false => field.wrong("no account has this login"),
+            false => field.reject("no account has this login"),
         };
     };
     if !account.protocols.contain(Protocol::Smtp) {
-        return field.wrong("names an account whose protocols do not include smtp");
+        return field.reject("names an account whose protocols do not include smtp");
     }
     if account.registration.grant.needs_client_password() {
-        return field.wrong(
+        return field.reject(
             "names an account whose password the identity provider checks (grant password, or client_secret: {client: password}): nobody presents one here",
         );
     }
     if account.login.is_wildcard() && !is_wildcard_address(&login) {
-        return field.wrong("must be a well-formed address that the account's login covers");
+        return field.reject("must be a well-formed address that the account's login covers");
     }
     let missing = |key: &str| {
         place.problem(format_args!(

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::super::field::Field;
 use super::super::keys::SharedStoreKeys;
 use super::super::{SharedStore, StateKey};
-use crate::net::tls;
 use crate::secret::Secret;
+use crate::tls;
 
 /// Where Redis and Sentinel listen unless said otherwise.
 const PORTS: (u16, u16) = (6379, 26379);
@@ -45,7 +45,7 @@ pub(super) fn shared(
     let at = field.at("url");
     let parts = match parse(text) {
         Ok(parts) => parts,
-        Err(why) => return at.wrong(why),
+        Err(why) => return at.reject(why),
     };
     let is_loopback = |(host, _): &(String, u16)| {
         let address = host.parse::<std::net::IpAddr>();
@@ -69,7 +69,7 @@ pub(super) fn shared(
     let authorities = keys.ca.map(|ca| ca.0).unwrap_or_default();
     let tls = match parts.tls.then(|| tls::client(&authorities)).transpose() {
         Ok(tls) => tls.map(Arc::new),
-        Err(error) => return field.at("ca").wrong(error),
+        Err(error) => return field.at("ca").reject(error),
     };
     Some(Some(Arc::new(SharedStore {
         servers: parts.servers,

@@ -96,7 +96,7 @@ fn endpoints_carry_the_tenant_and_consents_want_state() {
         "https://login.microsoftonline.com/common/oauth2/v2.0/authorize"
     );
     assert!(registration.device_url.is_none());
-    assert!(config.state.wanted && registration.grant.wants_consent());
+    assert!(config.state.wanted && registration.grant.needs_consent());
     assert!(matches!(config.state.key, StateKey::File(ref path) if path.ends_with("state/key")));
     let config = with("outlook", "client_id: c, grant: device_code").unwrap();
     assert_eq!(

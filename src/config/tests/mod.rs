@@ -3,6 +3,7 @@
 
 mod audit;
 mod doors;
+mod editors;
 mod grants;
 mod mistakes;
 mod reference;

@@ -16,7 +16,7 @@ impl Value for Protocols {
     fn read(field: &Field) -> Option<Self> {
         let items = field.list()?;
         if items.is_empty() {
-            return field.wrong("must name at least one of imap, pop3 and smtp");
+            return field.reject("must name at least one of imap, pop3 and smtp");
         }
         let mut protocols = Self {
             imap: false,
@@ -45,7 +45,7 @@ impl Value for Pattern {
     fn read(field: &Field) -> Option<Self> {
         match Self::parse(field.text()?) {
             Ok(pattern) => Some(pattern),
-            Err(why) => field.wrong(why),
+            Err(why) => field.reject(why),
         }
     }
 
@@ -58,15 +58,15 @@ impl Value for LoginPattern {
     fn read(field: &Field) -> Option<Self> {
         let login = field.word()?.to_lowercase();
         if login.len() > CREDENTIAL_CAP {
-            return field.wrong("must have at most 255 octets");
+            return field.reject("must have at most 255 octets");
         }
         match login.strip_prefix("*@") {
             _ if login == "*" => Some(Self::Any),
             Some(domain) if domain.contains(['*', '@']) || domain.is_empty() => {
-                field.wrong("must be *@domain, as in *@contoso.com")
+                field.reject("must be *@domain, as in *@contoso.com")
             }
             Some(domain) => Some(Self::Domain(domain.to_owned())),
-            None if login.contains('*') => field.wrong(
+            None if login.contains('*') => field.reject(
                 "may have a wildcard only as *@domain, as in *@contoso.com, or as * for every address",
             ),
             None => Some(Self::Exact(login)),
@@ -87,7 +87,7 @@ impl Value for CertificateName {
         };
         match name {
             Some(name) => Some(name),
-            None => field.wrong(
+            None => field.reject(
                 "must be a name as the client's certificate bears it in its subjectAltName: a host (dNSName, IDNA in its xn-- form) or an address (rfc822Name)",
             ),
         }
@@ -118,18 +118,18 @@ impl Value for PasswordCheck {
         if text.starts_with("$argon2") {
             return match super::super::hash::cost(text) {
                 Some(_) => Some(Self::Hash(secret)),
-                None => field.wrong(
+                None => field.reject(
                     "is no complete argon2id, argon2i or argon2d hash; quote it as `authrelay hash-password` prints it",
                 ),
             };
         }
         if OTHERS.iter().any(|scheme| text.starts_with(scheme)) {
-            return field.wrong(
+            return field.reject(
                 "looks like a hash other than argon2; make one with `authrelay hash-password`",
             );
         }
         if Credentials::new(b"login", text.as_bytes()).is_err() {
-            return field.wrong(
+            return field.reject(
                 "could never be presented: a password has 1 to 255 octets and no control characters",
             );
         }

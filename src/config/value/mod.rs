@@ -37,7 +37,7 @@ impl Value for bool {
         match field.text()? {
             "true" => Some(true),
             "false" => Some(false),
-            _ => field.wrong("must be true or false"),
+            _ => field.reject("must be true or false"),
         }
     }
 
@@ -66,7 +66,7 @@ macro_rules! number {
                 let number = field.text()?.replace('_', "").parse().ok();
                 match number.filter(|number| range.contains(number)) {
                     Some(number) => Some(number),
-                    None => field.wrong(format_args!(
+                    None => field.reject(format_args!(
                         "must be a whole number from {} to {}",
                         range.start(),
                         range.end()
@@ -114,13 +114,13 @@ impl Ranged for Duration {
         match humantime::parse_duration(field.text()?) {
             Ok(duration) if range.contains(&duration) => Some(duration),
             Ok(duration) if duration.is_zero() || duration > YEAR => {
-                field.wrong("must be more than 0 and less than a year")
+                field.reject("must be more than 0 and less than a year")
             }
             Ok(duration) if duration < *range.start() => {
-                field.wrong(format_args!("must be at least {}", shown(range.start())))
+                field.reject(format_args!("must be at least {}", shown(range.start())))
             }
-            Ok(_) => field.wrong(format_args!("must be at most {}", shown(range.end()))),
-            Err(_) => field.wrong("must be a time with its unit, as in 30s, 5m or 1h"),
+            Ok(_) => field.reject(format_args!("must be at most {}", shown(range.end()))),
+            Err(_) => field.reject("must be a time with its unit, as in 30s, 5m or 1h"),
         }
     }
 
@@ -156,7 +156,7 @@ impl Value for u64 {
         };
         match read() {
             Some(size) => Some(size),
-            None => field.wrong(
+            None => field.reject(
                 "must be a size with its unit, as in 35MB (35,000,000 octets) or 35MiB (binary)",
             ),
         }
@@ -188,7 +188,7 @@ impl Value for Name {
     fn read(field: &Field) -> Option<Self> {
         match field.word()? {
             name if is_name(name) => Some(Self(name.to_owned())),
-            _ => field.wrong("may have letters, digits, \".\", \"_\" and \"-\", at most 64"),
+            _ => field.reject("may have letters, digits, \".\", \"_\" and \"-\", at most 64"),
         }
     }
 
@@ -215,7 +215,7 @@ impl<T: Value> Value for Vec<T> {
     fn read(field: &Field) -> Option<Self> {
         let items = field.list()?;
         if items.is_empty() {
-            return field.wrong(T::NONE);
+            return field.reject(T::NONE);
         }
         // Every one is read before the first that is wrong counts.
         let read: Vec<_> = items.iter().map(T::read).collect();
@@ -252,7 +252,7 @@ impl<T: Value> Value for Each<T> {
     fn read(field: &Field) -> Option<Self> {
         let items = field.list()?;
         if items.is_empty() {
-            return field.wrong(T::NONE);
+            return field.reject(T::NONE);
         }
         let read = items.into_iter().map(|item| {
             let value = T::read(&item);
@@ -275,7 +275,7 @@ impl<T: Value> Value for Named<T> {
         let read = field.named()?.into_iter().map(|(name, field)| {
             let value = match is_name(&name) {
                 true => T::read(&field),
-                false => field.wrong("a name has letters, digits, \".\", \"_\" and \"-\""),
+                false => field.reject("a name has letters, digits, \".\", \"_\" and \"-\""),
             };
             (name, field, value)
         });
@@ -303,7 +303,7 @@ impl Value for Program {
                 program: field.sources().program(program),
                 arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
             }),
-            None => field.wrong("must name a program and its arguments"),
+            None => field.reject("must name a program and its arguments"),
         }
     }
 
@@ -320,7 +320,7 @@ impl Value for Day {
     fn read(field: &Field) -> Option<Self> {
         match Date::parse(field.word()?, &Iso8601::DATE) {
             Ok(day) => Some(Self(day.midnight().assume_utc().unix_timestamp())),
-            Err(_) => field.wrong("must be a date, as in 2027-05-01"),
+            Err(_) => field.reject("must be a date, as in 2027-05-01"),
         }
     }
 
@@ -343,7 +343,7 @@ impl Value for Scope {
             .all(|octet| octet.is_ascii_graphic() && octet != b'"' && octet != b'\\');
         match good {
             true => Some(Self(text.to_owned())),
-            false => field.wrong("must be one scope; write several as a list"),
+            false => field.reject("must be one scope; write several as a list"),
         }
     }
 

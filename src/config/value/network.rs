@@ -18,7 +18,7 @@ impl Value for IpNet {
         let text = field.text()?;
         let address = || text.parse::<IpAddr>().map(Self::from).ok();
         let Some(network) = text.parse::<Self>().ok().or_else(address) else {
-            return field.wrong("must be an address or a network, as in 10.1.0.0/16 or ::1");
+            return field.reject("must be an address or a network, as in 10.1.0.0/16 or ::1");
         };
         let network = network.trunc();
         match mapped(network) {
@@ -56,15 +56,14 @@ impl Value for SocketAddr {
             return Some(address);
         }
         match text.rsplit_once(':') {
-            Some(("localhost", port)) => field.wrong(format_args!(
+            Some(("localhost", port)) => field.reject(format_args!(
                 "wants an address, not a name: write 127.0.0.1:{port} or \"[::1]:{port}\""
             )),
-            Some(("" | "*", port)) => field.wrong(format_args!(
+            Some(("" | "*", port)) => field.reject(format_args!(
                 "wants an address: write 0.0.0.0:{port} for all of IPv4"
             )),
-            _ => {
-                field.wrong("must be an address and a port, as in 127.0.0.1:1143 or \"[::1]:1143\"")
-            }
+            _ => field
+                .reject("must be an address and a port, as in 127.0.0.1:1143 or \"[::1]:1143\""),
         }
     }
 
@@ -93,7 +92,7 @@ impl Value for HostPort {
         match parts {
             Some(parts) => Some(parts),
             None => field
-                .wrong("must be a host and a port, as in 127.0.0.1:6514 or logs.example.com:6514"),
+                .reject("must be a host and a port, as in 127.0.0.1:6514 or logs.example.com:6514"),
         }
     }
 
@@ -111,7 +110,7 @@ impl Value for HostName {
         let host = field.word()?;
         if rustls_pki_types::ServerName::try_from(host).is_err() {
             return field
-                .wrong("must be a host name or an address alone, as in outlook.office365.com");
+                .reject("must be a host name or an address alone, as in outlook.office365.com");
         }
         Some(Self(host.to_owned()))
     }
@@ -124,7 +123,7 @@ impl Value for HostName {
 impl Value for UpstreamTls {
     fn read(field: &Field) -> Option<Self> {
         if field.is_word("none") {
-            return field.wrong(
+            return field.reject(
                 "must be implicit or starttls: there is no way to the upstream without TLS",
             );
         }
@@ -153,7 +152,7 @@ impl Value for BaseUrl {
                 Some(Self(url))
             }
             _ => field
-                .wrong("must be a URL, as in https://relay.example.com or http://localhost:8025"),
+                .reject("must be a URL, as in https://relay.example.com or http://localhost:8025"),
         }
     }
 
@@ -171,7 +170,7 @@ impl Value for EndpointUrl {
         let text = field.word()?;
         match https(text, "tenant") {
             Ok(_) => Some(Self(text.to_owned())),
-            Err(why) => field.wrong(why),
+            Err(why) => field.reject(why),
         }
     }
 

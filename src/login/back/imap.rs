@@ -35,11 +35,11 @@ enum State {
     /// Its OK was the last thing said in clear.
     Encrypt,
     /// CAPABILITY is due.
-    Ask,
+    SendCapability,
     /// CAPABILITY was sent.
     Capability,
     /// AUTHENTICATE is due.
-    Begin,
+    SendAuthenticate,
     /// AUTHENTICATE was sent without initial response; `+` is due.
     Authenticate,
     /// The response was sent.
@@ -49,7 +49,7 @@ enum State {
     Done(Ready),
     Failed(Fault),
     /// The last step was taken.
-    Over,
+    Finished,
 }
 
 impl Imap {
@@ -61,7 +61,7 @@ impl Imap {
             output: Vec::new(),
             state: match stage {
                 Stage::Cleartext | Stage::Implicit => State::Greeting,
-                Stage::Upgraded => State::Ask,
+                Stage::Upgraded => State::SendCapability,
             },
             capabilities: None,
             untagged: Vec::new(),
@@ -95,8 +95,8 @@ impl Imap {
             Stage::Implicit | Stage::Upgraded => {
                 self.capabilities = imap::capabilities(unit);
                 match self.capabilities {
-                    Some(_) => State::Begin,
-                    None => State::Ask,
+                    Some(_) => State::SendAuthenticate,
+                    None => State::SendCapability,
                 }
             }
         }
@@ -124,7 +124,7 @@ impl Imap {
             (State::StartTls, Status::Ok) => State::Failed(injected()),
             (State::StartTls, _) => State::Failed(no_starttls(&self.login.scrub(text))),
             // Capabilities are a help, no condition.
-            (State::Capability, _) => State::Begin,
+            (State::Capability, _) => State::SendAuthenticate,
             (State::Responded, Status::Ok) => State::Done(Ready {
                 accepted: SuccessReply {
                     untagged: std::mem::take(&mut self.untagged).into(),
@@ -154,13 +154,13 @@ impl Imap {
             (
                 State::Greeting
                 | State::Encrypt
-                | State::Ask
-                | State::Begin
+                | State::SendCapability
+                | State::SendAuthenticate
                 | State::Authenticate
                 | State::Acknowledged
                 | State::Done(_)
                 | State::Failed(_)
-                | State::Over,
+                | State::Finished,
                 _,
             ) => State::Failed(protocol_violation("a tagged response")),
         }
@@ -180,11 +180,11 @@ impl Imap {
             State::Greeting
             | State::StartTls
             | State::Encrypt
-            | State::Ask
-            | State::Begin
+            | State::SendCapability
+            | State::SendAuthenticate
             | State::Done(_)
             | State::Failed(_)
-            | State::Over => {}
+            | State::Finished => {}
         }
         if imap::is_untagged(line, "BYE") {
             self.bye = Some(self.login.scrub(line));
@@ -221,20 +221,20 @@ impl Imap {
 
     /// Works on the input; `None` once there is output or a new state to look at.
     fn advance(&mut self) -> Option<Step<Ready>> {
-        match std::mem::replace(&mut self.state, State::Over) {
-            State::Ask => {
+        match std::mem::replace(&mut self.state, State::Finished) {
+            State::SendCapability => {
                 self.say(&[TAG, " CAPABILITY"]);
                 self.state = State::Capability;
                 None
             }
-            State::Begin => {
+            State::SendAuthenticate => {
                 self.state = self.begin();
                 None
             }
             State::Encrypt => Some(Step::StartTls),
             State::Done(ready) => Some(Step::Done(ready)),
             State::Failed(fault) => Some(Step::Failed(fault)),
-            State::Over => Some(Step::Read),
+            State::Finished => Some(Step::Read),
             state @ (State::Greeting
             | State::StartTls
             | State::Capability
@@ -282,16 +282,16 @@ impl Back for Imap {
     fn waiting(&self) -> AwaitedReply {
         match self.state {
             State::Greeting => AwaitedReply::Greeting,
-            State::StartTls | State::Encrypt | State::Ask | State::Capability => {
+            State::StartTls | State::Encrypt | State::SendCapability | State::Capability => {
                 AwaitedReply::Capabilities
             }
-            State::Begin
+            State::SendAuthenticate
             | State::Authenticate
             | State::Responded
             | State::Acknowledged
             | State::Done(_)
             | State::Failed(_)
-            | State::Over => AwaitedReply::Authentication,
+            | State::Finished => AwaitedReply::Authentication,
         }
     }
 

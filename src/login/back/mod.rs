@@ -132,7 +132,7 @@ fn protocol_violation(during: &str) -> Fault {
         Kind::Unreachable,
         format!("the mail service does not speak the protocol: {during} is not understood"),
     )
-    .remedy_is(CHECK_HOST)
+    .with_remedy(CHECK_HOST)
 }
 
 fn too_long() -> Fault {
@@ -140,7 +140,7 @@ fn too_long() -> Fault {
         Kind::Unreachable,
         "the mail service sent more than 64 KiB before the login ended",
     )
-    .remedy_is(CHECK_HOST)
+    .with_remedy(CHECK_HOST)
 }
 
 fn greeting_refused(said: &str) -> Fault {
@@ -148,7 +148,7 @@ fn greeting_refused(said: &str) -> Fault {
         Kind::Unreachable,
         format!("the mail service turned the connection away: {said}"),
     )
-    .remedy_is("the mail service takes no connection from here for now; wait, or let applications connect less often")
+    .with_remedy("the mail service takes no connection from here for now; wait, or let applications connect less often")
 }
 
 fn no_starttls(said: &str) -> Fault {
@@ -156,7 +156,7 @@ fn no_starttls(said: &str) -> Fault {
         Kind::Unreachable,
         format!("the mail service does not start TLS: {said}"),
     )
-    .remedy_is("something between here and the mail service strips STARTTLS, or the provider's port wants tls: implicit")
+    .with_remedy("something between here and the mail service strips STARTTLS, or the provider's port wants tls: implicit")
 }
 
 /// USENIX Security 2021, "Why TLS is better without STARTTLS": response injection.
@@ -165,7 +165,7 @@ fn injected() -> Fault {
         Kind::Unreachable,
         "bytes stood behind the mail service's answer to STARTTLS in clear: somebody injects responses",
     )
-    .remedy_is("look at what sits between here and the mail service; no credential was sent")
+    .with_remedy("look at what sits between here and the mail service; no credential was sent")
 }
 
 fn closed_while(waiting: AwaitedReply) -> Fault {
@@ -173,5 +173,5 @@ fn closed_while(waiting: AwaitedReply) -> Fault {
         Kind::Unreachable,
         format!("the mail service closed the connection while {} was due", waiting.name()),
     )
-    .remedy_is("the mail service has trouble or cuts us off; wait, and look at its status page if it goes on")
+    .with_remedy("the mail service has trouble or cuts us off; wait, and look at its status page if it goes on")
 }

@@ -29,7 +29,7 @@ enum State {
     /// Its +OK was the last thing said in clear.
     Encrypt,
     /// CAPA is due.
-    Ask,
+    SendCapa,
     /// CAPA was sent.
     Capa,
     /// CAPA was granted; its lines come.
@@ -43,7 +43,7 @@ enum State {
     Done(Ready),
     Failed(Fault),
     /// The last step was taken.
-    Over,
+    Finished,
 }
 
 impl Pop3 {
@@ -55,7 +55,7 @@ impl Pop3 {
             output: Vec::new(),
             state: match stage {
                 Stage::Cleartext | Stage::Implicit => State::Greeting,
-                Stage::Upgraded => State::Ask,
+                Stage::Upgraded => State::SendCapa,
             },
             capabilities: None,
         }
@@ -109,7 +109,7 @@ impl Pop3 {
                     self.say(&["STLS"]);
                     State::StartTls
                 }
-                Stage::Implicit | Stage::Upgraded => State::Ask,
+                Stage::Implicit | Stage::Upgraded => State::SendCapa,
             },
             (State::Greeting, Some(Reply::Err)) => {
                 State::Failed(greeting_refused(&self.login.scrub(line)))
@@ -146,7 +146,7 @@ impl Pop3 {
                 State::Greeting
                 | State::StartTls
                 | State::Encrypt
-                | State::Ask
+                | State::SendCapa
                 | State::Capa
                 | State::CapaLines(_)
                 | State::Authenticate
@@ -154,7 +154,7 @@ impl Pop3 {
                 | State::Acknowledged
                 | State::Done(_)
                 | State::Failed(_)
-                | State::Over,
+                | State::Finished,
                 _,
             ) => State::Failed(protocol_violation("a reply")),
         }
@@ -162,8 +162,8 @@ impl Pop3 {
 
     /// Works on the input; `None` once there is output or a new state to look at.
     fn advance(&mut self) -> Option<Step<Ready>> {
-        match std::mem::replace(&mut self.state, State::Over) {
-            State::Ask => {
+        match std::mem::replace(&mut self.state, State::Finished) {
+            State::SendCapa => {
                 self.say(&["CAPA"]);
                 self.state = State::Capa;
                 None
@@ -171,7 +171,7 @@ impl Pop3 {
             State::Encrypt => Some(Step::StartTls),
             State::Done(ready) => Some(Step::Done(ready)),
             State::Failed(fault) => Some(Step::Failed(fault)),
-            State::Over => Some(Step::Read),
+            State::Finished => Some(Step::Read),
             state @ (State::Greeting
             | State::StartTls
             | State::Capa
@@ -215,15 +215,17 @@ impl Back for Pop3 {
     fn waiting(&self) -> AwaitedReply {
         match self.state {
             State::Greeting => AwaitedReply::Greeting,
-            State::StartTls | State::Encrypt | State::Ask | State::Capa | State::CapaLines(_) => {
-                AwaitedReply::Capabilities
-            }
+            State::StartTls
+            | State::Encrypt
+            | State::SendCapa
+            | State::Capa
+            | State::CapaLines(_) => AwaitedReply::Capabilities,
             State::Authenticate
             | State::Responded
             | State::Acknowledged
             | State::Done(_)
             | State::Failed(_)
-            | State::Over => AwaitedReply::Authentication,
+            | State::Finished => AwaitedReply::Authentication,
         }
     }
 

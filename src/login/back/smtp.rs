@@ -41,7 +41,7 @@ enum State {
     Done(Ready),
     Failed(Fault),
     /// The last step was taken.
-    Over,
+    Finished,
 }
 
 impl Smtp {
@@ -143,7 +143,7 @@ impl Smtp {
                 | State::Acknowledged
                 | State::Done(_)
                 | State::Failed(_)
-                | State::Over,
+                | State::Finished,
                 _,
             ) => State::Failed(protocol_violation("a reply")),
         }
@@ -151,7 +151,7 @@ impl Smtp {
 
     /// Works on the input; `None` once there is output or a new state to look at.
     fn advance(&mut self) -> Option<Step<Ready>> {
-        match std::mem::replace(&mut self.state, State::Over) {
+        match std::mem::replace(&mut self.state, State::Finished) {
             State::Hello => {
                 let name = self.login.client_name.clone();
                 self.say(&["EHLO ", &name]);
@@ -161,7 +161,7 @@ impl Smtp {
             State::Encrypt => Some(Step::StartTls),
             State::Done(ready) => Some(Step::Done(ready)),
             State::Failed(fault) => Some(Step::Failed(fault)),
-            State::Over => Some(Step::Read),
+            State::Finished => Some(Step::Read),
             state @ (State::Greeting
             | State::Ehlo
             | State::StartTls
@@ -220,7 +220,7 @@ impl Back for Smtp {
             | State::Acknowledged
             | State::Done(_)
             | State::Failed(_)
-            | State::Over => AwaitedReply::Authentication,
+            | State::Finished => AwaitedReply::Authentication,
         }
     }
 

@@ -29,7 +29,7 @@ enum State {
         exchange: SaslExchange,
     },
     /// The driver has the credentials.
-    Deciding {
+    AwaitingVerdict {
         tag: Bytes,
     },
     /// STARTTLS was answered.
@@ -38,7 +38,7 @@ enum State {
     Quit,
     Failed(Fault),
     /// The last step was taken.
-    Over,
+    Finished,
 }
 
 impl Imap {
@@ -57,7 +57,7 @@ impl Imap {
     }
 
     fn capabilities(&self) -> String {
-        imap::shown(
+        imap::advertised(
             &self.offer.capabilities,
             self.offer.starttls,
             self.offer.credentials,
@@ -153,7 +153,7 @@ impl Imap {
                 None
             }
             SaslOutcome::Attempt(attempt) => {
-                self.state = State::Deciding { tag };
+                self.state = State::AwaitingVerdict { tag };
                 Some(attempt)
             }
             SaslOutcome::Refused(fault, suspected) => {
@@ -165,7 +165,7 @@ impl Imap {
     }
 
     fn last(&mut self, step: Step<Request>) -> Option<Step<Request>> {
-        self.state = State::Over;
+        self.state = State::Finished;
         Some(step)
     }
 
@@ -208,14 +208,14 @@ impl Imap {
                     None
                 }
             },
-            State::Deciding { tag } => {
-                self.state = State::Deciding { tag };
+            State::AwaitingVerdict { tag } => {
+                self.state = State::AwaitingVerdict { tag };
                 Some(Step::Read)
             }
             State::StartTls => self.last(Step::StartTls),
             State::Quit => self.last(Step::Done(Request::Quit)),
             State::Failed(fault) => self.last(Step::Failed(fault)),
-            State::Over => self.last(Step::Read),
+            State::Finished => self.last(Step::Read),
         }
     }
 }
@@ -237,7 +237,8 @@ impl Front for Imap {
     }
 
     fn accept(&mut self, accepted: &SuccessReply) -> Bytes {
-        let State::Deciding { tag } = std::mem::replace(&mut self.state, State::Over) else {
+        let State::AwaitingVerdict { tag } = std::mem::replace(&mut self.state, State::Finished)
+        else {
             return Bytes::new();
         };
         let mut words = accepted.untagged.to_vec();
@@ -248,7 +249,8 @@ impl Front for Imap {
     }
 
     fn reject(&mut self, fault: &Fault) {
-        if let State::Deciding { tag } = std::mem::replace(&mut self.state, State::Commands) {
+        if let State::AwaitingVerdict { tag } = std::mem::replace(&mut self.state, State::Commands)
+        {
             self.answer(fault, &tag);
         }
     }

@@ -163,7 +163,7 @@ fn odd(part: Part, oddity: Oddity) -> Fault {
             "correct the login and password in the application",
         ),
     };
-    Fault::new(Kind::Credentials, what).remedy_is(remedy)
+    Fault::new(Kind::Credentials, what).with_remedy(remedy)
 }
 
 /// The login that octets would be without what is odd around them.
@@ -180,7 +180,7 @@ fn syntax(command: &str) -> Fault {
         Kind::Syntax,
         format!("the arguments of the client's {command} cannot be parsed"),
     )
-    .remedy_is(
+    .with_remedy(
         "the application must put user name and password with blanks, quotes or other special characters \
          into quotes, or use another mechanism",
     )
@@ -198,7 +198,7 @@ fn before_tls() -> Fault {
         Kind::TlsRequired,
         "the client sent credentials before the TLS that the listener requires",
     )
-    .remedy_is("turn STARTTLS on in the application, or set require_tls: false on the listener")
+    .with_remedy("turn STARTTLS on in the application, or set require_tls: false on the listener")
 }
 
 fn injected() -> Fault {

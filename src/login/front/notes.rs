@@ -48,7 +48,7 @@ impl Notes {
                 "the line after the client's login looks like the rest of its base64, which was wrapped: \
                  the password was cut off",
             )
-            .remedy_is("make the application send its response in one line, or give it a shorter password");
+            .with_remedy("make the application send its response in one line, or give it a shorter password");
             self.on_refused(fault, None);
         }
     }
@@ -73,7 +73,7 @@ impl Notes {
 
 /// A client wants TLS where there is none.
 pub(super) fn no_starttls(detail: &str) -> Fault {
-    Fault::new(Kind::StartTls, detail).remedy_is(
+    Fault::new(Kind::StartTls, detail).with_remedy(
         "turn STARTTLS off in the application (fetchmail: sslproto '', .NET: EnableSsl = false), or give the \
          listener tls: {mode: starttls}; a health check should say QUIT or LOGOUT",
     )

@@ -31,14 +31,14 @@ enum State {
     /// AUTH waits for a response.
     Sasl(SaslExchange),
     /// The driver has the credentials.
-    Deciding,
+    AwaitingVerdict,
     /// STLS was answered.
     StartTls,
     /// QUIT was answered.
     Quit,
     Failed(Fault),
     /// The last step was taken.
-    Over,
+    Finished,
 }
 
 impl Pop3 {
@@ -83,7 +83,7 @@ impl Pop3 {
         match (command, user) {
             (Command::Capa, user) => {
                 self.notes.on_capabilities();
-                let lines = pop3::shown(
+                let lines = pop3::advertised(
                     &self.offer.capabilities,
                     self.offer.starttls,
                     self.offer.credentials,
@@ -155,7 +155,7 @@ impl Pop3 {
                 None
             }
             SaslOutcome::Attempt(attempt) => {
-                self.state = State::Deciding;
+                self.state = State::AwaitingVerdict;
                 Some(attempt)
             }
             SaslOutcome::Refused(fault, suspected) => {
@@ -167,7 +167,7 @@ impl Pop3 {
     }
 
     fn last(&mut self, step: Step<Request>) -> Option<Step<Request>> {
-        self.state = State::Over;
+        self.state = State::Finished;
         Some(step)
     }
 
@@ -187,11 +187,11 @@ impl Pop3 {
                 }
             },
             State::Greeting
-            | State::Deciding
+            | State::AwaitingVerdict
             | State::StartTls
             | State::Quit
             | State::Failed(_)
-            | State::Over => Bytes::new(),
+            | State::Finished => Bytes::new(),
         };
         let attempt = match state {
             State::Greeting => {
@@ -204,14 +204,14 @@ impl Pop3 {
                 self.notes.on_sasl_line(&line);
                 self.outcome(exchange.respond(&line))
             }
-            State::Deciding => {
-                self.state = State::Deciding;
+            State::AwaitingVerdict => {
+                self.state = State::AwaitingVerdict;
                 return Some(Step::Read);
             }
             State::StartTls => return self.last(Step::StartTls),
             State::Quit => return self.last(Step::Done(Request::Quit)),
             State::Failed(fault) => return self.last(Step::Failed(fault)),
-            State::Over => return self.last(Step::Read),
+            State::Finished => return self.last(Step::Read),
         };
         attempt.map(|attempt| Step::Done(Request::Login(attempt)))
     }
@@ -234,7 +234,7 @@ impl Front for Pop3 {
     }
 
     fn accept(&mut self, accepted: &SuccessReply) -> Bytes {
-        self.state = State::Over;
+        self.state = State::Finished;
         [&accepted.text, b"\r\n".as_slice()].concat().into()
     }
 

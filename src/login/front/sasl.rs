@@ -38,7 +38,7 @@ impl SaslExchange {
             _ => {
                 return SaslOutcome::Refused(
                     Fault::new(Kind::Mechanism, "the client asked for a mechanism other than PLAIN and LOGIN")
-                        .remedy_is("set the application to a plain password login; authrelay does OAuth for it"),
+                        .with_remedy("set the application to a plain password login; authrelay does OAuth for it"),
                     None,
                 );
             }

@@ -20,6 +20,8 @@ pub(super) struct Smtp {
     notes: Notes,
     /// The MAIL of a client that does not log in: it goes on once it may.
     mail: Bytes,
+    /// Why the last login could not be decided, where that is temporary.
+    postponed: Option<Fault>,
 }
 
 #[derive(Debug)]
@@ -29,14 +31,14 @@ enum State {
     /// AUTH waits for a response.
     Sasl(SaslExchange),
     /// The driver has the credentials.
-    Deciding,
+    AwaitingVerdict,
     /// STARTTLS was answered.
     StartTls,
     /// QUIT was answered.
     Quit,
     Failed(Fault),
     /// The last step was taken.
-    Over,
+    Finished,
 }
 
 impl Smtp {
@@ -52,6 +54,7 @@ impl Smtp {
             output: Vec::new(),
             notes: Notes::default(),
             mail: Bytes::new(),
+            postponed: None,
         }
     }
 
@@ -123,12 +126,21 @@ impl Smtp {
                 self.answer(&before_tls().smtp_reply(&["530 5.7.0 Start TLS first.".into()]));
             }
             Command::Mail if self.offer.unauthenticated => return self.without_login(line),
-            Command::Mail => self.answer(&Fault::new(Kind::Order, "command before login")),
+            Command::Mail => self.before_login(),
             Command::Unknown => self.say("500 5.5.1 Unknown command."),
             Command::MalformedLogin => self.refuse(syntax("AUTH")),
             Command::Malformed => self.say("501 5.5.4 Arguments not understood."),
         }
         None
+    }
+
+    /// A command of the mail transaction, from a client that has not logged in. dma goes on without
+    /// a login where AUTH fails for now, and would return the message for a 530.
+    fn before_login(&mut self) {
+        match self.postponed.clone() {
+            Some(fault) => self.answer(&fault),
+            None => self.answer(&Fault::new(Kind::Order, "command before login")),
+        }
     }
 
     /// A command of the mail transaction, on a listener for devices that cannot log in.
@@ -141,7 +153,7 @@ impl Smtp {
             return None;
         }
         self.mail = [line, b"\r\n"].concat().into();
-        self.state = State::Deciding;
+        self.state = State::AwaitingVerdict;
         Some(Request::Unauthenticated)
     }
 
@@ -154,7 +166,7 @@ impl Smtp {
                 None
             }
             SaslOutcome::Attempt(attempt) => {
-                self.state = State::Deciding;
+                self.state = State::AwaitingVerdict;
                 Some(attempt)
             }
             SaslOutcome::Refused(fault, suspected) => {
@@ -166,7 +178,7 @@ impl Smtp {
     }
 
     fn last(&mut self, step: Step<Request>) -> Option<Step<Request>> {
-        self.state = State::Over;
+        self.state = State::Finished;
         Some(step)
     }
 
@@ -186,11 +198,11 @@ impl Smtp {
                 }
             },
             State::Greeting
-            | State::Deciding
+            | State::AwaitingVerdict
             | State::StartTls
             | State::Quit
             | State::Failed(_)
-            | State::Over => Bytes::new(),
+            | State::Finished => Bytes::new(),
         };
         let request = match state {
             State::Greeting => {
@@ -202,14 +214,14 @@ impl Smtp {
                 self.notes.on_sasl_line(&line);
                 self.outcome(exchange.respond(&line)).map(Request::Login)
             }
-            State::Deciding => {
-                self.state = State::Deciding;
+            State::AwaitingVerdict => {
+                self.state = State::AwaitingVerdict;
                 return Some(Step::Read);
             }
             State::StartTls => return self.last(Step::StartTls),
             State::Quit => return self.last(Step::Done(Request::Quit)),
             State::Failed(fault) => return self.last(Step::Failed(fault)),
-            State::Over => return self.last(Step::Read),
+            State::Finished => return self.last(Step::Read),
         };
         request.map(Step::Done)
     }
@@ -232,7 +244,7 @@ impl Front for Smtp {
     }
 
     fn accept(&mut self, accepted: &SuccessReply) -> Bytes {
-        self.state = State::Over;
+        self.state = State::Finished;
         if !self.mail.is_empty() {
             // It asked for no login: the mail service answers MAIL itself.
             return Bytes::new();
@@ -242,6 +254,8 @@ impl Front for Smtp {
 
     fn reject(&mut self, fault: &Fault) {
         self.mail = Bytes::new();
+        let is_temporary = fault.reply(Protocol::Smtp, None).text.starts_with(b"4");
+        self.postponed = is_temporary.then(|| fault.clone());
         self.answer(fault);
     }
 
@@ -270,7 +284,7 @@ impl Front for Smtp {
 pub(super) fn ehlo_reply(capabilities: &[String], starttls: bool, credentials: bool) -> String {
     let mut greeting = "authrelay";
     let mut reply = String::new();
-    let lines = smtp::shown(capabilities, starttls, credentials);
+    let lines = smtp::advertised(capabilities, starttls, credentials);
     for line in lines {
         reply.push_str(&format!("250-{greeting}\r\n"));
         greeting = line;

@@ -58,7 +58,7 @@ impl Command {
 
 impl Smtp {
     pub(in crate::relay) fn on_client(&mut self, octets: &[u8], out: Out<'_>) {
-        self.walk(octets, &mut Sink::new(out));
+        self.parse(octets, &mut Sink::new(out));
     }
 
     /// The client has ended its direction. Half a command is passed on only where there are no
@@ -79,11 +79,11 @@ impl Smtp {
         }
         if !self.held.is_empty() && !self.is_blocked() {
             let held = std::mem::take(&mut self.held);
-            self.walk(&held, sink);
+            self.parse(&held, sink);
         }
     }
 
-    fn walk(&mut self, mut octets: &[u8], sink: &mut Sink<'_>) {
+    fn parse(&mut self, mut octets: &[u8], sink: &mut Sink<'_>) {
         while !octets.is_empty() {
             if self.untracked {
                 return sink.text(octets);

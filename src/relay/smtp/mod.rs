@@ -358,7 +358,7 @@ impl Smtp {
     /// Records what the policy refused.
     fn record_refusal(&mut self, what: impl AsRef<str>, sink: &mut Sink<'_>) {
         let detail = format!("the account's policy refuses a message: {}", what.as_ref());
-        let fault = Fault::new(Kind::Message, detail).remedy_is(
+        let fault = Fault::new(Kind::Message, detail).with_remedy(
             "let the application send as the policy allows, or change the account's smtp section",
         );
         sink.act(Action::Record(Event::Fault(fault)));
@@ -373,7 +373,7 @@ impl Smtp {
         let detail = format!(
             "the session cannot be followed any more ({why}): messages of it are recorded as unknown"
         );
-        let fault = Fault::new(Kind::MessageRefused, detail).remedy_is(
+        let fault = Fault::new(Kind::MessageRefused, detail).with_remedy(
             "the mail service and the application disagree on what was said; look at what the application sends",
         );
         sink.act(Action::Record(Event::Fault(fault)));
@@ -472,7 +472,7 @@ impl Smtp {
                         Kind::Full,
                         "as many messages of the mailbox were in flight as the mail service allows",
                     )
-                    .remedy_is("let the application send fewer messages at once, or from several mailboxes");
+                    .with_remedy("let the application send fewer messages at once, or from several mailboxes");
                     let text = fault.reply(crate::wire::Protocol::Smtp, None).text;
                     let text = String::from_utf8_lossy(&text).into_owned();
                     self.answer_with(Pending::Local(text.into()), &mut sink);

@@ -73,7 +73,7 @@ impl Policy {
         line.extend_from_slice(b"\r\n");
         Verdict::Mail(Mail {
             line,
-            from: crate::fault::harmless(address),
+            from: crate::fault::sanitize(address),
             sender: path.address.to_owned(),
         })
     }
@@ -87,7 +87,7 @@ impl Policy {
         if !admits(self.recipients.as_deref(), path.address) {
             return Verdict::Refuse(RECIPIENT, format!("recipient {}", path.address));
         }
-        let pending = Pending::Rcpt(crate::fault::harmless(path.address));
+        let pending = Pending::Rcpt(crate::fault::sanitize(path.address));
         Verdict::Pass(
             command_line("RCPT TO:", path.address, path.parameters),
             pending,

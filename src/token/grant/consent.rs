@@ -18,7 +18,7 @@ use super::super::store::{Kept, Owner, Store, StoredConsent, now_ms};
 use super::{Form, TokenError};
 use crate::cluster::number::Number;
 use crate::config::{Account, Grant as Configured, Registration};
-use crate::fault::harmless;
+use crate::fault::sanitize;
 use crate::wire::Protocol;
 
 /// A consent that was asked for and not given yet.
@@ -242,7 +242,7 @@ pub fn person(token: &str) -> Option<String> {
     ["upn", "preferred_username", "unique_name", "email"]
         .iter()
         .find_map(|name| claims.get(name)?.as_str().map(str::to_lowercase))
-        .map(|name| harmless(&name))
+        .map(|name| sanitize(&name))
         .filter(|name| name.contains('@'))
 }
 

@@ -33,7 +33,7 @@ pub(super) async fn command(
         return Err(failed("printed no token"));
     };
     if text.trim_start().starts_with('{') {
-        return AccessTokenResponse::of_json(text.as_bytes())
+        return AccessTokenResponse::from_json(text.as_bytes())
             .map(|answer| answer.grant())
             .ok_or_else(|| failed("printed JSON without an access_token"));
     }

@@ -1,21 +1,16 @@
 //! Files that nobody else may read, replaced as a whole.
 
 use std::fmt::Display;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, Write as _};
-use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
-};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine as _;
 
 use crate::config::StateKey;
+use crate::platform::{self, Kind};
 use crate::secret::Secret;
-
-/// Permissions of others and of the group.
-const OTHERS: u32 = 0o077;
 
 /// A file that its writer did not rename for so long will never be.
 const ABANDONED: Duration = Duration::from_secs(60);
@@ -46,16 +41,16 @@ impl StateError {
 /// words.
 pub(super) fn prepare(directory: &Path) -> Result<Vec<String>, StateError> {
     let failed = |error: io::Error| StateError::new(directory, error);
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700);
-    builder.create(directory).map_err(failed)?;
-    let mut notes: Vec<String> = private(directory, 0o700)?.into_iter().collect();
+    platform::create_private_folder(directory).map_err(failed)?;
+    let mut notes: Vec<String> = private(directory, Kind::Folder)?.into_iter().collect();
     let tokens = directory.join("tokens");
-    builder.create(&tokens).map_err(failed)?;
-    give(&File::open(&tokens).map_err(failed)?, &tokens)?;
-    notes.extend(private(&tokens, 0o700)?);
+    platform::create_private_folder(&tokens).map_err(failed)?;
+    if let Some(folder) = platform::open_folder(&tokens).map_err(failed)? {
+        give(&folder, &tokens)?;
+    }
+    notes.extend(private(&tokens, Kind::Folder)?);
     for path in names(&tokens) {
-        notes.extend(private(&path, 0o600)?);
+        notes.extend(private(&path, Kind::File)?);
     }
     // Of many files one line is enough.
     if notes.len() > 3 {
@@ -103,71 +98,15 @@ fn sweep(folder: &Path) {
     }
 }
 
-/// Takes away what the group and others may do with a file or folder of ours; what was done, in
-/// words. Volumes of Kubernetes (`fsGroup`) get it anew at each mount.
-///
-/// # Errors
-///
-/// Where it is not ours, or the file system keeps no modes (CIFS).
-fn private(path: &Path, mode: u32) -> Result<Option<String>, StateError> {
-    let metadata = || std::fs::metadata(path).map_err(|error| StateError::new(path, error));
-    let is_open = |metadata: &Metadata| metadata.permissions().mode() & OTHERS != 0;
-    let before = metadata()?;
-    let had = before.permissions().mode() & 0o7777;
-    let ours = rustix::process::geteuid().as_raw();
-    if !is_open(&before) || (before.is_file() && handed_over(before.uid(), ours, had)) {
-        return Ok(None);
-    }
-    let changed = match before.uid() == ours || ours == 0 {
-        true => std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)),
-        false => Err(io::ErrorKind::PermissionDenied.into()),
-    };
-    if changed.is_ok() && !is_open(&metadata()?) {
-        return Ok(Some(format!(
-            "{}: others could read it (mode {had:04o}); its mode is {mode:04o} now",
-            path.display()
-        )));
-    }
-    Err(StateError::new(
-        path,
-        format_args!(
-            "others may read it (mode {had:04o}), and that cannot be changed from here; set mode {mode:04o}: chmod {mode:04o} {}",
-            path.display()
-        ),
-    ))
+/// Takes away what others may do with a file or folder of ours; what was done, in words.
+fn private(path: &Path, kind: Kind) -> Result<Option<String>, StateError> {
+    platform::keep_private(path, kind).map_err(|why| StateError::new(path, why))
 }
 
 /// Gives a file that root has just made to the owner of the folder it is in: the service that uses
 /// the folder is somebody else.
 fn give(file: &File, path: &Path) -> Result<(), StateError> {
-    let failed = |error: io::Error| StateError::new(path, error);
-    let Some(folder) = path.parent().and_then(|folder| folder.metadata().ok()) else {
-        return Ok(());
-    };
-    let owner = file.metadata().map_err(failed)?.uid();
-    let ours = rustix::process::geteuid().as_raw();
-    if owner == folder.uid() || owner != ours {
-        return Ok(());
-    }
-    // A folder of root's is for whoever may write to it.
-    if folder.uid() == 0 {
-        return Ok(());
-    }
-    fchown(file, Some(folder.uid()), Some(folder.gid())).map_err(|_| {
-        StateError::new(
-            path,
-            format_args!(
-                "the state directory belongs to another user, who could not read what is written here; run this as that user: sudo -u '#{}' authrelay …",
-                folder.uid()
-            ),
-        )
-    })
-}
-
-/// Whether root has given a file to a group that we are in (mode 0440 or 0640), as systemd and
-/// Kubernetes do with secrets for a service that is not root's.
-fn handed_over(owner: u32, ours: u32, mode: u32) -> bool {
-    owner == 0 && ours != 0 && mode & (OTHERS & !0o040) == 0
+    platform::hand_to_folder_owner(file, path).map_err(|why| StateError::new(path, why))
 }
 
 /// The key that seals the tokens; a file that is absent is made.
@@ -191,8 +130,8 @@ pub fn generated(path: &Path) -> Result<Secret, StateError> {
 fn made(path: &Path) -> Result<(Secret, Option<String>), StateError> {
     let failed = |error: io::Error| StateError::new(path, error);
     if let Some(text) = read(path)? {
-        let note = private(path, 0o600)?;
-        return match text.trim() {
+        let note = private(path, Kind::File)?;
+        return match text.trim_start_matches('\u{feff}').trim() {
             "" => Err(StateError::new(
                 path,
                 "it is empty; remove it, and it is made anew",
@@ -204,12 +143,7 @@ fn made(path: &Path) -> Result<(Secret, Option<String>), StateError> {
     aws_lc_rs::rand::fill(&mut random).map_err(|_| StateError::new(path, "no random numbers"))?;
     let text = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random);
     if let Some(parent) = path.parent() {
-        let mut builder = std::fs::DirBuilder::new();
-        builder
-            .recursive(true)
-            .mode(0o700)
-            .create(parent)
-            .map_err(failed)?;
+        platform::create_private_folder(parent).map_err(failed)?;
     }
     // Whoever else makes it at the same moment wins: two keys would be one too many.
     let temporary = write_beside(path, text.as_bytes())?;
@@ -274,23 +208,16 @@ pub(super) fn remove(path: &Path) -> Result<bool, StateError> {
 
 /// The file that is locked on behalf of another, which is replaced and so cannot be.
 pub(super) fn lock_file(path: &Path) -> Result<File, StateError> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| StateError::new(path, error))?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    let file =
+        platform::open_private(&options, path).map_err(|error| StateError::new(path, error))?;
     give(&file, path)?;
     Ok(file)
 }
 
 fn create_new(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
+    platform::open_private(OpenOptions::new().write(true).create_new(true), path)
 }
 
 /// A new file beside `path`, on disk.
@@ -325,13 +252,9 @@ impl Room {
     pub(super) fn make(path: &Path, length: usize) -> Result<Self, StateError> {
         let failed = |error: io::Error| StateError::new(path, error);
         let temporary = path.with_extension("room");
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)
-            .map_err(failed)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        let file = platform::open_private(&options, &temporary).map_err(failed)?;
         let mut room = Self {
             path: path.to_owned(),
             temporary,
@@ -376,9 +299,7 @@ fn flush_parent(path: &Path) -> Result<(), StateError> {
     let Some(parent) = path.parent() else {
         return Ok(());
     };
-    File::open(parent)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|error| StateError::new(path, error))
+    platform::sync_folder(parent).map_err(|error| StateError::new(path, error))
 }
 
 #[cfg(test)]
@@ -398,19 +319,5 @@ mod tests {
         let again = make_once(&path, &temporary, no_links).unwrap_err();
         assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "secret");
-    }
-
-    #[test]
-    fn a_groups_file_is_private_only_where_root_has_handed_it_over() {
-        assert!(handed_over(0, 1000, 0o440));
-        assert!(handed_over(0, 1000, 0o640));
-        for (owner, ours, mode) in [
-            (0, 0, 0o440),
-            (1000, 1000, 0o440),
-            (0, 1000, 0o444),
-            (0, 1000, 0o460),
-        ] {
-            assert!(!handed_over(owner, ours, mode), "{owner} {ours} {mode:o}");
-        }
     }
 }

@@ -18,12 +18,13 @@ mod turn;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::failure::{Class, TokenError};
 use crate::cluster::keys::{Closed, Keys};
 use crate::cluster::number::Number;
 use crate::config::State;
+use crate::platform::FileId;
 pub(crate) use file::Room;
 pub use file::{StateError, generated};
 use first::FirstFormat;
@@ -445,13 +446,9 @@ impl Store {
 
     /// Changes whenever the login's record does; `None` while there is none.
     pub(crate) fn version(&self, login: &str) -> Option<RecordVersion> {
-        use std::os::unix::fs::MetadataExt as _;
-        let metadata = std::fs::metadata(self.path(login)).ok()?;
-        Some(RecordVersion(
-            metadata.ino(),
-            metadata.mtime(),
-            metadata.mtime_nsec(),
-        ))
+        let path = self.path(login);
+        let modified = std::fs::metadata(&path).ok()?.modified().ok()?;
+        Some(RecordVersion(FileId::of_path(&path).ok()?, modified))
     }
 
     fn tokens(&self) -> PathBuf {
@@ -478,7 +475,7 @@ impl Store {
 
 /// See [`Store::version`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RecordVersion(u64, i64, i64);
+pub(crate) struct RecordVersion(FileId, SystemTime);
 
 /// The login says which file it is; the file's own name says nothing to anybody.
 fn failure(login: &str, error: &StateError) -> TokenError {

@@ -1,0 +1,97 @@
+//! Before a connection is a session: whose it is, and whether it may be here. Whoever may not is
+//! closed without a byte.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::proxy_protocol::{self, ProxyHeader};
+use crate::config::Listener;
+use crate::fault_log::FaultLogLimiter;
+
+const OUTSIDE: &str = "client outside the listener's allow list";
+
+const UNANNOUNCED: &str = "not a load balancer's connection";
+
+/// The client's address: the peer's own, or the one that a load balancer announces for it. `None`:
+/// the connection is to be closed.
+pub async fn identify_client(
+    listener: &Listener,
+    quiet: &FaultLogLimiter,
+    tcp: &mut TcpStream,
+    peer: SocketAddr,
+    deadline: Instant,
+) -> Option<SocketAddr> {
+    let client = match read_proxy_header(listener, tcp, peer, deadline).await {
+        Ok(client) => client,
+        // A bare connect, as health checks make it.
+        Err(Unannounced::Peer(proxy_protocol::ReadError::Left)) => {
+            tracing::debug!(listener = listener.name, peer = %peer, "{UNANNOUNCED}");
+            return None;
+        }
+        Err(why) => {
+            let why = why.to_string();
+            if quiet.allows_rejection(peer.ip(), UNANNOUNCED) {
+                tracing::warn!(
+                    listener = listener.name,
+                    peer = %peer,
+                    why,
+                    remedy = "let load balancers alone connect here, sending a PROXY header, from the networks in the listener's proxy_protocol",
+                    "{UNANNOUNCED}"
+                );
+            }
+            return None;
+        }
+    };
+    let inside = |networks: &Vec<ipnet::IpNet>| {
+        let contains = |network: &ipnet::IpNet| network.contains(&client.ip());
+        networks.iter().any(contains)
+    };
+    if !listener.allow.as_ref().is_none_or(inside) {
+        if quiet.allows_rejection(client.ip(), OUTSIDE) {
+            tracing::warn!(listener = listener.name, client = %client, "{OUTSIDE}");
+        }
+        return None;
+    }
+    Some(client)
+}
+
+async fn read_proxy_header(
+    listener: &Listener,
+    tcp: &mut TcpStream,
+    peer: SocketAddr,
+    deadline: Instant,
+) -> Result<SocketAddr, Unannounced> {
+    if listener.proxy_protocol.is_empty() {
+        return Ok(peer);
+    }
+    let contains = |network: &ipnet::IpNet| network.contains(&peer.ip());
+    if !listener.proxy_protocol.iter().any(contains) {
+        return Err(Unannounced::Network);
+    }
+    match proxy_protocol::read(tcp, deadline).await {
+        Ok(ProxyHeader::Client(client)) => Ok(client),
+        Ok(ProxyHeader::Local) => Ok(peer),
+        Err(why) => Err(Unannounced::Peer(why)),
+    }
+}
+
+/// Why no client was announced.
+#[derive(Debug)]
+enum Unannounced {
+    /// The peer is no load balancer.
+    Network,
+    /// What the load balancer sent.
+    Peer(proxy_protocol::ReadError),
+}
+
+impl fmt::Display for Unannounced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network => f.write_str("it comes from none of the load balancers' networks"),
+            Self::Peer(why) => why.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! From a listener's socket to a client: accepting, session permits, PROXY headers, `allow`, and what
+//! a failed TLS handshake means.
+
+pub mod admission;
+mod certificate_names;
+mod client_address;
+mod client_hello;
+pub mod listen;
+pub mod proxy_protocol;
+mod served;
+mod tls_fault;
+
+pub use certificate_names::certificate_names;
+pub use client_address::identify_client;
+pub use served::ServedListener;
+pub use tls_fault::{client_fault, unexpected_tls};

@@ -1,0 +1,276 @@
+//! The PROXY protocol, versions 1 and 2: how a load balancer says whose connection it passes on
+//! (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
+//!
+//! [`parse`] sees what was read so far and says how much may be read next: never an octet behind
+//! the header, since that belongs to the session or to its TLS. Whom to believe is the caller's
+//! affair.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use crate::fault::{Fault, Kind};
+
+/// The longest line of version 1, CRLF included (§2.1).
+pub const V1_CAP: usize = 107;
+
+/// Octets of a version 2 header, of which addresses take at most 232: the rest is for the
+/// extensions that a balancer may add, the largest of them a client's certificate.
+pub const V2_CAP: usize = 8 * 1024;
+
+/// How long a balancer may take: it sends the header at once.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// `PROXY UNKNOWN CRLF`: no header of either version is shorter, so that both can be told apart.
+const SHORTEST: usize = 15;
+
+/// Version 2 begins so (§2.2): nobody's protocol does.
+const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+
+/// Signature, version and command, family and transport, length.
+const V2_HEAD: usize = 16;
+
+/// What a header says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyHeader {
+    /// The connection is the balancer's own, as for a health check, or it does not know whose it
+    /// is: its own address stands.
+    Local,
+    /// It is passed on for this client.
+    Client(SocketAddr),
+}
+
+/// How far a header got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parsed {
+    /// At least so many octets are missing: that many may be read.
+    Missing(usize),
+    /// It has ended with the last octet.
+    Complete(ProxyHeader),
+}
+
+/// What came is no PROXY header that authrelay takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Malformed {
+    /// Neither version.
+    Foreign,
+    /// A line of version 1 that is not as §2.1 has it.
+    Line,
+    /// Version 2, with a version, command, family or transport that is not TCP's.
+    Kind,
+    /// Version 2, too short for its addresses.
+    Short,
+    /// Longer than the caps.
+    Long,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Foreign => "it does not begin with a PROXY header",
+            Self::Line => "its PROXY line is malformed",
+            Self::Kind => "its PROXY header is of a version, command or transport other than TCP's",
+            Self::Short => "its PROXY header is shorter than the addresses in it",
+            Self::Long => "its PROXY header is too long",
+        })
+    }
+}
+
+/// Why nobody was announced.
+#[derive(Debug)]
+pub enum ReadError {
+    /// What came is no header.
+    Malformed(Malformed),
+    /// The connection ended or broke.
+    Left,
+    /// It took too long.
+    Late,
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(malformed) => malformed.fmt(f),
+            Self::Left => f.write_str("it left before its PROXY header was complete"),
+            Self::Late => f.write_str("its PROXY header was not complete in time"),
+        }
+    }
+}
+
+/// Octets from a connection's beginning that [`begins_with_header`] looks at.
+pub const HEAD: usize = 13;
+
+/// Whether a connection whose first octets these are begins with a PROXY header of either version.
+pub fn begins_with_header(first: &[u8]) -> bool {
+    let line = ["PROXY TCP4 ", "PROXY TCP6 ", "PROXY UNKNOWN"];
+    first.starts_with(SIGNATURE) || line.iter().any(|line| first.starts_with(line.as_bytes()))
+}
+
+/// The fault of a connection that begins with a header that nobody asked for.
+pub fn unexpected() -> Fault {
+    Fault::new(
+        Kind::ProxyHeader,
+        "the connection begins with a load balancer's PROXY header, which the listener does not expect",
+    )
+    .with_remedy(
+        "set the listener's proxy_protocol to the load balancer's networks, or turn the header off there \
+         (HAProxy: send-proxy, nginx: proxy_protocol, Traefik: proxyProtocol)",
+    )
+}
+
+/// Reads a header and not one octet more, at the latest until `deadline`.
+///
+/// # Errors
+///
+/// Where there is none; nothing was sent.
+pub async fn read(tcp: &mut TcpStream, deadline: Instant) -> Result<ProxyHeader, ReadError> {
+    let deadline = deadline.min(Instant::now() + HEADER_TIMEOUT);
+    let reading = async {
+        let mut input = Vec::new();
+        loop {
+            match parse(&input).map_err(ReadError::Malformed)? {
+                Parsed::Complete(header) => return Ok(header),
+                Parsed::Missing(octets) => {
+                    let read = tcp.take(octets as u64).read_buf(&mut input).await;
+                    if !matches!(read, Ok(1..)) {
+                        return Err(ReadError::Left);
+                    }
+                }
+            }
+        }
+    };
+    timeout_at(deadline, reading)
+        .await
+        .unwrap_or(Err(ReadError::Late))
+}
+
+/// Looks at what was read so far; see [`Parsed::Missing`] for how much that may be.
+///
+/// # Errors
+///
+/// As soon as the octets cannot become a header any more.
+pub fn parse(input: &[u8]) -> Result<Parsed, Malformed> {
+    let begins = |with: &[u8]| input.iter().zip(with).all(|(octet, other)| octet == other);
+    if begins(SIGNATURE) {
+        return binary(input);
+    }
+    if begins(b"PROXY ") {
+        return line(input);
+    }
+    Err(Malformed::Foreign)
+}
+
+/// Version 1: `"PROXY" SP ("TCP4" / "TCP6") SP source SP destination SP port SP port CRLF`, or
+/// `"PROXY" SP "UNKNOWN" *OCTET CRLF`.
+fn line(input: &[u8]) -> Result<Parsed, Malformed> {
+    let Some(text) = input.strip_suffix(b"\r\n") else {
+        // Behind a CR there is one octet more at least, otherwise two.
+        let least = if input.ends_with(b"\r") { 1 } else { 2 };
+        let missing = SHORTEST.saturating_sub(input.len()).max(least);
+        return match input.len() + missing {
+            _ if input.contains(&b'\n') => Err(Malformed::Line),
+            ..=V1_CAP => Ok(Parsed::Missing(missing)),
+            _ => Err(Malformed::Long),
+        };
+    };
+    if input.len() > V1_CAP {
+        return Err(Malformed::Long);
+    }
+    let text = std::str::from_utf8(text).map_err(|_| Malformed::Line)?;
+    if text.contains(['\r', '\n']) {
+        return Err(Malformed::Line);
+    }
+    let words: Vec<_> = text.split(' ').collect();
+    match words[..] {
+        ["PROXY", "UNKNOWN", ..] => Ok(Parsed::Complete(ProxyHeader::Local)),
+        ["PROXY", "TCP4", source, destination, from, to] => {
+            client::<Ipv4Addr>(source, destination, from, to)
+        }
+        ["PROXY", "TCP6", source, destination, from, to] => {
+            client::<Ipv6Addr>(source, destination, from, to)
+        }
+        _ => Err(Malformed::Line),
+    }
+}
+
+fn client<T: FromStr + Into<IpAddr>>(
+    source: &str,
+    destination: &str,
+    from: &str,
+    to: &str,
+) -> Result<Parsed, Malformed> {
+    let address = |text: &str| text.parse::<T>().map_err(|_| Malformed::Line);
+    // Without a sign and without zeros in front.
+    let port = |text: &str| match text.as_bytes() {
+        [b'0'] => Ok(0),
+        [b'1'..=b'9', rest @ ..] if rest.iter().all(u8::is_ascii_digit) => {
+            text.parse().map_err(|_| Malformed::Line)
+        }
+        _ => Err(Malformed::Line),
+    };
+    let (source, _) = (address(source)?, address(destination)?);
+    let (from, _): (u16, u16) = (port(from)?, port(to)?);
+    Ok(announced_client(source, from))
+}
+
+/// Version 2 (§2.2). Behind the addresses stand extensions, which are passed over.
+fn binary(input: &[u8]) -> Result<Parsed, Malformed> {
+    let Some((head, body)) = input.split_first_chunk::<V2_HEAD>() else {
+        return Ok(Parsed::Missing(match SHORTEST.checked_sub(input.len()) {
+            Some(missing @ 1..) => missing,
+            _ => V2_HEAD - input.len(),
+        }));
+    };
+    let [.., command, family, high, low] = *head;
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    if V2_HEAD + length > V2_CAP {
+        return Err(Malformed::Long);
+    }
+    let addresses = match (command, family) {
+        // LOCAL, whatever its family.
+        (0x20, _) => 0,
+        // PROXY, of a client that the balancer does not know.
+        (0x21, 0x00) => 0,
+        // TCP over IPv4, TCP over IPv6.
+        (0x21, 0x11) => 12,
+        (0x21, 0x21) => 36,
+        _ => return Err(Malformed::Kind),
+    };
+    if length < addresses {
+        return Err(Malformed::Short);
+    }
+    if body.len() < length {
+        return Ok(Parsed::Missing(length - body.len()));
+    }
+    Ok(match addresses {
+        12 => {
+            let source: Ipv4Addr = octets::<4>(body, 0).into();
+            announced_client(source, u16::from_be_bytes(octets(body, 8)))
+        }
+        36 => {
+            let source: Ipv6Addr = octets::<16>(body, 0).into();
+            announced_client(source, u16::from_be_bytes(octets(body, 32)))
+        }
+        _ => Parsed::Complete(ProxyHeader::Local),
+    })
+}
+
+/// So many octets of a body that is long enough.
+fn octets<const N: usize>(body: &[u8], from: usize) -> [u8; N] {
+    let taken = body.get(from..).and_then(|rest| rest.first_chunk());
+    taken.copied().unwrap_or([0; N])
+}
+
+/// An IPv4 client of a dual-stack balancer is an IPv4 client.
+fn announced_client(source: impl Into<IpAddr>, port: u16) -> Parsed {
+    let source = source.into().to_canonical();
+    Parsed::Complete(ProxyHeader::Client(SocketAddr::new(source, port)))
+}
+
+#[cfg(test)]
+mod tests;

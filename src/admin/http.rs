@@ -1,0 +1,126 @@
+//! Connections of the administrators' listener: each in a task of its own, TLS included, none for
+//! ever, and always room for one more.
+//!
+//! A connection either waits for its client (a handshake, a request, a reader) or works on a
+//! request. Where all places are taken, the one that has waited longest gives up its place, so
+//! that clients who send halves of requests cannot keep health from being answered.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+use crate::tls::reload::ReloadableTls;
+
+/// Connections at once.
+const CONNECTIONS: usize = 256;
+
+/// For the handshake, and for a request's head; for its body, see `gate`.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection's whole life: whoever reads an answer octet by octet comes to an end too.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+/// The pause after running out of descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Whether a connection's request is being worked on.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Busy(Arc<AtomicBool>);
+
+impl Busy {
+    /// It is until the guard is dropped.
+    pub(super) fn begin(&self) -> BusyGuard {
+        self.0.store(true, Ordering::Release);
+        BusyGuard(self.clone())
+    }
+}
+
+/// Keeps a connection's place while its request is worked on.
+pub(super) struct BusyGuard(Busy);
+
+impl Drop for BusyGuard {
+    fn drop(&mut self) {
+        self.0.0.store(false, Ordering::Release);
+    }
+}
+
+/// The connections that are open, the oldest first.
+#[derive(Default)]
+struct Connections(VecDeque<(AbortHandle, Busy)>);
+
+impl Connections {
+    /// Makes room for one more; `false` where every connection is worked on.
+    fn has_room(&mut self) -> bool {
+        self.0.retain(|(task, _)| !task.is_finished());
+        if self.0.len() < CONNECTIONS {
+            return true;
+        }
+        let waits = |(_, busy): &(AbortHandle, Busy)| !busy.0.load(Ordering::Acquire);
+        let oldest = self.0.iter().position(waits);
+        let oldest = oldest.and_then(|index| self.0.remove(index));
+        if let Some((task, _)) = &oldest {
+            task.abort();
+        }
+        oldest.is_some()
+    }
+}
+
+/// Serves for ever.
+pub(super) async fn serve(socket: TcpListener, tls: Option<Arc<ReloadableTls>>, router: Router) {
+    let mut places = Connections::default();
+    // Ends with this future.
+    let mut connections = JoinSet::new();
+    let ended = Arc::new(Notify::new());
+    loop {
+        let tcp = match socket.accept().await {
+            Ok((tcp, _)) => tcp,
+            Err(_) => {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        while !places.has_room() {
+            ended.notified().await;
+        }
+        let tls = tls.as_ref().map(|tls| tls.current());
+        let (acceptor, busy) = (tls.map(TlsAcceptor::from), Busy::default());
+        let router = router.clone().layer(Extension(busy.clone()));
+        let ended = ended.clone();
+        let task = connections.spawn(async move {
+            let _ =
+                tokio::time::timeout(CONNECTION_TIMEOUT, connection(tcp, acceptor, router)).await;
+            ended.notify_one();
+        });
+        places.0.push_back((task, busy));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+/// How it ends is the browser's affair.
+async fn connection(tcp: TcpStream, acceptor: Option<TlsAcceptor>, router: Router) {
+    let _ = tcp.set_nodelay(true);
+    let service = TowerToHyperService::new(router);
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(READ_TIMEOUT);
+    match acceptor {
+        None => {
+            let _ = http.serve_connection(TokioIo::new(tcp), service).await;
+        }
+        Some(acceptor) => {
+            if let Ok(Ok(tls)) = tokio::time::timeout(READ_TIMEOUT, acceptor.accept(tcp)).await {
+                let _ = http.serve_connection(TokioIo::new(tls), service).await;
+            }
+        }
+    }
+}

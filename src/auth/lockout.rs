@@ -1,0 +1,420 @@
+//! Guessing: failures are slowed from the third on, then locked out for a while.
+//!
+//! What is locked is a pair of client address and login, so that one stale job locks out neither
+//! its neighbours nor the owner of the login. An address alone is locked for unknown logins only,
+//! and never on loopback, where everybody shares it. Elsewhere it is slowed for all that fail, or
+//! time would tell which logins exist; who succeeds is never slowed.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use subtle::ConstantTimeEq as _;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::auth::password::Print;
+use crate::config::{Lockout, client_network};
+
+/// How long the same wrong password of a login and address is no further failure.
+const REPEATED: Duration = Duration::from_secs(60);
+
+/// What is remembered at once; beyond it the oldest is forgotten.
+const CAP: usize = 50_000;
+
+/// The longest an answer is held back.
+pub(super) const SLOWEST: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum LockoutScope {
+    /// A login, whether an account has it or not.
+    Login(String),
+    /// Any login that nobody has.
+    Unknown,
+    /// Whatever fails; slowed, never locked.
+    Anything,
+}
+
+/// Clients by [`client_network`].
+type Key = (IpAddr, LockoutScope);
+
+#[derive(Debug, Clone, Copy)]
+struct FailureCount {
+    failures: u32,
+    last: Instant,
+    locked_until: Option<Instant>,
+    /// The wrong password that was counted last, from which address, and when: applications try the
+    /// same one by every mechanism.
+    counted: Option<(Print, IpAddr, Instant)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Lockouts {
+    state: Mutex<State>,
+    /// A trial has ended.
+    ended: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    policy: Lockout,
+    records: HashMap<Key, FailureCount>,
+    /// Guesses that somebody else is checking.
+    trials: HashMap<Key, u32>,
+}
+
+/// A guess that somebody else is checking; until this is dropped it counts as one that may fail.
+#[derive(Debug)]
+pub(super) struct CheckPermit {
+    lockouts: Arc<Lockouts>,
+    key: Key,
+}
+
+/// Whether a trial may begin.
+enum CheckStart {
+    Yes,
+    /// As many are under way as may fail.
+    Later,
+    Locked,
+}
+
+impl State {
+    /// How long a failure counts. What slows holds out as long as any lock: its end must not tell
+    /// a login that is locked from one that is not.
+    fn window(&self, subject: &LockoutScope) -> Duration {
+        match subject {
+            LockoutScope::Login(_) | LockoutScope::Unknown => self.policy.window,
+            LockoutScope::Anything => self.policy.window.max(self.policy.duration),
+        }
+    }
+
+    fn forget(&mut self, now: Instant) {
+        let mut records = std::mem::take(&mut self.records);
+        records.retain(|(_, subject), record| {
+            now.duration_since(record.last) <= self.window(subject) || record.is_locked(now)
+        });
+        if records.len() >= CAP {
+            let mut times: Vec<_> = records.values().map(|record| record.last).collect();
+            let (_, middle, _) = times.select_nth_unstable(CAP / 2);
+            let middle = *middle;
+            records.retain(|_, record| record.last > middle);
+        }
+        self.records = records;
+    }
+}
+
+impl Lockouts {
+    pub(super) fn new(policy: Lockout) -> Self {
+        Self {
+            state: Mutex::new(State {
+                policy,
+                records: HashMap::new(),
+                trials: HashMap::new(),
+            }),
+            ended: Notify::new(),
+        }
+    }
+
+    /// From now on by another policy; what was counted stays.
+    pub(super) fn follow(&self, policy: Lockout) {
+        self.state().policy = policy;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether an attempt is refused unseen; `known` is whether the login has an account.
+    pub(super) fn is_locked(&self, address: IpAddr, login: &str, known: bool) -> bool {
+        let now = Instant::now();
+        let mut state = self.state();
+        let locked = subjects(address, login, known)
+            .filter(|subject| *subject != LockoutScope::Anything)
+            .filter_map(|subject| state.records.get(&key(address, subject)))
+            .any(|record| record.is_locked(now));
+        if locked && let Some(record) = state.records.get_mut(&key(address, LockoutScope::Anything))
+        {
+            // A known login that is not locked fails and counts there.
+            record.last = now;
+        }
+        locked
+    }
+
+    /// After a failure: how long to hold the answer back. `print` is the keyed hash of the wrong
+    /// password: within a minute it counts once.
+    pub(super) fn failed(
+        &self,
+        address: IpAddr,
+        login: &str,
+        known: bool,
+        print: Print,
+    ) -> Duration {
+        let now = Instant::now();
+        let mut state = self.state();
+        let own = key(address, LockoutScope::Login(login.to_owned()));
+        if let Some(record) = state.records.get(&own)
+            && record.counts_already(print, address, now)
+        {
+            let failures = subjects(address, login, known)
+                .filter_map(|subject| state.records.get(&key(address, subject)))
+                .map(|record| record.failures);
+            let worst = failures.max().unwrap_or_default();
+            return match worst >= state.policy.failures {
+                true => SLOWEST,
+                false => slowed(worst),
+            };
+        }
+        let policy = state.policy.clone();
+        if state.records.len() >= CAP {
+            state.forget(now);
+        }
+        let mut worst = 0;
+        for subject in subjects(address, login, known) {
+            let locks = subject != LockoutScope::Anything;
+            let window = state.window(&subject);
+            let record = state
+                .records
+                .entry(key(address, subject))
+                .or_insert(FailureCount {
+                    failures: 0,
+                    last: now,
+                    locked_until: None,
+                    counted: None,
+                });
+            if now.duration_since(record.last) > window {
+                record.failures = 0;
+            }
+            record.failures = record.failures.saturating_add(1);
+            record.last = now;
+            record.counted = Some((print, address, now));
+            worst = worst.max(record.failures);
+            if record.failures >= policy.failures {
+                worst = u32::MAX;
+                if locks {
+                    record.locked_until = Some(now + policy.duration);
+                    record.failures = 0;
+                }
+            }
+        }
+        slowed(worst)
+    }
+
+    pub(super) fn succeeded(&self, address: IpAddr, login: &str) {
+        let key = key(address, LockoutScope::Login(login.to_owned()));
+        self.state().records.remove(&key);
+    }
+
+    /// Begins a trial, as soon as it could fail without being one failure too many. `None`: the
+    /// login is locked.
+    pub(super) async fn trial(
+        self: &Arc<Self>,
+        address: IpAddr,
+        login: &str,
+    ) -> Option<CheckPermit> {
+        let key = key(address, LockoutScope::Login(login.to_owned()));
+        loop {
+            let mut ended = std::pin::pin!(self.ended.notified());
+            // From here on, so that no end is missed.
+            ended.as_mut().enable();
+            match self.begin(&key) {
+                CheckStart::Yes => {
+                    return Some(CheckPermit {
+                        lockouts: self.clone(),
+                        key,
+                    });
+                }
+                CheckStart::Locked => return None,
+                CheckStart::Later => ended.await,
+            }
+        }
+    }
+
+    fn begin(&self, key: &Key) -> CheckStart {
+        let now = Instant::now();
+        let mut state = self.state();
+        let record = state.records.get(key);
+        if record.is_some_and(|record| record.is_locked(now)) {
+            return CheckStart::Locked;
+        }
+        let policy = state.policy.clone();
+        let counts = |record: &&FailureCount| now.duration_since(record.last) <= policy.window;
+        let failures = record.filter(counts).map_or(0, |record| record.failures);
+        let under_way = state.trials.entry(key.clone()).or_default();
+        if failures.saturating_add(*under_way) >= policy.failures && *under_way > 0 {
+            return CheckStart::Later;
+        }
+        *under_way += 1;
+        CheckStart::Yes
+    }
+}
+
+impl FailureCount {
+    /// Whether this wrong password was counted within the last minute.
+    fn counts_already(&self, print: Print, address: IpAddr, now: Instant) -> bool {
+        self.counted.is_some_and(|(counted, from, at)| {
+            from == address
+                && now.duration_since(at) < REPEATED
+                && bool::from(counted.ct_eq(&print))
+        })
+    }
+
+    fn is_locked(&self, now: Instant) -> bool {
+        self.locked_until.is_some_and(|until| until > now)
+    }
+}
+
+impl Drop for CheckPermit {
+    fn drop(&mut self) {
+        let mut state = self.lockouts.state();
+        if let Some(under_way) = state.trials.get_mut(&self.key) {
+            *under_way -= 1;
+            if *under_way == 0 {
+                state.trials.remove(&self.key);
+            }
+        }
+        drop(state);
+        self.lockouts.ended.notify_waiters();
+    }
+}
+
+fn key(address: IpAddr, subject: LockoutScope) -> Key {
+    (client_network(address), subject)
+}
+
+/// What a failure counts for.
+fn subjects(address: IpAddr, login: &str, known: bool) -> impl Iterator<Item = LockoutScope> {
+    let elsewhere = !address.to_canonical().is_loopback();
+    let unknown = (elsewhere && !known).then_some(LockoutScope::Unknown);
+    let anything = elsewhere.then_some(LockoutScope::Anything);
+    std::iter::once(LockoutScope::Login(login.to_owned()))
+        .chain(unknown)
+        .chain(anything)
+}
+
+/// From the third failure on: 1, 2, 4, 5 seconds.
+fn slowed(failures: u32) -> Duration {
+    match failures.checked_sub(3) {
+        None => Duration::ZERO,
+        Some(beyond) => Duration::from_secs(1 << beyond.min(8)).min(SLOWEST),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lockouts(failures: u32) -> Arc<Lockouts> {
+        Arc::new(Lockouts::new(Lockout {
+            failures,
+            window: Duration::from_secs(600),
+            duration: Duration::from_secs(300),
+        }))
+    }
+
+    /// One of several wrong passwords.
+    fn print(number: u8) -> Print {
+        [number; 32]
+    }
+
+    /// An application that tries the same wrong password by every mechanism fails once a minute; an
+    /// attempt in a lock does not prolong it.
+    #[tokio::test(start_paused = true)]
+    async fn the_same_password_within_a_minute_counts_once() {
+        let lockouts = lockouts(3);
+        for minute in 0..3 {
+            assert!(!lockouts.is_locked(CLIENT, "login", true), "{minute}");
+            for _ in 0..5 {
+                lockouts.failed(CLIENT, "login", true, print(7));
+            }
+            tokio::time::advance(Duration::from_secs(60)).await;
+        }
+        assert!(lockouts.is_locked(CLIENT, "login", true));
+        for _ in 0..4 {
+            tokio::time::advance(Duration::from_secs(59)).await;
+            lockouts.is_locked(CLIENT, "login", true);
+        }
+        tokio::time::advance(Duration::from_secs(4)).await;
+        assert!(!lockouts.is_locked(CLIENT, "login", true));
+    }
+
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    /// Requirement 15: whoever makes logins up fills no memory, and whatever fails last counts.
+    #[tokio::test(start_paused = true)]
+    async fn memory_is_bounded() {
+        let lockouts = lockouts(10);
+        for number in 0..3 * CAP {
+            let v6 = std::net::Ipv6Addr::from((number as u128) << 64);
+            lockouts.failed(v6.into(), &format!("login-{number}"), false, print(0));
+            if number % 1000 == 0 {
+                tokio::time::advance(Duration::from_millis(1)).await;
+            }
+        }
+        assert!(lockouts.state().records.len() <= CAP + 3);
+        let last = std::net::Ipv6Addr::from((3 * CAP as u128 - 1) << 64);
+        let key = (last.into(), LockoutScope::Unknown);
+        assert!(lockouts.state().records.contains_key(&key));
+        // Failures that count no more are forgotten first.
+        tokio::time::advance(Duration::from_secs(601)).await;
+        let mut state = lockouts.state();
+        state.forget(Instant::now());
+        assert_eq!(state.records.len(), 0);
+    }
+
+    /// Off loopback a known login's failures are answered as late as an unknown one's, whatever
+    /// failed before from the same address, and whatever is locked.
+    #[tokio::test(start_paused = true)]
+    async fn time_does_not_tell_known_logins() {
+        for failures in [3, 10] {
+            let delays = |known: bool| {
+                let lockouts = lockouts(failures);
+                let mut delays = Vec::new();
+                for number in 0..14 {
+                    // Every third is the one in question, of a login of its own.
+                    let known = known && number % 3 == 2;
+                    let login = format!("login-{number}");
+                    let delay = match lockouts.is_locked(CLIENT, &login, known) {
+                        true => SLOWEST,
+                        false => lockouts.failed(CLIENT, &login, known, print(0)),
+                    };
+                    delays.push(delay);
+                }
+                delays
+            };
+            assert_eq!(delays(true), delays(false));
+        }
+        // A neighbour who knows the password is not held up.
+        let lockouts = lockouts(3);
+        for number in 0..14 {
+            lockouts.failed(CLIENT, &format!("login-{number}"), false, print(0));
+        }
+        assert!(!lockouts.is_locked(CLIENT, "known", true));
+    }
+
+    /// As many trials as may fail; the rest wait for one to end.
+    #[tokio::test(start_paused = true)]
+    async fn trials_under_way_are_counted() {
+        let lockouts = lockouts(3);
+        lockouts.failed(CLIENT, "login", true, print(1));
+        let first = lockouts.trial(CLIENT, "login").await.unwrap();
+        let second = lockouts.trial(CLIENT, "login").await.unwrap();
+        let moment = Duration::from_millis(1);
+        let third = tokio::time::timeout(moment, lockouts.trial(CLIENT, "login")).await;
+        assert!(third.is_err());
+        assert!(lockouts.trial(CLIENT, "other").await.is_some());
+        let waiting = tokio::spawn({
+            let lockouts = lockouts.clone();
+            async move { lockouts.trial(CLIENT, "login").await.is_some() }
+        });
+        tokio::task::yield_now().await;
+        // A success makes room, two failures lock.
+        drop(first);
+        assert!(waiting.await.unwrap());
+        lockouts.failed(CLIENT, "login", true, print(2));
+        lockouts.failed(CLIENT, "login", true, print(3));
+        drop(second);
+        assert!(lockouts.trial(CLIENT, "login").await.is_none());
+        assert!(lockouts.state().trials.is_empty());
+    }
+}

@@ -1,0 +1,340 @@
+//! The check of a local password, and what it proves.
+//!
+//! [`VerifiedLogin`] is the only thing that opens the token broker. [`PasswordChecker::check`] makes it;
+//! besides, [`VerifiedLogin::by_operator`] does, for the operator's own tests, and
+//! [`VerifiedLogin::by_listener`], for the one account that a listener for devices opens. Every
+//! attempt costs the same: as many argon2 runs as the account with the most hashed passwords
+//! needs, whether the login exists or not. Passwords that were found right are remembered for a
+//! while (as keyed hashes), so that a polling client pays argon2 once.
+
+mod argon2_memory;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_lc_rs::{hmac, rand};
+use subtle::ConstantTimeEq as _;
+use tokio::time::Instant;
+
+use crate::config::{Account, Config, Listener, Password, PasswordCheck};
+use crate::secret::Secret;
+use argon2_memory::Argon2Memory;
+
+/// How long a password that was found right is remembered.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// A client has proved that it may open this mailbox.
+#[derive(Debug, Clone)]
+pub struct VerifiedLogin {
+    account: Arc<Account>,
+    login: String,
+    mailbox: String,
+    /// The local password that was right.
+    password: Option<Arc<Password>>,
+    /// Grant `password`: what the identity provider is to check.
+    unverified: Option<Secret>,
+    /// Nothing was presented: a listener's own account.
+    unauthenticated: bool,
+}
+
+impl VerifiedLogin {
+    /// For `doctor`: whoever may read the configuration may test its accounts. `unverified_password` is the
+    /// user's password, where the grant is `password`.
+    pub fn by_operator(
+        account: Arc<Account>,
+        login: String,
+        mailbox: String,
+        unproven: Option<Secret>,
+    ) -> Self {
+        Self {
+            account,
+            login,
+            mailbox,
+            password: None,
+            unverified: unproven,
+            unauthenticated: false,
+        }
+    }
+
+    /// For a client that cannot log in: that it reached this listener from one of its `allow`
+    /// networks is all its proof, and the listener's own account all that it opens.
+    pub fn by_listener(listener: &Listener, client: std::net::IpAddr) -> Option<Self> {
+        let open = listener.unauthenticated.as_ref()?;
+        let allowed = listener.allow.as_ref()?;
+        let client = client.to_canonical();
+        let is_near = allowed.iter().any(|network| network.contains(&client));
+        is_near.then(|| Self {
+            account: open.account.clone(),
+            login: open.login.clone(),
+            mailbox: open.account.mailbox_of(listener.protocol, &open.login),
+            password: None,
+            unverified: None,
+            unauthenticated: true,
+        })
+    }
+
+    /// Whether it is a listener's own account that was opened, without a login.
+    pub fn is_unauthenticated(&self) -> bool {
+        self.unauthenticated
+    }
+
+    /// Whether `other` is the same login, mailbox and registration.
+    pub fn same_mailbox_as(&self, other: &Self) -> bool {
+        self.login == other.login
+            && self.mailbox == other.mailbox
+            && self.account.registration.name == other.account.registration.name
+    }
+
+    /// The account that was opened.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// The login that was presented, in lower case.
+    pub fn login(&self) -> &str {
+        &self.login
+    }
+
+    /// The password that only the identity provider can check (grant `password`): until it has,
+    /// nothing is proved.
+    pub fn unverified_password(&self) -> Option<&Secret> {
+        self.unverified.as_ref()
+    }
+
+    /// The same without what the client presented, to be kept.
+    #[must_use]
+    pub fn without_password(&self) -> Self {
+        Self {
+            unverified: None,
+            ..self.clone()
+        }
+    }
+
+    /// The same for `sender`, where the account logs in as the address of MAIL
+    /// (`mailbox: {smtp: sender}`) and allows this one.
+    pub fn as_sender(&self, sender: &str) -> Option<Self> {
+        let senders = self.account.smtp.as_ref()?.senders.as_ref()?;
+        let allowed = senders.iter().any(|pattern| pattern.matches(sender));
+        let by_sender = self.account.mailbox.smtp_is_sender && sender.contains('@');
+        (by_sender && allowed).then(|| Self {
+            mailbox: sender.to_lowercase(),
+            ..self.clone()
+        })
+    }
+
+    /// The local password that was right; none for the grant `password`.
+    pub fn password(&self) -> Option<&Password> {
+        self.password.as_deref()
+    }
+
+    /// The mailbox that the upstream is asked for.
+    pub fn mailbox(&self) -> &str {
+        &self.mailbox
+    }
+
+    /// The name of the password that was presented, if it has one.
+    pub fn credential(&self) -> Option<&str> {
+        self.password.as_ref()?.name.as_deref()
+    }
+}
+
+/// What a client claims: an account, a mailbox of it, and which passwords would do from where it
+/// stands.
+#[derive(Debug)]
+pub struct Candidate {
+    /// The account that its login names.
+    pub account: Arc<Account>,
+    /// The login as it was presented, in lower case.
+    pub login: String,
+    /// The mailbox that the login opens.
+    pub mailbox: String,
+    /// Those of the account's passwords that may be used here.
+    pub passwords: Vec<Arc<Password>>,
+}
+
+/// A keyed hash of a password, by a key of this process.
+pub type Print = [u8; 32];
+
+/// Checks passwords.
+pub struct PasswordChecker {
+    /// Of this process alone.
+    key: hmac::Key,
+    /// The last right password of each hash, both as keyed hashes: there are never more than the
+    /// file has hashes, so that nothing has to be forgotten before its time.
+    remembered: Mutex<HashMap<Print, (Print, Instant)>>,
+    memory: Argon2Memory,
+    /// Argon2 runs of every attempt.
+    padding: usize,
+    /// What is run against for nobody's benefit.
+    dummy: Option<Secret>,
+    /// Argon2 runs so far.
+    #[cfg(test)]
+    counted: std::sync::atomic::AtomicUsize,
+}
+
+impl PasswordChecker {
+    /// For the accounts of `config`.
+    pub fn new(config: &Config) -> std::io::Result<Self> {
+        let mut seed = [0; 32];
+        rand::fill(&mut seed).map_err(|_| std::io::Error::other("no random numbers"))?;
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &seed);
+        Ok(Self::with(
+            config,
+            key,
+            HashMap::new(),
+            Argon2Memory::default(),
+        ))
+    }
+
+    /// For those of another configuration; what was found right stays so for its time.
+    #[must_use]
+    pub fn renewed(&self, config: &Config) -> Self {
+        let now = Instant::now();
+        let mut remembered = self
+            .remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        remembered.retain(|_, (_, until)| *until > now);
+        Self::with(config, self.key.clone(), remembered, self.memory.clone())
+    }
+
+    fn with(
+        config: &Config,
+        key: hmac::Key,
+        remembered: HashMap<Print, (Print, Instant)>,
+        memory: Argon2Memory,
+    ) -> Self {
+        let hashes = |account: &Arc<Account>| {
+            let hash = |password: &Arc<Password>| match &password.check {
+                PasswordCheck::Hash(phc) => Some(phc.clone()),
+                PasswordCheck::Plain(_) | PasswordCheck::Any => None,
+            };
+            account
+                .passwords
+                .iter()
+                .filter_map(hash)
+                .collect::<Vec<_>>()
+        };
+        let hashes: Vec<_> = config.accounts.iter().map(hashes).collect();
+        Self {
+            key,
+            remembered: Mutex::new(remembered),
+            memory,
+            padding: hashes.iter().map(Vec::len).max().unwrap_or(0),
+            dummy: hashes.into_iter().flatten().next(),
+            #[cfg(test)]
+            counted: std::sync::atomic::AtomicUsize::new(0),
+        }
+    }
+
+    /// Whether `presented` is one of the claim's passwords. Without a claim the work is the same
+    /// and the answer is no.
+    ///
+    /// For the grant `password` the identity provider checks it, when a token is asked for.
+    pub async fn check(
+        &self,
+        claim: Option<Candidate>,
+        presented: &Secret,
+    ) -> Option<VerifiedLogin> {
+        if let Some(claim) = &claim
+            && claim.account.registration.grant.needs_client_password()
+        {
+            return Some(VerifiedLogin {
+                account: claim.account.clone(),
+                login: claim.login.clone(),
+                mailbox: claim.mailbox.clone(),
+                password: None,
+                unverified: Some(presented.clone()),
+                unauthenticated: false,
+            });
+        }
+        let passwords = claim.as_ref().map_or(&[][..], |claim| &claim.passwords);
+        // Only the right password is answered faster.
+        let mut found = passwords.iter().find(|password| match &password.check {
+            PasswordCheck::Hash(phc) => self.remembers(phc, presented),
+            PasswordCheck::Plain(_) | PasswordCheck::Any => false,
+        });
+        let mut runs = 0;
+        let unknown = if found.is_some() { &[] } else { passwords };
+        for password in unknown {
+            let right = match &password.check {
+                PasswordCheck::Any => true,
+                PasswordCheck::Plain(secret) => secret == presented,
+                PasswordCheck::Hash(phc) => {
+                    runs += 1;
+                    let right = self.run(phc.clone(), presented.clone()).await;
+                    if right {
+                        self.remember(phc, presented);
+                    }
+                    right
+                }
+            };
+            if right && found.is_none() {
+                found = Some(password);
+            }
+        }
+        if let (Some(dummy), None) = (&self.dummy, found) {
+            for _ in runs..self.padding {
+                self.run(dummy.clone(), presented.clone()).await;
+            }
+        }
+        let password = found?.clone();
+        let Candidate {
+            account,
+            login,
+            mailbox,
+            ..
+        } = claim?;
+        Some(VerifiedLogin {
+            account,
+            login,
+            mailbox,
+            password: Some(password),
+            unverified: None,
+            unauthenticated: false,
+        })
+    }
+
+    async fn run(&self, phc: Secret, presented: Secret) -> bool {
+        #[cfg(test)]
+        self.counted
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let Some(turn) = self.memory.turn().await else {
+            return false;
+        };
+        let run = move || turn.matches(phc.expose(), presented.expose().as_bytes());
+        tokio::task::spawn_blocking(run).await.unwrap_or(false)
+    }
+
+    /// The keyed hash of a password.
+    pub fn print(&self, text: &Secret) -> Print {
+        let mut print = [0; 32];
+        let signed = hmac::sign(&self.key, text.expose().as_bytes());
+        print.copy_from_slice(signed.as_ref());
+        print
+    }
+
+    fn remembers(&self, phc: &Secret, presented: &Secret) -> bool {
+        let (of, print) = (self.print(phc), self.print(presented));
+        let remembered = self
+            .remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        remembered.get(&of).is_some_and(|(right, until)| {
+            bool::from(right.ct_eq(&print)) && *until > Instant::now()
+        })
+    }
+
+    fn remember(&self, phc: &Secret, presented: &Secret) {
+        let (of, print) = (self.print(phc), self.print(presented));
+        let mut remembered = self
+            .remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        remembered.insert(of, (print, Instant::now() + REMEMBERED));
+    }
+}

@@ -1,0 +1,397 @@
+//! The steps in their order.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::advice::{self, TokenClaims};
+use super::certificate::{describe, ends_soon};
+use super::{Step, TestTarget, claims, mailbox};
+use crate::auth::password::VerifiedLogin;
+use crate::config::Endpoint;
+use crate::environment;
+use crate::fault::{Fault, Kind};
+use crate::login::back::{Ready, Stage};
+use crate::outbound::dial;
+use crate::session::Service;
+use crate::stream::Stream;
+use crate::token::Token;
+use crate::upstream::Connector;
+
+/// How long an address family may take to show that it works.
+const FAMILY: Duration = Duration::from_secs(3);
+
+/// Tells steps as they end; stops at the first that fails.
+pub(super) async fn run(
+    service: &Service,
+    patient: &TestTarget,
+    tell: &mut (dyn FnMut(Step) + Send),
+) {
+    let _ = TestRun {
+        service,
+        target: patient,
+        report: tell,
+    }
+    .steps()
+    .await;
+}
+
+struct TestRun<'a> {
+    service: &'a Service,
+    target: &'a TestTarget,
+    report: &'a mut (dyn FnMut(Step) + Send),
+}
+
+/// A step failed and was told.
+struct StepFailed;
+
+impl TestRun<'_> {
+    async fn steps(mut self) -> Result<(), StepFailed> {
+        let target = self.target;
+        let provider = target.account.registration.provider.clone();
+        let mailbox = target.account.mailbox_of(target.protocol, &target.login);
+        let endpoint = match provider.endpoint(target.protocol) {
+            Some(endpoint) if target.account.protocols.contain(target.protocol) => endpoint,
+            endpoint => return self.nowhere(endpoint.is_some()),
+        };
+        let mut stream = self.connect(endpoint).await?;
+        let connector = self.service.connector(&provider, target.protocol, None);
+        let connector = self.judged("tls", Instant::now(), connector)?;
+        let stage = self.encrypt(&connector, &mut stream).await?;
+        let (verified, token) = self.token(&mailbox).await?;
+        let claims = self.claims(&token, &mailbox)?;
+        let ready = self
+            .log_in(&connector, &mailbox, &token, stage, &mut stream, &claims)
+            .await?;
+        self.service.token_source().on_accepted(&verified, &token);
+        self.mailbox(&mailbox, ready, &mut stream, &claims).await
+    }
+
+    fn nowhere(&mut self, provided: bool) -> Result<(), StepFailed> {
+        let account = &self.target.account;
+        let detail = match provided {
+            true => format!("the account does not allow {}", self.target.protocol),
+            false => format!(
+                "the provider {} has no {}",
+                account.registration.provider.name, self.target.protocol
+            ),
+        };
+        (self.report)(Step {
+            name: "dns",
+            ok: false,
+            ms: 0,
+            detail: detail.clone(),
+            cause: Some(detail),
+            remedy: Some("test another protocol, or change the account's protocols".into()),
+        });
+        Err(StepFailed)
+    }
+
+    /// dns and tcp.
+    async fn connect(&mut self, endpoint: &Endpoint) -> Result<Stream, StepFailed> {
+        let provider = self.target.account.registration.provider.clone();
+        let limit = self.service.step_timeout();
+        let began = Instant::now();
+        if let Some(egress) = &provider.egress {
+            let detail = format!("left to the egress proxy {}:{}", egress.host, egress.port);
+            self.good("dns", began, detail);
+            let began = Instant::now();
+            let connected = within(limit, dial::dial(&provider, endpoint)).await;
+            let tcp = self.judged("tcp", began, connected)?;
+            let stream = Stream::new(tcp);
+            self.good(
+                "tcp",
+                began,
+                format!("connected by way of {}", peer(&stream)),
+            );
+            return Ok(stream);
+        }
+        let resolved = within(limit, dial::resolve(endpoint, provider.ip)).await;
+        let addresses = self.judged("dns", began, resolved)?;
+        let list: Vec<_> = addresses
+            .iter()
+            .map(|address| address.ip().to_string())
+            .collect();
+        self.good(
+            "dns",
+            began,
+            format!("{} is {}", endpoint.host, list.join(", ")),
+        );
+        let began = Instant::now();
+        let connected = within(limit, dial::connect(endpoint, addresses.clone())).await;
+        let tcp = self.judged("tcp", began, connected)?;
+        let stream = Stream::new(tcp);
+        let took = began.elapsed();
+        let mut detail = format!("connected to {}", peer(&stream));
+        let mut remedy = None;
+        if let Some(dead) = dead_family(endpoint, &addresses).await {
+            detail.push_str(&format!("; {dead} does not work from here"));
+            remedy = Some(without(dead));
+        }
+        (self.report)(Step {
+            name: "tcp",
+            ok: true,
+            ms: millis(took),
+            detail,
+            cause: None,
+            remedy,
+        });
+        Ok(stream)
+    }
+
+    /// tls, STARTTLS included.
+    async fn encrypt(
+        &mut self,
+        connector: &Connector<'_>,
+        stream: &mut Stream,
+    ) -> Result<Stage, StepFailed> {
+        let began = Instant::now();
+        let encrypted = connector.encrypt(stream).await;
+        let stage = self.judged("tls", began, encrypted)?;
+        let encryption = stream.encryption().unwrap_or_default();
+        let certificate = stream.peer_certificate();
+        let detail = match certificate.as_deref().and_then(describe) {
+            Some(certificate) => format!("{encryption}, {certificate}"),
+            None => encryption,
+        };
+        let ends = certificate
+            .as_deref()
+            .and_then(crate::expiry::of_certificate)
+            .and_then(ends_soon);
+        (self.report)(Step {
+            name: "tls",
+            ok: true,
+            ms: millis(began.elapsed()),
+            detail,
+            cause: None,
+            remedy: ends.map(|when| {
+                format!("the mail service's certificate {when}: whoever runs it has to renew it")
+            }),
+        });
+        Ok(stage)
+    }
+
+    async fn token(&mut self, mailbox: &str) -> Result<(VerifiedLogin, Token), StepFailed> {
+        let began = Instant::now();
+        let patient = self.target;
+        let verified = VerifiedLogin::by_operator(
+            patient.account.clone(),
+            patient.login.clone(),
+            mailbox.to_owned(),
+            patient.password.clone(),
+        );
+        let broker = self.service.token_source().clone();
+        broker.ask_again(&verified);
+        let token = broker.token(&verified).await;
+        let token = self.judged("token", began, token)?;
+        let registration = &patient.account.registration;
+        let detail = format!("by {} of {}", registration.grant.name(), registration.name);
+        let ends = registration.credential_expires.and_then(ends_soon);
+        (self.report)(Step {
+            name: "token",
+            ok: true,
+            ms: millis(began.elapsed()),
+            detail: match &ends {
+                Some(when) => format!("{detail}; the client secret or certificate {when}"),
+                None => detail,
+            },
+            cause: None,
+            remedy: ends.map(|_| {
+                "make a new client secret or certificate under Certificates & secrets, put it into the registration, and reload".into()
+            }),
+        });
+        Ok((verified, token))
+    }
+
+    fn claims(&mut self, token: &Token, mailbox: &str) -> Result<TokenClaims, StepFailed> {
+        let began = Instant::now();
+        let seen = claims::inspect(self.target, token.secret.expose(), mailbox);
+        let failed = seen.wrong.is_some();
+        let (cause, remedy) = match seen.wrong {
+            Some((cause, remedy)) => (Some(cause), Some(remedy)),
+            None => (None, None),
+        };
+        (self.report)(Step {
+            name: "claims",
+            ok: !failed,
+            ms: millis(began.elapsed()),
+            detail: seen.detail,
+            cause,
+            remedy,
+        });
+        match failed {
+            true => Err(StepFailed),
+            false => Ok(seen.claims),
+        }
+    }
+
+    async fn log_in(
+        &mut self,
+        connector: &Connector<'_>,
+        mailbox: &str,
+        token: &Token,
+        stage: Stage,
+        stream: &mut Stream,
+        claims: &TokenClaims,
+    ) -> Result<Ready, StepFailed> {
+        let began = Instant::now();
+        let ready = connector.log_in(mailbox, &token.secret, stage, stream);
+        match ready.await {
+            Ok(ready) => {
+                let said = String::from_utf8_lossy(&ready.accepted.text).into_owned();
+                self.good("auth", began, crate::fault::sanitize(&said));
+                Ok(ready)
+            }
+            Err(fault) => {
+                let advice = advice::of_login(self.target, claims, &fault);
+                Err(self.bad("auth", began, fault.detail(), advice))
+            }
+        }
+    }
+
+    async fn mailbox(
+        &mut self,
+        name: &str,
+        ready: Ready,
+        stream: &mut Stream,
+        claims: &TokenClaims,
+    ) -> Result<(), StepFailed> {
+        let began = Instant::now();
+        let asked = mailbox::ask(self.target.protocol, name, &ready.leftover, stream);
+        let asked = timeout(self.service.step_timeout(), asked).await;
+        match asked {
+            Ok(Ok(said)) => {
+                self.good("mailbox", began, said);
+                Ok(())
+            }
+            Ok(Err(said)) => {
+                let advice = advice::of_mailbox(self.target, claims, &said);
+                Err(self.bad("mailbox", began, &said, advice))
+            }
+            Err(_) => {
+                let fault = late("answer to the first mailbox command");
+                let advice = advice::of_fault(self.target, &fault);
+                Err(self.bad("mailbox", began, fault.detail(), advice))
+            }
+        }
+    }
+
+    /// The result, or a step that failed.
+    fn judged<T>(
+        &mut self,
+        name: &'static str,
+        began: Instant,
+        result: Result<T, Fault>,
+    ) -> Result<T, StepFailed> {
+        result.map_err(|fault| {
+            let fault = environment::hinted(fault, &self.target.account.registration.provider);
+            let advice = advice::of_fault(self.target, &fault);
+            self.bad(name, began, fault.detail(), advice)
+        })
+    }
+
+    fn good(&mut self, name: &'static str, began: Instant, detail: String) {
+        (self.report)(Step {
+            name,
+            ok: true,
+            ms: millis(began.elapsed()),
+            detail,
+            cause: None,
+            remedy: None,
+        });
+    }
+
+    fn bad(
+        &mut self,
+        name: &'static str,
+        began: Instant,
+        detail: &str,
+        advice: advice::Advice,
+    ) -> StepFailed {
+        (self.report)(Step {
+            name,
+            ok: false,
+            ms: millis(began.elapsed()),
+            detail: detail.to_owned(),
+            cause: Some(advice.cause),
+            remedy: Some(advice.remedy),
+        });
+        StepFailed
+    }
+}
+
+async fn within<T>(
+    limit: Duration,
+    step: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    timeout(limit, step)
+        .await
+        .unwrap_or_else(|_| Err(late("connection")))
+}
+
+/// A family of which no address answers, where the other does.
+async fn dead_family(endpoint: &Endpoint, addresses: &[SocketAddr]) -> Option<&'static str> {
+    let (v6, v4): (Vec<_>, Vec<_>) = addresses.iter().copied().partition(SocketAddr::is_ipv6);
+    if v6.is_empty() || v4.is_empty() {
+        return None;
+    }
+    let works = |addresses| async move {
+        let connected = timeout(FAMILY, dial::connect(endpoint, addresses)).await;
+        matches!(connected, Ok(Ok(_)))
+    };
+    match tokio::join!(works(v6), works(v4)) {
+        (false, true) => Some("IPv6"),
+        (true, false) => Some("IPv4"),
+        _ => None,
+    }
+}
+
+/// What to do about a dead family.
+fn without(family: &str) -> String {
+    match family {
+        "IPv6" => "set the provider's ip to v4: each login tries IPv6 in vain first".into(),
+        _ => "set the provider's ip to v6".into(),
+    }
+}
+
+fn peer(stream: &Stream) -> String {
+    stream
+        .peer()
+        .map_or_else(|_| "?".into(), |peer| peer.to_string())
+}
+
+fn late(what: &str) -> Fault {
+    Fault::new(Kind::Unreachable, format!("no {what} in time")).with_remedy(
+        "the other side or the way to it is slow or swallows packets; check the firewall",
+    )
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::UpstreamTls;
+
+    /// A service with an address in each family that listens on one of them only.
+    #[tokio::test]
+    async fn the_family_that_does_not_answer_is_named() {
+        let service = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let v4 = service.local_addr().unwrap();
+        let port = v4.port();
+        let endpoint = Endpoint {
+            host: "localhost".into(),
+            port,
+            tls: UpstreamTls::Implicit,
+        };
+        let v6 = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port));
+        assert_eq!(dead_family(&endpoint, &[v6, v4]).await, Some("IPv6"));
+        assert!(without("IPv6").contains("ip to v4"));
+        assert_eq!(dead_family(&endpoint, &[v4]).await, None);
+        assert_eq!(dead_family(&endpoint, &[v6]).await, None);
+    }
+}

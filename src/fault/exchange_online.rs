@@ -1,0 +1,181 @@
+//! What a mail service's refusal of XOAUTH2 means.
+//!
+//! Exchange says little and means a lot: the texts below were seen in the field. Whoever is not
+//! in the table gets the general advice.
+
+use super::{Fault, Kind};
+
+/// How an upstream refused a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The protocol's own way to say "not now": an SMTP 4xx, `[UNAVAILABLE]`, `[SYS/TEMP]`, `BYE`.
+    Temporary,
+    /// Anything else.
+    Final,
+}
+
+struct Known {
+    /// Part of the upstream's text, in lower case.
+    says: &'static str,
+    kind: Kind,
+    /// Whether another token might be accepted.
+    token_suspect: bool,
+    remedy: &'static str,
+}
+
+const WAIT: &str =
+    "the mail service limits this mailbox for now; let the application poll less often";
+
+const KNOWN: &[Known] = &[
+    Known {
+        says: "throttled",
+        kind: Kind::Busy,
+        token_suspect: false,
+        remedy: WAIT,
+    },
+    Known {
+        says: "server unavailable",
+        kind: Kind::Busy,
+        token_suspect: false,
+        remedy: "the mail service has trouble; wait",
+    },
+    Known {
+        says: "connection is closed",
+        kind: Kind::Busy,
+        token_suspect: false,
+        remedy: "the mail service has trouble or cuts us off; wait",
+    },
+    Known {
+        says: "too many",
+        kind: Kind::Busy,
+        token_suspect: false,
+        remedy: WAIT,
+    },
+    // High Volume Email's own answers.
+    Known {
+        says: "5.7.142",
+        kind: Kind::Refused,
+        token_suspect: true,
+        remedy: "High Volume Email refuses tokens that end soon: set the provider's token_margin to 20m or more",
+    },
+    Known {
+        says: "5.7.143",
+        kind: Kind::Refused,
+        token_suspect: true,
+        remedy: "the token had ended: set this machine's clock (NTP), and the provider's token_margin to 20m or more",
+    },
+    Known {
+        says: "5.7.144",
+        kind: Kind::Refused,
+        token_suspect: true,
+        remedy: "the token lacks the permission: in Entra add Office 365 Exchange Online, application permission Mail.Send, \
+                 with admin consent, and leave scope out or set it to https://outlook.office.com/.default",
+    },
+    Known {
+        says: "5.7.240",
+        kind: Kind::Refused,
+        token_suspect: false,
+        remedy: "the application is not on the list of this High Volume Email account: Add-HVEAppAccess -Identity MAILBOX \
+                 -AppIds OBJECT_ID, with the object id of the enterprise application; it works within 5 minutes",
+    },
+    Known {
+        says: "5.5.12",
+        kind: Kind::Refused,
+        token_suspect: false,
+        remedy: "High Volume Email could not read the login: check that the account's mailbox is the High Volume Email \
+                 account's address, and that the provider's mechanism is xoauth2",
+    },
+    Known {
+        says: "smtpclientauthentication is disabled for the tenant",
+        kind: Kind::Refused,
+        token_suspect: false,
+        remedy: "SMTP AUTH is off for the tenant, which stops OAuth too: \
+                 Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false, or for all \
+                 Set-TransportConfig -SmtpClientAuthenticationDisabled $false",
+    },
+    Known {
+        says: "smtpclientauthentication is disabled",
+        kind: Kind::Refused,
+        token_suspect: false,
+        remedy: "SMTP AUTH is off for this mailbox, which stops OAuth too: \
+                 Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false",
+    },
+    Known {
+        says: "security defaults",
+        kind: Kind::Refused,
+        token_suspect: false,
+        remedy: "the tenant's security defaults forbid this sign-in; use a Conditional Access policy \
+                 that admits the application instead",
+    },
+    Known {
+        says: "5.7.30",
+        kind: Kind::Refused,
+        token_suspect: false,
+        remedy: "the service took this for basic authentication; check that the provider's mechanism is xoauth2",
+    },
+    Known {
+        says: "did not meet the criteria",
+        kind: Kind::Refused,
+        token_suspect: true,
+        remedy: "a Conditional Access or authentication policy refused the sign-in; look it up in \
+                 Entra's sign-in log",
+    },
+    Known {
+        says: "unrecognized authentication type",
+        kind: Kind::Refused,
+        token_suspect: false,
+        remedy: "this host does not offer the mechanism; check the provider's host and mechanism",
+    },
+];
+
+/// The advice where the text alone tells nothing.
+const GENERAL: &str = "check that the application has the protocol's permission with admin consent \
+    (IMAP.AccessAsApp, POP.AccessAsApp, SMTP.SendAsApp), that New-ServicePrincipal was run with the \
+    object id of the enterprise application, that Add-MailboxPermission gave it FullAccess to this \
+    mailbox, and that the mailbox address is right; new permissions can take hours to work";
+
+/// The fault behind an upstream's refusal of a login.
+///
+/// `text` is what it said (already without the token), all lines of it.
+pub fn classify(text: &str, refusal: Refusal) -> Fault {
+    let lower = text.to_ascii_lowercase();
+    let said = format!("the mail service refused the login: {text}");
+    if let Some(known) = KNOWN.iter().find(|known| lower.contains(known.says)) {
+        let fault = Fault::new(known.kind, said).with_remedy(known.remedy);
+        return if known.token_suspect {
+            fault.with_token_retry()
+        } else {
+            fault
+        };
+    }
+    match refusal {
+        Refusal::Temporary => Fault::new(Kind::Busy, said)
+            .with_remedy("temporary; the application should try again later"),
+        Refusal::Final => Fault::new(Kind::Refused, said)
+            .with_remedy(GENERAL)
+            .with_token_retry(),
+    }
+}
+
+/// For how many milliseconds a mail service wants its mailbox left alone: Exchange says
+/// `Suggested Backoff Time: 299961 milliseconds`. An hour at most.
+pub fn suggested_backoff(text: &str) -> Option<u64> {
+    const HOUR: u64 = 3_600_000;
+    let lower = text.to_ascii_lowercase();
+    let (_, rest) = lower.split_once("suggested backoff time:")?;
+    let rest = rest.trim_start();
+    let digits = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(rest.len());
+    let (number, unit) = rest.split_at_checked(digits)?;
+    if number.is_empty() {
+        return None;
+    }
+    // More digits than a number has room for are a long time as well.
+    let number: u64 = number.parse().unwrap_or(HOUR);
+    let time = match unit.trim_start().starts_with('s') {
+        true => number.saturating_mul(1000),
+        false => number,
+    };
+    (time > 0).then_some(time.min(HOUR))
+}

@@ -1,0 +1,182 @@
+//! Keeps the log readable while a client repeats itself: of equal faults (login, client's address,
+//! kind) the log has the first few a minute, then how many it left out. Audit records have all.
+//! The same holds for connections that are turned away before they are sessions.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::client_network;
+use crate::fault::Kind;
+
+/// How long equal faults are counted together.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// So many are told of each: enough for fail2ban to see an attack within its first minute.
+const LOGGED_PER_MINUTE: u64 = 5;
+
+/// Faults remembered; one that finds no room is told.
+const CAP: usize = 10_000;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    login: Option<String>,
+    /// By [`client_network`].
+    client: IpAddr,
+    what: What,
+}
+
+/// What is repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum What {
+    Fault(Kind),
+    /// A connection was turned away, for this reason.
+    TurnedAway(&'static str),
+}
+
+#[derive(Debug)]
+struct Seen {
+    since: Instant,
+    count: u64,
+}
+
+/// What the log has told of late.
+#[derive(Debug)]
+pub struct FaultLogLimiter(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    seen: HashMap<Key, Seen>,
+    swept: Instant,
+}
+
+impl Default for FaultLogLimiter {
+    fn default() -> Self {
+        Self(Mutex::new(State {
+            seen: HashMap::new(),
+            swept: Instant::now(),
+        }))
+    }
+}
+
+impl FaultLogLimiter {
+    /// Whether the log should tell of this fault.
+    pub fn allows(&self, login: Option<&str>, client: IpAddr, kind: Kind) -> bool {
+        let login = login.map(str::to_lowercase);
+        self.counts(login, client, What::Fault(kind))
+    }
+
+    /// Whether the log should tell that a connection was turned away.
+    pub fn allows_rejection(&self, client: IpAddr, why: &'static str) -> bool {
+        self.counts(None, client, What::TurnedAway(why))
+    }
+
+    fn counts(&self, login: Option<String>, client: IpAddr, what: What) -> bool {
+        let now = Instant::now();
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.duration_since(state.swept) >= WINDOW || state.seen.len() >= CAP {
+            state.swept = now;
+            state
+                .seen
+                .retain(|key, seen| now.duration_since(seen.since) < WINDOW || key.end(seen));
+        }
+        let key = Key {
+            login,
+            client: client_network(client),
+            what,
+        };
+        let room = state.seen.len() < CAP;
+        let Some(seen) = state.seen.get_mut(&key) else {
+            if room {
+                let first = Seen {
+                    since: now,
+                    count: 1,
+                };
+                state.seen.insert(key, first);
+            }
+            // Faults are told where they find no room; turning away costs its peer nothing.
+            return room || matches!(what, What::Fault(_));
+        };
+        if now.duration_since(seen.since) >= WINDOW {
+            key.end(seen);
+            *seen = Seen {
+                since: now,
+                count: 0,
+            };
+        }
+        seen.count += 1;
+        seen.count <= LOGGED_PER_MINUTE
+    }
+}
+
+impl Drop for FaultLogLimiter {
+    fn drop(&mut self) {
+        let state = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for (key, seen) in &state.seen {
+            key.end(seen);
+        }
+    }
+}
+
+impl Key {
+    /// Says how many were left out. Gives false: they are done with.
+    fn end(&self, seen: &Seen) -> bool {
+        let left_out = seen.count.saturating_sub(LOGGED_PER_MINUTE);
+        if left_out > 0 {
+            match self.what {
+                What::Fault(kind) => tracing::warn!(
+                    client = %self.client,
+                    login = self.login,
+                    fault = %kind,
+                    left_out,
+                    "the same fault again"
+                ),
+                What::TurnedAway(why) => tracing::warn!(
+                    client = %self.client,
+                    why,
+                    left_out,
+                    "the same connections again"
+                ),
+            }
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn equal_faults_are_told_a_few_times_a_minute() {
+        let quiet = FaultLogLimiter::default();
+        let client = IpAddr::from([192, 0, 2, 1]);
+        let told = |login, kind| {
+            (0..100)
+                .filter(|_| quiet.allows(Some(login), client, kind))
+                .count()
+        };
+        assert_eq!(told("a", Kind::Credentials), 5);
+        assert_eq!(told("A", Kind::Credentials), 0);
+        assert_eq!(told("b", Kind::Credentials), 5);
+        assert_eq!(told("a", Kind::Unreachable), 5);
+        tokio::time::advance(WINDOW).await;
+        assert_eq!(told("a", Kind::Credentials), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attack_by_many_names_takes_no_more_room() {
+        let quiet = FaultLogLimiter::default();
+        let client = IpAddr::from([192, 0, 2, 1]);
+        for n in 0..CAP + 1_000 {
+            assert!(quiet.allows(Some(&n.to_string()), client, Kind::Credentials));
+        }
+        assert_eq!(quiet.0.lock().unwrap().seen.len(), CAP);
+        tokio::time::advance(WINDOW).await;
+        assert!(quiet.allows(None, client, Kind::Credentials));
+        assert_eq!(quiet.0.lock().unwrap().seen.len(), 1);
+    }
+}

@@ -1,0 +1,247 @@
+//! What is remembered for people who ask: of each login the last success and the last fault, and
+//! how many faults there were of late. In memory alone; the audit is elsewhere.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::fault::{Fault, Side};
+
+/// Logins remembered that somebody has proved to be; beyond it the longest silent are forgotten.
+const CAP: usize = 20_000;
+
+/// Logins remembered that were only tried: whoever makes them up pushes out his own.
+const MAX_UNKNOWN: usize = 1_000;
+
+/// How long faults are counted together.
+const QUARTER: Duration = Duration::from_secs(15 * 60);
+
+/// How many quarters of an hour are remembered: a day.
+const QUARTERS: usize = 96;
+
+/// Faults of a quarter of an hour, in the order of [`Side::ALL`].
+pub type FaultCounts = [u32; Side::ALL.len()];
+
+/// The last of everything, by login, and the faults of the last day.
+#[derive(Debug)]
+pub struct LoginHistory {
+    logins: Mutex<HashMap<String, LoginEntry>>,
+    /// Those that nobody has proved to be.
+    unknown_logins: Mutex<HashMap<String, LoginEntry>>,
+    faults: Mutex<Faults>,
+    /// Who hears of every login, where somebody does.
+    observer: OnceLock<mpsc::Sender<LoginEvent>>,
+}
+
+/// A login that succeeded, or why one (or its session) failed.
+#[derive(Debug, Clone)]
+pub struct LoginEvent {
+    /// In lower case.
+    pub login: String,
+    /// `None`: it succeeded.
+    pub fault: Option<Fault>,
+}
+
+#[derive(Debug)]
+struct Faults {
+    /// The oldest first, the current one last.
+    quarters: VecDeque<FaultCounts>,
+    /// When the current one began.
+    since: Instant,
+}
+
+impl Default for LoginHistory {
+    fn default() -> Self {
+        Self {
+            logins: Mutex::default(),
+            unknown_logins: Mutex::default(),
+            faults: Mutex::new(Faults {
+                quarters: VecDeque::from([FaultCounts::default(); QUARTERS]),
+                since: Instant::now(),
+            }),
+            observer: OnceLock::new(),
+        }
+    }
+}
+
+/// What is known of a login.
+#[derive(Debug, Clone, Default)]
+pub struct LoginEntry {
+    /// When it last succeeded.
+    pub last_login: Option<SystemTime>,
+    /// What last went wrong, unless a success came after it.
+    pub last_fault: Option<(SystemTime, Fault)>,
+}
+
+impl LoginHistory {
+    /// Sends every login from now on; what has no place in the channel is left out. The first
+    /// observer stays the only one.
+    pub fn observed_by(&self, observer: mpsc::Sender<LoginEvent>) {
+        let _ = self.observer.set(observer);
+    }
+
+    fn on_event(&self, login: &str, fault: Option<&Fault>) {
+        if let Some(observer) = self.observer.get() {
+            let _ = observer.try_send(LoginEvent {
+                login: login.to_owned(),
+                fault: fault.cloned(),
+            });
+        }
+    }
+
+    /// A login succeeded: what was wrong before is healed.
+    pub fn succeeded(&self, login: &str) {
+        self.on_event(login, None);
+        lock(&self.unknown_logins).remove(login);
+        change(&mut lock(&self.logins), CAP, login, |entry| {
+            entry.last_login = Some(SystemTime::now());
+            entry.last_fault = None;
+        });
+    }
+
+    /// A login or its session failed. What is the client's own fault proves nothing.
+    pub fn failed(&self, login: &str, fault: &Fault) {
+        self.on_event(login, Some(fault));
+        let mut logins = lock(&self.logins);
+        let is_proven = fault.kind().side() != Side::Client || logins.contains_key(login);
+        let set = |entry: &mut LoginEntry| {
+            entry.last_fault = Some((SystemTime::now(), fault.clone()));
+        };
+        match is_proven {
+            true => change(&mut logins, CAP, login, set),
+            false => change(&mut lock(&self.unknown_logins), MAX_UNKNOWN, login, set),
+        }
+    }
+
+    /// One more, whoever it was that met it.
+    pub fn count_fault(&self, side: Side) {
+        let mut faults = self.faults();
+        let index = Side::ALL.iter().position(|other| *other == side);
+        let quarter = faults.quarters.back_mut();
+        if let Some(count) = index.and_then(|index| quarter?.get_mut(index)) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// Faults of the last day by quarters of an hour, the oldest first, each by [`Side::ALL`].
+    pub fn recent(&self) -> Vec<FaultCounts> {
+        self.faults().quarters.iter().copied().collect()
+    }
+
+    /// Up to now.
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = faults.since.elapsed().as_secs() / QUARTER.as_secs();
+        // After more than a day there is nothing left to move.
+        for _ in 0..passed.min(QUARTERS as u64) {
+            faults.quarters.pop_front();
+            faults.quarters.push_back(FaultCounts::default());
+        }
+        faults.since += QUARTER * u32::try_from(passed).unwrap_or(u32::MAX);
+        faults
+    }
+
+    /// What is known of a login, in lower case.
+    pub fn entry(&self, login: &str) -> LoginEntry {
+        let proven = lock(&self.logins).get(login).cloned();
+        let unproven = || lock(&self.unknown_logins).get(login).cloned();
+        proven.or_else(unproven).unwrap_or_default()
+    }
+
+    /// Every login that somebody has proved to be and something is known of, in order.
+    pub fn logins(&self) -> Vec<String> {
+        let mut logins: Vec<_> = lock(&self.logins).keys().cloned().collect();
+        logins.sort();
+        logins
+    }
+}
+
+/// Changes an entry; where there is no room for another one, the older half goes.
+fn change(
+    entries: &mut HashMap<String, LoginEntry>,
+    cap: usize,
+    login: &str,
+    change: impl FnOnce(&mut LoginEntry),
+) {
+    if entries.len() >= cap && !entries.contains_key(login) {
+        let age = |entry: &LoginEntry| {
+            let fault = entry.last_fault.as_ref().map(|(time, _)| *time);
+            entry.last_login.max(fault)
+        };
+        let mut ages: Vec<_> = entries.values().map(age).collect();
+        let (_, middle, _) = ages.select_nth_unstable(cap / 2);
+        let middle = *middle;
+        entries.retain(|_, entry| age(entry) > middle);
+    }
+    change(entries.entry(login.to_owned()).or_default());
+}
+
+fn lock(
+    entries: &Mutex<HashMap<String, LoginEntry>>,
+) -> MutexGuard<'_, HashMap<String, LoginEntry>> {
+    entries.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::Kind;
+
+    #[tokio::test(start_paused = true)]
+    async fn faults_are_counted_by_quarters_of_an_hour_for_a_day() {
+        let history = LoginHistory::default();
+        history.count_fault(Side::Upstream);
+        tokio::time::advance(QUARTER + QUARTER / 2).await;
+        history.count_fault(Side::Client);
+        history.count_fault(Side::Client);
+        let recent = history.recent();
+        assert_eq!(recent.len(), QUARTERS);
+        assert_eq!(recent[QUARTERS - 2..], [[0, 0, 0, 1, 0], [2, 0, 0, 0, 0]]);
+        tokio::time::advance(QUARTER * 94).await;
+        assert_eq!(history.recent()[0], [0, 0, 0, 1, 0]);
+        tokio::time::advance(QUARTER * 1000).await;
+        assert_eq!(history.recent(), [FaultCounts::default(); QUARTERS]);
+    }
+
+    #[test]
+    fn a_success_heals_and_memory_is_bounded() {
+        let history = LoginHistory::default();
+        history.failed("a", &Fault::new(Kind::Busy, "later"));
+        assert!(history.entry("a").last_fault.is_some());
+        history.succeeded("a");
+        let entry = history.entry("a");
+        assert!(entry.last_fault.is_none() && entry.last_login.is_some());
+        for number in 0..CAP + 10 {
+            history.succeeded(&number.to_string());
+        }
+        assert!(history.logins().len() <= CAP);
+        assert!(history.entry(&(CAP + 9).to_string()).last_login.is_some());
+    }
+
+    #[test]
+    fn d36_made_up_logins_push_nobody_out() {
+        let history = LoginHistory::default();
+        history.succeeded("real@contoso.test");
+        history.failed(
+            "refused@contoso.test",
+            &Fault::new(Kind::GrantRefused, "no consent"),
+        );
+        let wrong = Fault::new(Kind::Credentials, "wrong");
+        history.failed("real@contoso.test", &wrong);
+        history.failed("exact@contoso.test", &wrong);
+        assert!(history.entry("exact@contoso.test").last_fault.is_some());
+        for number in 0..CAP * 2 {
+            history.failed(&format!("{number}@contoso.test"), &wrong);
+        }
+        assert_eq!(
+            history.logins(),
+            ["real@contoso.test", "refused@contoso.test"]
+        );
+        assert!(history.entry("real@contoso.test").last_login.is_some());
+        assert!(history.entry("real@contoso.test").last_fault.is_some());
+        assert!(lock(&history.unknown_logins).len() <= MAX_UNKNOWN);
+    }
+}

@@ -1,0 +1,7 @@
+//! Unix, which is Linux as far as it is tested.
+
+pub(super) mod files;
+pub(super) mod host;
+pub(super) mod manager;
+pub(super) mod process;
+pub(super) mod service;

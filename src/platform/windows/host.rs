@@ -1,0 +1,52 @@
+//! The machine: its name, its sockets, where things are.
+
+use std::io;
+use std::path::PathBuf;
+
+use socket2::{SockRef, TcpKeepalive};
+
+use super::super::Usage;
+
+/// `%ProgramData%\authrelay\proxy.yaml`.
+pub(in super::super) fn configuration() -> PathBuf {
+    let data = std::env::var_os("ProgramData")
+        .map_or_else(|| PathBuf::from(r"C:\ProgramData"), PathBuf::from);
+    data.join("authrelay").join("proxy.yaml")
+}
+
+pub(in super::super) fn name() -> String {
+    std::env::var("COMPUTERNAME").unwrap_or_default()
+}
+
+/// Windows has no such limit.
+pub(in super::super) fn raise_open_files() -> io::Result<()> {
+    Ok(())
+}
+
+/// Windows writes no core files unless an administrator sets up dumps for this program, and other
+/// users cannot read a service's memory.
+pub(in super::super) fn keep_memory_private() {}
+
+pub(in super::super) fn usage() -> Option<Usage> {
+    None
+}
+
+/// Windows lets a listener of one address stand beside one of all addresses.
+pub(in super::super) fn share_port(_: SockRef<'_>, _: bool) -> io::Result<()> {
+    Ok(())
+}
+
+pub(in super::super) fn reuse_address(_: SockRef<'_>) -> io::Result<()> {
+    Ok(())
+}
+
+pub(in super::super) fn set_keepalive(
+    socket: SockRef<'_>,
+    keepalive: &TcpKeepalive,
+) -> io::Result<()> {
+    if let Err(error) = socket.set_tcp_keepalive(keepalive) {
+        tracing::debug!(%error, "keepalive stays as the system has it");
+        let _ = socket.set_keepalive(true);
+    }
+    Ok(())
+}

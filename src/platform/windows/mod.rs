@@ -1,0 +1,9 @@
+//! Windows, from Server 2016 on.
+
+mod access;
+mod events;
+pub(super) mod files;
+pub(super) mod host;
+pub(super) mod manager;
+pub(super) mod process;
+pub(super) mod service;

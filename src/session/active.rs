@@ -1,0 +1,97 @@
+//! The service as it is configured now. A reload puts another in its place: who is logged in stays
+//! with the one that logged it in, who logs in next does so under the new one.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use super::login;
+use super::service::Service;
+use crate::accept::ServedListener;
+use crate::accept::admission::SessionPermit;
+use crate::auth::ClientInfo;
+use crate::config::Config;
+
+/// Holds the [`Service`] that is in force.
+pub struct ActiveService(RwLock<Arc<Service>>);
+
+impl ActiveService {
+    /// Begins with `service`.
+    pub fn new(service: Service) -> Self {
+        Self(RwLock::new(Arc::new(service)))
+    }
+
+    /// The one in force.
+    pub fn active(&self) -> Arc<Service> {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// What [`ActiveService::replace`] will put in force.
+    ///
+    /// # Errors
+    ///
+    /// As [`Service::new`]; nothing has changed then.
+    pub fn prepare(&self, config: &Config) -> anyhow::Result<Service> {
+        self.active().reconfigured(config)
+    }
+
+    /// Puts another in force, and ends the sessions of accounts and passwords that are gone, each
+    /// at its next reply boundary and within `limits.drain_timeout`; how many.
+    pub fn replace(&self, service: Service, config: &Config) -> usize {
+        let service = Arc::new(service);
+        service.activate(config);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = service.clone();
+        service
+            .sessions()
+            .end_unless(config.limits.drain_timeout, |session, verified, names| {
+                if verified.is_unauthenticated() {
+                    let now = service.unauthenticated_login(session.listener(), session.client());
+                    return now.is_some_and(|now| now.same_mailbox_as(verified));
+                }
+                let client = ClientInfo {
+                    address: session.client().ip(),
+                    listener: session.listener(),
+                    names,
+                };
+                service.authenticator.still_opens(client, verified)
+            })
+    }
+
+    /// The audit file may have been renamed: records go on in a new one.
+    pub fn reopen_audit(&self) {
+        if let Some(audit) = &self.active().state.audit {
+            audit.reopen();
+        }
+    }
+
+    /// Waits until the records of all sessions so far are written and sent, at most for
+    /// `patience`.
+    pub async fn finish_audit(&self, patience: Duration) {
+        if let Some(audit) = self.active().state.audit.clone() {
+            let _ = tokio::task::spawn_blocking(move || audit.finish(patience)).await;
+        }
+    }
+
+    /// Serves one connection to its end.
+    pub fn serve(
+        self: Arc<Self>,
+        served: Arc<ServedListener>,
+        tcp: TcpStream,
+        peer: SocketAddr,
+        permit: SessionPermit,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        // Boxed and made outside: a session that is relayed keeps no room for what its login took.
+        let login = Box::pin(async move { login::start(&self, &served, tcp, peer, permit).await });
+        async move {
+            let session = login.await;
+            if let Some(mut session) = session {
+                session.relay().await;
+            }
+        }
+    }
+}

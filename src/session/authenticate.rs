@@ -1,0 +1,150 @@
+//! From presented credentials, or from none where the listener is for devices, to an upstream that
+//! is logged in.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::login::{Login, LoginResult};
+use super::record::SessionRecord;
+use super::service::Service;
+use super::upstream::{ConnectContext, LoggedIn};
+use crate::accept::certificate_names;
+use crate::auth::password::VerifiedLogin;
+use crate::auth::{ClientInfo, LoginRefused};
+use crate::config::Listener;
+use crate::fault::{Fault, Kind};
+use crate::login::front::Attempt;
+use crate::wire::Protocol;
+
+/// All waits of a login together end this long before its deadline, so that the client gets their
+/// own fault and not the deadline's.
+const LOGIN_MARGIN: Duration = Duration::from_secs(2);
+
+impl Login<'_> {
+    /// Checks the credentials under the newest configuration, gets a token and logs in upstream.
+    pub(super) async fn authenticate(
+        &mut self,
+        attempt: Option<&Attempt>,
+    ) -> Result<LoginResult, Fault> {
+        let started = Instant::now();
+        let deadline = waits_end(self.deadline, started);
+        let certificate = self.client.peer_certificate();
+        let names = certificate.map_or_else(Vec::new, |presented| certificate_names(&presented));
+        let client = ClientInfo {
+            address: self.record.client().ip(),
+            listener: &self.served.listener,
+            names: &names,
+        };
+        let record = &mut self.record;
+        let (service, verified) = loop {
+            let service = self.active.active();
+            let checked = match attempt {
+                Some(attempt) => service.check(client, attempt, record).await,
+                None => service.check_unauthenticated(client, record),
+            };
+            match checked {
+                Ok(verified) => {
+                    record.on_verified(&verified, client.names);
+                    // Who was checked while a reload ended the sessions of others is checked anew.
+                    if Arc::ptr_eq(&service, &self.active.active()) {
+                        break (service, verified);
+                    }
+                }
+                Err(refused) => {
+                    tokio::time::sleep_until((started + refused.delay).min(deadline)).await;
+                    return Err(refused.fault);
+                }
+            }
+        };
+        let session = record.id().to_owned();
+        let context = ConnectContext {
+            session: &session,
+            protocol: client.listener.protocol,
+            client: Some(client),
+            started,
+            deadline,
+        };
+        let upstream = service.connect_now(context, &verified).await?;
+        if let Some(upstream) = &upstream {
+            record.on_upstream(upstream);
+        }
+        record.on_login(started);
+        Ok(LoginResult { verified, upstream })
+    }
+}
+
+/// When the waits of a login end that began at `started`.
+fn waits_end(deadline: Instant, started: Instant) -> Instant {
+    deadline
+        .checked_sub(LOGIN_MARGIN)
+        .filter(|end| *end > started)
+        .unwrap_or(deadline)
+}
+
+impl Service {
+    /// Connects for a client that is verified; not yet where each MAIL has an upstream of its own.
+    async fn connect_now(
+        &self,
+        context: ConnectContext<'_>,
+        verified: &VerifiedLogin,
+    ) -> Result<Option<LoggedIn>, Fault> {
+        let by_sender = verified.account().mailbox.smtp_is_sender;
+        match context.protocol == Protocol::Smtp && by_sender {
+            true => Ok(None),
+            false => self.connect(context, verified).await.map(Some),
+        }
+    }
+
+    /// The account that `listener` gives to clients without a login, as configured by now.
+    pub(super) fn unauthenticated_login(
+        &self,
+        listener: &Listener,
+        client: SocketAddr,
+    ) -> Option<VerifiedLogin> {
+        let mut listeners = self.listeners().iter();
+        let today = listeners
+            .find(|other| other.name == listener.name && other.protocol == listener.protocol)?;
+        VerifiedLogin::by_listener(today, client.ip())
+    }
+
+    /// Checks presented credentials.
+    async fn check(
+        &self,
+        client: ClientInfo<'_>,
+        attempt: &Attempt,
+        record: &mut SessionRecord,
+    ) -> Result<VerifiedLogin, LoginRefused> {
+        let credentials = &attempt.credentials;
+        let known = self.find(&credentials.login).is_some();
+        record.on_attempt(&credentials.login, known);
+        self.may_log_in().map_err(LoginRefused::at_once)?;
+        self.authenticator.check(client, credentials).await
+    }
+
+    /// Admits a client without credentials where the listener allows that.
+    fn check_unauthenticated(
+        &self,
+        client: ClientInfo<'_>,
+        record: &mut SessionRecord,
+    ) -> Result<VerifiedLogin, LoginRefused> {
+        let Some(verified) = self.unauthenticated_login(client.listener, record.client()) else {
+            let fault = Fault::new(Kind::Order, "command before login");
+            return Err(LoginRefused::at_once(fault));
+        };
+        record.on_attempt(verified.login(), true);
+        self.may_log_in().map_err(LoginRefused::at_once)?;
+        Ok(verified)
+    }
+
+    /// Nobody logs in whose login could not be recorded, where the configuration requires that.
+    fn may_log_in(&self) -> Result<(), Fault> {
+        match &self.state.audit {
+            Some(audit) if audit.blocks_logins() => Err(Fault::new(Kind::Audit, "audit records cannot be written")
+                .with_remedy("free space where audit.path is, or mend the way to syslog; nobody can log in until then, as audit.on_full says")),
+            _ => Ok(()),
+        }
+    }
+}

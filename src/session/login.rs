@@ -1,0 +1,235 @@
+//! One login: from an accepted connection to a session that is relayed, or to the end of the
+//! connection.
+//!
+//! A [`Login`] is walked through `start` (PROXY header, session permit), `dialogue` (TLS, what the
+//! client says), `authenticate` (its password, then the upstream) and `hand_over`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::active::ActiveService;
+use super::record::SessionRecord;
+use super::relaying::{Relayed, RelayingSession, SessionBackend};
+use super::service::Service;
+use super::submission;
+use super::upstream::LoggedIn;
+use crate::accept::admission::SessionPermit;
+use crate::accept::{ServedListener, identify_client};
+use crate::auth::password::VerifiedLogin;
+use crate::config::ListenerTls;
+use crate::fault::{Fault, Kind};
+use crate::login::front::Front;
+use crate::relay::{ClosedBy, Connection as _, Drain, Driver, Machine};
+use crate::stream::Stream;
+
+/// How long a client that is rejected may take to read why.
+const REJECTION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The same from when everything has to stop.
+const STOP_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// A login in progress.
+pub(super) struct Login<'a> {
+    /// The configuration by which the client was accepted.
+    pub(super) service: Arc<Service>,
+    /// Where the newest configuration is: credentials are checked by that.
+    pub(super) active: &'a ActiveService,
+    pub(super) served: &'a ServedListener,
+    pub(super) client: Stream,
+    pub(super) record: SessionRecord,
+    /// The end of `limits.login_timeout`.
+    pub(super) deadline: Instant,
+}
+
+/// A login that succeeded.
+pub(super) struct LoginResult {
+    pub(super) verified: VerifiedLogin,
+    /// None where each MAIL has an upstream of its own.
+    pub(super) upstream: Option<LoggedIn>,
+}
+
+/// Why a connection ends without a login.
+pub(super) enum LoginEnd {
+    /// The client left.
+    ClientLeft,
+    /// The client was told, or is not to be told.
+    Fault(Fault),
+    /// The last attempt was refused with a reply that ends the connection (SMTP's 421).
+    Refused,
+}
+
+/// Takes an accepted connection to the end of its login. `None`: it ended before.
+pub(super) async fn start(
+    active: &ActiveService,
+    served: &ServedListener,
+    mut tcp: TcpStream,
+    peer: SocketAddr,
+    mut permit: SessionPermit,
+) -> Option<Box<RelayingSession>> {
+    let service = active.active();
+    let deadline = Instant::now() + service.limits.login_timeout;
+    let fault_log = &service.state.fault_log;
+    let client = tokio::select! {
+        client = identify_client(&served.listener, fault_log, &mut tcp, peer, deadline) => client?,
+        () = service.stop().cancelled() => return None,
+    };
+    let mut login = Login {
+        record: SessionRecord::new(&service.state, &served.listener, client),
+        service,
+        active,
+        served,
+        client: Stream::new(tcp),
+        deadline,
+    };
+    if !permit.admit(client.ip()) {
+        login.reject().await;
+        return None;
+    }
+    match login.run().await {
+        Ok((result, front)) => Some(login.hand_over(front, result, permit).await),
+        Err(end) => {
+            login.end(end).await;
+            None
+        }
+    }
+}
+
+impl Login<'_> {
+    /// The dialogue with the client, under the login's deadline.
+    async fn run(&mut self) -> Result<(LoginResult, Box<dyn Front>), LoginEnd> {
+        let (deadline, stop) = (self.deadline, self.service.stop().clone());
+        let end = tokio::select! {
+            end = timeout_at(deadline, self.dialogue()) => end,
+            () = stop.cancelled() => Ok(Err(LoginEnd::Fault(draining()))),
+        };
+        let fault = match end {
+            Ok(Err(LoginEnd::Fault(fault))) if fault.kind() == Kind::Draining => fault,
+            Ok(end) => return end,
+            Err(_) => {
+                let seconds = self.service.limits.login_timeout.as_secs_f32();
+                Fault::new(Kind::LoginTimeout, format!("no login within {seconds} s"))
+            }
+        };
+        let reply = fault.reply(self.record.protocol(), None).text;
+        briefly(&self.service, self.client.write(&reply)).await;
+        Err(LoginEnd::Fault(fault))
+    }
+
+    /// Ends a connection without a login.
+    async fn end(&mut self, end: LoginEnd) {
+        match end {
+            LoginEnd::ClientLeft => return self.record.closed_by(ClosedBy::Client),
+            LoginEnd::Fault(fault) => self.record.on_end(&fault),
+            // The record has the fault.
+            LoginEnd::Refused => self.record.closed_by(ClosedBy::Authrelay),
+        }
+        briefly(&self.service, self.client.finish()).await;
+    }
+
+    /// Ends a connection that is one more than the limits allow, after a reply that says so.
+    async fn reject(&mut self) {
+        let fault = Fault::new(Kind::Sessions, "one session more than the limits allow")
+            .with_remedy("let applications close their sessions, or raise limits.sessions or limits.sessions_per_client");
+        self.record.on_failure(&fault);
+        let service = self.service.clone();
+        let reply = async {
+            if let (ListenerTls::Implicit(_), Some(tls)) =
+                (&self.served.listener.tls, &self.served.tls)
+            {
+                let encrypted = self
+                    .client
+                    .encrypt_as_server(tls.current(), tls.requires_client_certificates());
+                if encrypted.await.is_err() {
+                    return;
+                }
+            }
+            let reply = fault.reply(self.served.listener.protocol, None).text;
+            if self.client.write(&reply).await.is_ok() {
+                self.client.finish().await;
+            }
+        };
+        briefly(&service, reply).await;
+    }
+
+    /// Starts the relay: each side gets what the other has sent already, exactly once.
+    async fn hand_over(
+        self,
+        mut front: Box<dyn Front>,
+        result: LoginResult,
+        permit: SessionPermit,
+    ) -> Box<RelayingSession> {
+        let Self {
+            service,
+            client,
+            record,
+            ..
+        } = self;
+        let protocol = record.protocol();
+        let LoginResult { verified, upstream } = result;
+        let provider = &verified.account().registration.provider;
+        let capabilities = service.state.capabilities(provider, protocol);
+        let (tracker, submission) = service.tracker(protocol, &verified, &capabilities);
+        let (upstream, accepted, said_down) = match upstream {
+            Some(LoggedIn { stream, ready, .. }) => {
+                (Some(Relayed::new(stream)), ready.accepted, ready.leftover)
+            }
+            None => (None, submission::accepted_here(), Bytes::new()),
+        };
+        let reply = front.accept(&accepted);
+        // What the client sent after its credentials.
+        let said_up = front.leftover();
+        let now = Instant::now();
+        let drain = record.drain().clone();
+        record.byte_counters().add(0, reply.len());
+        let backend = SessionBackend { record, submission };
+        let machine = Machine::new(tracker, service.limits.idle_timeout, now);
+        let mut client = Relayed::new(client);
+        // A client that does not read, an upstream that does not: the relay's own deadlines hold.
+        std::future::poll_fn(|cx| {
+            client.send(cx, &reply);
+            std::task::Poll::Ready(())
+        })
+        .await;
+        let mut driver = Driver::new(machine, client, upstream, backend, now);
+        std::future::poll_fn(|cx| {
+            driver.begin(&said_up, &said_down, now, cx);
+            std::task::Poll::Ready(())
+        })
+        .await;
+        Box::new(RelayingSession {
+            driver,
+            drain,
+            stop: service.stop().clone(),
+            _permit: permit,
+        })
+    }
+}
+
+/// Gives a client the time to take its final reply: [`REJECTION_TIMEOUT`], and [`STOP_TIMEOUT`]
+/// from when everything has to stop.
+pub(super) async fn briefly<T>(service: &Service, reply: impl Future<Output = T>) {
+    let stopped = async {
+        service.stop().cancelled().await;
+        tokio::time::sleep(STOP_TIMEOUT).await;
+    };
+    tokio::select! {
+        _ = tokio::time::timeout(REJECTION_TIMEOUT, reply) => {}
+        () = stopped => {}
+    }
+}
+
+/// Waits until a session that has to end has had the time for it.
+pub(super) async fn overdue(drain: &Drain) {
+    let within = drain.requested().await;
+    tokio::time::sleep(within).await;
+}
+
+/// The fault of whoever is in the middle of a login when the relay drains.
+pub(super) fn draining() -> Fault {
+    Fault::new(Kind::Draining, "shutting down")
+}

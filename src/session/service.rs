@@ -1,0 +1,206 @@
+//! What sessions share under one configuration.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::registry::SessionRegistry;
+use super::state::ServiceState;
+use crate::audit::{self, Audit};
+use crate::auth::Authenticator;
+use crate::config::{Account, Config, Limits, Listener, Provider};
+use crate::fault::Fault;
+use crate::history::LoginHistory;
+use crate::metrics::Metrics;
+use crate::outbound::http;
+use crate::tls;
+use crate::token::store::Store;
+use crate::token::{TokenSource, TokenSourceConfig};
+use crate::upstream::Connector;
+use crate::wire::Protocol;
+
+/// One configuration, made ready: its accounts, its token source, TLS towards its providers.
+pub struct Service {
+    pub(super) state: ServiceState,
+    pub(super) limits: Limits,
+    pub(super) authenticator: Authenticator,
+    /// As configured, in the file's order.
+    accounts: Vec<Arc<Account>>,
+    listeners: Vec<Arc<Listener>>,
+    pub(super) token_source: Arc<TokenSource>,
+    /// By provider.
+    upstream_tls: UpstreamTls,
+}
+
+type UpstreamTls = BTreeMap<String, Arc<rustls::ClientConfig>>;
+
+/// Registrations' endpoints and providers' upstreams, and how they are reached.
+fn outbound_clients(config: &Config) -> anyhow::Result<(UpstreamTls, TokenSourceConfig<'_>)> {
+    let mut tls = BTreeMap::new();
+    let mut clients = BTreeMap::new();
+    for provider in config.providers.values() {
+        let client = tls::client(&provider.ca)?;
+        clients.insert(
+            provider.name.clone(),
+            http::Client::new(client.clone(), provider.egress.clone(), provider.ip),
+        );
+        tls.insert(provider.name.clone(), Arc::new(client));
+    }
+    let store = match config.state.wanted {
+        true => Some(Store::open(&config.state)?),
+        false => None,
+    };
+    let token_source = TokenSourceConfig {
+        registrations: &config.registrations,
+        clients,
+        timeout: config.limits.upstream_timeout,
+        store,
+    };
+    Ok((tls, token_source))
+}
+
+impl Service {
+    /// Builds what sessions need under `config`: accounts, token source, TLS and HTTP clients.
+    ///
+    /// # Errors
+    ///
+    /// A client cannot be built, or the state directory cannot be used.
+    pub fn new(config: &Config) -> anyhow::Result<Self> {
+        let (upstream_tls, token_source) = outbound_clients(config)?;
+        let metrics = Arc::new(Metrics::new(config));
+        let counted = metrics.clone();
+        let token_source =
+            TokenSource::new(token_source)?.observed_by(move |registration, outcome, took| {
+                counted.token_request(registration, outcome, took);
+            });
+        Ok(Self {
+            state: ServiceState::new(metrics),
+            limits: config.limits.clone(),
+            authenticator: Authenticator::new(config)?,
+            accounts: config.accounts.clone(),
+            listeners: config.listeners.clone(),
+            token_source: Arc::new(token_source),
+            upstream_tls,
+        })
+    }
+
+    /// Opens where `config` sends audit records.
+    ///
+    /// # Errors
+    ///
+    /// As [`Audit::start`].
+    pub fn audited(mut self, config: &Config) -> Result<Self, audit::AuditError> {
+        self.state.audit = config.audit.as_ref().map(Audit::start).transpose()?;
+        Ok(self)
+    }
+
+    /// As [`Service::new`], with all that was learned and is held so far: tokens, lockouts,
+    /// counts, sessions.
+    pub(super) fn reconfigured(&self, config: &Config) -> anyhow::Result<Self> {
+        let (upstream_tls, token_source) = outbound_clients(config)?;
+        Ok(Self {
+            state: self.state.clone(),
+            limits: config.limits.clone(),
+            authenticator: self.authenticator.reconfigured(config),
+            accounts: config.accounts.clone(),
+            listeners: config.listeners.clone(),
+            token_source: Arc::new(self.token_source.reconfigured(token_source)),
+            upstream_tls,
+        })
+    }
+
+    /// Makes what is counted and held follow `config`, now that this service is the active one.
+    pub(super) fn activate(&self, config: &Config) {
+        self.state.metrics.renew(config);
+        self.authenticator.activate(config);
+        self.token_source.activate();
+    }
+
+    /// The sessions that are open.
+    pub fn sessions(&self) -> &SessionRegistry {
+        &self.state.sessions
+    }
+
+    /// The accounts, in the file's order.
+    pub fn accounts(&self) -> &[Arc<Account>] {
+        &self.accounts
+    }
+
+    /// The listeners, in the file's order.
+    pub fn listeners(&self) -> &[Arc<Listener>] {
+        &self.listeners
+    }
+
+    /// The account of a login, in any case.
+    pub fn find(&self, login: &str) -> Option<&Arc<Account>> {
+        self.authenticator.find(login)
+    }
+
+    /// Where access tokens come from.
+    pub fn token_source(&self) -> &Arc<TokenSource> {
+        &self.token_source
+    }
+
+    /// The way to a provider's mail service. None of its waits goes beyond `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connector::new`].
+    pub fn connector<'a>(
+        &self,
+        provider: &'a Provider,
+        protocol: Protocol,
+        deadline: Option<tokio::time::Instant>,
+    ) -> Result<Connector<'a>, Fault> {
+        let tls = self.upstream_tls.get(&provider.name).cloned();
+        Connector::new(provider, protocol, tls, self.step_timeout(), deadline)
+    }
+
+    /// `limits.upstream_timeout`.
+    pub fn step_timeout(&self) -> Duration {
+        self.limits.upstream_timeout
+    }
+
+    /// Redeems the consents that nobody has used for `age`, and asks about those that need
+    /// attention; logins of wildcard accounts that have consented included.
+    pub async fn refresh_unused(&self, age: Duration) {
+        let Some(store) = self.token_source.store().cloned() else {
+            return;
+        };
+        let logins = tokio::task::spawn_blocking(move || store.logins()).await;
+        for login in logins.unwrap_or_default() {
+            if let Some(account) = self.find(&login)
+                && account.registration.grant.needs_consent()
+            {
+                self.token_source.refresh_unused(account, &login, age).await;
+            }
+        }
+    }
+
+    /// Whether audit records are asked for and cannot be written at the moment.
+    pub fn is_audit_failing(&self) -> bool {
+        self.state.audit.as_ref().is_some_and(Audit::is_failing)
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.state.metrics
+    }
+
+    /// The last success and the last fault of each login.
+    pub fn history(&self) -> &LoginHistory {
+        &self.state.history
+    }
+
+    /// Cancelled when sessions are to end at their next reply boundary.
+    pub fn drain(&self) -> &CancellationToken {
+        &self.state.drain
+    }
+
+    /// Cancelled when sessions are to end now.
+    pub fn stop(&self) -> &CancellationToken {
+        &self.state.stop
+    }
+}

@@ -1,0 +1,72 @@
+//! What sessions share whatever the configuration is: it outlives every reload.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use super::registry::SessionRegistry;
+use crate::audit::Audit;
+use crate::config::Provider;
+use crate::fault_log::FaultLogLimiter;
+use crate::history::LoginHistory;
+use crate::metrics::Metrics;
+use crate::throttle::Throttles;
+use crate::wire::Protocol;
+
+/// Handles to what is counted, held and learned; cheap to clone.
+#[derive(Clone)]
+pub(super) struct ServiceState {
+    pub(super) history: Arc<LoginHistory>,
+    pub(super) metrics: Arc<Metrics>,
+    /// What mail services allow mailboxes.
+    pub(super) throttles: Arc<Throttles>,
+    pub(super) fault_log: Arc<FaultLogLimiter>,
+    pub(super) sessions: Arc<SessionRegistry>,
+    pub(super) audit: Option<Audit>,
+    learned: Arc<LearnedCapabilities>,
+    /// Sessions end at their next reply boundary.
+    pub(super) drain: CancellationToken,
+    /// Sessions end now.
+    pub(super) stop: CancellationToken,
+}
+
+/// Capabilities that upstreams listed, by provider and protocol.
+#[derive(Default)]
+struct LearnedCapabilities(Mutex<HashMap<(String, Protocol), Arc<[String]>>>);
+
+impl ServiceState {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            history: Arc::default(),
+            metrics,
+            throttles: Arc::default(),
+            fault_log: Arc::default(),
+            sessions: Arc::default(),
+            audit: None,
+            learned: Arc::default(),
+            drain: CancellationToken::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// Keeps what an upstream of the provider listed, for the clients to come.
+    pub(super) fn learn(&self, provider: &str, protocol: Protocol, capabilities: &[String]) {
+        let learned = &self.learned.0;
+        let mut learned = learned.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = learned.get(&(provider.to_owned(), protocol));
+        if known.is_none_or(|known| **known != *capabilities) {
+            learned.insert((provider.to_owned(), protocol), capabilities.into());
+        }
+    }
+
+    /// What the provider's upstream lists: the preset's until it was learned.
+    pub(super) fn capabilities(&self, provider: &Provider, protocol: Protocol) -> Arc<[String]> {
+        let learned = &self.learned.0;
+        let learned = learned.lock().unwrap_or_else(PoisonError::into_inner);
+        match learned.get(&(provider.name.clone(), protocol)) {
+            Some(learned) => learned.clone(),
+            None => provider.capabilities.of(protocol).into(),
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! The accounts as administrators see them: `accounts`, `GET /api/accounts` and the page.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::config::{Account, LoginPattern, Logins};
+use crate::fault::{Fault, Kind};
+use crate::history::LoginHistory;
+use crate::token::store::{Owner, StoredConsent};
+use crate::token::{TokenSource, TokenState, now};
+use crate::wire::Protocol;
+
+/// 9999-12-31T23:59:59Z in seconds since 1970.
+const LAST_SECOND: i64 = 253_402_300_799;
+
+/// One account, or one login of a wildcard account.
+#[derive(Debug, Clone, Serialize)]
+pub struct AccountStatus {
+    /// As configured; of a wildcard account the logins that were seen follow it.
+    pub login: String,
+    /// What it opens.
+    pub mailbox: String,
+    /// Whose tokens open it.
+    pub registration: String,
+    /// Where it is.
+    pub provider: String,
+    /// How its tokens are obtained.
+    pub grant: &'static str,
+    /// What clients may speak.
+    pub protocols: Vec<&'static str>,
+    /// How its token stands.
+    pub token: TokenStatus,
+    /// `needed`, `given`, `attention` (refused, but not for good), or `none` where none is needed.
+    pub consent: &'static str,
+    /// RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_login: Option<String>,
+    /// What last went wrong, unless a login succeeded since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_fault: Option<LastFault>,
+}
+
+impl AccountStatus {
+    /// Whether it is a stored consent that no account uses.
+    pub fn is_unused(&self) -> bool {
+        self.registration.is_empty()
+    }
+
+    /// What its consent's state means, in words.
+    pub fn consent_means(&self) -> &'static str {
+        match self.consent {
+            "needed" => "the mailbox's owner has to agree: Authorize",
+            "attention" => "refused for now; works again by itself once the cause is gone",
+            _ => "",
+        }
+    }
+}
+
+/// How a token stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TokenStatus {
+    /// `none`, `valid`, `expired` or `refused`.
+    pub state: &'static str,
+    /// RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+}
+
+/// What last went wrong.
+#[derive(Debug, Clone, Serialize)]
+pub struct LastFault {
+    /// RFC 3339.
+    pub time: String,
+    /// Who is to blame.
+    pub side: &'static str,
+    /// What it was.
+    pub kind: &'static str,
+    /// What happened.
+    pub detail: String,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+/// Every account, with what is known of it; behind them the stored consents that no account uses
+/// any more. Reads the store, so that it may block a little.
+pub fn accounts(
+    accounts: &[Arc<Account>],
+    broker: &TokenSource,
+    history: &LoginHistory,
+) -> Vec<AccountStatus> {
+    let consented = broker
+        .store()
+        .map(|store| store.logins())
+        .unwrap_or_default();
+    let mut seen = history.logins();
+    seen.extend(consented.iter().cloned());
+    seen.sort();
+    seen.dedup();
+    let mut rows = Vec::new();
+    for account in accounts {
+        match &account.login {
+            LoginPattern::Exact(login) => rows.push(row(account, login, broker, history)),
+            LoginPattern::Domain(_) | LoginPattern::Any => {
+                rows.push(row(account, &account.login.to_string(), broker, history));
+                for login in of_wildcard(accounts, account, &seen) {
+                    rows.push(row(account, login, broker, history));
+                }
+            }
+        }
+    }
+    rows.extend(unused(accounts, &consented));
+    rows
+}
+
+/// The stored consents that no account uses, as rows.
+pub fn unused(accounts: &[Arc<Account>], consented: &[String]) -> Vec<AccountStatus> {
+    let logins = Logins::new(accounts);
+    let is_used = |login: &&String| {
+        let account = logins.find(login);
+        account.is_some_and(|account| account.registration.grant.needs_consent())
+    };
+    let unused = consented.iter().filter(|login| !is_used(login));
+    unused.map(|login| orphan(login)).collect()
+}
+
+/// A stored consent that no account uses.
+fn orphan(login: &str) -> AccountStatus {
+    let detail = "tokens are stored for this login, and no account uses them";
+    let fault = Fault::new(Kind::GrantRefused, detail)
+        .with_remedy(format!("`authrelay forget {login}` deletes them"));
+    AccountStatus {
+        login: login.to_owned(),
+        mailbox: String::new(),
+        registration: String::new(),
+        provider: String::new(),
+        grant: "none",
+        protocols: Vec::new(),
+        token: TokenStatus {
+            state: "none",
+            expires: None,
+        },
+        consent: "none",
+        last_login: None,
+        last_fault: Some(last_fault(SystemTime::now(), &fault)),
+    }
+}
+
+/// The accounts of a registration whose consents bring no token.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ConsentStates {
+    /// Their owner has to consent.
+    pub needed: usize,
+    /// They are refused, but not for good.
+    pub attention: usize,
+}
+
+/// The same for each registration. Of wildcard accounts those logins are counted that have
+/// consented: who else will come is not known.
+pub fn consents(
+    accounts: &[Arc<Account>],
+    broker: &TokenSource,
+) -> BTreeMap<String, ConsentStates> {
+    let mut counts = BTreeMap::<String, ConsentStates>::new();
+    let mut count = |account: &Account, login: &str| {
+        let count = counts.entry(account.registration.name.clone()).or_default();
+        match stored(account, login, broker).ok().flatten() {
+            Some(record) if record.refused.is_some() => count.needed += 1,
+            Some(record) => count.attention += usize::from(record.attention.is_some()),
+            None => count.needed += 1,
+        }
+    };
+    let consented = consented(accounts, broker);
+    for account in accounts {
+        if !account.registration.grant.needs_consent() {
+            continue;
+        }
+        match &account.login {
+            LoginPattern::Exact(login) => count(account, login),
+            LoginPattern::Domain(_) | LoginPattern::Any => {
+                of_wildcard(accounts, account, &consented).for_each(|login| count(account, login))
+            }
+        }
+    }
+    counts
+}
+
+/// Every login with a stored consent, where any account may have one.
+fn consented(accounts: &[Arc<Account>], broker: &TokenSource) -> Vec<String> {
+    let any = |account: &Arc<Account>| account.registration.grant.needs_consent();
+    match broker.store() {
+        Some(store) if accounts.iter().any(any) => store.logins(),
+        _ => Vec::new(),
+    }
+}
+
+/// Those of the logins that a wildcard account is for.
+fn of_wildcard<'l>(
+    accounts: &[Arc<Account>],
+    account: &Arc<Account>,
+    logins: &'l [String],
+) -> impl Iterator<Item = &'l String> {
+    let resolved = Logins::new(accounts);
+    let account = account.clone();
+    logins.iter().filter(move |login| {
+        let found = resolved.find(login);
+        found.is_some_and(|found| Arc::ptr_eq(found, &account))
+    })
+}
+
+fn row(
+    account: &Account,
+    login: &str,
+    broker: &TokenSource,
+    history: &LoginHistory,
+) -> AccountStatus {
+    let registration = &account.registration;
+    let mailbox = mailboxes(account, login);
+    let entry = history.entry(login);
+    let (record, unreadable) = match stored(account, login, broker) {
+        Ok(record) => (record, None),
+        Err(fault) => (None, Some(fault)),
+    };
+    let consent = match (registration.grant.needs_consent(), &record) {
+        (false, _) => "none",
+        (true, Some(record)) if record.refused.is_some() => "needed",
+        (true, Some(record)) if record.attention.is_some() => "attention",
+        (true, Some(_)) => "given",
+        (true, None) => "needed",
+    };
+    // Protocols may open mailboxes of their own, each with a token of its own.
+    let standing = Protocol::ALL
+        .iter()
+        .filter(|protocol| account.protocols.contain(**protocol))
+        .map(|protocol| broker.token_state(account, login, &account.mailbox_of(*protocol, login)))
+        .find(|standing| *standing != TokenState::None)
+        .unwrap_or(TokenState::None);
+    let refusal = record
+        .as_ref()
+        .and_then(|record| record.refused.as_ref().or(record.attention.as_ref()));
+    let last_fault = match (entry.last_fault, refusal, unreadable) {
+        (Some((time, fault)), _, _) => Some(last_fault(time, &fault)),
+        (None, _, Some(fault)) => Some(last_fault(SystemTime::now(), &fault)),
+        (None, Some(refusal), None) => {
+            let kind = Kind::GrantRefused;
+            Some(LastFault {
+                time: at_seconds(refusal.time),
+                side: kind.side().name(),
+                kind: kind.name(),
+                detail: refusal.detail.clone(),
+                remedy: refusal.remedy.clone(),
+            })
+        }
+        (None, None, None) => None,
+    };
+    AccountStatus {
+        token: token(&standing, record.as_ref()),
+        login: login.to_owned(),
+        mailbox,
+        registration: registration.name.clone(),
+        provider: registration.provider.name.clone(),
+        grant: registration.grant.name(),
+        protocols: Protocol::ALL
+            .iter()
+            .filter(|protocol| account.protocols.contain(**protocol))
+            .map(|protocol| protocol.name())
+            .collect(),
+        consent,
+        last_login: entry.last_login.map(rfc3339),
+        last_fault,
+    }
+}
+
+/// What a login opens; the protocols' mailboxes where they differ.
+fn mailboxes(account: &Account, login: &str) -> String {
+    let of = |protocol| match (protocol, account.mailbox.smtp_is_sender) {
+        (Protocol::Smtp, true) => "sender".to_owned(),
+        _ => account.mailbox_of(protocol, login),
+    };
+    let all = Protocol::ALL.map(of);
+    let [imap, pop3, smtp] = &all;
+    if imap == pop3 && pop3 == smtp {
+        return imap.clone();
+    }
+    let part = |(protocol, mailbox): (&Protocol, &String)| {
+        account
+            .protocols
+            .contain(*protocol)
+            .then(|| format!("{protocol}: {mailbox}"))
+    };
+    let parts: Vec<_> = Protocol::ALL.iter().zip(&all).filter_map(part).collect();
+    parts.join(", ")
+}
+
+fn stored(
+    account: &Account,
+    login: &str,
+    broker: &TokenSource,
+) -> Result<Option<StoredConsent>, Fault> {
+    match broker.store() {
+        Some(store) if account.registration.grant.needs_consent() => store
+            .read(login)
+            .map(|record| record.and_then(|record| record.of(&Owner::of(&account.registration))))
+            .map_err(|error| Fault::new(Kind::Internal, error.to_string())),
+        _ => Ok(None),
+    }
+}
+
+fn token(standing: &TokenState, record: Option<&StoredConsent>) -> TokenStatus {
+    let state = |state| TokenStatus {
+        state,
+        expires: None,
+    };
+    let until = |seconds: u64| {
+        let valid = seconds > now();
+        TokenStatus {
+            state: if valid { "valid" } else { "expired" },
+            expires: Some(at_seconds(seconds)),
+        }
+    };
+    match (standing, record) {
+        (TokenState::Valid(left), _) => until(now().saturating_add(left.as_secs())),
+        (_, Some(record)) if record.refused.is_some() => state("refused"),
+        (TokenState::Refused, _) => state("refused"),
+        (_, Some(record)) => match record.expires() {
+            Some(expires) => until(expires),
+            None => state("none"),
+        },
+        (TokenState::Expired, None) => state("expired"),
+        (TokenState::None, None) => state("none"),
+    }
+}
+
+fn last_fault(time: SystemTime, fault: &Fault) -> LastFault {
+    LastFault {
+        time: rfc3339(time),
+        side: fault.kind().side().name(),
+        kind: fault.kind().name(),
+        detail: fault.detail().to_owned(),
+        remedy: fault.remedy().map(str::to_owned),
+    }
+}
+
+/// `2026-11-25T08:46:32Z`.
+pub fn rfc3339(time: SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    at_seconds(since.map_or(0, |since| since.as_secs()))
+}
+
+/// Of seconds since 1970; those that issuers get wrong end with the year 9999, as RFC 3339 does.
+pub fn at_seconds(seconds: u64) -> String {
+    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX).min(LAST_SECOND);
+    let time = OffsetDateTime::from_unix_timestamp(seconds);
+    time.ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_number_of_seconds_is_too_large() {
+        assert_eq!(at_seconds(0), "1970-01-01T00:00:00Z");
+        // Milliseconds, as some issuers have it.
+        for seconds in [1_700_000_000_000, u64::MAX] {
+            assert_eq!(at_seconds(seconds), "9999-12-31T23:59:59Z");
+        }
+    }
+}

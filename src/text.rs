@@ -1,0 +1,50 @@
+//! Files that people write with whatever editor they have: UTF-8 with or without a byte order mark,
+//! and UTF-16 with one, as Notepad and PowerShell's `Out-File` leave it.
+
+use zeroize::Zeroizing;
+
+const UTF_8: [u8; 3] = [0xef, 0xbb, 0xbf];
+const UTF_16_LITTLE: [u8; 2] = [0xff, 0xfe];
+const UTF_16_BIG: [u8; 2] = [0xfe, 0xff];
+
+/// The text without its mark; `None` where it is neither UTF-8 nor marked UTF-16.
+pub fn decode(octets: &[u8]) -> Option<Zeroizing<String>> {
+    let units = |rest: &[u8], unit: fn([u8; 2]) -> u16| {
+        let (pairs, odd) = rest.as_chunks::<2>();
+        let units = pairs.iter().map(|pair| unit(*pair));
+        let text: Result<String, _> = char::decode_utf16(units).collect();
+        text.ok().filter(|_| odd.is_empty())
+    };
+    let text = if let Some(rest) = octets.strip_prefix(&UTF_16_LITTLE) {
+        units(rest, u16::from_le_bytes)?
+    } else if let Some(rest) = octets.strip_prefix(&UTF_16_BIG) {
+        units(rest, u16::from_be_bytes)?
+    } else {
+        let rest = octets.strip_prefix(&UTF_8).unwrap_or(octets);
+        std::str::from_utf8(rest).ok()?.to_owned()
+    };
+    Some(Zeroizing::new(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_no_text_and_decide_how_it_is_read() {
+        let utf_16 = |unit: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            "\u{feff}Zoë\r\n".encode_utf16().flat_map(unit).collect()
+        };
+        for octets in [
+            "Zoë\r\n".as_bytes().to_vec(),
+            "\u{feff}Zoë\r\n".as_bytes().to_vec(),
+            utf_16(u16::to_le_bytes),
+            utf_16(u16::to_be_bytes),
+        ] {
+            assert_eq!(decode(&octets).unwrap().as_str(), "Zoë\r\n", "{octets:?}");
+        }
+        assert!(decode(&[0xff, 0xfe, 0x41]).is_none());
+        assert!(decode(&[0xff, 0xfe, 0x00, 0xd8]).is_none());
+        assert!(decode(b"Zo\xeb").is_none());
+    }
+}

@@ -1,0 +1,255 @@
+//! Consents under way: who was sent to the identity provider, and may come back once, within ten
+//! minutes, with the state that only they know.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use subtle::ConstantTimeEq as _;
+use tokio::time::Instant;
+use url::Url;
+
+use crate::config::Account;
+use crate::fault::{Fault, Kind};
+use crate::token::{AuthorizationRequest, Consent, TokenSource};
+
+/// How long somebody may take to consent.
+pub const LIFETIME: Duration = Duration::from_secs(600);
+
+/// Consents that may be under way; beyond it the oldest are forgotten.
+const CAP: usize = 1_000;
+
+/// Consents under way, and what came of those that ended within their ten minutes.
+pub struct PendingAuthorizations {
+    redirect: Url,
+    entries: Mutex<HashMap<String, Entry>>,
+}
+
+struct Entry {
+    began: Instant,
+    stage: Stage,
+}
+
+enum Stage {
+    /// The person is at the identity provider.
+    Away(Box<AuthorizationRequest>),
+    /// The person came back, and the code is being redeemed.
+    Back,
+    /// It came to something; `None`: it was given.
+    Ended(Option<Fault>),
+}
+
+/// How a consent stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing came of it yet.
+    Pending,
+    /// It was given and stored.
+    Given,
+    /// It was refused, or could not be stored.
+    Failed(Fault),
+}
+
+/// A consent that was given and stored.
+#[derive(Debug, Clone)]
+pub struct GrantedConsent {
+    /// For which login.
+    pub login: String,
+    /// Which mailbox that opens.
+    pub mailbox: String,
+    /// What came of it.
+    pub consent: Consent,
+}
+
+impl GrantedConsent {
+    /// Who signed in, if that is somebody other than the mailbox: right for a delegate of a shared
+    /// mailbox, and the classic mistake otherwise.
+    pub fn somebody_else(&self) -> Option<&str> {
+        let identity = self.consent.identity.as_deref()?;
+        (!identity.eq_ignore_ascii_case(&self.mailbox)).then_some(identity)
+    }
+
+    /// The same in words, for people.
+    pub fn warning(&self) -> Option<String> {
+        let (other, mailbox) = (self.somebody_else()?, &self.mailbox);
+        Some(format!(
+            "{other} signed in, and the mailbox is {mailbox}. That is right only if {other} has full access to it \
+             (a shared mailbox). If not, sign out at the identity provider, authorize again, and sign in as {mailbox}."
+        ))
+    }
+
+    /// Tells the log.
+    pub fn log(&self) {
+        tracing::info!(
+            login = self.login,
+            mailbox = self.mailbox,
+            identity = self.consent.identity,
+            "consent given"
+        );
+        if let Some(warning) = self.warning() {
+            tracing::warn!(login = self.login, "{warning}");
+        }
+    }
+}
+
+impl PendingAuthorizations {
+    /// With the redirect URI that the identity provider knows.
+    pub fn new(redirect: Url) -> Self {
+        Self {
+            redirect,
+            entries: Mutex::default(),
+        }
+    }
+
+    /// `PUBLIC_URL/oauth/callback`.
+    pub fn redirect_of(public_url: &Url) -> Url {
+        let mut url = public_url.clone();
+        let path = format!("{}/oauth/callback", public_url.path().trim_end_matches('/'));
+        url.set_path(&path);
+        url
+    }
+
+    /// Where people come back to.
+    pub fn redirect(&self) -> &Url {
+        &self.redirect
+    }
+
+    /// Begins a consent: where to send the person.
+    ///
+    /// # Errors
+    ///
+    /// Where the account's grant is another.
+    pub fn begin(
+        &self,
+        broker: &TokenSource,
+        account: &Arc<Account>,
+        login: &str,
+    ) -> Result<Url, Fault> {
+        let pending = broker.start_consent(account, login, &self.redirect)?;
+        let url = pending.url.clone();
+        let now = Instant::now();
+        let mut entries = self.lock();
+        entries.retain(|_, entry| now.duration_since(entry.began) < LIFETIME);
+        if entries.len() >= CAP
+            && let Some(oldest) = entries
+                .iter()
+                .min_by_key(|(_, entry)| entry.began)
+                .map(|(state, _)| state.clone())
+        {
+            entries.remove(&oldest);
+        }
+        let state = pending.state.clone();
+        let entry = Entry {
+            began: now,
+            stage: Stage::Away(Box::new(pending)),
+        };
+        entries.insert(state, entry);
+        Ok(url)
+    }
+
+    /// Whether a redirect's query has the state of a consent that waits for it.
+    pub fn is_awaited(&self, query: &str) -> bool {
+        let state = parameter(query, "state");
+        let entries = self.lock();
+        let key = known(&entries, &state);
+        key.and_then(|key| entries.get(&key)).is_some_and(|entry| {
+            matches!(entry.stage, Stage::Away(_)) && entry.began.elapsed() < LIFETIME
+        })
+    }
+
+    /// How the consent with this state stands; `None` for one that is not known (any more).
+    pub fn progress(&self, state: &str) -> Option<Progress> {
+        let entries = self.lock();
+        let key = known(&entries, state)?;
+        Some(match &entries.get(&key)?.stage {
+            Stage::Away(_) | Stage::Back => Progress::Pending,
+            Stage::Ended(None) => Progress::Given,
+            Stage::Ended(Some(fault)) => Progress::Failed(fault.clone()),
+        })
+    }
+
+    /// Somebody comes back with the query of the redirect: `code` and `state`, or `error`.
+    ///
+    /// # Errors
+    ///
+    /// A state that nobody was given, or that was used; the identity provider's refusal; a store
+    /// that cannot be written.
+    pub async fn finish(&self, broker: &TokenSource, query: &str) -> Result<GrantedConsent, Fault> {
+        let state = parameter(query, "state");
+        // Taken out before anything else: whatever comes of it, it was used.
+        let Some((key, pending)) = self.take(&state) else {
+            return Err(Fault::new(
+                Kind::GrantRefused,
+                "nobody was sent to the identity provider with this state, or it was used, or ten minutes are over",
+            )
+            .with_remedy("begin the consent anew"));
+        };
+        let result = finish(broker, pending, query).await;
+        if let Some(entry) = self.lock().get_mut(&key) {
+            entry.stage = Stage::Ended(result.as_ref().err().cloned());
+        }
+        result
+    }
+
+    fn take(&self, state: &str) -> Option<(String, AuthorizationRequest)> {
+        let mut entries = self.lock();
+        let key = known(&entries, state)?;
+        let entry = entries.get_mut(&key)?;
+        if entry.began.elapsed() >= LIFETIME {
+            return None;
+        }
+        match std::mem::replace(&mut entry.stage, Stage::Back) {
+            Stage::Away(pending) => Some((key, *pending)),
+            used => {
+                entry.stage = used;
+                None
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The key that is this state, found in time that does not tell how much of it is right.
+fn known(entries: &HashMap<String, Entry>, state: &str) -> Option<String> {
+    let is_it = |known: &&String| bool::from(known.as_bytes().ct_eq(state.as_bytes()));
+    entries.keys().find(is_it).cloned()
+}
+
+/// A parameter of a redirect's query; empty where it is absent.
+fn parameter(query: &str, name: &str) -> String {
+    url::form_urlencoded::parse(query.as_bytes())
+        .find(|(key, _)| key == name)
+        .map_or_else(String::new, |(_, value)| value.into_owned())
+}
+
+/// What the query of the redirect brings.
+async fn finish(
+    broker: &TokenSource,
+    pending: AuthorizationRequest,
+    query: &str,
+) -> Result<GrantedConsent, Fault> {
+    let error = parameter(query, "error");
+    if !error.is_empty() {
+        let description = parameter(query, "error_description");
+        return Err(broker.refused_consent(&pending, &error, &description));
+    }
+    let code = parameter(query, "code");
+    if code.is_empty() {
+        return Err(Fault::new(
+            Kind::GrantRefused,
+            "the identity provider sent neither a code nor an error",
+        ));
+    }
+    let (login, mailbox) = (pending.login().to_owned(), pending.mailbox());
+    let consent = broker.complete_consent(pending, &code).await?;
+    let given = GrantedConsent {
+        login,
+        mailbox,
+        consent,
+    };
+    given.log();
+    Ok(given)
+}
