@@ -51,7 +51,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve until SIGTERM or SIGINT, then drain
-    Run,
+    Run(run::Options),
     /// Write a first proxy.yaml, with passwords and secrets in files of their own
     Init(init::Options),
     /// Ask the running relay whether it serves: 0 or 1
@@ -143,7 +143,7 @@ pub fn main() -> ExitCode {
     };
     let config = arguments.config.unwrap_or_else(default_config);
     let exit = match arguments.command {
-        Command::Run => return run::run(config),
+        Command::Run(options) => return run::run(config, options),
         Command::Init(options) => init::run(&options),
         Command::Health(options) => health::run(&config, &options),
         Command::Reload => reload::run(&config),

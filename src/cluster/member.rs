@@ -1,6 +1,9 @@
 //! This relay among those that share a store: what it asks, how it comes back, its beats, and what it
 //! hears from the others. What is decided is decided elsewhere, without IO.
 
+mod limits;
+mod told;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
@@ -16,7 +19,7 @@ use super::identity::Identity;
 use super::keys::Keys;
 use super::number::Number;
 use super::redemption::Mark;
-use super::roster::{Roster, share};
+use super::roster::Roster;
 
 /// Values and counts that are remembered from others' words.
 const HEARD: usize = 20_000;
@@ -46,6 +49,17 @@ struct Redeeming {
     one_use: bool,
 }
 
+impl std::fmt::Debug for Member {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Member")
+            .field("name", &self.name())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A value, and until when it is kept.
+type Kept = (Arc<str>, Instant);
+
 /// What was heard of failed logins.
 #[derive(Debug, Clone, Copy)]
 struct Failures {
@@ -67,8 +81,10 @@ pub struct Member {
     redeeming: Mutex<HashMap<Arc<str>, Redeeming>>,
     /// Records that the store has not taken yet.
     owed: Mutex<HashSet<Arc<str>>>,
+    /// Records that may have an idle entry of this relay's.
+    untidy: Mutex<HashSet<Arc<str>>>,
     messages: Mutex<HashMap<Arc<str>, BTreeSet<u64>>>,
-    kept: Mutex<HashMap<Arc<str>, (Arc<str>, Instant)>>,
+    kept: Mutex<HashMap<Arc<str>, Kept>>,
     failures: Mutex<HashMap<Arc<str>, Failures>>,
     /// Counts the records that were heard of.
     heard: watch::Sender<u64>,
@@ -109,6 +125,7 @@ impl Member {
             roster: Mutex::new(roster),
             redeeming: Mutex::default(),
             owed: Mutex::default(),
+            untidy: Mutex::default(),
             messages: Mutex::default(),
             kept: Mutex::default(),
             failures: Mutex::default(),
@@ -369,9 +386,13 @@ impl Member {
         };
         let mut names: BTreeSet<_> = records.changed().await.into_iter().collect();
         names.extend(lock(&self.owed).iter().cloned());
+        names.extend(lock(&self.untidy).drain());
         if !names.is_empty() {
-            let comparing = Comeback::comparing(names.into_iter().collect());
-            self.compare(records, comparing).await;
+            let names: Vec<_> = names.into_iter().collect();
+            let comparing = Comeback::comparing(names.clone());
+            if self.compare(records, comparing).await.is_none() {
+                lock(&self.untidy).extend(names);
+            }
         }
     }
 
@@ -440,9 +461,35 @@ impl Member {
         }
     }
 
-    /// Nothing is redeemed any more, and nothing that came of it is to be put.
-    pub fn on_idle(&self, name: &str) {
-        lock(&self.redeeming).remove(name);
+    /// A redemption was not entered.
+    pub fn on_not_entered(&self, name: &str, nonce: Nonce) {
+        let mut redeeming = lock(&self.redeeming);
+        if redeeming.get(name).is_some_and(|it| it.nonce == nonce) {
+            redeeming.remove(name);
+        }
+    }
+
+    /// A record is to be put from now on.
+    pub fn on_owed(&self, name: &Arc<str>) {
+        lock(&self.owed).insert(name.clone());
+    }
+
+    /// Nothing is redeemed any more with this nonce, and nothing that came of it is to be put. The
+    /// entry goes, at the next beat at the latest.
+    pub async fn on_idle(&self, name: &Arc<str>, nonce: Nonce) {
+        self.on_not_entered(name, nonce);
+        let clear = Command::Clear {
+            name: name.clone(),
+            nonce,
+        };
+        if self.ask_back(&clear).await.is_err() {
+            lock(&self.untidy).insert(name.clone());
+        }
+    }
+
+    /// Whether what came of the last redemption is still to be put.
+    pub fn owes(&self, name: &str) -> bool {
+        lock(&self.owed).contains(name)
     }
 
     /// Puts this relay's own record until that is answered.
@@ -474,184 +521,6 @@ impl Member {
     /// What changes whenever a record is heard of.
     pub fn heard(&self) -> watch::Receiver<u64> {
         self.heard.subscribe()
-    }
-
-    // ---- limits of a mailbox
-
-    /// What this relay may have in flight where the store is away or settles.
-    pub fn share(&self, limit: usize) -> usize {
-        let roster = lock(&self.roster);
-        share(
-            limit,
-            roster.as_ref().map_or(0, |roster| roster.len(self.now())),
-        )
-    }
-
-    /// This relay's messages of a mailbox that are in flight.
-    pub fn in_flight(&self, mailbox: &str) -> Vec<u64> {
-        let messages = lock(&self.messages);
-        let messages = messages.get(mailbox);
-        messages
-            .map(|messages| messages.iter().copied().collect())
-            .unwrap_or_default()
-    }
-
-    /// A message is in flight from now on.
-    pub fn on_begun(&self, mailbox: &Arc<str>, message: u64) {
-        let mut messages = lock(&self.messages);
-        messages.entry(mailbox.clone()).or_default().insert(message);
-    }
-
-    /// A message is in flight no more; told to the store beside.
-    pub fn on_over(self: &Arc<Self>, mailbox: &Arc<str>, message: u64) {
-        let mut messages = lock(&self.messages);
-        if let Some(of_mailbox) = messages.get_mut(mailbox) {
-            of_mailbox.remove(&message);
-            if of_mailbox.is_empty() {
-                messages.remove(mailbox);
-            }
-        }
-        drop(messages);
-        let (member, mailbox) = (self.clone(), mailbox.clone());
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                let _ = member.ask(&Command::Release { mailbox, message }).await;
-            });
-        }
-    }
-
-    /// Registers what is in flight.
-    async fn hold(&self, epoch: Option<Arc<str>>) -> Result<(), Away> {
-        let epoch = epoch.unwrap_or_else(|| "".into());
-        let all: Vec<_> = lock(&self.messages)
-            .iter()
-            .map(|(mailbox, messages)| Command::Hold {
-                mailbox: mailbox.clone(),
-                messages: messages.iter().copied().collect(),
-            })
-            .collect();
-        for hold in all {
-            self.execute(epoch.clone(), &hold).await?;
-        }
-        Ok(())
-    }
-
-    // ---- values and counts
-
-    /// Keeps a value for all, here at once and in the store beside.
-    pub fn keep(self: &Arc<Self>, name: Arc<str>, value: Arc<str>, life: Duration) {
-        self.on_kept(name.clone(), value.clone(), life);
-        let member = self.clone();
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                let keep = Command::Keep {
-                    name,
-                    value,
-                    life,
-                    told: true,
-                };
-                let _ = member.ask_back(&keep).await;
-            });
-        }
-    }
-
-    /// A value that is kept for all, and until when.
-    pub fn kept(&self, name: &str) -> Option<(Arc<str>, Instant)> {
-        let kept = lock(&self.kept);
-        kept.get(name)
-            .filter(|(_, until)| *until > Instant::now())
-            .cloned()
-    }
-
-    fn on_kept(&self, name: Arc<str>, value: Arc<str>, life: Duration) {
-        let now = Instant::now();
-        let mut kept = lock(&self.kept);
-        if kept.len() >= HEARD {
-            kept.retain(|_, (_, until)| *until > now);
-        }
-        // An hour is the longest that anybody may be told to wait.
-        let until = now + life.min(Duration::from_secs(3_600));
-        if kept.len() < HEARD && kept.get(&name).is_none_or(|(_, known)| *known < until) {
-            kept.insert(name, (value, until));
-        }
-    }
-
-    /// A failure of which the others learn: counted in the store beside.
-    pub fn on_failure(self: &Arc<Self>, name: Arc<str>, policy: (Duration, u32, Duration)) {
-        let member = self.clone();
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                let policy = Some(policy);
-                let count = Command::Count {
-                    name: name.clone(),
-                    policy,
-                };
-                if let Ok(Answer::Counted { failures, locked }) = member.ask_back(&count).await {
-                    member.on_counted(name, failures, locked);
-                }
-            });
-        }
-    }
-
-    /// A success: its failures count no more.
-    pub fn on_success(self: &Arc<Self>, name: Arc<str>) {
-        if lock(&self.failures).remove(&name).is_none() {
-            return;
-        }
-        let member = self.clone();
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                let _ = member.ask_back(&Command::Uncount { name }).await;
-            });
-        }
-    }
-
-    /// Reads the shared count, where this relay has itself seen or heard of a failure.
-    pub async fn look_at_failures(&self, name: &Arc<str>) {
-        if !lock(&self.failures).contains_key(name) {
-            return;
-        }
-        let look = Command::Count {
-            name: name.clone(),
-            policy: None,
-        };
-        if let Ok(Answer::Counted { failures, locked }) = self.ask(&look).await {
-            self.on_counted(name.clone(), failures, locked);
-        }
-    }
-
-    /// Failures that all have counted, within `window`, and until when that locks.
-    pub fn failures(&self, name: &str, window: Duration) -> (u32, Option<Instant>) {
-        let now = Instant::now();
-        match lock(&self.failures).get(name) {
-            Some(it) => {
-                let counts = now.duration_since(it.heard) <= window;
-                let locked = Some(it.locked_until).filter(|until| *until > now);
-                (if counts { it.count } else { 0 }, locked)
-            }
-            None => (0, None),
-        }
-    }
-
-    fn on_counted(&self, name: Arc<str>, count: u32, locked: Duration) {
-        let now = Instant::now();
-        let mut failures = lock(&self.failures);
-        if count == 0 && locked.is_zero() {
-            failures.remove(&name);
-            return;
-        }
-        if failures.len() >= HEARD {
-            let middle = now.checked_sub(Duration::from_secs(600));
-            failures.retain(|_, it| middle.is_none_or(|middle| it.heard > middle));
-        }
-        if failures.len() < HEARD {
-            let it = Failures {
-                count,
-                heard: now,
-                locked_until: now + locked.min(Duration::from_secs(86_400)),
-            };
-            failures.insert(name, it);
-        }
     }
 }
 

@@ -16,6 +16,7 @@ mod flight;
 mod grant;
 mod life;
 mod refusal;
+mod sharing;
 pub mod store;
 
 use std::collections::{BTreeMap, HashMap};
@@ -29,6 +30,7 @@ pub use grant::consent::{AuthorizationRequest, Consent, claims, person};
 pub use grant::device::DeviceAuthorization;
 
 use crate::auth::password::VerifiedLogin;
+use crate::cluster::member::Member;
 use crate::config::{Account, Registration};
 use crate::fault::{Fault, Kind};
 use crate::outbound::http;
@@ -38,7 +40,8 @@ use failure::TokenError;
 use flight::Flight;
 use grant::Request;
 use life::{CachedToken, Decision};
-use store::{RecordVersion, Store};
+use sharing::SharedRecords;
+use store::{RecordVersion, StateError, Store};
 
 /// Slots; beyond it those without a token go, which clients can make as many of as a wildcard
 /// account has logins, or as they have passwords to try (grant `password`).
@@ -100,6 +103,8 @@ pub struct TokenSource {
     versions: RegistrationVersions,
     timeout: Duration,
     store: Option<Arc<Store>>,
+    /// What several relays have in common, if they do.
+    shared: Option<Arc<SharedRecords>>,
     /// Outlives a change of the configuration.
     cache: Arc<Mutex<Cache>>,
     observer: Arc<Observer>,
@@ -156,7 +161,11 @@ impl TokenSource {
     /// Where the machine has no random numbers.
     pub fn new(tools: TokenSourceConfig<'_>) -> std::io::Result<Self> {
         Ok(Self {
-            versions: RegistrationVersions::new(tools.registrations)?,
+            versions: RegistrationVersions::new(
+                tools.registrations,
+                tools.store.as_ref().map(|store| &**store.keys()),
+            )?,
+            shared: None,
             clients: tools.clients,
             timeout: tools.timeout,
             store: tools.store,
@@ -176,14 +185,50 @@ impl TokenSource {
                 (Some(store), Some(before)) => Some(store.take_over(before)),
                 (store, _) => store,
             },
+            shared: self.shared.clone(),
             cache: self.cache.clone(),
             observer: self.observer.clone(),
         }
     }
 
+    /// Deletes what is stored of a login, on every relay; whether there was something.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] where it cannot be deleted.
+    pub async fn forget(&self, login: &str) -> Result<bool, StateError> {
+        let Some(store) = self.store.clone() else {
+            return Ok(false);
+        };
+        if let Some(shared) = &self.shared {
+            // Its tombstone has to beat what the others have.
+            shared.fetch(login).await;
+        }
+        let name = login.to_owned();
+        let forgotten = tokio::task::spawn_blocking(move || store.forget(&name)).await;
+        let forgotten = forgotten.unwrap_or(Ok(false))?;
+        if let (true, Some(shared)) = (forgotten, &self.shared) {
+            shared.publish(login).await;
+        }
+        Ok(forgotten)
+    }
+
+    /// What several relays have in common, if they do.
+    pub(crate) fn shared(&self) -> Option<&Arc<SharedRecords>> {
+        self.shared.as_ref()
+    }
+
     /// Drops what belongs to registrations that are not this one's.
     pub fn activate(&self) {
         lock(&self.cache).retain(|purpose, _| self.versions.know(purpose));
+    }
+
+    /// Shares its tokens and consents with other relays from now on.
+    #[must_use]
+    pub fn shared_by(mut self, member: Arc<Member>) -> Self {
+        let store = self.store.clone();
+        self.shared = store.map(|store| SharedRecords::new(member, store));
+        self
     }
 
     /// Tells somebody of each request that was sent to an endpoint for a login.
@@ -406,6 +451,7 @@ impl TokenSource {
             password: verified.unverified_password().cloned(),
             replaces: lock(&shared.life).last(),
             anew,
+            since: now(),
             client: self.clients.get(&registration.provider.name).cloned(),
             store: self.store.clone(),
             timeout: self.timeout,
@@ -414,6 +460,11 @@ impl TokenSource {
             shared: shared.clone(),
             store: self.store.clone(),
             observer: self.observer.clone(),
+            sharing: self
+                .shared
+                .clone()
+                .filter(|_| SharedRecords::shares(&registration.grant))
+                .map(|shared| (shared, self.cache_key(verified))),
             registration,
             login: request.login.clone(),
         };

@@ -35,6 +35,9 @@ pub enum Mistake {
 /// The clock may be set back by so much without a loss: NTP does.
 const SLEW: Duration = Duration::from_secs(1);
 
+/// Messages of relays, and a time of each.
+type Places = BTreeMap<(Arc<str>, u64), Duration>;
+
 /// A server with its data.
 #[derive(Debug, Clone)]
 pub struct Engine {
@@ -53,8 +56,8 @@ pub struct Data {
     back: BTreeSet<Arc<str>>,
     pub records: BTreeMap<Arc<str>, Sealed>,
     entries: BTreeMap<Arc<str>, Entered>,
-    messages: BTreeMap<Arc<str>, BTreeMap<(Arc<str>, u64), Duration>>,
-    begun: BTreeMap<Arc<str>, BTreeMap<(Arc<str>, u64), Duration>>,
+    messages: BTreeMap<Arc<str>, Places>,
+    begun: BTreeMap<Arc<str>, Places>,
     values: BTreeMap<Arc<str>, (Arc<str>, Duration)>,
     counts: BTreeMap<Arc<str>, (u32, Duration, Duration)>,
 }
@@ -387,15 +390,19 @@ impl Engine {
                 if count.1 <= now {
                     count.0 = 0;
                 }
-                if let Some((window, most, lock)) = policy {
+                if let Some((window, ..)) = policy {
                     count.0 += 1;
                     count.1 = now + *window;
-                    if count.0 >= *most {
-                        count.2 = now + *lock;
-                    }
+                }
+                let failures = count.0;
+                if let Some((_, most, lock)) = policy
+                    && count.0 >= *most
+                {
+                    count.0 = 0;
+                    count.2 = now + *lock;
                 }
                 Answer::Counted {
-                    failures: count.0,
+                    failures,
                     locked: count.2.saturating_sub(now),
                 }
             }

@@ -16,6 +16,7 @@ mod engine;
 mod provider;
 mod relay;
 mod scripts;
+mod server;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};

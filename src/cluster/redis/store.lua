@@ -299,11 +299,13 @@ elseif command == 'count' then
   end
   if most > 0 then
     n = n + 1
+    -- What has locked counts no more.
+    local counts = n
     if n >= most then
-      lock = now + tonumber(A[8])
+      lock, counts = now + tonumber(A[8]), 0
     end
     local window, left = tonumber(A[6]), math.max(0, lock - now)
-    call('HSET', key, 'n', int(n), 'until', int(now + window), 'lock', int(lock))
+    call('HSET', key, 'n', int(counts), 'until', int(now + window), 'lock', int(lock))
     call('PEXPIRE', key, int(math.max(window, left)))
     tell('F', A[5], int(n), int(left))
   end

@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use super::answer::AccessTokenResponse;
 use super::endpoint::Endpoint;
-use super::store::Store;
+use super::store::{Store, StoredConsent};
 use super::{IssuedToken, TokenError};
+use crate::cluster::number::Number;
 use crate::config::{Account, ClientCredential, Grant as Configured, Registration};
 use crate::secret::Secret;
 
@@ -32,6 +33,8 @@ pub(super) struct Request {
     pub(super) replaces: Option<Secret>,
     /// A stored token will not do.
     pub(super) anew: bool,
+    /// When this was asked for, in seconds since 1970.
+    pub(super) since: u64,
     pub(super) client: Option<crate::outbound::http::Client>,
     pub(super) store: Option<Arc<Store>>,
     pub(super) timeout: Duration,
@@ -47,8 +50,27 @@ impl Request {
         }
     }
 
-    /// Asks.
+    /// A login's consent, if it can bring a token.
+    pub(super) async fn usable(&self) -> Result<StoredConsent, TokenError> {
+        refresh::usable(self).await
+    }
+
+    /// Asks, where a stored token will not do.
     pub(super) async fn send(self) -> Result<IssuedToken, TokenError> {
+        self.ask(refresh::Redeems::Any).await
+    }
+
+    /// Asks the identity provider on behalf of all relays, for the consent's record of this number
+    /// alone. A refusal is not written here: whether it counts is decided with the others.
+    pub(super) async fn ask_provider(
+        &self,
+        number: Option<Number>,
+    ) -> Result<IssuedToken, TokenError> {
+        self.ask(refresh::Redeems::Only(number.unwrap_or_default()))
+            .await
+    }
+
+    async fn ask(&self, redeems: refresh::Redeems) -> Result<IssuedToken, TokenError> {
         let registration = self.account.registration.clone();
         let Some(client) = self.client.clone() else {
             return Err(TokenError::later(
@@ -98,7 +120,7 @@ impl Request {
                     .await
             }
             Configured::AuthorizationCode(_) | Configured::DeviceCode(_) => {
-                return refresh::refresh(&self, &endpoint).await;
+                return refresh::refresh(self, &endpoint, redeems).await;
             }
             Configured::Command { program, arguments } => {
                 return local::command(program, arguments, self.timeout).await;
