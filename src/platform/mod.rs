@@ -31,6 +31,10 @@ use socket2::{SockRef, TcpKeepalive};
 /// (epoll, kqueue).
 pub const TELLS_OF_CHANGES_ONLY: bool = cfg!(unix);
 
+/// Whether the system tells of a socket's error apart from octets that wait to be read. Windows tells
+/// whoever reads.
+pub const TELLS_OF_ERRORS: bool = cfg!(unix);
+
 /// What a path leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

@@ -1,14 +1,19 @@
 //! A socket that several may look at: tokio's own reading and writing want it for themselves.
 
 use std::io::{self, Read as _, Write as _};
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::platform;
+
+/// How often a socket is looked at where the system does not tell of its errors.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Reads once; 0 octets are the end.
 pub(super) fn poll_read(
@@ -66,6 +71,9 @@ fn once(
 /// Waits for the connection to break. Readiness for errors is a matter of its own, which neither
 /// unread octets nor an end that the peer has announced (FIN) set.
 pub(super) async fn reset(tcp: Arc<TcpStream>) -> io::Error {
+    if !platform::TELLS_OF_ERRORS {
+        return looked_for(&tcp).await;
+    }
     match tcp.ready(Interest::ERROR).await {
         Ok(_) => match tcp.take_error() {
             Ok(Some(error)) | Err(error) => error,
@@ -73,5 +81,23 @@ pub(super) async fn reset(tcp: Arc<TcpStream>) -> io::Error {
             Ok(None) => io::ErrorKind::ConnectionReset.into(),
         },
         Err(error) => error,
+    }
+}
+
+/// Looks for a reset now and then: a socket that has one fails whatever is unread.
+async fn looked_for(tcp: &TcpStream) -> io::Error {
+    let mut looks = tokio::time::interval(LOOK);
+    loop {
+        looks.tick().await;
+        let mut octet = [MaybeUninit::uninit()];
+        match SockRef::from(tcp).peek(&mut octet) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return error,
+            Ok(_) => {
+                if let Ok(Some(error)) | Err(error) = tcp.take_error() {
+                    return error;
+                }
+            }
+        }
     }
 }

@@ -126,7 +126,11 @@ pub(in super::super) fn check_writable(path: &Path) -> io::Result<()> {
         // Access lists, shares and policies all have a say: only trying shows it.
         return tempfile::tempfile_in(path).map(drop);
     }
-    OpenOptions::new().append(true).open(path).map(drop)
+    match OpenOptions::new().append(true).open(path) {
+        // The relay that runs writes it.
+        Err(error) if error.raw_os_error() == Some(SHARING_VIOLATION) => Ok(()),
+        opened => opened.map(drop),
+    }
 }
 
 pub(in super::super) fn id_of_path(path: &Path) -> io::Result<FileId> {

@@ -47,6 +47,9 @@ const EXISTS: i32 = 1073;
 const ALREADY_RUNNING: i32 = 1056;
 const NOT_ACTIVE: i32 = 1062;
 
+/// `ERROR_SERVICE_NEVER_STARTED`.
+const NEVER_STARTED: u32 = 1077;
+
 fn code(error: &windows_service::Error) -> Option<i32> {
     match error {
         windows_service::Error::Winapi(error) => error.raw_os_error(),
@@ -276,6 +279,9 @@ fn state(status: &ServiceStatus) -> String {
     match (status.current_state, status.exit_code) {
         (ServiceState::Stopped, ServiceExitCode::ServiceSpecific(exit)) => {
             format!("{name} (exit code {exit})")
+        }
+        (ServiceState::Stopped, ServiceExitCode::Win32(NEVER_STARTED)) => {
+            format!("{name} (never started)")
         }
         (ServiceState::Stopped, ServiceExitCode::Win32(error)) if error != 0 => {
             format!("{name} (error {error})")
