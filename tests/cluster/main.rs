@@ -25,7 +25,7 @@ use engine::Mistake;
 use world::World;
 
 /// Seeds of a run that is not told how many.
-const SEEDS: u64 = 10_000;
+const SEEDS: u64 = 3_000;
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
