@@ -376,7 +376,8 @@ impl Store {
     /// Whether a record with a greater number is there by now.
     fn is_behind(&self, login: &str, record: &StoredConsent) -> bool {
         let there = self.kept(login).ok().flatten();
-        there.is_some_and(|there| there.number() > record.number)
+        record.number != Number::default()
+            && there.is_some_and(|there| there.number() > record.number)
     }
 
     fn seal(&self, login: &str, record: &StoredConsent) -> Result<String, StateError> {
