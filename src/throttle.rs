@@ -6,6 +6,7 @@
 //! sessions that are logged in and send nothing hold nothing. Permits are given in the order in
 //! which they were asked for; a client that goes leaves the queue at once.
 
+mod limits;
 mod sharing;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::cluster::member::Member;
 use crate::wire::Protocol;
+pub use limits::{Denied, Limits};
 use sharing::{Place, SharedLimits};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -71,26 +73,6 @@ impl Throttles {
         };
         known.entry(name).or_insert_with_key(made).clone()
     }
-}
-
-/// What one mailbox may send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Messages in flight.
-    pub in_flight: usize,
-    /// Messages that may begin in any 60 s.
-    pub per_minute: usize,
-    /// How long a message waits, from MAIL on.
-    pub wait: Duration,
-}
-
-/// Why a message may not be sent for now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Denied {
-    /// As many as may be were in flight, for all of [`Limits::wait`].
-    Full,
-    /// It could not begin within [`Limits::wait`].
-    TooMany,
 }
 
 /// The right to send one message; given back when it is dropped.
@@ -216,13 +198,18 @@ impl MailboxThrottle {
         waited |= reservation.time() > Instant::now();
         sleep_until(reservation.time()).await;
         if let Some(shared) = &self.shared {
-            let (place, was_waited_for) = shared.place(self, limits, deadline).await?;
+            let (place, was_waited_for) = shared.place(|| self.begun(), limits, deadline).await?;
             permit.place = Some(place);
             waited |= was_waited_for;
         }
         reservation.begin();
         permit.waited = waited;
         Ok(permit)
+    }
+
+    /// Messages that began within the minute, or will.
+    fn begun(&self) -> usize {
+        lock(&self.begun).len()
     }
 
     fn resize(&self, slots: usize) {
@@ -289,7 +276,7 @@ impl MailboxThrottle {
     /// As many have begun as may.
     pub async fn pace(&self, per_minute: usize) -> Result<(), Denied> {
         match &self.shared {
-            Some(shared) => shared.pace(self, per_minute).await,
+            Some(shared) => shared.pace(|| self.begun(), per_minute).await,
             None => Ok(()),
         }
     }

@@ -32,8 +32,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::mark::Mark;
 use super::number::Number;
-use super::redemption::Mark;
 
 /// A beat is due so often.
 pub const BEAT: Duration = Duration::from_secs(10);

@@ -8,6 +8,7 @@ pub mod comeback;
 pub mod command;
 pub mod identity;
 pub mod keys;
+pub mod mark;
 pub mod member;
 pub mod number;
 pub mod redemption;

@@ -17,47 +17,13 @@
 use std::time::Duration;
 
 use super::command::{Answer, Nonce, Sealed};
-use super::number::Number;
+pub use super::mark::{Mark, Reconciled, reconcile};
 
 /// How a relay polls while another is entered: at first, and at most.
 const POLL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 /// Tries to read before the store counts as away: it is lost again and again.
 const TRIES: u32 = 8;
-
-/// A record, as far as deciding needs it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark {
-    /// Of two the greater is the truth.
-    pub number: Number,
-    /// Marked as ended.
-    pub ended: bool,
-    /// Tells two records of one number apart: of these the store's is the truth.
-    pub digest: u64,
-}
-
-/// What a relay does with its own record and the stored one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reconciled {
-    /// Put its own.
-    Put,
-    /// Adopt the stored one.
-    Adopt,
-    /// They are the same.
-    Same,
-}
-
-/// The greater number is the truth, of equal ones the store's; absent never means deleted.
-pub fn reconcile(own: Option<Mark>, stored: Option<Mark>) -> Reconciled {
-    match (own, stored) {
-        (None, None) => Reconciled::Same,
-        (Some(_), None) => Reconciled::Put,
-        (None, Some(_)) => Reconciled::Adopt,
-        (Some(own), Some(stored)) if own.number > stored.number => Reconciled::Put,
-        (Some(own), Some(stored)) if own == stored => Reconciled::Same,
-        (Some(_), Some(_)) => Reconciled::Adopt,
-    }
-}
 
 /// What a relay's own record is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Denied, Limits, MailboxThrottle, lock};
+use super::limits::{Denied, Limits};
 use crate::cluster::command::{Answer, Command};
 use crate::cluster::member::{Member, nonce};
 use crate::wire::Protocol;
@@ -66,7 +66,7 @@ impl SharedLimits {
     /// Waits for a place; whether it was waited for.
     pub(super) async fn place(
         &self,
-        throttle: &MailboxThrottle,
+        begun: impl Fn() -> usize,
         limits: Limits,
         deadline: Instant,
     ) -> Result<(Place, bool), Denied> {
@@ -85,7 +85,7 @@ impl SharedLimits {
                 Some(Answer::Done) => break,
                 Some(Answer::Wait(time)) => (time, Denied::TooMany),
                 Some(_) => (poll(polls), Denied::Full),
-                None => match self.denied_alone(throttle, limits) {
+                None => match self.denied_alone(begun(), limits) {
                     None => break,
                     Some(denied) => (poll(polls), denied),
                 },
@@ -115,19 +115,18 @@ impl SharedLimits {
 
     /// Why this relay may not begin a message without the store, if it may not: its share is in
     /// flight, older ones counted, or its share of the minute has begun.
-    fn denied_alone(&self, throttle: &MailboxThrottle, limits: Limits) -> Option<Denied> {
+    fn denied_alone(&self, begun: usize, limits: Limits) -> Option<Denied> {
         if self.member.in_flight(&self.name).len() >= self.member.share(limits.in_flight) {
             return Some(Denied::Full);
         }
         // The message's own reservation is among them.
-        let begun = lock(&throttle.begun).len();
         (begun > self.member.share(limits.per_minute)).then_some(Denied::TooMany)
     }
 
     /// Counts one more message of an account's own rate, whose reservation stands.
     pub(super) async fn pace(
         &self,
-        throttle: &MailboxThrottle,
+        begun: impl Fn() -> usize,
         per_minute: usize,
     ) -> Result<(), Denied> {
         let pace = Command::Pace {
@@ -138,13 +137,10 @@ impl SharedLimits {
         match self.member.ask_back(&pace).await {
             Ok(Answer::Done) => Ok(()),
             Ok(_) => Err(Denied::TooMany),
-            Err(_) => {
-                let begun = lock(&throttle.begun).len();
-                match begun > self.member.share(per_minute) {
-                    true => Err(Denied::TooMany),
-                    false => Ok(()),
-                }
-            }
+            Err(_) => match begun() > self.member.share(per_minute) {
+                true => Err(Denied::TooMany),
+                false => Ok(()),
+            },
         }
     }
 }

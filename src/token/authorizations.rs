@@ -11,7 +11,8 @@ use url::Url;
 
 use crate::config::Account;
 use crate::fault::{Fault, Kind};
-use crate::token::sharing::{Completed, SharedRecords};
+use crate::token::authorization::Completed;
+use crate::token::sharing::SharedRecords;
 use crate::token::{AuthorizationRequest, Consent, TokenSource};
 
 /// How long somebody may take to consent.

@@ -11,17 +11,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::IssuedToken;
 use super::cache_key::CacheKey;
 use super::failure::{Class, TokenError};
 use super::grant::Request;
+use super::issued::IssuedToken;
 use super::store::Owner;
 use crate::cluster::command::{Answer, Command, Sealed};
 use crate::cluster::member::{Member, nonce};
 use crate::cluster::number::Number;
 use crate::cluster::redemption::{Asked, Mark, Outcome, Redemption, Standing, Step};
 use crate::config::{Grant as Configured, RefreshTokens};
-pub(super) use authorizations::{Completed, SharedAuthorization};
 pub(crate) use records::SharedRecords;
 
 /// A request to the identity provider ends before its entry's lease does.
@@ -392,7 +391,8 @@ fn away(why: &str) -> TokenError {
 
 /// A number from 0 to 1.
 fn jitter() -> f64 {
-    super::fraction()
+    let random = u32::try_from(nonce() & 0xffff).unwrap_or_default();
+    f64::from(random) / 65_536.0
 }
 
 /// A consent's record before and after an act of a person, on all relays.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cluster::command::{Answer, Sealed};
+use crate::cluster::number::Number;
 
 const NOW: Duration = Duration::from_secs(100);
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::super::field::Field;
 use super::super::keys::SharedStoreKeys;
-use super::super::{SharedStore, StateKey};
+use super::super::sections::StateKey;
+use super::super::store::SharedStore;
 use crate::secret::Secret;
 use crate::tls;
 

@@ -12,11 +12,12 @@ use oauth2::{
 use url::Url;
 
 use super::super::answer::AccessTokenResponse;
+use super::super::authorization::SharedAuthorization;
 use super::super::endpoint::Endpoint;
 use super::super::failure::Class;
-use super::super::sharing::SharedAuthorization;
+use super::super::failure::TokenError;
 use super::super::store::{Kept, Owner, Store, StoredConsent, now_ms};
-use super::{Form, TokenError};
+use super::form::Form;
 use crate::cluster::number::Number;
 use crate::config::{Account, Grant as Configured, Registration};
 use crate::fault::sanitize;

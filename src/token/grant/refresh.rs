@@ -7,8 +7,11 @@
 
 use super::super::endpoint::Endpoint;
 use super::super::failure::Class;
+use super::super::failure::TokenError;
+use super::super::issued::IssuedToken;
 use super::super::store::{ConsentRefusal, Owner, Room, StoreTurn, StoredConsent};
-use super::{Form, IssuedToken, Request, TokenError};
+use super::form::Form;
+use super::request::Request;
 use crate::cluster::number::Number;
 
 /// Which record may be redeemed.

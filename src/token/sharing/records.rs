@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::super::failure::TokenError;
+use super::super::issued::{IssuedToken, now};
 use super::super::life::margin;
 use super::super::store::{ConsentRefusal, Kept, RecordVersion, Store, life_of};
-use super::super::{IssuedToken, now};
 use crate::cluster::command::Sealed;
 use crate::cluster::member::{Later, Member, Records};
 use crate::cluster::number::Number;

@@ -10,6 +10,7 @@
 //! first. A relay that serves sees another's writing by the file's identity and time. A record that
 //! could not be written stays in memory with its lock, so that nobody redeems its predecessor.
 
+mod clock;
 mod file;
 mod first;
 mod forget;
@@ -17,6 +18,7 @@ mod kept;
 mod record;
 mod shared;
 mod turn;
+mod version;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -26,15 +28,15 @@ use super::failure::{Class, TokenError};
 use crate::cluster::keys::{Closed, Keys};
 use crate::cluster::number::Number;
 use crate::config::State;
+pub(crate) use clock::now_ms;
 pub(crate) use file::Room;
 pub use file::{StateError, generated};
 use first::FirstFormat;
 pub use kept::Kept;
-pub(crate) use kept::now_ms;
 pub use record::{ConsentRefusal, Owner, StoredConsent};
-pub(crate) use shared::{RecordVersion, life_of};
 pub(crate) use turn::StoreTurn;
 use turn::{Lates, locked};
+pub(crate) use version::{RecordVersion, life_of};
 
 /// How often a held lock is tried again.
 const LOCK_RETRY: Duration = Duration::from_millis(20);

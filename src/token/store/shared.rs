@@ -1,16 +1,14 @@
 //! Records as several relays share them: by name, as sealed text.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use super::kept::TOMBSTONE;
 use super::turn::locked;
+use super::version::RecordVersion;
 use super::{Kept, StateError, Store, file};
 use crate::cluster::command::Sealed;
 use crate::cluster::redemption::{Reconciled, reconcile};
-use crate::platform::FileId;
 
 impl Store {
     /// The names of all records, with what changes whenever one does.
@@ -82,20 +80,4 @@ impl Store {
         }
         Ok(())
     }
-}
-
-/// See [`Store::version`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RecordVersion(FileId, SystemTime);
-
-impl RecordVersion {
-    pub(super) fn of(path: &Path) -> Option<Self> {
-        let modified = std::fs::metadata(path).ok()?.modified().ok()?;
-        Some(Self(FileId::of_path(path).ok()?, modified))
-    }
-}
-
-/// For how long the store keeps a token that is nobody's consent.
-pub(crate) fn life_of(left: Duration) -> Duration {
-    left + Duration::from_secs(600)
 }
