@@ -19,7 +19,9 @@ pub struct Config {
     pub path: PathBuf,
     /// Settings of the place where tokens are kept.
     pub state: State,
-    /// Settings of the log.
+    /// This relay's name among several, where the command line gives one.
+    pub relay: Option<String>,
+    /// How to log.
     pub log: Log,
     /// Where audit records go, if they go anywhere.
     pub audit: Option<Audit>,
