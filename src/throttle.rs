@@ -78,7 +78,7 @@ impl Throttles {
 /// The right to send one message; given back when it is dropped.
 #[derive(Debug)]
 pub struct MessagePermit {
-    slot: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
     /// Its place among the messages of all relays.
     place: Option<Place>,
     throttle: Arc<MailboxThrottle>,
@@ -186,7 +186,7 @@ impl MailboxThrottle {
             },
         };
         let mut permit = MessagePermit {
-            slot: Some(slot),
+            permit: Some(permit),
             place: None,
             throttle: self.clone(),
             waited,
@@ -212,7 +212,7 @@ impl MailboxThrottle {
         lock(&self.begun).len()
     }
 
-    fn resize(&self, slots: usize) {
+    fn resize(&self, permits: usize) {
         let mut size = lock(&self.size);
         if permits > size.permits {
             let more = permits - size.permits;

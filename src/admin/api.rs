@@ -100,8 +100,8 @@ pub(super) async fn progress(
     State(state): State<Arc<AdminState>>,
     Query(begun): Query<Begun>,
 ) -> Response {
-    let token_source = panel.current.active().token_source().clone();
-    let answer = match panel.consents.progress(&token_source, &begun.state).await {
+    let token_source = state.current.active().token_source().clone();
+    let answer = match state.consents.progress(&token_source, &begun.state).await {
         None => json!({"state": "unknown"}),
         Some(Progress::Pending) => json!({"state": "pending"}),
         Some(Progress::Given) => json!({"state": "given"}),
@@ -266,8 +266,8 @@ pub(super) async fn forget(
     Path(login): Path<String>,
 ) -> Response {
     let login = login.to_lowercase();
-    let known = panel.current.active().find(&login).is_some();
-    let token_source = panel.current.active().token_source().clone();
+    let known = state.current.active().find(&login).is_some();
+    let token_source = state.current.active().token_source().clone();
     match token_source.forget(&login).await {
         // What is stored for a login that no account has any more can be deleted as well.
         Ok(false) if !known => unknown(&login),

@@ -140,8 +140,8 @@ impl Server {
         identities.abort();
         ends.abort();
         let over_by = control.drain().await;
-        let broker = control.current().active().token_source().clone();
-        let _ = tokio::time::timeout_at(over_by + LAST_ANSWERS, broker.finish()).await;
+        let token_source = control.current().active().token_source().clone();
+        let _ = tokio::time::timeout_at(over_by + LAST_ANSWERS, token_source.finish()).await;
         if let Some(sharing) = sharing {
             sharing.stop().await;
         }

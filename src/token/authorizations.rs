@@ -145,7 +145,7 @@ impl PendingAuthorizations {
             began: now,
             stage: Stage::Away(Box::new(pending)),
         };
-        if let (Some(shared), Stage::Away(pending)) = (broker.shared(), &entry.stage) {
+        if let (Some(shared), Stage::Away(pending)) = (token_source.shared(), &entry.stage) {
             shared.on_authorization(&state, &pending.shared(), LIFETIME);
         }
         entries.insert(state, entry);
@@ -162,11 +162,11 @@ impl PendingAuthorizations {
         })
     }
 
-    /// How the consent with this state stands, whichever relay began or completed it; `None` for one
-    /// that is not known (any more).
-    pub async fn progress(&self, broker: &TokenSource, state: &str) -> Option<Progress> {
+    /// How the consent with this state stands, whichever relay began or completed it; `None` for
+    /// one that is not known (any more).
+    pub async fn progress(&self, token_source: &TokenSource, state: &str) -> Option<Progress> {
         let here = self.progress_here(state);
-        let Some(shared) = broker.shared() else {
+        let Some(shared) = token_source.shared() else {
             return here;
         };
         match here {
@@ -207,8 +207,12 @@ impl PendingAuthorizations {
     ///
     /// A state that no one was given, or that was used; the identity provider's refusal; a store
     /// that cannot be written.
-    pub async fn finish(&self, broker: &TokenSource, query: &str) -> Result<GrantedConsent, Fault> {
-        self.finish_of_any(broker, query, |_| None).await
+    pub async fn finish(
+        &self,
+        token_source: &TokenSource,
+        query: &str,
+    ) -> Result<GrantedConsent, Fault> {
+        self.finish_of_any(token_source, query, |_| None).await
     }
 
     /// The same where another relay may have begun it: `accounts` finds the account of a login.
@@ -218,13 +222,13 @@ impl PendingAuthorizations {
     /// As [`PendingAuthorizations::finish`].
     pub async fn finish_of_any(
         &self,
-        broker: &TokenSource,
+        token_source: &TokenSource,
         query: &str,
         accounts: impl Fn(&str) -> Option<Arc<Account>>,
     ) -> Result<GrantedConsent, Fault> {
         let state = parameter(query, "state");
         // Taken out before anything else: whatever comes of it, it was used.
-        let taken = match broker.shared() {
+        let taken = match token_source.shared() {
             Some(shared) => self.take_from_all(shared, accounts, &state).await,
             None => self.take(&state),
         };
@@ -239,7 +243,7 @@ impl PendingAuthorizations {
         if let Some(entry) = self.lock().get_mut(&key) {
             entry.stage = Stage::Ended(result.as_ref().err().cloned());
         }
-        if let Some(shared) = broker.shared() {
+        if let Some(shared) = token_source.shared() {
             let failed = result
                 .as_ref()
                 .err()

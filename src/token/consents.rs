@@ -37,7 +37,7 @@ impl TokenSource {
         pending: AuthorizationRequest,
         code: &str,
     ) -> Result<Consent, Fault> {
-        let (endpoint, store) = self.tools(&pending.account)?;
+        let (endpoint, store) = self.endpoint_and_store(&pending.account)?;
         let login = pending.login.clone();
         self.before_act(&login).await;
         let completed = grant::consent::complete(pending, code, &endpoint, store, self.timeout);
@@ -100,7 +100,7 @@ impl TokenSource {
     where
         F: Future<Output = ()>,
     {
-        let (endpoint, store) = self.tools(&device.account)?;
+        let (endpoint, store) = self.endpoint_and_store(&device.account)?;
         self.before_act(&device.login).await;
         let completed = grant::device::complete(device, &endpoint, store, self.timeout, sleep);
         let consent = completed.await.map_err(|failure| failure.fault)?;

@@ -63,13 +63,13 @@ impl TokenSource {
     pub fn new(config: TokenSourceConfig<'_>) -> std::io::Result<Self> {
         Ok(Self {
             versions: RegistrationVersions::new(
-                tools.registrations,
-                tools.store.as_ref().map(|store| &**store.keys()),
+                config.registrations,
+                config.store.as_ref().map(|store| &**store.keys()),
             )?,
             shared: None,
-            clients: tools.clients,
-            timeout: tools.timeout,
-            store: tools.store,
+            clients: config.clients,
+            timeout: config.timeout,
+            store: config.store,
             cache: Arc::default(),
             observer: Arc::new(|_, _, _| {}),
         })

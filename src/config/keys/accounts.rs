@@ -13,17 +13,13 @@ use crate::wire::sasl::CREDENTIAL_CAP;
 section! {
     /// `accounts[]`.
     pub(in crate::config) struct AccountKeys {
-        /// What the application presents, in any case; or `*@contoso.com` for every address of a
-        /// domain; or `*` for every address (never with `password: any`). An exact login wins over
-        /// a domain, that over `*`
+        /// What the application presents, in any case; or `*@contoso.com` for every address of a domain; or `*` for every address (never with `password: any`). An exact login wins over a domain, that over `*`
         pub(in crate::config) login: Key<LoginPattern> => "the user name of the application, *@domain, or * for every address",
         /// Whose tokens open it: a name under `registrations`
         pub(in crate::config) registration: Key<String> => "the name of one of the registrations",
         /// What it opens. A shared mailbox goes here
         pub(in crate::config) mailbox: Key<Mailbox>: "the login",
-        /// An argon2 hash from `authrelay hash-password`, a secret, or `any` (loopback listeners
-        /// and those with `allow` only). Required, but for the grant `password` and `client_secret:
-        /// {client: password}`, which refuse one
+        /// An argon2 hash from `authrelay hash-password`, a secret, or `any` (loopback listeners and those with `allow` only). Required, but for the grant `password` and `client_secret: {client: password}`, which refuse one
         pub(in crate::config) password: Key<PasswordCheck>,
         /// Several, one for each application, told apart in the log
         pub(in crate::config) passwords: Key<Each<PasswordKeys>>,
@@ -41,8 +37,7 @@ section! {
         pub(in crate::config) imap: Option<MailboxName>: "the login",
         /// The mailbox over POP3
         pub(in crate::config) pop3: Option<MailboxName>: "the login",
-        /// The mailbox over SMTP. `sender` logs in as the address of each MAIL, which
-        /// `smtp.senders` must allow (`client_credentials` only; no bare `*` there)
+        /// The mailbox over SMTP. `sender` logs in as the address of each MAIL, which `smtp.senders` must allow (`client_credentials` only; no bare `*` there)
         pub(in crate::config) smtp: Option<MailboxName>: "the login",
     }
 }
@@ -105,8 +100,7 @@ section! {
         pub(in crate::config) allow: Option<Vec<IpNet>>: "the listener's",
         /// For what
         pub(in crate::config) protocols: Option<Protocols>: "the account's",
-        /// Good only for a client whose certificate bears that host (dNSName) or address
-        /// (rfc822Name) in its subjectAltName; requires `client_ca` on a listener
+        /// Good only for a client whose certificate bears that host (dNSName) or address (rfc822Name) in its subjectAltName; requires `client_ca` on a listener
         pub(in crate::config) certificate: Option<CertificateName>: "none",
     }
 }

@@ -33,11 +33,9 @@ section! {
         pub(in crate::config) log: Key<Log>: "JSON on stderr",
         /// Where [audit records](docs/audit.md) go
         pub(in crate::config) audit: Key<AuditKeys>: "nowhere",
-        /// The administrators' listener: the status page (`/`), health (`/livez`, `/readyz`),
-        /// `/metrics`, the OAuth callback, the API
+        /// The administrators' listener: the status page (`/`), health (`/livez`, `/readyz`), `/metrics`, the OAuth callback, the API
         pub(in crate::config) admin: Key<AdminKeys>: "no listener",
-        /// `watch`: the file, its secrets' files and its certificates are looked at every 10 s, by
-        /// content, and a change reloads. Else SIGHUP and `authrelay reload` do
+        /// `watch`: the file, its secrets' files and its certificates are looked at every 10 s, by content, and a change reloads. Else SIGHUP and `authrelay reload` do
         pub(in crate::config) reload: ReloadMode = "signal",
         /// Whom to tell of what needs a person; see [Alerts](docs/operations.md#alerts)
         pub(in crate::config) notify: Key<Each<NotifyKeys>>: "nobody",
@@ -45,8 +43,7 @@ section! {
         pub(in crate::config) limits: Limits = "{}",
         /// Addresses on which clients are served
         pub(in crate::config) listeners: Key<Each<ListenerKeys>> => "a list of addresses and protocols",
-        /// Mail services: presets are there, each of their keys can be overridden, and a new name
-        /// added
+        /// Mail services: presets are there, each of their keys can be overridden, and a new name added
         pub(in crate::config) providers: Key<Named<ProviderKeys>>: "the presets",
         /// OAuth clients (Entra: app registrations), by name
         pub(in crate::config) registrations: Key<Named<RegistrationKeys>> => "the OAuth clients, by name",
@@ -60,8 +57,7 @@ section! {
     pub(in crate::config) struct StateKeys {
         /// A directory, mode 0700; made if absent
         pub(in crate::config) directory: Key<PathBuf>: "`$STATE_DIRECTORY`, else `./state`",
-        /// What seals the tokens, at least 16 octets; a file that is absent is made. `check` warns
-        /// of one beside the tokens. In systemd: `{file: /run/credentials/authrelay.service/key}`
+        /// What seals the tokens, at least 16 octets; a file that is absent is made. `check` warns of one beside the tokens. In systemd: `{file: /run/credentials/authrelay.service/key}`
         pub(in crate::config) key: Key<Generated>: "`{file: DIRECTORY/key}`",
         /// What keeps them besides: `file` is nothing but the directory; else a Redis or Valkey server that several relays share. See [Several relays](docs/several-relays.md)
         pub(in crate::config) store: Store = "file",
@@ -110,7 +106,7 @@ section! {
         pub format: LogFormat = "json",
         /// The least severity that is written
         pub level: Level = "info",
-        /// A file, mode 0600; SIGHUP opens it again
+        /// A file, mode 0600; SIGHUP opens it anew
         pub file: Option<PathBuf>: "stderr",
         /// With `file`: the size at which it becomes `FILE.1`, and that `FILE.2`
         pub rotate: Option<u64>: "never",
@@ -126,8 +122,7 @@ section! {
         pub(in crate::config) path: Option<AuditPath>: "no file",
         /// Records have SMTP senders, recipients, sizes and final replies
         pub(in crate::config) envelope: bool = "true",
-        /// When records cannot be written: `continue` keeps 8 MiB, then drops and counts them;
-        /// `refuse` refuses logins
+        /// When records cannot be written: `continue` keeps 8 MiB, then drops and counts them; `refuse` refuses logins
         pub(in crate::config) on_full: OnFull = "continue",
         /// A syslog server (RFC 5424), besides `path`
         pub(in crate::config) syslog: Option<SyslogKeys>: "none",
@@ -176,15 +171,13 @@ section! {
     pub(in crate::config) struct AdminKeys {
         /// Where it listens. Off loopback it needs `tls`
         pub(in crate::config) bind: Key<std::net::SocketAddr> => "an address and port, as in 127.0.0.1:8025",
-        /// How browsers reach it, a path included where a web server in front has it below one;
-        /// `/oauth/callback` below it is the redirect URI
+        /// How browsers reach it, a path included where a web server in front has it below one; `/oauth/callback` below it is the redirect URI
         pub(in crate::config) public_url: Key<BaseUrl>: "`http://localhost:PORT`",
         /// HTTPS, by a certificate chain and its key in PEM
         pub(in crate::config) tls: Key<TlsFiles>: "none",
         /// What administrators present, at least 16 octets; a file that is absent is made
         pub(in crate::config) token: Key<Generated>: "`{file: STATE/admin-token}`",
-        /// What opens whatever changes nothing: the page, `GET /api/…`, `/metrics`; at least 16
-        /// octets
+        /// What opens whatever changes nothing: the page, `GET /api/…`, `/metrics`; at least 16 octets
         pub(in crate::config) viewer_token: Key<Generated>: "none",
         /// `/metrics` without a token, under any `Host`
         pub(in crate::config) metrics_public: bool = "true",
@@ -217,8 +210,7 @@ section! {
         pub upstream_timeout: Duration = "20s",
         /// From SIGTERM to the hard stop
         pub drain_timeout: Duration = "30s",
-        /// For each pair of client address (IPv6 by /64) and login; from the third failure on
-        /// slowed
+        /// For each pair of client address (IPv6 by /64) and login; from the third failure on slowed
         pub lockout: Lockout = "{}",
     }
 }
@@ -229,9 +221,9 @@ section! {
     pub struct Lockout {
         /// Failures within `window` that lock
         pub failures: u32[1..=1_000_000] = "10",
-        /// Time for which a failure counts
+        /// How long a failure counts
         pub window: Duration = "10m",
-        /// Time for which a lock holds
+        /// How long a lock holds
         pub duration: Duration = "5m",
     }
 }
@@ -249,7 +241,7 @@ section! {
         pub(in crate::config) headers: Key<Named<Secret>>: "none",
         /// With `url`: PEM files of authorities trusted besides the public roots
         pub(in crate::config) ca: Key<Certificates>: "none",
-        /// Longest time that each try may take
+        /// How long each try may take
         pub(in crate::config) timeout: Duration[Duration::from_millis(100)..=Duration::from_secs(60)] = "10s",
     }
 }

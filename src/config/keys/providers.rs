@@ -20,8 +20,7 @@ section! {
         pub(in crate::config) pop3: Key<EndpointKeys>: "the preset's",
         /// Where submission is
         pub(in crate::config) smtp: Key<EndpointKeys>: "the preset's",
-        /// Where people consent (RFC 6749 §3.1): https, or http to loopback; `{tenant}` is filled
-        /// in
+        /// Where people consent (RFC 6749 §3.1): https, or http to loopback; `{tenant}` is filled in
         pub(in crate::config) authorize_url: Key<EndpointUrl>: "the preset's",
         /// Where devices ask for a code (RFC 8628 §3.1)
         pub(in crate::config) device_url: Key<EndpointUrl>: "the preset's",
@@ -37,8 +36,7 @@ section! {
         pub(in crate::config) ip: Option<IpPreference>: "`any`",
         /// What one mailbox may use of submission at most, over all listeners and logins
         pub(in crate::config) smtp_limits: Key<SmtpLimitKeys>: "the preset's, else none",
-        /// A token with less left is not given to a new session, unless its whole lifetime is under
-        /// twice that
+        /// A token with less left is not given to a new session, unless its whole lifetime is under twice that
         pub(in crate::config) token_margin: Option<Duration>[Duration::from_millis(1)..=DAY]: "5m (`microsoft365-hve`: 20m)",
         /// Whether an old refresh token stays good after it was redeemed. `one_use`: several relays redeem none while their [shared store](docs/several-relays.md) is away
         pub(in crate::config) refresh_tokens: Option<RefreshTokens>: "the preset's (`fastmail`: `one_use`, the others: `reusable`), else `one_use`",
@@ -78,7 +76,7 @@ section! {
         pub(in crate::config) connections: Option<usize>[1..=10_000]: "3",
         /// Messages that begin in any 60 s
         pub(in crate::config) messages_per_minute: Option<usize>[1..=100_000]: "30",
-        /// Time for which a client waits for its turn
+        /// How long a client waits for its turn
         pub(in crate::config) wait: Option<Duration>: "25s",
     }
 }

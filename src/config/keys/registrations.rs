@@ -18,16 +18,13 @@ section! {
         pub(in crate::config) client_id: Key<String>: "`$AZURE_CLIENT_ID` with `federated`",
         /// How tokens are obtained; see [Ways to a token](#ways-to-a-token)
         pub(in crate::config) grant: Key<GrantName> => "client_credentials, authorization_code, device_code, password, service_account, managed_identity or command",
-        /// The secret's value. `{client: password}` (with `client_credentials` only): what the
-        /// application presents is the client secret, and the identity provider checks it, as with
-        /// the grant `password`
+        /// The secret's value. `{client: password}` (with `client_credentials` only): what the application presents is the client secret, and the identity provider checks it, as with the grant `password`
         pub(in crate::config) client_secret: Key<ClientSecret>: "one of `client_secret`, `certificate` and `federated`, or none for a public client",
-        /// The day on which it ends, as in `2027-05-01`: for the metric, and warned of from 14 days
-        /// before. A certificate's end is read from it
+        /// The day on which it ends, as in `2027-05-01`: for the metric, and warned of from 14 days before. A certificate's end is read from it
         pub(in crate::config) client_secret_expires: Key<Day>: "unknown",
         /// A certificate that signs assertions (RFC 7523 §2.2)
         pub(in crate::config) certificate: Key<CertificateKeys>,
-        /// An assertion of the workload's own, in a file that is read again each time
+        /// An assertion of the workload's own, in a file that is read anew each time
         pub(in crate::config) federated: Key<FederatedKeys>,
         /// Grant `service_account`: Google's JSON key
         pub(in crate::config) key: Key<Secret>,

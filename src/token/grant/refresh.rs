@@ -30,7 +30,7 @@ pub(super) async fn refresh(
     redeems: Redeems,
 ) -> Result<IssuedToken, TokenError> {
     let store = request.store.as_ref().ok_or_else(kept_nowhere)?;
-    // Logins without a consent, as many as clients make up, leave no lock's file behind.
+    // Logins without a consent, as many as clients make up, leave no lock's file.
     usable(request).await?;
     // Another process, or a new consent, must not write between our reading and writing.
     let mut turn = store.lock(&request.login, request.timeout).await?;
