@@ -55,7 +55,7 @@ pub(super) struct Lockouts {
     state: Mutex<State>,
     /// This relay among several that count together.
     member: OnceLock<Arc<Member>>,
-    /// A trial has ended.
+    /// Wakes those that wait for a check to end.
     ended: Notify,
 }
 
