@@ -67,7 +67,7 @@ impl Audit {
     }
 
     /// Whether senders, recipients, sizes and replies of SMTP messages belong into records.
-    pub fn wants_envelopes(&self) -> bool {
+    pub fn records_envelopes(&self) -> bool {
         self.0.envelope
     }
 

@@ -199,7 +199,7 @@ impl TokenSource {
     /// newer one is there, or this one was given up.
     pub fn on_refused(&self, verified: &VerifiedLogin, token: &Token) -> bool {
         let shared = self.cache_entry(&self.cache_key(verified));
-        lock(&shared.life).refused(
+        lock(&shared.life).on_refused(
             token.generation,
             token.fresh,
             verified.mailbox(),
