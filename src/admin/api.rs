@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::AdminState;
+use super::state::AdminState;
 use crate::config::{Account, Grant};
 use crate::doctor::{self, TestTarget};
 use crate::fault::Fault;

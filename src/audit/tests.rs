@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::envelopes::Envelopes;
+use super::queue::Queue;
 use super::*;
-use crate::config::{AuditPath, OnFull};
+use crate::config::{self, AuditPath, OnFull};
 use crate::platform::testing::{is_private, make_full};
 
 const PATIENCE: Duration = Duration::from_secs(20);

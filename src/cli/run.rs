@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::{Exit, print_error, refuse, runtime};
+use super::setup::{Exit, print_error, refuse, runtime};
 use crate::audit;
 use crate::config::Config;
 use crate::logging;
 use crate::platform;
-use crate::platform::manager::{self, Severity};
+use crate::platform::manager::{self, ReloadRequests, Severity};
 use crate::server::{self, CannotBind, Control, Inherited, Server};
 use crate::token::store::StateError;
 
@@ -70,6 +70,9 @@ async fn serve_until_stopped(
     path: &Path,
     log: logging::Started,
 ) -> anyhow::Result<()> {
+    // Both are listened for before anybody can know that the relay is there.
+    let reloads = manager::ReloadRequests::new();
+    let stop = manager::listen_for_stop().await;
     let server = Server::inheriting(&config, Inherited::of_environment())?;
     let text = format!(
         "authrelay {} serves {}: {} listeners, {} accounts",
@@ -83,10 +86,10 @@ async fn serve_until_stopped(
     let levels = log.clone();
     control.on_reload(move |config| levels.set(config.log.level));
     control.before_reload(move || log.reopen());
-    tokio::spawn(reload_when_asked(control));
+    tokio::spawn(reload_when_asked(control, reloads));
     let _no_end = manager::outlive_file_limits();
     manager::report(Severity::Information, &text);
-    server.serve(manager::stop_requested()).await?;
+    server.serve(stop).await?;
     Ok(())
 }
 
@@ -102,8 +105,8 @@ fn report_failure(why: &str) {
 }
 
 /// What comes of it is in the log.
-async fn reload_when_asked(control: Arc<Control>) {
-    let Some(mut requests) = manager::ReloadRequests::new() else {
+async fn reload_when_asked(control: Arc<Control>, requests: Option<ReloadRequests>) {
+    let Some(mut requests) = requests else {
         return;
     };
     while requests.next().await.is_some() {

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::str::FromStr as _;
 
-use super::{Exit, print, print_error, runtime};
+use super::setup::{Exit, print, print_error, runtime};
 use crate::config::{Config, Log, LogFormat};
 use crate::logging;
 use crate::platform::manager;
@@ -70,6 +70,7 @@ pub(super) fn run(options: &Options) -> Exit {
 }
 
 async fn serve(options: &Options, fault: Option<Fault>) -> anyhow::Result<Exit> {
+    let stop = manager::listen_for_stop().await;
     let sandbox = Sandbox::start(sandbox::Options::default()).await?;
     sandbox.set_fault(fault);
     let directory = tempfile::tempdir()?;
@@ -114,7 +115,7 @@ async fn serve(options: &Options, fault: Option<Fault>) -> anyhow::Result<Exit> 
             token.expose()
         ));
     }
-    server.serve(manager::stop_requested()).await?;
+    server.serve(stop).await?;
     Ok(Exit::Done)
 }
 

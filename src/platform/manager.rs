@@ -1,6 +1,10 @@
 //! Whoever runs authrelay, and the person at its console: what they ask for (stop, reload), and
 //! what they are told (ready, reloading, stopping, alive).
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+
 use super::system;
 
 /// Runs `serve` as the service manager wants it: on Windows as a service where this process was
@@ -9,10 +13,15 @@ pub fn run(serve: impl FnOnce() -> u8 + Send + 'static) -> u8 {
     system::manager::run(serve)
 }
 
-/// Waits until the process is asked to stop: by SIGTERM or SIGINT, or by Ctrl-C, Ctrl-Break, the end
-/// of the session or the service's stop control.
-pub async fn stop_requested() {
-    system::manager::stop_requested().await;
+/// Listens from now on for the request to stop, and gives what waits for it: SIGTERM or SIGINT, or
+/// Ctrl-C, Ctrl-Break, the end of the session or the service's stop control.
+pub async fn listen_for_stop() -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    let mut stop = Box::pin(system::manager::stop_requested());
+    // The first poll registers with the system; before it a signal would end the process.
+    match poll_fn(|cx| Poll::Ready(stop.as_mut().poll(cx))).await {
+        Poll::Ready(()) => Box::pin(std::future::ready(())),
+        Poll::Pending => stop,
+    }
 }
 
 /// Requests to reload: SIGHUP, or the service's parameter change.

@@ -33,7 +33,9 @@ pub(super) struct ServiceState {
 
 /// Capabilities that upstreams listed, by provider and protocol.
 #[derive(Default)]
-struct LearnedCapabilities(Mutex<HashMap<(String, Protocol), Arc<[String]>>>);
+struct LearnedCapabilities(Mutex<HashMap<ProviderProtocol, Arc<[String]>>>);
+
+type ProviderProtocol = (String, Protocol);
 
 impl ServiceState {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::source::TokenSource;
 use super::store::Store;
-use super::{
-    AuthorizationRequest, Consent, DeviceAuthorization, TokenSource, endpoint, grant, refusal,
-};
+use super::{AuthorizationRequest, Consent, DeviceAuthorization, endpoint, grant, refusal};
 use crate::config::Account;
 use crate::fault::{Fault, Kind};
 

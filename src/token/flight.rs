@@ -6,10 +6,11 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::cache_entry::{Arrival, CacheEntry, Observer, lock};
 use super::failure::{Class, TokenError};
 use super::grant::Request;
+use super::issued::IssuedToken;
 use super::store::Store;
-use super::{Arrival, CacheEntry, IssuedToken, Observer, lock};
 use crate::config::Registration;
 
 /// A request on its way.

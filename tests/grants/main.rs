@@ -34,6 +34,7 @@ mod endpoint;
 mod listener;
 mod memory;
 mod password;
+mod remedies;
 mod rotation;
 mod setup;
 mod store;

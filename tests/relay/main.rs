@@ -39,6 +39,8 @@ mod reload;
 mod secrets;
 mod service;
 mod sessions;
+mod signals;
+mod space;
 mod submission;
 // tests/grants shares it.
 #[allow(dead_code)]

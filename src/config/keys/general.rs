@@ -3,15 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{
-    AccountKeys, Key, ListenerKeys, ProviderKeys, RegistrationKeys, Value, section, words,
-};
+use super::super::key::{Key, Value, section, words};
+use super::accounts::AccountKeys;
+use super::listeners::ListenerKeys;
+use super::providers::ProviderKeys;
+use super::registrations::RegistrationKeys;
+use crate::config::audit::{AuditPath, OnFull};
 use crate::config::field::Field;
 use crate::config::kind::Kind;
-use crate::config::pem::Certificates;
+use crate::config::notify::{NotifyEvent, ReloadMode};
 use crate::config::source::Generated;
+use crate::config::value::certificates::Certificates;
 use crate::config::value::{BaseUrl, Each, HostPort, Named, Program, YEAR};
-use crate::config::{AuditPath, LogFormat, NotifyEvent, OnFull, ReloadMode};
 use crate::secret::Secret;
 use tracing::Level;
 
@@ -214,5 +217,27 @@ section! {
         pub(in crate::config) ca: Key<Certificates>: "none",
         /// How long each try may take
         pub(in crate::config) timeout: Duration[Duration::from_millis(100)..=Duration::from_secs(60)] = "10s",
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Json,
+            level: tracing::Level::INFO,
+            file: None,
+            rotate: None,
+            keep: None,
+        }
+    }
+}
+
+words! {
+    /// `log.format`.
+    pub enum LogFormat {
+        /// One line a record, `key=value`.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
     }
 }

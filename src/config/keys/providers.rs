@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Key, section, words};
-use crate::config::pem::Certificates;
+use super::super::key::{Key, section, words};
+use crate::config::provider::{IpPreference, Mechanism, RefreshTokens, UpstreamTls};
+use crate::config::value::certificates::Certificates;
 use crate::config::value::{EndpointUrl, HostName};
-use crate::config::{IpPreference, Mechanism, RefreshTokens, UpstreamTls};
 use crate::secret::Secret;
 
 /// No token of a mail service lives longer.

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use url::Url;
 
 use super::super::field::Field;
-use super::super::keys::{AdminKeys, Key, StateKeys, Store, TlsFiles};
+use super::super::key::Key;
+use super::super::keys::{AdminKeys, StateKeys, Store, TlsFiles};
+use super::super::pem;
+use super::super::sections::{Admin, AdminToken, Listener, State, StateKey};
 use super::super::source::Generated;
 use super::super::value::BaseUrl;
-use super::super::{Admin, AdminToken, Listener, State, StateKey, pem};
-use super::can_be_written;
 use super::listeners::collide;
+use super::writable::can_be_written;
 use crate::tls::{CertificateFiles, ServerCertificate};
 
 /// Where tokens are kept, and what seals them.

@@ -9,8 +9,11 @@ use std::sync::Arc;
 
 use super::super::endpoint::Endpoint;
 use super::super::failure::Class;
+use super::super::failure::TokenError;
+use super::super::issued::IssuedToken;
 use super::super::store::{ConsentRefusal, Owner, Room, Store, StoreTurn, StoredConsent};
-use super::{Form, IssuedToken, Request, TokenError};
+use super::form::Form;
+use super::request::Request;
 
 /// A token for the account, from the store or from the endpoint.
 pub(super) async fn refresh(

@@ -10,6 +10,7 @@
 //! first. A relay that serves sees another's writing by the file's identity and time. A record that
 //! could not be written stays in memory with its lock, so that nobody redeems its predecessor.
 
+mod clock;
 mod file;
 mod first;
 mod kept;
@@ -25,11 +26,11 @@ use crate::cluster::keys::{Closed, Keys};
 use crate::cluster::number::Number;
 use crate::config::State;
 use crate::platform::FileId;
+pub(crate) use clock::now_ms;
 pub(crate) use file::Room;
 pub use file::{StateError, generated};
 use first::FirstFormat;
 pub use kept::Kept;
-pub(crate) use kept::now_ms;
 pub use record::{ConsentRefusal, Owner, StoredConsent};
 pub(crate) use turn::StoreTurn;
 use turn::{Lates, locked};

@@ -1,0 +1,98 @@
+//! What error names and codes of a token endpoint lead to, by grant.
+
+use authrelay::wire::Protocol::Imap;
+use serde_json::json;
+
+use crate::consent::accounts;
+use crate::endpoint::{Answer, Endpoint};
+use crate::stage::{Relay, Setup};
+use crate::{assert_logs_in, consent, consenting, log_in};
+
+fn named(error: &str) -> Answer {
+    Answer::json(400, &json!({"error": error}))
+}
+
+/// A relay with a consent, whose endpoint answers everything else as `answer` says.
+async fn consented(answer: Answer) -> (Relay, Endpoint) {
+    let endpoint = Endpoint::start().await;
+    let relay = consenting().token_url(&endpoint.url()).start().await;
+    let token = relay.sandbox.issue_token().unwrap();
+    endpoint.always(Answer::json(
+        200,
+        &json!({"access_token": token, "refresh_token": "r", "expires_in": 3599}),
+    ));
+    assert_eq!(consent(&relay).await.0, 200);
+    relay.sandbox.revoke_tokens();
+    endpoint.always(answer);
+    (relay, endpoint)
+}
+
+fn state(relay: &Relay) -> String {
+    accounts(relay.directory())[0]["consent"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+/// Yahoo shouts that a consent is over; once is enough.
+#[tokio::test]
+async fn f40_error_names_are_compared_without_regard_to_case() {
+    for name in [
+        "INVALID_REFRESH_TOKEN",
+        "Invalid_Refresh_Token",
+        "INVALID_GRANT",
+        "Invalid_grant",
+    ] {
+        let (relay, endpoint) = consented(named(name)).await;
+        let reply = log_in(&relay, Imap).await;
+        assert!(reply.starts_with("a NO [CONTACTADMIN] "), "{name}: {reply}");
+        assert_eq!(state(&relay), "needed", "{name}");
+        let asked = endpoint.count();
+        log_in(&relay, Imap).await;
+        assert_eq!(endpoint.count(), asked, "{name} is asked about again");
+    }
+}
+
+/// A limit passes, in any case too: the consent stays and works as soon as tokens come again.
+#[tokio::test]
+async fn d25_a_rate_limit_ends_no_consent() {
+    for name in ["rate_limit_exceeded", "RATE_LIMIT_EXCEEDED"] {
+        let (relay, endpoint) = consented(named(name)).await;
+        let reply = log_in(&relay, Imap).await;
+        assert!(reply.starts_with("a NO [UNAVAILABLE] "), "{name}: {reply}");
+        assert_eq!(state(&relay), "given", "{name}");
+        let token = relay.sandbox.issue_token().unwrap();
+        endpoint.always(Answer::json(
+            200,
+            &json!({"access_token": token, "expires_in": 3599}),
+        ));
+        // The first pause is a second.
+        let mut tries = 0;
+        while log_in(&relay, Imap).await.starts_with("a NO ") {
+            tries += 1;
+            assert!(tries < 600, "{name} is never asked about again");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        assert_logs_in(&relay, Imap).await;
+    }
+}
+
+/// Conditional Access of workload identities: nobody can sign in interactively for an application.
+#[tokio::test]
+async fn f46_a_policy_that_blocks_an_application_names_the_egress_address() {
+    for error in ["invalid_grant", "invalid_client", "access_denied"] {
+        let endpoint = Endpoint::start().await;
+        let relay = Setup::default().token_url(&endpoint.url()).start().await;
+        endpoint.always(Answer::entra(error, 53003));
+        let reply = log_in(&relay, Imap).await;
+        assert!(
+            reply.starts_with("a NO [CONTACTADMIN] "),
+            "{error}: {reply}"
+        );
+        let fault = relay.log.named("fault").pop().expect("a fault in the log");
+        assert_eq!(fault["fault"], "identity_provider: refused", "{fault}");
+        let remedy = fault["remedy"].as_str().unwrap();
+        assert!(remedy.contains("named location"), "{error}: {remedy}");
+        assert!(!remedy.contains("interactive"), "{error}: {remedy}");
+    }
+}
