@@ -229,7 +229,10 @@ async fn metrics(State(panel): State<Arc<AdminState>>) -> Response {
 async fn returned(State(panel): State<Arc<AdminState>>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
     let service = panel.current.active();
-    let result = panel.consents.finish(service.token_source(), &query).await;
+    let token_source = service.token_source();
+    let accounts = |login: &str| service.find(login).cloned();
+    let finished = panel.consents.finish_of_any(token_source, &query, accounts);
+    let result = finished.await;
     // An opaque token does not say who signed in: then the mail service's verdict counts.
     let verdict = match &result {
         Ok(given) if given.consent.identity.is_none() => match service.find(&given.login) {

@@ -8,6 +8,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::lockout::{Lockouts, SLOWEST};
 use crate::auth::password::{Candidate, PasswordChecker, Print, VerifiedLogin};
+use crate::cluster::member::Member;
 use crate::config::{Account, CertificateName, Config, Listener, Logins, Password, PasswordCheck};
 use crate::fault::{Fault, Kind};
 use crate::secret::Secret;
@@ -105,6 +106,11 @@ impl Authenticator {
         }
     }
 
+    /// Failures are counted together with other relays from now on.
+    pub fn share(&self, member: Arc<Member>) {
+        self.lockouts.share(member);
+    }
+
     /// Attempts are counted by the policy of `config` from now on.
     pub fn activate(&self, config: &Config) {
         self.lockouts.follow(config.limits.lockout.clone());
@@ -134,6 +140,7 @@ impl Authenticator {
         let login = credentials.login.to_lowercase();
         let account = self.find(&login);
         let known = account.is_some();
+        self.lockouts.look(client.address, &login, known).await;
         let locked = || self.lockouts.is_locked(client.address, &login, known);
         if locked() {
             return Err(LoginRefused::locked_out());

@@ -22,7 +22,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve until SIGTERM or SIGINT, then drain
-    Run,
+    Run(super::run::Options),
     /// Write a first proxy.yaml, with passwords and secrets in files of their own
     Init(super::init::Options),
     /// Ask the running relay whether it serves: 0 or 1
@@ -103,7 +103,7 @@ pub fn main() -> ExitCode {
     };
     let config = arguments.config.unwrap_or_else(default_config);
     let exit = match arguments.command {
-        Command::Run => return super::run::run(config),
+        Command::Run(options) => return super::run::run(config, options),
         Command::Init(options) => super::init::run(&options),
         Command::Health(options) => super::health::run(&config, &options),
         Command::Reload => super::reload::run(&config),

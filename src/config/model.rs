@@ -19,6 +19,8 @@ pub struct Config {
     pub path: PathBuf,
     /// Where tokens are kept.
     pub state: State,
+    /// This relay's name among several, where the command line gives one.
+    pub relay: Option<String>,
     /// How to log.
     pub log: Log,
     /// Where audit records go, if they go anywhere.

@@ -1,6 +1,7 @@
 //! The sections `state`, `admin` and `listeners`, and the words of `log`.
 
 use super::provider::Provider;
+use super::store::SharedStore;
 use super::unauthenticated::Unauthenticated;
 use crate::secret::Secret;
 use crate::tls::ServerCertificate;
@@ -19,6 +20,8 @@ pub struct State {
     pub directory: PathBuf,
     /// What they are sealed with.
     pub key: StateKey,
+    /// What several relays share, if they do.
+    pub store: Option<Arc<SharedStore>>,
 }
 
 /// `state.key`.

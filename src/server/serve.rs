@@ -102,6 +102,12 @@ impl Server {
     /// Where the runtime cannot take the sockets.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let control = self.control;
+        let service = control.current().active();
+        let sharing = service.sharing().cloned();
+        if let Some(sharing) = &sharing {
+            sharing.start(service.metrics().clone()).await;
+        }
+        drop(service);
         control.open(self.bound)?;
         // Health is answered until the last session has ended.
         let over = tokio_util::sync::CancellationToken::new();
@@ -134,6 +140,9 @@ impl Server {
         let over_by = control.drain().await;
         let broker = control.current().active().token_source().clone();
         let _ = tokio::time::timeout_at(over_by + LAST_ANSWERS, broker.finish()).await;
+        if let Some(sharing) = sharing {
+            sharing.stop().await;
+        }
         over.cancel();
         if let Some(admin) = admin {
             let _ = tokio::time::timeout(LAST_ANSWERS, admin).await;

@@ -7,6 +7,7 @@
 //! Its times are of the monotonic clock: a clock that is set wrong changes nothing while it runs.
 
 mod answer;
+mod authorization;
 pub mod authorizations;
 mod cache_entry;
 mod cache_key;
@@ -18,6 +19,7 @@ mod grant;
 mod issued;
 mod life;
 mod refusal;
+mod sharing;
 mod source;
 pub mod store;
 

@@ -11,10 +11,12 @@ use super::cache_entry::{Arrival, CacheEntry, Observer, lock};
 use super::cache_key::{CacheKey, RegistrationVersions};
 use super::flight::Flight;
 use super::grant::Request;
-use super::issued::{Token, TokenState};
+use super::issued::{Token, TokenState, now};
 use super::life::{CachedToken, Decision};
-use super::store::Store;
+use super::sharing::SharedRecords;
+use super::store::{StateError, Store};
 use crate::auth::password::VerifiedLogin;
+use crate::cluster::member::Member;
 use crate::config::{Account, Registration};
 use crate::fault::{Fault, Kind};
 use crate::outbound::http;
@@ -30,6 +32,8 @@ pub struct TokenSource {
     versions: RegistrationVersions,
     pub(super) timeout: Duration,
     pub(super) store: Option<Arc<Store>>,
+    /// What several relays have in common, if they do.
+    shared: Option<Arc<SharedRecords>>,
     /// Outlives a change of the configuration.
     cache: Arc<Mutex<Cache>>,
     observer: Arc<Observer>,
@@ -57,7 +61,11 @@ impl TokenSource {
     /// Where the machine has no random numbers.
     pub fn new(tools: TokenSourceConfig<'_>) -> std::io::Result<Self> {
         Ok(Self {
-            versions: RegistrationVersions::new(tools.registrations)?,
+            versions: RegistrationVersions::new(
+                tools.registrations,
+                tools.store.as_ref().map(|store| &**store.keys()),
+            )?,
+            shared: None,
             clients: tools.clients,
             timeout: tools.timeout,
             store: tools.store,
@@ -77,9 +85,45 @@ impl TokenSource {
                 (Some(store), Some(before)) => Some(store.take_over(before)),
                 (store, _) => store,
             },
+            shared: self.shared.clone(),
             cache: self.cache.clone(),
             observer: self.observer.clone(),
         }
+    }
+
+    /// Deletes what is stored of a login, on every relay; whether there was something.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] where it cannot be deleted.
+    pub async fn forget(&self, login: &str) -> Result<bool, StateError> {
+        let Some(store) = self.store.clone() else {
+            return Ok(false);
+        };
+        if let Some(shared) = &self.shared {
+            // Its tombstone has to beat what the others have.
+            shared.fetch(login).await;
+        }
+        let name = login.to_owned();
+        let forgotten = tokio::task::spawn_blocking(move || store.forget(&name)).await;
+        let forgotten = forgotten.unwrap_or(Ok(false))?;
+        if let (true, Some(shared)) = (forgotten, &self.shared) {
+            shared.publish(login).await;
+        }
+        Ok(forgotten)
+    }
+
+    /// What several relays have in common, if they do.
+    pub(crate) fn shared(&self) -> Option<&Arc<SharedRecords>> {
+        self.shared.as_ref()
+    }
+
+    /// Shares its tokens and consents with other relays from now on.
+    #[must_use]
+    pub fn shared_by(mut self, member: Arc<Member>) -> Self {
+        let store = self.store.clone();
+        self.shared = store.map(|store| SharedRecords::new(member, store));
+        self
     }
 
     /// Drops what belongs to registrations that are not this one's.
@@ -307,6 +351,7 @@ impl TokenSource {
             password: verified.unverified_password().cloned(),
             replaces: lock(&shared.life).last(),
             anew,
+            since: now(),
             client: self.clients.get(&registration.provider.name).cloned(),
             store: self.store.clone(),
             timeout: self.timeout,
@@ -315,6 +360,11 @@ impl TokenSource {
             shared: shared.clone(),
             store: self.store.clone(),
             observer: self.observer.clone(),
+            sharing: self
+                .shared
+                .clone()
+                .filter(|_| SharedRecords::shares(&registration.grant))
+                .map(|shared| (shared, self.cache_key(verified))),
             registration,
             login: request.login.clone(),
         };

@@ -20,6 +20,8 @@ pub(in crate::token) struct Request {
     pub(in crate::token) replaces: Option<Secret>,
     /// A stored token will not do.
     pub(in crate::token) anew: bool,
+    /// When this was asked for, in seconds since 1970.
+    pub(in crate::token) since: u64,
     pub(in crate::token) client: Option<crate::outbound::http::Client>,
     pub(in crate::token) store: Option<Arc<Store>>,
     pub(in crate::token) timeout: Duration,
