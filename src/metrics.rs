@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::cluster::command::Command;
 use crate::config::Config;
 use crate::fault::Kind;
 use crate::platform;
@@ -41,6 +42,9 @@ pub const WAITS: [&str; 3] = ["immediate", "waited", "timeout"];
 /// What becomes of alerts.
 pub const NOTIFICATIONS: [&str; 3] = ["ok", "failed", "dropped"];
 
+/// What becomes of the shared store's operations.
+pub const STORE: [&str; 3] = ["ok", "error", "timeout"];
+
 /// The commit that was built, where the build says so.
 const REVISION: &str = match option_env!("AUTHRELAY_REVISION") {
     Some(revision) => revision,
@@ -67,6 +71,40 @@ pub struct Metrics {
     attention: Family<Labels, Gauge>,
     expiry: Family<Labels, Gauge<f64, AtomicU64>>,
     notifications: Family<Labels, Counter>,
+    /// Only with a shared store.
+    sharing: Option<SharingMetrics>,
+}
+
+/// What is counted of the store that several relays share.
+#[derive(Debug)]
+struct SharingMetrics {
+    up: Gauge,
+    operations: Family<Labels, Counter>,
+    relays: Gauge,
+}
+
+impl SharingMetrics {
+    fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            up: Gauge::default(),
+            operations: Family::default(),
+            relays: Gauge::default(),
+        };
+        let up = "Whether the store that several relays share answers";
+        registry.register("store_up", up, metrics.up.clone());
+        let operations = "Operations of the shared store, by what became of them";
+        registry.register("store_operations", operations, metrics.operations.clone());
+        let relays = "Relays that share the store and are alive, this one included";
+        registry.register("relays", relays, metrics.relays.clone());
+        metrics.relays.set(1);
+        for operation in Command::NAMES.iter().chain(&["connect"]) {
+            for outcome in STORE {
+                let labels = labels([("operation", operation), ("outcome", outcome)]);
+                drop(metrics.operations.get_or_create(&labels));
+            }
+        }
+        metrics
+    }
 }
 
 fn labels<const N: usize>(labels: [(&'static str, &str); N]) -> Labels {
@@ -147,8 +185,11 @@ impl Metrics {
         let info = Family::<Labels, Gauge>::default();
         info.get_or_create(&build).set(1);
         registry.register("build_info", "What runs", info);
+        let sharing = config.state.store.is_some();
+        let sharing = sharing.then(|| SharingMetrics::new(&mut registry));
         let metrics = Self {
             registry,
+            sharing,
             sessions,
             active,
             logins,
@@ -165,6 +206,24 @@ impl Metrics {
         };
         metrics.begin(config);
         metrics
+    }
+
+    /// An operation of the shared store has ended.
+    pub fn on_store(&self, operation: &str, outcome: &str) {
+        if let Some(sharing) = &self.sharing {
+            let labels = labels([("operation", operation), ("outcome", outcome)]);
+            sharing.operations.get_or_create(&labels).inc();
+        }
+    }
+
+    /// Whether the shared store answers, and how many relays are alive.
+    pub fn sharing(&self, up: bool, relays: usize) {
+        if let Some(sharing) = &self.sharing {
+            sharing.up.set(i64::from(up));
+            sharing
+                .relays
+                .set(i64::try_from(relays).unwrap_or(i64::MAX));
+        }
     }
 
     /// The registrations are those of another configuration. What was counted stays.

@@ -6,6 +6,8 @@
 //! sessions that are logged in and send nothing hold nothing. Permits are given in the order in
 //! which they were asked for; a client that goes leaves the queue at once.
 
+mod limits;
+mod sharing;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +18,10 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::cluster::member::Member;
 use crate::wire::Protocol;
+pub use limits::{Denied, Limits};
+use sharing::{Place, SharedLimits};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -28,9 +33,19 @@ const MAX_REMEMBERED: usize = 1_000;
 #[derive(Debug, Default)]
 pub struct Throttles {
     known: Mutex<HashMap<String, Arc<MailboxThrottle>>>,
+    /// This relay among several that keep to the limits together.
+    member: Option<Arc<Member>>,
 }
 
 impl Throttles {
+    /// Those that several relays keep to together.
+    pub fn shared(member: Arc<Member>) -> Self {
+        Self {
+            member: Some(member),
+            ..Self::default()
+        }
+    }
+
     /// The throttle of a provider's mailbox, in any case.
     pub fn of_mailbox(&self, provider: &str, mailbox: &str) -> Arc<MailboxThrottle> {
         self.named(format!("{provider} {}", mailbox.to_lowercase()))
@@ -46,34 +61,26 @@ impl Throttles {
         if known.len() >= MAX_REMEMBERED && !known.contains_key(&name) {
             known.retain(|_, throttle| Arc::strong_count(throttle) > 1 || throttle.is_in_use());
         }
-        known.entry(name).or_default().clone()
+        let shared = |name: &String| {
+            let member = self.member.clone()?;
+            Some(SharedLimits::new(member, name))
+        };
+        let made = |name: &String| {
+            Arc::new(MailboxThrottle {
+                shared: shared(name),
+                ..MailboxThrottle::default()
+            })
+        };
+        known.entry(name).or_insert_with_key(made).clone()
     }
-}
-
-/// What one mailbox may send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Messages in flight.
-    pub in_flight: usize,
-    /// Messages that may begin in any 60 s.
-    pub per_minute: usize,
-    /// How long a message waits, from MAIL on.
-    pub wait: Duration,
-}
-
-/// Why a message may not be sent for now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Denied {
-    /// As many as may be were in flight, for all of [`Limits::wait`].
-    Full,
-    /// It could not begin within [`Limits::wait`].
-    TooMany,
 }
 
 /// The right to send one message; given back when it is dropped.
 #[derive(Debug)]
 pub struct MessagePermit {
     slot: Option<OwnedSemaphorePermit>,
+    /// Its place among the messages of all relays.
+    place: Option<Place>,
     throttle: Arc<MailboxThrottle>,
     /// Whether it was waited for.
     pub waited: bool,
@@ -96,6 +103,8 @@ pub struct MailboxThrottle {
     begun: Mutex<VecDeque<Instant>>,
     /// Until when it is left alone, by protocol.
     backoffs: Mutex<HashMap<Protocol, Instant>>,
+    /// The same on all relays.
+    shared: Option<SharedLimits>,
 }
 
 impl Default for MailboxThrottle {
@@ -105,6 +114,7 @@ impl Default for MailboxThrottle {
             size: Mutex::default(),
             begun: Mutex::default(),
             backoffs: Mutex::default(),
+            shared: None,
         }
     }
 }
@@ -177,6 +187,7 @@ impl MailboxThrottle {
         };
         let mut permit = MessagePermit {
             slot: Some(slot),
+            place: None,
             throttle: self.clone(),
             waited,
         };
@@ -186,9 +197,19 @@ impl MailboxThrottle {
             .ok_or(Denied::TooMany)?;
         waited |= reservation.time() > Instant::now();
         sleep_until(reservation.time()).await;
+        if let Some(shared) = &self.shared {
+            let (place, was_waited_for) = shared.place(|| self.begun(), limits, deadline).await?;
+            permit.place = Some(place);
+            waited |= was_waited_for;
+        }
         reservation.begin();
         permit.waited = waited;
         Ok(permit)
+    }
+
+    /// Messages that began within the minute, or will.
+    fn begun(&self) -> usize {
+        lock(&self.begun).len()
     }
 
     fn resize(&self, slots: usize) {
@@ -242,14 +263,33 @@ impl MailboxThrottle {
         let mut backoffs = lock(&self.backoffs);
         let backoff = backoffs.entry(protocol).or_insert(until);
         *backoff = until.max(*backoff);
+        drop(backoffs);
+        if let Some(shared) = &self.shared {
+            shared.back_off(protocol, time);
+        }
+    }
+
+    /// Counts one more message of an account's own rate on all relays, whose reservation stands.
+    ///
+    /// # Errors
+    ///
+    /// As many have begun as may.
+    pub async fn pace(&self, per_minute: usize) -> Result<(), Denied> {
+        match &self.shared {
+            Some(shared) => shared.pace(|| self.begun(), per_minute).await,
+            None => Ok(()),
+        }
     }
 
     /// Until when the mailbox is left alone, if it is now.
     pub fn backoff_until(&self, protocol: Protocol) -> Option<Instant> {
+        let shared = self.shared.as_ref();
+        let all = shared.and_then(|shared| shared.backoff_until(protocol));
         let backoffs = lock(&self.backoffs);
         backoffs
             .get(&protocol)
             .copied()
+            .max(all)
             .filter(|until| *until > Instant::now())
     }
 

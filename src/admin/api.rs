@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::AdminState;
+use super::state::AdminState;
 use crate::config::{Account, Grant};
 use crate::doctor::{self, TestTarget};
 use crate::fault::Fault;
@@ -100,7 +100,8 @@ pub(super) async fn progress(
     State(panel): State<Arc<AdminState>>,
     Query(begun): Query<Begun>,
 ) -> Response {
-    let answer = match panel.consents.progress(&begun.state) {
+    let token_source = panel.current.active().token_source().clone();
+    let answer = match panel.consents.progress(&token_source, &begun.state).await {
         None => json!({"state": "unknown"}),
         Some(Progress::Pending) => json!({"state": "pending"}),
         Some(Progress::Given) => json!({"state": "given"}),
@@ -263,27 +264,19 @@ pub(super) async fn forget(
 ) -> Response {
     let login = login.to_lowercase();
     let known = panel.current.active().find(&login).is_some();
-    let Some(store) = panel.current.active().token_source().store().cloned() else {
-        if !known {
-            return unknown(&login);
-        }
-        return Json(json!({"forgotten": false})).into_response();
-    };
-    let name = login.clone();
-    let done = tokio::task::spawn_blocking(move || store.forget(&name)).await;
-    match done {
+    let token_source = panel.current.active().token_source().clone();
+    match token_source.forget(&login).await {
         // What is stored for a login that no account has any more can be deleted as well.
-        Ok(Ok(false)) if !known => unknown(&login),
-        Ok(Ok(forgotten)) => {
+        Ok(false) if !known => unknown(&login),
+        Ok(forgotten) => {
             tracing::info!(login, forgotten, "tokens forgotten");
             Json(json!({"forgotten": forgotten})).into_response()
         }
-        Ok(Err(error)) => (
+        Err(error) => (
             StatusCode::INTERNAL_SERVER_ERROR,
             Json(json!({"error": error.to_string()})),
         )
             .into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 

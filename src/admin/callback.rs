@@ -97,7 +97,7 @@ pub(super) async fn once(
     };
     let router = Router::new()
         .route(&path, get(handler))
-        .route(&styled, get(super::style));
+        .route(&styled, get(super::page::style));
     let serve = http::serve(socket, None, router);
     tokio::pin!(serve);
     let result = tokio::select! {

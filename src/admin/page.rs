@@ -12,8 +12,8 @@ use qrcode::QrCode;
 use qrcode::render::svg;
 use serde::Deserialize;
 
-use super::AdminState;
-use super::access::{AdminAuth, Role};
+use super::auth::{AdminAuth, Role};
+use super::state::AdminState;
 use crate::config::{Listener, ListenerTls};
 use crate::fault::Side;
 use crate::secret::Secret;
@@ -241,4 +241,10 @@ pub(super) async fn qr(Query(Text { text }): Query<Text>) -> Response {
 pub(super) async fn script() -> Response {
     let script = include_str!("../../templates/app.js");
     ([("content-type", "text/javascript; charset=utf-8")], script).into_response()
+}
+
+/// The style of every page.
+pub(super) async fn style() -> impl axum::response::IntoResponse {
+    let sheet = include_str!("../../templates/style.css");
+    ([("content-type", "text/css; charset=utf-8")], sheet)
 }

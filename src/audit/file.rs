@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::AuditError;
 use super::chain::{TAIL, split};
+use super::error::AuditError;
 use crate::platform;
 
 /// Octets looked at in one step, from the end.

@@ -27,6 +27,8 @@ const GATHER: Duration = Duration::from_millis(30);
 #[derive(Debug)]
 pub(super) struct Queue {
     on_full: OnFull,
+    /// Which of several relays this is.
+    relay: Option<String>,
     state: Mutex<State>,
     /// There is something for the writer.
     work: Condvar,
@@ -66,9 +68,10 @@ pub(super) struct Work {
 }
 
 impl Queue {
-    pub(super) fn new(on_full: OnFull) -> Self {
+    pub(super) fn new(on_full: OnFull, relay: Option<String>) -> Self {
         Self {
             on_full,
+            relay,
             state: Mutex::default(),
             work: Condvar::new(),
             settled: Condvar::new(),
@@ -202,7 +205,10 @@ impl Queue {
                 break;
             };
             octets += record.octets();
-            work.records.push(record);
+            work.records.push(AuditRecord {
+                relay: self.relay.clone(),
+                ..record
+            });
         }
         state.octets = state.octets.saturating_sub(octets);
         work

@@ -125,6 +125,9 @@ pub struct AuditRecord {
     /// How many records were dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub records: Option<u64>,
+    /// Which of several relays wrote it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relay: Option<String>,
 }
 
 impl AuditRecord {
@@ -155,6 +158,7 @@ impl AuditRecord {
             closed_by: None,
             messages: Vec::new(),
             records: None,
+            relay: None,
         }
     }
 

@@ -15,7 +15,7 @@ use rustls::{ClientConnection, StreamOwned};
 
 use super::record::AuditRecord;
 use crate::config::{OnFull, Syslog as Server, SyslogTransport};
-use crate::outbound::dial;
+use crate::outbound::connect;
 
 /// Octets of messages that wait.
 const MAX_QUEUED: usize = 8 * 1024 * 1024;
@@ -231,7 +231,7 @@ fn send(server: &Server, connection: &mut Option<Connection>, message: &[u8]) ->
 /// At most [`SEND_TIMEOUT`], with TLS twice that.
 fn connect(server: &Server) -> io::Result<Connection> {
     let tcp = || {
-        let tcp = dial::blocking(&server.host, server.port, SEND_TIMEOUT)?;
+        let tcp = connect::blocking(&server.host, server.port, SEND_TIMEOUT)?;
         tcp.set_write_timeout(Some(SEND_TIMEOUT))?;
         tcp.set_read_timeout(Some(SEND_TIMEOUT))?;
         Ok::<_, io::Error>(tcp)
@@ -266,7 +266,7 @@ fn connect(server: &Server) -> io::Result<Connection> {
 /// A socket for the first address that can be used.
 fn datagrams(server: &Server) -> io::Result<UdpSocket> {
     let mut last = io::Error::other("the name has no address");
-    for address in dial::blocking_addresses(&server.host, server.port, SEND_TIMEOUT)? {
+    for address in connect::blocking_addresses(&server.host, server.port, SEND_TIMEOUT)? {
         let any = if address.is_ipv4() {
             "0.0.0.0:0"
         } else {
@@ -349,7 +349,7 @@ fn host_name() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::Event;
+    use crate::audit::record::Event;
 
     #[test]
     fn a_message_is_what_rfc_5424_says() {

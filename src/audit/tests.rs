@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::envelopes::Envelopes;
+use super::queue::Queue;
 use super::*;
-use crate::config::{AuditPath, OnFull};
+use crate::config::{self, AuditPath, OnFull};
 use crate::platform::testing::{is_private, make_full};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -222,7 +224,7 @@ fn a_full_device_drops_or_refuses() {
 /// What was dropped stands in the chain where it is missing.
 #[test]
 fn a_gap_is_a_record() {
-    let queue = Queue::new(OnFull::Continue);
+    let queue = Queue::new(OnFull::Continue, None);
     let most = queue::QUEUE_FULL / record("one").octets();
     for _ in 0..most + 7 {
         queue.push(record("one"));

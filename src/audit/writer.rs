@@ -12,10 +12,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::chain::Chain;
+use super::error::AuditError;
+use super::file;
 use super::queue::Queue;
 use super::record::AuditRecord;
 use super::syslog::Syslog;
-use super::{AuditError, file};
 use crate::config::AuditPath;
 use crate::platform::{self, FileId};
 

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use subtle::ConstantTimeEq as _;
@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::auth::password::Print;
+use crate::cluster::member::Member;
 use crate::config::{Lockout, client_network};
 
 /// How long the same wrong password of a login and address is no further failure.
@@ -52,6 +53,8 @@ struct FailureCount {
 #[derive(Debug)]
 pub(super) struct Lockouts {
     state: Mutex<State>,
+    /// This relay among several that count together.
+    member: OnceLock<Arc<Member>>,
     /// A trial has ended.
     ended: Notify,
 }
@@ -112,8 +115,34 @@ impl Lockouts {
                 records: HashMap::new(),
                 trials: HashMap::new(),
             }),
+            member: OnceLock::new(),
             ended: Notify::new(),
         }
+    }
+
+    /// Counts together with other relays from now on.
+    pub(super) fn share(&self, member: Arc<Member>) {
+        let _ = self.member.set(member);
+    }
+
+    /// Reads what all relays have counted, where this one has seen or heard of a failure.
+    pub(super) async fn look(&self, address: IpAddr, login: &str, known: bool) {
+        let Some(member) = self.member.get() else {
+            return;
+        };
+        for subject in subjects(address, login, known) {
+            let name = shared_name(member, &key(address, subject));
+            member.look_at_failures(&name).await;
+        }
+    }
+
+    /// The failures of all relays, and whether they lock.
+    fn of_all(&self, key: &Key, window: Duration) -> (u32, bool) {
+        let Some(member) = self.member.get() else {
+            return (0, false);
+        };
+        let (failures, locked) = member.failures(&shared_name(member, key), window);
+        (failures, locked.is_some())
     }
 
     /// From now on by another policy; what was counted stays.
@@ -131,8 +160,12 @@ impl Lockouts {
         let mut state = self.state();
         let locked = subjects(address, login, known)
             .filter(|subject| *subject != LockoutScope::Anything)
-            .filter_map(|subject| state.records.get(&key(address, subject)))
-            .any(|record| record.is_locked(now));
+            .map(|subject| key(address, subject))
+            .any(|key| {
+                let record = state.records.get(&key);
+                record.is_some_and(|record| record.is_locked(now))
+                    || self.of_all(&key, state.policy.window).1
+            });
         if locked && let Some(record) = state.records.get_mut(&key(address, LockoutScope::Anything))
         {
             // A known login that is not locked fails and counts there.
@@ -173,15 +206,19 @@ impl Lockouts {
         for subject in subjects(address, login, known) {
             let locks = subject != LockoutScope::Anything;
             let window = state.window(&subject);
-            let record = state
-                .records
-                .entry(key(address, subject))
-                .or_insert(FailureCount {
-                    failures: 0,
-                    last: now,
-                    locked_until: None,
-                    counted: None,
-                });
+            let key = key(address, subject);
+            if let Some(member) = self.member.get() {
+                worst = worst.max(self.of_all(&key, window).0.saturating_add(1));
+                let most = if locks { policy.failures } else { u32::MAX };
+                let counted = (window, most, policy.duration);
+                member.on_failure(shared_name(member, &key), counted);
+            }
+            let record = state.records.entry(key).or_insert(FailureCount {
+                failures: 0,
+                last: now,
+                locked_until: None,
+                counted: None,
+            });
             if now.duration_since(record.last) > window {
                 record.failures = 0;
             }
@@ -203,6 +240,9 @@ impl Lockouts {
     pub(super) fn succeeded(&self, address: IpAddr, login: &str) {
         let key = key(address, LockoutScope::Login(login.to_owned()));
         self.state().records.remove(&key);
+        if let Some(member) = self.member.get() {
+            member.on_success(shared_name(member, &key));
+        }
     }
 
     /// Begins a trial, as soon as it could fail without being one failure too many. `None`: the
@@ -234,12 +274,14 @@ impl Lockouts {
         let now = Instant::now();
         let mut state = self.state();
         let record = state.records.get(key);
-        if record.is_some_and(|record| record.is_locked(now)) {
+        let (of_all, locked) = self.of_all(key, state.policy.window);
+        if locked || record.is_some_and(|record| record.is_locked(now)) {
             return CheckStart::Locked;
         }
         let policy = state.policy.clone();
         let counts = |record: &&FailureCount| now.duration_since(record.last) <= policy.window;
         let failures = record.filter(counts).map_or(0, |record| record.failures);
+        let failures = failures.max(of_all);
         let under_way = state.trials.entry(key.clone()).or_default();
         if failures.saturating_add(*under_way) >= policy.failures && *under_way > 0 {
             return CheckStart::Later;
@@ -276,6 +318,17 @@ impl Drop for CheckPermit {
         drop(state);
         self.lockouts.ended.notify_waiters();
     }
+}
+
+/// Addresses and logins appear in the shared store as keyed hashes.
+fn shared_name(member: &Member, (network, scope): &Key) -> Arc<str> {
+    let (kind, login) = match scope {
+        LockoutScope::Login(login) => ("login", login.as_str()),
+        LockoutScope::Unknown => ("unknown", ""),
+        LockoutScope::Anything => ("anything", ""),
+    };
+    let parts = [kind, &network.to_string(), login];
+    member.keys().name("lockout", &parts).into()
 }
 
 fn key(address: IpAddr, subject: LockoutScope) -> Key {

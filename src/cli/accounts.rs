@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::running::RunningRelay;
-use super::{Exit, load, print, print_error, runtime, service};
+use super::setup::{Exit, load, print, print_error, runtime, service};
 use crate::config::{Config, Logins};
 use crate::status;
 use crate::token::store::Store;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::PathBuf;
 
-use super::{Exit, print, print_error};
+use super::setup::{Exit, print, print_error};
 use crate::audit::{is_hash, verify};
 
 #[derive(Debug, clap::Subcommand)]

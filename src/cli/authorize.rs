@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use url::Url;
 
 use super::running::RunningRelay;
-use super::{Exit, load, print, print_error, runtime, service};
+use super::setup::{Exit, load, print, print_error, runtime, service};
 use crate::admin::one_callback;
 use crate::config::{Account, Config, Grant};
 use crate::doctor::explain_failure;

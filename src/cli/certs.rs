@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::{Exit, print, print_error};
+use super::setup::{Exit, print, print_error};
 use crate::certs::{Authority, loopback_names};
 use crate::platform;
 

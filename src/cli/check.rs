@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Exit, print, print_error, refuse};
+use super::setup::{Exit, print, print_error, refuse};
 use crate::config::{self, Secrets};
 
 #[derive(Debug, clap::Args)]

@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
 
-use super::{Exit, load, print, print_error, runtime, service};
+use super::setup::{Exit, load, print, print_error, runtime, service};
 use crate::config::LoginPattern;
 use crate::doctor::{Report, Step, TestTarget, listeners_ends, test_connection};
 use crate::secret::Secret;

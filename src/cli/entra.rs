@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{Exit, load, print, print_error};
+use super::setup::{Exit, load, print, print_error};
 use crate::config::{Account, ClientCredential, Config, Grant, Logins};
 use crate::token::authorizations::PendingAuthorizations;
 use crate::wire::Protocol;

@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Read as _};
 
 use argon2::{Argon2, PasswordHasher as _};
 
-use super::{Exit, print, print_error};
+use super::setup::{Exit, print, print_error};
 use crate::secret::Secret;
 use crate::text;
 use crate::wire::sasl::Credentials;

@@ -5,7 +5,7 @@ use std::path::Path;
 use url::Url;
 
 use super::running::client;
-use super::{Exit, load, print, print_error, runtime};
+use super::setup::{Exit, load, print, print_error, runtime};
 use crate::tls;
 
 #[derive(Debug, clap::Args)]

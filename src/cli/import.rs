@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde_json::json;
 
-use super::{Exit, print, print_error};
+use super::setup::{Exit, print, print_error};
 use crate::config::{Config, Logins};
 use crate::import::{Imported, TokenFile};
 use crate::text;

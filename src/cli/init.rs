@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 
 use super::hash_password::hash;
-use super::{Exit, print, print_error};
+use super::setup::{Exit, print, print_error};
 use crate::config::{self, Provider, Secrets};
 use crate::platform;
 use crate::secret::Secret;

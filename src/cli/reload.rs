@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::running::{RequestError, RunningRelay};
-use super::{Exit, load, print, print_error, runtime};
+use super::setup::{Exit, load, print, print_error, runtime};
 
 pub(super) fn run(path: &Path) -> Exit {
     // What is wrong with the file is what the relay would say.

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::str::FromStr as _;
 
-use super::{Exit, print, print_error, runtime};
+use super::setup::{Exit, print, print_error, runtime};
 use crate::config::{Config, Log, LogFormat};
 use crate::logging;
 use crate::platform::manager;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Exit, print, print_error};
+use super::setup::{Exit, print, print_error};
 use crate::platform::service::{self, ServiceError};
 
 #[derive(Debug, Clone, Copy, clap::Subcommand)]

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{Grant, Registration, Scopes, SmtpPolicy};
+use super::keys::smtp_policy::SmtpPolicy;
+use super::provider::Scopes;
+use super::registration::{Grant, Registration};
 use crate::secret::Secret;
 use crate::wire::Protocol;
 
@@ -182,7 +184,7 @@ pub enum PasswordCheck {
     Hash(Secret),
     /// The password itself.
     Plain(Secret),
-    /// Whatever the client presents, on listeners that [take it](super::Listener::accepts_any_password).
+    /// Whatever the client presents, on listeners that [take it](super::sections::Listener::accepts_any_password).
     Any,
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustls_pki_types::{CertificateDer, ServerName};
 
-use super::keys::words;
+use super::key::words;
 
 /// `audit`.
 #[derive(Debug, Clone)]

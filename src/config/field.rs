@@ -5,9 +5,9 @@ use std::cell::RefCell;
 use std::fmt::Display;
 use std::rc::Rc;
 
-use super::Problem;
-use super::keys::{Row, Table};
-use super::source::Sources;
+use super::kind::{Row, Table};
+use super::problem::Problem;
+use super::sources::Sources;
 use super::tree::{self, Entry, Node, Position, Value};
 
 /// What all values of a file share: where they point, and what is wrong with them.

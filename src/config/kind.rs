@@ -2,7 +2,34 @@
 
 use serde_json::{Value as Json, json};
 
-use super::keys::Table;
+/// The keys of a section, in the order of the reference.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) rows: &'static [Row],
+}
+
+/// One key.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) key: &'static str,
+    /// The lines of its doc comment.
+    pub(super) meaning: &'static [&'static str],
+    pub(super) presence: Presence,
+    pub(super) kind: fn() -> Kind,
+}
+
+/// What the absence of a key means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// Nothing is said.
+    Optional,
+    /// What it means, in words: the default depends on other keys.
+    Computed(&'static str),
+    /// A value in YAML.
+    Default(&'static str),
+    /// It must be there; what to write.
+    Required(&'static str),
+}
 
 /// The kind of a value.
 #[derive(Debug, Clone)]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Account, LoginPattern};
+use super::account::{Account, LoginPattern};
 
 /// Accounts by what clients present.
 #[derive(Debug)]

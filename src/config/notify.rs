@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustls_pki_types::CertificateDer;
 use url::Url;
 
-use super::keys::words;
+use super::key::words;
 use crate::secret::Secret;
 
 words! {

@@ -4,45 +4,15 @@ use std::path::Path;
 
 use base64::Engine as _;
 use jsonwebtoken::EncodingKey;
+use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::SigningKey;
 use super::field::Field;
-use super::keys::{CertificateKeys, Value};
-use super::kind::Kind;
+use super::keys::CertificateKeys;
+use super::registration::SigningKey;
 use crate::expiry;
 use crate::secret::Secret;
 use crate::tls::{self, CertificateFiles, FileProblem, FileStamp, ServerCertificate};
-
-/// The certificates of PEM files; none where sources are not read.
-#[derive(Debug, Clone)]
-pub(super) struct Certificates(pub(super) Vec<CertificateDer<'static>>);
-
-impl Value for Certificates {
-    fn read(field: &Field) -> Option<Self> {
-        let mut all = Vec::new();
-        for item in field.list()? {
-            let path = std::path::PathBuf::read(&item)?;
-            if !field.sources().are_read() {
-                continue;
-            }
-            field.sources().note(&path);
-            match tls::certificates(&path) {
-                Ok(certificates) => all.extend(certificates),
-                Err(why) => return item.reject(why),
-            }
-        }
-        match tls::client(&all) {
-            Ok(_) => Some(Self(all)),
-            Err(error) => field.reject(format_args!("cannot be used as an authority: {error}")),
-        }
-    }
-
-    fn kind() -> Kind {
-        Kind::text("path").list(0)
-    }
-}
 
 /// A server's certificate chain, the key that belongs to it, and the authorities of clients; empty
 /// where sources are not read. `field` has the keys `certificate`, `key` and `client_ca`.

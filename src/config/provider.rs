@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use rustls_pki_types::CertificateDer;
 
-use super::SmtpLimits;
 use crate::secret::Secret;
 use crate::wire::Protocol;
 pub use crate::wire::sasl::Mechanism;
@@ -183,4 +182,24 @@ impl IpPreference {
             Self::V6 => address.is_ipv6(),
         }
     }
+}
+
+/// `providers.*.smtp_limits`, for each mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SmtpLimits {
+    /// Sessions at once.
+    pub connections: usize,
+    /// Messages in any minute.
+    pub messages_per_minute: usize,
+    /// How long a client waits for its turn.
+    pub wait: Duration,
+}
+
+impl SmtpLimits {
+    /// Exchange Online's, published for every mailbox.
+    pub const EXCHANGE: Self = Self {
+        connections: 3,
+        messages_per_minute: 30,
+        wait: Duration::from_secs(25),
+    };
 }

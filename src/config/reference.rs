@@ -2,8 +2,10 @@
 
 use serde_json::{Value as Json, json};
 
-use super::keys::{Presence, Root, Row, Table, Value as _};
+use super::key::Value as _;
+use super::keys::Root;
 use super::kind::{Kind, Shape};
+use super::kind::{Presence, Row, Table};
 
 /// The JSON Schema of `proxy.yaml`.
 pub(super) fn schema() -> Json {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jsonwebtoken::EncodingKey;
 
-use super::Provider;
+use super::provider::Provider;
 use crate::secret::Secret;
 
 /// One OAuth client at a provider.
@@ -28,7 +28,7 @@ pub struct Registration {
     pub client_id: String,
     /// How tokens are obtained.
     pub grant: Grant,
-    /// What is asked for, if the file says so: see [`Account::scope`](super::Account::scope).
+    /// What is asked for, if the file says so: see [`Account::scope`](super::account::Account::scope).
     pub scope: Option<Vec<String>>,
     /// When the client secret or the certificate ends, in seconds since 1970, if that is known.
     pub credential_expires: Option<i64>,

@@ -1,16 +1,14 @@
 //! Secrets in the environment, in files or printed by commands. A problem says which source failed
 //! and never what came out of it.
 
-use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Secrets;
 use super::field::Field;
-use super::keys::{Key, Value, section, words};
+use super::key::{Key, Value, section, words};
 use super::kind::Kind;
+use super::secrets::Secrets;
 use super::value::Program;
 use crate::program;
 use crate::secret::Secret;
@@ -24,64 +22,6 @@ const LEAST: usize = 16;
 
 /// How long a command may take to print a secret.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Where the file's relative paths begin, and whether its sources are read at all.
-#[derive(Debug)]
-pub(super) struct Sources {
-    directory: PathBuf,
-    pub(super) secrets: Secrets,
-    /// Whether what `run` writes is tried too: it says by itself what it cannot write.
-    pub(super) tries_writing: bool,
-    /// Files that were read.
-    files: RefCell<BTreeSet<PathBuf>>,
-}
-
-impl Sources {
-    /// Of the configuration at `path`.
-    pub(super) fn new(path: &Path, secrets: Secrets) -> Self {
-        Self {
-            directory: path.parent().unwrap_or(Path::new("")).to_owned(),
-            secrets,
-            tries_writing: false,
-            files: RefCell::default(),
-        }
-    }
-
-    /// Remembers a file that is read.
-    pub(super) fn note(&self, path: &Path) {
-        self.files.borrow_mut().insert(path.to_owned());
-    }
-
-    /// The files that were read.
-    pub(super) fn noted(&self) -> Vec<PathBuf> {
-        self.files.borrow().iter().cloned().collect()
-    }
-
-    /// For `check`, which says all that `run` would.
-    pub(super) fn for_check(self) -> Self {
-        Self {
-            tries_writing: self.are_read(),
-            ..self
-        }
-    }
-
-    /// A path beside the configuration.
-    pub(super) fn resolve(&self, path: &str) -> PathBuf {
-        self.directory.join(path)
-    }
-
-    /// A program: a name is looked for in PATH, a path is relative to the configuration.
-    pub(super) fn program(&self, program: &str) -> PathBuf {
-        match program.contains('/') || Path::new(program).components().nth(1).is_some() {
-            true => self.directory.join(program),
-            false => PathBuf::from(program),
-        }
-    }
-
-    pub(super) fn are_read(&self) -> bool {
-        self.secrets == Secrets::Read
-    }
-}
 
 section! {
     /// Where a secret comes from.

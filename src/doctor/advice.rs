@@ -3,7 +3,7 @@
 //! Exchange says the same few words for many causes; what the token says of itself tells them
 //! apart.
 
-use super::TestTarget;
+use super::report::TestTarget;
 use crate::fault::{Fault, Kind, message_remedy};
 use crate::wire::Protocol;
 

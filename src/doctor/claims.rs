@@ -3,8 +3,8 @@
 
 use serde_json::Value;
 
-use super::TestTarget;
 use super::advice::TokenClaims;
+use super::report::TestTarget;
 use crate::token::claims;
 use crate::wire::Protocol;
 

@@ -8,13 +8,14 @@ use tokio::time::{Instant, timeout};
 
 use super::advice::{self, TokenClaims};
 use super::certificate::{describe, ends_soon};
-use super::{Step, TestTarget, claims, mailbox};
+use super::report::{Step, TestTarget};
+use super::{claims, mailbox};
 use crate::auth::password::VerifiedLogin;
 use crate::config::Endpoint;
 use crate::environment;
 use crate::fault::{Fault, Kind};
 use crate::login::back::{Ready, Stage};
-use crate::outbound::dial;
+use crate::outbound::{connect, dial};
 use crate::session::Service;
 use crate::stream::Stream;
 use crate::token::Token;
@@ -108,7 +109,7 @@ impl TestRun<'_> {
             );
             return Ok(stream);
         }
-        let resolved = within(limit, dial::resolve(endpoint, provider.ip)).await;
+        let resolved = within(limit, connect::resolve(endpoint, provider.ip)).await;
         let addresses = self.judged("dns", began, resolved)?;
         let list: Vec<_> = addresses
             .iter()
@@ -120,7 +121,7 @@ impl TestRun<'_> {
             format!("{} is {}", endpoint.host, list.join(", ")),
         );
         let began = Instant::now();
-        let connected = within(limit, dial::connect(endpoint, addresses.clone())).await;
+        let connected = within(limit, connect::connect(endpoint, addresses.clone())).await;
         let tcp = self.judged("tcp", began, connected)?;
         let stream = Stream::new(tcp);
         let took = began.elapsed();
@@ -338,7 +339,7 @@ async fn dead_family(endpoint: &Endpoint, addresses: &[SocketAddr]) -> Option<&'
         return None;
     }
     let works = |addresses| async move {
-        let connected = timeout(FAMILY, dial::connect(endpoint, addresses)).await;
+        let connected = timeout(FAMILY, connect::connect(endpoint, addresses)).await;
         matches!(connected, Ok(Ok(_)))
     };
     match tokio::join!(works(v6), works(v4)) {

@@ -3,7 +3,7 @@
 //! Exchange says little and means a lot: the texts below were seen in the field. Whoever is not
 //! in the table gets the general advice.
 
-use super::{Fault, Kind};
+use super::model::{Fault, Kind};
 
 /// How an upstream refused a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Fault, Kind};
+use super::model::{Fault, Kind};
 use crate::wire::Protocol;
 
 /// What goes to the client.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::{Draft, Section, is_true};
+use super::draft::{Draft, Section, is_true};
 
 /// What is read. Everything else of a section is named.
 const KEYS: [&str; 13] = [
@@ -356,7 +356,7 @@ fn own(draft: &mut Draft, name: &str, host: &str, section: &Section) -> String {
     for protocol in ["imap", "pop3", "smtp"] {
         let upstreams = draft.upstreams.get(protocol).into_iter().flatten();
         let mut foreign =
-            upstreams.filter(|upstream| super::server::preset_of_host(&upstream.host).is_none());
+            upstreams.filter(|upstream| super::upstream::preset_of_host(&upstream.host).is_none());
         if let Some(upstream) = foreign.next() {
             let tls = if upstream.starttls {
                 "starttls"

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Draft, Imported, Section, is_true};
+use super::draft::{Draft, Imported, Section, is_true};
 
 /// DavMail's own application: its permissions are for EWS and Graph, not for IMAP, POP and SMTP.
 const DAVMAILS_OWN: &str = "facd6cff-a294-4415-b59f-c5b01937d7bd";
@@ -114,7 +114,7 @@ fn provider(draft: &mut Draft, keys: &Section) -> &'static str {
         (_, "us") => "microsoft365-us",
         (_, "cn") => "microsoft365-china",
         ("", _) => "microsoft365",
-        (host, _) => super::server::preset_of_host(host).unwrap_or_else(|| {
+        (host, _) => super::upstream::preset_of_host(host).unwrap_or_else(|| {
             draft.note(format!(
                 "davmail.url {url}: an Exchange Server of one's own, over EWS. authrelay speaks IMAP, POP3 and SMTP to mail services that take OAuth 2.0; this file leads to Microsoft 365 instead"
             ));

@@ -4,7 +4,9 @@
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::{Draft, Imported, MovedConsent, TokenFile, account};
+use super::draft::{Draft, Imported, MovedConsent, TokenFile};
+
+use super::account;
 use crate::secret::Secret;
 
 /// What is read of either file; the rest is named.
@@ -86,7 +88,7 @@ fn add(draft: &mut Draft, file: &str, common: &Map<String, Value>, token: &Map<S
         draft.note(format!("{file}: token_endpoint is no URL; it is left out"));
         return;
     };
-    let mut section = super::Section::new();
+    let mut section = super::draft::Section::new();
     section.insert("token_url".into(), url.to_string());
     let (provider, tenant) = account::provider(draft, file, &url, &section);
     let mut registration = Map::new();

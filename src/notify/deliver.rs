@@ -8,7 +8,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
 
-use super::Alert;
+use super::alert::Alert;
 use crate::config::{Hook, HookTarget, IpPreference};
 use crate::metrics::Metrics;
 use crate::outbound::http::Client;

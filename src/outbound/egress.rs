@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_socks::tcp::Socks5Stream;
 
-use super::dial::direct;
+use super::connect::direct;
 use crate::config::{Egress, EgressKind, Endpoint, IpPreference, UpstreamTls};
 use crate::fault::{Fault, Kind};
 

@@ -1,4 +1,4 @@
-//! HTTP towards others: token endpoints, hooks. Connections are made by [`dial`], like those to mail
+//! HTTP towards others: token endpoints, hooks. Connections are made by [`connect`], like those to mail
 //! services: reqwest's own connector tries a family's addresses one after the other, so that one
 //! that swallows packets holds up every request (RFC 8305).
 //!
@@ -25,7 +25,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{dial, egress};
+use super::{connect, egress};
 use crate::config::{Egress, Endpoint, IpPreference, UpstreamTls};
 
 /// How long a connection may take to be made, TLS included, whatever becomes of its request.
@@ -97,7 +97,7 @@ impl Connector {
         };
         let tcp = match &self.egress {
             Some(egress) if encrypted => egress::connect_via(egress, &endpoint).await,
-            _ => dial::direct(&endpoint, self.ip).await,
+            _ => connect::direct(&endpoint, self.ip).await,
         };
         let tcp = tcp.map_err(|fault| io::Error::other(fault.detail().to_owned()))?;
         if !encrypted {

@@ -1,6 +1,7 @@
 //! The way out: every connection that authrelay makes, to mail services, token endpoints, hooks,
 //! syslog servers, and proxies that lead there.
 
+pub mod connect;
 pub mod dial;
 mod egress;
 pub mod http;

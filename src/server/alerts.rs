@@ -8,14 +8,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::Control;
-use super::ends::{Ending, endings};
+use super::ends::{Certificates, Ending, endings};
 use crate::config::{Account, Config, Hook, NotifyEvent};
 use crate::expiry;
 use crate::fault::{Fault, Kind};
 use crate::history::LoginEvent;
 use crate::notify::Notifier;
-use crate::session::Service;
+use crate::session::{ActiveService, Service};
 use crate::status;
 
 /// Logins that may wait to be looked at.
@@ -95,8 +94,7 @@ impl Alerts {
     }
 
     /// Watches for ever.
-    pub(super) async fn watch(&self, control: Arc<Control>) {
-        let current = control.current().clone();
+    pub(super) async fn watch(&self, current: Arc<ActiveService>, certificates: Certificates) {
         let mut wanted = self.wanted.subscribe();
         if wanted.wait_for(|wanted| *wanted).await.is_err() {
             return;
@@ -116,7 +114,7 @@ impl Alerts {
                 _ = looks.tick() => {
                     let service = current.active();
                     watch.look(&service);
-                    watch.look_at_ends(&endings(&service, &control.identities()));
+                    watch.look_at_ends(&endings(&service, &certificates()));
                     if next <= Instant::now() {
                         let began = Instant::now();
                         watch.look_at_consents(service).await;

@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::alerts::Alerts;
+use super::ends::Certificates;
+use super::limits::{AUDIT_TIMEOUT, FINAL_REPLY_TIMEOUT, LAST};
 use super::listening::{AcceptingListener, BoundListener};
-use super::{AUDIT_TIMEOUT, FINAL_REPLY_TIMEOUT, LAST, warn};
 use crate::accept::ServedListener;
 use crate::accept::admission::SessionLimiter;
 use crate::accept::listen;
@@ -96,8 +97,14 @@ impl Control {
     pub(super) fn start_alerts(self: &Arc<Self>) -> impl Future<Output = ()> + Send + 'static {
         let alerts = Arc::new(Alerts::start(&self.state().hooks, &self.current.active()));
         let _ = self.alerts.set(alerts.clone());
+        let (current, certificates) = (self.current.clone(), self.certificates());
+        async move { alerts.watch(current, certificates).await }
+    }
+
+    /// The certificates in use, whenever that is asked.
+    pub(super) fn certificates(self: &Arc<Self>) -> Certificates {
         let control = self.clone();
-        async move { alerts.watch(control).await }
+        Arc::new(move || control.identities())
     }
 
     /// With `reload: watch`, reloads where the content of a file has changed: times say nothing of
@@ -428,5 +435,12 @@ impl State {
                 .map(|(key, _)| key),
         );
         keys
+    }
+}
+
+/// Tells the log what `config` allows and its owner should know.
+pub fn warn(config: &Config) {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
     }
 }

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Control;
 use crate::config::ClientCredential;
 use crate::expiry;
-use crate::session::Service;
+use crate::session::{ActiveService, Service};
 use crate::tls::reload::CertificateWatcher;
 
 /// How often the log has what is near its end; what is near at the start or a reload, the
@@ -68,14 +67,20 @@ impl Ending {
     }
 }
 
+/// The certificates in use, as they are now.
+pub(super) type Certificates = Arc<dyn Fn() -> CertificateWatcher + Send + Sync>;
+
 /// Warns each day from now on, for ever.
-pub(super) fn warn_daily(control: Arc<Control>) -> impl Future<Output = ()> + Send {
+pub(super) fn warn_daily(
+    current: Arc<ActiveService>,
+    certificates: Certificates,
+) -> impl Future<Output = ()> + Send {
     let mut next = Instant::now() + DAY;
     async move {
         loop {
             tokio::time::sleep_until(next).await;
             next = Instant::now() + DAY;
-            for ending in endings(&control.current().active(), &control.identities()) {
+            for ending in endings(&current.active(), &certificates()) {
                 if let Some(detail) = ending.near() {
                     let (subject, remedy) = (ending.subject, ending.remedy);
                     tracing::warn!(subject, detail, remedy, "a credential ends soon");

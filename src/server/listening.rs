@@ -7,7 +7,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{CannotBind, Inherited};
+use super::limits::CannotBind;
+
+use super::inherited::Inherited;
 use crate::accept::ServedListener;
 use crate::accept::listen;
 use crate::config::Listener;

@@ -1,16 +1,10 @@
 //! The service as it is configured now. A reload puts another in its place: who is logged in stays
 //! with the one that logged it in, who logs in next does so under the new one.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-
-use super::login;
 use super::service::Service;
-use crate::accept::ServedListener;
-use crate::accept::admission::SessionPermit;
 use crate::auth::ClientInfo;
 use crate::config::Config;
 
@@ -74,24 +68,6 @@ impl ActiveService {
     pub async fn finish_audit(&self, patience: Duration) {
         if let Some(audit) = self.active().state.audit.clone() {
             let _ = tokio::task::spawn_blocking(move || audit.finish(patience)).await;
-        }
-    }
-
-    /// Serves one connection to its end.
-    pub fn serve(
-        self: Arc<Self>,
-        served: Arc<ServedListener>,
-        tcp: TcpStream,
-        peer: SocketAddr,
-        permit: SessionPermit,
-    ) -> impl Future<Output = ()> + Send + 'static {
-        // Boxed and made outside: a session that is relayed keeps no room for what its login took.
-        let login = Box::pin(async move { login::start(&self, &served, tcp, peer, permit).await });
-        async move {
-            let session = login.await;
-            if let Some(mut session) = session {
-                session.relay().await;
-            }
         }
     }
 }

@@ -63,8 +63,28 @@ pub(super) enum LoginEnd {
     Refused,
 }
 
+impl ActiveService {
+    /// Serves one connection to its end.
+    pub fn serve(
+        self: Arc<Self>,
+        served: Arc<ServedListener>,
+        tcp: TcpStream,
+        peer: SocketAddr,
+        permit: SessionPermit,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        // Boxed and made outside: a session that is relayed keeps no room for what its login took.
+        let login = Box::pin(async move { start(&self, &served, tcp, peer, permit).await });
+        async move {
+            let session = login.await;
+            if let Some(mut session) = session {
+                session.relay().await;
+            }
+        }
+    }
+}
+
 /// Takes an accepted connection to the end of its login. `None`: it ended before.
-pub(super) async fn start(
+async fn start(
     active: &ActiveService,
     served: &ServedListener,
     mut tcp: TcpStream,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::registry::SessionRegistry;
+use super::sharing::Sharing;
 use super::state::ServiceState;
 use crate::audit::{self, Audit};
 use crate::auth::Authenticator;
@@ -70,15 +71,24 @@ impl Service {
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         let (upstream_tls, token_source) = outbound_clients(config)?;
         let metrics = Arc::new(Metrics::new(config));
+        let sharing = Sharing::new(config, token_source.store.as_ref(), &metrics)?;
+        let authenticator = Authenticator::new(config)?;
+        if let Some(sharing) = &sharing {
+            authenticator.share(sharing.member().clone());
+        }
         let counted = metrics.clone();
         let token_source =
             TokenSource::new(token_source)?.observed_by(move |registration, outcome, took| {
                 counted.token_request(registration, outcome, took);
             });
+        let token_source = match &sharing {
+            Some(sharing) => token_source.shared_by(sharing.member().clone()),
+            None => token_source,
+        };
         Ok(Self {
-            state: ServiceState::new(metrics),
+            state: ServiceState::new(metrics, sharing),
             limits: config.limits.clone(),
-            authenticator: Authenticator::new(config)?,
+            authenticator,
             accounts: config.accounts.clone(),
             listeners: config.listeners.clone(),
             token_source: Arc::new(token_source),
@@ -92,7 +102,10 @@ impl Service {
     ///
     /// As [`Audit::start`].
     pub fn audited(mut self, config: &Config) -> Result<Self, audit::AuditError> {
-        self.state.audit = config.audit.as_ref().map(Audit::start).transpose()?;
+        let relay = self.state.sharing.as_ref();
+        let relay = relay.map(|sharing| sharing.member().name().to_owned());
+        let start = |audit| Audit::start_as(audit, relay);
+        self.state.audit = config.audit.as_ref().map(start).transpose()?;
         Ok(self)
     }
 
@@ -182,6 +195,11 @@ impl Service {
     /// Whether audit records are asked for and cannot be written at the moment.
     pub fn is_audit_failing(&self) -> bool {
         self.state.audit.as_ref().is_some_and(Audit::is_failing)
+    }
+
+    /// What this relay has of several that are one, if it is one of several.
+    pub fn sharing(&self) -> Option<&Arc<Sharing>> {
+        self.state.sharing.as_ref()
     }
 
     /// What is counted.

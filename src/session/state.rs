@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use super::registry::SessionRegistry;
+use super::sharing::Sharing;
 use crate::audit::Audit;
 use crate::config::Provider;
 use crate::fault_log::FaultLogLimiter;
@@ -24,6 +25,8 @@ pub(super) struct ServiceState {
     pub(super) fault_log: Arc<FaultLogLimiter>,
     pub(super) sessions: Arc<SessionRegistry>,
     pub(super) audit: Option<Audit>,
+    /// What this relay has of several that are one.
+    pub(super) sharing: Option<Arc<Sharing>>,
     learned: Arc<LearnedCapabilities>,
     /// Sessions end at their next reply boundary.
     pub(super) drain: CancellationToken,
@@ -33,17 +36,24 @@ pub(super) struct ServiceState {
 
 /// Capabilities that upstreams listed, by provider and protocol.
 #[derive(Default)]
-struct LearnedCapabilities(Mutex<HashMap<(String, Protocol), Arc<[String]>>>);
+struct LearnedCapabilities(Mutex<HashMap<ProviderProtocol, Arc<[String]>>>);
+
+type ProviderProtocol = (String, Protocol);
 
 impl ServiceState {
-    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(metrics: Arc<Metrics>, sharing: Option<Arc<Sharing>>) -> Self {
+        let throttles = match &sharing {
+            Some(sharing) => Throttles::shared(sharing.member().clone()),
+            None => Throttles::default(),
+        };
         Self {
             history: Arc::default(),
             metrics,
-            throttles: Arc::default(),
+            throttles: Arc::new(throttles),
             fault_log: Arc::default(),
             sessions: Arc::default(),
             audit: None,
+            sharing,
             learned: Arc::default(),
             drain: CancellationToken::new(),
             stop: CancellationToken::new(),

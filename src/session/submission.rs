@@ -123,21 +123,23 @@ impl SubmissionPermits {
             .and_then(|policy| policy.messages_per_minute);
         let own = rate.map(|rate| {
             let throttle = self.service.state.throttles.of_login(self.verified.login());
-            throttle
-                .reserve(rate, Duration::ZERO)
-                .ok_or(Denied::TooMany)
+            let reserved = throttle.reserve(rate, Duration::ZERO);
+            let reserved = reserved.ok_or(Denied::TooMany)?;
+            Ok((throttle, rate, reserved))
         });
         let (throttle, limits) = (self.throttle.clone(), limits(account));
         let metrics = self.service.state.metrics.clone();
         self.waiting = Some(Box::pin(async move {
             // The account's own reservation is given back where the mailbox's permit is denied.
             let own = own.transpose()?;
+            if let Some((throttle, rate, _)) = &own {
+                throttle.pace(*rate).await?;
+            }
             let permit = match limits {
                 Some(limits) => Some(permit(&throttle, limits, &metrics).await?),
                 None => None,
             };
-            own.into_iter()
-                .for_each(crate::throttle::Reservation::begin);
+            own.into_iter().for_each(|(_, _, own)| own.begin());
             Ok(permit)
         }));
     }

@@ -4,6 +4,7 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
@@ -58,6 +59,19 @@ pub enum FileProblem {
 }
 
 impl ServerCertificate {
+    /// The TLS configuration of a listener with this certificate.
+    ///
+    /// # Errors
+    ///
+    /// The certificate, its key or the authorities cannot be used, or the machine has no randomness.
+    pub fn config(&self) -> Result<ServerConfig, rustls::Error> {
+        super::config::server(
+            self.chain.clone(),
+            self.key.clone_key(),
+            self.client_ca.as_deref(),
+        )
+    }
+
     /// Where the certificate's validity ends, in seconds since 1970.
     pub fn end(&self) -> Option<i64> {
         self.chain
@@ -115,11 +129,11 @@ impl CertificateFiles {
         };
         // The authorities first, so that the rest can only be the certificate's.
         let authorities = identity.client_ca.as_deref();
-        if let Some(Err(error)) = authorities.map(super::client_verifier) {
+        if let Some(Err(error)) = authorities.map(super::config::client_verifier) {
             let why = format!("holds no usable authority: {error}");
             return Err(vec![FileProblem::ClientCa(why)]);
         }
-        match super::server(&identity) {
+        match identity.config() {
             Ok(_) => Ok(identity),
             Err(rustls::Error::InconsistentKeys(_)) => Err(vec![FileProblem::Key(
                 "is not the key of the certificate beside it".into(),

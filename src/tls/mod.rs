@@ -4,119 +4,12 @@
 //! verified; there is no switch that turns any of it off.
 
 mod certificate;
+mod config;
 mod pinned;
 pub mod reload;
-
-use std::sync::Arc;
-
-use rustls::client::Resumption;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::ClientCertVerifier;
-use rustls::{CipherSuite, ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 pub use certificate::{
     CertificateFiles, FileProblem, FileStamp, ServerCertificate, certificates, contents,
 };
+pub use config::{belong_together, client, client_verifier, server};
 pub use pinned::pinned;
-
-/// Sessions remembered for resumption, by host.
-const RESUMABLE: usize = 256;
-
-/// AES-128-GCM first, as browsers have it: it protects as well as one can ask for, and SHA-256
-/// and the shorter key schedule make a handshake and a bulk transfer cheaper.
-fn provider() -> CryptoProvider {
-    let mut provider = aws_lc_rs::default_provider();
-    let is_tls12 = |suite: &SupportedCipherSuite| suite.tls13().is_none();
-    let is_aes128 = |suite: &SupportedCipherSuite| {
-        matches!(
-            suite.suite(),
-            CipherSuite::TLS13_AES_128_GCM_SHA256
-                | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
-                | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
-        )
-    };
-    provider
-        .cipher_suites
-        .sort_by_key(|suite| (is_tls12(suite), !is_aes128(suite)));
-    provider
-}
-
-/// What a provider's upstreams and token endpoint are verified with.
-pub fn client(extra: &[CertificateDer<'static>]) -> Result<ClientConfig, rustls::Error> {
-    let mut roots = RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
-    for certificate in extra {
-        roots.add(certificate.clone())?;
-    }
-    let mut config = ClientConfig::builder_with_provider(Arc::new(provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.resumption = Resumption::in_memory_sessions(RESUMABLE);
-    Ok(config)
-}
-
-/// What a listener shows, and whom it asks for a certificate.
-pub fn server(identity: &ServerCertificate) -> Result<ServerConfig, rustls::Error> {
-    let builder = ServerConfig::builder_with_provider(Arc::new(provider()))
-        .with_safe_default_protocol_versions()?;
-    let builder = match &identity.client_ca {
-        None => builder.with_no_client_auth(),
-        Some(authorities) => builder.with_client_cert_verifier(client_verifier(authorities)?),
-    };
-    let mut config = builder.with_single_cert(identity.chain.clone(), identity.key.clone_key())?;
-    // Of this configuration alone: a session from before it was replaced is not resumed, so that
-    // every client's certificate was verified by the authorities of today.
-    config.ticketer = aws_lc_rs::Ticketer::new()?;
-    Ok(config)
-}
-
-/// Takes clients with a certificate of one of these authorities, and no others.
-pub fn client_verifier(
-    authorities: &[CertificateDer<'static>],
-) -> Result<Arc<dyn ClientCertVerifier>, rustls::Error> {
-    let mut roots = RootCertStore::empty();
-    for authority in authorities {
-        roots.add(authority.clone())?;
-    }
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(provider()))
-        .build()
-        .map_err(|error| rustls::Error::General(error.to_string()))
-}
-
-/// Whether a key is that of the certificate that a chain begins with.
-pub fn belong_together(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> bool {
-    rustls::sign::CertifiedKey::from_der(chain, key, &provider()).is_ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_suites_are_offered_and_the_cheapest_first() {
-        let config = client(&[]).unwrap();
-        let offered: Vec<_> = config
-            .crypto_provider()
-            .cipher_suites
-            .iter()
-            .map(SupportedCipherSuite::suite)
-            .collect();
-        assert_eq!(
-            offered[..4],
-            [
-                CipherSuite::TLS13_AES_128_GCM_SHA256,
-                CipherSuite::TLS13_AES_256_GCM_SHA384,
-                CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
-                CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-            ]
-        );
-        assert_eq!(
-            offered.len(),
-            aws_lc_rs::default_provider().cipher_suites.len()
-        );
-    }
-}

@@ -10,7 +10,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 /// Takes this certificate and no other; the server proves by its signature that it has the key.
 pub fn pinned(certificate: CertificateDer<'static>) -> Result<ClientConfig, Error> {
-    let provider = Arc::new(super::provider());
+    let provider = Arc::new(super::config::provider());
     let verifier = Pinned {
         certificate,
         algorithms: provider.signature_verification_algorithms,

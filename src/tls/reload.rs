@@ -41,7 +41,7 @@ impl ReloadableTls {
         Ok(Self {
             name: name.to_owned(),
             files: identity.files.clone(),
-            current: RwLock::new(Arc::new(super::server(identity)?)),
+            current: RwLock::new(Arc::new(identity.config()?)),
             state: Mutex::new(State {
                 stamp: identity.stamp.clone(),
                 end: identity.end(),
@@ -86,7 +86,7 @@ impl ReloadableTls {
             return Refresh::Unchanged;
         }
         let read = self.files.read().and_then(|identity| {
-            let config = super::server(&identity).map_err(|error| error.to_string())?;
+            let config = identity.config().map_err(|error| error.to_string())?;
             let end = identity.end();
             Ok((identity.stamp, end, config))
         });

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::IssuedToken;
+use super::issued::IssuedToken;
 use crate::secret::Secret;
 
 /// Where an answer does not say how long its token lives.

@@ -11,6 +11,8 @@ use url::Url;
 
 use crate::config::Account;
 use crate::fault::{Fault, Kind};
+use crate::token::authorization::Completed;
+use crate::token::sharing::SharedRecords;
 use crate::token::{AuthorizationRequest, Consent, TokenSource};
 
 /// How long somebody may take to consent.
@@ -143,6 +145,9 @@ impl PendingAuthorizations {
             began: now,
             stage: Stage::Away(Box::new(pending)),
         };
+        if let (Some(shared), Stage::Away(pending)) = (broker.shared(), &entry.stage) {
+            shared.on_authorization(&state, &pending.shared(), LIFETIME);
+        }
         entries.insert(state, entry);
         Ok(url)
     }
@@ -157,8 +162,36 @@ impl PendingAuthorizations {
         })
     }
 
-    /// How the consent with this state stands; `None` for one that is not known (any more).
-    pub fn progress(&self, state: &str) -> Option<Progress> {
+    /// How the consent with this state stands, whichever relay began or completed it; `None` for one
+    /// that is not known (any more).
+    pub async fn progress(&self, broker: &TokenSource, state: &str) -> Option<Progress> {
+        let here = self.progress_here(state);
+        let Some(shared) = broker.shared() else {
+            return here;
+        };
+        match here {
+            Some(Progress::Pending) | None => {}
+            ended => return ended,
+        }
+        if let Some(completed) = shared.completed(state) {
+            return Some(match completed.failed {
+                None => Progress::Given,
+                Some((detail, remedy)) => {
+                    let fault = Fault::new(Kind::GrantRefused, detail);
+                    Progress::Failed(match remedy {
+                        Some(remedy) => fault.with_remedy(remedy),
+                        None => fault,
+                    })
+                }
+            });
+        }
+        match here {
+            None if shared.is_pending(state).await => Some(Progress::Pending),
+            here => here,
+        }
+    }
+
+    fn progress_here(&self, state: &str) -> Option<Progress> {
         let entries = self.lock();
         let key = known(&entries, state)?;
         Some(match &entries.get(&key)?.stage {
@@ -175,9 +208,27 @@ impl PendingAuthorizations {
     /// A state that nobody was given, or that was used; the identity provider's refusal; a store
     /// that cannot be written.
     pub async fn finish(&self, broker: &TokenSource, query: &str) -> Result<GrantedConsent, Fault> {
+        self.finish_of_any(broker, query, |_| None).await
+    }
+
+    /// The same where another relay may have begun it: `accounts` finds the account of a login.
+    ///
+    /// # Errors
+    ///
+    /// As [`PendingAuthorizations::finish`].
+    pub async fn finish_of_any(
+        &self,
+        broker: &TokenSource,
+        query: &str,
+        accounts: impl Fn(&str) -> Option<Arc<Account>>,
+    ) -> Result<GrantedConsent, Fault> {
         let state = parameter(query, "state");
         // Taken out before anything else: whatever comes of it, it was used.
-        let Some((key, pending)) = self.take(&state) else {
+        let taken = match broker.shared() {
+            Some(shared) => self.take_from_all(shared, accounts, &state).await,
+            None => self.take(&state),
+        };
+        let Some((key, pending)) = taken else {
             return Err(Fault::new(
                 Kind::GrantRefused,
                 "nobody was sent to the identity provider with this state, or it was used, or ten minutes are over",
@@ -188,7 +239,35 @@ impl PendingAuthorizations {
         if let Some(entry) = self.lock().get_mut(&key) {
             entry.stage = Stage::Ended(result.as_ref().err().cloned());
         }
+        if let Some(shared) = broker.shared() {
+            let failed = result
+                .as_ref()
+                .err()
+                .map(|fault| (fault.detail().to_owned(), fault.remedy().map(str::to_owned)));
+            shared.on_completed(&key, &Completed { failed }, LIFETIME);
+        }
         result
+    }
+
+    /// One that this relay began, or another: of each it is used once.
+    async fn take_from_all(
+        &self,
+        shared: &SharedRecords,
+        accounts: impl Fn(&str) -> Option<Arc<Account>>,
+        state: &str,
+    ) -> Option<(String, AuthorizationRequest)> {
+        let elsewhere = shared.take_authorization(state).await;
+        if shared.completed(state).is_some() {
+            return None;
+        }
+        let here = self.take(state);
+        if here.is_some() {
+            return here;
+        }
+        let elsewhere = elsewhere?;
+        let account = accounts(&elsewhere.login)?;
+        let pending = AuthorizationRequest::from_shared(elsewhere, account, state)?;
+        Some((state.to_owned(), pending))
     }
 
     fn take(&self, state: &str) -> Option<(String, AuthorizationRequest)> {

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::source::TokenSource;
 use super::store::Store;
-use super::{
-    AuthorizationRequest, Consent, DeviceAuthorization, TokenSource, endpoint, grant, refusal,
-};
+use super::{AuthorizationRequest, Consent, DeviceAuthorization, endpoint, grant, refusal};
 use crate::config::Account;
 use crate::fault::{Fault, Kind};
 
@@ -39,9 +38,12 @@ impl TokenSource {
         code: &str,
     ) -> Result<Consent, Fault> {
         let (endpoint, store) = self.tools(&pending.account)?;
-        grant::consent::complete(pending, code, &endpoint, store, self.timeout)
-            .await
-            .map_err(|failure| failure.fault)
+        let login = pending.login.clone();
+        self.before_act(&login).await;
+        let completed = grant::consent::complete(pending, code, &endpoint, store, self.timeout);
+        let consent = completed.await.map_err(|failure| failure.fault)?;
+        self.after_act(&login).await;
+        Ok(consent)
     }
 
     /// What the identity provider said instead of a code (RFC 6749 §4.1.2.1).
@@ -61,7 +63,11 @@ impl TokenSource {
             return false;
         };
         let taken = grant::consent::take_back(account, login, store, self.timeout).await;
-        taken.unwrap_or(false)
+        let taken = taken.unwrap_or(false);
+        if taken {
+            self.after_act(login).await;
+        }
+        taken
     }
 
     /// Begins a consent for `login` on another device.
@@ -95,9 +101,25 @@ impl TokenSource {
         F: Future<Output = ()>,
     {
         let (endpoint, store) = self.tools(&device.account)?;
-        grant::device::complete(device, &endpoint, store, self.timeout, sleep)
-            .await
-            .map_err(|failure| failure.fault)
+        self.before_act(&device.login).await;
+        let completed = grant::device::complete(device, &endpoint, store, self.timeout, sleep);
+        let consent = completed.await.map_err(|failure| failure.fault)?;
+        self.after_act(&device.login).await;
+        Ok(consent)
+    }
+
+    /// What a person does has to beat what the other relays have.
+    async fn before_act(&self, login: &str) {
+        if let Some(shared) = self.shared() {
+            shared.fetch(login).await;
+        }
+    }
+
+    /// What a person did is told to the other relays.
+    async fn after_act(&self, login: &str) {
+        if let Some(shared) = self.shared() {
+            shared.publish(login).await;
+        }
     }
 
     fn tools(&self, account: &Account) -> Result<(endpoint::Endpoint, &Arc<Store>), Fault> {

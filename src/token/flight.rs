@@ -6,10 +6,13 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::cache_entry::{Arrival, CacheEntry, Observer, lock};
+use super::cache_key::CacheKey;
 use super::failure::{Class, TokenError};
 use super::grant::Request;
+use super::issued::IssuedToken;
+use super::sharing::SharedRecords;
 use super::store::Store;
-use super::{Arrival, CacheEntry, IssuedToken, Observer, lock};
 use crate::config::Registration;
 
 /// A request on its way.
@@ -19,13 +22,18 @@ pub(super) struct Flight {
     pub(super) observer: Arc<Observer>,
     pub(super) registration: Arc<Registration>,
     pub(super) login: String,
+    /// Where it is asked for on behalf of all relays.
+    pub(super) sharing: Option<(Arc<SharedRecords>, CacheKey)>,
 }
 
 impl Flight {
     /// Sends the request, and lets everyone know what came of it.
     pub(super) async fn fly(self, request: Request, sender: watch::Sender<Option<Arrival>>) {
         let began = Instant::now();
-        let result = request.send().await;
+        let result = match &self.sharing {
+            Some((shared, purpose)) => shared.send(request, purpose).await,
+            None => request.send().await,
+        };
         if let Some(outcome) = outcome(&result) {
             (self.observer)(&self.registration.name, outcome, began.elapsed());
         }

@@ -32,7 +32,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::failure::{Class, TokenError};
-use super::{IssuedToken, TokenState};
+use super::issued::{IssuedToken, TokenState};
 use crate::fault::Fault;
 use crate::secret::Secret;
 

@@ -6,13 +6,15 @@
 //! `bad_token` and `token_expired` beside an unknown code, or by a bare `invalid_grant`. Whatever is
 //! not known leaves it as it is.
 
+mod subject;
 mod table;
 
 use std::borrow::Cow;
 
 use super::failure::Class::{self, Attention, Ended};
 use super::failure::TokenError;
-use crate::config::{ClientCredential, Grant, Registration};
+use crate::config::Registration;
+use subject::For;
 pub(super) use table::THROTTLED;
 use table::{CODES, LATER, LESS, NAMES, Row, TROUBLE, UNKNOWN};
 
@@ -26,51 +28,6 @@ pub(super) struct OAuthError<'a> {
     pub(super) suberror: &'a str,
     /// Seconds by which our clock is ahead of the endpoint's.
     pub(super) skew: Option<i64>,
-}
-
-/// The registration that a row is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum For {
-    Anyone,
-    /// An application's own token: nobody signs in.
-    Application,
-    /// The client's password is checked by the identity provider.
-    Password,
-    /// The client's password is the client secret.
-    Secret,
-    /// A certificate signs the request.
-    Certificate,
-    /// Another issuer's token proves the client.
-    Federated,
-    ServiceAccount,
-    /// A person's consent at Google.
-    GoogleConsent,
-}
-
-impl For {
-    fn is(self, registration: &Registration) -> bool {
-        let grant = &registration.grant;
-        match self {
-            Self::Anyone => true,
-            Self::Application => grant.is_app_only(),
-            Self::Password => matches!(grant, Grant::Password(_)),
-            Self::Secret => {
-                matches!(grant.credential(), Some(ClientCredential::ClientPassword))
-            }
-            Self::Certificate => {
-                matches!(grant.credential(), Some(ClientCredential::Certificate(_)))
-            }
-            Self::Federated => matches!(grant.credential(), Some(ClientCredential::Federated(_))),
-            Self::ServiceAccount => matches!(grant, Grant::ServiceAccount(_)),
-            Self::GoogleConsent => {
-                grant.needs_consent()
-                    && registration
-                        .token_url
-                        .host_str()
-                        .is_some_and(|host| host.ends_with("googleapis.com"))
-            }
-        }
-    }
 }
 
 /// Beyond it a clock is wrong, and not just the network slow.

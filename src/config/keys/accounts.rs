@@ -2,14 +2,12 @@
 
 use ipnet::IpNet;
 
-use super::{Key, Value, section};
+use super::super::key::{Key, Value, section};
+use super::smtp_policy::SmtpPolicy;
+use crate::config::account::{CertificateName, LoginPattern, Mailbox, PasswordCheck, Protocols};
 use crate::config::field::Field;
 use crate::config::kind::Kind;
 use crate::config::value::Each;
-use crate::config::{
-    CertificateName, LineEnds, LoginPattern, Mailbox, PasswordCheck, Protocols, SmtpFrom,
-};
-use crate::wire::address::Pattern;
 use crate::wire::sasl::CREDENTIAL_CAP;
 
 section! {
@@ -104,23 +102,5 @@ section! {
         pub(in crate::config) protocols: Option<Protocols>: "the account's",
         /// Good only for a client whose certificate bears that host (dNSName) or address (rfc822Name) in its subjectAltName; requires `client_ca` on a listener
         pub(in crate::config) certificate: Option<CertificateName>: "none",
-    }
-}
-
-section! {
-    /// `accounts[].smtp`.
-    pub struct SmtpPolicy {
-        /// Addresses that MAIL may name: `*@domain` (subdomains not included), `*`, in any case. The null sender is meant by `<>` and `*`. Others get `550 5.7.1`
-        pub senders: Option<Vec<Pattern>>: "every address",
-        /// Addresses that RCPT may name, likewise
-        pub recipients: Option<Vec<Pattern>>: "every address",
-        /// Octets of a message, `35MB` (decimal) or `35MiB`; checked at `SIZE=` and by counting. `552 5.3.4`
-        pub max_size: Option<u64>: "the service's",
-        /// Messages of all the account's sessions; one more gets `451 4.7.1` at once
-        pub messages_per_minute: Option<usize>[1..=100_000]: "no limit",
-        /// `mailbox`: MAIL and the From header name the mailbox, the original goes to Reply-To if there is none. The null sender stays
-        pub from: SmtpFrom = "keep",
-        /// `crlf`: bodies with bare LF get CRLF, and `LF.LF` is taken for their end
-        pub line_ends: LineEnds = "keep",
     }
 }

@@ -3,15 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{
-    AccountKeys, Key, ListenerKeys, ProviderKeys, RegistrationKeys, Value, section, words,
-};
+use super::super::key::{Key, Value, section, words};
+use super::accounts::AccountKeys;
+use super::listeners::ListenerKeys;
+use super::providers::ProviderKeys;
+use super::registrations::RegistrationKeys;
+use crate::config::audit::{AuditPath, OnFull};
 use crate::config::field::Field;
 use crate::config::kind::Kind;
-use crate::config::pem::Certificates;
+use crate::config::notify::{NotifyEvent, ReloadMode};
 use crate::config::source::Generated;
+use crate::config::value::certificates::Certificates;
 use crate::config::value::{BaseUrl, Each, HostPort, Named, Program, YEAR};
-use crate::config::{AuditPath, LogFormat, NotifyEvent, OnFull, ReloadMode};
 use crate::secret::Secret;
 use tracing::Level;
 
@@ -56,16 +59,42 @@ section! {
         pub(in crate::config) directory: Key<PathBuf>: "`$STATE_DIRECTORY`, else `./state`",
         /// What seals the tokens, at least 16 octets; a file that is absent is made. `check` warns of one beside the tokens. In systemd: `{file: /run/credentials/authrelay.service/key}`
         pub(in crate::config) key: Key<Generated>: "`{file: DIRECTORY/key}`",
-        /// What keeps them
+        /// What keeps them besides: `file` is nothing but the directory; else a Redis or Valkey server that several relays share. See [Several relays](docs/several-relays.md)
         pub(in crate::config) store: Store = "file",
     }
 }
 
-words! {
-    /// `state.store`.
-    pub(in crate::config) enum Store {
-        /// A file for each login.
-        File = "file",
+/// `state.store`.
+#[derive(Debug, Clone)]
+pub(in crate::config) enum Store {
+    /// A file for each login, on this relay alone.
+    File,
+    /// Several relays as one.
+    Shared(SharedStoreKeys),
+}
+
+impl Value for Store {
+    fn read(field: &Field) -> Option<Self> {
+        if field.is_word("file") {
+            return Some(Self::File);
+        }
+        SharedStoreKeys::read(field).map(Self::Shared)
+    }
+
+    fn kind() -> Kind {
+        Kind::words(&["file"]).or(SharedStoreKeys::kind())
+    }
+}
+
+section! {
+    /// `state.store` of several relays.
+    pub(in crate::config) struct SharedStoreKeys {
+        /// `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, with TLS `rediss://`; behind Sentinel `redis+sentinel://[USER:PASSWORD@]HOST[:PORT],…/MASTER[/DB]` or `rediss+sentinel://`: user and password are the servers'
+        pub(in crate::config) url: Secret => "redis://HOST:PORT, rediss://HOST:PORT or a Sentinel's",
+        /// With TLS: PEM files of authorities trusted besides the public roots
+        pub(in crate::config) ca: Option<Certificates>,
+        /// Without TLS off loopback: password, records and names cross the network in clear (records are sealed)
+        pub(in crate::config) insecure: bool = "false",
     }
 }
 
@@ -214,5 +243,27 @@ section! {
         pub(in crate::config) ca: Key<Certificates>: "none",
         /// How long each try may take
         pub(in crate::config) timeout: Duration[Duration::from_millis(100)..=Duration::from_secs(60)] = "10s",
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Json,
+            level: tracing::Level::INFO,
+            file: None,
+            rotate: None,
+            keep: None,
+        }
+    }
+}
+
+words! {
+    /// `log.format`.
+    pub enum LogFormat {
+        /// One line a record, `key=value`.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::{Key, section, words};
+use super::super::key::{Key, section, words};
 use crate::config::value::{AnyNumber, Name};
 use crate::wire::Protocol;
 

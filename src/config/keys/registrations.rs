@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Key, section, words};
+use super::super::key::{Key, section, words};
 use crate::config::source::ClientSecret;
 use crate::config::value::{Day, Program, Scope};
 use crate::secret::Secret;

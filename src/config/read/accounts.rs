@@ -3,13 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::super::account::{Account, LoginPattern, Mailbox, Password, PasswordCheck, Protocols};
 use super::super::field::Field;
 use super::super::hash::{Cost, cost};
-use super::super::keys::{AccountKeys, Key, PasswordKeys};
+use super::super::key::Key;
+use super::super::keys::{AccountKeys, PasswordKeys};
+use super::super::registration::Grant;
+use super::super::sections::Listener;
 use super::super::value::Each;
-use super::super::{
-    Account, Grant, Listener, LoginPattern, Mailbox, Password, PasswordCheck, Protocols,
-};
 use super::registrations::Registrations;
 use super::smtp::{check_from, check_sender};
 use crate::wire::Protocol;

@@ -8,7 +8,7 @@ use super::super::audit::{Audit, AuditPath, Syslog, SyslogTransport};
 use super::super::field::Field;
 use super::super::keys::{AuditKeys, SyslogKeys, Transport};
 use super::super::value::HostPort;
-use super::can_be_written;
+use super::writable::can_be_written;
 use crate::tls;
 
 pub(super) fn audit(field: &Field, keys: AuditKeys) -> Option<Audit> {

@@ -6,10 +6,12 @@ use jsonwebtoken::EncodingKey;
 use serde::Deserialize;
 
 use super::super::field::Field;
-use super::super::keys::{FederatedKeys, GrantName, Key, RegistrationKeys};
+use super::super::key::Key;
+use super::super::keys::{FederatedKeys, GrantName, RegistrationKeys};
 use super::super::pem;
+use super::super::registration::{ClientCredential, Grant, ServiceAccount};
+use super::super::secrets::Secrets;
 use super::super::source::ClientSecret;
-use super::super::{ClientCredential, Grant, Secrets, ServiceAccount};
 use super::providers::metadata_url;
 use crate::secret::Secret;
 

@@ -5,12 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::super::field::{Field, either};
-use super::super::keys::{Key, ListenerKeys, ListenerTlsKeys, Mode};
+use super::super::key::Key;
+use super::super::keys::{ListenerKeys, ListenerTlsKeys, Mode};
+use super::super::pem;
+use super::super::provider::Provider;
+use super::super::sections::{Listener, ListenerTls};
 use super::super::value::{AnyNumber, Each, Name};
-use super::super::{Listener, ListenerTls, Provider, pem};
 use super::accounts::ReadAccounts;
 use super::providers::Providers;
-use super::smtp::unauthenticated;
+use super::unauthenticated::unauthenticated;
 use crate::tls::{CertificateFiles, ServerCertificate};
 use crate::wire::Protocol;
 

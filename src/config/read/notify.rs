@@ -1,9 +1,10 @@
 //! `notify`.
 
 use super::super::field::Field;
-use super::super::keys::{Key, NotifyKeys};
+use super::super::key::Key;
+use super::super::keys::NotifyKeys;
+use super::super::notify::{Hook, HookTarget};
 use super::super::value::{Each, Named, https};
-use super::super::{Hook, HookTarget};
 
 /// The hooks; `None` where one is wrong.
 pub(super) fn hooks(keys: Key<Each<NotifyKeys>>) -> Option<Vec<Hook>> {

@@ -9,13 +9,17 @@ use std::time::Duration;
 use url::Url;
 
 use super::super::field::{Context, Field, Problems, either};
-use super::super::keys::{EgressKeys, EndpointKeys, Key, PresetKeys, ProviderKeys, Value as _};
-use super::super::source::Sources;
-use super::super::value::{EndpointUrl, HostName, Named, https};
-use super::super::{
+use super::super::key::{Key, Value as _};
+use super::super::keys::{EgressKeys, EndpointKeys, PresetKeys, ProviderKeys};
+use super::super::provider::SmtpLimits;
+use super::super::provider::{
     Egress, EgressKind, Endpoint, IpPreference, Mechanism, PresetCapabilities, Provider,
-    RefreshTokens, Scopes, Secrets, SmtpLimits, UpstreamTls, tree,
+    RefreshTokens, Scopes, UpstreamTls,
 };
+use super::super::secrets::Secrets;
+use super::super::sources::Sources;
+use super::super::tree;
+use super::super::value::{EndpointUrl, HostName, Named, https};
 use crate::wire::Protocol;
 
 /// Mail services that need no configuration, as the file would have them.

@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::super::field::{Field, either, is_name};
-use super::super::keys::{Key, RegistrationKeys};
+use super::super::key::Key;
+use super::super::keys::RegistrationKeys;
+use super::super::pem;
+use super::super::provider::Provider;
+use super::super::registration::{ClientCredential, Grant, Registration};
 use super::super::value::{Day, Named, Scope, https};
-use super::super::{ClientCredential, Grant, Provider, Registration, pem};
 use super::grants::{grant, workload_identity};
 use super::providers::Providers;
 

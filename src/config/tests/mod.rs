@@ -11,9 +11,11 @@ mod sending;
 mod shape;
 mod wildcards;
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::wire::Protocol;
 
 /// A good file; the tests spoil it.
 const GOOD: &str = r#"

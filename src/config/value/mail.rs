@@ -1,9 +1,10 @@
 //! Logins, passwords, addresses and protocols.
 
+use super::super::account::{CertificateName, LoginPattern, PasswordCheck, Protocols};
 use super::super::field::Field;
-use super::super::keys::{Value, words};
+use super::super::key::{Value, words};
 use super::super::kind::Kind;
-use super::super::{CertificateName, LoginPattern, Mechanism, PasswordCheck, Protocols};
+use super::super::provider::Mechanism;
 use crate::secret::Secret;
 use crate::wire::Protocol;
 use crate::wire::address::Pattern;

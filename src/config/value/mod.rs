@@ -1,5 +1,6 @@
 //! How values of each kind are read, and what may be written for them.
 
+pub(super) mod certificates;
 mod mail;
 mod network;
 
@@ -12,10 +13,10 @@ use time::Date;
 use time::format_description::well_known::Iso8601;
 use tracing::Level;
 
-use super::IpPreference;
 use super::field::{Field, is_name};
-use super::keys::{Ranged, Value, words};
+use super::key::{Ranged, Value, words};
 use super::kind::Kind;
+use super::provider::IpPreference;
 pub(super) use network::{BaseUrl, EndpointUrl, HostName, HostPort, https};
 
 words! {

@@ -5,10 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::{IpNet, Ipv4Net};
 use url::{Host, Url};
 
-use super::super::UpstreamTls;
 use super::super::field::Field;
-use super::super::keys::Value;
+use super::super::key::Value;
 use super::super::kind::Kind;
+use super::super::provider::UpstreamTls;
 
 /// Networks and addresses.
 impl Value for IpNet {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{
+use super::dialogue::{
     AwaitedReply, Back, Ready, Stage, UpstreamCredentials, closed_while, greeting_refused,
     injected, no_starttls, protocol_violation, too_long,
 };

@@ -1,7 +1,7 @@
 //! SMTP's client role before login: EHLO, STARTTLS (RFC 3207), AUTH (RFC 4954 §4), always in two
 //! steps: the command line is held to 512 octets and a token is longer.
 
-use super::{
+use super::dialogue::{
     AwaitedReply, Back, Ready, Stage, UpstreamCredentials, closed_while, greeting_refused,
     injected, is_showable, no_starttls, protocol_violation, too_long,
 };
@@ -16,7 +16,7 @@ pub(super) struct Smtp {
     input: Lines,
     output: Vec<u8>,
     /// The lines of the reply that is coming in.
-    reply: Reply,
+    pub(super) reply: Reply,
     state: State,
     capabilities: Option<Vec<String>>,
 }

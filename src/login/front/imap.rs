@@ -2,9 +2,11 @@
 
 use bytes::Bytes;
 
+use super::dialogue::{
+    Advertised, Attempt, Front, Request, before_tls, injected, syntax, too_long,
+};
 use super::notes::{Notes, no_starttls};
 use super::sasl::{SaslExchange, SaslOutcome};
-use super::{Advertised, Attempt, Front, Request, before_tls, injected, syntax, too_long};
 use crate::fault::{Fault, Kind};
 use crate::login::{Step, SuccessReply};
 use crate::wire::Protocol;
@@ -128,7 +130,7 @@ impl Imap {
                 self.refuse(before_tls(), &tag);
             }
             Command::Login { login, password } => {
-                return self.outcome(tag, Attempt::outcome(&login, &password, "LOGIN"));
+                return self.outcome(tag, SaslOutcome::of_presented(&login, &password, "LOGIN"));
             }
             Command::Authenticate { mechanism, initial } => {
                 self.notes

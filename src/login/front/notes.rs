@@ -1,7 +1,7 @@
 //! What a dialogue knows of its client besides its steps: why an attempt was refused here, and why
 //! a client may have left.
 
-use super::Advertised;
+use super::dialogue::Advertised;
 use crate::fault::{Fault, Kind};
 
 /// Octets of a SASL line that may have been wrapped: encoders wrap at 60 (uuencode's habit), 64 (PEM)

@@ -3,9 +3,11 @@
 
 use bytes::Bytes;
 
+use super::dialogue::{
+    Advertised, Attempt, Front, Request, before_tls, injected, syntax, too_long,
+};
 use super::notes::{Notes, no_starttls};
 use super::sasl::{SaslExchange, SaslOutcome};
-use super::{Advertised, Attempt, Front, Request, before_tls, injected, syntax, too_long};
 use crate::fault::{Fault, Kind};
 use crate::login::{Step, SuccessReply};
 use crate::wire::Protocol;
@@ -118,7 +120,7 @@ impl Pop3 {
                 self.state = State::User { name };
             }
             (Command::Pass(password), Some(name)) => {
-                return self.outcome(Attempt::outcome(&name, &password, "USER"));
+                return self.outcome(SaslOutcome::of_presented(&name, &password, "USER"));
             }
             (Command::Pass(_), None) => self.say("-ERR Send USER first."),
             (

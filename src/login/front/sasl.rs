@@ -1,6 +1,6 @@
 //! The server side of PLAIN (RFC 4616) and LOGIN, the same in all three protocols.
 
-use super::{Attempt, malformed, suspected};
+use super::dialogue::{Attempt, malformed, suspected};
 use crate::fault::{Fault, Kind};
 use crate::wire::sasl::{self, Credentials};
 
@@ -27,6 +27,19 @@ pub(super) enum SaslOutcome {
     Attempt(Attempt),
     /// It did not, for good. With the login that it seems to have meant.
     Refused(Fault, Option<String>),
+}
+
+impl SaslOutcome {
+    /// What was presented by other means than SASL, as the end of an exchange.
+    pub(super) fn of_presented(login: &[u8], password: &[u8], method: &'static str) -> Self {
+        match Credentials::new(login, password) {
+            Ok(credentials) => Self::Attempt(Attempt {
+                credentials,
+                method,
+            }),
+            Err(why) => Self::Refused(malformed(why), suspected(login)),
+        }
+    }
 }
 
 impl SaslExchange {
@@ -71,7 +84,7 @@ impl SaslExchange {
         match self {
             Self::Plain => plain(&octets),
             Self::LoginName => SaslOutcome::Challenge(Self::LoginPassword { name: octets }),
-            Self::LoginPassword { name } => Attempt::outcome(&name, &octets, "LOGIN"),
+            Self::LoginPassword { name } => SaslOutcome::of_presented(&name, &octets, "LOGIN"),
         }
     }
 }

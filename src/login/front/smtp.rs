@@ -3,9 +3,11 @@
 
 use bytes::Bytes;
 
+use super::dialogue::{
+    Advertised, Attempt, Front, Request, before_tls, injected, syntax, too_long,
+};
 use super::notes::{Notes, no_starttls};
 use super::sasl::{SaslExchange, SaslOutcome};
-use super::{Advertised, Attempt, Front, Request, before_tls, injected, syntax, too_long};
 use crate::fault::{Fault, Kind};
 use crate::login::{Step, SuccessReply};
 use crate::wire::Protocol;

@@ -7,7 +7,7 @@ use tracing_subscriber::registry;
 use windows_registry::LOCAL_MACHINE;
 
 use super::super::manager::Severity;
-use super::manager::NAME;
+use super::name::NAME;
 
 /// The identifier of every entry. The message file that `service install` registers,
 /// `EventCreate.exe`, has a text for 1 to 1000: the entry's own.

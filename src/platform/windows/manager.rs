@@ -15,9 +15,7 @@ use windows_service::service_control_handler::{
 };
 
 use super::super::manager::Severity;
-
-/// The service's name.
-pub(in super::super) const NAME: &str = "authrelay";
+use super::name::NAME;
 
 /// How long the manager waits for the next sign of life while the service starts or stops: longer
 /// than a drain.

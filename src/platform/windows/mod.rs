@@ -5,5 +5,6 @@ mod events;
 pub(super) mod files;
 pub(super) mod host;
 pub(super) mod manager;
+mod name;
 pub(super) mod process;
 pub(super) mod service;

@@ -13,7 +13,7 @@ use windows_service::service::{
 use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 
 use super::super::service::{ServiceError, Status};
-use super::manager::NAME;
+use super::name::NAME;
 use super::{access, events};
 
 /// Windows makes this account for the service; it has no password and no other rights.

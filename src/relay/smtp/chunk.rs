@@ -1,8 +1,11 @@
 //! Messages that come by BDAT (RFC 3030).
 
+use super::header::HeaderRewriter;
 use super::pending::Pending;
 use super::policy;
-use super::{ChunkHeader, HeaderRewriter, InputState, Sink, Smtp};
+use super::session::{InputState, Smtp};
+use super::sink::Sink;
+use super::transaction::ChunkHeader;
 
 /// Octets of a rewritten header that are held, since a chunk's size comes before it.
 const MAX_CHUNK_HEADER: usize = 256 * 1024;

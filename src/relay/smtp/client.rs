@@ -1,11 +1,13 @@
 //! The client's side: commands, and the octets of messages.
 
+use super::super::interface::Out;
 use super::chunk::{bdat, chunk_state, part};
 use super::pending::Pending;
 use super::policy::{self, Verdict};
-use super::{
-    InputState, MAX_HELD, Mail, Out, ReplyScanner, Sink, Smtp, Transaction, UpstreamState,
-};
+use super::reply::ReplyScanner;
+use super::session::{InputState, MAX_HELD, Smtp, UpstreamState};
+use super::sink::Sink;
+use super::transaction::{Mail, Transaction};
 use crate::fault::Fault;
 use crate::relay::envelope::address;
 use crate::relay::interface::{Action, Event};

@@ -1,7 +1,7 @@
 //! What an account's policy says of commands.
 
-use super::Mail;
 use super::pending::Pending;
+use super::transaction::Mail;
 use crate::wire::address::{Path, Pattern};
 
 /// `accounts[].smtp`, as the relay needs it.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::Policy;
+use super::policy::Policy;
 
 /// Why authrelay looks at the commands of a session, and not only at what becomes of them.
 #[derive(Debug, Clone, Default)]

@@ -1,6 +1,6 @@
 //! Where the machine's actions go.
 
-use super::{Action, Out};
+use super::super::interface::{Action, Out};
 
 /// Puts lines for the upstream together, so that pipelined commands stay one write, and passes
 /// text on as it came.

@@ -3,11 +3,15 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::super::envelope::MessageOutcome;
+use super::super::interface::Out;
 use super::header::HeaderRewriter;
 use super::pending::Pending;
 use super::reply::ReplyScanner;
+use super::session::{InputState, Smtp};
+use super::sink::Sink;
 use super::text::Text;
-use super::{InputState, MessageOutcome, Out, Sink, Smtp, Transaction};
+use super::transaction::Transaction;
 use crate::fault::{Fault, Kind, suggested_backoff};
 use crate::relay::interface::{Action, Event};
 

@@ -6,8 +6,8 @@ use jsonwebtoken::{Algorithm, Header};
 use serde_json::json;
 use url::Url;
 
-use super::super::now;
-use super::TokenError;
+use super::super::failure::TokenError;
+use super::super::issued::now;
 use crate::config::{ServiceAccount, SigningKey};
 use crate::secret::Secret;
 

@@ -12,10 +12,12 @@ use oauth2::{
 use url::Url;
 
 use super::super::answer::AccessTokenResponse;
+use super::super::authorization::SharedAuthorization;
 use super::super::endpoint::Endpoint;
 use super::super::failure::Class;
+use super::super::failure::TokenError;
 use super::super::store::{Kept, Owner, Store, StoredConsent, now_ms};
-use super::{Form, TokenError};
+use super::form::Form;
 use crate::cluster::number::Number;
 use crate::config::{Account, Grant as Configured, Registration};
 use crate::fault::sanitize;
@@ -41,6 +43,32 @@ pub struct Consent {
 }
 
 impl AuthorizationRequest {
+    /// What another relay needs to complete it.
+    pub(in crate::token) fn shared(&self) -> SharedAuthorization {
+        SharedAuthorization {
+            login: self.login.clone(),
+            redirect: self.redirect.to_string(),
+            verifier: self.verifier.secret().clone(),
+        }
+    }
+
+    /// One that another relay began; `None` where it cannot be read.
+    pub(in crate::token) fn from_shared(
+        shared: SharedAuthorization,
+        account: Arc<Account>,
+        state: &str,
+    ) -> Option<Self> {
+        let redirect = RedirectUrl::new(shared.redirect).ok()?;
+        Some(Self {
+            account,
+            login: shared.login,
+            url: redirect.url().clone(),
+            redirect,
+            verifier: PkceCodeVerifier::new(shared.verifier),
+            state: state.to_owned(),
+        })
+    }
+
     /// For which login.
     pub fn login(&self) -> &str {
         &self.login

@@ -11,9 +11,10 @@ use tokio::time::Instant;
 
 use super::super::endpoint::Endpoint;
 use super::super::failure::Class;
+use super::super::failure::TokenError;
 use super::super::store::Store;
 use super::consent::{Consent, keep, mailbox, wrong_grant};
-use super::{Form, TokenError};
+use super::form::Form;
 use crate::config::Account;
 use crate::secret::Secret;
 

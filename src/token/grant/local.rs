@@ -6,7 +6,8 @@ use std::time::Duration;
 use url::Url;
 
 use super::super::answer::{AccessTokenResponse, USUAL_LIFETIME};
-use super::{IssuedToken, TokenError};
+use super::super::failure::TokenError;
+use super::super::issued::IssuedToken;
 use crate::program;
 use crate::secret::Secret;
 

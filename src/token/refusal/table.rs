@@ -1,7 +1,7 @@
 //! The two tables: Entra's codes and OAuth's names, each row with its class and its remedy.
 
 use super::super::failure::Class::{self, Attention, Client, Ended};
-use super::For;
+use super::subject::For;
 
 pub(super) const LATER: Class = Class::Later { throttled: false };
 pub(super) const LESS: Class = Class::Later { throttled: true };

@@ -11,7 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{StateError, StoredConsent, file};
+use super::file::{self, StateError};
+use super::record::StoredConsent;
 use crate::cluster::number::Number;
 use crate::secret::Secret;
 

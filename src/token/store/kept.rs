@@ -1,15 +1,16 @@
 //! What a login's file holds: a consent's record, or the tombstone of one.
 
+use super::clock::now_ms;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::StoredConsent;
+use super::record::StoredConsent;
 use crate::cluster::number::Number;
 
 /// How long a tombstone is kept: a backup that is restored later brings its consent back.
-const TOMBSTONE: Duration = Duration::from_secs(90 * 24 * 3600);
+pub(super) const TOMBSTONE: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// Octets that are set aside for a record in clear.
 const CLEAR: usize = 64 * 1024;
@@ -122,10 +123,4 @@ impl Kept {
             content,
         })
     }
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> u64 {
-    let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::issued::{IssuedToken, now};
 use super::super::life::margin;
-use super::super::{IssuedToken, now};
-use super::kept::now_ms;
+use super::clock::now_ms;
 use crate::cluster::number::Number;
 use crate::config::Registration;
 use crate::fault::Fault;
@@ -257,6 +257,12 @@ impl StoredConsent {
             stored: true,
             unstored: false,
         })
+    }
+
+    /// Whether its access token was obtained after this, in seconds since 1970.
+    pub(crate) fn is_newer_than(&self, seconds: u64) -> bool {
+        let access = self.access.as_ref();
+        access.is_some_and(|access| access.obtained > seconds)
     }
 
     /// How long ago the refresh token was last redeemed or given.

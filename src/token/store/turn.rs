@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::StoredConsent;
+use super::record::StoredConsent;
 
 /// Records of redemptions that could not be written yet, by login.
 pub(super) type Lates = Mutex<HashMap<String, Late>>;

@@ -141,7 +141,7 @@ fn refusals_keep_their_place_among_pipelined_commands() {
         up,
         "MAIL FROM:<a@good.test>\r\nRCPT TO:<b@good.test>\r\nDATA\r\nx\r\n..\r\n\r\n.\r\nNOOP\r\n"
     );
-    let refused = policy::RECIPIENT;
+    let refused = crate::relay::smtp::policy::RECIPIENT;
     assert_eq!(
         down,
         format!(
@@ -173,11 +173,15 @@ fn nothing_gets_past_a_refused_mail() {
         )],
     );
     assert_eq!(up, "");
-    let (sequence, unknown, syntax) = (policy::SEQUENCE, policy::UNKNOWN, policy::SYNTAX);
+    let (sequence, unknown, syntax) = (
+        crate::relay::smtp::policy::SEQUENCE,
+        crate::relay::smtp::policy::UNKNOWN,
+        crate::relay::smtp::policy::SYNTAX,
+    );
     assert_eq!(
         down,
         [
-            policy::SENDER,
+            crate::relay::smtp::policy::SENDER,
             sequence,
             sequence,
             sequence,
@@ -205,7 +209,11 @@ fn data_that_was_refused_upstream_is_read_as_commands() {
         ],
     );
     assert!(up.ends_with("RCPT TO:<b@good.test>\r\nDATA\r\n"), "{up}");
-    let ours = format!("{}{}", policy::SENDER, policy::UNKNOWN);
+    let ours = format!(
+        "{}{}",
+        crate::relay::smtp::policy::SENDER,
+        crate::relay::smtp::policy::UNKNOWN
+    );
     assert!(down.ends_with(&ours), "{down}");
 }
 
@@ -224,7 +232,7 @@ fn a_message_over_the_size_is_never_completed() {
         None,
     );
     assert!(up.ends_with("DATA\r\n12345"), "{up}");
-    assert!(down.ends_with(policy::SIZE), "{down}");
+    assert!(down.ends_with(crate::relay::smtp::policy::SIZE), "{down}");
     assert!(smtp.is_aborted() && smtp.is_over());
     smtp.on_end(&mut |action| played.take(action));
     assert_eq!(played.messages[0].outcome, MessageOutcome::Rejected);
@@ -246,7 +254,10 @@ fn a_message_over_the_size_is_never_completed() {
         true,
         &[Client(b"MAIL FROM:<a@good.test> SIZE=6\r\n")],
     );
-    assert_eq!((up.as_str(), down.as_str()), ("", policy::SIZE));
+    assert_eq!(
+        (up.as_str(), down.as_str()),
+        ("", crate::relay::smtp::policy::SIZE)
+    );
 }
 
 #[test]
@@ -267,8 +278,8 @@ fn chunks_over_the_size_are_swallowed_and_the_upstream_forgets_the_rest() {
     assert!(up.ends_with("BDAT 3\r\n123RSET\r\nNOOP\r\n"), "{up}");
     let ours = format!(
         "250 chunk\r\n{}{}250 noop\r\n",
-        policy::SIZE,
-        policy::SEQUENCE
+        crate::relay::smtp::policy::SIZE,
+        crate::relay::smtp::policy::SEQUENCE
     );
     assert!(down.ends_with(&ours), "{down}");
     assert_eq!(messages.len(), 1);

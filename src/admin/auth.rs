@@ -1,0 +1,161 @@
+//! Who may ask: the tokens, the cookie of a browser that has given one, and their roles.
+
+use crate::config;
+use crate::secret::Secret;
+use aws_lc_rs::hmac;
+use axum::http::HeaderMap;
+use axum::http::header::{AUTHORIZATION, COOKIE, ORIGIN};
+use subtle::ConstantTimeEq as _;
+use url::Url;
+
+/// The cookie's name.
+const COOKIE_NAME: &str = "authrelay";
+
+/// What somebody may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Look.
+    Viewer,
+    /// Change something, too.
+    Operator,
+}
+
+/// A token, and what a browser keeps instead of it.
+struct Credential {
+    token: Secret,
+    cookie: Secret,
+    role: Role,
+}
+
+pub(super) struct AdminAuth {
+    /// The operators' first.
+    credentials: Vec<Credential>,
+    /// What proves to a command that this relay knows the operators' token.
+    proof: hmac::Key,
+    public_url: Url,
+    /// HTTPS is spoken here or in front.
+    is_secure: bool,
+    pub(super) metrics_public: bool,
+}
+
+impl AdminAuth {
+    pub(super) fn new(token: &Secret, viewer: Option<&Secret>, config: &config::Admin) -> Self {
+        let credential = |token: &Secret, role| Credential {
+            token: token.clone(),
+            cookie: Secret::from(tag(token, b"authrelay browser cookie")),
+            role,
+        };
+        let viewer = viewer.map(|token| credential(token, Role::Viewer));
+        let operator = credential(token, Role::Operator);
+        Self {
+            credentials: [operator].into_iter().chain(viewer).collect(),
+            proof: hmac::Key::new(hmac::HMAC_SHA256, token.expose().as_bytes()),
+            is_secure: config.tls.is_some() || config.public_url.scheme() == "https",
+            public_url: config.public_url.clone(),
+            metrics_public: config.metrics_public,
+        }
+    }
+
+    /// The path under which browsers find the relay, without a slash at its end.
+    pub(super) fn base(&self) -> &str {
+        self.public_url.path().trim_end_matches('/')
+    }
+
+    /// What a browser is given for a token that somebody typed in, until it closes; `None` where
+    /// it is no token.
+    pub(super) fn cookie(&self, presented: &Secret) -> Option<String> {
+        let mut credentials = self.credentials.iter();
+        let found = credentials.find(|credential| credential.token == *presented)?;
+        Some(self.set_cookie(found.cookie.expose(), ""))
+    }
+
+    /// What has a browser forget its cookie.
+    pub(super) fn no_cookie(&self) -> String {
+        self.set_cookie("", "; Max-Age=0")
+    }
+
+    fn set_cookie(&self, value: &str, more: &str) -> String {
+        let secure = if self.is_secure { "; Secure" } else { "" };
+        let base = self.base();
+        format!("{COOKIE_NAME}={value}; Path={base}/; HttpOnly; SameSite=Strict{secure}{more}")
+    }
+
+    /// The proof for a command's nonce: nobody else can make it.
+    pub(super) fn prove(&self, nonce: &str) -> String {
+        proof(&self.proof, nonce)
+    }
+
+    /// `Authorization: Bearer TOKEN`, or the cookie.
+    pub(super) fn role(&self, headers: &HeaderMap) -> Option<Role> {
+        let same = |given: &str, secret: &Secret| {
+            bool::from(given.as_bytes().ct_eq(secret.expose().as_bytes()))
+        };
+        let bearer = headers.get(AUTHORIZATION).and_then(|value| {
+            let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+            let is_bearer = scheme.eq_ignore_ascii_case("bearer");
+            is_bearer.then_some(token.trim())
+        });
+        let presents = |credential: &&Credential| {
+            bearer.is_some_and(|token| same(token, &credential.token))
+                || cookies(headers).any(|cookie| same(cookie, &credential.cookie))
+        };
+        self.credentials
+            .iter()
+            .find(presents)
+            .map(|found| found.role)
+    }
+
+    /// DNS rebinding needs a name of the attacker's.
+    pub(super) fn knows(&self, host: &str) -> bool {
+        let name = match host.strip_prefix('[') {
+            Some(rest) => rest.split(']').next().unwrap_or_default(),
+            None => host.split(':').next().unwrap_or_default(),
+        };
+        let public = self.public_url.host_str().unwrap_or_default();
+        name.parse::<std::net::IpAddr>().is_ok()
+            || name.eq_ignore_ascii_case("localhost")
+            || name.eq_ignore_ascii_case(public)
+    }
+
+    /// Whether a browser says that the request comes from another site. A web server in front may
+    /// have put a `Host` of its own: what browsers call this site is `public_url`.
+    pub(super) fn is_foreign(&self, headers: &HeaderMap, host: &str) -> bool {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let site = text("sec-fetch-site");
+        if site.is_some_and(|site| !matches!(site, "same-origin" | "none")) {
+            return true;
+        }
+        headers.get(ORIGIN).is_some_and(|origin| {
+            let origin = origin.to_str().unwrap_or("null");
+            let authority = origin.split_once("://").map_or("", |(_, host)| host);
+            !authority.eq_ignore_ascii_case(host)
+                && origin != self.public_url.origin().ascii_serialization()
+        })
+    }
+}
+
+/// What a relay answers to a nonce, and a command expects.
+pub(super) fn proof(key: &hmac::Key, nonce: &str) -> String {
+    let text = format!("authrelay knows its admin token\0{nonce}");
+    hex(hmac::sign(key, text.as_bytes()).as_ref())
+}
+
+fn tag(token: &Secret, text: &[u8]) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, token.expose().as_bytes());
+    hex(hmac::sign(&key, text).as_ref())
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .filter(|(name, _)| *name == COOKIE_NAME)
+        .map(|(_, value)| value)
+}

@@ -1,0 +1,259 @@
+//! What the administrators' listener shares between requests, and its routes.
+
+use super::page::style;
+use super::state::BODY;
+use super::state::{AdminState, Readiness, Reload};
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aws_lc_rs::hmac;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Query, RawQuery, State};
+use axum::http::StatusCode;
+use axum::middleware;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{delete, get, post};
+use serde::Deserialize;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use super::auth::AdminAuth;
+use crate::config::{self, AdminToken};
+use crate::secret::Secret;
+use crate::session::ActiveService;
+use crate::tls::reload::ReloadableTls;
+use crate::token::TokenSource;
+use crate::token::authorizations::PendingAuthorizations;
+use crate::token::store::{StateError, generated};
+
+/// Tests of connections at once: each reaches out.
+const TESTS: usize = 4;
+
+/// The listener, bound.
+pub struct Admin {
+    socket: std::net::TcpListener,
+    tls: Option<Arc<ReloadableTls>>,
+    panel: Arc<AdminState>,
+}
+
+/// A token that is presented here: given, or in its file, which is made where it is absent.
+///
+/// # Errors
+///
+/// Where the file cannot be read or made, or others may read it.
+pub fn token(token: &AdminToken) -> Result<Secret, StateError> {
+    match token {
+        AdminToken::Given(secret) => Ok(secret.clone()),
+        AdminToken::File(path) => generated(path),
+    }
+}
+
+/// What a relay that knows `token` answers at `/proof?nonce=NONCE`.
+pub fn proof(token: &Secret, nonce: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, token.expose().as_bytes());
+    super::auth::proof(&key, nonce)
+}
+
+impl Admin {
+    /// With its socket.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] where the token's file cannot;
+    /// anything else is TLS material.
+    pub fn bind(
+        config: &config::Admin,
+        socket: std::net::TcpListener,
+        current: Arc<ActiveService>,
+        reload: Reload,
+    ) -> anyhow::Result<Self> {
+        let viewer = config.viewer_token.as_ref().map(token).transpose()?;
+        let token = token(&config.token)?;
+        let tls = match &config.tls {
+            Some(identity) => Some(Arc::new(ReloadableTls::new("admin", identity)?)),
+            None => None,
+        };
+        let panel = AdminState {
+            current,
+            reload,
+            consents: PendingAuthorizations::new(PendingAuthorizations::redirect_of(
+                &config.public_url,
+            )),
+            gate: AdminAuth::new(&token, viewer.as_ref(), config),
+            tests: Arc::new(Semaphore::new(TESTS)),
+            ready: AtomicBool::new(false),
+        };
+        Ok(Self {
+            socket,
+            tls,
+            panel: Arc::new(panel),
+        })
+    }
+
+    /// What it shows, if it speaks HTTPS.
+    pub fn tls(&self) -> Option<Arc<ReloadableTls>> {
+        self.tls.clone()
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    ///
+    /// Where the system does not say.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// To say when the relay serves.
+    pub fn readiness(&self) -> Readiness {
+        Readiness(self.panel.clone())
+    }
+
+    /// Serves until `stop`.
+    ///
+    /// # Errors
+    ///
+    /// Where the runtime cannot take the socket.
+    pub async fn serve(self, stop: impl Future<Output = ()>) -> io::Result<()> {
+        let socket = TcpListener::from_std(self.socket)?;
+        let router = router(self.panel);
+        tokio::select! {
+            () = super::http::serve(socket, self.tls, router) => {}
+            () = stop => {}
+        }
+        Ok(())
+    }
+}
+
+/// Everything stands at the root, and below the path of `public_url` for web servers that pass it
+/// on as they got it.
+fn router(panel: Arc<AdminState>) -> Router {
+    let pages = pages();
+    let all = match panel.gate.base() {
+        "" => pages,
+        base => pages
+            .clone()
+            .nest(base, pages.clone())
+            .route(&format!("{base}/"), get(super::page::status)),
+    };
+    all.layer(DefaultBodyLimit::max(BODY))
+        .layer(middleware::from_fn_with_state(
+            panel.clone(),
+            super::access::check_access,
+        ))
+        .with_state(panel)
+}
+
+fn pages() -> Router<Arc<AdminState>> {
+    Router::new()
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/", get(super::page::status))
+        .route("/login", post(super::page::logged_in))
+        .route("/logout", post(super::page::log_out))
+        .route("/app.js", get(super::page::script))
+        .route("/style.css", get(style))
+        .route("/qr.svg", get(super::page::qr))
+        .route("/oauth/callback", get(returned))
+        .route("/api/accounts", get(super::api::accounts))
+        .route("/api/sessions", get(super::api::sessions))
+        .route("/api/reload", post(super::api::reload))
+        .route(
+            "/api/accounts/{login}/authorize",
+            post(super::api::authorize).get(super::api::progress),
+        )
+        .route("/api/accounts/{login}/test", post(super::api::test))
+        .route("/api/accounts/{login}/token", delete(super::api::forget))
+        .route("/proof", get(prove))
+}
+
+#[derive(Deserialize)]
+struct Challenge {
+    nonce: String,
+}
+
+/// Shows that this relay knows its token, before a command sends it.
+async fn prove(
+    State(panel): State<Arc<AdminState>>,
+    Query(challenge): Query<Challenge>,
+) -> Response {
+    let nonce = &challenge.nonce;
+    let is_nonce =
+        (32..=128).contains(&nonce.len()) && nonce.bytes().all(|octet| octet.is_ascii_hexdigit());
+    match is_nonce {
+        true => panel.gate.prove(nonce).into_response(),
+        false => (
+            StatusCode::BAD_REQUEST,
+            "nonce: 32 to 128 hexadecimal digits\n",
+        )
+            .into_response(),
+    }
+}
+
+/// 503 while starting and while draining; trouble elsewhere is no reason to take a relay out.
+async fn readyz(State(panel): State<Arc<AdminState>>) -> (StatusCode, &'static str) {
+    if panel.current.active().drain().is_cancelled() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+    } else if panel.ready.load(Ordering::Acquire) {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "starting\n")
+    }
+}
+
+/// Prometheus' text format; the store is read for those who wait for a consent.
+async fn metrics(State(panel): State<Arc<AdminState>>) -> Response {
+    let text = tokio::task::spawn_blocking(move || {
+        let service = panel.current.active();
+        let consents = crate::status::consents(service.accounts(), service.token_source());
+        for (registration, count) in consents {
+            let metrics = service.metrics();
+            metrics.consents(&registration, count.needed, count.attention);
+        }
+        service.metrics().text()
+    });
+    match text.await {
+        Ok(text) => (
+            [("content-type", "text/plain; version=0.0.4; charset=utf-8")],
+            text,
+        )
+            .into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn returned(State(panel): State<Arc<AdminState>>, RawQuery(query): RawQuery) -> Response {
+    let query = query.unwrap_or_default();
+    let service = panel.current.active();
+    let token_source = service.token_source();
+    let accounts = |login: &str| service.find(login).cloned();
+    let finished = panel.consents.finish_of_any(token_source, &query, accounts);
+    let result = finished.await;
+    // An opaque token does not say who signed in: then the mail service's verdict counts.
+    let verdict = match &result {
+        Ok(given) if given.consent.identity.is_none() => match service.find(&given.login) {
+            Some(account) => crate::doctor::explain_failure(&service, account, &given.login).await,
+            None => None,
+        },
+        _ => None,
+    };
+    super::callback::page(panel.gate.base(), &result, verdict)
+}
+
+/// Serves `/oauth/callback` alone until one consent came to something, for `authorize` where no
+/// relay runs.
+///
+/// # Errors
+///
+/// The fault that the person's page shows too.
+pub async fn one_callback(
+    socket: TcpListener,
+    consents: Arc<PendingAuthorizations>,
+    broker: Arc<TokenSource>,
+) -> Result<crate::token::authorizations::GrantedConsent, crate::fault::Fault> {
+    super::callback::once(socket, consents, broker).await
+}

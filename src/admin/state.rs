@@ -1,0 +1,56 @@
+//! What all requests share, and what a reload answers.
+
+use super::auth::AdminAuth;
+use crate::session::ActiveService;
+use crate::token::authorizations::PendingAuthorizations;
+use serde::Serialize;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Semaphore;
+
+/// What all requests share.
+pub(super) struct AdminState {
+    pub(super) current: Arc<ActiveService>,
+    pub(super) reload: Reload,
+    pub(super) consents: PendingAuthorizations,
+    pub(super) gate: AdminAuth,
+    /// Tests under way.
+    pub(super) tests: Arc<Semaphore>,
+    /// Listeners are served.
+    pub(super) ready: AtomicBool,
+}
+
+/// Reads the configuration anew: what came of it, or every problem that kept the old one.
+pub type Reload = Arc<dyn Fn() -> Reloading + Send + Sync>;
+
+/// A reload under way.
+pub type Reloading = Pin<Box<dyn Future<Output = Result<ReloadReport, Vec<String>>> + Send>>;
+
+/// What a reload came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReloadReport {
+    /// Listeners that are served now.
+    pub listeners: usize,
+    /// Accounts that clients may use now.
+    pub accounts: usize,
+    /// Sessions that end at their next clean boundary, since their account or password is gone.
+    pub sessions_ended: usize,
+    /// Keys that have changed and take a restart.
+    pub restart: Vec<&'static str>,
+}
+
+/// Says when the relay serves.
+#[derive(Clone)]
+pub struct Readiness(pub(super) Arc<AdminState>);
+
+impl Readiness {
+    /// From now on it does.
+    pub fn ready(&self) {
+        self.0.ready.store(true, Ordering::Release);
+    }
+}
+
+/// Octets of a request's body.
+pub(super) const BODY: usize = 16 * 1024;

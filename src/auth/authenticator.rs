@@ -1,0 +1,310 @@
+//! From presented credentials to a verified login.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use subtle::ConstantTimeEq as _;
+
+use super::lockout::{Lockouts, SLOWEST};
+use crate::auth::password::{Candidate, PasswordChecker, Print, VerifiedLogin};
+use crate::cluster::member::Member;
+use crate::config::{Account, CertificateName, Config, Listener, Logins, Password, PasswordCheck};
+use crate::fault::{Fault, Kind};
+use crate::secret::Secret;
+use crate::wire::sasl::Credentials;
+
+/// Who knocks, and where.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientInfo<'a> {
+    /// Where it comes from.
+    pub address: IpAddr,
+    /// Where it came in.
+    pub listener: &'a Listener,
+    /// What its certificate says of it, if it was asked for one.
+    pub names: &'a [CertificateName],
+}
+
+/// A refused attempt.
+#[derive(Debug)]
+pub struct LoginRefused {
+    /// Why.
+    pub fault: Fault,
+    /// How long the answer is to be held back.
+    pub delay: Duration,
+}
+
+impl LoginRefused {
+    /// Nothing to hold back: whatever the fault is, it is no guess.
+    pub fn at_once(fault: Fault) -> Self {
+        Self {
+            fault,
+            delay: Duration::ZERO,
+        }
+    }
+
+    fn locked_out() -> Self {
+        Self {
+            fault: refused("locked out after too many failures").with_remedy(
+                "give the application the right password; the lock ends by itself (limits.lockout)",
+            ),
+            delay: SLOWEST,
+        }
+    }
+}
+
+/// A password that the identity provider is about to check. While this exists it counts as one
+/// that may be wrong; dropped, it was neither right nor wrong.
+#[derive(Debug)]
+pub struct PendingCheck {
+    lockouts: Arc<Lockouts>,
+    address: IpAddr,
+    login: String,
+    /// What was presented, as a keyed hash.
+    print: Option<Print>,
+    _under_way: super::lockout::CheckPermit,
+}
+
+impl PendingCheck {
+    /// It was right.
+    pub fn succeeded(self) {
+        self.lockouts.succeeded(self.address, &self.login);
+    }
+
+    /// It was wrong, as the fault says.
+    pub fn failed(self, fault: Fault) -> LoginRefused {
+        let print = self.print.unwrap_or_default();
+        let delay = self.lockouts.failed(self.address, &self.login, true, print);
+        LoginRefused { fault, delay }
+    }
+}
+
+/// All accounts.
+pub struct Authenticator {
+    logins: Logins,
+    checker: PasswordChecker,
+    lockouts: Arc<Lockouts>,
+}
+
+impl Authenticator {
+    /// Those of `config`.
+    pub fn new(config: &Config) -> std::io::Result<Self> {
+        Ok(Self {
+            logins: Logins::new(&config.accounts),
+            checker: PasswordChecker::new(config)?,
+            lockouts: Arc::new(Lockouts::new(config.limits.lockout.clone())),
+        })
+    }
+
+    /// Those of another configuration; who is locked out stays so.
+    #[must_use]
+    pub fn reconfigured(&self, config: &Config) -> Self {
+        Self {
+            logins: Logins::new(&config.accounts),
+            checker: self.checker.renewed(config),
+            lockouts: self.lockouts.clone(),
+        }
+    }
+
+    /// Failures are counted together with other relays from now on.
+    pub fn share(&self, member: Arc<Member>) {
+        self.lockouts.share(member);
+    }
+
+    /// Attempts are counted by the policy of `config` from now on.
+    pub fn activate(&self, config: &Config) {
+        self.lockouts.follow(config.limits.lockout.clone());
+    }
+
+    /// Whether what was verified under another configuration would open the same mailbox in the
+    /// same way today.
+    pub fn still_opens(&self, client: ClientInfo<'_>, verified: &VerifiedLogin) -> bool {
+        let Some(account) = self.find(verified.login()) else {
+            return false;
+        };
+        let protocol = client.listener.protocol;
+        account.protocols.contain(protocol)
+            && account.mailbox_of(protocol, verified.login()) == verified.mailbox()
+            && account.registration.name == verified.account().registration.name
+            && verified.password().is_none_or(|password| {
+                usable(account, client).any(|other| other.check == password.check)
+            })
+    }
+
+    /// Checks credentials; nothing leaves the machine. The fault is always [`Kind::Credentials`].
+    pub async fn check(
+        &self,
+        client: ClientInfo<'_>,
+        credentials: &Credentials,
+    ) -> Result<VerifiedLogin, LoginRefused> {
+        let login = credentials.login.to_lowercase();
+        let account = self.find(&login);
+        let known = account.is_some();
+        self.lockouts.look(client.address, &login, known).await;
+        let locked = || self.lockouts.is_locked(client.address, &login, known);
+        if locked() {
+            return Err(LoginRefused::locked_out());
+        }
+        let claim = account.map(|account| claim(account, client, &login, credentials));
+        let (claim, why) = match claim {
+            Some(Ok(claim)) => {
+                let why = wrong_password(&claim, &credentials.password);
+                (Some(claim), why)
+            }
+            Some(Err(why)) => (None, refused(why)),
+            None => (None, self.unknown(&login)),
+        };
+        let verified = self.checker.check(claim, &credentials.password).await;
+        // Many may have guessed at once: those that come back behind the failure that locks are
+        // not told whether they were right.
+        if locked() {
+            return Err(LoginRefused::locked_out());
+        }
+        if let Some(verified) = verified {
+            if verified.unverified_password().is_none() {
+                self.lockouts.succeeded(client.address, &login);
+            }
+            return Ok(verified);
+        }
+        Err(LoginRefused {
+            fault: why,
+            delay: self.lockouts.failed(
+                client.address,
+                &login,
+                known,
+                self.checker.print(&credentials.password),
+            ),
+        })
+    }
+
+    /// Why a login that no account has is refused.
+    fn unknown(&self, login: &str) -> Fault {
+        let why = "no account has this login";
+        match login.trim() {
+            trimmed if trimmed != login && self.find(trimmed).is_some() => refused(&format!(
+                "{why}; without the white space around it, one has"
+            ))
+            .with_remedy("leave the white space out of the login that the application encodes"),
+            _ => refused(why),
+        }
+    }
+
+    /// Waits until a password that only the identity provider can check may be shown to it: no more
+    /// of a login and address are with it at once than may yet be wrong.
+    pub async fn pending_check(
+        &self,
+        client: ClientInfo<'_>,
+        verified: &VerifiedLogin,
+    ) -> Result<PendingCheck, LoginRefused> {
+        let (address, login) = (client.address, verified.login());
+        match self.lockouts.trial(address, login).await {
+            Some(under_way) => Ok(PendingCheck {
+                lockouts: self.lockouts.clone(),
+                address,
+                login: login.to_owned(),
+                print: verified
+                    .unverified_password()
+                    .map(|password| self.checker.print(password)),
+                _under_way: under_way,
+            }),
+            None => Err(LoginRefused::locked_out()),
+        }
+    }
+
+    /// The account of a login, in any case.
+    pub fn find(&self, login: &str) -> Option<&Arc<Account>> {
+        self.logins.find(login)
+    }
+}
+
+fn refused(why: &str) -> Fault {
+    Fault::new(Kind::Credentials, why)
+}
+
+/// Why a password is refused, if it is; what is odd in it, for the log.
+fn wrong_password(claim: &Candidate, presented: &Secret) -> Fault {
+    let why = "wrong password";
+    let text = presented.expose();
+    let begins = |password: &Arc<Password>| match &password.check {
+        PasswordCheck::Plain(right) => {
+            let beginning = right.expose().as_bytes().get(..text.len());
+            right.expose().len() > text.len()
+                && beginning.is_some_and(|beginning| bool::from(beginning.ct_eq(text.as_bytes())))
+        }
+        PasswordCheck::Hash(_) | PasswordCheck::Any => false,
+    };
+    if claim.passwords.iter().any(begins) {
+        return refused(&format!("{why}: it is the beginning of the right one"))
+            .with_remedy("make the application send its response in one line: base64 that is wrapped cuts the password off");
+    }
+    if text.trim() != text {
+        return refused(&format!("{why}: there is white space around it"))
+            .with_remedy("leave the white space out of the password that the application encodes");
+    }
+    refused(why)
+}
+
+/// What `login` may claim of the account it resolved to.
+fn claim(
+    account: &Arc<Account>,
+    client: ClientInfo<'_>,
+    login: &str,
+    credentials: &Credentials,
+) -> Result<Candidate, &'static str> {
+    let protocol = client.listener.protocol;
+    if !account.protocols.contain(protocol) {
+        return Err("the account does not allow this protocol");
+    }
+    let mailbox = account.mailbox_of(protocol, login);
+    let authorization = credentials
+        .authorization
+        .as_ref()
+        .map(|name| name.to_lowercase());
+    if authorization.is_some_and(|name| name != login && name != mailbox.to_lowercase()) {
+        return Err(
+            "the authorization identity that the client presents is neither the login nor the account's mailbox",
+        );
+    }
+    let passwords: Vec<_> = usable(account, client).cloned().collect();
+    let by_provider = account.registration.grant.needs_client_password();
+    if passwords.is_empty() && !by_provider {
+        return Err(
+            "none of the account's passwords may be used from this address, listener and protocol, with the certificate that the client shows",
+        );
+    }
+    Ok(Candidate {
+        account: account.clone(),
+        login: login.to_owned(),
+        mailbox,
+        passwords,
+    })
+}
+
+/// The account's passwords that may be used from where the client is.
+fn usable<'a>(
+    account: &'a Account,
+    client: ClientInfo<'a>,
+) -> impl Iterator<Item = &'a Arc<Password>> {
+    let near = move |password: &&Arc<Password>| {
+        let networks = password.allow.as_ref();
+        networks.is_none_or(|networks| {
+            networks
+                .iter()
+                .any(|network| network.contains(&client.address))
+        }) && password.protocols.contain(client.listener.protocol)
+    };
+    let known = move |password: &&Arc<Password>| {
+        let wanted = password.certificate.as_ref();
+        wanted.is_none_or(|name| client.names.contains(name))
+    };
+    let here = move |password: &&Arc<Password>| match password.check {
+        PasswordCheck::Any => client.listener.accepts_any_password(),
+        PasswordCheck::Hash(_) | PasswordCheck::Plain(_) => true,
+    };
+    account
+        .passwords
+        .iter()
+        .filter(near)
+        .filter(known)
+        .filter(here)
+}

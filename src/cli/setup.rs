@@ -1,0 +1,95 @@
+//! What commands share: exit codes, output, the configuration, the runtime.
+
+use crate::config::{Config, Problem};
+use crate::platform;
+use crate::session::Service;
+use crate::token::store::StateError;
+use std::fmt::Display;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Where the configuration is looked for first if nobody says.
+const NEARBY: &str = "proxy.yaml";
+
+/// How a command ended: sysexits.h.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exit {
+    Done = 0,
+    Failed = 1,
+    Usage = 64,
+    Unavailable = 69,
+    State = 74,
+    Config = 78,
+}
+
+pub(super) fn default_config() -> PathBuf {
+    let nearby = PathBuf::from(NEARBY);
+    let usual = platform::configuration();
+    match !nearby.exists() && usual.exists() {
+        true => usual,
+        false => nearby,
+    }
+}
+
+/// The configuration, or every problem of it on stderr.
+pub(super) fn load(path: &Path) -> Result<Config, Exit> {
+    Config::load(path).map_err(|problems| refuse(&problems))
+}
+
+/// What administrators' commands work on, without listeners.
+pub(super) fn service(config: &Config) -> Result<Service, Exit> {
+    let service = Service::new(config).map_err(|error| {
+        print_error(format_args!("{error:#}"));
+        match error.is::<StateError>() {
+            true => Exit::State,
+            false => Exit::Config,
+        }
+    })?;
+    let notes = service.token_source().store().map(|store| store.notes());
+    for note in notes.unwrap_or_default() {
+        print_error(format_args!("warning: {note}"));
+    }
+    Ok(service)
+}
+
+pub(super) fn refuse(problems: &[Problem]) -> Exit {
+    problems.iter().for_each(print_error);
+    Exit::Config
+}
+
+/// Prints a command's result.
+pub(super) fn print(text: impl AsRef<[u8]>) -> Exit {
+    let mut stdout = std::io::stdout().lock();
+    match stdout
+        .write_all(text.as_ref())
+        .and_then(|()| stdout.flush())
+    {
+        // Whoever closed the pipe has read enough.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            print_error(format_args!("stdout: {error}"));
+            Exit::State
+        }
+        _ => Exit::Done,
+    }
+}
+
+/// Prints one line of complaint.
+pub(super) fn print_error(what: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{what}");
+}
+
+/// What commands that serve run on.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
+    if let Err(error) = platform::raise_open_files() {
+        print_error(format_args!(
+            "warning: the limit of open files stays as it is: {error}"
+        ));
+    }
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            print_error(format_args!("no threads: {error}"));
+            Exit::Unavailable
+        })
+}

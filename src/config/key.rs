@@ -1,0 +1,248 @@
+//! Declaring keys: `section!` and `words!`, and what a value in the file is read into.
+//!
+//! A `section!` says each key once: its kind, range, default and meaning, and the struct that it is
+//! read into. Reading, the JSON Schema and the README's reference tables come from that.
+
+use std::ops::RangeInclusive;
+
+use super::field::{Field, Section};
+use super::kind::{Kind, Presence, Row};
+
+/// What a value in the file is read into.
+pub(super) trait Value: Sized {
+    /// What is wrong with an empty list of these.
+    const NONE: &'static str = "must not be an empty list";
+
+    /// The value; `None` where it is wrong, which has been said.
+    fn read(field: &Field) -> Option<Self>;
+
+    /// What may be written.
+    fn kind() -> Kind;
+}
+
+/// A value with a least and a greatest.
+pub(super) trait Ranged: Value {
+    /// As [`Value::read`], within `range`.
+    fn read_within(field: &Field, range: &RangeInclusive<Self>) -> Option<Self>;
+
+    /// As [`Value::kind`], within `range`.
+    fn kind_within(range: &RangeInclusive<Self>) -> Kind;
+}
+
+/// A key that is looked at although others of its section are wrong: contradictions between keys
+/// are found all the same.
+#[derive(Debug, Clone)]
+pub(super) enum Key<T> {
+    /// The file does not have it.
+    Absent,
+    /// It is wrong or missing, which has been said.
+    Broken,
+    /// It is good.
+    Given(T),
+}
+
+impl<T> Key<T> {
+    pub(super) fn given(&self) -> Option<&T> {
+        match self {
+            Self::Given(value) => Some(value),
+            Self::Absent | Self::Broken => None,
+        }
+    }
+
+    /// The value of a required key; `None` where it is wrong.
+    pub(super) fn required(self) -> Option<T> {
+        match self {
+            Self::Given(value) => Some(value),
+            Self::Absent | Self::Broken => None,
+        }
+    }
+
+    /// The value, or that of an absent key; `None` where it is wrong.
+    pub(super) fn or(self, absent: T) -> Option<T> {
+        match self {
+            Self::Given(value) => Some(value),
+            Self::Absent => Some(absent),
+            Self::Broken => None,
+        }
+    }
+
+    /// `Some(None)` where it is absent; `None` where it is wrong.
+    pub(super) fn optional(self) -> Option<Option<T>> {
+        match self {
+            Self::Given(value) => Some(Some(value)),
+            Self::Absent => Some(None),
+            Self::Broken => None,
+        }
+    }
+
+    pub(super) fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+}
+
+/// What a struct has for a key.
+pub(super) trait Slot: Sized {
+    type Of: Value;
+
+    /// `None` where the section as a whole is wrong then.
+    fn from_key(key: Key<Self::Of>) -> Option<Self>;
+}
+
+impl<T: Value> Slot for T {
+    type Of = T;
+
+    fn from_key(key: Key<T>) -> Option<Self> {
+        key.required()
+    }
+}
+
+impl<T: Value> Slot for Option<T> {
+    type Of = T;
+
+    fn from_key(key: Key<T>) -> Option<Self> {
+        key.optional()
+    }
+}
+
+impl<T: Value> Slot for Key<T> {
+    type Of = T;
+
+    fn from_key(key: Self) -> Option<Self> {
+        Some(key)
+    }
+}
+
+/// Reads a key of a section. One that is wrong and has a default counts as its default, so that
+/// the rest of the section is looked at too.
+pub(super) fn take<S: Slot>(
+    section: &Section,
+    row: &'static Row,
+    read: impl Fn(&Field) -> Option<S::Of>,
+) -> Option<S> {
+    let default = || match row.presence {
+        Presence::Default(text) => section.default(row.key, text).as_ref().and_then(&read),
+        _ => None,
+    };
+    let key = match section.take(row.key) {
+        Some(field) => match read(&field).or_else(default) {
+            Some(value) => Key::Given(value),
+            None => Key::Broken,
+        },
+        None => match (row.presence, default()) {
+            (_, Some(value)) => Key::Given(value),
+            (Presence::Required(what), None) => {
+                section.field.missing(row.key, what);
+                Key::Broken
+            }
+            (_, None) => Key::Absent,
+        },
+    };
+    S::from_key(key)
+}
+
+/// Declares a section: `key: Type` (optional where the type is an `Option` or a [`Key`]), then
+/// `[least..=greatest]`, then one of `= "default"` (YAML), `: "what its absence means"` and
+/// `=> "what to write"` (required). Doc comments are the keys' meaning in the reference.
+macro_rules! section {
+    (
+        $(#[doc = $about:literal])*
+        $(#[derive($($derive:path),*)])?
+        $vis:vis struct $name:ident {
+            $(
+                $(#[doc = $doc:literal])*
+                $field_vis:vis $key:ident: $slot:ty $([$range:expr])?
+                    $(= $default:literal)? $(: $computed:literal)? $(=> $what:literal)?,
+            )*
+        }
+    ) => {
+        $(#[doc = $about])*
+        #[derive(Debug, Clone)]
+        $(#[derive($($derive),*)])?
+        $vis struct $name {
+            $($(#[doc = $doc])* $field_vis $key: $slot,)*
+        }
+
+        impl $crate::config::key::Value for $name {
+            fn read(field: &$crate::config::field::Field) -> Option<Self> {
+                let section = field.section(&Self::TABLE)?;
+                let mut rows = Self::TABLE.rows.iter();
+                $(let $key = rows.next().and_then(|row| {
+                    $crate::config::key::take::<$slot>(
+                        &section,
+                        row,
+                        |field| section!(@read field, $slot $(, $range)?),
+                    )
+                });)*
+                Some(Self { $($key: $key?,)* })
+            }
+
+            fn kind() -> $crate::config::kind::Kind {
+                $crate::config::kind::Kind::section(&Self::TABLE)
+            }
+        }
+
+        impl $name {
+            const TABLE: $crate::config::kind::Table = $crate::config::kind::Table {
+                rows: &[$($crate::config::kind::Row {
+                    key: stringify!($key),
+                    meaning: &[$($doc),*],
+                    presence: section!(@presence $(= $default)? $(: $computed)? $(=> $what)?),
+                    kind: || section!(@kind $slot $(, $range)?),
+                },)*],
+            };
+        }
+    };
+    (@read $field:ident, $slot:ty) => {
+        <<$slot as $crate::config::key::Slot>::Of as $crate::config::key::Value>::read($field)
+    };
+    (@read $field:ident, $slot:ty, $range:expr) => {
+        <<$slot as $crate::config::key::Slot>::Of as $crate::config::key::Ranged>::read_within(
+            $field,
+            &$range,
+        )
+    };
+    (@kind $slot:ty) => {
+        <<$slot as $crate::config::key::Slot>::Of as $crate::config::key::Value>::kind()
+    };
+    (@kind $slot:ty, $range:expr) => {
+        <<$slot as $crate::config::key::Slot>::Of as $crate::config::key::Ranged>::kind_within(
+            &$range,
+        )
+    };
+    (@presence) => { $crate::config::kind::Presence::Optional };
+    (@presence = $default:literal) => { $crate::config::kind::Presence::Default($default) };
+    (@presence : $computed:literal) => { $crate::config::kind::Presence::Computed($computed) };
+    (@presence => $what:literal) => { $crate::config::kind::Presence::Required($what) };
+}
+pub(super) use section;
+
+/// Declares an enumeration with the word for each variant, or names the words of one that is
+/// declared elsewhere.
+macro_rules! words {
+    (
+        $(#[doc = $about:literal])*
+        $vis:vis enum $name:ident {
+            $($(#[doc = $doc:literal])* $variant:ident = $word:literal,)*
+        }
+    ) => {
+        $(#[doc = $about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        $vis enum $name {
+            $($(#[doc = $doc])* $variant,)*
+        }
+
+        words! { impl $name { $($variant = $word,)* } }
+    };
+    (impl $name:ident { $($variant:ident = $word:literal,)* }) => {
+        impl $crate::config::key::Value for $name {
+            fn read(field: &$crate::config::field::Field) -> Option<Self> {
+                field.one_of(&[$(($word, Self::$variant)),*])
+            }
+
+            fn kind() -> $crate::config::kind::Kind {
+                $crate::config::kind::Kind::words(&[$($word),*])
+            }
+        }
+    };
+}
+pub(super) use words;

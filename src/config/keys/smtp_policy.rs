@@ -1,0 +1,55 @@
+//! `accounts[].smtp`: what an account may send.
+
+use super::super::key::section;
+use super::super::key::words;
+use crate::wire::address::Pattern;
+
+words! {
+    /// `accounts[].smtp.line_ends`.
+    pub enum LineEnds {
+        /// They stay as they are.
+        Keep = "keep",
+        /// Bare LF becomes CRLF, and `LF.LF` ends the message.
+        Crlf = "crlf",
+    }
+}
+
+words! {
+    /// `accounts[].smtp.from`.
+    pub enum SmtpFrom {
+        /// It stays.
+        Keep = "keep",
+        /// MAIL and the From header name the mailbox, Reply-To who it was.
+        Mailbox = "mailbox",
+    }
+}
+
+section! {
+    /// `accounts[].smtp`.
+    pub struct SmtpPolicy {
+        /// Addresses that MAIL may name: `*@domain` (subdomains not included), `*`, in any case. The null sender is meant by `<>` and `*`. Others get `550 5.7.1`
+        pub senders: Option<Vec<Pattern>>: "every address",
+        /// Addresses that RCPT may name, likewise
+        pub recipients: Option<Vec<Pattern>>: "every address",
+        /// Octets of a message, `35MB` (decimal) or `35MiB`; checked at `SIZE=` and by counting. `552 5.3.4`
+        pub max_size: Option<u64>: "the service's",
+        /// Messages of all the account's sessions; one more gets `451 4.7.1` at once
+        pub messages_per_minute: Option<usize>[1..=100_000]: "no limit",
+        /// `mailbox`: MAIL and the From header name the mailbox, the original goes to Reply-To if there is none. The null sender stays
+        pub from: SmtpFrom = "keep",
+        /// `crlf`: bodies with bare LF get CRLF, and `LF.LF` is taken for their end
+        pub line_ends: LineEnds = "keep",
+    }
+}
+
+impl SmtpPolicy {
+    /// Whether the commands of a session have to be looked at: for its own rate too, since what
+    /// is not understood could carry a message past it.
+    pub fn looks_at_commands(&self) -> bool {
+        self.senders.is_some()
+            || self.recipients.is_some()
+            || self.max_size.is_some()
+            || self.messages_per_minute.is_some()
+            || self.from == SmtpFrom::Mailbox
+    }
+}

@@ -1,0 +1,77 @@
+//! listeners[].unauthenticated: the account of clients that cannot log in.
+
+use super::super::field::Field;
+use super::super::key::Key;
+use super::super::logins::is_wildcard_address;
+use super::super::unauthenticated::Unauthenticated;
+use super::accounts::ReadAccounts;
+use crate::wire::Protocol;
+use crate::wire::address::Pattern;
+use ipnet::IpNet;
+
+/// `listeners[].unauthenticated`: the account, and what it must have so that a printer is no open
+/// relay.
+pub(super) fn unauthenticated(
+    field: &Field,
+    login: &str,
+    protocol: Option<Protocol>,
+    allow: &Key<Vec<IpNet>>,
+    accounts: &ReadAccounts,
+) -> Option<Unauthenticated> {
+    if protocol.is_some_and(|protocol| protocol != Protocol::Smtp) {
+        return field.reject("is for SMTP alone: there is nothing to read without a login");
+    }
+    if allow.is_absent() {
+        return field.reject(
+            "needs allow: name the devices' networks, since nobody else proves anything here",
+        );
+    }
+    let login = login.to_lowercase();
+    let Some((place, account)) = accounts.find(&login) else {
+        return match accounts.incomplete {
+            // It may be the one that is wrong, which was said.
+            true => None,
+            false => field.reject("no account has this login"),
+        };
+    };
+    if !account.protocols.contain(Protocol::Smtp) {
+        return field.reject("names an account whose protocols do not include smtp");
+    }
+    if account.registration.grant.needs_client_password() {
+        return field.reject(
+            "names an account whose password the identity provider checks (grant password, or client_secret: {client: password}): nobody presents one here",
+        );
+    }
+    if account.login.is_wildcard() && !is_wildcard_address(&login) {
+        return field.reject("must be a well-formed address that the account's login covers");
+    }
+    let missing = |key: &str| {
+        place.problem(format_args!(
+            "must have smtp.{key}, since the listener lets devices send as it without a login (line {})",
+            field.place.0
+        ));
+    };
+    let policy = account.smtp.as_ref();
+    let mut good = policy.is_some_and(|policy| policy.senders.is_some());
+    if !good {
+        missing("senders");
+    }
+    match policy.and_then(|policy| policy.recipients.as_ref()) {
+        None => {
+            missing("recipients");
+            good = false;
+        }
+        Some(recipients) if recipients.contains(&Pattern::Any) => {
+            place.problem(format_args!(
+                "must not have \"*\" in smtp.recipients, since the listener lets devices send as it without a login (line {}); name domains",
+                field.place.0
+            ));
+            good = false;
+        }
+        Some(_) => {}
+    }
+    good.then(|| Unauthenticated {
+        account: account.clone(),
+        login,
+    })
+}

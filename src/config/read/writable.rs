@@ -1,0 +1,27 @@
+//! Whether a path can be written.
+
+use super::super::field::Field;
+use std::path::Path;
+
+/// Whether a file or folder can be written, as far as this process may: it, or the folder that it
+/// would be made in.
+pub(super) fn can_be_written(field: &Field, path: &Path) -> bool {
+    if !field.sources().tries_writing {
+        return true;
+    }
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let Some(there) = absolute.ancestors().find(|path| path.exists()) else {
+        return true;
+    };
+    let why = match crate::platform::check_writable(there) {
+        _ if there != absolute && !there.is_dir() => "is no folder".to_owned(),
+        Ok(()) => return true,
+        Err(error) => error.to_string(),
+    };
+    field.problem(format_args!(
+        "{} cannot be written: {}: {why}",
+        path.display(),
+        there.display()
+    ));
+    false
+}

@@ -1,0 +1,65 @@
+//! Where the file stands, and which files were read for it.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::secrets::Secrets;
+
+/// Where the file's relative paths begin, and whether its sources are read at all.
+#[derive(Debug)]
+pub(super) struct Sources {
+    directory: PathBuf,
+    pub(super) secrets: Secrets,
+    /// Whether what `run` writes is tried too: it says by itself what it cannot write.
+    pub(super) tries_writing: bool,
+    /// Files that were read.
+    files: RefCell<BTreeSet<PathBuf>>,
+}
+
+impl Sources {
+    /// Of the configuration at `path`.
+    pub(super) fn new(path: &Path, secrets: Secrets) -> Self {
+        Self {
+            directory: path.parent().unwrap_or(Path::new("")).to_owned(),
+            secrets,
+            tries_writing: false,
+            files: RefCell::default(),
+        }
+    }
+
+    /// Remembers a file that is read.
+    pub(super) fn note(&self, path: &Path) {
+        self.files.borrow_mut().insert(path.to_owned());
+    }
+
+    /// The files that were read.
+    pub(super) fn noted(&self) -> Vec<PathBuf> {
+        self.files.borrow().iter().cloned().collect()
+    }
+
+    /// For `check`, which says all that `run` would.
+    pub(super) fn for_check(self) -> Self {
+        Self {
+            tries_writing: self.are_read(),
+            ..self
+        }
+    }
+
+    /// A path beside the configuration.
+    pub(super) fn resolve(&self, path: &str) -> PathBuf {
+        self.directory.join(path)
+    }
+
+    /// A program: a name is looked for in PATH, a path is relative to the configuration.
+    pub(super) fn program(&self, program: &str) -> PathBuf {
+        match program.contains('/') || Path::new(program).components().nth(1).is_some() {
+            true => self.directory.join(program),
+            false => PathBuf::from(program),
+        }
+    }
+
+    pub(super) fn are_read(&self) -> bool {
+        self.secrets == Secrets::Read
+    }
+}

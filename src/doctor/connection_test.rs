@@ -1,0 +1,68 @@
+//! Testing one protocol, and why a consent's first use failed.
+
+use super::report::{Report, Step, TestTarget};
+use crate::config::Account;
+use crate::session::Service;
+use crate::wire::Protocol;
+use std::sync::Arc;
+
+/// Tests one protocol; `on_step` sees each step as it ends.
+pub async fn test_connection(
+    service: &Service,
+    patient: &TestTarget,
+    mut on_step: impl FnMut(&Step) + Send,
+) -> Report {
+    let mut steps = Vec::new();
+    super::steps::run(service, patient, &mut |step| {
+        on_step(&step);
+        steps.push(step);
+    })
+    .await;
+    Report {
+        login: patient.login.clone(),
+        protocol: patient.protocol.name(),
+        ok: steps.iter().all(|step| step.ok),
+        steps,
+    }
+}
+
+/// What the mail service itself says of a consent whose token does not tell who gave it: `None`,
+/// it lets the mailbox be opened; else why not, and what to do.
+pub async fn explain_failure(
+    service: &Service,
+    account: &Arc<Account>,
+    login: &str,
+) -> Option<String> {
+    let protocol = Protocol::ALL.into_iter().find(|protocol| {
+        account.protocols.contain(*protocol)
+            && account.registration.provider.endpoint(*protocol).is_some()
+    })?;
+    let patient = TestTarget {
+        account: account.clone(),
+        login: login.to_owned(),
+        protocol,
+        password: None,
+    };
+    let report = test_connection(service, &patient, |_| {}).await;
+    let failed = report.steps.into_iter().find(|step| !step.ok)?;
+    // An outage or a limit says nothing of the consent.
+    let passes = failed
+        .cause
+        .as_deref()
+        .is_some_and(|cause| cause.contains("for now"));
+    let is_refused = ["auth", "mailbox"].contains(&failed.name) && !passes;
+    let back = match is_refused
+        && service
+            .token_source()
+            .take_back_consent(account, login)
+            .await
+    {
+        true => " The consent that was there before was good, and is in force again.",
+        false => "",
+    };
+    Some(format!(
+        "the mailbox could not be opened with this consent: {}. {}{back}",
+        failed.cause.unwrap_or(failed.detail),
+        failed.remedy.unwrap_or_default()
+    ))
+}

@@ -1,0 +1,319 @@
+//! Sides, kinds and faults.
+
+use super::text::sanitize;
+use std::borrow::Cow;
+use std::fmt;
+
+/// The side to blame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The legacy application.
+    Client,
+    /// What the operator configured.
+    Policy,
+    /// The token endpoint.
+    IdentityProvider,
+    /// The mail service.
+    Upstream,
+    /// We ourselves.
+    Authrelay,
+}
+
+impl Side {
+    /// Every side.
+    pub const ALL: [Self; 5] = [
+        Self::Client,
+        Self::Policy,
+        Self::IdentityProvider,
+        Self::Upstream,
+        Self::Authrelay,
+    ];
+
+    /// As in logs, metrics and audit records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Policy => "policy",
+            Self::IdentityProvider => "identity_provider",
+            Self::Upstream => "upstream",
+            Self::Authrelay => "authrelay",
+        }
+    }
+}
+
+/// What went wrong: one variant a row of the fault table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// client: wrong login or password, locked out, not allowed. One reply for all of them.
+    Credentials,
+    /// client: exchange cancelled, or not base64.
+    Sasl,
+    /// client: a login command that cannot be parsed.
+    Syntax,
+    /// client: wants TLS where the listener has none, or leaves because it saw none.
+    StartTls,
+    /// client: a PROXY header on a listener without `proxy_protocol`.
+    ProxyHeader,
+    /// client: a command or SASL line over the cap.
+    TooLong,
+    /// client: unknown SASL mechanism.
+    Mechanism,
+    /// client: credentials before the TLS that the listener requires.
+    TlsRequired,
+    /// client: a command that needs a login, or that nobody knows.
+    Order,
+    /// client: TLS could not be agreed on, or bytes stood behind STARTTLS.
+    Tls,
+    /// client: no login within `limits.login_timeout`.
+    LoginTimeout,
+    /// client: no byte either way within `limits.idle_timeout`.
+    Idle,
+    /// client: a message's text waits behind a dot on a line that LF alone ends.
+    LineEnds,
+    /// policy: `limits.sessions` or `limits.sessions_per_client`.
+    Sessions,
+    /// policy: `accounts[].smtp` refuses a sender, a recipient, a size or a rate.
+    Message,
+    /// policy: audit records cannot be written, and `audit.on_full` is `refuse`.
+    Audit,
+    /// identity_provider: unreachable, slow, throttling, 5xx or garbage.
+    Unavailable,
+    /// identity_provider: a permanent error.
+    GrantRefused,
+    /// upstream: DNS, TCP, TLS, certificate or greeting.
+    Unreachable,
+    /// upstream: refuses the token for now.
+    Busy,
+    /// upstream: as many messages of the mailbox in flight as it may have, for all of
+    /// `smtp_limits.wait`.
+    Full,
+    /// upstream: the login was good, and the first answers say that the mailbox is closed to it.
+    Mailbox,
+    /// upstream: MAIL, RCPT or a message refused for good, or one that cannot be followed.
+    MessageRefused,
+    /// upstream: refuses the token for good.
+    Refused,
+    /// upstream: the connection ended during the session.
+    Lost,
+    /// authrelay: SIGTERM.
+    Draining,
+    /// authrelay: a broken invariant.
+    Internal,
+}
+
+impl Kind {
+    /// Every kind, for tables and metrics.
+    pub const ALL: [Self; 27] = [
+        Self::Credentials,
+        Self::Sasl,
+        Self::Syntax,
+        Self::StartTls,
+        Self::ProxyHeader,
+        Self::TooLong,
+        Self::Mechanism,
+        Self::TlsRequired,
+        Self::Order,
+        Self::Tls,
+        Self::LoginTimeout,
+        Self::Idle,
+        Self::LineEnds,
+        Self::Sessions,
+        Self::Message,
+        Self::Audit,
+        Self::Unavailable,
+        Self::GrantRefused,
+        Self::Unreachable,
+        Self::Busy,
+        Self::Full,
+        Self::Mailbox,
+        Self::MessageRefused,
+        Self::Refused,
+        Self::Lost,
+        Self::Draining,
+        Self::Internal,
+    ];
+
+    /// Who is to blame.
+    pub fn side(self) -> Side {
+        match self {
+            Self::Credentials
+            | Self::Sasl
+            | Self::Syntax
+            | Self::StartTls
+            | Self::ProxyHeader
+            | Self::TooLong
+            | Self::Mechanism
+            | Self::TlsRequired
+            | Self::Order
+            | Self::Tls
+            | Self::LoginTimeout
+            | Self::Idle
+            | Self::LineEnds => Side::Client,
+            Self::Sessions | Self::Message | Self::Audit => Side::Policy,
+            Self::Unavailable | Self::GrantRefused => Side::IdentityProvider,
+            Self::Unreachable
+            | Self::Busy
+            | Self::Full
+            | Self::Mailbox
+            | Self::MessageRefused
+            | Self::Refused
+            | Self::Lost => Side::Upstream,
+            Self::Draining | Self::Internal => Side::Authrelay,
+        }
+    }
+
+    /// As in logs, metrics and audit records; unique together with the side.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Credentials => "credentials",
+            Self::Sasl => "sasl",
+            Self::Syntax => "syntax",
+            Self::StartTls => "starttls",
+            Self::ProxyHeader => "proxy_header",
+            Self::TooLong => "too_long",
+            Self::Mechanism => "mechanism",
+            Self::TlsRequired => "tls_required",
+            Self::Order => "order",
+            Self::Tls => "tls",
+            Self::LoginTimeout => "login_timeout",
+            Self::Idle => "idle",
+            Self::LineEnds => "line_ends",
+            Self::Sessions => "sessions",
+            Self::Message | Self::MessageRefused => "message",
+            Self::Audit => "audit",
+            Self::Unavailable => "unavailable",
+            Self::GrantRefused | Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::Busy => "busy",
+            Self::Full => "full",
+            Self::Mailbox => "mailbox",
+            Self::Lost => "lost",
+            Self::Draining => "draining",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// Displayed as `side: kind`.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.side().name(), self.name())
+    }
+}
+
+/// One failure. Displayed as `side: kind: detail`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    pub(super) kind: Kind,
+    detail: String,
+    remedy: Option<Cow<'static, str>>,
+    /// The upstream's own SMTP reply, where the table wants that one.
+    pub(super) smtp: Option<String>,
+    /// Whether another token might be accepted.
+    token_suspect: bool,
+    /// Whether the log has told of it.
+    known: bool,
+}
+
+impl Fault {
+    /// A fault whose detail may contain what a peer said.
+    pub fn new(kind: Kind, detail: impl AsRef<str>) -> Self {
+        Self {
+            kind,
+            detail: sanitize(detail.as_ref()),
+            remedy: None,
+            smtp: None,
+            token_suspect: false,
+            known: false,
+        }
+    }
+
+    /// What the operator can do about it.
+    #[must_use]
+    pub fn with_remedy(mut self, remedy: impl Into<Cow<'static, str>>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+
+    /// Adds to the detail.
+    #[must_use]
+    pub fn with_detail(mut self, more: &str) -> Self {
+        self.detail = sanitize(&format!("{}; {more}", self.detail));
+        self
+    }
+
+    /// Fills the mailbox's name into a remedy that speaks of `MAILBOX`.
+    #[must_use]
+    pub fn for_mailbox(mut self, mailbox: &str) -> Self {
+        if let Some(remedy) = self.remedy.take() {
+            self.remedy = Some(match remedy.contains("MAILBOX") {
+                true => remedy.replace("MAILBOX", mailbox).into(),
+                false => remedy,
+            });
+        }
+        self
+    }
+
+    /// The SMTP reply to give instead of the table's text: complete lines, each with its code,
+    /// as the upstream said them.
+    #[must_use]
+    pub fn smtp_reply(mut self, lines: &[String]) -> Self {
+        let mut reply = String::new();
+        for line in lines {
+            // The code and its separator make a reply of it, whatever is cut out of the text.
+            let (code, text) = line.split_at_checked(4).unwrap_or((line, ""));
+            reply.push_str(code);
+            reply.push_str(&sanitize(text));
+            reply.push_str("\r\n");
+        }
+        self.smtp = Some(reply);
+        self
+    }
+
+    /// Marks a refusal that another token might cure.
+    #[must_use]
+    pub fn with_token_retry(mut self) -> Self {
+        self.token_suspect = true;
+        self
+    }
+
+    /// Marks a failure that the log has told of before: a client that polls repeats it endlessly.
+    #[must_use]
+    pub fn already_logged(mut self) -> Self {
+        self.known = true;
+        self
+    }
+
+    /// Whether the log has told of it before.
+    pub fn is_already_logged(&self) -> bool {
+        self.known
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What happened, for the log.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// What to do about it, where that is known.
+    pub fn remedy(&self) -> Option<&str> {
+        self.remedy.as_deref()
+    }
+
+    /// Whether another token might be accepted.
+    pub fn allows_token_retry(&self) -> bool {
+        self.token_suspect
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, self.detail)
+    }
+}
+
+impl std::error::Error for Fault {}

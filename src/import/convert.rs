@@ -1,0 +1,80 @@
+//! An `emailproxy.config`, section by section.
+
+use super::draft::{Draft, Imported, Section, TokenFile, one_line};
+use std::collections::BTreeMap;
+
+use configparser::ini::{Ini, IniDefault};
+
+/// Sections that explain and set nothing.
+const PROSE: [&str; 4] = [
+    "email oauth 2.0 proxy configuration file",
+    "server setup",
+    "account setup",
+    "advanced proxy configuration",
+];
+
+/// Keys that explain.
+const DOCUMENTATION: [&str; 3] = ["documentation", "format", "warning"];
+
+/// Reads the text of a file of any of the three kinds; `tokens` are sasl-xoauth2's token files.
+///
+/// # Errors
+///
+/// In words, where it is no such file.
+pub fn import(text: &str, tokens: &[TokenFile]) -> Result<Imported, String> {
+    if text.trim_start().starts_with('{') {
+        return super::sasl_xoauth2::import(text, tokens);
+    }
+    if super::davmail::is_davmail(text) {
+        return super::davmail::import(text);
+    }
+    emailproxy(text)
+}
+
+fn emailproxy(text: &str) -> Result<Imported, String> {
+    let mut draft = Draft::from("an emailproxy.config");
+    let sections = sections(text)?;
+    let global = sections.get("emailproxy").cloned().unwrap_or_default();
+    draft.global(&global);
+    for (name, section) in &sections {
+        if super::server::is_server(name) {
+            super::server::add(&mut draft, name, section);
+        }
+    }
+    for name in sections.keys() {
+        if name.contains('@') {
+            super::account::add(&mut draft, name, &sections, &global);
+        } else if !super::server::is_server(name)
+            && name != "emailproxy"
+            && !PROSE.iter().any(|prose| name.starts_with(prose))
+        {
+            draft.note(format!(
+                "[{name}] is neither a server nor an account; it is left out"
+            ));
+        }
+    }
+    draft.finish()
+}
+
+/// As Python's configparser reads it: `#` and `;` begin comments at the head of a line only, and
+/// deeper lines go on with the value before them.
+fn sections(text: &str) -> Result<BTreeMap<String, Section>, String> {
+    let mut defaults = IniDefault::default();
+    defaults.multiline = true;
+    defaults.comment_symbols = vec!['#', ';'];
+    defaults.inline_comment_symbols = Some(Vec::new());
+    let mut ini = Ini::new_from_defaults(defaults);
+    let read = ini
+        .read(text.to_owned())
+        .map_err(|error| one_line(&format!("this is no emailproxy.config: {error}")))?;
+    let section = |keys: std::collections::HashMap<String, Option<String>>| {
+        keys.into_iter()
+            .filter(|(key, _)| !DOCUMENTATION.contains(&key.as_str()))
+            .map(|(key, value)| (key, value.unwrap_or_default().trim().to_owned()))
+            .collect()
+    };
+    Ok(read
+        .into_iter()
+        .map(|(name, keys)| (name, section(keys)))
+        .collect())
+}

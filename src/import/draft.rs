@@ -1,0 +1,279 @@
+//! The `proxy.yaml` that an import writes, as far as it is known.
+
+use crate::secret::Secret;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// The result: a configuration, and what it lacks.
+#[derive(Debug)]
+pub struct Imported {
+    /// `proxy.yaml`, the notes as comments at its head.
+    pub yaml: String,
+    /// What has no counterpart, and what is left to do.
+    pub notes: Vec<String>,
+    /// Refresh tokens that can be moved.
+    pub consents: Vec<MovedConsent>,
+}
+
+/// A consent that another program holds in clear.
+#[derive(Debug)]
+pub struct MovedConsent {
+    /// The login of the account that it becomes.
+    pub login: String,
+    /// RFC 6749 §1.5.
+    pub refresh_token: Secret,
+}
+
+/// A file beside the one that is imported: its name and its text.
+pub type TokenFile = (String, String);
+
+/// A section of the file: its keys in lower case.
+pub(super) type Section = BTreeMap<String, String>;
+
+/// The configuration as it grows.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    /// What kind of file is read.
+    source: &'static str,
+    pub(super) listeners: Vec<Value>,
+    /// Upstreams of the servers, by protocol, for accounts whose service is no preset.
+    pub(super) upstreams: BTreeMap<&'static str, Vec<super::upstream::Upstream>>,
+    pub(super) providers: Map<String, Value>,
+    /// Where a provider's protocol leads, once a server has said so.
+    settled: BTreeMap<(String, String), String>,
+    pub(super) registrations: Map<String, Value>,
+    pub(super) accounts: Vec<Value>,
+    notes: Vec<String>,
+    /// Somebody has to consent.
+    pub(super) consents: bool,
+    pub(super) moved: Vec<MovedConsent>,
+    /// Some account has a password of its own.
+    pub(super) passwords: bool,
+}
+
+impl Draft {
+    pub(super) fn from(source: &'static str) -> Self {
+        Self {
+            source,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn note(&mut self, note: String) {
+        let note = one_line(&note);
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
+    pub(super) fn global(&mut self, global: &Section) {
+        for key in global.keys() {
+            match key.as_str() {
+                "allow_catch_all_accounts" => {}
+                "use_login_password_as_client_credentials_secret" => {}
+                "delete_account_token_on_password_error" => self.note(
+                    "delete_account_token_on_password_error has no counterpart: a wrong password never deletes a token here".into(),
+                ),
+                "encrypt_client_secret_on_first_use" => self.note(
+                    "encrypt_client_secret_on_first_use has no counterpart: keep client secrets out of the file with {file: PATH} or {env: NAME}".into(),
+                ),
+                other => self.note(format!("[emailproxy] {other} has no counterpart")),
+            }
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Result<Imported, String> {
+        if self.listeners.is_empty() && self.accounts.is_empty() {
+            return Err(format!(
+                "this is no {}: it has neither servers nor accounts",
+                self.source
+                    .split_once(' ')
+                    .map_or(self.source, |(_, name)| name)
+            ));
+        }
+        if self.listeners.is_empty() {
+            self.note("there are no servers: add listeners".into());
+        }
+        if self.accounts.is_empty() {
+            self.note("there are no accounts: add registrations and accounts".into());
+        }
+        self.endpoints();
+        self.several_providers();
+        self.next_steps();
+        let mut root = Map::new();
+        if self.consents {
+            root.insert("admin".into(), json!({"bind": "127.0.0.1:8025"}));
+        }
+        root.insert("listeners".into(), self.listeners.into());
+        if !self.providers.is_empty() {
+            root.insert("providers".into(), self.providers.into());
+        }
+        root.insert("registrations".into(), self.registrations.into());
+        root.insert("accounts".into(), self.accounts.into());
+        let body = serde_yaml::to_string(&root).map_err(|error| error.to_string())?;
+        let mut yaml = format!("# From {}. What is left to do:\n#\n", self.source);
+        for note in &self.notes {
+            yaml.push_str(&format!("# - {note}\n"));
+        }
+        yaml.push('\n');
+        yaml.push_str(&body);
+        Ok(Imported {
+            yaml,
+            notes: self.notes,
+            consents: self.moved,
+        })
+    }
+
+    /// What to do next, in its order.
+    fn next_steps(&mut self) {
+        if self.passwords {
+            self.note(
+                "next: local passwords: email-oauth2-proxy keeps none, and neither do the others. Write each application's password into the file that its account names, mode 0600, or put a hash from `authrelay hash-password` in its place".into(),
+            );
+        }
+        self.note(
+            "next: save this as proxy.yaml, edit what the notes name, and run `authrelay check`"
+                .into(),
+        );
+        if self.consents {
+            if self.moved.is_empty() {
+                self.note(
+                    "stored tokens cannot be moved: they are sealed with the client's password"
+                        .into(),
+                );
+            }
+            self.note(
+                "next: run `authrelay authorize LOGIN` once for each account whose grant is authorization_code or device_code and whose refresh token was not moved".into(),
+            );
+        }
+        self.note("next: `authrelay doctor LOGIN` for each account, then `authrelay run` in place of the other proxy: the applications keep their settings".into());
+    }
+
+    /// Providers' hosts and ports are those of the servers, where they are others than the preset's.
+    fn endpoints(&mut self) {
+        let presets = crate::config::presets();
+        let mut used: Vec<String> = Vec::new();
+        for registration in self.registrations.values() {
+            let name = registration.get("provider").and_then(Value::as_str);
+            used.extend(name.map(str::to_owned));
+        }
+        used.sort();
+        used.dedup();
+        let owned = !self.providers.is_empty();
+        let upstreams = self.upstreams.clone();
+        for (protocol, upstreams) in &upstreams {
+            for upstream in upstreams {
+                let preset = super::upstream::preset_of_host(&upstream.host);
+                let provider = match preset {
+                    Some(preset) if used.iter().any(|name| name == preset) => preset.to_owned(),
+                    None if owned => continue,
+                    _ => match used.iter().find(|name| presets.contains_key(*name)) {
+                        Some(name) => name.clone(),
+                        None => continue,
+                    },
+                };
+                let known = presets
+                    .get(&provider)
+                    .and_then(|preset| super::upstream::endpoint(preset, protocol));
+                self.lead(
+                    &provider,
+                    protocol,
+                    upstream,
+                    known,
+                    preset.is_some_and(|preset| preset != provider),
+                );
+            }
+        }
+    }
+
+    /// One server's endpoint, beside those that its provider has so far.
+    fn lead(
+        &mut self,
+        provider: &str,
+        protocol: &str,
+        upstream: &super::upstream::Upstream,
+        preset: Option<super::upstream::Upstream>,
+        foreign: bool,
+    ) {
+        let there = upstream.described();
+        let section = &upstream.section;
+        let known = preset
+            .as_ref()
+            .is_some_and(|preset| preset.is_same(upstream));
+        if known && self.provider_key(provider, protocol).is_none() {
+            self.settled
+                .insert((provider.to_owned(), protocol.to_owned()), there);
+            return;
+        }
+        let key = (provider.to_owned(), protocol.to_owned());
+        let here = self.settled.get(&key).cloned();
+        match here {
+            Some(here) if here == there => {}
+            Some(here) => self.note(format!(
+                "[{section}] leads to {there} there; here every {protocol} session of the provider {provider} leads to {here}. Where both are needed, give the other one a provider, a registration and accounts of its own"
+            )),
+            None if foreign => {
+                let here = preset.map(|preset| preset.described()).unwrap_or_default();
+                self.note(format!(
+                    "[{section}] leads to {there} there, and to the provider {provider}'s {here} here, by which its accounts are served; override providers.{provider}.{protocol} where that is not the same service"
+                ));
+            }
+            None => {
+                self.note(format!(
+                    "[{section}] leads to {there}, which is not the preset's: providers.{provider}.{protocol} is overridden"
+                ));
+                let overrides = self.providers.entry(provider.to_owned()).or_insert_with(|| json!({}));
+                if let Some(overrides) = overrides.as_object_mut() {
+                    overrides.insert(protocol.to_owned(), upstream.endpoint());
+                }
+                self.settled.insert(key, there);
+            }
+        }
+    }
+
+    fn provider_key(&self, provider: &str, protocol: &str) -> Option<&Value> {
+        self.providers.get(provider)?.get(protocol)
+    }
+
+    /// A listener's provider is guessed where accounts of several meet.
+    fn several_providers(&mut self) {
+        let mut providers: Vec<String> = Vec::new();
+        for registration in self.registrations.values() {
+            if let Some(name) = registration.get("provider").and_then(Value::as_str)
+                && !providers.iter().any(|other| other == name)
+            {
+                providers.push(name.to_owned());
+            }
+        }
+        let first = providers.first().filter(|_| providers.len() > 1).cloned();
+        let several = providers.join(", ");
+        for listener in &mut self.listeners {
+            if let Some(listener) = listener.as_object_mut() {
+                let host = listener.remove("upstream");
+                let Some(first) = &first else { continue };
+                let guess = host
+                    .as_ref()
+                    .and_then(Value::as_str)
+                    .and_then(super::upstream::preset_of_host)
+                    .filter(|guess| providers.iter().any(|other| other == guess));
+                let provider = guess.unwrap_or(first.as_str());
+                listener.insert("provider".into(), provider.into());
+            }
+        }
+        if first.is_none() {
+            return;
+        }
+        self.note(format!(
+            "one listener serves accounts of several providers here ({several}); its provider only says which capabilities it shows before login"
+        ));
+    }
+}
+
+/// Names and keys are the file's: in a comment they must not begin a line of their own.
+pub(super) fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+pub(super) fn is_true(value: &str) -> bool {
+    ["true", "yes", "on", "1"].contains(&value.to_lowercase().as_str())
+}

@@ -1,0 +1,91 @@
+//! The mail services that other proxies' files name, and which preset each is.
+
+use crate::config::{Provider, UpstreamTls};
+use crate::wire::Protocol;
+use serde_json::{Map, Value};
+
+/// Where a server leads.
+#[derive(Debug, Clone)]
+pub(super) struct Upstream {
+    /// The server's section, for notes.
+    pub(super) section: String,
+    pub(super) host: String,
+    pub(super) port: Option<u16>,
+    pub(super) starttls: bool,
+}
+
+impl Upstream {
+    /// Whether it is the same host, port and TLS.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.host.eq_ignore_ascii_case(&other.host)
+            && other.port.is_none_or(|port| self.port == Some(port))
+            && self.starttls == other.starttls
+    }
+
+    /// In words.
+    pub(super) fn described(&self) -> String {
+        let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{}{port} ({})", self.host, self.tls())
+    }
+
+    fn tls(&self) -> &'static str {
+        match self.starttls {
+            true => "starttls",
+            false => "implicit",
+        }
+    }
+
+    /// As a provider's key.
+    pub(super) fn endpoint(&self) -> Value {
+        let mut endpoint = Map::new();
+        endpoint.insert("host".into(), self.host.clone().into());
+        if let Some(port) = self.port {
+            endpoint.insert("port".into(), port.into());
+        }
+        endpoint.insert("tls".into(), self.tls().into());
+        endpoint.into()
+    }
+}
+
+/// What a preset has for a protocol.
+pub(super) fn endpoint(preset: &Provider, protocol: &str) -> Option<Upstream> {
+    let protocol = Protocol::ALL
+        .into_iter()
+        .find(|other| other.name() == protocol)?;
+    let endpoint = preset.endpoint(protocol)?;
+    Some(Upstream {
+        section: String::new(),
+        host: endpoint.host.clone(),
+        port: Some(endpoint.port),
+        starttls: endpoint.tls == UpstreamTls::StartTls,
+    })
+}
+
+/// The preset whose mail service a host is.
+pub(super) fn preset_of_host(host: &str) -> Option<&'static str> {
+    let host = host.to_lowercase();
+    let of = |domain: &str| host == domain || host.ends_with(&format!(".{domain}"));
+    if of("office365.us") {
+        Some(if host.starts_with("outlook-dod") {
+            "microsoft365-dod"
+        } else {
+            "microsoft365-us"
+        })
+    } else if of("outlook.cn") {
+        Some("microsoft365-china")
+    } else if host == "smtp-mail.outlook.com" {
+        Some("outlook")
+    } else if of("office365.com") || of("outlook.com") {
+        Some("microsoft365")
+    } else if of("gmail.com") {
+        Some("google")
+    } else if of("yahoo.com") || of("yahoo.co.uk") {
+        Some("yahoo")
+    } else if of("aol.com") {
+        Some("aol")
+    } else if of("fastmail.com") {
+        Some("fastmail")
+    } else {
+        None
+    }
+}

@@ -1,0 +1,22 @@
+//! The dialogue of each protocol, and what SMTP says where no dialogue is held.
+
+use super::dialogue::{Advertised, Front};
+use bytes::Bytes;
+
+use super::{imap, pop3, smtp};
+use crate::wire::Protocol;
+
+/// A new dialogue.
+pub fn new(protocol: Protocol, offer: Advertised) -> Box<dyn Front> {
+    match protocol {
+        Protocol::Imap => Box::new(imap::Imap::new(offer)),
+        Protocol::Pop3 => Box::new(pop3::Pop3::new(offer)),
+        Protocol::Smtp => Box::new(smtp::Smtp::new(offer)),
+    }
+}
+
+/// The reply to EHLO of a session that is logged in and has no upstream to ask: `capabilities`
+/// are those of its provider. Complete lines.
+pub fn ehlo_reply(capabilities: &[String]) -> Bytes {
+    smtp::ehlo_reply(capabilities, false, false).into()
+}

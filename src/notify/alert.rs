@@ -1,0 +1,18 @@
+//! One alert, as hooks get it.
+
+use serde::Serialize;
+
+/// What a hook is told.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Alert {
+    /// RFC 3339, UTC.
+    pub(super) time: String,
+    pub(super) event: &'static str,
+    /// `begin` or `end`.
+    pub(super) state: &'static str,
+    pub(super) relay: String,
+    pub(super) subject: String,
+    pub(super) detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) remedy: Option<String>,
+}

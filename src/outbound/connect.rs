@@ -1,0 +1,301 @@
+//! Reaching others: the one way out for every connection that authrelay makes. Names are looked up
+//! by `names`, and every address is tried (RFC 8305), a dead one costing a quarter of a second.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use super::{names, prepare};
+use crate::config::{Endpoint, IpPreference};
+use crate::fault::{Fault, Kind};
+
+/// Before the next address is tried beside the last (RFC 8305 §5).
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// Connects to the endpoint by whichever of its addresses answers first.
+///
+/// # Errors
+///
+/// Always [`Kind::Unreachable`].
+pub(super) async fn direct(endpoint: &Endpoint, ip: IpPreference) -> Result<TcpStream, Fault> {
+    match tcp(&endpoint.host, endpoint.port, ip).await {
+        Ok(tcp) => Ok(tcp),
+        Err(NoConnection::Unresolved(error)) => Err(unresolved(endpoint, &error)),
+        Err(NoConnection::OtherFamily) => Err(no_family(endpoint)),
+        Err(NoConnection::Unanswered(error)) => Err(unconnected(endpoint, &error)),
+    }
+}
+
+/// Connects with a deadline, on a thread that may block: for those who do not live in a runtime.
+/// Reading and writing block too.
+///
+/// # Errors
+///
+/// The resolver's, the last address's, or `TimedOut`.
+pub fn blocking(host: &str, port: u16, patience: Duration) -> io::Result<std::net::TcpStream> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let connected = async {
+        tokio::time::timeout(patience, tcp(host, port, IpPreference::Any))
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+            .map_err(|error| match error {
+                NoConnection::Unresolved(error) | NoConnection::Unanswered(error) => error,
+                NoConnection::OtherFamily => io::ErrorKind::AddrNotAvailable.into(),
+            })?
+            .into_std()
+    };
+    let tcp = runtime.block_on(connected)?;
+    tcp.set_nonblocking(false)?;
+    Ok(tcp)
+}
+
+/// The addresses of a name, with a deadline, on a thread that may block.
+///
+/// # Errors
+///
+/// The resolver's, or `TimedOut`.
+pub fn blocking_addresses(
+    host: &str,
+    port: u16,
+    patience: Duration,
+) -> io::Result<Vec<SocketAddr>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
+    let found = async { tokio::time::timeout(patience, names::look_up(host, port)).await };
+    let found = runtime.block_on(found);
+    Ok(found
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??
+        .addresses)
+}
+
+/// Why there is no connection.
+enum NoConnection {
+    Unresolved(io::Error),
+    OtherFamily,
+    Unanswered(io::Error),
+}
+
+/// By addresses from memory first. Where none of them answers the name is asked for anew, and what
+/// is new is tried.
+async fn tcp(host: &str, port: u16, ip: IpPreference) -> Result<TcpStream, NoConnection> {
+    let found = names::look_up(host, port)
+        .await
+        .map_err(NoConnection::Unresolved)?;
+    let order = worth_trying(found.addresses, ip);
+    let mut error = NoConnection::OtherFamily;
+    if !order.is_empty() {
+        match happy_eyeballs(order.clone()).await {
+            Ok(tcp) => {
+                if let [first, _, ..] = &*order
+                    && let Ok(works) = tcp.peer_addr()
+                    && works.ip() != first.ip()
+                {
+                    names::prefer(host, works.ip());
+                }
+                return Ok(tcp);
+            }
+            Err(failed) => error = NoConnection::Unanswered(failed),
+        }
+    }
+    if !found.kept {
+        return Err(error);
+    }
+    let anew = names::look_up_anew(host, port)
+        .await
+        .map_err(NoConnection::Unresolved)?;
+    let anew = worth_trying(anew, ip);
+    if anew.iter().all(|address| order.contains(address)) {
+        return Err(error);
+    }
+    happy_eyeballs(anew).await.map_err(NoConnection::Unanswered)
+}
+
+fn worth_trying(mut addresses: Vec<SocketAddr>, ip: IpPreference) -> Vec<SocketAddr> {
+    addresses.retain(|address| ip.admits(address.ip()));
+    interleave_families(addresses)
+}
+
+/// The endpoint's addresses, asked for anew, in the order in which they are worth trying.
+///
+/// # Errors
+///
+/// Always [`Kind::Unreachable`].
+pub async fn resolve(endpoint: &Endpoint, ip: IpPreference) -> Result<Vec<SocketAddr>, Fault> {
+    let found = names::look_up_anew(&endpoint.host, endpoint.port)
+        .await
+        .map_err(|error| unresolved(endpoint, &error))?;
+    let order = worth_trying(found, ip);
+    match order.is_empty() {
+        true => Err(no_family(endpoint)),
+        false => Ok(order),
+    }
+}
+
+fn unresolved(endpoint: &Endpoint, error: &io::Error) -> Fault {
+    let detail = format!("cannot resolve {}: {error}", endpoint.host);
+    Fault::new(Kind::Unreachable, detail)
+        .with_remedy("check this host's DNS, and the provider's host for a typing error")
+}
+
+fn no_family(endpoint: &Endpoint) -> Fault {
+    let host = &endpoint.host;
+    let detail = format!("{host} has no address of the family that the provider's ip asks for");
+    Fault::new(Kind::Unreachable, detail).with_remedy("set the provider's ip to any")
+}
+
+fn unconnected(endpoint: &Endpoint, error: &io::Error) -> Fault {
+    let (host, port) = (&endpoint.host, endpoint.port);
+    let detail = format!("cannot connect to {host}:{port}: {error}");
+    Fault::new(Kind::Unreachable, detail)
+        .with_remedy("check that the firewall lets this host out to that port")
+}
+
+/// Connects to one of the endpoint's addresses.
+///
+/// # Errors
+///
+/// Always [`Kind::Unreachable`].
+pub async fn connect(endpoint: &Endpoint, addresses: Vec<SocketAddr>) -> Result<TcpStream, Fault> {
+    happy_eyeballs(addresses)
+        .await
+        .map_err(|error| unconnected(endpoint, &error))
+}
+
+/// The first address to answer; the error of the last if none does.
+async fn happy_eyeballs(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    if let [only] = addresses[..] {
+        let tcp = TcpStream::connect(only).await?;
+        prepare(&tcp)?;
+        return Ok(tcp);
+    }
+    let mut waiting = addresses.into_iter();
+    let mut attempts = JoinSet::new();
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    // The first needs no task of its own while it is alone, and mostly it is the last.
+    if let Some(address) = waiting.next() {
+        let mut first = Box::pin(TcpStream::connect(address));
+        match tokio::time::timeout(STAGGER, &mut first).await {
+            Ok(Ok(tcp)) => {
+                prepare(&tcp)?;
+                return Ok(tcp);
+            }
+            Ok(Err(error)) => last = error,
+            Err(_) => drop(attempts.spawn(first)),
+        }
+    }
+    loop {
+        let more = match waiting.next() {
+            Some(address) => {
+                attempts.spawn(TcpStream::connect(address));
+                true
+            }
+            None => false,
+        };
+        let joined = if more {
+            match tokio::time::timeout(STAGGER, attempts.join_next()).await {
+                Ok(joined) => joined,
+                // None of those under way has answered: one more beside them.
+                Err(_) => continue,
+            }
+        } else {
+            attempts.join_next().await
+        };
+        match joined {
+            Some(Ok(Ok(tcp))) => {
+                prepare(&tcp)?;
+                return Ok(tcp);
+            }
+            Some(Ok(Err(error))) => last = error,
+            Some(Err(error)) => last = io::Error::other(error),
+            None => return Err(last),
+        }
+    }
+}
+
+/// The resolver's order, families taking turns (RFC 8305 §4).
+fn interleave_families(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) = addresses
+        .into_iter()
+        .partition(|address| address.is_ipv6() == first_is_v6);
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut order = Vec::new();
+    loop {
+        let pair = [first.next(), second.next()];
+        if pair == [None, None] {
+            return order;
+        }
+        order.extend(pair.into_iter().flatten());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let order = interleave_families(
+            ["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"]
+                .map(address)
+                .into(),
+        );
+        let expected = ["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"].map(address);
+        assert_eq!(order, expected);
+        assert!(interleave_families(Vec::new()).is_empty());
+    }
+
+    /// Requirement 31: an address that answers nothing (TEST-NET-1) is passed over.
+    #[tokio::test]
+    async fn dead_first_addresses_are_passed_over() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let alive = listener.local_addr().unwrap();
+        // A port that nobody listens on refuses; the next address is tried at once.
+        let closed = {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            listener.local_addr().unwrap()
+        };
+        let tcp = happy_eyeballs(vec![closed, address("192.0.2.1:993"), alive])
+            .await
+            .unwrap();
+        assert_eq!(tcp.peer_addr().unwrap(), alive);
+        let refused = happy_eyeballs(vec![closed]).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[tokio::test]
+    async fn faults_name_the_name() {
+        let endpoint = |host: &str| Endpoint {
+            host: host.into(),
+            port: 993,
+            tls: crate::config::UpstreamTls::Implicit,
+        };
+        let fault = resolve(&endpoint("no-such-host.invalid"), IpPreference::Any)
+            .await
+            .unwrap_err();
+        assert_eq!(fault.kind(), Kind::Unreachable);
+        assert!(
+            fault
+                .detail()
+                .starts_with("cannot resolve no-such-host.invalid"),
+            "{fault}"
+        );
+        let fault = resolve(&endpoint("127.0.0.1"), IpPreference::V6)
+            .await
+            .unwrap_err();
+        assert!(
+            fault.detail().contains("no address of the family"),
+            "{fault}"
+        );
+    }
+}

@@ -1,0 +1,422 @@
+//! What one SMTP session's relay decides: which commands pass, and what their replies mean.
+
+#[cfg(test)]
+mod tests;
+
+use super::policy::Policy;
+use super::rules::SmtpRules;
+use super::transaction::{ChunkHeader, Mail, Transaction};
+use std::collections::VecDeque;
+
+use super::super::envelope::MessageOutcome;
+use super::super::interface::{Action, Event, Out, Permit};
+use super::pending::Pending;
+use super::reply::ReplyScanner;
+use super::sink::Sink;
+use super::text::Text;
+use crate::fault::{Fault, Kind};
+
+/// Replies that may be pending before no more commands are taken.
+const MAX_PENDING: usize = 1_000;
+
+/// Octets of our own replies that the client has not taken before no more commands are answered.
+const MAX_LOCAL_REPLIES: usize = 16 * 1024;
+
+/// Octets of the client that are held before no more are received; one read may come on top.
+pub(super) const MAX_HELD: usize = 64 * 1024;
+
+/// One SMTP session.
+#[derive(Debug)]
+pub struct Smtp {
+    pub(super) rules: Box<SmtpRules>,
+    pub(super) state: InputState,
+    /// A command that is not complete, or the first octets of a long one.
+    pub(super) line: Vec<u8>,
+    /// Octets of the client that wait for what `state` waits for.
+    pub(super) held: Vec<u8>,
+    /// What the replies have made of the transaction.
+    pub(super) transaction: Option<Transaction>,
+    /// Whether a permit is held, or was asked for.
+    pub(super) permit: bool,
+    pub(super) reply: ReplyScanner,
+    /// The reply that has begun is not the client's.
+    pub(super) hides_reply: bool,
+    pub(super) pending: VecDeque<Pending>,
+    pub(super) upstream: UpstreamState,
+    client_flushed: bool,
+    /// Octets of our own replies that the client may not have taken.
+    local_replies: usize,
+    pub(super) closing_announced: bool,
+    /// The upstream gets nothing more: a message was cut off.
+    pub(super) aborted: bool,
+    /// What is said cannot be followed: octets pass.
+    pub(super) untracked: bool,
+}
+
+/// The upstream's connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum UpstreamState {
+    /// It is logged in as the account's mailbox.
+    Fixed,
+    /// There is none: the next MAIL says which one.
+    None,
+    /// It is logged in as this sender's mailbox.
+    Sender(String),
+}
+
+/// What the client's next octet belongs to.
+#[derive(Debug, Default)]
+pub(super) enum InputState {
+    #[default]
+    Command,
+    /// A command longer than is looked at. Where it is not forwarded, it is answered.
+    LongLine {
+        forward: bool,
+        cr: bool,
+    },
+    /// MAIL or BDAT, held until what it depends on was answered.
+    Blocked(Vec<u8>),
+    /// DATA was sent: its reply decides.
+    AwaitingDataReply,
+    /// MAIL waits for the upstream of its sender.
+    AwaitingUpstream(Box<Mail>),
+    /// MAIL waits for its permit.
+    AwaitingPermit(Box<Mail>),
+    Data(Box<Text>),
+    /// This many octets of a chunk.
+    Chunk(u64),
+    /// The beginning of a chunk in which the header has not ended.
+    ChunkHeader(Box<ChunkHeader>),
+    /// This many octets of a chunk that was refused here.
+    DiscardChunk(u64),
+    /// A message that was cut off, up to its end; then this is said.
+    DiscardText(Box<Text>, &'static str),
+    /// The session ends.
+    Over,
+}
+
+impl Smtp {
+    pub(in crate::relay) fn new(rules: SmtpRules) -> Self {
+        let upstream = match rules.by_sender {
+            None => UpstreamState::Fixed,
+            Some(_) => UpstreamState::None,
+        };
+        Self {
+            rules: Box::new(rules),
+            state: InputState::Command,
+            line: Vec::new(),
+            held: Vec::new(),
+            transaction: None,
+            permit: false,
+            reply: ReplyScanner::default(),
+            hides_reply: false,
+            pending: VecDeque::new(),
+            upstream,
+            client_flushed: true,
+            local_replies: 0,
+            closing_announced: false,
+            aborted: false,
+            untracked: false,
+        }
+    }
+
+    pub(super) fn policy(&self) -> Option<&Policy> {
+        self.rules.policy.as_ref()
+    }
+
+    pub(in crate::relay) fn is_ruled(&self) -> bool {
+        self.rules.apply()
+    }
+
+    /// Whether more octets of the client have to wait before they are looked at.
+    pub(super) fn is_blocked(&self) -> bool {
+        match &self.state {
+            _ if self.untracked => false,
+            InputState::Blocked(_)
+            | InputState::AwaitingDataReply
+            | InputState::AwaitingUpstream(_)
+            | InputState::AwaitingPermit(_)
+            | InputState::Over => true,
+            InputState::Command
+            | InputState::LongLine { .. }
+            | InputState::Data(_)
+            | InputState::Chunk(_)
+            | InputState::ChunkHeader(_)
+            | InputState::DiscardChunk(_)
+            | InputState::DiscardText(..) => {
+                self.pending.len() >= MAX_PENDING || self.local_replies >= MAX_LOCAL_REPLIES
+            }
+        }
+    }
+
+    pub(in crate::relay) fn accepts_input(&self) -> bool {
+        !matches!(self.state, InputState::Over) && self.held.len() < MAX_HELD
+    }
+
+    pub(in crate::relay) fn holds_input(&self) -> bool {
+        let blocked = matches!(self.state, InputState::Blocked(_));
+        !self.held.is_empty() || blocked || self.is_waiting()
+    }
+
+    pub(in crate::relay) fn is_waiting_alone(&self) -> bool {
+        self.held.is_empty() && self.is_waiting()
+    }
+
+    /// Whether MAIL waits for its permit or its upstream, each of which has a deadline of its own.
+    pub(in crate::relay) fn is_waiting(&self) -> bool {
+        matches!(
+            self.state,
+            InputState::AwaitingUpstream(_) | InputState::AwaitingPermit(_)
+        )
+    }
+
+    pub(in crate::relay) fn has_upstream(&self) -> bool {
+        self.upstream != UpstreamState::None
+    }
+
+    /// Between two messages, where each MAIL says which upstream it is for.
+    pub(in crate::relay) fn goes_on_without_upstream(&self) -> bool {
+        self.rules.by_sender.is_some()
+            && self.transaction.is_none()
+            && self.pending.iter().all(Pending::is_local)
+            && !self.is_receiving()
+            && !matches!(self.state, InputState::AwaitingDataReply)
+    }
+
+    pub(in crate::relay) fn is_aborted(&self) -> bool {
+        self.aborted
+    }
+
+    pub(in crate::relay) fn is_over(&self) -> bool {
+        matches!(self.state, InputState::Over) && (self.aborted || self.pending.is_empty())
+    }
+
+    pub(in crate::relay) fn is_receiving(&self) -> bool {
+        matches!(
+            self.state,
+            InputState::Data(_)
+                | InputState::Chunk(_)
+                | InputState::ChunkHeader(_)
+                | InputState::DiscardChunk(_)
+                | InputState::DiscardText(..)
+        )
+    }
+
+    pub(in crate::relay) fn waits_behind_bare_line_end(&self) -> bool {
+        match &self.state {
+            InputState::Data(text) | InputState::DiscardText(text, _) => {
+                text.waits_behind_bare_line_end()
+            }
+            _ => false,
+        }
+    }
+
+    pub(in crate::relay) fn at_reply_boundary(&self) -> bool {
+        !self.untracked && !self.reply.is_open()
+    }
+
+    pub(in crate::relay) fn is_idle(&self) -> bool {
+        self.at_reply_boundary()
+            && self.pending.is_empty()
+            && matches!(self.state, InputState::Command)
+            && self.line.is_empty()
+            && self.held.is_empty()
+            && self.transaction.as_ref().is_none_or(|now| !now.chunks)
+    }
+
+    pub(in crate::relay) fn closing_announced(&self) -> bool {
+        self.closing_announced
+    }
+
+    /// Replies ourselves, after the replies that are pending.
+    pub(super) fn answer(&mut self, text: &'static str, sink: &mut Sink<'_>) {
+        self.answer_with(Pending::Local(text.into()), sink);
+    }
+
+    pub(super) fn answer_with(&mut self, reply: Pending, sink: &mut Sink<'_>) {
+        self.pending.push_back(reply);
+        self.answer_due(sink);
+    }
+
+    /// Sends our own replies whose turn has come.
+    pub(super) fn answer_due(&mut self, sink: &mut Sink<'_>) {
+        while !self.reply.is_open()
+            && let Some(reply) = self.pending.pop_front_if(|reply| reply.is_local())
+        {
+            let text = match reply {
+                Pending::Local(text) => text,
+                Pending::LocalRejection(text, size) => {
+                    self.end_message(size, MessageOutcome::Rejected, Some(text), sink);
+                    text.into()
+                }
+                _ => continue,
+            };
+            self.closing_announced |= text == super::policy::GOODBYE;
+            self.local_replies = self.local_replies.saturating_add(text.len());
+            sink.client(text.as_bytes());
+        }
+        if self.pending.is_empty() {
+            self.pending = VecDeque::new();
+        }
+    }
+
+    /// The transaction's message is over, and with it the transaction. Its permit is given back
+    /// where the upstream knows that, too.
+    pub(super) fn end_message(
+        &mut self,
+        size: u64,
+        outcome: MessageOutcome,
+        reply: Option<&str>,
+        sink: &mut Sink<'_>,
+    ) {
+        let transaction = self.transaction.take().unwrap_or_default();
+        let message = transaction
+            .envelope
+            .ended(size, outcome, reply.map(str::trim_end));
+        sink.act(Action::Record(Event::Message(message)));
+        if !self.pending.contains(&Pending::Discarded) && !self.aborted {
+            self.release(sink);
+        }
+    }
+
+    /// The transaction is over without a message.
+    pub(super) fn end_transaction(&mut self, sink: &mut Sink<'_>) {
+        self.transaction = None;
+        self.release(sink);
+    }
+
+    pub(super) fn release(&mut self, sink: &mut Sink<'_>) {
+        if std::mem::take(&mut self.permit) {
+            sink.act(Action::ReleasePermit);
+        }
+    }
+
+    /// Records what the policy refused.
+    pub(super) fn record_refusal(&mut self, what: impl AsRef<str>, sink: &mut Sink<'_>) {
+        let detail = format!("the account's policy refuses a message: {}", what.as_ref());
+        let fault = Fault::new(Kind::Message, detail).with_remedy(
+            "let the application send as the policy allows, or change the account's smtp section",
+        );
+        sink.act(Action::Record(Event::Fault(fault)));
+    }
+
+    /// Octets pass from now on; what has no final reply yet is recorded as unknown.
+    pub(super) fn lose_track(&mut self, why: &str, sink: &mut Sink<'_>) {
+        if self.untracked {
+            return;
+        }
+        self.untracked = true;
+        let detail = format!(
+            "the session cannot be followed any more ({why}): messages of it are recorded as unknown"
+        );
+        let fault = Fault::new(Kind::MessageRefused, detail).with_remedy(
+            "the mail service and the application disagree on what was said; look at what the application sends",
+        );
+        sink.act(Action::Record(Event::Fault(fault)));
+        // The beginning of a command is sent with the rest of it; of a long one it was sent.
+        let line = std::mem::take(&mut self.line);
+        if matches!(self.state, InputState::Command) {
+            sink.text(&line);
+        }
+        self.record_unfinished(Some("unknown"), sink);
+        if !self.held.is_empty() {
+            let held = std::mem::take(&mut self.held);
+            sink.text(&held);
+        }
+    }
+
+    /// Records the messages that have no final reply.
+    fn record_unfinished(&mut self, reply: Option<&'static str>, sink: &mut Sink<'_>) {
+        let state = std::mem::take(&mut self.state);
+        for pending in std::mem::take(&mut self.pending) {
+            match pending {
+                Pending::Mail { from, sender } => {
+                    // One that has begun is not forgotten for another that may.
+                    if let Some(now) = self.transaction.as_ref().filter(|now| now.chunks) {
+                        self.end_message(now.size, MessageOutcome::Lost, reply, sink);
+                    }
+                    self.transaction = Some(Transaction::new(from, sender));
+                }
+                Pending::Text(size) => self.end_message(size, MessageOutcome::Lost, reply, sink),
+                Pending::Chunk { octets, last } => {
+                    let so_far = self.transaction.as_ref().map_or(0, |now| now.size);
+                    let size = so_far.saturating_add(octets);
+                    if last {
+                        self.end_message(size, MessageOutcome::Lost, reply, sink);
+                    } else if let Some(transaction) = &mut self.transaction {
+                        transaction.size = size;
+                        transaction.chunks = true;
+                    }
+                }
+                Pending::Reset => self.end_transaction(sink),
+                Pending::LocalRejection(text, size) => {
+                    self.end_message(size, MessageOutcome::Rejected, Some(text), sink);
+                }
+                Pending::Rcpt(_)
+                | Pending::Data
+                | Pending::Other
+                | Pending::UnclearChunk
+                | Pending::Local(_)
+                | Pending::Discarded => {}
+            }
+        }
+        let in_progress = match &state {
+            InputState::Data(text) | InputState::DiscardText(text, _) => Some(text.size()),
+            _ => self
+                .transaction
+                .as_ref()
+                .filter(|transaction| transaction.chunks)
+                .map(|transaction| transaction.size),
+        };
+        if let Some(size) = in_progress {
+            self.end_message(size, MessageOutcome::Lost, reply, sink);
+        }
+        self.end_transaction(sink);
+        self.state = InputState::Command;
+    }
+
+    pub(in crate::relay) fn on_end(&mut self, out: Out<'_>) {
+        // Given back when the upstream's connection is closed: until then a message is in flight.
+        self.permit = false;
+        self.record_unfinished(None, &mut Sink::new(out));
+    }
+
+    pub(in crate::relay) fn on_client_flushed(&mut self, flushed: bool, out: Out<'_>) {
+        self.client_flushed = flushed;
+        if flushed && self.local_replies > 0 {
+            self.local_replies = 0;
+            self.resume(&mut Sink::new(out));
+        }
+    }
+
+    pub(in crate::relay) fn on_permit(&mut self, permit: Permit, out: Out<'_>) {
+        let mut sink = Sink::new(out);
+        match std::mem::take(&mut self.state) {
+            InputState::AwaitingPermit(mail) => match permit {
+                Permit::Granted => self.send_mail(*mail, &mut sink),
+                Permit::TooMany => {
+                    self.permit = false;
+                    self.answer(super::policy::RATE, &mut sink);
+                    self.record_refusal(
+                        "more messages a minute than the mailbox or the account may send",
+                        &mut sink,
+                    );
+                }
+                Permit::Full => {
+                    self.permit = false;
+                    let fault = Fault::new(
+                        Kind::Full,
+                        "as many messages of the mailbox were in flight as the mail service allows",
+                    )
+                    .with_remedy("let the application send fewer messages at once, or from several mailboxes");
+                    let text = fault.reply(crate::wire::Protocol::Smtp, None).text;
+                    let text = String::from_utf8_lossy(&text).into_owned();
+                    self.answer_with(Pending::Local(text.into()), &mut sink);
+                    sink.act(Action::Record(Event::Fault(fault)));
+                }
+            },
+            state => self.state = state,
+        }
+        self.resume(&mut sink);
+    }
+}

@@ -1,0 +1,97 @@
+//! Sending a token request: one way for each grant.
+
+use super::super::answer::AccessTokenResponse;
+use super::super::endpoint::Endpoint;
+use super::super::failure::TokenError;
+use super::super::issued::IssuedToken;
+use super::super::store::StoredConsent;
+use super::form::Form;
+use super::refresh::{self, Redeems};
+use crate::cluster::number::Number;
+use crate::config::Grant as Configured;
+use crate::secret::Secret;
+
+use super::request::Request;
+
+impl Request {
+    /// A login's consent, if it can bring a token.
+    pub(in crate::token) async fn usable(&self) -> Result<StoredConsent, TokenError> {
+        refresh::usable(self).await
+    }
+
+    /// Asks, where a stored token will not do.
+    pub(in crate::token) async fn send(self) -> Result<IssuedToken, TokenError> {
+        self.ask(Redeems::Any).await
+    }
+
+    /// Asks the identity provider on behalf of all relays, for the consent's record of this number
+    /// alone. A refusal is not written here: whether it counts is decided with the others.
+    pub(in crate::token) async fn ask_provider(
+        &self,
+        number: Option<Number>,
+    ) -> Result<IssuedToken, TokenError> {
+        self.ask(Redeems::Only(number.unwrap_or_default())).await
+    }
+
+    async fn ask(&self, redeems: Redeems) -> Result<IssuedToken, TokenError> {
+        let registration = self.account.registration.clone();
+        let Some(client) = self.client.clone() else {
+            return Err(TokenError::later(
+                "there is no HTTP client for the provider",
+            ));
+        };
+        let endpoint = Endpoint::new(client, self.timeout, &registration.provider);
+        let scope = self.account.scope().join(" ");
+        let form = |pairs: &[(&'static str, &str)]| -> Result<Form, TokenError> {
+            let mut form = Form::of_client(&registration, self.password.as_ref())?;
+            form.extend(pairs);
+            form.add("scope", &scope);
+            Ok(form)
+        };
+        let answer = match &registration.grant {
+            Configured::ClientCredentials(_) => {
+                let form = form(&[("grant_type", "client_credentials")])?;
+                endpoint.token(&registration, &form.pairs()).await
+            }
+            Configured::Password(_) => {
+                let password = self.password.as_ref().map_or("", Secret::expose);
+                let form = form(&[
+                    ("grant_type", "password"),
+                    ("username", self.username()),
+                    ("password", password),
+                ])?;
+                endpoint.token(&registration, &form.pairs()).await
+            }
+            Configured::ServiceAccount(key) => {
+                let assertion = super::assertion::service_account(
+                    key,
+                    &self.mailbox,
+                    &scope,
+                    &registration.token_url,
+                )?;
+                let form = [
+                    ("grant_type", super::assertion::JWT_BEARER),
+                    ("assertion", assertion.expose()),
+                ];
+                endpoint.token(&registration, &form).await
+            }
+            Configured::ManagedIdentity { client_id, url } => {
+                let scope = self.account.scope();
+                let url = super::local::metadata_url(url, &scope, client_id.as_deref());
+                endpoint
+                    .get(&registration, &url, ("Metadata", "true"))
+                    .await
+            }
+            Configured::AuthorizationCode(_) | Configured::DeviceCode(_) => {
+                return super::refresh::refresh(self, &endpoint, redeems).await;
+            }
+            Configured::Command { program, arguments } => {
+                return super::local::command(program, arguments, self.timeout).await;
+            }
+        };
+        answer
+            .as_ref()
+            .map(AccessTokenResponse::grant)
+            .map_err(TokenError::clone)
+    }
+}

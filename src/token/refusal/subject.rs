@@ -1,0 +1,48 @@
+//! Which registrations a row of the table is about.
+
+use crate::config::{ClientCredential, Grant, Registration};
+
+/// The registration that a row is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::token) enum For {
+    Anyone,
+    /// An application's own token: nobody signs in.
+    Application,
+    /// The client's password is checked by the identity provider.
+    Password,
+    /// The client's password is the client secret.
+    Secret,
+    /// A certificate signs the request.
+    Certificate,
+    /// Another issuer's token proves the client.
+    Federated,
+    ServiceAccount,
+    /// A person's consent at Google.
+    GoogleConsent,
+}
+
+impl For {
+    pub(in crate::token) fn is(self, registration: &Registration) -> bool {
+        let grant = &registration.grant;
+        match self {
+            Self::Anyone => true,
+            Self::Application => grant.is_app_only(),
+            Self::Password => matches!(grant, Grant::Password(_)),
+            Self::Secret => {
+                matches!(grant.credential(), Some(ClientCredential::ClientPassword))
+            }
+            Self::Certificate => {
+                matches!(grant.credential(), Some(ClientCredential::Certificate(_)))
+            }
+            Self::Federated => matches!(grant.credential(), Some(ClientCredential::Federated(_))),
+            Self::ServiceAccount => matches!(grant, Grant::ServiceAccount(_)),
+            Self::GoogleConsent => {
+                grant.needs_consent()
+                    && registration
+                        .token_url
+                        .host_str()
+                        .is_some_and(|host| host.ends_with("googleapis.com"))
+            }
+        }
+    }
+}

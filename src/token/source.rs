@@ -1,0 +1,383 @@
+//! The token source: cache, one request at a time, and who is told of what.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::cache_entry::{Arrival, CacheEntry, Observer, lock};
+use super::cache_key::{CacheKey, RegistrationVersions};
+use super::flight::Flight;
+use super::grant::Request;
+use super::issued::{Token, TokenState, now};
+use super::life::{CachedToken, Decision};
+use super::sharing::SharedRecords;
+use super::store::{StateError, Store};
+use crate::auth::password::VerifiedLogin;
+use crate::cluster::member::Member;
+use crate::config::{Account, Registration};
+use crate::fault::{Fault, Kind};
+use crate::outbound::http;
+
+/// Slots; beyond it those without a token go, which clients can make as many of as a wildcard
+/// account has logins, or as they have passwords to try (grant `password`).
+const MAX_CACHED: usize = 10_000;
+
+/// Gives out tokens.
+pub struct TokenSource {
+    /// By provider.
+    pub(super) clients: BTreeMap<String, http::Client>,
+    versions: RegistrationVersions,
+    pub(super) timeout: Duration,
+    pub(super) store: Option<Arc<Store>>,
+    /// What several relays have in common, if they do.
+    shared: Option<Arc<SharedRecords>>,
+    /// Outlives a change of the configuration.
+    cache: Arc<Mutex<Cache>>,
+    observer: Arc<Observer>,
+}
+
+type Cache = HashMap<CacheKey, Arc<CacheEntry>>;
+
+/// The part of a configuration that the token source uses. A reload replaces it; cached tokens stay.
+pub struct TokenSourceConfig<'a> {
+    /// The OAuth clients.
+    pub registrations: &'a BTreeMap<String, Arc<Registration>>,
+    /// The HTTP clients, by provider.
+    pub clients: BTreeMap<String, http::Client>,
+    /// What bounds a token request.
+    pub timeout: Duration,
+    /// What keeps the tokens that consents bring.
+    pub store: Option<Arc<Store>>,
+}
+
+impl TokenSource {
+    /// Without a token yet.
+    ///
+    /// # Errors
+    ///
+    /// Where the machine has no random numbers.
+    pub fn new(tools: TokenSourceConfig<'_>) -> std::io::Result<Self> {
+        Ok(Self {
+            versions: RegistrationVersions::new(
+                tools.registrations,
+                tools.store.as_ref().map(|store| &**store.keys()),
+            )?,
+            shared: None,
+            clients: tools.clients,
+            timeout: tools.timeout,
+            store: tools.store,
+            cache: Arc::default(),
+            observer: Arc::new(|_, _, _| {}),
+        })
+    }
+
+    /// With other tools and the same tokens, requests under way included.
+    #[must_use]
+    pub fn reconfigured(&self, tools: TokenSourceConfig<'_>) -> Self {
+        Self {
+            versions: self.versions.reconfigured(tools.registrations),
+            clients: tools.clients,
+            timeout: tools.timeout,
+            store: match (tools.store, &self.store) {
+                (Some(store), Some(before)) => Some(store.take_over(before)),
+                (store, _) => store,
+            },
+            shared: self.shared.clone(),
+            cache: self.cache.clone(),
+            observer: self.observer.clone(),
+        }
+    }
+
+    /// Deletes what is stored of a login, on every relay; whether there was something.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] where it cannot be deleted.
+    pub async fn forget(&self, login: &str) -> Result<bool, StateError> {
+        let Some(store) = self.store.clone() else {
+            return Ok(false);
+        };
+        if let Some(shared) = &self.shared {
+            // Its tombstone has to beat what the others have.
+            shared.fetch(login).await;
+        }
+        let name = login.to_owned();
+        let forgotten = tokio::task::spawn_blocking(move || store.forget(&name)).await;
+        let forgotten = forgotten.unwrap_or(Ok(false))?;
+        if let (true, Some(shared)) = (forgotten, &self.shared) {
+            shared.publish(login).await;
+        }
+        Ok(forgotten)
+    }
+
+    /// What several relays have in common, if they do.
+    pub(crate) fn shared(&self) -> Option<&Arc<SharedRecords>> {
+        self.shared.as_ref()
+    }
+
+    /// Shares its tokens and consents with other relays from now on.
+    #[must_use]
+    pub fn shared_by(mut self, member: Arc<Member>) -> Self {
+        let store = self.store.clone();
+        self.shared = store.map(|store| SharedRecords::new(member, store));
+        self
+    }
+
+    /// Drops what belongs to registrations that are not this one's.
+    pub fn activate(&self) {
+        lock(&self.cache).retain(|purpose, _| self.versions.know(purpose));
+    }
+
+    /// Tells somebody of each request that was sent to an endpoint for a login.
+    #[must_use]
+    pub fn observed_by(
+        mut self,
+        observer: impl Fn(&str, &'static str, Duration) + Send + Sync + 'static,
+    ) -> Self {
+        self.observer = Arc::new(observer);
+        self
+    }
+
+    /// A token that opens the verified mailbox.
+    ///
+    /// # Errors
+    ///
+    /// The side to blame is the identity provider, the client (grant `password`) or authrelay
+    /// (its store).
+    pub async fn token(&self, verified: &VerifiedLogin) -> Result<Token, Fault> {
+        let purpose = self.cache_key(verified);
+        let shared = self.cache_entry(&purpose);
+        self.reload_if_changed(&shared, verified);
+        let next = lock(&shared.life).next(Instant::now());
+        match next {
+            Decision::Use(secret, generation) => Ok(Token {
+                secret,
+                generation,
+                fresh: false,
+            }),
+            Decision::UseAndRefresh(secret, generation) => {
+                self.flight(&shared, verified, false);
+                Ok(Token {
+                    secret,
+                    generation,
+                    fresh: false,
+                })
+            }
+            Decision::Refuse(fault) => Err(fault.already_logged()),
+            Decision::Fetch => {
+                let mut flight = self.flight(&shared, verified, false);
+                // An error means that the request's task is gone without a result.
+                let arrival = flight.wait_for(Option::is_some).await;
+                match arrival.ok().and_then(|arrival| arrival.clone()) {
+                    Some(Ok((secret, generation, fresh))) => Ok(Token {
+                        secret,
+                        generation,
+                        fresh,
+                    }),
+                    Some(Err(fault)) => Err(fault),
+                    None => Err(Fault::new(
+                        Kind::Internal,
+                        "the token request was abandoned",
+                    )),
+                }
+            }
+        }
+    }
+
+    /// An upstream accepted the token for this mailbox.
+    pub fn on_accepted(&self, verified: &VerifiedLogin, token: &Token) {
+        let shared = self.cache_entry(&self.cache_key(verified));
+        lock(&shared.life).accepted(token.generation, verified.mailbox(), Instant::now());
+    }
+
+    /// An upstream refused the token for this mailbox. Whether asking for another makes sense: a
+    /// newer one is there, or this one was given up.
+    pub fn on_refused(&self, verified: &VerifiedLogin, token: &Token) -> bool {
+        let shared = self.cache_entry(&self.cache_key(verified));
+        lock(&shared.life).refused(
+            token.generation,
+            token.fresh,
+            verified.mailbox(),
+            Instant::now(),
+        )
+    }
+
+    /// How the token of an account's login stands; `mailbox` is the one it opens.
+    pub fn token_state(&self, account: &Account, login: &str, mailbox: &str) -> TokenState {
+        let purpose = self.versions.cache_key(account, login, mailbox, None);
+        let slots = lock(&self.cache);
+        let shared = match account.registration.grant.needs_client_password() {
+            // Whichever password the client presents.
+            true => slots
+                .iter()
+                .filter(|(other, _)| {
+                    other.registration == purpose.registration && other.subject == purpose.subject
+                })
+                .map(|(_, shared)| shared)
+                .max_by_key(|shared| lock(&shared.life).has_token()),
+            false => slots.get(&purpose),
+        };
+        shared.map_or(TokenState::None, |shared| {
+            lock(&shared.life).token_state(Instant::now())
+        })
+    }
+
+    /// Redeems the refresh token of a consent that nobody has used for `age`, since providers let
+    /// them die of disuse (Entra after 90 days), and of one that needs attention, which may have
+    /// been cured. A consent that has ended is left alone.
+    pub async fn refresh_unused(&self, account: &Arc<Account>, login: &str, age: Duration) {
+        let Some(store) = self.store.clone() else {
+            return;
+        };
+        let owner = super::store::Owner::of(&account.registration);
+        let record = store.load(login).await.ok().flatten();
+        let due = record
+            .and_then(|record| record.of(&owner))
+            .is_some_and(|record| {
+                let asks = record.attention.is_some() || record.unused_for() >= age;
+                record.refused.is_none() && asks
+            });
+        if !due {
+            return;
+        }
+        let verified =
+            VerifiedLogin::by_operator(account.clone(), login.to_owned(), String::new(), None);
+        let shared = self.cache_entry(&self.cache_key(&verified));
+        self.reload_if_changed(&shared, &verified);
+        lock(&shared.life).ask_again();
+        let mut flight = self.flight(&shared, &verified, true);
+        // What came of it is in the log, and with whoever logs in next.
+        let _ = flight.wait_for(Option::is_some).await;
+    }
+
+    /// Asks anew at the next request where a refusal may have been cured: somebody waits for the
+    /// answer.
+    pub fn ask_again(&self, verified: &VerifiedLogin) {
+        let shared = self.cache_entry(&self.cache_key(verified));
+        lock(&shared.life).ask_again();
+    }
+
+    /// Tries to store what could not be stored so far, before the end.
+    pub async fn finish(&self) {
+        if let Some(store) = &self.store {
+            store.write_all_late().await;
+        }
+    }
+
+    /// The store, if there is one.
+    pub fn store(&self) -> Option<&Arc<Store>> {
+        self.store.as_ref()
+    }
+
+    fn cache_key(&self, verified: &VerifiedLogin) -> CacheKey {
+        self.versions.cache_key(
+            verified.account(),
+            verified.login(),
+            verified.mailbox(),
+            verified.unverified_password(),
+        )
+    }
+
+    fn cache_entry(&self, purpose: &CacheKey) -> Arc<CacheEntry> {
+        let mut slots = lock(&self.cache);
+        if let Some(shared) = slots.get(purpose) {
+            return shared.clone();
+        }
+        if slots.len() >= MAX_CACHED {
+            let used = |shared: &Arc<CacheEntry>| {
+                Arc::strong_count(shared) > 1 || lock(&shared.life).has_token()
+            };
+            slots.retain(|_, shared| used(shared));
+        }
+        let shared = Arc::new(CacheEntry {
+            life: Mutex::new(CachedToken::new(fraction())),
+            flight: Mutex::default(),
+            version: Mutex::default(),
+        });
+        slots.insert(purpose.clone(), shared.clone());
+        shared
+    }
+
+    /// Somebody else (`authorize`, another relay) may have written the record: then what we know
+    /// of it is old, a refusal included.
+    fn reload_if_changed(&self, shared: &CacheEntry, verified: &VerifiedLogin) {
+        let consented = verified.account().registration.grant.needs_consent();
+        let (true, Some(store)) = (consented, &self.store) else {
+            return;
+        };
+        let version = store.version(verified.login());
+        let mut known = lock(&shared.version);
+        if *known != version {
+            *known = version;
+            lock(&shared.life).renew();
+        }
+    }
+
+    /// Joins the request under way, or starts one; `anew` also where a stored token would do. It
+    /// goes on when the login that wanted it is given up: others wait for it.
+    fn flight(
+        &self,
+        shared: &Arc<CacheEntry>,
+        verified: &VerifiedLogin,
+        anew: bool,
+    ) -> watch::Receiver<Option<Arrival>> {
+        let mut flight = lock(&shared.flight);
+        if let Some(under_way) = flight
+            .as_ref()
+            .filter(|flight| flight.has_changed().is_ok())
+        {
+            return under_way.clone();
+        }
+        // One may have ended since this login looked.
+        let ended = match lock(&shared.life).next(Instant::now()) {
+            _ if anew => None,
+            Decision::Use(secret, generation) => Some(Ok((secret, generation, false))),
+            Decision::Refuse(fault) => Some(Err(fault.already_logged())),
+            Decision::UseAndRefresh(..) | Decision::Fetch => None,
+        };
+        if ended.is_some() {
+            return watch::channel(ended).1;
+        }
+        let (sender, receiver) = watch::channel(None);
+        *flight = Some(receiver.clone());
+        let registration = verified.account().registration.clone();
+        let request = Request {
+            account: verified.account().clone(),
+            mailbox: verified.mailbox().to_owned(),
+            login: verified.login().to_owned(),
+            password: verified.unverified_password().cloned(),
+            replaces: lock(&shared.life).last(),
+            anew,
+            since: now(),
+            client: self.clients.get(&registration.provider.name).cloned(),
+            store: self.store.clone(),
+            timeout: self.timeout,
+        };
+        let flight = Flight {
+            shared: shared.clone(),
+            store: self.store.clone(),
+            observer: self.observer.clone(),
+            sharing: self
+                .shared
+                .clone()
+                .filter(|_| SharedRecords::shares(&registration.grant))
+                .map(|shared| (shared, self.cache_key(verified))),
+            registration,
+            login: request.login.clone(),
+        };
+        tokio::spawn(flight.fly(request, sender));
+        receiver
+    }
+}
+
+/// A number from 0 to 1 that differs from process to process.
+fn fraction() -> f64 {
+    let mut byte = [0; 1];
+    match aws_lc_rs::rand::fill(&mut byte) {
+        Ok(()) => f64::from(byte[0]) / 255.0,
+        Err(_) => 0.5,
+    }
+}
