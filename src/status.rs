@@ -231,13 +231,6 @@ fn row(
         Ok(record) => (record, None),
         Err(fault) => (None, Some(fault)),
     };
-    let consent = match (registration.grant.needs_consent(), &record) {
-        (false, _) => "none",
-        (true, Some(record)) if record.refused.is_some() => "needed",
-        (true, Some(record)) if record.attention.is_some() => "attention",
-        (true, Some(_)) => "given",
-        (true, None) => "needed",
-    };
     // Protocols may open mailboxes of their own, each with a token of its own.
     let standing = Protocol::ALL
         .iter()
@@ -277,9 +270,20 @@ fn row(
             .filter(|protocol| account.protocols.contain(**protocol))
             .map(|protocol| protocol.name())
             .collect(),
-        consent,
+        consent: consent(registration.grant.needs_consent(), record.as_ref()),
         last_login: entry.last_login.map(rfc3339),
         last_fault,
+    }
+}
+
+/// State of a login's consent, as administrators see it.
+fn consent(is_needed: bool, record: Option<&StoredConsent>) -> &'static str {
+    match (is_needed, record) {
+        (false, _) => "none",
+        (true, Some(record)) if record.refused.is_some() => "needed",
+        (true, Some(record)) if record.attention.is_some() => "attention",
+        (true, Some(_)) => "given",
+        (true, None) => "needed",
     }
 }
 

@@ -187,9 +187,8 @@ fn breaches(files: &[(String, String)]) -> Vec<String> {
         let mut before = "";
         for (line, name) in &parts.names {
             let of_words = name.chars().all(|c| !c.is_uppercase());
-            if TYPES.contains(&name.as_str()) {
-                report(*line, format!("a name `{name}`"));
-            } else if of_words && name.split('_').any(|part| PARTS.contains(&part)) {
+            let is_part = of_words && name.split('_').any(|part| PARTS.contains(&part));
+            if is_part || TYPES.contains(&name.as_str()) {
                 report(*line, format!("a name `{name}`"));
             } else if before == "fn" && FUNCTIONS.contains(&name.as_str()) {
                 report(*line, format!("a function `{name}`"));

@@ -158,6 +158,20 @@ pub struct Candidate {
 /// A keyed hash of a password, by a key of this process.
 pub type Print = [u8; 32];
 
+impl Candidate {
+    /// Gives the login whose password the identity provider checks.
+    fn left_to_provider(&self, presented: &Secret) -> VerifiedLogin {
+        VerifiedLogin {
+            account: self.account.clone(),
+            login: self.login.clone(),
+            mailbox: self.mailbox.clone(),
+            password: None,
+            unverified: Some(presented.clone()),
+            unauthenticated: false,
+        }
+    }
+}
+
 /// Checks presented passwords against configured ones, in constant memory.
 pub struct PasswordChecker {
     /// Key that is generated for each process.
@@ -243,14 +257,7 @@ impl PasswordChecker {
         if let Some(claim) = &claim
             && claim.account.registration.grant.needs_client_password()
         {
-            return Some(VerifiedLogin {
-                account: claim.account.clone(),
-                login: claim.login.clone(),
-                mailbox: claim.mailbox.clone(),
-                password: None,
-                unverified: Some(presented.clone()),
-                unauthenticated: false,
-            });
+            return Some(claim.left_to_provider(presented));
         }
         let passwords = claim.as_ref().map_or(&[][..], |claim| &claim.passwords);
         // Only the right password is answered faster.

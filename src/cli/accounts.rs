@@ -69,10 +69,6 @@ fn has_tokens(config: &Config) -> bool {
 
 /// A line an account; below it what is wrong and what to do.
 fn table(rows: &[Value]) -> String {
-    let text = |row: &Value, key: &str| {
-        let value = row.get(key).and_then(Value::as_str);
-        value.unwrap_or_default().to_owned()
-    };
     let token = |row: &Value| {
         let token = row.get("token").cloned().unwrap_or_default();
         let (state, expires) = (text(&token, "state"), text(&token, "expires"));
@@ -114,21 +110,32 @@ fn table(rows: &[Value]) -> String {
         out.push_str(cells.join("  ").trim_end());
         out.push('\n');
         let fault = index.checked_sub(1).and_then(|index| rows.get(index));
-        let Some(fault) = fault.and_then(|row| row.get("last_fault")) else {
-            continue;
-        };
-        out.push_str(&format!(
-            "    {} {}: {}: {}\n",
-            text(fault, "time"),
-            text(fault, "side"),
-            text(fault, "kind"),
-            text(fault, "detail")
-        ));
-        if let Some(remedy) = fault.get("remedy").and_then(Value::as_str) {
-            out.push_str(&format!("    {remedy}\n"));
+        if let Some(fault) = fault.and_then(|row| row.get("last_fault")) {
+            out.push_str(&fault_lines(fault));
         }
     }
     out
+}
+
+/// Describes the last fault of an account, and its remedy on a line of its own.
+fn fault_lines(fault: &Value) -> String {
+    let mut lines = format!(
+        "    {} {}: {}: {}\n",
+        text(fault, "time"),
+        text(fault, "side"),
+        text(fault, "kind"),
+        text(fault, "detail")
+    );
+    if let Some(remedy) = fault.get("remedy").and_then(Value::as_str) {
+        lines.push_str(&format!("    {remedy}\n"));
+    }
+    lines
+}
+
+/// The text of a field; empty where there is none.
+fn text(row: &Value, key: &str) -> String {
+    let value = row.get(key).and_then(Value::as_str);
+    value.unwrap_or_default().to_owned()
 }
 
 /// Deletes the stored tokens of a login, whether or not an account still has it. A relay that runs

@@ -159,38 +159,7 @@ pub(super) fn of_mailbox(target: &TestTarget, claims: &TokenClaims, said: &str) 
     let lower = said.to_lowercase();
     let object = claims.object.as_deref();
     if lower.contains("authenticated but not connected") {
-        let delegate = claims
-            .user
-            .as_deref()
-            .filter(|user| !user.eq_ignore_ascii_case(&mailbox));
-        return match (
-            target.account.registration.grant.is_app_only(),
-            object,
-            delegate,
-        ) {
-            (true, Some(object), _) => Advice::new(
-                format!(
-                    "the token is good, and the application has no permission on {mailbox}, or {} is off there",
-                    target.protocol
-                ),
-                format!(
-                    "{}; {}",
-                    permission(&mailbox, object),
-                    switch(target.protocol, &mailbox)
-                ),
-            ),
-            (_, _, Some(user)) => Advice::new(
-                format!("{user} signed in, and has no full access to {mailbox}"),
-                permission(&mailbox, user),
-            ),
-            _ => Advice::new(
-                format!(
-                    "the token is good, and {mailbox} is not open to it: {} is off there, or there is no such mailbox",
-                    target.protocol
-                ),
-                switch(target.protocol, &mailbox),
-            ),
-        };
+        return of_closed_mailbox(target, claims, &mailbox);
     }
     if lower.contains("5.7.240") || lower.contains("5.5.105") {
         let remedy = message_remedy(said, &mailbox, &mailbox, true);
@@ -218,6 +187,38 @@ pub(super) fn of_mailbox(target: &TestTarget, claims: &TokenClaims, said: &str) 
         format!("the mail service refuses the first command on {mailbox}"),
         switch(target.protocol, &mailbox),
     )
+}
+
+/// Explains why a token that was accepted opens no mailbox.
+fn of_closed_mailbox(target: &TestTarget, claims: &TokenClaims, mailbox: &str) -> Advice {
+    let object = claims.object.as_deref();
+    let user = claims.user.as_deref();
+    let delegate = user.filter(|user| !user.eq_ignore_ascii_case(mailbox));
+    let is_app_only = target.account.registration.grant.is_app_only();
+    match (is_app_only, object, delegate) {
+        (true, Some(object), _) => Advice::new(
+            format!(
+                "the token is good, and the application has no permission on {mailbox}, or {} is off there",
+                target.protocol
+            ),
+            format!(
+                "{}; {}",
+                permission(mailbox, object),
+                switch(target.protocol, mailbox)
+            ),
+        ),
+        (_, _, Some(user)) => Advice::new(
+            format!("{user} signed in, and has no full access to {mailbox}"),
+            permission(mailbox, user),
+        ),
+        _ => Advice::new(
+            format!(
+                "the token is good, and {mailbox} is not open to it: {} is off there, or there is no such mailbox",
+                target.protocol
+            ),
+            switch(target.protocol, mailbox),
+        ),
+    }
 }
 
 fn has_role(claims: &TokenClaims, role: &str) -> bool {

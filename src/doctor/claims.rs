@@ -119,6 +119,12 @@ fn wrong(target: &TestTarget, claims: &TokenClaims, mailbox: &str) -> Option<(St
             "check the registration's tenant: it must be the one that has the mailbox".into(),
         ));
     }
+    lacking(target, claims, mailbox)
+}
+
+/// Finds the role or permission that the token lacks.
+fn lacking(target: &TestTarget, claims: &TokenClaims, mailbox: &str) -> Option<(String, String)> {
+    let registration = &target.account.registration;
     let (role, permission) = match target.protocol {
         Protocol::Imap => ("IMAP.AccessAsApp", "IMAP.AccessAsUser.All"),
         Protocol::Pop3 => ("POP.AccessAsApp", "POP.AccessAsUser.All"),

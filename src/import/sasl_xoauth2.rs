@@ -120,11 +120,8 @@ fn add(draft: &mut Draft, file: &str, common: &Map<String, Value>, token: &Map<S
         "protocols": ["smtp"],
         "password": {"file": format!("passwords/{login}")},
     }));
-    match token
-        .get("refresh_token")
-        .and_then(Value::as_str)
-        .filter(|token| !token.is_empty())
-    {
+    let refresh_token = token.get("refresh_token").and_then(Value::as_str);
+    match refresh_token.filter(|token| !token.is_empty()) {
         Some(refresh_token) => draft.moved.push(MovedConsent {
             login,
             refresh_token: Secret::from(refresh_token),

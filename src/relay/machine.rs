@@ -138,15 +138,14 @@ impl Machine {
                 tracing::debug!(error, "the client's connection broke");
                 self.finish(ClosedBy::Client, None, now, out);
             }
-            Input::UpstreamEnded if self.tracker.goes_on_without_upstream() => {
+            Input::UpstreamEnded | Input::UpstreamGone(_)
+                if self.tracker.goes_on_without_upstream() =>
+            {
                 self.tracker.on_upstream_lost(out);
             }
             Input::UpstreamEnded => {
                 self.upstream_ended = true;
                 self.first_end.get_or_insert((ClosedBy::Upstream, now));
-            }
-            Input::UpstreamGone(_) if self.tracker.goes_on_without_upstream() => {
-                self.tracker.on_upstream_lost(out);
             }
             Input::UpstreamGone(error) => self.on_lost(&format!("broke: {error}"), now, out),
             Input::Flushed { client, upstream } => {
@@ -166,26 +165,35 @@ impl Machine {
                 self.active = now;
                 self.tracker.on_upstream_refused(&fault, out);
             }
-            Input::Drain(within) => {
-                let closed = now + within;
-                let ends = closed - STOP_TIMEOUT.min(within / 2);
-                if self.drain.is_none_or(|before| closed < before.closed) {
-                    self.drain = Some(Drain { ends, closed });
-                }
-            }
-            Input::Timeout => {
-                let (until, deadline) = self.deadline();
-                if until <= now {
-                    self.on_deadline(deadline, now, out);
-                }
-            }
-            Input::Stop => {
-                let closed = now + STOP_TIMEOUT;
-                self.drain = Some(Drain { ends: now, closed });
-                self.on_deadline(Deadline::Drain, now, out);
-            }
+            Input::Drain(within) => self.on_drain(now, within),
+            Input::Timeout => self.on_timeout(now, out),
+            Input::Stop => self.on_stop(now, out),
         }
         self.advance(now, out);
+    }
+
+    /// Begins the end of the session within this time, unless it ends sooner anyway.
+    fn on_drain(&mut self, now: Instant, within: Duration) {
+        let closed = now + within;
+        let ends = closed - STOP_TIMEOUT.min(within / 2);
+        if self.drain.is_none_or(|before| closed < before.closed) {
+            self.drain = Some(Drain { ends, closed });
+        }
+    }
+
+    /// Ends the session at once.
+    fn on_stop(&mut self, now: Instant, out: Out<'_>) {
+        let closed = now + STOP_TIMEOUT;
+        self.drain = Some(Drain { ends: now, closed });
+        self.on_deadline(Deadline::Drain, now, out);
+    }
+
+    /// Acts on the next deadline, if it has come.
+    fn on_timeout(&mut self, now: Instant, out: Out<'_>) {
+        let (until, deadline) = self.deadline();
+        if until <= now {
+            self.on_deadline(deadline, now, out);
+        }
     }
 
     /// Takes the consequences that every input has.

@@ -2,6 +2,8 @@
 //! end; for the audit one record a credential attempt, and one of the session. The last is written
 //! when this is dropped, so that a session that is cancelled or panics has its own.
 
+mod end;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -401,86 +403,6 @@ impl SessionRecord {
             detail = fault.detail(),
             remedy = fault.remedy(),
             "fault"
-        );
-    }
-}
-
-impl Drop for SessionRecord {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.fault = Some(Kind::Internal);
-            if self.is_probe() {
-                self.outcome = SessionOutcome::Failed;
-            }
-            self.metrics.fault(self.protocol(), Kind::Internal);
-            self.history.count_fault(Kind::Internal.side());
-        }
-        let phase = self.presence.phase();
-        if self.attempt_began.is_some() {
-            // Cut off in the middle, by whoever ended the session.
-            self.outcome = match self.fault {
-                Some(Kind::Internal) => SessionOutcome::Failed,
-                _ => SessionOutcome::Cancelled,
-            };
-            self.on_attempt_ended(self.outcome.name(), phase);
-        }
-        let (up, down) = (self.byte_counters().up(), self.byte_counters().down());
-        self.metrics
-            .session_ended(self.protocol(), self.outcome.name(), up, down);
-        let duration_ms = millis(self.began.elapsed());
-        let audit = self.audit.as_ref().filter(|_| !self.is_probe());
-        if let Some(audit) = audit {
-            audit.record(audit::AuditRecord {
-                outcome: Some(self.outcome.name()),
-                fault: self.fault.map(|kind| kind.to_string()),
-                phase: Some(phase.name()),
-                bytes_up: Some(up),
-                bytes_down: Some(down),
-                login_ms: self.login_ms,
-                duration_ms: Some(duration_ms),
-                closed_by: self.closed_by.map(ClosedBy::name),
-                messages: self.envelopes.take(),
-                ..self.audited(Event::Session)
-            });
-        }
-        if self.is_probe() {
-            tracing::debug!(
-                session = self.id(),
-                listener = self.listener().name,
-                protocol = self.protocol().name(),
-                client = %self.client(),
-                client_tls = self.client_tls,
-                outcome = self.outcome.name(),
-                fault = self.fault.map(tracing::field::display),
-                phase = phase.name(),
-                closed_by = self.closed_by.map(ClosedBy::name),
-                duration_ms,
-                "session"
-            );
-            return;
-        }
-        tracing::info!(
-            session = self.id(),
-            listener = self.listener().name,
-            protocol = self.protocol().name(),
-            client = %self.client(),
-            client_tls = self.client_tls,
-            login = self.login,
-            credential = self.credential,
-            mailbox = self.mailbox,
-            registration = self.registration,
-            upstream = self.upstream,
-            upstream_ip = self.upstream_ip,
-            upstream_tls = self.upstream_tls,
-            outcome = self.outcome.name(),
-            fault = self.fault.map(tracing::field::display),
-            phase = phase.name(),
-            closed_by = self.closed_by.map(ClosedBy::name),
-            bytes_up = up,
-            bytes_down = down,
-            login_ms = self.login_ms,
-            duration_ms,
-            "session"
         );
     }
 }

@@ -1,5 +1,6 @@
 //! listeners[].unauthenticated: the account of clients that cannot log in.
 
+use super::super::account::Account;
 use super::super::field::Field;
 use super::super::key::Key;
 use super::super::logins::is_wildcard_address;
@@ -45,6 +46,14 @@ pub(super) fn unauthenticated(
     if account.login.is_wildcard() && !is_wildcard_address(&login) {
         return field.reject("must be a well-formed address that the account's login covers");
     }
+    is_restricted(field, place, account).then(|| Unauthenticated {
+        account: account.clone(),
+        login,
+    })
+}
+
+/// Whether the account at `place` limits senders and recipients; reports what it lacks.
+fn is_restricted(field: &Field, place: &Field, account: &Account) -> bool {
     let missing = |key: &str| {
         place.problem(format_args!(
             "must have smtp.{key}, since the listener lets devices send as it without a login (line {})",
@@ -70,8 +79,5 @@ pub(super) fn unauthenticated(
         }
         Some(_) => {}
     }
-    good.then(|| Unauthenticated {
-        account: account.clone(),
-        login,
-    })
+    good
 }

@@ -90,18 +90,23 @@ impl Pop3 {
         ))
     }
 
+    /// Takes a line of the list that answers CAPA.
+    fn capability(&mut self, mut lines: Vec<String>, line: &Bytes) -> State {
+        if line.as_ref() == b"." {
+            self.capabilities = Some(lines);
+            return self.begin();
+        }
+        let held: usize = lines.iter().map(String::len).sum();
+        let line = String::from_utf8_lossy(line);
+        if lines.len() < 100 && held + line.len() <= REPLY_CAP && is_showable(&line) {
+            lines.push(line.into_owned());
+        }
+        State::CapaLines(lines)
+    }
+
     fn line(&mut self, state: State, line: &Bytes) -> State {
-        if let State::CapaLines(mut lines) = state {
-            if line.as_ref() == b"." {
-                self.capabilities = Some(lines);
-                return self.begin();
-            }
-            let held: usize = lines.iter().map(String::len).sum();
-            let line = String::from_utf8_lossy(line);
-            if lines.len() < 100 && held + line.len() <= REPLY_CAP && is_showable(&line) {
-                lines.push(line.into_owned());
-            }
-            return State::CapaLines(lines);
+        if let State::CapaLines(lines) = state {
+            return self.capability(lines, line);
         }
         match (state, pop3::reply(line)) {
             (State::Greeting, Some(Reply::Ok)) => match self.stage {

@@ -98,18 +98,7 @@ impl Pop3 {
                 self.say("+OK Goodbye.");
                 self.state = State::Quit;
             }
-            (Command::Stls, _) if self.offer.encrypted => self.say("-ERR TLS is active."),
-            (Command::Stls, _) if !self.offer.starttls => {
-                self.refuse(no_starttls(
-                    "the client sent STLS, which the listener does not have",
-                ));
-            }
-            // CVE-2011-0411: what followed the command in clear must never be executed.
-            (Command::Stls, _) if !self.input.is_empty() => self.state = State::Failed(injected()),
-            (Command::Stls, _) => {
-                self.say("+OK Begin TLS negotiation now.");
-                self.state = State::StartTls;
-            }
+            (Command::Stls, _) => self.start_tls(),
             (Command::User(_) | Command::Pass(_) | Command::Auth { .. }, _)
                 if !self.offer.credentials =>
             {
@@ -146,6 +135,23 @@ impl Pop3 {
             (Command::Other, _) => self.answer(&Fault::new(Kind::Order, "command before login")),
         }
         None
+    }
+
+    /// Answers STLS.
+    fn start_tls(&mut self) {
+        if self.offer.encrypted {
+            self.say("-ERR TLS is active.");
+        } else if !self.offer.starttls {
+            self.refuse(no_starttls(
+                "the client sent STLS, which the listener does not have",
+            ));
+        } else if !self.input.is_empty() {
+            // CVE-2011-0411: what followed the command in clear must never be executed.
+            self.state = State::Failed(injected());
+        } else {
+            self.say("+OK Begin TLS negotiation now.");
+            self.state = State::StartTls;
+        }
     }
 
     fn outcome(&mut self, outcome: SaslOutcome) -> Option<Attempt> {

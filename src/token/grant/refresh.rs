@@ -103,27 +103,31 @@ async fn redeem(
             Ok(grant)
         }
         Err(failure) => {
-            let changed = match failure.class {
-                // Whether it counts is decided with the other relays.
-                Class::Ended if redeems != Redeems::Any => false,
-                Class::Ended => {
-                    record.refused = Some(ConsentRefusal::now(&failure.fault));
-                    record.attention = None;
-                    true
-                }
-                // Written once, and not for each time that it is asked again.
-                Class::Attention if !record.is_refused_alike(&failure.fault) => {
-                    record.attention = Some(ConsentRefusal::now(&failure.fault));
-                    true
-                }
-                _ => false,
-            };
-            if changed {
+            if has_changed(&mut record, &failure, redeems) {
                 // What the endpoint says counts, whether or not it can be written.
                 let _ = store.fill(room, &request.login, &record).await;
             }
             Err(failure)
         }
+    }
+}
+
+/// Enters a failed redemption into the record; whether that has to be written.
+fn has_changed(record: &mut StoredConsent, failure: &TokenError, redeems: Redeems) -> bool {
+    match failure.class {
+        // Whether it counts is decided with the other relays.
+        Class::Ended if redeems != Redeems::Any => false,
+        Class::Ended => {
+            record.refused = Some(ConsentRefusal::now(&failure.fault));
+            record.attention = None;
+            true
+        }
+        // Written once, and not for each time that it is asked again.
+        Class::Attention if !record.is_refused_alike(&failure.fault) => {
+            record.attention = Some(ConsentRefusal::now(&failure.fault));
+            true
+        }
+        _ => false,
     }
 }
 

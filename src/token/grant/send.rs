@@ -35,11 +35,8 @@ impl Request {
 
     async fn ask(&self, redeems: Redeems) -> Result<IssuedToken, TokenError> {
         let registration = self.account.registration.clone();
-        let Some(client) = self.client.clone() else {
-            return Err(TokenError::later(
-                "there is no HTTP client for the provider",
-            ));
-        };
+        let none = || TokenError::later("there is no HTTP client for the provider");
+        let client = self.client.clone().ok_or_else(none)?;
         let endpoint = Endpoint::new(client, self.timeout, &registration.provider);
         let scope = self.account.scope().join(" ");
         let form = |pairs: &[(&'static str, &str)]| -> Result<Form, TokenError> {

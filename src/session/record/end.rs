@@ -1,0 +1,95 @@
+//! The end of a session's record: its line in the log, its audit record, its counts. They are written
+//! when the record is dropped, so also where the session is cancelled or panics.
+
+use super::{SessionOutcome, SessionRecord, millis};
+use crate::audit::{self, Event};
+use crate::fault::Kind;
+use crate::relay::ClosedBy;
+use crate::session::registry::Phase;
+
+impl Drop for SessionRecord {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.fault = Some(Kind::Internal);
+            if self.is_probe() {
+                self.outcome = SessionOutcome::Failed;
+            }
+            self.metrics.fault(self.protocol(), Kind::Internal);
+            self.history.count_fault(Kind::Internal.side());
+        }
+        let phase = self.presence.phase();
+        if self.attempt_began.is_some() {
+            // Cut off in the middle, by whoever ended the session.
+            self.outcome = match self.fault {
+                Some(Kind::Internal) => SessionOutcome::Failed,
+                _ => SessionOutcome::Cancelled,
+            };
+            self.on_attempt_ended(self.outcome.name(), phase);
+        }
+        let (up, down) = (self.byte_counters().up(), self.byte_counters().down());
+        self.metrics
+            .session_ended(self.protocol(), self.outcome.name(), up, down);
+        let duration_ms = millis(self.began.elapsed());
+        let audit = self.audit.as_ref().filter(|_| !self.is_probe());
+        if let Some(audit) = audit {
+            audit.record(audit::AuditRecord {
+                outcome: Some(self.outcome.name()),
+                fault: self.fault.map(|kind| kind.to_string()),
+                phase: Some(phase.name()),
+                bytes_up: Some(up),
+                bytes_down: Some(down),
+                login_ms: self.login_ms,
+                duration_ms: Some(duration_ms),
+                closed_by: self.closed_by.map(ClosedBy::name),
+                messages: self.envelopes.take(),
+                ..self.audited(Event::Session)
+            });
+        }
+        self.log_session(phase, duration_ms);
+    }
+}
+
+impl SessionRecord {
+    /// Writes the session's one line to the log.
+    fn log_session(&self, phase: Phase, duration_ms: u64) {
+        if self.is_probe() {
+            tracing::debug!(
+                session = self.id(),
+                listener = self.listener().name,
+                protocol = self.protocol().name(),
+                client = %self.client(),
+                client_tls = self.client_tls,
+                outcome = self.outcome.name(),
+                fault = self.fault.map(tracing::field::display),
+                phase = phase.name(),
+                closed_by = self.closed_by.map(ClosedBy::name),
+                duration_ms,
+                "session"
+            );
+            return;
+        }
+        tracing::info!(
+            session = self.id(),
+            listener = self.listener().name,
+            protocol = self.protocol().name(),
+            client = %self.client(),
+            client_tls = self.client_tls,
+            login = self.login,
+            credential = self.credential,
+            mailbox = self.mailbox,
+            registration = self.registration,
+            upstream = self.upstream,
+            upstream_ip = self.upstream_ip,
+            upstream_tls = self.upstream_tls,
+            outcome = self.outcome.name(),
+            fault = self.fault.map(tracing::field::display),
+            phase = phase.name(),
+            closed_by = self.closed_by.map(ClosedBy::name),
+            bytes_up = self.byte_counters().up(),
+            bytes_down = self.byte_counters().down(),
+            login_ms = self.login_ms,
+            duration_ms,
+            "session"
+        );
+    }
+}
