@@ -176,6 +176,20 @@ fn answers(options: &Options) -> Result<Answers, Trouble> {
         }
         false => options.client_id.clone(),
     };
+    require_flag(options, &grant)?;
+    Ok(Answers {
+        logins: logins(options)?,
+        secret: client_secret(options, &grant),
+        protocols: protocols(&options.protocols, preset)?,
+        provider,
+        grant,
+        tenant,
+        client_id,
+    })
+}
+
+/// Checks the options that a grant cannot do without.
+fn require_flag(options: &Options, grant: &str) -> Result<(), Trouble> {
     for (wanted, given, flag) in [
         ("service_account", options.key.is_some(), "--key"),
         ("command", options.command.is_some(), "--command"),
@@ -184,7 +198,12 @@ fn answers(options: &Options) -> Result<Answers, Trouble> {
             return Err(Trouble::Usage(format!("the grant {grant} needs {flag}")));
         }
     }
-    let logins = match &options.login[..] {
+    Ok(())
+}
+
+/// Takes the logins from their options, or asks a person.
+fn logins(options: &Options) -> Result<Vec<String>, Trouble> {
+    Ok(match &options.login[..] {
         [] => {
             let question = "Login of the application: the mailbox's address (several with commas)";
             let text = ask(None, "--login", question, None)?;
@@ -192,8 +211,12 @@ fn answers(options: &Options) -> Result<Answers, Trouble> {
             logins.filter(|login| !login.is_empty()).collect()
         }
         logins => logins.to_vec(),
-    };
-    let secret = match grant == "client_credentials" && options.client_secret.is_none() {
+    })
+}
+
+/// Asks for the client secret, where the grant has one and there is a terminal.
+fn client_secret(options: &Options, grant: &str) -> Option<Secret> {
+    match grant == "client_credentials" && options.client_secret.is_none() {
         true if io::stdin().is_terminal() => {
             let question = "The client secret's value (empty: put it into its file later): ";
             let typed = rpassword::prompt_password(question).unwrap_or_default();
@@ -202,16 +225,7 @@ fn answers(options: &Options) -> Result<Answers, Trouble> {
                 .map(Secret::from)
         }
         _ => None,
-    };
-    Ok(Answers {
-        protocols: protocols(&options.protocols, preset)?,
-        provider,
-        grant,
-        tenant,
-        client_id,
-        logins,
-        secret,
-    })
+    }
 }
 
 /// Gives the protocols that were named, or all that the provider has.
@@ -345,6 +359,12 @@ fn configuration(options: &Options, answers: &Answers, passwords: &[(String, Str
         let _ = writeln!(text, "    command: [{}]", quoted(command));
     }
     text.push_str("\n# Logins of applications, and the mailboxes that they open (by default the login itself).\naccounts:\n");
+    write_accounts(&mut text, answers, passwords);
+    text
+}
+
+/// Writes the section `accounts`, but for its head.
+fn write_accounts(text: &mut String, answers: &Answers, passwords: &[(String, String)]) {
     let protocols: Vec<_> = answers
         .protocols
         .iter()
@@ -361,7 +381,6 @@ fn configuration(options: &Options, answers: &Answers, passwords: &[(String, Str
             );
         }
     }
-    text
 }
 
 /// Describes the steps that remain, with the passwords: they are nowhere else.

@@ -93,6 +93,11 @@ pub(super) fn add(
         return;
     };
     let registration = named(draft, registration);
+    enter(draft, &login, registration);
+}
+
+/// Enters an account with its registration, and what it needs besides.
+fn enter(draft: &mut Draft, login: &str, registration: String) {
     let grant = draft
         .registrations
         .get(&registration)
@@ -107,11 +112,11 @@ pub(super) fn add(
     let by_provider =
         grant == "password" || secret.is_some_and(|secret| secret.get("client").is_some());
     let mut account = Map::new();
-    account.insert("login".into(), login.clone().into());
+    account.insert("login".into(), login.into());
     account.insert("registration".into(), registration.into());
     if !by_provider {
         draft.passwords = true;
-        let file = match login.as_str() {
+        let file = match login {
             "*" => "any".to_owned(),
             login => login.replace("*@", "any-at-"),
         };
@@ -180,9 +185,37 @@ fn registration(
         ));
         return None;
     };
+    let grant = grant(draft, name, section)?;
+    let (provider, tenant) = provider(draft, name, &token_url, section);
+    let mut registration = Map::new();
+    registration.insert("provider".into(), provider.clone().into());
+    if let Some(tenant) = tenant {
+        let tenant = own_tenant(draft, name, grant, tenant);
+        registration.insert("tenant".into(), tenant.into());
+    }
+    registration.insert("grant".into(), grant.into());
+    client(draft, name, section, secret_is_password, &mut registration);
+    scope(draft, name, section, grant, &provider, &mut registration);
+    if let Some(uri) = value("redirect_uri").filter(|_| grant == "authorization_code") {
+        let uri = uri.trim_end_matches('/');
+        draft.note(format!(
+            "[{name}] redirect_uri {uri}: the redirect URI is admin.public_url with /oauth/callback behind it; register that with the application (http://localhost:8025/oauth/callback unless you change it)"
+        ));
+    }
+    if value("redirect_listen_address").is_some() {
+        draft.note(format!(
+            "[{name}] redirect_listen_address is admin.bind here"
+        ));
+    }
+    Some(registration)
+}
+
+/// Chooses the grant as that proxy does.
+fn grant(draft: &mut Draft, name: &str, section: &Section) -> Option<&'static str> {
+    let value = |key: &str| section.get(key).filter(|value| !value.is_empty());
     let flow = value("oauth2_flow").map(String::as_str);
     // As that proxy decides: whoever has a permission_url is sent there, whatever the flow's name.
-    let grant = match (flow, value("permission_url")) {
+    Some(match (flow, value("permission_url")) {
         (Some("device"), _) => "device_code",
         (Some("service_account"), _) => "service_account",
         (None | Some("authorization_code"), Some(_)) => "authorization_code",
@@ -201,16 +234,23 @@ fn registration(
             ));
             return None;
         }
-    };
-    let (provider, tenant) = provider(draft, name, &token_url, section);
-    let mut registration = Map::new();
-    registration.insert("provider".into(), provider.clone().into());
-    if let Some(tenant) = tenant {
-        let tenant = own_tenant(draft, name, grant, tenant);
-        registration.insert("tenant".into(), tenant.into());
-    }
-    registration.insert("grant".into(), grant.into());
-    if grant == "service_account" {
+    })
+}
+
+fn is_grant(registration: &Map<String, Value>, name: &str) -> bool {
+    registration.get("grant").is_some_and(|grant| grant == name)
+}
+
+/// Writes how the OAuth client proves itself: a service account's key, or an id and a credential.
+fn client(
+    draft: &mut Draft,
+    name: &str,
+    section: &Section,
+    secret_is_password: bool,
+    registration: &mut Map<String, Value>,
+) {
+    let value = |key: &str| section.get(key).filter(|value| !value.is_empty());
+    if is_grant(registration, "service_account") {
         let key = match (
             value("client_id").map(String::as_str),
             value("client_secret"),
@@ -227,8 +267,8 @@ fn registration(
             }
             None => draft.note(format!("[{name}] has no client_id")),
         }
-        credential(draft, name, section, &mut registration);
-        let is_app_only = grant == "client_credentials";
+        credential(draft, name, section, registration);
+        let is_app_only = is_grant(registration, "client_credentials");
         let has_credential =
             registration.contains_key("client_secret") || registration.contains_key("certificate");
         if is_app_only && !has_credential && secret_is_password {
@@ -246,19 +286,6 @@ fn registration(
             );
         }
     }
-    scope(draft, name, section, grant, &provider, &mut registration);
-    if let Some(uri) = value("redirect_uri").filter(|_| grant == "authorization_code") {
-        let uri = uri.trim_end_matches('/');
-        draft.note(format!(
-            "[{name}] redirect_uri {uri}: the redirect URI is admin.public_url with /oauth/callback behind it; register that with the application (http://localhost:8025/oauth/callback unless you change it)"
-        ));
-    }
-    if value("redirect_listen_address").is_some() {
-        draft.note(format!(
-            "[{name}] redirect_listen_address is admin.bind here"
-        ));
-    }
-    Some(registration)
 }
 
 fn credential(

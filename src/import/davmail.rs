@@ -123,12 +123,13 @@ fn provider(draft: &mut Draft, keys: &Section) -> &'static str {
     }
 }
 
-fn accounts(draft: &mut Draft, keys: &Section) {
+/// Chooses the grant for DavMail's mode.
+fn grant(draft: &mut Draft, keys: &Section) -> &'static str {
     let mode = keys
         .get("davmail.mode")
         .map_or("o365interactive", String::as_str)
         .to_lowercase();
-    let grant = match mode.as_str() {
+    match mode.as_str() {
         "o365devicecode" => "device_code",
         "o365" | "o365ropc" => "password",
         "ews" | "webdav" | "caldav" => {
@@ -138,7 +139,11 @@ fn accounts(draft: &mut Draft, keys: &Section) {
             "authorization_code"
         }
         _ => "authorization_code",
-    };
+    }
+}
+
+fn accounts(draft: &mut Draft, keys: &Section) {
+    let grant = grant(draft, keys);
     let provider = provider(draft, keys);
     let client_id = match keys.get("davmail.oauth.clientid").map(String::as_str) {
         Some(id) if id != DAVMAILS_OWN => id.to_owned(),

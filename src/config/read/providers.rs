@@ -10,7 +10,7 @@ use url::Url;
 
 use super::super::field::{Context, Field, Problems, either};
 use super::super::key::{Key, Value as _};
-use super::super::keys::{EgressKeys, EndpointKeys, PresetKeys, ProviderKeys};
+use super::super::keys::{EgressKeys, EndpointKeys, PresetKeys, ProviderKeys, SmtpLimitKeys};
 use super::super::provider::SmtpLimits;
 use super::super::provider::{
     Egress, EgressKind, Endpoint, IpPreference, Mechanism, PresetCapabilities, Provider,
@@ -145,34 +145,17 @@ fn provider(
         Key::Absent => Some(preset),
         Key::Broken => None,
     };
-    if preset.is_none() && keys.token_url.is_absent() {
-        field.missing(
-            "token_url",
-            "where tokens are asked for, as in https://login.example.com/token",
-        );
-        good = false;
-    }
+    good &= preset.is_some() || has_token_url(field, &keys);
     let token_url = url(keys.token_url, Some(provider.token_url.clone()));
     let authorize_url = url(keys.authorize_url, provider.authorize_url.take());
     let device_url = url(keys.device_url, provider.device_url.take());
-    let egress = match keys.egress.optional() {
-        Some(Some(keys)) => egress(&field.at("egress"), keys).map(Some),
-        Some(None) => Some(None),
-        None => None,
-    };
-    let limits = keys.smtp_limits.optional().map(|keys| {
-        let usual = provider.smtp_limits;
-        keys.map_or(usual, |keys| {
-            let usual = usual.unwrap_or(SmtpLimits::EXCHANGE);
-            Some(SmtpLimits {
-                connections: keys.connections.unwrap_or(usual.connections),
-                messages_per_minute: keys
-                    .messages_per_minute
-                    .unwrap_or(usual.messages_per_minute),
-                wait: keys.wait.unwrap_or(usual.wait),
-            })
-        })
+    let egress = keys.egress.optional().and_then(|keys| match keys {
+        Some(keys) => egress(&field.at("egress"), keys).map(Some),
+        None => Some(None),
     });
+    let usual = provider.smtp_limits;
+    let limits = keys.smtp_limits.optional();
+    let limits = limits.map(|keys| keys.map_or(usual, |keys| Some(smtp_limits(&keys, usual))));
     if preset.is_none() && provider.endpoints().next().is_none() && good {
         return field.reject("must have at least one of imap, pop3 and smtp");
     }
@@ -190,6 +173,30 @@ fn provider(
         refresh_tokens: keys.refresh_tokens.unwrap_or(provider.refresh_tokens),
         ..provider
     })
+}
+
+/// Whether a provider without a preset has the key `token_url`; reports its absence.
+fn has_token_url(field: &Field, keys: &ProviderKeys) -> bool {
+    if keys.token_url.is_absent() {
+        field.missing(
+            "token_url",
+            "where tokens are asked for, as in https://login.example.com/token",
+        );
+        return false;
+    }
+    true
+}
+
+/// Completes the limits of submission from the preset's, or else from Exchange's.
+fn smtp_limits(keys: &SmtpLimitKeys, usual: Option<SmtpLimits>) -> SmtpLimits {
+    let usual = usual.unwrap_or(SmtpLimits::EXCHANGE);
+    SmtpLimits {
+        connections: keys.connections.unwrap_or(usual.connections),
+        messages_per_minute: keys
+            .messages_per_minute
+            .unwrap_or(usual.messages_per_minute),
+        wait: keys.wait.unwrap_or(usual.wait),
+    }
 }
 
 /// A service that no one knows yet: it promises only what every server has.

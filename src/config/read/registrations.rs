@@ -96,16 +96,7 @@ fn registration(
         Ok(url) => Some(url),
         Err(why) => field.reject(format_args!("the provider's URL {why}")),
     };
-    let token_url = match is_federated(&grant) && provider.token_url.starts_with(ENTRA) {
-        // Of the Kubernetes webhook: the cloud that the workload is in.
-        true => {
-            let host = workload_identity(field, "AZURE_AUTHORITY_HOST");
-            let host = host.filter(|host| host.starts_with("https://"));
-            let host = host.as_deref().unwrap_or(ENTRA).trim_end_matches('/');
-            url(&provider.token_url.replacen(ENTRA, host, 1))
-        }
-        false => url(&provider.token_url),
-    };
+    let token_url = url(&token_template(field, &provider, &grant));
     let consent_url = |wanted: bool, template: &Option<String>, key: &str| match template {
         _ if !wanted => Some(None),
         Some(template) => url(template).map(Some),
@@ -121,17 +112,7 @@ fn registration(
     let device_url = consent_url(by_device, &provider.device_url, "device_url");
     let bare = |scopes: Vec<Scope>| scopes.into_iter().map(|Scope(scope)| scope).collect();
     let scope: Option<Vec<String>> = scope?.map(bare);
-    match &scope {
-        Some(scope) => check_scope(&field.at("scope"), &grant, &provider, scope),
-        None if !has_default_scope(&provider, &grant) => {
-            return field.reject(format_args!(
-                "scope is missing, and the provider {} has none for the grant {}; write what the identity provider calls access to the mail service",
-                provider.name,
-                grant.name()
-            ));
-        }
-        None => {}
-    }
+    has_usable_scope(field, &grant, &provider, scope.as_deref()).then_some(())?;
     Some(Registration {
         name: name.to_owned(),
         tenant,
@@ -147,6 +128,40 @@ fn registration(
         grant,
         provider,
     })
+}
+
+/// The token endpoint's URL with `{tenant}` in it; that of a workload's own cloud where it has one.
+fn token_template(field: &Field, provider: &Provider, grant: &Grant) -> String {
+    if !is_federated(grant) || !provider.token_url.starts_with(ENTRA) {
+        return provider.token_url.clone();
+    }
+    // From the Kubernetes webhook: the cloud that the workload is in.
+    let host = workload_identity(field, "AZURE_AUTHORITY_HOST");
+    let host = host.filter(|host| host.starts_with("https://"));
+    let host = host.as_deref().unwrap_or(ENTRA).trim_end_matches('/');
+    provider.token_url.replacen(ENTRA, host, 1)
+}
+
+/// Whether the scope that a registration has, or lacks, will do; reports it otherwise.
+fn has_usable_scope(
+    field: &Field,
+    grant: &Grant,
+    provider: &Provider,
+    scope: Option<&[String]>,
+) -> bool {
+    if let Some(scope) = scope {
+        check_scope(&field.at("scope"), grant, provider, scope);
+        return true;
+    }
+    if !has_default_scope(provider, grant) {
+        let _: Option<()> = field.reject(format_args!(
+            "scope is missing, and the provider {} has none for the grant {}; write what the identity provider calls access to the mail service",
+            provider.name,
+            grant.name()
+        ));
+        return false;
+    }
+    true
 }
 
 fn client_id(field: &Field, grant: Option<&Grant>, keys: &RegistrationKeys) -> Option<String> {
