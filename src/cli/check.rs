@@ -9,7 +9,7 @@ use crate::config::{self, Secrets};
 pub(super) struct Options {
     /// Do not read secrets (environment, files, commands)
     #[arg(long)]
-    no_secrets: bool,
+    pub(super) no_secrets: bool,
 }
 
 pub(super) fn run(path: &Path, options: &Options) -> Exit {
