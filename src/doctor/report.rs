@@ -24,7 +24,7 @@ pub struct Report {
 /// One step.
 #[derive(Debug, Clone, Serialize)]
 pub struct Step {
-    /// `dns`, `tcp`, `tls`, `token`, `claims`, `auth` or `mailbox`.
+    /// `store` (where several relays share one), `dns`, `tcp`, `tls`, `token`, `claims`, `auth` or `mailbox`.
     pub name: &'static str,
     /// Whether it succeeded.
     pub ok: bool,
