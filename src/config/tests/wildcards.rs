@@ -219,7 +219,7 @@ fn a_shared_store_is_checked() {
         (
             "  key: a key that all relays have\n",
             "",
-            "state.key: must be given with a shared store",
+            "state.key: is missing; write the key that all relays",
         ),
         (
             "a key that all relays have",
@@ -244,7 +244,7 @@ fn a_shared_store_is_checked() {
         (
             "/2\"}",
             "/2\", more: 1}",
-            "state.store.more: is no known key",
+            "is no known key; here go url, ca, insecure",
         ),
     ] {
         let text = with(good).replace(from, to);
