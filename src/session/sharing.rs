@@ -23,7 +23,7 @@ const GOODBYE: Duration = Duration::from_millis(300);
 /// Interval at which the metrics look.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What one relay of several has; it outlives every reload.
+/// Shared state of one relay among several; it outlives every reload.
 pub struct Sharing {
     config: Arc<SharedStore>,
     directory: PathBuf,
@@ -34,7 +34,8 @@ pub struct Sharing {
 }
 
 impl Sharing {
-    /// What `state.store` says; `None` where this relay shares nothing. Nothing is connected yet.
+    /// >Creates what `state.store` says; `None` where this relay shares nothing. Nothing is
+    /// connected yet.
     ///
     /// # Errors
     ///
