@@ -30,16 +30,16 @@ const EXPIRY: &str = "credential_expiry_timestamp_seconds";
 const EXPIRY_HELP: &str =
     "When a client secret or certificate ends, as far as the configuration says";
 
-/// How sessions end.
+/// Outcomes of sessions: values of the label `outcome`.
 pub const OUTCOMES: [&str; 5] = ["relayed", "refused", "failed", "cancelled", "probe"];
 
-/// What becomes of messages.
+/// Outcomes of messages: values of the label `outcome`.
 pub const MESSAGES: [&str; 3] = ["accepted", "rejected", "lost"];
 
 /// How messages get their permit.
 pub const WAITS: [&str; 3] = ["immediate", "waited", "timeout"];
 
-/// What becomes of alerts.
+/// Outcomes of alerts: values of the label `outcome`.
 pub const NOTIFICATIONS: [&str; 3] = ["ok", "failed", "dropped"];
 
 /// What becomes of the shared store's operations.
@@ -51,10 +51,10 @@ const REVISION: &str = match option_env!("AUTHRELAY_REVISION") {
     None => "unknown",
 };
 
-/// What becomes of token requests.
+/// Outcomes of token requests: values of the label `outcome`.
 pub const REQUESTS: [&str; 4] = ["ok", "throttled", "unavailable", "refused"];
 
-/// All of it.
+/// Counters and gauges of one process.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -281,13 +281,13 @@ impl Metrics {
         }
     }
 
-    /// A session begins.
+    /// Counts a session that begins.
     pub fn session_began(&self, protocol: Protocol) {
         let labels = labels([("protocol", protocol.name())]);
         self.active.get_or_create(&labels).inc();
     }
 
-    /// A session has ended.
+    /// Counts a session that has ended, with its octets.
     pub fn session_ended(&self, protocol: Protocol, outcome: &str, up: u64, down: u64) {
         let protocol = ("protocol", protocol.name());
         self.active.get_or_create(&labels([protocol])).dec();
@@ -299,7 +299,7 @@ impl Metrics {
         }
     }
 
-    /// A login succeeded.
+    /// Counts a login that succeeded, and its duration.
     pub fn logged_in(&self, protocol: Protocol, took: Duration) {
         let labels = labels([("protocol", protocol.name())]);
         self.logins
@@ -307,7 +307,7 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// Something failed.
+    /// Counts a fault by its kind.
     pub fn fault(&self, protocol: Protocol, kind: Kind) {
         let labels = labels([
             ("protocol", protocol.name()),
@@ -335,7 +335,7 @@ impl Metrics {
         self.notifications.get_or_create(&labels).inc();
     }
 
-    /// How many requests of a registration for a token have brought one.
+    /// Number of requests of a registration for a token have brought one.
     pub fn tokens(&self, registration: &str) -> u64 {
         let labels = labels([("registration", registration), ("outcome", "ok")]);
         self.requests.get_or_create(&labels).get()
@@ -348,7 +348,7 @@ impl Metrics {
         self.request_duration.observe(took.as_secs_f64());
     }
 
-    /// How many accounts of a registration need their owner's consent, and how many consents are
+    /// Number of accounts of a registration need their owner's consent, and how many consents are
     /// refused, but not for good.
     pub fn consents(&self, registration: &str, needed: usize, attention: usize) {
         let labels = labels([("registration", registration)]);
@@ -378,7 +378,7 @@ impl Metrics {
     }
 }
 
-/// The families that every Prometheus client has, as far as the system tells them.
+/// The families that every Prometheus client has, as far as the system has them.
 fn process() -> Option<String> {
     let usage = platform::usage()?;
     let mut families = vec![

@@ -1,5 +1,5 @@
 //! What a mail service allows one mailbox: messages in flight, messages a minute, and no attempt
-//! while it wants the mailbox left alone. Shared by all sessions, whatever listener, login or
+//! while the mail service refuses the mailbox. Shared by all sessions, whatever listener, login or
 //! configuration they came by.
 //!
 //! A message is in flight from MAIL to its final reply, RSET, EHLO or the end of its session;
@@ -78,7 +78,7 @@ impl Throttles {
 /// The right to send one message; given back when it is dropped.
 #[derive(Debug)]
 pub struct MessagePermit {
-    slot: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
     /// Its place among the messages of all relays.
     place: Option<Place>,
     throttle: Arc<MailboxThrottle>,
@@ -97,11 +97,11 @@ pub struct Reservation {
 /// The state of one mailbox.
 #[derive(Debug)]
 pub struct MailboxThrottle {
-    slots: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     size: Mutex<Size>,
     /// When the last messages began, or will begin, in order.
     begun: Mutex<VecDeque<Instant>>,
-    /// Until when it is left alone, by protocol.
+    /// End of the backoff, by protocol.
     backoffs: Mutex<HashMap<Protocol, Instant>>,
     /// The same on all relays.
     shared: Option<SharedLimits>,
@@ -110,7 +110,7 @@ pub struct MailboxThrottle {
 impl Default for MailboxThrottle {
     fn default() -> Self {
         Self {
-            slots: Arc::new(Semaphore::new(0)),
+            permits: Arc::new(Semaphore::new(0)),
             size: Mutex::default(),
             begun: Mutex::default(),
             backoffs: Mutex::default(),
@@ -119,10 +119,10 @@ impl Default for MailboxThrottle {
     }
 }
 
-/// How many messages may be in flight, which another configuration may change.
+/// Number of messages may be in flight, which another configuration may change.
 #[derive(Debug, Default)]
 struct Size {
-    slots: usize,
+    permits: usize,
     /// Slots in use that go when they are given back.
     surplus: usize,
 }
@@ -131,10 +131,10 @@ impl Drop for MessagePermit {
     fn drop(&mut self) {
         let mut size = lock(&self.throttle.size);
         if size.surplus > 0
-            && let Some(slot) = self.slot.take()
+            && let Some(permit) = self.permit.take()
         {
             size.surplus -= 1;
-            slot.forget();
+            permit.forget();
         }
     }
 }
@@ -145,7 +145,7 @@ impl Reservation {
         self.time
     }
 
-    /// The message begins.
+    /// Records that the message starts now.
     pub fn begin(mut self) {
         self.used = true;
     }
@@ -176,17 +176,17 @@ impl MailboxThrottle {
         if self.next_time(&mut lock(&self.begun), limits.per_minute) > deadline {
             return Err(Denied::TooMany);
         }
-        let free = self.slots.clone().try_acquire_owned();
+        let free = self.permits.clone().try_acquire_owned();
         let mut waited = free.is_err();
-        let slot = match free {
-            Ok(slot) => slot,
-            Err(_) => match timeout_at(deadline, self.slots.clone().acquire_owned()).await {
-                Ok(Ok(slot)) => slot,
+        let permit = match free {
+            Ok(permit) => permit,
+            Err(_) => match timeout_at(deadline, self.permits.clone().acquire_owned()).await {
+                Ok(Ok(permit)) => permit,
                 Ok(Err(_)) | Err(_) => return Err(Denied::Full),
             },
         };
         let mut permit = MessagePermit {
-            slot: Some(slot),
+            permit: Some(permit),
             place: None,
             throttle: self.clone(),
             waited,
@@ -212,18 +212,18 @@ impl MailboxThrottle {
         lock(&self.begun).len()
     }
 
-    fn resize(&self, slots: usize) {
+    fn resize(&self, permits: usize) {
         let mut size = lock(&self.size);
-        if slots > size.slots {
-            let more = slots - size.slots;
+        if permits > size.permits {
+            let more = permits - size.permits;
             let kept = size.surplus.min(more);
             size.surplus -= kept;
-            self.slots.add_permits(more - kept);
+            self.permits.add_permits(more - kept);
         } else {
-            let fewer = size.slots - slots;
-            size.surplus += fewer - self.slots.forget_permits(fewer);
+            let fewer = size.permits - permits;
+            size.surplus += fewer - self.permits.forget_permits(fewer);
         }
-        size.slots = slots;
+        size.permits = permits;
     }
 
     /// Reserves the time at which one more message may begin, where `per_minute` may in any 60 s:
@@ -257,7 +257,7 @@ impl MailboxThrottle {
             .max(now)
     }
 
-    /// Leaves the mailbox alone for this long.
+    /// Starts no session or message of the mailbox for this time.
     pub fn back_off(&self, protocol: Protocol, time: Duration) {
         let until = Instant::now() + time;
         let mut backoffs = lock(&self.backoffs);
@@ -281,7 +281,7 @@ impl MailboxThrottle {
         }
     }
 
-    /// Until when the mailbox is left alone, if it is now.
+    /// End of the mailbox's backoff, if there is one now.
     pub fn backoff_until(&self, protocol: Protocol) -> Option<Instant> {
         let shared = self.shared.as_ref();
         let all = shared.and_then(|shared| shared.backoff_until(protocol));

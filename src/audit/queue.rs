@@ -19,11 +19,11 @@ const RESERVE: usize = 64 * 1024 * 1024;
 /// Octets of records that are written as one piece.
 const BATCH: usize = 256 * 1024;
 
-/// How long records gather before they are written as one piece: to wake the writer for each
+/// Time for which records gather before they are written as one piece: to wake the writer for each
 /// costs as much as the record.
 const GATHER: Duration = Duration::from_millis(30);
 
-/// The queue, and what the writer and its users tell each other.
+/// State that the writer shares with its users: the queue, and its conditions.
 #[derive(Debug)]
 pub(super) struct Queue {
     on_full: OnFull,
@@ -45,10 +45,10 @@ struct State {
     /// Records that came in, and those of them that the disk has confirmed.
     pushed: u64,
     confirmed: u64,
-    /// The last write failed.
+    /// Whether the last write failed.
     full: bool,
     reopen: bool,
-    /// Somebody waits for the disk, or wants a failed write to be tried again.
+    /// Somebody waits for the disk, or asks that a failed write be tried again.
     hurry: bool,
     /// Somebody waits for the end, and for the head in the log.
     finishing: bool,
@@ -57,7 +57,7 @@ struct State {
     file: Option<(Arc<File>, PathBuf)>,
 }
 
-/// What the writer is to do.
+/// Work for the writer: records, and what else was asked for.
 #[derive(Debug, Default)]
 pub(super) struct Work {
     pub(super) records: Vec<AuditRecord>,
@@ -230,13 +230,13 @@ impl Queue {
         state
     }
 
-    /// So many records more are on disk, or as far as they can get.
+    /// Confirms that this many more records are on disk, or as far as they can get.
     pub(super) fn confirm(&self, records: u64) {
         self.lock().confirmed += records;
         self.settled.notify_all();
     }
 
-    /// All is written, and the head is in the log.
+    /// Records that everything is written and the head is in the log.
     pub(super) fn finished(&self) {
         self.lock().finishing = false;
         self.settled.notify_all();

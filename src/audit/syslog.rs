@@ -20,7 +20,7 @@ use crate::outbound::connect;
 /// Octets of messages that wait.
 const MAX_QUEUED: usize = 8 * 1024 * 1024;
 
-/// How long a connection may take, and each write to it.
+/// Longest time that a connection may take, and each write to it.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The pause after a failure, doubled up to the last.
@@ -30,7 +30,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from
 const WARNING: u8 = 10 * 8 + 4;
 const INFORMATIONAL: u8 = 10 * 8 + 6;
 
-/// Messages on their way.
+/// Queue of messages on their way to the syslog server.
 #[derive(Debug)]
 pub(super) struct Syslog {
     on_full: OnFull,
@@ -64,7 +64,7 @@ impl Syslog {
     }
 
     /// Takes a sealed line. Where there is no room it waits if `on_full` is `refuse`: the queue
-    /// behind fills then, and logins are refused.
+    /// after it fills then, and logins are refused.
     pub(super) fn push(&self, record: &AuditRecord, line: Vec<u8>) {
         let message = message(&self.host, record, &line);
         let mut state = self.lock();
@@ -163,7 +163,7 @@ impl Syslog {
         false
     }
 
-    /// Sends until the end.
+    /// Sends messages until the queue is closed.
     pub(super) fn run(&self, server: &Server) {
         let mut connection = None;
         let mut failing = false;
@@ -201,7 +201,7 @@ impl Syslog {
     }
 }
 
-/// Linux's EMSGSIZE.
+/// Whether the error is Linux's EMSGSIZE.
 fn is_too_long(error: &io::Error) -> bool {
     error.raw_os_error() == Some(90)
 }
@@ -337,7 +337,7 @@ fn message(host: &str, record: &AuditRecord, line: &[u8]) -> Vec<u8> {
     [head.as_bytes(), line.trim_ascii_end()].concat()
 }
 
-/// This machine's name as RFC 5424 wants it: 1 to 255 printable ASCII characters.
+/// This machine's name as RFC 5424 requires it: 1 to 255 printable ASCII characters.
 fn host_name() -> String {
     let name = crate::platform::host_name();
     match (1..=255).contains(&name.len()) && name.bytes().all(|octet| octet.is_ascii_graphic()) {

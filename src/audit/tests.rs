@@ -27,7 +27,7 @@ fn record(session: &str) -> AuditRecord {
     }
 }
 
-/// Writes so many records and ends.
+/// Writes `count` records and ends.
 fn write(path: &Path, sessions: &[&str]) {
     let audit = Audit::start(&settings(path, OnFull::Continue)).unwrap();
     for session in sessions {
@@ -141,7 +141,7 @@ fn verify_finds_what_was_done_to_a_chain() {
     assert!(wrong(&moved, None, None).starts_with("a:2: does not follow"));
     let twice = [lines[0], lines[0], lines[1]].concat();
     assert!(wrong(&twice, None, None).starts_with("a:2: begins a new chain"));
-    // A truncation is seen against a head alone.
+    // A truncation is seen only against a head.
     let short = lines[..3].concat();
     assert_eq!(wrong(&short, None, None), "");
     assert!(wrong(&short, None, Some(&end)).starts_with("a: does not end with the given head"));

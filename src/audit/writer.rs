@@ -20,13 +20,13 @@ use super::syslog::Syslog;
 use crate::config::AuditPath;
 use crate::platform::{self, FileId};
 
-/// How often the disk confirms.
+/// Interval at which the disk confirms.
 const SYNC: Duration = Duration::from_secs(1);
 
 /// After how long a write that failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Where lines go.
+/// Destination of the audit lines.
 enum Sink {
     None,
     /// Without the standard library's buffer, which may keep what it could not write.
@@ -45,7 +45,7 @@ pub(super) struct Writer {
     syslog: Option<Arc<Syslog>>,
     sink: Sink,
     chain: Chain,
-    /// Sealed lines of so many records, of which so many octets are written.
+    /// Sealed lines, with their number of records and the octets of them that are written.
     pending: Vec<u8>,
     records: u64,
     written: usize,
@@ -54,14 +54,14 @@ pub(super) struct Writer {
     /// Written, and not yet confirmed by the disk.
     unsynced: u64,
     synced: Instant,
-    /// The last write failed, and the log has told of it.
+    /// Whether the last write failed, which was logged.
     failing: bool,
-    /// The log has told of records that are dropped.
+    /// Whether it was logged that records are dropped.
     dropping: bool,
 }
 
 impl Writer {
-    /// Opens what `path` names.
+    /// Opens the destination that `path` names.
     pub(super) fn open(
         path: Option<&AuditPath>,
         queue: Arc<Queue>,
@@ -106,7 +106,7 @@ impl Writer {
     /// Until the queue is closed and empty, or closed and cannot be emptied.
     pub(super) fn run(mut self) {
         self.log_head("started");
-        // A torn line that could not be moved is told at once.
+        // A torn line that could not be moved is logged at once.
         self.write();
         loop {
             let deadline = match (self.failing, self.unsynced) {

@@ -1,7 +1,7 @@
 //! Guessing: failures are slowed from the third on, then locked out for a while.
 //!
 //! What is locked is a pair of client address and login, so that one stale job locks out neither
-//! its neighbours nor the owner of the login. An address alone is locked for unknown logins only,
+//! its neighbours nor the owner of the login. A whole address is locked for unknown logins only,
 //! and never on loopback, where everybody shares it. Elsewhere it is slowed for all that fail, or
 //! time would tell which logins exist; who succeeds is never slowed.
 
@@ -18,10 +18,10 @@ use crate::auth::password::Print;
 use crate::cluster::member::Member;
 use crate::config::{Lockout, client_network};
 
-/// How long the same wrong password of a login and address is no further failure.
+/// Time for which the same wrong password of a login and address is no further failure.
 const REPEATED: Duration = Duration::from_secs(60);
 
-/// What is remembered at once; beyond it the oldest is forgotten.
+/// Largest number of remembered entries; beyond it the oldest is forgotten.
 const CAP: usize = 50_000;
 
 /// The longest an answer is held back.
@@ -31,13 +31,13 @@ pub(super) const SLOWEST: Duration = Duration::from_secs(5);
 enum LockoutScope {
     /// A login, whether an account has it or not.
     Login(String),
-    /// Any login that nobody has.
+    /// Any login that no one has.
     Unknown,
-    /// Whatever fails; slowed, never locked.
+    /// Any failure of the address; slowed, never locked.
     Anything,
 }
 
-/// Clients by [`client_network`].
+/// Client, grouped by [`client_network`], and what its failures count for.
 type Key = (IpAddr, LockoutScope);
 
 #[derive(Debug, Clone, Copy)]
@@ -77,14 +77,14 @@ pub(super) struct CheckPermit {
 /// Whether a trial may begin.
 enum CheckStart {
     Yes,
-    /// As many are under way as may fail.
+    /// Too early: as many checks are pending as may fail. Wait for one to end.
     Later,
     Locked,
 }
 
 impl State {
-    /// How long a failure counts. What slows holds out as long as any lock: its end must not tell
-    /// a login that is locked from one that is not.
+    /// Time for which a failure counts. What slows holds out as long as any lock: its end must not
+    /// distinguish a login that is locked from one that is not.
     fn window(&self, subject: &LockoutScope) -> Duration {
         match subject {
             LockoutScope::Login(_) | LockoutScope::Unknown => self.policy.window,
@@ -335,7 +335,7 @@ fn key(address: IpAddr, subject: LockoutScope) -> Key {
     (client_network(address), subject)
 }
 
-/// What a failure counts for.
+/// Scopes for which a failure counts.
 fn subjects(address: IpAddr, login: &str, known: bool) -> impl Iterator<Item = LockoutScope> {
     let elsewhere = !address.to_canonical().is_loopback();
     let unknown = (elsewhere && !known).then_some(LockoutScope::Unknown);

@@ -27,7 +27,7 @@ enum Command {
     Init(super::init::Options),
     /// Ask the running relay whether it serves: 0 or 1
     Health(super::health::Options),
-    /// Have the running relay read its configuration anew
+    /// Have the running relay read its configuration again
     Reload,
     /// Windows: install, start, stop or remove the service authrelay
     #[command(subcommand)]
@@ -54,11 +54,13 @@ enum Command {
         /// Whose
         login: String,
 
-        /// One PowerShell script that does it all: asks once, takes the least rights, may be run again
+        /// One PowerShell script that does it all: asks once, takes the least rights, may be run
+        /// again
         #[arg(long)]
         script: bool,
     },
-    /// Turn an emailproxy.config, a davmail.properties or a sasl-xoauth2.conf into a proxy.yaml on stdout
+    /// Turn an emailproxy.config, a davmail.properties or a sasl-xoauth2.conf into a proxy.yaml on
+    /// stdout
     Import(super::import::Options),
     /// Check audit records
     #[command(subcommand)]

@@ -118,12 +118,12 @@ fn fail(exit: Exit, why: &str) -> Exit {
     exit
 }
 
-/// A service has nobody who reads its stderr.
+/// A service has no one who reads its stderr.
 fn report_failure(why: &str) {
     manager::report(Severity::Error, &format!("authrelay cannot serve: {why}"));
 }
 
-/// What comes of it is in the log.
+/// Reloads whenever asked; the log has the result.
 async fn reload_when_asked(control: Arc<Control>, requests: Option<ReloadRequests>) {
     let Some(mut requests) = requests else {
         return;

@@ -27,11 +27,11 @@ pub struct Service {
     pub(super) state: ServiceState,
     pub(super) limits: Limits,
     pub(super) authenticator: Authenticator,
-    /// As configured, in the file's order.
+    /// Accounts in the order of the file.
     accounts: Vec<Arc<Account>>,
     listeners: Vec<Arc<Listener>>,
     pub(super) token_source: Arc<TokenSource>,
-    /// By provider.
+    /// TLS configuration for each provider's upstreams.
     upstream_tls: UpstreamTls,
 }
 
@@ -109,7 +109,7 @@ impl Service {
         Ok(self)
     }
 
-    /// As [`Service::new`], with all that was learned and is held so far: tokens, lockouts,
+    /// Creates the service of another configuration, with the state held so far: tokens, lockouts,
     /// counts, sessions.
     pub(super) fn reconfigured(&self, config: &Config) -> anyhow::Result<Self> {
         let (upstream_tls, token_source) = outbound_clients(config)?;
@@ -171,12 +171,12 @@ impl Service {
         Connector::new(provider, protocol, tls, self.step_timeout(), deadline)
     }
 
-    /// `limits.upstream_timeout`.
+    /// Longest time of one step upstream: `limits.upstream_timeout`.
     pub fn step_timeout(&self) -> Duration {
         self.limits.upstream_timeout
     }
 
-    /// Redeems the consents that nobody has used for `age`, and asks about those that need
+    /// Redeems the consents that no one has used for `age`, and asks about those that need
     /// attention; logins of wildcard accounts that have consented included.
     pub async fn refresh_unused(&self, age: Duration) {
         let Some(store) = self.token_source.store().cloned() else {

@@ -14,11 +14,11 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::token::store::Store;
 
-/// How long a start waits for the shared store, and a stop for the good-bye.
+/// Time for which a start waits for the shared store, and a stop for the good-bye.
 const PATIENCE: Duration = Duration::from_millis(1_500);
 const GOODBYE: Duration = Duration::from_millis(300);
 
-/// How often the metrics look.
+/// Interval at which the metrics look.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What one relay of several has; it outlives every reload.
@@ -62,8 +62,8 @@ impl Sharing {
         &self.member
     }
 
-    /// Connects, listens and beats from now on. Returns when this relay is back, or the store does not
-    /// answer for some time: mail goes on without it.
+    /// Connects, listens and beats from now on. Returns when this relay is back, or the store does
+    /// not answer for some time: mail goes on without it.
     pub async fn start(&self, metrics: Arc<Metrics>) {
         let Some(told) = self
             .told

@@ -20,7 +20,7 @@ use crate::wire::Protocol;
 pub(super) struct ServiceState {
     pub(super) history: Arc<LoginHistory>,
     pub(super) metrics: Arc<Metrics>,
-    /// What mail services allow mailboxes.
+    /// Limits of the mail services, by mailbox.
     pub(super) throttles: Arc<Throttles>,
     pub(super) fault_log: Arc<FaultLogLimiter>,
     pub(super) sessions: Arc<SessionRegistry>,
@@ -30,7 +30,7 @@ pub(super) struct ServiceState {
     learned: Arc<LearnedCapabilities>,
     /// Sessions end at their next reply boundary.
     pub(super) drain: CancellationToken,
-    /// Sessions end now.
+    /// Cancelled when all sessions must end now.
     pub(super) stop: CancellationToken,
 }
 
@@ -70,7 +70,7 @@ impl ServiceState {
         }
     }
 
-    /// What the provider's upstream lists: the preset's until it was learned.
+    /// Capabilities that the provider's upstream lists: the preset's until they were learned.
     pub(super) fn capabilities(&self, provider: &Provider, protocol: Protocol) -> Arc<[String]> {
         let learned = &self.learned.0;
         let learned = learned.lock().unwrap_or_else(PoisonError::into_inner);

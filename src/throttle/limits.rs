@@ -9,7 +9,7 @@ pub struct Limits {
     pub in_flight: usize,
     /// Messages that may begin in any 60 s.
     pub per_minute: usize,
-    /// How long a message waits, from MAIL on.
+    /// Time for which a message waits, from MAIL on.
     pub wait: Duration,
 }
 

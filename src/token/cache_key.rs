@@ -13,7 +13,7 @@ use crate::secret::Secret;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct CacheKey {
     pub(super) registration: String,
-    /// A keyed hash of all that the registration says: one that was changed gets tokens anew.
+    /// A keyed hash of all that the registration says: one that was changed gets tokens again.
     version: [u8; 32],
     scope: String,
     /// The login or mailbox that it is for, where it is not for all.
@@ -78,8 +78,8 @@ impl RegistrationVersions {
     }
 
     /// Whether the registration is still the one that the purpose was made for.
-    pub(super) fn know(&self, purpose: &CacheKey) -> bool {
-        self.by_name.get(&purpose.registration) == Some(&purpose.version)
+    pub(super) fn is_current(&self, key: &CacheKey) -> bool {
+        self.by_name.get(&key.registration) == Some(&key.version)
     }
 
     pub(super) fn cache_key(
@@ -109,7 +109,7 @@ impl RegistrationVersions {
     }
 }
 
-/// What the registration says, its secrets included.
+/// Hashes what the registration says, its secrets included.
 fn edition(key: &hmac::Key, registration: &Registration) -> [u8; 32] {
     let mut context = hmac::Context::with_key(key);
     // Secrets do not show in it.

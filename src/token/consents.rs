@@ -1,4 +1,4 @@
-//! Consents by way of the broker: it has the HTTP clients and the store that they need.
+//! Consents by way of the token source: it has the HTTP clients and the store that they need.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl TokenSource {
         pending: AuthorizationRequest,
         code: &str,
     ) -> Result<Consent, Fault> {
-        let (endpoint, store) = self.tools(&pending.account)?;
+        let (endpoint, store) = self.endpoint_and_store(&pending.account)?;
         let login = pending.login.clone();
         self.before_act(&login).await;
         let completed = grant::consent::complete(pending, code, &endpoint, store, self.timeout);
@@ -46,7 +46,7 @@ impl TokenSource {
         Ok(consent)
     }
 
-    /// What the identity provider said instead of a code (RFC 6749 §4.1.2.1).
+    /// Builds the fault of what the identity provider sent instead of a code (RFC 6749 §4.1.2.1).
     pub fn refused_consent(
         &self,
         pending: &AuthorizationRequest,
@@ -80,7 +80,7 @@ impl TokenSource {
         account: &Arc<Account>,
         login: &str,
     ) -> Result<DeviceAuthorization, Fault> {
-        let (endpoint, _) = self.tools(account)?;
+        let (endpoint, _) = self.endpoint_and_store(account)?;
         grant::device::start(account.clone(), login, &endpoint)
             .await
             .map_err(|failure| failure.fault)
@@ -100,7 +100,7 @@ impl TokenSource {
     where
         F: Future<Output = ()>,
     {
-        let (endpoint, store) = self.tools(&device.account)?;
+        let (endpoint, store) = self.endpoint_and_store(&device.account)?;
         self.before_act(&device.login).await;
         let completed = grant::device::complete(device, &endpoint, store, self.timeout, sleep);
         let consent = completed.await.map_err(|failure| failure.fault)?;
@@ -122,7 +122,10 @@ impl TokenSource {
         }
     }
 
-    fn tools(&self, account: &Account) -> Result<(endpoint::Endpoint, &Arc<Store>), Fault> {
+    fn endpoint_and_store(
+        &self,
+        account: &Account,
+    ) -> Result<(endpoint::Endpoint, &Arc<Store>), Fault> {
         let client = self.clients.get(&account.registration.provider.name);
         match (client, &self.store) {
             (Some(client), Some(store)) => {

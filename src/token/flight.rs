@@ -1,5 +1,5 @@
-//! One request on its way, whoever waits for it: what comes of it goes to the token's life, the log,
-//! the metrics and those who wait.
+//! One request on its way, whoever waits for it: what comes of it goes to the token's life, the
+//! log, the metrics and those who wait.
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ impl Flight {
         }
     }
 
-    /// What this request wrote is known.
+    /// Records the version of what this request wrote.
     fn note_version(&self) {
         if let (Some(store), true) = (&self.store, self.registration.grant.needs_consent()) {
             *lock(&self.shared.version) = store.version(&self.login);
@@ -78,7 +78,7 @@ impl Flight {
                 if !life.failed(failure, consent, now) {
                     return Err(fault.already_logged());
                 }
-                // The client's own mistake is its session's to tell.
+                // The client's own mistake is its session's to log.
                 if !is_client {
                     tracing::warn!(
                         registration = registration.name,
@@ -94,7 +94,7 @@ impl Flight {
     }
 }
 
-/// What a request came to, for the metrics; `None` where nobody was asked.
+/// Outcome of a request for the metrics; `None` where no endpoint was asked.
 fn outcome(result: &Result<IssuedToken, TokenError>) -> Option<&'static str> {
     match result {
         Ok(grant) if grant.stored => None,

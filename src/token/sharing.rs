@@ -1,7 +1,8 @@
 //! Tokens that several relays share: this relay's records, and one redemption for all.
 //!
-//! What is decided is decided in `cluster::redemption`; here it is done. Consents are on this relay's own
-//! disk before they are in the shared store; tokens of the other grants are in memory alone.
+//! What is decided is decided in `cluster::redemption`; here it is done. Consents are on this
+//! relay's own disk before they are in the shared store; tokens of the other grants are in memory
+//! alone.
 
 mod authorizations;
 mod records;
@@ -48,7 +49,8 @@ pub(super) struct Sharing {
 }
 
 impl SharedRecords {
-    /// Whether tokens of a grant are shared: of those that ask an endpoint which is the same for all.
+    /// Whether tokens of a grant are shared: of those that ask an endpoint which is the same for
+    /// all.
     pub(super) fn shares(grant: &Configured) -> bool {
         !matches!(
             grant,
@@ -304,7 +306,7 @@ impl Sharing {
             Ok(record) => {
                 let margin = self.request.account.registration.provider.token_margin;
                 let replaces = self.request.replaces.as_ref();
-                // A token that was asked for anew is one that came since.
+                // A token that was asked for again is one that came since.
                 let is_old = self.request.anew && !record.is_newer_than(self.request.since);
                 let access = record
                     .of(&owner)

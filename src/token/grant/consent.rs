@@ -1,5 +1,5 @@
-//! A person's consent by a browser (RFC 6749 §4.1 with RFC 7636), and what any consent leaves. It is
-//! stored before it is reported.
+//! A person's consent by a browser (RFC 6749 §4.1 with RFC 7636), and what any consent leaves. It
+//! is stored before it is reported.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,14 +31,14 @@ pub struct AuthorizationRequest {
     verifier: PkceCodeVerifier,
     /// Comes back with the code; whoever does not know it has not asked.
     pub(crate) state: String,
-    /// Where the person goes.
+    /// Address to which the person is sent.
     pub(crate) url: Url,
 }
 
 /// A consent that was given and stored.
 #[derive(Debug, Clone)]
 pub struct Consent {
-    /// Who signed in, as far as the token tells.
+    /// Person who signed in, as far as the token says.
     pub identity: Option<String>,
 }
 
@@ -195,7 +195,7 @@ pub(super) async fn keep(
         }
     }
     if let Some(before) = before {
-        // Nobody knows yet who signed in: the mail service will say whether it was the right one.
+        // No one knows yet who signed in: the mail service will say whether it was the right one.
         if let (None, Some(own)) = (&identity, before.clone().of(&owner)) {
             record.replaces(own);
         }
@@ -257,14 +257,14 @@ fn another_person(login: &str, mailbox: &str, old: &str, new: &str) -> TokenErro
     ))
 }
 
-/// Who signed in, by the claims of the id token or else the access token.
+/// Finds who signed in, by the claims of the id token or else the access token.
 fn identity(answer: &AccessTokenResponse) -> Option<String> {
     let tokens = [answer.id_token(), Some(answer.token().expose())];
     tokens.into_iter().flatten().find_map(person)
 }
 
 /// The person that a token is for, where it says so. The claims are not verified: the token came
-/// over TLS from the endpoint itself, and they serve to warn alone.
+/// over TLS from the endpoint itself, and they serve only to warn.
 pub fn person(token: &str) -> Option<String> {
     let claims = claims(token)?;
     ["upn", "preferred_username", "unique_name", "email"]

@@ -3,7 +3,7 @@
 //!
 //! A refresh token may be good once. So room for its successor is made on disk before it is
 //! redeemed; where the successor cannot be written all the same, it is kept, used and written
-//! later, and meanwhile nobody else gets hold of the record: the old one is never redeemed again.
+//! later, and meanwhile no one else gets hold of the record: the old one is never redeemed again.
 
 use super::super::endpoint::Endpoint;
 use super::super::failure::Class;
@@ -30,7 +30,7 @@ pub(super) async fn refresh(
     redeems: Redeems,
 ) -> Result<IssuedToken, TokenError> {
     let store = request.store.as_ref().ok_or_else(kept_nowhere)?;
-    // Logins without a consent, as many as clients make up, leave no lock's file behind.
+    // Logins without a consent, as many as clients make up, leave no lock's file.
     usable(request).await?;
     // Another process, or a new consent, must not write between our reading and writing.
     let mut turn = store.lock(&request.login, request.timeout).await?;

@@ -10,11 +10,11 @@ use crate::secret::Secret;
 /// A request for a token, with all that a grant may need.
 pub(in crate::token) struct Request {
     pub(in crate::token) account: Arc<Account>,
-    /// Whose mailbox, for grants that ask for one mailbox's token.
+    /// Mailbox of the token, for grants that ask for one mailbox's token.
     pub(in crate::token) mailbox: String,
     /// Under which login a person consented.
     pub(in crate::token) login: String,
-    /// What the client presented, where the identity provider checks it.
+    /// Password that the client presented, where the identity provider checks it.
     pub(in crate::token) password: Option<Secret>,
     /// The token that is to be replaced, if one is held.
     pub(in crate::token) replaces: Option<Secret>,
@@ -28,8 +28,8 @@ pub(in crate::token) struct Request {
 }
 
 impl Request {
-    /// Whose password it is: the login's, where that can be a user's name at the provider (the
-    /// mailbox may be a shared one).
+    /// User name to which the password belongs: the login's, where that can be a user's name at the
+    /// provider (the mailbox may be a shared one).
     pub(super) fn username(&self) -> &str {
         match self.login.contains('@') {
             true => &self.login,

@@ -28,7 +28,7 @@ pub(crate) struct SharedRecords {
     seen: Mutex<HashMap<Arc<str>, RecordVersion>>,
 }
 
-/// A token that is nobody's consent.
+/// A token that is no one's consent.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct AccessToken {
     #[serde(serialize_with = "exposed")]
