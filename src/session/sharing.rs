@@ -21,7 +21,7 @@ const GOODBYE: Duration = Duration::from_millis(300);
 /// Interval at which the metrics look.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What one relay of several has; it outlives every reload.
+/// Shared state of one relay among several; it outlives every reload.
 pub struct Sharing {
     member: Arc<Member>,
     redis: Arc<Redis>,
@@ -30,7 +30,8 @@ pub struct Sharing {
 }
 
 impl Sharing {
-    /// What `state.store` says; `None` where this relay shares nothing. Nothing is connected yet.
+    /// >Creates what `state.store` says; `None` where this relay shares nothing. Nothing is
+    /// connected yet.
     ///
     /// # Errors
     ///

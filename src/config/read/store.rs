@@ -145,7 +145,7 @@ fn decoded(text: &str) -> Result<String, &'static str> {
         .map_err(|_| "has a user or password that is not UTF-8")
 }
 
-/// `HOST`, `HOST:PORT`, `[::1]:PORT`.
+/// Reads `HOST`, `HOST:PORT` or `[::1]:PORT`.
 fn server(text: &str, usual: u16) -> Option<(String, u16)> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
