@@ -117,7 +117,13 @@ fn offer(options: &Options, written: &Written) -> Exit {
     if !wants("\nCheck the file now?") {
         return Exit::Done;
     }
-    let checked = check::run(path, &check::Options { no_secrets: false });
+    let checked = check::run(
+        path,
+        &check::Options {
+            no_secrets: false,
+            online: false,
+        },
+    );
     if checked != Exit::Done || written.lacks_secret {
         return checked;
     }
