@@ -285,7 +285,7 @@ impl Sharing {
                 "another relay redeems the refresh token, and takes long",
             )),
             Outcome::Away => Err(away(
-                "refresh tokens of this provider are good once, and the shared store is away or not every relay is back since it was",
+                "the shared store is away, or not every relay is back since it was: this relay knows no consent, or must not redeem one by itself",
             )),
         }
     }

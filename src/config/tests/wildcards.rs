@@ -205,3 +205,67 @@ fn refresh_tokens_are_good_once_unless_a_preset_or_the_file_says_otherwise() {
         problems(&text)
     );
 }
+
+/// A shared store wants a key that is there, and TLS off loopback.
+#[test]
+fn a_shared_store_is_checked() {
+    let with = |state: &str| format!("{GOOD}\nstate:\n{state}");
+    let good = "  key: a key that all relays have\n  store: {url: \"redis://127.0.0.1:6379/2\"}\n";
+    let config = parsed(&with(good)).unwrap();
+    let store = config.state.store.as_ref().unwrap();
+    assert_eq!(store.address(), "127.0.0.1:6379");
+    assert!(config.state.wanted && store.database == 2 && store.tls.is_none());
+    for (from, to, expected) in [
+        (
+            "  key: a key that all relays have\n",
+            "",
+            "state.key: is missing; write the key that all relays",
+        ),
+        (
+            "a key that all relays have",
+            "{file: /nonexistent/key}",
+            "state.key: names a file that is absent",
+        ),
+        (
+            "127.0.0.1:6379",
+            "redis.test:6379",
+            "state.store.url: would cross the network without TLS",
+        ),
+        (
+            "redis://127",
+            "http://127",
+            "state.store.url: must be redis://HOST:PORT",
+        ),
+        (
+            "/2\"}",
+            "/2\", insecure: perhaps}",
+            "state.store.insecure: must be true or false",
+        ),
+        (
+            "/2\"}",
+            "/2\", more: 1}",
+            "is no known key; here go url, ca, insecure",
+        ),
+    ] {
+        let text = with(good).replace(from, to);
+        assert!(
+            problems(&text)
+                .iter()
+                .any(|problem| problem.contains(expected)),
+            "{:?}",
+            problems(&text)
+        );
+    }
+    for (from, to) in [
+        ("redis://127.0.0.1:6379/2\"", "rediss://redis.test\""),
+        ("127.0.0.1:6379/2\"", "redis.test/2\", insecure: true"),
+        (
+            "redis://127.0.0.1:6379/2",
+            "redis+sentinel://127.0.0.1,[::1]:7/mymaster",
+        ),
+        ("{url: \"redis://127.0.0.1:6379/2\"}", "file"),
+    ] {
+        let text = with(good).replace(from, to);
+        parsed(&text).unwrap_or_else(|problems| panic!("{to}: {problems:?}"));
+    }
+}
