@@ -18,6 +18,6 @@ pub(super) use general::{
 };
 pub use general::{Limits, Lockout, Log, LogFormat};
 pub(super) use listeners::{ListenerKeys, ListenerTlsKeys, Mode};
-pub(super) use providers::{EgressKeys, EndpointKeys, PresetKeys, ProviderKeys};
+pub(super) use providers::{EgressKeys, EndpointKeys, PresetKeys, ProviderKeys, SmtpLimitKeys};
 pub(super) use registrations::{CertificateKeys, FederatedKeys, GrantName, RegistrationKeys};
 pub use smtp_policy::{LineEnds, SmtpFrom, SmtpPolicy};

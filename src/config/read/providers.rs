@@ -145,7 +145,7 @@ fn provider(
         Key::Absent => Some(preset),
         Key::Broken => None,
     };
-    good &= preset.is_some() || has_token_url(field, &keys);
+    good &= preset.is_some() || has_token_url(field, &keys.token_url);
     let token_url = url(keys.token_url, Some(provider.token_url.clone()));
     let authorize_url = url(keys.authorize_url, provider.authorize_url.take());
     let device_url = url(keys.device_url, provider.device_url.take());
@@ -176,8 +176,8 @@ fn provider(
 }
 
 /// Whether a provider without a preset has the key `token_url`; reports its absence.
-fn has_token_url(field: &Field, keys: &ProviderKeys) -> bool {
-    if keys.token_url.is_absent() {
+fn has_token_url(field: &Field, token_url: &Key<EndpointUrl>) -> bool {
+    if token_url.is_absent() {
         field.missing(
             "token_url",
             "where tokens are asked for, as in https://login.example.com/token",
