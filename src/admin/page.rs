@@ -46,7 +46,7 @@ struct Status {
     plot: Plot,
 }
 
-/// What the page says of the relays that share a store.
+/// State, as the page shows it, of the relays that share a store.
 struct Relays {
     name: String,
     count: usize,

@@ -96,7 +96,7 @@ pub(super) fn run(options: &Options) -> Exit {
     }
 }
 
-/// What was written, for people, and what can be done next.
+/// Result for people: the files that were written, and the next steps.
 struct Written {
     text: String,
     /// The first login.
