@@ -33,10 +33,9 @@ pub async fn explain_failure(
     account: &Arc<Account>,
     login: &str,
 ) -> Option<String> {
-    let protocol = Protocol::ALL.into_iter().find(|protocol| {
-        account.protocols.contain(*protocol)
-            && account.registration.provider.endpoint(*protocol).is_some()
-    })?;
+    let protocol = Protocol::ALL
+        .into_iter()
+        .find(|protocol| account.serves(*protocol))?;
     let target = TestTarget {
         account: account.clone(),
         login: login.to_owned(),
