@@ -32,7 +32,7 @@ impl Audit {
         Self::start_as(settings, None)
     }
 
-    /// >Starts as [`Audit::start`] does, for one of several relays, whose name the records carry.
+    /// Starts as [`Audit::start`] does, for one of several relays, whose name the records carry.
     ///
     /// # Errors
     ///
