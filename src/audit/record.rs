@@ -14,6 +14,10 @@ pub enum Event {
     Messages,
     /// Records were dropped here.
     Dropped,
+    /// Somebody did something by the administrators' listener.
+    Action,
+    /// Where the chain stood, signed.
+    Head,
 }
 
 impl Event {
@@ -24,6 +28,8 @@ impl Event {
             Self::Session => "session",
             Self::Messages => "messages",
             Self::Dropped => "dropped",
+            Self::Action => "action",
+            Self::Head => "head",
         }
     }
 }
@@ -122,9 +128,18 @@ pub struct AuditRecord {
     /// SMTP's messages.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<AuditMessage>,
+    /// Who did something: `token`, or the address of somebody who signed in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub person: Option<String>,
+    /// What was done: `test`, `authorize`, `forget` or `reload`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<&'static str>,
     /// How many records were dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub records: Option<u64>,
+    /// Of a head: Ed25519 over its `time`, LF and its `prev`, in base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
 }
 
 impl AuditRecord {
@@ -154,7 +169,10 @@ impl AuditRecord {
             duration_ms: None,
             closed_by: None,
             messages: Vec::new(),
+            person: None,
+            action: None,
             records: None,
+            signature: None,
         }
     }
 
