@@ -8,7 +8,7 @@ use rcgen::{
 };
 use time::{Duration, OffsetDateTime};
 
-/// An authority's validity.
+/// Validity of an authority, in days.
 const AUTHORITY_DAYS: i64 = 10 * 365;
 
 /// A server certificate's: Apple's systems refuse more.
@@ -28,7 +28,7 @@ pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 pub struct Issued {
     /// PEM, leaf first, then the CA.
     pub chain: String,
-    /// PEM, PKCS #8.
+    /// Private key as PEM, PKCS #8.
     pub key: String,
 }
 
@@ -48,7 +48,7 @@ impl Authority {
         )?))
     }
 
-    /// Its own certificate, for those who shall trust it.
+    /// Certificate of the authority, for those who shall trust it.
     pub fn pem(&self) -> String {
         self.0.pem()
     }
@@ -73,7 +73,7 @@ impl Authority {
     }
 }
 
-/// The names that a relay on this machine is reached by, if nobody says otherwise.
+/// The names that a relay on this machine is reached by, if no one says otherwise.
 pub fn loopback_names() -> Vec<String> {
     let ip = |ip: IpAddr| ip.to_string();
     vec![

@@ -87,7 +87,7 @@ fn shown(value: &str) -> Option<String> {
     (!host.is_empty()).then(|| format!("{scheme}://{host}"))
 }
 
-/// What this machine trusts.
+/// Finds the file of this machine's trusted authorities.
 fn bundle() -> Option<PathBuf> {
     let given = ["SSL_CERT_FILE", "SSL_CERT_DIR"]
         .iter()

@@ -1,7 +1,7 @@
-//! Ends of certificates and client secrets: how near they are, and at which days somebody is told.
+//! Ends of certificates and client secrets: how near they are, and on which days an alert is sent.
 //! All times are in seconds since 1970.
 
-/// Days before an end at which somebody is told, and from the first of which on it is near.
+/// Days before an end on which an alert is sent; from the first of them on the end is near.
 const DAYS: [i64; 3] = [1, 7, 14];
 
 /// The time now, by the system's clock.
@@ -21,7 +21,7 @@ pub fn near(end: i64, now: i64) -> Option<i64> {
     (days <= DAYS.into_iter().max()?).then_some(days)
 }
 
-/// At which of the days before an end somebody was told last: 14, 7 or 1.
+/// The day before an end of the last alert: 14, 7 or 1.
 pub fn told_at(end: i64, now: i64) -> Option<i64> {
     let days = near(end, now)?;
     DAYS.into_iter().find(|told| days <= *told)

@@ -12,24 +12,25 @@ use tokio::time::Instant;
 use crate::config::client_network;
 use crate::fault::Kind;
 
-/// How long equal faults are counted together.
+/// Time for which equal faults are counted together.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// So many are told of each: enough for fail2ban to see an attack within its first minute.
+/// Number of equal faults that are logged in a minute: enough for fail2ban to see an attack within
+/// its first minute.
 const LOGGED_PER_MINUTE: u64 = 5;
 
-/// Faults remembered; one that finds no room is told.
+/// Faults remembered; one that finds no room is logged.
 const CAP: usize = 10_000;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
     login: Option<String>,
-    /// By [`client_network`].
+    /// Client of the faults, grouped by [`client_network`].
     client: IpAddr,
     what: What,
 }
 
-/// What is repeated.
+/// Fault that is repeated, apart from its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum What {
     Fault(Kind),
@@ -43,7 +44,7 @@ struct Seen {
     count: u64,
 }
 
-/// What the log has told of late.
+/// Limits how often equal faults of one client are logged.
 #[derive(Debug)]
 pub struct FaultLogLimiter(Mutex<State>);
 
@@ -63,13 +64,13 @@ impl Default for FaultLogLimiter {
 }
 
 impl FaultLogLimiter {
-    /// Whether the log should tell of this fault.
+    /// Whether this fault is to be logged.
     pub fn allows(&self, login: Option<&str>, client: IpAddr, kind: Kind) -> bool {
         let login = login.map(str::to_lowercase);
         self.counts(login, client, What::Fault(kind))
     }
 
-    /// Whether the log should tell that a connection was turned away.
+    /// Whether it is to be logged that a connection was rejected.
     pub fn allows_rejection(&self, client: IpAddr, why: &'static str) -> bool {
         self.counts(None, client, What::TurnedAway(why))
     }
@@ -97,7 +98,7 @@ impl FaultLogLimiter {
                 };
                 state.seen.insert(key, first);
             }
-            // Faults are told where they find no room; turning away costs its peer nothing.
+            // Faults are logged where they find no room; turning away costs its peer nothing.
             return room || matches!(what, What::Fault(_));
         };
         if now.duration_since(seen.since) >= WINDOW {
@@ -152,11 +153,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn equal_faults_are_told_a_few_times_a_minute() {
-        let quiet = FaultLogLimiter::default();
+        let limiter = FaultLogLimiter::default();
         let client = IpAddr::from([192, 0, 2, 1]);
         let told = |login, kind| {
             (0..100)
-                .filter(|_| quiet.allows(Some(login), client, kind))
+                .filter(|_| limiter.allows(Some(login), client, kind))
                 .count()
         };
         assert_eq!(told("a", Kind::Credentials), 5);
@@ -169,14 +170,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_attack_by_many_names_takes_no_more_room() {
-        let quiet = FaultLogLimiter::default();
+        let limiter = FaultLogLimiter::default();
         let client = IpAddr::from([192, 0, 2, 1]);
         for n in 0..CAP + 1_000 {
-            assert!(quiet.allows(Some(&n.to_string()), client, Kind::Credentials));
+            assert!(limiter.allows(Some(&n.to_string()), client, Kind::Credentials));
         }
-        assert_eq!(quiet.0.lock().unwrap().seen.len(), CAP);
+        assert_eq!(limiter.0.lock().unwrap().seen.len(), CAP);
         tokio::time::advance(WINDOW).await;
-        assert!(quiet.allows(None, client, Kind::Credentials));
-        assert_eq!(quiet.0.lock().unwrap().seen.len(), 1);
+        assert!(limiter.allows(None, client, Kind::Credentials));
+        assert_eq!(limiter.0.lock().unwrap().seen.len(), 1);
     }
 }

@@ -1,5 +1,5 @@
 //! What is remembered for people who ask: of each login the last success and the last fault, and
-//! how many faults there were of late. In memory alone; the audit is elsewhere.
+//! how many faults there were of late. In memory only; the audit is elsewhere.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -16,10 +16,10 @@ const CAP: usize = 20_000;
 /// Logins remembered that were only tried: whoever makes them up pushes out his own.
 const MAX_UNKNOWN: usize = 1_000;
 
-/// How long faults are counted together.
+/// Time for which faults are counted together.
 const QUARTER: Duration = Duration::from_secs(15 * 60);
 
-/// How many quarters of an hour are remembered: a day.
+/// Number of quarters of an hour are remembered: a day.
 const QUARTERS: usize = 96;
 
 /// Faults of a quarter of an hour, in the order of [`Side::ALL`].
@@ -29,19 +29,19 @@ pub type FaultCounts = [u32; Side::ALL.len()];
 #[derive(Debug)]
 pub struct LoginHistory {
     logins: Mutex<HashMap<String, LoginEntry>>,
-    /// Those that nobody has proved to be.
+    /// Logins that no client has proved to be its own.
     unknown_logins: Mutex<HashMap<String, LoginEntry>>,
     faults: Mutex<Faults>,
-    /// Who hears of every login, where somebody does.
+    /// Receiver of every login event, where one is set.
     observer: OnceLock<mpsc::Sender<LoginEvent>>,
 }
 
 /// A login that succeeded, or why one (or its session) failed.
 #[derive(Debug, Clone)]
 pub struct LoginEvent {
-    /// In lower case.
+    /// Login of the client, in lower case.
     pub login: String,
-    /// `None`: it succeeded.
+    /// Fault of the login; `None` where it succeeded.
     pub fault: Option<Fault>,
 }
 
@@ -67,12 +67,12 @@ impl Default for LoginHistory {
     }
 }
 
-/// What is known of a login.
+/// History of one login: its last success and its last fault.
 #[derive(Debug, Clone, Default)]
 pub struct LoginEntry {
-    /// When it last succeeded.
+    /// Time of the last success.
     pub last_login: Option<SystemTime>,
-    /// What last went wrong, unless a success came after it.
+    /// Last fault with its time, unless a success came after it.
     pub last_fault: Option<(SystemTime, Fault)>,
 }
 
@@ -131,7 +131,7 @@ impl LoginHistory {
         self.faults().quarters.iter().copied().collect()
     }
 
-    /// Up to now.
+    /// Gives the fault counts, moved on to the present quarter of an hour.
     fn faults(&self) -> MutexGuard<'_, Faults> {
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         let passed = faults.since.elapsed().as_secs() / QUARTER.as_secs();
@@ -144,7 +144,7 @@ impl LoginHistory {
         faults
     }
 
-    /// What is known of a login, in lower case.
+    /// Gives the history of a login, which is in lower case.
     pub fn entry(&self, login: &str) -> LoginEntry {
         let proven = lock(&self.logins).get(login).cloned();
         let unproven = || lock(&self.unknown_logins).get(login).cloned();

@@ -1,4 +1,4 @@
-//! authrelay lets applications that only know user name and password use mailboxes that want
+//! authrelay lets applications that only know user name and password use mailboxes that require
 //! OAuth 2.0.
 //!
 //! A client speaks IMAP, POP3 or SMTP to a listener; its local password is checked; an access

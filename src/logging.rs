@@ -64,7 +64,7 @@ where
     (subscriber, Levels(handle))
 }
 
-/// The process's log: its level may change, and its file be opened anew.
+/// The process's log: its level may change, and its file be opened again.
 #[derive(Debug, Clone)]
 pub struct Started {
     levels: Levels,
@@ -112,7 +112,7 @@ pub fn start(log: &Log) -> io::Result<Started> {
     Ok(Started { levels, file })
 }
 
-/// `log.file`, with its rotation.
+/// File of the log (`log.file`), with its rotation.
 #[derive(Debug)]
 struct LogFile {
     path: PathBuf,

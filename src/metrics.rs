@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::cluster::command::Command;
 use crate::config::Config;
 use crate::fault::Kind;
 use crate::platform;
@@ -29,17 +30,20 @@ const EXPIRY: &str = "credential_expiry_timestamp_seconds";
 const EXPIRY_HELP: &str =
     "When a client secret or certificate ends, as far as the configuration says";
 
-/// How sessions end.
+/// Outcomes of sessions: values of the label `outcome`.
 pub const OUTCOMES: [&str; 5] = ["relayed", "refused", "failed", "cancelled", "probe"];
 
-/// What becomes of messages.
+/// Outcomes of messages: values of the label `outcome`.
 pub const MESSAGES: [&str; 3] = ["accepted", "rejected", "lost"];
 
 /// How messages get their permit.
 pub const WAITS: [&str; 3] = ["immediate", "waited", "timeout"];
 
-/// What becomes of alerts.
+/// Outcomes of alerts: values of the label `outcome`.
 pub const NOTIFICATIONS: [&str; 3] = ["ok", "failed", "dropped"];
+
+/// What becomes of the shared store's operations.
+pub const STORE: [&str; 3] = ["ok", "error", "timeout"];
 
 /// The commit that was built, where the build says so.
 const REVISION: &str = match option_env!("AUTHRELAY_REVISION") {
@@ -47,10 +51,10 @@ const REVISION: &str = match option_env!("AUTHRELAY_REVISION") {
     None => "unknown",
 };
 
-/// What becomes of token requests.
+/// Outcomes of token requests: values of the label `outcome`.
 pub const REQUESTS: [&str; 4] = ["ok", "throttled", "unavailable", "refused"];
 
-/// All of it.
+/// Counters and gauges of one process.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -67,6 +71,40 @@ pub struct Metrics {
     attention: Family<Labels, Gauge>,
     expiry: Family<Labels, Gauge<f64, AtomicU64>>,
     notifications: Family<Labels, Counter>,
+    /// Only with a shared store.
+    sharing: Option<SharingMetrics>,
+}
+
+/// What is counted of the store that several relays share.
+#[derive(Debug)]
+struct SharingMetrics {
+    up: Gauge,
+    operations: Family<Labels, Counter>,
+    relays: Gauge,
+}
+
+impl SharingMetrics {
+    fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            up: Gauge::default(),
+            operations: Family::default(),
+            relays: Gauge::default(),
+        };
+        let up = "Whether the store that several relays share answers";
+        registry.register("store_up", up, metrics.up.clone());
+        let operations = "Operations of the shared store, by what became of them";
+        registry.register("store_operations", operations, metrics.operations.clone());
+        let relays = "Relays that share the store and are alive, this one included";
+        registry.register("relays", relays, metrics.relays.clone());
+        metrics.relays.set(1);
+        for operation in Command::NAMES.iter().chain(&["connect"]) {
+            for outcome in STORE {
+                let labels = labels([("operation", operation), ("outcome", outcome)]);
+                drop(metrics.operations.get_or_create(&labels));
+            }
+        }
+        metrics
+    }
 }
 
 fn labels<const N: usize>(labels: [(&'static str, &str); N]) -> Labels {
@@ -147,8 +185,11 @@ impl Metrics {
         let info = Family::<Labels, Gauge>::default();
         info.get_or_create(&build).set(1);
         registry.register("build_info", "What runs", info);
+        let sharing = config.state.store.is_some();
+        let sharing = sharing.then(|| SharingMetrics::new(&mut registry));
         let metrics = Self {
             registry,
+            sharing,
             sessions,
             active,
             logins,
@@ -165,6 +206,24 @@ impl Metrics {
         };
         metrics.begin(config);
         metrics
+    }
+
+    /// An operation of the shared store has ended.
+    pub fn on_store(&self, operation: &str, outcome: &str) {
+        if let Some(sharing) = &self.sharing {
+            let labels = labels([("operation", operation), ("outcome", outcome)]);
+            sharing.operations.get_or_create(&labels).inc();
+        }
+    }
+
+    /// Whether the shared store answers, and how many relays are alive.
+    pub fn sharing(&self, up: bool, relays: usize) {
+        if let Some(sharing) = &self.sharing {
+            sharing.up.set(i64::from(up));
+            sharing
+                .relays
+                .set(i64::try_from(relays).unwrap_or(i64::MAX));
+        }
     }
 
     /// The registrations are those of another configuration. What was counted stays.
@@ -222,13 +281,13 @@ impl Metrics {
         }
     }
 
-    /// A session begins.
+    /// Counts a session that begins.
     pub fn session_began(&self, protocol: Protocol) {
         let labels = labels([("protocol", protocol.name())]);
         self.active.get_or_create(&labels).inc();
     }
 
-    /// A session has ended.
+    /// Counts a session that has ended, with its octets.
     pub fn session_ended(&self, protocol: Protocol, outcome: &str, up: u64, down: u64) {
         let protocol = ("protocol", protocol.name());
         self.active.get_or_create(&labels([protocol])).dec();
@@ -240,7 +299,7 @@ impl Metrics {
         }
     }
 
-    /// A login succeeded.
+    /// Counts a login that succeeded, and its duration.
     pub fn logged_in(&self, protocol: Protocol, took: Duration) {
         let labels = labels([("protocol", protocol.name())]);
         self.logins
@@ -248,7 +307,7 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// Something failed.
+    /// Counts a fault by its kind.
     pub fn fault(&self, protocol: Protocol, kind: Kind) {
         let labels = labels([
             ("protocol", protocol.name()),
@@ -276,7 +335,7 @@ impl Metrics {
         self.notifications.get_or_create(&labels).inc();
     }
 
-    /// How many requests of a registration for a token have brought one.
+    /// Number of requests of a registration for a token have brought one.
     pub fn tokens(&self, registration: &str) -> u64 {
         let labels = labels([("registration", registration), ("outcome", "ok")]);
         self.requests.get_or_create(&labels).get()
@@ -289,7 +348,7 @@ impl Metrics {
         self.request_duration.observe(took.as_secs_f64());
     }
 
-    /// How many accounts of a registration need their owner's consent, and how many consents are
+    /// Number of accounts of a registration need their owner's consent, and how many consents are
     /// refused, but not for good.
     pub fn consents(&self, registration: &str, needed: usize, attention: usize) {
         let labels = labels([("registration", registration)]);
@@ -319,7 +378,7 @@ impl Metrics {
     }
 }
 
-/// The families that every Prometheus client has, as far as the system tells them.
+/// The families that every Prometheus client has, as far as the system has them.
 fn process() -> Option<String> {
     let usage = platform::usage()?;
     let mut families = vec![

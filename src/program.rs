@@ -14,22 +14,22 @@ const OUTPUT_CAP: usize = 256 * 1024;
 /// Octets of its complaints that are kept: the last ones.
 const COMPLAINT_CAP: usize = 1024;
 
-/// Why a program gave nothing; displayed behind its name.
+/// Reason why a program gave nothing; displayed after its name.
 #[derive(Debug, thiserror::Error)]
 pub enum Failed {
-    /// It does not exist, may not be executed, or was lost.
+    /// The program does not exist, may not be executed, or was lost.
     #[error("cannot be run: {0}")]
     Run(#[from] io::Error),
-    /// Its time is over; whatever it started was killed.
+    /// The program took too long, and was killed with all that it started.
     #[error("did not end within {0} seconds")]
     Late(u64),
-    /// It printed too much.
+    /// The program printed more than is read.
     #[error("printed more than 256 KiB")]
     TooLong,
-    /// It says so itself.
+    /// The program ended with a failure.
     #[error("failed: {status}{complaint}")]
     Status {
-        /// As in `exit status: 1`.
+        /// Status as in `exit status: 1`.
         status: std::process::ExitStatus,
         /// `: ` and the last line of its standard error, where there is one.
         complaint: String,

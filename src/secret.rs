@@ -53,7 +53,7 @@ impl<'de> serde::Deserialize<'de> for Secret {
     }
 }
 
-/// Compares in time that depends on the lengths alone.
+/// Compares in time that depends only on the lengths.
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
         self.expose()

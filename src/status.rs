@@ -21,26 +21,26 @@ const LAST_SECOND: i64 = 253_402_300_799;
 /// One account, or one login of a wildcard account.
 #[derive(Debug, Clone, Serialize)]
 pub struct AccountStatus {
-    /// As configured; of a wildcard account the logins that were seen follow it.
+    /// Login as configured; the logins that were seen follow a wildcard account.
     pub login: String,
-    /// What it opens.
+    /// Mailbox that the login opens.
     pub mailbox: String,
-    /// Whose tokens open it.
+    /// Registration whose tokens open the mailbox.
     pub registration: String,
-    /// Where it is.
+    /// Provider of the registration, by name.
     pub provider: String,
     /// How its tokens are obtained.
     pub grant: &'static str,
-    /// What clients may speak.
+    /// Protocols that clients may use.
     pub protocols: Vec<&'static str>,
-    /// How its token stands.
+    /// Status of the account's token.
     pub token: TokenStatus,
     /// `needed`, `given`, `attention` (refused, but not for good), or `none` where none is needed.
     pub consent: &'static str,
-    /// RFC 3339.
+    /// Time of the last login: RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_login: Option<String>,
-    /// What last went wrong, unless a login succeeded since.
+    /// Last fault, unless a login succeeded since.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_fault: Option<LastFault>,
 }
@@ -51,7 +51,7 @@ impl AccountStatus {
         self.registration.is_empty()
     }
 
-    /// What its consent's state means, in words.
+    /// Explains the consent's state in words.
     pub fn consent_means(&self) -> &'static str {
         match self.consent {
             "needed" => "the mailbox's owner has to agree: Authorize",
@@ -61,40 +61,40 @@ impl AccountStatus {
     }
 }
 
-/// How a token stands.
+/// Status of a token as administrators see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TokenStatus {
     /// `none`, `valid`, `expired` or `refused`.
     pub state: &'static str,
-    /// RFC 3339.
+    /// End of validity: RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
 }
 
-/// What last went wrong.
+/// Last fault of a login.
 #[derive(Debug, Clone, Serialize)]
 pub struct LastFault {
-    /// RFC 3339.
+    /// Time of the fault: RFC 3339.
     pub time: String,
-    /// Who is to blame.
+    /// Side that is to blame.
     pub side: &'static str,
-    /// What it was.
+    /// Kind of the fault, by name.
     pub kind: &'static str,
-    /// What happened.
+    /// Detail of what happened, as in the log.
     pub detail: String,
-    /// What to do.
+    /// Remedy for the operator, where one is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
 }
 
-/// Every account, with what is known of it; behind them the stored consents that no account uses
+/// Every account, with what is known of it; after them the stored consents that no account uses
 /// any more. Reads the store, so that it may block a little.
 pub fn accounts(
     accounts: &[Arc<Account>],
-    broker: &TokenSource,
+    token_source: &TokenSource,
     history: &LoginHistory,
 ) -> Vec<AccountStatus> {
-    let consented = broker
+    let consented = token_source
         .store()
         .map(|store| store.logins())
         .unwrap_or_default();
@@ -105,11 +105,16 @@ pub fn accounts(
     let mut rows = Vec::new();
     for account in accounts {
         match &account.login {
-            LoginPattern::Exact(login) => rows.push(row(account, login, broker, history)),
+            LoginPattern::Exact(login) => rows.push(row(account, login, token_source, history)),
             LoginPattern::Domain(_) | LoginPattern::Any => {
-                rows.push(row(account, &account.login.to_string(), broker, history));
+                rows.push(row(
+                    account,
+                    &account.login.to_string(),
+                    token_source,
+                    history,
+                ));
                 for login in of_wildcard(accounts, account, &seen) {
-                    rows.push(row(account, login, broker, history));
+                    rows.push(row(account, login, token_source, history));
                 }
             }
         }
@@ -156,26 +161,26 @@ fn orphan(login: &str) -> AccountStatus {
 pub struct ConsentStates {
     /// Their owner has to consent.
     pub needed: usize,
-    /// They are refused, but not for good.
+    /// Number that is refused, but not for good.
     pub attention: usize,
 }
 
-/// The same for each registration. Of wildcard accounts those logins are counted that have
+/// Counts consents for each registration. Of wildcard accounts those logins are counted that have
 /// consented: who else will come is not known.
 pub fn consents(
     accounts: &[Arc<Account>],
-    broker: &TokenSource,
+    token_source: &TokenSource,
 ) -> BTreeMap<String, ConsentStates> {
     let mut counts = BTreeMap::<String, ConsentStates>::new();
     let mut count = |account: &Account, login: &str| {
         let count = counts.entry(account.registration.name.clone()).or_default();
-        match stored(account, login, broker).ok().flatten() {
+        match stored(account, login, token_source).ok().flatten() {
             Some(record) if record.refused.is_some() => count.needed += 1,
             Some(record) => count.attention += usize::from(record.attention.is_some()),
             None => count.needed += 1,
         }
     };
-    let consented = consented(accounts, broker);
+    let consented = consented(accounts, token_source);
     for account in accounts {
         if !account.registration.grant.needs_consent() {
             continue;
@@ -191,15 +196,15 @@ pub fn consents(
 }
 
 /// Every login with a stored consent, where any account may have one.
-fn consented(accounts: &[Arc<Account>], broker: &TokenSource) -> Vec<String> {
+fn consented(accounts: &[Arc<Account>], token_source: &TokenSource) -> Vec<String> {
     let any = |account: &Arc<Account>| account.registration.grant.needs_consent();
-    match broker.store() {
+    match token_source.store() {
         Some(store) if accounts.iter().any(any) => store.logins(),
         _ => Vec::new(),
     }
 }
 
-/// Those of the logins that a wildcard account is for.
+/// Selects the logins that a wildcard account is for.
 fn of_wildcard<'l>(
     accounts: &[Arc<Account>],
     account: &Arc<Account>,
@@ -216,13 +221,13 @@ fn of_wildcard<'l>(
 fn row(
     account: &Account,
     login: &str,
-    broker: &TokenSource,
+    token_source: &TokenSource,
     history: &LoginHistory,
 ) -> AccountStatus {
     let registration = &account.registration;
     let mailbox = mailboxes(account, login);
     let entry = history.entry(login);
-    let (record, unreadable) = match stored(account, login, broker) {
+    let (record, unreadable) = match stored(account, login, token_source) {
         Ok(record) => (record, None),
         Err(fault) => (None, Some(fault)),
     };
@@ -237,7 +242,9 @@ fn row(
     let standing = Protocol::ALL
         .iter()
         .filter(|protocol| account.protocols.contain(**protocol))
-        .map(|protocol| broker.token_state(account, login, &account.mailbox_of(*protocol, login)))
+        .map(|protocol| {
+            token_source.token_state(account, login, &account.mailbox_of(*protocol, login))
+        })
         .find(|standing| *standing != TokenState::None)
         .unwrap_or(TokenState::None);
     let refusal = record
@@ -276,7 +283,7 @@ fn row(
     }
 }
 
-/// What a login opens; the protocols' mailboxes where they differ.
+/// Describes which mailbox a login opens; the protocols' mailboxes where they differ.
 fn mailboxes(account: &Account, login: &str) -> String {
     let of = |protocol| match (protocol, account.mailbox.smtp_is_sender) {
         (Protocol::Smtp, true) => "sender".to_owned(),
@@ -300,9 +307,9 @@ fn mailboxes(account: &Account, login: &str) -> String {
 fn stored(
     account: &Account,
     login: &str,
-    broker: &TokenSource,
+    token_source: &TokenSource,
 ) -> Result<Option<StoredConsent>, Fault> {
-    match broker.store() {
+    match token_source.store() {
         Some(store) if account.registration.grant.needs_consent() => store
             .read(login)
             .map(|record| record.and_then(|record| record.of(&Owner::of(&account.registration))))
@@ -346,13 +353,14 @@ fn last_fault(time: SystemTime, fault: &Fault) -> LastFault {
     }
 }
 
-/// `2026-11-25T08:46:32Z`.
+/// Formats a time such as `2026-11-25T08:46:32Z`.
 pub fn rfc3339(time: SystemTime) -> String {
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
     at_seconds(since.map_or(0, |since| since.as_secs()))
 }
 
-/// Of seconds since 1970; those that issuers get wrong end with the year 9999, as RFC 3339 does.
+/// Formats seconds since 1970; times that issuers get wrong end with the year 9999, as RFC 3339
+/// does.
 pub fn at_seconds(seconds: u64) -> String {
     let seconds = i64::try_from(seconds).unwrap_or(i64::MAX).min(LAST_SECOND);
     let time = OffsetDateTime::from_unix_timestamp(seconds);

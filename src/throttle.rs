@@ -1,11 +1,13 @@
 //! What a mail service allows one mailbox: messages in flight, messages a minute, and no attempt
-//! while it wants the mailbox left alone. Shared by all sessions, whatever listener, login or
+//! while the mail service refuses the mailbox. Shared by all sessions, whatever listener, login or
 //! configuration they came by.
 //!
 //! A message is in flight from MAIL to its final reply, RSET, EHLO or the end of its session;
 //! sessions that are logged in and send nothing hold nothing. Permits are given in the order in
 //! which they were asked for; a client that goes leaves the queue at once.
 
+mod limits;
+mod sharing;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +18,10 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::cluster::member::Member;
 use crate::wire::Protocol;
+pub use limits::{Denied, Limits};
+use sharing::{Place, SharedLimits};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -28,9 +33,19 @@ const MAX_REMEMBERED: usize = 1_000;
 #[derive(Debug, Default)]
 pub struct Throttles {
     known: Mutex<HashMap<String, Arc<MailboxThrottle>>>,
+    /// This relay among several that keep to the limits together.
+    member: Option<Arc<Member>>,
 }
 
 impl Throttles {
+    /// Those that several relays keep to together.
+    pub fn shared(member: Arc<Member>) -> Self {
+        Self {
+            member: Some(member),
+            ..Self::default()
+        }
+    }
+
     /// The throttle of a provider's mailbox, in any case.
     pub fn of_mailbox(&self, provider: &str, mailbox: &str) -> Arc<MailboxThrottle> {
         self.named(format!("{provider} {}", mailbox.to_lowercase()))
@@ -46,34 +61,26 @@ impl Throttles {
         if known.len() >= MAX_REMEMBERED && !known.contains_key(&name) {
             known.retain(|_, throttle| Arc::strong_count(throttle) > 1 || throttle.is_in_use());
         }
-        known.entry(name).or_default().clone()
+        let shared = |name: &String| {
+            let member = self.member.clone()?;
+            Some(SharedLimits::new(member, name))
+        };
+        let made = |name: &String| {
+            Arc::new(MailboxThrottle {
+                shared: shared(name),
+                ..MailboxThrottle::default()
+            })
+        };
+        known.entry(name).or_insert_with_key(made).clone()
     }
-}
-
-/// What one mailbox may send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Messages in flight.
-    pub in_flight: usize,
-    /// Messages that may begin in any 60 s.
-    pub per_minute: usize,
-    /// How long a message waits, from MAIL on.
-    pub wait: Duration,
-}
-
-/// Why a message may not be sent for now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Denied {
-    /// As many as may be were in flight, for all of [`Limits::wait`].
-    Full,
-    /// It could not begin within [`Limits::wait`].
-    TooMany,
 }
 
 /// The right to send one message; given back when it is dropped.
 #[derive(Debug)]
 pub struct MessagePermit {
-    slot: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
+    /// Its place among the messages of all relays.
+    place: Option<Place>,
     throttle: Arc<MailboxThrottle>,
     /// Whether it was waited for.
     pub waited: bool,
@@ -90,29 +97,32 @@ pub struct Reservation {
 /// The state of one mailbox.
 #[derive(Debug)]
 pub struct MailboxThrottle {
-    slots: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     size: Mutex<Size>,
     /// When the last messages began, or will begin, in order.
     begun: Mutex<VecDeque<Instant>>,
-    /// Until when it is left alone, by protocol.
+    /// End of the backoff, by protocol.
     backoffs: Mutex<HashMap<Protocol, Instant>>,
+    /// The same on all relays.
+    shared: Option<SharedLimits>,
 }
 
 impl Default for MailboxThrottle {
     fn default() -> Self {
         Self {
-            slots: Arc::new(Semaphore::new(0)),
+            permits: Arc::new(Semaphore::new(0)),
             size: Mutex::default(),
             begun: Mutex::default(),
             backoffs: Mutex::default(),
+            shared: None,
         }
     }
 }
 
-/// How many messages may be in flight, which another configuration may change.
+/// Number of messages may be in flight, which another configuration may change.
 #[derive(Debug, Default)]
 struct Size {
-    slots: usize,
+    permits: usize,
     /// Slots in use that go when they are given back.
     surplus: usize,
 }
@@ -121,10 +131,10 @@ impl Drop for MessagePermit {
     fn drop(&mut self) {
         let mut size = lock(&self.throttle.size);
         if size.surplus > 0
-            && let Some(slot) = self.slot.take()
+            && let Some(permit) = self.permit.take()
         {
             size.surplus -= 1;
-            slot.forget();
+            permit.forget();
         }
     }
 }
@@ -135,7 +145,7 @@ impl Reservation {
         self.time
     }
 
-    /// The message begins.
+    /// Records that the message starts now.
     pub fn begin(mut self) {
         self.used = true;
     }
@@ -166,17 +176,18 @@ impl MailboxThrottle {
         if self.next_time(&mut lock(&self.begun), limits.per_minute) > deadline {
             return Err(Denied::TooMany);
         }
-        let free = self.slots.clone().try_acquire_owned();
+        let free = self.permits.clone().try_acquire_owned();
         let mut waited = free.is_err();
-        let slot = match free {
-            Ok(slot) => slot,
-            Err(_) => match timeout_at(deadline, self.slots.clone().acquire_owned()).await {
-                Ok(Ok(slot)) => slot,
+        let permit = match free {
+            Ok(permit) => permit,
+            Err(_) => match timeout_at(deadline, self.permits.clone().acquire_owned()).await {
+                Ok(Ok(permit)) => permit,
                 Ok(Err(_)) | Err(_) => return Err(Denied::Full),
             },
         };
         let mut permit = MessagePermit {
-            slot: Some(slot),
+            permit: Some(permit),
+            place: None,
             throttle: self.clone(),
             waited,
         };
@@ -186,23 +197,33 @@ impl MailboxThrottle {
             .ok_or(Denied::TooMany)?;
         waited |= reservation.time() > Instant::now();
         sleep_until(reservation.time()).await;
+        if let Some(shared) = &self.shared {
+            let (place, was_waited_for) = shared.place(|| self.begun(), limits, deadline).await?;
+            permit.place = Some(place);
+            waited |= was_waited_for;
+        }
         reservation.begin();
         permit.waited = waited;
         Ok(permit)
     }
 
-    fn resize(&self, slots: usize) {
+    /// Messages that began within the minute, or will.
+    fn begun(&self) -> usize {
+        lock(&self.begun).len()
+    }
+
+    fn resize(&self, permits: usize) {
         let mut size = lock(&self.size);
-        if slots > size.slots {
-            let more = slots - size.slots;
+        if permits > size.permits {
+            let more = permits - size.permits;
             let kept = size.surplus.min(more);
             size.surplus -= kept;
-            self.slots.add_permits(more - kept);
+            self.permits.add_permits(more - kept);
         } else {
-            let fewer = size.slots - slots;
-            size.surplus += fewer - self.slots.forget_permits(fewer);
+            let fewer = size.permits - permits;
+            size.surplus += fewer - self.permits.forget_permits(fewer);
         }
-        size.slots = slots;
+        size.permits = permits;
     }
 
     /// Reserves the time at which one more message may begin, where `per_minute` may in any 60 s:
@@ -236,20 +257,39 @@ impl MailboxThrottle {
             .max(now)
     }
 
-    /// Leaves the mailbox alone for this long.
+    /// Starts no session or message of the mailbox for this time.
     pub fn back_off(&self, protocol: Protocol, time: Duration) {
         let until = Instant::now() + time;
         let mut backoffs = lock(&self.backoffs);
         let backoff = backoffs.entry(protocol).or_insert(until);
         *backoff = until.max(*backoff);
+        drop(backoffs);
+        if let Some(shared) = &self.shared {
+            shared.back_off(protocol, time);
+        }
     }
 
-    /// Until when the mailbox is left alone, if it is now.
+    /// Counts one more message of an account's own rate on all relays, whose reservation stands.
+    ///
+    /// # Errors
+    ///
+    /// As many have begun as may.
+    pub async fn pace(&self, per_minute: usize) -> Result<(), Denied> {
+        match &self.shared {
+            Some(shared) => shared.pace(|| self.begun(), per_minute).await,
+            None => Ok(()),
+        }
+    }
+
+    /// End of the mailbox's backoff, if there is one now.
     pub fn backoff_until(&self, protocol: Protocol) -> Option<Instant> {
+        let shared = self.shared.as_ref();
+        let all = shared.and_then(|shared| shared.backoff_until(protocol));
         let backoffs = lock(&self.backoffs);
         backoffs
             .get(&protocol)
             .copied()
+            .max(all)
             .filter(|until| *until > Instant::now())
     }
 

@@ -127,7 +127,7 @@ impl<'a> Connector<'a> {
         }
     }
 
-    /// Does what the dialogue says; `None`: it wants TLS now.
+    /// Does what the dialogue says; `None`: TLS begins now.
     async fn drive(
         &self,
         back: &mut dyn Back,

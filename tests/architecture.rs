@@ -58,12 +58,12 @@ const LAW: &[Row] = &[
             "certs", "expiry", "platform", "program", "secret", "text", "tls", "wire",
         ],
     ),
-    row("cluster", &["config", "secret"]),
+    row("cluster", &["config", "fault", "platform", "secret"]),
     row("environment", &["config", "fault"]),
     row("import", &["certs", "config", "secret", "wire"]),
     row("logging", &["config", "platform"]),
     row("fault_log", &["config", "fault"]),
-    row("throttle", &["wire"]),
+    row("throttle", &["cluster", "wire"]),
     row("outbound", &["config", "fault", "platform"]),
     row(
         "accept",
@@ -76,7 +76,7 @@ const LAW: &[Row] = &[
             "tls",
         ],
     ),
-    row("auth", &["config", "fault", "secret", "wire"]),
+    row("auth", &["cluster", "config", "fault", "secret", "wire"]),
     row(
         "token",
         &[
@@ -93,7 +93,7 @@ const LAW: &[Row] = &[
         ],
     ),
     row("relay", &["fault", "wire"]),
-    row("audit", &["config", "outbound", "platform"]),
+    row("audit", &["config", "outbound", "platform", "tls"]),
     row(
         "upstream",
         &[
@@ -101,7 +101,10 @@ const LAW: &[Row] = &[
         ],
     ),
     row("history", &["fault"]),
-    row("metrics", &["config", "fault", "platform", "wire"]),
+    row(
+        "metrics",
+        &["cluster", "config", "fault", "platform", "wire"],
+    ),
     row(
         "notify",
         &["config", "metrics", "outbound", "platform", "tls"],
@@ -112,6 +115,7 @@ const LAW: &[Row] = &[
             "accept",
             "audit",
             "auth",
+            "cluster",
             "config",
             "environment",
             "fault",

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Inputs made up for each target.
 const INPUTS: u64 = 20_000;
 
-/// The same where each takes a TLS handshake.
+/// The same where each takes a TLS handshake or is several sessions.
 const HANDSHAKES: u64 = 4_000;
 
 /// The longest of them, unless a seed is longer.
@@ -143,7 +143,7 @@ fn replay(name: &str) {
     let words = words();
     let mut generator = Generator(0x6175_7468_7265_6c61);
     let inputs = match name {
-        "stream" => HANDSHAKES,
+        "stream" | "smtp_session" => HANDSHAKES,
         _ => INPUTS,
     };
     for n in 0..inputs {
@@ -172,5 +172,5 @@ macro_rules! replays {
 
 replays! {
     imap_commands imap_responses literals pop3 smtp_commands smtp_replies sasl front back front_back relay
-    proxy_header stream config import
+    smtp_session proxy_header stream config import
 }

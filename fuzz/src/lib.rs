@@ -14,6 +14,7 @@ pub mod literals;
 mod pieces;
 pub mod proxy_header;
 pub mod relay;
+pub mod smtp_session;
 pub mod stream;
 pub mod wire;
 
@@ -33,6 +34,7 @@ pub const TARGETS: &[Target] = &[
     ("back", back::back),
     ("front_back", front_back::front_back),
     ("relay", relay::relay),
+    ("smtp_session", smtp_session::smtp_session),
     ("proxy_header", proxy_header::proxy_header),
     ("stream", stream::stream),
     ("config", config::config),

@@ -1,4 +1,4 @@
-//! Seats: how many sessions there may be, in all and of one address.
+//! Session permits: how many sessions there may be, in all and of one address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,14 +9,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::{Limits, client_network};
 
-/// Clients beyond the limit that are told so at the same time; the rest wait to be accepted.
+/// Clients beyond the limit that are rejected at the same time; the rest wait to be accepted.
 const MAX_REJECTIONS: usize = 32;
 
-/// All seats of a server.
+/// Limits how many sessions a server has at once, in all and for each client.
 #[derive(Debug, Clone)]
 pub struct SessionLimiter {
     sessions: Arc<Semaphore>,
-    /// How many sessions there may be.
+    /// Number of sessions there may be.
     size: Arc<Mutex<Size>>,
     told: Arc<Semaphore>,
     clients: Arc<Clients>,
@@ -54,7 +54,7 @@ struct Admitted {
 }
 
 impl SessionLimiter {
-    /// As many as `limits` allows.
+    /// Creates a limiter that allows as many sessions as `limits` says.
     pub fn new(limits: &Limits) -> Self {
         Self {
             sessions: Arc::new(Semaphore::new(places(limits))),
@@ -71,8 +71,8 @@ impl SessionLimiter {
         }
     }
 
-    /// As many as `limits` allows from now on. Nobody is sent away: where there are fewer, places
-    /// go as sessions end. Called within the runtime.
+    /// Applies the limits of another configuration. No one is sent away: where there are fewer,
+    /// places go as sessions end. Called within the runtime.
     pub fn resize(&self, limits: &Limits) {
         let per_client = &self.clients.limit;
         per_client.store(limits.sessions_per_client, Ordering::Relaxed);
@@ -87,8 +87,9 @@ impl SessionLimiter {
         }
     }
 
-    /// A place for a connection that was accepted; where there is none, and enough are being told
-    /// so, it waits. Whose it is may have to be announced first: see [`SessionPermit::admit`].
+    /// A place for a connection that was accepted; where there is none, and enough are being
+    /// rejected so, it waits. Whose it is may have to be announced first: see
+    /// [`SessionPermit::admit`].
     pub async fn take(&self) -> SessionPermit {
         if let Ok(permit) = self.sessions.clone().try_acquire_owned() {
             return self.session(permit);
@@ -114,7 +115,7 @@ impl SessionLimiter {
     }
 }
 
-/// Takes places away as they become free, in one queue with those who are at the door.
+/// Removes permits as they become free, in one queue with the clients that wait for one.
 async fn shrink(sessions: Arc<Semaphore>, size: Arc<Mutex<Size>>) {
     while let Ok(permit) = sessions.acquire().await {
         let mut size = lock(&size);
@@ -199,104 +200,104 @@ mod tests {
         }
     }
 
-    /// A seat, and whether the client has it.
-    async fn sit(seats: &SessionLimiter, client: IpAddr) -> (SessionPermit, bool) {
-        let mut seat = seats.take().await;
-        let admitted = seat.admit(client);
-        (seat, admitted)
+    /// A permit, and whether the client has it.
+    async fn take(limiter: &SessionLimiter, client: IpAddr) -> (SessionPermit, bool) {
+        let mut permit = limiter.take().await;
+        let admitted = permit.admit(client);
+        (permit, admitted)
     }
 
     #[tokio::test]
     async fn one_beyond_the_limit_is_told_and_a_freed_seat_is_taken() {
-        let seats = SessionLimiter::new(&limits(2, 10));
+        let limiter = SessionLimiter::new(&limits(2, 10));
         let client = IpAddr::from([10, 0, 0, 1]);
-        let first = sit(&seats, client).await;
-        let second = sit(&seats, client).await;
+        let first = take(&limiter, client).await;
+        let second = take(&limiter, client).await;
         assert!(first.1 && second.1);
-        assert!(!sit(&seats, client).await.1);
+        assert!(!take(&limiter, client).await.1);
         drop(first);
-        assert!(sit(&seats, client).await.1);
+        assert!(take(&limiter, client).await.1);
     }
 
-    /// Nobody holds anything for those who may come.
+    /// No one holds anything for those who may come.
     #[tokio::test]
     async fn d11_after_a_burst_every_session_can_be_had() {
-        let seats = SessionLimiter::new(&limits(2, 1000));
+        let limiter = SessionLimiter::new(&limits(2, 1000));
         let client = IpAddr::from([10, 0, 0, 1]);
         let mut burst = Vec::new();
         for _ in 0..2 + MAX_REJECTIONS {
-            burst.push(sit(&seats, client).await);
+            burst.push(take(&limiter, client).await);
         }
-        let beyond = seats.take();
+        let beyond = limiter.take();
         tokio::pin!(beyond);
         assert!(futures_util::poll!(&mut beyond).is_pending());
         drop(burst);
         drop(beyond.await);
-        let both = (sit(&seats, client).await, sit(&seats, client).await);
+        let both = (take(&limiter, client).await, take(&limiter, client).await);
         assert!(both.0.1 && both.1.1);
     }
 
     #[tokio::test]
     async fn a_freed_session_is_taken_while_everybody_is_being_told() {
-        let seats = SessionLimiter::new(&limits(1, 100));
+        let limiter = SessionLimiter::new(&limits(1, 100));
         let client = IpAddr::from([10, 0, 0, 1]);
-        let first = sit(&seats, client).await;
+        let first = take(&limiter, client).await;
         let mut told = Vec::new();
         for _ in 0..MAX_REJECTIONS {
-            told.push(sit(&seats, client).await);
+            told.push(take(&limiter, client).await);
         }
         assert!(told.iter().all(|(_, admitted)| !admitted));
         drop(first);
-        assert!(sit(&seats, client).await.1);
+        assert!(take(&limiter, client).await.1);
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn places_come_and_go_and_nobody_is_sent_away() {
-        let seats = SessionLimiter::new(&limits(1, 10));
+        let limiter = SessionLimiter::new(&limits(1, 10));
         let client = IpAddr::from([10, 0, 0, 1]);
-        let first = sit(&seats, client).await;
-        assert!(!sit(&seats, client).await.1);
-        seats.resize(&limits(3, 10));
-        let (second, third) = (sit(&seats, client).await, sit(&seats, client).await);
+        let first = take(&limiter, client).await;
+        assert!(!take(&limiter, client).await.1);
+        limiter.resize(&limits(3, 10));
+        let (second, third) = (take(&limiter, client).await, take(&limiter, client).await);
         assert!(second.1 && third.1);
-        seats.resize(&limits(1, 10));
-        seats.resize(&limits(2, 10));
+        limiter.resize(&limits(1, 10));
+        limiter.resize(&limits(2, 10));
         drop((first, second));
         // The places that went were the first to be free.
         tokio::task::yield_now().await;
-        let fourth = sit(&seats, client).await;
+        let fourth = take(&limiter, client).await;
         assert!(fourth.1);
-        assert!(!sit(&seats, client).await.1);
+        assert!(!take(&limiter, client).await.1);
         drop((third, fourth));
         tokio::task::yield_now().await;
-        let (fifth, sixth) = (sit(&seats, client).await, sit(&seats, client).await);
+        let (fifth, sixth) = (take(&limiter, client).await, take(&limiter, client).await);
         assert!(fifth.1 && sixth.1);
-        assert!(!sit(&seats, client).await.1);
+        assert!(!take(&limiter, client).await.1);
     }
 
     #[tokio::test]
     async fn d28_an_ipv6_network_has_one_limit() {
-        let seats = SessionLimiter::new(&limits(10, 1));
+        let limiter = SessionLimiter::new(&limits(10, 1));
         let of = |text: &str| text.parse::<IpAddr>().unwrap();
-        let _first = sit(&seats, of("2001:db8:0:1::1")).await;
-        assert!(!sit(&seats, of("2001:db8:0:1:ffff::2")).await.1);
-        assert!(sit(&seats, of("2001:db8:0:2::1")).await.1);
-        let _mapped = sit(&seats, of("::ffff:192.0.2.1")).await;
-        assert!(!sit(&seats, of("192.0.2.1")).await.1);
-        assert!(sit(&seats, of("192.0.2.2")).await.1);
+        let _first = take(&limiter, of("2001:db8:0:1::1")).await;
+        assert!(!take(&limiter, of("2001:db8:0:1:ffff::2")).await.1);
+        assert!(take(&limiter, of("2001:db8:0:2::1")).await.1);
+        let _mapped = take(&limiter, of("::ffff:192.0.2.1")).await;
+        assert!(!take(&limiter, of("192.0.2.1")).await.1);
+        assert!(take(&limiter, of("192.0.2.2")).await.1);
     }
 
     #[tokio::test]
     async fn an_address_has_its_own_limit() {
-        let seats = SessionLimiter::new(&limits(10, 1));
+        let limiter = SessionLimiter::new(&limits(10, 1));
         let (a, b) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
-        let first = sit(&seats, a).await;
+        let first = take(&limiter, a).await;
         assert!(first.1);
-        assert!(!sit(&seats, a).await.1);
-        assert!(sit(&seats, b).await.1);
+        assert!(!take(&limiter, a).await.1);
+        assert!(take(&limiter, b).await.1);
         drop(first);
-        assert!(sit(&seats, a).await.1);
-        drop(sit(&seats, a).await);
-        assert!(seats.clients.counts.lock().unwrap().is_empty());
+        assert!(take(&limiter, a).await.1);
+        drop(take(&limiter, a).await);
+        assert!(limiter.clients.counts.lock().unwrap().is_empty());
     }
 }

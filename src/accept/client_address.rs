@@ -19,7 +19,7 @@ const UNANNOUNCED: &str = "not a load balancer's connection";
 /// the connection is to be closed.
 pub async fn identify_client(
     listener: &Listener,
-    quiet: &FaultLogLimiter,
+    fault_log: &FaultLogLimiter,
     tcp: &mut TcpStream,
     peer: SocketAddr,
     deadline: Instant,
@@ -33,7 +33,7 @@ pub async fn identify_client(
         }
         Err(why) => {
             let why = why.to_string();
-            if quiet.allows_rejection(peer.ip(), UNANNOUNCED) {
+            if fault_log.allows_rejection(peer.ip(), UNANNOUNCED) {
                 tracing::warn!(
                     listener = listener.name,
                     peer = %peer,
@@ -50,7 +50,7 @@ pub async fn identify_client(
         networks.iter().any(contains)
     };
     if !listener.allow.as_ref().is_none_or(inside) {
-        if quiet.allows_rejection(client.ip(), OUTSIDE) {
+        if fault_log.allows_rejection(client.ip(), OUTSIDE) {
             tracing::warn!(listener = listener.name, client = %client, "{OUTSIDE}");
         }
         return None;
@@ -83,7 +83,7 @@ async fn read_proxy_header(
 enum Unannounced {
     /// The peer is no load balancer.
     Network,
-    /// What the load balancer sent.
+    /// Header that the load balancer should have sent and did not.
     Peer(proxy_protocol::ReadError),
 }
 

@@ -13,7 +13,7 @@ const NAMED: usize = 5;
 pub struct ClientHello {
     /// The versions that it speaks; before TLS 1.3 only the newest is said.
     pub versions: Vec<u16>,
-    /// Its cipher suites, in its order.
+    /// Cipher suites that the client offers, in its order of preference.
     pub suites: Vec<u16>,
     /// The server name that it asks for, as it stands there.
     pub name: Option<Vec<u8>>,
@@ -29,7 +29,7 @@ impl<'a> Reader<'a> {
         Some(taken)
     }
 
-    /// A big-endian number of so many octets.
+    /// A big-endian number of `size` octets.
     fn number(&mut self, octets: usize) -> Option<usize> {
         let digits = self.take(octets)?;
         Some(

@@ -1,4 +1,4 @@
-//! Accepting clients: a connection first, then a seat, then a task of its own. Nothing of the
+//! Accepting clients: a connection first, then a permit, then a task of its own. Nothing of the
 //! connection is read or waited for here, and a listener without clients holds nothing.
 
 use std::io;
@@ -71,28 +71,28 @@ pub fn set_socket_options(socket: &Socket) -> io::Result<()> {
     platform::set_keepalive(SockRef::from(socket), &keepalive())
 }
 
-/// Accepts until `stop`, handing each connection with its seat to `serve`, which must not block.
+/// Accepts until `stop`, handing each connection with its permit to `serve`, which must not block.
 pub async fn accept(
     listener: Arc<TcpListener>,
-    seats: SessionLimiter,
+    limiter: SessionLimiter,
     stop: CancellationToken,
     serve: impl Fn(TcpStream, SocketAddr, SessionPermit),
 ) {
     loop {
         let accepted = tokio::select! {
-            () = stop.cancelled() => return accept_rest(&listener, &seats, serve),
+            () = stop.cancelled() => return accept_rest(&listener, &limiter, serve),
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((tcp, peer)) => {
-                let seat = tokio::select! {
-                    () = stop.cancelled() => match seats.take().now_or_never() {
-                        Some(seat) => seat,
+                let permit = tokio::select! {
+                    () = stop.cancelled() => match limiter.take().now_or_never() {
+                        Some(permit) => permit,
                         None => return,
                     },
-                    seat = seats.take() => seat,
+                    permit = limiter.take() => permit,
                 };
-                serve(tcp, canonical(peer), seat);
+                serve(tcp, canonical(peer), permit);
             }
             // The client gave up between knocking and being let in.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -115,7 +115,7 @@ pub async fn accept(
 /// although they may be meant for the one that takes its place.
 fn accept_rest(
     listener: &TcpListener,
-    seats: &SessionLimiter,
+    limiter: &SessionLimiter,
     serve: impl Fn(TcpStream, SocketAddr, SessionPermit),
 ) {
     // The kernel is asked itself: the runtime may not have heard of them.
@@ -123,9 +123,9 @@ fn accept_rest(
         && let Some(peer) = peer.as_socket()
         && socket.set_nonblocking(true).is_ok()
         && let Ok(tcp) = TcpStream::from_std(socket.into())
-        && let Some(seat) = seats.take().now_or_never()
+        && let Some(permit) = limiter.take().now_or_never()
     {
-        serve(tcp, canonical(peer), seat);
+        serve(tcp, canonical(peer), permit);
     }
 }
 

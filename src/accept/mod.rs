@@ -1,5 +1,5 @@
-//! From a listener's socket to a client: accepting, session permits, PROXY headers, `allow`, and what
-//! a failed TLS handshake means.
+//! From a listener's socket to a client: accepting, session permits, PROXY headers, `allow`, and
+//! what a failed TLS handshake means.
 
 pub mod admission;
 mod certificate_names;

@@ -23,41 +23,41 @@ pub const V1_CAP: usize = 107;
 /// extensions that a balancer may add, the largest of them a client's certificate.
 pub const V2_CAP: usize = 8 * 1024;
 
-/// How long a balancer may take: it sends the header at once.
+/// Longest time that a balancer may take: it sends the header at once.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// `PROXY UNKNOWN CRLF`: no header of either version is shorter, so that both can be told apart.
 const SHORTEST: usize = 15;
 
-/// Version 2 begins so (§2.2): nobody's protocol does.
+/// Version 2 begins so (§2.2): no one's protocol does.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// Signature, version and command, family and transport, length.
 const V2_HEAD: usize = 16;
 
-/// What a header says.
+/// Statement of a complete PROXY header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyHeader {
     /// The connection is the balancer's own, as for a health check, or it does not know whose it
     /// is: its own address stands.
     Local,
-    /// It is passed on for this client.
+    /// Connection that the load balancer passes on for this client.
     Client(SocketAddr),
 }
 
 /// How far a header got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parsed {
-    /// At least so many octets are missing: that many may be read.
+    /// At least this many octets are missing: as many may be read.
     Missing(usize),
-    /// It has ended with the last octet.
+    /// Complete header, which ended with the last octet.
     Complete(ProxyHeader),
 }
 
-/// What came is no PROXY header that authrelay takes.
+/// Reason why the octets are no PROXY header that authrelay accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
-    /// Neither version.
+    /// Octets that begin neither version 1 nor version 2.
     Foreign,
     /// A line of version 1 that is not as §2.1 has it.
     Line,
@@ -65,7 +65,7 @@ pub enum Malformed {
     Kind,
     /// Version 2, too short for its addresses.
     Short,
-    /// Longer than the caps.
+    /// Header that is longer than the caps allow.
     Long,
 }
 
@@ -81,14 +81,14 @@ impl fmt::Display for Malformed {
     }
 }
 
-/// Why nobody was announced.
+/// Why no one was announced.
 #[derive(Debug)]
 pub enum ReadError {
-    /// What came is no header.
+    /// Octets that are no header.
     Malformed(Malformed),
     /// The connection ended or broke.
     Left,
-    /// It took too long.
+    /// Header that did not arrive in time.
     Late,
 }
 
@@ -111,7 +111,7 @@ pub fn begins_with_header(first: &[u8]) -> bool {
     first.starts_with(SIGNATURE) || line.iter().any(|line| first.starts_with(line.as_bytes()))
 }
 
-/// The fault of a connection that begins with a header that nobody asked for.
+/// The fault of a connection that begins with a header that no one asked for.
 pub fn unexpected() -> Fault {
     Fault::new(
         Kind::ProxyHeader,
@@ -169,7 +169,7 @@ pub fn parse(input: &[u8]) -> Result<Parsed, Malformed> {
 /// `"PROXY" SP "UNKNOWN" *OCTET CRLF`.
 fn line(input: &[u8]) -> Result<Parsed, Malformed> {
     let Some(text) = input.strip_suffix(b"\r\n") else {
-        // Behind a CR there is one octet more at least, otherwise two.
+        // After a CR there is one octet more at least, otherwise two.
         let least = if input.ends_with(b"\r") { 1 } else { 2 };
         let missing = SHORTEST.saturating_sub(input.len()).max(least);
         return match input.len() + missing {
@@ -218,7 +218,7 @@ fn client<T: FromStr + Into<IpAddr>>(
     Ok(announced_client(source, from))
 }
 
-/// Version 2 (§2.2). Behind the addresses stand extensions, which are passed over.
+/// Version 2 (§2.2). Extensions follow the addresses and are skipped.
 fn binary(input: &[u8]) -> Result<Parsed, Malformed> {
     let Some((head, body)) = input.split_first_chunk::<V2_HEAD>() else {
         return Ok(Parsed::Missing(match SHORTEST.checked_sub(input.len()) {
@@ -260,7 +260,7 @@ fn binary(input: &[u8]) -> Result<Parsed, Malformed> {
     })
 }
 
-/// So many octets of a body that is long enough.
+/// Copies `N` octets of a body that is known to be long enough.
 fn octets<const N: usize>(body: &[u8], from: usize) -> [u8; N] {
     let taken = body.get(from..).and_then(|rest| rest.first_chunk());
     taken.copied().unwrap_or([0; N])

@@ -8,7 +8,7 @@ use crate::tls::reload::ReloadableTls;
 /// A listener with its TLS ready.
 #[derive(Debug)]
 pub struct ServedListener {
-    /// As configured.
+    /// The listener as it is configured.
     pub listener: Arc<Listener>,
     /// Replaced when its files change.
     pub tls: Option<Arc<ReloadableTls>>,

@@ -9,7 +9,7 @@ use super::proxy_protocol;
 use crate::config::{Listener, ListenerTls};
 use crate::fault::{Fault, Kind};
 
-/// The fault behind a handshake with a client that failed, whose first octets were `first`. `None`:
+/// The fault of a handshake with a client that failed, whose first octets were `first`. `None`:
 /// a probe that speaks HTTP.
 pub fn client_fault(error: &io::Error, first: &[u8]) -> Option<Fault> {
     if proxy_protocol::begins_with_header(first) {
@@ -69,7 +69,7 @@ pub fn unexpected_tls(first: &[u8], listener: &Listener) -> Option<Fault> {
     Some(Fault::new(Kind::StartTls, detail).with_remedy(remedy))
 }
 
-/// What a client offered, and why nothing of it can be used.
+/// Describes what a client offered and why none of it can be used.
 fn unusable_offer(error: &io::Error, first: &[u8]) -> Fault {
     const OLD_CLIENT_REMEDY: &str = "update the device, or let it speak in clear: a listener with tls: {mode: none}, \
                             allow_cleartext: true and allow for its address alone, or deploy/old-tls in front";

@@ -18,10 +18,11 @@ use axum::response::{IntoResponse as _, Response};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a request's body may take to come.
+/// Longest time that a request's body may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long an answer may take: a test of three protocols, each step at its slowest, takes less.
+/// Longest time that an answer may take: a test of three protocols, each step at its slowest, takes
+/// less.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Nothing but what the page itself brings.
@@ -32,9 +33,9 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; i
 const ADMIN_TOKEN: &str = "token";
 
 /// What a request does, and to which login: what the audit records of it.
-fn action(gate: &AdminAuth, request: &Request) -> Option<(&'static str, Option<String>)> {
+fn action(auth: &AdminAuth, request: &Request) -> Option<(&'static str, Option<String>)> {
     let path = request.uri().path();
-    let path = path.strip_prefix(gate.base()).unwrap_or(path);
+    let path = path.strip_prefix(auth.base()).unwrap_or(path);
     let mut parts = path.strip_prefix("/api/")?.split('/');
     let parts = [parts.next(), parts.next(), parts.next(), parts.next()];
     let (action, login) = match (request.method(), parts) {
@@ -54,21 +55,21 @@ fn action(gate: &AdminAuth, request: &Request) -> Option<(&'static str, Option<S
 
 /// Every request goes through here.
 pub(super) async fn check_access(
-    State(panel): State<Arc<AdminState>>,
+    State(state): State<Arc<AdminState>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let role = panel.gate.role(request.headers());
-    let mut response = match refusal(&panel.gate, &request, role) {
+    let role = state.auth.role(request.headers());
+    let mut response = match refusal(&state.auth, &request, role) {
         Some(response) => response,
         None => {
             request
                 .extensions_mut()
                 .insert(role.unwrap_or(Role::Viewer));
-            let action = action(&panel.gate, &request);
+            let action = action(&state.auth, &request);
             let response = answer(request, next).await;
             if let Some((action, login)) = action {
-                let service = panel.current.active();
+                let service = state.current.active();
                 let is_done = response.status().is_success();
                 service.record_action(ADMIN_TOKEN, action, login, is_done);
             }
@@ -90,22 +91,22 @@ pub(super) async fn check_access(
     response
 }
 
-/// What is answered instead, where the request may not go on.
-fn refusal(gate: &AdminAuth, request: &Request, role: Option<Role>) -> Option<Response> {
+/// Answers a request that may not proceed.
+fn refusal(auth: &AdminAuth, request: &Request, role: Option<Role>) -> Option<Response> {
     let path = request.uri().path();
-    let path = path.strip_prefix(gate.base()).unwrap_or(path);
+    let path = path.strip_prefix(auth.base()).unwrap_or(path);
     let path = if path.is_empty() { "/" } else { path };
     let health =
-        matches!(path, "/livez" | "/readyz") || (path == "/metrics" && gate.metrics_public);
+        matches!(path, "/livez" | "/readyz") || (path == "/metrics" && auth.metrics_public);
     let open = health || matches!(path, "/oauth/callback" | "/style.css" | "/login" | "/proof");
     let host = request.headers().get(HOST);
     let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
     let reading = matches!(*request.method(), Method::GET | Method::HEAD);
-    if !health && !gate.knows(host) {
+    if !health && !auth.knows(host) {
         let text = "this name is not the relay's: ask by its address, by localhost, or by the host of admin.public_url\n";
         return Some((StatusCode::MISDIRECTED_REQUEST, text).into_response());
     }
-    if !reading && gate.is_foreign(request.headers(), host) {
+    if !reading && auth.is_foreign(request.headers(), host) {
         let text = "another site may change nothing here\n";
         return Some((StatusCode::FORBIDDEN, text).into_response());
     }
@@ -117,7 +118,7 @@ fn refusal(gate: &AdminAuth, request: &Request, role: Option<Role>) -> Option<Re
             let text = "admin.viewer_token is for looking; this takes admin.token\n";
             Some((StatusCode::FORBIDDEN, text).into_response())
         }
-        None if path == "/" => Some(super::page::log_in(gate, false)),
+        None if path == "/" => Some(super::page::log_in(auth, false)),
         None => {
             let header = [("www-authenticate", "Bearer")];
             let text = "the admin token is needed: Authorization: Bearer TOKEN (admin.token says where it is)\n";

@@ -22,11 +22,11 @@ use crate::status;
 use crate::token::authorizations::{GrantedConsent, LIFETIME, Progress};
 use crate::wire::Protocol;
 
-/// Every account.
-pub(super) async fn accounts(State(panel): State<Arc<AdminState>>) -> Response {
+/// Lists every account with its state.
+pub(super) async fn accounts(State(state): State<Arc<AdminState>>) -> Response {
     // The store is read: not on the threads that relay.
     let rows = tokio::task::spawn_blocking(move || {
-        let service = panel.current.active();
+        let service = state.current.active();
         status::accounts(
             service.accounts(),
             service.token_source(),
@@ -40,13 +40,13 @@ pub(super) async fn accounts(State(panel): State<Arc<AdminState>>) -> Response {
 }
 
 /// Every session that is open.
-pub(super) async fn sessions(State(panel): State<Arc<AdminState>>) -> Response {
-    Json(panel.current.active().sessions().rows(status::rfc3339)).into_response()
+pub(super) async fn sessions(State(state): State<Arc<AdminState>>) -> Response {
+    Json(state.current.active().sessions().rows(status::rfc3339)).into_response()
 }
 
-/// Reads the configuration anew.
-pub(super) async fn reload(State(panel): State<Arc<AdminState>>) -> Response {
-    match (panel.reload)().await {
+/// Reads the configuration again and puts it in force.
+pub(super) async fn reload(State(state): State<Arc<AdminState>>) -> Response {
+    match (state.reload)().await {
         Ok(applied) => Json(applied).into_response(),
         Err(problems) => {
             let answer = json!({"error": "nothing was changed", "problems": problems});
@@ -55,31 +55,31 @@ pub(super) async fn reload(State(panel): State<Arc<AdminState>>) -> Response {
     }
 }
 
-/// Begins a consent.
+/// Starts a consent for a login.
 pub(super) async fn authorize(
-    State(panel): State<Arc<AdminState>>,
+    State(state): State<Arc<AdminState>>,
     Path(login): Path<String>,
 ) -> Response {
     let login = login.to_lowercase();
-    let Some(account) = panel.current.active().find(&login).cloned() else {
+    let Some(account) = state.current.active().find(&login).cloned() else {
         return unknown(&login);
     };
-    let service = panel.current.active();
-    let broker = service.token_source();
+    let service = state.current.active();
+    let token_source = service.token_source();
     match account.registration.grant {
-        Grant::DeviceCode(_) => match broker.start_device(&account, &login).await {
+        Grant::DeviceCode(_) => match token_source.start_device(&account, &login).await {
             Ok(device) => {
                 let answer = json!({
                     "user_code": device.user_code(),
                     "verification_uri": device.verification_uri(),
                     "expires_in": device.expires_in().as_secs(),
                 });
-                tokio::spawn(wait(panel.clone(), account, login, device));
+                tokio::spawn(wait(state.clone(), account, login, device));
                 Json(answer).into_response()
             }
             Err(fault) => failed(&fault),
         },
-        _ => match panel.consents.begin(broker, &account, &login) {
+        _ => match state.consents.begin(token_source, &account, &login) {
             Ok(url) => {
                 Json(json!({"url": url.as_str(), "expires_in": LIFETIME.as_secs()})).into_response()
             }
@@ -91,16 +91,17 @@ pub(super) async fn authorize(
 /// Which consent is asked about.
 #[derive(Deserialize)]
 pub(super) struct Begun {
-    /// As in the address that the person was sent to.
+    /// State parameter, as in the address that the person was sent to.
     state: String,
 }
 
 /// How a consent stands that was begun here: `pending`, `given`, `failed` or `unknown`.
 pub(super) async fn progress(
-    State(panel): State<Arc<AdminState>>,
+    State(state): State<Arc<AdminState>>,
     Query(begun): Query<Begun>,
 ) -> Response {
-    let answer = match panel.consents.progress(&begun.state) {
+    let token_source = state.current.active().token_source().clone();
+    let answer = match state.consents.progress(&token_source, &begun.state).await {
         None => json!({"state": "unknown"}),
         Some(Progress::Pending) => json!({"state": "pending"}),
         Some(Progress::Given) => json!({"state": "given"}),
@@ -113,14 +114,17 @@ pub(super) async fn progress(
 
 /// Until the person has entered the code.
 async fn wait(
-    panel: Arc<AdminState>,
+    state: Arc<AdminState>,
     account: Arc<Account>,
     login: String,
     device: crate::token::DeviceAuthorization,
 ) {
-    let service = panel.current.active();
-    let broker = service.token_source();
-    match broker.complete_device(&device, tokio::time::sleep).await {
+    let service = state.current.active();
+    let token_source = service.token_source();
+    match token_source
+        .complete_device(&device, tokio::time::sleep)
+        .await
+    {
         Ok(consent) => {
             let mailbox = device.mailbox();
             let given = GrantedConsent {
@@ -162,15 +166,15 @@ struct Streamed<'a> {
     step: &'a doctor::Step,
 }
 
-/// "Test connection".
+/// Runs "Test connection" for one login.
 pub(super) async fn test(
-    State(panel): State<Arc<AdminState>>,
+    State(state): State<Arc<AdminState>>,
     Path(login): Path<String>,
     Query(asked): Query<Asked>,
     body: Bytes,
 ) -> Response {
     let login = login.to_lowercase();
-    let service = panel.current.active();
+    let service = state.current.active();
     let Some(account) = service.find(&login).cloned() else {
         return unknown(&login);
     };
@@ -182,7 +186,7 @@ pub(super) async fn test(
             "the identity provider checks this account's password: send {\"password\": …}",
         );
     }
-    let patients: Vec<_> = Protocol::ALL
+    let targets: Vec<_> = Protocol::ALL
         .into_iter()
         .filter(|protocol| match &asked.protocol {
             Some(asked) => asked == protocol.name(),
@@ -198,19 +202,19 @@ pub(super) async fn test(
             password: password.clone(),
         })
         .collect();
-    if patients.is_empty() {
+    if targets.is_empty() {
         return bad_request("protocol is imap, pop3 or smtp");
     }
-    let Ok(turn) = panel.tests.clone().try_acquire_owned() else {
+    let Ok(turn) = state.tests.clone().try_acquire_owned() else {
         let answer = json!({"error": "other tests are under way, try again in a moment"});
         return (StatusCode::TOO_MANY_REQUESTS, Json(answer)).into_response();
     };
     if asked.stream.as_deref() == Some("1") {
-        return streamed(service, patients, turn);
+        return streamed(service, targets, turn);
     }
     let mut reports = Vec::new();
-    for patient in &patients {
-        reports.push(doctor::test_connection(&service, patient, |_| {}).await);
+    for target in &targets {
+        reports.push(doctor::test_connection(&service, target, |_| {}).await);
     }
     match &reports[..] {
         [one] => Json(one).into_response(),
@@ -221,15 +225,15 @@ pub(super) async fn test(
 /// One JSON object a line, each as its step ends.
 fn streamed(
     service: Arc<Service>,
-    patients: Vec<TestTarget>,
+    targets: Vec<TestTarget>,
     turn: OwnedSemaphorePermit,
 ) -> Response {
     let (sender, mut lines) = tokio::sync::mpsc::unbounded_channel::<Bytes>();
     tokio::spawn(async move {
         let _turn = turn;
-        for patient in &patients {
-            let examination = doctor::test_connection(&service, patient, |step| {
-                let protocol = patient.protocol.name();
+        for target in &targets {
+            let examination = doctor::test_connection(&service, target, |step| {
+                let protocol = target.protocol.name();
                 let line = serde_json::to_string(&Streamed { protocol, step });
                 let _ = sender.send(Bytes::from(line.unwrap_or_default() + "\n"));
             });
@@ -258,32 +262,24 @@ fn bad_request(what: &str) -> Response {
 
 /// Deletes what is stored of a login.
 pub(super) async fn forget(
-    State(panel): State<Arc<AdminState>>,
+    State(state): State<Arc<AdminState>>,
     Path(login): Path<String>,
 ) -> Response {
     let login = login.to_lowercase();
-    let known = panel.current.active().find(&login).is_some();
-    let Some(store) = panel.current.active().token_source().store().cloned() else {
-        if !known {
-            return unknown(&login);
-        }
-        return Json(json!({"forgotten": false})).into_response();
-    };
-    let name = login.clone();
-    let done = tokio::task::spawn_blocking(move || store.forget(&name)).await;
-    match done {
+    let known = state.current.active().find(&login).is_some();
+    let token_source = state.current.active().token_source().clone();
+    match token_source.forget(&login).await {
         // What is stored for a login that no account has any more can be deleted as well.
-        Ok(Ok(false)) if !known => unknown(&login),
-        Ok(Ok(forgotten)) => {
+        Ok(false) if !known => unknown(&login),
+        Ok(forgotten) => {
             tracing::info!(login, forgotten, "tokens forgotten");
             Json(json!({"forgotten": forgotten})).into_response()
         }
-        Ok(Err(error)) => (
+        Err(error) => (
             StatusCode::INTERNAL_SERVER_ERROR,
             Json(json!({"error": error.to_string()})),
         )
             .into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 

@@ -8,15 +8,15 @@ use axum::http::header::{AUTHORIZATION, COOKIE, ORIGIN};
 use subtle::ConstantTimeEq as _;
 use url::Url;
 
-/// The cookie's name.
+/// Name of the session cookie.
 const COOKIE_NAME: &str = "authrelay";
 
-/// What somebody may do.
+/// Role that a credential gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Look.
+    /// May read, and change nothing.
     Viewer,
-    /// Change something, too.
+    /// May read everything and change something.
     Operator,
 }
 
@@ -28,9 +28,9 @@ struct Credential {
 }
 
 pub(super) struct AdminAuth {
-    /// The operators' first.
+    /// Accepted credentials, the operators' first.
     credentials: Vec<Credential>,
-    /// What proves to a command that this relay knows the operators' token.
+    /// Key that proves to a command that this relay knows the operators' token.
     proof: hmac::Key,
     public_url: Url,
     /// HTTPS is spoken here or in front.
@@ -61,15 +61,15 @@ impl AdminAuth {
         self.public_url.path().trim_end_matches('/')
     }
 
-    /// What a browser is given for a token that somebody typed in, until it closes; `None` where
-    /// it is no token.
+    /// Makes the cookie for a token that somebody typed in, valid until the browser closes; `None`
+    /// where the token is wrong.
     pub(super) fn cookie(&self, presented: &Secret) -> Option<String> {
         let mut credentials = self.credentials.iter();
         let found = credentials.find(|credential| credential.token == *presented)?;
         Some(self.set_cookie(found.cookie.expose(), ""))
     }
 
-    /// What has a browser forget its cookie.
+    /// Makes the header that deletes the cookie in a browser.
     pub(super) fn no_cookie(&self) -> String {
         self.set_cookie("", "; Max-Age=0")
     }
@@ -80,7 +80,7 @@ impl AdminAuth {
         format!("{COOKIE_NAME}={value}; Path={base}/; HttpOnly; SameSite=Strict{secure}{more}")
     }
 
-    /// The proof for a command's nonce: nobody else can make it.
+    /// The proof for a command's nonce: no one else can make it.
     pub(super) fn prove(&self, nonce: &str) -> String {
         proof(&self.proof, nonce)
     }
@@ -134,7 +134,7 @@ impl AdminAuth {
     }
 }
 
-/// What a relay answers to a nonce, and a command expects.
+/// Computes the answer of a relay to a nonce, which a command compares.
 pub(super) fn proof(key: &hmac::Key, nonce: &str) -> String {
     let text = format!("authrelay knows its admin token\0{nonce}");
     hex(hmac::sign(key, text.as_bytes()).as_ref())

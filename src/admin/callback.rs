@@ -74,20 +74,21 @@ pub(super) fn page(
 pub(super) async fn once(
     socket: TcpListener,
     consents: Arc<PendingAuthorizations>,
-    broker: Arc<TokenSource>,
+    token_source: Arc<TokenSource>,
 ) -> Result<GrantedConsent, Fault> {
     let (sender, mut receiver) = mpsc::channel(1);
     let path = consents.redirect().path().to_owned();
     let base = path.trim_end_matches("/oauth/callback").to_owned();
     let styled = format!("{base}/style.css");
     let handler = move |RawQuery(query): RawQuery| {
-        let (consents, broker, sender) = (consents.clone(), broker.clone(), sender.clone());
+        let (consents, token_source, sender) =
+            (consents.clone(), token_source.clone(), sender.clone());
         let base = base.clone();
         async move {
             let query = query.unwrap_or_default();
             // Anyone on this machine can ask for the page.
             let is_awaited = consents.is_awaited(&query);
-            let result = consents.finish(&broker, &query).await;
+            let result = consents.finish(&token_source, &query).await;
             let response = page(&base, &result, None);
             if is_awaited {
                 let _ = sender.try_send(result);

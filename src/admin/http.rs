@@ -3,7 +3,7 @@
 //!
 //! A connection either waits for its client (a handshake, a request, a reader) or works on a
 //! request. Where all places are taken, the one that has waited longest gives up its place, so
-//! that clients who send halves of requests cannot keep health from being answered.
+//! that clients that send incomplete requests cannot keep health from being answered.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::tls::reload::ReloadableTls;
 
-/// Connections at once.
+/// Largest number of connections at once.
 const CONNECTIONS: usize = 256;
 
-/// For the handshake, and for a request's head; for its body, see `gate`.
+/// For the handshake, and for a request's head; for its body, see `access`.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection's whole life: whoever reads an answer octet by octet comes to an end too.
@@ -38,7 +38,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Busy(Arc<AtomicBool>);
 
 impl Busy {
-    /// It is until the guard is dropped.
+    /// Counts a request as in progress until the guard is dropped.
     pub(super) fn begin(&self) -> BusyGuard {
         self.0.store(true, Ordering::Release);
         BusyGuard(self.clone())
@@ -75,7 +75,7 @@ impl Connections {
     }
 }
 
-/// Serves for ever.
+/// Serves connections until the task is dropped.
 pub(super) async fn serve(socket: TcpListener, tls: Option<Arc<ReloadableTls>>, router: Router) {
     let mut places = Connections::default();
     // Ends with this future.

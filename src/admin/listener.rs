@@ -32,11 +32,11 @@ use crate::token::store::{StateError, generated};
 /// Tests of connections at once: each reaches out.
 const TESTS: usize = 4;
 
-/// The listener, bound.
+/// The administrators' listener, bound but not yet served.
 pub struct Admin {
     socket: std::net::TcpListener,
     tls: Option<Arc<ReloadableTls>>,
-    panel: Arc<AdminState>,
+    state: Arc<AdminState>,
 }
 
 /// A token that is presented here: given, or in its file, which is made where it is absent.
@@ -51,7 +51,7 @@ pub fn token(token: &AdminToken) -> Result<Secret, StateError> {
     }
 }
 
-/// What a relay that knows `token` answers at `/proof?nonce=NONCE`.
+/// Computes what a relay that knows `token` answers at `/proof?nonce=NONCE`.
 pub fn proof(token: &Secret, nonce: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, token.expose().as_bytes());
     super::auth::proof(&key, nonce)
@@ -76,24 +76,24 @@ impl Admin {
             Some(identity) => Some(Arc::new(ReloadableTls::new("admin", identity)?)),
             None => None,
         };
-        let panel = AdminState {
+        let state = AdminState {
             current,
             reload,
             consents: PendingAuthorizations::new(PendingAuthorizations::redirect_of(
                 &config.public_url,
             )),
-            gate: AdminAuth::new(&token, viewer.as_ref(), config),
+            auth: AdminAuth::new(&token, viewer.as_ref(), config),
             tests: Arc::new(Semaphore::new(TESTS)),
             ready: AtomicBool::new(false),
         };
         Ok(Self {
             socket,
             tls,
-            panel: Arc::new(panel),
+            state: Arc::new(state),
         })
     }
 
-    /// What it shows, if it speaks HTTPS.
+    /// Reloadable TLS of the listener; `None` where it speaks HTTP in clear.
     pub fn tls(&self) -> Option<Arc<ReloadableTls>> {
         self.tls.clone()
     }
@@ -109,7 +109,7 @@ impl Admin {
 
     /// To say when the relay serves.
     pub fn readiness(&self) -> Readiness {
-        Readiness(self.panel.clone())
+        Readiness(self.state.clone())
     }
 
     /// Serves until `stop`.
@@ -119,7 +119,7 @@ impl Admin {
     /// Where the runtime cannot take the socket.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let socket = TcpListener::from_std(self.socket)?;
-        let router = router(self.panel);
+        let router = router(self.state);
         tokio::select! {
             () = super::http::serve(socket, self.tls, router) => {}
             () = stop => {}
@@ -130,9 +130,9 @@ impl Admin {
 
 /// Everything stands at the root, and below the path of `public_url` for web servers that pass it
 /// on as they got it.
-fn router(panel: Arc<AdminState>) -> Router {
+fn router(state: Arc<AdminState>) -> Router {
     let pages = pages();
-    let all = match panel.gate.base() {
+    let all = match state.auth.base() {
         "" => pages,
         base => pages
             .clone()
@@ -141,10 +141,10 @@ fn router(panel: Arc<AdminState>) -> Router {
     };
     all.layer(DefaultBodyLimit::max(BODY))
         .layer(middleware::from_fn_with_state(
-            panel.clone(),
+            state.clone(),
             super::access::check_access,
         ))
-        .with_state(panel)
+        .with_state(state)
 }
 
 fn pages() -> Router<Arc<AdminState>> {
@@ -178,14 +178,14 @@ struct Challenge {
 
 /// Shows that this relay knows its token, before a command sends it.
 async fn prove(
-    State(panel): State<Arc<AdminState>>,
+    State(state): State<Arc<AdminState>>,
     Query(challenge): Query<Challenge>,
 ) -> Response {
     let nonce = &challenge.nonce;
     let is_nonce =
         (32..=128).contains(&nonce.len()) && nonce.bytes().all(|octet| octet.is_ascii_hexdigit());
     match is_nonce {
-        true => panel.gate.prove(nonce).into_response(),
+        true => state.auth.prove(nonce).into_response(),
         false => (
             StatusCode::BAD_REQUEST,
             "nonce: 32 to 128 hexadecimal digits\n",
@@ -195,10 +195,10 @@ async fn prove(
 }
 
 /// 503 while starting and while draining; trouble elsewhere is no reason to take a relay out.
-async fn readyz(State(panel): State<Arc<AdminState>>) -> (StatusCode, &'static str) {
-    if panel.current.active().drain().is_cancelled() {
+async fn readyz(State(state): State<Arc<AdminState>>) -> (StatusCode, &'static str) {
+    if state.current.active().drain().is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
-    } else if panel.ready.load(Ordering::Acquire) {
+    } else if state.ready.load(Ordering::Acquire) {
         (StatusCode::OK, "ready\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "starting\n")
@@ -206,9 +206,9 @@ async fn readyz(State(panel): State<Arc<AdminState>>) -> (StatusCode, &'static s
 }
 
 /// Prometheus' text format; the store is read for those who wait for a consent.
-async fn metrics(State(panel): State<Arc<AdminState>>) -> Response {
+async fn metrics(State(state): State<Arc<AdminState>>) -> Response {
     let text = tokio::task::spawn_blocking(move || {
-        let service = panel.current.active();
+        let service = state.current.active();
         let consents = crate::status::consents(service.accounts(), service.token_source());
         for (registration, count) in consents {
             let metrics = service.metrics();
@@ -226,10 +226,13 @@ async fn metrics(State(panel): State<Arc<AdminState>>) -> Response {
     }
 }
 
-async fn returned(State(panel): State<Arc<AdminState>>, RawQuery(query): RawQuery) -> Response {
+async fn returned(State(state): State<Arc<AdminState>>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
-    let service = panel.current.active();
-    let result = panel.consents.finish(service.token_source(), &query).await;
+    let service = state.current.active();
+    let token_source = service.token_source();
+    let accounts = |login: &str| service.find(login).cloned();
+    let finished = state.consents.finish_of_any(token_source, &query, accounts);
+    let result = finished.await;
     // An opaque token does not say who signed in: then the mail service's verdict counts.
     let verdict = match &result {
         Ok(given) if given.consent.identity.is_none() => match service.find(&given.login) {
@@ -238,10 +241,10 @@ async fn returned(State(panel): State<Arc<AdminState>>, RawQuery(query): RawQuer
         },
         _ => None,
     };
-    super::callback::page(panel.gate.base(), &result, verdict)
+    super::callback::page(state.auth.base(), &result, verdict)
 }
 
-/// Serves `/oauth/callback` alone until one consent came to something, for `authorize` where no
+/// Serves only `/oauth/callback` until one consent has ended, for `authorize` where no
 /// relay runs.
 ///
 /// # Errors
@@ -250,7 +253,7 @@ async fn returned(State(panel): State<Arc<AdminState>>, RawQuery(query): RawQuer
 pub async fn one_callback(
     socket: TcpListener,
     consents: Arc<PendingAuthorizations>,
-    broker: Arc<TokenSource>,
+    token_source: Arc<TokenSource>,
 ) -> Result<crate::token::authorizations::GrantedConsent, crate::fault::Fault> {
-    super::callback::once(socket, consents, broker).await
+    super::callback::once(socket, consents, token_source).await
 }

@@ -1,6 +1,6 @@
 //! The administrators' listener: health, the OAuth callback, the API.
 //!
-//! It trusts whoever presents the token, and nobody else: see `gate`. What it shows never holds a
+//! It trusts whoever presents the token, and no one else: see `access`. What it shows never holds a
 //! token or a password, not even one that was just obtained.
 
 mod access;

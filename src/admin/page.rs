@@ -74,22 +74,22 @@ pub(super) struct Wanted {
     find: String,
 }
 
-/// The page.
+/// Renders the status page for people.
 pub(super) async fn status(
-    State(panel): State<Arc<AdminState>>,
+    State(state): State<Arc<AdminState>>,
     Extension(role): Extension<Role>,
     Query(Wanted { find }): Query<Wanted>,
 ) -> Response {
     // The store is read: not on the threads that relay.
-    let made = tokio::task::spawn_blocking(move || page(&panel, role, find).render());
+    let made = tokio::task::spawn_blocking(move || page(&state, role, find).render());
     match made.await {
         Ok(Ok(html)) => Html(html).into_response(),
         Ok(Err(_)) | Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
-fn page(panel: &AdminState, role: Role, find: String) -> Status {
-    let service = panel.current.active();
+fn page(state: &AdminState, role: Role, find: String) -> Status {
+    let service = state.current.active();
     let wanted = find.trim().to_lowercase();
     let mut accounts = status::accounts(
         service.accounts(),
@@ -103,7 +103,7 @@ fn page(panel: &AdminState, role: Role, find: String) -> Status {
     let more_sessions = sessions.len().saturating_sub(ROWS);
     sessions.truncate(ROWS);
     Status {
-        base: panel.gate.base().to_owned(),
+        base: state.auth.base().to_owned(),
         operator: role == Role::Operator,
         version: env!("CARGO_PKG_VERSION"),
         draining: service.drain().is_cancelled(),
@@ -166,19 +166,19 @@ impl Status {
         }
     }
 
-    /// `2026-11-25T08:46:32Z`, for people.
+    /// Shortens a time such as `2026-11-25T08:46:32Z` for people.
     fn moment(time: &str) -> String {
         time.replace('T', " ").replace('Z', " UTC")
     }
 }
 
 /// Where the token is typed in.
-pub(super) fn log_in(gate: &AdminAuth, wrong: bool) -> Response {
+pub(super) fn log_in(auth: &AdminAuth, wrong: bool) -> Response {
     let status = match wrong {
         true => StatusCode::FORBIDDEN,
         false => StatusCode::UNAUTHORIZED,
     };
-    let base = gate.base();
+    let base = auth.base();
     match (LogIn { base, wrong }).render() {
         Ok(html) => (status, Html(html)).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
@@ -192,25 +192,25 @@ pub(super) struct GivenToken {
 
 /// The token is typed in: the browser keeps a cookie made of it.
 pub(super) async fn logged_in(
-    State(panel): State<Arc<AdminState>>,
+    State(state): State<Arc<AdminState>>,
     Form(given): Form<GivenToken>,
 ) -> Response {
-    let Some(cookie) = panel.gate.cookie(&Secret::from(given.token.trim())) else {
+    let Some(cookie) = state.auth.cookie(&Secret::from(given.token.trim())) else {
         tracing::warn!("a wrong admin token was given in the browser");
-        return log_in(&panel.gate, true);
+        return log_in(&state.auth, true);
     };
-    see_page(&panel.gate, cookie)
+    see_page(&state.auth, cookie)
 }
 
-/// The browser forgets it.
-pub(super) async fn log_out(State(panel): State<Arc<AdminState>>, headers: HeaderMap) -> Response {
+/// Logs out: deletes the cookie in the browser.
+pub(super) async fn log_out(State(state): State<Arc<AdminState>>, headers: HeaderMap) -> Response {
     let had = headers.contains_key(COOKIE);
     tracing::info!(had, "an administrator's browser was logged out");
-    see_page(&panel.gate, panel.gate.no_cookie())
+    see_page(&state.auth, state.auth.no_cookie())
 }
 
-fn see_page(gate: &AdminAuth, cookie: String) -> Response {
-    let page = format!("{}/", gate.base());
+fn see_page(auth: &AdminAuth, cookie: String) -> Response {
+    let page = format!("{}/", auth.base());
     (
         StatusCode::SEE_OTHER,
         [(LOCATION, page), (SET_COOKIE, cookie)],
@@ -237,7 +237,7 @@ pub(super) async fn qr(Query(Text { text }): Query<Text>) -> Response {
     }
 }
 
-/// What the page does beyond being read.
+/// Serves the script of the status page.
 pub(super) async fn script() -> Response {
     let script = include_str!("../../templates/app.js");
     ([("content-type", "text/javascript; charset=utf-8")], script).into_response()

@@ -10,32 +10,32 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
 
-/// What all requests share.
+/// State that all requests of the administrators' listener share.
 pub(super) struct AdminState {
     pub(super) current: Arc<ActiveService>,
     pub(super) reload: Reload,
     pub(super) consents: PendingAuthorizations,
-    pub(super) gate: AdminAuth,
-    /// Tests under way.
+    pub(super) auth: AdminAuth,
+    /// Permits for connection tests, which limit how many run at once.
     pub(super) tests: Arc<Semaphore>,
-    /// Listeners are served.
+    /// Whether the listeners are being served.
     pub(super) ready: AtomicBool,
 }
 
-/// Reads the configuration anew: what came of it, or every problem that kept the old one.
+/// Reads the configuration again: what came of it, or every problem that kept the old one.
 pub type Reload = Arc<dyn Fn() -> Reloading + Send + Sync>;
 
-/// A reload under way.
+/// Future of a reload in progress.
 pub type Reloading = Pin<Box<dyn Future<Output = Result<ReloadReport, Vec<String>>> + Send>>;
 
-/// What a reload came to.
+/// Result of a reload, as administrators get it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ReloadReport {
     /// Listeners that are served now.
     pub listeners: usize,
     /// Accounts that clients may use now.
     pub accounts: usize,
-    /// Sessions that end at their next clean boundary, since their account or password is gone.
+    /// Sessions that end at their next reply boundary, since their account or password is gone.
     pub sessions_ended: usize,
     /// Keys that have changed and take a restart.
     pub restart: Vec<&'static str>,

@@ -7,17 +7,17 @@ use serde::Serialize;
 
 use super::record::AuditRecord;
 
-/// What the first record has as `prev`.
+/// Value of `prev` in the first record of a chain.
 pub const START: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// Hex digits of a hash.
 pub(super) const DIGITS: usize = 64;
 
-/// What stands before a line's hash, and behind it.
+/// Text between a line's last field and its hash.
 const HASH: &str = ",\"hash\":\"";
 const END: &str = "\"}";
 
-/// Where a chain stands.
+/// State of a chain: its last hash and its number of records.
 #[derive(Debug)]
 pub(super) struct Chain {
     /// The hash of the last record.
@@ -36,7 +36,7 @@ struct Line<'a> {
 }
 
 impl Chain {
-    /// Goes on behind the record with this hash.
+    /// Continues after the record with this hash.
     pub(super) fn continuing_from(head: Option<String>) -> Self {
         Self {
             head: head.unwrap_or_else(|| START.to_owned()),
@@ -61,7 +61,7 @@ impl Chain {
         })?;
         self.head = hash(&line);
         self.records += 1;
-        // The brace comes behind the hash.
+        // The brace follows the hash.
         line.pop();
         line.extend_from_slice(HASH.as_bytes());
         line.extend_from_slice(self.head.as_bytes());
@@ -101,5 +101,5 @@ pub(super) fn split(line: &[u8]) -> Option<(&[u8], &str)> {
     Some((rest.strip_suffix(HASH.as_bytes())?, hash))
 }
 
-/// Octets at a line's end that [`split`] wants to see.
+/// Octets at a line's end that [`split`] needs.
 pub(super) const TAIL: usize = HASH.len() + DIGITS + END.len();

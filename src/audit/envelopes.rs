@@ -5,7 +5,7 @@ use super::record::AuditMessage;
 /// Octets that one record takes.
 const MAX_OCTETS: usize = 64 * 1024;
 
-/// What a session has sent and no record has yet.
+/// Messages that a session has sent and no audit record has yet.
 #[derive(Debug, Default)]
 pub struct Envelopes {
     messages: Vec<AuditMessage>,
@@ -20,7 +20,7 @@ impl Envelopes {
         (self.octets > MAX_OCTETS).then(|| self.take())
     }
 
-    /// Gives all of them.
+    /// Takes all messages that no record has yet.
     pub fn take(&mut self) -> Vec<AuditMessage> {
         self.octets = 0;
         std::mem::take(&mut self.messages)

@@ -1,4 +1,4 @@
-//! The file: opened without following it into a wrong chain, mended where a crash has torn it.
+//! The file: opened without following it into a wrong chain, repaired where a crash has torn it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -13,10 +13,10 @@ use crate::platform;
 /// Octets looked at in one step, from the end.
 const STEP: usize = 64 * 1024;
 
-/// How long the writer before may take to be gone.
+/// Longest time that the writer before may take to be gone.
 const ENDING: Duration = Duration::from_secs(2);
 
-/// An open audit file.
+/// Audit file that is open for writing.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) file: Arc<File>,
@@ -24,7 +24,7 @@ pub(super) struct Opened {
     pub(super) regular: bool,
     /// The hash of its last record.
     pub(super) head: Option<String>,
-    /// Where its last whole line ends, if the torn one behind it is still there: the disk is full.
+    /// Where its last whole line ends, if the torn one after it is still there: the disk is full.
     pub(super) torn: Option<u64>,
 }
 
@@ -78,7 +78,7 @@ fn is_full(error: &io::Error) -> bool {
     )
 }
 
-/// Moves what stands behind `end`, where the last whole line ends, to `FILE.torn`; on an error
+/// Moves what follows `end`, where the last whole line ends, to `FILE.torn`; on an error
 /// both files are as they were.
 pub(super) fn repair_torn_end(mut file: &File, path: &Path, end: u64) -> io::Result<()> {
     let length = file.metadata()?.len();

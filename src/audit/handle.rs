@@ -35,7 +35,16 @@ impl Audit {
     /// [`AuditError`] where the file cannot be opened, is no audit file, or another process writes
     /// it. A syslog server that cannot be reached is no error: it is tried again.
     pub fn start(settings: &config::Audit) -> Result<Self, AuditError> {
-        let queue = Arc::new(Queue::new(settings.on_full));
+        Self::start_as(settings, None)
+    }
+
+    /// As [`Audit::start`], for one of several relays, whose name records carry.
+    ///
+    /// # Errors
+    ///
+    /// As [`Audit::start`].
+    pub fn start_as(settings: &config::Audit, relay: Option<String>) -> Result<Self, AuditError> {
+        let queue = Arc::new(Queue::new(settings.on_full, relay));
         let mut remotes = Vec::new();
         let mut outlets = Vec::new();
         if let Some(server) = settings.syslog.clone() {

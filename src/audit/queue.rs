@@ -19,14 +19,16 @@ const RESERVE: usize = 64 * 1024 * 1024;
 /// Octets of records that are written as one piece.
 const BATCH: usize = 256 * 1024;
 
-/// How long records gather before they are written as one piece: to wake the writer for each
+/// Time for which records gather before they are written as one piece: to wake the writer for each
 /// costs as much as the record.
 const GATHER: Duration = Duration::from_millis(30);
 
-/// The queue, and what the writer and its users tell each other.
+/// State that the writer shares with its users: the queue, and its conditions.
 #[derive(Debug)]
 pub(super) struct Queue {
     on_full: OnFull,
+    /// Which of several relays this is.
+    relay: Option<String>,
     state: Mutex<State>,
     /// There is something for the writer.
     work: Condvar,
@@ -43,10 +45,10 @@ struct State {
     /// Records that came in, and those of them that the disk has confirmed.
     pushed: u64,
     confirmed: u64,
-    /// The last write failed.
+    /// Whether the last write failed.
     full: bool,
     reopen: bool,
-    /// Somebody waits for the disk, or wants a failed write to be tried again.
+    /// Somebody waits for the disk, or asks that a failed write be tried again.
     hurry: bool,
     /// Somebody waits for the end, and for the head in the log.
     finishing: bool,
@@ -55,7 +57,7 @@ struct State {
     file: Option<(Arc<File>, PathBuf)>,
 }
 
-/// What the writer is to do.
+/// Work for the writer: records, and what else was asked for.
 #[derive(Debug, Default)]
 pub(super) struct Work {
     pub(super) records: Vec<AuditRecord>,
@@ -66,13 +68,19 @@ pub(super) struct Work {
 }
 
 impl Queue {
-    pub(super) fn new(on_full: OnFull) -> Self {
+    pub(super) fn new(on_full: OnFull, relay: Option<String>) -> Self {
         Self {
             on_full,
+            relay,
             state: Mutex::default(),
             work: Condvar::new(),
             settled: Condvar::new(),
         }
+    }
+
+    /// Name of this relay, where several are one.
+    pub(super) fn relay(&self) -> Option<String> {
+        self.relay.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -202,7 +210,10 @@ impl Queue {
                 break;
             };
             octets += record.octets();
-            work.records.push(record);
+            work.records.push(AuditRecord {
+                relay: self.relay.clone(),
+                ..record
+            });
         }
         state.octets = state.octets.saturating_sub(octets);
         work
@@ -224,13 +235,13 @@ impl Queue {
         state
     }
 
-    /// So many records more are on disk, or as far as they can get.
+    /// Confirms that this many more records are on disk, or as far as they can get.
     pub(super) fn confirm(&self, records: u64) {
         self.lock().confirmed += records;
         self.settled.notify_all();
     }
 
-    /// All is written, and the head is in the log.
+    /// Records that everything is written and the head is in the log.
     pub(super) fn finished(&self) {
         self.lock().finishing = false;
         self.settled.notify_all();

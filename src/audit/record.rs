@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-/// What a record is about.
+/// Event that a record describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
     /// A credential attempt has ended.
     Login,
-    /// A session has ended.
+    /// End of a session, after its login or without one.
     Session,
     /// SMTP messages of a session that goes on: more than one record may hold.
     Messages,
@@ -21,7 +21,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// As in records.
+    /// Name of the event in records.
     pub fn name(self) -> &'static str {
         match self {
             Self::Login => "login",
@@ -41,7 +41,7 @@ pub struct AuditMessage {
     pub from: String,
     /// The recipients that the mail service took.
     pub to: Vec<String>,
-    /// Octets.
+    /// Size of the message in octets.
     pub size: u64,
     /// The final reply, as the mail service gave it; Exchange's has its queue id. Absent where the
     /// session ended before it.
@@ -63,51 +63,51 @@ impl AuditMessage {
 pub struct AuditRecord {
     /// When it was: UTC, RFC 3339, milliseconds.
     pub time: String,
-    /// What it is about.
+    /// Event that the record describes.
     pub event: Event,
-    /// Sixteen hex digits.
+    /// Id of the session: sixteen hexadecimal digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
-    /// By its name.
+    /// Name of the listener that accepted the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listener: Option<String>,
-    /// What is spoken there.
+    /// Protocol of the listener: `imap`, `pop3` or `smtp`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<&'static str>,
-    /// `address:port`.
+    /// Client as `address:port`, announced by a load balancer or connected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
-    /// `TLSv1.3 CIPHER`.
+    /// Encryption towards the client: `TLSv1.3 CIPHER`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_tls: Option<String>,
-    /// As presented.
+    /// Login as the client presented it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub login: Option<String>,
     /// The name of the password that was right.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
-    /// What was opened.
+    /// Mailbox that the login opened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mailbox: Option<String>,
-    /// Whose token was used.
+    /// Registration whose token was used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registration: Option<String>,
     /// Host and port as configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
-    /// The address behind it.
+    /// Address of the upstream to which the session connected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_ip: Option<String>,
-    /// `TLSv1.3 CIPHER`.
+    /// Encryption towards the upstream: `TLSv1.3 CIPHER`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_tls: Option<String>,
     /// `accepted`, `relayed`, `refused`, `failed` or `cancelled`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<&'static str>,
-    /// `side: kind`.
+    /// Fault that ended the attempt: `side: kind`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
-    /// How far it came.
+    /// Phase in which the session ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<&'static str>,
     /// Octets from the client to the upstream.
@@ -116,34 +116,37 @@ pub struct AuditRecord {
     /// Octets from the upstream to the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_down: Option<u64>,
-    /// How long the attempt took.
+    /// Duration of the attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub login_ms: Option<u64>,
-    /// How long the session was.
+    /// Duration of the session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
-    /// `client`, `upstream` or `authrelay`.
+    /// Side that closed the session: `client`, `upstream` or `authrelay`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_by: Option<&'static str>,
-    /// SMTP's messages.
+    /// Messages that were sent over SMTP.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<AuditMessage>,
-    /// Who did something: `token`, or the address of somebody who signed in.
+    /// Person or token that did something: `token`, or the address of somebody who signed in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub person: Option<String>,
-    /// What was done: `test`, `authorize`, `forget` or `reload`.
+    /// Action that was done: `test`, `authorize`, `forget` or `reload`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<&'static str>,
-    /// How many records were dropped.
+    /// Number of records that were dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub records: Option<u64>,
-    /// Of a head: Ed25519 over its `time`, LF and its `prev`, in base64.
+    /// Signature of a head: Ed25519 over its `time`, LF and its `prev`, in base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
+    /// Name of the relay that wrote it, where several are one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relay: Option<String>,
 }
 
 impl AuditRecord {
-    /// Of now, with nothing else known.
+    /// Creates a record of the present time with no other field.
     pub fn new(event: Event) -> Self {
         Self {
             time: now(),
@@ -173,10 +176,11 @@ impl AuditRecord {
             action: None,
             records: None,
             signature: None,
+            relay: None,
         }
     }
 
-    /// `count` records were dropped.
+    /// Creates the record of a gap of `count` records.
     pub(super) fn dropped(count: u64) -> Self {
         Self {
             fault: Some("policy: audit".into()),
@@ -185,7 +189,7 @@ impl AuditRecord {
         }
     }
 
-    /// Whether it tells of a login that succeeded: with `on_full: refuse` such a one is kept as
+    /// Whether it records a login that succeeded: with `on_full: refuse` such a one is kept as
     /// long as there is memory for it.
     pub(super) fn admitted(&self) -> bool {
         self.event == Event::Messages || matches!(self.outcome, Some("accepted" | "relayed"))
@@ -206,7 +210,7 @@ impl AuditRecord {
     }
 }
 
-/// UTC, RFC 3339, milliseconds.
+/// Formats the present time: UTC, RFC 3339, with milliseconds.
 fn now() -> String {
     let now = time::OffsetDateTime::now_utc();
     let (date, clock) = (now.date(), now.time());

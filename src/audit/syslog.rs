@@ -81,7 +81,7 @@ impl Delivery for Syslog {
     }
 }
 
-/// Linux's EMSGSIZE.
+/// Whether the error is Linux's EMSGSIZE.
 fn is_too_long(error: &io::Error) -> bool {
     error.raw_os_error() == Some(90)
 }

@@ -29,7 +29,7 @@ fn record(session: &str) -> AuditRecord {
     }
 }
 
-/// Writes so many records and ends.
+/// Writes `count` records and ends.
 fn write(path: &Path, sessions: &[&str]) {
     let audit = Audit::start(&settings(path, OnFull::Continue)).unwrap();
     for session in sessions {
@@ -143,7 +143,7 @@ fn verify_finds_what_was_done_to_a_chain() {
     assert!(wrong(&moved, None, None).starts_with("a:2: does not follow"));
     let twice = [lines[0], lines[0], lines[1]].concat();
     assert!(wrong(&twice, None, None).starts_with("a:2: begins a new chain"));
-    // A truncation is seen against a head alone.
+    // A truncation is seen only against a head.
     let short = lines[..3].concat();
     assert_eq!(wrong(&short, None, None), "");
     assert!(wrong(&short, None, Some(&end)).starts_with("a: does not end with the given head"));
@@ -226,7 +226,7 @@ fn a_full_device_drops_or_refuses() {
 /// What was dropped stands in the chain where it is missing.
 #[test]
 fn a_gap_is_a_record() {
-    let queue = Queue::new(OnFull::Continue);
+    let queue = Queue::new(OnFull::Continue, None);
     let most = queue::QUEUE_FULL / record("one").octets();
     for _ in 0..most + 7 {
         queue.push(record("one"));

@@ -8,16 +8,16 @@ use serde::Deserialize;
 use super::chain::{START, hash, split};
 use super::sign::PublicKey;
 
-/// Mistakes that are told; behind so many the rest is not looked at.
+/// Largest number of breaks that are reported; after these the rest is not checked.
 const MAX_BREAKS: usize = 100;
 
 /// A longer line is no record.
 const LONGEST: u64 = 4 * 1024 * 1024;
 
-/// What a chain was found to be.
+/// Report of the verification of a chain.
 #[derive(Debug, Default)]
 pub struct ChainReport {
-    /// Records looked at.
+    /// Number of records that were checked.
     pub records: u64,
     /// The hash of the last one.
     pub head: Option<String>,
@@ -25,18 +25,18 @@ pub struct ChainReport {
     pub signed: Option<String>,
     /// Records after the last head.
     pub unsigned: u64,
-    /// What is wrong, in order.
+    /// Breaks of the chain, in order.
     pub broken: Vec<ChainBreak>,
 }
 
 /// One thing that is wrong. Displayed as `FILE:LINE: what`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChainBreak {
-    /// Which file.
+    /// Name of the file with the break.
     pub file: String,
     /// Which line, from 1; 0 where it is the file as a whole.
     pub line: u64,
-    /// What is wrong with it.
+    /// Description of what is wrong there.
     pub what: &'static str,
 }
 
@@ -123,8 +123,8 @@ pub fn verify<R: BufRead>(
 }
 
 impl ChainReport {
-    /// What is wrong with the next line; its own hash is believed for the one behind it, so that
-    /// one mistake is told once.
+    /// Checks the next line and gives its breaks; its own hash is believed for the line after it,
+    /// so that one mistake is reported once.
     fn check(
         &mut self,
         line: &[u8],

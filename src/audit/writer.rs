@@ -21,13 +21,13 @@ use super::sign::Signer;
 use crate::config::AuditPath;
 use crate::platform::{self, FileId};
 
-/// How often the disk confirms.
+/// Interval at which the disk confirms.
 const SYNC: Duration = Duration::from_secs(1);
 
 /// After how long a write that failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Where lines go.
+/// Destination of the audit lines.
 enum Sink {
     None,
     /// Without the standard library's buffer, which may keep what it could not write.
@@ -47,7 +47,7 @@ pub(super) struct Writer {
     signer: Option<Signer>,
     sink: Sink,
     chain: Chain,
-    /// Sealed lines of so many records, of which so many octets are written.
+    /// Sealed lines, with their number of records and the octets of them that are written.
     pending: Vec<u8>,
     records: u64,
     written: usize,
@@ -58,14 +58,14 @@ pub(super) struct Writer {
     synced: Instant,
     /// Records since the last head.
     unsigned: u64,
-    /// The last write failed, and the log has told of it.
+    /// Whether the last write failed, which was logged.
     failing: bool,
-    /// The log has told of records that are dropped.
+    /// Whether it was logged that records are dropped.
     dropping: bool,
 }
 
 impl Writer {
-    /// Opens what `path` names.
+    /// Opens the destination that `path` names.
     pub(super) fn open(
         path: Option<&AuditPath>,
         queue: Arc<Queue>,
@@ -113,7 +113,7 @@ impl Writer {
     /// Until the queue is closed and empty, or closed and cannot be emptied.
     pub(super) fn run(mut self) {
         self.log_head("started");
-        // A torn line that could not be moved is told at once.
+        // A torn line that could not be moved is logged at once.
         self.write();
         loop {
             let deadline = match (self.failing, self.unsynced) {
@@ -170,7 +170,10 @@ impl Writer {
         let signer = self.signer.as_mut()?;
         let is_last = finishing && self.unsigned > 0 && self.queue.is_empty();
         let is_due = is_last || signer.due() <= Instant::now();
-        let head = is_due.then(|| signer.sign(self.chain.head()));
+        let mut head = is_due.then(|| signer.sign(self.chain.head()));
+        if let Some(head) = &mut head {
+            head.relay = self.queue.relay();
+        }
         if head.is_some() {
             self.unsigned = 0;
         }

@@ -8,28 +8,29 @@ use subtle::ConstantTimeEq as _;
 
 use super::lockout::{Lockouts, SLOWEST};
 use crate::auth::password::{Candidate, PasswordChecker, Print, VerifiedLogin};
+use crate::cluster::member::Member;
 use crate::config::{Account, CertificateName, Config, Listener, Logins, Password, PasswordCheck};
 use crate::fault::{Fault, Kind};
 use crate::secret::Secret;
 use crate::wire::sasl::Credentials;
 
-/// Who knocks, and where.
+/// Client that presents credentials: its address, listener and certificate.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientInfo<'a> {
-    /// Where it comes from.
+    /// Address of the client, as announced by a load balancer.
     pub address: IpAddr,
-    /// Where it came in.
+    /// Listener to which the client connected.
     pub listener: &'a Listener,
-    /// What its certificate says of it, if it was asked for one.
+    /// Names in the client's certificate, where the listener asked for one.
     pub names: &'a [CertificateName],
 }
 
-/// A refused attempt.
+/// Refused attempt, with the delay of its answer.
 #[derive(Debug)]
 pub struct LoginRefused {
-    /// Why.
+    /// Fault that says why it was refused.
     pub fault: Fault,
-    /// How long the answer is to be held back.
+    /// Time for which the answer is to be held back.
     pub delay: Duration,
 }
 
@@ -59,18 +60,18 @@ pub struct PendingCheck {
     lockouts: Arc<Lockouts>,
     address: IpAddr,
     login: String,
-    /// What was presented, as a keyed hash.
+    /// Presented password, as a keyed hash.
     print: Option<Print>,
     _under_way: super::lockout::CheckPermit,
 }
 
 impl PendingCheck {
-    /// It was right.
+    /// Records that the password was right.
     pub fn succeeded(self) {
         self.lockouts.succeeded(self.address, &self.login);
     }
 
-    /// It was wrong, as the fault says.
+    /// Records that the password was wrong, as the fault says.
     pub fn failed(self, fault: Fault) -> LoginRefused {
         let print = self.print.unwrap_or_default();
         let delay = self.lockouts.failed(self.address, &self.login, true, print);
@@ -78,7 +79,7 @@ impl PendingCheck {
     }
 }
 
-/// All accounts.
+/// Authenticates logins against the accounts of one configuration.
 pub struct Authenticator {
     logins: Logins,
     checker: PasswordChecker,
@@ -86,7 +87,7 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// Those of `config`.
+    /// Creates an authenticator for the accounts of `config`.
     pub fn new(config: &Config) -> std::io::Result<Self> {
         Ok(Self {
             logins: Logins::new(&config.accounts),
@@ -95,7 +96,7 @@ impl Authenticator {
         })
     }
 
-    /// Those of another configuration; who is locked out stays so.
+    /// Creates an authenticator for another configuration; lockouts continue.
     #[must_use]
     pub fn reconfigured(&self, config: &Config) -> Self {
         Self {
@@ -103,6 +104,11 @@ impl Authenticator {
             checker: self.checker.renewed(config),
             lockouts: self.lockouts.clone(),
         }
+    }
+
+    /// Failures are counted together with other relays from now on.
+    pub fn share(&self, member: Arc<Member>) {
+        self.lockouts.share(member);
     }
 
     /// Attempts are counted by the policy of `config` from now on.
@@ -134,6 +140,7 @@ impl Authenticator {
         let login = credentials.login.to_lowercase();
         let account = self.find(&login);
         let known = account.is_some();
+        self.lockouts.look(client.address, &login, known).await;
         let locked = || self.lockouts.is_locked(client.address, &login, known);
         if locked() {
             return Err(LoginRefused::locked_out());
@@ -148,7 +155,7 @@ impl Authenticator {
             None => (None, self.unknown(&login)),
         };
         let verified = self.checker.check(claim, &credentials.password).await;
-        // Many may have guessed at once: those that come back behind the failure that locks are
+        // Many may have guessed at once: those that are checked after the failure that locks are
         // not told whether they were right.
         if locked() {
             return Err(LoginRefused::locked_out());
@@ -237,7 +244,7 @@ fn wrong_password(claim: &Candidate, presented: &Secret) -> Fault {
     refused(why)
 }
 
-/// What `login` may claim of the account it resolved to.
+/// Collects which passwords `login` may present for the account that it resolved to.
 fn claim(
     account: &Arc<Account>,
     client: ClientInfo<'_>,

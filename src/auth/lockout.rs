@@ -1,13 +1,13 @@
 //! Guessing: failures are slowed from the third on, then locked out for a while.
 //!
 //! What is locked is a pair of client address and login, so that one stale job locks out neither
-//! its neighbours nor the owner of the login. An address alone is locked for unknown logins only,
+//! its neighbours nor the owner of the login. A whole address is locked for unknown logins only,
 //! and never on loopback, where everybody shares it. Elsewhere it is slowed for all that fail, or
 //! time would tell which logins exist; who succeeds is never slowed.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use subtle::ConstantTimeEq as _;
@@ -15,12 +15,13 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::auth::password::Print;
+use crate::cluster::member::Member;
 use crate::config::{Lockout, client_network};
 
-/// How long the same wrong password of a login and address is no further failure.
+/// Time for which the same wrong password of a login and address is no further failure.
 const REPEATED: Duration = Duration::from_secs(60);
 
-/// What is remembered at once; beyond it the oldest is forgotten.
+/// Largest number of remembered entries; beyond it the oldest is forgotten.
 const CAP: usize = 50_000;
 
 /// The longest an answer is held back.
@@ -30,13 +31,13 @@ pub(super) const SLOWEST: Duration = Duration::from_secs(5);
 enum LockoutScope {
     /// A login, whether an account has it or not.
     Login(String),
-    /// Any login that nobody has.
+    /// Any login that no one has.
     Unknown,
-    /// Whatever fails; slowed, never locked.
+    /// Any failure of the address; slowed, never locked.
     Anything,
 }
 
-/// Clients by [`client_network`].
+/// Client, grouped by [`client_network`], and what its failures count for.
 type Key = (IpAddr, LockoutScope);
 
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +53,8 @@ struct FailureCount {
 #[derive(Debug)]
 pub(super) struct Lockouts {
     state: Mutex<State>,
+    /// This relay among several that count together.
+    member: OnceLock<Arc<Member>>,
     /// A trial has ended.
     ended: Notify,
 }
@@ -74,14 +77,14 @@ pub(super) struct CheckPermit {
 /// Whether a trial may begin.
 enum CheckStart {
     Yes,
-    /// As many are under way as may fail.
+    /// Too early: as many checks are pending as may fail. Wait for one to end.
     Later,
     Locked,
 }
 
 impl State {
-    /// How long a failure counts. What slows holds out as long as any lock: its end must not tell
-    /// a login that is locked from one that is not.
+    /// Time for which a failure counts. What slows holds out as long as any lock: its end must not
+    /// distinguish a login that is locked from one that is not.
     fn window(&self, subject: &LockoutScope) -> Duration {
         match subject {
             LockoutScope::Login(_) | LockoutScope::Unknown => self.policy.window,
@@ -112,8 +115,34 @@ impl Lockouts {
                 records: HashMap::new(),
                 trials: HashMap::new(),
             }),
+            member: OnceLock::new(),
             ended: Notify::new(),
         }
+    }
+
+    /// Counts together with other relays from now on.
+    pub(super) fn share(&self, member: Arc<Member>) {
+        let _ = self.member.set(member);
+    }
+
+    /// Reads what all relays have counted, where this one has seen or heard of a failure.
+    pub(super) async fn look(&self, address: IpAddr, login: &str, known: bool) {
+        let Some(member) = self.member.get() else {
+            return;
+        };
+        for subject in subjects(address, login, known) {
+            let name = shared_name(member, &key(address, subject));
+            member.look_at_failures(&name).await;
+        }
+    }
+
+    /// The failures of all relays, and whether they lock.
+    fn of_all(&self, key: &Key, window: Duration) -> (u32, bool) {
+        let Some(member) = self.member.get() else {
+            return (0, false);
+        };
+        let (failures, locked) = member.failures(&shared_name(member, key), window);
+        (failures, locked.is_some())
     }
 
     /// From now on by another policy; what was counted stays.
@@ -131,8 +160,12 @@ impl Lockouts {
         let mut state = self.state();
         let locked = subjects(address, login, known)
             .filter(|subject| *subject != LockoutScope::Anything)
-            .filter_map(|subject| state.records.get(&key(address, subject)))
-            .any(|record| record.is_locked(now));
+            .map(|subject| key(address, subject))
+            .any(|key| {
+                let record = state.records.get(&key);
+                record.is_some_and(|record| record.is_locked(now))
+                    || self.of_all(&key, state.policy.window).1
+            });
         if locked && let Some(record) = state.records.get_mut(&key(address, LockoutScope::Anything))
         {
             // A known login that is not locked fails and counts there.
@@ -173,15 +206,19 @@ impl Lockouts {
         for subject in subjects(address, login, known) {
             let locks = subject != LockoutScope::Anything;
             let window = state.window(&subject);
-            let record = state
-                .records
-                .entry(key(address, subject))
-                .or_insert(FailureCount {
-                    failures: 0,
-                    last: now,
-                    locked_until: None,
-                    counted: None,
-                });
+            let key = key(address, subject);
+            if let Some(member) = self.member.get() {
+                worst = worst.max(self.of_all(&key, window).0.saturating_add(1));
+                let most = if locks { policy.failures } else { u32::MAX };
+                let counted = (window, most, policy.duration);
+                member.on_failure(shared_name(member, &key), counted);
+            }
+            let record = state.records.entry(key).or_insert(FailureCount {
+                failures: 0,
+                last: now,
+                locked_until: None,
+                counted: None,
+            });
             if now.duration_since(record.last) > window {
                 record.failures = 0;
             }
@@ -203,6 +240,9 @@ impl Lockouts {
     pub(super) fn succeeded(&self, address: IpAddr, login: &str) {
         let key = key(address, LockoutScope::Login(login.to_owned()));
         self.state().records.remove(&key);
+        if let Some(member) = self.member.get() {
+            member.on_success(shared_name(member, &key));
+        }
     }
 
     /// Begins a trial, as soon as it could fail without being one failure too many. `None`: the
@@ -234,12 +274,14 @@ impl Lockouts {
         let now = Instant::now();
         let mut state = self.state();
         let record = state.records.get(key);
-        if record.is_some_and(|record| record.is_locked(now)) {
+        let (of_all, locked) = self.of_all(key, state.policy.window);
+        if locked || record.is_some_and(|record| record.is_locked(now)) {
             return CheckStart::Locked;
         }
         let policy = state.policy.clone();
         let counts = |record: &&FailureCount| now.duration_since(record.last) <= policy.window;
         let failures = record.filter(counts).map_or(0, |record| record.failures);
+        let failures = failures.max(of_all);
         let under_way = state.trials.entry(key.clone()).or_default();
         if failures.saturating_add(*under_way) >= policy.failures && *under_way > 0 {
             return CheckStart::Later;
@@ -278,11 +320,22 @@ impl Drop for CheckPermit {
     }
 }
 
+/// Addresses and logins appear in the shared store as keyed hashes.
+fn shared_name(member: &Member, (network, scope): &Key) -> Arc<str> {
+    let (kind, login) = match scope {
+        LockoutScope::Login(login) => ("login", login.as_str()),
+        LockoutScope::Unknown => ("unknown", ""),
+        LockoutScope::Anything => ("anything", ""),
+    };
+    let parts = [kind, &network.to_string(), login];
+    member.keys().name("lockout", &parts).into()
+}
+
 fn key(address: IpAddr, subject: LockoutScope) -> Key {
     (client_network(address), subject)
 }
 
-/// What a failure counts for.
+/// Scopes for which a failure counts.
 fn subjects(address: IpAddr, login: &str, known: bool) -> impl Iterator<Item = LockoutScope> {
     let elsewhere = !address.to_canonical().is_loopback();
     let unknown = (elsewhere && !known).then_some(LockoutScope::Unknown);

@@ -1,11 +1,11 @@
 //! The check of a local password, and what it proves.
 //!
-//! [`VerifiedLogin`] is the only thing that opens the token broker. [`PasswordChecker::check`] makes it;
-//! besides, [`VerifiedLogin::by_operator`] does, for the operator's own tests, and
+//! [`VerifiedLogin`] is the only thing that opens the token source. [`PasswordChecker::check`]
+//! makes it; besides, [`VerifiedLogin::by_operator`] does, for the operator's own tests, and
 //! [`VerifiedLogin::by_listener`], for the one account that a listener for devices opens. Every
-//! attempt costs the same: as many argon2 runs as the account with the most hashed passwords
-//! needs, whether the login exists or not. Passwords that were found right are remembered for a
-//! while (as keyed hashes), so that a polling client pays argon2 once.
+//! attempt costs the same: as many argon2 runs as the account with the most hashed passwords needs,
+//! whether the login exists or not. Passwords that were found right are remembered for a while (as
+//! keyed hashes), so that a polling client pays argon2 once.
 
 mod argon2_memory;
 #[cfg(test)]
@@ -23,7 +23,7 @@ use crate::config::{Account, Config, Listener, Password, PasswordCheck};
 use crate::secret::Secret;
 use argon2_memory::Argon2Memory;
 
-/// How long a password that was found right is remembered.
+/// Time for which a password that was found right is remembered.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
 /// A client has proved that it may open this mailbox.
@@ -41,8 +41,8 @@ pub struct VerifiedLogin {
 }
 
 impl VerifiedLogin {
-    /// For `doctor`: whoever may read the configuration may test its accounts. `unverified_password` is the
-    /// user's password, where the grant is `password`.
+    /// For `doctor`: whoever may read the configuration may test its accounts.
+    /// `unverified_password` is the user's password, where the grant is `password`.
     pub fn by_operator(
         account: Arc<Account>,
         login: String,
@@ -104,7 +104,7 @@ impl VerifiedLogin {
         self.unverified.as_ref()
     }
 
-    /// The same without what the client presented, to be kept.
+    /// Copies the login without the presented password, so that it can be kept.
     #[must_use]
     pub fn without_password(&self) -> Self {
         Self {
@@ -113,8 +113,8 @@ impl VerifiedLogin {
         }
     }
 
-    /// The same for `sender`, where the account logs in as the address of MAIL
-    /// (`mailbox: {smtp: sender}`) and allows this one.
+    /// Derives the login of `sender`, where the account logs in as the address of MAIL (`mailbox:
+    /// {smtp: sender}`) and allows this one.
     pub fn as_sender(&self, sender: &str) -> Option<Self> {
         let senders = self.account.smtp.as_ref()?.senders.as_ref()?;
         let allowed = senders.iter().any(|pattern| pattern.matches(sender));
@@ -141,8 +141,8 @@ impl VerifiedLogin {
     }
 }
 
-/// What a client claims: an account, a mailbox of it, and which passwords would do from where it
-/// stands.
+/// Unverified claim of a client: an account, a mailbox of it, and the passwords that it may use at
+/// its listener.
 #[derive(Debug)]
 pub struct Candidate {
     /// The account that its login names.
@@ -151,16 +151,16 @@ pub struct Candidate {
     pub login: String,
     /// The mailbox that the login opens.
     pub mailbox: String,
-    /// Those of the account's passwords that may be used here.
+    /// Passwords of the account that may be used here.
     pub passwords: Vec<Arc<Password>>,
 }
 
 /// A keyed hash of a password, by a key of this process.
 pub type Print = [u8; 32];
 
-/// Checks passwords.
+/// Checks presented passwords against configured ones, in constant memory.
 pub struct PasswordChecker {
-    /// Of this process alone.
+    /// Key that is generated for each process.
     key: hmac::Key,
     /// The last right password of each hash, both as keyed hashes: there are never more than the
     /// file has hashes, so that nothing has to be forgotten before its time.
@@ -168,9 +168,9 @@ pub struct PasswordChecker {
     memory: Argon2Memory,
     /// Argon2 runs of every attempt.
     padding: usize,
-    /// What is run against for nobody's benefit.
+    /// Hash that is checked where a login is unknown, so that both answers take the same time.
     dummy: Option<Secret>,
-    /// Argon2 runs so far.
+    /// Number of argon2 runs so far.
     #[cfg(test)]
     counted: std::sync::atomic::AtomicUsize,
 }

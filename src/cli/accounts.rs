@@ -28,7 +28,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
     print(table(&rows))
 }
 
-/// As the running relay has them, or else as the store alone tells.
+/// Asks the running relay for its accounts, or else reads the store only.
 fn rows(config: &Config) -> Result<Vec<Value>, Exit> {
     let mut rows = runtime()?.block_on(async {
         if let Some(running) = RunningRelay::find(config).await {
@@ -47,7 +47,7 @@ fn rows(config: &Config) -> Result<Vec<Value>, Exit> {
         );
         Ok(json(&rows))
     })?;
-    // Where no account needs the store any more, nobody has looked into it.
+    // Where no account needs the store any more, no one has looked into it.
     if !config.state.wanted
         && has_tokens(config)
         && let Ok(store) = Store::open(&config.state)

@@ -21,7 +21,7 @@ use crate::session::Service;
 use crate::token::authorizations::{GrantedConsent, LIFETIME, PendingAuthorizations};
 use crate::token::store::Owner;
 
-/// How often the running relay is asked while it waits for the person.
+/// Interval at which the running relay is asked while it waits for the person.
 const LOOK: Duration = Duration::from_millis(300);
 
 #[derive(Debug, clap::Args)]
@@ -147,8 +147,8 @@ async fn device(
     account: &Arc<Account>,
     login: &str,
 ) -> Result<GrantedConsent, Trouble> {
-    let broker = service.token_source();
-    let device = broker.start_device(account, login).await?;
+    let token_source = service.token_source();
+    let device = token_source.start_device(account, login).await?;
     print(format!(
         "Open    {}\nEnter   {}\nSign in as {}, within {} minutes.\n",
         device.verification_uri(),
@@ -156,7 +156,9 @@ async fn device(
         device.mailbox(),
         device.expires_in().as_secs() / 60
     ));
-    let consent = broker.complete_device(&device, tokio::time::sleep).await?;
+    let consent = token_source
+        .complete_device(&device, tokio::time::sleep)
+        .await?;
     Ok(GrantedConsent {
         login: login.to_owned(),
         mailbox: device.mailbox(),
@@ -319,7 +321,7 @@ async fn ended(running: &RunningRelay, path: &str) -> Result<(), Trouble> {
     }
 }
 
-/// A path segment.
+/// Escapes a login as a path segment.
 fn escaped(login: &str) -> String {
     url::form_urlencoded::byte_serialize(login.as_bytes())
         .collect::<String>()

@@ -22,12 +22,12 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve until SIGTERM or SIGINT, then drain
-    Run,
+    Run(super::run::Options),
     /// Write a first proxy.yaml, with passwords and secrets in files of their own
     Init(super::init::Options),
     /// Ask the running relay whether it serves: 0 or 1
     Health(super::health::Options),
-    /// Have the running relay read its configuration anew
+    /// Have the running relay read its configuration again
     Reload,
     /// Windows: install, start, stop or remove the service authrelay
     #[command(subcommand)]
@@ -54,11 +54,13 @@ enum Command {
         /// Whose
         login: String,
 
-        /// One PowerShell script that does it all: asks once, takes the least rights, may be run again
+        /// One PowerShell script that does it all: asks once, takes the least rights, may be run
+        /// again
         #[arg(long)]
         script: bool,
     },
-    /// Turn an emailproxy.config, a davmail.properties or a sasl-xoauth2.conf into a proxy.yaml on stdout
+    /// Turn an emailproxy.config, a davmail.properties or a sasl-xoauth2.conf into a proxy.yaml on
+    /// stdout
     Import(super::import::Options),
     /// Check audit records
     #[command(subcommand)]
@@ -103,7 +105,7 @@ pub fn main() -> ExitCode {
     };
     let config = arguments.config.unwrap_or_else(default_config);
     let exit = match arguments.command {
-        Command::Run => return super::run::run(config),
+        Command::Run(options) => return super::run::run(config, options),
         Command::Init(options) => super::init::run(&options),
         Command::Health(options) => super::health::run(&config, &options),
         Command::Reload => super::reload::run(&config),

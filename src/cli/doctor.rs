@@ -10,7 +10,7 @@ use crate::secret::Secret;
 use crate::session::Service;
 use crate::wire::Protocol;
 
-/// Holds the user's password where the grant is `password` and nobody is there to ask.
+/// Holds the user's password where the grant is `password` and no one is there to ask.
 const PASSWORD: &str = "AUTHRELAY_PASSWORD";
 
 #[derive(Debug, clap::Args)]
@@ -38,20 +38,20 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
         Ok(prepared) => prepared,
         Err(exit) => return exit,
     };
-    let patients = match patients(&service, options) {
-        Ok(patients) => patients,
+    let targets = match targets(&service, options) {
+        Ok(targets) => targets,
         Err(why) => {
             print_error(why);
             return Exit::Usage;
         }
     };
-    let reports: Vec<_> = patients
+    let reports: Vec<_> = targets
         .iter()
-        .map(|patient| {
+        .map(|target| {
             if !options.json {
-                print(format!("{} over {}\n", patient.login, patient.protocol));
+                print(format!("{} over {}\n", target.login, target.protocol));
             }
-            runtime.block_on(test_connection(&service, patient, |step| {
+            runtime.block_on(test_connection(&service, target, |step| {
                 if !options.json {
                     print(line(step));
                 }
@@ -78,7 +78,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
     }
 }
 
-fn patients(service: &Service, options: &Options) -> Result<Vec<TestTarget>, String> {
+fn targets(service: &Service, options: &Options) -> Result<Vec<TestTarget>, String> {
     let mut logins = Vec::new();
     match &options.login {
         Some(login) => {
@@ -98,7 +98,7 @@ fn patients(service: &Service, options: &Options) -> Result<Vec<TestTarget>, Str
             }
         }
     }
-    let mut patients = Vec::new();
+    let mut targets = Vec::new();
     for (account, login) in logins {
         let password = match account.registration.grant.needs_client_password() {
             true => Some(password(&login)?),
@@ -113,14 +113,14 @@ fn patients(service: &Service, options: &Options) -> Result<Vec<TestTarget>, Str
                         && account.registration.provider.endpoint(*protocol).is_some()
                 }
             });
-        patients.extend(allowed.map(|protocol| TestTarget {
+        targets.extend(allowed.map(|protocol| TestTarget {
             account: account.clone(),
             login: login.clone(),
             protocol,
             password: password.clone(),
         }));
     }
-    Ok(patients)
+    Ok(targets)
 }
 
 fn password(login: &str) -> Result<Secret, String> {

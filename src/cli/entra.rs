@@ -41,7 +41,7 @@ pub(super) fn run(path: &Path, login: &str, script: bool) -> Exit {
     }
 }
 
-/// Numbered steps.
+/// Writer of numbered steps and their commands.
 struct Guide {
     text: String,
     number: usize,
@@ -214,7 +214,7 @@ fn credential(guide: &mut Guide, account: &Account) {
     }
 }
 
-/// What Exchange wants to know.
+/// Writes the steps in Exchange.
 fn exchange(guide: &mut Guide, account: &Account, login: &str) {
     let registration = &account.registration;
     if registration.provider.name == "outlook" {
@@ -293,7 +293,7 @@ fn role(guide: &mut Guide, id: &str, mailboxes: &[String]) {
     guide.line("Its tokens carry no roles, which is right.");
 }
 
-/// High Volume Email.
+/// Writes the steps for High Volume Email.
 fn high_volume(guide: &mut Guide, account: &Account, login: &str) {
     let mailbox = account.mailbox_of(Protocol::Smtp, login);
     guide.step("API permissions > Add > APIs my organization uses > Office 365 Exchange Online > Application permissions");

@@ -1,8 +1,8 @@
 //! `entra LOGIN --script`: one PowerShell script that does what the guide says, for all accounts of
 //! the login's registration.
 //!
-//! The script changes nothing that is as it should be, shows what it will do and asks once, and takes
-//! the least rights that do. Texts of the configuration stand in single quotes only.
+//! The script changes nothing that is as it should be, shows what it will do and asks once, and
+//! takes the least rights that do. Texts of the configuration stand in single quotes only.
 
 #[cfg(test)]
 mod tests;
@@ -14,7 +14,7 @@ use crate::token::authorizations::PendingAuthorizations;
 use crate::wire::Protocol;
 use crate::wire::address::Pattern;
 
-/// What precedes the values: requirements and parameters.
+/// Head of the script, before the values: requirements and parameters.
 const HEAD: &str = r"#Requires -Version 7.0
 #Requires -Modules Microsoft.Graph.Authentication, Microsoft.Graph.Applications, Microsoft.Graph.Identity.SignIns, Microsoft.Graph.Users, ExchangeOnlineManagement
 
@@ -70,7 +70,7 @@ struct Opened {
     protocols: Vec<Protocol>,
 }
 
-/// What the accounts of a registration open.
+/// Permissions for what the accounts of a registration open.
 #[derive(Debug, Default)]
 struct Wanted {
     opened: Vec<Opened>,
@@ -198,7 +198,7 @@ pub(super) fn script(config: &Config, account: &Account, login: &str) -> Result<
     Ok(text)
 }
 
-/// Who acts: an application, a managed identity, or a person who consents.
+/// Kind of actor: an application, a managed identity, or a person who consents.
 fn kind(registration: &Registration) -> Result<&'static str, String> {
     if registration.provider.name == "outlook" {
         return Err("personal accounts have no administrator and no PowerShell".to_owned());

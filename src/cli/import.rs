@@ -1,5 +1,5 @@
-//! `import FILE`: another proxy's file in, a `proxy.yaml` out; refresh tokens that stand in clear go
-//! into the store, sealed.
+//! `import FILE`: another proxy's file in, a `proxy.yaml` out; refresh tokens that stand in clear
+//! go into the store, sealed.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,8 @@ pub(super) struct Options {
     /// An emailproxy.config, a davmail.properties or a sasl-xoauth2.conf
     file: PathBuf,
 
-    /// The folder of sasl-xoauth2's token files: their refresh tokens are moved into ./state, sealed
+    /// The folder of sasl-xoauth2's token files: their refresh tokens are moved into ./state,
+    /// sealed
     #[arg(long, value_name = "FOLDER")]
     tokens: Option<PathBuf>,
 }

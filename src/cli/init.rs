@@ -18,7 +18,7 @@ use crate::wire::Protocol;
 /// Octets of a password that is made.
 const PASSWORD: usize = 18;
 
-/// What stands in a secret's file until the operator puts it there.
+/// Content of a secret's file until the operator replaces it.
 const PLACEHOLDER: &str = "put-the-value-of-the-client-secret-here";
 
 #[derive(Debug, clap::Args)]
@@ -56,7 +56,7 @@ pub(super) struct Options {
     command: Option<String>,
 }
 
-/// What is known after flags and questions.
+/// Values that are known after flags and questions.
 struct Answers {
     provider: String,
     protocols: Vec<Protocol>,
@@ -68,7 +68,7 @@ struct Answers {
     secret: Option<Secret>,
 }
 
-/// Why nothing is written.
+/// Reason why nothing is written.
 enum Trouble {
     /// A flag that is missing or wrong.
     Usage(String),
@@ -214,7 +214,7 @@ fn answers(options: &Options) -> Result<Answers, Trouble> {
     })
 }
 
-/// Those that were named, or all that the provider has.
+/// Gives the protocols that were named, or all that the provider has.
 fn protocols(named: &[String], provider: &Provider) -> Result<Vec<Protocol>, Trouble> {
     let all = Protocol::ALL.into_iter();
     let has = |protocol: &Protocol| provider.endpoint(*protocol).is_some();
@@ -235,7 +235,7 @@ fn protocols(named: &[String], provider: &Provider) -> Result<Vec<Protocol>, Tro
         .collect())
 }
 
-/// What a flag says, or a person.
+/// Takes a value from its flag, or asks a person.
 fn ask(
     given: Option<&str>,
     flag: &str,
@@ -279,7 +279,7 @@ fn passwords(answers: &Answers) -> Result<Vec<(String, String)>, Trouble> {
     made.ok_or_else(|| Trouble::Io("the machine gives no randomness".to_owned()))
 }
 
-/// As YAML takes it, whatever is in it.
+/// Quotes a text for YAML, whatever is in it.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -364,7 +364,7 @@ fn configuration(options: &Options, answers: &Answers, passwords: &[(String, Str
     text
 }
 
-/// What is left to be done, with the passwords: they are nowhere else.
+/// Describes the steps that remain, with the passwords: they are nowhere else.
 fn next_steps(
     options: &Options,
     answers: &Answers,

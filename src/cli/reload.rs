@@ -1,4 +1,4 @@
-//! `reload`: has the running relay read its configuration anew, and says what came of it.
+//! `reload`: has the running relay read its configuration again, and says what came of it.
 
 use std::path::Path;
 

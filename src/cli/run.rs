@@ -13,14 +13,33 @@ use crate::platform::manager::{self, ReloadRequests, Severity};
 use crate::server::{self, CannotBind, Control, Inherited, Server};
 use crate::token::store::StateError;
 
-/// Serves, under the service manager where that has started this process. Its exit code.
-pub(super) fn run(path: PathBuf) -> ExitCode {
-    ExitCode::from(manager::run(move || serve(&path) as u8))
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Options {
+    /// This relay's name among several that share a store (default: the host name)
+    #[arg(long, value_parser = name)]
+    name: Option<String>,
 }
 
-fn serve(path: &Path) -> Exit {
+/// A name for records and people.
+fn name(text: &str) -> Result<String, String> {
+    let good = |octet: u8| octet.is_ascii_alphanumeric() || b"-_.".contains(&octet);
+    match (1..=64).contains(&text.len()) && text.bytes().all(good) {
+        true => Ok(text.to_owned()),
+        false => Err("must be 1 to 64 letters, digits, dots, hyphens and underscores".to_owned()),
+    }
+}
+
+/// Serves, under the service manager where that has started this process. Its exit code.
+pub(super) fn run(path: PathBuf, options: Options) -> ExitCode {
+    ExitCode::from(manager::run(move || serve(&path, options) as u8))
+}
+
+fn serve(path: &Path, options: Options) -> Exit {
     let config = match Config::load(path) {
-        Ok(config) => config,
+        Ok(config) => Config {
+            relay: options.name,
+            ..config
+        },
         Err(problems) => {
             let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
             report_failure(&format!("{}:\n{}", path.display(), text.join("\n")));
@@ -99,12 +118,12 @@ fn fail(exit: Exit, why: &str) -> Exit {
     exit
 }
 
-/// A service has nobody who reads its stderr.
+/// A service has no one who reads its stderr.
 fn report_failure(why: &str) {
     manager::report(Severity::Error, &format!("authrelay cannot serve: {why}"));
 }
 
-/// What comes of it is in the log.
+/// Reloads whenever asked; the log has the result.
 async fn reload_when_asked(control: Arc<Control>, requests: Option<ReloadRequests>) {
     let Some(mut requests) = requests else {
         return;

@@ -14,10 +14,10 @@ use crate::config::{Admin, Config};
 use crate::secret::Secret;
 use crate::tls;
 
-/// How long a relay on this machine may take to answer.
+/// Longest time that a relay on this machine may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long it may take to reload: secrets' commands are run.
+/// Longest time that it may take to reload: secrets' commands are run.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(120);
 
 pub(super) struct RunningRelay {
@@ -26,7 +26,7 @@ pub(super) struct RunningRelay {
     token: Secret,
 }
 
-/// What a reload came to: [`admin::ReloadReport`] as the relay says it.
+/// Result of a reload: [`admin::ReloadReport`] as the relay sends it.
 #[derive(serde::Deserialize)]
 pub(super) struct Reloaded {
     pub(super) listeners: usize,
@@ -42,7 +42,7 @@ pub(super) enum RequestError {
     Other(anyhow::Error),
 }
 
-/// What asks the administrators' listener of this configuration, and its URL.
+/// Builds the client for the administrators' listener of this configuration, and its URL.
 pub(super) fn client(admin: &Admin) -> Option<(reqwest::Client, String)> {
     let host = admin.public_url.host_str()?.to_owned();
     let address = reachable(admin.bind);
@@ -91,7 +91,7 @@ impl RunningRelay {
             .await
     }
 
-    /// Has it read its configuration anew.
+    /// Has it read its configuration again.
     pub(super) async fn reload(&self) -> Result<Reloaded, RequestError> {
         let request = self.client.post(format!("{}/api/reload", self.base));
         let request = request.timeout(RELOAD_PATIENCE);
@@ -129,7 +129,7 @@ impl RunningRelay {
     }
 }
 
-/// What the relay says of a request that it refuses.
+/// Turns the relay's refusal of a request into an error.
 fn complaint(status: reqwest::StatusCode, text: &str) -> anyhow::Error {
     let json: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
     let said = |key: &str| json.get(key).and_then(serde_json::Value::as_str);

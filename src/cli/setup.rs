@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-/// Where the configuration is looked for first if nobody says.
+/// Where the configuration is looked for first if no one says.
 const NEARBY: &str = "proxy.yaml";
 
 /// How a command ended: sysexits.h.
@@ -36,7 +36,7 @@ pub(super) fn load(path: &Path) -> Result<Config, Exit> {
     Config::load(path).map_err(|problems| refuse(&problems))
 }
 
-/// What administrators' commands work on, without listeners.
+/// Creates the service that administrators' commands work on, without listeners.
 pub(super) fn service(config: &Config) -> Result<Service, Exit> {
     let service = Service::new(config).map_err(|error| {
         print_error(format_args!("{error:#}"));
@@ -57,7 +57,7 @@ pub(super) fn refuse(problems: &[Problem]) -> Exit {
     Exit::Config
 }
 
-/// Prints a command's result.
+/// Prints the result of a command.
 pub(super) fn print(text: impl AsRef<[u8]>) -> Exit {
     let mut stdout = std::io::stdout().lock();
     match stdout
@@ -78,7 +78,7 @@ pub(super) fn print_error(what: impl Display) {
     let _ = writeln!(std::io::stderr(), "{what}");
 }
 
-/// What commands that serve run on.
+/// Creates the runtime of commands that serve.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
     if let Err(error) = platform::raise_open_files() {
         print_error(format_args!(

@@ -3,5 +3,14 @@
 //! The deciding code has no IO and gets the time as a parameter, so that a simulation can drive it
 //! through every fault from a seed. `docs/several-relays.md` says what it promises.
 
+pub mod breaker;
+pub mod comeback;
+pub mod command;
+pub mod identity;
 pub mod keys;
+pub mod mark;
+pub mod member;
 pub mod number;
+pub mod redemption;
+pub mod redis;
+pub mod roster;

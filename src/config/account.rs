@@ -14,17 +14,17 @@ use crate::wire::Protocol;
 /// A login that clients may use and the mailbox it opens.
 #[derive(Debug)]
 pub struct Account {
-    /// Who it is for.
+    /// Pattern of the logins that it is for.
     pub login: LoginPattern,
-    /// Whose tokens open it.
+    /// Registration whose tokens open its mailbox.
     pub registration: Arc<Registration>,
     /// The mailbox by protocol; a wildcard account without one opens the login as presented.
     pub mailbox: Mailbox,
     /// At least one; none where [`Grant::needs_client_password`].
     pub passwords: Vec<Arc<Password>>,
-    /// What clients may speak.
+    /// Protocols over which clients may use it.
     pub protocols: Protocols,
-    /// What may be sent, if not everything.
+    /// Policy on what may be sent; `None`: everything.
     pub smtp: Option<SmtpPolicy>,
 }
 
@@ -38,7 +38,7 @@ impl Account {
         }
     }
 
-    /// What a token for it is asked to open (RFC 6749 §3.3).
+    /// Scopes for which a token of the account is requested (RFC 6749 §3.3).
     pub fn scope(&self) -> Vec<String> {
         let registration = &self.registration;
         if let Some(scope) = &registration.scope {
@@ -56,7 +56,7 @@ impl Account {
         }
     }
 
-    /// Those of the account's protocols that the provider has, each once.
+    /// Scopes of those of the account's protocols that the provider has, each once.
     fn delegated(&self, scopes: &Scopes) -> Vec<String> {
         let mut wanted: Vec<String> = Vec::new();
         for (protocol, scope) in [
@@ -78,14 +78,14 @@ impl Account {
     }
 }
 
-/// `accounts[].login`, lower-cased.
+/// Pattern of logins, from `accounts[].login`, in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum LoginPattern {
-    /// One login.
+    /// One login, matched without regard to case.
     Exact(String),
     /// `*@domain`: every well-formed address of that domain (the domain is kept without `*@`).
     Domain(String),
-    /// `*`: every well-formed address.
+    /// Every well-formed address, written `*`.
     Any,
 }
 
@@ -109,11 +109,11 @@ impl fmt::Display for LoginPattern {
 /// `accounts[].mailbox`; `None` means the login itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mailbox {
-    /// Over IMAP.
+    /// Mailbox over IMAP; `None`: the account's.
     pub imap: Option<String>,
-    /// Over POP3.
+    /// Mailbox over POP3; `None`: the account's.
     pub pop3: Option<String>,
-    /// Over SMTP.
+    /// Mailbox over SMTP; `None`: the account's.
     pub smtp: Option<String>,
     /// `smtp: sender`: over SMTP the address of each MAIL is the mailbox, which the account's
     /// `smtp.senders` allow (never with a bare `*` there); `smtp` is `None` then.
@@ -121,7 +121,7 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    /// What is configured for `protocol`.
+    /// Mailbox that is configured for `protocol`.
     pub fn of(&self, protocol: Protocol) -> Option<&str> {
         match protocol {
             Protocol::Imap => self.imap.as_deref(),
@@ -136,18 +136,18 @@ impl Mailbox {
 pub struct Password {
     /// The application it was given to; appears in logs as `credential`.
     pub name: Option<String>,
-    /// What the client must present.
+    /// Check that decides whether a presented password is right.
     pub check: PasswordCheck,
     /// From where; `None`: anywhere the listener lets in.
     pub allow: Option<Vec<IpNet>>,
-    /// For what.
+    /// Protocols for which the password is valid.
     pub protocols: Protocols,
     /// The client's certificate must bear this name.
     pub certificate: Option<CertificateName>,
 }
 
 /// A name in a certificate's subjectAltName, in a form that compares as names do: hosts without
-/// regard to case (RFC 4343), of addresses the domain alone (RFC 5280 §7.5).
+/// regard to case (RFC 4343), of addresses only the domain (RFC 5280 §7.5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateName(String);
 
@@ -180,27 +180,28 @@ fn is_host(text: &str) -> bool {
 /// How a presented password is compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PasswordCheck {
-    /// An argon2 PHC string.
+    /// Hash of the password: an argon2 PHC string.
     Hash(Secret),
-    /// The password itself.
+    /// The password itself, in clear.
     Plain(Secret),
-    /// Whatever the client presents, on listeners that [take it](super::sections::Listener::accepts_any_password).
+    /// Any password, on listeners that [accept
+    /// it](super::sections::Listener::accepts_any_password).
     Any,
 }
 
-/// A set of protocols.
+/// Set of the mail protocols that an account allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Protocols {
-    /// Contains IMAP.
+    /// Whether the set contains IMAP.
     pub imap: bool,
-    /// Contains POP3.
+    /// Whether the set contains POP3.
     pub pop3: bool,
-    /// Contains SMTP.
+    /// Whether the set contains SMTP.
     pub smtp: bool,
 }
 
 impl Protocols {
-    /// All three.
+    /// Set of all three protocols.
     pub const ALL: Self = Self {
         imap: true,
         pop3: true,

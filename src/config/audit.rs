@@ -11,16 +11,16 @@ use url::Url;
 use super::key::words;
 use crate::secret::Secret;
 
-/// `audit`.
+/// Settings of audit records, from `audit`.
 #[derive(Debug, Clone)]
 pub struct Audit {
     /// The file, if there is one.
     pub path: Option<AuditPath>,
     /// Whether records have SMTP senders, recipients, sizes and final replies.
     pub envelope: bool,
-    /// What happens when records cannot be written.
+    /// Behaviour when records cannot be written.
     pub on_full: OnFull,
-    /// A syslog server, besides.
+    /// Syslog server that gets the records, too.
     pub syslog: Option<Syslog>,
     /// A collector that takes batches over HTTPS, besides.
     pub http: Option<AuditHttp>,
@@ -60,38 +60,38 @@ pub struct AuditHttp {
     pub authorities: Vec<CertificateDer<'static>>,
 }
 
-/// `audit.path`.
+/// Destination of audit records, from `audit.path`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuditPath {
-    /// `-`.
+    /// Standard output, written `-`.
     Stdout,
     /// A file, a pipe or a device.
     File(PathBuf),
 }
 
 words! {
-    /// `audit.on_full`.
+    /// Behaviour when records cannot be written, from `audit.on_full`.
     pub enum OnFull {
         /// Clients go on; records are dropped, counted and said.
         Continue = "continue",
-        /// Nobody logs in until records can be written.
+        /// No one logs in until records can be written.
         Refuse = "refuse",
     }
 }
 
-/// `audit.syslog`.
+/// Settings of a syslog server, from `audit.syslog`.
 #[derive(Debug, Clone)]
 pub struct Syslog {
-    /// Name or address.
+    /// Host name or address of the server.
     pub host: String,
-    /// Its port.
+    /// TCP or UDP port of the server.
     pub port: u16,
     /// How it is spoken to.
     pub transport: SyslogTransport,
 }
 
 impl Syslog {
-    /// Host and port.
+    /// Displays the host and port of the server.
     pub fn address(&self) -> impl fmt::Display {
         match self.host.contains(':') {
             true => format!("[{}]:{}", self.host, self.port),
@@ -117,20 +117,20 @@ impl PartialEq for Syslog {
     }
 }
 
-/// `audit.syslog.transport`.
+/// Transport to the syslog server, from `audit.syslog.transport`.
 #[derive(Debug, Clone)]
 pub enum SyslogTransport {
-    /// RFC 5426.
+    /// Datagrams, one a message (RFC 5426).
     Udp,
-    /// RFC 6587, octet counting.
+    /// TCP with octet counting (RFC 6587).
     Tcp,
-    /// RFC 5425.
+    /// TLS with octet counting (RFC 5425).
     Tls {
-        /// What the server is verified with.
+        /// Configuration with which the server is verified.
         config: Arc<rustls::ClientConfig>,
         /// The name that its certificate must bear.
         name: ServerName<'static>,
-        /// What is trusted besides the public roots.
+        /// Authorities that are trusted besides the public roots.
         authorities: Vec<CertificateDer<'static>>,
     },
 }

@@ -10,16 +10,16 @@ use super::problem::Problem;
 use super::sources::Sources;
 use super::tree::{self, Entry, Node, Position, Value};
 
-/// What all values of a file share: where they point, and what is wrong with them.
+/// Context that all values of a file share: the sources they point to, and the problems found.
 #[derive(Debug)]
 pub(super) struct Context {
     pub(super) sources: Sources,
     pub(super) problems: Problems,
-    /// What is allowed but unwise.
+    /// Problems that are allowed but unwise.
     pub(super) warnings: Problems,
 }
 
-/// Collects what is wrong.
+/// Collector of the problems of a file.
 #[derive(Debug, Default)]
 pub(super) struct Problems(RefCell<Vec<Problem>>);
 
@@ -218,8 +218,8 @@ impl Field {
         }
     }
 
-    /// `shown`: the key, where it may be printed, which one that is no line's part never is. Half of
-    /// a secret may have become one (`{password: a, b}`).
+    /// `shown`: the key, where it may be printed, which one that is no line's part never is. Half
+    /// of a secret may have become one (`{password: a, b}`).
     fn entry(&self, entry: &Entry, shown: Option<&str>) -> Self {
         let shown = shown.filter(|key| !key.chars().any(char::is_control));
         Self {
@@ -306,7 +306,7 @@ pub(super) fn is_name(text: &str) -> bool {
             .all(|octet| octet.is_ascii_alphanumeric() || b"._-".contains(&octet))
 }
 
-/// `a, b or c`.
+/// Joins words as `a, b or c`.
 pub(super) fn either(words: &[&str]) -> String {
     match words {
         [] => String::new(),

@@ -4,11 +4,11 @@ use std::fmt;
 
 use argon2::{Algorithm, Params, PasswordHash, Version};
 
-/// What a check takes: time tells hashes of different cost apart.
+/// Cost of checking a hash: time tells hashes of different cost apart.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Cost {
     algorithm: &'static str,
-    /// KiB, passes, lanes.
+    /// Memory in KiB, passes and lanes.
     memory: u32,
     passes: u32,
     lanes: u32,

@@ -8,24 +8,24 @@ use std::ops::RangeInclusive;
 use super::field::{Field, Section};
 use super::kind::{Kind, Presence, Row};
 
-/// What a value in the file is read into.
+/// Type that a value in the file is read into.
 pub(super) trait Value: Sized {
-    /// What is wrong with an empty list of these.
+    /// Problem with an empty list of these.
     const NONE: &'static str = "must not be an empty list";
 
     /// The value; `None` where it is wrong, which has been said.
     fn read(field: &Field) -> Option<Self>;
 
-    /// What may be written.
+    /// Kind of value that may be written, for the reference and the schema.
     fn kind() -> Kind;
 }
 
 /// A value with a least and a greatest.
 pub(super) trait Ranged: Value {
-    /// As [`Value::read`], within `range`.
+    /// Reads as [`Value::read`] does, within `range`.
     fn read_within(field: &Field, range: &RangeInclusive<Self>) -> Option<Self>;
 
-    /// As [`Value::kind`], within `range`.
+    /// Kind of value as [`Value::kind`] says, within `range`.
     fn kind_within(range: &RangeInclusive<Self>) -> Kind;
 }
 
@@ -35,9 +35,9 @@ pub(super) trait Ranged: Value {
 pub(super) enum Key<T> {
     /// The file does not have it.
     Absent,
-    /// It is wrong or missing, which has been said.
+    /// A value that is wrong or missing, which was reported.
     Broken,
-    /// It is good.
+    /// A value that is good.
     Given(T),
 }
 
@@ -80,7 +80,7 @@ impl<T> Key<T> {
     }
 }
 
-/// What a struct has for a key.
+/// Type that a struct has for the value of a key.
 pub(super) trait Slot: Sized {
     type Of: Value;
 

@@ -8,7 +8,7 @@ pub(super) struct Table {
     pub(super) rows: &'static [Row],
 }
 
-/// One key.
+/// Row of the reference: one key.
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) key: &'static str,
@@ -18,23 +18,23 @@ pub(super) struct Row {
     pub(super) kind: fn() -> Kind,
 }
 
-/// What the absence of a key means.
+/// Meaning of the absence of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Presence {
-    /// Nothing is said.
+    /// No value is meant.
     Optional,
-    /// What it means, in words: the default depends on other keys.
+    /// Description of the default, which depends on other keys.
     Computed(&'static str),
-    /// A value in YAML.
+    /// Default as a value in YAML.
     Default(&'static str),
-    /// It must be there; what to write.
+    /// The key must be present; the text says what to write.
     Required(&'static str),
 }
 
 /// The kind of a value.
 #[derive(Debug, Clone)]
 pub(super) struct Kind {
-    /// As the reference names it.
+    /// Name of the kind in the reference.
     pub(super) name: String,
     pub(super) schema: Json,
     /// The keys of a section, or of each item of a list or a map.
@@ -100,7 +100,7 @@ impl Kind {
         }
     }
 
-    /// A list of these; what is no section may stand alone for a list of one.
+    /// A list of these; a value that is no section may stand for a list of one.
     pub(super) fn list(self, least: usize) -> Self {
         let list = json!({"type": "array", "minItems": least, "items": self.schema});
         match self.table {

@@ -19,7 +19,7 @@ pub fn check(path: &Path, secrets: Secrets) -> Result<Checked, Vec<Problem>> {
     super::read::load(path, Sources::new(path, secrets).for_check()).map(Checked::of)
 }
 
-/// The same for a text that stands for the file at `path`.
+/// Checks a text in place of the file at `path`.
 ///
 /// # Errors
 ///
@@ -38,7 +38,7 @@ pub fn presets() -> BTreeMap<String, Arc<Provider>> {
     super::read::presets()
 }
 
-/// The README's reference tables.
+/// Writes the reference tables of the README.
 pub fn markdown() -> String {
     super::reference::markdown()
 }
@@ -53,7 +53,7 @@ impl Config {
         super::read::load(path, Sources::new(path, Secrets::Read))
     }
 
-    /// The same for a text that stands for the file at `path`.
+    /// Reads a text in place of the file at `path`.
     ///
     /// # Errors
     ///
@@ -62,7 +62,8 @@ impl Config {
         super::read::parse(text, path, Sources::new(path, Secrets::Read))
     }
 
-    /// The same without what sources of secrets hold: good for looking at, not for serving.
+    /// Reads a text as [`Config::parse`] does, without the secrets that it points to: good for
+    /// inspection, not for serving.
     ///
     /// # Errors
     ///

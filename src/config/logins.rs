@@ -14,7 +14,7 @@ pub struct Logins {
 }
 
 impl Logins {
-    /// Of these accounts, no two of which have the same pattern.
+    /// Creates the index of accounts, no two of which have the same pattern.
     pub fn new(accounts: &[Arc<Account>]) -> Self {
         let mut logins = Self {
             exact: HashMap::new(),
@@ -46,7 +46,7 @@ impl Logins {
 }
 
 /// `dot-atom "@" domain` (RFC 5322 §3.4.1), in ASCII and within RFC 5321 §4.5.3.1's lengths: the
-/// only bytes of a client's choice that an upstream ever sees. `*` alone is a pattern.
+/// only bytes of a client's choice that an upstream ever sees. Only `*` is a pattern.
 pub(super) fn is_wildcard_address(login: &str) -> bool {
     let Some((local, domain)) = login.rsplit_once('@') else {
         return false;

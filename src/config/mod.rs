@@ -29,6 +29,7 @@ mod secrets;
 mod sections;
 mod source;
 mod sources;
+mod store;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -54,4 +55,5 @@ pub use provider::{
 pub use registration::{ClientCredential, Grant, Registration, ServiceAccount, SigningKey};
 pub use secrets::Secrets;
 pub use sections::{Admin, AdminToken, Listener, ListenerTls, State, StateKey};
+pub use store::SharedStore;
 pub use unauthenticated::Unauthenticated;

@@ -12,24 +12,26 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Everything `proxy.yaml` says, checked.
+/// Configuration of the relay: everything `proxy.yaml` says, checked.
 #[derive(Debug)]
 pub struct Config {
     /// The file it was read from.
     pub path: PathBuf,
-    /// Where tokens are kept.
+    /// Settings of the place where tokens are kept.
     pub state: State,
+    /// This relay's name among several, where the command line gives one.
+    pub relay: Option<String>,
     /// How to log.
     pub log: Log,
     /// Where audit records go, if they go anywhere.
     pub audit: Option<Audit>,
     /// The administrators' listener, if there is one.
     pub admin: Option<Arc<Admin>>,
-    /// What makes the file be read anew.
+    /// Event that makes the relay read the file again.
     pub reload: ReloadMode,
     /// The file and those that its secrets, certificates and keys were read from.
     pub files: Vec<PathBuf>,
-    /// Whom to tell of what needs a person.
+    /// Hooks that are called for conditions that need a person.
     pub notify: Vec<Hook>,
     /// Sessions, deadlines and the lockout.
     pub limits: Limits,
@@ -37,23 +39,23 @@ pub struct Config {
     pub listeners: Vec<Arc<Listener>>,
     /// The presets and what the file adds or overrides, by name.
     pub providers: BTreeMap<String, Arc<Provider>>,
-    /// OAuth clients, by name.
+    /// Registrations of OAuth clients, by name.
     pub registrations: BTreeMap<String, Arc<Registration>>,
     /// At least one. Resolve a login with `accounts`, not by walking this list.
     pub accounts: Vec<Arc<Account>>,
-    /// What is allowed but unwise.
+    /// Problems that are allowed but unwise.
     pub warnings: Vec<Problem>,
 }
 
-/// What a check found good.
+/// Summary of a configuration that a check found good.
 #[derive(Debug)]
 pub struct Checked {
-    /// How many listeners there are.
+    /// Number of listeners there are.
     pub listeners: usize,
-    /// How many registrations.
+    /// Number of registrations in the file.
     pub registrations: usize,
-    /// How many accounts.
+    /// Number of accounts in the file.
     pub accounts: usize,
-    /// What is allowed but unwise.
+    /// Problems that are allowed but unwise.
     pub warnings: Vec<Problem>,
 }

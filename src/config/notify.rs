@@ -10,7 +10,7 @@ use super::key::words;
 use crate::secret::Secret;
 
 words! {
-    /// `reload`: what makes the file be read anew.
+    /// `reload`: what makes the file be read again.
     pub enum ReloadMode {
         /// SIGHUP, and whoever asks for it.
         Signal = "signal",
@@ -20,7 +20,7 @@ words! {
 }
 
 words! {
-    /// `notify[].events`.
+    /// Event for which a hook is called, from `notify[].events`.
     pub enum NotifyEvent {
         /// A consent is needed or refused for now; it is given.
         Consent = "consent",
@@ -38,7 +38,7 @@ words! {
 }
 
 impl NotifyEvent {
-    /// As in `proxy.yaml`.
+    /// Name of the event in `proxy.yaml`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Consent => "consent",
@@ -51,25 +51,25 @@ impl NotifyEvent {
     }
 }
 
-/// One of `notify`: whom to tell of what.
+/// Entry of `notify`: a hook and its events.
 #[derive(Debug, Clone)]
 pub struct Hook {
-    /// What it is told of.
+    /// Events for which the hook is called.
     pub events: Vec<NotifyEvent>,
-    /// How.
+    /// Target that is called for each alert.
     pub target: HookTarget,
-    /// How long a try may take.
+    /// Longest time that a try may take.
     pub timeout: Duration,
 }
 
-/// How a hook is told.
+/// Way in which a hook is called.
 #[derive(Debug, Clone)]
 pub enum HookTarget {
     /// A program, by one JSON object on its stdin.
     Command {
-        /// What is run, without a shell.
+        /// Program that is run, without a shell.
         program: PathBuf,
-        /// Its arguments.
+        /// Arguments of the program, each passed as it is.
         arguments: Vec<String>,
     },
     /// A POST of the same object.

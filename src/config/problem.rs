@@ -9,7 +9,7 @@ use std::fmt;
 pub struct Problem {
     /// Key path, as in `accounts[0].password`; empty for the file as a whole.
     pub path: String,
-    /// What is wrong and what to write instead; never a secret's value.
+    /// Description of the problem and of what to write instead; never a secret's value.
     pub message: String,
     /// Line and column, both from 1; absent where the file itself cannot be read.
     pub place: Option<(usize, usize)>,

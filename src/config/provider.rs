@@ -12,7 +12,7 @@ pub use crate::wire::sasl::Mechanism;
 /// Hosts, endpoints and habits of one mail service.
 #[derive(Debug, Clone)]
 pub struct Provider {
-    /// Its key under `providers`.
+    /// Key of the provider under `providers`.
     pub name: String,
     /// Where IMAP is, if the service has it.
     pub imap: Option<Endpoint>,
@@ -24,17 +24,17 @@ pub struct Provider {
     pub authorize_url: Option<String>,
     /// Where devices ask for a code (RFC 8628 §3.1); may contain `{tenant}`.
     pub device_url: Option<String>,
-    /// May contain `{tenant}`.
+    /// Token endpoint; it may contain `{tenant}`.
     pub token_url: String,
     /// How a token is presented to the mail service.
     pub mechanism: Mechanism,
     /// Trusted in addition to the public roots, upstream and for the token endpoint.
     pub ca: Vec<CertificateDer<'static>>,
-    /// What mail and token requests go through, if not straight out.
+    /// Proxy for mail and token requests; `None`: they connect directly.
     pub egress: Option<Egress>,
     /// Which addresses of a name are dialled.
     pub ip: IpPreference,
-    /// What one mailbox may use of submission at most.
+    /// Limits of what one mailbox may use of submission.
     pub smtp_limits: Option<SmtpLimits>,
     /// Least lifetime that a token must have left to be given to a new session, unless its whole
     /// lifetime is under twice that.
@@ -43,9 +43,9 @@ pub struct Provider {
     pub refresh_tokens: RefreshTokens,
     /// Default scopes by grant and protocol.
     pub scopes: Scopes,
-    /// Parameters of the authorization request that the service wants for a refresh token.
+    /// Parameters of the authorization request that the service requires for a refresh token.
     pub consent_parameters: Vec<(String, String)>,
-    /// What a listener shows before anything was learned from the upstream.
+    /// Capabilities that a listener shows before any were learned from the upstream.
     pub capabilities: PresetCapabilities,
 }
 
@@ -59,16 +59,16 @@ pub enum RefreshTokens {
     OneUse,
 }
 
-/// What is asked for where a registration does not say (RFC 6749 §3.3).
+/// Scopes that are requested where a registration does not say (RFC 6749 §3.3).
 #[derive(Debug, Clone, Default)]
 pub struct Scopes {
-    /// Of an application's own tokens, as in `https://outlook.office365.com/.default`.
+    /// Scopes of an application's own tokens, as in `https://outlook.office365.com/.default`.
     pub application: Vec<String>,
-    /// Of tokens that act for a person, by protocol.
+    /// Scopes of tokens that act for a person, over IMAP.
     pub imap: Vec<String>,
-    /// The same for POP3.
+    /// Scopes of such tokens over POP3.
     pub pop3: Vec<String>,
-    /// The same for SMTP.
+    /// Scopes of such tokens over SMTP.
     pub smtp: Vec<String>,
     /// Asked for besides, so that a refresh token comes.
     pub offline: Vec<String>,
@@ -77,17 +77,17 @@ pub struct Scopes {
 /// `providers.*.egress`: the proxy that everything towards the provider goes through.
 #[derive(Debug, Clone)]
 pub struct Egress {
-    /// What it speaks.
+    /// Protocol that the proxy speaks.
     pub kind: EgressKind,
-    /// Its name or address.
+    /// Host name or address of the proxy.
     pub host: String,
-    /// Its TCP port.
+    /// TCP port of the proxy, 1 or more.
     pub port: u16,
-    /// User name and password, if it wants them.
+    /// User name and password, if it requires them.
     pub credentials: Option<(String, Secret)>,
 }
 
-/// `providers.*.egress.url`, its scheme.
+/// Protocol of an egress proxy, from the scheme of `providers.*.egress.url`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EgressKind {
     /// `http://`: CONNECT (RFC 9110 §9.3.6).
@@ -123,16 +123,16 @@ impl Provider {
 /// IMAP atom, a CAPA line or an EHLO line (without `250-`).
 #[derive(Debug, Clone, Default)]
 pub struct PresetCapabilities {
-    /// IMAP atoms.
+    /// IMAP capabilities, each one atom.
     pub imap: Vec<String>,
-    /// CAPA lines.
+    /// POP3 capabilities, each one line of CAPA.
     pub pop3: Vec<String>,
-    /// EHLO lines, greeting excepted.
+    /// SMTP extensions, each one line of EHLO; the greeting is not among them.
     pub smtp: Vec<String>,
 }
 
 impl PresetCapabilities {
-    /// Those of one protocol.
+    /// Capabilities for one protocol, in order.
     pub fn of(&self, protocol: Protocol) -> &[String] {
         match protocol {
             Protocol::Imap => &self.imap,
@@ -142,34 +142,34 @@ impl PresetCapabilities {
     }
 }
 
-/// One upstream service.
+/// Endpoint of one protocol of a mail service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// Name (or address) that is dialled and that the certificate must bear.
     pub host: String,
-    /// TCP port.
+    /// TCP port of the endpoint.
     pub port: u16,
     /// How TLS begins; there is no cleartext.
     pub tls: UpstreamTls,
 }
 
-/// `providers.*.{imap,pop3,smtp}.tls`.
+/// Way in which TLS begins upstream, from `providers.*.{imap,pop3,smtp}.tls`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpstreamTls {
     /// TLS from the first byte.
     Implicit,
-    /// STARTTLS or STLS, always.
+    /// STARTTLS or STLS, without which no login is sent.
     StartTls,
 }
 
-/// `providers.*.ip`.
+/// Address families that are used, from `providers.*.ip`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IpPreference {
-    /// Both families, RFC 8305.
+    /// Both families, as RFC 8305 describes.
     Any,
-    /// IPv4 alone.
+    /// IPv4 only, whatever names resolve to.
     V4,
-    /// IPv6 alone.
+    /// IPv6 only, whatever names resolve to.
     V6,
 }
 
@@ -184,14 +184,14 @@ impl IpPreference {
     }
 }
 
-/// `providers.*.smtp_limits`, for each mailbox.
+/// Limits of submission for each mailbox, from `providers.*.smtp_limits`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SmtpLimits {
-    /// Sessions at once.
+    /// Largest number of sessions at once.
     pub connections: usize,
-    /// Messages in any minute.
+    /// Largest number of messages in any minute.
     pub messages_per_minute: usize,
-    /// How long a client waits for its turn.
+    /// Time for which a client waits for its turn.
     pub wait: Duration,
 }
 

@@ -73,7 +73,7 @@ impl Row {
         matches!(self.presence, Presence::Required(_))
     }
 
-    /// Its line in the reference.
+    /// Writes the key's line in the reference.
     fn line(&self, key: &str, kind: &Kind) -> String {
         let default = match self.presence {
             Presence::Optional => String::new(),
@@ -96,7 +96,7 @@ impl Row {
         lines.join(" ")
     }
 
-    /// What an editor shows and checks.
+    /// Builds the JSON schema that an editor shows and checks.
     pub(super) fn schema(&self) -> Json {
         let mut schema = (self.kind)().schema;
         if let Some(schema) = schema.as_object_mut() {

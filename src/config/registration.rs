@@ -12,7 +12,7 @@ use crate::secret::Secret;
 /// One OAuth client at a provider.
 #[derive(Debug)]
 pub struct Registration {
-    /// Its key under `registrations`.
+    /// Key of the registration under `registrations`.
     pub name: String,
     /// Where its tokens open mailboxes.
     pub provider: Arc<Provider>,
@@ -20,15 +20,16 @@ pub struct Registration {
     pub tenant: String,
     /// The provider's `token_url` with `{tenant}` filled in: https, or http to loopback.
     pub token_url: url::Url,
-    /// The same of `authorize_url`; there for [`Grant::AuthorizationCode`].
+    /// Authorization endpoint, its tenant filled in; present for [`Grant::AuthorizationCode`].
     pub authorize_url: Option<url::Url>,
-    /// The same of `device_url`; there for [`Grant::DeviceCode`].
+    /// Device authorization endpoint, its tenant filled in; present for [`Grant::DeviceCode`].
     pub device_url: Option<url::Url>,
     /// OAuth `client_id`; empty for grants that have none.
     pub client_id: String,
-    /// How tokens are obtained.
+    /// Grant by which tokens are obtained.
     pub grant: Grant,
-    /// What is asked for, if the file says so: see [`Account::scope`](super::account::Account::scope).
+    /// Scopes to request, where the file names them: see
+    /// [`Account::scope`](super::account::Account::scope).
     pub scope: Option<Vec<String>>,
     /// When the client secret or the certificate ends, in seconds since 1970, if that is known.
     pub credential_expires: Option<i64>,
@@ -47,24 +48,24 @@ pub enum Grant {
     Password(Option<ClientCredential>),
     /// RFC 7523 §2.1 with Google's `sub`: a service account acts for each mailbox.
     ServiceAccount(ServiceAccount),
-    /// Azure's instance metadata service.
+    /// Azure's instance metadata service issues the token.
     ManagedIdentity {
-        /// Which of several identities.
+        /// Client id that selects one of several identities.
         client_id: Option<String>,
-        /// Where the service is.
+        /// URL of the metadata service.
         url: url::Url,
     },
     /// A program that prints a token.
     Command {
-        /// What is run, without a shell.
+        /// Program that is run, without a shell.
         program: PathBuf,
-        /// Its arguments.
+        /// Arguments of the program, each passed as it is.
         arguments: Vec<String>,
     },
 }
 
 impl Grant {
-    /// As in `proxy.yaml`.
+    /// Name of the grant in `proxy.yaml`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::ClientCredentials(_) => "client_credentials",
@@ -82,7 +83,7 @@ impl Grant {
         matches!(self, Self::AuthorizationCode(_) | Self::DeviceCode(_))
     }
 
-    /// Whether the application's own token opens mailboxes, and nobody signs in.
+    /// Whether the application's own token opens mailboxes, and no one signs in.
     pub fn is_app_only(&self) -> bool {
         matches!(
             self,
@@ -114,14 +115,14 @@ impl Grant {
 /// How an OAuth client proves itself to the token endpoint.
 #[derive(Debug)]
 pub enum ClientCredential {
-    /// `client_secret`.
+    /// Client secret, from `client_secret`.
     Secret(Secret),
     /// `client_secret: {client: password}`: what the mail client presents is the secret, which the
     /// identity provider checks. With [`Grant::ClientCredentials`] only.
     ClientPassword,
     /// `certificate`: an assertion signed by its key (RFC 7523 §2.2).
     Certificate(SigningKey),
-    /// `federated`: an assertion of somebody else, in a file that is read anew each time.
+    /// `federated`: an assertion of somebody else, in a file that is read again each time.
     Federated(PathBuf),
 }
 
@@ -131,7 +132,7 @@ pub struct SigningKey {
     pub thumbprint: String,
     /// The certificate in DER; empty for a key without one.
     pub certificate: Vec<u8>,
-    /// The key.
+    /// Private key that signs assertions.
     pub key: EncodingKey,
     /// Where the certificate's validity ends, in seconds since 1970.
     pub expires: Option<i64>,
@@ -139,11 +140,11 @@ pub struct SigningKey {
 
 /// Google's JSON key of a service account.
 pub struct ServiceAccount {
-    /// `client_email`.
+    /// Name of the account, from `client_email`.
     pub email: String,
-    /// `private_key_id`.
+    /// Id of the key, from `private_key_id`.
     pub key_id: String,
-    /// `private_key`.
+    /// Private key that signs assertions, from `private_key`.
     pub key: EncodingKey,
 }
 

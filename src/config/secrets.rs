@@ -3,8 +3,8 @@
 /// Whether the sources that the file points at (environment, files, commands) are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Secrets {
-    /// They are, and each must be there.
+    /// They are read, and each must be present.
     Read,
-    /// The file alone is looked at: good for checking it on another machine.
+    /// Only the file itself is read: good for checking it on another machine.
     Skip,
 }

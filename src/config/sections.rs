@@ -1,6 +1,7 @@
 //! The sections `state`, `admin` and `listeners`, and the words of `log`.
 
 use super::provider::Provider;
+use super::store::SharedStore;
 use super::unauthenticated::Unauthenticated;
 use crate::secret::Secret;
 use crate::tls::ServerCertificate;
@@ -10,18 +11,20 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// `state`.
+/// Settings of the state that is kept on disk, from `state`.
 #[derive(Debug)]
 pub struct State {
     /// Whether it is used: the file asks for it, or a grant keeps tokens there.
     pub wanted: bool,
-    /// Where the tokens are, in files that nobody else may read.
+    /// Where the tokens are, in files that no one else may read.
     pub directory: PathBuf,
-    /// What they are sealed with.
+    /// Key with which the tokens are sealed.
     pub key: StateKey,
+    /// What several relays share, if they do.
+    pub store: Option<Arc<SharedStore>>,
 }
 
-/// `state.key`.
+/// Source of the sealing key, from `state.key`.
 #[derive(Debug)]
 pub enum StateKey {
     /// A file, written on first start.
@@ -30,7 +33,7 @@ pub enum StateKey {
     Given(Secret),
 }
 
-/// `admin`.
+/// Settings of the administrators' listener, from `admin`.
 #[derive(Debug)]
 pub struct Admin {
     /// Where; port 0 lets the system pick.
@@ -39,15 +42,15 @@ pub struct Admin {
     pub public_url: url::Url,
     /// HTTPS, if it is spoken.
     pub tls: Option<Arc<ServerCertificate>>,
-    /// What administrators present.
+    /// Token that administrators present.
     pub token: AdminToken,
-    /// What opens whatever changes nothing, if anything does.
+    /// Token that allows everything that changes nothing, if there is one.
     pub viewer_token: Option<AdminToken>,
     /// Whether `/metrics` is open to everybody.
     pub metrics_public: bool,
 }
 
-/// `admin.token`.
+/// Source of the administrators' token, from `admin.token`.
 #[derive(Debug, PartialEq, Eq)]
 pub enum AdminToken {
     /// A file, written where it is absent.
@@ -59,13 +62,13 @@ pub enum AdminToken {
 /// An address on which one protocol is spoken to clients.
 #[derive(Debug)]
 pub struct Listener {
-    /// Unique; default `protocol-port`.
+    /// Name of the listener, unique; default `protocol-port`.
     pub name: String,
-    /// What is spoken there.
+    /// Protocol that the listener speaks.
     pub protocol: Protocol,
     /// Where; port 0 lets the system pick.
     pub bind: SocketAddr,
-    /// Whose capabilities are shown before the login is known.
+    /// Provider whose capabilities are shown before the login is known.
     pub provider: Arc<Provider>,
     /// Whether and how clients get TLS.
     pub tls: ListenerTls,
@@ -75,7 +78,7 @@ pub struct Listener {
     pub allow: Option<Vec<IpNet>>,
     /// Load balancers whose PROXY header is required and believed; empty: clients come themselves.
     pub proxy_protocol: Vec<IpNet>,
-    /// Whom clients send for that do not log in (SMTP); never without `allow`.
+    /// Account for which clients send that do not log in (SMTP); never without `allow`.
     pub unauthenticated: Option<Unauthenticated>,
 }
 
@@ -99,10 +102,10 @@ impl Listener {
     }
 }
 
-/// `listeners[].tls`.
+/// TLS of a listener, from `listeners[].tls`.
 #[derive(Debug, Clone)]
 pub enum ListenerTls {
-    /// Cleartext.
+    /// No TLS: everything is in clear.
     None,
     /// Cleartext that the client may upgrade.
     StartTls(Arc<ServerCertificate>),
@@ -111,7 +114,7 @@ pub enum ListenerTls {
 }
 
 impl ListenerTls {
-    /// What it shows, unless it is cleartext for good.
+    /// Certificate that the listener presents, unless it stays in clear.
     pub fn certificate(&self) -> Option<&Arc<ServerCertificate>> {
         match self {
             Self::None => None,

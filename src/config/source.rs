@@ -20,7 +20,7 @@ const SECRET_CAP: u64 = 64 * 1024;
 /// Octets of a key that seals, or of a token that opens everything, at least.
 const LEAST: usize = 16;
 
-/// How long a command may take to print a secret.
+/// Longest time that a command may take to print a secret.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 
 section! {
@@ -85,7 +85,7 @@ fn from_source(field: &Field, source: Source) -> Option<Secret> {
     }
 }
 
-/// What editors, shells and templates leave around a secret.
+/// Warns of what editors, shells and templates leave around a secret.
 fn warn_of_wrapping(field: &Field, secret: &str) {
     let is_quoted =
         |quote| secret.len() > 1 && secret.starts_with(quote) && secret.ends_with(quote);
@@ -138,7 +138,7 @@ impl Value for Generated {
 /// Whether somebody presents the secret of a registration, or the file has it.
 #[derive(Debug, Clone)]
 pub(super) enum ClientSecret {
-    /// `{client: password}`.
+    /// The password that the client presents, written `{client: password}`.
     ClientPassword,
     Given(Secret),
 }
@@ -167,7 +167,7 @@ impl Value for ClientSecret {
 }
 
 section! {
-    /// What the client presents is the secret.
+    /// Source that stands for what the client presents.
     struct ClientPassword {
         /// What the client presents is the secret
         client: ClientWord => "password",
@@ -177,7 +177,7 @@ section! {
 words! {
     /// What is presented.
     enum ClientWord {
-        /// The client's password.
+        /// The password of the client.
         Password = "password",
     }
 }
@@ -208,7 +208,7 @@ fn from_file(path: &Path) -> Result<Secret, String> {
     one_line(file, &path.display().to_string()).map_err(|why| format!("cannot read {why}"))
 }
 
-/// What a command prints within [`COMMAND_TIMEOUT`].
+/// Runs a command and reads the secret that it prints within [`COMMAND_TIMEOUT`].
 fn from_command(command: &Program) -> Result<Secret, String> {
     let name = command.program.display().to_string();
     let output = program::run(&command.program, &command.arguments, COMMAND_TIMEOUT);
@@ -220,7 +220,7 @@ fn from_command(command: &Program) -> Result<Secret, String> {
     }
 }
 
-/// All of it, less one trailing line end.
+/// Reads a source to its end and removes one trailing line end.
 fn one_line(source: impl std::io::Read, name: &str) -> Result<Secret, String> {
     let mut octets = zeroize::Zeroizing::new(Vec::new());
     source

@@ -13,12 +13,12 @@ pub(super) struct Sources {
     pub(super) secrets: Secrets,
     /// Whether what `run` writes is tried too: it says by itself what it cannot write.
     pub(super) tries_writing: bool,
-    /// Files that were read.
+    /// Files that were read for values.
     files: RefCell<BTreeSet<PathBuf>>,
 }
 
 impl Sources {
-    /// Of the configuration at `path`.
+    /// Creates the reader for the configuration at `path`.
     pub(super) fn new(path: &Path, secrets: Secrets) -> Self {
         Self {
             directory: path.parent().unwrap_or(Path::new("")).to_owned(),

@@ -7,8 +7,8 @@ use super::account::Account;
 /// `listeners[].unauthenticated`: the account that devices use which cannot log in.
 #[derive(Debug, Clone)]
 pub struct Unauthenticated {
-    /// Whose mailbox.
+    /// Account whose mailbox sends for the clients.
     pub account: Arc<Account>,
-    /// As it is written there, in lower case.
+    /// Login as it is written there, in lower case.
     pub login: String,
 }

@@ -1,13 +1,13 @@
 //! One cause and one advice for a step that failed, with this account's names filled in.
 //!
-//! Exchange says the same few words for many causes; what the token says of itself tells them
+//! Exchange says the same few words for many causes; the token's own claims tell them
 //! apart.
 
 use super::report::TestTarget;
 use crate::fault::{Fault, Kind, message_remedy};
 use crate::wire::Protocol;
 
-/// What a token said of itself.
+/// Claims that a token carries about itself.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TokenClaims {
     pub(super) audience: Option<String>,
@@ -17,7 +17,7 @@ pub(super) struct TokenClaims {
     pub(super) user: Option<String>,
     pub(super) scopes: Vec<String>,
     pub(super) roles: Vec<String>,
-    /// It was no opaque token.
+    /// Whether the token could be read at all: an opaque one has no claims.
     pub(super) known: bool,
 }
 
@@ -36,9 +36,9 @@ impl Advice {
     }
 }
 
-/// Of a step whose fault says it all.
-pub(super) fn of_fault(patient: &TestTarget, fault: &Fault) -> Advice {
-    let fault = fault.clone().for_mailbox(&mailbox(patient));
+/// Gives the advice for a step whose fault says everything.
+pub(super) fn of_fault(target: &TestTarget, fault: &Fault) -> Advice {
+    let fault = fault.clone().for_mailbox(&mailbox(target));
     let remedy = match fault.remedy() {
         Some(remedy) => remedy.to_owned(),
         None => "look at the detail, and at the log of the other side".into(),
@@ -59,8 +59,8 @@ fn cause(fault: &Fault) -> String {
     side.to_owned()
 }
 
-/// Of XOAUTH2's refusal.
-pub(super) fn of_login(patient: &TestTarget, findings: &TokenClaims, fault: &Fault) -> Advice {
+/// Explains why the mail service refused XOAUTH2.
+pub(super) fn of_login(target: &TestTarget, claims: &TokenClaims, fault: &Fault) -> Advice {
     let detail = fault.detail().to_lowercase();
     // Where Exchange says what it is, that is it.
     let says = [
@@ -76,18 +76,18 @@ pub(super) fn of_login(patient: &TestTarget, findings: &TokenClaims, fault: &Fau
         "unrecognized authentication",
     ];
     if fault.kind() != Kind::Refused || says.iter().any(|said| detail.contains(said)) {
-        return of_fault(patient, fault);
+        return of_fault(target, fault);
     }
-    let mailbox = mailbox(patient);
-    if !findings.known {
-        return of_fault(patient, fault);
+    let mailbox = mailbox(target);
+    if !claims.known {
+        return of_fault(target, fault);
     }
-    if !patient.account.registration.grant.is_app_only() {
-        return of_delegate(patient, findings, &mailbox);
+    if !target.account.registration.grant.is_app_only() {
+        return of_delegate(target, claims, &mailbox);
     }
-    let object = findings.object.as_deref().unwrap_or("OBJECT_ID");
-    let application = application(patient, findings);
-    if patient.account.registration.provider.is_high_volume() {
+    let object = claims.object.as_deref().unwrap_or("OBJECT_ID");
+    let application = application(target, claims);
+    if target.account.registration.provider.is_high_volume() {
         return Advice::new(
             format!(
                 "the High Volume Email account {mailbox} does not take the application with the object id {object}"
@@ -98,7 +98,7 @@ pub(super) fn of_login(patient: &TestTarget, findings: &TokenClaims, fault: &Fau
             ),
         );
     }
-    if patient.protocol == Protocol::Smtp && !has_role(findings, "SMTP.SendAsApp") {
+    if target.protocol == Protocol::Smtp && !has_role(claims, "SMTP.SendAsApp") {
         return Advice::new(
             "the token has no role SMTP.SendAsApp, and no RBAC assignment lets the application send",
             format!(
@@ -120,18 +120,18 @@ pub(super) fn of_login(patient: &TestTarget, findings: &TokenClaims, fault: &Fau
 }
 
 /// A person's token that the mail service does not take for the mailbox.
-fn of_delegate(patient: &TestTarget, findings: &TokenClaims, mailbox: &str) -> Advice {
-    let user = findings.user.as_deref().unwrap_or_default();
+fn of_delegate(target: &TestTarget, claims: &TokenClaims, mailbox: &str) -> Advice {
+    let user = claims.user.as_deref().unwrap_or_default();
     if user.is_empty() || user.eq_ignore_ascii_case(mailbox) {
         return Advice::new(
             format!(
                 "the mail service does not let {mailbox} use {} with this application",
-                patient.protocol
+                target.protocol
             ),
-            switch(patient.protocol, mailbox),
+            switch(target.protocol, mailbox),
         );
     }
-    if patient.protocol == Protocol::Smtp {
+    if target.protocol == Protocol::Smtp {
         return Advice::new(
             format!(
                 "{user} signed in, and over SMTP a delegate logs in as himself, not as {mailbox}"
@@ -148,35 +148,35 @@ fn of_delegate(patient: &TestTarget, findings: &TokenClaims, mailbox: &str) -> A
         format!(
             "{}; or, if nobody but the owner should have signed in: authrelay authorize {}",
             permission(mailbox, user),
-            patient.login
+            target.login
         ),
     )
 }
 
-/// Of the first mailbox command's failure.
-pub(super) fn of_mailbox(patient: &TestTarget, findings: &TokenClaims, said: &str) -> Advice {
-    let mailbox = mailbox(patient);
+/// Explains why the first command on the mailbox failed.
+pub(super) fn of_mailbox(target: &TestTarget, claims: &TokenClaims, said: &str) -> Advice {
+    let mailbox = mailbox(target);
     let lower = said.to_lowercase();
-    let object = findings.object.as_deref();
+    let object = claims.object.as_deref();
     if lower.contains("authenticated but not connected") {
-        let delegate = findings
+        let delegate = claims
             .user
             .as_deref()
             .filter(|user| !user.eq_ignore_ascii_case(&mailbox));
         return match (
-            patient.account.registration.grant.is_app_only(),
+            target.account.registration.grant.is_app_only(),
             object,
             delegate,
         ) {
             (true, Some(object), _) => Advice::new(
                 format!(
                     "the token is good, and the application has no permission on {mailbox}, or {} is off there",
-                    patient.protocol
+                    target.protocol
                 ),
                 format!(
                     "{}; {}",
                     permission(&mailbox, object),
-                    switch(patient.protocol, &mailbox)
+                    switch(target.protocol, &mailbox)
                 ),
             ),
             (_, _, Some(user)) => Advice::new(
@@ -186,9 +186,9 @@ pub(super) fn of_mailbox(patient: &TestTarget, findings: &TokenClaims, said: &st
             _ => Advice::new(
                 format!(
                     "the token is good, and {mailbox} is not open to it: {} is off there, or there is no such mailbox",
-                    patient.protocol
+                    target.protocol
                 ),
-                switch(patient.protocol, &mailbox),
+                switch(target.protocol, &mailbox),
             ),
         };
     }
@@ -216,25 +216,25 @@ pub(super) fn of_mailbox(patient: &TestTarget, findings: &TokenClaims, said: &st
     }
     Advice::new(
         format!("the mail service refuses the first command on {mailbox}"),
-        switch(patient.protocol, &mailbox),
+        switch(target.protocol, &mailbox),
     )
 }
 
-fn has_role(findings: &TokenClaims, role: &str) -> bool {
-    findings
+fn has_role(claims: &TokenClaims, role: &str) -> bool {
+    claims
         .roles
         .iter()
         .any(|other| other.eq_ignore_ascii_case(role))
 }
 
-fn mailbox(patient: &TestTarget) -> String {
-    patient.account.mailbox_of(patient.protocol, &patient.login)
+fn mailbox(target: &TestTarget) -> String {
+    target.account.mailbox_of(target.protocol, &target.login)
 }
 
-fn application(patient: &TestTarget, findings: &TokenClaims) -> String {
-    match &findings.application {
+fn application(target: &TestTarget, claims: &TokenClaims) -> String {
+    match &claims.application {
         Some(application) => application.clone(),
-        None => patient.account.registration.client_id.clone(),
+        None => target.account.registration.client_id.clone(),
     }
 }
 
@@ -242,7 +242,7 @@ fn permission(mailbox: &str, who: &str) -> String {
     format!("Add-MailboxPermission -Identity {mailbox} -User {who} -AccessRights FullAccess")
 }
 
-/// What turns a protocol on for a mailbox.
+/// Says how a protocol is enabled for a mailbox.
 fn switch(protocol: Protocol, mailbox: &str) -> String {
     match protocol {
         Protocol::Imap => format!("Set-CASMailbox -Identity {mailbox} -ImapEnabled $true"),

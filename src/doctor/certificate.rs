@@ -36,8 +36,8 @@ pub(super) fn describe(der: &[u8]) -> Option<String> {
     )))
 }
 
-/// What is to be done about certificates of listeners that end soon, a line each: no step meets
-/// them.
+/// Lists what to do about certificates of listeners that end soon, a line each: no step of the test
+/// meets them.
 pub fn listeners_ends(service: &Service) -> impl Iterator<Item = String> {
     service.listeners().iter().filter_map(|listener| {
         let identity = listener.tls.certificate()?;

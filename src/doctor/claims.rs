@@ -15,7 +15,7 @@ const EXCHANGE: [&str; 3] = [
     "00000002-0000-0ff1-ce00-000000000000",
 ];
 
-/// What was seen.
+/// Result of inspecting a token's claims.
 pub(super) struct ClaimsReport {
     pub(super) detail: String,
     pub(super) claims: TokenClaims,
@@ -23,9 +23,9 @@ pub(super) struct ClaimsReport {
     pub(super) wrong: Option<(String, String)>,
 }
 
-/// Looks at a token.
-pub(super) fn inspect(patient: &TestTarget, token: &str, mailbox: &str) -> ClaimsReport {
-    let Some(claims) = claims(token) else {
+/// Inspects the claims of an access token.
+pub(super) fn inspect(target: &TestTarget, token: &str, mailbox: &str) -> ClaimsReport {
+    let Some(payload) = claims(token) else {
         return ClaimsReport {
             detail: "the token is opaque: only the mail service can read it".into(),
             claims: TokenClaims::default(),
@@ -33,10 +33,10 @@ pub(super) fn inspect(patient: &TestTarget, token: &str, mailbox: &str) -> Claim
         };
     };
     let text = |name: &str| {
-        let value = claims.get(name).and_then(Value::as_str);
+        let value = payload.get(name).and_then(Value::as_str);
         value.map(str::to_owned)
     };
-    let roles: Vec<_> = claims
+    let roles: Vec<_> = payload
         .get("roles")
         .and_then(Value::as_array)
         .into_iter()
@@ -44,7 +44,7 @@ pub(super) fn inspect(patient: &TestTarget, token: &str, mailbox: &str) -> Claim
         .filter_map(Value::as_str)
         .map(str::to_owned)
         .collect();
-    let findings = TokenClaims {
+    let claims = TokenClaims {
         audience: text("aud"),
         application: text("appid").or_else(|| text("azp")),
         object: text("oid"),
@@ -63,37 +63,38 @@ pub(super) fn inspect(patient: &TestTarget, token: &str, mailbox: &str) -> Claim
     let list = |name: &str, values: &[String]| {
         (!values.is_empty()).then(|| format!("{name}={}", values.join(",")))
     };
-    let exp = claims
+    let exp = payload
         .get("exp")
         .and_then(Value::as_u64)
         .map(|exp| format!("exp={}", crate::status::at_seconds(exp)));
     let parts = [
-        shown("aud", &findings.audience),
-        list("roles", &findings.roles),
-        list("scp", &findings.scopes),
-        shown("appid", &findings.application),
-        shown("oid", &findings.object),
-        shown("tid", &findings.tenant),
-        shown("upn", &findings.user),
+        shown("aud", &claims.audience),
+        list("roles", &claims.roles),
+        list("scp", &claims.scopes),
+        shown("appid", &claims.application),
+        shown("oid", &claims.object),
+        shown("tid", &claims.tenant),
+        shown("upn", &claims.user),
         exp,
     ];
     let detail: Vec<_> = parts.into_iter().flatten().collect();
     ClaimsReport {
         detail: crate::fault::sanitize(&detail.join(" ")),
-        wrong: wrong(patient, &findings, mailbox),
-        claims: findings,
+        wrong: wrong(target, &claims, mailbox),
+        claims,
     }
 }
 
-/// What cannot work, whatever the mail service says. Only of Microsoft's tokens it is known.
-fn wrong(patient: &TestTarget, findings: &TokenClaims, mailbox: &str) -> Option<(String, String)> {
-    let account = &patient.account;
+/// Finds claims that cannot work, whatever the mail service says. Only Microsoft's tokens are known
+/// well enough.
+fn wrong(target: &TestTarget, claims: &TokenClaims, mailbox: &str) -> Option<(String, String)> {
+    let account = &target.account;
     let registration = &account.registration;
     let scope = account.scope().join(" ");
     if !registration.provider.name.starts_with("microsoft365") && !scope.contains("outlook") {
         return None;
     }
-    if let Some(audience) = &findings.audience
+    if let Some(audience) = &claims.audience
         && !EXCHANGE.iter().any(|known| audience.contains(known))
     {
         let right = match registration.grant.is_app_only() {
@@ -106,7 +107,7 @@ fn wrong(patient: &TestTarget, findings: &TokenClaims, mailbox: &str) -> Option<
         ));
     }
     let is_id = |text: &str| text.len() == 36 && text.matches('-').count() == 4;
-    if let Some(tenant) = &findings.tenant
+    if let Some(tenant) = &claims.tenant
         && is_id(&registration.tenant)
         && !tenant.eq_ignore_ascii_case(&registration.tenant)
     {
@@ -118,7 +119,7 @@ fn wrong(patient: &TestTarget, findings: &TokenClaims, mailbox: &str) -> Option<
             "check the registration's tenant: it must be the one that has the mailbox".into(),
         ));
     }
-    let (role, permission) = match patient.protocol {
+    let (role, permission) = match target.protocol {
         Protocol::Imap => ("IMAP.AccessAsApp", "IMAP.AccessAsUser.All"),
         Protocol::Pop3 => ("POP.AccessAsApp", "POP.AccessAsUser.All"),
         Protocol::Smtp => ("SMTP.SendAsApp", "SMTP.Send"),
@@ -126,9 +127,9 @@ fn wrong(patient: &TestTarget, findings: &TokenClaims, mailbox: &str) -> Option<
     let has = |list: &[String], name: &str| list.iter().any(|item| item.eq_ignore_ascii_case(name));
     match registration.grant.is_app_only() {
         // RBAC for applications gives SMTP without a role: the mail service decides.
-        true if patient.protocol == Protocol::Smtp => None,
-        true if !has(&findings.roles, role) => Some((
-            match findings.roles.is_empty() {
+        true if target.protocol == Protocol::Smtp => None,
+        true if !has(&claims.roles, role) => Some((
+            match claims.roles.is_empty() {
                 true => "the token carries no roles: the application has no permission with admin consent".to_owned(),
                 false => format!("the token's roles lack {role}"),
             },
@@ -137,7 +138,7 @@ fn wrong(patient: &TestTarget, findings: &TokenClaims, mailbox: &str) -> Option<
                 registration.client_id
             ),
         )),
-        false if !findings.scopes.is_empty() && !has(&findings.scopes, permission) => Some((
+        false if !claims.scopes.is_empty() && !has(&claims.scopes, permission) => Some((
             format!("the token's permissions lack {permission}"),
             format!(
                 "in Entra, API permissions of the application {}: add the delegated permission {permission}, then authorize {mailbox} again",

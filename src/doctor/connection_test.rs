@@ -9,25 +9,25 @@ use std::sync::Arc;
 /// Tests one protocol; `on_step` sees each step as it ends.
 pub async fn test_connection(
     service: &Service,
-    patient: &TestTarget,
+    target: &TestTarget,
     mut on_step: impl FnMut(&Step) + Send,
 ) -> Report {
     let mut steps = Vec::new();
-    super::steps::run(service, patient, &mut |step| {
+    super::steps::run(service, target, &mut |step| {
         on_step(&step);
         steps.push(step);
     })
     .await;
     Report {
-        login: patient.login.clone(),
-        protocol: patient.protocol.name(),
+        login: target.login.clone(),
+        protocol: target.protocol.name(),
         ok: steps.iter().all(|step| step.ok),
         steps,
     }
 }
 
-/// What the mail service itself says of a consent whose token does not tell who gave it: `None`,
-/// it lets the mailbox be opened; else why not, and what to do.
+/// Asks the mail service itself about a consent whose token does not say who gave it: `None`, it
+/// lets the mailbox be opened; else why not, and what to do.
 pub async fn explain_failure(
     service: &Service,
     account: &Arc<Account>,
@@ -37,13 +37,13 @@ pub async fn explain_failure(
         account.protocols.contain(*protocol)
             && account.registration.provider.endpoint(*protocol).is_some()
     })?;
-    let patient = TestTarget {
+    let target = TestTarget {
         account: account.clone(),
         login: login.to_owned(),
         protocol,
         password: None,
     };
-    let report = test_connection(service, &patient, |_| {}).await;
+    let report = test_connection(service, &target, |_| {}).await;
     let failed = report.steps.into_iter().find(|step| !step.ok)?;
     // An outage or a limit says nothing of the consent.
     let passes = failed

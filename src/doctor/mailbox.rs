@@ -80,7 +80,7 @@ impl LineClient<'_> {
         self.line().await
     }
 
-    /// All lines of a reply in one (RFC 5321 §4.2).
+    /// Joins all lines of a reply into one (RFC 5321 §4.2).
     async fn reply_after(&mut self, command: &str) -> Result<String, String> {
         self.say(command).await?;
         let mut said = Vec::new();

@@ -8,46 +8,46 @@ use crate::config::Account;
 use crate::secret::Secret;
 use crate::wire::Protocol;
 
-/// What came of testing one protocol.
+/// Result of testing one protocol.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// The login that was tested.
     pub login: String,
     /// The protocol that was tested.
     pub protocol: &'static str,
-    /// Every step succeeded.
+    /// Whether every step succeeded; advice may remain.
     pub ok: bool,
     /// Up to the first that failed.
     pub steps: Vec<Step>,
 }
 
-/// One step.
+/// Result of one step of the test.
 #[derive(Debug, Clone, Serialize)]
 pub struct Step {
     /// `dns`, `tcp`, `tls`, `token`, `claims`, `auth` or `mailbox`.
     pub name: &'static str,
-    /// Whether it succeeded.
+    /// Whether this step succeeded; later ones are not run otherwise.
     pub ok: bool,
-    /// How long it took.
+    /// Time for which it took.
     pub ms: u64,
-    /// What was found.
+    /// Findings of the step, for people.
     pub detail: String,
-    /// Why it failed.
+    /// Cause of the failure; `None` where the step succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// What to do.
+    /// Remedy for the failure, where one is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
 }
 
-/// What is tested.
+/// Login, account and protocol that are tested.
 #[derive(Debug, Clone)]
 pub struct TestTarget {
-    /// Its account.
+    /// Account to which the login belongs.
     pub account: Arc<Account>,
     /// The login, in lower case.
     pub login: String,
-    /// By which protocol.
+    /// Protocol over which the test runs.
     pub protocol: Protocol,
     /// The user's password, for the grant `password`.
     pub password: Option<Secret>,

@@ -21,18 +21,18 @@ use crate::stream::Stream;
 use crate::token::Token;
 use crate::upstream::Connector;
 
-/// How long an address family may take to show that it works.
+/// Longest time that an address family may take to show that it works.
 const FAMILY: Duration = Duration::from_secs(3);
 
-/// Tells steps as they end; stops at the first that fails.
+/// Reports steps as they end; stops at the first that fails.
 pub(super) async fn run(
     service: &Service,
-    patient: &TestTarget,
+    target: &TestTarget,
     tell: &mut (dyn FnMut(Step) + Send),
 ) {
     let _ = TestRun {
         service,
-        target: patient,
+        target,
         report: tell,
     }
     .steps()
@@ -45,7 +45,7 @@ struct TestRun<'a> {
     report: &'a mut (dyn FnMut(Step) + Send),
 }
 
-/// A step failed and was told.
+/// A step failed and was reported.
 struct StepFailed;
 
 impl TestRun<'_> {
@@ -90,7 +90,7 @@ impl TestRun<'_> {
         Err(StepFailed)
     }
 
-    /// dns and tcp.
+    /// Runs the steps `dns` and `tcp`.
     async fn connect(&mut self, endpoint: &Endpoint) -> Result<Stream, StepFailed> {
         let provider = self.target.account.registration.provider.clone();
         let limit = self.service.step_timeout();
@@ -142,7 +142,7 @@ impl TestRun<'_> {
         Ok(stream)
     }
 
-    /// tls, STARTTLS included.
+    /// Runs the step `tls`, STARTTLS included.
     async fn encrypt(
         &mut self,
         connector: &Connector<'_>,
@@ -176,18 +176,18 @@ impl TestRun<'_> {
 
     async fn token(&mut self, mailbox: &str) -> Result<(VerifiedLogin, Token), StepFailed> {
         let began = Instant::now();
-        let patient = self.target;
+        let target = self.target;
         let verified = VerifiedLogin::by_operator(
-            patient.account.clone(),
-            patient.login.clone(),
+            target.account.clone(),
+            target.login.clone(),
             mailbox.to_owned(),
-            patient.password.clone(),
+            target.password.clone(),
         );
-        let broker = self.service.token_source().clone();
-        broker.ask_again(&verified);
-        let token = broker.token(&verified).await;
+        let token_source = self.service.token_source().clone();
+        token_source.ask_again(&verified);
+        let token = token_source.token(&verified).await;
         let token = self.judged("token", began, token)?;
-        let registration = &patient.account.registration;
+        let registration = &target.account.registration;
         let detail = format!("by {} of {}", registration.grant.name(), registration.name);
         let ends = registration.credential_expires.and_then(ends_soon);
         (self.report)(Step {
@@ -349,7 +349,7 @@ async fn dead_family(endpoint: &Endpoint, addresses: &[SocketAddr]) -> Option<&'
     }
 }
 
-/// What to do about a dead family.
+/// Says what to do about an address family that does not answer.
 fn without(family: &str) -> String {
     match family {
         "IPv6" => "set the provider's ip to v4: each login tries IPv6 in vain first".into(),

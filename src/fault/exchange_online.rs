@@ -10,7 +10,7 @@ use super::model::{Fault, Kind};
 pub enum Refusal {
     /// The protocol's own way to say "not now": an SMTP 4xx, `[UNAVAILABLE]`, `[SYS/TEMP]`, `BYE`.
     Temporary,
-    /// Anything else.
+    /// Any other failure: trying again does not help.
     Final,
 }
 
@@ -128,13 +128,13 @@ const KNOWN: &[Known] = &[
     },
 ];
 
-/// The advice where the text alone tells nothing.
+/// The advice where the text itself says nothing.
 const GENERAL: &str = "check that the application has the protocol's permission with admin consent \
     (IMAP.AccessAsApp, POP.AccessAsApp, SMTP.SendAsApp), that New-ServicePrincipal was run with the \
     object id of the enterprise application, that Add-MailboxPermission gave it FullAccess to this \
     mailbox, and that the mailbox address is right; new permissions can take hours to work";
 
-/// The fault behind an upstream's refusal of a login.
+/// The fault of an upstream's refusal of a login.
 ///
 /// `text` is what it said (already without the token), all lines of it.
 pub fn classify(text: &str, refusal: Refusal) -> Fault {
@@ -157,7 +157,7 @@ pub fn classify(text: &str, refusal: Refusal) -> Fault {
     }
 }
 
-/// For how many milliseconds a mail service wants its mailbox left alone: Exchange says
+/// Milliseconds for which a mail service refuses its mailbox: Exchange says
 /// `Suggested Backoff Time: 299961 milliseconds`. An hour at most.
 pub fn suggested_backoff(text: &str) -> Option<u64> {
     const HOUR: u64 = 3_600_000;

@@ -1,7 +1,7 @@
 //! Why a login or a session failed, and who is to blame.
 //!
 //! A [`Fault`] carries what an operator needs (side, kind, detail, remedy) and, through the one
-//! table in `reply`, what the client is told. Its texts are made harmless when it is made:
+//! table in `reply`, the reply to the client. Its texts are made harmless when it is made:
 //! control characters become spaces and anything that looks like a credential is cut out, so that
 //! a fault can be logged and sent without another thought.
 

@@ -4,23 +4,23 @@ use super::text::sanitize;
 use std::borrow::Cow;
 use std::fmt;
 
-/// The side to blame.
+/// Side that is to blame for a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// The legacy application.
+    /// The legacy application or device.
     Client,
-    /// What the operator configured.
+    /// The configuration, as the operator wrote it.
     Policy,
-    /// The token endpoint.
+    /// The token endpoint, or another of the provider's OAuth endpoints.
     IdentityProvider,
-    /// The mail service.
+    /// The mail service behind authrelay.
     Upstream,
-    /// We ourselves.
+    /// The relay itself, or its machine.
     Authrelay,
 }
 
 impl Side {
-    /// Every side.
+    /// Every side, in the order of a session.
     pub const ALL: [Self; 5] = [
         Self::Client,
         Self::Policy,
@@ -29,7 +29,7 @@ impl Side {
         Self::Authrelay,
     ];
 
-    /// As in logs, metrics and audit records.
+    /// Name of the side in logs, metrics and audit records.
     pub fn name(self) -> &'static str {
         match self {
             Self::Client => "client",
@@ -41,7 +41,7 @@ impl Side {
     }
 }
 
-/// What went wrong: one variant a row of the fault table.
+/// Kind of a failure: one variant for each row of the fault table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// client: wrong login or password, locked out, not allowed. One reply for all of them.
@@ -50,27 +50,27 @@ pub enum Kind {
     Sasl,
     /// client: a login command that cannot be parsed.
     Syntax,
-    /// client: wants TLS where the listener has none, or leaves because it saw none.
+    /// client: requires TLS where the listener has none, or leaves because it saw none.
     StartTls,
     /// client: a PROXY header on a listener without `proxy_protocol`.
     ProxyHeader,
     /// client: a command or SASL line over the cap.
     TooLong,
-    /// client: unknown SASL mechanism.
+    /// client: the SASL mechanism is unknown.
     Mechanism,
     /// client: credentials before the TLS that the listener requires.
     TlsRequired,
-    /// client: a command that needs a login, or that nobody knows.
+    /// client: a command that needs a login, or that no one knows.
     Order,
-    /// client: TLS could not be agreed on, or bytes stood behind STARTTLS.
+    /// client: TLS could not be agreed on, or bytes followed STARTTLS.
     Tls,
     /// client: no login within `limits.login_timeout`.
     LoginTimeout,
     /// client: no byte either way within `limits.idle_timeout`.
     Idle,
-    /// client: a message's text waits behind a dot on a line that LF alone ends.
+    /// client: a message's text waits after a dot on a line that ends with LF only.
     LineEnds,
-    /// policy: `limits.sessions` or `limits.sessions_per_client`.
+    /// policy: `limits.sessions` or `limits.sessions_per_client` is reached.
     Sessions,
     /// policy: `accounts[].smtp` refuses a sender, a recipient, a size or a rate.
     Message,
@@ -78,7 +78,7 @@ pub enum Kind {
     Audit,
     /// identity_provider: unreachable, slow, throttling, 5xx or garbage.
     Unavailable,
-    /// identity_provider: a permanent error.
+    /// identity_provider: the grant fails with a permanent error.
     GrantRefused,
     /// upstream: DNS, TCP, TLS, certificate or greeting.
     Unreachable,
@@ -95,9 +95,9 @@ pub enum Kind {
     Refused,
     /// upstream: the connection ended during the session.
     Lost,
-    /// authrelay: SIGTERM.
+    /// authrelay: the process shuts down (SIGTERM).
     Draining,
-    /// authrelay: a broken invariant.
+    /// authrelay: an invariant of the program is broken.
     Internal,
 }
 
@@ -133,7 +133,7 @@ impl Kind {
         Self::Internal,
     ];
 
-    /// Who is to blame.
+    /// Side that is to blame for the kind.
     pub fn side(self) -> Side {
         match self {
             Self::Credentials
@@ -162,7 +162,7 @@ impl Kind {
         }
     }
 
-    /// As in logs, metrics and audit records; unique together with the side.
+    /// Name of the kind in logs, metrics and audit records; unique together with the side.
     pub fn name(self) -> &'static str {
         match self {
             Self::Credentials => "credentials",
@@ -194,7 +194,7 @@ impl Kind {
     }
 }
 
-/// Displayed as `side: kind`.
+/// Displays a kind as `side: kind`.
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.side().name(), self.name())
@@ -207,11 +207,11 @@ pub struct Fault {
     pub(super) kind: Kind,
     detail: String,
     remedy: Option<Cow<'static, str>>,
-    /// The upstream's own SMTP reply, where the table wants that one.
+    /// The upstream's own SMTP reply, where the table uses it.
     pub(super) smtp: Option<String>,
     /// Whether another token might be accepted.
     token_suspect: bool,
-    /// Whether the log has told of it.
+    /// Whether it was logged.
     known: bool,
 }
 
@@ -228,14 +228,14 @@ impl Fault {
         }
     }
 
-    /// What the operator can do about it.
+    /// Sets what the operator can do about it.
     #[must_use]
     pub fn with_remedy(mut self, remedy: impl Into<Cow<'static, str>>) -> Self {
         self.remedy = Some(remedy.into());
         self
     }
 
-    /// Adds to the detail.
+    /// Appends `more` to the detail.
     #[must_use]
     pub fn with_detail(mut self, more: &str) -> Self {
         self.detail = sanitize(&format!("{}; {more}", self.detail));
@@ -277,29 +277,29 @@ impl Fault {
         self
     }
 
-    /// Marks a failure that the log has told of before: a client that polls repeats it endlessly.
+    /// Marks a failure that was logged before: a client that polls repeats it endlessly.
     #[must_use]
     pub fn already_logged(mut self) -> Self {
         self.known = true;
         self
     }
 
-    /// Whether the log has told of it before.
+    /// Whether it was logged before.
     pub fn is_already_logged(&self) -> bool {
         self.known
     }
 
-    /// What went wrong.
+    /// Kind of the failure, which decides side and reply.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// What happened, for the log.
+    /// Detail of what happened, for the log.
     pub fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// What to do about it, where that is known.
+    /// Remedy for the operator, where one is known.
     pub fn remedy(&self) -> Option<&str> {
         self.remedy.as_deref()
     }

@@ -1,11 +1,11 @@
-//! The only table from a fault to what each protocol's client is told.
+//! The only table from a fault to the reply of each protocol.
 
 use bytes::Bytes;
 
 use super::model::{Fault, Kind};
 use crate::wire::Protocol;
 
-/// What goes to the client.
+/// Reply that is sent to the client for a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientReply {
     /// Complete lines; empty where closing says it all.
@@ -103,7 +103,7 @@ impl Kind {
                 "Too many sessions, try again later.",
                 true,
             ),
-            // SMTP alone; what else is refused is said by the relay, which knows what it was.
+            // SMTP only; what else is refused is said by the relay, which knows what it was.
             Self::Message => row(
                 "NO [LIMIT]",
                 "-ERR",
@@ -183,7 +183,7 @@ impl Kind {
 }
 
 impl Fault {
-    /// What a client of `protocol` is told.
+    /// Builds the reply for a client of `protocol`.
     ///
     /// `tag` is that of the IMAP command being answered; without one (a deadline, a drain, a line
     /// too long to have a tag) the answer is untagged.

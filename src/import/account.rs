@@ -7,7 +7,7 @@ use url::Url;
 
 use super::draft::{Draft, Section, is_true};
 
-/// What is read. Everything else of a section is named.
+/// Keys that are read. Every other key of a section is reported.
 const KEYS: [&str; 13] = [
     "permission_url",
     "token_url",
@@ -24,7 +24,7 @@ const KEYS: [&str; 13] = [
     "jwt_key_path",
 ];
 
-/// What that proxy writes itself.
+/// Keys that the other proxy writes itself.
 const STORED: [&str; 6] = [
     "token_salt",
     "token_iterations",
@@ -34,8 +34,7 @@ const STORED: [&str; 6] = [
     "last_activity",
 ];
 
-/// What an account's section has, and what it lacks and the catch-all sections have: `[@domain]`,
-/// then `[@]`.
+/// Gives an account's section, completed from the catch-all sections: `[@domain]`, then `[@]`.
 fn inherited(sections: &BTreeMap<String, Section>, name: &str, catch_all: bool) -> Section {
     let mut section = sections.get(name).cloned().unwrap_or_default();
     section.retain(|_, value| !value.is_empty());

@@ -13,7 +13,7 @@ const PROSE: [&str; 4] = [
     "advanced proxy configuration",
 ];
 
-/// Keys that explain.
+/// Keys that only explain a file.
 const DOCUMENTATION: [&str; 3] = ["documentation", "format", "warning"];
 
 /// Reads the text of a file of any of the three kinds; `tokens` are sasl-xoauth2's token files.
@@ -56,8 +56,8 @@ fn emailproxy(text: &str) -> Result<Imported, String> {
     draft.finish()
 }
 
-/// As Python's configparser reads it: `#` and `;` begin comments at the head of a line only, and
-/// deeper lines go on with the value before them.
+/// Reads sections like Python's configparser: `#` and `;` begin comments at the head of a line
+/// only, and deeper lines go on with the value before them.
 fn sections(text: &str) -> Result<BTreeMap<String, Section>, String> {
     let mut defaults = IniDefault::default();
     defaults.multiline = true;

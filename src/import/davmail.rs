@@ -7,7 +7,7 @@ use super::draft::{Draft, Imported, Section, is_true};
 /// DavMail's own application: its permissions are for EWS and Graph, not for IMAP, POP and SMTP.
 const DAVMAILS_OWN: &str = "facd6cff-a294-4415-b59f-c5b01937d7bd";
 
-/// What is read or has no effect on who reaches which mailbox.
+/// Keys that are read, or have no effect on who reaches which mailbox.
 const PROTOCOLS: [(&str, &str); 3] = [
     ("imap", "davmail.imapport"),
     ("pop3", "davmail.popport"),

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 pub struct Imported {
     /// `proxy.yaml`, the notes as comments at its head.
     pub yaml: String,
-    /// What has no counterpart, and what is left to do.
+    /// Notes on what has no counterpart, and what is left to do.
     pub notes: Vec<String>,
     /// Refresh tokens that can be moved.
     pub consents: Vec<MovedConsent>,
@@ -20,7 +20,7 @@ pub struct Imported {
 pub struct MovedConsent {
     /// The login of the account that it becomes.
     pub login: String,
-    /// RFC 6749 §1.5.
+    /// The refresh token itself (RFC 6749 §1.5).
     pub refresh_token: Secret,
 }
 
@@ -33,7 +33,7 @@ pub(super) type Section = BTreeMap<String, String>;
 /// The configuration as it grows.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
-    /// What kind of file is read.
+    /// Kind of file that is read.
     source: &'static str,
     pub(super) listeners: Vec<Value>,
     /// Upstreams of the servers, by protocol, for accounts whose service is no preset.
@@ -44,7 +44,7 @@ pub(super) struct Draft {
     pub(super) registrations: Map<String, Value>,
     pub(super) accounts: Vec<Value>,
     notes: Vec<String>,
-    /// Somebody has to consent.
+    /// Whether somebody has to give consent.
     pub(super) consents: bool,
     pub(super) moved: Vec<MovedConsent>,
     /// Some account has a password of its own.
@@ -124,7 +124,7 @@ impl Draft {
         })
     }
 
-    /// What to do next, in its order.
+    /// Writes the next steps, in their order.
     fn next_steps(&mut self) {
         if self.passwords {
             self.note(
@@ -149,7 +149,8 @@ impl Draft {
         self.note("next: `authrelay doctor LOGIN` for each account, then `authrelay run` in place of the other proxy: the applications keep their settings".into());
     }
 
-    /// Providers' hosts and ports are those of the servers, where they are others than the preset's.
+    /// Providers' hosts and ports are those of the servers, where they are others than the
+    /// preset's.
     fn endpoints(&mut self) {
         let presets = crate::config::presets();
         let mut used: Vec<String> = Vec::new();

@@ -9,7 +9,7 @@ use super::draft::{Draft, Imported, MovedConsent, TokenFile};
 use super::account;
 use crate::secret::Secret;
 
-/// What is read of either file; the rest is named.
+/// Keys that are read of either file; others are reported.
 const KEYS: [&str; 14] = [
     "client_id",
     "client_secret",

@@ -19,7 +19,7 @@ const KEYS: [&str; 9] = [
     "plugins",
 ];
 
-/// `IMAP-1993`, `POP-1995`, `SMTP-1587`.
+/// Whether a section is a server's: `IMAP-1993`, `POP-1995`, `SMTP-1587`.
 pub(super) fn is_server(name: &str) -> bool {
     protocol_and_port(name).is_some()
 }

@@ -142,7 +142,7 @@ fn a_whole_file_becomes_a_configuration_that_check_takes() {
         (Protocol::Imap, "127.0.0.1:2993", "google"),
     ]
     .map(|(protocol, bind, provider)| (protocol, bind.to_owned(), provider.to_owned()));
-    // The guess for a server that is nobody's: the first provider there is.
+    // The guess for a server that is no one's: the first provider there is.
     expected[3].2 = listeners
         .iter()
         .find(|(_, bind, _)| bind == "127.0.0.1:2993")

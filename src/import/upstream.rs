@@ -4,7 +4,7 @@ use crate::config::{Provider, UpstreamTls};
 use crate::wire::Protocol;
 use serde_json::{Map, Value};
 
-/// Where a server leads.
+/// Upstream to which a server leads.
 #[derive(Debug, Clone)]
 pub(super) struct Upstream {
     /// The server's section, for notes.
@@ -22,7 +22,7 @@ impl Upstream {
             && self.starttls == other.starttls
     }
 
-    /// In words.
+    /// Describes the upstream in words.
     pub(super) fn described(&self) -> String {
         let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
         format!("{}{port} ({})", self.host, self.tls())
@@ -35,7 +35,7 @@ impl Upstream {
         }
     }
 
-    /// As a provider's key.
+    /// Writes the upstream as a provider's endpoint.
     pub(super) fn endpoint(&self) -> Value {
         let mut endpoint = Map::new();
         endpoint.insert("host".into(), self.host.clone().into());
@@ -47,7 +47,7 @@ impl Upstream {
     }
 }
 
-/// What a preset has for a protocol.
+/// Finds the upstream that a preset has for a protocol.
 pub(super) fn endpoint(preset: &Provider, protocol: &str) -> Option<Upstream> {
     let protocol = Protocol::ALL
         .into_iter()

@@ -7,7 +7,7 @@
 //! ```text
 //!     bytes ──▶ receive ──▶ next ──▶ Read       ask for more
 //!                                    Write      send these
-//!                                    StartTls   encrypt, then begin anew on the encrypted stream
+//!                                    StartTls   encrypt, then begin again on the encrypted stream
 //!                                    Done       the dialogue's result
 //!                                    Failed     close
 //! ```
@@ -19,7 +19,7 @@ use bytes::Bytes;
 
 use crate::fault::Fault;
 
-/// What a dialogue wants next.
+/// Next step of a dialogue, which the driver must take before it calls `next` again.
 #[derive(Debug)]
 pub enum Step<T> {
     /// More bytes from the peer.

@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-/// What a hook is told.
+/// Alert that a hook receives.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Alert {
-    /// RFC 3339, UTC.
+    /// Time of the alert: RFC 3339, UTC.
     pub(super) time: String,
     pub(super) event: &'static str,
-    /// `begin` or `end`.
+    /// State of the condition: `begin` or `end`.
     pub(super) state: &'static str,
     pub(super) relay: String,
     pub(super) subject: String,

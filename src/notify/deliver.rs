@@ -1,4 +1,4 @@
-//! How one hook is told: a program by its stdin, a URL by POST. What fails is tried twice more.
+//! Delivery to one hook: a program by its stdin, a URL by POST. What fails is tried twice more.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::tls;
 /// Pauses before the second and the third try.
 const PAUSES: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
 
-/// Tells one hook, alert by alert.
+/// Calls one hook, alert by alert.
 pub(super) async fn run(hook: Hook, mut alerts: mpsc::Receiver<Alert>, metrics: Arc<Metrics>) {
     let client = match &hook.target {
         HookTarget::Url { authorities, .. } => tls::client(authorities)

@@ -15,10 +15,11 @@ use crate::metrics::Metrics;
 /// Reports, and alerts of each hook, that may wait.
 const QUEUE: usize = 256;
 
-/// Subjects that may need a person at once; beyond it begins are not remembered, so not told.
+/// Subjects that may need a person at once; beyond it beginnings are not remembered, and so not
+/// reported.
 const OPEN: usize = 10_000;
 
-/// Takes reports.
+/// Takes reports and sends them to the hooks.
 #[derive(Debug, Clone)]
 pub struct Notifier {
     sender: mpsc::Sender<Report>,
@@ -44,14 +45,14 @@ enum Change {
 }
 
 impl Notifier {
-    /// Tells these hooks, as the relay of this name. Called within the runtime.
+    /// Starts calling these hooks, as the relay of this name. Called within the runtime.
     pub fn start(hooks: Vec<Hook>, relay: String, metrics: Arc<Metrics>) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
         tokio::spawn(run(receiver, hooks, relay, metrics.clone()));
         Self { sender, metrics }
     }
 
-    /// Something needs a person. Told once, until it has ended.
+    /// Reports that something needs a person: once, until it has ended.
     pub fn begin(
         &self,
         event: NotifyEvent,
@@ -64,14 +65,14 @@ impl Notifier {
         self.report(Report::Change(event, subject.to_owned(), change));
     }
 
-    /// It needs nobody any more. Told if its begin was.
+    /// Reports that the subject needs no one any more. Sent if its beginning was.
     pub fn end(&self, event: NotifyEvent, subject: &str, detail: impl Into<String>) {
         let detail = detail.into();
         let change = Change::End { detail };
         self.report(Report::Change(event, subject.to_owned(), change));
     }
 
-    /// From now on these hooks are told.
+    /// Replaces the hooks that are called.
     pub fn renew(&self, hooks: Vec<Hook>) {
         self.report(Report::Hooks(hooks));
     }
@@ -91,7 +92,7 @@ fn dropped(metrics: &Metrics) {
     );
 }
 
-/// Decides what is new, and hands it to the hooks that want it.
+/// Decides what is new, and hands it to the hooks for it.
 async fn run(
     mut reports: mpsc::Receiver<Report>,
     hooks: Vec<Hook>,

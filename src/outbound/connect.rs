@@ -81,7 +81,7 @@ enum NoConnection {
     Unanswered(io::Error),
 }
 
-/// By addresses from memory first. Where none of them answers the name is asked for anew, and what
+/// By addresses from memory first. Where none of them answers the name is asked for again, and what
 /// is new is tried.
 async fn tcp(host: &str, port: u16, ip: IpPreference) -> Result<TcpStream, NoConnection> {
     let found = names::look_up(host, port)
@@ -121,7 +121,7 @@ fn worth_trying(mut addresses: Vec<SocketAddr>, ip: IpPreference) -> Vec<SocketA
     interleave_families(addresses)
 }
 
-/// The endpoint's addresses, asked for anew, in the order in which they are worth trying.
+/// The endpoint's addresses, asked for again, in the order in which they are worth trying.
 ///
 /// # Errors
 ///
@@ -177,7 +177,7 @@ async fn happy_eyeballs(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut waiting = addresses.into_iter();
     let mut attempts = JoinSet::new();
     let mut last = io::Error::from(io::ErrorKind::NotFound);
-    // The first needs no task of its own while it is alone, and mostly it is the last.
+    // The first needs no task of its own while it is the only one, and mostly it is the last.
     if let Some(address) = waiting.next() {
         let mut first = Box::pin(TcpStream::connect(address));
         match tokio::time::timeout(STAGGER, &mut first).await {
@@ -200,7 +200,7 @@ async fn happy_eyeballs(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
         let joined = if more {
             match tokio::time::timeout(STAGGER, attempts.join_next()).await {
                 Ok(joined) => joined,
-                // None of those under way has answered: one more beside them.
+                // None of those in progress has answered: one more beside them.
                 Err(_) => continue,
             }
         } else {
@@ -260,7 +260,7 @@ mod tests {
     async fn dead_first_addresses_are_passed_over() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let alive = listener.local_addr().unwrap();
-        // A port that nobody listens on refuses; the next address is tried at once.
+        // A port that no one listens on refuses; the next address is tried at once.
         let closed = {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             listener.local_addr().unwrap()

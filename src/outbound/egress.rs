@@ -1,6 +1,6 @@
-//! The proxy that leads out: HTTP CONNECT or SOCKS5, with credentials where it wants them.
+//! The proxy that leads out: HTTP CONNECT or SOCKS5, with credentials where it requires them.
 //!
-//! Mail services speak first: not one byte behind the proxy's answer may be read here, so the
+//! Mail services speak first: not one byte after the proxy's answer may be read here, so the
 //! answer is read octet by octet.
 
 use base64::Engine as _;
@@ -33,7 +33,7 @@ pub(super) async fn connect_via(egress: &Egress, endpoint: &Endpoint) -> Result<
     }
 }
 
-/// RFC 9110 §9.3.6.
+/// Asks an HTTP proxy for a tunnel: CONNECT, RFC 9110 §9.3.6.
 async fn by_connect(
     mut tcp: TcpStream,
     egress: &Egress,

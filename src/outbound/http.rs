@@ -1,6 +1,6 @@
-//! HTTP towards others: token endpoints, hooks. Connections are made by [`connect`], like those to mail
-//! services: reqwest's own connector tries a family's addresses one after the other, so that one
-//! that swallows packets holds up every request (RFC 8305).
+//! HTTP towards others: token endpoints, hooks. Connections are made by [`connect`], like those to
+//! mail services: reqwest's own connector tries a family's addresses one after the other, so that
+//! one that swallows packets holds up every request (RFC 8305).
 //!
 //! Never redirected, since a redirect would carry secrets away; never through a proxy of the
 //! environment.
@@ -28,10 +28,11 @@ use tokio_rustls::client::TlsStream;
 use super::{connect, egress};
 use crate::config::{Egress, Endpoint, IpPreference, UpstreamTls};
 
-/// How long a connection may take to be made, TLS included, whatever becomes of its request.
+/// Longest time that a connection may take to be made, TLS included, whatever becomes of its
+/// request.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a connection is kept for the next request.
+/// Time for which a connection is kept for the next request.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// Octets of an answer's head.
@@ -140,7 +141,7 @@ impl tower_service::Service<Uri> for Connector {
     }
 }
 
-/// A connection.
+/// Connection to an HTTP server, encrypted or in clear.
 #[derive(Debug)]
 enum Socket {
     Clear(TcpStream),

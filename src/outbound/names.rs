@@ -2,8 +2,8 @@
 //!
 //! The system's resolver blocks, and where DNS is silent it blocks for long. It is asked on threads
 //! of its own, a bounded number of them, once a name at a time, so that a silent name holds up
-//! nobody but those who wait for it. Addresses are kept for 30 s; from 20 s on they are asked for
-//! anew beside whoever uses them.
+//! no one but those who wait for it. Addresses are kept for 30 s; from 20 s on they are asked for
+//! again beside whoever uses them.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-/// How long addresses are used.
+/// Time for which addresses are used.
 const KEPT: Duration = Duration::from_secs(30);
 
-/// When they are asked for anew beside their use.
+/// When they are asked for again beside their use.
 const STALE: Duration = Duration::from_secs(20);
 
-/// How long an address goes first that worked where those before it did not.
+/// Time for which an address goes first that worked where those before it did not.
 const PREFERRED: Duration = Duration::from_secs(600);
 
 /// Names that are asked for at once; the others wait.
@@ -31,10 +31,10 @@ const CAP: usize = 1024;
 /// Addresses without a port, or why there are none.
 type Answer = Result<Arc<[SocketAddr]>, Arc<io::Error>>;
 
-/// What is known of a name.
+/// State of a name in the cache.
 #[derive(Debug)]
 enum Known {
-    /// Addresses that may be used; `stale`: the name should be asked for anew.
+    /// Addresses that may be used; `stale`: the name should be asked for again.
     Addresses {
         addresses: Arc<[SocketAddr]>,
         stale: bool,
@@ -112,7 +112,7 @@ struct State {
     kept: Kept,
     /// Names that are being asked for, and who hears of it.
     asked: HashMap<String, watch::Sender<Option<Answer>>>,
-    /// Those of them that no thread has taken.
+    /// Names that no thread has taken yet.
     queue: VecDeque<String>,
     threads: usize,
 }
@@ -188,7 +188,7 @@ pub(super) async fn look_up_anew(host: &str, port: u16) -> io::Result<Vec<Socket
 }
 
 /// Some of the addresses do not answer, or not as soon as `works`: that one is tried first, and
-/// the name is asked for anew, which nobody waits for.
+/// the name is asked for again, which no one waits for.
 pub(super) fn prefer(host: &str, works: IpAddr) {
     if literal(host).is_none() {
         let mut names = names();

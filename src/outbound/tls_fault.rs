@@ -19,7 +19,7 @@ pub fn server_name(endpoint: &Endpoint) -> Result<ServerName<'static>, Fault> {
     })
 }
 
-/// The fault behind a handshake with an upstream that failed.
+/// The fault of a handshake with an upstream that failed.
 pub fn upstream_fault(endpoint: &Endpoint, error: &io::Error) -> Fault {
     let host = &endpoint.host;
     let tls = error

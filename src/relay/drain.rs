@@ -62,3 +62,33 @@ impl Drain {
         within.unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    #[test]
+    fn only_a_shorter_time_is_a_further_request() {
+        const LONG: Duration = Duration::from_secs(30);
+        const SHORT: Duration = Duration::from_secs(1);
+        let drain = Drain::default();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut first = pin!(drain.requested());
+        assert!(first.as_mut().poll(&mut cx).is_pending());
+        drain.request(LONG);
+        assert_eq!(first.as_mut().poll(&mut cx), Poll::Ready(LONG));
+        let mut sooner = pin!(drain.requested_before(Some(LONG)));
+        assert!(sooner.as_mut().poll(&mut cx).is_pending());
+        drain.request(Duration::from_secs(60));
+        assert!(sooner.as_mut().poll(&mut cx).is_pending());
+        drain.request(SHORT);
+        assert_eq!(sooner.as_mut().poll(&mut cx), Poll::Ready(SHORT));
+        // Whoever asks later hears the shortest.
+        drain.request(LONG);
+        let mut late = pin!(drain.requested());
+        assert_eq!(late.as_mut().poll(&mut cx), Poll::Ready(SHORT));
+    }
+}

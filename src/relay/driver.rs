@@ -1,9 +1,10 @@
 //! Drives a [`Machine`] over two connections.
 //!
-//! The one loop: flush both sides and tell the machine, ask it what to wait for, receive what it
-//! wants, do the actions as they come about, and tell it the time if nothing came. It is generic
+//! The one loop: flush both sides and inform the machine, ask it what to wait for, receive what it
+//! waits for, do the actions in their order, and give it the time if nothing came. It is generic
 //! over the connections and over what the session provides, so that the simulation drives the very
-//! loop that the product does. Octets go from one connection's scratch buffer to the other without a copy.
+//! loop that the product does. Octets go from one connection's scratch buffer to the other without
+//! a copy.
 
 use std::future::{Future as _, poll_fn};
 use std::io;
@@ -20,14 +21,14 @@ use super::interface::{Action, End, Event, Input, Interest, Next, Permit};
 use super::machine::{Machine, STOP_TIMEOUT};
 use crate::fault::Fault;
 
-/// How often each side receives before others of the runtime have their turn; each time 64 KiB at
-/// most.
+/// Interval at which each side receives before others of the runtime have their turn; each time 64
+/// KiB at most.
 pub(super) const ROUNDS: usize = 16;
 
-/// Takes received octets.
+/// Function that takes received octets.
 type Receive<'a> = dyn FnMut(&mut Context<'_>, &[u8]) + 'a;
 
-/// One side's connection.
+/// Connection of one side of a session.
 pub trait Connection {
     /// Receives once; `receive` is called with everything that came. `Ok(false)`: the peer has
     /// ended its direction.
@@ -50,7 +51,7 @@ pub trait Connection {
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Error>;
 }
 
-/// What a session provides to its relay.
+/// Services of a session that its relay calls.
 pub trait Backend<C> {
     /// Begins to wait for a permit to send a message of `sender`.
     fn request_permit(&mut self, sender: &str);
@@ -61,7 +62,7 @@ pub trait Backend<C> {
     /// Gives a permit back, or stops waiting for one.
     fn release_permit(&mut self);
 
-    /// The mail service wants the mailbox left alone for this long.
+    /// The mail service refuses the mailbox for this time.
     fn back_off(&mut self, time: Duration);
 
     /// Begins to log in to the upstream as `mailbox`.
@@ -70,7 +71,7 @@ pub trait Backend<C> {
     /// The upstream and what it has said since, once it is logged in to.
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Result<(C, Bytes), Box<Fault>>>;
 
-    /// Records an event.
+    /// Records an event of the relay.
     fn record(&mut self, event: Event);
 
     /// Records how the session ended. Its connections are still to be closed.
@@ -103,7 +104,7 @@ struct Closing {
     client_ended: bool,
 }
 
-/// What was asked for while one of the connections was in use.
+/// Actions that were asked for while one of the connections was in use.
 #[derive(Default)]
 struct Deferred {
     to_client: Vec<u8>,
@@ -192,7 +193,7 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
         }
     }
 
-    /// What the session provides.
+    /// Gives the services of the session.
     pub fn backend(&mut self) -> &mut B {
         &mut self.backend
     }

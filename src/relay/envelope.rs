@@ -6,19 +6,19 @@ use crate::wire::address::Path;
 /// Recipients of a message that are remembered; Exchange takes 1,000.
 const RECIPIENTS: usize = 2_000;
 
-/// What became of a message.
+/// Outcome of a message that a session sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageOutcome {
     /// The mail service took it.
     Accepted,
-    /// It refused it, or the policy did in the middle of the message.
+    /// The upstream refused it, or the policy did in the middle of the message.
     Rejected,
     /// The session ended before its final reply.
     Lost,
 }
 
 impl MessageOutcome {
-    /// As in metrics and audit records.
+    /// Name of the outcome in metrics and audit records.
     pub fn name(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
@@ -39,7 +39,7 @@ pub struct MessageReport {
     pub size: u64,
     /// The final reply with its code; Exchange puts its queue id there. None came: `None`.
     pub reply: Option<String>,
-    /// What became of it.
+    /// Outcome of the message at the upstream.
     pub outcome: MessageOutcome,
 }
 
@@ -80,7 +80,7 @@ impl Envelope {
     }
 }
 
-/// What MAIL or RCPT names, made harmless: for records, not for decisions.
+/// Address that MAIL or RCPT names, made harmless: for records, not for decisions.
 pub(super) fn address(line: &[u8], keyword: &str) -> String {
     let argument = line.get(5..).unwrap_or_default();
     match Path::parse(argument, keyword) {

@@ -30,7 +30,7 @@ impl Line {
         (taken, complete)
     }
 
-    /// Whether the line that is complete ended with LF alone.
+    /// Whether the complete line ended with LF only.
     pub(super) fn is_bare(&self) -> bool {
         !self.cr
     }
@@ -64,11 +64,11 @@ impl Line {
     }
 }
 
-/// Sends a client's lines with CRLF where they end with LF alone; all other octets as they are, in
+/// Sends a client's lines with CRLF where they end with LF only; all other octets as they are, in
 /// as few pieces as can be.
 pub(super) struct LineEnds<'a> {
     octets: &'a [u8],
-    /// How many of them were sent.
+    /// Number of of them were sent.
     sent: usize,
 }
 
@@ -78,7 +78,7 @@ impl<'a> LineEnds<'a> {
         Self { octets, sent: 0 }
     }
 
-    /// A line that LF alone ended has its end before `end`.
+    /// A line that ended with LF only has its end before `end`.
     pub(super) fn repair(&mut self, end: usize, send: &mut dyn FnMut(&[u8])) {
         if let Some(piece @ [_, ..]) = self.octets.get(self.sent..end.saturating_sub(1)) {
             send(piece);
@@ -87,7 +87,7 @@ impl<'a> LineEnds<'a> {
         self.sent = end;
     }
 
-    /// Sends the rest.
+    /// Sends the octets that were held back.
     pub(super) fn finish(self, send: &mut dyn FnMut(&[u8])) {
         if let Some(rest @ [_, ..]) = self.octets.get(self.sent..) {
             send(rest);
@@ -99,20 +99,20 @@ impl<'a> LineEnds<'a> {
 /// nothing else.
 #[derive(Debug)]
 pub(super) struct DotText {
-    /// How much of CRLF.CRLF has been seen.
+    /// Part of CRLF.CRLF that has been seen.
     matched: usize,
     octets: u64,
-    /// Dots behind CRLF, which transparency added (RFC 5321 §4.5.2).
+    /// Dots after CRLF, which transparency added (RFC 5321 §4.5.2).
     stuffed: u64,
 }
 
 const END: &[u8; 5] = b"\r\n.\r\n";
 
-/// What begins an end, or a line with a dot too many.
+/// Beginning of an end, or of a line with a dot too many.
 const DOT: &[u8; 3] = b"\r\n.";
 
 impl DotText {
-    /// At the beginning of a line, where a dot alone ends the text at once.
+    /// At the beginning of a line, where a single dot ends the text at once.
     pub(super) fn new() -> Self {
         Self {
             matched: 2,
@@ -147,7 +147,7 @@ impl DotText {
                         return (at, true);
                     }
                 } else {
-                    // CR may begin anew, wherever it stands.
+                    // CR may begin again, wherever it stands.
                     self.matched = usize::from(*octet == b'\r');
                 }
             }

@@ -9,9 +9,9 @@ use crate::wire::literal::{Line, Scanner};
 pub struct Imap {
     up: Scanner,
     down: Scanner,
-    /// Commands without tagged response.
+    /// Number of commands without a tagged response.
     open: u32,
-    /// An IDLE that nothing was sent behind, and has no tagged response.
+    /// An IDLE after which nothing was sent, without a tagged response.
     idle: Option<Idle>,
     /// The tag of a COMPRESS that is not answered.
     compress: Option<Vec<u8>>,
@@ -19,7 +19,7 @@ pub struct Imap {
     sending: Option<Sending>,
     /// Compressed, or not understood: nothing is known any more.
     opaque: bool,
-    /// The client said LOGOUT.
+    /// Whether the client has sent LOGOUT.
     logout: bool,
     closing_announced: bool,
     first_answers: FirstAnswers,
@@ -28,26 +28,27 @@ pub struct Imap {
 /// The upstream's answers right after the login, which may say that the mailbox is closed to it.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum FirstAnswers {
-    /// None has come.
+    /// No greeting or capability line has come.
     #[default]
     Due,
     /// One was good: now only an answer that names the mailbox means it.
     Good,
-    /// They said so, and the fault was recorded.
+    /// Some answer said that the mailbox is closed, and the fault was recorded.
     Refused,
 }
 
 #[derive(Debug)]
 struct Sending {
     tag: Vec<u8>,
-    /// Its client waits for `+` before it sends the literal: the upstream may refuse it instead.
+    /// Whether its client waits for `+` before it sends the literal: the upstream may refuse it
+    /// instead.
     waits: bool,
 }
 
 #[derive(Debug)]
 struct Idle {
     tag: Vec<u8>,
-    /// The upstream said `+`.
+    /// Whether the upstream answered `+`.
     agreed: bool,
 }
 
@@ -148,7 +149,7 @@ impl Imap {
         }
         let text = String::from_utf8_lossy(head.text()).into_owned();
         let lower = text.to_ascii_lowercase();
-        // One that nobody asked for, in answer to the very first command.
+        // One that no one asked for, in answer to the very first command.
         let unasked = bye
             && self.first_answers == FirstAnswers::Due
             && self.open > 0

@@ -8,16 +8,16 @@ use tokio::time::Instant;
 use super::envelope::MessageReport;
 use crate::fault::Fault;
 
-/// What happened.
+/// Input of the machine: one thing that happened.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// Octets of the client.
+    /// Octets received from the client.
     Client(&'a [u8]),
     /// The client has ended its direction; it may still read.
     ClientEnded,
     /// The client's connection is gone: reset, or broken. The text is the error, for the log.
     ClientGone(String),
-    /// Octets of the upstream.
+    /// Octets received from the upstream.
     Upstream(&'a [u8]),
     /// The upstream has ended its direction.
     UpstreamEnded,
@@ -25,12 +25,12 @@ pub enum Input<'a> {
     UpstreamGone(String),
     /// Whether each side has taken everything that was sent to it.
     Flushed {
-        /// The client has.
+        /// Whether the client's side has.
         client: bool,
-        /// The upstream has.
+        /// Whether the upstream's side has.
         upstream: bool,
     },
-    /// The answer to [`Action::RequestPermit`].
+    /// Answer of the driver to [`Action::RequestPermit`].
     Permit(Permit),
     /// The answer to [`Action::OpenUpstream`]: another upstream is logged in to.
     UpstreamOpened,
@@ -38,7 +38,7 @@ pub enum Input<'a> {
     UpstreamRefused(Box<Fault>),
     /// End at the next reply boundary, and after this time at the latest.
     Drain(Duration),
-    /// End now.
+    /// The session must end at once.
     Stop,
     /// [`Interest::until`] has come, and there was nothing else to take.
     Timeout,
@@ -47,22 +47,22 @@ pub enum Input<'a> {
 /// Whether a message may be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Permit {
-    /// It may; one of the mailbox's messages in flight is this one until
+    /// The message may start; one of the mailbox's messages in flight is this one until
     /// [`Action::ReleasePermit`].
     Granted,
-    /// The mailbox or the account may not send so many messages in a minute.
+    /// The mailbox or the account may not send more messages in a minute.
     TooMany,
-    /// As many messages of the mailbox as may be are in flight, for all of the time that a message
+    /// All messages of the mailbox that may be in flight are, for all of the time that a message
     /// waits.
     Full,
 }
 
-/// What the driver must do at once, in this order.
+/// Action that the driver must take at once, in the order given.
 #[derive(Debug)]
 pub enum Action<'a> {
-    /// Send to the client.
+    /// Send these octets to the client.
     ToClient(&'a [u8]),
-    /// Send to the upstream.
+    /// Send these octets to the upstream.
     ToUpstream(&'a [u8]),
     /// End our direction of the upstream's connection after what was sent.
     CloseUpstream,
@@ -71,21 +71,21 @@ pub enum Action<'a> {
     /// Ask for a permit to send a message, and answer with [`Input::Permit`].
     /// The text is MAIL's sender.
     RequestPermit(&'a str),
-    /// The message that a permit was asked for is not in flight any more, or does not want to be.
+    /// The message that a permit was asked for is not in flight any more, or is no longer to be.
     ReleasePermit,
     /// Log in to the upstream as this mailbox, in place of the upstream before, and answer with
     /// [`Input::UpstreamOpened`] or [`Input::UpstreamRefused`].
     OpenUpstream(&'a str),
-    /// Leave the mailbox alone for this long: the mail service said so.
+    /// Start no message of the mailbox for this time: the mail service said so.
     BackOff(Duration),
-    /// Record this.
+    /// Record this event of the session.
     Record(Event),
 }
 
 /// Takes actions as they come about.
 pub type Out<'a> = &'a mut dyn FnMut(Action<'_>);
 
-/// What goes on the session's record.
+/// Event that goes on the session's record.
 #[derive(Debug)]
 pub enum Event {
     /// A message came to an end.
@@ -94,41 +94,41 @@ pub enum Event {
     Fault(Fault),
 }
 
-/// What to do until the next input.
+/// Next thing to do until an input comes.
 #[derive(Debug)]
 pub enum Next {
-    /// Wait.
+    /// Wait for one of these inputs.
     Wait(Interest),
-    /// The session has ended.
+    /// End the session, which is over.
     End(End),
 }
 
-/// What to wait for.
+/// Inputs that the machine waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interest {
-    /// Receive from the client.
+    /// Whether to receive from the client.
     pub client: bool,
     /// The client must not be received from: notice all the same if its connection is gone.
     pub client_gone: bool,
-    /// Receive from the upstream.
+    /// Whether to receive from the upstream.
     pub upstream: bool,
     /// Without another input by then, [`Input::Timeout`] is one.
     pub until: Instant,
 }
 
-/// Who ended a session.
+/// Side that ended a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClosedBy {
-    /// The client.
+    /// The client ended it, or vanished.
     Client,
-    /// The mail service.
+    /// The mail service ended it.
     Upstream,
-    /// We did.
+    /// The relay itself ended it.
     Authrelay,
 }
 
 impl ClosedBy {
-    /// As in logs and audit records.
+    /// Name of the side in logs and audit records.
     pub fn name(self) -> &'static str {
         match self {
             Self::Client => "client",
@@ -138,10 +138,10 @@ impl ClosedBy {
     }
 }
 
-/// How a session ended.
+/// End of a relayed session: who closed it, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct End {
-    /// Which side began it.
+    /// Side that began the end.
     pub closed_by: ClosedBy,
     /// Why, where it was no orderly end.
     pub fault: Option<Fault>,

@@ -22,29 +22,29 @@ use super::tracker::Tracker;
 use crate::fault::{Fault, Kind};
 use crate::wire::Protocol;
 
-/// How long both connections may take to close.
+/// Longest time that both connections may take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long they may take where everything has to stop.
+/// Longest time that they may take where everything has to stop.
 pub(super) const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long a direction may stay open without an octet after the other has ended.
+/// Longest time that a direction may stay open without an octet after the other has ended.
 const HALF_CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long MAIL may wait for its permit and its upstream, whose own deadlines are sooner.
+/// Longest time that MAIL may wait for its permit and its upstream, whose own deadlines are sooner.
 const OWN_WAITS: Duration = Duration::from_secs(3600);
 
 /// Octets a second that a message has to arrive with after [`UPLOAD_GRACE`]: a client that
 /// trickles occupies one of the messages in flight that its mailbox may have.
 pub(super) const MIN_UPLOAD_RATE: u64 = 500;
 
-/// How long a message may take beyond what [`MIN_UPLOAD_RATE`] allows.
+/// Longest time that a message may take beyond what [`MIN_UPLOAD_RATE`] allows.
 const UPLOAD_GRACE: Duration = Duration::from_secs(120);
 
-/// How long an SMTP client may leave its replies unread.
+/// Time for which an SMTP client may leave its replies unread.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How long a message may wait after a dot on a line that CRLF does not end.
+/// Longest time that a message may wait after a dot on a line that CRLF does not end.
 const LINE_ENDS_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A session that has to end.
@@ -64,7 +64,7 @@ struct Upload {
     before: u64,
 }
 
-/// One relayed session.
+/// State of one relayed session, without IO.
 #[derive(Debug)]
 pub struct Machine {
     tracker: Tracker,
@@ -73,7 +73,7 @@ pub struct Machine {
     active: Instant,
     /// When the last octet of the client came.
     client_active: Instant,
-    /// Octets of the client.
+    /// Number of octets received from the client.
     received: u64,
     upload: Option<Upload>,
     first_end: Option<(ClosedBy, Instant)>,
@@ -108,7 +108,7 @@ impl Machine {
         }
     }
 
-    /// What is known of the session's protocol.
+    /// Tracker of the session's protocol.
     pub fn tracker(&self) -> &Tracker {
         &self.tracker
     }
@@ -188,13 +188,13 @@ impl Machine {
         self.advance(now, out);
     }
 
-    /// What follows from an input whatever it was.
+    /// Takes the consequences that every input has.
     fn advance(&mut self, now: Instant, out: Out<'_>) {
         if self.end.is_some() {
             return;
         }
         if self.client_ended && self.tracker.is_waiting_alone() {
-            // It has sent MAIL, nothing more, and went: nobody is there to hear the answer.
+            // It has sent MAIL, nothing more, and went: no one is there to hear the answer.
             return self.finish(ClosedBy::Client, None, now, out);
         }
         let aborted = self.tracker.is_aborted();
@@ -237,7 +237,7 @@ impl Machine {
         }
     }
 
-    /// What to wait for, or how the session ended. To be asked after every input.
+    /// Gives what to wait for, or how the session ended. To be called after every input.
     #[must_use]
     pub fn next(&self) -> Next {
         match &self.end {
@@ -264,7 +264,7 @@ impl Machine {
         }
     }
 
-    /// The next deadline.
+    /// Finds the next deadline and what happens at it.
     fn deadline(&self) -> (Instant, Deadline) {
         // What is waited for here is not the peers' silence.
         let waits = match self.tracker.is_waiting() {

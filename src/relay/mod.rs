@@ -84,12 +84,12 @@ pub struct ByteCounters {
 }
 
 impl ByteCounters {
-    /// From client to upstream.
+    /// Octets from the client to the upstream.
     pub fn up(&self) -> u64 {
         self.up.load(Ordering::Relaxed)
     }
 
-    /// From upstream to client.
+    /// Octets from the upstream to the client.
     pub fn down(&self) -> u64 {
         self.down.load(Ordering::Relaxed)
     }

@@ -12,9 +12,9 @@ const DUE: usize = 10_000;
 /// A reply that is due.
 #[derive(Debug, Clone, Copy)]
 struct Due {
-    /// Success has several lines.
+    /// Whether a successful reply has several lines.
     several: bool,
-    /// It answers STAT, LIST or UIDL, which a mailbox that is open never refuses.
+    /// Whether it answers STAT, LIST or UIDL, which a mailbox that is open never refuses.
     mailbox: bool,
 }
 
@@ -29,7 +29,7 @@ pub struct Pop3 {
     quit: bool,
     /// Whether the first reply to a command about the mailbox has come.
     mailbox_answered: bool,
-    /// It said that the mailbox is closed: an end is no surprise.
+    /// Whether it said that the mailbox is closed: an end is no surprise then.
     refused: bool,
     /// Nothing is known any more.
     lost: bool,

@@ -13,11 +13,11 @@ use crate::wire::Protocol;
 /// wait for, 64 KiB and one read at most.
 #[derive(Debug)]
 pub enum Tracker {
-    /// RFC 9051.
+    /// Tracker of an IMAP session (RFC 9051).
     Imap(Box<Imap>),
-    /// RFC 1939.
+    /// Tracker of a POP3 session (RFC 1939).
     Pop3(Box<Pop3>),
-    /// RFC 5321.
+    /// Tracker of an SMTP session (RFC 5321).
     Smtp(Box<Smtp>),
 }
 
@@ -166,7 +166,7 @@ impl Tracker {
         self.smtp().is_some_and(Smtp::is_aborted)
     }
 
-    /// Whether the session ends, since the client was told so.
+    /// Whether the session ends, since the client was informed.
     pub(super) fn is_over(&self) -> bool {
         self.smtp().is_some_and(Smtp::is_over)
     }
@@ -200,8 +200,8 @@ impl Tracker {
         }
     }
 
-    /// Whether the upstream has announced the end (`BYE`, `221`, `421`), or the client was told to
-    /// expect it (QUIT).
+    /// Whether the upstream has announced the end (`BYE`, `221`, `421`), or the client was informed
+    /// to expect it (QUIT).
     pub fn closing_announced(&self) -> bool {
         match self {
             Self::Imap(imap) => imap.closing_announced(),

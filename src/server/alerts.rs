@@ -20,7 +20,7 @@ use crate::status;
 /// Logins that may wait to be looked at.
 const QUEUE: usize = 1_024;
 
-/// How often the audit and refused credentials are looked at.
+/// Interval at which the audit and refused credentials are looked at.
 const POLL: Duration = Duration::from_secs(2);
 
 /// The least pause between two looks at all consents: each reads the store.
@@ -29,11 +29,11 @@ const CONSENTS: Duration = Duration::from_secs(5);
 /// Part of the time that looks at consents may take: they grow with the accounts.
 const SHARE: u32 = 20;
 
-/// Logins in a row that find no mail service, before somebody is told.
+/// Logins in a row that find no mail service before an alert is sent.
 const UNREACHABLE: u32 = 3;
 
-/// What identity providers say of a client that cannot prove itself: wrong or expired secrets,
-/// certificates that they do not know, assertions out of time.
+/// Error codes by which identity providers reject a client that cannot prove itself: wrong or
+/// expired secrets, certificates that they do not know, assertions out of time.
 const CLIENT: [&str; 7] = [
     "invalid_client",
     "AADSTS7000215",
@@ -52,15 +52,15 @@ fn relay_name() -> String {
     }
 }
 
-/// Alerts of a relay.
+/// Sends alerts of a relay to its hooks.
 pub(super) struct Alerts {
     notifier: Notifier,
-    /// Whether there is anybody to tell: until then nothing is watched.
+    /// Whether there is any hook: until then nothing is watched.
     wanted: watch::Sender<bool>,
 }
 
 impl Alerts {
-    /// Called within the runtime.
+    /// Starts the hooks' tasks. Called within the runtime.
     pub(super) fn start(hooks: &[Hook], service: &Service) -> Self {
         let metrics = service.metrics().clone();
         Self {
@@ -93,7 +93,7 @@ impl Alerts {
         }
     }
 
-    /// Watches for ever.
+    /// Watches for reasons of alerts until the task is dropped.
     pub(super) async fn watch(&self, current: Arc<ActiveService>, certificates: Certificates) {
         let mut wanted = self.wanted.subscribe();
         if wanted.wait_for(|wanted| *wanted).await.is_err() {
@@ -126,16 +126,16 @@ impl Alerts {
     }
 }
 
-/// What is remembered between looks.
+/// State that is remembered between checks.
 struct AlertState {
     notifier: Notifier,
     /// Logins in a row that found no mail service, by provider.
     unreachable: HashMap<String, u32>,
     /// Registrations whose credential was refused, with the tokens that they had brought by then.
     refused: HashMap<String, u64>,
-    /// Of what ends soon, how many days before somebody was told, by subject.
+    /// By subject, the number of days before its end of the last alert.
     ends: HashMap<String, i64>,
-    /// Logins whose consent somebody was told of.
+    /// Logins with an alert about their consent.
     consents: HashSet<String>,
 }
 
@@ -222,7 +222,7 @@ impl AlertState {
         });
     }
 
-    /// What ends soon is told of 14, 7 and 1 days before.
+    /// Sends alerts 14, 7 and 1 days before something ends.
     fn look_at_ends(&mut self, endings: &[Ending]) {
         let now = expiry::now();
         let near: BTreeMap<_, _> = endings
@@ -245,7 +245,7 @@ impl AlertState {
         for (subject, (days, ending)) in near {
             match self.ends.insert(subject.clone(), days) {
                 Some(told) if told == days => continue,
-                // Told again, as something new.
+                // Reported again, as something new.
                 Some(_) => end(subject, "the end comes nearer"),
                 None => {}
             }

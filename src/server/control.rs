@@ -1,4 +1,4 @@
-//! What a running server is told: another configuration, or to come to an end.
+//! Control of a running server: another configuration, drain and stop.
 //!
 //! A reload prepares everything that can fail (the file, TLS, the state's directory, addresses)
 //! before it changes anything, so that a bad file changes nothing. Then new sessions find the new
@@ -26,14 +26,14 @@ use crate::platform::manager::{self, Severity};
 use crate::session::ActiveService;
 use crate::tls::reload::{CertificateWatcher, ReloadableTls};
 
-/// Is told of each configuration that was put in force.
+/// Called for each configuration that was put in force.
 type ReloadHook = Box<dyn Fn(&Config) + Send + Sync>;
 
-/// Steers a server.
+/// Controls a running server: reload, drain and stop.
 pub struct Control {
     current: Arc<ActiveService>,
     path: PathBuf,
-    seats: SessionLimiter,
+    limiter: SessionLimiter,
     accepting: TaskTracker,
     sessions: TaskTracker,
     /// Ends the sessions that do not end otherwise.
@@ -48,19 +48,19 @@ struct State {
     open: Vec<AcceptingListener>,
     hooks: Vec<Hook>,
     reload: ReloadMode,
-    /// What is looked at with `reload: watch`, and what was in it.
+    /// Files that are watched with `reload: watch`, and their content.
     files: Vec<PathBuf>,
     seen: Option<[u8; 32]>,
     /// Nothing is opened any more.
     draining: bool,
     drain_timeout: Duration,
-    /// What takes a restart to change, as it was at the start.
+    /// Settings that take a restart to change, as they were at the start.
     admin: Option<Arc<Admin>>,
     audit: Option<Audit>,
     log: Log,
     applied: Option<ReloadHook>,
     before: Option<Arc<dyn Fn() + Send + Sync>>,
-    /// What the administrators' listener shows.
+    /// TLS configuration of the administrators' listener.
     shown: Option<Arc<ReloadableTls>>,
 }
 
@@ -69,7 +69,7 @@ impl Control {
         Self {
             current,
             path: config.path.clone(),
-            seats: SessionLimiter::new(&config.limits),
+            limiter: SessionLimiter::new(&config.limits),
             accepting: TaskTracker::new(),
             sessions: TaskTracker::new(),
             kill: CancellationToken::new(),
@@ -93,7 +93,7 @@ impl Control {
         }
     }
 
-    /// Begins to tell `notify`'s hooks; what watches for them.
+    /// Starts calling the hooks of `notify`.
     pub(super) fn start_alerts(self: &Arc<Self>) -> impl Future<Output = ()> + Send + 'static {
         let alerts = Arc::new(Alerts::start(&self.state().hooks, &self.current.active()));
         let _ = self.alerts.set(alerts.clone());
@@ -127,37 +127,40 @@ impl Control {
         }
     }
 
-    /// The service in force.
+    /// Holder of the service in force.
     pub fn current(&self) -> &Arc<ActiveService> {
         &self.current
     }
 
-    /// What the administrators' listener shows is looked after like the listeners'.
+    /// Sets the TLS configuration of the administrators' listener, whose files are watched like the
+    /// listeners'.
     pub(super) fn set_admin_tls(&self, tls: Option<Arc<ReloadableTls>>) {
         self.state().shown = tls;
     }
 
-    /// What the listeners show, the administrators' one included.
+    /// TLS configurations of the listeners, the administrators' one included.
     pub(super) fn identities(&self) -> CertificateWatcher {
         let state = self.state();
-        let doors = state
+        let listeners = state
             .open
             .iter()
             .filter_map(|open| open.served().tls.clone());
-        doors.chain(state.shown.clone()).collect()
+        listeners.chain(state.shown.clone()).collect()
     }
 
-    /// Tells somebody of each configuration that is put in force by a reload.
+    /// Sets the function that is called for each configuration that a reload puts in force.
     pub fn on_reload(&self, listener: impl Fn(&Config) + Send + Sync + 'static) {
         self.state().applied = Some(Box::new(listener));
     }
 
-    /// Sets what is done first at each reload, whatever becomes of it: the log's file is opened anew.
+    /// Sets what is done first at each reload, whatever becomes of it: the log's file is opened
+    /// again.
     pub fn before_reload(&self, hook: impl Fn() + Send + Sync + 'static) {
         self.state().before = Some(Arc::new(hook));
     }
 
-    /// Opens the files of log and audit anew, then reads the configuration anew and puts it in force.
+    /// Opens the files of log and audit again, then reads the configuration again and puts it in
+    /// force.
     ///
     /// # Errors
     ///
@@ -257,21 +260,21 @@ impl Control {
         let going = going.map(|(_, open)| &*open.socket);
         let mut bound = Vec::new();
         for listener in added {
-            let BoundListener { door, socket } =
+            let BoundListener { served, socket } =
                 BoundListener::beside(listener.clone(), going.clone())?;
-            bound.push((TcpListener::from_std(socket)?, door));
+            bound.push((TcpListener::from_std(socket)?, served));
         }
         // Nothing can fail from here on.
         state.reload = config.reload;
         state.files = config.files.clone();
         state.seen = (config.reload == ReloadMode::Watch).then(|| contents(&config.files));
         let sessions_ended = self.current.replace(service, config);
-        self.seats.resize(&config.limits);
+        self.limiter.resize(&config.limits);
         state.drain_timeout = config.limits.drain_timeout;
         let kept: Vec<_> = changed.iter().map(|(index, _)| *index).collect();
-        for (index, door) in changed {
+        for (index, served) in changed {
             if let Some(open) = state.open.get(index) {
-                open.change(door);
+                open.change(served);
             }
         }
         let mut index = 0;
@@ -279,14 +282,14 @@ impl Control {
             index += 1;
             let stays = kept.contains(&(index - 1));
             if !stays {
-                let door = open.served();
-                tracing::info!(listener = door.listener.name, "no longer listening");
+                let served = open.served();
+                tracing::info!(listener = served.listener.name, "no longer listening");
                 open.close.cancel();
             }
             stays
         });
-        for (socket, door) in bound {
-            let open = self.accept(socket, door);
+        for (socket, served) in bound {
+            let open = self.accept(socket, served);
             state.open.push(open);
         }
         Ok(ReloadReport {
@@ -300,44 +303,45 @@ impl Control {
     /// Serves what was bound at the start.
     pub(super) fn open(&self, bound: Vec<BoundListener>) -> std::io::Result<()> {
         let mut state = self.state();
-        for BoundListener { door, socket } in bound {
-            let open = self.accept(TcpListener::from_std(socket)?, door);
+        for BoundListener { served, socket } in bound {
+            let open = self.accept(TcpListener::from_std(socket)?, served);
             state.open.push(open);
         }
         Ok(())
     }
 
-    fn accept(&self, socket: TcpListener, door: ServedListener) -> AcceptingListener {
+    fn accept(&self, socket: TcpListener, served: ServedListener) -> AcceptingListener {
         tracing::info!(
-            listener = door.listener.name,
-            protocol = door.listener.protocol.name(),
+            listener = served.listener.name,
+            protocol = served.listener.protocol.name(),
             address = socket.local_addr().ok().map(tracing::field::display),
             "listening"
         );
         let socket = Arc::new(socket);
-        let open = AcceptingListener::new(socket.clone(), door);
+        let open = AcceptingListener::new(socket.clone(), served);
         let kill = self.kill.clone();
-        let (current, tracker, door) = (
+        let (current, tracker, served) = (
             self.current.clone(),
             self.sessions.clone(),
             open.all_served(),
         );
-        let serve = move |tcp, peer, seat| {
-            let session = current.clone().serve(door(), tcp, peer, seat);
+        let serve = move |tcp, peer, permit| {
+            let session = current.clone().serve(served(), tcp, peer, permit);
             // Boxed: unboxed it would be kept twice.
             tracker.spawn(kill.clone().run_until_cancelled_owned(Box::pin(session)));
         };
         self.accepting.spawn(listen::accept(
             socket,
-            self.seats.clone(),
+            self.limiter.clone(),
             open.close.clone(),
             serve,
         ));
         open
     }
 
-    /// Accepts nobody any more and waits for the sessions, at most `limits.drain_timeout`; whatever
-    /// peers, disks and a reload that is under way do, it is over [`LAST`] later. Gives that time.
+    /// Accepts no one any more and waits for the sessions, at most `limits.drain_timeout`; whatever
+    /// peers, disks and a reload that is in progress do, it is over [`LAST`] later. Gives that
+    /// time.
     pub(super) async fn drain(&self) -> Instant {
         // First: who comes from here on is another process's. A reload opens none any more.
         let drain_timeout = {
@@ -438,7 +442,7 @@ impl State {
     }
 }
 
-/// Tells the log what `config` allows and its owner should know.
+/// Logs what `config` allows and its owner should know.
 pub fn warn(config: &Config) {
     for warning in &config.warnings {
         tracing::warn!("{warning}");

@@ -11,21 +11,21 @@ use crate::expiry;
 use crate::session::{ActiveService, Service};
 use crate::tls::reload::CertificateWatcher;
 
-/// How often the log has what is near its end; what is near at the start or a reload, the
+/// Interval at which the log has what is near its end; what is near at the start or a reload, the
 /// configuration's warnings say.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Something that ends.
+/// Certificate or secret that expires.
 pub(super) struct Ending {
     /// The registration, or `listener NAME`.
     pub(super) subject: String,
     pub(super) what: String,
-    /// In seconds since 1970.
+    /// End of validity, in seconds since 1970.
     pub(super) end: i64,
     pub(super) remedy: String,
 }
 
-/// All that ends.
+/// Lists certificates and secrets that expire.
 pub(super) fn endings(service: &Service, identities: &CertificateWatcher) -> Vec<Ending> {
     let registrations: BTreeMap<_, _> = service
         .accounts()

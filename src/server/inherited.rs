@@ -1,5 +1,5 @@
 //! Sockets that are open before the process is: systemd's socket activation (`sd_listen_fds(3)`).
-//! A restart then refuses nobody, since clients queue while one process follows the other.
+//! A restart then refuses no one, since clients queue while one process follows the other.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -15,7 +15,7 @@ pub struct Inherited(Vec<Socket>);
 struct Socket {
     name: String,
     socket: TcpListener,
-    /// Whose it is.
+    /// Name of the listener that it is for, where systemd has one.
     listener: Option<String>,
 }
 
@@ -44,7 +44,7 @@ impl Socket {
 }
 
 impl Inherited {
-    /// What `LISTEN_FDS` of the environment announces to this process.
+    /// Takes the sockets that `LISTEN_FDS` of the environment announces to this process.
     pub fn of_environment() -> Self {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let names: Vec<_> = names.split(':').collect();
@@ -73,7 +73,7 @@ impl Inherited {
 
     /// Decides which socket is whose, over all listeners (names and addresses) and all sockets: a
     /// socket of the listener's name and address, then of its name, then of exactly its address,
-    /// and last a dual-stack one, which serves IPv4 clients as well and that no other wants.
+    /// and last a dual-stack one, which serves IPv4 clients as well and that no other takes.
     pub(super) fn assign(&mut self, wanted: &[(&str, SocketAddr)]) {
         type Fits = fn(&Socket, &str, SocketAddr) -> bool;
         let rounds: [Fits; 4] = [
@@ -105,7 +105,7 @@ impl Inherited {
         Some(socket)
     }
 
-    /// Says which sockets nobody took.
+    /// Says which sockets no one took.
     pub(super) fn warn_unused(self) {
         for Socket { name, socket, .. } in self.0 {
             tracing::warn!(

@@ -1,4 +1,4 @@
-//! Listeners: their sockets, and what is behind the door at the moment.
+//! Listeners: their sockets, and what they serve at the moment.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,15 +16,15 @@ use crate::config::Listener;
 
 /// A listener that is bound and not served yet.
 pub(super) struct BoundListener {
-    pub(super) door: ServedListener,
+    pub(super) served: ServedListener,
     pub(super) socket: std::net::TcpListener,
 }
 
 impl BoundListener {
     pub(super) fn new(listener: Arc<Listener>, inherited: &mut Inherited) -> anyhow::Result<Self> {
-        let door = ServedListener::new(listener)?;
-        let socket = bind(&door.listener.name, door.listener.bind, inherited)?;
-        Ok(Self { door, socket })
+        let served = ServedListener::new(listener)?;
+        let socket = bind(&served.listener.name, served.listener.bind, inherited)?;
+        Ok(Self { served, socket })
     }
 
     /// In a process that serves: `going` are listeners that will be closed for it.
@@ -32,8 +32,8 @@ impl BoundListener {
         listener: Arc<Listener>,
         going: impl Iterator<Item = &'l TcpListener> + Clone,
     ) -> anyhow::Result<Self> {
-        let door = ServedListener::new(listener)?;
-        let (name, address) = (&door.listener.name, door.listener.bind);
+        let served = ServedListener::new(listener)?;
+        let (name, address) = (&served.listener.name, served.listener.bind);
         let overlapping = going.filter(|going| {
             let bound = going.local_addr();
             bound.is_ok_and(|bound| bound.port() == address.port())
@@ -48,12 +48,12 @@ impl BoundListener {
                 address,
                 error,
             })?;
-        Ok(Self { door, socket })
+        Ok(Self { served, socket })
     }
 
     pub(super) fn address(&self) -> Option<(String, SocketAddr)> {
         let address = self.socket.local_addr().ok()?;
-        Some((self.door.listener.name.clone(), address))
+        Some((self.served.listener.name.clone(), address))
     }
 }
 
@@ -76,46 +76,51 @@ pub(super) fn bind(
 pub(super) struct AcceptingListener {
     /// Shared with the task that accepts.
     pub(super) socket: Arc<TcpListener>,
-    door: Arc<RwLock<Arc<ServedListener>>>,
-    /// Accept no more.
+    served: Arc<RwLock<Arc<ServedListener>>>,
+    /// Cancelled when no further client is to be accepted.
     pub(super) close: CancellationToken,
 }
 
 impl AcceptingListener {
-    pub(super) fn new(socket: Arc<TcpListener>, door: ServedListener) -> Self {
+    pub(super) fn new(socket: Arc<TcpListener>, served: ServedListener) -> Self {
         Self {
             socket,
-            door: Arc::new(RwLock::new(Arc::new(door))),
+            served: Arc::new(RwLock::new(Arc::new(served))),
             close: CancellationToken::new(),
         }
     }
 
     /// Whether `listener` is this one, as far as its socket goes. Ports that the system picked
-    /// are told apart by name.
+    /// are distinguished by name.
     pub(super) fn is(&self, listener: &Listener) -> bool {
         let mine = self.served();
         let mine = &mine.listener;
         mine.bind == listener.bind && (mine.bind.port() != 0 || mine.name == listener.name)
     }
 
-    /// What the next client finds.
-    pub(super) fn change(&self, door: ServedListener) {
-        *self.door.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(door);
+    /// Sets the listener that the next client finds.
+    pub(super) fn change(&self, served: ServedListener) {
+        *self.served.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(served);
     }
 
     pub(super) fn served(&self) -> Arc<ServedListener> {
-        doors(&self.door)()
+        current(&self.served)()
     }
 
-    /// To ask for the door at each client.
+    /// To be asked at each client.
     pub(super) fn all_served(&self) -> impl Fn() -> Arc<ServedListener> + Send + Sync + 'static {
-        doors(&self.door)
+        current(&self.served)
     }
 }
 
-fn doors(
-    door: &Arc<RwLock<Arc<ServedListener>>>,
+fn current(
+    served: &Arc<RwLock<Arc<ServedListener>>>,
 ) -> impl Fn() -> Arc<ServedListener> + Send + Sync + 'static {
-    let door = door.clone();
-    move || door.read().unwrap_or_else(PoisonError::into_inner).clone()
+    let served = served.clone();
+    move || {
+        served
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
 }

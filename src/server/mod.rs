@@ -1,7 +1,7 @@
 //! The relay as a whole: listeners, sessions, reloads, and an orderly end.
 //!
 //! [`Server::bind`] takes every address at once or none; [`Server::serve`] runs until it is told
-//! to stop, then closes the listeners, lets sessions reach a clean boundary, and after
+//! to stop, then closes the listeners, lets sessions reach a reply boundary, and after
 //! `limits.drain_timeout` ends those that did not. Meanwhile its [`Control`] puts changed
 //! configurations in force.
 

@@ -17,13 +17,14 @@ use crate::config::Config;
 use crate::platform::manager;
 use crate::session::{ActiveService, Service};
 
-/// How often consents are looked after: those that need attention are asked about at least so often.
+/// Interval at which consents are looked after: those that need attention are asked about at least
+/// so often.
 const CONSENT_POLL: Duration = Duration::from_secs(12 * 3600);
 
-/// A consent that was not used for so long is; Entra lets one die after 90 days.
+/// Time after which an unused consent is refreshed; Entra ends one after 90 days.
 const UNUSED: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// How often the files of certificates are looked at: a look is three `stat`s.
+/// Interval at which the files of certificates are looked at: a look is three `stat`s.
 const CERTIFICATE_POLL: Duration = Duration::from_secs(10);
 
 /// Listeners that are bound, and all that their sessions will share.
@@ -38,13 +39,14 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`CannotBind`](super::CannotBind) where an address cannot be had; anything else is TLS material, the state's
-    /// directory or the machine's randomness.
+    /// [`CannotBind`](super::CannotBind) where an address cannot be had; anything else is TLS
+    /// material, the state's directory or the machine's randomness.
     pub fn bind(config: &Config) -> anyhow::Result<Self> {
         Self::inheriting(config, Inherited::default())
     }
 
-    /// The same with sockets that somebody else has bound (systemd's socket activation).
+    /// Binds as [`Server::bind`] does, with sockets that another process has bound (systemd's
+    /// socket activation).
     ///
     /// # Errors
     ///
@@ -90,7 +92,7 @@ impl Server {
             .collect()
     }
 
-    /// What puts changed configurations in force while the server serves.
+    /// Control that puts changed configurations in force while the server serves.
     pub fn control(&self) -> &Arc<Control> {
         &self.control
     }
@@ -102,6 +104,12 @@ impl Server {
     /// Where the runtime cannot take the sockets.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let control = self.control;
+        let service = control.current().active();
+        let sharing = service.sharing().cloned();
+        if let Some(sharing) = &sharing {
+            sharing.start(service.metrics().clone()).await;
+        }
+        drop(service);
         control.open(self.bound)?;
         // Health is answered until the last session has ended.
         let over = tokio_util::sync::CancellationToken::new();
@@ -132,8 +140,11 @@ impl Server {
         identities.abort();
         ends.abort();
         let over_by = control.drain().await;
-        let broker = control.current().active().token_source().clone();
-        let _ = tokio::time::timeout_at(over_by + LAST_ANSWERS, broker.finish()).await;
+        let token_source = control.current().active().token_source().clone();
+        let _ = tokio::time::timeout_at(over_by + LAST_ANSWERS, token_source.finish()).await;
+        if let Some(sharing) = sharing {
+            sharing.stop().await;
+        }
         over.cancel();
         if let Some(admin) = admin {
             let _ = tokio::time::timeout(LAST_ANSWERS, admin).await;
@@ -144,7 +155,7 @@ impl Server {
     }
 }
 
-/// Looks twice a day.
+/// Refreshes unused consents twice a day.
 async fn keep_alive(current: Arc<ActiveService>) {
     let mut looks = tokio::time::interval(CONSENT_POLL);
     loop {

@@ -12,12 +12,12 @@ use crate::config::Config;
 pub struct ActiveService(RwLock<Arc<Service>>);
 
 impl ActiveService {
-    /// Begins with `service`.
+    /// Creates the holder with `service` in force.
     pub fn new(service: Service) -> Self {
         Self(RwLock::new(Arc::new(service)))
     }
 
-    /// The one in force.
+    /// Gives the service that is in force now.
     pub fn active(&self) -> Arc<Service> {
         self.0
             .read()
@@ -25,7 +25,7 @@ impl ActiveService {
             .clone()
     }
 
-    /// What [`ActiveService::replace`] will put in force.
+    /// Prepares the service that [`ActiveService::replace`] will put in force.
     ///
     /// # Errors
     ///

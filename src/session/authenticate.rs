@@ -19,8 +19,8 @@ use crate::fault::{Fault, Kind};
 use crate::login::front::Attempt;
 use crate::wire::Protocol;
 
-/// All waits of a login together end this long before its deadline, so that the client gets their
-/// own fault and not the deadline's.
+/// Time before a login's deadline at which all its waits end, so that the client gets their own
+/// fault and not the deadline's.
 const LOGIN_MARGIN: Duration = Duration::from_secs(2);
 
 impl Login<'_> {
@@ -48,7 +48,7 @@ impl Login<'_> {
             match checked {
                 Ok(verified) => {
                     record.on_verified(&verified, client.names);
-                    // Who was checked while a reload ended the sessions of others is checked anew.
+                    // Who was checked while a reload ended the sessions of others is checked again.
                     if Arc::ptr_eq(&service, &self.active.active()) {
                         break (service, verified);
                     }
@@ -110,7 +110,7 @@ impl Service {
         VerifiedLogin::by_listener(today, client.ip())
     }
 
-    /// Checks presented credentials.
+    /// Checks the credentials that the client presented.
     async fn check(
         &self,
         client: ClientInfo<'_>,
@@ -139,7 +139,7 @@ impl Service {
         Ok(verified)
     }
 
-    /// Nobody logs in whose login could not be recorded, where the configuration requires that.
+    /// No one logs in whose login could not be recorded, where the configuration requires that.
     fn may_log_in(&self) -> Result<(), Fault> {
         match &self.state.audit {
             Some(audit) if audit.blocks_logins() => Err(Fault::new(Kind::Audit, "audit records cannot be written")

@@ -1,5 +1,5 @@
-//! The dialogue with a client up to its login: its TLS, what it says before it presents credentials,
-//! and why it left where it presented none.
+//! The dialogue with a client up to its login: its TLS, what it says before it presents
+//! credentials, and why it left where it presented none.
 
 use super::login::{Login, LoginEnd, LoginResult, briefly, draining, overdue};
 use crate::accept::{self, proxy_protocol};
@@ -93,7 +93,7 @@ impl Login<'_> {
             Request::Unauthenticated => None,
         };
         let attempt = attempt.as_ref();
-        // An attempt ends with its client: it costs nobody a token or a connection then.
+        // An attempt ends with its client: it costs no one a token or a connection then.
         let (gone, drain) = (self.client.reset(), self.record.drain().clone());
         let result = tokio::select! {
             biased;

@@ -27,13 +27,13 @@ use crate::login::front::Front;
 use crate::relay::{ClosedBy, Connection as _, Drain, Driver, Machine};
 use crate::stream::Stream;
 
-/// How long a client that is rejected may take to read why.
+/// Longest time that a client that is rejected may take to read why.
 const REJECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The same from when everything has to stop.
+/// Longest time to read it once everything has to stop.
 const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A login in progress.
+/// One login in progress, from the first octet to [`Login::hand_over`].
 pub(super) struct Login<'a> {
     /// The configuration by which the client was accepted.
     pub(super) service: Arc<Service>,
@@ -42,11 +42,11 @@ pub(super) struct Login<'a> {
     pub(super) served: &'a ServedListener,
     pub(super) client: Stream,
     pub(super) record: SessionRecord,
-    /// The end of `limits.login_timeout`.
+    /// Instant at which `limits.login_timeout` ends.
     pub(super) deadline: Instant,
 }
 
-/// A login that succeeded.
+/// Result of a login that succeeded.
 pub(super) struct LoginResult {
     pub(super) verified: VerifiedLogin,
     /// None where each MAIL has an upstream of its own.
@@ -55,9 +55,9 @@ pub(super) struct LoginResult {
 
 /// Why a connection ends without a login.
 pub(super) enum LoginEnd {
-    /// The client left.
+    /// The client left before it was logged in.
     ClientLeft,
-    /// The client was told, or is not to be told.
+    /// The client was answered, or is not to be.
     Fault(Fault),
     /// The last attempt was refused with a reply that ends the connection (SMTP's 421).
     Refused,

@@ -21,14 +21,14 @@ use crate::metrics::Metrics;
 use crate::relay::{ByteCounters, ClosedBy, Drain, Event as RelayEvent, MessageReport};
 use crate::wire::Protocol;
 
-/// How a session ended.
+/// Outcome of a session, for metrics and audit records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SessionOutcome {
-    /// It was logged in and bytes flowed.
+    /// The session was logged in and octets were relayed.
     Relayed,
-    /// Its last attempt was the client's or the policy's fault.
+    /// The last attempt failed by the fault of the client or the policy.
     Refused,
-    /// Its last attempt was somebody else's fault.
+    /// The last attempt failed by the fault of another side.
     Failed,
     /// The last attempt was cut off.
     Cancelled,
@@ -55,10 +55,10 @@ impl SessionOutcome {
     }
 }
 
-/// Who, from where, which mailbox, what came of it.
+/// Record of one session for log, metrics and audit: client, login, mailbox, outcome.
 #[derive(Debug)]
 pub(super) struct SessionRecord {
-    /// Its id, its listener and its client are there.
+    /// Entry in the registry, with the session's id, listener and client.
     presence: SessionGuard,
     client_tls: Option<String>,
     login: Option<String>,
@@ -75,7 +75,7 @@ pub(super) struct SessionRecord {
     closed_by: Option<ClosedBy>,
     began: Instant,
     login_ms: Option<u64>,
-    /// When the attempt that is under way began.
+    /// When the attempt that is in progress began.
     attempt_began: Option<Instant>,
     envelopes: Envelopes,
     history: Arc<LoginHistory>,
@@ -133,12 +133,12 @@ impl SessionRecord {
         self.listener().protocol
     }
 
-    /// What others see of the session.
+    /// Entry of the session in the registry, which others see.
     pub(super) fn session(&self) -> &Arc<SessionEntry> {
         self.presence.session()
     }
 
-    /// Octets relayed so far.
+    /// Counters of the octets relayed so far.
     pub(super) fn byte_counters(&self) -> &ByteCounters {
         &self.presence.session().counts
     }
@@ -178,7 +178,7 @@ impl SessionRecord {
         self.upstream = endpoint.map(|endpoint| format!("{}:{}", endpoint.host, endpoint.port));
     }
 
-    /// The login succeeded.
+    /// Records that the login succeeded.
     pub(super) fn on_login(&mut self, started: Instant) {
         self.presence.relays();
         self.outcome = SessionOutcome::Relayed;
@@ -246,7 +246,7 @@ impl SessionRecord {
         self.outcome == SessionOutcome::Probe
     }
 
-    /// What the audit has of an attempt.
+    /// Writes the audit record of an attempt.
     fn on_attempt_ended(&mut self, outcome: &'static str, phase: Phase) {
         let took = self.attempt_began.take().map(|began| began.elapsed());
         let Some(audit) = &self.audit else { return };
@@ -289,7 +289,7 @@ impl SessionRecord {
     pub(super) fn on_end(&mut self, fault: &Fault) {
         self.closed_by.get_or_insert(ClosedBy::Authrelay);
         match fault.kind() {
-            // A shutdown is nobody's fault.
+            // A shutdown is no one's fault.
             Kind::Draining => self.fault = Some(fault.kind()),
             // Too slow, but it asked for nothing.
             Kind::LoginTimeout if self.is_probe() => {
@@ -304,7 +304,7 @@ impl SessionRecord {
         self.outcome = outcome;
     }
 
-    /// What the relay records while the session goes on.
+    /// Records an event of the relay.
     pub(super) fn on_relay_event(&mut self, event: RelayEvent) {
         match event {
             RelayEvent::Message(message) => self.on_message(message),
@@ -319,7 +319,7 @@ impl SessionRecord {
         }
     }
 
-    /// What only the account knows of the remedy.
+    /// Adds what only the account knows of the remedy.
     fn with_remedy(&self, fault: Fault) -> Fault {
         if fault.remedy().is_some() {
             return fault;
@@ -374,7 +374,7 @@ impl SessionRecord {
         self.log_end(fault, method);
     }
 
-    /// Counts a fault, remembers it for its account, and tells the log unless it knows.
+    /// Counts a fault, remembers it for its account, and logs it unless it was logged.
     fn log_end(&self, fault: &Fault, method: Option<&str>) {
         self.metrics.fault(self.protocol(), fault.kind());
         self.history.count_fault(fault.kind().side());

@@ -18,14 +18,14 @@ use crate::relay::{ByteCounters, Drain};
 pub enum Phase {
     /// The client has not logged in: its TLS, its dialogue.
     Login,
-    /// Its password was checked: the token, and the mail service's login.
+    /// The password was checked: waiting for the token and the mail service's login.
     Upstream,
-    /// Bytes.
+    /// Octets are relayed both ways.
     Relay,
 }
 
 impl Phase {
-    /// As in `/api/sessions` and audit records.
+    /// Name in `/api/sessions` and audit records.
     pub fn name(self) -> &'static str {
         match self {
             Self::Login => "login",
@@ -35,7 +35,7 @@ impl Phase {
     }
 }
 
-/// All of them.
+/// Registry of all sessions of this process.
 #[derive(Debug, Default)]
 pub struct SessionRegistry {
     next: AtomicU64,
@@ -50,7 +50,7 @@ pub struct SessionEntry {
     client: SocketAddr,
     since: SystemTime,
     state: Mutex<State>,
-    /// Octets relayed so far.
+    /// Counters of the octets relayed so far.
     pub(super) counts: ByteCounters,
     /// End at the next reply boundary.
     pub(super) drain: Drain,
@@ -60,7 +60,7 @@ pub struct SessionEntry {
 struct State {
     phase: Phase,
     verified: Option<VerifiedLogin>,
-    /// What the client's certificate says of it.
+    /// Names in the client's certificate.
     names: Vec<CertificateName>,
 }
 
@@ -75,23 +75,23 @@ pub struct SessionGuard {
 /// A session as administrators see it.
 #[derive(Debug, Serialize)]
 pub struct SessionStatus {
-    /// Its id, as in the log.
+    /// Id of the session, as in the log.
     pub session: String,
-    /// Where it came in.
+    /// Name of the listener to which the client connected.
     pub listener: String,
-    /// What is spoken.
+    /// Protocol that the session speaks.
     pub protocol: &'static str,
-    /// Address and port.
+    /// Address and port of the client.
     pub client: String,
     /// Once its password was checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub login: Option<String>,
-    /// What that opens.
+    /// Mailbox that the login opens, once it is verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mailbox: Option<String>,
-    /// How far it is.
+    /// Phase in which the session is.
     pub phase: &'static str,
-    /// UTC, RFC 3339.
+    /// Start of the session: UTC, RFC 3339.
     pub since: String,
     /// Octets from client to upstream.
     pub bytes_up: u64,
@@ -100,7 +100,7 @@ pub struct SessionStatus {
 }
 
 impl SessionRegistry {
-    /// One more; `drain` ends it at its next clean boundary.
+    /// One more; `drain` ends it at its next reply boundary.
     pub(super) fn register(
         self: &Arc<Self>,
         id: String,
@@ -136,7 +136,7 @@ impl SessionRegistry {
         open.iter().map(|session| session.row(&time)).collect()
     }
 
-    /// Ends those that are logged in, or about to be, and that `stays` does not want: at their
+    /// Ends those that are logged in, or about to be, and for which `stays` is false: at their
     /// next reply boundary, `within` this time at the latest. Returns how many.
     pub(super) fn end_unless(
         &self,
@@ -169,7 +169,7 @@ impl SessionEntry {
         self.client
     }
 
-    /// Where it came in.
+    /// Listener to which the client connected.
     pub(super) fn listener(&self) -> &Listener {
         &self.listener
     }
@@ -193,7 +193,7 @@ impl SessionEntry {
 }
 
 impl SessionGuard {
-    /// Its client has proved who it is.
+    /// Records the verified login and the names of the client's certificate.
     pub(super) fn verified(&self, verified: &VerifiedLogin, names: &[CertificateName]) {
         let mut state = lock(&self.session.state);
         state.verified = Some(verified.without_password());
@@ -208,12 +208,12 @@ impl SessionGuard {
         state.phase = Phase::Login;
     }
 
-    /// It is logged in.
+    /// Records that the session relays from now on.
     pub(super) fn relays(&self) {
         lock(&self.session.state).phase = Phase::Relay;
     }
 
-    /// How far it is.
+    /// Phase in which the session is.
     pub(super) fn phase(&self) -> Phase {
         lock(&self.session.state).phase
     }

@@ -69,7 +69,7 @@ impl Connection for Relayed {
     }
 }
 
-/// What a session provides to its relay.
+/// Services of a session that its relay calls: records, permits, upstream connections.
 pub(super) struct SessionBackend {
     pub(super) record: SessionRecord,
     pub(super) submission: Option<Box<SubmissionPermits>>,

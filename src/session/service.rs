@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::registry::SessionRegistry;
+use super::sharing::Sharing;
 use super::state::ServiceState;
 use crate::audit::{self, Audit, AuditRecord, Event};
 use crate::auth::Authenticator;
@@ -26,11 +27,11 @@ pub struct Service {
     pub(super) state: ServiceState,
     pub(super) limits: Limits,
     pub(super) authenticator: Authenticator,
-    /// As configured, in the file's order.
+    /// Accounts in the order of the file.
     accounts: Vec<Arc<Account>>,
     listeners: Vec<Arc<Listener>>,
     pub(super) token_source: Arc<TokenSource>,
-    /// By provider.
+    /// TLS configuration for each provider's upstreams.
     upstream_tls: UpstreamTls,
 }
 
@@ -70,15 +71,24 @@ impl Service {
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         let (upstream_tls, token_source) = outbound_clients(config)?;
         let metrics = Arc::new(Metrics::new(config));
+        let sharing = Sharing::new(config, token_source.store.as_ref(), &metrics)?;
+        let authenticator = Authenticator::new(config)?;
+        if let Some(sharing) = &sharing {
+            authenticator.share(sharing.member().clone());
+        }
         let counted = metrics.clone();
         let token_source =
             TokenSource::new(token_source)?.observed_by(move |registration, outcome, took| {
                 counted.token_request(registration, outcome, took);
             });
+        let token_source = match &sharing {
+            Some(sharing) => token_source.shared_by(sharing.member().clone()),
+            None => token_source,
+        };
         Ok(Self {
-            state: ServiceState::new(metrics),
+            state: ServiceState::new(metrics, sharing),
             limits: config.limits.clone(),
-            authenticator: Authenticator::new(config)?,
+            authenticator,
             accounts: config.accounts.clone(),
             listeners: config.listeners.clone(),
             token_source: Arc::new(token_source),
@@ -92,11 +102,14 @@ impl Service {
     ///
     /// As [`Audit::start`].
     pub fn audited(mut self, config: &Config) -> Result<Self, audit::AuditError> {
-        self.state.audit = config.audit.as_ref().map(Audit::start).transpose()?;
+        let relay = self.state.sharing.as_ref();
+        let relay = relay.map(|sharing| sharing.member().name().to_owned());
+        let start = |audit| Audit::start_as(audit, relay);
+        self.state.audit = config.audit.as_ref().map(start).transpose()?;
         Ok(self)
     }
 
-    /// As [`Service::new`], with all that was learned and is held so far: tokens, lockouts,
+    /// Creates the service of another configuration, with the state held so far: tokens, lockouts,
     /// counts, sessions.
     pub(super) fn reconfigured(&self, config: &Config) -> anyhow::Result<Self> {
         let (upstream_tls, token_source) = outbound_clients(config)?;
@@ -158,12 +171,12 @@ impl Service {
         Connector::new(provider, protocol, tls, self.step_timeout(), deadline)
     }
 
-    /// `limits.upstream_timeout`.
+    /// Longest time of one step upstream: `limits.upstream_timeout`.
     pub fn step_timeout(&self) -> Duration {
         self.limits.upstream_timeout
     }
 
-    /// Redeems the consents that nobody has used for `age`, and asks about those that need
+    /// Redeems the consents that no one has used for `age`, and asks about those that need
     /// attention; logins of wildcard accounts that have consented included.
     pub async fn refresh_unused(&self, age: Duration) {
         let Some(store) = self.token_source.store().cloned() else {
@@ -203,6 +216,11 @@ impl Service {
     /// Whether audit records are asked for and cannot be written at the moment.
     pub fn is_audit_failing(&self) -> bool {
         self.state.audit.as_ref().is_some_and(Audit::is_failing)
+    }
+
+    /// What this relay has of several that are one, if it is one of several.
+    pub fn sharing(&self) -> Option<&Arc<Sharing>> {
+        self.state.sharing.as_ref()
     }
 
     /// What is counted.

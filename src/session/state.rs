@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use super::registry::SessionRegistry;
+use super::sharing::Sharing;
 use crate::audit::Audit;
 use crate::config::Provider;
 use crate::fault_log::FaultLogLimiter;
@@ -19,15 +20,17 @@ use crate::wire::Protocol;
 pub(super) struct ServiceState {
     pub(super) history: Arc<LoginHistory>,
     pub(super) metrics: Arc<Metrics>,
-    /// What mail services allow mailboxes.
+    /// Limits of the mail services, by mailbox.
     pub(super) throttles: Arc<Throttles>,
     pub(super) fault_log: Arc<FaultLogLimiter>,
     pub(super) sessions: Arc<SessionRegistry>,
     pub(super) audit: Option<Audit>,
+    /// What this relay has of several that are one.
+    pub(super) sharing: Option<Arc<Sharing>>,
     learned: Arc<LearnedCapabilities>,
     /// Sessions end at their next reply boundary.
     pub(super) drain: CancellationToken,
-    /// Sessions end now.
+    /// Cancelled when all sessions must end now.
     pub(super) stop: CancellationToken,
 }
 
@@ -38,14 +41,19 @@ struct LearnedCapabilities(Mutex<HashMap<ProviderProtocol, Arc<[String]>>>);
 type ProviderProtocol = (String, Protocol);
 
 impl ServiceState {
-    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(metrics: Arc<Metrics>, sharing: Option<Arc<Sharing>>) -> Self {
+        let throttles = match &sharing {
+            Some(sharing) => Throttles::shared(sharing.member().clone()),
+            None => Throttles::default(),
+        };
         Self {
             history: Arc::default(),
             metrics,
-            throttles: Arc::default(),
+            throttles: Arc::new(throttles),
             fault_log: Arc::default(),
             sessions: Arc::default(),
             audit: None,
+            sharing,
             learned: Arc::default(),
             drain: CancellationToken::new(),
             stop: CancellationToken::new(),
@@ -62,7 +70,7 @@ impl ServiceState {
         }
     }
 
-    /// What the provider's upstream lists: the preset's until it was learned.
+    /// Capabilities that the provider's upstream lists: the preset's until they were learned.
     pub(super) fn capabilities(&self, provider: &Provider, protocol: Protocol) -> Arc<[String]> {
         let learned = &self.learned.0;
         let learned = learned.lock().unwrap_or_else(PoisonError::into_inner);

@@ -34,8 +34,8 @@ pub(super) struct SubmissionPermits {
 }
 
 impl Service {
-    /// No session goes to a mail service for a mailbox that it wants left alone. SMTP clients wait
-    /// up to `smtp_limits.wait` for the end of that, others are told at once.
+    /// No session goes to a mail service for a mailbox that it refuses for now. SMTP clients wait
+    /// up to `smtp_limits.wait` for the end of that, others are answered at once.
     pub(super) async fn wait_for_backoff(
         &self,
         protocol: Protocol,
@@ -62,7 +62,7 @@ impl Service {
         ))
     }
 
-    /// The mail service said how long it wants to be left alone.
+    /// The mail service said for how long it refuses the mailbox.
     pub(super) fn record_backoff(
         &self,
         protocol: Protocol,
@@ -75,7 +75,7 @@ impl Service {
         }
     }
 
-    /// What the relay follows, and over SMTP under which rules.
+    /// Creates the protocol tracker, over SMTP with the account's rules.
     pub(super) fn tracker(
         self: &Arc<Self>,
         protocol: Protocol,
@@ -123,26 +123,28 @@ impl SubmissionPermits {
             .and_then(|policy| policy.messages_per_minute);
         let own = rate.map(|rate| {
             let throttle = self.service.state.throttles.of_login(self.verified.login());
-            throttle
-                .reserve(rate, Duration::ZERO)
-                .ok_or(Denied::TooMany)
+            let reserved = throttle.reserve(rate, Duration::ZERO);
+            let reserved = reserved.ok_or(Denied::TooMany)?;
+            Ok((throttle, rate, reserved))
         });
         let (throttle, limits) = (self.throttle.clone(), limits(account));
         let metrics = self.service.state.metrics.clone();
         self.waiting = Some(Box::pin(async move {
             // The account's own reservation is given back where the mailbox's permit is denied.
             let own = own.transpose()?;
+            if let Some((throttle, rate, _)) = &own {
+                throttle.pace(*rate).await?;
+            }
             let permit = match limits {
                 Some(limits) => Some(permit(&throttle, limits, &metrics).await?),
                 None => None,
             };
-            own.into_iter()
-                .for_each(crate::throttle::Reservation::begin);
+            own.into_iter().for_each(|(_, _, own)| own.begin());
             Ok(permit)
         }));
     }
 
-    /// What a mail service says of a mailbox from now on, it says of this sender's.
+    /// Changes to the throttle of this sender's mailbox.
     fn turn_to(&mut self, sender: &str) {
         let account = self.verified.account();
         if account.mailbox.smtp_is_sender {
@@ -259,7 +261,7 @@ fn relayed(policy: &SmtpPolicy, mailbox: &str) -> Policy {
     }
 }
 
-/// What the session's own AUTH was answered with, where each MAIL has an upstream of its own.
+/// Reply to the session's own AUTH, where each MAIL has an upstream of its own.
 pub(super) fn accepted_here() -> crate::login::SuccessReply {
     crate::login::SuccessReply {
         untagged: Bytes::new(),

@@ -36,12 +36,12 @@ thread_local! {
 /// A TCP connection that may be encrypted.
 #[derive(Debug)]
 pub struct Stream {
-    /// Shared with [`Stream::reset`].
+    /// Connection of the socket, shared with [`Stream::reset`].
     tcp: Arc<TcpStream>,
     tls: Option<Box<Tls>>,
-    /// What the socket would not take yet.
+    /// Octets that the socket would not take yet.
     outbound: Vec<u8>,
-    /// How much of it was written.
+    /// Part of it that was written.
     written: usize,
     /// TLS was begun and is not there yet, or failed: nothing more may go out in clear.
     handshaking: bool,
@@ -66,17 +66,17 @@ const FIRST: usize = 2 * 1024;
 /// A handshake with a client that failed.
 #[derive(Debug)]
 pub struct HandshakeError {
-    /// Why.
+    /// Error of the handshake, from TLS or the socket.
     pub error: io::Error,
-    /// What the client sent, at most `FIRST` octets of it.
+    /// First octets of the client, at most `FIRST`.
     pub first: Vec<u8>,
 }
 
-/// What takes received bytes: it may write them to another stream in the same turn.
+/// Function that takes received octets: it may write them to another stream in the same turn.
 pub type Sink<'a> = dyn FnMut(&mut Context<'_>, &[u8]) + 'a;
 
 impl Stream {
-    /// In clear, for now.
+    /// Creates a stream in clear, which may be encrypted later.
     pub fn new(tcp: TcpStream) -> Self {
         Self {
             tcp: Arc::new(tcp),
@@ -257,7 +257,7 @@ impl Stream {
         self.outbound.is_empty()
     }
 
-    /// [`Stream::poll_receive`], awaited.
+    /// Receives octets once: [`Stream::poll_receive`], awaited.
     pub async fn receive(&mut self, mut sink: impl FnMut(&[u8])) -> io::Result<bool> {
         poll_fn(|cx| self.poll_receive(cx, &mut |_, bytes| sink(bytes))).await
     }
@@ -284,9 +284,9 @@ impl Stream {
     }
 
     /// Becomes ready when the connection breaks: the peer reset it, or the kernel gave it up
-    /// (keepalive). Reads nothing, and is told also while octets of the peer are unread, so that a
-    /// peer that is not being read may be watched. The peer's orderly end (FIN) is no such event:
-    /// it may be a half-close, and [`Stream::poll_receive`] tells of it in its turn.
+    /// (keepalive). Reads nothing, and notices it also while octets of the peer are unread, so that
+    /// a peer that is not being read may be watched. The peer's orderly end (FIN) is no such event:
+    /// it may be a half-close, and [`Stream::poll_receive`] reports it in its turn.
     ///
     /// The future borrows nothing: pin it once, poll it beside whatever the stream is used for, and
     /// drop it with the stream, whose socket it keeps open. Octets that came before the reset can
@@ -295,12 +295,12 @@ impl Stream {
         socket::reset(self.tcp.clone())
     }
 
-    /// The peer's address.
+    /// Address of the peer, as the socket has it.
     pub fn peer(&self) -> io::Result<SocketAddr> {
         self.tcp.peer_addr()
     }
 
-    /// Our own address.
+    /// Our own address, as the socket has it.
     pub fn local(&self) -> io::Result<SocketAddr> {
         self.tcp.local_addr()
     }
@@ -310,7 +310,7 @@ impl Stream {
         self.tls.as_ref().and_then(|tls| tls.peer_certificate())
     }
 
-    /// `TLSv1.3 CIPHER`, if encrypted.
+    /// Version and cipher as `TLSv1.3 CIPHER`; `None` in clear.
     pub fn encryption(&self) -> Option<String> {
         self.tls.as_ref().and_then(|tls| tls.description())
     }

@@ -1,4 +1,4 @@
-//! Room for TLS records that are to be sent, as rustls' encoders want it.
+//! Room for TLS records that are to be sent, as rustls' encoders require it.
 
 use rustls::unbuffered::{EncodeError, EncryptError};
 

@@ -1,4 +1,4 @@
-//! A socket that several may look at: tokio's own reading and writing want it for themselves.
+//! A socket that several may look at: tokio's own reading and writing require it for themselves.
 
 use std::io::{self, Read as _, Write as _};
 use std::mem::MaybeUninit;
@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use crate::platform;
 
-/// How often a socket is looked at where the system does not tell of its errors.
+/// Interval at which a socket is looked at where the system does not report its errors.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Reads once; 0 octets are the end.
@@ -31,7 +31,7 @@ pub(super) fn poll_read(
     }
 }
 
-/// Writes once.
+/// Writes once, as much as the socket takes.
 pub(super) fn poll_write(
     tcp: &TcpStream,
     cx: &mut Context<'_>,
@@ -49,7 +49,7 @@ pub(super) fn poll_write(
 }
 
 /// Does `io`, which moves up to `size` octets. Fewer say that the socket is empty, or full: where
-/// the kernel tells of changes only (epoll, kqueue), the next call then waits without asking it.
+/// the kernel reports changes only (epoll, kqueue), the next call then waits without asking it.
 fn once(
     tcp: &TcpStream,
     interest: Interest,
@@ -77,7 +77,7 @@ pub(super) async fn reset(tcp: Arc<TcpStream>) -> io::Error {
     match tcp.ready(Interest::ERROR).await {
         Ok(_) => match tcp.take_error() {
             Ok(Some(error)) | Err(error) => error,
-            // Whoever wrote last was told.
+            // Whoever wrote last got it.
             Ok(None) => io::ErrorKind::ConnectionReset.into(),
         },
         Err(error) => error,

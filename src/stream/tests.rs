@@ -1,4 +1,4 @@
-//! Sockets of the kernel on both sides: what tokio tells of them.
+//! Sockets of the kernel on both sides: what tokio reports of them.
 
 use std::future::poll_fn;
 use std::pin::pin;

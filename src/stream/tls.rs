@@ -22,16 +22,16 @@ pub const RECORD: usize = 16_384 + 2_048 + 5;
 /// Octets read from a socket at once.
 pub const READ: usize = 64 * 1024;
 
-/// Octets of a scratch buffer for [`Tls::receive`]: what is kept, and what is read behind it.
+/// Octets of a scratch buffer for [`Tls::receive`]: what is kept, and what is read after it.
 pub const SCRATCH: usize = READ + RECORD;
 
 /// Octets that a handshake with an upstream may keep: rustls takes handshake messages of 64 KiB,
 /// and their records have headers (RFC 8446 §4: certificates).
 const UPSTREAM_CAP: usize = SCRATCH;
 
-/// The same of a client's handshake, thousands of which may stay incomplete before anyone knows
-/// who they are: one record of the largest size. A ClientHello has 2 KiB, post-quantum key shares
-/// included.
+/// Largest size of a client's incomplete handshake, thousands of which may stay incomplete before
+/// anyone knows who they are: one record of the largest size. A ClientHello has 2 KiB, post-quantum
+/// key shares included.
 const CLIENT_CAP: usize = RECORD;
 
 /// Octets that a client may have us keep after its handshake: a record that is not complete and a
@@ -44,7 +44,7 @@ pub struct Tls {
     connection: Connection,
     /// Every octet that rustls was given and has not discarded, as rustls left it.
     kept: Vec<u8>,
-    /// Plaintext that came before it was asked for: behind the handshake's last flight.
+    /// Plaintext that came before it was asked for: after the handshake's last flight.
     early: Vec<u8>,
     end: End,
     handshake_cap: usize,
@@ -60,11 +60,11 @@ enum End {
     Failed(Failure),
 }
 
-/// Why a connection failed.
+/// Reason why a connection failed.
 #[derive(Debug, Clone)]
 enum Failure {
     Tls(rustls::Error),
-    /// The peer would have had us keep more than so many octets of this.
+    /// The peer would have had us keep more than this many octets of this.
     TooLong(&'static str, usize),
 }
 
@@ -94,7 +94,7 @@ impl std::fmt::Debug for Connection {
     }
 }
 
-/// What a call to [`Tls::receive`] brought.
+/// Result of a call to [`Tls::receive`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received {
     /// Plaintext, which the sink has.
@@ -105,7 +105,7 @@ pub enum Received {
     End,
 }
 
-/// What is to be sent once the connection can take plaintext.
+/// Data that is to be sent once the connection can take plaintext.
 enum Outgoing<'a> {
     Nothing,
     Data(&'a [u8]),
@@ -117,9 +117,9 @@ enum Outgoing<'a> {
 struct Round {
     /// Octets from the front that rustls needs no more.
     discarded: usize,
-    /// The peer said close_notify.
+    /// Whether the peer sent close_notify.
     peer_closed: bool,
-    /// What was to be sent is among the records.
+    /// Whether the records hold what was to be sent.
     sent: bool,
 }
 
@@ -196,7 +196,7 @@ impl Tls {
     }
 
     /// Goes on with the handshake, `received` octets having been read into [`Tls::room`]; answers
-    /// go to `outbound`, also where it fails. Plaintext that the peer sent behind its handshake is
+    /// go to `outbound`, also where it fails. Plaintext that the peer sent after its handshake is
     /// kept for [`Tls::receive`].
     ///
     /// # Errors
@@ -223,7 +223,7 @@ impl Tls {
     }
 
     /// Decrypts, `received` octets having been read into [`Tls::room`] (0: the peer has ended), and
-    /// gives the plaintext to `sink`. Answers that TLS itself wants to give go to `outbound`.
+    /// gives the plaintext to `sink`. Answers of TLS itself go to `outbound`.
     ///
     /// # Errors
     ///
@@ -345,8 +345,8 @@ impl Tls {
         }
     }
 
-    /// What is read ends here in the scratch buffer. What follows a handshake that is at its cap
-    /// stays with the socket.
+    /// End of the scratch buffer for what is read next. Octets after a handshake that is at its cap
+    /// stay with the socket.
     fn read_to(&self) -> usize {
         match self.is_handshaking() {
             true => self.handshake_cap,
@@ -363,7 +363,7 @@ impl Tls {
         chain?.first().map(|leaf| leaf.clone().into_owned())
     }
 
-    /// `TLSv1.3 CIPHER`.
+    /// Version and cipher as `TLSv1.3 CIPHER`.
     pub fn description(&self) -> Option<String> {
         let (version, suite) = match &self.connection {
             Connection::Client(tls) => (tls.protocol_version()?, tls.negotiated_cipher_suite()?),
@@ -444,7 +444,7 @@ macro_rules! process {
                 Err(error) => break Err(error),
             }
         };
-        // The alert that tells the peer.
+        // The alert that informs the peer.
         while result.is_err() && $tls.wants_write() {
             let rest = $incoming.get_mut(round.discarded..).unwrap_or_default();
             let UnbufferedStatus { discard, state } = $tls.process_tls_records(rest);

@@ -143,3 +143,35 @@ async fn what_is_not_in_use_is_forgotten() {
     assert!(Arc::ptr_eq(&kept, &throttles.of_mailbox("p", "kept")));
     assert!(!spend(&throttles.of_mailbox("p", "sent")));
 }
+
+/// Two sessions that ask at the same moment get two times: in any minute no more begin than may.
+#[test]
+fn simultaneous_reservations_take_different_times() {
+    const PER_MINUTE: usize = 3;
+    const EACH: usize = 20_000;
+    let throttle = Arc::new(MailboxThrottle::default());
+    let start = std::sync::Barrier::new(4);
+    let reserve = || {
+        start.wait();
+        let one = || {
+            let reservation = throttle.reserve(PER_MINUTE, Duration::from_secs(100_000_000));
+            let reservation = reservation.unwrap();
+            let time = reservation.time();
+            reservation.begin();
+            time
+        };
+        (0..EACH).map(|_| one()).collect::<Vec<_>>()
+    };
+    let mut times: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(reserve)).collect();
+        let times = threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap());
+        times.collect()
+    });
+    assert_eq!(times.len(), 4 * EACH);
+    times.sort();
+    for minute in times.windows(PER_MINUTE + 1) {
+        assert!(minute[PER_MINUTE] - minute[0] >= MINUTE, "{minute:?}");
+    }
+}

@@ -20,41 +20,41 @@ const PEM_CAP: u64 = 4 * 1024 * 1024;
 /// A certificate chain and its private key, read and found to belong together.
 #[derive(Debug)]
 pub struct ServerCertificate {
-    /// Leaf first.
+    /// Certificate chain, the leaf first.
     pub chain: Vec<CertificateDer<'static>>,
-    /// The leaf's key.
+    /// Private key of the leaf.
     pub key: PrivateKeyDer<'static>,
-    /// Whose certificates clients must show; `None`: they need none.
+    /// Authorities of which clients must present a certificate; `None`: clients need none.
     pub client_ca: Option<Vec<CertificateDer<'static>>>,
     /// Where all that was read.
     pub files: CertificateFiles,
-    /// What the files were just before they were read.
+    /// State of the files just before they were read.
     pub stamp: FileStamp,
 }
 
-/// The files behind an [`ServerCertificate`].
+/// Files from which a [`ServerCertificate`] is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateFiles {
-    /// The chain.
+    /// File with the certificate chain.
     pub certificate: PathBuf,
-    /// The key.
+    /// File with the private key.
     pub key: PathBuf,
-    /// The authorities of clients.
+    /// File with the authorities of clients.
     pub client_ca: Option<PathBuf>,
 }
 
-/// What tells one content of files from another without reading them.
+/// Stamp that tells one content of files from another without reading them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FileStamp(Vec<Option<platform::FileStamp>>);
 
-/// What is wrong with one of the files.
+/// Problem with one of the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileProblem {
-    /// The chain.
+    /// The chain cannot be used.
     Certificate(String),
     /// The key, or that it is another certificate's.
     Key(String),
-    /// The authorities of clients.
+    /// The authorities of clients cannot be used.
     ClientCa(String),
 }
 
@@ -63,7 +63,8 @@ impl ServerCertificate {
     ///
     /// # Errors
     ///
-    /// The certificate, its key or the authorities cannot be used, or the machine has no randomness.
+    /// The certificate, its key or the authorities cannot be used, or the machine has no
+    /// randomness.
     pub fn config(&self) -> Result<ServerConfig, rustls::Error> {
         super::config::server(
             self.chain.clone(),
@@ -81,7 +82,7 @@ impl ServerCertificate {
 }
 
 impl CertificateFiles {
-    /// What they are now.
+    /// Takes the stamp of the files as they are now.
     pub fn stamp(&self) -> FileStamp {
         let seen = |path: &PathBuf| platform::FileStamp::of(path);
         let files = [&self.certificate, &self.key].into_iter();
@@ -171,7 +172,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
         .map_err(|_| "holds no private key in PEM that can be read without a passphrase".into())
 }
 
-/// A PEM file's text.
+/// Reads a PEM file as text.
 pub fn contents(path: &Path) -> Result<Secret, String> {
     let pem = octets(path)?;
     std::str::from_utf8(&pem)

@@ -31,7 +31,7 @@ pub(super) fn provider() -> CryptoProvider {
     provider
 }
 
-/// What a provider's upstreams and token endpoint are verified with.
+/// Builds the configuration with which a provider's upstreams and token endpoint are verified.
 pub fn client(extra: &[CertificateDer<'static>]) -> Result<ClientConfig, rustls::Error> {
     let mut roots = RootCertStore {
         roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
@@ -47,7 +47,7 @@ pub fn client(extra: &[CertificateDer<'static>]) -> Result<ClientConfig, rustls:
     Ok(config)
 }
 
-/// What a listener shows, and whom it asks for a certificate.
+/// Builds the configuration of a listener: its certificate and the authorities of clients.
 pub fn server(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
@@ -60,7 +60,7 @@ pub fn server(
         Some(authorities) => builder.with_client_cert_verifier(client_verifier(authorities)?),
     };
     let mut config = builder.with_single_cert(chain, key)?;
-    // Of this configuration alone: a session from before it was replaced is not resumed, so that
+    // For this configuration only: a session from before it was replaced is not resumed, so that
     // every client's certificate was verified by the authorities of today.
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     Ok(config)

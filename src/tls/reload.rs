@@ -2,8 +2,8 @@
 //! be replaced on disk at any time (certbot, a mounted secret), and new handshakes follow.
 //! Sessions that are there go on as they began.
 //!
-//! A pair that is bad or half written changes nothing and is told once. Whoever wants files to be
-//! looked at now rather than soon calls [`CertificateWatcher::refresh`].
+//! A pair that is bad or partially written changes nothing and is logged once. Whoever wants files
+//! to be looked at now rather than soon calls [`CertificateWatcher::refresh`].
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use super::{CertificateFiles, FileStamp, ServerCertificate};
 use rustls::ServerConfig;
 
-/// What one listener shows.
+/// TLS configuration of one listener, reloaded when its files change.
 #[derive(Debug)]
 pub struct ReloadableTls {
     /// The listener's name, for the log.
@@ -23,16 +23,16 @@ pub struct ReloadableTls {
 
 #[derive(Debug)]
 struct State {
-    /// What the files were when `current` was read.
+    /// State of the files when `current` was read.
     stamp: FileStamp,
     /// Where the validity of the certificate ends that was read.
     end: Option<i64>,
-    /// What was told of files that are no good.
+    /// Last logged problem with the files, so that each is logged once.
     told: Option<String>,
 }
 
 impl ReloadableTls {
-    /// As the configuration has it; `name` is the listener's.
+    /// Creates it from the certificate of the configuration; `name` is the listener's.
     ///
     /// # Errors
     ///
@@ -50,7 +50,7 @@ impl ReloadableTls {
         })
     }
 
-    /// For the next handshake.
+    /// Gives the configuration for the next handshake.
     pub fn current(&self) -> Arc<ServerConfig> {
         self.current
             .read()
@@ -58,7 +58,7 @@ impl ReloadableTls {
             .clone()
     }
 
-    /// The listener's name.
+    /// Name of the listener that uses it.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -100,7 +100,7 @@ impl ReloadableTls {
                 };
                 Refresh::Replaced
             }
-            // Looked at again next time: it may have been written by halves.
+            // Looked at again next time: it may have been written partially.
             Err(why) if state.told.as_ref() != Some(&why) => {
                 state.told = Some(why.clone());
                 Refresh::Rejected(why)
@@ -127,18 +127,18 @@ impl ReloadableTls {
     }
 }
 
-/// What came of looking at a listener's files.
+/// Result of checking a listener's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refresh {
-    /// Nothing new.
+    /// The files have not changed.
     Unchanged,
     /// New handshakes get what they hold now.
     Replaced,
-    /// They are no good, for this reason, which is given once: the old ones stay.
+    /// The files cannot be used, for this reason, which is given once: the old ones stay.
     Rejected(String),
 }
 
-/// All that the listeners show.
+/// Checks the certificate files of all listeners.
 #[derive(Debug, Clone, Default)]
 pub struct CertificateWatcher(Arc<[Arc<ReloadableTls>]>);
 
@@ -149,7 +149,7 @@ impl FromIterator<Arc<ReloadableTls>> for CertificateWatcher {
 }
 
 impl CertificateWatcher {
-    /// What each listener shows.
+    /// Iterates over the listeners' TLS configurations.
     pub fn iter(&self) -> impl Iterator<Item = &ReloadableTls> {
         self.0.iter().map(AsRef::as_ref)
     }

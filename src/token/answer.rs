@@ -11,7 +11,7 @@ use crate::secret::Secret;
 /// Where an answer does not say how long its token lives.
 pub(super) const USUAL_LIFETIME: Duration = Duration::from_secs(3600);
 
-/// What no endpoint may stretch a lifetime beyond.
+/// Longest lifetime that is believed, whatever an endpoint says.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// A successful answer; its texts are overwritten when it is dropped.
@@ -36,7 +36,7 @@ impl AccessTokenResponse {
         (!answer.access_token.expose().trim().is_empty()).then_some(answer)
     }
 
-    /// The access token.
+    /// The access token of the answer.
     pub(super) fn token(&self) -> &Secret {
         &self.access_token
     }
@@ -52,7 +52,7 @@ impl AccessTokenResponse {
         self.id_token.as_ref().map(Secret::expose)
     }
 
-    /// What was granted, if the answer says so.
+    /// Scopes that were granted, if the answer says so.
     pub(super) fn granted(&self) -> Vec<String> {
         let text = self.scope.as_str().unwrap_or_default();
         text.split_whitespace().map(str::to_owned).collect()
@@ -64,7 +64,7 @@ impl AccessTokenResponse {
     }
 }
 
-/// How long a thing lives whose `expires_in` is this: a number or a string with a number (v1
+/// Time for which a thing lives whose `expires_in` is this: a number or a string with a number (v1
 /// endpoints, IMDS) of seconds, a day at most. Absent, zero, negative or anything else: an hour,
 /// since no issuer can mean it.
 pub(super) fn lifetime(expires_in: &Value) -> Duration {

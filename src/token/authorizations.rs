@@ -1,4 +1,4 @@
-//! Consents under way: who was sent to the identity provider, and may come back once, within ten
+//! Consents in progress: who was sent to the identity provider, and may come back once, within ten
 //! minutes, with the state that only they know.
 
 use std::collections::HashMap;
@@ -11,15 +11,17 @@ use url::Url;
 
 use crate::config::Account;
 use crate::fault::{Fault, Kind};
+use crate::token::authorization::Completed;
+use crate::token::sharing::SharedRecords;
 use crate::token::{AuthorizationRequest, Consent, TokenSource};
 
-/// How long somebody may take to consent.
+/// Longest time that somebody may take to consent.
 pub const LIFETIME: Duration = Duration::from_secs(600);
 
-/// Consents that may be under way; beyond it the oldest are forgotten.
+/// Consents that may be in progress; beyond it the oldest are forgotten.
 const CAP: usize = 1_000;
 
-/// Consents under way, and what came of those that ended within their ten minutes.
+/// Consents in progress, and what came of those that ended within their ten minutes.
 pub struct PendingAuthorizations {
     redirect: Url,
     entries: Mutex<HashMap<String, Entry>>,
@@ -35,41 +37,41 @@ enum Stage {
     Away(Box<AuthorizationRequest>),
     /// The person came back, and the code is being redeemed.
     Back,
-    /// It came to something; `None`: it was given.
+    /// The authorization has ended; `None`: consent was given.
     Ended(Option<Fault>),
 }
 
-/// How a consent stands.
+/// Progress of a consent that was started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
     /// Nothing came of it yet.
     Pending,
-    /// It was given and stored.
+    /// Consent was given and stored.
     Given,
-    /// It was refused, or could not be stored.
+    /// Consent was refused, or could not be stored.
     Failed(Fault),
 }
 
 /// A consent that was given and stored.
 #[derive(Debug, Clone)]
 pub struct GrantedConsent {
-    /// For which login.
+    /// Login for which consent was given.
     pub login: String,
-    /// Which mailbox that opens.
+    /// Mailbox that the login opens.
     pub mailbox: String,
-    /// What came of it.
+    /// Consent that was given and stored.
     pub consent: Consent,
 }
 
 impl GrantedConsent {
-    /// Who signed in, if that is somebody other than the mailbox: right for a delegate of a shared
-    /// mailbox, and the classic mistake otherwise.
+    /// Person who signed in, where that is somebody other than the mailbox: right for a delegate of
+    /// a shared mailbox, and the classic mistake otherwise.
     pub fn somebody_else(&self) -> Option<&str> {
         let identity = self.consent.identity.as_deref()?;
         (!identity.eq_ignore_ascii_case(&self.mailbox)).then_some(identity)
     }
 
-    /// The same in words, for people.
+    /// Warns in words of such a person.
     pub fn warning(&self) -> Option<String> {
         let (other, mailbox) = (self.somebody_else()?, &self.mailbox);
         Some(format!(
@@ -78,7 +80,7 @@ impl GrantedConsent {
         ))
     }
 
-    /// Tells the log.
+    /// Writes the consent to the log.
     pub fn log(&self) {
         tracing::info!(
             login = self.login,
@@ -101,7 +103,7 @@ impl PendingAuthorizations {
         }
     }
 
-    /// `PUBLIC_URL/oauth/callback`.
+    /// Redirect URI, `PUBLIC_URL/oauth/callback`, for a public URL.
     pub fn redirect_of(public_url: &Url) -> Url {
         let mut url = public_url.clone();
         let path = format!("{}/oauth/callback", public_url.path().trim_end_matches('/'));
@@ -121,11 +123,11 @@ impl PendingAuthorizations {
     /// Where the account's grant is another.
     pub fn begin(
         &self,
-        broker: &TokenSource,
+        token_source: &TokenSource,
         account: &Arc<Account>,
         login: &str,
     ) -> Result<Url, Fault> {
-        let pending = broker.start_consent(account, login, &self.redirect)?;
+        let pending = token_source.start_consent(account, login, &self.redirect)?;
         let url = pending.url.clone();
         let now = Instant::now();
         let mut entries = self.lock();
@@ -143,6 +145,9 @@ impl PendingAuthorizations {
             began: now,
             stage: Stage::Away(Box::new(pending)),
         };
+        if let (Some(shared), Stage::Away(pending)) = (token_source.shared(), &entry.stage) {
+            shared.on_authorization(&state, &pending.shared(), LIFETIME);
+        }
         entries.insert(state, entry);
         Ok(url)
     }
@@ -157,8 +162,36 @@ impl PendingAuthorizations {
         })
     }
 
-    /// How the consent with this state stands; `None` for one that is not known (any more).
-    pub fn progress(&self, state: &str) -> Option<Progress> {
+    /// How the consent with this state stands, whichever relay began or completed it; `None` for
+    /// one that is not known (any more).
+    pub async fn progress(&self, token_source: &TokenSource, state: &str) -> Option<Progress> {
+        let here = self.progress_here(state);
+        let Some(shared) = token_source.shared() else {
+            return here;
+        };
+        match here {
+            Some(Progress::Pending) | None => {}
+            ended => return ended,
+        }
+        if let Some(completed) = shared.completed(state) {
+            return Some(match completed.failed {
+                None => Progress::Given,
+                Some((detail, remedy)) => {
+                    let fault = Fault::new(Kind::GrantRefused, detail);
+                    Progress::Failed(match remedy {
+                        Some(remedy) => fault.with_remedy(remedy),
+                        None => fault,
+                    })
+                }
+            });
+        }
+        match here {
+            None if shared.is_pending(state).await => Some(Progress::Pending),
+            here => here,
+        }
+    }
+
+    fn progress_here(&self, state: &str) -> Option<Progress> {
         let entries = self.lock();
         let key = known(&entries, state)?;
         Some(match &entries.get(&key)?.stage {
@@ -172,23 +205,73 @@ impl PendingAuthorizations {
     ///
     /// # Errors
     ///
-    /// A state that nobody was given, or that was used; the identity provider's refusal; a store
+    /// A state that no one was given, or that was used; the identity provider's refusal; a store
     /// that cannot be written.
-    pub async fn finish(&self, broker: &TokenSource, query: &str) -> Result<GrantedConsent, Fault> {
+    pub async fn finish(
+        &self,
+        token_source: &TokenSource,
+        query: &str,
+    ) -> Result<GrantedConsent, Fault> {
+        self.finish_of_any(token_source, query, |_| None).await
+    }
+
+    /// The same where another relay may have begun it: `accounts` finds the account of a login.
+    ///
+    /// # Errors
+    ///
+    /// As [`PendingAuthorizations::finish`].
+    pub async fn finish_of_any(
+        &self,
+        token_source: &TokenSource,
+        query: &str,
+        accounts: impl Fn(&str) -> Option<Arc<Account>>,
+    ) -> Result<GrantedConsent, Fault> {
         let state = parameter(query, "state");
         // Taken out before anything else: whatever comes of it, it was used.
-        let Some((key, pending)) = self.take(&state) else {
+        let taken = match token_source.shared() {
+            Some(shared) => self.take_from_all(shared, accounts, &state).await,
+            None => self.take(&state),
+        };
+        let Some((key, pending)) = taken else {
             return Err(Fault::new(
                 Kind::GrantRefused,
                 "nobody was sent to the identity provider with this state, or it was used, or ten minutes are over",
             )
             .with_remedy("begin the consent anew"));
         };
-        let result = finish(broker, pending, query).await;
+        let result = finish(token_source, pending, query).await;
         if let Some(entry) = self.lock().get_mut(&key) {
             entry.stage = Stage::Ended(result.as_ref().err().cloned());
         }
+        if let Some(shared) = token_source.shared() {
+            let failed = result
+                .as_ref()
+                .err()
+                .map(|fault| (fault.detail().to_owned(), fault.remedy().map(str::to_owned)));
+            shared.on_completed(&key, &Completed { failed }, LIFETIME);
+        }
         result
+    }
+
+    /// One that this relay began, or another: of each it is used once.
+    async fn take_from_all(
+        &self,
+        shared: &SharedRecords,
+        accounts: impl Fn(&str) -> Option<Arc<Account>>,
+        state: &str,
+    ) -> Option<(String, AuthorizationRequest)> {
+        let elsewhere = shared.take_authorization(state).await;
+        if shared.completed(state).is_some() {
+            return None;
+        }
+        let here = self.take(state);
+        if here.is_some() {
+            return here;
+        }
+        let elsewhere = elsewhere?;
+        let account = accounts(&elsewhere.login)?;
+        let pending = AuthorizationRequest::from_shared(elsewhere, account, state)?;
+        Some((state.to_owned(), pending))
     }
 
     fn take(&self, state: &str) -> Option<(String, AuthorizationRequest)> {
@@ -212,7 +295,7 @@ impl PendingAuthorizations {
     }
 }
 
-/// The key that is this state, found in time that does not tell how much of it is right.
+/// The key that is this state, found in time that does not depend on how much of it is right.
 fn known(entries: &HashMap<String, Entry>, state: &str) -> Option<String> {
     let is_it = |known: &&String| bool::from(known.as_bytes().ct_eq(state.as_bytes()));
     entries.keys().find(is_it).cloned()
@@ -225,16 +308,16 @@ fn parameter(query: &str, name: &str) -> String {
         .map_or_else(String::new, |(_, value)| value.into_owned())
 }
 
-/// What the query of the redirect brings.
+/// Completes the authorization with the query of the redirect.
 async fn finish(
-    broker: &TokenSource,
+    token_source: &TokenSource,
     pending: AuthorizationRequest,
     query: &str,
 ) -> Result<GrantedConsent, Fault> {
     let error = parameter(query, "error");
     if !error.is_empty() {
         let description = parameter(query, "error_description");
-        return Err(broker.refused_consent(&pending, &error, &description));
+        return Err(token_source.refused_consent(&pending, &error, &description));
     }
     let code = parameter(query, "code");
     if code.is_empty() {
@@ -244,7 +327,7 @@ async fn finish(
         ));
     }
     let (login, mailbox) = (pending.login().to_owned(), pending.mailbox());
-    let consent = broker.complete_consent(pending, &code).await?;
+    let consent = token_source.complete_consent(pending, &code).await?;
     let given = GrantedConsent {
         login,
         mailbox,

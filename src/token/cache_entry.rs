@@ -10,16 +10,16 @@ use super::store::RecordVersion;
 use crate::fault::Fault;
 use crate::secret::Secret;
 
-/// Is told of each request: its registration, `ok`, `throttled`, `unavailable` or `refused`, and
+/// Called for each request: its registration, `ok`, `throttled`, `unavailable` or `refused`, and
 /// how long it took.
 pub(super) type Observer = dyn Fn(&str, &'static str, Duration) + Send + Sync;
 
 /// A token and those who wait for it.
 pub(super) struct CacheEntry {
     pub(super) life: Mutex<CachedToken>,
-    /// The request under way, if there is one. Its value is the result.
+    /// The request in progress, if there is one. Its value is the result.
     pub(super) flight: Mutex<Option<watch::Receiver<Option<Arrival>>>>,
-    /// The stored record that the slot knows.
+    /// The stored record that the entry was made from.
     pub(super) version: Mutex<Option<RecordVersion>>,
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::{hmac, rand};
 
+use crate::cluster::keys::Keys;
 use crate::config::{Account, ClientCredential, Grant, Registration};
 use crate::secret::Secret;
 
@@ -12,7 +13,7 @@ use crate::secret::Secret;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct CacheKey {
     pub(super) registration: String,
-    /// A keyed hash of all that the registration says: one that was changed gets tokens anew.
+    /// A keyed hash of all that the registration says: one that was changed gets tokens again.
     version: [u8; 32],
     scope: String,
     /// The login or mailbox that it is for, where it is not for all.
@@ -22,19 +23,42 @@ pub(super) struct CacheKey {
     password: Option<[u8; 32]>,
 }
 
+impl CacheKey {
+    /// The name under which several relays share the token.
+    pub(super) fn name(&self, keys: &Keys) -> String {
+        let hex = |digest: &[u8; 32]| -> String {
+            digest.iter().map(|octet| format!("{octet:02x}")).collect()
+        };
+        let parts = [
+            self.registration.as_str(),
+            &hex(&self.version),
+            &self.scope,
+            self.subject.as_deref().unwrap_or_default(),
+            &self.password.as_ref().map(hex).unwrap_or_default(),
+        ];
+        keys.name("token", &parts)
+    }
+}
+
 /// The registrations as they are configured now.
 pub(super) struct RegistrationVersions {
     by_name: HashMap<String, [u8; 32]>,
-    /// Of this process alone.
+    /// Derived from `state.key`, where there is one: relays that share it agree.
     key: hmac::Key,
 }
 
 impl RegistrationVersions {
     pub(super) fn new(
         registrations: &BTreeMap<String, Arc<Registration>>,
+        keys: Option<&Keys>,
     ) -> std::io::Result<Self> {
         let mut seed = [0; 32];
-        rand::fill(&mut seed).map_err(|_| std::io::Error::other("no random numbers"))?;
+        match keys {
+            Some(keys) => seed = keys.digest("registrations", &[]),
+            None => {
+                rand::fill(&mut seed).map_err(|_| std::io::Error::other("no random numbers"))?
+            }
+        }
         let key = hmac::Key::new(hmac::HMAC_SHA256, &seed);
         Ok(Self::with(key, registrations))
     }
@@ -54,8 +78,8 @@ impl RegistrationVersions {
     }
 
     /// Whether the registration is still the one that the purpose was made for.
-    pub(super) fn know(&self, purpose: &CacheKey) -> bool {
-        self.by_name.get(&purpose.registration) == Some(&purpose.version)
+    pub(super) fn is_current(&self, key: &CacheKey) -> bool {
+        self.by_name.get(&key.registration) == Some(&key.version)
     }
 
     pub(super) fn cache_key(
@@ -85,7 +109,7 @@ impl RegistrationVersions {
     }
 }
 
-/// What the registration says, its secrets included.
+/// Hashes what the registration says, its secrets included.
 fn edition(key: &hmac::Key, registration: &Registration) -> [u8; 32] {
     let mut context = hmac::Context::with_key(key);
     // Secrets do not show in it.

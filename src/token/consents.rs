@@ -1,4 +1,4 @@
-//! Consents by way of the broker: it has the HTTP clients and the store that they need.
+//! Consents by way of the token source: it has the HTTP clients and the store that they need.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -37,13 +37,16 @@ impl TokenSource {
         pending: AuthorizationRequest,
         code: &str,
     ) -> Result<Consent, Fault> {
-        let (endpoint, store) = self.tools(&pending.account)?;
-        grant::consent::complete(pending, code, &endpoint, store, self.timeout)
-            .await
-            .map_err(|failure| failure.fault)
+        let (endpoint, store) = self.endpoint_and_store(&pending.account)?;
+        let login = pending.login.clone();
+        self.before_act(&login).await;
+        let completed = grant::consent::complete(pending, code, &endpoint, store, self.timeout);
+        let consent = completed.await.map_err(|failure| failure.fault)?;
+        self.after_act(&login).await;
+        Ok(consent)
     }
 
-    /// What the identity provider said instead of a code (RFC 6749 §4.1.2.1).
+    /// Builds the fault of what the identity provider sent instead of a code (RFC 6749 §4.1.2.1).
     pub fn refused_consent(
         &self,
         pending: &AuthorizationRequest,
@@ -60,7 +63,11 @@ impl TokenSource {
             return false;
         };
         let taken = grant::consent::take_back(account, login, store, self.timeout).await;
-        taken.unwrap_or(false)
+        let taken = taken.unwrap_or(false);
+        if taken {
+            self.after_act(login).await;
+        }
+        taken
     }
 
     /// Begins a consent for `login` on another device.
@@ -73,7 +80,7 @@ impl TokenSource {
         account: &Arc<Account>,
         login: &str,
     ) -> Result<DeviceAuthorization, Fault> {
-        let (endpoint, _) = self.tools(account)?;
+        let (endpoint, _) = self.endpoint_and_store(account)?;
         grant::device::start(account.clone(), login, &endpoint)
             .await
             .map_err(|failure| failure.fault)
@@ -93,13 +100,32 @@ impl TokenSource {
     where
         F: Future<Output = ()>,
     {
-        let (endpoint, store) = self.tools(&device.account)?;
-        grant::device::complete(device, &endpoint, store, self.timeout, sleep)
-            .await
-            .map_err(|failure| failure.fault)
+        let (endpoint, store) = self.endpoint_and_store(&device.account)?;
+        self.before_act(&device.login).await;
+        let completed = grant::device::complete(device, &endpoint, store, self.timeout, sleep);
+        let consent = completed.await.map_err(|failure| failure.fault)?;
+        self.after_act(&device.login).await;
+        Ok(consent)
     }
 
-    fn tools(&self, account: &Account) -> Result<(endpoint::Endpoint, &Arc<Store>), Fault> {
+    /// What a person does has to beat what the other relays have.
+    async fn before_act(&self, login: &str) {
+        if let Some(shared) = self.shared() {
+            shared.fetch(login).await;
+        }
+    }
+
+    /// What a person did is told to the other relays.
+    async fn after_act(&self, login: &str) {
+        if let Some(shared) = self.shared() {
+            shared.publish(login).await;
+        }
+    }
+
+    fn endpoint_and_store(
+        &self,
+        account: &Account,
+    ) -> Result<(endpoint::Endpoint, &Arc<Store>), Fault> {
         let client = self.clients.get(&account.registration.provider.name);
         match (client, &self.store) {
             (Some(client), Some(store)) => {

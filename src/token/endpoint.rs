@@ -1,4 +1,5 @@
-//! The token endpoint over HTTP: what it answers, in whatever shape, becomes an answer or a failure.
+//! The token endpoint over HTTP: what it answers, in whatever shape, becomes an answer or a
+//! failure.
 
 use std::time::{Duration, SystemTime};
 
@@ -22,7 +23,7 @@ const ANSWER_CAP: usize = 256 * 1024;
 /// Octets that are reserved for an answer whose length is not known.
 const ANSWER_USUAL: usize = 16 * 1024;
 
-/// Where nothing answers.
+/// Advice where an endpoint does not answer.
 const DIRECT: &str =
     "check that this host reaches the token endpoint (DNS, firewall, TLS inspection)";
 
@@ -46,12 +47,12 @@ struct Json {
     error_description: serde_json::Value,
     #[serde(default)]
     error_codes: Vec<u64>,
-    /// Google has `error_subtype`.
+    /// Refinement of the error; Google sends `error_subtype`.
     #[serde(default, alias = "error_subtype")]
     suberror: serde_json::Value,
 }
 
-/// A whole HTTP answer.
+/// HTTP answer, read to its end.
 struct Reply {
     status: u16,
     retry_after: Option<Duration>,
@@ -251,7 +252,7 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     }
 }
 
-/// RFC 9110 §6.6.1.
+/// Reads the header Date (RFC 9110 §6.6.1).
 fn date(headers: &HeaderMap) -> Option<SystemTime> {
     let value = headers.get(DATE)?.to_str().ok()?;
     httpdate::parse_http_date(value.trim()).ok()

@@ -50,14 +50,14 @@ impl Class {
         }
     }
 
-    /// How long the endpoint is left alone. A refused consent is asked about seldom: whoever has
-    /// to act takes hours. What an administrator mends for an application takes minutes.
+    /// Time for which no request is sent. A refused consent is asked about seldom: whoever
+    /// has to act takes hours. What an administrator corrects for an application takes minutes.
     pub(super) fn pauses(self, consent: bool) -> Pauses {
         match self {
             Self::Later { .. } => pauses(1, 300),
             Self::Attention if consent => pauses(10, 3600),
             Self::Attention | Self::Ended | Self::Client => pauses(10, 300),
-            // Nobody else is asked: it costs nothing to look again soon.
+            // No one else is asked: it costs nothing to look again soon.
             Self::Ours => pauses(1, 10),
         }
     }
@@ -75,18 +75,18 @@ impl Class {
 /// A request that brought no token.
 #[derive(Debug, Clone)]
 pub(crate) struct TokenError {
-    /// Decides what follows.
+    /// Class of the failure, which decides what follows.
     pub(crate) class: Class,
-    /// What to say; of the class's kind.
+    /// Fault for client and log, of the class's kind.
     pub(crate) fault: Fault,
-    /// Retry-After.
+    /// Time to wait, from the header Retry-After.
     pub(crate) retry_after: Option<Duration>,
     /// An endpoint was asked, and this is its answer or the lack of one.
     pub(crate) asked: bool,
 }
 
 impl TokenError {
-    /// Nobody was asked.
+    /// Creates a failure for which no endpoint was asked.
     pub(crate) fn new(class: Class, detail: impl AsRef<str>) -> Self {
         Self {
             class,
@@ -103,7 +103,7 @@ impl TokenError {
         self
     }
 
-    /// An endpoint was asked.
+    /// Records that an endpoint was asked.
     #[must_use]
     pub(crate) fn asked(mut self) -> Self {
         self.asked = true;

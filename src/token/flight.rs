@@ -1,5 +1,5 @@
-//! One request on its way, whoever waits for it: what comes of it goes to the token's life, the log,
-//! the metrics and those who wait.
+//! One request on its way, whoever waits for it: what comes of it goes to the token's life, the
+//! log, the metrics and those who wait.
 
 use std::sync::Arc;
 
@@ -7,9 +7,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::cache_entry::{Arrival, CacheEntry, Observer, lock};
+use super::cache_key::CacheKey;
 use super::failure::{Class, TokenError};
 use super::grant::Request;
 use super::issued::IssuedToken;
+use super::sharing::SharedRecords;
 use super::store::Store;
 use crate::config::Registration;
 
@@ -20,13 +22,18 @@ pub(super) struct Flight {
     pub(super) observer: Arc<Observer>,
     pub(super) registration: Arc<Registration>,
     pub(super) login: String,
+    /// Where it is asked for on behalf of all relays.
+    pub(super) sharing: Option<(Arc<SharedRecords>, CacheKey)>,
 }
 
 impl Flight {
     /// Sends the request, and lets everyone know what came of it.
     pub(super) async fn fly(self, request: Request, sender: watch::Sender<Option<Arrival>>) {
         let began = Instant::now();
-        let result = request.send().await;
+        let result = match &self.sharing {
+            Some((shared, purpose)) => shared.send(request, purpose).await,
+            None => request.send().await,
+        };
         if let Some(outcome) = outcome(&result) {
             (self.observer)(&self.registration.name, outcome, began.elapsed());
         }
@@ -42,7 +49,7 @@ impl Flight {
         }
     }
 
-    /// What this request wrote is known.
+    /// Records the version of what this request wrote.
     fn note_version(&self) {
         if let (Some(store), true) = (&self.store, self.registration.grant.needs_consent()) {
             *lock(&self.shared.version) = store.version(&self.login);
@@ -71,7 +78,7 @@ impl Flight {
                 if !life.failed(failure, consent, now) {
                     return Err(fault.already_logged());
                 }
-                // The client's own mistake is its session's to tell.
+                // The client's own mistake is its session's to log.
                 if !is_client {
                     tracing::warn!(
                         registration = registration.name,
@@ -87,7 +94,7 @@ impl Flight {
     }
 }
 
-/// What a request came to, for the metrics; `None` where nobody was asked.
+/// Outcome of a request for the metrics; `None` where no endpoint was asked.
 fn outcome(result: &Result<IssuedToken, TokenError>) -> Option<&'static str> {
     match result {
         Ok(grant) if grant.stored => None,

@@ -7,7 +7,7 @@ use crate::secret::Secret;
 /// A token as it was given to one login.
 #[derive(Debug, Clone)]
 pub struct Token {
-    /// The token itself.
+    /// The access token itself, as issued.
     pub secret: Secret,
     /// Counts the tokens of a purpose.
     pub(super) generation: u64,
@@ -15,15 +15,15 @@ pub struct Token {
     pub(super) fresh: bool,
 }
 
-/// What a successful request brought.
+/// Result of a successful token request.
 #[derive(Debug, Clone)]
 pub(crate) struct IssuedToken {
     pub(crate) token: Secret,
     /// From its issue to its end.
     pub(crate) lifetime: Duration,
-    /// How much of it has passed.
+    /// Part of its validity that has passed.
     pub(crate) age: Duration,
-    /// It was at hand: nobody was asked.
+    /// Whether the token was at hand, without asking an endpoint.
     pub(crate) stored: bool,
     /// A refresh token was redeemed for it, whose successor is not on disk yet.
     pub(crate) unstored: bool,
@@ -46,7 +46,7 @@ impl IssuedToken {
     }
 }
 
-/// Seconds since 1970.
+/// Gives the time in seconds since 1970.
 pub(crate) fn now() -> u64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
@@ -58,9 +58,9 @@ pub(crate) fn now() -> u64 {
 pub enum TokenState {
     /// None was asked for yet.
     None,
-    /// It is good for so long.
+    /// The token remains valid for this time.
     Valid(Duration),
-    /// It was good.
+    /// The validity of the token is over.
     Expired,
     /// The last request was refused; an outage is no refusal.
     Refused,

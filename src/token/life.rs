@@ -7,9 +7,9 @@
 //! | none | waits for a request |
 //! | valid | gets the token |
 //! | due | gets the token, and a request starts beside it |
-//! | paused | gets the last failure; the endpoint is left alone |
+//! | paused | gets the last failure; no request is sent |
 //! | attention | the same; asked seldom, and it heals by itself |
-//! | ended | the same; the next request asks nobody until there is a new consent |
+//! | ended | the same; the next request asks no one until there is a new consent |
 //! | unstored | gets the token; the record of the redemption is still being written |
 //!
 //! Where an event leads:
@@ -36,7 +36,7 @@ use super::issued::{IssuedToken, TokenState};
 use crate::fault::Fault;
 use crate::secret::Secret;
 
-/// From so long before a token may not be used any more, a login that is served starts a request
+/// From this time before a token may not be used any more, a login that is served starts a request
 /// beside it.
 const AHEAD: Duration = Duration::from_secs(3 * 60);
 
@@ -46,12 +46,13 @@ const JITTER: Duration = Duration::from_secs(4 * 60);
 /// The longest pause an endpoint may ask for.
 const RETRY_AFTER_CAP: Duration = Duration::from_secs(3600);
 
-/// A refused token is replaced no more often than this, and an acceptance protects it so long.
+/// A refused token is replaced no more often than this, and an acceptance protects it for this
+/// time.
 const PROTECTED: Duration = Duration::from_secs(60);
 
-/// How much of its life a token must have left for a new session: Exchange ends sessions around the
-/// expiry of their token. `margin` is the provider's `token_margin`; of tokens that live less than
-/// twice as long a quarter counts, so that not every login asks for another.
+/// Part of its life that a token must have left for a new session: Exchange ends sessions around
+/// the expiry of their token. `margin` is the provider's `token_margin`; of tokens that live less
+/// than twice as long a quarter counts, so that not every login asks for another.
 pub(super) fn margin(lifetime: Duration, margin: Duration) -> Duration {
     if lifetime < margin * 2 {
         lifetime / 4
@@ -60,7 +61,7 @@ pub(super) fn margin(lifetime: Duration, margin: Duration) -> Duration {
     }
 }
 
-/// What a token is good for at the moment.
+/// State of a token at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum State {
     None,
@@ -72,22 +73,22 @@ pub(super) enum State {
     Unstored,
 }
 
-/// What a login gets.
+/// Decision about what a login gets.
 #[derive(Debug)]
 pub(super) enum Decision {
     Use(Secret, u64),
-    /// The same, and a request is due.
+    /// Use this token of that number, and start a request.
     UseAndRefresh(Secret, u64),
-    /// Wait for a request.
+    /// Wait for a token request.
     Fetch,
-    /// The endpoint is left alone for now.
+    /// No request is sent for now.
     Refuse(Fault),
 }
 
 /// One token, the pause after the last failure, and what upstreams said of it.
 #[derive(Debug, Default)]
 pub(super) struct CachedToken {
-    /// From 0 to 1, of this token alone.
+    /// A number from 0 to 1, chosen for this token.
     jitter: f64,
     held: Option<Held>,
     /// The token of the last request, also when it was refused since.
@@ -142,7 +143,7 @@ impl CachedToken {
         }
     }
 
-    /// A login wants a token.
+    /// Answers a login that needs a token.
     pub(super) fn next(&self, now: Instant) -> Decision {
         match (self.state(now), &self.held, &self.pause) {
             (State::Valid | State::Unstored, Some(held), _) => {
@@ -273,7 +274,7 @@ impl CachedToken {
         self.held.is_some()
     }
 
-    /// Everything known is old; generations go on, so that nobody mistakes a new token for an
+    /// Everything known is old; generations go on, so that no one mistakes a new token for an
     /// old one.
     pub(super) fn renew(&mut self) {
         *self = Self {

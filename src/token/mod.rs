@@ -1,12 +1,13 @@
-//! Access tokens: one request per token, however many sessions want it.
+//! Access tokens: one request per token, however many sessions need it.
 //!
-//! A token is for a purpose: one app-only token serves all mailboxes of a registration, a
-//! person's consent serves one login. The broker asks ahead of expiry, remembers failures so that
-//! a polling client cannot hammer the endpoint, and replaces a token that an upstream refused
-//! within bounds that keep one mailbox without permission from churning the token that all share.
-//! Its times are of the monotonic clock: a clock that is set wrong changes nothing while it runs.
+//! A token is for a purpose: one app-only token serves all mailboxes of a registration, a person's
+//! consent serves one login. The token source asks ahead of expiry, remembers failures so that a
+//! polling client cannot hammer the endpoint, and replaces a token that an upstream refused within
+//! bounds that keep one mailbox without permission from churning the token that all share. Its
+//! times are of the monotonic clock: a clock that is set wrong changes nothing while it runs.
 
 mod answer;
+mod authorization;
 pub mod authorizations;
 mod cache_entry;
 mod cache_key;
@@ -18,6 +19,7 @@ mod grant;
 mod issued;
 mod life;
 mod refusal;
+mod sharing;
 mod source;
 pub mod store;
 

@@ -3,8 +3,8 @@
 //!
 //! Codes come first: 50196 arrives as `invalid_grant`, yet it is throttling, and 53003 does, yet an
 //! administrator cures it. A consent has ended only by a code that says so, by the suberrors
-//! `bad_token` and `token_expired` beside an unknown code, or by a bare `invalid_grant`. Whatever is
-//! not known leaves it as it is.
+//! `bad_token` and `token_expired` beside an unknown code, or by a bare `invalid_grant`. Whatever
+//! is not known leaves it as it is.
 
 mod subject;
 mod table;
@@ -36,7 +36,7 @@ const SKEW: i64 = 60;
 /// Codes and words of assertions that are outside their time.
 const TIMED: &[u64] = &[700_024, 50012];
 
-/// What an error answer means for a registration.
+/// Decides what an error answer means for a registration.
 pub(super) fn classify(registration: &Registration, refusal: &OAuthError<'_>) -> TokenError {
     // The description's first line says it; the rest are ids of the request.
     let summary = refusal.description.lines().next().unwrap_or_default();
@@ -109,8 +109,7 @@ fn meaning(
     }
 }
 
-/// That the clock is to blame, where something signed is outside its time or the endpoint's clock
-/// says so.
+/// Blames the clock, where something signed is outside its time or the endpoint's clock says so.
 fn clock(
     registration: &Registration,
     refusal: &OAuthError<'_>,

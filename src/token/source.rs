@@ -1,4 +1,4 @@
-//! The token source: cache, one request at a time, and who is told of what.
+//! The token source: cache, one request at a time, and its observers.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -11,10 +11,12 @@ use super::cache_entry::{Arrival, CacheEntry, Observer, lock};
 use super::cache_key::{CacheKey, RegistrationVersions};
 use super::flight::Flight;
 use super::grant::Request;
-use super::issued::{Token, TokenState};
+use super::issued::{Token, TokenState, now};
 use super::life::{CachedToken, Decision};
-use super::store::Store;
+use super::sharing::SharedRecords;
+use super::store::{StateError, Store};
 use crate::auth::password::VerifiedLogin;
+use crate::cluster::member::Member;
 use crate::config::{Account, Registration};
 use crate::fault::{Fault, Kind};
 use crate::outbound::http;
@@ -23,13 +25,15 @@ use crate::outbound::http;
 /// account has logins, or as they have passwords to try (grant `password`).
 const MAX_CACHED: usize = 10_000;
 
-/// Gives out tokens.
+/// Source of access tokens: cache, one request at a time, backoff.
 pub struct TokenSource {
-    /// By provider.
+    /// HTTP clients by provider.
     pub(super) clients: BTreeMap<String, http::Client>,
     versions: RegistrationVersions,
     pub(super) timeout: Duration,
     pub(super) store: Option<Arc<Store>>,
+    /// What several relays have in common, if they do.
+    shared: Option<Arc<SharedRecords>>,
     /// Outlives a change of the configuration.
     cache: Arc<Mutex<Cache>>,
     observer: Arc<Observer>,
@@ -37,15 +41,16 @@ pub struct TokenSource {
 
 type Cache = HashMap<CacheKey, Arc<CacheEntry>>;
 
-/// The part of a configuration that the token source uses. A reload replaces it; cached tokens stay.
+/// The part of a configuration that the token source uses. A reload replaces it; cached tokens
+/// stay.
 pub struct TokenSourceConfig<'a> {
-    /// The OAuth clients.
+    /// Registrations of OAuth clients, by name.
     pub registrations: &'a BTreeMap<String, Arc<Registration>>,
     /// The HTTP clients, by provider.
     pub clients: BTreeMap<String, http::Client>,
-    /// What bounds a token request.
+    /// Longest time of a token request.
     pub timeout: Duration,
-    /// What keeps the tokens that consents bring.
+    /// Store of the tokens that consents bring.
     pub store: Option<Arc<Store>>,
 }
 
@@ -55,39 +60,80 @@ impl TokenSource {
     /// # Errors
     ///
     /// Where the machine has no random numbers.
-    pub fn new(tools: TokenSourceConfig<'_>) -> std::io::Result<Self> {
+    pub fn new(config: TokenSourceConfig<'_>) -> std::io::Result<Self> {
         Ok(Self {
-            versions: RegistrationVersions::new(tools.registrations)?,
-            clients: tools.clients,
-            timeout: tools.timeout,
-            store: tools.store,
+            versions: RegistrationVersions::new(
+                config.registrations,
+                config.store.as_ref().map(|store| &**store.keys()),
+            )?,
+            shared: None,
+            clients: config.clients,
+            timeout: config.timeout,
+            store: config.store,
             cache: Arc::default(),
             observer: Arc::new(|_, _, _| {}),
         })
     }
 
-    /// With other tools and the same tokens, requests under way included.
+    /// Creates the source of another configuration with the same tokens, requests in progress
+    /// included.
     #[must_use]
-    pub fn reconfigured(&self, tools: TokenSourceConfig<'_>) -> Self {
+    pub fn reconfigured(&self, config: TokenSourceConfig<'_>) -> Self {
         Self {
-            versions: self.versions.reconfigured(tools.registrations),
-            clients: tools.clients,
-            timeout: tools.timeout,
-            store: match (tools.store, &self.store) {
+            versions: self.versions.reconfigured(config.registrations),
+            clients: config.clients,
+            timeout: config.timeout,
+            store: match (config.store, &self.store) {
                 (Some(store), Some(before)) => Some(store.take_over(before)),
                 (store, _) => store,
             },
+            shared: self.shared.clone(),
             cache: self.cache.clone(),
             observer: self.observer.clone(),
         }
     }
 
-    /// Drops what belongs to registrations that are not this one's.
-    pub fn activate(&self) {
-        lock(&self.cache).retain(|purpose, _| self.versions.know(purpose));
+    /// Deletes what is stored of a login, on every relay; whether there was something.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] where it cannot be deleted.
+    pub async fn forget(&self, login: &str) -> Result<bool, StateError> {
+        let Some(store) = self.store.clone() else {
+            return Ok(false);
+        };
+        if let Some(shared) = &self.shared {
+            // Its tombstone has to beat what the others have.
+            shared.fetch(login).await;
+        }
+        let name = login.to_owned();
+        let forgotten = tokio::task::spawn_blocking(move || store.forget(&name)).await;
+        let forgotten = forgotten.unwrap_or(Ok(false))?;
+        if let (true, Some(shared)) = (forgotten, &self.shared) {
+            shared.publish(login).await;
+        }
+        Ok(forgotten)
     }
 
-    /// Tells somebody of each request that was sent to an endpoint for a login.
+    /// What several relays have in common, if they do.
+    pub(crate) fn shared(&self) -> Option<&Arc<SharedRecords>> {
+        self.shared.as_ref()
+    }
+
+    /// Shares its tokens and consents with other relays from now on.
+    #[must_use]
+    pub fn shared_by(mut self, member: Arc<Member>) -> Self {
+        let store = self.store.clone();
+        self.shared = store.map(|store| SharedRecords::new(member, store));
+        self
+    }
+
+    /// Drops what belongs to registrations that are not this one's.
+    pub fn activate(&self) {
+        lock(&self.cache).retain(|key, _| self.versions.is_current(key));
+    }
+
+    /// Sets the function that is called for each request that was sent to an endpoint for a login.
     #[must_use]
     pub fn observed_by(
         mut self,
@@ -104,8 +150,8 @@ impl TokenSource {
     /// The side to blame is the identity provider, the client (grant `password`) or authrelay
     /// (its store).
     pub async fn token(&self, verified: &VerifiedLogin) -> Result<Token, Fault> {
-        let purpose = self.cache_key(verified);
-        let shared = self.cache_entry(&purpose);
+        let key = self.cache_key(verified);
+        let shared = self.cache_entry(&key);
         self.reload_if_changed(&shared, verified);
         let next = lock(&shared.life).next(Instant::now());
         match next {
@@ -163,27 +209,27 @@ impl TokenSource {
 
     /// How the token of an account's login stands; `mailbox` is the one it opens.
     pub fn token_state(&self, account: &Account, login: &str, mailbox: &str) -> TokenState {
-        let purpose = self.versions.cache_key(account, login, mailbox, None);
-        let slots = lock(&self.cache);
+        let key = self.versions.cache_key(account, login, mailbox, None);
+        let cache = lock(&self.cache);
         let shared = match account.registration.grant.needs_client_password() {
             // Whichever password the client presents.
-            true => slots
+            true => cache
                 .iter()
                 .filter(|(other, _)| {
-                    other.registration == purpose.registration && other.subject == purpose.subject
+                    other.registration == key.registration && other.subject == key.subject
                 })
                 .map(|(_, shared)| shared)
                 .max_by_key(|shared| lock(&shared.life).has_token()),
-            false => slots.get(&purpose),
+            false => cache.get(&key),
         };
         shared.map_or(TokenState::None, |shared| {
             lock(&shared.life).token_state(Instant::now())
         })
     }
 
-    /// Redeems the refresh token of a consent that nobody has used for `age`, since providers let
+    /// Redeems the refresh token of a consent that no one has used for `age`, since providers let
     /// them die of disuse (Entra after 90 days), and of one that needs attention, which may have
-    /// been cured. A consent that has ended is left alone.
+    /// been cured. A consent that has ended is skipped.
     pub async fn refresh_unused(&self, account: &Arc<Account>, login: &str, age: Duration) {
         let Some(store) = self.store.clone() else {
             return;
@@ -209,7 +255,7 @@ impl TokenSource {
         let _ = flight.wait_for(Option::is_some).await;
     }
 
-    /// Asks anew at the next request where a refusal may have been cured: somebody waits for the
+    /// Asks again at the next request where a refusal may have been cured: somebody waits for the
     /// answer.
     pub fn ask_again(&self, verified: &VerifiedLogin) {
         let shared = self.cache_entry(&self.cache_key(verified));
@@ -237,23 +283,23 @@ impl TokenSource {
         )
     }
 
-    fn cache_entry(&self, purpose: &CacheKey) -> Arc<CacheEntry> {
-        let mut slots = lock(&self.cache);
-        if let Some(shared) = slots.get(purpose) {
+    fn cache_entry(&self, key: &CacheKey) -> Arc<CacheEntry> {
+        let mut cache = lock(&self.cache);
+        if let Some(shared) = cache.get(key) {
             return shared.clone();
         }
-        if slots.len() >= MAX_CACHED {
+        if cache.len() >= MAX_CACHED {
             let used = |shared: &Arc<CacheEntry>| {
                 Arc::strong_count(shared) > 1 || lock(&shared.life).has_token()
             };
-            slots.retain(|_, shared| used(shared));
+            cache.retain(|_, shared| used(shared));
         }
         let shared = Arc::new(CacheEntry {
             life: Mutex::new(CachedToken::new(fraction())),
             flight: Mutex::default(),
             version: Mutex::default(),
         });
-        slots.insert(purpose.clone(), shared.clone());
+        cache.insert(key.clone(), shared.clone());
         shared
     }
 
@@ -272,7 +318,7 @@ impl TokenSource {
         }
     }
 
-    /// Joins the request under way, or starts one; `anew` also where a stored token would do. It
+    /// Joins the request in progress, or starts one; `again` also where a stored token would do. It
     /// goes on when the login that wanted it is given up: others wait for it.
     fn flight(
         &self,
@@ -307,6 +353,7 @@ impl TokenSource {
             password: verified.unverified_password().cloned(),
             replaces: lock(&shared.life).last(),
             anew,
+            since: now(),
             client: self.clients.get(&registration.provider.name).cloned(),
             store: self.store.clone(),
             timeout: self.timeout,
@@ -315,6 +362,11 @@ impl TokenSource {
             shared: shared.clone(),
             store: self.store.clone(),
             observer: self.observer.clone(),
+            sharing: self
+                .shared
+                .clone()
+                .filter(|_| SharedRecords::shares(&registration.grant))
+                .map(|shared| (shared, self.cache_key(verified))),
             registration,
             login: request.login.clone(),
         };

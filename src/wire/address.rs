@@ -3,7 +3,7 @@
 /// Octets of an address that has a meaning: RFC 5321 §4.5.3.1 allows 256, some services more.
 const CAP: usize = 320;
 
-/// What MAIL or RCPT names.
+/// Path that MAIL or RCPT names, with its parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Path<'a> {
     /// Without angle brackets; empty: the null sender.
@@ -13,7 +13,7 @@ pub struct Path<'a> {
 }
 
 impl<'a> Path<'a> {
-    /// What follows the verb: `FROM:<a@b> SIZE=1`. `keyword` is `FROM:` or `TO:`.
+    /// Parses what follows the verb: `FROM:<a@b> SIZE=1`. `keyword` is `FROM:` or `TO:`.
     ///
     /// `Reverse-path / Forward-path` (RFC 5321 §4.1.2) without source routes, which would hide who
     /// is meant; devices leave out the angle brackets or put a space before them.
@@ -84,7 +84,7 @@ fn is_atom(c: char) -> bool {
     c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c) || !c.is_ascii()
 }
 
-/// Octets of a quoted string behind its first quote, up to and with the last.
+/// Octets of a quoted string after its first quote, up to and with the last.
 fn quoted_length(text: &str) -> Option<usize> {
     let mut escaped = false;
     for (at, c) in text.char_indices() {

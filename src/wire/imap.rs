@@ -15,35 +15,35 @@ use nom::{IResult, Parser};
 /// A client's command before login, with its tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tagged {
-    /// As the client wrote it.
+    /// Tag as the client wrote it.
     pub tag: Bytes,
-    /// What it wants.
+    /// Command that follows the tag.
     pub command: Command,
 }
 
 /// A client's command before login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// RFC 9051 §6.1.1.
+    /// CAPABILITY (RFC 9051 §6.1.1).
     Capability,
-    /// RFC 9051 §6.1.2.
+    /// NOOP (RFC 9051 §6.1.2).
     Noop,
-    /// RFC 9051 §6.1.3.
+    /// LOGOUT (RFC 9051 §6.1.3).
     Logout,
-    /// RFC 2971.
+    /// ID (RFC 2971).
     Id,
-    /// RFC 9051 §6.2.1.
+    /// STARTTLS (RFC 9051 §6.2.1).
     StartTls,
-    /// RFC 9051 §6.2.3.
+    /// LOGIN (RFC 9051 §6.2.3).
     Login {
-        /// The decoded `userid`.
+        /// User name, decoded from `userid`.
         login: Vec<u8>,
-        /// The decoded `password`.
+        /// Password, decoded from `password`.
         password: Vec<u8>,
     },
-    /// RFC 9051 §6.2.2.
+    /// AUTHENTICATE (RFC 9051 §6.2.2).
     Authenticate {
-        /// Upper-cased.
+        /// Name of the mechanism, upper-cased.
         mechanism: String,
         /// Base64 or `=` (RFC 4959).
         initial: Option<Bytes>,
@@ -52,7 +52,7 @@ pub enum Command {
     MalformedLogin,
     /// Anything else that has a verb.
     Other,
-    /// A tag, and behind it nothing that the grammar knows.
+    /// A tag, and after it nothing that the grammar knows.
     Malformed,
 }
 
@@ -99,7 +99,7 @@ fn command_nonauth(input: &[u8]) -> IResult<&[u8], Command> {
         value(Command::Noop, verb("NOOP")),
         value(Command::Logout, verb("LOGOUT")),
         value(Command::StartTls, verb("STARTTLS")),
-        // Its parameters interest nobody (RFC 2971 §3.1).
+        // Its parameters interest no one (RFC 2971 §3.1).
         value(Command::Id, (tag_no_case("ID"), space1, rest)),
         login,
         authenticate,
@@ -208,22 +208,22 @@ fn is_astring_char(octet: u8) -> bool {
 /// An upstream's response before login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Response {
-    /// `+ text`: the rest behind the plus sign.
+    /// `+ text`: the rest after the plus sign.
     Continue(Bytes),
-    /// `* …`, whole line.
+    /// Untagged response `* …`, as a whole line.
     Untagged(Bytes),
     /// The answer to the command that bears the tag asked for.
     Tagged(Status, Bytes),
 }
 
-/// `resp-cond-state`.
+/// Status of a response: `resp-cond-state`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// Done.
+    /// The command has succeeded.
     Ok,
-    /// Refused.
+    /// The command was refused.
     No,
-    /// Not understood.
+    /// The command was not understood.
     Bad,
 }
 
@@ -302,8 +302,8 @@ pub fn capabilities(line: &[u8]) -> Option<Vec<String>> {
     )
 }
 
-/// What a listener shows: the upstream's own less what authrelay must not promise, with its own
-/// AUTH and STARTTLS entries.
+/// Capabilities that a listener shows: the upstream's own less what authrelay must not promise,
+/// with its own AUTH and STARTTLS entries.
 pub fn advertised(upstream: &[String], starttls: bool, credentials: bool) -> String {
     let promised = |name: &&String| {
         let name = name.to_ascii_uppercase();

@@ -22,7 +22,7 @@ pub const REPLY_CAP: usize = 64 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLong;
 
-/// Yields lines.
+/// Splits received octets into lines, each with a cap.
 #[derive(Debug)]
 pub struct Lines {
     buffer: Vec<u8>,
@@ -44,7 +44,7 @@ impl Lines {
         }
     }
 
-    /// Appends what was read.
+    /// Appends octets that were read.
     pub fn push(&mut self, bytes: &[u8]) {
         self.forget_given_out();
         // Exact, since thousands of clients may sit at the cap.
@@ -102,8 +102,8 @@ impl Lines {
         self.buffer.get(taken).unwrap_or_default()
     }
 
-    /// What has come of the next line, and whether that is all of it; `None` where nothing has. A
-    /// CR at the end waits for what follows.
+    /// Gives what has arrived of the next line, and whether that is all of it; `None` where
+    /// nothing has. A CR at the end waits for what follows.
     fn part(&mut self) -> Option<(Bytes, bool)> {
         let rest = self.buffer.get(self.start..).unwrap_or_default();
         let (part, terminator, ended) = match memchr(b'\n', rest) {
@@ -139,7 +139,7 @@ impl Lines {
     }
 }
 
-/// What [`Fragments`] yields.
+/// Piece of the input that [`Fragments`] yields.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fragment {
     /// A whole command or response, literals in place, last CRLF cut.
@@ -190,7 +190,7 @@ impl Fragments {
         }
     }
 
-    /// Appends what was read.
+    /// Appends octets that were read.
     pub fn push(&mut self, bytes: &[u8]) {
         self.lines.push(bytes);
     }

@@ -20,7 +20,7 @@ const HEAD: usize = 96;
 pub struct Literal {
     /// Octets; `u64::MAX` stands for more as well.
     pub octets: u64,
-    /// Its sender waits for `+` before it sends them.
+    /// Whether its sender waits for `+` before it sends them.
     pub synchronizing: bool,
 }
 
@@ -28,11 +28,11 @@ pub struct Literal {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Line {
     /// The head of the command or response whose first line it is; `None` for one that continues
-    /// it behind a literal.
+    /// it after a literal.
     pub head: Option<Head>,
-    /// What follows, as part of the same command or response.
+    /// Literal that follows, as part of the same command or response.
     pub literal: Option<Literal>,
-    /// It ended with LF, without CR before it.
+    /// Whether the line ended with LF, without CR before it.
     pub bare: bool,
 }
 
@@ -41,7 +41,7 @@ pub struct Line {
 pub struct Head(Vec<u8>);
 
 impl Head {
-    /// What is kept of the line, without its end.
+    /// Text of the line as far as it is kept, without its end.
     pub fn text(&self) -> &[u8] {
         self.0.trim_ascii_end()
     }
@@ -69,20 +69,20 @@ impl Head {
     }
 }
 
-/// How much of an announcement the octets so far end in.
+/// Part of an announcement that the octets so far end in.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Announcement {
     #[default]
     None,
-    /// `{`
+    /// The octet `{` was read.
     Brace,
-    /// `{` and digits.
+    /// `{` and digits were read.
     Digits(u64),
-    /// `{`, digits, `+`.
+    /// `{`, digits and `+` were read.
     Plus(u64),
-    /// The closing brace too.
+    /// The closing brace was read.
     Complete(Literal),
-    /// CR behind it.
+    /// The CR after the brace was read.
     Return(Literal),
 }
 
@@ -109,7 +109,7 @@ impl Announcement {
         }
     }
 
-    /// Behind `part`, which has no end of a line.
+    /// Continues after `part`, which has no end of a line.
     fn behind(self, part: &[u8]) -> Self {
         let (mut state, part) = match memrchr(b'{', part) {
             Some(at) => (Self::None, part.get(at..).unwrap_or_default()),
@@ -139,13 +139,13 @@ pub struct Scanner {
     responses: bool,
     head: Head,
     announcement: Announcement,
-    /// The line has begun.
+    /// Whether the line has begun.
     begun: bool,
     /// The line's last octet was CR.
     cr: bool,
     /// Octets of a literal still to come.
     literal: u64,
-    /// The line continues a command or response behind a literal.
+    /// The line continues a command or response after a literal.
     continued: bool,
 }
 

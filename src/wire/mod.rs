@@ -1,8 +1,8 @@
 //! What stands on the wire: framing, SASL, and the grammars of the three protocols.
 //!
-//! Pure functions and small buffers over bytes. Frame first, parse second: [`mod@line`] yields whole
-//! lines (and IMAP commands with their literals) under a cap; nom's complete parsers then run on
-//! them. Nothing here knows a socket, a clock or a log.
+//! Pure functions and small buffers over bytes. Frame first, parse second: [`mod@line`] yields
+//! whole lines (and IMAP commands with their literals) under a cap; nom's complete parsers then run
+//! on them. Nothing here knows a socket, a clock or a log.
 
 pub mod address;
 pub mod imap;
@@ -14,10 +14,10 @@ pub mod smtp;
 
 use std::fmt;
 
-/// What a listener speaks, and an upstream with it.
+/// Mail protocol that a listener speaks, and its upstreams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
-    /// RFC 3501, RFC 9051.
+    /// IMAP (RFC 3501, RFC 9051).
     Imap,
     /// RFC 1939, RFC 2449, RFC 5034.
     Pop3,
@@ -26,7 +26,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// All three, in the order of their names.
+    /// All protocols, in the order of their names.
     pub const ALL: [Self; 3] = [Self::Imap, Self::Pop3, Self::Smtp];
 
     /// `imap`, `pop3` or `smtp`, as in `proxy.yaml`, logs and metrics.

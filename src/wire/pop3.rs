@@ -13,7 +13,7 @@ use nom::{IResult, Parser};
 /// A client's command before login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// RFC 2449 §5.
+    /// CAPA (RFC 2449 §5).
     Capa,
     /// RFC 1939 §7: the rest of the line.
     User(Bytes),
@@ -21,18 +21,18 @@ pub enum Command {
     Pass(Bytes),
     /// RFC 5034 §4; without a mechanism it lists them (RFC 1734).
     Auth {
-        /// Upper-cased.
+        /// Name of the mechanism, upper-cased.
         mechanism: Option<String>,
-        /// Base64 or `=`.
+        /// Initial response: base64 or `=`.
         initial: Option<Bytes>,
     },
-    /// RFC 2595 §4.
+    /// STLS (RFC 2595 §4).
     Stls,
-    /// RFC 1939 §4.
+    /// QUIT (RFC 1939 §4).
     Quit,
     /// AUTH with arguments it does not take.
     MalformedLogin,
-    /// Anything else.
+    /// Any other command.
     Other,
 }
 
@@ -56,7 +56,7 @@ pub fn command(line: &[u8]) -> Command {
     }
 }
 
-/// `keyword = 3*4VCHAR` and a space or the end (RFC 2449 §4); longer ones are nobody's.
+/// `keyword = 3*4VCHAR` and a space or the end (RFC 2449 §4); longer ones are no one's.
 fn keyword(line: &[u8]) -> IResult<&[u8], &[u8]> {
     take_while1(|octet: u8| octet.is_ascii_graphic())(line)
 }
@@ -77,11 +77,11 @@ fn auth(argument: &[u8]) -> IResult<&[u8], Command> {
 /// The first line of an upstream's reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// `+OK …`
+    /// Success, `+OK …`.
     Ok,
-    /// `-ERR …`
+    /// Failure, `-ERR …`.
     Err,
-    /// `+ …`: the rest behind the plus sign.
+    /// `+ …`: the rest after the plus sign.
     Continue(Bytes),
 }
 
@@ -106,8 +106,8 @@ fn end_of_word(input: &[u8]) -> IResult<&[u8], ()> {
     nom::combinator::not(nom::bytes::complete::is_not(" ")).parse(input)
 }
 
-/// What a listener shows in answer to CAPA: the upstream's own lines less what authrelay must not
-/// promise, with its own SASL, USER and STLS.
+/// Capabilities that a listener shows in answer to CAPA: the upstream's own lines less what
+/// authrelay must not promise, with its own SASL, USER and STLS.
 pub fn advertised(upstream: &[String], starttls: bool, credentials: bool) -> Vec<Cow<'_, str>> {
     let own = ["SASL", "USER", "STLS", "XCLIENT", "IMPLEMENTATION"];
     let promised = |line: &&String| {

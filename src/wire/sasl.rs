@@ -1,4 +1,4 @@
-//! SASL mechanisms: what clients present (PLAIN, LOGIN) and what upstreams want (XOAUTH2,
+//! SASL mechanisms: what clients present (PLAIN, LOGIN) and what upstreams require (XOAUTH2,
 //! OAUTHBEARER).
 
 use base64::Engine as _;
@@ -20,11 +20,11 @@ pub const CREDENTIAL_CAP: usize = 255;
 /// octets each, neither of them empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// As presented; logins compare without regard to case.
+    /// Login as presented; logins compare without regard to case.
     pub login: String,
     /// PLAIN's authorization identity, where another than the login was presented.
     pub authorization: Option<String>,
-    /// As presented.
+    /// Password as the client presented it.
     pub password: Secret,
 }
 
@@ -42,16 +42,16 @@ pub enum Malformed {
 /// One of the strings that a client presents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// SASL's authentication identity.
+    /// Authentication identity of SASL: the login.
     Login,
-    /// The password.
+    /// The password of the login.
     Password,
-    /// PLAIN's authorization identity.
+    /// Authorization identity of PLAIN.
     Authorization,
 }
 
 impl Part {
-    /// Its name, for the log.
+    /// Name of the part, for the log.
     pub fn name(self) -> &'static str {
         match self {
             Self::Login => "login",
@@ -61,20 +61,20 @@ impl Part {
     }
 }
 
-/// What is wrong with a presented string.
+/// Problem with a presented string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Oddity {
-    /// No octet.
+    /// The string has no octet.
     Empty,
-    /// More octets than [`CREDENTIAL_CAP`].
+    /// The string has more octets than [`CREDENTIAL_CAP`].
     TooLong,
-    /// Not UTF-8.
+    /// The octets are not UTF-8.
     Encoding,
     /// CR or LF at its end, as `echo` leaves it.
     LineEnd,
     /// A NUL: one more than PLAIN has.
     Nul,
-    /// Another control character.
+    /// The string has another control character.
     Control,
 }
 
@@ -118,7 +118,7 @@ impl Credentials {
     }
 }
 
-/// A presented string, checked.
+/// Checks a presented string.
 fn text(part: Part, octets: &[u8]) -> Result<&str, Malformed> {
     let odd = |oddity| Err(Malformed::Contents(part, oddity));
     if octets.is_empty() {
@@ -139,7 +139,7 @@ fn text(part: Part, octets: &[u8]) -> Result<&str, Malformed> {
     }
 }
 
-/// Decodes a line of a SASL exchange; `=` alone is the empty response (RFC 4954 §4).
+/// Decodes a line of a SASL exchange; a single `=` is the empty response (RFC 4954 §4).
 pub fn decode(line: &[u8]) -> Result<Vec<u8>, Malformed> {
     let line = line.trim_ascii();
     if line == b"=" {
@@ -156,14 +156,14 @@ pub fn encode(octets: &[u8]) -> String {
 /// How a token is presented to an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mechanism {
-    /// Google's and Microsoft's.
+    /// Mechanism of Google and Microsoft.
     Xoauth2,
-    /// RFC 7628.
+    /// Mechanism of RFC 7628.
     Oauthbearer,
 }
 
 impl Mechanism {
-    /// Its name in AUTH and AUTHENTICATE.
+    /// Name of the mechanism in AUTH and AUTHENTICATE.
     pub fn name(self) -> &'static str {
         match self {
             Self::Xoauth2 => "XOAUTH2",
@@ -171,8 +171,8 @@ impl Mechanism {
         }
     }
 
-    /// What a client sends in answer to an error challenge, so that the failure proper follows:
-    /// XOAUTH2 wants an empty line, OAUTHBEARER %x01 in base64 (RFC 7628 §3.2.3).
+    /// Answer of a client to an error challenge, so that the failure proper follows: XOAUTH2
+    /// requires an empty line, OAUTHBEARER %x01 in base64 (RFC 7628 §3.2.3).
     pub fn acknowledgement(self) -> &'static str {
         match self {
             Self::Xoauth2 => "",
@@ -242,7 +242,7 @@ mod tests {
         );
     }
 
-    /// RFC 7628 §4.1, with a name that wants escaping.
+    /// RFC 7628 §4.1, with a name that needs escaping.
     #[test]
     fn oauthbearer_escapes_the_name() {
         let message = decode(

@@ -12,28 +12,28 @@ use super::line::REPLY_CAP;
 /// A client's command before login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// RFC 5321 §4.1.1.1.
+    /// EHLO (RFC 5321 §4.1.1.1).
     Ehlo,
-    /// RFC 5321 §4.1.1.1.
+    /// HELO (RFC 5321 §4.1.1.1).
     Helo,
-    /// RFC 3207.
+    /// STARTTLS (RFC 3207).
     StartTls,
-    /// RFC 4954 §4.
+    /// AUTH (RFC 4954 §4).
     Auth {
-        /// Upper-cased.
+        /// Name of the mechanism, upper-cased.
         mechanism: String,
-        /// Base64 or `=`.
+        /// Initial response: base64 or `=`.
         initial: Option<Bytes>,
     },
-    /// RFC 5321 §4.1.1.9.
+    /// NOOP (RFC 5321 §4.1.1.9).
     Noop,
-    /// RFC 5321 §4.1.1.5.
+    /// RSET (RFC 5321 §4.1.1.5).
     Rset,
-    /// RFC 5321 §4.1.1.10.
+    /// QUIT (RFC 5321 §4.1.1.10).
     Quit,
     /// A command of the mail transaction, which needs a login.
     Mail,
-    /// A verb nobody knows.
+    /// A verb no one knows.
     Unknown,
     /// AUTH with arguments it does not take.
     MalformedLogin,
@@ -82,11 +82,11 @@ fn auth(argument: &[u8]) -> IResult<&[u8], Command> {
 /// One line of an upstream's reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplyLine {
-    /// 200 to 599.
+    /// Code of the reply line, 200 to 599.
     pub code: u16,
     /// Whether it is the reply's last line.
     pub last: bool,
-    /// Behind the separator.
+    /// Text after the code and its separator.
     pub text: Bytes,
 }
 
@@ -122,7 +122,7 @@ fn reply_code(input: &[u8]) -> IResult<&[u8], u16> {
 /// A reply, all its lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reply {
-    /// 200 to 599.
+    /// Code of the reply, 200 to 599.
     pub code: u16,
     /// Each line whole, with its code and without its terminator.
     pub lines: Vec<String>,
@@ -146,21 +146,21 @@ impl Reply {
         Some(parsed.last)
     }
 
-    /// The texts behind code and separator.
+    /// Texts after the code and its separator.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         self.lines
             .iter()
             .map(|line| line.get(4..).unwrap_or_default())
     }
 
-    /// All of it in one line, for a log.
+    /// Joins the reply into one line, for a log.
     pub fn summary(&self) -> String {
         self.lines.join(" / ")
     }
 }
 
-/// What a listener shows in answer to EHLO: the upstream's own lines less what authrelay must not
-/// promise, with its own STARTTLS and AUTH.
+/// Extensions that a listener shows in answer to EHLO: the upstream's own lines less what
+/// authrelay must not promise, with its own STARTTLS and AUTH.
 ///
 /// `250-AUTH=X` is the non-standard twin that some servers send (it goes too).
 pub fn advertised(upstream: &[String], starttls: bool, credentials: bool) -> Vec<&str> {

@@ -31,3 +31,44 @@ fn f23_mail_behind_a_login_that_failed_for_now_is_told_to_come_again() {
         });
     }
 }
+
+/// `mailbox: {smtp: sender}` with a provider that has no limits: a mail service that wants one sender
+/// left alone is left alone by that sender only.
+#[test]
+fn f62_a_sender_that_is_to_be_left_alone_holds_up_no_other() {
+    const HELPDESK: &str = "MAIL FROM:<helpdesk@contoso.test>\r\n";
+    still(|clock| async move {
+        let relay = Setup::default()
+            .replace("microsoft365", "own")
+            .replace(
+                "    grant: client_credentials\n",
+                "    grant: client_credentials\n    scope: [\"https://outlook.office365.com/.default\"]\n",
+            )
+            .replace("mailbox: tickets@contoso.test", "mailbox: {smtp: sender}")
+            .append("    smtp: {senders: [\"*@contoso.test\"], recipients: [\"*\"]}\n")
+            .start()
+            .await;
+        let mut client = relay.session(Smtp).await;
+        relay.sandbox.set_fault(Some(Fault::SmtpConcurrency));
+        for command in [HELPDESK, "RCPT TO:<a@b.test>\r\n"] {
+            let said = client.ask(command, "\r\n").await;
+            assert!(said.starts_with("250 "), "{said}");
+        }
+        let said = client.ask("DATA\r\n", "\r\n").await;
+        assert!(said.starts_with("432 4.3.2 "), "{said}");
+        relay.sandbox.set_fault(None);
+        let mut client = relay.session(Smtp).await;
+        let said = client.ask(HELPDESK, "\r\n").await;
+        assert!(said.starts_with("4"), "{said}");
+        assert_eq!(relay.log.faults(), ["upstream: busy"]);
+        let said = client
+            .ask("MAIL FROM:<tickets@contoso.test>\r\n", "\r\n")
+            .await;
+        assert!(said.starts_with("250 2.1.0 "), "{said}");
+        client.ask("RSET\r\n", "\r\n").await;
+        clock.advance(std::time::Duration::from_secs(3601)).await;
+        let mut client = relay.session(Smtp).await;
+        let said = client.ask(HELPDESK, "\r\n").await;
+        assert!(said.starts_with("250 2.1.0 "), "{said}");
+    });
+}

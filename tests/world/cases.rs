@@ -324,3 +324,20 @@ fn r35_idle_behind_another_command_is_idle() {
     played.input(Input::Drain(Duration::from_secs(30)));
     assert!(played.end().unwrap().reply.starts_with(b"* BYE "));
 }
+
+/// A second drain that is shorter counts, one that is longer does not. The last half a second is for
+/// closing the connections.
+#[test]
+fn r37_a_shorter_drain_ends_a_session_sooner() {
+    for (second, expected) in [(1, 500), (90, 7_500)] {
+        let mut played = Played::new(Tracker::new(Protocol::Smtp));
+        played.client("MAIL FROM:<a@x.test>\r\nRCPT TO:<b@x.test>\r\nDATA\r\n");
+        played.upstream("250 ok\r\n250 ok\r\n354 go\r\n");
+        played.input(Input::Drain(Duration::from_secs(8)));
+        played.input(Input::Drain(Duration::from_secs(second)));
+        assert!(played.end().is_none());
+        played.client("half a mess");
+        assert_eq!(played.wait(), Duration::from_millis(expected), "{second}");
+        assert!(played.end().is_some());
+    }
+}

@@ -9,11 +9,15 @@
 
 mod cases;
 mod imap;
+mod octets;
+mod pop3;
 mod random;
 mod server;
 mod session;
 mod smtp;
 mod wire;
+
+use random::Random;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,9 +31,11 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn play(seed: u64) {
-    match seed % 4 {
-        0 => imap::play(seed),
-        _ => smtp::play(seed),
+    let random = Random::new(seed);
+    match seed % 8 {
+        0 => imap::play(random),
+        4 => pop3::play(random),
+        _ => smtp::play(random),
     }
 }
 
@@ -50,9 +56,15 @@ fn a_planted_mistake_is_found() {
     .into_iter()
     .filter(|mistake| {
         PLANTED.set(Some(*mistake));
-        !(0..2_000).any(|seed| catch_unwind(AssertUnwindSafe(|| smtp::play(seed))).is_err())
+        !(0..2_000)
+            .any(|seed| catch_unwind(AssertUnwindSafe(|| smtp::play(Random::new(seed)))).is_err())
     })
     .collect();
+    PLANTED.set(Some(Mistake::ReplyForgotten));
+    for play in [imap::play, pop3::play] {
+        let fails = |seed| catch_unwind(AssertUnwindSafe(|| play(Random::new(seed)))).is_err();
+        assert!((0..2_000).any(fails), "octets that are lost are not missed");
+    }
     PLANTED.set(None);
     assert_eq!(missed, []);
 }

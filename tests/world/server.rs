@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::random::Random;
-use crate::wire::Wired;
+use super::random::Random;
+use super::wire::Wired;
 
 /// A message whose final reply was decided.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use authrelay::relay::{
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::random::Random;
-use crate::wire::Wired;
+use super::random::Random;
+use super::wire::Wired;
 
 pub const IDLE: Duration = Duration::from_secs(1800);
 

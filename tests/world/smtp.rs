@@ -10,10 +10,10 @@ use authrelay::relay::{ClosedBy, MessageOutcome, MessageReport, Policy, SmtpRule
 use authrelay::wire::address::Pattern;
 use tokio::time::Instant;
 
-use crate::random::Random;
-use crate::server::{Final, Server};
-use crate::session::{IDLE, Opened, Session, Throttle};
-use crate::wire::Wired;
+use super::random::Random;
+use super::server::{Final, Server};
+use super::session::{IDLE, Opened, Session, Throttle};
+use super::wire::Wired;
 
 /// What a client does, in order.
 #[derive(Debug, Clone)]
@@ -334,8 +334,7 @@ struct World {
     hastened: usize,
 }
 
-pub fn play(seed: u64) {
-    let mut random = Random::new(seed);
+pub fn play(mut random: Random) {
     let now = Instant::now();
     let rules = match random.once_in(3) {
         true => SmtpRules {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use authrelay::relay::Connection;
 
-use crate::random::Random;
+use super::random::Random;
 
 #[derive(Debug)]
 pub struct Wire {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Reads as [`read`] does, and asserts that nothing behind the header was asked for.
+/// Reads as [`read`] does, and asserts that nothing after the header was asked for.
 fn take(input: &[u8]) -> Result<(Parsed, usize), Malformed> {
     let mut taken = 0;
     loop {
@@ -13,7 +13,7 @@ fn take(input: &[u8]) -> Result<(Parsed, usize), Malformed> {
     }
 }
 
-/// With the session's first octets behind it.
+/// With the session's first octets after it.
 fn header(input: &[u8]) -> Result<ProxyHeader, Malformed> {
     let followed = [input, b"EHLO client\r\n"].concat();
     match take(&followed)? {

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// A run takes 19 MiB and a core: never more at once than this, whatever configurations come.
 const RUNS_AT_ONCE: usize = 2;
 
-/// As many pieces of memory as there ever were runs at once.
+/// Pool of memory for argon2: as many blocks as there ever were runs at once.
 #[derive(Clone)]
 pub(super) struct Argon2Memory(Arc<Pool>);
 

@@ -59,16 +59,42 @@ section! {
         pub(in crate::config) directory: Key<PathBuf>: "`$STATE_DIRECTORY`, else `./state`",
         /// What seals the tokens, at least 16 octets; a file that is absent is made. `check` warns of one beside the tokens. In systemd: `{file: /run/credentials/authrelay.service/key}`
         pub(in crate::config) key: Key<Generated>: "`{file: DIRECTORY/key}`",
-        /// What keeps them
+        /// What keeps them besides: `file` is nothing but the directory; else a Redis or Valkey server that several relays share. See [Several relays](docs/several-relays.md)
         pub(in crate::config) store: Store = "file",
     }
 }
 
-words! {
-    /// `state.store`.
-    pub(in crate::config) enum Store {
-        /// A file for each login.
-        File = "file",
+/// `state.store`.
+#[derive(Debug, Clone)]
+pub(in crate::config) enum Store {
+    /// A file for each login, on this relay alone.
+    File,
+    /// Several relays as one.
+    Shared(SharedStoreKeys),
+}
+
+impl Value for Store {
+    fn read(field: &Field) -> Option<Self> {
+        if field.is_word("file") {
+            return Some(Self::File);
+        }
+        SharedStoreKeys::read(field).map(Self::Shared)
+    }
+
+    fn kind() -> Kind {
+        Kind::words(&["file"]).or(SharedStoreKeys::kind())
+    }
+}
+
+section! {
+    /// `state.store` of several relays.
+    pub(in crate::config) struct SharedStoreKeys {
+        /// `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, with TLS `rediss://`; behind Sentinel `redis+sentinel://[USER:PASSWORD@]HOST[:PORT],…/MASTER[/DB]` or `rediss+sentinel://`: user and password are the servers'
+        pub(in crate::config) url: Secret => "redis://HOST:PORT, rediss://HOST:PORT or a Sentinel's",
+        /// With TLS: PEM files of authorities trusted besides the public roots
+        pub(in crate::config) ca: Option<Certificates>,
+        /// Without TLS off loopback: password, records and names cross the network in clear (records are sealed)
+        pub(in crate::config) insecure: bool = "false",
     }
 }
 

@@ -38,7 +38,7 @@ section! {
         pub(in crate::config) smtp_limits: Key<SmtpLimitKeys>: "the preset's, else none",
         /// A token with less left is not given to a new session, unless its whole lifetime is under twice that
         pub(in crate::config) token_margin: Option<Duration>[Duration::from_millis(1)..=DAY]: "5m (`microsoft365-hve`: 20m)",
-        /// Whether an old refresh token stays good after it was redeemed. `one_use`: several relays redeem none while their shared store is away
+        /// Whether an old refresh token stays good after it was redeemed. `one_use`: several relays redeem none while their [shared store](docs/several-relays.md) is away
         pub(in crate::config) refresh_tokens: Option<RefreshTokens>: "the preset's (`fastmail`: `one_use`, the others: `reusable`), else `one_use`",
     }
 }

@@ -25,7 +25,8 @@ pub(super) struct ReadAccounts {
 }
 
 impl ReadAccounts {
-    /// That of a login in lower case, an exact one before a wildcard, and where the file has it.
+    /// Finds the account of a login in lower case, an exact pattern before a wildcard, and where
+    /// the file has it.
     pub(super) fn find(&self, login: &str) -> Option<&(Field, Arc<Account>)> {
         let domain = login.rsplit_once('@').map(|(_, domain)| domain);
         let rank = |(_, account): &&(Field, Arc<Account>)| match &account.login {
@@ -217,7 +218,7 @@ pub(super) fn check_costs(accounts: &ReadAccounts) {
     }
 }
 
-/// A password that wants a certificate is good where clients are asked for one.
+/// A password that requires a certificate is good where clients are asked for one.
 pub(super) fn check_certificates(accounts: &ReadAccounts, listeners: &[Arc<Listener>]) {
     for (field, account) in &accounts.placed {
         for (index, password) in account.passwords.iter().enumerate() {

@@ -14,6 +14,7 @@ use super::super::sections::{Admin, AdminToken, Listener, State, StateKey};
 use super::super::source::Generated;
 use super::super::value::BaseUrl;
 use super::listeners::collide;
+use super::store;
 use super::writable::can_be_written;
 use crate::tls::{CertificateFiles, ServerCertificate};
 
@@ -24,22 +25,27 @@ pub(super) fn state(root: &Field, keys: Key<StateKeys>) -> Option<State> {
     let usual = given.unwrap_or_else(|| root.sources().resolve("state"));
     let keys = keys.optional()?;
     let wanted = keys.is_some();
-    let (directory, key) = match keys {
-        Some(keys) => {
-            let Store::File = keys.store;
-            (keys.directory.or(usual)?, keys.key.optional()?)
-        }
-        None => (usual, None),
+    let (directory, key, shared) = match keys {
+        Some(keys) => (keys.directory.or(usual)?, keys.key.optional()?, keys.store),
+        None => (usual, None, Store::File),
     };
-    let key = match key {
-        Some(Generated::File(path)) => StateKey::File(path),
-        Some(Generated::Given(secret)) => StateKey::Given(secret),
-        None => StateKey::File(directory.join("key")),
+    let key = key.map(|key| match key {
+        Generated::File(path) => StateKey::File(path),
+        Generated::Given(secret) => StateKey::Given(secret),
+    });
+    let field = root.at("state");
+    let store = match shared {
+        Store::File => None,
+        Store::Shared(keys) => {
+            let given = (&field.at("key"), key.as_ref());
+            store::shared(&field.at("store"), keys, given)?
+        }
     };
     Some(State {
         wanted,
+        key: key.unwrap_or_else(|| StateKey::File(directory.join("key"))),
         directory,
-        key,
+        store,
     })
 }
 

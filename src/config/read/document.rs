@@ -128,7 +128,7 @@ fn config(root: &Field, keys: Root, path: &Path) -> Option<Config> {
     let mut known = registrations.known.values();
     let consents = known.any(|registration| registration.grant.needs_consent());
     let state = state.map(|state| State {
-        wanted: state.wanted || consents,
+        wanted: state.wanted || consents || state.store.is_some(),
         ..state
     });
     if let Some(state) = &state {
@@ -138,6 +138,7 @@ fn config(root: &Field, keys: Root, path: &Path) -> Option<Config> {
     let config = Config {
         path: path.to_owned(),
         state: state?,
+        relay: None,
         log: log?,
         audit: audit?,
         admin: admin?.map(Arc::new),

@@ -25,7 +25,7 @@ const KEYS: [&str; 6] = [
     "url",
 ];
 
-/// What the environment of a workload identity says (Azure's SDKs read the same); something,
+/// Reads what the environment of a workload identity says (Azure's SDKs read the same); something,
 /// where sources are not read.
 pub(super) fn workload_identity(field: &Field, name: &str) -> Option<String> {
     match field.sources().secrets {

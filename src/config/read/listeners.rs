@@ -160,8 +160,8 @@ fn server_certificate(
     pem::server_certificate(field, files).map(Arc::new)
 }
 
-/// Whose capabilities a listener shows if it does not say: those of the only provider that
-/// accounts reach by its protocol.
+/// Finds the provider whose capabilities a listener shows by default: the only one that accounts
+/// reach by its protocol.
 fn default_provider(
     field: &Field,
     protocol: Protocol,

@@ -10,6 +10,7 @@ mod notify;
 mod providers;
 mod registrations;
 mod smtp;
+mod store;
 mod unauthenticated;
 mod writable;
 

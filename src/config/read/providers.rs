@@ -72,7 +72,7 @@ pub(super) fn providers(keys: Key<Named<ProviderKeys>>) -> Providers {
     providers
 }
 
-/// The presets by name.
+/// Reads the presets, by their names.
 pub(in crate::config) fn presets() -> BTreeMap<String, Arc<Provider>> {
     let context = Rc::new(Context {
         sources: Sources::new(Path::new(""), Secrets::Skip),
@@ -192,7 +192,7 @@ fn provider(
     })
 }
 
-/// A service that nobody knows yet: it promises only what every server has.
+/// A service that no one knows yet: it promises only what every server has.
 fn unknown(name: &str) -> Provider {
     let lines = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect();
     Provider {
@@ -292,7 +292,7 @@ fn endpoint_of(
     })
 }
 
-/// RFC 8314 §7.
+/// Default port of a protocol (RFC 8314 §7).
 fn default_port(protocol: Protocol, tls: UpstreamTls) -> u16 {
     match (protocol, tls) {
         (Protocol::Imap, UpstreamTls::Implicit) => 993,
@@ -307,7 +307,7 @@ fn default_port(protocol: Protocol, tls: UpstreamTls) -> u16 {
 /// Where Azure's instance metadata service is: link-local, so without TLS.
 const METADATA: &str = "http://169.254.169.254/metadata/identity/oauth2/token";
 
-/// The metadata service's URL.
+/// Checks the URL of the metadata service.
 pub(super) fn metadata_url(field: &Field, url: Option<&str>) -> Option<Url> {
     let text = url.unwrap_or(METADATA);
     if text.starts_with("http://169.254.169.254/") {

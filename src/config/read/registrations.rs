@@ -174,7 +174,7 @@ fn client_id(field: &Field, grant: Option<&Grant>, keys: &RegistrationKeys) -> O
     }
 }
 
-/// What `{tenant}` stands for; empty where the provider's URLs have none.
+/// Finds what `{tenant}` stands for; empty where the provider's URLs have none.
 fn tenant(field: &Field, provider: &Provider, grant: &Grant, key: Key<String>) -> Option<String> {
     let Some(tenant) = key.optional()? else {
         let needed = provider.token_url.contains("{tenant}")

@@ -18,7 +18,7 @@ pub(super) fn check_from(
     let name = match (mailbox.of(Protocol::Smtp), login) {
         (Some(mailbox), _) => mailbox,
         (None, LoginPattern::Exact(login)) => login,
-        // Addresses alone are let in.
+        // Only addresses are allowed.
         (None, LoginPattern::Domain(_) | LoginPattern::Any) => return,
     };
     let complete = is_address(name) && name.contains('@');

@@ -258,7 +258,7 @@ fn any_password_wants_a_listener_that_takes_it() {
     );
 }
 
-/// A secret may stand behind any key, be quoted wrongly, or become a key itself.
+/// A secret may follow any key, be quoted wrongly, or become a key itself.
 #[test]
 fn no_problem_shows_a_secret() {
     let canary = "cAnArY-77";

@@ -1,8 +1,8 @@
 //! The reader by example: a good file, files with every kind of mistake, and what must never be
 //! said.
 
+mod access;
 mod audit;
-mod doors;
 mod editors;
 mod grants;
 mod mistakes;

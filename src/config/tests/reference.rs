@@ -138,7 +138,7 @@ fn d45_the_schema_takes_what_the_reader_takes() {
             "the reader: {to}: {:?}",
             parsed(&text).err()
         );
-        // Contradictions between keys are the reader's alone.
+        // Only the reader knows contradictions between keys.
         if to != "{env: PATH, file: x}" {
             assert_eq!(by_schema(&text), good, "the schema: {to}");
         }

@@ -109,7 +109,7 @@ impl Value for Duration {
 }
 
 impl Ranged for Duration {
-    /// `90s`, `35m`, `1h 30m`.
+    /// Reads a duration such as `90s`, `35m` or `1h 30m`.
     fn read_within(field: &Field, range: &RangeInclusive<Self>) -> Option<Self> {
         let shown = |duration: &Self| humantime::format_duration(*duration).to_string();
         match humantime::parse_duration(field.text()?) {
@@ -181,7 +181,7 @@ impl Value for String {
     }
 }
 
-/// What operators call something: it appears in the log.
+/// Name that an operator gives to something: it appears in the log.
 #[derive(Debug, Clone)]
 pub(super) struct Name(pub(super) String);
 
@@ -198,7 +198,7 @@ impl Value for Name {
     }
 }
 
-/// Relative to the file.
+/// Reads a path, relative to the file.
 impl Value for PathBuf {
     fn read(field: &Field) -> Option<Self> {
         // Without the `.` of `./state`, which would show in every message.
@@ -288,7 +288,7 @@ impl<T: Value> Value for Named<T> {
     }
 }
 
-/// `[PROGRAM, ARG…]`.
+/// Program with its arguments, written `[PROGRAM, ARG…]`.
 #[derive(Debug, Clone)]
 pub(super) struct Program {
     pub(super) program: PathBuf,

@@ -10,7 +10,7 @@ use super::super::key::Value;
 use super::super::kind::Kind;
 use super::super::provider::UpstreamTls;
 
-/// Networks and addresses.
+/// Reads a network or a single address.
 impl Value for IpNet {
     const NONE: &'static str = "lets nobody in; name networks or remove the key";
 
@@ -48,7 +48,7 @@ fn mapped(network: IpNet) -> Option<IpNet> {
     Ipv4Net::new(address, prefix).ok().map(IpNet::from)
 }
 
-/// An address and port.
+/// Reads an address and port.
 impl Value for SocketAddr {
     fn read(field: &Field) -> Option<Self> {
         let text = field.word()?;

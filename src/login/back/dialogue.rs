@@ -7,12 +7,12 @@ use crate::fault::{Fault, Kind};
 use crate::secret::Secret;
 use crate::wire::sasl::{Mechanism, oauthbearer, xoauth2};
 
-/// What the upstream is told.
+/// Credentials with which the upstream is logged in to.
 #[derive(Debug, Clone)]
 pub struct UpstreamCredentials {
-    /// Whose mailbox; of our configuration, never of a client's choice.
+    /// Mailbox to open; from our configuration, never of a client's choice.
     pub mailbox: String,
-    /// The access token.
+    /// Access token, without any encoding.
     pub token: Secret,
     /// How the token is presented.
     pub mechanism: Mechanism,
@@ -24,7 +24,7 @@ pub struct UpstreamCredentials {
     pub client_name: String,
 }
 
-/// Where a dialogue begins.
+/// Stage at which a dialogue begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// A new connection in clear: it ends in [`Step::StartTls`] or fails.
@@ -35,10 +35,10 @@ pub enum Stage {
     Upgraded,
 }
 
-/// What a dialogue waits for; each has a deadline of its own.
+/// Reply that a dialogue waits for; each has a deadline of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AwaitedReply {
-    /// The greeting.
+    /// The upstream's greeting after the connection.
     Greeting,
     /// Capabilities, and leave to start TLS.
     Capabilities,
@@ -47,7 +47,7 @@ pub enum AwaitedReply {
 }
 
 impl AwaitedReply {
-    /// As in logs.
+    /// Name of the awaited reply in logs.
     pub fn name(self) -> &'static str {
         match self {
             Self::Greeting => "greeting",
@@ -62,21 +62,21 @@ impl AwaitedReply {
 pub struct Ready {
     /// The upstream's words of success.
     pub accepted: SuccessReply,
-    /// What the upstream listed after TLS and before login, if it was asked.
+    /// Capabilities that the upstream listed after TLS and before login, if it was asked.
     pub capabilities: Option<Vec<String>>,
-    /// What the upstream sent behind its success.
+    /// Octets that the upstream sent after its success.
     pub leftover: Bytes,
 }
 
-/// A client-side login dialogue.
+/// Login dialogue of a client, towards the upstream. Sans IO.
 pub trait Back: Send {
-    /// Takes what was read.
+    /// Takes octets that were read from the upstream.
     fn receive(&mut self, bytes: &[u8]);
 
-    /// What to do next. Behind the last step it only asks to `Read`, whatever it receives.
+    /// Gives the next step. After the last one it only asks to `Read`, whatever it receives.
     fn next(&mut self) -> Step<Ready>;
 
-    /// What the next `Read` is for.
+    /// Reply that the next `Read` is for.
     fn waiting(&self) -> AwaitedReply;
 
     /// The upstream closed the connection before the dialogue ended: why that is a fault.
@@ -94,7 +94,7 @@ impl UpstreamCredentials {
         }
     }
 
-    /// What the upstream said, without the token, should it have echoed it.
+    /// Quotes what the upstream said, without the token, should the upstream have echoed it.
     pub(super) fn scrub(&self, said: &[u8]) -> String {
         let said = String::from_utf8_lossy(said);
         said.replace(self.response().expose(), "[cut]")
@@ -102,7 +102,8 @@ impl UpstreamCredentials {
     }
 }
 
-/// What listeners may show of what the upstream listed: nothing that would not stay one line.
+/// Whether listeners may show a line that the upstream listed: nothing that would not stay one
+/// line.
 pub(super) fn is_showable(line: &str) -> bool {
     !line.chars().any(char::is_control)
 }

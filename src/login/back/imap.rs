@@ -23,26 +23,26 @@ pub(super) struct Imap {
     capabilities: Option<Vec<String>>,
     /// Untagged lines since AUTHENTICATE was sent; they are the client's.
     untagged: Vec<u8>,
-    /// A BYE among them.
+    /// Reason of a BYE among the untagged responses.
     bye: Option<String>,
 }
 
 #[derive(Debug)]
 enum State {
     Greeting,
-    /// STARTTLS was sent.
+    /// STARTTLS was sent; its tagged response is awaited.
     StartTls,
-    /// Its OK was the last thing said in clear.
+    /// The OK for STARTTLS was the last response in clear.
     Encrypt,
-    /// CAPABILITY is due.
+    /// CAPABILITY is to be sent next.
     SendCapability,
-    /// CAPABILITY was sent.
+    /// CAPABILITY was sent; its responses are awaited.
     Capability,
-    /// AUTHENTICATE is due.
+    /// AUTHENTICATE is to be sent next.
     SendAuthenticate,
     /// AUTHENTICATE was sent without initial response; `+` is due.
     Authenticate,
-    /// The response was sent.
+    /// The SASL response was sent; the result is awaited.
     Responded,
     /// The upstream's error challenge was answered.
     Acknowledged,
@@ -245,7 +245,7 @@ impl Imap {
                     self.state = self.response(state, &unit);
                     None
                 }
-                // A server's literal waits for nobody.
+                // A server's literal waits for no one.
                 Ok(Some(Fragment::Announced)) => {
                     self.state = state;
                     None

@@ -24,19 +24,19 @@ pub(super) struct Pop3 {
 #[derive(Debug)]
 enum State {
     Greeting,
-    /// STLS was sent.
+    /// STLS was sent; its reply is awaited.
     StartTls,
-    /// Its +OK was the last thing said in clear.
+    /// The +OK for STLS was the last reply in clear.
     Encrypt,
-    /// CAPA is due.
+    /// CAPA is to be sent next.
     SendCapa,
-    /// CAPA was sent.
+    /// CAPA was sent; its list is awaited.
     Capa,
     /// CAPA was granted; its lines come.
     CapaLines(Vec<String>),
     /// AUTH was sent; `+` is due.
     Authenticate,
-    /// The response was sent.
+    /// The SASL response was sent; the result is awaited.
     Responded,
     /// The upstream's error challenge was answered.
     Acknowledged,

@@ -4,7 +4,7 @@ use super::dialogue::{Back, Stage, UpstreamCredentials};
 use super::{imap, pop3, smtp};
 use crate::wire::Protocol;
 
-/// A new dialogue.
+/// Creates the dialogue of `protocol`, to begin at `stage`.
 pub fn new(protocol: Protocol, login: UpstreamCredentials, stage: Stage) -> Box<dyn Back> {
     match protocol {
         Protocol::Imap => Box::new(imap::Imap::new(login, stage)),

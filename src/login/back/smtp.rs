@@ -24,17 +24,17 @@ pub(super) struct Smtp {
 #[derive(Debug)]
 enum State {
     Greeting,
-    /// EHLO is due.
+    /// EHLO is to be sent next.
     Hello,
-    /// EHLO was sent.
+    /// EHLO was sent; its reply is awaited.
     Ehlo,
-    /// STARTTLS was sent.
+    /// STARTTLS was sent; its reply is awaited.
     StartTls,
-    /// Its 220 was the last thing said in clear.
+    /// The 220 for STARTTLS was the last reply in clear.
     Encrypt,
     /// AUTH was sent; 334 is due.
     Authenticate,
-    /// The response was sent.
+    /// The SASL response was sent; the result is awaited.
     Responded,
     /// The upstream's error challenge was answered.
     Acknowledged,

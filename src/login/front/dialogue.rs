@@ -8,12 +8,12 @@ use super::super::{Step, SuccessReply};
 use crate::fault::{Fault, Kind};
 use crate::wire::sasl::{CREDENTIAL_CAP, Credentials, Malformed, Oddity, Part};
 
-/// What a listener offers on this connection, as it is now.
+/// Capabilities and mechanisms that a listener offers on this connection at this moment.
 #[derive(Debug, Clone)]
 pub struct Advertised {
     /// The upstream's capabilities, as it would list them itself.
     pub capabilities: Arc<[String]>,
-    /// STARTTLS is possible.
+    /// Whether the client may send STARTTLS.
     pub starttls: bool,
     /// Credentials are taken; false before the TLS that the listener requires.
     pub credentials: bool,
@@ -21,11 +21,11 @@ pub struct Advertised {
     pub unauthenticated: bool,
     /// The connection is new: a greeting is due (not after STARTTLS).
     pub greet: bool,
-    /// TLS is active.
+    /// Whether TLS is active on the connection.
     pub encrypted: bool,
 }
 
-/// What a client wants in the end.
+/// Request of a client that ends the login dialogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// To log in with these.
@@ -39,26 +39,26 @@ pub enum Request {
 /// Credentials and how they came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    /// What the client presented.
+    /// Credentials that the client presented.
     pub credentials: Credentials,
     /// `LOGIN`, `USER` or the SASL mechanism, for the log.
     pub method: &'static str,
 }
 
-/// A server-side login dialogue.
+/// Login dialogue of a server, towards the client. Sans IO.
 pub trait Front: Send {
-    /// Takes what was read.
+    /// Takes octets that were read from the client.
     fn receive(&mut self, bytes: &[u8]);
 
-    /// What to do next. After [`Request::Login`] the machine waits for [`Front::accept`] or
-    /// [`Front::reject`], and asks to `Read` until then. Behind the last step it only asks to
+    /// Gives the next step. After [`Request::Login`] the machine waits for [`Front::accept`] or
+    /// [`Front::reject`], and asks to `Read` until then. >After the last step it only asks to
     /// `Read`, whatever it receives.
     fn next(&mut self) -> Step<Request>;
 
     /// The attempt succeeded: the words to send to the client. The machine's work is done.
     fn accept(&mut self, accepted: &SuccessReply) -> Bytes;
 
-    /// The attempt failed: the next steps tell the client, which may then try again.
+    /// Rejects the attempt: the next steps answer the client, which may then try again.
     fn reject(&mut self, fault: &Fault);
 
     /// An attempt that was refused here, without asking anybody (cancelled, malformed, before
@@ -69,10 +69,11 @@ pub trait Front: Send {
     /// characters around it: an account may have it. For the log only.
     fn suspected_login(&mut self) -> Option<String>;
 
-    /// The client has closed the connection without a goodbye: why, as far as the dialogue shows it.
+    /// The client has closed the connection without a goodbye: why, as far as the dialogue shows
+    /// it.
     fn on_close(&self) -> Option<Fault>;
 
-    /// After [`Front::accept`]: what the client sent behind its credentials.
+    /// After [`Front::accept`]: what the client sent after its credentials.
     fn leftover(&mut self) -> Bytes;
 }
 

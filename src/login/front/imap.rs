@@ -34,9 +34,9 @@ enum State {
     AwaitingVerdict {
         tag: Bytes,
     },
-    /// STARTTLS was answered.
+    /// STARTTLS was answered; TLS begins.
     StartTls,
-    /// LOGOUT was answered.
+    /// LOGOUT was answered; the connection ends.
     Quit,
     Failed(Fault),
     /// The last step was taken.
@@ -120,7 +120,7 @@ impl Imap {
                     &tag,
                 );
             }
-            // CVE-2011-0411: what came behind the command in clear must never be executed.
+            // CVE-2011-0411: what followed the command in clear must never be executed.
             Command::StartTls if !self.input.is_empty() => self.state = State::Failed(injected()),
             Command::StartTls => {
                 self.say(&tag, "OK Begin TLS negotiation now.");

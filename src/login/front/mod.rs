@@ -1,7 +1,7 @@
 //! The server role: from the greeting to the client's credentials.
 //!
 //! Nothing that a client sends here goes anywhere but into these machines. Commands that need a
-//! login are answered locally; what the client pipelined behind its credentials is kept and given
+//! login are answered locally; what the client pipelined after its credentials is kept and given
 //! out after the login, exactly once.
 
 mod dialogue;

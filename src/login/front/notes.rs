@@ -4,8 +4,8 @@
 use super::dialogue::Advertised;
 use crate::fault::{Fault, Kind};
 
-/// Octets of a SASL line that may have been wrapped: encoders wrap at 60 (uuencode's habit), 64 (PEM)
-/// or 76 (MIME).
+/// Octets of a SASL line that may have been wrapped: encoders wrap at 60 (uuencode's habit), 64
+/// (PEM) or 76 (MIME).
 const WRAPPED: usize = 60;
 
 /// The notes of one dialogue.
@@ -14,7 +14,7 @@ pub(super) struct Notes {
     refused: Option<Fault>,
     /// The login that a refused attempt named, without what is odd around it.
     suspected: Option<String>,
-    /// Capabilities were asked for.
+    /// Whether capabilities were asked for.
     asked: bool,
     /// A fault was reported, so that the client's leaving needs no other reason.
     explained: bool,
@@ -53,7 +53,7 @@ impl Notes {
         }
     }
 
-    /// What was refused since the last call.
+    /// Takes the fault of what was refused since the last call.
     pub(super) fn take_refused(&mut self) -> Option<Fault> {
         self.refused.take()
     }
@@ -71,7 +71,7 @@ impl Notes {
     }
 }
 
-/// A client wants TLS where there is none.
+/// A client requires TLS where there is none.
 pub(super) fn no_starttls(detail: &str) -> Fault {
     Fault::new(Kind::StartTls, detail).with_remedy(
         "turn STARTTLS off in the application (fetchmail: sslproto '', .NET: EnableSsl = false), or give the \

@@ -34,9 +34,9 @@ enum State {
     Sasl(SaslExchange),
     /// The driver has the credentials.
     AwaitingVerdict,
-    /// STLS was answered.
+    /// STLS was answered; TLS begins.
     StartTls,
-    /// QUIT was answered.
+    /// QUIT was answered; the connection ends.
     Quit,
     Failed(Fault),
     /// The last step was taken.
@@ -104,7 +104,7 @@ impl Pop3 {
                     "the client sent STLS, which the listener does not have",
                 ));
             }
-            // CVE-2011-0411: what came behind the command in clear must never be executed.
+            // CVE-2011-0411: what followed the command in clear must never be executed.
             (Command::Stls, _) if !self.input.is_empty() => self.state = State::Failed(injected()),
             (Command::Stls, _) => {
                 self.say("+OK Begin TLS negotiation now.");

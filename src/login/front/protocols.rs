@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::{imap, pop3, smtp};
 use crate::wire::Protocol;
 
-/// A new dialogue.
+/// Creates the dialogue of `protocol` with what the listener offers.
 pub fn new(protocol: Protocol, offer: Advertised) -> Box<dyn Front> {
     match protocol {
         Protocol::Imap => Box::new(imap::Imap::new(offer)),

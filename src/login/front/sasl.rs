@@ -7,13 +7,13 @@ use crate::wire::sasl::{self, Credentials};
 /// An exchange that waits for the client's response.
 #[derive(Debug)]
 pub(super) enum SaslExchange {
-    /// PLAIN's only response.
+    /// PLAIN, whose only response is awaited.
     Plain,
-    /// LOGIN's first.
+    /// LOGIN, whose first response (the name) is awaited.
     LoginName,
-    /// LOGIN's second.
+    /// LOGIN, whose second response (the password) is awaited.
     LoginPassword {
-        /// The first.
+        /// The name in the first response, decoded.
         name: Vec<u8>,
     },
 }
@@ -23,14 +23,14 @@ pub(super) enum SaslExchange {
 pub(super) enum SaslOutcome {
     /// The client is asked for more.
     Challenge(SaslExchange),
-    /// It presented credentials.
+    /// Credentials that the client presented.
     Attempt(Attempt),
-    /// It did not, for good. With the login that it seems to have meant.
+    /// Final refusal, with the login that the client seems to have meant.
     Refused(Fault, Option<String>),
 }
 
 impl SaslOutcome {
-    /// What was presented by other means than SASL, as the end of an exchange.
+    /// Treats credentials that were presented by other means than SASL as the end of an exchange.
     pub(super) fn of_presented(login: &[u8], password: &[u8], method: &'static str) -> Self {
         match Credentials::new(login, password) {
             Ok(credentials) => Self::Attempt(Attempt {
@@ -62,7 +62,7 @@ impl SaslExchange {
         }
     }
 
-    /// What the client is asked, in base64: nothing, `Username:`, `Password:`.
+    /// Challenge for the client, in base64: nothing, `Username:` or `Password:`.
     pub(super) fn challenge(&self) -> &'static str {
         match self {
             Self::Plain => "",

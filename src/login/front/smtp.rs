@@ -34,9 +34,9 @@ enum State {
     Sasl(SaslExchange),
     /// The driver has the credentials.
     AwaitingVerdict,
-    /// STARTTLS was answered.
+    /// STARTTLS was answered; TLS begins.
     StartTls,
-    /// QUIT was answered.
+    /// QUIT was answered; the connection ends.
     Quit,
     Failed(Fault),
     /// The last step was taken.
@@ -109,7 +109,7 @@ impl Smtp {
                     "the client sent STARTTLS, which the listener does not have",
                 ));
             }
-            // CVE-2011-0411: what came behind the command in clear must never be executed.
+            // CVE-2011-0411: what followed the command in clear must never be executed.
             Command::StartTls if !self.input.is_empty() => self.state = State::Failed(injected()),
             Command::StartTls => {
                 self.say("220 2.0.0 Begin TLS negotiation now.");

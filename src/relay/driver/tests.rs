@@ -116,3 +116,37 @@ fn a_client_that_never_stops_leaves_the_upstream_its_turn() {
     let (up, down) = longest_turns(Peer::sending(FLOOD), Peer::sending(12));
     assert_eq!((up, down), (TURN, 12));
 }
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Wakes(std::sync::atomic::AtomicUsize);
+
+impl std::task::Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// What a client sends behind the end is taken, sixteen pieces a turn, and each turn asks for the
+/// next: a socket that still has octets wakes nobody.
+#[test]
+fn a_session_that_closes_takes_all_that_a_client_still_sends() {
+    let now = Instant::now();
+    let machine = Machine::new(Tracker::new(Protocol::Imap), Duration::from_secs(60), now);
+    let backend = Counting::default();
+    let (client, upstream) = (Peer::sending(3 * TURN), Peer::sending(0));
+    let mut driver = Driver::new(machine, client, Some(upstream), backend, now);
+    let wakes = Arc::new(Wakes::default());
+    let waker = Waker::from(wakes.clone());
+    let mut cx = Context::from_waker(&waker);
+    driver.stop(now, &mut cx);
+    let mut turns = 0;
+    while driver.client.left > 0 {
+        let before = wakes.0.load(std::sync::atomic::Ordering::Relaxed);
+        assert!(driver.poll(now, &mut cx).is_pending());
+        let after = wakes.0.load(std::sync::atomic::Ordering::Relaxed);
+        assert!(driver.client.left == 0 || after > before, "nobody wakes it");
+        turns += 1;
+        assert!(turns < 10, "{} octets left", driver.client.left);
+    }
+}

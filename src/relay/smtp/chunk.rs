@@ -88,7 +88,8 @@ impl Smtp {
         };
     }
 
-    /// The upstream forgets what it has of the message; the client is told why in the chunk's turn.
+    /// The upstream forgets what it has of the message; the client gets the reason in the chunk's
+    /// turn.
     fn refuse_chunk(&mut self, reply: &'static str, size: u64, sink: &mut Sink<'_>) {
         self.record_refusal(format!("{size} octets, {}", reply.trim_end()), sink);
         sink.command(b"RSET");
@@ -144,7 +145,7 @@ pub(super) fn chunk_state(octets: u64) -> InputState {
     }
 }
 
-/// How many of `octets` are among the next `left`, and how many are left then.
+/// Number of of `octets` are among the next `left`, and how many are left then.
 pub(super) fn part(octets: &[u8], left: u64) -> (usize, u64) {
     let taken = usize::try_from(left)
         .unwrap_or(usize::MAX)

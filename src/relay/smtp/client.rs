@@ -16,14 +16,14 @@ use crate::wire::Protocol;
 /// Octets of a command that is looked at; RFC 5321 §4.5.3.1.4 and its extensions require less.
 const MAX_LINE: usize = 4096;
 
-/// What a command is to us.
+/// Command of the client, as far as the relay distinguishes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Command {
     Mail,
     Rcpt,
     Data,
     Bdat,
-    /// EHLO, HELO.
+    /// EHLO or HELO, which resets the transaction.
     Hello,
     Rset,
     Quit,
@@ -287,7 +287,7 @@ impl Smtp {
         self.pending.push_back(pending);
     }
 
-    /// What no upstream answers where each MAIL has its own.
+    /// Answers commands that no upstream answers where each MAIL has its own.
     fn without_upstream(&mut self, command: Command, helo: bool, sink: &mut Sink<'_>) {
         if self.has_upstream()
             && self.has_transaction()
@@ -419,7 +419,8 @@ impl Smtp {
         self.forget_upstream(&mut Sink::new(out));
     }
 
-    /// What it was saying is cut off: our own replies that waited for its end are due.
+    /// Forgets the upstream, whose reply is cut off: our own replies that waited for its end are
+    /// due.
     pub(super) fn forget_upstream(&mut self, sink: &mut Sink<'_>) {
         self.upstream = UpstreamState::None;
         self.reply = ReplyScanner::default();
@@ -449,7 +450,7 @@ impl Smtp {
     }
 
     /// The message must not be completed upstream: the upstream's connection ends in the middle
-    /// of it, and the client is told why at its end.
+    /// of it, and the client gets the reason at its end.
     fn abort(&mut self, reply: &'static str, ended: bool, sink: &mut Sink<'_>) {
         self.aborted = true;
         if let InputState::Data(text) = std::mem::take(&mut self.state) {

@@ -7,7 +7,7 @@
 /// Octets of a From field, and of any line that may be one.
 const FIELD: usize = 16 * 1024;
 
-/// A From field that nobody needs.
+/// A From field that no one needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooLong;
 
@@ -15,7 +15,7 @@ pub(super) struct TooLong;
 #[derive(Debug)]
 pub(super) struct HeaderRewriter {
     mailbox: String,
-    /// What MAIL named: the original where the message names nobody.
+    /// Address that MAIL named: the original where the message names no one.
     sender: String,
     /// Whether a line of one dot ends the message (DATA).
     dots: bool,
@@ -26,9 +26,9 @@ pub(super) struct HeaderRewriter {
     /// In a line too long to be looked at; whether its last octet was CR.
     long: bool,
     cr: bool,
-    /// What came last was CRLF, or nothing has come.
+    /// Whether the last octets were CRLF, or nothing has come.
     crlf: bool,
-    /// Nothing has come.
+    /// Whether nothing has come yet.
     first: bool,
     has_from: bool,
     has_reply_to: bool,
@@ -156,7 +156,7 @@ impl HeaderRewriter {
         // A body that follows without an empty line, or at once.
         self.done = true;
         if line.starts_with(b".") && !after_crlf {
-            // Behind CRLF this dot would mean something else.
+            // After CRLF this dot would mean something else.
         } else {
             self.add_missing(out);
             if first && !ends {
@@ -225,7 +225,7 @@ fn name_length(line: &[u8]) -> Option<usize> {
     good.then_some(name.len())
 }
 
-/// Folding (RFC 5322 §2.2.3).
+/// Whether the line continues a folded field (RFC 5322 §2.2.3).
 fn is_continuation(line: &[u8]) -> bool {
     line.starts_with(b" ") || line.starts_with(b"\t")
 }
@@ -344,7 +344,7 @@ mod tests {
         }
         let expected = long.replace("From: x\r\n", "From: <box@contoso.test>\r\nReply-To: x\r\n");
         assert_eq!(String::from_utf8(out).unwrap(), expected);
-        // Wherever it is cut, the dot behind a long line ends the message.
+        // Wherever it is cut, the dot after a long line ends the message.
         let long = format!("Subject: {}\r\n.\r\n", "x".repeat(FIELD));
         let expected = long.replace("\r\n.", "\r\nFrom: <box@contoso.test>\r\n.");
         for cut in FIELD..long.len() {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 /// One reply to come, and what it changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Pending {
-    /// MAIL: a transaction begins.
+    /// Reply to MAIL: a transaction begins.
     Mail {
         /// The sender as the mail service knows it.
         from: String,
@@ -18,7 +18,7 @@ pub(super) enum Pending {
     Data,
     /// The final reply to a text of this many octets.
     Text(u64),
-    /// BDAT.
+    /// Reply to BDAT with its chunk.
     Chunk {
         /// Octets of the chunk, as the client sent it.
         octets: u64,
@@ -33,7 +33,7 @@ pub(super) enum Pending {
     Other,
     /// No reply of the upstream's: said by us in its turn.
     Local(Cow<'static, str>),
-    /// The same, where it ends a message of this size.
+    /// Local rejection that ends a message of this size.
     LocalRejection(&'static str, u64),
     /// The reply to a RSET of ours, which the client does not see.
     Discarded,

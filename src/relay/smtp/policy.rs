@@ -7,9 +7,9 @@ use crate::wire::address::{Path, Pattern};
 /// `accounts[].smtp`, as the relay needs it.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// Who may be named in MAIL; `None`: everybody.
+    /// Addresses that MAIL may name; `None`: all.
     pub senders: Option<Vec<Pattern>>,
-    /// Who may be named in RCPT; `None`: everybody.
+    /// Addresses that RCPT may name; `None`: all.
     pub recipients: Option<Vec<Pattern>>,
     /// Octets of a message at most.
     pub max_size: Option<u64>,
@@ -33,16 +33,16 @@ pub(super) const SEQUENCE: &str = "503 5.5.1 Bad sequence of commands.\r\n";
 pub(super) const RATE: &str = "451 4.7.1 Too many messages for now, try again later.\r\n";
 pub(super) const TOO_LONG: &str = "500 5.5.2 Line too long.\r\n";
 
-/// What becomes of a command.
+/// Verdict of the policy on a command.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// It is sent as this line.
+    /// Send it as this line.
     Pass(Vec<u8>, Pending),
     /// A MAIL that is sent once it has its permit.
     Mail(Mail),
-    /// It is answered here.
+    /// Answer it here, without a fault.
     Answer(&'static str),
-    /// It is answered here, and the policy refused it.
+    /// Answer it here: the policy refused it.
     Refuse(&'static str, String),
 }
 
@@ -95,7 +95,7 @@ impl Policy {
     }
 }
 
-/// What follows a verb of four octets.
+/// Gives the octets after a verb of four octets.
 fn argument(line: &[u8]) -> &[u8] {
     line.get(4..).unwrap_or_default().trim_ascii()
 }
@@ -104,7 +104,8 @@ fn admits(patterns: Option<&[Pattern]>, address: &str) -> bool {
     patterns.is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(address)))
 }
 
-/// What was checked is what goes up: no spelling of it that another parser reads differently.
+/// Builds the command that goes up from what was checked: no spelling of it that another parser
+/// reads differently.
 fn command_line(head: &str, address: &str, parameters: &str) -> Vec<u8> {
     let space = if parameters.is_empty() { "" } else { " " };
     format!("{head}<{address}>{space}{parameters}").into_bytes()

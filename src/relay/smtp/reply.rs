@@ -50,17 +50,17 @@ impl ReplyScanner {
         self.code.get(..3).unwrap_or_default()
     }
 
-    /// 2yz.
+    /// Whether the reply's code is 2yz.
     pub(super) fn succeeds(&self) -> bool {
         self.code.first() == Some(&b'2')
     }
 
-    /// 5yz.
+    /// Whether the reply's code is 5yz.
     pub(super) fn is_permanent(&self) -> bool {
         self.code.first() == Some(&b'5')
     }
 
-    /// All lines in one.
+    /// Text of all lines, joined into one.
     pub(super) fn text(&self) -> String {
         let text = String::from_utf8_lossy(&self.text);
         let lines: Vec<_> = text.lines().map(str::trim_end).collect();

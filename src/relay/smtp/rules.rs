@@ -7,7 +7,7 @@ use super::policy::Policy;
 /// Why authrelay looks at the commands of a session, and not only at what becomes of them.
 #[derive(Debug, Clone, Default)]
 pub struct SmtpRules {
-    /// What the account may send.
+    /// Policy on what the account may send.
     pub policy: Option<Policy>,
     /// Whether each MAIL needs a permit.
     pub rate_limited: bool,

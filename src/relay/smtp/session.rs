@@ -25,7 +25,7 @@ const MAX_LOCAL_REPLIES: usize = 16 * 1024;
 /// Octets of the client that are held before no more are received; one read may come on top.
 pub(super) const MAX_HELD: usize = 64 * 1024;
 
-/// One SMTP session.
+/// Tracker of one SMTP session.
 #[derive(Debug)]
 pub struct Smtp {
     pub(super) rules: Box<SmtpRules>,
@@ -34,7 +34,7 @@ pub struct Smtp {
     pub(super) line: Vec<u8>,
     /// Octets of the client that wait for what `state` waits for.
     pub(super) held: Vec<u8>,
-    /// What the replies have made of the transaction.
+    /// Transaction as the replies have made it.
     pub(super) transaction: Option<Transaction>,
     /// Whether a permit is held, or was asked for.
     pub(super) permit: bool,
@@ -49,22 +49,22 @@ pub struct Smtp {
     pub(super) closing_announced: bool,
     /// The upstream gets nothing more: a message was cut off.
     pub(super) aborted: bool,
-    /// What is said cannot be followed: octets pass.
+    /// Whether the session can no longer be followed: octets pass unseen.
     pub(super) untracked: bool,
 }
 
-/// The upstream's connection.
+/// State of the upstream's connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum UpstreamState {
-    /// It is logged in as the account's mailbox.
+    /// Logged in as the account's mailbox.
     Fixed,
     /// There is none: the next MAIL says which one.
     None,
-    /// It is logged in as this sender's mailbox.
+    /// Logged in as this sender's mailbox.
     Sender(String),
 }
 
-/// What the client's next octet belongs to.
+/// Part of the protocol to which the client's next octet belongs.
 #[derive(Debug, Default)]
 pub(super) enum InputState {
     #[default]
@@ -91,7 +91,7 @@ pub(super) enum InputState {
     DiscardChunk(u64),
     /// A message that was cut off, up to its end; then this is said.
     DiscardText(Box<Text>, &'static str),
-    /// The session ends.
+    /// Nothing more, as the session ends.
     Over,
 }
 

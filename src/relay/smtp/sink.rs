@@ -28,7 +28,7 @@ impl<'a> Sink<'a> {
         self.lines.extend_from_slice(b"\r\n");
     }
 
-    /// Octets of a message.
+    /// Sends octets of a message up.
     pub(super) fn text(&mut self, octets: &[u8]) {
         if !octets.is_empty() {
             self.flush();

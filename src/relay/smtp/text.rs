@@ -18,11 +18,11 @@ pub(super) struct Text {
 
 /// The octets that belong to the text.
 pub(super) struct Taken<'a> {
-    /// Octets taken.
+    /// Number of octets taken from the input.
     pub(super) octets: usize,
     /// The text's end is among them.
     pub(super) ended: bool,
-    /// What they are once their line ends are repaired.
+    /// Octets that were taken, with their line ends repaired.
     pub(super) piece: Cow<'a, [u8]>,
 }
 
@@ -44,7 +44,7 @@ impl Text {
     }
 
     /// Whether the text so far ends with a lone dot and a line end, and one of the line ends
-    /// around the dot is LF alone: the client may believe that it has ended its message.
+    /// around the dot is LF only: the client may believe that it has ended its message.
     pub(super) fn waits_behind_bare_line_end(&self) -> bool {
         let tail = &self.tail[..];
         (tail.ends_with(b"\n.\n") || tail.ends_with(b"\n.\r\n")) && self.repair.is_none()

@@ -6,7 +6,7 @@ use super::header::HeaderRewriter;
 /// A MAIL command that waits.
 #[derive(Debug)]
 pub(super) struct Mail {
-    /// As it will be sent, with its line end.
+    /// Command as it will be sent, with its line end.
     pub(super) line: Vec<u8>,
     /// The sender as the mail service will know it.
     pub(super) from: String,
@@ -19,7 +19,7 @@ pub(super) struct ChunkHeader {
     pub(super) octets: u64,
     pub(super) left: u64,
     pub(super) last: bool,
-    /// What is sent instead of what came.
+    /// Header that is sent instead of the received one.
     pub(super) rewritten: Vec<u8>,
 }
 

@@ -15,7 +15,7 @@ use super::transaction::Transaction;
 use crate::fault::{Fault, Kind, suggested_backoff};
 use crate::relay::interface::{Action, Event};
 
-/// How long a mailbox is left alone after 432 without a time.
+/// Backoff of a mailbox after 432 without a time.
 const CROWDED: Duration = Duration::from_secs(10);
 
 impl Smtp {
@@ -27,7 +27,7 @@ impl Smtp {
             if !self.reply.is_open() {
                 self.hides_reply = match self.pending.front() {
                     Some(pending) if !pending.is_local() => *pending == Pending::Discarded,
-                    // Said unasked between two messages, to nobody.
+                    // Said unasked between two messages, to no one.
                     _ => self.goes_on_without_upstream(),
                 };
             }
@@ -43,7 +43,7 @@ impl Smtp {
             }
             let reply = std::mem::take(&mut self.reply);
             self.on_reply(&reply, &mut sink);
-            // The upstream of a message that is under way goes, and the session with it.
+            // The upstream of a message that is in progress goes, and the session with it.
             self.closing_announced |= reply.code() == b"421" && self.transaction.is_some();
             if self.pending.front().is_some_and(Pending::is_local) || self.holds_input() {
                 forward(octets, start, at, &mut sink);

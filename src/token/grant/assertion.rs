@@ -11,10 +11,10 @@ use super::super::issued::now;
 use crate::config::{ServiceAccount, SigningKey};
 use crate::secret::Secret;
 
-/// RFC 7523 §2.2.
+/// Value of `client_assertion_type` (RFC 7523 §2.2).
 pub(super) const CLIENT_ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// RFC 7523 §2.1.
+/// Value of `grant_type` for a JWT (RFC 7523 §2.1).
 pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// Seconds that a client assertion lives.

@@ -1,5 +1,5 @@
-//! A person's consent by a browser (RFC 6749 §4.1 with RFC 7636), and what any consent leaves. It is
-//! stored before it is reported.
+//! A person's consent by a browser (RFC 6749 §4.1 with RFC 7636), and what any consent leaves. It
+//! is stored before it is reported.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use oauth2::{
 use url::Url;
 
 use super::super::answer::AccessTokenResponse;
+use super::super::authorization::SharedAuthorization;
 use super::super::endpoint::Endpoint;
 use super::super::failure::Class;
 use super::super::failure::TokenError;
@@ -30,18 +31,44 @@ pub struct AuthorizationRequest {
     verifier: PkceCodeVerifier,
     /// Comes back with the code; whoever does not know it has not asked.
     pub(crate) state: String,
-    /// Where the person goes.
+    /// Address to which the person is sent.
     pub(crate) url: Url,
 }
 
 /// A consent that was given and stored.
 #[derive(Debug, Clone)]
 pub struct Consent {
-    /// Who signed in, as far as the token tells.
+    /// Person who signed in, as far as the token says.
     pub identity: Option<String>,
 }
 
 impl AuthorizationRequest {
+    /// What another relay needs to complete it.
+    pub(in crate::token) fn shared(&self) -> SharedAuthorization {
+        SharedAuthorization {
+            login: self.login.clone(),
+            redirect: self.redirect.to_string(),
+            verifier: self.verifier.secret().clone(),
+        }
+    }
+
+    /// One that another relay began; `None` where it cannot be read.
+    pub(in crate::token) fn from_shared(
+        shared: SharedAuthorization,
+        account: Arc<Account>,
+        state: &str,
+    ) -> Option<Self> {
+        let redirect = RedirectUrl::new(shared.redirect).ok()?;
+        Some(Self {
+            account,
+            login: shared.login,
+            url: redirect.url().clone(),
+            redirect,
+            verifier: PkceCodeVerifier::new(shared.verifier),
+            state: state.to_owned(),
+        })
+    }
+
     /// For which login.
     pub fn login(&self) -> &str {
         &self.login
@@ -168,7 +195,7 @@ pub(super) async fn keep(
         }
     }
     if let Some(before) = before {
-        // Nobody knows yet who signed in: the mail service will say whether it was the right one.
+        // No one knows yet who signed in: the mail service will say whether it was the right one.
         if let (None, Some(own)) = (&identity, before.clone().of(&owner)) {
             record.replaces(own);
         }
@@ -230,14 +257,14 @@ fn another_person(login: &str, mailbox: &str, old: &str, new: &str) -> TokenErro
     ))
 }
 
-/// Who signed in, by the claims of the id token or else the access token.
+/// Finds who signed in, by the claims of the id token or else the access token.
 fn identity(answer: &AccessTokenResponse) -> Option<String> {
     let tokens = [answer.id_token(), Some(answer.token().expose())];
     tokens.into_iter().flatten().find_map(person)
 }
 
 /// The person that a token is for, where it says so. The claims are not verified: the token came
-/// over TLS from the endpoint itself, and they serve to warn alone.
+/// over TLS from the endpoint itself, and they serve only to warn.
 pub fn person(token: &str) -> Option<String> {
     let claims = claims(token)?;
     ["upn", "preferred_username", "unique_name", "email"]

@@ -18,10 +18,10 @@ use super::form::Form;
 use crate::config::Account;
 use crate::secret::Secret;
 
-/// What nobody waits for a person longer than, whatever an endpoint says.
+/// Longest time to wait for a person, whatever an endpoint says.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// How long a code is good where the endpoint does not say.
+/// Time for which a code is good where the endpoint does not say.
 const USUAL: Duration = Duration::from_secs(900);
 
 /// Between questions where the endpoint does not say (RFC 8628 §3.2), and at least.
@@ -38,12 +38,12 @@ pub struct DeviceAuthorization {
     details: Details,
 }
 
-/// RFC 8628 §3.2.
+/// Answer of the device authorization endpoint (RFC 8628 §3.2).
 #[derive(Deserialize)]
 struct Details {
     device_code: Secret,
     user_code: String,
-    /// Google has `verification_url`.
+    /// Address for the person; Google calls it `verification_url`.
     #[serde(alias = "verification_url")]
     verification_uri: String,
     #[serde(default)]
@@ -68,7 +68,7 @@ impl DeviceAuthorization {
         mailbox(&self.account, &self.login)
     }
 
-    /// What the person types.
+    /// Code that the person types in.
     pub fn user_code(&self) -> &str {
         &self.details.user_code
     }
@@ -78,7 +78,7 @@ impl DeviceAuthorization {
         &self.details.verification_uri
     }
 
-    /// How long the code is good.
+    /// Time for which the code is good.
     pub fn expires_in(&self) -> Duration {
         seconds(&self.details.expires_in)
             .filter(|time| !time.is_zero())

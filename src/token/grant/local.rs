@@ -45,7 +45,7 @@ pub(super) async fn command(
     Ok(IssuedToken::new(Secret::from(token), USUAL_LIFETIME))
 }
 
-/// A federated identity's assertion, read anew: its issuer replaces it under our feet.
+/// A federated identity's assertion, read again: its issuer replaces it under our feet.
 pub(super) fn federated(path: &Path) -> Result<Secret, TokenError> {
     match std::fs::read_to_string(path) {
         Ok(assertion) if !assertion.trim().is_empty() => Ok(Secret::from(assertion.trim())),
@@ -62,7 +62,7 @@ pub(super) fn federated(path: &Path) -> Result<Secret, TokenError> {
     }
 }
 
-/// `?api-version=…&resource=…`, as the instance metadata service wants it.
+/// `?api-version=…&resource=…`, as the instance metadata service requires it.
 pub(super) fn metadata_url(url: &Url, scope: &[String], client_id: Option<&str>) -> Url {
     let resource = scope.first().map_or("", String::as_str);
     let mut url = url.clone();

@@ -1,7 +1,7 @@
 //! How tokens are asked for: one function a grant.
 //!
-//! [`consent`] is where a person agrees; what that leaves behind (a refresh token) is used by
-//! [`refresh`]. All others ask anew each time.
+//! [`consent`] is where a person agrees; what that leaves (a refresh token) is used by
+//! [`refresh`]. All others ask again each time.
 
 mod assertion;
 pub(super) mod consent;

@@ -3,31 +3,35 @@
 //!
 //! A refresh token may be good once. So room for its successor is made on disk before it is
 //! redeemed; where the successor cannot be written all the same, it is kept, used and written
-//! later, and meanwhile nobody else gets hold of the record: the old one is never redeemed again.
-
-use std::sync::Arc;
+//! later, and meanwhile no one else gets hold of the record: the old one is never redeemed again.
 
 use super::super::endpoint::Endpoint;
 use super::super::failure::Class;
 use super::super::failure::TokenError;
 use super::super::issued::IssuedToken;
-use super::super::store::{ConsentRefusal, Owner, Room, Store, StoreTurn, StoredConsent};
+use super::super::store::{ConsentRefusal, Owner, Room, StoreTurn, StoredConsent};
 use super::form::Form;
 use super::request::Request;
+use crate::cluster::number::Number;
+
+/// Which record may be redeemed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Redeems {
+    /// Whichever is there; what comes of it is this relay's own business.
+    Any,
+    /// The one that this relay was entered for, or redeems by itself.
+    Only(Number),
+}
 
 /// A token for the account, from the store or from the endpoint.
 pub(super) async fn refresh(
     request: &Request,
     endpoint: &Endpoint,
+    redeems: Redeems,
 ) -> Result<IssuedToken, TokenError> {
-    let Some(store) = &request.store else {
-        return Err(TokenError::new(
-            Class::Ours,
-            "tokens of this account are kept nowhere",
-        ));
-    };
-    // Logins without a consent, as many as clients make up, leave no lock's file behind.
-    usable(request, store).await?;
+    let store = request.store.as_ref().ok_or_else(kept_nowhere)?;
+    // Logins without a consent, as many as clients make up, leave no lock's file.
+    usable(request).await?;
     // Another process, or a new consent, must not write between our reading and writing.
     let mut turn = store.lock(&request.login, request.timeout).await?;
     let margin = request.account.registration.provider.token_margin;
@@ -46,22 +50,28 @@ pub(super) async fn refresh(
             }
         };
     }
-    let record = usable(request, store).await?;
+    let record = usable(request).await?;
     if let Some(grant) = access(&record) {
         return Ok(grant);
     }
+    if let Redeems::Only(number) = redeems
+        && record.number != number
+    {
+        return Err(TokenError::later("another record has come meanwhile"));
+    }
     let room = store.make_room(&request.login, &record).await?;
-    redeem(request, endpoint, store, turn, room, record).await
+    redeem(request, endpoint, turn, room, record, redeems).await
 }
 
 async fn redeem(
     request: &Request,
     endpoint: &Endpoint,
-    store: &Arc<Store>,
     turn: StoreTurn,
     room: Room,
     mut record: StoredConsent,
+    redeems: Redeems,
 ) -> Result<IssuedToken, TokenError> {
+    let store = request.store.as_ref().ok_or_else(kept_nowhere)?;
     let registration = &request.account.registration;
     let offline = &registration.provider.scopes.offline;
     let scopes = record.refreshable(request.account.scope(), offline);
@@ -94,6 +104,8 @@ async fn redeem(
         }
         Err(failure) => {
             let changed = match failure.class {
+                // Whether it counts is decided with the other relays.
+                Class::Ended if redeems != Redeems::Any => false,
                 Class::Ended => {
                     record.refused = Some(ConsentRefusal::now(&failure.fault));
                     record.attention = None;
@@ -115,8 +127,13 @@ async fn redeem(
     }
 }
 
+fn kept_nowhere() -> TokenError {
+    TokenError::new(Class::Ours, "tokens of this account are kept nowhere")
+}
+
 /// The account's record, if it can bring a token.
-async fn usable(request: &Request, store: &Arc<Store>) -> Result<StoredConsent, TokenError> {
+pub(super) async fn usable(request: &Request) -> Result<StoredConsent, TokenError> {
+    let store = request.store.as_ref().ok_or_else(kept_nowhere)?;
     let login = &request.login;
     let registration = &request.account.registration;
     let none = |detail: String| {

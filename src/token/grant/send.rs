@@ -4,15 +4,36 @@ use super::super::answer::AccessTokenResponse;
 use super::super::endpoint::Endpoint;
 use super::super::failure::TokenError;
 use super::super::issued::IssuedToken;
+use super::super::store::StoredConsent;
 use super::form::Form;
+use super::refresh::{self, Redeems};
+use crate::cluster::number::Number;
 use crate::config::Grant as Configured;
 use crate::secret::Secret;
 
 use super::request::Request;
 
 impl Request {
-    /// Asks.
+    /// A login's consent, if it can bring a token.
+    pub(in crate::token) async fn usable(&self) -> Result<StoredConsent, TokenError> {
+        refresh::usable(self).await
+    }
+
+    /// Asks, where a stored token will not do.
     pub(in crate::token) async fn send(self) -> Result<IssuedToken, TokenError> {
+        self.ask(Redeems::Any).await
+    }
+
+    /// Asks the identity provider on behalf of all relays, for the consent's record of this number
+    /// alone. A refusal is not written here: whether it counts is decided with the others.
+    pub(in crate::token) async fn ask_provider(
+        &self,
+        number: Option<Number>,
+    ) -> Result<IssuedToken, TokenError> {
+        self.ask(Redeems::Only(number.unwrap_or_default())).await
+    }
+
+    async fn ask(&self, redeems: Redeems) -> Result<IssuedToken, TokenError> {
         let registration = self.account.registration.clone();
         let Some(client) = self.client.clone() else {
             return Err(TokenError::later(
@@ -62,7 +83,7 @@ impl Request {
                     .await
             }
             Configured::AuthorizationCode(_) | Configured::DeviceCode(_) => {
-                return super::refresh::refresh(&self, &endpoint).await;
+                return super::refresh::refresh(self, &endpoint, redeems).await;
             }
             Configured::Command { program, arguments } => {
                 return super::local::command(program, arguments, self.timeout).await;

@@ -96,7 +96,7 @@ fn where_every_event_leads() {
             |life, _| life.stored(),
             [None, Valid, Due, Paused, Attention, Ended, Valid],
         ),
-        // A pause makes a token that is due one that is valid: it is left alone.
+        // A pause makes a token that is due one that is valid: it is not refreshed.
         (
             "later",
             |life, now| {
@@ -199,7 +199,7 @@ fn pauses_grow_with_failures_of_one_class() {
             now += seconds(pause);
             assert_eq!(life.state(now), State::None, "{class:?} {pause}");
         }
-        // Another class begins anew; throttling is no other class than an outage.
+        // Another class begins again; throttling is no other class than an outage.
         let other = match class {
             LATER => Class::Attention,
             _ => LATER,

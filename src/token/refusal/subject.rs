@@ -6,7 +6,7 @@ use crate::config::{ClientCredential, Grant, Registration};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::token) enum For {
     Anyone,
-    /// An application's own token: nobody signs in.
+    /// An application's own token: no one signs in.
     Application,
     /// The client's password is checked by the identity provider.
     Password,

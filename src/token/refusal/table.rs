@@ -6,7 +6,7 @@ use super::subject::For;
 pub(super) const LATER: Class = Class::Later { throttled: false };
 pub(super) const LESS: Class = Class::Later { throttled: true };
 
-/// What codes mean for a registration.
+/// Row of the table of codes: their meaning for a registration.
 pub(super) struct Row {
     pub(super) codes: &'static [u64],
     pub(super) about: For,
@@ -285,9 +285,9 @@ pub(super) const CODES: &[Row] = &[
     ),
 ];
 
-/// What names mean for a registration.
+/// Row of the table of names: their meaning for a registration.
 pub(super) struct Name {
-    /// Lower case, with `_`.
+    /// Names in lower case, with `_`.
     pub(super) names: &'static [&'static str],
     pub(super) about: For,
     pub(super) class: Class,

@@ -112,7 +112,7 @@ const PERSON: &[(Class, &str, &[u64])] = &[
     (LATER, "not entered the code yet", &[70016]),
     (Attention, "redirect URI", &[50011]),
     (Attention, "malformed", &[9_002_313, 900_144, 90014]),
-    // Nobody knows this one.
+    // No one knows this one.
     (Attention, "look the error up", &[999_999]),
 ];
 
@@ -141,7 +141,7 @@ fn every_code_at_a_persons_consent() {
     }
 }
 
-/// What differs where nobody consents: a consent never ends, and other remedies apply.
+/// What differs where no one consents: a consent never ends, and other remedies apply.
 #[test]
 fn every_code_of_an_application() {
     let config = registrations();

@@ -10,7 +10,7 @@ use super::record::StoredConsent;
 use crate::cluster::number::Number;
 
 /// How long a tombstone is kept: a backup that is restored later brings its consent back.
-const TOMBSTONE: Duration = Duration::from_secs(90 * 24 * 3600);
+pub(super) const TOMBSTONE: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// Octets that are set aside for a record in clear.
 const CLEAR: usize = 64 * 1024;

@@ -13,19 +13,21 @@
 mod clock;
 mod file;
 mod first;
+mod forget;
 mod kept;
 mod record;
+mod shared;
 mod turn;
+mod version;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::failure::{Class, TokenError};
 use crate::cluster::keys::{Closed, Keys};
 use crate::cluster::number::Number;
 use crate::config::State;
-use crate::platform::FileId;
 pub(crate) use clock::now_ms;
 pub(crate) use file::Room;
 pub use file::{StateError, generated};
@@ -34,6 +36,7 @@ pub use kept::Kept;
 pub use record::{ConsentRefusal, Owner, StoredConsent};
 pub(crate) use turn::StoreTurn;
 use turn::{Lates, locked};
+pub(crate) use version::{RecordVersion, life_of};
 
 /// How often a held lock is tried again.
 const LOCK_RETRY: Duration = Duration::from_millis(20);
@@ -59,6 +62,8 @@ pub struct Store {
     /// What was tightened at the start, for people.
     notes: Vec<String>,
     late: Arc<Lates>,
+    /// Whoever compares numbers and then writes.
+    writes: Mutex<()>,
 }
 
 impl Store {
@@ -79,6 +84,7 @@ impl Store {
             first: FirstFormat::new(&key).ok_or_else(useless)?,
             notes,
             late: Arc::default(),
+            writes: Mutex::default(),
         };
         store.first.check_key(&store.tokens())?;
         store.tidy();
@@ -164,7 +170,14 @@ impl Store {
         record: &StoredConsent,
     ) -> Result<(), TokenError> {
         let (store, name, record) = (self.clone(), login.to_owned(), record.clone());
-        let fill = move || room.fill(store.seal(&name, &record)?.as_bytes());
+        let fill = move || {
+            let _one = locked(&store.writes);
+            match store.is_behind(&name, &record) {
+                // A person has acted meanwhile.
+                true => Ok(()),
+                false => room.fill(store.seal(&name, &record)?.as_bytes()),
+            }
+        };
         self.run(login, fill).await
     }
 
@@ -344,12 +357,29 @@ impl Store {
     pub fn write(&self, login: &str, record: &StoredConsent) -> Result<(), StateError> {
         let path = self.path(login);
         let before = file::read(&path)?;
-        if let Some(Err(error)) = before.map(|text| self.opened(&path, &text))
-            && error.why() == NEWER
-        {
-            return Err(error);
+        let before = before.map(|text| self.opened(&path, &text)).transpose();
+        let before = match before {
+            Err(error) if error.why() == NEWER => return Err(error),
+            // One that does not open is replaced.
+            before => before.ok().flatten(),
+        };
+        let mut record = record.clone();
+        if record.number == Number::default() {
+            let consented = record.consented.saturating_mul(1000);
+            record.number = Number::of_act(consented, before.map(|before| before.number()));
         }
-        file::replace(&path, self.seal(login, record)?.as_bytes())
+        let _one = locked(&self.writes);
+        match self.is_behind(login, &record) {
+            true => Ok(()),
+            false => file::replace(&path, self.seal(login, &record)?.as_bytes()),
+        }
+    }
+
+    /// Whether a record with a greater number is there by now.
+    fn is_behind(&self, login: &str, record: &StoredConsent) -> bool {
+        let there = self.kept(login).ok().flatten();
+        record.number != Number::default()
+            && there.is_some_and(|there| there.number() > record.number)
     }
 
     fn seal(&self, login: &str, record: &StoredConsent) -> Result<String, StateError> {
@@ -366,90 +396,9 @@ impl Store {
             .ok_or_else(|| StateError::new(&self.path(&kept.login), "it cannot be sealed"))
     }
 
-    /// Deletes a record, and leaves a tombstone; whether there was one. Waits for whoever is
-    /// changing it: what they write must not outlive this. Blocks.
-    ///
-    /// # Errors
-    ///
-    /// [`StateError`] where it cannot be deleted.
-    pub fn forget(&self, login: &str) -> Result<bool, StateError> {
-        let path = self.path(login);
-        let turn = self
-            .late_turn(login)
-            .map(|mut turn| (turn.take_late(), turn));
-        if turn.is_none() && file::read(&path)?.is_none() && self.convert(login)?.is_none() {
-            return Ok(false);
-        }
-        let lock = path.with_extension("lock");
-        let file = file::lock_file(&lock)?;
-        if turn.is_none() {
-            file.lock().map_err(|error| StateError::new(&lock, error))?;
-        }
-        let late = turn.as_ref().and_then(|(late, _)| late.as_ref());
-        self.bury(login, late.map(|late| late.number))
-    }
-
-    /// Puts a tombstone in a record's place, by the one who has its lock; whether there was one.
-    fn bury(&self, login: &str, late: Option<Number>) -> Result<bool, StateError> {
-        let path = self.path(login);
-        let text = file::read(&path)?;
-        let known = match text.as_deref().map(|text| self.opened(&path, text)) {
-            Some(Ok(kept)) => Some(kept.number()).filter(|_| kept.record().is_some()),
-            Some(Err(error)) if error.why() == NEWER => return Err(error),
-            // One that does not open is deleted all the same.
-            Some(Err(_)) => text
-                .as_deref()
-                .map(crate::cluster::keys::claimed)
-                .map(Option::unwrap_or_default),
-            None => None,
-        };
-        let Some(highest) = known.max(late) else {
-            return Ok(false);
-        };
-        let tombstone = Kept::tombstone(login, Number::of_act(now_ms(), Some(highest)));
-        file::replace(&path, self.seal_kept(&tombstone)?.as_bytes())?;
-        Ok(true)
-    }
-
-    /// Converts what an earlier version has written, and deletes tombstones that nobody needs.
-    fn tidy(&self) {
-        for login in self.first.logins(&self.tokens()) {
-            if let Err(error) = self.convert(&login) {
-                tracing::warn!("{error}");
-            }
-        }
-        for kept in self.all() {
-            if kept.is_spent() {
-                let _ = file::remove(&self.path(&kept.login));
-            }
-        }
-    }
-
-    /// The record that an earlier version has written for a login, in this one's format from now
-    /// on; where both are there, the greater number stays.
-    fn convert(&self, login: &str) -> Result<Option<Kept>, StateError> {
-        let (path, tokens) = (self.path(login), self.tokens());
-        let Some(record) = self.first.read(&tokens, login)? else {
-            return Ok(None);
-        };
-        let old = Kept::of_record(login, &record);
-        let here = file::read(&path)?.map(|text| self.opened(&path, &text));
-        let kept = match here.transpose()? {
-            Some(kept) if kept.number() >= old.number() => kept,
-            _ => {
-                file::replace(&path, self.seal_kept(&old)?.as_bytes())?;
-                old
-            }
-        };
-        self.first.remove(&tokens, login)?;
-        Ok(Some(kept))
-    }
-
     /// Changes whenever the login's record does; `None` while there is none.
     pub(crate) fn version(&self, login: &str) -> Option<RecordVersion> {
-        let path = self.path(login);
-        let modified = std::fs::metadata(&path).ok()?.modified().ok()?;
-        Some(RecordVersion(FileId::of_path(&path).ok()?, modified))
+        RecordVersion::of(&self.path(login))
     }
 
     fn tokens(&self) -> PathBuf {
@@ -473,10 +422,6 @@ impl Store {
         }
     }
 }
-
-/// See [`Store::version`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RecordVersion(FileId, SystemTime);
 
 /// The login says which file it is; the file's own name says nothing to anybody.
 fn failure(login: &str, error: &StateError) -> TokenError {

@@ -259,6 +259,12 @@ impl StoredConsent {
         })
     }
 
+    /// Whether its access token was obtained after this, in seconds since 1970.
+    pub(crate) fn is_newer_than(&self, seconds: u64) -> bool {
+        let access = self.access.as_ref();
+        access.is_some_and(|access| access.obtained > seconds)
+    }
+
     /// How long ago the refresh token was last redeemed or given.
     pub(crate) fn unused_for(&self) -> Duration {
         let last = self.access.as_ref().map(|access| access.obtained);

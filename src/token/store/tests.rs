@@ -9,6 +9,7 @@ fn store(directory: &std::path::Path) -> Arc<Store> {
         directory: directory.join("state"),
         key: StateKey::Given(Secret::from("a key of some length")),
         wanted: true,
+        store: None,
     })
     .unwrap()
 }

@@ -1,4 +1,4 @@
-//! Listeners behind load balancers, client certificates, what tells logins apart, and programs.
+//! Listeners behind load balancers, client certificates, what distinguishes logins, and programs.
 
 use super::*;
 
@@ -32,7 +32,7 @@ fn listeners_behind_a_balancer_are_not_loopback() {
             .iter()
             .any(|warning| warning.starts_with("listeners[0].proxy_protocol: believes everybody")),
     );
-    // The account with `any` is served by SMTP alone, whose listener is behind one here.
+    // The account with `any` is served by SMTP only, whose listener is behind one here.
     let any = GOOD.replace(
         "provider: own}",
         "provider: own, proxy_protocol: [10.0.0.1], tls: {mode: implicit, certificate: c, key: k}}",

@@ -1,0 +1,96 @@
+//! When a store in trouble is left alone: after three errors in a row for 5 s, then one probe.
+
+use std::time::Duration;
+
+/// Errors in a row that open it.
+const ERRORS: u32 = 3;
+
+/// How long it stays open.
+const OPEN: Duration = Duration::from_secs(5);
+
+/// Decides without IO; times are of one monotonic clock.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Breaker {
+    errors: u32,
+    /// Nobody asks before; then one may.
+    open_until: Option<Duration>,
+    probing: bool,
+}
+
+/// What a result has changed, to be said once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// The store is away from now on.
+    Away,
+    /// It is back.
+    Back,
+}
+
+impl Breaker {
+    /// Whether an operation may be tried.
+    pub fn admits(&mut self, now: Duration) -> bool {
+        match self.open_until {
+            None => true,
+            Some(until) if now < until || self.probing => false,
+            Some(_) => {
+                self.probing = true;
+                true
+            }
+        }
+    }
+
+    /// Whether the store counts as there.
+    pub fn is_closed(&self) -> bool {
+        self.open_until.is_none()
+    }
+
+    /// An operation that was admitted has ended.
+    pub fn on_result(&mut self, good: bool, now: Duration) -> Option<Change> {
+        self.probing = false;
+        if good {
+            let was_open = self.open_until.take().is_some();
+            self.errors = 0;
+            return was_open.then_some(Change::Back);
+        }
+        self.errors = self.errors.saturating_add(1);
+        if self.errors < ERRORS && self.open_until.is_none() {
+            return None;
+        }
+        let was_closed = self.open_until.is_none();
+        self.open_until = Some(now + OPEN);
+        was_closed.then_some(Change::Away)
+    }
+
+    /// An operation that was admitted was given up before it ended.
+    pub fn on_abandoned(&mut self) {
+        self.probing = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_errors_open_it_for_five_seconds_and_one_probe_decides() {
+        let at = Duration::from_secs;
+        let mut breaker = Breaker::default();
+        assert_eq!(breaker.on_result(false, at(0)), None);
+        assert_eq!(breaker.on_result(true, at(0)), None);
+        for _ in 0..2 {
+            assert!(breaker.admits(at(1)));
+            assert_eq!(breaker.on_result(false, at(1)), None);
+        }
+        assert_eq!(breaker.on_result(false, at(1)), Some(Change::Away));
+        assert!(!breaker.is_closed() && !breaker.admits(at(5)));
+        assert!(breaker.admits(at(6)));
+        assert!(!breaker.admits(at(6)), "one probe");
+        assert_eq!(breaker.on_result(false, at(6)), None, "said once");
+        assert!(!breaker.admits(at(10)));
+        assert!(breaker.admits(at(11)));
+        breaker.on_abandoned();
+        assert!(breaker.admits(at(11)));
+        assert_eq!(breaker.on_result(true, at(11)), Some(Change::Back));
+        assert!(breaker.is_closed() && breaker.admits(at(11)));
+    }
+}

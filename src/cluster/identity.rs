@@ -1,0 +1,153 @@
+//! Who this relay is among several: a name for people, an id that outlives restarts, and the roster
+//! that it remembers.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::command::Ages;
+use super::roster::Roster;
+use crate::platform;
+
+/// The roster is written again after this, where nobody has come or gone.
+const REMEMBER: Duration = Duration::from_secs(300);
+
+/// See the module.
+pub struct Identity {
+    name: String,
+    id: Arc<str>,
+    file: PathBuf,
+    /// What was written last, and when.
+    written: Mutex<(Vec<Arc<str>>, Option<Duration>)>,
+}
+
+impl Identity {
+    /// The relay whose state is in this directory; an id is made where there is none yet.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be read or written.
+    pub fn open(directory: &Path, name: Option<&str>) -> std::io::Result<Self> {
+        let path = directory.join("relay-id");
+        let id = match std::fs::read_to_string(&path) {
+            Ok(id) if !id.trim().is_empty() => id.trim().to_owned(),
+            Ok(_) => fresh(&path)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => fresh(&path)?,
+            Err(error) => return Err(error),
+        };
+        Ok(Self {
+            name: name.map_or_else(platform::host_name, str::to_owned),
+            id: id.into(),
+            file: directory.join("roster.json"),
+            written: Mutex::default(),
+        })
+    }
+
+    /// This relay's name, for people.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// This relay's id.
+    pub fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// The roster as it was remembered, at `now` of this relay's clock; `None` where it never saw the
+    /// store.
+    pub fn remembered(&self, now: Duration) -> Option<Roster> {
+        let text = std::fs::read_to_string(&self.file).ok()?;
+        let seconds: std::collections::BTreeMap<String, u64> = serde_json::from_str(&text).ok()?;
+        let clock = std::time::UNIX_EPOCH
+            .elapsed()
+            .unwrap_or_default()
+            .as_secs();
+        let ages: Ages = seconds
+            .into_iter()
+            .map(|(id, heard)| {
+                (
+                    Arc::from(id),
+                    Duration::from_secs(clock.saturating_sub(heard)),
+                )
+            })
+            .collect();
+        Some(Roster::from_ages(&ages, now))
+    }
+
+    /// Writes the roster where somebody has come or gone, or some time has passed. A disk that is full
+    /// is no reason to stop.
+    pub fn remember(&self, roster: &Roster, now: Duration) {
+        let ids: Vec<_> = roster.ids().cloned().collect();
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_old = written.1.is_none_or(|at| now.saturating_sub(at) > REMEMBER);
+        if written.0 == ids && !is_old {
+            return;
+        }
+        *written = (ids, Some(now));
+        let clock = std::time::UNIX_EPOCH
+            .elapsed()
+            .unwrap_or_default()
+            .as_secs();
+        let seconds: std::collections::BTreeMap<String, u64> = roster
+            .ages(now)
+            .into_iter()
+            .map(|(id, age)| (id.to_string(), clock.saturating_sub(age.as_secs())))
+            .collect();
+        if let Ok(text) = serde_json::to_string(&seconds) {
+            let _ = write(&self.file, text.as_bytes());
+        }
+    }
+}
+
+fn fresh(path: &Path) -> std::io::Result<String> {
+    let mut random = [0; 16];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| std::io::Error::other("no random numbers"))?;
+    let id: String = random.iter().map(|octet| format!("{octet:02x}")).collect();
+    write(path, id.as_bytes())?;
+    Ok(id)
+}
+
+/// Replaces a file as a whole.
+fn write(path: &Path, octets: &[u8]) -> std::io::Result<()> {
+    let temporary = path.with_extension("new");
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    let mut file = platform::open_private(&options, &temporary)?;
+    platform::hand_to_folder_owner(&file, &temporary).map_err(std::io::Error::other)?;
+    file.write_all(octets)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_and_the_roster_outlive_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let second = Duration::from_secs;
+        let first = Identity::open(directory.path(), Some("a")).unwrap();
+        assert_eq!(first.name(), "a");
+        assert!(
+            first.remembered(second(0)).is_none(),
+            "it never saw the store"
+        );
+        let ages: Ages = [("x", 0), ("y", 60)]
+            .into_iter()
+            .map(|(id, age)| (Arc::from(id), second(age)))
+            .collect();
+        let roster = Roster::from_ages(&ages, second(1_000));
+        first.remember(&roster, second(1_000));
+        let again = Identity::open(directory.path(), None).unwrap();
+        assert_eq!(again.id(), first.id());
+        assert!(!again.name().is_empty());
+        let remembered = again.remembered(second(5)).unwrap();
+        assert_eq!(remembered.ids().count(), 2);
+        assert_eq!(
+            (remembered.len(second(5)), remembered.alive(second(5))),
+            (2, 1)
+        );
+    }
+}

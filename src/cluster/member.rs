@@ -1,0 +1,548 @@
+//! This relay among those that share a store: what it asks, how it comes back, its beats, and what it
+//! hears from the others. What is decided is decided elsewhere, without IO.
+
+mod limits;
+mod told;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::comeback::{Comeback, Local, Next};
+use super::command::{Answer, Away, BEAT, Command, Context, Nonce, RENEW, Sealed, Store, Told};
+use super::identity::Identity;
+use super::keys::Keys;
+use super::number::Number;
+use super::redemption::Mark;
+use super::roster::Roster;
+
+/// Values and counts that are remembered from others' words.
+const HEARD: usize = 20_000;
+
+/// Something that is done later.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The records of this relay.
+pub trait Records: Send + Sync {
+    /// Every name.
+    fn names(&self) -> Later<'_, Vec<Arc<str>>>;
+    /// Those that somebody else on this machine has written since this was asked last.
+    fn changed(&self) -> Later<'_, Vec<Arc<str>>>;
+    /// This relay's own record.
+    fn own<'a>(&'a self, name: &'a str) -> Later<'a, Option<Sealed>>;
+    /// Keeps a record of the store's where it is the truth; `false` where it cannot be opened.
+    fn adopt<'a>(&'a self, name: &'a str, record: Sealed) -> Later<'a, bool>;
+}
+
+/// A redemption, as others need to know of it.
+#[derive(Debug, Clone, Copy)]
+struct Redeeming {
+    number: Number,
+    nonce: Nonce,
+    /// Whether the entry was made is not known yet.
+    asking: bool,
+    one_use: bool,
+}
+
+impl std::fmt::Debug for Member {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Member")
+            .field("name", &self.name())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A value, and until when it is kept.
+type Kept = (Arc<str>, Instant);
+
+/// What was heard of failed logins.
+#[derive(Debug, Clone, Copy)]
+struct Failures {
+    count: u32,
+    heard: Instant,
+    locked_until: Instant,
+}
+
+/// See the module.
+pub struct Member {
+    identity: Identity,
+    keys: Arc<Keys>,
+    store: Arc<dyn Store>,
+    up: watch::Receiver<Result<(), String>>,
+    records: OnceLock<Arc<dyn Records>>,
+    epoch: Mutex<Option<Arc<str>>>,
+    coming_back: tokio::sync::Mutex<()>,
+    roster: Mutex<Option<Roster>>,
+    redeeming: Mutex<HashMap<Arc<str>, Redeeming>>,
+    /// Records that the store has not taken yet.
+    owed: Mutex<HashSet<Arc<str>>>,
+    /// Records that may have an idle entry of this relay's.
+    untidy: Mutex<HashSet<Arc<str>>>,
+    messages: Mutex<HashMap<Arc<str>, BTreeSet<u64>>>,
+    kept: Mutex<HashMap<Arc<str>, Kept>>,
+    failures: Mutex<HashMap<Arc<str>, Failures>>,
+    /// Counts the records that were heard of.
+    heard: watch::Sender<u64>,
+    started: Instant,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A number that nobody else has.
+pub fn nonce() -> Nonce {
+    let mut octets = [0; 8];
+    // Without random numbers nothing else of authrelay works either.
+    let _ = aws_lc_rs::rand::fill(&mut octets);
+    // Lua's numbers are exact so far, and this one is never one.
+    u64::from_ne_bytes(octets) >> 11
+}
+
+impl Member {
+    /// With a store that is shared, and the roster that this relay remembers.
+    pub fn new(
+        identity: Identity,
+        keys: Arc<Keys>,
+        store: Arc<dyn Store>,
+        up: watch::Receiver<Result<(), String>>,
+    ) -> Arc<Self> {
+        let started = Instant::now();
+        let roster = identity.remembered(Duration::ZERO);
+        Arc::new(Self {
+            identity,
+            keys,
+            store,
+            up,
+            records: OnceLock::new(),
+            epoch: Mutex::default(),
+            coming_back: tokio::sync::Mutex::default(),
+            roster: Mutex::new(roster),
+            redeeming: Mutex::default(),
+            owed: Mutex::default(),
+            untidy: Mutex::default(),
+            messages: Mutex::default(),
+            kept: Mutex::default(),
+            failures: Mutex::default(),
+            heard: watch::Sender::new(0),
+            started,
+        })
+    }
+
+    /// This relay's name among several.
+    pub fn name(&self) -> &str {
+        self.identity.name()
+    }
+
+    /// Names and seal.
+    pub fn keys(&self) -> &Arc<Keys> {
+        &self.keys
+    }
+
+    /// Whether the store counts as there, and why not; changes are seen in it.
+    pub fn up(&self) -> watch::Receiver<Result<(), String>> {
+        self.up.clone()
+    }
+
+    /// Relays that are alive, this one included.
+    pub fn relays(&self) -> usize {
+        let roster = lock(&self.roster);
+        let alive = roster.as_ref().map_or(1, |roster| roster.alive(self.now()));
+        alive.max(1)
+    }
+
+    /// Whose records these are; once.
+    pub fn serve(&self, records: Arc<dyn Records>) {
+        let _ = self.records.set(records);
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Asks the store once. [`Answer::Lost`]: this relay has to come back first.
+    ///
+    /// # Errors
+    ///
+    /// [`Away`] where the store does not answer.
+    pub async fn ask(&self, command: &Command) -> Result<Answer, Away> {
+        let epoch = lock(&self.epoch).clone();
+        let Some(epoch) = epoch else {
+            return match self.up.borrow().clone() {
+                Ok(()) => Ok(Answer::Lost),
+                Err(why) => Err(Away(why)),
+            };
+        };
+        let answer = self.execute(epoch.clone(), command).await?;
+        if answer == Answer::Lost {
+            lock(&self.epoch).take_if(|known| *known == epoch);
+        }
+        Ok(answer)
+    }
+
+    /// Asks the store, and where it is lost comes back and asks again.
+    ///
+    /// # Errors
+    ///
+    /// [`Away`] where the store does not answer.
+    pub async fn ask_back(&self, command: &Command) -> Result<Answer, Away> {
+        for _ in 0..2 {
+            match self.ask(command).await? {
+                Answer::Lost if self.come_back().await => {}
+                Answer::Lost => break,
+                answer => return Ok(answer),
+            }
+        }
+        Err(Away(
+            "it has lost what it had, and this relay is not back yet".to_owned(),
+        ))
+    }
+
+    async fn execute(&self, epoch: Arc<str>, command: &Command) -> Result<Answer, Away> {
+        let context = Context {
+            run: "".into(),
+            epoch,
+            relay: self.identity.id().clone(),
+        };
+        self.store.execute(&context, command).await
+    }
+
+    /// Comes back after a loss of the store, or at the start; whether it did.
+    pub async fn come_back(&self) -> bool {
+        let _turn = self.coming_back.lock().await;
+        if lock(&self.epoch).is_some() {
+            return true;
+        }
+        let Some(records) = self.records.get() else {
+            return false;
+        };
+        let comeback = Comeback::new(records.names().await);
+        let Some(epoch) = self.compare(records, comeback).await else {
+            return false;
+        };
+        *lock(&self.epoch) = epoch;
+        if let Ok(Answer::Values(values)) = self.ask(&Command::Recall).await {
+            for (name, value, life) in values {
+                self.on_kept(name, value, life);
+            }
+        }
+        true
+    }
+
+    /// Drives a comeback or a comparison; `None` where it did not come to its end.
+    async fn compare(
+        &self,
+        records: &Arc<dyn Records>,
+        mut comeback: Comeback,
+    ) -> Option<Option<Arc<str>>> {
+        let mut found: Option<Sealed> = None;
+        let mut local = Loaded::default();
+        let me = self.identity.id().clone();
+        let mut next = comeback.first();
+        loop {
+            let command = match &next {
+                Next::Mark => Command::Mark {
+                    epoch: format!("{:x}", nonce()).into(),
+                    roster: self.ages(),
+                },
+                Next::Get(name) => {
+                    local = self.loaded(records, name).await;
+                    Command::Get { name: name.clone() }
+                }
+                Next::Put(name) => match records.own(name).await {
+                    Some(record) => Command::Put {
+                        name: name.clone(),
+                        record,
+                    },
+                    None => return None,
+                },
+                Next::Adopt(name) => {
+                    if let Some(found) = found.take() {
+                        records.adopt(name, found).await;
+                        self.heard.send_modify(|heard| *heard += 1);
+                    }
+                    local = self.loaded(records, name).await;
+                    next = comeback.on_adopted(&local, &me);
+                    continue;
+                }
+                Next::Clear(name, nonce) => Command::Clear {
+                    name: name.clone(),
+                    nonce: *nonce,
+                },
+                Next::Enter(name, number, nonce) => Command::Enter {
+                    name: name.clone(),
+                    number: *number,
+                    nonce: *nonce,
+                    one_use: local.one_use,
+                },
+                Next::Hold => {
+                    self.hold(comeback.epoch().cloned()).await.ok()?;
+                    next = comeback.on_answer(Some(&Answer::Done), &local, &me);
+                    continue;
+                }
+                Next::Back => Command::Back {
+                    roster: self.ages(),
+                },
+                Next::Over(true) => return Some(comeback.epoch().cloned()),
+                Next::Over(false) => return None,
+            };
+            let epoch = match comeback.epoch() {
+                Some(epoch) => epoch.clone(),
+                None => lock(&self.epoch).clone().unwrap_or_else(|| "".into()),
+            };
+            let answer = self.execute(epoch, &command).await.ok();
+            match &answer {
+                Some(Answer::Found { record, .. }) => found = record.clone(),
+                Some(Answer::Greater(record)) => found = Some(record.clone()),
+                Some(Answer::Roster { ages, .. }) => self.on_roster(ages),
+                Some(Answer::Done) => {
+                    if let Next::Put(name) = &next {
+                        lock(&self.owed).remove(name);
+                    }
+                }
+                _ => {}
+            }
+            next = comeback.on_answer(answer.as_ref(), &local, &me);
+        }
+    }
+
+    async fn loaded(&self, records: &Arc<dyn Records>, name: &Arc<str>) -> Loaded {
+        let own = records.own(name).await.map(|record| record.mark());
+        let redeeming = lock(&self.redeeming).get(name).copied();
+        Loaded {
+            own,
+            one_use: redeeming.is_some_and(|it| it.one_use),
+            redeeming: redeeming
+                .filter(|it| !it.asking)
+                .map(|it| (it.number, it.nonce)),
+            asking: redeeming.filter(|it| it.asking).map(|it| it.nonce),
+        }
+    }
+
+    fn ages(&self) -> super::command::Ages {
+        let roster = lock(&self.roster);
+        roster
+            .as_ref()
+            .map(|roster| roster.ages(self.now()))
+            .unwrap_or_default()
+    }
+
+    fn on_roster(&self, ages: &super::command::Ages) {
+        let now = self.now();
+        let roster = Roster::from_ages(ages, now);
+        self.identity.remember(&roster, now);
+        *lock(&self.roster) = Some(roster);
+    }
+
+    // ---- tasks
+
+    /// Beats, renews entries and listens; never ends by itself.
+    pub async fn live(self: Arc<Self>, mut told: mpsc::UnboundedReceiver<Told>) {
+        let mut beats = tokio::time::interval(BEAT);
+        let mut renewals = tokio::time::interval(RENEW);
+        beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        renewals.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                message = told.recv() => match message {
+                    Some(message) => self.on_told(message).await,
+                    None => return,
+                },
+                _ = beats.tick() => {
+                    // Not here: what is told meanwhile must not wait.
+                    tokio::spawn(self.clone().beat());
+                }
+                _ = renewals.tick() => {
+                    tokio::spawn(self.clone().renew());
+                }
+            }
+        }
+    }
+
+    async fn beat(self: Arc<Self>) {
+        if lock(&self.epoch).is_none() {
+            if self.up.borrow().is_ok() {
+                self.come_back().await;
+            }
+            return;
+        }
+        match self.ask(&Command::Beat).await {
+            Ok(Answer::Roster { ages, .. }) => self.on_roster(&ages),
+            Ok(Answer::Lost) => {
+                self.come_back().await;
+                return;
+            }
+            _ => return,
+        }
+        let epoch = lock(&self.epoch).clone();
+        let _ = self.hold(epoch).await;
+        let Some(records) = self.records.get() else {
+            return;
+        };
+        let mut names: BTreeSet<_> = records.changed().await.into_iter().collect();
+        names.extend(lock(&self.owed).iter().cloned());
+        names.extend(lock(&self.untidy).drain());
+        if !names.is_empty() {
+            let names: Vec<_> = names.into_iter().collect();
+            let comparing = Comeback::comparing(names.clone());
+            if self.compare(records, comparing).await.is_none() {
+                lock(&self.untidy).extend(names);
+            }
+        }
+    }
+
+    async fn renew(self: Arc<Self>) {
+        let entries: Vec<_> = lock(&self.redeeming)
+            .iter()
+            .filter(|(_, it)| !it.asking)
+            .map(|(name, it)| (name.clone(), it.nonce))
+            .collect();
+        for (name, nonce) in entries {
+            let _ = self.ask(&Command::Renew { name, nonce }).await;
+        }
+    }
+
+    async fn on_told(self: &Arc<Self>, told: Told) {
+        match told {
+            Told::Connected | Told::Lost => {
+                if matches!(told, Told::Connected) {
+                    lock(&self.epoch).take();
+                }
+                let member = self.clone();
+                tokio::spawn(async move {
+                    // The relay that has set the marker hears of it, too: asking tells.
+                    let _ = member.ask(&Command::Beat).await;
+                    member.come_back().await;
+                });
+            }
+            Told::Joined(id) => {
+                if let Some(roster) = lock(&self.roster).as_mut() {
+                    roster.add(id, self.now());
+                }
+            }
+            Told::Record(name, record) => {
+                if let Some(records) = self.records.get() {
+                    records.adopt(&name, record).await;
+                }
+                self.heard.send_modify(|heard| *heard += 1);
+            }
+            Told::Kept(name, value, life) => self.on_kept(name, value, life),
+            Told::Counted(name, count, locked) => self.on_counted(name, count, locked),
+        }
+    }
+
+    /// Leaves the others for good: they do not wait for this relay.
+    pub async fn leave(&self) {
+        let _ = self.ask(&Command::Leave).await;
+    }
+
+    // ---- redemptions
+
+    /// A redemption asks to be entered.
+    pub fn on_asking(&self, name: &Arc<str>, number: Number, nonce: Nonce, one_use: bool) {
+        let it = Redeeming {
+            number,
+            nonce,
+            asking: true,
+            one_use,
+        };
+        lock(&self.redeeming).insert(name.clone(), it);
+    }
+
+    /// A redemption is entered.
+    pub fn on_entered(&self, name: &str) {
+        if let Some(it) = lock(&self.redeeming).get_mut(name) {
+            it.asking = false;
+        }
+    }
+
+    /// A redemption was not entered.
+    pub fn on_not_entered(&self, name: &str, nonce: Nonce) {
+        let mut redeeming = lock(&self.redeeming);
+        if redeeming.get(name).is_some_and(|it| it.nonce == nonce) {
+            redeeming.remove(name);
+        }
+    }
+
+    /// A record is to be put from now on.
+    pub fn on_owed(&self, name: &Arc<str>) {
+        lock(&self.owed).insert(name.clone());
+    }
+
+    /// Nothing is redeemed any more with this nonce, and nothing that came of it is to be put. The
+    /// entry goes, at the next beat at the latest.
+    pub async fn on_idle(&self, name: &Arc<str>, nonce: Nonce) {
+        self.on_not_entered(name, nonce);
+        let clear = Command::Clear {
+            name: name.clone(),
+            nonce,
+        };
+        if self.ask_back(&clear).await.is_err() {
+            lock(&self.untidy).insert(name.clone());
+        }
+    }
+
+    /// Whether what came of the last redemption is still to be put.
+    pub fn owes(&self, name: &str) -> bool {
+        lock(&self.owed).contains(name)
+    }
+
+    /// Puts this relay's own record until that is answered.
+    pub async fn put(&self, name: &Arc<str>) {
+        let Some(records) = self.records.get() else {
+            return;
+        };
+        lock(&self.owed).insert(name.clone());
+        let mut wait = Duration::from_millis(50);
+        while let Some(record) = records.own(name).await {
+            let put = Command::Put {
+                name: name.clone(),
+                record,
+            };
+            match self.ask_back(&put).await {
+                Ok(Answer::Done) => break,
+                Ok(Answer::Greater(greater)) => {
+                    records.adopt(name, greater).await;
+                    break;
+                }
+                _ => {}
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_secs(1));
+        }
+        lock(&self.owed).remove(name);
+    }
+
+    /// What changes whenever a record is heard of.
+    pub fn heard(&self) -> watch::Receiver<u64> {
+        self.heard.subscribe()
+    }
+}
+
+/// What a comparison needs of one record.
+#[derive(Default)]
+struct Loaded {
+    own: Option<Mark>,
+    redeeming: Option<(Number, Nonce)>,
+    asking: Option<Nonce>,
+    one_use: bool,
+}
+
+impl Local for Loaded {
+    fn own(&self, _: &str) -> Option<Mark> {
+        self.own
+    }
+
+    fn redeeming(&self, _: &str) -> Option<(Number, Nonce)> {
+        self.redeeming
+    }
+
+    fn asking(&self, _: &str) -> Option<Nonce> {
+        self.asking
+    }
+}

@@ -1,0 +1,67 @@
+//! Messages in flight: what this relay has of each mailbox, and its share.
+
+use std::sync::Arc;
+
+use super::super::command::{Away, Command};
+use super::super::roster::share;
+use super::{Member, lock};
+
+impl Member {
+    /// What this relay may have in flight where the store is away or settles.
+    pub fn share(&self, limit: usize) -> usize {
+        let roster = lock(&self.roster);
+        share(
+            limit,
+            roster.as_ref().map_or(0, |roster| roster.len(self.now())),
+        )
+    }
+
+    /// This relay's messages of a mailbox that are in flight.
+    pub fn in_flight(&self, mailbox: &str) -> Vec<u64> {
+        let messages = lock(&self.messages);
+        let messages = messages.get(mailbox);
+        messages
+            .map(|messages| messages.iter().copied().collect())
+            .unwrap_or_default()
+    }
+
+    /// A message is in flight from now on.
+    pub fn on_begun(&self, mailbox: &Arc<str>, message: u64) {
+        let mut messages = lock(&self.messages);
+        messages.entry(mailbox.clone()).or_default().insert(message);
+    }
+
+    /// A message is in flight no more; told to the store beside.
+    pub fn on_over(self: &Arc<Self>, mailbox: &Arc<str>, message: u64) {
+        let mut messages = lock(&self.messages);
+        if let Some(of_mailbox) = messages.get_mut(mailbox) {
+            of_mailbox.remove(&message);
+            if of_mailbox.is_empty() {
+                messages.remove(mailbox);
+            }
+        }
+        drop(messages);
+        let (member, mailbox) = (self.clone(), mailbox.clone());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let _ = member.ask(&Command::Release { mailbox, message }).await;
+            });
+        }
+    }
+
+    /// Registers what is in flight.
+    pub(super) async fn hold(&self, epoch: Option<Arc<str>>) -> Result<(), Away> {
+        let epoch = epoch.unwrap_or_else(|| "".into());
+        let all: Vec<_> = lock(&self.messages)
+            .iter()
+            .map(|(mailbox, messages)| Command::Hold {
+                mailbox: mailbox.clone(),
+                messages: messages.iter().copied().collect(),
+            })
+            .collect();
+        for hold in all {
+            self.execute(epoch.clone(), &hold).await?;
+        }
+        Ok(())
+    }
+}

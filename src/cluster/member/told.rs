@@ -1,0 +1,127 @@
+//! What all relays are told: values for a time (a pause, a backoff), and counts of failed logins.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::super::command::{Answer, Command};
+use super::{Failures, HEARD, Member, lock};
+
+impl Member {
+    /// Keeps a value for all, here at once and in the store beside.
+    pub fn keep(self: &Arc<Self>, name: Arc<str>, value: Arc<str>, life: Duration) {
+        self.on_kept(name.clone(), value.clone(), life);
+        let member = self.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let keep = Command::Keep {
+                    name,
+                    value,
+                    life,
+                    told: true,
+                };
+                let _ = member.ask_back(&keep).await;
+            });
+        }
+    }
+
+    /// A value that is kept for all, and until when.
+    pub fn kept(&self, name: &str) -> Option<(Arc<str>, Instant)> {
+        let kept = lock(&self.kept);
+        kept.get(name)
+            .filter(|(_, until)| *until > Instant::now())
+            .cloned()
+    }
+
+    pub(super) fn on_kept(&self, name: Arc<str>, value: Arc<str>, life: Duration) {
+        let now = Instant::now();
+        let mut kept = lock(&self.kept);
+        if kept.len() >= HEARD {
+            kept.retain(|_, (_, until)| *until > now);
+        }
+        // An hour is the longest that anybody may be told to wait.
+        let until = now + life.min(Duration::from_secs(3_600));
+        if kept.len() < HEARD && kept.get(&name).is_none_or(|(_, known)| *known < until) {
+            kept.insert(name, (value, until));
+        }
+    }
+
+    /// A failure of which the others learn: counted in the store beside.
+    pub fn on_failure(self: &Arc<Self>, name: Arc<str>, policy: (Duration, u32, Duration)) {
+        let member = self.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let policy = Some(policy);
+                let count = Command::Count {
+                    name: name.clone(),
+                    policy,
+                };
+                if let Ok(Answer::Counted { failures, locked }) = member.ask_back(&count).await {
+                    member.on_counted(name, failures, locked);
+                }
+            });
+        }
+    }
+
+    /// A success: its failures count no more.
+    pub fn on_success(self: &Arc<Self>, name: Arc<str>) {
+        if lock(&self.failures).remove(&name).is_none() {
+            return;
+        }
+        let member = self.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let _ = member.ask_back(&Command::Uncount { name }).await;
+            });
+        }
+    }
+
+    /// Reads the shared count, where this relay has itself seen or heard of a failure.
+    pub async fn look_at_failures(&self, name: &Arc<str>) {
+        if !lock(&self.failures).contains_key(name) {
+            return;
+        }
+        let look = Command::Count {
+            name: name.clone(),
+            policy: None,
+        };
+        if let Ok(Answer::Counted { failures, locked }) = self.ask(&look).await {
+            self.on_counted(name.clone(), failures, locked);
+        }
+    }
+
+    /// Failures that all have counted, within `window`, and until when that locks.
+    pub fn failures(&self, name: &str, window: Duration) -> (u32, Option<Instant>) {
+        let now = Instant::now();
+        match lock(&self.failures).get(name) {
+            Some(it) => {
+                let counts = now.duration_since(it.heard) <= window;
+                let locked = Some(it.locked_until).filter(|until| *until > now);
+                (if counts { it.count } else { 0 }, locked)
+            }
+            None => (0, None),
+        }
+    }
+
+    pub(super) fn on_counted(&self, name: Arc<str>, count: u32, locked: Duration) {
+        let now = Instant::now();
+        let mut failures = lock(&self.failures);
+        if count == 0 && locked.is_zero() {
+            failures.remove(&name);
+            return;
+        }
+        if failures.len() >= HEARD {
+            let middle = now.checked_sub(Duration::from_secs(600));
+            failures.retain(|_, it| middle.is_none_or(|middle| it.heard > middle));
+        }
+        if failures.len() < HEARD {
+            let it = Failures {
+                count,
+                heard: now,
+                locked_until: now + locked.min(Duration::from_secs(86_400)),
+            };
+            failures.insert(name, it);
+        }
+    }
+}

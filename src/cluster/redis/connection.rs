@@ -1,0 +1,446 @@
+//! Making a connection: Sentinel, TLS, login, the server's run id, the key, the subscription; and what
+//! `doctor` and `check --online` want to know of the server.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, ErrorKind, FromRedisValue, ProtocolVersion, PushInfo, PushKind,
+    RedisConnectionInfo, RedisError, ServerErrorKind, Value,
+};
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::super::command::Sealed;
+use super::super::command::{Away, Told};
+use super::super::keys::{FORMAT, Keys};
+use super::super::number::Number;
+use crate::config::SharedStore;
+
+/// The only channel.
+const CHANNEL: &str = "authrelay:told";
+
+/// Where the key's word is.
+const KEY: &str = "authrelay:key";
+
+/// Operations that may wait for the connection.
+const QUEUE: usize = 4_096;
+
+/// A connection that is ready for scripts.
+pub struct Connected {
+    pub(super) connection: MultiplexedConnection,
+    /// The server's.
+    pub(super) run: Arc<str>,
+    /// It is of no use any more.
+    pub(super) ended: CancellationToken,
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.ended.cancel();
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// Connects to the server, behind Sentinel to the master of the moment.
+pub(super) async fn connect(
+    config: &SharedStore,
+    keys: &Keys,
+    told: &mpsc::UnboundedSender<Told>,
+) -> Result<Connected, Away> {
+    let (host, port) = server(config).await?;
+    let ended = CancellationToken::new();
+    let pushes = {
+        let (told, ended) = (told.clone(), ended.clone());
+        move |push: PushInfo| {
+            match push.kind {
+                PushKind::Disconnection => ended.cancel(),
+                PushKind::Message => {
+                    if let Some(message) = message(&push.data) {
+                        let _ = told.send(message);
+                    }
+                }
+                _ => {}
+            }
+            Ok::<(), redis::aio::SendError>(())
+        }
+    };
+    let login = login(config);
+    let options = AsyncConnectionConfig::new()
+        .set_connection_timeout(None)
+        .set_response_timeout(None)
+        .set_pipeline_buffer_size(QUEUE)
+        .set_push_sender(pushes);
+    let mut connection = opened(config, (&host, port), &login, options, &ended).await?;
+    let run = run_id(&mut connection).await?;
+    if config.master.is_some() {
+        must_be_master(&mut connection).await?;
+    }
+    check_key(&mut connection, keys).await?;
+    let mut subscribe = redis::cmd("SUBSCRIBE");
+    asked::<Value>(&mut connection, subscribe.arg(CHANNEL)).await?;
+    Ok(Connected {
+        connection,
+        run,
+        ended,
+    })
+}
+
+async fn opened(
+    config: &SharedStore,
+    (host, port): (&str, u16),
+    login: &RedisConnectionInfo,
+    options: AsyncConnectionConfig,
+    ended: &CancellationToken,
+) -> Result<MultiplexedConnection, Away> {
+    let away =
+        |what: &str, error: &dyn std::fmt::Display| Away(format!("{host}:{port}: {what}{error}"));
+    let tcp = TcpStream::connect((host, port))
+        .await
+        .map_err(|error| away("", &error))?;
+    let _ = tcp.set_nodelay(true);
+    let stream: Box<dyn Stream> = match &config.tls {
+        None => Box::new(tcp),
+        Some(tls) => {
+            let name = ServerName::try_from(host.to_owned()).map_err(|error| away("", &error))?;
+            let tls = tokio_rustls::TlsConnector::from(tls.clone());
+            let stream = tls.connect(name, tcp).await;
+            Box::new(stream.map_err(|error| away("TLS: ", &error))?)
+        }
+    };
+    let made = MultiplexedConnection::new_with_config(login, stream, options).await;
+    let (connection, driver) = made.map_err(|error| Away(words(&error)))?;
+    let ended = ended.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = driver => ended.cancel(),
+            () = ended.cancelled() => {}
+        }
+    });
+    Ok(connection)
+}
+
+fn login(config: &SharedStore) -> RedisConnectionInfo {
+    let mut login = RedisConnectionInfo::default()
+        .set_protocol(ProtocolVersion::RESP3)
+        .set_skip_set_lib_name()
+        .set_db(config.database);
+    if let Some(username) = &config.username {
+        login = login.set_username(username);
+    }
+    if let Some(password) = &config.password {
+        login = login.set_password(password.expose());
+    }
+    login
+}
+
+/// Where the server is: as configured, or as a Sentinel says. Sentinels are asked without user and
+/// password.
+async fn server(config: &SharedStore) -> Result<(String, u16), Away> {
+    let Some(master) = &config.master else {
+        let first = config.servers.first().cloned();
+        return first.ok_or_else(|| Away("no server is configured".to_owned()));
+    };
+    let mut last = Away("no Sentinel is configured".to_owned());
+    for (host, port) in &config.servers {
+        let asking = ask_sentinel(config, (host, *port), master);
+        match tokio::time::timeout(Duration::from_millis(500), asking).await {
+            Ok(Ok(address)) => return Ok(address),
+            Ok(Err(away)) => last = away,
+            Err(_) => last = Away(format!("the Sentinel {host}:{port} does not answer")),
+        }
+    }
+    Err(last)
+}
+
+async fn ask_sentinel(
+    config: &SharedStore,
+    sentinel: (&str, u16),
+    master: &str,
+) -> Result<(String, u16), Away> {
+    let ended = CancellationToken::new();
+    let _ends = ended.clone().drop_guard();
+    let login = RedisConnectionInfo::default().set_skip_set_lib_name();
+    let options = AsyncConnectionConfig::new();
+    let mut connection = opened(config, sentinel, &login, options, &ended).await?;
+    let mut ask = redis::cmd("SENTINEL");
+    ask.arg("GET-MASTER-ADDR-BY-NAME").arg(master);
+    let address: Option<(String, u16)> = asked(&mut connection, &ask).await?;
+    address.ok_or_else(|| {
+        let (host, port) = sentinel;
+        Away(format!(
+            "the Sentinel {host}:{port} knows no master {master}"
+        ))
+    })
+}
+
+async fn asked<T: FromRedisValue>(
+    connection: &mut MultiplexedConnection,
+    command: &redis::Cmd,
+) -> Result<T, Away> {
+    let asked = command.query_async(connection).await;
+    asked.map_err(|error| Away(words(&error)))
+}
+
+async fn info(connection: &mut MultiplexedConnection, part: &str) -> Result<String, Away> {
+    asked(connection, redis::cmd("INFO").arg(part)).await
+}
+
+/// A line of INFO's.
+fn field<'t>(info: &'t str, name: &str) -> Option<&'t str> {
+    info.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .map(str::trim)
+}
+
+async fn run_id(connection: &mut MultiplexedConnection) -> Result<Arc<str>, Away> {
+    let info = info(connection, "server").await?;
+    let run = field(&info, "run_id");
+    run.map(Arc::from)
+        .ok_or_else(|| Away("the server has no run id".to_owned()))
+}
+
+async fn must_be_master(connection: &mut MultiplexedConnection) -> Result<(), Away> {
+    let info = info(connection, "replication").await?;
+    match field(&info, "role") {
+        Some("master") => Ok(()),
+        _ => Err(Away(
+            "the server that Sentinel names is no master (yet)".to_owned(),
+        )),
+    }
+}
+
+/// The word that every relay with the same key and format has.
+fn word(keys: &Keys) -> String {
+    format!("{FORMAT} {}", keys.name("key", &[]))
+}
+
+/// Another key, or a later format, is left alone.
+async fn check_key(connection: &mut MultiplexedConnection, keys: &Keys) -> Result<(), Away> {
+    let word = word(keys);
+    let mut set = redis::cmd("SET");
+    asked::<Value>(connection, set.arg(KEY).arg(&word).arg("NX")).await?;
+    let stored: Option<String> = asked(connection, redis::cmd("GET").arg(KEY)).await?;
+    match stored {
+        Some(stored) if stored == word => Ok(()),
+        Some(stored) => Err(Away(foreign(&stored))),
+        None => Err(Away("the server forgets what it was given".to_owned())),
+    }
+}
+
+fn foreign(stored: &str) -> String {
+    let version = stored
+        .split(' ')
+        .next()
+        .and_then(|version| version.parse::<u32>().ok());
+    match version {
+        Some(version) if version > FORMAT => {
+            "its records are of a later version of authrelay; they are left alone".to_owned()
+        }
+        _ => "its records are sealed with another state.key; they are left alone".to_owned(),
+    }
+}
+
+/// What was published, if it is ours: `channel, payload`.
+fn message(data: &[Value]) -> Option<Told> {
+    let payload = match data {
+        [_, Value::BulkString(payload)] => std::str::from_utf8(payload).ok()?,
+        [_, Value::SimpleString(payload)] => payload,
+        _ => return None,
+    };
+    let mut words = payload.splitn(6, ' ');
+    let mut word = || words.next();
+    let ms = |text: &str| text.parse().ok().map(Duration::from_millis);
+    match word()? {
+        "L" => Some(Told::Lost),
+        "J" => Some(Told::Joined(word()?.into())),
+        "R" => {
+            let name = word()?.into();
+            let number = Number {
+                consent: word()?.parse().ok()?,
+                generation: word()?.parse().ok()?,
+            };
+            let ended = word()? == "1";
+            let text = word()?.into();
+            let sealed = Sealed {
+                number,
+                ended,
+                text,
+                life: None,
+            };
+            Some(Told::Record(name, sealed))
+        }
+        "K" => {
+            let (name, life) = (word()?.into(), ms(word()?)?);
+            // The value is the rest, whatever is in it.
+            let mut rest = payload.splitn(4, ' ');
+            let value = rest.nth(3).unwrap_or_default().into();
+            Some(Told::Kept(name, value, life))
+        }
+        "F" => Some(Told::Counted(
+            word()?.into(),
+            word()?.parse().ok()?,
+            ms(word()?)?,
+        )),
+        _ => None,
+    }
+}
+
+/// Whether an error says that this server is the wrong one, or will not serve.
+pub(super) fn is_fatal(error: &RedisError) -> bool {
+    error.is_io_error()
+        || matches!(
+            error.kind(),
+            ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
+        )
+}
+
+/// An error for people, without what was asked.
+pub(super) fn words(error: &RedisError) -> String {
+    match (error.code(), error.detail()) {
+        (Some(code), Some(detail)) => format!("{code} {}", crate::fault::sanitize(detail)),
+        (Some(code), None) => code.to_owned(),
+        (None, _) => crate::fault::sanitize(&error.to_string()),
+    }
+}
+
+/// What a look at the store has found.
+#[derive(Debug, Clone, Default)]
+pub struct Findings {
+    /// What is as it should be, in words: version, policy, clock.
+    pub good: Vec<String>,
+    /// What is not, with what to do.
+    pub wrong: Vec<(String, &'static str)>,
+}
+
+static NOBODY: OnceLock<mpsc::UnboundedSender<Told>> = OnceLock::new();
+
+/// Looks whether a store can be reached and is fit: reach, TLS, password, version, eviction policy,
+/// clock, key.
+///
+/// # Errors
+///
+/// Where it cannot be used at all.
+pub async fn examine(config: &SharedStore, keys: &Keys) -> Result<Findings, Away> {
+    let nobody = NOBODY.get_or_init(|| mpsc::unbounded_channel().0);
+    let connecting = connect(config, keys, nobody);
+    let made = tokio::time::timeout(Duration::from_secs(5), connecting).await;
+    let made = made.map_err(|_| Away("no connection within 5 s".to_owned()))??;
+    let mut connection = made.connection.clone();
+    let mut findings = Findings::default();
+    let server = info(&mut connection, "server").await?;
+    let version = field(&server, "valkey_version").or_else(|| field(&server, "redis_version"));
+    let version = version.unwrap_or("0").to_owned();
+    match is_recent(&version) {
+        true => findings.good.push(format!("version {version}")),
+        false => findings.wrong.push((
+            format!("its version is {version}"),
+            "run Redis 6.2 or Valkey 7.2, or later",
+        )),
+    }
+    let memory = info(&mut connection, "memory").await?;
+    match field(&memory, "maxmemory_policy") {
+        Some("noeviction") => findings.good.push("noeviction".to_owned()),
+        policy => findings.wrong.push((
+            format!("its eviction policy is {}", policy.unwrap_or("unknown")),
+            "set maxmemory-policy noeviction: evicted records cost redemptions and the limits' counts",
+        )),
+    }
+    if config.master.is_some() {
+        let mut get = redis::cmd("CONFIG");
+        get.arg("GET").arg("min-replicas-to-write");
+        let pair: Result<std::collections::HashMap<String, String>, Away> =
+            asked(&mut connection, &get).await;
+        let least = pair
+            .ok()
+            .and_then(|mut pair| pair.remove("min-replicas-to-write"));
+        if least.as_deref() == Some("0") {
+            findings.wrong.push((
+                "an old master goes on taking writes after a failover".to_owned(),
+                "set min-replicas-to-write 1 on the servers behind Sentinel",
+            ));
+        }
+    }
+    let time: (u64, u64) = asked(&mut connection, &redis::cmd("TIME")).await?;
+    let ours = std::time::UNIX_EPOCH
+        .elapsed()
+        .unwrap_or_default()
+        .as_secs();
+    let apart = ours.abs_diff(time.0);
+    match apart {
+        0..=2 => findings.good.push("clock".to_owned()),
+        _ => findings.wrong.push((
+            format!("its clock and this machine's are {apart} s apart"),
+            "set both by NTP",
+        )),
+    }
+    findings.good.push("key".to_owned());
+    Ok(findings)
+}
+
+fn is_recent(version: &str) -> bool {
+    let mut numbers = version
+        .split('.')
+        .map(|part| part.parse::<u32>().unwrap_or(0));
+    let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    (major, minor) >= (6, 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn publications_are_read_and_strangers_are_not() {
+        let told = |text: &str| {
+            message(&[
+                Value::BulkString(CHANNEL.into()),
+                Value::BulkString(text.as_bytes().to_vec()),
+            ])
+        };
+        assert_eq!(told("L"), Some(Told::Lost));
+        assert_eq!(told("J r1"), Some(Told::Joined("r1".into())));
+        let sealed = Sealed {
+            number: Number {
+                consent: 5,
+                generation: 2,
+            },
+            ended: true,
+            text: r#"{"v": 2}"#.into(),
+            life: None,
+        };
+        assert_eq!(
+            told(r#"R n 5 2 1 {"v": 2}"#),
+            Some(Told::Record("n".into(), sealed))
+        );
+        let kept = Told::Kept("n".into(), "a b c d e".into(), Duration::from_millis(70));
+        assert_eq!(told("K n 70 a b c d e"), Some(kept));
+        assert_eq!(
+            told("F n 3 0"),
+            Some(Told::Counted("n".into(), 3, Duration::ZERO))
+        );
+        for stranger in ["", "X", "R", "R n x 2 1 t", "F n 3", "K n"] {
+            assert_eq!(told(stranger), None, "{stranger}");
+        }
+        assert_eq!(message(&[]), None);
+    }
+
+    #[test]
+    fn versions_are_compared_by_number() {
+        for (version, recent) in [
+            ("7.0.15", true),
+            ("6.2.0", true),
+            ("10.0", true),
+            ("6.0.16", false),
+            ("", false),
+        ] {
+            assert_eq!(is_recent(version), recent, "{version}");
+        }
+    }
+}

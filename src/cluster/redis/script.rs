@@ -1,0 +1,223 @@
+//! A command as the script's arguments, and its answer.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use redis::{RedisError, Script, ScriptInvocation, Value};
+
+use super::super::command::{Ages, Answer, Command, Context, Entry, Sealed};
+use super::super::number::Number;
+use super::connection::Connected;
+
+static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("store.lua")));
+
+/// Executes a command. Its answer is [`Answer::Lost`] where it makes no sense: nothing is believed then.
+pub(super) async fn execute(
+    connected: &Connected,
+    context: &Context,
+    command: &Command,
+) -> Result<Answer, RedisError> {
+    let mut invocation = SCRIPT.prepare_invoke();
+    invocation
+        .arg(command.name())
+        .arg(&*connected.run)
+        .arg(&*context.epoch)
+        .arg(&*context.relay);
+    arguments(&mut invocation, command);
+    let mut connection = connected.connection.clone();
+    let value: Value = invocation.invoke_async(&mut connection).await?;
+    Ok(answer(&value).unwrap_or(Answer::Lost))
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn arguments(to: &mut ScriptInvocation<'_>, command: &Command) {
+    let ages = |to: &mut ScriptInvocation<'_>, roster: &Ages| {
+        for (id, age) in roster {
+            to.arg(&**id).arg(ms(*age));
+        }
+    };
+    match command {
+        Command::Mark { epoch, roster } => {
+            to.arg(&**epoch);
+            ages(to, roster);
+        }
+        Command::Back { roster } => ages(to, roster),
+        Command::Beat | Command::Leave | Command::Recall => {}
+        Command::Get { name } | Command::Look { name } | Command::Take { name } => {
+            to.arg(&**name);
+        }
+        Command::Put { name, record } => {
+            to.arg(&**name);
+            number(to, record.number);
+            to.arg(u8::from(record.ended)).arg(&*record.text);
+            to.arg(record.life.map_or(0, |life| ms(life).max(1)));
+        }
+        Command::Begin {
+            name,
+            number: at,
+            nonce,
+            one_use,
+        }
+        | Command::Enter {
+            name,
+            number: at,
+            nonce,
+            one_use,
+        } => {
+            to.arg(&**name);
+            number(to, *at);
+            to.arg(*nonce).arg(u8::from(*one_use));
+        }
+        Command::Renew { name, nonce } | Command::Clear { name, nonce } => {
+            to.arg(&**name).arg(*nonce);
+        }
+        Command::End {
+            name,
+            nonce,
+            record,
+        } => {
+            to.arg(&**name).arg(*nonce);
+            number(to, record.number);
+            to.arg(&*record.text);
+        }
+        _ => of_limit(to, command),
+    }
+}
+
+fn of_limit(to: &mut ScriptInvocation<'_>, command: &Command) {
+    match command {
+        Command::Acquire {
+            mailbox,
+            message,
+            own,
+            limit,
+            share,
+            per_minute,
+        } => {
+            to.arg(&**mailbox).arg(*message);
+            to.arg(*limit).arg(*share).arg(*per_minute);
+            for message in own {
+                to.arg(*message);
+            }
+        }
+        Command::Hold { mailbox, messages } => {
+            to.arg(&**mailbox);
+            for message in messages {
+                to.arg(*message);
+            }
+        }
+        Command::Release { mailbox, message } => {
+            to.arg(&**mailbox).arg(*message);
+        }
+        Command::Pace {
+            mailbox,
+            message,
+            per_minute,
+        } => {
+            to.arg(&**mailbox).arg(*message).arg(*per_minute);
+        }
+        Command::Keep {
+            name,
+            value,
+            life,
+            told,
+        } => {
+            to.arg(&**name).arg(&**value);
+            to.arg(ms(*life).max(1)).arg(u8::from(*told));
+        }
+        Command::Count { name, policy } => {
+            let (window, most, lock) = policy.unwrap_or_default();
+            to.arg(&**name).arg(ms(window)).arg(most).arg(ms(lock));
+        }
+        Command::Uncount { name } => {
+            to.arg(&**name);
+        }
+        _ => {}
+    }
+}
+
+fn number(to: &mut ScriptInvocation<'_>, number: Number) {
+    to.arg(number.consent).arg(number.generation);
+}
+
+/// `None` where it makes no sense.
+fn answer(value: &Value) -> Option<Answer> {
+    let Value::Array(parts) = value else {
+        return None;
+    };
+    let words: Vec<&str> = parts.iter().map(word).collect::<Option<_>>()?;
+    let time = |text: &str| text.parse().ok().map(Duration::from_millis);
+    Some(match *words.as_slice() {
+        ["lost"] => Answer::Lost,
+        ["marked", epoch] => Answer::Marked {
+            epoch: epoch.into(),
+        },
+        ["done"] => Answer::Done,
+        ["held"] => Answer::Held,
+        ["settling"] => Answer::Settling,
+        ["moved"] => Answer::Moved,
+        ["greater", c, g, e, t] => Answer::Greater(sealed(c, g, e, t)?),
+        ["found", c, g, e, t, ref entry @ ..] => Answer::Found {
+            record: match t {
+                "" => None,
+                _ => Some(sealed(c, g, e, t)?),
+            },
+            entry: match *entry {
+                [relay, nonce] => Some(Entry {
+                    relay: relay.into(),
+                    nonce: nonce.parse().ok()?,
+                }),
+                _ => None,
+            },
+        },
+        ["roster", settled, ref ages @ ..] => Answer::Roster {
+            ages: ages
+                .chunks_exact(2)
+                .map(|pair| match pair {
+                    [id, age] => Some((Arc::from(*id), time(age)?)),
+                    _ => None,
+                })
+                .collect::<Option<_>>()?,
+            settled: settled == "1",
+        },
+        ["wait", left] => Answer::Wait(time(left)?),
+        ["value", "1", value, left] => Answer::Value(Some(value.into()), time(left)?),
+        ["value", ..] => Answer::Value(None, Duration::ZERO),
+        ["values", ref all @ ..] => Answer::Values(
+            all.chunks_exact(3)
+                .map(|of| match of {
+                    [name, value, left] => Some((Arc::from(*name), Arc::from(*value), time(left)?)),
+                    _ => None,
+                })
+                .collect::<Option<_>>()?,
+        ),
+        ["counted", failures, locked] => Answer::Counted {
+            failures: failures.parse().ok()?,
+            locked: time(locked)?,
+        },
+        _ => return None,
+    })
+}
+
+fn word(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(octets) => std::str::from_utf8(octets).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn sealed(c: &str, g: &str, ended: &str, text: &str) -> Option<Sealed> {
+    Some(Sealed {
+        number: Number {
+            consent: c.parse().ok()?,
+            generation: g.parse().ok()?,
+        },
+        ended: ended == "1",
+        text: text.into(),
+        life: None,
+    })
+}

@@ -1,0 +1,95 @@
+//! The relays that share a store, and who of them counts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::command::{Ages, GONE, LEASE};
+
+/// Relays by id, with when each was last heard of on this relay's own clock.
+///
+/// A day is added to each: some were heard of before that clock began.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Roster(BTreeMap<Arc<str>, Duration>);
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+impl Roster {
+    /// As the store tells it at `now`.
+    pub fn from_ages(ages: &Ages, now: Duration) -> Self {
+        let heard =
+            |(id, age): (&Arc<str>, &Duration)| (id.clone(), (now + DAY).saturating_sub(*age));
+        Self(ages.iter().map(heard).collect())
+    }
+
+    /// How long ago each was heard of; those that are gone are left out.
+    pub fn ages(&self, now: Duration) -> Ages {
+        let age =
+            |(id, heard): (&Arc<str>, &Duration)| (id.clone(), (now + DAY).saturating_sub(*heard));
+        self.0
+            .iter()
+            .map(age)
+            .filter(|(_, age)| *age < GONE)
+            .collect()
+    }
+
+    /// Relays that are not gone; never fewer than this one.
+    pub fn len(&self, now: Duration) -> usize {
+        self.ages(now).len().max(1)
+    }
+
+    /// Relays that beat: those that others would call alive.
+    pub fn alive(&self, now: Duration) -> usize {
+        self.ages(now).values().filter(|age| **age < LEASE).count()
+    }
+
+    /// A relay has come at `now`.
+    pub fn add(&mut self, id: Arc<str>, now: Duration) {
+        self.0.insert(id, now + DAY);
+    }
+
+    /// The ids.
+    pub fn ids(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.0.keys()
+    }
+}
+
+/// The most messages of a mailbox that a relay has in flight while its store is away or settles:
+/// `relays` is the roster's length, 0 where this relay never saw the store.
+pub fn share(limit: usize, relays: usize) -> usize {
+    limit.checked_div(relays).unwrap_or(1).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_never_exceed_the_limit_by_more_than_one_a_relay() {
+        assert_eq!(share(3, 0), 1);
+        assert_eq!(
+            (share(3, 1), share(3, 2), share(3, 3), share(3, 9)),
+            (3, 1, 1, 1)
+        );
+        assert_eq!((share(30, 2), share(30, 4)), (15, 7));
+    }
+
+    #[test]
+    fn who_is_silent_is_not_alive_and_at_last_gone() {
+        let second = Duration::from_secs;
+        let ages: Ages = [("a", 0), ("b", 29), ("c", 31), ("d", 899), ("e", 900)]
+            .into_iter()
+            .map(|(id, age)| (Arc::from(id), second(age)))
+            .collect();
+        let roster = Roster::from_ages(&ages, second(10_000));
+        assert_eq!(
+            (roster.len(second(10_000)), roster.alive(second(10_000))),
+            (4, 2)
+        );
+        assert_eq!(
+            (roster.len(second(10_001)), roster.alive(second(10_001))),
+            (3, 1)
+        );
+        assert_eq!(roster.len(second(99_999)), 1);
+    }
+}

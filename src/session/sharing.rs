@@ -1,0 +1,110 @@
+//! This relay among several: what is made of `state.store`, and the tasks that keep it up.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::cluster::command::Told;
+use crate::cluster::identity::Identity;
+use crate::cluster::member::Member;
+use crate::cluster::redis::Redis;
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::token::store::Store;
+
+/// Time for which a start waits for the shared store, and a stop for the good-bye.
+const PATIENCE: Duration = Duration::from_millis(1_500);
+const GOODBYE: Duration = Duration::from_millis(300);
+
+/// Interval at which the metrics look.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What one relay of several has; it outlives every reload.
+pub struct Sharing {
+    member: Arc<Member>,
+    redis: Arc<Redis>,
+    told: Mutex<Option<mpsc::UnboundedReceiver<Told>>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Sharing {
+    /// What `state.store` says; `None` where this relay shares nothing. Nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// Where the state directory cannot be written.
+    pub(super) fn new(
+        config: &Config,
+        store: Option<&Arc<Store>>,
+        metrics: &Arc<Metrics>,
+    ) -> std::io::Result<Option<Arc<Self>>> {
+        let (Some(shared), Some(store)) = (&config.state.store, store) else {
+            return Ok(None);
+        };
+        let identity = Identity::open(&config.state.directory, config.relay.as_deref())?;
+        let counted = metrics.clone();
+        let observer = move |operation: &str, outcome: &str| counted.on_store(operation, outcome);
+        let keys = store.keys().clone();
+        let (redis, told) = Redis::new(shared.clone(), keys.clone(), Box::new(observer));
+        let member = Member::new(identity, keys, redis.clone(), redis.up());
+        Ok(Some(Arc::new(Self {
+            member,
+            redis,
+            told: Mutex::new(Some(told)),
+            tasks: Mutex::default(),
+        })))
+    }
+
+    /// This relay among the others.
+    pub fn member(&self) -> &Arc<Member> {
+        &self.member
+    }
+
+    /// Connects, listens and beats from now on. Returns when this relay is back, or the store does
+    /// not answer for some time: mail goes on without it.
+    pub async fn start(&self, metrics: Arc<Metrics>) {
+        let Some(told) = self
+            .told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        else {
+            return;
+        };
+        let member = self.member.clone();
+        let looks = async move {
+            let mut looks = tokio::time::interval(LOOK);
+            loop {
+                looks.tick().await;
+                let up = member.up().borrow().is_ok();
+                metrics.sharing(up, member.relays());
+            }
+        };
+        let tasks = vec![
+            tokio::spawn(self.redis.clone().keep_connected()),
+            tokio::spawn(self.member.clone().live(told)),
+            tokio::spawn(looks),
+        ];
+        self.tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(tasks);
+        let mut up = self.member.up();
+        let back = async {
+            let _ = up.wait_for(Result::is_ok).await;
+            self.member.come_back().await;
+        };
+        if tokio::time::timeout(PATIENCE, back).await.is_err() {
+            tracing::warn!("the shared store does not answer; this relay begins without it");
+        }
+    }
+
+    /// Says good-bye: the others do not wait for this relay.
+    pub async fn stop(&self) {
+        let _ = tokio::time::timeout(GOODBYE, self.member.leave()).await;
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.iter().for_each(JoinHandle::abort);
+    }
+}

@@ -1,0 +1,153 @@
+//! A mailbox's limits where several relays keep to them together: a message has its place in the
+//! shared store, and while that is away each relay keeps to its share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::limits::{Denied, Limits};
+use crate::cluster::command::{Answer, Command};
+use crate::cluster::member::{Member, nonce};
+use crate::wire::Protocol;
+
+/// How the first that waits polls: at first, and at most.
+const POLL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+
+/// One mailbox, or one account, in the shared store.
+#[derive(Debug)]
+pub(super) struct SharedLimits {
+    member: Arc<Member>,
+    name: Arc<str>,
+    /// Only the first that waits asks.
+    first: tokio::sync::Mutex<()>,
+}
+
+/// A message's place in the shared store; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    member: Arc<Member>,
+    mailbox: Arc<str>,
+    message: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.member.on_over(&self.mailbox, self.message);
+    }
+}
+
+impl SharedLimits {
+    /// Of what has this name on all relays.
+    pub(super) fn new(member: Arc<Member>, name: &str) -> Self {
+        Self {
+            name: member.keys().name("mailbox", &[name]).into(),
+            member,
+            first: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Tells all relays to leave the mailbox alone.
+    pub(super) fn back_off(&self, protocol: Protocol, time: Duration) {
+        self.member.keep(self.backoff(protocol), "1".into(), time);
+    }
+
+    /// Until when some relay was told to leave the mailbox alone.
+    pub(super) fn backoff_until(&self, protocol: Protocol) -> Option<Instant> {
+        self.member
+            .kept(&self.backoff(protocol))
+            .map(|(_, until)| until)
+    }
+
+    fn backoff(&self, protocol: Protocol) -> Arc<str> {
+        format!("{}-{}", self.name, protocol.name()).into()
+    }
+
+    /// Waits for a place; whether it was waited for.
+    pub(super) async fn place(
+        &self,
+        begun: impl Fn() -> usize,
+        limits: Limits,
+        deadline: Instant,
+    ) -> Result<(Place, bool), Denied> {
+        // The place that the store may have made is given back whatever comes.
+        let place = Place {
+            member: self.member.clone(),
+            mailbox: self.name.clone(),
+            message: nonce(),
+        };
+        let Ok(_first) = timeout_at(deadline, self.first.lock()).await else {
+            return Err(Denied::Full);
+        };
+        let mut polls = 0;
+        loop {
+            let (pause, denied) = match self.ask(place.message, limits).await {
+                Some(Answer::Done) => break,
+                Some(Answer::Wait(time)) => (time, Denied::TooMany),
+                Some(_) => (poll(polls), Denied::Full),
+                None => match self.denied_alone(begun(), limits) {
+                    None => break,
+                    Some(denied) => (poll(polls), denied),
+                },
+            };
+            if Instant::now() + pause > deadline {
+                return Err(denied);
+            }
+            polls += 1;
+            sleep(pause).await;
+        }
+        self.member.on_begun(&self.name, place.message);
+        Ok((place, polls > 0))
+    }
+
+    /// `None`: the store is away.
+    async fn ask(&self, message: u64, limits: Limits) -> Option<Answer> {
+        let acquire = Command::Acquire {
+            mailbox: self.name.clone(),
+            message,
+            own: self.member.in_flight(&self.name),
+            limit: limits.in_flight,
+            share: self.member.share(limits.in_flight),
+            per_minute: limits.per_minute,
+        };
+        self.member.ask_back(&acquire).await.ok()
+    }
+
+    /// Why this relay may not begin a message without the store, if it may not: its share is in
+    /// flight, older ones counted, or its share of the minute has begun.
+    fn denied_alone(&self, begun: usize, limits: Limits) -> Option<Denied> {
+        if self.member.in_flight(&self.name).len() >= self.member.share(limits.in_flight) {
+            return Some(Denied::Full);
+        }
+        // The message's own reservation is among them.
+        (begun > self.member.share(limits.per_minute)).then_some(Denied::TooMany)
+    }
+
+    /// Counts one more message of an account's own rate, whose reservation stands.
+    pub(super) async fn pace(
+        &self,
+        begun: impl Fn() -> usize,
+        per_minute: usize,
+    ) -> Result<(), Denied> {
+        let pace = Command::Pace {
+            mailbox: self.name.clone(),
+            message: nonce(),
+            per_minute,
+        };
+        match self.member.ask_back(&pace).await {
+            Ok(Answer::Done) => Ok(()),
+            Ok(_) => Err(Denied::TooMany),
+            Err(_) => match begun() > self.member.share(per_minute) {
+                true => Err(Denied::TooMany),
+                false => Ok(()),
+            },
+        }
+    }
+}
+
+fn poll(polls: u32) -> Duration {
+    let (first, longest) = POLL;
+    let poll = (first * (1 << polls.min(4))).min(longest);
+    let jitter = f64::from(u32::try_from(nonce() & 0xff).unwrap_or(0)) / 512.0;
+    poll.mul_f64(0.5 + jitter).max(first)
+}

@@ -1,0 +1,423 @@
+//! Tokens that several relays share: this relay's records, and one redemption for all.
+//!
+//! What is decided is decided in `cluster::redemption`; here it is done. Consents are on this
+//! relay's own disk before they are in the shared store; tokens of the other grants are in memory
+//! alone.
+
+mod authorizations;
+mod records;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::cache_key::CacheKey;
+use super::failure::{Class, TokenError};
+use super::grant::Request;
+use super::issued::IssuedToken;
+use super::store::Owner;
+use crate::cluster::command::{Answer, Command, Sealed};
+use crate::cluster::member::{Member, nonce};
+use crate::cluster::number::Number;
+use crate::cluster::redemption::{Asked, Mark, Outcome, Redemption, Standing, Step};
+use crate::config::{Grant as Configured, RefreshTokens};
+pub(crate) use records::SharedRecords;
+
+/// A request to the identity provider ends before its entry's lease does.
+const REQUEST: Duration = Duration::from_secs(25);
+
+/// How this relay's own record stands.
+struct Own {
+    mark: Option<Mark>,
+    standing: Standing,
+    /// Its token, where that may be given to a login; else why there is none.
+    token: Result<IssuedToken, TokenError>,
+}
+
+/// One request on its way, for all relays.
+pub(super) struct Sharing {
+    records: Arc<SharedRecords>,
+    request: Request,
+    name: Arc<str>,
+    consent: bool,
+    found: Option<Sealed>,
+    began: Instant,
+    /// What the last request came to.
+    issued: Option<IssuedToken>,
+    failed: Option<TokenError>,
+}
+
+impl SharedRecords {
+    /// Whether tokens of a grant are shared: of those that ask an endpoint which is the same for
+    /// all.
+    pub(super) fn shares(grant: &Configured) -> bool {
+        !matches!(
+            grant,
+            Configured::Command { .. } | Configured::ManagedIdentity { .. }
+        )
+    }
+
+    /// Where the token of a request stands in the shared store.
+    fn name(&self, request: &Request, purpose: &CacheKey) -> Arc<str> {
+        match request.account.registration.grant.needs_consent() {
+            true => self.store.name(&request.login).into(),
+            false => purpose.name(self.store.keys()).into(),
+        }
+    }
+
+    /// A token, from this relay's own records, another relay's, or the identity provider.
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        request: Request,
+        purpose: &CacheKey,
+    ) -> Result<IssuedToken, TokenError> {
+        let name = self.name(&request, purpose);
+        let sharing = Sharing {
+            records: self.clone(),
+            consent: request.account.registration.grant.needs_consent(),
+            request,
+            name,
+            found: None,
+            began: Instant::now(),
+            issued: None,
+            failed: None,
+        };
+        sharing.run().await
+    }
+}
+
+impl Sharing {
+    async fn run(mut self) -> Result<IssuedToken, TokenError> {
+        let own = self.own().await;
+        // A token that is at hand costs no operation.
+        if own.standing == Standing::Usable {
+            return own.token;
+        }
+        self.wait_for_put().await?;
+        let provider = &self.request.account.registration.provider;
+        let one_use = self.consent && provider.refresh_tokens == RefreshTokens::OneUse;
+        let patience = self.request.timeout;
+        let (mut machine, mut step) =
+            Redemption::new(one_use, own.mark, own.standing, patience, self.now());
+        loop {
+            step = match step {
+                Step::Get => {
+                    let name = self.name.clone();
+                    self.ask(&mut machine, Command::Get { name }).await
+                }
+                Step::Put => match self.records.own_of(&self.name).await {
+                    Some(record) => {
+                        let name = self.name.clone();
+                        self.ask(&mut machine, Command::Put { name, record }).await
+                    }
+                    None => machine.on_answer(None, nonce(), jitter(), self.now()),
+                },
+                Step::Adopt => self.adopt(&mut machine).await,
+                Step::Begin(entry) => self.begin(&mut machine, entry, one_use).await,
+                Step::Redeem(entry) => self.redeem(&mut machine, entry).await,
+                Step::End(entry) => self.end(&mut machine, entry).await,
+                Step::ComeBack => {
+                    self.member().come_back().await;
+                    machine.on_woken()
+                }
+                Step::Wait(time) => {
+                    let mut heard = self.member().heard();
+                    let _ = tokio::time::timeout(time, heard.changed()).await;
+                    machine.on_woken()
+                }
+                Step::Give(outcome, entry) => return self.give(outcome, entry).await,
+            };
+        }
+    }
+
+    fn member(&self) -> &Arc<Member> {
+        &self.records.member
+    }
+
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// What is still to be put is not redeemed before.
+    async fn wait_for_put(&self) -> Result<(), TokenError> {
+        while self.member().owes(&self.name) {
+            if self.now() > self.request.timeout {
+                return Err(away(
+                    "what was redeemed last is not in the shared store yet",
+                ));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    async fn ask(&mut self, machine: &mut Redemption, command: Command) -> Step {
+        let answer = self.member().ask(&command).await.ok();
+        match &answer {
+            Some(Answer::Found { record, .. }) => self.found = record.clone(),
+            Some(Answer::Greater(record)) => self.found = Some(record.clone()),
+            _ => {}
+        }
+        machine.on_answer(answer.as_ref(), nonce(), jitter(), self.now())
+    }
+
+    async fn adopt(&mut self, machine: &mut Redemption) -> Step {
+        let adopted = match self.found.take() {
+            Some(found) => self.records.adopted(&self.name, found).await,
+            None => false,
+        };
+        let own = self.own().await;
+        let own = own
+            .mark
+            .filter(|_| adopted)
+            .map(|mark| (mark, own.standing));
+        machine.on_adopted(own, nonce())
+    }
+
+    async fn begin(&mut self, machine: &mut Redemption, entry: u64, one_use: bool) -> Step {
+        let number = machine.own().map(|own| own.number).unwrap_or_default();
+        self.member().on_asking(&self.name, number, entry, one_use);
+        let begin = Command::Begin {
+            name: self.name.clone(),
+            number,
+            nonce: entry,
+            one_use,
+        };
+        let answer = self.member().ask(&begin).await.ok();
+        match &answer {
+            Some(Answer::Done) => self.member().on_entered(&self.name),
+            // Whether it is entered is not known where the store is away.
+            Some(_) => self.member().on_not_entered(&self.name, entry),
+            None => {}
+        }
+        let step = machine.on_answer(answer.as_ref(), nonce(), jitter(), self.now());
+        if let (None, Step::Redeem(None)) = (&answer, &step) {
+            // The entry that may have been made goes when the new record is put.
+            self.member().on_not_entered(&self.name, entry);
+        }
+        step
+    }
+
+    async fn redeem(&mut self, machine: &mut Redemption, entry: Option<u64>) -> Step {
+        if let Some(paused) = self.paused() {
+            self.failed = Some(paused);
+            return machine.on_asked(Asked::Nothing);
+        }
+        let number = machine.own().map(|own| own.number);
+        let asking = self.request.ask_provider(number);
+        let asked = match tokio::time::timeout(REQUEST, asking).await {
+            Ok(asked) => asked,
+            Err(_) => Err(TokenError::later("the identity provider did not answer").asked()),
+        };
+        match asked {
+            Ok(issued) => {
+                if !self.consent {
+                    let number = number.unwrap_or_default().redeemed();
+                    self.records.keep_token(&self.name, number, &issued);
+                }
+                self.issued = Some(issued);
+                let (member, name) = (self.member().clone(), self.name.clone());
+                member.on_owed(&name);
+                tokio::spawn(async move {
+                    member.put(&name).await;
+                    if let Some(entry) = entry {
+                        member.on_idle(&name, entry).await;
+                    }
+                });
+                machine.on_asked(Asked::Token)
+            }
+            Err(failure) => {
+                let is_final = failure.asked && failure.class == Class::Ended && self.consent;
+                self.tell_pause(&failure);
+                self.failed = Some(failure);
+                machine.on_asked(match is_final {
+                    true => Asked::Invalid,
+                    false => Asked::Nothing,
+                })
+            }
+        }
+    }
+
+    /// Marks the record as ended, with why.
+    async fn end(&mut self, machine: &mut Redemption, entry: u64) -> Step {
+        let record = match (&self.failed, machine.own()) {
+            (Some(failure), Some(own)) => {
+                self.records
+                    .ended(&self.request.login, own.number, failure)
+                    .await
+            }
+            _ => None,
+        };
+        let Some(record) = record else {
+            return machine.on_answer(Some(&Answer::Moved), nonce(), jitter(), self.now());
+        };
+        let end = Command::End {
+            name: self.name.clone(),
+            nonce: entry,
+            record: record.clone(),
+        };
+        let answer = self.member().ask(&end).await.ok();
+        if answer == Some(Answer::Done) {
+            self.records.adopted(&self.name, record).await;
+        }
+        machine.on_answer(answer.as_ref(), nonce(), jitter(), self.now())
+    }
+
+    async fn give(self, outcome: Outcome, entry: Option<u64>) -> Result<IssuedToken, TokenError> {
+        if let Some(entry) = entry {
+            let (member, name) = (self.member().clone(), self.name.clone());
+            tokio::spawn(async move { member.on_idle(&name, entry).await });
+        }
+        match outcome {
+            Outcome::Usable => match self.issued {
+                Some(issued) => Ok(issued),
+                None => self.own().await.token,
+            },
+            Outcome::Useless => match self.own().await.token {
+                Ok(token) => Ok(token),
+                Err(failure) => Err(failure),
+            },
+            Outcome::Refused(_) | Outcome::Failed => Err(self
+                .failed
+                .unwrap_or_else(|| TokenError::later("another record has come meanwhile"))),
+            Outcome::Held => Err(away(
+                "another relay redeems the refresh token, and takes long",
+            )),
+            Outcome::Away => Err(away(
+                "refresh tokens of this provider are good once, and the shared store is away or not every relay is back since it was",
+            )),
+        }
+    }
+
+    /// How this relay's own record stands.
+    async fn own(&self) -> Own {
+        match self.consent {
+            true => self.own_consent().await,
+            false => self.own_token(),
+        }
+    }
+
+    async fn own_consent(&self) -> Own {
+        let mark = self.records.own_of(&self.name).await.map(|own| own.mark());
+        let owner = Owner::of(&self.request.account.registration);
+        let (standing, token) = match self.request.usable().await {
+            Err(failure) => (Standing::Useless, Err(failure)),
+            Ok(record) => {
+                let margin = self.request.account.registration.provider.token_margin;
+                let replaces = self.request.replaces.as_ref();
+                // A token that was asked for again is one that came since.
+                let is_old = self.request.anew && !record.is_newer_than(self.request.since);
+                let access = record
+                    .of(&owner)
+                    .and_then(|record| record.access(margin, replaces));
+                match access.filter(|_| !is_old) {
+                    Some(token) => (Standing::Usable, Ok(token)),
+                    None => (Standing::Redeemable, Err(away("no token has come"))),
+                }
+            }
+        };
+        Own {
+            mark,
+            standing,
+            token,
+        }
+    }
+
+    fn own_token(&self) -> Own {
+        let margin = self.request.account.registration.provider.token_margin;
+        let replaces = self.request.replaces.as_ref();
+        let known = self.records.token(&self.name);
+        let mark = known.as_ref().map(|(sealed, _)| sealed.mark());
+        let token = known.and_then(|(_, access)| access.usable(margin, replaces));
+        match token {
+            Some(token) => Own {
+                mark,
+                standing: Standing::Usable,
+                token: Ok(token),
+            },
+            None => Own {
+                mark,
+                standing: Standing::Redeemable,
+                token: Err(away("no token has come")),
+            },
+        }
+    }
+
+    /// The endpoint has told some relay to leave it alone.
+    fn paused(&self) -> Option<TokenError> {
+        let name = self.pause_name();
+        let (why, until) = self.member().kept(&name)?;
+        let clear = self.records.store.keys().open(&name, &why).ok();
+        let why = clear.and_then(|(_, clear)| String::from_utf8(clear.to_vec()).ok());
+        let why = why.unwrap_or_else(|| "another relay was told to wait".to_owned());
+        let mut failure = TokenError::later(why);
+        failure.retry_after = Some(until.saturating_duration_since(Instant::now()));
+        Some(failure)
+    }
+
+    /// What throttles one relay, or is an outage, holds for all.
+    fn tell_pause(&self, failure: &TokenError) {
+        let Class::Later { throttled } = failure.class else {
+            return;
+        };
+        let asked = failure.retry_after.filter(|_| failure.asked);
+        let time = match (asked, throttled) {
+            (Some(time), _) => time,
+            (None, true) => Duration::from_secs(1),
+            (None, false) => return,
+        };
+        let name = self.pause_name();
+        let detail = failure.fault.detail().as_bytes();
+        let sealed = self
+            .records
+            .store
+            .keys()
+            .seal(&name, Number::default(), detail);
+        if let Some(sealed) = sealed {
+            self.member().keep(name.into(), sealed.into(), time);
+        }
+    }
+
+    /// The pause of a registration's endpoint.
+    fn pause_name(&self) -> String {
+        let registration = &self.request.account.registration;
+        let parts = [registration.token_url.as_str(), &registration.client_id];
+        self.records.store.keys().name("pause", &parts)
+    }
+}
+
+fn away(why: &str) -> TokenError {
+    TokenError::later(why).remedy("the next login tries again; see docs/several-relays.md")
+}
+
+/// A number from 0 to 1.
+fn jitter() -> f64 {
+    let random = u32::try_from(nonce() & 0xffff).unwrap_or_default();
+    f64::from(random) / 65_536.0
+}
+
+/// A consent's record before and after an act of a person, on all relays.
+impl SharedRecords {
+    /// What the others know of a login's record is known here too, as far as the store is there.
+    pub(crate) async fn fetch(&self, login: &str) {
+        let name: Arc<str> = self.store.name(login).into();
+        let get = Command::Get { name: name.clone() };
+        if let Ok(Answer::Found {
+            record: Some(record),
+            ..
+        }) = self.member.ask_back(&get).await
+        {
+            self.adopted(&name, record).await;
+        }
+    }
+
+    /// Tells the others of a login's record; goes on until the store has it.
+    pub(crate) async fn publish(self: &Arc<Self>, login: &str) {
+        let name: Arc<str> = self.store.name(login).into();
+        let member = self.member.clone();
+        member.on_owed(&name);
+        let putting = tokio::spawn(async move { member.put(&name).await });
+        let _ = tokio::time::timeout(Duration::from_millis(500), putting).await;
+    }
+}

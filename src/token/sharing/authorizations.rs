@@ -1,0 +1,97 @@
+//! Consents in progress that several relays share: the browser may come back to another one, once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::authorization::{Completed, SharedAuthorization};
+use super::records::SharedRecords;
+use crate::cluster::command::{Answer, Command};
+use crate::cluster::number::Number;
+
+impl SharedRecords {
+    fn authorization(&self, state: &str) -> (Arc<str>, Arc<str>) {
+        let name = |kind| self.store.keys().name(kind, &[state]).into();
+        (name("authorization"), name("completed"))
+    }
+
+    fn seal_for(&self, name: &str, value: &impl Serialize) -> Option<Arc<str>> {
+        let clear = serde_json::to_vec(value)
+            .map(zeroize::Zeroizing::new)
+            .ok()?;
+        let sealed = self.store.keys().seal(name, Number::default(), &clear)?;
+        Some(sealed.into())
+    }
+
+    fn open_for<T: for<'d> Deserialize<'d>>(&self, name: &str, value: &str) -> Option<T> {
+        let (_, clear) = self.store.keys().open(name, value).ok()?;
+        serde_json::from_slice(&clear).ok()
+    }
+
+    /// A consent begins: any relay may complete it, while it lives.
+    pub(in crate::token) fn on_authorization(
+        self: &Arc<Self>,
+        state: &str,
+        authorization: &SharedAuthorization,
+        life: Duration,
+    ) {
+        let (name, _) = self.authorization(state);
+        let (Some(value), Ok(runtime)) = (
+            self.seal_for(&name, authorization),
+            tokio::runtime::Handle::try_current(),
+        ) else {
+            return;
+        };
+        let member = self.member.clone();
+        runtime.spawn(async move {
+            let keep = Command::Keep {
+                name,
+                value,
+                life,
+                told: false,
+            };
+            let _ = member.ask_back(&keep).await;
+        });
+    }
+
+    /// Takes a consent that some relay began, once.
+    pub(in crate::token) async fn take_authorization(
+        &self,
+        state: &str,
+    ) -> Option<SharedAuthorization> {
+        let (name, _) = self.authorization(state);
+        let take = Command::Take { name: name.clone() };
+        match self.member.ask_back(&take).await {
+            Ok(Answer::Value(Some(value), _)) => self.open_for(&name, &value),
+            _ => None,
+        }
+    }
+
+    /// A consent was completed here: the others know that it was used, and how it stands.
+    pub(in crate::token) fn on_completed(
+        self: &Arc<Self>,
+        state: &str,
+        completed: &Completed,
+        life: Duration,
+    ) {
+        let (_, name) = self.authorization(state);
+        if let Some(value) = self.seal_for(&name, completed) {
+            self.member.keep(name, value, life);
+        }
+    }
+
+    /// How a consent stands that some relay has completed.
+    pub(in crate::token) fn completed(&self, state: &str) -> Option<Completed> {
+        let (_, name) = self.authorization(state);
+        let (value, _) = self.member.kept(&name)?;
+        self.open_for(&name, &value)
+    }
+
+    /// Whether some relay has begun this consent, and none has completed it.
+    pub(in crate::token) async fn is_pending(&self, state: &str) -> bool {
+        let (name, _) = self.authorization(state);
+        let look = self.member.ask_back(&Command::Look { name }).await;
+        matches!(look, Ok(Answer::Value(Some(_), _)))
+    }
+}

@@ -1,0 +1,219 @@
+//! This relay's records: consents on its own disk, tokens of the other grants in memory.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::failure::TokenError;
+use super::super::issued::{IssuedToken, now};
+use super::super::life::margin;
+use super::super::store::{ConsentRefusal, Kept, RecordVersion, Store, life_of};
+use crate::cluster::command::Sealed;
+use crate::cluster::member::{Later, Member, Records};
+use crate::cluster::number::Number;
+use crate::cluster::redemption::{Reconciled, reconcile};
+use crate::secret::Secret;
+
+/// Tokens in memory; beyond it those that have ended go.
+const MOST: usize = 10_000;
+
+/// See the module.
+pub(crate) struct SharedRecords {
+    pub(super) member: Arc<Member>,
+    pub(super) store: Arc<Store>,
+    tokens: Mutex<HashMap<Arc<str>, (Sealed, AccessToken)>>,
+    /// The files as they were when somebody asked last.
+    seen: Mutex<HashMap<Arc<str>, RecordVersion>>,
+}
+
+/// A token that is no one's consent.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct AccessToken {
+    #[serde(serialize_with = "exposed")]
+    token: Secret,
+    /// Seconds since 1970.
+    obtained: u64,
+    /// Seconds since 1970.
+    expires: u64,
+}
+
+/// Into octets that are sealed at once.
+fn exposed<S: serde::Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose())
+}
+
+impl AccessToken {
+    /// It, where a new session may have it and it is not the one to be replaced.
+    pub(super) fn usable(&self, least: Duration, replaces: Option<&Secret>) -> Option<IssuedToken> {
+        // A clock that was set back makes no token younger than it is.
+        let age = Duration::from_secs(now().checked_sub(self.obtained)?);
+        let lifetime = Duration::from_secs(self.expires.saturating_sub(self.obtained));
+        let left = lifetime.saturating_sub(age);
+        let usable = left > margin(lifetime, least) && replaces != Some(&self.token);
+        usable.then(|| IssuedToken {
+            token: self.token.clone(),
+            lifetime,
+            age,
+            stored: true,
+            unstored: false,
+        })
+    }
+
+    fn left(&self) -> Duration {
+        Duration::from_secs(self.expires.saturating_sub(now()))
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SharedRecords {
+    /// Of the member's relay, whose consents are in this store.
+    pub(crate) fn new(member: Arc<Member>, store: Arc<Store>) -> Arc<Self> {
+        let records = Arc::new(Self {
+            member,
+            store,
+            tokens: Mutex::default(),
+            seen: Mutex::default(),
+        });
+        records.member.serve(records.clone());
+        records
+    }
+
+    pub(super) fn token(&self, name: &str) -> Option<(Sealed, AccessToken)> {
+        locked(&self.tokens).get(name).cloned()
+    }
+
+    /// Keeps a token that was issued just now.
+    pub(super) fn keep_token(&self, name: &Arc<str>, number: Number, issued: &IssuedToken) {
+        let obtained = now();
+        let access = AccessToken {
+            token: issued.token.clone(),
+            obtained,
+            expires: obtained.saturating_add(issued.lifetime.as_secs()),
+        };
+        let clear = serde_json::to_vec(&access).map(zeroize::Zeroizing::new);
+        let text = clear
+            .ok()
+            .and_then(|clear| self.store.keys().seal(name, number, &clear));
+        if let Some(text) = text {
+            let sealed = Sealed {
+                number,
+                ended: false,
+                text: text.into(),
+                life: Some(life_of(issued.lifetime)),
+            };
+            self.hold(name.clone(), sealed, access);
+        }
+    }
+
+    fn hold(&self, name: Arc<str>, sealed: Sealed, access: AccessToken) {
+        let mut tokens = locked(&self.tokens);
+        if tokens.len() >= MOST {
+            tokens.retain(|_, (_, access)| !access.left().is_zero());
+        }
+        if tokens.len() < MOST || tokens.contains_key(&name) {
+            tokens.insert(name, (sealed, access));
+        }
+    }
+
+    pub(super) async fn own_of(&self, name: &str) -> Option<Sealed> {
+        if let Some((sealed, access)) = self.token(name) {
+            let life = Some(life_of(access.left()));
+            return Some(Sealed { life, ..sealed });
+        }
+        let (store, name) = (self.store.clone(), name.to_owned());
+        let read = tokio::task::spawn_blocking(move || store.sealed(&name));
+        read.await.ok().flatten()
+    }
+
+    /// Keeps a record of the store's where it is the truth; `false` where it cannot be opened or
+    /// written.
+    pub(super) async fn adopted(&self, name: &Arc<str>, record: Sealed) -> bool {
+        let opened = self.store.keys().open(name, &record.text);
+        let Ok((number, clear)) = opened else {
+            tracing::warn!(
+                "a record of the shared store does not open: it is of another state.key or a later version, and is left alone"
+            );
+            return false;
+        };
+        if number != record.number {
+            return false;
+        }
+        if let Ok(access) = serde_json::from_slice::<AccessToken>(&clear) {
+            let own = self.token(name).map(|(sealed, _)| sealed.mark());
+            if reconcile(own, Some(record.mark())) == Reconciled::Adopt {
+                self.hold(name.clone(), record, access);
+            }
+            return true;
+        }
+        drop(clear);
+        let (store, name) = (self.store.clone(), name.clone());
+        let adopting = tokio::task::spawn_blocking(move || store.adopt(&name, &record));
+        match adopting.await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "a record of another relay cannot be kept");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// A login's record with why it has ended, sealed; `None` where it is another by now.
+    pub(super) async fn ended(
+        &self,
+        login: &str,
+        number: Number,
+        failure: &TokenError,
+    ) -> Option<Sealed> {
+        let kept = self.store.load_kept(login).await.ok().flatten()?;
+        let mut record = kept
+            .into_record()
+            .filter(|record| record.number == number)?;
+        record.refused = Some(ConsentRefusal::now(&failure.fault));
+        record.attention = None;
+        self.store.seal_for_all(&Kept::of_record(login, &record))
+    }
+}
+
+impl Records for SharedRecords {
+    fn names(&self) -> Later<'_, Vec<Arc<str>>> {
+        Box::pin(async {
+            let store = self.store.clone();
+            let versions = tokio::task::spawn_blocking(move || store.versions()).await;
+            let versions = versions.unwrap_or_default();
+            let mut names: Vec<_> = versions.keys().cloned().collect();
+            *locked(&self.seen) = versions;
+            names.extend(locked(&self.tokens).keys().cloned());
+            names
+        })
+    }
+
+    fn changed(&self) -> Later<'_, Vec<Arc<str>>> {
+        Box::pin(async {
+            let store = self.store.clone();
+            let versions = tokio::task::spawn_blocking(move || store.versions()).await;
+            let versions = versions.unwrap_or_default();
+            let mut seen = locked(&self.seen);
+            let changed = versions
+                .iter()
+                .filter(|(name, version)| seen.get(*name) != Some(version))
+                .map(|(name, _)| name.clone())
+                .collect();
+            *seen = versions;
+            changed
+        })
+    }
+
+    fn own<'a>(&'a self, name: &'a str) -> Later<'a, Option<Sealed>> {
+        Box::pin(self.own_of(name))
+    }
+
+    fn adopt<'a>(&'a self, name: &'a str, record: Sealed) -> Later<'a, bool> {
+        Box::pin(async move { self.adopted(&name.into(), record).await })
+    }
+}

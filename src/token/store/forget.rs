@@ -1,0 +1,83 @@
+//! Records that end: what `forget` does, what tombstones do, and files of the first format.
+
+use super::{Kept, NEWER, StateError, Store, file, now_ms};
+use crate::cluster::keys::claimed;
+use crate::cluster::number::Number;
+
+impl Store {
+    /// Deletes a record, and leaves a tombstone; whether there was one. Waits for whoever is
+    /// changing it: what they write must not outlive this. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] where it cannot be deleted.
+    pub fn forget(&self, login: &str) -> Result<bool, StateError> {
+        let path = self.path(login);
+        let turn = self
+            .late_turn(login)
+            .map(|mut turn| (turn.take_late(), turn));
+        if turn.is_none() && file::read(&path)?.is_none() && self.convert(login)?.is_none() {
+            return Ok(false);
+        }
+        let lock = path.with_extension("lock");
+        let file = file::lock_file(&lock)?;
+        if turn.is_none() {
+            file.lock().map_err(|error| StateError::new(&lock, error))?;
+        }
+        let late = turn.as_ref().and_then(|(late, _)| late.as_ref());
+        self.bury(login, late.map(|late| late.number))
+    }
+
+    /// Puts a tombstone in a record's place, by the one who has its lock; whether there was one.
+    fn bury(&self, login: &str, late: Option<Number>) -> Result<bool, StateError> {
+        let path = self.path(login);
+        let text = file::read(&path)?;
+        let known = match text.as_deref().map(|text| self.opened(&path, text)) {
+            Some(Ok(kept)) => Some(kept.number()).filter(|_| kept.record().is_some()),
+            Some(Err(error)) if error.why() == NEWER => return Err(error),
+            // One that does not open is deleted all the same.
+            Some(Err(_)) => text.as_deref().map(claimed).map(Option::unwrap_or_default),
+            None => None,
+        };
+        let Some(highest) = known.max(late) else {
+            return Ok(false);
+        };
+        let tombstone = Kept::tombstone(login, Number::of_act(now_ms(), Some(highest)));
+        file::replace(&path, self.seal_kept(&tombstone)?.as_bytes())?;
+        Ok(true)
+    }
+
+    /// Converts what an earlier version has written, and deletes tombstones that nobody needs.
+    pub(super) fn tidy(&self) {
+        for login in self.first.logins(&self.tokens()) {
+            if let Err(error) = self.convert(&login) {
+                tracing::warn!("{error}");
+            }
+        }
+        for kept in self.all() {
+            if kept.is_spent() {
+                let _ = file::remove(&self.path(&kept.login));
+            }
+        }
+    }
+
+    /// The record that an earlier version has written for a login, in this one's format from now
+    /// on; where both are there, the greater number stays.
+    pub(super) fn convert(&self, login: &str) -> Result<Option<Kept>, StateError> {
+        let (path, tokens) = (self.path(login), self.tokens());
+        let Some(record) = self.first.read(&tokens, login)? else {
+            return Ok(None);
+        };
+        let old = Kept::of_record(login, &record);
+        let here = file::read(&path)?.map(|text| self.opened(&path, &text));
+        let kept = match here.transpose()? {
+            Some(kept) if kept.number() >= old.number() => kept,
+            _ => {
+                file::replace(&path, self.seal_kept(&old)?.as_bytes())?;
+                old
+            }
+        };
+        self.first.remove(&tokens, login)?;
+        Ok(Some(kept))
+    }
+}

@@ -1,0 +1,83 @@
+//! Records as several relays share them: by name, as sealed text.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::kept::TOMBSTONE;
+use super::turn::locked;
+use super::version::RecordVersion;
+use super::{Kept, StateError, Store, file};
+use crate::cluster::command::Sealed;
+use crate::cluster::redemption::{Reconciled, reconcile};
+
+impl Store {
+    /// The names of all records, with what changes whenever one does.
+    pub(crate) fn versions(&self) -> HashMap<Arc<str>, RecordVersion> {
+        let version = |path: std::path::PathBuf| {
+            let name = path.file_stem()?.to_str()?;
+            // The seal's word is none.
+            let is_name = name.len() == 32 && name.bytes().all(|octet| octet.is_ascii_hexdigit());
+            let name = is_name.then(|| Arc::from(name))?;
+            Some((name, RecordVersion::of(&path)?))
+        };
+        file::names(&self.tokens())
+            .into_iter()
+            .filter_map(version)
+            .collect()
+    }
+
+    /// A record as it is on disk; `None` where there is none, or it does not open.
+    pub(crate) fn sealed(&self, name: &str) -> Option<Sealed> {
+        if let Some(late) = self.late_of(name) {
+            return self.seal_for_all(&late);
+        }
+        let path = self.tokens().join(name).with_extension("json");
+        let text = file::read(&path).ok().flatten()?;
+        let kept = self.opened(&path, &text).ok()?;
+        Some(self.sealed_of(&kept, text))
+    }
+
+    /// What could not be written yet.
+    fn late_of(&self, name: &str) -> Option<Kept> {
+        let lates = locked(&self.late);
+        let mut lates = lates.iter();
+        lates
+            .find(|(login, _)| self.name(login) == name)
+            .map(|(login, late)| Kept::of_record(login, &late.record))
+    }
+
+    /// A record of this one's contents, sealed but not written.
+    pub(crate) fn seal_for_all(&self, kept: &Kept) -> Option<Sealed> {
+        let text = self.seal_kept(kept).ok()?;
+        Some(self.sealed_of(kept, text))
+    }
+
+    fn sealed_of(&self, kept: &Kept, text: String) -> Sealed {
+        Sealed {
+            number: kept.number(),
+            ended: kept.record().is_some_and(|record| record.refused.is_some()),
+            text: text.into(),
+            life: kept.record().is_none().then_some(TOMBSTONE),
+        }
+    }
+
+    /// Writes a record that another relay has sealed, where it is the truth. Whether that relay has
+    /// our key, and the disk room.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] where it cannot be opened or written.
+    pub(crate) fn adopt(&self, name: &str, record: &Sealed) -> Result<(), StateError> {
+        let path = self.tokens().join(name).with_extension("json");
+        let kept = self.opened(&path, &record.text)?;
+        if self.path(&kept.login) != path {
+            return Err(StateError::new(&path, super::first::BROKEN));
+        }
+        let _one = locked(&self.writes);
+        let own = self.sealed(name).map(|own| own.mark());
+        if reconcile(own, Some(record.mark())) == Reconciled::Adopt {
+            file::replace(&path, record.text.as_bytes())?;
+        }
+        Ok(())
+    }
+}

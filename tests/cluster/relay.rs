@@ -1,0 +1,190 @@
+//! One relay of the simulation: its disk, its memory, and the deciding code of the product.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use authrelay::cluster::comeback::{Comeback, Local};
+use authrelay::cluster::command::{Nonce, Sealed};
+use authrelay::cluster::number::Number;
+use authrelay::cluster::redemption::{Mark, Redemption, Standing};
+use authrelay::cluster::roster::Roster;
+
+use crate::provider::What;
+
+/// The one record of the simulation.
+pub const NAME: &str = "n";
+
+/// A record as a relay has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rec {
+    pub number: Number,
+    pub ended: bool,
+    pub what: What,
+}
+
+impl Rec {
+    pub fn mark(self) -> Mark {
+        self.sealed().mark()
+    }
+
+    pub fn sealed(self) -> Sealed {
+        Sealed {
+            number: self.number,
+            ended: self.ended,
+            text: self.what.text().into(),
+            life: None,
+        }
+    }
+
+    pub fn of(sealed: &Sealed) -> Self {
+        Self {
+            number: sealed.number,
+            ended: sealed.ended,
+            what: What::parse(&sealed.text),
+        }
+    }
+}
+
+/// A request for a token, whoever waits for it.
+pub struct Flight {
+    pub id: u64,
+    pub machine: Redemption,
+    /// The nonce of a `Begin` whose answer is not known.
+    pub asking: Option<Nonce>,
+    pub found: Option<Sealed>,
+    /// What is being redeemed.
+    pub redeems: Option<Rec>,
+    pub waits_for_comeback: bool,
+}
+
+/// What still has to be put.
+#[derive(Debug, Clone, Copy)]
+pub struct Owed {
+    pub rec: Rec,
+    /// The number that was redeemed for it, and the entry's nonce.
+    pub entry: Option<(Number, Nonce)>,
+}
+
+/// A message at the mail service.
+#[derive(Debug, Clone, Copy)]
+pub struct Message {
+    pub id: u64,
+    pub began: Duration,
+}
+
+pub struct Relay {
+    pub id: Arc<str>,
+    pub disk: Option<Rec>,
+    pub know: Option<Rec>,
+    pub up: bool,
+    pub asleep_until: Duration,
+    pub cut: bool,
+    pub full: bool,
+    /// Counts starts: what belongs to another one is nobody's.
+    pub incarnation: u64,
+    /// Which server it talks to, and whose run id it has learned.
+    pub server: usize,
+    pub epoch: Option<Arc<str>>,
+    pub roster: Roster,
+    pub flight: Option<Flight>,
+    pub comeback: Option<Comeback>,
+    pub comeback_found: Option<Sealed>,
+    pub owed: Vec<Owed>,
+    pub in_flight: Vec<Message>,
+    /// When it was last cut off or asleep.
+    pub troubled: Duration,
+    /// Operations whose answer is awaited.
+    pub pending: Vec<(u64, Task)>,
+    pub late: Option<Duration>,
+}
+
+/// What an answer of the store is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    Flight(u64),
+    Comeback,
+    Beat,
+    Owed,
+    Message(u64),
+    Nobody,
+}
+
+impl Relay {
+    pub fn new(id: String, rec: Rec) -> Self {
+        Self {
+            id: id.into(),
+            disk: Some(rec),
+            know: Some(rec),
+            up: true,
+            asleep_until: Duration::ZERO,
+            cut: false,
+            full: false,
+            incarnation: 0,
+            server: 0,
+            epoch: None,
+            roster: Roster::default(),
+            flight: None,
+            comeback: None,
+            comeback_found: None,
+            owed: Vec::new(),
+            in_flight: Vec::new(),
+            troubled: Duration::ZERO,
+            pending: Vec::new(),
+            late: None,
+        }
+    }
+
+    pub fn adopt(&mut self, rec: Rec) {
+        self.know = Some(rec);
+        if !self.full {
+            self.disk = Some(rec);
+        }
+    }
+
+    pub fn standing(&self, now: Duration, life: Duration) -> Standing {
+        match self.know {
+            Some(Rec {
+                ended: false,
+                what: What::Token { issued, .. },
+                ..
+            }) => match Duration::from_millis(issued) + life > now {
+                true => Standing::Usable,
+                false => Standing::Redeemable,
+            },
+            _ => Standing::Useless,
+        }
+    }
+
+    /// Everything in memory is gone.
+    pub fn crash(&mut self) {
+        self.up = false;
+        self.incarnation += 1;
+        self.know = None;
+        self.flight = None;
+        self.comeback = None;
+        self.owed.clear();
+        self.in_flight.clear();
+        self.pending.clear();
+        self.epoch = None;
+        self.asleep_until = Duration::ZERO;
+        self.late = None;
+    }
+}
+
+impl Local for Relay {
+    fn own(&self, _: &str) -> Option<Mark> {
+        self.know.map(Rec::mark)
+    }
+
+    fn redeeming(&self, _: &str) -> Option<(Number, Nonce)> {
+        let flight = self.flight.as_ref().and_then(|flight| {
+            let number = flight.machine.own()?.number;
+            Some((number, flight.machine.entered()?))
+        });
+        flight.or_else(|| self.owed.iter().find_map(|owed| owed.entry))
+    }
+
+    fn asking(&self, _: &str) -> Option<Nonce> {
+        self.flight.as_ref().and_then(|flight| flight.asking)
+    }
+}

@@ -1,0 +1,95 @@
+//! A Redis server of a test's own, ended with it.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+pub struct Server {
+    child: Child,
+    pub port: u16,
+    folder: tempfile::TempDir,
+}
+
+impl Server {
+    /// `None`: there is no Redis on this machine.
+    pub fn start() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        drop(socket);
+        let child = spawn(port, folder.path(), &[])?;
+        let server = Self {
+            child,
+            port,
+            folder,
+        };
+        server.wait();
+        Some(server)
+    }
+
+    /// Until it answers.
+    fn wait(&self) {
+        for _ in 0..200 {
+            if self.ask(&["PING"]).contains("PONG") {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("redis-server does not answer");
+    }
+
+    /// What redis-cli prints.
+    pub fn ask(&self, arguments: &[&str]) -> String {
+        let output = Command::new("redis-cli")
+            .args(["-p", &self.port.to_string()])
+            .args(arguments)
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// SIGKILL, without a word.
+    #[allow(dead_code)]
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Anew on the same port, empty: nothing was written to disk.
+    #[allow(dead_code)]
+    pub fn restart(&mut self) {
+        self.child = spawn(self.port, self.folder.path(), &[]).unwrap();
+        self.wait();
+    }
+
+    /// The process, for signals.
+    #[allow(dead_code)]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+fn spawn(port: u16, folder: &std::path::Path, more: &[&str]) -> Option<Child> {
+    Command::new("redis-server")
+        .args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+        ])
+        .args(["--enable-debug-command", "local"])
+        .args(more)
+        .arg("--dir")
+        .arg(folder)
+        .stdout(Stdio::null())
+        .spawn()
+        .ok()
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
