@@ -74,12 +74,12 @@ fn is_way(detail: &str) -> bool {
 fn proxy() -> Option<(&'static str, String)> {
     PROXIES.iter().find_map(|variable| {
         let value = std::env::var(variable).ok()?;
-        Some((*variable, shown(&value)?))
+        Some((*variable, without_credentials(&value)?))
     })
 }
 
 /// `http://host:port` of a proxy's URL.
-fn shown(value: &str) -> Option<String> {
+fn without_credentials(value: &str) -> Option<String> {
     let value = value.trim();
     let (scheme, rest) = value.split_once("://").unwrap_or(("http", value));
     let authority = rest.split(['/', '?', '#']).next()?;
@@ -116,7 +116,7 @@ mod tests {
             ("", None),
             (" ", None),
         ] {
-            assert_eq!(shown(value).as_deref(), expected, "{value}");
+            assert_eq!(without_credentials(value).as_deref(), expected, "{value}");
         }
     }
 }

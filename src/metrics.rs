@@ -42,7 +42,7 @@ pub const WAITS: [&str; 3] = ["immediate", "waited", "timeout"];
 /// Outcomes of alerts: values of the label `outcome`.
 pub const NOTIFICATIONS: [&str; 3] = ["ok", "failed", "dropped"];
 
-/// What becomes of the shared store's operations.
+/// Outcomes of the shared store's operations: values of the label `outcome`.
 pub const STORE: [&str; 3] = ["ok", "error", "timeout"];
 
 /// The commit that was built, where the build says so.
@@ -75,7 +75,7 @@ pub struct Metrics {
     sharing: Option<SharingMetrics>,
 }
 
-/// What is counted of the store that several relays share.
+/// Counters of the store that several relays share.
 #[derive(Debug)]
 struct SharingMetrics {
     up: Gauge,

@@ -241,7 +241,7 @@ fn row(
     // Protocols may open mailboxes of their own, each with a token of its own.
     let standing = Protocol::ALL
         .iter()
-        .filter(|protocol| account.protocols.contain(**protocol))
+        .filter(|protocol| account.serves(**protocol))
         .map(|protocol| {
             token_source.token_state(account, login, &account.mailbox_of(*protocol, login))
         })
@@ -274,7 +274,7 @@ fn row(
         grant: registration.grant.name(),
         protocols: Protocol::ALL
             .iter()
-            .filter(|protocol| account.protocols.contain(**protocol))
+            .filter(|protocol| account.serves(**protocol))
             .map(|protocol| protocol.name())
             .collect(),
         consent,
@@ -296,8 +296,7 @@ fn mailboxes(account: &Account, login: &str) -> String {
     }
     let part = |(protocol, mailbox): (&Protocol, &String)| {
         account
-            .protocols
-            .contain(*protocol)
+            .serves(*protocol)
             .then(|| format!("{protocol}: {mailbox}"))
     };
     let parts: Vec<_> = Protocol::ALL.iter().zip(&all).filter_map(part).collect();

@@ -38,7 +38,7 @@ pub struct Throttles {
 }
 
 impl Throttles {
-    /// Those that several relays keep to together.
+    /// Creates throttles that several relays keep to together.
     pub fn shared(member: Arc<Member>) -> Self {
         Self {
             member: Some(member),
@@ -79,7 +79,7 @@ impl Throttles {
 #[derive(Debug)]
 pub struct MessagePermit {
     permit: Option<OwnedSemaphorePermit>,
-    /// Its place among the messages of all relays.
+    /// Place of the message among those of all relays.
     place: Option<Place>,
     throttle: Arc<MailboxThrottle>,
     /// Whether it was waited for.
@@ -103,7 +103,7 @@ pub struct MailboxThrottle {
     begun: Mutex<VecDeque<Instant>>,
     /// End of the backoff, by protocol.
     backoffs: Mutex<HashMap<Protocol, Instant>>,
-    /// The same on all relays.
+    /// Limits that all relays keep to together.
     shared: Option<SharedLimits>,
 }
 

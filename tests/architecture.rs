@@ -171,7 +171,7 @@ const LAW: &[Row] = &[
     row(
         "cli",
         &[
-            "admin", "audit", "certs", "config", "doctor", "fault", "import", "logging",
+            "admin", "audit", "certs", "cluster", "config", "doctor", "fault", "import", "logging",
             "platform", "sandbox", "secret", "server", "session", "status", "text", "tls", "token",
             "wire",
         ],

@@ -295,7 +295,7 @@ fn run_front(front: &mut dyn front::Front, story: &mut Story) -> bool {
             Step::Read => return false,
             Step::Write(octets) => {
                 story.says(&octets);
-                if let Some(fault) = front.refused() {
+                if let Some(fault) = front.take_refused() {
                     story.comes(format_args!("refused {}", fault.kind()));
                 }
             }

@@ -10,9 +10,14 @@ ports that the system picks, ended by its process id.
 
     cargo build --release --bin authrelay --example upstream --example load
     python3 benches/tunnels/compare.py [--rounds 5] [--only authrelay,haproxy,nginx] [--quick]
+    python3 benches/tunnels/compare.py --submission [--rounds 5] [--quick]
+
+With --submission it is authrelay only, and an SMTP upload: relayed as it comes, under a mail service's
+limits, and under an account's policy.
 """
 
 import argparse
+import base64
 import json
 import os
 import pathlib
@@ -26,6 +31,7 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+TARGET = ROOT / "target/release"
 
 HAPROXY = """
 global
@@ -118,16 +124,21 @@ class Proxy:
 
 class Authrelay(Proxy):
     name = "authrelay"
-    program = ROOT / "target/release/authrelay"
+    program = TARGET / "authrelay"
 
     def login(self):
         return "password:{login}:{password}".format(**self.upstream)
+
+    protocol = "imap"
+
+    def configuration(self, text):
+        return text + LIMITS
 
     def start(self):
         text = pathlib.Path(self.upstream["config"]).read_text()
         config = pathlib.Path(self.upstream["config"]).with_name("bench.yaml")
         # As for the tunnels: an address, so that nobody's name lookups are measured.
-        config.write_text(text.replace("host: localhost", "host: 127.0.0.1") + LIMITS)
+        config.write_text(self.configuration(text.replace("host: localhost", "host: 127.0.0.1")))
         log = self.directory / "authrelay.log"
         with open(log, "wb") as stderr:
             self.process = subprocess.Popen(
@@ -137,12 +148,60 @@ class Authrelay(Proxy):
         while self.port is None:
             for line in log.read_text().splitlines():
                 record = json.loads(line)
-                if record.get("message") == "listening" and record["protocol"] == "imap":
+                if record.get("message") == "listening" and record["protocol"] == self.protocol:
                     self.port = int(record["address"].rsplit(":", 1)[1])
             if self.process.poll() is not None or time.monotonic() > deadline:
                 sys.exit(f"authrelay does not listen: {log.read_text()}")
             time.sleep(0.02)
         self.pids_at_start = self.pids()
+
+
+class Submission(Authrelay):
+    """A provider of one's own, which has no limits, for one mailbox that sends."""
+
+    protocol = "smtp"
+
+    def __init__(self, directory, upstream, name, limits="", policy=""):
+        super().__init__(directory, upstream)
+        self.name, self.limits, self.policy = name, limits, policy
+
+    def configuration(self, text):
+        scope = "    scope: [https://outlook.office365.com/.default]\n"
+        text = text.replace("microsoft365", "own").replace("    grant: ", f"{scope}    grant: ")
+        return text.replace("    ca: ca.pem\n", f"    ca: ca.pem\n{self.limits}") + self.policy + LIMITS
+
+    def cpu(self):
+        """Of all its threads, in ms."""
+        sum_ = 0
+        for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir():
+            sum_ += int((task / "schedstat").read_text().split()[0])
+        return sum_ / 1e6
+
+    def upload(self, message):
+        """Sends it once; CPU in ms and seconds."""
+        with socket.create_connection(("127.0.0.1", self.port)) as client:
+            lines = client.makefile("rb")
+
+            def ask(text, code):
+                client.sendall(text)
+                while (line := lines.readline())[3:4] == b"-":
+                    pass
+                if not line.startswith(code):
+                    sys.exit(f"{self.name}: {text[:20]}: {line}")
+
+            login = "\0{login}\0{password}".format(**self.upstream)
+            ask(b"", b"220")
+            ask(b"EHLO bench\r\n", b"250")
+            ask(b"AUTH PLAIN " + base64.b64encode(login.encode()) + b"\r\n", b"235")
+            address = self.upstream["mailbox"].encode()
+            ask(b"MAIL FROM:<" + address + b">\r\n", b"250")
+            ask(b"RCPT TO:<a@example.com>\r\n", b"250")
+            ask(b"DATA\r\n", b"354")
+            cpu, began = self.cpu(), time.monotonic()
+            ask(message, b"250")
+            took = self.cpu() - cpu, time.monotonic() - began
+            ask(b"QUIT\r\n", b"221")
+        return took
 
 
 class Haproxy(Proxy):
@@ -183,7 +242,7 @@ class Nginx(Proxy):
 
 
 def load(what, proxy, count):
-    command = [ROOT / "target/release/examples/load", what, str(proxy.port), proxy.login()]
+    command = [TARGET / "examples/load", what, str(proxy.port), proxy.login()]
     command += [",".join(map(str, proxy.pids())), str(count)]
     result = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     if result.returncode != 0:
@@ -219,6 +278,42 @@ def measure(proxies, rounds, quick):
                     figures.setdefault((proxy.name, what, key), []).append(value)
                 print(f"round {number + 1}: {proxy.name} {what}: {result}", file=sys.stderr)
     return figures
+
+
+# How authrelay is asked to look at what is sent.
+SUBMISSIONS = [
+    ("as it comes", {}),
+    ("limits", {"limits": "    smtp_limits: {connections: 3, messages_per_minute: 100000}\n"}),
+    (
+        "policy",
+        {"policy": '    smtp: {senders: ["*@contoso.test"], recipients: ["*"], max_size: 100MB}\n'},
+    ),
+]
+
+
+def submit(folder, about, rounds, quick):
+    """SMTP uploads, in turns; prints medians and their ratios to the first way."""
+    line = b"x" * 76 + b"\r\n"
+    message = line * ((1 if quick else 50) * 1_000_000 // len(line)) + b".\r\n"
+    figures = {name: [] for name, _ in SUBMISSIONS}
+    for number in range(rounds):
+        for name, keys in SUBMISSIONS:
+            proxy = Submission(folder, about, name, **keys)
+            proxy.start()
+            # The first has the token fetched and the buffers made.
+            proxy.upload(message)
+            results = [proxy.upload(message) for _ in range(2 if quick else 6)]
+            proxy.stop()
+            figures[name] += results
+            print(f"round {number + 1}: {name}: {results}", file=sys.stderr)
+    print("| SMTP upload of 50 MB | CPU, ms | MB/s | CPU, to the first |")
+    print("|" + " --- |" * 4)
+    megabytes = len(message) / 1e6
+    cpu = {name: statistics.median(took[0] for took in results) for name, results in figures.items()}
+    for name, results in figures.items():
+        speed = megabytes / statistics.median(took[1] for took in results)
+        first = cpu[SUBMISSIONS[0][0]]
+        print(f"| {name} | {cpu[name]:.3g} | {speed:.0f} | {cpu[name] / first:.2f} |")
 
 
 def hold(kind, counts):
@@ -265,20 +360,28 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="a tenth of everything, to see that it works")
+    parser.add_argument("--submission", action="store_true", help="SMTP uploads through authrelay")
+    parser.add_argument("--profile", default="release", help="whose binaries; debug shows that it works")
     parser.add_argument("--only", default="authrelay,haproxy,nginx")
     parser.add_argument("--sessions", type=int, default=9900)
     options = parser.parse_args()
+    global TARGET
+    Authrelay.program = (TARGET := ROOT / "target" / options.profile) / "authrelay"
     kinds = {kind.name: kind for kind in (Authrelay, Haproxy, Nginx)}
     names = options.only.split(",")
     with tempfile.TemporaryDirectory(prefix="tunnels-") as folder:
         folder = pathlib.Path(folder)
         upstream = subprocess.Popen(
-            [ROOT / "target/release/examples/upstream", folder],
+            [TARGET / "examples/upstream", folder],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
         try:
             about = json.loads(upstream.stdout.readline())
+            if options.submission:
+                machine()
+                submit(folder, about, options.rounds, options.quick)
+                return
             proxies = [lambda kind=kinds[name]: kind(folder, about) for name in names]
             figures = measure(proxies, options.rounds, options.quick)
             held = None

@@ -133,7 +133,7 @@ fn dialogue(
     };
     loop {
         let step = front.next();
-        if let Some(fault) = front.refused() {
+        if let Some(fault) = front.take_refused() {
             outcome.refused.push(fault.kind());
         }
         outcome.end = match step {

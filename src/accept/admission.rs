@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_beyond_the_limit_is_told_and_a_freed_seat_is_taken() {
+    async fn one_beyond_the_limit_is_rejected_and_a_freed_permit_is_taken() {
         let limiter = SessionLimiter::new(&limits(2, 10));
         let client = IpAddr::from([10, 0, 0, 1]);
         let first = take(&limiter, client).await;

@@ -29,7 +29,7 @@ impl<'a> Reader<'a> {
         Some(taken)
     }
 
-    /// A big-endian number of `size` octets.
+    /// A big-endian number of `octets` octets.
     fn number(&mut self, octets: usize) -> Option<usize> {
         let digits = self.take(octets)?;
         Some(
@@ -39,7 +39,7 @@ impl<'a> Reader<'a> {
         )
     }
 
-    /// A vector whose length stands in so many octets before it; what there is of it.
+    /// A vector whose length stands in `octets` octets before it; what there is of it.
     fn vector(&mut self, octets: usize) -> Option<Reader<'a>> {
         let length = self.number(octets)?.min(self.0.len());
         self.take(length).map(Reader)

@@ -102,7 +102,7 @@ fn refusal(auth: &AdminAuth, request: &Request, role: Option<Role>) -> Option<Re
     let host = request.headers().get(HOST);
     let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
     let reading = matches!(*request.method(), Method::GET | Method::HEAD);
-    if !health && !auth.knows(host) {
+    if !health && !auth.is_own_host(host) {
         let text = "this name is not the relay's: ask by its address, by localhost, or by the host of admin.public_url\n";
         return Some((StatusCode::MISDIRECTED_REQUEST, text).into_response());
     }

@@ -190,10 +190,7 @@ pub(super) async fn test(
         .into_iter()
         .filter(|protocol| match &asked.protocol {
             Some(asked) => asked == protocol.name(),
-            None => {
-                account.protocols.contain(*protocol)
-                    && account.registration.provider.endpoint(*protocol).is_some()
-            }
+            None => account.serves(*protocol),
         })
         .map(|protocol| TestTarget {
             account: account.clone(),

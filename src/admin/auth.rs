@@ -105,8 +105,8 @@ impl AdminAuth {
             .map(|found| found.role)
     }
 
-    /// DNS rebinding needs a name of the attacker's.
-    pub(super) fn knows(&self, host: &str) -> bool {
+    /// Whether a request's Host names this relay: DNS rebinding needs a name of the attacker's.
+    pub(super) fn is_own_host(&self, host: &str) -> bool {
         let name = match host.strip_prefix('[') {
             Some(rest) => rest.split(']').next().unwrap_or_default(),
             None => host.split(':').next().unwrap_or_default(),

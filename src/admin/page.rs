@@ -35,6 +35,8 @@ struct Status {
     operator: bool,
     version: &'static str,
     draining: bool,
+    /// This relay among several, if it is one.
+    relays: Option<Relays>,
     find: String,
     accounts: Vec<status::AccountStatus>,
     more_accounts: usize,
@@ -42,6 +44,14 @@ struct Status {
     more_sessions: usize,
     listeners: Vec<Arc<Listener>>,
     plot: Plot,
+}
+
+/// What the page says of the relays that share a store.
+struct Relays {
+    name: String,
+    count: usize,
+    /// Why the store does not answer.
+    away: Option<String>,
 }
 
 #[derive(Template)]
@@ -107,6 +117,11 @@ fn page(state: &AdminState, role: Role, find: String) -> Status {
         operator: role == Role::Operator,
         version: env!("CARGO_PKG_VERSION"),
         draining: service.drain().is_cancelled(),
+        relays: service.sharing().map(|sharing| Relays {
+            name: sharing.member().name().to_owned(),
+            count: sharing.member().relays(),
+            away: sharing.state().err(),
+        }),
         find,
         accounts,
         more_accounts,

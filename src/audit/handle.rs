@@ -38,7 +38,7 @@ impl Audit {
         Self::start_as(settings, None)
     }
 
-    /// As [`Audit::start`], for one of several relays, whose name records carry.
+    /// Starts as [`Audit::start`] does, for one of several relays, whose name the records carry.
     ///
     /// # Errors
     ///
@@ -84,7 +84,7 @@ impl Audit {
     }
 
     /// Whether senders, recipients, sizes and replies of SMTP messages belong into records.
-    pub fn wants_envelopes(&self) -> bool {
+    pub fn records_envelopes(&self) -> bool {
         self.0.envelope
     }
 

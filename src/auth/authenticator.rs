@@ -45,7 +45,7 @@ impl LoginRefused {
 
     fn locked_out() -> Self {
         Self {
-            fault: refused("locked out after too many failures").with_remedy(
+            fault: wrong_credentials("locked out after too many failures").with_remedy(
                 "give the application the right password; the lock ends by itself (limits.lockout)",
             ),
             delay: SLOWEST,
@@ -151,7 +151,7 @@ impl Authenticator {
                 let why = wrong_password(&claim, &credentials.password);
                 (Some(claim), why)
             }
-            Some(Err(why)) => (None, refused(why)),
+            Some(Err(why)) => (None, wrong_credentials(why)),
             None => (None, self.unknown(&login)),
         };
         let verified = self.checker.check(claim, &credentials.password).await;
@@ -181,11 +181,11 @@ impl Authenticator {
     fn unknown(&self, login: &str) -> Fault {
         let why = "no account has this login";
         match login.trim() {
-            trimmed if trimmed != login && self.find(trimmed).is_some() => refused(&format!(
-                "{why}; without the white space around it, one has"
-            ))
+            trimmed if trimmed != login && self.find(trimmed).is_some() => wrong_credentials(
+                &format!("{why}; without the white space around it, one has"),
+            )
             .with_remedy("leave the white space out of the login that the application encodes"),
-            _ => refused(why),
+            _ => wrong_credentials(why),
         }
     }
 
@@ -217,7 +217,7 @@ impl Authenticator {
     }
 }
 
-fn refused(why: &str) -> Fault {
+fn wrong_credentials(why: &str) -> Fault {
     Fault::new(Kind::Credentials, why)
 }
 
@@ -234,14 +234,14 @@ fn wrong_password(claim: &Candidate, presented: &Secret) -> Fault {
         PasswordCheck::Hash(_) | PasswordCheck::Any => false,
     };
     if claim.passwords.iter().any(begins) {
-        return refused(&format!("{why}: it is the beginning of the right one"))
+        return wrong_credentials(&format!("{why}: it is the beginning of the right one"))
             .with_remedy("make the application send its response in one line: base64 that is wrapped cuts the password off");
     }
     if text.trim() != text {
-        return refused(&format!("{why}: there is white space around it"))
+        return wrong_credentials(&format!("{why}: there is white space around it"))
             .with_remedy("leave the white space out of the password that the application encodes");
     }
-    refused(why)
+    wrong_credentials(why)
 }
 
 /// Collects which passwords `login` may present for the account that it resolved to.

@@ -55,7 +55,7 @@ pub(super) struct Lockouts {
     state: Mutex<State>,
     /// This relay among several that count together.
     member: OnceLock<Arc<Member>>,
-    /// A trial has ended.
+    /// Wakes those that wait for a check to end.
     ended: Notify,
 }
 
@@ -445,7 +445,7 @@ mod tests {
         assert!(!lockouts.is_locked(CLIENT, "known", true));
     }
 
-    /// As many trials as may fail; the rest wait for one to end.
+    /// No more checks are pending than may fail; the rest wait for one to end.
     #[tokio::test(start_paused = true)]
     async fn trials_under_way_are_counted() {
         let lockouts = lockouts(3);

@@ -1,15 +1,21 @@
-//! `check`: every problem of the configuration; no network.
+//! `check`: every problem of the configuration; no network, but for `--online`.
 
 use std::path::Path;
 
-use super::setup::{Exit, print, print_error, refuse};
-use crate::config::{self, Secrets};
+use super::setup::{Exit, print, print_error, refuse, runtime};
+use crate::cluster::keys::Keys;
+use crate::cluster::redis::examine;
+use crate::config::{self, Config, Secrets};
+use crate::token::store::key_of;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
     /// Do not read secrets (environment, files, commands)
     #[arg(long)]
     no_secrets: bool,
+    /// Look at state.store as well: reach, TLS, password, version, eviction policy, clock, key
+    #[arg(long, conflicts_with = "no_secrets")]
+    online: bool,
 }
 
 pub(super) fn run(path: &Path, options: &Options) -> Exit {
@@ -23,6 +29,9 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
             for warning in &checked.warnings {
                 print_error(format_args!("warning: {warning}"));
             }
+            if options.online {
+                online(path);
+            }
             print(format!(
                 "{}: good: {}, {}, {}\n",
                 path.display(),
@@ -32,6 +41,39 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
             ))
         }
         Err(problems) => refuse(&problems),
+    }
+}
+
+/// A store in trouble is a warning: mail goes on without it.
+fn online(path: &Path) {
+    let Ok(config) = Config::load(path) else {
+        return;
+    };
+    let Some(store) = &config.state.store else {
+        print_error("state.store: file; nothing else is looked at over the network");
+        return;
+    };
+    let keys = key_of(&config.state).and_then(|key| Keys::new(&key));
+    let (Some(keys), Ok(runtime)) = (keys, runtime()) else {
+        print_error("warning: state.key: cannot be read, so that the store was not looked at");
+        return;
+    };
+    let address = store.address();
+    match runtime.block_on(examine(store, &keys)) {
+        Ok(findings) => {
+            for (what, remedy) in &findings.wrong {
+                print_error(format_args!(
+                    "warning: state.store: {address}: {what}: {remedy}"
+                ));
+            }
+            print_error(format_args!(
+                "state.store: {address}: {}",
+                findings.good.join(", ")
+            ));
+        }
+        Err(away) => print_error(format_args!(
+            "warning: state.store: {address} cannot be used: {away}"
+        )),
     }
 }
 

@@ -108,10 +108,7 @@ fn targets(service: &Service, options: &Options) -> Result<Vec<TestTarget>, Stri
             .into_iter()
             .filter(|protocol| match options.protocol {
                 Some(asked) => asked == *protocol,
-                None => {
-                    account.protocols.contain(*protocol)
-                        && account.registration.provider.endpoint(*protocol).is_some()
-                }
+                None => account.serves(*protocol),
             });
         targets.extend(allowed.map(|protocol| TestTarget {
             account: account.clone(),

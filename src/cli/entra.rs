@@ -336,5 +336,5 @@ fn switches(guide: &mut Guide, account: &Account, login: &str) {
 fn allowed(account: &Account) -> impl Iterator<Item = Protocol> + '_ {
     Protocol::ALL
         .into_iter()
-        .filter(|protocol| account.protocols.contain(*protocol))
+        .filter(|protocol| account.serves(*protocol))
 }

@@ -89,9 +89,7 @@ impl Wanted {
         for account in accounts.filter(|account| account.registration.name == registration.name) {
             let login = std::ptr::eq(&**account, asked).then_some(login);
             for protocol in Protocol::ALL {
-                if account.protocols.contain(protocol)
-                    && registration.provider.endpoint(protocol).is_some()
-                {
+                if account.serves(protocol) {
                     wanted.add(account, protocol, login);
                 }
             }

@@ -311,6 +311,10 @@ impl Redemption {
             }
             _ if self.was_refused => self.over(Outcome::Refused(false), None),
             _ if self.standing == Standing::Usable => self.over(Outcome::Usable, None),
+            // Another relay may have what this one has never seen.
+            _ if self.standing == Standing::Useless && self.own.is_none() => {
+                self.over(Outcome::Away, None)
+            }
             _ if self.standing == Standing::Useless => self.over(Outcome::Useless, None),
             _ if self.one_use => self.over(Outcome::Away, self.begun()),
             _ => self.turn(State::Redeeming(None), Step::Redeem(None)),

@@ -29,6 +29,11 @@ pub struct Account {
 }
 
 impl Account {
+    /// Whether clients may speak `protocol` to it and its provider has that.
+    pub fn serves(&self, protocol: Protocol) -> bool {
+        self.protocols.contain(protocol) && self.registration.provider.endpoint(protocol).is_some()
+    }
+
     /// The mailbox that a login opens by a protocol; `login` in lower case.
     pub fn mailbox_of(&self, protocol: Protocol, login: &str) -> String {
         match (self.mailbox.of(protocol), &self.login) {

@@ -6,7 +6,7 @@
 use std::ops::RangeInclusive;
 
 use super::field::{Field, Section};
-use super::kind::{Kind, Presence, Row};
+use super::kind::{Kind, Requirement, Row};
 
 /// Type that a value in the file is read into.
 pub(super) trait Value: Sized {
@@ -120,7 +120,7 @@ pub(super) fn take<S: Slot>(
     read: impl Fn(&Field) -> Option<S::Of>,
 ) -> Option<S> {
     let default = || match row.presence {
-        Presence::Default(text) => section.default(row.key, text).as_ref().and_then(&read),
+        Requirement::Default(text) => section.default(row.key, text).as_ref().and_then(&read),
         _ => None,
     };
     let key = match section.take(row.key) {
@@ -130,7 +130,7 @@ pub(super) fn take<S: Slot>(
         },
         None => match (row.presence, default()) {
             (_, Some(value)) => Key::Given(value),
-            (Presence::Required(what), None) => {
+            (Requirement::Required(what), None) => {
                 section.field.missing(row.key, what);
                 Key::Broken
             }
@@ -209,10 +209,10 @@ macro_rules! section {
             &$range,
         )
     };
-    (@presence) => { $crate::config::kind::Presence::Optional };
-    (@presence = $default:literal) => { $crate::config::kind::Presence::Default($default) };
-    (@presence : $computed:literal) => { $crate::config::kind::Presence::Computed($computed) };
-    (@presence => $what:literal) => { $crate::config::kind::Presence::Required($what) };
+    (@presence) => { $crate::config::kind::Requirement::Optional };
+    (@presence = $default:literal) => { $crate::config::kind::Requirement::Default($default) };
+    (@presence : $computed:literal) => { $crate::config::kind::Requirement::Computed($computed) };
+    (@presence => $what:literal) => { $crate::config::kind::Requirement::Required($what) };
 }
 pub(super) use section;
 

@@ -14,13 +14,13 @@ pub(super) struct Row {
     pub(super) key: &'static str,
     /// The lines of its doc comment.
     pub(super) meaning: &'static [&'static str],
-    pub(super) presence: Presence,
+    pub(super) presence: Requirement,
     pub(super) kind: fn() -> Kind,
 }
 
 /// Meaning of the absence of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Presence {
+pub(super) enum Requirement {
     /// No value is meant.
     Optional,
     /// Description of the default, which depends on other keys.

@@ -21,7 +21,7 @@ pub struct Config {
     pub state: State,
     /// This relay's name among several, where the command line gives one.
     pub relay: Option<String>,
-    /// How to log.
+    /// Settings of the log: level, format, file.
     pub log: Log,
     /// Where audit records go, if they go anywhere.
     pub audit: Option<Audit>,

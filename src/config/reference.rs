@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use super::key::Value as _;
 use super::keys::Root;
 use super::kind::{Kind, Shape};
-use super::kind::{Presence, Row, Table};
+use super::kind::{Requirement, Row, Table};
 
 /// The JSON Schema of `proxy.yaml`.
 pub(super) fn schema() -> Json {
@@ -70,17 +70,17 @@ fn write_rows(
 
 impl Row {
     pub(super) fn is_required(&self) -> bool {
-        matches!(self.presence, Presence::Required(_))
+        matches!(self.presence, Requirement::Required(_))
     }
 
     /// Writes the key's line in the reference.
     fn line(&self, key: &str, kind: &Kind) -> String {
         let default = match self.presence {
-            Presence::Optional => String::new(),
-            Presence::Computed(text) => text.to_owned(),
-            Presence::Default("{}") => "its keys'".to_owned(),
-            Presence::Default(yaml) => format!("`{yaml}`"),
-            Presence::Required(_) => "required".to_owned(),
+            Requirement::Optional => String::new(),
+            Requirement::Computed(text) => text.to_owned(),
+            Requirement::Default("{}") => "its keys'".to_owned(),
+            Requirement::Default(yaml) => format!("`{yaml}`"),
+            Requirement::Required(_) => "required".to_owned(),
         };
         let cell = |text: &str| text.replace('|', "\\|");
         format!(
@@ -101,11 +101,11 @@ impl Row {
         let mut schema = (self.kind)().schema;
         if let Some(schema) = schema.as_object_mut() {
             let text = match self.presence {
-                Presence::Computed(text) => format!("{} (default: {text})", self.meaning()),
+                Requirement::Computed(text) => format!("{} (default: {text})", self.meaning()),
                 _ => self.meaning(),
             };
             schema.insert("description".into(), text.into());
-            if let Presence::Default(text) = self.presence {
+            if let Requirement::Default(text) = self.presence {
                 let value = serde_yaml::from_str::<Json>(text);
                 schema.insert("default".into(), value.unwrap_or_else(|_| text.into()));
             }

@@ -20,7 +20,7 @@ pub struct State {
     pub directory: PathBuf,
     /// Key with which the tokens are sealed.
     pub key: StateKey,
-    /// What several relays share, if they do.
+    /// Store that several relays share, if there is one.
     pub store: Option<Arc<SharedStore>>,
 }
 
@@ -42,7 +42,7 @@ pub struct Admin {
     pub public_url: url::Url,
     /// HTTPS, if it is spoken.
     pub tls: Option<Arc<ServerCertificate>>,
-    /// Token that administrators present.
+    /// Token that administrators present for everything.
     pub token: AdminToken,
     /// Token that allows everything that changes nothing, if there is one.
     pub viewer_token: Option<AdminToken>,

@@ -169,13 +169,13 @@ impl Value for ClientSecret {
 section! {
     /// Source that stands for what the client presents.
     struct ClientPassword {
-        /// What the client presents is the secret
+        /// The secret is what the client presents
         client: ClientWord => "password",
     }
 }
 
 words! {
-    /// What is presented.
+    /// Word for the secret that the client presents.
     enum ClientWord {
         /// The password of the client.
         Password = "password",

@@ -13,11 +13,11 @@ pub struct SharedStore {
     pub servers: Vec<(String, u16)>,
     /// The master's name, where these are Sentinels.
     pub master: Option<String>,
-    /// The server's user.
+    /// User name for the server, if it asks for one.
     pub username: Option<String>,
-    /// The server's password.
+    /// Password for the server, if it asks for one.
     pub password: Option<Secret>,
-    /// The database's number.
+    /// Number of the database on the server.
     pub database: i64,
     /// How TLS is spoken, if it is.
     pub tls: Option<Arc<rustls::ClientConfig>>,

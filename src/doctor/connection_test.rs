@@ -33,10 +33,9 @@ pub async fn explain_failure(
     account: &Arc<Account>,
     login: &str,
 ) -> Option<String> {
-    let protocol = Protocol::ALL.into_iter().find(|protocol| {
-        account.protocols.contain(*protocol)
-            && account.registration.provider.endpoint(*protocol).is_some()
-    })?;
+    let protocol = Protocol::ALL
+        .into_iter()
+        .find(|protocol| account.serves(*protocol))?;
     let target = TestTarget {
         account: account.clone(),
         login: login.to_owned(),
@@ -44,7 +43,9 @@ pub async fn explain_failure(
         password: None,
     };
     let report = test_connection(service, &target, |_| {}).await;
-    let failed = report.steps.into_iter().find(|step| !step.ok)?;
+    let is_mailboxs = |step: &Step| step.name != "store";
+    let mut steps = report.steps.into_iter().filter(is_mailboxs);
+    let failed = steps.find(|step| !step.ok)?;
     // An outage or a limit says nothing of the consent.
     let passes = failed
         .cause

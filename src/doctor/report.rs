@@ -24,7 +24,7 @@ pub struct Report {
 /// Result of one step of the test.
 #[derive(Debug, Clone, Serialize)]
 pub struct Step {
-    /// `dns`, `tcp`, `tls`, `token`, `claims`, `auth` or `mailbox`.
+    /// `store` (where several relays share one), `dns`, `tcp`, `tls`, `token`, `claims`, `auth` or `mailbox`.
     pub name: &'static str,
     /// Whether this step succeeded; later ones are not run otherwise.
     pub ok: bool,

@@ -57,6 +57,7 @@ impl TestRun<'_> {
             Some(endpoint) if target.account.protocols.contain(target.protocol) => endpoint,
             endpoint => return self.nowhere(endpoint.is_some()),
         };
+        self.store().await;
         let mut stream = self.connect(endpoint).await?;
         let connector = self.service.connector(&provider, target.protocol, None);
         let connector = self.judged("tls", Instant::now(), connector)?;
@@ -88,6 +89,39 @@ impl TestRun<'_> {
             remedy: Some("test another protocol, or change the account's protocols".into()),
         });
         Err(StepFailed)
+    }
+
+    /// store, where several relays share one. Mail goes on without it: so do the other steps.
+    async fn store(&mut self) {
+        let Some(sharing) = self.service.sharing() else {
+            return;
+        };
+        let began = Instant::now();
+        let found = sharing.examine().await;
+        let (ok, detail, cause, remedy) = match found {
+            Err(away) => (
+                false,
+                "the shared store cannot be used".to_owned(),
+                Some(away.0),
+                Some("mail goes on without it, each relay by itself; mend the way to it, its password, TLS or key".to_owned()),
+            ),
+            Ok(findings) => {
+                let detail = findings.good.join(", ");
+                let mut wrong = findings.wrong.into_iter();
+                match wrong.next() {
+                    None => (true, detail, None, None),
+                    Some((what, remedy)) => (false, detail, Some(what), Some(remedy.to_owned())),
+                }
+            }
+        };
+        (self.report)(Step {
+            name: "store",
+            ok,
+            ms: millis(began.elapsed()),
+            detail,
+            cause,
+            remedy,
+        });
     }
 
     /// Runs the steps `dns` and `tcp`.

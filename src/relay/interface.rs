@@ -52,7 +52,7 @@ pub enum Permit {
     Granted,
     /// The mailbox or the account may not send more messages in a minute.
     TooMany,
-    /// All messages of the mailbox that may be in flight are, for all of the time that a message
+    /// The mailbox has as many messages in flight as allowed, for all of the time that a message
     /// waits.
     Full,
 }

@@ -14,7 +14,7 @@ use crate::expiry;
 use crate::fault::{Fault, Kind};
 use crate::history::LoginEvent;
 use crate::notify::Notifier;
-use crate::session::{ActiveService, Service};
+use crate::session::{ActiveService, Service, Sharing};
 use crate::status;
 
 /// Logins that may wait to be looked at.
@@ -45,7 +45,10 @@ const CLIENT: [&str; 7] = [
 ];
 
 /// The name by which hooks know this relay.
-fn relay_name() -> String {
+fn relay_name(service: &Service) -> String {
+    if let Some(sharing) = service.sharing() {
+        return sharing.member().name().to_owned();
+    }
     match crate::platform::host_name() {
         name if name.is_empty() => "authrelay".to_owned(),
         name => name,
@@ -64,7 +67,7 @@ impl Alerts {
     pub(super) fn start(hooks: &[Hook], service: &Service) -> Self {
         let metrics = service.metrics().clone();
         Self {
-            notifier: Notifier::start(hooks.to_vec(), relay_name(), metrics),
+            notifier: Notifier::start(hooks.to_vec(), relay_name(service), metrics),
             wanted: watch::Sender::new(!hooks.is_empty()),
         }
     }
@@ -197,6 +200,9 @@ impl AlertState {
     }
 
     fn look(&mut self, service: &Service) {
+        if let Some(sharing) = service.sharing() {
+            self.look_at_store(sharing);
+        }
         let subject = "audit records";
         match service.is_audit_failing() {
             true => {
@@ -220,6 +226,24 @@ impl AlertState {
             }
             is_refused
         });
+    }
+
+    /// The store that several relays share; an outage that is over within a second is none.
+    fn look_at_store(&self, sharing: &Sharing) {
+        let subject = "the shared store";
+        match sharing.state() {
+            Ok(()) => {
+                let detail = "the shared store is back";
+                self.notifier.end(NotifyEvent::Store, subject, detail);
+            }
+            Err(why) => {
+                let detail = format!("the shared store is away: {why}");
+                let remedy = "mail goes on, each relay keeps to its share of each limit; authrelay check --online says what is wrong";
+                let remedy = Some(remedy.to_owned());
+                self.notifier
+                    .begin(NotifyEvent::Store, subject, detail, remedy);
+            }
+        }
     }
 
     /// Sends alerts 14, 7 and 1 days before something ends.

@@ -242,7 +242,23 @@ impl Control {
     }
 
     /// Puts `config` in force, or leaves everything as it is. Called within the runtime.
+    /// Which store this relay shares is decided at the start.
+    fn check_store(&self, config: &Config) -> anyhow::Result<()> {
+        let service = self.current.active();
+        let same = match (service.sharing(), &config.state.store) {
+            (None, None) => true,
+            (Some(sharing), Some(_)) => !sharing.is_another(&config.state),
+            _ => false,
+        };
+        anyhow::ensure!(
+            same,
+            "state has changed, which takes a restart where relays share a store: restart this relay, or give back what it was"
+        );
+        Ok(())
+    }
+
     fn apply(&self, config: &Config) -> anyhow::Result<ReloadReport> {
+        self.check_store(config)?;
         let service = self.current.prepare(config)?;
         let mut state = self.state();
         anyhow::ensure!(!state.draining, "shutting down");

@@ -21,7 +21,7 @@ impl Login<'_> {
         let mut refused = None;
         loop {
             let step = front.next();
-            if let Some(fault) = front.refused() {
+            if let Some(fault) = front.take_refused() {
                 let suspected = front.suspected_login();
                 let suspected = suspected.is_some_and(|login| self.service.find(&login).is_some());
                 self.record.on_dialogue_fault(fault, suspected);

@@ -210,7 +210,7 @@ impl SessionRecord {
     /// An attempt was refused; the client may try again.
     pub(super) fn on_login_refused(&mut self, method: Option<&str>, fault: &Fault) {
         let phase = self.presence.phase();
-        self.presence.refused();
+        self.presence.on_refused();
         if method.is_none() {
             // It got no further than the dialogue: whom it was for is not known.
             self.login = None;
@@ -348,7 +348,7 @@ impl SessionRecord {
     fn on_message(&mut self, message: MessageReport) {
         self.metrics.messages(message.outcome.name(), 1);
         let Some(audit) = &self.audit else { return };
-        if !audit.wants_envelopes() {
+        if !audit.records_envelopes() {
             return;
         }
         let envelope = audit::AuditMessage {

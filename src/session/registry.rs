@@ -202,7 +202,7 @@ impl SessionGuard {
     }
 
     /// The attempt came to nothing.
-    pub(super) fn refused(&self) {
+    pub(super) fn on_refused(&self) {
         let mut state = lock(&self.session.state);
         state.verified = None;
         state.phase = Phase::Login;

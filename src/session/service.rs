@@ -218,12 +218,12 @@ impl Service {
         self.state.audit.as_ref().is_some_and(Audit::is_failing)
     }
 
-    /// What this relay has of several that are one, if it is one of several.
+    /// State that this relay shares with others, if it is one of several.
     pub fn sharing(&self) -> Option<&Arc<Sharing>> {
         self.state.sharing.as_ref()
     }
 
-    /// What is counted.
+    /// Counters of this process, for `/metrics`.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.state.metrics
     }

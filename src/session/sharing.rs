@@ -1,18 +1,20 @@
 //! This relay among several: what is made of `state.store`, and the tasks that keep it up.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::cluster::command::Told;
+use crate::cluster::command::{Away, Told};
 use crate::cluster::identity::Identity;
+use crate::cluster::keys::Keys;
 use crate::cluster::member::Member;
-use crate::cluster::redis::Redis;
-use crate::config::Config;
+use crate::cluster::redis::{Findings, Redis, examine};
+use crate::config::{Config, SharedStore, State};
 use crate::metrics::Metrics;
-use crate::token::store::Store;
+use crate::token::store::{Store, key_of};
 
 /// Time for which a start waits for the shared store, and a stop for the good-bye.
 const PATIENCE: Duration = Duration::from_millis(1_500);
@@ -21,8 +23,10 @@ const GOODBYE: Duration = Duration::from_millis(300);
 /// Interval at which the metrics look.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What one relay of several has; it outlives every reload.
+/// Shared state of one relay among several; it outlives every reload.
 pub struct Sharing {
+    config: Arc<SharedStore>,
+    directory: PathBuf,
     member: Arc<Member>,
     redis: Arc<Redis>,
     told: Mutex<Option<mpsc::UnboundedReceiver<Told>>>,
@@ -30,7 +34,8 @@ pub struct Sharing {
 }
 
 impl Sharing {
-    /// What `state.store` says; `None` where this relay shares nothing. Nothing is connected yet.
+    /// >Creates what `state.store` says; `None` where this relay shares nothing. Nothing is
+    /// connected yet.
     ///
     /// # Errors
     ///
@@ -50,6 +55,8 @@ impl Sharing {
         let (redis, told) = Redis::new(shared.clone(), keys.clone(), Box::new(observer));
         let member = Member::new(identity, keys, redis.clone(), redis.up());
         Ok(Some(Arc::new(Self {
+            config: shared.clone(),
+            directory: config.state.directory.clone(),
             member,
             redis,
             told: Mutex::new(Some(told)),
@@ -60,6 +67,37 @@ impl Sharing {
     /// This relay among the others.
     pub fn member(&self) -> &Arc<Member> {
         &self.member
+    }
+
+    /// Whether the store answers, and why not.
+    ///
+    /// # Errors
+    ///
+    /// The reason in words.
+    pub fn state(&self) -> Result<(), String> {
+        self.member.up().borrow().clone()
+    }
+
+    /// Whether a configuration has another `state` than this relay began with, which takes a restart.
+    pub fn is_another(&self, state: &State) -> bool {
+        let same_store = state
+            .store
+            .as_ref()
+            .is_some_and(|store| store.url.expose() == self.config.url.expose());
+        let key = key_of(state).and_then(|key| Keys::new(&key));
+        let same_key =
+            key.is_none_or(|key| key.name("key", &[]) == self.member.keys().name("key", &[]));
+        !same_store || !same_key || state.directory != self.directory
+    }
+
+    /// Looks at the store over a connection of its own: reach, TLS, password, version, eviction policy,
+    /// clock, key.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be used at all.
+    pub async fn examine(&self) -> Result<Findings, Away> {
+        examine(&self.config, self.member.keys()).await
     }
 
     /// Connects, listens and beats from now on. Returns when this relay is back, or the store does

@@ -25,7 +25,7 @@ pub(super) struct ServiceState {
     pub(super) fault_log: Arc<FaultLogLimiter>,
     pub(super) sessions: Arc<SessionRegistry>,
     pub(super) audit: Option<Audit>,
-    /// What this relay has of several that are one.
+    /// State that this relay shares with others.
     pub(super) sharing: Option<Arc<Sharing>>,
     learned: Arc<LearnedCapabilities>,
     /// Sessions end at their next reply boundary.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// What one mailbox may send.
+/// Limits of what one mailbox may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Messages in flight.
+    /// Largest number of messages in flight.
     pub in_flight: usize,
     /// Messages that may begin in any 60 s.
     pub per_minute: usize,
@@ -16,8 +16,8 @@ pub struct Limits {
 /// Why a message may not be sent for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
-    /// As many as may be were in flight, for all of [`Limits::wait`].
+    /// The mailbox had as many messages in flight as allowed, for all of [`Limits::wait`].
     Full,
-    /// It could not begin within [`Limits::wait`].
+    /// The message could not start within [`Limits::wait`].
     TooMany,
 }

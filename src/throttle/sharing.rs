@@ -38,7 +38,7 @@ impl Drop for Place {
 }
 
 impl SharedLimits {
-    /// Of what has this name on all relays.
+    /// Creates the limits of what has this name on all relays.
     pub(super) fn new(member: Arc<Member>, name: &str) -> Self {
         Self {
             name: member.keys().name("mailbox", &[name]).into(),

@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What another relay needs to redeem the code that comes back; sealed as a whole.
+/// State that another relay needs to redeem the code that comes back; sealed as a whole.
 #[derive(Serialize, Deserialize)]
 pub(in crate::token) struct SharedAuthorization {
     pub(in crate::token) login: String,
     pub(in crate::token) redirect: String,
-    /// RFC 7636.
+    /// Code verifier of PKCE (RFC 7636).
     pub(in crate::token) verifier: String,
 }
 

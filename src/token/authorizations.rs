@@ -215,7 +215,8 @@ impl PendingAuthorizations {
         self.finish_of_any(token_source, query, |_| None).await
     }
 
-    /// The same where another relay may have begun it: `accounts` finds the account of a login.
+    /// >Completes a consent as [`PendingAuthorizations::finish`] does, where another relay may have
+    /// started it: `accounts` finds the account of a login.
     ///
     /// # Errors
     ///

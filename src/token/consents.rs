@@ -108,14 +108,14 @@ impl TokenSource {
         Ok(consent)
     }
 
-    /// What a person does has to beat what the other relays have.
+    /// Fetches what the other relays have, which a person's act has to supersede.
     async fn before_act(&self, login: &str) {
         if let Some(shared) = self.shared() {
             shared.fetch(login).await;
         }
     }
 
-    /// What a person did is told to the other relays.
+    /// Informs the other relays of a person's act.
     async fn after_act(&self, login: &str) {
         if let Some(shared) = self.shared() {
             shared.publish(login).await;

@@ -227,7 +227,7 @@ impl CachedToken {
     }
 
     /// An upstream refused the token; whether asking again makes sense.
-    pub(super) fn refused(
+    pub(super) fn on_refused(
         &mut self,
         generation: u64,
         fresh: bool,

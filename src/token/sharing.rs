@@ -31,7 +31,7 @@ const REQUEST: Duration = Duration::from_secs(25);
 struct Own {
     mark: Option<Mark>,
     standing: Standing,
-    /// Its token, where that may be given to a login; else why there is none.
+    /// Token that may be given to a login, or the reason why there is none.
     token: Result<IssuedToken, TokenError>,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Sharing {
     consent: bool,
     found: Option<Sealed>,
     began: Instant,
-    /// What the last request came to.
+    /// Result of the last request.
     issued: Option<IssuedToken>,
     failed: Option<TokenError>,
 }
@@ -139,7 +139,7 @@ impl Sharing {
         self.began.elapsed()
     }
 
-    /// What is still to be put is not redeemed before.
+    /// Waits until a record that is still to be put is there: it is not redeemed before.
     async fn wait_for_put(&self) -> Result<(), TokenError> {
         while self.member().owes(&self.name) {
             if self.now() > self.request.timeout {
@@ -285,7 +285,7 @@ impl Sharing {
                 "another relay redeems the refresh token, and takes long",
             )),
             Outcome::Away => Err(away(
-                "refresh tokens of this provider are good once, and the shared store is away or not every relay is back since it was",
+                "the shared store is away, or not every relay is back since it was: this relay knows no consent, or must not redeem one by itself",
             )),
         }
     }
@@ -356,7 +356,7 @@ impl Sharing {
         Some(failure)
     }
 
-    /// What throttles one relay, or is an outage, holds for all.
+    /// Informs the other relays of a pause: a throttled relay, or an outage, concerns all.
     fn tell_pause(&self, failure: &TokenError) {
         let Class::Later { throttled } = failure.class else {
             return;
@@ -399,7 +399,7 @@ fn jitter() -> f64 {
 
 /// A consent's record before and after an act of a person, on all relays.
 impl SharedRecords {
-    /// What the others know of a login's record is known here too, as far as the store is there.
+    /// Fetches what the others know of a login's record, as far as the store is there.
     pub(crate) async fn fetch(&self, login: &str) {
         let name: Arc<str> = self.store.name(login).into();
         let get = Command::Get { name: name.clone() };

@@ -27,12 +27,12 @@ const MAX_CACHED: usize = 10_000;
 
 /// Source of access tokens: cache, one request at a time, backoff.
 pub struct TokenSource {
-    /// HTTP clients by provider.
+    /// HTTP clients by provider, for token requests.
     pub(super) clients: BTreeMap<String, http::Client>,
     versions: RegistrationVersions,
     pub(super) timeout: Duration,
     pub(super) store: Option<Arc<Store>>,
-    /// What several relays have in common, if they do.
+    /// Records that several relays share, if they do.
     shared: Option<Arc<SharedRecords>>,
     /// Outlives a change of the configuration.
     cache: Arc<Mutex<Cache>>,
@@ -115,7 +115,7 @@ impl TokenSource {
         Ok(forgotten)
     }
 
-    /// What several relays have in common, if they do.
+    /// Records that several relays share, if they do.
     pub(crate) fn shared(&self) -> Option<&Arc<SharedRecords>> {
         self.shared.as_ref()
     }
@@ -199,7 +199,7 @@ impl TokenSource {
     /// newer one is there, or this one was given up.
     pub fn on_refused(&self, verified: &VerifiedLogin, token: &Token) -> bool {
         let shared = self.cache_entry(&self.cache_key(verified));
-        lock(&shared.life).refused(
+        lock(&shared.life).on_refused(
             token.generation,
             token.fresh,
             verified.mailbox(),

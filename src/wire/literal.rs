@@ -110,7 +110,7 @@ impl Announcement {
     }
 
     /// Continues after `part`, which has no end of a line.
-    fn behind(self, part: &[u8]) -> Self {
+    fn continued_by(self, part: &[u8]) -> Self {
         let (mut state, part) = match memrchr(b'{', part) {
             Some(at) => (Self::None, part.get(at..).unwrap_or_default()),
             None => (self, part),
@@ -189,7 +189,7 @@ impl Scanner {
             let room = HEAD.saturating_sub(self.head.0.len()).min(part.len());
             self.head.0.extend(part.get(..room).unwrap_or_default());
         }
-        self.announcement = self.announcement.behind(part);
+        self.announcement = self.announcement.continued_by(part);
         self.cr = part.last().map_or(self.cr, |octet| *octet == b'\r');
         match end {
             Some(end) => (skipped + end + 1, Some(self.end_line())),

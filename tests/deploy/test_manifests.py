@@ -45,7 +45,7 @@ def seconds(text):
 
 class Kubernetes(DeployTest):
     def test_valid_by_kubernetes_schemas(self):
-        for name in ("standalone.yaml", "sidecar.yaml"):
+        for name in ("standalone.yaml", "sidecar.yaml", "several-relays.yaml"):
             for document in documents(name):
                 for version in VERSIONS:
                     with self.subTest(name=name, kind=document["kind"], version=version):
@@ -118,6 +118,33 @@ class Kubernetes(DeployTest):
         for selector in (service["spec"]["selector"], policy["spec"]["podSelector"]["matchLabels"]):
             self.assertEqual(selector, labels)
 
+    def test_several_relays(self):
+        found = {}
+        for document in documents("several-relays.yaml"):
+            found.setdefault(document["kind"], []).append(document)
+        (workload,) = found["StatefulSet"]
+        spec = workload["spec"]
+        pod = spec["template"]["spec"]
+        labels = spec["template"]["metadata"]["labels"]
+        self.assertEqual(spec["replicas"], 2)
+        (budget,) = found["PodDisruptionBudget"]
+        self.assertEqual(budget["spec"], {"minAvailable": 1, "selector": {"matchLabels": labels}})
+        spread = {constraint["topologyKey"] for constraint in pod["topologySpreadConstraints"]}
+        self.assertEqual(spread, {"kubernetes.io/hostname", "topology.kubernetes.io/zone"})
+        self.assertIn(spec["serviceName"], [service["metadata"]["name"] for service in found["Service"]])
+        (container,) = pod["containers"]
+        context = {**pod["securityContext"], **container["securityContext"]}
+        self.assertEqual({key: context.get(key) for key in RESTRICTED}, RESTRICTED)
+        (configuration,) = found["ConfigMap"]
+        file = self.folder / "proxy.yaml"
+        file.write_text(configuration["data"]["proxy.yaml"])
+        self.assertNotIn("warning", run(STATIC, "check", "--no-secrets", "--config", file))
+        configuration = yaml.safe_load(file.read_text())
+        self.assertIn("url", configuration["state"]["store"])
+        (claim,) = spec["volumeClaimTemplates"]
+        mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        self.assertEqual(str(pathlib.PurePath(configuration["state"]["directory"]).parent), mounts[claim["metadata"]["name"]])
+
     def test_a_native_sidecar(self):
         (pod,) = [pod for name, pod, _, _ in self.pods() if name == "sidecar.yaml"]
         (relay,) = pod["initContainers"]
@@ -154,3 +181,28 @@ class Compose(DeployTest):
         (subnet,) = [config["subnet"] for config in self.compose["networks"]["mail"]["ipam"]["config"]]
         for listener in configuration["listeners"]:
             self.assertEqual(listener["allow"], [subnet])
+
+
+class ComposeOfSeveralRelays(Compose):
+    def setUp(self):
+        super().setUp()
+        self.text = (DEPLOY / "compose-ha.yaml").read_text()
+        self.compose = yaml.safe_load(self.text)
+
+    def test_valid_by_the_specifications_schema(self):
+        self.validator.validate(self.compose)
+        self.compose["services"]["relay-a"]["readonly"] = True
+        self.assertFalse(self.validator.is_valid(self.compose))
+
+    def test_the_configuration_fits(self):
+        services = self.compose["services"]
+        self.assertEqual(set(services), {"relay-a", "relay-b", "store", "balancer"})
+        for name in ("relay-a", "relay-b"):
+            service = services[name]
+            self.assertTrue(service["read_only"])
+            self.assertEqual(service["cap_drop"], ["ALL"])
+            self.assertEqual(service["command"][:3], ["run", "--name", name])
+            self.assertEqual(set(service["secrets"]), {"state-key", "redis-url"})
+        states = [services[name]["volumes"][1] for name in ("relay-a", "relay-b")]
+        self.assertEqual(len(set(states)), 2, "each has a state of its own")
+        self.assertIn("--maxmemory-policy noeviction", services["store"]["command"][2])

@@ -79,7 +79,9 @@ class Exported(DeployTest):
         service = self.emulation()
         (self.folder / "ca.pem").write_bytes(service.ca)
         configuration = service.fill((DEPLOY / "debian/proxy.yaml").read_text(), str(self.folder / "ca.pem"))
-        configuration["state"] = {"directory": str(self.folder / "state")}
+        # A store that is away: what is counted of it is there all the same.
+        store = {"url": "redis://127.0.0.1:1"}
+        configuration["state"] = {"directory": str(self.folder / "state"), "key": "k" * 32, "store": store}
         for registration in configuration["registrations"].values():
             registration.update(client_secret="secret", client_secret_expires="2027-05-01")
         for account in configuration["accounts"]:

@@ -204,3 +204,23 @@ fn what_has_no_script_says_why() {
         assert!(said.contains(why), "{said}");
     }
 }
+
+/// High Volume Email has SMTP only: what its account shows and is tested with follows.
+#[test]
+fn an_account_shows_the_protocols_that_its_provider_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("proxy.yaml");
+    let text = format!(
+        "listeners: [{{protocol: smtp, bind: '127.0.0.1:0', provider: microsoft365-hve}}]\n\
+         registrations: {{r: {{provider: microsoft365-hve, {APP}, grant: client_credentials, client_secret: s}}}}\n\
+         accounts: [{{login: hve@contoso.com, registration: r, password: p}}]\n"
+    );
+    std::fs::write(&path, text).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_authrelay"))
+        .args(["accounts", "--json", "--config"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    let accounts: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(accounts[0]["protocols"], serde_json::json!(["smtp"]));
+}

@@ -1,6 +1,8 @@
 //! A disk that is full, as whoever is alerted hears of it.
 
-use std::time::Duration;
+use std::net::UdpSocket;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use authrelay::wire::Protocol::Imap;
 use serde_json::Value;
@@ -46,4 +48,56 @@ async fn a_full_disk_is_told_until_there_is_space() {
     }
     relay.stop().await;
     assert_eq!(alerts().len(), 2);
+}
+
+/// What the file does not have yet goes to no syslog server: lost there, it would fork the chain.
+/// Once there is space both have all of it, in order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_could_not_be_written_reaches_syslog_after_the_file() {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap();
+    let received: Arc<Mutex<Vec<String>>> = Arc::default();
+    let kept = received.clone();
+    std::thread::spawn(move || {
+        let mut datagram = [0; 65_536];
+        while let Ok(octets) = server.recv(&mut datagram) {
+            let text = String::from_utf8_lossy(&datagram[..octets]).into_owned();
+            let (_, record) = text.split_once(" {").unwrap();
+            kept.lock()
+                .unwrap()
+                .push(format!("{{{}", record.trim_end()));
+        }
+    });
+    let setup = Setup::default().unlimited().append(&format!(
+        "audit: {{path: audit.jsonl, syslog: {{address: \"{address}\", transport: udp}}}}\n"
+    ));
+    let mut relay = Daemon::with_file_size(setup, 4096).await;
+    for _ in 0..20 {
+        assert!(relay.log_in(Imap).await.1.starts_with("a OK"));
+    }
+    relay
+        .wait_for_count("audit records cannot be written", 1)
+        .await;
+    let sent = received.lock().unwrap().clone();
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    let written = lines(&std::fs::read_to_string(relay.audit()).unwrap());
+    assert!(
+        sent.len() < 40 && written.starts_with(&sent),
+        "{} sent, {} written",
+        sent.len(),
+        written.len()
+    );
+    relay.lift_file_size();
+    relay
+        .wait_for_count("audit records are written again", 1)
+        .await;
+    relay.stop().await;
+    let written = lines(&std::fs::read_to_string(relay.audit()).unwrap());
+    assert_eq!(written.len(), 40);
+    let end = Instant::now() + Duration::from_secs(30);
+    while received.lock().unwrap().len() < written.len() {
+        assert!(Instant::now() < end, "{:#?}", received.lock().unwrap());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(*received.lock().unwrap(), written);
 }

@@ -30,4 +30,5 @@ mod away;
 mod consents;
 mod limits;
 mod pair;
+mod seen;
 mod tokens;

@@ -119,6 +119,7 @@ impl Second {
     pub async fn start(first: &Relay, name: &str) -> Self {
         let yaml = std::fs::read_to_string(first.directory().join("proxy.yaml")).unwrap();
         let yaml = yaml.replace("directory: ./state", &format!("directory: ./state-{name}"));
+        let yaml = yaml.replace("audit.jsonl", &format!("audit-{name}.jsonl"));
         let path = first.directory().join(format!("{name}.yaml"));
         std::fs::write(&path, yaml).unwrap();
         let config = Config {

@@ -50,11 +50,16 @@ async fn a_login_with_a_warm_token_costs_no_operation() {
     };
     for relay in [0, 1] {
         pair.assert_logs_in(relay).await;
-        let before = pair.operations(relay).await;
-        for _ in 0..10 {
-            pair.assert_logs_in(relay).await;
+        // A beat may compare a record meanwhile: then once more.
+        let mut costs = Vec::new();
+        while costs.last() != Some(&0) && costs.len() < 5 {
+            let before = pair.operations(relay).await;
+            for _ in 0..10 {
+                pair.assert_logs_in(relay).await;
+            }
+            costs.push(pair.operations(relay).await - before);
         }
-        assert_eq!(pair.operations(relay).await, before, "{relay}");
+        assert_eq!(costs.last(), Some(&0), "{relay}: {costs:?}");
     }
     assert_eq!(pair.one.sandbox.seen().token_requests, 1);
 }

@@ -6,7 +6,7 @@ import subprocess
 import urllib.request
 
 from process import until
-from world import LINUX, PROGRAM, WindowsTest, curl, free_port, processes, three_protocols, windows_path
+from world import LINUX, PROGRAM, WindowsTest, curl, free_port, processes, three_protocols, windows_path, wine
 
 
 class RelayTest(WindowsTest):
@@ -27,6 +27,24 @@ class RelayTest(WindowsTest):
         self.authrelay("doctor", "--config", self.config())
         # The file is read while it is written.
         self.authrelay("audit", "verify", windows_path(self.folder / "audit" / "audit.jsonl"))
+
+    def test_a_configuration_of_another_proxy_with_paths_of_windows_is_imported(self):
+        file = self.folder / "emailproxy.config"
+        file.write_text(
+            "[Server setup]\r\n[IMAP-1993]\r\nserver_address = outlook.office365.com\r\nserver_port = 993\r\n"
+            "local_address = 127.0.0.1\r\n[Account setup]\r\n[tickets@contoso.com]\r\n"
+            "token_url = https://login.microsoftonline.com/contoso.onmicrosoft.com/oauth2/v2.0/token\r\n"
+            "oauth2_scope = https://outlook.office365.com/.default\r\noauth2_flow = client_credentials\r\n"
+            "client_id = 11111111-2222-3333-4444-555555555555\r\n"
+            "jwt_certificate_path = C:\\Users\\svc mail\\app.pem\r\njwt_key_path = C:\\Users\\svc mail\\app.key\r\n",
+            newline="",
+        )
+        done = wine(PROGRAM, "import", windows_path(file))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("certificate: C:\\Users\\svc mail\\app.pem", done.stdout)
+        # As PowerShell's redirection writes it.
+        (self.folder / "proxy.yaml").write_bytes(done.stdout.encode("utf-16"))
+        self.authrelay("check", "--no-secrets", "--config", self.config())
 
     def test_state_that_others_may_read_is_tightened_and_said(self):
         sandbox = self.sandbox()

@@ -10,15 +10,6 @@ from world import FOLDER, LINUX, PROGRAM, WindowsTest, curl, windows_path, wine
 
 
 class ServiceTest(WindowsTest):
-    @classmethod
-    def setUpClass(cls):
-        # Wine's service manager ends with the last program that is no service, like a shutdown.
-        cls.logged_in = subprocess.Popen(["wine64", "cmd.exe"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.logged_in.communicate(b"exit\r\n", timeout=30)
-
     def setUp(self):
         super().setUp()
         # Where programs are.

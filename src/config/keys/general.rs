@@ -106,7 +106,7 @@ section! {
         pub format: LogFormat = "json",
         /// The least severity that is written
         pub level: Level = "info",
-        /// A file, mode 0600; SIGHUP opens it anew
+        /// A file, mode 0600; SIGHUP opens it again
         pub file: Option<PathBuf>: "stderr",
         /// With `file`: the size at which it becomes `FILE.1`, and that `FILE.2`
         pub rotate: Option<u64>: "never",

@@ -24,7 +24,7 @@ section! {
         pub(in crate::config) client_secret_expires: Key<Day>: "unknown",
         /// A certificate that signs assertions (RFC 7523 §2.2)
         pub(in crate::config) certificate: Key<CertificateKeys>,
-        /// An assertion of the workload's own, in a file that is read anew each time
+        /// An assertion of the workload's own, in a file that is read again each time
         pub(in crate::config) federated: Key<FederatedKeys>,
         /// Grant `service_account`: Google's JSON key
         pub(in crate::config) key: Key<Secret>,

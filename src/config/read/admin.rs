@@ -37,7 +37,7 @@ pub(super) fn state(root: &Field, keys: Key<StateKeys>) -> Option<State> {
     let store = match shared {
         Store::File => None,
         Store::Shared(keys) => {
-            let given = (&field.at("key"), key.as_ref());
+            let given = (&field, key.as_ref());
             store::shared(&field.at("store"), keys, given)?
         }
     };

@@ -27,15 +27,13 @@ struct Parts {
 pub(super) fn shared(
     field: &Field,
     keys: SharedStoreKeys,
-    (at_key, key): (&Field, Option<&StateKey>),
+    (state, key): (&Field, Option<&StateKey>),
 ) -> Option<Option<Arc<SharedStore>>> {
-    let state = |what: &str| at_key.problem(what);
     match key {
-        None => state("must be given with a shared store: all relays have the same"),
+        None => state.missing("key", "the key that all relays with this store have"),
         Some(StateKey::File(path)) if field.sources().are_read() && !path.exists() => {
-            state(
-                "names a file that is absent; with a shared store all relays have the same key, and none is made",
-            );
+            let what = "names a file that is absent; with a shared store all relays have the same key, and none is made";
+            state.at("key").problem(what);
         }
         Some(_) => {}
     }
@@ -145,7 +143,7 @@ fn decoded(text: &str) -> Result<String, &'static str> {
         .map_err(|_| "has a user or password that is not UTF-8")
 }
 
-/// `HOST`, `HOST:PORT`, `[::1]:PORT`.
+/// Reads `HOST`, `HOST:PORT` or `[::1]:PORT`.
 fn server(text: &str, usual: u16) -> Option<(String, u16)> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {

@@ -19,7 +19,7 @@ const CLIENT: &str = "grant: client_credentials, client_secret: {client: passwor
 const ANY: &str = "login: '*', password: p";
 
 #[track_caller]
-fn refused(registration: &str, account: &str, expected: &str) {
+fn has_problem(registration: &str, account: &str, expected: &str) {
     let problems = with(registration, account).unwrap_err();
     assert_eq!(problems.len(), 1, "{problems:#?}");
     assert!(problems[0].contains(expected), "{problems:#?}");
@@ -48,17 +48,17 @@ fn f60_one_account_for_every_address() {
         account.mailbox_of(Protocol::Imap, "else@fabrikam.com"),
         "else@fabrikam.com"
     );
-    refused(
+    has_problem(
         SECRET,
         "login: '*', password: any",
         "must not have `password: any`",
     );
-    refused(
+    has_problem(
         SECRET,
         "login: '*', passwords: [{name: a, password: any}]",
         "must not have `password: any`",
     );
-    refused(
+    has_problem(
         SECRET,
         "login: '*x', password: p",
         "only as *@domain, as in *@contoso.com, or as *",
@@ -72,29 +72,29 @@ fn a_client_secret_that_the_client_presents_needs_no_password_and_refuses_one() 
     assert!(registration.grant.needs_client_password());
     assert!(config.accounts[0].passwords.is_empty());
     assert!(with(CLIENT, "login: '*'").is_ok());
-    refused(
+    has_problem(
         CLIENT,
         "login: a@b.test, password: p",
         "accounts[0].password: has no use with client_secret: {client: password}",
     );
-    refused(
+    has_problem(
         CLIENT,
         "login: a@b.test, passwords: [{name: n, password: p}]",
         "accounts[0].passwords: has no use with client_secret: {client: password}",
     );
-    refused(
+    has_problem(
         &format!("{CLIENT}, certificate: {{certificate: a.pem, key: a.key}}"),
         "login: a@b.test",
         "more than one of client_secret, certificate and federated",
     );
     for grant in ["authorization_code", "device_code", "password"] {
-        refused(
+        has_problem(
             &format!("grant: {grant}, client_secret: {{client: password}}"),
             "login: a@b.test, password: p",
             "takes {client: password} with the grant client_credentials only",
         );
     }
-    refused(
+    has_problem(
         "grant: client_credentials, client_secret: {client: name}",
         "login: a@b.test",
         "client_secret.client: must be password",
@@ -113,23 +113,23 @@ fn f62_a_sender_is_a_mailbox_where_the_file_names_the_senders() {
     let mailbox = &config.accounts[0].mailbox;
     assert!(mailbox.smtp_is_sender && mailbox.smtp.is_none());
     assert!(with(CLIENT, &sender(good).replace(", password: p", "")).is_ok());
-    refused(SECRET, &sender(""), "in smtp.senders");
-    refused(
+    has_problem(SECRET, &sender(""), "in smtp.senders");
+    has_problem(
         SECRET,
         &sender(", smtp: {recipients: '*'}"),
         "in smtp.senders",
     );
-    refused(
+    has_problem(
         SECRET,
         &sender(", smtp: {senders: [a@b.test, '*']}"),
         "must not have \"*\"",
     );
-    refused(
+    has_problem(
         SECRET,
         &sender(", smtp: {senders: a@b.test, from: mailbox}"),
         "remove smtp.from: mailbox",
     );
-    refused(
+    has_problem(
         "grant: authorization_code",
         &sender(good),
         "takes the grant client_credentials, not authorization_code",
@@ -148,7 +148,7 @@ fn f22_line_ends_stay_unless_asked_for() {
     assert_eq!(line_ends("max_size: 1MB"), LineEnds::Keep);
     assert_eq!(line_ends("line_ends: keep"), LineEnds::Keep);
     assert_eq!(line_ends("line_ends: crlf"), LineEnds::Crlf);
-    refused(
+    has_problem(
         SECRET,
         &format!("{ANY}, smtp: {{line_ends: lf}}"),
         "line_ends: must be keep or crlf",
@@ -204,4 +204,68 @@ fn refresh_tokens_are_good_once_unless_a_preset_or_the_file_says_otherwise() {
         "{:?}",
         problems(&text)
     );
+}
+
+/// A shared store wants a key that is there, and TLS off loopback.
+#[test]
+fn a_shared_store_is_checked() {
+    let with = |state: &str| format!("{GOOD}\nstate:\n{state}");
+    let good = "  key: a key that all relays have\n  store: {url: \"redis://127.0.0.1:6379/2\"}\n";
+    let config = parsed(&with(good)).unwrap();
+    let store = config.state.store.as_ref().unwrap();
+    assert_eq!(store.address(), "127.0.0.1:6379");
+    assert!(config.state.wanted && store.database == 2 && store.tls.is_none());
+    for (from, to, expected) in [
+        (
+            "  key: a key that all relays have\n",
+            "",
+            "state.key: is missing; write the key that all relays",
+        ),
+        (
+            "a key that all relays have",
+            "{file: /nonexistent/key}",
+            "state.key: names a file that is absent",
+        ),
+        (
+            "127.0.0.1:6379",
+            "redis.test:6379",
+            "state.store.url: would cross the network without TLS",
+        ),
+        (
+            "redis://127",
+            "http://127",
+            "state.store.url: must be redis://HOST:PORT",
+        ),
+        (
+            "/2\"}",
+            "/2\", insecure: perhaps}",
+            "state.store.insecure: must be true or false",
+        ),
+        (
+            "/2\"}",
+            "/2\", more: 1}",
+            "is no known key; here go url, ca, insecure",
+        ),
+    ] {
+        let text = with(good).replace(from, to);
+        assert!(
+            problems(&text)
+                .iter()
+                .any(|problem| problem.contains(expected)),
+            "{:?}",
+            problems(&text)
+        );
+    }
+    for (from, to) in [
+        ("redis://127.0.0.1:6379/2\"", "rediss://redis.test\""),
+        ("127.0.0.1:6379/2\"", "redis.test/2\", insecure: true"),
+        (
+            "redis://127.0.0.1:6379/2",
+            "redis+sentinel://127.0.0.1,[::1]:7/mymaster",
+        ),
+        ("{url: \"redis://127.0.0.1:6379/2\"}", "file"),
+    ] {
+        let text = with(good).replace(from, to);
+        parsed(&text).unwrap_or_else(|problems| panic!("{to}: {problems:?}"));
+    }
 }

@@ -73,7 +73,7 @@ impl Pop3 {
         State::Authenticate
     }
 
-    fn refused(&self, line: &[u8]) -> State {
+    fn on_refusal(&self, line: &[u8]) -> State {
         let said = self.login.scrub(line);
         let upper = said.to_ascii_uppercase();
         // RFC 2449 §8.1.2, RFC 3206 §4.
@@ -140,7 +140,7 @@ impl Pop3 {
                 State::Acknowledged
             }
             (State::Authenticate | State::Responded | State::Acknowledged, Some(Reply::Err)) => {
-                self.refused(line)
+                self.on_refusal(line)
             }
             (
                 State::Greeting

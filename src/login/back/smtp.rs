@@ -92,7 +92,7 @@ impl Smtp {
         }
     }
 
-    fn refused(&self, reply: &Reply) -> State {
+    fn on_refusal(&self, reply: &Reply) -> State {
         let lines = self.scrubbed(reply);
         let refusal = if reply.code < 500 {
             Refusal::Temporary
@@ -130,7 +130,7 @@ impl Smtp {
                 State::Acknowledged
             }
             (State::Authenticate | State::Responded | State::Acknowledged, 400..) => {
-                self.refused(reply)
+                self.on_refusal(reply)
             }
             (
                 State::Greeting

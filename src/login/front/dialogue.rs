@@ -63,7 +63,7 @@ pub trait Front: Send {
 
     /// An attempt that was refused here, without asking anybody (cancelled, malformed, before
     /// TLS), since the last call.
-    fn refused(&mut self) -> Option<Fault>;
+    fn take_refused(&mut self) -> Option<Fault>;
 
     /// The login that the attempt last refused here was about, without the white space and control
     /// characters around it: an account may have it. For the log only.

@@ -257,7 +257,7 @@ impl Front for Imap {
         }
     }
 
-    fn refused(&mut self) -> Option<Fault> {
+    fn take_refused(&mut self) -> Option<Fault> {
         self.notes.take_refused()
     }
 

@@ -244,7 +244,7 @@ impl Front for Pop3 {
         self.answer(fault);
     }
 
-    fn refused(&mut self) -> Option<Fault> {
+    fn take_refused(&mut self) -> Option<Fault> {
         self.notes.take_refused()
     }
 

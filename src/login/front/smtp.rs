@@ -261,7 +261,7 @@ impl Front for Smtp {
         self.answer(fault);
     }
 
-    fn refused(&mut self) -> Option<Fault> {
+    fn take_refused(&mut self) -> Option<Fault> {
         self.notes.take_refused()
     }
 

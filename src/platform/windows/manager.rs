@@ -1,7 +1,6 @@
 //! The service control manager, and the console.
 
-use std::ffi::OsString;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::signal::windows;
@@ -21,13 +20,21 @@ use super::name::NAME;
 /// than a drain.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// How long is waited for the manager to say whether it has started this process. Windows answers at
+/// once where it has not; whoever answers later is heard all the same.
+const ANSWER: Duration = Duration::from_secs(1);
+
 /// The one service of this process.
 struct Service {
     status: OnceLock<ServiceStatusHandle>,
     stop: CancellationToken,
     reload: Notify,
-    serve: Mutex<Option<Box<dyn FnOnce() -> u8 + Send>>>,
-    exit: OnceLock<u8>,
+    /// What the manager is told, or would be: the state, and what it ends with.
+    state: Mutex<(ServiceState, u8)>,
+    changed: Condvar,
+    /// Whether the manager has answered, one way or the other.
+    answered: Mutex<bool>,
+    answer: Condvar,
 }
 
 static SERVICE: OnceLock<Service> = OnceLock::new();
@@ -37,8 +44,10 @@ fn service() -> &'static Service {
         status: OnceLock::new(),
         stop: CancellationToken::new(),
         reload: Notify::new(),
-        serve: Mutex::new(None),
-        exit: OnceLock::new(),
+        state: Mutex::new((ServiceState::StartPending, 0)),
+        changed: Condvar::new(),
+        answered: Mutex::new(false),
+        answer: Condvar::new(),
     })
 }
 
@@ -48,8 +57,8 @@ fn service() -> &'static Service {
 mod entry {
     windows_service::define_windows_service!(service_main, main);
 
-    fn main(arguments: Vec<std::ffi::OsString>) {
-        super::main(&arguments);
+    fn main(_: Vec<std::ffi::OsString>) {
+        super::answer_manager();
     }
 
     pub(super) fn dispatch() -> windows_service::Result<()> {
@@ -57,36 +66,51 @@ mod entry {
     }
 }
 
-/// The dispatcher refuses at once where the process was not started by the service manager
-/// (`ERROR_FAILED_SERVICE_CONTROLLER_CONNECT`).
+/// The dispatcher has a thread of its own. It refuses where the process was not started by the
+/// service manager (`ERROR_FAILED_SERVICE_CONTROLLER_CONNECT`), and calls the service's main function
+/// where it was.
 pub(in super::super) fn run(serve: impl FnOnce() -> u8 + Send + 'static) -> u8 {
-    let service = service();
-    *lock(&service.serve) = Some(Box::new(serve));
-    if entry::dispatch().is_ok() {
-        return service.exit.get().copied().unwrap_or(1);
-    }
-    match lock(&service.serve).take() {
-        Some(serve) => serve(),
-        None => 1,
-    }
+    std::thread::spawn(|| {
+        if entry::dispatch().is_err() {
+            on_answer();
+        }
+    });
+    let answered = lock(&service().answered);
+    let waited = service()
+        .answer
+        .wait_timeout_while(answered, ANSWER, |answered| !*answered);
+    drop(waited);
+    let exit = serve();
+    set(ServiceState::Stopped, exit);
+    exit
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The service's main function, on a thread of the dispatcher's.
-fn main(_: &[OsString]) {
+fn on_answer() {
+    *lock(&service().answered) = true;
+    service().answer.notify_all();
+}
+
+/// The service's main function, on a thread of the dispatcher's: tells the manager what is, until it
+/// is over.
+fn answer_manager() {
     let service = service();
     let Ok(status) = service_control_handler::register(NAME, on_control) else {
-        return;
+        return on_answer();
     };
+    let mut state = lock(&service.state);
     let _ = service.status.set(status);
-    set(ServiceState::StartPending, 0);
-    let serve = lock(&service.serve).take();
-    let exit = serve.map_or(1, |serve| serve());
-    let _ = service.exit.set(exit);
-    set(ServiceState::Stopped, exit);
+    tell(state.0, state.1);
+    on_answer();
+    while state.0 != ServiceState::Stopped {
+        state = service
+            .changed
+            .wait(state)
+            .unwrap_or_else(PoisonError::into_inner);
+    }
 }
 
 /// Answers the manager; on its thread, so at once.
@@ -104,8 +128,14 @@ fn on_control(control: ServiceControl) -> ServiceControlHandlerResult {
     ServiceControlHandlerResult::NoError
 }
 
-/// Tells the manager; nothing where this is no service.
 fn set(state: ServiceState, exit: u8) {
+    *lock(&service().state) = (state, exit);
+    tell(state, exit);
+    service().changed.notify_all();
+}
+
+/// Tells the manager; nothing where this is no service.
+fn tell(state: ServiceState, exit: u8) {
     let Some(status) = service().status.get() else {
         return;
     };
@@ -173,7 +203,8 @@ pub(in super::super) fn outlive_file_limits() {}
 
 pub(in super::super) fn ready() {
     // A reload that ends while the service stops must not take that back.
-    if !service().stop.is_cancelled() {
+    let is_starting = lock(&service().state).0 == ServiceState::StartPending;
+    if is_starting && !service().stop.is_cancelled() {
         set(ServiceState::Running, 0);
     }
 }

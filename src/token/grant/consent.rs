@@ -43,7 +43,7 @@ pub struct Consent {
 }
 
 impl AuthorizationRequest {
-    /// What another relay needs to complete it.
+    /// State that another relay needs to complete the authorization.
     pub(in crate::token) fn shared(&self) -> SharedAuthorization {
         SharedAuthorization {
             login: self.login.clone(),
@@ -69,7 +69,7 @@ impl AuthorizationRequest {
         })
     }
 
-    /// For which login.
+    /// Login for which consent is asked.
     pub fn login(&self) -> &str {
         &self.login
     }

@@ -151,23 +151,23 @@ fn a_token_that_an_upstream_refuses_goes_at_most_once_a_minute() {
         let (mut life, now) = in_state(state);
         let generation = life.generation;
         if !life.has_token() {
-            assert!(life.refused(generation, false, "a", now), "{state:?}");
+            assert!(life.on_refused(generation, false, "a", now), "{state:?}");
             continue;
         }
         // One that was fetched for this login, or is another mailbox's, stays.
-        assert!(!life.refused(generation, true, "a", now), "{state:?}");
+        assert!(!life.on_refused(generation, true, "a", now), "{state:?}");
         life.accepted(generation, "b", now);
-        assert!(!life.refused(generation, false, "a", now), "{state:?}");
+        assert!(!life.on_refused(generation, false, "a", now), "{state:?}");
         let later = now + PROTECTED;
-        assert!(life.refused(generation, false, "a", later), "{state:?}");
+        assert!(life.on_refused(generation, false, "a", later), "{state:?}");
         assert!(!life.has_token());
         assert_eq!(life.state(now), State::None, "{state:?}");
         // Another login that had it too waits for the same request.
-        assert!(life.refused(generation, false, "a", later), "{state:?}");
+        assert!(life.on_refused(generation, false, "a", later), "{state:?}");
         // The next is not given up within the minute.
         life.obtained(&grant("u", false), LEAST, later);
-        assert!(life.refused(generation, false, "a", later));
-        assert!(!life.refused(life.generation, false, "a", later));
+        assert!(life.on_refused(generation, false, "a", later));
+        assert!(!life.on_refused(life.generation, false, "a", later));
     }
 }
 

@@ -19,7 +19,7 @@ use crate::secret::Secret;
 /// Tokens in memory; beyond it those that have ended go.
 const MOST: usize = 10_000;
 
-/// See the module.
+/// Records of tokens that several relays share; see the module.
 pub(crate) struct SharedRecords {
     pub(super) member: Arc<Member>,
     pub(super) store: Arc<Store>,
@@ -33,9 +33,9 @@ pub(crate) struct SharedRecords {
 pub(super) struct AccessToken {
     #[serde(serialize_with = "exposed")]
     token: Secret,
-    /// Seconds since 1970.
+    /// Time of issue, in seconds since 1970.
     obtained: u64,
-    /// Seconds since 1970.
+    /// End of validity, in seconds since 1970.
     expires: u64,
 }
 
@@ -45,7 +45,7 @@ fn exposed<S: serde::Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok
 }
 
 impl AccessToken {
-    /// It, where a new session may have it and it is not the one to be replaced.
+    /// Gives the token, where a new session may have it and it is not the one to be replaced.
     pub(super) fn usable(&self, least: Duration, replaces: Option<&Secret>) -> Option<IssuedToken> {
         // A clock that was set back makes no token younger than it is.
         let age = Duration::from_secs(now().checked_sub(self.obtained)?);
@@ -71,7 +71,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl SharedRecords {
-    /// Of the member's relay, whose consents are in this store.
+    /// Creates the records of the member's relay, whose consents are in this store.
     pub(crate) fn new(member: Arc<Member>, store: Arc<Store>) -> Arc<Self> {
         let records = Arc::new(Self {
             member,

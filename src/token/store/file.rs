@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 
-use crate::config::StateKey;
+use crate::config::{State, StateKey};
 use crate::platform::{self, Kind};
 use crate::secret::Secret;
 
@@ -114,6 +114,17 @@ pub(super) fn key(key: &StateKey) -> Result<(Secret, Option<String>), StateError
     match key {
         StateKey::Given(secret) => Ok((secret.clone(), None)),
         StateKey::File(path) => made(path),
+    }
+}
+
+/// `state.key`, where it is given or its file is there; nothing is made.
+pub fn key_of(state: &State) -> Option<Secret> {
+    match &state.key {
+        StateKey::Given(secret) => Some(secret.clone()),
+        StateKey::File(path) => {
+            let text = read(path).ok().flatten()?;
+            Some(Secret::from(text.trim()))
+        }
     }
 }
 

@@ -30,7 +30,7 @@ use crate::cluster::number::Number;
 use crate::config::State;
 pub(crate) use clock::now_ms;
 pub(crate) use file::Room;
-pub use file::{StateError, generated};
+pub use file::{StateError, generated, key_of};
 use first::FirstFormat;
 pub use kept::Kept;
 pub use record::{ConsentRefusal, Owner, StoredConsent};
