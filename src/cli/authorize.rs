@@ -3,7 +3,7 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::admin::one_callback;
 use crate::config::{Account, Config, Grant};
 use crate::doctor::explain_failure;
 use crate::fault::{Fault, Kind};
+use crate::platform;
 use crate::session::Service;
 use crate::token::authorizations::{GrantedConsent, LIFETIME, PendingAuthorizations};
 use crate::token::store::Owner;
@@ -27,14 +28,14 @@ const LOOK: Duration = Duration::from_millis(300);
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
     /// The account's login; of a wildcard account one login of its domain
-    login: String,
+    pub(super) login: String,
     /// How the person consents [default: by the account's grant, and whether there is a display]
     #[arg(long, value_enum)]
-    method: Option<Method>,
+    pub(super) method: Option<Method>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Method {
+pub(super) enum Method {
     /// In a browser on this machine, which comes back by itself
     Browser,
     /// On any other device, by a code
@@ -330,17 +331,14 @@ fn escaped(login: &str) -> String {
 
 /// Opens a browser where there is a display, and prints the address in any case.
 fn show(url: &Url) {
-    let display = ["DISPLAY", "WAYLAND_DISPLAY"]
-        .iter()
-        .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
-    let opened = display
-        && Command::new("xdg-open")
-            .arg(url.as_str())
+    let opened = platform::browser(url.as_str()).is_some_and(|mut browser| {
+        browser
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .is_ok();
+            .is_ok()
+    });
     let what = match opened {
         true => "A browser opens this address; sign in as the mailbox's owner:",
         false => {

@@ -12,10 +12,10 @@ use crate::token::store::key_of;
 pub(super) struct Options {
     /// Do not read secrets (environment, files, commands)
     #[arg(long)]
-    no_secrets: bool,
+    pub(super) no_secrets: bool,
     /// Look at state.store as well: reach, TLS, password, version, eviction policy, clock, key
     #[arg(long, conflicts_with = "no_secrets")]
-    online: bool,
+    pub(super) online: bool,
 }
 
 pub(super) fn run(path: &Path, options: &Options) -> Exit {

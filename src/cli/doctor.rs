@@ -16,13 +16,13 @@ const PASSWORD: &str = "AUTHRELAY_PASSWORD";
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
     /// One account's login [default: every account that is no wildcard]
-    login: Option<String>,
+    pub(super) login: Option<String>,
     /// imap, pop3 or smtp [default: all that the account allows]
     #[arg(long, value_parser = protocol)]
-    protocol: Option<Protocol>,
+    pub(super) protocol: Option<Protocol>,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 fn protocol(text: &str) -> Result<Protocol, &'static str> {

@@ -10,6 +10,7 @@ use base64::Engine as _;
 
 use super::hash_password::hash;
 use super::setup::{Exit, print, print_error};
+use super::{authorize, check, doctor};
 use crate::config::{self, Provider, Secrets};
 use crate::platform;
 use crate::secret::Secret;
@@ -77,7 +78,13 @@ enum Trouble {
 
 pub(super) fn run(options: &Options) -> Exit {
     match init(options) {
-        Ok(text) => print(text),
+        Ok(written) => {
+            let printed = print(&written.text);
+            match io::stdin().is_terminal() && io::stdout().is_terminal() {
+                true => offer(options, &written),
+                false => printed,
+            }
+        }
         Err(Trouble::Usage(why)) => {
             print_error(why);
             Exit::Usage
@@ -89,7 +96,62 @@ pub(super) fn run(options: &Options) -> Exit {
     }
 }
 
-fn init(options: &Options) -> Result<String, Trouble> {
+/// What was written, for people, and what can be done next.
+struct Written {
+    text: String,
+    /// The first login.
+    login: String,
+    needs_consent: bool,
+    /// A placeholder stands in the secret's file.
+    lacks_secret: bool,
+}
+
+/// Offers the next steps to the person at the terminal, one after the other; the first that fails ends
+/// them, and says what to do by itself.
+fn offer(options: &Options, written: &Written) -> Exit {
+    let path = options.output.as_path();
+    let wants = |question: &str| {
+        let answer = ask(None, "", &format!("{question} (yes, no)"), Some("yes"));
+        answer.is_ok_and(|answer| answer.to_lowercase().starts_with('y'))
+    };
+    if !wants("\nCheck the file now?") {
+        return Exit::Done;
+    }
+    let checked = check::run(
+        path,
+        &check::Options {
+            no_secrets: false,
+            online: false,
+        },
+    );
+    if checked != Exit::Done || written.lacks_secret {
+        return checked;
+    }
+    if written.needs_consent {
+        if !wants("\nHave the mailbox's owner consent now?") {
+            return Exit::Done;
+        }
+        let consent = authorize::Options {
+            login: written.login.clone(),
+            method: None,
+        };
+        match authorize::run(path, &consent) {
+            Exit::Done => {}
+            failed => return failed,
+        }
+    }
+    if !wants("\nTest the way to the mailbox now?") {
+        return Exit::Done;
+    }
+    let test = doctor::Options {
+        login: Some(written.login.clone()),
+        protocol: None,
+        json: false,
+    };
+    doctor::run(path, &test)
+}
+
+fn init(options: &Options) -> Result<Written, Trouble> {
     let folder = options.output.parent().unwrap_or(Path::new(""));
     let secret_file = folder.join("client-secret");
     let is_taken = |path: &Path| match path.exists() {
@@ -117,7 +179,12 @@ fn init(options: &Options) -> Result<String, Trouble> {
         write(&secret_file, &format!("{secret}\n"))?;
     }
     write(&options.output, &text)?;
-    Ok(next_steps(options, &answers, &passwords, &secret_file))
+    Ok(Written {
+        text: next_steps(options, &answers, &passwords, &secret_file),
+        login: answers.logins.first().cloned().unwrap_or_default(),
+        needs_consent: needs_consent(&answers.grant),
+        lacks_secret: needs_secret && answers.secret.is_none(),
+    })
 }
 
 /// A new file that only its owner may read.
@@ -159,14 +226,21 @@ fn answers(options: &Options) -> Result<Answers, Trouble> {
     let is_client = !["managed_identity", "service_account", "command"].contains(&grant.as_str());
     let tenant = match is_client && preset.token_url.contains("{tenant}") {
         true => {
-            let question = "Tenant, as in contoso.onmicrosoft.com";
+            let question = "Tenant, as in contoso.onmicrosoft.com (entra.microsoft.com: Overview, Primary domain or Tenant ID)";
             Some(ask(options.tenant.as_deref(), "--tenant", question, None)?)
         }
         false => options.tenant.clone(),
     };
     let client_id = match is_client {
         true => {
-            let question = "Application (client) id";
+            let question = match preset.token_url.contains("{tenant}") {
+                true => {
+                    "Application (client) id (entra.microsoft.com: App registrations, New registration or yours, Overview)"
+                }
+                false => {
+                    "Application (client) id (the service's console for developers: OAuth clients)"
+                }
+            };
             Some(ask(
                 options.client_id.as_deref(),
                 "--client-id",
@@ -195,7 +269,7 @@ fn answers(options: &Options) -> Result<Answers, Trouble> {
     };
     let secret = match grant == "client_credentials" && options.client_secret.is_none() {
         true if io::stdin().is_terminal() => {
-            let question = "The client secret's value (empty: put it into its file later): ";
+            let question = "The client secret's value (App registrations, Certificates & secrets: Value, not Secret ID; empty: put it into its file later): ";
             let typed = rpassword::prompt_password(question).unwrap_or_default();
             Some(typed)
                 .filter(|typed| !typed.is_empty())
@@ -284,6 +358,10 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
+fn needs_consent(grant: &str) -> bool {
+    ["authorization_code", "device_code"].contains(&grant)
+}
+
 fn port(protocol: Protocol) -> u16 {
     match protocol {
         Protocol::Imap => 1143,
@@ -296,7 +374,7 @@ fn configuration(options: &Options, answers: &Answers, passwords: &[(String, Str
     let mut text = String::from(
         "# Made by `authrelay init`. Each key is explained in README.md; `authrelay check` finds every mistake.\n\n",
     );
-    let consents = ["authorization_code", "device_code"].contains(&answers.grant.as_str());
+    let consents = needs_consent(&answers.grant);
     if consents {
         text.push_str(
             "# Where the tokens of consents are kept, and what seals them: made at the first start.\n\
@@ -402,7 +480,7 @@ fn next_steps(
         ));
     }
     next(format!("authrelay check --config {output}"));
-    if ["authorization_code", "device_code"].contains(&answers.grant.as_str()) {
+    if needs_consent(&answers.grant) {
         next(format!(
             "authrelay authorize {login} --config {output}  the mailbox's owner consents"
         ));

@@ -208,6 +208,12 @@ pub fn configuration() -> PathBuf {
     system::host::configuration()
 }
 
+/// The program that shows an address to the person at this machine, in the browser of their choice;
+/// `None` where there is no display.
+pub fn browser(url: &str) -> Option<std::process::Command> {
+    system::host::browser(url)
+}
+
 /// The machine's name; empty where it has none.
 pub fn host_name() -> String {
     system::host::name()

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::process::Command;
 
 use socket2::{SockRef, TcpKeepalive};
 
@@ -9,6 +10,15 @@ use super::super::Usage;
 
 pub(in super::super) fn configuration() -> PathBuf {
     PathBuf::from("/etc/authrelay/proxy.yaml")
+}
+
+pub(in super::super) fn browser(url: &str) -> Option<Command> {
+    let mut displays = ["DISPLAY", "WAYLAND_DISPLAY"].iter();
+    let has_display =
+        displays.any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+    let mut command = Command::new("xdg-open");
+    command.arg(url);
+    has_display.then_some(command)
 }
 
 pub(in super::super) fn name() -> String {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::process::Command;
 
 use socket2::{SockRef, TcpKeepalive};
 
@@ -12,6 +13,13 @@ pub(in super::super) fn configuration() -> PathBuf {
     let data = std::env::var_os("ProgramData")
         .map_or_else(|| PathBuf::from(r"C:\ProgramData"), PathBuf::from);
     data.join("authrelay").join("proxy.yaml")
+}
+
+/// No shell, which would take `&` in an address for its own.
+pub(in super::super) fn browser(url: &str) -> Option<Command> {
+    let mut command = Command::new("rundll32.exe");
+    command.args(["url.dll,FileProtocolHandler", url]);
+    Some(command)
 }
 
 pub(in super::super) fn name() -> String {
