@@ -29,10 +29,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// Who acts with `admin.token`, on the audit record.
+/// Actor on the audit record of a request with `admin.token`.
 const ADMIN_TOKEN: &str = "token";
 
-/// What a request does, and to which login: what the audit records of it.
+/// Action of a request, and the login that it concerns, as the audit records them.
 fn action(auth: &AdminAuth, request: &Request) -> Option<(&'static str, Option<String>)> {
     let path = request.uri().path();
     let path = path.strip_prefix(auth.base()).unwrap_or(path);

@@ -15,7 +15,7 @@ const OCSF_VERSION: &str = "1.5.0";
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What a record comes to.
+/// Result that a record describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Result {
     Success,

@@ -21,7 +21,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Records, and octets, of one request.
 const BATCH: (usize, usize) = (1_000, 1024 * 1024);
 
-/// What the log says of it.
+/// Log messages about the collector.
 pub(super) const WORDING: Wording = Wording {
     full: (
         "audit records are not sent to the collector",

@@ -14,7 +14,7 @@ pub(super) struct Outlet {
 }
 
 impl Outlet {
-    /// Messages of RFC 5424.
+    /// Creates an outlet of messages of RFC 5424.
     pub(super) fn syslog(remote: Arc<Remote>) -> Self {
         Self {
             remote,
@@ -22,7 +22,7 @@ impl Outlet {
         }
     }
 
-    /// Lines as they are.
+    /// Creates an outlet of lines as they are.
     pub(super) fn http(remote: Arc<Remote>) -> Self {
         Self { remote, host: None }
     }

@@ -116,10 +116,10 @@ pub struct AuditRecord {
     /// Octets from the upstream to the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_down: Option<u64>,
-    /// Duration of the attempt.
+    /// Duration of the attempt, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub login_ms: Option<u64>,
-    /// Duration of the session.
+    /// Duration of the session, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
     /// Side that closed the session: `client`, `upstream` or `authrelay`.

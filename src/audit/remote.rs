@@ -17,14 +17,14 @@ const MAX_QUEUED: usize = 8 * 1024 * 1024;
 /// The pause after a failure, doubled up to the last.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
-/// What the log says of one kind of server.
+/// Log messages about one kind of server.
 #[derive(Debug)]
 pub(super) struct Wording {
     /// Messages are dropped, and what to do.
     pub(super) full: (&'static str, &'static str),
     /// Messages cannot be sent, and what to do.
     pub(super) unreachable: (&'static str, &'static str),
-    /// Messages are sent again.
+    /// Message that records are sent again.
     pub(super) again: &'static str,
 }
 

@@ -19,12 +19,12 @@ use super::record::{AuditRecord, Event};
 /// How often a head is signed.
 const INTERVAL: Duration = Duration::from_secs(3600);
 
-/// What stands before an Ed25519 public key in a SubjectPublicKeyInfo (RFC 8410 §4).
+/// Octets before an Ed25519 public key in a SubjectPublicKeyInfo (RFC 8410 §4).
 const PREFIX: [u8; 12] = [
     0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
 ];
 
-/// Signs heads.
+/// Signs the heads of the chain.
 pub(super) struct Signer {
     key: Arc<Ed25519KeyPair>,
     next: Instant,
@@ -54,7 +54,7 @@ impl Signer {
     }
 }
 
-/// Verifies heads.
+/// Public key that verifies signed heads.
 #[derive(Debug, Clone)]
 pub struct PublicKey(Vec<u8>);
 

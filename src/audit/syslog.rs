@@ -24,7 +24,7 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 const WARNING: u8 = 10 * 8 + 4;
 const INFORMATIONAL: u8 = 10 * 8 + 6;
 
-/// What the log says of it.
+/// Log messages about the syslog server.
 pub(super) const WORDING: Wording = Wording {
     full: (
         "audit records are not sent to syslog",
@@ -44,7 +44,7 @@ pub(super) struct Syslog {
 }
 
 impl Syslog {
-    /// Not connected yet.
+    /// Creates a sender that is not connected yet.
     pub(super) fn new(server: Server) -> Self {
         Self {
             server,

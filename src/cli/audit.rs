@@ -33,7 +33,7 @@ pub(super) struct VerifyOptions {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ExportOptions {
-    /// What to print
+    /// Format to print the records in
     #[arg(long)]
     format: Format,
     /// The files, in the order in which they are printed; - is stdin

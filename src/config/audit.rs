@@ -24,7 +24,7 @@ pub struct Audit {
     pub syslog: Option<Syslog>,
     /// A collector that takes batches over HTTPS, besides.
     pub http: Option<AuditHttp>,
-    /// What signs heads.
+    /// Key that signs the heads of the chain.
     pub sign: Option<Arc<Ed25519KeyPair>>,
 }
 
@@ -49,7 +49,7 @@ fn public(key: &Option<Arc<Ed25519KeyPair>>) -> Option<&[u8]> {
     key.as_ref().map(|key| key.public_key().as_ref())
 }
 
-/// `audit.http`.
+/// Settings of an HTTP collector, from `audit.http`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditHttp {
     /// Where batches are POSTed: https, or http to loopback.
