@@ -93,7 +93,7 @@ const LAW: &[Row] = &[
         ],
     ),
     row("relay", &["fault", "wire"]),
-    row("audit", &["config", "outbound", "platform"]),
+    row("audit", &["config", "outbound", "platform", "tls"]),
     row(
         "upstream",
         &[

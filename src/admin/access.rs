@@ -29,6 +29,30 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
+/// Who acts with `admin.token`, on the audit record.
+const ADMIN_TOKEN: &str = "token";
+
+/// What a request does, and to which login: what the audit records of it.
+fn action(auth: &AdminAuth, request: &Request) -> Option<(&'static str, Option<String>)> {
+    let path = request.uri().path();
+    let path = path.strip_prefix(auth.base()).unwrap_or(path);
+    let mut parts = path.strip_prefix("/api/")?.split('/');
+    let parts = [parts.next(), parts.next(), parts.next(), parts.next()];
+    let (action, login) = match (request.method(), parts) {
+        (&Method::POST, [Some("reload"), None, ..]) => return Some(("reload", None)),
+        (&Method::POST, [Some("accounts"), Some(login), Some("authorize"), None]) => {
+            ("authorize", login)
+        }
+        (&Method::POST, [Some("accounts"), Some(login), Some("test"), None]) => ("test", login),
+        (&Method::DELETE, [Some("accounts"), Some(login), Some("token"), None]) => {
+            ("forget", login)
+        }
+        _ => return None,
+    };
+    let login = percent_encoding::percent_decode_str(login).decode_utf8_lossy();
+    Some((action, Some(login.to_lowercase())))
+}
+
 /// Every request goes through here.
 pub(super) async fn check_access(
     State(state): State<Arc<AdminState>>,
@@ -42,7 +66,14 @@ pub(super) async fn check_access(
             request
                 .extensions_mut()
                 .insert(role.unwrap_or(Role::Viewer));
-            answer(request, next).await
+            let action = action(&state.auth, &request);
+            let response = answer(request, next).await;
+            if let Some((action, login)) = action {
+                let service = state.current.active();
+                let is_done = response.status().is_success();
+                service.record_action(ADMIN_TOKEN, action, login, is_done);
+            }
+            response
         }
     };
     let headers = response.headers_mut();

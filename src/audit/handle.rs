@@ -3,11 +3,17 @@
 use super::error::AuditError;
 use super::record::AuditRecord;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::http::{self, Http};
+use super::outlet::Outlet;
 use super::queue::Queue;
-use super::syslog::Syslog;
+use super::remote::Remote;
+use super::sign::Signer;
+use super::syslog::{self, Syslog};
+use super::writer::Writer;
 use crate::config;
 
 /// Where records go. Clones write to the same chain.
@@ -16,7 +22,7 @@ pub struct Audit(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) queue: Arc<Queue>,
-    syslog: Option<Arc<Syslog>>,
+    remotes: Vec<(Arc<Remote>, &'static str)>,
     envelope: bool,
 }
 
@@ -32,31 +38,42 @@ impl Audit {
         Self::start_as(settings, None)
     }
 
-    /// >Starts as [`Audit::start`] does, for one of several relays, whose name the records carry.
+    /// Starts as [`Audit::start`] does, for one of several relays, whose name the records carry.
     ///
     /// # Errors
     ///
     /// As [`Audit::start`].
     pub fn start_as(settings: &config::Audit, relay: Option<String>) -> Result<Self, AuditError> {
         let queue = Arc::new(Queue::new(settings.on_full, relay));
-        let syslog = settings.syslog.clone().map(|server| {
-            let syslog = Arc::new(Syslog::new(settings.on_full));
-            (server, syslog)
-        });
-        let writer = super::writer::Writer::open(
-            settings.path.as_ref(),
-            queue.clone(),
-            syslog.as_ref().map(|(_, syslog)| syslog.clone()),
-        )?;
+        let mut remotes = Vec::new();
+        let mut outlets = Vec::new();
+        if let Some(server) = settings.syslog.clone() {
+            let remote = Arc::new(Remote::new(settings.on_full, &syslog::WORDING));
+            outlets.push(Outlet::syslog(remote.clone()));
+            remotes.push((
+                remote.clone(),
+                "audit records could not be sent to syslog before the end",
+            ));
+            spawn("audit-syslog", move || remote.run(Syslog::new(server)));
+        }
+        if let Some(collector) = settings.http.clone() {
+            let remote = Arc::new(Remote::new(settings.on_full, &http::WORDING));
+            outlets.push(Outlet::http(remote.clone()));
+            remotes.push((
+                remote.clone(),
+                "audit records could not be sent to the collector before the end",
+            ));
+            let delivery = Http::new(collector)
+                .map_err(|error| AuditError::new(Path::new("audit.http"), error))?;
+            spawn("audit-http", move || remote.run(delivery));
+        }
+        let signer = settings.sign.clone().map(Signer::new);
+        let path = settings.path.as_ref();
+        let writer = Writer::open(path, queue.clone(), outlets, signer)?;
         spawn("audit", move || writer.run());
-        let syslog = syslog.map(|(server, syslog)| {
-            let sender = syslog.clone();
-            spawn("audit-syslog", move || sender.run(&server));
-            syslog
-        });
         Ok(Self(Arc::new(Inner {
             queue,
-            syslog,
+            remotes,
             envelope: settings.envelope,
         })))
     }
@@ -98,13 +115,10 @@ impl Audit {
                 "audit records could not be written before the end"
             );
         }
-        if let Some(syslog) = &self.0.syslog {
-            let unsent = syslog.finish(deadline);
-            if unsent > 0 {
-                tracing::warn!(
-                    records = unsent,
-                    "audit records could not be sent to syslog before the end"
-                );
+        for (remote, unsent) in &self.0.remotes {
+            let records = remote.finish(deadline);
+            if records > 0 {
+                tracing::warn!(records, "{unsent}");
             }
         }
         left
@@ -120,8 +134,8 @@ impl fmt::Debug for Audit {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.queue.close();
-        if let Some(syslog) = &self.syslog {
-            syslog.close();
+        for (remote, _) in &self.remotes {
+            remote.close();
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!     sessions ──▶ queue (bounded) ──▶ writer, a thread of its own: seals, writes, syncs ──▶ file or stdout
-//!                                             └──▶ queue (bounded) ──▶ a thread that sends ──▶ syslog
+//!                                             └──▶ queues (bounded) ──▶ a thread each ──▶ syslog, HTTPS
 //! ```
 //!
 //! A session only puts a record into the queue, which never waits. The writer hashes and writes
@@ -16,10 +16,15 @@
 mod chain;
 mod envelopes;
 mod error;
+pub mod export;
 mod file;
 mod handle;
+mod http;
+mod outlet;
 mod queue;
 mod record;
+mod remote;
+mod sign;
 mod syslog;
 #[cfg(test)]
 mod tests;
@@ -31,4 +36,5 @@ pub use envelopes::Envelopes;
 pub use error::AuditError;
 pub use handle::Audit;
 pub use record::{AuditMessage, AuditRecord, Event};
+pub use sign::PublicKey;
 pub use verify::{ChainBreak, ChainReport, verify};

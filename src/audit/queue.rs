@@ -78,6 +78,11 @@ impl Queue {
         }
     }
 
+    /// Name of this relay, where several are one.
+    pub(super) fn relay(&self) -> Option<String> {
+        self.relay.clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -12,8 +12,12 @@ pub enum Event {
     Session,
     /// SMTP messages of a session that goes on: more than one record may hold.
     Messages,
-    /// Gap: records were dropped here.
+    /// Records were dropped here.
     Dropped,
+    /// Somebody did something by the administrators' listener.
+    Action,
+    /// Where the chain stood, signed.
+    Head,
 }
 
 impl Event {
@@ -24,6 +28,8 @@ impl Event {
             Self::Session => "session",
             Self::Messages => "messages",
             Self::Dropped => "dropped",
+            Self::Action => "action",
+            Self::Head => "head",
         }
     }
 }
@@ -110,10 +116,10 @@ pub struct AuditRecord {
     /// Octets from the upstream to the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_down: Option<u64>,
-    /// Time for which the attempt took.
+    /// Duration of the attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub login_ms: Option<u64>,
-    /// Time for which the session was.
+    /// Duration of the session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
     /// Side that closed the session: `client`, `upstream` or `authrelay`.
@@ -122,10 +128,19 @@ pub struct AuditRecord {
     /// Messages that were sent over SMTP.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<AuditMessage>,
-    /// Number of records were dropped.
+    /// Person or token that did something: `token`, or the address of somebody who signed in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub person: Option<String>,
+    /// Action that was done: `test`, `authorize`, `forget` or `reload`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<&'static str>,
+    /// Number of records that were dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub records: Option<u64>,
-    /// Which of several relays wrote it.
+    /// Signature of a head: Ed25519 over its `time`, LF and its `prev`, in base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+    /// Name of the relay that wrote it, where several are one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relay: Option<String>,
 }
@@ -157,7 +172,10 @@ impl AuditRecord {
             duration_ms: None,
             closed_by: None,
             messages: Vec::new(),
+            person: None,
+            action: None,
             records: None,
+            signature: None,
             relay: None,
         }
     }

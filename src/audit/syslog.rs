@@ -5,199 +5,79 @@
 //! it arrives. Syslog has no acknowledgements: what a connection held when it broke is lost, and
 //! shows as a gap there. A message that could not be handed to the connection is sent again.
 
-use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
 use std::net::{TcpStream, UdpSocket};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::{ClientConnection, StreamOwned};
 
 use super::record::AuditRecord;
-use crate::config::{OnFull, Syslog as Server, SyslogTransport};
+use super::remote::{Delivery, Undelivered, Wording};
+use crate::config::{Syslog as Server, SyslogTransport};
 use crate::outbound::connect;
 
-/// Octets of messages that wait.
-const MAX_QUEUED: usize = 8 * 1024 * 1024;
-
-/// Longest time that a connection may take, and each write to it.
+/// How long a connection may take, and each write to it.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The pause after a failure, doubled up to the last.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
 /// Facility authpriv (10), with the severities warning and informational.
 const WARNING: u8 = 10 * 8 + 4;
 const INFORMATIONAL: u8 = 10 * 8 + 6;
 
-/// Queue of messages on their way to the syslog server.
-#[derive(Debug)]
-pub(super) struct Syslog {
-    on_full: OnFull,
-    host: String,
-    state: Mutex<State>,
-    changed: Condvar,
-}
+/// What the log says of it.
+pub(super) const WORDING: Wording = Wording {
+    full: (
+        "audit records are not sent to syslog",
+        "the syslog server cannot be reached or is slow; the file has what it lacks",
+    ),
+    unreachable: (
+        "syslog cannot be reached",
+        "check audit.syslog, the server and its certificate; it is tried again",
+    ),
+    again: "syslog is reached again",
+};
 
-#[derive(Debug, Default)]
-struct State {
-    waiting: VecDeque<Vec<u8>>,
-    octets: usize,
-    /// One is taken out and not sent yet.
-    sending: bool,
-    dropped: u64,
-    closed: bool,
+/// Delivers messages to one syslog server, one at a time.
+pub(super) struct Syslog {
+    server: Server,
+    connection: Option<Connection>,
 }
 
 impl Syslog {
-    pub(super) fn new(on_full: OnFull) -> Self {
+    /// Not connected yet.
+    pub(super) fn new(server: Server) -> Self {
         Self {
-            on_full,
-            host: host_name(),
-            state: Mutex::default(),
-            changed: Condvar::new(),
+            server,
+            connection: None,
         }
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl Delivery for Syslog {
+    fn address(&self) -> String {
+        self.server.address().to_string()
     }
 
-    /// Takes a sealed line. Where there is no room it waits if `on_full` is `refuse`: the queue
-    /// after it fills then, and logins are refused.
-    pub(super) fn push(&self, record: &AuditRecord, line: Vec<u8>) {
-        let message = message(&self.host, record, &line);
-        let mut state = self.lock();
-        while state.octets > 0 && state.octets + message.len() > MAX_QUEUED && !state.closed {
-            match self.on_full {
-                OnFull::Continue => {
-                    if state.dropped == 0 {
-                        tracing::error!(
-                            remedy = "the syslog server cannot be reached or is slow; the file has what it lacks",
-                            "audit records are not sent to syslog"
-                        );
-                    }
-                    state.dropped += 1;
-                    return;
+    /// One message: each is handed to the connection by itself.
+    fn batch(&self) -> (usize, usize) {
+        (1, usize::MAX)
+    }
+
+    fn deliver(&mut self, messages: &[Vec<u8>]) -> Result<(), Undelivered> {
+        for message in messages {
+            if let Err(error) = send(&self.server, &mut self.connection, message) {
+                self.connection = None;
+                if !is_too_long(&error) {
+                    return Err(Undelivered::Later(error.to_string()));
                 }
-                OnFull::Refuse => {
-                    state = self
-                        .changed
-                        .wait(state)
-                        .unwrap_or_else(PoisonError::into_inner);
-                }
+                tracing::error!(
+                    octets = message.len(),
+                    remedy = "use transport tcp or tls",
+                    "an audit record is longer than a UDP datagram; it was not sent to syslog"
+                );
             }
         }
-        state.octets += message.len();
-        state.waiting.push_back(message);
-        self.changed.notify_all();
-    }
-
-    pub(super) fn close(&self) {
-        self.lock().closed = true;
-        self.changed.notify_all();
-    }
-
-    /// Waits until all is sent; gives how much is not at the deadline.
-    pub(super) fn finish(&self, deadline: Instant) -> usize {
-        let mut state = self.lock();
-        loop {
-            let left = state.waiting.len() + usize::from(state.sending);
-            let patience = deadline.checked_duration_since(Instant::now());
-            match patience {
-                Some(patience) if left > 0 => {
-                    (state, _) = self
-                        .changed
-                        .wait_timeout(state, patience)
-                        .unwrap_or_else(PoisonError::into_inner);
-                }
-                _ => return left,
-            }
-        }
-    }
-
-    /// The next message; `None` at the end.
-    fn next(&self) -> Option<Vec<u8>> {
-        let mut state = self.lock();
-        loop {
-            if let Some(message) = state.waiting.pop_front() {
-                state.octets = state.octets.saturating_sub(message.len());
-                state.sending = true;
-                self.changed.notify_all();
-                return Some(message);
-            }
-            if state.closed {
-                return None;
-            }
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Gives how many were dropped, once messages get through again.
-    fn sent(&self) -> u64 {
-        let mut state = self.lock();
-        state.sending = false;
-        self.changed.notify_all();
-        match state.octets < MAX_QUEUED / 2 {
-            true => std::mem::take(&mut state.dropped),
-            false => 0,
-        }
-    }
-
-    /// Sleeps, unless it ends; gives whether it goes on.
-    fn pause(&self, pause: Duration) -> bool {
-        let end = Instant::now() + pause;
-        let mut state = self.lock();
-        while !state.closed {
-            let Some(left) = end.checked_duration_since(Instant::now()) else {
-                return true;
-            };
-            (state, _) = self
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        false
-    }
-
-    /// Sends messages until the queue is closed.
-    pub(super) fn run(&self, server: &Server) {
-        let mut connection = None;
-        let mut failing = false;
-        let (mut pause, longest) = PAUSES;
-        while let Some(message) = self.next() {
-            while let Err(error) = send(server, &mut connection, &message) {
-                connection = None;
-                if is_too_long(&error) {
-                    tracing::error!(
-                        octets = message.len(),
-                        remedy = "use transport tcp or tls",
-                        "an audit record is longer than a UDP datagram; it was not sent to syslog"
-                    );
-                    break;
-                }
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::error!(
-                        address = %server.address(),
-                        %error,
-                        remedy = "check audit.syslog, the server and its certificate; it is tried again",
-                        "syslog cannot be reached"
-                    );
-                }
-                if !self.pause(pause) {
-                    return;
-                }
-                pause = (pause * 2).min(longest);
-            }
-            pause = PAUSES.0;
-            let dropped = self.sent();
-            if std::mem::take(&mut failing) || dropped > 0 {
-                tracing::info!(address = %server.address(), dropped, "syslog is reached again");
-            }
-        }
+        Ok(())
     }
 }
 
@@ -322,7 +202,7 @@ fn without_waiting(tcp: &TcpStream, mut read: impl FnMut(&TcpStream) -> io::Resu
 }
 
 /// `<PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID MSGID STRUCTURED-DATA MSG`, without a line end.
-fn message(host: &str, record: &AuditRecord, line: &[u8]) -> Vec<u8> {
+pub(super) fn message(host: &str, record: &AuditRecord, line: &[u8]) -> Vec<u8> {
     let priority = if record.warns() {
         WARNING
     } else {
@@ -337,8 +217,8 @@ fn message(host: &str, record: &AuditRecord, line: &[u8]) -> Vec<u8> {
     [head.as_bytes(), line.trim_ascii_end()].concat()
 }
 
-/// This machine's name as RFC 5424 requires it: 1 to 255 printable ASCII characters.
-fn host_name() -> String {
+/// This machine's name as RFC 5424 wants it: 1 to 255 printable ASCII characters.
+pub(super) fn host_name() -> String {
     let name = crate::platform::host_name();
     match (1..=255).contains(&name.len()) && name.bytes().all(|octet| octet.is_ascii_graphic()) {
         true => name,
@@ -363,17 +243,5 @@ mod tests {
         assert_eq!(text, expected);
         record.outcome = Some("accepted");
         assert!(message("relay1", &record, b"").starts_with(b"<86>1 "));
-    }
-
-    #[test]
-    fn without_room_messages_are_dropped_and_counted() {
-        let syslog = Syslog::new(OnFull::Continue);
-        let record = AuditRecord::new(Event::Session);
-        for _ in 0..5 {
-            syslog.push(&record, vec![b'x'; MAX_QUEUED / 4]);
-        }
-        assert_eq!(syslog.lock().waiting.len(), 3);
-        assert_eq!(syslog.lock().dropped, 2);
-        assert_eq!(syslog.finish(Instant::now()), 3);
     }
 }

@@ -17,6 +17,8 @@ fn settings(path: &Path, on_full: OnFull) -> config::Audit {
         envelope: true,
         on_full,
         syslog: None,
+        http: None,
+        sign: None,
     }
 }
 
@@ -41,7 +43,7 @@ fn read(path: &Path) -> String {
 }
 
 fn found(text: &str, after: Option<&str>, head: Option<&str>) -> ChainReport {
-    verify([("a".to_owned(), text.as_bytes())], after, head).unwrap()
+    verify([("a".to_owned(), text.as_bytes())], after, head, None).unwrap()
 }
 
 fn head(text: &str) -> String {
@@ -198,7 +200,7 @@ fn a_chain_goes_on_in_the_next_file() {
         ("1".to_owned(), old.as_bytes()),
         ("2".to_owned(), new.as_bytes()),
     ];
-    let both = verify(files, None, None).unwrap();
+    let both = verify(files, None, None, None).unwrap();
     assert_eq!((both.records, both.broken.len()), (3, 0));
 }
 

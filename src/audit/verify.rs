@@ -6,6 +6,7 @@ use std::io::{self, BufRead, Read as _};
 use serde::Deserialize;
 
 use super::chain::{START, hash, split};
+use super::sign::PublicKey;
 
 /// Largest number of breaks that are reported; after these the rest is not checked.
 const MAX_BREAKS: usize = 100;
@@ -20,6 +21,10 @@ pub struct ChainReport {
     pub records: u64,
     /// The hash of the last one.
     pub head: Option<String>,
+    /// When the last signed head was made, as it says.
+    pub signed: Option<String>,
+    /// Records after the last head.
+    pub unsigned: u64,
     /// Breaks of the chain, in order.
     pub broken: Vec<ChainBreak>,
 }
@@ -47,10 +52,16 @@ impl fmt::Display for ChainBreak {
 #[derive(Deserialize)]
 struct Link {
     prev: String,
+    #[serde(default)]
+    time: String,
+    #[serde(default)]
+    event: String,
+    signature: Option<String>,
 }
 
 /// Reads files in order as one chain. `after` is the hash of the record before the first one;
-/// `head` is the hash that the last one must have.
+/// `head` is the hash that the last one must have; `key` is the one that must have signed every
+/// head, of which there must be one.
 ///
 /// # Errors
 ///
@@ -59,6 +70,7 @@ pub fn verify<R: BufRead>(
     files: impl IntoIterator<Item = (String, R)>,
     after: Option<&str>,
     head: Option<&str>,
+    key: Option<&PublicKey>,
 ) -> Result<ChainReport, (String, io::Error)> {
     let mut found = ChainReport::default();
     let mut last = String::new();
@@ -74,7 +86,7 @@ pub fn verify<R: BufRead>(
             }
             number += 1;
             found.records += 1;
-            for what in found.check(&line, after) {
+            for what in found.check(&line, after, key) {
                 found.broken.push(ChainBreak {
                     file: name.clone(),
                     line: number,
@@ -92,6 +104,13 @@ pub fn verify<R: BufRead>(
         }
         last = name;
     }
+    if key.is_some() && found.signed.is_none() {
+        found.broken.push(ChainBreak {
+            file: last.clone(),
+            line: 0,
+            what: "has no signed head: nothing shows that the chain was not made anew",
+        });
+    }
     let expected = found.head.as_deref().or(after).unwrap_or(START);
     if head.is_some_and(|head| head != expected) {
         found.broken.push(ChainBreak {
@@ -106,29 +125,35 @@ pub fn verify<R: BufRead>(
 impl ChainReport {
     /// Checks the next line and gives its breaks; its own hash is believed for the line after it,
     /// so that one mistake is reported once.
-    fn check(&mut self, line: &[u8], after: Option<&str>) -> Vec<&'static str> {
+    fn check(
+        &mut self,
+        line: &[u8],
+        after: Option<&str>,
+        key: Option<&PublicKey>,
+    ) -> Vec<&'static str> {
         let mut wrong = Vec::new();
         let Some(line) = line.strip_suffix(b"\n") else {
             return vec!["ends within a record: it was torn, or is being written"];
         };
         let parts = split(line);
         let link = serde_json::from_slice::<Link>(line).ok();
-        let (Some((body, stated)), Some(Link { prev })) = (parts, link) else {
+        let (Some((body, stated)), Some(link)) = (parts, link) else {
             return vec!["is no audit record"];
         };
+        let prev = &link.prev;
         if hash(&[body, b"}"].concat()) != stated {
             wrong.push("was edited: its hash is not that of its bytes");
         }
         match &self.head {
-            Some(head) if prev == *head => {}
-            Some(_) if prev == START => wrong.push(
+            Some(head) if prev == head => {}
+            Some(_) if prev.as_str() == START => wrong.push(
                 "begins a new chain: records before it are missing, or these files are two chains",
             ),
             Some(_) => wrong
                 .push("does not follow the record before it: one was deleted, inserted or moved"),
             None => match after {
-                Some(after) if prev == after => {}
-                None if prev == START => {}
+                Some(after) if prev.as_str() == after => {}
+                None if prev.as_str() == START => {}
                 Some(_) => wrong.push("does not follow the record given with --after"),
                 None => wrong.push(
                     "is not the first of its chain: give the files before it, or --after HASH",
@@ -136,6 +161,16 @@ impl ChainReport {
             },
         }
         self.head = Some(stated.to_owned());
+        if link.event == "head" {
+            self.signed = Some(link.time.clone());
+            self.unsigned = 0;
+            let signature = link.signature.unwrap_or_default();
+            if key.is_some_and(|key| !key.verifies(&link.time, prev, &signature)) {
+                wrong.push("is a head that was not signed by the holder of the key");
+            }
+        } else {
+            self.unsigned += 1;
+        }
         wrong
     }
 }

@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 use super::chain::Chain;
 use super::error::AuditError;
 use super::file;
+use super::outlet::Outlet;
 use super::queue::Queue;
 use super::record::AuditRecord;
-use super::syslog::Syslog;
+use super::sign::Signer;
 use crate::config::AuditPath;
 use crate::platform::{self, FileId};
 
@@ -42,18 +43,21 @@ enum Sink {
 
 pub(super) struct Writer {
     queue: Arc<Queue>,
-    syslog: Option<Arc<Syslog>>,
+    outlets: Vec<Outlet>,
+    signer: Option<Signer>,
     sink: Sink,
     chain: Chain,
     /// Sealed lines, with their number of records and the octets of them that are written.
     pending: Vec<u8>,
     records: u64,
     written: usize,
-    /// Sealed, and not yet handed to syslog: what is not written, one piece at most.
+    /// Sealed, and not yet handed to the outlets: what is not written, one piece at most.
     unsent: Vec<(AuditRecord, Vec<u8>)>,
     /// Written, and not yet confirmed by the disk.
     unsynced: u64,
     synced: Instant,
+    /// Records since the last head.
+    unsigned: u64,
     /// Whether the last write failed, which was logged.
     failing: bool,
     /// Whether it was logged that records are dropped.
@@ -65,7 +69,8 @@ impl Writer {
     pub(super) fn open(
         path: Option<&AuditPath>,
         queue: Arc<Queue>,
-        syslog: Option<Arc<Syslog>>,
+        outlets: Vec<Outlet>,
+        signer: Option<Signer>,
     ) -> Result<Self, AuditError> {
         let mut head = None;
         let sink = match path {
@@ -87,7 +92,8 @@ impl Writer {
         };
         let writer = Self {
             queue,
-            syslog,
+            outlets,
+            signer,
             sink,
             chain: Chain::continuing_from(head),
             pending: Vec::new(),
@@ -95,6 +101,7 @@ impl Writer {
             written: 0,
             unsent: Vec::new(),
             unsynced: 0,
+            unsigned: 0,
             synced: Instant::now(),
             failing: false,
             dropping: false,
@@ -114,23 +121,36 @@ impl Writer {
                 (false, 1..) => Some(self.synced + SYNC),
                 (false, 0) => None,
             };
-            let work = self.queue.take(!self.failing, deadline);
-            let lines = self.seal(&work.records);
+            let head_due = self.signer.as_ref().map(Signer::due);
+            let deadline = deadline.into_iter().chain(head_due).min();
+            let mut work = self.queue.take(!self.failing, deadline);
+            let mut lines = self.seal(&work.records);
+            self.records += work.records.len() as u64;
+            self.unsigned += work.records.len() as u64;
+            let head = self.head_due(work.finishing);
+            let headed = head.is_some();
+            if let Some(head) = head {
+                lines.extend(self.seal(std::slice::from_ref(&head)));
+                work.records.push(head);
+            }
             if work.reopen {
                 self.reopen();
             }
             self.write();
             let due = work.hurry || work.finishing || work.closed;
-            if self.unsynced > 0 && (due || self.synced + SYNC <= Instant::now()) {
+            let due = due || self.synced + SYNC <= Instant::now();
+            if headed || (self.unsynced > 0 && due) {
                 self.sync();
             }
             // Last, since with `on_full: refuse` it waits for room. What the file does not have yet
             // would fork the chain if it were lost there.
-            if let Some(syslog) = &self.syslog {
+            if !self.outlets.is_empty() {
                 self.unsent.extend(work.records.into_iter().zip(lines));
                 if !self.failing {
                     for (record, line) in self.unsent.drain(..) {
-                        syslog.push(&record, line);
+                        for outlet in &self.outlets {
+                            outlet.push(&record, &line);
+                        }
                     }
                 }
             }
@@ -145,9 +165,23 @@ impl Writer {
         }
     }
 
+    /// The head that is due: each hour, and at the end where records came after the last one.
+    fn head_due(&mut self, finishing: bool) -> Option<AuditRecord> {
+        let signer = self.signer.as_mut()?;
+        let is_last = finishing && self.unsigned > 0 && self.queue.is_empty();
+        let is_due = is_last || signer.due() <= Instant::now();
+        let mut head = is_due.then(|| signer.sign(self.chain.head()));
+        if let Some(head) = &mut head {
+            head.relay = self.queue.relay();
+        }
+        if head.is_some() {
+            self.unsigned = 0;
+        }
+        head
+    }
+
     /// Each record's line; they are pending now.
     fn seal(&mut self, records: &[AuditRecord]) -> Vec<Vec<u8>> {
-        self.records += records.len() as u64;
         let seal = |record: &AuditRecord| {
             if let Some(dropped) = record.records {
                 tracing::error!(

@@ -1,20 +1,22 @@
-//! `audit verify`: checks the hash chain of audit records.
+//! `audit verify` checks the hash chain of audit records; `audit export` gives them to a SIEM.
 
 use std::fs::File;
-use std::io::{self, BufReader};
-use std::path::PathBuf;
+use std::io::{self, BufRead, BufReader, Write as _};
+use std::path::{Path, PathBuf};
 
 use super::setup::{Exit, print, print_error};
-use crate::audit::{is_hash, verify};
+use crate::audit::{PublicKey, export, is_hash, verify};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Check the hash chain of audit records: edits, gaps, reordering, truncation
-    Verify(Options),
+    Verify(VerifyOptions),
+    /// Print audit records as OCSF (class 3002, JSON lines) or CEF
+    Export(ExportOptions),
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Options {
+pub(super) struct VerifyOptions {
     /// The files, the oldest first
     #[arg(required = true)]
     files: Vec<PathBuf>,
@@ -24,6 +26,27 @@ pub(super) struct Options {
     /// The hash that the last record must have: without it a truncation cannot be seen
     #[arg(long, value_name = "HASH", value_parser = hash)]
     head: Option<String>,
+    /// The public key (PEM) of audit.sign: every signed head must be of its holder, and one there
+    #[arg(long, value_name = "FILE")]
+    public_key: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ExportOptions {
+    /// What to print
+    #[arg(long)]
+    format: Format,
+    /// The files, in the order in which they are printed; - is stdin
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Format {
+    /// OCSF 1.5.0, class Authentication, one JSON object a line
+    Ocsf,
+    /// ArcSight's Common Event Format
+    Cef,
 }
 
 fn hash(text: &str) -> Result<String, &'static str> {
@@ -35,29 +58,114 @@ fn hash(text: &str) -> Result<String, &'static str> {
 }
 
 pub(super) fn run(command: &Command) -> Exit {
-    let Command::Verify(options) = command;
-    let mut files = Vec::new();
-    for path in &options.files {
-        match File::open(path) {
-            Ok(file) => files.push((path.display().to_string(), BufReader::new(file))),
-            Err(error) => return cannot_read(&path.display().to_string(), &error),
-        }
-    }
-    let found = match verify(files, options.after.as_deref(), options.head.as_deref()) {
-        Ok(found) => found,
-        Err((file, error)) => return cannot_read(&file, &error),
+    let done = match command {
+        Command::Verify(options) => run_verify(options),
+        Command::Export(options) => run_export(options),
     };
+    done.unwrap_or_else(|exit| exit)
+}
+
+fn run_verify(options: &VerifyOptions) -> Result<Exit, Exit> {
+    let files = options.files.iter();
+    let files = files
+        .map(|path| open(path))
+        .collect::<Result<Vec<_>, _>>()?;
+    let key = options.public_key.as_deref().map(public_key).transpose()?;
+    let (after, head) = (options.after.as_deref(), options.head.as_deref());
+    let found = verify(files, after, head, key.as_ref())
+        .map_err(|(file, error)| cannot_read(&file, &error))?;
     found.broken.iter().for_each(print_error);
     if !found.broken.is_empty() {
-        return Exit::Failed;
+        return Err(Exit::Failed);
     }
     let records = found.records;
     let s = if records == 1 { "" } else { "s" };
     let head = found.head.as_deref().unwrap_or("none");
-    print(format!("good: {records} record{s}, head {head}\n"))
+    let signed = match (&key, &found.signed) {
+        (Some(_), Some(time)) => format!(
+            ", signed head of {time}, {} behind it",
+            match found.unsigned {
+                1 => "1 record".to_owned(),
+                records => format!("{records} records"),
+            }
+        ),
+        _ => String::new(),
+    };
+    Ok(print(format!(
+        "good: {records} record{s}, head {head}{signed}\n"
+    )))
+}
+
+fn public_key(path: &Path) -> Result<PublicKey, Exit> {
+    let name = path.display().to_string();
+    let pem = std::fs::read(path).map_err(|error| cannot_read(&name, &error))?;
+    PublicKey::from_pem(&pem).map_err(|why| {
+        print_error(format_args!("{name}: {why}"));
+        Exit::Usage
+    })
+}
+
+fn run_export(options: &ExportOptions) -> Result<Exit, Exit> {
+    let mut exit = Exit::Done;
+    let mut stdout = io::BufWriter::new(io::stdout().lock());
+    for path in &options.files {
+        let (name, file) = open(path)?;
+        // Whoever reads on while records come wants each at once.
+        let is_stream = path == Path::new("-");
+        for (number, line) in file.lines().enumerate() {
+            let line = line.map_err(|error| cannot_read(&name, &error))?;
+            let record = match export::record(&line) {
+                Ok(record) => record,
+                Err(why) => {
+                    print_error(format_args!("{name}:{}: {why}", number + 1));
+                    exit = Exit::Failed;
+                    continue;
+                }
+            };
+            let line = match options.format {
+                Format::Ocsf => export::ocsf(&record).to_string(),
+                Format::Cef => export::cef(&record),
+            };
+            let printed = writeln!(stdout, "{line}").and_then(|()| match is_stream {
+                true => stdout.flush(),
+                false => Ok(()),
+            });
+            match printed {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(exit),
+                Err(error) => return Err(cannot_read("stdout", &error)),
+                Ok(()) => {}
+            }
+        }
+    }
+    match stdout.flush() {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(cannot_read("stdout", &error))
+        }
+        _ => Ok(exit),
+    }
+}
+
+type Lines = Box<dyn BufRead>;
+
+/// A file's name and its lines.
+fn open(path: &Path) -> Result<(String, Lines), Exit> {
+    let name = path.display().to_string();
+    if path == Path::new("-") {
+        return Ok((name, Box::new(BufReader::new(io::stdin()))));
+    }
+    match File::open(path) {
+        Ok(file) => Ok((name, Box::new(BufReader::new(file)))),
+        Err(error) => Err(cannot_read(&name, &error)),
+    }
 }
 
 fn cannot_read(file: &str, error: &io::Error) -> Exit {
-    print_error(format_args!("{file}: cannot be read: {error}"));
+    print_error(format_args!(
+        "{file}: {}: {error}",
+        match file {
+            "stdout" => "cannot be written",
+            _ => "cannot be read",
+        }
+    ));
     Exit::State
 }

@@ -4,9 +4,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use rustls_pki_types::{CertificateDer, ServerName};
+use url::Url;
 
 use super::key::words;
+use crate::secret::Secret;
 
 /// Settings of audit records, from `audit`.
 #[derive(Debug, Clone)]
@@ -19,6 +22,10 @@ pub struct Audit {
     pub on_full: OnFull,
     /// Syslog server that gets the records, too.
     pub syslog: Option<Syslog>,
+    /// A collector that takes batches over HTTPS, besides.
+    pub http: Option<AuditHttp>,
+    /// What signs heads.
+    pub sign: Option<Arc<Ed25519KeyPair>>,
 }
 
 impl Audit {
@@ -29,11 +36,28 @@ impl Audit {
             ("audit.envelope", self.envelope != other.envelope),
             ("audit.on_full", self.on_full != other.on_full),
             ("audit.syslog", self.syslog != other.syslog),
+            ("audit.http", self.http != other.http),
+            ("audit.sign", public(&self.sign) != public(&other.sign)),
         ]
         .into_iter()
         .filter_map(|(key, changed)| changed.then_some(key))
         .collect()
     }
+}
+
+fn public(key: &Option<Arc<Ed25519KeyPair>>) -> Option<&[u8]> {
+    key.as_ref().map(|key| key.public_key().as_ref())
+}
+
+/// `audit.http`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditHttp {
+    /// Where batches are POSTed: https, or http to loopback.
+    pub url: Url,
+    /// Headers of each request, by name.
+    pub headers: Vec<(String, Secret)>,
+    /// Trusted besides the public roots.
+    pub authorities: Vec<CertificateDer<'static>>,
 }
 
 /// Destination of audit records, from `audit.path`.

@@ -39,7 +39,7 @@ mod value;
 pub use account::{
     Account, CertificateName, LoginPattern, Mailbox, Password, PasswordCheck, Protocols,
 };
-pub use audit::{Audit, AuditPath, OnFull, Syslog, SyslogTransport};
+pub use audit::{Audit, AuditHttp, AuditPath, OnFull, Syslog, SyslogTransport};
 pub use client::client_network;
 pub use keys::{Limits, LineEnds, Lockout, Log, LogFormat, SmtpFrom, SmtpPolicy};
 pub use load::{check, check_text, markdown, presets, schema};

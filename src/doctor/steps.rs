@@ -32,7 +32,7 @@ pub(super) async fn run(
 ) {
     let _ = TestRun {
         service,
-        target: target,
+        target,
         report: tell,
     }
     .steps()

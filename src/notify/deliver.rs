@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::alert::Alert;
 use crate::config::{Hook, HookTarget, IpPreference};
 use crate::metrics::Metrics;
-use crate::outbound::http::Client;
+use crate::outbound::http::{Client, causes};
 use crate::platform::process::Running;
 use crate::tls;
 
@@ -68,7 +68,7 @@ async fn once(hook: &Hook, client: Option<&Client>, alert: &Alert) -> Result<(),
                 let request = request.body(text.into_bytes());
                 let request = request.map_err(|error| error.to_string())?;
                 let answer = client.execute(request).await;
-                match answer.map_err(|error| chain(&error))?.status() {
+                match answer.map_err(|error| causes(&error))?.status() {
                     status if status.is_success() => Ok(()),
                     status => Err(format!("the URL answers {status}")),
                 }
@@ -98,14 +98,4 @@ async fn run_command(program: &Path, arguments: &[String], text: &str) -> Result
         Ok(status) => Err(format!("failed: {status}")),
         Err(error) => Err(error.to_string()),
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
-        source = error.source();
-    }
-    text
 }

@@ -79,6 +79,17 @@ impl Client {
     }
 }
 
+/// An error with its sources, in one line.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    text
+}
+
 #[derive(Debug, Clone)]
 struct Connector {
     tls: Arc<rustls::ClientConfig>,

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::registry::SessionRegistry;
 use super::sharing::Sharing;
 use super::state::ServiceState;
-use crate::audit::{self, Audit};
+use crate::audit::{self, Audit, AuditRecord, Event};
 use crate::auth::Authenticator;
 use crate::config::{Account, Config, Limits, Listener, Provider};
 use crate::fault::Fault;
@@ -190,6 +190,27 @@ impl Service {
                 self.token_source.refresh_unused(account, &login, age).await;
             }
         }
+    }
+
+    /// Puts on the audit record that `person` did something by the administrators' listener, and
+    /// whether it succeeded.
+    pub fn record_action(
+        &self,
+        person: &str,
+        action: &'static str,
+        login: Option<String>,
+        succeeded: bool,
+    ) {
+        let Some(audit) = &self.state.audit else {
+            return;
+        };
+        audit.record(AuditRecord {
+            person: Some(person.to_owned()),
+            action: Some(action),
+            login,
+            outcome: Some(if succeeded { "accepted" } else { "failed" }),
+            ..AuditRecord::new(Event::Action)
+        });
     }
 
     /// Whether audit records are asked for and cannot be written at the moment.

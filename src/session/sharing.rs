@@ -34,7 +34,7 @@ pub struct Sharing {
 }
 
 impl Sharing {
-    /// >Creates what `state.store` says; `None` where this relay shares nothing. Nothing is
+    /// Creates what `state.store` says; `None` where this relay shares nothing. Nothing is
     /// connected yet.
     ///
     /// # Errors

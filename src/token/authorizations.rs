@@ -215,7 +215,7 @@ impl PendingAuthorizations {
         self.finish_of_any(token_source, query, |_| None).await
     }
 
-    /// >Completes a consent as [`PendingAuthorizations::finish`] does, where another relay may have
+    /// Completes a consent as [`PendingAuthorizations::finish`] does, where another relay may have
     /// started it: `accounts` finds the account of a login.
     ///
     /// # Errors

@@ -13,9 +13,7 @@ impl Server {
     /// `None`: there is no Redis on this machine.
     pub fn start() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = socket.local_addr().unwrap().port();
-        drop(socket);
+        let port = free_port();
         let child = spawn(port, folder.path(), &[])?;
         let server = Self {
             child,
@@ -35,6 +33,21 @@ impl Server {
             std::thread::sleep(Duration::from_millis(50));
         }
         panic!("redis-server does not answer");
+    }
+
+    /// With more arguments, as for TLS or a replica.
+    #[allow(dead_code)]
+    pub fn with(more: &[&str]) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let child = spawn(port, folder.path(), more)?;
+        let server = Self {
+            child,
+            port,
+            folder,
+        };
+        server.wait();
+        Some(server)
     }
 
     /// What redis-cli prints.
@@ -66,6 +79,12 @@ impl Server {
     pub fn id(&self) -> u32 {
         self.child.id()
     }
+}
+
+/// A port that nobody listens on at the moment.
+pub fn free_port() -> u16 {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    socket.local_addr().unwrap().port()
 }
 
 fn spawn(port: u16, folder: &std::path::Path, more: &[&str]) -> Option<Child> {

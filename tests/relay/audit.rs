@@ -28,7 +28,7 @@ fn verified(files: &[&Path]) -> ChainReport {
         let file = std::fs::File::open(path).unwrap();
         (path.display().to_string(), std::io::BufReader::new(file))
     };
-    verify(files.iter().map(open), None, None).unwrap()
+    verify(files.iter().map(open), None, None, None).unwrap()
 }
 
 /// How often each (protocol, outcome or fault) is there.

@@ -44,6 +44,7 @@ mod space;
 mod submission;
 // tests/grants shares it.
 #[allow(dead_code)]
+mod siem;
 mod stage;
 mod tls;
 mod tokens;

@@ -31,4 +31,5 @@ mod consents;
 mod limits;
 mod pair;
 mod seen;
+mod servers;
 mod tokens;

@@ -37,15 +37,19 @@ impl Pair {
             eprintln!("skipped: there is no redis-server");
             return None;
         };
-        let state = format!(
-            "directory: ./state\n  key: a key that both relays have\n  store: {{url: \"redis://127.0.0.1:{}\"}}",
-            redis.port
-        );
+        let store = format!("url: \"redis://127.0.0.1:{}\"", redis.port);
+        Some(Self::with(redis, &store, setup).await)
+    }
+
+    /// With what stands under `state.store`.
+    pub async fn with(redis: Redis, store: &str, setup: Setup) -> Self {
+        let state =
+            format!("directory: ./state\n  key: a key that both relays have\n  store: {{{store}}}");
         let one = setup.replace("directory: ./state", &state).start().await;
         let two = Second::start(&one, "two").await;
         let pair = Self { redis, one, two };
         pair.until_both_are_there().await;
-        Some(pair)
+        pair
     }
 
     /// Until each relay knows of the other.

@@ -126,6 +126,30 @@ section! {
         pub(in crate::config) on_full: OnFull = "continue",
         /// A syslog server (RFC 5424), besides `path`
         pub(in crate::config) syslog: Option<SyslogKeys>: "none",
+        /// A collector to which batches of records are POSTed as NDJSON, besides `path`
+        pub(in crate::config) http: Option<AuditHttpKeys>: "none",
+        /// Signs a head of the chain each hour and at the end; `audit verify --public-key` checks them
+        pub(in crate::config) sign: Option<AuditSignKeys>: "no signed heads",
+    }
+}
+
+section! {
+    /// `audit.http`.
+    pub(in crate::config) struct AuditHttpKeys {
+        /// Where batches are POSTed: https, or http to loopback
+        pub(in crate::config) url: String => "the collector's URL",
+        /// Headers of the request, as in `Authorization`
+        pub(in crate::config) headers: Key<Named<Secret>>: "none",
+        /// PEM files of authorities trusted besides the public roots
+        pub(in crate::config) ca: Key<Certificates>: "none",
+    }
+}
+
+section! {
+    /// `audit.sign`.
+    pub(in crate::config) struct AuditSignKeys {
+        /// An Ed25519 private key in PEM (PKCS #8), as `openssl genpkey -algorithm ed25519` makes it
+        pub(in crate::config) key: Secret => "an Ed25519 private key in PEM: openssl genpkey -algorithm ed25519",
     }
 }
 

@@ -13,8 +13,8 @@ pub(super) mod smtp_policy;
 
 pub(super) use accounts::{AccountKeys, PasswordKeys};
 pub(super) use general::{
-    AdminKeys, AuditKeys, NotifyKeys, Root, SharedStoreKeys, StateKeys, Store, SyslogKeys,
-    TlsFiles, Transport,
+    AdminKeys, AuditHttpKeys, AuditKeys, NotifyKeys, Root, SharedStoreKeys, StateKeys, Store,
+    SyslogKeys, TlsFiles, Transport,
 };
 pub use general::{Limits, Lockout, Log, LogFormat};
 pub(super) use listeners::{ListenerKeys, ListenerTlsKeys, Mode};

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use rustls_pki_types::ServerName;
+use aws_lc_rs::signature::Ed25519KeyPair;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{PrivatePkcs8KeyDer, ServerName};
 
-use super::super::audit::{Audit, AuditPath, Syslog, SyslogTransport};
+use super::super::audit::{Audit, AuditHttp, AuditPath, Syslog, SyslogTransport};
 use super::super::field::Field;
-use super::super::keys::{AuditKeys, SyslogKeys, Transport};
-use super::super::value::HostPort;
+use super::super::keys::{AuditHttpKeys, AuditKeys, SyslogKeys, Transport};
+use super::super::value::{HostPort, https};
+use super::notify::headers;
 use super::writable::can_be_written;
+use crate::secret::Secret;
 use crate::tls;
 
 pub(super) fn audit(field: &Field, keys: AuditKeys) -> Option<Audit> {
@@ -23,15 +27,53 @@ pub(super) fn audit(field: &Field, keys: AuditKeys) -> Option<Audit> {
         Some(keys) => Some(syslog(&field.at("syslog"), keys)?),
         None => None,
     };
-    if keys.path.is_none() && syslog.is_none() {
-        return field.reject("has neither path nor syslog: nothing would be recorded");
+    let http = match keys.http {
+        Some(keys) => Some(http(&field.at("http"), keys)?),
+        None => None,
+    };
+    if keys.path.is_none() && syslog.is_none() && http.is_none() {
+        return field.reject("has neither path nor syslog nor http: nothing would be recorded");
     }
+    let sign = match keys.sign {
+        Some(keys) => signing_key(&field.at("sign").at("key"), &keys.key)?,
+        None => None,
+    };
     Some(Audit {
         path: keys.path,
         envelope: keys.envelope,
         on_full: keys.on_full,
         syslog,
+        http,
+        sign,
     })
+}
+
+fn http(field: &Field, keys: AuditHttpKeys) -> Option<AuditHttp> {
+    let url = match https(&keys.url, "") {
+        Ok(url) => url,
+        Err(why) => return field.at("url").reject(why),
+    };
+    Some(AuditHttp {
+        url,
+        headers: headers(keys.headers)?,
+        authorities: keys.ca.optional()?.map(|ca| ca.0).unwrap_or_default(),
+    })
+}
+
+/// An Ed25519 key pair (RFC 8410); `Some(None)` where sources are not read.
+fn signing_key(field: &Field, pem: &Secret) -> Option<Option<Arc<Ed25519KeyPair>>> {
+    if pem.is_empty() {
+        return Some(None);
+    }
+    let key = PrivatePkcs8KeyDer::from_pem_slice(pem.expose().as_bytes())
+        .ok()
+        .and_then(|key| Ed25519KeyPair::from_pkcs8(key.secret_pkcs8_der()).ok());
+    match key {
+        Some(key) => Some(Some(Arc::new(key))),
+        None => field.reject(
+            "is no Ed25519 private key in PEM; make one with `openssl genpkey -algorithm ed25519`",
+        ),
+    }
 }
 
 fn syslog(field: &Field, keys: SyslogKeys) -> Option<Syslog> {

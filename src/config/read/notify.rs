@@ -48,8 +48,8 @@ fn hook(field: &Field, keys: NotifyKeys) -> Option<Hook> {
     })
 }
 
-/// RFC 9110 §5.5: a value is one line.
-fn headers(
+/// Headers of requests (RFC 9110 §5.5: a value is one line).
+pub(super) fn headers(
     keys: Key<Named<crate::secret::Secret>>,
 ) -> Option<Vec<(String, crate::secret::Secret)>> {
     let items = keys.optional()?.map_or_else(Vec::new, |Named(items)| items);

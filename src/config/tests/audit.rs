@@ -36,7 +36,7 @@ fn mistakes() {
     for (audit, expected) in [
         (
             "{envelope: true}",
-            "audit: has neither path nor syslog: nothing would be recorded",
+            "audit: has neither path nor syslog nor http: nothing would be recorded",
         ),
         ("{path: src}", "audit.path: is a folder; name a file in it"),
         (

@@ -42,7 +42,7 @@ accounts:
         "listeners[2].provider: there is no such provider; write aol, fastmail, google, microsoft365, microsoft365-china, microsoft365-dod, microsoft365-hve, microsoft365-us, outlook or yahoo, or describe yours under providers (line 8, column 42)",
         "listeners[4].bind: is missing; write an address and port, as in 127.0.0.1:1143 (line 10, column 5)",
         "listeners[4].protocol: must be imap, pop3 or smtp (line 10, column 6)",
-        "audit: has neither path nor syslog: nothing would be recorded (line 11, column 1)",
+        "audit: has neither path nor syslog nor http: nothing would be recorded (line 11, column 1)",
         "audit.on_full: must be continue or refuse (line 11, column 9)",
         "registrations.a.tenant: the grant client_credentials wants the tenant's own domain or id, as in contoso.onmicrosoft.com (line 15, column 5)",
         "registrations.a.key: has no use with the grant client_credentials; remove it (line 19, column 5)",

@@ -1,0 +1,303 @@
+//! Records on their way to another machine: bounded, sent by a thread of its own, and tried again
+//! until they are taken.
+//!
+//! Where there is no room for more, `audit.on_full` decides: `continue` drops messages and counts
+//! them (the file has what the other machine lacks), `refuse` makes the writer wait, whose own queue
+//! fills then, so that logins are refused.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::config::OnFull;
+
+/// Octets of messages that wait.
+const MAX_QUEUED: usize = 8 * 1024 * 1024;
+
+/// The pause after a failure, doubled up to the last.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// What the log says of one kind of server.
+#[derive(Debug)]
+pub(super) struct Wording {
+    /// Messages are dropped, and what to do.
+    pub(super) full: (&'static str, &'static str),
+    /// Messages cannot be sent, and what to do.
+    pub(super) unreachable: (&'static str, &'static str),
+    /// Messages are sent again.
+    pub(super) again: &'static str,
+}
+
+/// Sends messages to one machine.
+pub(super) trait Delivery {
+    /// Where it sends to, for the log.
+    fn address(&self) -> String;
+
+    /// At most this many messages at once, and this many octets (but always one message).
+    fn batch(&self) -> (usize, usize);
+
+    /// Sends messages in their order; blocks, with deadlines of its own.
+    ///
+    /// # Errors
+    ///
+    /// None of them counts as sent then, and all are tried again.
+    fn deliver(&mut self, messages: &[Vec<u8>]) -> Result<(), Undelivered>;
+}
+
+/// Why messages were not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Undelivered {
+    /// They are tried again after a pause.
+    Later(String),
+    /// They are tried again at once, in smaller batches.
+    Smaller,
+}
+
+/// Messages that wait for their delivery.
+#[derive(Debug)]
+pub(super) struct Remote {
+    on_full: OnFull,
+    wording: &'static Wording,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Vec<u8>>,
+    octets: usize,
+    /// Messages that are taken out and not sent yet.
+    sending: usize,
+    dropped: u64,
+    closed: bool,
+}
+
+impl Remote {
+    pub(super) fn new(on_full: OnFull, wording: &'static Wording) -> Self {
+        Self {
+            on_full,
+            wording,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a message. Waits for room where `on_full` is `refuse`.
+    pub(super) fn push(&self, message: Vec<u8>) {
+        let mut state = self.lock();
+        while state.octets > 0 && state.octets + message.len() > MAX_QUEUED && !state.closed {
+            match self.on_full {
+                OnFull::Continue => {
+                    if state.dropped == 0 {
+                        let (what, remedy) = self.wording.full;
+                        tracing::error!(remedy, "{what}");
+                    }
+                    state.dropped += 1;
+                    return;
+                }
+                OnFull::Refuse => {
+                    state = self
+                        .changed
+                        .wait(state)
+                        .unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+        state.octets += message.len();
+        state.waiting.push_back(message);
+        self.changed.notify_all();
+    }
+
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until all is sent; gives how much is not at the deadline.
+    pub(super) fn finish(&self, deadline: Instant) -> usize {
+        let mut state = self.lock();
+        loop {
+            let left = state.waiting.len() + state.sending;
+            let patience = deadline.checked_duration_since(Instant::now());
+            match patience {
+                Some(patience) if left > 0 => {
+                    (state, _) = self
+                        .changed
+                        .wait_timeout(state, patience)
+                        .unwrap_or_else(PoisonError::into_inner);
+                }
+                _ => return left,
+            }
+        }
+    }
+
+    /// The next messages; none at the end.
+    fn next(&self, (messages, octets): (usize, usize)) -> Vec<Vec<u8>> {
+        let mut state = self.lock();
+        while state.waiting.is_empty() && !state.closed {
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        let mut taken = Vec::new();
+        let mut size = 0;
+        while taken.len() < messages
+            && let Some(message) = state
+                .waiting
+                .pop_front_if(|next| size == 0 || size + next.len() <= octets)
+        {
+            size += message.len();
+            taken.push(message);
+        }
+        state.octets = state.octets.saturating_sub(size);
+        state.sending = taken.len();
+        self.changed.notify_all();
+        taken
+    }
+
+    /// Records that messages were sent. Gives how many were dropped, once others get through again.
+    fn sent(&self, messages: usize) -> u64 {
+        let mut state = self.lock();
+        state.sending = state.sending.saturating_sub(messages);
+        self.changed.notify_all();
+        match state.octets < MAX_QUEUED / 2 {
+            true => std::mem::take(&mut state.dropped),
+            false => 0,
+        }
+    }
+
+    /// Sleeps, unless it ends; gives whether it goes on.
+    fn pause(&self, pause: Duration) -> bool {
+        let end = Instant::now() + pause;
+        let mut state = self.lock();
+        while !state.closed {
+            let Some(left) = end.checked_duration_since(Instant::now()) else {
+                return true;
+            };
+            (state, _) = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        false
+    }
+
+    /// Delivers messages until the queue is closed.
+    pub(super) fn run(&self, mut delivery: impl Delivery) {
+        let mut failing = false;
+        let (mut pause, longest) = PAUSES;
+        loop {
+            let messages = self.next(delivery.batch());
+            if messages.is_empty() {
+                return;
+            }
+            let mut rest = &messages[..];
+            let mut size = rest.len();
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(size.min(rest.len()));
+                match delivery.deliver(now) {
+                    Ok(()) => {
+                        rest = later;
+                        pause = PAUSES.0;
+                        let dropped = self.sent(now.len());
+                        if std::mem::take(&mut failing) || dropped > 0 {
+                            let address = delivery.address();
+                            tracing::info!(address, dropped, "{}", self.wording.again);
+                        }
+                        continue;
+                    }
+                    Err(Undelivered::Smaller) if size > 1 => {
+                        size = size.div_ceil(2);
+                        continue;
+                    }
+                    Err(Undelivered::Smaller) => {
+                        let octets = now.first().map_or(0, Vec::len);
+                        tracing::error!(
+                            octets,
+                            address = delivery.address(),
+                            remedy = "raise the size of a request that the server takes",
+                            "an audit record is too large for the server; it was not sent"
+                        );
+                        self.sent(now.len());
+                        rest = later;
+                        continue;
+                    }
+                    Err(Undelivered::Later(why)) => {
+                        if !std::mem::replace(&mut failing, true) {
+                            let (what, remedy) = self.wording.unreachable;
+                            let address = delivery.address();
+                            tracing::error!(address, error = why, remedy, "{what}");
+                        }
+                    }
+                }
+                if !self.pause(pause) {
+                    return;
+                }
+                pause = (pause * 2).min(longest);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORDING: Wording = Wording {
+        full: ("full", "wait"),
+        unreachable: ("unreachable", "wait"),
+        again: "again",
+    };
+
+    #[test]
+    fn without_room_messages_are_dropped_and_counted() {
+        let remote = Remote::new(OnFull::Continue, &WORDING);
+        for _ in 0..5 {
+            remote.push(vec![b'x'; MAX_QUEUED / 3]);
+        }
+        assert_eq!(remote.lock().waiting.len(), 3);
+        assert_eq!(remote.lock().dropped, 2);
+        assert_eq!(remote.finish(Instant::now()), 3);
+    }
+
+    /// Takes what is small enough.
+    struct Narrow(Vec<usize>);
+
+    impl Delivery for &mut Narrow {
+        fn address(&self) -> String {
+            "test".into()
+        }
+
+        fn batch(&self) -> (usize, usize) {
+            (8, 1000)
+        }
+
+        fn deliver(&mut self, messages: &[Vec<u8>]) -> Result<(), Undelivered> {
+            match messages.len() {
+                ..=3 => {
+                    self.0.push(messages.len());
+                    Ok(())
+                }
+                _ => Err(Undelivered::Smaller),
+            }
+        }
+    }
+
+    #[test]
+    fn batches_get_smaller_until_they_are_taken() {
+        let remote = Remote::new(OnFull::Continue, &WORDING);
+        for _ in 0..10 {
+            remote.push(vec![b'x'; 100]);
+        }
+        remote.close();
+        let mut narrow = Narrow(Vec::new());
+        remote.run(&mut narrow);
+        assert_eq!(narrow.0, [2, 2, 2, 2, 2]);
+        assert_eq!(remote.finish(Instant::now()), 0);
+    }
+}
