@@ -96,7 +96,7 @@ pub(super) fn run(options: &Options) -> Exit {
     }
 }
 
-/// What was written, for people, and what can be done next.
+/// The report on what was written, and the steps that can follow.
 struct Written {
     text: String,
     /// The first login.
