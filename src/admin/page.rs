@@ -46,7 +46,7 @@ struct Status {
     plot: Plot,
 }
 
-/// State, as the page shows it, of the relays that share a store.
+/// Status of the relays that share a store, for the page.
 struct Relays {
     name: String,
     count: usize,

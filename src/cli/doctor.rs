@@ -20,7 +20,7 @@ pub(super) struct Options {
     /// imap, pop3 or smtp [default: all that the account allows]
     #[arg(long, value_parser = protocol)]
     pub(super) protocol: Option<Protocol>,
-    /// Print the report as JSON
+    /// Print the reports as JSON
     #[arg(long)]
     pub(super) json: bool,
 }

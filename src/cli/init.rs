@@ -96,7 +96,7 @@ pub(super) fn run(options: &Options) -> Exit {
     }
 }
 
-/// Result for people: the files that were written, and the next steps.
+/// The report on what was written, and the steps that can follow.
 struct Written {
     text: String,
     /// The first login.
