@@ -26,6 +26,13 @@ pub fn decode(octets: &[u8]) -> Option<Zeroizing<String>> {
     Some(Zeroizing::new(text))
 }
 
+/// Whether a byte order mark stands before the text.
+pub fn is_marked(octets: &[u8]) -> bool {
+    octets.starts_with(&UTF_8)
+        || octets.starts_with(&UTF_16_LITTLE)
+        || octets.starts_with(&UTF_16_BIG)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

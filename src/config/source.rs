@@ -64,7 +64,7 @@ impl Value for Secret {
 }
 
 fn from_source(field: &Field, source: Source) -> Option<Secret> {
-    let (at, read): (_, Box<dyn FnOnce() -> Result<Secret, String>>) =
+    let (at, read): (_, Box<dyn FnOnce() -> Result<SourceText, String>>) =
         match (source.env, source.file, source.command) {
             (Key::Given(name), Key::Absent, Key::Absent) => {
                 ("env", Box::new(move || from_environment(&name)))
@@ -81,8 +81,25 @@ fn from_source(field: &Field, source: Source) -> Option<Secret> {
         };
     match field.sources().secrets {
         Secrets::Skip => Some(Secret::default()),
-        Secrets::Read => read().map_or_else(|why| field.at(at).reject(why), Some),
+        Secrets::Read => match read() {
+            Ok(text) => {
+                if text.is_marked {
+                    field.warn(
+                        "begins with a byte order mark, which is left out: save the file without one",
+                    );
+                }
+                Some(text.secret)
+            }
+            Err(why) => field.at(at).reject(why),
+        },
     }
+}
+
+/// What a source holds.
+struct SourceText {
+    secret: Secret,
+    /// Whether a byte order mark stood before it.
+    is_marked: bool,
 }
 
 /// Warns of what editors, shells and templates leave around a secret.
@@ -115,7 +132,7 @@ impl Value for Generated {
         let is_read = field.sources().are_read();
         let length = match &generated {
             Self::File(path) if is_read && path.exists() => match from_file(path) {
-                Ok(secret) => Some(secret.expose().len()),
+                Ok(text) => Some(text.secret.expose().len()),
                 Err(why) if field.sources().tries_writing => return field.at("file").reject(why),
                 Err(_) => None,
             },
@@ -190,9 +207,12 @@ fn is_guid(text: &str) -> bool {
             .all(|octet| octet.is_ascii_hexdigit() || octet == b'-')
 }
 
-fn from_environment(name: &str) -> Result<Secret, String> {
+fn from_environment(name: &str) -> Result<SourceText, String> {
     match std::env::var(name) {
-        Ok(value) => Ok(Secret::from(without_line_end(&value))),
+        Ok(value) => Ok(SourceText {
+            secret: Secret::from(without_line_end(&value)),
+            is_marked: false,
+        }),
         Err(std::env::VarError::NotPresent) => {
             Err(format!("the environment variable {name} is not set"))
         }
@@ -202,14 +222,14 @@ fn from_environment(name: &str) -> Result<Secret, String> {
     }
 }
 
-fn from_file(path: &Path) -> Result<Secret, String> {
+fn from_file(path: &Path) -> Result<SourceText, String> {
     let failed = |error| format!("cannot read {}: {error}", path.display());
     let file = std::fs::File::open(path).map_err(failed)?;
     one_line(file, &path.display().to_string()).map_err(|why| format!("cannot read {why}"))
 }
 
 /// Runs a command and reads the secret that it prints within [`COMMAND_TIMEOUT`].
-fn from_command(command: &Program) -> Result<Secret, String> {
+fn from_command(command: &Program) -> Result<SourceText, String> {
     let name = command.program.display().to_string();
     let output = program::run(&command.program, &command.arguments, COMMAND_TIMEOUT);
     match output {
@@ -221,7 +241,7 @@ fn from_command(command: &Program) -> Result<Secret, String> {
 }
 
 /// Reads a source to its end and removes one trailing line end.
-fn one_line(source: impl std::io::Read, name: &str) -> Result<Secret, String> {
+fn one_line(source: impl std::io::Read, name: &str) -> Result<SourceText, String> {
     let mut octets = zeroize::Zeroizing::new(Vec::new());
     source
         .take(SECRET_CAP + 1)
@@ -231,7 +251,10 @@ fn one_line(source: impl std::io::Read, name: &str) -> Result<Secret, String> {
         return Err(format!("{name}: more than 64 KiB"));
     }
     let text = text::decode(&octets).ok_or_else(|| format!("{name}: is not UTF-8"))?;
-    Ok(Secret::from(without_line_end(&text)))
+    Ok(SourceText {
+        secret: Secret::from(without_line_end(&text)),
+        is_marked: text::is_marked(&octets),
+    })
 }
 
 fn without_line_end(text: &str) -> &str {
