@@ -268,6 +268,10 @@ class Dma(Queue):
         spool = self.folder / "spool"
         conf = self.fill("dma.conf") + f"SPOOLDIR {spool}\n"
         inside = self.unpacked("mail", {"dma/dma.conf": conf, "dma/auth.conf": self.fill("dma.auth")})
+        # As the package's installation leaves it: only that group may read the configuration.
+        dma = MAIL_SERVERS / "usr/sbin/dma"
+        shutil.chown(dma, "root", "mail")
+        dma.chmod(0o2755)
         for number in range(MESSAGES):
             run(*inside, "/usr/sbin/dma", "-f", self.mailbox, self.mailbox, input=self.message(number).replace("\r\n", "\n"))
         self.outage_and_end(lambda: run(*inside, "/usr/sbin/dma", "-q"))
