@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 # What runs sh, printf or openssl, and what the kernel of Linux tells of sockets and Windows does not.
 OTHERS = (
-    "config::tests::doors::a_program_that_closes_its_output_and_lives_on_is_ended",
+    "config::tests::access::a_program_that_closes_its_output_and_lives_on_is_ended",
     "config::tests::grants::certificates_sign_with_rsa_keys_encrypted_or_not",
     "config::tests::secrets_come_from_files_and_commands_and_lose_one_line_end",
     "program::tests::a_program_is_done_when_it_has_ended",
@@ -34,3 +34,5 @@ class UnitTest(unittest.TestCase):
         )
         self.assertEqual(done.returncode, 0, done.stdout[-8000:] + done.stderr[-2000:])
         self.assertIn("test result: ok. ", done.stdout)
+        # Each is there by its name.
+        self.assertIn(f" {len(OTHERS)} filtered out", done.stdout)
