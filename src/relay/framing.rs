@@ -68,7 +68,7 @@ impl Line {
 /// as few pieces as can be.
 pub(super) struct LineEnds<'a> {
     octets: &'a [u8],
-    /// Number of of them were sent.
+    /// Number of them that were sent.
     sent: usize,
 }
 

@@ -145,7 +145,7 @@ pub(super) fn chunk_state(octets: u64) -> InputState {
     }
 }
 
-/// Number of of `octets` are among the next `left`, and how many are left then.
+/// Splits off the octets that are among the next `left`: their number, and how many are left then.
 pub(super) fn part(octets: &[u8], left: u64) -> (usize, u64) {
     let taken = usize::try_from(left)
         .unwrap_or(usize::MAX)
