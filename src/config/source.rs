@@ -95,7 +95,7 @@ fn from_source(field: &Field, source: Source) -> Option<Secret> {
     }
 }
 
-/// What a source holds.
+/// Text of a secret, as its source holds it.
 struct SourceText {
     secret: Secret,
     /// Whether a byte order mark stood before it.
