@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
+use super::entra_script::redirect;
 use super::setup::{Exit, load, print, print_error};
 use crate::config::{Account, ClientCredential, Config, Grant, Logins};
-use crate::token::authorizations::PendingAuthorizations;
 use crate::wire::Protocol;
 
 pub(super) fn run(path: &Path, login: &str, script: bool) -> Exit {
@@ -124,15 +124,7 @@ fn register(guide: &mut Guide, config: &Config, account: &Account) {
             registration.tenant
         ));
     }
-    if let Grant::AuthorizationCode(credential) = &registration.grant {
-        let uri = match &config.admin {
-            Some(admin) => PendingAuthorizations::redirect_of(&admin.public_url).to_string(),
-            None => "http://localhost/oauth/callback".to_owned(),
-        };
-        let platform = match credential {
-            Some(_) => "Web",
-            None => "Mobile and desktop applications",
-        };
+    if let Some((uri, platform)) = redirect(config, registration) {
         guide.step("Redirect URI (Authentication > Add a platform)");
         guide.line(format!("{platform}: {uri}"));
     }

@@ -229,7 +229,7 @@ fn values(
         "microsoft365-china" => ("China", "O365China"),
         _ => ("Global", "O365Default"),
     };
-    let (redirect, platform) = redirect(config, registration);
+    let (redirect, platform) = redirect(config, registration).unwrap_or_default();
     let (credential, certificate) = credential(registration);
     let is_public = matches!(
         registration.grant,
@@ -290,9 +290,13 @@ fn permissions(kind: &str, high_volume: bool, protocols: &[Protocol]) -> Vec<Str
         .collect()
 }
 
-fn redirect(config: &Config, registration: &Registration) -> (String, &'static str) {
+/// The redirect URI of an authorization code, and the platform of the portal that it belongs to.
+pub(super) fn redirect(
+    config: &Config,
+    registration: &Registration,
+) -> Option<(String, &'static str)> {
     let Grant::AuthorizationCode(credential) = &registration.grant else {
-        return (String::new(), "");
+        return None;
     };
     let uri = match &config.admin {
         Some(admin) => PendingAuthorizations::redirect_of(&admin.public_url).to_string(),
@@ -302,7 +306,7 @@ fn redirect(config: &Config, registration: &Registration) -> (String, &'static s
         Some(_) => "Web",
         None => "Mobile and desktop applications",
     };
-    (uri, platform)
+    Some((uri, platform))
 }
 
 /// How the application proves itself, and its certificate in base64.
