@@ -219,10 +219,7 @@ const LONGEST_FUNCTION: usize = 60;
 const LONGER: &[(&str, &str, usize)] = &[
     ("audit/export.rs", "cef", 75),
     ("audit/export.rs", "ocsf", 75),
-    ("cli/init.rs", "", 520),
-    ("cli/init.rs", "answers", 63),
-    ("cluster/member.rs", "", 560),
-    ("cluster/member.rs", "compare", 80),
+    ("cli/init/answers.rs", "answers", 63),
     ("fault/reply.rs", "row", 160),
     ("metrics.rs", "new", 90),
 ];

@@ -1,6 +1,7 @@
 //! This relay among those that share a store: what it asks, how it comes back, its beats, and what it
 //! hears from the others. What is decided is decided elsewhere, without IO.
 
+mod coming_back;
 mod limits;
 mod told;
 
@@ -13,12 +14,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::comeback::{Comeback, Local, Next};
+use super::comeback::Comeback;
 use super::command::{Answer, Away, BEAT, Command, Context, Nonce, RENEW, Sealed, Store, Told};
 use super::identity::Identity;
 use super::keys::Keys;
 use super::number::Number;
-use super::redemption::Mark;
 use super::roster::Roster;
 
 /// Values and counts that are remembered from others' words.
@@ -210,118 +210,6 @@ impl Member {
             relay: self.identity.id().clone(),
         };
         self.store.execute(&context, command).await
-    }
-
-    /// Comes back after a loss of the store, or at the start; whether it did.
-    pub async fn come_back(&self) -> bool {
-        let _turn = self.coming_back.lock().await;
-        if lock(&self.epoch).is_some() {
-            return true;
-        }
-        let Some(records) = self.records.get() else {
-            return false;
-        };
-        let comeback = Comeback::new(records.names().await);
-        let Some(epoch) = self.compare(records, comeback).await else {
-            return false;
-        };
-        *lock(&self.epoch) = epoch;
-        if let Ok(Answer::Values(values)) = self.ask(&Command::Recall).await {
-            for (name, value, life) in values {
-                self.on_kept(name, value, life);
-            }
-        }
-        true
-    }
-
-    /// Drives a comeback or a comparison; `None` where it did not come to its end.
-    async fn compare(
-        &self,
-        records: &Arc<dyn Records>,
-        mut comeback: Comeback,
-    ) -> Option<Option<Arc<str>>> {
-        let mut found: Option<Sealed> = None;
-        let mut local = Loaded::default();
-        let me = self.identity.id().clone();
-        let mut next = comeback.first();
-        loop {
-            let command = match &next {
-                Next::Mark => Command::Mark {
-                    epoch: format!("{:x}", nonce()).into(),
-                    roster: self.ages(),
-                },
-                Next::Get(name) => {
-                    local = self.loaded(records, name).await;
-                    Command::Get { name: name.clone() }
-                }
-                Next::Put(name) => match records.own(name).await {
-                    Some(record) => Command::Put {
-                        name: name.clone(),
-                        record,
-                    },
-                    None => return None,
-                },
-                Next::Adopt(name) => {
-                    if let Some(found) = found.take() {
-                        records.adopt(name, found).await;
-                        self.heard.send_modify(|heard| *heard += 1);
-                    }
-                    local = self.loaded(records, name).await;
-                    next = comeback.on_adopted(&local, &me);
-                    continue;
-                }
-                Next::Clear(name, nonce) => Command::Clear {
-                    name: name.clone(),
-                    nonce: *nonce,
-                },
-                Next::Enter(name, number, nonce) => Command::Enter {
-                    name: name.clone(),
-                    number: *number,
-                    nonce: *nonce,
-                    one_use: local.one_use,
-                },
-                Next::Hold => {
-                    self.hold(comeback.epoch().cloned()).await.ok()?;
-                    next = comeback.on_answer(Some(&Answer::Done), &local, &me);
-                    continue;
-                }
-                Next::Back => Command::Back {
-                    roster: self.ages(),
-                },
-                Next::Over(true) => return Some(comeback.epoch().cloned()),
-                Next::Over(false) => return None,
-            };
-            let epoch = match comeback.epoch() {
-                Some(epoch) => epoch.clone(),
-                None => lock(&self.epoch).clone().unwrap_or_else(|| "".into()),
-            };
-            let answer = self.execute(epoch, &command).await.ok();
-            match &answer {
-                Some(Answer::Found { record, .. }) => found = record.clone(),
-                Some(Answer::Greater(record)) => found = Some(record.clone()),
-                Some(Answer::Roster { ages, .. }) => self.on_roster(ages),
-                Some(Answer::Done) => {
-                    if let Next::Put(name) = &next {
-                        lock(&self.owed).remove(name);
-                    }
-                }
-                _ => {}
-            }
-            next = comeback.on_answer(answer.as_ref(), &local, &me);
-        }
-    }
-
-    async fn loaded(&self, records: &Arc<dyn Records>, name: &Arc<str>) -> Loaded {
-        let own = records.own(name).await.map(|record| record.mark());
-        let redeeming = lock(&self.redeeming).get(name).copied();
-        Loaded {
-            own,
-            one_use: redeeming.is_some_and(|it| it.one_use),
-            redeeming: redeeming
-                .filter(|it| !it.asking)
-                .map(|it| (it.number, it.nonce)),
-            asking: redeeming.filter(|it| it.asking).map(|it| it.nonce),
-        }
     }
 
     fn ages(&self) -> super::command::Ages {
@@ -521,28 +409,5 @@ impl Member {
     /// What changes whenever a record is heard of.
     pub fn heard(&self) -> watch::Receiver<u64> {
         self.heard.subscribe()
-    }
-}
-
-/// What a comparison needs of one record.
-#[derive(Default)]
-struct Loaded {
-    own: Option<Mark>,
-    redeeming: Option<(Number, Nonce)>,
-    asking: Option<Nonce>,
-    one_use: bool,
-}
-
-impl Local for Loaded {
-    fn own(&self, _: &str) -> Option<Mark> {
-        self.own
-    }
-
-    fn redeeming(&self, _: &str) -> Option<(Number, Nonce)> {
-        self.redeeming
-    }
-
-    fn asking(&self, _: &str) -> Option<Nonce> {
-        self.asking
     }
 }

@@ -1,0 +1,236 @@
+//! What is asked, and what flags say instead.
+
+use super::super::hash_password::hash;
+use crate::config::{self, Provider};
+use crate::secret::Secret;
+use crate::wire::Protocol;
+use base64::Engine as _;
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+
+/// Octets of a password that is made.
+pub(super) const PASSWORD: usize = 18;
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Options {
+    /// The file to write; one that is there is left alone
+    #[arg(long, value_name = "FILE", default_value = "proxy.yaml")]
+    pub(super) output: PathBuf,
+    /// Mail service: microsoft365, outlook, google, or another preset
+    #[arg(long, value_name = "PROVIDER")]
+    pub(super) provider: Option<String>,
+    /// Domain or id of the tenant, as in contoso.onmicrosoft.com
+    #[arg(long)]
+    pub(super) tenant: Option<String>,
+    /// Application (client) id of the registration
+    #[arg(long, value_name = "ID")]
+    pub(super) client_id: Option<String>,
+    /// client_credentials, authorization_code, device_code, password, managed_identity,
+    /// service_account (with --key) or command (with --command)
+    #[arg(long)]
+    pub(super) grant: Option<String>,
+    /// A login that applications use, the mailbox's address; may be repeated
+    #[arg(long, value_name = "ADDRESS", num_args = 1.., value_delimiter = ',')]
+    pub(super) login: Vec<String>,
+    /// imap, pop3, smtp [default: all that the provider has]
+    #[arg(long, num_args = 1.., value_delimiter = ',')]
+    pub(super) protocols: Vec<String>,
+    /// A file with the client secret [default: asked for, or a file to put it into]
+    #[arg(long, value_name = "FILE")]
+    pub(super) client_secret: Option<PathBuf>,
+    /// Google's JSON key of a service account
+    #[arg(long, value_name = "FILE")]
+    pub(super) key: Option<PathBuf>,
+    /// A program that prints a token
+    #[arg(long, value_name = "PROGRAM")]
+    pub(super) command: Option<String>,
+}
+
+/// Values that are known after flags and questions.
+pub(super) struct Answers {
+    pub(super) provider: String,
+    pub(super) protocols: Vec<Protocol>,
+    pub(super) grant: String,
+    pub(super) tenant: Option<String>,
+    pub(super) client_id: Option<String>,
+    pub(super) logins: Vec<String>,
+    /// Typed in, where somebody did.
+    pub(super) secret: Option<Secret>,
+}
+
+/// Reason why nothing is written.
+pub(super) enum Trouble {
+    /// A flag that is missing or wrong.
+    Usage(String),
+    Io(String),
+}
+
+/// From flags, and from a person where there is a terminal.
+pub(super) fn answers(options: &Options) -> Result<Answers, Trouble> {
+    let presets = config::presets();
+    let names: Vec<_> = presets.keys().map(String::as_str).collect();
+    let provider = ask(
+        options.provider.as_deref(),
+        "--provider",
+        &format!("Mail service ({})", names.join(", ")),
+        Some("microsoft365"),
+    )?;
+    let Some(preset) = presets.get(&provider) else {
+        return Err(Trouble::Usage(format!(
+            "--provider: there is no preset {provider}; write one of {}",
+            names.join(", ")
+        )));
+    };
+    let usual = match preset.scopes.application.is_empty() {
+        true => "authorization_code",
+        false => "client_credentials",
+    };
+    let grant = ask(
+        options.grant.as_deref(),
+        "--grant",
+        "Grant (client_credentials: the application's own; authorization_code, device_code: a person consents; password, managed_identity, service_account, command)",
+        Some(usual),
+    )?;
+    let is_client = !["managed_identity", "service_account", "command"].contains(&grant.as_str());
+    let tenant = match is_client && preset.token_url.contains("{tenant}") {
+        true => {
+            let question = "Tenant, as in contoso.onmicrosoft.com (entra.microsoft.com: Overview, Primary domain or Tenant ID)";
+            Some(ask(options.tenant.as_deref(), "--tenant", question, None)?)
+        }
+        false => options.tenant.clone(),
+    };
+    let client_id = match is_client {
+        true => {
+            let question = match preset.token_url.contains("{tenant}") {
+                true => {
+                    "Application (client) id (entra.microsoft.com: App registrations, New registration or yours, Overview)"
+                }
+                false => {
+                    "Application (client) id (the service's console for developers: OAuth clients)"
+                }
+            };
+            Some(ask(
+                options.client_id.as_deref(),
+                "--client-id",
+                question,
+                None,
+            )?)
+        }
+        false => options.client_id.clone(),
+    };
+    require_flag(options, &grant)?;
+    Ok(Answers {
+        logins: logins(options)?,
+        secret: client_secret(options, &grant),
+        protocols: protocols(&options.protocols, preset)?,
+        provider,
+        grant,
+        tenant,
+        client_id,
+    })
+}
+
+/// Checks the options that a grant cannot do without.
+pub(super) fn require_flag(options: &Options, grant: &str) -> Result<(), Trouble> {
+    for (wanted, given, flag) in [
+        ("service_account", options.key.is_some(), "--key"),
+        ("command", options.command.is_some(), "--command"),
+    ] {
+        if grant == wanted && !given {
+            return Err(Trouble::Usage(format!("the grant {grant} needs {flag}")));
+        }
+    }
+    Ok(())
+}
+
+/// Takes the logins from their options, or asks a person.
+pub(super) fn logins(options: &Options) -> Result<Vec<String>, Trouble> {
+    Ok(match &options.login[..] {
+        [] => {
+            let question = "Login of the application: the mailbox's address (several with commas)";
+            let text = ask(None, "--login", question, None)?;
+            let logins = text.split(',').map(|login| login.trim().to_owned());
+            logins.filter(|login| !login.is_empty()).collect()
+        }
+        logins => logins.to_vec(),
+    })
+}
+
+/// Asks for the client secret, where the grant has one and there is a terminal.
+pub(super) fn client_secret(options: &Options, grant: &str) -> Option<Secret> {
+    match grant == "client_credentials" && options.client_secret.is_none() {
+        true if io::stdin().is_terminal() => {
+            let question = "The client secret's value (App registrations, Certificates & secrets: Value, not Secret ID; empty: put it into its file later): ";
+            let typed = rpassword::prompt_password(question).unwrap_or_default();
+            Some(typed)
+                .filter(|typed| !typed.is_empty())
+                .map(Secret::from)
+        }
+        _ => None,
+    }
+}
+
+/// Gives the protocols that were named, or all that the provider has.
+pub(super) fn protocols(named: &[String], provider: &Provider) -> Result<Vec<Protocol>, Trouble> {
+    let all = Protocol::ALL.into_iter();
+    let has = |protocol: &Protocol| provider.endpoint(*protocol).is_some();
+    if let Some(wrong) = named.iter().find(|name| {
+        !all.clone()
+            .filter(has)
+            .any(|protocol| protocol.name() == **name)
+    }) {
+        return Err(Trouble::Usage(format!(
+            "--protocols: {} has no {wrong}",
+            provider.name
+        )));
+    }
+    let is_named = |protocol: &Protocol| named.iter().any(|name| name == protocol.name());
+    Ok(all
+        .filter(has)
+        .filter(|protocol| named.is_empty() || is_named(protocol))
+        .collect())
+}
+
+/// Takes a value from its flag, or asks a person.
+pub(super) fn ask(
+    given: Option<&str>,
+    flag: &str,
+    question: &str,
+    usual: Option<&str>,
+) -> Result<String, Trouble> {
+    if let Some(given) = given {
+        return Ok(given.to_owned());
+    }
+    let missing = || Trouble::Usage(format!("{flag} is missing: {question}"));
+    if !io::stdin().is_terminal() {
+        return Err(missing());
+    }
+    let default = usual.map_or_else(String::new, |usual| format!(" [{usual}]"));
+    let mut stderr = io::stderr();
+    let _ = write!(stderr, "{question}{default}: ");
+    let _ = stderr.flush();
+    let mut line = String::new();
+    let read = io::stdin().lock().read_line(&mut line);
+    read.map_err(|error| Trouble::Io(error.to_string()))?;
+    match (line.trim(), usual) {
+        ("", Some(usual)) => Ok(usual.to_owned()),
+        ("", None) => Err(missing()),
+        (text, _) => Ok(text.to_owned()),
+    }
+}
+
+/// For each login a password and its hash; none where the identity provider checks it.
+pub(super) fn passwords(answers: &Answers) -> Result<Vec<(String, String)>, Trouble> {
+    if answers.grant == "password" {
+        return Ok(Vec::new());
+    }
+    let one = |_: &String| {
+        let mut octets = [0; PASSWORD];
+        aws_lc_rs::rand::fill(&mut octets).ok()?;
+        let password = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(octets);
+        let hash = hash(&password).ok()?;
+        Some((password, hash))
+    };
+    let made: Option<Vec<_>> = answers.logins.iter().map(one).collect();
+    made.ok_or_else(|| Trouble::Io("the machine gives no randomness".to_owned()))
+}

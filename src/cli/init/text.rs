@@ -1,0 +1,162 @@
+//! The file that is written, and what comes next.
+
+use super::answers::{Answers, Options};
+use crate::wire::Protocol;
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// Quotes a text for YAML, whatever is in it.
+pub(super) fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+pub(super) fn needs_consent(grant: &str) -> bool {
+    ["authorization_code", "device_code"].contains(&grant)
+}
+
+pub(super) fn port(protocol: Protocol) -> u16 {
+    match protocol {
+        Protocol::Imap => 1143,
+        Protocol::Pop3 => 1110,
+        Protocol::Smtp => 1587,
+    }
+}
+
+pub(super) fn configuration(
+    options: &Options,
+    answers: &Answers,
+    passwords: &[(String, String)],
+) -> String {
+    let mut text = String::from(
+        "# Made by `authrelay init`. Each key is explained in README.md; `authrelay check` finds every mistake.\n\n",
+    );
+    let consents = needs_consent(&answers.grant);
+    if consents {
+        text.push_str(
+            "# Where the tokens of consents are kept, and what seals them: made at the first start.\n\
+             # Keep the key out of backups of the directory.\n\
+             state: {directory: ./state, key: {file: ./state.key}}\n\n",
+        );
+    }
+    text.push_str(
+        "# The status page, health, metrics and the API. Its token is made at the first start.\n\
+         admin: {bind: 127.0.0.1:8025}\n\n\
+         # Where applications connect, on this machine. For others: a network address, and tls (`authrelay certs`).\n\
+         listeners:\n",
+    );
+    for protocol in &answers.protocols {
+        let _ = writeln!(
+            text,
+            "  - {{protocol: {protocol}, bind: 127.0.0.1:{}, provider: {}}}",
+            port(*protocol),
+            answers.provider
+        );
+    }
+    text.push_str("\n# The OAuth client: `authrelay entra LOGIN` prints how to set it up.\nregistrations:\n  app:\n");
+    let _ = writeln!(text, "    provider: {}", answers.provider);
+    for (key, value) in [
+        ("tenant", &answers.tenant),
+        ("client_id", &answers.client_id),
+    ] {
+        if let Some(value) = value {
+            let _ = writeln!(text, "    {key}: {}", quoted(value));
+        }
+    }
+    let _ = writeln!(text, "    grant: {}", quoted(&answers.grant));
+    let absolute = |path: &Path| {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        quoted(&path.display().to_string())
+    };
+    if let Some(file) = &options.client_secret {
+        let _ = writeln!(text, "    client_secret: {{file: {}}}", absolute(file));
+    } else if answers.grant == "client_credentials" {
+        text.push_str("    client_secret: {file: ./client-secret}\n    # client_secret_expires: 2027-05-01   # warned of from 14 days before\n");
+    }
+    if let Some(file) = &options.key {
+        let _ = writeln!(text, "    key: {{file: {}}}", absolute(file));
+    }
+    if let Some(command) = &options.command {
+        let _ = writeln!(text, "    command: [{}]", quoted(command));
+    }
+    text.push_str("\n# Logins of applications, and the mailboxes that they open (by default the login itself).\naccounts:\n");
+    write_accounts(&mut text, answers, passwords);
+    text
+}
+
+/// Writes the section `accounts`, but for its head.
+pub(super) fn write_accounts(text: &mut String, answers: &Answers, passwords: &[(String, String)]) {
+    let protocols: Vec<_> = answers
+        .protocols
+        .iter()
+        .map(|protocol| protocol.name())
+        .collect();
+    for (index, login) in answers.logins.iter().enumerate() {
+        let _ = writeln!(text, "  - login: {}\n    registration: app", quoted(login));
+        let _ = writeln!(text, "    protocols: [{}]", protocols.join(", "));
+        if let Some((_, hash)) = passwords.get(index) {
+            let _ = writeln!(
+                text,
+                "    password: {}   # another: authrelay hash-password",
+                quoted(hash)
+            );
+        }
+    }
+}
+
+/// Describes the steps that remain, with the passwords: they are nowhere else.
+pub(super) fn next_steps(
+    options: &Options,
+    answers: &Answers,
+    passwords: &[(String, String)],
+    secret_file: &Path,
+) -> String {
+    let output = options.output.display();
+    let mut text = format!("wrote {output}\n\n");
+    if !passwords.is_empty() {
+        text.push_str("Passwords for the applications. They are shown once; the file has their hashes only.\n");
+        for (login, (password, _)) in answers.logins.iter().zip(passwords) {
+            let _ = writeln!(text, "  {login}  {password}");
+        }
+        text.push('\n');
+    }
+    text.push_str("Next:\n");
+    let login = answers.logins.first().map_or("LOGIN", String::as_str);
+    let mut step = 0;
+    let mut next = |what: String| {
+        step += 1;
+        let _ = writeln!(text, "  {step}. {what}");
+    };
+    if answers.grant == "client_credentials"
+        && options.client_secret.is_none()
+        && answers.secret.is_none()
+    {
+        next(format!(
+            "put the client secret's value into {}",
+            secret_file.display()
+        ));
+    }
+    if answers.provider.starts_with("microsoft365") || answers.provider == "outlook" {
+        next(format!(
+            "authrelay entra {login} --config {output}      how to set up Entra and Exchange"
+        ));
+    }
+    next(format!("authrelay check --config {output}"));
+    if needs_consent(&answers.grant) {
+        next(format!(
+            "authrelay authorize {login} --config {output}  the mailbox's owner consents"
+        ));
+    }
+    next(format!(
+        "authrelay doctor {login} --config {output}     tests the way to the mailbox"
+    ));
+    next(format!("authrelay run --config {output}"));
+    text.push_str("\nThe application's fields: user name and password as above, no TLS,\n");
+    for protocol in &answers.protocols {
+        let _ = writeln!(
+            text,
+            "  {protocol}: server 127.0.0.1, port {}",
+            port(*protocol)
+        );
+    }
+    text
+}

@@ -1,0 +1,155 @@
+//! A relay that comes back: its records are compared with the store, both ways.
+
+use std::sync::Arc;
+
+use super::super::comeback::{Comeback, Local, Next};
+use super::super::command::{Answer, Command, Nonce, Sealed};
+use super::super::number::Number;
+use super::super::redemption::Mark;
+use super::{Member, Records, lock, nonce};
+
+impl Member {
+    /// Comes back after a loss of the store, or at the start; whether it did.
+    pub async fn come_back(&self) -> bool {
+        let _turn = self.coming_back.lock().await;
+        if lock(&self.epoch).is_some() {
+            return true;
+        }
+        let Some(records) = self.records.get() else {
+            return false;
+        };
+        let comeback = Comeback::new(records.names().await);
+        let Some(epoch) = self.compare(records, comeback).await else {
+            return false;
+        };
+        *lock(&self.epoch) = epoch;
+        if let Ok(Answer::Values(values)) = self.ask(&Command::Recall).await {
+            for (name, value, life) in values {
+                self.on_kept(name, value, life);
+            }
+        }
+        true
+    }
+
+    /// Drives a comeback or a comparison; `None` where it did not come to its end.
+    pub(super) async fn compare(
+        &self,
+        records: &Arc<dyn Records>,
+        mut comeback: Comeback,
+    ) -> Option<Option<Arc<str>>> {
+        let mut found: Option<Sealed> = None;
+        let mut local = Loaded::default();
+        let me = self.identity.id().clone();
+        let mut next = comeback.first();
+        loop {
+            let command = match &next {
+                Next::Adopt(name) => {
+                    if let Some(found) = found.take() {
+                        records.adopt(name, found).await;
+                        self.heard.send_modify(|heard| *heard += 1);
+                    }
+                    local = self.loaded(records, name).await;
+                    next = comeback.on_adopted(&local, &me);
+                    continue;
+                }
+                Next::Hold => {
+                    self.hold(comeback.epoch().cloned()).await.ok()?;
+                    next = comeback.on_answer(Some(&Answer::Done), &local, &me);
+                    continue;
+                }
+                Next::Over(is_back) => return is_back.then(|| comeback.epoch().cloned()),
+                Next::Get(name) => {
+                    local = self.loaded(records, name).await;
+                    Command::Get { name: name.clone() }
+                }
+                next => self.command(records, next, &local).await?,
+            };
+            let epoch = match comeback.epoch() {
+                Some(epoch) => epoch.clone(),
+                None => lock(&self.epoch).clone().unwrap_or_else(|| "".into()),
+            };
+            let answer = self.execute(epoch, &command).await.ok();
+            match &answer {
+                Some(Answer::Found { record, .. }) => found = record.clone(),
+                Some(Answer::Greater(record)) => found = Some(record.clone()),
+                Some(Answer::Roster { ages, .. }) => self.on_roster(ages),
+                Some(Answer::Done) => {
+                    if let Next::Put(name) = &next {
+                        lock(&self.owed).remove(name);
+                    }
+                }
+                _ => {}
+            }
+            next = comeback.on_answer(answer.as_ref(), &local, &me);
+        }
+    }
+
+    /// The command for a step that only asks the store; `None` where a record is gone meanwhile.
+    async fn command(
+        &self,
+        records: &Arc<dyn Records>,
+        next: &Next,
+        local: &Loaded,
+    ) -> Option<Command> {
+        Some(match next {
+            Next::Mark => Command::Mark {
+                epoch: format!("{:x}", nonce()).into(),
+                roster: self.ages(),
+            },
+            Next::Put(name) => Command::Put {
+                name: name.clone(),
+                record: records.own(name).await?,
+            },
+            Next::Clear(name, nonce) => Command::Clear {
+                name: name.clone(),
+                nonce: *nonce,
+            },
+            Next::Enter(name, number, nonce) => Command::Enter {
+                name: name.clone(),
+                number: *number,
+                nonce: *nonce,
+                one_use: local.one_use,
+            },
+            Next::Back => Command::Back {
+                roster: self.ages(),
+            },
+            Next::Get(_) | Next::Adopt(_) | Next::Hold | Next::Over(_) => return None,
+        })
+    }
+
+    async fn loaded(&self, records: &Arc<dyn Records>, name: &Arc<str>) -> Loaded {
+        let own = records.own(name).await.map(|record| record.mark());
+        let redeeming = lock(&self.redeeming).get(name).copied();
+        Loaded {
+            own,
+            one_use: redeeming.is_some_and(|it| it.one_use),
+            redeeming: redeeming
+                .filter(|it| !it.asking)
+                .map(|it| (it.number, it.nonce)),
+            asking: redeeming.filter(|it| it.asking).map(|it| it.nonce),
+        }
+    }
+}
+
+/// What a comparison needs of one record.
+#[derive(Default)]
+struct Loaded {
+    own: Option<Mark>,
+    redeeming: Option<(Number, Nonce)>,
+    asking: Option<Nonce>,
+    one_use: bool,
+}
+
+impl Local for Loaded {
+    fn own(&self, _: &str) -> Option<Mark> {
+        self.own
+    }
+
+    fn redeeming(&self, _: &str) -> Option<(Number, Nonce)> {
+        self.redeeming
+    }
+
+    fn asking(&self, _: &str) -> Option<Nonce> {
+        self.asking
+    }
+}
