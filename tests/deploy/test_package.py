@@ -95,6 +95,11 @@ class Installed(DeployTest):
             self.assertEqual(done.stdout, "disabled\n", unit)
         run("systemd-analyze", "security", "--offline=true", "--threshold=15", UNITS / "authrelay.service")
 
+    def test_there_is_no_sandbox(self):
+        done = subprocess.run([BINARY, "sandbox", "--imap", "0"], capture_output=True, text=True, check=False)
+        self.assertEqual((done.returncode, done.stdout), (64, ""))
+        self.assertIn("cargo run --release -- sandbox", done.stderr)
+
     def test_manual_page(self):
         page = run("man", "--warnings", "authrelay", env={**os.environ, "MANWIDTH": "100", "LC_ALL": "C.UTF-8"})
         self.assertIn("authrelay", page)
