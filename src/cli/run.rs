@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::logging;
 use crate::platform;
 use crate::platform::manager::{self, ReloadRequests, Severity};
-use crate::server::{self, CannotBind, Control, Inherited, Server};
+use crate::server::{self, CannotBind, Confinement, Control, Inherited, Server};
 use crate::token::store::StateError;
 
 #[derive(Debug, Default, clap::Args)]
@@ -59,11 +59,13 @@ fn serve(path: &Path, options: Options) -> Exit {
     }
     platform::keep_memory_private();
     server::warn(&config);
+    // Before there are threads: each would go on as it was.
+    let confinement = Confinement::start(&config);
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(exit) => return exit,
     };
-    let served = runtime.block_on(serve_until_stopped(config, path, log));
+    let served = runtime.block_on(serve_until_stopped(config, path, log, confinement));
     // A secret's command that hangs, or a name, is not waited for.
     runtime.shutdown_background();
     match served {
@@ -88,6 +90,7 @@ async fn serve_until_stopped(
     config: Config,
     path: &Path,
     log: logging::Started,
+    confinement: Option<Confinement>,
 ) -> anyhow::Result<()> {
     // Both are listened for before anybody can know that the relay is there.
     let reloads = manager::ReloadRequests::new();
@@ -102,6 +105,9 @@ async fn serve_until_stopped(
     );
     drop(config);
     let control = server.control().clone();
+    if let Some(confinement) = confinement {
+        control.set_confinement(confinement);
+    }
     let levels = log.clone();
     control.on_reload(move |config| levels.set(config.log.level));
     control.before_reload(move || log.reopen());

@@ -31,6 +31,8 @@ pub struct Config {
     pub reload: ReloadMode,
     /// The file and those that its secrets, certificates and keys were read from.
     pub files: Vec<PathBuf>,
+    /// Whether it names programs to run: commands of secrets, grants and hooks.
+    pub runs_programs: bool,
     /// Hooks that are called for conditions that need a person.
     pub notify: Vec<Hook>,
     /// Sessions, deadlines and the lockout.

@@ -5,6 +5,7 @@
 //!
 //! This file is the interface; `unix/` and `windows/` hold what it calls.
 
+pub mod confinement;
 pub mod manager;
 pub mod process;
 pub mod service;

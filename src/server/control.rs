@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::alerts::Alerts;
+use super::confinement::Confinement;
 use super::ends::Certificates;
 use super::limits::{AUDIT_TIMEOUT, FINAL_REPLY_TIMEOUT, LAST};
 use super::listening::{AcceptingListener, BoundListener};
@@ -40,6 +41,8 @@ pub struct Control {
     kill: CancellationToken,
     state: Mutex<State>,
     alerts: OnceLock<Arc<Alerts>>,
+    /// Limits of the process that a reload cannot leave.
+    confinement: OnceLock<Confinement>,
     /// One reload at a time.
     turn: tokio::sync::Mutex<()>,
 }
@@ -89,6 +92,7 @@ impl Control {
                 shown: None,
             }),
             alerts: OnceLock::new(),
+            confinement: OnceLock::new(),
             turn: tokio::sync::Mutex::default(),
         }
     }
@@ -151,6 +155,11 @@ impl Control {
     /// Sets the function that is called for each configuration that a reload puts in force.
     pub fn on_reload(&self, listener: impl Fn(&Config) + Send + Sync + 'static) {
         self.state().applied = Some(Box::new(listener));
+    }
+
+    /// Sets the confinement of this process, which reloads are held to.
+    pub fn set_confinement(&self, confinement: Confinement) {
+        let _ = self.confinement.set(confinement);
     }
 
     /// Sets what is done first at each reload, whatever becomes of it: the log's file is opened
@@ -227,10 +236,23 @@ impl Control {
                 }
                 Ok(applied)
             }
-            Ok(Ok((Err(error), _))) => Err(vec![format!("{error:#}")]),
-            Ok(Err(problems)) => Err(problems),
+            Ok(Ok((Err(error), _))) => Err(self.explained(vec![format!("{error:#}")])),
+            Ok(Err(problems)) => Err(self.explained(problems)),
             Err(_) => Err(vec!["the reload was abandoned".to_owned()]),
         }
+    }
+
+    /// Problems, with the confinement named where it may be the cause.
+    fn explained(&self, mut problems: Vec<String>) -> Vec<String> {
+        let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied).to_string();
+        if let Some(confinement) = self.confinement.get()
+            && problems
+                .iter()
+                .any(|problem| problem.to_lowercase().contains(&denied))
+        {
+            problems.push(format!("{}; others take a restart", confinement.remedy()));
+        }
+        problems
     }
 
     /// [`Control::reload`] for the administrators' listener.
@@ -259,6 +281,9 @@ impl Control {
 
     fn apply(&self, config: &Config) -> anyhow::Result<ReloadReport> {
         self.check_store(config)?;
+        if let Some(confinement) = self.confinement.get() {
+            confinement.check(config)?;
+        }
         let service = self.current.prepare(config)?;
         let mut state = self.state();
         anyhow::ensure!(!state.draining, "shutting down");

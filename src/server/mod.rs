@@ -6,6 +6,7 @@
 //! configurations in force.
 
 mod alerts;
+mod confinement;
 mod control;
 mod ends;
 mod inherited;
@@ -13,6 +14,7 @@ mod limits;
 mod listening;
 mod serve;
 
+pub use confinement::Confinement;
 pub use control::Control;
 pub use control::warn;
 pub use inherited::Inherited;

@@ -125,6 +125,10 @@ impl Daemon {
         }
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, name: &str) {
         let signal = Command::new("kill")
             .args([&format!("-{name}"), &self.child.id().to_string()])

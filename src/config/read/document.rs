@@ -144,6 +144,7 @@ fn config(root: &Field, keys: Root, path: &Path) -> Option<Config> {
         admin: admin?.map(Arc::new),
         reload: keys.reload,
         notify: notify?,
+        runs_programs: root.sources().name_programs(),
         files: [vec![path.to_owned()], root.sources().noted()].concat(),
         limits: keys.limits,
         listeners,

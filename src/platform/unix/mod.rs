@@ -1,5 +1,6 @@
 //! Unix, which is Linux as far as it is tested.
 
+pub(super) mod confinement;
 pub(super) mod files;
 pub(super) mod host;
 pub(super) mod manager;

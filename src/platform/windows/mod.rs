@@ -1,6 +1,7 @@
 //! Windows, from Server 2016 on.
 
 mod access;
+pub(super) mod confinement;
 mod events;
 pub(super) mod files;
 pub(super) mod host;
