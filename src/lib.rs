@@ -13,6 +13,12 @@
     clippy::unwrap_used
 )]
 
+/// Version of this build; one with the feature `fips` says so.
+pub const VERSION: &str = match cfg!(feature = "fips") {
+    true => concat!(env!("CARGO_PKG_VERSION"), "+fips"),
+    false => env!("CARGO_PKG_VERSION"),
+};
+
 pub mod accept;
 pub mod admin;
 pub mod audit;

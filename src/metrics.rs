@@ -178,10 +178,7 @@ impl Metrics {
             "notifications",
             "Tries to deliver an alert, and alerts that were dropped",
         );
-        let build = labels([
-            ("version", env!("CARGO_PKG_VERSION")),
-            ("revision", REVISION),
-        ]);
+        let build = labels([("version", crate::VERSION), ("revision", REVISION)]);
         let info = Family::<Labels, Gauge>::default();
         info.get_or_create(&build).set(1);
         registry.register("build_info", "What runs", info);

@@ -13,7 +13,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 /// Lets IMAP, POP3 and SMTP applications that only know user name and password use mailboxes that
 /// want OAuth 2.0.
 #[derive(Debug, Parser)]
-#[command(name = "authrelay", version, about, max_term_width = 100)]
+#[command(name = "authrelay", version = crate::VERSION, about, max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -59,6 +59,12 @@ fn serve(path: &Path, options: Options) -> Exit {
     }
     platform::keep_memory_private();
     server::warn(&config);
+    if cfg!(feature = "fips") {
+        tracing::info!(
+            version = crate::VERSION,
+            "FIPS: TLS, signatures and seals are by the FIPS 140-3 module of AWS-LC"
+        );
+    }
     // Before there are threads: each would go on as it was.
     let confinement = Confinement::start(&config);
     let runtime = match runtime() {
@@ -98,7 +104,7 @@ async fn serve_until_stopped(
     let server = Server::inheriting(&config, Inherited::of_environment())?;
     let text = format!(
         "authrelay {} serves {}: {} listeners, {} accounts",
-        env!("CARGO_PKG_VERSION"),
+        crate::VERSION,
         path.display(),
         config.listeners.len(),
         config.accounts.len()

@@ -31,6 +31,20 @@ pub(super) fn provider() -> CryptoProvider {
     provider
 }
 
+/// Checks that a build with the feature `fips` uses approved algorithms only.
+///
+/// # Errors
+///
+/// Where it does not: a relay that promises them must not serve without.
+pub(super) fn approved(is_approved: bool) -> Result<(), rustls::Error> {
+    match cfg!(feature = "fips") && !is_approved {
+        true => Err(rustls::Error::General(
+            "TLS would not be by the FIPS module alone, as this build demands".to_owned(),
+        )),
+        false => Ok(()),
+    }
+}
+
 /// Builds the configuration with which a provider's upstreams and token endpoint are verified.
 pub fn client(extra: &[CertificateDer<'static>]) -> Result<ClientConfig, rustls::Error> {
     let mut roots = RootCertStore {
@@ -44,6 +58,7 @@ pub fn client(extra: &[CertificateDer<'static>]) -> Result<ClientConfig, rustls:
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.resumption = Resumption::in_memory_sessions(RESUMABLE);
+    approved(config.fips())?;
     Ok(config)
 }
 
@@ -63,6 +78,7 @@ pub fn server(
     // For this configuration only: a session from before it was replaced is not resumed, so that
     // every client's certificate was verified by the authorities of today.
     config.ticketer = aws_lc_rs::Ticketer::new()?;
+    approved(config.fips())?;
     Ok(config)
 }
 
@@ -84,7 +100,7 @@ pub fn belong_together(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'
     rustls::sign::CertifiedKey::from_der(chain, key, &provider()).is_ok()
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "fips")))]
 mod tests {
     use super::*;
 
