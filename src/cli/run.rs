@@ -18,6 +18,10 @@ pub(super) struct Options {
     /// This relay's name among several that share a store (default: the host name)
     #[arg(long, value_parser = name)]
     name: Option<String>,
+    /// Give up, before serving, all files and TCP ports that the configuration does not need (Linux:
+    /// Landlock); a reload that needs others is refused
+    #[arg(long)]
+    confine: bool,
 }
 
 /// A name for records and people.
@@ -66,7 +70,10 @@ fn serve(path: &Path, options: Options) -> Exit {
         );
     }
     // Before there are threads: each would go on as it was.
-    let confinement = Confinement::start(&config);
+    let confinement = options
+        .confine
+        .then(|| Confinement::start(&config))
+        .flatten();
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(exit) => return exit,

@@ -193,7 +193,7 @@ class Image(DeployTest):
         landlock = ctypes.CDLL(None).syscall(444, None, 0, 1) > 0
         self.assertIn('"confined by the kernel' if landlock else '"not confined: ', relay.log.read_text())
         # The image's health check, inside of it.
-        self.assertEqual(self.health, ["/authrelay", "health", *command[2:]])
+        self.assertEqual(self.health, ["/authrelay", "health", *command[3:]])
         # Only the volume was written to, and by nobody else than it should be.
         state = self.folder / "volumes/state/state"
         self.assertEqual((state.stat().st_uid, state.stat().st_mode & 0o777), (65532, 0o700))

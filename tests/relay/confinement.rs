@@ -1,5 +1,4 @@
-//! A relay that serves has given up what its configuration does not need: not even its own reload reads a file
-//! elsewhere, as no one could who had taken the process over.
+//! `run --confine` gives up what the configuration does not need: not even the relay's own reload reads a file elsewhere, as no one could who had taken the process over.
 
 use authrelay::sandbox::PASSWORD;
 use authrelay::wire::Protocol::Imap;
@@ -26,8 +25,8 @@ async fn assert_serves(relay: &Daemon) {
 }
 
 #[tokio::test]
-async fn a_relay_that_serves_cannot_read_a_file_outside() {
-    let relay = Daemon::start(Setup::default()).await;
+async fn a_confined_relay_cannot_read_a_file_outside() {
+    let relay = Daemon::with_options(Setup::default(), &["--confine"]).await;
     if relay.said(CONFINED).is_empty() {
         println!("not tried here: {:#?}", relay.log());
         return;
@@ -73,7 +72,8 @@ async fn commands_leave_a_relay_unconfined() {
         format!("password: \"{PASSWORD}\""),
         format!("password: {{command: [printf, '%s', '{PASSWORD}']}}"),
     );
-    let relay = Daemon::start(Setup::default().replace(&literal, &command)).await;
+    let setup = Setup::default().replace(&literal, &command);
+    let relay = Daemon::with_options(setup, &["--confine"]).await;
     let said = "not confined: the configuration names commands, which would be confined, too";
     assert_eq!(relay.said(said).len(), 1, "{:#?}", relay.log());
     assert_serves(&relay).await;
