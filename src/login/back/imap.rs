@@ -11,7 +11,7 @@ use crate::login::{Step, SuccessReply};
 use crate::wire::imap::{self, Response, Status};
 use crate::wire::line::{Fragment, Fragments, REPLY_CAP};
 
-/// One command is open at a time: one tag does.
+/// Only one command is pending at a time, so one tag suffices.
 const TAG: &str = "A1";
 
 pub(super) struct Imap {
@@ -21,9 +21,9 @@ pub(super) struct Imap {
     output: Vec<u8>,
     state: State,
     capabilities: Option<Vec<String>>,
-    /// Untagged lines since AUTHENTICATE was sent; they are the client's.
+    /// Untagged lines since AUTHENTICATE was sent; they are for the client.
     untagged: Vec<u8>,
-    /// Reason of a BYE among the untagged responses.
+    /// Text of a BYE among the untagged responses.
     bye: Option<String>,
 }
 
@@ -40,7 +40,7 @@ enum State {
     Capability,
     /// AUTHENTICATE is to be sent next.
     SendAuthenticate,
-    /// AUTHENTICATE was sent without initial response; `+` is due.
+    /// AUTHENTICATE was sent without initial response; `+` is awaited.
     Authenticate,
     /// The SASL response was sent; the result is awaited.
     Responded,
@@ -48,7 +48,7 @@ enum State {
     Acknowledged,
     Done(Ready),
     Failed(Fault),
-    /// The last step was taken.
+    /// The final step was returned.
     Finished,
 }
 
@@ -81,7 +81,7 @@ impl Imap {
             return State::Failed(greeting_refused(&self.login.scrub(unit)));
         }
         if imap::is_untagged(unit, "PREAUTH") {
-            // Somebody else's session, or a strip of STARTTLS (RFC 9051 §11.1).
+            // Another client's session, or a downgrade that avoids STARTTLS (RFC 9051 §11.1).
             return State::Failed(protocol_violation("a PREAUTH greeting"));
         }
         if imap::untagged_status(unit) != Some(Status::Ok) {
@@ -123,7 +123,7 @@ impl Imap {
             (State::StartTls, Status::Ok) if self.input.is_empty() => State::Encrypt,
             (State::StartTls, Status::Ok) => State::Failed(injected()),
             (State::StartTls, _) => State::Failed(no_starttls(&self.login.scrub(text))),
-            // Capabilities are a help, no condition.
+            // Capabilities are useful but not required.
             (State::Capability, _) => State::SendAuthenticate,
             (State::Responded, Status::Ok) => State::Done(Ready {
                 accepted: SuccessReply {
@@ -196,7 +196,7 @@ impl Imap {
             (State::Greeting, _) => self.greeting(unit),
             (state, Some(Response::Untagged(line))) => {
                 self.untagged(&state, &line);
-                // Bounded, whatever an upstream sends unasked.
+                // Bounded, however much an upstream sends unsolicited.
                 if self.untagged.len() > REPLY_CAP {
                     State::Failed(too_long())
                 } else {
@@ -219,7 +219,7 @@ impl Imap {
         }
     }
 
-    /// Works on the input; `None` once there is output or a new state to look at.
+    /// Processes input. `None`: output or a new state is ready.
     fn advance(&mut self) -> Option<Step<Ready>> {
         match std::mem::replace(&mut self.state, State::Finished) {
             State::SendCapability => {
@@ -245,7 +245,7 @@ impl Imap {
                     self.state = self.response(state, &unit);
                     None
                 }
-                // A server's literal waits for no one.
+                // A literal of a server needs no continuation request.
                 Ok(Some(Fragment::Announced)) => {
                     self.state = state;
                     None

@@ -1,5 +1,5 @@
-//! POP3's client role before login: CAPA (RFC 2449), STLS (RFC 2595 §4), AUTH (RFC 5034), always
-//! in two steps (Exchange answers the one-line form with `-ERR Protocol error`).
+//! POP3's client role before login: CAPA (RFC 2449), STLS (RFC 2595 §4), AUTH (RFC 5034). AUTH
+//! always takes two steps, since Exchange replies to the one-line form with `-ERR Protocol error`.
 
 use bytes::Bytes;
 
@@ -32,9 +32,9 @@ enum State {
     SendCapa,
     /// CAPA was sent; its list is awaited.
     Capa,
-    /// CAPA was granted; its lines come.
+    /// CAPA was accepted; its lines follow.
     CapaLines(Vec<String>),
-    /// AUTH was sent; `+` is due.
+    /// AUTH was sent; `+` is awaited.
     Authenticate,
     /// The SASL response was sent; the result is awaited.
     Responded,
@@ -42,7 +42,7 @@ enum State {
     Acknowledged,
     Done(Ready),
     Failed(Fault),
-    /// The last step was taken.
+    /// The final step was returned.
     Finished,
 }
 
@@ -90,7 +90,7 @@ impl Pop3 {
         ))
     }
 
-    /// Takes a line of the list that answers CAPA.
+    /// Handles a line of the capability list.
     fn capability(&mut self, mut lines: Vec<String>, line: &Bytes) -> State {
         if line.as_ref() == b"." {
             self.capabilities = Some(lines);
@@ -125,7 +125,7 @@ impl Pop3 {
                 State::Failed(no_starttls(&self.login.scrub(line)))
             }
             (State::Capa, Some(Reply::Ok)) => State::CapaLines(Vec::new()),
-            // Capabilities are a help, no condition.
+            // Capabilities are useful but not required.
             (State::Capa, Some(Reply::Err)) => self.begin(),
             (State::Authenticate, Some(Reply::Continue(_))) => {
                 let response = self.login.response();
@@ -165,7 +165,7 @@ impl Pop3 {
         }
     }
 
-    /// Works on the input; `None` once there is output or a new state to look at.
+    /// Processes input. `None`: output or a new state is ready.
     fn advance(&mut self) -> Option<Step<Ready>> {
         match std::mem::replace(&mut self.state, State::Finished) {
             State::SendCapa => {

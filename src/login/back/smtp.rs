@@ -1,5 +1,5 @@
-//! SMTP's client role before login: EHLO, STARTTLS (RFC 3207), AUTH (RFC 4954 §4), always in two
-//! steps: the command line is held to 512 octets and a token is longer.
+//! SMTP's client role before login: EHLO, STARTTLS (RFC 3207), AUTH (RFC 4954 §4). AUTH always
+//! takes two steps, since a command line is limited to 512 octets and a token is longer.
 
 use super::dialogue::{
     AwaitedReply, Back, Ready, Stage, UpstreamCredentials, closed_while, greeting_refused,
@@ -15,7 +15,7 @@ pub(super) struct Smtp {
     stage: Stage,
     input: Lines,
     output: Vec<u8>,
-    /// The lines of the reply that is coming in.
+    /// Lines of the incomplete reply.
     pub(super) reply: Reply,
     state: State,
     capabilities: Option<Vec<String>>,
@@ -32,7 +32,7 @@ enum State {
     StartTls,
     /// The 220 for STARTTLS was the last reply in clear.
     Encrypt,
-    /// AUTH was sent; 334 is due.
+    /// AUTH was sent; 334 is awaited.
     Authenticate,
     /// The SASL response was sent; the result is awaited.
     Responded,
@@ -40,7 +40,7 @@ enum State {
     Acknowledged,
     Done(Ready),
     Failed(Fault),
-    /// The last step was taken.
+    /// The final step was returned.
     Finished,
 }
 
@@ -149,7 +149,7 @@ impl Smtp {
         }
     }
 
-    /// Works on the input; `None` once there is output or a new state to look at.
+    /// Processes input. `None`: output or a new state is ready.
     fn advance(&mut self) -> Option<Step<Ready>> {
         match std::mem::replace(&mut self.state, State::Finished) {
             State::Hello => {

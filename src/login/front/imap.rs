@@ -25,21 +25,21 @@ pub(super) struct Imap {
 enum State {
     Greeting,
     Commands,
-    /// AUTHENTICATE waits for a response.
+    /// AUTHENTICATE awaits a response.
     Sasl {
         tag: Bytes,
         exchange: SaslExchange,
     },
-    /// The driver has the credentials.
+    /// The driver checks the credentials.
     AwaitingVerdict {
         tag: Bytes,
     },
-    /// STARTTLS was answered; TLS begins.
+    /// STARTTLS was answered; TLS begins next.
     StartTls,
-    /// LOGOUT was answered; the connection ends.
+    /// LOGOUT was answered; the connection ends next.
     Quit,
     Failed(Fault),
-    /// The last step was taken.
+    /// The final step was returned.
     Finished,
 }
 
@@ -72,7 +72,7 @@ impl Imap {
         }
     }
 
-    /// Answers a fault; true where the client may go on.
+    /// Replies with a fault and sets the state: failed if the reply closes the connection.
     fn answer(&mut self, fault: &Fault, tag: &[u8]) {
         let reply = fault.reply(Protocol::Imap, Some(tag));
         self.output.extend_from_slice(&reply.text);
@@ -88,7 +88,7 @@ impl Imap {
         self.notes.on_refused(fault, None);
     }
 
-    /// One whole command; an attempt if it was the last piece of one.
+    /// Handles one whole command. Returns an attempt if the command completes one.
     fn command(&mut self, unit: &[u8]) -> Option<Attempt> {
         let parsed = imap::command(unit);
         self.notes.on_command(unit, parsed.is_some());
@@ -120,7 +120,7 @@ impl Imap {
                     &tag,
                 );
             }
-            // CVE-2011-0411: what followed the command in clear must never be executed.
+            // CVE-2011-0411: cleartext input after the command must never be executed.
             Command::StartTls if !self.input.is_empty() => self.state = State::Failed(injected()),
             Command::StartTls => {
                 self.say(&tag, "OK Begin TLS negotiation now.");
@@ -171,7 +171,7 @@ impl Imap {
         Some(step)
     }
 
-    /// Works on the input; `None` once there is output or a new state to look at.
+    /// Processes input. `None`: output or a new state is ready.
     fn advance(&mut self) -> Option<Step<Request>> {
         match std::mem::replace(&mut self.state, State::Commands) {
             State::Greeting => {

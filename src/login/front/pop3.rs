@@ -26,20 +26,20 @@ pub(super) struct Pop3 {
 enum State {
     Greeting,
     Commands,
-    /// USER was taken; PASS is due.
+    /// USER was accepted; PASS is awaited.
     User {
         name: Bytes,
     },
-    /// AUTH waits for a response.
+    /// AUTH awaits a response.
     Sasl(SaslExchange),
-    /// The driver has the credentials.
+    /// The driver checks the credentials.
     AwaitingVerdict,
-    /// STLS was answered; TLS begins.
+    /// STLS was answered; TLS begins next.
     StartTls,
-    /// QUIT was answered; the connection ends.
+    /// QUIT was answered; the connection ends next.
     Quit,
     Failed(Fault),
-    /// The last step was taken.
+    /// The final step was returned.
     Finished,
 }
 
@@ -78,7 +78,7 @@ impl Pop3 {
         self.notes.on_refused(fault, None);
     }
 
-    /// One command; `user` is the name that a USER before it gave.
+    /// Handles one command; `user` is the name from a preceding USER.
     fn command(&mut self, line: &[u8], user: Option<Bytes>) -> Option<Attempt> {
         let command = pop3::command(line);
         self.notes.on_command(line, command != Command::Other);
@@ -137,7 +137,6 @@ impl Pop3 {
         None
     }
 
-    /// Answers STLS.
     fn start_tls(&mut self) {
         if self.offer.encrypted {
             self.say("-ERR TLS is active.");
@@ -146,7 +145,7 @@ impl Pop3 {
                 "the client sent STLS, which the listener does not have",
             ));
         } else if !self.input.is_empty() {
-            // CVE-2011-0411: what followed the command in clear must never be executed.
+            // CVE-2011-0411: cleartext input after the command must never be executed.
             self.state = State::Failed(injected());
         } else {
             self.say("+OK Begin TLS negotiation now.");
@@ -179,7 +178,7 @@ impl Pop3 {
         Some(step)
     }
 
-    /// Works on the input; `None` once there is output or a new state to look at.
+    /// Processes input. `None`: output or a new state is ready.
     fn advance(&mut self) -> Option<Step<Request>> {
         let state = std::mem::replace(&mut self.state, State::Commands);
         let line = match &state {

@@ -1,5 +1,5 @@
-//! SMTP's server role before login: submission (RFC 6409) with AUTH (RFC 4954) and STARTTLS
-//! (RFC 3207). Everything of the mail transaction waits for the login.
+//! SMTP's server role before login: submission (RFC 6409) with AUTH (RFC 4954) and STARTTLS (RFC
+//! 3207). Mail transactions require a login.
 
 use bytes::Bytes;
 
@@ -20,9 +20,9 @@ pub(super) struct Smtp {
     output: Vec<u8>,
     state: State,
     notes: Notes,
-    /// The MAIL of a client that does not log in: it goes on once it may.
+    /// MAIL command of a client without login; sent to the upstream once accepted.
     mail: Bytes,
-    /// Why the last login could not be decided, where that is temporary.
+    /// Temporary reason why the last login could not be decided.
     postponed: Option<Fault>,
 }
 
@@ -30,16 +30,16 @@ pub(super) struct Smtp {
 enum State {
     Greeting,
     Commands,
-    /// AUTH waits for a response.
+    /// AUTH awaits a response.
     Sasl(SaslExchange),
-    /// The driver has the credentials.
+    /// The driver checks the credentials.
     AwaitingVerdict,
-    /// STARTTLS was answered; TLS begins.
+    /// STARTTLS was answered; TLS begins next.
     StartTls,
-    /// QUIT was answered; the connection ends.
+    /// QUIT was answered; the connection ends next.
     Quit,
     Failed(Fault),
-    /// The last step was taken.
+    /// The final step was returned.
     Finished,
 }
 
@@ -109,7 +109,7 @@ impl Smtp {
                     "the client sent STARTTLS, which the listener does not have",
                 ));
             }
-            // CVE-2011-0411: what followed the command in clear must never be executed.
+            // CVE-2011-0411: cleartext input after the command must never be executed.
             Command::StartTls if !self.input.is_empty() => self.state = State::Failed(injected()),
             Command::StartTls => {
                 self.say("220 2.0.0 Begin TLS negotiation now.");
@@ -124,7 +124,7 @@ impl Smtp {
                     .map(Request::Login);
             }
             Command::Mail if !self.offer.credentials => {
-                // RFC 3207 §4: 530 for every other command.
+                // RFC 3207 §4 requires 530 for every other command.
                 self.answer(&before_tls().smtp_reply(&["530 5.7.0 Start TLS first.".into()]));
             }
             Command::Mail if self.offer.unauthenticated => return self.without_login(line),
@@ -136,8 +136,9 @@ impl Smtp {
         None
     }
 
-    /// A command of the mail transaction, from a client that has not logged in. dma goes on without
-    /// a login where AUTH fails for now, and would return the message for a 530.
+    /// Replies to a transaction command of a client that has not logged in. After a temporary AUTH
+    /// failure the reply is that failure again: dma continues without a login, and would bounce the
+    /// message on a 530.
     fn before_login(&mut self) {
         match self.postponed.clone() {
             Some(fault) => self.answer(&fault),
@@ -145,7 +146,7 @@ impl Smtp {
         }
     }
 
-    /// A command of the mail transaction, on a listener for devices that cannot log in.
+    /// Handles a transaction command on a listener for devices that cannot log in.
     fn without_login(&mut self, line: &[u8]) -> Option<Request> {
         let is_mail = line
             .get(..4)
@@ -184,7 +185,7 @@ impl Smtp {
         Some(step)
     }
 
-    /// Works on the input; `None` once there is output or a new state to look at.
+    /// Processes input. `None`: output or a new state is ready.
     fn advance(&mut self) -> Option<Step<Request>> {
         let state = std::mem::replace(&mut self.state, State::Commands);
         let line = match &state {
@@ -248,7 +249,7 @@ impl Front for Smtp {
     fn accept(&mut self, accepted: &SuccessReply) -> Bytes {
         self.state = State::Finished;
         if !self.mail.is_empty() {
-            // It asked for no login: the mail service answers MAIL itself.
+            // The client sent no AUTH, so only the mail service's reply to MAIL follows.
             return Bytes::new();
         }
         [&accepted.text, b"\r\n".as_slice()].concat().into()
@@ -282,7 +283,7 @@ impl Front for Smtp {
     }
 }
 
-/// `ehlo-ok-rsp` (RFC 5321 §4.1.1.1), complete lines.
+/// Builds `ehlo-ok-rsp` (RFC 5321 §4.1.1.1) as complete lines.
 pub(super) fn ehlo_reply(capabilities: &[String], starttls: bool, credentials: bool) -> String {
     let mut greeting = "authrelay";
     let mut reply = String::new();
