@@ -1,5 +1,5 @@
-//! The way out: every connection that authrelay makes, to mail services, token endpoints, hooks,
-//! syslog servers, and proxies that lead there.
+//! Outbound connections: to mail services, token endpoints, hooks, syslog servers, and through
+//! egress proxies.
 
 pub mod connect;
 pub mod dial;
@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 
 use crate::platform;
 
-/// Dead peers are found within about two minutes of silence.
+/// Keepalive settings that detect a dead peer after about two minutes of silence.
 pub fn keepalive() -> TcpKeepalive {
     TcpKeepalive::new()
         .with_time(Duration::from_secs(60))
@@ -24,7 +24,7 @@ pub fn keepalive() -> TcpKeepalive {
         .with_retries(4)
 }
 
-/// No delay for small writes, and [`keepalive`].
+/// Sets TCP_NODELAY and [`keepalive`].
 fn prepare(tcp: &TcpStream) -> io::Result<()> {
     tcp.set_nodelay(true)?;
     platform::set_keepalive(SockRef::from(tcp), &keepalive())
