@@ -100,6 +100,12 @@ impl Audit {
         self.0.queue.is_failing()
     }
 
+    /// Time at which a head was last signed and written, in seconds since 1970; until then the
+    /// start.
+    pub fn head_signed(&self) -> u64 {
+        self.0.queue.head_signed()
+    }
+
     /// Continues the chain in a new file at the same path, as after logrotate's rename. Returns at
     /// once.
     pub fn reopen(&self) {

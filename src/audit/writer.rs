@@ -141,6 +141,9 @@ impl Writer {
             if headed || (self.unsynced > 0 && due) {
                 self.sync();
             }
+            if headed && !self.failing {
+                self.queue.on_head();
+            }
             // Last, since this may wait with `on_full: refuse`. Lines that are not in the file yet
             // are held back: if they were lost there, the chain would fork.
             if !self.outlets.is_empty() {

@@ -219,6 +219,19 @@ impl Service {
         self.state.audit.as_ref().is_some_and(Audit::is_failing)
     }
 
+    /// Updates the metrics that are read rather than counted, except those of consents.
+    pub fn measure(&self) {
+        let metrics = &self.state.metrics;
+        let unstored = self
+            .token_source
+            .store()
+            .map_or(0, |store| store.unstored());
+        metrics.unstored_tokens(unstored);
+        if let Some(audit) = &self.state.audit {
+            metrics.audit(!audit.is_failing(), audit.head_signed());
+        }
+    }
+
     /// State shared with other relays; `None` for a single relay.
     pub fn sharing(&self) -> Option<&Arc<Sharing>> {
         self.state.sharing.as_ref()
