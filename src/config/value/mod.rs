@@ -1,4 +1,4 @@
-//! How values of each kind are read, and what may be written for them.
+//! Values of each kind: how they are read, and their kinds for the reference.
 
 pub(super) mod certificates;
 mod mail;
@@ -30,7 +30,7 @@ words! {
 }
 words! { impl IpPreference { Any = "any", V4 = "v4", V6 = "v6", } }
 
-/// A longer time is a mistake.
+/// Longest duration; a longer one is a mistake.
 pub(super) const YEAR: Duration = Duration::from_secs(366 * 86_400);
 
 impl Value for bool {
@@ -100,7 +100,7 @@ impl Value for Duration {
     }
 
     fn kind() -> Kind {
-        // Every sequence of number and unit that humantime takes.
+        // Matches every sequence of numbers and units that humantime accepts.
         Kind::pattern(
             "time",
             "^ *[0-9]+(\\.[0-9]+)? *[A-Za-zµ]+( *[0-9]+(\\.[0-9]+)? *[A-Za-zµ]+)* *$",
@@ -135,7 +135,7 @@ impl Ranged for Duration {
     }
 }
 
-/// A size in octets: `35MB`, `35MiB`; at least one.
+/// Reads a size in octets such as `35MB` or `35MiB`; at least one octet.
 impl Value for u64 {
     fn read(field: &Field) -> Option<Self> {
         const UNITS: [(&str, u64); 8] = [
@@ -181,7 +181,7 @@ impl Value for String {
     }
 }
 
-/// Name that an operator gives to something: it appears in the log.
+/// Name chosen by the operator; appears in the log.
 #[derive(Debug, Clone)]
 pub(super) struct Name(pub(super) String);
 
@@ -198,10 +198,10 @@ impl Value for Name {
     }
 }
 
-/// Reads a path, relative to the file.
+/// Reads a path relative to the file.
 impl Value for PathBuf {
     fn read(field: &Field) -> Option<Self> {
-        // Without the `.` of `./state`, which would show in every message.
+        // Removes the `.` of `./state`, which would appear in every message.
         let path = field.sources().resolve(field.word()?);
         Some(path.components().collect())
     }
@@ -211,14 +211,14 @@ impl Value for PathBuf {
     }
 }
 
-/// At least one; a single value counts as a list of one.
+/// Reads a list with at least one item; a single value counts as a list of one.
 impl<T: Value> Value for Vec<T> {
     fn read(field: &Field) -> Option<Self> {
         let items = field.list()?;
         if items.is_empty() {
             return field.reject(T::NONE);
         }
-        // Every one is read before the first that is wrong counts.
+        // All items are read before errors count.
         let read: Vec<_> = items.iter().map(T::read).collect();
         read.into_iter().collect()
     }
@@ -244,8 +244,8 @@ impl<T: Value> Value for AnyNumber<T> {
     }
 }
 
-/// At least one item, each with its place; those that are wrong are `None`, so that the others
-/// are looked at all the same.
+/// A list with at least one item, each with its position. Wrong items are `None`, so that the
+/// others are still checked.
 #[derive(Debug, Clone)]
 pub(super) struct Each<T>(pub(super) Vec<(Field, Option<T>)>);
 
@@ -267,7 +267,7 @@ impl<T: Value> Value for Each<T> {
     }
 }
 
-/// Values under names that the operator chooses, each with its place.
+/// Values with names chosen by the operator, each with its position.
 #[derive(Debug, Clone)]
 pub(super) struct Named<T>(pub(super) Vec<(String, Field, Option<T>)>);
 
@@ -313,7 +313,7 @@ impl Value for Program {
     }
 }
 
-/// A day, as seconds since 1970.
+/// A date, as seconds since 1970.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Day(pub(super) i64);
 
@@ -330,7 +330,7 @@ impl Value for Day {
     }
 }
 
-/// RFC 6749 §3.3: `scope-token = 1*( %x21 / %x23-5B / %x5D-7E )`.
+/// One scope: `scope-token = 1*( %x21 / %x23-5B / %x5D-7E )` (RFC 6749 §3.3).
 #[derive(Debug, Clone)]
 pub(super) struct Scope(pub(super) String);
 
