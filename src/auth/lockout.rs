@@ -78,7 +78,7 @@ pub(super) struct CheckPermit {
 /// Whether a check may begin.
 enum CheckStart {
     Yes,
-    /// As many checks are pending as may still fail. Wait for one to end.
+    /// Not yet: as many checks are pending as may still fail. Wait for one to end.
     Later,
     Locked,
 }

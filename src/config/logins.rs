@@ -47,8 +47,8 @@ impl Logins {
 }
 
 /// Whether `login` matches `dot-atom "@" domain` (RFC 5322 §3.4.1) in ASCII, within the lengths of
-/// RFC 5321 §4.5.3.1. Only such client input ever reaches an upstream. A local part `*` is a
-/// pattern.
+/// RFC 5321 §4.5.3.1. Only such client input ever reaches an upstream. A login whose local part is
+/// `*` is a pattern, not an address.
 pub(super) fn is_wildcard_address(login: &str) -> bool {
     let Some((local, domain)) = login.rsplit_once('@') else {
         return false;

@@ -91,7 +91,7 @@ pub enum Event {
     Fault(Fault),
 }
 
-/// What the driver does next.
+/// Next action of the driver.
 #[derive(Debug)]
 pub enum Next {
     /// Wait for one of these inputs.

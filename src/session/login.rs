@@ -29,7 +29,7 @@ use crate::stream::Stream;
 /// Longest time for a rejected client to receive the reason.
 const REJECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The same time after a stop.
+/// Longest time for this after a stop.
 const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A login in progress, from the first octet to [`Login::hand_over`].

@@ -258,7 +258,7 @@ impl Stream {
         self.outbound.is_empty()
     }
 
-    /// Awaits [`Stream::poll_receive`].
+    /// Receives octets once, by awaiting [`Stream::poll_receive`].
     pub async fn receive(&mut self, mut sink: impl FnMut(&[u8])) -> io::Result<bool> {
         poll_fn(|cx| self.poll_receive(cx, &mut |_, bytes| sink(bytes))).await
     }
@@ -301,7 +301,7 @@ impl Stream {
         self.tcp.peer_addr()
     }
 
-    /// Local address.
+    /// Our own address of the connection.
     pub fn local(&self) -> io::Result<SocketAddr> {
         self.tcp.local_addr()
     }

@@ -15,7 +15,7 @@ use super::registrations::Registrations;
 use super::smtp::{check_from, check_sender};
 use crate::wire::Protocol;
 
-/// Valid accounts.
+/// The valid accounts of a file.
 #[derive(Debug, Default)]
 pub(super) struct ReadAccounts {
     /// Accounts with their positions in the file.

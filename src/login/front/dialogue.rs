@@ -8,7 +8,7 @@ use super::super::{Step, SuccessReply};
 use crate::fault::{Fault, Kind};
 use crate::wire::sasl::{CREDENTIAL_CAP, Credentials, Malformed, Oddity, Part};
 
-/// What a listener currently offers on a connection.
+/// The current offer of a listener on a connection.
 #[derive(Debug, Clone)]
 pub struct Advertised {
     /// Capabilities of the upstream, as it lists them.
