@@ -117,7 +117,7 @@ impl LoginHistory {
         }
     }
 
-    /// One more, whoever it was that met it.
+    /// Counts a fault of a side.
     pub fn count_fault(&self, side: Side) {
         let mut faults = self.faults();
         let index = Side::ALL.iter().position(|other| *other == side);

@@ -55,7 +55,7 @@ struct State {
     closed: bool,
     /// The file, used to query free space.
     file: Option<(Arc<File>, PathBuf)>,
-    /// When the last signed head was written, in seconds since 1970.
+    /// Time at which the last signed head was written, in seconds since 1970.
     head_signed: u64,
 }
 
@@ -140,12 +140,12 @@ impl Queue {
         self.lock().full
     }
 
-    /// When the last signed head was written; at first, the start.
+    /// Time at which the last signed head was written; at first the start.
     pub(super) fn head_signed(&self) -> u64 {
         self.lock().head_signed
     }
 
-    /// A signed head was written.
+    /// Records that a signed head was written.
     pub(super) fn on_head(&self) {
         self.lock().head_signed = unix_now();
     }

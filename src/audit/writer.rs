@@ -1,4 +1,4 @@
-//! The writer, which alone seals and writes records.
+//! The writer, the only code that seals and writes records.
 //!
 //! A piece that could not be written is kept and retried; until then no more records are taken from
 //! the queue. A partially written line is removed again, so that readers find only whole lines. The

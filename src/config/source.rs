@@ -24,7 +24,7 @@ const LEAST: usize = 16;
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 
 section! {
-    /// Where a secret comes from.
+    /// Source of a secret.
     struct Source {
         /// A variable of the environment
         env: Key<String>,

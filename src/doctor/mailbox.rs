@@ -1,4 +1,4 @@
-//! First command on the mailbox: with Exchange a successful login alone proves little.
+//! First command on the mailbox, since with Exchange a successful login proves little.
 
 use crate::fault::sanitize;
 use crate::stream::Stream;

@@ -157,7 +157,7 @@ pub fn classify(text: &str, refusal: Refusal) -> Fault {
     }
 }
 
-/// Reads how long the mail service wants its mailbox left alone, in milliseconds, at most one hour.
+/// Reads how long the mail service refuses its mailbox, in milliseconds, at most one hour.
 /// Exchange sends `Suggested Backoff Time: 299961 milliseconds`; seconds are accepted too.
 pub fn suggested_backoff(text: &str) -> Option<u64> {
     const HOUR: u64 = 3_600_000;

@@ -24,7 +24,7 @@ pub struct MovedConsent {
     pub refresh_token: Secret,
 }
 
-/// Name and text of a file beside the imported one.
+/// Name and text of a token file that accompanies the imported file.
 pub type TokenFile = (String, String);
 
 /// Section of an imported file, with lower-case keys.

@@ -13,7 +13,7 @@ use super::system;
 /// Output of a program.
 #[derive(Debug)]
 pub struct Printed {
-    /// Standard output.
+    /// The whole standard output.
     pub output: Zeroizing<Vec<u8>>,
     /// Last octets of standard error.
     pub complaints: Vec<u8>,

@@ -87,7 +87,7 @@ pub type Out<'a> = &'a mut dyn FnMut(Action<'_>);
 pub enum Event {
     /// A message has ended.
     Message(MessageReport),
-    /// Something was refused or failed; the session continues.
+    /// A refusal or failure after which the session continues.
     Fault(Fault),
 }
 

@@ -289,7 +289,7 @@ impl Stream {
     /// read can be watched. An orderly close (FIN) does not count, since it may be a half-close;
     /// [`Stream::poll_receive`] reports it.
     ///
-    /// The future borrows nothing. Pin it once, poll it beside other uses of the stream, and drop
+    /// The future borrows nothing. Pin it once, poll it together with other uses of the stream, and drop
     /// it with the stream, since it keeps the socket open. Octets received before the reset can
     /// still be read; octets sent after it are lost. Returns the error.
     pub fn reset(&self) -> impl Future<Output = io::Error> + Send + 'static {

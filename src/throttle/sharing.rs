@@ -19,7 +19,7 @@ const POLL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_s
 pub(super) struct SharedLimits {
     member: Arc<Member>,
     name: Arc<str>,
-    /// Held by the first waiting message, which alone polls.
+    /// Held by the first waiting message; only that one polls.
     first: tokio::sync::Mutex<()>,
 }
 

@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | none | waits for a request |
 //! | valid | gets the token |
-//! | due | gets the token, and a request starts beside it |
+//! | due | gets the token, and a request starts in the background |
 //! | paused | gets the last failure; no request is sent |
 //! | attention | gets the last failure; retried seldom, since it may be resolved |
 //! | ended | gets the last failure; nothing is requested until there is a new consent |

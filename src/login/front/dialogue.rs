@@ -29,11 +29,11 @@ pub struct Advertised {
 /// A client's request that ends the login dialogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
-    /// To log in with credentials.
+    /// Login with credentials.
     Login(Attempt),
-    /// To send without a login (SMTP), on a listener that allows it.
+    /// Sending without a login (SMTP), on a listener that allows it.
     Unauthenticated,
-    /// To end the session; the reply was already sent.
+    /// End of the session; the reply was already sent.
     Quit,
 }
 

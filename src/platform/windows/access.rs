@@ -21,8 +21,8 @@ use super::super::Kind;
 pub(super) const SERVICE_SID: &str =
     "S-1-5-80-1521716224-3327340366-3370909242-1995641614-3993902069";
 
-/// SIDs allowed on a private file besides the process's user: SYSTEM, Administrators, creator and
-/// owner, and Windows' installer.
+/// SIDs allowed on a private file in addition to the process's user: SYSTEM, Administrators, creator
+/// and owner, and Windows' installer.
 const TRUSTED: [&str; 6] = [
     "S-1-5-18",
     "S-1-5-32-544",

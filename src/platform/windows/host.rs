@@ -8,7 +8,7 @@ use socket2::{SockRef, TcpKeepalive};
 
 use super::super::Usage;
 
-/// Returns `%ProgramData%\authrelay\proxy.yaml`.
+/// Default path `%ProgramData%\authrelay\proxy.yaml`.
 pub(in super::super) fn configuration() -> PathBuf {
     let data = std::env::var_os("ProgramData")
         .map_or_else(|| PathBuf::from(r"C:\ProgramData"), PathBuf::from);

@@ -18,7 +18,7 @@ use crate::cluster::number::Number;
 pub(super) enum Redeems {
     /// Any record; the result concerns this relay only.
     Any,
-    /// The record for which this relay was chosen, or which it redeems alone.
+    /// The record with this number, for which this relay was chosen.
     Only(Number),
 }
 
