@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::super::{Step, SuccessReply};
+use super::super::step::{Step, SuccessReply};
 use crate::fault::{Fault, Kind};
 use crate::wire::sasl::{CREDENTIAL_CAP, Credentials, Malformed, Oddity, Part};
 
