@@ -15,7 +15,7 @@ use crate::wire::smtp::is_extension;
 
 /// One protocol before login: its commands, and the grammar of its replies.
 pub(super) trait Dialect: Send {
-    /// Protocol that is spoken.
+    /// Protocol that the dialect is for.
     const PROTOCOL: Protocol;
 
     /// Command that starts TLS.
@@ -47,7 +47,7 @@ pub(super) trait Dialect: Send {
     }
 }
 
-/// What was sent last: the reply to it is awaited.
+/// Command that was sent last, whose reply is awaited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sent {
     /// Nothing: the greeting is awaited.
@@ -60,7 +60,7 @@ pub(super) enum Sent {
     Authenticate,
 }
 
-/// What the upstream says.
+/// Reply of the upstream, or a line of one.
 pub(super) enum Reply {
     /// Part of a reply, or what nothing depends on.
     Partial,
@@ -70,7 +70,7 @@ pub(super) enum Reply {
     Continue,
     /// A refusal in its lines.
     Negative(Refusal, Vec<Bytes>),
-    /// What the protocol does not know.
+    /// A line that the protocol does not know, with the word for it in faults.
     Violation(&'static str),
     /// More than is kept.
     TooLong,

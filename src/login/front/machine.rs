@@ -13,7 +13,7 @@ use crate::wire::line::{Fragment, Fragments};
 
 /// One protocol before login: its grammar, and the words of its replies.
 pub(super) trait Dialect: Send {
-    /// Protocol that is spoken.
+    /// Protocol that the dialect is for.
     const PROTOCOL: Protocol;
 
     /// Framing of the client's commands.
@@ -38,11 +38,11 @@ pub(super) struct Parsed {
     pub(super) tag: Bytes,
     /// Whether the protocol has such a command.
     pub(super) is_known: bool,
-    /// What it asks for.
+    /// Request that the command makes.
     pub(super) command: Command,
 }
 
-/// What a command asks for. Replies are complete lines.
+/// Request that a command makes. Replies are complete lines.
 pub(super) enum Command {
     /// Nothing but this reply.
     Answer(Vec<u8>),
