@@ -1,8 +1,8 @@
-//! Login dialogues of both roles as state machines without IO: bytes in, steps out.
+//! The login dialogues, both roles, as pure state machines: bytes in, steps out.
 //!
-//! [`front`] is the server role towards the client, [`back`] the client role towards the upstream.
-//! Neither reads a clock, opens a socket or writes a log, so every dialogue can be replayed from a
-//! transcript, byte by byte. The driver carries out the steps:
+//! [`front`] is the server role towards the client, [`back`] the client role towards the
+//! upstream. Neither reads a clock, opens a socket or writes a log, so that every dialogue can be
+//! replayed from a transcript, byte by byte. Whoever drives them does what the steps say:
 //!
 //! ```text
 //!     bytes ──▶ receive ──▶ next ──▶ Read       ask for more
@@ -14,33 +14,6 @@
 
 pub mod back;
 pub mod front;
+mod step;
 
-use bytes::Bytes;
-
-use crate::fault::Fault;
-
-/// Next step of a dialogue. The driver must carry it out before it calls `next` again.
-#[derive(Debug)]
-pub enum Step<T> {
-    /// Read more bytes from the peer.
-    Read,
-    /// Send these bytes to the peer.
-    Write(Bytes),
-    /// Start TLS, then begin a new dialogue on the encrypted stream. Nothing from the cleartext
-    /// dialogue is kept.
-    StartTls,
-    /// The dialogue has ended with this result.
-    Done(T),
-    /// Close the connection because of this fault.
-    Failed(Fault),
-}
-
-/// The upstream's success reply, which is relayed to the client.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SuccessReply {
-    /// IMAP: untagged lines before the tagged response, each with its CRLF.
-    pub untagged: Bytes,
-    /// IMAP: the tagged response without its tag. POP3, SMTP: the whole reply without the final
-    /// CRLF.
-    pub text: Bytes,
-}
+pub use step::{Step, SuccessReply};

@@ -1,31 +1,12 @@
-//! Outbound connections: to mail services, token endpoints, hooks, syslog servers, and through
-//! egress proxies.
+//! The way out: every connection that authrelay makes, to mail services, token endpoints, hooks,
+//! syslog servers, and proxies that lead there.
 
 pub mod connect;
 pub mod dial;
 mod egress;
 pub mod http;
 mod names;
+mod options;
 pub mod tls_fault;
 
-use std::io;
-use std::time::Duration;
-
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
-
-use crate::platform;
-
-/// Keepalive settings that detect a dead peer after about two minutes of silence.
-pub fn keepalive() -> TcpKeepalive {
-    TcpKeepalive::new()
-        .with_time(Duration::from_secs(60))
-        .with_interval(Duration::from_secs(15))
-        .with_retries(4)
-}
-
-/// Sets TCP_NODELAY and [`keepalive`].
-fn prepare(tcp: &TcpStream) -> io::Result<()> {
-    tcp.set_nodelay(true)?;
-    platform::set_keepalive(SockRef::from(tcp), &keepalive())
-}
+pub use options::keepalive;

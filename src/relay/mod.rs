@@ -1,7 +1,7 @@
-//! Relays octets in both directions after the login, unchanged except where a rule applies.
+//! After the login: octets both ways, unchanged but for what a rule asks for.
 //!
-//! A [`Machine`] decides everything without IO. A [`Driver`] carries out its actions over two
-//! connections that keep no buffers while idle:
+//! A [`Machine`] decides everything without IO; a [`Driver`] does what it says, over two
+//! connections that hold no buffer of their own:
 //!
 //! ```text
 //!     client ──▶ Connection ──▶ Input::Client ─────▶ ┌─────────┐ ──▶ Action::ToUpstream ──▶ upstream
@@ -9,7 +9,7 @@
 //!     clock, drain, stop, permits ────── Input ────▶ └─────────┘ ──▶ Next::Wait, Next::End
 //! ```
 //!
-//! The loop, with peers that accept everything at once (the product uses [`Driver::poll`]):
+//! The loop, with peers that take everything at once ([`Driver::poll`] is the product's):
 //!
 //! ```
 //! use std::time::Duration;
@@ -51,9 +51,10 @@
 //! assert!(end.reply.starts_with(b"421 4.3.2 "));
 //! ```
 //!
-//! authrelay adds only a final reply (`* BYE`, `421`), between two replies. Over SMTP [`SmtpRules`]
-//! may apply; then commands may wait for a permit or be refused.
+//! The only thing authrelay ever adds is a final reply (`* BYE`, `421`) between two replies. Over
+//! SMTP [`SmtpRules`] may apply: then commands wait for their permit, or are refused.
 
+mod byte_counters;
 mod drain;
 mod driver;
 mod envelope;
@@ -65,8 +66,7 @@ mod pop3;
 mod smtp;
 mod tracker;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
+pub use byte_counters::ByteCounters;
 pub use drain::Drain;
 pub use driver::{Backend, Connection, Driver, run};
 pub use envelope::{MessageOutcome, MessageReport};
@@ -74,29 +74,3 @@ pub use interface::{Action, ClosedBy, End, Event, Input, Interest, Next, Permit}
 pub use machine::Machine;
 pub use smtp::{Policy, SmtpRules};
 pub use tracker::Tracker;
-
-/// Octets relayed so far. Kept outside the session, so that they survive its cancellation and can
-/// be read by others.
-#[derive(Debug, Default)]
-pub struct ByteCounters {
-    up: AtomicU64,
-    down: AtomicU64,
-}
-
-impl ByteCounters {
-    /// Octets sent from the client to the upstream.
-    pub fn up(&self) -> u64 {
-        self.up.load(Ordering::Relaxed)
-    }
-
-    /// Octets sent from the upstream to the client.
-    pub fn down(&self) -> u64 {
-        self.down.load(Ordering::Relaxed)
-    }
-
-    /// Counts octets in both directions.
-    pub fn add(&self, up: usize, down: usize) {
-        self.up.fetch_add(up as u64, Ordering::Relaxed);
-        self.down.fetch_add(down as u64, Ordering::Relaxed);
-    }
-}

@@ -1,42 +1,40 @@
-//! Framing with a size limit: whole lines, and IMAP commands or responses with their literals.
+//! Capped framing: whole lines, and IMAP commands or responses with their literals.
 //!
-//! Both framers accept bytes in any pieces and return only complete units, so the grammars never
-//! see a partial one. A unit over the limit is an error, and the caller closes the connection. The
-//! buffer never exceeds the limit plus one push.
+//! Both framers take bytes as they come and give back units that are complete, so that the
+//! grammars never see half of anything. A unit over the cap is an error that the caller answers
+//! by closing; what was buffered until then is bounded by the cap plus one push.
 
 use bytes::Bytes;
 use memchr::memchr;
 
 use super::literal::Scanner;
 
-/// Longest command or SASL line of a client, in octets (RFC 4954 §4 requires 12,288; tokens fit
-/// too).
+/// Commands and SASL lines of clients, in octets (RFC 4954 §4 asks for 12,288; tokens fit too).
 pub const COMMAND_CAP: usize = 16 * 1024;
 
-/// Longest ID command of an IMAP client, in octets: RFC 2971 §3.3 allows 30 fields of 30 and 1,024
-/// octets.
+/// An IMAP client's ID command, in octets: RFC 2971 §3.3 allows 30 fields of 30 and 1,024 octets.
 pub const ID_CAP: usize = 34 * 1024;
 
-/// Longest reply of an upstream before login, in octets.
+/// Replies of an upstream before login, in octets.
 pub const REPLY_CAP: usize = 64 * 1024;
 
-/// Error: a unit exceeds the limit.
+/// A unit went over the cap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLong;
 
-/// Splits received octets into lines of limited length.
+/// Splits received octets into lines, each with a cap.
 #[derive(Debug)]
 pub struct Lines {
     buffer: Vec<u8>,
-    /// Offset of the first octet that has not been returned.
+    /// Everything before this was given out.
     start: usize,
-    /// Offset up to which no LF was found.
+    /// No LF stands between `start` and here.
     scanned: usize,
     cap: usize,
 }
 
 impl Lines {
-    /// Creates an empty buffer that returns lines of at most `cap` octets, terminator included.
+    /// An empty buffer that gives out lines of at most `cap` octets, terminator included.
     pub fn new(cap: usize) -> Self {
         Self {
             buffer: Vec::new(),
@@ -46,10 +44,10 @@ impl Lines {
         }
     }
 
-    /// Appends octets received from the peer.
+    /// Appends octets that were read.
     pub fn push(&mut self, bytes: &[u8]) {
         self.forget_given_out();
-        // Reserves no more than needed, since thousands of clients may sit at the limit.
+        // Exact, since thousands of clients may sit at the cap.
         self.buffer.reserve_exact(bytes.len());
         self.buffer.extend_from_slice(bytes);
     }
@@ -62,18 +60,18 @@ impl Lines {
         }
     }
 
-    /// Drops returned octets and unused capacity while the buffer waits for the next push.
+    /// Until the next push only what is wanted is kept, whatever the last one brought.
     fn release(&mut self) {
         self.forget_given_out();
         self.buffer.shrink_to_fit();
     }
 
-    /// Returns the next line without its terminator: CRLF, or a bare LF as some devices send.
+    /// The next line without its terminator, CRLF or a bare LF (devices send it).
     pub fn line(&mut self) -> Result<Option<Bytes>, TooLong> {
         self.line_within(self.cap)
     }
 
-    /// [`Lines::line`] with another limit.
+    /// [`Lines::line`] under a cap of its own.
     fn line_within(&mut self, cap: usize) -> Result<Option<Bytes>, TooLong> {
         let rest = self.buffer.get(self.scanned..).unwrap_or_default();
         let Some(at) = memchr(b'\n', rest) else {
@@ -95,7 +93,7 @@ impl Lines {
         Ok(Some(line))
     }
 
-    /// Takes up to `count` octets, whatever they contain.
+    /// Up to `count` octets that follow, whatever they are.
     fn octets(&mut self, count: usize) -> &[u8] {
         let end = self.start.saturating_add(count).min(self.buffer.len());
         let taken = self.start..end;
@@ -104,8 +102,8 @@ impl Lines {
         self.buffer.get(taken).unwrap_or_default()
     }
 
-    /// Takes the available part of the next line, and whether the line ends with it. `None` if
-    /// nothing is available. A CR at the end stays in the buffer until the next octet.
+    /// Gives what has arrived of the next line, and whether that is all of it; `None` where
+    /// nothing has. A CR at the end waits for what follows.
     fn part(&mut self) -> Option<(Bytes, bool)> {
         let rest = self.buffer.get(self.start..).unwrap_or_default();
         let (part, terminator, ended) = match memchr(b'\n', rest) {
@@ -123,17 +121,17 @@ impl Lines {
         Some((line, ended))
     }
 
-    /// Number of buffered octets; below the limit after [`Lines::line`] has returned `None`.
+    /// Octets pushed and not given out: once [`Lines::line`] has answered `None`, under the cap.
     pub fn held(&self) -> usize {
         self.buffer.len() - self.start
     }
 
-    /// Whether the buffer is empty.
+    /// Whether everything pushed was given out.
     pub fn is_empty(&self) -> bool {
         self.held() == 0
     }
 
-    /// Takes the remaining octets and empties the buffer.
+    /// Gives out what is left and keeps nothing.
     pub fn take_rest(&mut self) -> Bytes {
         let rest = Bytes::copy_from_slice(self.buffer.get(self.start..).unwrap_or_default());
         *self = Self::new(self.cap);
@@ -141,39 +139,49 @@ impl Lines {
     }
 }
 
-/// A piece of the input that [`Fragments`] returns.
+/// Piece of the input that [`Fragments`] yields.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fragment {
-    /// A whole command or response with its literals, without the final CRLF.
+    /// A whole command or response, literals in place, last CRLF cut.
     Whole(Bytes),
-    /// A synchronizing literal was announced: the sender waits for `+`.
+    /// A synchronizing literal was announced: its sender waits for `+`.
     Announced,
 }
 
-/// Splits received octets into IMAP commands or responses, each with the literals it contains.
+/// Yields IMAP commands or responses, each with the literals it contains.
 #[derive(Debug)]
 pub struct Fragments {
     lines: Lines,
     unit: Vec<u8>,
     scanner: Scanner,
-    /// Whether ID commands may have [`ID_CAP`] octets; only their head is kept.
+    /// Whether a line may announce a literal.
+    has_literals: bool,
+    /// ID commands may have [`ID_CAP`] octets, of which the head is kept.
     discards_id: bool,
-    /// Discarded octets of the current ID command, whose parameters are not used.
+    /// Octets of an ID command that were discarded: nothing reads its parameters.
     discarded: Option<usize>,
 }
 
 impl Fragments {
-    /// Creates an empty buffer that returns commands of at most `cap` octets.
+    /// An empty buffer that gives out lines of at most `cap` octets: protocols without literals.
+    pub fn of_lines(cap: usize) -> Self {
+        Self {
+            has_literals: false,
+            ..Self::new(cap, Scanner::of_commands())
+        }
+    }
+
+    /// An empty buffer that gives out commands of at most `cap` octets.
     pub fn of_commands(cap: usize) -> Self {
         Self::new(cap, Scanner::of_commands())
     }
 
-    /// Creates an empty buffer that returns responses of at most `cap` octets.
+    /// An empty buffer that gives out responses of at most `cap` octets.
     pub fn of_responses(cap: usize) -> Self {
         Self::new(cap, Scanner::of_responses())
     }
 
-    /// Accepts ID commands of up to [`ID_CAP`] octets and discards their parameters on arrival.
+    /// Takes ID commands of up to [`ID_CAP`] octets, whose parameters are discarded as they come.
     #[must_use]
     pub fn discarding_id(self) -> Self {
         Self {
@@ -187,18 +195,22 @@ impl Fragments {
             lines: Lines::new(cap),
             unit: Vec::new(),
             scanner,
+            has_literals: true,
             discards_id: false,
             discarded: None,
         }
     }
 
-    /// Appends octets received from the peer.
+    /// Appends octets that were read.
     pub fn push(&mut self, bytes: &[u8]) {
         self.lines.push(bytes);
     }
 
-    /// Returns the next whole unit, or the announcement of a literal.
+    /// The next whole unit, or the announcement of a literal.
     pub fn fragment(&mut self) -> Result<Option<Fragment>, TooLong> {
+        if !self.has_literals {
+            return Ok(self.line()?.map(Fragment::Whole));
+        }
         if let Some(head) = self.id_head() {
             self.unit = self.lines.octets(head).to_vec();
             self.scanner.take(&self.unit);
@@ -210,7 +222,7 @@ impl Fragments {
         }
     }
 
-    /// Length of `tag SP "ID" SP` if an ID command begins here.
+    /// Octets of `tag SP "ID" SP` where an ID command begins.
     fn id_head(&self) -> Option<usize> {
         if !self.discards_id || !self.unit.is_empty() || self.discarded.is_some() {
             return None;
@@ -222,7 +234,7 @@ impl Fragments {
         (tag > 0 && is_tag && verb.eq_ignore_ascii_case(b"ID ")).then_some(tag + 4)
     }
 
-    /// Reads an ID command to its end and keeps only its head.
+    /// Takes an ID command to its end, of which only the head is kept.
     fn discard(&mut self, mut discarded: usize) -> Result<Option<Fragment>, TooLong> {
         loop {
             let literal = usize::try_from(self.scanner.literal()).unwrap_or(usize::MAX);
@@ -272,13 +284,12 @@ impl Fragments {
                     return Ok(None);
                 }
                 self.scanner.take(octets);
-                // Grows with the octets received, not with the announced size, which costs the
-                // sender nothing.
+                // As it comes, not as announced: an announcement costs its sender nothing.
                 self.unit.reserve_exact(octets.len());
                 self.unit.extend_from_slice(octets);
                 continue;
             }
-            // The stored part of the unit and the line that continues it share one limit.
+            // What is held of the unit and the line that continues it share one cap.
             let room = self.lines.cap.saturating_sub(self.unit.len());
             let Some(line) = self.lines.line_within(room)? else {
                 return Ok(None);
@@ -301,12 +312,12 @@ impl Fragments {
         }
     }
 
-    /// Returns the next line as it is, for a SASL response. Call only between units.
+    /// The next line as it is, for a SASL response. Call it between units only.
     pub fn line(&mut self) -> Result<Option<Bytes>, TooLong> {
         self.lines.line()
     }
 
-    /// The tag of the unit that exceeded the limit, or `*` if it is not known.
+    /// The tag of the unit that went over the cap, as far as it is known.
     pub fn tag(&self) -> &[u8] {
         let unit = if self.unit.is_empty() {
             self.lines
@@ -327,18 +338,18 @@ impl Fragments {
         }
     }
 
-    /// Number of buffered octets; below the limit after [`Fragments::fragment`] has returned
-    /// `None`.
+    /// Octets pushed and not given out: once [`Fragments::fragment`] has answered `None`, under
+    /// the cap.
     pub fn held(&self) -> usize {
         self.unit.len() + self.lines.held()
     }
 
-    /// Whether the buffer is empty.
+    /// Whether everything pushed was given out.
     pub fn is_empty(&self) -> bool {
         self.unit.is_empty() && self.lines.is_empty()
     }
 
-    /// Takes the remaining octets and empties the buffer.
+    /// Gives out what is left and keeps nothing.
     pub fn take_rest(&mut self) -> Bytes {
         self.unit = Vec::new();
         self.discarded = None;
@@ -416,7 +427,7 @@ mod tests {
         }
     }
 
-    /// However the input is composed, a client cannot make us hold more than the limit.
+    /// Requirement 10: what a client can make us hold is the cap, however it is made up.
     #[test]
     fn a_unit_and_the_line_that_continues_it_share_the_cap() {
         let mut fragments = Fragments::of_commands(100);

@@ -1,43 +1,42 @@
-//! Interface of the server-side login dialogues, and the code they share.
+//! The interface of server-side login dialogues, and what they share.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::super::{Step, SuccessReply};
+use super::super::step::{Step, SuccessReply};
 use crate::fault::{Fault, Kind};
 use crate::wire::sasl::{CREDENTIAL_CAP, Credentials, Malformed, Oddity, Part};
 
-/// The current offer of a listener on a connection.
+/// Capabilities and mechanisms that a listener offers on this connection at this moment.
 #[derive(Debug, Clone)]
 pub struct Advertised {
-    /// Capabilities of the upstream, as it lists them.
+    /// The upstream's capabilities, as it would list them itself.
     pub capabilities: Arc<[String]>,
     /// Whether the client may send STARTTLS.
     pub starttls: bool,
-    /// Whether credentials are accepted; false before the TLS that the listener requires.
+    /// Credentials are taken; false before the TLS that the listener requires.
     pub credentials: bool,
-    /// SMTP: whether MAIL without AUTH is accepted and sent as the account in
-    /// `listeners[].unauthenticated`.
+    /// SMTP: MAIL opens the listener's own account where no login has come before.
     pub unauthenticated: bool,
-    /// Whether a greeting must be sent: true for a new connection, false after STARTTLS.
+    /// The connection is new: a greeting is due (not after STARTTLS).
     pub greet: bool,
     /// Whether TLS is active on the connection.
     pub encrypted: bool,
 }
 
-/// A client's request that ends the login dialogue.
+/// Request of a client that ends the login dialogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
-    /// Login with credentials.
+    /// To log in with these.
     Login(Attempt),
-    /// Sending without a login (SMTP), on a listener that allows it.
+    /// To send without a login (SMTP), where the listener lets it.
     Unauthenticated,
-    /// End of the session; the reply was already sent.
+    /// To leave; its farewell was answered.
     Quit,
 }
 
-/// Credentials, and how they were presented.
+/// Credentials and how they came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     /// Credentials that the client presented.
@@ -46,35 +45,35 @@ pub struct Attempt {
     pub method: &'static str,
 }
 
-/// Login dialogue towards the client, in the role of a server. Performs no IO.
+/// Login dialogue of a server, towards the client. Sans IO.
 pub trait Front: Send {
-    /// Takes octets received from the client.
+    /// Takes octets that were read from the client.
     fn receive(&mut self, bytes: &[u8]);
 
-    /// Returns the next step. After [`Request::Login`] it returns only `Read` until
-    /// [`Front::accept`] or [`Front::reject`] is called. After the final step it returns only
+    /// Gives the next step. After [`Request::Login`] the machine waits for [`Front::accept`] or
+    /// [`Front::reject`], and asks to `Read` until then. After the last step it only asks to
     /// `Read`, whatever it receives.
     fn next(&mut self) -> Step<Request>;
 
-    /// Ends the dialogue after a successful attempt. Returns the reply to the client.
+    /// The attempt succeeded: the words to send to the client. The machine's work is done.
     fn accept(&mut self, accepted: &SuccessReply) -> Bytes;
 
-    /// Rejects the attempt. The next steps reply to the client, which may try again.
+    /// Rejects the attempt: the next steps answer the client, which may then try again.
     fn reject(&mut self, fault: &Fault);
 
-    /// Takes the fault of an attempt that the dialogue itself refused since the last call
-    /// (cancelled, malformed, before TLS).
+    /// An attempt that was refused here, without asking anybody (cancelled, malformed, before
+    /// TLS), since the last call.
     fn take_refused(&mut self) -> Option<Fault>;
 
-    /// Takes the login of the last attempt refused by the dialogue, without surrounding white space
-    /// and control characters. It may belong to an account. For the log only.
+    /// The login that the attempt last refused here was about, without the white space and control
+    /// characters around it: an account may have it. For the log only.
     fn suspected_login(&mut self) -> Option<String>;
 
-    /// Returns the reason why the client closed the connection without QUIT or LOGOUT, if the
-    /// dialogue shows one.
+    /// The client has closed the connection without a goodbye: why, as far as the dialogue shows
+    /// it.
     fn on_close(&self) -> Option<Fault>;
 
-    /// Takes the octets that the client sent after its credentials. Call after [`Front::accept`].
+    /// After [`Front::accept`]: what the client sent after its credentials.
     fn leftover(&mut self) -> Bytes;
 }
 
@@ -94,7 +93,7 @@ pub(super) fn malformed(malformed: Malformed) -> Fault {
     }
 }
 
-/// Fault: credentials that no account can have.
+/// Credentials that no account can have.
 fn odd(part: Part, oddity: Oddity) -> Fault {
     let name = part.name();
     let (what, remedy) = match oddity {
@@ -129,7 +128,7 @@ fn odd(part: Part, oddity: Oddity) -> Fault {
     Fault::new(Kind::Credentials, what).with_remedy(remedy)
 }
 
-/// Strips what surrounds a login by mistake: white space and control characters.
+/// The login that octets would be without what is odd around them.
 pub(super) fn suspected(login: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(login).ok()?;
     let text =
@@ -137,7 +136,7 @@ pub(super) fn suspected(login: &[u8]) -> Option<String> {
     (!text.is_empty() && text.len() <= CREDENTIAL_CAP).then(|| text.to_owned())
 }
 
-/// Fault: a login command that the grammar rejects.
+/// A login command that the grammar does not know.
 pub(super) fn syntax(command: &str) -> Fault {
     Fault::new(
         Kind::Syntax,
@@ -154,6 +153,11 @@ pub(super) fn too_long() -> Fault {
         Kind::TooLong,
         "the client sent a line of over 16 KiB before login",
     )
+}
+
+/// A command that is for after the login, or that no one knows.
+pub(super) fn needs_login() -> Fault {
+    Fault::new(Kind::Order, "command before login")
 }
 
 pub(super) fn before_tls() -> Fault {
