@@ -110,10 +110,10 @@ pub struct AuditRecord {
     /// Phase in which the session ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<&'static str>,
-    /// Octets from the client to the upstream.
+    /// Octets sent from the client to the upstream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_up: Option<u64>,
-    /// Octets from the upstream to the client.
+    /// Octets sent from the upstream to the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_down: Option<u64>,
     /// Duration of the attempt, in milliseconds.
