@@ -89,7 +89,7 @@ pub struct SessionStatus {
     /// Mailbox of the verified login.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mailbox: Option<String>,
-    /// Name of the current [`Phase`].
+    /// Name of the current phase.
     pub phase: &'static str,
     /// Start of the session: UTC, RFC 3339.
     pub since: String,
