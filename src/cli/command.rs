@@ -1,4 +1,4 @@
-//! Arguments, exit codes, and what commands share.
+//! Arguments, exit codes, and the dispatch of commands.
 
 #[cfg(not(feature = "sandbox"))]
 use super::no_sandbox as sandbox;
@@ -13,7 +13,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 /// Lets IMAP, POP3 and SMTP applications that only know user name and password use mailboxes that
 /// want OAuth 2.0.
 #[derive(Debug, Parser)]
-#[command(name = "authrelay", version = crate::VERSION, about, max_term_width = 100)]
+#[command(name = "authrelay", version = crate::config::VERSION, about, max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -93,12 +93,12 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Runs what the process's arguments ask for.
+/// Runs the command in the process's arguments.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help and version are no errors.
+            // Help and version are not errors.
             let exit = if error.use_stderr() {
                 Exit::Usage
             } else {

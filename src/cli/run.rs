@@ -1,4 +1,4 @@
-//! `run`: serves until it is asked to stop; reloads when it is asked to.
+//! `run`: serves until a stop request, and reloads on request.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::setup::{Exit, print_error, refuse, runtime};
 use crate::audit;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::logging;
 use crate::platform;
 use crate::platform::manager::{self, ReloadRequests, Severity};
@@ -24,7 +24,7 @@ pub(super) struct Options {
     confine: bool,
 }
 
-/// A name for records and people.
+/// Parses the name of a relay.
 fn name(text: &str) -> Result<String, String> {
     let good = |octet: u8| octet.is_ascii_alphanumeric() || b"-_.".contains(&octet);
     match (1..=64).contains(&text.len()) && text.bytes().all(good) {
@@ -33,7 +33,7 @@ fn name(text: &str) -> Result<String, String> {
     }
 }
 
-/// Serves, under the service manager where that has started this process. Its exit code.
+/// Serves, under the service manager if it started this process. Returns the exit code.
 pub(super) fn run(path: PathBuf, options: Options) -> ExitCode {
     ExitCode::from(manager::run(move || serve(&path, options) as u8))
 }
@@ -65,7 +65,7 @@ fn serve(path: &Path, options: Options) -> Exit {
     server::warn(&config);
     if cfg!(feature = "fips") {
         tracing::info!(
-            version = crate::VERSION,
+            version = config::VERSION,
             "FIPS: TLS, signatures and seals are by the FIPS 140-3 module of AWS-LC"
         );
     }
@@ -79,7 +79,7 @@ fn serve(path: &Path, options: Options) -> Exit {
         Err(exit) => return exit,
     };
     let served = runtime.block_on(serve_until_stopped(config, path, log, confinement));
-    // A secret's command that hangs, or a name, is not waited for.
+    // Does not wait for a command or look-up that hangs.
     runtime.shutdown_background();
     match served {
         Ok(()) => {
@@ -105,13 +105,13 @@ async fn serve_until_stopped(
     log: logging::Started,
     confinement: Option<Confinement>,
 ) -> anyhow::Result<()> {
-    // Both are listened for before anybody can know that the relay is there.
+    // Both are registered before any client can know that the relay is running.
     let reloads = manager::ReloadRequests::new();
     let stop = manager::listen_for_stop().await;
     let server = Server::inheriting(&config, Inherited::of_environment())?;
     let text = format!(
         "authrelay {} serves {}: {} listeners, {} accounts",
-        crate::VERSION,
+        config::VERSION,
         path.display(),
         config.listeners.len(),
         config.accounts.len()
@@ -137,12 +137,12 @@ fn fail(exit: Exit, why: &str) -> Exit {
     exit
 }
 
-/// A service has no one who reads its stderr.
+/// Reports a failure to the service manager, since no one reads a service's stderr.
 fn report_failure(why: &str) {
     manager::report(Severity::Error, &format!("authrelay cannot serve: {why}"));
 }
 
-/// Reloads whenever asked; the log has the result.
+/// Reloads on each request; the log has the result.
 async fn reload_when_asked(control: Arc<Control>, requests: Option<ReloadRequests>) {
     let Some(mut requests) = requests else {
         return;

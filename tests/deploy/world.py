@@ -20,6 +20,7 @@ DEB = pathlib.Path(os.environ["AUTHRELAY_DEB"])
 STATIC = pathlib.Path(os.environ["AUTHRELAY_STATIC"])
 SANDBOX = pathlib.Path(os.environ["AUTHRELAY_SANDBOX"])
 NODE_MODULES = pathlib.Path(os.environ["NODE_MODULES"])
+HELM = pathlib.Path(os.environ["HELM"])
 
 PASSWORD = "local-password-5Kf3"
 
