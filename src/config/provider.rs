@@ -75,7 +75,7 @@ pub struct Scopes {
 }
 
 /// `providers.*.egress`: the proxy that everything towards the provider goes through.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Egress {
     /// Protocol that the proxy speaks.
     pub kind: EgressKind,
