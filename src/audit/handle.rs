@@ -24,6 +24,8 @@ pub(super) struct Inner {
     pub(super) queue: Arc<Queue>,
     remotes: Vec<(Arc<Remote>, &'static str)>,
     envelope: bool,
+    path: Option<config::AuditPath>,
+    is_signed: bool,
 }
 
 impl Audit {
@@ -75,6 +77,8 @@ impl Audit {
             queue,
             remotes,
             envelope: settings.envelope,
+            path: settings.path.clone(),
+            is_signed: settings.sign.is_some(),
         })))
     }
 
@@ -86,6 +90,16 @@ impl Audit {
     /// Whether senders, recipients, sizes and replies of SMTP messages belong into records.
     pub fn records_envelopes(&self) -> bool {
         self.0.envelope
+    }
+
+    /// Where records are written, besides what is sent.
+    pub fn path(&self) -> Option<&config::AuditPath> {
+        self.0.path.as_ref()
+    }
+
+    /// Whether heads of the chain are signed.
+    pub fn is_signed(&self) -> bool {
+        self.0.is_signed
     }
 
     /// Whether logins must be refused, since their records could not be written.

@@ -128,10 +128,10 @@ pub struct AuditRecord {
     /// Messages that were sent over SMTP.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<AuditMessage>,
-    /// Person or token that did something: `token`, or the address of somebody who signed in.
+    /// Person or token that did something: `token`, `viewer_token`, or who signed in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub person: Option<String>,
-    /// Action that was done: `test`, `authorize`, `forget` or `reload`.
+    /// Action that was done: `test`, `authorize`, `forget`, `reload`, `sign_in` or `sign_out`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<&'static str>,
     /// Number of records that were dropped.

@@ -18,9 +18,9 @@ pub struct Users {
     pub client_secret: Secret,
     /// Claim that counts as a person's address.
     pub address_claim: AddressClaim,
-    /// Who may look.
+    /// People and groups who may look at everything.
     pub viewers: Vec<Member>,
-    /// Who may also test, authorize, forget and reload.
+    /// People and groups who may also test, authorize, forget and reload.
     pub operators: Vec<Member>,
     /// Trusted besides the public roots.
     pub authorities: Vec<CertificateDer<'static>>,
@@ -29,13 +29,12 @@ pub struct Users {
 }
 
 impl Users {
-    /// Whether two ask the same identity provider as the same client.
-    pub fn has_same_provider(&self, other: &Self) -> bool {
+    /// Whether claims mean the same people as under `other`: by the same identity provider, for the
+    /// same client, by the same claim.
+    pub fn names_people_like(&self, other: &Self) -> bool {
         self.issuer == other.issuer
             && self.client_id == other.client_id
-            && self.client_secret == other.client_secret
-            && self.authorities == other.authorities
-            && self.egress == other.egress
+            && self.address_claim == other.address_claim
     }
 }
 

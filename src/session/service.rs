@@ -192,14 +192,14 @@ impl Service {
         }
     }
 
-    /// Puts on the audit record that `person` did something by the administrators' listener, and
-    /// whether it succeeded.
+    /// Puts on the audit record that `person` did something by the administrators' listener;
+    /// `outcome` is `accepted`, `refused` or `failed`.
     pub fn record_action(
         &self,
         person: &str,
         action: &'static str,
         login: Option<String>,
-        succeeded: bool,
+        outcome: &'static str,
     ) {
         let Some(audit) = &self.state.audit else {
             return;
@@ -208,9 +208,14 @@ impl Service {
             person: Some(person.to_owned()),
             action: Some(action),
             login,
-            outcome: Some(if succeeded { "accepted" } else { "failed" }),
+            outcome: Some(outcome),
             ..AuditRecord::new(Event::Action)
         });
+    }
+
+    /// Where audit records go, if they go anywhere.
+    pub fn audit(&self) -> Option<&Audit> {
+        self.state.audit.as_ref()
     }
 
     /// Whether audit records are asked for and cannot be written at the moment.

@@ -149,7 +149,7 @@ fn presented(generated: Generated) -> AdminToken {
     }
 }
 
-/// Who has the viewers' token is no operator.
+/// Tells the viewers' token from the operators', who may do everything.
 fn check_viewer_token(field: &Field, viewer: &AdminToken, operator: &AdminToken) {
     let value = |token: &AdminToken| match token {
         AdminToken::Given(secret) => Some(secret.clone()).filter(|secret| !secret.is_empty()),

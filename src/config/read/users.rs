@@ -78,7 +78,7 @@ fn issuer(field: &Field, text: &str) -> Option<Url> {
     Some(url)
 }
 
-/// Nobody stands in both lists, or twice in one.
+/// Each member stands in one list, and once.
 fn check_twice(field: &Field, viewers: &[Member], operators: &[Member]) {
     for (key, list) in [("viewers", viewers), ("operators", operators)] {
         for (index, member) in list.iter().enumerate() {
