@@ -12,10 +12,11 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::cluster::command::Command;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::fault::Kind;
-use crate::platform;
 use crate::wire::Protocol;
+
+mod text;
 
 /// Names and values of one series.
 type Labels = Vec<(&'static str, String)>;
@@ -71,8 +72,34 @@ pub struct Metrics {
     attention: Family<Labels, Gauge>,
     expiry: Family<Labels, Gauge<f64, AtomicU64>>,
     notifications: Family<Labels, Counter>,
+    unstored: Gauge,
+    /// Only with `audit`.
+    audit: Option<AuditMetrics>,
     /// Only with a shared store.
     sharing: Option<SharingMetrics>,
+}
+
+/// Gauges of the audit records.
+#[derive(Debug)]
+struct AuditMetrics {
+    up: Gauge,
+    /// Only with `audit.sign`.
+    head: Option<Gauge<f64, AtomicU64>>,
+}
+
+impl AuditMetrics {
+    fn new(settings: &config::Audit, registry: &mut Registry) -> Self {
+        let up = Gauge::default();
+        let help = "Whether audit records can be written";
+        registry.register("audit_up", help, up.clone());
+        let head = settings.sign.as_ref().map(|_| {
+            let head = Gauge::<f64, AtomicU64>::default();
+            let help = "When a head of the audit records was last signed; until then, the start";
+            registry.register("audit_head_timestamp_seconds", help, head.clone());
+            head
+        });
+        Self { up, head }
+    }
 }
 
 /// Counters of the store that several relays share.
@@ -118,6 +145,17 @@ fn histogram() -> Histogram {
     Histogram::new(BUCKETS)
 }
 
+/// Registers the version and the commit that run.
+fn register_build(registry: &mut Registry) {
+    let build = labels([
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("revision", REVISION),
+    ]);
+    let info = Family::<Labels, Gauge>::default();
+    info.get_or_create(&build).set(1);
+    registry.register("build_info", "What runs", info);
+}
+
 impl Metrics {
     /// With the registrations of `config`, everything at 0.
     pub fn new(config: &Config) -> Self {
@@ -128,8 +166,12 @@ impl Metrics {
             family
         };
         let sessions = counter(&mut registry, "sessions", "Sessions that ended");
-        let active = Family::<Labels, Gauge>::default();
-        registry.register("sessions_active", "Sessions open now", active.clone());
+        let gauge = |registry: &mut Registry, name: &str, help: &str| {
+            let family = Family::<Labels, Gauge>::default();
+            registry.register(name, help, family.clone());
+            family
+        };
+        let active = gauge(&mut registry, "sessions_active", "Sessions open now");
         let logins = Family::<Labels, Histogram>::new_with_constructor(histogram);
         registry.register(
             "login_duration_seconds",
@@ -159,18 +201,10 @@ impl Metrics {
             "How long requests for a token take",
             request_duration.clone(),
         );
-        let reauthorization = Family::<Labels, Gauge>::default();
-        registry.register(
-            "reauthorization_required",
-            "Accounts whose owner has to consent",
-            reauthorization.clone(),
-        );
-        let attention = Family::<Labels, Gauge>::default();
-        registry.register(
-            "consents_attention",
-            "Accounts whose consent is refused, but not for good",
-            attention.clone(),
-        );
+        let owner = "Accounts whose owner has to consent";
+        let reauthorization = gauge(&mut registry, "reauthorization_required", owner);
+        let refused = "Accounts whose consent is refused, but not for good";
+        let attention = gauge(&mut registry, "consents_attention", refused);
         let expiry = Family::<Labels, Gauge<f64, AtomicU64>>::default();
         registry.register(EXPIRY, EXPIRY_HELP, expiry.clone());
         let notifications = counter(
@@ -178,17 +212,21 @@ impl Metrics {
             "notifications",
             "Tries to deliver an alert, and alerts that were dropped",
         );
-        let build = labels([
-            ("version", env!("CARGO_PKG_VERSION")),
-            ("revision", REVISION),
-        ]);
-        let info = Family::<Labels, Gauge>::default();
-        info.get_or_create(&build).set(1);
-        registry.register("build_info", "What runs", info);
+        register_build(&mut registry);
+        let unstored = Gauge::default();
+        registry.register(
+            "unstored_tokens",
+            "Redeemed refresh tokens that are in use, but could not be written to the state directory yet",
+            unstored.clone(),
+        );
+        let audit = config.audit.as_ref();
+        let audit = audit.map(|settings| AuditMetrics::new(settings, &mut registry));
         let sharing = config.state.store.is_some();
         let sharing = sharing.then(|| SharingMetrics::new(&mut registry));
         let metrics = Self {
             registry,
+            unstored,
+            audit,
             sharing,
             sessions,
             active,
@@ -361,88 +399,35 @@ impl Metrics {
         }
     }
 
+    /// Number of redeemed tokens that are not on disk yet.
+    pub fn unstored_tokens(&self, tokens: usize) {
+        self.unstored.set(i64::try_from(tokens).unwrap_or(i64::MAX));
+    }
+
+    /// Whether audit records can be written, and when their chain's head was signed, in seconds
+    /// since 1970.
+    pub fn audit(&self, up: bool, head: u64) {
+        if let Some(audit) = &self.audit {
+            audit.up.set(i64::from(up));
+            if let Some(signed) = &audit.head {
+                signed.set(head as f64);
+            }
+        }
+    }
+
     /// Prometheus' text format, version 0.0.4.
     pub fn text(&self) -> String {
         let mut open = String::new();
         // Writing to a string does not fail.
         let _ = encode(&mut open, &self.registry);
-        let mut text = classic(&open);
+        let mut text = text::classic(&open);
         if !text.contains(EXPIRY) {
             // The encoder leaves out a family without a series.
             text.push_str(&format!(
                 "# HELP authrelay_{EXPIRY} {EXPIRY_HELP}.\n# TYPE authrelay_{EXPIRY} gauge\n"
             ));
         }
-        text.push_str(&process().unwrap_or_default());
+        text.push_str(&text::process().unwrap_or_default());
         text
     }
-}
-
-/// The families that every Prometheus client has, as far as the system has them.
-fn process() -> Option<String> {
-    let usage = platform::usage()?;
-    let mut families = vec![
-        (
-            "cpu_seconds_total",
-            "counter",
-            "CPU time, user and system",
-            usage.cpu,
-        ),
-        (
-            "start_time_seconds",
-            "gauge",
-            "When the process started, in seconds since 1970",
-            usage.started,
-        ),
-        (
-            "resident_memory_bytes",
-            "gauge",
-            "Resident memory",
-            usage.resident,
-        ),
-        (
-            "virtual_memory_bytes",
-            "gauge",
-            "Virtual memory",
-            usage.virtual_memory,
-        ),
-    ];
-    if let Some((open, most)) = usage.descriptors {
-        families.push(("open_fds", "gauge", "Open file descriptors", open));
-        families.push(("max_fds", "gauge", "Most open file descriptors", most));
-    }
-    let family = |(name, kind, help, value): (&str, &str, &str, f64)| {
-        let name = format!("process_{name}");
-        format!("# HELP {name} {help}.\n# TYPE {name} {kind}\n{name} {value}\n")
-    };
-    Some(families.into_iter().map(family).collect())
-}
-
-/// From OpenMetrics' text: there a counter's family is named without `_total`.
-fn classic(open: &str) -> String {
-    let mut text = String::with_capacity(open.len());
-    let mut help: Option<(&str, &str)> = None;
-    for line in open.lines().filter(|line| *line != "# EOF") {
-        if let Some(rest) = line.strip_prefix("# HELP ") {
-            help = rest.split_once(' ');
-            continue;
-        }
-        match line
-            .strip_prefix("# TYPE ")
-            .and_then(|rest| rest.split_once(' '))
-        {
-            Some((name, kind)) => {
-                let total = if kind == "counter" { "_total" } else { "" };
-                if let Some((_, help)) = help.take() {
-                    text.push_str(&format!("# HELP {name}{total} {help}\n"));
-                }
-                text.push_str(&format!("# TYPE {name}{total} {kind}\n"));
-            }
-            None => {
-                text.push_str(line);
-                text.push('\n');
-            }
-        }
-    }
-    text
 }

@@ -112,6 +112,11 @@ impl Audit {
         self.0.queue.is_failing()
     }
 
+    /// When a head was last signed and written, in seconds since 1970; until then, the start.
+    pub fn head_signed(&self) -> u64 {
+        self.0.queue.head_signed()
+    }
+
     /// Goes on in a new file at the same path, as after logrotate's rename; the chain goes on too.
     /// Returns at once.
     pub fn reopen(&self) {

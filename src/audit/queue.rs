@@ -55,6 +55,8 @@ struct State {
     closed: bool,
     /// The file, to ask for its free space.
     file: Option<(Arc<File>, PathBuf)>,
+    /// When the last signed head was written, in seconds since 1970.
+    head_signed: u64,
 }
 
 /// Work for the writer: records, and what else was asked for.
@@ -72,7 +74,10 @@ impl Queue {
         Self {
             on_full,
             relay,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                head_signed: unix_now(),
+                ..State::default()
+            }),
             work: Condvar::new(),
             settled: Condvar::new(),
         }
@@ -133,6 +138,16 @@ impl Queue {
 
     pub(super) fn is_failing(&self) -> bool {
         self.lock().full
+    }
+
+    /// When the last signed head was written; at first, the start.
+    pub(super) fn head_signed(&self) -> u64 {
+        self.lock().head_signed
+    }
+
+    /// A signed head was written.
+    pub(super) fn on_head(&self) {
+        self.lock().head_signed = unix_now();
     }
 
     pub(super) fn reopen(&self) {
@@ -283,4 +298,10 @@ impl State {
             self.waiting.push_back(record);
         }
     }
+}
+
+/// Seconds since 1970.
+fn unix_now() -> u64 {
+    let since = std::time::UNIX_EPOCH.elapsed();
+    since.map_or(0, |since| since.as_secs())
 }

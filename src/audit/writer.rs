@@ -142,6 +142,9 @@ impl Writer {
             if headed || (self.unsynced > 0 && due) {
                 self.sync();
             }
+            if headed && !self.failing {
+                self.queue.on_head();
+            }
             // Last, since with `on_full: refuse` it waits for room. What the file does not have yet
             // would fork the chain if it were lost there.
             if !self.outlets.is_empty() {

@@ -8,7 +8,9 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::{names, prepare};
+use super::options::prepare;
+
+use super::names;
 use crate::config::{Endpoint, IpPreference};
 use crate::fault::{Fault, Kind};
 

@@ -54,6 +54,7 @@
 //! The only thing authrelay ever adds is a final reply (`* BYE`, `421`) between two replies. Over
 //! SMTP [`SmtpRules`] may apply: then commands wait for their permit, or are refused.
 
+mod byte_counters;
 mod drain;
 mod driver;
 mod envelope;
@@ -65,8 +66,7 @@ mod pop3;
 mod smtp;
 mod tracker;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
+pub use byte_counters::ByteCounters;
 pub use drain::Drain;
 pub use driver::{Backend, Connection, Driver, run};
 pub use envelope::{MessageOutcome, MessageReport};
@@ -74,29 +74,3 @@ pub use interface::{Action, ClosedBy, End, Event, Input, Interest, Next, Permit}
 pub use machine::Machine;
 pub use smtp::{Policy, SmtpRules};
 pub use tracker::Tracker;
-
-/// Octets relayed so far; kept outside of the session, so that one that is cancelled has them too,
-/// and that others may look.
-#[derive(Debug, Default)]
-pub struct ByteCounters {
-    up: AtomicU64,
-    down: AtomicU64,
-}
-
-impl ByteCounters {
-    /// Octets from the client to the upstream.
-    pub fn up(&self) -> u64 {
-        self.up.load(Ordering::Relaxed)
-    }
-
-    /// Octets from the upstream to the client.
-    pub fn down(&self) -> u64 {
-        self.down.load(Ordering::Relaxed)
-    }
-
-    /// Counts octets that went up and down.
-    pub fn add(&self, up: usize, down: usize) {
-        self.up.fetch_add(up as u64, Ordering::Relaxed);
-        self.down.fetch_add(down as u64, Ordering::Relaxed);
-    }
-}

@@ -223,6 +223,19 @@ impl Service {
         self.state.audit.as_ref().is_some_and(Audit::is_failing)
     }
 
+    /// Sets the metrics that are looked up and not counted, but for consents.
+    pub fn measure(&self) {
+        let metrics = &self.state.metrics;
+        let unstored = self
+            .token_source
+            .store()
+            .map_or(0, |store| store.unstored());
+        metrics.unstored_tokens(unstored);
+        if let Some(audit) = &self.state.audit {
+            metrics.audit(!audit.is_failing(), audit.head_signed());
+        }
+    }
+
     /// State that this relay shares with others, if it is one of several.
     pub fn sharing(&self) -> Option<&Arc<Sharing>> {
         self.state.sharing.as_ref()

@@ -154,6 +154,8 @@ pub struct Fragments {
     lines: Lines,
     unit: Vec<u8>,
     scanner: Scanner,
+    /// Whether a line may announce a literal.
+    has_literals: bool,
     /// ID commands may have [`ID_CAP`] octets, of which the head is kept.
     discards_id: bool,
     /// Octets of an ID command that were discarded: nothing reads its parameters.
@@ -161,6 +163,14 @@ pub struct Fragments {
 }
 
 impl Fragments {
+    /// An empty buffer that gives out lines of at most `cap` octets: protocols without literals.
+    pub fn of_lines(cap: usize) -> Self {
+        Self {
+            has_literals: false,
+            ..Self::new(cap, Scanner::of_commands())
+        }
+    }
+
     /// An empty buffer that gives out commands of at most `cap` octets.
     pub fn of_commands(cap: usize) -> Self {
         Self::new(cap, Scanner::of_commands())
@@ -185,6 +195,7 @@ impl Fragments {
             lines: Lines::new(cap),
             unit: Vec::new(),
             scanner,
+            has_literals: true,
             discards_id: false,
             discarded: None,
         }
@@ -197,6 +208,9 @@ impl Fragments {
 
     /// The next whole unit, or the announcement of a literal.
     pub fn fragment(&mut self) -> Result<Option<Fragment>, TooLong> {
+        if !self.has_literals {
+            return Ok(self.line()?.map(Fragment::Whole));
+        }
         if let Some(head) = self.id_head() {
             self.unit = self.lines.octets(head).to_vec();
             self.scanner.take(&self.unit);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::super::{Step, SuccessReply};
+use super::super::step::{Step, SuccessReply};
 use crate::fault::{Fault, Kind};
 use crate::secret::Secret;
 use crate::wire::sasl::{Mechanism, oauthbearer, xoauth2};

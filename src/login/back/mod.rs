@@ -5,6 +5,7 @@
 
 mod dialogue;
 mod imap;
+mod machine;
 mod pop3;
 mod protocols;
 mod smtp;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::super::{Step, SuccessReply};
+use super::super::step::{Step, SuccessReply};
 use crate::fault::{Fault, Kind};
 use crate::wire::sasl::{CREDENTIAL_CAP, Credentials, Malformed, Oddity, Part};
 
@@ -51,7 +51,7 @@ pub trait Front: Send {
     fn receive(&mut self, bytes: &[u8]);
 
     /// Gives the next step. After [`Request::Login`] the machine waits for [`Front::accept`] or
-    /// [`Front::reject`], and asks to `Read` until then. >After the last step it only asks to
+    /// [`Front::reject`], and asks to `Read` until then. After the last step it only asks to
     /// `Read`, whatever it receives.
     fn next(&mut self) -> Step<Request>;
 
@@ -153,6 +153,11 @@ pub(super) fn too_long() -> Fault {
         Kind::TooLong,
         "the client sent a line of over 16 KiB before login",
     )
+}
+
+/// A command that is for after the login, or that no one knows.
+pub(super) fn needs_login() -> Fault {
+    Fault::new(Kind::Order, "command before login")
 }
 
 pub(super) fn before_tls() -> Fault {

@@ -6,6 +6,7 @@
 
 mod dialogue;
 mod imap;
+mod machine;
 mod notes;
 mod pop3;
 mod protocols;

@@ -3,15 +3,16 @@
 use super::dialogue::{Advertised, Front};
 use bytes::Bytes;
 
+use super::machine::Machine;
 use super::{imap, pop3, smtp};
 use crate::wire::Protocol;
 
 /// Creates the dialogue of `protocol` with what the listener offers.
 pub fn new(protocol: Protocol, offer: Advertised) -> Box<dyn Front> {
     match protocol {
-        Protocol::Imap => Box::new(imap::Imap::new(offer)),
-        Protocol::Pop3 => Box::new(pop3::Pop3::new(offer)),
-        Protocol::Smtp => Box::new(smtp::Smtp::new(offer)),
+        Protocol::Imap => Box::new(Machine::new(imap::Imap, offer)),
+        Protocol::Pop3 => Box::new(Machine::new(pop3::Pop3::default(), offer)),
+        Protocol::Smtp => Box::new(Machine::new(smtp::Smtp::default(), offer)),
     }
 }
 

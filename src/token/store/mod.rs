@@ -187,6 +187,11 @@ impl Store {
         turn.late = Some(record);
     }
 
+    /// Number of records that could not be written yet.
+    pub fn unstored(&self) -> usize {
+        locked(&self.late).len()
+    }
+
     /// Writes what could not be written before.
     ///
     /// # Errors
