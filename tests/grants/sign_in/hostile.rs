@@ -343,12 +343,13 @@ async fn cookies_are_the_relays_own() {
         .body(format!("token={TOKEN}"));
     assert_eq!(log_in.send().await.unwrap().status(), 303);
     assert_eq!(browser.get("/").await.status, 401);
-    for size in [5_000, 60_000, 600_000] {
+    for size in [5_000, 30_000, 600_000] {
         let long = "A".repeat(size);
+        let short = long.get(..30_000).unwrap_or(&long);
         let cookies = format!("authrelay-sign-in={long}; authrelay-session={long}");
         for (query, cookies) in [
             ("state=a&code=b".to_owned(), cookies),
-            (format!("state={long}&code={long}"), String::new()),
+            (format!("state={short}&code={short}"), String::new()),
         ] {
             let request = crate::http()
                 .get(format!("http://{admin}/oidc/callback?{query}"))
