@@ -31,7 +31,7 @@ pub struct Row {
     pub protocol: Option<String>,
     /// Name of the listener that accepted the client.
     pub listener: Option<String>,
-    /// Client as `address:port`.
+    /// Client of the session as `address:port`.
     pub client: Option<String>,
     /// Login as the client presented it, or that an action was about.
     pub login: Option<String>,
@@ -39,9 +39,9 @@ pub struct Row {
     pub credential: Option<String>,
     /// Mailbox that the login opened.
     pub mailbox: Option<String>,
-    /// Outcome of what is recorded.
+    /// Outcome of the attempt, session or action.
     pub outcome: Option<String>,
-    /// Fault as `side: kind`.
+    /// Fault that ended it, as `side: kind`.
     pub fault: Option<String>,
     /// Octets from the client to the upstream.
     pub bytes_up: Option<u64>,
@@ -53,11 +53,11 @@ pub struct Row {
     messages: Vec<IgnoredAny>,
     /// Person or token that did something.
     pub person: Option<String>,
-    /// Action that was done.
+    /// Action that the person did.
     pub action: Option<String>,
     /// Number of records that were dropped.
     pub records: Option<u64>,
-    /// Signature of a head.
+    /// Signature of a signed head.
     pub signature: Option<String>,
     /// Name of the relay that wrote it.
     pub relay: Option<String>,
@@ -72,14 +72,14 @@ impl Row {
     }
 }
 
-/// What people look for among records; empty texts match everything.
+/// Filter of records; empty texts match everything.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     /// Part of a login, a mailbox or a person, in lower case.
     pub login: String,
     /// Name of the event that is looked for.
     pub event: String,
-    /// Outcome of what is recorded.
+    /// Outcome that is looked for.
     pub outcome: String,
     /// Part of the record's line, in lower case.
     pub text: String,

@@ -159,7 +159,7 @@ impl Identity {
     }
 
     /// Name for pages, log and audit records: the address, or what the person is called with the
-    /// subject, which nobody can choose.
+    /// subject, which no one can choose.
     pub fn name(&self) -> String {
         let subject = || limited(&self.subject);
         match (&self.address, &self.shown) {

@@ -22,7 +22,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// Time for which a failure is remembered, so that many who wait do not ask one after the other.
 const FAILED: Duration = Duration::from_secs(5);
 
-/// What is known of the identity provider.
+/// Metadata of the identity provider, as last fetched.
 #[derive(Default)]
 pub(super) struct Metadata(Mutex<Known>);
 

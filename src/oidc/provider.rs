@@ -80,7 +80,7 @@ const ALGORITHMS: [CoreJwsSigningAlgorithm; 9] = [
     CoreJwsSigningAlgorithm::EdDsa,
 ];
 
-/// Identity provider of `admin.users`.
+/// Identity provider that `admin.users` names.
 pub struct Provider {
     users: Arc<Users>,
     redirect: RedirectUrl,
@@ -161,11 +161,11 @@ impl Provider {
         let send = |request| http::send(self.client.clone(), self.is_clear(), request);
         let request = party
             .exchange_code(AuthorizationCode::new(code.to_owned()))
-            .map_err(|_| refused("the identity provider has no token endpoint"))?
+            .map_err(|_| refusal("the identity provider has no token endpoint"))?
             .set_pkce_verifier(PkceCodeVerifier::new(sign_in.verifier));
         let answer = request.request_async(&send).await.map_err(not_redeemed)?;
         let Some(token) = answer.id_token() else {
-            return Err(refused("the identity provider sent no ID token")
+            return Err(refusal("the identity provider sent no ID token")
                 .with_remedy("its client must be allowed the scope openid"));
         };
         let claims = self.verified(&metadata, token, &sign_in.nonce).await?;
@@ -220,8 +220,8 @@ impl Provider {
         }
     }
 
-    /// What the UserInfo endpoint says of the same person (Core §5.3): some providers put no more
-    /// than the subject into ID tokens.
+    /// Claims of the UserInfo endpoint about the same person (Core §5.3): some providers put no
+    /// more than the subject into ID tokens.
     async fn user_info(
         &self,
         party: &RelyingParty,
@@ -275,21 +275,21 @@ impl Provider {
     }
 }
 
-fn refused(detail: impl Into<String>) -> Fault {
+fn refusal(detail: impl Into<String>) -> Fault {
     Fault::new(Kind::GrantRefused, detail.into())
 }
 
 /// Refusal of a code, or no answer.
 fn not_redeemed(error: RequestTokenError<Unanswered, Refusal>) -> Fault {
     match error {
-        RequestTokenError::ServerResponse(refusal) => {
-            let description = refusal.error_description().cloned().unwrap_or_default();
+        RequestTokenError::ServerResponse(said) => {
+            let description = said.error_description().cloned().unwrap_or_default();
             let detail = format!(
                 "the identity provider does not take the code: {} {description}",
-                refusal.error()
+                said.error()
             );
-            let is_secret = *refusal.error() == CoreErrorResponseType::InvalidClient;
-            refused(detail).with_remedy(match is_secret {
+            let is_secret = *said.error() == CoreErrorResponseType::InvalidClient;
+            refusal(detail).with_remedy(match is_secret {
                 true => "check admin.users.client_id and client_secret, and whether the secret has ended",
                 false => "sign in again",
             })
@@ -299,23 +299,23 @@ fn not_redeemed(error: RequestTokenError<Unanswered, Refusal>) -> Fault {
             format!("the identity provider's token endpoint cannot be reached: {why}"),
         )
         .with_remedy("sign in again; where it goes on, check the way to the identity provider"),
-        RequestTokenError::Parse(why, _) => refused(format!(
+        RequestTokenError::Parse(why, _) => refusal(format!(
             "the identity provider's answer cannot be read: {}",
             why.inner()
         )),
-        RequestTokenError::Other(why) => refused(format!(
+        RequestTokenError::Other(why) => refusal(format!(
             "the identity provider's answer cannot be read: {why}"
         )),
     }
 }
 
-/// What does not hold about an ID token.
+/// Fault of an ID token that does not hold.
 fn unverified(error: &ClaimsVerificationError) -> Fault {
     let why = match error {
         ClaimsVerificationError::SignatureVerification(why) => why.to_string(),
         other => other.to_string(),
     };
-    let fault = refused(format!("the ID token does not hold: {why}"));
+    let fault = refusal(format!("the ID token does not hold: {why}"));
     match error {
         ClaimsVerificationError::Expired(_) => {
             fault.with_remedy("check this host's clock, then sign in again")

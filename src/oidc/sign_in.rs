@@ -17,7 +17,7 @@ const SEALED_CAP: usize = 2048;
 /// Octets of the nonce before what is sealed.
 const NONCE: usize = 12;
 
-/// What a seal is for; no other text opens with it.
+/// Purpose of the seal; no other text opens with it.
 const PURPOSE: &[u8] = b"authrelay: a sign-in by OpenID Connect";
 
 /// Sign-in of one browser, from its way to the identity provider to its coming back.
@@ -41,7 +41,7 @@ impl SignIn {
     }
 }
 
-/// Seconds since 1970.
+/// Converts a time to seconds since 1970.
 pub(super) fn seconds(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
@@ -51,7 +51,7 @@ pub(super) fn seconds(time: SystemTime) -> u64 {
 pub struct Seal(RandomizedNonceKey);
 
 impl Seal {
-    /// Makes a key that nobody else has.
+    /// Makes a key that no one else has.
     ///
     /// # Errors
     ///
