@@ -298,7 +298,7 @@ fn signed_in(
     see_page(state, cookies)
 }
 
-/// Somebody the identity provider knows, and `admin.users` does not.
+/// Page for a person whom `admin.users` does not list.
 fn no_role(state: &AdminState, identity: &Identity) -> Response {
     let name = identity.name();
     let missing = match identity.address() {

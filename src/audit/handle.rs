@@ -94,7 +94,7 @@ impl Audit {
         self.0.envelope
     }
 
-    /// Where records are written, besides what is sent.
+    /// Destination of the records on this machine, if there is one.
     pub fn path(&self) -> Option<&config::AuditPath> {
         self.0.path.as_ref()
     }

@@ -22,7 +22,7 @@ pub struct Users {
     pub viewers: Vec<Member>,
     /// People and groups who may also test, authorize, forget and reload.
     pub operators: Vec<Member>,
-    /// Trusted besides the public roots.
+    /// Authorities that are trusted in addition to the public roots.
     pub authorities: Vec<CertificateDer<'static>>,
     /// Proxy that leads to the identity provider, if there is one.
     pub egress: Option<Egress>,

@@ -14,7 +14,7 @@ const NAME_CAP: usize = 200;
 /// Groups of one person that are looked at; Entra's ID tokens have at most 200.
 const GROUPS: usize = 1_000;
 
-/// Claims besides the standard ones. Whatever has another shape counts as absent.
+/// Claims other than the standard ones. Whatever has another shape counts as absent.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct MoreClaims {
     #[serde(default)]

@@ -13,13 +13,13 @@ use super::http::{self, Unanswered};
 use crate::fault::{Fault, Kind};
 use crate::outbound::http::Client;
 
-/// Time for which metadata is good; a key that was withdrawn is forgotten then.
+/// Lifetime of metadata; a key that was withdrawn is forgotten then.
 const FRESH: Duration = Duration::from_secs(24 * 3600);
 
 /// Shortest time between two requests for keys.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// Time for which a failure is remembered, so that many who wait do not ask one after the other.
+/// Lifetime of a remembered failure, so that many who wait do not ask one after the other.
 const FAILED: Duration = Duration::from_secs(5);
 
 /// Metadata of the identity provider, as last fetched.
