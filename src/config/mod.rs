@@ -1,4 +1,4 @@
-//! Configuration from `proxy.yaml`: a [`Config`] that exists is valid.
+//! Configuration from `proxy.yaml`, checked as a whole: every [`Config`] is valid.
 //!
 //! The file is parsed into a tree whose nodes have their line and column (`tree`). Each key is
 //! declared once (`keys`), with the kind of its value (`value`); reading, the schema for editors
