@@ -34,6 +34,7 @@ mod store;
 mod tests;
 mod tree;
 mod unauthenticated;
+mod users;
 mod value;
 
 pub use account::{
@@ -57,6 +58,7 @@ pub use secrets::Secrets;
 pub use sections::{Admin, AdminToken, Listener, ListenerTls, State, StateKey};
 pub use store::SharedStore;
 pub use unauthenticated::Unauthenticated;
+pub use users::{AddressClaim, Member, Users};
 
 /// Version of this build; one with the feature `fips` says so.
 pub const VERSION: &str = match cfg!(feature = "fips") {

@@ -34,7 +34,7 @@ pub fn confine(needs: &Needs) -> Outcome {
     system::confinement::confine(needs)
 }
 
-/// Folders and files of the system that a confined process may read, besides its needs.
+/// System folders and files that a confined process may read in addition to its needs.
 pub fn system_files() -> impl Iterator<Item = &'static Path> {
     system::confinement::SYSTEM.iter().map(Path::new)
 }

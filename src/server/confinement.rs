@@ -56,7 +56,7 @@ impl Confinement {
     ///
     /// # Errors
     ///
-    /// What it needs beyond, in words.
+    /// A message that names the first need beyond them.
     pub(super) fn check(&self, config: &Config) -> anyhow::Result<()> {
         anyhow::ensure!(
             !config.runs_programs,
@@ -200,6 +200,11 @@ fn ports(config: &Config) -> (BTreeSet<u16>, BTreeSet<u16>) {
                 .filter_map(url::Url::port_or_known_default),
         );
         others.extend(provider.egress.as_ref().map(|egress| egress.port));
+    }
+    if let Some(users) = config.admin.as_ref().and_then(|admin| admin.users.as_ref()) {
+        let issuer = url::Url::parse(&users.issuer).ok();
+        services.extend(issuer.as_ref().and_then(url::Url::port_or_known_default));
+        others.extend(users.egress.as_ref().map(|egress| egress.port));
     }
     if let Some(store) = &config.state.store {
         others.extend(store.servers.iter().map(|(_, port)| *port));
