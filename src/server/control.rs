@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::alerts::Alerts;
 use super::confinement::Confinement;
+use super::contents::contents;
 use super::ends::Certificates;
 use super::limits::{AUDIT_TIMEOUT, FINAL_REPLY_TIMEOUT, LAST};
 use super::listening::{AcceptingListener, BoundListener};
@@ -427,24 +428,6 @@ impl Control {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Computes a digest of the files' content. An unreadable file counts as absent.
-fn contents(files: &[PathBuf]) -> [u8; 32] {
-    let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-    for path in files {
-        let content = std::fs::read(path).map(zeroize::Zeroizing::new);
-        let length = content
-            .as_ref()
-            .map_or(u64::MAX, |content| content.len() as u64);
-        digest.update(&length.to_be_bytes());
-        if let Ok(content) = &content {
-            digest.update(content);
-        }
-    }
-    let mut octets = [0; 32];
-    octets.copy_from_slice(digest.finish().as_ref());
-    octets
 }
 
 impl State {

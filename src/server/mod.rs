@@ -6,6 +6,7 @@
 
 mod alerts;
 mod confinement;
+mod contents;
 mod control;
 mod ends;
 mod inherited;
