@@ -16,13 +16,13 @@ use super::sink::Sink;
 use super::text::Text;
 use crate::fault::{Fault, Kind};
 
-/// Most pending replies; with more no command is accepted.
+/// Maximum number of pending replies; with more no command is accepted.
 const MAX_PENDING: usize = 1_000;
 
-/// Most octets of unsent local replies; with more no command is answered.
+/// Maximum size of unsent local replies, in octets; with more no command is answered.
 const MAX_LOCAL_REPLIES: usize = 16 * 1024;
 
-/// Most octets of held client input, plus one read.
+/// Maximum size of held client input, in octets, plus one read.
 pub(super) const MAX_HELD: usize = 64 * 1024;
 
 /// Tracker of one SMTP session.
