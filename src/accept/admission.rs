@@ -200,7 +200,6 @@ mod tests {
         }
     }
 
-    /// A permit, and whether the client is admitted.
     async fn take(limiter: &SessionLimiter, client: IpAddr) -> (SessionPermit, bool) {
         let mut permit = limiter.take().await;
         let admitted = permit.admit(client);

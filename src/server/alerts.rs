@@ -44,7 +44,6 @@ const CLIENT: [&str; 7] = [
     "AADSTS7000229",
 ];
 
-/// Name of this relay in alerts.
 fn relay_name(service: &Service) -> String {
     if let Some(sharing) = service.sharing() {
         return sharing.member().name().to_owned();

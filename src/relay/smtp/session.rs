@@ -53,7 +53,6 @@ pub struct Smtp {
     pub(super) untracked: bool,
 }
 
-/// State of the upstream connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum UpstreamState {
     /// Logged in as the account's mailbox.
@@ -80,7 +79,6 @@ pub(super) enum InputState {
     AwaitingDataReply,
     /// A MAIL that waits for its sender's upstream.
     AwaitingUpstream(Box<Mail>),
-    /// A MAIL that waits for its permit.
     AwaitingPermit(Box<Mail>),
     Data(Box<Text>),
     /// Remaining octets of a chunk.
@@ -291,7 +289,6 @@ impl Smtp {
         }
     }
 
-    /// Records a refusal by the policy.
     pub(super) fn record_refusal(&mut self, what: impl AsRef<str>, sink: &mut Sink<'_>) {
         let detail = format!("the account's policy refuses a message: {}", what.as_ref());
         let fault = Fault::new(Kind::Message, detail).with_remedy(
