@@ -1,7 +1,9 @@
-//! `import`: from the file of another proxy to a `proxy.yaml`: `emailproxy.config`
-//! (email-oauth2-proxy's INI file), `davmail.properties`, `sasl-xoauth2.conf` with its token files.
+//! Converts the configuration of another proxy to a `proxy.yaml`: `emailproxy.config`
+//! (email-oauth2-proxy's INI file), `davmail.properties`, or `sasl-xoauth2.conf` with its token
+//! files.
 //!
-//! What has no counterpart is named, never dropped in silence: local passwords (that proxy keeps
+//! Everything without a counterpart is reported, including local passwords (email-oauth2-proxy
+//! stores none; its first client chooses one) and stored tokens (encrypted with that password).
 //! none; its first client chooses) and stored tokens (sealed with that password) among them.
 
 mod account;

@@ -1,8 +1,8 @@
-//! The login dialogues, both roles, as pure state machines: bytes in, steps out.
+//! Login dialogues of both roles as state machines without IO: bytes in, steps out.
 //!
-//! [`front`] is the server role towards the client, [`back`] the client role towards the
-//! upstream. Neither reads a clock, opens a socket or writes a log, so that every dialogue can be
-//! replayed from a transcript, byte by byte. Whoever drives them does what the steps say:
+//! [`front`] is the server role towards the client, [`back`] the client role towards the upstream.
+//! Neither reads a clock, opens a socket or writes a log, so every dialogue can be replayed from a
+//! transcript, byte by byte. The driver carries out the steps:
 //!
 //! ```text
 //!     bytes ──▶ receive ──▶ next ──▶ Read       ask for more
