@@ -1,6 +1,8 @@
-//! Hints from the environment when a server cannot be reached: a proxy that programs of this
-//! machine should use, and authorities that the machine trusts. authrelay does not follow them,
-//! since only the configuration may decide where tokens are sent; it names the key to set.
+//! Hints from the environment when a server cannot be reached: proxies and certificate authorities.
+//!
+//! The machine may require a proxy, or trust authorities of its own. authrelay does not follow such
+//! settings, since only the configuration may decide where tokens are sent; a fault's remedy names
+//! the key to set.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,6 @@
-//! Expiry of certificates and client secrets: how near it is, and when alerts are sent. All times
-//! are in seconds since 1970.
+//! Expiry of certificates and client secrets: how near it is, and when alerts are sent.
+//!
+//! All times are in seconds since 1970.
 
 /// Days before expiry at which alerts are sent; from the first of them on the expiry is near.
 const DAYS: [i64; 3] = [1, 7, 14];

@@ -1,6 +1,7 @@
-//! Keeps the log readable while a client repeats itself. Of equal faults (login, client address,
-//! kind) the first few a minute are logged, then the number left out. Audit records contain all.
-//! Connections rejected before a session are limited likewise.
+//! Keeps the log readable while a client repeats the same fault.
+//!
+//! Of equal faults (login, client address, kind) the first few a minute are logged, then the number
+//! left out. Audit records contain all. Connections rejected before a session are limited likewise.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -1,5 +1,6 @@
-//! Login history for administrators: the last success and last fault of each login, and the number
-//! of recent faults. In memory only, independent of the audit.
+//! Login history for administrators: last success, last fault and recent faults of each login.
+//!
+//! Kept in memory only, independent of the audit.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};

@@ -29,24 +29,24 @@
 //!
 //! # Around the connection
 //!
-//! | for | modules |
+//! | Topic | Modules |
 //! | --- | --- |
-//! | configuration and secrets | [`config`], [`secret`], [`text`] |
-//! | commands | [`cli`], [`import`], [`certs`], [`doctor`] (connection test) |
-//! | administrators | [`admin`] (status page, API), [`status`], [`notify`] (alerts), [`expiry`] |
-//! | the log | [`logging`], [`fault_log`] (repeated faults), [`environment`] (hints) |
-//! | several relays that share state | [`cluster`] |
-//! | operating systems, other programs | [`platform`], [`program`] |
-//! | tests and demonstrations | [`sandbox`] (an emulated Microsoft 365) |
+//! | Configuration and secrets | [`config`], [`secret`], [`text`] |
+//! | Commands | [`cli`], [`import`], [`certs`], [`doctor`] (connection test) |
+//! | Administrators | [`admin`] (status page, API), [`status`], [`notify`] (alerts), [`expiry`] |
+//! | The log | [`logging`], [`fault_log`] (repeated faults), [`environment`] (hints) |
+//! | Several relays that share state | [`cluster`] |
+//! | Operating systems, other programs | [`platform`], [`program`] |
+//! | Tests and demonstrations | [`sandbox`] (an emulated Microsoft 365) |
 //!
 //! # Where to start
 //!
-//! Most decisions are made by state machines without IO, which get the time as a parameter:
-//! [`login`], [`relay::Machine`], and the cached token of [`token`]. The page of [`relay`] contains
-//! a complete driver in a few lines. [`session`] shows how the parts work together.
-//!
-//! `ARCHITECTURE.md` in the repository has the rules for imports, the terms, the tasks, and a table
-//! of where to begin a change.
+//! - [`session`] shows how the parts work together.
+//! - [`login`], [`relay::Machine`] and the cached token of [`token`] decide without IO, with the
+//!   time as a parameter. The page of [`relay`] contains a complete driver in a few lines.
+//! - [`Config`](config::Config) contains every setting, [`Kind`](fault::Kind) every kind of failure.
+//! - `ARCHITECTURE.md` in the repository has the glossary, the rules for imports, the tasks of the
+//!   process, and a table of where to begin a change.
 
 // No input of a peer may end the process.
 #![deny(
@@ -75,6 +75,7 @@ pub mod logging;
 pub mod login;
 pub mod metrics;
 pub mod notify;
+pub mod oidc;
 pub mod outbound;
 pub mod platform;
 pub mod program;

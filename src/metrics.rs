@@ -1,5 +1,7 @@
-//! Metrics for Prometheus. Every family exists from the start, with counters at 0 for all known
-//! labels. No label contains a user or a client address.
+//! Metrics for Prometheus.
+//!
+//! Every family exists from the start, with counters at 0 for all known labels. No label contains a
+//! user or a client address.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;

@@ -1,5 +1,7 @@
-//! Text files from any editor: UTF-8 with or without byte order mark, and UTF-16 with one, as
-//! written by Notepad and PowerShell's `Out-File`.
+//! Text files from any editor.
+//!
+//! Accepted are UTF-8 with or without byte order mark, and UTF-16 with one, as written by Notepad
+//! and PowerShell's `Out-File`.
 
 use zeroize::Zeroizing;
 

@@ -1,5 +1,6 @@
 //! Limits of a mail service for one mailbox: messages in flight, messages per minute, and backoff.
-//! Shared by all sessions, whatever their listener, login or configuration.
+//!
+//! All sessions share them, whatever their listener, login or configuration.
 //!
 //! A message is in flight from MAIL to its final reply, RSET, EHLO or the end of its session; idle
 //! sessions do not count. Permits are granted in the order of requests. A client that disconnects

@@ -1,9 +1,12 @@
 //! Audit records: one JSON object per line, each bound to the previous one by its hash.
 //!
 //! ```text
-//!     sessions ──▶ queue (bounded) ──▶ writer, a thread of its own: seals, writes, syncs ──▶ file or stdout
-//!                                             └──▶ queues (bounded) ──▶ a thread each ──▶ syslog, HTTPS
+//! sessions ──▶ queue ──▶ writer: seals, writes, syncs ──▶ file or stdout
+//!                          ├──▶ queue ──▶ sender ──▶ syslog
+//!                          └──▶ queue ──▶ sender ──▶ HTTPS
 //! ```
+//!
+//! All queues are bounded. Writer and senders are threads.
 //!
 //! A session only puts a record into the queue, which never waits. The writer hashes and writes
 //! what it finds there as one piece, and syncs to disk at most once a second. Records that cannot
@@ -26,6 +29,7 @@ mod record;
 mod remote;
 mod sign;
 mod syslog;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -37,4 +41,5 @@ pub use error::AuditError;
 pub use handle::Audit;
 pub use record::{AuditMessage, AuditRecord, Event};
 pub use sign::PublicKey;
+pub use tail::{Filter, Row, Tail, tail};
 pub use verify::{ChainBreak, ChainReport, verify};

@@ -1,4 +1,4 @@
-//! Configuration from `proxy.yaml`: a [`Config`] that exists is valid.
+//! Configuration from `proxy.yaml`, checked as a whole: every [`Config`] is valid.
 //!
 //! The file is parsed into a tree whose nodes have their line and column (`tree`). Each key is
 //! declared once (`keys`), with the kind of its value (`value`); reading, the schema for editors
@@ -34,6 +34,7 @@ mod store;
 mod tests;
 mod tree;
 mod unauthenticated;
+mod users;
 mod value;
 
 pub use account::{
@@ -57,3 +58,4 @@ pub use secrets::Secrets;
 pub use sections::{Admin, AdminToken, Listener, ListenerTls, State, StateKey};
 pub use store::SharedStore;
 pub use unauthenticated::Unauthenticated;
+pub use users::{AddressClaim, Member, Users};

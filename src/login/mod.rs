@@ -5,11 +5,11 @@
 //! transcript, byte by byte. The driver carries out the steps:
 //!
 //! ```text
-//!     bytes ──▶ receive ──▶ next ──▶ Read       ask for more
-//!                                    Write      send these
-//!                                    StartTls   encrypt, then begin again on the encrypted stream
-//!                                    Done       the dialogue's result
-//!                                    Failed     close
+//! bytes ──▶ receive ──▶ next ──▶ Read       receive more bytes
+//!                                Write      send these bytes
+//!                                StartTls   start TLS and a new dialogue
+//!                                Done       the dialogue's result
+//!                                Failed     close the connection
 //! ```
 
 pub mod back;

@@ -1,7 +1,8 @@
-//! Everything that differs between operating systems: private files, file identity, disk space,
-//! stop and reload requests, the service manager, process trees, limits, and default paths.
-//! `std::os::unix`, `std::os::windows` and `cfg` over systems occur only here (enforced by
-//! `tests/architecture.rs`).
+//! Everything that differs between operating systems.
+//!
+//! Contents: private files, file identity, disk space, stop and reload requests, the service
+//! manager, process trees, limits, and default paths. `std::os::unix`, `std::os::windows` and `cfg`
+//! over systems occur only here (enforced by `tests/architecture.rs`).
 //!
 //! This file is the interface; `unix/` and `windows/` implement it.
 
@@ -49,7 +50,6 @@ pub enum Kind {
 /// # Errors
 ///
 /// The folder cannot be created.
-/// Where it cannot be made.
 pub fn create_private_folder(path: &Path) -> io::Result<()> {
     system::files::create_private_folder(path)
 }
@@ -60,7 +60,6 @@ pub fn create_private_folder(path: &Path) -> io::Result<()> {
 /// # Errors
 ///
 /// Those of [`OpenOptions::open`].
-/// As of [`OpenOptions::open`].
 pub fn open_private(options: &OpenOptions, path: &Path) -> io::Result<File> {
     system::files::open_private(options, path)
 }
@@ -71,7 +70,6 @@ pub fn open_private(options: &OpenOptions, path: &Path) -> io::Result<File> {
 /// # Errors
 ///
 /// Those of [`OpenOptions::open`].
-/// As of [`OpenOptions::open`].
 pub fn open_public(options: &OpenOptions, path: &Path) -> io::Result<File> {
     system::files::open_public(options, path)
 }

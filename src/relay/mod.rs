@@ -4,9 +4,9 @@
 //! connections that keep no buffers while idle:
 //!
 //! ```text
-//!     client ──▶ Connection ──▶ Input::Client ─────▶ ┌─────────┐ ──▶ Action::ToUpstream ──▶ upstream
-//!     client ◀── Connection ◀── Action::ToClient ◀── │ Machine │ ◀── Input::Upstream ◀───── upstream
-//!     clock, drain, stop, permits ────── Input ────▶ └─────────┘ ──▶ Next::Wait, Next::End
+//! client ───── Input::Client ────▶ ┌─────────┐ ── Action::ToUpstream ──▶ upstream
+//! client ◀──── Action::ToClient ── │ Machine │ ◀──── Input::Upstream ─── upstream
+//! clock, drain, permits ── Input ▶ └─────────┘ ──▶ Next::Wait, Next::End
 //! ```
 //!
 //! The loop, with peers that accept everything at once (the product uses [`Driver::poll`]):
@@ -22,7 +22,7 @@
 //! let idle_timeout = Duration::from_secs(1800);
 //! let mut machine = Machine::new(Tracker::new(Protocol::Smtp), idle_timeout, now);
 //! let (mut to_upstream, mut to_client) = (Vec::new(), Vec::new());
-//! let mut came = vec![
+//! let mut inputs = vec![
 //!     Input::Client(b"NOOP\n"),
 //!     Input::Upstream(b"250 2.0.0 OK\r\n"),
 //!     Input::Drain(Duration::from_secs(30)),
@@ -32,7 +32,7 @@
 //!     match machine.next() {
 //!         Next::End(end) => break end,
 //!         Next::Wait(interest) => {
-//!             let input = came.next().unwrap_or_else(|| {
+//!             let input = inputs.next().unwrap_or_else(|| {
 //!                 now = interest.until;
 //!                 Input::Timeout
 //!             });

@@ -1,7 +1,8 @@
 //! One client connection from accept to close. Only this module drives all the others.
 //!
 //! ```text
-//!     (PROXY header) ─▶ allowed? ─▶ (TLS) ─▶ login::front ─▶ auth ─▶ token ─▶ upstream ─▶ login::back ─▶ relay
+//! (PROXY header) ──▶ allowed? ──▶ (TLS) ──▶ login::front ──▶ auth
+//!                ──▶ token ──▶ upstream ──▶ login::back ──▶ relay
 //! ```
 //!
 //! One deadline covers everything up to the end of the login. The `SessionRecord` is complete at

@@ -147,7 +147,6 @@ impl TokenSource {
     ///
     /// The side to blame is the identity provider, the client (grant `password`) or authrelay (its
     /// store).
-    /// (its store).
     pub async fn token(&self, verified: &VerifiedLogin) -> Result<Token, Fault> {
         let key = self.cache_key(verified);
         let shared = self.cache_entry(&key);
