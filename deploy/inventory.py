@@ -1,8 +1,11 @@
-"""Prints the licences of everything that a release contains, with their texts: licenses.py SBOM.
+"""Finishes what a release contains: inventory.py SBOM TREE LICENSES.
 
-The crates are those of the SBOM (CycloneDX JSON); texts are the files in their sources, which cargo has
-already. deny.toml says which licences are allowed. The same sources give the same octets."""
+SBOM is cargo-cyclonedx' (CycloneDX JSON). It names optional crates that only other features use; those that
+TREE does not have (`cargo tree`, a crate a line) are taken out, and so are paths of this machine. LICENSES is
+written: the licences of the rest with their texts, which are files in the crates' sources. deny.toml says which
+licences are allowed. The same sources give the same octets."""
 
+import contextlib
 import json
 import pathlib
 import re
@@ -24,8 +27,31 @@ def texts(folder, named):
     return [path for path in sorted(found) if path.is_file() and not NO_TEXT.search(path.name)]
 
 
+def prune(sbom, used):
+    """Leaves only the crates that are used."""
+    kept = [part for part in sbom["components"] if (part["name"], part["version"]) in used]
+    root = sbom["metadata"]["component"]["bom-ref"]
+    known = {part["bom-ref"] for part in kept} | {root}
+    sbom["components"] = kept
+    sbom["dependencies"] = [
+        {key: [ref for ref in value if ref in known] if key == "dependsOn" else value for key, value in entry.items()}
+        for entry in sbom["dependencies"]
+        if entry["ref"] in known
+    ]
+
+
 def main():
-    components = json.load(open(sys.argv[1], encoding="utf-8"))["components"]
+    path, tree, licenses = map(pathlib.Path, sys.argv[1:])
+    text = path.read_text(encoding="utf-8").replace(f"path+file://{pathlib.Path.cwd()}", "path+file:///authrelay")
+    sbom = json.loads(text)
+    lines = tree.read_text(encoding="utf-8").splitlines()
+    prune(sbom, {tuple(line.replace(" v", " ", 1).split()[:2]) for line in lines if line})
+    path.write_text(json.dumps(sbom, indent=1) + "\n", encoding="utf-8")
+    with licenses.open("w", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+        print_licenses(sbom["components"])
+
+
+def print_licenses(components):
     wanted = sorted({(component["name"], component["version"]) for component in components})
     command = ["cargo", "metadata", "--locked", "--format-version=1"]
     metadata = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
