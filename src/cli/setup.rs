@@ -52,6 +52,24 @@ pub(super) fn service(config: &Config) -> Result<Service, Exit> {
     Ok(service)
 }
 
+/// Connects the service to the shared store, if there is one; why it cannot be used, in words. Where
+/// it cannot, what the state directory holds is what counts.
+pub(super) async fn visit(service: &Service) -> Result<(), String> {
+    match service.sharing() {
+        Some(sharing) => sharing.visit().await,
+        None => Ok(()),
+    }
+}
+
+/// Warns that the other relays do not know yet what was changed of a login.
+pub(super) fn warn_unshared(service: &Service, login: &str) {
+    if let Some(why) = service.token_source().unshared(login) {
+        print_error(format_args!(
+            "warning: the shared store is away: {why}; this holds for relays with this state directory, and for the others from the moment one of these starts, or within 10 s where one runs and the store is back"
+        ));
+    }
+}
+
 pub(super) fn refuse(problems: &[Problem]) -> Exit {
     problems.iter().for_each(print_error);
     Exit::Config

@@ -139,8 +139,29 @@ impl Sharing {
         }
     }
 
-    /// Says good-bye: the others do not wait for this relay.
-    pub async fn stop(&self) {
+    /// Connects on behalf of a command, which is no relay: it reads and writes records alone.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the store cannot be used, in words.
+    pub async fn visit(&self) -> Result<(), String> {
+        self.member.become_visitor();
+        let connecting = tokio::spawn(self.redis.clone().keep_connected());
+        self.tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(connecting);
+        let mut up = self.member.up();
+        let connected = up.wait_for(Result::is_ok);
+        // What the last try came to is known by then.
+        let _ = tokio::time::timeout(PATIENCE, connected).await;
+        self.member.come_back().await;
+        self.member.trouble().map_or(Ok(()), Err)
+    }
+
+    /// Says good-bye: the others do not wait for this relay. A redemption is waited for until then.
+    pub async fn stop(&self, until: tokio::time::Instant) {
+        let _ = tokio::time::timeout_at(until, self.member.until_idle()).await;
         let _ = tokio::time::timeout(GOODBYE, self.member.leave()).await;
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         tasks.iter().for_each(JoinHandle::abort);

@@ -9,6 +9,7 @@
 mod answer;
 mod authorization;
 pub mod authorizations;
+mod awake;
 mod cache_entry;
 mod cache_key;
 mod consents;

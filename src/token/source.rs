@@ -115,6 +115,12 @@ impl TokenSource {
         Ok(forgotten)
     }
 
+    /// Why the other relays do not have what was changed of a login yet; `None` where they have, or
+    /// there are none.
+    pub fn unshared(&self, login: &str) -> Option<String> {
+        self.shared.as_ref()?.unshared(login)
+    }
+
     /// Records that several relays share, if they do.
     pub(crate) fn shared(&self) -> Option<&Arc<SharedRecords>> {
         self.shared.as_ref()

@@ -25,12 +25,19 @@ impl Request {
     }
 
     /// Asks the identity provider on behalf of all relays, for the consent's record of this number
-    /// alone. A refusal is not written here: whether it counts is decided with the others.
+    /// alone. A refusal is not written here: whether it counts is decided with the others. Where this
+    /// relay is entered in the shared store, that takes what comes, whether or not the disk has room.
     pub(in crate::token) async fn ask_provider(
         &self,
         number: Option<Number>,
+        is_entered: bool,
     ) -> Result<IssuedToken, TokenError> {
-        self.ask(Redeems::Only(number.unwrap_or_default())).await
+        let number = number.unwrap_or_default();
+        self.ask(match is_entered {
+            true => Redeems::Entered(number),
+            false => Redeems::Only(number),
+        })
+        .await
     }
 
     async fn ask(&self, redeems: Redeems) -> Result<IssuedToken, TokenError> {
