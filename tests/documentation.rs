@@ -110,34 +110,170 @@ fn every_command_is_explained() {
     }
 }
 
-/// Links between the pages lead somewhere.
+/// Every page of the tree, relative to it.
+fn pages() -> Vec<String> {
+    let mut pages = Vec::new();
+    let mut folders = vec![root("")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() && !path.is_symlink() {
+                if !name.starts_with('.') && name != "target" && name != "node_modules" {
+                    folders.push(path);
+                }
+            } else if path.extension().is_some_and(|end| end == "md") {
+                let page = path.strip_prefix(root("")).unwrap();
+                pages.push(page.to_str().unwrap().to_owned());
+            }
+        }
+    }
+    pages.sort();
+    pages
+}
+
+/// A page without its blocks of code.
+fn prose(text: &str) -> String {
+    let mut inside = false;
+    let mut prose = String::new();
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            inside = !inside;
+        } else if !inside {
+            prose.push_str(line);
+            prose.push('\n');
+        }
+    }
+    prose
+}
+
+/// The anchors of a page's headings, as web views of repositories make them.
+fn anchors(text: &str) -> Vec<String> {
+    let mut anchors: Vec<String> = Vec::new();
+    for line in prose(text).lines().filter(|line| line.starts_with('#')) {
+        let heading = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = heading.chars().filter_map(|letter| match letter {
+            ' ' => Some('-'),
+            letter if letter.is_alphanumeric() || letter == '-' || letter == '_' => Some(letter),
+            _ => None,
+        });
+        let anchor: String = kept.collect();
+        let again = anchors.iter().filter(|other| **other == anchor).count();
+        anchors.push(match again {
+            0 => anchor,
+            again => format!("{anchor}-{again}"),
+        });
+    }
+    anchors
+}
+
+/// Targets of a page's links within the tree, the one to a page itself empty, and their anchors.
+fn links(text: &str) -> Vec<(String, Option<String>)> {
+    let prose = prose(text);
+    let targets = prose.split("](").skip(1);
+    targets
+        .filter_map(|rest| rest.split(')').next())
+        .filter(|target| !target.contains("://") && !target.contains(['`', ' ']))
+        .map(|target| match target.split_once('#') {
+            Some((file, anchor)) => (file.to_owned(), Some(anchor.to_owned())),
+            None => (target.to_owned(), None),
+        })
+        .collect()
+}
+
+/// Links between the pages lead to files and headings that exist.
 #[test]
 fn links_lead_somewhere() {
-    let pages = [
-        "README.md",
-        "ARCHITECTURE.md",
-        "docs/applications/README.md",
-        "docs/audit.md",
-        "docs/applications/motadata-aiops.md",
-        "docs/applications/kaseya-bms.md",
-        "docs/applications/smarthost.md",
-        "docs/applications/vcenter.md",
-        "docs/devices.md",
-        "deploy/old-tls/README.md",
-        "deploy/queue/README.md",
-    ];
+    let pages = pages();
+    assert!(pages.len() > 30, "{pages:?}");
     for page in pages {
-        let text = read(page);
-        let folder = root(page).parent().unwrap().to_owned();
-        for target in text
-            .split("](")
-            .skip(1)
-            .filter_map(|rest| rest.split(')').next())
-        {
-            let target = target.split('#').next().unwrap();
-            if !target.starts_with("http") && !target.is_empty() {
-                assert!(folder.join(target).exists(), "{page}: {target}");
+        let text = read(&page);
+        let folder = root(&page).parent().unwrap().to_owned();
+        for (file, anchor) in links(&text) {
+            let target = match file.is_empty() {
+                true => root(&page),
+                false => folder.join(&file),
+            };
+            assert!(target.exists(), "{page}: {file}");
+            if let Some(anchor) = anchor {
+                let anchors = anchors(&std::fs::read_to_string(target).unwrap());
+                assert!(anchors.contains(&anchor), "{page}: {file}#{anchor}");
             }
+        }
+    }
+}
+
+/// The manual lists every page, and every page links back to it; the README links it first.
+#[test]
+fn the_manual_has_every_page() {
+    let manual = read("docs/README.md");
+    let readme = links(&read("README.md"));
+    assert_eq!(readme[0].0, "docs/README.md");
+    let listed = |page: &str, from: &str| links(&read(from)).iter().any(|(file, _)| file == page);
+    let mut seen = 0;
+    for page in pages() {
+        let (from, link, back) = if let Some(name) = page.strip_prefix("docs/applications/") {
+            let page = if name == "README.md" {
+                "docs/README.md"
+            } else {
+                "docs/applications/README.md"
+            };
+            let link = if name == "README.md" {
+                "applications/README.md"
+            } else {
+                name
+            };
+            (page, link.to_owned(), "../README.md")
+        } else if let Some(name) = page.strip_prefix("docs/") {
+            ("docs/README.md", name.to_owned(), "README.md")
+        } else if page.starts_with("deploy/") {
+            let up = "../".repeat(page.matches('/').count());
+            assert!(
+                read(&page).contains(&format!("{up}docs/README.md")),
+                "{page}"
+            );
+            assert!(manual.contains(&format!("](../{page})")), "{page}");
+            continue;
+        } else {
+            continue;
+        };
+        if page != "docs/README.md" {
+            assert!(listed(&link, from), "{from} does not list {page}");
+            assert!(listed(back, &page), "{page} does not link back");
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "{seen}");
+}
+
+/// Each alert has a runbook, at the place that it names, and each runbook an alert.
+#[test]
+fn each_alert_has_its_runbook() {
+    let rules = read("deploy/prometheus/alerts.yaml");
+    let values = |key: &str| -> Vec<String> {
+        let lines = rules.lines().map(str::trim);
+        let values = lines.filter_map(|line| line.strip_prefix(key));
+        values.map(|value| value.trim().to_owned()).collect()
+    };
+    let alerts = values("- alert:");
+    assert!(alerts.len() > 20, "{alerts:?}");
+    let base = "https://docs.example.com/authrelay/runbooks.md#";
+    let expected: Vec<_> = alerts
+        .iter()
+        .map(|alert| format!("{base}{}", alert.to_lowercase()))
+        .collect();
+    assert_eq!(values("runbook_url:"), expected);
+    let page = read("docs/runbooks.md");
+    let headings: Vec<_> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("## Authrelay"))
+        .map(|rest| format!("Authrelay{rest}"))
+        .collect();
+    assert_eq!(headings, alerts, "in the order of the alerts");
+    for part in page.split("\n## Authrelay").skip(1) {
+        for what in ["**Means.**", "**See.**", "**Do.**", "**Over**"] {
+            let there = part.contains(what) || (what == "**Do.**" && part.contains("| do |"));
+            assert!(there, "{what}: {part}");
         }
     }
 }

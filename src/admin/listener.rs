@@ -214,6 +214,7 @@ async fn metrics(State(state): State<Arc<AdminState>>) -> Response {
             let metrics = service.metrics();
             metrics.consents(&registration, count.needed, count.attention);
         }
+        service.measure();
         service.metrics().text()
     });
     match text.await {

@@ -1,31 +1,12 @@
-//! The way out: every connection that authrelay makes, to mail services, token endpoints, hooks,
-//! syslog servers, and proxies that lead there.
+//! Outbound connections: to mail services, token endpoints, hooks, syslog servers, and through
+//! egress proxies.
 
 pub mod connect;
 pub mod dial;
 mod egress;
 pub mod http;
 mod names;
+mod options;
 pub mod tls_fault;
 
-use std::io;
-use std::time::Duration;
-
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
-
-use crate::platform;
-
-/// Dead peers are found within about two minutes of silence.
-pub fn keepalive() -> TcpKeepalive {
-    TcpKeepalive::new()
-        .with_time(Duration::from_secs(60))
-        .with_interval(Duration::from_secs(15))
-        .with_retries(4)
-}
-
-/// No delay for small writes, and [`keepalive`].
-fn prepare(tcp: &TcpStream) -> io::Result<()> {
-    tcp.set_nodelay(true)?;
-    platform::set_keepalive(SockRef::from(tcp), &keepalive())
-}
+pub use options::keepalive;

@@ -82,6 +82,10 @@ class Exported(DeployTest):
         # A store that is away: what is counted of it is there all the same.
         store = {"url": "redis://127.0.0.1:1"}
         configuration["state"] = {"directory": str(self.folder / "state"), "key": "k" * 32, "store": store}
+        # And audit records whose heads are signed.
+        sign = self.folder / "sign.pem"
+        run("openssl", "genpkey", "-algorithm", "ed25519", "-out", sign)
+        configuration["audit"] = {"path": str(self.folder / "audit.jsonl"), "sign": {"key": {"file": str(sign)}}}
         for registration in configuration["registrations"].values():
             registration.update(client_secret="secret", client_secret_expires="2027-05-01")
         for account in configuration["accounts"]:

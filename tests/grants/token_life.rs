@@ -668,10 +668,12 @@ async fn d21_a_full_disk_loses_no_one_use_refresh_token() {
             .text()
             .contains("a redeemed token cannot be stored")
     );
+    assert!(metric(&relay, "authrelay_unstored_tokens 1").await);
     assert_logs_in(&relay, Imap).await;
     assert_eq!(redeemed(), 3);
     std::fs::rename(disk.path().join("away"), disk.path().join("tokens")).unwrap();
     relay.log.wait_for("a redeemed token is stored now").await;
+    assert!(metric(&relay, "authrelay_unstored_tokens 0").await);
     one_a_minute(&relay, &revoke).await;
     assert_eq!(redeemed(), 4);
     assert_eq!(one_use.lock().unwrap().repeated, [""; 0]);

@@ -103,6 +103,17 @@ impl Daemon {
         self.prepared.path().with_file_name("audit.jsonl")
     }
 
+    /// What `/metrics` answers.
+    pub async fn metrics(&self) -> String {
+        let listening = self.said("admin listening");
+        let address = listening[0]["address"].as_str().unwrap().parse().unwrap();
+        let mut client = Client::dial(Protocol::Imap, address).await;
+        client
+            .send("GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+            .await;
+        client.rest().await
+    }
+
     /// Lines of the log with this message.
     pub fn said(&self, message: &str) -> Vec<Value> {
         let log = self.log.lock().unwrap();

@@ -16,7 +16,7 @@ use crate::daemon::{Daemon, authrelay};
 use crate::stage::{Setup, is_success};
 
 /// An Ed25519 key pair as openssl makes it: the private key's and the public key's text.
-fn key_pair(folder: &Path) -> (String, String) {
+pub fn key_pair(folder: &Path) -> (String, String) {
     let (private, public) = (folder.join("sign.pem"), folder.join("sign.pub"));
     let openssl = |arguments: &[&str]| {
         let done = Command::new("openssl").args(arguments).status().unwrap();

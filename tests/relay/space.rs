@@ -8,6 +8,7 @@ use authrelay::wire::Protocol::Imap;
 use serde_json::Value;
 
 use crate::daemon::Daemon;
+use crate::siem::key_pair;
 use crate::stage::Setup;
 
 /// Once when records cannot be written, once when they can; both name what it is about.
@@ -15,9 +16,12 @@ use crate::stage::Setup;
 async fn a_full_disk_is_told_until_there_is_space() {
     let folder = tempfile::tempdir().unwrap();
     let told = folder.path().join("told");
+    let (sign, _) = key_pair(folder.path());
     let setup = Setup::default()
         .unlimited()
-        .append("audit: {path: audit.jsonl, on_full: refuse}\n")
+        .file("sign.pem", &sign)
+        .append("audit: {path: audit.jsonl, on_full: refuse, sign: {key: {file: sign.pem}}}\n")
+        .append("admin: {bind: '127.0.0.1:0'}\n")
         .append(&format!(
             "notify: [{{events: [audit], command: [sh, -c, 'cat >>{}']}}]\n",
             told.display()
@@ -44,10 +48,21 @@ async fn a_full_disk_is_told_until_there_is_space() {
             "{alert:#}"
         );
         assert_eq!(alert["remedy"].is_string(), state == "begin", "{alert:#}");
+        let up = format!("authrelay_audit_up {}", u8::from(state == "end"));
+        let metrics = relay.metrics().await;
+        assert!(metrics.lines().any(|line| line == up), "{metrics}");
+        assert!(head_signed(&metrics) > 0.0, "{metrics}");
         relay.lift_file_size();
     }
     relay.stop().await;
     assert_eq!(alerts().len(), 2);
+}
+
+/// When the last head was signed, in seconds since 1970.
+fn head_signed(metrics: &str) -> f64 {
+    let name = "authrelay_audit_head_timestamp_seconds ";
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name));
+    value.unwrap().parse().unwrap()
 }
 
 /// What the file does not have yet goes to no syslog server: lost there, it would fork the chain.

@@ -1,4 +1,4 @@
-//! `state` and `admin`.
+//! Reads `state` and `admin`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,9 +18,9 @@ use super::store;
 use super::writable::can_be_written;
 use crate::tls::{CertificateFiles, ServerCertificate};
 
-/// Where tokens are kept, and what seals them.
+/// Reads the settings of the token store and its sealing key.
 pub(super) fn state(root: &Field, keys: Key<StateKeys>) -> Option<State> {
-    // systemd's StateDirectory=.
+    // Set by systemd's StateDirectory=.
     let given = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
     let usual = given.unwrap_or_else(|| root.sources().resolve("state"));
     let keys = keys.optional()?;
@@ -49,8 +49,8 @@ pub(super) fn state(root: &Field, keys: Key<StateKeys>) -> Option<State> {
     })
 }
 
-/// The directory is one; and whoever gets at the tokens by a copy of it should not get the key
-/// with it.
+/// Checks that the state directory is a folder, and warns if the sealing key is inside it: a copy
+/// of the folder would then contain the key too.
 pub(super) fn check_state(state: &State, root: &Field) {
     if !state.wanted {
         return;
@@ -66,7 +66,7 @@ pub(super) fn check_state(state: &State, root: &Field) {
     let StateKey::File(key) = &state.key else {
         return;
     };
-    // A link is where it leads; what is not there yet is where it will be.
+    // Links are resolved; a missing path is made absolute.
     let resolved = |path: &Path| {
         let absolute = || std::path::absolute(path);
         path.canonicalize().or_else(|_| absolute())
@@ -141,7 +141,8 @@ fn tls(field: &Field, files: TlsFiles) -> Option<ServerCertificate> {
     )
 }
 
-/// Entra takes `http://localhost` with any port as a redirect URI.
+/// Default URL, with `localhost` for loopback: Entra accepts `http://localhost` with any port as a
+/// redirect URI.
 fn default_url(bind: SocketAddr, tls: bool) -> Option<Url> {
     let scheme = if tls { "https" } else { "http" };
     let host = match bind.ip() {

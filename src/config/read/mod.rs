@@ -1,4 +1,5 @@
-//! From the keys to a [`Config`](super::Config): what contradicts what, one file a section.
+//! Converts keys to a [`Config`](super::Config) and checks contradictions, with one file per
+//! section.
 
 mod accounts;
 mod admin;

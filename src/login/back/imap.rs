@@ -2,303 +2,107 @@
 
 use bytes::Bytes;
 
-use super::dialogue::{
-    AwaitedReply, Back, Ready, Stage, UpstreamCredentials, closed_while, greeting_refused,
-    injected, no_starttls, protocol_violation, too_long,
-};
-use crate::fault::{Fault, Refusal, classify};
-use crate::login::{Step, SuccessReply};
+use super::dialogue::UpstreamCredentials;
+use super::machine::{Dialect, Reply, Sent};
+use crate::fault::Refusal;
+use crate::wire::Protocol;
 use crate::wire::imap::{self, Response, Status};
-use crate::wire::line::{Fragment, Fragments, REPLY_CAP};
+use crate::wire::line::{Fragments, REPLY_CAP};
 
-/// One command is open at a time: one tag does.
+/// Tag of every command: only one command is pending at a time.
 const TAG: &str = "A1";
 
+/// Response codes of refusals that are temporary (RFC 5530).
+const TEMPORARY: [&str; 4] = ["[UNAVAILABLE]", "[LIMIT]", "[INUSE]", "[SERVERBUG]"];
+
+#[derive(Default)]
 pub(super) struct Imap {
-    login: UpstreamCredentials,
-    stage: Stage,
-    input: Fragments,
-    output: Vec<u8>,
-    state: State,
     capabilities: Option<Vec<String>>,
-    /// Untagged lines since AUTHENTICATE was sent; they are the client's.
+    /// Untagged responses since AUTHENTICATE was sent, at most [`REPLY_CAP`] octets.
     untagged: Vec<u8>,
-    /// Reason of a BYE among the untagged responses.
-    bye: Option<String>,
+    bye: Option<Bytes>,
 }
 
-#[derive(Debug)]
-enum State {
-    Greeting,
-    /// STARTTLS was sent; its tagged response is awaited.
-    StartTls,
-    /// The OK for STARTTLS was the last response in clear.
-    Encrypt,
-    /// CAPABILITY is to be sent next.
-    SendCapability,
-    /// CAPABILITY was sent; its responses are awaited.
-    Capability,
-    /// AUTHENTICATE is to be sent next.
-    SendAuthenticate,
-    /// AUTHENTICATE was sent without initial response; `+` is due.
-    Authenticate,
-    /// The SASL response was sent; the result is awaited.
-    Responded,
-    /// The upstream's error challenge was answered.
-    Acknowledged,
-    Done(Ready),
-    Failed(Fault),
-    /// The last step was taken.
-    Finished,
+impl Dialect for Imap {
+    const PROTOCOL: Protocol = Protocol::Imap;
+    const STARTTLS: &'static str = "A1 STARTTLS";
+    const AUTHENTICATE: &'static str = "A1 AUTHENTICATE";
+
+    fn framing() -> Fragments {
+        Fragments::of_responses(REPLY_CAP)
+    }
+
+    fn ask(_login: &UpstreamCredentials) -> String {
+        "A1 CAPABILITY".into()
+    }
+
+    fn read(&mut self, unit: &Bytes, sent: Sent) -> Reply {
+        match imap::response(unit, TAG) {
+            _ if sent == Sent::Nothing => self.greeting(unit),
+            Some(Response::Untagged(line)) => self.on_untagged(&line, sent),
+            Some(Response::Continue(_)) => Reply::Continue,
+            Some(Response::Tagged(Status::Ok, text)) => Reply::Positive(text),
+            // Capabilities are useful but not required.
+            Some(Response::Tagged(_, text)) if sent == Sent::Ask => Reply::Positive(text),
+            Some(Response::Tagged(_, text)) => {
+                let said = text.to_ascii_uppercase();
+                let said = String::from_utf8_lossy(&said);
+                let refusal = match TEMPORARY.iter().any(|code| said.contains(code)) {
+                    true => Refusal::Temporary,
+                    false => Refusal::Final,
+                };
+                Reply::Negative(refusal, vec![text])
+            }
+            None => Reply::Violation("a response"),
+        }
+    }
+
+    fn capabilities(&mut self) -> &mut Option<Vec<String>> {
+        &mut self.capabilities
+    }
+
+    fn untagged(&mut self) -> Bytes {
+        std::mem::take(&mut self.untagged).into()
+    }
+
+    fn bye(&self) -> Option<&Bytes> {
+        self.bye.as_ref()
+    }
 }
 
 impl Imap {
-    pub(super) fn new(login: UpstreamCredentials, stage: Stage) -> Self {
-        Self {
-            login,
-            stage,
-            input: Fragments::of_responses(REPLY_CAP),
-            output: Vec::new(),
-            state: match stage {
-                Stage::Cleartext | Stage::Implicit => State::Greeting,
-                Stage::Upgraded => State::SendCapability,
-            },
-            capabilities: None,
-            untagged: Vec::new(),
-            bye: None,
-        }
-    }
-
-    fn say(&mut self, parts: &[&str]) {
-        for part in parts {
-            self.output.extend_from_slice(part.as_bytes());
-        }
-        self.output.extend_from_slice(b"\r\n");
-    }
-
-    fn greeting(&mut self, unit: &[u8]) -> State {
+    fn greeting(&mut self, unit: &Bytes) -> Reply {
         if imap::is_untagged(unit, "BYE") {
-            return State::Failed(greeting_refused(&self.login.scrub(unit)));
+            return Reply::Negative(Refusal::Temporary, vec![unit.clone()]);
         }
         if imap::is_untagged(unit, "PREAUTH") {
-            // Somebody else's session, or a strip of STARTTLS (RFC 9051 §11.1).
-            return State::Failed(protocol_violation("a PREAUTH greeting"));
+            // The session of somebody else, or a strip of STARTTLS (RFC 9051 §11.1).
+            return Reply::Violation("a PREAUTH greeting");
         }
         if imap::untagged_status(unit) != Some(Status::Ok) {
-            return State::Failed(protocol_violation("the greeting"));
+            return Reply::Violation("the greeting");
         }
-        match self.stage {
-            Stage::Cleartext => {
-                self.say(&[TAG, " STARTTLS"]);
-                State::StartTls
-            }
-            Stage::Implicit | Stage::Upgraded => {
-                self.capabilities = imap::capabilities(unit);
-                match self.capabilities {
-                    Some(_) => State::SendAuthenticate,
-                    None => State::SendCapability,
-                }
-            }
-        }
+        self.capabilities = imap::capabilities(unit);
+        Reply::Positive(Bytes::new())
     }
 
-    fn begin(&mut self) -> State {
-        let listed = self.capabilities.as_deref().unwrap_or_default();
-        let mechanism = self.login.mechanism.name();
-        if listed
-            .iter()
-            .any(|name| name.eq_ignore_ascii_case("SASL-IR"))
-        {
-            let response = self.login.response();
-            self.say(&[TAG, " AUTHENTICATE ", mechanism, " ", response.expose()]);
-            State::Responded
-        } else {
-            self.say(&[TAG, " AUTHENTICATE ", mechanism]);
-            State::Authenticate
-        }
-    }
-
-    fn tagged(&mut self, state: State, status: Status, text: &Bytes) -> State {
-        match (state, status) {
-            (State::StartTls, Status::Ok) if self.input.is_empty() => State::Encrypt,
-            (State::StartTls, Status::Ok) => State::Failed(injected()),
-            (State::StartTls, _) => State::Failed(no_starttls(&self.login.scrub(text))),
-            // Capabilities are a help, no condition.
-            (State::Capability, _) => State::SendAuthenticate,
-            (State::Responded, Status::Ok) => State::Done(Ready {
-                accepted: SuccessReply {
-                    untagged: std::mem::take(&mut self.untagged).into(),
-                    text: text.clone(),
-                },
-                capabilities: self.capabilities.take(),
-                leftover: self.input.take_rest(),
-            }),
-            (
-                State::Authenticate | State::Responded | State::Acknowledged,
-                Status::No | Status::Bad,
-            ) => {
-                let said = self.login.scrub(text);
-                let temporary = said.to_ascii_uppercase();
-                let temporary = ["[UNAVAILABLE]", "[LIMIT]", "[INUSE]", "[SERVERBUG]"]
-                    .iter()
-                    .any(|code| temporary.contains(code));
-                State::Failed(classify(
-                    &said,
-                    if temporary {
-                        Refusal::Temporary
-                    } else {
-                        Refusal::Final
-                    },
-                ))
+    fn on_untagged(&mut self, line: &Bytes, sent: Sent) -> Reply {
+        match sent {
+            Sent::Ask => {
+                self.capabilities = imap::capabilities(line).or(self.capabilities.take());
             }
-            (
-                State::Greeting
-                | State::Encrypt
-                | State::SendCapability
-                | State::SendAuthenticate
-                | State::Authenticate
-                | State::Acknowledged
-                | State::Done(_)
-                | State::Failed(_)
-                | State::Finished,
-                _,
-            ) => State::Failed(protocol_violation("a tagged response")),
-        }
-    }
-
-    fn untagged(&mut self, state: &State, line: &[u8]) {
-        match state {
-            State::Capability => {
-                if let Some(listed) = imap::capabilities(line) {
-                    self.capabilities = Some(listed);
-                }
-            }
-            State::Authenticate | State::Responded | State::Acknowledged => {
+            Sent::Authenticate => {
                 self.untagged.extend_from_slice(line);
                 self.untagged.extend_from_slice(b"\r\n");
             }
-            State::Greeting
-            | State::StartTls
-            | State::Encrypt
-            | State::SendCapability
-            | State::SendAuthenticate
-            | State::Done(_)
-            | State::Failed(_)
-            | State::Finished => {}
+            Sent::Nothing | Sent::StartTls => {}
         }
         if imap::is_untagged(line, "BYE") {
-            self.bye = Some(self.login.scrub(line));
+            self.bye = Some(line.clone());
         }
-    }
-
-    fn response(&mut self, state: State, unit: &[u8]) -> State {
-        match (state, imap::response(unit, TAG)) {
-            (State::Greeting, _) => self.greeting(unit),
-            (state, Some(Response::Untagged(line))) => {
-                self.untagged(&state, &line);
-                // Bounded, whatever an upstream sends unasked.
-                if self.untagged.len() > REPLY_CAP {
-                    State::Failed(too_long())
-                } else {
-                    state
-                }
-            }
-            (State::Authenticate, Some(Response::Continue(_))) => {
-                let response = self.login.response();
-                self.say(&[response.expose()]);
-                State::Responded
-            }
-            (State::Responded, Some(Response::Continue(_))) => {
-                self.say(&[self.login.mechanism.acknowledgement()]);
-                State::Acknowledged
-            }
-            (state, Some(Response::Tagged(status, text))) => self.tagged(state, status, &text),
-            (_, Some(Response::Continue(_)) | None) => {
-                State::Failed(protocol_violation("a response"))
-            }
-        }
-    }
-
-    /// Works on the input; `None` once there is output or a new state to look at.
-    fn advance(&mut self) -> Option<Step<Ready>> {
-        match std::mem::replace(&mut self.state, State::Finished) {
-            State::SendCapability => {
-                self.say(&[TAG, " CAPABILITY"]);
-                self.state = State::Capability;
-                None
-            }
-            State::SendAuthenticate => {
-                self.state = self.begin();
-                None
-            }
-            State::Encrypt => Some(Step::StartTls),
-            State::Done(ready) => Some(Step::Done(ready)),
-            State::Failed(fault) => Some(Step::Failed(fault)),
-            State::Finished => Some(Step::Read),
-            state @ (State::Greeting
-            | State::StartTls
-            | State::Capability
-            | State::Authenticate
-            | State::Responded
-            | State::Acknowledged) => match self.input.fragment() {
-                Ok(Some(Fragment::Whole(unit))) => {
-                    self.state = self.response(state, &unit);
-                    None
-                }
-                // A server's literal waits for no one.
-                Ok(Some(Fragment::Announced)) => {
-                    self.state = state;
-                    None
-                }
-                Ok(None) => {
-                    self.state = state;
-                    Some(Step::Read)
-                }
-                Err(_) => {
-                    self.state = State::Failed(too_long());
-                    None
-                }
-            },
-        }
-    }
-}
-
-impl Back for Imap {
-    fn receive(&mut self, bytes: &[u8]) {
-        self.input.push(bytes);
-    }
-
-    fn next(&mut self) -> Step<Ready> {
-        loop {
-            if !self.output.is_empty() {
-                return Step::Write(std::mem::take(&mut self.output).into());
-            }
-            if let Some(step) = self.advance() {
-                return step;
-            }
-        }
-    }
-
-    fn waiting(&self) -> AwaitedReply {
-        match self.state {
-            State::Greeting => AwaitedReply::Greeting,
-            State::StartTls | State::Encrypt | State::SendCapability | State::Capability => {
-                AwaitedReply::Capabilities
-            }
-            State::SendAuthenticate
-            | State::Authenticate
-            | State::Responded
-            | State::Acknowledged
-            | State::Done(_)
-            | State::Failed(_)
-            | State::Finished => AwaitedReply::Authentication,
-        }
-    }
-
-    fn closed(&mut self) -> Fault {
-        match self.bye.take() {
-            Some(said) => classify(&said, Refusal::Temporary),
-            None => closed_while(self.waiting()),
+        match self.untagged.len() > REPLY_CAP {
+            true => Reply::TooLong,
+            false => Reply::Partial,
         }
     }
 }

@@ -1,240 +1,85 @@
-//! POP3's client role before login: CAPA (RFC 2449), STLS (RFC 2595 §4), AUTH (RFC 5034), always
-//! in two steps (Exchange answers the one-line form with `-ERR Protocol error`).
+//! POP3's client role before login: CAPA (RFC 2449), STLS (RFC 2595 §4), AUTH (RFC 5034).
 
 use bytes::Bytes;
 
-use super::dialogue::{
-    AwaitedReply, Back, Ready, Stage, UpstreamCredentials, closed_while, greeting_refused,
-    injected, is_showable, no_starttls, protocol_violation, too_long,
-};
-use crate::fault::{Fault, Refusal, classify};
-use crate::login::{Step, SuccessReply};
-use crate::wire::line::{Lines, REPLY_CAP};
+use super::dialogue::{UpstreamCredentials, is_showable};
+use super::machine::{self, Dialect, Sent};
+use crate::fault::Refusal;
+use crate::wire::Protocol;
+use crate::wire::line::{Fragments, REPLY_CAP};
 use crate::wire::pop3::{self, Reply};
 
+/// Response codes of refusals that are temporary (RFC 2449 §8.1.2, RFC 3206 §4).
+const TEMPORARY: [&str; 3] = ["[SYS/TEMP]", "[IN-USE]", "[LOGIN-DELAY]"];
+
+/// Lines of a CAPA list that are kept.
+const MOST_LINES: usize = 100;
+
+#[derive(Default)]
 pub(super) struct Pop3 {
-    login: UpstreamCredentials,
-    stage: Stage,
-    input: Lines,
-    output: Vec<u8>,
-    state: State,
     capabilities: Option<Vec<String>>,
+    /// The reply to CAPA is not yet complete.
+    is_listing: bool,
 }
 
-#[derive(Debug)]
-enum State {
-    Greeting,
-    /// STLS was sent; its reply is awaited.
-    StartTls,
-    /// The +OK for STLS was the last reply in clear.
-    Encrypt,
-    /// CAPA is to be sent next.
-    SendCapa,
-    /// CAPA was sent; its list is awaited.
-    Capa,
-    /// CAPA was granted; its lines come.
-    CapaLines(Vec<String>),
-    /// AUTH was sent; `+` is due.
-    Authenticate,
-    /// The SASL response was sent; the result is awaited.
-    Responded,
-    /// The upstream's error challenge was answered.
-    Acknowledged,
-    Done(Ready),
-    Failed(Fault),
-    /// The last step was taken.
-    Finished,
+impl Dialect for Pop3 {
+    const PROTOCOL: Protocol = Protocol::Pop3;
+    const STARTTLS: &'static str = "STLS";
+    const AUTHENTICATE: &'static str = "AUTH";
+
+    fn framing() -> Fragments {
+        Fragments::of_lines(REPLY_CAP)
+    }
+
+    fn ask(_login: &UpstreamCredentials) -> String {
+        "CAPA".into()
+    }
+
+    fn read(&mut self, line: &Bytes, sent: Sent) -> machine::Reply {
+        if self.is_listing {
+            return self.on_listed(line);
+        }
+        match pop3::reply(line) {
+            Some(Reply::Ok) if sent == Sent::Ask => {
+                self.is_listing = true;
+                self.capabilities = Some(Vec::new());
+                machine::Reply::Partial
+            }
+            // Capabilities are useful but not required.
+            Some(Reply::Err) if sent == Sent::Ask => machine::Reply::Positive(Bytes::new()),
+            Some(Reply::Ok) => machine::Reply::Positive(line.clone()),
+            Some(Reply::Continue(_)) => machine::Reply::Continue,
+            Some(Reply::Err) => {
+                let said = line.to_ascii_uppercase();
+                let said = String::from_utf8_lossy(&said);
+                let refusal = match TEMPORARY.iter().any(|code| said.contains(code)) {
+                    true => Refusal::Temporary,
+                    false => Refusal::Final,
+                };
+                machine::Reply::Negative(refusal, vec![line.clone()])
+            }
+            None => machine::Reply::Violation("a reply"),
+        }
+    }
+
+    fn capabilities(&mut self) -> &mut Option<Vec<String>> {
+        &mut self.capabilities
+    }
 }
 
 impl Pop3 {
-    pub(super) fn new(login: UpstreamCredentials, stage: Stage) -> Self {
-        Self {
-            login,
-            stage,
-            input: Lines::new(REPLY_CAP),
-            output: Vec::new(),
-            state: match stage {
-                Stage::Cleartext | Stage::Implicit => State::Greeting,
-                Stage::Upgraded => State::SendCapa,
-            },
-            capabilities: None,
-        }
-    }
-
-    fn say(&mut self, parts: &[&str]) {
-        for part in parts {
-            self.output.extend_from_slice(part.as_bytes());
-        }
-        self.output.extend_from_slice(b"\r\n");
-    }
-
-    fn begin(&mut self) -> State {
-        self.say(&["AUTH ", self.login.mechanism.name()]);
-        State::Authenticate
-    }
-
-    fn on_refusal(&self, line: &[u8]) -> State {
-        let said = self.login.scrub(line);
-        let upper = said.to_ascii_uppercase();
-        // RFC 2449 §8.1.2, RFC 3206 §4.
-        let temporary = ["[SYS/TEMP]", "[IN-USE]", "[LOGIN-DELAY]"]
-            .iter()
-            .any(|code| upper.contains(code));
-        State::Failed(classify(
-            &said,
-            if temporary {
-                Refusal::Temporary
-            } else {
-                Refusal::Final
-            },
-        ))
-    }
-
-    /// Takes a line of the list that answers CAPA.
-    fn capability(&mut self, mut lines: Vec<String>, line: &Bytes) -> State {
+    /// Handles a line of the capability list.
+    fn on_listed(&mut self, line: &Bytes) -> machine::Reply {
         if line.as_ref() == b"." {
-            self.capabilities = Some(lines);
-            return self.begin();
+            self.is_listing = false;
+            return machine::Reply::Positive(Bytes::new());
         }
+        let lines = self.capabilities.get_or_insert_default();
         let held: usize = lines.iter().map(String::len).sum();
         let line = String::from_utf8_lossy(line);
-        if lines.len() < 100 && held + line.len() <= REPLY_CAP && is_showable(&line) {
+        if lines.len() < MOST_LINES && held + line.len() <= REPLY_CAP && is_showable(&line) {
             lines.push(line.into_owned());
         }
-        State::CapaLines(lines)
-    }
-
-    fn line(&mut self, state: State, line: &Bytes) -> State {
-        if let State::CapaLines(lines) = state {
-            return self.capability(lines, line);
-        }
-        match (state, pop3::reply(line)) {
-            (State::Greeting, Some(Reply::Ok)) => match self.stage {
-                Stage::Cleartext => {
-                    self.say(&["STLS"]);
-                    State::StartTls
-                }
-                Stage::Implicit | Stage::Upgraded => State::SendCapa,
-            },
-            (State::Greeting, Some(Reply::Err)) => {
-                State::Failed(greeting_refused(&self.login.scrub(line)))
-            }
-            (State::StartTls, Some(Reply::Ok)) if self.input.is_empty() => State::Encrypt,
-            (State::StartTls, Some(Reply::Ok)) => State::Failed(injected()),
-            (State::StartTls, Some(Reply::Err)) => {
-                State::Failed(no_starttls(&self.login.scrub(line)))
-            }
-            (State::Capa, Some(Reply::Ok)) => State::CapaLines(Vec::new()),
-            // Capabilities are a help, no condition.
-            (State::Capa, Some(Reply::Err)) => self.begin(),
-            (State::Authenticate, Some(Reply::Continue(_))) => {
-                let response = self.login.response();
-                self.say(&[response.expose()]);
-                State::Responded
-            }
-            (State::Responded, Some(Reply::Ok)) => State::Done(Ready {
-                accepted: SuccessReply {
-                    untagged: Bytes::new(),
-                    text: line.clone(),
-                },
-                capabilities: self.capabilities.take(),
-                leftover: self.input.take_rest(),
-            }),
-            (State::Responded, Some(Reply::Continue(_))) => {
-                self.say(&[self.login.mechanism.acknowledgement()]);
-                State::Acknowledged
-            }
-            (State::Authenticate | State::Responded | State::Acknowledged, Some(Reply::Err)) => {
-                self.on_refusal(line)
-            }
-            (
-                State::Greeting
-                | State::StartTls
-                | State::Encrypt
-                | State::SendCapa
-                | State::Capa
-                | State::CapaLines(_)
-                | State::Authenticate
-                | State::Responded
-                | State::Acknowledged
-                | State::Done(_)
-                | State::Failed(_)
-                | State::Finished,
-                _,
-            ) => State::Failed(protocol_violation("a reply")),
-        }
-    }
-
-    /// Works on the input; `None` once there is output or a new state to look at.
-    fn advance(&mut self) -> Option<Step<Ready>> {
-        match std::mem::replace(&mut self.state, State::Finished) {
-            State::SendCapa => {
-                self.say(&["CAPA"]);
-                self.state = State::Capa;
-                None
-            }
-            State::Encrypt => Some(Step::StartTls),
-            State::Done(ready) => Some(Step::Done(ready)),
-            State::Failed(fault) => Some(Step::Failed(fault)),
-            State::Finished => Some(Step::Read),
-            state @ (State::Greeting
-            | State::StartTls
-            | State::Capa
-            | State::CapaLines(_)
-            | State::Authenticate
-            | State::Responded
-            | State::Acknowledged) => match self.input.line() {
-                Ok(Some(line)) => {
-                    self.state = self.line(state, &line);
-                    None
-                }
-                Ok(None) => {
-                    self.state = state;
-                    Some(Step::Read)
-                }
-                Err(_) => {
-                    self.state = State::Failed(too_long());
-                    None
-                }
-            },
-        }
-    }
-}
-
-impl Back for Pop3 {
-    fn receive(&mut self, bytes: &[u8]) {
-        self.input.push(bytes);
-    }
-
-    fn next(&mut self) -> Step<Ready> {
-        loop {
-            if !self.output.is_empty() {
-                return Step::Write(std::mem::take(&mut self.output).into());
-            }
-            if let Some(step) = self.advance() {
-                return step;
-            }
-        }
-    }
-
-    fn waiting(&self) -> AwaitedReply {
-        match self.state {
-            State::Greeting => AwaitedReply::Greeting,
-            State::StartTls
-            | State::Encrypt
-            | State::SendCapa
-            | State::Capa
-            | State::CapaLines(_) => AwaitedReply::Capabilities,
-            State::Authenticate
-            | State::Responded
-            | State::Acknowledged
-            | State::Done(_)
-            | State::Failed(_)
-            | State::Finished => AwaitedReply::Authentication,
-        }
-    }
-
-    fn closed(&mut self) -> Fault {
-        closed_while(self.waiting())
+        machine::Reply::Partial
     }
 }

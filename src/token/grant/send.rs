@@ -1,4 +1,4 @@
-//! Sending a token request: one way for each grant.
+//! Dispatch of token requests by grant.
 
 use super::super::answer::AccessTokenResponse;
 use super::super::endpoint::Endpoint;
@@ -14,19 +14,19 @@ use crate::secret::Secret;
 use super::request::Request;
 
 impl Request {
-    /// A login's consent, if it can bring a token.
+    /// Returns the login's consent if it can be redeemed.
     pub(in crate::token) async fn usable(&self) -> Result<StoredConsent, TokenError> {
         refresh::usable(self).await
     }
 
-    /// Asks, where a stored token will not do.
+    /// Sends the request, unless a stored token can be used.
     pub(in crate::token) async fn send(self) -> Result<IssuedToken, TokenError> {
         self.ask(Redeems::Any).await
     }
 
-    /// Asks the identity provider on behalf of all relays, for the consent's record of this number
-    /// alone. A refusal is not written here: whether it counts is decided with the others. Where this
-    /// relay is entered in the shared store, that takes what comes, whether or not the disk has room.
+    /// Sends the request on behalf of all relays, for the record with this number only. A refusal
+    /// is not stored here: the relays decide together whether it counts. If this relay is entered in
+    /// the shared store, the store accepts the result even if the disk is full.
     pub(in crate::token) async fn ask_provider(
         &self,
         number: Option<Number>,

@@ -67,8 +67,8 @@ impl Store {
         }
     }
 
-    /// Whether something is kept in memory because it cannot be written.
-    pub fn is_unwritten(&self) -> bool {
-        !locked(&self.late).is_empty() || !locked(&self.unwritten).is_empty()
+    /// Number of records that are kept in memory because they cannot be written.
+    pub fn unstored(&self) -> usize {
+        locked(&self.late).len() + locked(&self.unwritten).len()
     }
 }

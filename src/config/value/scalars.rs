@@ -1,0 +1,272 @@
+//! Single values: booleans, numbers, durations, sizes, text, names, paths, programs, dates, scopes.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::json;
+use time::Date;
+use time::format_description::well_known::Iso8601;
+use tracing::Level;
+
+use super::super::field::{Field, is_name};
+use super::super::key::{Ranged, Value, words};
+use super::super::kind::Kind;
+use super::super::provider::IpPreference;
+
+words! {
+    impl Level {
+        ERROR = "error",
+        WARN = "warn",
+        INFO = "info",
+        DEBUG = "debug",
+        TRACE = "trace",
+    }
+}
+words! { impl IpPreference { Any = "any", V4 = "v4", V6 = "v6", } }
+
+/// Longest duration; a longer one is a mistake.
+pub(in crate::config) const YEAR: Duration = Duration::from_secs(366 * 86_400);
+
+impl Value for bool {
+    fn read(field: &Field) -> Option<Self> {
+        match field.text()? {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => field.reject("must be true or false"),
+        }
+    }
+
+    fn kind() -> Kind {
+        Kind::new(
+            "`true`, `false`",
+            json!({"enum": [true, false, "true", "false"]}),
+        )
+    }
+}
+
+macro_rules! number {
+    ($number:ty) => {
+        impl Value for $number {
+            fn read(field: &Field) -> Option<Self> {
+                Self::read_within(field, &(0..=Self::MAX))
+            }
+
+            fn kind() -> Kind {
+                Self::kind_within(&(0..=Self::MAX))
+            }
+        }
+
+        impl Ranged for $number {
+            fn read_within(field: &Field, range: &RangeInclusive<Self>) -> Option<Self> {
+                let number = field.text()?.replace('_', "").parse().ok();
+                match number.filter(|number| range.contains(number)) {
+                    Some(number) => Some(number),
+                    None => field.reject(format_args!(
+                        "must be a whole number from {} to {}",
+                        range.start(),
+                        range.end()
+                    )),
+                }
+            }
+
+            fn kind_within(range: &RangeInclusive<Self>) -> Kind {
+                let (least, most) = (range.start(), range.end());
+                Kind::new(
+                    format!("{least} to {most}"),
+                    json!({
+                        "type": ["integer", "string"],
+                        "minimum": least,
+                        "maximum": most,
+                        "pattern": "^[0-9_]*[0-9][0-9_]*$",
+                    }),
+                )
+            }
+        }
+    };
+}
+number!(u16);
+number!(u32);
+number!(usize);
+
+impl Value for Duration {
+    fn read(field: &Field) -> Option<Self> {
+        Self::read_within(field, &(Self::from_millis(1)..=YEAR))
+    }
+
+    fn kind() -> Kind {
+        // Matches every sequence of numbers and units that humantime accepts.
+        Kind::pattern(
+            "time",
+            "^ *[0-9]+(\\.[0-9]+)? *[A-Za-zµ]+( *[0-9]+(\\.[0-9]+)? *[A-Za-zµ]+)* *$",
+        )
+    }
+}
+
+impl Ranged for Duration {
+    /// Reads a duration such as `90s`, `35m` or `1h 30m`.
+    fn read_within(field: &Field, range: &RangeInclusive<Self>) -> Option<Self> {
+        let shown = |duration: &Self| humantime::format_duration(*duration).to_string();
+        match humantime::parse_duration(field.text()?) {
+            Ok(duration) if range.contains(&duration) => Some(duration),
+            Ok(duration) if duration.is_zero() || duration > YEAR => {
+                field.reject("must be more than 0 and less than a year")
+            }
+            Ok(duration) if duration < *range.start() => {
+                field.reject(format_args!("must be at least {}", shown(range.start())))
+            }
+            Ok(_) => field.reject(format_args!("must be at most {}", shown(range.end()))),
+            Err(_) => field.reject("must be a time with its unit, as in 30s, 5m or 1h"),
+        }
+    }
+
+    fn kind_within(range: &RangeInclusive<Self>) -> Kind {
+        let shown = |duration: &Self| humantime::format_duration(*duration).to_string();
+        let name = match (*range.start(), *range.end()) {
+            (least, YEAR) => format!("time, at least {}", shown(&least)),
+            (_, most) => format!("time, at most {}", shown(&most)),
+        };
+        Self::kind().named(&name)
+    }
+}
+
+/// Reads a size in octets such as `35MB` or `35MiB`; at least one octet.
+impl Value for u64 {
+    fn read(field: &Field) -> Option<Self> {
+        const UNITS: [(&str, u64); 8] = [
+            ("kb", 1_000),
+            ("mb", 1_000_000),
+            ("gb", 1_000_000_000),
+            ("tb", 1_000_000_000_000),
+            ("kib", 1 << 10),
+            ("mib", 1 << 20),
+            ("gib", 1 << 30),
+            ("b", 1),
+        ];
+        let text = field.text()?.to_ascii_lowercase();
+        let read = || {
+            let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic())?);
+            let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
+            let number: Self = number.trim().replace('_', "").parse().ok()?;
+            number.checked_mul(*factor).filter(|size| *size > 0)
+        };
+        match read() {
+            Some(size) => Some(size),
+            None => field.reject(
+                "must be a size with its unit, as in 35MB (35,000,000 octets) or 35MiB (binary)",
+            ),
+        }
+    }
+
+    fn kind() -> Kind {
+        Kind::pattern(
+            "size",
+            "^ *[0-9_]*[0-9][0-9_]* *([kKmMgGtT]?[bB]|[kKmMgG][iI][bB])$",
+        )
+    }
+}
+
+impl Value for String {
+    fn read(field: &Field) -> Option<Self> {
+        field.word().map(str::to_owned)
+    }
+
+    fn kind() -> Kind {
+        Kind::text("text")
+    }
+}
+
+/// Name chosen by the operator; appears in the log.
+#[derive(Debug, Clone)]
+pub(in crate::config) struct Name(pub(in crate::config) String);
+
+impl Value for Name {
+    fn read(field: &Field) -> Option<Self> {
+        match field.word()? {
+            name if is_name(name) => Some(Self(name.to_owned())),
+            _ => field.reject("may have letters, digits, \".\", \"_\" and \"-\", at most 64"),
+        }
+    }
+
+    fn kind() -> Kind {
+        Kind::text("name")
+    }
+}
+
+/// Reads a path relative to the file.
+impl Value for PathBuf {
+    fn read(field: &Field) -> Option<Self> {
+        // Removes the `.` of `./state`, which would appear in every message.
+        let path = field.sources().resolve(field.word()?);
+        Some(path.components().collect())
+    }
+
+    fn kind() -> Kind {
+        Kind::text("path")
+    }
+}
+
+/// Program with its arguments, written `[PROGRAM, ARG…]`.
+#[derive(Debug, Clone)]
+pub(in crate::config) struct Program {
+    pub(in crate::config) program: PathBuf,
+    pub(in crate::config) arguments: Vec<String>,
+}
+
+impl Value for Program {
+    fn read(field: &Field) -> Option<Self> {
+        let items = field.list()?;
+        let words: Option<Vec<_>> = items.iter().map(Field::text).collect();
+        match words?.split_first() {
+            Some((program, arguments)) => Some(Self {
+                program: field.sources().program(program),
+                arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
+            }),
+            None => field.reject("must name a program and its arguments"),
+        }
+    }
+
+    fn kind() -> Kind {
+        Kind::text("text").list(1).named("`[PROGRAM, ARG…]`")
+    }
+}
+
+/// A date, as seconds since 1970.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::config) struct Day(pub(in crate::config) i64);
+
+impl Value for Day {
+    fn read(field: &Field) -> Option<Self> {
+        match Date::parse(field.word()?, &Iso8601::DATE) {
+            Ok(day) => Some(Self(day.midnight().assume_utc().unix_timestamp())),
+            Err(_) => field.reject("must be a date, as in 2027-05-01"),
+        }
+    }
+
+    fn kind() -> Kind {
+        Kind::pattern("date", "^[0-9]{4}-?[0-9]{2}-?[0-9]{2}$")
+    }
+}
+
+/// One scope: `scope-token = 1*( %x21 / %x23-5B / %x5D-7E )` (RFC 6749 §3.3).
+#[derive(Debug, Clone)]
+pub(in crate::config) struct Scope(pub(in crate::config) String);
+
+impl Value for Scope {
+    const NONE: &'static str = "must name at least one scope";
+
+    fn read(field: &Field) -> Option<Self> {
+        let text = field.word()?;
+        let good = text
+            .bytes()
+            .all(|octet| octet.is_ascii_graphic() && octet != b'"' && octet != b'\\');
+        match good {
+            true => Some(Self(text.to_owned())),
+            false => field.reject("must be one scope; write several as a list"),
+        }
+    }
+
+    fn kind() -> Kind {
+        Kind::text("scope")
+    }
+}
