@@ -5,7 +5,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::running::RunningRelay;
-use super::setup::{Exit, load, print, print_error, runtime, service, visit, warn_unshared};
+use super::setup::{
+    Exit, connect_store, load, print, print_error, runtime, service, warn_unshared,
+};
 use crate::config::{Config, Logins};
 use crate::session::Service;
 use crate::status;
@@ -41,7 +43,7 @@ fn rows(config: &Config) -> Result<Vec<Value>, Exit> {
             }
         }
         let service = service(config)?;
-        match visit(&service).await {
+        match connect_store(&service).await {
             Ok(()) => learn(&service).await,
             Err(why) => print_error(format_args!(
                 "warning: the shared store is away: {why}; the state directory alone is read"
@@ -190,7 +192,7 @@ fn forgotten(config: &Config, login: &str) -> Result<bool, Exit> {
     runtime()?.block_on(async {
         let service = service(config)?;
         // Where it is away, the warning below says so.
-        let away = visit(&service).await;
+        let away = connect_store(&service).await;
         let forgotten = service.token_source().forget(login).await;
         let forgotten = forgotten.map_err(failed)?;
         match (forgotten, away) {

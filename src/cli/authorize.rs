@@ -12,7 +12,9 @@ use tokio::net::TcpListener;
 use url::Url;
 
 use super::running::RunningRelay;
-use super::setup::{Exit, load, print, print_error, runtime, service, visit, warn_unshared};
+use super::setup::{
+    Exit, connect_store, load, print, print_error, runtime, service, warn_unshared,
+};
 use crate::admin::one_callback;
 use crate::config::{Account, Config, Grant};
 use crate::doctor::explain_failure;
@@ -85,7 +87,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
     };
     let given = runtime.block_on(async {
         // Without it the consent is good here; the warning at the end says so.
-        let _ = visit(&service).await;
+        let _ = connect_store(&service).await;
         match method {
             Method::Device => device(&service, &account, &login).await,
             Method::Paste => paste(&config, &service, &account, &login).await,

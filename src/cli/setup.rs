@@ -52,11 +52,11 @@ pub(super) fn service(config: &Config) -> Result<Service, Exit> {
     Ok(service)
 }
 
-/// Connects the service to the shared store, if there is one; why it cannot be used, in words. Where
-/// it cannot, what the state directory holds is what counts.
-pub(super) async fn visit(service: &Service) -> Result<(), String> {
+/// Connects the service to the shared store, if there is one. The error is the reason why it cannot
+/// be used: the command then uses the state directory only.
+pub(super) async fn connect_store(service: &Service) -> Result<(), String> {
     match service.sharing() {
-        Some(sharing) => sharing.visit().await,
+        Some(sharing) => sharing.connect_cli().await,
         None => Ok(()),
     }
 }

@@ -1,10 +1,10 @@
 //! This relay among those that share a store: what it asks, how it comes back, its beats, and what it
 //! hears from the others. What is decided is decided elsewhere, without IO.
 
+mod cli;
 mod coming_back;
 mod limits;
 mod told;
-mod visit;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::Future;
@@ -85,8 +85,8 @@ pub struct Member {
     coming_back: tokio::sync::Mutex<()>,
     /// This relay has left the others, or is about to.
     left: AtomicBool,
-    /// The id of a command's process, which is no relay.
-    visitor: OnceLock<Arc<str>>,
+    /// Id of a command-line process, which is not a relay.
+    cli: OnceLock<Arc<str>>,
     /// The epoch in which this relay has read what it did not know.
     learned: Mutex<Option<Arc<str>>>,
     roster: Mutex<Option<Roster>>,
@@ -135,7 +135,7 @@ impl Member {
             epoch: Mutex::default(),
             coming_back: tokio::sync::Mutex::default(),
             left: AtomicBool::new(false),
-            visitor: OnceLock::new(),
+            cli: OnceLock::new(),
             learned: Mutex::default(),
             roster: Mutex::new(roster),
             redeeming: Mutex::default(),
@@ -156,7 +156,7 @@ impl Member {
 
     /// This process's id at the store.
     fn id(&self) -> &Arc<str> {
-        self.visitor.get().unwrap_or_else(|| self.identity.id())
+        self.cli.get().unwrap_or_else(|| self.identity.id())
     }
 
     /// Names and seal.
@@ -218,7 +218,7 @@ impl Member {
                 answer => return Ok(answer),
             }
         }
-        Err(Away(match self.is_visitor() {
+        Err(Away(match self.is_cli() {
             true => NOBODY.to_owned(),
             false => "it has lost what it had, and this relay is not back yet".to_owned(),
         }))

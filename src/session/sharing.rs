@@ -139,13 +139,13 @@ impl Sharing {
         }
     }
 
-    /// Connects on behalf of a command, which is no relay: it reads and writes records alone.
+    /// Connects a command-line process, which is not a relay: it only reads and writes records.
     ///
     /// # Errors
     ///
-    /// The reason why the store cannot be used, in words.
-    pub async fn visit(&self) -> Result<(), String> {
-        self.member.become_visitor();
+    /// The reason why the store cannot be used.
+    pub async fn connect_cli(&self) -> Result<(), String> {
+        self.member.become_cli();
         let connecting = tokio::spawn(self.redis.clone().keep_connected());
         self.tasks
             .lock()
@@ -153,7 +153,7 @@ impl Sharing {
             .push(connecting);
         let mut up = self.member.up();
         let connected = up.wait_for(Result::is_ok);
-        // What the last try came to is known by then.
+        // The result of the last attempt is known by then.
         let _ = tokio::time::timeout(PATIENCE, connected).await;
         self.member.come_back().await;
         self.member.trouble().map_or(Ok(()), Err)

@@ -10,9 +10,9 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::answer::AccessTokenResponse;
-use super::awake::awake_timeout;
 use super::failure::{Class, TokenError};
 use super::refusal::{self, OAuthError};
+use crate::cluster::awake::awake_timeout;
 use crate::config::{Provider, Registration};
 use crate::environment;
 use crate::outbound::http;

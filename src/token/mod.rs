@@ -9,7 +9,6 @@
 mod answer;
 mod authorization;
 pub mod authorizations;
-mod awake;
 mod cache_entry;
 mod cache_key;
 mod consents;

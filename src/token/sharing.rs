@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::awake::awake_timeout;
 use super::cache_key::CacheKey;
 use super::failure::{Class, TokenError};
 use super::grant::Request;
 use super::issued::IssuedToken;
 use super::store::Owner;
+use crate::cluster::awake::awake_timeout;
 use crate::cluster::command::{Answer, Command, Sealed};
 use crate::cluster::member::{Member, nonce};
 use crate::cluster::number::Number;
@@ -179,8 +179,8 @@ impl Sharing {
     }
 
     async fn begin(&mut self, machine: &mut Redemption, entry: u64, one_use: bool) -> Step {
-        if one_use && self.member().is_visitor() {
-            // Nobody waits for a process that is no relay: its entry would keep no one out.
+        if one_use && self.member().is_cli() {
+            // Other relays do not wait for a process that is not a relay: its entry would not hold.
             return machine.on_answer(None, nonce(), jitter(), self.now());
         }
         let number = machine.own().map(|own| own.number).unwrap_or_default();
@@ -291,7 +291,7 @@ impl Sharing {
             Outcome::Held => Err(away(
                 "another relay redeems the refresh token, and takes long",
             )),
-            Outcome::Away if self.member().is_visitor() => Err(away(
+            Outcome::Away if self.member().is_cli() => Err(away(
                 "the shared store is away, or the refresh token is good once: only a relay that is running redeems it",
             )),
             Outcome::Away => Err(away(

@@ -19,7 +19,7 @@ impl Member {
         if self.left.load(Ordering::Relaxed) {
             return false;
         }
-        if self.is_visitor() {
+        if self.is_cli() {
             return self.read_epoch().await.is_ok();
         }
         let Some(records) = self.records.get() else {

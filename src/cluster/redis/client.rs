@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 
+use super::super::awake::awake_timeout;
 use super::super::breaker::{Breaker, Change};
 use super::super::command::{Answer, Away, Command, Context, Reply, Store, Told};
 use super::super::keys::Keys;
@@ -143,16 +144,16 @@ impl Redis {
         if !lock(&self.breaker).is_closed() {
             return Err(Away("it was in trouble a moment ago".to_owned()));
         }
-        let asked = timeout(OPERATION, script::execute(&connected, context, command)).await;
+        let asked = awake_timeout(OPERATION, script::execute(&connected, context, command)).await;
         let (result, outcome) = match asked {
-            Ok(Ok(answer)) => (Ok(answer), "ok"),
-            Ok(Err(error)) => {
+            Some(Ok(answer)) => (Ok(answer), "ok"),
+            Some(Err(error)) => {
                 if connection::is_fatal(&error) {
                     connected.ended.cancel();
                 }
                 (Err(Away(connection::words(&error))), "error")
             }
-            Err(_) => (Err(Away("no answer within 250 ms".to_owned())), "timeout"),
+            None => (Err(Away("no answer within 250 ms".to_owned())), "timeout"),
         };
         let counted = result.as_ref().map(|_| ()).map_err(|away| (away, outcome));
         self.on_result(command.name(), counted);

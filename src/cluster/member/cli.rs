@@ -1,29 +1,30 @@
-//! A command's process, which asks the store for records and is no relay: nobody counts it, and it
-//! sets no marker. And what relay and command alike read of consents that they do not know.
+//! A command-line process, which reads and writes records of the store and is not a relay: no one
+//! counts it or waits for it, and it never sets the marker. And how consents are read that this
+//! process does not have yet.
 
 use super::super::command::{Answer, Away, Command};
 use super::{Member, NOBODY, lock, nonce};
 
 impl Member {
-    /// Becomes a command's process. Called once, before anything is asked.
-    pub fn become_visitor(&self) {
+    /// Turns this into a command-line process. Called once, before the store is asked.
+    pub fn become_cli(&self) {
         let id = format!("command-{:x}", nonce());
-        let _ = self.visitor.set(id.into());
+        let _ = self.cli.set(id.into());
     }
 
-    /// Why nothing can be asked at the moment, in words; `None` where it can.
+    /// Whether this is a command-line process.
+    pub fn is_cli(&self) -> bool {
+        self.cli.get().is_some()
+    }
+
+    /// Reason why the store cannot be asked at the moment; `None` if it can.
     pub fn trouble(&self) -> Option<String> {
         let away = self.up.borrow().clone().err();
         let is_back = lock(&self.epoch).is_some();
         away.or_else(|| (!is_back).then(|| NOBODY.to_owned()))
     }
 
-    /// Whether this is a command's process.
-    pub fn is_visitor(&self) -> bool {
-        self.visitor.get().is_some()
-    }
-
-    /// Reads the epoch that the relays are in.
+    /// Reads the epoch of the relays.
     pub(super) async fn read_epoch(&self) -> Result<(), Away> {
         match self.execute("".into(), &Command::Epoch).await? {
             Answer::Marked { epoch } => {
@@ -34,8 +35,8 @@ impl Member {
         }
     }
 
-    /// Reads the consents that this relay's own disk does not have, once an epoch. What is published
-    /// later it hears.
+    /// Reads the consents that are not on this process's own disk, once an epoch. Later ones are
+    /// published.
     pub async fn learn(&self) {
         let Some(epoch) = lock(&self.epoch).clone() else {
             return;
@@ -48,7 +49,7 @@ impl Member {
         }
     }
 
-    /// `None` where the store does not answer.
+    /// `None` if the store does not answer.
     async fn learn_all(&self) -> Option<()> {
         let records = self.records.get()?;
         let Ok(Answer::Names(names)) = self.ask(&Command::Names).await else {
