@@ -75,6 +75,7 @@ pub mod logging;
 pub mod login;
 pub mod metrics;
 pub mod notify;
+pub mod oidc;
 pub mod outbound;
 pub mod platform;
 pub mod program;

@@ -24,6 +24,8 @@ pub(super) struct Inner {
     pub(super) queue: Arc<Queue>,
     remotes: Vec<(Arc<Remote>, &'static str)>,
     envelope: bool,
+    path: Option<config::AuditPath>,
+    is_signed: bool,
 }
 
 impl Audit {
@@ -76,6 +78,8 @@ impl Audit {
             queue,
             remotes,
             envelope: settings.envelope,
+            path: settings.path.clone(),
+            is_signed: settings.sign.is_some(),
         })))
     }
 
@@ -88,6 +92,16 @@ impl Audit {
     /// Whether records contain the envelopes of SMTP messages.
     pub fn records_envelopes(&self) -> bool {
         self.0.envelope
+    }
+
+    /// Destination of the records on this machine, if there is one.
+    pub fn path(&self) -> Option<&config::AuditPath> {
+        self.0.path.as_ref()
+    }
+
+    /// Whether heads of the chain are signed.
+    pub fn is_signed(&self) -> bool {
+        self.0.is_signed
     }
 
     /// Whether logins must be refused, since their records could not be written.

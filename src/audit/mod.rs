@@ -29,6 +29,7 @@ mod record;
 mod remote;
 mod sign;
 mod syslog;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -40,4 +41,5 @@ pub use error::AuditError;
 pub use handle::Audit;
 pub use record::{AuditMessage, AuditRecord, Event};
 pub use sign::PublicKey;
+pub use tail::{Filter, Row, Tail, tail};
 pub use verify::{ChainBreak, ChainReport, verify};

@@ -128,10 +128,10 @@ pub struct AuditRecord {
     /// Messages sent over SMTP.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<AuditMessage>,
-    /// Administrator who acted: `token`, or the address of the user who signed in.
+    /// Administrator who acted: `token`, `viewer_token`, or the user who signed in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub person: Option<String>,
-    /// The action: `test`, `authorize`, `forget` or `reload`.
+    /// The action: `test`, `authorize`, `forget`, `reload`, `sign_in` or `sign_out`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<&'static str>,
     /// Number of dropped records.

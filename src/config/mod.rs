@@ -34,6 +34,7 @@ mod store;
 mod tests;
 mod tree;
 mod unauthenticated;
+mod users;
 mod value;
 
 pub use account::{
@@ -57,3 +58,4 @@ pub use secrets::Secrets;
 pub use sections::{Admin, AdminToken, Listener, ListenerTls, State, StateKey};
 pub use store::SharedStore;
 pub use unauthenticated::Unauthenticated;
+pub use users::{AddressClaim, Member, Users};

@@ -75,7 +75,7 @@ pub struct Scopes {
 }
 
 /// Proxy for all connections to the provider, from `providers.*.egress`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Egress {
     /// Protocol of the proxy.
     pub kind: EgressKind,

@@ -3,6 +3,7 @@
 use super::provider::Provider;
 use super::store::SharedStore;
 use super::unauthenticated::Unauthenticated;
+use super::users::Users;
 use crate::secret::Secret;
 use crate::tls::ServerCertificate;
 use crate::wire::Protocol;
@@ -46,6 +47,8 @@ pub struct Admin {
     pub token: AdminToken,
     /// Token that allows read access only, if configured.
     pub viewer_token: Option<AdminToken>,
+    /// People who may sign in, if configured.
+    pub users: Option<Arc<Users>>,
     /// Whether `/metrics` requires no token.
     pub metrics_public: bool,
 }

@@ -229,6 +229,11 @@ fn from_file(path: &Path) -> Result<SourceText, String> {
     one_line(file, &path.display().to_string()).map_err(|why| format!("cannot read {why}"))
 }
 
+/// The secret in a file, where there is one.
+pub(super) fn content(path: &Path) -> Option<Secret> {
+    from_file(path).ok().map(|text| text.secret)
+}
+
 /// Runs a command and reads the secret it prints within [`COMMAND_TIMEOUT`].
 fn from_command(command: &Program) -> Result<SourceText, String> {
     let name = command.program.display().to_string();

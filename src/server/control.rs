@@ -20,7 +20,7 @@ use super::listening::{AcceptingListener, BoundListener};
 use crate::accept::ServedListener;
 use crate::accept::admission::SessionLimiter;
 use crate::accept::listen;
-use crate::admin::{Reload, ReloadReport};
+use crate::admin::{People, Reload, ReloadReport};
 use crate::config::{Admin, Audit, Config, Hook, Log, ReloadMode};
 use crate::platform::manager::{self, Severity};
 use crate::session::ActiveService;
@@ -62,6 +62,8 @@ struct State {
     before: Option<Arc<dyn Fn() + Send + Sync>>,
     /// TLS configuration of the administrators' listener.
     shown: Option<Arc<ReloadableTls>>,
+    /// People who sign in to it.
+    people: Option<Arc<People>>,
 }
 
 impl Control {
@@ -87,6 +89,7 @@ impl Control {
                 applied: None,
                 before: None,
                 shown: None,
+                people: None,
             }),
             alerts: OnceLock::new(),
             turn: tokio::sync::Mutex::default(),
@@ -136,6 +139,11 @@ impl Control {
     /// too.
     pub(super) fn set_admin_tls(&self, tls: Option<Arc<ReloadableTls>>) {
         self.state().shown = tls;
+    }
+
+    /// Sets the people who sign in to the administrators' listener.
+    pub(super) fn set_people(&self, people: Option<Arc<People>>) {
+        self.state().people = people;
     }
 
     /// TLS configurations of all listeners, including the administrators'.
@@ -278,7 +286,9 @@ impl Control {
                 BoundListener::beside(listener.clone(), going.clone())?;
             bound.push((TcpListener::from_std(socket)?, served));
         }
+        let replace_people = state.prepare_people(config)?;
         // Nothing can fail from here on.
+        replace_people();
         state.reload = config.reload;
         state.files = config.files.clone();
         state.seen = (config.reload == ReloadMode::Watch).then(|| contents(&config.files));
@@ -413,6 +423,20 @@ fn contents(files: &[PathBuf]) -> [u8; 32] {
 }
 
 impl State {
+    /// Prepares the people of `config`, whom the result puts in force.
+    fn prepare_people(&self, config: &Config) -> anyhow::Result<Box<dyn FnOnce()>> {
+        let users = config.admin.as_ref().and_then(|admin| admin.users.as_ref());
+        let prepared = match &self.people {
+            Some(people) => Some((people.clone(), people.prepare(users)?)),
+            None => None,
+        };
+        Ok(Box::new(move || {
+            if let Some((people, service)) = prepared {
+                people.replace(service);
+            }
+        }))
+    }
+
     /// Lists changed keys that a reload does not apply.
     fn restart_required(&self, config: &Config) -> Vec<&'static str> {
         let mut keys = match (self.admin.as_deref(), config.admin.as_deref()) {

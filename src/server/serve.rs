@@ -112,6 +112,7 @@ impl Server {
         // Health checks are answered until the last session has ended.
         let over = tokio_util::sync::CancellationToken::new();
         control.set_admin_tls(self.admin.as_ref().and_then(Admin::tls));
+        control.set_people(self.admin.as_ref().map(Admin::people));
         let admin = match self.admin {
             Some(admin) => {
                 tracing::info!(address = %admin.address()?, "admin listening");

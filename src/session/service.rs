@@ -193,14 +193,14 @@ impl Service {
         }
     }
 
-    /// Writes an audit record of an administrator's action: `person`, action, login and whether it
-    /// succeeded.
+    /// Writes an audit record of an administrator's action: `person`, action, login, and the outcome
+    /// `accepted`, `refused` or `failed`.
     pub fn record_action(
         &self,
         person: &str,
         action: &'static str,
         login: Option<String>,
-        succeeded: bool,
+        outcome: &'static str,
     ) {
         let Some(audit) = &self.state.audit else {
             return;
@@ -209,9 +209,14 @@ impl Service {
             person: Some(person.to_owned()),
             action: Some(action),
             login,
-            outcome: Some(if succeeded { "accepted" } else { "failed" }),
+            outcome: Some(outcome),
             ..AuditRecord::new(Event::Action)
         });
+    }
+
+    /// Where audit records go, if they go anywhere.
+    pub fn audit(&self) -> Option<&Audit> {
+        self.state.audit.as_ref()
     }
 
     /// Whether audit records are required but cannot be written.

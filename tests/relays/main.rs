@@ -38,6 +38,7 @@ mod consents;
 mod cost;
 mod faults;
 mod holder;
+mod legible;
 mod limits;
 mod link;
 mod losses;

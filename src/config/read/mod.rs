@@ -13,6 +13,7 @@ mod registrations;
 mod smtp;
 mod store;
 mod unauthenticated;
+mod users;
 mod writable;
 
 pub(super) use document::{load, parse};

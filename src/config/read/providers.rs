@@ -228,7 +228,7 @@ fn unknown(name: &str) -> Provider {
     }
 }
 
-fn egress(field: &Field, keys: EgressKeys) -> Option<Egress> {
+pub(super) fn egress(field: &Field, keys: EgressKeys) -> Option<Egress> {
     let credentials = match (keys.username, keys.password) {
         (None, None) => None,
         (Some(username), Some(password)) => Some((username, password)),
