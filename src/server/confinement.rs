@@ -76,7 +76,7 @@ impl Confinement {
         };
         let (mut ports, others) = ports(config);
         ports.extend(others);
-        for port in ports.difference(allowed) {
+        if let Some(port) = ports.difference(allowed).next() {
             anyhow::bail!(
                 "TCP port {port} takes a restart: this relay has confined itself at its start to connections to {}",
                 list(allowed.iter())
