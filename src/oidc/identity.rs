@@ -190,10 +190,10 @@ fn is_same_group(one: &str, other: &str) -> bool {
     one == other || (is_id && one.eq_ignore_ascii_case(other))
 }
 
-/// A name as one line of bounded length. Blanks, control characters and what changes the direction
+/// A name as one line of bounded length. Control characters and what changes the direction
 /// of text are left out; unlike in texts of peers, long runs are kept, which subjects are.
 fn limited(text: &str) -> String {
-    let is_printable = |c: &char| c.is_alphanumeric() || c.is_ascii_graphic();
+    let is_printable = |c: &char| c.is_alphanumeric() || c.is_ascii_graphic() || *c == ' ';
     text.chars().filter(is_printable).take(NAME_CAP).collect()
 }
 

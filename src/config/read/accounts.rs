@@ -25,6 +25,12 @@ pub(super) struct ReadAccounts {
 }
 
 impl ReadAccounts {
+    /// Gives the accounts that are good, in the order of the file.
+    pub(super) fn into_all(self) -> Vec<Arc<Account>> {
+        let placed = self.placed.into_iter();
+        placed.map(|(_, account)| account).collect()
+    }
+
     /// Finds the account of a lower-case login with its position. An exact pattern takes precedence
     /// over a wildcard.
     pub(super) fn find(&self, login: &str) -> Option<&(Field, Arc<Account>)> {

@@ -150,11 +150,7 @@ fn config(root: &Field, keys: Root, path: &Path) -> Option<Config> {
         listeners,
         providers: providers.known,
         registrations: registrations.known,
-        accounts: accounts
-            .placed
-            .into_iter()
-            .map(|(_, account)| account)
-            .collect(),
+        accounts: accounts.into_all(),
         warnings: Vec::new(),
     };
     // Otherwise missing or wrong listeners were reported.
