@@ -17,7 +17,7 @@ use crate::notify::Notifier;
 use crate::session::{ActiveService, Service, Sharing};
 use crate::status;
 
-/// Most logins that wait to be examined.
+/// Maximum number of logins that wait to be examined.
 const QUEUE: usize = 1_024;
 
 /// Interval for checking the audit and refused credentials.
@@ -44,7 +44,6 @@ const CLIENT: [&str; 7] = [
     "AADSTS7000229",
 ];
 
-/// Name of this relay in alerts.
 fn relay_name(service: &Service) -> String {
     if let Some(sharing) = service.sharing() {
         return sharing.member().name().to_owned();

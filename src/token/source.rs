@@ -21,8 +21,8 @@ use crate::config::{Account, Registration};
 use crate::fault::{Fault, Kind};
 use crate::outbound::http;
 
-/// Most cache entries; beyond it those without a token are dropped. Clients can create many: one
-/// per login of a wildcard account, or per password tried with the grant `password`.
+/// Maximum number of cache entries; beyond it those without a token are dropped. Clients can create
+/// many: one per login of a wildcard account, or per password tried with the grant `password`.
 const MAX_CACHED: usize = 10_000;
 
 /// Source of access tokens: cache, one request at a time, backoff.

@@ -28,6 +28,7 @@ mod stage;
 
 mod away;
 mod consents;
+mod legible;
 mod limits;
 mod pair;
 mod seen;
