@@ -113,6 +113,12 @@ impl TokenSource {
         Ok(forgotten)
     }
 
+    /// Reason why other relays do not have the change of a login's record yet; `None` if they have, or
+    /// there are none.
+    pub fn unshared(&self, login: &str) -> Option<String> {
+        self.shared.as_ref()?.unshared(login)
+    }
+
     /// Records shared with other relays, if any.
     pub(crate) fn shared(&self) -> Option<&Arc<SharedRecords>> {
         self.shared.as_ref()
