@@ -245,8 +245,8 @@ pub struct Usage {
     pub resident: f64,
     /// Virtual memory in octets.
     pub virtual_memory: f64,
-    /// Open descriptors, and how many may be; `None` on systems that have no such limit.
-    pub descriptors: Option<(f64, f64)>,
+    /// Open descriptors (on Windows: handles), and how many may be.
+    pub descriptors: (f64, f64),
 }
 
 /// What this process uses; `None` where the system does not say (`/proc` is not mounted).
