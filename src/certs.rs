@@ -1,4 +1,4 @@
-//! A local certificate authority, for TLS listeners where no other is at hand.
+//! A local certificate authority, for TLS listeners without another certificate.
 
 use std::net::IpAddr;
 
@@ -11,29 +11,29 @@ use time::{Duration, OffsetDateTime};
 /// Validity of an authority, in days.
 const AUTHORITY_DAYS: i64 = 10 * 365;
 
-/// A server certificate's: Apple's systems refuse more.
+/// Validity of a server certificate, in days; Apple's systems reject longer ones.
 const SERVER_DAYS: i64 = 825;
 
-/// From an hour ago, for clients whose clocks are slow.
+/// Sets the validity, from an hour ago for clients whose clocks are slow.
 fn is_valid_for(params: &mut CertificateParams, days: i64) {
     let now = OffsetDateTime::now_utc();
     params.not_before = now - Duration::hours(1);
     params.not_after = now + Duration::days(days);
 }
 
-/// A CA that lives as long as this value: it signs, and its key is never written.
+/// A CA that exists only in memory: it signs certificates, and its key is never written.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
-/// A server's certificate and key.
+/// A server certificate and its key.
 pub struct Issued {
-    /// PEM, leaf first, then the CA.
+    /// Certificate chain in PEM: leaf, then CA.
     pub chain: String,
-    /// Private key as PEM, PKCS #8.
+    /// Private key in PEM, PKCS #8.
     pub key: String,
 }
 
 impl Authority {
-    /// A new one, with a key of its own (ECDSA P-256).
+    /// Creates an authority with a new key (ECDSA P-256).
     pub fn new(common_name: &str) -> Result<Self, rcgen::Error> {
         let mut params = CertificateParams::new(Vec::new())?;
         params
@@ -48,12 +48,12 @@ impl Authority {
         )?))
     }
 
-    /// Certificate of the authority, for those who shall trust it.
+    /// Certificate of the authority in PEM, for clients that shall trust it.
     pub fn pem(&self) -> String {
         self.0.pem()
     }
 
-    /// A server certificate for host names and IP addresses.
+    /// Issues a server certificate for host names and IP addresses.
     pub fn issue(&self, names: &[String]) -> Result<Issued, rcgen::Error> {
         let mut params = CertificateParams::new(names)?;
         if let Some(name) = names.first() {
@@ -73,7 +73,7 @@ impl Authority {
     }
 }
 
-/// The names that a relay on this machine is reached by, if no one says otherwise.
+/// Default names of a relay on this machine.
 pub fn loopback_names() -> Vec<String> {
     let ip = |ip: IpAddr| ip.to_string();
     vec![

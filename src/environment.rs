@@ -1,16 +1,18 @@
-//! What the environment hints at when others cannot be reached: a proxy that programs of this
-//! machine are meant to use, and authorities that it trusts. authrelay follows neither by itself,
-//! since what leads a token's way is the configuration's to say; it names the key to set.
+//! Hints from the environment when a server cannot be reached: proxies and certificate authorities.
+//!
+//! The machine may require a proxy, or trust authorities of its own. authrelay does not follow such
+//! settings, since only the configuration may decide where tokens are sent; a fault's remedy names
+//! the key to set.
 
 use std::path::{Path, PathBuf};
 
 use crate::config::Provider;
 use crate::fault::{Fault, Kind};
 
-/// Variables that programs take a proxy from.
+/// Environment variables for proxies.
 const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
-/// Bundles of what a system trusts: Debian's, Red Hat's, SUSE's, Alpine's.
+/// Bundles of trusted authorities: Debian, Red Hat, SUSE, Alpine.
 const BUNDLES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -18,7 +20,7 @@ const BUNDLES: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// The fault with the hint that applies to it.
+/// Adds a hint to the fault's remedy, if one applies.
 pub fn hinted(fault: Fault, provider: &Provider) -> Fault {
     if !matches!(fault.kind(), Kind::Unreachable | Kind::Unavailable) {
         return fault;
@@ -56,7 +58,7 @@ pub fn hinted(fault: Fault, provider: &Provider) -> Fault {
     }
 }
 
-/// Whether the way there is the trouble, and not what answers.
+/// Whether the connection failed, rather than the server's reply.
 fn is_way(detail: &str) -> bool {
     [
         "resolve",
@@ -70,7 +72,7 @@ fn is_way(detail: &str) -> bool {
     .any(|said| detail.contains(said))
 }
 
-/// The proxy of the environment, without its credentials.
+/// Returns the proxy of the environment, without credentials.
 fn proxy() -> Option<(&'static str, String)> {
     PROXIES.iter().find_map(|variable| {
         let value = std::env::var(variable).ok()?;
@@ -78,7 +80,7 @@ fn proxy() -> Option<(&'static str, String)> {
     })
 }
 
-/// `http://host:port` of a proxy's URL.
+/// Returns `http://host:port` of a proxy's URL.
 fn without_credentials(value: &str) -> Option<String> {
     let value = value.trim();
     let (scheme, rest) = value.split_once("://").unwrap_or(("http", value));
@@ -87,7 +89,7 @@ fn without_credentials(value: &str) -> Option<String> {
     (!host.is_empty()).then(|| format!("{scheme}://{host}"))
 }
 
-/// Finds the file of this machine's trusted authorities.
+/// Finds the file of authorities that this machine trusts.
 fn bundle() -> Option<PathBuf> {
     let given = ["SSL_CERT_FILE", "SSL_CERT_DIR"]
         .iter()

@@ -1,27 +1,29 @@
-//! Ends of certificates and client secrets: how near they are, and on which days an alert is sent.
+//! Expiry of certificates and client secrets: how near it is, and when alerts are sent.
+//!
 //! All times are in seconds since 1970.
 
-/// Days before an end on which an alert is sent; from the first of them on the end is near.
+/// Days before expiry at which alerts are sent; from the first of them on the expiry is near.
 const DAYS: [i64; 3] = [1, 7, 14];
 
-/// The time now, by the system's clock.
+/// Current time by the system clock.
 pub fn now() -> i64 {
     time::OffsetDateTime::now_utc().unix_timestamp()
 }
 
-/// Where the validity of a certificate in DER ends (RFC 5280 §4.1.2.5).
+/// Expiry of a certificate in DER (RFC 5280 §4.1.2.5).
 pub fn of_certificate(der: &[u8]) -> Option<i64> {
     let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
     Some(certificate.validity().not_after.timestamp())
 }
 
-/// Whole days that are left of what is near its end, negative once it is over; `None` of the rest.
+/// Remaining whole days of something near its expiry, negative afterwards; `None` if it is not
+/// near.
 pub fn near(end: i64, now: i64) -> Option<i64> {
     let days = end.saturating_sub(now).div_euclid(24 * 3600);
     (days <= DAYS.into_iter().max()?).then_some(days)
 }
 
-/// The day before an end of the last alert: 14, 7 or 1.
+/// Days before expiry of the last alert: 14, 7 or 1.
 pub fn told_at(end: i64, now: i64) -> Option<i64> {
     let days = near(end, now)?;
     DAYS.into_iter().find(|told| days <= *told)

@@ -1,6 +1,7 @@
-//! Keeps the log readable while a client repeats itself: of equal faults (login, client's address,
-//! kind) the log has the first few a minute, then how many it left out. Audit records have all.
-//! The same holds for connections that are turned away before they are sessions.
+//! Keeps the log readable while a client repeats the same fault.
+//!
+//! Of equal faults (login, client address, kind) the first few a minute are logged, then the number
+//! left out. Audit records contain all. Connections rejected before a session are limited likewise.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,29 +13,28 @@ use tokio::time::Instant;
 use crate::config::client_network;
 use crate::fault::Kind;
 
-/// Time for which equal faults are counted together.
+/// Period in which equal faults are counted together.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Number of equal faults that are logged in a minute: enough for fail2ban to see an attack within
-/// its first minute.
+/// Equal faults logged per minute: enough for fail2ban to detect an attack within its first minute.
 const LOGGED_PER_MINUTE: u64 = 5;
 
-/// Faults remembered; one that finds no room is logged.
+/// Most faults remembered; further ones are logged.
 const CAP: usize = 10_000;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
     login: Option<String>,
-    /// Client of the faults, grouped by [`client_network`].
+    /// Client network of the faults (see [`client_network`]).
     client: IpAddr,
     what: What,
 }
 
-/// Fault that is repeated, apart from its client.
+/// Repeated event, apart from its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum What {
     Fault(Kind),
-    /// A connection was turned away, for this reason.
+    /// A connection was rejected for this reason.
     TurnedAway(&'static str),
 }
 
@@ -64,13 +64,13 @@ impl Default for FaultLogLimiter {
 }
 
 impl FaultLogLimiter {
-    /// Whether this fault is to be logged.
+    /// Counts a fault, and returns whether to log it.
     pub fn allows(&self, login: Option<&str>, client: IpAddr, kind: Kind) -> bool {
         let login = login.map(str::to_lowercase);
         self.counts(login, client, What::Fault(kind))
     }
 
-    /// Whether it is to be logged that a connection was rejected.
+    /// Counts a rejected connection, and returns whether to log it.
     pub fn allows_rejection(&self, client: IpAddr, why: &'static str) -> bool {
         self.counts(None, client, What::TurnedAway(why))
     }
@@ -98,7 +98,8 @@ impl FaultLogLimiter {
                 };
                 state.seen.insert(key, first);
             }
-            // Faults are logged where they find no room; turning away costs its peer nothing.
+            // Faults without room are logged; rejected connections are not, since they cost their
+            // peer nothing.
             return room || matches!(what, What::Fault(_));
         };
         if now.duration_since(seen.since) >= WINDOW {
@@ -123,7 +124,7 @@ impl Drop for FaultLogLimiter {
 }
 
 impl Key {
-    /// Says how many were left out. Gives false: they are done with.
+    /// Logs how many faults were left out. Returns false, so that `retain` drops the entry.
     fn end(&self, seen: &Seen) -> bool {
         let left_out = seen.count.saturating_sub(LOGGED_PER_MINUTE);
         if left_out > 0 {

@@ -1,5 +1,6 @@
-//! What is remembered for people who ask: of each login the last success and the last fault, and
-//! how many faults there were of late. In memory only; the audit is elsewhere.
+//! Login history for administrators: last success, last fault and recent faults of each login.
+//!
+//! Kept in memory only, independent of the audit.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -10,46 +11,47 @@ use tokio::time::Instant;
 
 use crate::fault::{Fault, Side};
 
-/// Logins remembered that somebody has proved to be; beyond it the longest silent are forgotten.
+/// Most remembered logins that were verified once; beyond it the older half is dropped.
 const CAP: usize = 20_000;
 
-/// Logins remembered that were only tried: whoever makes them up pushes out his own.
+/// Most remembered logins that were never verified, separate so that made-up ones push out only
+/// each other.
 const MAX_UNKNOWN: usize = 1_000;
 
-/// Time for which faults are counted together.
+/// Period in which faults are counted together.
 const QUARTER: Duration = Duration::from_secs(15 * 60);
 
-/// Number of quarters of an hour are remembered: a day.
+/// Number of remembered periods: one day.
 const QUARTERS: usize = 96;
 
-/// Faults of a quarter of an hour, in the order of [`Side::ALL`].
+/// Faults of one period, in the order of [`Side::ALL`].
 pub type FaultCounts = [u32; Side::ALL.len()];
 
-/// The last of everything, by login, and the faults of the last day.
+/// Last success and fault of each login, and the faults of the last day.
 #[derive(Debug)]
 pub struct LoginHistory {
     logins: Mutex<HashMap<String, LoginEntry>>,
-    /// Logins that no client has proved to be its own.
+    /// Logins that were never verified.
     unknown_logins: Mutex<HashMap<String, LoginEntry>>,
     faults: Mutex<Faults>,
-    /// Receiver of every login event, where one is set.
+    /// Receiver of login events, if set.
     observer: OnceLock<mpsc::Sender<LoginEvent>>,
 }
 
-/// A login that succeeded, or why one (or its session) failed.
+/// A login that succeeded, or the fault of one or of its session.
 #[derive(Debug, Clone)]
 pub struct LoginEvent {
-    /// Login of the client, in lower case.
+    /// Login, lower case.
     pub login: String,
-    /// Fault of the login; `None` where it succeeded.
+    /// Fault of the login; `None` if it succeeded.
     pub fault: Option<Fault>,
 }
 
 #[derive(Debug)]
 struct Faults {
-    /// The oldest first, the current one last.
+    /// Periods, oldest first; the last is the current one.
     quarters: VecDeque<FaultCounts>,
-    /// When the current one began.
+    /// Beginning of the current period.
     since: Instant,
 }
 
@@ -67,18 +69,18 @@ impl Default for LoginHistory {
     }
 }
 
-/// History of one login: its last success and its last fault.
+/// Last success and last fault of one login.
 #[derive(Debug, Clone, Default)]
 pub struct LoginEntry {
     /// Time of the last success.
     pub last_login: Option<SystemTime>,
-    /// Last fault with its time, unless a success came after it.
+    /// Last fault with its time, unless a login succeeded since.
     pub last_fault: Option<(SystemTime, Fault)>,
 }
 
 impl LoginHistory {
-    /// Sends every login from now on; what has no place in the channel is left out. The first
-    /// observer stays the only one.
+    /// Sends all login events to `observer` from now on; events that do not fit into the channel
+    /// are left out. Only the first observer is used.
     pub fn observed_by(&self, observer: mpsc::Sender<LoginEvent>) {
         let _ = self.observer.set(observer);
     }
@@ -92,7 +94,7 @@ impl LoginHistory {
         }
     }
 
-    /// A login succeeded: what was wrong before is healed.
+    /// Records that a login succeeded, which clears its fault.
     pub fn succeeded(&self, login: &str) {
         self.on_event(login, None);
         lock(&self.unknown_logins).remove(login);
@@ -102,7 +104,7 @@ impl LoginHistory {
         });
     }
 
-    /// A login or its session failed. What is the client's own fault proves nothing.
+    /// Records that a login or its session failed. A client's own fault does not verify the login.
     pub fn failed(&self, login: &str, fault: &Fault) {
         self.on_event(login, Some(fault));
         let mut logins = lock(&self.logins);
@@ -116,7 +118,7 @@ impl LoginHistory {
         }
     }
 
-    /// One more, whoever it was that met it.
+    /// Counts a fault of a side.
     pub fn count_fault(&self, side: Side) {
         let mut faults = self.faults();
         let index = Side::ALL.iter().position(|other| *other == side);
@@ -126,16 +128,16 @@ impl LoginHistory {
         }
     }
 
-    /// Faults of the last day by quarters of an hour, the oldest first, each by [`Side::ALL`].
+    /// Faults of the last day by period, oldest first, each in the order of [`Side::ALL`].
     pub fn recent(&self) -> Vec<FaultCounts> {
         self.faults().quarters.iter().copied().collect()
     }
 
-    /// Gives the fault counts, moved on to the present quarter of an hour.
+    /// Returns the fault counts, advanced to the current period.
     fn faults(&self) -> MutexGuard<'_, Faults> {
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         let passed = faults.since.elapsed().as_secs() / QUARTER.as_secs();
-        // After more than a day there is nothing left to move.
+        // After more than a day all periods are replaced.
         for _ in 0..passed.min(QUARTERS as u64) {
             faults.quarters.pop_front();
             faults.quarters.push_back(FaultCounts::default());
@@ -144,14 +146,14 @@ impl LoginHistory {
         faults
     }
 
-    /// Gives the history of a login, which is in lower case.
+    /// Returns the history of a lower-case login.
     pub fn entry(&self, login: &str) -> LoginEntry {
         let proven = lock(&self.logins).get(login).cloned();
         let unproven = || lock(&self.unknown_logins).get(login).cloned();
         proven.or_else(unproven).unwrap_or_default()
     }
 
-    /// Every login that somebody has proved to be and something is known of, in order.
+    /// Lists all verified logins with a history, sorted.
     pub fn logins(&self) -> Vec<String> {
         let mut logins: Vec<_> = lock(&self.logins).keys().cloned().collect();
         logins.sort();
@@ -159,7 +161,7 @@ impl LoginHistory {
     }
 }
 
-/// Changes an entry; where there is no room for another one, the older half goes.
+/// Changes an entry. If there is no room for another one, the older half is dropped.
 fn change(
     entries: &mut HashMap<String, LoginEntry>,
     cap: usize,

@@ -1,7 +1,7 @@
-//! The log: one line a record on stderr or in a file, text for people or JSON for machines.
+//! The log: one line per record on stderr or in a file, as text for people or JSON for machines.
 //!
-//! Only authrelay's own records follow `log.level`. Libraries speak up from `warn` on: what they
-//! trace is bytes, and bytes may be credentials.
+//! `log.level` applies only to authrelay's own records. Libraries log from `warn` on, since their
+//! traces contain bytes, which may be credentials.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal as _, Write as _};
@@ -16,10 +16,10 @@ use tracing_subscriber::{Registry, fmt, registry, reload};
 use crate::config::{Log, LogFormat};
 use crate::platform;
 
-/// Older files that stay, unless `log.keep` says otherwise.
+/// Older log files kept, unless `log.keep` is set.
 const KEEP: usize = 7;
 
-/// A subscriber that writes what `log` asks for to `writer`.
+/// Creates a subscriber that writes records to `writer` as `log` requires.
 pub fn subscriber<W>(log: &Log, ansi: bool, writer: W) -> Box<dyn tracing::Subscriber + Send + Sync>
 where
     W: for<'a> fmt::MakeWriter<'a> + Send + Sync + 'static,
@@ -27,14 +27,14 @@ where
     adjustable(log, ansi, writer).0
 }
 
-/// Changes the level of a log that has been started.
+/// Changes the level of a running log.
 #[derive(Debug, Clone)]
 pub struct Levels(reload::Handle<Targets, Registry>);
 
 impl Levels {
-    /// From now on this one.
+    /// Sets the level.
     pub fn set(&self, level: Level) {
-        // An error means that the log is gone.
+        // An error means that the log no longer exists.
         let _ = self.0.reload(targets(level));
     }
 }
@@ -64,7 +64,7 @@ where
     (subscriber, Levels(handle))
 }
 
-/// The process's log: its level may change, and its file be opened again.
+/// The log of the process: its level can be changed and its file reopened.
 #[derive(Debug, Clone)]
 pub struct Started {
     levels: Levels,
@@ -72,12 +72,12 @@ pub struct Started {
 }
 
 impl Started {
-    /// From now on this level.
+    /// Sets the level.
     pub fn set(&self, level: Level) {
         self.levels.set(level);
     }
 
-    /// After logrotate's rename: goes on in a new file at the same path.
+    /// Continues in a new file at the same path, after logrotate's rename.
     pub fn reopen(&self) {
         if let Some(file) = &self.file
             && let Err(error) = file.reopen()
@@ -87,11 +87,11 @@ impl Started {
     }
 }
 
-/// Makes it the process's log.
+/// Starts the log of the process.
 ///
 /// # Errors
 ///
-/// Where `log.file` cannot be opened.
+/// `log.file` cannot be opened.
 pub fn start(log: &Log) -> io::Result<Started> {
     let (subscriber, levels, file) = match &log.file {
         Some(path) => {
@@ -107,7 +107,7 @@ pub fn start(log: &Log) -> io::Result<Started> {
             (subscriber, levels, None)
         }
     };
-    // An error means that somebody has set one already, in a test.
+    // An error means that a test has already set one.
     let _ = tracing::subscriber::set_global_default(subscriber);
     Ok(Started { levels, file })
 }
@@ -116,7 +116,7 @@ pub fn start(log: &Log) -> io::Result<Started> {
 #[derive(Debug)]
 struct LogFile {
     path: PathBuf,
-    /// `log.rotate`, and how many older files stay.
+    /// Size at which to rotate (`log.rotate`); `keep` is the number of older files.
     rotate: Option<u64>,
     keep: usize,
     open: Mutex<Open>,
@@ -143,7 +143,7 @@ impl LogFile {
         Ok(())
     }
 
-    /// Writes one record as a whole. A record never lies in two files.
+    /// Writes one record as a whole, never into two files.
     fn write(&self, record: &[u8]) -> io::Result<()> {
         let mut open = self.lock();
         let size = record.len() as u64;
@@ -159,7 +159,7 @@ impl LogFile {
         Ok(())
     }
 
-    /// `FILE.1` becomes `FILE.2`, and so on, and FILE `FILE.1`; the last one goes.
+    /// Renames `FILE.1` to `FILE.2` and so on, and FILE to `FILE.1`; the last one is overwritten.
     fn shift(&self) -> io::Result<()> {
         let numbered = |number: usize| {
             let mut name = self.path.clone().into_os_string();
@@ -192,7 +192,7 @@ fn open(path: &Path) -> io::Result<Open> {
     Ok(Open { file, size })
 }
 
-/// The subscriber hands over each record in one piece.
+/// Writer for the subscriber, which passes each record in one piece.
 struct Writer(Arc<LogFile>);
 
 impl io::Write for Writer {

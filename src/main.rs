@@ -1,4 +1,4 @@
-//! The `authrelay` command; everything is in the library.
+//! The `authrelay` command; the library contains everything.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,7 @@
-//! What is counted, for Prometheus. Every family is there from the start, counters at 0 for every
-//! label that can be known; nothing is labelled by user or client address.
+//! Metrics for Prometheus.
+//!
+//! Every family exists from the start, with counters at 0 for all known labels. No label contains a
+//! user or a client address.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -18,41 +20,42 @@ use crate::wire::Protocol;
 
 mod text;
 
-/// Names and values of one series.
+/// Names and values of a series' labels.
 type Labels = Vec<(&'static str, String)>;
 
-/// Seconds: a login through a warm token takes milliseconds, a timeout a minute.
+/// Histogram buckets in seconds: a login with a cached token takes milliseconds, a timeout one
+/// minute.
 const BUCKETS: [f64; 12] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 20.0, 60.0,
 ];
 
-/// The one family that may have no series.
+/// The only family that may have no series.
 const EXPIRY: &str = "credential_expiry_timestamp_seconds";
 const EXPIRY_HELP: &str =
     "When a client secret or certificate ends, as far as the configuration says";
 
-/// Outcomes of sessions: values of the label `outcome`.
+/// Values of the label `outcome` of sessions.
 pub const OUTCOMES: [&str; 5] = ["relayed", "refused", "failed", "cancelled", "probe"];
 
-/// Outcomes of messages: values of the label `outcome`.
+/// Values of the label `outcome` of messages.
 pub const MESSAGES: [&str; 3] = ["accepted", "rejected", "lost"];
 
-/// How messages get their permit.
+/// Values of the label `outcome` of message permits.
 pub const WAITS: [&str; 3] = ["immediate", "waited", "timeout"];
 
-/// Outcomes of alerts: values of the label `outcome`.
+/// Values of the label `outcome` of alerts.
 pub const NOTIFICATIONS: [&str; 3] = ["ok", "failed", "dropped"];
 
-/// Outcomes of the shared store's operations: values of the label `outcome`.
+/// Values of the label `outcome` of operations of the shared store.
 pub const STORE: [&str; 3] = ["ok", "error", "timeout"];
 
-/// The commit that was built, where the build says so.
+/// Commit of the build, if known.
 const REVISION: &str = match option_env!("AUTHRELAY_REVISION") {
     Some(revision) => revision,
     None => "unknown",
 };
 
-/// Outcomes of token requests: values of the label `outcome`.
+/// Values of the label `outcome` of token requests.
 pub const REQUESTS: [&str; 4] = ["ok", "throttled", "unavailable", "refused"];
 
 /// Counters and gauges of one process.
@@ -73,17 +76,17 @@ pub struct Metrics {
     expiry: Family<Labels, Gauge<f64, AtomicU64>>,
     notifications: Family<Labels, Counter>,
     unstored: Gauge,
-    /// Only with `audit`.
+    /// Present with `audit`.
     audit: Option<AuditMetrics>,
-    /// Only with a shared store.
+    /// Present with a shared store.
     sharing: Option<SharingMetrics>,
 }
 
-/// Gauges of the audit records.
+/// Gauges of the audit.
 #[derive(Debug)]
 struct AuditMetrics {
     up: Gauge,
-    /// Only with `audit.sign`.
+    /// Present with `audit.sign`.
     head: Option<Gauge<f64, AtomicU64>>,
 }
 
@@ -102,7 +105,7 @@ impl AuditMetrics {
     }
 }
 
-/// Counters of the store that several relays share.
+/// Metrics of the store shared by several relays.
 #[derive(Debug)]
 struct SharingMetrics {
     up: Gauge,
@@ -145,7 +148,7 @@ fn histogram() -> Histogram {
     Histogram::new(BUCKETS)
 }
 
-/// Registers the version and the commit that run.
+/// Registers version and commit.
 fn register_build(registry: &mut Registry) {
     let build = labels([
         ("version", env!("CARGO_PKG_VERSION")),
@@ -157,7 +160,7 @@ fn register_build(registry: &mut Registry) {
 }
 
 impl Metrics {
-    /// With the registrations of `config`, everything at 0.
+    /// Creates the metrics with the registrations of `config`, all at 0.
     pub fn new(config: &Config) -> Self {
         let mut registry = Registry::with_prefix("authrelay");
         let counter = |registry: &mut Registry, name: &str, help: &str| {
@@ -246,7 +249,7 @@ impl Metrics {
         metrics
     }
 
-    /// An operation of the shared store has ended.
+    /// Counts an operation of the shared store.
     pub fn on_store(&self, operation: &str, outcome: &str) {
         if let Some(sharing) = &self.sharing {
             let labels = labels([("operation", operation), ("outcome", outcome)]);
@@ -254,7 +257,7 @@ impl Metrics {
         }
     }
 
-    /// Whether the shared store answers, and how many relays are alive.
+    /// Sets whether the shared store is reachable, and how many relays are alive.
     pub fn sharing(&self, up: bool, relays: usize) {
         if let Some(sharing) = &self.sharing {
             sharing.up.set(i64::from(up));
@@ -264,7 +267,7 @@ impl Metrics {
         }
     }
 
-    /// The registrations are those of another configuration. What was counted stays.
+    /// Applies the registrations of another configuration; the counters stay.
     pub fn renew(&self, config: &Config) {
         self.expiry.clear();
         self.reauthorization.clear();
@@ -272,7 +275,7 @@ impl Metrics {
         self.begin(config);
     }
 
-    /// Every series that can be known.
+    /// Creates every series that is known.
     fn begin(&self, config: &Config) {
         for protocol in Protocol::ALL {
             let protocol = ("protocol", protocol.name());
@@ -325,7 +328,7 @@ impl Metrics {
         self.active.get_or_create(&labels).inc();
     }
 
-    /// Counts a session that has ended, with its octets.
+    /// Counts a session that ended, with its octets.
     pub fn session_ended(&self, protocol: Protocol, outcome: &str, up: u64, down: u64) {
         let protocol = ("protocol", protocol.name());
         self.active.get_or_create(&labels([protocol])).dec();
@@ -337,7 +340,7 @@ impl Metrics {
         }
     }
 
-    /// Counts a login that succeeded, and its duration.
+    /// Counts a successful login, and its duration.
     pub fn logged_in(&self, protocol: Protocol, took: Duration) {
         let labels = labels([("protocol", protocol.name())]);
         self.logins
@@ -355,39 +358,39 @@ impl Metrics {
         self.faults.get_or_create(&labels).inc();
     }
 
-    /// Messages came to an end: accepted, rejected, or lost.
+    /// Counts messages that ended: accepted, rejected or lost.
     pub fn messages(&self, outcome: &str, count: u64) {
         let labels = labels([("outcome", outcome)]);
         self.messages.get_or_create(&labels).inc_by(count);
     }
 
-    /// A message got its permit, or none.
+    /// Counts a request for a message permit.
     pub fn smtp_wait(&self, outcome: &str) {
         let labels = labels([("outcome", outcome)]);
         self.waits.get_or_create(&labels).inc();
     }
 
-    /// An alert was delivered, could not be, or was dropped.
+    /// Counts an alert that was delivered, failed or dropped.
     pub fn on_notification(&self, outcome: &str) {
         let labels = labels([("outcome", outcome)]);
         self.notifications.get_or_create(&labels).inc();
     }
 
-    /// Number of requests of a registration for a token have brought one.
+    /// Number of tokens obtained for a registration.
     pub fn tokens(&self, registration: &str) -> u64 {
         let labels = labels([("registration", registration), ("outcome", "ok")]);
         self.requests.get_or_create(&labels).get()
     }
 
-    /// A request for a token came to an end.
+    /// Counts a token request, and its duration.
     pub fn token_request(&self, registration: &str, outcome: &str, took: Duration) {
         let labels = labels([("registration", registration), ("outcome", outcome)]);
         self.requests.get_or_create(&labels).inc();
         self.request_duration.observe(took.as_secs_f64());
     }
 
-    /// Number of accounts of a registration need their owner's consent, and how many consents are
-    /// refused, but not for good.
+    /// Sets the number of a registration's accounts whose owner must consent, and of consents that
+    /// need attention.
     pub fn consents(&self, registration: &str, needed: usize, attention: usize) {
         let labels = labels([("registration", registration)]);
         for (gauge, accounts) in [
@@ -399,13 +402,13 @@ impl Metrics {
         }
     }
 
-    /// Number of redeemed tokens that are not on disk yet.
+    /// Sets the number of redeemed tokens that are not on disk yet.
     pub fn unstored_tokens(&self, tokens: usize) {
         self.unstored.set(i64::try_from(tokens).unwrap_or(i64::MAX));
     }
 
-    /// Whether audit records can be written, and when their chain's head was signed, in seconds
-    /// since 1970.
+    /// Sets whether audit records can be written, and when a head was last signed, in seconds since
+    /// 1970.
     pub fn audit(&self, up: bool, head: u64) {
         if let Some(audit) = &self.audit {
             audit.up.set(i64::from(up));
@@ -415,14 +418,14 @@ impl Metrics {
         }
     }
 
-    /// Prometheus' text format, version 0.0.4.
+    /// Formats all metrics in Prometheus' text format, version 0.0.4.
     pub fn text(&self) -> String {
         let mut open = String::new();
         // Writing to a string does not fail.
         let _ = encode(&mut open, &self.registry);
         let mut text = text::classic(&open);
         if !text.contains(EXPIRY) {
-            // The encoder leaves out a family without a series.
+            // The encoder leaves out a family without series.
             text.push_str(&format!(
                 "# HELP authrelay_{EXPIRY} {EXPIRY_HELP}.\n# TYPE authrelay_{EXPIRY} gauge\n"
             ));

@@ -1,4 +1,4 @@
-//! A program that prints a secret: what it starts ends with it or with its time.
+//! Runs a program that prints a secret, and kills it with its descendants at its timeout.
 
 use std::io;
 use std::path::Path;
@@ -8,41 +8,41 @@ use zeroize::Zeroizing;
 
 use crate::platform::process::{self, Caps, Incomplete};
 
-/// Octets of what it prints that are read.
+/// Largest output, in octets.
 const OUTPUT_CAP: usize = 256 * 1024;
 
-/// Octets of its complaints that are kept: the last ones.
+/// Octets kept of standard error: the last ones.
 const COMPLAINT_CAP: usize = 1024;
 
-/// Reason why a program gave nothing; displayed after its name.
+/// Reason why a program gave no output; formatted to follow its name.
 #[derive(Debug, thiserror::Error)]
 pub enum Failed {
-    /// The program does not exist, may not be executed, or was lost.
+    /// The program does not exist, cannot be executed, or was lost.
     #[error("cannot be run: {0}")]
     Run(#[from] io::Error),
-    /// The program took too long, and was killed with all that it started.
+    /// The program took too long, and was killed with its descendants.
     #[error("did not end within {0} seconds")]
     Late(u64),
-    /// The program printed more than is read.
+    /// The output exceeds its limit.
     #[error("printed more than 256 KiB")]
     TooLong,
-    /// The program ended with a failure.
+    /// The program failed.
     #[error("failed: {status}{complaint}")]
     Status {
-        /// Status as in `exit status: 1`.
+        /// Status such as `exit status: 1`.
         status: std::process::ExitStatus,
-        /// `: ` and the last line of its standard error, where there is one.
+        /// `: ` and the last line of standard error, if any.
         complaint: String,
     },
 }
 
-/// Runs a program without a shell and gives what it printed; blocks. It is done when it has ended,
-/// whoever else still holds its output. Its standard error is not passed on; the last line of it is
-/// in the failure.
+/// Runs a program without a shell and returns its output. Blocks. The program counts as ended even
+/// if another process still holds its output. Standard error is not forwarded; a failure contains
+/// its last line.
 ///
 /// # Errors
 ///
-/// [`Failed`]; nothing that it printed on its standard output is in it.
+/// [`Failed`], which never contains standard output.
 pub fn run(
     program: &Path,
     arguments: &[String],
@@ -67,7 +67,7 @@ pub fn run(
     Ok(printed.output)
 }
 
-/// `: ` and the last line that is not empty.
+/// Formats `: ` and the last line that is not empty.
 fn complaint(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     let last = text.lines().map(str::trim).rfind(|line| !line.is_empty());

@@ -1,8 +1,8 @@
 //! Passwords, client secrets and tokens.
 //!
-//! A [`Secret`] cannot be printed: it has no `Display`, its `Debug` is the same in every build
-//! profile, and its bytes are overwritten when the last clone is dropped. Clones share one copy in
-//! memory. Whoever needs the value says so with [`Secret::expose`], which is easy to grep for.
+//! A [`Secret`] cannot be printed: it has no `Display`, and its `Debug` shows nothing in any build
+//! profile. Its bytes are overwritten when the last clone is dropped; clones share one copy in
+//! memory. Code that needs the value calls [`Secret::expose`], which is easy to search for.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use secrecy::zeroize::Zeroize as _;
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
-/// A text that must never reach a log, a metric, an audit record or an error message.
+/// A text that must never appear in a log, a metric, an audit record or an error message.
 #[derive(Clone, Default)]
 pub struct Secret(Arc<SecretString>);
 
 impl Secret {
-    /// The text itself, to be handed to the one place that needs it.
+    /// The text, for the one function that needs it.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 
-    /// Whether the secret has no characters at all.
+    /// Whether the secret is empty.
     pub fn is_empty(&self) -> bool {
         self.expose().is_empty()
     }
@@ -29,8 +29,7 @@ impl Secret {
 
 impl From<String> for Secret {
     fn from(text: String) -> Self {
-        // Without spare capacity: a box made of it would be another allocation, and what it was
-        // copied from would stay in memory.
+        // Avoids spare capacity: shrinking would allocate again and leave a copy in memory.
         if text.capacity() == text.len() {
             return Self(Arc::new(SecretString::from(text)));
         }

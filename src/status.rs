@@ -1,4 +1,4 @@
-//! The accounts as administrators see them: `accounts`, `GET /api/accounts` and the page.
+//! Status of accounts for administrators: `accounts`, `GET /api/accounts` and the status page.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,27 +15,28 @@ use crate::token::store::{Owner, StoredConsent};
 use crate::token::{TokenSource, TokenState, now};
 use crate::wire::Protocol;
 
-/// 9999-12-31T23:59:59Z in seconds since 1970.
+/// Seconds from 1970 to 9999-12-31T23:59:59Z.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// One account, or one login of a wildcard account.
+/// Status of an account, or of one login of a wildcard account.
 #[derive(Debug, Clone, Serialize)]
 pub struct AccountStatus {
-    /// Login as configured; the logins that were seen follow a wildcard account.
+    /// Login as configured; a wildcard account is followed by its known logins.
     pub login: String,
-    /// Mailbox that the login opens.
+    /// Mailbox of the login.
     pub mailbox: String,
     /// Registration whose tokens open the mailbox.
     pub registration: String,
-    /// Provider of the registration, by name.
+    /// Name of the registration's provider.
     pub provider: String,
-    /// How its tokens are obtained.
+    /// Name of the registration's grant.
     pub grant: &'static str,
     /// Protocols that clients may use.
     pub protocols: Vec<&'static str>,
     /// Status of the account's token.
     pub token: TokenStatus,
-    /// `needed`, `given`, `attention` (refused, but not for good), or `none` where none is needed.
+    /// `needed`, `given`, `attention` (refused, but not for good), or `none` if no consent is
+    /// needed.
     pub consent: &'static str,
     /// Time of the last login: RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,12 +47,12 @@ pub struct AccountStatus {
 }
 
 impl AccountStatus {
-    /// Whether it is a stored consent that no account uses.
+    /// Whether this is a stored consent that no account uses.
     pub fn is_unused(&self) -> bool {
         self.registration.is_empty()
     }
 
-    /// Explains the consent's state in words.
+    /// Explanation of the consent's state.
     pub fn consent_means(&self) -> &'static str {
         match self.consent {
             "needed" => "the mailbox's owner has to agree: Authorize",
@@ -61,7 +62,7 @@ impl AccountStatus {
     }
 }
 
-/// Status of a token as administrators see it.
+/// Status of a token for administrators.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TokenStatus {
     /// `none`, `valid`, `expired` or `refused`.
@@ -80,15 +81,15 @@ pub struct LastFault {
     pub side: &'static str,
     /// Kind of the fault, by name.
     pub kind: &'static str,
-    /// Detail of what happened, as in the log.
+    /// Detail of the fault, as in the log.
     pub detail: String,
-    /// Remedy for the operator, where one is known.
+    /// Remedy for the operator, if one is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
 }
 
-/// Every account, with what is known of it; after them the stored consents that no account uses
-/// any more. Reads the store, so that it may block a little.
+/// Collects the status of every account, followed by stored consents that no account uses. Reads
+/// the store, which may block briefly.
 pub fn accounts(
     accounts: &[Arc<Account>],
     token_source: &TokenSource,
@@ -123,7 +124,7 @@ pub fn accounts(
     rows
 }
 
-/// The stored consents that no account uses, as rows.
+/// Status of stored consents that no account uses.
 pub fn unused(accounts: &[Arc<Account>], consented: &[String]) -> Vec<AccountStatus> {
     let logins = Logins::new(accounts);
     let is_used = |login: &&String| {
@@ -134,7 +135,7 @@ pub fn unused(accounts: &[Arc<Account>], consented: &[String]) -> Vec<AccountSta
     unused.map(|login| orphan(login)).collect()
 }
 
-/// A stored consent that no account uses.
+/// Status of a stored consent that no account uses.
 fn orphan(login: &str) -> AccountStatus {
     let detail = "tokens are stored for this login, and no account uses them";
     let fault = Fault::new(Kind::GrantRefused, detail)
@@ -156,17 +157,17 @@ fn orphan(login: &str) -> AccountStatus {
     }
 }
 
-/// The accounts of a registration whose consents bring no token.
+/// Numbers of a registration's consents that provide no token.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ConsentStates {
-    /// Their owner has to consent.
+    /// Accounts whose owner must consent.
     pub needed: usize,
-    /// Number that is refused, but not for good.
+    /// Consents that are refused, but not for good.
     pub attention: usize,
 }
 
-/// Counts consents for each registration. Of wildcard accounts those logins are counted that have
-/// consented: who else will come is not known.
+/// Counts consents by registration. For wildcard accounts only logins with a consent count, since
+/// others are not known.
 pub fn consents(
     accounts: &[Arc<Account>],
     token_source: &TokenSource,
@@ -195,7 +196,7 @@ pub fn consents(
     counts
 }
 
-/// Every login with a stored consent, where any account may have one.
+/// Lists all logins with a stored consent, if any account may have one.
 fn consented(accounts: &[Arc<Account>], token_source: &TokenSource) -> Vec<String> {
     let any = |account: &Arc<Account>| account.registration.grant.needs_consent();
     match token_source.store() {
@@ -204,7 +205,7 @@ fn consented(accounts: &[Arc<Account>], token_source: &TokenSource) -> Vec<Strin
     }
 }
 
-/// Selects the logins that a wildcard account is for.
+/// Selects the logins that belong to a wildcard account.
 fn of_wildcard<'l>(
     accounts: &[Arc<Account>],
     account: &Arc<Account>,
@@ -231,7 +232,7 @@ fn row(
         Ok(record) => (record, None),
         Err(fault) => (None, Some(fault)),
     };
-    // Protocols may open mailboxes of their own, each with a token of its own.
+    // Protocols may have different mailboxes, each with its own token.
     let standing = Protocol::ALL
         .iter()
         .filter(|protocol| account.serves(**protocol))
@@ -276,7 +277,7 @@ fn row(
     }
 }
 
-/// State of a login's consent, as administrators see it.
+/// State of a login's consent for administrators.
 fn consent(is_needed: bool, record: Option<&StoredConsent>) -> &'static str {
     match (is_needed, record) {
         (false, _) => "none",
@@ -287,7 +288,7 @@ fn consent(is_needed: bool, record: Option<&StoredConsent>) -> &'static str {
     }
 }
 
-/// Describes which mailbox a login opens; the protocols' mailboxes where they differ.
+/// Describes the mailboxes of a login, by protocol if they differ.
 fn mailboxes(account: &Account, login: &str) -> String {
     let of = |protocol| match (protocol, account.mailbox.smtp_is_sender) {
         (Protocol::Smtp, true) => "sender".to_owned(),
@@ -362,8 +363,8 @@ pub fn rfc3339(time: SystemTime) -> String {
     at_seconds(since.map_or(0, |since| since.as_secs()))
 }
 
-/// Formats seconds since 1970; times that issuers get wrong end with the year 9999, as RFC 3339
-/// does.
+/// Formats seconds since 1970. Values beyond the year 9999, which RFC 3339 cannot express, are
+/// clamped to its end.
 pub fn at_seconds(seconds: u64) -> String {
     let seconds = i64::try_from(seconds).unwrap_or(i64::MAX).min(LAST_SECOND);
     let time = OffsetDateTime::from_unix_timestamp(seconds);
@@ -379,7 +380,7 @@ mod tests {
     #[test]
     fn no_number_of_seconds_is_too_large() {
         assert_eq!(at_seconds(0), "1970-01-01T00:00:00Z");
-        // Milliseconds, as some issuers have it.
+        // Milliseconds, as some issuers send.
         for seconds in [1_700_000_000_000, u64::MAX] {
             assert_eq!(at_seconds(seconds), "9999-12-31T23:59:59Z");
         }

@@ -1,5 +1,7 @@
-//! Files that people write with whatever editor they have: UTF-8 with or without a byte order mark,
-//! and UTF-16 with one, as Notepad and PowerShell's `Out-File` leave it.
+//! Text files from any editor.
+//!
+//! Accepted are UTF-8 with or without byte order mark, and UTF-16 with one, as written by Notepad
+//! and PowerShell's `Out-File`.
 
 use zeroize::Zeroizing;
 
@@ -7,7 +9,7 @@ const UTF_8: [u8; 3] = [0xef, 0xbb, 0xbf];
 const UTF_16_LITTLE: [u8; 2] = [0xff, 0xfe];
 const UTF_16_BIG: [u8; 2] = [0xfe, 0xff];
 
-/// The text without its mark; `None` where it is neither UTF-8 nor marked UTF-16.
+/// Decodes a text without its mark; `None` if it is neither UTF-8 nor marked UTF-16.
 pub fn decode(octets: &[u8]) -> Option<Zeroizing<String>> {
     let units = |rest: &[u8], unit: fn([u8; 2]) -> u16| {
         let (pairs, odd) = rest.as_chunks::<2>();
@@ -26,7 +28,7 @@ pub fn decode(octets: &[u8]) -> Option<Zeroizing<String>> {
     Some(Zeroizing::new(text))
 }
 
-/// Whether a byte order mark stands before the text.
+/// Whether the text begins with a byte order mark.
 pub fn is_marked(octets: &[u8]) -> bool {
     octets.starts_with(&UTF_8)
         || octets.starts_with(&UTF_16_LITTLE)

@@ -1,10 +1,10 @@
-//! What a mail service allows one mailbox: messages in flight, messages a minute, and no attempt
-//! while the mail service refuses the mailbox. Shared by all sessions, whatever listener, login or
-//! configuration they came by.
+//! Limits of a mail service for one mailbox: messages in flight, messages per minute, and backoff.
 //!
-//! A message is in flight from MAIL to its final reply, RSET, EHLO or the end of its session;
-//! sessions that are logged in and send nothing hold nothing. Permits are given in the order in
-//! which they were asked for; a client that goes leaves the queue at once.
+//! All sessions share them, whatever their listener, login or configuration.
+//!
+//! A message is in flight from MAIL to its final reply, RSET, EHLO or the end of its session; idle
+//! sessions do not count. Permits are granted in the order of requests. A client that disconnects
+//! leaves the queue at once.
 
 mod limits;
 mod sharing;
@@ -25,20 +25,19 @@ use sharing::{Place, SharedLimits};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Mailboxes that are remembered before those are forgotten of which nothing is in use.
+/// Number of throttles above which unused ones are dropped.
 const MAX_REMEMBERED: usize = 1_000;
 
-/// The throttles of all mailboxes of all providers, and of the accounts that have a rate of their
-/// own.
+/// Throttles of all mailboxes, and of accounts with a rate of their own.
 #[derive(Debug, Default)]
 pub struct Throttles {
     known: Mutex<HashMap<String, Arc<MailboxThrottle>>>,
-    /// This relay among several that keep to the limits together.
+    /// This relay's membership, if several relays share the limits.
     member: Option<Arc<Member>>,
 }
 
 impl Throttles {
-    /// Creates throttles that several relays keep to together.
+    /// Creates throttles whose limits several relays share.
     pub fn shared(member: Arc<Member>) -> Self {
         Self {
             member: Some(member),
@@ -46,12 +45,12 @@ impl Throttles {
         }
     }
 
-    /// The throttle of a provider's mailbox, in any case.
+    /// Returns the throttle of a provider's mailbox, ignoring case.
     pub fn of_mailbox(&self, provider: &str, mailbox: &str) -> Arc<MailboxThrottle> {
         self.named(format!("{provider} {}", mailbox.to_lowercase()))
     }
 
-    /// The throttle of an account's login, for its own rate.
+    /// Returns the throttle of an account's login, for the account's own rate.
     pub fn of_login(&self, login: &str) -> Arc<MailboxThrottle> {
         self.named(format!("\0{}", login.to_lowercase()))
     }
@@ -75,18 +74,18 @@ impl Throttles {
     }
 }
 
-/// The right to send one message; given back when it is dropped.
+/// Permit to send one message, released on drop.
 #[derive(Debug)]
 pub struct MessagePermit {
     permit: Option<OwnedSemaphorePermit>,
-    /// Place of the message among those of all relays.
+    /// Slot of the message in the limits shared by all relays.
     place: Option<Place>,
     throttle: Arc<MailboxThrottle>,
-    /// Whether it was waited for.
+    /// Whether the message had to wait.
     pub waited: bool,
 }
 
-/// A time at which a message may begin; given back unless it is used.
+/// Reserved time at which a message may begin; returned on drop unless used.
 #[derive(Debug)]
 pub struct Reservation {
     throttle: Arc<MailboxThrottle>,
@@ -94,16 +93,16 @@ pub struct Reservation {
     used: bool,
 }
 
-/// The state of one mailbox.
+/// State of one mailbox.
 #[derive(Debug)]
 pub struct MailboxThrottle {
     permits: Arc<Semaphore>,
     size: Mutex<Size>,
-    /// When the last messages began, or will begin, in order.
+    /// Start times of the last messages, future ones included, in order.
     begun: Mutex<VecDeque<Instant>>,
     /// End of the backoff, by protocol.
     backoffs: Mutex<HashMap<Protocol, Instant>>,
-    /// Limits that all relays keep to together.
+    /// Limits shared by all relays.
     shared: Option<SharedLimits>,
 }
 
@@ -119,11 +118,11 @@ impl Default for MailboxThrottle {
     }
 }
 
-/// Number of messages may be in flight, which another configuration may change.
+/// Number of message permits, which another configuration may change.
 #[derive(Debug, Default)]
 struct Size {
     permits: usize,
-    /// Slots in use that go when they are given back.
+    /// Permits in use that are removed when returned.
     surplus: usize,
 }
 
@@ -140,12 +139,12 @@ impl Drop for MessagePermit {
 }
 
 impl Reservation {
-    /// When the message may begin.
+    /// Time at which the message may begin.
     pub fn time(&self) -> Instant {
         self.time
     }
 
-    /// Records that the message starts now.
+    /// Records that the message begins now.
     pub fn begin(mut self) {
         self.used = true;
     }
@@ -164,12 +163,12 @@ impl Drop for Reservation {
 }
 
 impl MailboxThrottle {
-    /// Waits for the permit to send one message, [`Limits::wait`] at most; where waiting cannot
-    /// help the denial comes at once.
+    /// Waits for a permit to send one message, at most [`Limits::wait`]. Denied at once if waiting
+    /// cannot help.
     ///
     /// # Errors
     ///
-    /// [`Denied`] says which limit stands in the way.
+    /// [`Denied`] names the limit.
     pub async fn permit(self: &Arc<Self>, limits: Limits) -> Result<MessagePermit, Denied> {
         let deadline = Instant::now() + limits.wait;
         self.resize(limits.in_flight);
@@ -207,7 +206,7 @@ impl MailboxThrottle {
         Ok(permit)
     }
 
-    /// Messages that began within the minute, or will.
+    /// Number of messages that began within the last minute, or will begin.
     fn begun(&self) -> usize {
         lock(&self.begun).len()
     }
@@ -226,8 +225,8 @@ impl MailboxThrottle {
         size.permits = permits;
     }
 
-    /// Reserves the time at which one more message may begin, where `per_minute` may in any 60 s:
-    /// in order of calls, and `wait` from now at the latest.
+    /// Reserves the time at which one more message may begin, so that `per_minute` begin in any 60
+    /// s. Times are given in the order of calls; `None` if it would be more than `wait` away.
     pub fn reserve(self: &Arc<Self>, per_minute: usize, wait: Duration) -> Option<Reservation> {
         let mut begun = lock(&self.begun);
         let time = self.next_time(&mut begun, per_minute);
@@ -257,7 +256,7 @@ impl MailboxThrottle {
             .max(now)
     }
 
-    /// Starts no session or message of the mailbox for this time.
+    /// Starts no session and no message of the mailbox for this time.
     pub fn back_off(&self, protocol: Protocol, time: Duration) {
         let until = Instant::now() + time;
         let mut backoffs = lock(&self.backoffs);
@@ -269,11 +268,12 @@ impl MailboxThrottle {
         }
     }
 
-    /// Counts one more message of an account's own rate on all relays, whose reservation stands.
+    /// Counts one more message of an account's own rate on all relays, in addition to its
+    /// reservation here.
     ///
     /// # Errors
     ///
-    /// As many have begun as may.
+    /// The rate is exhausted.
     pub async fn pace(&self, per_minute: usize) -> Result<(), Denied> {
         match &self.shared {
             Some(shared) => shared.pace(|| self.begun(), per_minute).await,
@@ -281,7 +281,7 @@ impl MailboxThrottle {
         }
     }
 
-    /// End of the mailbox's backoff, if there is one now.
+    /// End of the mailbox's current backoff, if any.
     pub fn backoff_until(&self, protocol: Protocol) -> Option<Instant> {
         let shared = self.shared.as_ref();
         let all = shared.and_then(|shared| shared.backoff_until(protocol));
@@ -293,7 +293,7 @@ impl MailboxThrottle {
             .filter(|until| *until > Instant::now())
     }
 
-    /// Whether something of it has to be remembered.
+    /// Whether the throttle must be kept.
     fn is_in_use(&self) -> bool {
         let now = Instant::now();
         let last = lock(&self.begun).back().copied();

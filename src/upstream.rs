@@ -1,9 +1,7 @@
-//! Reaching one mail service and logging in to it with a token: what sessions and "Test
-//! connection" share.
+//! Connects to a mail service and logs in with a token, for sessions and the connection test.
 //!
-//! A [`Connector`] takes the steps in their order: [`dial`](Connector::dial),
-//! [`encrypt`](Connector::encrypt), [`log_in`](Connector::log_in). Every wait within a step has a
-//! deadline of its own.
+//! A [`Connector`] performs the steps [`dial`](Connector::dial), [`encrypt`](Connector::encrypt)
+//! and [`log_in`](Connector::log_in), in this order. Every wait within a step has its own deadline.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -21,7 +19,7 @@ use crate::secret::Secret;
 use crate::stream::Stream;
 use crate::wire::Protocol;
 
-/// The way to a provider's mail service for one protocol.
+/// Connector to a provider's mail service for one protocol.
 pub struct Connector<'a> {
     provider: &'a Provider,
     endpoint: &'a Endpoint,
@@ -32,12 +30,12 @@ pub struct Connector<'a> {
 }
 
 impl<'a> Connector<'a> {
-    /// Connects with `tls`. Each wait takes at most `step_timeout` (`limits.upstream_timeout`), and
-    /// none goes beyond `deadline`.
+    /// Creates a connector that uses `tls`. Each wait takes at most `step_timeout`
+    /// (`limits.upstream_timeout`), and none exceeds `deadline`.
     ///
     /// # Errors
     ///
-    /// `upstream: unreachable` where the provider has no endpoint for the protocol.
+    /// `upstream: unreachable`: the provider has no endpoint for the protocol.
     pub fn new(
         provider: &'a Provider,
         protocol: Protocol,
@@ -62,24 +60,23 @@ impl<'a> Connector<'a> {
         })
     }
 
-    /// Host and port, as configured.
+    /// Host and port as configured.
     pub fn endpoint(&self) -> &'a Endpoint {
         self.endpoint
     }
 
-    /// Opens the connection, by the egress proxy where the provider has one.
+    /// Opens the connection, through the egress proxy if the provider has one.
     pub async fn dial(&self) -> Result<Stream, Fault> {
         let dialled = dial::dial(self.provider, self.endpoint);
         Ok(Stream::new(self.within("connection", dialled).await?))
     }
 
-    /// Encrypts the connection, after STARTTLS where the endpoint asks for that. The login goes on
-    /// at the stage that this returns.
+    /// Starts TLS, after STARTTLS if the endpoint requires it. Returns the stage for the login.
     pub async fn encrypt(&self, stream: &mut Stream) -> Result<Stage, Fault> {
         let stage = match self.endpoint.tls {
             UpstreamTls::Implicit => Stage::Implicit,
             UpstreamTls::StartTls => {
-                // Nothing secret is there to be said in clear.
+                // The cleartext dialogue gets no credentials.
                 let nobody = self.credentials("", &Secret::default(), stream);
                 let mut back = back::new(self.protocol, nobody, Stage::Cleartext);
                 if self.drive(back.as_mut(), stream).await?.is_some() {
@@ -127,7 +124,7 @@ impl<'a> Connector<'a> {
         }
     }
 
-    /// Does what the dialogue says; `None`: TLS begins now.
+    /// Carries out the dialogue's steps. `None`: TLS begins now.
     async fn drive(
         &self,
         back: &mut dyn Back,
@@ -189,7 +186,7 @@ impl<'a> Connector<'a> {
     }
 }
 
-/// Our address as EHLO's literal (RFC 5321 §4.1.3).
+/// Our address as a literal for EHLO (RFC 5321 §4.1.3).
 fn client_name(stream: &Stream) -> String {
     match stream.local().map(|address| address.ip().to_canonical()) {
         Ok(std::net::IpAddr::V4(ip)) => format!("[{ip}]"),

@@ -65,6 +65,7 @@ const LAW: &[Row] = &[
     row("fault_log", &["config", "fault"]),
     row("throttle", &["cluster", "wire"]),
     row("outbound", &["config", "fault", "platform"]),
+    row("oidc", &["config", "fault", "outbound", "tls"]),
     row(
         "accept",
         &[
@@ -156,8 +157,8 @@ const LAW: &[Row] = &[
     row(
         "admin",
         &[
-            "accept", "config", "doctor", "fault", "secret", "session", "status", "tls", "token",
-            "wire",
+            "accept", "audit", "config", "doctor", "fault", "oidc", "secret", "session", "status",
+            "tls", "token", "wire",
         ],
     ),
     row(

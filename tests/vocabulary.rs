@@ -65,15 +65,28 @@ const MODULES: &[&str] = &[
 /// Words and phrases of comments that have a plain form.
 const PHRASES: &[&str] = &[
     "anew",
+    "anybody",
+    "as it comes",
+    "besides",
     "broker",
     "by halves",
     "clean boundary",
     "door",
+    "farewell",
+    "for want of",
+    "healed",
+    "hears",
+    "in words",
+    "knocks",
+    "mend",
+    "mended",
     "nobody",
+    "of late",
     "patient",
     "seat",
     "so long",
     "so many",
+    "turned away",
     "under way",
     "visitor",
 ];
@@ -96,17 +109,41 @@ const BEGINNINGS: &[&str] = &[
     "That of ",
     "Those ",
     "As ",
+    "About ",
+    "And ",
+    "Anybody ",
+    "Anything ",
+    "But ",
+    "By ",
+    "Has ",
+    "Is ",
+    "No one ",
+    "Nobody ",
+    "Once ",
+    "Or ",
+    "Others ",
+    "Somebody ",
+    "Something ",
+    "Their ",
+    "There ",
+    "These ",
+    "They ",
+    "Time for which ",
+    "When ",
+    "Wherever ",
+    "Whichever ",
 ];
 
-/// Words that a doc comment of a public item has at least.
-const LEAST: usize = 5;
+/// Words that a doc comment of a public item has at least: `Name of the provider.` stands by itself,
+/// `The port.` does not.
+const LEAST: usize = 3;
 
 /// Folders that this test does not read: the emulation speaks as its services do, and the doc
 /// comments of keys and of commands are the cells of the reference and the lines of `--help`.
 const ELSEWHERE: &[&str] = &["sandbox/", "config/keys/", "cli/command.rs"];
 
 /// Folders whose names are checked, and not their comments.
-const NAMES_ONLY: &[&str] = &["cluster/", "platform/", "token/store/", "cli/service.rs"];
+const NAMES_ONLY: &[&str] = &["cluster/", "token/store/", "cli/service.rs"];
 
 /// A source without strings, in parts.
 #[derive(Default)]

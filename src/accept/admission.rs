@@ -1,4 +1,4 @@
-//! Session permits: how many sessions there may be, in all and of one address.
+//! Session permits: limits on concurrent sessions, in total and per client address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,14 +9,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::{Limits, client_network};
 
-/// Clients beyond the limit that are rejected at the same time; the rest wait to be accepted.
+/// Most clients beyond the limit that are rejected at the same time; others wait to be served.
 const MAX_REJECTIONS: usize = 32;
 
-/// Limits how many sessions a server has at once, in all and for each client.
+/// Limits concurrent sessions, in total and per client.
 #[derive(Debug, Clone)]
 pub struct SessionLimiter {
     sessions: Arc<Semaphore>,
-    /// Number of sessions there may be.
+    /// Current size of the limit.
     size: Arc<Mutex<Size>>,
     told: Arc<Semaphore>,
     clients: Arc<Clients>,
@@ -24,10 +24,10 @@ pub struct SessionLimiter {
 
 #[derive(Debug)]
 struct Size {
-    /// Places that there are, taken ones included.
+    /// Existing permits, those in use included.
     places: usize,
     wanted: usize,
-    /// Somebody is taking places away.
+    /// Whether a task is removing permits.
     shrinking: bool,
 }
 
@@ -37,16 +37,16 @@ struct Clients {
     counts: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// A place for one connection, free again when dropped.
+/// Permit for one connection, released on drop.
 #[derive(Debug)]
 pub struct SessionPermit {
-    /// `None`: it is one too many.
+    /// `None` if the connection is beyond the limit and must be rejected.
     clients: Option<Arc<Clients>>,
     admitted: Option<Admitted>,
     _permit: OwnedSemaphorePermit,
 }
 
-/// A client's share of the limit of its address.
+/// One session counted for a client's address.
 #[derive(Debug)]
 struct Admitted {
     clients: Arc<Clients>,
@@ -54,7 +54,7 @@ struct Admitted {
 }
 
 impl SessionLimiter {
-    /// Creates a limiter that allows as many sessions as `limits` says.
+    /// Creates a limiter for the configured `limits`.
     pub fn new(limits: &Limits) -> Self {
         Self {
             sessions: Arc::new(Semaphore::new(places(limits))),
@@ -71,8 +71,8 @@ impl SessionLimiter {
         }
     }
 
-    /// Applies the limits of another configuration. No one is sent away: where there are fewer,
-    /// places go as sessions end. Called within the runtime.
+    /// Applies the limits of another configuration. Sessions continue: a lower limit removes
+    /// permits as sessions end. Call within the runtime.
     pub fn resize(&self, limits: &Limits) {
         let per_client = &self.clients.limit;
         per_client.store(limits.sessions_per_client, Ordering::Relaxed);
@@ -87,8 +87,8 @@ impl SessionLimiter {
         }
     }
 
-    /// A place for a connection that was accepted; where there is none, and enough are being
-    /// rejected so, it waits. Whose it is may have to be announced first: see
+    /// Takes a permit for an accepted connection: a session permit, or a rejection permit if all
+    /// are in use. Waits if neither is available. The client's address may not be known yet; see
     /// [`SessionPermit::admit`].
     pub async fn take(&self) -> SessionPermit {
         if let Ok(permit) = self.sessions.clone().try_acquire_owned() {
@@ -115,7 +115,7 @@ impl SessionLimiter {
     }
 }
 
-/// Removes permits as they become free, in one queue with the clients that wait for one.
+/// Removes permits as they become free. Queues with the clients that wait for one.
 async fn shrink(sessions: Arc<Semaphore>, size: Arc<Mutex<Size>>) {
     while let Ok(permit) = sessions.acquire().await {
         let mut size = lock(&size);
@@ -137,8 +137,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl SessionPermit {
-    /// Counts the connection for its client's address; false: it is one too many, of that address
-    /// or in all.
+    /// Counts the connection for its client's address. Returns false if it exceeds the limit of the
+    /// address, or the total.
     pub fn admit(&mut self, address: IpAddr) -> bool {
         self.admitted = match &self.clients {
             Some(clients) => clients.admit(address),
@@ -200,7 +200,7 @@ mod tests {
         }
     }
 
-    /// A permit, and whether the client has it.
+    /// A permit, and whether the client is admitted.
     async fn take(limiter: &SessionLimiter, client: IpAddr) -> (SessionPermit, bool) {
         let mut permit = limiter.take().await;
         let admitted = permit.admit(client);
@@ -219,7 +219,7 @@ mod tests {
         assert!(take(&limiter, client).await.1);
     }
 
-    /// No one holds anything for those who may come.
+    /// An idle listener holds no permit.
     #[tokio::test]
     async fn d11_after_a_burst_every_session_can_be_had() {
         let limiter = SessionLimiter::new(&limits(2, 1000));
@@ -263,7 +263,7 @@ mod tests {
         limiter.resize(&limits(1, 10));
         limiter.resize(&limits(2, 10));
         drop((first, second));
-        // The places that went were the first to be free.
+        // The removed permits were the first to become free.
         tokio::task::yield_now().await;
         let fourth = take(&limiter, client).await;
         assert!(fourth.1);

@@ -1,11 +1,11 @@
-//! The names in the certificates of clients.
+//! Names in client certificates.
 
 use x509_parser::extensions::GeneralName;
 
 use crate::config::CertificateName;
 
-/// The names that a client's certificate bears: its subjectAltName's rfc822Names and dNSNames (RFC
-/// 5280 §4.2.1.6). The subject's common name is none of them.
+/// Reads the names in a client's certificate: the rfc822Names and dNSNames of its subjectAltName
+/// (RFC 5280 §4.2.1.6). The subject's common name is not used.
 pub fn certificate_names(certificate: &[u8]) -> Vec<CertificateName> {
     let Ok((_, certificate)) = x509_parser::parse_x509_certificate(certificate) else {
         return Vec::new();

@@ -1,5 +1,5 @@
-//! Before a connection is a session: whose it is, and whether it may be here. Whoever may not is
-//! closed without a byte.
+//! Finds a client's address before a session begins, and checks it against the listener's `allow`.
+//! A rejected connection is closed without sending a byte.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,8 +15,8 @@ const OUTSIDE: &str = "client outside the listener's allow list";
 
 const UNANNOUNCED: &str = "not a load balancer's connection";
 
-/// The client's address: the peer's own, or the one that a load balancer announces for it. `None`:
-/// the connection is to be closed.
+/// Returns the client's address: the peer's own, or the one announced by a load balancer. `None`:
+/// close the connection.
 pub async fn identify_client(
     listener: &Listener,
     fault_log: &FaultLogLimiter,
@@ -26,7 +26,7 @@ pub async fn identify_client(
 ) -> Option<SocketAddr> {
     let client = match read_proxy_header(listener, tcp, peer, deadline).await {
         Ok(client) => client,
-        // A bare connect, as health checks make it.
+        // A connection without data, as health checks make.
         Err(Unannounced::Peer(proxy_protocol::ReadError::Left)) => {
             tracing::debug!(listener = listener.name, peer = %peer, "{UNANNOUNCED}");
             return None;
@@ -78,12 +78,12 @@ async fn read_proxy_header(
     }
 }
 
-/// Why no client was announced.
+/// Reason why a required PROXY header is missing.
 #[derive(Debug)]
 enum Unannounced {
-    /// The peer is no load balancer.
+    /// The peer is not one of the load balancers.
     Network,
-    /// Header that the load balancer should have sent and did not.
+    /// The load balancer did not send a valid header.
     Peer(proxy_protocol::ReadError),
 }
 

@@ -1,25 +1,25 @@
-//! What a client offered in a handshake that failed: versions, cipher suites and the server name of
-//! its ClientHello (RFC 8446 §4.1.2), for the log. Nothing is decided by it.
+//! Reads a client's TLS offer for the log after a failed handshake: versions, cipher suites and
+//! server name of the ClientHello (RFC 8446 §4.1.2). No decision depends on it.
 
 use std::fmt::Write as _;
 
 use rustls::{CipherSuite, ProtocolVersion};
 
-/// Cipher suites that are named; of the others their number is.
+/// Most cipher suites named in a description; the rest are counted.
 const NAMED: usize = 5;
 
-/// The offer of a client.
+/// TLS offer of a client.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ClientHello {
-    /// The versions that it speaks; before TLS 1.3 only the newest is said.
+    /// Supported versions; a client older than TLS 1.3 offers only its newest.
     pub versions: Vec<u16>,
-    /// Cipher suites that the client offers, in its order of preference.
+    /// Offered cipher suites in the client's order of preference.
     pub suites: Vec<u16>,
-    /// The server name that it asks for, as it stands there.
+    /// Requested server name, unchecked.
     pub name: Option<Vec<u8>>,
 }
 
-/// Octets that are read from the front.
+/// Reads octets from the front.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -29,7 +29,7 @@ impl<'a> Reader<'a> {
         Some(taken)
     }
 
-    /// A big-endian number of `octets` octets.
+    /// Reads a big-endian number of `octets` octets.
     fn number(&mut self, octets: usize) -> Option<usize> {
         let digits = self.take(octets)?;
         Some(
@@ -39,7 +39,7 @@ impl<'a> Reader<'a> {
         )
     }
 
-    /// A vector whose length stands in `octets` octets before it; what there is of it.
+    /// Reads a vector with a length prefix of `octets` octets; shorter if the input is cut off.
     fn vector(&mut self, octets: usize) -> Option<Reader<'a>> {
         let length = self.number(octets)?.min(self.0.len());
         self.take(length).map(Reader)
@@ -55,7 +55,7 @@ impl<'a> Reader<'a> {
 }
 
 impl ClientHello {
-    /// The offer in the first octets of a connection, as far as they go; `None` where they are no
+    /// Parses the offer in the first octets of a connection, as far as they go. `None`: not a
     /// ClientHello of SSL 3.0 or later.
     pub fn parse(first: &[u8]) -> Option<Self> {
         let message = handshake(first)?;
@@ -102,7 +102,7 @@ impl ClientHello {
         }
     }
 
-    /// Versions and suites in words, as in `TLS 1.2 with A, B and 3 others`.
+    /// Describes versions and suites, for example `TLS 1.2 with A, B and 3 others`.
     pub fn describe(&self) -> String {
         let versions: Vec<_> = self
             .versions
@@ -126,7 +126,7 @@ impl ClientHello {
     }
 }
 
-/// The first handshake message, put together from its records (RFC 8446 §5.1).
+/// Reassembles the first handshake message from its records (RFC 8446 §5.1).
 fn handshake(first: &[u8]) -> Option<Vec<u8>> {
     let mut reader = Reader(first);
     let mut message = Vec::new();
@@ -140,12 +140,12 @@ fn handshake(first: &[u8]) -> Option<Vec<u8>> {
     (!message.is_empty()).then_some(message)
 }
 
-/// Whether a value is there to be ignored (RFC 8701).
+/// Whether a value is GREASE, which is to be ignored (RFC 8701).
 fn is_grease(value: u16) -> bool {
     value & 0x0f0f == 0x0a0a && value >> 8 == value & 0xff
 }
 
-/// Whether a suite is none but says something (RFC 5746, RFC 7507).
+/// Whether a suite is only a signal (RFC 5746, RFC 7507).
 fn is_signal(suite: u16) -> bool {
     matches!(suite, 0x00ff | 0x5600)
 }
@@ -171,7 +171,7 @@ fn name_suite(suite: u16) -> String {
     }
 }
 
-/// The suites of old devices (IANA's registry), which rustls has no names for.
+/// Cipher suites of old devices (IANA registry) that rustls has no names for.
 const OLD_SUITES: &[(u16, &str)] = &[
     (0x0004, "TLS_RSA_WITH_RC4_128_MD5"),
     (0x0005, "TLS_RSA_WITH_RC4_128_SHA"),
@@ -221,7 +221,7 @@ mod tests {
         ]
         .concat();
         let message = [&[1][..], &vector(3, &body)].concat();
-        // In two records, as some devices send it.
+        // Split into two records, as some devices do.
         let (one, two) = message.split_at(20);
         [
             &[22, 3, 1][..],
@@ -262,7 +262,7 @@ mod tests {
             parsed.describe(),
             "TLS 1.3, TLS 1.2 with TLS13_AES_128_GCM_SHA256, 0xfefe"
         );
-        // Whatever is cut off, nothing panics.
+        // No cut-off input causes a panic.
         for end in 0..new.len() {
             let _ = ClientHello::parse(&new[..end]);
         }

@@ -1,5 +1,5 @@
-//! Accepting clients: a connection first, then a permit, then a task of its own. Nothing of the
-//! connection is read or waited for here, and a listener without clients holds nothing.
+//! Accepts clients: first the connection, then a permit, then a task of its own. This module
+//! neither reads from connections nor waits for their data. An idle listener holds no permit.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,25 +15,25 @@ use crate::accept::admission::{SessionLimiter, SessionPermit};
 use crate::outbound::keepalive;
 use crate::platform::{self, share_port};
 
-/// Connections that the kernel keeps for us while we are busy.
+/// Connections that the kernel queues while we are busy.
 const BACKLOG: i32 = 1024;
 
-/// The pause after running out of descriptors or memory: without it the loop would spin.
+/// Pause after running out of descriptors or memory, which keeps the loop from spinning.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Listens on `address`; port 0 lets the system pick. `[::]` is every IPv6 address and no IPv4 one,
-/// whatever the system's default is: each family has a listener of its own, as in nginx.
+/// Listens on `address`; port 0 lets the system choose one. `[::]` covers all IPv6 addresses and no
+/// IPv4 address, whatever the system's default: each family has its own listener, as in nginx.
 pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     listening(address, false)
 }
 
-/// Listens on `address` beside listeners of this process that overlap it and are about to go, as
-/// 127.0.0.1:143 does 0.0.0.0:143. Should it fail they stay as they were.
+/// Listens on `address` while overlapping listeners of this process, which are about to close,
+/// still exist; 127.0.0.1:143 overlaps 0.0.0.0:143. On failure those listeners are unchanged.
 pub fn bind_beside<'l>(
     address: SocketAddr,
     going: impl Iterator<Item = &'l TcpListener> + Clone,
 ) -> io::Result<std::net::TcpListener> {
-    // Only while both are there: another process must not share the address by mistake.
+    // Shared only during the bind: no other process must share the address by mistake.
     for listener in going.clone() {
         share_port(SockRef::from(listener), true)?;
     }
@@ -64,14 +64,15 @@ fn listening(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListe
     Ok(socket.into())
 }
 
-/// No delay for small writes, and keepalive, for every connection that the socket accepts: they
-/// inherit both (`tcp(7)`), which costs no system call.
+/// Sets TCP_NODELAY and keepalive. Accepted connections inherit both (`tcp(7)`), which saves system
+/// calls.
 pub fn set_socket_options(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     platform::set_keepalive(SockRef::from(socket), &keepalive())
 }
 
-/// Accepts until `stop`, handing each connection with its permit to `serve`, which must not block.
+/// Accepts until `stop` and passes each connection with its permit to `serve`, which must not
+/// block.
 pub async fn accept(
     listener: Arc<TcpListener>,
     limiter: SessionLimiter,
@@ -94,7 +95,7 @@ pub async fn accept(
                 };
                 serve(tcp, canonical(peer), permit);
             }
-            // The client gave up between knocking and being let in.
+            // The client disconnected before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 tracing::warn!(
@@ -111,14 +112,14 @@ pub async fn accept(
     }
 }
 
-/// Serves the clients that the kernel has let in already: closing the listener would reset them,
-/// although they may be meant for the one that takes its place.
+/// Serves clients that the kernel has already accepted. Closing the listener would reset them,
+/// although they may be meant for its successor.
 fn accept_rest(
     listener: &TcpListener,
     limiter: &SessionLimiter,
     serve: impl Fn(TcpStream, SocketAddr, SessionPermit),
 ) {
-    // The kernel is asked itself: the runtime may not have heard of them.
+    // Asks the kernel directly, since the runtime may not have been notified of them.
     while let Ok((socket, peer)) = SockRef::from(listener).accept()
         && let Some(peer) = peer.as_socket()
         && socket.set_nonblocking(true).is_ok()
@@ -129,7 +130,7 @@ fn accept_rest(
     }
 }
 
-/// A dual-stack socket's IPv4 clients are IPv4 clients.
+/// Maps an IPv4-mapped address of a dual-stack socket to IPv4.
 fn canonical(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }

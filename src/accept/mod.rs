@@ -1,5 +1,5 @@
-//! From a listener's socket to a client: accepting, session permits, PROXY headers, `allow`, and
-//! what a failed TLS handshake means.
+//! From a listening socket to a client: accepting, session permits, PROXY headers, `allow`, and the
+//! causes of failed TLS handshakes.
 
 pub mod admission;
 mod certificate_names;

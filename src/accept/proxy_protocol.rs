@@ -1,9 +1,9 @@
-//! The PROXY protocol, versions 1 and 2: how a load balancer says whose connection it passes on
+//! PROXY protocol, versions 1 and 2, by which a load balancer announces the client of a connection
 //! (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
 //!
-//! [`parse`] sees what was read so far and says how much may be read next: never an octet behind
-//! the header, since that belongs to the session or to its TLS. Whom to believe is the caller's
-//! affair.
+//! [`parse`] takes what was read so far and returns how much may be read next. It never asks for an
+//! octet after the header, which belongs to the session or its TLS. The caller decides which peers
+//! to trust.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,56 +16,57 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::fault::{Fault, Kind};
 
-/// The longest line of version 1, CRLF included (§2.1).
+/// Longest header of version 1, CRLF included, in octets (§2.1).
 pub const V1_CAP: usize = 107;
 
-/// Octets of a version 2 header, of which addresses take at most 232: the rest is for the
-/// extensions that a balancer may add, the largest of them a client's certificate.
+/// Longest header of version 2, in octets. Addresses take at most 232. The rest is for extensions
+/// of the load balancer, the largest of which is a client certificate.
 pub const V2_CAP: usize = 8 * 1024;
 
-/// Longest time that a balancer may take: it sends the header at once.
+/// Longest time for a header to arrive; load balancers send it at once.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// `PROXY UNKNOWN CRLF`: no header of either version is shorter, so that both can be told apart.
+/// Length of `PROXY UNKNOWN CRLF`. No header of either version is shorter, so this many octets can
+/// be read first.
 const SHORTEST: usize = 15;
 
-/// Version 2 begins so (§2.2): no one's protocol does.
+/// First octets of version 2 (§2.2), which no other protocol begins with.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// Signature, version and command, family and transport, length.
+/// Length of signature, version and command, family and transport, and length field.
 const V2_HEAD: usize = 16;
 
-/// Statement of a complete PROXY header.
+/// Content of a complete PROXY header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyHeader {
-    /// The connection is the balancer's own, as for a health check, or it does not know whose it
-    /// is: its own address stands.
+    /// The connection is the load balancer's own, such as a health check, or its client is unknown.
+    /// Its own address applies.
     Local,
-    /// Connection that the load balancer passes on for this client.
+    /// The connection belongs to this client.
     Client(SocketAddr),
 }
 
-/// How far a header got.
+/// Progress of parsing a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parsed {
-    /// At least this many octets are missing: as many may be read.
+    /// At least this many octets are missing; exactly as many may be read.
     Missing(usize),
-    /// Complete header, which ended with the last octet.
+    /// The header is complete and ended with the last octet.
     Complete(ProxyHeader),
 }
 
-/// Reason why the octets are no PROXY header that authrelay accepts.
+/// Reason why the input is not an accepted PROXY header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
-    /// Octets that begin neither version 1 nor version 2.
+    /// The input begins neither version 1 nor version 2.
     Foreign,
-    /// A line of version 1 that is not as §2.1 has it.
+    /// The line of version 1 does not match §2.1.
     Line,
-    /// Version 2, with a version, command, family or transport that is not TCP's.
+    /// Version 2 with another version, command, family or transport than those of TCP.
     Kind,
-    /// Version 2, too short for its addresses.
+    /// Version 2 is too short for its addresses.
     Short,
-    /// Header that is longer than the caps allow.
+    /// The header exceeds its length limit.
     Long,
 }
 
@@ -81,14 +82,14 @@ impl fmt::Display for Malformed {
     }
 }
 
-/// Why no one was announced.
+/// Reason why no header was read.
 #[derive(Debug)]
 pub enum ReadError {
-    /// Octets that are no header.
+    /// The input is not a valid header.
     Malformed(Malformed),
-    /// The connection ended or broke.
+    /// The connection ended or failed.
     Left,
-    /// Header that did not arrive in time.
+    /// The header did not arrive in time.
     Late,
 }
 
@@ -102,16 +103,16 @@ impl fmt::Display for ReadError {
     }
 }
 
-/// Octets from a connection's beginning that [`begins_with_header`] looks at.
+/// Octets from the beginning of a connection that [`begins_with_header`] examines.
 pub const HEAD: usize = 13;
 
-/// Whether a connection whose first octets these are begins with a PROXY header of either version.
+/// Whether a connection beginning with `first` begins with a PROXY header of either version.
 pub fn begins_with_header(first: &[u8]) -> bool {
     let line = ["PROXY TCP4 ", "PROXY TCP6 ", "PROXY UNKNOWN"];
     first.starts_with(SIGNATURE) || line.iter().any(|line| first.starts_with(line.as_bytes()))
 }
 
-/// The fault of a connection that begins with a header that no one asked for.
+/// Builds the fault of a connection that begins with an unexpected PROXY header.
 pub fn unexpected() -> Fault {
     Fault::new(
         Kind::ProxyHeader,
@@ -123,11 +124,11 @@ pub fn unexpected() -> Fault {
     )
 }
 
-/// Reads a header and not one octet more, at the latest until `deadline`.
+/// Reads a header and not one octet more, until `deadline` at the latest.
 ///
 /// # Errors
 ///
-/// Where there is none; nothing was sent.
+/// No valid header arrived in time. Nothing was sent.
 pub async fn read(tcp: &mut TcpStream, deadline: Instant) -> Result<ProxyHeader, ReadError> {
     let deadline = deadline.min(Instant::now() + HEADER_TIMEOUT);
     let reading = async {
@@ -149,11 +150,11 @@ pub async fn read(tcp: &mut TcpStream, deadline: Instant) -> Result<ProxyHeader,
         .unwrap_or(Err(ReadError::Late))
 }
 
-/// Looks at what was read so far; see [`Parsed::Missing`] for how much that may be.
+/// Parses the input read so far. [`Parsed::Missing`] says how much more may be read.
 ///
 /// # Errors
 ///
-/// As soon as the octets cannot become a header any more.
+/// The input cannot become a valid header.
 pub fn parse(input: &[u8]) -> Result<Parsed, Malformed> {
     let begins = |with: &[u8]| input.iter().zip(with).all(|(octet, other)| octet == other);
     if begins(SIGNATURE) {
@@ -165,11 +166,11 @@ pub fn parse(input: &[u8]) -> Result<Parsed, Malformed> {
     Err(Malformed::Foreign)
 }
 
-/// Version 1: `"PROXY" SP ("TCP4" / "TCP6") SP source SP destination SP port SP port CRLF`, or
-/// `"PROXY" SP "UNKNOWN" *OCTET CRLF`.
+/// Parses version 1: `"PROXY" SP ("TCP4" / "TCP6") SP source SP destination SP port SP port CRLF`,
+/// or `"PROXY" SP "UNKNOWN" *OCTET CRLF`.
 fn line(input: &[u8]) -> Result<Parsed, Malformed> {
     let Some(text) = input.strip_suffix(b"\r\n") else {
-        // After a CR there is one octet more at least, otherwise two.
+        // After a CR at least one octet is missing, otherwise at least two.
         let least = if input.ends_with(b"\r") { 1 } else { 2 };
         let missing = SHORTEST.saturating_sub(input.len()).max(least);
         return match input.len() + missing {
@@ -205,7 +206,7 @@ fn client<T: FromStr + Into<IpAddr>>(
     to: &str,
 ) -> Result<Parsed, Malformed> {
     let address = |text: &str| text.parse::<T>().map_err(|_| Malformed::Line);
-    // Without a sign and without zeros in front.
+    // Digits only, without leading zeros.
     let port = |text: &str| match text.as_bytes() {
         [b'0'] => Ok(0),
         [b'1'..=b'9', rest @ ..] if rest.iter().all(u8::is_ascii_digit) => {
@@ -218,7 +219,7 @@ fn client<T: FromStr + Into<IpAddr>>(
     Ok(announced_client(source, from))
 }
 
-/// Version 2 (§2.2). Extensions follow the addresses and are skipped.
+/// Parses version 2 (§2.2). Extensions after the addresses are skipped.
 fn binary(input: &[u8]) -> Result<Parsed, Malformed> {
     let Some((head, body)) = input.split_first_chunk::<V2_HEAD>() else {
         return Ok(Parsed::Missing(match SHORTEST.checked_sub(input.len()) {
@@ -232,9 +233,9 @@ fn binary(input: &[u8]) -> Result<Parsed, Malformed> {
         return Err(Malformed::Long);
     }
     let addresses = match (command, family) {
-        // LOCAL, whatever its family.
+        // LOCAL, with any family.
         (0x20, _) => 0,
-        // PROXY, of a client that the balancer does not know.
+        // PROXY, with a client unknown to the load balancer.
         (0x21, 0x00) => 0,
         // TCP over IPv4, TCP over IPv6.
         (0x21, 0x11) => 12,
@@ -260,13 +261,13 @@ fn binary(input: &[u8]) -> Result<Parsed, Malformed> {
     })
 }
 
-/// Copies `N` octets of a body that is known to be long enough.
+/// Copies `N` octets of a body whose length was checked.
 fn octets<const N: usize>(body: &[u8], from: usize) -> [u8; N] {
     let taken = body.get(from..).and_then(|rest| rest.first_chunk());
     taken.copied().unwrap_or([0; N])
 }
 
-/// An IPv4 client of a dual-stack balancer is an IPv4 client.
+/// Maps an IPv4-mapped address of a dual-stack load balancer to IPv4.
 fn announced_client(source: impl Into<IpAddr>, port: u16) -> Parsed {
     let source = source.into().to_canonical();
     Parsed::Complete(ProxyHeader::Client(SocketAddr::new(source, port)))

@@ -1,21 +1,21 @@
-//! A listener with its TLS configuration.
+//! A configured listener together with its TLS configuration.
 
 use std::sync::Arc;
 
 use crate::config::Listener;
 use crate::tls::reload::ReloadableTls;
 
-/// A listener with its TLS ready.
+/// A listener and its reloadable TLS configuration.
 #[derive(Debug)]
 pub struct ServedListener {
-    /// The listener as it is configured.
+    /// The listener's configuration.
     pub listener: Arc<Listener>,
-    /// Replaced when its files change.
+    /// TLS configuration, replaced when the certificate files change. `None` without TLS.
     pub tls: Option<Arc<ReloadableTls>>,
 }
 
 impl ServedListener {
-    /// Makes the listener's TLS ready.
+    /// Loads the listener's TLS configuration.
     pub fn new(listener: Arc<Listener>) -> Result<Self, rustls::Error> {
         let tls = match listener.tls.certificate() {
             Some(identity) => Some(Arc::new(ReloadableTls::new(&listener.name, identity)?)),

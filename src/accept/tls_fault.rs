@@ -1,4 +1,4 @@
-//! Why a TLS handshake with a client failed: what the client offered, and what to change.
+//! Causes of failed TLS handshakes with clients: what the client offered, and how to fix it.
 
 use std::io;
 
@@ -9,8 +9,8 @@ use super::proxy_protocol;
 use crate::config::{Listener, ListenerTls};
 use crate::fault::{Fault, Kind};
 
-/// The fault of a handshake with a client that failed, whose first octets were `first`. `None`:
-/// a probe that speaks HTTP.
+/// Builds the fault of a failed handshake with a client whose first octets were `first`. `None`: an
+/// HTTP probe.
 pub fn client_fault(error: &io::Error, first: &[u8]) -> Option<Fault> {
     if proxy_protocol::begins_with_header(first) {
         return Some(proxy_protocol::unexpected());
@@ -51,8 +51,8 @@ pub fn client_fault(error: &io::Error, first: &[u8]) -> Option<Fault> {
     })
 }
 
-/// The fault of a connection whose first octets are those of a TLS handshake (RFC 8446 §5.1, or an
-/// SSL 2.0 hello), which `listener` does not begin with.
+/// Builds the fault of a connection that begins with a TLS handshake (RFC 8446 §5.1, or an SSL 2.0
+/// hello) although `listener` does not. `None`: the octets are not TLS.
 pub fn unexpected_tls(first: &[u8], listener: &Listener) -> Option<Fault> {
     if !matches!(first, [0x16, 3, ..] | [0x80..=0xff, _, 1, ..]) {
         return None;
@@ -69,12 +69,12 @@ pub fn unexpected_tls(first: &[u8], listener: &Listener) -> Option<Fault> {
     Some(Fault::new(Kind::StartTls, detail).with_remedy(remedy))
 }
 
-/// Describes what a client offered and why none of it can be used.
+/// Describes a client's offer and why it cannot be used.
 fn unusable_offer(error: &io::Error, first: &[u8]) -> Fault {
     const OLD_CLIENT_REMEDY: &str = "update the device, or let it speak in clear: a listener with tls: {mode: none}, \
                             allow_cleartext: true and allow for its address alone, or deploy/old-tls in front";
     let Some(hello) = ClientHello::parse(first) else {
-        // An SSL 2.0 ClientHello: a length with the highest bit set, then its type.
+        // An SSL 2.0 ClientHello: a length with its highest bit set, then the message type.
         if matches!(first, [0x80..=0xff, _, 1, ..]) {
             return Fault::new(
                 Kind::Tls,

@@ -1,12 +1,13 @@
-//! Who may ask for what: a token or a browser's cookie made of it, no unknown `Host`, nothing that
-//! changes something from another site, no request that takes for ever to come.
+//! Who may ask for what: a token, a browser's cookie made of it, or a session; no unknown `Host`,
+//! nothing that changes something from another site, no request that takes for ever to come.
 //!
-//! Open to everybody are health, the OAuth callback (its state is its key), the proof that the
-//! relay knows its token and, if configured, the metrics.
+//! Open to everybody are health, the way in, both callbacks (their state is their key), the proof
+//! that the relay knows its token and, if configured, the metrics.
 
-use super::auth::{AdminAuth, Role};
+use super::auth::{AdminAuth, Caller, Role};
 use super::http::Busy;
 use super::state::{AdminState, BODY};
+use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{
@@ -29,8 +30,21 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// Actor on the audit record of a request with `admin.token`.
-const ADMIN_TOKEN: &str = "token";
+/// Characters of a login on an audit record.
+const LOGIN_CAP: usize = 320;
+
+/// Paths that ask for nothing.
+const OPEN: [&str; 6] = [
+    "/oauth/callback",
+    "/oidc/start",
+    "/oidc/callback",
+    "/style.css",
+    "/login",
+    "/proof",
+];
+
+/// Pages for people, which show the ways in to whoever has presented nothing.
+const PAGES: [&str; 2] = ["/", "/audit"];
 
 /// Action of a request, and the login that it concerns, as the audit records them.
 fn action(auth: &AdminAuth, request: &Request) -> Option<(&'static str, Option<String>)> {
@@ -50,7 +64,8 @@ fn action(auth: &AdminAuth, request: &Request) -> Option<(&'static str, Option<S
         _ => return None,
     };
     let login = percent_encoding::percent_decode_str(login).decode_utf8_lossy();
-    Some((action, Some(login.to_lowercase())))
+    let login = login.to_lowercase().chars().take(LOGIN_CAP).collect();
+    Some((action, Some(login)))
 }
 
 /// Every request goes through here.
@@ -59,23 +74,28 @@ pub(super) async fn check_access(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let role = state.auth.role(request.headers());
-    let mut response = match refusal(&state.auth, &request, role) {
+    let caller = state.caller(request.headers());
+    let action = action(&state.auth, &request);
+    let refusal = refusal(&state, &request, caller.as_ref());
+    let is_refused = refusal.is_some();
+    let mut response = match refusal {
         Some(response) => response,
         None => {
-            request
-                .extensions_mut()
-                .insert(role.unwrap_or(Role::Viewer));
-            let action = action(&state.auth, &request);
-            let response = answer(request, next).await;
-            if let Some((action, login)) = action {
-                let service = state.current.active();
-                let is_done = response.status().is_success();
-                service.record_action(ADMIN_TOKEN, action, login, is_done);
+            if let Some(caller) = caller.clone() {
+                request.extensions_mut().insert(caller);
             }
-            response
+            answer(request, next).await
         }
     };
+    if let (Some((action, login)), Some(caller)) = (action, caller) {
+        let outcome = match response.status().is_success() {
+            true => "accepted",
+            false if is_refused => "refused",
+            false => "failed",
+        };
+        let service = state.current.active();
+        service.record_action(&caller.name, action, login, outcome);
+    }
     let headers = response.headers_mut();
     for (name, value) in [
         (CONTENT_SECURITY_POLICY, POLICY),
@@ -92,13 +112,14 @@ pub(super) async fn check_access(
 }
 
 /// Answers a request that may not proceed.
-fn refusal(auth: &AdminAuth, request: &Request, role: Option<Role>) -> Option<Response> {
+fn refusal(state: &AdminState, request: &Request, caller: Option<&Caller>) -> Option<Response> {
+    let auth = &state.auth;
     let path = request.uri().path();
     let path = path.strip_prefix(auth.base()).unwrap_or(path);
     let path = if path.is_empty() { "/" } else { path };
     let health =
         matches!(path, "/livez" | "/readyz") || (path == "/metrics" && auth.metrics_public);
-    let open = health || matches!(path, "/oauth/callback" | "/style.css" | "/login" | "/proof");
+    let open = health || OPEN.contains(&path);
     let host = request.headers().get(HOST);
     let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
     let reading = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -110,21 +131,33 @@ fn refusal(auth: &AdminAuth, request: &Request, role: Option<Role>) -> Option<Re
         let text = "another site may change nothing here\n";
         return Some((StatusCode::FORBIDDEN, text).into_response());
     }
-    match role {
+    match caller {
         _ if open => None,
-        Some(Role::Operator) => None,
-        Some(Role::Viewer) if reading || path == "/logout" => None,
-        Some(Role::Viewer) => {
-            let text = "admin.viewer_token is for looking; this takes admin.token\n";
-            Some((StatusCode::FORBIDDEN, text).into_response())
-        }
-        None if path == "/" => Some(super::page::log_in(auth, false)),
+        Some(caller) if caller.role == Role::Operator || reading || path == "/logout" => None,
+        Some(viewer) => Some(only_looking(viewer)),
+        None if reading && PAGES.contains(&path) => Some(super::sign_in::log_in(state)),
         None => {
             let header = [("www-authenticate", "Bearer")];
             let text = "the admin token is needed: Authorization: Bearer TOKEN (admin.token says where it is)\n";
             Some((StatusCode::UNAUTHORIZED, header, text).into_response())
         }
     }
+}
+
+/// Refuses what a viewer may not do, for scripts and for the page.
+fn only_looking(viewer: &Caller) -> Response {
+    let error = match viewer.is_person {
+        true => format!(
+            "{} is a viewer, who may look: what tests or changes something takes an operator (admin.users.operators)",
+            viewer.name
+        ),
+        false => {
+            "admin.viewer_token is for looking: what tests or changes something takes admin.token"
+                .to_owned()
+        }
+    };
+    let body = Json(serde_json::json!({ "error": error }));
+    (StatusCode::FORBIDDEN, body).into_response()
 }
 
 /// Takes the whole of the request, then works on it.

@@ -1,15 +1,25 @@
-//! Who may ask: the tokens, the cookie of a browser that has given one, and their roles.
+//! Who may ask: the tokens, the cookies of browsers, and the roles that they give.
 
 use crate::config;
 use crate::secret::Secret;
 use aws_lc_rs::hmac;
 use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, COOKIE, ORIGIN};
+use std::time::Duration;
 use subtle::ConstantTimeEq as _;
 use url::Url;
 
-/// Name of the session cookie.
-const COOKIE_NAME: &str = "authrelay";
+/// Name of the cookie that is made of a token.
+pub(super) const COOKIE_NAME: &str = "authrelay";
+
+/// Name of the cookie with the id of a person's session.
+pub(super) const SESSION_COOKIE: &str = "authrelay-session";
+
+/// Name of the cookie with a sealed sign-in in progress.
+pub(super) const SIGN_IN_COOKIE: &str = "authrelay-sign-in";
+
+/// Cookies of one name that are looked at: a browser sends one.
+const COOKIES: usize = 4;
 
 /// Role that a credential gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,8 +30,41 @@ pub(super) enum Role {
     Operator,
 }
 
+impl Role {
+    /// Name of the role, for people.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// Originator of a request that has presented something good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Caller {
+    /// Name on pages and in audit records: a person's, `token` or `viewer_token`.
+    pub(super) name: String,
+    pub(super) role: Role,
+    /// Whether somebody has signed in, rather than presented a token.
+    pub(super) is_person: bool,
+}
+
+impl Caller {
+    /// Caller who has signed in.
+    pub(super) fn person(name: String, role: Role) -> Self {
+        Self {
+            name,
+            role,
+            is_person: true,
+        }
+    }
+}
+
 /// A token, and what a browser keeps instead of it.
 struct Credential {
+    /// Name of the token in audit records.
+    name: &'static str,
     token: Secret,
     cookie: Secret,
     role: Role,
@@ -40,13 +83,14 @@ pub(super) struct AdminAuth {
 
 impl AdminAuth {
     pub(super) fn new(token: &Secret, viewer: Option<&Secret>, config: &config::Admin) -> Self {
-        let credential = |token: &Secret, role| Credential {
+        let credential = |name, token: &Secret, role| Credential {
+            name,
             token: token.clone(),
             cookie: Secret::from(tag(token, b"authrelay browser cookie")),
             role,
         };
-        let viewer = viewer.map(|token| credential(token, Role::Viewer));
-        let operator = credential(token, Role::Operator);
+        let viewer = viewer.map(|token| credential("viewer_token", token, Role::Viewer));
+        let operator = credential("token", token, Role::Operator);
         Self {
             credentials: [operator].into_iter().chain(viewer).collect(),
             proof: hmac::Key::new(hmac::HMAC_SHA256, token.expose().as_bytes()),
@@ -66,18 +110,37 @@ impl AdminAuth {
     pub(super) fn cookie(&self, presented: &Secret) -> Option<String> {
         let mut credentials = self.credentials.iter();
         let found = credentials.find(|credential| credential.token == *presented)?;
-        Some(self.set_cookie(found.cookie.expose(), ""))
+        let value = found.cookie.expose();
+        Some(self.set_cookie(COOKIE_NAME, value, "SameSite=Strict"))
     }
 
-    /// Makes the header that deletes the cookie in a browser.
-    pub(super) fn no_cookie(&self) -> String {
-        self.set_cookie("", "; Max-Age=0")
+    /// Makes the cookie of a session, valid until the browser closes or the session ends.
+    pub(super) fn session_cookie(&self, id: &Secret) -> String {
+        self.set_cookie(SESSION_COOKIE, id.expose(), "SameSite=Lax")
     }
 
-    fn set_cookie(&self, value: &str, more: &str) -> String {
+    /// Makes the cookie of a sign-in in progress, which the browser brings back from the identity
+    /// provider.
+    pub(super) fn sign_in_cookie(&self, sealed: &str, lifetime: Duration) -> String {
+        let attributes = format!("SameSite=Lax; Max-Age={}", lifetime.as_secs());
+        self.set_cookie(SIGN_IN_COOKIE, sealed, &attributes)
+    }
+
+    /// Makes the header that deletes a cookie in a browser.
+    pub(super) fn no_cookie(&self, name: &str) -> String {
+        self.set_cookie(name, "", "SameSite=Strict; Max-Age=0")
+    }
+
+    fn set_cookie(&self, name: &str, value: &str, attributes: &str) -> String {
         let secure = if self.is_secure { "; Secure" } else { "" };
         let base = self.base();
-        format!("{COOKIE_NAME}={value}; Path={base}/; HttpOnly; SameSite=Strict{secure}{more}")
+        format!("{name}={value}; Path={base}/; HttpOnly; {attributes}{secure}")
+    }
+
+    /// Address of a page, as browsers have it.
+    pub(super) fn public(&self, path: &str) -> String {
+        let origin = self.public_url.origin().ascii_serialization();
+        format!("{origin}{}{path}", self.base())
     }
 
     /// The proof for a command's nonce: no one else can make it.
@@ -85,8 +148,8 @@ impl AdminAuth {
         proof(&self.proof, nonce)
     }
 
-    /// `Authorization: Bearer TOKEN`, or the cookie.
-    pub(super) fn role(&self, headers: &HeaderMap) -> Option<Role> {
+    /// Caller with `Authorization: Bearer TOKEN`, or with a cookie that was made of a token.
+    pub(super) fn caller(&self, headers: &HeaderMap) -> Option<Caller> {
         let same = |given: &str, secret: &Secret| {
             bool::from(given.as_bytes().ct_eq(secret.expose().as_bytes()))
         };
@@ -97,12 +160,14 @@ impl AdminAuth {
         });
         let presents = |credential: &&Credential| {
             bearer.is_some_and(|token| same(token, &credential.token))
-                || cookies(headers).any(|cookie| same(cookie, &credential.cookie))
+                || cookies(headers, COOKIE_NAME).any(|cookie| same(cookie, &credential.cookie))
         };
-        self.credentials
-            .iter()
-            .find(presents)
-            .map(|found| found.role)
+        let found = self.credentials.iter().find(presents)?;
+        Some(Caller {
+            name: found.name.to_owned(),
+            role: found.role,
+            is_person: false,
+        })
     }
 
     /// Whether a request's Host names this relay: DNS rebinding needs a name of the attacker's.
@@ -149,13 +214,18 @@ fn hex(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
-fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+/// The values of a cookie in a request, the first few.
+pub(super) fn cookies<'a>(
+    headers: &'a HeaderMap,
+    wanted: &'a str,
+) -> impl Iterator<Item = &'a str> {
     headers
         .get_all(COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
-        .filter(|(name, _)| *name == COOKIE_NAME)
+        .filter(move |(name, _)| *name == wanted)
         .map(|(_, value)| value)
+        .take(COOKIES)
 }

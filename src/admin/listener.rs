@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::auth::AdminAuth;
+use super::people::People;
 use crate::config::{self, AdminToken};
 use crate::secret::Secret;
 use crate::session::ActiveService;
@@ -31,6 +32,9 @@ use crate::token::store::{StateError, generated};
 
 /// Tests of connections at once: each reaches out.
 const TESTS: usize = 4;
+
+/// Readings of audit records at once: each holds megabytes.
+const READINGS: usize = 2;
 
 /// The administrators' listener, bound but not yet served.
 pub struct Admin {
@@ -83,7 +87,9 @@ impl Admin {
                 &config.public_url,
             )),
             auth: AdminAuth::new(&token, viewer.as_ref(), config),
+            people: Arc::new(People::new(config)?),
             tests: Arc::new(Semaphore::new(TESTS)),
+            readings: Arc::new(Semaphore::new(READINGS)),
             ready: AtomicBool::new(false),
         };
         Ok(Self {
@@ -96,6 +102,11 @@ impl Admin {
     /// Reloadable TLS of the listener; `None` where it speaks HTTP in clear.
     pub fn tls(&self) -> Option<Arc<ReloadableTls>> {
         self.tls.clone()
+    }
+
+    /// People who sign in, whom a reload changes.
+    pub fn people(&self) -> Arc<People> {
+        self.state.people.clone()
     }
 
     /// Where it listens.
@@ -153,8 +164,11 @@ fn pages() -> Router<Arc<AdminState>> {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/", get(super::page::status))
-        .route("/login", post(super::page::logged_in))
-        .route("/logout", post(super::page::log_out))
+        .route("/login", post(super::sign_in::logged_in))
+        .route("/logout", post(super::sign_in::log_out))
+        .route("/oidc/start", get(super::sign_in::start))
+        .route("/oidc/callback", get(super::sign_in::callback))
+        .route("/audit", get(super::records::audit))
         .route("/app.js", get(super::page::script))
         .route("/style.css", get(style))
         .route("/qr.svg", get(super::page::qr))

@@ -4,19 +4,17 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::{Extension, Form, Query, State};
-use axum::http::header::{COOKIE, LOCATION, SET_COOKIE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Extension, Query, State};
+use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse as _, Response};
 use qrcode::QrCode;
 use qrcode::render::svg;
 use serde::Deserialize;
 
-use super::auth::{AdminAuth, Role};
+use super::auth::{Caller, Role};
 use super::state::AdminState;
 use crate::config::{Listener, ListenerTls};
 use crate::fault::Side;
-use crate::secret::Secret;
 use crate::session;
 use crate::status;
 
@@ -33,6 +31,7 @@ struct Status {
     base: String,
     /// Buttons that change something are shown.
     operator: bool,
+    caller: Caller,
     version: &'static str,
     draining: bool,
     /// This relay among several, if it is one.
@@ -52,13 +51,6 @@ struct Relays {
     count: usize,
     /// Why the store does not answer.
     away: Option<String>,
-}
-
-#[derive(Template)]
-#[template(path = "login.html")]
-struct LogIn<'a> {
-    base: &'a str,
-    wrong: bool,
 }
 
 /// Faults of the last hours, stacked by the side to blame.
@@ -87,18 +79,18 @@ pub(super) struct Wanted {
 /// Renders the status page for people.
 pub(super) async fn status(
     State(state): State<Arc<AdminState>>,
-    Extension(role): Extension<Role>,
+    Extension(caller): Extension<Caller>,
     Query(Wanted { find }): Query<Wanted>,
 ) -> Response {
     // The store is read: not on the threads that relay.
-    let made = tokio::task::spawn_blocking(move || page(&state, role, find).render());
+    let made = tokio::task::spawn_blocking(move || page(&state, caller, find).render());
     match made.await {
         Ok(Ok(html)) => Html(html).into_response(),
         Ok(Err(_)) | Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
-fn page(state: &AdminState, role: Role, find: String) -> Status {
+fn page(state: &AdminState, caller: Caller, find: String) -> Status {
     let service = state.current.active();
     let wanted = find.trim().to_lowercase();
     let mut accounts = status::accounts(
@@ -114,7 +106,8 @@ fn page(state: &AdminState, role: Role, find: String) -> Status {
     sessions.truncate(ROWS);
     Status {
         base: state.auth.base().to_owned(),
-        operator: role == Role::Operator,
+        operator: caller.role == Role::Operator,
+        caller,
         version: env!("CARGO_PKG_VERSION"),
         draining: service.drain().is_cancelled(),
         relays: service.sharing().map(|sharing| Relays {
@@ -181,56 +174,14 @@ impl Status {
         }
     }
 
-    /// Shortens a time such as `2026-11-25T08:46:32Z` for people.
     fn moment(time: &str) -> String {
-        time.replace('T', " ").replace('Z', " UTC")
+        moment(time)
     }
 }
 
-/// Where the token is typed in.
-pub(super) fn log_in(auth: &AdminAuth, wrong: bool) -> Response {
-    let status = match wrong {
-        true => StatusCode::FORBIDDEN,
-        false => StatusCode::UNAUTHORIZED,
-    };
-    let base = auth.base();
-    match (LogIn { base, wrong }).render() {
-        Ok(html) => (status, Html(html)).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
-}
-
-#[derive(Deserialize)]
-pub(super) struct GivenToken {
-    token: String,
-}
-
-/// The token is typed in: the browser keeps a cookie made of it.
-pub(super) async fn logged_in(
-    State(state): State<Arc<AdminState>>,
-    Form(given): Form<GivenToken>,
-) -> Response {
-    let Some(cookie) = state.auth.cookie(&Secret::from(given.token.trim())) else {
-        tracing::warn!("a wrong admin token was given in the browser");
-        return log_in(&state.auth, true);
-    };
-    see_page(&state.auth, cookie)
-}
-
-/// Logs out: deletes the cookie in the browser.
-pub(super) async fn log_out(State(state): State<Arc<AdminState>>, headers: HeaderMap) -> Response {
-    let had = headers.contains_key(COOKIE);
-    tracing::info!(had, "an administrator's browser was logged out");
-    see_page(&state.auth, state.auth.no_cookie())
-}
-
-fn see_page(auth: &AdminAuth, cookie: String) -> Response {
-    let page = format!("{}/", auth.base());
-    (
-        StatusCode::SEE_OTHER,
-        [(LOCATION, page), (SET_COOKIE, cookie)],
-    )
-        .into_response()
+/// Shortens a time such as `2026-11-25T08:46:32Z` for people.
+pub(super) fn moment(time: &str) -> String {
+    time.replace('T', " ").replace('Z', " UTC")
 }
 
 #[derive(Deserialize)]

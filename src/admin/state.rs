@@ -1,14 +1,18 @@
 //! What all requests share, and what a reload answers.
 
-use super::auth::AdminAuth;
+use super::auth::{AdminAuth, Caller, SESSION_COOKIE, cookies};
+use super::people::People;
 use crate::session::ActiveService;
 use crate::token::authorizations::PendingAuthorizations;
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
 use serde::Serialize;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 /// State that all requests of the administrators' listener share.
 pub(super) struct AdminState {
@@ -16,10 +20,28 @@ pub(super) struct AdminState {
     pub(super) reload: Reload,
     pub(super) consents: PendingAuthorizations,
     pub(super) auth: AdminAuth,
+    /// People who have signed in, and who may.
+    pub(super) people: Arc<People>,
     /// Permits for connection tests, which limit how many run at once.
     pub(super) tests: Arc<Semaphore>,
+    /// Permits for reading audit records, which limit how much memory that takes.
+    pub(super) readings: Arc<Semaphore>,
     /// Whether the listeners are being served.
     pub(super) ready: AtomicBool,
+}
+
+impl AdminState {
+    /// Caller of a request: by a person's session first, which says more than a token.
+    pub(super) fn caller(&self, headers: &HeaderMap) -> Option<Caller> {
+        let now = Instant::now();
+        let mut ids = cookies(headers, SESSION_COOKIE);
+        let person = ids.find_map(|id| self.people.caller(id, now));
+        // A token that is sent with a request is meant, whatever cookies a program keeps.
+        match headers.contains_key(AUTHORIZATION) {
+            true => self.auth.caller(headers),
+            false => person.or_else(|| self.auth.caller(headers)),
+        }
+    }
 }
 
 /// Reads the configuration again: what came of it, or every problem that kept the old one.

@@ -1,6 +1,6 @@
-//! The chain: each line ends with the hash of the line before and its own.
+//! Hash chain: each line ends with the hash of the previous line and its own.
 //!
-//! `hash` is the last key: hex SHA-256 of the line's bytes with `,"hash":"…"` cut out and no LF.
+//! `hash` is the last key: hex SHA-256 of the line's bytes without `,"hash":"…"` and without LF.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::Serialize;
@@ -10,7 +10,7 @@ use super::record::AuditRecord;
 /// Value of `prev` in the first record of a chain.
 pub const START: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// Hex digits of a hash.
+/// Number of hex digits of a hash.
 pub(super) const DIGITS: usize = 64;
 
 /// Text between a line's last field and its hash.
@@ -20,13 +20,13 @@ const END: &str = "\"}";
 /// State of a chain: its last hash and its number of records.
 #[derive(Debug)]
 pub(super) struct Chain {
-    /// The hash of the last record.
+    /// Hash of the last record.
     head: String,
     /// Records sealed by this process.
     records: u64,
 }
 
-/// A record as it is hashed.
+/// A record in the form that is hashed.
 #[derive(Serialize)]
 struct Line<'a> {
     v: u8,
@@ -36,7 +36,7 @@ struct Line<'a> {
 }
 
 impl Chain {
-    /// Continues after the record with this hash.
+    /// Continues after the record with this hash, or starts a chain.
     pub(super) fn continuing_from(head: Option<String>) -> Self {
         Self {
             head: head.unwrap_or_else(|| START.to_owned()),
@@ -52,7 +52,7 @@ impl Chain {
         self.records
     }
 
-    /// The record as a line with its LF.
+    /// Seals a record: returns its line with LF.
     pub(super) fn seal(&mut self, record: &AuditRecord) -> Result<Vec<u8>, serde_json::Error> {
         let mut line = serde_json::to_vec(&Line {
             v: 1,
@@ -61,7 +61,7 @@ impl Chain {
         })?;
         self.head = hash(&line);
         self.records += 1;
-        // The brace follows the hash.
+        // The hash is inserted before the closing brace.
         line.pop();
         line.extend_from_slice(HASH.as_bytes());
         line.extend_from_slice(self.head.as_bytes());
@@ -71,7 +71,7 @@ impl Chain {
     }
 }
 
-/// SHA-256 in lower-case hex digits.
+/// Computes the SHA-256 as lower-case hex digits.
 pub(super) fn hash(bytes: &[u8]) -> String {
     let mut hex = String::with_capacity(DIGITS);
     for octet in digest(&SHA256, bytes).as_ref() {
@@ -82,7 +82,7 @@ pub(super) fn hash(bytes: &[u8]) -> String {
     hex
 }
 
-/// Whether it may be a hash.
+/// Whether `text` has the form of a hash.
 pub fn is_hash(text: &str) -> bool {
     text.len() == DIGITS
         && text
@@ -90,8 +90,7 @@ pub fn is_hash(text: &str) -> bool {
             .all(|octet| matches!(octet, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Splits a line without LF into what was hashed, short of its last brace, and the hash that it
-/// states.
+/// Splits a line without LF into the hashed part, without its closing brace, and the stated hash.
 pub(super) fn split(line: &[u8]) -> Option<(&[u8], &str)> {
     let rest = line.strip_suffix(END.as_bytes())?;
     let (rest, hash) = rest.split_at_checked(rest.len().checked_sub(DIGITS)?)?;
@@ -101,5 +100,5 @@ pub(super) fn split(line: &[u8]) -> Option<(&[u8], &str)> {
     Some((rest.strip_suffix(HASH.as_bytes())?, hash))
 }
 
-/// Octets at a line's end that [`split`] needs.
+/// Octets at the end of a line that [`split`] needs.
 pub(super) const TAIL: usize = HASH.len() + DIGITS + END.len();

@@ -1,11 +1,11 @@
-//! The messages of a session, until a record takes them.
+//! Messages of a session that wait for an audit record.
 
 use super::record::AuditMessage;
 
-/// Octets that one record takes.
+/// Most octets of messages in one record.
 const MAX_OCTETS: usize = 64 * 1024;
 
-/// Messages that a session has sent and no audit record has yet.
+/// Messages of a session that are in no audit record yet.
 #[derive(Debug, Default)]
 pub struct Envelopes {
     messages: Vec<AuditMessage>,
@@ -13,14 +13,14 @@ pub struct Envelopes {
 }
 
 impl Envelopes {
-    /// Takes more; gives all of them once they are more than one record should hold.
+    /// Adds messages. Returns all of them if they exceed one record.
     pub fn add(&mut self, batch: Vec<AuditMessage>) -> Option<Vec<AuditMessage>> {
         self.octets += batch.iter().map(AuditMessage::octets).sum::<usize>();
         self.messages.extend(batch);
         (self.octets > MAX_OCTETS).then(|| self.take())
     }
 
-    /// Takes all messages that no record has yet.
+    /// Takes the messages that are in no record yet.
     pub fn take(&mut self) -> Vec<AuditMessage> {
         self.octets = 0;
         std::mem::take(&mut self.messages)

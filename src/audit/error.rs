@@ -1,9 +1,9 @@
-//! Why audit records cannot be written.
+//! Error of an audit sink.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// A sink that cannot be used from the start.
+/// An audit sink that cannot be used at start.
 #[derive(Debug, thiserror::Error)]
 #[error("audit.path: {}: {why}", path.display())]
 pub struct AuditError {

@@ -1,8 +1,8 @@
-//! Audit records as other systems want them: OCSF and CEF, one line each.
+//! Converts audit records to OCSF and CEF, one line each.
 //!
-//! OCSF: class Authentication (3002) of schema 1.5.0. A login is a Logon, a session's end a Logoff,
-//! everything else Other. What the class has no attribute for stands in `unmapped`, `prev` and
-//! `hash` included, so that a record can be found in its chain.
+//! OCSF: class Authentication (3002) of schema 1.5.0. A login is a Logon, the end of a session a
+//! Logoff, everything else Other. Fields without an attribute in the class go to `unmapped`,
+//! including `prev` and `hash`, so that a record can be found in its chain.
 //!
 //! CEF: ArcSight's Common Event Format, version 0.
 
@@ -10,12 +10,12 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// The schema whose class the records are of.
+/// Version of the OCSF schema.
 const OCSF_VERSION: &str = "1.5.0";
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Result that a record describes.
+/// Result of the event in a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Result {
     Success,
@@ -34,11 +34,11 @@ impl Result {
     }
 }
 
-/// An audit record, as a line of its file.
+/// Parses a line of the audit file.
 ///
 /// # Errors
 ///
-/// The line is none.
+/// The line is not an audit record.
 pub fn record(line: &str) -> std::result::Result<Map<String, Value>, &'static str> {
     let record: Map<String, Value> =
         serde_json::from_str(line).map_err(|_| "is no audit record")?;
@@ -48,7 +48,7 @@ pub fn record(line: &str) -> std::result::Result<Map<String, Value>, &'static st
     }
 }
 
-/// The record as an OCSF event.
+/// Converts the record to an OCSF event.
 pub fn ocsf(record: &Map<String, Value>) -> Value {
     let event = text(record, "event").unwrap_or_default();
     let (activity, name) = match event {
@@ -125,7 +125,7 @@ pub fn ocsf(record: &Map<String, Value>) -> Value {
     ocsf
 }
 
-/// An address with an optional port, and a name with one.
+/// Builds an endpoint from an address with optional port, and a name with port.
 fn endpoint(address: Option<&str>, name: Option<&str>) -> Option<Value> {
     let mut endpoint = Map::new();
     let address = address.map(|address| match address.parse::<std::net::SocketAddr>() {
@@ -144,7 +144,7 @@ fn endpoint(address: Option<&str>, name: Option<&str>) -> Option<Value> {
     (!endpoint.is_empty()).then_some(Value::Object(endpoint))
 }
 
-/// The record as a line of CEF, without its end.
+/// Converts the record to a line of CEF, without line end.
 pub fn cef(record: &Map<String, Value>) -> String {
     let event = text(record, "event").unwrap_or_default();
     let outcome = text(record, "outcome");
@@ -224,20 +224,20 @@ fn text<'r>(record: &'r Map<String, Value>, key: &str) -> Option<&'r str> {
     record.get(key).and_then(Value::as_str)
 }
 
-/// Milliseconds since 1970.
+/// Time of the record in milliseconds since 1970.
 fn millis(record: &Map<String, Value>) -> Option<i64> {
     let time = OffsetDateTime::parse(text(record, "time")?, &Rfc3339).ok()?;
     i64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok()
 }
 
-/// A field of CEF's header: one line, `|` and `\` escaped.
+/// Escapes a field of CEF's header: one line, with `|` and `\` escaped.
 fn header(text: &str) -> String {
     text.replace(['\n', '\r'], " ")
         .replace('\\', r"\\")
         .replace('|', r"\|")
 }
 
-/// A value of CEF's extension: `=` and `\` escaped, line ends as `\n`.
+/// Escapes a value of CEF's extension: `=`, `\` and line ends.
 fn extension(text: &str) -> String {
     text.replace('\\', r"\\")
         .replace('=', r"\=")

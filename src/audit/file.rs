@@ -1,4 +1,4 @@
-//! The file: opened without following it into a wrong chain, repaired where a crash has torn it.
+//! Opens the audit file, finds the end of its chain, and repairs it after a crash.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -10,29 +10,29 @@ use super::chain::{TAIL, split};
 use super::error::AuditError;
 use crate::platform;
 
-/// Octets looked at in one step, from the end.
+/// Octets read in one step, from the end.
 const STEP: usize = 64 * 1024;
 
-/// Longest time that the writer before may take to be gone.
+/// Longest wait for a previous writer to exit.
 const ENDING: Duration = Duration::from_secs(2);
 
 /// Audit file that is open for writing.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) file: Arc<File>,
-    /// No pipe and no device: it has a length, and a disk below it.
+    /// Whether this is a regular file rather than a pipe or device.
     pub(super) regular: bool,
-    /// The hash of its last record.
+    /// Hash of the last record.
     pub(super) head: Option<String>,
-    /// Where its last whole line ends, if the torn one after it is still there: the disk is full.
+    /// End of the last whole line, if a torn line still follows it because the disk is full.
     pub(super) torn: Option<u64>,
 }
 
-/// Opens the file, made if absent with mode 0600, and its folder with 0700.
+/// Opens the file and creates it if absent, with mode 0600 and its folder with 0700.
 pub(super) fn open(path: &Path) -> Result<Opened, AuditError> {
     let unusable = |why: &dyn std::fmt::Display| AuditError::new(path, why);
     if let (false, Some(folder)) = (path.exists(), path.parent()) {
-        // Where it cannot be made, opening says why.
+        // If this fails, opening the file reports why.
         let _ = platform::create_private_folder(folder);
     }
     let opened = platform::open_alone(path, ENDING).map_err(|error| unusable(&error))?;
@@ -57,7 +57,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, AuditError> {
                 ));
             }
         }
-        // Where records are not appended whatever the position is.
+        // Needed where writes do not always append.
         let end = file.seek(SeekFrom::End(0));
         end.map_err(|error| unusable(&error))?;
     }
@@ -69,7 +69,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, AuditError> {
     })
 }
 
-/// Whether there may be room again later.
+/// Whether the error may pass once there is space.
 fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull, WriteZero};
     matches!(
@@ -78,8 +78,8 @@ fn is_full(error: &io::Error) -> bool {
     )
 }
 
-/// Moves what follows `end`, where the last whole line ends, to `FILE.torn`; on an error
-/// both files are as they were.
+/// Moves everything after `end`, the end of the last whole line, to `FILE.torn`. On an error both
+/// files are unchanged.
 pub(super) fn repair_torn_end(mut file: &File, path: &Path, end: u64) -> io::Result<()> {
     let length = file.metadata()?.len();
     if end >= length {
@@ -109,7 +109,7 @@ pub(super) fn repair_torn_end(mut file: &File, path: &Path, end: u64) -> io::Res
     Ok(())
 }
 
-/// Where the last line ends, counted from the start.
+/// Offset of the end of the last whole line.
 fn behind_last_line(file: &mut File, length: u64) -> io::Result<u64> {
     let mut end = length;
     let mut buffer = vec![0; STEP];
@@ -127,7 +127,7 @@ fn behind_last_line(file: &mut File, length: u64) -> io::Result<u64> {
     Ok(0)
 }
 
-/// The hash that the last line states.
+/// Reads the hash in the last line.
 fn last_hash(file: &mut File, end: u64) -> io::Result<Option<String>> {
     let wanted = TAIL as u64 + 1;
     let mut tail = Vec::new();

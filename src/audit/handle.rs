@@ -1,4 +1,4 @@
-//! What sessions hold: records go into its queue.
+//! Handle through which sessions record audit events.
 
 use super::error::AuditError;
 use super::record::AuditRecord;
@@ -16,7 +16,7 @@ use super::syslog::{self, Syslog};
 use super::writer::Writer;
 use crate::config;
 
-/// Where records go. Clones write to the same chain.
+/// Handle for audit records. Clones write to the same chain.
 #[derive(Clone)]
 pub struct Audit(pub(super) Arc<Inner>);
 
@@ -24,25 +24,28 @@ pub(super) struct Inner {
     pub(super) queue: Arc<Queue>,
     remotes: Vec<(Arc<Remote>, &'static str)>,
     envelope: bool,
+    path: Option<config::AuditPath>,
+    is_signed: bool,
 }
 
 impl Audit {
-    /// Opens the sinks: goes on with the chain that the file holds, and moves a last line that a
-    /// crash has torn to `FILE.torn`.
+    /// Opens the sinks, continues the chain in the file, and moves a line torn by a crash to
+    /// `FILE.torn`.
     ///
     /// # Errors
     ///
-    /// [`AuditError`] where the file cannot be opened, is no audit file, or another process writes
-    /// it. A syslog server that cannot be reached is no error: it is tried again.
+    /// [`AuditError`]: the file cannot be opened, is not an audit file, or another process writes
+    /// it. An unreachable syslog server is not an error; delivery is retried.
     pub fn start(settings: &config::Audit) -> Result<Self, AuditError> {
         Self::start_as(settings, None)
     }
 
-    /// Starts as [`Audit::start`] does, for one of several relays, whose name the records carry.
+    /// Starts as [`Audit::start`] does, for one of several relays, whose name is put into the
+    /// records.
     ///
     /// # Errors
     ///
-    /// As [`Audit::start`].
+    /// Those of [`Audit::start`].
     pub fn start_as(settings: &config::Audit, relay: Option<String>) -> Result<Self, AuditError> {
         let queue = Arc::new(Queue::new(settings.on_full, relay));
         let mut remotes = Vec::new();
@@ -75,17 +78,30 @@ impl Audit {
             queue,
             remotes,
             envelope: settings.envelope,
+            path: settings.path.clone(),
+            is_signed: settings.sign.is_some(),
         })))
     }
 
-    /// Takes a record. Never waits; what has no place is counted and said.
+    /// Records an event without waiting. A record that does not fit into the queue is counted and
+    /// logged.
     pub fn record(&self, record: AuditRecord) {
         self.0.queue.push(record);
     }
 
-    /// Whether senders, recipients, sizes and replies of SMTP messages belong into records.
+    /// Whether records contain the envelopes of SMTP messages.
     pub fn records_envelopes(&self) -> bool {
         self.0.envelope
+    }
+
+    /// Destination of the records on this machine, if there is one.
+    pub fn path(&self) -> Option<&config::AuditPath> {
+        self.0.path.as_ref()
+    }
+
+    /// Whether heads of the chain are signed.
+    pub fn is_signed(&self) -> bool {
+        self.0.is_signed
     }
 
     /// Whether logins must be refused, since their records could not be written.
@@ -98,19 +114,20 @@ impl Audit {
         self.0.queue.is_failing()
     }
 
-    /// When a head was last signed and written, in seconds since 1970; until then, the start.
+    /// Time at which a head was last signed and written, in seconds since 1970; until then the
+    /// start.
     pub fn head_signed(&self) -> u64 {
         self.0.queue.head_signed()
     }
 
-    /// Goes on in a new file at the same path, as after logrotate's rename; the chain goes on too.
-    /// Returns at once.
+    /// Continues the chain in a new file at the same path, as after logrotate's rename. Returns at
+    /// once.
     pub fn reopen(&self) {
         self.0.queue.reopen();
     }
 
-    /// Waits until everything recorded so far is written, confirmed by the disk and sent, but at
-    /// most for `patience`; gives how many records are not written then. Blocks its thread.
+    /// Waits until all records so far are written, synced and sent, at most for `patience`. Returns
+    /// how many records are not written. Blocks the thread.
     pub fn finish(&self, patience: Duration) -> usize {
         let deadline = Instant::now() + patience;
         let left = self.0.queue.finish(deadline);
@@ -145,7 +162,7 @@ impl Drop for Inner {
     }
 }
 
-/// A thread that logs where its parent does.
+/// Starts a thread that logs to its parent's subscriber.
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) {
     let log = tracing::dispatcher::get_default(Clone::clone);
     let run = move || tracing::dispatcher::with_default(&log, run);

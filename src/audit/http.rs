@@ -1,9 +1,9 @@
-//! Records POSTed to a collector over HTTPS: batches of lines (NDJSON, `application/x-ndjson`).
+//! Sends records to a collector over HTTPS, in batches of lines (NDJSON, `application/x-ndjson`).
 //!
-//! A line is the record's own, byte for byte, so that the chain can be verified where it arrives. A
-//! batch counts as taken when the collector answers with 2xx; every other answer, and none within
-//! [`REQUEST_TIMEOUT`], sends it again later. A batch whose answer was lost arrives twice: its
-//! records have the same `hash`.
+//! A line is the record's own, byte for byte, so that the receiver can verify the chain. A batch is
+//! delivered when the collector replies with 2xx. After any other reply, or none within
+//! [`REQUEST_TIMEOUT`], it is sent again. A batch whose reply was lost arrives twice, with the same
+//! `hash` values.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use super::remote::{Delivery, Undelivered, Wording};
 use crate::config::AuditHttp;
 use crate::outbound::http::Client;
 
-/// How long a request may take, its answer included.
+/// Longest duration of a request, response included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Records, and octets, of one request.
+/// Most records and most octets of one request.
 const BATCH: (usize, usize) = (1_000, 1024 * 1024);
 
 /// Log messages about the collector.
@@ -42,11 +42,11 @@ pub(super) struct Http {
 }
 
 impl Http {
-    /// Builds the client; the collector is reached when there is something to send.
+    /// Builds the client. The collector is contacted when there is something to send.
     ///
     /// # Errors
     ///
-    /// A runtime or a TLS configuration cannot be built.
+    /// The runtime or the TLS configuration cannot be built.
     pub(super) fn new(settings: AuditHttp) -> std::io::Result<Self> {
         let tls = crate::tls::client(&settings.authorities).map_err(std::io::Error::other)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -77,7 +77,7 @@ impl Http {
 
 impl Delivery for Http {
     fn address(&self) -> String {
-        // Not the path: collectors have tokens in it.
+        // Without the path, in which collectors put tokens.
         self.settings.url.host_str().unwrap_or_default().to_owned()
     }
 

@@ -1,16 +1,19 @@
-//! Audit records: one JSON object a line, each bound to the one before by its hash.
+//! Audit records: one JSON object per line, each bound to the previous one by its hash.
 //!
 //! ```text
-//!     sessions ──▶ queue (bounded) ──▶ writer, a thread of its own: seals, writes, syncs ──▶ file or stdout
-//!                                             └──▶ queues (bounded) ──▶ a thread each ──▶ syslog, HTTPS
+//! sessions ──▶ queue ──▶ writer: seals, writes, syncs ──▶ file or stdout
+//!                          ├──▶ queue ──▶ sender ──▶ syslog
+//!                          └──▶ queue ──▶ sender ──▶ HTTPS
 //! ```
 //!
-//! A session only puts a record into the queue, which never waits. The writer hashes and writes
-//! what it finds there as one piece, and has the disk confirm it at most once a second. What
-//! cannot be written stays in the queue; when that is full, `audit.on_full` decides whether
-//! logins are refused or records dropped, and a drop is in the chain as a record of its own.
+//! All queues are bounded. Writer and senders are threads.
 //!
-//! Never here: passwords, tokens, message content. Texts are escaped by serde_json, so that no
+//! A session only puts a record into the queue, which never waits. The writer hashes and writes
+//! what it finds there as one piece, and syncs to disk at most once a second. Records that cannot
+//! be written stay in the queue. When it is full, `audit.on_full` decides whether logins are
+//! refused or records dropped; a drop is recorded in the chain.
+//!
+//! Records never contain passwords, tokens or message content. serde_json escapes all texts, so no
 //! byte of a peer begins a line.
 
 mod chain;
@@ -26,6 +29,7 @@ mod record;
 mod remote;
 mod sign;
 mod syslog;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -37,4 +41,5 @@ pub use error::AuditError;
 pub use handle::Audit;
 pub use record::{AuditMessage, AuditRecord, Event};
 pub use sign::PublicKey;
+pub use tail::{Filter, Row, Tail, tail};
 pub use verify::{ChainBreak, ChainReport, verify};

@@ -1,4 +1,4 @@
-//! From a sealed line to the message that another machine gets.
+//! Converts sealed lines to the messages for other machines.
 
 use std::sync::Arc;
 
@@ -6,15 +6,15 @@ use super::record::AuditRecord;
 use super::remote::Remote;
 use super::syslog::{host_name, message};
 
-/// One place besides the file that records go to.
+/// Destination of records other than the file.
 pub(super) struct Outlet {
     remote: Arc<Remote>,
-    /// With syslog: this machine's name.
+    /// Name of this machine, for syslog.
     host: Option<String>,
 }
 
 impl Outlet {
-    /// Creates an outlet of messages of RFC 5424.
+    /// Creates an outlet for RFC 5424 messages.
     pub(super) fn syslog(remote: Arc<Remote>) -> Self {
         Self {
             remote,
@@ -22,12 +22,12 @@ impl Outlet {
         }
     }
 
-    /// Creates an outlet of lines as they are.
+    /// Creates an outlet for unchanged lines.
     pub(super) fn http(remote: Arc<Remote>) -> Self {
         Self { remote, host: None }
     }
 
-    /// Hands a sealed line on. With `on_full: refuse` it waits for room.
+    /// Passes a sealed line on. With `on_full: refuse` this waits for space.
     pub(super) fn push(&self, record: &AuditRecord, line: &[u8]) {
         self.remote.push(match &self.host {
             Some(host) => message(host, record, line),

@@ -1,4 +1,4 @@
-//! Between sessions and the writer: bounded, and it never makes a session wait.
+//! Bounded queue between sessions and the writer, on which sessions never wait.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,29 +10,29 @@ use super::record::AuditRecord;
 use crate::config::OnFull;
 use crate::platform;
 
-/// Octets of records that wait before records are dropped, or logins refused.
+/// Octets of waiting records above which records are dropped or logins refused.
 pub(super) const QUEUE_FULL: usize = 8 * 1024 * 1024;
 
-/// With `on_full: refuse`, room for what sessions that are logged in have yet to record.
+/// Octets of waiting records allowed for logged-in sessions with `on_full: refuse`.
 const RESERVE: usize = 64 * 1024 * 1024;
 
 /// Octets of records that are written as one piece.
 const BATCH: usize = 256 * 1024;
 
-/// Time for which records gather before they are written as one piece: to wake the writer for each
+/// How long records are collected before they are written as one piece: waking the writer for each
 /// costs as much as the record.
 const GATHER: Duration = Duration::from_millis(30);
 
-/// State that the writer shares with its users: the queue, and its conditions.
+/// Queue and conditions shared by the writer and its users.
 #[derive(Debug)]
 pub(super) struct Queue {
     on_full: OnFull,
-    /// Which of several relays this is.
+    /// Name of this relay, if it is one of several.
     relay: Option<String>,
     state: Mutex<State>,
-    /// There is something for the writer.
+    /// Signals work for the writer.
     work: Condvar,
-    /// The writer has confirmed something.
+    /// Signals that the writer has confirmed records.
     settled: Condvar,
 }
 
@@ -40,26 +40,26 @@ pub(super) struct Queue {
 struct State {
     waiting: VecDeque<AuditRecord>,
     octets: usize,
-    /// Dropped since the last record that is waiting.
+    /// Records dropped since the last waiting record.
     dropped: u64,
-    /// Records that came in, and those of them that the disk has confirmed.
+    /// Number of accepted records; `confirmed` counts those synced to disk.
     pushed: u64,
     confirmed: u64,
     /// Whether the last write failed.
     full: bool,
     reopen: bool,
-    /// Somebody waits for the disk, or asks that a failed write be tried again.
+    /// Whether a caller waits for the disk, or a failed write should be retried.
     hurry: bool,
-    /// Somebody waits for the end, and for the head in the log.
+    /// Whether a caller waits for the end, and for the head in the log.
     finishing: bool,
     closed: bool,
-    /// The file, to ask for its free space.
+    /// The file, used to query free space.
     file: Option<(Arc<File>, PathBuf)>,
-    /// When the last signed head was written, in seconds since 1970.
+    /// Time at which the last signed head was written, in seconds since 1970.
     head_signed: u64,
 }
 
-/// Work for the writer: records, and what else was asked for.
+/// Work for the writer: records and requests.
 #[derive(Debug, Default)]
 pub(super) struct Work {
     pub(super) records: Vec<AuditRecord>,
@@ -83,7 +83,7 @@ impl Queue {
         }
     }
 
-    /// Name of this relay, where several are one.
+    /// Name of this relay, if it is one of several.
     pub(super) fn relay(&self) -> Option<String> {
         self.relay.clone()
     }
@@ -106,7 +106,7 @@ impl Queue {
             }
             return;
         }
-        // The writer waits for the first, and gathers the others until there is a piece of them.
+        // The writer wakes for the first record, then collects others until the piece is full.
         let gathered = state.octets < BATCH && state.octets + octets >= BATCH;
         let wakes = (state.waiting.is_empty() && state.dropped == 0) || gathered;
         state.mark_dropped();
@@ -119,14 +119,14 @@ impl Queue {
         }
     }
 
-    /// Whether logins must be refused now.
+    /// Whether logins must be refused at the moment.
     pub(super) fn blocks_logins(&self) -> bool {
         if self.on_full == OnFull::Continue {
             return false;
         }
         let mut state = self.lock();
         if state.full || state.octets > QUEUE_FULL {
-            // There may be space again.
+            // Retried, since there may be space again.
             state.hurry = true;
             self.work.notify_one();
             return true;
@@ -140,12 +140,12 @@ impl Queue {
         self.lock().full
     }
 
-    /// When the last signed head was written; at first, the start.
+    /// Time at which the last signed head was written; at first the start.
     pub(super) fn head_signed(&self) -> u64 {
         self.lock().head_signed
     }
 
-    /// A signed head was written.
+    /// Records that a signed head was written.
     pub(super) fn on_head(&self) {
         self.lock().head_signed = unix_now();
     }
@@ -160,7 +160,7 @@ impl Queue {
         self.work.notify_one();
     }
 
-    /// Waits until all that came in so far is confirmed; gives how much is not at the deadline.
+    /// Waits until all records so far are confirmed. Returns how many are not at the deadline.
     pub(super) fn finish(&self, deadline: Instant) -> usize {
         let mut state = self.lock();
         let target = state.pushed + u64::from(state.dropped > 0);
@@ -179,8 +179,8 @@ impl Queue {
         usize::try_from(target.saturating_sub(state.confirmed)).unwrap_or(usize::MAX)
     }
 
-    /// The writer's side: waits for something to do, until `deadline` at most. Records are taken
-    /// only where `wants_records`: one who cannot write leaves them here, where they are bounded.
+    /// Waits for work, until `deadline` at most. Returns records only if `wants_records`: a writer
+    /// that cannot write leaves them in this bounded queue.
     pub(super) fn take(&self, wants_records: bool, deadline: Option<Instant>) -> Work {
         let mut state = self.lock();
         loop {
@@ -234,7 +234,7 @@ impl Queue {
         work
     }
 
-    /// Waits for more records, unless somebody waits for those that there are.
+    /// Waits for more records, unless a caller waits.
     fn gather<'s>(&'s self, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
         let end = Instant::now() + GATHER;
         while !state.waiting.is_empty()
@@ -250,45 +250,46 @@ impl Queue {
         state
     }
 
-    /// Confirms that this many more records are on disk, or as far as they can get.
+    /// Confirms that this many more records are on disk.
     pub(super) fn confirm(&self, records: u64) {
         self.lock().confirmed += records;
         self.settled.notify_all();
     }
 
-    /// Records that everything is written and the head is in the log.
+    /// Confirms that everything is written and the head is in the log.
     pub(super) fn finished(&self) {
         self.lock().finishing = false;
         self.settled.notify_all();
     }
 
-    /// How the last write went. Gives how many records were dropped without having been marked.
+    /// Sets whether the last write failed. Returns how many dropped records are not in the chain
+    /// yet.
     pub(super) fn set_full(&self, full: bool) -> u64 {
         let mut state = self.lock();
         state.full = full;
         state.dropped
     }
 
-    /// Dropped, and not in the chain yet.
+    /// Number of dropped records that are not in the chain yet.
     #[cfg(test)]
     pub(super) fn dropped(&self) -> u64 {
         self.lock().dropped
     }
 
-    /// Whether there is anything to write or to do at once.
+    /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
         let state = self.lock();
         state.waiting.is_empty() && state.dropped == 0
     }
 
-    /// The file that is written now.
+    /// Sets the file that is being written.
     pub(super) fn file(&self, file: Option<(Arc<File>, PathBuf)>) {
         self.lock().file = file;
     }
 }
 
 impl State {
-    /// A gap becomes a record of its own.
+    /// Adds a record for dropped records.
     fn mark_dropped(&mut self) {
         let dropped = std::mem::take(&mut self.dropped);
         if dropped > 0 {

@@ -1,4 +1,4 @@
-//! What a record holds, in the order of its keys. Keys without a value are absent.
+//! Fields of a record, in the order of its keys. Keys without a value are absent.
 
 use serde::Serialize;
 
@@ -6,17 +6,17 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
-    /// A credential attempt has ended.
+    /// A login attempt has ended.
     Login,
-    /// End of a session, after its login or without one.
+    /// A session has ended, with or without a login.
     Session,
-    /// SMTP messages of a session that goes on: more than one record may hold.
+    /// SMTP messages of a continuing session: more than one record should hold.
     Messages,
-    /// Records were dropped here.
+    /// Records were dropped at this point.
     Dropped,
-    /// Somebody did something by the administrators' listener.
+    /// An administrator's action.
     Action,
-    /// Where the chain stood, signed.
+    /// A signed head of the chain.
     Head,
 }
 
@@ -37,20 +37,20 @@ impl Event {
 /// The envelope of an SMTP message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AuditMessage {
-    /// MAIL's reverse path; empty for a bounce.
+    /// Reverse path in MAIL; empty for a bounce.
     pub from: String,
-    /// The recipients that the mail service took.
+    /// Recipients that the mail service accepted.
     pub to: Vec<String>,
     /// Size of the message in octets.
     pub size: u64,
-    /// The final reply, as the mail service gave it; Exchange's has its queue id. Absent where the
-    /// session ended before it.
+    /// Final reply of the mail service; Exchange's contains its queue id. Absent if the session
+    /// ended before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reply: Option<String>,
 }
 
 impl AuditMessage {
-    /// About as many octets as it takes.
+    /// Approximate size in memory, in octets.
     pub fn octets(&self) -> usize {
         let to: usize = self.to.iter().map(|to| to.len() + 24).sum();
         let reply = self.reply.as_ref().map_or(0, String::len);
@@ -58,10 +58,10 @@ impl AuditMessage {
     }
 }
 
-/// One line, without `v`, `prev` and `hash`.
+/// One record, without `v`, `prev` and `hash`.
 #[derive(Debug, Clone, Serialize)]
 pub struct AuditRecord {
-    /// When it was: UTC, RFC 3339, milliseconds.
+    /// Time of the event: UTC, RFC 3339, milliseconds.
     pub time: String,
     /// Event that the record describes.
     pub event: Event,
@@ -74,7 +74,7 @@ pub struct AuditRecord {
     /// Protocol of the listener: `imap`, `pop3` or `smtp`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<&'static str>,
-    /// Client as `address:port`, announced by a load balancer or connected.
+    /// Client as `address:port`; behind a load balancer, the announced one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
     /// Encryption towards the client: `TLSv1.3 CIPHER`.
@@ -83,7 +83,7 @@ pub struct AuditRecord {
     /// Login as the client presented it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub login: Option<String>,
-    /// The name of the password that was right.
+    /// Name of the password that matched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
     /// Mailbox that the login opened.
@@ -110,10 +110,10 @@ pub struct AuditRecord {
     /// Phase in which the session ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<&'static str>,
-    /// Octets from the client to the upstream.
+    /// Octets sent from the client to the upstream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_up: Option<u64>,
-    /// Octets from the upstream to the client.
+    /// Octets sent from the upstream to the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_down: Option<u64>,
     /// Duration of the attempt, in milliseconds.
@@ -125,28 +125,28 @@ pub struct AuditRecord {
     /// Side that closed the session: `client`, `upstream` or `authrelay`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_by: Option<&'static str>,
-    /// Messages that were sent over SMTP.
+    /// Messages sent over SMTP.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<AuditMessage>,
-    /// Person or token that did something: `token`, or the address of somebody who signed in.
+    /// Administrator who acted: `token`, `viewer_token`, or the user who signed in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub person: Option<String>,
-    /// Action that was done: `test`, `authorize`, `forget` or `reload`.
+    /// The action: `test`, `authorize`, `forget`, `reload`, `sign_in` or `sign_out`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<&'static str>,
-    /// Number of records that were dropped.
+    /// Number of dropped records.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub records: Option<u64>,
-    /// Signature of a head: Ed25519 over its `time`, LF and its `prev`, in base64.
+    /// Signature of a head: Ed25519 over `time`, LF and `prev`, in base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
-    /// Name of the relay that wrote it, where several are one.
+    /// Name of the relay that wrote the record, if it is one of several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relay: Option<String>,
 }
 
 impl AuditRecord {
-    /// Creates a record of the present time with no other field.
+    /// Creates a record of the current time without other fields.
     pub fn new(event: Event) -> Self {
         Self {
             time: now(),
@@ -180,7 +180,7 @@ impl AuditRecord {
         }
     }
 
-    /// Creates the record of a gap of `count` records.
+    /// Creates the record of `count` dropped records.
     pub(super) fn dropped(count: u64) -> Self {
         Self {
             fault: Some("policy: audit".into()),
@@ -189,18 +189,18 @@ impl AuditRecord {
         }
     }
 
-    /// Whether it records a login that succeeded: with `on_full: refuse` such a one is kept as
-    /// long as there is memory for it.
+    /// Whether the record belongs to a successful login. With `on_full: refuse` such records may
+    /// use the reserve.
     pub(super) fn admitted(&self) -> bool {
         self.event == Event::Messages || matches!(self.outcome, Some("accepted" | "relayed"))
     }
 
-    /// Whether somebody was turned away or something went wrong.
+    /// Whether a client was refused or something failed.
     pub(super) fn warns(&self) -> bool {
         self.event == Event::Dropped || matches!(self.outcome, Some("refused" | "failed"))
     }
 
-    /// About as many octets as it takes.
+    /// Approximate size in memory, in octets.
     pub(super) fn octets(&self) -> usize {
         1024 + self
             .messages
@@ -210,7 +210,7 @@ impl AuditRecord {
     }
 }
 
-/// Formats the present time: UTC, RFC 3339, with milliseconds.
+/// Formats the current time: UTC, RFC 3339, milliseconds.
 fn now() -> String {
     let now = time::OffsetDateTime::now_utc();
     let (date, clock) = (now.date(), now.time());

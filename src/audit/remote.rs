@@ -1,9 +1,9 @@
-//! Records on their way to another machine: bounded, sent by a thread of its own, and tried again
-//! until they are taken.
+//! Bounded queue of records for another machine. A thread of its own sends them, and retries until
+//! they are accepted.
 //!
-//! Where there is no room for more, `audit.on_full` decides: `continue` drops messages and counts
-//! them (the file has what the other machine lacks), `refuse` makes the writer wait, whose own queue
-//! fills then, so that logins are refused.
+//! When the queue is full, `audit.on_full` decides: `continue` drops and counts messages (the file
+//! still has them), `refuse` makes the writer wait, so that its own queue fills and logins are
+//! refused.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,49 +11,49 @@ use std::time::{Duration, Instant};
 
 use crate::config::OnFull;
 
-/// Octets of messages that wait.
+/// Most octets of waiting messages.
 const MAX_QUEUED: usize = 8 * 1024 * 1024;
 
-/// The pause after a failure, doubled up to the last.
+/// Pause after the first failure, and its maximum: each failure doubles it.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
 /// Log messages about one kind of server.
 #[derive(Debug)]
 pub(super) struct Wording {
-    /// Messages are dropped, and what to do.
+    /// Log message when messages are dropped, and its remedy.
     pub(super) full: (&'static str, &'static str),
-    /// Messages cannot be sent, and what to do.
+    /// Log message when messages cannot be sent, and its remedy.
     pub(super) unreachable: (&'static str, &'static str),
-    /// Message that records are sent again.
+    /// Log message when records are sent again.
     pub(super) again: &'static str,
 }
 
 /// Sends messages to one machine.
 pub(super) trait Delivery {
-    /// Where it sends to, for the log.
+    /// Address of the machine, for the log.
     fn address(&self) -> String;
 
-    /// At most this many messages at once, and this many octets (but always one message).
+    /// Most messages and most octets sent at once; a single message may be larger.
     fn batch(&self) -> (usize, usize);
 
-    /// Sends messages in their order; blocks, with deadlines of its own.
+    /// Sends messages in order. Blocks, with its own deadlines.
     ///
     /// # Errors
     ///
-    /// None of them counts as sent then, and all are tried again.
+    /// None of the messages counts as sent, and all are sent again.
     fn deliver(&mut self, messages: &[Vec<u8>]) -> Result<(), Undelivered>;
 }
 
-/// Why messages were not taken.
+/// Reason why messages were not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Undelivered {
-    /// They are tried again after a pause.
+    /// Retry after a pause.
     Later(String),
-    /// They are tried again at once, in smaller batches.
+    /// Retry at once in smaller batches.
     Smaller,
 }
 
-/// Messages that wait for their delivery.
+/// Messages that wait for delivery.
 #[derive(Debug)]
 pub(super) struct Remote {
     on_full: OnFull,
@@ -66,7 +66,7 @@ pub(super) struct Remote {
 struct State {
     waiting: VecDeque<Vec<u8>>,
     octets: usize,
-    /// Messages that are taken out and not sent yet.
+    /// Messages taken from the queue but not sent yet.
     sending: usize,
     dropped: u64,
     closed: bool,
@@ -86,7 +86,7 @@ impl Remote {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a message. Waits for room where `on_full` is `refuse`.
+    /// Adds a message. With `on_full: refuse` this waits for space.
     pub(super) fn push(&self, message: Vec<u8>) {
         let mut state = self.lock();
         while state.octets > 0 && state.octets + message.len() > MAX_QUEUED && !state.closed {
@@ -117,7 +117,7 @@ impl Remote {
         self.changed.notify_all();
     }
 
-    /// Waits until all is sent; gives how much is not at the deadline.
+    /// Waits until everything is sent. Returns how many messages are not at the deadline.
     pub(super) fn finish(&self, deadline: Instant) -> usize {
         let mut state = self.lock();
         loop {
@@ -135,7 +135,7 @@ impl Remote {
         }
     }
 
-    /// The next messages; none at the end.
+    /// Takes the next messages; empty when the queue is closed.
     fn next(&self, (messages, octets): (usize, usize)) -> Vec<Vec<u8>> {
         let mut state = self.lock();
         while state.waiting.is_empty() && !state.closed {
@@ -160,7 +160,8 @@ impl Remote {
         taken
     }
 
-    /// Records that messages were sent. Gives how many were dropped, once others get through again.
+    /// Records that messages were sent. Returns the number of dropped messages once the queue is
+    /// half empty again.
     fn sent(&self, messages: usize) -> u64 {
         let mut state = self.lock();
         state.sending = state.sending.saturating_sub(messages);
@@ -171,7 +172,7 @@ impl Remote {
         }
     }
 
-    /// Sleeps, unless it ends; gives whether it goes on.
+    /// Sleeps. Returns false if the queue was closed.
     fn pause(&self, pause: Duration) -> bool {
         let end = Instant::now() + pause;
         let mut state = self.lock();
@@ -265,7 +266,7 @@ mod tests {
         assert_eq!(remote.finish(Instant::now()), 3);
     }
 
-    /// Takes what is small enough.
+    /// Accepts messages that are small enough.
     struct Narrow(Vec<usize>);
 
     impl Delivery for &mut Narrow {

@@ -1,8 +1,8 @@
-//! Signed heads: an Ed25519 signature (RFC 8032) over where the chain stands.
+//! Signed heads: Ed25519 signatures (RFC 8032) over the state of the chain.
 //!
-//! Who can write the file can also make a new chain of it, hashes and all. A head is a record that
-//! only the holder of the key can make: its `signature` is over its `time`, a line end (LF), and its
-//! `prev`, which is the hash of the record before. Everything up to a head is as it was when the
+//! An attacker who can write the file can rebuild the whole chain, hashes included. A head is a
+//! record that only the holder of the key can make: its `signature` covers its `time`, LF, and its
+//! `prev`, which is the hash of the previous record. Everything before a head is as it was when the
 //! head was signed.
 
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use rustls_pki_types::pem::PemObject as _;
 
 use super::record::{AuditRecord, Event};
 
-/// How often a head is signed.
+/// Interval between signed heads.
 const INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Octets before an Ed25519 public key in a SubjectPublicKeyInfo (RFC 8410 §4).
@@ -31,7 +31,7 @@ pub(super) struct Signer {
 }
 
 impl Signer {
-    /// The first head is due an hour from now.
+    /// Creates a signer whose first head is due in an hour.
     pub(super) fn new(key: Arc<Ed25519KeyPair>) -> Self {
         Self {
             key,
@@ -39,12 +39,12 @@ impl Signer {
         }
     }
 
-    /// When the next head is due.
+    /// Time at which the next head is due.
     pub(super) fn due(&self) -> Instant {
         self.next
     }
 
-    /// A head that follows the record with the hash `prev`; the next one is due an hour later.
+    /// Signs a head after the record with hash `prev`; the next one is due an hour later.
     pub(super) fn sign(&mut self, prev: &str) -> AuditRecord {
         self.next = Instant::now() + INTERVAL;
         let mut record = AuditRecord::new(Event::Head);
@@ -59,11 +59,11 @@ impl Signer {
 pub struct PublicKey(Vec<u8>);
 
 impl PublicKey {
-    /// Reads a SubjectPublicKeyInfo in PEM, as `openssl pkey -pubout` writes it.
+    /// Reads a SubjectPublicKeyInfo in PEM, as written by `openssl pkey -pubout`.
     ///
     /// # Errors
     ///
-    /// It is none, or of another algorithm than Ed25519.
+    /// The input is not a public key in PEM, or not an Ed25519 key.
     pub fn from_pem(pem: &[u8]) -> Result<Self, &'static str> {
         let key = SubjectPublicKeyInfoDer::from_pem_slice(pem)
             .map_err(|_| "is no public key in PEM (BEGIN PUBLIC KEY)")?;
@@ -73,7 +73,7 @@ impl PublicKey {
         }
     }
 
-    /// Whether `signature` (base64) is over this time and this hash.
+    /// Whether `signature` (base64) is valid for this time and hash.
     pub(super) fn verifies(&self, time: &str, prev: &str, signature: &str) -> bool {
         let key = UnparsedPublicKey::new(&ED25519, &self.0);
         STANDARD

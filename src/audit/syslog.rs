@@ -1,9 +1,9 @@
-//! Records sent to a syslog server (RFC 5424): over UDP (RFC 5426), TCP with octet counting
-//! (RFC 6587 §3.4.1) or TLS (RFC 5425).
+//! Sends records to a syslog server (RFC 5424): over UDP (RFC 5426), TCP with octet counting (RFC
+//! 6587 §3.4.1) or TLS (RFC 5425).
 //!
-//! A message's text is the record's line, byte for byte, so that the chain can be verified where
-//! it arrives. Syslog has no acknowledgements: what a connection held when it broke is lost, and
-//! shows as a gap there. A message that could not be handed to the connection is sent again.
+//! A message's text is the record's line, byte for byte, so that the receiver can verify the chain.
+//! Syslog has no acknowledgements: messages in a failing connection are lost, and are seen as a gap
+//! in the chain. A message that could not be passed to the connection is sent again.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{TcpStream, UdpSocket};
@@ -17,10 +17,10 @@ use super::remote::{Delivery, Undelivered, Wording};
 use crate::config::{Syslog as Server, SyslogTransport};
 use crate::outbound::connect;
 
-/// How long a connection may take, and each write to it.
+/// Longest time to connect, and for each write.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Facility authpriv (10), with the severities warning and informational.
+/// Priority: facility authpriv (10), severity warning.
 const WARNING: u8 = 10 * 8 + 4;
 const INFORMATIONAL: u8 = 10 * 8 + 6;
 
@@ -58,7 +58,7 @@ impl Delivery for Syslog {
         self.server.address().to_string()
     }
 
-    /// One message: each is handed to the connection by itself.
+    /// One message: each is passed to the connection by itself.
     fn batch(&self) -> (usize, usize) {
         (1, usize::MAX)
     }
@@ -108,7 +108,7 @@ fn send(server: &Server, connection: &mut Option<Connection>, message: &[u8]) ->
     }
 }
 
-/// At most [`SEND_TIMEOUT`], with TLS twice that.
+/// Connects within [`SEND_TIMEOUT`], with TLS within twice that.
 fn connect(server: &Server) -> io::Result<Connection> {
     let tcp = || {
         let tcp = connect::blocking(&server.host, server.port, SEND_TIMEOUT)?;
@@ -127,13 +127,13 @@ fn connect(server: &Server) -> io::Result<Connection> {
                 if Instant::now() > end {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
-                // Once each way: a server that trickles is not waited for without end.
+                // One read or write at a time, so that a slow server cannot exceed the deadline.
                 if tls.conn.wants_write() {
                     tls.conn.write_tls(&mut tls.sock)?;
                 } else if tls.conn.read_tls(&mut tls.sock)? == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 } else if let Err(error) = tls.conn.process_new_packets() {
-                    // The alert that says why.
+                    // Sends the alert with the reason.
                     let _ = tls.conn.write_tls(&mut tls.sock);
                     return Err(io::Error::other(error));
                 }
@@ -143,7 +143,7 @@ fn connect(server: &Server) -> io::Result<Connection> {
     }
 }
 
-/// A socket for the first address that can be used.
+/// Creates a socket for the first usable address.
 fn datagrams(server: &Server) -> io::Result<UdpSocket> {
     let mut last = io::Error::other("the name has no address");
     for address in connect::blocking_addresses(&server.host, server.port, SEND_TIMEOUT)? {
@@ -165,8 +165,8 @@ fn datagrams(server: &Server) -> io::Result<UdpSocket> {
 }
 
 impl Connection {
-    /// Whether the server has not ended it: what is written into a connection that it has closed
-    /// would be lost without an error.
+    /// Whether the server still has the connection open. Writing to a connection that it has closed
+    /// would lose the message without an error.
     fn is_alive(&mut self) -> bool {
         match self {
             Self::Udp(_) => true,
@@ -186,7 +186,7 @@ impl Connection {
     }
 }
 
-/// Reads what is there; whether the end is not.
+/// Reads available input without blocking. Returns whether the connection is still open.
 fn without_waiting(tcp: &TcpStream, mut read: impl FnMut(&TcpStream) -> io::Result<usize>) -> bool {
     if tcp.set_nonblocking(true).is_err() {
         return false;
@@ -201,7 +201,7 @@ fn without_waiting(tcp: &TcpStream, mut read: impl FnMut(&TcpStream) -> io::Resu
     alive && tcp.set_nonblocking(false).is_ok()
 }
 
-/// `<PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID MSGID STRUCTURED-DATA MSG`, without a line end.
+/// Builds `<PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID MSGID STRUCTURED-DATA MSG`, without line end.
 pub(super) fn message(host: &str, record: &AuditRecord, line: &[u8]) -> Vec<u8> {
     let priority = if record.warns() {
         WARNING
@@ -217,7 +217,7 @@ pub(super) fn message(host: &str, record: &AuditRecord, line: &[u8]) -> Vec<u8> 
     [head.as_bytes(), line.trim_ascii_end()].concat()
 }
 
-/// This machine's name as RFC 5424 wants it: 1 to 255 printable ASCII characters.
+/// Name of this machine in RFC 5424's form: 1 to 255 printable ASCII characters, or `-`.
 pub(super) fn host_name() -> String {
     let name = crate::platform::host_name();
     match (1..=255).contains(&name.len()) && name.bytes().all(|octet| octet.is_ascii_graphic()) {

@@ -1,4 +1,4 @@
-//! The chain in memory, the file and its writer; what whole sessions leave is in `tests/relay`.
+//! The chain in memory, the file and its writer. `tests/relay` has the records of whole sessions.
 
 use std::path::Path;
 use std::time::Duration;
@@ -29,7 +29,7 @@ fn record(session: &str) -> AuditRecord {
     }
 }
 
-/// Writes `count` records and ends.
+/// Writes one record per session, and ends.
 fn write(path: &Path, sessions: &[&str]) {
     let audit = Audit::start(&settings(path, OnFull::Continue)).unwrap();
     for session in sessions {
@@ -96,7 +96,7 @@ fn a_chain_goes_on_behind_a_torn_line() {
     let mended = read(&path);
     assert!(mended.contains("three") && !mended.contains("two"));
     assert_eq!(found(&mended, None, None).broken, []);
-    // A first line that is torn leaves nothing.
+    // A torn first line leaves nothing.
     std::fs::write(&path, &text[..50]).unwrap();
     write(&path, &["four"]);
     assert_eq!(found(&read(&path), None, None).records, 1);
@@ -110,7 +110,7 @@ fn what_is_no_audit_file_is_left_alone() {
     let error = Audit::start(&settings(&path, OnFull::Continue)).unwrap_err();
     assert!(error.to_string().contains("is no audit record"), "{error}");
     assert_eq!(read(&path), "Dear Sir,\n");
-    // Two writers would make two chains of one.
+    // Two writers would fork the chain.
     let path = folder.path().join("audit.jsonl");
     let first = Audit::start(&settings(&path, OnFull::Continue)).unwrap();
     let error = Audit::start(&settings(&path, OnFull::Continue)).unwrap_err();
@@ -143,13 +143,13 @@ fn verify_finds_what_was_done_to_a_chain() {
     assert!(wrong(&moved, None, None).starts_with("a:2: does not follow"));
     let twice = [lines[0], lines[0], lines[1]].concat();
     assert!(wrong(&twice, None, None).starts_with("a:2: begins a new chain"));
-    // A truncation is seen only against a head.
+    // A truncation is only detected with a known head.
     let short = lines[..3].concat();
     assert_eq!(wrong(&short, None, None), "");
     assert!(wrong(&short, None, Some(&end)).starts_with("a: does not end with the given head"));
     assert!(wrong("", None, Some(&end)).starts_with("a: does not end"));
     assert!(wrong(text.trim_end(), None, None).starts_with("a:4: ends within a record"));
-    // Files of which the first are gone.
+    // The first files are gone.
     let behind = lines[2..].concat();
     assert!(wrong(&behind, None, None).starts_with("a:1: is not the first of its chain"));
     let before = head(&lines[..2].concat());
@@ -160,7 +160,7 @@ fn verify_finds_what_was_done_to_a_chain() {
     assert!(found(&garbage, None, None).broken.len() <= 101);
 }
 
-/// One edit that even its hash was made to fit is seen at the next record.
+/// An edit whose own hash was adapted is detected at the next record.
 #[test]
 fn verify_finds_an_edit_with_a_hash_that_fits() {
     let folder = tempfile::tempdir().unwrap();
@@ -186,7 +186,7 @@ fn a_chain_goes_on_in_the_next_file() {
     audit.record(record("one"));
     assert_eq!(audit.finish(PATIENCE), 0);
     std::fs::rename(&path, &old).unwrap();
-    // Until it is told, it goes on with the old one.
+    // Until `reopen` the old file is written.
     audit.record(record("two"));
     assert_eq!(audit.finish(PATIENCE), 0);
     audit.reopen();
@@ -204,7 +204,7 @@ fn a_chain_goes_on_in_the_next_file() {
     assert_eq!((both.records, both.broken.len()), (3, 0));
 }
 
-/// A device that is always full: what finds no room is counted, or refuses logins.
+/// A device that is always full: records without room are counted, or logins are refused.
 #[test]
 fn a_full_device_drops_or_refuses() {
     let full = Path::new("/dev/full");
@@ -223,7 +223,7 @@ fn a_full_device_drops_or_refuses() {
     assert!(audit.blocks_logins());
 }
 
-/// What was dropped stands in the chain where it is missing.
+/// Dropped records are recorded in the chain where they are missing.
 #[test]
 fn a_gap_is_a_record() {
     let queue = Queue::new(OnFull::Continue, None);
@@ -267,7 +267,7 @@ fn many_messages_are_several_records() {
     assert!(records > 10, "{records}");
 }
 
-/// The disk is full, and the last line is torn: its move waits for room, like every record.
+/// The disk is full and the last line torn: moving it waits for space, as every record does.
 #[test]
 fn d44_a_torn_line_waits_for_room() {
     let folder = tempfile::tempdir().unwrap();
@@ -276,7 +276,7 @@ fn d44_a_torn_line_waits_for_room() {
     let text = read(&path);
     let torn = text.len() - 9;
     std::fs::write(&path, &text[..torn]).unwrap();
-    // Nothing can be written there.
+    // No file can be created there.
     let aside = folder.path().join("audit.jsonl.torn");
     if !make_full(&aside) {
         return;

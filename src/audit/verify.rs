@@ -1,4 +1,4 @@
-//! Verifying a chain: an edit, a gap, a reordering, a torn end, a truncation.
+//! Verifies a chain: detects edits, gaps, reordering, a torn end and truncation.
 
 use std::fmt;
 use std::io::{self, BufRead, Read as _};
@@ -8,35 +8,35 @@ use serde::Deserialize;
 use super::chain::{START, hash, split};
 use super::sign::PublicKey;
 
-/// Largest number of breaks that are reported; after these the rest is not checked.
+/// Most breaks that are reported; the rest of the chain is not checked.
 const MAX_BREAKS: usize = 100;
 
-/// A longer line is no record.
+/// Longest line that can be a record, in octets.
 const LONGEST: u64 = 4 * 1024 * 1024;
 
-/// Report of the verification of a chain.
+/// Result of verifying a chain.
 #[derive(Debug, Default)]
 pub struct ChainReport {
-    /// Number of records that were checked.
+    /// Number of checked records.
     pub records: u64,
-    /// The hash of the last one.
+    /// Hash of the last record.
     pub head: Option<String>,
-    /// When the last signed head was made, as it says.
+    /// Time of the last signed head, as it states.
     pub signed: Option<String>,
-    /// Records after the last head.
+    /// Number of records after the last head.
     pub unsigned: u64,
-    /// Breaks of the chain, in order.
+    /// Breaks in the chain, in order.
     pub broken: Vec<ChainBreak>,
 }
 
-/// One thing that is wrong. Displayed as `FILE:LINE: what`.
+/// One break. Formatted as `FILE:LINE: what`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChainBreak {
     /// Name of the file with the break.
     pub file: String,
-    /// Which line, from 1; 0 where it is the file as a whole.
+    /// Line number from 1; 0 if the file as a whole is meant.
     pub line: u64,
-    /// Description of what is wrong there.
+    /// Description of the break.
     pub what: &'static str,
 }
 
@@ -59,13 +59,13 @@ struct Link {
     signature: Option<String>,
 }
 
-/// Reads files in order as one chain. `after` is the hash of the record before the first one;
-/// `head` is the hash that the last one must have; `key` is the one that must have signed every
-/// head, of which there must be one.
+/// Verifies files in order as one chain. `after` is the hash of the record before the first one.
+/// `head` is the required hash of the last one. `key` must have signed every head, and then at
+/// least one head is required.
 ///
 /// # Errors
 ///
-/// Where a file cannot be read: its name, and why.
+/// A file that cannot be read: its name and the error.
 pub fn verify<R: BufRead>(
     files: impl IntoIterator<Item = (String, R)>,
     after: Option<&str>,
@@ -123,8 +123,8 @@ pub fn verify<R: BufRead>(
 }
 
 impl ChainReport {
-    /// Checks the next line and gives its breaks; its own hash is believed for the line after it,
-    /// so that one mistake is reported once.
+    /// Checks the next line and returns its breaks. The line's own hash is trusted for the next
+    /// line, so that one error is reported once.
     fn check(
         &mut self,
         line: &[u8],

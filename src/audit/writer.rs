@@ -1,9 +1,8 @@
-//! The writer: the only one who seals records and writes them.
+//! The writer, the only code that seals and writes records.
 //!
-//! A piece that could not be written is kept and tried again; until then nothing more is taken
-//! from the queue. Of a line that was written in part, the part is taken back, so that whoever
-//! reads the file finds whole lines. The disk confirms (fdatasync) at most once a second, and
-//! whenever somebody waits for it.
+//! A piece that could not be written is kept and retried; until then no more records are taken from
+//! the queue. A partially written line is removed again, so that readers find only whole lines. The
+//! disk is synced (fdatasync) at most once a second, and whenever a caller waits for it.
 
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom, Write as _};
@@ -21,22 +20,22 @@ use super::sign::Signer;
 use crate::config::AuditPath;
 use crate::platform::{self, FileId};
 
-/// Interval at which the disk confirms.
+/// Interval between syncs.
 const SYNC: Duration = Duration::from_secs(1);
 
-/// After how long a write that failed is tried again.
+/// Pause before a failed write is retried.
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Destination of the audit lines.
 enum Sink {
     None,
-    /// Without the standard library's buffer, which may keep what it could not write.
+    /// Standard output without the standard library's buffer, which might keep unwritten data.
     Stdout(File),
     File {
         path: PathBuf,
         file: Arc<File>,
         regular: bool,
-        /// Where a torn line has to be moved from before anything is written.
+        /// Offset of a torn line that must be moved before anything is written.
         torn: Option<u64>,
     },
 }
@@ -47,25 +46,25 @@ pub(super) struct Writer {
     signer: Option<Signer>,
     sink: Sink,
     chain: Chain,
-    /// Sealed lines, with their number of records and the octets of them that are written.
+    /// Sealed lines; `records` is their number, `written` the octets already written.
     pending: Vec<u8>,
     records: u64,
     written: usize,
-    /// Sealed, and not yet handed to the outlets: what is not written, one piece at most.
+    /// Sealed records not yet passed to the outlets, since they are not written. One piece at most.
     unsent: Vec<(AuditRecord, Vec<u8>)>,
-    /// Written, and not yet confirmed by the disk.
+    /// Records written but not synced.
     unsynced: u64,
     synced: Instant,
     /// Records since the last head.
     unsigned: u64,
-    /// Whether the last write failed, which was logged.
+    /// Whether the last write failed and was logged.
     failing: bool,
     /// Whether it was logged that records are dropped.
     dropping: bool,
 }
 
 impl Writer {
-    /// Opens the destination that `path` names.
+    /// Opens the destination in `path`.
     pub(super) fn open(
         path: Option<&AuditPath>,
         queue: Arc<Queue>,
@@ -110,7 +109,7 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Until the queue is closed and empty, or closed and cannot be emptied.
+    /// Runs until the queue is closed, and empty or not writable.
     pub(super) fn run(mut self) {
         self.log_head("started");
         // A torn line that could not be moved is logged at once.
@@ -145,8 +144,8 @@ impl Writer {
             if headed && !self.failing {
                 self.queue.on_head();
             }
-            // Last, since with `on_full: refuse` it waits for room. What the file does not have yet
-            // would fork the chain if it were lost there.
+            // Last, since this may wait with `on_full: refuse`. Lines that are not in the file yet
+            // are held back: if they were lost there, the chain would fork.
             if !self.outlets.is_empty() {
                 self.unsent.extend(work.records.into_iter().zip(lines));
                 if !self.failing {
@@ -168,7 +167,7 @@ impl Writer {
         }
     }
 
-    /// The head that is due: each hour, and at the end where records came after the last one.
+    /// Signs a head if one is due: each hour, and at the end after further records.
     fn head_due(&mut self, finishing: bool) -> Option<AuditRecord> {
         let signer = self.signer.as_mut()?;
         let is_last = finishing && self.unsigned > 0 && self.queue.is_empty();
@@ -183,7 +182,7 @@ impl Writer {
         head
     }
 
-    /// Each record's line; they are pending now.
+    /// Seals records, adds their lines to the pending ones, and returns them.
     fn seal(&mut self, records: &[AuditRecord]) -> Vec<Vec<u8>> {
         let seal = |record: &AuditRecord| {
             if let Some(dropped) = record.records {
@@ -193,7 +192,7 @@ impl Writer {
                     "audit records were dropped; the chain says so too"
                 );
             }
-            // Strings and numbers always become JSON.
+            // Strings and numbers always serialize.
             let line = self.chain.seal(record).unwrap_or_default();
             self.pending.extend_from_slice(&line);
             line
@@ -201,7 +200,7 @@ impl Writer {
         records.iter().map(seal).collect()
     }
 
-    /// Writes what is pending, or says that it cannot.
+    /// Writes pending lines, and logs failures.
     fn write(&mut self) {
         let torn = matches!(&self.sink, Sink::File { torn: Some(_), .. });
         if self.pending.is_empty() && self.records == 0 && !torn {
@@ -270,8 +269,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Whole lines that are written are done with; a part of one is taken back where that is
-    /// possible, and goes on later where it is not.
+    /// Drops whole lines that were written. A partial line is removed from the file if possible,
+    /// and completed later otherwise.
     fn take_back(&mut self) {
         let Sink::File {
             file,
@@ -308,7 +307,7 @@ impl Writer {
         self.queue.confirm(std::mem::take(&mut self.unsynced));
     }
 
-    /// The chain goes on in whatever is at the path now.
+    /// Continues the chain in the file that is now at the path.
     fn reopen(&mut self) {
         self.write();
         self.sync();
@@ -345,7 +344,7 @@ impl Writer {
         }
     }
 
-    /// A head that stands elsewhere too shows a truncation.
+    /// Logs the head, since a copy outside the file reveals a truncation.
     fn log_head(&self, why: &str) {
         tracing::info!(
             head = %self.chain.head(),

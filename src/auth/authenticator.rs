@@ -1,4 +1,4 @@
-//! From presented credentials to a verified login.
+//! Checks presented credentials and returns a verified login.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,28 +14,28 @@ use crate::fault::{Fault, Kind};
 use crate::secret::Secret;
 use crate::wire::sasl::Credentials;
 
-/// Client that presents credentials: its address, listener and certificate.
+/// Origin of a login attempt: the client's address, listener and certificate.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientInfo<'a> {
-    /// Address of the client, as announced by a load balancer.
+    /// Client address; behind a load balancer, the announced one.
     pub address: IpAddr,
     /// Listener to which the client connected.
     pub listener: &'a Listener,
-    /// Names in the client's certificate, where the listener asked for one.
+    /// Names in the client's certificate, if the listener requires one.
     pub names: &'a [CertificateName],
 }
 
-/// Refused attempt, with the delay of its answer.
+/// A refused attempt, and the delay of its reply.
 #[derive(Debug)]
 pub struct LoginRefused {
-    /// Fault that says why it was refused.
+    /// Fault with the reason of the refusal.
     pub fault: Fault,
-    /// Time for which the answer is to be held back.
+    /// Delay before the reply.
     pub delay: Duration,
 }
 
 impl LoginRefused {
-    /// Nothing to hold back: whatever the fault is, it is no guess.
+    /// Refuses without delay, for faults that are not guesses.
     pub fn at_once(fault: Fault) -> Self {
         Self {
             fault,
@@ -53,14 +53,14 @@ impl LoginRefused {
     }
 }
 
-/// A password that the identity provider is about to check. While this exists it counts as one
-/// that may be wrong; dropped, it was neither right nor wrong.
+/// A password check by the identity provider that has not ended. Until then it counts as a possible
+/// failure. Dropping it records neither success nor failure.
 #[derive(Debug)]
 pub struct PendingCheck {
     lockouts: Arc<Lockouts>,
     address: IpAddr,
     login: String,
-    /// Presented password, as a keyed hash.
+    /// Keyed hash of the presented password.
     print: Option<Print>,
     _under_way: super::lockout::CheckPermit,
 }
@@ -71,7 +71,7 @@ impl PendingCheck {
         self.lockouts.succeeded(self.address, &self.login);
     }
 
-    /// Records that the password was wrong, as the fault says.
+    /// Records that the password was wrong.
     pub fn failed(self, fault: Fault) -> LoginRefused {
         let print = self.print.unwrap_or_default();
         let delay = self.lockouts.failed(self.address, &self.login, true, print);
@@ -96,7 +96,7 @@ impl Authenticator {
         })
     }
 
-    /// Creates an authenticator for another configuration; lockouts continue.
+    /// Creates an authenticator for another configuration; the lockout state is shared.
     #[must_use]
     pub fn reconfigured(&self, config: &Config) -> Self {
         Self {
@@ -106,18 +106,18 @@ impl Authenticator {
         }
     }
 
-    /// Failures are counted together with other relays from now on.
+    /// Shares failure counts with the other relays from now on.
     pub fn share(&self, member: Arc<Member>) {
         self.lockouts.share(member);
     }
 
-    /// Attempts are counted by the policy of `config` from now on.
+    /// Applies the lockout policy of `config` from now on.
     pub fn activate(&self, config: &Config) {
         self.lockouts.follow(config.limits.lockout.clone());
     }
 
-    /// Whether what was verified under another configuration would open the same mailbox in the
-    /// same way today.
+    /// Whether a login verified under an earlier configuration would still open the same mailbox in
+    /// the same way.
     pub fn still_opens(&self, client: ClientInfo<'_>, verified: &VerifiedLogin) -> bool {
         let Some(account) = self.find(verified.login()) else {
             return false;
@@ -131,7 +131,7 @@ impl Authenticator {
             })
     }
 
-    /// Checks credentials; nothing leaves the machine. The fault is always [`Kind::Credentials`].
+    /// Checks credentials locally. The fault is always [`Kind::Credentials`].
     pub async fn check(
         &self,
         client: ClientInfo<'_>,
@@ -155,8 +155,8 @@ impl Authenticator {
             None => (None, self.unknown(&login)),
         };
         let verified = self.checker.check(claim, &credentials.password).await;
-        // Many may have guessed at once: those that are checked after the failure that locks are
-        // not told whether they were right.
+        // Many guesses may run concurrently. Those checked after the failure that locks must not
+        // learn whether they were right.
         if locked() {
             return Err(LoginRefused::locked_out());
         }
@@ -177,7 +177,7 @@ impl Authenticator {
         })
     }
 
-    /// Why a login that no account has is refused.
+    /// Builds the fault of a login that no account has.
     fn unknown(&self, login: &str) -> Fault {
         let why = "no account has this login";
         match login.trim() {
@@ -189,8 +189,8 @@ impl Authenticator {
         }
     }
 
-    /// Waits until a password that only the identity provider can check may be shown to it: no more
-    /// of a login and address are with it at once than may yet be wrong.
+    /// Waits until the identity provider may check a password. Per client address and login, no
+    /// more checks are pending than failures are left before the lockout.
     pub async fn pending_check(
         &self,
         client: ClientInfo<'_>,
@@ -211,7 +211,7 @@ impl Authenticator {
         }
     }
 
-    /// The account of a login, in any case.
+    /// Finds the account of a login, ignoring case.
     pub fn find(&self, login: &str) -> Option<&Arc<Account>> {
         self.logins.find(login)
     }
@@ -221,7 +221,7 @@ fn wrong_credentials(why: &str) -> Fault {
     Fault::new(Kind::Credentials, why)
 }
 
-/// Why a password is refused, if it is; what is odd in it, for the log.
+/// Builds the fault of a wrong password, with likely causes for the log.
 fn wrong_password(claim: &Candidate, presented: &Secret) -> Fault {
     let why = "wrong password";
     let text = presented.expose();
@@ -244,7 +244,7 @@ fn wrong_password(claim: &Candidate, presented: &Secret) -> Fault {
     wrong_credentials(why)
 }
 
-/// Collects which passwords `login` may present for the account that it resolved to.
+/// Collects the passwords that `login` may present for the account it resolved to.
 fn claim(
     account: &Arc<Account>,
     client: ClientInfo<'_>,
@@ -280,7 +280,7 @@ fn claim(
     })
 }
 
-/// The account's passwords that may be used from where the client is.
+/// Passwords of the account that may be used from the client's address, listener and certificate.
 fn usable<'a>(
     account: &'a Account,
     client: ClientInfo<'a>,

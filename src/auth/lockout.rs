@@ -1,9 +1,10 @@
-//! Guessing: failures are slowed from the third on, then locked out for a while.
+//! Lockout: delays replies from the third failure on, then locks for a while.
 //!
-//! What is locked is a pair of client address and login, so that one stale job locks out neither
-//! its neighbours nor the owner of the login. A whole address is locked for unknown logins only,
-//! and never on loopback, where everybody shares it. Elsewhere it is slowed for all that fail, or
-//! time would tell which logins exist; who succeeds is never slowed.
+//! A lock applies to a pair of client address and login, so that a job with an old password locks
+//! out neither its neighbours nor the login's owner. A whole address is locked only for unknown
+//! logins, and never on loopback, which all local clients share. Elsewhere all failures of an
+//! address are delayed, since timing would otherwise reveal which logins exist. Successful logins
+//! are never delayed.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -18,26 +19,26 @@ use crate::auth::password::Print;
 use crate::cluster::member::Member;
 use crate::config::{Lockout, client_network};
 
-/// Time for which the same wrong password of a login and address is no further failure.
+/// Period in which the same wrong password of a login and address counts only once.
 const REPEATED: Duration = Duration::from_secs(60);
 
-/// Largest number of remembered entries; beyond it the oldest is forgotten.
+/// Most entries kept; beyond it the older half is dropped.
 const CAP: usize = 50_000;
 
-/// The longest an answer is held back.
+/// Longest delay of a reply.
 pub(super) const SLOWEST: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum LockoutScope {
-    /// A login, whether an account has it or not.
+    /// One login, existing or not.
     Login(String),
-    /// Any login that no one has.
+    /// All logins without an account.
     Unknown,
-    /// Any failure of the address; slowed, never locked.
+    /// All failures of an address: delays replies, never locks.
     Anything,
 }
 
-/// Client, grouped by [`client_network`], and what its failures count for.
+/// Client network (see [`client_network`]) and scope of a count.
 type Key = (IpAddr, LockoutScope);
 
 #[derive(Debug, Clone, Copy)]
@@ -45,17 +46,17 @@ struct FailureCount {
     failures: u32,
     last: Instant,
     locked_until: Option<Instant>,
-    /// The wrong password that was counted last, from which address, and when: applications try the
-    /// same one by every mechanism.
+    /// Wrong password counted last, its address, and the time. Applications try the same password
+    /// with every mechanism.
     counted: Option<(Print, IpAddr, Instant)>,
 }
 
 #[derive(Debug)]
 pub(super) struct Lockouts {
     state: Mutex<State>,
-    /// This relay among several that count together.
+    /// This relay, if several share their counts.
     member: OnceLock<Arc<Member>>,
-    /// Wakes those that wait for a check to end.
+    /// Wakes tasks that wait for a check to end.
     ended: Notify,
 }
 
@@ -63,28 +64,28 @@ pub(super) struct Lockouts {
 struct State {
     policy: Lockout,
     records: HashMap<Key, FailureCount>,
-    /// Guesses that somebody else is checking.
+    /// Pending checks by the identity provider.
     trials: HashMap<Key, u32>,
 }
 
-/// A guess that somebody else is checking; until this is dropped it counts as one that may fail.
+/// A check by the identity provider in progress; until dropped it counts as a possible failure.
 #[derive(Debug)]
 pub(super) struct CheckPermit {
     lockouts: Arc<Lockouts>,
     key: Key,
 }
 
-/// Whether a trial may begin.
+/// Whether a check may begin.
 enum CheckStart {
     Yes,
-    /// Too early: as many checks are pending as may fail. Wait for one to end.
+    /// Not yet: as many checks are pending as may still fail. Wait for one to end.
     Later,
     Locked,
 }
 
 impl State {
-    /// Time for which a failure counts. What slows holds out as long as any lock: its end must not
-    /// distinguish a login that is locked from one that is not.
+    /// How long a failure counts. Delays last at least as long as a lock: their end must not
+    /// distinguish a locked login from another.
     fn window(&self, subject: &LockoutScope) -> Duration {
         match subject {
             LockoutScope::Login(_) | LockoutScope::Unknown => self.policy.window,
@@ -120,12 +121,12 @@ impl Lockouts {
         }
     }
 
-    /// Counts together with other relays from now on.
+    /// Shares counts with the other relays from now on.
     pub(super) fn share(&self, member: Arc<Member>) {
         let _ = self.member.set(member);
     }
 
-    /// Reads what all relays have counted, where this one has seen or heard of a failure.
+    /// Reads the counts of all relays if a failure is known here.
     pub(super) async fn look(&self, address: IpAddr, login: &str, known: bool) {
         let Some(member) = self.member.get() else {
             return;
@@ -136,7 +137,7 @@ impl Lockouts {
         }
     }
 
-    /// The failures of all relays, and whether they lock.
+    /// Failures counted by all relays, and whether they lock.
     fn of_all(&self, key: &Key, window: Duration) -> (u32, bool) {
         let Some(member) = self.member.get() else {
             return (0, false);
@@ -145,7 +146,7 @@ impl Lockouts {
         (failures, locked.is_some())
     }
 
-    /// From now on by another policy; what was counted stays.
+    /// Applies another policy from now on; the counts stay.
     pub(super) fn follow(&self, policy: Lockout) {
         self.state().policy = policy;
     }
@@ -154,7 +155,7 @@ impl Lockouts {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether an attempt is refused unseen; `known` is whether the login has an account.
+    /// Whether an attempt is refused without a check; `known` is whether the login has an account.
     pub(super) fn is_locked(&self, address: IpAddr, login: &str, known: bool) -> bool {
         let now = Instant::now();
         let mut state = self.state();
@@ -168,14 +169,14 @@ impl Lockouts {
             });
         if locked && let Some(record) = state.records.get_mut(&key(address, LockoutScope::Anything))
         {
-            // A known login that is not locked fails and counts there.
+            // A known login that is not locked would fail and count here.
             record.last = now;
         }
         locked
     }
 
-    /// After a failure: how long to hold the answer back. `print` is the keyed hash of the wrong
-    /// password: within a minute it counts once.
+    /// Counts a failure and returns the delay of the reply. `print` is the keyed hash of the wrong
+    /// password, which counts once a minute.
     pub(super) fn failed(
         &self,
         address: IpAddr,
@@ -245,8 +246,8 @@ impl Lockouts {
         }
     }
 
-    /// Begins a trial, as soon as it could fail without being one failure too many. `None`: the
-    /// login is locked.
+    /// Begins a check as soon as its failure could not exceed the limit. `None`: the login is
+    /// locked.
     pub(super) async fn trial(
         self: &Arc<Self>,
         address: IpAddr,
@@ -255,7 +256,7 @@ impl Lockouts {
         let key = key(address, LockoutScope::Login(login.to_owned()));
         loop {
             let mut ended = std::pin::pin!(self.ended.notified());
-            // From here on, so that no end is missed.
+            // Registered before the check below, so that no notification is missed.
             ended.as_mut().enable();
             match self.begin(&key) {
                 CheckStart::Yes => {
@@ -320,7 +321,7 @@ impl Drop for CheckPermit {
     }
 }
 
-/// Addresses and logins appear in the shared store as keyed hashes.
+/// Builds the key in the shared store; address and login appear only as a keyed hash.
 fn shared_name(member: &Member, (network, scope): &Key) -> Arc<str> {
     let (kind, login) = match scope {
         LockoutScope::Login(login) => ("login", login.as_str()),
@@ -335,7 +336,7 @@ fn key(address: IpAddr, subject: LockoutScope) -> Key {
     (client_network(address), subject)
 }
 
-/// Scopes for which a failure counts.
+/// Scopes in which a failure counts.
 fn subjects(address: IpAddr, login: &str, known: bool) -> impl Iterator<Item = LockoutScope> {
     let elsewhere = !address.to_canonical().is_loopback();
     let unknown = (elsewhere && !known).then_some(LockoutScope::Unknown);
@@ -345,7 +346,7 @@ fn subjects(address: IpAddr, login: &str, known: bool) -> impl Iterator<Item = L
         .chain(anything)
 }
 
-/// From the third failure on: 1, 2, 4, 5 seconds.
+/// Delay from the third failure on: 1, 2, 4, then 5 seconds.
 fn slowed(failures: u32) -> Duration {
     match failures.checked_sub(3) {
         None => Duration::ZERO,
@@ -370,8 +371,8 @@ mod tests {
         [number; 32]
     }
 
-    /// An application that tries the same wrong password by every mechanism fails once a minute; an
-    /// attempt in a lock does not prolong it.
+    /// An application that tries the same wrong password with every mechanism fails once a minute.
+    /// An attempt during a lock does not prolong it.
     #[tokio::test(start_paused = true)]
     async fn the_same_password_within_a_minute_counts_once() {
         let lockouts = lockouts(3);
@@ -393,7 +394,7 @@ mod tests {
 
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
-    /// Requirement 15: whoever makes logins up fills no memory, and whatever fails last counts.
+    /// Made-up logins fill no memory, and the latest failures count.
     #[tokio::test(start_paused = true)]
     async fn memory_is_bounded() {
         let lockouts = lockouts(10);
@@ -408,15 +409,15 @@ mod tests {
         let last = std::net::Ipv6Addr::from((3 * CAP as u128 - 1) << 64);
         let key = (last.into(), LockoutScope::Unknown);
         assert!(lockouts.state().records.contains_key(&key));
-        // Failures that count no more are forgotten first.
+        // Expired failures are dropped first.
         tokio::time::advance(Duration::from_secs(601)).await;
         let mut state = lockouts.state();
         state.forget(Instant::now());
         assert_eq!(state.records.len(), 0);
     }
 
-    /// Off loopback a known login's failures are answered as late as an unknown one's, whatever
-    /// failed before from the same address, and whatever is locked.
+    /// Off loopback, failures of a known login are delayed like those of an unknown one, whatever
+    /// failed before from the same address and whatever is locked.
     #[tokio::test(start_paused = true)]
     async fn time_does_not_tell_known_logins() {
         for failures in [3, 10] {
@@ -424,7 +425,7 @@ mod tests {
                 let lockouts = lockouts(failures);
                 let mut delays = Vec::new();
                 for number in 0..14 {
-                    // Every third is the one in question, of a login of its own.
+                    // Every third attempt is the one under test, with its own login.
                     let known = known && number % 3 == 2;
                     let login = format!("login-{number}");
                     let delay = match lockouts.is_locked(CLIENT, &login, known) {
@@ -437,7 +438,7 @@ mod tests {
             };
             assert_eq!(delays(true), delays(false));
         }
-        // A neighbour who knows the password is not held up.
+        // A neighbour with the right password is not delayed.
         let lockouts = lockouts(3);
         for number in 0..14 {
             lockouts.failed(CLIENT, &format!("login-{number}"), false, print(0));
@@ -445,7 +446,7 @@ mod tests {
         assert!(!lockouts.is_locked(CLIENT, "known", true));
     }
 
-    /// No more checks are pending than may fail; the rest wait for one to end.
+    /// At most as many checks are pending as may fail; others wait for one to end.
     #[tokio::test(start_paused = true)]
     async fn trials_under_way_are_counted() {
         let lockouts = lockouts(3);
@@ -461,7 +462,7 @@ mod tests {
             async move { lockouts.trial(CLIENT, "login").await.is_some() }
         });
         tokio::task::yield_now().await;
-        // A success makes room, two failures lock.
+        // A success frees a check, two failures lock.
         drop(first);
         assert!(waiting.await.unwrap());
         lockouts.failed(CLIENT, "login", true, print(2));

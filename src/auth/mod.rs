@@ -1,7 +1,7 @@
-//! From what a client presents to the mailbox it may open.
+//! Authentication: from presented credentials to the mailbox they open.
 //!
 //! Unknown login, wrong password, wrong protocol, forbidden address and lockout look alike to the
-//! client, in bytes and in time; the log knows which it was.
+//! client, in bytes and in timing. The log names the cause.
 
 mod authenticator;
 mod lockout;

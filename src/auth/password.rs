@@ -1,11 +1,11 @@
-//! The check of a local password, and what it proves.
+//! Checks local passwords.
 //!
-//! [`VerifiedLogin`] is the only thing that opens the token source. [`PasswordChecker::check`]
-//! makes it; besides, [`VerifiedLogin::by_operator`] does, for the operator's own tests, and
-//! [`VerifiedLogin::by_listener`], for the one account that a listener for devices opens. Every
-//! attempt costs the same: as many argon2 runs as the account with the most hashed passwords needs,
-//! whether the login exists or not. Passwords that were found right are remembered for a while (as
-//! keyed hashes), so that a polling client pays argon2 once.
+//! A [`VerifiedLogin`] is required to get a token. [`PasswordChecker::check`] creates it from a
+//! password, [`VerifiedLogin::by_operator`] for the operator's own tests, and
+//! [`VerifiedLogin::by_listener`] for the one account of a listener for devices. Every attempt
+//! costs as many argon2 runs as the account with the most hashed passwords requires, whether the
+//! login exists or not. Right passwords are remembered for a while (as keyed hashes), so that a
+//! polling client pays for argon2 once.
 
 mod argon2_memory;
 #[cfg(test)]
@@ -23,26 +23,26 @@ use crate::config::{Account, Config, Listener, Password, PasswordCheck};
 use crate::secret::Secret;
 use argon2_memory::Argon2Memory;
 
-/// Time for which a password that was found right is remembered.
+/// How long a right password is remembered.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
-/// A client has proved that it may open this mailbox.
+/// Proof that a client may open a mailbox.
 #[derive(Debug, Clone)]
 pub struct VerifiedLogin {
     account: Arc<Account>,
     login: String,
     mailbox: String,
-    /// The local password that was right.
+    /// The local password that matched.
     password: Option<Arc<Password>>,
-    /// Grant `password`: what the identity provider is to check.
+    /// Grant `password`: the password that the identity provider has yet to check.
     unverified: Option<Secret>,
-    /// Nothing was presented: a listener's own account.
+    /// Whether the listener's own account was opened without credentials.
     unauthenticated: bool,
 }
 
 impl VerifiedLogin {
-    /// For `doctor`: whoever may read the configuration may test its accounts.
-    /// `unverified_password` is the user's password, where the grant is `password`.
+    /// Creates a login for `doctor`: an operator who can read the configuration may test its
+    /// accounts. `unproven` is the user's password for the grant `password`.
     pub fn by_operator(
         account: Arc<Account>,
         login: String,
@@ -59,8 +59,8 @@ impl VerifiedLogin {
         }
     }
 
-    /// For a client that cannot log in: that it reached this listener from one of its `allow`
-    /// networks is all its proof, and the listener's own account all that it opens.
+    /// Creates the login of a listener's own account for a client that cannot log in. `None` unless
+    /// the client is in one of the listener's `allow` networks.
     pub fn by_listener(listener: &Listener, client: std::net::IpAddr) -> Option<Self> {
         let open = listener.unauthenticated.as_ref()?;
         let allowed = listener.allow.as_ref()?;
@@ -76,12 +76,12 @@ impl VerifiedLogin {
         })
     }
 
-    /// Whether it is a listener's own account that was opened, without a login.
+    /// Whether this is a listener's own account, opened without credentials.
     pub fn is_unauthenticated(&self) -> bool {
         self.unauthenticated
     }
 
-    /// Whether `other` is the same login, mailbox and registration.
+    /// Whether `other` has the same login, mailbox and registration.
     pub fn same_mailbox_as(&self, other: &Self) -> bool {
         self.login == other.login
             && self.mailbox == other.mailbox
@@ -93,18 +93,18 @@ impl VerifiedLogin {
         &self.account
     }
 
-    /// The login that was presented, in lower case.
+    /// The presented login, lower case.
     pub fn login(&self) -> &str {
         &self.login
     }
 
-    /// The password that only the identity provider can check (grant `password`): until it has,
-    /// nothing is proved.
+    /// The password that the identity provider has yet to check (grant `password`). Nothing is
+    /// proved before.
     pub fn unverified_password(&self) -> Option<&Secret> {
         self.unverified.as_ref()
     }
 
-    /// Copies the login without the presented password, so that it can be kept.
+    /// Copies the login without the presented password, for storage.
     #[must_use]
     pub fn without_password(&self) -> Self {
         Self {
@@ -113,8 +113,8 @@ impl VerifiedLogin {
         }
     }
 
-    /// Derives the login of `sender`, where the account logs in as the address of MAIL (`mailbox:
-    /// {smtp: sender}`) and allows this one.
+    /// Derives the login of `sender` if the account logs in as the address in MAIL (`mailbox:
+    /// {smtp: sender}`) and allows this address.
     pub fn as_sender(&self, sender: &str) -> Option<Self> {
         let senders = self.account.smtp.as_ref()?.senders.as_ref()?;
         let allowed = senders.iter().any(|pattern| pattern.matches(sender));
@@ -125,41 +125,41 @@ impl VerifiedLogin {
         })
     }
 
-    /// The local password that was right; none for the grant `password`.
+    /// The local password that matched; `None` for the grant `password`.
     pub fn password(&self) -> Option<&Password> {
         self.password.as_deref()
     }
 
-    /// The mailbox that the upstream is asked for.
+    /// The mailbox to open at the upstream.
     pub fn mailbox(&self) -> &str {
         &self.mailbox
     }
 
-    /// The name of the password that was presented, if it has one.
+    /// The name of the password that matched, if it has one.
     pub fn credential(&self) -> Option<&str> {
         self.password.as_ref()?.name.as_deref()
     }
 }
 
-/// Unverified claim of a client: an account, a mailbox of it, and the passwords that it may use at
-/// its listener.
+/// A client's claim before it is checked: an account, a mailbox of it, and the passwords allowed at
+/// the listener.
 #[derive(Debug)]
 pub struct Candidate {
-    /// The account that its login names.
+    /// Account of the login.
     pub account: Arc<Account>,
-    /// The login as it was presented, in lower case.
+    /// The presented login, lower case.
     pub login: String,
-    /// The mailbox that the login opens.
+    /// Mailbox that the login opens.
     pub mailbox: String,
-    /// Passwords of the account that may be used here.
+    /// Passwords of the account that may be used at the listener.
     pub passwords: Vec<Arc<Password>>,
 }
 
-/// A keyed hash of a password, by a key of this process.
+/// Keyed hash of a password; the key is this process's own.
 pub type Print = [u8; 32];
 
 impl Candidate {
-    /// Gives the login whose password the identity provider checks.
+    /// Creates a login whose password the identity provider checks.
     fn left_to_provider(&self, presented: &Secret) -> VerifiedLogin {
         VerifiedLogin {
             account: self.account.clone(),
@@ -172,17 +172,17 @@ impl Candidate {
     }
 }
 
-/// Checks presented passwords against configured ones, in constant memory.
+/// Checks presented passwords against configured ones, in bounded memory.
 pub struct PasswordChecker {
-    /// Key that is generated for each process.
+    /// Random key of this process.
     key: hmac::Key,
-    /// The last right password of each hash, both as keyed hashes: there are never more than the
-    /// file has hashes, so that nothing has to be forgotten before its time.
+    /// The last right password for each configured hash, both as keyed hashes. Bounded by the
+    /// number of hashes in the file, so none expires early.
     remembered: Mutex<HashMap<Print, (Print, Instant)>>,
     memory: Argon2Memory,
-    /// Argon2 runs of every attempt.
+    /// Number of argon2 runs of every attempt.
     padding: usize,
-    /// Hash that is checked where a login is unknown, so that both answers take the same time.
+    /// Hash checked for unknown logins, so that their replies take the same time.
     dummy: Option<Secret>,
     /// Number of argon2 runs so far.
     #[cfg(test)]
@@ -190,7 +190,7 @@ pub struct PasswordChecker {
 }
 
 impl PasswordChecker {
-    /// For the accounts of `config`.
+    /// Creates a checker for the accounts of `config`.
     pub fn new(config: &Config) -> std::io::Result<Self> {
         let mut seed = [0; 32];
         rand::fill(&mut seed).map_err(|_| std::io::Error::other("no random numbers"))?;
@@ -203,7 +203,7 @@ impl PasswordChecker {
         ))
     }
 
-    /// For those of another configuration; what was found right stays so for its time.
+    /// Creates a checker for another configuration; remembered passwords stay.
     #[must_use]
     pub fn renewed(&self, config: &Config) -> Self {
         let now = Instant::now();
@@ -245,10 +245,11 @@ impl PasswordChecker {
         }
     }
 
-    /// Whether `presented` is one of the claim's passwords. Without a claim the work is the same
-    /// and the answer is no.
+    /// Checks whether `presented` is one of the candidate's passwords. Without a candidate the same
+    /// work is done and the result is `None`.
     ///
-    /// For the grant `password` the identity provider checks it, when a token is asked for.
+    /// With the grant `password` nothing is checked here: the identity provider does so when a
+    /// token is requested.
     pub async fn check(
         &self,
         claim: Option<Candidate>,
@@ -260,7 +261,7 @@ impl PasswordChecker {
             return Some(claim.left_to_provider(presented));
         }
         let passwords = claim.as_ref().map_or(&[][..], |claim| &claim.passwords);
-        // Only the right password is answered faster.
+        // Only a right password is answered faster.
         let mut found = passwords.iter().find(|password| match &password.check {
             PasswordCheck::Hash(phc) => self.remembers(phc, presented),
             PasswordCheck::Plain(_) | PasswordCheck::Any => false,
@@ -317,7 +318,7 @@ impl PasswordChecker {
         tokio::task::spawn_blocking(run).await.unwrap_or(false)
     }
 
-    /// The keyed hash of a password.
+    /// Returns the keyed hash of a password.
     pub fn print(&self, text: &Secret) -> Print {
         let mut print = [0; 32];
         let signed = hmac::sign(&self.key, text.expose().as_bytes());

@@ -1,4 +1,4 @@
-//! `accounts` and `forget`: what is known of each account, and the end of what is stored.
+//! `accounts` and `forget`: shows the status of each account, and deletes stored consents.
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
     print(table(&rows))
 }
 
-/// Asks the running relay for its accounts, or else reads the store only.
+/// Gets the accounts from the running relay, or otherwise from the store only.
 fn rows(config: &Config) -> Result<Vec<Value>, Exit> {
     let mut rows = runtime()?.block_on(async {
         if let Some(running) = RunningRelay::find(config).await {
@@ -47,7 +47,7 @@ fn rows(config: &Config) -> Result<Vec<Value>, Exit> {
         );
         Ok(json(&rows))
     })?;
-    // Where no account needs the store any more, no one has looked into it.
+    // No account needs the store any more, so it has not been read.
     if !config.state.wanted
         && has_tokens(config)
         && let Ok(store) = Store::open(&config.state)
@@ -67,7 +67,7 @@ fn has_tokens(config: &Config) -> bool {
     config.state.directory.join("tokens").is_dir()
 }
 
-/// A line an account; below it what is wrong and what to do.
+/// Formats one line per account, followed by its last fault and remedy.
 fn table(rows: &[Value]) -> String {
     let token = |row: &Value| {
         let token = row.get("token").cloned().unwrap_or_default();
@@ -117,7 +117,7 @@ fn table(rows: &[Value]) -> String {
     out
 }
 
-/// Describes the last fault of an account, and its remedy on a line of its own.
+/// Formats the last fault of an account, with its remedy on a separate line.
 fn fault_lines(fault: &Value) -> String {
     let mut lines = format!(
         "    {} {}: {}: {}\n",
@@ -132,18 +132,18 @@ fn fault_lines(fault: &Value) -> String {
     lines
 }
 
-/// The text of a field; empty where there is none.
+/// Returns a field's text; empty if absent.
 fn text(row: &Value, key: &str) -> String {
     let value = row.get(key).and_then(Value::as_str);
     value.unwrap_or_default().to_owned()
 }
 
-/// Deletes the stored tokens of a login, whether or not an account still has it. A relay that runs
-/// sees it.
+/// Deletes the stored tokens of a login, even if no account has it any more. A running relay
+/// notices.
 pub(super) fn forget(path: &Path, login: &str) -> Exit {
     let login = login.to_lowercase();
     let forgotten = load(path).and_then(|config| {
-        // No account may need the store any more.
+        // Perhaps no account needs the store any more.
         let known = Logins::new(&config.accounts).find(&login).is_some();
         if !config.state.wanted && !has_tokens(&config) {
             return Ok((known, false));

@@ -1,4 +1,4 @@
-//! `audit verify` checks the hash chain of audit records; `audit export` gives them to a SIEM.
+//! `audit verify` checks the hash chain of audit records; `audit export` converts them for a SIEM.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write as _};
@@ -110,7 +110,7 @@ fn run_export(options: &ExportOptions) -> Result<Exit, Exit> {
     let mut stdout = io::BufWriter::new(io::stdout().lock());
     for path in &options.files {
         let (name, file) = open(path)?;
-        // Whoever reads on while records come wants each at once.
+        // Consumers of a stream need each record at once.
         let is_stream = path == Path::new("-");
         for (number, line) in file.lines().enumerate() {
             let line = line.map_err(|error| cannot_read(&name, &error))?;
@@ -147,7 +147,7 @@ fn run_export(options: &ExportOptions) -> Result<Exit, Exit> {
 
 type Lines = Box<dyn BufRead>;
 
-/// A file's name and its lines.
+/// Opens a file, or stdin for `-`. Returns its name and lines.
 fn open(path: &Path) -> Result<(String, Lines), Exit> {
     let name = path.display().to_string();
     if path == Path::new("-") {

@@ -1,5 +1,5 @@
-//! `authorize`: a person's consent for an account. Works beside a relay that runs: what is stored
-//! it sees by itself.
+//! `authorize`: obtains a user's consent for an account. Works while a relay runs, which notices
+//! the stored consent.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::Path;
@@ -22,7 +22,7 @@ use crate::session::Service;
 use crate::token::authorizations::{GrantedConsent, LIFETIME, PendingAuthorizations};
 use crate::token::store::Owner;
 
-/// Interval at which the running relay is asked while it waits for the person.
+/// Interval for polling the running relay for the result.
 const LOOK: Duration = Duration::from_millis(300);
 
 #[derive(Debug, clap::Args)]
@@ -44,7 +44,7 @@ pub(super) enum Method {
     Paste,
 }
 
-/// Why there is no consent.
+/// Reason why there is no consent.
 enum Trouble {
     Fault(Fault),
     Other(anyhow::Error),
@@ -92,7 +92,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
     });
     match given {
         Ok(given) => {
-            // An opaque token does not say who signed in: then the mail service's verdict counts.
+            // An opaque token does not name the user, so the mail service decides.
             let verdict = match given.consent.identity {
                 Some(_) => None,
                 None => runtime.block_on(explain_failure(&service, &account, &login)),
@@ -167,7 +167,7 @@ async fn device(
     })
 }
 
-/// Where the browser ends, whether or not somebody listens there.
+/// Redirect URI, whether or not a relay listens there.
 fn redirect(config: &Config) -> anyhow::Result<Url> {
     Ok(match &config.admin {
         Some(admin) => PendingAuthorizations::redirect_of(&admin.public_url),
@@ -229,8 +229,9 @@ async fn browser(
     }
 }
 
-/// The port that the browser comes back to: that of `admin.public_url` if it is of this machine,
-/// else any (identity providers let the port of a loopback redirect vary, RFC 8252 §7.3).
+/// Binds the port to which the browser returns: that of `admin.public_url` if it is on this
+/// machine, otherwise any. Identity providers allow any port in a loopback redirect (RFC 8252
+/// §7.3).
 async fn listen(config: &Config) -> anyhow::Result<(TcpListener, Url)> {
     let Some(admin) = &config.admin else {
         let socket = TcpListener::bind(("127.0.0.1", 0)).await?;
@@ -258,7 +259,7 @@ async fn listen(config: &Config) -> anyhow::Result<(TcpListener, Url)> {
     Ok((socket, PendingAuthorizations::redirect_of(url)))
 }
 
-/// The relay that runs holds the port: it begins, and says what came of it.
+/// Lets the running relay, which holds the port, obtain the consent.
 async fn by_relay(
     running: &RunningRelay,
     service: &Service,
@@ -296,7 +297,7 @@ async fn by_relay(
     })
 }
 
-/// Until the running relay says that the consent was given, or why it was not.
+/// Waits until the running relay reports the result of the consent.
 async fn ended(running: &RunningRelay, path: &str) -> Result<(), Trouble> {
     loop {
         tokio::time::sleep(LOOK).await;
@@ -329,7 +330,7 @@ fn escaped(login: &str) -> String {
         .replace('+', "%20")
 }
 
-/// Opens a browser where there is a display, and prints the address in any case.
+/// Opens a browser if there is a display, and prints the URL in any case.
 fn show(url: &Url) {
     let opened = platform::browser(url.as_str()).is_some_and(|mut browser| {
         browser

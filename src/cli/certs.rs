@@ -1,5 +1,5 @@
-//! `certs`: a local CA and a server certificate. The CA's key is not kept: a new server
-//! certificate means a new CA to trust.
+//! `certs`: creates a local CA and a server certificate. The CA's key is not kept, so another
+//! server certificate means another CA to trust.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -74,7 +74,8 @@ pub(super) fn run(options: &Options) -> Exit {
     print(report)
 }
 
-/// A new file each time: a key must not inherit the permissions of what it replaces.
+/// Writes a new file each time, so that a key never inherits the permissions of the file it
+/// replaces.
 fn write(path: &Path, text: &str, is_private: bool) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -1,4 +1,4 @@
-//! `check`: every problem of the configuration; no network, but for `--online`.
+//! `check`: reports every problem of the configuration. Uses no network without `--online`.
 
 use std::path::Path;
 
@@ -44,7 +44,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
     }
 }
 
-/// A store in trouble is a warning: mail goes on without it.
+/// Checks the shared store. Trouble is only a warning, since mail is relayed without it.
 fn online(path: &Path) {
     let Ok(config) = Config::load(path) else {
         return;

@@ -1,4 +1,4 @@
-//! Arguments, exit codes, and what commands share.
+//! Arguments, exit codes, and the dispatch of commands.
 
 use super::setup::{Exit, default_config, print, print_error};
 use std::path::PathBuf;
@@ -88,12 +88,12 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Runs what the process's arguments ask for.
+/// Runs the command in the process's arguments.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help and version are no errors.
+            // Help and version are not errors.
             let exit = if error.use_stderr() {
                 Exit::Usage
             } else {

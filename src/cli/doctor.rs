@@ -1,4 +1,4 @@
-//! `doctor`: step by step to each mailbox; what fails gets its cause and its fix.
+//! `doctor`: tests the connection to each mailbox step by step, and explains failures.
 
 use std::io::IsTerminal as _;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::secret::Secret;
 use crate::session::Service;
 use crate::wire::Protocol;
 
-/// Holds the user's password where the grant is `password` and no one is there to ask.
+/// Environment variable with the user's password for the grant `password`, if there is no terminal.
 const PASSWORD: &str = "AUTHRELAY_PASSWORD";
 
 #[derive(Debug, clap::Args)]
@@ -58,7 +58,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
             }))
         })
         .collect();
-    // A token that was redeemed for it belongs on disk.
+    // A token redeemed for the test must be stored.
     runtime.block_on(service.token_source().finish());
     if !options.json {
         for line in listeners_ends(&service) {

@@ -1,5 +1,5 @@
-//! `entra LOGIN`: what to click and what to run, for this account's grant and protocols. Nothing is
-//! asked of anybody: the names are the configuration's.
+//! `entra LOGIN`: prints portal steps and commands for an account's grant and protocols. Works
+//! offline, with names from the configuration.
 
 use std::path::Path;
 
@@ -41,7 +41,7 @@ pub(super) fn run(path: &Path, login: &str, script: bool) -> Exit {
     }
 }
 
-/// Writer of numbered steps and their commands.
+/// Writer of numbered steps with their commands.
 struct Guide {
     text: String,
     number: usize,
@@ -137,7 +137,7 @@ fn register(guide: &mut Guide, config: &Config, account: &Account) {
     }
 }
 
-/// The exact names of the permissions.
+/// Writes the exact names of the permissions.
 fn permissions(guide: &mut Guide, account: &Account) {
     let registration = &account.registration;
     let application =
@@ -261,13 +261,13 @@ fn exchange(guide: &mut Guide, account: &Account, login: &str) {
     switches(guide, account, login);
 }
 
-/// Whether the application only sends: then a role is enough, which names the mailboxes.
+/// Whether the application only sends, so that an RBAC role that names the mailboxes is enough.
 fn by_role(account: &Account) -> bool {
     let only_smtp = allowed(account).all(|protocol| protocol == Protocol::Smtp);
     only_smtp && account.registration.grant.is_app_only()
 }
 
-/// RBAC for Applications, which has SMTP and neither IMAP nor POP.
+/// Writes the steps of RBAC for Applications, which supports SMTP but neither IMAP nor POP.
 fn role(guide: &mut Guide, id: &str, mailboxes: &[String]) {
     guide.step("Role Application SMTP.SendAsApp (PowerShell)");
     guide.line("OBJECT_ID is the object id under Enterprise applications, not that under App registrations");

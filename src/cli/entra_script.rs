@@ -1,8 +1,8 @@
-//! `entra LOGIN --script`: one PowerShell script that does what the guide says, for all accounts of
-//! the login's registration.
+//! `entra LOGIN --script`: writes a PowerShell script that performs the guide's steps for all
+//! accounts of the login's registration.
 //!
-//! The script changes nothing that is as it should be, shows what it will do and asks once, and
-//! takes the least rights that do. Texts of the configuration stand in single quotes only.
+//! The script changes only what differs, shows its plan, asks once, and grants minimal rights.
+//! Texts of the configuration appear only in single quotes.
 
 #[cfg(test)]
 mod tests;
@@ -14,7 +14,7 @@ use crate::token::authorizations::PendingAuthorizations;
 use crate::wire::Protocol;
 use crate::wire::address::Pattern;
 
-/// Head of the script, before the values: requirements and parameters.
+/// Beginning of the script, before the values: requirements and parameters.
 const HEAD: &str = r"#Requires -Version 7.0
 #Requires -Modules Microsoft.Graph.Authentication, Microsoft.Graph.Applications, Microsoft.Graph.Identity.SignIns, Microsoft.Graph.Users, ExchangeOnlineManagement
 
@@ -39,12 +39,12 @@ $ErrorActionPreference = 'Stop'
 
 ";
 
-/// The plan, the question and the steps, each of which looks before it acts.
+/// Plan, confirmation and steps; each step checks before it acts.
 const BODY: &str = include_str!("entra_script.ps1");
 
-/// A PowerShell string without any expansion.
+/// Quotes a text as a PowerShell string without expansion.
 fn quoted(text: &str) -> String {
-    // PowerShell takes typographic quotes for single quotes too.
+    // PowerShell accepts typographic quotes as single quotes.
     let is_quote = |character: char| matches!(character, '\'' | '\u{2018}'..='\u{201b}');
     let mut out = String::from("'");
     for character in text.chars().filter(|character| !character.is_control()) {
@@ -62,7 +62,7 @@ fn list(values: impl IntoIterator<Item = String>) -> String {
     format!("@({})", values.join(", "))
 }
 
-/// One mailbox that is opened: who logs in, and by what.
+/// A mailbox with the login and protocols that open it.
 #[derive(Debug, PartialEq, Eq)]
 struct Opened {
     login: String,
@@ -70,7 +70,7 @@ struct Opened {
     protocols: Vec<Protocol>,
 }
 
-/// Permissions for what the accounts of a registration open.
+/// Mailboxes and protocols that the accounts of a registration need.
 #[derive(Debug, Default)]
 struct Wanted {
     opened: Vec<Opened>,
@@ -81,7 +81,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// `asked` is the account that covers `login`.
+    /// Collects the needs of the registration of `asked`, which is the account of `login`.
     fn of(config: &Config, asked: &Account, login: &str) -> Self {
         let mut wanted = Self::default();
         let registration = &asked.registration;
@@ -115,7 +115,7 @@ impl Wanted {
         }
     }
 
-    /// `mailbox: {smtp: sender}`: the senders that the account allows are the mailboxes.
+    /// Adds the senders of `mailbox: {smtp: sender}`, which are the mailboxes.
     fn add_senders(&mut self, account: &Account) {
         let senders = account
             .smtp
@@ -169,11 +169,11 @@ fn names(protocols: &[Protocol]) -> String {
     }))
 }
 
-/// The script for the registration of `account`, which `login` names.
+/// Builds the script for the registration of `account`, which is the account of `login`.
 ///
 /// # Errors
 ///
-/// Why its grant has none, for people.
+/// The reason why the grant has no script.
 pub(super) fn script(config: &Config, account: &Account, login: &str) -> Result<String, String> {
     let registration = &account.registration;
     let kind = kind(registration)?;
@@ -196,7 +196,7 @@ pub(super) fn script(config: &Config, account: &Account, login: &str) -> Result<
     Ok(text)
 }
 
-/// Kind of actor: an application, a managed identity, or a person who consents.
+/// Kind of the registration: an application, a managed identity, or a consenting user.
 fn kind(registration: &Registration) -> Result<&'static str, String> {
     if registration.provider.name == "outlook" {
         return Err("personal accounts have no administrator and no PowerShell".to_owned());
@@ -214,7 +214,7 @@ fn kind(registration: &Registration) -> Result<&'static str, String> {
     }
 }
 
-/// Variables and their values, in PowerShell.
+/// PowerShell variables with their values.
 fn values(
     config: &Config,
     registration: &Registration,
@@ -269,7 +269,7 @@ fn values(
     ]
 }
 
-/// The least permissions in Entra. SMTP.SendAsApp would let an application send as every mailbox: a
+/// Minimal permissions in Entra. SMTP.SendAsApp would let an application send as every mailbox; a
 /// role in Exchange names the mailboxes instead.
 fn permissions(kind: &str, high_volume: bool, protocols: &[Protocol]) -> Vec<String> {
     if high_volume {
@@ -290,7 +290,7 @@ fn permissions(kind: &str, high_volume: bool, protocols: &[Protocol]) -> Vec<Str
         .collect()
 }
 
-/// The redirect URI of an authorization code, and the platform of the portal that it belongs to.
+/// Redirect URI of an authorization code, and its platform in the portal.
 pub(super) fn redirect(
     config: &Config,
     registration: &Registration,
@@ -309,7 +309,7 @@ pub(super) fn redirect(
     Some((uri, platform))
 }
 
-/// How the application proves itself, and its certificate in base64.
+/// Kind of the client authentication, and the certificate in base64.
 fn credential(registration: &Registration) -> (&'static str, String) {
     let none = String::new();
     match registration.grant.credential() {

@@ -1,4 +1,4 @@
-//! `hash-password`: a password in, an argon2id PHC string out.
+//! `hash-password`: reads a password and prints an argon2id PHC string.
 
 use std::io::{IsTerminal as _, Read as _};
 
@@ -9,7 +9,7 @@ use crate::secret::Secret;
 use crate::text;
 use crate::wire::sasl::Credentials;
 
-/// Octets of stdin that are read; a password has at most 255.
+/// Most octets read from stdin; a password has at most 255.
 const CAP: u64 = 1024;
 
 pub(super) fn run() -> Exit {
@@ -26,7 +26,7 @@ pub(super) fn run() -> Exit {
             return Exit::State;
         }
     };
-    // The login is of no interest: what counts is that a client could present this password.
+    // Any login: the check is whether a client could present this password.
     if Credentials::new(b"login", password.expose().as_bytes()).is_err() {
         print_error("a password has 1 to 255 octets of UTF-8 and no control characters");
         return Exit::Usage;
@@ -40,13 +40,13 @@ pub(super) fn run() -> Exit {
     }
 }
 
-/// The PHC string of a password.
+/// Computes the PHC string of a password.
 pub(super) fn hash(password: &str) -> Result<String, argon2::password_hash::Error> {
     let hash = Argon2::default().hash_password(password.as_bytes())?;
     Ok(hash.to_string())
 }
 
-/// The password as it is given; `None` where it is not UTF-8.
+/// Reads the password; `None` if it is not UTF-8.
 fn read() -> std::io::Result<Option<Secret>> {
     if std::io::stdin().is_terminal() {
         return rpassword::prompt_password("Password: ")

@@ -1,4 +1,4 @@
-//! `health`: whether the running relay serves, for images without a shell.
+//! `health`: asks the running relay whether it serves, for images without a shell.
 
 use std::path::Path;
 
@@ -60,7 +60,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
     }
 }
 
-/// A URL as it is given, or `/readyz` below it.
+/// Builds the URL to ask: as given, or `/readyz` below it.
 fn by_url(url: &Url) -> Option<(reqwest::Client, String)> {
     let mut url = url.clone();
     if !url.path().ends_with("z") {

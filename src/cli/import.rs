@@ -1,5 +1,5 @@
-//! `import FILE`: another proxy's file in, a `proxy.yaml` out; refresh tokens that stand in clear
-//! go into the store, sealed.
+//! `import FILE`: converts another proxy's file to a `proxy.yaml`. Cleartext refresh tokens are
+//! moved into the store and sealed.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,7 @@ pub(super) struct Options {
     tokens: Option<PathBuf>,
 }
 
-/// Octets of a token file that are read.
+/// Largest token file, in octets.
 const TOKEN_FILE_CAP: u64 = 64 * 1024;
 
 pub(super) fn run(options: &Options) -> Exit {
@@ -60,7 +60,7 @@ pub(super) fn run(options: &Options) -> Exit {
     }
 }
 
-/// The text of a file.
+/// Reads a text file.
 fn read(path: &Path) -> anyhow::Result<zeroize::Zeroizing<String>> {
     let named = || format!("{}: cannot be read", path.display());
     let octets = zeroize::Zeroizing::new(std::fs::read(path).with_context(named)?);
@@ -69,7 +69,7 @@ fn read(path: &Path) -> anyhow::Result<zeroize::Zeroizing<String>> {
         .with_context(named)
 }
 
-/// Every file of the folder, by its name.
+/// Reads every file of the folder, with its name.
 fn token_files(folder: &Path) -> anyhow::Result<Vec<TokenFile>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
@@ -89,8 +89,8 @@ fn token_files(folder: &Path) -> anyhow::Result<Vec<TokenFile>> {
     Ok(files)
 }
 
-/// Writes the refresh tokens into the state directory of the configuration as if it stood here,
-/// sealed. A consent that is there already stays.
+/// Seals the refresh tokens in the state directory that the configuration would have here. Existing
+/// consents stay.
 fn move_consents(imported: &Imported) -> anyhow::Result<()> {
     if imported.consents.is_empty() {
         return Ok(());

@@ -1,5 +1,5 @@
-//! `init`: a first `proxy.yaml`, with a password for each login and secrets in files of their own.
-//! Asks for what no flag says. Never overwrites.
+//! `init`: writes a first `proxy.yaml`, with a password for each login and secrets in separate
+//! files. Asks for values without a flag. Never overwrites.
 
 mod answers;
 mod text;
@@ -40,18 +40,18 @@ pub(super) fn run(options: &Options) -> Exit {
     }
 }
 
-/// The report on what was written, and the steps that can follow.
+/// Report about the written files, and the possible next steps.
 struct Written {
     text: String,
-    /// The first login.
+    /// First login.
     login: String,
     needs_consent: bool,
-    /// A placeholder stands in the secret's file.
+    /// Whether the secret's file contains a placeholder.
     lacks_secret: bool,
 }
 
-/// Offers the next steps to the person at the terminal, one after the other; the first that fails ends
-/// them, and says what to do by itself.
+/// Offers the next steps at the terminal, one after the other. The first that fails ends them and
+/// reports the remedy itself.
 fn offer(options: &Options, written: &Written) -> Exit {
     let path = options.output.as_path();
     let wants = |question: &str| {
@@ -113,7 +113,7 @@ fn init(options: &Options) -> Result<Written, Trouble> {
     }
     let passwords = passwords(&answers)?;
     let text = configuration(options, &answers, &passwords);
-    // What is wrong with the answers is found before anything is written.
+    // The answers are checked before anything is written.
     if let Err(problems) = config::check_text(&text, &options.output, Secrets::Skip) {
         let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
         return Err(Trouble::Usage(problems.join("\n")));
@@ -131,7 +131,7 @@ fn init(options: &Options) -> Result<Written, Trouble> {
     })
 }
 
-/// A new file that only its owner may read.
+/// Creates a file that only its owner can read.
 fn write(path: &Path, text: &str) -> Result<(), Trouble> {
     let file = platform::open_private(OpenOptions::new().write(true).create_new(true), path);
     let written = file.and_then(|mut file| {

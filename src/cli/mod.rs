@@ -1,4 +1,4 @@
-//! Commands: one file each, and what they end with.
+//! Commands, one file each.
 //!
 //! Results go to stdout, errors to stderr, one line each. Exit codes follow sysexits.h.
 

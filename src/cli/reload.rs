@@ -1,4 +1,4 @@
-//! `reload`: has the running relay read its configuration again, and says what came of it.
+//! `reload`: makes the running relay reload its configuration, and reports the result.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use super::running::{RequestError, RunningRelay};
 use super::setup::{Exit, load, print, print_error, runtime};
 
 pub(super) fn run(path: &Path) -> Exit {
-    // What is wrong with the file is what the relay would say.
+    // Reports the same problems as the relay would.
     let config = match load(path) {
         Ok(config) => config,
         Err(exit) => return exit,

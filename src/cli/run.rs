@@ -1,4 +1,4 @@
-//! `run`: serves until it is asked to stop; reloads when it is asked to.
+//! `run`: serves until a stop request, and reloads on request.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,7 +20,7 @@ pub(super) struct Options {
     name: Option<String>,
 }
 
-/// A name for records and people.
+/// Parses the name of a relay.
 fn name(text: &str) -> Result<String, String> {
     let good = |octet: u8| octet.is_ascii_alphanumeric() || b"-_.".contains(&octet);
     match (1..=64).contains(&text.len()) && text.bytes().all(good) {
@@ -29,7 +29,7 @@ fn name(text: &str) -> Result<String, String> {
     }
 }
 
-/// Serves, under the service manager where that has started this process. Its exit code.
+/// Serves, under the service manager if it started this process. Returns the exit code.
 pub(super) fn run(path: PathBuf, options: Options) -> ExitCode {
     ExitCode::from(manager::run(move || serve(&path, options) as u8))
 }
@@ -64,7 +64,7 @@ fn serve(path: &Path, options: Options) -> Exit {
         Err(exit) => return exit,
     };
     let served = runtime.block_on(serve_until_stopped(config, path, log));
-    // A secret's command that hangs, or a name, is not waited for.
+    // Does not wait for a command or look-up that hangs.
     runtime.shutdown_background();
     match served {
         Ok(()) => {
@@ -89,7 +89,7 @@ async fn serve_until_stopped(
     path: &Path,
     log: logging::Started,
 ) -> anyhow::Result<()> {
-    // Both are listened for before anybody can know that the relay is there.
+    // Both are registered before any client can know that the relay is running.
     let reloads = manager::ReloadRequests::new();
     let stop = manager::listen_for_stop().await;
     let server = Server::inheriting(&config, Inherited::of_environment())?;
@@ -118,12 +118,12 @@ fn fail(exit: Exit, why: &str) -> Exit {
     exit
 }
 
-/// A service has no one who reads its stderr.
+/// Reports a failure to the service manager, since no one reads a service's stderr.
 fn report_failure(why: &str) {
     manager::report(Severity::Error, &format!("authrelay cannot serve: {why}"));
 }
 
-/// Reloads whenever asked; the log has the result.
+/// Reloads on each request; the log has the result.
 async fn reload_when_asked(control: Arc<Control>, requests: Option<ReloadRequests>) {
     let Some(mut requests) = requests else {
         return;

@@ -1,8 +1,8 @@
-//! The relay that is running, asked by its administrators' listener: it knows what the store does
-//! not (the last login, the last fault), and it holds the port that consents come back to.
+//! Client of the running relay's administrators' listener. The relay knows more than the store
+//! (last login, last fault), and holds the port to which consents return.
 //!
-//! Whoever listens there is sent the admin token only after a proof that it knows it. Behind TLS
-//! the certificate of the file is the only one that is taken.
+//! The admin token is sent only after the server has proved that it knows the token. With TLS only
+//! the certificate in the configuration is accepted.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::config::{Admin, Config};
 use crate::secret::Secret;
 use crate::tls;
 
-/// Longest time that a relay on this machine may take to answer.
+/// Longest time for a relay on this machine to reply.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Longest time that it may take to reload: secrets' commands are run.
+/// Longest time for a reload, which runs commands for secrets.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(120);
 
 pub(super) struct RunningRelay {
@@ -26,7 +26,7 @@ pub(super) struct RunningRelay {
     token: Secret,
 }
 
-/// Result of a reload: [`admin::ReloadReport`] as the relay sends it.
+/// Result of a reload: [`admin::ReloadReport`] as sent by the relay.
 #[derive(serde::Deserialize)]
 pub(super) struct Reloaded {
     pub(super) listeners: usize,
@@ -35,14 +35,14 @@ pub(super) struct Reloaded {
     pub(super) restart: Vec<String>,
 }
 
-/// Why the running relay did not do what it was asked to.
+/// Reason why the running relay did not perform a request.
 pub(super) enum RequestError {
-    /// The problems of its configuration.
+    /// Problems of its configuration.
     Problems(Vec<String>),
     Other(anyhow::Error),
 }
 
-/// Builds the client for the administrators' listener of this configuration, and its URL.
+/// Builds the client for the administrators' listener of this configuration, and its base URL.
 pub(super) fn client(admin: &Admin) -> Option<(reqwest::Client, String)> {
     let host = admin.public_url.host_str()?.to_owned();
     let address = reachable(admin.bind);
@@ -63,7 +63,7 @@ pub(super) fn client(admin: &Admin) -> Option<(reqwest::Client, String)> {
 }
 
 impl RunningRelay {
-    /// The relay of this configuration, if one answers that knows its token.
+    /// Finds the running relay of this configuration, if one proves that it knows the token.
     pub(super) async fn find(config: &Config) -> Option<Self> {
         let admin = config.admin.as_ref()?;
         let token = admin::token(&admin.token).ok()?;
@@ -91,7 +91,7 @@ impl RunningRelay {
             .await
     }
 
-    /// Has it read its configuration again.
+    /// Makes the relay reload its configuration.
     pub(super) async fn reload(&self) -> Result<Reloaded, RequestError> {
         let request = self.client.post(format!("{}/api/reload", self.base));
         let request = request.timeout(RELOAD_PATIENCE);
@@ -129,7 +129,7 @@ impl RunningRelay {
     }
 }
 
-/// Turns the relay's refusal of a request into an error.
+/// Converts the relay's error response.
 fn complaint(status: reqwest::StatusCode, text: &str) -> anyhow::Error {
     let json: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
     let said = |key: &str| json.get(key).and_then(serde_json::Value::as_str);
@@ -140,7 +140,7 @@ fn complaint(status: reqwest::StatusCode, text: &str) -> anyhow::Error {
     }
 }
 
-/// Where to ask a relay that listens on `bind`.
+/// Address at which to reach a relay that listens on `bind`.
 fn reachable(bind: SocketAddr) -> SocketAddr {
     let ip = match bind.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -1,4 +1,4 @@
-//! `sandbox`: an emulated Microsoft 365 and the relay in front of it, to see the main job done
+//! `sandbox`: runs an emulated Microsoft 365 with a relay in front of it, as a demonstration
 //! without an account.
 
 use std::fs::OpenOptions;
@@ -82,7 +82,7 @@ async fn serve(options: &Options, fault: Option<Fault>) -> anyhow::Result<Exit> 
             smtp: options.smtp,
         },
     )?;
-    // The relay's own, as any of its sections.
+    // Appended, since the sandbox's file has no admin section.
     let admin = format!("\nadmin: {{bind: \"127.0.0.1:{}\"}}\n", options.admin);
     OpenOptions::new()
         .append(true)

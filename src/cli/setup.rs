@@ -1,4 +1,4 @@
-//! What commands share: exit codes, output, the configuration, the runtime.
+//! Functions shared by commands: exit codes, output, configuration, runtime.
 
 use crate::config::{Config, Problem};
 use crate::platform;
@@ -8,10 +8,10 @@ use std::fmt::Display;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-/// Where the configuration is looked for first if no one says.
+/// File tried first if no configuration is given.
 const NEARBY: &str = "proxy.yaml";
 
-/// How a command ended: sysexits.h.
+/// Exit code of a command (sysexits.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exit {
     Done = 0,
@@ -31,12 +31,12 @@ pub(super) fn default_config() -> PathBuf {
     }
 }
 
-/// The configuration, or every problem of it on stderr.
+/// Loads the configuration, or prints every problem to stderr.
 pub(super) fn load(path: &Path) -> Result<Config, Exit> {
     Config::load(path).map_err(|problems| refuse(&problems))
 }
 
-/// Creates the service that administrators' commands work on, without listeners.
+/// Creates the service for administrators' commands, without listeners.
 pub(super) fn service(config: &Config) -> Result<Service, Exit> {
     let service = Service::new(config).map_err(|error| {
         print_error(format_args!("{error:#}"));
@@ -64,7 +64,7 @@ pub(super) fn print(text: impl AsRef<[u8]>) -> Exit {
         .write_all(text.as_ref())
         .and_then(|()| stdout.flush())
     {
-        // Whoever closed the pipe has read enough.
+        // A closed pipe means that the reader has enough.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             print_error(format_args!("stdout: {error}"));
             Exit::State
@@ -73,12 +73,12 @@ pub(super) fn print(text: impl AsRef<[u8]>) -> Exit {
     }
 }
 
-/// Prints one line of complaint.
+/// Prints one line to stderr.
 pub(super) fn print_error(what: impl Display) {
     let _ = writeln!(std::io::stderr(), "{what}");
 }
 
-/// Creates the runtime of commands that serve.
+/// Creates the tokio runtime of a command.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
     if let Err(error) = platform::raise_open_files() {
         print_error(format_args!(

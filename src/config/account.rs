@@ -11,30 +11,30 @@ use super::registration::{Grant, Registration};
 use crate::secret::Secret;
 use crate::wire::Protocol;
 
-/// A login that clients may use and the mailbox it opens.
+/// A login that clients may use, and the mailbox it opens.
 #[derive(Debug)]
 pub struct Account {
-    /// Pattern of the logins that it is for.
+    /// Pattern of the account's logins.
     pub login: LoginPattern,
-    /// Registration whose tokens open its mailbox.
+    /// Registration whose tokens open the mailbox.
     pub registration: Arc<Registration>,
-    /// The mailbox by protocol; a wildcard account without one opens the login as presented.
+    /// Mailbox by protocol. A wildcard account without one opens the login as presented.
     pub mailbox: Mailbox,
-    /// At least one; none where [`Grant::needs_client_password`].
+    /// Local passwords: at least one, or none if [`Grant::needs_client_password`].
     pub passwords: Vec<Arc<Password>>,
-    /// Protocols over which clients may use it.
+    /// Protocols over which clients may use the account.
     pub protocols: Protocols,
-    /// Policy on what may be sent; `None`: everything.
+    /// Policy for sending; `None` allows everything.
     pub smtp: Option<SmtpPolicy>,
 }
 
 impl Account {
-    /// Whether clients may speak `protocol` to it and its provider has that.
+    /// Whether the account allows `protocol` and its provider offers it.
     pub fn serves(&self, protocol: Protocol) -> bool {
         self.protocols.contain(protocol) && self.registration.provider.endpoint(protocol).is_some()
     }
 
-    /// The mailbox that a login opens by a protocol; `login` in lower case.
+    /// Returns the mailbox that a login opens over a protocol; `login` is lower case.
     pub fn mailbox_of(&self, protocol: Protocol, login: &str) -> String {
         match (self.mailbox.of(protocol), &self.login) {
             (Some(mailbox), _) => mailbox.to_owned(),
@@ -43,7 +43,7 @@ impl Account {
         }
     }
 
-    /// Scopes for which a token of the account is requested (RFC 6749 §3.3).
+    /// Scopes to request for the account's tokens (RFC 6749 §3.3).
     pub fn scope(&self) -> Vec<String> {
         let registration = &self.registration;
         if let Some(scope) = &registration.scope {
@@ -61,7 +61,7 @@ impl Account {
         }
     }
 
-    /// Scopes of those of the account's protocols that the provider has, each once.
+    /// Scopes of the account's protocols that the provider offers, without duplicates.
     fn delegated(&self, scopes: &Scopes) -> Vec<String> {
         let mut wanted: Vec<String> = Vec::new();
         for (protocol, scope) in [
@@ -83,19 +83,19 @@ impl Account {
     }
 }
 
-/// Pattern of logins, from `accounts[].login`, in lower case.
+/// Pattern of logins from `accounts[].login`, lower case.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum LoginPattern {
-    /// One login, matched without regard to case.
+    /// One login, compared without regard to case.
     Exact(String),
-    /// `*@domain`: every well-formed address of that domain (the domain is kept without `*@`).
+    /// `*@domain`: every well-formed address of the domain, stored without `*@`.
     Domain(String),
-    /// Every well-formed address, written `*`.
+    /// `*`: every well-formed address.
     Any,
 }
 
 impl LoginPattern {
-    /// Whether it covers logins that the file does not name.
+    /// Whether the pattern covers logins that the file does not name.
     pub fn is_wildcard(&self) -> bool {
         !matches!(self, Self::Exact(_))
     }
@@ -111,22 +111,22 @@ impl fmt::Display for LoginPattern {
     }
 }
 
-/// `accounts[].mailbox`; `None` means the login itself.
+/// Mailboxes from `accounts[].mailbox`; `None` means the login itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mailbox {
-    /// Mailbox over IMAP; `None`: the account's.
+    /// Mailbox over IMAP.
     pub imap: Option<String>,
-    /// Mailbox over POP3; `None`: the account's.
+    /// Mailbox over POP3.
     pub pop3: Option<String>,
-    /// Mailbox over SMTP; `None`: the account's.
+    /// Mailbox over SMTP.
     pub smtp: Option<String>,
-    /// `smtp: sender`: over SMTP the address of each MAIL is the mailbox, which the account's
-    /// `smtp.senders` allow (never with a bare `*` there); `smtp` is `None` then.
+    /// `smtp: sender`: over SMTP the address in MAIL is the mailbox, if `smtp.senders` allows it
+    /// (never with a bare `*`). `smtp` is then `None`.
     pub smtp_is_sender: bool,
 }
 
 impl Mailbox {
-    /// Mailbox that is configured for `protocol`.
+    /// Mailbox configured for `protocol`.
     pub fn of(&self, protocol: Protocol) -> Option<&str> {
         match protocol {
             Protocol::Imap => self.imap.as_deref(),
@@ -139,31 +139,31 @@ impl Mailbox {
 /// One local password of an account.
 #[derive(Debug, Clone)]
 pub struct Password {
-    /// The application it was given to; appears in logs as `credential`.
+    /// Name of the application that uses it; logged as `credential`.
     pub name: Option<String>,
-    /// Check that decides whether a presented password is right.
+    /// Comparison with presented passwords.
     pub check: PasswordCheck,
-    /// From where; `None`: anywhere the listener lets in.
+    /// Networks from which it is valid; `None`: everywhere the listener allows.
     pub allow: Option<Vec<IpNet>>,
-    /// Protocols for which the password is valid.
+    /// Protocols for which it is valid.
     pub protocols: Protocols,
-    /// The client's certificate must bear this name.
+    /// Name that the client's certificate must contain.
     pub certificate: Option<CertificateName>,
 }
 
-/// A name in a certificate's subjectAltName, in a form that compares as names do: hosts without
-/// regard to case (RFC 4343), of addresses only the domain (RFC 5280 §7.5).
+/// Name in a certificate's subjectAltName, normalized for comparison: hosts ignore case (RFC 4343),
+/// addresses only in their domain (RFC 5280 §7.5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateName(String);
 
 impl CertificateName {
-    /// A dNSName; `None` where the text is no host name. A wildcard is none: it would say whom the
-    /// client may be, not who it is.
+    /// Creates the name from a dNSName. `None` if `text` is not a host name. Wildcards are
+    /// rejected: they describe whom a client may be, not who it is.
     pub fn host(text: &str) -> Option<Self> {
         is_host(text).then(|| Self(text.to_ascii_lowercase()))
     }
 
-    /// An rfc822Name; `None` where the text is no address.
+    /// Creates the name from an rfc822Name. `None` if `text` is not an address.
     pub fn address(text: &str) -> Option<Self> {
         let (local, domain) = text.rsplit_once('@')?;
         let printable = |text: &str| text.bytes().all(|octet| octet.is_ascii_graphic());
@@ -182,7 +182,7 @@ fn is_host(text: &str) -> bool {
     text.len() <= 255 && text.split('.').all(label)
 }
 
-/// How a presented password is compared.
+/// Comparison with presented passwords.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PasswordCheck {
     /// Hash of the password: an argon2 PHC string.
@@ -194,7 +194,7 @@ pub enum PasswordCheck {
     Any,
 }
 
-/// Set of the mail protocols that an account allows.
+/// Mail protocols that an account allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Protocols {
     /// Whether the set contains IMAP.
@@ -206,14 +206,14 @@ pub struct Protocols {
 }
 
 impl Protocols {
-    /// Set of all three protocols.
+    /// All three protocols.
     pub const ALL: Self = Self {
         imap: true,
         pop3: true,
         smtp: true,
     };
 
-    /// Whether `protocol` is one of them.
+    /// Whether the set contains `protocol`.
     pub fn contain(self, protocol: Protocol) -> bool {
         match protocol {
             Protocol::Imap => self.imap,

@@ -1,4 +1,4 @@
-//! `audit`: where records go.
+//! Settings of audit records: destinations, envelopes, signature.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,22 +14,22 @@ use crate::secret::Secret;
 /// Settings of audit records, from `audit`.
 #[derive(Debug, Clone)]
 pub struct Audit {
-    /// The file, if there is one.
+    /// Destination on this machine, if any.
     pub path: Option<AuditPath>,
-    /// Whether records have SMTP senders, recipients, sizes and final replies.
+    /// Whether records contain SMTP senders, recipients, sizes and final replies.
     pub envelope: bool,
     /// Behaviour when records cannot be written.
     pub on_full: OnFull,
-    /// Syslog server that gets the records, too.
+    /// Syslog server that also gets the records.
     pub syslog: Option<Syslog>,
-    /// A collector that takes batches over HTTPS, besides.
+    /// HTTPS collector that also gets the records, in batches.
     pub http: Option<AuditHttp>,
     /// Key that signs the heads of the chain.
     pub sign: Option<Arc<Ed25519KeyPair>>,
 }
 
 impl Audit {
-    /// Keys by which it differs from `other`.
+    /// Keys whose values differ from `other`.
     pub fn changes(&self, other: &Self) -> Vec<&'static str> {
         [
             ("audit.path", self.path != other.path),
@@ -52,11 +52,11 @@ fn public(key: &Option<Arc<Ed25519KeyPair>>) -> Option<&[u8]> {
 /// Settings of an HTTP collector, from `audit.http`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditHttp {
-    /// Where batches are POSTed: https, or http to loopback.
+    /// URL to which batches are POSTed: https, or http to loopback.
     pub url: Url,
     /// Headers of each request, by name.
     pub headers: Vec<(String, Secret)>,
-    /// Trusted besides the public roots.
+    /// Authorities trusted in addition to the public roots.
     pub authorities: Vec<CertificateDer<'static>>,
 }
 
@@ -72,9 +72,9 @@ pub enum AuditPath {
 words! {
     /// Behaviour when records cannot be written, from `audit.on_full`.
     pub enum OnFull {
-        /// Clients go on; records are dropped, counted and said.
+        /// Clients are served; records are dropped, counted and the drop is recorded.
         Continue = "continue",
-        /// No one logs in until records can be written.
+        /// Logins are refused until records can be written.
         Refuse = "refuse",
     }
 }
@@ -86,12 +86,12 @@ pub struct Syslog {
     pub host: String,
     /// TCP or UDP port of the server.
     pub port: u16,
-    /// How it is spoken to.
+    /// Transport to the server.
     pub transport: SyslogTransport,
 }
 
 impl Syslog {
-    /// Displays the host and port of the server.
+    /// Formats the host and port of the server.
     pub fn address(&self) -> impl fmt::Display {
         match self.host.contains(':') {
             true => format!("[{}]:{}", self.host, self.port),
@@ -120,17 +120,17 @@ impl PartialEq for Syslog {
 /// Transport to the syslog server, from `audit.syslog.transport`.
 #[derive(Debug, Clone)]
 pub enum SyslogTransport {
-    /// Datagrams, one a message (RFC 5426).
+    /// UDP, one datagram per message (RFC 5426).
     Udp,
     /// TCP with octet counting (RFC 6587).
     Tcp,
     /// TLS with octet counting (RFC 5425).
     Tls {
-        /// Configuration with which the server is verified.
+        /// TLS configuration that verifies the server.
         config: Arc<rustls::ClientConfig>,
-        /// The name that its certificate must bear.
+        /// Name that the server's certificate must contain.
         name: ServerName<'static>,
-        /// Authorities that are trusted besides the public roots.
+        /// Authorities trusted in addition to the public roots.
         authorities: Vec<CertificateDer<'static>>,
     },
 }

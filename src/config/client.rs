@@ -1,9 +1,9 @@
-//! Whom an address stands for, where clients are counted.
+//! Grouping of client addresses for limits and lockouts.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The client that `address` counts as: an IPv4 address for itself, also where IPv6 maps it (RFC
-/// 4291 §2.5.5.2), an IPv6 address for its /64, of which every host has a whole one (RFC 6177).
+/// Returns the address under which a client is counted: an IPv4 address itself, also if mapped into
+/// IPv6 (RFC 4291 §2.5.5.2); for IPv6 its /64, since every host may have a whole one (RFC 6177).
 pub fn client_network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),

@@ -1,5 +1,5 @@
-//! Values of the file, each with its path and place: every wrong thing becomes a [`Problem`], and
-//! reading goes on.
+//! Values of the file with their path and position. Every error becomes a [`Problem`], and reading
+//! continues.
 
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -10,12 +10,12 @@ use super::problem::Problem;
 use super::sources::Sources;
 use super::tree::{self, Entry, Node, Position, Value};
 
-/// Context that all values of a file share: the sources they point to, and the problems found.
+/// Context of all values of a file: its sources and the problems found.
 #[derive(Debug)]
 pub(super) struct Context {
     pub(super) sources: Sources,
     pub(super) problems: Problems,
-    /// Problems that are allowed but unwise.
+    /// Settings that are allowed but unwise.
     pub(super) warnings: Problems,
 }
 
@@ -32,7 +32,7 @@ impl Problems {
         });
     }
 
-    /// In the order of their places.
+    /// Takes the problems, sorted by position.
     pub(super) fn take_sorted(&self) -> Vec<Problem> {
         let mut problems = self.0.take();
         problems.sort_by_key(|problem| problem.place);
@@ -40,7 +40,7 @@ impl Problems {
     }
 }
 
-/// One value of the file, and where it stands.
+/// A value of the file with its path and position.
 #[derive(Debug, Clone)]
 pub(super) struct Field {
     pub(super) path: String,
@@ -59,32 +59,32 @@ impl Field {
         }
     }
 
-    /// Says that something is wrong here.
+    /// Reports a problem at this value.
     pub(super) fn problem(&self, message: impl Display) {
         let problems = &self.context.problems;
         problems.add(&self.path, Some(self.place), message);
     }
 
-    /// [`Field::problem`], for the end of a chain.
+    /// Reports a problem and returns `None`, for the end of a chain.
     pub(super) fn reject<T>(&self, message: impl Display) -> Option<T> {
         self.problem(message);
         None
     }
 
-    /// Says that a key of this section must be there.
+    /// Reports a required key that is missing in this section.
     pub(super) fn missing(&self, key: &str, what: &str) {
         let (path, place) = (join(&self.path, key), Some(self.place));
         let message = format_args!("is missing; write {what}");
         self.context.problems.add(&path, place, message);
     }
 
-    /// Says that something is unwise here.
+    /// Reports a warning at this value.
     pub(super) fn warn(&self, message: impl Display) {
         let warnings = &self.context.warnings;
         warnings.add(&self.path, Some(self.place), message);
     }
 
-    /// Says that something is unwise about a key, which the file need not have.
+    /// Reports a warning about a key of this section, which may be absent.
     pub(super) fn warn_at(&self, key: &str, message: impl Display) {
         let place = Some(self.at(key).place);
         let warnings = &self.context.warnings;
@@ -95,7 +95,7 @@ impl Field {
         &self.context.sources
     }
 
-    /// A scalar, whatever it means.
+    /// Returns a scalar's text.
     pub(super) fn text(&self) -> Option<&str> {
         match &self.node.value {
             Value::Scalar { text, plain: true } if text.is_empty() => {
@@ -107,7 +107,7 @@ impl Field {
         }
     }
 
-    /// A scalar that is not empty and holds no control characters.
+    /// Returns the text of a non-empty scalar without control characters.
     pub(super) fn word(&self) -> Option<&str> {
         let text = self.text()?;
         if text.is_empty() {
@@ -119,17 +119,17 @@ impl Field {
         Some(text)
     }
 
-    /// Whether it is this very word.
+    /// Whether the value is this word.
     pub(super) fn is_word(&self, word: &str) -> bool {
         matches!(&self.node.value, Value::Scalar { text, .. } if text == word)
     }
 
-    /// Whether YAML takes what follows on its line for a comment.
+    /// Whether the rest of the line is a YAML comment.
     pub(super) fn is_cut_short(&self) -> bool {
         self.node.cut
     }
 
-    /// One of some words, with what each means.
+    /// Matches the value with words, and returns the meaning of the one found.
     pub(super) fn one_of<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
         let text = self.text()?;
         match words.iter().find(|(word, _)| *word == text) {
@@ -141,7 +141,7 @@ impl Field {
         }
     }
 
-    /// The items of a list; a single value counts as a list of one.
+    /// Returns the items of a list; a single value counts as a list of one.
     pub(super) fn list(&self) -> Option<Vec<Self>> {
         match &self.node.value {
             Value::Sequence(items) => {
@@ -161,7 +161,7 @@ impl Field {
         }
     }
 
-    /// The entries of a section with the keys of `table`; others are reported.
+    /// Reads a section with the keys of `table`. Unknown and duplicate keys are reported.
     pub(super) fn section(&self, table: &'static Table) -> Option<Section> {
         let entries = self.entries()?;
         let section = Section {
@@ -175,7 +175,7 @@ impl Field {
         Some(section)
     }
 
-    /// The entries of a section whose keys the operator chooses.
+    /// Reads a section whose keys the operator chooses.
     pub(super) fn named(&self) -> Option<Vec<(String, Self)>> {
         let entries = self.entries()?;
         self.find_doubles(|entry| is_name(&entry.key));
@@ -186,7 +186,8 @@ impl Field {
         Some(entries.iter().map(named).collect())
     }
 
-    /// The value of a key, or the section where it does not have one: where to say what is wrong.
+    /// Returns the value of a key, or this section if the key is absent: the position for a
+    /// problem.
     pub(super) fn at(&self, key: &str) -> Self {
         let entries = match &self.node.value {
             Value::Mapping(entries) => &entries[..],
@@ -196,12 +197,12 @@ impl Field {
         entry.map_or_else(|| self.clone(), |entry| self.entry(entry, Some(key)))
     }
 
-    /// Whether it is a section, where a single value would do too.
+    /// Whether the value is a section rather than a single value.
     pub(super) fn is_section(&self) -> bool {
         matches!(self.node.value, Value::Mapping(_))
     }
 
-    /// Whether it is a section with this key.
+    /// Whether the value is a section with this key.
     pub(super) fn has_key(&self, key: &str) -> bool {
         self.at(key).path != self.path
     }
@@ -218,8 +219,8 @@ impl Field {
         }
     }
 
-    /// `shown`: the key, where it may be printed, which one that is no line's part never is. Half
-    /// of a secret may have become one (`{password: a, b}`).
+    /// Creates the field of an entry. `shown` is the key if it may be printed; keys with control
+    /// characters are never printed. Half of a secret may have become a key (`{password: a, b}`).
     fn entry(&self, entry: &Entry, shown: Option<&str>) -> Self {
         let shown = shown.filter(|key| !key.chars().any(char::is_control));
         Self {
@@ -245,7 +246,8 @@ impl Field {
         }
     }
 
-    /// A key that is close to a known one is a slip, and is printed; another may be anything.
+    /// Reports an unknown key. One close to a known key is a typing error and is printed; another
+    /// might be part of a secret.
     fn unknown(&self, entry: &Entry, known: &[Row]) {
         let near = known
             .iter()
@@ -274,12 +276,12 @@ pub(super) struct Section {
 }
 
 impl Section {
-    /// The value of a key.
+    /// Returns the value of a key.
     pub(super) fn take(&self, key: &str) -> Option<Field> {
         self.field.has_key(key).then(|| self.field.at(key))
     }
 
-    /// The default of a key as if it stood in the file.
+    /// Returns the default of a key as if the file contained it.
     pub(super) fn default(&self, key: &str, yaml: &str) -> Option<Field> {
         let node = tree::compose(yaml).ok()??;
         Some(Field {
@@ -298,7 +300,7 @@ fn join(path: &str, key: &str) -> String {
     }
 }
 
-/// Whether operators may call something so: letters, digits, `.`, `_` and `-`, at most 64.
+/// Whether operators may use `text` as a name: letters, digits, `.`, `_` and `-`, at most 64.
 pub(super) fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text

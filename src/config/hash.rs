@@ -1,14 +1,14 @@
-//! Argon2 hashes in PHC strings: whether one can be checked, and what that costs.
+//! Argon2 hashes in PHC strings: their validity and cost.
 
 use std::fmt;
 
 use argon2::{Algorithm, Params, PasswordHash, Version};
 
-/// Cost of checking a hash: time tells hashes of different cost apart.
+/// Cost of checking a hash. Hashes of different cost differ in timing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Cost {
     algorithm: &'static str,
-    /// Memory in KiB, passes and lanes.
+    /// Memory in KiB; then passes and lanes.
     memory: u32,
     passes: u32,
     lanes: u32,
@@ -26,8 +26,8 @@ impl fmt::Display for Cost {
     }
 }
 
-/// The cost of checking a PHC string; `None` where it is no complete argon2 hash, since a password
-/// would never match it.
+/// Returns the cost of checking a PHC string. `None` if it is not a complete argon2 hash, which no
+/// password would ever match.
 pub(super) fn cost(phc: &str) -> Option<Cost> {
     let hash = PasswordHash::new(phc).ok()?;
     let (Some(_), Some(_)) = (&hash.salt, &hash.hash) else {

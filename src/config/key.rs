@@ -1,43 +1,44 @@
-//! Declaring keys: `section!` and `words!`, and what a value in the file is read into.
+//! Declaration of keys by `section!` and `words!`, and the traits of values.
 //!
-//! A `section!` says each key once: its kind, range, default and meaning, and the struct that it is
-//! read into. Reading, the JSON Schema and the README's reference tables come from that.
+//! A `section!` declares each key once: its kind, range, default and meaning, and the struct into
+//! which it is read. Reading, the JSON Schema and the README's reference tables are derived from
+//! it.
 
 use std::ops::RangeInclusive;
 
 use super::field::{Field, Section};
 use super::kind::{Kind, Requirement, Row};
 
-/// Type that a value in the file is read into.
+/// Type into which a value of the file is read.
 pub(super) trait Value: Sized {
-    /// Problem with an empty list of these.
+    /// Problem to report for an empty list of these values.
     const NONE: &'static str = "must not be an empty list";
 
-    /// The value; `None` where it is wrong, which has been said.
+    /// Reads the value. `None` if it is wrong, which was reported.
     fn read(field: &Field) -> Option<Self>;
 
-    /// Kind of value that may be written, for the reference and the schema.
+    /// Kind of the value, for the reference and the schema.
     fn kind() -> Kind;
 }
 
-/// A value with a least and a greatest.
+/// A value with a minimum and a maximum.
 pub(super) trait Ranged: Value {
     /// Reads as [`Value::read`] does, within `range`.
     fn read_within(field: &Field, range: &RangeInclusive<Self>) -> Option<Self>;
 
-    /// Kind of value as [`Value::kind`] says, within `range`.
+    /// Kind of the value as [`Value::kind`] returns it, within `range`.
     fn kind_within(range: &RangeInclusive<Self>) -> Kind;
 }
 
-/// A key that is looked at although others of its section are wrong: contradictions between keys
-/// are found all the same.
+/// A key that is available even if others of its section are wrong, so that contradictions between
+/// keys are still found.
 #[derive(Debug, Clone)]
 pub(super) enum Key<T> {
-    /// The file does not have it.
+    /// The file does not contain the key.
     Absent,
-    /// A value that is wrong or missing, which was reported.
+    /// The value is wrong or missing, which was reported.
     Broken,
-    /// A value that is good.
+    /// The value is valid.
     Given(T),
 }
 
@@ -49,7 +50,7 @@ impl<T> Key<T> {
         }
     }
 
-    /// The value of a required key; `None` where it is wrong.
+    /// Returns the value of a required key; `None` if it is wrong.
     pub(super) fn required(self) -> Option<T> {
         match self {
             Self::Given(value) => Some(value),
@@ -57,7 +58,7 @@ impl<T> Key<T> {
         }
     }
 
-    /// The value, or that of an absent key; `None` where it is wrong.
+    /// Returns the value, or `absent` if the key is absent; `None` if it is wrong.
     pub(super) fn or(self, absent: T) -> Option<T> {
         match self {
             Self::Given(value) => Some(value),
@@ -66,7 +67,7 @@ impl<T> Key<T> {
         }
     }
 
-    /// `Some(None)` where it is absent; `None` where it is wrong.
+    /// Returns `Some(None)` if the key is absent; `None` if it is wrong.
     pub(super) fn optional(self) -> Option<Option<T>> {
         match self {
             Self::Given(value) => Some(Some(value)),
@@ -80,11 +81,11 @@ impl<T> Key<T> {
     }
 }
 
-/// Type that a struct has for the value of a key.
+/// Type of a struct's field for the value of a key.
 pub(super) trait Slot: Sized {
     type Of: Value;
 
-    /// `None` where the section as a whole is wrong then.
+    /// Converts the key. `None` if the section as a whole is then wrong.
     fn from_key(key: Key<Self::Of>) -> Option<Self>;
 }
 
@@ -112,8 +113,8 @@ impl<T: Value> Slot for Key<T> {
     }
 }
 
-/// Reads a key of a section. One that is wrong and has a default counts as its default, so that
-/// the rest of the section is looked at too.
+/// Reads a key of a section. A wrong key with a default counts as its default, so that the rest of
+/// the section is checked too.
 pub(super) fn take<S: Slot>(
     section: &Section,
     row: &'static Row,
@@ -140,9 +141,9 @@ pub(super) fn take<S: Slot>(
     S::from_key(key)
 }
 
-/// Declares a section: `key: Type` (optional where the type is an `Option` or a [`Key`]), then
-/// `[least..=greatest]`, then one of `= "default"` (YAML), `: "what its absence means"` and
-/// `=> "what to write"` (required). Doc comments are the keys' meaning in the reference.
+/// Declares a section: `key: Type` (optional if the type is an `Option` or a [`Key`]), then
+/// `[least..=greatest]`, then one of `= "default"` (YAML), `: "meaning of its absence"` and `=>
+/// "what to write"` (required). Doc comments are the meanings in the reference.
 macro_rules! section {
     (
         $(#[doc = $about:literal])*
@@ -216,8 +217,7 @@ macro_rules! section {
 }
 pub(super) use section;
 
-/// Declares an enumeration with the word for each variant, or names the words of one that is
-/// declared elsewhere.
+/// Declares an enumeration with a word for each variant, or the words of an existing one.
 macro_rules! words {
     (
         $(#[doc = $about:literal])*

@@ -1,47 +1,47 @@
-//! What may be written for a key: its JSON Schema, and a word for the reference.
+//! Kinds of values: JSON Schema, and their names in the reference.
 
 use serde_json::{Value as Json, json};
 
-/// The keys of a section, in the order of the reference.
+/// Keys of a section, in the order of the reference.
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) rows: &'static [Row],
 }
 
-/// Row of the reference: one key.
+/// One key, a row of the reference.
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) key: &'static str,
-    /// The lines of its doc comment.
+    /// Lines of the key's doc comment.
     pub(super) meaning: &'static [&'static str],
     pub(super) presence: Requirement,
     pub(super) kind: fn() -> Kind,
 }
 
-/// Meaning of the absence of a key.
+/// Meaning of an absent key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Requirement {
-    /// No value is meant.
+    /// No value.
     Optional,
-    /// Description of the default, which depends on other keys.
+    /// Default that depends on other keys; the text describes it.
     Computed(&'static str),
-    /// Default as a value in YAML.
+    /// Default as a YAML value.
     Default(&'static str),
-    /// The key must be present; the text says what to write.
+    /// The key is required; the text says what to write.
     Required(&'static str),
 }
 
-/// The kind of a value.
+/// Kind of a value.
 #[derive(Debug, Clone)]
 pub(super) struct Kind {
     /// Name of the kind in the reference.
     pub(super) name: String,
     pub(super) schema: Json,
-    /// The keys of a section, or of each item of a list or a map.
+    /// Keys of the section, or of each item of a list or map.
     pub(super) table: Option<(&'static Table, Shape)>,
 }
 
-/// How sections stand under a key.
+/// How sections occur under a key: one, a list, or by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     One,
@@ -50,7 +50,7 @@ pub(super) enum Shape {
 }
 
 impl Kind {
-    /// A scalar that the schema describes.
+    /// Creates the kind of a scalar that the schema describes.
     pub(super) fn new(name: impl Into<String>, schema: Json) -> Self {
         Self {
             name: name.into(),
@@ -59,12 +59,12 @@ impl Kind {
         }
     }
 
-    /// Any text: YAML's numbers and booleans are taken as they are written.
+    /// Creates the kind of any text; YAML's numbers and booleans are accepted as written.
     pub(super) fn text(name: &str) -> Self {
         Self::new(name, json!({"type": ["string", "number", "boolean"]}))
     }
 
-    /// Text of a form, as a regular expression.
+    /// Creates the kind of a text with a form, given as a regular expression.
     pub(super) fn pattern(name: &str, pattern: &str) -> Self {
         Self::new(name, json!({"type": "string", "pattern": pattern}))
     }
@@ -100,7 +100,7 @@ impl Kind {
         }
     }
 
-    /// A list of these; a value that is no section may stand for a list of one.
+    /// Kind of a list. A scalar item may stand for a list of one.
     pub(super) fn list(self, least: usize) -> Self {
         let list = json!({"type": "array", "minItems": least, "items": self.schema});
         match self.table {
@@ -116,7 +116,7 @@ impl Kind {
         }
     }
 
-    /// Such values under names that the operator chooses.
+    /// Kind of a map from names that the operator chooses.
     pub(super) fn map(self) -> Self {
         Self {
             name: format!("{}s by name", self.name),
@@ -125,7 +125,7 @@ impl Kind {
         }
     }
 
-    /// One or the other; the keys are those of the one that has some.
+    /// Kind of a value that is one or the other. The keys are those of the first that has any.
     pub(super) fn or(self, other: Self) -> Self {
         Self {
             name: format!("{}, or {}", self.name, other.name),

@@ -1,4 +1,4 @@
-//! Reading a file: everything it says, or every problem.
+//! Entry points: read or check a file or text, and describe `proxy.yaml`.
 
 use super::model::{Checked, Config};
 use super::problem::Problem;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::sources::Sources;
 
-/// Finds every problem of the file at `path`, without a network.
+/// Checks the file at `path` without network access.
 ///
 /// # Errors
 ///
@@ -28,23 +28,23 @@ pub fn check_text(text: &str, path: &Path, secrets: Secrets) -> Result<Checked, 
     super::read::parse(text, path, Sources::new(path, secrets).for_check()).map(Checked::of)
 }
 
-/// The JSON Schema of `proxy.yaml`, for editors.
+/// Builds the JSON Schema of `proxy.yaml`, for editors.
 pub fn schema() -> serde_json::Value {
     super::reference::schema()
 }
 
-/// Mail services that need no configuration, by name.
+/// Returns the built-in providers, by name.
 pub fn presets() -> BTreeMap<String, Arc<Provider>> {
     super::read::presets()
 }
 
-/// Writes the reference tables of the README.
+/// Builds the reference tables of the README.
 pub fn markdown() -> String {
     super::reference::markdown()
 }
 
 impl Config {
-    /// Reads the file at `path` and everything it points at.
+    /// Reads the file at `path` and all files it refers to.
     ///
     /// # Errors
     ///
@@ -62,12 +62,12 @@ impl Config {
         super::read::parse(text, path, Sources::new(path, Secrets::Read))
     }
 
-    /// Reads a text as [`Config::parse`] does, without the secrets that it points to: good for
+    /// Reads a text as [`Config::parse`] does, without the secrets it refers to. The result is for
     /// inspection, not for serving.
     ///
     /// # Errors
     ///
-    /// As [`Config::parse`].
+    /// Those of [`Config::parse`].
     pub fn parse_without_secrets(text: &str, path: &Path) -> Result<Self, Vec<Problem>> {
         super::read::parse(text, path, Sources::new(path, Secrets::Skip))
     }

@@ -1,11 +1,11 @@
-//! Which account a login names. This is the only place that says so.
+//! Resolves a login to its account. No other code does this.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::account::{Account, LoginPattern};
 
-/// Accounts by what clients present.
+/// Index of accounts by login.
 #[derive(Debug)]
 pub struct Logins {
     exact: HashMap<String, Arc<Account>>,
@@ -14,7 +14,7 @@ pub struct Logins {
 }
 
 impl Logins {
-    /// Creates the index of accounts, no two of which have the same pattern.
+    /// Creates the index. No two accounts may have the same pattern.
     pub fn new(accounts: &[Arc<Account>]) -> Self {
         let mut logins = Self {
             exact: HashMap::new(),
@@ -33,8 +33,9 @@ impl Logins {
         logins
     }
 
-    /// The account of a login, in any case. An exact login wins over its domain's wildcard, that
-    /// over `*`. Wildcards take well-formed addresses only: `*@contoso.com` itself is no login.
+    /// Finds the account of a login, ignoring case. An exact login takes precedence over its
+    /// domain's wildcard, and that over `*`. Wildcards match well-formed addresses only, so
+    /// `*@contoso.com` itself is not a login.
     pub fn find(&self, login: &str) -> Option<&Arc<Account>> {
         let login = login.to_lowercase();
         self.exact.get(&login).or_else(|| {
@@ -45,8 +46,9 @@ impl Logins {
     }
 }
 
-/// `dot-atom "@" domain` (RFC 5322 §3.4.1), in ASCII and within RFC 5321 §4.5.3.1's lengths: the
-/// only bytes of a client's choice that an upstream ever sees. Only `*` is a pattern.
+/// Whether `login` matches `dot-atom "@" domain` (RFC 5322 §3.4.1) in ASCII, within the lengths of
+/// RFC 5321 §4.5.3.1. Only such client input ever reaches an upstream. A login whose local part is
+/// `*` is a pattern, not an address.
 pub(super) fn is_wildcard_address(login: &str) -> bool {
     let Some((local, domain)) = login.rsplit_once('@') else {
         return false;

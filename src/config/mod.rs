@@ -1,11 +1,11 @@
-//! `proxy.yaml`: a [`Config`] that exists is valid.
+//! Configuration from `proxy.yaml`, checked as a whole: every [`Config`] is valid.
 //!
-//! The file is composed into a tree whose nodes know their line and column (`tree`). Each key is
-//! said once (`keys`), with the kind of its value (`value`); from there it is read, described to
-//! editors and put into the README (`reference`). What contradicts what is found in `read`, one
-//! file a section. Either every problem is reported at once or a `Config` comes out. Secrets are
-//! resolved while reading (`source`, `pem`); a secret's value is never part of a [`Problem`].
-//! Nothing here opens a socket.
+//! The file is parsed into a tree whose nodes have their line and column (`tree`). Each key is
+//! declared once (`keys`), with the kind of its value (`value`); reading, the schema for editors
+//! and the README's reference (`reference`) derive from that. `read` checks contradictions between
+//! keys, with one file per section. The result is a `Config`, or every problem at once. Secrets are
+//! resolved while reading (`source`, `pem`); a [`Problem`] never contains a secret's value. This
+//! module opens no sockets.
 
 mod account;
 mod audit;
@@ -34,6 +34,7 @@ mod store;
 mod tests;
 mod tree;
 mod unauthenticated;
+mod users;
 mod value;
 
 pub use account::{
@@ -57,3 +58,4 @@ pub use secrets::Secrets;
 pub use sections::{Admin, AdminToken, Listener, ListenerTls, State, StateKey};
 pub use store::SharedStore;
 pub use unauthenticated::Unauthenticated;
+pub use users::{AddressClaim, Member, Users};

@@ -1,4 +1,4 @@
-//! Everything the file says.
+//! The configuration as a whole.
 
 use super::account::Account;
 use super::audit::Audit;
@@ -12,50 +12,51 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Configuration of the relay: everything `proxy.yaml` says, checked.
+/// Checked configuration of authrelay: everything in `proxy.yaml`.
 #[derive(Debug)]
 pub struct Config {
-    /// The file it was read from.
+    /// Path of the file.
     pub path: PathBuf,
-    /// Settings of the place where tokens are kept.
+    /// Settings of the token store.
     pub state: State,
-    /// This relay's name among several, where the command line gives one.
+    /// Name of this relay among several, if the command line gives one.
     pub relay: Option<String>,
     /// Settings of the log: level, format, file.
     pub log: Log,
-    /// Where audit records go, if they go anywhere.
+    /// Settings of audit records, if they are enabled.
     pub audit: Option<Audit>,
-    /// The administrators' listener, if there is one.
+    /// Settings of the administrators' listener, if there is one.
     pub admin: Option<Arc<Admin>>,
-    /// Event that makes the relay read the file again.
+    /// Event that reloads the file.
     pub reload: ReloadMode,
-    /// The file and those that its secrets, certificates and keys were read from.
+    /// The file itself, and the files of its secrets, certificates and keys.
     pub files: Vec<PathBuf>,
-    /// Hooks that are called for conditions that need a person.
+    /// Hooks called for conditions that need attention.
     pub notify: Vec<Hook>,
-    /// Sessions, deadlines and the lockout.
+    /// Limits of sessions, timeouts and the lockout.
     pub limits: Limits,
-    /// At least one; no two on one address.
+    /// Listeners: at least one, with distinct addresses.
     pub listeners: Vec<Arc<Listener>>,
-    /// The presets and what the file adds or overrides, by name.
+    /// Presets, and providers that the file adds or overrides, by name.
     pub providers: BTreeMap<String, Arc<Provider>>,
     /// Registrations of OAuth clients, by name.
     pub registrations: BTreeMap<String, Arc<Registration>>,
-    /// At least one. Resolve a login with `accounts`, not by walking this list.
+    /// Accounts: at least one. Resolve logins with [`Logins`](super::Logins), not by searching this
+    /// list.
     pub accounts: Vec<Arc<Account>>,
-    /// Problems that are allowed but unwise.
+    /// Settings that are allowed but unwise.
     pub warnings: Vec<Problem>,
 }
 
-/// Summary of a configuration that a check found good.
+/// Summary of a valid configuration.
 #[derive(Debug)]
 pub struct Checked {
-    /// Number of listeners there are.
+    /// Number of listeners.
     pub listeners: usize,
-    /// Number of registrations in the file.
+    /// Number of registrations.
     pub registrations: usize,
-    /// Number of accounts in the file.
+    /// Number of accounts.
     pub accounts: usize,
-    /// Problems that are allowed but unwise.
+    /// Settings that are allowed but unwise.
     pub warnings: Vec<Problem>,
 }

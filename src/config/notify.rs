@@ -1,4 +1,4 @@
-//! `notify` and `reload`.
+//! Settings of `notify` and `reload`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use super::key::words;
 use crate::secret::Secret;
 
 words! {
-    /// `reload`: what makes the file be read again.
+    /// Event that reloads the file, from `reload`.
     pub enum ReloadMode {
-        /// SIGHUP, and whoever asks for it.
+        /// SIGHUP, or a request by an administrator.
         Signal = "signal",
-        /// A changed content of its files, besides.
+        /// In addition, changed content of the configuration's files.
         Watch = "watch",
     }
 }
@@ -22,17 +22,19 @@ words! {
 words! {
     /// Event for which a hook is called, from `notify[].events`.
     pub enum NotifyEvent {
-        /// A consent is needed or refused for now; it is given.
+        /// A consent is needed or temporarily refused; ends when it is given.
         Consent = "consent",
-        /// A client secret or certificate is refused, or ends soon; it is accepted or replaced.
+        /// A client secret or certificate is refused or expires soon; ends when it is accepted or
+        /// replaced.
         Credential = "credential",
-        /// The mail service refuses fresh tokens or cannot be reached; a login succeeds.
+        /// The mail service refuses fresh tokens or cannot be reached; ends with a successful
+        /// login.
         Upstream = "upstream",
-        /// Audit records cannot be written; they can.
+        /// Audit records cannot be written; ends when they can.
         Audit = "audit",
-        /// The shared store is away; it is back.
+        /// The shared store is unreachable; ends when it is back.
         Store = "store",
-        /// A file is refused at a reload; one is taken.
+        /// A reload was refused; ends with a successful one.
         Reload = "reload",
     }
 }
@@ -56,29 +58,29 @@ impl NotifyEvent {
 pub struct Hook {
     /// Events for which the hook is called.
     pub events: Vec<NotifyEvent>,
-    /// Target that is called for each alert.
+    /// Destination of the alerts.
     pub target: HookTarget,
-    /// Longest time that a try may take.
+    /// Longest duration of one attempt.
     pub timeout: Duration,
 }
 
-/// Way in which a hook is called.
+/// Program or URL that a hook calls.
 #[derive(Debug, Clone)]
 pub enum HookTarget {
-    /// A program, by one JSON object on its stdin.
+    /// A program that gets one JSON object on stdin.
     Command {
-        /// Program that is run, without a shell.
+        /// Program, run without a shell.
         program: PathBuf,
-        /// Arguments of the program, each passed as it is.
+        /// Arguments, passed unchanged.
         arguments: Vec<String>,
     },
-    /// A POST of the same object.
+    /// A URL to which the same object is POSTed.
     Url {
-        /// https, or http to loopback.
+        /// URL of the request: https, or http to loopback.
         url: Url,
         /// Headers of the request, by name.
         headers: Vec<(String, Secret)>,
-        /// Trusted besides the public roots.
+        /// Authorities trusted in addition to the public roots.
         authorities: Vec<CertificateDer<'static>>,
     },
 }

@@ -1,4 +1,4 @@
-//! Certificates and keys that the file names, in PEM.
+//! Certificates and keys in PEM files.
 
 use std::path::Path;
 
@@ -14,8 +14,8 @@ use crate::expiry;
 use crate::secret::Secret;
 use crate::tls::{self, CertificateFiles, FileProblem, FileStamp, ServerCertificate};
 
-/// A server's certificate chain, the key that belongs to it, and the authorities of clients; empty
-/// where sources are not read. `field` has the keys `certificate`, `key` and `client_ca`.
+/// Reads a server's certificate chain, its key, and the authorities of clients. All are empty if
+/// sources are not read. `field` has the keys `certificate`, `key` and `client_ca`.
 pub(super) fn server_certificate(
     field: &Field,
     files: CertificateFiles,
@@ -53,7 +53,7 @@ pub(super) fn server_certificate(
     }
 }
 
-/// An RSA key that signs assertions, with its certificate.
+/// Reads an RSA key for assertions, with its certificate.
 pub(super) fn signing_key(field: &Field, keys: CertificateKeys) -> Option<SigningKey> {
     if !field.sources().are_read() {
         return Some(SigningKey {
@@ -105,7 +105,7 @@ pub(super) fn signing_key(field: &Field, keys: CertificateKeys) -> Option<Signin
     })
 }
 
-/// Warns while there is time to make a new one.
+/// Warns about a credential that expires soon.
 pub(super) fn warn_of_end(field: &Field, what: &str, end: i64) {
     match expiry::near(end, expiry::now()) {
         Some(..0) => field.warn(format_args!("the {what} has expired; make a new one")),
@@ -116,7 +116,7 @@ pub(super) fn warn_of_end(field: &Field, what: &str, end: i64) {
     }
 }
 
-/// PKCS #8 (RFC 5958 §3), as `openssl pkcs8 -topk8` writes it.
+/// Decrypts PKCS #8 (RFC 5958 §3), as written by `openssl pkcs8 -topk8`.
 fn decrypted(pem: &str, passphrase: &Secret) -> Option<Secret> {
     let (_, encrypted) = pkcs8::SecretDocument::from_pem(pem).ok()?;
     let info = pkcs8::EncryptedPrivateKeyInfoRef::try_from(encrypted.as_bytes()).ok()?;

@@ -1,17 +1,17 @@
-//! One thing that is wrong in the file.
+//! Problems of the file.
 
 use std::fmt;
 
-/// One thing that is wrong (or, as a warning, unwise) in the file.
+/// One problem (or warning) of the file.
 ///
-/// Displayed as `path.to.key: what is wrong (line L, column C)`.
+/// Formatted as `path.to.key: what is wrong (line L, column C)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Key path, as in `accounts[0].password`; empty for the file as a whole.
+    /// Key path such as `accounts[0].password`; empty for the whole file.
     pub path: String,
-    /// Description of the problem and of what to write instead; never a secret's value.
+    /// The problem and what to write instead; never a secret's value.
     pub message: String,
-    /// Line and column, both from 1; absent where the file itself cannot be read.
+    /// Line and column, both from 1; `None` if the file cannot be read.
     pub place: Option<(usize, usize)>,
 }
 

@@ -1,4 +1,4 @@
-//! `providers`: mail services.
+//! Settings of `providers`: mail services.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -9,81 +9,81 @@ use crate::secret::Secret;
 use crate::wire::Protocol;
 pub use crate::wire::sasl::Mechanism;
 
-/// Hosts, endpoints and habits of one mail service.
+/// Hosts, endpoints and peculiarities of one mail service.
 #[derive(Debug, Clone)]
 pub struct Provider {
-    /// Key of the provider under `providers`.
+    /// Name of the provider, its key under `providers`.
     pub name: String,
-    /// Where IMAP is, if the service has it.
+    /// IMAP endpoint, if the service offers IMAP.
     pub imap: Option<Endpoint>,
-    /// Where POP3 is, if the service has it.
+    /// POP3 endpoint, if the service offers POP3.
     pub pop3: Option<Endpoint>,
-    /// Where submission is, if the service has it.
+    /// Submission endpoint, if the service offers SMTP.
     pub smtp: Option<Endpoint>,
-    /// Where people consent (RFC 6749 §3.1); may contain `{tenant}`.
+    /// Authorization endpoint (RFC 6749 §3.1); may contain `{tenant}`.
     pub authorize_url: Option<String>,
-    /// Where devices ask for a code (RFC 8628 §3.1); may contain `{tenant}`.
+    /// Device authorization endpoint (RFC 8628 §3.1); may contain `{tenant}`.
     pub device_url: Option<String>,
-    /// Token endpoint; it may contain `{tenant}`.
+    /// Token endpoint; may contain `{tenant}`.
     pub token_url: String,
-    /// How a token is presented to the mail service.
+    /// SASL mechanism that presents tokens.
     pub mechanism: Mechanism,
-    /// Trusted in addition to the public roots, upstream and for the token endpoint.
+    /// Authorities trusted in addition to the public roots, for upstreams and the token endpoint.
     pub ca: Vec<CertificateDer<'static>>,
-    /// Proxy for mail and token requests; `None`: they connect directly.
+    /// Proxy for mail and token requests; `None`: direct connections.
     pub egress: Option<Egress>,
-    /// Which addresses of a name are dialled.
+    /// Address families to connect to.
     pub ip: IpPreference,
-    /// Limits of what one mailbox may use of submission.
+    /// Limits of submission for each mailbox.
     pub smtp_limits: Option<SmtpLimits>,
-    /// Least lifetime that a token must have left to be given to a new session, unless its whole
-    /// lifetime is under twice that.
+    /// Remaining lifetime that a token needs for a new session, unless its whole lifetime is under
+    /// twice that.
     pub token_margin: Duration,
-    /// Whether an old refresh token stays good when it was redeemed.
+    /// Whether a refresh token stays valid after it was redeemed.
     pub refresh_tokens: RefreshTokens,
     /// Default scopes by grant and protocol.
     pub scopes: Scopes,
-    /// Parameters of the authorization request that the service requires for a refresh token.
+    /// Parameters of the authorization request that the service requires to issue a refresh token.
     pub consent_parameters: Vec<(String, String)>,
-    /// Capabilities that a listener shows before any were learned from the upstream.
+    /// Capabilities that listeners advertise until some are learned from the upstream.
     pub capabilities: PresetCapabilities,
 }
 
-/// `providers.*.refresh_tokens` (RFC 6749 §6): decides what several relays do while their store is
-/// away.
+/// Reuse of refresh tokens (RFC 6749 §6), from `providers.*.refresh_tokens`. Decides what several
+/// relays do while their store is unreachable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefreshTokens {
-    /// An old one stays good.
+    /// An old refresh token stays valid.
     Reusable,
     /// A second redemption is refused, or ends the consent.
     OneUse,
 }
 
-/// Scopes that are requested where a registration does not say (RFC 6749 §3.3).
+/// Scopes requested if a registration sets none (RFC 6749 §3.3).
 #[derive(Debug, Clone, Default)]
 pub struct Scopes {
-    /// Scopes of an application's own tokens, as in `https://outlook.office365.com/.default`.
+    /// Scopes of app-only tokens, such as `https://outlook.office365.com/.default`.
     pub application: Vec<String>,
-    /// Scopes of tokens that act for a person, over IMAP.
+    /// Scopes of delegated tokens for IMAP.
     pub imap: Vec<String>,
-    /// Scopes of such tokens over POP3.
+    /// Scopes of delegated tokens for POP3.
     pub pop3: Vec<String>,
-    /// Scopes of such tokens over SMTP.
+    /// Scopes of delegated tokens for SMTP.
     pub smtp: Vec<String>,
-    /// Asked for besides, so that a refresh token comes.
+    /// Additional scopes that request a refresh token.
     pub offline: Vec<String>,
 }
 
-/// `providers.*.egress`: the proxy that everything towards the provider goes through.
-#[derive(Debug, Clone)]
+/// Proxy for all connections to the provider, from `providers.*.egress`.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Egress {
-    /// Protocol that the proxy speaks.
+    /// Protocol of the proxy.
     pub kind: EgressKind,
     /// Host name or address of the proxy.
     pub host: String,
     /// TCP port of the proxy, 1 or more.
     pub port: u16,
-    /// User name and password, if it requires them.
+    /// User name and password, if the proxy requires them.
     pub credentials: Option<(String, Secret)>,
 }
 
@@ -92,24 +92,24 @@ pub struct Egress {
 pub enum EgressKind {
     /// `http://`: CONNECT (RFC 9110 §9.3.6).
     Connect,
-    /// `socks5://`: RFC 1928, names resolved by the proxy.
+    /// `socks5://`: RFC 1928; the proxy resolves names.
     Socks5,
 }
 
 impl Provider {
-    /// Whether it is Microsoft's High Volume Email, which has permissions and answers of its own.
+    /// Whether this is Microsoft's High Volume Email, which has its own permissions and replies.
     pub fn is_high_volume(&self) -> bool {
         const HOSTS: [&str; 2] = ["smtp.hve.mx.microsoft", "smtp-hve.office365.com"];
         let host = self.smtp.as_ref().map(|endpoint| endpoint.host.as_str());
         self.name == "microsoft365-hve" || host.is_some_and(|host| HOSTS.contains(&host))
     }
 
-    /// Where it is, by protocols that it has.
+    /// Endpoints of the protocols that the provider offers.
     pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
         [&self.imap, &self.pop3, &self.smtp].into_iter().flatten()
     }
 
-    /// Where `protocol` is spoken, if this provider has it.
+    /// Endpoint of `protocol`, if the provider offers it.
     pub fn endpoint(&self, protocol: Protocol) -> Option<&Endpoint> {
         match protocol {
             Protocol::Imap => self.imap.as_ref(),
@@ -119,20 +119,20 @@ impl Provider {
     }
 }
 
-/// Capabilities as the upstream itself would list them after TLS and before login, one entry an
-/// IMAP atom, a CAPA line or an EHLO line (without `250-`).
+/// Capabilities in the form in which the upstream lists them after TLS and before login: IMAP
+/// atoms, CAPA lines, or EHLO lines without `250-`.
 #[derive(Debug, Clone, Default)]
 pub struct PresetCapabilities {
-    /// IMAP capabilities, each one atom.
+    /// IMAP capabilities, one atom each.
     pub imap: Vec<String>,
-    /// POP3 capabilities, each one line of CAPA.
+    /// POP3 capabilities, one CAPA line each.
     pub pop3: Vec<String>,
-    /// SMTP extensions, each one line of EHLO; the greeting is not among them.
+    /// SMTP extensions, one EHLO line each, without the greeting.
     pub smtp: Vec<String>,
 }
 
 impl PresetCapabilities {
-    /// Capabilities for one protocol, in order.
+    /// Capabilities of one protocol.
     pub fn of(&self, protocol: Protocol) -> &[String] {
         match protocol {
             Protocol::Imap => &self.imap,
@@ -145,36 +145,36 @@ impl PresetCapabilities {
 /// Endpoint of one protocol of a mail service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Name (or address) that is dialled and that the certificate must bear.
+    /// Host name (or address) to connect to, which the certificate must contain.
     pub host: String,
     /// TCP port of the endpoint.
     pub port: u16,
-    /// How TLS begins; there is no cleartext.
+    /// How TLS begins; cleartext is not possible.
     pub tls: UpstreamTls,
 }
 
-/// Way in which TLS begins upstream, from `providers.*.{imap,pop3,smtp}.tls`.
+/// How TLS begins, from `providers.*.{imap,pop3,smtp}.tls`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpstreamTls {
     /// TLS from the first byte.
     Implicit,
-    /// STARTTLS or STLS, without which no login is sent.
+    /// STARTTLS or STLS; no login is sent without it.
     StartTls,
 }
 
-/// Address families that are used, from `providers.*.ip`.
+/// Address families to connect to, from `providers.*.ip`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IpPreference {
     /// Both families, as RFC 8305 describes.
     Any,
-    /// IPv4 only, whatever names resolve to.
+    /// IPv4 only.
     V4,
-    /// IPv6 only, whatever names resolve to.
+    /// IPv6 only.
     V6,
 }
 
 impl IpPreference {
-    /// Whether `address` may be dialled.
+    /// Whether the family of `address` is allowed.
     pub fn admits(self, address: IpAddr) -> bool {
         match self {
             Self::Any => true,
@@ -187,16 +187,16 @@ impl IpPreference {
 /// Limits of submission for each mailbox, from `providers.*.smtp_limits`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SmtpLimits {
-    /// Largest number of sessions at once.
+    /// Most messages in flight.
     pub connections: usize,
-    /// Largest number of messages in any minute.
+    /// Most messages in any minute.
     pub messages_per_minute: usize,
-    /// Time for which a client waits for its turn.
+    /// Longest wait of a client for a permit.
     pub wait: Duration,
 }
 
 impl SmtpLimits {
-    /// Exchange Online's, published for every mailbox.
+    /// Limits of Exchange Online, which apply to every mailbox.
     pub const EXCHANGE: Self = Self {
         connections: 3,
         messages_per_minute: 30,

@@ -1,4 +1,4 @@
-//! The keys for people and editors: the README's reference tables and the JSON Schema.
+//! Builds the README's reference tables and the JSON Schema.
 
 use serde_json::{Value as Json, json};
 
@@ -7,7 +7,7 @@ use super::keys::Root;
 use super::kind::{Kind, Shape};
 use super::kind::{Requirement, Row, Table};
 
-/// The JSON Schema of `proxy.yaml`.
+/// Builds the JSON Schema of `proxy.yaml`.
 pub(super) fn schema() -> Json {
     let mut schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -19,7 +19,7 @@ pub(super) fn schema() -> Json {
     schema
 }
 
-/// The reference tables: one for the file, one for each list and map of sections.
+/// Builds the reference tables: one for the file, one for each list or map of sections.
 pub(super) fn markdown() -> String {
     let mut tables = Vec::new();
     let root = Root::kind();
@@ -41,7 +41,8 @@ pub(super) fn markdown() -> String {
     text
 }
 
-/// The rows of a table, those of the sections in it included; lists and maps get their own.
+/// Writes the rows of a table including those of nested sections; lists and maps get their own
+/// tables.
 fn write_rows(
     text: &mut String,
     table: &'static Table,
@@ -73,7 +74,7 @@ impl Row {
         matches!(self.presence, Requirement::Required(_))
     }
 
-    /// Writes the key's line in the reference.
+    /// Formats the key's row in the reference.
     fn line(&self, key: &str, kind: &Kind) -> String {
         let default = match self.presence {
             Requirement::Optional => String::new(),
@@ -96,7 +97,7 @@ impl Row {
         lines.join(" ")
     }
 
-    /// Builds the JSON schema that an editor shows and checks.
+    /// Builds the key's JSON Schema with description and default.
     pub(super) fn schema(&self) -> Json {
         let mut schema = (self.kind)().schema;
         if let Some(schema) = schema.as_object_mut() {

@@ -1,4 +1,4 @@
-//! `registrations`: OAuth clients and their grants.
+//! Registrations: OAuth clients and their grants.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,54 +12,54 @@ use crate::secret::Secret;
 /// One OAuth client at a provider.
 #[derive(Debug)]
 pub struct Registration {
-    /// Key of the registration under `registrations`.
+    /// Name of the registration, its key under `registrations`.
     pub name: String,
-    /// Where its tokens open mailboxes.
+    /// Provider whose mailboxes the tokens open.
     pub provider: Arc<Provider>,
-    /// The tenant, for advice; empty where the provider has none.
+    /// Tenant, for remedies; empty if the provider has none.
     pub tenant: String,
-    /// The provider's `token_url` with `{tenant}` filled in: https, or http to loopback.
+    /// Token endpoint with the tenant filled in: https, or http to loopback.
     pub token_url: url::Url,
-    /// Authorization endpoint, its tenant filled in; present for [`Grant::AuthorizationCode`].
+    /// Authorization endpoint with the tenant filled in; present for [`Grant::AuthorizationCode`].
     pub authorize_url: Option<url::Url>,
-    /// Device authorization endpoint, its tenant filled in; present for [`Grant::DeviceCode`].
+    /// Device authorization endpoint with the tenant filled in; present for [`Grant::DeviceCode`].
     pub device_url: Option<url::Url>,
     /// OAuth `client_id`; empty for grants that have none.
     pub client_id: String,
     /// Grant by which tokens are obtained.
     pub grant: Grant,
-    /// Scopes to request, where the file names them: see
+    /// Scopes to request, if the file sets them: see
     /// [`Account::scope`](super::account::Account::scope).
     pub scope: Option<Vec<String>>,
-    /// When the client secret or the certificate ends, in seconds since 1970, if that is known.
+    /// Expiry of the client secret or certificate, in seconds since 1970, if known.
     pub credential_expires: Option<i64>,
 }
 
-/// `registrations.*.grant` with what it needs.
+/// Grant from `registrations.*.grant`, with its settings.
 #[derive(Debug)]
 pub enum Grant {
-    /// RFC 6749 §4.4: the application's own token opens every mailbox it may.
+    /// Client credentials (RFC 6749 §4.4): an app-only token opens all permitted mailboxes.
     ClientCredentials(ClientCredential),
-    /// RFC 6749 §4.1 with PKCE: a person consents in a browser.
+    /// Authorization code with PKCE (RFC 6749 §4.1): a user consents in a browser.
     AuthorizationCode(Option<ClientCredential>),
-    /// RFC 8628: a person consents on another device.
+    /// Device code (RFC 8628): a user consents on another device.
     DeviceCode(Option<ClientCredential>),
-    /// RFC 6749 §4.3: the client's own password goes to the identity provider.
+    /// Password (RFC 6749 §4.3): the client's own password is sent to the identity provider.
     Password(Option<ClientCredential>),
-    /// RFC 7523 §2.1 with Google's `sub`: a service account acts for each mailbox.
+    /// JWT bearer (RFC 7523 §2.1) with Google's `sub`: a service account acts for each mailbox.
     ServiceAccount(ServiceAccount),
-    /// Azure's instance metadata service issues the token.
+    /// Managed identity: Azure's instance metadata service issues the token.
     ManagedIdentity {
         /// Client id that selects one of several identities.
         client_id: Option<String>,
         /// URL of the metadata service.
         url: url::Url,
     },
-    /// A program that prints a token.
+    /// A command that prints a token.
     Command {
-        /// Program that is run, without a shell.
+        /// Program, run without a shell.
         program: PathBuf,
-        /// Arguments of the program, each passed as it is.
+        /// Arguments, passed unchanged.
         arguments: Vec<String>,
     },
 }
@@ -78,12 +78,12 @@ impl Grant {
         }
     }
 
-    /// Whether a person consents once and a refresh token is kept.
+    /// Whether a user consents once and a refresh token is stored.
     pub fn needs_consent(&self) -> bool {
         matches!(self, Self::AuthorizationCode(_) | Self::DeviceCode(_))
     }
 
-    /// Whether the application's own token opens mailboxes, and no one signs in.
+    /// Whether app-only tokens open mailboxes, without a user.
     pub fn is_app_only(&self) -> bool {
         matches!(
             self,
@@ -91,8 +91,8 @@ impl Grant {
         )
     }
 
-    /// Whether the client's own password goes to the identity provider, which checks it; then the
-    /// account has no local password.
+    /// Whether the identity provider checks the client's password; the account then has no local
+    /// passwords.
     pub fn needs_client_password(&self) -> bool {
         matches!(
             self,
@@ -100,7 +100,7 @@ impl Grant {
         )
     }
 
-    /// How the client proves itself, where it does.
+    /// Client authentication, if the grant uses one.
     pub fn credential(&self) -> Option<&ClientCredential> {
         match self {
             Self::ClientCredentials(credential) => Some(credential),
@@ -112,29 +112,29 @@ impl Grant {
     }
 }
 
-/// How an OAuth client proves itself to the token endpoint.
+/// Client authentication at the token endpoint.
 #[derive(Debug)]
 pub enum ClientCredential {
     /// Client secret, from `client_secret`.
     Secret(Secret),
-    /// `client_secret: {client: password}`: what the mail client presents is the secret, which the
-    /// identity provider checks. With [`Grant::ClientCredentials`] only.
+    /// `client_secret: {client: password}`: the password that the mail client presents is the
+    /// secret, and the identity provider checks it. With [`Grant::ClientCredentials`] only.
     ClientPassword,
-    /// `certificate`: an assertion signed by its key (RFC 7523 §2.2).
+    /// Client assertion signed by the key of `certificate` (RFC 7523 §2.2).
     Certificate(SigningKey),
-    /// `federated`: an assertion of somebody else, in a file that is read again each time.
+    /// Client assertion of another issuer, in a file that is read for each request.
     Federated(PathBuf),
 }
 
-/// A certificate and its RSA key, for assertions.
+/// RSA key that signs assertions, with its certificate.
 pub struct SigningKey {
-    /// SHA-256 of the certificate in DER, base64url: `x5t#S256`.
+    /// SHA-256 of the certificate in DER, base64url, for `x5t#S256`.
     pub thumbprint: String,
-    /// The certificate in DER; empty for a key without one.
+    /// Certificate in DER; empty for a key without one.
     pub certificate: Vec<u8>,
     /// Private key that signs assertions.
     pub key: EncodingKey,
-    /// Where the certificate's validity ends, in seconds since 1970.
+    /// Expiry of the certificate, in seconds since 1970.
     pub expires: Option<i64>,
 }
 

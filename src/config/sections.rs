@@ -1,8 +1,9 @@
-//! The sections `state`, `admin` and `listeners`, and the words of `log`.
+//! Settings of `state`, `admin` and `listeners`.
 
 use super::provider::Provider;
 use super::store::SharedStore;
 use super::unauthenticated::Unauthenticated;
+use super::users::Users;
 use crate::secret::Secret;
 use crate::tls::ServerCertificate;
 use crate::wire::Protocol;
@@ -11,91 +12,92 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Settings of the state that is kept on disk, from `state`.
+/// Settings of the state on disk, from `state`.
 #[derive(Debug)]
 pub struct State {
-    /// Whether it is used: the file asks for it, or a grant keeps tokens there.
+    /// Whether state is kept: the file has `state`, or a grant stores tokens.
     pub wanted: bool,
-    /// Where the tokens are, in files that no one else may read.
+    /// Directory of the tokens, whose files only the owner can read.
     pub directory: PathBuf,
-    /// Key with which the tokens are sealed.
+    /// Key that seals the tokens.
     pub key: StateKey,
-    /// Store that several relays share, if there is one.
+    /// Store shared by several relays, if configured.
     pub store: Option<Arc<SharedStore>>,
 }
 
 /// Source of the sealing key, from `state.key`.
 #[derive(Debug)]
 pub enum StateKey {
-    /// A file, written on first start.
+    /// A file, created at the first start.
     File(PathBuf),
-    /// From the environment or a command.
+    /// A value from the environment or a command.
     Given(Secret),
 }
 
 /// Settings of the administrators' listener, from `admin`.
 #[derive(Debug)]
 pub struct Admin {
-    /// Where; port 0 lets the system pick.
+    /// Address of the listener; port 0 lets the system choose one.
     pub bind: SocketAddr,
-    /// How browsers reach it, without a slash at the end.
+    /// URL under which browsers reach it, without trailing slash.
     pub public_url: url::Url,
-    /// HTTPS, if it is spoken.
+    /// Certificate for HTTPS; `None`: HTTP.
     pub tls: Option<Arc<ServerCertificate>>,
-    /// Token that administrators present for everything.
+    /// Token that allows everything.
     pub token: AdminToken,
-    /// Token that allows everything that changes nothing, if there is one.
+    /// Token that allows read access only, if configured.
     pub viewer_token: Option<AdminToken>,
-    /// Whether `/metrics` is open to everybody.
+    /// People who may sign in, if configured.
+    pub users: Option<Arc<Users>>,
+    /// Whether `/metrics` requires no token.
     pub metrics_public: bool,
 }
 
 /// Source of the administrators' token, from `admin.token`.
 #[derive(Debug, PartialEq, Eq)]
 pub enum AdminToken {
-    /// A file, written where it is absent.
+    /// A file, created if absent.
     File(PathBuf),
-    /// From the file itself, the environment or a command.
+    /// A value from the file itself, the environment or a command.
     Given(Secret),
 }
 
-/// An address on which one protocol is spoken to clients.
+/// Address on which one protocol is served.
 #[derive(Debug)]
 pub struct Listener {
-    /// Name of the listener, unique; default `protocol-port`.
+    /// Unique name of the listener; default `protocol-port`.
     pub name: String,
-    /// Protocol that the listener speaks.
+    /// Protocol of the listener.
     pub protocol: Protocol,
-    /// Where; port 0 lets the system pick.
+    /// Address of the listener; port 0 lets the system choose one.
     pub bind: SocketAddr,
-    /// Provider whose capabilities are shown before the login is known.
+    /// Provider whose capabilities are advertised before the login is known.
     pub provider: Arc<Provider>,
-    /// Whether and how clients get TLS.
+    /// TLS mode and certificate.
     pub tls: ListenerTls,
-    /// With [`ListenerTls::StartTls`]: no credentials before TLS.
+    /// Whether credentials require TLS, with [`ListenerTls::StartTls`].
     pub require_tls: bool,
-    /// Client networks; `None`: anyone (only on loopback and TLS binds).
+    /// Networks of allowed clients; `None`: all (only with a loopback bind or TLS).
     pub allow: Option<Vec<IpNet>>,
-    /// Load balancers whose PROXY header is required and believed; empty: clients come themselves.
+    /// Networks of load balancers whose PROXY header is required and trusted; empty: direct
+    /// clients.
     pub proxy_protocol: Vec<IpNet>,
-    /// Account for which clients send that do not log in (SMTP); never without `allow`.
+    /// Account for SMTP clients that do not log in; never without `allow`.
     pub unauthenticated: Option<Unauthenticated>,
 }
 
 impl Listener {
-    /// Whether only clients of this machine come: those that a load balancer passes on come from
-    /// anywhere.
+    /// Whether only local clients connect. Clients of a load balancer may come from anywhere.
     pub fn is_loopback(&self) -> bool {
         self.bind.ip().is_loopback() && self.proxy_protocol.is_empty()
     }
 
-    /// Whether `password: any` may open an account here: the bind is loopback or there is an
-    /// `allow` list.
+    /// Whether `password: any` is accepted: the bind is loopback, or there is an `allow` list.
     pub fn accepts_any_password(&self) -> bool {
         self.is_loopback() || self.allow.is_some()
     }
 
-    /// Whether clients must show a certificate.
+    /// Whether clients must present a certificate.
     pub fn requires_client_certificate(&self) -> bool {
         let identity = self.tls.certificate();
         identity.is_some_and(|identity| identity.client_ca.is_some())
@@ -105,16 +107,16 @@ impl Listener {
 /// TLS of a listener, from `listeners[].tls`.
 #[derive(Debug, Clone)]
 pub enum ListenerTls {
-    /// No TLS: everything is in clear.
+    /// No TLS.
     None,
-    /// Cleartext that the client may upgrade.
+    /// Cleartext that the client may upgrade with STARTTLS or STLS.
     StartTls(Arc<ServerCertificate>),
     /// TLS from the first byte.
     Implicit(Arc<ServerCertificate>),
 }
 
 impl ListenerTls {
-    /// Certificate that the listener presents, unless it stays in clear.
+    /// Certificate that the listener presents; `None` without TLS.
     pub fn certificate(&self) -> Option<&Arc<ServerCertificate>> {
         match self {
             Self::None => None,

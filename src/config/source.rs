@@ -1,5 +1,5 @@
-//! Secrets in the environment, in files or printed by commands. A problem says which source failed
-//! and never what came out of it.
+//! Reads secrets from the environment, files and commands. A problem names the source, and never
+//! quotes its content.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -14,17 +14,17 @@ use crate::program;
 use crate::secret::Secret;
 use crate::text;
 
-/// Octets of a secret that are read.
+/// Longest secret, in octets.
 const SECRET_CAP: u64 = 64 * 1024;
 
-/// Octets of a key that seals, or of a token that opens everything, at least.
+/// Shortest sealing key or administrators' token, in octets.
 const LEAST: usize = 16;
 
-/// Longest time that a command may take to print a secret.
+/// Longest time for a command to print a secret.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 
 section! {
-    /// Where a secret comes from.
+    /// Source of a secret.
     struct Source {
         /// A variable of the environment
         env: Key<String>,
@@ -35,7 +35,7 @@ section! {
     }
 }
 
-/// A string, or one of `{env: NAME}`, `{file: PATH}`, `{command: [PROGRAM, ARG…]}`; empty where
+/// Reads a string, or one of `{env: NAME}`, `{file: PATH}`, `{command: [PROGRAM, ARG…]}`. Empty if
 /// sources are not read.
 impl Value for Secret {
     fn read(field: &Field) -> Option<Self> {
@@ -95,14 +95,15 @@ fn from_source(field: &Field, source: Source) -> Option<Secret> {
     }
 }
 
-/// Text of a secret, as its source holds it.
+/// Text of a secret from its source.
 struct SourceText {
     secret: Secret,
-    /// Whether a byte order mark stood before it.
+    /// Whether the source began with a byte order mark.
     is_marked: bool,
 }
 
-/// Warns of what editors, shells and templates leave around a secret.
+/// Warns about quotes, white space and marks that editors, shells and templates leave around a
+/// secret.
 fn warn_of_wrapping(field: &Field, secret: &str) {
     let is_quoted =
         |quote| secret.len() > 1 && secret.starts_with(quote) && secret.ends_with(quote);
@@ -115,7 +116,7 @@ fn warn_of_wrapping(field: &Field, secret: &str) {
     }
 }
 
-/// A secret of one's own whose file is made on the first start.
+/// A secret of our own, whose file is created at the first start.
 #[derive(Debug, Clone)]
 pub(super) enum Generated {
     File(PathBuf),
@@ -152,10 +153,10 @@ impl Value for Generated {
     }
 }
 
-/// Whether somebody presents the secret of a registration, or the file has it.
+/// Client secret of a registration.
 #[derive(Debug, Clone)]
 pub(super) enum ClientSecret {
-    /// The password that the client presents, written `{client: password}`.
+    /// `{client: password}`: the password that the client presents.
     ClientPassword,
     Given(Secret),
 }
@@ -228,7 +229,12 @@ fn from_file(path: &Path) -> Result<SourceText, String> {
     one_line(file, &path.display().to_string()).map_err(|why| format!("cannot read {why}"))
 }
 
-/// Runs a command and reads the secret that it prints within [`COMMAND_TIMEOUT`].
+/// The secret in a file, where there is one.
+pub(super) fn content(path: &Path) -> Option<Secret> {
+    from_file(path).ok().map(|text| text.secret)
+}
+
+/// Runs a command and reads the secret it prints within [`COMMAND_TIMEOUT`].
 fn from_command(command: &Program) -> Result<SourceText, String> {
     let name = command.program.display().to_string();
     let output = program::run(&command.program, &command.arguments, COMMAND_TIMEOUT);

@@ -1,4 +1,4 @@
-//! Where the file stands, and which files were read for it.
+//! Directory of the configuration, and the files that were read.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -6,19 +6,19 @@ use std::path::{Path, PathBuf};
 
 use super::secrets::Secrets;
 
-/// Where the file's relative paths begin, and whether its sources are read at all.
+/// Base of relative paths, and how sources are handled.
 #[derive(Debug)]
 pub(super) struct Sources {
     directory: PathBuf,
     pub(super) secrets: Secrets,
-    /// Whether what `run` writes is tried too: it says by itself what it cannot write.
+    /// Whether paths that `run` writes are checked; `run` itself reports them when it writes.
     pub(super) tries_writing: bool,
     /// Files that were read for values.
     files: RefCell<BTreeSet<PathBuf>>,
 }
 
 impl Sources {
-    /// Creates the reader for the configuration at `path`.
+    /// Creates the sources of the configuration at `path`.
     pub(super) fn new(path: &Path, secrets: Secrets) -> Self {
         Self {
             directory: path.parent().unwrap_or(Path::new("")).to_owned(),
@@ -28,17 +28,17 @@ impl Sources {
         }
     }
 
-    /// Remembers a file that is read.
+    /// Notes a file that is read.
     pub(super) fn note(&self, path: &Path) {
         self.files.borrow_mut().insert(path.to_owned());
     }
 
-    /// The files that were read.
+    /// Files that were read.
     pub(super) fn noted(&self) -> Vec<PathBuf> {
         self.files.borrow().iter().cloned().collect()
     }
 
-    /// For `check`, which says all that `run` would.
+    /// Enables the checks of `check`, which reports everything that `run` would.
     pub(super) fn for_check(self) -> Self {
         Self {
             tries_writing: self.are_read(),
@@ -46,12 +46,12 @@ impl Sources {
         }
     }
 
-    /// A path beside the configuration.
+    /// Resolves a path relative to the configuration.
     pub(super) fn resolve(&self, path: &str) -> PathBuf {
         self.directory.join(path)
     }
 
-    /// A program: a name is looked for in PATH, a path is relative to the configuration.
+    /// Resolves a program: a name is searched in PATH, a path is relative to the configuration.
     pub(super) fn program(&self, program: &str) -> PathBuf {
         match program.contains('/') || Path::new(program).components().nth(1).is_some() {
             true => self.directory.join(program),

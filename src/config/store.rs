@@ -1,30 +1,30 @@
-//! `state.store`: the server that several relays share.
+//! Settings of `state.store`: the server that several relays share.
 
 use std::sync::Arc;
 
 use crate::secret::Secret;
 
-/// A Redis or Valkey server, or the Sentinels that know it.
+/// A Redis or Valkey server, or the Sentinels that monitor it.
 #[derive(Debug)]
 pub struct SharedStore {
-    /// The URL as it was written, to see another one.
+    /// URL as written, to detect a change.
     pub url: Secret,
-    /// The server's host and port, or the Sentinels'.
+    /// Hosts and ports of the server or the Sentinels.
     pub servers: Vec<(String, u16)>,
-    /// The master's name, where these are Sentinels.
+    /// Name of the master, with Sentinels.
     pub master: Option<String>,
-    /// User name for the server, if it asks for one.
+    /// User name, if the server requires one.
     pub username: Option<String>,
-    /// Password for the server, if it asks for one.
+    /// Password, if the server requires one.
     pub password: Option<Secret>,
-    /// Number of the database on the server.
+    /// Number of the database.
     pub database: i64,
-    /// How TLS is spoken, if it is.
+    /// TLS configuration; `None` without TLS.
     pub tls: Option<Arc<rustls::ClientConfig>>,
 }
 
 impl SharedStore {
-    /// Where it is, without what is secret.
+    /// Address of the store, without secrets.
     pub fn address(&self) -> String {
         let servers: Vec<String> = self
             .servers

@@ -1,7 +1,7 @@
-//! The file as a tree whose nodes know their line and column.
+//! Parses the file into a tree whose nodes have their line and column.
 //!
-//! YAML's events are composed here because no deserializer keeps the places of everything, and
-//! none goes on after the first error. Scalars stay text: what they mean depends on the key.
+//! The tree is built from YAML events, because no deserializer keeps all positions or continues
+//! after the first error. Scalars stay text; their meaning depends on the key.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -11,19 +11,19 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 /// Line and column, both from 1.
 pub(super) type Position = (usize, usize);
 
-/// Nesting that no honest file reaches.
+/// Deepest nesting.
 const DEPTH: usize = 32;
 
-/// Nodes, those behind aliases counted each time: room for a hundred thousand accounts.
+/// Most nodes, where those behind aliases count each time: enough for 100,000 accounts.
 const NODES: usize = 2_000_000;
 
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) place: Position,
     pub(super) value: Value,
-    /// Whether a plain scalar is followed by what YAML takes for a comment.
+    /// Whether a YAML comment follows a plain scalar.
     pub(super) cut: bool,
-    /// Nodes in it, itself included.
+    /// Number of nodes in this one, itself included.
     size: usize,
 }
 
@@ -41,14 +41,14 @@ pub(super) struct Entry {
     pub(super) node: Rc<Node>,
 }
 
-/// Why there is no tree. The texts never quote the file: a secret may stand anywhere.
+/// Reason why there is no tree. Messages never quote the file, since a secret may be anywhere.
 #[derive(Debug)]
 pub(super) struct Broken {
     pub(super) place: Position,
     pub(super) message: String,
 }
 
-/// The file's only document; `None` where it is empty.
+/// Parses the only document of the file; `None` if it is empty.
 pub(super) fn compose(text: &str) -> Result<Option<Rc<Node>>, Broken> {
     let mut composer = Composer {
         parser: Parser::new_from_str(text),
@@ -93,7 +93,7 @@ impl<'t> Composer<'t> {
         }
     }
 
-    /// The node that `event` begins; `None` for null.
+    /// Builds the node that `event` begins; `None` for null.
     fn node(
         &mut self,
         event: Event<'t>,
@@ -174,7 +174,7 @@ impl<'t> Composer<'t> {
             let (event, value_span) = self.event()?;
             let place = place_of(&span.start);
             let node = self.node(event, &value_span, depth + 1)?;
-            // A key without a value says as much as no key, but says it by mistake.
+            // A key without a value means the same as no key, but probably by mistake.
             let node = node.unwrap_or_else(|| {
                 Rc::new(Node {
                     place,
@@ -202,7 +202,7 @@ impl<'t> Composer<'t> {
         rest.is_some_and(|mut rest| rest.find(|c| !matches!(c, ' ' | '\t')) == Some('#'))
     }
 
-    /// Aliases of aliases grow without bound in a short file.
+    /// Counts nodes: aliases of aliases grow without bound in a short file.
     fn count(&mut self, nodes: usize, span: &Span) -> Result<(), Broken> {
         self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes > NODES {
@@ -212,7 +212,7 @@ impl<'t> Composer<'t> {
     }
 }
 
-/// `!!str` and its like are what we assume anyway.
+/// Checks a tag; `!!str` and similar ones are implied anyway.
 fn untagged(tag: Option<&Tag>, span: &Span) -> Result<(), Broken> {
     match tag {
         Some(tag) if !tag.is_yaml_core_schema() => {
@@ -229,7 +229,7 @@ fn broken(span: &Span, message: &str) -> Broken {
     }
 }
 
-/// The parser counts columns from 0.
+/// Converts a position; the parser counts columns from 0.
 fn place_of(marker: &saphyr_parser::Marker) -> Position {
     (marker.line(), marker.col() + 1)
 }

@@ -1,14 +1,14 @@
-//! `listeners[].unauthenticated`: the account of clients that cannot log in.
+//! Account of clients that cannot log in, from `listeners[].unauthenticated`.
 
 use std::sync::Arc;
 
 use super::account::Account;
 
-/// `listeners[].unauthenticated`: the account that devices use which cannot log in.
+/// Account of devices that cannot log in, from `listeners[].unauthenticated`.
 #[derive(Debug, Clone)]
 pub struct Unauthenticated {
     /// Account whose mailbox sends for the clients.
     pub account: Arc<Account>,
-    /// Login as it is written there, in lower case.
+    /// Login as configured, lower case.
     pub login: String,
 }

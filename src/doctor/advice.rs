@@ -1,13 +1,12 @@
-//! One cause and one advice for a step that failed, with this account's names filled in.
+//! Turns a failed step into one cause and one remedy, with the names of the account.
 //!
-//! Exchange says the same few words for many causes; the token's own claims tell them
-//! apart.
+//! Exchange replies with the same few words for many causes; the token's claims distinguish them.
 
 use super::report::TestTarget;
 use crate::fault::{Fault, Kind, message_remedy};
 use crate::wire::Protocol;
 
-/// Claims that a token carries about itself.
+/// Claims in a token.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TokenClaims {
     pub(super) audience: Option<String>,
@@ -17,11 +16,11 @@ pub(super) struct TokenClaims {
     pub(super) user: Option<String>,
     pub(super) scopes: Vec<String>,
     pub(super) roles: Vec<String>,
-    /// Whether the token could be read at all: an opaque one has no claims.
+    /// Whether the token could be read; an opaque token has no readable claims.
     pub(super) known: bool,
 }
 
-/// Why, and what to do.
+/// Cause and remedy of a failure.
 pub(super) struct Advice {
     pub(super) cause: String,
     pub(super) remedy: String,
@@ -36,7 +35,7 @@ impl Advice {
     }
 }
 
-/// Gives the advice for a step whose fault says everything.
+/// Builds the advice from a fault that already names the cause.
 pub(super) fn of_fault(target: &TestTarget, fault: &Fault) -> Advice {
     let fault = fault.clone().for_mailbox(&mailbox(target));
     let remedy = match fault.remedy() {
@@ -62,7 +61,7 @@ fn cause(fault: &Fault) -> String {
 /// Explains why the mail service refused XOAUTH2.
 pub(super) fn of_login(target: &TestTarget, claims: &TokenClaims, fault: &Fault) -> Advice {
     let detail = fault.detail().to_lowercase();
-    // Where Exchange says what it is, that is it.
+    // Texts of Exchange that name the cause themselves.
     let says = [
         "disabled",
         "5.7.139",
@@ -119,7 +118,7 @@ pub(super) fn of_login(target: &TestTarget, claims: &TokenClaims, fault: &Fault)
     )
 }
 
-/// A person's token that the mail service does not take for the mailbox.
+/// Explains why the mail service refused a delegated token for the mailbox.
 fn of_delegate(target: &TestTarget, claims: &TokenClaims, mailbox: &str) -> Advice {
     let user = claims.user.as_deref().unwrap_or_default();
     if user.is_empty() || user.eq_ignore_ascii_case(mailbox) {
@@ -189,7 +188,7 @@ pub(super) fn of_mailbox(target: &TestTarget, claims: &TokenClaims, said: &str) 
     )
 }
 
-/// Explains why a token that was accepted opens no mailbox.
+/// Explains why an accepted token opens no mailbox.
 fn of_closed_mailbox(target: &TestTarget, claims: &TokenClaims, mailbox: &str) -> Advice {
     let object = claims.object.as_deref();
     let user = claims.user.as_deref();
@@ -243,7 +242,7 @@ fn permission(mailbox: &str, who: &str) -> String {
     format!("Add-MailboxPermission -Identity {mailbox} -User {who} -AccessRights FullAccess")
 }
 
-/// Says how a protocol is enabled for a mailbox.
+/// Command that enables a protocol for a mailbox.
 fn switch(protocol: Protocol, mailbox: &str) -> String {
     match protocol {
         Protocol::Imap => format!("Set-CASMailbox -Identity {mailbox} -ImapEnabled $true"),

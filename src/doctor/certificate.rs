@@ -1,9 +1,9 @@
-//! Certificates in words, and ends that are near.
+//! Descriptions of certificates, and of approaching ends.
 
 use crate::expiry;
 use crate::session::Service;
 
-/// `ends in 3 days` or `has ended`, of a time in seconds since 1970 that is near.
+/// `ends in 3 days` or `has ended`, if `end` (seconds since 1970) is near.
 pub(super) fn ends_soon(end: i64) -> Option<String> {
     match expiry::near(end, expiry::now())? {
         ..0 => Some("has ended".into()),
@@ -36,8 +36,8 @@ pub(super) fn describe(der: &[u8]) -> Option<String> {
     )))
 }
 
-/// Lists what to do about certificates of listeners that end soon, a line each: no step of the test
-/// meets them.
+/// Lists certificates of listeners that expire soon, one line each with the remedy. No step of the
+/// test covers them.
 pub fn listeners_ends(service: &Service) -> impl Iterator<Item = String> {
     service.listeners().iter().filter_map(|listener| {
         let identity = listener.tls.certificate()?;

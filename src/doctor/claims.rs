@@ -1,5 +1,5 @@
-//! What a token says of itself. Nothing is verified (it came from the endpoint itself, and is for
-//! others to judge); it tells which of Exchange's many silent refusals to expect.
+//! Inspects a token's claims. Nothing is verified, since the token came from its issuer and others
+//! decide about it; the claims predict Exchange's unexplained refusals.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use super::report::TestTarget;
 use crate::token::claims;
 use crate::wire::Protocol;
 
-/// Resources that Exchange's mail protocols take; the last is Exchange Online's own id.
+/// Resources that Exchange's mail protocols accept; the last is Exchange Online's application id.
 const EXCHANGE: [&str; 3] = [
     "outlook.",
     "ps.outlook.com",
@@ -19,7 +19,7 @@ const EXCHANGE: [&str; 3] = [
 pub(super) struct ClaimsReport {
     pub(super) detail: String,
     pub(super) claims: TokenClaims,
-    /// Cause and remedy of what cannot work.
+    /// Cause and remedy of claims that cannot work.
     pub(super) wrong: Option<(String, String)>,
 }
 
@@ -85,8 +85,7 @@ pub(super) fn inspect(target: &TestTarget, token: &str, mailbox: &str) -> Claims
     }
 }
 
-/// Finds claims that cannot work, whatever the mail service says. Only Microsoft's tokens are known
-/// well enough.
+/// Finds claims that cannot work whatever the mail service says. Covers Microsoft's tokens only.
 fn wrong(target: &TestTarget, claims: &TokenClaims, mailbox: &str) -> Option<(String, String)> {
     let account = &target.account;
     let registration = &account.registration;
@@ -132,7 +131,7 @@ fn lacking(target: &TestTarget, claims: &TokenClaims, mailbox: &str) -> Option<(
     };
     let has = |list: &[String], name: &str| list.iter().any(|item| item.eq_ignore_ascii_case(name));
     match registration.grant.is_app_only() {
-        // RBAC for applications gives SMTP without a role: the mail service decides.
+        // RBAC for applications allows SMTP without a role, so the mail service decides.
         true if target.protocol == Protocol::Smtp => None,
         true if !has(&claims.roles, role) => Some((
             match claims.roles.is_empty() {

@@ -1,4 +1,4 @@
-//! Testing one protocol, and why a consent's first use failed.
+//! Connection test for one protocol, and its use after a new consent.
 
 use super::report::{Report, Step, TestTarget};
 use crate::config::Account;
@@ -6,7 +6,7 @@ use crate::session::Service;
 use crate::wire::Protocol;
 use std::sync::Arc;
 
-/// Tests one protocol; `on_step` sees each step as it ends.
+/// Tests one protocol; `on_step` gets each step as it ends.
 pub async fn test_connection(
     service: &Service,
     target: &TestTarget,
@@ -26,8 +26,8 @@ pub async fn test_connection(
     }
 }
 
-/// Asks the mail service itself about a consent whose token does not say who gave it: `None`, it
-/// lets the mailbox be opened; else why not, and what to do.
+/// Tests a new consent whose token does not name the user. `None`: the mail service opens the
+/// mailbox. Otherwise returns the reason and the remedy.
 pub async fn explain_failure(
     service: &Service,
     account: &Arc<Account>,
@@ -46,7 +46,7 @@ pub async fn explain_failure(
     let is_mailboxs = |step: &Step| step.name != "store";
     let mut steps = report.steps.into_iter().filter(is_mailboxs);
     let failed = steps.find(|step| !step.ok)?;
-    // An outage or a limit says nothing of the consent.
+    // An outage or a limit does not concern the consent.
     let passes = failed
         .cause
         .as_deref()

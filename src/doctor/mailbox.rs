@@ -1,11 +1,11 @@
-//! The first mailbox command: a login that Exchange accepts says little before it.
+//! First command on the mailbox, since with Exchange a successful login proves little.
 
 use crate::fault::sanitize;
 use crate::stream::Stream;
 use crate::wire::Protocol;
 use crate::wire::line::{Lines, REPLY_CAP};
 
-/// Asks; the mail service's own words, good or bad. Nothing is changed.
+/// Sends the command and returns the mail service's reply. Changes nothing.
 pub(super) async fn ask(
     protocol: Protocol,
     mailbox: &str,
@@ -94,7 +94,7 @@ impl LineClient<'_> {
         }
     }
 
-    /// The tagged response, without its tag; a BYE ends it as well.
+    /// Returns whether the tagged response is OK, and its text without the tag. A BYE is an error.
     async fn tagged(&mut self, tag: &str, command: &str) -> Result<(bool, String), String> {
         self.say(&format!("{tag} {command}")).await?;
         let mut exists = String::new();

@@ -1,9 +1,9 @@
-//! "Test connection": one step after the other on the way to a mailbox, each with its time; at the
-//! first that fails one cause and one advice.
+//! Connection test: runs each step on the way to a mailbox with its duration, and gives a cause and
+//! a remedy for the first that fails.
 //!
-//! It walks the same code as a session (dialling, TLS, tokens, the login dialogues), so that what
-//! works here works there. It sends nothing and changes nothing: SELECT, STAT, or MAIL FROM and
-//! RSET.
+//! The steps use the same code as a session (connecting, TLS, tokens, login dialogues), so that a
+//! passing test predicts a working session. Nothing is sent or changed: SELECT, STAT, or MAIL FROM
+//! and RSET.
 
 mod advice;
 mod certificate;

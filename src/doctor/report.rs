@@ -1,4 +1,4 @@
-//! What a test of a connection takes and gives, and why a consent's first use failed.
+//! Input and result of a connection test.
 
 use std::sync::Arc;
 
@@ -17,37 +17,37 @@ pub struct Report {
     pub protocol: &'static str,
     /// Whether every step succeeded; advice may remain.
     pub ok: bool,
-    /// Up to the first that failed.
+    /// Steps up to the first that failed.
     pub steps: Vec<Step>,
 }
 
 /// Result of one step of the test.
 #[derive(Debug, Clone, Serialize)]
 pub struct Step {
-    /// `store` (where several relays share one), `dns`, `tcp`, `tls`, `token`, `claims`, `auth` or `mailbox`.
+    /// `store` (with several relays), `dns`, `tcp`, `tls`, `token`, `claims`, `auth` or `mailbox`.
     pub name: &'static str,
-    /// Whether this step succeeded; later ones are not run otherwise.
+    /// Whether the step succeeded. No later step runs otherwise, except after `store`.
     pub ok: bool,
-    /// Time for which it took.
+    /// Duration in milliseconds.
     pub ms: u64,
     /// Findings of the step, for people.
     pub detail: String,
-    /// Cause of the failure; `None` where the step succeeded.
+    /// Cause of the failure; `None` if the step succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// Remedy for the failure, where one is known.
+    /// Remedy for the failure, or advice despite success.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
 }
 
-/// Login, account and protocol that are tested.
+/// Login, account and protocol to test.
 #[derive(Debug, Clone)]
 pub struct TestTarget {
     /// Account to which the login belongs.
     pub account: Arc<Account>,
-    /// The login, in lower case.
+    /// The login, lower case.
     pub login: String,
-    /// Protocol over which the test runs.
+    /// Protocol of the test.
     pub protocol: Protocol,
     /// The user's password, for the grant `password`.
     pub password: Option<Secret>,

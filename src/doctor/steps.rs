@@ -1,4 +1,4 @@
-//! The steps in their order.
+//! Steps of the connection test, in order.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -21,10 +21,10 @@ use crate::stream::Stream;
 use crate::token::Token;
 use crate::upstream::Connector;
 
-/// Longest time that an address family may take to show that it works.
+/// Longest time for one address family to answer.
 const FAMILY: Duration = Duration::from_secs(3);
 
-/// Reports steps as they end; stops at the first that fails.
+/// Reports steps as they end, and stops at the first that fails.
 pub(super) async fn run(
     service: &Service,
     target: &TestTarget,
@@ -45,7 +45,7 @@ struct TestRun<'a> {
     report: &'a mut (dyn FnMut(Step) + Send),
 }
 
-/// A step failed and was reported.
+/// Error: a step failed and was reported.
 struct StepFailed;
 
 impl TestRun<'_> {
@@ -91,7 +91,8 @@ impl TestRun<'_> {
         Err(StepFailed)
     }
 
-    /// store, where several relays share one. Mail goes on without it: so do the other steps.
+    /// Runs the step `store` if several relays share one. Its failure does not end the test, since
+    /// mail is relayed without the store too.
     async fn store(&mut self) {
         let Some(sharing) = self.service.sharing() else {
             return;
@@ -313,7 +314,7 @@ impl TestRun<'_> {
         }
     }
 
-    /// The result, or a step that failed.
+    /// Returns the result, or reports the step as failed.
     fn judged<T>(
         &mut self,
         name: &'static str,
@@ -366,7 +367,7 @@ async fn within<T>(
         .unwrap_or_else(|_| Err(late("connection")))
 }
 
-/// A family of which no address answers, where the other does.
+/// Finds an address family of which no address answers, although the other works.
 async fn dead_family(endpoint: &Endpoint, addresses: &[SocketAddr]) -> Option<&'static str> {
     let (v6, v4): (Vec<_>, Vec<_>) = addresses.iter().copied().partition(SocketAddr::is_ipv6);
     if v6.is_empty() || v4.is_empty() {
@@ -383,7 +384,7 @@ async fn dead_family(endpoint: &Endpoint, addresses: &[SocketAddr]) -> Option<&'
     }
 }
 
-/// Says what to do about an address family that does not answer.
+/// Remedy for an address family that does not answer.
 fn without(family: &str) -> String {
     match family {
         "IPv6" => "set the provider's ip to v4: each login tries IPv6 in vain first".into(),

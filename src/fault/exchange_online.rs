@@ -1,21 +1,21 @@
-//! What a mail service's refusal of XOAUTH2 means.
+//! Classifies a mail service's refusal of XOAUTH2.
 //!
-//! Exchange says little and means a lot: the texts below were seen in the field. Whoever is not
-//! in the table gets the general advice.
+//! The table holds the terse texts of Exchange Online seen in the field. Any other text gets
+//! general advice.
 
 use super::model::{Fault, Kind};
 
-/// How an upstream refused a login.
+/// Whether the upstream's protocol marks a refused login as temporary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// The protocol's own way to say "not now": an SMTP 4xx, `[UNAVAILABLE]`, `[SYS/TEMP]`, `BYE`.
+    /// Temporary by the protocol: an SMTP 4xx, `[UNAVAILABLE]`, `[SYS/TEMP]` or `BYE`.
     Temporary,
-    /// Any other failure: trying again does not help.
+    /// Any other failure: repeating the login does not help.
     Final,
 }
 
 struct Known {
-    /// Part of the upstream's text, in lower case.
+    /// Part of the upstream's text, lower case.
     says: &'static str,
     kind: Kind,
     /// Whether another token might be accepted.
@@ -51,7 +51,7 @@ const KNOWN: &[Known] = &[
         token_suspect: false,
         remedy: WAIT,
     },
-    // High Volume Email's own answers.
+    // Replies of High Volume Email.
     Known {
         says: "5.7.142",
         kind: Kind::Refused,
@@ -128,15 +128,15 @@ const KNOWN: &[Known] = &[
     },
 ];
 
-/// The advice where the text itself says nothing.
+/// Remedy for a text that is not in the table.
 const GENERAL: &str = "check that the application has the protocol's permission with admin consent \
     (IMAP.AccessAsApp, POP.AccessAsApp, SMTP.SendAsApp), that New-ServicePrincipal was run with the \
     object id of the enterprise application, that Add-MailboxPermission gave it FullAccess to this \
     mailbox, and that the mailbox address is right; new permissions can take hours to work";
 
-/// The fault of an upstream's refusal of a login.
+/// Builds the fault for an upstream's refusal of a login.
 ///
-/// `text` is what it said (already without the token), all lines of it.
+/// `text` holds all lines of the reply, without the token.
 pub fn classify(text: &str, refusal: Refusal) -> Fault {
     let lower = text.to_ascii_lowercase();
     let said = format!("the mail service refused the login: {text}");
@@ -157,8 +157,8 @@ pub fn classify(text: &str, refusal: Refusal) -> Fault {
     }
 }
 
-/// Milliseconds for which a mail service refuses its mailbox: Exchange says
-/// `Suggested Backoff Time: 299961 milliseconds`. An hour at most.
+/// Reads how long the mail service refuses its mailbox, in milliseconds, at most one hour.
+/// Exchange sends `Suggested Backoff Time: 299961 milliseconds`; seconds are accepted too.
 pub fn suggested_backoff(text: &str) -> Option<u64> {
     const HOUR: u64 = 3_600_000;
     let lower = text.to_ascii_lowercase();
@@ -171,7 +171,7 @@ pub fn suggested_backoff(text: &str) -> Option<u64> {
     if number.is_empty() {
         return None;
     }
-    // More digits than a number has room for are a long time as well.
+    // A number that overflows also means the longest time.
     let number: u64 = number.parse().unwrap_or(HOUR);
     let time = match unit.trim_start().starts_with('s') {
         true => number.saturating_mul(1000),

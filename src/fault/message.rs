@@ -1,10 +1,9 @@
-//! What a mail service's refusal of a message, or of a mailbox after a good login, means for the
-//! operator.
+//! Remedies for a mail service's refusal of a message, or of a mailbox after a successful login.
 
 use crate::wire::Protocol;
 
-/// A refusal by its text, in lower case, and its remedy. `MAILBOX`, `SENDER` and `APPLICATION` are
-/// filled in.
+/// Refusals, by lower-case parts of their text, and their remedies. `MAILBOX`, `SENDER` and
+/// `TRUSTEE` are placeholders.
 const REFUSALS: &[(&[&str], &str)] = &[
     (
         &[
@@ -47,9 +46,9 @@ const REFUSALS: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// The remedy where the mail service refused a message from `sender` for good, `said` being its
-/// words, for whoever logged in as `mailbox`. An application that acts for itself
-/// (`is_app_only`) sends by its service principal.
+/// Returns the remedy for a message from `sender` that the mail service rejected permanently with
+/// the text `said`, in a session logged in as `mailbox`. With `is_app_only` the trustee is the
+/// application's service principal.
 pub fn message_remedy(said: &str, mailbox: &str, sender: &str, is_app_only: bool) -> String {
     let said = said.to_lowercase();
     let known = REFUSALS
@@ -69,7 +68,7 @@ pub fn message_remedy(said: &str, mailbox: &str, sender: &str, is_app_only: bool
         .replace("SENDER", if sender.is_empty() { mailbox } else { sender })
 }
 
-/// The remedy where the login was good and the mailbox is closed to it.
+/// Returns the remedy for a mailbox that stays closed after a successful login.
 pub fn mailbox_remedy(protocol: Protocol, mailbox: &str, is_app_only: bool) -> String {
     let switch = match protocol {
         Protocol::Imap => "-ImapEnabled $true",

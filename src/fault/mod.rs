@@ -1,9 +1,9 @@
-//! Why a login or a session failed, and who is to blame.
+//! Failures of logins and sessions, with the side to blame.
 //!
-//! A [`Fault`] carries what an operator needs (side, kind, detail, remedy) and, through the one
-//! table in `reply`, the reply to the client. Its texts are made harmless when it is made:
-//! control characters become spaces and anything that looks like a credential is cut out, so that
-//! a fault can be logged and sent without another thought.
+//! A [`Fault`] carries what an operator needs (side, kind, detail, remedy). The only table of
+//! replies to clients is in `reply`. A fault's texts are sanitized when it is created: control
+//! characters become spaces and anything like a credential is cut out. A fault can therefore be
+//! logged and sent as it is.
 
 mod exchange_online;
 mod message;

@@ -7,15 +7,15 @@ use std::fmt;
 /// Side that is to blame for a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// The legacy application or device.
+    /// The client: a legacy application or device.
     Client,
-    /// The configuration, as the operator wrote it.
+    /// The operator's configuration.
     Policy,
-    /// The token endpoint, or another of the provider's OAuth endpoints.
+    /// The provider's token endpoint, or another of its OAuth endpoints.
     IdentityProvider,
-    /// The mail service behind authrelay.
+    /// The mail service that holds the mailbox.
     Upstream,
-    /// The relay itself, or its machine.
+    /// authrelay itself, or its machine.
     Authrelay,
 }
 
@@ -41,34 +41,34 @@ impl Side {
     }
 }
 
-/// Kind of a failure: one variant for each row of the fault table.
+/// Kind of a failure; each has one row in the table of replies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// client: wrong login or password, locked out, not allowed. One reply for all of them.
+    /// client: wrong login or password, lockout, or access not allowed. All get the same reply.
     Credentials,
-    /// client: exchange cancelled, or not base64.
+    /// client: the SASL exchange was cancelled or is not base64.
     Sasl,
-    /// client: a login command that cannot be parsed.
+    /// client: the login command cannot be parsed.
     Syntax,
-    /// client: requires TLS where the listener has none, or leaves because it saw none.
+    /// client: requests TLS where the listener has none, or leaves because TLS was not advertised.
     StartTls,
-    /// client: a PROXY header on a listener without `proxy_protocol`.
+    /// client: sends a PROXY header to a listener without `proxy_protocol`.
     ProxyHeader,
-    /// client: a command or SASL line over the cap.
+    /// client: a command or SASL line exceeds the limit.
     TooLong,
     /// client: the SASL mechanism is unknown.
     Mechanism,
-    /// client: credentials before the TLS that the listener requires.
+    /// client: sends credentials before the TLS that the listener requires.
     TlsRequired,
-    /// client: a command that needs a login, or that no one knows.
+    /// client: sends an unknown command, or one that requires a login.
     Order,
-    /// client: TLS could not be agreed on, or bytes followed STARTTLS.
+    /// client: the TLS handshake failed, or bytes followed STARTTLS.
     Tls,
     /// client: no login within `limits.login_timeout`.
     LoginTimeout,
-    /// client: no byte either way within `limits.idle_timeout`.
+    /// client: no byte in either direction within `limits.idle_timeout`.
     Idle,
-    /// client: a message's text waits after a dot on a line that ends with LF only.
+    /// client: sends no more of a message after a dot on a line that ends with LF only.
     LineEnds,
     /// policy: `limits.sessions` or `limits.sessions_per_client` is reached.
     Sessions,
@@ -76,26 +76,28 @@ pub enum Kind {
     Message,
     /// policy: audit records cannot be written, and `audit.on_full` is `refuse`.
     Audit,
-    /// identity_provider: unreachable, slow, throttling, 5xx or garbage.
+    /// identity_provider: unreachable, slow, throttling, 5xx, or an invalid response.
     Unavailable,
-    /// identity_provider: the grant fails with a permanent error.
+    /// identity_provider: refuses the grant permanently.
     GrantRefused,
-    /// upstream: DNS, TCP, TLS, certificate or greeting.
+    /// upstream: DNS, TCP, TLS, certificate or greeting failed.
     Unreachable,
-    /// upstream: refuses the token for now.
+    /// upstream: refuses the login for now.
     Busy,
-    /// upstream: as many messages of the mailbox in flight as it may have, for all of
+    /// upstream: the mailbox had its maximum of messages in flight during all of
     /// `smtp_limits.wait`.
     Full,
-    /// upstream: the login was good, and the first answers say that the mailbox is closed to it.
+    /// upstream: the login succeeded, but the first replies show that the mailbox is not
+    /// accessible.
     Mailbox,
-    /// upstream: MAIL, RCPT or a message refused for good, or one that cannot be followed.
+    /// upstream: MAIL, RCPT or a message was refused permanently, or the session cannot be
+    /// followed.
     MessageRefused,
-    /// upstream: refuses the token for good.
+    /// upstream: refuses the login permanently.
     Refused,
     /// upstream: the connection ended during the session.
     Lost,
-    /// authrelay: the process shuts down (SIGTERM).
+    /// authrelay: the session is drained by a shutdown or a reload.
     Draining,
     /// authrelay: an invariant of the program is broken.
     Internal,
@@ -162,7 +164,7 @@ impl Kind {
         }
     }
 
-    /// Name of the kind in logs, metrics and audit records; unique together with the side.
+    /// Name of the kind in logs, metrics and audit records. Unique together with the side.
     pub fn name(self) -> &'static str {
         match self {
             Self::Credentials => "credentials",
@@ -194,29 +196,29 @@ impl Kind {
     }
 }
 
-/// Displays a kind as `side: kind`.
+/// Formats a kind as `side: kind`.
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.side().name(), self.name())
     }
 }
 
-/// One failure. Displayed as `side: kind: detail`.
+/// One failure. Formatted as `side: kind: detail`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     pub(super) kind: Kind,
     detail: String,
     remedy: Option<Cow<'static, str>>,
-    /// The upstream's own SMTP reply, where the table uses it.
+    /// SMTP reply of the upstream that replaces the table's text.
     pub(super) smtp: Option<String>,
     /// Whether another token might be accepted.
     token_suspect: bool,
-    /// Whether it was logged.
+    /// Whether the same failure was logged before.
     known: bool,
 }
 
 impl Fault {
-    /// A fault whose detail may contain what a peer said.
+    /// Creates a fault. `detail` may contain text of a peer.
     pub fn new(kind: Kind, detail: impl AsRef<str>) -> Self {
         Self {
             kind,
@@ -228,7 +230,7 @@ impl Fault {
         }
     }
 
-    /// Sets what the operator can do about it.
+    /// Sets the remedy for the operator.
     #[must_use]
     pub fn with_remedy(mut self, remedy: impl Into<Cow<'static, str>>) -> Self {
         self.remedy = Some(remedy.into());
@@ -242,7 +244,7 @@ impl Fault {
         self
     }
 
-    /// Fills the mailbox's name into a remedy that speaks of `MAILBOX`.
+    /// Replaces `MAILBOX` in the remedy by the mailbox's address.
     #[must_use]
     pub fn for_mailbox(mut self, mailbox: &str) -> Self {
         if let Some(remedy) = self.remedy.take() {
@@ -254,13 +256,13 @@ impl Fault {
         self
     }
 
-    /// The SMTP reply to give instead of the table's text: complete lines, each with its code,
-    /// as the upstream said them.
+    /// Sets the upstream's SMTP reply to send instead of the table's text. `lines` are complete
+    /// lines with their codes.
     #[must_use]
     pub fn smtp_reply(mut self, lines: &[String]) -> Self {
         let mut reply = String::new();
         for line in lines {
-            // The code and its separator make a reply of it, whatever is cut out of the text.
+            // The code and separator stay, whatever is cut out of the text.
             let (code, text) = line.split_at_checked(4).unwrap_or((line, ""));
             reply.push_str(code);
             reply.push_str(&sanitize(text));
@@ -270,36 +272,36 @@ impl Fault {
         self
     }
 
-    /// Marks a refusal that another token might cure.
+    /// Marks a refusal that another token might resolve.
     #[must_use]
     pub fn with_token_retry(mut self) -> Self {
         self.token_suspect = true;
         self
     }
 
-    /// Marks a failure that was logged before: a client that polls repeats it endlessly.
+    /// Marks a failure that was logged before. A polling client repeats it endlessly.
     #[must_use]
     pub fn already_logged(mut self) -> Self {
         self.known = true;
         self
     }
 
-    /// Whether it was logged before.
+    /// Whether the same failure was logged before.
     pub fn is_already_logged(&self) -> bool {
         self.known
     }
 
-    /// Kind of the failure, which decides side and reply.
+    /// Kind of the failure; decides the side and the reply.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// Detail of what happened, for the log.
+    /// Detail of the failure, for the log.
     pub fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// Remedy for the operator, where one is known.
+    /// Remedy for the operator, if one is known.
     pub fn remedy(&self) -> Option<&str> {
         self.remedy.as_deref()
     }

@@ -5,16 +5,17 @@ use bytes::Bytes;
 use super::model::{Fault, Kind};
 use crate::wire::Protocol;
 
-/// Reply that is sent to the client for a fault.
+/// A fault's reply to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientReply {
-    /// Complete lines; empty where closing says it all.
+    /// Complete lines; empty if the connection is only closed.
     pub text: Bytes,
-    /// Whether the connection ends after it.
+    /// Whether the connection is closed after the reply.
     pub close: bool,
 }
 
-/// The line without tag, by protocol. POP3's code (RFC 2449 §8, RFC 3206) stands in its text.
+/// Reply lines of one kind by protocol, without IMAP's tag. POP3's response code (RFC 2449 §8, RFC
+/// 3206) is part of the line.
 struct ReplySet {
     imap: &'static str,
     pop3: &'static str,
@@ -61,7 +62,7 @@ impl Kind {
                 "TLS is not available here.",
                 false,
             ),
-            // Nothing that a load balancer would read.
+            // A load balancer expects no reply.
             Self::ProxyHeader => row("", "", "", "", true),
             Self::TooLong => row("BAD", "-ERR", "500 5.5.6", "Line too long.", true),
             Self::Mechanism => row(
@@ -79,7 +80,7 @@ impl Kind {
                 false,
             ),
             Self::Order => row("BAD", "-ERR", "530 5.7.0", "Log in first.", false),
-            // TLS broke: nothing can be said any more.
+            // Without TLS nothing can be sent.
             Self::Tls => row("", "", "", "", true),
             Self::LoginTimeout => row(
                 "BYE",
@@ -103,7 +104,7 @@ impl Kind {
                 "Too many sessions, try again later.",
                 true,
             ),
-            // SMTP only; what else is refused is said by the relay, which knows what it was.
+            // SMTP only. The relay words the other refusals, since it knows their reasons.
             Self::Message => row(
                 "NO [LIMIT]",
                 "-ERR",
@@ -111,7 +112,7 @@ impl Kind {
                 "This relay's policy does not allow the message.",
                 false,
             ),
-            // 421 closes, whatever the last column says.
+            // A 421 closes the connection, whatever the last column says.
             Self::Audit => row(
                 "NO [UNAVAILABLE]",
                 "-ERR [SYS/TEMP]",
@@ -154,7 +155,7 @@ impl Kind {
                 "Too many messages of the mailbox are being sent at the moment, try again later.",
                 false,
             ),
-            // Logged only: what the mail service said is relayed as it is.
+            // For the log only: the mail service's own reply is relayed.
             Self::Mailbox | Self::MessageRefused => row("", "", "", "", false),
             Self::Refused => row(
                 "NO [AUTHORIZATIONFAILED]",
@@ -185,8 +186,8 @@ impl Kind {
 impl Fault {
     /// Builds the reply for a client of `protocol`.
     ///
-    /// `tag` is that of the IMAP command being answered; without one (a deadline, a drain, a line
-    /// too long to have a tag) the answer is untagged.
+    /// `tag` is the tag of the IMAP command being answered. Without a tag (a deadline, a drain, a
+    /// line too long to have one) the reply is untagged.
     pub fn reply(&self, protocol: Protocol, tag: Option<&[u8]>) -> ClientReply {
         let row = self.kind.row();
         let head = match protocol {
@@ -199,7 +200,7 @@ impl Fault {
             _ if head.is_empty() => {}
             (Protocol::Smtp, Some(reply)) => text.extend_from_slice(reply.as_bytes()),
             (Protocol::Imap, _) => {
-                // Unasked, only BYE (RFC 9051 §7.1.5) or a BAD that names no command may be said.
+                // Unsolicited, only BYE (RFC 9051 §7.1.5) or an untagged BAD may be sent.
                 let head = match tag {
                     None if head.starts_with("NO") => "BYE",
                     _ => head,
@@ -219,7 +220,7 @@ impl Fault {
                 text.extend_from_slice(b"\r\n");
             }
         }
-        // 421 announces that the channel closes (RFC 5321 §4.2.2), whoever said it first.
+        // 421 announces that the channel closes (RFC 5321 §4.2.2), even in an upstream's reply.
         let close = row.close || (protocol == Protocol::Smtp && text.starts_with(b"421"));
         ClientReply {
             text: text.into(),

@@ -1,4 +1,4 @@
-//! Every row of the reply table, and what is cut out of texts.
+//! Every row of the reply table, and the sanitizing of texts.
 
 use super::*;
 use crate::wire::Protocol::{Imap, Pop3, Smtp};
@@ -28,7 +28,7 @@ fn a_suggested_time_is_understood() {
     }
 }
 
-/// The table of the contract: kind, IMAP, POP3, SMTP, closing.
+/// Expected table: kind, IMAP, POP3, SMTP, closing.
 #[test]
 fn every_kind_has_the_reply_of_the_table() {
     let table = [
@@ -132,7 +132,7 @@ fn the_upstreams_own_smtp_reply_goes_through_in_lines() {
     let reply = fault.reply(Smtp, None);
     assert_eq!(&reply.text[..], b"451-4.7.0 a b\r\n451 4.7.0 c\r\n");
     assert!(fault.reply(Pop3, None).text.starts_with(b"-ERR [SYS/TEMP]"));
-    // What looks like a credential is cut; the reply's code is no part of it.
+    // Anything like a credential is cut; the reply's code stays.
     let echo = format!("535-{}", "QUJD".repeat(20));
     let fault = Fault::new(Kind::Refused, "x").smtp_reply(&[echo, "535".into()]);
     assert_eq!(&fault.reply(Smtp, None).text[..], b"535-[cut]\r\n535\r\n");

@@ -1,15 +1,15 @@
-//! Making a peer's text harmless.
+//! Sanitizes text of peers.
 
-/// Longest text kept of what a peer said.
+/// Longest sanitized text, in octets.
 const CAP: usize = 400;
 
-/// A run of base64 characters this long is taken for a credential. Exchange's host names are full
-/// of dots and its identifiers are at most 36 long; XOAUTH2 responses and the parts of a JWT are
-/// longer.
+/// Length from which a run of base64 characters is taken for a credential. Exchange's host names
+/// contain dots and its identifiers have at most 36 characters; XOAUTH2 responses and the parts of
+/// a JWT are longer.
 const CREDENTIAL: usize = 48;
 
-/// One line of printable text: control characters become spaces, over-long base64 runs (an
-/// upstream may echo the line that it did not understand) are cut out, and the whole is bounded.
+/// Returns one line of printable text of bounded length. Control characters become spaces. Long
+/// base64 runs are cut out, since an upstream may echo a line that it did not understand.
 pub fn sanitize(text: &str) -> String {
     let mut out = String::new();
     let mut run = String::new();
@@ -19,7 +19,7 @@ pub fn sanitize(text: &str) -> String {
             break;
         }
         if character.is_ascii_alphanumeric() || "+/=_-".contains(character) {
-            // Only the fact that the run is too long matters from here on.
+            // Beyond this length only the fact that the run is too long matters.
             if run.len() <= CREDENTIAL {
                 run.push(character);
             }
@@ -36,7 +36,8 @@ pub fn sanitize(text: &str) -> String {
     out.trim().to_owned()
 }
 
-/// Includes the line separators that some log viewers break at, and the bidirectional overrides.
+/// Whether a character is a control character, a line separator at which some log viewers break, or
+/// a bidirectional override.
 fn is_control(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

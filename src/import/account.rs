@@ -1,4 +1,4 @@
-//! `[user@example.com]` and `[@example.com]`: registrations and accounts.
+//! Converts `[user@example.com]` and `[@example.com]` to registrations and accounts.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use url::Url;
 
 use super::draft::{Draft, Section, is_true};
 
-/// Keys that are read. Every other key of a section is reported.
+/// Keys that are converted. All others are reported.
 const KEYS: [&str; 13] = [
     "permission_url",
     "token_url",
@@ -34,7 +34,7 @@ const STORED: [&str; 6] = [
     "last_activity",
 ];
 
-/// Gives an account's section, completed from the catch-all sections: `[@domain]`, then `[@]`.
+/// Completes an account's section from the catch-all sections: `[@domain]`, then `[@]`.
 fn inherited(sections: &BTreeMap<String, Section>, name: &str, catch_all: bool) -> Section {
     let mut section = sections.get(name).cloned().unwrap_or_default();
     section.retain(|_, value| !value.is_empty());
@@ -96,7 +96,7 @@ pub(super) fn add(
     enter(draft, &login, registration);
 }
 
-/// Enters an account with its registration, and what it needs besides.
+/// Adds an account for the registration, with a password if it needs one.
 fn enter(draft: &mut Draft, login: &str, registration: String) {
     let grant = draft
         .registrations
@@ -108,7 +108,7 @@ fn enter(draft: &mut Draft, login: &str, registration: String) {
         .registrations
         .get(&registration)
         .and_then(|registration| registration.get("client_secret"));
-    // What the client presents is checked by the identity provider.
+    // The identity provider checks the password that the client presents.
     let by_provider =
         grant == "password" || secret.is_some_and(|secret| secret.get("client").is_some());
     let mut account = Map::new();
@@ -131,7 +131,8 @@ fn enter(draft: &mut Draft, login: &str, registration: String) {
     draft.accounts.push(account.into());
 }
 
-/// The tenant, where the grant needs the one that the mailbox belongs to: its domain names it.
+/// Replaces a shared tenant by the domain of the mailbox if the grant requires the mailbox's own
+/// tenant.
 pub(super) fn own_tenant(draft: &mut Draft, name: &str, grant: &str, tenant: String) -> String {
     let shared = ["common", "organizations", "consumers"].contains(&tenant.as_str());
     if !shared || !["client_credentials", "password"].contains(&grant) {
@@ -147,7 +148,7 @@ pub(super) fn own_tenant(draft: &mut Draft, name: &str, grant: &str, tenant: Str
     domain.to_owned()
 }
 
-/// Accounts that say the same share one registration.
+/// Adds a registration, and returns its name. Equal registrations are shared.
 pub(super) fn named(draft: &mut Draft, registration: Map<String, Value>) -> String {
     let same = draft
         .registrations
@@ -210,11 +211,11 @@ fn registration(
     Some(registration)
 }
 
-/// Chooses the grant as that proxy does.
+/// Chooses the grant in the same way as email-oauth2-proxy.
 fn grant(draft: &mut Draft, name: &str, section: &Section) -> Option<&'static str> {
     let value = |key: &str| section.get(key).filter(|value| !value.is_empty());
     let flow = value("oauth2_flow").map(String::as_str);
-    // As that proxy decides: whoever has a permission_url is sent there, whatever the flow's name.
+    // As in email-oauth2-proxy, a permission_url takes precedence over the flow's name.
     Some(match (flow, value("permission_url")) {
         (Some("device"), _) => "device_code",
         (Some("service_account"), _) => "service_account",
@@ -241,7 +242,7 @@ fn is_grant(registration: &Map<String, Value>, name: &str) -> bool {
     registration.get("grant").is_some_and(|grant| grant == name)
 }
 
-/// Writes how the OAuth client proves itself: a service account's key, or an id and a credential.
+/// Writes the client authentication: a service account's key, or an id and a credential.
 fn client(
     draft: &mut Draft,
     name: &str,
@@ -311,7 +312,7 @@ fn credential(
     }
 }
 
-/// The preset whose token endpoint it is, and the tenant; else a provider of its own.
+/// Finds the preset and tenant of a token endpoint, or creates a provider for it.
 pub(super) fn provider(
     draft: &mut Draft,
     name: &str,
@@ -369,7 +370,7 @@ pub(super) fn provider(
     (preset, tenant)
 }
 
-/// A service that is no preset: its upstreams are those of servers that are no preset's either.
+/// Creates a provider for a service without a preset, from the servers without a preset.
 fn own(draft: &mut Draft, name: &str, host: &str, section: &Section) -> String {
     let provider = host.replace(
         |c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '-',
@@ -423,7 +424,7 @@ fn own(draft: &mut Draft, name: &str, host: &str, section: &Section) -> String {
     provider
 }
 
-/// Left out where it is what the preset asks for anyway.
+/// Writes the scope, unless the preset has the same.
 fn scope(
     draft: &mut Draft,
     name: &str,

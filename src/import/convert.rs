@@ -1,11 +1,11 @@
-//! An `emailproxy.config`, section by section.
+//! Converts an `emailproxy.config`, section by section.
 
 use super::draft::{Draft, Imported, Section, TokenFile, one_line};
 use std::collections::BTreeMap;
 
 use configparser::ini::{Ini, IniDefault};
 
-/// Sections that explain and set nothing.
+/// Sections that contain only explanations.
 const PROSE: [&str; 4] = [
     "email oauth 2.0 proxy configuration file",
     "server setup",
@@ -16,11 +16,11 @@ const PROSE: [&str; 4] = [
 /// Keys that only explain a file.
 const DOCUMENTATION: [&str; 3] = ["documentation", "format", "warning"];
 
-/// Reads the text of a file of any of the three kinds; `tokens` are sasl-xoauth2's token files.
+/// Converts a file of any of the three kinds; `tokens` are sasl-xoauth2's token files.
 ///
 /// # Errors
 ///
-/// In words, where it is no such file.
+/// The text is of none of these kinds; the error says why.
 pub fn import(text: &str, tokens: &[TokenFile]) -> Result<Imported, String> {
     if text.trim_start().starts_with('{') {
         return super::sasl_xoauth2::import(text, tokens);
@@ -56,8 +56,8 @@ fn emailproxy(text: &str) -> Result<Imported, String> {
     draft.finish()
 }
 
-/// Reads sections like Python's configparser: `#` and `;` begin comments at the head of a line
-/// only, and deeper lines go on with the value before them.
+/// Reads sections like Python's configparser: `#` and `;` begin comments only at the beginning of a
+/// line, and indented lines continue the value before.
 fn sections(text: &str) -> Result<BTreeMap<String, Section>, String> {
     let mut defaults = IniDefault::default();
     defaults.multiline = true;

@@ -1,13 +1,15 @@
-//! `davmail.properties`: DavMail's listeners, its proxy, and the people whose tokens it keeps.
+//! Converts `davmail.properties`: DavMail's listeners, its proxy, and the users whose tokens it
+//! keeps.
 
 use serde_json::{Map, Value, json};
 
 use super::draft::{Draft, Imported, Section, is_true};
 
-/// DavMail's own application: its permissions are for EWS and Graph, not for IMAP, POP and SMTP.
+/// Client id of DavMail's own application, which has permissions for EWS and Graph, but not for
+/// IMAP, POP and SMTP.
 const DAVMAILS_OWN: &str = "facd6cff-a294-4415-b59f-c5b01937d7bd";
 
-/// Keys that are read, or have no effect on who reaches which mailbox.
+/// Protocols and the keys of their ports.
 const PROTOCOLS: [(&str, &str); 3] = [
     ("imap", "davmail.imapport"),
     ("pop3", "davmail.popport"),
@@ -20,7 +22,7 @@ pub(super) fn is_davmail(text: &str) -> bool {
         .any(|line| line.trim_start().starts_with("davmail."))
 }
 
-/// Java properties: `key=value` or `key: value`, `#` and `!` begin comments, `\` escapes.
+/// Parses Java properties: `key=value` or `key: value`, `#` and `!` begin comments, `\` escapes.
 fn properties(text: &str) -> Section {
     let lines = text.lines().map(str::trim);
     let lines = lines.filter(|line| !line.starts_with(['#', '!']));
@@ -102,7 +104,7 @@ fn listeners(draft: &mut Draft, keys: &Section) {
     }
 }
 
-/// The preset of DavMail's Exchange server.
+/// Chooses the preset for DavMail's Exchange server.
 fn provider(draft: &mut Draft, keys: &Section) -> &'static str {
     let url = keys.get("davmail.url").map_or("", String::as_str);
     let host = url::Url::parse(url)
@@ -220,7 +222,7 @@ fn proxy(draft: &mut Draft, keys: &Section, provider: &str) {
         .insert(provider.into(), json!({"egress": egress}));
 }
 
-/// The person whose refresh token a key holds.
+/// Login of the user whose refresh token a key contains.
 fn user(key: &str) -> Option<String> {
     let name = key
         .strip_prefix("davmail.oauth.")?

@@ -1,53 +1,53 @@
-//! The `proxy.yaml` that an import writes, as far as it is known.
+//! The `proxy.yaml` that an import builds.
 
 use crate::secret::Secret;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// The result: a configuration, and what it lacks.
+/// Result of an import.
 #[derive(Debug)]
 pub struct Imported {
-    /// `proxy.yaml`, the notes as comments at its head.
+    /// Text of `proxy.yaml`, with the notes as comments at the top.
     pub yaml: String,
-    /// Notes on what has no counterpart, and what is left to do.
+    /// Notes about settings without counterpart, and about what is left to do.
     pub notes: Vec<String>,
     /// Refresh tokens that can be moved.
     pub consents: Vec<MovedConsent>,
 }
 
-/// A consent that another program holds in clear.
+/// A consent that another program stores in clear.
 #[derive(Debug)]
 pub struct MovedConsent {
-    /// The login of the account that it becomes.
+    /// Login of the account.
     pub login: String,
-    /// The refresh token itself (RFC 6749 §1.5).
+    /// Refresh token of the consent (RFC 6749 §1.5).
     pub refresh_token: Secret,
 }
 
-/// A file beside the one that is imported: its name and its text.
+/// Name and text of a token file that accompanies the imported file.
 pub type TokenFile = (String, String);
 
-/// A section of the file: its keys in lower case.
+/// Section of an imported file, with lower-case keys.
 pub(super) type Section = BTreeMap<String, String>;
 
-/// The configuration as it grows.
+/// Configuration under construction.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
-    /// Kind of file that is read.
+    /// Description of the imported file.
     source: &'static str,
     pub(super) listeners: Vec<Value>,
-    /// Upstreams of the servers, by protocol, for accounts whose service is no preset.
+    /// Upstreams of the servers by protocol, for accounts without a preset.
     pub(super) upstreams: BTreeMap<&'static str, Vec<super::upstream::Upstream>>,
     pub(super) providers: Map<String, Value>,
-    /// Where a provider's protocol leads, once a server has said so.
+    /// Endpoint of each provider and protocol, once a server has determined it.
     settled: BTreeMap<(String, String), String>,
     pub(super) registrations: Map<String, Value>,
     pub(super) accounts: Vec<Value>,
     notes: Vec<String>,
-    /// Whether somebody has to give consent.
+    /// Whether a user has to give consent.
     pub(super) consents: bool,
     pub(super) moved: Vec<MovedConsent>,
-    /// Some account has a password of its own.
+    /// Whether an account has its own password.
     pub(super) passwords: bool,
 }
 
@@ -124,7 +124,7 @@ impl Draft {
         })
     }
 
-    /// Writes the next steps, in their order.
+    /// Adds notes about the next steps, in order.
     fn next_steps(&mut self) {
         if self.passwords {
             self.note(
@@ -149,8 +149,7 @@ impl Draft {
         self.note("next: `authrelay doctor LOGIN` for each account, then `authrelay run` in place of the other proxy: the applications keep their settings".into());
     }
 
-    /// Providers' hosts and ports are those of the servers, where they are others than the
-    /// preset's.
+    /// Sets the hosts and ports of providers from the servers, where they differ from the preset.
     fn endpoints(&mut self) {
         let presets = crate::config::presets();
         let mut used: Vec<String> = Vec::new();
@@ -187,7 +186,7 @@ impl Draft {
         }
     }
 
-    /// One server's endpoint, beside those that its provider has so far.
+    /// Applies one server's endpoint to its provider, or notes a conflict.
     fn lead(
         &mut self,
         provider: &str,
@@ -236,7 +235,7 @@ impl Draft {
         self.providers.get(provider)?.get(protocol)
     }
 
-    /// A listener's provider is guessed where accounts of several meet.
+    /// Chooses the provider of each listener if accounts of several providers exist.
     fn several_providers(&mut self) {
         let mut providers: Vec<String> = Vec::new();
         for registration in self.registrations.values() {
@@ -270,7 +269,8 @@ impl Draft {
     }
 }
 
-/// Names and keys are the file's: in a comment they must not begin a line of their own.
+/// Replaces control characters: names and keys come from the file and must not begin a line of
+/// their own in a comment.
 pub(super) fn one_line(text: &str) -> String {
     text.replace(char::is_control, " ")
 }

@@ -1,8 +1,10 @@
-//! `import`: from the file of another proxy to a `proxy.yaml`: `emailproxy.config`
-//! (email-oauth2-proxy's INI file), `davmail.properties`, `sasl-xoauth2.conf` with its token files.
+//! Converts the configuration of another proxy to a `proxy.yaml`.
 //!
-//! What has no counterpart is named, never dropped in silence: local passwords (that proxy keeps
-//! none; its first client chooses) and stored tokens (sealed with that password) among them.
+//! Sources: `emailproxy.config` (email-oauth2-proxy's INI file), `davmail.properties`, and
+//! `sasl-xoauth2.conf` with its token files.
+//!
+//! Everything without a counterpart is reported, including local passwords (email-oauth2-proxy
+//! stores none; its first client chooses one) and stored tokens (encrypted with that password).
 
 mod account;
 mod convert;

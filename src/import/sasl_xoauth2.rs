@@ -1,5 +1,5 @@
-//! `sasl-xoauth2.conf` (JSON) and its token files: each token file is one account, whose refresh
-//! token is moved.
+//! Converts `sasl-xoauth2.conf` (JSON) and its token files: each token file becomes an account,
+//! whose refresh token is moved.
 
 use serde_json::{Map, Value, json};
 use url::Url;
@@ -9,7 +9,7 @@ use super::draft::{Draft, Imported, MovedConsent, TokenFile};
 use super::account;
 use crate::secret::Secret;
 
-/// Keys that are read of either file; others are reported.
+/// Keys of either file that are known; others are reported.
 const KEYS: [&str; 14] = [
     "client_id",
     "client_secret",
@@ -27,7 +27,7 @@ const KEYS: [&str; 14] = [
     "always_log_to_syslog",
 ];
 
-/// Where sasl-xoauth2 asks when nothing is configured.
+/// Default token endpoint of sasl-xoauth2.
 const GOOGLE: &str = "https://accounts.google.com/o/oauth2/token";
 
 pub(super) fn import(text: &str, tokens: &[TokenFile]) -> Result<Imported, String> {
@@ -70,7 +70,8 @@ fn name_the_rest(draft: &mut Draft, file: &str, keys: &Map<String, Value>) {
     }
 }
 
-/// A token file overrides the common keys; its name is the login where it names no user.
+/// Adds the account of a token file, whose keys override the common ones. The file's name is the
+/// login if it names no user.
 fn add(draft: &mut Draft, file: &str, common: &Map<String, Value>, token: &Map<String, Value>) {
     name_the_rest(draft, file, token);
     let text = |key: &str| {

@@ -1,4 +1,4 @@
-//! `[IMAP-1993]` and its like: listeners.
+//! Converts `[IMAP-1993]` and similar sections to listeners.
 
 use super::upstream::Upstream;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -19,7 +19,7 @@ const KEYS: [&str; 9] = [
     "plugins",
 ];
 
-/// Whether a section is a server's: `IMAP-1993`, `POP-1995`, `SMTP-1587`.
+/// Whether a section describes a server: `IMAP-1993`, `POP-1995`, `SMTP-1587`.
 pub(super) fn is_server(name: &str) -> bool {
     protocol_and_port(name).is_some()
 }
@@ -92,7 +92,8 @@ pub(super) fn add(draft: &mut Draft, name: &str, section: &Section) {
     draft.listeners.push(Value::from(listener));
 }
 
-/// Their default is every interface. Here it is so under TLS only.
+/// Chooses the address of a listener. The other proxy listens on all interfaces by default; here
+/// this requires TLS.
 fn bind(
     draft: &mut Draft,
     name: &str,

@@ -1,4 +1,4 @@
-//! Files as they are found, and what comes of them: always something that `check` takes.
+//! Files as found in the field. Every imported configuration passes `check`.
 
 use std::sync::Arc;
 
@@ -93,7 +93,7 @@ encrypt_client_secret_on_first_use = False
 allow_catch_all_accounts = True
 ";
 
-/// The configuration, with the files that it names.
+/// Loads the configuration with the files it names.
 fn config(imported: &Imported) -> Config {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {
@@ -142,7 +142,7 @@ fn a_whole_file_becomes_a_configuration_that_check_takes() {
         (Protocol::Imap, "127.0.0.1:2993", "google"),
     ]
     .map(|(protocol, bind, provider)| (protocol, bind.to_owned(), provider.to_owned()));
-    // The guess for a server that is no one's: the first provider there is.
+    // A server of no known service gets the first provider.
     expected[3].2 = listeners
         .iter()
         .find(|(_, bind, _)| bind == "127.0.0.1:2993")
@@ -261,7 +261,7 @@ fn names_of_the_file_stay_within_their_comment() {
     assert!(comments.lines().all(|line| line.starts_with('#')));
 }
 
-/// A sample of the field and what comes of it, read without its secrets.
+/// Imports a sample from the field, and reads the result without secrets.
 fn sample(text: &str) -> (Imported, Config) {
     read(import(text, &[]).unwrap())
 }
@@ -333,7 +333,7 @@ fn f08_what_an_account_lacks_comes_from_its_domain_then_from_all() {
         "[@]\noauth2_scope = x\nclient_id = cccccccc-2222-3333-4444-555555555555\n[SMTP",
     );
     let (imported, config) = sample(&both);
-    // The domain's own account is complete by what stands for everybody.
+    // The catch-all section completes the domain's account.
     let domain = config
         .accounts
         .iter()
@@ -426,7 +426,7 @@ fn f08_the_password_may_be_the_client_secret() {
     let account = first(&config);
     assert!(account.passwords.is_empty(), "{}", imported.yaml);
     assert!(account.registration.grant.needs_client_password());
-    // As there, a secret that the file has goes first.
+    // A secret in the file takes precedence, as in the other proxy.
     let own = text.replace("oauth2_flow", "client_secret = s\noauth2_flow");
     let (_, config) = sample(&own);
     assert!(!first(&config).registration.grant.needs_client_password());

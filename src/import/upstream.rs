@@ -1,13 +1,13 @@
-//! The mail services that other proxies' files name, and which preset each is.
+//! Mail services named in other proxies' files, and their presets.
 
 use crate::config::{Provider, UpstreamTls};
 use crate::wire::Protocol;
 use serde_json::{Map, Value};
 
-/// Upstream to which a server leads.
+/// Upstream of a server section.
 #[derive(Debug, Clone)]
 pub(super) struct Upstream {
-    /// The server's section, for notes.
+    /// Name of the server's section, for notes.
     pub(super) section: String,
     pub(super) host: String,
     pub(super) port: Option<u16>,
@@ -15,14 +15,14 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
-    /// Whether it is the same host, port and TLS.
+    /// Whether host, port and TLS are the same.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.host.eq_ignore_ascii_case(&other.host)
             && other.port.is_none_or(|port| self.port == Some(port))
             && self.starttls == other.starttls
     }
 
-    /// Describes the upstream in words.
+    /// Describes the upstream for notes.
     pub(super) fn described(&self) -> String {
         let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
         format!("{}{port} ({})", self.host, self.tls())
@@ -35,7 +35,7 @@ impl Upstream {
         }
     }
 
-    /// Writes the upstream as a provider's endpoint.
+    /// Converts the upstream to a provider's endpoint.
     pub(super) fn endpoint(&self) -> Value {
         let mut endpoint = Map::new();
         endpoint.insert("host".into(), self.host.clone().into());
@@ -47,7 +47,7 @@ impl Upstream {
     }
 }
 
-/// Finds the upstream that a preset has for a protocol.
+/// Finds a preset's upstream for a protocol.
 pub(super) fn endpoint(preset: &Provider, protocol: &str) -> Option<Upstream> {
     let protocol = Protocol::ALL
         .into_iter()
@@ -61,7 +61,7 @@ pub(super) fn endpoint(preset: &Provider, protocol: &str) -> Option<Upstream> {
     })
 }
 
-/// The preset whose mail service a host is.
+/// Finds the preset of a mail service's host.
 pub(super) fn preset_of_host(host: &str) -> Option<&'static str> {
     let host = host.to_lowercase();
     let of = |domain: &str| host == domain || host.ends_with(&format!(".{domain}"));

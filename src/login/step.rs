@@ -1,31 +1,31 @@
-//! What a dialogue asks its driver for: [`Step`], and what it ends with.
+//! Steps of a login dialogue, and the reply that ends a successful one.
 
 use bytes::Bytes;
 
 use crate::fault::Fault;
 
-/// Next step of a dialogue, which the driver must take before it calls `next` again.
+/// Next step of a dialogue. The driver must carry it out before it calls `next` again.
 #[derive(Debug)]
 pub enum Step<T> {
-    /// More bytes from the peer.
+    /// Read more bytes from the peer.
     Read,
-    /// These bytes sent to the peer.
+    /// Send these bytes to the peer.
     Write(Bytes),
-    /// The connection encrypted. What was agreed in clear is forgotten: a new dialogue begins on
-    /// the encrypted stream.
+    /// Start TLS, then begin a new dialogue on the encrypted stream. Nothing from the cleartext
+    /// dialogue is kept.
     StartTls,
-    /// Nothing more: here is the result.
+    /// The dialogue has ended with this result.
     Done(T),
-    /// The connection closed, for this reason.
+    /// Close the connection because of this fault.
     Failed(Fault),
 }
 
-/// The upstream's own words of success, for the client.
+/// The upstream's success reply, which is relayed to the client.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SuccessReply {
-    /// IMAP: untagged lines that came with it, each with its CRLF.
+    /// IMAP: untagged lines before the tagged response, each with its CRLF.
     pub untagged: Bytes,
-    /// IMAP: the tagged response without its tag. POP3, SMTP: the whole reply, without the last
+    /// IMAP: the tagged response without its tag. POP3, SMTP: the whole reply without the final
     /// CRLF.
     pub text: Bytes,
 }

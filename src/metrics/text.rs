@@ -1,8 +1,8 @@
-//! Prometheus' text format: the families of the process, and names as version 0.0.4 has them.
+//! Prometheus' text format: metrics of the process, and conversion to version 0.0.4.
 
 use crate::platform;
 
-/// The families that every Prometheus client has; `None` where the system does not say.
+/// Formats the standard process metrics that the system reports.
 pub(super) fn process() -> Option<String> {
     let usage = platform::usage()?;
     let (open, most) = usage.descriptors;
@@ -41,7 +41,7 @@ pub(super) fn process() -> Option<String> {
     Some(families.into_iter().map(family).collect())
 }
 
-/// From OpenMetrics' text: there a counter's family is named without `_total`.
+/// Converts OpenMetrics' text, in which a counter's family has no `_total`.
 pub(super) fn classic(open: &str) -> String {
     let mut text = String::with_capacity(open.len());
     let mut help: Option<(&str, &str)> = None;

@@ -1,4 +1,4 @@
-//! One alert, as hooks get it.
+//! An alert as hooks receive it.
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ pub(super) struct Alert {
     /// Time of the alert: RFC 3339, UTC.
     pub(super) time: String,
     pub(super) event: &'static str,
-    /// State of the condition: `begin` or `end`.
+    /// Whether the condition begins or ends: `begin` or `end`.
     pub(super) state: &'static str,
     pub(super) relay: String,
     pub(super) subject: String,

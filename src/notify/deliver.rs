@@ -1,4 +1,5 @@
-//! Delivery to one hook: a program by its stdin, a URL by POST. What fails is tried twice more.
+//! Delivers alerts to one hook: to a program's stdin, or to a URL by POST. Failed deliveries are
+//! tried twice more.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,10 +16,10 @@ use crate::outbound::http::{Client, causes};
 use crate::platform::process::Running;
 use crate::tls;
 
-/// Pauses before the second and the third try.
+/// Pauses before the second and third attempt.
 const PAUSES: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
 
-/// Calls one hook, alert by alert.
+/// Delivers alerts to one hook, one after the other.
 pub(super) async fn run(hook: Hook, mut alerts: mpsc::Receiver<Alert>, metrics: Arc<Metrics>) {
     let client = match &hook.target {
         HookTarget::Url { authorities, .. } => tls::client(authorities)
@@ -48,7 +49,7 @@ pub(super) async fn run(hook: Hook, mut alerts: mpsc::Receiver<Alert>, metrics: 
     }
 }
 
-/// One try, within the hook's time.
+/// Makes one attempt within the hook's timeout.
 async fn once(hook: &Hook, client: Option<&Client>, alert: &Alert) -> Result<(), String> {
     let text = serde_json::to_string(alert).map_err(|error| error.to_string())? + "\n";
     let tried = async {
@@ -85,7 +86,7 @@ async fn once(hook: &Hook, client: Option<&Client>, alert: &Alert) -> Result<(),
     }
 }
 
-/// Runs a program, which ends with this future, and whatever it started with it.
+/// Runs a program. The program and its children end when this future is dropped.
 async fn run_command(program: &Path, arguments: &[String], text: &str) -> Result<(), String> {
     let mut running =
         Running::spawn(program, arguments).map_err(|error| format!("cannot be run: {error}"))?;

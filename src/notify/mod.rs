@@ -1,9 +1,9 @@
-//! Alerts: what needs a person is reported once when it begins and once when it is over, to
-//! programs and URLs of the operator's choice (`notify`).
+//! Alerts: a condition that needs attention is reported once when it begins and once when it ends,
+//! to the programs and URLs in `notify`.
 //!
-//! [`Notifier::begin`] and [`Notifier::end`] never wait: what has no place in the queue is counted
-//! and logged. One task decides what is new; each hook has a task of its own, so that a slow one
-//! holds up no other.
+//! [`Notifier::begin`] and [`Notifier::end`] never wait: an alert that does not fit into the queue
+//! is counted and logged. One task decides what is new. Each hook has its own task, so a slow hook
+//! delays no other.
 
 mod alert;
 mod deliver;

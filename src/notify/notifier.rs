@@ -1,4 +1,4 @@
-//! What is reported, and what of it is new.
+//! Decides which reports are new, and passes them to the hooks.
 
 use super::alert::Alert;
 use std::collections::HashSet;
@@ -12,14 +12,13 @@ use tokio::sync::mpsc;
 use crate::config::{Hook, NotifyEvent};
 use crate::metrics::Metrics;
 
-/// Reports, and alerts of each hook, that may wait.
+/// Most waiting reports, and most waiting alerts of each hook.
 const QUEUE: usize = 256;
 
-/// Subjects that may need a person at once; beyond it beginnings are not remembered, and so not
-/// reported.
+/// Most conditions that may be open at once; further ones are not reported.
 const OPEN: usize = 10_000;
 
-/// Takes reports and sends them to the hooks.
+/// Accepts reports and passes them to the hooks.
 #[derive(Debug, Clone)]
 pub struct Notifier {
     sender: mpsc::Sender<Report>,
@@ -29,7 +28,7 @@ pub struct Notifier {
 #[derive(Debug)]
 enum Report {
     Change(NotifyEvent, String, Change),
-    /// The hooks of another configuration.
+    /// Hooks of another configuration.
     Hooks(Vec<Hook>),
 }
 
@@ -45,14 +44,14 @@ enum Change {
 }
 
 impl Notifier {
-    /// Starts calling these hooks, as the relay of this name. Called within the runtime.
+    /// Starts the hooks; `relay` is the relay's name in alerts. Call within the runtime.
     pub fn start(hooks: Vec<Hook>, relay: String, metrics: Arc<Metrics>) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
         tokio::spawn(run(receiver, hooks, relay, metrics.clone()));
         Self { sender, metrics }
     }
 
-    /// Reports that something needs a person: once, until it has ended.
+    /// Reports the beginning of a condition. Repeated reports are ignored until it ends.
     pub fn begin(
         &self,
         event: NotifyEvent,
@@ -65,14 +64,14 @@ impl Notifier {
         self.report(Report::Change(event, subject.to_owned(), change));
     }
 
-    /// Reports that the subject needs no one any more. Sent if its beginning was.
+    /// Reports the end of a condition. Sent only if its beginning was reported.
     pub fn end(&self, event: NotifyEvent, subject: &str, detail: impl Into<String>) {
         let detail = detail.into();
         let change = Change::End { detail };
         self.report(Report::Change(event, subject.to_owned(), change));
     }
 
-    /// Replaces the hooks that are called.
+    /// Replaces the hooks.
     pub fn renew(&self, hooks: Vec<Hook>) {
         self.report(Report::Hooks(hooks));
     }
@@ -92,7 +91,7 @@ fn dropped(metrics: &Metrics) {
     );
 }
 
-/// Decides what is new, and hands it to the hooks for it.
+/// Decides which reports are new, and queues alerts for the hooks.
 async fn run(
     mut reports: mpsc::Receiver<Report>,
     hooks: Vec<Hook>,
@@ -144,7 +143,7 @@ fn key_of(event: NotifyEvent, subject: &str) -> (NotifyEvent, String) {
     (event, subject.to_owned())
 }
 
-/// A queue and a task for each hook; a task ends when its queue is dropped and empty.
+/// Starts a queue and a task for each hook. A task ends when its queue is dropped and empty.
 fn queues(hooks: Vec<Hook>, metrics: &Arc<Metrics>) -> Vec<(Hook, mpsc::Sender<Alert>)> {
     let start = |hook: Hook| {
         let (sender, receiver) = mpsc::channel(QUEUE);

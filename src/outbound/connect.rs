@@ -1,5 +1,5 @@
-//! Reaching others: the one way out for every connection that authrelay makes. Names are looked up
-//! by `names`, and every address is tried (RFC 8305), a dead one costing a quarter of a second.
+//! Opens every outbound connection of authrelay. `names` resolves host names, and all addresses are
+//! tried (RFC 8305): an unreachable one costs 250 ms.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,10 +14,10 @@ use super::names;
 use crate::config::{Endpoint, IpPreference};
 use crate::fault::{Fault, Kind};
 
-/// Before the next address is tried beside the last (RFC 8305 §5).
+/// Delay before the next address is tried in parallel (RFC 8305 §5).
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// Connects to the endpoint by whichever of its addresses answers first.
+/// Connects to the endpoint's first address that answers.
 ///
 /// # Errors
 ///
@@ -31,12 +31,12 @@ pub(super) async fn direct(endpoint: &Endpoint, ip: IpPreference) -> Result<TcpS
     }
 }
 
-/// Connects with a deadline, on a thread that may block: for those who do not live in a runtime.
-/// Reading and writing block too.
+/// Connects with a deadline, for threads that may block and have no runtime. The returned stream
+/// blocks too.
 ///
 /// # Errors
 ///
-/// The resolver's, the last address's, or `TimedOut`.
+/// Those of the resolver or of the last address, or `TimedOut`.
 pub fn blocking(host: &str, port: u16, patience: Duration) -> io::Result<std::net::TcpStream> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -56,11 +56,11 @@ pub fn blocking(host: &str, port: u16, patience: Duration) -> io::Result<std::ne
     Ok(tcp)
 }
 
-/// The addresses of a name, with a deadline, on a thread that may block.
+/// Resolves a name with a deadline, for threads that may block.
 ///
 /// # Errors
 ///
-/// The resolver's, or `TimedOut`.
+/// Those of the resolver, or `TimedOut`.
 pub fn blocking_addresses(
     host: &str,
     port: u16,
@@ -76,15 +76,14 @@ pub fn blocking_addresses(
         .addresses)
 }
 
-/// Why there is no connection.
+/// Reason why there is no connection.
 enum NoConnection {
     Unresolved(io::Error),
     OtherFamily,
     Unanswered(io::Error),
 }
 
-/// By addresses from memory first. Where none of them answers the name is asked for again, and what
-/// is new is tried.
+/// Tries cached addresses first. If none answers, resolves the name again and tries new addresses.
 async fn tcp(host: &str, port: u16, ip: IpPreference) -> Result<TcpStream, NoConnection> {
     let found = names::look_up(host, port)
         .await
@@ -123,7 +122,7 @@ fn worth_trying(mut addresses: Vec<SocketAddr>, ip: IpPreference) -> Vec<SocketA
     interleave_families(addresses)
 }
 
-/// The endpoint's addresses, asked for again, in the order in which they are worth trying.
+/// Resolves the endpoint again, and returns its addresses in the order to try.
 ///
 /// # Errors
 ///
@@ -169,7 +168,7 @@ pub async fn connect(endpoint: &Endpoint, addresses: Vec<SocketAddr>) -> Result<
         .map_err(|error| unconnected(endpoint, &error))
 }
 
-/// The first address to answer; the error of the last if none does.
+/// Connects to the first address that answers. If none does, returns the last error.
 async fn happy_eyeballs(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     if let [only] = addresses[..] {
         let tcp = TcpStream::connect(only).await?;
@@ -179,7 +178,7 @@ async fn happy_eyeballs(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut waiting = addresses.into_iter();
     let mut attempts = JoinSet::new();
     let mut last = io::Error::from(io::ErrorKind::NotFound);
-    // The first needs no task of its own while it is the only one, and mostly it is the last.
+    // The first attempt runs without a task, since it is usually the only one.
     if let Some(address) = waiting.next() {
         let mut first = Box::pin(TcpStream::connect(address));
         match tokio::time::timeout(STAGGER, &mut first).await {
@@ -202,7 +201,7 @@ async fn happy_eyeballs(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
         let joined = if more {
             match tokio::time::timeout(STAGGER, attempts.join_next()).await {
                 Ok(joined) => joined,
-                // None of those in progress has answered: one more beside them.
+                // No attempt has succeeded yet: start one more.
                 Err(_) => continue,
             }
         } else {
@@ -220,7 +219,7 @@ async fn happy_eyeballs(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     }
 }
 
-/// The resolver's order, families taking turns (RFC 8305 §4).
+/// Alternates between address families, in the resolver's order (RFC 8305 §4).
 fn interleave_families(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) = addresses
@@ -257,12 +256,12 @@ mod tests {
         assert!(interleave_families(Vec::new()).is_empty());
     }
 
-    /// Requirement 31: an address that answers nothing (TEST-NET-1) is passed over.
+    /// An address that does not answer (TEST-NET-1) is passed over.
     #[tokio::test]
     async fn dead_first_addresses_are_passed_over() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let alive = listener.local_addr().unwrap();
-        // A port that no one listens on refuses; the next address is tried at once.
+        // A port without listener refuses, and the next address is tried at once.
         let closed = {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             listener.local_addr().unwrap()

@@ -1,4 +1,4 @@
-//! Connecting to a provider's endpoint: directly, or by its egress proxy.
+//! Connections to a provider's endpoints, direct or through its egress proxy.
 
 use tokio::net::TcpStream;
 
@@ -6,8 +6,8 @@ use super::{connect, egress};
 use crate::config::{Endpoint, Provider};
 use crate::fault::Fault;
 
-/// Connects to the endpoint: by the provider's egress proxy if it has one, else by whichever of
-/// the endpoint's addresses answers first. The caller sets the deadline.
+/// Connects to the endpoint through the provider's egress proxy, or directly if there is none. The
+/// caller sets the deadline.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
-//! The proxy that leads out: HTTP CONNECT or SOCKS5, with credentials where it requires them.
+//! Connections through an egress proxy: HTTP CONNECT or SOCKS5, with or without credentials.
 //!
-//! Mail services speak first: not one byte after the proxy's answer may be read here, so the
-//! answer is read octet by octet.
+//! The proxy's reply is read octet by octet: mail services speak first, so not one octet after the
+//! reply may be consumed.
 
 use base64::Engine as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,20 +12,20 @@ use super::connect::direct;
 use crate::config::{Egress, EgressKind, Endpoint, IpPreference, UpstreamTls};
 use crate::fault::{Fault, Kind};
 
-/// Octets of a proxy's answer.
+/// Longest reply of a proxy, in octets.
 const HEAD_CAP: usize = 16 * 1024;
 
 const REMEDY: &str =
     "check the provider's egress: its url, its username and password, and what the proxy allows";
 
-/// Connects to the endpoint by way of the proxy, which resolves its name.
+/// Connects to the endpoint through the proxy, which resolves its name.
 pub(super) async fn connect_via(egress: &Egress, endpoint: &Endpoint) -> Result<TcpStream, Fault> {
     let proxy = Endpoint {
         host: egress.host.clone(),
         port: egress.port,
         tls: UpstreamTls::Implicit,
     };
-    // The proxy is ours: which family it has is not the provider's `ip`.
+    // The provider's `ip` does not apply to the proxy itself.
     let tcp = direct(&proxy, IpPreference::Any).await?;
     match egress.kind {
         EgressKind::Connect => by_connect(tcp, egress, endpoint).await,
@@ -33,7 +33,7 @@ pub(super) async fn connect_via(egress: &Egress, endpoint: &Endpoint) -> Result<
     }
 }
 
-/// Asks an HTTP proxy for a tunnel: CONNECT, RFC 9110 §9.3.6.
+/// Requests a tunnel from an HTTP proxy: CONNECT (RFC 9110 §9.3.6).
 async fn by_connect(
     mut tcp: TcpStream,
     egress: &Egress,
@@ -64,7 +64,7 @@ async fn by_connect(
     let status = line.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5));
     match status {
         Some(status) if status.starts_with('2') => Ok(tcp),
-        // tinyproxy's answer to wrong credentials is 401.
+        // tinyproxy replies 401 to wrong credentials.
         Some("407" | "401") => Err(fault(egress, &format!("wants other credentials: {line}"))),
         _ => Err(fault(
             egress,
@@ -73,7 +73,7 @@ async fn by_connect(
     }
 }
 
-/// RFC 1928, RFC 1929; the name goes to the proxy as it is.
+/// Connects by SOCKS5 (RFC 1928, RFC 1929); the proxy resolves the name.
 async fn by_socks(
     tcp: TcpStream,
     egress: &Egress,

@@ -1,9 +1,9 @@
-//! HTTP towards others: token endpoints, hooks. Connections are made by [`connect`], like those to
-//! mail services: reqwest's own connector tries a family's addresses one after the other, so that
-//! one that swallows packets holds up every request (RFC 8305).
+//! HTTP client for token endpoints and hooks. [`connect`] opens its connections, as it does to mail
+//! services: reqwest's own connector tries the addresses of a family one after the other, so an
+//! address that drops packets would delay every request (RFC 8305).
 //!
-//! Never redirected, since a redirect would carry secrets away; never through a proxy of the
-//! environment.
+//! Redirects are not followed, since they would carry secrets away. Proxies from the environment
+//! are ignored.
 
 use std::future::Future;
 use std::io;
@@ -28,26 +28,25 @@ use tokio_rustls::client::TlsStream;
 use super::{connect, egress};
 use crate::config::{Egress, Endpoint, IpPreference, UpstreamTls};
 
-/// Longest time that a connection may take to be made, TLS included, whatever becomes of its
-/// request.
+/// Longest time to open a connection, TLS included.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Time for which a connection is kept for the next request.
+/// How long an idle connection is kept for the next request.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Octets of an answer's head.
+/// Longest head of a response, in octets.
 const HEAD_CAP: usize = 64 * 1024;
 
-/// A request that brought no answer; its sources say why.
+/// Error of a request without response; its sources give the reason.
 pub type Error = legacy::Error;
 
-/// Sends requests. Clones share their connections.
+/// HTTP client. Clones share their connections.
 #[derive(Debug, Clone)]
 pub struct Client(legacy::Client<Connector, Full<Bytes>>);
 
 impl Client {
-    /// Verifies servers by `tls`, and goes by `egress` where the URL is https: what is not, is on
-    /// this machine, and no proxy shall read it.
+    /// Creates a client that verifies servers by `tls`. `egress` applies to https URLs only: http
+    /// URLs are local, and no proxy may read them.
     pub fn new(mut tls: rustls::ClientConfig, egress: Option<Egress>, ip: IpPreference) -> Self {
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let connector = Connector {
@@ -64,12 +63,12 @@ impl Client {
         Self(client)
     }
 
-    /// Sends a request; the answer's body is still to be read. The caller sets a deadline around
-    /// both, and a cap to the body.
+    /// Sends a request and returns the response with its body unread. The caller sets a deadline
+    /// around both, and limits the body.
     ///
     /// # Errors
     ///
-    /// Where no answer came; nothing is sent a second time.
+    /// No response arrived. Nothing is sent twice.
     pub async fn execute(&self, request: Request<Vec<u8>>) -> Result<reqwest::Response, Error> {
         let agent = HeaderValue::from_static(concat!("authrelay/", env!("CARGO_PKG_VERSION")));
         let mut request = request.map(|body| Full::new(Bytes::from(body)));
@@ -79,7 +78,7 @@ impl Client {
     }
 }
 
-/// An error with its sources, in one line.
+/// Formats an error with its sources, in one line.
 pub fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -141,7 +140,7 @@ impl tower_service::Service<Uri> for Connector {
     }
 }
 
-/// Connection to an HTTP server, encrypted or in clear.
+/// Connection to an HTTP server.
 #[derive(Debug)]
 enum Socket {
     Clear(TcpStream),

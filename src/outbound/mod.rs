@@ -1,5 +1,5 @@
-//! The way out: every connection that authrelay makes, to mail services, token endpoints, hooks,
-//! syslog servers, and proxies that lead there.
+//! Outbound connections: to mail services, token endpoints, hooks, syslog servers, and through
+//! egress proxies.
 
 pub mod connect;
 pub mod dial;

@@ -1,9 +1,9 @@
-//! Addresses of names, for every connection that authrelay makes.
+//! Resolves and caches host names for all outbound connections.
 //!
-//! The system's resolver blocks, and where DNS is silent it blocks for long. It is asked on threads
-//! of its own, a bounded number of them, once a name at a time, so that a silent name holds up
-//! no one but those who wait for it. Addresses are kept for 30 s; from 20 s on they are asked for
-//! again beside whoever uses them.
+//! The system's resolver blocks, and for long if DNS does not answer. It therefore runs on a
+//! bounded number of separate threads, once per name at a time, so that an unresponsive name delays
+//! only those who need it. Addresses are cached for 30 s; from 20 s on a use triggers a look-up in
+//! the background.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -13,28 +13,28 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-/// Time for which addresses are used.
+/// How long addresses are used.
 const KEPT: Duration = Duration::from_secs(30);
 
-/// When they are asked for again beside their use.
+/// Age from which a use triggers another look-up.
 const STALE: Duration = Duration::from_secs(20);
 
-/// Time for which an address goes first that worked where those before it did not.
+/// How long an address stays first after those before it did not answer.
 const PREFERRED: Duration = Duration::from_secs(600);
 
-/// Names that are asked for at once; the others wait.
+/// Most concurrent look-ups; others wait.
 const THREADS: usize = 32;
 
-/// Names remembered; those of the configuration are far fewer.
+/// Most cached names; a configuration has far fewer.
 const CAP: usize = 1024;
 
-/// Addresses without a port, or why there are none.
+/// Addresses without port, or the error.
 type Answer = Result<Arc<[SocketAddr]>, Arc<io::Error>>;
 
 /// State of a name in the cache.
 #[derive(Debug)]
 enum Known {
-    /// Addresses that may be used; `stale`: the name should be asked for again.
+    /// Usable addresses. `stale`: the name should be looked up again.
     Addresses {
         addresses: Arc<[SocketAddr]>,
         stale: bool,
@@ -42,7 +42,7 @@ enum Known {
     Nothing,
 }
 
-/// Addresses by name, without IO.
+/// Cache of addresses by name, without IO.
 #[derive(Debug, Default)]
 struct Kept(HashMap<String, Entry>);
 
@@ -50,7 +50,7 @@ struct Kept(HashMap<String, Entry>);
 struct Entry {
     since: Instant,
     addresses: Arc<[SocketAddr]>,
-    /// Works where those before it did not; found out then.
+    /// Address that answered when those before it did not, and when.
     preferred: Option<(IpAddr, Instant)>,
 }
 
@@ -98,7 +98,7 @@ impl Kept {
         self.0.insert(host.to_owned(), entry);
     }
 
-    /// `address` works where those before it did not: it goes first from now on.
+    /// Puts `address` first from now on, since those before it did not answer.
     fn prefer(&mut self, host: &str, address: IpAddr, now: Instant) {
         if let Some(entry) = self.0.get_mut(host) {
             entry.preferred = Some((address, now));
@@ -110,14 +110,14 @@ impl Kept {
 #[derive(Debug, Default)]
 struct State {
     kept: Kept,
-    /// Names that are being asked for, and who hears of it.
+    /// Names being looked up, and the channel for their results.
     asked: HashMap<String, watch::Sender<Option<Answer>>>,
     /// Names that no thread has taken yet.
     queue: VecDeque<String>,
     threads: usize,
 }
 
-/// The process's names: the system's resolver is one for all of it, and so are its threads.
+/// Shared state of the process, as the resolver and its threads are shared.
 fn names() -> MutexGuard<'static, State> {
     static NAMES: OnceLock<Mutex<State>> = OnceLock::new();
     NAMES
@@ -126,18 +126,18 @@ fn names() -> MutexGuard<'static, State> {
         .unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Addresses, and whether they were kept from before.
+/// Addresses, and whether they came from the cache.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) kept: bool,
 }
 
-/// The addresses of `host`, from memory where they are not older than 30 s.
+/// Resolves `host`, from the cache if the addresses are younger than 30 s.
 ///
 /// # Errors
 ///
-/// The resolver's.
+/// Those of the resolver.
 pub(super) async fn look_up(host: &str, port: u16) -> io::Result<Found> {
     if let Some(ip) = literal(host) {
         let addresses = vec![SocketAddr::new(ip, port)];
@@ -166,11 +166,11 @@ pub(super) async fn look_up(host: &str, port: u16) -> io::Result<Found> {
     }
 }
 
-/// The addresses of `host`, from the resolver.
+/// Resolves `host` without the cache.
 ///
 /// # Errors
 ///
-/// The resolver's.
+/// Those of the resolver.
 pub(super) async fn look_up_anew(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Some(ip) = literal(host) {
         return Ok(vec![SocketAddr::new(ip, port)]);
@@ -187,8 +187,8 @@ pub(super) async fn look_up_anew(host: &str, port: u16) -> io::Result<Vec<Socket
     }
 }
 
-/// Some of the addresses do not answer, or not as soon as `works`: that one is tried first, and
-/// the name is asked for again, which no one waits for.
+/// Puts `works` first after other addresses did not answer or were slower, and looks up the name
+/// again in the background.
 pub(super) fn prefer(host: &str, works: IpAddr) {
     if literal(host).is_none() {
         let mut names = names();
@@ -210,7 +210,7 @@ fn with_port(addresses: &[SocketAddr], port: u16) -> Vec<SocketAddr> {
     addresses.iter().map(with_port).collect()
 }
 
-/// Has the name asked for, unless it is being asked for.
+/// Starts a look-up, or joins the one in progress.
 fn ask(names: &mut State, host: &str) -> watch::Receiver<Option<Answer>> {
     if let Some(asked) = names.asked.get(host) {
         return asked.subscribe();
@@ -232,7 +232,7 @@ fn ask(names: &mut State, host: &str) -> watch::Receiver<Option<Answer>> {
     receiver
 }
 
-/// Asks for the names in the queue, one after the other, until there are none.
+/// Looks up the queued names one after the other.
 fn work() {
     loop {
         let host = {
@@ -306,7 +306,7 @@ mod tests {
         assert_eq!(kept.0.len(), 1);
     }
 
-    /// All who ask for a name at once share a look-up.
+    /// Concurrent requests for a name share one look-up.
     #[tokio::test]
     async fn d10_one_look_up_a_name_at_a_time() {
         let looks = (0..900).map(|_| look_up_anew("no-such-name.invalid", 993));

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::platform;
 
-/// Dead peers are found within about two minutes of silence.
+/// Keepalive settings that detect a dead peer after about two minutes of silence.
 pub fn keepalive() -> TcpKeepalive {
     TcpKeepalive::new()
         .with_time(Duration::from_secs(60))
@@ -16,7 +16,7 @@ pub fn keepalive() -> TcpKeepalive {
         .with_retries(4)
 }
 
-/// No delay for small writes, and [`keepalive`].
+/// Sets TCP_NODELAY and [`keepalive`].
 pub(super) fn prepare(tcp: &TcpStream) -> io::Result<()> {
     tcp.set_nodelay(true)?;
     platform::set_keepalive(SockRef::from(tcp), &keepalive())

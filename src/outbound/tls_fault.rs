@@ -1,4 +1,4 @@
-//! Why a TLS handshake with an upstream failed.
+//! Causes of failed TLS handshakes with upstreams.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use rustls_pki_types::ServerName;
 use crate::config::Endpoint;
 use crate::fault::{Fault, Kind};
 
-/// The name that the endpoint's certificate must bear.
+/// Returns the name that the endpoint's certificate must contain.
 pub fn server_name(endpoint: &Endpoint) -> Result<ServerName<'static>, Fault> {
     ServerName::try_from(endpoint.host.clone()).map_err(|_| {
         Fault::new(
@@ -19,7 +19,7 @@ pub fn server_name(endpoint: &Endpoint) -> Result<ServerName<'static>, Fault> {
     })
 }
 
-/// The fault of a handshake with an upstream that failed.
+/// Builds the fault of a failed handshake with an upstream.
 pub fn upstream_fault(endpoint: &Endpoint, error: &io::Error) -> Fault {
     let host = &endpoint.host;
     let tls = error
@@ -44,7 +44,7 @@ pub fn upstream_fault(endpoint: &Endpoint, error: &io::Error) -> Fault {
                 format!("the certificate that {host} shows is not valid yet"),
             )
             .with_remedy("check this machine's clock"),
-            // A bad signature: one of the trusted authorities has the issuer's name, not its key.
+            // A bad signature: a trusted authority has the issuer's name but another key.
             CertificateError::UnknownIssuer | CertificateError::BadSignature => fault(format!(
                 "the certificate that {host} shows is from an authority that is not trusted"
             ))

@@ -1,9 +1,10 @@
-//! What differs between operating systems: private files, a file's identity, room on disk, requests
-//! to stop and to reload, the service manager, process trees, limits, and what is usual where.
-//! Everything else is the same code on all of them. `std::os::unix`, `std::os::windows` and `cfg`
-//! over systems stand here and nowhere else (`tests/architecture.rs`).
+//! Everything that differs between operating systems.
 //!
-//! This file is the interface; `unix/` and `windows/` hold what it calls.
+//! Contents: private files, file identity, disk space, stop and reload requests, the service
+//! manager, process trees, limits, and default paths. `std::os::unix`, `std::os::windows` and `cfg`
+//! over systems occur only here (enforced by `tests/architecture.rs`).
+//!
+//! This file is the interface; `unix/` and `windows/` implement it.
 
 pub mod manager;
 pub mod process;
@@ -27,15 +28,14 @@ use std::time::{Duration, SystemTime};
 
 use socket2::{SockRef, TcpKeepalive};
 
-/// Whether the kernel tells of a socket's readiness when it changes, and not again while it lasts
-/// (epoll, kqueue).
+/// Whether the kernel reports a socket's readiness only when it changes (epoll, kqueue).
 pub const TELLS_OF_CHANGES_ONLY: bool = cfg!(unix);
 
-/// Whether the system tells of a socket's error apart from octets that wait to be read. Windows tells
-/// whoever reads.
+/// Whether the system reports a socket's error separately from unread octets. On Windows only
+/// reading reports it.
 pub const TELLS_OF_ERRORS: bool = cfg!(unix);
 
-/// What a path leads to.
+/// Kind of a file system entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A file.
@@ -44,144 +44,142 @@ pub enum Kind {
     Folder,
 }
 
-/// Makes a folder, and those above it, that only its owner may enter (mode 0700; on Windows also
-/// the service, SYSTEM and Administrators, nothing inherited). One that exists stays as it is.
+/// Creates a folder and its parents, accessible only to the owner (mode 0700; on Windows also to
+/// the service, SYSTEM and Administrators, without inheritance). An existing folder is unchanged.
 ///
 /// # Errors
 ///
-/// Where it cannot be made.
+/// The folder cannot be created.
 pub fn create_private_folder(path: &Path) -> io::Result<()> {
     system::files::create_private_folder(path)
 }
 
-/// Opens a file; one that this makes can be read by its owner alone (mode 0600; on Windows also by
-/// the service, SYSTEM and Administrators). One that exists keeps its permissions.
+/// Opens a file. A file created here is readable only by its owner (mode 0600; on Windows also by
+/// the service, SYSTEM and Administrators). An existing file keeps its permissions.
 ///
 /// # Errors
 ///
-/// As of [`OpenOptions::open`].
+/// Those of [`OpenOptions::open`].
 pub fn open_private(options: &OpenOptions, path: &Path) -> io::Result<File> {
     system::files::open_private(options, path)
 }
 
-/// Opens a file; one that this makes can be read by everyone (mode 0644; on Windows what the folder
-/// hands down).
+/// Opens a file. A file created here is readable by everyone (mode 0644; on Windows as inherited
+/// from the folder).
 ///
 /// # Errors
 ///
-/// As of [`OpenOptions::open`].
+/// Those of [`OpenOptions::open`].
 pub fn open_public(options: &OpenOptions, path: &Path) -> io::Result<File> {
     system::files::open_public(options, path)
 }
 
-/// Takes away what others may do with a file or folder of ours; returns what was done, in words, or
-/// `None` where there was nothing to do.
+/// Removes other users' access to a file or folder of ours. Returns a description of the change, or
+/// `None` if nothing had to be changed.
 ///
 /// # Errors
 ///
-/// Why others can read it still, with the command that helps: it is not ours, or the file system
-/// keeps no permissions (CIFS, FAT).
+/// Other users still have access, because the file is not ours or the file system has no
+/// permissions (CIFS, FAT). The error contains the command that helps.
 pub fn keep_private(path: &Path, kind: Kind) -> Result<Option<String>, String> {
     system::files::keep_private(path, kind)
 }
 
-/// Gives a file or folder that an administrator has just made to the owner of the folder it is in:
-/// the service that uses the folder runs as somebody else. Nothing to do on Windows, where the
-/// folder hands its access list down.
+/// Gives a file or folder that an administrator has just created to the owner of its folder, since
+/// the service that uses the folder runs as another user. On Windows the folder's access list is
+/// inherited, and nothing has to be done.
 ///
 /// # Errors
 ///
-/// Why the folder's owner could not read it.
+/// The owner of the folder could not read it.
 pub fn hand_to_folder_owner(file: &File, path: &Path) -> Result<(), String> {
     system::files::hand_to_folder_owner(file, path)
 }
 
-/// Opens a folder as a file, for [`hand_to_folder_owner`]; `None` where the system has no such
-/// thing.
+/// Opens a folder as a file, for [`hand_to_folder_owner`]. `None` if the system cannot.
 ///
 /// # Errors
 ///
-/// Where it cannot be opened.
+/// The folder cannot be opened.
 pub fn open_folder(path: &Path) -> io::Result<Option<File>> {
     system::files::open_folder(path)
 }
 
-/// Has the system write a folder's entries to disk, where it does so when asked; NTFS keeps a
-/// journal of them instead.
+/// Writes a folder's entries to disk. NTFS does this by its journal.
 ///
 /// # Errors
 ///
-/// Where the disk does not confirm.
+/// The disk does not confirm.
 pub fn sync_folder(path: &Path) -> io::Result<()> {
     system::files::sync_folder(path)
 }
 
-/// Opens a file for records that this process alone may write, and that others may read at any
-/// time. A pipe or device opens without waiting for a reader. `patience` is for a process that is
-/// just ending, or a child of ours that has our descriptors until it is another program.
+/// Opens a file that only this process may write, and that others may read at any time. A pipe or
+/// device is opened without waiting for a reader. `patience` allows for a process that is about to
+/// exit, and for a child of ours that still has our descriptors before it executes another program.
 ///
-/// Returns `None` where another process goes on writing it. Its writes go to where the last one
-/// ended: seek to the end first.
+/// Returns `None` if another process keeps writing it. Writing continues at the position of the
+/// last write: seek to the end first.
 ///
 /// # Errors
 ///
-/// Where it cannot be opened.
+/// The file cannot be opened.
 pub fn open_alone(path: &Path, patience: Duration) -> io::Result<Option<File>> {
     system::files::open_alone(path, patience)
 }
 
-/// Standard output as a file of its own, without the buffer of [`io::stdout`].
+/// Opens standard output as a file without the buffer of [`io::stdout`].
 ///
 /// # Errors
 ///
-/// Where it is closed.
+/// Standard output is closed.
 pub fn unbuffered_stdout() -> io::Result<File> {
     system::files::unbuffered_stdout()
 }
 
-/// Whether no one but an administrator could write another block where the file is; `path` is the
-/// file's.
+/// Whether the file system at `path` has no space left, except for administrators; `file` is open
+/// there.
 pub fn has_no_space(file: &File, path: &Path) -> bool {
     system::files::has_no_space(file, path)
 }
 
-/// Whether this process may write a file or folder that exists, as far as that can be told without
+/// Checks whether this process may write an existing file or folder, as far as possible without
 /// writing to a file.
 ///
 /// # Errors
 ///
-/// Why it may not.
+/// The reason why it may not.
 pub fn check_writable(path: &Path) -> io::Result<()> {
     system::files::check_writable(path)
 }
 
-/// The identity of a file, whatever its name: device and inode, or volume and index.
+/// Identity of a file independent of its name: device and inode, or volume and index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileId(u64, u64);
 
 impl FileId {
-    /// The file at a path; links are followed.
+    /// Returns the identity of the file at a path; links are followed.
     ///
     /// # Errors
     ///
-    /// Where there is none, or it cannot be asked.
+    /// There is no such file, or it cannot be queried.
     pub fn of_path(path: &Path) -> io::Result<Self> {
         system::files::id_of_path(path)
     }
 
-    /// An open file.
+    /// Returns the identity of an open file.
     ///
     /// # Errors
     ///
-    /// Where it cannot be asked.
+    /// The file cannot be queried.
     pub fn of_file(file: &File) -> io::Result<Self> {
         system::files::id_of_file(file)
     }
 }
 
-/// What tells one content of a file from another without reading it: identity, size, when it was
-/// modified, and when it was changed in any way (Windows: made). A replaced link shows as another
-/// identity, a mended mode as a change.
+/// Stamp that detects a changed file without reading it: identity, size, modification time, and
+/// change time (Windows: creation time). A replaced link changes the identity, a corrected mode the
+/// change time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileStamp {
     id: FileId,
@@ -191,7 +189,7 @@ pub struct FileStamp {
 }
 
 impl FileStamp {
-    /// The file at a path now; `None` where there is none.
+    /// Takes the stamp of the file at a path; `None` if there is none.
     pub fn of(path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok()?;
         Some(Self {
@@ -203,83 +201,83 @@ impl FileStamp {
     }
 }
 
-/// Where the configuration is looked for beside the working directory: the system's place.
+/// Default path of the configuration, used if there is none in the working directory.
 pub fn configuration() -> PathBuf {
     system::host::configuration()
 }
 
-/// The program that shows an address to the person at this machine, in the browser of their choice;
-/// `None` where there is no display.
+/// Command that opens a URL in the user's browser; `None` without a display.
 pub fn browser(url: &str) -> Option<std::process::Command> {
     system::host::browser(url)
 }
 
-/// The machine's name; empty where it has none.
+/// Host name of the machine; empty if unknown.
 pub fn host_name() -> String {
     system::host::name()
 }
 
-/// Raises the limit of open files as far as this process may: a session takes two.
+/// Raises the limit of open files as far as this process may; a session uses two.
 ///
 /// # Errors
 ///
-/// Where it stays as it is.
+/// The limit is unchanged.
 pub fn raise_open_files() -> io::Result<()> {
     system::host::raise_open_files()
 }
 
-/// Keeps what is in memory (client secrets, passwords, tokens) out of core files and from other
-/// processes of the same user, as far as the system can; what it cannot is logged.
+/// Keeps memory with secrets out of core files, and from other processes of the same user, as far
+/// as the system allows. Failures are logged.
 pub fn keep_memory_private() {
     system::host::keep_memory_private();
 }
 
-/// What the standard process metrics are made of.
+/// Values of the standard process metrics.
 #[derive(Debug, Clone, Copy)]
 pub struct Usage {
     /// CPU time, user and system, in seconds.
     pub cpu: f64,
-    /// When the process started, in seconds since 1970.
+    /// Start of the process, in seconds since 1970.
     pub started: f64,
     /// Resident memory in octets.
     pub resident: f64,
     /// Virtual memory in octets.
     pub virtual_memory: f64,
-    /// Open descriptors (on Windows: handles), and how many may be.
+    /// Open descriptors (on Windows: handles), and their limit.
     pub descriptors: (f64, f64),
 }
 
-/// What this process uses; `None` where the system does not say (`/proc` is not mounted).
+/// Resource usage of this process; `None` if the system does not report it (`/proc` is not
+/// mounted).
 pub fn usage() -> Option<Usage> {
     system::host::usage()
 }
 
-/// Lets several listeners of this process share a port for a moment, so that one may follow the
-/// other; Windows needs no such thing.
+/// Lets listeners of this process share a port for a moment, so that one can replace the other. Not
+/// needed on Windows.
 ///
 /// # Errors
 ///
-/// Where the system refuses.
+/// The system refuses.
 pub fn share_port(socket: SockRef<'_>, shared: bool) -> io::Result<()> {
     system::host::share_port(socket, shared)
 }
 
-/// Lets a listener take an address that connections of its predecessor still linger on. Windows
-/// does so by itself, and there the option would let other programs take the port from us.
+/// Lets a listener bind an address on which its predecessor's connections still linger. On Windows
+/// this needs no option, and the option would let other programs take over the port.
 ///
 /// # Errors
 ///
-/// Where the system refuses.
+/// The system refuses.
 pub fn reuse_address(socket: SockRef<'_>) -> io::Result<()> {
     system::host::reuse_address(socket)
 }
 
-/// Switches keepalive on. Windows before 10 1703 lacks some of its settings: there it does what it
-/// can, since a connection is worth more than its keepalive.
+/// Enables keepalive. Windows before 10 1703 lacks some settings; what it supports is set, since
+/// the connection matters more than its keepalive.
 ///
 /// # Errors
 ///
-/// Where a system that has all of them refuses.
+/// A system that supports all settings refuses.
 pub fn set_keepalive(socket: SockRef<'_>, keepalive: &TcpKeepalive) -> io::Result<()> {
     system::host::set_keepalive(socket, keepalive)
 }

@@ -1,5 +1,5 @@
-//! Programs that authrelay runs, each with everything that it starts: a process group, or a job
-//! object. What is left of one ends with it.
+//! Programs run by authrelay, each with its descendants in a process group or job object.
+//! Descendants end with the program.
 
 use std::io;
 use std::path::Path;
@@ -10,41 +10,42 @@ use zeroize::Zeroizing;
 
 use super::system;
 
-/// What a program printed.
+/// Output of a program.
 #[derive(Debug)]
 pub struct Printed {
-    /// Its standard output.
+    /// The whole standard output.
     pub output: Zeroizing<Vec<u8>>,
-    /// The last octets of its standard error.
+    /// Last octets of standard error.
     pub complaints: Vec<u8>,
 }
 
-/// Why a program's output is not there.
+/// Reason why a program's output is incomplete.
 #[derive(Debug)]
 pub enum Incomplete {
-    /// Its time was over before it ended.
+    /// The program did not end in time.
     Late,
-    /// It printed more than was asked for.
+    /// The output exceeded its limit.
     TooLong,
-    /// It was lost.
+    /// Reading or waiting failed.
     Lost(io::Error),
 }
 
-/// How much is kept of what a program prints, in octets.
+/// Limits of a program's output, in octets.
 #[derive(Debug, Clone, Copy)]
 pub struct Caps {
-    /// Of its standard output; more is an error.
+    /// Limit of standard output; more is an error.
     pub output: usize,
-    /// Of its standard error: the last ones.
+    /// Limit of standard error; the last octets are kept.
     pub complaints: usize,
 }
 
-/// Runs a program without a shell until it ends, at most until `end`; blocks. It is done when it has
-/// ended, whoever else still holds its output; then everything that it started is ended.
+/// Runs a program without a shell until it ends, at most until `end`. Blocks. The result is
+/// complete when the program has ended, even if another process still holds its output; its
+/// descendants are then killed.
 ///
 /// # Errors
 ///
-/// The outer one where it cannot be run or waited for; the inner one where its output is not whole.
+/// Outer: the program cannot be run or waited for. Inner: its output is incomplete.
 pub fn run(
     program: &Path,
     arguments: &[String],
@@ -54,35 +55,35 @@ pub fn run(
     system::process::run(program, arguments, end, caps)
 }
 
-/// A program that is waited for without blocking; dropped, it ends with everything that it started.
+/// A program that is awaited asynchronously. On drop it is killed with its descendants.
 pub struct Running(system::process::Running);
 
 impl Running {
-    /// Starts it with a pipe as its standard input; what it prints goes nowhere.
+    /// Starts a program with a pipe as standard input; its output is discarded.
     ///
     /// # Errors
     ///
-    /// Where it cannot be run.
+    /// The program cannot be run.
     pub fn spawn(program: &Path, arguments: &[String]) -> io::Result<Self> {
         system::process::Running::spawn(program, arguments).map(Self)
     }
 
-    /// Its standard input; once.
+    /// Takes the standard input; `None` after the first call.
     pub fn stdin(&mut self) -> Option<tokio::process::ChildStdin> {
         self.0.stdin()
     }
 
-    /// Waits until it has ended.
+    /// Waits until the program has ended.
     ///
     /// # Errors
     ///
-    /// Where it is lost.
+    /// Waiting failed.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         self.0.wait().await
     }
 }
 
-/// Keeps the last octets.
+/// Keeps only the last `cap` octets.
 pub(super) fn keep_last(octets: &mut Vec<u8>, cap: usize) {
     let surplus = octets.len().saturating_sub(cap);
     octets.drain(..surplus);

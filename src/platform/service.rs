@@ -1,54 +1,54 @@
-//! authrelay as a service of Windows: installed, started, asked. Elsewhere systemd does that with
-//! the unit that the package brings.
+//! Management of authrelay as a Windows service. Elsewhere systemd does this with the package's
+//! unit.
 
 use std::path::Path;
 
 use super::system;
 
-/// Why the service manager did not do what it was asked.
+/// Error of a service operation.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// The system has no such manager.
+    /// The system has no such service manager.
     #[error(
         "services are Windows' only; here systemd runs authrelay: systemctl start authrelay (the unit is deploy/systemd/authrelay.service, which the package installs)"
     )]
     Unsupported,
-    /// There is none.
+    /// The service is not installed.
     #[error(
         "the service authrelay is not installed: authrelay service install --config FILE, as an administrator"
     )]
     NotInstalled,
-    /// Only administrators may.
+    /// Only administrators may do this.
     #[error("access denied: run this in a console of an administrator")]
     Denied,
-    /// It did not reach the state that was asked for.
+    /// The service did not reach the requested state.
     #[error("{0}")]
     State(String),
-    /// Anything else, as the system says it.
+    /// Any other error, as the system reports it.
     #[error("{0}")]
     Other(String),
 }
 
-/// What the manager knows of the service.
+/// State of the service.
 #[derive(Debug, Clone)]
 pub struct Status {
-    /// Whether it serves.
+    /// Whether the service is running.
     pub is_running: bool,
-    /// `running`, `stopped`, `starting`, `stopping`, with what its last run ended with.
+    /// `running`, `stopped`, `starting` or `stopping`, with the exit code of the last run.
     pub state: String,
-    /// Its process while it has one.
+    /// Process id while the service runs.
     pub process: Option<u32>,
-    /// What starts it: the program, its arguments, the account, when.
+    /// Command line of the service.
     pub command: String,
-    /// The account it runs as.
+    /// Account under which the service runs.
     pub account: String,
-    /// `automatic`, `manual`, `disabled`.
+    /// `automatic`, `manual`, `disabled` or `system`.
     pub start: String,
 }
 
-/// Installs the service for a configuration file, or changes the installed one to it: the account
-/// `NT SERVICE\authrelay`, automatic start, a restart after a failure, and access to the file's
-/// folder for it, SYSTEM and Administrators alone. Returns what was done, a line each.
+/// Installs the service for a configuration file, or changes the installed one: account `NT
+/// SERVICE\authrelay`, automatic start, restart after a failure, and access to the file's folder
+/// only for the service, SYSTEM and Administrators. Returns what was done, one line each.
 ///
 /// # Errors
 ///
@@ -70,7 +70,7 @@ pub fn uninstall() -> Result<(), ServiceError> {
 ///
 /// # Errors
 ///
-/// [`ServiceError`], with what the service ended with where it did not come up.
+/// [`ServiceError`], with the service's exit code if it did not start.
 pub fn start() -> Result<(), ServiceError> {
     system::service::start()
 }
@@ -84,7 +84,7 @@ pub fn stop() -> Result<(), ServiceError> {
     system::service::stop()
 }
 
-/// What the manager knows.
+/// Queries the state of the service.
 ///
 /// # Errors
 ///

@@ -1,17 +1,17 @@
-//! What tests beside the code need of the system.
+//! Platform functions for unit tests.
 
 use std::io;
 use std::path::Path;
 
-/// Whether scripts for `sh` can be run.
+/// Whether `sh` scripts can be run.
 pub const HAS_SHELL: bool = cfg!(unix);
 
-/// Whether no one but the owner, administrators and the service may read a file or enter a folder.
+/// Whether only the owner, administrators and the service have access to a file or folder.
 pub fn is_private(path: &Path) -> bool {
     super::system::files::is_private(path)
 }
 
-/// Lets a script be run.
+/// Makes a script executable.
 pub fn make_executable(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
@@ -22,8 +22,7 @@ pub fn make_executable(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Puts a file at `path` that nothing can be written to for want of room; whether there is such a
-/// thing.
+/// Creates a file at `path` that is always full. Returns false if the system has no such file.
 pub fn make_full(path: &Path) -> bool {
     #[cfg(unix)]
     return std::os::unix::fs::symlink("/dev/full", path).is_ok();

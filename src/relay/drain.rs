@@ -1,4 +1,4 @@
-//! The request to end a session.
+//! Requests to end a session.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// A request to end a session at its next reply boundary.
+/// Request to end a session at its next reply boundary.
 #[derive(Debug, Clone, Default)]
 pub struct Drain {
     token: CancellationToken,
@@ -15,13 +15,13 @@ pub struct Drain {
 
 #[derive(Debug, Default)]
 struct Request {
-    /// The shortest time that was asked for.
+    /// Shortest time requested so far.
     within: Mutex<Option<Duration>>,
     sooner: Notify,
 }
 
 impl Drain {
-    /// Requested also when `parent` is.
+    /// Creates a request that is also made when `parent` is cancelled.
     pub fn within_parent(parent: &CancellationToken) -> Self {
         Self {
             token: parent.child_token(),
@@ -29,7 +29,7 @@ impl Drain {
         }
     }
 
-    /// Requests the end, within this time at the latest; again, where that is sooner.
+    /// Requests that the session ends within this time. A later request can only shorten it.
     pub fn request(&self, within: Duration) {
         let mut known = self.within();
         *known = Some(known.map_or(within, |before| before.min(within)));
@@ -38,12 +38,13 @@ impl Drain {
         self.request.sooner.notify_waiters();
     }
 
-    /// Waits for the request. Without a time of its own the session ends by the stop that follows.
+    /// Waits for a request and returns its time. A request by the parent sets none: the session
+    /// then ends with the stop that follows.
     pub async fn requested(&self) -> Duration {
         self.requested_before(None).await
     }
 
-    /// Waits for a request with a shorter time than the one that is `known`.
+    /// Waits for a request with a shorter time than `known`.
     pub(super) async fn requested_before(&self, known: Option<Duration>) -> Duration {
         const BY_STOP: Duration = Duration::from_secs(24 * 3600);
         self.token.cancelled().await;
@@ -86,7 +87,7 @@ mod tests {
         assert!(sooner.as_mut().poll(&mut cx).is_pending());
         drain.request(SHORT);
         assert_eq!(sooner.as_mut().poll(&mut cx), Poll::Ready(SHORT));
-        // Whoever asks later hears the shortest.
+        // A later caller gets the shortest time.
         drain.request(LONG);
         let mut late = pin!(drain.requested());
         assert_eq!(late.as_mut().poll(&mut cx), Poll::Ready(SHORT));

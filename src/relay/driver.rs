@@ -1,10 +1,10 @@
 //! Drives a [`Machine`] over two connections.
 //!
-//! The one loop: flush both sides and inform the machine, ask it what to wait for, receive what it
-//! waits for, do the actions in their order, and give it the time if nothing came. It is generic
-//! over the connections and over what the session provides, so that the simulation drives the very
-//! loop that the product does. Octets go from one connection's scratch buffer to the other without
-//! a copy.
+//! The loop: flush both sides and inform the machine, ask it what to wait for, receive that, carry
+//! out the actions in order, and report the time if nothing arrived. It is generic over the
+//! connections and the session's services, so that the simulation runs the same loop as the
+//! product. Octets pass from one connection's receive buffer to the other connection without a
+//! copy.
 
 use std::future::{Future as _, poll_fn};
 use std::io;
@@ -21,67 +21,66 @@ use super::interface::{Action, End, Event, Input, Interest, Next, Permit};
 use super::machine::{Machine, STOP_TIMEOUT};
 use crate::fault::Fault;
 
-/// Interval at which each side receives before others of the runtime have their turn; each time 64
-/// KiB at most.
+/// Most times each side receives before other tasks of the runtime run; 64 KiB at most each time.
 pub(super) const ROUNDS: usize = 16;
 
 /// Function that takes received octets.
 type Receive<'a> = dyn FnMut(&mut Context<'_>, &[u8]) + 'a;
 
-/// Connection of one side of a session.
+/// Connection to one side of a session.
 pub trait Connection {
-    /// Receives once; `receive` is called with everything that came. `Ok(false)`: the peer has
-    /// ended its direction.
+    /// Receives once and passes everything that arrived to `receive`. `Ok(false)`: the peer has
+    /// closed its direction.
     fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
         receive: &mut Receive<'_>,
     ) -> Poll<io::Result<bool>>;
 
-    /// Sends, or keeps what the peer does not take.
+    /// Sends octets, and keeps those that the peer does not accept yet.
     fn send(&mut self, cx: &mut Context<'_>, octets: &[u8]);
 
-    /// Sends what is kept; ready when nothing is. An error is final.
+    /// Sends the kept octets. Ready when none are left. An error is final.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// Ends our direction after everything that was sent.
+    /// Closes our direction after everything already sent.
     fn close(&mut self);
 
-    /// Ready with the reason once the connection is gone, whatever of it was not received.
+    /// Ready with the error once the connection is lost, even if received octets are unread.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Error>;
 }
 
-/// Services of a session that its relay calls.
+/// Services that the session provides to its relay.
 pub trait Backend<C> {
-    /// Begins to wait for a permit to send a message of `sender`.
+    /// Begins to wait for a permit to send a message from `sender`.
     fn request_permit(&mut self, sender: &str);
 
-    /// The permit, once it is there.
+    /// Ready with the permit, or with the reason why there is none.
     fn poll_permit(&mut self, cx: &mut Context<'_>) -> Poll<Permit>;
 
-    /// Gives a permit back, or stops waiting for one.
+    /// Returns the permit, or stops waiting for one.
     fn release_permit(&mut self);
 
-    /// The mail service refuses the mailbox for this time.
+    /// Records that the mail service refuses the mailbox for this time.
     fn back_off(&mut self, time: Duration);
 
     /// Begins to log in to the upstream as `mailbox`.
     fn open_upstream(&mut self, mailbox: &str);
 
-    /// The upstream and what it has said since, once it is logged in to.
+    /// Ready with the logged-in upstream connection and the octets it has sent since the login.
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Result<(C, Bytes), Box<Fault>>>;
 
-    /// Records an event of the relay.
+    /// Records an event of the session.
     fn record(&mut self, event: Event);
 
-    /// Records how the session ended. Its connections are still to be closed.
+    /// Records the end of the session. Its connections are still open.
     fn on_end(&mut self, end: &End);
 
-    /// Counts octets received from the client and from the upstream.
+    /// Counts octets received from the client and the upstream.
     fn count(&mut self, client: usize, upstream: usize);
 }
 
-/// A session's connections and its machine.
+/// Connections of a session and the machine that relays between them.
 #[derive(Debug)]
 pub struct Driver<C, B> {
     machine: Machine,
@@ -90,13 +89,14 @@ pub struct Driver<C, B> {
     backend: B,
     awaits_permit: bool,
     awaits_upstream: bool,
-    /// Nothing can be sent to the upstream any more; what it said before may still come.
+    /// Error after which nothing can be sent to the upstream. Octets it sent before may still
+    /// arrive.
     upstream_error: Option<io::Error>,
     closing: Option<Box<Closing>>,
     until: Instant,
 }
 
-/// The connections of a session that has ended.
+/// State while the connections of an ended session close.
 #[derive(Debug)]
 struct Closing {
     until: Instant,
@@ -104,7 +104,7 @@ struct Closing {
     client_ended: bool,
 }
 
-/// Actions that were asked for while one of the connections was in use.
+/// Actions that have to wait because one of the connections is in use.
 #[derive(Default)]
 struct Deferred {
     to_client: Vec<u8>,
@@ -116,7 +116,8 @@ struct Deferred {
 }
 
 impl<C: Connection, B: Backend<C>> Driver<C, B> {
-    /// Takes over both connections of a session. `upstream` is none where the machine opens it.
+    /// Creates the driver of a session's two connections. `upstream` is `None` if the machine opens
+    /// it.
     pub fn new(machine: Machine, client: C, upstream: Option<C>, backend: B, now: Instant) -> Self {
         Self {
             machine,
@@ -131,7 +132,7 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
         }
     }
 
-    /// Takes octets of one side that came before the relay began.
+    /// Handles octets that arrived before the relay began.
     pub fn begin(&mut self, client: &[u8], upstream: &[u8], now: Instant, cx: &mut Context<'_>) {
         for input in [Input::Upstream(upstream), Input::Client(client)] {
             if let Input::Upstream([_, ..]) | Input::Client([_, ..]) = input {
@@ -141,8 +142,7 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
         self.backend.count(client.len(), upstream.len());
     }
 
-    /// Goes on as far as possible. `Pending`: call it again when woken, and at
-    /// [`Driver::until`].
+    /// Advances as far as possible. `Pending`: call again when woken, and at [`Driver::until`].
     pub fn poll(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..ROUNDS {
             if self.closing.is_some() {
@@ -156,7 +156,7 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
                     continue;
                 }
             };
-            // What has come counts before the time that has passed.
+            // Received input takes precedence over elapsed time.
             if !self.poll_inputs(interest, now, cx) {
                 self.until = interest.until;
                 if interest.until > now {
@@ -169,7 +169,7 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
         Poll::Pending
     }
 
-    /// When to call [`Driver::poll`] again although nothing happened.
+    /// Time at which to call [`Driver::poll`] even if nothing happened.
     pub fn until(&self) -> Instant {
         match &self.closing {
             Some(closing) => closing.until,
@@ -177,7 +177,7 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
         }
     }
 
-    /// The session has to end at its next reply boundary, at most this much later.
+    /// Ends the session at its next reply boundary, within this time at the latest.
     pub fn drain(&mut self, within: Duration, now: Instant, cx: &mut Context<'_>) {
         match &mut self.closing {
             None => self.input(Input::Drain(within), now, cx),
@@ -185,7 +185,7 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
         }
     }
 
-    /// The session has to end now.
+    /// Ends the session at once.
     pub fn stop(&mut self, now: Instant, cx: &mut Context<'_>) {
         match &mut self.closing {
             None => self.input(Input::Stop, now, cx),
@@ -193,7 +193,7 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
         }
     }
 
-    /// Gives the services of the session.
+    /// The session's services.
     pub fn backend(&mut self) -> &mut B {
         &mut self.backend
     }
@@ -246,7 +246,7 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
         let upstream = match &mut self.upstream {
             Some(upstream) if self.upstream_error.is_none() => match upstream.poll_flush(cx) {
                 Poll::Ready(Ok(())) => true,
-                // What it said before it went is the client's all the same.
+                // Octets that the upstream sent before the error are still relayed.
                 Poll::Ready(Err(error)) => {
                     self.upstream_error = Some(error);
                     true
@@ -258,7 +258,7 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
         self.input(Input::Flushed { client, upstream }, now, cx);
     }
 
-    /// Takes what there is of what the machine waits for; whether there was anything.
+    /// Handles available input that the machine waits for. Returns whether there was any.
     fn poll_inputs(&mut self, interest: Interest, now: Instant, cx: &mut Context<'_>) -> bool {
         let mut moved = false;
         if self.awaits_permit
@@ -349,8 +349,8 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
         true
     }
 
-    /// Sends the final reply and ends both connections; nothing but an end goes to the upstream,
-    /// where a message that is in progress must not look complete.
+    /// Sends the final reply and closes both connections. The upstream's is closed without another
+    /// octet, so that an incomplete message cannot look complete.
     fn begin_closing(&mut self, end: End, cx: &mut Context<'_>) {
         if self.awaits_permit || self.upstream.is_none() {
             self.backend.release_permit();
@@ -370,8 +370,8 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
         }));
     }
 
-    /// Closing over octets that were not received resets a connection, and the final reply would
-    /// be lost: what the client still sends is discarded until it ends its direction.
+    /// Discards what the client still sends until it closes its direction: closing a socket with
+    /// unread input resets the connection, and the final reply would be lost.
     fn poll_closed(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(upstream) = &mut self.upstream
             && upstream.poll_flush(cx).is_ready()
@@ -434,7 +434,7 @@ impl Deferred {
     }
 }
 
-/// Relays until the session has ended and its connections are closed.
+/// Relays until the session has ended and both connections are closed.
 pub async fn run<C: Connection, B: Backend<C>>(
     driver: &mut Driver<C, B>,
     drain: &Drain,
@@ -457,7 +457,7 @@ pub async fn run<C: Connection, B: Backend<C>>(
             if driver.poll(Instant::now(), cx).is_ready() {
                 return Poll::Ready(());
             }
-            // The timer is moved only when it fires, or has to sooner: an octet costs no timer.
+            // The timer is reset only when it fires or must fire sooner, so octets cost no timer.
             let until = driver.until();
             if timer.deadline() > until || timer.as_mut().poll(cx).is_ready() {
                 timer.as_mut().reset(until);

@@ -1,19 +1,19 @@
-//! Who a message was from, whom it was for, and what became of it.
+//! Envelope and outcome of a message.
 
 use crate::fault::sanitize;
 use crate::wire::address::Path;
 
-/// Recipients of a message that are remembered; Exchange takes 1,000.
+/// Most recipients recorded per message; Exchange allows 1,000.
 const RECIPIENTS: usize = 2_000;
 
 /// Outcome of a message that a session sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageOutcome {
-    /// The mail service took it.
+    /// The mail service accepted the message.
     Accepted,
-    /// The upstream refused it, or the policy did in the middle of the message.
+    /// The upstream rejected the message, or the policy did while it was being sent.
     Rejected,
-    /// The session ended before its final reply.
+    /// The session ended before the final reply.
     Lost,
 }
 
@@ -28,22 +28,22 @@ impl MessageOutcome {
     }
 }
 
-/// A message that came to an end.
+/// Report about a message that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageReport {
-    /// The sender as the mail service knows it, without angle brackets; empty: the null sender.
+    /// Sender as the mail service knows it, without angle brackets; empty for the null sender.
     pub from: String,
-    /// The recipients that the mail service accepted, likewise.
+    /// Recipients that the mail service accepted, without angle brackets.
     pub to: Vec<String>,
-    /// Octets, without the dots of transparency.
+    /// Size in octets, without the dots added for transparency.
     pub size: u64,
-    /// The final reply with its code; Exchange puts its queue id there. None came: `None`.
+    /// Final reply with its code, which contains Exchange's queue id. `None` if there was none.
     pub reply: Option<String>,
     /// Outcome of the message at the upstream.
     pub outcome: MessageOutcome,
 }
 
-/// A transaction that the mail service has agreed to.
+/// Envelope of a transaction that the mail service has accepted.
 #[derive(Debug, Default)]
 pub(super) struct Envelope {
     pub(super) from: String,
@@ -80,7 +80,7 @@ impl Envelope {
     }
 }
 
-/// Address that MAIL or RCPT names, made harmless: for records, not for decisions.
+/// Reads the address of MAIL or RCPT and sanitizes it. For records, not for decisions.
 pub(super) fn address(line: &[u8], keyword: &str) -> String {
     let argument = line.get(5..).unwrap_or_default();
     match Path::parse(argument, keyword) {

@@ -1,21 +1,22 @@
-//! Lines and blobs seen in passing: the first octets of each line, no more.
+//! Line framing that keeps only the first octets of each line, and the end of dot-terminated text.
 
 use memchr::memchr;
 
-/// Octets of a line's head that are kept: enough for a tag of 64 and a verb, or a reply code.
+/// Octets kept of a line: enough for a tag of 64 octets and a verb, or for a reply code.
 const HEAD: usize = 96;
 
-/// A line as far as it is known: its head.
+/// A line, of which only the head is kept.
 #[derive(Debug, Default)]
 pub(super) struct Line {
     head: Vec<u8>,
     length: usize,
-    /// The last octet, its LF apart, is CR.
+    /// Whether the last octet before LF is CR.
     cr: bool,
 }
 
 impl Line {
-    /// Takes bytes up to the line's end; `true` when it is complete. Returns how many were taken.
+    /// Consumes octets up to the end of the line. Returns how many, and whether the line is
+    /// complete.
     pub(super) fn take(&mut self, bytes: &[u8]) -> (usize, bool) {
         let (taken, complete) = match memchr(b'\n', bytes) {
             Some(at) => (at + 1, true),
@@ -35,22 +36,22 @@ impl Line {
         !self.cr
     }
 
-    /// Whether nothing of it has come.
+    /// Whether no octet of the line has arrived.
     pub(super) fn is_empty(&self) -> bool {
         self.length == 0
     }
 
-    /// The head, without the line's end.
+    /// The head without the line end.
     pub(super) fn head(&self) -> &[u8] {
         self.head.trim_ascii_end()
     }
 
-    /// Whether the head's `n`th word is `word`, in any case.
+    /// Whether the head's `n`th word is `word`, ignoring case.
     pub(super) fn word_is(&self, n: usize, word: &str) -> bool {
         self.word(n).eq_ignore_ascii_case(word.as_bytes())
     }
 
-    /// The head's `n`th word, from 0; empty if there is none.
+    /// The head's `n`th word, counted from 0; empty if there is none.
     pub(super) fn word(&self, n: usize) -> &[u8] {
         self.head()
             .split(|octet| *octet == b' ')
@@ -58,27 +59,27 @@ impl Line {
             .unwrap_or_default()
     }
 
-    /// Ready for the next; an idle session keeps nothing.
+    /// Prepares for the next line and frees the memory, so that an idle session keeps none.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
 }
 
-/// Sends a client's lines with CRLF where they end with LF only; all other octets as they are, in
-/// as few pieces as can be.
+/// Sends a client's lines with CRLF where they end with LF only. All other octets are unchanged and
+/// sent in as few pieces as possible.
 pub(super) struct LineEnds<'a> {
     octets: &'a [u8],
-    /// Number of them that were sent.
+    /// Number of octets already sent.
     sent: usize,
 }
 
 impl<'a> LineEnds<'a> {
-    /// Begins with the octets of one input.
+    /// Begins with one piece of input.
     pub(super) fn of(octets: &'a [u8]) -> Self {
         Self { octets, sent: 0 }
     }
 
-    /// A line that ended with LF only has its end before `end`.
+    /// Sends the line whose bare LF is just before `end`, with CRLF.
     pub(super) fn repair(&mut self, end: usize, send: &mut dyn FnMut(&[u8])) {
         if let Some(piece @ [_, ..]) = self.octets.get(self.sent..end.saturating_sub(1)) {
             send(piece);
@@ -87,7 +88,7 @@ impl<'a> LineEnds<'a> {
         self.sent = end;
     }
 
-    /// Sends the octets that were held back.
+    /// Sends the remaining octets.
     pub(super) fn finish(self, send: &mut dyn FnMut(&[u8])) {
         if let Some(rest @ [_, ..]) = self.octets.get(self.sent..) {
             send(rest);
@@ -95,24 +96,23 @@ impl<'a> LineEnds<'a> {
     }
 }
 
-/// Finds the end of a dot-terminated text (RFC 1939 §3, RFC 5321 §4.1.1.4): CRLF "." CRLF and
-/// nothing else.
+/// Finds the end of a dot-terminated text: CRLF "." CRLF only (RFC 1939 §3, RFC 5321 §4.1.1.4).
 #[derive(Debug)]
 pub(super) struct DotText {
-    /// Part of CRLF.CRLF that has been seen.
+    /// Number of octets of CRLF.CRLF matched so far.
     matched: usize,
     octets: u64,
-    /// Dots after CRLF, which transparency added (RFC 5321 §4.5.2).
+    /// Number of dots after CRLF, which transparency added (RFC 5321 §4.5.2).
     stuffed: u64,
 }
 
 const END: &[u8; 5] = b"\r\n.\r\n";
 
-/// Beginning of an end, or of a line with a dot too many.
+/// Beginning of the end, or of a line with an added dot.
 const DOT: &[u8; 3] = b"\r\n.";
 
 impl DotText {
-    /// At the beginning of a line, where a single dot ends the text at once.
+    /// Begins at the start of a line, where a single dot ends the text.
     pub(super) fn new() -> Self {
         Self {
             matched: 2,
@@ -121,19 +121,18 @@ impl DotText {
         }
     }
 
-    /// Octets of the text so far, without its end and without the dots of transparency
-    /// (RFC 1870 §5).
+    /// Size of the text so far, without its end and without added dots (RFC 1870 §5).
     pub(super) fn size(&self) -> u64 {
         let ending = self.matched.saturating_sub(DOT.len()) as u64;
         self.octets.saturating_sub(self.stuffed + ending)
     }
 
-    /// Takes bytes up to the text's end. Returns how many were taken and whether the end is
-    /// among them.
+    /// Consumes octets up to the end of the text. Returns how many, and whether they include the
+    /// end.
     pub(super) fn take(&mut self, bytes: &[u8]) -> (usize, bool) {
         let mut at = 0;
         loop {
-            // A match that has begun goes on octet by octet.
+            // A match in progress continues octet by octet.
             while self.matched > 0 {
                 let Some(octet) = bytes.get(at) else {
                     return (at, false);
@@ -147,7 +146,7 @@ impl DotText {
                         return (at, true);
                     }
                 } else {
-                    // CR may begin again, wherever it stands.
+                    // CR may begin another match.
                     self.matched = usize::from(*octet == b'\r');
                 }
             }
@@ -159,7 +158,7 @@ impl DotText {
                     found + DOT.len()
                 }
                 None => {
-                    // The longest beginning of a match that stands at the end.
+                    // Longest beginning of a match at the end of the input.
                     self.matched = (1..DOT.len())
                         .rev()
                         .find(|length| DOT.get(..*length).is_some_and(|part| rest.ends_with(part)))

@@ -1,23 +1,23 @@
-//! IMAP as it is relayed: tags, literals, IDLE and COMPRESS (RFC 9051 §2.2, RFC 2177, RFC 4978).
+//! Tracks relayed IMAP: tags, literals, IDLE and COMPRESS (RFC 9051 §2.2, RFC 2177, RFC 4978).
 
 use super::framing::LineEnds;
 use crate::fault::{Fault, Kind};
 use crate::wire::literal::{Line, Scanner};
 
-/// Where the two directions stand.
+/// State of both directions of an IMAP session.
 #[derive(Debug)]
 pub struct Imap {
     up: Scanner,
     down: Scanner,
     /// Number of commands without a tagged response.
     open: u32,
-    /// An IDLE after which nothing was sent, without a tagged response.
+    /// A pending IDLE after which the client sent nothing.
     idle: Option<Idle>,
-    /// The tag of a COMPRESS that is not answered.
+    /// Tag of a pending COMPRESS.
     compress: Option<Vec<u8>>,
-    /// The command that is being sent, while a literal of it is outstanding.
+    /// Command that is being sent and has an outstanding literal.
     sending: Option<Sending>,
-    /// Compressed, or not understood: nothing is known any more.
+    /// Whether the stream is compressed, so that nothing can be tracked any more.
     opaque: bool,
     /// Whether the client has sent LOGOUT.
     logout: bool,
@@ -25,30 +25,31 @@ pub struct Imap {
     first_answers: FirstAnswers,
 }
 
-/// The upstream's answers right after the login, which may say that the mailbox is closed to it.
+/// State of the upstream's first replies after the login, which may show that the mailbox is
+/// closed.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum FirstAnswers {
-    /// No greeting or capability line has come.
+    /// No tagged reply has arrived.
     #[default]
     Due,
-    /// One was good: now only an answer that names the mailbox means it.
+    /// A command succeeded: from now on only a reply that names the mailbox counts.
     Good,
-    /// Some answer said that the mailbox is closed, and the fault was recorded.
+    /// A reply showed that the mailbox is closed, and the fault was recorded.
     Refused,
 }
 
 #[derive(Debug)]
 struct Sending {
     tag: Vec<u8>,
-    /// Whether its client waits for `+` before it sends the literal: the upstream may refuse it
-    /// instead.
+    /// Whether the client waits for `+` before it sends the literal; the upstream may refuse the
+    /// command instead.
     waits: bool,
 }
 
 #[derive(Debug)]
 struct Idle {
     tag: Vec<u8>,
-    /// Whether the upstream answered `+`.
+    /// Whether the upstream replied with `+`.
     agreed: bool,
 }
 
@@ -70,7 +71,7 @@ impl Default for Imap {
 }
 
 impl Imap {
-    /// Takes octets of the client; `send` gets them for the upstream, lines with CRLF.
+    /// Handles octets from the client. `send` gets them for the upstream, lines with CRLF.
     pub(super) fn on_client(&mut self, octets: &[u8], send: &mut dyn FnMut(&[u8])) {
         let mut at = 0;
         let mut ends = LineEnds::of(octets);
@@ -116,7 +117,7 @@ impl Imap {
         });
     }
 
-    /// Takes octets of the upstream; gives a fault where they say that the mailbox is closed to
+    /// Handles octets from the upstream. Returns a fault if they show that the mailbox is closed to
     /// the login.
     pub(super) fn on_upstream(&mut self, mut octets: &[u8]) -> Option<Fault> {
         let mut fault = None;
@@ -131,8 +132,9 @@ impl Imap {
         fault
     }
 
-    /// Exchange takes the login of a token that may not open the mailbox, and says so at the first
-    /// command: "User is authenticated but not connected", or a BYE that was not asked for.
+    /// Detects a mailbox that stays closed after login. Exchange accepts the login of a token that
+    /// may not open the mailbox and says so at the first command: "User is authenticated but not
+    /// connected", or an unsolicited BYE.
     fn mailbox_fault(&mut self, line: &Line) -> Option<Fault> {
         let head = line.head.as_ref()?;
         if self.first_answers == FirstAnswers::Refused {
@@ -149,7 +151,7 @@ impl Imap {
         }
         let text = String::from_utf8_lossy(head.text()).into_owned();
         let lower = text.to_ascii_lowercase();
-        // One that no one asked for, in answer to the very first command.
+        // An unsolicited BYE in reply to the first command.
         let unasked = bye
             && self.first_answers == FirstAnswers::Due
             && self.open > 0
@@ -176,7 +178,7 @@ impl Imap {
                 if let Some(sending) = &mut self.sending {
                     sending.waits = false;
                 }
-                // Commands are answered in order: with more of them open it is not IDLE's.
+                // Replies come in order, so with several commands pending the `+` is not IDLE's.
                 if let Some(idle) = self.idle.as_mut().filter(|_| self.open == 1) {
                     idle.agreed = true;
                 }
@@ -186,7 +188,7 @@ impl Imap {
         }
     }
 
-    /// A command has its tagged response.
+    /// Handles the tagged response to a command.
     fn answered(&mut self, tag: &[u8], ok: bool) {
         self.open = self.open.saturating_sub(1);
         let is = |other: &Vec<u8>| other.eq_ignore_ascii_case(tag);
@@ -194,7 +196,7 @@ impl Imap {
         if self.compress.take_if(|compress| is(compress)).is_some() {
             self.opaque = ok;
         }
-        // Refused before its literal was sent: the literal will not come.
+        // The command was refused before its literal was sent, so the literal will not follow.
         let refused = self
             .sending
             .take_if(|sending| sending.waits && is(&sending.tag));

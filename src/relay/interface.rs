@@ -1,4 +1,4 @@
-//! What goes into a session's machine and what comes out of it.
+//! Input and output types of a session's machine.
 
 use std::time::Duration;
 
@@ -8,98 +8,95 @@ use tokio::time::Instant;
 use super::envelope::MessageReport;
 use crate::fault::Fault;
 
-/// Input of the machine: one thing that happened.
+/// Input of the machine: one event.
 #[derive(Debug)]
 pub enum Input<'a> {
     /// Octets received from the client.
     Client(&'a [u8]),
-    /// The client has ended its direction; it may still read.
+    /// The client has closed its direction; it may still read.
     ClientEnded,
-    /// The client's connection is gone: reset, or broken. The text is the error, for the log.
+    /// The client's connection was reset or failed. Holds the error for the log.
     ClientGone(String),
     /// Octets received from the upstream.
     Upstream(&'a [u8]),
-    /// The upstream has ended its direction.
+    /// The upstream has closed its direction.
     UpstreamEnded,
-    /// The upstream's connection is gone. The text is the error.
+    /// The upstream's connection failed. Holds the error.
     UpstreamGone(String),
-    /// Whether each side has taken everything that was sent to it.
+    /// Whether each side has accepted everything sent to it.
     Flushed {
-        /// Whether the client's side has.
+        /// Whether nothing for the client is left to send.
         client: bool,
-        /// Whether the upstream's side has.
+        /// Whether nothing for the upstream is left to send.
         upstream: bool,
     },
-    /// Answer of the driver to [`Action::RequestPermit`].
+    /// Reply to [`Action::RequestPermit`].
     Permit(Permit),
-    /// The answer to [`Action::OpenUpstream`]: another upstream is logged in to.
+    /// Reply to [`Action::OpenUpstream`]: another upstream is logged in.
     UpstreamOpened,
-    /// The answer to [`Action::OpenUpstream`]: none could be had.
+    /// Reply to [`Action::OpenUpstream`]: no upstream could be logged in.
     UpstreamRefused(Box<Fault>),
-    /// End at the next reply boundary, and after this time at the latest.
+    /// The session must end at the next reply boundary, within this time at the latest.
     Drain(Duration),
     /// The session must end at once.
     Stop,
-    /// [`Interest::until`] has come, and there was nothing else to take.
+    /// [`Interest::until`] has passed without other input.
     Timeout,
 }
 
-/// Whether a message may be sent.
+/// Result of a request to send a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Permit {
-    /// The message may start; one of the mailbox's messages in flight is this one until
-    /// [`Action::ReleasePermit`].
+    /// The message may start. It counts as in flight until [`Action::ReleasePermit`].
     Granted,
-    /// The mailbox or the account may not send more messages in a minute.
+    /// The mailbox or account has reached its messages per minute.
     TooMany,
-    /// The mailbox has as many messages in flight as allowed, for all of the time that a message
-    /// waits.
+    /// The mailbox had its maximum of messages in flight for the whole waiting time.
     Full,
 }
 
-/// Action that the driver must take at once, in the order given.
+/// Action that the driver must carry out at once, in the order given.
 #[derive(Debug)]
 pub enum Action<'a> {
     /// Send these octets to the client.
     ToClient(&'a [u8]),
     /// Send these octets to the upstream.
     ToUpstream(&'a [u8]),
-    /// End our direction of the upstream's connection after what was sent.
+    /// Close our direction of the upstream connection after everything already sent.
     CloseUpstream,
-    /// Close the upstream's connection; the session goes on without one.
+    /// Close the upstream connection; the session continues without one.
     DropUpstream,
-    /// Ask for a permit to send a message, and answer with [`Input::Permit`].
-    /// The text is MAIL's sender.
+    /// Request a permit to send a message from this sender. The result is [`Input::Permit`].
     RequestPermit(&'a str),
-    /// The message that a permit was asked for is not in flight any more, or is no longer to be.
+    /// Release the permit of a message that has ended, or withdraw the request.
     ReleasePermit,
-    /// Log in to the upstream as this mailbox, in place of the upstream before, and answer with
+    /// Log in to the upstream as this mailbox, in place of the previous upstream. The result is
     /// [`Input::UpstreamOpened`] or [`Input::UpstreamRefused`].
     OpenUpstream(&'a str),
-    /// Start no message of the mailbox for this time: the mail service said so.
+    /// Start no message of the mailbox for this time, as the mail service requires.
     BackOff(Duration),
-    /// Record this event of the session.
+    /// Record an event of the session.
     Record(Event),
 }
 
-/// Takes actions as they come about.
+/// Callback for actions, called at once for each.
 pub type Out<'a> = &'a mut dyn FnMut(Action<'_>);
 
-/// Event that goes on the session's record.
+/// Event for the session's record.
 #[derive(Debug)]
 pub enum Event {
-    /// A message came to an end.
+    /// A message has ended.
     Message(MessageReport),
-    /// Something was refused, or went wrong, and the session goes on.
+    /// A refusal or failure after which the session continues.
     Fault(Fault),
 }
 
-/// Next thing to do until an input comes.
+/// Next action of the driver.
 #[derive(Debug)]
 pub enum Next {
     /// Wait for one of these inputs.
     Wait(Interest),
-    /// End the session, which is over.
+    /// End the session.
     End(End),
 }
 
@@ -108,22 +105,22 @@ pub enum Next {
 pub struct Interest {
     /// Whether to receive from the client.
     pub client: bool,
-    /// The client must not be received from: notice all the same if its connection is gone.
+    /// Whether to detect a lost client connection without receiving from it.
     pub client_gone: bool,
     /// Whether to receive from the upstream.
     pub upstream: bool,
-    /// Without another input by then, [`Input::Timeout`] is one.
+    /// Time of [`Input::Timeout`] if no other input arrives before.
     pub until: Instant,
 }
 
 /// Side that ended a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClosedBy {
-    /// The client ended it, or vanished.
+    /// The client closed its connection, or it was lost.
     Client,
-    /// The mail service ended it.
+    /// The mail service closed its connection.
     Upstream,
-    /// The relay itself ended it.
+    /// authrelay ended the session.
     Authrelay,
 }
 
@@ -138,15 +135,15 @@ impl ClosedBy {
     }
 }
 
-/// End of a relayed session: who closed it, and why.
+/// End of a relayed session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct End {
-    /// Side that began the end.
+    /// Side that ended it.
     pub closed_by: ClosedBy,
-    /// Why, where it was no orderly end.
+    /// Reason, unless the session ended in order.
     pub fault: Option<Fault>,
-    /// The final reply to send to the client; empty where nothing may be said.
+    /// Final reply to the client; empty if none may be sent.
     pub reply: Bytes,
-    /// By when both connections are closed.
+    /// Time by which both connections are closed.
     pub close_by: Instant,
 }

@@ -1,9 +1,9 @@
-//! The machine of one relayed session: everything between the login and the end of both
-//! connections is decided here, without IO and without a clock.
+//! State machine of one relayed session. It decides everything between the login and the closing of
+//! both connections, without IO and without a clock.
 //!
-//! Octets, ends of connections, permits, drains and the time go in as an [`Input`]. What is to be
-//! done comes out at once as [`Action`]s, octets as slices of the input, so that nothing is copied
-//! or kept. After each input [`Machine::next`] says what to wait for, or how the session ends:
+//! Received octets, closed connections, permits, drains and the time are [`Input`]s. The resulting
+//! [`Action`]s are emitted at once, with octets as slices of the input, so that nothing is copied
+//! or kept. After each input [`Machine::next`] returns what to wait for, or how the session ends:
 //!
 //! | state | left by |
 //! | --- | --- |
@@ -22,45 +22,46 @@ use super::tracker::Tracker;
 use crate::fault::{Fault, Kind};
 use crate::wire::Protocol;
 
-/// Longest time that both connections may take to close.
+/// Longest time for both connections to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Longest time that they may take where everything has to stop.
+/// Longest time for both connections to close at a stop.
 pub(super) const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Longest time that a direction may stay open without an octet after the other has ended.
+/// Longest time without an octet after one side has closed its direction.
 const HALF_CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Longest time that MAIL may wait for its permit and its upstream, whose own deadlines are sooner.
+/// Longest time that MAIL waits for its permit and its upstream, which have shorter deadlines of
+/// their own.
 const OWN_WAITS: Duration = Duration::from_secs(3600);
 
-/// Octets a second that a message has to arrive with after [`UPLOAD_GRACE`]: a client that
-/// trickles occupies one of the messages in flight that its mailbox may have.
+/// Rate at which a message must arrive after [`UPLOAD_GRACE`], in octets a second: a slow client
+/// occupies one of its mailbox's messages in flight.
 pub(super) const MIN_UPLOAD_RATE: u64 = 500;
 
-/// Longest time that a message may take beyond what [`MIN_UPLOAD_RATE`] allows.
+/// Time that a message may take beyond what [`MIN_UPLOAD_RATE`] allows.
 const UPLOAD_GRACE: Duration = Duration::from_secs(120);
 
-/// Time for which an SMTP client may leave its replies unread.
+/// Longest time that an SMTP client may leave replies unread.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Longest time that a message may wait after a dot on a line that CRLF does not end.
+/// Longest wait after a dot on a line that does not end with CRLF.
 const LINE_ENDS_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// A session that has to end.
+/// Deadlines of a session that has to end.
 #[derive(Debug, Clone, Copy)]
 struct Drain {
-    /// By when it ends, between replies or not.
+    /// Time at which it ends even in the middle of a reply.
     ends: Instant,
-    /// By when its connections are closed.
+    /// Time by which its connections are closed.
     closed: Instant,
 }
 
-/// A message on its way from the client.
+/// A message that the client is sending.
 #[derive(Debug)]
 struct Upload {
     since: Instant,
-    /// Octets of the client before it.
+    /// Octets received from the client before the message.
     before: u64,
 }
 
@@ -69,17 +70,17 @@ struct Upload {
 pub struct Machine {
     tracker: Tracker,
     idle_timeout: Duration,
-    /// When the last octet came, of either side.
+    /// Time of the last octet from either side.
     active: Instant,
-    /// When the last octet of the client came.
+    /// Time of the last octet from the client.
     client_active: Instant,
-    /// Number of octets received from the client.
+    /// Octets received from the client.
     received: u64,
     upload: Option<Upload>,
     first_end: Option<(ClosedBy, Instant)>,
     client_ended: bool,
     upstream_ended: bool,
-    /// Our direction of the upstream's connection was closed.
+    /// Whether our direction of the upstream connection was closed.
     closing: bool,
     client_flushed: bool,
     upstream_flushed: bool,
@@ -88,7 +89,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Begins where both sides are logged in and silent.
+    /// Begins a session in which both sides are logged in.
     pub fn new(tracker: Tracker, idle_timeout: Duration, now: Instant) -> Self {
         Self {
             tracker,
@@ -113,7 +114,7 @@ impl Machine {
         &self.tracker
     }
 
-    /// Takes what happened and says what to do about it.
+    /// Handles an input and emits the resulting actions.
     pub fn handle(&mut self, input: Input<'_>, now: Instant, out: Out<'_>) {
         if self.end.is_some() {
             return;
@@ -172,7 +173,7 @@ impl Machine {
         self.advance(now, out);
     }
 
-    /// Begins the end of the session within this time, unless it ends sooner anyway.
+    /// Sets the deadlines of a drain, unless earlier ones exist.
     fn on_drain(&mut self, now: Instant, within: Duration) {
         let closed = now + within;
         let ends = closed - STOP_TIMEOUT.min(within / 2);
@@ -181,14 +182,13 @@ impl Machine {
         }
     }
 
-    /// Ends the session at once.
     fn on_stop(&mut self, now: Instant, out: Out<'_>) {
         let closed = now + STOP_TIMEOUT;
         self.drain = Some(Drain { ends: now, closed });
         self.on_deadline(Deadline::Drain, now, out);
     }
 
-    /// Acts on the next deadline, if it has come.
+    /// Handles the next deadline if it has passed.
     fn on_timeout(&mut self, now: Instant, out: Out<'_>) {
         let (until, deadline) = self.deadline();
         if until <= now {
@@ -196,13 +196,13 @@ impl Machine {
         }
     }
 
-    /// Takes the consequences that every input has.
+    /// Draws the consequences that any input may have.
     fn advance(&mut self, now: Instant, out: Out<'_>) {
         if self.end.is_some() {
             return;
         }
         if self.client_ended && self.tracker.is_waiting_alone() {
-            // It has sent MAIL, nothing more, and went: no one is there to hear the answer.
+            // The client sent MAIL last and left, so no client is there to get the reply.
             return self.finish(ClosedBy::Client, None, now, out);
         }
         let aborted = self.tracker.is_aborted();
@@ -217,8 +217,8 @@ impl Machine {
             return self.finish(ClosedBy::Client, None, now, out);
         }
         if self.upstream_ended && self.client_flushed {
-            // The client has all that the upstream sent. A mail service that ends its direction
-            // has ended the session: there is nothing left to wait for.
+            // The client has everything the upstream sent. A mail service that closes its direction
+            // has ended the session.
             match self.first_end {
                 Some((ClosedBy::Client, _)) => self.finish(ClosedBy::Client, None, now, out),
                 _ => self.on_lost("was closed", now, out),
@@ -234,7 +234,7 @@ impl Machine {
     fn watch_upload(&mut self, now: Instant) {
         match (&self.upload, self.tracker.is_receiving()) {
             (_, false) => self.upload = None,
-            // An upstream that does not take it is not the client's fault.
+            // An upstream that does not accept the message is not the client's fault.
             (Some(_), true) if self.upstream_flushed || self.tracker.is_aborted() => {}
             (_, true) => {
                 self.upload = Some(Upload {
@@ -245,7 +245,7 @@ impl Machine {
         }
     }
 
-    /// Gives what to wait for, or how the session ended. To be called after every input.
+    /// Returns what to wait for, or how the session ended. Call after every input.
     #[must_use]
     pub fn next(&self) -> Next {
         match &self.end {
@@ -256,7 +256,7 @@ impl Machine {
 
     fn interest(&self, until: Instant) -> Interest {
         let aborted = self.tracker.is_aborted();
-        // A session under rules takes no more than it can answer.
+        // A session under rules accepts no more input than it can reply to.
         let takes_input = self.tracker.accepts_input()
             && (self.upstream_flushed || aborted)
             && (self.client_flushed || !self.tracker.is_ruled());
@@ -272,15 +272,15 @@ impl Machine {
         }
     }
 
-    /// Finds the next deadline and what happens at it.
+    /// Returns the next deadline and its kind.
     fn deadline(&self) -> (Instant, Deadline) {
-        // What is waited for here is not the peers' silence.
+        // Waiting for a permit or an upstream is not idleness of the peers.
         let waits = match self.tracker.is_waiting() {
             true => OWN_WAITS,
             false => Duration::ZERO,
         };
         let mut first = match self.first_end {
-            // A session that one side has ended is not idle, whatever the clock did meanwhile.
+            // A session that one side has closed is not idle, even if the clock jumped meanwhile.
             Some((by, since)) => (
                 since.max(self.active) + HALF_CLOSE_TIMEOUT.max(waits),
                 Deadline::HalfClose(by),
@@ -337,7 +337,7 @@ impl Machine {
         self.finish(by, fault, now, out);
     }
 
-    /// The upstream's connection is gone.
+    /// Ends the session after the upstream connection was lost.
     fn on_lost(&mut self, how: &str, now: Instant, out: Out<'_>) {
         let fault = (!self.tracker.closing_announced()).then(|| {
             Fault::new(Kind::Lost, format!("the mail service's connection {how}")).with_remedy(
@@ -347,7 +347,7 @@ impl Machine {
         self.finish(ClosedBy::Upstream, fault, now, out);
     }
 
-    /// The session ends; what became of its messages is recorded.
+    /// Ends the session and records its unfinished messages.
     fn finish(&mut self, closed_by: ClosedBy, fault: Option<Fault>, now: Instant, out: Out<'_>) {
         let reply = match &fault {
             Some(fault)
@@ -369,7 +369,7 @@ impl Machine {
         }));
     }
 
-    /// A refusal ends the session. It was said and recorded.
+    /// Ends the session after a refusal that was already sent and recorded.
     fn refuse(&mut self, now: Instant, out: Out<'_>) {
         if self.tracker.closing_announced() {
             return self.finish(ClosedBy::Client, None, now, out);

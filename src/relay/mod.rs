@@ -1,15 +1,15 @@
-//! After the login: octets both ways, unchanged but for what a rule asks for.
+//! Relays octets in both directions after the login, unchanged except where a rule applies.
 //!
-//! A [`Machine`] decides everything without IO; a [`Driver`] does what it says, over two
-//! connections that hold no buffer of their own:
+//! A [`Machine`] decides everything without IO. A [`Driver`] carries out its actions over two
+//! connections that keep no buffers while idle:
 //!
 //! ```text
-//!     client ──▶ Connection ──▶ Input::Client ─────▶ ┌─────────┐ ──▶ Action::ToUpstream ──▶ upstream
-//!     client ◀── Connection ◀── Action::ToClient ◀── │ Machine │ ◀── Input::Upstream ◀───── upstream
-//!     clock, drain, stop, permits ────── Input ────▶ └─────────┘ ──▶ Next::Wait, Next::End
+//! client ───── Input::Client ────▶ ┌─────────┐ ── Action::ToUpstream ──▶ upstream
+//! client ◀──── Action::ToClient ── │ Machine │ ◀──── Input::Upstream ─── upstream
+//! clock, drain, permits ── Input ▶ └─────────┘ ──▶ Next::Wait, Next::End
 //! ```
 //!
-//! The loop, with peers that take everything at once ([`Driver::poll`] is the product's):
+//! The loop, with peers that accept everything at once (the product uses [`Driver::poll`]):
 //!
 //! ```
 //! use std::time::Duration;
@@ -22,7 +22,7 @@
 //! let idle_timeout = Duration::from_secs(1800);
 //! let mut machine = Machine::new(Tracker::new(Protocol::Smtp), idle_timeout, now);
 //! let (mut to_upstream, mut to_client) = (Vec::new(), Vec::new());
-//! let mut came = vec![
+//! let mut inputs = vec![
 //!     Input::Client(b"NOOP\n"),
 //!     Input::Upstream(b"250 2.0.0 OK\r\n"),
 //!     Input::Drain(Duration::from_secs(30)),
@@ -32,7 +32,7 @@
 //!     match machine.next() {
 //!         Next::End(end) => break end,
 //!         Next::Wait(interest) => {
-//!             let input = came.next().unwrap_or_else(|| {
+//!             let input = inputs.next().unwrap_or_else(|| {
 //!                 now = interest.until;
 //!                 Input::Timeout
 //!             });
@@ -51,8 +51,8 @@
 //! assert!(end.reply.starts_with(b"421 4.3.2 "));
 //! ```
 //!
-//! The only thing authrelay ever adds is a final reply (`* BYE`, `421`) between two replies. Over
-//! SMTP [`SmtpRules`] may apply: then commands wait for their permit, or are refused.
+//! authrelay adds only a final reply (`* BYE`, `421`), between two replies. Over SMTP [`SmtpRules`]
+//! may apply; then commands may wait for a permit or be refused.
 
 mod byte_counters;
 mod drain;

@@ -1,4 +1,4 @@
-//! POP3 as it is relayed: which replies are due, and which of them have several lines (RFC 1939,
+//! Tracks relayed POP3: which replies are pending, and which of them have several lines (RFC 1939,
 //! RFC 2449).
 
 use std::collections::VecDeque;
@@ -6,37 +6,37 @@ use std::collections::VecDeque;
 use super::framing::{DotText, Line, LineEnds};
 use crate::fault::{Fault, Kind};
 
-/// Replies that may be due before we lose track.
+/// Most pending replies that are tracked.
 const DUE: usize = 10_000;
 
-/// A reply that is due.
+/// A pending reply.
 #[derive(Debug, Clone, Copy)]
 struct Due {
     /// Whether a successful reply has several lines.
     several: bool,
-    /// Whether it answers STAT, LIST or UIDL, which a mailbox that is open never refuses.
+    /// Whether it answers STAT, LIST or UIDL, which an accessible mailbox never refuses.
     mailbox: bool,
 }
 
-/// Where the two directions stand.
+/// State of both directions of a POP3 session.
 #[derive(Debug, Default)]
 pub struct Pop3 {
     up: Line,
     down: Line,
     due: VecDeque<Due>,
-    /// Inside a reply of several lines.
+    /// Position inside a reply of several lines.
     body: Option<DotText>,
     quit: bool,
-    /// Whether the first reply to a command about the mailbox has come.
+    /// Whether the first command about the mailbox was answered.
     mailbox_answered: bool,
-    /// Whether it said that the mailbox is closed: an end is no surprise then.
+    /// Whether that reply showed a closed mailbox; an end of the session is then expected.
     refused: bool,
-    /// Nothing is known any more.
+    /// Whether tracking was given up.
     lost: bool,
 }
 
 impl Pop3 {
-    /// Takes octets of the client; `send` gets them for the upstream, lines with CRLF.
+    /// Handles octets from the client. `send` gets them for the upstream, lines with CRLF.
     pub(super) fn on_client(&mut self, octets: &[u8], send: &mut dyn FnMut(&[u8])) {
         let mut rest = octets;
         let mut ends = LineEnds::of(octets);
@@ -71,7 +71,7 @@ impl Pop3 {
         self.up.clear();
     }
 
-    /// Takes octets of the upstream; a fault where they say that the mailbox is closed to it.
+    /// Handles octets from the upstream. Returns a fault if they show that the mailbox is closed.
     pub(super) fn on_upstream(&mut self, mut octets: &[u8]) -> Option<Fault> {
         let mut fault = None;
         while !octets.is_empty() && !self.lost {
@@ -122,7 +122,7 @@ impl Pop3 {
     }
 
     pub(super) fn closing_announced(&self) -> bool {
-        // Replies before QUIT's are no less due for it.
+        // Replies before that to QUIT must still arrive.
         (self.quit && self.due.len() <= 1 && self.body.is_none()) || self.refused
     }
 }

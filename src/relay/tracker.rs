@@ -1,5 +1,4 @@
-//! Follows the protocol of a relayed session: is a reply, a literal or a message incomplete, and
-//! what goes on to the other side.
+//! Tracks the protocol of a relayed session, and passes its octets on.
 
 use super::imap::Imap;
 use super::interface::{Action, Event, Out, Permit};
@@ -8,9 +7,9 @@ use super::smtp::{Smtp, SmtpRules};
 use crate::fault::Fault;
 use crate::wire::Protocol;
 
-/// The protocol's state of a session. Keeps at most 120 octets of the current line; over SMTP
-/// 4 KiB of a command, 1 KiB of a reply and what a client sends ahead of the replies it has to
-/// wait for, 64 KiB and one read at most.
+/// Protocol state of a relayed session. Keeps at most 120 octets of the current line. Over SMTP it
+/// keeps up to 4 KiB of a command, 1 KiB of a reply, and 64 KiB plus one read of input that waits
+/// for replies.
 #[derive(Debug)]
 pub enum Tracker {
     /// Tracker of an IMAP session (RFC 9051).
@@ -22,7 +21,7 @@ pub enum Tracker {
 }
 
 impl Tracker {
-    /// Follows a session of `protocol` that was just logged in, without rules.
+    /// Tracks a session of `protocol` after its login, without rules.
     pub fn new(protocol: Protocol) -> Self {
         match protocol {
             Protocol::Imap => Self::Imap(Box::default()),
@@ -31,7 +30,7 @@ impl Tracker {
         }
     }
 
-    /// Follows an SMTP session that is subject to `rules`.
+    /// Tracks an SMTP session under `rules`.
     pub fn with_rules(rules: SmtpRules) -> Self {
         Self::Smtp(Box::new(Smtp::new(rules)))
     }
@@ -118,55 +117,55 @@ impl Tracker {
         }
     }
 
-    /// The session has ended: records what became of the messages that have no final reply.
+    /// Records the messages without final reply when the session ends.
     pub(super) fn on_end(&mut self, out: Out<'_>) {
         if let Some(smtp) = self.smtp_mut() {
             smtp.on_end(out);
         }
     }
 
-    /// Whether it is subject to rules: then it answers some commands itself.
+    /// Whether rules apply, so that some commands are answered here.
     pub(super) fn is_ruled(&self) -> bool {
         self.smtp().is_some_and(Smtp::is_ruled)
     }
 
-    /// Whether there is room for octets of the client.
+    /// Whether more client input is accepted.
     pub(super) fn accepts_input(&self) -> bool {
         self.smtp().is_none_or(Smtp::accepts_input)
     }
 
-    /// Whether octets of the client wait here for a reply or a permit.
+    /// Whether client input is held until a reply or a permit arrives.
     pub(super) fn holds_input(&self) -> bool {
         self.smtp().is_some_and(Smtp::holds_input)
     }
 
-    /// Whether a MAIL waits for its permit, or for its upstream, and the client has sent nothing
-    /// after it.
+    /// Whether a MAIL waits for its permit or its upstream and the client has sent nothing after
+    /// it.
     pub(super) fn is_waiting_alone(&self) -> bool {
         self.smtp().is_some_and(Smtp::is_waiting_alone)
     }
 
-    /// Whether a MAIL waits for its permit, or for its upstream.
+    /// Whether a MAIL waits for its permit or its upstream.
     pub(super) fn is_waiting(&self) -> bool {
         self.smtp().is_some_and(Smtp::is_waiting)
     }
 
-    /// Whether there is an upstream's connection.
+    /// Whether the session has an upstream connection.
     pub(super) fn has_upstream(&self) -> bool {
         self.smtp().is_none_or(Smtp::has_upstream)
     }
 
-    /// Whether the session can do without the upstream that it has.
+    /// Whether the session can continue without its current upstream.
     pub(super) fn goes_on_without_upstream(&self) -> bool {
         self.smtp().is_some_and(Smtp::goes_on_without_upstream)
     }
 
-    /// Whether the upstream gets nothing more and is not heard any more: a message was cut off.
+    /// Whether a message was cut off, after which the upstream is neither written to nor read.
     pub(super) fn is_aborted(&self) -> bool {
         self.smtp().is_some_and(Smtp::is_aborted)
     }
 
-    /// Whether the session ends, since the client was informed.
+    /// Whether the session must end; the client already has its reply.
     pub(super) fn is_over(&self) -> bool {
         self.smtp().is_some_and(Smtp::is_over)
     }
@@ -176,22 +175,23 @@ impl Tracker {
         self.smtp().is_some_and(Smtp::is_receiving)
     }
 
-    /// Whether a message's text ends with a lone dot whose line ends are not both CRLF.
+    /// Whether a message's text ends with a lone dot and a line end on either side of it is LF
+    /// only.
     pub(super) fn waits_behind_bare_line_end(&self) -> bool {
         self.smtp().is_some_and(Smtp::waits_behind_bare_line_end)
     }
 
-    /// Whether a line of ours may follow what the client was sent so far.
+    /// Whether a line of our own may follow what the client was sent so far.
     pub fn at_reply_boundary(&self) -> bool {
         match self {
             Self::Imap(imap) => imap.at_reply_boundary(),
-            // RFC 1939 has no reply that answers no command.
+            // RFC 1939 has no unsolicited replies.
             Self::Pop3(_) => false,
             Self::Smtp(smtp) => smtp.at_reply_boundary(),
         }
     }
 
-    /// Whether no command is being answered and no message is in progress.
+    /// Whether no reply is pending and no message is in progress.
     pub fn is_idle(&self) -> bool {
         match self {
             Self::Imap(imap) => imap.is_idle(),
@@ -200,8 +200,8 @@ impl Tracker {
         }
     }
 
-    /// Whether the upstream has announced the end (`BYE`, `221`, `421`), or the client was informed
-    /// to expect it (QUIT).
+    /// Whether the end was announced: by the upstream (`BYE`, `221`, `421`) or by the client
+    /// (QUIT).
     pub fn closing_announced(&self) -> bool {
         match self {
             Self::Imap(imap) => imap.closing_announced(),

@@ -1,5 +1,5 @@
-//! What becomes an alert: every login's end, and what is looked at every few seconds (consents,
-//! credentials' ends, the audit). Nothing here is on a session's path.
+//! Watches for conditions that hooks are alerted about: results of logins, and at intervals
+//! consents, expiring credentials and the audit. Sessions never wait for this.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -17,23 +17,23 @@ use crate::notify::Notifier;
 use crate::session::{ActiveService, Service, Sharing};
 use crate::status;
 
-/// Logins that may wait to be looked at.
+/// Most logins that wait to be examined.
 const QUEUE: usize = 1_024;
 
-/// Interval at which the audit and refused credentials are looked at.
+/// Interval for checking the audit and refused credentials.
 const POLL: Duration = Duration::from_secs(2);
 
-/// The least pause between two looks at all consents: each reads the store.
+/// Shortest pause between checks of all consents, each of which reads the store.
 const CONSENTS: Duration = Duration::from_secs(5);
 
-/// Part of the time that looks at consents may take: they grow with the accounts.
+/// Divisor that bounds the share of time spent on checking consents, which grows with the accounts.
 const SHARE: u32 = 20;
 
-/// Logins in a row that find no mail service before an alert is sent.
+/// Consecutive logins without a reachable mail service before an alert.
 const UNREACHABLE: u32 = 3;
 
-/// Error codes by which identity providers reject a client that cannot prove itself: wrong or
-/// expired secrets, certificates that they do not know, assertions out of time.
+/// Error codes with which identity providers reject the client's authentication: wrong or expired
+/// secrets, unknown certificates, expired assertions.
 const CLIENT: [&str; 7] = [
     "invalid_client",
     "AADSTS7000215",
@@ -44,7 +44,7 @@ const CLIENT: [&str; 7] = [
     "AADSTS7000229",
 ];
 
-/// The name by which hooks know this relay.
+/// Name of this relay in alerts.
 fn relay_name(service: &Service) -> String {
     if let Some(sharing) = service.sharing() {
         return sharing.member().name().to_owned();
@@ -55,15 +55,15 @@ fn relay_name(service: &Service) -> String {
     }
 }
 
-/// Sends alerts of a relay to its hooks.
+/// Sends the alerts of a relay to its hooks.
 pub(super) struct Alerts {
     notifier: Notifier,
-    /// Whether there is any hook: until then nothing is watched.
+    /// Whether there is any hook; nothing is watched until then.
     wanted: watch::Sender<bool>,
 }
 
 impl Alerts {
-    /// Starts the hooks' tasks. Called within the runtime.
+    /// Starts the hooks' tasks. Call within the runtime.
     pub(super) fn start(hooks: &[Hook], service: &Service) -> Self {
         let metrics = service.metrics().clone();
         Self {
@@ -72,7 +72,7 @@ impl Alerts {
         }
     }
 
-    /// A reload was refused, for these reasons, or taken.
+    /// Reports a reload that was applied, or refused for these problems.
     pub(super) fn on_reload(&self, path: &std::path::Path, result: Result<&Config, &[String]>) {
         let subject = path.display().to_string();
         match result {
@@ -96,7 +96,7 @@ impl Alerts {
         }
     }
 
-    /// Watches for reasons of alerts until the task is dropped.
+    /// Watches for alert conditions until the task is dropped.
     pub(super) async fn watch(&self, current: Arc<ActiveService>, certificates: Certificates) {
         let mut wanted = self.wanted.subscribe();
         if wanted.wait_for(|wanted| *wanted).await.is_err() {
@@ -129,16 +129,17 @@ impl Alerts {
     }
 }
 
-/// State that is remembered between checks.
+/// State kept between checks.
 struct AlertState {
     notifier: Notifier,
-    /// Logins in a row that found no mail service, by provider.
+    /// Consecutive logins without a reachable mail service, by provider.
     unreachable: HashMap<String, u32>,
-    /// Registrations whose credential was refused, with the tokens that they had brought by then.
+    /// Registrations whose credential was refused, with the number of tokens they had obtained by
+    /// then.
     refused: HashMap<String, u64>,
-    /// By subject, the number of days before its end of the last alert.
+    /// Days before expiry at which the last alert was sent, by subject.
     ends: HashMap<String, i64>,
-    /// Logins with an alert about their consent.
+    /// Logins with an open alert about their consent.
     consents: HashSet<String>,
 }
 
@@ -180,8 +181,8 @@ impl AlertState {
         }
     }
 
-    /// The identity provider refuses: the client's credential, unless it is a consent's matter,
-    /// which the store shows.
+    /// Reports a refusal by the identity provider if it concerns the client's credential. Refused
+    /// consents are found in the store.
     fn on_refused(&mut self, service: &Service, account: &Account, fault: &Fault) {
         let registration = &account.registration;
         let grant = &registration.grant;
@@ -228,7 +229,7 @@ impl AlertState {
         });
     }
 
-    /// The store that several relays share; an outage that is over within a second is none.
+    /// Reports an outage of the store shared by several relays.
     fn look_at_store(&self, sharing: &Sharing) {
         let subject = "the shared store";
         match sharing.state() {
@@ -246,7 +247,7 @@ impl AlertState {
         }
     }
 
-    /// Sends alerts 14, 7 and 1 days before something ends.
+    /// Sends alerts 14, 7 and 1 days before a credential expires.
     fn look_at_ends(&mut self, endings: &[Ending]) {
         let now = expiry::now();
         let near: BTreeMap<_, _> = endings
@@ -269,7 +270,7 @@ impl AlertState {
         for (subject, (days, ending)) in near {
             match self.ends.insert(subject.clone(), days) {
                 Some(told) if told == days => continue,
-                // Reported again, as something new.
+                // Ends the previous alert, so that this one is sent.
                 Some(_) => end(subject, "the end comes nearer"),
                 None => {}
             }

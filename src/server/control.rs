@@ -1,8 +1,8 @@
-//! Control of a running server: another configuration, drain and stop.
+//! Control of a running server: reload, drain and stop.
 //!
-//! A reload prepares everything that can fail (the file, TLS, the state's directory, addresses)
-//! before it changes anything, so that a bad file changes nothing. Then new sessions find the new
-//! configuration; open ones stay, but for those whose account or password is gone.
+//! A reload first prepares everything that can fail (file, TLS, state directory, addresses), so
+//! that an invalid file changes nothing. New sessions then use the new configuration. Open sessions
+//! continue unless their account or password was removed.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -20,13 +20,13 @@ use super::listening::{AcceptingListener, BoundListener};
 use crate::accept::ServedListener;
 use crate::accept::admission::SessionLimiter;
 use crate::accept::listen;
-use crate::admin::{Reload, ReloadReport};
+use crate::admin::{People, Reload, ReloadReport};
 use crate::config::{Admin, Audit, Config, Hook, Log, ReloadMode};
 use crate::platform::manager::{self, Severity};
 use crate::session::ActiveService;
 use crate::tls::reload::{CertificateWatcher, ReloadableTls};
 
-/// Called for each configuration that was put in force.
+/// Called for each configuration that becomes active.
 type ReloadHook = Box<dyn Fn(&Config) + Send + Sync>;
 
 /// Controls a running server: reload, drain and stop.
@@ -36,11 +36,11 @@ pub struct Control {
     limiter: SessionLimiter,
     accepting: TaskTracker,
     sessions: TaskTracker,
-    /// Ends the sessions that do not end otherwise.
+    /// Cancels sessions that do not end otherwise.
     kill: CancellationToken,
     state: Mutex<State>,
     alerts: OnceLock<Arc<Alerts>>,
-    /// One reload at a time.
+    /// Held during a reload, so that only one runs at a time.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -48,13 +48,13 @@ struct State {
     open: Vec<AcceptingListener>,
     hooks: Vec<Hook>,
     reload: ReloadMode,
-    /// Files that are watched with `reload: watch`, and their content.
+    /// Files watched with `reload: watch`; `seen` is the digest of their content.
     files: Vec<PathBuf>,
     seen: Option<[u8; 32]>,
-    /// Nothing is opened any more.
+    /// Whether the server is draining, so that no listener is opened any more.
     draining: bool,
     drain_timeout: Duration,
-    /// Settings that take a restart to change, as they were at the start.
+    /// Settings at start that only a restart changes.
     admin: Option<Arc<Admin>>,
     audit: Option<Audit>,
     log: Log,
@@ -62,6 +62,8 @@ struct State {
     before: Option<Arc<dyn Fn() + Send + Sync>>,
     /// TLS configuration of the administrators' listener.
     shown: Option<Arc<ReloadableTls>>,
+    /// People who sign in to it.
+    people: Option<Arc<People>>,
 }
 
 impl Control {
@@ -87,13 +89,14 @@ impl Control {
                 applied: None,
                 before: None,
                 shown: None,
+                people: None,
             }),
             alerts: OnceLock::new(),
             turn: tokio::sync::Mutex::default(),
         }
     }
 
-    /// Starts calling the hooks of `notify`.
+    /// Starts the hooks of `notify`.
     pub(super) fn start_alerts(self: &Arc<Self>) -> impl Future<Output = ()> + Send + 'static {
         let alerts = Arc::new(Alerts::start(&self.state().hooks, &self.current.active()));
         let _ = self.alerts.set(alerts.clone());
@@ -101,14 +104,14 @@ impl Control {
         async move { alerts.watch(current, certificates).await }
     }
 
-    /// The certificates in use, whenever that is asked.
+    /// Returns a function that lists the certificates in use.
     pub(super) fn certificates(self: &Arc<Self>) -> Certificates {
         let control = self.clone();
         Arc::new(move || control.identities())
     }
 
-    /// With `reload: watch`, reloads where the content of a file has changed: times say nothing of
-    /// mounted secrets, whose links are swapped.
+    /// With `reload: watch`, reloads if the content of a file has changed. Modification times do
+    /// not suffice: mounted secrets are replaced by swapping links.
     pub(super) async fn look_at_files(self: &Arc<Self>) {
         let (files, seen) = {
             let state = self.state();
@@ -127,18 +130,23 @@ impl Control {
         }
     }
 
-    /// Holder of the service in force.
+    /// Holder of the active service.
     pub fn current(&self) -> &Arc<ActiveService> {
         &self.current
     }
 
-    /// Sets the TLS configuration of the administrators' listener, whose files are watched like the
-    /// listeners'.
+    /// Sets the TLS configuration of the administrators' listener, so that its files are watched
+    /// too.
     pub(super) fn set_admin_tls(&self, tls: Option<Arc<ReloadableTls>>) {
         self.state().shown = tls;
     }
 
-    /// TLS configurations of the listeners, the administrators' one included.
+    /// Sets the people who sign in to the administrators' listener.
+    pub(super) fn set_people(&self, people: Option<Arc<People>>) {
+        self.state().people = people;
+    }
+
+    /// TLS configurations of all listeners, including the administrators'.
     pub(super) fn identities(&self) -> CertificateWatcher {
         let state = self.state();
         let listeners = state
@@ -148,27 +156,25 @@ impl Control {
         listeners.chain(state.shown.clone()).collect()
     }
 
-    /// Sets the function that is called for each configuration that a reload puts in force.
+    /// Sets the function called for each configuration that a reload makes active.
     pub fn on_reload(&self, listener: impl Fn(&Config) + Send + Sync + 'static) {
         self.state().applied = Some(Box::new(listener));
     }
 
-    /// Sets what is done first at each reload, whatever becomes of it: the log's file is opened
-    /// again.
+    /// Sets the function called at the beginning of each reload; it reopens the log file.
     pub fn before_reload(&self, hook: impl Fn() + Send + Sync + 'static) {
         self.state().before = Some(Arc::new(hook));
     }
 
-    /// Opens the files of log and audit again, then reads the configuration again and puts it in
-    /// force.
+    /// Reopens the log and audit files, then reads the configuration and makes it active.
     ///
     /// # Errors
     ///
-    /// Every problem of it; the old configuration stays in force then.
+    /// Every problem of the configuration; the previous one stays active.
     pub async fn reload(self: &Arc<Self>) -> Result<ReloadReport, Vec<String>> {
         let _turn = self.turn.lock().await;
         manager::reloading();
-        // Whoever renamed a file counts on it whatever the configuration has become.
+        // After a rename the files must be reopened even if the configuration is invalid.
         let before = self.state().before.clone();
         if let Some(before) = before {
             before();
@@ -209,7 +215,7 @@ impl Control {
 
     async fn load(self: &Arc<Self>) -> Result<ReloadReport, Vec<String>> {
         let control = self.clone();
-        // Files are read, passwords' commands are run: not on the threads that relay.
+        // Reads files and runs commands for secrets, which must not block the relaying threads.
         let loading = tokio::task::spawn_blocking(move || {
             let config = Config::load(&control.path)
                 .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
@@ -241,8 +247,7 @@ impl Control {
         })
     }
 
-    /// Puts `config` in force, or leaves everything as it is. Called within the runtime.
-    /// Which store this relay shares is decided at the start.
+    /// Checks that `config` has the same shared store, which is fixed at start.
     fn check_store(&self, config: &Config) -> anyhow::Result<()> {
         let service = self.current.active();
         let same = match (service.sharing(), &config.state.store) {
@@ -257,6 +262,7 @@ impl Control {
         Ok(())
     }
 
+    /// Makes `config` active, or changes nothing on an error. Call within the runtime.
     fn apply(&self, config: &Config) -> anyhow::Result<ReloadReport> {
         self.check_store(config)?;
         let service = self.current.prepare(config)?;
@@ -280,7 +286,9 @@ impl Control {
                 BoundListener::beside(listener.clone(), going.clone())?;
             bound.push((TcpListener::from_std(socket)?, served));
         }
+        let replace_people = state.prepare_people(config)?;
         // Nothing can fail from here on.
+        replace_people();
         state.reload = config.reload;
         state.files = config.files.clone();
         state.seen = (config.reload == ReloadMode::Watch).then(|| contents(&config.files));
@@ -316,7 +324,7 @@ impl Control {
         })
     }
 
-    /// Serves what was bound at the start.
+    /// Serves the listeners that were bound at start.
     pub(super) fn open(&self, bound: Vec<BoundListener>) -> std::io::Result<()> {
         let mut state = self.state();
         for BoundListener { served, socket } in bound {
@@ -343,7 +351,7 @@ impl Control {
         );
         let serve = move |tcp, peer, permit| {
             let session = current.clone().serve(served(), tcp, peer, permit);
-            // Boxed: unboxed it would be kept twice.
+            // Boxed, since it would otherwise be stored twice.
             tracker.spawn(kill.clone().run_until_cancelled_owned(Box::pin(session)));
         };
         self.accepting.spawn(listen::accept(
@@ -355,11 +363,11 @@ impl Control {
         open
     }
 
-    /// Accepts no one any more and waits for the sessions, at most `limits.drain_timeout`; whatever
-    /// peers, disks and a reload that is in progress do, it is over [`LAST`] later. Gives that
-    /// time.
+    /// Closes the listeners and waits for sessions, at most `limits.drain_timeout`. Ends [`LAST`]
+    /// after that at the latest, whatever peers, disks or a running reload do; returns that time.
     pub(super) async fn drain(&self) -> Instant {
-        // First: who comes from here on is another process's. A reload opens none any more.
+        // First of all: new clients belong to another process from here on, and a reload opens no
+        // listener.
         let drain_timeout = {
             let mut state = self.state();
             state.draining = true;
@@ -381,7 +389,7 @@ impl Control {
             service.stop().cancel();
             let words = timeout_at(end + FINAL_REPLY_TIMEOUT, self.sessions.wait());
             if words.await.is_err() {
-                // Each has its record all the same.
+                // Cancelled sessions still write their records.
                 self.kill.cancel();
                 let _ = timeout_at(end + LAST, self.sessions.wait()).await;
             }
@@ -396,7 +404,7 @@ impl Control {
     }
 }
 
-/// A digest of what is in the files; one that cannot be read counts as absent.
+/// Computes a digest of the files' content. An unreadable file counts as absent.
 fn contents(files: &[PathBuf]) -> [u8; 32] {
     let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
     for path in files {
@@ -415,7 +423,21 @@ fn contents(files: &[PathBuf]) -> [u8; 32] {
 }
 
 impl State {
-    /// Changed keys that a reload does not apply.
+    /// Prepares the people of `config`, whom the result puts in force.
+    fn prepare_people(&self, config: &Config) -> anyhow::Result<Box<dyn FnOnce()>> {
+        let users = config.admin.as_ref().and_then(|admin| admin.users.as_ref());
+        let prepared = match &self.people {
+            Some(people) => Some((people.clone(), people.prepare(users)?)),
+            None => None,
+        };
+        Ok(Box::new(move || {
+            if let Some((people, service)) = prepared {
+                people.replace(service);
+            }
+        }))
+    }
+
+    /// Lists changed keys that a reload does not apply.
     fn restart_required(&self, config: &Config) -> Vec<&'static str> {
         let mut keys = match (self.admin.as_deref(), config.admin.as_deref()) {
             (None, None) => Vec::new(),
@@ -458,7 +480,7 @@ impl State {
     }
 }
 
-/// Logs what `config` allows and its owner should know.
+/// Logs the warnings of `config`.
 pub fn warn(config: &Config) {
     for warning in &config.warnings {
         tracing::warn!("{warning}");

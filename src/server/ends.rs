@@ -1,4 +1,4 @@
-//! Ends of certificates and client secrets that the relay serves or proves itself with.
+//! Expiry of certificates and client secrets in use.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use crate::expiry;
 use crate::session::{ActiveService, Service};
 use crate::tls::reload::CertificateWatcher;
 
-/// Interval at which the log has what is near its end; what is near at the start or a reload, the
-/// configuration's warnings say.
+/// Interval between log warnings about expiring credentials. At start and reload the
+/// configuration's own warnings report them.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Certificate or secret that expires.
+/// A certificate or secret that expires.
 pub(super) struct Ending {
-    /// The registration, or `listener NAME`.
+    /// Name of the registration, or `listener NAME`.
     pub(super) subject: String,
     pub(super) what: String,
     /// End of validity, in seconds since 1970.
@@ -25,7 +25,7 @@ pub(super) struct Ending {
     pub(super) remedy: String,
 }
 
-/// Lists certificates and secrets that expire.
+/// Lists the certificates and secrets in use that expire.
 pub(super) fn endings(service: &Service, identities: &CertificateWatcher) -> Vec<Ending> {
     let registrations: BTreeMap<_, _> = service
         .accounts()
@@ -57,7 +57,7 @@ pub(super) fn endings(service: &Service, identities: &CertificateWatcher) -> Vec
 }
 
 impl Ending {
-    /// `… ends in 3 days`, `… has ended`; `None` where it is not near.
+    /// `… ends in 3 days` or `… has ended`; `None` if the end is not near.
     pub(super) fn near(&self) -> Option<String> {
         let what = &self.what;
         match expiry::near(self.end, expiry::now())? {
@@ -67,10 +67,10 @@ impl Ending {
     }
 }
 
-/// The certificates in use, as they are now.
+/// Function that returns the certificates in use.
 pub(super) type Certificates = Arc<dyn Fn() -> CertificateWatcher + Send + Sync>;
 
-/// Warns each day from now on, for ever.
+/// Logs a warning each day about credentials near their end.
 pub(super) fn warn_daily(
     current: Arc<ActiveService>,
     certificates: Certificates,

@@ -1,5 +1,5 @@
-//! Sockets that are open before the process is: systemd's socket activation (`sd_listen_fds(3)`).
-//! A restart then refuses no one, since clients queue while one process follows the other.
+//! Sockets inherited from systemd (socket activation, `sd_listen_fds(3)`). During a restart clients
+//! queue instead of being refused.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -7,7 +7,7 @@ use socket2::SockRef;
 
 use crate::accept::listen;
 
-/// Listening sockets, each with the name that it was given.
+/// Inherited listening sockets with their names.
 #[derive(Debug, Default)]
 pub struct Inherited(Vec<Socket>);
 
@@ -15,7 +15,7 @@ pub struct Inherited(Vec<Socket>);
 struct Socket {
     name: String,
     socket: TcpListener,
-    /// Name of the listener that it is for, where systemd has one.
+    /// Name of the listener to which the socket was assigned.
     listener: Option<String>,
 }
 
@@ -28,7 +28,7 @@ impl Socket {
         self.socket.local_addr().is_ok_and(|bound| bound == address)
     }
 
-    /// Whether it is a dual-stack one that serves clients of `address`.
+    /// Whether this is a dual-stack socket that also serves clients of `address`.
     fn serves(&self, address: SocketAddr) -> bool {
         let everywhere = |bound: SocketAddr| {
             bound.is_ipv6() && bound.ip().is_unspecified() && bound.port() == address.port()
@@ -44,7 +44,7 @@ impl Socket {
 }
 
 impl Inherited {
-    /// Takes the sockets that `LISTEN_FDS` of the environment announces to this process.
+    /// Takes the sockets announced to this process by `LISTEN_FDS`.
     pub fn of_environment() -> Self {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let names: Vec<_> = names.split(':').collect();
@@ -71,9 +71,9 @@ impl Inherited {
         Self(taken.collect())
     }
 
-    /// Decides which socket is whose, over all listeners (names and addresses) and all sockets: a
-    /// socket of the listener's name and address, then of its name, then of exactly its address,
-    /// and last a dual-stack one, which serves IPv4 clients as well and that no other takes.
+    /// Assigns sockets to listeners (names and addresses). A listener gets the socket with its name
+    /// and address, else with its name, else with exactly its address, else an unassigned
+    /// dual-stack socket that serves its IPv4 clients too.
     pub(super) fn assign(&mut self, wanted: &[(&str, SocketAddr)]) {
         type Fits = fn(&Socket, &str, SocketAddr) -> bool;
         let rounds: [Fits; 4] = [
@@ -96,7 +96,7 @@ impl Inherited {
         }
     }
 
-    /// The socket that was assigned to the listener.
+    /// Takes the socket assigned to the listener.
     pub(super) fn take(&mut self, name: &str) -> Option<TcpListener> {
         let found = self.0.iter().position(|socket| socket.is_of(name))?;
         let socket = self.0.swap_remove(found).socket;
@@ -105,7 +105,7 @@ impl Inherited {
         Some(socket)
     }
 
-    /// Says which sockets no one took.
+    /// Logs the sockets that belong to no listener.
     pub(super) fn warn_unused(self) {
         for Socket { name, socket, .. } in self.0 {
             tracing::warn!(

@@ -1,22 +1,22 @@
-//! The times of a shutdown, and what cannot be bound.
+//! Times of a shutdown, and the error of a listener that cannot be bound.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Longest time that the last audit records may take.
+/// Longest wait for the last audit records.
 pub(super) const AUDIT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Longest time that sessions that were ended the hard way may take for their last words.
+/// Longest time for stopped sessions to send their final reply.
 pub(super) const FINAL_REPLY_TIMEOUT: Duration = Duration::from_millis(400);
 
-/// When everything is over after `limits.drain_timeout`; the process has a second.
+/// Time after `limits.drain_timeout` by which everything has ended; the process has one second.
 pub(super) const LAST: Duration = Duration::from_millis(700);
 
-/// Longest time that the administrators' connections may take for their end.
+/// Longest time for the administrators' connections to end.
 pub(super) const LAST_ANSWERS: Duration = Duration::from_millis(100);
 
-/// A listener (or the administrators' one) that cannot be had.
+/// A listener, or the administrators' listener, that cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("listener {name}: cannot listen on {address}: {error}")]
 pub struct CannotBind {

@@ -1,4 +1,4 @@
-//! Listeners: their sockets, and what they serve at the moment.
+//! Listeners: their sockets, and their current configuration.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use crate::accept::ServedListener;
 use crate::accept::listen;
 use crate::config::Listener;
 
-/// A listener that is bound and not served yet.
+/// A bound listener that is not served yet.
 pub(super) struct BoundListener {
     pub(super) served: ServedListener,
     pub(super) socket: std::net::TcpListener,
@@ -27,7 +27,7 @@ impl BoundListener {
         Ok(Self { served, socket })
     }
 
-    /// In a process that serves: `going` are listeners that will be closed for it.
+    /// Binds a listener in a serving process; `going` are the listeners that will be closed.
     pub(super) fn beside<'l>(
         listener: Arc<Listener>,
         going: impl Iterator<Item = &'l TcpListener> + Clone,
@@ -72,12 +72,12 @@ pub(super) fn bind(
     })
 }
 
-/// A listener that is served.
+/// A listener that accepts clients.
 pub(super) struct AcceptingListener {
-    /// Shared with the task that accepts.
+    /// Socket, shared with the accepting task.
     pub(super) socket: Arc<TcpListener>,
     served: Arc<RwLock<Arc<ServedListener>>>,
-    /// Cancelled when no further client is to be accepted.
+    /// Cancelled when no more clients are to be accepted.
     pub(super) close: CancellationToken,
 }
 
@@ -90,15 +90,14 @@ impl AcceptingListener {
         }
     }
 
-    /// Whether `listener` is this one, as far as its socket goes. Ports that the system picked
-    /// are distinguished by name.
+    /// Whether `listener` has the same socket. With port 0 the names are compared.
     pub(super) fn is(&self, listener: &Listener) -> bool {
         let mine = self.served();
         let mine = &mine.listener;
         mine.bind == listener.bind && (mine.bind.port() != 0 || mine.name == listener.name)
     }
 
-    /// Sets the listener that the next client finds.
+    /// Sets the configuration for the next client.
     pub(super) fn change(&self, served: ServedListener) {
         *self.served.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(served);
     }
@@ -107,7 +106,7 @@ impl AcceptingListener {
         current(&self.served)()
     }
 
-    /// To be asked at each client.
+    /// Function that returns the current configuration; call it for each client.
     pub(super) fn all_served(&self) -> impl Fn() -> Arc<ServedListener> + Send + Sync + 'static {
         current(&self.served)
     }

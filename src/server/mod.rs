@@ -1,9 +1,8 @@
-//! The relay as a whole: listeners, sessions, reloads, and an orderly end.
+//! The server as a whole: listeners, sessions, reloads, orderly shutdown.
 //!
-//! [`Server::bind`] takes every address at once or none; [`Server::serve`] runs until it is told
-//! to stop, then closes the listeners, lets sessions reach a reply boundary, and after
-//! `limits.drain_timeout` ends those that did not. Meanwhile its [`Control`] puts changed
-//! configurations in force.
+//! [`Server::bind`] binds all addresses or none. [`Server::serve`] runs until shutdown, then closes
+//! the listeners, lets sessions reach a reply boundary, and ends the remaining ones after
+//! `limits.drain_timeout`. Its [`Control`] activates changed configurations meanwhile.
 
 mod alerts;
 mod control;

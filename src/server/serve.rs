@@ -1,4 +1,4 @@
-//! Binding, serving and draining: the process from its listeners' start to its end.
+//! Binding, serving and draining: the process from start to end.
 
 use super::control::Control;
 use super::inherited::Inherited;
@@ -17,17 +17,16 @@ use crate::config::Config;
 use crate::platform::manager;
 use crate::session::{ActiveService, Service};
 
-/// Interval at which consents are looked after: those that need attention are asked about at least
-/// so often.
+/// Interval for checking consents; those that need attention are retried at least this often.
 const CONSENT_POLL: Duration = Duration::from_secs(12 * 3600);
 
-/// Time after which an unused consent is refreshed; Entra ends one after 90 days.
+/// Age from which an unused consent is refreshed; Entra ends one after 90 days.
 const UNUSED: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Interval at which the files of certificates are looked at: a look is three `stat`s.
+/// Interval for checking certificate files; a check is three `stat` calls.
 const CERTIFICATE_POLL: Duration = Duration::from_secs(10);
 
-/// Listeners that are bound, and all that their sessions will share.
+/// Bound listeners and the state that their sessions share.
 pub struct Server {
     control: Arc<Control>,
     bound: Vec<BoundListener>,
@@ -39,18 +38,17 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`CannotBind`](super::CannotBind) where an address cannot be had; anything else is TLS
-    /// material, the state's directory or the machine's randomness.
+    /// [`CannotBind`](super::CannotBind) if an address cannot be bound. Other errors concern TLS
+    /// files, the state directory or randomness.
     pub fn bind(config: &Config) -> anyhow::Result<Self> {
         Self::inheriting(config, Inherited::default())
     }
 
-    /// Binds as [`Server::bind`] does, with sockets that another process has bound (systemd's
-    /// socket activation).
+    /// Binds as [`Server::bind`] does, using sockets inherited from systemd.
     ///
     /// # Errors
     ///
-    /// As [`Server::bind`].
+    /// Those of [`Server::bind`].
     pub fn inheriting(config: &Config, mut inherited: Inherited) -> anyhow::Result<Self> {
         let service = Service::new(config)?;
         let listeners = config.listeners.iter();
@@ -83,7 +81,7 @@ impl Server {
         })
     }
 
-    /// Each listener's name and the address it really has; the administrators' one is `admin`.
+    /// Names of the listeners and their actual addresses; the administrators' listener is `admin`.
     pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
         let listeners = self.bound.iter().filter_map(BoundListener::address);
         let admin = self.admin.as_ref().and_then(|admin| admin.address().ok());
@@ -92,7 +90,7 @@ impl Server {
             .collect()
     }
 
-    /// Control that puts changed configurations in force while the server serves.
+    /// Control of the server, for use while it serves.
     pub fn control(&self) -> &Arc<Control> {
         &self.control
     }
@@ -101,7 +99,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Where the runtime cannot take the sockets.
+    /// The runtime cannot use the sockets.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let control = self.control;
         let service = control.current().active();
@@ -111,9 +109,10 @@ impl Server {
         }
         drop(service);
         control.open(self.bound)?;
-        // Health is answered until the last session has ended.
+        // Health checks are answered until the last session has ended.
         let over = tokio_util::sync::CancellationToken::new();
         control.set_admin_tls(self.admin.as_ref().and_then(Admin::tls));
+        control.set_people(self.admin.as_ref().map(Admin::people));
         let admin = match self.admin {
             Some(admin) => {
                 tracing::info!(address = %admin.address()?, "admin listening");
@@ -164,7 +163,7 @@ async fn keep_alive(current: Arc<ActiveService>) {
     }
 }
 
-/// Certificates that are replaced on disk are shown soon.
+/// Watches certificate files and, with `reload: watch`, the configuration's files.
 async fn watch_identities(control: Arc<Control>) {
     let mut looks = tokio::time::interval(CERTIFICATE_POLL);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,5 +1,5 @@
-//! The service as it is configured now. A reload puts another in its place: who is logged in stays
-//! with the one that logged it in, who logs in next does so under the new one.
+//! Holds the active service. After a reload existing sessions keep the service that logged them in,
+//! and new logins use the new one.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -8,16 +8,16 @@ use super::service::Service;
 use crate::auth::ClientInfo;
 use crate::config::Config;
 
-/// Holds the [`Service`] that is in force.
+/// Holder of the active [`Service`].
 pub struct ActiveService(RwLock<Arc<Service>>);
 
 impl ActiveService {
-    /// Creates the holder with `service` in force.
+    /// Creates the holder with `service` as the active one.
     pub fn new(service: Service) -> Self {
         Self(RwLock::new(Arc::new(service)))
     }
 
-    /// Gives the service that is in force now.
+    /// Returns the active service.
     pub fn active(&self) -> Arc<Service> {
         self.0
             .read()
@@ -25,17 +25,17 @@ impl ActiveService {
             .clone()
     }
 
-    /// Prepares the service that [`ActiveService::replace`] will put in force.
+    /// Prepares a service for [`ActiveService::replace`].
     ///
     /// # Errors
     ///
-    /// As [`Service::new`]; nothing has changed then.
+    /// Those of [`Service::new`]; nothing has changed then.
     pub fn prepare(&self, config: &Config) -> anyhow::Result<Service> {
         self.active().reconfigured(config)
     }
 
-    /// Puts another in force, and ends the sessions of accounts and passwords that are gone, each
-    /// at its next reply boundary and within `limits.drain_timeout`; how many.
+    /// Makes `service` the active one. Drains the sessions whose account or password no longer
+    /// exists, each at its next reply boundary and within `limits.drain_timeout`. Returns how many.
     pub fn replace(&self, service: Service, config: &Config) -> usize {
         let service = Arc::new(service);
         service.activate(config);
@@ -56,15 +56,14 @@ impl ActiveService {
             })
     }
 
-    /// The audit file may have been renamed: records go on in a new one.
+    /// Reopens the audit file, which may have been renamed.
     pub fn reopen_audit(&self) {
         if let Some(audit) = &self.active().state.audit {
             audit.reopen();
         }
     }
 
-    /// Waits until the records of all sessions so far are written and sent, at most for
-    /// `patience`.
+    /// Waits until the records of all sessions so far are written and sent, at most for `patience`.
     pub async fn finish_audit(&self, patience: Duration) {
         if let Some(audit) = self.active().state.audit.clone() {
             let _ = tokio::task::spawn_blocking(move || audit.finish(patience)).await;

@@ -1,5 +1,4 @@
-//! From presented credentials, or from none where the listener is for devices, to an upstream that
-//! is logged in.
+//! Authenticates a client, or admits one without credentials, and connects to its upstream.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,12 +18,13 @@ use crate::fault::{Fault, Kind};
 use crate::login::front::Attempt;
 use crate::wire::Protocol;
 
-/// Time before a login's deadline at which all its waits end, so that the client gets their own
-/// fault and not the deadline's.
+/// Margin before a login's deadline at which all its waits end, so that the client gets their fault
+/// instead of the deadline's.
 const LOGIN_MARGIN: Duration = Duration::from_secs(2);
 
 impl Login<'_> {
-    /// Checks the credentials under the newest configuration, gets a token and logs in upstream.
+    /// Checks the credentials under the active configuration, gets a token and logs in to the
+    /// upstream.
     pub(super) async fn authenticate(
         &mut self,
         attempt: Option<&Attempt>,
@@ -48,7 +48,8 @@ impl Login<'_> {
             match checked {
                 Ok(verified) => {
                     record.on_verified(&verified, client.names);
-                    // Who was checked while a reload ended the sessions of others is checked again.
+                    // Checked again if a reload replaced the service meanwhile: it has already
+                    // drained other sessions.
                     if Arc::ptr_eq(&service, &self.active.active()) {
                         break (service, verified);
                     }
@@ -76,7 +77,7 @@ impl Login<'_> {
     }
 }
 
-/// When the waits of a login end that began at `started`.
+/// Time at which the waits of a login that began at `started` end.
 fn waits_end(deadline: Instant, started: Instant) -> Instant {
     deadline
         .checked_sub(LOGIN_MARGIN)
@@ -85,7 +86,7 @@ fn waits_end(deadline: Instant, started: Instant) -> Instant {
 }
 
 impl Service {
-    /// Connects for a client that is verified; not yet where each MAIL has an upstream of its own.
+    /// Connects a verified client, unless each MAIL opens its own upstream.
     async fn connect_now(
         &self,
         context: ConnectContext<'_>,
@@ -98,7 +99,7 @@ impl Service {
         }
     }
 
-    /// The account that `listener` gives to clients without a login, as configured by now.
+    /// Finds the account that `listener` gives to clients without a login, as configured now.
     pub(super) fn unauthenticated_login(
         &self,
         listener: &Listener,
@@ -110,7 +111,7 @@ impl Service {
         VerifiedLogin::by_listener(today, client.ip())
     }
 
-    /// Checks the credentials that the client presented.
+    /// Checks the credentials presented by the client.
     async fn check(
         &self,
         client: ClientInfo<'_>,
@@ -124,7 +125,7 @@ impl Service {
         self.authenticator.check(client, credentials).await
     }
 
-    /// Admits a client without credentials where the listener allows that.
+    /// Admits a client without credentials if the listener allows it.
     fn check_unauthenticated(
         &self,
         client: ClientInfo<'_>,
@@ -139,7 +140,7 @@ impl Service {
         Ok(verified)
     }
 
-    /// No one logs in whose login could not be recorded, where the configuration requires that.
+    /// Refuses logins while audit records cannot be written, if the configuration requires it.
     fn may_log_in(&self) -> Result<(), Fault> {
         match &self.state.audit {
             Some(audit) if audit.blocks_logins() => Err(Fault::new(Kind::Audit, "audit records cannot be written")

@@ -1,5 +1,5 @@
-//! The dialogue with a client up to its login: its TLS, what it says before it presents
-//! credentials, and why it left where it presented none.
+//! Login dialogue with a client: TLS, commands before the credentials, and why a client left
+//! without any.
 
 use super::login::{Login, LoginEnd, LoginResult, briefly, draining, overdue};
 use crate::accept::{self, proxy_protocol};
@@ -9,14 +9,14 @@ use crate::login::Step;
 use crate::login::front::{self, Advertised, Front, Request};
 
 impl Login<'_> {
-    /// Speaks with the client until it is logged in or has to go.
+    /// Drives the dialogue until the client is logged in or the connection must end.
     pub(super) async fn dialogue(&mut self) -> Result<(LoginResult, Box<dyn Front>), LoginEnd> {
         let mut encrypted = matches!(self.served.listener.tls, ListenerTls::Implicit(_));
         if encrypted {
             self.encrypt().await?;
         }
         let mut front = self.front(encrypted, true);
-        // What the client said first.
+        // First octets from the client.
         let mut head = Vec::new();
         let mut refused = None;
         loop {
@@ -65,7 +65,7 @@ impl Login<'_> {
         }
     }
 
-    /// Receives once; `head` keeps the first octets that the client ever sent.
+    /// Receives once; `head` collects the first octets of the connection.
     async fn read(&mut self, front: &mut dyn Front, head: &mut Vec<u8>) -> Result<(), LoginEnd> {
         let receive = self.client.receive(|bytes| {
             let wanted = proxy_protocol::HEAD - head.len().min(proxy_protocol::HEAD);
@@ -82,7 +82,7 @@ impl Login<'_> {
         }
     }
 
-    /// Does what the client asks for; the inner error is the fault of an attempt that was refused.
+    /// Handles a request of the client. The inner error is the fault of a refused attempt.
     async fn answer(&mut self, request: Request) -> Result<Result<LoginResult, Fault>, LoginEnd> {
         let attempt = match request {
             Request::Quit => {
@@ -93,7 +93,7 @@ impl Login<'_> {
             Request::Unauthenticated => None,
         };
         let attempt = attempt.as_ref();
-        // An attempt ends with its client: it costs no one a token or a connection then.
+        // An attempt ends when its client leaves, and then costs neither a token nor a connection.
         let (gone, drain) = (self.client.reset(), self.record.drain().clone());
         let result = tokio::select! {
             biased;
@@ -122,7 +122,7 @@ impl Login<'_> {
             self.record.client_tls(self.client.encryption());
             return Ok(());
         };
-        // A client that says nothing and leaves is a health check.
+        // A client that sends nothing and leaves is a health check.
         let fault = match failed.error.kind() {
             std::io::ErrorKind::UnexpectedEof => {
                 proxy_protocol::begins_with_header(&failed.first).then(proxy_protocol::unexpected)
@@ -149,7 +149,7 @@ impl Login<'_> {
         )
     }
 
-    /// The client has closed the connection in the middle of the dialogue.
+    /// Handles a connection that the client closed during the dialogue.
     fn on_close(&mut self, front: &dyn Front) -> LoginEnd {
         if self.record.is_probe()
             && let Some(fault) = front.on_close()

@@ -1,8 +1,7 @@
-//! One login: from an accepted connection to a session that is relayed, or to the end of the
-//! connection.
+//! One login: from an accepted connection to a relayed session, or to the end of the connection.
 //!
-//! A [`Login`] is walked through `start` (PROXY header, session permit), `dialogue` (TLS, what the
-//! client says), `authenticate` (its password, then the upstream) and `hand_over`.
+//! The steps of a [`Login`] are `start` (PROXY header, session permit), `dialogue` (TLS, commands),
+//! `authenticate` (password, then upstream) and `hand_over`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,44 +26,44 @@ use crate::login::front::Front;
 use crate::relay::{ClosedBy, Connection as _, Drain, Driver, Machine};
 use crate::stream::Stream;
 
-/// Longest time that a client that is rejected may take to read why.
+/// Longest time for a rejected client to receive the reason.
 const REJECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Longest time to read it once everything has to stop.
+/// Longest time for this after a stop.
 const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// One login in progress, from the first octet to [`Login::hand_over`].
+/// A login in progress, from the first octet to [`Login::hand_over`].
 pub(super) struct Login<'a> {
-    /// The configuration by which the client was accepted.
+    /// Service under which the client was accepted.
     pub(super) service: Arc<Service>,
-    /// Where the newest configuration is: credentials are checked by that.
+    /// Holder of the active service, which checks the credentials.
     pub(super) active: &'a ActiveService,
     pub(super) served: &'a ServedListener,
     pub(super) client: Stream,
     pub(super) record: SessionRecord,
-    /// Instant at which `limits.login_timeout` ends.
+    /// Time at which `limits.login_timeout` ends.
     pub(super) deadline: Instant,
 }
 
-/// Result of a login that succeeded.
+/// Result of a successful login.
 pub(super) struct LoginResult {
     pub(super) verified: VerifiedLogin,
-    /// None where each MAIL has an upstream of its own.
+    /// Upstream connection; `None` if each MAIL opens its own.
     pub(super) upstream: Option<LoggedIn>,
 }
 
-/// Why a connection ends without a login.
+/// Reason why a connection ends without a login.
 pub(super) enum LoginEnd {
     /// The client left before it was logged in.
     ClientLeft,
-    /// The client was answered, or is not to be.
+    /// A fault; the client already has its reply, or gets none.
     Fault(Fault),
     /// The last attempt was refused with a reply that ends the connection (SMTP's 421).
     Refused,
 }
 
 impl ActiveService {
-    /// Serves one connection to its end.
+    /// Serves one connection until it ends.
     pub fn serve(
         self: Arc<Self>,
         served: Arc<ServedListener>,
@@ -72,7 +71,7 @@ impl ActiveService {
         peer: SocketAddr,
         permit: SessionPermit,
     ) -> impl Future<Output = ()> + Send + 'static {
-        // Boxed and made outside: a session that is relayed keeps no room for what its login took.
+        // Boxed separately, so that a relayed session does not keep the memory of its login.
         let login = Box::pin(async move { start(&self, &served, tcp, peer, permit).await });
         async move {
             let session = login.await;
@@ -83,7 +82,7 @@ impl ActiveService {
     }
 }
 
-/// Takes an accepted connection to the end of its login. `None`: it ended before.
+/// Drives an accepted connection to the end of its login. `None`: the connection ended before.
 async fn start(
     active: &ActiveService,
     served: &ServedListener,
@@ -120,7 +119,7 @@ async fn start(
 }
 
 impl Login<'_> {
-    /// The dialogue with the client, under the login's deadline.
+    /// Runs the dialogue with the client under the login's deadline.
     async fn run(&mut self) -> Result<(LoginResult, Box<dyn Front>), LoginEnd> {
         let (deadline, stop) = (self.deadline, self.service.stop().clone());
         let end = tokio::select! {
@@ -145,13 +144,13 @@ impl Login<'_> {
         match end {
             LoginEnd::ClientLeft => return self.record.closed_by(ClosedBy::Client),
             LoginEnd::Fault(fault) => self.record.on_end(&fault),
-            // The record has the fault.
+            // The fault is already recorded.
             LoginEnd::Refused => self.record.closed_by(ClosedBy::Authrelay),
         }
         briefly(&self.service, self.client.finish()).await;
     }
 
-    /// Ends a connection that is one more than the limits allow, after a reply that says so.
+    /// Rejects a connection beyond the limits with a reply.
     async fn reject(&mut self) {
         let fault = Fault::new(Kind::Sessions, "one session more than the limits allow")
             .with_remedy("let applications close their sessions, or raise limits.sessions or limits.sessions_per_client");
@@ -176,7 +175,7 @@ impl Login<'_> {
         briefly(&service, reply).await;
     }
 
-    /// Starts the relay: each side gets what the other has sent already, exactly once.
+    /// Starts the relay. Each side gets the octets that the other has already sent, exactly once.
     async fn hand_over(
         self,
         mut front: Box<dyn Front>,
@@ -201,7 +200,7 @@ impl Login<'_> {
             None => (None, submission::accepted_here(), Bytes::new()),
         };
         let reply = front.accept(&accepted);
-        // What the client sent after its credentials.
+        // Octets sent by the client after its credentials.
         let said_up = front.leftover();
         let now = Instant::now();
         let drain = record.drain().clone();
@@ -209,7 +208,7 @@ impl Login<'_> {
         let backend = SessionBackend { record, submission };
         let machine = Machine::new(tracker, service.limits.idle_timeout, now);
         let mut client = Relayed::new(client);
-        // A client that does not read, an upstream that does not: the relay's own deadlines hold.
+        // Peers that do not read are subject to the relay's own deadlines.
         std::future::poll_fn(|cx| {
             client.send(cx, &reply);
             std::task::Poll::Ready(())
@@ -230,8 +229,8 @@ impl Login<'_> {
     }
 }
 
-/// Gives a client the time to take its final reply: [`REJECTION_TIMEOUT`], and [`STOP_TIMEOUT`]
-/// from when everything has to stop.
+/// Gives a client time to receive its final reply: [`REJECTION_TIMEOUT`], or [`STOP_TIMEOUT`] after
+/// a stop.
 pub(super) async fn briefly<T>(service: &Service, reply: impl Future<Output = T>) {
     let stopped = async {
         service.stop().cancelled().await;
@@ -243,13 +242,13 @@ pub(super) async fn briefly<T>(service: &Service, reply: impl Future<Output = T>
     }
 }
 
-/// Waits until a session that has to end has had the time for it.
+/// Waits until the time of a drain request has passed.
 pub(super) async fn overdue(drain: &Drain) {
     let within = drain.requested().await;
     tokio::time::sleep(within).await;
 }
 
-/// The fault of whoever is in the middle of a login when the relay drains.
+/// Fault of a login that a drain interrupts.
 pub(super) fn draining() -> Fault {
     Fault::new(Kind::Draining, "shutting down")
 }

@@ -1,11 +1,12 @@
-//! One client's connection from accept to end: the only place that drives all the others.
+//! One client connection from accept to close. Only this module drives all the others.
 //!
 //! ```text
-//!     (PROXY header) ─▶ allowed? ─▶ (TLS) ─▶ login::front ─▶ auth ─▶ token ─▶ upstream ─▶ login::back ─▶ relay
+//! (PROXY header) ──▶ allowed? ──▶ (TLS) ──▶ login::front ──▶ auth
+//!                ──▶ token ──▶ upstream ──▶ login::back ──▶ relay
 //! ```
 //!
-//! One deadline covers everything up to the end of the login. What was learned is on the
-//! `SessionRecord` at any moment, so that a session that is cancelled or panics is logged too.
+//! One deadline covers everything up to the end of the login. The `SessionRecord` is complete at
+//! any moment, so cancelled and panicking sessions are logged too.
 
 mod active;
 mod authenticate;

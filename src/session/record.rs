@@ -1,6 +1,6 @@
-//! What there is to say of a session: a warning with the remedy at each fault, one line at its
-//! end; for the audit one record a credential attempt, and one of the session. The last is written
-//! when this is dropped, so that a session that is cancelled or panics has its own.
+//! Record of a session: a warning with a remedy for each fault, one log line at the end, an audit
+//! record for each login attempt and one for the session. The last ones are written on drop, so
+//! that cancelled and panicking sessions have them too.
 
 mod end;
 
@@ -26,15 +26,15 @@ use crate::wire::Protocol;
 /// Outcome of a session, for metrics and audit records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SessionOutcome {
-    /// The session was logged in and octets were relayed.
+    /// The login succeeded and octets were relayed.
     Relayed,
-    /// The last attempt failed by the fault of the client or the policy.
+    /// The last attempt failed because of the client or the policy.
     Refused,
-    /// The last attempt failed by the fault of another side.
+    /// The last attempt failed because of another side.
     Failed,
-    /// The last attempt was cut off.
+    /// The last attempt was interrupted.
     Cancelled,
-    /// No credentials were presented: no session to anybody.
+    /// No credentials were presented.
     Probe,
 }
 
@@ -57,7 +57,7 @@ impl SessionOutcome {
     }
 }
 
-/// Record of one session for log, metrics and audit: client, login, mailbox, outcome.
+/// Data of one session for log, metrics and audit: client, login, mailbox, outcome.
 #[derive(Debug)]
 pub(super) struct SessionRecord {
     /// Entry in the registry, with the session's id, listener and client.
@@ -67,7 +67,7 @@ pub(super) struct SessionRecord {
     mailbox: Option<String>,
     credential: Option<String>,
     registration: Option<String>,
-    /// The registration's tokens are the application's own.
+    /// Whether the registration's tokens are app-only.
     app_only: bool,
     upstream: Option<String>,
     upstream_ip: Option<String>,
@@ -77,14 +77,14 @@ pub(super) struct SessionRecord {
     closed_by: Option<ClosedBy>,
     began: Instant,
     login_ms: Option<u64>,
-    /// When the attempt that is in progress began.
+    /// Start of the attempt in progress.
     attempt_began: Option<Instant>,
     envelopes: Envelopes,
     history: Arc<LoginHistory>,
     metrics: Arc<Metrics>,
     fault_log: Arc<FaultLogLimiter>,
     audit: Option<Audit>,
-    /// The login that an account has, for the history.
+    /// Login for the history, if an account has it.
     account: Option<String>,
 }
 
@@ -135,7 +135,7 @@ impl SessionRecord {
         self.listener().protocol
     }
 
-    /// Entry of the session in the registry, which others see.
+    /// The session's entry in the registry.
     pub(super) fn session(&self) -> &Arc<SessionEntry> {
         self.presence.session()
     }
@@ -145,7 +145,7 @@ impl SessionRecord {
         &self.presence.session().counts
     }
 
-    /// Ends the session at its next reply boundary.
+    /// Request to end the session at its next reply boundary.
     pub(super) fn drain(&self) -> &Drain {
         &self.presence.session().drain
     }
@@ -154,7 +154,7 @@ impl SessionRecord {
         self.client_tls = encryption;
     }
 
-    /// A client presents credentials; what was known of the attempt before is gone. `known` is
+    /// Records that a client presents credentials, and forgets the previous attempt. `known` is
     /// whether an account has the login.
     pub(super) fn on_attempt(&mut self, login: &str, known: bool) {
         self.account = known.then(|| login.to_lowercase());
@@ -168,7 +168,7 @@ impl SessionRecord {
         self.attempt_began.get_or_insert_with(Instant::now);
     }
 
-    /// A client has proved who it is; `names` are those of its certificate.
+    /// Records a verified login; `names` are those in the client's certificate.
     pub(super) fn on_verified(&mut self, verified: &VerifiedLogin, names: &[CertificateName]) {
         self.presence.verified(verified, names);
         let registration = &verified.account().registration;
@@ -194,7 +194,7 @@ impl SessionRecord {
         self.on_attempt_ended("accepted", Phase::Relay);
     }
 
-    /// The session has an upstream.
+    /// Records the session's upstream.
     pub(super) fn on_upstream(&mut self, logged_in: &LoggedIn) {
         self.mailbox = Some(logged_in.mailbox.clone());
         self.upstream = Some(logged_in.name.clone());
@@ -209,12 +209,13 @@ impl SessionRecord {
         );
     }
 
-    /// An attempt was refused; the client may try again.
+    /// Records a refused attempt; the client may try again. `method` is `None` if the dialogue
+    /// refused it.
     pub(super) fn on_login_refused(&mut self, method: Option<&str>, fault: &Fault) {
         let phase = self.presence.phase();
         self.presence.on_refused();
         if method.is_none() {
-            // It got no further than the dialogue: whom it was for is not known.
+            // Refused in the dialogue, so the login is not known.
             self.login = None;
             self.account = None;
             self.mailbox = None;
@@ -227,8 +228,8 @@ impl SessionRecord {
         self.on_attempt_ended(self.outcome.name(), phase);
     }
 
-    /// The dialogue refused what the client said. `suspected`: an account has the login that it
-    /// seems to have meant.
+    /// Records a refusal by the dialogue. `suspected`: an account has the login that was probably
+    /// meant.
     pub(super) fn on_dialogue_fault(&mut self, fault: Fault, suspected: bool) {
         if fault.kind() == Kind::Credentials {
             let fault = match suspected {
@@ -237,13 +238,13 @@ impl SessionRecord {
             };
             return self.on_login_refused(None, &fault);
         }
-        // No credentials, so no attempt: of whom it is, if of anyone, the attempt before has said.
+        // A fault without credentials belongs to no login.
         let (login, account) = (self.login.take(), self.account.take());
         self.report(&fault, None);
         (self.login, self.account) = (login, account);
     }
 
-    /// Whether no credentials were presented.
+    /// Whether no credentials were presented so far.
     pub(super) fn is_probe(&self) -> bool {
         self.outcome == SessionOutcome::Probe
     }
@@ -261,7 +262,7 @@ impl SessionRecord {
         });
     }
 
-    /// A record of this session, short of how it went.
+    /// Builds an audit record of this session, without its outcome.
     fn audited(&self, event: Event) -> audit::AuditRecord {
         audit::AuditRecord {
             session: Some(self.id().to_owned()),
@@ -280,20 +281,20 @@ impl SessionRecord {
         }
     }
 
-    /// There is no room for the session: it is none, and the log has the reason.
+    /// Records that the session limits reject the connection.
     pub(super) fn on_failure(&mut self, fault: &Fault) {
         self.outcome = SessionOutcome::of(fault);
         self.closed_by = Some(ClosedBy::Authrelay);
         self.report(fault, None);
     }
 
-    /// The session ends with a fault.
+    /// Records the fault that ends the session.
     pub(super) fn on_end(&mut self, fault: &Fault) {
         self.closed_by.get_or_insert(ClosedBy::Authrelay);
         match fault.kind() {
-            // A shutdown is no one's fault.
+            // A shutdown is not an error.
             Kind::Draining => self.fault = Some(fault.kind()),
-            // Too slow, but it asked for nothing.
+            // A connection that timed out without requesting anything.
             Kind::LoginTimeout if self.is_probe() => {
                 self.fault = Some(fault.kind());
                 tracing::debug!(session = self.id(), %fault, "no credentials in time");
@@ -310,7 +311,7 @@ impl SessionRecord {
     pub(super) fn on_relay_event(&mut self, event: RelayEvent) {
         match event {
             RelayEvent::Message(message) => self.on_message(message),
-            // One message's, not the session's.
+            // A fault of one message, not of the session.
             RelayEvent::Fault(fault) => {
                 let fault = self.with_remedy(fault);
                 if fault.kind() == Kind::Mailbox {
@@ -321,7 +322,7 @@ impl SessionRecord {
         }
     }
 
-    /// Adds what only the account knows of the remedy.
+    /// Adds the remedy that depends on the account.
     fn with_remedy(&self, fault: Fault) -> Fault {
         if fault.remedy().is_some() {
             return fault;
@@ -345,7 +346,7 @@ impl SessionRecord {
         }
     }
 
-    /// A message came to an end. More envelopes than one audit record should hold become a record
+    /// Records a finished message. Envelopes beyond the size of one audit record go into a record
     /// of their own.
     fn on_message(&mut self, message: MessageReport) {
         self.metrics.messages(message.outcome.name(), 1);
@@ -376,7 +377,7 @@ impl SessionRecord {
         self.log_end(fault, method);
     }
 
-    /// Counts a fault, remembers it for its account, and logs it unless it was logged.
+    /// Counts a fault, adds it to its account's history, and logs it unless it was already logged.
     fn log_end(&self, fault: &Fault, method: Option<&str>) {
         self.metrics.fault(self.protocol(), fault.kind());
         self.history.count_fault(fault.kind().side());
@@ -411,10 +412,10 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Sixteen hex digits that no other session has.
+/// Generates a session id of sixteen random hex digits.
 fn session_id() -> String {
     let mut bytes = [0; 8];
-    // Without randomness the id is useless, the session is not.
+    // Without randomness the id is useless, but the session still works.
     let _ = aws_lc_rs::rand::fill(&mut bytes);
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

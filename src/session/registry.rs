@@ -1,5 +1,5 @@
-//! The sessions that are open now: who asks sees them, and a reload ends those whose account or
-//! password is gone.
+//! Registry of open sessions, for administrators and for reloads, which drain sessions whose
+//! account or password was removed.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,19 +13,19 @@ use crate::auth::password::VerifiedLogin;
 use crate::config::{CertificateName, Listener};
 use crate::relay::{ByteCounters, Drain};
 
-/// How far a session is.
+/// Progress of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// The client has not logged in: its TLS, its dialogue.
+    /// The client is not verified yet: TLS and dialogue.
     Login,
-    /// The password was checked: waiting for the token and the mail service's login.
+    /// The password is verified; a token and the mail service's login are awaited.
     Upstream,
-    /// Octets are relayed both ways.
+    /// Octets are relayed in both directions.
     Relay,
 }
 
 impl Phase {
-    /// Name in `/api/sessions` and audit records.
+    /// Name of the phase in `/api/sessions` and audit records.
     pub fn name(self) -> &'static str {
         match self {
             Self::Login => "login",
@@ -35,14 +35,14 @@ impl Phase {
     }
 }
 
-/// Registry of all sessions of this process.
+/// Registry of all open sessions of this process.
 #[derive(Debug, Default)]
 pub struct SessionRegistry {
     next: AtomicU64,
     open: Mutex<BTreeMap<u64, Arc<SessionEntry>>>,
 }
 
-/// One of them; it is there until its [`SessionGuard`] is dropped.
+/// Registered session; the entry exists until its [`SessionGuard`] is dropped.
 #[derive(Debug)]
 pub struct SessionEntry {
     id: String,
@@ -52,7 +52,7 @@ pub struct SessionEntry {
     state: Mutex<State>,
     /// Counters of the octets relayed so far.
     pub(super) counts: ByteCounters,
-    /// End at the next reply boundary.
+    /// Request to end the session at its next reply boundary.
     pub(super) drain: Drain,
 }
 
@@ -64,7 +64,7 @@ struct State {
     names: Vec<CertificateName>,
 }
 
-/// A session's own hold on its entry.
+/// Registration of a session, which ends on drop.
 #[derive(Debug)]
 pub struct SessionGuard {
     sessions: Arc<SessionRegistry>,
@@ -72,24 +72,24 @@ pub struct SessionGuard {
     session: Arc<SessionEntry>,
 }
 
-/// A session as administrators see it.
+/// Status of a session for administrators.
 #[derive(Debug, Serialize)]
 pub struct SessionStatus {
     /// Id of the session, as in the log.
     pub session: String,
     /// Name of the listener to which the client connected.
     pub listener: String,
-    /// Protocol that the session speaks.
+    /// Protocol of the session.
     pub protocol: &'static str,
     /// Address and port of the client.
     pub client: String,
-    /// Once its password was checked.
+    /// Verified login, lower case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub login: Option<String>,
-    /// Mailbox that the login opens, once it is verified.
+    /// Mailbox of the verified login.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mailbox: Option<String>,
-    /// Phase in which the session is.
+    /// Name of the current phase.
     pub phase: &'static str,
     /// Start of the session: UTC, RFC 3339.
     pub since: String,
@@ -100,7 +100,7 @@ pub struct SessionStatus {
 }
 
 impl SessionRegistry {
-    /// One more; `drain` ends it at its next reply boundary.
+    /// Registers a session; `drain` ends it at its next reply boundary.
     pub(super) fn register(
         self: &Arc<Self>,
         id: String,
@@ -130,14 +130,14 @@ impl SessionRegistry {
         }
     }
 
-    /// The oldest first; `time` writes a moment.
+    /// Status of all sessions, oldest first; `time` formats a time.
     pub fn rows(&self, time: impl Fn(SystemTime) -> String) -> Vec<SessionStatus> {
         let open: Vec<_> = lock(&self.open).values().cloned().collect();
         open.iter().map(|session| session.row(&time)).collect()
     }
 
-    /// Ends those that are logged in, or about to be, and for which `stays` is false: at their
-    /// next reply boundary, `within` this time at the latest. Returns how many.
+    /// Drains the verified sessions for which `stays` returns false: at their next reply boundary,
+    /// `within` this time at the latest. Returns how many.
     pub(super) fn end_unless(
         &self,
         within: Duration,
@@ -159,12 +159,12 @@ impl SessionRegistry {
 }
 
 impl SessionEntry {
-    /// Sixteen hex digits that no other session has.
+    /// Session id: sixteen hex digits.
     pub(super) fn id(&self) -> &str {
         &self.id
     }
 
-    /// Where the client comes from.
+    /// Address of the client, as announced by a load balancer.
     pub(super) fn client(&self) -> SocketAddr {
         self.client
     }
@@ -193,7 +193,7 @@ impl SessionEntry {
 }
 
 impl SessionGuard {
-    /// Records the verified login and the names of the client's certificate.
+    /// Records the verified login and the names in the client's certificate.
     pub(super) fn verified(&self, verified: &VerifiedLogin, names: &[CertificateName]) {
         let mut state = lock(&self.session.state);
         state.verified = Some(verified.without_password());
@@ -201,19 +201,19 @@ impl SessionGuard {
         state.phase = Phase::Upstream;
     }
 
-    /// The attempt came to nothing.
+    /// Records that the attempt failed.
     pub(super) fn on_refused(&self) {
         let mut state = lock(&self.session.state);
         state.verified = None;
         state.phase = Phase::Login;
     }
 
-    /// Records that the session relays from now on.
+    /// Records that the relay begins.
     pub(super) fn relays(&self) {
         lock(&self.session.state).phase = Phase::Relay;
     }
 
-    /// Phase in which the session is.
+    /// Current phase of the session.
     pub(super) fn phase(&self) -> Phase {
         lock(&self.session.state).phase
     }

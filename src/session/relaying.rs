@@ -1,4 +1,4 @@
-//! A session that is logged in: what its relay needs of it, and what comes of it.
+//! A logged-in session: the services for its relay, and the record of its events.
 
 use std::io;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use crate::fault::Fault;
 use crate::relay::{self, Backend, Connection, Drain, Driver, End, Event, Permit};
 use crate::stream::Stream;
 
-/// One session; dropped in this order.
+/// A relayed session. The fields are dropped in this order.
 pub(super) struct RelayingSession {
     pub(super) driver: Driver<Relayed, SessionBackend>,
     pub(super) drain: Drain,
@@ -24,10 +24,10 @@ pub(super) struct RelayingSession {
     pub(super) _permit: SessionPermit,
 }
 
-/// A connection of a session.
+/// One connection of a relayed session.
 pub(super) struct Relayed {
     stream: Stream,
-    /// Waits for a reset while nothing is received.
+    /// Future that detects a reset while nothing is received.
     reset: Option<Pin<Box<dyn Future<Output = io::Error> + Send>>>,
 }
 
@@ -69,7 +69,7 @@ impl Connection for Relayed {
     }
 }
 
-/// Services of a session that its relay calls: records, permits, upstream connections.
+/// Services of a session for its relay: record, permits, upstream connections.
 pub(super) struct SessionBackend {
     pub(super) record: SessionRecord,
     pub(super) submission: Option<Box<SubmissionPermits>>,
@@ -142,7 +142,7 @@ impl Backend<Relayed> for SessionBackend {
 }
 
 impl RelayingSession {
-    /// Relays to the end of the session.
+    /// Relays until the session ends.
     pub(super) async fn relay(&mut self) {
         let id = self.driver.backend().record.id().to_owned();
         let span = tracing::debug_span!("relay", session = id);

@@ -1,4 +1,4 @@
-//! What sessions share under one configuration.
+//! State that sessions share under one configuration.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::token::{TokenSource, TokenSourceConfig};
 use crate::upstream::Connector;
 use crate::wire::Protocol;
 
-/// One configuration, made ready: its accounts, its token source, TLS towards its providers.
+/// One configuration made ready for use: accounts, token source, and TLS for its providers.
 pub struct Service {
     pub(super) state: ServiceState,
     pub(super) limits: Limits,
@@ -37,7 +37,8 @@ pub struct Service {
 
 type UpstreamTls = BTreeMap<String, Arc<rustls::ClientConfig>>;
 
-/// Registrations' endpoints and providers' upstreams, and how they are reached.
+/// Builds TLS configurations and HTTP clients for all providers, and the token source's
+/// configuration.
 fn outbound_clients(config: &Config) -> anyhow::Result<(UpstreamTls, TokenSourceConfig<'_>)> {
     let mut tls = BTreeMap::new();
     let mut clients = BTreeMap::new();
@@ -96,11 +97,11 @@ impl Service {
         })
     }
 
-    /// Opens where `config` sends audit records.
+    /// Starts the audit that `config` requires.
     ///
     /// # Errors
     ///
-    /// As [`Audit::start`].
+    /// Those of [`Audit::start`].
     pub fn audited(mut self, config: &Config) -> Result<Self, audit::AuditError> {
         let relay = self.state.sharing.as_ref();
         let relay = relay.map(|sharing| sharing.member().name().to_owned());
@@ -109,8 +110,8 @@ impl Service {
         Ok(self)
     }
 
-    /// Creates the service of another configuration, with the state held so far: tokens, lockouts,
-    /// counts, sessions.
+    /// Creates the service of another configuration with the same state: tokens, lockouts,
+    /// counters, sessions.
     pub(super) fn reconfigured(&self, config: &Config) -> anyhow::Result<Self> {
         let (upstream_tls, token_source) = outbound_clients(config)?;
         Ok(Self {
@@ -124,43 +125,43 @@ impl Service {
         })
     }
 
-    /// Makes what is counted and held follow `config`, now that this service is the active one.
+    /// Applies `config` to shared counters and lockouts once this service is active.
     pub(super) fn activate(&self, config: &Config) {
         self.state.metrics.renew(config);
         self.authenticator.activate(config);
         self.token_source.activate();
     }
 
-    /// The sessions that are open.
+    /// Open sessions of this process.
     pub fn sessions(&self) -> &SessionRegistry {
         &self.state.sessions
     }
 
-    /// The accounts, in the file's order.
+    /// Accounts in the order of the file.
     pub fn accounts(&self) -> &[Arc<Account>] {
         &self.accounts
     }
 
-    /// The listeners, in the file's order.
+    /// Listeners in the order of the file.
     pub fn listeners(&self) -> &[Arc<Listener>] {
         &self.listeners
     }
 
-    /// The account of a login, in any case.
+    /// Finds the account of a login, ignoring case.
     pub fn find(&self, login: &str) -> Option<&Arc<Account>> {
         self.authenticator.find(login)
     }
 
-    /// Where access tokens come from.
+    /// Source of access tokens.
     pub fn token_source(&self) -> &Arc<TokenSource> {
         &self.token_source
     }
 
-    /// The way to a provider's mail service. None of its waits goes beyond `deadline`.
+    /// Creates the connector to a provider's mail service. No wait exceeds `deadline`.
     ///
     /// # Errors
     ///
-    /// As [`Connector::new`].
+    /// Those of [`Connector::new`].
     pub fn connector<'a>(
         &self,
         provider: &'a Provider,
@@ -171,13 +172,13 @@ impl Service {
         Connector::new(provider, protocol, tls, self.step_timeout(), deadline)
     }
 
-    /// Longest time of one step upstream: `limits.upstream_timeout`.
+    /// Longest time of one step towards an upstream: `limits.upstream_timeout`.
     pub fn step_timeout(&self) -> Duration {
         self.limits.upstream_timeout
     }
 
-    /// Redeems the consents that no one has used for `age`, and asks about those that need
-    /// attention; logins of wildcard accounts that have consented included.
+    /// Redeems consents unused for `age`, and checks those that need attention. Covers the
+    /// consented logins of wildcard accounts.
     pub async fn refresh_unused(&self, age: Duration) {
         let Some(store) = self.token_source.store().cloned() else {
             return;
@@ -192,14 +193,14 @@ impl Service {
         }
     }
 
-    /// Puts on the audit record that `person` did something by the administrators' listener, and
-    /// whether it succeeded.
+    /// Writes an audit record of an administrator's action: `person`, action, login, and the outcome
+    /// `accepted`, `refused` or `failed`.
     pub fn record_action(
         &self,
         person: &str,
         action: &'static str,
         login: Option<String>,
-        succeeded: bool,
+        outcome: &'static str,
     ) {
         let Some(audit) = &self.state.audit else {
             return;
@@ -208,17 +209,22 @@ impl Service {
             person: Some(person.to_owned()),
             action: Some(action),
             login,
-            outcome: Some(if succeeded { "accepted" } else { "failed" }),
+            outcome: Some(outcome),
             ..AuditRecord::new(Event::Action)
         });
     }
 
-    /// Whether audit records are asked for and cannot be written at the moment.
+    /// Where audit records go, if they go anywhere.
+    pub fn audit(&self) -> Option<&Audit> {
+        self.state.audit.as_ref()
+    }
+
+    /// Whether audit records are required but cannot be written.
     pub fn is_audit_failing(&self) -> bool {
         self.state.audit.as_ref().is_some_and(Audit::is_failing)
     }
 
-    /// Sets the metrics that are looked up and not counted, but for consents.
+    /// Updates the metrics that are read rather than counted, except those of consents.
     pub fn measure(&self) {
         let metrics = &self.state.metrics;
         let unstored = self
@@ -231,7 +237,7 @@ impl Service {
         }
     }
 
-    /// State that this relay shares with others, if it is one of several.
+    /// State shared with other relays; `None` for a single relay.
     pub fn sharing(&self) -> Option<&Arc<Sharing>> {
         self.state.sharing.as_ref()
     }
@@ -241,17 +247,17 @@ impl Service {
         &self.state.metrics
     }
 
-    /// The last success and the last fault of each login.
+    /// Last success and last fault of each login.
     pub fn history(&self) -> &LoginHistory {
         &self.state.history
     }
 
-    /// Cancelled when sessions are to end at their next reply boundary.
+    /// Cancelled when sessions must end at their next reply boundary.
     pub fn drain(&self) -> &CancellationToken {
         &self.state.drain
     }
 
-    /// Cancelled when sessions are to end now.
+    /// Cancelled when sessions must end at once.
     pub fn stop(&self) -> &CancellationToken {
         &self.state.stop
     }

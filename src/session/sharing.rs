@@ -1,4 +1,5 @@
-//! This relay among several: what is made of `state.store`, and the tasks that keep it up.
+//! Membership of this relay in a group with a shared store (`state.store`), and its background
+//! tasks.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,14 +17,14 @@ use crate::config::{Config, SharedStore, State};
 use crate::metrics::Metrics;
 use crate::token::store::{Store, key_of};
 
-/// Time for which a start waits for the shared store, and a stop for the good-bye.
+/// Longest wait for the shared store at start, and for leaving the group at stop.
 const PATIENCE: Duration = Duration::from_millis(1_500);
 const GOODBYE: Duration = Duration::from_millis(300);
 
-/// Interval at which the metrics look.
+/// Interval at which the metrics are updated.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Shared state of one relay among several; it outlives every reload.
+/// Shared state of one relay among several; survives reloads.
 pub struct Sharing {
     config: Arc<SharedStore>,
     directory: PathBuf,
@@ -34,12 +35,11 @@ pub struct Sharing {
 }
 
 impl Sharing {
-    /// Creates what `state.store` says; `None` where this relay shares nothing. Nothing is
-    /// connected yet.
+    /// Creates the shared state if `state.store` is configured. Nothing is connected yet.
     ///
     /// # Errors
     ///
-    /// Where the state directory cannot be written.
+    /// The state directory cannot be written.
     pub(super) fn new(
         config: &Config,
         store: Option<&Arc<Store>>,
@@ -64,21 +64,21 @@ impl Sharing {
         })))
     }
 
-    /// This relay among the others.
+    /// This relay's membership.
     pub fn member(&self) -> &Arc<Member> {
         &self.member
     }
 
-    /// Whether the store answers, and why not.
+    /// Whether the store is reachable.
     ///
     /// # Errors
     ///
-    /// The reason in words.
+    /// The reason why it is not, as text.
     pub fn state(&self) -> Result<(), String> {
         self.member.up().borrow().clone()
     }
 
-    /// Whether a configuration has another `state` than this relay began with, which takes a restart.
+    /// Whether `state` differs from the one this relay started with, which requires a restart.
     pub fn is_another(&self, state: &State) -> bool {
         let same_store = state
             .store
@@ -90,18 +90,18 @@ impl Sharing {
         !same_store || !same_key || state.directory != self.directory
     }
 
-    /// Looks at the store over a connection of its own: reach, TLS, password, version, eviction policy,
-    /// clock, key.
+    /// Examines the store over a separate connection: reachability, TLS, password, version,
+    /// eviction policy, clock, key.
     ///
     /// # Errors
     ///
-    /// Where it cannot be used at all.
+    /// The store cannot be used.
     pub async fn examine(&self) -> Result<Findings, Away> {
         examine(&self.config, self.member.keys()).await
     }
 
-    /// Connects, listens and beats from now on. Returns when this relay is back, or the store does
-    /// not answer for some time: mail goes on without it.
+    /// Connects to the store and starts the background tasks. Returns when this relay has rejoined,
+    /// or after a short wait: mail is relayed without the store too.
     pub async fn start(&self, metrics: Arc<Metrics>) {
         let Some(told) = self
             .told
@@ -139,7 +139,7 @@ impl Sharing {
         }
     }
 
-    /// Says good-bye: the others do not wait for this relay.
+    /// Leaves the group, so that other relays do not wait for this one.
     pub async fn stop(&self) {
         let _ = tokio::time::timeout(GOODBYE, self.member.leave()).await;
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));

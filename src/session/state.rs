@@ -1,4 +1,4 @@
-//! What sessions share whatever the configuration is: it outlives every reload.
+//! State that sessions share across reloads.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,26 +15,26 @@ use crate::metrics::Metrics;
 use crate::throttle::Throttles;
 use crate::wire::Protocol;
 
-/// Handles to what is counted, held and learned; cheap to clone.
+/// Handles to shared counters, limits and learned capabilities; cheap to clone.
 #[derive(Clone)]
 pub(super) struct ServiceState {
     pub(super) history: Arc<LoginHistory>,
     pub(super) metrics: Arc<Metrics>,
-    /// Limits of the mail services, by mailbox.
+    /// Throttles of mailboxes, for their mail services' limits.
     pub(super) throttles: Arc<Throttles>,
     pub(super) fault_log: Arc<FaultLogLimiter>,
     pub(super) sessions: Arc<SessionRegistry>,
     pub(super) audit: Option<Audit>,
-    /// State that this relay shares with others.
+    /// State shared with other relays.
     pub(super) sharing: Option<Arc<Sharing>>,
     learned: Arc<LearnedCapabilities>,
-    /// Sessions end at their next reply boundary.
+    /// Cancelled when sessions must end at their next reply boundary.
     pub(super) drain: CancellationToken,
-    /// Cancelled when all sessions must end now.
+    /// Cancelled when sessions must end at once.
     pub(super) stop: CancellationToken,
 }
 
-/// Capabilities that upstreams listed, by provider and protocol.
+/// Capabilities listed by upstreams, by provider and protocol.
 #[derive(Default)]
 struct LearnedCapabilities(Mutex<HashMap<ProviderProtocol, Arc<[String]>>>);
 
@@ -60,7 +60,7 @@ impl ServiceState {
         }
     }
 
-    /// Keeps what an upstream of the provider listed, for the clients to come.
+    /// Stores the capabilities that a provider's upstream listed, for later clients.
     pub(super) fn learn(&self, provider: &str, protocol: Protocol, capabilities: &[String]) {
         let learned = &self.learned.0;
         let mut learned = learned.lock().unwrap_or_else(PoisonError::into_inner);
@@ -70,7 +70,7 @@ impl ServiceState {
         }
     }
 
-    /// Capabilities that the provider's upstream lists: the preset's until they were learned.
+    /// Capabilities of a provider's upstream; those of the preset until they are learned.
     pub(super) fn capabilities(&self, provider: &Provider, protocol: Protocol) -> Arc<[String]> {
         let learned = &self.learned.0;
         let learned = learned.lock().unwrap_or_else(PoisonError::into_inner);

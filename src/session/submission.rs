@@ -1,5 +1,5 @@
-//! What SMTP sessions need besides: permits to send, the account's policy, and with
-//! `mailbox: {smtp: sender}` an upstream for each sender.
+//! Services for SMTP sessions: permits to send, the account's policy, and with `mailbox: {smtp:
+//! sender}` an upstream for each sender.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,11 +22,11 @@ use crate::wire::Protocol;
 
 type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// The sending side of one SMTP session: who sends, and the message that is in flight.
+/// Sending side of one SMTP session: its account, and the permit of its current message.
 pub(super) struct SubmissionPermits {
     service: Arc<Service>,
     verified: VerifiedLogin,
-    /// The mailbox of the message that was asked for last.
+    /// Throttle of the mailbox whose permit was requested last.
     throttle: Arc<MailboxThrottle>,
     waiting: Option<Pending<Result<Option<MessagePermit>, Denied>>>,
     permit: Option<MessagePermit>,
@@ -34,8 +34,8 @@ pub(super) struct SubmissionPermits {
 }
 
 impl Service {
-    /// No session goes to a mail service for a mailbox that it refuses for now. SMTP clients wait
-    /// up to `smtp_limits.wait` for the end of that, others are answered at once.
+    /// Waits for the end of a mailbox's backoff: SMTP clients up to `smtp_limits.wait`, others not
+    /// at all. Errors: the backoff lasts longer.
     pub(super) async fn wait_for_backoff(
         &self,
         protocol: Protocol,
@@ -62,7 +62,7 @@ impl Service {
         ))
     }
 
-    /// The mail service said for how long it refuses the mailbox.
+    /// Records the backoff of a mailbox if the mail service named one.
     pub(super) fn record_backoff(
         &self,
         protocol: Protocol,
@@ -113,7 +113,7 @@ impl Service {
 }
 
 impl SubmissionPermits {
-    /// Begins to wait for a permit to send a message of `sender`.
+    /// Begins to wait for a permit to send a message from `sender`.
     pub(super) fn request_permit(&mut self, sender: &str) {
         self.turn_to(sender);
         let account = self.verified.account();
@@ -130,7 +130,7 @@ impl SubmissionPermits {
         let (throttle, limits) = (self.throttle.clone(), limits(account));
         let metrics = self.service.state.metrics.clone();
         self.waiting = Some(Box::pin(async move {
-            // The account's own reservation is given back where the mailbox's permit is denied.
+            // The account's own reservation is returned if the mailbox's permit is denied.
             let own = own.transpose()?;
             if let Some((throttle, rate, _)) = &own {
                 throttle.pace(*rate).await?;
@@ -144,7 +144,7 @@ impl SubmissionPermits {
         }));
     }
 
-    /// Changes to the throttle of this sender's mailbox.
+    /// Switches to the throttle of this sender's mailbox.
     fn turn_to(&mut self, sender: &str) {
         let account = self.verified.account();
         if account.mailbox.smtp_is_sender {
@@ -171,7 +171,7 @@ impl SubmissionPermits {
         })
     }
 
-    /// The message is not in flight any more, or is not waited for.
+    /// Returns the permit, or stops waiting for one.
     pub(super) fn release_permit(&mut self) {
         self.waiting = None;
         self.permit = None;
@@ -261,7 +261,7 @@ fn relayed(policy: &SmtpPolicy, mailbox: &str) -> Policy {
     }
 }
 
-/// Reply to the session's own AUTH, where each MAIL has an upstream of its own.
+/// Local reply to AUTH in a session where each MAIL opens its own upstream.
 pub(super) fn accepted_here() -> crate::login::SuccessReply {
     crate::login::SuccessReply {
         untagged: Bytes::new(),

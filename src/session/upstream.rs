@@ -1,4 +1,4 @@
-//! Getting a token and logging in to the mail service with it.
+//! Gets a token and logs in to the mail service with it.
 
 use std::net::SocketAddr;
 
@@ -14,32 +14,32 @@ use crate::stream::Stream;
 use crate::token::Token;
 use crate::wire::Protocol;
 
-/// An upstream that took the token.
+/// A logged-in upstream connection.
 pub(super) struct LoggedIn {
     pub(super) stream: Stream,
     pub(super) ready: Ready,
     /// Host and port as configured.
     pub(super) name: String,
     pub(super) address: Option<SocketAddr>,
-    /// The mailbox that was logged in as.
+    /// Mailbox of the login.
     pub(super) mailbox: String,
 }
 
-/// For which session an upstream is opened, and what limits it.
+/// Context of an upstream login: the session, its client and its deadline.
 #[derive(Clone, Copy)]
 pub(super) struct ConnectContext<'a> {
-    /// The session's id, for the log.
+    /// Session id, for the log.
     pub(super) session: &'a str,
     pub(super) protocol: Protocol,
-    /// Where the client comes from; without it no password of a client may be needed for the
-    /// token.
+    /// Client of the session. `None` is only valid if the token requires no password of the client.
     pub(super) client: Option<ClientInfo<'a>>,
     pub(super) started: Instant,
     pub(super) deadline: Instant,
 }
 
 impl Service {
-    /// Gets a token and logs in with it, once more with another where it is refused.
+    /// Gets a token and logs in with it. If the upstream refuses the token, tries once more with
+    /// another.
     pub(super) async fn connect(
         &self,
         context: ConnectContext<'_>,
@@ -119,12 +119,12 @@ impl Service {
                 Ok(token)
             }
             Err(fault) if fault.kind() == Kind::Credentials => Err(trial.failed(fault)),
-            // Nothing was said of the password.
+            // The identity provider did not check the password.
             Err(fault) => Err(LoginRefused::at_once(fault)),
         }
     }
 
-    /// Dials, encrypts, logs in, all before `deadline`.
+    /// Connects, starts TLS and logs in, all before `deadline`.
     async fn log_in_upstream(
         &self,
         protocol: Protocol,
@@ -154,8 +154,8 @@ impl Service {
     }
 }
 
-/// Over SMTP a person's token may open that person's own mailbox only: where the two differ, the
-/// remedy says how to log in as that person.
+/// Extends the remedy if a delegate signed in: over SMTP a user's token may open only that user's
+/// mailbox.
 fn of_delegate(fault: Fault, protocol: Protocol, verified: &VerifiedLogin, token: &Token) -> Fault {
     let mailbox = verified.mailbox();
     let person = crate::token::person(token.secret.expose())

@@ -22,23 +22,23 @@ thread_local! {
     static WRITING: RefCell<super::tls::Records> = const { RefCell::new(super::tls::Records::new()) };
 }
 
-/// A TCP connection that may be encrypted.
+/// TCP connection that may be encrypted.
 #[derive(Debug)]
 pub struct Stream {
-    /// Connection of the socket, shared with [`Stream::reset`].
+    /// Socket, shared with [`Stream::reset`].
     tcp: Arc<TcpStream>,
     tls: Option<Box<Tls>>,
-    /// Octets that the socket would not take yet.
+    /// Octets that the socket has not accepted yet.
     outbound: Vec<u8>,
-    /// Part of it that was written.
+    /// Length of the part of `outbound` already written.
     written: usize,
-    /// TLS was begun and is not there yet, or failed: nothing more may go out in clear.
+    /// Whether a TLS handshake has begun but not succeeded: nothing more may be sent in clear.
     handshaking: bool,
-    /// The handshake's last flight is still in `outbound`.
+    /// Whether the last flight of the handshake is still in `outbound`.
     held: bool,
-    /// The peer will send no more.
+    /// Whether the peer has closed its direction.
     ended: bool,
-    /// The socket's write side is to be closed once `outbound` is empty, or was.
+    /// Progress of closing the socket's write side, which follows the last octet in `outbound`.
     closing: Closing,
 }
 
@@ -49,23 +49,23 @@ enum Closing {
     Closed,
 }
 
-/// Octets of a client's first flight that an error carries: a ClientHello without key shares.
+/// Most octets of a client's first flight kept for an error: a ClientHello without key shares.
 const FIRST: usize = 2 * 1024;
 
-/// A handshake with a client that failed.
+/// Failed handshake with a client.
 #[derive(Debug)]
 pub struct HandshakeError {
-    /// Error of the handshake, from TLS or the socket.
+    /// Error from TLS or the socket.
     pub error: io::Error,
-    /// First octets of the client, at most `FIRST`.
+    /// First octets from the client, at most `FIRST`.
     pub first: Vec<u8>,
 }
 
-/// Function that takes received octets: it may write them to another stream in the same turn.
+/// Function that takes received octets and may forward them to another stream at once.
 pub type Sink<'a> = dyn FnMut(&mut Context<'_>, &[u8]) + 'a;
 
 impl Stream {
-    /// Creates a stream in clear, which may be encrypted later.
+    /// Creates a cleartext stream, which may be encrypted later.
     pub fn new(tcp: TcpStream) -> Self {
         Self {
             tcp: Arc::new(tcp),
@@ -79,7 +79,7 @@ impl Stream {
         }
     }
 
-    /// Encrypts, in the client's role.
+    /// Starts TLS in the client's role.
     pub async fn encrypt_as_client(
         &mut self,
         config: Arc<rustls::ClientConfig>,
@@ -89,11 +89,11 @@ impl Stream {
         self.encrypt(tls, &mut Vec::new()).await
     }
 
-    /// Encrypts, in the server's role. `certificates`: clients show some.
+    /// Starts TLS in the server's role. `certificates` is whether clients present certificates.
     ///
     /// # Errors
     ///
-    /// With what the client sent first, for a reason that people understand.
+    /// The handshake failed. The error contains the client's first octets, to find the cause.
     pub async fn encrypt_as_server(
         &mut self,
         config: Arc<rustls::ServerConfig>,
@@ -107,7 +107,7 @@ impl Stream {
         handshake.map_err(|error| HandshakeError { error, first })
     }
 
-    /// The first [`FIRST`] octets that the peer sends go to `first` as well.
+    /// Runs the handshake; `first` gets a copy of the first [`FIRST`] octets from the peer.
     async fn encrypt(&mut self, mut tls: Tls, first: &mut Vec<u8>) -> io::Result<()> {
         self.handshaking = true;
         tls.start(&mut self.outbound)?;
@@ -123,20 +123,20 @@ impl Stream {
                 })
             });
             if let Err(error) = step.await {
-                // An alert that says why.
+                // Sends the alert with the reason.
                 let _ = poll_fn(|cx| self.poll_flush(cx)).await;
                 return Err(error);
             }
         }
-        // A client's last flight goes with its first words, or before it listens.
+        // A client's last flight is sent with its first data, or before it receives.
         self.tls = Some(Box::new(tls));
         self.handshaking = false;
         self.held = !self.is_flushed();
         Ok(())
     }
 
-    /// Receives once, at most 64 KiB: `sink` is called with everything that came. `Ok(false)`:
-    /// nothing came, the peer has ended its direction.
+    /// Receives once, at most 64 KiB, and passes everything to `sink`. `Ok(false)`: the peer has
+    /// closed its direction and nothing was received.
     pub fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
@@ -163,7 +163,7 @@ impl Stream {
                         match tls.receive(scratch, received, &mut self.outbound, &mut plaintext)? {
                             Received::Data => break Poll::Ready(Ok(true)),
                             Received::End => break Poll::Ready(Ok(false)),
-                            // A ticket, or part of a record: on until the socket is empty.
+                            // A session ticket or a partial record: read until the socket is empty.
                             Received::Nothing => {}
                         }
                     },
@@ -183,8 +183,8 @@ impl Stream {
         Poll::Ready(Ok(open))
     }
 
-    /// Sends, or keeps what the socket would not take: see [`Stream::poll_flush`]. An error shows
-    /// at the next flush.
+    /// Sends octets, and keeps those that the socket does not accept: see [`Stream::poll_flush`].
+    /// The next flush reports errors.
     pub fn send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) {
         if self.closing != Closing::Open || self.handshaking {
             return;
@@ -201,7 +201,7 @@ impl Stream {
         });
     }
 
-    /// Ends our direction once everything sent is out.
+    /// Closes our direction after everything already sent.
     pub fn close(&mut self) {
         if self.closing == Closing::Open {
             self.closing = Closing::Due;
@@ -211,7 +211,7 @@ impl Stream {
         }
     }
 
-    /// Writes what is kept; ready when nothing is.
+    /// Writes the kept octets. Ready when none are left.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self
             .outbound
@@ -227,7 +227,7 @@ impl Stream {
         self.written = 0;
         self.held = false;
         if self.closing == Closing::Due {
-            // A peer that has ended itself waits for nothing: that the socket goes is enough.
+            // If the peer has closed already, dropping the socket is enough.
             if !self.ended {
                 match SockRef::from(&*self.tcp).shutdown(Shutdown::Write) {
                     Err(error) if error.kind() != io::ErrorKind::NotConnected => {
@@ -241,17 +241,17 @@ impl Stream {
         Poll::Ready(Ok(()))
     }
 
-    /// Whether nothing is kept for a socket that would not take it.
+    /// Whether all octets sent so far were written to the socket.
     pub fn is_flushed(&self) -> bool {
         self.outbound.is_empty()
     }
 
-    /// Receives octets once: [`Stream::poll_receive`], awaited.
+    /// Receives octets once, by awaiting [`Stream::poll_receive`].
     pub async fn receive(&mut self, mut sink: impl FnMut(&[u8])) -> io::Result<bool> {
         poll_fn(|cx| self.poll_receive(cx, &mut |_, bytes| sink(bytes))).await
     }
 
-    /// Sends and waits until it is out.
+    /// Sends octets and waits until they are written to the socket.
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut unsent = Some(bytes);
         poll_fn(|cx| {
@@ -263,8 +263,8 @@ impl Stream {
         .await
     }
 
-    /// Ends our direction and takes in, unread, what the peer still sends until it ends its own:
-    /// closing over unread bytes resets the connection, and the last words sent would be lost.
+    /// Closes our direction, then reads and discards until the peer closes. Closing a socket with
+    /// unread input resets the connection, and the peer would lose our final reply.
     pub async fn finish(&mut self) {
         self.close();
         if poll_fn(|cx| self.poll_flush(cx)).await.is_ok() {
@@ -272,34 +272,34 @@ impl Stream {
         }
     }
 
-    /// Becomes ready when the connection breaks: the peer reset it, or the kernel gave it up
-    /// (keepalive). Reads nothing, and notices it also while octets of the peer are unread, so that
-    /// a peer that is not being read may be watched. The peer's orderly end (FIN) is no such event:
-    /// it may be a half-close, and [`Stream::poll_receive`] reports it in its turn.
+    /// Waits until the connection fails: the peer reset it, or keepalive gave up. Nothing is read,
+    /// and a reset is detected even while received octets are unread, so a peer that is not being
+    /// read can be watched. An orderly close (FIN) does not count, since it may be a half-close;
+    /// [`Stream::poll_receive`] reports it.
     ///
-    /// The future borrows nothing: pin it once, poll it beside whatever the stream is used for, and
-    /// drop it with the stream, whose socket it keeps open. Octets that came before the reset can
-    /// still be received; what is sent from then on is lost. Gives why the connection broke.
+    /// The future borrows nothing. Pin it once, poll it together with other uses of the stream, and
+    /// drop it with the stream, since it keeps the socket open. Octets received before the reset
+    /// can still be read; octets sent after it are lost. Returns the error.
     pub fn reset(&self) -> impl Future<Output = io::Error> + Send + 'static {
         super::socket::reset(self.tcp.clone())
     }
 
-    /// Address of the peer, as the socket has it.
+    /// Address of the peer.
     pub fn peer(&self) -> io::Result<SocketAddr> {
         self.tcp.peer_addr()
     }
 
-    /// Our own address, as the socket has it.
+    /// Our own address of the connection.
     pub fn local(&self) -> io::Result<SocketAddr> {
         self.tcp.local_addr()
     }
 
-    /// The certificate that the peer showed, in DER, if it did.
+    /// Certificate presented by the peer, in DER.
     pub fn peer_certificate(&self) -> Option<CertificateDer<'static>> {
         self.tls.as_ref().and_then(|tls| tls.peer_certificate())
     }
 
-    /// Version and cipher as `TLSv1.3 CIPHER`; `None` in clear.
+    /// Version and cipher suite, as `TLSv1.3 CIPHER`; `None` in clear.
     pub fn encryption(&self) -> Option<String> {
         self.tls.as_ref().and_then(|tls| tls.description())
     }
@@ -310,7 +310,7 @@ fn write_now(tcp: &TcpStream, cx: &mut Context<'_>, outbound: &mut Vec<u8>, mut 
     while outbound.is_empty() && !bytes.is_empty() {
         match poll_write(tcp, cx, bytes) {
             Poll::Ready(Ok(written @ 1..)) => bytes = bytes.get(written..).unwrap_or_default(),
-            // Errors show again at the next flush.
+            // The next flush reports errors.
             Poll::Ready(_) | Poll::Pending => break,
         }
     }

@@ -1,12 +1,13 @@
-//! One connection, in clear or encrypted, that holds no buffer while it is idle.
+//! A connection, in clear or encrypted, that holds no buffer while idle.
 //!
-//! Bytes are read into a scratch buffer of the thread and handed to a sink as slices; what is
-//! written is encrypted into another one and offered to the socket at once. Kept are only a TLS
-//! record that is not complete yet and what the socket would not take, and both are freed as soon
-//! as they are empty. TLS is rustls by its unbuffered interface (`tls`): the buffered one keeps
-//! 8 KiB a connection and reads 4 KiB at a time.
+//! Received bytes are read into a scratch buffer of the thread and passed to a sink as slices.
+//! Bytes to send are encrypted into another scratch buffer and offered to the socket at once. Only
+//! an incomplete TLS record and bytes that the socket did not accept are kept; both are freed as
+//! soon as possible. TLS is rustls' unbuffered interface (`tls`): the buffered one keeps 8 KiB per
+//! connection and reads 4 KiB at a time.
 //!
-//! Backpressure is the caller's: receive only while the other side [`Stream::poll_flush`]es.
+//! The caller provides backpressure: receive only while the other side's [`Stream::poll_flush`] is
+//! ready.
 
 mod connection;
 mod records;

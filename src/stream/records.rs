@@ -1,8 +1,8 @@
-//! Room for TLS records that are to be sent, as rustls' encoders require it.
+//! Buffers for TLS records, as rustls' encoders require them.
 
 use rustls::unbuffered::{EncodeError, EncryptError};
 
-/// The room that an encoder asks for.
+/// Buffer size that an encoder reports as missing.
 pub(super) trait Insufficient {
     fn required(&self) -> Option<usize>;
 }
@@ -25,8 +25,8 @@ impl Insufficient for EncryptError {
     }
 }
 
-/// Records to be sent, in room that may be kept for the next ones: clearing it for each would
-/// cost as much as a tenth of their encryption.
+/// Records to send, in a buffer that is reused: clearing it for each record would cost up to a
+/// tenth of the encryption.
 #[derive(Debug, Default)]
 pub struct Records {
     room: Vec<u8>,
@@ -34,7 +34,7 @@ pub struct Records {
 }
 
 impl Records {
-    /// Without records and without room.
+    /// Creates an empty buffer without allocating.
     pub const fn new() -> Self {
         Self {
             room: Vec::new(),
@@ -42,17 +42,17 @@ impl Records {
         }
     }
 
-    /// The records, to be sent in this order.
+    /// The records, in sending order.
     pub fn written(&self) -> &[u8] {
         self.room.get(..self.written).unwrap_or_default()
     }
 
-    /// Forgets the records and keeps the room.
+    /// Discards the records and keeps the memory.
     pub fn clear(&mut self) {
         self.written = 0;
     }
 
-    /// Appends what an encoder writes; makes the room that it asks for.
+    /// Appends the output of an encoder, and grows the buffer as it requires.
     pub(super) fn encode<E: Insufficient + std::fmt::Display>(
         &mut self,
         mut encoder: impl FnMut(&mut [u8]) -> Result<usize, E>,

@@ -1,4 +1,4 @@
-//! A socket that several may look at: tokio's own reading and writing require it for themselves.
+//! Reads and writes a socket through a shared reference, which tokio's own functions do not allow.
 
 use std::io::{self, Read as _, Write as _};
 use std::mem::MaybeUninit;
@@ -12,10 +12,10 @@ use tokio::net::TcpStream;
 
 use crate::platform;
 
-/// Interval at which a socket is looked at where the system does not report its errors.
+/// Interval for checking a socket on systems that do not report its errors.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Reads once; 0 octets are the end.
+/// Reads once; 0 octets mean the end.
 pub(super) fn poll_read(
     tcp: &TcpStream,
     cx: &mut Context<'_>,
@@ -31,7 +31,7 @@ pub(super) fn poll_read(
     }
 }
 
-/// Writes once, as much as the socket takes.
+/// Writes once, as much as the socket accepts.
 pub(super) fn poll_write(
     tcp: &TcpStream,
     cx: &mut Context<'_>,
@@ -48,8 +48,9 @@ pub(super) fn poll_write(
     }
 }
 
-/// Does `io`, which moves up to `size` octets. Fewer say that the socket is empty, or full: where
-/// the kernel reports changes only (epoll, kqueue), the next call then waits without asking it.
+/// Performs `io`, which moves up to `size` octets. A shorter result means that the socket is empty
+/// or full. Where the kernel reports only changes (epoll, kqueue), the next call then waits without
+/// a system call.
 fn once(
     tcp: &TcpStream,
     interest: Interest,
@@ -68,8 +69,8 @@ fn once(
     partial.map_or(moved, Ok)
 }
 
-/// Waits for the connection to break. Readiness for errors is a matter of its own, which neither
-/// unread octets nor an end that the peer has announced (FIN) set.
+/// Waits for the connection to fail. Error readiness is separate: neither unread octets nor a FIN
+/// set it.
 pub(super) async fn reset(tcp: Arc<TcpStream>) -> io::Error {
     if !platform::TELLS_OF_ERRORS {
         return looked_for(&tcp).await;
@@ -77,14 +78,14 @@ pub(super) async fn reset(tcp: Arc<TcpStream>) -> io::Error {
     match tcp.ready(Interest::ERROR).await {
         Ok(_) => match tcp.take_error() {
             Ok(Some(error)) | Err(error) => error,
-            // Whoever wrote last got it.
+            // The last write has already returned the error.
             Ok(None) => io::ErrorKind::ConnectionReset.into(),
         },
         Err(error) => error,
     }
 }
 
-/// Looks for a reset now and then: a socket that has one fails whatever is unread.
+/// Checks for a reset at intervals. A reset socket fails even with unread octets.
 async fn looked_for(tcp: &TcpStream) -> io::Error {
     let mut looks = tokio::time::interval(LOOK);
     loop {

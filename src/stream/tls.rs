@@ -1,10 +1,9 @@
-//! TLS by rustls' unbuffered interface, as a machine without IO.
+//! TLS as a state machine without IO, over rustls' unbuffered interface.
 //!
-//! rustls remembers handshake messages that are not complete as places in the octets that it was
-//! given, and panics where it is not given the same octets again. So [`Tls`] owns every octet that
-//! rustls has not discarded, and `Connection::process` is the only function that calls
-//! `process_tls_records`, always with all of them. After an error rustls is called for its alert
-//! only.
+//! rustls stores incomplete handshake messages as positions in its input, and panics if it is not
+//! given the same octets again. [`Tls`] therefore owns every octet that rustls has not discarded.
+//! Only `Connection::process` calls `process_tls_records`, always with all of them. After an error
+//! rustls is called only for its alert.
 
 use std::io;
 use std::sync::Arc;
@@ -16,47 +15,47 @@ use rustls_pki_types::{CertificateDer, ServerName};
 
 pub use super::records::Records;
 
-/// The largest TLS record with its header: 2^14 octets and 2,048 of TLS 1.2's expansion.
+/// Largest TLS record with its header: 2^14 octets, and 2,048 of TLS 1.2's expansion.
 pub const RECORD: usize = 16_384 + 2_048 + 5;
 
-/// Octets read from a socket at once.
+/// Most octets read from a socket at once.
 pub const READ: usize = 64 * 1024;
 
-/// Octets of a scratch buffer for [`Tls::receive`]: what is kept, and what is read after it.
+/// Size of a scratch buffer for [`Tls::receive`]: kept octets, followed by those read.
 pub const SCRATCH: usize = READ + RECORD;
 
-/// Octets that a handshake with an upstream may keep: rustls takes handshake messages of 64 KiB,
-/// and their records have headers (RFC 8446 §4: certificates).
+/// Most octets kept during a handshake with an upstream: rustls accepts handshake messages of 64
+/// KiB (certificates, RFC 8446 §4), and their records have headers.
 const UPSTREAM_CAP: usize = SCRATCH;
 
-/// Largest size of a client's incomplete handshake, thousands of which may stay incomplete before
-/// anyone knows who they are: one record of the largest size. A ClientHello has 2 KiB, post-quantum
+/// Most octets kept during a handshake with a client: one record of the largest size. Thousands of
+/// unauthenticated clients may leave handshakes incomplete. A ClientHello has 2 KiB, post-quantum
 /// key shares included.
 const CLIENT_CAP: usize = RECORD;
 
-/// Octets that a client may have us keep after its handshake: a record that is not complete and a
-/// handshake message that is not, of which KeyUpdate is the only one (5 octets, RFC 8446 §4.6.3).
+/// Most octets kept from a client after its handshake: an incomplete record, and an incomplete
+/// handshake message, which can only be a KeyUpdate (5 octets, RFC 8446 §4.6.3).
 const CLIENT_OPEN_CAP: usize = RECORD + 4 * 1024;
 
-/// A TLS connection, from its handshake to its end.
+/// TLS connection from its handshake to its end.
 #[derive(Debug)]
 pub struct Tls {
     connection: Connection,
     /// Every octet that rustls was given and has not discarded, as rustls left it.
     kept: Vec<u8>,
-    /// Plaintext that came before it was asked for: after the handshake's last flight.
+    /// Plaintext received together with the end of the handshake.
     early: Vec<u8>,
     end: End,
     handshake_cap: usize,
 }
 
-/// Whether more can come from the peer.
+/// Whether more data can come from the peer.
 #[derive(Debug)]
 enum End {
     Open,
-    /// The peer said close_notify. We may still send.
+    /// The peer sent close_notify. We may still send.
     PeerClosed,
-    /// Nothing can be received or sent any more.
+    /// Nothing more can be received or sent.
     Failed(Failure),
 }
 
@@ -64,7 +63,7 @@ enum End {
 #[derive(Debug, Clone)]
 enum Failure {
     Tls(rustls::Error),
-    /// The peer would have had us keep more than this many octets of this.
+    /// More than this many octets of this kind would have to be kept.
     TooLong(&'static str, usize),
 }
 
@@ -94,41 +93,41 @@ impl std::fmt::Debug for Connection {
     }
 }
 
-/// Result of a call to [`Tls::receive`].
+/// Result of [`Tls::receive`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received {
-    /// Plaintext, which the sink has.
+    /// Plaintext was passed to the sink.
     Data,
-    /// Octets that are no plaintext yet, or TLS's own: call again.
+    /// No plaintext yet: a partial record or a TLS message. Call again.
     Nothing,
-    /// The peer has ended its direction, by close_notify or without.
+    /// The peer has closed its direction, with or without close_notify.
     End,
 }
 
-/// Data that is to be sent once the connection can take plaintext.
+/// Data to send once the connection can encrypt.
 enum Outgoing<'a> {
     Nothing,
     Data(&'a [u8]),
     CloseNotify,
 }
 
-/// How far a round of processing came.
+/// Result of one round of processing.
 #[derive(Debug, Default)]
 struct Round {
-    /// Octets from the front that rustls needs no more.
+    /// Octets at the front that rustls has discarded.
     discarded: usize,
     /// Whether the peer sent close_notify.
     peer_closed: bool,
-    /// Whether the records hold what was to be sent.
+    /// Whether the outgoing data is in the records.
     sent: bool,
 }
 
 impl Tls {
-    /// A connection in the client's role; its first flight comes with [`Tls::start`].
+    /// Creates a connection in the client's role; [`Tls::start`] emits its first flight.
     ///
     /// # Errors
     ///
-    /// As rustls has them for a configuration or name that cannot be used.
+    /// rustls rejects the configuration or the name.
     pub fn client(
         config: Arc<rustls::ClientConfig>,
         name: ServerName<'static>,
@@ -137,12 +136,12 @@ impl Tls {
         Ok(Self::new(Connection::Client(connection), UPSTREAM_CAP))
     }
 
-    /// A connection in the server's role. `certificates`: clients show some, so that a handshake
-    /// may be as large as an upstream's.
+    /// Creates a connection in the server's role. `certificates` is whether clients present
+    /// certificates, which allows a handshake as large as an upstream's.
     ///
     /// # Errors
     ///
-    /// As rustls has them for a configuration that cannot be used.
+    /// rustls rejects the configuration.
     pub fn server(config: Arc<rustls::ServerConfig>, certificates: bool) -> io::Result<Self> {
         let connection = UnbufferedServerConnection::new(config).map_err(tls_error)?;
         let cap = match certificates {
@@ -162,11 +161,11 @@ impl Tls {
         }
     }
 
-    /// Appends what is to be sent before anything is received: the client's first flight.
+    /// Appends the data to send before anything is received: the client's first flight.
     ///
     /// # Errors
     ///
-    /// As rustls has them.
+    /// Those of rustls.
     pub fn start(&mut self, outbound: &mut Vec<u8>) -> io::Result<()> {
         let mut records = Records::new();
         self.advance(Outgoing::Nothing, &mut records);
@@ -177,7 +176,7 @@ impl Tls {
         }
     }
 
-    /// Whether plaintext can go both ways.
+    /// Whether the handshake is incomplete.
     pub fn is_handshaking(&self) -> bool {
         match &self.connection {
             Connection::Client(tls) => tls.is_handshaking(),
@@ -185,8 +184,9 @@ impl Tls {
         }
     }
 
-    /// Where ciphertext is to be read into: a part of `scratch`, which holds [`SCRATCH`] octets and
-    /// must go to [`Tls::receive`] or [`Tls::handshake`] next. Empty where nothing has to be read.
+    /// Returns the part of `scratch` into which to read ciphertext. `scratch` has [`SCRATCH`]
+    /// octets and must be passed to [`Tls::receive`] or [`Tls::handshake`] next. Empty if nothing
+    /// has to be read.
     pub fn room<'s>(&self, scratch: &'s mut [u8]) -> &'s mut [u8] {
         let end = match &self.end {
             End::Open if self.early.is_empty() => self.read_to(),
@@ -195,14 +195,14 @@ impl Tls {
         scratch.get_mut(self.kept.len()..end).unwrap_or_default()
     }
 
-    /// Goes on with the handshake, `received` octets having been read into [`Tls::room`]; answers
-    /// go to `outbound`, also where it fails. Plaintext that the peer sent after its handshake is
-    /// kept for [`Tls::receive`].
+    /// Continues the handshake after `received` octets were read into [`Tls::room`]. Output goes to
+    /// `outbound`, even on failure. Plaintext sent after the peer's handshake is kept for
+    /// [`Tls::receive`].
     ///
     /// # Errors
     ///
-    /// Of kind `UnexpectedEof` where the peer ended before the handshake did; of kind `InvalidData`
-    /// with rustls' error.
+    /// Kind `UnexpectedEof`: the peer closed before the end of the handshake. Kind `InvalidData`:
+    /// rustls' error.
     pub fn handshake(
         &mut self,
         scratch: &mut [u8],
@@ -214,7 +214,7 @@ impl Tls {
         let received = self.receive(scratch, received, outbound, &mut keep);
         self.early = early;
         match received {
-            // Words that came with the end are heard before it.
+            // Data that arrived together with the end is delivered first.
             _ if !self.is_handshaking() => Ok(()),
             Ok(Received::End) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(Received::Data | Received::Nothing) => Ok(()),
@@ -222,12 +222,12 @@ impl Tls {
         }
     }
 
-    /// Decrypts, `received` octets having been read into [`Tls::room`] (0: the peer has ended), and
-    /// gives the plaintext to `sink`. Answers of TLS itself go to `outbound`.
+    /// Decrypts `received` octets that were read into [`Tls::room`] (0: the peer has closed) and
+    /// passes the plaintext to `sink`. TLS' own output goes to `outbound`.
     ///
     /// # Errors
     ///
-    /// Of kind `InvalidData` with rustls' error, from then on at each call.
+    /// Kind `InvalidData` with rustls' error, at this and every later call.
     pub fn receive(
         &mut self,
         scratch: &mut [u8],
@@ -241,7 +241,7 @@ impl Tls {
         }
         match &self.end {
             End::Open if received > 0 => {}
-            // Without close_notify too: the protocols have endings of their own.
+            // A missing close_notify is accepted: the mail protocols have their own endings.
             End::Open | End::PeerClosed => return Ok(Received::End),
             End::Failed(failure) => return Err(failure.into()),
         }
@@ -270,7 +270,8 @@ impl Tls {
         }
     }
 
-    /// Replaces `records` by `bytes`, encrypted; false where nothing can be encrypted any more.
+    /// Replaces `records` by the encryption of `bytes`. Returns false if nothing can be encrypted
+    /// any more.
     pub fn encrypt(&mut self, bytes: &[u8], records: &mut Records) -> bool {
         records.clear();
         self.advance(Outgoing::Data(bytes), records)
@@ -283,12 +284,12 @@ impl Tls {
         outbound.extend_from_slice(records.written());
     }
 
-    /// Octets that are kept for the next call: under 83 KiB, and under 23 KiB of a client's.
+    /// Number of octets kept for the next call: under 83 KiB, and under 23 KiB from a client.
     pub fn held(&self) -> usize {
         self.kept.len() + self.early.len()
     }
 
-    /// Sends `outgoing` without anything new from the peer; whether it could.
+    /// Sends `outgoing` without new input from the peer. Returns whether it could be sent.
     fn advance(&mut self, outgoing: Outgoing<'_>, records: &mut Records) -> bool {
         if let End::Failed(_) = &self.end {
             return false;
@@ -332,7 +333,7 @@ impl Tls {
         }
         match self.end {
             End::Open => {}
-            // rustls is given no further octet.
+            // rustls gets no further octet.
             End::PeerClosed | End::Failed(_) => self.kept = Vec::new(),
         }
     }
@@ -345,8 +346,8 @@ impl Tls {
         }
     }
 
-    /// End of the scratch buffer for what is read next. Octets after a handshake that is at its cap
-    /// stay with the socket.
+    /// End of the next read in the scratch buffer. Octets after a handshake at its limit stay in
+    /// the socket.
     fn read_to(&self) -> usize {
         match self.is_handshaking() {
             true => self.handshake_cap,
@@ -354,7 +355,7 @@ impl Tls {
         }
     }
 
-    /// The certificate that the peer showed, in DER, if it did.
+    /// Certificate presented by the peer, in DER.
     pub fn peer_certificate(&self) -> Option<CertificateDer<'static>> {
         let chain = match &self.connection {
             Connection::Client(tls) => tls.peer_certificates(),
@@ -363,7 +364,7 @@ impl Tls {
         chain?.first().map(|leaf| leaf.clone().into_owned())
     }
 
-    /// Version and cipher as `TLSv1.3 CIPHER`.
+    /// Version and cipher suite, as `TLSv1.3 CIPHER`.
     pub fn description(&self) -> Option<String> {
         let (version, suite) = match &self.connection {
             Connection::Client(tls) => (tls.protocol_version()?, tls.negotiated_cipher_suite()?),
@@ -382,7 +383,7 @@ fn tls_error(error: rustls::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// One body for both roles: their types share no trait for processing.
+/// One body for both roles, whose rustls types share no trait for processing.
 macro_rules! process {
     ($tls:expr, $incoming:expr, $records:expr, $outgoing:expr, $sink:expr) => {{
         let mut round = Round::default();
@@ -391,7 +392,7 @@ macro_rules! process {
             let rest = $incoming.get_mut(round.discarded..).unwrap_or_default();
             let UnbufferedStatus { discard, state } = $tls.process_tls_records(rest);
             let mut discarded = discard;
-            // Whether there is more to do.
+            // Whether to continue the loop.
             let step = match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
                     match traffic.next_record() {
@@ -421,19 +422,19 @@ macro_rules! process {
                         }
                     };
                     round.sent |= matches!(sent, Some(Ok(())));
-                    // With `Nothing` left this state comes once more.
+                    // This state comes once more, with nothing left to send.
                     sent.map_or(Ok(false), |sent| sent.map(|()| true))
                 }
                 Ok(ConnectionState::PeerClosed) => {
                     round.peer_closed = true;
                     Ok(true)
                 }
-                // Both sides said it: nothing can be sent any more either.
+                // Both sides sent close_notify, so nothing can be sent any more.
                 Ok(ConnectionState::Closed) => {
                     round.peer_closed = true;
                     Ok(false)
                 }
-                // BlockedHandshake; early data is never offered.
+                // BlockedHandshake. Early data is never offered.
                 Ok(_) => Ok(false),
                 Err(error) => Err(error),
             };
@@ -444,7 +445,7 @@ macro_rules! process {
                 Err(error) => break Err(error),
             }
         };
-        // The alert that informs the peer.
+        // Emits the alert for the peer.
         while result.is_err() && $tls.wants_write() {
             let rest = $incoming.get_mut(round.discarded..).unwrap_or_default();
             let UnbufferedStatus { discard, state } = $tls.process_tls_records(rest);
@@ -461,8 +462,8 @@ macro_rules! process {
 }
 
 impl Connection {
-    /// Processes records until there is nothing complete left, then does `outgoing`. `incoming` is
-    /// every octet that was not discarded by earlier calls, and what has come since.
+    /// Processes complete records, then sends `outgoing`. `incoming` holds every octet not
+    /// discarded by earlier calls, followed by new ones.
     fn process(
         &mut self,
         incoming: &mut [u8],

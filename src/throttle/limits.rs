@@ -1,22 +1,22 @@
-//! The limits of a mailbox, and why a message may not be sent.
+//! Limits of a mailbox, and reasons for denial.
 
 use std::time::Duration;
 
 /// Limits of what one mailbox may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Largest number of messages in flight.
+    /// Most messages in flight.
     pub in_flight: usize,
-    /// Messages that may begin in any 60 s.
+    /// Most messages that begin in any 60 s.
     pub per_minute: usize,
-    /// Time for which a message waits, from MAIL on.
+    /// Longest wait of a message, from MAIL on.
     pub wait: Duration,
 }
 
-/// Why a message may not be sent for now.
+/// Reason why a message may not be sent at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
-    /// The mailbox had as many messages in flight as allowed, for all of [`Limits::wait`].
+    /// The mailbox had its maximum of messages in flight for all of [`Limits::wait`].
     Full,
     /// The message could not start within [`Limits::wait`].
     TooMany,

@@ -1,5 +1,5 @@
-//! A mailbox's limits where several relays keep to them together: a message has its place in the
-//! shared store, and while that is away each relay keeps to its share.
+//! Limits of a mailbox shared by several relays. Each message takes a slot in the shared store;
+//! while the store is unreachable, each relay keeps to its share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,19 +11,19 @@ use crate::cluster::command::{Answer, Command};
 use crate::cluster::member::{Member, nonce};
 use crate::wire::Protocol;
 
-/// How the first that waits polls: at first, and at most.
+/// First and longest pause between polls of the first waiting message.
 const POLL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
-/// One mailbox, or one account, in the shared store.
+/// Limits of one mailbox or account in the shared store.
 #[derive(Debug)]
 pub(super) struct SharedLimits {
     member: Arc<Member>,
     name: Arc<str>,
-    /// Only the first that waits asks.
+    /// Held by the first waiting message; only that one polls.
     first: tokio::sync::Mutex<()>,
 }
 
-/// A message's place in the shared store; given back when it is dropped.
+/// Slot of a message in the shared store, released on drop.
 #[derive(Debug)]
 pub(super) struct Place {
     member: Arc<Member>,
@@ -38,7 +38,7 @@ impl Drop for Place {
 }
 
 impl SharedLimits {
-    /// Creates the limits of what has this name on all relays.
+    /// Creates the limits with this name on all relays.
     pub(super) fn new(member: Arc<Member>, name: &str) -> Self {
         Self {
             name: member.keys().name("mailbox", &[name]).into(),
@@ -47,12 +47,12 @@ impl SharedLimits {
         }
     }
 
-    /// Tells all relays to leave the mailbox alone.
+    /// Makes all relays back off from the mailbox.
     pub(super) fn back_off(&self, protocol: Protocol, time: Duration) {
         self.member.keep(self.backoff(protocol), "1".into(), time);
     }
 
-    /// Until when some relay was told to leave the mailbox alone.
+    /// End of a backoff set by any relay.
     pub(super) fn backoff_until(&self, protocol: Protocol) -> Option<Instant> {
         self.member
             .kept(&self.backoff(protocol))
@@ -63,14 +63,14 @@ impl SharedLimits {
         format!("{}-{}", self.name, protocol.name()).into()
     }
 
-    /// Waits for a place; whether it was waited for.
+    /// Waits for a slot. Returns it, and whether it had to wait.
     pub(super) async fn place(
         &self,
         begun: impl Fn() -> usize,
         limits: Limits,
         deadline: Instant,
     ) -> Result<(Place, bool), Denied> {
-        // The place that the store may have made is given back whatever comes.
+        // Created first, so that a slot in the store is released in every case.
         let place = Place {
             member: self.member.clone(),
             mailbox: self.name.clone(),
@@ -100,7 +100,7 @@ impl SharedLimits {
         Ok((place, polls > 0))
     }
 
-    /// `None`: the store is away.
+    /// Requests a slot. `None`: the store is unreachable.
     async fn ask(&self, message: u64, limits: Limits) -> Option<Answer> {
         let acquire = Command::Acquire {
             mailbox: self.name.clone(),
@@ -113,17 +113,17 @@ impl SharedLimits {
         self.member.ask_back(&acquire).await.ok()
     }
 
-    /// Why this relay may not begin a message without the store, if it may not: its share is in
-    /// flight, older ones counted, or its share of the minute has begun.
+    /// Reason why this relay may not begin a message without the store: its share is in flight, or
+    /// its share per minute is used.
     fn denied_alone(&self, begun: usize, limits: Limits) -> Option<Denied> {
         if self.member.in_flight(&self.name).len() >= self.member.share(limits.in_flight) {
             return Some(Denied::Full);
         }
-        // The message's own reservation is among them.
+        // Includes the message's own reservation.
         (begun > self.member.share(limits.per_minute)).then_some(Denied::TooMany)
     }
 
-    /// Counts one more message of an account's own rate, whose reservation stands.
+    /// Counts one more message of an account's own rate, in addition to its reservation.
     pub(super) async fn pace(
         &self,
         begun: impl Fn() -> usize,

@@ -1,4 +1,4 @@
-//! Messages in flight and messages a minute, on a clock that stands still.
+//! Messages in flight and messages per minute, on a paused clock.
 
 use super::*;
 
@@ -56,7 +56,7 @@ async fn a_wait_ends_and_takes_nothing_with_it() {
     let began = Instant::now();
     let denied = throttle.permit(limits(1, 100)).await.unwrap_err();
     assert_eq!((denied, began.elapsed()), (Denied::Full, WAIT));
-    // Who does not wait any more has no place in the queue.
+    // A client that has left holds no place in the queue.
     let gone = tokio::time::timeout(Duration::from_secs(1), throttle.permit(limits(1, 100)));
     assert!(gone.await.is_err());
     drop(permit);
@@ -89,11 +89,11 @@ async fn messages_begin_in_a_sliding_minute() {
         drop(throttle.permit(limits(9, 3)).await.unwrap());
     }
     assert_eq!(began.elapsed(), Duration::ZERO);
-    // At once, since waiting cannot help.
+    // Denied at once, since waiting cannot help.
     let denied = throttle.permit(limits(9, 3)).await.unwrap_err();
     assert_eq!((denied, began.elapsed()), (Denied::TooMany, Duration::ZERO));
     tokio::time::advance(Duration::from_secs(40)).await;
-    // One that gives up gives its time back.
+    // A reservation that is given up is returned.
     let gone = tokio::time::timeout(Duration::from_secs(1), throttle.permit(limits(9, 3)));
     assert!(gone.await.is_err());
     let permit = throttle.permit(limits(9, 3)).await.unwrap();
@@ -144,7 +144,8 @@ async fn what_is_not_in_use_is_forgotten() {
     assert!(!spend(&throttles.of_mailbox("p", "sent")));
 }
 
-/// Two sessions that ask at the same moment get two times: in any minute no more begin than may.
+/// Two simultaneous sessions get different times: in any minute no more messages begin than
+/// allowed.
 #[test]
 fn simultaneous_reservations_take_different_times() {
     const PER_MINUTE: usize = 3;

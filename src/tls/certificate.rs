@@ -1,5 +1,5 @@
-//! Certificates, keys and the authorities of clients, in PEM files that may be replaced while they
-//! are in use: an [`ServerCertificate`] remembers where it came from, and can be read again.
+//! Certificates, keys and client authorities in PEM files that may be replaced while in use. A
+//! [`ServerCertificate`] keeps its files and can be read again.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -14,19 +14,19 @@ use crate::platform;
 use crate::secret::Secret;
 use crate::text;
 
-/// Octets of a PEM file: a bundle of all public authorities has a quarter of a megabyte.
+/// Largest PEM file, in octets; a bundle of all public authorities has 250 KiB.
 const PEM_CAP: u64 = 4 * 1024 * 1024;
 
-/// A certificate chain and its private key, read and found to belong together.
+/// A certificate chain and its private key, checked to belong together.
 #[derive(Debug)]
 pub struct ServerCertificate {
-    /// Certificate chain, the leaf first.
+    /// Certificate chain, leaf first.
     pub chain: Vec<CertificateDer<'static>>,
     /// Private key of the leaf.
     pub key: PrivateKeyDer<'static>,
-    /// Authorities of which clients must present a certificate; `None`: clients need none.
+    /// Authorities for client certificates. `None`: clients need no certificate.
     pub client_ca: Option<Vec<CertificateDer<'static>>>,
-    /// Where all that was read.
+    /// Files that all this was read from.
     pub files: CertificateFiles,
     /// State of the files just before they were read.
     pub stamp: FileStamp,
@@ -39,31 +39,32 @@ pub struct CertificateFiles {
     pub certificate: PathBuf,
     /// File with the private key.
     pub key: PathBuf,
-    /// File with the authorities of clients.
+    /// File with the authorities for client certificates.
     pub client_ca: Option<PathBuf>,
 }
 
-/// Stamp that tells one content of files from another without reading them.
+/// Stamp that detects changed files without reading them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FileStamp(Vec<Option<platform::FileStamp>>);
 
 /// Problem with one of the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileProblem {
-    /// The chain cannot be used.
+    /// The certificate chain cannot be used.
     Certificate(String),
-    /// The key, or that it is another certificate's.
+    /// The key cannot be used, or belongs to another certificate.
     Key(String),
-    /// The authorities of clients cannot be used.
+    /// The authorities for client certificates cannot be used.
     ClientCa(String),
 }
 
 impl ServerCertificate {
-    /// The TLS configuration of a listener with this certificate.
+    /// Builds the TLS configuration of a listener with this certificate.
     ///
     /// # Errors
     ///
     /// The certificate, its key or the authorities cannot be used, or the machine has no
+    /// randomness.
     /// randomness.
     pub fn config(&self) -> Result<ServerConfig, rustls::Error> {
         super::config::server(
@@ -73,7 +74,7 @@ impl ServerCertificate {
         )
     }
 
-    /// Where the certificate's validity ends, in seconds since 1970.
+    /// Expiry of the certificate, in seconds since 1970.
     pub fn end(&self) -> Option<i64> {
         self.chain
             .first()
@@ -82,18 +83,18 @@ impl ServerCertificate {
 }
 
 impl CertificateFiles {
-    /// Takes the stamp of the files as they are now.
+    /// Takes the stamp of the current files.
     pub fn stamp(&self) -> FileStamp {
         let seen = |path: &PathBuf| platform::FileStamp::of(path);
         let files = [&self.certificate, &self.key].into_iter();
         FileStamp(files.chain(&self.client_ca).map(seen).collect())
     }
 
-    /// Reads them, as the configuration did.
+    /// Reads the files.
     ///
     /// # Errors
     ///
-    /// What is wrong with which of them, in one line.
+    /// All problems in one line, each with its file.
     pub fn read(&self) -> Result<ServerCertificate, String> {
         self.checked().map_err(|flaws| {
             let texts = flaws.iter().map(|flaw| match flaw {
@@ -107,7 +108,7 @@ impl CertificateFiles {
         })
     }
 
-    /// Reads them all before the first that is bad counts.
+    /// Reads all files before reporting problems.
     pub fn checked(&self) -> Result<ServerCertificate, Vec<FileProblem>> {
         let stamp = self.stamp();
         let chain = certificates(&self.certificate).map_err(FileProblem::Certificate);
@@ -128,7 +129,7 @@ impl CertificateFiles {
             files: self.clone(),
             stamp,
         };
-        // The authorities first, so that the rest can only be the certificate's.
+        // The authorities are checked first, so that later errors concern the certificate.
         let authorities = identity.client_ca.as_deref();
         if let Some(Err(error)) = authorities.map(super::config::client_verifier) {
             let why = format!("holds no usable authority: {error}");
@@ -146,7 +147,7 @@ impl CertificateFiles {
     }
 }
 
-/// The path before what is wrong, unless that names it.
+/// Prefixes a problem with its path, unless it names the path itself.
 fn located(path: &Path, why: &str) -> String {
     let path = path.display().to_string();
     match why.contains(&path) {
@@ -155,7 +156,7 @@ fn located(path: &Path, why: &str) -> String {
     }
 }
 
-/// The certificates of a PEM file, at least one.
+/// Reads the certificates of a PEM file; at least one is required.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let pem = octets(path)?;
     match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
@@ -165,7 +166,7 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String>
     }
 }
 
-/// The private key of a PEM file.
+/// Reads the private key of a PEM file.
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let pem = octets(path)?;
     PrivateKeyDer::from_pem_slice(&pem)
@@ -190,7 +191,7 @@ fn octets(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     if octets.len() as u64 > PEM_CAP {
         return Err(format!("{} is larger than 4 MiB", path.display()));
     }
-    // What is no text says so where it is read.
+    // The PEM parser reports content that is not text.
     Ok(match text::decode(&octets) {
         Some(text) => Zeroizing::new(text.as_bytes().to_vec()),
         None => octets,

@@ -9,11 +9,11 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::{CipherSuite, ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-/// Sessions remembered for resumption, by host.
+/// Most sessions remembered for resumption.
 const RESUMABLE: usize = 256;
 
-/// AES-128-GCM first, as browsers have it: it protects as well as one can ask for, and SHA-256
-/// and the shorter key schedule make a handshake and a bulk transfer cheaper.
+/// Builds the cryptography provider. AES-128-GCM comes first, as in browsers: its protection is
+/// sufficient, and SHA-256 and the shorter key schedule make handshakes and bulk transfers cheaper.
 pub(super) fn provider() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
     let is_tls12 = |suite: &SupportedCipherSuite| suite.tls13().is_none();
@@ -31,7 +31,8 @@ pub(super) fn provider() -> CryptoProvider {
     provider
 }
 
-/// Builds the configuration with which a provider's upstreams and token endpoint are verified.
+/// Builds the client configuration for a provider's upstreams and token endpoint: public roots and
+/// the certificates in `extra`.
 pub fn client(extra: &[CertificateDer<'static>]) -> Result<ClientConfig, rustls::Error> {
     let mut roots = RootCertStore {
         roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
@@ -47,7 +48,7 @@ pub fn client(extra: &[CertificateDer<'static>]) -> Result<ClientConfig, rustls:
     Ok(config)
 }
 
-/// Builds the configuration of a listener: its certificate and the authorities of clients.
+/// Builds the configuration of a listener from its certificate and the authorities of clients.
 pub fn server(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
@@ -60,13 +61,13 @@ pub fn server(
         Some(authorities) => builder.with_client_cert_verifier(client_verifier(authorities)?),
     };
     let mut config = builder.with_single_cert(chain, key)?;
-    // For this configuration only: a session from before it was replaced is not resumed, so that
-    // every client's certificate was verified by the authorities of today.
+    // The tickets of a replaced configuration are not accepted, so every client's certificate was
+    // verified by the current authorities.
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     Ok(config)
 }
 
-/// Takes clients with a certificate of one of these authorities, and no others.
+/// Builds a verifier that accepts only clients with a certificate of one of these authorities.
 pub fn client_verifier(
     authorities: &[CertificateDer<'static>],
 ) -> Result<Arc<dyn ClientCertVerifier>, rustls::Error> {
@@ -79,7 +80,7 @@ pub fn client_verifier(
         .map_err(|error| rustls::Error::General(error.to_string()))
 }
 
-/// Whether a key is that of the certificate that a chain begins with.
+/// Whether `key` belongs to the first certificate of `chain`.
 pub fn belong_together(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> bool {
     rustls::sign::CertifiedKey::from_der(chain, key, &provider()).is_ok()
 }

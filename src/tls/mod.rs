@@ -1,7 +1,7 @@
-//! TLS configurations, certificate files, and their replacement while they are in use.
+//! TLS configurations, and certificate files that are replaced while in use.
 //!
-//! Towards upstreams: TLS 1.2 or later, public roots and the provider's own, the host's name
-//! verified; there is no switch that turns any of it off.
+//! Towards upstreams: TLS 1.2 or later, public roots plus the provider's own, verified host name.
+//! No setting turns any of this off.
 
 mod certificate;
 mod config;

@@ -1,5 +1,5 @@
-//! A server that is known by its very certificate: the one that stands in our own file, whoever
-//! signed it and whatever names it bears.
+//! Verification of a server by one exact certificate from our own file, whatever its issuer and
+//! names.
 
 use std::sync::Arc;
 
@@ -8,7 +8,8 @@ use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_t
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-/// Takes this certificate and no other; the server proves by its signature that it has the key.
+/// Builds a client configuration that accepts only this certificate. The server's signature proves
+/// that it has the key.
 pub fn pinned(certificate: CertificateDer<'static>) -> Result<ClientConfig, Error> {
     let provider = Arc::new(super::config::provider());
     let verifier = Pinned {

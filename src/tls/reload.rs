@@ -1,9 +1,9 @@
-//! The TLS of a listener while it serves: its certificate, key and the authorities of clients may
-//! be replaced on disk at any time (certbot, a mounted secret), and new handshakes follow.
-//! Sessions that are there go on as they began.
+//! TLS of a listener while it serves. Its certificate, key and client authorities may be replaced
+//! on disk at any time (certbot, a mounted secret), and new handshakes use the new files. Existing
+//! sessions continue.
 //!
-//! A pair that is bad or partially written changes nothing and is logged once. Whoever wants files
-//! to be looked at now rather than soon calls [`CertificateWatcher::refresh`].
+//! An invalid or partially written pair changes nothing and is logged once.
+//! [`CertificateWatcher::refresh`] checks the files at once.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -14,7 +14,7 @@ use rustls::ServerConfig;
 /// TLS configuration of one listener, reloaded when its files change.
 #[derive(Debug)]
 pub struct ReloadableTls {
-    /// The listener's name, for the log.
+    /// Name of the listener, for the log.
     name: String,
     files: CertificateFiles,
     current: RwLock<Arc<ServerConfig>>,
@@ -23,20 +23,20 @@ pub struct ReloadableTls {
 
 #[derive(Debug)]
 struct State {
-    /// State of the files when `current` was read.
+    /// State of the files from which `current` was read.
     stamp: FileStamp,
-    /// Where the validity of the certificate ends that was read.
+    /// Expiry of the current certificate, in seconds since 1970.
     end: Option<i64>,
-    /// Last logged problem with the files, so that each is logged once.
+    /// Last logged problem with the files; each is logged once.
     told: Option<String>,
 }
 
 impl ReloadableTls {
-    /// Creates it from the certificate of the configuration; `name` is the listener's.
+    /// Creates the TLS configuration of the listener `name` from its certificate.
     ///
     /// # Errors
     ///
-    /// Where the machine has no randomness; the identity was found good before.
+    /// The machine has no randomness; the certificate was checked before.
     pub fn new(name: &str, identity: &ServerCertificate) -> Result<Self, rustls::Error> {
         Ok(Self {
             name: name.to_owned(),
@@ -50,7 +50,7 @@ impl ReloadableTls {
         })
     }
 
-    /// Gives the configuration for the next handshake.
+    /// Returns the configuration for the next handshake.
     pub fn current(&self) -> Arc<ServerConfig> {
         self.current
             .read()
@@ -58,28 +58,28 @@ impl ReloadableTls {
             .clone()
     }
 
-    /// Name of the listener that uses it.
+    /// Name of the listener.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where the certificate is read from.
+    /// Path of the certificate file.
     pub fn certificate(&self) -> &Path {
         &self.files.certificate
     }
 
-    /// Where the certificate's validity ends, in seconds since 1970.
+    /// Expiry of the certificate, in seconds since 1970.
     pub fn end(&self) -> Option<i64> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.end
     }
 
-    /// Whether clients show certificates, so that their handshakes are larger.
+    /// Whether clients must present certificates, which makes their handshakes larger.
     pub fn requires_client_certificates(&self) -> bool {
         self.files.client_ca.is_some()
     }
 
-    /// Takes over what the files hold if they have changed. Reads them, so that it blocks.
+    /// Applies the files if they have changed. Reads them, which blocks.
     pub fn refresh(&self) -> Refresh {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if self.files.stamp() == state.stamp {
@@ -100,7 +100,8 @@ impl ReloadableTls {
                 };
                 Refresh::Replaced
             }
-            // Looked at again next time: it may have been written partially.
+            // The files are read again at the next check, since they may have been written
+            // partially.
             Err(why) if state.told.as_ref() != Some(&why) => {
                 state.told = Some(why.clone());
                 Refresh::Rejected(why)
@@ -132,9 +133,10 @@ impl ReloadableTls {
 pub enum Refresh {
     /// The files have not changed.
     Unchanged,
-    /// New handshakes get what they hold now.
+    /// The files have changed; new handshakes use them.
     Replaced,
-    /// The files cannot be used, for this reason, which is given once: the old ones stay.
+    /// The changed files cannot be used; the previous ones stay in use. Each reason is returned
+    /// once.
     Rejected(String),
 }
 
@@ -154,7 +156,7 @@ impl CertificateWatcher {
         self.0.iter().map(AsRef::as_ref)
     }
 
-    /// Looks at every file now, off the threads that serve.
+    /// Checks all files now, on a thread for blocking work.
     pub async fn refresh(&self) {
         for tls in self.0.iter() {
             let looked = tls.clone();

@@ -1,4 +1,4 @@
-//! A token endpoint's successful answer (RFC 6749 §5.1), as endpoints really give it.
+//! Successful responses of token endpoints (RFC 6749 §5.1), in the variants that endpoints send.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use serde_json::Value;
 use super::issued::IssuedToken;
 use crate::secret::Secret;
 
-/// Where an answer does not say how long its token lives.
+/// Lifetime of a token if the response does not state one.
 pub(super) const USUAL_LIFETIME: Duration = Duration::from_secs(3600);
 
-/// Longest lifetime that is believed, whatever an endpoint says.
+/// Longest lifetime that is accepted.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// A successful answer; its texts are overwritten when it is dropped.
+/// Successful response; its texts are overwritten on drop.
 #[derive(Debug, Deserialize)]
 pub(super) struct AccessTokenResponse {
     access_token: Secret,
@@ -24,49 +24,49 @@ pub(super) struct AccessTokenResponse {
     refresh_token: Option<Secret>,
     #[serde(default)]
     id_token: Option<Secret>,
-    /// Space-separated; some endpoints send a list, or something else.
+    /// Space-separated; some endpoints send a list or another type.
     #[serde(default)]
     scope: Value,
 }
 
 impl AccessTokenResponse {
-    /// The answer in a JSON text, where it holds a token.
+    /// Parses a JSON text; `None` if it contains no access token.
     pub(super) fn from_json(json: &[u8]) -> Option<Self> {
         let answer: Self = serde_json::from_slice(json).ok()?;
         (!answer.access_token.expose().trim().is_empty()).then_some(answer)
     }
 
-    /// The access token of the answer.
+    /// The access token.
     pub(super) fn token(&self) -> &Secret {
         &self.access_token
     }
 
-    /// The refresh token; an empty one is none.
+    /// The refresh token; `None` if absent or empty.
     pub(super) fn refresh_token(&self) -> Option<&Secret> {
         let token = self.refresh_token.as_ref()?;
         (!token.expose().trim().is_empty()).then_some(token)
     }
 
-    /// OpenID Connect's token about the person, if one came.
+    /// The id token of OpenID Connect, if present.
     pub(super) fn id_token(&self) -> Option<&str> {
         self.id_token.as_ref().map(Secret::expose)
     }
 
-    /// Scopes that were granted, if the answer says so.
+    /// The granted scopes, if the response states them.
     pub(super) fn granted(&self) -> Vec<String> {
         let text = self.scope.as_str().unwrap_or_default();
         text.split_whitespace().map(str::to_owned).collect()
     }
 
-    /// The token and how long it lives.
+    /// The token with its lifetime.
     pub(super) fn grant(&self) -> IssuedToken {
         IssuedToken::new(self.access_token.clone(), lifetime(&self.expires_in))
     }
 }
 
-/// Time for which a thing lives whose `expires_in` is this: a number or a string with a number (v1
-/// endpoints, IMDS) of seconds, a day at most. Absent, zero, negative or anything else: an hour,
-/// since no issuer can mean it.
+/// Converts an `expires_in`: a number of seconds, also as a string (v1 endpoints, IMDS), at most
+/// one day. Absent, zero, negative or invalid values mean one hour, since no issuer can intend
+/// them.
 pub(super) fn lifetime(expires_in: &Value) -> Duration {
     let seconds = match expires_in {
         Value::Number(number) => number.as_f64(),

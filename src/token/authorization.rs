@@ -1,19 +1,19 @@
-//! A consent in progress as several relays share it.
+//! A pending consent in the form that several relays share.
 
 use serde::{Deserialize, Serialize};
 
-/// State that another relay needs to redeem the code that comes back; sealed as a whole.
+/// Data with which another relay can redeem the returned code; sealed as a whole.
 #[derive(Serialize, Deserialize)]
 pub(in crate::token) struct SharedAuthorization {
     pub(in crate::token) login: String,
     pub(in crate::token) redirect: String,
-    /// Code verifier of PKCE (RFC 7636).
+    /// PKCE code verifier (RFC 7636).
     pub(in crate::token) verifier: String,
 }
 
-/// How a consent stands that another relay has completed.
+/// Result of a consent completed by another relay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::token) struct Completed {
-    /// Why it failed, if it did, and what to do.
+    /// Detail and remedy of the failure, if it failed.
     pub(in crate::token) failed: Option<(String, Option<String>)>,
 }

@@ -1,5 +1,5 @@
-//! Consents in progress: who was sent to the identity provider, and may come back once, within ten
-//! minutes, with the state that only they know.
+//! Pending consents: users who were sent to the identity provider, and may return once within ten
+//! minutes, with the `state` that only they know.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,13 +15,13 @@ use crate::token::authorization::Completed;
 use crate::token::sharing::SharedRecords;
 use crate::token::{AuthorizationRequest, Consent, TokenSource};
 
-/// Longest time that somebody may take to consent.
+/// Longest time for a user to consent.
 pub const LIFETIME: Duration = Duration::from_secs(600);
 
-/// Consents that may be in progress; beyond it the oldest are forgotten.
+/// Most pending consents; the oldest are dropped beyond it.
 const CAP: usize = 1_000;
 
-/// Consents in progress, and what came of those that ended within their ten minutes.
+/// Pending consents, and the results of those that ended within their ten minutes.
 pub struct PendingAuthorizations {
     redirect: Url,
     entries: Mutex<HashMap<String, Entry>>,
@@ -33,45 +33,45 @@ struct Entry {
 }
 
 enum Stage {
-    /// The person is at the identity provider.
+    /// The user is at the identity provider.
     Away(Box<AuthorizationRequest>),
-    /// The person came back, and the code is being redeemed.
+    /// The user has returned, and the code is being redeemed.
     Back,
-    /// The authorization has ended; `None`: consent was given.
+    /// The authorization has ended; `None` means success.
     Ended(Option<Fault>),
 }
 
-/// Progress of a consent that was started.
+/// Progress of a consent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
-    /// Nothing came of it yet.
+    /// The consent has no result yet.
     Pending,
-    /// Consent was given and stored.
+    /// The consent was given and stored.
     Given,
-    /// Consent was refused, or could not be stored.
+    /// The consent was refused or could not be stored.
     Failed(Fault),
 }
 
 /// A consent that was given and stored.
 #[derive(Debug, Clone)]
 pub struct GrantedConsent {
-    /// Login for which consent was given.
+    /// Login of the consent.
     pub login: String,
     /// Mailbox that the login opens.
     pub mailbox: String,
-    /// Consent that was given and stored.
+    /// The stored consent.
     pub consent: Consent,
 }
 
 impl GrantedConsent {
-    /// Person who signed in, where that is somebody other than the mailbox: right for a delegate of
-    /// a shared mailbox, and the classic mistake otherwise.
+    /// User who signed in, if not the mailbox's owner: correct for a delegate of a shared mailbox,
+    /// otherwise the usual mistake.
     pub fn somebody_else(&self) -> Option<&str> {
         let identity = self.consent.identity.as_deref()?;
         (!identity.eq_ignore_ascii_case(&self.mailbox)).then_some(identity)
     }
 
-    /// Warns in words of such a person.
+    /// Warning about such a user, as text.
     pub fn warning(&self) -> Option<String> {
         let (other, mailbox) = (self.somebody_else()?, &self.mailbox);
         Some(format!(
@@ -80,7 +80,7 @@ impl GrantedConsent {
         ))
     }
 
-    /// Writes the consent to the log.
+    /// Logs the consent.
     pub fn log(&self) {
         tracing::info!(
             login = self.login,
@@ -95,7 +95,7 @@ impl GrantedConsent {
 }
 
 impl PendingAuthorizations {
-    /// With the redirect URI that the identity provider knows.
+    /// Creates the registry with the redirect URI registered at the identity provider.
     pub fn new(redirect: Url) -> Self {
         Self {
             redirect,
@@ -103,7 +103,7 @@ impl PendingAuthorizations {
         }
     }
 
-    /// Redirect URI, `PUBLIC_URL/oauth/callback`, for a public URL.
+    /// Returns the redirect URI of a public URL: `PUBLIC_URL/oauth/callback`.
     pub fn redirect_of(public_url: &Url) -> Url {
         let mut url = public_url.clone();
         let path = format!("{}/oauth/callback", public_url.path().trim_end_matches('/'));
@@ -111,16 +111,16 @@ impl PendingAuthorizations {
         url
     }
 
-    /// Where people come back to.
+    /// Redirect URI of the consents.
     pub fn redirect(&self) -> &Url {
         &self.redirect
     }
 
-    /// Begins a consent: where to send the person.
+    /// Begins a consent. Returns the URL to which to send the user.
     ///
     /// # Errors
     ///
-    /// Where the account's grant is another.
+    /// The account has another grant.
     pub fn begin(
         &self,
         token_source: &TokenSource,
@@ -152,7 +152,7 @@ impl PendingAuthorizations {
         Ok(url)
     }
 
-    /// Whether a redirect's query has the state of a consent that waits for it.
+    /// Whether the query of a redirect contains the state of a pending consent.
     pub fn is_awaited(&self, query: &str) -> bool {
         let state = parameter(query, "state");
         let entries = self.lock();
@@ -162,8 +162,8 @@ impl PendingAuthorizations {
         })
     }
 
-    /// How the consent with this state stands, whichever relay began or completed it; `None` for
-    /// one that is not known (any more).
+    /// Returns the progress of the consent with this state, whichever relay began or completed it.
+    /// `None`: unknown or expired.
     pub async fn progress(&self, token_source: &TokenSource, state: &str) -> Option<Progress> {
         let here = self.progress_here(state);
         let Some(shared) = token_source.shared() else {
@@ -201,12 +201,12 @@ impl PendingAuthorizations {
         })
     }
 
-    /// Somebody comes back with the query of the redirect: `code` and `state`, or `error`.
+    /// Completes a consent with the query of the redirect: `code` and `state`, or `error`.
     ///
     /// # Errors
     ///
-    /// A state that no one was given, or that was used; the identity provider's refusal; a store
-    /// that cannot be written.
+    /// The state is unknown or was used; the identity provider refused; the store cannot be
+    /// written.
     pub async fn finish(
         &self,
         token_source: &TokenSource,
@@ -215,12 +215,12 @@ impl PendingAuthorizations {
         self.finish_of_any(token_source, query, |_| None).await
     }
 
-    /// Completes a consent as [`PendingAuthorizations::finish`] does, where another relay may have
-    /// started it: `accounts` finds the account of a login.
+    /// Completes a consent as [`PendingAuthorizations::finish`] does, even if another relay began
+    /// it. `accounts` finds the account of a login.
     ///
     /// # Errors
     ///
-    /// As [`PendingAuthorizations::finish`].
+    /// Those of [`PendingAuthorizations::finish`].
     pub async fn finish_of_any(
         &self,
         token_source: &TokenSource,
@@ -228,7 +228,7 @@ impl PendingAuthorizations {
         accounts: impl Fn(&str) -> Option<Arc<Account>>,
     ) -> Result<GrantedConsent, Fault> {
         let state = parameter(query, "state");
-        // Taken out before anything else: whatever comes of it, it was used.
+        // Taken first: whatever the result, the state is used.
         let taken = match token_source.shared() {
             Some(shared) => self.take_from_all(shared, accounts, &state).await,
             None => self.take(&state),
@@ -254,7 +254,7 @@ impl PendingAuthorizations {
         result
     }
 
-    /// One that this relay began, or another: of each it is used once.
+    /// Takes the consent of this relay or of another; each can be taken once.
     async fn take_from_all(
         &self,
         shared: &SharedRecords,
@@ -296,13 +296,13 @@ impl PendingAuthorizations {
     }
 }
 
-/// The key that is this state, found in time that does not depend on how much of it is right.
+/// Finds a state in constant time, so that timing reveals no part of it.
 fn known(entries: &HashMap<String, Entry>, state: &str) -> Option<String> {
     let is_it = |known: &&String| bool::from(known.as_bytes().ct_eq(state.as_bytes()));
     entries.keys().find(is_it).cloned()
 }
 
-/// A parameter of a redirect's query; empty where it is absent.
+/// Returns a parameter of a redirect's query; empty if absent.
 fn parameter(query: &str, name: &str) -> String {
     url::form_urlencoded::parse(query.as_bytes())
         .find(|(key, _)| key == name)

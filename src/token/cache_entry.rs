@@ -1,4 +1,4 @@
-//! One place of the cache: a token, and the request for it that later callers join.
+//! One entry of the cache: a token, and the request in progress that later callers join.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,20 +10,20 @@ use super::store::RecordVersion;
 use crate::fault::Fault;
 use crate::secret::Secret;
 
-/// Called for each request: its registration, `ok`, `throttled`, `unavailable` or `refused`, and
-/// how long it took.
+/// Observer of requests: registration, `ok`, `throttled`, `unavailable` or `refused`, and the
+/// duration.
 pub(super) type Observer = dyn Fn(&str, &'static str, Duration) + Send + Sync;
 
-/// A token and those who wait for it.
+/// A cached token, and the logins that wait for it.
 pub(super) struct CacheEntry {
     pub(super) life: Mutex<CachedToken>,
-    /// The request in progress, if there is one. Its value is the result.
+    /// Request in progress, if any; its value is the result.
     pub(super) flight: Mutex<Option<watch::Receiver<Option<Arrival>>>>,
-    /// The stored record that the entry was made from.
+    /// Version of the stored record from which the entry was created.
     pub(super) version: Mutex<Option<RecordVersion>>,
 }
 
-/// A request's result: the token, its generation, and whether it was issued just now.
+/// Result of a request: the token, its generation, and whether it was just issued.
 pub(super) type Arrival = Result<(Secret, u64, bool), Fault>;
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

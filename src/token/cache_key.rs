@@ -1,4 +1,4 @@
-//! What a token is for: which requests share one, and which must not.
+//! Cache keys: which requests may share a token.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -9,22 +9,22 @@ use crate::cluster::keys::Keys;
 use crate::config::{Account, ClientCredential, Grant, Registration};
 use crate::secret::Secret;
 
-/// Requests for the same share one token.
+/// Key of a cached token. Requests with equal keys share it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct CacheKey {
     pub(super) registration: String,
-    /// A keyed hash of all that the registration says: one that was changed gets tokens again.
+    /// Keyed hash of the registration's settings: a changed registration gets new tokens.
     version: [u8; 32],
     scope: String,
-    /// The login or mailbox that it is for, where it is not for all.
+    /// Login or mailbox of the token; `None` if it serves all.
     pub(super) subject: Option<String>,
-    /// A keyed hash of the client's password, for the grant `password`: another password is
-    /// another token, and never gets this one.
+    /// Keyed hash of the client's password with the grant `password`, so that another password
+    /// never gets this token.
     password: Option<[u8; 32]>,
 }
 
 impl CacheKey {
-    /// The name under which several relays share the token.
+    /// Name under which several relays share the token.
     pub(super) fn name(&self, keys: &Keys) -> String {
         let hex = |digest: &[u8; 32]| -> String {
             digest.iter().map(|octet| format!("{octet:02x}")).collect()
@@ -40,10 +40,10 @@ impl CacheKey {
     }
 }
 
-/// The registrations as they are configured now.
+/// Versions of the registrations as currently configured.
 pub(super) struct RegistrationVersions {
     by_name: HashMap<String, [u8; 32]>,
-    /// Derived from `state.key`, where there is one: relays that share it agree.
+    /// Derived from `state.key` if there is one, so that relays that share it agree.
     key: hmac::Key,
 }
 
@@ -77,7 +77,7 @@ impl RegistrationVersions {
         }
     }
 
-    /// Whether the registration is still the one that the purpose was made for.
+    /// Whether the registration is unchanged since the key was created.
     pub(super) fn is_current(&self, key: &CacheKey) -> bool {
         self.by_name.get(&key.registration) == Some(&key.version)
     }
@@ -109,10 +109,10 @@ impl RegistrationVersions {
     }
 }
 
-/// Hashes what the registration says, its secrets included.
+/// Hashes a registration with its secrets.
 fn edition(key: &hmac::Key, registration: &Registration) -> [u8; 32] {
     let mut context = hmac::Context::with_key(key);
-    // Secrets do not show in it.
+    // `Debug` output contains no secrets.
     context.update(format!("{registration:?}").as_bytes());
     let egress = registration.provider.egress.as_ref();
     let secrets = [

@@ -1,4 +1,4 @@
-//! Consents by way of the token source: it has the HTTP clients and the store that they need.
+//! Consents through the token source, which has the required HTTP clients and store.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use crate::config::Account;
 use crate::fault::{Fault, Kind};
 
 impl TokenSource {
-    /// Begins a consent for `login` by a browser that comes back to `redirect`.
+    /// Begins a consent for `login` in a browser that returns to `redirect`.
     ///
     /// # Errors
     ///
-    /// Where the account's grant is another.
+    /// The account has another grant.
     pub fn start_consent(
         &self,
         account: &Arc<Account>,
@@ -27,11 +27,11 @@ impl TokenSource {
         grant::consent::start(account.clone(), login, redirect).map_err(|failure| failure.fault)
     }
 
-    /// Redeems the code that came back and stores what it brings.
+    /// Redeems the returned code and stores the consent.
     ///
     /// # Errors
     ///
-    /// The identity provider's refusal, or a store that cannot be written.
+    /// The identity provider refused, or the store cannot be written.
     pub async fn complete_consent(
         &self,
         pending: AuthorizationRequest,
@@ -46,7 +46,8 @@ impl TokenSource {
         Ok(consent)
     }
 
-    /// Builds the fault of what the identity provider sent instead of a code (RFC 6749 §4.1.2.1).
+    /// Builds the fault for an error that the identity provider returned instead of a code (RFC
+    /// 6749 §4.1.2.1).
     pub fn refused_consent(
         &self,
         pending: &AuthorizationRequest,
@@ -56,8 +57,8 @@ impl TokenSource {
         refusal::at_consent(&pending.account.registration, error, description).fault
     }
 
-    /// Puts back in force the good consent that the last one replaced, which the mail service does
-    /// not take; whether there was one.
+    /// Restores the previous consent if the mail service refuses the mailbox to the last one.
+    /// Returns whether there was one.
     pub async fn take_back_consent(&self, account: &Account, login: &str) -> bool {
         let Some(store) = &self.store else {
             return false;
@@ -74,7 +75,7 @@ impl TokenSource {
     ///
     /// # Errors
     ///
-    /// The identity provider's refusal, or another grant.
+    /// The identity provider refused, or the account has another grant.
     pub async fn start_device(
         &self,
         account: &Arc<Account>,
@@ -86,12 +87,12 @@ impl TokenSource {
             .map_err(|failure| failure.fault)
     }
 
-    /// Waits until the person has entered the code, and stores what that brings. `sleep` is
-    /// awaited between questions.
+    /// Waits until the user has entered the code, and stores the consent. `sleep` is awaited
+    /// between polls.
     ///
     /// # Errors
     ///
-    /// The identity provider's refusal, or a store that cannot be written.
+    /// The identity provider refused, or the store cannot be written.
     pub async fn complete_device<F>(
         &self,
         device: &DeviceAuthorization,
@@ -108,14 +109,14 @@ impl TokenSource {
         Ok(consent)
     }
 
-    /// Fetches what the other relays have, which a person's act has to supersede.
+    /// Fetches the records of other relays, which the user's action must supersede.
     async fn before_act(&self, login: &str) {
         if let Some(shared) = self.shared() {
             shared.fetch(login).await;
         }
     }
 
-    /// Informs the other relays of a person's act.
+    /// Publishes the result of the user's action to other relays.
     async fn after_act(&self, login: &str) {
         if let Some(shared) = self.shared() {
             shared.publish(login).await;

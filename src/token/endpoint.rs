@@ -1,5 +1,4 @@
-//! The token endpoint over HTTP: what it answers, in whatever shape, becomes an answer or a
-//! failure.
+//! HTTP access to token endpoints. Responses of any shape become tokens or failures.
 
 use std::time::{Duration, SystemTime};
 
@@ -17,29 +16,29 @@ use crate::config::{Provider, Registration};
 use crate::environment;
 use crate::outbound::http;
 
-/// Octets of an answer that are read.
+/// Largest response, in octets.
 const ANSWER_CAP: usize = 256 * 1024;
 
-/// Octets that are reserved for an answer whose length is not known.
+/// Octets reserved for a response of unknown length.
 const ANSWER_USUAL: usize = 16 * 1024;
 
-/// Advice where an endpoint does not answer.
+/// Remedy if a directly connected endpoint does not respond.
 const DIRECT: &str =
     "check that this host reaches the token endpoint (DNS, firewall, TLS inspection)";
 
-/// Where nothing answers through a proxy, which does not say in every case what it lacks.
+/// Remedy if nothing responds through a proxy, which does not always say why.
 const BY_PROXY: &str = "check the provider's egress (its url, its username and password, what the proxy allows), \
      and that the proxy reaches the token endpoint";
 
-/// The way to a provider's endpoints.
+/// Access to a provider's endpoints.
 pub(super) struct Endpoint {
     client: http::Client,
     timeout: Duration,
-    /// `host:port` of the proxy that leads there.
+    /// `host:port` of the egress proxy, if any.
     egress: Option<String>,
 }
 
-/// An error answer's JSON. Whatever is not a text counts as absent, but for `error` itself.
+/// JSON of an error response. Values of unexpected type count as absent, except `error`.
 #[derive(Debug, Deserialize)]
 struct Json {
     error: String,
@@ -47,12 +46,12 @@ struct Json {
     error_description: serde_json::Value,
     #[serde(default)]
     error_codes: Vec<u64>,
-    /// Refinement of the error; Google sends `error_subtype`.
+    /// Refinement of the error; Google calls it `error_subtype`.
     #[serde(default, alias = "error_subtype")]
     suberror: serde_json::Value,
 }
 
-/// HTTP answer, read to its end.
+/// HTTP response, read completely.
 struct Reply {
     status: u16,
     retry_after: Option<Duration>,
@@ -71,7 +70,7 @@ impl Endpoint {
         }
     }
 
-    /// Posts a form to the registration's token endpoint, which answers with a token.
+    /// Posts a form to the registration's token endpoint and returns its token.
     pub(super) async fn token(
         &self,
         registration: &Registration,
@@ -87,7 +86,7 @@ impl Endpoint {
         .await
     }
 
-    /// Posts a form, and reads an answer of another shape.
+    /// Posts a form and parses a response of another type.
     pub(super) async fn post<T: DeserializeOwned>(
         &self,
         registration: &Registration,
@@ -99,7 +98,7 @@ impl Endpoint {
             .await
     }
 
-    /// A token by a GET with a header.
+    /// Requests a token by GET with one header.
     pub(super) async fn get(
         &self,
         registration: &Registration,
@@ -147,7 +146,7 @@ impl Endpoint {
                 Some(answer) => return Ok(answer),
                 None => malformed(reply.status),
             },
-            // A redirect is no OAuth answer, whatever it says.
+            // A redirect is not an OAuth response.
             400.. => match serde_json::from_slice::<Json>(&reply.body) {
                 Ok(json) => json.failure(registration, &reply),
                 Err(_) => malformed(reply.status),
@@ -161,7 +160,7 @@ impl Endpoint {
     }
 
     fn no_answer(&self, registration: &Registration, url: &Url, why: &str) -> TokenError {
-        // What is not https is on this machine, and needs no proxy.
+        // URLs other than https are local and need no proxy.
         let egress = self.egress.as_ref().filter(|_| url.scheme() == "https");
         let (why, remedy) = match egress {
             Some(egress) => (format!("by the egress proxy {egress}: {why}"), BY_PROXY),
@@ -197,7 +196,7 @@ async fn exchange(client: &http::Client, request: Request<Vec<u8>>) -> Result<Re
     let length = response
         .content_length()
         .and_then(|length| usize::try_from(length).ok());
-    // An answer that grows would leave its parts in memory.
+    // A growing buffer would leave parts of secrets in memory.
     let mut body = Zeroizing::new(Vec::with_capacity(
         length.unwrap_or(ANSWER_USUAL).min(ANSWER_CAP),
     ));
@@ -239,12 +238,12 @@ fn malformed(status: u16) -> TokenError {
     TokenError::new(class, detail).remedy(remedy).asked()
 }
 
-/// RFC 9110 §10.2.3: seconds, or a date.
+/// Parses Retry-After (RFC 9110 §10.2.3): seconds or a date.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     match value.parse() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
-        // By the endpoint's own clock, where it shows it.
+        // A date is relative to the endpoint's own clock, if it sends one.
         Err(_) => {
             let until = httpdate::parse_http_date(value).ok()?;
             until.duration_since(date(headers).unwrap_or(now)).ok()
@@ -267,7 +266,8 @@ fn skew(headers: &HeaderMap, now: SystemTime) -> Option<i64> {
     })
 }
 
-/// Every cause, without the URL: it may bear a tenant's name, and the log has the registration.
+/// Joins all causes of an error. The URL is left out: it may contain a tenant's name, and the log
+/// names the registration.
 fn no_answer(error: &dyn std::error::Error) -> String {
     let mut text = String::new();
     let mut cause = error.source();

@@ -1,4 +1,4 @@
-//! Why a request brought no token. From its one class follow the pause, the stored record, the
+//! Failures of token requests. The class of a failure determines the pause, the stored record, the
 //! metric, the log and the reply.
 
 use std::borrow::Cow;
@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use crate::fault::{Fault, Kind};
 
-/// The five kinds of failure.
+/// Classes of failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// The endpoint, or the way to it, has trouble, or it throttles. It passes by itself.
+    /// Temporary: the endpoint or the network has trouble, or the endpoint throttles.
     Later {
-        /// The endpoint asked for fewer requests.
+        /// Whether the endpoint throttles.
         throttled: bool,
     },
-    /// Refused, and cured by an administrator (a policy, a secret, a user). A consent stays as it
-    /// is and works again afterwards.
+    /// Refused until an administrator acts (a policy, a secret, a user). A consent stays stored,
+    /// and works again afterwards.
     Attention,
-    /// No consent: none was given, or it has ended for good. Only a new one helps.
+    /// No consent was given, or it has ended for good. Only a new one helps.
     Ended,
     /// The client presented a wrong password.
     Client,
@@ -25,7 +25,7 @@ pub(crate) enum Class {
     Ours,
 }
 
-/// The first pause after a failure, and the longest.
+/// First and longest pause after failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pauses {
     pub(super) first: Duration,
@@ -40,7 +40,7 @@ const fn pauses(first: u64, longest: u64) -> Pauses {
 }
 
 impl Class {
-    /// The kind of fault, and so the reply.
+    /// Kind of fault, which determines the reply.
     pub(crate) fn kind(self) -> Kind {
         match self {
             Self::Later { .. } => Kind::Unavailable,
@@ -50,19 +50,19 @@ impl Class {
         }
     }
 
-    /// Time for which no request is sent. A refused consent is asked about seldom: whoever
-    /// has to act takes hours. What an administrator corrects for an application takes minutes.
+    /// Pauses during which no request is sent. A refused consent is retried seldom, since its user
+    /// takes hours to act; an administrator's correction for an application takes minutes.
     pub(super) fn pauses(self, consent: bool) -> Pauses {
         match self {
             Self::Later { .. } => pauses(1, 300),
             Self::Attention if consent => pauses(10, 3600),
             Self::Attention | Self::Ended | Self::Client => pauses(10, 300),
-            // No one else is asked: it costs nothing to look again soon.
+            // No server is asked, so an early retry costs nothing.
             Self::Ours => pauses(1, 10),
         }
     }
 
-    /// `outcome` in the metrics, where an endpoint was asked.
+    /// Value of `outcome` in the metrics, if an endpoint was asked.
     pub(super) fn outcome(self) -> &'static str {
         match self {
             Self::Later { throttled: true } => "throttled",
@@ -72,21 +72,21 @@ impl Class {
     }
 }
 
-/// A request that brought no token.
+/// A failed token request.
 #[derive(Debug, Clone)]
 pub(crate) struct TokenError {
-    /// Class of the failure, which decides what follows.
+    /// Class of the failure.
     pub(crate) class: Class,
     /// Fault for client and log, of the class's kind.
     pub(crate) fault: Fault,
-    /// Time to wait, from the header Retry-After.
+    /// Time from the header Retry-After.
     pub(crate) retry_after: Option<Duration>,
-    /// An endpoint was asked, and this is its answer or the lack of one.
+    /// Whether an endpoint was asked.
     pub(crate) asked: bool,
 }
 
 impl TokenError {
-    /// Creates a failure for which no endpoint was asked.
+    /// Creates a failure without a request to an endpoint.
     pub(crate) fn new(class: Class, detail: impl AsRef<str>) -> Self {
         Self {
             class,
@@ -96,7 +96,7 @@ impl TokenError {
         }
     }
 
-    /// With what an operator can do about it.
+    /// Sets the remedy for the operator.
     #[must_use]
     pub(crate) fn remedy(mut self, remedy: impl Into<Cow<'static, str>>) -> Self {
         self.fault = self.fault.with_remedy(remedy);
@@ -110,7 +110,7 @@ impl TokenError {
         self
     }
 
-    /// Trouble of the way to the endpoint, or of this machine, that passes.
+    /// Creates a temporary failure of the network or this machine.
     pub(crate) fn later(detail: impl AsRef<str>) -> Self {
         Self::new(Class::Later { throttled: false }, detail)
     }

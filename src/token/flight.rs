@@ -1,5 +1,5 @@
-//! One request on its way, whoever waits for it: what comes of it goes to the token's life, the
-//! log, the metrics and those who wait.
+//! A token request in progress. Its result goes to the cached token, the log, the metrics and all
+//! waiting logins.
 
 use std::sync::Arc;
 
@@ -15,19 +15,19 @@ use super::sharing::SharedRecords;
 use super::store::Store;
 use crate::config::Registration;
 
-/// A request on its way.
+/// A token request in progress.
 pub(super) struct Flight {
     pub(super) shared: Arc<CacheEntry>,
     pub(super) store: Option<Arc<Store>>,
     pub(super) observer: Arc<Observer>,
     pub(super) registration: Arc<Registration>,
     pub(super) login: String,
-    /// Where it is asked for on behalf of all relays.
+    /// Records shared with other relays, and the token's key, if the request is made for all.
     pub(super) sharing: Option<(Arc<SharedRecords>, CacheKey)>,
 }
 
 impl Flight {
-    /// Sends the request, and lets everyone know what came of it.
+    /// Sends the request and distributes the result.
     pub(super) async fn fly(self, request: Request, sender: watch::Sender<Option<Arrival>>) {
         let began = Instant::now();
         let result = match &self.sharing {
@@ -49,7 +49,7 @@ impl Flight {
         }
     }
 
-    /// Records the version of what this request wrote.
+    /// Stores the version of the record that this request wrote.
     fn note_version(&self) {
         if let (Some(store), true) = (&self.store, self.registration.grant.needs_consent()) {
             *lock(&self.shared.version) = store.version(&self.login);
@@ -68,7 +68,7 @@ impl Flight {
                 );
                 let margin = registration.provider.token_margin;
                 let (secret, generation) = life.obtained(&grant, margin, now);
-                // Others may have used a stored one for a while.
+                // A stored token may have been in use already.
                 Ok((secret, generation, !grant.stored))
             }
             Err(failure) => {
@@ -78,7 +78,7 @@ impl Flight {
                 if !life.failed(failure, consent, now) {
                     return Err(fault.already_logged());
                 }
-                // The client's own mistake is its session's to log.
+                // The client's own mistake is logged by its session.
                 if !is_client {
                     tracing::warn!(
                         registration = registration.name,
@@ -94,7 +94,7 @@ impl Flight {
     }
 }
 
-/// Outcome of a request for the metrics; `None` where no endpoint was asked.
+/// Outcome of a request for the metrics; `None` if no endpoint was asked.
 fn outcome(result: &Result<IssuedToken, TokenError>) -> Option<&'static str> {
     match result {
         Ok(grant) if grant.stored => None,

@@ -1,17 +1,17 @@
-//! Access tokens: as a request brought them, and as a login is given them.
+//! Access tokens, as issued and as given to a login.
 
 use std::time::Duration;
 
 use crate::secret::Secret;
 
-/// A token as it was given to one login.
+/// A token as given to one login.
 #[derive(Debug, Clone)]
 pub struct Token {
-    /// The access token itself, as issued.
+    /// The access token.
     pub secret: Secret,
-    /// Counts the tokens of a purpose.
+    /// Number of the token among those of its cache key.
     pub(super) generation: u64,
-    /// Issued for this login: it waited for the request.
+    /// Whether it was issued for this login, which waited for the request.
     pub(super) fresh: bool,
 }
 
@@ -19,18 +19,18 @@ pub struct Token {
 #[derive(Debug, Clone)]
 pub(crate) struct IssuedToken {
     pub(crate) token: Secret,
-    /// From its issue to its end.
+    /// Time from its issue to its expiry.
     pub(crate) lifetime: Duration,
-    /// Part of its validity that has passed.
+    /// Time since its issue.
     pub(crate) age: Duration,
-    /// Whether the token was at hand, without asking an endpoint.
+    /// Whether the token was stored, so that no endpoint was asked.
     pub(crate) stored: bool,
-    /// A refresh token was redeemed for it, whose successor is not on disk yet.
+    /// Whether a refresh token was redeemed whose successor is not on disk yet.
     pub(crate) unstored: bool,
 }
 
 impl IssuedToken {
-    /// A token that was just issued.
+    /// Creates a token that was just issued.
     pub(crate) fn new(token: Secret, lifetime: Duration) -> Self {
         Self {
             token,
@@ -46,22 +46,22 @@ impl IssuedToken {
     }
 }
 
-/// Gives the time in seconds since 1970.
+/// Current time in seconds since 1970.
 pub(crate) fn now() -> u64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
 }
 
-/// How a login's token stands, without asking anybody.
+/// State of a login's token, without a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenState {
-    /// None was asked for yet.
+    /// No token was requested yet.
     None,
-    /// The token remains valid for this time.
+    /// The token is valid for this time.
     Valid(Duration),
-    /// The validity of the token is over.
+    /// The token has expired.
     Expired,
-    /// The last request was refused; an outage is no refusal.
+    /// The last request was refused; an outage does not count.
     Refused,
 }

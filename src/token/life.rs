@@ -1,18 +1,18 @@
-//! The life of one token, decided without IO: the time is a parameter.
+//! Life of one token, decided without IO; the time is a parameter.
 //!
-//! What a login gets, by the state that it meets:
+//! Effect on a login, by state:
 //!
 //! | state | a login |
 //! | --- | --- |
 //! | none | waits for a request |
 //! | valid | gets the token |
-//! | due | gets the token, and a request starts beside it |
+//! | due | gets the token, and a request starts in the background |
 //! | paused | gets the last failure; no request is sent |
-//! | attention | the same; asked seldom, and it heals by itself |
-//! | ended | the same; the next request asks no one until there is a new consent |
+//! | attention | gets the last failure; retried seldom, since it may be resolved |
+//! | ended | gets the last failure; nothing is requested until there is a new consent |
 //! | unstored | gets the token; the record of the redemption is still being written |
 //!
-//! Where an event leads:
+//! Effect of events:
 //!
 //! | event | none, paused, attention, ended | valid, due, unstored |
 //! | --- | --- | --- |
@@ -25,7 +25,7 @@
 //! | refused upstream | as before | none, at most once a minute |
 //! | another record | none | none |
 //!
-//! A pause ends with its time, by a token, or by another record.
+//! A pause ends with its time, with a token, or with another record.
 
 use std::time::Duration;
 
@@ -36,23 +36,22 @@ use super::issued::{IssuedToken, TokenState};
 use crate::fault::Fault;
 use crate::secret::Secret;
 
-/// From this time before a token may not be used any more, a login that is served starts a request
-/// beside it.
+/// Time before a token becomes unusable from which a login starts a request in the background.
 const AHEAD: Duration = Duration::from_secs(3 * 60);
 
-/// Spread over the relays that may have started together.
+/// Range over which relays that started together spread their requests.
 const JITTER: Duration = Duration::from_secs(4 * 60);
 
-/// The longest pause an endpoint may ask for.
+/// Longest pause that an endpoint may request.
 const RETRY_AFTER_CAP: Duration = Duration::from_secs(3600);
 
-/// A refused token is replaced no more often than this, and an acceptance protects it for this
-/// time.
+/// Shortest time between replacements of refused tokens; an acceptance also protects a token for
+/// this time.
 const PROTECTED: Duration = Duration::from_secs(60);
 
-/// Part of its life that a token must have left for a new session: Exchange ends sessions around
-/// the expiry of their token. `margin` is the provider's `token_margin`; of tokens that live less
-/// than twice as long a quarter counts, so that not every login asks for another.
+/// Remaining lifetime that a token needs for a new session, since Exchange ends sessions when their
+/// token expires. `margin` is the provider's `token_margin`. For tokens that live less than twice
+/// that, it is a quarter of the lifetime, so that not every login requests another.
 pub(super) fn margin(lifetime: Duration, margin: Duration) -> Duration {
     if lifetime < margin * 2 {
         lifetime / 4
@@ -73,25 +72,25 @@ pub(super) enum State {
     Unstored,
 }
 
-/// Decision about what a login gets.
+/// Decision about a login that needs a token.
 #[derive(Debug)]
 pub(super) enum Decision {
     Use(Secret, u64),
-    /// Use this token of that number, and start a request.
+    /// Use this token with its generation, and start a request.
     UseAndRefresh(Secret, u64),
     /// Wait for a token request.
     Fetch,
-    /// No request is sent for now.
+    /// Refuse; no request is sent for now.
     Refuse(Fault),
 }
 
-/// One token, the pause after the last failure, and what upstreams said of it.
+/// A token, the pause after the last failure, and the replies of upstreams to it.
 #[derive(Debug, Default)]
 pub(super) struct CachedToken {
-    /// A number from 0 to 1, chosen for this token.
+    /// Random number from 0 to 1.
     jitter: f64,
     held: Option<Held>,
-    /// The token of the last request, also when it was refused since.
+    /// Token of the last request, even if it was refused since.
     last: Option<Secret>,
     generation: u64,
     pause: Option<Pause>,
@@ -104,10 +103,10 @@ pub(super) struct CachedToken {
 struct Held {
     token: Secret,
     expires: Instant,
-    /// Until here it is given to new sessions.
+    /// Time until which new sessions get it.
     usable: Instant,
     refresh: Instant,
-    /// The record of its redemption is not on disk.
+    /// Whether the record of its redemption is not on disk.
     unstored: bool,
 }
 
@@ -115,12 +114,12 @@ struct Held {
 struct Pause {
     failure: TokenError,
     until: Instant,
-    /// In a row, of this class.
+    /// Consecutive failures of this class.
     failures: u32,
 }
 
 impl CachedToken {
-    /// With a number from 0 to 1 that differs from process to process.
+    /// Creates an empty entry; `jitter` is a random number from 0 to 1.
     pub(super) fn new(jitter: f64) -> Self {
         Self {
             jitter,
@@ -143,7 +142,7 @@ impl CachedToken {
         }
     }
 
-    /// Answers a login that needs a token.
+    /// Decides what a login that needs a token gets.
     pub(super) fn next(&self, now: Instant) -> Decision {
         match (self.state(now), &self.held, &self.pause) {
             (State::Valid | State::Unstored, Some(held), _) => {
@@ -159,7 +158,7 @@ impl CachedToken {
         }
     }
 
-    /// A request brought a token. `least` is what a new session requires of it.
+    /// Records an obtained token. `least` is the provider's `token_margin`.
     pub(super) fn obtained(
         &mut self,
         grant: &IssuedToken,
@@ -184,17 +183,17 @@ impl CachedToken {
         (token.clone(), self.generation)
     }
 
-    /// The record of the last redemption is on disk.
+    /// Records that the last redemption's record is on disk.
     pub(super) fn stored(&mut self) {
         if let Some(held) = &mut self.held {
             held.unstored = false;
         }
     }
 
-    /// A request failed; whether that is new: a consent that is missing is said once.
+    /// Records a failed request. Returns whether it is new: a missing consent is logged once.
     pub(super) fn failed(&mut self, failure: TokenError, consent: bool, now: Instant) -> bool {
         let before = self.pause.take().filter(|pause| {
-            // Whether it is throttling or an outage makes no difference.
+            // Throttling and outages are the same class here.
             std::mem::discriminant(&pause.failure.class) == std::mem::discriminant(&failure.class)
         });
         let failures = before.as_ref().map_or(0, |pause| pause.failures);
@@ -214,7 +213,7 @@ impl CachedToken {
         !known
     }
 
-    /// An upstream accepted the token for this mailbox.
+    /// Records that an upstream accepted the token for this mailbox.
     pub(super) fn accepted(&mut self, generation: u64, mailbox: &str, now: Instant) {
         if generation != self.generation {
             return;
@@ -226,7 +225,7 @@ impl CachedToken {
         }
     }
 
-    /// An upstream refused the token; whether asking again makes sense.
+    /// Records that an upstream refused the token. Returns whether another attempt makes sense.
     pub(super) fn on_refused(
         &mut self,
         generation: u64,
@@ -245,7 +244,7 @@ impl CachedToken {
         if fresh {
             return false;
         }
-        // Another login gave it up meanwhile: whoever still had it gets the next one.
+        // Another login discarded it meanwhile, so this one gets its successor.
         if self.held.is_none() {
             return true;
         }
@@ -257,25 +256,25 @@ impl CachedToken {
         true
     }
 
-    /// Somebody who waits for the answer asks now: a refusal that may have been cured is no reason
-    /// to wait.
+    /// Ends the pause after a refusal that may have been resolved, since a user waits for the
+    /// result.
     pub(super) fn ask_again(&mut self) {
         let seldom = |pause: &mut Pause| pause.failure.class == Class::Attention;
         self.pause.take_if(seldom);
     }
 
-    /// The token of the last request.
+    /// Token of the last request.
     pub(super) fn last(&self) -> Option<Secret> {
         self.last.clone()
     }
 
-    /// Whether there is a token, good or not.
+    /// Whether there is a token, valid or not.
     pub(super) fn has_token(&self) -> bool {
         self.held.is_some()
     }
 
-    /// Everything known is old; generations go on, so that no one mistakes a new token for an
-    /// old one.
+    /// Forgets the token and failures. The generation increases, so that a new token is not
+    /// mistaken for an old one.
     pub(super) fn renew(&mut self) {
         *self = Self {
             generation: self.generation + 1,

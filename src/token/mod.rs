@@ -1,10 +1,10 @@
 //! Access tokens: one request per token, however many sessions need it.
 //!
-//! A token is for a purpose: one app-only token serves all mailboxes of a registration, a person's
-//! consent serves one login. The token source asks ahead of expiry, remembers failures so that a
-//! polling client cannot hammer the endpoint, and replaces a token that an upstream refused within
-//! bounds that keep one mailbox without permission from churning the token that all share. Its
-//! times are of the monotonic clock: a clock that is set wrong changes nothing while it runs.
+//! An app-only token serves all mailboxes of a registration; a user's consent serves one login. The
+//! token source requests tokens ahead of their expiry. It remembers failures, so that a polling
+//! client cannot overload the endpoint. A token that an upstream refused is replaced, but only
+//! within limits, so that one mailbox without permission does not keep replacing a token that all
+//! share. Times are of the monotonic clock, so that setting the clock has no effect.
 
 mod answer;
 mod authorization;

@@ -1,10 +1,10 @@
-//! What a token endpoint's refusal means: one table from Entra's codes, one from OAuth's error
-//! names, each row with its class and its remedy.
+//! Meaning of a token endpoint's refusal: one table of Entra's codes, and one of OAuth's error
+//! names. Each row has a class and a remedy.
 //!
-//! Codes come first: 50196 arrives as `invalid_grant`, yet it is throttling, and 53003 does, yet an
-//! administrator cures it. A consent has ended only by a code that says so, by the suberrors
-//! `bad_token` and `token_expired` beside an unknown code, or by a bare `invalid_grant`. Whatever
-//! is not known leaves it as it is.
+//! Codes take precedence: 50196 arrives as `invalid_grant` but is throttling, and 53003 does too
+//! but can be resolved by an administrator. A consent counts as ended only by a code that says so,
+//! by the suberrors `bad_token` and `token_expired` with an unknown code, or by a bare
+//! `invalid_grant`. Unknown errors leave it unchanged.
 
 mod subject;
 mod table;
@@ -18,7 +18,7 @@ use subject::For;
 pub(super) use table::THROTTLED;
 use table::{CODES, LATER, LESS, NAMES, Row, TROUBLE, UNKNOWN};
 
-/// An error answer (RFC 6749 §5.2, with Entra's and Google's additions).
+/// An error response (RFC 6749 §5.2, with Entra's and Google's additions).
 #[derive(Debug, Default)]
 pub(super) struct OAuthError<'a> {
     pub(super) status: u16,
@@ -30,15 +30,15 @@ pub(super) struct OAuthError<'a> {
     pub(super) skew: Option<i64>,
 }
 
-/// Beyond it a clock is wrong, and not just the network slow.
+/// Difference in seconds above which a clock is wrong, rather than the network slow.
 const SKEW: i64 = 60;
 
-/// Codes and words of assertions that are outside their time.
+/// Codes of assertions outside their validity.
 const TIMED: &[u64] = &[700_024, 50012];
 
-/// Decides what an error answer means for a registration.
+/// Classifies an error response for a registration.
 pub(super) fn classify(registration: &Registration, refusal: &OAuthError<'_>) -> TokenError {
-    // The description's first line says it; the rest are ids of the request.
+    // The first line is the message; the others are ids of the request.
     let summary = refusal.description.lines().next().unwrap_or_default();
     let mut codes = refusal.codes.to_vec();
     codes.extend(in_description(summary));
@@ -49,7 +49,7 @@ pub(super) fn classify(registration: &Registration, refusal: &OAuthError<'_>) ->
     };
     let (class, remedy) = meaning(registration, refusal, &codes, &error);
     let class = match class {
-        // Without a consent there is none to end.
+        // Without a consent none can end.
         Ended if !registration.grant.needs_consent() => Attention,
         class => class,
     };
@@ -71,7 +71,7 @@ fn meaning(
         let rows = CODES.iter().filter(|row| row.codes.contains(code));
         rows.clone().find(about)
     });
-    // Where two codes are named, one that says "later" counts.
+    // If several codes are known, a temporary one takes precedence.
     let first = found.next();
     let known = match (
         first,
@@ -90,7 +90,7 @@ fn meaning(
         (_, Some(row)) if is_later(row.class) => (row.class, row.remedy),
         _ if refusal.status >= 500 => (LATER, TROUBLE),
         (Some(row), _) => (row.class, row.remedy),
-        // Neither the code nor, for want of one, the name decides.
+        // An unknown code is not overruled by the name.
         (None, row) if !codes.is_empty() || !refusal.suberror.is_empty() => {
             match normal(refusal.suberror).as_str() {
                 "bad_token" | "token_expired" => (
@@ -109,7 +109,7 @@ fn meaning(
     }
 }
 
-/// Blames the clock, where something signed is outside its time or the endpoint's clock says so.
+/// Blames the clock if something signed is outside its validity, or the endpoint's clock differs.
 fn clock(
     registration: &Registration,
     refusal: &OAuthError<'_>,
@@ -118,7 +118,7 @@ fn clock(
 ) -> Option<String> {
     let skew = refusal.skew.filter(|skew| skew.abs() > SKEW)?;
     let lower = summary.to_ascii_lowercase();
-    // What is signed here has a time in it.
+    // Signed requests contain a time.
     let signs = For::Certificate.is(registration) || For::ServiceAccount.is(registration);
     let timed = (signs && codes.is_empty())
         || codes.iter().any(|code| TIMED.contains(code))
@@ -144,12 +144,13 @@ pub(super) fn wrong_clock(skew: i64) -> String {
     format!("this machine's clock is {by} s {side} the identity provider's: set it (NTP)")
 }
 
-/// Lower case, with `_` where others have `-` or a space.
+/// Normalizes a name: lower case, with `_` for `-` and space.
 pub(super) fn normal(name: &str) -> String {
     name.trim().to_ascii_lowercase().replace(['-', ' '], "_")
 }
 
-/// `AADSTS7000215: …`, all of them: some answers name two, and the list may lack.
+/// Finds all codes `AADSTS7000215: …` in a description: some responses contain two, and the list
+/// may be absent.
 fn in_description(description: &str) -> Vec<u64> {
     description
         .split("AADSTS")
@@ -163,7 +164,7 @@ fn in_description(description: &str) -> Vec<u64> {
         .collect()
 }
 
-/// RFC 6749 §4.1.2.1: what came back to the redirect URI instead of a code.
+/// Classifies an error that returned to the redirect URI instead of a code (RFC 6749 §4.1.2.1).
 pub(super) fn at_consent(
     registration: &Registration,
     error: &str,

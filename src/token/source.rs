@@ -1,4 +1,4 @@
-//! The token source: cache, one request at a time, and its observers.
+//! The token source: cache, one request at a time, observers.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -21,45 +21,44 @@ use crate::config::{Account, Registration};
 use crate::fault::{Fault, Kind};
 use crate::outbound::http;
 
-/// Slots; beyond it those without a token go, which clients can make as many of as a wildcard
-/// account has logins, or as they have passwords to try (grant `password`).
+/// Most cache entries; beyond it those without a token are dropped. Clients can create many: one
+/// per login of a wildcard account, or per password tried with the grant `password`.
 const MAX_CACHED: usize = 10_000;
 
 /// Source of access tokens: cache, one request at a time, backoff.
 pub struct TokenSource {
-    /// HTTP clients by provider, for token requests.
+    /// HTTP clients for token requests, by provider.
     pub(super) clients: BTreeMap<String, http::Client>,
     versions: RegistrationVersions,
     pub(super) timeout: Duration,
     pub(super) store: Option<Arc<Store>>,
-    /// Records that several relays share, if they do.
+    /// Records shared with other relays, if any.
     shared: Option<Arc<SharedRecords>>,
-    /// Outlives a change of the configuration.
+    /// Cached tokens; they survive a reload.
     cache: Arc<Mutex<Cache>>,
     observer: Arc<Observer>,
 }
 
 type Cache = HashMap<CacheKey, Arc<CacheEntry>>;
 
-/// The part of a configuration that the token source uses. A reload replaces it; cached tokens
-/// stay.
+/// Part of a configuration that the token source uses. A reload replaces it; cached tokens stay.
 pub struct TokenSourceConfig<'a> {
     /// Registrations of OAuth clients, by name.
     pub registrations: &'a BTreeMap<String, Arc<Registration>>,
-    /// The HTTP clients, by provider.
+    /// HTTP clients, by provider.
     pub clients: BTreeMap<String, http::Client>,
     /// Longest time of a token request.
     pub timeout: Duration,
-    /// Store of the tokens that consents bring.
+    /// Store of consents' tokens.
     pub store: Option<Arc<Store>>,
 }
 
 impl TokenSource {
-    /// Without a token yet.
+    /// Creates a source without tokens.
     ///
     /// # Errors
     ///
-    /// Where the machine has no random numbers.
+    /// The machine has no random numbers.
     pub fn new(config: TokenSourceConfig<'_>) -> std::io::Result<Self> {
         Ok(Self {
             versions: RegistrationVersions::new(
@@ -75,8 +74,7 @@ impl TokenSource {
         })
     }
 
-    /// Creates the source of another configuration with the same tokens, requests in progress
-    /// included.
+    /// Creates the source of another configuration with the same tokens and requests in progress.
     #[must_use]
     pub fn reconfigured(&self, config: TokenSourceConfig<'_>) -> Self {
         Self {
@@ -93,17 +91,17 @@ impl TokenSource {
         }
     }
 
-    /// Deletes what is stored of a login, on every relay; whether there was something.
+    /// Deletes the stored consent of a login on every relay. Returns whether there was one.
     ///
     /// # Errors
     ///
-    /// [`StateError`] where it cannot be deleted.
+    /// [`StateError`]: it cannot be deleted.
     pub async fn forget(&self, login: &str) -> Result<bool, StateError> {
         let Some(store) = self.store.clone() else {
             return Ok(false);
         };
         if let Some(shared) = &self.shared {
-            // Its tombstone has to beat what the others have.
+            // The deletion must supersede the records of the other relays.
             shared.fetch(login).await;
         }
         let name = login.to_owned();
@@ -115,12 +113,12 @@ impl TokenSource {
         Ok(forgotten)
     }
 
-    /// Records that several relays share, if they do.
+    /// Records shared with other relays, if any.
     pub(crate) fn shared(&self) -> Option<&Arc<SharedRecords>> {
         self.shared.as_ref()
     }
 
-    /// Shares its tokens and consents with other relays from now on.
+    /// Shares tokens and consents with other relays.
     #[must_use]
     pub fn shared_by(mut self, member: Arc<Member>) -> Self {
         let store = self.store.clone();
@@ -128,12 +126,12 @@ impl TokenSource {
         self
     }
 
-    /// Drops what belongs to registrations that are not this one's.
+    /// Drops the tokens of registrations that changed or no longer exist.
     pub fn activate(&self) {
         lock(&self.cache).retain(|key, _| self.versions.is_current(key));
     }
 
-    /// Sets the function that is called for each request that was sent to an endpoint for a login.
+    /// Sets the observer of requests sent to endpoints for logins.
     #[must_use]
     pub fn observed_by(
         mut self,
@@ -143,12 +141,12 @@ impl TokenSource {
         self
     }
 
-    /// A token that opens the verified mailbox.
+    /// Returns a token that opens the verified mailbox.
     ///
     /// # Errors
     ///
-    /// The side to blame is the identity provider, the client (grant `password`) or authrelay
-    /// (its store).
+    /// The side to blame is the identity provider, the client (grant `password`) or authrelay (its
+    /// store).
     pub async fn token(&self, verified: &VerifiedLogin) -> Result<Token, Fault> {
         let key = self.cache_key(verified);
         let shared = self.cache_entry(&key);
@@ -171,7 +169,7 @@ impl TokenSource {
             Decision::Refuse(fault) => Err(fault.already_logged()),
             Decision::Fetch => {
                 let mut flight = self.flight(&shared, verified, false);
-                // An error means that the request's task is gone without a result.
+                // An error means that the request's task ended without a result.
                 let arrival = flight.wait_for(Option::is_some).await;
                 match arrival.ok().and_then(|arrival| arrival.clone()) {
                     Some(Ok((secret, generation, fresh))) => Ok(Token {
@@ -189,14 +187,15 @@ impl TokenSource {
         }
     }
 
-    /// An upstream accepted the token for this mailbox.
+    /// Records that an upstream accepted the token for this mailbox.
     pub fn on_accepted(&self, verified: &VerifiedLogin, token: &Token) {
         let shared = self.cache_entry(&self.cache_key(verified));
         lock(&shared.life).accepted(token.generation, verified.mailbox(), Instant::now());
     }
 
-    /// An upstream refused the token for this mailbox. Whether asking for another makes sense: a
-    /// newer one is there, or this one was given up.
+    /// Records that an upstream refused the token for this mailbox. Returns whether to try again: a
+    /// newer token exists, or this one was discarded. False if it was fetched for this login, or
+    /// accepted for another mailbox or already replaced within the last minute.
     pub fn on_refused(&self, verified: &VerifiedLogin, token: &Token) -> bool {
         let shared = self.cache_entry(&self.cache_key(verified));
         lock(&shared.life).on_refused(
@@ -207,12 +206,12 @@ impl TokenSource {
         )
     }
 
-    /// How the token of an account's login stands; `mailbox` is the one it opens.
+    /// State of the token of an account's login; `mailbox` is the one it opens.
     pub fn token_state(&self, account: &Account, login: &str, mailbox: &str) -> TokenState {
         let key = self.versions.cache_key(account, login, mailbox, None);
         let cache = lock(&self.cache);
         let shared = match account.registration.grant.needs_client_password() {
-            // Whichever password the client presents.
+            // Any password that the client presents.
             true => cache
                 .iter()
                 .filter(|(other, _)| {
@@ -227,9 +226,9 @@ impl TokenSource {
         })
     }
 
-    /// Redeems the refresh token of a consent that no one has used for `age`, since providers let
-    /// them die of disuse (Entra after 90 days), and of one that needs attention, which may have
-    /// been cured. A consent that has ended is skipped.
+    /// Redeems the refresh token of a consent that was unused for `age`, since providers let unused
+    /// ones expire (Entra after 90 days), or that needs attention, which may have been resolved. An
+    /// ended consent is skipped.
     pub async fn refresh_unused(&self, account: &Arc<Account>, login: &str, age: Duration) {
         let Some(store) = self.store.clone() else {
             return;
@@ -251,25 +250,25 @@ impl TokenSource {
         self.reload_if_changed(&shared, &verified);
         lock(&shared.life).ask_again();
         let mut flight = self.flight(&shared, &verified, true);
-        // What came of it is in the log, and with whoever logs in next.
+        // The result is logged and cached.
         let _ = flight.wait_for(Option::is_some).await;
     }
 
-    /// Asks again at the next request where a refusal may have been cured: somebody waits for the
-    /// answer.
+    /// Lets the next request ask again after a refusal that may have been resolved, since a user
+    /// waits for the result.
     pub fn ask_again(&self, verified: &VerifiedLogin) {
         let shared = self.cache_entry(&self.cache_key(verified));
         lock(&shared.life).ask_again();
     }
 
-    /// Tries to store what could not be stored so far, before the end.
+    /// Tries to write pending records before the process ends.
     pub async fn finish(&self) {
         if let Some(store) = &self.store {
             store.write_all_late().await;
         }
     }
 
-    /// The store, if there is one.
+    /// The store of consents, if there is one.
     pub fn store(&self) -> Option<&Arc<Store>> {
         self.store.as_ref()
     }
@@ -303,8 +302,8 @@ impl TokenSource {
         shared
     }
 
-    /// Somebody else (`authorize`, another relay) may have written the record: then what we know
-    /// of it is old, a refusal included.
+    /// Forgets the cached token and failures if another process (`authorize`, another relay) has
+    /// written the record.
     fn reload_if_changed(&self, shared: &CacheEntry, verified: &VerifiedLogin) {
         let consented = verified.account().registration.grant.needs_consent();
         let (true, Some(store)) = (consented, &self.store) else {
@@ -318,8 +317,8 @@ impl TokenSource {
         }
     }
 
-    /// Joins the request in progress, or starts one; `again` also where a stored token would do. It
-    /// goes on when the login that wanted it is given up: others wait for it.
+    /// Joins the request in progress, or starts one; with `anew` even if a stored token could be
+    /// used. The request continues when its login is cancelled, since others may wait for it.
     fn flight(
         &self,
         shared: &Arc<CacheEntry>,
@@ -333,7 +332,7 @@ impl TokenSource {
         {
             return under_way.clone();
         }
-        // One may have ended since this login looked.
+        // A request may have ended since this login checked.
         let ended = match lock(&shared.life).next(Instant::now()) {
             _ if anew => None,
             Decision::Use(secret, generation) => Some(Ok((secret, generation, false))),
@@ -375,7 +374,7 @@ impl TokenSource {
     }
 }
 
-/// A number from 0 to 1 that differs from process to process.
+/// Random number from 0 to 1.
 fn fraction() -> f64 {
     let mut byte = [0; 1];
     match aws_lc_rs::rand::fill(&mut byte) {

@@ -1,22 +1,24 @@
-//! Addresses as SMTP's envelope has them, and patterns of addresses.
+//! Addresses of an SMTP envelope, and patterns that match addresses.
 
-/// Octets of an address that has a meaning: RFC 5321 §4.5.3.1 allows 256, some services more.
+/// Longest address, in octets: RFC 5321 §4.5.3.1 allows 256, some services more.
 const CAP: usize = 320;
 
-/// Path that MAIL or RCPT names, with its parameters.
+/// The path of a MAIL or RCPT command, with its parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Path<'a> {
-    /// Without angle brackets; empty: the null sender.
+    /// Address without angle brackets; empty for the null sender.
     pub address: &'a str,
-    /// `SIZE=1000 BODY=8BITMIME`, without the space before.
+    /// Parameters as sent, without the space before them: `SIZE=1000 BODY=8BITMIME`.
     pub parameters: &'a str,
 }
 
 impl<'a> Path<'a> {
-    /// Parses what follows the verb: `FROM:<a@b> SIZE=1`. `keyword` is `FROM:` or `TO:`.
+    /// Parses the argument of MAIL or RCPT, such as `FROM:<a@b> SIZE=1`. `keyword` is `FROM:` or
+    /// `TO:`.
     ///
-    /// `Reverse-path / Forward-path` (RFC 5321 §4.1.2) without source routes, which would hide who
-    /// is meant; devices leave out the angle brackets or put a space before them.
+    /// `Reverse-path / Forward-path` (RFC 5321 §4.1.2). Source routes are refused, since they would
+    /// hide the recipient. Angle brackets may be missing or follow a space, as some devices send
+    /// them.
     pub fn parse(argument: &'a [u8], keyword: &str) -> Option<Self> {
         let text = std::str::from_utf8(argument).ok()?.trim_ascii();
         let (head, rest) = text.split_at_checked(keyword.len())?;
@@ -30,7 +32,7 @@ impl<'a> Path<'a> {
         };
         let parameters = match rest.starts_with('<') {
             true => parameters.strip_prefix('>')?,
-            // Nothing at all is no null sender.
+            // An empty path without brackets is not the null sender.
             false if address.is_empty() => return None,
             false => parameters,
         };
@@ -41,7 +43,7 @@ impl<'a> Path<'a> {
         })
     }
 
-    /// The value of a parameter, if it is there.
+    /// Returns the value of a parameter, or `None` if the parameter is absent.
     pub fn parameter(&self, name: &str) -> Option<&'a str> {
         self.parameters.split_ascii_whitespace().find_map(|word| {
             let (keyword, value) = word.split_once('=').unwrap_or((word, ""));
@@ -50,14 +52,14 @@ impl<'a> Path<'a> {
     }
 }
 
-/// Octets of the address at the beginning of `text`, 0 for none.
+/// Length of the address at the beginning of `text`, in octets; 0 if there is none.
 fn address_length(text: &str) -> Option<usize> {
     let local = match text.strip_prefix('"') {
         Some(quoted) => 1 + quoted_length(quoted)?,
         None => run(text, is_atom),
     };
     let Some(domain) = text.get(local..)?.strip_prefix('@') else {
-        // `<>` and `<postmaster>`.
+        // A path without a domain: `<>` or `<postmaster>`.
         return Some(local);
     };
     let length = match domain.strip_prefix('[') {
@@ -79,12 +81,12 @@ fn run(text: &str, takes: impl Fn(char) -> bool) -> usize {
     text.find(|c| !takes(c)).unwrap_or(text.len())
 }
 
-/// `atext / "."` (RFC 5322 §3.2.3) and UTF-8 (RFC 6531 §3.3).
+/// Matches `atext / "."` (RFC 5322 §3.2.3) and UTF-8 (RFC 6531 §3.3).
 fn is_atom(c: char) -> bool {
     c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c) || !c.is_ascii()
 }
 
-/// Octets of a quoted string after its first quote, up to and with the last.
+/// Length of a quoted string after its opening quote, closing quote included, in octets.
 fn quoted_length(text: &str) -> Option<usize> {
     let mut escaped = false;
     for (at, c) in text.char_indices() {
@@ -98,21 +100,21 @@ fn quoted_length(text: &str) -> Option<usize> {
     None
 }
 
-/// Which addresses are meant; they compare without regard to case.
+/// A pattern that matches one address, a domain or every address, ignoring case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pattern {
-    /// `*`: every one, the null sender too.
+    /// `*` matches every address, including the null sender.
     Any,
-    /// `<>`: the null sender, as of bounces.
+    /// `<>` matches the null sender, which bounces use.
     Null,
-    /// `*@contoso.com`: every one of this domain, its subdomains not. In lower case.
+    /// `*@contoso.com` matches every address of the domain, but not of its subdomains. Lower case.
     Domain(String),
-    /// This one. In lower case.
+    /// One address, with or without a domain. Lower case.
     Exact(String),
 }
 
 impl Pattern {
-    /// From its text; the error says what to write instead.
+    /// Parses a pattern. The error describes the form to use instead.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         const FORM: &str = "must be an address, *@domain, <> or *";
         let lower = text.to_lowercase();
@@ -138,7 +140,7 @@ impl Pattern {
         }
     }
 
-    /// Whether `address` (without angle brackets; empty is the null sender) is meant.
+    /// Whether the pattern matches `address` (without angle brackets; empty for the null sender).
     pub fn matches(&self, address: &str) -> bool {
         match self {
             Self::Any => true,
@@ -151,7 +153,7 @@ impl Pattern {
     }
 }
 
-/// Whether `text` is one address, with or without a domain, and nothing else.
+/// Whether all of `text` is one address, with or without a domain.
 pub fn is_address(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= CAP

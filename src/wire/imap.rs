@@ -1,7 +1,8 @@
-//! IMAP before login: commands of clients, responses of upstreams, capabilities.
+//! IMAP before login: client commands, upstream responses, capabilities.
 //!
-//! Deviations that the field needs: verbs and mechanism names in any case, trailing spaces
-//! (`quirk_trailing_space`), backslashes that escape nothing (`quirk_backslash`, `quirk_userid`).
+//! Accepted deviations from the RFCs, all seen in the field: verbs and mechanism names in any case,
+//! trailing spaces (`quirk_trailing_space`), backslashes that escape nothing (`quirk_backslash`,
+//! `quirk_userid`).
 
 use bytes::Bytes;
 use nom::branch::alt;
@@ -45,20 +46,20 @@ pub enum Command {
     Authenticate {
         /// Name of the mechanism, upper-cased.
         mechanism: String,
-        /// Base64 or `=` (RFC 4959).
+        /// Initial response: base64, or `=` for an empty one (RFC 4959).
         initial: Option<Bytes>,
     },
-    /// LOGIN or AUTHENTICATE with arguments that are not theirs.
+    /// LOGIN or AUTHENTICATE with invalid arguments.
     MalformedLogin,
-    /// Anything else that has a verb.
+    /// Any other verb; the arguments are not checked.
     Other,
-    /// A tag, and after it nothing that the grammar knows.
+    /// A tag followed by something that is not a command.
     Malformed,
 }
 
-/// `command = tag SP (command-any / command-nonauth)` (RFC 9051 §9).
+/// Parses `command = tag SP (command-any / command-nonauth)` (RFC 9051 §9).
 ///
-/// `None`: there is not even a tag.
+/// Returns `None` if the input does not even begin with a tag.
 pub fn command(input: &[u8]) -> Option<Tagged> {
     let (rest, tag) = terminated(imap_tag, char(' ')).parse(input).ok()?;
     let command = all_consuming(terminated(command_nonauth, quirk_trailing_space))
@@ -70,7 +71,7 @@ pub fn command(input: &[u8]) -> Option<Tagged> {
     })
 }
 
-/// A command that the grammar does not know.
+/// Classifies a command that the grammar rejects.
 fn malformed(input: &[u8]) -> Command {
     let verb = input.split(|octet| *octet == b' ').next();
     let is_login = |verb: &[u8]| {
@@ -99,7 +100,7 @@ fn command_nonauth(input: &[u8]) -> IResult<&[u8], Command> {
         value(Command::Noop, verb("NOOP")),
         value(Command::Logout, verb("LOGOUT")),
         value(Command::StartTls, verb("STARTTLS")),
-        // Its parameters interest no one (RFC 2971 §3.1).
+        // The parameters of ID are not used (RFC 2971 §3.1).
         value(Command::Id, (tag_no_case("ID"), space1, rest)),
         login,
         authenticate,
@@ -114,7 +115,7 @@ fn command_nonauth(input: &[u8]) -> IResult<&[u8], Command> {
     .parse(input)
 }
 
-/// A verb without arguments.
+/// Matches a verb without arguments.
 fn verb(name: &str) -> impl Fn(&[u8]) -> IResult<&[u8], &[u8]> {
     move |input| terminated(tag_no_case(name), nom::combinator::not(is_not(" "))).parse(input)
 }
@@ -131,7 +132,7 @@ fn login(input: &[u8]) -> IResult<&[u8], Command> {
     .parse(input)
 }
 
-/// A `userid` that is an atom with backslashes: imaplib does not quote `CONTOSO\tickets`.
+/// Parses a `userid` that is an atom with backslashes: imaplib does not quote `CONTOSO\tickets`.
 fn quirk_userid(input: &[u8]) -> IResult<&[u8], Vec<u8>> {
     map(
         take_while1(|octet| is_astring_char(octet) || octet == b'\\'),
@@ -182,8 +183,8 @@ fn quoted(input: &[u8]) -> IResult<&[u8], Vec<u8>> {
     delimited(char('"'), text, char('"')).parse(input)
 }
 
-/// `QUOTED-CHAR`'s `"\" quoted-specials`. A backslash before anything else is itself: old clients
-/// quote without escaping, and Exchange takes it.
+/// Parses `QUOTED-CHAR`'s `"\" quoted-specials`. A backslash before any other character stands for
+/// itself: old clients quote without escaping, and Exchange accepts that.
 fn quirk_backslash(input: &[u8]) -> IResult<&[u8], &[u8]> {
     alt((preceded(char('\\'), alt((tag("\\"), tag("\"")))), tag("\\"))).parse(input)
 }
@@ -208,11 +209,11 @@ fn is_astring_char(octet: u8) -> bool {
 /// An upstream's response before login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Response {
-    /// `+ text`: the rest after the plus sign.
+    /// Continuation request `+ text`, without the plus sign.
     Continue(Bytes),
-    /// Untagged response `* …`, as a whole line.
+    /// Untagged response `* …`, the whole line.
     Untagged(Bytes),
-    /// The answer to the command that bears the tag asked for.
+    /// Tagged response to the command with the expected tag, without the tag.
     Tagged(Status, Bytes),
 }
 
@@ -227,13 +228,13 @@ pub enum Status {
     Bad,
 }
 
-/// `response = continue-req / response-data / response-tagged` (RFC 9051 §9).
+/// Parses `response = continue-req / response-data / response-tagged` (RFC 9051 §9).
 ///
-/// A tagged response's bytes are the line without its tag (`OK AUTHENTICATE completed.`). Tags
-/// compare without regard to case. `None`: not IMAP, or another tag.
+/// A tagged response is returned without its tag (`OK AUTHENTICATE completed.`). Tags are compared
+/// without regard to case. Returns `None` if the line is not IMAP or has another tag.
 pub fn response(input: &[u8], expected: &str) -> Option<Response> {
     if let Some(text) = input.strip_prefix(b"+") {
-        // Some servers leave the space out.
+        // Some servers omit the space.
         let text = text.strip_prefix(b" ").unwrap_or(text);
         return Some(Response::Continue(Bytes::copy_from_slice(text)));
     }
@@ -250,14 +251,14 @@ fn with_tag<'a>(input: &'a [u8], expected: &str) -> IResult<&'a [u8], &'a [u8]> 
     terminated(tag_no_case(expected), char(' ')).parse(input)
 }
 
-/// The condition of a greeting or untagged status: `OK`, `NO`, `BAD`, else `None`.
+/// Status of a greeting or untagged response; `None` unless it is `OK`, `NO` or `BAD`.
 pub fn untagged_status(line: &[u8]) -> Option<Status> {
     status(line.strip_prefix(b"* ")?)
         .ok()
         .map(|(_, status)| status)
 }
 
-/// Whether `line` is `* NAME …`.
+/// Whether `line` is the untagged response `* NAME …`.
 pub fn is_untagged(line: &[u8], name: &str) -> bool {
     line.strip_prefix(b"* ")
         .is_some_and(|line| verb(name)(line).is_ok())
@@ -275,7 +276,7 @@ fn status(input: &[u8]) -> IResult<&[u8], Status> {
     .parse(input)
 }
 
-/// The capabilities that a line lists, as `* CAPABILITY …` or in a `[CAPABILITY …]` code.
+/// Capabilities listed in a line: `* CAPABILITY …`, or a `[CAPABILITY …]` code. At most 100.
 ///
 /// ```abnf
 /// capability-data = "CAPABILITY" *(SP capability) SP "IMAP4rev2" *(SP capability)
@@ -302,8 +303,8 @@ pub fn capabilities(line: &[u8]) -> Option<Vec<String>> {
     )
 }
 
-/// Capabilities that a listener shows: the upstream's own less what authrelay must not promise,
-/// with its own AUTH and STARTTLS entries.
+/// Builds the capability list of a listener: the upstream's capabilities without those that
+/// authrelay cannot provide, plus its own AUTH and STARTTLS entries.
 pub fn advertised(upstream: &[String], starttls: bool, credentials: bool) -> String {
     let promised = |name: &&String| {
         let name = name.to_ascii_uppercase();
@@ -320,7 +321,7 @@ pub fn advertised(upstream: &[String], starttls: bool, credentials: bool) -> Str
             .contains(&name.as_str())
             && !name.starts_with("BACKENDAUTHENTICATE")
     };
-    // RFC 3501 §7.2.1: IMAP4rev1 is required, and some clients look for it in the first place.
+    // RFC 3501 §7.2.1 requires IMAP4rev1, and some clients look for it first.
     let mut list = String::from("IMAP4rev1");
     for name in upstream.iter().filter(promised) {
         list.push(' ');

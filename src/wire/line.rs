@@ -1,40 +1,42 @@
-//! Capped framing: whole lines, and IMAP commands or responses with their literals.
+//! Framing with a size limit: whole lines, and IMAP commands or responses with their literals.
 //!
-//! Both framers take bytes as they come and give back units that are complete, so that the
-//! grammars never see half of anything. A unit over the cap is an error that the caller answers
-//! by closing; what was buffered until then is bounded by the cap plus one push.
+//! Both framers accept bytes in any pieces and return only complete units, so the grammars never
+//! see a partial one. A unit over the limit is an error, and the caller closes the connection. The
+//! buffer never exceeds the limit plus one push.
 
 use bytes::Bytes;
 use memchr::memchr;
 
 use super::literal::Scanner;
 
-/// Commands and SASL lines of clients, in octets (RFC 4954 §4 asks for 12,288; tokens fit too).
+/// Longest command or SASL line of a client, in octets (RFC 4954 §4 requires 12,288; tokens fit
+/// too).
 pub const COMMAND_CAP: usize = 16 * 1024;
 
-/// An IMAP client's ID command, in octets: RFC 2971 §3.3 allows 30 fields of 30 and 1,024 octets.
+/// Longest ID command of an IMAP client, in octets: RFC 2971 §3.3 allows 30 fields of 30 and 1,024
+/// octets.
 pub const ID_CAP: usize = 34 * 1024;
 
-/// Replies of an upstream before login, in octets.
+/// Longest reply of an upstream before login, in octets.
 pub const REPLY_CAP: usize = 64 * 1024;
 
-/// A unit went over the cap.
+/// Error: a unit exceeds the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLong;
 
-/// Splits received octets into lines, each with a cap.
+/// Splits received octets into lines of limited length.
 #[derive(Debug)]
 pub struct Lines {
     buffer: Vec<u8>,
-    /// Everything before this was given out.
+    /// Offset of the first octet that has not been returned.
     start: usize,
-    /// No LF stands between `start` and here.
+    /// Offset up to which no LF was found.
     scanned: usize,
     cap: usize,
 }
 
 impl Lines {
-    /// An empty buffer that gives out lines of at most `cap` octets, terminator included.
+    /// Creates an empty buffer that returns lines of at most `cap` octets, terminator included.
     pub fn new(cap: usize) -> Self {
         Self {
             buffer: Vec::new(),
@@ -44,10 +46,10 @@ impl Lines {
         }
     }
 
-    /// Appends octets that were read.
+    /// Appends octets received from the peer.
     pub fn push(&mut self, bytes: &[u8]) {
         self.forget_given_out();
-        // Exact, since thousands of clients may sit at the cap.
+        // Reserves no more than needed, since thousands of clients may sit at the limit.
         self.buffer.reserve_exact(bytes.len());
         self.buffer.extend_from_slice(bytes);
     }
@@ -60,18 +62,18 @@ impl Lines {
         }
     }
 
-    /// Until the next push only what is wanted is kept, whatever the last one brought.
+    /// Drops returned octets and unused capacity while the buffer waits for the next push.
     fn release(&mut self) {
         self.forget_given_out();
         self.buffer.shrink_to_fit();
     }
 
-    /// The next line without its terminator, CRLF or a bare LF (devices send it).
+    /// Returns the next line without its terminator: CRLF, or a bare LF as some devices send.
     pub fn line(&mut self) -> Result<Option<Bytes>, TooLong> {
         self.line_within(self.cap)
     }
 
-    /// [`Lines::line`] under a cap of its own.
+    /// [`Lines::line`] with another limit.
     fn line_within(&mut self, cap: usize) -> Result<Option<Bytes>, TooLong> {
         let rest = self.buffer.get(self.scanned..).unwrap_or_default();
         let Some(at) = memchr(b'\n', rest) else {
@@ -93,7 +95,7 @@ impl Lines {
         Ok(Some(line))
     }
 
-    /// Up to `count` octets that follow, whatever they are.
+    /// Takes up to `count` octets, whatever they contain.
     fn octets(&mut self, count: usize) -> &[u8] {
         let end = self.start.saturating_add(count).min(self.buffer.len());
         let taken = self.start..end;
@@ -102,8 +104,8 @@ impl Lines {
         self.buffer.get(taken).unwrap_or_default()
     }
 
-    /// Gives what has arrived of the next line, and whether that is all of it; `None` where
-    /// nothing has. A CR at the end waits for what follows.
+    /// Takes the available part of the next line, and whether the line ends with it. `None` if
+    /// nothing is available. A CR at the end stays in the buffer until the next octet.
     fn part(&mut self) -> Option<(Bytes, bool)> {
         let rest = self.buffer.get(self.start..).unwrap_or_default();
         let (part, terminator, ended) = match memchr(b'\n', rest) {
@@ -121,17 +123,17 @@ impl Lines {
         Some((line, ended))
     }
 
-    /// Octets pushed and not given out: once [`Lines::line`] has answered `None`, under the cap.
+    /// Number of buffered octets; below the limit after [`Lines::line`] has returned `None`.
     pub fn held(&self) -> usize {
         self.buffer.len() - self.start
     }
 
-    /// Whether everything pushed was given out.
+    /// Whether the buffer is empty.
     pub fn is_empty(&self) -> bool {
         self.held() == 0
     }
 
-    /// Gives out what is left and keeps nothing.
+    /// Takes the remaining octets and empties the buffer.
     pub fn take_rest(&mut self) -> Bytes {
         let rest = Bytes::copy_from_slice(self.buffer.get(self.start..).unwrap_or_default());
         *self = Self::new(self.cap);
@@ -139,16 +141,16 @@ impl Lines {
     }
 }
 
-/// Piece of the input that [`Fragments`] yields.
+/// A piece of the input that [`Fragments`] returns.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fragment {
-    /// A whole command or response, literals in place, last CRLF cut.
+    /// A whole command or response with its literals, without the final CRLF.
     Whole(Bytes),
-    /// A synchronizing literal was announced: its sender waits for `+`.
+    /// A synchronizing literal was announced: the sender waits for `+`.
     Announced,
 }
 
-/// Yields IMAP commands or responses, each with the literals it contains.
+/// Splits received octets into IMAP commands or responses, each with the literals it contains.
 #[derive(Debug)]
 pub struct Fragments {
     lines: Lines,
@@ -156,14 +158,14 @@ pub struct Fragments {
     scanner: Scanner,
     /// Whether a line may announce a literal.
     has_literals: bool,
-    /// ID commands may have [`ID_CAP`] octets, of which the head is kept.
+    /// Whether ID commands may have [`ID_CAP`] octets; only their head is kept.
     discards_id: bool,
-    /// Octets of an ID command that were discarded: nothing reads its parameters.
+    /// Discarded octets of the current ID command, whose parameters are not used.
     discarded: Option<usize>,
 }
 
 impl Fragments {
-    /// An empty buffer that gives out lines of at most `cap` octets: protocols without literals.
+    /// Creates an empty buffer that returns lines of at most `cap` octets, without literals.
     pub fn of_lines(cap: usize) -> Self {
         Self {
             has_literals: false,
@@ -171,17 +173,17 @@ impl Fragments {
         }
     }
 
-    /// An empty buffer that gives out commands of at most `cap` octets.
+    /// Creates an empty buffer that returns commands of at most `cap` octets.
     pub fn of_commands(cap: usize) -> Self {
         Self::new(cap, Scanner::of_commands())
     }
 
-    /// An empty buffer that gives out responses of at most `cap` octets.
+    /// Creates an empty buffer that returns responses of at most `cap` octets.
     pub fn of_responses(cap: usize) -> Self {
         Self::new(cap, Scanner::of_responses())
     }
 
-    /// Takes ID commands of up to [`ID_CAP`] octets, whose parameters are discarded as they come.
+    /// Accepts ID commands of up to [`ID_CAP`] octets and discards their parameters on arrival.
     #[must_use]
     pub fn discarding_id(self) -> Self {
         Self {
@@ -201,12 +203,12 @@ impl Fragments {
         }
     }
 
-    /// Appends octets that were read.
+    /// Appends octets received from the peer.
     pub fn push(&mut self, bytes: &[u8]) {
         self.lines.push(bytes);
     }
 
-    /// The next whole unit, or the announcement of a literal.
+    /// Returns the next whole unit, or the announcement of a literal.
     pub fn fragment(&mut self) -> Result<Option<Fragment>, TooLong> {
         if !self.has_literals {
             return Ok(self.line()?.map(Fragment::Whole));
@@ -222,7 +224,7 @@ impl Fragments {
         }
     }
 
-    /// Octets of `tag SP "ID" SP` where an ID command begins.
+    /// Length of `tag SP "ID" SP` if an ID command begins here.
     fn id_head(&self) -> Option<usize> {
         if !self.discards_id || !self.unit.is_empty() || self.discarded.is_some() {
             return None;
@@ -234,7 +236,7 @@ impl Fragments {
         (tag > 0 && is_tag && verb.eq_ignore_ascii_case(b"ID ")).then_some(tag + 4)
     }
 
-    /// Takes an ID command to its end, of which only the head is kept.
+    /// Reads an ID command to its end and keeps only its head.
     fn discard(&mut self, mut discarded: usize) -> Result<Option<Fragment>, TooLong> {
         loop {
             let literal = usize::try_from(self.scanner.literal()).unwrap_or(usize::MAX);
@@ -284,12 +286,13 @@ impl Fragments {
                     return Ok(None);
                 }
                 self.scanner.take(octets);
-                // As it comes, not as announced: an announcement costs its sender nothing.
+                // Grows with the octets received, not with the announced size, which costs the
+                // sender nothing.
                 self.unit.reserve_exact(octets.len());
                 self.unit.extend_from_slice(octets);
                 continue;
             }
-            // What is held of the unit and the line that continues it share one cap.
+            // The stored part of the unit and the line that continues it share one limit.
             let room = self.lines.cap.saturating_sub(self.unit.len());
             let Some(line) = self.lines.line_within(room)? else {
                 return Ok(None);
@@ -312,12 +315,12 @@ impl Fragments {
         }
     }
 
-    /// The next line as it is, for a SASL response. Call it between units only.
+    /// Returns the next line as it is, for a SASL response. Call only between units.
     pub fn line(&mut self) -> Result<Option<Bytes>, TooLong> {
         self.lines.line()
     }
 
-    /// The tag of the unit that went over the cap, as far as it is known.
+    /// The tag of the unit that exceeded the limit, or `*` if it is not known.
     pub fn tag(&self) -> &[u8] {
         let unit = if self.unit.is_empty() {
             self.lines
@@ -338,18 +341,18 @@ impl Fragments {
         }
     }
 
-    /// Octets pushed and not given out: once [`Fragments::fragment`] has answered `None`, under
-    /// the cap.
+    /// Number of buffered octets; below the limit after [`Fragments::fragment`] has returned
+    /// `None`.
     pub fn held(&self) -> usize {
         self.unit.len() + self.lines.held()
     }
 
-    /// Whether everything pushed was given out.
+    /// Whether the buffer is empty.
     pub fn is_empty(&self) -> bool {
         self.unit.is_empty() && self.lines.is_empty()
     }
 
-    /// Gives out what is left and keeps nothing.
+    /// Takes the remaining octets and empties the buffer.
     pub fn take_rest(&mut self) -> Bytes {
         self.unit = Vec::new();
         self.discarded = None;
@@ -427,7 +430,7 @@ mod tests {
         }
     }
 
-    /// Requirement 10: what a client can make us hold is the cap, however it is made up.
+    /// However the input is composed, a client cannot make us hold more than the limit.
     #[test]
     fn a_unit_and_the_line_that_continues_it_share_the_cap() {
         let mut fragments = Fragments::of_commands(100);

@@ -1,38 +1,38 @@
-//! IMAP's lines and literals, scanned as they pass: where a command or response ends is decided
-//! here and nowhere else.
+//! Scans IMAP lines and literals in passing. Only this module decides where a command or response
+//! ends.
 //!
 //! ```abnf
 //! literal  = "{" number64 ["+"] "}" CRLF *CHAR8   ; RFC 9051 §9, RFC 7888
 //! literal8 = "~" literal                          ; RFC 3516
 //! ```
 //!
-//! A line announces a literal if it ends so, whatever stands before; CRLF may be a bare LF. The
-//! scanner keeps the head of a command or response and a few octets of state, however long the
-//! lines are.
+//! A line announces a literal if it ends in an announcement, whatever precedes it. LF without CR
+//! also ends a line. The scanner keeps only the head of a command or response and a few octets of
+//! state, however long the lines are.
 
 use memchr::{memchr, memrchr};
 
-/// Octets of a head that are kept: enough for a tag of 64 and a verb.
+/// Octets kept of a head: enough for a tag of 64 octets and a verb.
 const HEAD: usize = 96;
 
-/// A literal that a line announced.
+/// A literal announced at the end of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Literal {
-    /// Octets; `u64::MAX` stands for more as well.
+    /// Size in octets; `u64::MAX` also stands for larger numbers.
     pub octets: u64,
-    /// Whether its sender waits for `+` before it sends them.
+    /// Whether the sender waits for `+` before it sends the literal.
     pub synchronizing: bool,
 }
 
 /// The end of a line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Line {
-    /// The head of the command or response whose first line it is; `None` for one that continues
-    /// it after a literal.
+    /// Head of the command or response if this is its first line; `None` if the line continues one
+    /// after a literal.
     pub head: Option<Head>,
-    /// Literal that follows, as part of the same command or response.
+    /// Literal that follows and belongs to the same command or response.
     pub literal: Option<Literal>,
-    /// Whether the line ended with LF, without CR before it.
+    /// Whether the line ended with LF without CR.
     pub bare: bool,
 }
 
@@ -41,23 +41,23 @@ pub struct Line {
 pub struct Head(Vec<u8>);
 
 impl Head {
-    /// Text of the line as far as it is kept, without its end.
+    /// The kept part of the line, without trailing whitespace.
     pub fn text(&self) -> &[u8] {
         self.0.trim_ascii_end()
     }
 
-    /// The `n`th word, from 0; empty if there is none.
+    /// The `n`th word, counted from 0; empty if there is none.
     pub fn word(&self, n: usize) -> &[u8] {
         let words = self.0.trim_ascii_end().split(|octet| *octet == b' ');
         words.into_iter().nth(n).unwrap_or_default()
     }
 
-    /// Whether the `n`th word is `word`, in any case.
+    /// Whether the `n`th word is `word`, ignoring case.
     pub fn word_is(&self, n: usize, word: &str) -> bool {
         self.word(n).eq_ignore_ascii_case(word.as_bytes())
     }
 
-    /// Whether a response is text for people, which announces no literal whatever it ends in.
+    /// Whether a response is human-readable text, which never announces a literal.
     ///
     /// ```abnf
     /// resp-text    = ["[" resp-text-code "]" SP] [text]     ; RFC 9051 §9
@@ -69,7 +69,7 @@ impl Head {
     }
 }
 
-/// Part of an announcement that the octets so far end in.
+/// Progress in recognizing a literal's announcement at the end of the input so far.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Announcement {
     #[default]
@@ -109,7 +109,7 @@ impl Announcement {
         }
     }
 
-    /// Continues after `part`, which has no end of a line.
+    /// Continues after `part`, which contains no line end.
     fn continued_by(self, part: &[u8]) -> Self {
         let (mut state, part) = match memrchr(b'{', part) {
             Some(at) => (Self::None, part.get(at..).unwrap_or_default()),
@@ -132,30 +132,30 @@ impl Announcement {
     }
 }
 
-/// One direction of a session.
+/// Scanner of one direction of a session.
 #[derive(Debug)]
 pub struct Scanner {
-    /// A server's, which may be text for people.
+    /// Whether a server sends this direction: its responses may be human-readable text.
     responses: bool,
     head: Head,
     announcement: Announcement,
-    /// Whether the line has begun.
+    /// Whether octets of the current line have arrived.
     begun: bool,
-    /// The line's last octet was CR.
+    /// Whether the last octet of the line was CR.
     cr: bool,
-    /// Octets of a literal still to come.
+    /// Remaining octets of the current literal.
     literal: u64,
-    /// The line continues a command or response after a literal.
+    /// Whether the line continues a command or response after a literal.
     continued: bool,
 }
 
 impl Scanner {
-    /// At the beginning of a client's command.
+    /// Creates a scanner at the beginning of a client's command.
     pub fn of_commands() -> Self {
         Self::new(false)
     }
 
-    /// At the beginning of a server's response.
+    /// Creates a scanner at the beginning of a server's response.
     pub fn of_responses() -> Self {
         Self::new(true)
     }
@@ -172,8 +172,8 @@ impl Scanner {
         }
     }
 
-    /// Takes octets up to the end of a line at most, a literal before it included. Gives how many
-    /// were taken, and the line if it has ended.
+    /// Consumes octets up to the end of a line at most, including a literal before it. Returns the
+    /// number of octets consumed, and the line if it ended.
     pub fn take(&mut self, bytes: &[u8]) -> (usize, Option<Line>) {
         let skipped = usize::try_from(self.literal)
             .unwrap_or(usize::MAX)
@@ -217,17 +217,17 @@ impl Scanner {
         }
     }
 
-    /// Octets of a literal still to come.
+    /// Remaining octets of the current literal.
     pub fn literal(&self) -> u64 {
         self.literal
     }
 
-    /// The command was refused before its literal was sent: another may begin.
+    /// Resets the scanner after a command was refused before its literal was sent.
     pub fn abandon(&mut self) {
         *self = Self::new(self.responses);
     }
 
-    /// Whether nothing of a command or response has come, or all of it.
+    /// Whether the scanner is between two commands or responses.
     pub fn is_at_boundary(&self) -> bool {
         !self.begun && !self.continued
     }
@@ -270,7 +270,7 @@ mod tests {
         }
     }
 
-    /// However long a line is, and wherever it is cut, its end is looked at.
+    /// The end of a line is recognized however long the line is and wherever it is cut.
     #[test]
     fn d03_long_lines_announce_like_short_ones() {
         for length in 0..300 {

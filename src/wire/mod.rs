@@ -1,8 +1,8 @@
-//! What stands on the wire: framing, SASL, and the grammars of the three protocols.
+//! Wire formats: framing, SASL, and the grammars of the three protocols.
 //!
-//! Pure functions and small buffers over bytes. Frame first, parse second: [`mod@line`] yields
-//! whole lines (and IMAP commands with their literals) under a cap; nom's complete parsers then run
-//! on them. Nothing here knows a socket, a clock or a log.
+//! Pure functions and small buffers over bytes. Framing comes first: [`mod@line`] returns whole
+//! lines (and IMAP commands with their literals) of limited size. nom's complete parsers then run
+//! on them. This module has no access to sockets, clocks or logs.
 
 pub mod address;
 pub mod imap;

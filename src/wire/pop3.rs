@@ -1,4 +1,4 @@
-//! POP3 before login: commands of clients, replies of upstreams, capabilities.
+//! POP3 before login: client commands, upstream replies, capabilities.
 
 use std::borrow::Cow;
 
@@ -15,11 +15,11 @@ use nom::{IResult, Parser};
 pub enum Command {
     /// CAPA (RFC 2449 §5).
     Capa,
-    /// RFC 1939 §7: the rest of the line.
+    /// USER with the rest of the line (RFC 1939 §7).
     User(Bytes),
-    /// RFC 1939 §7: the rest of the line, spaces included.
+    /// PASS with the rest of the line, spaces included (RFC 1939 §7).
     Pass(Bytes),
-    /// RFC 5034 §4; without a mechanism it lists them (RFC 1734).
+    /// AUTH (RFC 5034 §4); without a mechanism it requests the list of mechanisms (RFC 1734).
     Auth {
         /// Name of the mechanism, upper-cased.
         mechanism: Option<String>,
@@ -30,13 +30,13 @@ pub enum Command {
     Stls,
     /// QUIT (RFC 1939 §4).
     Quit,
-    /// AUTH with arguments it does not take.
+    /// AUTH with invalid arguments.
     MalformedLogin,
     /// Any other command.
     Other,
 }
 
-/// `command = keyword *(SP param) CRLF` (RFC 2449 §4), keywords in any case.
+/// Parses `command = keyword *(SP param) CRLF` (RFC 2449 §4), keywords in any case.
 pub fn command(line: &[u8]) -> Command {
     let (argument, keyword) = match keyword(line) {
         Ok(parsed) => parsed,
@@ -56,7 +56,7 @@ pub fn command(line: &[u8]) -> Command {
     }
 }
 
-/// `keyword = 3*4VCHAR` and a space or the end (RFC 2449 §4); longer ones are no one's.
+/// Parses `keyword = 3*4VCHAR` (RFC 2449 §4). Keywords of other lengths match no command.
 fn keyword(line: &[u8]) -> IResult<&[u8], &[u8]> {
     take_while1(|octet: u8| octet.is_ascii_graphic())(line)
 }
@@ -64,7 +64,7 @@ fn keyword(line: &[u8]) -> IResult<&[u8], &[u8]> {
 /// `auth-command = "AUTH" SP sasl-mech [SP initial-response]` (RFC 5034 §7)
 fn auth(argument: &[u8]) -> IResult<&[u8], Command> {
     let word = |input| take_while1(|octet: u8| octet.is_ascii_graphic())(input);
-    // Some put two spaces; an initial response without a mechanism there is not.
+    // Some clients send two spaces. An initial response requires a mechanism.
     let (rest, words) = all_consuming(opt((word, opt(preceded(space1, word))))).parse(argument)?;
     let (mechanism, initial) = words.unzip();
     let command = Command::Auth {
@@ -81,16 +81,17 @@ pub enum Reply {
     Ok,
     /// Failure, `-ERR …`.
     Err,
-    /// `+ …`: the rest after the plus sign.
+    /// Continuation `+ …`, without the plus sign.
     Continue(Bytes),
 }
 
-/// `response = greeting / single-line / capa-resp / multi-line` (RFC 2449 §4), its first line.
+/// Parses the first line of `response = greeting / single-line / capa-resp / multi-line` (RFC 2449
+/// §4).
 pub fn reply(line: &[u8]) -> Option<Reply> {
     let parsed: IResult<&[u8], Reply> = alt((
         value(Reply::Ok, (tag_no_case("+OK"), end_of_word)),
         value(Reply::Err, (tag_no_case("-ERR"), end_of_word)),
-        // Exchange sends `+ ` and Dovecot `+ `; a bare `+` is taken too.
+        // Exchange and Dovecot send `+ `; a bare `+` is accepted too.
         nom::combinator::map(
             (tag("+"), end_of_word, rest),
             |(_, _, text): (_, _, &[u8])| {
@@ -106,8 +107,8 @@ fn end_of_word(input: &[u8]) -> IResult<&[u8], ()> {
     nom::combinator::not(nom::bytes::complete::is_not(" ")).parse(input)
 }
 
-/// Capabilities that a listener shows in answer to CAPA: the upstream's own lines less what
-/// authrelay must not promise, with its own SASL, USER and STLS.
+/// Builds a listener's reply lines to CAPA: the upstream's lines without those that authrelay
+/// cannot provide, plus its own SASL, USER and STLS.
 pub fn advertised(upstream: &[String], starttls: bool, credentials: bool) -> Vec<Cow<'_, str>> {
     let own = ["SASL", "USER", "STLS", "XCLIENT", "IMPLEMENTATION"];
     let promised = |line: &&String| {

@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-/// Mail protocol that a listener speaks, and its upstreams.
+/// The mail protocol of a listener and its upstreams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
     /// IMAP (RFC 3501, RFC 9051).
     Imap,
-    /// RFC 1939, RFC 2449, RFC 5034.
+    /// POP3 (RFC 1939, RFC 2449, RFC 5034).
     Pop3,
-    /// RFC 5321, RFC 6409, RFC 4954.
+    /// SMTP submission (RFC 5321, RFC 6409, RFC 4954).
     Smtp,
 }
 

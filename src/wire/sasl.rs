@@ -1,5 +1,4 @@
-//! SASL mechanisms: what clients present (PLAIN, LOGIN) and what upstreams require (XOAUTH2,
-//! OAUTHBEARER).
+//! SASL mechanisms: PLAIN and LOGIN of clients, XOAUTH2 and OAUTHBEARER towards upstreams.
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD as ALPHABET;
@@ -7,46 +6,46 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, ge
 
 use crate::secret::Secret;
 
-/// Clients leave the padding out now and then; nothing depends on it.
+/// Base64 with or without padding: some clients omit it.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &ALPHABET,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Octets of a login or of a password (RFC 4616 §2 leaves the bound to us).
+/// Longest login or password, in octets (RFC 4616 §2 leaves the limit to the implementation).
 pub const CREDENTIAL_CAP: usize = 255;
 
-/// A login and password as a client presented them: UTF-8, no control characters, at most 255
-/// octets each, neither of them empty.
+/// A login and password as presented by a client: UTF-8 without control characters, 1 to 255 octets
+/// each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// Login as presented; logins compare without regard to case.
+    /// Login as presented. Logins are compared without regard to case.
     pub login: String,
-    /// PLAIN's authorization identity, where another than the login was presented.
+    /// PLAIN's authorization identity, if it differs from the login.
     pub authorization: Option<String>,
     /// Password as the client presented it.
     pub password: Secret,
 }
 
-/// Why presented credentials are no credentials.
+/// Reason why presented credentials are malformed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
-    /// Not base64: the client's SASL is broken.
+    /// The input is not base64.
     Encoding,
-    /// PLAIN with fewer NULs than two.
+    /// A PLAIN message with fewer than two NULs; holds their number.
     Nuls(usize),
-    /// Well-formed, but a part of it could never be right.
+    /// Well-formed input, but a part of it can never be valid.
     Contents(Part, Oddity),
 }
 
-/// One of the strings that a client presents.
+/// One of the strings presented by a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// Authentication identity of SASL: the login.
     Login,
-    /// The password of the login.
+    /// Password of the login.
     Password,
-    /// Authorization identity of PLAIN.
+    /// PLAIN's authorization identity.
     Authorization,
 }
 
@@ -64,22 +63,22 @@ impl Part {
 /// Problem with a presented string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Oddity {
-    /// The string has no octet.
+    /// The string is empty.
     Empty,
     /// The string has more octets than [`CREDENTIAL_CAP`].
     TooLong,
     /// The octets are not UTF-8.
     Encoding,
-    /// CR or LF at its end, as `echo` leaves it.
+    /// The string ends with CR or LF, as `echo` leaves it.
     LineEnd,
-    /// A NUL: one more than PLAIN has.
+    /// The string contains a NUL: one more than PLAIN allows.
     Nul,
-    /// The string has another control character.
+    /// The string contains another control character.
     Control,
 }
 
 impl Credentials {
-    /// Checks what a client presented.
+    /// Checks a login and password presented by a client.
     pub fn new(login: &[u8], password: &[u8]) -> Result<Self, Malformed> {
         Ok(Self {
             login: text(Part::Login, login)?.to_owned(),
@@ -88,12 +87,12 @@ impl Credentials {
         })
     }
 
-    /// The response of PLAIN, in base64.
+    /// Parses the response of PLAIN, in base64.
     pub fn from_plain(line: &[u8]) -> Result<Self, Malformed> {
         Self::from_plain_message(&decode(line)?)
     }
 
-    /// The response of PLAIN, decoded.
+    /// Parses the response of PLAIN, already decoded.
     ///
     /// ```abnf
     /// message = [authzid] UTF8NUL authcid UTF8NUL passwd   ; RFC 4616 §2
@@ -139,7 +138,7 @@ fn text(part: Part, octets: &[u8]) -> Result<&str, Malformed> {
     }
 }
 
-/// Decodes a line of a SASL exchange; a single `=` is the empty response (RFC 4954 §4).
+/// Decodes a line of a SASL exchange. A single `=` is the empty response (RFC 4954 §4).
 pub fn decode(line: &[u8]) -> Result<Vec<u8>, Malformed> {
     let line = line.trim_ascii();
     if line == b"=" {
@@ -153,12 +152,12 @@ pub fn encode(octets: &[u8]) -> String {
     general_purpose::STANDARD.encode(octets)
 }
 
-/// How a token is presented to an upstream.
+/// SASL mechanism that presents a token to an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mechanism {
-    /// Mechanism of Google and Microsoft.
+    /// XOAUTH2, used by Google and Microsoft.
     Xoauth2,
-    /// Mechanism of RFC 7628.
+    /// OAUTHBEARER (RFC 7628).
     Oauthbearer,
 }
 
@@ -171,8 +170,8 @@ impl Mechanism {
         }
     }
 
-    /// Answer of a client to an error challenge, so that the failure proper follows: XOAUTH2
-    /// requires an empty line, OAUTHBEARER %x01 in base64 (RFC 7628 §3.2.3).
+    /// The client's reply to an error challenge, after which the server sends the actual failure.
+    /// XOAUTH2 requires an empty line, OAUTHBEARER %x01 in base64 (RFC 7628 §3.2.3).
     pub fn acknowledgement(self) -> &'static str {
         match self {
             Self::Xoauth2 => "",
@@ -181,7 +180,7 @@ impl Mechanism {
     }
 }
 
-/// XOAUTH2's only response, in base64.
+/// The only response of XOAUTH2, in base64.
 ///
 /// ```abnf
 /// response = "user=" address %x01 "auth=Bearer " token %x01 %x01
@@ -197,12 +196,12 @@ pub fn xoauth2(mailbox: &str, token: &Secret) -> Secret {
         "\x01\x01",
     ]
     .concat();
-    // Overwritten when it is dropped, as the token is.
+    // A `Secret`, so that the buffer is overwritten when dropped.
     let message = Secret::from(message);
     Secret::from(encode(message.expose().as_bytes()))
 }
 
-/// OAUTHBEARER's response, in base64.
+/// The response of OAUTHBEARER, in base64.
 ///
 /// ```abnf
 /// client-resp = "n,a=" saslname "," kvsep "host=" host kvsep "port=" port kvsep
@@ -232,7 +231,7 @@ pub fn oauthbearer(mailbox: &str, host: &str, port: u16, token: &Secret) -> Secr
 mod tests {
     use super::*;
 
-    /// The vector of Microsoft's page on OAuth for IMAP, POP and SMTP.
+    /// Test vector from Microsoft's page on OAuth for IMAP, POP and SMTP.
     #[test]
     fn xoauth2_matches_microsofts_vector() {
         let token = Secret::from("EwBAAl3BAAUFFpUAo7J3Ve0bjLBWZWCclRC3EoAA");
@@ -261,7 +260,7 @@ mod tests {
         );
     }
 
-    /// RFC 4616 §4 and what must be refused (requirement 7).
+    /// Examples of RFC 4616 §4, and messages that must be refused.
     #[test]
     fn plain_takes_what_the_rfc_says_and_nothing_else() {
         let plain = Credentials::from_plain_message;

@@ -1,4 +1,4 @@
-//! SMTP before login: commands of clients, replies of upstreams, extensions.
+//! SMTP before login: client commands, upstream replies, extensions.
 
 use bytes::Bytes;
 use nom::bytes::complete::{take, take_while1};
@@ -33,15 +33,15 @@ pub enum Command {
     Quit,
     /// A command of the mail transaction, which needs a login.
     Mail,
-    /// A verb no one knows.
+    /// An unknown verb.
     Unknown,
-    /// AUTH with arguments it does not take.
+    /// AUTH with invalid arguments.
     MalformedLogin,
-    /// A known verb with arguments it does not take.
+    /// A known verb with invalid arguments.
     Malformed,
 }
 
-/// `command = verb *(SP argument) CRLF`, verbs in any case (RFC 5321 §2.4).
+/// Parses `command = verb *(SP argument) CRLF`, verbs in any case (RFC 5321 §2.4).
 pub fn command(line: &[u8]) -> Command {
     let Ok((argument, verb)) = word(line) else {
         return Command::Unknown;
@@ -90,8 +90,8 @@ pub struct ReplyLine {
     pub text: Bytes,
 }
 
-/// `Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF`
-/// (RFC 5321 §4.2), one line of it.
+/// Parses one line of `Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP
+/// textstring ] CRLF` (RFC 5321 §4.2).
 pub fn reply_line(line: &[u8]) -> Option<ReplyLine> {
     let separator = opt(one_of("- "));
     let parsed: IResult<&[u8], ReplyLine> = map_opt(
@@ -108,7 +108,7 @@ pub fn reply_line(line: &[u8]) -> Option<ReplyLine> {
     parsed.ok().map(|(_, line)| line)
 }
 
-/// `Reply-code = %x32-35 %x30-35 %x30-39`, the second digit as lax as the field.
+/// Parses `Reply-code = %x32-35 %x30-35 %x30-39`; any second digit is accepted, as servers send it.
 fn reply_code(input: &[u8]) -> IResult<&[u8], u16> {
     map_opt(take(3usize), |digits: &[u8]| {
         let digits = std::str::from_utf8(digits).ok()?;
@@ -119,18 +119,18 @@ fn reply_code(input: &[u8]) -> IResult<&[u8], u16> {
     .parse(input)
 }
 
-/// A reply, all its lines.
+/// A reply with all its lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reply {
     /// Code of the reply, 200 to 599.
     pub code: u16,
-    /// Each line whole, with its code and without its terminator.
+    /// Lines with their codes, without terminators.
     pub lines: Vec<String>,
 }
 
 impl Reply {
-    /// Adds a line; true when it was the last. `None`: not SMTP, another code than the lines
-    /// before, or more than 100 lines or 64 KiB.
+    /// Adds a line. `Some(true)`: the reply is complete. `None`: the line is not SMTP, has another
+    /// code than the lines before, or exceeds 100 lines or 64 KiB.
     pub fn push(&mut self, line: &[u8]) -> Option<bool> {
         let parsed = reply_line(line)?;
         let held: usize = self.lines.iter().map(String::len).sum();
@@ -146,23 +146,23 @@ impl Reply {
         Some(parsed.last)
     }
 
-    /// Texts after the code and its separator.
+    /// Texts of the lines, without code and separator.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         self.lines
             .iter()
             .map(|line| line.get(4..).unwrap_or_default())
     }
 
-    /// Joins the reply into one line, for a log.
+    /// Joins the lines into one, for the log.
     pub fn summary(&self) -> String {
         self.lines.join(" / ")
     }
 }
 
-/// Extensions that a listener shows in answer to EHLO: the upstream's own lines less what
-/// authrelay must not promise, with its own STARTTLS and AUTH.
+/// Builds a listener's reply lines to EHLO: the upstream's lines without those that authrelay
+/// cannot provide, plus its own STARTTLS and AUTH.
 ///
-/// `250-AUTH=X` is the non-standard twin that some servers send (it goes too).
+/// The non-standard `250-AUTH=X` that some servers send is removed too.
 pub fn advertised(upstream: &[String], starttls: bool, credentials: bool) -> Vec<&str> {
     let own = ["AUTH", "STARTTLS", "XCLIENT", "XFORWARD"];
     let promised = |line: &&str| {

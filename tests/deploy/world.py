@@ -19,6 +19,7 @@ DEPLOY = TREE / "deploy"
 DEB = pathlib.Path(os.environ["AUTHRELAY_DEB"])
 STATIC = pathlib.Path(os.environ["AUTHRELAY_STATIC"])
 NODE_MODULES = pathlib.Path(os.environ["NODE_MODULES"])
+HELM = pathlib.Path(os.environ["HELM"])
 
 PASSWORD = "local-password-5Kf3"
 

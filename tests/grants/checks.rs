@@ -19,14 +19,14 @@ accounts:
   - {login: tickets@contoso.com, registration: app, password: PASSWORD}
 ";
 
-struct Folder(tempfile::TempDir);
+pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn with(self, name: &str, contents: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn with(self, name: &str, contents: impl AsRef<[u8]>) -> Self {
         std::fs::write(self.0.path().join(name), contents).unwrap();
         self
     }
@@ -36,7 +36,7 @@ impl Folder {
     }
 
     /// The exit code of `check`, and everything that it said.
-    fn check(&self, text: &str) -> (Option<i32>, String) {
+    pub(crate) fn check(&self, text: &str) -> (Option<i32>, String) {
         self.command("check", text)
     }
 
@@ -56,7 +56,7 @@ impl Folder {
     }
 
     #[track_caller]
-    fn refuses(&self, text: &str, expected: &str) {
+    pub(crate) fn refuses(&self, text: &str, expected: &str) {
         let (code, said) = self.check(text);
         assert!(
             code == Some(78) && said.contains(expected),
@@ -65,7 +65,7 @@ impl Folder {
     }
 
     #[track_caller]
-    fn warns(&self, text: &str, expected: &str) {
+    pub(crate) fn warns(&self, text: &str, expected: &str) {
         let (code, said) = self.check(text);
         let warned = said
             .lines()
@@ -74,7 +74,7 @@ impl Folder {
     }
 
     #[track_caller]
-    fn is_silent_about(&self, text: &str, unexpected: &str) {
+    pub(crate) fn is_silent_about(&self, text: &str, unexpected: &str) {
         let (code, said) = self.check(text);
         assert!(
             code == Some(0) && !said.contains(unexpected),
@@ -83,7 +83,7 @@ impl Folder {
     }
 }
 
-fn with(secret: &str) -> String {
+pub(crate) fn with(secret: &str) -> String {
     GOOD.replace("SECRET", secret)
 }
 

@@ -37,6 +37,8 @@ mod password;
 mod remedies;
 mod rotation;
 mod setup;
+mod sign_in;
+mod sign_in_keys;
 mod store;
 mod token_life;
 

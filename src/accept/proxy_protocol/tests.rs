@@ -1,8 +1,8 @@
-//! The specification's own examples, and what it forbids.
+//! Examples of the specification, and headers that it forbids.
 
 use super::*;
 
-/// Reads as [`read`] does, and asserts that nothing after the header was asked for.
+/// Reads as [`read`] does, and asserts that no octet after the header is requested.
 fn take(input: &[u8]) -> Result<(Parsed, usize), Malformed> {
     let mut taken = 0;
     loop {
@@ -13,7 +13,7 @@ fn take(input: &[u8]) -> Result<(Parsed, usize), Malformed> {
     }
 }
 
-/// With the session's first octets after it.
+/// Reads a header that the session's first octets follow.
 fn header(input: &[u8]) -> Result<ProxyHeader, Malformed> {
     let followed = [input, b"EHLO client\r\n"].concat();
     match take(&followed)? {
@@ -33,7 +33,7 @@ fn client(address: &str) -> ProxyHeader {
 #[test]
 fn lines() {
     for (line, expected) in [
-        // The longest of each kind.
+        // The longest header of each kind.
         (
             "PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535\r\n",
             client("255.255.255.255:65535"),
@@ -99,7 +99,7 @@ fn lines_that_are_none() {
     }
 }
 
-/// A header of version 2.
+/// Builds a header of version 2.
 fn v2(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
     let length = u16::try_from(body.len()).unwrap().to_be_bytes();
     [SIGNATURE, &[command, family][..], &length, body].concat()
@@ -137,11 +137,11 @@ fn binary_headers() {
 #[test]
 fn binary_headers_that_are_none() {
     for (input, why) in [
-        // Version 1, version 3, a command that is not assigned.
+        // Version 1, version 3, an unassigned command.
         (v2(0x11, 0x11, &V4), Malformed::Kind),
         (v2(0x31, 0x11, &V4), Malformed::Kind),
         (v2(0x22, 0x11, &V4), Malformed::Kind),
-        // UDP, a Unix socket, a family that is not assigned.
+        // UDP, a Unix socket, an unassigned family.
         (v2(0x21, 0x12, &V4), Malformed::Kind),
         (v2(0x21, 0x31, &[0; 216]), Malformed::Kind),
         (v2(0x21, 0x41, &V4), Malformed::Kind),
@@ -159,7 +159,7 @@ fn binary_headers_that_are_none() {
     }
 }
 
-/// What is not there yet is waited for, whatever was said so far.
+/// The rest of an incomplete header is awaited, wherever it was cut.
 #[test]
 fn beginnings_are_no_headers() {
     for input in [

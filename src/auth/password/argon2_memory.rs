@@ -1,5 +1,5 @@
-//! Argon2's memory, kept between runs: freed, 19 MiB for each would stay with whichever thread's
-//! heap they came from, ten of them before long.
+//! Keeps argon2's memory between runs. If freed, 19 MiB would stay in the heap of every thread that
+//! ran it, of which there may soon be ten.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,10 +7,10 @@ use argon2::{Algorithm, Argon2, Block, Params, PasswordHash, Version};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A run takes 19 MiB and a core: never more at once than this, whatever configurations come.
+/// Most concurrent runs, across all configurations: each takes 19 MiB and a core.
 const RUNS_AT_ONCE: usize = 2;
 
-/// Pool of memory for argon2: as many blocks as there ever were runs at once.
+/// Pool of argon2 memory; has at most as many blocks as there were concurrent runs.
 #[derive(Clone)]
 pub(super) struct Argon2Memory(Arc<Pool>);
 
@@ -19,7 +19,7 @@ struct Pool {
     free: Mutex<Vec<Vec<Block>>>,
 }
 
-/// The right to one run.
+/// Permit for one run.
 pub(super) struct Argon2Permit {
     pool: Arc<Pool>,
     _permit: OwnedSemaphorePermit,
@@ -35,7 +35,7 @@ impl Default for Argon2Memory {
 }
 
 impl Argon2Memory {
-    /// Waits for one's turn; `None` never comes.
+    /// Waits for a permit. Never `None` in practice.
     pub(super) async fn turn(&self) -> Option<Argon2Permit> {
         let permit = self.0.runs.clone().acquire_owned().await.ok()?;
         Some(Argon2Permit {
@@ -46,7 +46,7 @@ impl Argon2Memory {
 }
 
 impl Argon2Permit {
-    /// Whether `presented` is the password of a PHC string. Blocks, for milliseconds.
+    /// Whether `presented` matches a PHC string. Blocks for milliseconds.
     pub(super) fn matches(self, phc: &str, presented: &[u8]) -> bool {
         let free = || {
             self.pool
@@ -61,7 +61,7 @@ impl Argon2Permit {
     }
 }
 
-/// `None`: it is no complete hash, which `check` would have said.
+/// Computes and compares a hash. `None`: incomplete hash, which `check` reports.
 fn matches(phc: &str, presented: &[u8], blocks: &mut Vec<Block>) -> Option<bool> {
     let hash = PasswordHash::new(phc).ok()?;
     let (salt, expected) = (hash.salt.as_ref()?, hash.hash.as_ref()?);

@@ -1,4 +1,4 @@
-//! What an attempt costs. A peer could only measure it; here it is counted.
+//! Cost of login attempts. A peer could only measure it; the tests count argon2 runs.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -12,7 +12,7 @@ fn hash(password: &str) -> String {
     hash.unwrap().to_string()
 }
 
-/// Three accounts: two hashes, one hash, and a password in clear.
+/// Three accounts: two hashes, one hash, and a cleartext password.
 fn config() -> Config {
     let text = format!(
         r#"
@@ -46,7 +46,7 @@ fn claim(config: &Config, login: &str) -> Option<Candidate> {
     })
 }
 
-/// Whether it was right, and the argon2 runs that it took to tell.
+/// Returns whether the password was right, and the argon2 runs of the attempt.
 async fn check(
     checker: &PasswordChecker,
     config: &Config,
@@ -61,7 +61,7 @@ async fn check(
     (verified.is_some(), runs)
 }
 
-/// Requirement 15: unknown login, wrong password, one password or two, hashed or not.
+/// Unknown login or wrong password, with one password or two, hashed or not, cost the same.
 #[tokio::test]
 async fn every_failure_costs_the_same() {
     let config = config();
@@ -79,14 +79,14 @@ async fn every_failure_costs_the_same() {
     }
 }
 
-/// A client that polls pays argon2 once, for as long as the password is remembered.
+/// A polling client pays for argon2 once, while its password is remembered.
 #[tokio::test(start_paused = true)]
 async fn only_the_right_password_is_remembered() {
     let config = config();
     let checker = PasswordChecker::new(&config).unwrap();
     let (login, password) = ("two@contoso.test", "second");
     assert_eq!(check(&checker, &config, login, password).await, (true, 2));
-    // Not even the first of its two is tried again.
+    // Not even the first of the two hashes is checked again.
     assert_eq!(check(&checker, &config, login, password).await, (true, 0));
     assert_eq!(
         check(&checker, &config, "one@contoso.test", password).await,

@@ -1,4 +1,4 @@
-//! What is asked, and what flags say instead.
+//! Answers from flags, or from questions at the terminal.
 
 use super::super::hash_password::hash;
 use crate::config::{self, Provider};
@@ -8,7 +8,7 @@ use base64::Engine as _;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
-/// Octets of a password that is made.
+/// Random octets of a generated password.
 pub(super) const PASSWORD: usize = 18;
 
 #[derive(Debug, clap::Args)]
@@ -52,7 +52,7 @@ pub(in crate::cli) struct Options {
     pub(super) command: Option<String>,
 }
 
-/// Values that are known after flags and questions.
+/// Values collected from flags and questions.
 pub(super) struct Answers {
     pub(super) provider: String,
     pub(super) protocols: Vec<Protocol>,
@@ -64,18 +64,18 @@ pub(super) struct Answers {
     pub(super) mailbox: Option<String>,
     /// Networks of devices that cannot log in.
     pub(super) devices: Vec<String>,
-    /// Typed in, where somebody did.
+    /// Secret typed at the terminal, if any.
     pub(super) secret: Option<Secret>,
 }
 
 /// Reason why nothing is written.
 pub(super) enum Trouble {
-    /// A flag that is missing or wrong.
+    /// A flag is missing or wrong.
     Usage(String),
     Io(String),
 }
 
-/// From flags, and from a person where there is a terminal.
+/// Collects values from flags, and by questions if there is a terminal.
 pub(super) fn answers(options: &Options) -> Result<Answers, Trouble> {
     let presets = config::presets();
     let names: Vec<_> = presets.keys().map(String::as_str).collect();
@@ -146,7 +146,7 @@ pub(super) fn answers(options: &Options) -> Result<Answers, Trouble> {
     })
 }
 
-/// Checks the options that a grant cannot do without.
+/// Checks the flags that a grant requires.
 pub(super) fn require_flag(options: &Options, grant: &str) -> Result<(), Trouble> {
     for (wanted, given, flag) in [
         ("service_account", options.key.is_some(), "--key"),
@@ -159,7 +159,7 @@ pub(super) fn require_flag(options: &Options, grant: &str) -> Result<(), Trouble
     Ok(())
 }
 
-/// Takes the logins from their options, or asks a person.
+/// Returns the logins from their flag, or asks for them.
 pub(super) fn logins(options: &Options) -> Result<Vec<String>, Trouble> {
     Ok(match &options.login[..] {
         [] => {
@@ -184,7 +184,7 @@ fn devices(options: &Options, protocols: &[Protocol]) -> Result<Vec<String>, Tro
     Ok(networks.filter(|network| !network.is_empty()).collect())
 }
 
-/// Asks for the client secret, where the grant has one and there is a terminal.
+/// Asks for the client secret if the grant has one and there is a terminal.
 pub(super) fn client_secret(options: &Options, grant: &str) -> Option<Secret> {
     match grant == "client_credentials" && options.client_secret.is_none() {
         true if io::stdin().is_terminal() => {
@@ -198,7 +198,7 @@ pub(super) fn client_secret(options: &Options, grant: &str) -> Option<Secret> {
     }
 }
 
-/// Gives the protocols that were named, or all that the provider has.
+/// Returns the named protocols, or all that the provider offers.
 pub(super) fn protocols(named: &[String], provider: &Provider) -> Result<Vec<Protocol>, Trouble> {
     let all = Protocol::ALL.into_iter();
     let has = |protocol: &Protocol| provider.endpoint(*protocol).is_some();
@@ -219,7 +219,7 @@ pub(super) fn protocols(named: &[String], provider: &Provider) -> Result<Vec<Pro
         .collect())
 }
 
-/// Takes a value from its flag, or asks a person.
+/// Returns a value from its flag, or asks for it.
 pub(super) fn ask(
     given: Option<&str>,
     flag: &str,
@@ -257,7 +257,8 @@ fn ask_optional(given: Option<&str>, question: &str) -> Result<Option<String>, T
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
-/// For each login a password and its hash; none where the identity provider checks it.
+/// Generates a password and its hash for each login; none if the identity provider checks
+/// passwords.
 pub(super) fn passwords(answers: &Answers) -> Result<Vec<(String, String)>, Trouble> {
     if answers.grant == "password" {
         return Ok(Vec::new());

@@ -1,11 +1,11 @@
-//! The file that is written, and what comes next.
+//! Text of the configuration, and of the next steps.
 
 use super::answers::{Answers, Options};
 use crate::wire::Protocol;
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// Quotes a text for YAML, whatever is in it.
+/// Quotes a text for YAML.
 pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -102,7 +102,7 @@ pub(super) fn configuration(
     text
 }
 
-/// Writes the section `accounts`, but for its head.
+/// Writes the items of the section `accounts`.
 pub(super) fn write_accounts(text: &mut String, answers: &Answers, passwords: &[(String, String)]) {
     let protocols: Vec<_> = answers
         .protocols
@@ -143,7 +143,7 @@ fn write_policy(text: &mut String, mailbox: &str) {
     );
 }
 
-/// Describes the steps that remain, with the passwords: they are nowhere else.
+/// Describes the remaining steps, with the passwords, which are stored nowhere.
 pub(super) fn next_steps(
     options: &Options,
     answers: &Answers,

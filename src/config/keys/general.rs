@@ -6,16 +6,18 @@ use std::time::Duration;
 use super::super::key::{Key, Value, section, words};
 use super::accounts::AccountKeys;
 use super::listeners::ListenerKeys;
-use super::providers::ProviderKeys;
+use super::providers::{EgressKeys, ProviderKeys};
 use super::registrations::RegistrationKeys;
 use crate::config::audit::{AuditPath, OnFull};
 use crate::config::field::Field;
 use crate::config::kind::Kind;
 use crate::config::notify::{NotifyEvent, ReloadMode};
 use crate::config::source::Generated;
+use crate::config::users::{AddressClaim, Member};
 use crate::config::value::certificates::Certificates;
 use crate::config::value::{BaseUrl, Each, HostPort, Named, Program, YEAR};
 use crate::secret::Secret;
+use crate::wire::address::Pattern;
 use tracing::Level;
 
 /// More sessions than a machine has ports for.
@@ -201,10 +203,56 @@ section! {
         pub(in crate::config) tls: Key<TlsFiles>: "none",
         /// Token of administrators, at least 16 octets; an absent file is created
         pub(in crate::config) token: Key<Generated>: "`{file: STATE/admin-token}`",
-        /// Token that allows requests that change nothing: the page, `GET /api/…`, `/metrics`; at least 16 octets
+        /// Token that allows requests that change nothing: the pages, `GET /api/…`, `/metrics`; at least 16 octets
         pub(in crate::config) viewer_token: Key<Generated>: "none",
+        /// People who [sign in](docs/operations.md#people) by OpenID Connect. The redirect URI is `/oidc/callback` below `public_url`
+        pub(in crate::config) users: Key<UsersKeys>: "none",
         /// Whether `/metrics` is open without a token, under any `Host`
         pub(in crate::config) metrics_public: bool = "true",
+    }
+}
+
+section! {
+    /// `admin.users`.
+    pub(in crate::config) struct UsersKeys {
+        /// Issuer of the identity provider, exactly as it names itself: https, or http to loopback. Entra: `https://login.microsoftonline.com/TENANT-ID/v2.0`
+        pub(in crate::config) issuer: Key<String> => "the identity provider's issuer, as in https://login.microsoftonline.com/TENANT-ID/v2.0",
+        /// Client id of the relay's registration at the identity provider
+        pub(in crate::config) client_id: Key<String> => "the client id of the relay's own registration there",
+        /// Client secret of the relay's registration
+        pub(in crate::config) client_secret: Key<Secret> => "the client secret of the relay's own registration there",
+        /// Groups (as in the claim `groups`; Entra: object ids) and addresses of people who may look
+        pub(in crate::config) viewers: Key<Vec<Member>>: "none",
+        /// Groups and addresses of people who may also test, authorize, forget and reload
+        pub(in crate::config) operators: Key<Vec<Member>>: "none",
+        /// Claim with a person's address. `email` counts only with `email_verified`; use another claim only if people cannot choose its value
+        pub(in crate::config) address_claim: Key<AddressClaim>: "`preferred_username` at Entra, else `email`",
+        /// PEM files of authorities that are trusted in addition to the public roots
+        pub(in crate::config) ca: Key<Certificates>: "none",
+        /// The proxy that everything towards the identity provider goes through
+        pub(in crate::config) egress: Key<EgressKeys>: "none",
+    }
+}
+
+impl Value for Member {
+    const NONE: &'static str = "names nobody; name groups or people, or remove the key";
+
+    fn read(field: &Field) -> Option<Self> {
+        let text = field.word()?.trim();
+        if text.contains('*') {
+            return field.reject("names no one in particular: write a group's id or one address");
+        }
+        if !text.contains('@') {
+            return Some(Self::Group(text.to_owned()));
+        }
+        match Pattern::parse(text) {
+            Ok(_) => Some(Self::Address(text.to_lowercase())),
+            Err(why) => field.reject(why),
+        }
+    }
+
+    fn kind() -> Kind {
+        Kind::text("group or address")
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) mod smtp_policy;
 pub(super) use accounts::{AccountKeys, PasswordKeys};
 pub(super) use general::{
     AdminKeys, AuditHttpKeys, AuditKeys, NotifyKeys, Root, SharedStoreKeys, StateKeys, Store,
-    SyslogKeys, TlsFiles, Transport,
+    SyslogKeys, TlsFiles, Transport, UsersKeys,
 };
 pub use general::{Limits, Lockout, Log, LogFormat};
 pub(super) use listeners::{ListenerKeys, ListenerTlsKeys, Mode};

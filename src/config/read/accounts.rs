@@ -1,4 +1,4 @@
-//! `accounts`: logins, the mailboxes they open and the passwords that they take.
+//! Reads `accounts`: logins, mailboxes and passwords.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,18 +15,18 @@ use super::registrations::Registrations;
 use super::smtp::{check_from, check_sender};
 use crate::wire::Protocol;
 
-/// The accounts that are good.
+/// The valid accounts of a file.
 #[derive(Debug, Default)]
 pub(super) struct ReadAccounts {
-    /// Each with where the file has it.
+    /// Accounts with their positions in the file.
     pub(super) placed: Vec<(Field, Arc<Account>)>,
-    /// Others are not, and that was said.
+    /// Whether other accounts were invalid, which was reported.
     pub(super) incomplete: bool,
 }
 
 impl ReadAccounts {
-    /// Finds the account of a login in lower case, an exact pattern before a wildcard, and where
-    /// the file has it.
+    /// Finds the account of a lower-case login with its position. An exact pattern takes precedence
+    /// over a wildcard.
     pub(super) fn find(&self, login: &str) -> Option<&(Field, Arc<Account>)> {
         let domain = login.rsplit_once('@').map(|(_, domain)| domain);
         let rank = |(_, account): &&(Field, Arc<Account>)| match &account.login {
@@ -75,7 +75,7 @@ fn account(field: &Field, keys: AccountKeys, registrations: &Registrations) -> O
         .map(|registration| &registration.grant);
     let passwords = match grant {
         Some(grant) if grant.needs_client_password() => no_passwords(field, grant),
-        // Whether one is needed is not known.
+        // Whether a password is needed is not known.
         None if keys.password.is_absent() && keys.passwords.is_absent() => None,
         _ => passwords(field, keys.password, keys.passwords),
     };
@@ -171,7 +171,7 @@ fn passwords(
     }
 }
 
-/// The identity provider checks what the client presents, and no one else.
+/// Rejects local passwords where the identity provider checks the client's.
 fn no_passwords(field: &Field, grant: &Grant) -> Option<Vec<Password>> {
     let why = match grant {
         Grant::Password(_) => "the grant password",
@@ -188,7 +188,7 @@ fn no_passwords(field: &Field, grant: &Grant) -> Option<Vec<Password>> {
     none
 }
 
-/// Requirement 15: failures take alike long only where every hash costs the same to check.
+/// Warns about hashes of different cost: timing would reveal which logins exist.
 pub(super) fn check_costs(accounts: &ReadAccounts) {
     let mut found: Vec<(Cost, usize, &Field)> = Vec::new();
     for (field, account) in &accounts.placed {
@@ -218,7 +218,8 @@ pub(super) fn check_costs(accounts: &ReadAccounts) {
     }
 }
 
-/// A password that requires a certificate is good where clients are asked for one.
+/// Checks that a password that requires a certificate is usable on a listener that requests client
+/// certificates.
 pub(super) fn check_certificates(accounts: &ReadAccounts, listeners: &[Arc<Listener>]) {
     for (field, account) in &accounts.placed {
         for (index, password) in account.passwords.iter().enumerate() {
@@ -237,7 +238,7 @@ pub(super) fn check_certificates(accounts: &ReadAccounts, listeners: &[Arc<Liste
     }
 }
 
-/// `any` opens nothing where anybody may come.
+/// Checks that `password: any` is not usable by everyone.
 pub(super) fn check_any_password(accounts: &ReadAccounts, listeners: &[Arc<Listener>]) {
     let open: Vec<_> = listeners
         .iter()

@@ -1,4 +1,4 @@
-//! `state` and `admin`.
+//! Reads `state` and `admin`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,16 +11,16 @@ use super::super::key::Key;
 use super::super::keys::{AdminKeys, StateKeys, Store, TlsFiles};
 use super::super::pem;
 use super::super::sections::{Admin, AdminToken, Listener, State, StateKey};
-use super::super::source::Generated;
+use super::super::source::{self, Generated};
 use super::super::value::BaseUrl;
 use super::listeners::collide;
 use super::store;
 use super::writable::can_be_written;
 use crate::tls::{CertificateFiles, ServerCertificate};
 
-/// Where tokens are kept, and what seals them.
+/// Reads the settings of the token store and its sealing key.
 pub(super) fn state(root: &Field, keys: Key<StateKeys>) -> Option<State> {
-    // systemd's StateDirectory=.
+    // Set by systemd's StateDirectory=.
     let given = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
     let usual = given.unwrap_or_else(|| root.sources().resolve("state"));
     let keys = keys.optional()?;
@@ -49,8 +49,8 @@ pub(super) fn state(root: &Field, keys: Key<StateKeys>) -> Option<State> {
     })
 }
 
-/// The directory is one; and whoever gets at the tokens by a copy of it should not get the key
-/// with it.
+/// Checks that the state directory is a folder, and warns if the sealing key is inside it: a copy
+/// of the folder would then contain the key too.
 pub(super) fn check_state(state: &State, root: &Field) {
     if !state.wanted {
         return;
@@ -66,7 +66,7 @@ pub(super) fn check_state(state: &State, root: &Field) {
     let StateKey::File(key) = &state.key else {
         return;
     };
-    // A link is where it leads; what is not there yet is where it will be.
+    // Links are resolved; a missing path is made absolute.
     let resolved = |path: &Path| {
         let absolute = || std::path::absolute(path);
         path.canonicalize().or_else(|_| absolute())
@@ -112,25 +112,58 @@ pub(super) fn admin(
             other.name, other.bind
         ));
     }
-    let public_url = match keys.public_url.optional()? {
-        Some(BaseUrl(url)) => Some(url),
-        None => default_url(bind, tls.is_some()),
+    let public_url = match keys.public_url.optional() {
+        Some(Some(BaseUrl(url))) => Some(url),
+        Some(None) => default_url(bind, tls.is_some()),
+        None => None,
     };
-    let token = |generated| match generated {
-        Generated::File(path) => AdminToken::File(path),
-        Generated::Given(secret) => AdminToken::Given(secret),
+    let users = match keys.users.optional() {
+        Some(Some(keys)) => {
+            if !field.has_key("public_url") {
+                field.missing("public_url", "how browsers reach the relay, as in https://relay.example.com: admin.users needs it");
+            }
+            super::users::users(&field.at("users"), keys, public_url.as_ref()).map(Some)
+        }
+        Some(None) => Some(None),
+        None => None,
     };
+    let token = match keys.token.optional()? {
+        Some(generated) => presented(generated),
+        None => AdminToken::File(state?.directory.join("admin-token")),
+    };
+    let viewer_token = keys.viewer_token.optional()?.map(presented);
+    if let Some(viewer) = &viewer_token {
+        check_viewer_token(&field.at("viewer_token"), viewer, &token);
+    }
     Some(Admin {
         bind,
         public_url: public_url?,
         tls: tls.map(Arc::new),
-        viewer_token: keys.viewer_token.optional()?.map(token),
-        token: match keys.token.optional()? {
-            Some(generated) => token(generated),
-            None => AdminToken::File(state?.directory.join("admin-token")),
-        },
+        token,
+        viewer_token,
+        users: users?.map(Arc::new),
         metrics_public: keys.metrics_public,
     })
+}
+
+fn presented(generated: Generated) -> AdminToken {
+    match generated {
+        Generated::File(path) => AdminToken::File(path),
+        Generated::Given(secret) => AdminToken::Given(secret),
+    }
+}
+
+/// Tells the viewers' token from the operators', who may do everything.
+fn check_viewer_token(field: &Field, viewer: &AdminToken, operator: &AdminToken) {
+    let value = |token: &AdminToken| match token {
+        AdminToken::Given(secret) => Some(secret.clone()).filter(|secret| !secret.is_empty()),
+        AdminToken::File(path) => source::content(path).filter(|_| field.sources().are_read()),
+    };
+    let is_same_file = matches!(viewer, AdminToken::File(_)) && viewer == operator;
+    let is_same = value(viewer).is_some_and(|viewer| value(operator) == Some(viewer));
+    if is_same_file || is_same {
+        field.problem("is admin.token, which may do everything: make another");
+    }
 }
 
 fn tls(field: &Field, files: TlsFiles) -> Option<ServerCertificate> {
@@ -145,7 +178,8 @@ fn tls(field: &Field, files: TlsFiles) -> Option<ServerCertificate> {
     )
 }
 
-/// Entra takes `http://localhost` with any port as a redirect URI.
+/// Default URL, with `localhost` for loopback: Entra accepts `http://localhost` with any port as a
+/// redirect URI.
 fn default_url(bind: SocketAddr, tls: bool) -> Option<Url> {
     let scheme = if tls { "https" } else { "http" };
     let host = match bind.ip() {

@@ -1,4 +1,4 @@
-//! `audit`.
+//! Reads `audit`.
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ fn http(field: &Field, keys: AuditHttpKeys) -> Option<AuditHttp> {
     })
 }
 
-/// An Ed25519 key pair (RFC 8410); `Some(None)` where sources are not read.
+/// Reads an Ed25519 key pair (RFC 8410). `Some(None)` if sources are not read.
 fn signing_key(field: &Field, pem: &Secret) -> Option<Option<Arc<Ed25519KeyPair>>> {
     if pem.is_empty() {
         return Some(None);

@@ -1,4 +1,4 @@
-//! The whole file: its sections in their order.
+//! Reads the whole file, section by section.
 
 use super::writable::can_be_written;
 use std::path::Path;
@@ -18,13 +18,13 @@ use super::super::tree;
 use crate::text;
 use crate::wire::Protocol;
 
-/// A larger file is no configuration.
+/// Largest configuration file, in octets.
 const FILE_CAP: u64 = 64 * 1024 * 1024;
 
-/// RFC 9051 §5.4: an IMAP server waits at least 30 minutes before it logs out an idle client.
+/// Minimum idle timeout of an IMAP server before it logs out a client (RFC 9051 §5.4).
 const IMAP_IDLE: Duration = Duration::from_secs(30 * 60);
 
-/// Reads the file and whatever it points at.
+/// Reads the file and everything it refers to.
 pub(in crate::config) fn load(path: &Path, sources: Sources) -> Result<Config, Vec<Problem>> {
     let text = match std::fs::metadata(path) {
         Ok(metadata) if metadata.len() > FILE_CAP => {
@@ -39,7 +39,7 @@ pub(in crate::config) fn load(path: &Path, sources: Sources) -> Result<Config, V
     parse(&text, path, sources)
 }
 
-/// A problem of the file as a whole.
+/// Creates a problem of the whole file.
 fn whole(path: &Path, message: &str, place: Option<tree::Position>) -> Vec<Problem> {
     vec![Problem {
         path: path.display().to_string(),
@@ -48,7 +48,7 @@ fn whole(path: &Path, message: &str, place: Option<tree::Position>) -> Vec<Probl
     }]
 }
 
-/// The text of a file at `path`.
+/// Reads the text of a file at `path`.
 pub(in crate::config) fn parse(
     text: &str,
     path: &Path,
@@ -87,8 +87,8 @@ pub(in crate::config) fn parse(
     }
 }
 
-/// Whether a line, or one of the two above it, has a key for a secret: generated ones often begin
-/// with what means something in YAML.
+/// Whether a line, or one of the two before it, has a key for a secret. Generated secrets often
+/// begin with a character that is special in YAML.
 fn is_near_a_secret(text: &str, line: usize) -> bool {
     let lines = text.lines().take(line).skip(line.saturating_sub(3));
     let has_secret = |line: &str| {
@@ -156,11 +156,11 @@ fn config(root: &Field, keys: Root, path: &Path) -> Option<Config> {
             .collect(),
         warnings: Vec::new(),
     };
-    // Otherwise their absence was said, or what is wrong with each.
+    // Otherwise missing or wrong listeners were reported.
     has_listeners.then_some(config)
 }
 
-/// Rotation goes with a file.
+/// Reads `log`: rotation requires a file.
 fn log(field: &Field, log: Key<Log>) -> Option<Log> {
     let log = log.or(Log::default())?;
     for (key, is_given, needs) in [
@@ -179,7 +179,7 @@ fn log(field: &Field, log: Key<Log>) -> Option<Log> {
     }
 }
 
-/// Beside an IMAP listener the idle timeout has a floor.
+/// Checks the minimum idle timeout that an IMAP listener requires.
 fn check_idle(root: &Field, limits: &Limits, listeners: &[Arc<super::super::sections::Listener>]) {
     let mut protocols = listeners.iter().map(|listener| listener.protocol);
     let has_imap = protocols.any(|protocol| protocol == Protocol::Imap);

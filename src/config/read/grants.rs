@@ -1,4 +1,4 @@
-//! `registrations.*.grant` and what each grant needs.
+//! Reads `registrations.*.grant` and the keys of each grant.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use super::super::source::ClientSecret;
 use super::providers::metadata_url;
 use crate::secret::Secret;
 
-/// Keys that belong to one grant or another.
+/// Keys that belong to particular grants.
 const KEYS: [&str; 6] = [
     "client_secret",
     "certificate",
@@ -25,8 +25,8 @@ const KEYS: [&str; 6] = [
     "url",
 ];
 
-/// Reads what the environment of a workload identity says (Azure's SDKs read the same); something,
-/// where sources are not read.
+/// Reads a variable of a workload identity's environment, as Azure's SDKs do. Returns a placeholder
+/// if sources are not read.
 pub(super) fn workload_identity(field: &Field, name: &str) -> Option<String> {
     match field.sources().secrets {
         Secrets::Read => std::env::var(name).ok().filter(|value| !value.is_empty()),
@@ -34,7 +34,7 @@ pub(super) fn workload_identity(field: &Field, name: &str) -> Option<String> {
     }
 }
 
-/// The grant of a registration; keys of other grants are contradictions.
+/// Reads the grant of a registration; keys of other grants are contradictions.
 pub(super) fn grant(field: &Field, keys: &RegistrationKeys) -> Option<Grant> {
     let name = *keys.grant.given()?;
     let written = field.at("grant");
@@ -86,7 +86,7 @@ pub(super) fn grant(field: &Field, keys: &RegistrationKeys) -> Option<Grant> {
     }
 }
 
-/// A key that a grant cannot do without.
+/// Returns a key that a grant requires, and reports its absence.
 fn needs<'k, T>(field: &Field, key: &'k Key<T>, name: &str, what: &str) -> Option<&'k T> {
     if key.is_absent() {
         field.missing(name, what);
@@ -94,7 +94,7 @@ fn needs<'k, T>(field: &Field, key: &'k Key<T>, name: &str, what: &str) -> Optio
     key.given()
 }
 
-/// How the client proves itself; `Some(None)` where it does not.
+/// Reads the client authentication. `Some(None)` if there is none.
 fn credential(
     field: &Field,
     keys: &RegistrationKeys,
@@ -134,7 +134,7 @@ fn credential(
     }
 }
 
-/// `{file: PATH}`, or the file that AZURE_FEDERATED_TOKEN_FILE names.
+/// Returns the path from `{file: PATH}`, or from AZURE_FEDERATED_TOKEN_FILE.
 fn federated(field: &Field, keys: &FederatedKeys) -> Option<PathBuf> {
     let path = match &keys.file {
         Some(path) => path.clone(),

@@ -1,4 +1,4 @@
-//! `listeners`: addresses on which clients are served.
+//! Reads `listeners`: addresses on which clients are served.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
@@ -160,8 +160,8 @@ fn server_certificate(
     pem::server_certificate(field, files).map(Arc::new)
 }
 
-/// Finds the provider whose capabilities a listener shows by default: the only one that accounts
-/// reach by its protocol.
+/// Finds the provider whose capabilities a listener advertises by default: the only one that
+/// accounts reach over its protocol.
 fn default_provider(
     field: &Field,
     protocol: Protocol,
@@ -178,7 +178,7 @@ fn default_provider(
     let names: Vec<_> = providers.keys().copied().collect();
     match &providers.values().collect::<Vec<_>>()[..] {
         [only] => return Some(Arc::clone(only)),
-        // What is wrong with the accounts was said.
+        // The errors of the accounts were reported.
         [] if accounts.incomplete => {}
         [] => field.missing(
             "provider",
@@ -195,7 +195,7 @@ fn default_provider(
     None
 }
 
-/// Requirement 5: passwords cross a network in clear only where the file says so twice.
+/// Checks that passwords cross a network in clear only if the file allows it twice.
 fn check_exposure(field: &Field, listener: &Listener, cleartext: bool) {
     let in_clear = match &listener.tls {
         ListenerTls::None => true,
@@ -205,7 +205,7 @@ fn check_exposure(field: &Field, listener: &Listener, cleartext: bool) {
     if listener.is_loopback() || !in_clear {
         return;
     }
-    // A balancer on this machine passes on what comes from others.
+    // A load balancer on this machine forwards remote clients.
     let why = match listener.bind.ip().is_loopback() {
         true => "serves the clients of a load balancer (proxy_protocol)",
         false => "is not loopback",
@@ -221,7 +221,7 @@ fn check_exposure(field: &Field, listener: &Listener, cleartext: bool) {
     }
 }
 
-/// Whether two addresses cannot both be had.
+/// Whether two addresses cannot both be bound.
 pub(super) fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let any = |address: SocketAddr| address.ip().is_unspecified();
     a.port() != 0

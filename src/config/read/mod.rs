@@ -1,4 +1,5 @@
-//! From the keys to a [`Config`](super::Config): what contradicts what, one file a section.
+//! Converts keys to a [`Config`](super::Config) and checks contradictions, with one file per
+//! section.
 
 mod accounts;
 mod admin;
@@ -12,6 +13,7 @@ mod registrations;
 mod smtp;
 mod store;
 mod unauthenticated;
+mod users;
 mod writable;
 
 pub(super) use document::{load, parse};

@@ -1,4 +1,4 @@
-//! `notify`.
+//! Reads `notify`.
 
 use super::super::field::Field;
 use super::super::key::Key;
@@ -6,7 +6,7 @@ use super::super::keys::NotifyKeys;
 use super::super::notify::{Hook, HookTarget};
 use super::super::value::{Each, Named, https};
 
-/// The hooks; `None` where one is wrong.
+/// Reads the hooks; `None` if one is wrong.
 pub(super) fn hooks(keys: Key<Each<NotifyKeys>>) -> Option<Vec<Hook>> {
     let items = keys.optional()?.map_or_else(Vec::new, |Each(items)| items);
     let read = |(field, keys): (Field, Option<NotifyKeys>)| hook(&field, keys?);
@@ -48,7 +48,7 @@ fn hook(field: &Field, keys: NotifyKeys) -> Option<Hook> {
     })
 }
 
-/// Headers of requests (RFC 9110 §5.5: a value is one line).
+/// Reads the headers of requests; a value is one line (RFC 9110 §5.5).
 pub(super) fn headers(
     keys: Key<Named<crate::secret::Secret>>,
 ) -> Option<Vec<(String, crate::secret::Secret)>> {

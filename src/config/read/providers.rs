@@ -1,4 +1,4 @@
-//! `providers`: the presets and what the file adds to them.
+//! Reads `providers`: the presets and the file's additions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -22,14 +22,15 @@ use super::super::tree;
 use super::super::value::{EndpointUrl, HostName, Named, https};
 use crate::wire::Protocol;
 
-/// Mail services that need no configuration, as the file would have them.
+/// Presets, written like `providers` in the file.
 const PRESETS: &str = include_str!("../presets.yaml");
 
-/// Exchange ends sessions around the expiry of their token: a new one begins with a fresh token.
+/// Default of `token_margin`: Exchange ends sessions when their token expires, so a new session
+/// needs a fresh one.
 const TOKEN_MARGIN: Duration = Duration::from_secs(5 * 60);
 
-/// The providers that are good, and the names of those that are not: what refers to them is not
-/// to blame.
+/// Valid providers, and the names of invalid ones, so that references to those are not reported
+/// too.
 #[derive(Debug, Default)]
 pub(super) struct Providers {
     pub(super) known: BTreeMap<String, Arc<Provider>>,
@@ -37,7 +38,7 @@ pub(super) struct Providers {
 }
 
 impl Providers {
-    /// The provider that a field names.
+    /// Finds the provider that a field names.
     pub(super) fn named(&self, field: &Field, name: &str) -> Option<Arc<Provider>> {
         if let Some(provider) = self.known.get(name) {
             return Some(provider.clone());
@@ -72,7 +73,7 @@ pub(super) fn providers(keys: Key<Named<ProviderKeys>>) -> Providers {
     providers
 }
 
-/// Reads the presets, by their names.
+/// Reads the presets, by name.
 pub(in crate::config) fn presets() -> BTreeMap<String, Arc<Provider>> {
     let context = Rc::new(Context {
         sources: Sources::new(Path::new(""), Secrets::Skip),
@@ -175,7 +176,7 @@ fn provider(
     })
 }
 
-/// Whether a provider without a preset has the key `token_url`; reports its absence.
+/// Whether a provider without preset has the key `token_url`; reports its absence.
 fn has_token_url(field: &Field, token_url: &Key<EndpointUrl>) -> bool {
     if token_url.is_absent() {
         field.missing(
@@ -187,7 +188,7 @@ fn has_token_url(field: &Field, token_url: &Key<EndpointUrl>) -> bool {
     true
 }
 
-/// Completes the limits of submission from the preset's, or else from Exchange's.
+/// Completes the limits of submission from the preset, or from Exchange's limits.
 fn smtp_limits(keys: &SmtpLimitKeys, usual: Option<SmtpLimits>) -> SmtpLimits {
     let usual = usual.unwrap_or(SmtpLimits::EXCHANGE);
     SmtpLimits {
@@ -199,7 +200,7 @@ fn smtp_limits(keys: &SmtpLimitKeys, usual: Option<SmtpLimits>) -> SmtpLimits {
     }
 }
 
-/// A service that no one knows yet: it promises only what every server has.
+/// Defaults of a provider without preset: only capabilities that every server has.
 fn unknown(name: &str) -> Provider {
     let lines = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect();
     Provider {
@@ -227,7 +228,7 @@ fn unknown(name: &str) -> Provider {
     }
 }
 
-fn egress(field: &Field, keys: EgressKeys) -> Option<Egress> {
+pub(super) fn egress(field: &Field, keys: EgressKeys) -> Option<Egress> {
     let credentials = match (keys.username, keys.password) {
         (None, None) => None,
         (Some(username), Some(password)) => Some((username, password)),
@@ -256,7 +257,7 @@ fn egress(field: &Field, keys: EgressKeys) -> Option<Egress> {
     })
 }
 
-/// `{host, port, tls}`, what is left out taken from the preset.
+/// Reads `{host, port, tls}`; missing keys come from the preset.
 fn endpoint_of(
     field: &Field,
     keys: EndpointKeys,
@@ -311,7 +312,7 @@ fn default_port(protocol: Protocol, tls: UpstreamTls) -> u16 {
     }
 }
 
-/// Where Azure's instance metadata service is: link-local, so without TLS.
+/// URL of Azure's instance metadata service: link-local, and therefore without TLS.
 const METADATA: &str = "http://169.254.169.254/metadata/identity/oauth2/token";
 
 /// Checks the URL of the metadata service.

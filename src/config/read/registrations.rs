@@ -1,4 +1,4 @@
-//! `registrations`: OAuth clients.
+//! Reads `registrations`: OAuth clients.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use super::super::value::{Day, Named, Scope, https};
 use super::grants::{grant, workload_identity};
 use super::providers::Providers;
 
-/// Where Entra's endpoints are, unless the environment says otherwise.
+/// Base URL of Entra's endpoints, unless the environment sets another.
 const ENTRA: &str = "https://login.microsoftonline.com";
 
-/// Google's scope of mail, exactly.
+/// Exact form of Google's scope for mail.
 const GOOGLE_MAIL: &str = "https://mail.google.com/";
 
-/// Words of scopes that act for a person: Entra refuses them without one (AADSTS1002012).
+/// Endings of delegated scopes, which Entra refuses for client credentials (AADSTS1002012).
 const DELEGATED: [&str; 4] = [
     "accessasuser.all",
     "smtp.send",
@@ -27,7 +27,7 @@ const DELEGATED: [&str; 4] = [
     "mail.send",
 ];
 
-/// The registrations that are good, and the names of those that are not.
+/// Valid registrations, and the names of invalid ones.
 #[derive(Debug, Default)]
 pub(super) struct Registrations {
     pub(super) known: BTreeMap<String, Arc<Registration>>,
@@ -35,7 +35,7 @@ pub(super) struct Registrations {
 }
 
 impl Registrations {
-    /// The registration that a field names.
+    /// Finds the registration that a field names.
     pub(super) fn named(&self, field: &Field, name: &str) -> Option<Arc<Registration>> {
         if let Some(registration) = self.known.get(name) {
             return Some(registration.clone());
@@ -130,19 +130,20 @@ fn registration(
     })
 }
 
-/// The token endpoint's URL with `{tenant}` in it; that of a workload's own cloud where it has one.
+/// Returns the token endpoint with `{tenant}` in it; for workload identities that of their own
+/// cloud.
 fn token_template(field: &Field, provider: &Provider, grant: &Grant) -> String {
     if !is_federated(grant) || !provider.token_url.starts_with(ENTRA) {
         return provider.token_url.clone();
     }
-    // From the Kubernetes webhook: the cloud that the workload is in.
+    // Set by the Kubernetes webhook: the cloud of the workload.
     let host = workload_identity(field, "AZURE_AUTHORITY_HOST");
     let host = host.filter(|host| host.starts_with("https://"));
     let host = host.as_deref().unwrap_or(ENTRA).trim_end_matches('/');
     provider.token_url.replacen(ENTRA, host, 1)
 }
 
-/// Whether the scope that a registration has, or lacks, will do; reports it otherwise.
+/// Whether the registration's scope, or the default, can be used; reports problems.
 fn has_usable_scope(
     field: &Field,
     grant: &Grant,
@@ -167,9 +168,9 @@ fn has_usable_scope(
 fn client_id(field: &Field, grant: Option<&Grant>, keys: &RegistrationKeys) -> Option<String> {
     let given = keys.client_id.clone();
     match (grant, given) {
-        // What is wrong with the grant was said.
+        // The error of the grant was reported.
         (None, _) | (_, Key::Broken) => None,
-        // The managed identity's was taken by its grant; the others have none.
+        // A managed identity's id belongs to its grant; the other grants have none.
         (Some(Grant::ManagedIdentity { .. }), _)
         | (Some(Grant::ServiceAccount(_) | Grant::Command { .. }), Key::Absent) => {
             Some(String::new())
@@ -189,7 +190,7 @@ fn client_id(field: &Field, grant: Option<&Grant>, keys: &RegistrationKeys) -> O
     }
 }
 
-/// Finds what `{tenant}` stands for; empty where the provider's URLs have none.
+/// Returns the value of `{tenant}`; empty if the provider's URLs do not contain it.
 fn tenant(field: &Field, provider: &Provider, grant: &Grant, key: Key<String>) -> Option<String> {
     let Some(tenant) = key.optional()? else {
         let needed = provider.token_url.contains("{tenant}")
@@ -207,7 +208,7 @@ fn tenant(field: &Field, provider: &Provider, grant: &Grant, key: Key<String>) -
         return field.reject("must be the tenant's domain or id");
     }
     let own = !matches!(grant, Grant::AuthorizationCode(_) | Grant::DeviceCode(_));
-    // AADSTS50194 and 9001023; `organizations` does for passwords.
+    // AADSTS50194 and 9001023; `organizations` works for passwords.
     let password = matches!(grant, Grant::Password(_));
     let shared = ["common", "consumers"].contains(&tenant.as_str())
         || (tenant == "organizations" && !password);
@@ -220,7 +221,7 @@ fn tenant(field: &Field, provider: &Provider, grant: &Grant, key: Key<String>) -
     Some(tenant)
 }
 
-/// Warns of what identity providers are known to refuse.
+/// Warns about scopes that identity providers refuse.
 fn check_scope(field: &Field, grant: &Grant, provider: &Provider, scopes: &[String]) {
     let acts_for_a_person = |scope: &&String| {
         let scope = scope.to_lowercase();
@@ -250,14 +251,14 @@ fn is_federated(grant: &Grant) -> bool {
     matches!(grant.credential(), Some(ClientCredential::Federated(_)))
 }
 
-/// Whether something can be asked for without the file saying what.
+/// Whether the provider has a default scope for the grant.
 fn has_default_scope(provider: &Provider, grant: &Grant) -> bool {
     let scopes = &provider.scopes;
     match grant {
         Grant::ClientCredentials(_) | Grant::ManagedIdentity { .. } => {
             !scopes.application.is_empty()
         }
-        // It knows by itself.
+        // The command chooses the scope itself.
         Grant::Command { .. } => true,
         Grant::ServiceAccount(_)
         | Grant::AuthorizationCode(_)

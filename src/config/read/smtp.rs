@@ -1,4 +1,4 @@
-//! `accounts[].smtp` and `listeners[].unauthenticated`.
+//! Checks `accounts[].smtp` and `accounts[].mailbox` against each other.
 
 use super::super::account::{LoginPattern, Mailbox};
 use super::super::field::Field;
@@ -8,7 +8,8 @@ use super::super::registration::{Grant, Registration};
 use crate::wire::Protocol;
 use crate::wire::address::{Pattern, is_address};
 
-/// `from: mailbox` writes the mailbox into commands and headers: it has to be an address.
+/// Checks that with `from: mailbox` the mailbox is an address, since it is written into commands
+/// and headers.
 pub(super) fn check_from(
     field: &Field,
     policy: &SmtpPolicy,
@@ -18,7 +19,7 @@ pub(super) fn check_from(
     let name = match (mailbox.of(Protocol::Smtp), login) {
         (Some(mailbox), _) => mailbox,
         (None, LoginPattern::Exact(login)) => login,
-        // Only addresses are allowed.
+        // Wildcards match only addresses.
         (None, LoginPattern::Domain(_) | LoginPattern::Any) => return,
     };
     let complete = is_address(name) && name.contains('@');
@@ -29,8 +30,8 @@ pub(super) fn check_from(
     }
 }
 
-/// `mailbox: {smtp: sender}`: only an application's own token opens the mailboxes of others, and
-/// only those that the file names.
+/// Checks `mailbox: {smtp: sender}`: it requires an app-only token, and senders that the file
+/// names.
 pub(super) fn check_sender(
     mailbox: &Field,
     registration: &Registration,

@@ -1,4 +1,4 @@
-//! `state.store`.
+//! Reads `state.store`.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use super::super::store::SharedStore;
 use crate::secret::Secret;
 use crate::tls;
 
-/// Where Redis and Sentinel listen unless said otherwise.
+/// Default ports of Redis and Sentinel.
 const PORTS: (u16, u16) = (6379, 26379);
 
-/// The parts of a URL; `url::Url` knows no lists of hosts.
+/// Parts of a store URL; `url::Url` does not support lists of hosts.
 struct Parts {
     sentinel: bool,
     tls: bool,
@@ -23,7 +23,8 @@ struct Parts {
     database: i64,
 }
 
-/// The server that several relays share. `None` where it is wrong, or where secrets are not read.
+/// Reads the store that several relays share. `None` if it is wrong; `Some(None)` if secrets are
+/// not read.
 pub(super) fn shared(
     field: &Field,
     keys: SharedStoreKeys,
@@ -143,7 +144,7 @@ fn decoded(text: &str) -> Result<String, &'static str> {
         .map_err(|_| "has a user or password that is not UTF-8")
 }
 
-/// Reads `HOST`, `HOST:PORT` or `[::1]:PORT`.
+/// Parses `HOST`, `HOST:PORT` or `[::1]:PORT`.
 fn server(text: &str, usual: u16) -> Option<(String, u16)> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {

@@ -1,4 +1,4 @@
-//! listeners[].unauthenticated: the account of clients that cannot log in.
+//! Reads `listeners[].unauthenticated`: the account of clients that cannot log in.
 
 use super::super::account::Account;
 use super::super::field::Field;
@@ -10,8 +10,7 @@ use crate::wire::Protocol;
 use crate::wire::address::Pattern;
 use ipnet::IpNet;
 
-/// `listeners[].unauthenticated`: the account, and what it must have so that a printer is no open
-/// relay.
+/// Reads the account and checks its restrictions, without which a device would be an open relay.
 pub(super) fn unauthenticated(
     field: &Field,
     login: &str,
@@ -30,7 +29,7 @@ pub(super) fn unauthenticated(
     let login = login.to_lowercase();
     let Some((place, account)) = accounts.find(&login) else {
         return match accounts.incomplete {
-            // It may be the one that is wrong, which was said.
+            // The login may belong to an invalid account, which was reported.
             true => None,
             false => field.reject("no account has this login"),
         };
@@ -52,7 +51,7 @@ pub(super) fn unauthenticated(
     })
 }
 
-/// Whether the account at `place` limits senders and recipients; reports what it lacks.
+/// Whether the account at `place` restricts senders and recipients; reports what is missing.
 fn is_restricted(field: &Field, place: &Field, account: &Account) -> bool {
     let missing = |key: &str| {
         place.problem(format_args!(

@@ -1,10 +1,9 @@
-//! Whether a path can be written.
+//! Check for writable paths.
 
 use super::super::field::Field;
 use std::path::Path;
 
-/// Whether a file or folder can be written, as far as this process may: it, or the folder that it
-/// would be made in.
+/// Whether this process may write a file or folder, or create it; reports problems.
 pub(super) fn can_be_written(field: &Field, path: &Path) -> bool {
     if !field.sources().tries_writing {
         return true;

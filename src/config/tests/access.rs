@@ -1,4 +1,4 @@
-//! Listeners behind load balancers, client certificates, what distinguishes logins, and programs.
+//! Listeners behind load balancers, client certificates, timing of logins, and programs.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn warnings(text: &str) -> Vec<String> {
     config.warnings.iter().map(ToString::to_string).collect()
 }
 
-/// A balancer on this machine passes on clients from anywhere.
+/// A load balancer on this machine forwards clients from anywhere.
 #[test]
 fn listeners_behind_a_balancer_are_not_loopback() {
     let behind = |more: &str| GOOD.replace("proxy_protocol: []", more);
@@ -32,7 +32,7 @@ fn listeners_behind_a_balancer_are_not_loopback() {
             .iter()
             .any(|warning| warning.starts_with("listeners[0].proxy_protocol: believes everybody")),
     );
-    // The account with `any` is served by SMTP only, whose listener is behind one here.
+    // The account with `any` is served by SMTP only, whose listener is behind a load balancer here.
     let any = GOOD.replace(
         "provider: own}",
         "provider: own, proxy_protocol: [10.0.0.1], tls: {mode: implicit, certificate: c, key: k}}",
@@ -129,7 +129,7 @@ fn certificate_names_compare_as_names_do() {
     }
 }
 
-/// Requirement 15.
+/// Hashes of different cost are reported, since timing would reveal logins.
 #[test]
 fn hashes_of_different_cost_are_warned_of() {
     let hash = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$Yf0sRvgbNWvVVfz6Zl4Ew5MnTcl0qPt8OjzVjnpCSXk";
@@ -152,7 +152,7 @@ fn hashes_of_different_cost_are_warned_of() {
     );
 }
 
-/// A path is the file's, a name is PATH's.
+/// A path is relative to the file; a name is searched in PATH.
 #[test]
 fn programs_are_where_the_file_is() {
     use crate::platform::testing::{HAS_SHELL, make_executable};
@@ -232,10 +232,10 @@ fn a_key_beside_its_tokens_is_warned_of() {
     ));
     assert!(!beside("state: {directory: ./state, key: {file: ./key}}"));
     assert!(!beside("state: {directory: ./state, key: {env: PATH}}"));
-    // A string is a secret like others; the schema says so too.
+    // A string is a secret like others, and the schema agrees.
     assert!(!beside(
         "state: {directory: ./state, key: literal-secret-of-some-length}"
     ));
-    // Nothing is kept: nothing is sealed.
+    // Without state nothing is sealed.
     assert!(!beside(""));
 }

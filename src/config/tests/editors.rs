@@ -1,8 +1,8 @@
-//! Files as editors and shells of Windows leave them.
+//! Files as written by editors and shells on Windows.
 
 use super::*;
 
-/// How a text may lie on disk: CRLF, a byte order mark, UTF-16.
+/// Encodings of a text: CRLF, a byte order mark, UTF-16.
 fn forms(text: &str) -> [Vec<u8>; 4] {
     let crlf = text.replace('\n', "\r\n");
     let marked = format!("\u{feff}{crlf}");

@@ -1,4 +1,4 @@
-//! Every problem at once, each with its place and a remedy.
+//! All problems at once, each with its position and a remedy.
 
 use super::*;
 
@@ -58,7 +58,7 @@ accounts:
     assert_eq!(got, expected, "{got:#?}");
 }
 
-/// One mistake at a time, where an earlier one would hide it.
+/// Single mistakes, which an earlier one would hide.
 #[test]
 fn single_mistakes() {
     for (from, to, expected) in [
@@ -198,7 +198,7 @@ fn single_mistakes() {
     }
 }
 
-/// Requirement 5.
+/// Passwords cross a network in clear only if the file allows it twice.
 #[test]
 fn passwords_in_clear_off_loopback_want_it_said_twice() {
     let bind = |address: &str, more: &str| {

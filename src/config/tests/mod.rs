@@ -1,5 +1,5 @@
-//! The reader by example: a good file, files with every kind of mistake, and what must never be
-//! said.
+//! Tests of the reader: a valid file, files with every kind of mistake, and texts that must never
+//! appear in messages.
 
 mod access;
 mod audit;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::*;
 use crate::wire::Protocol;
 
-/// A good file; the tests spoil it.
+/// A valid file, in which tests change parts.
 const GOOD: &str = r#"
 log: {format: text, level: debug}
 limits:

@@ -1,10 +1,10 @@
-//! What is said of the keys to editors, against what the reader takes.
+//! The reference and the schema, compared with the reader.
 
 use serde_json::{Value as Json, json};
 
 use super::*;
 
-/// Whether a value is what a schema describes: as much of JSON Schema as ours uses.
+/// Whether a value is valid under a schema; covers the part of JSON Schema in use.
 fn is_valid(schema: &Json, value: &Json) -> bool {
     let type_of = match value {
         Json::Null => "null",
@@ -83,7 +83,7 @@ fn a_good_file_is_good_by_the_schema_too() {
     assert!(!by_schema(&GOOD.replace("ip: v4", "ip: v5")));
 }
 
-/// d45: one description, so that the schema takes what the reader takes.
+/// One declaration per key, so that the schema accepts what the reader accepts.
 #[test]
 fn d45_the_schema_takes_what_the_reader_takes() {
     for (from, to, good) in [
@@ -138,17 +138,17 @@ fn d45_the_schema_takes_what_the_reader_takes() {
             "the reader: {to}: {:?}",
             parsed(&text).err()
         );
-        // Only the reader knows contradictions between keys.
+        // Only the reader checks contradictions between keys.
         if to != "{env: PATH, file: x}" {
             assert_eq!(by_schema(&text), good, "the schema: {to}");
         }
     }
-    // Fractions are what humantime makes of them.
+    // humantime decides about fractions.
     let fraction = GOOD.replace("idle_timeout: 1h", "idle_timeout: 1.5h");
     assert_eq!(parsed(&fraction).is_ok(), by_schema(&fraction));
 }
 
-/// A default that could not be read would break every file that leaves its key out.
+/// An invalid default would break every file without its key.
 #[test]
 fn sections_without_keys_are_what_their_defaults_say() {
     let text = GOOD

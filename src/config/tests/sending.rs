@@ -1,4 +1,4 @@
-//! What may be sent, by whom, and how fast.
+//! Policies for sending: senders, recipients and rates.
 
 use super::*;
 use crate::wire::address::Pattern;

@@ -1,9 +1,9 @@
-//! The tree under the file, and the schema beside it.
+//! The tree of the file, compared with another parser and the schema.
 
 use super::*;
 use crate::config::tree::{Node, Value, compose};
 
-/// As serde_yaml would give it, scalars as text.
+/// Converts a node to JSON as serde_yaml does, with scalars as text.
 fn plain(node: &Node) -> serde_json::Value {
     match &node.value {
         Value::Scalar { text, .. } => text.as_str().into(),
@@ -16,7 +16,7 @@ fn plain(node: &Node) -> serde_json::Value {
     }
 }
 
-/// An opinion that is not ours: the same file by serde_yaml, scalars turned into text.
+/// Parses the same file with serde_yaml, for comparison; scalars become text.
 fn independent(text: &str) -> serde_json::Value {
     fn text_of(value: serde_yaml::Value) -> serde_json::Value {
         match value {

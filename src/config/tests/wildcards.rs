@@ -1,4 +1,4 @@
-//! Accounts that the file does not name one by one: `login: "*"`, clients whose password is the
+//! Accounts that the file does not list one by one: `login: "*"`, clients whose password is the
 //! client secret, and senders that are mailboxes.
 
 use super::*;
@@ -134,7 +134,7 @@ fn f62_a_sender_is_a_mailbox_where_the_file_names_the_senders() {
         &sender(good),
         "takes the grant client_credentials, not authorization_code",
     );
-    // Over IMAP it would be a mailbox of that name.
+    // Over IMAP it would be a mailbox named `sender`.
     let imap = with(SECRET, "login: a, password: p, mailbox: {imap: sender}").unwrap();
     assert_eq!(imap.accounts[0].mailbox.of(Protocol::Imap), Some("sender"));
 }
@@ -206,7 +206,7 @@ fn refresh_tokens_are_good_once_unless_a_preset_or_the_file_says_otherwise() {
     );
 }
 
-/// A shared store wants a key that is there, and TLS off loopback.
+/// A shared store requires an existing key, and TLS except on loopback.
 #[test]
 fn a_shared_store_is_checked() {
     let with = |state: &str| format!("{GOOD}\nstate:\n{state}");

@@ -9,7 +9,7 @@ use super::super::key::Value;
 use super::super::kind::Kind;
 use crate::tls;
 
-/// The certificates of PEM files; none where sources are not read.
+/// Certificates of PEM files; empty if sources are not read.
 #[derive(Debug, Clone)]
 pub(in crate::config) struct Certificates(pub(in crate::config) Vec<CertificateDer<'static>>);
 

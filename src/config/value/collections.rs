@@ -4,14 +4,14 @@ use super::super::field::{Field, is_name};
 use super::super::key::Value;
 use super::super::kind::Kind;
 
-/// At least one; a single value counts as a list of one.
+/// Reads a list with at least one item; a single value counts as a list of one.
 impl<T: Value> Value for Vec<T> {
     fn read(field: &Field) -> Option<Self> {
         let items = field.list()?;
         if items.is_empty() {
             return field.reject(T::NONE);
         }
-        // Every one is read before the first that is wrong counts.
+        // All items are read before errors count.
         let read: Vec<_> = items.iter().map(T::read).collect();
         read.into_iter().collect()
     }
@@ -37,8 +37,8 @@ impl<T: Value> Value for AnyNumber<T> {
     }
 }
 
-/// At least one item, each with its place; those that are wrong are `None`, so that the others
-/// are looked at all the same.
+/// A list with at least one item, each with its position. Wrong items are `None`, so that the
+/// others are still checked.
 #[derive(Debug, Clone)]
 pub(in crate::config) struct Each<T>(pub(in crate::config) Vec<(Field, Option<T>)>);
 
@@ -60,7 +60,7 @@ impl<T: Value> Value for Each<T> {
     }
 }
 
-/// Values under names that the operator chooses, each with its place.
+/// Values with names chosen by the operator, each with its position.
 #[derive(Debug, Clone)]
 pub(in crate::config) struct Named<T>(pub(in crate::config) Vec<(String, Field, Option<T>)>);
 

@@ -1,4 +1,4 @@
-//! Logins, passwords, addresses and protocols.
+//! Values: logins, passwords, addresses and protocols.
 
 use super::super::account::{CertificateName, LoginPattern, PasswordCheck, Protocols};
 use super::super::field::Field;
@@ -39,7 +39,7 @@ impl Value for Protocols {
     }
 }
 
-/// Addresses, `*@domain`, `<>` or `*`.
+/// Reads an address, `*@domain`, `<>` or `*`.
 impl Value for Pattern {
     const NONE: &'static str = "lets nobody through; name addresses or remove the key";
 
@@ -113,7 +113,7 @@ impl Value for PasswordCheck {
         let secret = Secret::read(field)?;
         let text = secret.expose();
         if text.is_empty() {
-            // Secrets are not read.
+            // Empty if secrets are not read.
             return Some(Self::Plain(secret));
         }
         if text.starts_with("$argon2") {

@@ -1,4 +1,4 @@
-//! How values of each kind are read, and what may be written for them.
+//! Types of the configuration's values: how each is read, and its description in the reference.
 
 pub(super) mod certificates;
 mod collections;

@@ -1,4 +1,4 @@
-//! Networks, addresses, hosts and URLs.
+//! Values: networks, addresses, hosts and URLs.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -37,7 +37,7 @@ impl Value for IpNet {
     }
 }
 
-/// The IPv4 network behind `::ffff:0:0/96` (RFC 4291 §2.5.5.2): clients are known by their IPv4
+/// Converts a network in `::ffff:0:0/96` (RFC 4291 §2.5.5.2) to IPv4, since clients have IPv4
 /// addresses.
 fn mapped(network: IpNet) -> Option<IpNet> {
     let IpNet::V6(v6) = network else {
@@ -72,7 +72,7 @@ impl Value for SocketAddr {
     }
 }
 
-/// `host:port`; an IPv6 address in brackets.
+/// Host and port as `host:port`; an IPv6 address in brackets.
 #[derive(Debug, Clone)]
 pub(in crate::config) struct HostPort(pub(in crate::config) String, pub(in crate::config) u16);
 
@@ -135,7 +135,7 @@ impl Value for UpstreamTls {
     }
 }
 
-/// A URL without query, fragment and slash at its end.
+/// A URL without query, fragment and trailing slash.
 #[derive(Debug, Clone)]
 pub(in crate::config) struct BaseUrl(pub(in crate::config) Url);
 
@@ -161,7 +161,7 @@ impl Value for BaseUrl {
     }
 }
 
-/// The URL of an OAuth endpoint, which may contain `{tenant}`.
+/// URL of an OAuth endpoint, which may contain `{tenant}`.
 #[derive(Debug, Clone)]
 pub(in crate::config) struct EndpointUrl(pub(in crate::config) String);
 
@@ -179,8 +179,7 @@ impl Value for EndpointUrl {
     }
 }
 
-/// A URL that something is asked at, with `{tenant}` filled in: https, or http to a loopback
-/// address.
+/// Parses the URL of a request, with `{tenant}` filled in: https, or http to a loopback address.
 pub(in crate::config) fn https(template: &str, tenant: &str) -> Result<Url, &'static str> {
     let url = Url::parse(&template.replace("{tenant}", tenant))
         .map_err(|_| "is no URL; write https://host/path")?;

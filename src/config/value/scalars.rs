@@ -1,4 +1,4 @@
-//! Single values: switches, numbers, times, sizes, text, names, paths, programs, days, scopes.
+//! Single values: booleans, numbers, durations, sizes, text, names, paths, programs, dates, scopes.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ words! {
 }
 words! { impl IpPreference { Any = "any", V4 = "v4", V6 = "v6", } }
 
-/// A longer time is a mistake.
+/// Longest duration; a longer one is a mistake.
 pub(in crate::config) const YEAR: Duration = Duration::from_secs(366 * 86_400);
 
 impl Value for bool {
@@ -95,7 +95,7 @@ impl Value for Duration {
     }
 
     fn kind() -> Kind {
-        // Every sequence of number and unit that humantime takes.
+        // Matches every sequence of numbers and units that humantime accepts.
         Kind::pattern(
             "time",
             "^ *[0-9]+(\\.[0-9]+)? *[A-Za-zµ]+( *[0-9]+(\\.[0-9]+)? *[A-Za-zµ]+)* *$",
@@ -130,7 +130,7 @@ impl Ranged for Duration {
     }
 }
 
-/// A size in octets: `35MB`, `35MiB`; at least one.
+/// Reads a size in octets such as `35MB` or `35MiB`; at least one octet.
 impl Value for u64 {
     fn read(field: &Field) -> Option<Self> {
         const UNITS: [(&str, u64); 8] = [
@@ -176,7 +176,7 @@ impl Value for String {
     }
 }
 
-/// Name that an operator gives to something: it appears in the log.
+/// Name chosen by the operator; appears in the log.
 #[derive(Debug, Clone)]
 pub(in crate::config) struct Name(pub(in crate::config) String);
 
@@ -193,10 +193,10 @@ impl Value for Name {
     }
 }
 
-/// Reads a path, relative to the file.
+/// Reads a path relative to the file.
 impl Value for PathBuf {
     fn read(field: &Field) -> Option<Self> {
-        // Without the `.` of `./state`, which would show in every message.
+        // Removes the `.` of `./state`, which would appear in every message.
         let path = field.sources().resolve(field.word()?);
         Some(path.components().collect())
     }
@@ -231,7 +231,7 @@ impl Value for Program {
     }
 }
 
-/// A day, as seconds since 1970.
+/// A date, as seconds since 1970.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::config) struct Day(pub(in crate::config) i64);
 
@@ -248,7 +248,7 @@ impl Value for Day {
     }
 }
 
-/// RFC 6749 §3.3: `scope-token = 1*( %x21 / %x23-5B / %x5D-7E )`.
+/// One scope: `scope-token = 1*( %x21 / %x23-5B / %x5D-7E )` (RFC 6749 §3.3).
 #[derive(Debug, Clone)]
 pub(in crate::config) struct Scope(pub(in crate::config) String);
 

@@ -1,4 +1,4 @@
-//! The interface of client-side login dialogues, and the faults that they share.
+//! Interface of the client-side login dialogues, and the faults they share.
 
 use bytes::Bytes;
 
@@ -7,27 +7,27 @@ use crate::fault::{Fault, Kind};
 use crate::secret::Secret;
 use crate::wire::sasl::{Mechanism, oauthbearer, xoauth2};
 
-/// Credentials with which the upstream is logged in to.
+/// Credentials for the login to the upstream.
 #[derive(Debug, Clone)]
 pub struct UpstreamCredentials {
-    /// Mailbox to open; from our configuration, never of a client's choice.
+    /// Mailbox to open. Comes from our configuration; a client cannot choose it.
     pub mailbox: String,
-    /// Access token, without any encoding.
+    /// Access token, not encoded.
     pub token: Secret,
-    /// How the token is presented.
+    /// SASL mechanism that presents the token.
     pub mechanism: Mechanism,
-    /// The upstream's name (OAUTHBEARER repeats it).
+    /// Host name of the upstream; part of OAUTHBEARER.
     pub host: String,
-    /// The upstream's port (OAUTHBEARER repeats it).
+    /// Port of the upstream; part of OAUTHBEARER.
     pub port: u16,
-    /// Our name in EHLO: an address literal, as in `[192.0.2.1]` (RFC 5321 §4.1.3).
+    /// Our name in EHLO: an address literal such as `[192.0.2.1]` (RFC 5321 §4.1.3).
     pub client_name: String,
 }
 
 /// Stage at which a dialogue begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// A new connection in clear: it ends in [`Step::StartTls`] or fails.
+    /// A new cleartext connection. The dialogue ends with [`Step::StartTls`] or fails.
     Cleartext,
     /// A new connection, encrypted from its first byte.
     Implicit,
@@ -35,14 +35,14 @@ pub enum Stage {
     Upgraded,
 }
 
-/// Reply that a dialogue waits for; each has a deadline of its own.
+/// The reply a dialogue waits for; each has its own deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AwaitedReply {
     /// The upstream's greeting after the connection.
     Greeting,
-    /// Capabilities, and leave to start TLS.
+    /// The reply to STARTTLS, or the list of capabilities.
     Capabilities,
-    /// The verdict on the token.
+    /// The result of the authentication.
     Authentication,
 }
 
@@ -57,29 +57,29 @@ impl AwaitedReply {
     }
 }
 
-/// A session that is logged in.
+/// A session that is logged in to the upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ready {
-    /// The upstream's words of success.
+    /// The upstream's success reply.
     pub accepted: SuccessReply,
-    /// Capabilities that the upstream listed after TLS and before login, if it was asked.
+    /// Capabilities that the upstream listed between TLS and login, if requested.
     pub capabilities: Option<Vec<String>>,
-    /// Octets that the upstream sent after its success.
+    /// Octets received after the success reply.
     pub leftover: Bytes,
 }
 
-/// Login dialogue of a client, towards the upstream. Sans IO.
+/// Login dialogue towards the upstream, in the role of a client. Performs no IO.
 pub trait Back: Send {
-    /// Takes octets that were read from the upstream.
+    /// Takes octets received from the upstream.
     fn receive(&mut self, bytes: &[u8]);
 
-    /// Gives the next step. After the last one it only asks to `Read`, whatever it receives.
+    /// Returns the next step. After the final step it returns only `Read`, whatever it receives.
     fn next(&mut self) -> Step<Ready>;
 
-    /// Reply that the next `Read` is for.
+    /// The reply that the next `Read` waits for.
     fn waiting(&self) -> AwaitedReply;
 
-    /// The upstream closed the connection before the dialogue ended: why that is a fault.
+    /// Returns the fault for a connection that the upstream closed before the dialogue ended.
     fn closed(&mut self) -> Fault;
 }
 
@@ -94,7 +94,7 @@ impl UpstreamCredentials {
         }
     }
 
-    /// Quotes what the upstream said, without the token, should the upstream have echoed it.
+    /// Quotes a reply of the upstream without the token, in case the upstream echoed it.
     pub(super) fn scrub(&self, said: &[u8]) -> String {
         let said = String::from_utf8_lossy(said);
         said.replace(self.response().expose(), "[cut]")
@@ -102,15 +102,14 @@ impl UpstreamCredentials {
     }
 }
 
-/// Whether listeners may show a line that the upstream listed: nothing that would not stay one
-/// line.
+/// Whether listeners may advertise a line that the upstream listed: it must stay a single line.
 pub(super) fn is_showable(line: &str) -> bool {
     !line.chars().any(char::is_control)
 }
 
 const CHECK_HOST: &str = "check the provider's host, port and tls in the configuration";
 
-/// The upstream said something that its protocol does not know.
+/// Fault: the upstream violated its protocol.
 pub(super) fn protocol_violation(during: &str) -> Fault {
     Fault::new(
         Kind::Unreachable,
@@ -143,7 +142,7 @@ pub(super) fn no_starttls(said: &str) -> Fault {
     .with_remedy("something between here and the mail service strips STARTTLS, or the provider's port wants tls: implicit")
 }
 
-/// USENIX Security 2021, "Why TLS is better without STARTTLS": response injection.
+/// Response injection: USENIX Security 2021, "Why TLS is better without STARTTLS".
 pub(super) fn injected() -> Fault {
     Fault::new(
         Kind::Unreachable,

@@ -9,7 +9,7 @@ use crate::wire::Protocol;
 use crate::wire::imap::{self, Response, Status};
 use crate::wire::line::{Fragments, REPLY_CAP};
 
-/// One command is open at a time, so that one tag suffices.
+/// Tag of every command: only one command is pending at a time.
 const TAG: &str = "A1";
 
 /// Response codes of refusals that are temporary (RFC 5530).
@@ -42,7 +42,7 @@ impl Dialect for Imap {
             Some(Response::Untagged(line)) => self.on_untagged(&line, sent),
             Some(Response::Continue(_)) => Reply::Continue,
             Some(Response::Tagged(Status::Ok, text)) => Reply::Positive(text),
-            // Capabilities are a help, no condition.
+            // Capabilities are useful but not required.
             Some(Response::Tagged(_, text)) if sent == Sent::Ask => Reply::Positive(text),
             Some(Response::Tagged(_, text)) => {
                 let said = text.to_ascii_uppercase();

@@ -1,5 +1,5 @@
-//! The client role as one machine, whatever the protocol: TLS first, then capabilities, then the
-//! token. A [`Dialect`] knows one protocol's grammar and its words.
+//! Client role of all three protocols as one state machine: TLS first, then capabilities, then the
+//! token. A [`Dialect`] provides one protocol's commands and grammar.
 
 use bytes::Bytes;
 
@@ -27,56 +27,56 @@ pub(super) trait Dialect: Send {
     /// Framing of the upstream's replies.
     fn framing() -> Fragments;
 
-    /// Command that lists capabilities.
+    /// Command that requests the capabilities.
     fn ask(login: &UpstreamCredentials) -> String;
 
-    /// Reads one line or response, while a reply to `sent` is awaited.
+    /// Parses one line or response, received after `sent`.
     fn read(&mut self, unit: &Bytes, sent: Sent) -> Reply;
 
     /// Capabilities that the upstream has listed so far.
     fn capabilities(&mut self) -> &mut Option<Vec<String>>;
 
-    /// IMAP: the untagged responses since AUTHENTICATE, complete lines. They are the client's.
+    /// IMAP: takes the untagged responses since AUTHENTICATE, complete lines, for the client.
     fn untagged(&mut self) -> Bytes {
         Bytes::new()
     }
 
-    /// IMAP: the upstream's BYE, if it has said one.
+    /// IMAP: the upstream's BYE, if it sent one.
     fn bye(&self) -> Option<&Bytes> {
         None
     }
 }
 
-/// Command that was sent last, whose reply is awaited.
+/// Last command sent, whose reply is awaited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sent {
-    /// Nothing: the greeting is awaited.
+    /// No command; the greeting is awaited.
     Nothing,
     /// STARTTLS.
     StartTls,
-    /// The command that lists capabilities.
+    /// The command that requests the capabilities.
     Ask,
-    /// The command that begins the SASL exchange, or a response of it.
+    /// The command that begins the SASL exchange, or a response in the exchange.
     Authenticate,
 }
 
-/// Reply of the upstream, or a line of one.
+/// Parsed reply of the upstream, or one of its lines.
 pub(super) enum Reply {
-    /// Part of a reply, or what nothing depends on.
+    /// An incomplete reply, or a response without effect on the dialogue.
     Partial,
     /// Success, with the reply's text for the client.
     Positive(Bytes),
     /// A challenge of the SASL exchange.
     Continue,
-    /// A refusal in its lines.
+    /// A refusal and its lines.
     Negative(Refusal, Vec<Bytes>),
-    /// A line that the protocol does not know, with the word for it in faults.
+    /// A line that violates the protocol, with its name in faults.
     Violation(&'static str),
-    /// More than is kept.
+    /// A reply longer than the buffer.
     TooLong,
 }
 
-/// A dialogue with an upstream.
+/// Login dialogue with an upstream.
 pub(super) struct Machine<D> {
     dialect: D,
     login: UpstreamCredentials,
@@ -89,13 +89,13 @@ pub(super) struct Machine<D> {
 #[derive(Debug)]
 enum State {
     Greeting,
-    /// Capabilities are to be asked for next.
+    /// Capabilities must be requested next.
     Ask,
     Capabilities,
     StartTls,
     /// The reply to STARTTLS was the last octet in clear.
     Encrypt,
-    /// The SASL exchange has begun without an initial response; the challenge is due.
+    /// The SASL exchange has begun without an initial response; the challenge is awaited.
     Authenticate,
     /// The SASL response was sent; the result is awaited.
     Responded,
@@ -103,7 +103,7 @@ enum State {
     Acknowledged,
     Done(Ready),
     Failed(Fault),
-    /// The last step was taken.
+    /// The final step was returned.
     Finished,
 }
 
@@ -129,7 +129,7 @@ impl<D: Dialect> Machine<D> {
 
     fn on_greeting(&mut self) -> State {
         match self.stage {
-            // EHLO comes before STARTTLS, in the other protocols nothing does.
+            // SMTP requires EHLO before STARTTLS; IMAP and POP3 require no command.
             Stage::Cleartext if D::PROTOCOL != Protocol::Smtp => self.start_tls(),
             Stage::Cleartext | Stage::Implicit | Stage::Upgraded => {
                 match self.dialect.capabilities() {
@@ -156,9 +156,9 @@ impl<D: Dialect> Machine<D> {
         State::StartTls
     }
 
-    /// Begins the SASL exchange: with the initial response only where IMAP's capabilities have
-    /// SASL-IR. SMTP's command line is held to 512 octets and a token is longer; Exchange's POP3
-    /// answers the one-line form with `-ERR Protocol error`.
+    /// Begins the SASL exchange. The initial response is sent only in IMAP, if SASL-IR is listed: an
+    /// SMTP command line has at most 512 octets and a token is longer; Exchange's POP3 answers the
+    /// one-line form with `-ERR Protocol error`.
     fn begin(&mut self) -> State {
         let listed = self.dialect.capabilities().as_deref().unwrap_or_default();
         let is_initial = |name: &String| name.eq_ignore_ascii_case("SASL-IR");
@@ -229,7 +229,7 @@ impl<D: Dialect> Machine<D> {
         said.iter().map(|line| self.login.scrub(line)).collect()
     }
 
-    /// Works on the input; `None` once there is output or a new state to look at.
+    /// Processes input. `None`: output or a new state is ready.
     fn advance(&mut self) -> Option<Step<Ready>> {
         let state = std::mem::replace(&mut self.state, State::Finished);
         let sent = match &state {
@@ -256,7 +256,7 @@ impl<D: Dialect> Machine<D> {
                 let reply = self.dialect.read(&unit, sent);
                 self.on_reply(state, reply)
             }
-            // A server's literal waits for no one.
+            // A literal of a server needs no continuation request.
             Ok(Some(Fragment::Announced)) => state,
             Ok(None) => {
                 self.state = state;

@@ -1,7 +1,7 @@
 //! The client role: from the upstream's greeting to a logged-in session.
 //!
-//! TLS is the driver's: a dialogue begins in clear only to ask for STARTTLS, and nothing that was
-//! said in clear outlives it. A token is sent on encrypted streams only.
+//! The driver provides TLS. A cleartext dialogue only requests STARTTLS, and nothing received in
+//! clear is used after TLS starts. Tokens are sent on encrypted streams only.
 
 mod dialogue;
 mod imap;

@@ -18,7 +18,7 @@ const MOST_LINES: usize = 100;
 #[derive(Default)]
 pub(super) struct Pop3 {
     capabilities: Option<Vec<String>>,
-    /// The list that answers CAPA is open.
+    /// The reply to CAPA is not yet complete.
     is_listing: bool,
 }
 
@@ -45,7 +45,7 @@ impl Dialect for Pop3 {
                 self.capabilities = Some(Vec::new());
                 machine::Reply::Partial
             }
-            // Capabilities are a help, no condition.
+            // Capabilities are useful but not required.
             Some(Reply::Err) if sent == Sent::Ask => machine::Reply::Positive(Bytes::new()),
             Some(Reply::Ok) => machine::Reply::Positive(line.clone()),
             Some(Reply::Continue(_)) => machine::Reply::Continue,
@@ -68,7 +68,7 @@ impl Dialect for Pop3 {
 }
 
 impl Pop3 {
-    /// Takes a line of the list that answers CAPA.
+    /// Handles a line of the capability list.
     fn on_listed(&mut self, line: &Bytes) -> machine::Reply {
         if line.as_ref() == b"." {
             self.is_listing = false;

@@ -1,11 +1,11 @@
-//! The dialogue of each protocol.
+//! Selection of the dialogue by protocol.
 
 use super::dialogue::{Back, Stage, UpstreamCredentials};
 use super::machine::Machine;
 use super::{imap, pop3, smtp};
 use crate::wire::Protocol;
 
-/// Creates the dialogue of `protocol`, to begin at `stage`.
+/// Creates the dialogue of `protocol`, beginning at `stage`.
 pub fn new(protocol: Protocol, login: UpstreamCredentials, stage: Stage) -> Box<dyn Back> {
     match protocol {
         Protocol::Imap => Box::new(Machine::new(imap::Imap::default(), login, stage)),

@@ -11,7 +11,7 @@ use crate::wire::smtp::Reply;
 
 #[derive(Default)]
 pub(super) struct Smtp {
-    /// The lines of the reply that is coming in.
+    /// Lines of the incomplete reply.
     reply: Reply,
     capabilities: Option<Vec<String>>,
 }

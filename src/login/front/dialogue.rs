@@ -1,4 +1,4 @@
-//! The interface of server-side login dialogues, and what they share.
+//! Interface of the server-side login dialogues, and the code they share.
 
 use std::sync::Arc;
 
@@ -8,72 +8,72 @@ use super::super::step::{Step, SuccessReply};
 use crate::fault::{Fault, Kind};
 use crate::wire::sasl::{CREDENTIAL_CAP, Credentials, Malformed, Oddity, Part};
 
-/// Capabilities and mechanisms that a listener offers on this connection at this moment.
+/// The current offer of a listener on a connection.
 #[derive(Debug, Clone)]
 pub struct Advertised {
-    /// The upstream's capabilities, as it would list them itself.
+    /// Capabilities of the upstream, as it lists them.
     pub capabilities: Arc<[String]>,
     /// Whether the client may send STARTTLS.
     pub starttls: bool,
-    /// Credentials are taken; false before the TLS that the listener requires.
+    /// Whether credentials are accepted; false before the TLS that the listener requires.
     pub credentials: bool,
-    /// SMTP: MAIL opens the listener's own account where no login has come before.
+    /// SMTP: whether MAIL without AUTH is accepted and sent as the account in
+    /// `listeners[].unauthenticated`.
     pub unauthenticated: bool,
-    /// The connection is new: a greeting is due (not after STARTTLS).
+    /// Whether a greeting must be sent: true for a new connection, false after STARTTLS.
     pub greet: bool,
     /// Whether TLS is active on the connection.
     pub encrypted: bool,
 }
 
-/// Request of a client that ends the login dialogue.
+/// A client's request that ends the login dialogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
-    /// To log in with these.
+    /// Login with credentials.
     Login(Attempt),
-    /// To send without a login (SMTP), where the listener lets it.
+    /// Sending without a login (SMTP), on a listener that allows it.
     Unauthenticated,
-    /// To leave; its farewell was answered.
+    /// End of the session; the reply was already sent.
     Quit,
 }
 
-/// Credentials and how they came.
+/// Credentials, and how they were presented.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    /// Credentials that the client presented.
+    /// Credentials presented by the client.
     pub credentials: Credentials,
     /// `LOGIN`, `USER` or the SASL mechanism, for the log.
     pub method: &'static str,
 }
 
-/// Login dialogue of a server, towards the client. Sans IO.
+/// Login dialogue towards the client, in the role of a server. Performs no IO.
 pub trait Front: Send {
-    /// Takes octets that were read from the client.
+    /// Takes octets received from the client.
     fn receive(&mut self, bytes: &[u8]);
 
-    /// Gives the next step. After [`Request::Login`] the machine waits for [`Front::accept`] or
-    /// [`Front::reject`], and asks to `Read` until then. After the last step it only asks to
-    /// `Read`, whatever it receives.
+    /// Returns the next step. After [`Request::Login`], `Read` is returned until
+    /// [`Front::accept`] or [`Front::reject`]; after the final step, only `Read`.
     fn next(&mut self) -> Step<Request>;
 
-    /// The attempt succeeded: the words to send to the client. The machine's work is done.
+    /// Ends the dialogue after a successful attempt. Returns the reply to the client.
     fn accept(&mut self, accepted: &SuccessReply) -> Bytes;
 
-    /// Rejects the attempt: the next steps answer the client, which may then try again.
+    /// Rejects the attempt. The next steps reply to the client, which may try again.
     fn reject(&mut self, fault: &Fault);
 
-    /// An attempt that was refused here, without asking anybody (cancelled, malformed, before
-    /// TLS), since the last call.
+    /// Takes the fault of an attempt that the dialogue itself refused since the last call
+    /// (cancelled, malformed, before TLS).
     fn take_refused(&mut self) -> Option<Fault>;
 
-    /// The login that the attempt last refused here was about, without the white space and control
-    /// characters around it: an account may have it. For the log only.
+    /// Takes the login of the last attempt refused by the dialogue, without surrounding white space
+    /// and control characters. The login may belong to an account; use it only for the log.
     fn suspected_login(&mut self) -> Option<String>;
 
-    /// The client has closed the connection without a goodbye: why, as far as the dialogue shows
-    /// it.
+    /// Returns the reason why the client closed the connection without QUIT or LOGOUT, if the
+    /// dialogue shows one.
     fn on_close(&self) -> Option<Fault>;
 
-    /// After [`Front::accept`]: what the client sent after its credentials.
+    /// Takes the octets that the client sent after its credentials. Call after [`Front::accept`].
     fn leftover(&mut self) -> Bytes;
 }
 
@@ -93,7 +93,7 @@ pub(super) fn malformed(malformed: Malformed) -> Fault {
     }
 }
 
-/// Credentials that no account can have.
+/// Fault: credentials that no account can have.
 fn odd(part: Part, oddity: Oddity) -> Fault {
     let name = part.name();
     let (what, remedy) = match oddity {
@@ -128,7 +128,7 @@ fn odd(part: Part, oddity: Oddity) -> Fault {
     Fault::new(Kind::Credentials, what).with_remedy(remedy)
 }
 
-/// The login that octets would be without what is odd around them.
+/// Strips what surrounds a login by mistake: white space and control characters.
 pub(super) fn suspected(login: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(login).ok()?;
     let text =
@@ -136,7 +136,7 @@ pub(super) fn suspected(login: &[u8]) -> Option<String> {
     (!text.is_empty() && text.len() <= CREDENTIAL_CAP).then(|| text.to_owned())
 }
 
-/// A login command that the grammar does not know.
+/// Fault: a login command that the grammar rejects.
 pub(super) fn syntax(command: &str) -> Fault {
     Fault::new(
         Kind::Syntax,
@@ -155,7 +155,7 @@ pub(super) fn too_long() -> Fault {
     )
 }
 
-/// A command that is for after the login, or that no one knows.
+/// Fault: a command that requires a login, or an unknown command.
 pub(super) fn needs_login() -> Fault {
     Fault::new(Kind::Order, "command before login")
 }

@@ -1,5 +1,5 @@
-//! The server role as one machine, whatever the protocol: what a client may do before its login is
-//! decided here, once. A [`Dialect`] knows one protocol's grammar and its words.
+//! Server role of all three protocols as one state machine, which decides what a client may do
+//! before its login. A [`Dialect`] provides one protocol's grammar and replies.
 
 use bytes::Bytes;
 
@@ -11,7 +11,7 @@ use crate::login::{Step, SuccessReply};
 use crate::wire::Protocol;
 use crate::wire::line::{Fragment, Fragments};
 
-/// One protocol before login: its grammar, and the words of its replies.
+/// One protocol before login: its grammar and replies.
 pub(super) trait Dialect: Send {
     /// Protocol that the dialect is for.
     const PROTOCOL: Protocol;
@@ -22,35 +22,35 @@ pub(super) trait Dialect: Send {
     /// The greeting of a new connection, complete lines.
     fn greeting(offer: &Advertised) -> Vec<u8>;
 
-    /// The line that carries a SASL challenge, which is base64 or nothing.
+    /// The line of a SASL challenge. `text` is base64 or empty.
     fn challenge(text: &str) -> String;
 
-    /// Reads one command.
+    /// Parses one command.
     fn parse(&mut self, unit: &[u8], offer: &Advertised) -> Parsed;
 
-    /// An attempt was rejected with `fault`.
+    /// Handles the rejection of an attempt.
     fn on_rejected(&mut self, _fault: &Fault) {}
 }
 
-/// A command that was read.
+/// A parsed command.
 pub(super) struct Parsed {
     /// IMAP: the command's tag. Empty in the other protocols.
     pub(super) tag: Bytes,
-    /// Whether the protocol has such a command.
+    /// Whether the protocol defines the command.
     pub(super) is_known: bool,
-    /// Request that the command makes.
+    /// The client's request.
     pub(super) command: Command,
 }
 
-/// Request that a command makes. Replies are complete lines.
+/// Request of a command. Replies are complete lines.
 pub(super) enum Command {
-    /// Nothing but this reply.
+    /// Only this reply.
     Answer(Vec<u8>),
-    /// Capabilities, which are in the reply.
+    /// The list of capabilities, which is the reply.
     Capabilities(Vec<u8>),
-    /// Part of a login that takes several commands: the reply, where credentials are taken.
+    /// Part of a login of several commands, with the reply if credentials are accepted.
     Credentials(Vec<u8>),
-    /// To log in with a password.
+    /// Login with a password.
     Login {
         /// Login as the client wrote it.
         login: Vec<u8>,
@@ -59,33 +59,33 @@ pub(super) enum Command {
         /// Name of the command, for the log.
         method: &'static str,
     },
-    /// To log in by a SASL mechanism.
+    /// Login with a SASL mechanism.
     Sasl {
         /// Name of the mechanism, in upper case.
         mechanism: String,
         /// Initial response: base64 or `=`.
         initial: Option<Bytes>,
     },
-    /// TLS.
+    /// Start of TLS.
     StartTls {
         /// Name of the command, for the log.
         name: &'static str,
-        /// Reply after which TLS begins.
+        /// Reply before TLS begins.
         ready: Vec<u8>,
-        /// Reply on a connection that is encrypted.
+        /// Reply on an encrypted connection.
         active: Vec<u8>,
     },
-    /// SMTP: to send by this MAIL, without a login, where the listener lets clients do so.
+    /// SMTP: this MAIL command before login, on a listener that accepts it.
     Unauthenticated(Bytes),
-    /// The end, with this reply.
+    /// End of the session, with this reply.
     Quit(Vec<u8>),
-    /// A fault's reply; it is no attempt to log in.
+    /// A fault, answered with its reply. Not a login attempt.
     Fault(Fault),
-    /// A login whose arguments cannot be parsed; the commands that it may be, for the log.
+    /// A login command whose arguments cannot be parsed, with the command's name for the log.
     MalformedLogin(&'static str),
 }
 
-/// A dialogue with a client.
+/// Login dialogue with a client.
 pub(super) struct Machine<D> {
     dialect: D,
     offer: Advertised,
@@ -93,9 +93,9 @@ pub(super) struct Machine<D> {
     output: Vec<u8>,
     state: State,
     notes: Notes,
-    /// IMAP: the tag of the command that is being answered.
+    /// IMAP: tag of the current command.
     tag: Bytes,
-    /// SMTP: MAIL of a client that does not log in, for the upstream.
+    /// SMTP: MAIL command of a client without login, for the upstream.
     mail: Bytes,
 }
 
@@ -105,14 +105,14 @@ enum State {
     Commands,
     /// The SASL exchange waits for a response.
     Sasl(SaslExchange),
-    /// The driver has the credentials.
+    /// The driver checks the credentials.
     AwaitingVerdict,
-    /// STARTTLS was answered; TLS begins.
+    /// STARTTLS was answered; TLS begins next.
     StartTls,
-    /// QUIT was answered; the connection ends.
+    /// QUIT was answered; the connection ends next.
     Quit,
     Failed(Fault),
-    /// The last step was taken.
+    /// The final step was returned.
     Finished,
 }
 
@@ -202,7 +202,7 @@ impl<D: Dialect> Machine<D> {
             let detail = format!("the client sent {name}, which the listener does not have");
             self.refuse(no_starttls(&detail), None);
         } else if !self.input.is_empty() {
-            // CVE-2011-0411: what followed the command in clear must never be executed.
+            // CVE-2011-0411: cleartext input after the command must never be executed.
             self.state = State::Failed(injected());
         } else {
             self.output.extend_from_slice(ready);
@@ -234,7 +234,7 @@ impl<D: Dialect> Machine<D> {
         Some(step)
     }
 
-    /// Works on the input; `None` once there is output or a new state to look at.
+    /// Processes input. `None`: output or a new state is ready.
     fn advance(&mut self) -> Option<Step<Request>> {
         match std::mem::replace(&mut self.state, State::Commands) {
             State::Greeting => {
@@ -298,7 +298,7 @@ impl<D: Dialect> Front for Machine<D> {
 
     fn accept(&mut self, accepted: &SuccessReply) -> Bytes {
         let state = std::mem::replace(&mut self.state, State::Finished);
-        // A client that asked for no login gets the upstream's reply to its MAIL.
+        // A client without login receives the upstream's reply to its MAIL.
         if !matches!(state, State::AwaitingVerdict) || !self.mail.is_empty() {
             return Bytes::new();
         }

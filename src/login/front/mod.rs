@@ -1,8 +1,8 @@
 //! The server role: from the greeting to the client's credentials.
 //!
-//! Nothing that a client sends here goes anywhere but into these machines. Commands that need a
-//! login are answered locally; what the client pipelined after its credentials is kept and given
-//! out after the login, exactly once.
+//! Client input goes only to these state machines. Commands that require a login are answered
+//! locally. Input pipelined after the credentials is kept, and handed over exactly once after the
+//! login.
 
 mod dialogue;
 mod imap;

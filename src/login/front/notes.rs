@@ -1,46 +1,46 @@
-//! What a dialogue knows of its client besides its steps: why an attempt was refused here, and why
-//! a client may have left.
+//! Notes of a dialogue for the log: why it refused an attempt, and why a client may have left.
 
 use super::dialogue::Advertised;
 use crate::fault::{Fault, Kind};
 
-/// Octets of a SASL line that may have been wrapped: encoders wrap at 60 (uuencode's habit), 64
+/// Shortest SASL line, in octets, that may have been wrapped: encoders wrap at 60 (uuencode), 64
 /// (PEM) or 76 (MIME).
 const WRAPPED: usize = 60;
 
-/// The notes of one dialogue.
+/// Notes of one dialogue.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     refused: Option<Fault>,
-    /// The login that a refused attempt named, without what is odd around it.
+    /// Login of the refused attempt, without surrounding white space and control characters.
     suspected: Option<String>,
-    /// Whether capabilities were asked for.
+    /// Whether the client requested capabilities.
     asked: bool,
-    /// A fault was reported, so that the client's leaving needs no other reason.
+    /// Whether a fault was reported, which also explains why the client leaves.
     explained: bool,
-    /// The last line of the SASL exchange before was long enough to be the first of several.
+    /// Whether the last line of the previous SASL exchange was long enough to be the first of
+    /// several.
     wrapped: bool,
 }
 
 impl Notes {
-    /// The client has seen the capabilities.
+    /// Records that the client has seen the capabilities.
     pub(super) fn on_capabilities(&mut self) {
         self.asked = true;
     }
 
-    /// An attempt was refused in the dialogue.
+    /// Records an attempt that the dialogue refused.
     pub(super) fn on_refused(&mut self, fault: Fault, suspected: Option<String>) {
         self.refused = Some(fault);
         self.suspected = suspected;
         self.explained = true;
     }
 
-    /// A line of a SASL exchange.
+    /// Records a line of a SASL exchange.
     pub(super) fn on_sasl_line(&mut self, line: &[u8]) {
         self.wrapped = line.len() >= WRAPPED;
     }
 
-    /// A line between exchanges; `known` is whether it is a command.
+    /// Records a line between exchanges; `known` is whether it is a command.
     pub(super) fn on_command(&mut self, line: &[u8], known: bool) {
         if std::mem::take(&mut self.wrapped) && !known && is_base64(line) {
             let fault = Fault::new(
@@ -53,17 +53,17 @@ impl Notes {
         }
     }
 
-    /// Takes the fault of what was refused since the last call.
+    /// Takes the fault of the attempt refused since the last call.
     pub(super) fn take_refused(&mut self) -> Option<Fault> {
         self.refused.take()
     }
 
-    /// The login that it was about.
+    /// Takes the login of the refused attempt.
     pub(super) fn take_suspected(&mut self) -> Option<String> {
         self.suspected.take()
     }
 
-    /// Why a client may have left without a goodbye.
+    /// Returns a likely reason why the client left without QUIT or LOGOUT.
     pub(super) fn on_close(&self, offer: &Advertised) -> Option<Fault> {
         let saw_none = self.asked && !offer.starttls && !offer.encrypted && !self.explained;
         saw_none
@@ -71,7 +71,7 @@ impl Notes {
     }
 }
 
-/// A client requires TLS where there is none.
+/// Fault: the client requires TLS, and the listener has none.
 pub(super) fn no_starttls(detail: &str) -> Fault {
     Fault::new(Kind::StartTls, detail).with_remedy(
         "turn STARTTLS off in the application (fetchmail: sslproto '', .NET: EnableSsl = false), or give the \
@@ -79,7 +79,7 @@ pub(super) fn no_starttls(detail: &str) -> Fault {
     )
 }
 
-/// Whether a line is base64 and nothing else.
+/// Whether a line consists of base64 only.
 fn is_base64(line: &[u8]) -> bool {
     let line = line.trim_ascii();
     let text = line.strip_suffix(b"=").unwrap_or(line);

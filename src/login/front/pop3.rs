@@ -11,7 +11,7 @@ use crate::wire::pop3;
 
 #[derive(Default)]
 pub(super) struct Pop3 {
-    /// Name of the USER command before, unless another command than CAPA followed.
+    /// Name in the preceding USER command; only CAPA may come between USER and PASS.
     user: Option<Bytes>,
 }
 

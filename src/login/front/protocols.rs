@@ -1,4 +1,4 @@
-//! The dialogue of each protocol, and what SMTP says where no dialogue is held.
+//! Selection of the dialogue by protocol, and SMTP's reply to EHLO without a dialogue.
 
 use super::dialogue::{Advertised, Front};
 use bytes::Bytes;
@@ -7,7 +7,7 @@ use super::machine::Machine;
 use super::{imap, pop3, smtp};
 use crate::wire::Protocol;
 
-/// Creates the dialogue of `protocol` with what the listener offers.
+/// Creates the dialogue of `protocol` for a connection with `offer`.
 pub fn new(protocol: Protocol, offer: Advertised) -> Box<dyn Front> {
     match protocol {
         Protocol::Imap => Box::new(Machine::new(imap::Imap, offer)),
@@ -16,8 +16,8 @@ pub fn new(protocol: Protocol, offer: Advertised) -> Box<dyn Front> {
     }
 }
 
-/// The reply to EHLO of a session that is logged in and has no upstream to ask: `capabilities`
-/// are those of its provider. Complete lines.
+/// Builds the EHLO reply of a logged-in session that has no upstream connection yet. `capabilities`
+/// are the provider's. Returns complete lines.
 pub fn ehlo_reply(capabilities: &[String]) -> Bytes {
     smtp::ehlo_reply(capabilities, false, false).into()
 }

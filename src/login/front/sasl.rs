@@ -1,36 +1,36 @@
-//! The server side of PLAIN (RFC 4616) and LOGIN, the same in all three protocols.
+//! The server side of PLAIN (RFC 4616) and LOGIN for all three protocols.
 
 use super::dialogue::{Attempt, malformed, suspected};
 use crate::fault::{Fault, Kind};
 use crate::wire::sasl::{self, Credentials};
 
-/// An exchange that waits for the client's response.
+/// A SASL exchange that awaits the client's response.
 #[derive(Debug)]
 pub(super) enum SaslExchange {
-    /// PLAIN, whose only response is awaited.
+    /// PLAIN; its only response is awaited.
     Plain,
-    /// LOGIN, whose first response (the name) is awaited.
+    /// LOGIN; its first response (the name) is awaited.
     LoginName,
-    /// LOGIN, whose second response (the password) is awaited.
+    /// LOGIN; its second response (the password) is awaited.
     LoginPassword {
-        /// The name in the first response, decoded.
+        /// Name from the first response, decoded.
         name: Vec<u8>,
     },
 }
 
-/// Where an exchange stands after a response.
+/// Result of a response.
 #[derive(Debug)]
 pub(super) enum SaslOutcome {
-    /// The client is asked for more.
+    /// Another response is required.
     Challenge(SaslExchange),
-    /// Credentials that the client presented.
+    /// Credentials presented by the client.
     Attempt(Attempt),
-    /// Final refusal, with the login that the client seems to have meant.
+    /// Final refusal, with the login that the client probably meant.
     Refused(Fault, Option<String>),
 }
 
 impl SaslOutcome {
-    /// Treats credentials that were presented by other means than SASL as the end of an exchange.
+    /// Handles credentials presented without SASL as the end of an exchange.
     pub(super) fn of_presented(login: &[u8], password: &[u8], method: &'static str) -> Self {
         match Credentials::new(login, password) {
             Ok(credentials) => Self::Attempt(Attempt {
@@ -43,7 +43,7 @@ impl SaslOutcome {
 }
 
 impl SaslExchange {
-    /// Begins with the client's choice of mechanism and its initial response, if it sent one.
+    /// Begins an exchange with the mechanism the client chose and its initial response, if any.
     pub(super) fn begin(mechanism: &str, initial: Option<&[u8]>) -> SaslOutcome {
         let exchange = match mechanism {
             "PLAIN" => Self::Plain,
@@ -62,7 +62,7 @@ impl SaslExchange {
         }
     }
 
-    /// Challenge for the client, in base64: nothing, `Username:` or `Password:`.
+    /// The challenge in base64: empty, `Username:` or `Password:`.
     pub(super) fn challenge(&self) -> &'static str {
         match self {
             Self::Plain => "",
@@ -71,7 +71,7 @@ impl SaslExchange {
         }
     }
 
-    /// Takes one line of the client.
+    /// Handles one line from the client.
     pub(super) fn respond(self, line: &[u8]) -> SaslOutcome {
         if line.trim_ascii() == b"*" {
             let fault = Fault::new(Kind::Sasl, "the client cancelled the exchange");

@@ -1,5 +1,5 @@
-//! SMTP's server role before login: submission (RFC 6409) with AUTH (RFC 4954) and STARTTLS
-//! (RFC 3207). Everything of the mail transaction waits for the login.
+//! SMTP's server role before login: submission (RFC 6409) with AUTH (RFC 4954) and STARTTLS (RFC
+//! 3207). Mail transactions require a login.
 
 use bytes::Bytes;
 
@@ -12,8 +12,8 @@ use crate::wire::smtp;
 
 #[derive(Default)]
 pub(super) struct Smtp {
-    /// Fault of the last login, where it was temporary: MAIL gets its reply. dma goes on without a
-    /// login where AUTH fails temporarily, and would return the message for a 530.
+    /// Temporary fault of the last login, which is also the reply to MAIL: after a temporary failure
+    /// of AUTH, dma continues without a login and would return the message after a 530.
     postponed: Option<Fault>,
 }
 
@@ -71,12 +71,12 @@ impl Smtp {
         }
     }
 
-    /// A command of the mail transaction, from a client that has not logged in.
+    /// Answers a command of the mail transaction before login.
     fn on_transaction(&self, line: &[u8], offer: &Advertised) -> Command {
         let verb = line.get(..4);
         let is_mail = verb.is_some_and(|verb| verb.eq_ignore_ascii_case(b"MAIL"));
         if !offer.credentials {
-            // RFC 3207 §4: 530 for every other command.
+            // RFC 3207 §4 requires 530 for every other command.
             Command::Fault(before_tls().smtp_reply(&["530 5.7.0 Start TLS first.".into()]))
         } else if !offer.unauthenticated {
             Command::Fault(self.postponed.clone().unwrap_or_else(needs_login))
@@ -88,7 +88,7 @@ impl Smtp {
     }
 }
 
-/// `ehlo-ok-rsp` (RFC 5321 §4.1.1.1), complete lines.
+/// Builds `ehlo-ok-rsp` (RFC 5321 §4.1.1.1) as complete lines.
 pub(super) fn ehlo_reply(capabilities: &[String], starttls: bool, credentials: bool) -> String {
     let mut greeting = "authrelay";
     let mut reply = String::new();

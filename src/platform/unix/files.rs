@@ -1,4 +1,4 @@
-//! Files by mode, owner, device and inode.
+//! Unix files: mode, owner, device and inode.
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io;
@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use super::super::{FileId, Kind};
 
-/// Permissions of others and of the group.
+/// Permission bits of the group and of others.
 const OTHERS: u32 = 0o077;
 
-/// How often a lock that somebody holds is tried again.
+/// Interval for retrying a lock that another process holds.
 const RETRY: Duration = Duration::from_millis(10);
 
 pub(in super::super) fn create_private_folder(path: &Path) -> io::Result<()> {
@@ -30,7 +30,7 @@ pub(in super::super) fn open_public(options: &OpenOptions, path: &Path) -> io::R
     options.clone().mode(0o644).open(path)
 }
 
-/// Volumes of Kubernetes (`fsGroup`) get their modes anew at each mount.
+/// Kubernetes resets the modes of volumes (`fsGroup`) at each mount.
 pub(in super::super) fn keep_private(path: &Path, kind: Kind) -> Result<Option<String>, String> {
     let mode = match kind {
         Kind::File => 0o600,
@@ -60,8 +60,8 @@ pub(in super::super) fn keep_private(path: &Path, kind: Kind) -> Result<Option<S
     ))
 }
 
-/// Whether root has given a file to a group that we are in (mode 0440 or 0640), as systemd and
-/// Kubernetes do with secrets for a service that is not root's.
+/// Whether root gave a file to a group of ours (mode 0440 or 0640), as systemd and Kubernetes do
+/// with secrets for unprivileged services.
 fn handed_over(owner: u32, ours: u32, mode: u32) -> bool {
     owner == 0 && ours != 0 && mode & (OTHERS & !0o040) == 0
 }
@@ -75,7 +75,7 @@ pub(in super::super) fn hand_to_folder_owner(file: &File, path: &Path) -> Result
     if owner == folder.uid() || owner != ours {
         return Ok(());
     }
-    // A folder of root's is for whoever may write to it.
+    // A folder owned by root is for administrators.
     if folder.uid() == 0 {
         return Ok(());
     }
@@ -99,7 +99,8 @@ pub(in super::super) fn open_alone(path: &Path, patience: Duration) -> io::Resul
     let kind = std::fs::metadata(path).map(|metadata| metadata.file_type());
     let mut options = OpenOptions::new();
     match &kind {
-        // Read too, so that opening does not wait for a reader and losing one is no end.
+        // Opened for reading too, so that opening does not wait for a reader and a lost reader is
+        // no error.
         Ok(kind) if kind.is_fifo() => options.read(true).write(true),
         Ok(kind) if kind.is_char_device() => options.write(true),
         _ => options.read(true).append(true).create(true).mode(0o600),
@@ -110,7 +111,7 @@ pub(in super::super) fn open_alone(path: &Path, patience: Duration) -> io::Resul
         match file.try_lock() {
             Err(TryLockError::WouldBlock) if Instant::now() < end => std::thread::sleep(RETRY),
             Err(TryLockError::WouldBlock) => return Ok(None),
-            // Some network file systems have no locks.
+            // Some network file systems do not support locks.
             Ok(()) | Err(TryLockError::Error(_)) => break,
         }
     }

@@ -1,4 +1,4 @@
-//! The machine: its name, its limits, its sockets, what this process uses of it.
+//! Unix host: name, limits, sockets, resource usage.
 
 use std::io;
 use std::path::PathBuf;
@@ -26,13 +26,13 @@ pub(in super::super) fn name() -> String {
     name.trim().to_owned()
 }
 
-/// The soft limit is often 1,024.
+/// Raises the soft limit, which is often 1,024.
 pub(in super::super) fn raise_open_files() -> io::Result<()> {
     rlimit::increase_nofile_limit(rlimit::INFINITY).map(|_| ())
 }
 
-/// No core file is written, and no one but root may read the memory. `/proc/self` belongs to root
-/// from here on.
+/// Disables core files and access to the memory except for root. From then on `/proc/self` belongs
+/// to root.
 pub(in super::super) fn keep_memory_private() {
     if let Err(error) = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0) {
         tracing::warn!(%error, "a crash may write secrets into a core file");

@@ -1,5 +1,5 @@
-//! Signals, and what systemd is told (`sd_notify(3)`, `Type=notify-reload`). Without a systemd that
-//! listens (`NOTIFY_SOCKET`) nothing is said.
+//! Signals, and notifications to systemd (`sd_notify(3)`, `Type=notify-reload`). Without
+//! `NOTIFY_SOCKET` nothing is sent.
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -35,7 +35,7 @@ impl ReloadRequests {
     }
 }
 
-/// Otherwise SIGXFSZ is the end of the process.
+/// Catches SIGXFSZ, which would otherwise end the process.
 pub(in super::super) fn outlive_file_limits() -> Option<Signal> {
     signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).ok()
 }
@@ -54,7 +54,7 @@ pub(in super::super) fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
-/// As often as `WATCHDOG_USEC` asks.
+/// Uses the interval in `WATCHDOG_USEC`.
 pub(in super::super) async fn watchdog() {
     let Some(patience) = sd_notify::watchdog_enabled() else {
         return;
@@ -72,10 +72,10 @@ fn notify(states: &[NotifyState<'_>]) {
     }
 }
 
-/// What systemd starts has its output in the journal.
+/// Output of systemd services goes to the journal.
 pub(in super::super) fn is_service() -> bool {
     false
 }
 
-/// The log goes to journald or syslog, where administrators look.
+/// The log goes to journald or syslog, where administrators read it.
 pub(in super::super) fn report(_: Severity, _: &str) {}

@@ -1,4 +1,4 @@
-//! Unix, which is Linux as far as it is tested.
+//! Implementation for Unix; only Linux is tested.
 
 pub(super) mod files;
 pub(super) mod host;

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::super::process::{Caps, Incomplete, Printed, keep_last};
 
-/// How often a program that is silent is looked at.
+/// Interval for checking whether a silent program has ended.
 const LOOK: Duration = Duration::from_millis(10);
 
 pub(in super::super) fn run(
@@ -30,13 +30,13 @@ pub(in super::super) fn run(
         .process_group(0)
         .spawn()?;
     let printed = read(&mut child, end, caps);
-    // The group, whatever came of it: what was left in the background would hold resources on.
+    // Always kills the group: descendants left in the background would keep resources.
     end_group(child.id());
     let status = child.wait()?;
     Ok((status, printed))
 }
 
-/// All that it prints until it ends.
+/// Reads the output until the program ends.
 fn read(child: &mut Child, end: Instant, caps: Caps) -> Result<Printed, Incomplete> {
     let (Some(mut out), Some(mut err)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(Incomplete::Lost(io::ErrorKind::BrokenPipe.into()));
@@ -49,7 +49,7 @@ fn read(child: &mut Child, end: Instant, caps: Caps) -> Result<Printed, Incomple
     let mut complaints = Vec::new();
     let (mut out_open, mut err_open) = (true, true);
     loop {
-        // Looked at first: what it printed before its end is in the pipes by then.
+        // Checked first: everything printed before the end is in the pipes by then.
         let ended = has_ended(child)?;
         out_open = out_open && drain(&mut out, &mut output, caps.output)?;
         err_open = err_open && drain(&mut err, &mut complaints, usize::MAX)?;
@@ -74,7 +74,7 @@ fn read(child: &mut Child, end: Instant, caps: Caps) -> Result<Printed, Incomple
     }
 }
 
-/// Whether it has ended; its id stays its own until it is waited for.
+/// Whether the program has ended. Its process id stays reserved until it is waited for.
 fn has_ended(child: &Child) -> Result<bool, Incomplete> {
     use rustix::process::{WaitId, WaitIdOptions, waitid};
     let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else {
@@ -86,10 +86,10 @@ fn has_ended(child: &Child) -> Result<bool, Incomplete> {
     Ok(status.is_some())
 }
 
-/// Reads what is there; whether there may be more.
+/// Reads available output. Returns whether the pipe is still open.
 fn drain(pipe: &mut impl Read, into: &mut Vec<u8>, cap: usize) -> Result<bool, Incomplete> {
     let mut chunk = Zeroizing::new([0; 4096]);
-    // A program that prints without end is looked at in between.
+    // Bounded, so that a program that prints endlessly is still checked.
     for _ in 0..64 {
         match pipe.read(chunk.as_mut()) {
             Ok(0) => return Ok(false),
@@ -107,7 +107,7 @@ fn drain(pipe: &mut impl Read, into: &mut Vec<u8>, cap: usize) -> Result<bool, I
     Ok(true)
 }
 
-/// Until something is printed, or a look is due.
+/// Waits until something is printed, or the next check is due.
 fn wait(open: &[BorrowedFd<'_>]) {
     let mut fds: Vec<_> = open
         .iter()

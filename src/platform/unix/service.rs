@@ -1,4 +1,4 @@
-//! No service manager of Windows.
+//! Stubs for the Windows service manager.
 
 use std::path::Path;
 

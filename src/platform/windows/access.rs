@@ -1,5 +1,5 @@
-//! Access lists: who may read a file or folder. Private is what SYSTEM, Administrators, the service
-//! and whoever runs this process may use, with nothing handed down from the folder above.
+//! Access lists of files and folders. Private means access only for SYSTEM, Administrators, the
+//! service and the user of this process, without inheritance from the parent folder.
 
 use std::io;
 use std::path::Path;
@@ -16,13 +16,13 @@ use windows_permissions::{Acl, LocalBox, SecurityDescriptor};
 
 use super::super::Kind;
 
-/// The account `NT SERVICE\authrelay`: 80 and the SHA-1 of the service's name in capitals
+/// SID of the account `NT SERVICE\authrelay`: 80 and the SHA-1 of the service's name in capitals
 /// (`sc showsid authrelay`).
 pub(super) const SERVICE_SID: &str =
     "S-1-5-80-1521716224-3327340366-3370909242-1995641614-3993902069";
 
-/// Whom a private file may name besides the process's own user: SYSTEM, Administrators, whoever
-/// makes or owns a file, and Windows' installer.
+/// SIDs allowed on a private file in addition to the process's user: SYSTEM, Administrators, creator
+/// and owner, and Windows' installer.
 const TRUSTED: [&str; 6] = [
     "S-1-5-18",
     "S-1-5-32-544",
@@ -32,7 +32,7 @@ const TRUSTED: [&str; 6] = [
     SERVICE_SID,
 ];
 
-/// Rights that let somebody see or change what is in a file or folder, or who may.
+/// Whether rights allow reading or changing the content or the access list.
 fn reveals(rights: AccessRights) -> bool {
     // FILE_READ_DATA, FILE_WRITE_DATA, FILE_APPEND_DATA.
     let data = AccessRights::Bit0 | AccessRights::Bit1 | AccessRights::Bit2;
@@ -45,14 +45,13 @@ fn current_user() -> io::Result<String> {
     current_process_sid().map(|sid| sid.to_string())
 }
 
-/// Accounts that may read or change it and should not, by their identifiers; empty where it is
-/// private.
+/// SIDs with unwanted access; empty if the file is private.
 pub(super) fn others(path: &Path) -> io::Result<Vec<String>> {
     let wanted = SecurityInformation::Dacl | SecurityInformation::Owner;
     let descriptor = GetNamedSecurityInfo(path.as_os_str(), SE_FILE_OBJECT, wanted)?;
     let ours = current_user()?;
     let Some(list) = descriptor.dacl() else {
-        // No list lets everyone in.
+        // Without a list everyone has access.
         return Ok(vec!["S-1-1-0".to_owned()]);
     };
     let owner = descriptor.owner().map(ToString::to_string);
@@ -65,7 +64,7 @@ pub(super) fn others(path: &Path) -> io::Result<Vec<String>> {
     Ok(others)
 }
 
-/// Whom the list lets see or change something.
+/// SIDs that the list allows to read or change something.
 fn allowed(list: &Acl) -> impl Iterator<Item = String> {
     (0..list.len())
         .filter_map(|index| list.get_ace(index))
@@ -82,19 +81,19 @@ fn allowed(list: &Acl) -> impl Iterator<Item = String> {
         .filter_map(|entry| entry.sid().map(ToString::to_string))
 }
 
-/// Gives a file or folder a list of its own: SYSTEM, Administrators, the service, and the user of
-/// this process.
+/// Sets an access list: SYSTEM, Administrators, the service, and the user of this process.
 pub(super) fn make_private(path: &Path, kind: Kind) -> io::Result<()> {
     let ours = current_user()?;
     let mut sids = vec!["SY", "BA", SERVICE_SID];
-    // SYSTEM's own is there already.
+    // SYSTEM is already in the list.
     if ours != "S-1-5-18" && ours != SERVICE_SID {
         sids.push(&ours);
     }
     set(path, kind, &sids)
 }
 
-/// The same for a folder and what is in it, without the user of this process.
+/// Sets the access list of the service's folder: SYSTEM, Administrators and the service. Its
+/// content inherits the list.
 pub(super) fn make_services(folder: &Path) -> io::Result<()> {
     set(folder, Kind::Folder, &["SY", "BA", SERVICE_SID])
 }

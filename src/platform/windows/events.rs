@@ -1,4 +1,4 @@
-//! The event log: Application, source `authrelay`.
+//! Windows event log: Application, source `authrelay`.
 
 use tracing_layer_win_eventlog::EventLogLayer;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -9,11 +9,11 @@ use windows_registry::LOCAL_MACHINE;
 use super::super::manager::Severity;
 use super::name::NAME;
 
-/// The identifier of every entry. The message file that `service install` registers,
-/// `EventCreate.exe`, has a text for 1 to 1000: the entry's own.
+/// Event id of all entries. `EventCreate.exe`, the registered message file, defines 1 to 1000 with
+/// the entry's own text.
 const ID: u32 = 1;
 
-/// Writes one entry; where that fails there is nobody to tell.
+/// Writes an entry; errors are ignored.
 pub(super) fn report(severity: Severity, text: &str) {
     let Ok(layer) = EventLogLayer::new_with_default_id(NAME, Some(ID)) else {
         return;
@@ -25,18 +25,18 @@ pub(super) fn report(severity: Severity, text: &str) {
     });
 }
 
-/// Where sources are registered.
+/// Registry key of the event sources.
 const SOURCES: &str = r"SYSTEM\CurrentControlSet\Services\EventLog\Application";
 
-/// Registers the source; needs an administrator.
+/// Registers the event source; requires an administrator.
 pub(super) fn register() -> windows_registry::Result<()> {
     let source = LOCAL_MACHINE.create(format!(r"{SOURCES}\{NAME}"))?;
     source.set_expand_string("EventMessageFile", r"%SystemRoot%\System32\EventCreate.exe")?;
-    // Errors, warnings, information.
+    // Errors, warnings and information.
     source.set_u32("TypesSupported", 7)
 }
 
-/// Removes the source.
+/// Removes the event source.
 pub(super) fn unregister() -> windows_registry::Result<()> {
     LOCAL_MACHINE.create(SOURCES)?.remove_tree(NAME)
 }

@@ -1,4 +1,4 @@
-//! Files by access list, volume and index.
+//! Windows files: access lists, volume and index.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 use super::super::{FileId, Kind};
 use super::access;
 
-/// How often a file that somebody writes is tried again.
+/// Interval for retrying a file that another process writes.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// `ERROR_SHARING_VIOLATION`: another handle does not allow what is asked for.
+/// `ERROR_SHARING_VIOLATION`: another handle does not allow the requested access.
 const SHARING_VIOLATION: i32 = 32;
 
-/// `FILE_SHARE_READ | FILE_SHARE_DELETE`: others may read and rename, not write.
+/// `FILE_SHARE_READ | FILE_SHARE_DELETE`: others may read and rename, but not write.
 const SHARE_READ_AND_DELETE: u32 = 0x1 | 0x4;
 
-/// `GENERIC_READ | GENERIC_WRITE`: with `FILE_APPEND_DATA` alone a file cannot be cut.
+/// `GENERIC_READ | GENERIC_WRITE`: `FILE_APPEND_DATA` alone does not allow truncating.
 const READ_AND_WRITE: u32 = 0x8000_0000 | 0x4000_0000;
 
 pub(in super::super) fn create_private_folder(path: &Path) -> io::Result<()> {
@@ -36,7 +36,7 @@ pub(in super::super) fn create_private_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Nothing is in the file before its list is right, and no one else can open it until then.
+/// A new file stays empty and exclusively open until its access list is set.
 pub(in super::super) fn open_private(options: &OpenOptions, path: &Path) -> io::Result<File> {
     let made = options.clone().create_new(true).share_mode(0).open(path);
     match made {
@@ -123,11 +123,11 @@ pub(in super::super) fn has_no_space(_: &File, path: &Path) -> bool {
 
 pub(in super::super) fn check_writable(path: &Path) -> io::Result<()> {
     if path.is_dir() {
-        // Access lists, shares and policies all have a say: only trying shows it.
+        // Access lists, shares and policies all matter, so only an attempt shows it.
         return tempfile::tempfile_in(path).map(drop);
     }
     match OpenOptions::new().append(true).open(path) {
-        // The relay that runs writes it.
+        // The running relay writes the file.
         Err(error) if error.raw_os_error() == Some(SHARING_VIOLATION) => Ok(()),
         opened => opened.map(drop),
     }

@@ -1,4 +1,4 @@
-//! The machine: its name, its sockets, where things are.
+//! Windows host: name, sockets, paths.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,14 +16,14 @@ const EPOCH: f64 = 11_644_473_600.0;
 /// Handles that Windows gives one process at most.
 const MOST_HANDLES: f64 = 16_777_216.0;
 
-/// `%ProgramData%\authrelay\proxy.yaml`.
+/// Default path `%ProgramData%\authrelay\proxy.yaml`.
 pub(in super::super) fn configuration() -> PathBuf {
     let data = std::env::var_os("ProgramData")
         .map_or_else(|| PathBuf::from(r"C:\ProgramData"), PathBuf::from);
     data.join("authrelay").join("proxy.yaml")
 }
 
-/// No shell, which would take `&` in an address for its own.
+/// Started without a shell, which would interpret `&` in the URL.
 pub(in super::super) fn browser(url: &str) -> Option<Command> {
     let mut command = Command::new("rundll32.exe");
     command.args(["url.dll,FileProtocolHandler", url]);
@@ -39,7 +39,7 @@ pub(in super::super) fn raise_open_files() -> io::Result<()> {
     Ok(())
 }
 
-/// Windows writes no core files unless an administrator sets up dumps for this program, and other
+/// Windows writes no core files unless an administrator enables dumps for this program, and other
 /// users cannot read a service's memory.
 pub(in super::super) fn keep_memory_private() {}
 
@@ -63,7 +63,7 @@ fn seconds(time: FILETIME) -> f64 {
     u64::from(time) as f64 / 1e7
 }
 
-/// Windows lets a listener of one address stand beside one of all addresses.
+/// Windows allows a listener for one address beside one for all addresses.
 pub(in super::super) fn share_port(_: SockRef<'_>, _: bool) -> io::Result<()> {
     Ok(())
 }

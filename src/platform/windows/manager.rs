@@ -1,4 +1,4 @@
-//! The service control manager, and the console.
+//! Windows service control manager and console.
 
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -16,23 +16,22 @@ use windows_service::service_control_handler::{
 use super::super::manager::Severity;
 use super::name::NAME;
 
-/// How long the manager waits for the next sign of life while the service starts or stops: longer
-/// than a drain.
+/// Wait hint for the manager during start and stop; longer than a drain.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// How long is waited for the manager to say whether it has started this process. Windows answers at
-/// once where it has not; whoever answers later is heard all the same.
+/// Longest wait for the manager to say whether it started this process. Windows answers at once if
+/// it did not. A later answer is still accepted.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// The one service of this process.
+/// The service of this process.
 struct Service {
     status: OnceLock<ServiceStatusHandle>,
     stop: CancellationToken,
     reload: Notify,
-    /// What the manager is told, or would be: the state, and what it ends with.
+    /// State and exit code reported to the manager.
     state: Mutex<(ServiceState, u8)>,
     changed: Condvar,
-    /// Whether the manager has answered, one way or the other.
+    /// Whether the manager has answered.
     answered: Mutex<bool>,
     answer: Condvar,
 }
@@ -51,8 +50,7 @@ fn service() -> &'static Service {
     })
 }
 
-/// What the macro expands to holds an `unsafe` block: it reads the arguments of the service's main
-/// function.
+/// The macro expands to an `unsafe` block that reads the arguments of the service's main function.
 #[allow(unsafe_code)]
 mod entry {
     windows_service::define_windows_service!(service_main, main);
@@ -66,9 +64,9 @@ mod entry {
     }
 }
 
-/// The dispatcher has a thread of its own. It refuses where the process was not started by the
-/// service manager (`ERROR_FAILED_SERVICE_CONTROLLER_CONNECT`), and calls the service's main function
-/// where it was.
+/// Runs the dispatcher on its own thread. It fails if the process was not started by the service
+/// manager (`ERROR_FAILED_SERVICE_CONTROLLER_CONNECT`), and calls the service's main function
+/// otherwise.
 pub(in super::super) fn run(serve: impl FnOnce() -> u8 + Send + 'static) -> u8 {
     std::thread::spawn(|| {
         if entry::dispatch().is_err() {
@@ -94,8 +92,8 @@ fn on_answer() {
     service().answer.notify_all();
 }
 
-/// The service's main function, on a thread of the dispatcher's: tells the manager what is, until it
-/// is over.
+/// Main function of the service, on a thread of the dispatcher: reports the state until the service
+/// has stopped.
 fn answer_manager() {
     let service = service();
     let Ok(status) = service_control_handler::register(NAME, on_control) else {
@@ -113,7 +111,7 @@ fn answer_manager() {
     }
 }
 
-/// Answers the manager; on its thread, so at once.
+/// Handles a control; runs on the manager's thread and must not block.
 fn on_control(control: ServiceControl) -> ServiceControlHandlerResult {
     let service = service();
     match control {
@@ -134,7 +132,7 @@ fn set(state: ServiceState, exit: u8) {
     service().changed.notify_all();
 }
 
-/// Tells the manager; nothing where this is no service.
+/// Reports the state to the manager, if this is a service.
 fn tell(state: ServiceState, exit: u8) {
     let Some(status) = service().status.get() else {
         return;
@@ -202,21 +200,21 @@ impl ReloadRequests {
 pub(in super::super) fn outlive_file_limits() {}
 
 pub(in super::super) fn ready() {
-    // A reload that ends while the service stops must not take that back.
+    // A reload that ends while the service stops must not report it as running.
     let is_starting = lock(&service().state).0 == ServiceState::StartPending;
     if is_starting && !service().stop.is_cancelled() {
         set(ServiceState::Running, 0);
     }
 }
 
-/// The service runs on while it reloads.
+/// The service stays running during a reload.
 pub(in super::super) fn reloading() {}
 
 pub(in super::super) fn stopping() {
     set(ServiceState::StopPending, 0);
 }
 
-/// The manager of Windows asks for no signs of life.
+/// Windows' manager has no watchdog.
 pub(in super::super) async fn watchdog() {}
 
 /// Whether this process was started by the service manager.

@@ -1,4 +1,4 @@
-//! Windows, from Server 2016 on.
+//! Implementation for Windows Server 2016 and later.
 
 mod access;
 mod events;

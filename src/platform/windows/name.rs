@@ -1,4 +1,4 @@
-//! What the service is called.
+//! Name of the Windows service, for its modules.
 
-/// The service's name.
+/// Name of the Windows service.
 pub(in super::super) const NAME: &str = "authrelay";

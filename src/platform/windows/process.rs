@@ -1,5 +1,5 @@
-//! Job objects. A program is assigned to its job before its first instruction runs, so that
-//! nothing it starts escapes.
+//! Job objects. A program is assigned to its job before its first instruction, so that no
+//! descendant escapes.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -12,20 +12,20 @@ use zeroize::Zeroizing;
 
 use super::super::process::{Caps, Incomplete, Printed, keep_last};
 
-/// How often a program that is silent is looked at.
+/// Interval for checking whether a silent program has ended.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// How long the rest of what a program printed may take to arrive when it has ended.
+/// Longest wait for the remaining output after a program has ended.
 const REST: Duration = Duration::from_secs(2);
 
-/// One of the two pipes.
+/// Origin of output: standard output or standard error.
 #[derive(Clone, Copy)]
 enum Pipe {
     Output,
     Error,
 }
 
-/// What a pipe's thread says; an empty part is its end.
+/// Output read by a pipe's thread; an empty part is the end.
 type Part = (Pipe, io::Result<Zeroizing<Vec<u8>>>);
 
 pub(in super::super) fn run(
@@ -43,7 +43,7 @@ pub(in super::super) fn run(
     });
     let mut child = command.wrap(blocking::JobObject).spawn()?;
     let printed = read(child.as_mut(), end, caps);
-    // The job, whatever came of it: what was left in the background would hold resources on.
+    // Always kills the job: descendants left in the background would keep resources.
     let status = child.inner_mut().try_wait();
     let _ = child.start_kill();
     let status = match status? {
@@ -53,7 +53,7 @@ pub(in super::super) fn run(
     Ok((status, printed))
 }
 
-/// All that it prints until it ends. Pipes block here, so each has a thread; it ends with the pipe.
+/// Reads the output until the program ends. Pipes block, so each has a thread that ends with it.
 fn read(
     child: &mut dyn blocking::ChildWrapper,
     end: Instant,
@@ -62,7 +62,7 @@ fn read(
     let (Some(out), Some(err)) = (child.stdout().take(), child.stderr().take()) else {
         return Err(Incomplete::Lost(io::ErrorKind::BrokenPipe.into()));
     };
-    // Bounded: a program that prints without end waits for whoever reads.
+    // Bounded, so that a program that prints endlessly has to wait.
     let (sender, parts) = mpsc::sync_channel(16);
     let other = sender.clone();
     std::thread::spawn(move || forward(Pipe::Output, out, &sender));
@@ -78,7 +78,7 @@ fn read(
             Some(rest) if now >= rest => break,
             None if now >= end => return Err(Incomplete::Late),
             None if has_ended(child)? => {
-                // Nothing else of the job holds its pipes from here on.
+                // Ends the remaining processes that hold the pipes.
                 let _ = child.start_kill();
                 ended = Some(now + REST);
             }
@@ -153,7 +153,7 @@ impl Running {
         self.0.stdin().take()
     }
 
-    /// The program alone: what it started is ended, not waited for.
+    /// Waits for the program only; its descendants are killed on drop.
     pub(in super::super) async fn wait(&mut self) -> io::Result<ExitStatus> {
         self.0.inner_mut().wait().await
     }

@@ -1,4 +1,4 @@
-//! The service in the service manager's book, its rights, and its source in the event log.
+//! Registration of the service, its access rights and its event source.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -16,24 +16,24 @@ use super::super::service::{ServiceError, Status};
 use super::name::NAME;
 use super::{access, events};
 
-/// Windows makes this account for the service; it has no password and no other rights.
+/// Account of the service. Windows creates it; it has no password and no other rights.
 const ACCOUNT: &str = r"NT SERVICE\authrelay";
 
 const DISPLAY_NAME: &str = "authrelay mail relay";
 
 const DESCRIPTION: &str = "Lets IMAP, POP3 and SMTP applications that only know user name and password use mailboxes that want OAuth 2.0.";
 
-/// Pauses before the first, the second and every further restart after a failure.
+/// Pauses before the first, second and later restarts after a failure.
 const RESTARTS: [Duration; 3] = [
     Duration::from_secs(5),
     Duration::from_secs(30),
     Duration::from_secs(60),
 ];
 
-/// After so long without a failure the pauses begin again.
+/// Time without a failure after which the pauses begin again.
 const RESET: Duration = Duration::from_secs(24 * 3600);
 
-/// How long a start, and a stop with its drain, may take.
+/// Longest time for a start, and for a stop including its drain.
 const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(180);
 
@@ -128,7 +128,7 @@ pub(in super::super) fn install(config: &Path) -> Result<Vec<String>, ServiceErr
     Ok(done)
 }
 
-/// The folder whose access list becomes the service's: one that holds nothing else.
+/// Returns the folder whose access list is set; it must not be a shared one.
 fn own_folder(config: &Path) -> Result<&Path, ServiceError> {
     let wrong = |folder: &Path| {
         ServiceError::State(format!(
@@ -157,7 +157,7 @@ fn own_folder(config: &Path) -> Result<&Path, ServiceError> {
     }
 }
 
-/// What is good to have, and no reason to give up.
+/// Sets restarts and description. Failures are only reported.
 fn describe(service: &Service, done: &mut Vec<String>) {
     let restarts = RESTARTS.iter().map(|delay| ServiceAction {
         action_type: ServiceActionType::Restart,
@@ -188,7 +188,7 @@ pub(in super::super) fn uninstall() -> Result<(), ServiceError> {
     let service = open(ServiceAccess::QUERY_STATUS | ServiceAccess::STOP | ServiceAccess::DELETE)?;
     end(&service)?;
     service.delete().map_err(failed)?;
-    // Entries that are there stay; they are shown without their source's texts.
+    // Existing entries stay, without their source's message texts.
     let _ = events::unregister();
     Ok(())
 }
@@ -228,7 +228,7 @@ fn end(service: &Service) -> Result<(), ServiceError> {
     }
 }
 
-/// Until it is in a state that `is_there` takes, at most so long; then whatever it is in.
+/// Waits until `is_there` accepts the state, at most for `patience`. Returns the last state.
 fn wait(
     service: &Service,
     patience: Duration,
@@ -265,7 +265,7 @@ pub(in super::super) fn status() -> Result<Status, ServiceError> {
     })
 }
 
-/// In words, with what it ended with.
+/// Describes the state, with the exit code of a stopped service.
 fn state(status: &ServiceStatus) -> String {
     let name = match status.current_state {
         ServiceState::Running => "running",

@@ -1,4 +1,4 @@
-//! A side that never stops sending, beside one that has a word to say.
+//! Fairness: a peer that never stops sending, and another that has a line to send.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -7,12 +7,12 @@ use super::*;
 use crate::relay::{ByteCounters, Tracker};
 use crate::wire::Protocol;
 
-/// Octets that a connection has at once.
+/// Octets available on a connection at once.
 const PIECE: usize = 64 * 1024;
 const TURN: u64 = (ROUNDS * PIECE) as u64;
 const FLOOD: u64 = 16 * TURN;
 
-/// Has lines to give, and takes everything.
+/// A peer that sends its lines and accepts everything.
 struct Peer {
     lines: Vec<u8>,
     left: u64,
@@ -55,7 +55,7 @@ impl Connection for Peer {
     }
 }
 
-/// Counts octets, and nothing else.
+/// A backend that only counts octets.
 #[derive(Default)]
 struct Counting(Arc<ByteCounters>);
 
@@ -85,7 +85,7 @@ impl<C> Backend<C> for Counting {
     }
 }
 
-/// What one turn of the relay moved at most, up and down, until it had nothing to move.
+/// Most octets moved in one call of `poll`, in each direction, until nothing was left.
 fn longest_turns(client: Peer, upstream: Peer) -> (u64, u64) {
     let now = Instant::now();
     let idle = Duration::from_secs(60);
@@ -117,7 +117,7 @@ fn a_client_that_never_stops_leaves_the_upstream_its_turn() {
     assert_eq!((up, down), (TURN, 12));
 }
 
-/// Counts how often it was woken.
+/// A waker that counts its calls.
 #[derive(Default)]
 struct Wakes(std::sync::atomic::AtomicUsize);
 
@@ -127,8 +127,8 @@ impl std::task::Wake for Wakes {
     }
 }
 
-/// What a client sends behind the end is taken, sixteen pieces a turn, and each turn asks for the
-/// next: a socket that still has octets wakes nobody.
+/// Octets after the end are discarded, sixteen pieces per call. Each call requests the next, since
+/// a socket with unread octets wakes no task.
 #[test]
 fn a_session_that_closes_takes_all_that_a_client_still_sends() {
     let now = Instant::now();

@@ -1,4 +1,4 @@
-//! Messages that come by BDAT (RFC 3030).
+//! Rules for messages sent by BDAT (RFC 3030).
 
 use super::header::HeaderRewriter;
 use super::pending::Pending;
@@ -7,16 +7,16 @@ use super::session::{InputState, Smtp};
 use super::sink::Sink;
 use super::transaction::ChunkHeader;
 
-/// Octets of a rewritten header that are held, since a chunk's size comes before it.
+/// Most octets of a rewritten header that are held, since a chunk's size precedes it.
 const MAX_CHUNK_HEADER: usize = 256 * 1024;
 
-/// Octets that a chunk may announce.
+/// Largest size that a chunk may announce, in octets.
 const MAX_CHUNK: u64 = 9_999_999_999;
 
 impl Smtp {
     pub(super) fn ruled_chunk(&mut self, line: &[u8], sink: &mut Sink<'_>) {
         let Some((octets, last)) = bdat(line) else {
-            // Where the next command begins is unknown.
+            // The position of the next command is unknown.
             self.answer(policy::SYNTAX, sink);
             self.state = InputState::Over;
             return;
@@ -71,7 +71,7 @@ impl Smtp {
         }
     }
 
-    /// Octets of the transaction's chunks, those without a reply included.
+    /// Octets of the transaction's chunks, pending ones included.
     fn chunks_so_far(&self) -> u64 {
         let pending = self.pending.iter().map(|pending| match pending {
             Pending::Chunk { octets, .. } => *octets,
@@ -88,8 +88,8 @@ impl Smtp {
         };
     }
 
-    /// The upstream forgets what it has of the message; the client gets the reason in the chunk's
-    /// turn.
+    /// Refuses a chunk: resets the upstream's transaction, and sends the client the reason in
+    /// order.
     fn refuse_chunk(&mut self, reply: &'static str, size: u64, sink: &mut Sink<'_>) {
         self.record_refusal(format!("{size} octets, {}", reply.trim_end()), sink);
         sink.command(b"RSET");
@@ -98,8 +98,8 @@ impl Smtp {
         self.answer_due(sink);
     }
 
-    /// A chunk in which the header goes on: its new size is known once the header has ended, or
-    /// the chunk.
+    /// Handles a chunk that contains part of the header. Its new size is known only at the end of
+    /// the header or of the chunk.
     pub(super) fn chunk_header(&mut self, octets: &[u8], sink: &mut Sink<'_>) -> usize {
         let size = self.chunks_so_far();
         let (InputState::ChunkHeader(chunk), Some(transaction)) =
@@ -145,7 +145,7 @@ pub(super) fn chunk_state(octets: u64) -> InputState {
     }
 }
 
-/// Splits off the octets that are among the next `left`: their number, and how many are left then.
+/// Number of octets that belong to the next `left`, and how many remain.
 pub(super) fn part(octets: &[u8], left: u64) -> (usize, u64) {
     let taken = usize::try_from(left)
         .unwrap_or(usize::MAX)
@@ -158,8 +158,8 @@ fn announce(octets: u64, last: bool) -> Vec<u8> {
     format!("BDAT {octets}{last}").into_bytes()
 }
 
-/// `bdat-cmd = "BDAT" SP chunk-size [SP "LAST"] CR LF` (RFC 3030 §2); a size of more than
-/// [`MAX_CHUNK`] octets is none.
+/// Parses `bdat-cmd = "BDAT" SP chunk-size [SP "LAST"] CR LF` (RFC 3030 §2). A size over
+/// [`MAX_CHUNK`] octets is invalid.
 pub(super) fn bdat(line: &[u8]) -> Option<(u64, bool)> {
     let text = std::str::from_utf8(line).ok()?;
     let mut words = text.split_ascii_whitespace().skip(1);

@@ -1,4 +1,4 @@
-//! The client's side: commands, and the octets of messages.
+//! Client side of an SMTP session: commands, and the octets of messages.
 
 use super::super::interface::Out;
 use super::chunk::{bdat, chunk_state, part};
@@ -13,30 +13,30 @@ use crate::relay::envelope::address;
 use crate::relay::interface::{Action, Event};
 use crate::wire::Protocol;
 
-/// Octets of a command that is looked at; RFC 5321 §4.5.3.1.4 and its extensions require less.
+/// Longest command that is parsed, in octets; RFC 5321 §4.5.3.1.4 and its extensions require less.
 const MAX_LINE: usize = 4096;
 
-/// Command of the client, as far as the relay distinguishes it.
+/// Commands that the relay distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Command {
     Mail,
     Rcpt,
     Data,
     Bdat,
-    /// EHLO or HELO, which resets the transaction.
+    /// EHLO or HELO, which reset the transaction.
     Hello,
     Rset,
     Quit,
     Noop,
-    /// Known, and carries no message: VRFY, EXPN, HELP.
+    /// A known command without a message: VRFY, EXPN, HELP.
     Inquiry,
-    /// Done at login: AUTH, STARTTLS.
+    /// AUTH or STARTTLS, which belong before the relay.
     Auth,
     Other,
 }
 
 impl Command {
-    /// By its verb, up to the first white space.
+    /// Classifies a command by its verb, up to the first white space.
     pub(super) fn of(line: &[u8]) -> Self {
         let verb = line
             .split(|octet| octet.is_ascii_whitespace())
@@ -63,7 +63,7 @@ impl Smtp {
         self.parse(octets, &mut Sink::new(out));
     }
 
-    /// The client has ended its direction. Half a command is passed on only where there are no
+    /// Handles the end of the client's direction. An incomplete command is forwarded only without
     /// rules.
     pub(in crate::relay) fn on_client_ended(&mut self, out: Out<'_>) {
         if !self.is_ruled() && self.held.is_empty() && matches!(self.state, InputState::Command) {
@@ -72,7 +72,7 @@ impl Smtp {
         self.line = Vec::new();
     }
 
-    /// Goes on with what is held, as far as that is possible.
+    /// Continues with held input as far as possible.
     pub(super) fn resume(&mut self, sink: &mut Sink<'_>) {
         if let InputState::Blocked(line) = &mut self.state {
             let line = std::mem::take(line);
@@ -102,7 +102,7 @@ impl Smtp {
         }
     }
 
-    /// Takes some octets and says how many.
+    /// Handles some of the octets and returns how many.
     fn step(&mut self, octets: &[u8], sink: &mut Sink<'_>) -> usize {
         match &mut self.state {
             InputState::Command => self.command_octets(octets, sink),
@@ -131,7 +131,7 @@ impl Smtp {
                 }
                 octets
             }
-            // Nothing is taken in these states: `is_blocked`.
+            // `is_blocked` prevents input in these states.
             InputState::Blocked(_)
             | InputState::AwaitingDataReply
             | InputState::AwaitingUpstream(_)
@@ -167,7 +167,7 @@ impl Smtp {
         taken
     }
 
-    /// The first octets of the line stand in `line`, the last of them was CR or not.
+    /// Handles the rest of a line whose first octets are in `line`.
     fn long_line(&mut self, octets: &[u8], sink: &mut Sink<'_>) -> usize {
         let InputState::LongLine { forward, cr } = &mut self.state else {
             return octets.len();
@@ -197,9 +197,9 @@ impl Smtp {
         taken
     }
 
-    /// A command that was sent as it came: what its reply will change.
+    /// Records what the reply to a forwarded command may change.
     fn passed(&mut self, line: &[u8], sink: &mut Sink<'_>) {
-        // Some servers overlook blanks before a verb.
+        // Some servers ignore blanks before a verb.
         let line = line.trim_ascii_start();
         let pending = match Command::of(line) {
             Command::Mail => {
@@ -235,14 +235,14 @@ impl Smtp {
         self.transaction.is_some() || self.pending.iter().any(begins)
     }
 
-    /// Whether a recipient was accepted, or may be.
+    /// Whether a recipient was accepted, or is pending.
     pub(super) fn has_recipients(&self) -> bool {
         let accepted = |transaction: &Transaction| !transaction.envelope.to.is_empty();
         let asked = |pending: &Pending| matches!(pending, Pending::Rcpt(_));
         self.transaction.as_ref().is_some_and(accepted) || self.pending.iter().any(asked)
     }
 
-    /// A command that is subject to rules. `line` has no line end.
+    /// Handles a command that is subject to rules. `line` has no line end.
     fn ruled_command(&mut self, line: &[u8], sink: &mut Sink<'_>) {
         let odd = |octet: &u8| octet.is_ascii_control() && *octet != b'\t';
         if line.iter().any(odd) {
@@ -287,7 +287,7 @@ impl Smtp {
         self.pending.push_back(pending);
     }
 
-    /// Answers commands that no upstream answers where each MAIL has its own.
+    /// Replies to commands that no upstream can answer when each MAIL has its own upstream.
     fn without_upstream(&mut self, command: Command, helo: bool, sink: &mut Sink<'_>) {
         if self.has_upstream()
             && self.has_transaction()
@@ -315,7 +315,7 @@ impl Smtp {
     }
 
     fn mail(&mut self, line: &[u8], sink: &mut Sink<'_>) {
-        // Where another sender's upstream takes its place, no reply may be due from this one.
+        // If another sender's upstream replaces this one, none of its replies may be pending.
         let by_sender = self.rules.by_sender.is_some();
         let precedes = |due: &Pending| due.moves_transaction() || (by_sender && !due.is_local());
         if self.pending.iter().any(precedes) {
@@ -360,11 +360,11 @@ impl Smtp {
         }
     }
 
-    /// Sends a MAIL that may be sent; first its upstream is opened where it has one of its own.
+    /// Sends a permitted MAIL, after opening its sender's upstream if necessary.
     pub(super) fn send_mail(&mut self, mail: Mail, sink: &mut Sink<'_>) {
         if self.rules.by_sender.is_some() {
             let mailbox = mail.sender.to_lowercase();
-            // One that is saying something unasked is about to go.
+            // An upstream in the middle of an unsolicited reply is about to close.
             if self.upstream != UpstreamState::Sender(mailbox.clone()) || self.reply.is_open() {
                 if self.has_upstream() {
                     sink.command(b"QUIT");
@@ -403,7 +403,7 @@ impl Smtp {
         self.release(&mut sink);
         let text = fault.reply(Protocol::Smtp, None).text;
         let text = String::from_utf8_lossy(&text).into_owned();
-        // The session goes on, which 421 denies (RFC 5321 §3.8).
+        // 421 would end the session (RFC 5321 §3.8), which continues.
         let text = match text.strip_prefix("421") {
             Some(rest) => format!("451{rest}"),
             None => text,
@@ -413,14 +413,14 @@ impl Smtp {
         self.resume(&mut sink);
     }
 
-    /// An upstream that is not needed at the moment is gone.
+    /// Handles the loss of an upstream that is not needed at the moment.
     pub(in crate::relay) fn on_upstream_lost(&mut self, out: Out<'_>) {
         out(Action::DropUpstream);
         self.forget_upstream(&mut Sink::new(out));
     }
 
-    /// Forgets the upstream, whose reply is cut off: our own replies that waited for its end are
-    /// due.
+    /// Forgets the upstream and its incomplete reply. Local replies that waited for its end are
+    /// sent.
     pub(super) fn forget_upstream(&mut self, sink: &mut Sink<'_>) {
         self.upstream = UpstreamState::None;
         self.reply = ReplyScanner::default();
@@ -449,8 +449,8 @@ impl Smtp {
         taken.octets
     }
 
-    /// The message must not be completed upstream: the upstream's connection ends in the middle
-    /// of it, and the client gets the reason at its end.
+    /// Cuts off a message that must not be completed upstream: closes the upstream connection in
+    /// the middle of it. The client gets the reason at the end of the message.
     fn abort(&mut self, reply: &'static str, ended: bool, sink: &mut Sink<'_>) {
         self.aborted = true;
         if let InputState::Data(text) = std::mem::take(&mut self.state) {
@@ -472,7 +472,7 @@ impl Smtp {
     }
 }
 
-/// Octets up to a line's end, and whether it is there.
+/// Number of octets up to a line end, and whether there is one.
 fn up_to_line_end(octets: &[u8]) -> (usize, bool) {
     match memchr::memchr(b'\n', octets) {
         Some(at) => (at + 1, true),

@@ -1,38 +1,37 @@
-//! A message's header on its way up where `from: mailbox` is set: its From names the mailbox, who
-//! it was from stands in Reply-To, and nothing else changes.
+//! Rewrites a message's header for `from: mailbox`: From names the mailbox, the original sender
+//! moves to Reply-To, and everything else is unchanged.
 //!
-//! What is added never comes to stand between a line end and a dot: a message that has no
-//! CRLF.CRLF before has none afterwards.
+//! Nothing is inserted between a line end and a dot, so a message without CRLF.CRLF never gets one.
 
-/// Octets of a From field, and of any line that may be one.
+/// Longest From field, and longest line checked for one, in octets.
 const FIELD: usize = 16 * 1024;
 
-/// A From field that no one needs.
+/// Error: the From field is too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooLong;
 
-/// The header as far as it has come.
+/// A header that is being rewritten.
 #[derive(Debug)]
 pub(super) struct HeaderRewriter {
     mailbox: String,
-    /// Address that MAIL named: the original where the message names no one.
+    /// Address in MAIL, used as the original sender if the message has no From.
     sender: String,
-    /// Whether a line of one dot ends the message (DATA).
+    /// Whether a line with a single dot ends the message (DATA).
     dots: bool,
-    /// A line that is not complete.
+    /// Incomplete line.
     line: Vec<u8>,
     /// The From field, whose continuation may follow.
     from: Vec<u8>,
-    /// In a line too long to be looked at; whether its last octet was CR.
+    /// Whether the current line is too long to be checked.
     long: bool,
     cr: bool,
-    /// Whether the last octets were CRLF, or nothing has come.
+    /// Whether the last octets were CRLF, or none have arrived.
     crlf: bool,
-    /// Whether nothing has come yet.
+    /// Whether no line has arrived yet.
     first: bool,
     has_from: bool,
     has_reply_to: bool,
-    /// The body of the first From field, if it named somebody else.
+    /// Body of the first From field if it names another sender.
     original: Option<Vec<u8>>,
     done: bool,
 }
@@ -56,13 +55,13 @@ impl HeaderRewriter {
         }
     }
 
-    /// Whether the rest is body.
+    /// Whether the header is complete and the rest is body.
     pub(super) fn is_done(&self) -> bool {
         self.done
     }
 
-    /// Takes bytes up to the header's end and appends to `out` what goes up instead. Returns how
-    /// many were taken.
+    /// Consumes octets up to the end of the header and appends their replacement to `out`. Returns
+    /// how many were consumed.
     pub(super) fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, TooLong> {
         let mut at = 0;
         while !self.done {
@@ -79,7 +78,7 @@ impl HeaderRewriter {
             if self.long {
                 out.extend_from_slice(part);
                 self.long = !complete;
-                // CR and LF may come in two pieces.
+                // CR and LF may arrive in two pieces.
                 self.crlf = part.ends_with(b"\r\n") || (self.cr && part == b"\n");
                 self.cr = part.ends_with(b"\r");
                 continue;
@@ -95,7 +94,7 @@ impl HeaderRewriter {
         Ok(at)
     }
 
-    /// The message ends, whether its header did or not.
+    /// Ends the message, whether its header was complete or not.
     pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
         if self.done {
             return;
@@ -153,10 +152,10 @@ impl HeaderRewriter {
             out.extend_from_slice(line);
             return;
         }
-        // A body that follows without an empty line, or at once.
+        // The body follows, perhaps without an empty line.
         self.done = true;
         if line.starts_with(b".") && !after_crlf {
-            // After CRLF this dot would mean something else.
+            // After CRLF this dot would have another meaning.
         } else {
             self.add_missing(out);
             if first && !ends {
@@ -166,7 +165,7 @@ impl HeaderRewriter {
         out.extend_from_slice(line);
     }
 
-    /// Writes the From field, whose end is known now.
+    /// Writes the From field, which is complete now.
     fn flush_from(&mut self, out: &mut Vec<u8>) {
         let field = std::mem::take(&mut self.from);
         let Some(colon) = memchr::memchr(b':', &field) else {
@@ -217,7 +216,7 @@ impl HeaderRewriter {
     }
 }
 
-/// Octets of a field's name (RFC 5322 §2.2), if the line begins a field.
+/// Length of a field's name (RFC 5322 §2.2), if the line begins a field.
 fn name_length(line: &[u8]) -> Option<usize> {
     let colon = memchr::memchr(b':', line)?;
     let name = line.get(..colon)?.trim_ascii_end();
@@ -236,8 +235,8 @@ fn is_field(line: &[u8], name: &str) -> bool {
         .is_some_and(|own| own.eq_ignore_ascii_case(name.as_bytes()))
 }
 
-/// The name before a single `<address>` (empty where it is anything but a plain phrase), and the
-/// address (empty where there is not one).
+/// Splits a field body into the phrase before a single `<address>` (empty unless it is a plain
+/// phrase) and the address (empty unless there is exactly one).
 fn parts(body: &[u8]) -> (&[u8], &[u8]) {
     let trimmed = body.trim_ascii();
     let Some(inner) = trimmed.strip_suffix(b">") else {
@@ -344,7 +343,7 @@ mod tests {
         }
         let expected = long.replace("From: x\r\n", "From: <box@contoso.test>\r\nReply-To: x\r\n");
         assert_eq!(String::from_utf8(out).unwrap(), expected);
-        // Wherever it is cut, the dot after a long line ends the message.
+        // A dot after a long line ends the message wherever the input is cut.
         let long = format!("Subject: {}\r\n.\r\n", "x".repeat(FIELD));
         let expected = long.replace("\r\n.", "\r\nFrom: <box@contoso.test>\r\n.");
         for cut in FIELD..long.len() {

@@ -1,51 +1,51 @@
-//! What the replies that are still to come will answer.
+//! Pending replies and their effects.
 
 use std::borrow::Cow;
 
-/// One reply to come, and what it changes.
+/// One pending reply, and its effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Pending {
-    /// Reply to MAIL: a transaction begins.
+    /// MAIL: a transaction begins.
     Mail {
-        /// The sender as the mail service knows it.
+        /// Sender as the mail service knows it.
         from: String,
-        /// The sender as the client named it.
+        /// Sender as the client named it.
         sender: String,
     },
     /// RCPT: this recipient is accepted.
     Rcpt(String),
     /// DATA: 354 begins the text.
     Data,
-    /// The final reply to a text of this many octets.
+    /// Final reply to a text of this many octets.
     Text(u64),
-    /// Reply to BDAT with its chunk.
+    /// BDAT and its chunk.
     Chunk {
-        /// Octets of the chunk, as the client sent it.
+        /// Size of the chunk as the client sent it, in octets.
         octets: u64,
-        /// The reply is the message's final one.
+        /// Whether the reply is the final one of the message.
         last: bool,
     },
-    /// A BDAT that only the upstream may understand.
+    /// A BDAT that cannot be parsed here; the upstream may accept it.
     UnclearChunk,
     /// RSET, EHLO or HELO: the transaction ends.
     Reset,
-    /// A command that changes nothing.
+    /// A command without effect on the transaction.
     Other,
-    /// No reply of the upstream's: said by us in its turn.
+    /// A local reply, sent in order.
     Local(Cow<'static, str>),
-    /// Local rejection that ends a message of this size.
+    /// A local rejection that ends a message of this size.
     LocalRejection(&'static str, u64),
-    /// The reply to a RSET of ours, which the client does not see.
+    /// The reply to a RSET of our own, hidden from the client.
     Discarded,
 }
 
 impl Pending {
-    /// Whether we say it ourselves.
+    /// Whether the reply is local.
     pub(super) fn is_local(&self) -> bool {
         matches!(self, Self::Local(_) | Self::LocalRejection(..))
     }
 
-    /// Whether the reply may begin or end a transaction, or its message.
+    /// Whether the reply may begin or end a transaction or its message.
     pub(super) fn moves_transaction(&self) -> bool {
         match self {
             Self::Mail { .. }
@@ -60,7 +60,7 @@ impl Pending {
         }
     }
 
-    /// Whether a chunk's place in the transaction depends on the reply.
+    /// Whether the reply decides in which state of the transaction a following chunk arrives.
     pub(super) fn precedes_chunk(&self) -> bool {
         match self {
             Self::Chunk { last, .. } => *last,

@@ -1,19 +1,19 @@
-//! What an account's policy says of commands.
+//! Decisions of an account's policy about commands.
 
 use super::pending::Pending;
 use super::transaction::Mail;
 use crate::wire::address::{Path, Pattern};
 
-/// `accounts[].smtp`, as the relay needs it.
+/// The account's policy from `accounts[].smtp`.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// Addresses that MAIL may name; `None`: all.
+    /// Addresses allowed in MAIL; `None` allows all.
     pub senders: Option<Vec<Pattern>>,
-    /// Addresses that RCPT may name; `None`: all.
+    /// Addresses allowed in RCPT; `None` allows all.
     pub recipients: Option<Vec<Pattern>>,
-    /// Octets of a message at most.
+    /// Largest size of a message, in octets.
     pub max_size: Option<u64>,
-    /// The address to put into MAIL and From, if one is.
+    /// Address to put into MAIL and From; `None` keeps the client's.
     pub from: Option<String>,
 }
 
@@ -29,25 +29,25 @@ pub(super) const HELLO: &str = "250 authrelay\r\n";
 pub(super) const GOODBYE: &str = "221 2.0.0 Goodbye.\r\n";
 pub(super) const UNKNOWN: &str = "500 5.5.1 Command not known or not allowed here.\r\n";
 pub(super) const SEQUENCE: &str = "503 5.5.1 Bad sequence of commands.\r\n";
-/// Said where a mailbox's or an account's rate allows no message for now.
+/// Reply when the rate of a mailbox or account allows no message at the moment.
 pub(super) const RATE: &str = "451 4.7.1 Too many messages for now, try again later.\r\n";
 pub(super) const TOO_LONG: &str = "500 5.5.2 Line too long.\r\n";
 
-/// Verdict of the policy on a command.
+/// Decision of the policy about a command.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// Send it as this line.
+    /// Send this line.
     Pass(Vec<u8>, Pending),
-    /// A MAIL that is sent once it has its permit.
+    /// Send this MAIL once it has a permit.
     Mail(Mail),
-    /// Answer it here, without a fault.
+    /// Reply locally, without a fault.
     Answer(&'static str),
-    /// Answer it here: the policy refused it.
+    /// Reply locally: the policy refuses the command. Holds the detail of the fault.
     Refuse(&'static str, String),
 }
 
 impl Policy {
-    /// MAIL; `line` without its line end.
+    /// Checks MAIL; `line` has no line end.
     pub(super) fn mail(&self, line: &[u8]) -> Verdict {
         let Some(path) = Path::parse(argument(line), "FROM:") else {
             return Verdict::Answer(SYNTAX);
@@ -64,7 +64,8 @@ impl Policy {
                 return Verdict::Refuse(SIZE, why);
             }
         }
-        // A bounce stays one: with a sender it could be answered by another (RFC 5321 §4.5.5).
+        // A bounce keeps its null sender: otherwise it could cause another bounce (RFC 5321
+        // §4.5.5).
         let address = match &self.from {
             Some(mailbox) if !path.address.is_empty() => mailbox,
             _ => path.address,
@@ -78,7 +79,7 @@ impl Policy {
         })
     }
 
-    /// RCPT within a transaction; `line` without its line end.
+    /// Checks RCPT within a transaction; `line` has no line end.
     pub(super) fn recipient(&self, line: &[u8]) -> Verdict {
         let path = match Path::parse(argument(line), "TO:") {
             Some(path) if !path.address.is_empty() => path,
@@ -95,7 +96,7 @@ impl Policy {
     }
 }
 
-/// Gives the octets after a verb of four octets.
+/// The argument after a verb of four octets.
 fn argument(line: &[u8]) -> &[u8] {
     line.get(4..).unwrap_or_default().trim_ascii()
 }
@@ -104,8 +105,8 @@ fn admits(patterns: Option<&[Pattern]>, address: &str) -> bool {
     patterns.is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(address)))
 }
 
-/// Builds the command that goes up from what was checked: no spelling of it that another parser
-/// reads differently.
+/// Builds the command for the upstream from its checked parts, so that no other parser can read it
+/// differently.
 fn command_line(head: &str, address: &str, parameters: &str) -> Vec<u8> {
     let space = if parameters.is_empty() { "" } else { " " };
     format!("{head}<{address}>{space}{parameters}").into_bytes()

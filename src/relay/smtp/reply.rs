@@ -1,22 +1,21 @@
-//! Replies as they pass: where one ends, its code, and the beginning of its text.
+//! Scans replies in passing: their end, their code, and the beginning of their text.
 
-/// Octets of a reply that are kept.
+/// Octets kept of a reply.
 const MAX_TEXT: usize = 1024;
 
-/// One reply, all its lines together (RFC 5321 §4.2.1).
+/// A reply with all its lines (RFC 5321 §4.2.1).
 #[derive(Debug, Default)]
 pub(super) struct ReplyScanner {
     text: Vec<u8>,
-    /// The first octets of its last line so far: the code, and `-` where a line follows.
+    /// First octets of the current line: the code, and `-` if another line follows.
     code: [u8; 4],
-    /// Octets of its last line so far.
+    /// Octets of the current line so far.
     column: usize,
     open: bool,
 }
 
 impl ReplyScanner {
-    /// Takes octets up to a line's end. Returns how many were taken, and whether the reply ends
-    /// with them.
+    /// Consumes octets up to a line end. Returns how many, and whether the reply ends with them.
     pub(super) fn take(&mut self, octets: &[u8]) -> (usize, bool) {
         let (taken, line_ends) = match memchr::memchr(b'\n', octets) {
             Some(at) => (at + 1, true),
@@ -40,7 +39,7 @@ impl ReplyScanner {
         (taken, line_ends && self.code.last() != Some(&b'-'))
     }
 
-    /// Whether a reply has begun and not ended.
+    /// Whether a reply has begun but not ended.
     pub(super) fn is_open(&self) -> bool {
         self.open
     }

@@ -1,27 +1,27 @@
-//! What an SMTP session is subject to.
+//! Rules of an SMTP session.
 
 use bytes::Bytes;
 
 use super::policy::Policy;
 
-/// Why authrelay looks at the commands of a session, and not only at what becomes of them.
+/// Rules that make the relay inspect the commands of a session. Without any it only tracks them.
 #[derive(Debug, Clone, Default)]
 pub struct SmtpRules {
     /// Policy on what the account may send.
     pub policy: Option<Policy>,
     /// Whether each MAIL needs a permit.
     pub rate_limited: bool,
-    /// Whether line ends of messages are repaired (`smtp.line_ends: crlf`).
+    /// Whether line ends in messages are repaired (`smtp.line_ends: crlf`).
     pub repair_line_ends: bool,
-    /// Whether the upstream takes BDAT (RFC 3030).
+    /// Whether the upstream accepts BDAT (RFC 3030).
     pub chunking: bool,
-    /// With `mailbox: {smtp: sender}`: MAIL says which mailbox the upstream is logged in to as.
-    /// The reply to EHLO, which no upstream gives.
+    /// The local reply to EHLO with `mailbox: {smtp: sender}`, where MAIL decides as which mailbox
+    /// the upstream is logged in.
     pub by_sender: Option<Bytes>,
 }
 
 impl SmtpRules {
-    /// Whether a command that is not understood must not reach the upstream.
+    /// Whether unknown commands must not reach the upstream.
     pub(super) fn apply(&self) -> bool {
         self.policy.is_some() || self.rate_limited || self.by_sender.is_some()
     }

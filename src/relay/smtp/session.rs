@@ -1,4 +1,4 @@
-//! What one SMTP session's relay decides: which commands pass, and what their replies mean.
+//! State of one SMTP session: its input, transaction, pending replies and upstream.
 
 #[cfg(test)]
 mod tests;
@@ -16,13 +16,13 @@ use super::sink::Sink;
 use super::text::Text;
 use crate::fault::{Fault, Kind};
 
-/// Replies that may be pending before no more commands are taken.
+/// Most pending replies; with more no command is accepted.
 const MAX_PENDING: usize = 1_000;
 
-/// Octets of our own replies that the client has not taken before no more commands are answered.
+/// Most octets of unsent local replies; with more no command is answered.
 const MAX_LOCAL_REPLIES: usize = 16 * 1024;
 
-/// Octets of the client that are held before no more are received; one read may come on top.
+/// Most octets of held client input, plus one read.
 pub(super) const MAX_HELD: usize = 64 * 1024;
 
 /// Tracker of one SMTP session.
@@ -30,35 +30,35 @@ pub(super) const MAX_HELD: usize = 64 * 1024;
 pub struct Smtp {
     pub(super) rules: Box<SmtpRules>,
     pub(super) state: InputState,
-    /// A command that is not complete, or the first octets of a long one.
+    /// An incomplete command, or the first octets of a long one.
     pub(super) line: Vec<u8>,
-    /// Octets of the client that wait for what `state` waits for.
+    /// Client input held until `state` allows it.
     pub(super) held: Vec<u8>,
-    /// Transaction as the replies have made it.
+    /// Current transaction, as established by replies.
     pub(super) transaction: Option<Transaction>,
-    /// Whether a permit is held, or was asked for.
+    /// Whether a permit is held or requested.
     pub(super) permit: bool,
     pub(super) reply: ReplyScanner,
-    /// The reply that has begun is not the client's.
+    /// Whether the current reply is hidden from the client.
     pub(super) hides_reply: bool,
     pub(super) pending: VecDeque<Pending>,
     pub(super) upstream: UpstreamState,
     client_flushed: bool,
-    /// Octets of our own replies that the client may not have taken.
+    /// Octets of local replies that the client may not have received.
     local_replies: usize,
     pub(super) closing_announced: bool,
-    /// The upstream gets nothing more: a message was cut off.
+    /// Whether a message was cut off, after which nothing more is sent to the upstream.
     pub(super) aborted: bool,
-    /// Whether the session can no longer be followed: octets pass unseen.
+    /// Whether the session can no longer be tracked, so that octets pass uninspected.
     pub(super) untracked: bool,
 }
 
-/// State of the upstream's connection.
+/// State of the upstream connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum UpstreamState {
     /// Logged in as the account's mailbox.
     Fixed,
-    /// There is none: the next MAIL says which one.
+    /// No connection; the next MAIL decides which to open.
     None,
     /// Logged in as this sender's mailbox.
     Sender(String),
@@ -69,29 +69,29 @@ pub(super) enum UpstreamState {
 pub(super) enum InputState {
     #[default]
     Command,
-    /// A command longer than is looked at. Where it is not forwarded, it is answered.
+    /// A command too long to be parsed. Forwarded, or refused at its end.
     LongLine {
         forward: bool,
         cr: bool,
     },
-    /// MAIL or BDAT, held until what it depends on was answered.
+    /// A MAIL or BDAT, held until the replies it depends on arrive.
     Blocked(Vec<u8>),
-    /// DATA was sent: its reply decides.
+    /// DATA was sent; its reply decides what follows.
     AwaitingDataReply,
-    /// MAIL waits for the upstream of its sender.
+    /// A MAIL that waits for its sender's upstream.
     AwaitingUpstream(Box<Mail>),
-    /// MAIL waits for its permit.
+    /// A MAIL that waits for its permit.
     AwaitingPermit(Box<Mail>),
     Data(Box<Text>),
-    /// This many octets of a chunk.
+    /// Remaining octets of a chunk.
     Chunk(u64),
-    /// The beginning of a chunk in which the header has not ended.
+    /// Beginning of a chunk that contains part of the header.
     ChunkHeader(Box<ChunkHeader>),
-    /// This many octets of a chunk that was refused here.
+    /// Remaining octets of a chunk that was refused locally.
     DiscardChunk(u64),
-    /// A message that was cut off, up to its end; then this is said.
+    /// Remainder of a message that was cut off, and the reply at its end.
     DiscardText(Box<Text>, &'static str),
-    /// Nothing more, as the session ends.
+    /// Nothing: the session ends.
     Over,
 }
 
@@ -128,7 +128,7 @@ impl Smtp {
         self.rules.apply()
     }
 
-    /// Whether more octets of the client have to wait before they are looked at.
+    /// Whether client input has to wait.
     pub(super) fn is_blocked(&self) -> bool {
         match &self.state {
             _ if self.untracked => false,
@@ -162,7 +162,7 @@ impl Smtp {
         self.held.is_empty() && self.is_waiting()
     }
 
-    /// Whether MAIL waits for its permit or its upstream, each of which has a deadline of its own.
+    /// Whether a MAIL waits for its permit or its upstream, which have deadlines of their own.
     pub(in crate::relay) fn is_waiting(&self) -> bool {
         matches!(
             self.state,
@@ -174,7 +174,7 @@ impl Smtp {
         self.upstream != UpstreamState::None
     }
 
-    /// Between two messages, where each MAIL says which upstream it is for.
+    /// Whether the session is between two messages and each MAIL opens its own upstream.
     pub(in crate::relay) fn goes_on_without_upstream(&self) -> bool {
         self.rules.by_sender.is_some()
             && self.transaction.is_none()
@@ -228,7 +228,7 @@ impl Smtp {
         self.closing_announced
     }
 
-    /// Replies ourselves, after the replies that are pending.
+    /// Sends a local reply after the pending replies.
     pub(super) fn answer(&mut self, text: &'static str, sink: &mut Sink<'_>) {
         self.answer_with(Pending::Local(text.into()), sink);
     }
@@ -238,7 +238,7 @@ impl Smtp {
         self.answer_due(sink);
     }
 
-    /// Sends our own replies whose turn has come.
+    /// Sends the local replies that are next in order.
     pub(super) fn answer_due(&mut self, sink: &mut Sink<'_>) {
         while !self.reply.is_open()
             && let Some(reply) = self.pending.pop_front_if(|reply| reply.is_local())
@@ -260,8 +260,8 @@ impl Smtp {
         }
     }
 
-    /// The transaction's message is over, and with it the transaction. Its permit is given back
-    /// where the upstream knows that, too.
+    /// Ends the message and its transaction. Releases the permit unless the upstream still has the
+    /// message.
     pub(super) fn end_message(
         &mut self,
         size: u64,
@@ -279,7 +279,7 @@ impl Smtp {
         }
     }
 
-    /// The transaction is over without a message.
+    /// Ends the transaction without a message.
     pub(super) fn end_transaction(&mut self, sink: &mut Sink<'_>) {
         self.transaction = None;
         self.release(sink);
@@ -291,7 +291,7 @@ impl Smtp {
         }
     }
 
-    /// Records what the policy refused.
+    /// Records a refusal by the policy.
     pub(super) fn record_refusal(&mut self, what: impl AsRef<str>, sink: &mut Sink<'_>) {
         let detail = format!("the account's policy refuses a message: {}", what.as_ref());
         let fault = Fault::new(Kind::Message, detail).with_remedy(
@@ -300,7 +300,8 @@ impl Smtp {
         sink.act(Action::Record(Event::Fault(fault)));
     }
 
-    /// Octets pass from now on; what has no final reply yet is recorded as unknown.
+    /// Gives up tracking. Octets pass from now on, and messages without final reply are recorded as
+    /// unknown.
     pub(super) fn lose_track(&mut self, why: &str, sink: &mut Sink<'_>) {
         if self.untracked {
             return;
@@ -313,7 +314,7 @@ impl Smtp {
             "the mail service and the application disagree on what was said; look at what the application sends",
         );
         sink.act(Action::Record(Event::Fault(fault)));
-        // The beginning of a command is sent with the rest of it; of a long one it was sent.
+        // An incomplete command is forwarded now; of a long one the beginning already was.
         let line = std::mem::take(&mut self.line);
         if matches!(self.state, InputState::Command) {
             sink.text(&line);
@@ -325,13 +326,13 @@ impl Smtp {
         }
     }
 
-    /// Records the messages that have no final reply.
+    /// Records the messages without final reply.
     fn record_unfinished(&mut self, reply: Option<&'static str>, sink: &mut Sink<'_>) {
         let state = std::mem::take(&mut self.state);
         for pending in std::mem::take(&mut self.pending) {
             match pending {
                 Pending::Mail { from, sender } => {
-                    // One that has begun is not forgotten for another that may.
+                    // A begun message is recorded before the pending MAIL replaces it.
                     if let Some(now) = self.transaction.as_ref().filter(|now| now.chunks) {
                         self.end_message(now.size, MessageOutcome::Lost, reply, sink);
                     }
@@ -376,7 +377,8 @@ impl Smtp {
     }
 
     pub(in crate::relay) fn on_end(&mut self, out: Out<'_>) {
-        // Given back when the upstream's connection is closed: until then a message is in flight.
+        // The message is in flight until the upstream connection is closed; the permit is released
+        // then.
         self.permit = false;
         self.record_unfinished(None, &mut Sink::new(out));
     }

@@ -1,9 +1,9 @@
-//! Where the machine's actions go.
+//! Output of the machine's actions.
 
 use super::super::interface::{Action, Out};
 
-/// Puts lines for the upstream together, so that pipelined commands stay one write, and passes
-/// text on as it came.
+/// Collects lines for the upstream, so that pipelined commands stay one write, and forwards text
+/// directly.
 pub(super) struct Sink<'a> {
     lines: Vec<u8>,
     out: Out<'a>,
@@ -17,18 +17,18 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// A command for the upstream, with its line end.
+    /// Adds a command for the upstream that includes its line end.
     pub(super) fn line(&mut self, line: &[u8]) {
         self.lines.extend_from_slice(line);
     }
 
-    /// A command for the upstream, without its line end.
+    /// Adds a command for the upstream and its line end.
     pub(super) fn command(&mut self, command: &[u8]) {
         self.lines.extend_from_slice(command);
         self.lines.extend_from_slice(b"\r\n");
     }
 
-    /// Sends octets of a message up.
+    /// Sends octets of a message to the upstream.
     pub(super) fn text(&mut self, octets: &[u8]) {
         if !octets.is_empty() {
             self.flush();
@@ -40,7 +40,7 @@ impl<'a> Sink<'a> {
         (self.out)(Action::ToClient(octets));
     }
 
-    /// Any action; what was said to the upstream before it is sent first.
+    /// Emits an action after the lines collected so far.
     pub(super) fn act(&mut self, action: Action<'_>) {
         self.flush();
         (self.out)(action);

@@ -1,33 +1,33 @@
-//! The text of a message that comes by DATA.
+//! Text of a message sent by DATA.
 
 use std::borrow::Cow;
 
 use super::header::{HeaderRewriter, TooLong};
 use crate::relay::framing::DotText;
 
-/// A text up to its end, CRLF.CRLF and nothing else (RFC 5321 §4.1.1.4).
+/// A text that ends with CRLF.CRLF only (RFC 5321 §4.1.1.4).
 #[derive(Debug)]
 pub(super) struct Text {
     dots: DotText,
     header: Option<HeaderRewriter>,
-    /// Where line ends are repaired: whether the last octet was CR.
+    /// State of the repair of line ends: whether the last octet was CR. `None` without repair.
     repair: Option<bool>,
-    /// The last octets of the text as the client sent it.
+    /// Last octets of the text as the client sent it.
     tail: [u8; 4],
 }
 
-/// The octets that belong to the text.
+/// Octets consumed as part of the text.
 pub(super) struct Taken<'a> {
-    /// Number of octets taken from the input.
+    /// Number of octets consumed from the input.
     pub(super) octets: usize,
-    /// The text's end is among them.
+    /// Whether they include the end of the text.
     pub(super) ended: bool,
-    /// Octets that were taken, with their line ends repaired.
+    /// The octets, with their line ends repaired.
     pub(super) piece: Cow<'a, [u8]>,
 }
 
 impl Text {
-    /// Begins after 354. `header` rewrites the header; `repair` sends LF as CRLF.
+    /// Begins after 354. `header` rewrites the header; `repair` replaces bare LF by CRLF.
     pub(super) fn new(header: Option<HeaderRewriter>, repair: bool) -> Self {
         Self {
             dots: DotText::new(),
@@ -37,20 +37,19 @@ impl Text {
         }
     }
 
-    /// Octets of the text so far as they are sent, without its end and without the dots of
-    /// transparency (RFC 1870 §5).
+    /// Size of the text so far as it is sent, without its end and without added dots (RFC 1870 §5).
     pub(super) fn size(&self) -> u64 {
         self.dots.size()
     }
 
-    /// Whether the text so far ends with a lone dot and a line end, and one of the line ends
-    /// around the dot is LF only: the client may believe that it has ended its message.
+    /// Whether the text so far ends with a lone dot and a line end, and LF without CR precedes or
+    /// ends that line. The client may then believe that its message has ended.
     pub(super) fn waits_behind_bare_line_end(&self) -> bool {
         let tail = &self.tail[..];
         (tail.ends_with(b"\n.\n") || tail.ends_with(b"\n.\r\n")) && self.repair.is_none()
     }
 
-    /// Takes octets up to the text's end. What came is sent by [`Text::forward`].
+    /// Consumes octets up to the end of the text. Send them with [`Text::forward`].
     pub(super) fn take<'a>(&mut self, octets: &'a [u8]) -> Taken<'a> {
         let taken = match self.repair {
             None => {
@@ -67,7 +66,7 @@ impl Text {
         taken
     }
 
-    /// Line by line: LF without CR before it becomes CRLF.
+    /// Consumes octets line by line and replaces bare LF by CRLF.
     fn take_repaired(&mut self, octets: &[u8], mut cr: bool) -> Taken<'static> {
         let mut repaired = Vec::with_capacity(octets.len() + octets.len() / 32 + 2);
         let (mut at, mut ended) = (0, false);
@@ -97,7 +96,7 @@ impl Text {
         }
     }
 
-    /// Sends a piece of the text: with `send` as it is, but for a header that is rewritten.
+    /// Sends a piece of the text through `send`, rewriting the header if required.
     pub(super) fn forward(
         &mut self,
         piece: &[u8],

@@ -1,16 +1,16 @@
-//! One mail transaction, and what is known of the message that is on its way.
+//! A mail transaction, and the commands and chunks that are part of it.
 
 use super::super::envelope::Envelope;
 use super::header::HeaderRewriter;
 
-/// A MAIL command that waits.
+/// A MAIL command that waits to be sent.
 #[derive(Debug)]
 pub(super) struct Mail {
-    /// Command as it will be sent, with its line end.
+    /// Command with its line end, as it will be sent.
     pub(super) line: Vec<u8>,
-    /// The sender as the mail service will know it.
+    /// Sender as the mail service will know it.
     pub(super) from: String,
-    /// The sender as the client named it.
+    /// Sender as the client named it.
     pub(super) sender: String,
 }
 
@@ -19,19 +19,19 @@ pub(super) struct ChunkHeader {
     pub(super) octets: u64,
     pub(super) left: u64,
     pub(super) last: bool,
-    /// Header that is sent instead of the received one.
+    /// Header to send instead of the received one.
     pub(super) rewritten: Vec<u8>,
 }
 
-/// A mail transaction (RFC 5321 §3.3) that the upstream has agreed to.
+/// A mail transaction (RFC 5321 §3.3) that the upstream has accepted.
 #[derive(Debug, Default)]
 pub(super) struct Transaction {
     pub(super) envelope: Envelope,
-    /// The sender as the client named it.
+    /// Sender as the client named it.
     pub(super) sender: String,
-    /// Octets of the chunks that the upstream took.
+    /// Octets of the chunks that the upstream accepted.
     pub(super) size: u64,
-    /// The rewriting of a header whose message comes by BDAT; it goes on in the next chunk.
+    /// Rewriting of a header sent by BDAT, which may continue in the next chunk.
     pub(super) header: Option<HeaderRewriter>,
     pub(super) chunks: bool,
 }

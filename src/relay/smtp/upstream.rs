@@ -1,4 +1,4 @@
-//! The upstream's side: replies, and what they make of the transaction.
+//! Upstream side of an SMTP session: replies, and their effects on the transaction.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,19 +15,19 @@ use super::transaction::Transaction;
 use crate::fault::{Fault, Kind, suggested_backoff};
 use crate::relay::interface::{Action, Event};
 
-/// Backoff of a mailbox after 432 without a time.
+/// Backoff of a mailbox after a 432 reply that names no time.
 const CROWDED: Duration = Duration::from_secs(10);
 
 impl Smtp {
     pub(in crate::relay) fn on_upstream(&mut self, octets: &[u8], out: Out<'_>) {
         let mut sink = Sink::new(out);
-        // Everything from `start` to `at` goes on, in as few pieces as can be.
+        // The octets from `start` to `at` are forwarded in as few pieces as possible.
         let (mut start, mut at) = (0, 0);
         while at < octets.len() && !self.untracked {
             if !self.reply.is_open() {
                 self.hides_reply = match self.pending.front() {
                     Some(pending) if !pending.is_local() => *pending == Pending::Discarded,
-                    // Said unasked between two messages, to no one.
+                    // An unsolicited reply between two messages.
                     _ => self.goes_on_without_upstream(),
                 };
             }
@@ -43,7 +43,7 @@ impl Smtp {
             }
             let reply = std::mem::take(&mut self.reply);
             self.on_reply(&reply, &mut sink);
-            // The upstream of a message that is in progress goes, and the session with it.
+            // The upstream closes during a transaction, and the session ends with it.
             self.closing_announced |= reply.code() == b"421" && self.transaction.is_some();
             if self.pending.front().is_some_and(Pending::is_local) || self.holds_input() {
                 forward(octets, start, at, &mut sink);
@@ -58,7 +58,7 @@ impl Smtp {
         }
     }
 
-    /// A reply of the upstream is complete.
+    /// Handles a complete reply of the upstream.
     fn on_reply(&mut self, reply: &ReplyScanner, sink: &mut Sink<'_>) {
         let code = reply.code();
         if self.rules.by_sender.is_none() {
@@ -72,7 +72,7 @@ impl Smtp {
             }
         }
         let Some(pending) = self.pending.pop_front_if(|pending| !pending.is_local()) else {
-            // Said unasked: nothing is answered by it.
+            // An unsolicited reply, which answers no command.
             if code == b"421" && self.goes_on_without_upstream() {
                 sink.act(Action::DropUpstream);
                 self.forget_upstream(sink);
@@ -101,7 +101,7 @@ impl Smtp {
                 }
                 self.lose_track("a BDAT was taken that is none", sink);
             }
-            // TLS within TLS was agreed on; where there are rules, no one can have asked for it.
+            // A second TLS layer was agreed on. Under rules no client can have requested it.
             Pending::Other if code == b"220" && !self.is_ruled() => {
                 self.lose_track("TLS was started", sink);
             }
@@ -125,7 +125,7 @@ impl Smtp {
         if matches!(self.state, InputState::AwaitingDataReply) {
             self.state = InputState::Command;
         }
-        // 503: no recipients, or no transaction; the client may go on with RCPT.
+        // 503: no recipients or no transaction. The client may continue with RCPT.
         if self.transaction.is_some() && reply.code() != b"503" {
             self.end_message(0, MessageOutcome::Rejected, Some(&reply.text()), sink);
         }
@@ -136,7 +136,7 @@ impl Smtp {
             true => MessageOutcome::Accepted,
             false => MessageOutcome::Rejected,
         };
-        // Without a transaction the upstream refused MAIL, and all that followed.
+        // Without a transaction the upstream had refused MAIL, and with it everything after.
         if self.transaction.is_some() || outcome == MessageOutcome::Accepted {
             self.end_message(size, outcome, Some(&reply.text()), sink);
         }
@@ -152,7 +152,7 @@ impl Smtp {
         let so_far = self.transaction.as_ref().map_or(0, |now| now.size);
         let size = so_far.saturating_add(octets);
         match reply.code() {
-            // The command was not understood: its octets are, or were, taken for commands.
+            // The command was not understood, so the upstream takes the chunk for commands.
             b"500" | b"501" | b"502" | b"504" => {
                 if self.transaction.is_some() {
                     self.end_message(size, MessageOutcome::Rejected, Some(&reply.text()), sink);
@@ -177,14 +177,14 @@ impl Smtp {
         }
     }
 
-    /// The header of a message that begins, if it is to be rewritten.
+    /// Creates the rewriter for a message that begins, if its header must be rewritten.
     pub(super) fn header(&self, dots: bool) -> Option<HeaderRewriter> {
         let mailbox = self.policy()?.from.as_deref()?;
         let sender = self.transaction.as_ref().map_or("", |now| &now.sender);
         Some(HeaderRewriter::new(mailbox, sender, dots))
     }
 
-    /// Records that the mail service refused MAIL, RCPT or a message for good.
+    /// Records that the mail service permanently refused MAIL, RCPT or a message.
     fn record_upstream_refusal(
         &self,
         pending: &Pending,
@@ -192,7 +192,7 @@ impl Smtp {
         sink: &mut Sink<'_>,
     ) {
         let code = reply.code();
-        // Syntax and sequence are the dialogue's affair, not the message's.
+        // Syntax and sequence errors concern the dialogue, not the message.
         if !reply.is_permanent() || code.starts_with(b"50") {
             return;
         }

@@ -1,5 +1,4 @@
-//! The end of a session's record: its line in the log, its audit record, its counts. They are written
-//! when the record is dropped, so also where the session is cancelled or panics.
+//! End of a session's record: its log line, audit record and counters, written on drop.
 
 use super::{SessionOutcome, SessionRecord, millis};
 use crate::audit::{self, Event};
@@ -19,7 +18,7 @@ impl Drop for SessionRecord {
         }
         let phase = self.presence.phase();
         if self.attempt_began.is_some() {
-            // Cut off in the middle, by whoever ended the session.
+            // Interrupted by the end of the session.
             self.outcome = match self.fault {
                 Some(Kind::Internal) => SessionOutcome::Failed,
                 _ => SessionOutcome::Cancelled,
@@ -50,7 +49,7 @@ impl Drop for SessionRecord {
 }
 
 impl SessionRecord {
-    /// Writes the session's one line to the log.
+    /// Writes the session's log line.
     fn log_session(&self, phase: Phase, duration_ms: u64) {
         if self.is_probe() {
             tracing::debug!(

@@ -1,4 +1,4 @@
-//! Sockets of the kernel on both sides: what tokio reports of them.
+//! Readiness of real sockets, as tokio reports it.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::Stream;
 
-/// A stream and its peer.
+/// Creates a stream and its peer.
 async fn pair() -> (Stream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let peer = TcpStream::connect(listener.local_addr().unwrap());
@@ -31,7 +31,7 @@ async fn d17_a_reset_is_told_while_octets_are_unread() {
         let (mut stream, mut peer) = pair().await;
         let mut broken = pin!(stream.reset());
         let octets = vec![b'x'; unread];
-        // More than the sockets take: the peer is reset in the middle of it.
+        // More than the sockets hold: the peer is reset while writing.
         let _ = tokio::time::timeout(Duration::from_millis(50), peer.write_all(&octets)).await;
         assert!(futures_util::poll!(&mut broken).is_pending());
         if unread > 0 {
@@ -62,7 +62,7 @@ async fn d17_an_end_is_no_reset() {
     {}
     assert_eq!(got, b"QUIT\r\n");
     assert!(futures_util::poll!(&mut broken).is_pending());
-    // The half-open connection goes on.
+    // The half-open connection continues.
     stream.write(b"+OK\r\n").await.unwrap();
     let mut answer = [0; 5];
     peer.read_exact(&mut answer).await.unwrap();
@@ -71,7 +71,7 @@ async fn d17_an_end_is_no_reset() {
     broken.await;
 }
 
-/// What is partial does not stop what follows, whichever side had it.
+/// A partial write or read does not block later ones, on either side.
 #[tokio::test]
 async fn octets_pass_both_ways_whatever_the_sockets_take() {
     let (mut stream, mut peer) = pair().await;

@@ -1,5 +1,5 @@
-//! Signed assertions: a client's proof of itself (RFC 7523 §2.2, with Entra's headers) and a
-//! service account's authorization (RFC 7523 §2.1, with Google's `sub`).
+//! Signed assertions: client authentication (RFC 7523 §2.2, with Entra's headers), and
+//! authorization of a service account (RFC 7523 §2.1, with Google's `sub`).
 
 use base64::Engine as _;
 use jsonwebtoken::{Algorithm, Header};
@@ -17,16 +17,16 @@ pub(super) const CLIENT_ASSERTION: &str = "urn:ietf:params:oauth:client-assertio
 /// Value of `grant_type` for a JWT (RFC 7523 §2.1).
 pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
-/// Seconds that a client assertion lives.
+/// Lifetime of a client assertion, in seconds.
 const CLIENT_LIFE: u64 = 300;
 
-/// Seconds that a service account's assertion lives; Google takes an hour at most.
+/// Lifetime of a service account's assertion, in seconds; Google allows one hour.
 const SERVICE_LIFE: u64 = 600;
 
-/// Seconds by which our clock may be fast.
+/// Seconds by which our clock may be ahead.
 const SKEW: u64 = 60;
 
-/// A client's proof by its certificate.
+/// Creates the client assertion of a certificate.
 pub(super) fn client(
     key: &SigningKey,
     client_id: &str,
@@ -47,7 +47,7 @@ pub(super) fn client(
     sign(&header, &claims, &key.key)
 }
 
-/// A service account's word that it acts for a mailbox.
+/// Creates a service account's assertion for a mailbox.
 pub(super) fn service_account(
     key: &ServiceAccount,
     mailbox: &str,
@@ -78,7 +78,7 @@ fn sign(
         .map_err(|_| TokenError::later("the registration's key cannot sign an assertion"))
 }
 
-/// An id that no other assertion has (`jti`).
+/// Generates a unique assertion id (`jti`).
 fn unique() -> Result<String, TokenError> {
     let mut id = [0; 16];
     aws_lc_rs::rand::fill(&mut id).map_err(|_| TokenError::later("no random numbers"))?;

@@ -1,5 +1,5 @@
-//! A person's consent by a browser (RFC 6749 §4.1 with RFC 7636), and what any consent leaves. It
-//! is stored before it is reported.
+//! Consent of a user in a browser (RFC 6749 §4.1 with RFC 7636), and storage of every consent. It
+//! is stored before success is reported.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,27 +23,27 @@ use crate::config::{Account, Grant as Configured, Registration};
 use crate::fault::sanitize;
 use crate::wire::Protocol;
 
-/// A consent that was asked for and not given yet.
+/// A consent that was requested but not given yet.
 pub struct AuthorizationRequest {
     pub(in crate::token) account: Arc<Account>,
     pub(in crate::token) login: String,
     redirect: RedirectUrl,
     verifier: PkceCodeVerifier,
-    /// Comes back with the code; whoever does not know it has not asked.
+    /// Value that returns with the code, known only to the user who was sent.
     pub(crate) state: String,
-    /// Address to which the person is sent.
+    /// URL to which the user is sent.
     pub(crate) url: Url,
 }
 
 /// A consent that was given and stored.
 #[derive(Debug, Clone)]
 pub struct Consent {
-    /// Person who signed in, as far as the token says.
+    /// User who signed in, if the token names one.
     pub identity: Option<String>,
 }
 
 impl AuthorizationRequest {
-    /// State that another relay needs to complete the authorization.
+    /// Data with which another relay can complete the authorization.
     pub(in crate::token) fn shared(&self) -> SharedAuthorization {
         SharedAuthorization {
             login: self.login.clone(),
@@ -52,7 +52,7 @@ impl AuthorizationRequest {
         }
     }
 
-    /// One that another relay began; `None` where it cannot be read.
+    /// Restores an authorization that another relay began; `None` if its data is invalid.
     pub(in crate::token) fn from_shared(
         shared: SharedAuthorization,
         account: Arc<Account>,
@@ -69,18 +69,18 @@ impl AuthorizationRequest {
         })
     }
 
-    /// Login for which consent is asked.
+    /// Login of the consent.
     pub fn login(&self) -> &str {
         &self.login
     }
 
-    /// Which mailbox that opens, by whichever protocol the account allows.
+    /// Mailbox that the consent opens, over the first protocol that the account allows.
     pub fn mailbox(&self) -> String {
         mailbox(&self.account, &self.login)
     }
 }
 
-/// The mailbox of a login, by the first protocol that its account allows.
+/// Returns the mailbox of a login, over the first protocol that its account allows.
 pub(super) fn mailbox(account: &Account, login: &str) -> String {
     let allowed = |protocol: &&Protocol| account.protocols.contain(**protocol);
     let protocol = Protocol::ALL
@@ -90,7 +90,7 @@ pub(super) fn mailbox(account: &Account, login: &str) -> String {
     account.mailbox_of(*protocol, login)
 }
 
-/// Begins a consent by a browser that comes back to `redirect`.
+/// Begins a consent in a browser that returns to `redirect`.
 pub(in crate::token) fn start(
     account: Arc<Account>,
     login: &str,
@@ -109,7 +109,7 @@ pub(in crate::token) fn start(
         .set_pkce_challenge(challenge)
         .set_redirect_uri(std::borrow::Cow::Borrowed(&redirect))
         .add_scopes(account.scope().into_iter().map(Scope::new))
-        // Whoever is signed in with another account sees the right one offered.
+        // Preselects the right account for users who are signed in with another.
         .add_extra_param("login_hint", login);
     for (name, value) in &registration.provider.consent_parameters {
         request = request.add_extra_param(name, value);
@@ -125,7 +125,7 @@ pub(in crate::token) fn start(
     })
 }
 
-/// Redeems the code of a consent and stores what comes.
+/// Redeems the code of a consent and stores the result.
 pub(in crate::token) async fn complete(
     pending: AuthorizationRequest,
     code: &str,
@@ -156,8 +156,8 @@ pub(super) fn wrong_grant(registration: &Registration) -> TokenError {
     )
 }
 
-/// Stores a consent. It heals whatever was wrong with the one before, and replaces a good one only
-/// where the same person, or the mailbox's owner, has signed in.
+/// Stores a consent. It replaces any consent with a problem, and a good one only if the same user
+/// or the mailbox's owner has signed in.
 pub(super) async fn keep(
     account: &Account,
     login: &str,
@@ -178,9 +178,9 @@ pub(super) async fn keep(
         answer.granted(),
     );
     record.obtained(&answer.grant());
-    // Whatever could not be written yet is replaced.
+    // A record that could not be written yet is replaced.
     let _turn = store.lock(login, timeout).await?;
-    // One that cannot be read is no reason not to replace it.
+    // An unreadable record may be replaced.
     let kept = store.load_kept(login).await.ok().flatten();
     let highest = kept.as_ref().map(Kept::number);
     record.number = Number::of_act(now_ms(), highest);
@@ -195,7 +195,7 @@ pub(super) async fn keep(
         }
     }
     if let Some(before) = before {
-        // No one knows yet who signed in: the mail service will say whether it was the right one.
+        // The user is unknown, so the mail service decides whether it was the right one.
         if let (None, Some(own)) = (&identity, before.clone().of(&owner)) {
             record.replaces(own);
         }
@@ -205,7 +205,7 @@ pub(super) async fn keep(
     Ok(Consent { identity })
 }
 
-/// Puts back in force what the last consent replaced; whether there was something.
+/// Restores the consent that the last one replaced. Returns whether there was one.
 pub(in crate::token) async fn take_back(
     account: &Account,
     login: &str,
@@ -224,7 +224,7 @@ pub(in crate::token) async fn take_back(
     }
 }
 
-/// The consent would end with its access token: nothing is stored.
+/// Failure: the consent would end with its access token, so nothing is stored.
 fn not_lasting(account: &Account, answer: &AccessTokenResponse) -> TokenError {
     let registration = &account.registration;
     let offline = &registration.provider.scopes.offline;
@@ -257,14 +257,14 @@ fn another_person(login: &str, mailbox: &str, old: &str, new: &str) -> TokenErro
     ))
 }
 
-/// Finds who signed in, by the claims of the id token or else the access token.
+/// Finds the user who signed in, from the claims of the id token or the access token.
 fn identity(answer: &AccessTokenResponse) -> Option<String> {
     let tokens = [answer.id_token(), Some(answer.token().expose())];
     tokens.into_iter().flatten().find_map(person)
 }
 
-/// The person that a token is for, where it says so. The claims are not verified: the token came
-/// over TLS from the endpoint itself, and they serve only to warn.
+/// Returns the user named in a token. The claims are not verified, since the token came over TLS
+/// from the endpoint and they only serve for warnings.
 pub fn person(token: &str) -> Option<String> {
     let claims = claims(token)?;
     ["upn", "preferred_username", "unique_name", "email"]
@@ -274,7 +274,7 @@ pub fn person(token: &str) -> Option<String> {
         .filter(|name| name.contains('@'))
 }
 
-/// The claims of a JWT, unverified; `None` for opaque tokens.
+/// Returns the claims of a JWT, unverified; `None` for opaque tokens.
 pub fn claims(token: &str) -> Option<serde_json::Value> {
     let mut parts = token.split('.');
     let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);

@@ -1,4 +1,4 @@
-//! A consent on another device (RFC 8628): a code is shown, and the endpoint asked until the person
+//! Consent on another device (RFC 8628): a code is shown, and the endpoint is polled until the user
 //! has entered it.
 
 use std::future::Future;
@@ -18,17 +18,17 @@ use super::form::Form;
 use crate::config::Account;
 use crate::secret::Secret;
 
-/// Longest time to wait for a person, whatever an endpoint says.
+/// Longest wait for a user.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// Time for which a code is good where the endpoint does not say.
+/// Validity of a code if the endpoint does not state one.
 const USUAL: Duration = Duration::from_secs(900);
 
-/// Between questions where the endpoint does not say (RFC 8628 §3.2), and at least.
+/// Interval between polls if the endpoint does not state one (RFC 8628 §3.2), and the minimum.
 const INTERVAL: Duration = Duration::from_secs(5);
 const LEAST_INTERVAL: Duration = Duration::from_secs(1);
 
-/// By which `slow_down` lengthens the interval (RFC 8628 §3.5).
+/// Increase of the interval after `slow_down` (RFC 8628 §3.5).
 const SLOWER: Duration = Duration::from_secs(5);
 
 /// A consent that waits for another device.
@@ -38,12 +38,12 @@ pub struct DeviceAuthorization {
     details: Details,
 }
 
-/// Answer of the device authorization endpoint (RFC 8628 §3.2).
+/// Response of the device authorization endpoint (RFC 8628 §3.2).
 #[derive(Deserialize)]
 struct Details {
     device_code: Secret,
     user_code: String,
-    /// Address for the person; Google calls it `verification_url`.
+    /// URL for the user; Google calls it `verification_url`.
     #[serde(alias = "verification_url")]
     verification_uri: String,
     #[serde(default)]
@@ -63,22 +63,22 @@ fn seconds(value: &Value) -> Option<Duration> {
 }
 
 impl DeviceAuthorization {
-    /// Which mailbox the login opens.
+    /// Mailbox of the login.
     pub fn mailbox(&self) -> String {
         mailbox(&self.account, &self.login)
     }
 
-    /// Code that the person types in.
+    /// Code that the user enters.
     pub fn user_code(&self) -> &str {
         &self.details.user_code
     }
 
-    /// Where the person types it.
+    /// URL at which the user enters the code.
     pub fn verification_uri(&self) -> &str {
         &self.details.verification_uri
     }
 
-    /// Time for which the code is good.
+    /// Validity of the code.
     pub fn expires_in(&self) -> Duration {
         seconds(&self.details.expires_in)
             .filter(|time| !time.is_zero())
@@ -112,8 +112,8 @@ pub(in crate::token) async fn start(
     })
 }
 
-/// Waits for the other device, asking as often as the endpoint allows and through whatever passes
-/// by itself, and stores what comes.
+/// Polls until the user has consented on the other device, at the allowed interval and through
+/// temporary failures. Stores the consent.
 pub(in crate::token) async fn complete<F>(
     device: &DeviceAuthorization,
     endpoint: &Endpoint,
@@ -130,7 +130,7 @@ where
     let mut wait = interval;
     loop {
         sleep(wait).await;
-        // The proof of the client may live for minutes only.
+        // Rebuilt for each poll, since a client assertion is valid for minutes only.
         let mut form = Form::of_client(registration, None)?;
         form.add("grant_type", "urn:ietf:params:oauth:grant-type:device_code");
         form.0

@@ -1,16 +1,15 @@
-//! The form of a token request, with the client's proof of itself.
+//! The form of a token request with its client authentication.
 
 use super::super::failure::TokenError;
 use crate::config::{ClientCredential, Registration};
 use crate::secret::Secret;
 
-/// A form in the body of a request, with the client's proof of itself in it, as Entra's
-/// documentation has it.
+/// Form body of a request. It contains the client authentication, as in Entra's documentation.
 pub(super) struct Form(pub(super) Vec<(&'static str, Secret)>);
 
 impl Form {
-    /// The client's id and proof. `presented` is the client's own password, which is the client
-    /// secret where the registration says so.
+    /// Creates a form with client id and client authentication. `presented` is the mail client's
+    /// password, which is the secret with `client_secret: {client: password}`.
     pub(super) fn of_client(
         registration: &Registration,
         presented: Option<&Secret>,

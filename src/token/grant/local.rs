@@ -1,4 +1,4 @@
-//! Tokens and proofs that come from this machine: a program, a file, Azure's metadata service.
+//! Tokens and assertions from this machine: a program, a file, or Azure's metadata service.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::super::issued::IssuedToken;
 use crate::program;
 use crate::secret::Secret;
 
-/// Runs a program that prints a token, or what a token endpoint would answer.
+/// Runs a program that prints a token, or the JSON of a token endpoint.
 pub(super) async fn command(
     program: &Path,
     arguments: &[String],
@@ -45,7 +45,7 @@ pub(super) async fn command(
     Ok(IssuedToken::new(Secret::from(token), USUAL_LIFETIME))
 }
 
-/// A federated identity's assertion, read again: its issuer replaces it under our feet.
+/// Reads a federated identity's assertion. Its issuer replaces the file, so it is read each time.
 pub(super) fn federated(path: &Path) -> Result<Secret, TokenError> {
     match std::fs::read_to_string(path) {
         Ok(assertion) if !assertion.trim().is_empty() => Ok(Secret::from(assertion.trim())),
@@ -62,7 +62,7 @@ pub(super) fn federated(path: &Path) -> Result<Secret, TokenError> {
     }
 }
 
-/// `?api-version=…&resource=…`, as the instance metadata service requires it.
+/// Builds `?api-version=…&resource=…`, as the instance metadata service requires.
 pub(super) fn metadata_url(url: &Url, scope: &[String], client_id: Option<&str>) -> Url {
     let resource = scope.first().map_or("", String::as_str);
     let mut url = url.clone();

@@ -1,7 +1,7 @@
-//! How tokens are asked for: one function a grant.
+//! Token requests: one function per grant.
 //!
-//! [`consent`] is where a person agrees; what that leaves (a refresh token) is used by
-//! [`refresh`]. All others ask again each time.
+//! [`consent`] handles a user's consent; [`refresh`] uses the refresh token that it leaves. All
+//! other grants request a new token each time.
 
 mod assertion;
 pub(super) mod consent;

@@ -1,9 +1,8 @@
-//! Tokens by a person's consent: the refresh token that it left is redeemed, and what comes
-//! instead of it is stored.
+//! Tokens from a user's consent: redeems the stored refresh token and stores its successor.
 //!
-//! A refresh token may be good once. So room for its successor is made on disk before it is
-//! redeemed; where the successor cannot be written all the same, it is kept, used and written
-//! later, and meanwhile no one else gets hold of the record: the old one is never redeemed again.
+//! A refresh token may be valid only once. Space for its successor is therefore reserved on disk
+//! before it is redeemed. If the successor still cannot be written, it is kept in memory, used, and
+//! written later. Meanwhile the record stays locked, so that the old token is never redeemed again.
 
 use super::super::endpoint::Endpoint;
 use super::super::failure::Class;
@@ -14,25 +13,25 @@ use super::form::Form;
 use super::request::Request;
 use crate::cluster::number::Number;
 
-/// Which record may be redeemed.
+/// Records that a request may redeem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Redeems {
-    /// Whichever is there; what comes of it is this relay's own business.
+    /// Any record; the result concerns this relay only.
     Any,
-    /// The one that this relay was entered for, or redeems by itself.
+    /// The record with this number, for which this relay was chosen.
     Only(Number),
 }
 
-/// A token for the account, from the store or from the endpoint.
+/// Gets a token for the account, from the store or from the endpoint.
 pub(super) async fn refresh(
     request: &Request,
     endpoint: &Endpoint,
     redeems: Redeems,
 ) -> Result<IssuedToken, TokenError> {
     let store = request.store.as_ref().ok_or_else(kept_nowhere)?;
-    // Logins without a consent, as many as clients make up, leave no lock's file.
+    // Checked first, so that made-up logins leave no lock files.
     usable(request).await?;
-    // Another process, or a new consent, must not write between our reading and writing.
+    // No other process and no new consent may write between reading and writing.
     let mut turn = store.lock(&request.login, request.timeout).await?;
     let margin = request.account.registration.provider.token_margin;
     let access = |record: &StoredConsent| {
@@ -42,7 +41,7 @@ pub(super) async fn refresh(
     if let Some(late) = turn.take_late() {
         turn = match store.write_late(turn, late).await {
             Ok(turn) => turn,
-            // Its token is good, wherever it is kept.
+            // The token is valid even if its record is not stored.
             Err((failure, late)) => {
                 let mut grant = access(&late).ok_or(failure)?;
                 grant.unstored = true;
@@ -104,7 +103,7 @@ async fn redeem(
         }
         Err(failure) => {
             if has_changed(&mut record, &failure, redeems) {
-                // What the endpoint says counts, whether or not it can be written.
+                // The endpoint's reply counts even if it cannot be written.
                 let _ = store.fill(room, &request.login, &record).await;
             }
             Err(failure)
@@ -112,17 +111,17 @@ async fn redeem(
     }
 }
 
-/// Enters a failed redemption into the record; whether that has to be written.
+/// Records a failed redemption. Returns whether the record has to be written.
 fn has_changed(record: &mut StoredConsent, failure: &TokenError, redeems: Redeems) -> bool {
     match failure.class {
-        // Whether it counts is decided with the other relays.
+        // The relays decide together whether it counts.
         Class::Ended if redeems != Redeems::Any => false,
         Class::Ended => {
             record.refused = Some(ConsentRefusal::now(&failure.fault));
             record.attention = None;
             true
         }
-        // Written once, and not for each time that it is asked again.
+        // Written once, not at each retry.
         Class::Attention if !record.is_refused_alike(&failure.fault) => {
             record.attention = Some(ConsentRefusal::now(&failure.fault));
             true
@@ -135,7 +134,7 @@ fn kept_nowhere() -> TokenError {
     TokenError::new(Class::Ours, "tokens of this account are kept nowhere")
 }
 
-/// The account's record, if it can bring a token.
+/// Returns the account's record if it can be redeemed.
 pub(super) async fn usable(request: &Request) -> Result<StoredConsent, TokenError> {
     let store = request.store.as_ref().ok_or_else(kept_nowhere)?;
     let login = &request.login;

@@ -1,4 +1,4 @@
-//! Sending a token request: one way for each grant.
+//! Dispatch of token requests by grant.
 
 use super::super::answer::AccessTokenResponse;
 use super::super::endpoint::Endpoint;
@@ -14,18 +14,18 @@ use crate::secret::Secret;
 use super::request::Request;
 
 impl Request {
-    /// A login's consent, if it can bring a token.
+    /// Returns the login's consent if it can be redeemed.
     pub(in crate::token) async fn usable(&self) -> Result<StoredConsent, TokenError> {
         refresh::usable(self).await
     }
 
-    /// Asks, where a stored token will not do.
+    /// Sends the request, unless a stored token can be used.
     pub(in crate::token) async fn send(self) -> Result<IssuedToken, TokenError> {
         self.ask(Redeems::Any).await
     }
 
-    /// Asks the identity provider on behalf of all relays, for the consent's record of this number
-    /// alone. A refusal is not written here: whether it counts is decided with the others.
+    /// Sends the request on behalf of all relays, for the record with this number only. A refusal
+    /// is not stored here: the relays decide together whether it counts.
     pub(in crate::token) async fn ask_provider(
         &self,
         number: Option<Number>,

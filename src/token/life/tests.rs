@@ -1,4 +1,4 @@
-//! Every cell of the tables at the head of the module.
+//! Every cell of the tables in the module's header.
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn failure(class: Class) -> TokenError {
 
 const LATER: Class = Class::Later { throttled: false };
 
-/// A life in a state, and when it is in it.
+/// Creates an entry in a state, and the time at which it is in that state.
 fn in_state(state: State) -> (CachedToken, Instant) {
     let mut life = CachedToken::default();
     let now = Instant::now();
@@ -74,7 +74,7 @@ fn what_a_login_gets() {
     }
 }
 
-/// An event, and the states it leads to from each of [`ALL`].
+/// An event, and the states to which it leads from each of [`ALL`].
 type Cell = (&'static str, fn(&mut CachedToken, Instant), [State; 7]);
 
 #[test]
@@ -96,7 +96,7 @@ fn where_every_event_leads() {
             |life, _| life.stored(),
             [None, Valid, Due, Paused, Attention, Ended, Valid],
         ),
-        // A pause makes a token that is due one that is valid: it is not refreshed.
+        // During a pause a due token counts as valid: it is not refreshed.
         (
             "later",
             |life, now| {
@@ -154,7 +154,7 @@ fn a_token_that_an_upstream_refuses_goes_at_most_once_a_minute() {
             assert!(life.on_refused(generation, false, "a", now), "{state:?}");
             continue;
         }
-        // One that was fetched for this login, or is another mailbox's, stays.
+        // A token fetched for this login, or accepted for another mailbox, stays.
         assert!(!life.on_refused(generation, true, "a", now), "{state:?}");
         life.accepted(generation, "b", now);
         assert!(!life.on_refused(generation, false, "a", now), "{state:?}");
@@ -162,9 +162,9 @@ fn a_token_that_an_upstream_refuses_goes_at_most_once_a_minute() {
         assert!(life.on_refused(generation, false, "a", later), "{state:?}");
         assert!(!life.has_token());
         assert_eq!(life.state(now), State::None, "{state:?}");
-        // Another login that had it too waits for the same request.
+        // Another login with the same token waits for the same request.
         assert!(life.on_refused(generation, false, "a", later), "{state:?}");
-        // The next is not given up within the minute.
+        // The next token is not discarded within the minute.
         life.obtained(&grant("u", false), LEAST, later);
         assert!(life.on_refused(generation, false, "a", later));
         assert!(!life.on_refused(life.generation, false, "a", later));
@@ -199,7 +199,7 @@ fn pauses_grow_with_failures_of_one_class() {
             now += seconds(pause);
             assert_eq!(life.state(now), State::None, "{class:?} {pause}");
         }
-        // Another class begins again; throttling is no other class than an outage.
+        // Another class begins with the first pause; throttling and outages are one class.
         let other = match class {
             LATER => Class::Attention,
             _ => LATER,
@@ -210,7 +210,7 @@ fn pauses_grow_with_failures_of_one_class() {
     let (mut life, now) = in_state(State::Paused);
     life.failed(failure(Class::Later { throttled: true }), true, now);
     assert_eq!(life.state(now + seconds(1)), State::Paused, "2 s by now");
-    // What an endpoint asks for counts, within an hour.
+    // An endpoint's Retry-After counts, up to one hour.
     let asks = |seconds: u64| TokenError {
         retry_after: Some(Duration::from_secs(seconds)),
         ..failure(LATER)
@@ -246,7 +246,8 @@ fn whoever_waits_for_the_answer_asks_again() {
     }
 }
 
-/// d42, d46: never under the margin, but for tokens that live shorter than twice that.
+/// The remaining lifetime is never below the margin, except for tokens that live less than twice
+/// that.
 #[test]
 fn how_much_a_new_session_needs() {
     for (lifetime, least, needed) in [
@@ -274,7 +275,7 @@ fn how_much_a_new_session_needs() {
             )
         };
         assert!(is_used(end - seconds(1)) && !is_used(end), "{lifetime}");
-        // One that was issued a while ago ends no later for that.
+        // The age counts: a token that is obtained later does not end later.
         let mut later = CachedToken::default();
         let aged = IssuedToken {
             age: seconds(lifetime / 3),

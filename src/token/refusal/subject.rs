@@ -1,23 +1,23 @@
-//! Which registrations a row of the table is about.
+//! Registrations to which a row of the tables applies.
 
 use crate::config::{ClientCredential, Grant, Registration};
 
-/// The registration that a row is about.
+/// Registrations to which a row applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::token) enum For {
     Anyone,
-    /// An application's own token: no one signs in.
+    /// App-only tokens: no user signs in.
     Application,
-    /// The client's password is checked by the identity provider.
+    /// The identity provider checks the client's password.
     Password,
     /// The client's password is the client secret.
     Secret,
     /// A certificate signs the request.
     Certificate,
-    /// Another issuer's token proves the client.
+    /// Another issuer's token authenticates the client.
     Federated,
     ServiceAccount,
-    /// A person's consent at Google.
+    /// A user's consent at Google.
     GoogleConsent,
 }
 

@@ -1,4 +1,4 @@
-//! The two tables: Entra's codes and OAuth's names, each row with its class and its remedy.
+//! Tables of Entra's codes and OAuth's error names.
 
 use super::super::failure::Class::{self, Attention, Client, Ended};
 use super::subject::For;
@@ -6,7 +6,7 @@ use super::subject::For;
 pub(super) const LATER: Class = Class::Later { throttled: false };
 pub(super) const LESS: Class = Class::Later { throttled: true };
 
-/// Row of the table of codes: their meaning for a registration.
+/// Row of the table of codes.
 pub(super) struct Row {
     pub(super) codes: &'static [u64],
     pub(super) about: For,
@@ -23,7 +23,7 @@ const fn row(codes: &'static [u64], about: For, class: Class, remedy: &'static s
     }
 }
 
-/// The remedy that goes with throttling.
+/// Remedy for throttling.
 pub(in crate::token) const THROTTLED: &str =
     "the identity provider throttles this client; it is left alone for a while";
 
@@ -35,7 +35,7 @@ const WRONG_SECRET: &str = "the password that the application presents is not th
 
 const ADMINISTRATOR: &str = "an administrator of the tenant must consent: grant admin consent under API permissions; users may not consent to mail permissions in most tenants";
 
-/// Entra's codes. The first row that has the code and is about the registration counts.
+/// Entra's codes. The first row with the code that applies to the registration counts.
 pub(super) const CODES: &[Row] = &[
     row(&[50196, 90055], For::Anyone, LESS, THROTTLED),
     row(
@@ -285,7 +285,7 @@ pub(super) const CODES: &[Row] = &[
     ),
 ];
 
-/// Row of the table of names: their meaning for a registration.
+/// Row of the table of names.
 pub(super) struct Name {
     /// Names in lower case, with `_`.
     pub(super) names: &'static [&'static str],
@@ -308,8 +308,8 @@ const fn name(
     }
 }
 
-/// OAuth's error names, and those of providers that have their own, without regard to case. Names
-/// count where no code is known.
+/// OAuth's error names and those of particular providers, ignoring case. Names count if no code is
+/// known.
 pub(super) const NAMES: &[Name] = &[
     name(
         &[

@@ -1,5 +1,5 @@
-//! Every code and name that is known: what becomes of a consent, the kind of fault, whether an
-//! endpoint counts as throttling, and a word of the remedy.
+//! Every known code and name: the class, the kind of fault, whether it counts as throttling, and a
+//! word of the remedy.
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ fn by_code(registration: &Registration, error: &str, code: u64) -> TokenError {
     classify(registration, &refusal)
 }
 
-/// The codes of the table for a person's consent: class and a word of the remedy.
+/// Codes of the table for a user's consent: class and a word of the remedy.
 const PERSON: &[(Class, &str, &[u64])] = &[
     (LESS, "throttles", &[50196, 90055]),
     (
@@ -112,7 +112,7 @@ const PERSON: &[(Class, &str, &[u64])] = &[
     (LATER, "not entered the code yet", &[70016]),
     (Attention, "redirect URI", &[50011]),
     (Attention, "malformed", &[9_002_313, 900_144, 90014]),
-    // No one knows this one.
+    // An unknown code.
     (Attention, "look the error up", &[999_999]),
 ];
 
@@ -128,20 +128,20 @@ fn every_code_at_a_persons_consent() {
                 assert_eq!(failure.fault.kind(), class.kind());
                 assert!(failure.asked);
                 let remedy = failure.fault.remedy().unwrap();
-                // A row of its own; for an unknown code the name may say more.
+                // Other rows apply; for an unknown code the name may add a remedy.
                 let general = *code == 999_999 && error != "invalid_grant";
                 assert!(general || remedy.contains(word), "{code}: {remedy}");
             }
         }
     }
-    // The table has no code that is not here.
+    // The table contains no code that is missing here.
     let known = |code: &u64| PERSON.iter().any(|(_, _, codes)| codes.contains(code));
     for row in CODES {
         assert!(row.codes.iter().all(known), "{:?}", row.codes);
     }
 }
 
-/// What differs where no one consents: a consent never ends, and other remedies apply.
+/// Differences without a user's consent: none can end, and other remedies apply.
 #[test]
 fn every_code_of_an_application() {
     let config = registrations();
@@ -187,7 +187,7 @@ fn every_code_of_an_application() {
             "{code}: {remedy}"
         );
     }
-    // d24: whose password it is.
+    // The owner of the password matters.
     for (name, code, class) in [
         ("ropc", 50126, Client),
         ("ropc", 50034, Client),
@@ -299,7 +299,7 @@ fn suberrors_decide_where_a_code_is_unknown() {
             ..OAuthError::default()
         };
         assert_eq!(classify(&person, &refusal).class, class, "{suberror}");
-        // What a known code says is said.
+        // A known code decides.
         let refusal = OAuthError {
             codes: &[50196],
             ..refusal
@@ -367,7 +367,7 @@ fn two_codes_and_a_clock() {
             Some(said) => assert!(remedy.contains(said), "{remedy}"),
             None => assert!(!remedy.contains("this machine's clock is 3"), "{remedy}"),
         }
-        // A wrong secret is no matter of clocks.
+        // A wrong secret does not blame the clock.
         let refusal = OAuthError {
             description: "AADSTS7000215: Invalid client secret provided.",
             ..refusal

@@ -1,4 +1,4 @@
-//! Dialogues under a policy, each whole, octet by octet and cut at every place.
+//! Dialogues under a policy: whole, octet by octet, and cut at every position.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::relay::MessageReport;
 use crate::wire::address::Pattern;
 
-/// One side's octets, in the order in which they come.
+/// Octets of one side, in order of arrival.
 enum Turn {
     Client(&'static [u8]),
     Upstream(&'static [u8]),
@@ -27,7 +27,7 @@ fn policy(max_size: Option<u64>, from: Option<&str>) -> SmtpRules {
     }
 }
 
-/// What came of a session.
+/// Results of a session.
 #[derive(Default)]
 struct Played {
     up: Vec<u8>,
@@ -55,7 +55,7 @@ impl Played {
     }
 }
 
-/// What the upstream got, what the client got, and what came of it.
+/// Returns the octets for the upstream, those for the client, and the results.
 fn play(
     rules: &SmtpRules,
     grant: bool,
@@ -97,7 +97,7 @@ fn play(
     (up, down, played, smtp)
 }
 
-/// Plays every cut: all must come to the same, which is given.
+/// Plays a dialogue with every cut. All must have the same result, which is returned.
 fn every(rules: &SmtpRules, grant: bool, turns: &[Turn]) -> (String, String, Vec<MessageReport>) {
     let length: usize = turns
         .iter()
@@ -217,7 +217,7 @@ fn data_that_was_refused_upstream_is_read_as_commands() {
     assert!(down.ends_with(&ours), "{down}");
 }
 
-/// Requirement 13: never CRLF.CRLF upstream, whatever is over the size.
+/// A message over the size is never completed upstream.
 #[test]
 fn a_message_over_the_size_is_never_completed() {
     let (up, down, mut played, mut smtp) = play(
@@ -237,7 +237,7 @@ fn a_message_over_the_size_is_never_completed() {
     smtp.on_end(&mut |action| played.take(action));
     assert_eq!(played.messages[0].outcome, MessageOutcome::Rejected);
     assert_eq!(played.faults.len(), 1);
-    // Exactly the size passes, dots of transparency and the end not counted.
+    // A message of exactly the size passes; added dots and the end do not count.
     let (up, _, _) = every(
         &policy(Some(5), None),
         true,

@@ -1,0 +1,370 @@
+//! How a browser gets its cookie: by a token that is typed in, or by OpenID Connect
+//! (`/oidc/start`, `/oidc/callback`). And how it loses it.
+//!
+//! The session's cookie is SameSite=Lax. It is set while the browser follows the identity
+//! provider's redirect, and with Strict the browser would not send it on the way from there to the
+//! page. What another site can make a browser do with Lax is to follow a link, which only looks;
+//! requests that change something are refused by `access` whatever the cookie is.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use askama::Template;
+use axum::extract::{Extension, Form, Query, RawQuery, State};
+use axum::http::StatusCode;
+use axum::http::header::{HeaderMap, LOCATION, SET_COOKIE};
+use axum::response::{AppendHeaders, Html, IntoResponse as _, Response};
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::auth::{COOKIE_NAME, Caller, SESSION_COOKIE, SIGN_IN_COOKIE, cookies};
+use super::people::{self, SignInService};
+use super::state::AdminState;
+use crate::fault::{Fault, Kind, sanitize};
+use crate::oidc::{Identity, LIFETIME, SignIn};
+use crate::secret::Secret;
+
+/// Groups of a person without a role that are shown.
+const SHOWN: usize = 20;
+
+/// The page with the ways in.
+#[derive(Template)]
+#[template(path = "login.html")]
+struct LogIn<'a> {
+    base: &'a str,
+    /// Address at which a sign-in by OpenID Connect begins, and the identity provider's host.
+    sign_in: Option<(String, String)>,
+    wrong: bool,
+    /// Reason for which the last sign-in came to nothing, and what to do.
+    failure: Option<(String, String)>,
+}
+
+/// Page that says why a sign-in gave no session.
+#[derive(Template)]
+#[template(path = "message.html")]
+struct Message<'a> {
+    base: &'a str,
+    title: &'a str,
+    text: String,
+    more: String,
+    /// Groups that the identity provider named.
+    groups: Vec<String>,
+    /// Address at which to begin again, and what the link says.
+    link: (String, &'a str),
+}
+
+/// The page with the ways in, for whoever has presented nothing.
+pub(super) fn log_in(state: &AdminState) -> Response {
+    ways_in(state, StatusCode::UNAUTHORIZED, false, None)
+}
+
+fn ways_in(
+    state: &AdminState,
+    status: StatusCode,
+    wrong: bool,
+    failure: Option<&Fault>,
+) -> Response {
+    let service = state.people.service();
+    let page = LogIn {
+        base: state.auth.base(),
+        sign_in: service.map(|service| (start_of(state), service.provider.host())),
+        wrong,
+        failure: failure.map(|fault| {
+            let remedy = fault.remedy().unwrap_or_default();
+            (fault.detail().to_owned(), remedy.to_owned())
+        }),
+    };
+    match page.render() {
+        Ok(html) => (status, Html(html)).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// Where a sign-in begins: below `public_url`, where it will end, so that the cookie is there.
+fn start_of(state: &AdminState) -> String {
+    state.auth.public("/oidc/start")
+}
+
+#[derive(Deserialize)]
+pub(super) struct GivenToken {
+    token: String,
+}
+
+/// The token is typed in: the browser keeps a cookie made of it.
+pub(super) async fn logged_in(
+    State(state): State<Arc<AdminState>>,
+    headers: HeaderMap,
+    Form(given): Form<GivenToken>,
+) -> Response {
+    let Some(cookie) = state.auth.cookie(&Secret::from(given.token.trim())) else {
+        tracing::warn!("a wrong admin token was given in the browser");
+        return ways_in(&state, StatusCode::FORBIDDEN, true, None);
+    };
+    end_session(&state, &headers);
+    see_page(&state, [cookie, state.auth.no_cookie(SESSION_COOKIE)])
+}
+
+/// Logs out: ends the session and deletes the cookies in the browser.
+pub(super) async fn log_out(
+    State(state): State<Arc<AdminState>>,
+    caller: Option<Extension<Caller>>,
+    headers: HeaderMap,
+) -> Response {
+    end_session(&state, &headers);
+    if let Some(Extension(caller)) = caller {
+        tracing::info!(person = caller.name, "logged out");
+        if caller.is_person {
+            let service = state.current.active();
+            service.record_action(&caller.name, "sign_out", None, "accepted");
+        }
+    }
+    let cookies = [COOKIE_NAME, SESSION_COOKIE].map(|name| state.auth.no_cookie(name));
+    see_page(&state, cookies)
+}
+
+/// Ends the session that a browser has, if it has one.
+fn end_session(state: &AdminState, headers: &HeaderMap) {
+    for id in cookies(headers, SESSION_COOKIE) {
+        state.people.end(id);
+    }
+}
+
+fn see_page<const N: usize>(state: &AdminState, cookies: [String; N]) -> Response {
+    let page = format!("{}/", state.auth.base());
+    let cookies = AppendHeaders(cookies.map(|cookie| (SET_COOKIE, cookie)));
+    (StatusCode::SEE_OTHER, [(LOCATION, page)], cookies).into_response()
+}
+
+#[derive(Deserialize)]
+pub(super) struct Begin {
+    /// Any value: the identity provider asks which account it shall be.
+    other: Option<String>,
+}
+
+/// Sends a browser to the identity provider.
+pub(super) async fn start(
+    State(state): State<Arc<AdminState>>,
+    Query(begin): Query<Begin>,
+) -> Response {
+    let Some(service) = state.people.service() else {
+        return no_users();
+    };
+    let Ok(_permit) = state.people.waiting.try_acquire() else {
+        return ways_in(
+            &state,
+            StatusCode::SERVICE_UNAVAILABLE,
+            false,
+            Some(&busy()),
+        );
+    };
+    let begun = service
+        .provider
+        .begin(begin.other.is_some(), SystemTime::now());
+    match begun.await {
+        Ok((url, sign_in)) => {
+            let Some(sealed) = state.people.seal.seal(&sign_in) else {
+                return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+            };
+            let cookie = state.auth.sign_in_cookie(&sealed, LIFETIME);
+            let headers = [(LOCATION, String::from(url)), (SET_COOKIE, cookie)];
+            (StatusCode::SEE_OTHER, headers).into_response()
+        }
+        Err(fault) => {
+            tracing::warn!(
+                detail = fault.detail(),
+                remedy = fault.remedy(),
+                "nobody can sign in"
+            );
+            ways_in(&state, StatusCode::SERVICE_UNAVAILABLE, false, Some(&fault))
+        }
+    }
+}
+
+/// The identity provider sends a browser back.
+pub(super) async fn callback(
+    State(state): State<Arc<AdminState>>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let Some(service) = state.people.service() else {
+        return no_users();
+    };
+    let query = query.unwrap_or_default();
+    let sign_in = match come_back(&state, &headers, &query) {
+        Ok(sign_in) => sign_in,
+        Err(fault) => return not_signed_in(&state, &fault),
+    };
+    let result = match code(&service, &query) {
+        Ok(code) => match state.people.waiting.try_acquire() {
+            Ok(_permit) => service.provider.redeem(sign_in, &code).await,
+            Err(_) => Err(busy()),
+        },
+        Err(fault) => Err(fault),
+    };
+    match result {
+        Ok(identity) => signed_in(&state, &service, &headers, identity),
+        Err(fault) => {
+            tracing::warn!(
+                detail = fault.detail(),
+                remedy = fault.remedy(),
+                "not signed in"
+            );
+            not_signed_in(&state, &fault)
+        }
+    }
+}
+
+/// The sign-in that this browser began and that comes back now, once.
+fn come_back(state: &AdminState, headers: &HeaderMap, query: &str) -> Result<SignIn, Fault> {
+    let given = parameter(query, "state");
+    let now = SystemTime::now();
+    let sign_in = cookies(headers, SIGN_IN_COOKIE)
+        .filter_map(|cookie| state.people.seal.open(cookie))
+        .find(|sign_in| sign_in.is_of(&given, now));
+    let Some(sign_in) = sign_in else {
+        return Err(Fault::new(
+            Kind::GrantRefused,
+            "this browser has not begun this sign-in, or began another one since, or ten minutes are over, or the relay was restarted",
+        )
+        .with_remedy("sign in again, in one window; cookies must be allowed"));
+    };
+    if state.people.is_first_use(&given, Instant::now()) {
+        Ok(sign_in)
+    } else {
+        Err(
+            Fault::new(Kind::GrantRefused, "this sign-in was used already")
+                .with_remedy("sign in again"),
+        )
+    }
+}
+
+/// The code of the redirect, or what the identity provider says instead.
+fn code(service: &SignInService, query: &str) -> Result<String, Fault> {
+    let refused = |detail: String| Fault::new(Kind::GrantRefused, detail);
+    let issuer = parameter(query, "iss");
+    if !issuer.is_empty() && issuer != service.users.issuer {
+        // RFC 9207 §2.4.
+        return Err(refused(format!(
+            "the answer comes from another issuer: {issuer}"
+        )));
+    }
+    let error = parameter(query, "error");
+    if !error.is_empty() {
+        let description = parameter(query, "error_description");
+        let fault = refused(format!(
+            "the identity provider signed nobody in: {error} {description}"
+        ));
+        return Err(match &*error {
+            "access_denied" => fault.with_remedy(
+                "whoever signs in has to agree, and must be assigned to the relay's application where the identity provider asks for that",
+            ),
+            _ => fault.with_remedy("sign in again; where it goes on, check the relay's registration at the identity provider"),
+        });
+    }
+    match parameter(query, "code") {
+        code if code.is_empty() => Err(refused(
+            "the identity provider sent neither a code nor an error".to_owned(),
+        )),
+        code => Ok(code),
+    }
+}
+
+/// Begins the session of somebody who has a role.
+fn signed_in(
+    state: &AdminState,
+    service: &SignInService,
+    headers: &HeaderMap,
+    identity: Identity,
+) -> Response {
+    let person = identity.name();
+    let audit = state.current.active();
+    let Some(role) = people::role(&service.users, &identity) else {
+        tracing::warn!(person, "signed in without a role in admin.users");
+        audit.record_action(&person, "sign_in", None, "refused");
+        return no_role(state, &identity);
+    };
+    end_session(state, headers);
+    let identity = identity.without_other_groups(&service.users);
+    let Some(id) = state.people.begin(identity, Instant::now()) else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    tracing::info!(person, role = role.name(), "signed in");
+    audit.record_action(&person, "sign_in", None, "accepted");
+    let cookies = [
+        state.auth.session_cookie(&id),
+        state.auth.no_cookie(COOKIE_NAME),
+        state.auth.no_cookie(SIGN_IN_COOKIE),
+    ];
+    see_page(state, cookies)
+}
+
+/// Page for a person whom `admin.users` does not list.
+fn no_role(state: &AdminState, identity: &Identity) -> Response {
+    let name = identity.name();
+    let missing = match identity.address() {
+        Some(address) => format!("{address} or one of your groups"),
+        None => "one of your groups".to_owned(),
+    };
+    let mut more = format!(
+        "Ask an administrator of this relay to write {missing} into admin.users.viewers or admin.users.operators."
+    );
+    if identity.has_groups_elsewhere() {
+        more.push_str(" The identity provider left your groups out, since there are too many: it must be told to send only groups that are assigned to the application.");
+    } else if identity.groups().is_empty() {
+        more.push_str(" The identity provider sent no groups.");
+    }
+    let groups = identity.groups().iter().take(SHOWN);
+    let page = Message {
+        base: state.auth.base(),
+        title: "Signed in, but not allowed here",
+        text: format!("You are {name}, who is neither a viewer nor an operator of this relay."),
+        more,
+        groups: groups.map(|group| sanitize(group)).collect(),
+        link: (start_of(state) + "?other=1", "Sign in as somebody else"),
+    };
+    message(state, StatusCode::FORBIDDEN, &page)
+}
+
+fn not_signed_in(state: &AdminState, fault: &Fault) -> Response {
+    let status = match fault.kind() {
+        Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    let page = Message {
+        base: state.auth.base(),
+        title: "Not signed in",
+        text: fault.detail().to_owned(),
+        more: fault.remedy().unwrap_or_default().to_owned(),
+        groups: Vec::new(),
+        link: (state.auth.public("/"), "Back to the sign-in page"),
+    };
+    message(state, status, &page)
+}
+
+fn message(state: &AdminState, status: StatusCode, page: &Message<'_>) -> Response {
+    let cookie = [(SET_COOKIE, state.auth.no_cookie(SIGN_IN_COOKIE))];
+    match page.render() {
+        Ok(html) => (status, cookie, Html(html)).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+fn no_users() -> Response {
+    let text = "nobody signs in here: the file has no admin.users\n";
+    (StatusCode::NOT_FOUND, text).into_response()
+}
+
+fn busy() -> Fault {
+    Fault::new(
+        Kind::Unavailable,
+        "other sign-ins wait for the identity provider",
+    )
+    .with_remedy("try again in a moment")
+}
+
+/// A parameter of a redirect's query; empty where it is absent.
+fn parameter(query: &str, name: &str) -> String {
+    url::form_urlencoded::parse(query.as_bytes())
+        .find(|(key, _)| key == name)
+        .map_or_else(String::new, |(_, value)| value.into_owned())
+}

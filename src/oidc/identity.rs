@@ -1,0 +1,256 @@
+//! Who has signed in, by verified claims.
+
+use openidconnect::core::CoreGenderClaim;
+use openidconnect::{AdditionalClaims, IdTokenClaims, UserInfoClaims};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::config::{AddressClaim, Member, Users};
+use crate::fault::sanitize;
+
+/// Characters of a name that is shown.
+const NAME_CAP: usize = 200;
+
+/// Groups of one person that are looked at; Entra's ID tokens have at most 200.
+const GROUPS: usize = 1_000;
+
+/// Claims other than the standard ones. Whatever has another shape counts as absent.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct MoreClaims {
+    #[serde(default)]
+    groups: Value,
+    #[serde(default)]
+    upn: Value,
+    /// Claims that were left out and stand elsewhere (Core §5.6.2): Entra's groups over 200.
+    #[serde(default, rename = "_claim_names")]
+    elsewhere: Value,
+}
+
+impl AdditionalClaims for MoreClaims {}
+
+/// Claims of an ID token, once verified.
+pub(super) type TokenClaims = IdTokenClaims<MoreClaims, CoreGenderClaim>;
+
+/// Claims that the UserInfo endpoint sent.
+pub(super) type InfoClaims = UserInfoClaims<MoreClaims, CoreGenderClaim>;
+
+/// Claims about one person, wherever they come from.
+pub(super) struct Claims<'a> {
+    subject: &'a str,
+    preferred_username: Option<&'a str>,
+    email: Option<&'a str>,
+    email_verified: Option<bool>,
+    more: &'a MoreClaims,
+}
+
+impl<'a> From<&'a TokenClaims> for Claims<'a> {
+    fn from(claims: &'a TokenClaims) -> Self {
+        Self {
+            subject: claims.subject(),
+            preferred_username: claims.preferred_username().map(|name| name.as_str()),
+            email: claims.email().map(|email| email.as_str()),
+            email_verified: claims.email_verified(),
+            more: claims.additional_claims(),
+        }
+    }
+}
+
+impl<'a> From<&'a InfoClaims> for Claims<'a> {
+    fn from(claims: &'a InfoClaims) -> Self {
+        Self {
+            subject: claims.subject(),
+            preferred_username: claims.preferred_username().map(|name| name.as_str()),
+            email: claims.email().map(|email| email.as_str()),
+            email_verified: claims.email_verified(),
+            more: claims.additional_claims(),
+        }
+    }
+}
+
+/// Person who has signed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Claim `sub`: never another person's at the same identity provider.
+    subject: String,
+    /// Address that the identity provider answers for, in lower case.
+    address: Option<String>,
+    /// Name that the person may have chosen, to be shown beside the subject.
+    shown: Option<String>,
+    /// Groups as the claim `groups` has them.
+    groups: Vec<String>,
+    /// Whether the identity provider has left groups out.
+    has_groups_elsewhere: bool,
+}
+
+impl Identity {
+    /// Reads the claims; `claim` says which of them is an address.
+    pub(super) fn from_claims<'a>(claims: impl Into<Claims<'a>>, claim: AddressClaim) -> Self {
+        let claims = claims.into();
+        let more = claims.more;
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let is_verified = claims.email_verified == Some(true);
+        let address = match claim {
+            AddressClaim::Email => claims.email.filter(|_| is_verified),
+            AddressClaim::PreferredUsername => {
+                claims.preferred_username.or_else(|| more.upn.as_str())
+            }
+            AddressClaim::Upn => more.upn.as_str(),
+        };
+        let groups = match &more.groups {
+            Value::String(one) => vec![one.clone()],
+            Value::Array(several) => several.iter().filter_map(text).take(GROUPS).collect(),
+            _ => Vec::new(),
+        };
+        Self {
+            subject: claims.subject.to_owned(),
+            address: address
+                .filter(|address| address.contains('@'))
+                .map(str::to_lowercase),
+            shown: claims
+                .preferred_username
+                .or(claims.email)
+                .map(str::to_owned),
+            groups,
+            has_groups_elsewhere: more.elsewhere.get("groups").is_some(),
+        }
+    }
+
+    /// Adds what the UserInfo endpoint says of the same person.
+    pub(super) fn complete(&mut self, other: Self) {
+        self.address = self.address.take().or(other.address);
+        self.shown = self.shown.take().or(other.shown);
+        if self.groups.is_empty() {
+            self.groups = other.groups;
+        }
+    }
+
+    /// Whether an entry of `admin.users` means this person. What has an `@` is an address, and
+    /// never the name of a group, which people may give.
+    pub fn is(&self, member: &Member) -> bool {
+        match member {
+            Member::Address(address) => self.address.as_ref() == Some(address),
+            Member::Group(group) => self.groups.iter().any(|own| is_same_group(own, group)),
+        }
+    }
+
+    /// Whether both are one person, by the subject.
+    pub fn is_same_person(&self, other: &Self) -> bool {
+        self.subject == other.subject
+    }
+
+    /// Whether `users` has the person in one of its lists.
+    pub(super) fn is_listed(&self, users: &Users) -> bool {
+        let mut members = users.operators.iter().chain(&users.viewers);
+        members.any(|member| self.is(member))
+    }
+
+    /// Keeps only the groups that `users` names: a session need not remember others.
+    pub fn without_other_groups(mut self, users: &Users) -> Self {
+        let is_named = |group: &String| {
+            let mut members = users.operators.iter().chain(&users.viewers);
+            members.any(|member| match member {
+                Member::Group(name) => is_same_group(group, name),
+                Member::Address(_) => false,
+            })
+        };
+        self.groups.retain(is_named);
+        self.groups.shrink_to_fit();
+        self
+    }
+
+    /// Name for pages, log and audit records: the address, or what the person is called with the
+    /// subject, which no one can choose.
+    pub fn name(&self) -> String {
+        let subject = || limited(&self.subject);
+        match (&self.address, &self.shown) {
+            (Some(address), _) => limited(address),
+            (None, Some(shown)) => format!("{} (subject {})", limited(shown), subject()),
+            (None, None) => format!("subject {}", subject()),
+        }
+    }
+
+    /// Address that the identity provider answers for, if there is one.
+    pub fn address(&self) -> Option<&str> {
+        self.address.as_deref()
+    }
+
+    /// Groups of the person, as the claim has them.
+    pub fn groups(&self) -> &[String] {
+        &self.groups
+    }
+
+    /// Whether the identity provider has left groups out, since there were too many.
+    pub fn has_groups_elsewhere(&self) -> bool {
+        self.has_groups_elsewhere && self.groups.is_empty()
+    }
+}
+
+/// Object ids are compared without regard to case, names to the letter.
+fn is_same_group(one: &str, other: &str) -> bool {
+    let is_id = one.len() == 36 && one.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    one == other || (is_id && one.eq_ignore_ascii_case(other))
+}
+
+fn limited(text: &str) -> String {
+    let text: String = text.chars().take(NAME_CAP).collect();
+    sanitize(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn identity(mut claims: Value, claim: AddressClaim) -> Identity {
+        claims["sub"] = json!("subject-1");
+        let json = claims.to_string();
+        let claims =
+            InfoClaims::from_json::<std::convert::Infallible>(json.as_bytes(), None).unwrap();
+        Identity::from_claims(&claims, claim)
+    }
+
+    #[test]
+    fn an_address_is_what_the_identity_provider_answers_for() {
+        use AddressClaim::{Email, PreferredUsername, Upn};
+        let boss = Some("boss@contoso.com");
+        let verified = |value: Value| json!({"email": "Boss@contoso.com", "email_verified": value});
+        let preferred = |name: &str| json!({"preferred_username": name});
+        let upn = |value: Value| json!({ "upn": value });
+        for (claims, claim, address) in [
+            (verified(json!(true)), Email, boss),
+            (verified(json!("true")), Email, boss),
+            (verified(json!(false)), Email, None),
+            (verified(json!(null)), Email, None),
+            (preferred("boss@contoso.com"), Email, None),
+            (preferred("boss@contoso.com"), PreferredUsername, boss),
+            (preferred("boss"), PreferredUsername, None),
+            (upn(json!("boss@contoso.com")), PreferredUsername, boss),
+            (upn(json!("boss@contoso.com")), Upn, boss),
+            (upn(json!(["boss@contoso.com"])), Upn, None),
+            (verified(json!(true)), Upn, None),
+        ] {
+            let identity = identity(claims.clone(), claim);
+            assert_eq!(identity.address(), address, "{claims} {claim:?}");
+        }
+    }
+
+    #[test]
+    fn a_group_is_no_address_and_an_address_no_group() {
+        let claims = json!({"groups": ["boss@contoso.com", "ops", 7, "11111111-AAAA-3333-4444-555555555555"]});
+        let person = identity(claims, AddressClaim::Email);
+        assert!(!person.is(&Member::Address("boss@contoso.com".into())));
+        let group = |text: &str| Member::Group(text.into());
+        assert!(person.is(&group("ops")) && !person.is(&group("Ops")) && !person.is(&group("7")));
+        assert!(person.is(&group("11111111-aaaa-3333-4444-555555555555")));
+        let claims = json!({"groups": "ops"});
+        assert!(identity(claims, AddressClaim::Email).is(&group("ops")));
+    }
+
+    #[test]
+    fn names_hold_nothing_that_breaks_a_line() {
+        let claims = json!({"preferred_username": "boss@contoso.com\r\n\u{202e}x"});
+        let name = identity(claims, AddressClaim::Email).name();
+        assert!(!name.chars().any(char::is_control), "{name:?}");
+        assert!(name.contains("(subject subject-1)"), "{name}");
+    }
+}

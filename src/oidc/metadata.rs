@@ -1,0 +1,144 @@
+//! The identity provider's metadata and keys: fetched when somebody signs in, kept for a day, and
+//! fetched again at most once a minute where a signature's key is not known.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openidconnect::core::CoreProviderMetadata;
+use openidconnect::{DiscoveryError, IssuerUrl};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::http::{self, Unanswered};
+use crate::fault::{Fault, Kind};
+use crate::outbound::http::Client;
+
+/// Lifetime of metadata; a key that was withdrawn is forgotten then.
+const FRESH: Duration = Duration::from_secs(24 * 3600);
+
+/// Shortest time between two requests for keys.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// Lifetime of a remembered failure, so that many who wait do not ask one after the other.
+const FAILED: Duration = Duration::from_secs(5);
+
+/// Metadata of the identity provider, as last fetched.
+#[derive(Default)]
+pub(super) struct Metadata(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    metadata: Option<(Instant, Arc<CoreProviderMetadata>)>,
+    failure: Option<(Instant, Fault)>,
+}
+
+impl Metadata {
+    /// Metadata with keys; one request serves all who wait.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Unavailable`] where the identity provider does not answer, or not as one.
+    pub(super) async fn current(
+        &self,
+        client: &Client,
+        issuer: &str,
+    ) -> Result<Arc<CoreProviderMetadata>, Fault> {
+        let mut known = self.0.lock().await;
+        let kept = known.metadata.clone();
+        if let Some((fetched, metadata)) = &kept
+            && fetched.elapsed() < FRESH
+        {
+            return Ok(metadata.clone());
+        }
+        match known.fetch(client, issuer).await {
+            Ok(metadata) => Ok(metadata),
+            // Stale keys are better than none: the ID token comes by TLS from the same host.
+            Err(fault) => kept.map(|(_, metadata)| metadata).ok_or(fault),
+        }
+    }
+
+    /// Metadata that is newer than `than`, where it may be asked for.
+    pub(super) async fn newer(
+        &self,
+        client: &Client,
+        issuer: &str,
+        than: &Arc<CoreProviderMetadata>,
+    ) -> Option<Arc<CoreProviderMetadata>> {
+        let mut known = self.0.lock().await;
+        let kept = known.metadata.clone();
+        match kept {
+            Some((_, metadata)) if !Arc::ptr_eq(&metadata, than) => Some(metadata),
+            Some((fetched, _)) if fetched.elapsed() < AGAIN => None,
+            _ => known.fetch(client, issuer).await.ok(),
+        }
+    }
+}
+
+impl Known {
+    async fn fetch(
+        &mut self,
+        client: &Client,
+        issuer: &str,
+    ) -> Result<Arc<CoreProviderMetadata>, Fault> {
+        if let Some((failed, fault)) = &self.failure
+            && failed.elapsed() < FAILED
+        {
+            return Err(fault.clone());
+        }
+        match discover(client, issuer).await {
+            Ok(metadata) => {
+                let metadata = Arc::new(metadata);
+                self.metadata = Some((Instant::now(), metadata.clone()));
+                self.failure = None;
+                Ok(metadata)
+            }
+            Err(fault) => {
+                self.failure = Some((Instant::now(), fault.clone()));
+                Err(fault)
+            }
+        }
+    }
+}
+
+async fn discover(client: &Client, issuer: &str) -> Result<CoreProviderMetadata, Fault> {
+    let clear = issuer.starts_with("http://");
+    let url = IssuerUrl::new(issuer.to_owned())
+        .map_err(|_| Fault::new(Kind::Unavailable, "admin.users.issuer is no URL"))?;
+    let send = |request| http::send(client.clone(), clear, request);
+    let metadata = CoreProviderMetadata::discover_async(url, &send).await;
+    let metadata = metadata.map_err(|error| unusable(&error))?;
+    let authorize = metadata.authorization_endpoint().url();
+    if !http::is_safe(authorize, clear) {
+        return Err(Fault::new(
+            Kind::Unavailable,
+            "the identity provider names an authorization endpoint without https",
+        ));
+    }
+    Ok(metadata)
+}
+
+fn unusable(error: &DiscoveryError<Unanswered>) -> Fault {
+    let (detail, remedy) = match error {
+        DiscoveryError::Request(why) => (
+            format!("the identity provider cannot be reached: {why}"),
+            "check that this host reaches the issuer (DNS, firewall, TLS, admin.users.egress, admin.users.ca)",
+        ),
+        DiscoveryError::Response(_, _, why) => (
+            format!("the identity provider does not describe itself: {why}"),
+            "check admin.users.issuer: the document is at ISSUER/.well-known/openid-configuration",
+        ),
+        DiscoveryError::Validation(why) => (
+            format!("the identity provider has another issuer: {why}"),
+            "write admin.users.issuer as the identity provider does, to the letter",
+        ),
+        DiscoveryError::Parse(why) => (
+            format!("the identity provider's description cannot be read: {why}"),
+            "check admin.users.issuer",
+        ),
+        other => (
+            format!("the identity provider cannot be used: {other}"),
+            "check admin.users.issuer",
+        ),
+    };
+    Fault::new(Kind::Unavailable, detail).with_remedy(remedy)
+}
