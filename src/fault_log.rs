@@ -19,7 +19,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// Equal faults logged per minute: enough for fail2ban to detect an attack within its first minute.
 const LOGGED_PER_MINUTE: u64 = 5;
 
-/// Most faults remembered; further ones are logged.
+/// Maximum number of remembered faults; further ones are logged.
 const CAP: usize = 10_000;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -11,11 +11,12 @@ use tokio::time::Instant;
 
 use crate::fault::{Fault, Side};
 
-/// Most remembered logins that were verified once; beyond it the older half is dropped.
+/// Maximum number of remembered logins that were once verified; beyond it the older half is
+/// dropped.
 const CAP: usize = 20_000;
 
-/// Most remembered logins that were never verified, separate so that made-up ones push out only
-/// each other.
+/// Maximum number of remembered logins that were never verified. Separate, so that made-up logins
+/// push out only each other.
 const MAX_UNKNOWN: usize = 1_000;
 
 /// Period in which faults are counted together.

@@ -33,7 +33,8 @@
 //! | --- | --- |
 //! | Configuration and secrets | [`config`], [`secret`], [`text`] |
 //! | Commands | [`cli`], [`import`], [`certs`], [`doctor`] (connection test) |
-//! | Administrators | [`admin`] (status page, API), [`status`], [`notify`] (alerts), [`expiry`] |
+//! | Administrators | [`admin`] (status page, API), [`oidc`] (sign-in), [`status`] |
+//! | Alerts | [`notify`], [`expiry`] |
 //! | The log | [`logging`], [`fault_log`] (repeated faults), [`environment`] (hints) |
 //! | Several relays that share state | [`cluster`] |
 //! | Operating systems, other programs | [`platform`], [`program`] |

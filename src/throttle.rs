@@ -100,7 +100,6 @@ pub struct MailboxThrottle {
     size: Mutex<Size>,
     /// Start times of the last messages, future ones included, in order.
     begun: Mutex<VecDeque<Instant>>,
-    /// End of the backoff, by protocol.
     backoffs: Mutex<HashMap<Protocol, Instant>>,
     /// Limits shared by all relays.
     shared: Option<SharedLimits>,

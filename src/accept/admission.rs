@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::{Limits, client_network};
 
-/// Most clients beyond the limit that are rejected at the same time; others wait to be served.
+/// Maximum number of clients that are rejected at the same time; others wait for a permit.
 const MAX_REJECTIONS: usize = 32;
 
 /// Limits concurrent sessions, in total and per client.
@@ -200,7 +200,6 @@ mod tests {
         }
     }
 
-    /// A permit, and whether the client is admitted.
     async fn take(limiter: &SessionLimiter, client: IpAddr) -> (SessionPermit, bool) {
         let mut permit = limiter.take().await;
         let admitted = permit.admit(client);

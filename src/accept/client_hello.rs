@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use rustls::{CipherSuite, ProtocolVersion};
 
-/// Most cipher suites named in a description; the rest are counted.
+/// Maximum number of cipher suites named in a description; the rest are counted.
 const NAMED: usize = 5;
 
 /// TLS offer of a client.

@@ -2,7 +2,7 @@
 
 use super::record::AuditMessage;
 
-/// Most octets of messages in one record.
+/// Maximum size of the messages in one record, in octets.
 const MAX_OCTETS: usize = 64 * 1024;
 
 /// Messages of a session that are in no audit record yet.

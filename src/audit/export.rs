@@ -10,7 +10,6 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Version of the OCSF schema.
 const OCSF_VERSION: &str = "1.5.0";
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -94,12 +94,12 @@ impl Audit {
         self.0.envelope
     }
 
-    /// Destination of the records on this machine, if there is one.
+    /// Destination of the records on this machine, if any.
     pub fn path(&self) -> Option<&config::AuditPath> {
         self.0.path.as_ref()
     }
 
-    /// Whether heads of the chain are signed.
+    /// Whether the heads of the chain are signed.
     pub fn is_signed(&self) -> bool {
         self.0.is_signed
     }

@@ -18,7 +18,7 @@ use crate::outbound::http::Client;
 /// Longest duration of a request, response included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Most records and most octets of one request.
+/// Maximum number of records and of octets in one request.
 const BATCH: (usize, usize) = (1_000, 1024 * 1024);
 
 /// Log messages about the collector.

@@ -19,8 +19,8 @@ const RESERVE: usize = 64 * 1024 * 1024;
 /// Octets of records that are written as one piece.
 const BATCH: usize = 256 * 1024;
 
-/// How long records are collected before they are written as one piece: waking the writer for each
-/// costs as much as the record.
+/// Period in which records are collected into one piece: waking the writer for each would cost as
+/// much as the record.
 const GATHER: Duration = Duration::from_millis(30);
 
 /// Queue and conditions shared by the writer and its users.

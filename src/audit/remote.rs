@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::OnFull;
 
-/// Most octets of waiting messages.
+/// Maximum size of the waiting messages, in octets.
 const MAX_QUEUED: usize = 8 * 1024 * 1024;
 
 /// Pause after the first failure, and its maximum: each failure doubles it.
@@ -33,7 +33,7 @@ pub(super) trait Delivery {
     /// Address of the machine, for the log.
     fn address(&self) -> String;
 
-    /// Most messages and most octets sent at once; a single message may be larger.
+    /// Maximum number of messages and of octets sent at once; a single message may be larger.
     fn batch(&self) -> (usize, usize);
 
     /// Sends messages in order. Blocks, with its own deadlines.

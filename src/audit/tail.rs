@@ -1,8 +1,8 @@
-//! The last records of an audit file, for people: read from its end, within a bound, while it is
-//! being written and rotated.
+//! Last records of an audit file, for the records page. The file is read from its end, at most 8
+//! MiB, while it is being written and rotated.
 //!
-//! Read by the path, since the open file's position belongs to the writer. Where the file was
-//! rotated a moment ago, what is missing is looked for in `FILE.1`.
+//! The file is opened by its path, since the position of the open file belongs to the writer. After
+//! a rotation the missing records are read from `FILE.1`.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -13,35 +13,35 @@ use serde::de::IgnoredAny;
 
 use super::chain::{hash, split};
 
-/// Octets that are read at most, of all files together.
+/// Maximum number of octets read, of all files together.
 const CAP: u64 = 8 * 1024 * 1024;
 
-/// Octets that are read first: enough for some hundreds of records.
+/// Octets of the first attempt: enough for some hundreds of records.
 const FIRST: u64 = 1024 * 1024;
 
-/// Record as people look at it; other keys are left out.
+/// Record with the fields that are shown; other fields are ignored.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Row {
     /// Time of the record: UTC, RFC 3339, milliseconds.
     pub time: String,
-    /// Name of the event that is recorded.
+    /// Name of the event that the record describes.
     pub event: String,
-    /// Protocol that the client spoke.
+    /// Protocol of the listener.
     pub protocol: Option<String>,
     /// Name of the listener that accepted the client.
     pub listener: Option<String>,
-    /// Client of the session as `address:port`.
+    /// Client as `address:port`.
     pub client: Option<String>,
-    /// Login as the client presented it, or that an action was about.
+    /// Login as the client presented it, or login of an action.
     pub login: Option<String>,
-    /// Name of the password that was right.
+    /// Name of the password that matched.
     pub credential: Option<String>,
     /// Mailbox that the login opened.
     pub mailbox: Option<String>,
     /// Outcome of the attempt, session or action.
     pub outcome: Option<String>,
-    /// Fault that ended it, as `side: kind`.
+    /// Fault that ended the attempt, as `side: kind`.
     pub fault: Option<String>,
     /// Octets from the client to the upstream.
     pub bytes_up: Option<u64>,
@@ -49,24 +49,24 @@ pub struct Row {
     pub bytes_down: Option<u64>,
     /// Duration of the session, in milliseconds.
     pub duration_ms: Option<u64>,
-    /// Messages that were sent, of which only the number counts here.
+    /// Messages sent over SMTP; only their number is used.
     messages: Vec<IgnoredAny>,
-    /// Person or token that did something.
+    /// User or token that performed the action.
     pub person: Option<String>,
-    /// Action that the person did.
+    /// Action of an administrator.
     pub action: Option<String>,
-    /// Number of records that were dropped.
+    /// Number of dropped records.
     pub records: Option<u64>,
     /// Signature of a signed head.
     pub signature: Option<String>,
-    /// Name of the relay that wrote it.
+    /// Name of the relay that wrote the record.
     pub relay: Option<String>,
-    /// Hash of the record before.
+    /// Hash of the previous record.
     prev: String,
 }
 
 impl Row {
-    /// Number of messages that it tells of.
+    /// Number of messages in the record.
     pub fn message_count(&self) -> usize {
         self.messages.len()
     }
@@ -75,42 +75,42 @@ impl Row {
 /// Filter of records; empty texts match everything.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Part of a login, a mailbox or a person, in lower case.
+    /// Part of a login, mailbox or user, in lower case.
     pub login: String,
-    /// Name of the event that is looked for.
+    /// Name of the event to find.
     pub event: String,
-    /// Outcome that is looked for.
+    /// Outcome to find.
     pub outcome: String,
     /// Part of the record's line, in lower case.
     pub text: String,
 }
 
-/// Last records of a file, the newest first, and where its chain stands.
+/// Last records of a file, newest first, and the state of their chain.
 #[derive(Debug, Default)]
 pub struct Tail {
-    /// Records that match, at most as many as were asked for.
+    /// Matching records, up to the requested number.
     pub rows: Vec<Row>,
-    /// Number of records that were looked at.
+    /// Number of examined records.
     pub looked_at: u64,
-    /// Time of the oldest record that was looked at.
+    /// Time of the oldest examined record.
     pub oldest: Option<String>,
-    /// Whether there are older records, which were not looked at.
+    /// Whether there are older records that were not examined.
     pub has_more: bool,
     /// Hash of the last record.
     pub head: Option<String>,
     /// Time of the last signed head, and the hash that it signs.
     pub signed: Option<(String, String)>,
-    /// Times of records that are not what the one after them says, or not whole.
+    /// Times of the records that are damaged, or do not match the next record's `prev`.
     pub broken: Vec<String>,
-    /// Hash that the record before has by the one after it.
+    /// Hash that the next record requires of this one.
     expected: Option<String>,
 }
 
-/// Reads the last `limit` records that match.
+/// Reads the last `limit` matching records.
 ///
 /// # Errors
 ///
-/// The file is there and cannot be read.
+/// The file exists but cannot be read.
 pub fn tail(path: &Path, filter: &Filter, limit: usize) -> io::Result<Tail> {
     let mut found = Tail::default();
     for budget in [FIRST, CAP] {
@@ -120,7 +120,7 @@ pub fn tail(path: &Path, filter: &Filter, limit: usize) -> io::Result<Tail> {
             let is_first = file == path;
             match found.add(&file, filter, limit, left) {
                 Ok(read) => left = left.saturating_sub(read),
-                // Renamed a moment ago, or never written.
+                // The file was just renamed, or never written.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) if is_first => return Err(error),
                 Err(_) => break,
@@ -143,8 +143,8 @@ fn rotated(path: &Path) -> PathBuf {
 }
 
 impl Tail {
-    /// Adds the records of a file, the last first, from at most `budget` octets at its end; how
-    /// many were read.
+    /// Adds the records in the last `budget` octets of a file, last one first. Returns the number
+    /// of octets read.
     fn add(&mut self, path: &Path, filter: &Filter, limit: usize, budget: u64) -> io::Result<u64> {
         let mut file = File::open(path)?;
         if !file.metadata()?.is_file() {
@@ -157,7 +157,7 @@ impl Tail {
         file.seek(SeekFrom::Start(start))?;
         let mut octets = Vec::new();
         file.take(length - start).read_to_end(&mut octets)?;
-        // A line that is being written has no end yet; that at the start is a part of one.
+        // A line that is being written has no end yet. The first line may be cut off.
         let end = memchr::memrchr(b'\n', &octets).unwrap_or(0);
         let begin = match start {
             0 => 0,
@@ -178,14 +178,14 @@ impl Tail {
         Ok(octets.len() as u64)
     }
 
-    /// The next older line.
+    /// Examines the next older line.
     fn look_at(&mut self, line: &[u8], filter: &Filter) {
         self.looked_at += 1;
         let row: Option<Row> = serde_json::from_slice(line).ok();
         let row = row.unwrap_or_default();
         let stated = split(line);
         let is_whole = stated.is_some_and(|(hashed, stated)| {
-            // The brace was hashed too, and stands after the hash.
+            // The hash covers the closing brace too, which follows it in the line.
             let hashed = [hashed, b"}"].concat();
             hash(&hashed) == stated
         });
@@ -209,7 +209,7 @@ impl Tail {
 }
 
 impl Filter {
-    /// Whether people look for the record.
+    /// Whether the record matches.
     fn takes(&self, row: &Row, line: &[u8]) -> bool {
         let is = |wanted: &str, value: Option<&str>| wanted.is_empty() || value == Some(wanted);
         let names = [&row.login, &row.mailbox, &row.person];
@@ -223,7 +223,7 @@ impl Filter {
             && (self.text.is_empty() || self.is_in(line))
     }
 
-    /// Whether the text is in a line; hashes are not searched for parts of them.
+    /// Whether the line contains the text. Hashes match only as a whole.
     fn is_in(&self, line: &[u8]) -> bool {
         let chain = memchr::memmem::rfind(line, b",\"prev\":\"").unwrap_or(line.len());
         let end = match super::chain::is_hash(&self.text) {

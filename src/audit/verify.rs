@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::chain::{START, hash, split};
 use super::sign::PublicKey;
 
-/// Most breaks that are reported; the rest of the chain is not checked.
+/// Maximum number of reported breaks; the rest of the chain is not checked.
 const MAX_BREAKS: usize = 100;
 
 /// Longest line that can be a record, in octets.

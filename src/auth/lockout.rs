@@ -22,7 +22,7 @@ use crate::config::{Lockout, client_network};
 /// Period in which the same wrong password of a login and address counts only once.
 const REPEATED: Duration = Duration::from_secs(60);
 
-/// Most entries kept; beyond it the older half is dropped.
+/// Maximum number of entries; beyond it the older half is dropped.
 const CAP: usize = 50_000;
 
 /// Longest delay of a reply.
@@ -84,8 +84,8 @@ enum CheckStart {
 }
 
 impl State {
-    /// How long a failure counts. Delays last at least as long as a lock: their end must not
-    /// distinguish a locked login from another.
+    /// Period for which a failure counts. Delays last at least as long as a lock: their end must
+    /// not distinguish a locked login from another.
     fn window(&self, subject: &LockoutScope) -> Duration {
         match subject {
             LockoutScope::Login(_) | LockoutScope::Unknown => self.policy.window,

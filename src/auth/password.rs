@@ -23,7 +23,7 @@ use crate::config::{Account, Config, Listener, Password, PasswordCheck};
 use crate::secret::Secret;
 use argon2_memory::Argon2Memory;
 
-/// How long a right password is remembered.
+/// Period for which a right password is remembered.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
 /// Proof that a client may open a mailbox.

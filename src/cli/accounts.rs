@@ -5,8 +5,11 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::running::RunningRelay;
-use super::setup::{Exit, load, print, print_error, runtime, service};
+use super::setup::{
+    Exit, connect_store, load, print, print_error, runtime, service, warn_unshared,
+};
 use crate::config::{Config, Logins};
+use crate::session::Service;
 use crate::status;
 use crate::token::store::Store;
 
@@ -40,6 +43,12 @@ fn rows(config: &Config) -> Result<Vec<Value>, Exit> {
             }
         }
         let service = service(config)?;
+        match connect_store(&service).await {
+            Ok(()) => learn(&service).await,
+            Err(why) => print_error(format_args!(
+                "warning: the shared store is away: {why}; the state directory alone is read"
+            )),
+        }
         let rows = status::accounts(
             service.accounts(),
             service.token_source(),
@@ -55,6 +64,13 @@ fn rows(config: &Config) -> Result<Vec<Value>, Exit> {
         rows.extend(json(&status::unused(&config.accounts, &store.logins())));
     }
     Ok(rows)
+}
+
+/// Reads the consents of the shared store that the state directory does not have.
+async fn learn(service: &Service) {
+    if let Some(sharing) = service.sharing() {
+        sharing.member().learn().await;
+    }
 }
 
 fn json(rows: &[status::AccountStatus]) -> Vec<Value> {
@@ -138,22 +154,13 @@ fn text(row: &Value, key: &str) -> String {
     value.unwrap_or_default().to_owned()
 }
 
-/// Deletes the stored tokens of a login, even if no account has it any more. A running relay
-/// notices.
+/// Deletes the stored tokens of a login on every relay, even if no account has it any more. A running
+/// relay notices.
 pub(super) fn forget(path: &Path, login: &str) -> Exit {
     let login = login.to_lowercase();
     let forgotten = load(path).and_then(|config| {
-        // Perhaps no account needs the store any more.
         let known = Logins::new(&config.accounts).find(&login).is_some();
-        if !config.state.wanted && !has_tokens(&config) {
-            return Ok((known, false));
-        }
-        let store = Store::open(&config.state);
-        let forgotten = store.and_then(|store| store.forget(&login));
-        forgotten.map(|done| (known, done)).map_err(|error| {
-            print_error(error);
-            Exit::State
-        })
+        Ok((known, forgotten(&config, &login)?))
     });
     match forgotten {
         Ok((_, true)) => print(format!("the stored tokens of {login} are deleted\n")),
@@ -166,4 +173,35 @@ pub(super) fn forget(path: &Path, login: &str) -> Exit {
         }
         Err(exit) => exit,
     }
+}
+
+/// Deletes what is stored of a login; whether there was something.
+fn forgotten(config: &Config, login: &str) -> Result<bool, Exit> {
+    let failed = |error| {
+        print_error(error);
+        Exit::State
+    };
+    if config.state.store.is_none() {
+        // No account may need the store any more.
+        if !config.state.wanted && !has_tokens(config) {
+            return Ok(false);
+        }
+        let store = Store::open(&config.state);
+        return store.and_then(|store| store.forget(login)).map_err(failed);
+    }
+    runtime()?.block_on(async {
+        let service = service(config)?;
+        // Where it is away, the warning below says so.
+        let away = connect_store(&service).await;
+        let forgotten = service.token_source().forget(login).await;
+        let forgotten = forgotten.map_err(failed)?;
+        match (forgotten, away) {
+            (true, _) => warn_unshared(&service, login),
+            (false, Err(why)) => print_error(format_args!(
+                "warning: the shared store is away: {why}; another relay may have tokens of {login}"
+            )),
+            (false, Ok(())) => {}
+        }
+        Ok(forgotten)
+    })
 }

@@ -12,7 +12,9 @@ use tokio::net::TcpListener;
 use url::Url;
 
 use super::running::RunningRelay;
-use super::setup::{Exit, load, print, print_error, runtime, service};
+use super::setup::{
+    Exit, connect_store, load, print, print_error, runtime, service, warn_unshared,
+};
 use crate::admin::one_callback;
 use crate::config::{Account, Config, Grant};
 use crate::doctor::explain_failure;
@@ -84,6 +86,8 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
         }
     };
     let given = runtime.block_on(async {
+        // Without it the consent is good here; the warning at the end says so.
+        let _ = connect_store(&service).await;
         match method {
             Method::Device => device(&service, &account, &login).await,
             Method::Paste => paste(&config, &service, &account, &login).await,
@@ -97,7 +101,9 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
                 Some(_) => None,
                 None => runtime.block_on(explain_failure(&service, &account, &login)),
             };
-            report(&given, verdict.as_deref())
+            let exit = report(&given, verdict.as_deref());
+            warn_unshared(&service, &login);
+            exit
         }
         Err(Trouble::Fault(fault)) => {
             print_error(format_args!("{}", fault.detail()));

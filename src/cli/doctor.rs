@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
 
-use super::setup::{Exit, load, print, print_error, runtime, service};
+use super::setup::{Exit, connect_store, load, print, print_error, runtime, service};
 use crate::config::LoginPattern;
 use crate::doctor::{Report, Step, TestTarget, listeners_ends, test_connection};
 use crate::secret::Secret;
@@ -45,6 +45,8 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
             return Exit::Usage;
         }
     };
+    // The step `store` says what is wrong with it.
+    let _ = runtime.block_on(connect_store(&service));
     let reports: Vec<_> = targets
         .iter()
         .map(|target| {

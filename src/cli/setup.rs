@@ -52,6 +52,24 @@ pub(super) fn service(config: &Config) -> Result<Service, Exit> {
     Ok(service)
 }
 
+/// Connects the service to the shared store, if there is one. The error is the reason why it cannot
+/// be used: the command then uses the state directory only.
+pub(super) async fn connect_store(service: &Service) -> Result<(), String> {
+    match service.sharing() {
+        Some(sharing) => sharing.connect_cli().await,
+        None => Ok(()),
+    }
+}
+
+/// Warns that the other relays do not know yet what was changed of a login.
+pub(super) fn warn_unshared(service: &Service, login: &str) {
+    if let Some(why) = service.token_source().unshared(login) {
+        print_error(format_args!(
+            "warning: the shared store is away: {why}; this holds for relays with this state directory, and for the others from the moment one of these starts, or within 10 s where one runs and the store is back"
+        ));
+    }
+}
+
 pub(super) fn refuse(problems: &[Problem]) -> Exit {
     problems.iter().for_each(print_error);
     Exit::Config

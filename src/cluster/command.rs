@@ -4,10 +4,12 @@
 //! | command | does | answers |
 //! | --- | --- | --- |
 //! | `Mark` | sets the marker where it is lost | `Marked` |
+//! | `Epoch` | reads the marker, and sets nothing | `Marked` |
 //! | `Back` | this relay has compared its records and entered its redemptions | `Roster` |
 //! | `Beat` | this relay lives | `Roster` |
 //! | `Leave` | this relay has stopped | `Done` |
 //! | `Get` | reads a record and who is entered | `Found` |
+//! | `Names` | reads the names of all consents | `Names` |
 //! | `Put` | stores and publishes what is greater, removes the entry | `Done`, `Greater` |
 //! | `Begin` | enters where the number is stored and nobody is entered | `Done`, `Held`, `Settling`, `Moved` |
 //! | `Enter` | enters over any entry, where the number is stored | `Done`, `Moved` |
@@ -22,8 +24,8 @@
 //! | `Recall` | every value that was told to all and still lives | `Values` |
 //! | `Count` | one more failed login | `Counted` |
 //!
-//! Everything but `Mark` answers `Lost` where the marker is not the one that this relay knows, or
-//! where the store's clock has jumped.
+//! Everything but `Mark` and `Epoch` answers `Lost` where the marker is not the one that this relay knows, or
+//! where the store's clock has jumped; `Epoch` where there is none, or the clock has jumped.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -111,6 +113,7 @@ pub enum Command {
         epoch: Arc<str>,
         roster: Ages,
     },
+    Epoch,
     Back {
         roster: Ages,
     },
@@ -119,6 +122,7 @@ pub enum Command {
     Get {
         name: Arc<str>,
     },
+    Names,
     Put {
         name: Arc<str>,
         record: Sealed,
@@ -204,10 +208,12 @@ impl Command {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Mark { .. } => "mark",
+            Self::Epoch => "epoch",
             Self::Back { .. } => "back",
             Self::Beat => "beat",
             Self::Leave => "leave",
             Self::Get { .. } => "get",
+            Self::Names => "names",
             Self::Put { .. } => "put",
             Self::Begin { .. } => "begin",
             Self::Enter { .. } => "enter",
@@ -228,9 +234,10 @@ impl Command {
     }
 
     /// Every name of [`Command::name`].
-    pub const NAMES: [&'static str; 21] = [
-        "mark", "back", "beat", "leave", "get", "put", "begin", "enter", "renew", "clear", "end",
-        "acquire", "hold", "release", "pace", "keep", "look", "take", "recall", "count", "uncount",
+    pub const NAMES: [&'static str; 23] = [
+        "mark", "epoch", "back", "beat", "leave", "get", "names", "put", "begin", "enter", "renew",
+        "clear", "end", "acquire", "hold", "release", "pace", "keep", "look", "take", "recall",
+        "count", "uncount",
     ];
 }
 
@@ -253,6 +260,7 @@ pub enum Answer {
         record: Option<Sealed>,
         entry: Option<Entry>,
     },
+    Names(Vec<Arc<str>>),
     Roster {
         ages: Ages,
         settled: bool,

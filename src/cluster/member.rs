@@ -1,6 +1,7 @@
 //! This relay among those that share a store: what it asks, how it comes back, its beats, and what it
 //! hears from the others. What is decided is decided elsewhere, without IO.
 
+mod cli;
 mod coming_back;
 mod limits;
 mod told;
@@ -8,6 +9,7 @@ mod told;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +25,10 @@ use super::roster::Roster;
 
 /// Values and counts that are remembered from others' words.
 const HEARD: usize = 20_000;
+
+/// Why a command cannot use a store that has lost its data: the first relay to come back says what
+/// belongs into it.
+const NOBODY: &str = "no relay is using it at the moment";
 
 /// Something that is done later.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -77,6 +83,12 @@ pub struct Member {
     records: OnceLock<Arc<dyn Records>>,
     epoch: Mutex<Option<Arc<str>>>,
     coming_back: tokio::sync::Mutex<()>,
+    /// This relay has left the others, or is about to.
+    left: AtomicBool,
+    /// Id of a command-line process, which is not a relay.
+    cli: OnceLock<Arc<str>>,
+    /// The epoch in which this relay has read what it did not know.
+    learned: Mutex<Option<Arc<str>>>,
     roster: Mutex<Option<Roster>>,
     redeeming: Mutex<HashMap<Arc<str>, Redeeming>>,
     /// Records that the store has not taken yet.
@@ -122,6 +134,9 @@ impl Member {
             records: OnceLock::new(),
             epoch: Mutex::default(),
             coming_back: tokio::sync::Mutex::default(),
+            left: AtomicBool::new(false),
+            cli: OnceLock::new(),
+            learned: Mutex::default(),
             roster: Mutex::new(roster),
             redeeming: Mutex::default(),
             owed: Mutex::default(),
@@ -137,6 +152,11 @@ impl Member {
     /// This relay's name among several.
     pub fn name(&self) -> &str {
         self.identity.name()
+    }
+
+    /// This process's id at the store.
+    fn id(&self) -> &Arc<str> {
+        self.cli.get().unwrap_or_else(|| self.identity.id())
     }
 
     /// Names and seal.
@@ -198,16 +218,17 @@ impl Member {
                 answer => return Ok(answer),
             }
         }
-        Err(Away(
-            "it has lost what it had, and this relay is not back yet".to_owned(),
-        ))
+        Err(Away(match self.is_cli() {
+            true => NOBODY.to_owned(),
+            false => "it has lost what it had, and this relay is not back yet".to_owned(),
+        }))
     }
 
     async fn execute(&self, epoch: Arc<str>, command: &Command) -> Result<Answer, Away> {
         let context = Context {
             run: "".into(),
             epoch,
-            relay: self.identity.id().clone(),
+            relay: self.id().clone(),
         };
         self.store.execute(&context, command).await
     }
@@ -253,6 +274,9 @@ impl Member {
     }
 
     async fn beat(self: Arc<Self>) {
+        if self.left.load(Ordering::Relaxed) {
+            return;
+        }
         if lock(&self.epoch).is_none() {
             if self.up.borrow().is_ok() {
                 self.come_back().await;
@@ -269,6 +293,7 @@ impl Member {
         }
         let epoch = lock(&self.epoch).clone();
         let _ = self.hold(epoch).await;
+        self.learn().await;
         let Some(records) = self.records.get() else {
             return;
         };
@@ -305,7 +330,9 @@ impl Member {
                 tokio::spawn(async move {
                     // The relay that has set the marker hears of it, too: asking tells.
                     let _ = member.ask(&Command::Beat).await;
-                    member.come_back().await;
+                    if member.come_back().await {
+                        member.learn().await;
+                    }
                 });
             }
             Told::Joined(id) => {
@@ -324,9 +351,29 @@ impl Member {
         }
     }
 
-    /// Leaves the others for good: they do not wait for this relay.
+    /// Leaves the others for good: they do not wait for this relay. One that is redeeming, or has a
+    /// token that the store has not taken, does not leave: they have to wait until it is back.
     pub async fn leave(&self) {
-        let _ = self.ask(&Command::Leave).await;
+        if self.is_idle() {
+            self.left.store(true, Ordering::Relaxed);
+            let _ = self.ask(&Command::Leave).await;
+        }
+    }
+
+    /// Whether nothing is being redeemed here, and the store has whatever came of it.
+    fn is_idle(&self) -> bool {
+        lock(&self.redeeming).is_empty() && lock(&self.owed).is_empty()
+    }
+
+    /// Waits until this relay may leave; where the store is away, only until nothing is redeemed.
+    pub async fn until_idle(&self) {
+        let waits = || match self.up.borrow().is_ok() {
+            true => !self.is_idle(),
+            false => !lock(&self.redeeming).is_empty(),
+        };
+        while waits() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     // ---- redemptions

@@ -3,6 +3,7 @@
 //! The deciding code has no IO and gets the time as a parameter, so that a simulation can drive it
 //! through every fault from a seed. `docs/several-relays.md` says what it promises.
 
+pub mod awake;
 pub mod breaker;
 pub mod comeback;
 pub mod command;

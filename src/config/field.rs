@@ -32,7 +32,6 @@ impl Problems {
         });
     }
 
-    /// Takes the problems, sorted by position.
     pub(super) fn take_sorted(&self) -> Vec<Problem> {
         let mut problems = self.0.take();
         problems.sort_by_key(|problem| problem.place);

@@ -41,7 +41,7 @@ pub(super) struct Kind {
     pub(super) table: Option<(&'static Table, Shape)>,
 }
 
-/// How sections occur under a key: one, a list, or by name.
+/// Occurrence of sections under a key: one, a list, or by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     One,

@@ -149,11 +149,11 @@ pub struct Endpoint {
     pub host: String,
     /// TCP port of the endpoint.
     pub port: u16,
-    /// How TLS begins; cleartext is not possible.
+    /// Start of TLS; cleartext is not possible.
     pub tls: UpstreamTls,
 }
 
-/// How TLS begins, from `providers.*.{imap,pop3,smtp}.tls`.
+/// Start of TLS with an upstream, from `providers.*.{imap,pop3,smtp}.tls`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpstreamTls {
     /// TLS from the first byte.
@@ -187,9 +187,9 @@ impl IpPreference {
 /// Limits of submission for each mailbox, from `providers.*.smtp_limits`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SmtpLimits {
-    /// Most messages in flight.
+    /// Maximum number of messages in flight.
     pub connections: usize,
-    /// Most messages in any minute.
+    /// Maximum number of messages in any minute.
     pub messages_per_minute: usize,
     /// Longest wait of a client for a permit.
     pub wait: Duration,

@@ -95,7 +95,6 @@ fn from_source(field: &Field, source: Source) -> Option<Secret> {
     }
 }
 
-/// Text of a secret from its source.
 struct SourceText {
     secret: Secret,
     /// Whether the source began with a byte order mark.

@@ -14,7 +14,8 @@ pub(super) type Position = (usize, usize);
 /// Deepest nesting.
 const DEPTH: usize = 32;
 
-/// Most nodes, where those behind aliases count each time: enough for 100,000 accounts.
+/// Maximum number of nodes, with those behind aliases counted each time: enough for 100,000
+/// accounts.
 const NODES: usize = 2_000_000;
 
 #[derive(Debug)]

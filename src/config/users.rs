@@ -1,4 +1,4 @@
-//! `admin.users`: people who sign in to the administrators' listener by OpenID Connect.
+//! Settings of `admin.users`: users who sign in to the administrators' listener by OpenID Connect.
 
 use rustls_pki_types::CertificateDer;
 use url::Url;
@@ -10,27 +10,27 @@ use crate::secret::Secret;
 /// Settings of the sign-in by OpenID Connect, from `admin.users`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Users {
-    /// Identity provider's issuer identifier, to the letter (OpenID Connect Discovery §4.3).
+    /// Identity provider's issuer identifier, compared exactly (OpenID Connect Discovery §4.3).
     pub issuer: String,
     /// Client id of the relay at the identity provider.
     pub client_id: String,
     /// Client secret of the relay at the identity provider.
     pub client_secret: Secret,
-    /// Claim that counts as a person's address.
+    /// Claim that contains a user's address.
     pub address_claim: AddressClaim,
-    /// People and groups who may look at everything.
+    /// Users and groups with read access.
     pub viewers: Vec<Member>,
-    /// People and groups who may also test, authorize, forget and reload.
+    /// Users and groups that may also test, authorize, forget and reload.
     pub operators: Vec<Member>,
-    /// Authorities that are trusted in addition to the public roots.
+    /// Authorities trusted in addition to the public roots.
     pub authorities: Vec<CertificateDer<'static>>,
-    /// Proxy that leads to the identity provider, if there is one.
+    /// Proxy to the identity provider, if any.
     pub egress: Option<Egress>,
 }
 
 impl Users {
-    /// Whether claims mean the same people as under `other`: by the same identity provider, for the
-    /// same client, by the same claim.
+    /// Whether equal claims mean the same user under `other`: the identity provider, the client and
+    /// the claim are the same.
     pub fn names_people_like(&self, other: &Self) -> bool {
         self.issuer == other.issuer
             && self.client_id == other.client_id
@@ -41,16 +41,16 @@ impl Users {
 /// Entry of `admin.users.viewers` and `operators`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Member {
-    /// Address of one person, in lower case.
+    /// Address of one user, lower case.
     Address(String),
-    /// Group as the claim `groups` has it (Entra: its object id).
+    /// Group as named in the claim `groups` (Entra: its object id).
     Group(String),
 }
 
 words! {
-    /// Claim that counts as a person's address, from `admin.users.address_claim`.
+    /// Claim that contains a user's address, from `admin.users.address_claim`.
     pub enum AddressClaim {
-        /// `email`, where `email_verified` is true.
+        /// `email`, if `email_verified` is true.
         Email = "email",
         /// `preferred_username`.
         PreferredUsername = "preferred_username",
@@ -59,7 +59,7 @@ words! {
     }
 }
 
-/// Hosts of Entra, whose tenants' administrators give the user principal names.
+/// Hosts of Entra, where the administrators of a tenant assign user principal names.
 const ENTRA: [&str; 5] = [
     "login.microsoftonline.com",
     "login.microsoftonline.us",
@@ -69,7 +69,7 @@ const ENTRA: [&str; 5] = [
 ];
 
 impl AddressClaim {
-    /// Claim for an issuer whose file names none.
+    /// Default claim for an issuer.
     pub(super) fn usual(issuer: &Url) -> Self {
         match is_entra(issuer) {
             true => Self::PreferredUsername,

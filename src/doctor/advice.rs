@@ -6,7 +6,6 @@ use super::report::TestTarget;
 use crate::fault::{Fault, Kind, message_remedy};
 use crate::wire::Protocol;
 
-/// Claims in a token.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TokenClaims {
     pub(super) audience: Option<String>,

@@ -16,7 +16,6 @@ const PROTOCOLS: [(&str, &str); 3] = [
     ("smtp", "davmail.smtpport"),
 ];
 
-/// Whether a text is a DavMail configuration.
 pub(super) fn is_davmail(text: &str) -> bool {
     text.lines()
         .any(|line| line.trim_start().starts_with("davmail."))

@@ -12,10 +12,10 @@ use tokio::sync::mpsc;
 use crate::config::{Hook, NotifyEvent};
 use crate::metrics::Metrics;
 
-/// Most waiting reports, and most waiting alerts of each hook.
+/// Maximum number of waiting reports, and of waiting alerts of each hook.
 const QUEUE: usize = 256;
 
-/// Most conditions that may be open at once; further ones are not reported.
+/// Maximum number of open conditions; further ones are not reported.
 const OPEN: usize = 10_000;
 
 /// Accepts reports and passes them to the hooks.

@@ -1,5 +1,5 @@
-//! Requests to the identity provider: each with a deadline, each answer with a cap, none in clear
-//! off this machine, wherever a discovery document points.
+//! Requests to the identity provider, each with a deadline and a limited response. No request
+//! leaves this machine in clear, whatever URL a discovery document names.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use url::{Host, Url};
 
 use crate::outbound::http;
 
-/// Longest time that an answer may take, its body included.
+/// Longest duration of a request, response body included.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Octets of an answer; discovery documents and key sets have some tens of thousands.
+/// Largest response, in octets; discovery documents and key sets have some tens of thousands.
 const ANSWER_CAP: usize = 1024 * 1024;
 
-/// Reason for which a request brought no answer.
+/// Reason why a request has no response.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Unanswered(String);
 
-/// Sends a request and reads its answer to the end. With `clear`, http to this machine is allowed.
+/// Sends a request and reads the whole response. With `clear`, http to this machine is allowed.
 pub(super) async fn send(
     client: http::Client,
     clear: bool,

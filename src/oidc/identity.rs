@@ -1,4 +1,4 @@
-//! Who has signed in, by verified claims.
+//! Identity of a signed-in user, from verified claims.
 
 use openidconnect::core::CoreGenderClaim;
 use openidconnect::{AdditionalClaims, IdTokenClaims, UserInfoClaims};
@@ -8,33 +8,34 @@ use serde_json::Value;
 use crate::config::{AddressClaim, Member, Users};
 use crate::fault::sanitize;
 
-/// Characters of a name that is shown.
+/// Longest name that is shown, in characters.
 const NAME_CAP: usize = 200;
 
-/// Groups of one person that are looked at; Entra's ID tokens have at most 200.
+/// Maximum number of groups examined per user; Entra's ID tokens have at most 200.
 const GROUPS: usize = 1_000;
 
-/// Claims other than the standard ones. Whatever has another shape counts as absent.
+/// Claims other than the standard ones. Values of unexpected type count as absent.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct MoreClaims {
     #[serde(default)]
     groups: Value,
     #[serde(default)]
     upn: Value,
-    /// Claims that were left out and stand elsewhere (Core §5.6.2): Entra's groups over 200.
+    /// Claims that the token refers to instead of containing them (Core §5.6.2): Entra's groups
+    /// over 200.
     #[serde(default, rename = "_claim_names")]
     elsewhere: Value,
 }
 
 impl AdditionalClaims for MoreClaims {}
 
-/// Claims of an ID token, once verified.
+/// Claims of a verified ID token.
 pub(super) type TokenClaims = IdTokenClaims<MoreClaims, CoreGenderClaim>;
 
-/// Claims that the UserInfo endpoint sent.
+/// Claims from the UserInfo endpoint.
 pub(super) type InfoClaims = UserInfoClaims<MoreClaims, CoreGenderClaim>;
 
-/// Claims about one person, wherever they come from.
+/// Claims about one user from either source.
 pub(super) struct Claims<'a> {
     subject: &'a str,
     preferred_username: Option<&'a str>,
@@ -67,23 +68,23 @@ impl<'a> From<&'a InfoClaims> for Claims<'a> {
     }
 }
 
-/// Person who has signed in.
+/// Identity of a signed-in user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// Claim `sub`: never another person's at the same identity provider.
+    /// Claim `sub`, which the identity provider never assigns to another user.
     subject: String,
-    /// Address that the identity provider answers for, in lower case.
+    /// Address that the identity provider vouches for, lower case.
     address: Option<String>,
-    /// Name that the person may have chosen, to be shown beside the subject.
+    /// Name that the user may have chosen; shown only together with the subject.
     shown: Option<String>,
-    /// Groups as the claim `groups` has them.
+    /// Groups as named in the claim `groups`.
     groups: Vec<String>,
-    /// Whether the identity provider has left groups out.
+    /// Whether the token refers to more groups than it contains.
     has_groups_elsewhere: bool,
 }
 
 impl Identity {
-    /// Reads the claims; `claim` says which of them is an address.
+    /// Reads the claims; `claim` is the one that contains the address.
     pub(super) fn from_claims<'a>(claims: impl Into<Claims<'a>>, claim: AddressClaim) -> Self {
         let claims = claims.into();
         let more = claims.more;
@@ -115,7 +116,7 @@ impl Identity {
         }
     }
 
-    /// Adds what the UserInfo endpoint says of the same person.
+    /// Adds the UserInfo endpoint's claims about the same user.
     pub(super) fn complete(&mut self, other: Self) {
         self.address = self.address.take().or(other.address);
         self.shown = self.shown.take().or(other.shown);
@@ -124,8 +125,8 @@ impl Identity {
         }
     }
 
-    /// Whether an entry of `admin.users` means this person. What has an `@` is an address, and
-    /// never the name of a group, which people may give.
+    /// Whether an entry of `admin.users` means this user. An entry with `@` is an address and never
+    /// matches the name of a group, which users may choose.
     pub fn is(&self, member: &Member) -> bool {
         match member {
             Member::Address(address) => self.address.as_ref() == Some(address),
@@ -133,18 +134,18 @@ impl Identity {
         }
     }
 
-    /// Whether both are one person, by the subject.
+    /// Whether both are the same user, by the subject.
     pub fn is_same_person(&self, other: &Self) -> bool {
         self.subject == other.subject
     }
 
-    /// Whether `users` has the person in one of its lists.
+    /// Whether one of the lists of `users` contains this user.
     pub(super) fn is_listed(&self, users: &Users) -> bool {
         let mut members = users.operators.iter().chain(&users.viewers);
         members.any(|member| self.is(member))
     }
 
-    /// Keeps only the groups that `users` names: a session need not remember others.
+    /// Keeps only the groups that `users` names; a session does not need the others.
     pub fn without_other_groups(mut self, users: &Users) -> Self {
         let is_named = |group: &String| {
             let mut members = users.operators.iter().chain(&users.viewers);
@@ -158,8 +159,8 @@ impl Identity {
         self
     }
 
-    /// Name for pages, log and audit records: the address, or what the person is called with the
-    /// subject, which no one can choose.
+    /// Name for pages, log and audit records: the address, or the chosen name with the subject,
+    /// which no user can choose.
     pub fn name(&self) -> String {
         let subject = || limited(&self.subject);
         match (&self.address, &self.shown) {
@@ -169,23 +170,23 @@ impl Identity {
         }
     }
 
-    /// Address that the identity provider answers for, if there is one.
+    /// Address that the identity provider vouches for, if any.
     pub fn address(&self) -> Option<&str> {
         self.address.as_deref()
     }
 
-    /// Groups of the person, as the claim has them.
+    /// Groups as named in the claim `groups`.
     pub fn groups(&self) -> &[String] {
         &self.groups
     }
 
-    /// Whether the identity provider has left groups out, since there were too many.
+    /// Whether the token has no groups because there were too many.
     pub fn has_groups_elsewhere(&self) -> bool {
         self.has_groups_elsewhere && self.groups.is_empty()
     }
 }
 
-/// Object ids are compared without regard to case, names to the letter.
+/// Compares groups: object ids without regard to case, names exactly.
 fn is_same_group(one: &str, other: &str) -> bool {
     let is_id = one.len() == 36 && one.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
     one == other || (is_id && one.eq_ignore_ascii_case(other))

@@ -1,5 +1,5 @@
-//! The identity provider's metadata and keys: fetched when somebody signs in, kept for a day, and
-//! fetched again at most once a minute where a signature's key is not known.
+//! Metadata and keys of the identity provider: fetched at a sign-in, cached for a day, and fetched
+//! again at most once a minute if a signature's key is unknown.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +13,17 @@ use super::http::{self, Unanswered};
 use crate::fault::{Fault, Kind};
 use crate::outbound::http::Client;
 
-/// Lifetime of metadata; a key that was withdrawn is forgotten then.
+/// Age from which cached metadata is fetched again, so that withdrawn keys are dropped.
 const FRESH: Duration = Duration::from_secs(24 * 3600);
 
 /// Shortest time between two requests for keys.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// Lifetime of a remembered failure, so that many who wait do not ask one after the other.
+/// Period for which a failure is remembered, so that waiting sign-ins do not repeat the request one
+/// after the other.
 const FAILED: Duration = Duration::from_secs(5);
 
-/// Metadata of the identity provider, as last fetched.
+/// Cached metadata of the identity provider.
 #[derive(Default)]
 pub(super) struct Metadata(Mutex<Known>);
 
@@ -33,11 +34,11 @@ struct Known {
 }
 
 impl Metadata {
-    /// Metadata with keys; one request serves all who wait.
+    /// Returns the metadata with its keys. All waiting sign-ins share one request.
     ///
     /// # Errors
     ///
-    /// [`Kind::Unavailable`] where the identity provider does not answer, or not as one.
+    /// [`Kind::Unavailable`]: the identity provider does not respond, or its response is invalid.
     pub(super) async fn current(
         &self,
         client: &Client,
@@ -52,12 +53,12 @@ impl Metadata {
         }
         match known.fetch(client, issuer).await {
             Ok(metadata) => Ok(metadata),
-            // Stale keys are better than none: the ID token comes by TLS from the same host.
+            // Old keys still help: the ID token comes over TLS from the same host.
             Err(fault) => kept.map(|(_, metadata)| metadata).ok_or(fault),
         }
     }
 
-    /// Metadata that is newer than `than`, where it may be asked for.
+    /// Returns metadata newer than `than`, if it exists or may be requested now.
     pub(super) async fn newer(
         &self,
         client: &Client,

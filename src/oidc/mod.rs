@@ -1,13 +1,13 @@
-//! Sign-in of people by OpenID Connect (Core 1.0, Discovery 1.0), for the administrators' listener.
+//! Sign-in of administrators by OpenID Connect (Core 1.0, Discovery 1.0).
 //!
 //! ```text
-//!     Provider::begin ─▶ the browser goes to the identity provider, with state, nonce and PKCE (SignIn)
-//!     Provider::redeem ◀─ it comes back with a code ─▶ ID token, verified ─▶ Identity
+//! Provider::begin ──▶ SignIn (state, nonce, PKCE) ──▶ browser ──▶ identity provider
+//! Identity ◀── ID token, verified ◀── Provider::redeem ◀── code ◀── browser
 //! ```
 //!
-//! What an identity says is verified: issuer, audience, nonce, expiry, and a signature by one of the
-//! provider's published keys. Who may do what is decided elsewhere (`admin::people`). Never here:
-//! a cookie, a page, a role.
+//! The claims of an [`Identity`] are verified: issuer, audience, nonce, expiry, and a signature by
+//! one of the provider's published keys. `admin::people` decides who may do what. This module knows
+//! no cookies, pages or roles.
 
 mod http;
 mod identity;

@@ -1,5 +1,5 @@
-//! The identity provider, as a relying party sees it: where people are sent, and what their codes
-//! are worth.
+//! Client of the identity provider (relying party): sends users there, and redeems the codes that
+//! they bring back.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -66,8 +66,8 @@ type RelyingParty = Client<
     EndpointMaybeSet,
 >;
 
-/// Signatures by a key that only the identity provider has: none at all, and those by the client
-/// secret, prove nothing.
+/// Accepted signatures: only those with a key that only the identity provider has. Tokens without
+/// signature, or signed with the client secret, prove nothing.
 const ALGORITHMS: [CoreJwsSigningAlgorithm; 9] = [
     CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256,
     CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha384,
@@ -80,7 +80,7 @@ const ALGORITHMS: [CoreJwsSigningAlgorithm; 9] = [
     CoreJwsSigningAlgorithm::EdDsa,
 ];
 
-/// Identity provider that `admin.users` names.
+/// Identity provider of `admin.users`.
 pub struct Provider {
     users: Arc<Users>,
     redirect: RedirectUrl,
@@ -89,11 +89,12 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// With the redirect URI that the identity provider knows. Nothing is asked yet.
+    /// Creates the client with the redirect URI registered at the identity provider. Sends no
+    /// request.
     ///
     /// # Errors
     ///
-    /// The authorities of `admin.users.ca` cannot be trusted.
+    /// The authorities of `admin.users.ca` cannot be used.
     pub fn new(users: Arc<Users>, redirect: Url) -> Result<Self, rustls::Error> {
         let verifying = tls::client(&users.authorities)?;
         let client = HttpClient::new(verifying, users.egress.clone(), IpPreference::Any);
@@ -105,7 +106,7 @@ impl Provider {
         })
     }
 
-    /// Redirect URI, `PUBLIC_URL/oidc/callback`, for a public URL.
+    /// Returns the redirect URI of a public URL: `PUBLIC_URL/oidc/callback`.
     pub fn redirect_of(public_url: &Url) -> Url {
         let mut url = public_url.clone();
         let path = format!("{}/oidc/callback", public_url.path().trim_end_matches('/'));
@@ -113,19 +114,19 @@ impl Provider {
         url
     }
 
-    /// Host of the identity provider, for people.
+    /// Host of the identity provider, to be shown.
     pub fn host(&self) -> String {
         let url = Url::parse(&self.users.issuer).ok();
         let host = url.as_ref().and_then(Url::host_str);
         host.unwrap_or_default().to_owned()
     }
 
-    /// Begins a sign-in: where to send the browser, and what it has to bring back. With `anew`, the
-    /// identity provider asks which account it shall be.
+    /// Begins a sign-in. Returns the URL to which to send the browser, and the values that it must
+    /// bring back. With `anew` the identity provider asks which account to use.
     ///
     /// # Errors
     ///
-    /// [`Kind::Unavailable`] where the identity provider does not answer.
+    /// [`Kind::Unavailable`]: the identity provider does not respond.
     pub async fn begin(&self, anew: bool, now: SystemTime) -> Result<(Url, SignIn), Fault> {
         let metadata = self.current().await?;
         let party = self.relying_party(&metadata);
@@ -149,12 +150,12 @@ impl Provider {
         Ok((url, sign_in))
     }
 
-    /// Redeems the code of a sign-in, and verifies the ID token that it is worth.
+    /// Redeems the code of a sign-in and verifies the ID token.
     ///
     /// # Errors
     ///
-    /// [`Kind::Unavailable`] where the identity provider does not answer, [`Kind::GrantRefused`]
-    /// where it refuses or its ID token does not hold.
+    /// [`Kind::Unavailable`]: the identity provider does not respond. [`Kind::GrantRefused`]: it
+    /// refuses the code, or its ID token is invalid.
     pub async fn redeem(&self, sign_in: SignIn, code: &str) -> Result<Identity, Fault> {
         let metadata = self.current().await?;
         let party = self.relying_party(&metadata);
@@ -178,7 +179,8 @@ impl Provider {
         Ok(identity)
     }
 
-    /// The claims of an ID token, with keys that are fetched again where its key is not known.
+    /// Verifies an ID token and returns its claims. Fetches the keys again if the token's key is
+    /// unknown.
     async fn verified(
         &self,
         metadata: &Arc<CoreProviderMetadata>,
@@ -201,7 +203,7 @@ impl Provider {
         }
     }
 
-    /// OpenID Connect Core §3.1.3.7.
+    /// Verifies an ID token as in OpenID Connect Core §3.1.3.7.
     fn verify(
         &self,
         metadata: &CoreProviderMetadata,
@@ -220,15 +222,15 @@ impl Provider {
         }
     }
 
-    /// Claims of the UserInfo endpoint about the same person (Core §5.3): some providers put no
-    /// more than the subject into ID tokens.
+    /// Requests claims about the same user from the UserInfo endpoint (Core §5.3): some providers
+    /// put only the subject into ID tokens.
     async fn user_info(
         &self,
         party: &RelyingParty,
         token: &AccessToken,
         claims: &TokenClaims,
     ) -> Option<Identity> {
-        // The crate counts on a token that fits into a header.
+        // The crate requires a token that is a valid header value.
         HeaderValue::from_str(token.secret()).ok()?;
         let subject = SubjectIdentifier::new(claims.subject().to_string());
         let request = party.user_info(token.clone(), Some(subject)).ok()?;
@@ -259,7 +261,8 @@ impl Provider {
         );
         let methods = metadata.token_endpoint_auth_methods_supported();
         let takes = |method| methods.is_none_or(|methods| methods.contains(&method));
-        // RFC 6749 §2.3.1 demands Basic of every server; some take only the other.
+        // RFC 6749 §2.3.1 requires every server to support Basic; some support only the other
+        // method.
         let method = match takes(CoreClientAuthMethod::ClientSecretBasic) {
             true => AuthType::BasicAuth,
             false => AuthType::RequestBody,
@@ -269,7 +272,7 @@ impl Provider {
             .set_redirect_uri(self.redirect.clone())
     }
 
-    /// Whether the identity provider is on this machine, without TLS.
+    /// Whether the identity provider is on this machine and has no TLS.
     fn is_clear(&self) -> bool {
         self.users.issuer.starts_with("http://")
     }
@@ -279,7 +282,7 @@ fn refusal(detail: impl Into<String>) -> Fault {
     Fault::new(Kind::GrantRefused, detail.into())
 }
 
-/// Refusal of a code, or no answer.
+/// Fault of a code that was not redeemed.
 fn not_redeemed(error: RequestTokenError<Unanswered, Refusal>) -> Fault {
     match error {
         RequestTokenError::ServerResponse(said) => {
@@ -309,7 +312,7 @@ fn not_redeemed(error: RequestTokenError<Unanswered, Refusal>) -> Fault {
     }
 }
 
-/// Fault of an ID token that does not hold.
+/// Fault of an invalid ID token.
 fn unverified(error: &ClaimsVerificationError) -> Fault {
     let why = match error {
         ClaimsVerificationError::SignatureVerification(why) => why.to_string(),

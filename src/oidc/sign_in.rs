@@ -1,5 +1,5 @@
-//! A sign-in in progress, kept by the browser that began it: the relay seals it into a cookie and
-//! keeps nothing, so that any number may be begun.
+//! A sign-in in progress. The relay seals it into a cookie of the browser and stores nothing
+//! itself, so the number of sign-ins has no limit.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use base64::Engine as _;
@@ -8,33 +8,33 @@ use serde::{Deserialize, Serialize};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use subtle::ConstantTimeEq as _;
 
-/// Longest time that somebody may take to sign in.
+/// Longest duration of a sign-in.
 pub const LIFETIME: Duration = Duration::from_secs(600);
 
-/// Octets of a sealed sign-in; a longer text is none.
+/// Longest sealed sign-in, in octets.
 const SEALED_CAP: usize = 2048;
 
-/// Octets of the nonce before what is sealed.
+/// Length of the nonce before the sealed text, in octets.
 const NONCE: usize = 12;
 
-/// Purpose of the seal; no other text opens with it.
+/// Purpose of the seal, so that texts sealed for another purpose are rejected.
 const PURPOSE: &[u8] = b"authrelay: a sign-in by OpenID Connect";
 
-/// Sign-in of one browser, from its way to the identity provider to its coming back.
+/// Sign-in of one browser, from its redirect to the identity provider until its return.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SignIn {
-    /// Parameter `state`: comes back in the redirect.
+    /// Parameter `state` of the redirect.
     pub(super) state: String,
-    /// Claim `nonce`: comes back in the ID token.
+    /// Claim `nonce` of the ID token.
     pub(super) nonce: String,
-    /// PKCE's code verifier (RFC 7636): goes to the token endpoint alone.
+    /// PKCE code verifier (RFC 7636), sent only to the token endpoint.
     pub(super) verifier: String,
-    /// Seconds since 1970 at which it ends.
+    /// End of validity, in seconds since 1970.
     pub(super) ends: u64,
 }
 
 impl SignIn {
-    /// Whether it is the one whose `state` came back, and has not ended.
+    /// Whether the sign-in has this `state` and has not expired.
     pub fn is_of(&self, state: &str, now: SystemTime) -> bool {
         let is_same = bool::from(self.state.as_bytes().ct_eq(state.as_bytes()));
         is_same && seconds(now) < self.ends
@@ -51,7 +51,7 @@ pub(super) fn seconds(time: SystemTime) -> u64 {
 pub struct Seal(RandomizedNonceKey);
 
 impl Seal {
-    /// Makes a key that no one else has.
+    /// Generates a random key.
     ///
     /// # Errors
     ///
@@ -71,7 +71,7 @@ impl Seal {
         Some(URL_SAFE_NO_PAD.encode(sealed))
     }
 
-    /// The sign-in of a cookie; `None` where this process did not seal it.
+    /// Opens a cookie; `None` if this process did not seal it.
     pub fn open(&self, cookie: &str) -> Option<SignIn> {
         if cookie.len() > SEALED_CAP {
             return None;

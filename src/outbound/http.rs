@@ -31,7 +31,7 @@ use crate::config::{Egress, Endpoint, IpPreference, UpstreamTls};
 /// Longest time to open a connection, TLS included.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long an idle connection is kept for the next request.
+/// Longest time that an idle connection is kept for the next request.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// Longest head of a response, in octets.

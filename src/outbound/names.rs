@@ -13,19 +13,19 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-/// How long addresses are used.
+/// Age up to which addresses are used.
 const KEPT: Duration = Duration::from_secs(30);
 
 /// Age from which a use triggers another look-up.
 const STALE: Duration = Duration::from_secs(20);
 
-/// How long an address stays first after those before it did not answer.
+/// Period for which an address stays first after those before it did not answer.
 const PREFERRED: Duration = Duration::from_secs(600);
 
-/// Most concurrent look-ups; others wait.
+/// Maximum number of concurrent look-ups; others wait.
 const THREADS: usize = 32;
 
-/// Most cached names; a configuration has far fewer.
+/// Maximum number of cached names; a configuration has far fewer.
 const CAP: usize = 1024;
 
 /// Addresses without port, or the error.

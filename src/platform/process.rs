@@ -83,7 +83,6 @@ impl Running {
     }
 }
 
-/// Keeps only the last `cap` octets.
 pub(super) fn keep_last(octets: &mut Vec<u8>, cap: usize) {
     let surplus = octets.len().saturating_sub(cap);
     octets.drain(..surplus);

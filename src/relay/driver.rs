@@ -21,7 +21,8 @@ use super::interface::{Action, End, Event, Input, Interest, Next, Permit};
 use super::machine::{Machine, STOP_TIMEOUT};
 use crate::fault::Fault;
 
-/// Most times each side receives before other tasks of the runtime run; 64 KiB at most each time.
+/// Maximum number of reads from each side before other tasks of the runtime run. One read has at
+/// most 64 KiB.
 pub(super) const ROUNDS: usize = 16;
 
 /// Function that takes received octets.

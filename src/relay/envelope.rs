@@ -3,7 +3,7 @@
 use crate::fault::sanitize;
 use crate::wire::address::Path;
 
-/// Most recipients recorded per message; Exchange allows 1,000.
+/// Maximum number of recipients recorded per message; Exchange allows 1,000.
 const RECIPIENTS: usize = 2_000;
 
 /// Outcome of a message that a session sent.

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use super::framing::{DotText, Line, LineEnds};
 use crate::fault::{Fault, Kind};
 
-/// Most pending replies that are tracked.
+/// Maximum number of pending replies that are tracked.
 const DUE: usize = 10_000;
 
 /// A pending reply.

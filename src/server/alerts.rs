@@ -17,7 +17,7 @@ use crate::notify::Notifier;
 use crate::session::{ActiveService, Service, Sharing};
 use crate::status;
 
-/// Most logins that wait to be examined.
+/// Maximum number of logins that wait to be examined.
 const QUEUE: usize = 1_024;
 
 /// Interval for checking the audit and refused credentials.
@@ -44,7 +44,6 @@ const CLIENT: [&str; 7] = [
     "AADSTS7000229",
 ];
 
-/// Name of this relay in alerts.
 fn relay_name(service: &Service) -> String {
     if let Some(sharing) = service.sharing() {
         return sharing.member().name().to_owned();
@@ -204,6 +203,7 @@ impl AlertState {
         if let Some(sharing) = service.sharing() {
             self.look_at_store(sharing);
         }
+        self.look_at_state(service);
         let subject = "audit records";
         match service.is_audit_failing() {
             true => {
@@ -244,6 +244,22 @@ impl AlertState {
                 self.notifier
                     .begin(NotifyEvent::Store, subject, detail, remedy);
             }
+        }
+    }
+
+    /// The state directory, where what a redemption brought cannot be written: it is used from memory.
+    fn look_at_state(&self, service: &Service) {
+        let subject = "the state directory";
+        let store = service.token_source().store();
+        if store.is_some_and(|store| store.unstored() > 0) {
+            let detail = "tokens that were redeemed cannot be written; they are used, and kept in memory and in the shared store, if there is one";
+            let remedy = "free space in the state directory; the log says which file";
+            let remedy = Some(remedy.to_owned());
+            self.notifier
+                .begin(NotifyEvent::Store, subject, detail, remedy);
+        } else {
+            let detail = "tokens that were redeemed are written";
+            self.notifier.end(NotifyEvent::Store, subject, detail);
         }
     }
 

@@ -62,7 +62,7 @@ struct State {
     before: Option<Arc<dyn Fn() + Send + Sync>>,
     /// TLS configuration of the administrators' listener.
     shown: Option<Arc<ReloadableTls>>,
-    /// People who sign in to it.
+    /// Users signed in to the administrators' listener, which reloads change.
     people: Option<Arc<People>>,
 }
 
@@ -141,7 +141,7 @@ impl Control {
         self.state().shown = tls;
     }
 
-    /// Sets the people who sign in to the administrators' listener.
+    /// Sets the users of the administrators' listener.
     pub(super) fn set_people(&self, people: Option<Arc<People>>) {
         self.state().people = people;
     }
@@ -423,7 +423,7 @@ fn contents(files: &[PathBuf]) -> [u8; 32] {
 }
 
 impl State {
-    /// Prepares the people of `config`, whom the result puts in force.
+    /// Prepares the users of `config`. The returned function activates them.
     fn prepare_people(&self, config: &Config) -> anyhow::Result<Box<dyn FnOnce()>> {
         let users = config.admin.as_ref().and_then(|admin| admin.users.as_ref());
         let prepared = match &self.people {

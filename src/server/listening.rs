@@ -72,7 +72,6 @@ pub(super) fn bind(
     })
 }
 
-/// A listener that accepts clients.
 pub(super) struct AcceptingListener {
     /// Socket, shared with the accepting task.
     pub(super) socket: Arc<TcpListener>,

@@ -142,7 +142,7 @@ impl Server {
         let token_source = control.current().active().token_source().clone();
         let _ = tokio::time::timeout_at(over_by + LAST_ANSWERS, token_source.finish()).await;
         if let Some(sharing) = sharing {
-            sharing.stop().await;
+            sharing.stop(over_by).await;
         }
         over.cancel();
         if let Some(admin) = admin {

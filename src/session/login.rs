@@ -45,7 +45,6 @@ pub(super) struct Login<'a> {
     pub(super) deadline: Instant,
 }
 
-/// Result of a successful login.
 pub(super) struct LoginResult {
     pub(super) verified: VerifiedLogin,
     /// Upstream connection; `None` if each MAIL opens its own.

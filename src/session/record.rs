@@ -307,7 +307,6 @@ impl SessionRecord {
         self.outcome = outcome;
     }
 
-    /// Records an event of the relay.
     pub(super) fn on_relay_event(&mut self, event: RelayEvent) {
         match event {
             RelayEvent::Message(message) => self.on_message(message),

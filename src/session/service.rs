@@ -214,7 +214,7 @@ impl Service {
         });
     }
 
-    /// Where audit records go, if they go anywhere.
+    /// Handle for audit records, if they are enabled.
     pub fn audit(&self) -> Option<&Audit> {
         self.state.audit.as_ref()
     }

@@ -139,8 +139,30 @@ impl Sharing {
         }
     }
 
-    /// Leaves the group, so that other relays do not wait for this one.
-    pub async fn stop(&self) {
+    /// Connects a command-line process, which is not a relay: it only reads and writes records.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the store cannot be used.
+    pub async fn connect_cli(&self) -> Result<(), String> {
+        self.member.become_cli();
+        let connecting = tokio::spawn(self.redis.clone().keep_connected());
+        self.tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(connecting);
+        let mut up = self.member.up();
+        let connected = up.wait_for(Result::is_ok);
+        // The result of the last attempt is known by then.
+        let _ = tokio::time::timeout(PATIENCE, connected).await;
+        self.member.come_back().await;
+        self.member.trouble().map_or(Ok(()), Err)
+    }
+
+    /// Leaves the group, so that other relays do not wait for this one. Waits for a redemption first,
+    /// but not beyond `until`.
+    pub async fn stop(&self, until: tokio::time::Instant) {
+        let _ = tokio::time::timeout_at(until, self.member.until_idle()).await;
         let _ = tokio::time::timeout(GOODBYE, self.member.leave()).await;
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         tasks.iter().for_each(JoinHandle::abort);

@@ -49,7 +49,8 @@ enum Closing {
     Closed,
 }
 
-/// Most octets of a client's first flight kept for an error: a ClientHello without key shares.
+/// Maximum size of a client's first flight kept for an error, in octets: a ClientHello without key
+/// shares.
 const FIRST: usize = 2 * 1024;
 
 /// Failed handshake with a client.

@@ -18,23 +18,23 @@ pub use super::records::Records;
 /// Largest TLS record with its header: 2^14 octets, and 2,048 of TLS 1.2's expansion.
 pub const RECORD: usize = 16_384 + 2_048 + 5;
 
-/// Most octets read from a socket at once.
+/// Maximum number of octets read from a socket at once.
 pub const READ: usize = 64 * 1024;
 
 /// Size of a scratch buffer for [`Tls::receive`]: kept octets, followed by those read.
 pub const SCRATCH: usize = READ + RECORD;
 
-/// Most octets kept during a handshake with an upstream: rustls accepts handshake messages of 64
-/// KiB (certificates, RFC 8446 §4), and their records have headers.
+/// Maximum number of octets kept during a handshake with an upstream: rustls accepts handshake
+/// messages of 64 KiB (certificates, RFC 8446 §4), and their records have headers.
 const UPSTREAM_CAP: usize = SCRATCH;
 
-/// Most octets kept during a handshake with a client: one record of the largest size. Thousands of
-/// unauthenticated clients may leave handshakes incomplete. A ClientHello has 2 KiB, post-quantum
-/// key shares included.
+/// Maximum number of octets kept during a handshake with a client: one record of the largest size.
+/// Thousands of unauthenticated clients may leave handshakes incomplete. A ClientHello has 2 KiB,
+/// post-quantum key shares included.
 const CLIENT_CAP: usize = RECORD;
 
-/// Most octets kept from a client after its handshake: an incomplete record, and an incomplete
-/// handshake message, which can only be a KeyUpdate (5 octets, RFC 8446 §4.6.3).
+/// Maximum number of octets kept from a client after its handshake: an incomplete record, and an
+/// incomplete handshake message, which can only be a KeyUpdate (5 octets, RFC 8446 §4.6.3).
 const CLIENT_OPEN_CAP: usize = RECORD + 4 * 1024;
 
 /// TLS connection from its handshake to its end.

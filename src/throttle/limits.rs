@@ -5,9 +5,9 @@ use std::time::Duration;
 /// Limits of what one mailbox may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Most messages in flight.
+    /// Maximum number of messages in flight.
     pub in_flight: usize,
-    /// Most messages that begin in any 60 s.
+    /// Maximum number of messages that begin in any 60 s.
     pub per_minute: usize,
     /// Longest wait of a message, from MAIL on.
     pub wait: Duration,

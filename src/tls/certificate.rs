@@ -65,7 +65,6 @@ impl ServerCertificate {
     ///
     /// The certificate, its key or the authorities cannot be used, or the machine has no
     /// randomness.
-    /// randomness.
     pub fn config(&self) -> Result<ServerConfig, rustls::Error> {
         super::config::server(
             self.chain.clone(),

@@ -9,7 +9,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::{CipherSuite, ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-/// Most sessions remembered for resumption.
+/// Maximum number of sessions remembered for resumption.
 const RESUMABLE: usize = 256;
 
 /// Builds the cryptography provider. AES-128-GCM comes first, as in browsers: its protection is

@@ -18,7 +18,7 @@ use crate::token::{AuthorizationRequest, Consent, TokenSource};
 /// Longest time for a user to consent.
 pub const LIFETIME: Duration = Duration::from_secs(600);
 
-/// Most pending consents; the oldest are dropped beyond it.
+/// Maximum number of pending consents; the oldest are dropped beyond it.
 const CAP: usize = 1_000;
 
 /// Pending consents, and the results of those that ended within their ten minutes.

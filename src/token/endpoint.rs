@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::answer::AccessTokenResponse;
 use super::failure::{Class, TokenError};
 use super::refusal::{self, OAuthError};
+use crate::cluster::awake::awake_timeout;
 use crate::config::{Provider, Registration};
 use crate::environment;
 use crate::outbound::http;
@@ -131,11 +132,11 @@ impl Endpoint {
     ) -> Result<T, TokenError> {
         let request =
             request.map_err(|_| TokenError::later("the token endpoint's URL cannot be asked"))?;
-        let exchanged = tokio::time::timeout(self.timeout, exchange(&self.client, request));
+        let exchanged = awake_timeout(self.timeout, exchange(&self.client, request));
         let reply = match exchanged.await {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(why)) => return Err(self.no_answer(registration, url, &why)),
-            Err(_) => {
+            Some(Ok(reply)) => reply,
+            Some(Err(why)) => return Err(self.no_answer(registration, url, &why)),
+            None => {
                 let seconds = self.timeout.as_secs_f32();
                 let why = format!("no answer within {seconds} s");
                 return Err(self.no_answer(registration, url, &why));

@@ -83,6 +83,8 @@ pub(crate) struct TokenError {
     pub(crate) retry_after: Option<Duration>,
     /// Whether an endpoint was asked.
     pub(crate) asked: bool,
+    /// Other relays, or their store, stand in the way: it costs nothing to look again soon.
+    pub(crate) is_brief: bool,
 }
 
 impl TokenError {
@@ -93,6 +95,15 @@ impl TokenError {
             fault: Fault::new(class.kind(), detail),
             retry_after: None,
             asked: false,
+            is_brief: false,
+        }
+    }
+
+    /// Creates a failure that other relays or their store are the reason for.
+    pub(crate) fn brief(detail: impl AsRef<str>) -> Self {
+        Self {
+            is_brief: true,
+            ..Self::later(detail)
         }
     }
 

@@ -198,17 +198,23 @@ impl CachedToken {
         });
         let failures = before.as_ref().map_or(0, |pause| pause.failures);
         let pauses = failure.class.pauses(consent);
-        let pause = (pauses.first * (1 << failures.min(12))).min(pauses.longest);
+        let pause = match failure.is_brief {
+            true => pauses.first,
+            false => (pauses.first * (1 << failures.min(12))).min(pauses.longest),
+        };
         let pause = pause.mul_f64(1.0 + self.jitter / 5.0);
         let asked = failure.retry_after.unwrap_or_default().min(RETRY_AFTER_CAP);
+        let is_asked_often = failure.class == Class::Ended || failure.is_brief;
         let known = before.is_some_and(|pause| {
-            pause.failure.class == Class::Ended
+            is_asked_often
+                && pause.failure.class == failure.class
                 && pause.failure.fault.detail() == failure.fault.detail()
         });
+        let failures = failures + u32::from(!failure.is_brief);
         self.pause = Some(Pause {
             failure,
             until: now + pause.max(asked),
-            failures: failures + 1,
+            failures,
         });
         !known
     }

@@ -17,6 +17,7 @@ use super::failure::{Class, TokenError};
 use super::grant::Request;
 use super::issued::IssuedToken;
 use super::store::Owner;
+use crate::cluster::awake::awake_timeout;
 use crate::cluster::command::{Answer, Command, Sealed};
 use crate::cluster::member::{Member, nonce};
 use crate::cluster::number::Number;
@@ -139,9 +140,11 @@ impl Sharing {
         self.began.elapsed()
     }
 
-    /// Waits until a record that is still to be put is there: it is not redeemed before.
+    /// Waits until a record that is still to be put is there: it is not redeemed before. A store that
+    /// is away is not waited for.
     async fn wait_for_put(&self) -> Result<(), TokenError> {
-        while self.member().owes(&self.name) {
+        let up = self.member().up();
+        while self.member().owes(&self.name) && up.borrow().is_ok() {
             if self.now() > self.request.timeout {
                 return Err(away(
                     "what was redeemed last is not in the shared store yet",
@@ -176,6 +179,10 @@ impl Sharing {
     }
 
     async fn begin(&mut self, machine: &mut Redemption, entry: u64, one_use: bool) -> Step {
+        if one_use && self.member().is_cli() {
+            // Other relays do not wait for a process that is not a relay: its entry would not hold.
+            return machine.on_answer(None, nonce(), jitter(), self.now());
+        }
         let number = machine.own().map(|own| own.number).unwrap_or_default();
         self.member().on_asking(&self.name, number, entry, one_use);
         let begin = Command::Begin {
@@ -205,10 +212,10 @@ impl Sharing {
             return machine.on_asked(Asked::Nothing);
         }
         let number = machine.own().map(|own| own.number);
-        let asking = self.request.ask_provider(number);
-        let asked = match tokio::time::timeout(REQUEST, asking).await {
-            Ok(asked) => asked,
-            Err(_) => Err(TokenError::later("the identity provider did not answer").asked()),
+        let asking = self.request.ask_provider(number, entry.is_some());
+        let asked = match awake_timeout(REQUEST, asking).await {
+            Some(asked) => asked,
+            None => Err(TokenError::later("the identity provider did not answer").asked()),
         };
         match asked {
             Ok(issued) => {
@@ -280,9 +287,12 @@ impl Sharing {
             },
             Outcome::Refused(_) | Outcome::Failed => Err(self
                 .failed
-                .unwrap_or_else(|| TokenError::later("another record has come meanwhile"))),
+                .unwrap_or_else(|| TokenError::brief("another record has come meanwhile"))),
             Outcome::Held => Err(away(
                 "another relay redeems the refresh token, and takes long",
+            )),
+            Outcome::Away if self.member().is_cli() => Err(away(
+                "the shared store is away, or the refresh token is good once: only a relay that is running redeems it",
             )),
             Outcome::Away => Err(away(
                 "the shared store is away, or not every relay is back since it was: this relay knows no consent, or must not redeem one by itself",
@@ -351,7 +361,7 @@ impl Sharing {
         let clear = self.records.store.keys().open(&name, &why).ok();
         let why = clear.and_then(|(_, clear)| String::from_utf8(clear.to_vec()).ok());
         let why = why.unwrap_or_else(|| "another relay was told to wait".to_owned());
-        let mut failure = TokenError::later(why);
+        let mut failure = TokenError::brief(why);
         failure.retry_after = Some(until.saturating_duration_since(Instant::now()));
         Some(failure)
     }
@@ -388,7 +398,7 @@ impl Sharing {
 }
 
 fn away(why: &str) -> TokenError {
-    TokenError::later(why).remedy("the next login tries again; see docs/several-relays.md")
+    TokenError::brief(why).remedy("the next login tries again; see docs/several-relays.md")
 }
 
 /// A number from 0 to 1.
@@ -410,6 +420,13 @@ impl SharedRecords {
         {
             self.adopted(&name, record).await;
         }
+    }
+
+    /// Why the store does not have what was changed of a login yet; `None` where it has.
+    pub(crate) fn unshared(&self, login: &str) -> Option<String> {
+        let is_owed = self.member.owes(&self.store.name(login));
+        let why = || "it does not take the record".to_owned();
+        is_owed.then(|| self.member.trouble().unwrap_or_else(why))
     }
 
     /// Tells the others of a login's record; goes on until the store has it.

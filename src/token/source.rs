@@ -21,8 +21,8 @@ use crate::config::{Account, Registration};
 use crate::fault::{Fault, Kind};
 use crate::outbound::http;
 
-/// Most cache entries; beyond it those without a token are dropped. Clients can create many: one
-/// per login of a wildcard account, or per password tried with the grant `password`.
+/// Maximum number of cache entries; beyond it those without a token are dropped. Clients can create
+/// many: one per login of a wildcard account, or per password tried with the grant `password`.
 const MAX_CACHED: usize = 10_000;
 
 /// Source of access tokens: cache, one request at a time, backoff.
@@ -111,6 +111,12 @@ impl TokenSource {
             shared.publish(login).await;
         }
         Ok(forgotten)
+    }
+
+    /// Reason why other relays do not have the change of a login's record yet; `None` if they have, or
+    /// there are none.
+    pub fn unshared(&self, login: &str) -> Option<String> {
+        self.shared.as_ref()?.unshared(login)
     }
 
     /// Records shared with other relays, if any.

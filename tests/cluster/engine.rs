@@ -95,11 +95,20 @@ impl Engine {
         if let Command::Mark { epoch, roster } = command {
             return self.mark(context, epoch, roster, now);
         }
+        if *command == Command::Epoch {
+            return match &self.data.marker {
+                Some((run, epoch)) if *run == context.run && !self.has_jumped(now) => {
+                    let epoch = epoch.clone();
+                    Answer::Marked { epoch }
+                }
+                _ => Answer::Lost,
+            };
+        }
         if self.is_lost(context, now) {
             return Answer::Lost;
         }
         match command {
-            Command::Mark { .. } => Answer::Lost,
+            Command::Mark { .. } | Command::Epoch => Answer::Lost,
             Command::Back { roster } => {
                 for (id, age) in roster {
                     let heard = now.saturating_sub(*age);
@@ -110,7 +119,9 @@ impl Engine {
                 self.roster(now)
             }
             Command::Beat => {
-                self.data.roster.insert(context.relay.clone(), now);
+                if self.data.back.contains(&context.relay) {
+                    self.data.roster.insert(context.relay.clone(), now);
+                }
                 self.data.beat = self.data.beat.max(now);
                 self.roster(now)
             }
@@ -190,6 +201,11 @@ impl Engine {
                 record: self.data.records.get(name).cloned(),
                 entry: self.entry(name, now),
             },
+            Command::Names => {
+                let lasts = |(_, record): &(&Arc<str>, &Sealed)| record.life.is_none();
+                let all = self.data.records.iter().filter(lasts);
+                Answer::Names(all.map(|(name, _)| name.clone()).collect())
+            }
             Command::Put { name, record } => {
                 let stored = self.data.records.get(name);
                 match stored {
@@ -252,7 +268,12 @@ impl Engine {
                 if !is_own || !self.is_stored(name, record.number) {
                     return Answer::Moved;
                 }
-                self.data.records.insert(name.clone(), record.clone());
+                let life = self.data.records.get(name).and_then(|stored| stored.life);
+                let ended = Sealed {
+                    life,
+                    ..record.clone()
+                };
+                self.data.records.insert(name.clone(), ended);
                 self.data.entries.remove(name);
                 Answer::Done
             }

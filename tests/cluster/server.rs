@@ -7,18 +7,26 @@ pub struct Server {
     child: Child,
     pub port: u16,
     folder: tempfile::TempDir,
+    more: Vec<String>,
 }
 
 impl Server {
     /// `None`: there is no Redis on this machine.
     pub fn start() -> Option<Self> {
+        Self::with(&[])
+    }
+
+    /// With more arguments, as for TLS, a replica or persistence.
+    pub fn with(more: &[&str]) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
-        let child = spawn(port, folder.path(), &[])?;
+        let more: Vec<_> = more.iter().map(|text| (*text).to_owned()).collect();
+        let child = spawn(port, folder.path(), &more)?;
         let server = Self {
             child,
             port,
             folder,
+            more,
         };
         server.wait();
         Some(server)
@@ -33,21 +41,6 @@ impl Server {
             std::thread::sleep(Duration::from_millis(50));
         }
         panic!("redis-server does not answer");
-    }
-
-    /// With more arguments, as for TLS or a replica.
-    #[allow(dead_code)]
-    pub fn with(more: &[&str]) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let port = free_port();
-        let child = spawn(port, folder.path(), more)?;
-        let server = Self {
-            child,
-            port,
-            folder,
-        };
-        server.wait();
-        Some(server)
     }
 
     /// What redis-cli prints.
@@ -67,10 +60,10 @@ impl Server {
         self.child.wait().unwrap();
     }
 
-    /// Anew on the same port, empty: nothing was written to disk.
+    /// Anew on the same port, with what was written to disk: by default nothing.
     #[allow(dead_code)]
     pub fn restart(&mut self) {
-        self.child = spawn(self.port, self.folder.path(), &[]).unwrap();
+        self.child = spawn(self.port, self.folder.path(), &self.more).unwrap();
         self.wait();
     }
 
@@ -87,7 +80,7 @@ pub fn free_port() -> u16 {
     socket.local_addr().unwrap().port()
 }
 
-fn spawn(port: u16, folder: &std::path::Path, more: &[&str]) -> Option<Child> {
+fn spawn(port: u16, folder: &std::path::Path, more: &[String]) -> Option<Child> {
     Command::new("redis-server")
         .args([
             "--port",

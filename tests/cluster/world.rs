@@ -575,8 +575,9 @@ impl World {
         let standing = self.relays[relay].standing(self.now, self.life);
         let it = &self.relays[relay];
         let wants = standing == authrelay::cluster::redemption::Standing::Redeemable;
-        // What is still to be put is not redeemed before.
-        if !it.up || it.flight.is_some() || !wants || !it.owed.is_empty() {
+        // What is still to be put is not redeemed before, unless the store is away.
+        let owes = !it.owed.is_empty() && (self.is_one_use() || !it.cut);
+        if !it.up || it.flight.is_some() || !wants || owes {
             return;
         }
         let own = it.know.map(Rec::mark);

@@ -202,7 +202,38 @@ class ComposeOfSeveralRelays(Compose):
             self.assertTrue(service["read_only"])
             self.assertEqual(service["cap_drop"], ["ALL"])
             self.assertEqual(service["command"][:3], ["run", "--name", name])
-            self.assertEqual(set(service["secrets"]), {"state-key", "redis-url"})
+            (source,) = [it.split(":")[0] for it in service["volumes"] if ":/etc/authrelay/proxy.yaml:ro" in it]
+            run(STATIC, "check", "--no-secrets", "--config", DEPLOY / source)
+            configuration = yaml.safe_load((DEPLOY / source).read_text())
+            self.assertEqual(
+                set(paths(configuration)) - {"/var/lib/authrelay"}, {f"/run/secrets/{it}" for it in service["secrets"]}
+            )
+            (subnet,) = [config["subnet"] for config in self.compose["networks"]["relays"]["ipam"]["config"]]
+            for listener in configuration["listeners"]:
+                self.assertEqual(listener["proxy_protocol"], [subnet])
+        used = {secret for service in services.values() for secret in service.get("secrets", [])}
+        self.assertEqual(used, set(self.compose["secrets"]))
         states = [services[name]["volumes"][1] for name in ("relay-a", "relay-b")]
         self.assertEqual(len(set(states)), 2, "each has a state of its own")
         self.assertIn("--maxmemory-policy noeviction", services["store"]["command"][2])
+
+    def test_the_balancer_reaches_every_listener(self):
+        text = (DEPLOY / "haproxy.cfg").read_text()
+        configuration = yaml.safe_load((DEPLOY / "container/proxy-ha.yaml").read_text())
+        binds = {port(listener["bind"]) for listener in configuration["listeners"]} | {port(configuration["admin"]["bind"])}
+        self.assertEqual({int(number) for number in re.findall(r"^    bind :(\d+)$", text, re.MULTILINE)}, binds)
+        for name in ("relay-a", "relay-b"):
+            reached = re.findall(rf"^    server {name} {name}:(\d+)\b", text, re.MULTILINE)
+            self.assertEqual({int(number) for number in reached}, binds)
+        published = {int(it.split(":")[1]) for it in self.compose["services"]["balancer"]["ports"]}
+        self.assertEqual(published, binds)
+        self.assertIn(f"check port {port(configuration['admin']['bind'])} ", text)
+
+    def test_haproxy_takes_its_configuration(self):
+        file = self.folder / "haproxy.cfg"
+        # The names are those of Compose's network.
+        file.write_text(re.sub(r"relay-[ab]:", "127.0.0.1:", (DEPLOY / "haproxy.cfg").read_text()))
+        run("/usr/sbin/haproxy", "-c", "-f", file)
+        file.write_text(file.read_text().replace("send-proxy-v2 check", "send-proxy-v9 check"))
+        with self.assertRaises(AssertionError):
+            run("/usr/sbin/haproxy", "-c", "-f", file)

@@ -29,6 +29,7 @@ mod checks;
 mod command;
 mod consent;
 mod direct;
+mod disk;
 mod doctor;
 mod endpoint;
 mod listener;

@@ -11,9 +11,9 @@ use authrelay::wire::Protocol::Imap;
 use serde_json::json;
 
 use crate::client::Client;
+use crate::disk::SmallDisk;
 use crate::endpoint::{Answer, Endpoint};
 use crate::stage::{Relay, greet};
-use crate::token_life::SmallDisk;
 use crate::{consent, consenting};
 
 /// The relay as a process of its own, on a listener that the system picks; `None`: it does not

@@ -8,6 +8,7 @@ use authrelay::wire::Protocol::Imap;
 use serde_json::{Value, json};
 
 use crate::consent::accounts;
+use crate::disk::SmallDisk;
 use crate::endpoint::{Answer, Asked, Endpoint};
 use crate::stage::{Relay, Setup};
 use crate::{assert_logs_in, consent, consenting, log_in, registration};
@@ -598,58 +599,13 @@ impl OneUse {
     }
 }
 
-/// A state directory with little room.
-pub struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    /// Mounting takes root, as `tests/run` has it.
-    pub fn mount() -> Self {
-        let disk = Self(tempfile::tempdir().unwrap());
-        let done = disk.run(
-            "mount",
-            &["-t", "tmpfs", "-o", "size=512k,mode=0700", "tmpfs"],
-        );
-        assert!(done, "a small disk cannot be mounted: run as root");
-        disk
-    }
-
-    fn run(&self, program: &str, arguments: &[&str]) -> bool {
-        let status = std::process::Command::new(program)
-            .args(arguments)
-            .arg(self.0.path())
-            .stderr(std::process::Stdio::null())
-            .status();
-        status.is_ok_and(|status| status.success())
-    }
-
-    pub fn path(&self) -> &std::path::Path {
-        self.0.path()
-    }
-
-    pub fn fill(&self) {
-        use std::io::Write as _;
-        let mut file = std::fs::File::create(self.0.path().join("ballast")).unwrap();
-        while file.write_all(&[0; 4096]).is_ok() {}
-    }
-
-    pub fn free(&self) {
-        let _ = std::fs::remove_file(self.0.path().join("ballast"));
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        self.run("umount", &["-l"]);
-    }
-}
-
 /// d21: a full disk, before and during a redemption, loses no consent whose refresh tokens are
 /// good once.
 #[tokio::test]
 async fn d21_a_full_disk_loses_no_one_use_refresh_token() {
     let disk = SmallDisk::mount();
     let disk = Arc::new(disk);
-    let state = format!("directory: {}", disk.0.path().display());
+    let state = format!("directory: {}", disk.path().display());
     let endpoint = Endpoint::start().await;
     let relay = consenting()
         .replace("directory: ./state", &state)
@@ -702,7 +658,7 @@ async fn d21_a_full_disk_loses_no_one_use_refresh_token() {
     disk.free();
     // Not to be written at all: it is kept, used, and written later.
     *meanwhile.lock().unwrap() = Some(|disk| {
-        std::fs::rename(disk.0.path().join("tokens"), disk.0.path().join("away")).unwrap();
+        std::fs::rename(disk.path().join("tokens"), disk.path().join("away")).unwrap();
     });
     one_a_minute(&relay, &revoke).await;
     assert_eq!(redeemed(), 3);
@@ -715,7 +671,7 @@ async fn d21_a_full_disk_loses_no_one_use_refresh_token() {
     assert!(metric(&relay, "authrelay_unstored_tokens 1").await);
     assert_logs_in(&relay, Imap).await;
     assert_eq!(redeemed(), 3);
-    std::fs::rename(disk.0.path().join("away"), disk.0.path().join("tokens")).unwrap();
+    std::fs::rename(disk.path().join("away"), disk.path().join("tokens")).unwrap();
     relay.log.wait_for("a redeemed token is stored now").await;
     assert!(metric(&relay, "authrelay_unstored_tokens 0").await);
     one_a_minute(&relay, &revoke).await;

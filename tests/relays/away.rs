@@ -8,16 +8,6 @@ use crate::consents::{consent, consenting};
 use crate::pair::Pair;
 use crate::stage::Setup;
 
-async fn until(pair: &Pair, relay: usize, line: &str) {
-    for _ in 0..400 {
-        if pair.metrics(relay).await.contains(line) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("{line}\n{}", pair.metrics(relay).await);
-}
-
 /// On one thread, so that both relays' log is this test's.
 #[tokio::test]
 async fn mail_goes_on_without_the_store_and_one_line_says_so() {
@@ -25,10 +15,10 @@ async fn mail_goes_on_without_the_store_and_one_line_says_so() {
         return;
     };
     pair.assert_logs_in(0).await;
-    until(&pair, 0, "authrelay_store_up 1\n").await;
-    until(&pair, 0, "authrelay_relays 2\n").await;
+    pair.until_metric(0, "authrelay_store_up 1\n").await;
+    pair.until_metric(0, "authrelay_relays 2\n").await;
     pair.redis.kill();
-    until(&pair, 0, "authrelay_store_up 0\n").await;
+    pair.until_metric(0, "authrelay_store_up 0\n").await;
     // A token that is refused is fetched anew, by this relay alone, and at once.
     pair.one.sandbox.revoke_tokens();
     for relay in [0, 1] {
@@ -41,8 +31,8 @@ async fn mail_goes_on_without_the_store_and_one_line_says_so() {
         );
     }
     pair.redis.restart();
-    until(&pair, 0, "authrelay_store_up 1\n").await;
-    until(&pair, 1, "authrelay_relays 2\n").await;
+    pair.until_metric(0, "authrelay_store_up 1\n").await;
+    pair.until_metric(1, "authrelay_relays 2\n").await;
     let log = pair.one.log.text();
     // Both relays log here.
     let count = |text: &str| log.matches(text).count();

@@ -18,7 +18,7 @@ pub fn consenting() -> Setup {
         .append("admin: {bind: \"127.0.0.1:0\", public_url: \"http://localhost:8025\", token: admin-token-9Zk4}\n")
 }
 
-fn http() -> reqwest::Client {
+pub fn http() -> reqwest::Client {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
@@ -29,7 +29,11 @@ fn http() -> reqwest::Client {
 
 /// Begun at one relay; where the browser is sent back to.
 pub async fn begin(pair: &Pair, relay: usize) -> String {
-    let admin = pair.listener(relay, "admin");
+    begin_at(pair.listener(relay, "admin")).await
+}
+
+/// Begun at the relay with this administrators' listener.
+pub async fn begin_at(admin: std::net::SocketAddr) -> String {
     let answer = http()
         .post(format!("http://{admin}/api/accounts/{LOGIN}/authorize"))
         .bearer_auth("admin-token-9Zk4")
@@ -47,7 +51,11 @@ pub async fn begin(pair: &Pair, relay: usize) -> String {
 
 /// The browser comes back to a relay.
 pub async fn come_back(pair: &Pair, relay: usize, back: &str) -> (u16, String) {
-    let admin = pair.listener(relay, "admin");
+    come_back_at(pair.listener(relay, "admin"), back).await
+}
+
+/// The browser comes back to the relay with this administrators' listener.
+pub async fn come_back_at(admin: std::net::SocketAddr, back: &str) -> (u16, String) {
     let back = back.replace("http://localhost:8025", &format!("http://{admin}"));
     let page = http().get(back).send().await.unwrap();
     (page.status().as_u16(), page.text().await.unwrap())
@@ -69,7 +77,7 @@ async fn forget(pair: &Pair, relay: usize) -> serde_json::Value {
     answer.json().await.unwrap()
 }
 
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     for _ in 0..200 {
         if holds().await {
             return;

@@ -14,6 +14,8 @@ mod client;
 #[allow(dead_code)]
 #[path = "../relay/clock.rs"]
 mod clock;
+#[path = "../grants/disk.rs"]
+mod disk;
 #[allow(dead_code)]
 #[path = "../grants/endpoint.rs"]
 mod endpoint;
@@ -26,10 +28,23 @@ mod server;
 #[path = "../relay/stage.rs"]
 mod stage;
 
+mod alerts;
 mod away;
+mod balanced;
+mod balancer;
+mod checks;
+mod commands;
 mod consents;
+mod cost;
+mod faults;
+mod holder;
+mod legible;
 mod limits;
+mod link;
+mod losses;
 mod pair;
+mod process;
+mod provider;
 mod seen;
 mod servers;
 mod tokens;

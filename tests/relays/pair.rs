@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
+use crate::link::{Fault, Link};
 use crate::server::Server as Redis;
 use crate::stage::{Relay, Setup, greet, is_success};
 
@@ -50,6 +51,56 @@ impl Pair {
         let pair = Self { redis, one, two };
         pair.until_both_are_there().await;
         pair
+    }
+
+    /// With a link between the second relay and Redis.
+    pub async fn linked(setup: Setup) -> Option<(Self, Link)> {
+        let Some(redis) = Redis::start() else {
+            eprintln!("skipped: there is no redis-server");
+            return None;
+        };
+        let url = |port: u16| format!("redis://127.0.0.1:{port}");
+        let state = format!(
+            "directory: ./state\n  key: a key that both relays have\n  store: {{url: \"{}\"}}",
+            url(redis.port)
+        );
+        let one = setup.replace("directory: ./state", &state).start().await;
+        let link = Link::to(redis.port, Fault::None).await;
+        let replace = [(url(redis.port), url(link.port))];
+        let two = Second::start_with(&one, "two", &replace).await;
+        let pair = Self { redis, one, two };
+        pair.until_both_are_there().await;
+        Some((pair, link))
+    }
+
+    /// With the state of the first relay in a directory of the test's.
+    pub async fn with_state_in(directory: &std::path::Path, setup: Setup) -> Option<Self> {
+        let Some(redis) = Redis::start() else {
+            eprintln!("skipped: there is no redis-server");
+            return None;
+        };
+        let directory = format!("directory: {}", directory.display());
+        let state = format!(
+            "{directory}\n  key: a key that both relays have\n  store: {{url: \"redis://127.0.0.1:{}\"}}",
+            redis.port
+        );
+        let one = setup.replace("directory: ./state", &state).start().await;
+        let other = [(directory, "directory: ./state-two".to_owned())];
+        let two = Second::start_with(&one, "two", &other).await;
+        let pair = Self { redis, one, two };
+        pair.until_both_are_there().await;
+        Some(pair)
+    }
+
+    /// Until a relay's metrics have this line.
+    pub async fn until_metric(&self, relay: usize, line: &str) {
+        for _ in 0..600 {
+            if self.metrics(relay).await.contains(line) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{relay}: {line}\n{}", self.metrics(relay).await);
     }
 
     /// Until each relay knows of the other.
@@ -121,9 +172,16 @@ impl Pair {
 impl Second {
     /// As the first, with a state directory of its own.
     pub async fn start(first: &Relay, name: &str) -> Self {
+        Self::start_with(first, name, &[]).await
+    }
+
+    /// With other texts in its configuration.
+    pub async fn start_with(first: &Relay, name: &str, replace: &[(String, String)]) -> Self {
         let yaml = std::fs::read_to_string(first.directory().join("proxy.yaml")).unwrap();
         let yaml = yaml.replace("directory: ./state", &format!("directory: ./state-{name}"));
         let yaml = yaml.replace("audit.jsonl", &format!("audit-{name}.jsonl"));
+        let replaced = |yaml: String, (text, by): &(String, String)| yaml.replace(text, by);
+        let yaml = replace.iter().fold(yaml, replaced);
         let path = first.directory().join(format!("{name}.yaml"));
         std::fs::write(&path, yaml).unwrap();
         let config = Config {

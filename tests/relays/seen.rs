@@ -1,6 +1,6 @@
 //! What people and machines see of several relays, and stores in trouble.
 
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use authrelay::wire::Protocol::Imap;
@@ -8,65 +8,6 @@ use authrelay::wire::Protocol::Imap;
 use crate::consents::{consent, consenting};
 use crate::pair::Pair;
 use crate::stage::Setup;
-
-fn authrelay(pair: &Pair, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_authrelay"))
-        .args(arguments)
-        .arg("--config")
-        .arg(pair.one.directory().join("two.yaml"))
-        .output()
-        .unwrap()
-}
-
-fn text(octets: &[u8]) -> String {
-    String::from_utf8_lossy(octets).into_owned()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn check_and_doctor_look_at_the_store() {
-    let Some(pair) = Pair::start(Setup::default()).await else {
-        return;
-    };
-    let output = authrelay(&pair, &["check", "--online"]);
-    let said = text(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    assert!(
-        said.contains("version 7.") && said.contains("noeviction") && said.contains("clock, key"),
-        "{said}"
-    );
-    let output = authrelay(&pair, &["doctor", "--json"]);
-    let reports: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let steps = reports[0]["steps"].as_array().unwrap();
-    assert_eq!(
-        (&steps[0]["name"], &steps[0]["ok"]),
-        (&"store".into(), &true.into()),
-        "{reports:#}"
-    );
-    pair.redis
-        .ask(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
-    let output = authrelay(&pair, &["check", "--online"]);
-    let said = text(&output.stderr);
-    assert!(output.status.success(), "a warning: {said}");
-    assert!(
-        said.contains("warning: state.store:") && said.contains("noeviction"),
-        "{said}"
-    );
-    // Records of another key are left alone, and named.
-    pair.redis
-        .ask(&["SET", "authrelay:key", "2 of-another-key"]);
-    let output = authrelay(&pair, &["check", "--online"]);
-    let said = text(&output.stderr);
-    assert!(
-        output.status.success() && said.contains("another state.key"),
-        "{said}"
-    );
-    let output = authrelay(&pair, &["doctor"]);
-    assert!(
-        text(&output.stdout).contains("another state.key"),
-        "{}",
-        text(&output.stdout)
-    );
-}
 
 #[tokio::test]
 async fn a_reload_with_another_store_is_refused_and_says_so() {

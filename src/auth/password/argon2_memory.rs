@@ -7,7 +7,7 @@ use argon2::{Algorithm, Argon2, Block, Params, PasswordHash, Version};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Most concurrent runs, across all configurations: each takes 19 MiB and a core.
+/// Maximum number of concurrent runs, across all configurations: each takes 19 MiB and a core.
 const RUNS_AT_ONCE: usize = 2;
 
 /// Pool of argon2 memory; has at most as many blocks as there were concurrent runs.

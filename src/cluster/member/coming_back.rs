@@ -1,6 +1,7 @@
 //! A relay that comes back: its records are compared with the store, both ways.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::super::comeback::{Comeback, Local, Next};
 use super::super::command::{Answer, Command, Nonce, Sealed};
@@ -14,6 +15,12 @@ impl Member {
         let _turn = self.coming_back.lock().await;
         if lock(&self.epoch).is_some() {
             return true;
+        }
+        if self.left.load(Ordering::Relaxed) {
+            return false;
+        }
+        if self.is_cli() {
+            return self.read_epoch().await.is_ok();
         }
         let Some(records) = self.records.get() else {
             return false;

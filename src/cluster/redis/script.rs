@@ -45,7 +45,7 @@ fn arguments(to: &mut ScriptInvocation<'_>, command: &Command) {
             ages(to, roster);
         }
         Command::Back { roster } => ages(to, roster),
-        Command::Beat | Command::Leave | Command::Recall => {}
+        Command::Epoch | Command::Beat | Command::Leave | Command::Names | Command::Recall => {}
         Command::Get { name } | Command::Look { name } | Command::Take { name } => {
             to.arg(&**name);
         }
@@ -173,6 +173,7 @@ fn answer(value: &Value) -> Option<Answer> {
                 _ => None,
             },
         },
+        ["names", ref all @ ..] => Answer::Names(all.iter().map(|name| Arc::from(*name)).collect()),
         ["roster", settled, ref ages @ ..] => Answer::Roster {
             ages: ages
                 .chunks_exact(2)

@@ -48,6 +48,13 @@ if command == 'mark' then
   return { 'marked', A[5] }
 end
 
+if command == 'epoch' then
+  if marker[1] == run and not jumped then
+    return { 'marked', marker[2] }
+  end
+  return { 'lost' }
+end
+
 if marker[1] ~= run or marker[2] ~= epoch or jumped then
   return { 'lost' }
 end
@@ -151,7 +158,10 @@ if command == 'back' then
   end
   return roster()
 elseif command == 'beat' then
-  call('ZADD', P .. 'roster', int(now), relay)
+  -- A beat that was overtaken by its relay's good-bye brings no relay back.
+  if call('SISMEMBER', P .. 'back', relay) == 1 then
+    call('ZADD', P .. 'roster', int(now), relay)
+  end
   call('HSET', P .. 'marker', 'beat', int(math.max(now, beat)))
   return roster()
 elseif command == 'leave' then
@@ -164,6 +174,10 @@ elseif command == 'get' then
   if record.entry and record.entry.holds then
     answer[6], answer[7] = record.entry.relay, record.entry.nonce
   end
+  return answer
+elseif command == 'names' then
+  local answer = call('SMEMBERS', P .. 'consents')
+  table.insert(answer, 1, 'names')
   return answer
 elseif command == 'put' then
   -- name, consent, generation, ended, text, life (0: for ever)
@@ -180,8 +194,10 @@ elseif command == 'put' then
   leave(name)
   if A[10] == '0' then
     call('PERSIST', key)
+    call('SADD', P .. 'consents', name)
   else
     call('PEXPIRE', key, A[10])
+    call('SREM', P .. 'consents', name)
   end
   tell('R', name, A[6], A[7], A[8], A[9])
   return { 'done' }

@@ -181,13 +181,13 @@ section! {
 }
 
 words! {
-    /// `audit.syslog.transport`.
+    /// Transport to the syslog server, from `audit.syslog.transport`.
     pub(in crate::config) enum Transport {
-        /// RFC 5426.
+        /// UDP (RFC 5426).
         Udp = "udp",
-        /// RFC 6587.
+        /// TCP with octet counting (RFC 6587).
         Tcp = "tcp",
-        /// RFC 5425.
+        /// TLS with octet counting (RFC 5425).
         Tls = "tls",
     }
 }
@@ -331,11 +331,11 @@ impl Default for Log {
 }
 
 words! {
-    /// `log.format`.
+    /// Format of log records, from `log.format`.
     pub enum LogFormat {
-        /// One line a record, `key=value`.
+        /// One line per record, with `key=value` pairs.
         Text = "text",
-        /// One JSON object a line.
+        /// One JSON object per line.
         Json = "json",
     }
 }

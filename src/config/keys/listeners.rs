@@ -50,9 +50,9 @@ section! {
 }
 
 words! {
-    /// `listeners[].tls.mode`.
+    /// Start of TLS with clients, from `listeners[].tls.mode`.
     pub(in crate::config) enum Mode {
-        /// Cleartext.
+        /// No TLS.
         None = "none",
         /// Cleartext that the client may upgrade.
         StartTls = "starttls",

@@ -38,17 +38,17 @@ section! {
 }
 
 words! {
-    /// `registrations.NAME.grant`.
+    /// Grant of a registration, from `registrations.*.grant`.
     pub(in crate::config) enum GrantName {
-        /// RFC 6749 §4.4.
+        /// Client credentials (RFC 6749 §4.4).
         ClientCredentials = "client_credentials",
-        /// RFC 6749 §4.1.
+        /// Authorization code (RFC 6749 §4.1).
         AuthorizationCode = "authorization_code",
-        /// RFC 8628.
+        /// Device code (RFC 8628).
         DeviceCode = "device_code",
-        /// RFC 6749 §4.3.
+        /// Resource owner's password (RFC 6749 §4.3).
         Password = "password",
-        /// RFC 7523 §2.1.
+        /// JWT bearer (RFC 7523 §2.1).
         ServiceAccount = "service_account",
         /// Azure's metadata service.
         ManagedIdentity = "managed_identity",

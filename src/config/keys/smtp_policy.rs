@@ -5,9 +5,9 @@ use super::super::key::words;
 use crate::wire::address::Pattern;
 
 words! {
-    /// `accounts[].smtp.line_ends`.
+    /// Line ends in messages, from `accounts[].smtp.line_ends`.
     pub enum LineEnds {
-        /// They stay as they are.
+        /// Line ends stay unchanged.
         Keep = "keep",
         /// Bare LF becomes CRLF, and `LF.LF` ends the message.
         Crlf = "crlf",
@@ -15,11 +15,11 @@ words! {
 }
 
 words! {
-    /// `accounts[].smtp.from`.
+    /// Sender of messages, from `accounts[].smtp.from`.
     pub enum SmtpFrom {
-        /// It stays.
+        /// The sender stays unchanged.
         Keep = "keep",
-        /// MAIL and the From header name the mailbox, Reply-To who it was.
+        /// MAIL and the From header name the mailbox, Reply-To the original sender.
         Mailbox = "mailbox",
     }
 }

@@ -153,7 +153,7 @@ fn presented(generated: Generated) -> AdminToken {
     }
 }
 
-/// Tells the viewers' token from the operators', who may do everything.
+/// Checks that the viewers' token is not the operators', which allows everything.
 fn check_viewer_token(field: &Field, viewer: &AdminToken, operator: &AdminToken) {
     let value = |token: &AdminToken| match token {
         AdminToken::Given(secret) => Some(secret.clone()).filter(|secret| !secret.is_empty()),

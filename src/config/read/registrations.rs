@@ -251,7 +251,6 @@ fn is_federated(grant: &Grant) -> bool {
     matches!(grant.credential(), Some(ClientCredential::Federated(_)))
 }
 
-/// Whether the provider has a default scope for the grant.
 fn has_default_scope(provider: &Provider, grant: &Grant) -> bool {
     let scopes = &provider.scopes;
     match grant {

@@ -1,4 +1,4 @@
-//! `admin.users`.
+//! Reads `admin.users`.
 
 use url::{Host, Url};
 
@@ -8,7 +8,7 @@ use super::super::users::{AddressClaim, Member, Users, is_entra};
 use super::super::value::https;
 use super::providers::egress;
 
-/// Reads the section; `public_url` is the listener's, where it is good.
+/// Reads the section; `public_url` is the listener's, if it is valid.
 pub(super) fn users(field: &Field, keys: UsersKeys, public_url: Option<&Url>) -> Option<Users> {
     check_public_url(field, public_url);
     let issuer = keys.issuer.required();
@@ -40,7 +40,7 @@ pub(super) fn users(field: &Field, keys: UsersKeys, public_url: Option<&Url>) ->
     })
 }
 
-/// The identity provider sends browsers to `public_url`, with what signs them in.
+/// Checks that browsers return over TLS: the redirect to `public_url` contains the code.
 fn check_public_url(field: &Field, public_url: Option<&Url>) {
     let Some(url) = public_url else {
         return;
@@ -58,7 +58,7 @@ fn check_public_url(field: &Field, public_url: Option<&Url>) {
     }
 }
 
-/// An issuer identifier (OpenID Connect Core §2): no query, no fragment, one tenant.
+/// Checks an issuer identifier (OpenID Connect Core §2): no query, no fragment, one tenant.
 fn issuer(field: &Field, text: &str) -> Option<Url> {
     let url = match https(text, "") {
         Ok(url) => url,
@@ -78,7 +78,7 @@ fn issuer(field: &Field, text: &str) -> Option<Url> {
     Some(url)
 }
 
-/// Each member stands in one list, and once.
+/// Checks that each member is in only one list, and only once.
 fn check_twice(field: &Field, viewers: &[Member], operators: &[Member]) {
     for (key, list) in [("viewers", viewers), ("operators", operators)] {
         for (index, member) in list.iter().enumerate() {

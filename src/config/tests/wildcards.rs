@@ -3,7 +3,6 @@
 
 use super::*;
 
-/// A file with one registration and one account.
 fn with(registration: &str, account: &str) -> Result<Config, Vec<String>> {
     let text = format!(
         "listeners: [{{protocol: smtp, bind: '127.0.0.1:0'}}]\n\

@@ -76,7 +76,7 @@ impl Imap {
             return Reply::Negative(Refusal::Temporary, vec![unit.clone()]);
         }
         if imap::is_untagged(unit, "PREAUTH") {
-            // The session of somebody else, or a strip of STARTTLS (RFC 9051 §11.1).
+            // Another user's session, or an attack that avoids STARTTLS (RFC 9051 §11.1).
             return Reply::Violation("a PREAUTH greeting");
         }
         if imap::untagged_status(unit) != Some(Status::Ok) {

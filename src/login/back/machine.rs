@@ -15,10 +15,8 @@ use crate::wire::smtp::is_extension;
 
 /// One protocol before login: its commands, and the grammar of its replies.
 pub(super) trait Dialect: Send {
-    /// Protocol that the dialect is for.
     const PROTOCOL: Protocol;
 
-    /// Command that starts TLS.
     const STARTTLS: &'static str;
 
     /// Command that begins a SASL exchange, without the mechanism.

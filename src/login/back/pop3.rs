@@ -12,7 +12,7 @@ use crate::wire::pop3::{self, Reply};
 /// Response codes of refusals that are temporary (RFC 2449 §8.1.2, RFC 3206 §4).
 const TEMPORARY: [&str; 3] = ["[SYS/TEMP]", "[IN-USE]", "[LOGIN-DELAY]"];
 
-/// Lines of a CAPA list that are kept.
+/// Maximum number of lines kept of a CAPA list.
 const MOST_LINES: usize = 100;
 
 #[derive(Default)]

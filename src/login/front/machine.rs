@@ -13,7 +13,6 @@ use crate::wire::line::{Fragment, Fragments};
 
 /// One protocol before login: its grammar and replies.
 pub(super) trait Dialect: Send {
-    /// Protocol that the dialect is for.
     const PROTOCOL: Protocol;
 
     /// Framing of the client's commands.
@@ -25,14 +24,12 @@ pub(super) trait Dialect: Send {
     /// The line of a SASL challenge. `text` is base64 or empty.
     fn challenge(text: &str) -> String;
 
-    /// Parses one command.
     fn parse(&mut self, unit: &[u8], offer: &Advertised) -> Parsed;
 
     /// Handles the rejection of an attempt.
     fn on_rejected(&mut self, _fault: &Fault) {}
 }
 
-/// A parsed command.
 pub(super) struct Parsed {
     /// IMAP: the command's tag. Empty in the other protocols.
     pub(super) tag: Bytes,

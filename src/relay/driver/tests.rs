@@ -85,7 +85,7 @@ impl<C> Backend<C> for Counting {
     }
 }
 
-/// Most octets moved in one call of `poll`, in each direction, until nothing was left.
+/// Maximum number of octets moved in one call of `poll`, in each direction, until nothing was left.
 fn longest_turns(client: Peer, upstream: Peer) -> (u64, u64) {
     let now = Instant::now();
     let idle = Duration::from_secs(60);

@@ -7,7 +7,7 @@ use super::session::{InputState, Smtp};
 use super::sink::Sink;
 use super::transaction::ChunkHeader;
 
-/// Most octets of a rewritten header that are held, since a chunk's size precedes it.
+/// Maximum size of a rewritten header that is held, in octets: a chunk's size precedes it.
 const MAX_CHUNK_HEADER: usize = 256 * 1024;
 
 /// Largest size that a chunk may announce, in octets.

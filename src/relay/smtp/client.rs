@@ -472,7 +472,6 @@ impl Smtp {
     }
 }
 
-/// Number of octets up to a line end, and whether there is one.
 fn up_to_line_end(octets: &[u8]) -> (usize, bool) {
     match memchr::memchr(b'\n', octets) {
         Some(at) => (at + 1, true),

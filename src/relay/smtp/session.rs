@@ -16,13 +16,13 @@ use super::sink::Sink;
 use super::text::Text;
 use crate::fault::{Fault, Kind};
 
-/// Most pending replies; with more no command is accepted.
+/// Maximum number of pending replies; with more no command is accepted.
 const MAX_PENDING: usize = 1_000;
 
-/// Most octets of unsent local replies; with more no command is answered.
+/// Maximum size of unsent local replies, in octets; with more no command is answered.
 const MAX_LOCAL_REPLIES: usize = 16 * 1024;
 
-/// Most octets of held client input, plus one read.
+/// Maximum size of held client input, in octets, plus one read.
 pub(super) const MAX_HELD: usize = 64 * 1024;
 
 /// Tracker of one SMTP session.
@@ -53,7 +53,6 @@ pub struct Smtp {
     pub(super) untracked: bool,
 }
 
-/// State of the upstream connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum UpstreamState {
     /// Logged in as the account's mailbox.
@@ -80,7 +79,6 @@ pub(super) enum InputState {
     AwaitingDataReply,
     /// A MAIL that waits for its sender's upstream.
     AwaitingUpstream(Box<Mail>),
-    /// A MAIL that waits for its permit.
     AwaitingPermit(Box<Mail>),
     Data(Box<Text>),
     /// Remaining octets of a chunk.
@@ -291,7 +289,6 @@ impl Smtp {
         }
     }
 
-    /// Records a refusal by the policy.
     pub(super) fn record_refusal(&mut self, what: impl AsRef<str>, sink: &mut Sink<'_>) {
         let detail = format!("the account's policy refuses a message: {}", what.as_ref());
         let fault = Fault::new(Kind::Message, detail).with_remedy(

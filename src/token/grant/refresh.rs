@@ -18,8 +18,21 @@ use crate::cluster::number::Number;
 pub(super) enum Redeems {
     /// Any record; the result concerns this relay only.
     Any,
-    /// The record with this number, for which this relay was chosen.
+    /// The record with this number, which this relay redeems by itself.
     Only(Number),
+    /// The record with this number, for which this relay is entered in the shared store. The store
+    /// accepts the result even if the disk is full.
+    Entered(Number),
+}
+
+impl Redeems {
+    /// Whether a record is the one that may be redeemed.
+    fn is_for(self, record: &StoredConsent) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(number) | Self::Entered(number) => record.number == number,
+        }
+    }
 }
 
 /// Gets a token for the account, from the store or from the endpoint.
@@ -42,31 +55,43 @@ pub(super) async fn refresh(
         turn = match store.write_late(turn, late).await {
             Ok(turn) => turn,
             // The token is valid even if its record is not stored.
-            Err((failure, late)) => {
-                let mut grant = access(&late).ok_or(failure)?;
-                grant.unstored = true;
-                return Ok(grant);
-            }
+            Err((failure, late)) => match (access(&late), redeems) {
+                (Some(grant), _) => return Ok(unstored(grant)),
+                // The shared store has the record, and accepts its successor.
+                (None, Redeems::Entered(_)) => store.lock(&request.login, request.timeout).await?,
+                (None, _) => return Err(failure),
+            },
         };
     }
-    let record = usable(request).await?;
+    let record = match turn.late() {
+        Some(late) => late.clone(),
+        None => usable(request).await?,
+    };
     if let Some(grant) = access(&record) {
         return Ok(grant);
     }
-    if let Redeems::Only(number) = redeems
-        && record.number != number
-    {
-        return Err(TokenError::later("another record has come meanwhile"));
+    if !redeems.is_for(&record) {
+        return Err(TokenError::brief("another record has come meanwhile"));
     }
-    let room = store.make_room(&request.login, &record).await?;
+    let room = match (store.make_room(&request.login, &record).await, redeems) {
+        (Ok(room), _) => Some(room),
+        (Err(_), Redeems::Entered(_)) => None,
+        (Err(failure), _) => return Err(failure),
+    };
     redeem(request, endpoint, turn, room, record, redeems).await
+}
+
+/// A token whose record is not on disk.
+fn unstored(mut grant: IssuedToken) -> IssuedToken {
+    grant.unstored = true;
+    grant
 }
 
 async fn redeem(
     request: &Request,
     endpoint: &Endpoint,
-    turn: StoreTurn,
-    room: Room,
+    mut turn: StoreTurn,
+    room: Option<Room>,
     mut record: StoredConsent,
     redeems: Redeems,
 ) -> Result<IssuedToken, TokenError> {
@@ -84,12 +109,16 @@ async fn redeem(
             if let Some(token) = answer.refresh_token() {
                 record.refresh_token = token.clone();
             }
-            let mut grant = answer.grant();
+            let grant = answer.grant();
             record.number = record.number.redeemed();
             record.obtained(&grant);
             record.attention = None;
             record.prove();
-            if let Err(failure) = store.fill(room, &request.login, &record).await {
+            let stored = match room {
+                Some(room) => store.fill(room, &request.login, &record).await,
+                None => store.save(&request.login, &record).await,
+            };
+            if let Err(failure) = stored {
                 tracing::error!(
                     login = request.login,
                     detail = failure.fault.detail(),
@@ -97,12 +126,16 @@ async fn redeem(
                     "a redeemed token cannot be stored; it is used, and written as soon as that is possible"
                 );
                 store.write_later(&request.login, turn, record);
-                grant.unstored = true;
+                return Ok(unstored(grant));
             }
+            // What it replaces need not be written any more.
+            drop(turn.take_late());
             Ok(grant)
         }
         Err(failure) => {
-            if has_changed(&mut record, &failure, redeems) {
+            if has_changed(&mut record, &failure, redeems)
+                && let Some(room) = room
+            {
                 // The endpoint's reply counts even if it cannot be written.
                 let _ = store.fill(room, &request.login, &record).await;
             }

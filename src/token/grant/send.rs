@@ -25,12 +25,19 @@ impl Request {
     }
 
     /// Sends the request on behalf of all relays, for the record with this number only. A refusal
-    /// is not stored here: the relays decide together whether it counts.
+    /// is not stored here: the relays decide together whether it counts. If this relay is entered in
+    /// the shared store, the store accepts the result even if the disk is full.
     pub(in crate::token) async fn ask_provider(
         &self,
         number: Option<Number>,
+        is_entered: bool,
     ) -> Result<IssuedToken, TokenError> {
-        self.ask(Redeems::Only(number.unwrap_or_default())).await
+        let number = number.unwrap_or_default();
+        self.ask(match is_entered {
+            true => Redeems::Entered(number),
+            false => Redeems::Only(number),
+        })
+        .await
     }
 
     async fn ask(&self, redeems: Redeems) -> Result<IssuedToken, TokenError> {

@@ -223,6 +223,22 @@ fn pauses_grow_with_failures_of_one_class() {
     }
 }
 
+/// What other relays or their store stand in the way of costs nobody anything: no pause grows.
+#[test]
+fn a_brief_failure_is_looked_at_again_soon_and_said_once() {
+    let (mut life, mut now) = in_state(State::None);
+    for first in [true, false, false, false, false] {
+        assert_eq!(life.failed(TokenError::brief("held"), true, now), first);
+        assert_eq!(life.state(now + seconds(1) / 2), State::Paused);
+        now += seconds(1);
+        assert_eq!(life.state(now), State::None);
+    }
+    assert!(life.failed(TokenError::brief("away"), true, now));
+    // They are no reason for a longer pause afterwards.
+    life.failed(failure(LATER), true, now);
+    assert_eq!(life.state(now + seconds(1)), State::None);
+}
+
 #[test]
 fn a_missing_consent_is_said_once() {
     let (mut life, now) = in_state(State::None);

@@ -160,18 +160,15 @@ fn every_code_of_an_application() {
         }
     }
     for (name, code, word) in [
-        // F46
         ("app", 53003, "named location"),
         ("federated", 53003, "named location"),
         ("app", 50076, "nobody signs in"),
         ("ropc", 50076, "no second factor"),
         ("ropc", 53003, "no second factor"),
         ("person", 53003, "interactively"),
-        // F42
         ("federated", 700_024, "federated.file"),
         ("federated", 50012, "federated.file"),
         ("app", 700_024, "clock"),
-        // F47
         ("app", 65001, "admin consent"),
         ("person", 65001, "users may not consent"),
         ("person", 90094, "users may not consent"),
@@ -218,7 +215,6 @@ fn every_name_whatever_its_case() {
     let config = registrations();
     let person = of(&config, "yahoo");
     for (names, class) in [
-        // F40, d25
         (
             &[
                 "INVALID_REFRESH_TOKEN",
@@ -308,7 +304,6 @@ fn suberrors_decide_where_a_code_is_unknown() {
     }
 }
 
-/// F44
 #[test]
 fn remedies_are_the_providers() {
     let config = registrations();

@@ -196,7 +196,11 @@ impl Records for SharedRecords {
     fn changed(&self) -> Later<'_, Vec<Arc<str>>> {
         Box::pin(async {
             let store = self.store.clone();
-            let versions = tokio::task::spawn_blocking(move || store.versions()).await;
+            let look = move || {
+                store.write_unwritten();
+                store.versions()
+            };
+            let versions = tokio::task::spawn_blocking(look).await;
             let versions = versions.unwrap_or_default();
             let mut seen = locked(&self.seen);
             let changed = versions

@@ -1,6 +1,9 @@
 //! Records that end: what `forget` does, what tombstones do, and files of the first format.
 
-use super::{Kept, NEWER, StateError, Store, file, now_ms};
+use super::clock::now_ms;
+use super::consent_store::{NEWER, Store};
+use super::file::{self, StateError};
+use super::kept::Kept;
 use crate::cluster::keys::claimed;
 use crate::cluster::number::Number;
 
@@ -16,7 +19,9 @@ impl Store {
         let turn = self
             .late_turn(login)
             .map(|mut turn| (turn.take_late(), turn));
-        if turn.is_none() && file::read(&path)?.is_none() && self.convert(login)?.is_none() {
+        let in_memory = self.unwritten_of(&self.name(login));
+        let is_nowhere = turn.is_none() && in_memory.is_none();
+        if is_nowhere && file::read(&path)?.is_none() && self.convert(login)?.is_none() {
             return Ok(false);
         }
         let lock = path.with_extension("lock");
@@ -25,7 +30,9 @@ impl Store {
             file.lock().map_err(|error| StateError::new(&lock, error))?;
         }
         let late = turn.as_ref().and_then(|(late, _)| late.as_ref());
-        self.bury(login, late.map(|late| late.number))
+        let late = late.map(|late| late.number);
+        let adopted = in_memory.filter(|it| it.life.is_none());
+        self.bury(login, late.max(adopted.map(|it| it.number)))
     }
 
     /// Puts a tombstone in a record's place, by the one who has its lock; whether there was one.
@@ -44,6 +51,7 @@ impl Store {
         };
         let tombstone = Kept::tombstone(login, Number::of_act(now_ms(), Some(highest)));
         file::replace(&path, self.seal_kept(&tombstone)?.as_bytes())?;
+        self.on_written(&path, tombstone.number());
         Ok(true)
     }
 

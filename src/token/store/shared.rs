@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::kept::TOMBSTONE;
+use super::consent_store::Store;
+use super::file::{self, StateError};
+use super::kept::{Kept, TOMBSTONE};
 use super::turn::locked;
 use super::version::RecordVersion;
-use super::{Kept, StateError, Store, file};
 use crate::cluster::command::Sealed;
 use crate::cluster::redemption::{Reconciled, reconcile};
 
@@ -18,7 +19,7 @@ impl Store {
             // The seal's word is none.
             let is_name = name.len() == 32 && name.bytes().all(|octet| octet.is_ascii_hexdigit());
             let name = is_name.then(|| Arc::from(name))?;
-            Some((name, RecordVersion::of(&path)?))
+            Some((name, RecordVersion::of(&path, None)?))
         };
         file::names(&self.tokens())
             .into_iter()
@@ -31,6 +32,15 @@ impl Store {
         if let Some(late) = self.late_of(name) {
             return self.seal_for_all(&late);
         }
+        let (on_disk, in_memory) = (self.on_disk(name), self.unwritten_of(name));
+        on_disk
+            .into_iter()
+            .chain(in_memory)
+            .max_by_key(|it| it.number)
+    }
+
+    /// A record as its file has it.
+    pub(super) fn on_disk(&self, name: &str) -> Option<Sealed> {
         let path = self.tokens().join(name).with_extension("json");
         let text = file::read(&path).ok().flatten()?;
         let kept = self.opened(&path, &text).ok()?;
@@ -61,12 +71,12 @@ impl Store {
         }
     }
 
-    /// Writes a record that another relay has sealed, where it is the truth. Whether that relay has
-    /// our key, and the disk room.
+    /// Writes a record that another relay has sealed, where it is the truth. Where the disk has no
+    /// room it is kept in memory.
     ///
     /// # Errors
     ///
-    /// [`StateError`] where it cannot be opened or written.
+    /// [`StateError`] where it cannot be opened.
     pub(crate) fn adopt(&self, name: &str, record: &Sealed) -> Result<(), StateError> {
         let path = self.tokens().join(name).with_extension("json");
         let kept = self.opened(&path, &record.text)?;
@@ -76,7 +86,13 @@ impl Store {
         let _one = locked(&self.writes);
         let own = self.sealed(name).map(|own| own.mark());
         if reconcile(own, Some(record.mark())) == Reconciled::Adopt {
-            file::replace(&path, record.text.as_bytes())?;
+            match file::replace(&path, record.text.as_bytes()) {
+                Ok(()) => self.on_written(&path, record.number),
+                Err(error) => {
+                    tracing::error!(%error, "a record of another relay cannot be kept");
+                    self.keep_unwritten(name, record);
+                }
+            }
         }
         Ok(())
     }

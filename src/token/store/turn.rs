@@ -5,9 +5,13 @@ use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::record::StoredConsent;
+use crate::cluster::command::Sealed;
 
 /// Records of redemptions that could not be written yet, by login.
 pub(super) type Lates = Mutex<HashMap<String, Late>>;
+
+/// Records that other relays have sealed and the disk had no room for, by name.
+pub(super) type Unwritten = Mutex<HashMap<String, Sealed>>;
 
 pub(super) struct Late {
     pub(super) record: StoredConsent,
@@ -24,6 +28,11 @@ pub(crate) struct StoreTurn {
 }
 
 impl StoreTurn {
+    /// What could not be written so far; it stays pending.
+    pub(crate) fn late(&self) -> Option<&StoredConsent> {
+        self.late.as_ref()
+    }
+
     /// What could not be written so far; whoever takes it writes it, or what replaces it.
     pub(crate) fn take_late(&mut self) -> Option<StoredConsent> {
         self.late.take()

@@ -3,16 +3,22 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use crate::cluster::number::Number;
 use crate::platform::FileId;
 
-/// The identity and time of a record's file.
+/// The identity and time of a record's file, and the number of what it has no room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RecordVersion(FileId, SystemTime);
+pub(crate) struct RecordVersion(Option<(FileId, SystemTime)>, Option<Number>);
 
 impl RecordVersion {
-    pub(super) fn of(path: &Path) -> Option<Self> {
-        let modified = std::fs::metadata(path).ok()?.modified().ok()?;
-        Some(Self(FileId::of_path(path).ok()?, modified))
+    /// `None` where there is neither.
+    pub(super) fn of(path: &Path, unwritten: Option<Number>) -> Option<Self> {
+        let of_file = || {
+            let modified = std::fs::metadata(path).ok()?.modified().ok()?;
+            Some((FileId::of_path(path).ok()?, modified))
+        };
+        let file = of_file();
+        (file.is_some() || unwritten.is_some()).then_some(Self(file, unwritten))
     }
 }
 

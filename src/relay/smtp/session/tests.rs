@@ -217,7 +217,6 @@ fn data_that_was_refused_upstream_is_read_as_commands() {
     assert!(down.ends_with(&ours), "{down}");
 }
 
-/// A message over the size is never completed upstream.
 #[test]
 fn a_message_over_the_size_is_never_completed() {
     let (up, down, mut played, mut smtp) = play(

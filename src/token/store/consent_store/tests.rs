@@ -1,5 +1,6 @@
 //! Turns, and records that cannot be written.
 
+use super::super::now_ms;
 use super::*;
 use crate::config::StateKey;
 use crate::secret::Secret;

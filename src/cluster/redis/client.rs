@@ -1,0 +1,168 @@
+//! The client: one connection, the breaker, and what is counted of its operations.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout};
+
+use super::super::awake::awake_timeout;
+use super::super::breaker::{Breaker, Change};
+use super::super::command::{Answer, Away, Command, Context, Reply, Store, Told};
+use super::super::keys::Keys;
+use super::connection::{self, Connected, connect};
+use super::script;
+use crate::config::SharedStore;
+
+/// What an operation may take.
+const OPERATION: Duration = Duration::from_millis(250);
+
+/// What making a connection may take, Sentinel included.
+const CONNECTING: Duration = Duration::from_secs(2);
+
+/// Between two tries to connect.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// Is told of each operation and what became of it: `ok`, `error`, `timeout`.
+pub type Observer = dyn Fn(&'static str, &'static str) + Send + Sync;
+
+/// See the module.
+pub struct Redis {
+    config: Arc<SharedStore>,
+    keys: Arc<Keys>,
+    connected: Mutex<Option<Arc<Connected>>>,
+    breaker: Mutex<Breaker>,
+    started: Instant,
+    told: mpsc::UnboundedSender<Told>,
+    /// Whether the store counts as there, and why not.
+    up: watch::Sender<Result<(), String>>,
+    observer: Box<Observer>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Redis {
+    /// Without a connection yet; what is published comes out of the receiver.
+    pub fn new(
+        config: Arc<SharedStore>,
+        keys: Arc<Keys>,
+        observer: Box<Observer>,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Told>) {
+        let (told, receiver) = mpsc::unbounded_channel();
+        let redis = Self {
+            config,
+            keys,
+            connected: Mutex::default(),
+            breaker: Mutex::default(),
+            started: Instant::now(),
+            told,
+            up: watch::Sender::new(Err("no connection was made yet".to_owned())),
+            observer,
+        };
+        (Arc::new(redis), receiver)
+    }
+
+    /// Whether the store counts as there; changes are seen in the receiver.
+    pub fn up(&self) -> watch::Receiver<Result<(), String>> {
+        self.up.subscribe()
+    }
+
+    /// Keeps a connection, until it is dropped.
+    pub async fn keep_connected(self: Arc<Self>) {
+        loop {
+            let gone = lock(&self.connected)
+                .as_ref()
+                .map(|connected| connected.ended.clone());
+            if let Some(gone) = gone {
+                gone.cancelled().await;
+                lock(&self.connected).take();
+            }
+            if lock(&self.breaker).admits(self.now()) {
+                let result = timeout(CONNECTING, connect(&self.config, &self.keys, &self.told));
+                let result = result
+                    .await
+                    .unwrap_or_else(|_| Err(Away("no connection within 2 s".to_owned())));
+                match result {
+                    Ok(connected) => {
+                        *lock(&self.connected) = Some(Arc::new(connected));
+                        self.on_result("connect", Ok(()));
+                        let _ = self.told.send(Told::Connected);
+                        continue;
+                    }
+                    Err(away) => self.on_result("connect", Err((&away, "error"))),
+                }
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Counts a result, and says once when the store goes or comes.
+    fn on_result(&self, name: &'static str, result: Result<(), (&Away, &'static str)>) {
+        (self.observer)(name, result.map_or_else(|(_, outcome)| outcome, |()| "ok"));
+        let change = lock(&self.breaker).on_result(result.is_ok(), self.now());
+        match (change, result) {
+            (Some(Change::Away), Err((away, _))) => {
+                // It is made anew at the next probe, which asks for the master anew.
+                self.drop_connection();
+                tracing::warn!(
+                    store = self.config.address(),
+                    why = away.0,
+                    remedy = "mail goes on; this relay keeps to its share of each limit until the store is back",
+                    "the shared store is away"
+                );
+                let _ = self.up.send_replace(Err(away.0.clone()));
+            }
+            (Some(Change::Back), _) => {
+                tracing::info!(store = self.config.address(), "the shared store is back");
+                let _ = self.up.send_replace(Ok(()));
+            }
+            (None, Ok(())) => {
+                self.up
+                    .send_if_modified(|up| std::mem::replace(up, Ok(())).is_err());
+            }
+            _ => {}
+        }
+    }
+
+    fn drop_connection(&self) {
+        if let Some(connected) = lock(&self.connected).take() {
+            connected.ended.cancel();
+        }
+    }
+
+    async fn run(&self, context: &Context, command: &Command) -> Result<Answer, Away> {
+        let connected = lock(&self.connected).clone();
+        let Some(connected) = connected else {
+            return Err(Away("there is no connection".to_owned()));
+        };
+        if !lock(&self.breaker).is_closed() {
+            return Err(Away("it was in trouble a moment ago".to_owned()));
+        }
+        let asked = awake_timeout(OPERATION, script::execute(&connected, context, command)).await;
+        let (result, outcome) = match asked {
+            Some(Ok(answer)) => (Ok(answer), "ok"),
+            Some(Err(error)) => {
+                if connection::is_fatal(&error) {
+                    connected.ended.cancel();
+                }
+                (Err(Away(connection::words(&error))), "error")
+            }
+            None => (Err(Away("no answer within 250 ms".to_owned())), "timeout"),
+        };
+        let counted = result.as_ref().map(|_| ()).map_err(|away| (away, outcome));
+        self.on_result(command.name(), counted);
+        result
+    }
+}
+
+impl Store for Redis {
+    fn execute<'a>(&'a self, context: &'a Context, command: &'a Command) -> Reply<'a> {
+        Box::pin(self.run(context, command))
+    }
+}

@@ -1,0 +1,428 @@
+//! The store of a state directory.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::super::failure::{Class, TokenError};
+use super::file::{self, Room, StateError};
+use super::first::{self, FirstFormat};
+use super::kept::Kept;
+use super::record::StoredConsent;
+use super::turn::{Lates, StoreTurn, Unwritten, locked};
+use super::version::RecordVersion;
+use crate::cluster::keys::{Closed, Keys};
+use crate::cluster::number::Number;
+use crate::config::State;
+
+/// How often a held lock is tried again.
+const LOCK_RETRY: Duration = Duration::from_millis(20);
+
+/// Whoever holds a lock asks an endpoint meanwhile: it is waited for longer than that may take.
+const LOCK_EXTRA: Duration = Duration::from_secs(5);
+
+/// How often a record that could not be written is tried again: at first, and at most.
+const LATE_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Why a record is left alone.
+pub(super) const NEWER: &str =
+    "a later version of authrelay has written it, and it is left alone; run that version";
+
+/// Octets that a record may be longer than the one before.
+const GROWTH: usize = 32 * 1024;
+
+/// The store of a state directory.
+pub struct Store {
+    pub(super) directory: PathBuf,
+    keys: Arc<Keys>,
+    pub(super) first: FirstFormat,
+    /// What was tightened at the start, for people.
+    notes: Vec<String>,
+    pub(super) late: Arc<Lates>,
+    pub(super) unwritten: Arc<Unwritten>,
+    /// Whoever compares numbers and then writes.
+    pub(super) writes: Mutex<()>,
+}
+
+impl Store {
+    /// Opens, and where nothing is there yet makes, the state directory and its key.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] where others may read it and that cannot be changed, where it cannot be read or
+    /// written, or where the key is not the one that sealed what is there.
+    pub fn open(state: &State) -> Result<Arc<Self>, StateError> {
+        let mut notes = file::prepare(&state.directory)?;
+        let (key, note) = file::key(&state.key)?;
+        notes.extend(note);
+        let useless = || StateError::new(&state.directory, "its key cannot be used");
+        let store = Self {
+            directory: state.directory.clone(),
+            keys: Arc::new(Keys::new(&key).ok_or_else(useless)?),
+            first: FirstFormat::new(&key).ok_or_else(useless)?,
+            notes,
+            late: Arc::default(),
+            unwritten: Arc::default(),
+            writes: Mutex::default(),
+        };
+        store.first.check_key(&store.tokens())?;
+        store.tidy();
+        Ok(Arc::new(store))
+    }
+
+    /// What names and seals are derived from.
+    pub fn keys(&self) -> &Arc<Keys> {
+        &self.keys
+    }
+
+    /// The name of a login's record.
+    pub(crate) fn name(&self, login: &str) -> String {
+        self.keys.name("consent", &[login])
+    }
+
+    /// What was tightened at the start: files and folders of ours that others could read.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Keeps on writing what another holder of the same directory could not write yet.
+    pub(crate) fn take_over(self: Arc<Self>, before: &Self) -> Arc<Self> {
+        if self.directory != before.directory {
+            return self;
+        }
+        match Arc::try_unwrap(self) {
+            Ok(store) => Arc::new(Self {
+                late: before.late.clone(),
+                unwritten: before.unwritten.clone(),
+                ..store
+            }),
+            Err(store) => store,
+        }
+    }
+
+    /// The login's record, if there is one.
+    pub(crate) async fn load(
+        self: &Arc<Self>,
+        login: &str,
+    ) -> Result<Option<StoredConsent>, TokenError> {
+        let (store, login) = (self.clone(), login.to_owned());
+        self.run(&login.clone(), move || store.read(&login)).await
+    }
+
+    /// What is there of the login, tombstones included.
+    pub(crate) async fn load_kept(
+        self: &Arc<Self>,
+        login: &str,
+    ) -> Result<Option<Kept>, TokenError> {
+        let (store, name) = (self.clone(), login.to_owned());
+        self.run(login, move || store.kept(&name)).await
+    }
+
+    /// Replaces the login's record; it is on disk when this returns.
+    pub(crate) async fn save(
+        self: &Arc<Self>,
+        login: &str,
+        record: &StoredConsent,
+    ) -> Result<(), TokenError> {
+        let (store, name, record) = (self.clone(), login.to_owned(), record.clone());
+        self.run(login, move || store.write(&name, &record)).await
+    }
+
+    /// Room on disk for the record that will replace this one.
+    pub(crate) async fn make_room(
+        self: &Arc<Self>,
+        login: &str,
+        record: &StoredConsent,
+    ) -> Result<Room, TokenError> {
+        let (store, name, record) = (self.clone(), login.to_owned(), record.clone());
+        let make = move || {
+            let length = store.seal(&name, &record)?.len() + GROWTH;
+            Room::make(&store.path(&name), length)
+        };
+        self.run(login, make).await
+    }
+
+    /// Replaces the login's record by way of the room that was made for it.
+    pub(crate) async fn fill(
+        self: &Arc<Self>,
+        room: Room,
+        login: &str,
+        record: &StoredConsent,
+    ) -> Result<(), TokenError> {
+        let (store, name, record) = (self.clone(), login.to_owned(), record.clone());
+        let fill = move || {
+            let _one = locked(&store.writes);
+            match store.is_behind(&name, &record) {
+                // A person has acted meanwhile.
+                true => Ok(()),
+                false => {
+                    room.fill(store.seal(&name, &record)?.as_bytes())?;
+                    store.on_written(&store.path(&name), record.number);
+                    Ok(())
+                }
+            }
+        };
+        self.run(login, fill).await
+    }
+
+    /// Keeps a record that cannot be written at the moment, and its lock with it.
+    pub(crate) fn write_later(&self, login: &str, mut turn: StoreTurn, record: StoredConsent) {
+        debug_assert_eq!(turn.login, login, "a turn is for one login");
+        turn.late = Some(record);
+    }
+
+    /// Writes what could not be written before.
+    ///
+    /// # Errors
+    ///
+    /// Where it still cannot; then it stays pending.
+    pub(crate) async fn write_late(
+        self: &Arc<Self>,
+        turn: StoreTurn,
+        late: StoredConsent,
+    ) -> Result<StoreTurn, (TokenError, StoredConsent)> {
+        let login = turn.login.clone();
+        match self.save(&login, &late).await {
+            Ok(()) => {
+                tracing::info!(login, "a redeemed token is stored now");
+                Ok(turn)
+            }
+            Err(failure) => {
+                self.write_later(&login, turn, late.clone());
+                Err((failure, late))
+            }
+        }
+    }
+
+    /// Tries until nothing of the login is pending.
+    pub(crate) async fn until_stored(self: &Arc<Self>, login: &str) {
+        let (mut wait, longest) = LATE_RETRY;
+        loop {
+            tokio::time::sleep(wait).await;
+            if self.try_late(login).await {
+                return;
+            }
+            wait = (wait * 2).min(longest);
+        }
+    }
+
+    /// Tries once to write whatever is pending, before the end.
+    pub(crate) async fn write_all_late(self: &Arc<Self>) {
+        let logins: Vec<_> = locked(&self.late).keys().cloned().collect();
+        for login in logins {
+            self.try_late(&login).await;
+        }
+    }
+
+    /// Whether nothing of the login is pending any more.
+    async fn try_late(self: &Arc<Self>, login: &str) -> bool {
+        let Some(mut turn) = self.late_turn(login) else {
+            return true;
+        };
+        match turn.take_late() {
+            Some(late) => self.write_late(turn, late).await.is_ok(),
+            None => true,
+        }
+    }
+
+    pub(super) fn late_turn(&self, login: &str) -> Option<StoreTurn> {
+        let late = locked(&self.late).remove(login)?;
+        Some(StoreTurn {
+            login: login.to_owned(),
+            lock: Some(late.lock),
+            late: Some(late.record),
+            lates: self.late.clone(),
+        })
+    }
+
+    /// Waits for the turn to change the login's record, a little longer than the `timeout` of a
+    /// request by whoever has it.
+    pub(crate) async fn lock(
+        &self,
+        login: &str,
+        timeout: Duration,
+    ) -> Result<StoreTurn, TokenError> {
+        let path = self.path(login).with_extension("lock");
+        let file = file::lock_file(&path).map_err(|error| failure(login, &error))?;
+        let wait = async {
+            loop {
+                // Ours, with what could not be written.
+                if let Some(turn) = self.late_turn(login) {
+                    return Ok(Some(turn));
+                }
+                match file.try_lock() {
+                    Ok(()) => return Ok(None),
+                    Err(std::fs::TryLockError::WouldBlock) => {
+                        tokio::time::sleep(LOCK_RETRY).await;
+                    }
+                    Err(std::fs::TryLockError::Error(error)) => return Err(error),
+                }
+            }
+        };
+        match tokio::time::timeout(timeout + LOCK_EXTRA, wait).await {
+            Ok(Ok(Some(turn))) => Ok(turn),
+            Ok(Ok(None)) => Ok(StoreTurn {
+                login: login.to_owned(),
+                lock: Some(file),
+                late: None,
+                lates: self.late.clone(),
+            }),
+            Ok(Err(error)) => Err(failure(login, &StateError::new(&path, error))),
+            Err(_) => Err(TokenError::later(format!(
+                "another process still redeems the consent of {login}, or has a redemption that it cannot store"
+            ))
+            .remedy("the identity provider is slow, or the state directory has no room: see the other relay's log")),
+        }
+    }
+
+    /// Reads a record; `None` where there is none, or a tombstone.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] where it is there and cannot be read or opened.
+    pub fn read(&self, login: &str) -> Result<Option<StoredConsent>, StateError> {
+        Ok(self.kept(login)?.and_then(Kept::into_record))
+    }
+
+    /// What is there of a login, tombstones included.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::read`].
+    pub fn kept(&self, login: &str) -> Result<Option<Kept>, StateError> {
+        let path = self.path(login);
+        let on_disk = match file::read(&path)? {
+            Some(text) => Some(self.opened(&path, &text)?),
+            None => self.convert(login)?,
+        };
+        Ok(self.greatest(login, on_disk))
+    }
+
+    /// What a text of a record's file holds.
+    pub(super) fn opened(&self, path: &Path, text: &str) -> Result<Kept, StateError> {
+        let name = path.file_stem().and_then(|name| name.to_str());
+        let opened = self.keys.open(name.unwrap_or_default(), text);
+        let (number, clear) = opened.map_err(|closed| match closed {
+            Closed::Newer => StateError::new(path, NEWER),
+            Closed::Broken => StateError::new(path, first::BROKEN),
+        })?;
+        Kept::from_clear(number, &clear).ok_or_else(|| StateError::new(path, first::BROKEN))
+    }
+
+    /// Every login that has a record, in order.
+    pub fn logins(&self) -> Vec<String> {
+        let mut logins = self
+            .all()
+            .into_iter()
+            .filter(|kept| kept.record().is_some())
+            .map(|kept| kept.login)
+            .collect::<Vec<_>>();
+        logins.sort();
+        logins
+    }
+
+    /// Everything that is kept and opens, tombstones included.
+    pub fn all(&self) -> Vec<Kept> {
+        file::names(&self.tokens())
+            .into_iter()
+            .filter_map(|path| {
+                let text = file::read(&path).ok().flatten()?;
+                let kept = self.opened(&path, &text).ok()?;
+                // The seal's word and misplaced files are none.
+                (self.path(&kept.login) == path).then_some(kept)
+            })
+            .collect()
+    }
+
+    /// Replaces a record; it is on disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] where it cannot be written; then the old one is still there.
+    pub fn write(&self, login: &str, record: &StoredConsent) -> Result<(), StateError> {
+        let path = self.path(login);
+        let before = file::read(&path)?;
+        let before = before.map(|text| self.opened(&path, &text)).transpose();
+        let before = match before {
+            Err(error) if error.why() == NEWER => return Err(error),
+            // One that does not open is replaced.
+            before => before.ok().flatten(),
+        };
+        let mut record = record.clone();
+        if record.number == Number::default() {
+            let consented = record.consented.saturating_mul(1000);
+            record.number = Number::of_act(consented, before.map(|before| before.number()));
+        }
+        let _one = locked(&self.writes);
+        match self.is_behind(login, &record) {
+            true => Ok(()),
+            false => {
+                file::replace(&path, self.seal(login, &record)?.as_bytes())?;
+                self.on_written(&path, record.number);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether a record with a greater number is there by now.
+    fn is_behind(&self, login: &str, record: &StoredConsent) -> bool {
+        let there = self.kept(login).ok().flatten();
+        record.number != Number::default()
+            && there.is_some_and(|there| there.number() > record.number)
+    }
+
+    fn seal(&self, login: &str, record: &StoredConsent) -> Result<String, StateError> {
+        self.seal_kept(&Kept::of_record(login, record))
+    }
+
+    pub(super) fn seal_kept(&self, kept: &Kept) -> Result<String, StateError> {
+        let clear = kept.clear();
+        clear
+            .and_then(|clear| {
+                self.keys
+                    .seal(&self.name(&kept.login), kept.number(), &clear)
+            })
+            .ok_or_else(|| StateError::new(&self.path(&kept.login), "it cannot be sealed"))
+    }
+
+    /// Changes whenever the login's record does; `None` while there is none.
+    pub(crate) fn version(&self, login: &str) -> Option<RecordVersion> {
+        let in_memory = self.unwritten_of(&self.name(login));
+        RecordVersion::of(&self.path(login), in_memory.map(|record| record.number))
+    }
+
+    pub(super) fn tokens(&self) -> PathBuf {
+        self.directory.join("tokens")
+    }
+
+    /// A file whose name says nothing of the login.
+    pub(super) fn path(&self, login: &str) -> PathBuf {
+        self.tokens().join(self.name(login)).with_extension("json")
+    }
+
+    /// Files are slow now and then: never on the threads that relay.
+    async fn run<T: Send + 'static>(
+        &self,
+        login: &str,
+        work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
+    ) -> Result<T, TokenError> {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result.map_err(|error| failure(login, &error)),
+            Err(_) => Err(TokenError::new(Class::Ours, "the token store's task ended")),
+        }
+    }
+}
+
+/// The login says which file it is; the file's own name says nothing to anybody.
+fn failure(login: &str, error: &StateError) -> TokenError {
+    let detail = format!(
+        "the stored consent of {login} cannot be used: {}",
+        error.why()
+    );
+    TokenError::new(Class::Ours, detail).remedy(
+        "the state directory needs room, mode 0700, authrelay's user as its owner, and the key that sealed it; `authrelay authorize` writes a record anew",
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! A link between a relay and its store that can be slow, cut, half open or mad.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// How the link behaves from now on, for connections that are open as well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    None,
+    /// Connections are reset, and none is let in.
+    Refused,
+    /// Nothing passes any more, and nothing says so: a partition.
+    Silent,
+    /// What the store answers comes so much later.
+    Slow(Duration),
+    /// What the store answers becomes garbage.
+    Garbage,
+    /// The connection ends within the next answer.
+    MidReply,
+    /// A text of the store's answers is another.
+    Instead(String, String),
+}
+
+impl Fault {
+    /// Whether nothing passes.
+    fn is_silent(&self) -> bool {
+        *self == Self::Silent
+    }
+}
+
+/// Ends with the test's runtime.
+pub struct Link {
+    pub port: u16,
+    fault: Arc<watch::Sender<Fault>>,
+}
+
+impl Link {
+    /// Links a port of its own to the store's.
+    pub async fn to(store: u16, fault: Fault) -> Self {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let fault = Arc::new(watch::Sender::new(fault));
+        let shared = fault.clone();
+        tokio::spawn(async move {
+            while let Ok((relay, _)) = socket.accept().await {
+                let address: SocketAddr = ([127, 0, 0, 1], store).into();
+                tokio::spawn(carry(relay, address, shared.subscribe()));
+            }
+        });
+        Self { port, fault }
+    }
+
+    pub fn set(&self, fault: Fault) {
+        self.fault.send_replace(fault);
+    }
+}
+
+async fn carry(relay: TcpStream, store: SocketAddr, fault: watch::Receiver<Fault>) {
+    let mut refused = fault.clone();
+    if *fault.borrow() == Fault::Refused {
+        return;
+    }
+    let Ok(store) = TcpStream::connect(store).await else {
+        return;
+    };
+    let _ = (relay.set_nodelay(true), store.set_nodelay(true));
+    let ((from_relay, to_relay), (from_store, to_store)) = (relay.into_split(), store.into_split());
+    tokio::select! {
+        () = ask(from_relay, to_store, fault.clone()) => {}
+        () = reply(from_store, to_relay, fault) => {}
+        _ = refused.wait_for(|fault| *fault == Fault::Refused) => {}
+    }
+}
+
+/// What a silent link was given waits until it is none any more.
+async fn pass(fault: &mut watch::Receiver<Fault>) -> Fault {
+    let now = fault.wait_for(|fault| !fault.is_silent()).await;
+    now.map_or(Fault::Refused, |fault| fault.clone())
+}
+
+async fn ask(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut fault: watch::Receiver<Fault>) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(length) = from.read(&mut buffer).await
+        && length > 0
+    {
+        pass(&mut fault).await;
+        if to.write_all(&buffer[..length]).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn reply(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut fault: watch::Receiver<Fault>) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(length) = from.read(&mut buffer).await
+        && length > 0
+    {
+        let mut octets = buffer[..length].to_vec();
+        let last = match pass(&mut fault).await {
+            Fault::Slow(time) => {
+                tokio::time::sleep(time).await;
+                false
+            }
+            Fault::Garbage => {
+                octets = b"\x00\xff!?\r\n*-9\r\nno such thing\r\n".to_vec();
+                false
+            }
+            Fault::MidReply => {
+                octets.truncate(length / 2);
+                true
+            }
+            Fault::Instead(text, by) => {
+                let said = String::from_utf8_lossy(&octets).replace(&text, &by);
+                octets = said.into_bytes();
+                false
+            }
+            _ => false,
+        };
+        if to.write_all(&octets).await.is_err() || last {
+            return;
+        }
+    }
+}
