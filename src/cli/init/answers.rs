@@ -110,22 +110,7 @@ pub(super) fn answers(options: &Options) -> Result<Answers, Trouble> {
         false => options.tenant.clone(),
     };
     let client_id = match is_client {
-        true => {
-            let question = match preset.token_url.contains("{tenant}") {
-                true => {
-                    "Application (client) id (entra.microsoft.com: App registrations, New registration or yours, Overview)"
-                }
-                false => {
-                    "Application (client) id (the service's console for developers: OAuth clients)"
-                }
-            };
-            Some(ask(
-                options.client_id.as_deref(),
-                "--client-id",
-                question,
-                None,
-            )?)
-        }
+        true => Some(client_id(options, preset)?),
         false => options.client_id.clone(),
     };
     require_flag(options, &grant)?;
@@ -144,6 +129,17 @@ pub(super) fn answers(options: &Options) -> Result<Answers, Trouble> {
         tenant,
         client_id,
     })
+}
+
+/// Takes the client id from its flag, or asks a person and says where to find it.
+fn client_id(options: &Options, preset: &Provider) -> Result<String, Trouble> {
+    let question = match preset.token_url.contains("{tenant}") {
+        true => {
+            "Application (client) id (entra.microsoft.com: App registrations, New registration or yours, Overview)"
+        }
+        false => "Application (client) id (the service's console for developers: OAuth clients)",
+    };
+    ask(options.client_id.as_deref(), "--client-id", question, None)
 }
 
 /// Checks the flags that a grant requires.

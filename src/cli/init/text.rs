@@ -47,30 +47,7 @@ pub(super) fn configuration(
          # Where applications connect, on this machine. For others: a network address, and tls (`authrelay certs`).\n\
          listeners:\n",
     );
-    for protocol in &answers.protocols {
-        let _ = writeln!(
-            text,
-            "  - {{protocol: {protocol}, bind: 127.0.0.1:{}, provider: {}}}",
-            port(*protocol),
-            answers.provider
-        );
-    }
-    if let ([_, ..], Some(login)) = (&answers.devices[..], answers.logins.first()) {
-        let networks: Vec<_> = answers
-            .devices
-            .iter()
-            .map(|network| quoted(network))
-            .collect();
-        let _ = writeln!(
-            text,
-            "  # Devices that cannot log in, in clear and from these networks only. They send as this login.\n\
-             \x20 - {{name: devices, protocol: smtp, bind: 0.0.0.0:{DEVICES_PORT}, provider: {}, allow: [{}],\n\
-             \x20    allow_cleartext: true, unauthenticated: {}}}",
-            answers.provider,
-            networks.join(", "),
-            quoted(login)
-        );
-    }
+    write_listeners(&mut text, answers);
     text.push_str("\n# The OAuth client: `authrelay entra LOGIN` prints how to set it up.\nregistrations:\n  app:\n");
     let _ = writeln!(text, "    provider: {}", answers.provider);
     for (key, value) in [
@@ -100,6 +77,34 @@ pub(super) fn configuration(
     text.push_str("\n# Logins of applications, and the mailboxes that they open (by default the login itself).\naccounts:\n");
     write_accounts(&mut text, answers, passwords);
     text
+}
+
+/// Writes the items of the section `listeners`.
+fn write_listeners(text: &mut String, answers: &Answers) {
+    for protocol in &answers.protocols {
+        let _ = writeln!(
+            text,
+            "  - {{protocol: {protocol}, bind: 127.0.0.1:{}, provider: {}}}",
+            port(*protocol),
+            answers.provider
+        );
+    }
+    if let ([_, ..], Some(login)) = (&answers.devices[..], answers.logins.first()) {
+        let networks: Vec<_> = answers
+            .devices
+            .iter()
+            .map(|network| quoted(network))
+            .collect();
+        let _ = writeln!(
+            text,
+            "  # Devices that cannot log in, in clear and from these networks only. They send as this login.\n\
+             \x20 - {{name: devices, protocol: smtp, bind: 0.0.0.0:{DEVICES_PORT}, provider: {}, allow: [{}],\n\
+             \x20    allow_cleartext: true, unauthenticated: {}}}",
+            answers.provider,
+            networks.join(", "),
+            quoted(login)
+        );
+    }
 }
 
 /// Writes the items of the section `accounts`.
@@ -190,6 +195,12 @@ pub(super) fn next_steps(
         "authrelay doctor {login} --config {output}     tests the way to the mailbox"
     ));
     next(format!("authrelay run --config {output}"));
+    write_fields(&mut text, answers, login);
+    text
+}
+
+/// Writes the settings that applications and devices need.
+fn write_fields(text: &mut String, answers: &Answers, login: &str) {
     text.push_str("\nThe application's fields: user name and password as above, no TLS,\n");
     for protocol in &answers.protocols {
         let _ = writeln!(
@@ -205,5 +216,4 @@ pub(super) fn next_steps(
             "\nDevices: server is this machine's address, port {DEVICES_PORT}, no login, no TLS, sender {mailbox}"
         );
     }
-    text
 }
