@@ -87,7 +87,7 @@ const actions = {
         return;
       }
     }
-    if (mine === visit) waiting.textContent = "Nobody agreed in time; begin anew.";
+    if (mine === visit) waiting.textContent = "No one consented in time; start again.";
   },
 
   async test(account) {
@@ -118,7 +118,7 @@ const actions = {
           failed = failed || !step.ok;
           list.append(stepItem(step));
         }
-        const verdict = failed ? "Not everything works: do what stands above, then test again." : "Everything works.";
+        const verdict = failed ? "Not everything works: follow the remedy above, then test again." : "Everything works.";
         body.append(element("p", { className: failed ? "bad verdict" : "good verdict", textContent: verdict }));
       } catch (error) {
         if (mine === visit) body.append(line(`The relay did not answer: ${error.message}`, "bad"));
@@ -149,7 +149,7 @@ const actions = {
       if (!ok) return show(...complaint(answer));
       show(line(answer.forgotten ? "Forgotten." : "There was nothing to forget.", "good"));
     });
-    show(line("Its stored tokens are deleted; somebody has to authorize the account again before applications can log in."), button);
+    show(line("Its stored tokens are deleted; authorize the account again before applications can log in."), button);
   },
 };
 
@@ -258,7 +258,7 @@ async function refresh() {
     }
     if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
   } catch {
-    say("The relay does not answer; what stands here may be old.", true);
+    say("The relay does not answer; this page may be out of date.", true);
   }
 }
 

@@ -38,7 +38,7 @@ fn rows(config: &Config) -> Result<Vec<Value>, Exit> {
             match running.get::<Vec<Value>>("/api/accounts").await {
                 Ok(rows) => return Ok(rows),
                 Err(error) => {
-                    print_error(format_args!("warning: {error:#}; the store alone is read"))
+                    print_error(format_args!("warning: {error:#}; only the store is read"))
                 }
             }
         }

@@ -143,7 +143,7 @@ fn method(asked: Option<Method>, account: &Account) -> Result<Method, &'static s
             Err("the grant device_code is consented to by --method device")
         }
         (Some(Method::Device), false) => {
-            Err("--method device wants the grant device_code in the registration")
+            Err("--method device needs the grant device_code in the registration")
         }
         (asked, false) => Ok(asked.unwrap_or(Method::Browser)),
     }
@@ -231,7 +231,7 @@ async fn browser(
     let finished = one_callback(socket, consents, service.token_source().clone());
     match tokio::time::timeout(LIFETIME, finished).await {
         Ok(given) => Ok(given?),
-        Err(_) => Err(anyhow::anyhow!("nobody consented within ten minutes").into()),
+        Err(_) => Err(anyhow::anyhow!("no one consented within ten minutes").into()),
     }
 }
 
@@ -289,7 +289,7 @@ async fn by_relay(
     let ended = tokio::time::timeout(LIFETIME, ended(running, &path)).await;
     match ended {
         Ok(ended) => ended?,
-        Err(_) => return Err(anyhow::anyhow!("nobody consented within ten minutes").into()),
+        Err(_) => return Err(anyhow::anyhow!("no one consented within ten minutes").into()),
     }
     let owner = Owner::of(&account.registration);
     let record = store.read(login).map_err(anyhow::Error::from)?;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Lets IMAP, POP3 and SMTP applications that only know user name and password use mailboxes that
-/// want OAuth 2.0.
+/// require OAuth 2.0.
 #[derive(Debug, Parser)]
 #[command(name = "authrelay", version, about, max_term_width = 100)]
 struct Arguments {
@@ -23,18 +23,18 @@ struct Arguments {
 enum Command {
     /// Serve until SIGTERM or SIGINT, then drain
     Run(super::run::Options),
-    /// Write a first proxy.yaml, with passwords and secrets in files of their own
+    /// Write a first proxy.yaml, with passwords and secrets in separate files
     Init(super::init::Options),
     /// Ask the running relay whether it serves: 0 or 1
     Health(super::health::Options),
-    /// Have the running relay read its configuration again
+    /// Tell the running relay to read its configuration again
     Reload,
     /// Windows: install, start, stop or remove the service authrelay
     #[command(subcommand)]
     Service(super::service::Command),
     /// Validate the configuration and print every problem
     Check(super::check::Options),
-    /// Test the way to mailboxes step by step; what fails gets its cause and its fix
+    /// Test the connection to mailboxes step by step, with cause and remedy of a failure
     Doctor(super::doctor::Options),
     /// Obtain a person's consent for an account
     Authorize(super::authorize::Options),
@@ -42,7 +42,7 @@ enum Command {
     Accounts(super::accounts::Options),
     /// Delete the stored tokens of an account
     Forget {
-        /// Whose
+        /// Login of the account
         login: String,
     },
     /// Read a password from stdin or a prompt and print an argon2id PHC string
@@ -51,10 +51,10 @@ enum Command {
     Certs(super::certs::Options),
     /// Print the portal steps, permissions and PowerShell that set an account up
     Entra {
-        /// Whose
+        /// Login of the account
         login: String,
 
-        /// One PowerShell script that does it all: asks once, takes the least rights, may be run
+        /// One PowerShell script that does it all: asks once, grants the least rights, can be run
         /// again
         #[arg(long)]
         script: bool,
@@ -75,7 +75,7 @@ enum Command {
     },
     /// Print the completions of a shell
     Completions {
-        /// Whose
+        /// The shell
         shell: clap_complete::Shell,
     },
     /// Print the manual page

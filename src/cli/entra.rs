@@ -249,7 +249,7 @@ fn exchange(guide: &mut Guide, account: &Account, login: &str) {
             if guide.number > 0 {
                 guide.step("Shared mailbox (PowerShell)");
             }
-            guide.line(format!("Whoever signs in as {login} wants:"));
+            guide.line(format!("The person who signs in as {login} needs:"));
             guide.run(format!(
                 "Add-MailboxPermission -Identity {mailbox} -User {login} -AccessRights FullAccess"
             ));
@@ -290,7 +290,8 @@ fn high_volume(guide: &mut Guide, account: &Account, login: &str) {
     let mailbox = account.mailbox_of(Protocol::Smtp, login);
     guide.step("API permissions > Add > APIs my organization uses > Office 365 Exchange Online > Application permissions");
     guide.line("Mail.Send");
-    guide.line("Then: Grant admin consent. By itself it lets the application send as nobody.");
+    guide
+        .line("Then: Grant admin consent. This alone does not let the application send as anyone.");
     credential(guide, account);
     guide.step("High Volume Email account (PowerShell)");
     guide.line("OBJECT_ID is the object id under Enterprise applications, not that under App registrations");

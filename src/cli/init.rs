@@ -84,7 +84,7 @@ fn offer(options: &Options, written: &Written) -> Exit {
             failed => return failed,
         }
     }
-    if !wants("\nTest the way to the mailbox now?") {
+    if !wants("\nTest the connection to the mailbox now?") {
         return Exit::Done;
     }
     let test = doctor::Options {

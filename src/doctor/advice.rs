@@ -100,7 +100,7 @@ pub(super) fn of_login(target: &TestTarget, claims: &TokenClaims, fault: &Fault)
         return Advice::new(
             "the token has no role SMTP.SendAsApp, and no RBAC assignment lets the application send",
             format!(
-                "in Entra add Office 365 Exchange Online, application permission SMTP.SendAsApp, with admin consent; or by RBAC alone: \
+                "in Entra add Office 365 Exchange Online, application permission SMTP.SendAsApp, with admin consent; or by RBAC only: \
                  New-ManagementRoleAssignment -Role 'Application SMTP.SendAsApp' -App {object} -RecipientOrganizationUnitScope OU"
             ),
         );
@@ -132,10 +132,10 @@ fn of_delegate(target: &TestTarget, claims: &TokenClaims, mailbox: &str) -> Advi
     if target.protocol == Protocol::Smtp {
         return Advice::new(
             format!(
-                "{user} signed in, and over SMTP a delegate logs in as himself, not as {mailbox}"
+                "{user} signed in, and over SMTP a delegate logs in with their own account, not as {mailbox}"
             ),
             format!(
-                "set the account's mailbox: {{imap: {mailbox}, pop3: {mailbox}, smtp: {user}}}; the application sends MAIL FROM {mailbox}, which wants \
+                "set the account's mailbox: {{imap: {mailbox}, pop3: {mailbox}, smtp: {user}}}; the application sends MAIL FROM {mailbox}, which needs \
                  Add-RecipientPermission -Identity {mailbox} -Trustee {user} -AccessRights SendAs. To log in as {mailbox} itself, {user} needs: {}",
                 permission(mailbox, user)
             ),
@@ -144,7 +144,7 @@ fn of_delegate(target: &TestTarget, claims: &TokenClaims, mailbox: &str) -> Advi
     Advice::new(
         format!("{user} signed in, and has no full access to {mailbox}"),
         format!(
-            "{}; or, if nobody but the owner should have signed in: authrelay authorize {}",
+            "{}; or, if only the owner should have signed in: authrelay authorize {}",
             permission(mailbox, user),
             target.login
         ),
@@ -168,7 +168,7 @@ pub(super) fn of_mailbox(target: &TestTarget, claims: &TokenClaims, said: &str) 
     }
     if lower.contains("5.7.60") || lower.contains("sendasdenied") {
         return Advice::new(
-            format!("whoever logged in may not send as {mailbox}"),
+            format!("the user who logged in may not send as {mailbox}"),
             format!(
                 "Add-RecipientPermission -Identity {mailbox} -Trustee {} -AccessRights SendAs",
                 object.unwrap_or("USER")

@@ -104,7 +104,7 @@ impl TestRun<'_> {
                 false,
                 "the shared store cannot be used".to_owned(),
                 Some(away.0),
-                Some("mail goes on without it, each relay by itself; mend the way to it, its password, TLS or key".to_owned()),
+                Some("mail continues without it, each relay for itself; correct the connection to it, its password, TLS or key".to_owned()),
             ),
             Ok(findings) => {
                 let detail = findings.good.join(", ");
@@ -203,7 +203,7 @@ impl TestRun<'_> {
             detail,
             cause: None,
             remedy: ends.map(|when| {
-                format!("the mail service's certificate {when}: whoever runs it has to renew it")
+                format!("the mail service's certificate {when}: its operator has to renew it")
             }),
         });
         Ok(stage)

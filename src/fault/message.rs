@@ -12,7 +12,7 @@ const REFUSALS: &[(&[&str], &str)] = &[
             "sendasdenied",
             "not allowed to send as",
         ],
-        "whoever logged in may not send as SENDER: Add-RecipientPermission -Identity SENDER -Trustee TRUSTEE \
+        "the user who logged in may not send as SENDER: Add-RecipientPermission -Identity SENDER -Trustee TRUSTEE \
          -AccessRights SendAs; or set smtp: {from: mailbox} for the account, so that messages come from MAILBOX",
     ),
     (
@@ -77,10 +77,10 @@ pub fn mailbox_remedy(protocol: Protocol, mailbox: &str, is_app_only: bool) -> S
     };
     let who = match is_app_only {
         true => "OBJECT_ID (that of the enterprise application)",
-        false => "USER (whoever signed in)",
+        false => "USER (the person who signed in)",
     };
     format!(
         "Add-MailboxPermission -Identity {mailbox} -User {who} -AccessRights FullAccess; \
-         Set-CASMailbox -Identity {mailbox} {switch}; `authrelay doctor` tells which of them is missing"
+         Set-CASMailbox -Identity {mailbox} {switch}; `authrelay doctor` shows which of them is missing"
     )
 }

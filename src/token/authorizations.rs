@@ -238,7 +238,7 @@ impl PendingAuthorizations {
                 Kind::GrantRefused,
                 "nobody was sent to the identity provider with this state, or it was used, or ten minutes are over",
             )
-            .with_remedy("begin the consent anew"));
+            .with_remedy("start the consent again"));
         };
         let result = finish(token_source, pending, query).await;
         if let Some(entry) = self.lock().get_mut(&key) {

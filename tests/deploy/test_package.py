@@ -95,6 +95,22 @@ class Installed(DeployTest):
             self.assertEqual(done.stdout, "disabled\n", unit)
         run("systemd-analyze", "security", "--offline=true", "--threshold=15", UNITS / "authrelay.service")
 
+    def test_the_manual_is_whole(self):
+        """Links of the pages that came along lead to files that came along, but for those about the code."""
+        folder = EXAMPLE.parents[1]
+        of_the_code = {"ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE-MIT", "LICENSE-APACHE", "proxy.yaml", "benches"}
+        pages = list(folder.rglob("*.md"))
+        self.assertGreater(len(pages), 25)
+        for page in pages:
+            if page.parent == folder and page.name != "README.md":
+                continue
+            text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+            for link in re.findall(r"\]\(([^)#\s]+)", text):
+                if "://" not in link:
+                    target = pathlib.Path(os.path.normpath(page.parent / link))
+                    known = target.relative_to(folder).parts[0] in of_the_code
+                    self.assertTrue(known or target.exists(), f"{page}: {link}")
+
     def test_manual_page(self):
         page = run("man", "--warnings", "authrelay", env={**os.environ, "MANWIDTH": "100", "LC_ALL": "C.UTF-8"})
         self.assertIn("authrelay", page)

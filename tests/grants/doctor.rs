@@ -112,7 +112,7 @@ fn cases() -> Vec<Case> {
             Imap,
             "token",
             refuses,
-            "wants the secret's value, not its ID",
+            "needs the secret's value, not its ID",
         ),
         case(
             Fault::SecretExpired,
@@ -328,7 +328,7 @@ fn cases() -> Vec<Case> {
         Fault::AuthRefused,
         Smtp,
         "auth",
-        "over SMTP a delegate logs in as himself",
+        "over SMTP a delegate logs in with their own account",
         "smtp: tickets@contoso.test}; the application sends MAIL FROM helpdesk@contoso.test",
     ));
     for (fault, step, remedy) in [

@@ -138,7 +138,7 @@ class StartTest(unittest.TestCase):
         self.assertIn("Value, not Secret ID", said)
         terminal.answer(r"Check the file now\?.*: ", "")
         # There is no mail service of Microsoft's here.
-        terminal.answer(r"Test the way to the mailbox now\?.*: ", "no")
+        terminal.answer(r"Test the connection to the mailbox now\?.*: ", "no")
         code, screen = terminal.end()
         self.assertEqual(code, 0, screen)
         self.assertNotIn(self.secret, screen)

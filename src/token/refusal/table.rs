@@ -64,13 +64,13 @@ pub(super) const CODES: &[Row] = &[
         &[50126],
         For::Anyone,
         Attention,
-        "the user's password is wrong or was changed at its identity provider: mend the user, then authorize the account again if that does not help",
+        "the user's password is wrong or was changed at its identity provider: correct the user, then authorize the account again if that does not help",
     ),
     row(
         &[7_000_215],
         For::Anyone,
         Attention,
-        "the client secret is wrong: client_secret wants the secret's value, not its ID",
+        "the client secret is wrong: client_secret needs the secret's value, not its ID",
     ),
     row(
         &[7_000_222],
@@ -186,7 +186,7 @@ pub(super) const CODES: &[Row] = &[
         &[50076, 50079, 50072, 50074, 50158],
         For::Application,
         Attention,
-        "multi-factor authentication is required where nobody signs in: exclude the application in the Conditional Access policy",
+        "multi-factor authentication is required, but no one signs in: exclude the application in the Conditional Access policy",
     ),
     row(
         &[
@@ -227,7 +227,7 @@ pub(super) const CODES: &[Row] = &[
         &[65004],
         For::Anyone,
         Attention,
-        "the person declined: begin anew, and let the mailbox's owner agree",
+        "the person declined: start again, and let the mailbox's owner accept",
     ),
     row(
         &[650_057],
@@ -245,7 +245,7 @@ pub(super) const CODES: &[Row] = &[
         &[70011, 28002, 700_022, 1_002_012],
         For::Application,
         Attention,
-        "the scope is wrong: app-only tokens take https://outlook.office365.com/.default alone",
+        "the scope is wrong: app-only tokens need https://outlook.office365.com/.default and nothing else",
     ),
     row(
         &[70011, 28002, 700_022, 1_002_012],
@@ -263,7 +263,7 @@ pub(super) const CODES: &[Row] = &[
         &[54005, 501_481, 70018, 70019],
         For::Anyone,
         Attention,
-        "the code was used already, is wrong or too old: begin the consent anew",
+        "the code was used already, is wrong or too old: start the consent again",
     ),
     row(
         &[70016],
@@ -412,19 +412,19 @@ pub(super) const NAMES: &[Name] = &[
         &["interaction_required", "login_required"],
         For::Anyone,
         Attention,
-        "a policy of the identity provider wants the person to sign in: authorize the account again, or have the policy changed",
+        "a policy of the identity provider requires the person to sign in: authorize the account again, or have the policy changed",
     ),
     name(
         &["access_denied", "authorization_declined"],
         For::Anyone,
         Attention,
-        "the person or a policy declined: begin anew, and let the mailbox's owner agree",
+        "the person or a policy declined: start again, and let the mailbox's owner accept",
     ),
     name(
         &["expired_token", "code_expired", "bad_verification_code"],
         For::Anyone,
         Attention,
-        "the code was not entered in time: begin the consent anew",
+        "the code was not entered in time: start the consent again",
     ),
 ];
 

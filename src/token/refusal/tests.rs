@@ -106,7 +106,7 @@ const PERSON: &[(Class, &str, &[u64])] = &[
     ),
     (
         Attention,
-        "begin the consent anew",
+        "start the consent again",
         &[54005, 501_481, 70018, 70019],
     ),
     (LATER, "not entered the code yet", &[70016]),
@@ -162,7 +162,7 @@ fn every_code_of_an_application() {
     for (name, code, word) in [
         ("app", 53003, "named location"),
         ("federated", 53003, "named location"),
-        ("app", 50076, "nobody signs in"),
+        ("app", 50076, "no one signs in"),
         ("ropc", 50076, "no second factor"),
         ("ropc", 53003, "no second factor"),
         ("person", 53003, "interactively"),
@@ -173,7 +173,7 @@ fn every_code_of_an_application() {
         ("person", 65001, "users may not consent"),
         ("person", 90094, "users may not consent"),
         ("device", 90095, "users may not consent"),
-        ("app", 1_002_012, "/.default alone"),
+        ("app", 1_002_012, "/.default and nothing else"),
         ("person", 70011, "offline_access"),
     ] {
         let failure = by_code(&of(&config, name), "invalid_grant", code);
