@@ -220,7 +220,6 @@ const LONGEST_FUNCTION: usize = 60;
 const LONGER: &[(&str, &str, usize)] = &[
     ("audit/export.rs", "cef", 75),
     ("audit/export.rs", "ocsf", 75),
-    ("cli/init/answers.rs", "answers", 63),
     ("fault/reply.rs", "row", 160),
     ("metrics.rs", "new", 90),
 ];

@@ -5,7 +5,8 @@ use crate::platform;
 /// Formats the standard process metrics that the system reports.
 pub(super) fn process() -> Option<String> {
     let usage = platform::usage()?;
-    let mut families = vec![
+    let (open, most) = usage.descriptors;
+    let families = [
         (
             "cpu_seconds_total",
             "counter",
@@ -30,11 +31,9 @@ pub(super) fn process() -> Option<String> {
             "Virtual memory",
             usage.virtual_memory,
         ),
+        ("open_fds", "gauge", "Open file descriptors", open),
+        ("max_fds", "gauge", "Most open file descriptors", most),
     ];
-    if let Some((open, most)) = usage.descriptors {
-        families.push(("open_fds", "gauge", "Open file descriptors", open));
-        families.push(("max_fds", "gauge", "Most open file descriptors", most));
-    }
     let family = |(name, kind, help, value): (&str, &str, &str, f64)| {
         let name = format!("process_{name}");
         format!("# HELP {name} {help}.\n# TYPE {name} {kind}\n{name} {value}\n")

@@ -243,8 +243,8 @@ pub struct Usage {
     pub resident: f64,
     /// Virtual memory in octets.
     pub virtual_memory: f64,
-    /// Open descriptors and their limit; `None` on systems without such a limit.
-    pub descriptors: Option<(f64, f64)>,
+    /// Open descriptors (on Windows: handles), and their limit.
+    pub descriptors: (f64, f64),
 }
 
 /// Resource usage of this process; `None` if the system does not report it (`/proc` is not

@@ -233,7 +233,7 @@ impl SessionRecord {
     pub(super) fn on_dialogue_fault(&mut self, fault: Fault, suspected: bool) {
         if fault.kind() == Kind::Credentials {
             let fault = match suspected {
-                true => fault.with_detail("without it an account has this login"),
+                true => fault.with_detail("apart from that, an account has this login"),
                 false => fault,
             };
             return self.on_login_refused(None, &fault);

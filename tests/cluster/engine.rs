@@ -30,6 +30,8 @@ pub enum Mistake {
     EnterAgain,
     /// `forget` deletes.
     Tombstone,
+    /// Who stops leaves in the middle of a redemption.
+    Leave,
 }
 
 /// The clock may be set back by so much without a loss: NTP does.

@@ -83,6 +83,7 @@ fn each_planted_mistake_is_found() {
         Mistake::Settling,
         Mistake::EnterAgain,
         Mistake::Tombstone,
+        Mistake::Leave,
     ]
     .into_iter()
     .filter(|mistake| {

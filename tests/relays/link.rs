@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
 
 /// How the link behaves from now on, for connections that are open as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,33 +97,44 @@ async fn ask(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut fault: watch::
     }
 }
 
-async fn reply(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut fault: watch::Receiver<Fault>) {
-    let mut buffer = vec![0; 64 * 1024];
-    while let Ok(length) = from.read(&mut buffer).await
-        && length > 0
-    {
-        let mut octets = buffer[..length].to_vec();
-        let last = match pass(&mut fault).await {
-            Fault::Slow(time) => {
-                tokio::time::sleep(time).await;
-                false
-            }
-            Fault::Garbage => {
-                octets = b"\x00\xff!?\r\n*-9\r\nno such thing\r\n".to_vec();
-                false
-            }
+/// Carries what the store answers; a delay of one answer holds up no other.
+async fn reply(mut from: OwnedReadHalf, to: OwnedWriteHalf, fault: watch::Receiver<Fault>) {
+    let (sender, arrived) = mpsc::unbounded_channel();
+    let reading = async {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(length) = from.read(&mut buffer).await
+            && length > 0
+        {
+            let _ = sender.send((Instant::now(), buffer[..length].to_vec()));
+        }
+    };
+    tokio::select! {
+        () = reading => {}
+        () = deliver(arrived, to, fault) => {}
+    }
+}
+
+async fn deliver(
+    mut arrived: mpsc::UnboundedReceiver<(Instant, Vec<u8>)>,
+    mut to: OwnedWriteHalf,
+    mut fault: watch::Receiver<Fault>,
+) {
+    while let Some((time, mut octets)) = arrived.recv().await {
+        let mut is_last = false;
+        match pass(&mut fault).await {
+            Fault::Slow(delay) => sleep_until(time + delay).await,
+            Fault::Garbage => octets = b"\x00\xff!?\r\n*-9\r\nno such thing\r\n".to_vec(),
             Fault::MidReply => {
-                octets.truncate(length / 2);
-                true
+                octets.truncate(octets.len() / 2);
+                is_last = true;
             }
             Fault::Instead(text, by) => {
                 let said = String::from_utf8_lossy(&octets).replace(&text, &by);
                 octets = said.into_bytes();
-                false
             }
-            _ => false,
-        };
-        if to.write_all(&octets).await.is_err() || last {
+            _ => {}
+        }
+        if to.write_all(&octets).await.is_err() || is_last {
             return;
         }
     }

@@ -87,31 +87,37 @@ class StartTest(unittest.TestCase):
         self.assertEqual(done.returncode, code, f"{arguments}: {done.stdout}{done.stderr}")
         return done.stdout + done.stderr
 
-    def first_message(self, password):
+    def first_message(self, password, listeners=3, login=None):
         """What is left to do is what was said, and then the application reads and sends."""
         file = self.home / "proxy.yaml"
         text = file.read_text()
-        for port in ("1143", "1110", "1587", "8025"):
-            text = text.replace(f"127.0.0.1:{port}", "127.0.0.1:0")
+        for address in ("127.0.0.1:1143", "127.0.0.1:1110", "127.0.0.1:1587", "127.0.0.1:8025", "0.0.0.0:2525"):
+            text = text.replace(address, "127.0.0.1:0")
         file.write_text(text + self.yaml)
         self.command("check")
-        self.assertIn("ok", self.command("doctor", self.mailbox))
+        login = login or self.mailbox
+        self.assertIn("ok", self.command("doctor", login))
         relay = Child("relay", [AUTHRELAY, "run"], self.folder, cwd=self.home)
         self.addCleanup(relay.stop)
-        found = relay.wait_for(r'"listening".*"protocol":"(\w+)".*"address":"127\.0\.0\.1:(\d+)"', 3)
-        ports = dict(match.groups() for match in found)
-        user = f"{self.mailbox}:{password}"
+        found = relay.wait_for(r'"listening".*"listener":"([\w-]+)".*"address":"127\.0\.0\.1:(\d+)"', listeners)
+        ports = {match[1].split("-")[0]: match[2] for match in found}
+        user = f"{login}:{password}"
         self.assertIn("Subject:", self.curl(user, f"imap://127.0.0.1:{ports['imap']}/INBOX;MAILINDEX=1"))
         message = f"From: {self.mailbox}\r\nTo: {self.mailbox}\r\nSubject: first\r\n\r\nIt works.\r\n"
         self.curl(
             user, "--mail-from", self.mailbox, "--mail-rcpt", self.mailbox, "--upload-file", "-",
             f"smtp://127.0.0.1:{ports['smtp']}", given=message,
         )
+        if "devices" in ports:
+            self.curl(
+                None, "--mail-from", self.mailbox, "--mail-rcpt", self.mailbox, "--upload-file", "-",
+                f"smtp://127.0.0.1:{ports['devices']}", given=message,
+            )
         self.assertEqual(relay.stop(signal.SIGTERM), 0)
 
     def curl(self, user, *arguments, given=None):
         done = subprocess.run(
-            ["curl", "--silent", "--show-error", "--max-time", "30", "--user", user, *arguments],
+            ["curl", "--silent", "--show-error", "--max-time", "30", *(["--user", user] if user else []), *arguments],
             input=given, capture_output=True, text=True, timeout=60,
         )
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -126,6 +132,8 @@ class StartTest(unittest.TestCase):
         said = terminal.answer(r"Application \(client\) id.*\): ", self.client)
         self.assertIn("App registrations", said)
         terminal.answer(r"Login.*: ", self.mailbox)
+        terminal.answer(r"Shared mailbox.*: ", "")
+        terminal.answer(r"Network of devices.*: ", "")
         said = terminal.answer(r"client secret's value.*\): ", self.secret)
         self.assertIn("Value, not Secret ID", said)
         terminal.answer(r"Check the file now\?.*: ", "")
@@ -150,3 +158,17 @@ class StartTest(unittest.TestCase):
         self.first_message(re.search(rf"{re.escape(self.mailbox)}  (\S+)", said)[1])
         said = self.command("init", "--provider", "microsoft365", code=74)
         self.assertIn("never overwrites", said)
+
+    def test_a_shared_mailbox_and_devices_without_a_login(self):
+        secret = self.folder / "secret"
+        secret.write_text(self.secret + "\n")
+        said = self.command(
+            "init", "--provider", "microsoft365", "--grant", "client_credentials", "--tenant", self.tenant,
+            "--client-id", self.client, "--login", "helpdesk", "--mailbox", self.mailbox, "--devices", "127.0.0.0/8",
+            "--client-secret", str(secret),
+        )
+        self.assertIn("port 2525, no login", said)
+        text = (self.home / "proxy.yaml").read_text()
+        self.assertIn(f'mailbox: "{self.mailbox}"', text)
+        password = re.search(r"helpdesk  (\S+)", said)[1]
+        self.first_message(password, listeners=4, login="helpdesk")

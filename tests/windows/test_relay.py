@@ -3,6 +3,7 @@
 import imaplib
 import re
 import subprocess
+import time
 import urllib.request
 
 from process import until
@@ -21,7 +22,13 @@ class RelayTest(WindowsTest):
         three_protocols(self, ports, sandbox)
         for name in ("key/state.key", "audit/audit.jsonl", "authrelay.log"):
             self.assertTrue((self.folder / name).exists(), name)
-        self.assertIn("authrelay_build_info", self.page(ports, "/metrics"))
+        metrics = self.page(ports, "/metrics")
+        self.assertIn("authrelay_build_info", metrics)
+        value = lambda name: float(re.search(rf"^process_{name} (\S+)$", metrics, re.MULTILINE)[1])
+        self.assertLess(abs(time.time() - value("start_time_seconds")), 300)
+        for name in ("cpu_seconds_total", "resident_memory_bytes", "virtual_memory_bytes", "open_fds"):
+            self.assertGreater(value(name), 0, name)
+        self.assertGreater(value("max_fds"), value("open_fds"))
         self.assertIn(sandbox.login, self.authrelay("accounts", "--config", self.config()))
         self.authrelay("health", "--config", self.config())
         self.authrelay("doctor", "--config", self.config())

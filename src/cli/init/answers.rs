@@ -32,6 +32,12 @@ pub(in crate::cli) struct Options {
     /// A login that applications use, the mailbox's address; may be repeated
     #[arg(long, value_name = "ADDRESS", num_args = 1.., value_delimiter = ',')]
     pub(super) login: Vec<String>,
+    /// A shared mailbox that the logins open [default: each its own]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) mailbox: Option<String>,
+    /// Networks of devices that cannot log in, as in 192.168.10.0/24: they send as the first login
+    #[arg(long, value_name = "NETWORK", num_args = 1.., value_delimiter = ',')]
+    pub(super) devices: Vec<String>,
     /// imap, pop3, smtp [default: all that the provider has]
     #[arg(long, num_args = 1.., value_delimiter = ',')]
     pub(super) protocols: Vec<String>,
@@ -54,6 +60,10 @@ pub(super) struct Answers {
     pub(super) tenant: Option<String>,
     pub(super) client_id: Option<String>,
     pub(super) logins: Vec<String>,
+    /// Shared mailbox that the logins open, if it is not their own.
+    pub(super) mailbox: Option<String>,
+    /// Networks of devices that cannot log in.
+    pub(super) devices: Vec<String>,
     /// Secret typed at the terminal, if any.
     pub(super) secret: Option<Secret>,
 }
@@ -100,34 +110,36 @@ pub(super) fn answers(options: &Options) -> Result<Answers, Trouble> {
         false => options.tenant.clone(),
     };
     let client_id = match is_client {
-        true => {
-            let question = match preset.token_url.contains("{tenant}") {
-                true => {
-                    "Application (client) id (entra.microsoft.com: App registrations, New registration or yours, Overview)"
-                }
-                false => {
-                    "Application (client) id (the service's console for developers: OAuth clients)"
-                }
-            };
-            Some(ask(
-                options.client_id.as_deref(),
-                "--client-id",
-                question,
-                None,
-            )?)
-        }
+        true => Some(client_id(options, preset)?),
         false => options.client_id.clone(),
     };
     require_flag(options, &grant)?;
+    let protocols = protocols(&options.protocols, preset)?;
     Ok(Answers {
         logins: logins(options)?,
+        mailbox: ask_optional(
+            options.mailbox.as_deref(),
+            "Shared mailbox that the login opens (empty: its own)",
+        )?,
+        devices: devices(options, &protocols)?,
         secret: client_secret(options, &grant),
-        protocols: protocols(&options.protocols, preset)?,
+        protocols,
         provider,
         grant,
         tenant,
         client_id,
     })
+}
+
+/// Takes the client id from its flag, or asks a person and says where to find it.
+fn client_id(options: &Options, preset: &Provider) -> Result<String, Trouble> {
+    let question = match preset.token_url.contains("{tenant}") {
+        true => {
+            "Application (client) id (entra.microsoft.com: App registrations, New registration or yours, Overview)"
+        }
+        false => "Application (client) id (the service's console for developers: OAuth clients)",
+    };
+    ask(options.client_id.as_deref(), "--client-id", question, None)
 }
 
 /// Checks the flags that a grant requires.
@@ -154,6 +166,18 @@ pub(super) fn logins(options: &Options) -> Result<Vec<String>, Trouble> {
         }
         logins => logins.to_vec(),
     })
+}
+
+/// Takes the networks of devices from their option, or asks a person where SMTP is spoken.
+fn devices(options: &Options, protocols: &[Protocol]) -> Result<Vec<String>, Trouble> {
+    if !options.devices.is_empty() || !protocols.contains(&Protocol::Smtp) {
+        return Ok(options.devices.clone());
+    }
+    let question =
+        "Network of devices that send without a login, as in 192.168.10.0/24 (empty: none)";
+    let networks = ask_optional(None, question)?.unwrap_or_default();
+    let networks = networks.split(',').map(|network| network.trim().to_owned());
+    Ok(networks.filter(|network| !network.is_empty()).collect())
 }
 
 /// Asks for the client secret if the grant has one and there is a terminal.
@@ -205,7 +229,8 @@ pub(super) fn ask(
     if !io::stdin().is_terminal() {
         return Err(missing());
     }
-    let default = usual.map_or_else(String::new, |usual| format!(" [{usual}]"));
+    let default = usual.filter(|usual| !usual.is_empty());
+    let default = default.map_or_else(String::new, |usual| format!(" [{usual}]"));
     let mut stderr = io::stderr();
     let _ = write!(stderr, "{question}{default}: ");
     let _ = stderr.flush();
@@ -217,6 +242,15 @@ pub(super) fn ask(
         ("", None) => Err(missing()),
         (text, _) => Ok(text.to_owned()),
     }
+}
+
+/// Takes a value from its flag, or asks a person where there is a terminal; `None` where no one says.
+fn ask_optional(given: Option<&str>, question: &str) -> Result<Option<String>, Trouble> {
+    if given.is_none() && !io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    let text = ask(given, "", question, Some(""))?;
+    Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
 /// Generates a password and its hash for each login; none if the identity provider checks

@@ -22,6 +22,9 @@ pub(super) fn port(protocol: Protocol) -> u16 {
     }
 }
 
+/// Port of the listener for devices without a login: 25 takes privileges on most systems.
+const DEVICES_PORT: u16 = 2525;
+
 pub(super) fn configuration(
     options: &Options,
     answers: &Answers,
@@ -44,14 +47,7 @@ pub(super) fn configuration(
          # Where applications connect, on this machine. For others: a network address, and tls (`authrelay certs`).\n\
          listeners:\n",
     );
-    for protocol in &answers.protocols {
-        let _ = writeln!(
-            text,
-            "  - {{protocol: {protocol}, bind: 127.0.0.1:{}, provider: {}}}",
-            port(*protocol),
-            answers.provider
-        );
-    }
+    write_listeners(&mut text, answers);
     text.push_str("\n# The OAuth client: `authrelay entra LOGIN` prints how to set it up.\nregistrations:\n  app:\n");
     let _ = writeln!(text, "    provider: {}", answers.provider);
     for (key, value) in [
@@ -83,6 +79,34 @@ pub(super) fn configuration(
     text
 }
 
+/// Writes the items of the section `listeners`.
+fn write_listeners(text: &mut String, answers: &Answers) {
+    for protocol in &answers.protocols {
+        let _ = writeln!(
+            text,
+            "  - {{protocol: {protocol}, bind: 127.0.0.1:{}, provider: {}}}",
+            port(*protocol),
+            answers.provider
+        );
+    }
+    if let ([_, ..], Some(login)) = (&answers.devices[..], answers.logins.first()) {
+        let networks: Vec<_> = answers
+            .devices
+            .iter()
+            .map(|network| quoted(network))
+            .collect();
+        let _ = writeln!(
+            text,
+            "  # Devices that cannot log in, in clear and from these networks only. They send as this login.\n\
+             \x20 - {{name: devices, protocol: smtp, bind: 0.0.0.0:{DEVICES_PORT}, provider: {}, allow: [{}],\n\
+             \x20    allow_cleartext: true, unauthenticated: {}}}",
+            answers.provider,
+            networks.join(", "),
+            quoted(login)
+        );
+    }
+}
+
 /// Writes the items of the section `accounts`.
 pub(super) fn write_accounts(text: &mut String, answers: &Answers, passwords: &[(String, String)]) {
     let protocols: Vec<_> = answers
@@ -92,7 +116,13 @@ pub(super) fn write_accounts(text: &mut String, answers: &Answers, passwords: &[
         .collect();
     for (index, login) in answers.logins.iter().enumerate() {
         let _ = writeln!(text, "  - login: {}\n    registration: app", quoted(login));
+        if let Some(mailbox) = &answers.mailbox {
+            let _ = writeln!(text, "    mailbox: {}", quoted(mailbox));
+        }
         let _ = writeln!(text, "    protocols: [{}]", protocols.join(", "));
+        if index == 0 && !answers.devices.is_empty() {
+            write_policy(text, answers.mailbox.as_ref().unwrap_or(login));
+        }
         if let Some((_, hash)) = passwords.get(index) {
             let _ = writeln!(
                 text,
@@ -101,6 +131,21 @@ pub(super) fn write_accounts(text: &mut String, answers: &Answers, passwords: &[
             );
         }
     }
+}
+
+/// Writes what an account must have for devices that do not log in: whose address they send as, and to
+/// whom.
+fn write_policy(text: &mut String, mailbox: &str) {
+    let domain = mailbox
+        .rsplit_once('@')
+        .map_or(mailbox, |(_, domain)| domain);
+    let _ = writeln!(
+        text,
+        "    # For all that send as this login. Other recipients: add their addresses or domains.\n    \
+         smtp: {{senders: [{}], recipients: [{}]}}",
+        quoted(mailbox),
+        quoted(&format!("*@{domain}"))
+    );
 }
 
 /// Describes the remaining steps, with the passwords, which are stored nowhere.
@@ -150,6 +195,12 @@ pub(super) fn next_steps(
         "authrelay doctor {login} --config {output}     tests the way to the mailbox"
     ));
     next(format!("authrelay run --config {output}"));
+    write_fields(&mut text, answers, login);
+    text
+}
+
+/// Writes the settings that applications and devices need.
+fn write_fields(text: &mut String, answers: &Answers, login: &str) {
     text.push_str("\nThe application's fields: user name and password as above, no TLS,\n");
     for protocol in &answers.protocols {
         let _ = writeln!(
@@ -158,5 +209,11 @@ pub(super) fn next_steps(
             port(*protocol)
         );
     }
-    text
+    if !answers.devices.is_empty() {
+        let mailbox = answers.mailbox.as_deref().unwrap_or(login);
+        let _ = writeln!(
+            text,
+            "\nDevices: server is this machine's address, port {DEVICES_PORT}, no login, no TLS, sender {mailbox}"
+        );
+    }
 }

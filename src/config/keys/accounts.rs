@@ -13,19 +13,19 @@ use crate::wire::sasl::CREDENTIAL_CAP;
 section! {
     /// `accounts[]`.
     pub(in crate::config) struct AccountKeys {
-        /// What the application presents, in any case; or `*@contoso.com` for every address of a domain; or `*` for every address (never with `password: any`). An exact login wins over a domain, that over `*`
+        /// Login that the application presents, in upper or lower case; `*@contoso.com`: every address of a domain; `*`: every address (not with `password: any`). An exact login takes precedence over a domain, a domain over `*`
         pub(in crate::config) login: Key<LoginPattern> => "the user name of the application, *@domain, or * for every address",
-        /// Whose tokens open it: a name under `registrations`
+        /// Registration whose tokens open the mailbox: a name under `registrations`
         pub(in crate::config) registration: Key<String> => "the name of one of the registrations",
-        /// What it opens. A shared mailbox goes here
+        /// Address of the mailbox that the login opens, for example a shared mailbox
         pub(in crate::config) mailbox: Key<Mailbox>: "the login",
-        /// An argon2 hash from `authrelay hash-password`, a secret, or `any` (loopback listeners and those with `allow` only). Required, but for the grant `password` and `client_secret: {client: password}`, which refuse one
+        /// An argon2 hash from `authrelay hash-password`, a secret, or `any` (only on loopback listeners and those with `allow`). Required, except with the grant `password` and `client_secret: {client: password}`, which refuse one
         pub(in crate::config) password: Key<PasswordCheck>,
-        /// Several, one for each application, told apart in the log
+        /// Several passwords, one for each application; the log names which was used
         pub(in crate::config) passwords: Key<Each<PasswordKeys>>,
-        /// What clients may speak
+        /// Protocols that clients may use
         pub(in crate::config) protocols: Key<Protocols>: "all",
-        /// What may be sent; see [below](#smtp-devices-policy-limits)
+        /// Policy for messages; see [below](#smtp-devices-policy-limits)
         pub(in crate::config) smtp: Key<SmtpPolicy>: "everything",
     }
 }
@@ -33,11 +33,11 @@ section! {
 section! {
     /// `accounts[].mailbox` by protocol.
     pub(in crate::config) struct MailboxKeys {
-        /// The mailbox over IMAP
+        /// Mailbox over IMAP
         pub(in crate::config) imap: Option<MailboxName>: "the login",
-        /// The mailbox over POP3
+        /// Mailbox over POP3
         pub(in crate::config) pop3: Option<MailboxName>: "the login",
-        /// The mailbox over SMTP. `sender` logs in as the address of each MAIL, which `smtp.senders` must allow (`client_credentials` only; no bare `*` there)
+        /// Mailbox over SMTP. `sender`: the address of each MAIL command, which `smtp.senders` must allow (`client_credentials` only; no bare `*` there)
         pub(in crate::config) smtp: Option<MailboxName>: "the login",
     }
 }
@@ -92,15 +92,15 @@ impl Value for Mailbox {
 section! {
     /// `accounts[].passwords[]`.
     pub(in crate::config) struct PasswordKeys {
-        /// The application that it is for; in logs
+        /// Name of the application, for the log
         pub(in crate::config) name: String => "what the password is for; it appears in the log",
         /// As `accounts[].password`
         pub(in crate::config) password: PasswordCheck => "a hash from `authrelay hash-password`, {file: PATH} or {env: NAME}",
-        /// Client networks, within the listener's
+        /// Client networks from which the password is valid, within those of the listener
         pub(in crate::config) allow: Option<Vec<IpNet>>: "the listener's",
-        /// For what
+        /// Protocols for which the password is valid
         pub(in crate::config) protocols: Option<Protocols>: "the account's",
-        /// Good only for a client whose certificate bears that host (dNSName) or address (rfc822Name) in its subjectAltName; requires `client_ca` on a listener
+        /// Name that the client's certificate must have in its subjectAltName: a host (dNSName) or an address (rfc822Name). Requires `client_ca` on a listener
         pub(in crate::config) certificate: Option<CertificateName>: "none",
     }
 }

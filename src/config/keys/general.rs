@@ -15,7 +15,7 @@ use crate::config::notify::{NotifyEvent, ReloadMode};
 use crate::config::source::Generated;
 use crate::config::users::{AddressClaim, Member};
 use crate::config::value::certificates::Certificates;
-use crate::config::value::{BaseUrl, Each, HostPort, Named, Program, YEAR};
+use crate::config::value::{BaseUrl, Each, EachOfAny, HostPort, Named, Program, YEAR};
 use crate::secret::Secret;
 use crate::wire::address::Pattern;
 use tracing::Level;
@@ -29,39 +29,39 @@ const LEAST_LOGIN: Duration = Duration::from_secs(3);
 section! {
     /// The file.
     pub(in crate::config) struct Root {
-        /// Where the tokens of consents are kept
+        /// Storage of tokens that consents bring
         pub(in crate::config) state: Key<StateKeys>: "`./state`",
-        /// What the log looks like and where it goes
+        /// Format and destination of the log
         pub(in crate::config) log: Key<Log>: "JSON on stderr",
-        /// Where [audit records](docs/audit.md) go
-        pub(in crate::config) audit: Key<AuditKeys>: "nowhere",
-        /// The administrators' listener: the status page (`/`), health (`/livez`, `/readyz`), `/metrics`, the OAuth callback, the API
+        /// Destination of [audit records](docs/audit.md)
+        pub(in crate::config) audit: Key<AuditKeys>: "no audit records",
+        /// Administrators' listener: status page (`/`), health (`/livez`, `/readyz`), `/metrics`, OAuth callback, API
         pub(in crate::config) admin: Key<AdminKeys>: "no listener",
-        /// `watch`: the file, its secrets' files and its certificates are looked at every 10 s, by content, and a change reloads. Else SIGHUP and `authrelay reload` do
+        /// `watch`: compares the contents of the file, of its secrets' files and certificates every 10 s, and reloads after a change. `signal`: reloads only on SIGHUP and `authrelay reload`
         pub(in crate::config) reload: ReloadMode = "signal",
-        /// Whom to tell of what needs a person; see [Alerts](docs/operations.md#alerts)
-        pub(in crate::config) notify: Key<Each<NotifyKeys>>: "nobody",
-        /// Sessions, deadlines and the lockout
+        /// Programs and URLs that get an alert when something requires a person; see [Alerts](docs/operations.md#alerts)
+        pub(in crate::config) notify: Key<Each<NotifyKeys>>: "no alerts",
+        /// Numbers of sessions, deadlines and the lockout
         pub(in crate::config) limits: Limits = "{}",
-        /// Addresses on which clients are served
+        /// Addresses on which clients connect
         pub(in crate::config) listeners: Key<Each<ListenerKeys>> => "a list of addresses and protocols",
-        /// Mail services: presets are there, each of their keys can be overridden, and a new name added
+        /// Mail services, by name. A preset's name overrides keys of the preset; a new name adds a provider
         pub(in crate::config) providers: Key<Named<ProviderKeys>>: "the presets",
-        /// OAuth clients (Entra: app registrations), by name
-        pub(in crate::config) registrations: Key<Named<RegistrationKeys>> => "the OAuth clients, by name",
-        /// Logins and the mailboxes that they open
-        pub(in crate::config) accounts: Key<Each<AccountKeys>> => "a list of logins and the mailboxes they open",
+        /// OAuth clients (in Entra: app registrations), by name
+        pub(in crate::config) registrations: Key<Named<RegistrationKeys>> : "none",
+        /// Logins that clients may use, and the mailboxes that they open
+        pub(in crate::config) accounts: Key<EachOfAny<AccountKeys>>: "none, and no client can log in",
     }
 }
 
 section! {
     /// `state`.
     pub(in crate::config) struct StateKeys {
-        /// A directory, mode 0700; made if absent
+        /// Folder, mode 0700; created if absent
         pub(in crate::config) directory: Key<PathBuf>: "`$STATE_DIRECTORY`, else `./state`",
-        /// What seals the tokens, at least 16 octets; a file that is absent is made. `check` warns of one beside the tokens. In systemd: `{file: /run/credentials/authrelay.service/key}`
+        /// Secret that encrypts the tokens, at least 16 octets; an absent file is created. `check` warns if it is in the folder of the tokens. With systemd: `{file: /run/credentials/authrelay.service/key}`
         pub(in crate::config) key: Key<Generated>: "`{file: DIRECTORY/key}`",
-        /// What keeps them besides: `file` is nothing but the directory; else a Redis or Valkey server that several relays share. See [Several relays](docs/several-relays.md)
+        /// `file`: the folder only. Otherwise a Redis or Valkey server that several relays share, in addition to the folder. See [Several relays](docs/several-relays.md)
         pub(in crate::config) store: Store = "file",
     }
 }
@@ -93,9 +93,9 @@ section! {
     pub(in crate::config) struct SharedStoreKeys {
         /// `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, with TLS `rediss://`; behind Sentinel `redis+sentinel://[USER:PASSWORD@]HOST[:PORT],…/MASTER[/DB]` or `rediss+sentinel://`: user and password are the servers'
         pub(in crate::config) url: Secret => "redis://HOST:PORT, rediss://HOST:PORT or a Sentinel's",
-        /// With TLS: PEM files of authorities trusted besides the public roots
+        /// With TLS: PEM files of authorities that are trusted in addition to the public roots
         pub(in crate::config) ca: Option<Certificates>,
-        /// Without TLS off loopback: password, records and names cross the network in clear (records are sealed)
+        /// Allows a server that is not on loopback without TLS. Password, names and the (encrypted) records cross the network in clear
         pub(in crate::config) insecure: bool = "false",
     }
 }
@@ -104,15 +104,15 @@ section! {
     /// `log`.
     #[derive(PartialEq, Eq)]
     pub struct Log {
-        /// `text` for people, `json` for machines
+        /// `text`: one readable line a record; `json`: one JSON object a line
         pub format: LogFormat = "json",
-        /// The least severity that is written
+        /// Least severity that is logged
         pub level: Level = "info",
-        /// A file, mode 0600; SIGHUP opens it again
+        /// Log file, mode 0600; SIGHUP reopens it
         pub file: Option<PathBuf>: "stderr",
-        /// With `file`: the size at which it becomes `FILE.1`, and that `FILE.2`
+        /// With `file`: size at which the file is renamed to `FILE.1`, the one before to `FILE.2`, and so on
         pub rotate: Option<u64>: "never",
-        /// With `rotate`: files that are kept besides
+        /// With `rotate`: number of renamed files that are kept
         pub keep: Option<usize>[1..=1_000]: "7",
     }
 }
@@ -120,17 +120,17 @@ section! {
 section! {
     /// `audit`.
     pub(in crate::config) struct AuditKeys {
-        /// A file of JSON lines, mode 0600; `-` is stdout
+        /// File of JSON lines, mode 0600; `-` is stdout
         pub(in crate::config) path: Option<AuditPath>: "no file",
-        /// Records have SMTP senders, recipients, sizes and final replies
+        /// Whether records include SMTP senders, recipients, sizes and final replies
         pub(in crate::config) envelope: bool = "true",
-        /// When records cannot be written: `continue` keeps 8 MiB, then drops and counts them; `refuse` refuses logins
+        /// If records cannot be written: `continue` keeps 8 MiB of them, then drops and counts further ones; `refuse` refuses logins
         pub(in crate::config) on_full: OnFull = "continue",
-        /// A syslog server (RFC 5424), besides `path`
+        /// Syslog server (RFC 5424) that gets the records in addition to `path`
         pub(in crate::config) syslog: Option<SyslogKeys>: "none",
-        /// A collector to which batches of records are POSTed as NDJSON, besides `path`
+        /// Collector that gets the records by POST, in batches of NDJSON, in addition to `path`
         pub(in crate::config) http: Option<AuditHttpKeys>: "none",
-        /// Signs a head of the chain each hour and at the end; `audit verify --public-key` checks them
+        /// Signs the head of the hash chain each hour and at the end; `audit verify --public-key` checks the signatures
         pub(in crate::config) sign: Option<AuditSignKeys>: "no signed heads",
     }
 }
@@ -138,11 +138,11 @@ section! {
 section! {
     /// `audit.http`.
     pub(in crate::config) struct AuditHttpKeys {
-        /// Where batches are POSTed: https, or http to loopback
+        /// URL of the collector: https, or http to loopback
         pub(in crate::config) url: String => "the collector's URL",
-        /// Headers of the request, as in `Authorization`
+        /// Headers of the request, for example `Authorization`
         pub(in crate::config) headers: Key<Named<Secret>>: "none",
-        /// PEM files of authorities trusted besides the public roots
+        /// PEM files of authorities that are trusted in addition to the public roots
         pub(in crate::config) ca: Key<Certificates>: "none",
     }
 }
@@ -150,7 +150,7 @@ section! {
 section! {
     /// `audit.sign`.
     pub(in crate::config) struct AuditSignKeys {
-        /// An Ed25519 private key in PEM (PKCS #8), as `openssl genpkey -algorithm ed25519` makes it
+        /// Ed25519 private key in PEM (PKCS #8), as `openssl genpkey -algorithm ed25519` prints it
         pub(in crate::config) key: Secret => "an Ed25519 private key in PEM: openssl genpkey -algorithm ed25519",
     }
 }
@@ -171,9 +171,9 @@ impl Value for AuditPath {
 section! {
     /// `audit.syslog`.
     pub(in crate::config) struct SyslogKeys {
-        /// The server, as in `127.0.0.1:6514`
+        /// Host and port of the server, as in `127.0.0.1:6514`
         pub(in crate::config) address: HostPort => "the server's host and port, as in 127.0.0.1:6514",
-        /// How it is spoken to
+        /// Transport to the server
         pub(in crate::config) transport: Transport = "tls",
         /// With `tls`: PEM files of authorities trusted besides the public roots
         pub(in crate::config) ca: Option<Certificates>,
@@ -195,19 +195,19 @@ words! {
 section! {
     /// `admin`.
     pub(in crate::config) struct AdminKeys {
-        /// Where it listens. Off loopback it needs `tls`
+        /// Address and port. An address that is not loopback requires `tls`
         pub(in crate::config) bind: Key<std::net::SocketAddr> => "an address and port, as in 127.0.0.1:8025",
-        /// How browsers reach it, a path included where a web server in front has it below one; `/oauth/callback` below it is the redirect URI
+        /// URL by which browsers reach the listener, including the path if a web server in front adds one. The redirect URI is `/oauth/callback` below it
         pub(in crate::config) public_url: Key<BaseUrl>: "`http://localhost:PORT`",
-        /// HTTPS, by a certificate chain and its key in PEM
+        /// HTTPS, with a certificate chain and its key in PEM
         pub(in crate::config) tls: Key<TlsFiles>: "none",
-        /// What administrators present, at least 16 octets; a file that is absent is made
+        /// Token of administrators, at least 16 octets; an absent file is created
         pub(in crate::config) token: Key<Generated>: "`{file: STATE/admin-token}`",
-        /// What opens whatever changes nothing: the pages, `GET /api/…`, `/metrics`; at least 16 octets
+        /// Token that allows requests that change nothing: the pages, `GET /api/…`, `/metrics`; at least 16 octets
         pub(in crate::config) viewer_token: Key<Generated>: "none",
-        /// People who [sign in](docs/operations.md#people) by OpenID Connect; `/oidc/callback` below `public_url` is the redirect URI
-        pub(in crate::config) users: Key<UsersKeys>: "nobody",
-        /// `/metrics` without a token, under any `Host`
+        /// People who [sign in](docs/operations.md#people) by OpenID Connect. The redirect URI is `/oidc/callback` below `public_url`
+        pub(in crate::config) users: Key<UsersKeys>: "none",
+        /// Whether `/metrics` is open without a token, under any `Host`
         pub(in crate::config) metrics_public: bool = "true",
     }
 }
@@ -215,19 +215,19 @@ section! {
 section! {
     /// `admin.users`.
     pub(in crate::config) struct UsersKeys {
-        /// The identity provider's issuer, to the letter: https, or http to loopback. Entra: `https://login.microsoftonline.com/TENANT-ID/v2.0`
+        /// Issuer of the identity provider, exactly as it names itself: https, or http to loopback. Entra: `https://login.microsoftonline.com/TENANT-ID/v2.0`
         pub(in crate::config) issuer: Key<String> => "the identity provider's issuer, as in https://login.microsoftonline.com/TENANT-ID/v2.0",
-        /// The relay's client id there
+        /// Client id of the relay's registration at the identity provider
         pub(in crate::config) client_id: Key<String> => "the client id of the relay's own registration there",
-        /// The relay's client secret there
+        /// Client secret of the relay's registration
         pub(in crate::config) client_secret: Key<Secret> => "the client secret of the relay's own registration there",
-        /// Who may look: groups as the claim `groups` has them (Entra: object ids), or people's addresses
-        pub(in crate::config) viewers: Key<Vec<Member>>: "nobody",
-        /// Who may also test, authorize, forget and reload
-        pub(in crate::config) operators: Key<Vec<Member>>: "nobody",
-        /// The claim that is a person's address. `email` counts only with `email_verified`; the others are safe only where people cannot choose them
+        /// Groups (as in the claim `groups`; Entra: object ids) and addresses of people who may look
+        pub(in crate::config) viewers: Key<Vec<Member>>: "none",
+        /// Groups and addresses of people who may also test, authorize, forget and reload
+        pub(in crate::config) operators: Key<Vec<Member>>: "none",
+        /// Claim with a person's address. `email` counts only with `email_verified`; use another claim only if people cannot choose its value
         pub(in crate::config) address_claim: Key<AddressClaim>: "`preferred_username` at Entra, else `email`",
-        /// PEM files of authorities trusted besides the public roots
+        /// PEM files of authorities that are trusted in addition to the public roots
         pub(in crate::config) ca: Key<Certificates>: "none",
         /// The proxy that everything towards the identity provider goes through
         pub(in crate::config) egress: Key<EgressKeys>: "none",
@@ -270,19 +270,19 @@ section! {
     /// `limits`.
     #[derive(PartialEq, Eq)]
     pub struct Limits {
-        /// Sessions on all listeners together; one beyond is accepted only to be told so
+        /// Most sessions of all listeners together. A further client gets a refusal
         pub sessions: usize[1..=MOST] = "10000",
-        /// Sessions of one client address; IPv6 counts by /64
+        /// Most sessions of one client address; IPv6 addresses count by /64
         pub sessions_per_client: usize[1..=MOST] = "1000",
-        /// From accept to the end of login, whole
+        /// Longest time from the connection to the end of the login
         pub login_timeout: Duration[LEAST_LOGIN..=YEAR] = "60s",
-        /// No byte either way after login; at least 30m beside an IMAP listener
+        /// Longest time without an octet in either direction after the login; at least 30m if there is an IMAP listener
         pub idle_timeout: Duration = "35m",
-        /// Each of connection, TLS, greeting, login; and a token request
+        /// Longest time for each of connection, TLS, greeting and login upstream, and for a token request
         pub upstream_timeout: Duration = "20s",
-        /// From SIGTERM to the hard stop
+        /// Time that open sessions have to end after SIGTERM, or after a reload that removed their account
         pub drain_timeout: Duration = "30s",
-        /// For each pair of client address (IPv6 by /64) and login; from the third failure on slowed
+        /// Lockout of a client address (IPv6 by /64) for one login; answers are delayed from the third failure on
         pub lockout: Lockout = "{}",
     }
 }
@@ -291,11 +291,11 @@ section! {
     /// `limits.lockout`: what happens to clients that guess.
     #[derive(PartialEq, Eq)]
     pub struct Lockout {
-        /// Failures within `window` that lock
+        /// Failures within `window` after which the login is locked
         pub failures: u32[1..=1_000_000] = "10",
-        /// How long a failure counts
+        /// Time during which a failure counts
         pub window: Duration = "10m",
-        /// How long a lock holds
+        /// Duration of a lock
         pub duration: Duration = "5m",
     }
 }
@@ -303,17 +303,17 @@ section! {
 section! {
     /// `notify[]`.
     pub(in crate::config) struct NotifyKeys {
-        /// What to tell of
+        /// Events that are sent
         pub(in crate::config) events: Vec<NotifyEvent> => "some of consent, credential, upstream, audit, store and reload",
-        /// A program that gets one JSON object on stdin
+        /// Program that gets one JSON object on stdin
         pub(in crate::config) command: Key<Program>: "or `url`",
-        /// Where the same JSON is POSTed: https, or http to loopback
+        /// URL to which the same JSON is POSTed: https, or http to loopback
         pub(in crate::config) url: Key<String>: "or `command`",
         /// With `url`: headers of the request
         pub(in crate::config) headers: Key<Named<Secret>>: "none",
         /// With `url`: PEM files of authorities trusted besides the public roots
         pub(in crate::config) ca: Key<Certificates>: "none",
-        /// How long each try may take
+        /// Longest time for one attempt
         pub(in crate::config) timeout: Duration[Duration::from_millis(100)..=Duration::from_secs(60)] = "10s",
     }
 }

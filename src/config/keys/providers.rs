@@ -14,31 +14,31 @@ const DAY: Duration = Duration::from_secs(86_400);
 section! {
     /// `providers.NAME`.
     pub(in crate::config) struct ProviderKeys {
-        /// Where IMAP is
+        /// IMAP server
         pub(in crate::config) imap: Key<EndpointKeys>: "the preset's",
-        /// Where POP3 is
+        /// POP3 server
         pub(in crate::config) pop3: Key<EndpointKeys>: "the preset's",
-        /// Where submission is
+        /// SMTP submission server
         pub(in crate::config) smtp: Key<EndpointKeys>: "the preset's",
-        /// Where people consent (RFC 6749 §3.1): https, or http to loopback; `{tenant}` is filled in
+        /// Authorization endpoint, where people consent (RFC 6749 §3.1): https, or http to loopback; `{tenant}` is replaced
         pub(in crate::config) authorize_url: Key<EndpointUrl>: "the preset's",
-        /// Where devices ask for a code (RFC 8628 §3.1)
+        /// Device authorization endpoint (RFC 8628 §3.1)
         pub(in crate::config) device_url: Key<EndpointUrl>: "the preset's",
-        /// Where tokens are asked for (RFC 6749 §3.2); required of a provider of one's own
+        /// Token endpoint (RFC 6749 §3.2); required for a provider that is no preset
         pub(in crate::config) token_url: Key<EndpointUrl>: "the preset's",
-        /// How a token is presented to the mail service
+        /// SASL mechanism that presents the token to the mail service
         pub(in crate::config) mechanism: Option<Mechanism>: "the preset's, else `xoauth2`",
-        /// PEM files of authorities trusted besides the public roots, for mail and token endpoint
+        /// PEM files of authorities that are trusted in addition to the public roots, for mail and token endpoint
         pub(in crate::config) ca: Key<Certificates>: "none",
-        /// The proxy that mail and token requests go through
+        /// Proxy for mail connections and token requests
         pub(in crate::config) egress: Key<EgressKeys>: "none",
-        /// Which addresses of a name are dialled
+        /// Address family of outgoing connections
         pub(in crate::config) ip: Option<IpPreference>: "`any`",
-        /// What one mailbox may use of submission at most, over all listeners and logins
+        /// Limits of submission for one mailbox, over all listeners and logins
         pub(in crate::config) smtp_limits: Key<SmtpLimitKeys>: "the preset's, else none",
-        /// A token with less left is not given to a new session, unless its whole lifetime is under twice that
+        /// Remaining lifetime below which a token is not given to a new session, unless its whole lifetime is less than twice that
         pub(in crate::config) token_margin: Option<Duration>[Duration::from_millis(1)..=DAY]: "5m (`microsoft365-hve`: 20m)",
-        /// Whether an old refresh token stays good after it was redeemed. `one_use`: several relays redeem none while their [shared store](docs/several-relays.md) is away
+        /// Whether a refresh token stays valid after it was redeemed. `one_use`: several relays redeem none while their [shared store](docs/several-relays.md) is unavailable
         pub(in crate::config) refresh_tokens: Option<RefreshTokens>: "the preset's (`fastmail`: `one_use`, the others: `reusable`), else `one_use`",
     }
 }
@@ -48,11 +48,11 @@ words! { impl RefreshTokens { Reusable = "reusable", OneUse = "one_use", } }
 section! {
     /// Where one protocol is.
     pub(in crate::config) struct EndpointKeys {
-        /// Host name, which the certificate must bear
+        /// Host name, which the certificate must contain
         pub(in crate::config) host: Key<HostName>: "the preset's",
         /// TCP port
         pub(in crate::config) port: Key<u16>[1..=u16::MAX]: "by protocol and `tls`",
-        /// How TLS begins; there is no way without
+        /// Start of TLS; a connection without TLS is not possible
         pub(in crate::config) tls: Key<UpstreamTls>: "`starttls` on 25, 110, 143 and 587, else `implicit`",
     }
 }
@@ -62,9 +62,9 @@ section! {
     pub(in crate::config) struct EgressKeys {
         /// `http://HOST:PORT` (CONNECT) or `socks5://HOST:PORT`
         pub(in crate::config) url: String => "http://HOST:PORT or socks5://HOST:PORT",
-        /// Where the proxy asks for one
+        /// User name, if the proxy requires one
         pub(in crate::config) username: Option<String>,
-        /// With `username`
+        /// Password; together with `username`
         pub(in crate::config) password: Option<Secret>,
     }
 }
@@ -72,11 +72,11 @@ section! {
 section! {
     /// `providers.NAME.smtp_limits`.
     pub(in crate::config) struct SmtpLimitKeys {
-        /// Messages in flight at once
+        /// Most messages in flight at the same time
         pub(in crate::config) connections: Option<usize>[1..=10_000]: "3",
-        /// Messages that begin in any 60 s
+        /// Most messages that begin in any 60 s
         pub(in crate::config) messages_per_minute: Option<usize>[1..=100_000]: "30",
-        /// How long a client waits for its turn
+        /// Longest time that a message waits for these limits
         pub(in crate::config) wait: Option<Duration>: "25s",
     }
 }

@@ -10,29 +10,29 @@ use crate::secret::Secret;
 section! {
     /// `registrations.NAME`.
     pub(in crate::config) struct RegistrationKeys {
-        /// `microsoft365`, another preset, or a name under `providers`
+        /// Name of a preset, such as `microsoft365`, or of a provider under `providers`
         pub(in crate::config) provider: Key<String> => "microsoft365, or the name of one of your providers",
-        /// Domain or id of the tenant; Entra's grants without a person need it
+        /// Domain or id of the tenant; required for Entra's grants without a person
         pub(in crate::config) tenant: Key<String>: "`$AZURE_TENANT_ID` with `federated`",
-        /// Application (client) id; of `managed_identity` which of several identities
+        /// Application (client) id; with `managed_identity` the id of one of several identities
         pub(in crate::config) client_id: Key<String>: "`$AZURE_CLIENT_ID` with `federated`",
-        /// How tokens are obtained; see [Ways to a token](#ways-to-a-token)
+        /// OAuth grant; see [Ways to a token](#ways-to-a-token)
         pub(in crate::config) grant: Key<GrantName> => "client_credentials, authorization_code, device_code, password, service_account, managed_identity or command",
-        /// The secret's value. `{client: password}` (with `client_credentials` only): what the application presents is the client secret, and the identity provider checks it, as with the grant `password`
+        /// The value of the client secret. `{client: password}` (with `client_credentials` only): the password that the application presents is the client secret; the identity provider checks it, as with the grant `password`
         pub(in crate::config) client_secret: Key<ClientSecret>: "one of `client_secret`, `certificate` and `federated`, or none for a public client",
-        /// The day on which it ends, as in `2027-05-01`: for the metric, and warned of from 14 days before. A certificate's end is read from it
+        /// Day on which the client secret expires, as in `2027-05-01`: for the metric, and for warnings from 14 days before. A certificate's expiry is read from the certificate
         pub(in crate::config) client_secret_expires: Key<Day>: "unknown",
-        /// A certificate that signs assertions (RFC 7523 §2.2)
+        /// Certificate that signs client assertions (RFC 7523 §2.2)
         pub(in crate::config) certificate: Key<CertificateKeys>,
-        /// An assertion of the workload's own, in a file that is read again each time
+        /// Client assertion of the workload, in a file that is read for each request
         pub(in crate::config) federated: Key<FederatedKeys>,
         /// Grant `service_account`: Google's JSON key
         pub(in crate::config) key: Key<Secret>,
-        /// Grant `command`: a program that prints a token, or the JSON of a token endpoint's answer
+        /// Grant `command`: program that prints a token, or the JSON of a token endpoint's answer
         pub(in crate::config) command: Key<Program>,
-        /// Grant `managed_identity`: where the metadata service is
+        /// Grant `managed_identity`: URL of the metadata service
         pub(in crate::config) url: Key<String>: "Azure's",
-        /// What is asked for; required of a provider of one's own
+        /// Scopes that are requested; required for a provider that is no preset
         pub(in crate::config) scope: Key<Vec<Scope>>: "by provider, grant and the account's protocols",
     }
 }
@@ -60,11 +60,11 @@ words! {
 section! {
     /// `registrations.NAME.certificate`.
     pub(in crate::config) struct CertificateKeys {
-        /// The certificate in PEM, as uploaded to the application
+        /// Certificate in PEM, as uploaded to the application
         pub(in crate::config) certificate: PathBuf => "the path of the certificate in PEM",
-        /// Its RSA key in PEM
+        /// RSA private key of the certificate, in PEM
         pub(in crate::config) key: PathBuf => "the path of its private key in PEM",
-        /// Of an encrypted key
+        /// Passphrase, if the key is encrypted
         pub(in crate::config) passphrase: Option<Secret>,
     }
 }
@@ -72,7 +72,7 @@ section! {
 section! {
     /// `registrations.NAME.federated`.
     pub(in crate::config) struct FederatedKeys {
-        /// The workload's identity token
+        /// File with the workload's identity token
         pub(in crate::config) file: Option<PathBuf>: "`$AZURE_FEDERATED_TOKEN_FILE`",
     }
 }

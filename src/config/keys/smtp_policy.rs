@@ -27,17 +27,17 @@ words! {
 section! {
     /// `accounts[].smtp`.
     pub struct SmtpPolicy {
-        /// Addresses that MAIL may name: `*@domain` (subdomains not included), `*`, in any case. The null sender is meant by `<>` and `*`. Others get `550 5.7.1`
+        /// Addresses that MAIL may name: addresses, `*@domain` (without subdomains) or `*`, in upper or lower case; `<>` and `*` include the null sender. Others get `550 5.7.1`
         pub senders: Option<Vec<Pattern>>: "every address",
-        /// Addresses that RCPT may name, likewise
+        /// Addresses that RCPT may name, written in the same way
         pub recipients: Option<Vec<Pattern>>: "every address",
-        /// Octets of a message, `35MB` (decimal) or `35MiB`; checked at `SIZE=` and by counting. `552 5.3.4`
+        /// Largest message in octets, `35MB` (decimal) or `35MiB`; checked at `SIZE=` and by counting. Larger ones get `552 5.3.4`
         pub max_size: Option<u64>: "the service's",
-        /// Messages of all the account's sessions; one more gets `451 4.7.1` at once
+        /// Most messages a minute, over all sessions of the account; a further one gets `451 4.7.1` at once
         pub messages_per_minute: Option<usize>[1..=100_000]: "no limit",
-        /// `mailbox`: MAIL and the From header name the mailbox, the original goes to Reply-To if there is none. The null sender stays
+        /// `mailbox`: MAIL and the From header are changed to the mailbox; the original address goes to Reply-To if there is none. The null sender stays
         pub from: SmtpFrom = "keep",
-        /// `crlf`: bodies with bare LF get CRLF, and `LF.LF` is taken for their end
+        /// `crlf`: a bare LF in message text becomes CRLF, and `LF.LF` ends the message
         pub line_ends: LineEnds = "keep",
     }
 }

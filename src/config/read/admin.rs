@@ -77,7 +77,11 @@ pub(super) fn check_state(state: &State, root: &Field) {
         _ => key.starts_with(directory),
     };
     if beside {
-        field.warn_at("key", format_args!(
+        let (field, key_path) = match root.has_key("state") {
+            true => (&field, "key"),
+            false => (root, "state.key"),
+        };
+        field.warn_at(key_path, format_args!(
             "the key lies beside the tokens that it seals: whoever copies {} can open them. Keep it elsewhere, as in key: {{file: /etc/authrelay/state.key}} or a systemd credential (move {} there, or authorize anew)",
             directory.display(),
             key.display()

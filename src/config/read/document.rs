@@ -110,6 +110,7 @@ fn config(root: &Field, keys: Root, path: &Path) -> Option<Config> {
     let listeners = super::listeners::listeners(keys.listeners, &providers, &accounts);
     super::accounts::check_any_password(&accounts, &listeners);
     super::accounts::check_costs(&accounts);
+    super::accounts::check_presence(root, &accounts);
     if has_listeners {
         super::accounts::check_certificates(&accounts, &listeners);
     }
@@ -136,7 +137,6 @@ fn config(root: &Field, keys: Root, path: &Path) -> Option<Config> {
         super::admin::check_state(state, root);
     }
     check_idle(root, &keys.limits, &listeners);
-    let placed = accounts.placed.into_iter();
     let config = Config {
         path: path.to_owned(),
         state: state?,
@@ -151,7 +151,7 @@ fn config(root: &Field, keys: Root, path: &Path) -> Option<Config> {
         listeners,
         providers: providers.known,
         registrations: registrations.known,
-        accounts: placed.map(|(_, account)| account).collect(),
+        accounts: accounts.into_all(),
         runs_programs: false,
         warnings: Vec::new(),
     };

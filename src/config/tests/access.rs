@@ -211,6 +211,18 @@ fn a_key_beside_its_tokens_is_warned_of() {
             .iter()
             .any(|warning| warning.starts_with("state.key: the key lies beside the tokens"))
     };
+    // No section, and a grant whose consents are kept.
+    let device = GOOD.replace(
+        "grant: client_credentials\n    client_secret: {env: PATH}",
+        "grant: device_code",
+    );
+    assert_ne!(device, GOOD);
+    let named = |warning: &String| warning.starts_with("state.key: the key lies beside");
+    assert!(
+        warnings(&device).iter().any(named),
+        "{:?}",
+        warnings(&device)
+    );
     assert!(beside("state: {directory: ./state}"));
     assert!(beside(
         "state: {directory: ./state, key: {file: ./state/key}}"

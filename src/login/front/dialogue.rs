@@ -86,7 +86,7 @@ pub(super) fn malformed(malformed: Malformed) -> Fault {
         Malformed::Nuls(nuls) => Fault::new(
             Kind::Sasl,
             format!(
-                "PLAIN's response has {nuls} NUL(s), not 2: one before the login, one before the password"
+                "PLAIN's response has {nuls} NUL octets, not 2: one before the login, one before the password"
             ),
         ),
         Malformed::Contents(part, oddity) => odd(part, oddity),

@@ -60,7 +60,7 @@ pub(in super::super) fn usage() -> Option<Usage> {
         started: booted + stat.starttime as f64 / ticks,
         resident: (stat.rss * procfs::page_size()) as f64,
         virtual_memory: stat.vsize as f64,
-        descriptors: Some((process.fd_count().ok()? as f64, most)),
+        descriptors: (process.fd_count().ok()? as f64, most),
     })
 }
 

@@ -5,8 +5,16 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use socket2::{SockRef, TcpKeepalive};
+use winsafe::prelude::*;
+use winsafe::{FILETIME, HPROCESS};
 
 use super::super::Usage;
+
+/// Seconds from the beginning of Windows' times, 1601, to 1970.
+const EPOCH: f64 = 11_644_473_600.0;
+
+/// Handles that Windows gives one process at most.
+const MOST_HANDLES: f64 = 16_777_216.0;
 
 /// Default path `%ProgramData%\authrelay\proxy.yaml`.
 pub(in super::super) fn configuration() -> PathBuf {
@@ -35,8 +43,24 @@ pub(in super::super) fn raise_open_files() -> io::Result<()> {
 /// users cannot read a service's memory.
 pub(in super::super) fn keep_memory_private() {}
 
+/// Handles count as descriptors: sockets and files are among them.
 pub(in super::super) fn usage() -> Option<Usage> {
-    None
+    let process = HPROCESS::GetCurrentProcess();
+    let (started, _, kernel, user) = process.GetProcessTimes().ok()?;
+    let memory = process.GetProcessMemoryInfo().ok()?;
+    let handles = process.GetProcessHandleCount().ok()?;
+    Some(Usage {
+        cpu: seconds(kernel) + seconds(user),
+        started: seconds(started) - EPOCH,
+        resident: memory.WorkingSetSize as f64,
+        virtual_memory: memory.PrivateUsage as f64,
+        descriptors: (f64::from(handles), MOST_HANDLES),
+    })
+}
+
+/// A time in units of 100 ns.
+fn seconds(time: FILETIME) -> f64 {
+    u64::from(time) as f64 / 1e7
 }
 
 /// Windows allows a listener for one address beside one for all addresses.
