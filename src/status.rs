@@ -56,7 +56,9 @@ impl AccountStatus {
     pub fn consent_means(&self) -> &'static str {
         match self.consent {
             "needed" => "the mailbox's owner has to agree: Authorize",
-            "attention" => "refused for now; works again by itself once the cause is gone",
+            "attention" => {
+                "the identity provider refuses it for now; it is kept and tried again, and works once the cause below is gone"
+            }
             _ => "",
         }
     }

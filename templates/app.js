@@ -215,6 +215,7 @@ function post(path) {
 async function ask(path, options) {
   try {
     const response = await fetch(BASE + path, options);
+    if (response.status === 401) location.reload();
     return { ok: response.ok, answer: await response.json().catch(() => ({})) };
   } catch (error) {
     return { ok: false, answer: { error: `The relay did not answer: ${error.message}` } };
@@ -248,6 +249,8 @@ async function refresh() {
   if (document.activeElement?.tagName === "INPUT" || !getSelection().isCollapsed) return;
   try {
     const response = await fetch(location.href);
+    // Whoever is logged out sees the way in.
+    if (response.status === 401) return location.reload();
     if (!response.ok) return;
     const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
     const focused = document.activeElement?.id;

@@ -51,6 +51,15 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    /// Description of the caller, for pages.
+    pub(super) fn shown(&self) -> String {
+        match (self.is_person, self.role) {
+            (true, role) => format!("{}, {}", self.name, role.name()),
+            (false, Role::Operator) => "with the admin token".to_owned(),
+            (false, Role::Viewer) => "with the viewer token".to_owned(),
+        }
+    }
+
     /// Caller who has signed in.
     pub(super) fn person(name: String, role: Role) -> Self {
         Self {
@@ -148,16 +157,20 @@ impl AdminAuth {
         proof(&self.proof, nonce)
     }
 
+    /// Token of `Authorization: Bearer TOKEN`, whether or not it is good.
+    pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+        let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+        let (scheme, token) = value.split_once(' ')?;
+        let is_bearer = scheme.eq_ignore_ascii_case("bearer");
+        is_bearer.then_some(token.trim())
+    }
+
     /// Caller with `Authorization: Bearer TOKEN`, or with a cookie that was made of a token.
     pub(super) fn caller(&self, headers: &HeaderMap) -> Option<Caller> {
         let same = |given: &str, secret: &Secret| {
             bool::from(given.as_bytes().ct_eq(secret.expose().as_bytes()))
         };
-        let bearer = headers.get(AUTHORIZATION).and_then(|value| {
-            let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-            let is_bearer = scheme.eq_ignore_ascii_case("bearer");
-            is_bearer.then_some(token.trim())
-        });
+        let bearer = Self::bearer(headers);
         let presents = |credential: &&Credential| {
             bearer.is_some_and(|token| same(token, &credential.token))
                 || cookies(headers, COOKIE_NAME).any(|cookie| same(cookie, &credential.cookie))

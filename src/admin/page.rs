@@ -37,6 +37,8 @@ struct Status {
     /// This relay among several, if it is one.
     relays: Option<Relays>,
     find: String,
+    /// Whether the file has no account yet.
+    is_new: bool,
     accounts: Vec<status::AccountStatus>,
     more_accounts: usize,
     sessions: Vec<session::SessionStatus>,
@@ -116,6 +118,7 @@ fn page(state: &AdminState, caller: Caller, find: String) -> Status {
             away: sharing.state().err(),
         }),
         find,
+        is_new: service.accounts().is_empty(),
         accounts,
         more_accounts,
         sessions,

@@ -109,26 +109,26 @@ impl People {
     /// Puts other people in force, and ends the sessions of those who may do nothing any more, or
     /// whom another identity provider has named.
     pub fn replace(&self, service: Option<Arc<SignInService>>) {
-        let before = self.service();
+        // Held to the end: no session of the people before begins meanwhile.
+        let mut sessions = self.sessions();
+        let mut in_force = self
+            .in_force
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *in_force, service.clone());
         let kept = before
-            .zip(service.clone())
+            .zip(service)
             .filter(|(before, after)| before.users.names_people_like(&after.users));
-        let stays = |session: &Session| {
-            kept.as_ref()
-                .is_some_and(|(_, after)| role(&after.users, &session.identity).is_some())
-        };
-        self.sessions().retain(|_, session| {
-            let stays = stays(session);
+        sessions.retain(|_, session| {
+            let stays = kept
+                .as_ref()
+                .is_some_and(|(_, after)| role(&after.users, &session.identity).is_some());
             if !stays {
                 let person = session.identity.name();
                 tracing::info!(person, "signed out, since admin.users has changed");
             }
             stays
         });
-        *self
-            .in_force
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = service;
     }
 
     /// `admin.users` as it is in force, if the file has it.
@@ -137,12 +137,21 @@ impl People {
         in_force.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Begins a session of a person and gives its id, which no one has seen before.
-    pub(super) fn begin(&self, identity: Identity, now: Instant) -> Option<Secret> {
+    /// Begins a session of a person whom `service` has signed in, and gives its id, which no one
+    /// has seen before; `None` where a reload has come between.
+    pub(super) fn begin(
+        &self,
+        service: &Arc<SignInService>,
+        identity: Identity,
+        now: Instant,
+    ) -> Option<Secret> {
         let mut id = [0; 32];
         aws_lc_rs::rand::fill(&mut id).ok()?;
         let id = URL_SAFE_NO_PAD.encode(id);
         let mut sessions = self.sessions();
+        if !self.service().is_some_and(|now| Arc::ptr_eq(&now, service)) {
+            return None;
+        }
         sessions.retain(|_, session| now.duration_since(session.began) < SESSION);
         let own = |session: &Session| session.identity.is_same_person(&identity);
         if sessions.values().filter(|session| own(session)).count() >= SESSIONS_EACH {

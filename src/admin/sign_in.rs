@@ -272,7 +272,7 @@ fn code(service: &SignInService, query: &str) -> Result<String, Fault> {
 /// Begins the session of somebody who has a role.
 fn signed_in(
     state: &AdminState,
-    service: &SignInService,
+    service: &Arc<SignInService>,
     headers: &HeaderMap,
     identity: Identity,
 ) -> Response {
@@ -285,8 +285,12 @@ fn signed_in(
     };
     end_session(state, headers);
     let identity = identity.without_other_groups(&service.users);
-    let Some(id) = state.people.begin(identity, Instant::now()) else {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    let Some(id) = state.people.begin(service, identity, Instant::now()) else {
+        let fault = Fault::new(
+            Kind::Unavailable,
+            "the configuration was reloaded in the meantime",
+        );
+        return not_signed_in(state, &fault.with_remedy("sign in again"));
     };
     tracing::info!(person, role = role.name(), "signed in");
     audit.record_action(&person, "sign_in", None, "accepted");
@@ -320,7 +324,7 @@ fn no_role(state: &AdminState, identity: &Identity) -> Response {
         text: format!("You are {name}, who is neither a viewer nor an operator of this relay."),
         more,
         groups: groups.map(|group| sanitize(group)).collect(),
-        link: (start_of(state) + "?other=1", "Sign in as somebody else"),
+        link: (start_of(state) + "?other=1", "Sign in with another account"),
     };
     message(state, StatusCode::FORBIDDEN, &page)
 }

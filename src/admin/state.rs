@@ -5,7 +5,6 @@ use super::people::People;
 use crate::session::ActiveService;
 use crate::token::authorizations::PendingAuthorizations;
 use axum::http::HeaderMap;
-use axum::http::header::AUTHORIZATION;
 use serde::Serialize;
 use std::future::Future;
 use std::pin::Pin;
@@ -36,10 +35,11 @@ impl AdminState {
         let now = Instant::now();
         let mut ids = cookies(headers, SESSION_COOKIE);
         let person = ids.find_map(|id| self.people.caller(id, now));
-        // A token that is sent with a request is meant, whatever cookies a program keeps.
-        match headers.contains_key(AUTHORIZATION) {
-            true => self.auth.caller(headers),
-            false => person.or_else(|| self.auth.caller(headers)),
+        // A token that is sent with a request is meant, whatever cookies a program keeps. Another
+        // scheme is the affair of a web server in front.
+        match AdminAuth::bearer(headers) {
+            Some(_) => self.auth.caller(headers),
+            None => person.or_else(|| self.auth.caller(headers)),
         }
     }
 }

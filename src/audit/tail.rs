@@ -146,12 +146,13 @@ impl Tail {
     /// Adds the records in the last `budget` octets of a file, last one first. Returns the number
     /// of octets read.
     fn add(&mut self, path: &Path, filter: &Filter, limit: usize, budget: u64) -> io::Result<u64> {
-        let mut file = File::open(path)?;
-        if !file.metadata()?.is_file() {
+        // Opening a pipe would take records from its reader.
+        if !std::fs::metadata(path)?.is_file() {
             return Err(io::Error::other(
-                "is a pipe or a device, which keeps nothing",
+                "it is a pipe or a device, which keeps nothing",
             ));
         }
+        let mut file = File::open(path)?;
         let length = file.metadata()?.len();
         let start = length.saturating_sub(budget);
         file.seek(SeekFrom::Start(start))?;

@@ -41,7 +41,7 @@ pub struct Config {
     pub providers: BTreeMap<String, Arc<Provider>>,
     /// Registrations of OAuth clients, by name.
     pub registrations: BTreeMap<String, Arc<Registration>>,
-    /// Accounts: at least one. Resolve logins with [`Logins`](super::Logins), not by searching this
+    /// Accounts; there may be none. Resolve logins with [`Logins`](super::Logins), not by searching this
     /// list.
     pub accounts: Vec<Arc<Account>>,
     /// Settings that are allowed but unwise.

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::{AddressClaim, Member, Users};
-use crate::fault::sanitize;
 
 /// Longest name that is shown, in characters.
 const NAME_CAP: usize = 200;
@@ -192,9 +191,11 @@ fn is_same_group(one: &str, other: &str) -> bool {
     one == other || (is_id && one.eq_ignore_ascii_case(other))
 }
 
+/// A name as one line of bounded length. Control characters and what changes the direction
+/// of text are left out; unlike in texts of peers, long runs are kept, which subjects are.
 fn limited(text: &str) -> String {
-    let text: String = text.chars().take(NAME_CAP).collect();
-    sanitize(&text)
+    let is_printable = |c: &char| c.is_alphanumeric() || c.is_ascii_graphic() || *c == ' ';
+    text.chars().filter(is_printable).take(NAME_CAP).collect()
 }
 
 #[cfg(test)]
@@ -252,6 +253,6 @@ mod tests {
         let claims = json!({"preferred_username": "boss@contoso.com\r\n\u{202e}x"});
         let name = identity(claims, AddressClaim::Email).name();
         assert!(!name.chars().any(char::is_control), "{name:?}");
-        assert!(name.contains("(subject subject-1)"), "{name}");
+        assert_eq!(name, "boss@contoso.comx (subject subject-1)");
     }
 }

@@ -561,3 +561,20 @@ fn init_names_what_it_would_ask_for() {
         );
     }
 }
+
+/// A first look at the program needs no account.
+#[test]
+fn a_file_without_accounts_is_good_and_warned_of() {
+    let folder = Folder::new();
+    let listeners = "listeners:\n  - {protocol: imap, bind: '127.0.0.1:11143'}\n";
+    for accounts in ["", "accounts: []\n", "accounts: []\nregistrations: {}\n"] {
+        let text = format!("{listeners}{accounts}");
+        folder.warns(&text, "accounts: there is no account");
+    }
+    let account = "accounts: [{login: a@contoso.com, registration: app, password: p}]\n";
+    folder.refuses(
+        &format!("{listeners}{account}"),
+        "registrations: is missing",
+    );
+    folder.refuses("accounts: []\n", "listeners: is missing");
+}

@@ -37,6 +37,16 @@ const person = {
   redirect_uris: ['http://localhost/oauth/callback'],
   token_endpoint_auth_method: 'none',
 };
+// For the people who sign in to the status page, at any port of this machine, below a path too.
+const signIn = {
+  client_id: 'authrelay-sign-in',
+  client_secret: 'the-secret-of-the-sign-in',
+  application_type: 'native',
+  grant_types: ['authorization_code'],
+  response_types: ['code'],
+  redirect_uris: ['http://localhost/oidc/callback', 'http://localhost/relay/oidc/callback'],
+  token_endpoint_auth_method: 'client_secret_basic',
+};
 // Seconds for which the tokens of people are good, by what the answers say: a rotating one's is to
 // be replaced at once.
 const lifetimes = { 'authrelay-person': 600, 'authrelay-rotating': 1 };
@@ -58,9 +68,20 @@ const provider = new Provider(`https://localhost:${port}`, {
     token_endpoint_auth_method: 'private_key_jwt',
     token_endpoint_auth_signing_alg: 'PS256',
     jwks: { keys: [{ ...clientKey, use: 'sig', alg: 'PS256' }] },
-  }, ...Object.keys(lifetimes).map((client_id) => ({ client_id, ...person }))],
+  }, signIn, ...Object.keys(lifetimes).map((client_id) => ({ client_id, ...person }))],
   pkce: { required: () => true },
-  findAccount: (context, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
+  // Claims of scopes are at the UserInfo endpoint, as OpenID Connect Core §5.4 has it.
+  claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['preferred_username', 'groups'] },
+  findAccount: (context, id) => ({
+    accountId: id,
+    claims: () => ({
+      sub: id,
+      email: id,
+      email_verified: true,
+      preferred_username: id.split('@')[0],
+      groups: [`${id.split('@')[0]}s`],
+    }),
+  }),
   issueRefreshToken: () => true,
   // Each refresh token is good once; a second use ends the consent.
   rotateRefreshToken: true,
@@ -72,7 +93,7 @@ const provider = new Provider(`https://localhost:${port}`, {
     clientCredentials: { enabled: true },
     resourceIndicators: {
       enabled: true,
-      defaultResource: () => 'https://mail.test',
+      defaultResource: (context, client) => (client.clientId === signIn.client_id ? undefined : 'https://mail.test'),
       useGrantedResource: () => true,
       getResourceServerInfo: () => ({
         scope: 'mail',

@@ -15,7 +15,7 @@ use crate::config::notify::{NotifyEvent, ReloadMode};
 use crate::config::source::Generated;
 use crate::config::users::{AddressClaim, Member};
 use crate::config::value::certificates::Certificates;
-use crate::config::value::{BaseUrl, Each, HostPort, Named, Program, YEAR};
+use crate::config::value::{BaseUrl, Each, EachOfAny, HostPort, Named, Program, YEAR};
 use crate::secret::Secret;
 use crate::wire::address::Pattern;
 use tracing::Level;
@@ -48,9 +48,9 @@ section! {
         /// Mail services, by name. A preset's name overrides keys of the preset; a new name adds a provider
         pub(in crate::config) providers: Key<Named<ProviderKeys>>: "the presets",
         /// OAuth clients (in Entra: app registrations), by name
-        pub(in crate::config) registrations: Key<Named<RegistrationKeys>> => "the OAuth clients, by name",
+        pub(in crate::config) registrations: Key<Named<RegistrationKeys>> : "none",
         /// Logins that clients may use, and the mailboxes that they open
-        pub(in crate::config) accounts: Key<Each<AccountKeys>> => "a list of logins and the mailboxes they open",
+        pub(in crate::config) accounts: Key<EachOfAny<AccountKeys>>: "none, and no client can log in",
     }
 }
 

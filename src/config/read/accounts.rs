@@ -10,7 +10,7 @@ use super::super::key::Key;
 use super::super::keys::{AccountKeys, PasswordKeys};
 use super::super::registration::Grant;
 use super::super::sections::Listener;
-use super::super::value::Each;
+use super::super::value::{Each, EachOfAny};
 use super::registrations::Registrations;
 use super::smtp::{check_from, check_sender};
 use crate::wire::Protocol;
@@ -25,6 +25,12 @@ pub(super) struct ReadAccounts {
 }
 
 impl ReadAccounts {
+    /// Gives the accounts that are good, in the order of the file.
+    pub(super) fn into_all(self) -> Vec<Arc<Account>> {
+        let placed = self.placed.into_iter();
+        placed.map(|(_, account)| account).collect()
+    }
+
     /// Finds the account of a lower-case login with its position. An exact pattern takes precedence
     /// over a wildcard.
     pub(super) fn find(&self, login: &str) -> Option<&(Field, Arc<Account>)> {
@@ -41,13 +47,17 @@ impl ReadAccounts {
 }
 
 pub(super) fn accounts(
-    keys: Key<Each<AccountKeys>>,
+    keys: Key<EachOfAny<AccountKeys>>,
     registrations: &Registrations,
 ) -> ReadAccounts {
     let mut accounts = ReadAccounts::default();
-    let Some(Each(items)) = keys.required() else {
-        accounts.incomplete = true;
-        return accounts;
+    let items = match keys.optional() {
+        Some(Some(EachOfAny(items))) => items,
+        Some(None) => return accounts,
+        None => {
+            accounts.incomplete = true;
+            return accounts;
+        }
     };
     let mut lines = HashMap::new();
     for (field, keys) in items {
@@ -63,6 +73,21 @@ pub(super) fn accounts(
         accounts.placed.push((field, Arc::new(account)));
     }
     accounts
+}
+
+/// Warns about a file without accounts, which is good for a first look at the status page. Accounts
+/// need registrations.
+pub(super) fn check_presence(root: &Field, accounts: &ReadAccounts) {
+    if !accounts.placed.is_empty() || accounts.incomplete {
+        if !root.has_key("registrations") {
+            root.missing("registrations", "the OAuth clients, by name");
+        }
+    } else {
+        root.warn_at(
+            "accounts",
+            "there is no account, so that no client can log in: `authrelay init` writes a file with one",
+        );
+    }
 }
 
 fn account(field: &Field, keys: AccountKeys, registrations: &Registrations) -> Option<Account> {

@@ -109,6 +109,7 @@ fn config(root: &Field, keys: Root, path: &Path) -> Option<Config> {
     let listeners = super::listeners::listeners(keys.listeners, &providers, &accounts);
     super::accounts::check_any_password(&accounts, &listeners);
     super::accounts::check_costs(&accounts);
+    super::accounts::check_presence(root, &accounts);
     if has_listeners {
         super::accounts::check_certificates(&accounts, &listeners);
     }
@@ -149,11 +150,7 @@ fn config(root: &Field, keys: Root, path: &Path) -> Option<Config> {
         listeners,
         providers: providers.known,
         registrations: registrations.known,
-        accounts: accounts
-            .placed
-            .into_iter()
-            .map(|(_, account)| account)
-            .collect(),
+        accounts: accounts.into_all(),
         warnings: Vec::new(),
     };
     // Otherwise missing or wrong listeners were reported.

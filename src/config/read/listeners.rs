@@ -17,6 +17,9 @@ use super::unauthenticated::unauthenticated;
 use crate::tls::{CertificateFiles, ServerCertificate};
 use crate::wire::Protocol;
 
+/// Provider whose capabilities are shown while there is no account.
+const FIRST: &str = "microsoft365";
+
 pub(super) fn listeners(
     keys: Key<Each<ListenerKeys>>,
     providers: &Providers,
@@ -57,7 +60,7 @@ fn listener(
     let protocol = keys.protocol.given().copied();
     let provider = match (keys.provider, protocol) {
         (Key::Given(name), _) => providers.named(&field.at("provider"), &name),
-        (Key::Absent, Some(protocol)) => default_provider(field, protocol, accounts),
+        (Key::Absent, Some(protocol)) => default_provider(field, protocol, providers, accounts),
         (Key::Absent | Key::Broken, _) => None,
     };
     let AnyNumber(proxy_protocol) = keys.proxy_protocol;
@@ -165,8 +168,12 @@ fn server_certificate(
 fn default_provider(
     field: &Field,
     protocol: Protocol,
+    presets: &Providers,
     accounts: &ReadAccounts,
 ) -> Option<Arc<Provider>> {
+    if accounts.placed.is_empty() && !accounts.incomplete {
+        return presets.known.get(FIRST).cloned();
+    }
     let providers: BTreeMap<_, _> = accounts
         .placed
         .iter()

@@ -37,6 +37,23 @@ impl<T: Value> Value for AnyNumber<T> {
     }
 }
 
+/// A list that may be empty, each item with its position, as in [`Each`].
+#[derive(Debug, Clone)]
+pub(in crate::config) struct EachOfAny<T>(pub(in crate::config) Vec<(Field, Option<T>)>);
+
+impl<T: Value> Value for EachOfAny<T> {
+    fn read(field: &Field) -> Option<Self> {
+        match field.list()? {
+            items if items.is_empty() => Some(Self(Vec::new())),
+            _ => Each::read(field).map(|Each(items)| Self(items)),
+        }
+    }
+
+    fn kind() -> Kind {
+        T::kind().list(0)
+    }
+}
+
 /// A list with at least one item, each with its position. Wrong items are `None`, so that the
 /// others are still checked.
 #[derive(Debug, Clone)]

@@ -6,6 +6,6 @@ mod mail;
 mod network;
 mod scalars;
 
-pub(super) use collections::{AnyNumber, Each, Named};
+pub(super) use collections::{AnyNumber, Each, EachOfAny, Named};
 pub(super) use network::{BaseUrl, EndpointUrl, HostName, HostPort, https};
 pub(super) use scalars::{Day, Name, Program, Scope, YEAR};

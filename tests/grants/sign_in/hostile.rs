@@ -385,6 +385,9 @@ async fn another_site_changes_nothing_with_a_session() {
             ],
             200,
         ),
+        // Of a web server in front; and a wrong token, which is meant.
+        (vec![("authorization", "Basic b3BzOnNlY3JldA==")], 200),
+        (vec![("authorization", "Bearer a-wrong-token")], 401),
     ] {
         let answer = browser.ask(Method::POST, "/api/reload", &headers).await;
         assert_eq!(answer.status, status, "{headers:?}: {}", answer.body);

@@ -65,7 +65,7 @@ async fn the_last_records_are_shown_and_filtered() {
     let text = std::fs::read_to_string(relay.directory().join("audit.jsonl")).unwrap();
     let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
     assert!(page.contains(last["hash"].as_str().unwrap()), "{page}");
-    assert!(page.contains(">whole<"), "{page}");
+    assert!(page.contains(">intact<"), "{page}");
     let rows = |page: &str| page.matches("<tr><td").count();
     let all = text.lines().count();
     assert_eq!(rows(&page), all);
@@ -121,7 +121,7 @@ async fn a_file_that_changes_is_read_all_the_same() {
     written(&relay).await;
     let page = audit(&relay, "?event=session").await.body;
     assert_eq!(page.matches("<tr><td").count(), 4, "{page}");
-    assert!(page.contains(">whole<"), "{page}");
+    assert!(page.contains(">intact<"), "{page}");
     // A line that is being written.
     let mut file = std::fs::OpenOptions::new()
         .append(true)
@@ -129,7 +129,7 @@ async fn a_file_that_changes_is_read_all_the_same() {
         .unwrap();
     file.write_all(b"{\"v\":1,\"time\":\"2026").unwrap();
     let page = audit(&relay, "").await.body;
-    assert!(page.contains(">whole<"), "{page}");
+    assert!(page.contains(">intact<"), "{page}");
     // Somebody edited a record that others follow.
     let text = std::fs::read_to_string(relay.directory().join("audit.jsonl.1")).unwrap();
     let edited = text.replacen("refused", "accepted", 1);
@@ -165,4 +165,29 @@ async fn where_no_file_is_kept_the_page_says_what_to_do() {
     let nobody = Browser::new(&relay_without).get("/audit").await;
     assert_eq!(nobody.status, 401);
     assert!(nobody.body.contains("id=\"token\""), "{}", nobody.body);
+}
+
+/// Before there is an account the page says how to get one.
+#[tokio::test]
+async fn a_relay_without_accounts_says_the_first_steps() {
+    let relay = relay("").await;
+    let viewer = [("authorization", "Bearer viewer-token-5Hq2")];
+    let page = Browser::new(&relay).ask(Method::GET, "/", &viewer).await;
+    assert!(!page.body.contains("authrelay init"), "{}", page.body);
+    let path = relay.directory().join("proxy.yaml");
+    let yaml = std::fs::read_to_string(&path).unwrap();
+    let (before, after) = yaml.split_once("accounts:\n").unwrap();
+    let rest = after.find("admin:").unwrap();
+    std::fs::write(&path, format!("{before}{}", &after[rest..])).unwrap();
+    relay.control.reload().await.unwrap();
+    let page = Browser::new(&relay)
+        .ask(Method::GET, "/", &viewer)
+        .await
+        .body;
+    let steps = ["init", "entra", "check", "authorize", "doctor"];
+    let places = steps.map(|step| page.find(&format!("authrelay {step}")).unwrap());
+    assert!(places.is_sorted(), "{places:?}");
+    let mut client = relay.connect(Imap).await;
+    let reply = client.log_in(LOGIN, PASSWORD).await;
+    assert!(reply.starts_with("a NO [AUTHENTICATIONFAILED]"), "{reply}");
 }
