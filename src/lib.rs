@@ -81,6 +81,7 @@ pub mod outbound;
 pub mod platform;
 pub mod program;
 pub mod relay;
+#[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod secret;
 pub mod server;

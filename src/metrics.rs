@@ -150,10 +150,7 @@ fn histogram() -> Histogram {
 
 /// Registers version and commit.
 fn register_build(registry: &mut Registry) {
-    let build = labels([
-        ("version", env!("CARGO_PKG_VERSION")),
-        ("revision", REVISION),
-    ]);
+    let build = labels([("version", crate::config::VERSION), ("revision", REVISION)]);
     let info = Family::<Labels, Gauge>::default();
     info.get_or_create(&build).set(1);
     registry.register("build_info", "What runs", info);

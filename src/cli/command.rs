@@ -1,5 +1,9 @@
 //! Arguments, exit codes, and the dispatch of commands.
 
+#[cfg(not(feature = "sandbox"))]
+use super::no_sandbox as sandbox;
+#[cfg(feature = "sandbox")]
+use super::sandbox;
 use super::setup::{Exit, default_config, print, print_error};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,7 +13,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 /// Lets IMAP, POP3 and SMTP applications that only know user name and password use mailboxes that
 /// require OAuth 2.0.
 #[derive(Debug, Parser)]
-#[command(name = "authrelay", version, about, max_term_width = 100)]
+#[command(name = "authrelay", version = crate::config::VERSION, about, max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -66,7 +70,8 @@ enum Command {
     #[command(subcommand)]
     Audit(super::audit::Command),
     /// Emulate Microsoft 365 and relay to it: no account needed
-    Sandbox(super::sandbox::Options),
+    #[cfg_attr(not(feature = "sandbox"), command(hide = true))]
+    Sandbox(sandbox::Options),
     /// Print the JSON Schema of the configuration, or its reference tables
     Schema {
         /// The reference tables of the README
@@ -120,7 +125,7 @@ pub fn main() -> ExitCode {
         Command::HashPassword => super::hash_password::run(),
         Command::Certs(options) => super::certs::run(&options),
         Command::Audit(command) => super::audit::run(&command),
-        Command::Sandbox(options) => super::sandbox::run(&options),
+        Command::Sandbox(options) => sandbox::run(&options),
         Command::Schema { markdown: true } => print(crate::config::markdown()),
         Command::Schema { markdown: false } => print(format!("{:#}\n", crate::config::schema())),
         Command::Completions { shell } => completions(shell),

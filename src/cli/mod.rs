@@ -15,9 +15,12 @@ mod hash_password;
 mod health;
 mod import;
 mod init;
+#[cfg(not(feature = "sandbox"))]
+mod no_sandbox;
 mod reload;
 mod run;
 mod running;
+#[cfg(feature = "sandbox")]
 mod sandbox;
 mod service;
 mod setup;

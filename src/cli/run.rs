@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use super::setup::{Exit, print_error, refuse, runtime};
 use crate::audit;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::logging;
 use crate::platform;
 use crate::platform::manager::{self, ReloadRequests, Severity};
-use crate::server::{self, CannotBind, Control, Inherited, Server};
+use crate::server::{self, CannotBind, Confinement, Control, Inherited, Server};
 use crate::token::store::StateError;
 
 #[derive(Debug, Default, clap::Args)]
@@ -18,6 +18,10 @@ pub(super) struct Options {
     /// This relay's name among several that share a store (default: the host name)
     #[arg(long, value_parser = name)]
     name: Option<String>,
+    /// Give up, before serving, all files and TCP ports that the configuration does not need (Linux:
+    /// Landlock); a reload that needs others is refused
+    #[arg(long)]
+    confine: bool,
 }
 
 /// Parses the name of a relay.
@@ -59,11 +63,22 @@ fn serve(path: &Path, options: Options) -> Exit {
     }
     platform::keep_memory_private();
     server::warn(&config);
+    if cfg!(feature = "fips") {
+        tracing::info!(
+            version = config::VERSION,
+            "FIPS: TLS, signatures and seals are by the FIPS 140-3 module of AWS-LC"
+        );
+    }
+    // Before there are threads: each would go on as it was.
+    let confinement = options
+        .confine
+        .then(|| Confinement::start(&config))
+        .flatten();
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(exit) => return exit,
     };
-    let served = runtime.block_on(serve_until_stopped(config, path, log));
+    let served = runtime.block_on(serve_until_stopped(config, path, log, confinement));
     // Does not wait for a command or look-up that hangs.
     runtime.shutdown_background();
     match served {
@@ -88,6 +103,7 @@ async fn serve_until_stopped(
     config: Config,
     path: &Path,
     log: logging::Started,
+    confinement: Option<Confinement>,
 ) -> anyhow::Result<()> {
     // Both are registered before any client can know that the relay is running.
     let reloads = manager::ReloadRequests::new();
@@ -95,13 +111,16 @@ async fn serve_until_stopped(
     let server = Server::inheriting(&config, Inherited::of_environment())?;
     let text = format!(
         "authrelay {} serves {}: {} listeners, {} accounts",
-        env!("CARGO_PKG_VERSION"),
+        config::VERSION,
         path.display(),
         config.listeners.len(),
         config.accounts.len()
     );
     drop(config);
     let control = server.control().clone();
+    if let Some(confinement) = confinement {
+        control.set_confinement(confinement);
+    }
     let levels = log.clone();
     control.on_reload(move |config| levels.set(config.log.level));
     control.before_reload(move || log.reopen());

@@ -5,24 +5,24 @@ use std::time::Duration;
 /// Errors in a row that open it.
 const ERRORS: u32 = 3;
 
-/// How long it stays open.
+/// Time for which it stays open.
 const OPEN: Duration = Duration::from_secs(5);
 
 /// Decides without IO; times are of one monotonic clock.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Breaker {
     errors: u32,
-    /// Nobody asks before; then one may.
+    /// Time before which no operation is tried; then one probe is.
     open_until: Option<Duration>,
     probing: bool,
 }
 
-/// What a result has changed, to be said once.
+/// Change caused by a result, reported once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// The store is away from now on.
     Away,
-    /// It is back.
+    /// The store is back.
     Back,
 }
 

@@ -1,5 +1,5 @@
-//! How a relay comes back after a loss of the store, and how it compares its records with it:
-//! decided without IO.
+//! Return of a relay after the store lost its data, and the comparison of its records with the
+//! store: decided without IO.
 //!
 //! It sets the marker where that is lost, compares every record both ways, enters again what it is
 //! redeeming, registers what it has in flight, and only then says that it is back. Until all have,
@@ -15,7 +15,7 @@ use super::redemption::{Mark, Reconciled, reconcile};
 /// Losses during one comeback before it is given up until the next beat.
 const LOSSES: u32 = 3;
 
-/// What to do next.
+/// Next step of the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
     /// Set the marker where it is lost, with the relays that are known.
@@ -34,11 +34,11 @@ pub enum Next {
     Hold,
     /// Say that this relay is back.
     Back,
-    /// It is over; whether it came to its end.
+    /// The comeback has ended; whether it was completed.
     Over(bool),
 }
 
-/// What this relay has.
+/// Local state of this relay.
 pub trait Local {
     /// Its own record.
     fn own(&self, name: &str) -> Option<Mark>;
@@ -84,7 +84,7 @@ impl Comeback {
         comparing
     }
 
-    /// What to do first.
+    /// First step.
     pub fn first(&self) -> Next {
         self.last.clone()
     }

@@ -1,5 +1,5 @@
-//! What relays say to their shared store, and what it answers. Each command is one script there:
-//! it happens as a whole or not at all.
+//! Commands that relays send to their shared store, and its replies. Each command is one script
+//! there: it is executed as a whole or not at all.
 //!
 //! | command | does | answers |
 //! | --- | --- | --- |
@@ -52,10 +52,10 @@ pub const GONE: Duration = Duration::from_secs(15 * 60);
 /// The store's clock has jumped where it is further than this past every beat.
 pub const JUMP: Duration = Duration::from_secs(20);
 
-/// What identifies an entry: of two by the same relay, too.
+/// Identifier of an entry, which also tells two entries of one relay apart.
 pub type Nonce = u64;
 
-/// What each command is told besides.
+/// Context sent with each command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Context {
     /// The run id of the server, learned when the connection was made.
@@ -80,7 +80,7 @@ pub struct Sealed {
 }
 
 impl Sealed {
-    /// What is compared of it.
+    /// The part of the record that is compared.
     pub fn mark(&self) -> Mark {
         let mut hasher = std::hash::DefaultHasher::new();
         self.text.hash(&mut hasher);
@@ -92,7 +92,7 @@ impl Sealed {
     }
 }
 
-/// Who redeems a record.
+/// Relay that redeems a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The relay's id.
@@ -177,7 +177,7 @@ pub enum Command {
         message: u64,
         per_minute: usize,
     },
-    /// Of two the longer-lived stays; told to all where it is `told`.
+    /// Keeps a value; of two the longer-lived stays. Published if it is `told`.
     Keep {
         name: Arc<str>,
         value: Arc<str>,
@@ -279,7 +279,7 @@ pub enum Answer {
 #[error("{0}")]
 pub struct Away(pub String);
 
-/// What is told to all relays.
+/// Messages published to all relays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
     /// A record was stored or ended.

@@ -1,5 +1,5 @@
-//! Who this relay is among several: a name for people, an id that outlives restarts, and the roster
-//! that it remembers.
+//! Identity of this relay among several: a name for people, an id that outlives restarts, and the
+//! roster stored on disk.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub struct Identity {
     name: String,
     id: Arc<str>,
     file: PathBuf,
-    /// What was written last, and when.
+    /// Ids written last, and when.
     written: Mutex<(Vec<Arc<str>>, Option<Duration>)>,
 }
 

@@ -39,7 +39,7 @@ struct Envelope {
 pub enum Closed {
     /// A later version of the program has written it.
     Newer,
-    /// It is damaged, sealed with another key, or stands under another's name.
+    /// The record is damaged, sealed with another key, or stored under another name.
     Broken,
 }
 

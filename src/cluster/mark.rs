@@ -1,11 +1,11 @@
-//! What is compared of two records of one name, and which of them is the truth.
+//! Comparison of two records with one name: which of them counts.
 
 use super::number::Number;
 
 /// A record, as far as deciding needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
-    /// Of two the greater is the truth.
+    /// Number of the record: the greater of two counts.
     pub number: Number,
     /// Marked as ended.
     pub ended: bool,
@@ -13,7 +13,7 @@ pub struct Mark {
     pub digest: u64,
 }
 
-/// What a relay does with its own record and the stored one.
+/// Decision about a relay's own record and the stored one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reconciled {
     /// Put its own.

@@ -66,7 +66,7 @@ impl std::fmt::Debug for Member {
 /// A value, and until when it is kept.
 type Kept = (Arc<str>, Instant);
 
-/// What was heard of failed logins.
+/// Shared count of failed logins, as last published or read.
 #[derive(Debug, Clone, Copy)]
 struct Failures {
     count: u32,
@@ -453,7 +453,7 @@ impl Member {
         lock(&self.owed).remove(name);
     }
 
-    /// What changes whenever a record is heard of.
+    /// Receiver that changes with each published record.
     pub fn heard(&self) -> watch::Receiver<u64> {
         self.heard.subscribe()
     }

@@ -19,24 +19,24 @@ use std::time::Duration;
 use super::command::{Answer, Nonce, Sealed};
 pub use super::mark::{Mark, Reconciled, reconcile};
 
-/// How a relay polls while another is entered: at first, and at most.
+/// Intervals at which a relay polls while another is entered: the first, and the longest.
 const POLL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 /// Tries to read before the store counts as away: it is lost again and again.
 const TRIES: u32 = 8;
 
-/// What a relay's own record is good for.
+/// Use of a relay's own record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// Its access token may be given to a login.
     Usable,
-    /// It can be redeemed.
+    /// The refresh token can be redeemed.
     Redeemable,
     /// There is none, or it has ended.
     Useless,
 }
 
-/// What to do next.
+/// Next step of the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// Read the record.
@@ -56,11 +56,11 @@ pub enum Step {
     ComeBack,
     /// Wait for a publication, this long at most.
     Wait(Duration),
-    /// It is over. An entry that is left is removed by its nonce.
+    /// The redemption has ended. If an entry is left, it is removed by its nonce.
     Give(Outcome, Option<Nonce>),
 }
 
-/// How it ended.
+/// Outcome of a redemption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// This relay's own record has a good token.
@@ -77,7 +77,7 @@ pub enum Outcome {
     Away,
 }
 
-/// What came of a request to the identity provider.
+/// Result of a request to the identity provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
     /// A token, which is on disk.
@@ -109,7 +109,7 @@ pub struct Redemption {
     /// This relay's own record.
     own: Option<Mark>,
     standing: Standing,
-    /// How long the logins that wait may still wait for another relay, from the beginning.
+    /// Longest time that the logins wait for another relay, from the beginning.
     patience: Duration,
     began: Duration,
     polls: u32,

@@ -22,7 +22,7 @@ impl Roster {
         Self(ages.iter().map(heard).collect())
     }
 
-    /// How long ago each was heard of; those that are gone are left out.
+    /// Time since each relay was last heard of, without those that are gone.
     pub fn ages(&self, now: Duration) -> Ages {
         let age =
             |(id, heard): (&Arc<str>, &Duration)| (id.clone(), (now + DAY).saturating_sub(*heard));

@@ -59,3 +59,9 @@ pub use sections::{Admin, AdminToken, Listener, ListenerTls, State, StateKey};
 pub use store::SharedStore;
 pub use unauthenticated::Unauthenticated;
 pub use users::{AddressClaim, Member, Users};
+
+/// Version of this build; one with the feature `fips` says so.
+pub const VERSION: &str = match cfg!(feature = "fips") {
+    true => concat!(env!("CARGO_PKG_VERSION"), "+fips"),
+    false => env!("CARGO_PKG_VERSION"),
+};

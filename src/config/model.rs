@@ -31,6 +31,8 @@ pub struct Config {
     pub reload: ReloadMode,
     /// The file itself, and the files of its secrets, certificates and keys.
     pub files: Vec<PathBuf>,
+    /// Whether the file names programs to run: commands of secrets, grants and hooks.
+    pub runs_programs: bool,
     /// Hooks called for conditions that need attention.
     pub notify: Vec<Hook>,
     /// Limits of sessions, timeouts and the lockout.

@@ -1,6 +1,6 @@
 //! Directory of the configuration, and the files that were read.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,8 @@ pub(super) struct Sources {
     pub(super) tries_writing: bool,
     /// Files that were read for values.
     files: RefCell<BTreeSet<PathBuf>>,
+    /// Whether the file names a program to run.
+    programs: Cell<bool>,
 }
 
 impl Sources {
@@ -25,6 +27,7 @@ impl Sources {
             secrets,
             tries_writing: false,
             files: RefCell::default(),
+            programs: Cell::default(),
         }
     }
 
@@ -53,10 +56,16 @@ impl Sources {
 
     /// Resolves a program: a name is searched in PATH, a path is relative to the configuration.
     pub(super) fn program(&self, program: &str) -> PathBuf {
+        self.programs.set(true);
         match program.contains('/') || Path::new(program).components().nth(1).is_some() {
             true => self.directory.join(program),
             false => PathBuf::from(program),
         }
+    }
+
+    /// Whether a program was named.
+    pub(super) fn name_programs(&self) -> bool {
+        self.programs.get()
     }
 
     pub(super) fn are_read(&self) -> bool {

@@ -6,6 +6,7 @@
 //!
 //! This file is the interface; `unix/` and `windows/` implement it.
 
+pub mod confinement;
 pub mod manager;
 pub mod process;
 pub mod service;

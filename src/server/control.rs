@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::alerts::Alerts;
+use super::confinement::Confinement;
+use super::contents::contents;
 use super::ends::Certificates;
 use super::limits::{AUDIT_TIMEOUT, FINAL_REPLY_TIMEOUT, LAST};
 use super::listening::{AcceptingListener, BoundListener};
@@ -40,6 +42,8 @@ pub struct Control {
     kill: CancellationToken,
     state: Mutex<State>,
     alerts: OnceLock<Arc<Alerts>>,
+    /// Confinement of the process, which a reload cannot exceed.
+    confinement: OnceLock<Confinement>,
     /// Held during a reload, so that only one runs at a time.
     turn: tokio::sync::Mutex<()>,
 }
@@ -92,6 +96,7 @@ impl Control {
                 people: None,
             }),
             alerts: OnceLock::new(),
+            confinement: OnceLock::new(),
             turn: tokio::sync::Mutex::default(),
         }
     }
@@ -159,6 +164,11 @@ impl Control {
     /// Sets the function called for each configuration that a reload makes active.
     pub fn on_reload(&self, listener: impl Fn(&Config) + Send + Sync + 'static) {
         self.state().applied = Some(Box::new(listener));
+    }
+
+    /// Sets the confinement of this process, which limits reloads.
+    pub fn set_confinement(&self, confinement: Confinement) {
+        let _ = self.confinement.set(confinement);
     }
 
     /// Sets the function called at the beginning of each reload; it reopens the log file.
@@ -233,10 +243,23 @@ impl Control {
                 }
                 Ok(applied)
             }
-            Ok(Ok((Err(error), _))) => Err(vec![format!("{error:#}")]),
-            Ok(Err(problems)) => Err(problems),
+            Ok(Ok((Err(error), _))) => Err(self.explained(vec![format!("{error:#}")])),
+            Ok(Err(problems)) => Err(self.explained(problems)),
             Err(_) => Err(vec!["the reload was abandoned".to_owned()]),
         }
+    }
+
+    /// Problems, with the confinement named where it may be the cause.
+    fn explained(&self, mut problems: Vec<String>) -> Vec<String> {
+        let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied).to_string();
+        if let Some(confinement) = self.confinement.get()
+            && problems
+                .iter()
+                .any(|problem| problem.to_lowercase().contains(&denied))
+        {
+            problems.push(format!("{}; others take a restart", confinement.remedy()));
+        }
+        problems
     }
 
     /// [`Control::reload`] for the administrators' listener.
@@ -247,8 +270,11 @@ impl Control {
         })
     }
 
-    /// Checks that `config` has the same shared store, which is fixed at start.
-    fn check_store(&self, config: &Config) -> anyhow::Result<()> {
+    /// Checks that `config` stays within what is fixed at start: the shared store and the confinement.
+    fn check_fixed(&self, config: &Config) -> anyhow::Result<()> {
+        if let Some(confinement) = self.confinement.get() {
+            confinement.check(config)?;
+        }
         let service = self.current.active();
         let same = match (service.sharing(), &config.state.store) {
             (None, None) => true,
@@ -264,7 +290,7 @@ impl Control {
 
     /// Makes `config` active, or changes nothing on an error. Call within the runtime.
     fn apply(&self, config: &Config) -> anyhow::Result<ReloadReport> {
-        self.check_store(config)?;
+        self.check_fixed(config)?;
         let service = self.current.prepare(config)?;
         let mut state = self.state();
         anyhow::ensure!(!state.draining, "shutting down");
@@ -402,24 +428,6 @@ impl Control {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Computes a digest of the files' content. An unreadable file counts as absent.
-fn contents(files: &[PathBuf]) -> [u8; 32] {
-    let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-    for path in files {
-        let content = std::fs::read(path).map(zeroize::Zeroizing::new);
-        let length = content
-            .as_ref()
-            .map_or(u64::MAX, |content| content.len() as u64);
-        digest.update(&length.to_be_bytes());
-        if let Ok(content) = &content {
-            digest.update(content);
-        }
-    }
-    let mut octets = [0; 32];
-    octets.copy_from_slice(digest.finish().as_ref());
-    octets
 }
 
 impl State {

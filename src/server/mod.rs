@@ -5,6 +5,8 @@
 //! `limits.drain_timeout`. Its [`Control`] activates changed configurations meanwhile.
 
 mod alerts;
+mod confinement;
+mod contents;
 mod control;
 mod ends;
 mod inherited;
@@ -12,6 +14,7 @@ mod limits;
 mod listening;
 mod serve;
 
+pub use confinement::Confinement;
 pub use control::Control;
 pub use control::warn;
 pub use inherited::Inherited;

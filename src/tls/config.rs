@@ -31,6 +31,20 @@ pub(super) fn provider() -> CryptoProvider {
     provider
 }
 
+/// Checks that a build with the feature `fips` uses approved algorithms only.
+///
+/// # Errors
+///
+/// Not all of them are approved.
+pub(super) fn approved(is_approved: bool) -> Result<(), rustls::Error> {
+    match cfg!(feature = "fips") && !is_approved {
+        true => Err(rustls::Error::General(
+            "TLS would not be by the FIPS module alone, as this build demands".to_owned(),
+        )),
+        false => Ok(()),
+    }
+}
+
 /// Builds the client configuration for a provider's upstreams and token endpoint: public roots and
 /// the certificates in `extra`.
 pub fn client(extra: &[CertificateDer<'static>]) -> Result<ClientConfig, rustls::Error> {
@@ -45,6 +59,7 @@ pub fn client(extra: &[CertificateDer<'static>]) -> Result<ClientConfig, rustls:
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.resumption = Resumption::in_memory_sessions(RESUMABLE);
+    approved(config.fips())?;
     Ok(config)
 }
 
@@ -64,6 +79,7 @@ pub fn server(
     // The tickets of a replaced configuration are not accepted, so every client's certificate was
     // verified by the current authorities.
     config.ticketer = aws_lc_rs::Ticketer::new()?;
+    approved(config.fips())?;
     Ok(config)
 }
 
@@ -85,7 +101,7 @@ pub fn belong_together(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'
     rustls::sign::CertifiedKey::from_der(chain, key, &provider()).is_ok()
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "fips")))]
 mod tests {
     use super::*;
 

@@ -16,11 +16,13 @@ pub fn pinned(certificate: CertificateDer<'static>) -> Result<ClientConfig, Erro
         certificate,
         algorithms: provider.signature_verification_algorithms,
     };
-    Ok(ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth())
+        .with_no_client_auth();
+    super::config::approved(config.fips())?;
+    Ok(config)
 }
 
 #[derive(Debug)]

@@ -267,7 +267,7 @@ class Pods(ChartTest):
         pod = several["spec"]["template"]["spec"]
         spread = {constraint["topologyKey"] for constraint in pod["topologySpreadConstraints"]}
         self.assertEqual(spread, {"kubernetes.io/hostname", "topology.kubernetes.io/zone"})
-        self.assertEqual(pod["containers"][0]["args"], ["run", "--name", "$(POD_NAME)"])
+        self.assertEqual(pod["containers"][0]["args"], ["run", "--confine", "--name", "$(POD_NAME)"])
 
     def test_a_restart_with_the_configuration_where_asked_for(self):
         def annotations(values):

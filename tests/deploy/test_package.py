@@ -95,6 +95,11 @@ class Installed(DeployTest):
             self.assertEqual(done.stdout, "disabled\n", unit)
         run("systemd-analyze", "security", "--offline=true", "--threshold=15", UNITS / "authrelay.service")
 
+    def test_there_is_no_sandbox(self):
+        done = subprocess.run([BINARY, "sandbox", "--imap", "0"], capture_output=True, text=True, check=False)
+        self.assertEqual((done.returncode, done.stdout), (64, ""))
+        self.assertIn("cargo run --release -- sandbox", done.stderr)
+
     def test_the_manual_is_whole(self):
         """Links of the pages that came along lead to files that came along, but for those about the code."""
         folder = EXAMPLE.parents[1]

@@ -18,6 +18,7 @@ TREE = pathlib.Path(__file__).resolve().parents[2]
 DEPLOY = TREE / "deploy"
 DEB = pathlib.Path(os.environ["AUTHRELAY_DEB"])
 STATIC = pathlib.Path(os.environ["AUTHRELAY_STATIC"])
+SANDBOX = pathlib.Path(os.environ["AUTHRELAY_SANDBOX"])
 NODE_MODULES = pathlib.Path(os.environ["NODE_MODULES"])
 HELM = pathlib.Path(os.environ["HELM"])
 
@@ -49,7 +50,7 @@ class Emulation:
         home = folder / "emulation"
         home.mkdir()
         ports = [word for name in ("imap", "pop3", "smtp", "admin") for word in (f"--{name}", "0")]
-        self.child = Child("emulation", [STATIC, "sandbox", *ports], folder, env={"TMPDIR": str(home)})
+        self.child = Child("emulation", [SANDBOX, "sandbox", *ports], folder, env={"TMPDIR": str(home)})
         self.child.wait_for("^ready$")
         (file,) = home.glob("*/proxy.yaml")
         self.configuration = yaml.safe_load(file.read_text())

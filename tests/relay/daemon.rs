@@ -46,20 +46,25 @@ pub struct Daemon {
 
 impl Daemon {
     pub async fn start(setup: Setup) -> Self {
-        Self::started(setup, "").await
+        Self::started(setup, "", &[]).await
+    }
+
+    /// With further words behind `run`.
+    pub async fn with_options(setup: Setup, options: &[&str]) -> Self {
+        Self::started(setup, "", options).await
     }
 
     /// Files of the process get no larger than so many octets.
     pub async fn with_file_size(setup: Setup, octets: u64) -> Self {
         // dash counts in blocks of 512. Ignored, the signal leaves EFBIG.
         let limit = format!("trap '' XFSZ; ulimit -S -f {};", octets / 512);
-        Self::started(setup, &limit).await
+        Self::started(setup, &limit, &[]).await
     }
 
-    async fn started(setup: Setup, before: &str) -> Self {
+    async fn started(setup: Setup, before: &str, options: &[&str]) -> Self {
         let setup = setup.append("log: {format: json}\n");
         let prepared = setup.prepare().await;
-        let (child, log) = spawn(&prepared, before);
+        let (child, log) = spawn(&prepared, before, options);
         let mut daemon = Self {
             prepared,
             child,
@@ -72,7 +77,7 @@ impl Daemon {
 
     /// The same configuration, another process.
     pub async fn start_again(&mut self) {
-        (self.child, self.log) = spawn(&self.prepared, "");
+        (self.child, self.log) = spawn(&self.prepared, "", &[]);
         self.find_addresses().await;
     }
 
@@ -136,6 +141,10 @@ impl Daemon {
         }
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, name: &str) {
         let signal = Command::new("kill")
             .args([&format!("-{name}"), &self.child.id().to_string()])
@@ -171,10 +180,12 @@ impl Drop for Daemon {
     }
 }
 
-fn spawn(prepared: &Prepared, before: &str) -> (Child, Arc<Mutex<Vec<Value>>>) {
+fn spawn(prepared: &Prepared, before: &str, options: &[&str]) -> (Child, Arc<Mutex<Vec<Value>>>) {
     let mut child = Command::new("/bin/sh")
         .args(["-c", &format!("{before} exec \"$@\""), "sh"])
-        .args([env!("CARGO_BIN_EXE_authrelay"), "run", "--config"])
+        .args([env!("CARGO_BIN_EXE_authrelay"), "run"])
+        .args(options)
+        .arg("--config")
         .arg(prepared.path())
         .stderr(Stdio::piped())
         .spawn()

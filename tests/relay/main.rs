@@ -22,6 +22,7 @@ mod capabilities;
 mod certificates;
 mod client;
 mod clock;
+mod confinement;
 mod daemon;
 mod doors;
 mod ends;

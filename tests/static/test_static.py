@@ -23,20 +23,33 @@ class StaticTest(unittest.TestCase):
         self.assertNotIn("NEEDED", read.stdout)
         self.assertNotIn("INTERP", read.stdout)
 
-    def assert_serves(self, *command, **options):
-        """The sandbox relays by three protocols."""
-        child = Child("sandbox", [*command, "sandbox", *PORTS], self.folder, **options)
+    def emulate(self, root):
+        """Starts the mail service and configures a relay for it in `root`; its login and password."""
+        home = self.folder / "emulation"
+        home.mkdir()
+        sandbox = Child("emulation", [os.environ["SANDBOX"], "sandbox", *PORTS], self.folder, env={"TMPDIR": str(home)})
+        self.addCleanup(sandbox.stop)
+        sandbox.wait_for("^ready")
+        # Its relay's own configuration, of listeners on ports that the system picks.
+        (file,) = home.glob("*/proxy.yaml")
+        for name in ("proxy.yaml", "ca.pem"):
+            shutil.copy(file.with_name(name), root)
+        said = dict(line.split(None, 1) for line in sandbox.lines() if re.match(r"(login|password) ", line))
+        return said["login"], said["password"]
+
+    def assert_serves(self, login, password, *command):
+        """The relay serves by three protocols."""
+        child = Child("relay", command, self.folder)
         self.addCleanup(child.stop)
-        child.wait_for("^ready")
-        child.wait_for("status page")
-        said = dict(line.split(None, 1) for line in child.lines() if re.match(r"(login|password|imap|pop3|smtp) ", line))
-        user, address = f"{said['login']}:{said['password']}", said["login"]
-        message = f"From: {address}\r\nTo: {address}\r\nSubject: hello\r\n\r\nIt works.\r\n"
-        self.assertIn("Subject:", self.curl(user, f"imap://{said['imap']}/INBOX;MAILINDEX=1"))
-        self.assertIn("Subject:", self.curl(user, f"pop3://{said['pop3']}/1"))
-        self.curl(user, "--mail-from", address, "--mail-rcpt", address, "--upload-file", "-", f"smtp://{said['smtp']}", given=message)
-        newest = self.curl(user, f"imap://{said['imap']}/INBOX?ALL").split()[-1]
-        self.assertIn("It works.", self.curl(user, f"imap://{said['imap']}/INBOX;MAILINDEX={newest}"))
+        found = child.wait_for(r'"listening".*"protocol":"(\w+)".*"address":"(127\.0\.0\.1:\d+)"', 3)
+        at = dict(match.groups() for match in found)
+        user = f"{login}:{password}"
+        message = f"From: {login}\r\nTo: {login}\r\nSubject: hello\r\n\r\nIt works.\r\n"
+        self.assertIn("Subject:", self.curl(user, f"imap://{at['imap']}/INBOX;MAILINDEX=1"))
+        self.assertIn("Subject:", self.curl(user, f"pop3://{at['pop3']}/1"))
+        self.curl(user, "--mail-from", login, "--mail-rcpt", login, "--upload-file", "-", f"smtp://{at['smtp']}", given=message)
+        newest = self.curl(user, f"imap://{at['imap']}/INBOX?ALL").split()[-1]
+        self.assertIn("It works.", self.curl(user, f"imap://{at['imap']}/INBOX;MAILINDEX={newest}"))
         self.assertEqual(child.stop(), 0, child.log.read_text()[-2000:])
 
     def curl(self, user, *arguments, given=None):
@@ -56,8 +69,8 @@ class StaticTest(unittest.TestCase):
         # Names are looked up as everywhere: by /etc/hosts and /etc/resolv.conf.
         (root / "etc").mkdir()
         (root / "etc" / "hosts").write_text("127.0.0.1 localhost\n")
-        (root / "tmp").mkdir(mode=0o700)
-        self.assert_serves("chroot", root, "/authrelay")
+        user = self.emulate(root)
+        self.assert_serves(*user, "chroot", root, "/authrelay", "run", "--config", "/proxy.yaml")
 
     @unittest.skipIf(os.environ["AARCH64"] == "-", "no binary for ARM is given")
     def test_arm_relays(self):
@@ -65,4 +78,5 @@ class StaticTest(unittest.TestCase):
         self.assert_needs_no_library(binary)
         read = subprocess.run(["readelf", "--file-header", binary], capture_output=True, text=True)
         self.assertIn("AArch64", read.stdout)
-        self.assert_serves("qemu-aarch64-static", binary)
+        user = self.emulate(self.folder)
+        self.assert_serves(*user, "qemu-aarch64-static", binary, "run", "--config", self.folder / "proxy.yaml")

@@ -10,7 +10,7 @@ from pathlib import Path
 from world import DRIVE, FOLDER, WindowsTest, windows_path, wine
 
 INSTALLED = DRIVE / "Program Files" / "authrelay"
-NAMES = {"authrelay.exe", "windows.md", "README.md", "LICENSE.txt", "proxy.example.yaml", "status.url"}
+NAMES = {"authrelay.exe", "windows.md", "README.md", "LICENSE.txt", "THIRD-PARTY-LICENSES.txt", "proxy.example.yaml", "status.url"}
 
 
 @unittest.skipUnless("MSI" in os.environ, "MSI is not set")

@@ -166,10 +166,18 @@ class RelayTest(WindowsTest):
         self.relay()
         self.assertIn("Subject:", curl(f"imap://127.0.0.1:{ports['imap']}/INBOX;MAILINDEX=1", sandbox))
         # One that hangs, and a child of it: both are gone when its time is over.
-        ports = ", ".join(f"'--{name}', '0'" for name in ("imap", "pop3", "smtp", "admin"))
-        hangs = f"['cmd.exe', '/c', '{windows_path(PROGRAM)}', 'sandbox', {ports}]"
+        (self.folder / "hangs").mkdir()
+        other = self.folder / "hangs" / "proxy.yaml"
+        listener = "listeners:\n  - {protocol: imap, bind: '127.0.0.1:0'}\n"
+        other.write_text(listener + sandbox.yaml.replace("'certs", "'..\\certs"))
+        hangs = f"['cmd.exe', '/c', '{windows_path(PROGRAM)}', 'run', '--config', '{windows_path(other)}']"
         slow = lambda text: edit(text).replace("['.\\print secret.cmd', '%s']" % password, hangs)
         self.configure(sandbox, edit=slow)
         said = self.authrelay("check", "--config", self.config(), code=78)
         self.assertIn("did not end within 10 seconds", said)
-        self.assertEqual(processes("sandbox --imap"), [])
+        self.assertTrue((self.folder / "hangs" / "state").exists(), "it never ran")
+        self.assertEqual(processes("hangs"), [])
+
+    def test_a_release_has_no_sandbox_and_says_how_to_get_one(self):
+        said = self.authrelay("sandbox", "--imap", "0", "--fault", "list", code=64)
+        self.assertIn("cargo run --release -- sandbox", said)

@@ -138,7 +138,7 @@ impl Member {
     }
 }
 
-/// What a comparison needs of one record.
+/// Local state of one record that a comparison needs.
 #[derive(Default)]
 struct Loaded {
     own: Option<Mark>,

@@ -7,7 +7,7 @@ use super::super::roster::share;
 use super::{Member, lock};
 
 impl Member {
-    /// What this relay may have in flight where the store is away or settles.
+    /// Number of messages that this relay may have in flight while the store is away or settles.
     pub fn share(&self, limit: usize) -> usize {
         let roster = lock(&self.roster);
         share(

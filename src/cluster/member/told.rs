@@ -1,4 +1,4 @@
-//! What all relays are told: values for a time (a pause, a backoff), and counts of failed logins.
+//! Values published to all relays for a limited time (a pause, a backoff), and counts of failed logins.
 
 use std::sync::Arc;
 use std::time::Duration;

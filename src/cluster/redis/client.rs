@@ -14,16 +14,16 @@ use super::connection::{self, Connected, connect};
 use super::script;
 use crate::config::SharedStore;
 
-/// What an operation may take.
+/// Longest time of an operation.
 const OPERATION: Duration = Duration::from_millis(250);
 
-/// What making a connection may take, Sentinel included.
+/// Longest time to connect, including the question to a Sentinel.
 const CONNECTING: Duration = Duration::from_secs(2);
 
 /// Between two tries to connect.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// Is told of each operation and what became of it: `ok`, `error`, `timeout`.
+/// Function called for each operation with its outcome: `ok`, `error`, `timeout`.
 pub type Observer = dyn Fn(&'static str, &'static str) + Send + Sync;
 
 /// See the module.
@@ -108,7 +108,7 @@ impl Redis {
         let change = lock(&self.breaker).on_result(result.is_ok(), self.now());
         match (change, result) {
             (Some(Change::Away), Err((away, _))) => {
-                // It is made anew at the next probe, which asks for the master anew.
+                // The next probe connects again, after asking for the current master.
                 self.drop_connection();
                 tracing::warn!(
                     store = self.config.address(),

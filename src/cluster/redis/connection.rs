@@ -24,7 +24,7 @@ use crate::config::SharedStore;
 /// The only channel.
 const CHANNEL: &str = "authrelay:told";
 
-/// Where the key's word is.
+/// Name of the value that identifies the key.
 const KEY: &str = "authrelay:key";
 
 /// Operations that may wait for the connection.
@@ -35,7 +35,7 @@ pub struct Connected {
     pub(super) connection: MultiplexedConnection,
     /// The server's.
     pub(super) run: Arc<str>,
-    /// It is of no use any more.
+    /// Cancelled when the connection can no longer be used.
     pub(super) ended: CancellationToken,
 }
 
@@ -140,7 +140,7 @@ fn login(config: &SharedStore) -> RedisConnectionInfo {
     login
 }
 
-/// Where the server is: as configured, or as a Sentinel says. Sentinels are asked without user and
+/// Address of the server: as configured, or as a Sentinel says. Sentinels are asked without user and
 /// password.
 async fn server(config: &SharedStore) -> Result<(String, u16), Away> {
     let Some(master) = &config.master else {
@@ -247,7 +247,7 @@ fn foreign(stored: &str) -> String {
     }
 }
 
-/// What was published, if it is ours: `channel, payload`.
+/// Parses a published message (`channel, payload`); `None` if it is not one of ours.
 fn message(data: &[Value]) -> Option<Told> {
     let payload = match data {
         [_, Value::BulkString(payload)] => std::str::from_utf8(payload).ok()?,
@@ -310,12 +310,12 @@ pub(super) fn words(error: &RedisError) -> String {
     }
 }
 
-/// What a look at the store has found.
+/// Findings of a check of the store.
 #[derive(Debug, Clone, Default)]
 pub struct Findings {
-    /// What is as it should be, in words: version, policy, clock.
+    /// Properties that are as they should be: version, policy, clock.
     pub good: Vec<String>,
-    /// What is not, with what to do.
+    /// Properties that are not, each with a remedy.
     pub wrong: Vec<(String, &'static str)>,
 }
 
@@ -326,7 +326,7 @@ static NOBODY: OnceLock<mpsc::UnboundedSender<Told>> = OnceLock::new();
 ///
 /// # Errors
 ///
-/// Where it cannot be used at all.
+/// Returned if the store cannot be used at all.
 pub async fn examine(config: &SharedStore, keys: &Keys) -> Result<Findings, Away> {
     let nobody = NOBODY.get_or_init(|| mpsc::unbounded_channel().0);
     let connecting = connect(config, keys, nobody);

@@ -80,6 +80,7 @@ pub(in crate::config) fn parse(
     let problems = context.problems.take_sorted();
     match config {
         Some(config) if problems.is_empty() => Ok(Config {
+            runs_programs: context.sources.name_programs(),
             warnings: context.warnings.take_sorted(),
             ..config
         }),
@@ -151,6 +152,7 @@ fn config(root: &Field, keys: Root, path: &Path) -> Option<Config> {
         providers: providers.known,
         registrations: registrations.known,
         accounts: accounts.into_all(),
+        runs_programs: false,
         warnings: Vec::new(),
     };
     // Otherwise missing or wrong listeners were reported.

@@ -1,6 +1,7 @@
 //! Implementation for Windows Server 2016 and later.
 
 mod access;
+pub(super) mod confinement;
 mod events;
 pub(super) mod files;
 pub(super) mod host;

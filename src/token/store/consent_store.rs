@@ -15,13 +15,13 @@ use crate::cluster::keys::{Closed, Keys};
 use crate::cluster::number::Number;
 use crate::config::State;
 
-/// How often a held lock is tried again.
+/// Interval at which a held lock is tried again.
 const LOCK_RETRY: Duration = Duration::from_millis(20);
 
-/// Whoever holds a lock asks an endpoint meanwhile: it is waited for longer than that may take.
+/// Time to wait for a lock beyond a request's timeout: its holder may be waiting for an endpoint.
 const LOCK_EXTRA: Duration = Duration::from_secs(5);
 
-/// How often a record that could not be written is tried again: at first, and at most.
+/// Intervals at which a record that could not be written is tried again: the first, and the longest.
 const LATE_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// Why a record is left alone.
@@ -36,11 +36,11 @@ pub struct Store {
     pub(super) directory: PathBuf,
     keys: Arc<Keys>,
     pub(super) first: FirstFormat,
-    /// What was tightened at the start, for people.
+    /// Permissions tightened at the start, as text.
     notes: Vec<String>,
     pub(super) late: Arc<Lates>,
     pub(super) unwritten: Arc<Unwritten>,
-    /// Whoever compares numbers and then writes.
+    /// Held while numbers are compared and the record is written.
     pub(super) writes: Mutex<()>,
 }
 
@@ -70,7 +70,7 @@ impl Store {
         Ok(Arc::new(store))
     }
 
-    /// What names and seals are derived from.
+    /// Keys for names and seals.
     pub fn keys(&self) -> &Arc<Keys> {
         &self.keys
     }

@@ -79,7 +79,7 @@ pub(super) fn names(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// What a writer that was killed left behind.
+/// Deletes files that a killed writer left behind.
 fn sweep(folder: &Path) {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return;
@@ -137,7 +137,7 @@ pub fn generated(path: &Path) -> Result<Secret, StateError> {
     made(path).map(|(secret, _)| secret)
 }
 
-/// The same, and what was tightened, in words.
+/// Reads or makes the secret, with a note if permissions were tightened.
 fn made(path: &Path) -> Result<(Secret, Option<String>), StateError> {
     let failed = |error: io::Error| StateError::new(path, error);
     if let Some(text) = read(path)? {

@@ -21,12 +21,12 @@ const FORMAT: u32 = 1;
 /// Why a record cannot be opened.
 pub(super) const BROKEN: &str = "it is damaged, or sealed with another key or for another login";
 
-/// What every start opens: with another key nothing could be read any more.
+/// Text that every start opens, to check the key.
 const WORD: &str = "authrelay";
 
 pub(super) struct FirstFormat(LessSafeKey);
 
-/// What a file looks like.
+/// Content of a file.
 #[derive(Serialize, Deserialize)]
 struct Envelope {
     v: u32,

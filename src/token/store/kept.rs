@@ -1,4 +1,4 @@
-//! What a login's file holds: a consent's record, or the tombstone of one.
+//! Content of a login's file: the record of a consent, or a tombstone.
 
 use super::clock::now_ms;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::record::StoredConsent;
 use crate::cluster::number::Number;
 
-/// How long a tombstone is kept: a backup that is restored later brings its consent back.
+/// Time for which a tombstone is kept: a backup restored later brings its consent back.
 pub(super) const TOMBSTONE: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// Octets that are set aside for a record in clear.
@@ -54,7 +54,7 @@ impl Kept {
         }
     }
 
-    /// What `forget` leaves.
+    /// Tombstone that `forget` leaves.
     pub fn tombstone(login: &str, number: Number) -> Self {
         Self {
             login: login.to_owned(),
@@ -90,7 +90,7 @@ impl Kept {
         matches!(self.content, Content::Tombstone(since) if age(since) > TOMBSTONE)
     }
 
-    /// What is sealed.
+    /// Clear text to be sealed.
     pub(crate) fn clear(&self) -> Option<Zeroizing<Vec<u8>>> {
         let clear = Clear {
             login: self.login.clone(),
@@ -106,7 +106,7 @@ impl Kept {
         Some(text)
     }
 
-    /// What was sealed with this number.
+    /// Parses the clear text that was sealed with this number.
     pub(crate) fn from_clear(number: Number, clear: &[u8]) -> Option<Self> {
         let clear: Clear = serde_json::from_slice(clear).ok()?;
         let content = match (clear.record, clear.forgotten) {

@@ -1,4 +1,4 @@
-//! What is kept between starts: for each login that a person consented for, one sealed file.
+//! State kept between starts: one sealed file for each login with a consent.
 //!
 //! A file is replaced as a whole: written beside, flushed, renamed, the folder flushed, so that
 //! at any moment one valid record is there (requirement 20). Its name and its seal (AES-256-GCM) are

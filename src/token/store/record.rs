@@ -1,4 +1,4 @@
-//! What a consent leaves, as it is stored for one login.
+//! Stored result of a consent, for one login.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ impl Owner {
     }
 }
 
-/// What one login's file holds.
+/// Record in one login's file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StoredConsent {
     /// Orders the records of a login; sealed beside it.
@@ -54,7 +54,7 @@ pub struct StoredConsent {
     access: Option<Access>,
     /// The person who consented, as far as the token told.
     pub identity: Option<String>,
-    /// What was granted, as far as the answer told.
+    /// Granted scopes, if the response named them.
     #[serde(default)]
     granted: Vec<String>,
     /// When, in seconds since 1970.
@@ -87,7 +87,7 @@ struct Access {
 pub struct ConsentRefusal {
     /// Seconds since 1970.
     pub time: u64,
-    /// What the identity provider said.
+    /// Message of the identity provider.
     pub detail: String,
     /// What to do.
     pub remedy: Option<String>,
@@ -265,7 +265,7 @@ impl StoredConsent {
         access.is_some_and(|access| access.obtained > seconds)
     }
 
-    /// How long ago the refresh token was last redeemed or given.
+    /// Time since the refresh token was last redeemed or given.
     pub(crate) fn unused_for(&self) -> Duration {
         let last = self.access.as_ref().map(|access| access.obtained);
         let last = last.unwrap_or_default().max(self.consented);

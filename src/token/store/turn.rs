@@ -22,18 +22,18 @@ pub(super) struct Late {
 pub(crate) struct StoreTurn {
     pub(super) login: String,
     pub(super) lock: Option<File>,
-    /// What could not be written so far. Dropped with it, it stays pending.
+    /// Record that could not be written yet. If it is dropped with the turn, it stays pending.
     pub(super) late: Option<StoredConsent>,
     pub(super) lates: Arc<Lates>,
 }
 
 impl StoreTurn {
-    /// What could not be written so far; it stays pending.
+    /// Record that could not be written yet; it stays pending.
     pub(crate) fn late(&self) -> Option<&StoredConsent> {
         self.late.as_ref()
     }
 
-    /// What could not be written so far; whoever takes it writes it, or what replaces it.
+    /// Takes the record that could not be written yet. The caller writes it, or its replacement.
     pub(crate) fn take_late(&mut self) -> Option<StoredConsent> {
         self.late.take()
     }

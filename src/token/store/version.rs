@@ -1,4 +1,4 @@
-//! What changes whenever a record does, and how long the shared store keeps a token.
+//! Version of a record's file, and the time for which the shared store keeps a token.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};

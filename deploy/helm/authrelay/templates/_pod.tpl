@@ -14,7 +14,7 @@ The relay's container. Also for a pod of your own, as a native sidecar (initCont
   {{- if eq .Values.mode "sidecar" }}
   restartPolicy: Always
   {{- else if eq .Values.state.kind "shared" }}
-  args: [run, --name, $(POD_NAME)]
+  args: [run, --confine, --name, $(POD_NAME)]
   {{- end }}
   ports:
     {{- range include "authrelay.ports" . | fromYamlArray }}
