@@ -38,7 +38,7 @@ pub async fn identify_client(
                     listener = listener.name,
                     peer = %peer,
                     why,
-                    remedy = "let load balancers alone connect here, sending a PROXY header, from the networks in the listener's proxy_protocol",
+                    remedy = "let only load balancers connect here, with a PROXY header, from the networks in the listener's proxy_protocol",
                     "{UNANNOUNCED}"
                 );
             }

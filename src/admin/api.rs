@@ -203,7 +203,7 @@ pub(super) async fn test(
         return bad_request("protocol is imap, pop3 or smtp");
     }
     let Ok(turn) = state.tests.clone().try_acquire_owned() else {
-        let answer = json!({"error": "other tests are under way, try again in a moment"});
+        let answer = json!({"error": "other tests are running, try again in a moment"});
         return (StatusCode::TOO_MANY_REQUESTS, Json(answer)).into_response();
     };
     if asked.stream.as_deref() == Some("1") {

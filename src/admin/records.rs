@@ -147,7 +147,7 @@ fn content(state: &AdminState, wanted: &Wanted) -> Content {
         None => {
             return nothing(
                 "Audit records are sent elsewhere (audit.syslog, audit.http), and no file is kept here.",
-                "Look there, or write audit.path beside it and restart the relay.",
+                "Look there, or set audit.path as well and restart the relay.",
             );
         }
     };

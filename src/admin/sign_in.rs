@@ -173,7 +173,7 @@ pub(super) async fn start(
             tracing::warn!(
                 detail = fault.detail(),
                 remedy = fault.remedy(),
-                "nobody can sign in"
+                "no one can sign in"
             );
             ways_in(&state, StatusCode::SERVICE_UNAVAILABLE, false, Some(&fault))
         }
@@ -252,7 +252,7 @@ fn code(service: &SignInService, query: &str) -> Result<String, Fault> {
     if !error.is_empty() {
         let description = parameter(query, "error_description");
         let fault = refused(format!(
-            "the identity provider signed nobody in: {error} {description}"
+            "the identity provider refused the sign-in: {error} {description}"
         ));
         return Err(match &*error {
             "access_denied" => fault.with_remedy(
@@ -313,7 +313,7 @@ fn no_role(state: &AdminState, identity: &Identity) -> Response {
         "Ask an administrator of this relay to write {missing} into admin.users.viewers or admin.users.operators."
     );
     if identity.has_groups_elsewhere() {
-        more.push_str(" The identity provider left your groups out, since there are too many: it must be told to send only groups that are assigned to the application.");
+        more.push_str(" The identity provider left your groups out, since there are too many: set it to send only groups that are assigned to the application.");
     } else if identity.groups().is_empty() {
         more.push_str(" The identity provider sent no groups.");
     }
@@ -354,7 +354,7 @@ fn message(state: &AdminState, status: StatusCode, page: &Message<'_>) -> Respon
 }
 
 fn no_users() -> Response {
-    let text = "nobody signs in here: the file has no admin.users\n";
+    let text = "no one signs in here: the file has no admin.users\n";
     (StatusCode::NOT_FOUND, text).into_response()
 }
 

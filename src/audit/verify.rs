@@ -108,7 +108,7 @@ pub fn verify<R: BufRead>(
         found.broken.push(ChainBreak {
             file: last.clone(),
             line: 0,
-            what: "has no signed head: nothing shows that the chain was not made anew",
+            what: "has no signed head: nothing proves that the chain was not replaced as a whole",
         });
     }
     let expected = found.head.as_deref().or(after).unwrap_or(START);

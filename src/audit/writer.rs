@@ -225,7 +225,7 @@ impl Writer {
                     tracing::error!(
                         path = %self.name(),
                         %error,
-                        remedy = "free space or mend the path; with on_full: refuse nobody can log in until then",
+                        remedy = "free space or correct the path; with on_full: refuse no one can log in until then",
                         "audit records cannot be written"
                     );
                 }

@@ -290,8 +290,7 @@ fn high_volume(guide: &mut Guide, account: &Account, login: &str) {
     let mailbox = account.mailbox_of(Protocol::Smtp, login);
     guide.step("API permissions > Add > APIs my organization uses > Office 365 Exchange Online > Application permissions");
     guide.line("Mail.Send");
-    guide
-        .line("Then: Grant admin consent. This alone does not let the application send as anyone.");
+    guide.line("Then: Grant admin consent. This does not yet let the application send as anyone.");
     credential(guide, account);
     guide.step("High Volume Email account (PowerShell)");
     guide.line("OBJECT_ID is the object id under Enterprise applications, not that under App registrations");

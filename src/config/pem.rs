@@ -72,7 +72,7 @@ pub(super) fn signing_key(field: &Field, keys: CertificateKeys) -> Option<Signin
     let (mut pem, chain) = (read(&keys.key)?, chain?);
     if pem.expose().contains("BEGIN ENCRYPTED PRIVATE KEY") {
         let Some(passphrase) = keys.passphrase else {
-            return key.reject("is encrypted; write its passphrase beside it");
+            return key.reject("is encrypted; write its passphrase as passphrase");
         };
         match decrypted(pem.expose(), &passphrase) {
             Some(clear) => pem = clear,
@@ -92,7 +92,7 @@ pub(super) fn signing_key(field: &Field, keys: CertificateKeys) -> Option<Signin
     let expires = leaf.and_then(|leaf| expiry::of_certificate(leaf));
     let certificate = leaf.map(|leaf| leaf.to_vec()).unwrap_or_default();
     if !tls::belong_together(chain, private) {
-        return key.reject("is not the key of the certificate beside it");
+        return key.reject("is not the key of that certificate");
     }
     if let Some(end) = expires {
         warn_of_end(&field.at("certificate"), "certificate", end);

@@ -107,11 +107,11 @@ fn warn_of_wrapping(field: &Field, secret: &str) {
     let is_quoted =
         |quote| secret.len() > 1 && secret.starts_with(quote) && secret.ends_with(quote);
     if secret.starts_with('\u{feff}') {
-        field.warn("begins with a byte order mark, which is taken for a part of the secret: save the file without one");
+        field.warn("begins with a byte order mark, which becomes a part of the secret: save the file without one");
     } else if is_quoted('"') || is_quoted('\'') {
-        field.warn("stands in quotes, which are taken for a part of the secret: leave them out");
+        field.warn("is in quotes, which become a part of the secret: leave them out");
     } else if secret.ends_with(char::is_whitespace) || secret.starts_with(char::is_whitespace) {
-        field.warn("begins or ends with white space, which is taken for a part of the secret");
+        field.warn("begins or ends with white space, which becomes a part of the secret");
     }
 }
 

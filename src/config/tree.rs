@@ -108,7 +108,7 @@ impl<'t> Composer<'t> {
             Event::Alias(anchor) => {
                 // An anchor that is still open would contain itself.
                 let Some(node) = self.anchors.get(&anchor).cloned() else {
-                    return Err(broken(span, "this alias stands inside its own anchor"));
+                    return Err(broken(span, "this alias is inside its own anchor"));
                 };
                 self.count(node.as_ref().map_or(1, |node| node.size), span)?;
                 return Ok(node);

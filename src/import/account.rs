@@ -200,7 +200,7 @@ fn registration(
     if let Some(uri) = value("redirect_uri").filter(|_| grant == "authorization_code") {
         let uri = uri.trim_end_matches('/');
         draft.note(format!(
-            "[{name}] redirect_uri {uri}: the redirect URI is admin.public_url with /oauth/callback behind it; register that with the application (http://localhost:8025/oauth/callback unless you change it)"
+            "[{name}] redirect_uri {uri}: the redirect URI is now admin.public_url followed by /oauth/callback; register that with the application (http://localhost:8025/oauth/callback unless you change it)"
         ));
     }
     if value("redirect_listen_address").is_some() {

@@ -175,11 +175,11 @@ fn accounts(draft: &mut Draft, keys: &Section) {
         proxy(draft, keys, provider);
     }
     if let Some(uri) = keys.get("davmail.oauth.redirecturi") {
-        draft.note(format!("davmail.oauth.redirectUri {uri}: the redirect URI is admin.public_url with /oauth/callback behind it; register that with the application"));
+        draft.note(format!("davmail.oauth.redirectUri {uri}: the redirect URI is now admin.public_url followed by /oauth/callback; register that with the application"));
     }
     let mut users: Vec<_> = keys.keys().filter_map(|key| user(key)).collect();
     if users.is_empty() {
-        draft.note("DavMail lets anybody of the tenant in and names nobody: write an account for each person in place of user@example.com".into());
+        draft.note("DavMail lets everyone of the tenant in and names no one: write an account for each person in place of user@example.com".into());
         users.push("user@example.com".into());
     }
     draft.consents = grant != "password";

@@ -65,7 +65,10 @@ async fn by_connect(
     match status {
         Some(status) if status.starts_with('2') => Ok(tcp),
         // tinyproxy replies 401 to wrong credentials.
-        Some("407" | "401") => Err(fault(egress, &format!("wants other credentials: {line}"))),
+        Some("407" | "401") => Err(fault(
+            egress,
+            &format!("requires other credentials: {line}"),
+        )),
         _ => Err(fault(
             egress,
             &format!("does not let us to {target}: {line}"),

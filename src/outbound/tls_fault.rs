@@ -48,7 +48,7 @@ pub fn upstream_fault(endpoint: &Endpoint, error: &io::Error) -> Fault {
             CertificateError::UnknownIssuer | CertificateError::BadSignature => fault(format!(
                 "the certificate that {host} shows is from an authority that is not trusted"
             ))
-            .with_remedy("where a TLS inspection stands between, give its CA as the provider's ca"),
+            .with_remedy("if a TLS inspection is in between, give its CA as the provider's ca"),
             other => fault(format!(
                 "the certificate that {host} shows is not valid: {other}"
             ))

@@ -318,7 +318,7 @@ impl AlertState {
                 "needed" | "attention" if !is_pattern => {
                     let (detail, remedy) = match row.last_fault {
                         Some(fault) => (fault.detail, fault.remedy),
-                        None => ("nobody has consented yet".to_owned(), None),
+                        None => ("no one has consented yet".to_owned(), None),
                     };
                     let usual = || format!("authrelay authorize {}", row.login);
                     let remedy = Some(remedy.unwrap_or_else(usual));

@@ -56,7 +56,8 @@ impl Service {
             return Ok(());
         };
         let seconds = until.duration_since(Instant::now()).as_secs() + 1;
-        let detail = format!("the mail service wants the mailbox left alone for {seconds} s more");
+        let detail =
+            format!("the mail service asks for no message of this mailbox for {seconds} s more");
         Err(Fault::new(Kind::Busy, detail).with_remedy(
             "the mail service limits this mailbox for now; let the application poll less often",
         ))
@@ -180,7 +181,7 @@ impl SubmissionPermits {
     pub(super) fn back_off(&mut self, time: Duration) {
         tracing::debug!(
             seconds = time.as_secs(),
-            "the mail service wants the mailbox left alone"
+            "the mail service asks for no message of this mailbox for a while"
         );
         self.throttle.back_off(Protocol::Smtp, time);
     }

@@ -137,7 +137,7 @@ impl CertificateFiles {
         match identity.config() {
             Ok(_) => Ok(identity),
             Err(rustls::Error::InconsistentKeys(_)) => Err(vec![FileProblem::Key(
-                "is not the key of the certificate beside it".into(),
+                "is not the key of that certificate".into(),
             )]),
             Err(error) => Err(vec![FileProblem::Certificate(format!(
                 "cannot be used: {error}"

@@ -236,7 +236,7 @@ impl PendingAuthorizations {
         let Some((key, pending)) = taken else {
             return Err(Fault::new(
                 Kind::GrantRefused,
-                "nobody was sent to the identity provider with this state, or it was used, or ten minutes are over",
+                "no one was sent to the identity provider with this state, or it was used, or ten minutes are over",
             )
             .with_remedy("start the consent again"));
         };

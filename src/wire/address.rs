@@ -129,7 +129,7 @@ impl Pattern {
                     _ => Err(FORM),
                 },
                 None if lower.contains('*') => {
-                    Err("may have a wildcard as * or *@domain alone, as in *@contoso.com")
+                    Err("may have a wildcard only as * or *@domain, as in *@contoso.com")
                 }
                 None if !lower.contains('@') && lower.contains('.') => {
                     Err("must be an address; write *@ before a domain, as in *@contoso.com")

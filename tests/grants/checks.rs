@@ -221,11 +221,11 @@ fn f50_what_is_wrapped_around_a_secret_is_said() {
         .with("good", "a secret\n");
     let at = "registrations.app.client_secret: ";
     for (secret, expected) in [
-        ("{env: WRAPPED}", "stands in quotes"),
+        ("{env: WRAPPED}", "is in quotes"),
         ("{file: bom}", "begins with a byte order mark"),
-        ("{file: quoted}", "stands in quotes"),
+        ("{file: quoted}", "is in quotes"),
         ("{file: lines}", "begins or ends with white space"),
-        ("{command: [printf, \"'x'\"]}", "stands in quotes"),
+        ("{command: [printf, \"'x'\"]}", "is in quotes"),
         (
             "0a1b2c3d-1111-2222-3333-0123456789ab",
             "looks like the secret's id",

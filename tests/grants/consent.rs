@@ -18,7 +18,7 @@ async fn nobody_logs_in_before_a_consent_and_everybody_after_it() {
     );
     let log = relay.log.text();
     assert!(
-        log.contains("nobody has consented for tickets@contoso.test yet")
+        log.contains("no one has consented for tickets@contoso.test yet")
             && log.contains("authrelay authorize tickets@contoso.test"),
         "{log}"
     );
@@ -55,7 +55,7 @@ async fn the_way_back_is_open_once_and_only_with_its_state() {
     let (status, page) = come_back(&relay, &forged).await;
     assert_eq!(status, 400);
     assert!(
-        page.contains("nobody was sent to the identity provider with this state"),
+        page.contains("no one was sent to the identity provider with this state"),
         "{page}"
     );
     assert_eq!(relay.sandbox.seen().token_requests, 0);
@@ -390,7 +390,7 @@ async fn unused_consents_are_kept_alive() {
     assert_eq!(
         relay.sandbox.seen().token_requests,
         0,
-        "nobody has consented"
+        "no one has consented"
     );
     assert_eq!(consent(&relay).await.0, 200);
     service

@@ -218,7 +218,7 @@ fn cases() -> Vec<Case> {
             Smtp,
             "tls",
             reached,
-            "strips STARTTLS",
+            "removes STARTTLS",
         ),
         case(
             Fault::StarttlsInjected,

@@ -77,7 +77,7 @@ async fn d25_a_rate_limit_ends_no_consent() {
     }
 }
 
-/// Conditional Access of workload identities: nobody can sign in interactively for an application.
+/// Conditional Access of workload identities: no one can sign in interactively for an application.
 #[tokio::test]
 async fn f46_a_policy_that_blocks_an_application_names_the_egress_address() {
     for error in ["invalid_grant", "invalid_client", "access_denied"] {

@@ -46,7 +46,7 @@ fn users_that_cannot_be_right_are_refused() {
         ),
         (
             format!("issuer: 'https://id.contoso.com?x=1', {CLIENT}, viewers: a"),
-            "admin.users.issuer: must be the issuer alone",
+            "admin.users.issuer: must be only the issuer",
         ),
         (
             format!(
@@ -56,7 +56,7 @@ fn users_that_cannot_be_right_are_refused() {
         ),
         (
             format!("{ISSUER}, {CLIENT}"),
-            "admin.users: lets nobody in: write viewers or operators",
+            "admin.users: lets no one in: write viewers or operators",
         ),
         (
             format!("{ISSUER}, {CLIENT}, viewers: []"),

@@ -132,7 +132,7 @@ class Page(test_consent.Consenting):
         self.chromium.open(self.url)
         text = self.chromium.text()
         self.shot("without-script")
-        for there in (self.login, "identity_provider: refused", "nobody has consented", "Listeners", "imap-implicit"):
+        for there in (self.login, "identity_provider: refused", "no one has consented", "Listeners", "imap-implicit"):
             self.assertIn(there, text)
         # What needs the script is not offered without it.
         self.assertNotIn("Test connection", text)

@@ -241,9 +241,9 @@ fn foreign(stored: &str) -> String {
         .and_then(|version| version.parse::<u32>().ok());
     match version {
         Some(version) if version > FORMAT => {
-            "its records are of a later version of authrelay; they are left alone".to_owned()
+            "its records are of a later version of authrelay; they are left as they are".to_owned()
         }
-        _ => "its records are sealed with another state.key; they are left alone".to_owned(),
+        _ => "its records are sealed with another state.key; they are left as they are".to_owned(),
     }
 }
 

@@ -235,7 +235,7 @@ section! {
 }
 
 impl Value for Member {
-    const NONE: &'static str = "names nobody; name groups or people, or remove the key";
+    const NONE: &'static str = "is empty; name groups or people, or remove the key";
 
     fn read(field: &Field) -> Option<Self> {
         let text = field.word()?.trim();

@@ -133,7 +133,7 @@ fn account(field: &Field, keys: AccountKeys, registrations: &Registrations) -> O
     let any = |password: &Password| matches!(password.check, PasswordCheck::Any);
     if login == LoginPattern::Any && passwords.iter().any(any) {
         return field.reject(
-            "must not have `password: any`: with login \"*\" every mailbox would be open to whoever reaches the listener",
+            "must not have `password: any`: with login \"*\" every mailbox would be open to anyone who reaches the listener",
         );
     }
     Some(Account {
@@ -162,7 +162,7 @@ fn passwords(
         (Key::Broken, _) | (_, Key::Broken) => None,
         (Key::Given(_), Key::Given(_)) => field
             .at("passwords")
-            .reject("stands beside password; put that one into the list"),
+            .reject("is given in addition to password; put that one into the list"),
         (Key::Given(check), Key::Absent) => Some(vec![Password {
             name: None,
             check,
@@ -257,7 +257,7 @@ pub(super) fn check_certificates(accounts: &ReadAccounts, listeners: &[Arc<Liste
                 continue;
             }
             field.problem(format_args!(
-                "passwords[{index}] wants a certificate, and no listener of its protocols asks clients for one: set tls.client_ca there, or remove certificate"
+                "passwords[{index}] requires a certificate, and no listener of its protocols asks clients for one: set tls.client_ca there, or remove certificate"
             ));
         }
     }
@@ -280,7 +280,7 @@ pub(super) fn check_any_password(accounts: &ReadAccounts, listeners: &[Arc<Liste
             && open.len() == listeners.len()
         {
             field.problem(
-                "`password: any` is accepted on listeners alone whose bind is loopback or that have allow, and there is none",
+                "`password: any` is accepted only on listeners whose bind is loopback or that have allow, and there is none",
             );
         } else if account.passwords.iter().any(any) {
             field.warn(format_args!(

@@ -82,7 +82,7 @@ pub(super) fn check_state(state: &State, root: &Field) {
             false => (root, "state.key"),
         };
         field.warn_at(key_path, format_args!(
-            "the key lies beside the tokens that it seals: whoever copies {} can open them. Keep it elsewhere, as in key: {{file: /etc/authrelay/state.key}} or a systemd credential (move {} there, or authorize anew)",
+            "the key lies beside the tokens that it encrypts: anyone who copies {} can open them. Keep it elsewhere, as in key: {{file: /etc/authrelay/state.key}} or a systemd credential (move {} there, or authorize again)",
             directory.display(),
             key.display()
         ));

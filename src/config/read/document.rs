@@ -185,6 +185,6 @@ fn check_idle(root: &Field, limits: &Limits, listeners: &[Arc<super::super::sect
     if has_imap && limits.idle_timeout < IMAP_IDLE {
         root.at("limits")
             .at("idle_timeout")
-            .problem("must be at least 30m beside an IMAP listener (RFC 9051 §5.4)");
+            .problem("must be at least 30m if there is an IMAP listener (RFC 9051 §5.4)");
     }
 }

@@ -172,7 +172,7 @@ fn service_account(field: &Field, json: &Secret) -> Option<ServiceAccount> {
     }
     let Ok(json) = serde_json::from_str::<Json>(json.expose()) else {
         return field.reject(
-            "is no JSON key of a service account: it wants client_email, private_key_id and private_key",
+            "is no JSON key of a service account: that has client_email, private_key_id and private_key",
         );
     };
     match EncodingKey::from_rsa_pem(json.private_key.expose().as_bytes()) {

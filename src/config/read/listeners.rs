@@ -103,7 +103,7 @@ fn listener(
         && matches!(listener.tls, ListenerTls::StartTls(_))
         && !listener.require_tls
     {
-        field.at("tls").problem("client_ca wants a certificate, which clients in clear never show: remove require_tls: false");
+        field.at("tls").problem("client_ca requires a certificate, which clients without TLS cannot present: remove require_tls: false");
     }
     Some(listener)
 }

@@ -239,7 +239,7 @@ pub(super) fn egress(field: &Field, keys: EgressKeys) -> Option<Egress> {
         return field.reject("must be http://HOST:PORT or socks5://HOST:PORT");
     };
     if !url.username().is_empty() || url.password().is_some() {
-        return field.reject("must not contain a password; write username and password beside it");
+        return field.reject("must not contain a password; write it as username and password");
     }
     let (kind, usual) = match url.scheme() {
         "http" => (EgressKind::Connect, 80),
@@ -281,7 +281,7 @@ fn endpoint_of(
     let other = match (port, tls) {
         (465 | 993 | 995, UpstreamTls::StartTls) => Some("speaks TLS at once: write tls: implicit"),
         (587 | 143 | 110, UpstreamTls::Implicit) => {
-            Some("begins in clear and wants STARTTLS: write tls: starttls")
+            Some("begins in clear and requires STARTTLS: write tls: starttls")
         }
         _ => None,
     };

@@ -214,7 +214,7 @@ fn tenant(field: &Field, provider: &Provider, grant: &Grant, key: Key<String>) -
         || (tenant == "organizations" && !password);
     if own && shared && provider.token_url.contains("{tenant}") {
         return field.reject(format_args!(
-            "the grant {} wants the tenant's own domain or id, as in contoso.onmicrosoft.com",
+            "the grant {} requires the tenant's own domain or id, as in contoso.onmicrosoft.com",
             grant.name()
         ));
     }

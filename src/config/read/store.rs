@@ -124,7 +124,7 @@ fn parse(text: &str) -> Result<Parts, &'static str> {
         None => Some(0),
     };
     if path.next().is_some() || text.contains(['?', '#']) {
-        return Err("has more behind the database's number than it may");
+        return Err("has something after the number of the database");
     }
     Ok(Parts {
         sentinel,

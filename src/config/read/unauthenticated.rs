@@ -19,11 +19,11 @@ pub(super) fn unauthenticated(
     accounts: &ReadAccounts,
 ) -> Option<Unauthenticated> {
     if protocol.is_some_and(|protocol| protocol != Protocol::Smtp) {
-        return field.reject("is for SMTP alone: there is nothing to read without a login");
+        return field.reject("is for SMTP only: there is nothing to read without a login");
     }
     if allow.is_absent() {
         return field.reject(
-            "needs allow: name the devices' networks, since nobody else proves anything here",
+            "requires allow: name the devices' networks, since clients prove nothing else here",
         );
     }
     let login = login.to_lowercase();
@@ -39,7 +39,7 @@ pub(super) fn unauthenticated(
     }
     if account.registration.grant.needs_client_password() {
         return field.reject(
-            "names an account whose password the identity provider checks (grant password, or client_secret: {client: password}): nobody presents one here",
+            "names an account whose password the identity provider checks (grant password, or client_secret: {client: password}): no client presents one here",
         );
     }
     if account.login.is_wildcard() && !is_wildcard_address(&login) {

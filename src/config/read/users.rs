@@ -20,7 +20,7 @@ pub(super) fn users(field: &Field, keys: UsersKeys, public_url: Option<&Url>) ->
     };
     let are_absent = keys.viewers.is_absent() && keys.operators.is_absent();
     if are_absent {
-        field.problem("lets nobody in: write viewers or operators, each a list of groups' object ids or people's addresses");
+        field.problem("lets no one in: write viewers or operators, each a list of groups' object ids or people's addresses");
     }
     let viewers = keys.viewers.or(Vec::new());
     let operators = keys.operators.or(Vec::new());
@@ -66,7 +66,7 @@ fn issuer(field: &Field, text: &str) -> Option<Url> {
     };
     if url.query().is_some() || url.fragment().is_some() || text.contains('{') {
         return field.reject(
-            "must be the issuer alone, as in https://login.microsoftonline.com/TENANT-ID/v2.0",
+            "must be only the issuer, as in https://login.microsoftonline.com/TENANT-ID/v2.0",
         );
     }
     let tenant = url.path_segments().and_then(|mut parts| parts.next());
@@ -84,10 +84,10 @@ fn check_twice(field: &Field, viewers: &[Member], operators: &[Member]) {
         for (index, member) in list.iter().enumerate() {
             let at = || item(field, key, index);
             if list.iter().take(index).any(|other| other == member) {
-                at().problem("stands in the list a second time; keep one");
+                at().problem("is in the list twice; keep one");
             } else if key == "viewers" && operators.contains(member) {
                 at().problem(
-                    "stands in operators too, who may do all that viewers may; keep it in one list",
+                    "is in operators too, who may do all that viewers may; keep it in one list",
                 );
             }
         }

@@ -135,7 +135,7 @@ fn what_a_grant_does_not_take_is_refused() {
         (
             "microsoft365",
             "tenant: common, client_id: c, grant: password",
-            "registrations.r.tenant: the grant password wants the tenant's own domain or id",
+            "registrations.r.tenant: the grant password requires the tenant's own domain or id",
         ),
         (
             "microsoft365",
@@ -227,7 +227,7 @@ fn certificates_sign_with_rsa_keys_encrypted_or_not() {
     for (certificate, expected) in [
         (
             "{certificate: rsa.pem, key: sealed.key}",
-            "is encrypted; write its passphrase beside it",
+            "is encrypted; write its passphrase as passphrase",
         ),
         (
             "{certificate: rsa.pem, key: sealed.key, passphrase: wrong}",
@@ -239,7 +239,7 @@ fn certificates_sign_with_rsa_keys_encrypted_or_not() {
         ),
         (
             "{certificate: ec.pem, key: rsa.key}",
-            "is not the key of the certificate beside it",
+            "is not the key of that certificate",
         ),
         (
             "{certificate: rsa.pem}",

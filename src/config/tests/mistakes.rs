@@ -35,23 +35,23 @@ accounts:
 "#;
     let expected = [
         "limits.sesions: is no known key; did you mean sessions? (line 2, column 3)",
-        "limits.idle_timeout: must be at least 30m beside an IMAP listener (RFC 9051 §5.4) (line 3, column 3)",
+        "limits.idle_timeout: must be at least 30m if there is an IMAP listener (RFC 9051 §5.4) (line 3, column 3)",
         "limits.login_timeout: must be a time with its unit, as in 30s, 5m or 1h (line 4, column 3)",
-        "listeners[0].bind: wants an address, not a name: write 127.0.0.1:1143 or \"[::1]:1143\" (line 6, column 22)",
+        "listeners[0].bind: requires an address, not a name: write 127.0.0.1:1143 or \"[::1]:1143\" (line 6, column 22)",
         "listeners[1].bind: is not loopback, and passwords would cross the network in clear: set tls, or allow_cleartext: true with allow (line 7, column 22)",
         "listeners[2].provider: there is no such provider; write aol, fastmail, google, microsoft365, microsoft365-china, microsoft365-dod, microsoft365-hve, microsoft365-us, outlook or yahoo, or describe yours under providers (line 8, column 42)",
         "listeners[4].bind: is missing; write an address and port, as in 127.0.0.1:1143 (line 10, column 5)",
         "listeners[4].protocol: must be imap, pop3 or smtp (line 10, column 6)",
         "audit: has neither path nor syslog nor http: nothing would be recorded (line 11, column 1)",
         "audit.on_full: must be continue or refuse (line 11, column 9)",
-        "registrations.a.tenant: the grant client_credentials wants the tenant's own domain or id, as in contoso.onmicrosoft.com (line 15, column 5)",
+        "registrations.a.tenant: the grant client_credentials requires the tenant's own domain or id, as in contoso.onmicrosoft.com (line 15, column 5)",
         "registrations.a.key: has no use with the grant client_credentials; remove it (line 19, column 5)",
         "registrations.b: tenant is missing; write the tenant's domain or id, as in contoso.onmicrosoft.com (line 20, column 3)",
         "accounts[0].password: is missing; write a hash from `authrelay hash-password`, {file: PATH} or {env: NAME} (line 23, column 5)",
         "accounts[1].registration: there is no such registration; write c, or describe it under registrations (line 24, column 18)",
         "accounts[2].login: must be *@domain, as in *@contoso.com (line 25, column 6)",
         "accounts[2].password: looks like a hash other than argon2; make one with `authrelay hash-password` (line 25, column 39)",
-        "accounts[3].passwords: stands beside password; put that one into the list (line 26, column 46)",
+        "accounts[3].passwords: is given in addition to password; put that one into the list (line 26, column 46)",
         "accounts[5].login: is given a second time (first at line 28); keep one (line 28, column 46)",
     ];
     let got = problems(text);
@@ -115,7 +115,7 @@ fn single_mistakes() {
         (
             "{name: osticket, ",
             "{name: osticket, certificate: osticket.contoso.com, ",
-            "accounts[0]: passwords[0] wants a certificate, and no listener of its protocols asks clients for one: set tls.client_ca there, or remove certificate",
+            "accounts[0]: passwords[0] requires a certificate, and no listener of its protocols asks clients for one: set tls.client_ca there, or remove certificate",
         ),
         (
             "login: Tickets@Contoso.com",
@@ -130,7 +130,7 @@ fn single_mistakes() {
         (
             "http://127.0.0.1:8080/token",
             "http://login.example.com/token",
-            "providers.own.token_url: must begin with https:// (http:// is for loopback addresses alone)",
+            "providers.own.token_url: must begin with https:// (http:// is for loopback addresses only)",
         ),
         (
             "http://127.0.0.1:8080/token",

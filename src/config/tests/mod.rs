@@ -176,7 +176,7 @@ fn a_good_file_means_what_it_says() {
     assert_eq!(
         warnings,
         [
-            "accounts[1].password: any: whoever reaches the listener opens this mailbox, with whatever password (line 46, column 5)"
+            "accounts[1].password: any: anyone who reaches the listener opens this mailbox, with any password (line 46, column 5)"
         ]
     );
 }
@@ -256,7 +256,7 @@ fn a_listeners_certificate_and_key_belong_together() {
     let wrong = |certificate: &str, key: &str| with(certificate, key).unwrap_err()[0].to_string();
     assert_eq!(
         wrong("a.pem", "b.key"),
-        "listeners[0].tls.key: is not the key of the certificate beside it (line 10, column 47)"
+        "listeners[0].tls.key: is not the key of that certificate (line 10, column 47)"
     );
     assert!(wrong("empty", "a.key").contains("holds no certificate in PEM"));
     assert!(wrong("a.pem", "a.pem").contains("holds no private key in PEM"));

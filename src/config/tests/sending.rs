@@ -80,7 +80,7 @@ fn mistakes_of_senders_have_their_places() {
         (
             "    allow: [10.1.7.0/24]\n    allow_cleartext: true\n",
             "    allow_cleartext: true\n",
-            "listeners[0].unauthenticated: needs allow",
+            "listeners[0].unauthenticated: requires allow",
         ),
         (
             "unauthenticated: scanner@",
@@ -90,7 +90,7 @@ fn mistakes_of_senders_have_their_places() {
         (
             "protocol: smtp",
             "protocol: pop3",
-            "listeners[0].unauthenticated: is for SMTP alone",
+            "listeners[0].unauthenticated: is for SMTP only",
         ),
         (
             "senders: \"*\", ",

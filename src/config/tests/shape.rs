@@ -81,7 +81,7 @@ fn what_is_no_tree_is_refused_with_its_place() {
     for (text, expected) in [
         ("a: [1", "this is not valid YAML"),
         ("a: b\n---\nc: d\n", "a second document begins here"),
-        ("a: &x [*x]\n", "this alias stands inside its own anchor"),
+        ("a: &x [*x]\n", "this alias is inside its own anchor"),
         ("a: *nowhere\n", "this is not valid YAML"),
         ("? [a, b]\n: c\n", "a key must be a plain word"),
         ("a: !env HOME\n", "tags (!name) have no meaning here"),

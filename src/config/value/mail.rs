@@ -41,7 +41,7 @@ impl Value for Protocols {
 
 /// Reads an address, `*@domain`, `<>` or `*`.
 impl Value for Pattern {
-    const NONE: &'static str = "lets nobody through; name addresses or remove the key";
+    const NONE: &'static str = "allows no address; name addresses or remove the key";
 
     fn read(field: &Field) -> Option<Self> {
         match Self::parse(field.text()?) {
@@ -105,9 +105,8 @@ impl Value for PasswordCheck {
             "$2a$", "$2b$", "$2y$", "$1$", "$5$", "$6$", "$y$", "$scrypt$", "$pbkdf2", "{SSHA",
         ];
         if field.is_word("any") {
-            field.warn(
-                "any: whoever reaches the listener opens this mailbox, with whatever password",
-            );
+            field
+                .warn("any: anyone who reaches the listener opens this mailbox, with any password");
             return Some(Self::Any);
         }
         let secret = Secret::read(field)?;

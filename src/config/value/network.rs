@@ -12,7 +12,7 @@ use super::super::provider::UpstreamTls;
 
 /// Reads a network or a single address.
 impl Value for IpNet {
-    const NONE: &'static str = "lets nobody in; name networks or remove the key";
+    const NONE: &'static str = "allows no network; name networks or remove the key";
 
     fn read(field: &Field) -> Option<Self> {
         let text = field.text()?;
@@ -57,10 +57,10 @@ impl Value for SocketAddr {
         }
         match text.rsplit_once(':') {
             Some(("localhost", port)) => field.reject(format_args!(
-                "wants an address, not a name: write 127.0.0.1:{port} or \"[::1]:{port}\""
+                "requires an address, not a name: write 127.0.0.1:{port} or \"[::1]:{port}\""
             )),
             Some(("" | "*", port)) => field.reject(format_args!(
-                "wants an address: write 0.0.0.0:{port} for all of IPv4"
+                "requires an address: write 0.0.0.0:{port} for all of IPv4"
             )),
             _ => field
                 .reject("must be an address and a port, as in 127.0.0.1:1143 or \"[::1]:1143\""),
@@ -110,7 +110,7 @@ impl Value for HostName {
         let host = field.word()?;
         if rustls_pki_types::ServerName::try_from(host).is_err() {
             return field
-                .reject("must be a host name or an address alone, as in outlook.office365.com");
+                .reject("must be only a host name or an address, as in outlook.office365.com");
         }
         Some(Self(host.to_owned()))
     }
@@ -195,6 +195,6 @@ pub(in crate::config) fn https(template: &str, tenant: &str) -> Result<Url, &'st
     match url.scheme() {
         "https" => Ok(url),
         "http" if loopback => Ok(url),
-        _ => Err("must begin with https:// (http:// is for loopback addresses alone)"),
+        _ => Err("must begin with https:// (http:// is for loopback addresses only)"),
     }
 }

@@ -139,14 +139,14 @@ pub(super) fn no_starttls(said: &str) -> Fault {
         Kind::Unreachable,
         format!("the mail service does not start TLS: {said}"),
     )
-    .with_remedy("something between here and the mail service strips STARTTLS, or the provider's port wants tls: implicit")
+    .with_remedy("something between here and the mail service removes STARTTLS, or the provider's port requires tls: implicit")
 }
 
 /// Response injection: USENIX Security 2021, "Why TLS is better without STARTTLS".
 pub(super) fn injected() -> Fault {
     Fault::new(
         Kind::Unreachable,
-        "bytes stood behind the mail service's answer to STARTTLS in clear: somebody injects responses",
+        "bytes followed the mail service's answer to STARTTLS in clear: someone injects responses",
     )
     .with_remedy("look at what sits between here and the mail service; no credential was sent")
 }

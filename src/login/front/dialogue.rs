@@ -171,6 +171,6 @@ pub(super) fn before_tls() -> Fault {
 pub(super) fn injected() -> Fault {
     Fault::new(
         Kind::Tls,
-        "the client sent bytes behind STARTTLS in clear; none of them was executed",
+        "the client sent bytes after STARTTLS in clear; none of them was executed",
     )
 }

@@ -118,7 +118,7 @@ pub(in super::super) fn install(config: &Path) -> Result<Vec<String>, ServiceErr
         ))
     })?;
     done.push(format!(
-        "{}: for the service, SYSTEM and Administrators alone",
+        "{}: only for the service, SYSTEM and Administrators",
         folder.display()
     ));
     match events::register() {

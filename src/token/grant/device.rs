@@ -158,10 +158,10 @@ where
 fn late(last: TokenError) -> TokenError {
     let detail = match last.retry_after {
         Some(_) => format!("the code ran out meanwhile: {}", last.fault.detail()),
-        None => "nobody entered the code in time".to_owned(),
+        None => "no one entered the code in time".to_owned(),
     };
     TokenError::new(Class::Attention, detail)
-        .remedy("begin anew, and enter the code within its time")
+        .remedy("begin again, and enter the code within its time")
 }
 
 #[cfg(test)]

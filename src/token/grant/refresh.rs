@@ -178,7 +178,7 @@ pub(super) async fn usable(request: &Request) -> Result<StoredConsent, TokenErro
         ))
     };
     let Some(record) = store.load(login).await? else {
-        return Err(none(format!("nobody has consented for {login} yet")));
+        return Err(none(format!("no one has consented for {login} yet")));
     };
     let other = record.application();
     let Some(record) = record.of(&Owner::of(registration)) else {

@@ -25,7 +25,7 @@ const fn row(codes: &'static [u64], about: For, class: Class, remedy: &'static s
 
 /// Remedy for throttling.
 pub(in crate::token) const THROTTLED: &str =
-    "the identity provider throttles this client; it is left alone for a while";
+    "the identity provider throttles this client; no request is made for a while";
 
 pub(super) const TROUBLE: &str = "the identity provider has trouble; wait";
 

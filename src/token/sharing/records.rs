@@ -136,7 +136,7 @@ impl SharedRecords {
         let opened = self.store.keys().open(name, &record.text);
         let Ok((number, clear)) = opened else {
             tracing::warn!(
-                "a record of the shared store does not open: it is of another state.key or a later version, and is left alone"
+                "a record of the shared store does not open: it is of another state.key or a later version, and is left as it is"
             );
             return false;
         };

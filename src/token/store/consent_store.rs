@@ -26,7 +26,7 @@ const LATE_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from
 
 /// Why a record is left alone.
 pub(super) const NEWER: &str =
-    "a later version of authrelay has written it, and it is left alone; run that version";
+    "a later version of authrelay has written it, and it is left as it is; run that version";
 
 /// Octets that a record may be longer than the one before.
 const GROWTH: usize = 32 * 1024;
@@ -420,7 +420,7 @@ fn failure(login: &str, error: &StateError) -> TokenError {
         error.why()
     );
     TokenError::new(Class::Ours, detail).remedy(
-        "the state directory needs room, mode 0700, authrelay's user as its owner, and the key that sealed it; `authrelay authorize` writes a record anew",
+        "the state directory needs room, mode 0700, authrelay's user as its owner, and the key that sealed it; `authrelay authorize` writes a new record",
     )
 }
 

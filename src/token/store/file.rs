@@ -145,7 +145,7 @@ fn made(path: &Path) -> Result<(Secret, Option<String>), StateError> {
         return match text.trim_start_matches('\u{feff}').trim() {
             "" => Err(StateError::new(
                 path,
-                "it is empty; remove it, and it is made anew",
+                "it is empty; remove it, and a new one is created",
             )),
             text => Ok((Secret::from(text), note)),
         };
