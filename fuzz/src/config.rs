@@ -15,7 +15,8 @@ pub fn config(input: &[u8]) {
     let outcome = check(text);
     match &outcome {
         Ok(checked) => {
-            assert!(checked.listeners > 0 && checked.registrations > 0 && checked.accounts > 0);
+            // A file without accounts is good: its status page shows the first steps.
+            assert!(checked.listeners > 0 && (checked.registrations > 0 || checked.accounts == 0));
             assert_problems(&checked.warnings);
         }
         Err(problems) => {

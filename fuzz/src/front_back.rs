@@ -285,7 +285,7 @@ impl Server {
                 }
                 Step::StartTls if unread.is_empty() => return Turn::StartTls,
                 Step::StartTls => return Turn::Injected,
-                Step::Failed(fault) if fault.detail().contains("behind STARTTLS") => {
+                Step::Failed(fault) if fault.detail().contains("after STARTTLS") => {
                     return Turn::Injected;
                 }
                 Step::Done(Request::Unauthenticated) => panic!("a device where none may come"),

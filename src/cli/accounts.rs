@@ -46,7 +46,7 @@ fn rows(config: &Config) -> Result<Vec<Value>, Exit> {
         match connect_store(&service).await {
             Ok(()) => learn(&service).await,
             Err(why) => print_error(format_args!(
-                "warning: the shared store is unavailable: {why}; only the state directory is read"
+                "warning: the shared store is away: {why}; only the state directory is read"
             )),
         }
         let rows = status::accounts(

@@ -61,7 +61,8 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
         })
         .collect();
     // A token redeemed for the test must be stored.
-    runtime.block_on(service.token_source().finish());
+    let until = tokio::time::Instant::now() + service.step_timeout();
+    runtime.block_on(service.token_source().finish(until));
     if !options.json {
         for line in listeners_ends(&service) {
             print(format!("{line}\n"));

@@ -140,7 +140,7 @@ impl Server {
         ends.abort();
         let over_by = control.drain().await;
         let token_source = control.current().active().token_source().clone();
-        let _ = tokio::time::timeout_at(over_by + LAST_ANSWERS, token_source.finish()).await;
+        let _ = tokio::time::timeout_at(over_by + LAST_ANSWERS, token_source.finish(over_by)).await;
         if let Some(sharing) = sharing {
             sharing.stop(over_by).await;
         }

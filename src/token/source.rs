@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use super::cache_entry::{Arrival, CacheEntry, Observer, lock};
 use super::cache_key::{CacheKey, RegistrationVersions};
@@ -36,6 +37,8 @@ pub struct TokenSource {
     shared: Option<Arc<SharedRecords>>,
     /// Cached tokens; they survive a reload.
     cache: Arc<Mutex<Cache>>,
+    /// Redemptions of refresh tokens in progress; they survive a reload.
+    redemptions: TaskTracker,
     observer: Arc<Observer>,
 }
 
@@ -70,6 +73,7 @@ impl TokenSource {
             timeout: config.timeout,
             store: config.store,
             cache: Arc::default(),
+            redemptions: TaskTracker::new(),
             observer: Arc::new(|_, _, _| {}),
         })
     }
@@ -87,6 +91,7 @@ impl TokenSource {
             },
             shared: self.shared.clone(),
             cache: self.cache.clone(),
+            redemptions: self.redemptions.clone(),
             observer: self.observer.clone(),
         }
     }
@@ -267,8 +272,11 @@ impl TokenSource {
         lock(&shared.life).ask_again();
     }
 
-    /// Tries to write pending records before the process ends.
-    pub async fn finish(&self) {
+    /// Waits for redemptions in progress, at most until `until`, and tries to write pending records:
+    /// the process ends, and a refresh token that may be redeemed once would be lost with its answer.
+    pub async fn finish(&self, until: Instant) {
+        self.redemptions.close();
+        let _ = tokio::time::timeout_at(until, self.redemptions.wait()).await;
         if let Some(store) = &self.store {
             store.write_all_late().await;
         }
@@ -375,7 +383,12 @@ impl TokenSource {
             registration,
             login: request.login.clone(),
         };
-        tokio::spawn(flight.fly(request, sender));
+        let is_redemption = flight.registration.grant.needs_consent();
+        let flight = flight.fly(request, sender);
+        match is_redemption {
+            true => self.redemptions.spawn(flight),
+            false => tokio::spawn(flight),
+        };
         receiver
     }
 }

@@ -165,3 +165,65 @@ async fn r20_d21_kills_and_full_disks_at_any_moment_leave_a_good_consent() {
     let redemptions = family.redemptions;
     assert!(redemptions > 30, "only {redemptions} redemptions");
 }
+
+/// A refresh token that may be redeemed once is lost with the answer to its redemption: a relay that
+/// is told to stop waits for that, as long as it may.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_stop_waits_for_the_answer_to_a_redemption() {
+    let endpoint = Endpoint::start().await;
+    let relay = consenting().token_url(&endpoint.url()).start().await;
+    let (asked, was_asked) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let mut number = 0;
+    let access = relay.sandbox.issue_token().unwrap();
+    endpoint.script(move |request| {
+        number += 1;
+        if request.get("refresh_token").is_some() {
+            asked.send(()).unwrap();
+            released.recv().unwrap();
+        }
+        // The first has no life left: the next login redeems.
+        let json = json!({
+            "access_token": access, "refresh_token": format!("refresh-{number}"),
+            "expires_in": if number == 1 { 1 } else { 3599 }, "scope": "offline_access",
+        });
+        Answer::json(200, &json)
+    });
+    assert_eq!(consent(&relay).await.0, 200);
+    let yaml = std::fs::read_to_string(relay.directory().join("proxy.yaml")).unwrap();
+    let (without_admin, _) = yaml.split_once("admin:").unwrap();
+    std::fs::write(relay.directory().join("second.yaml"), without_admin).unwrap();
+    let (mut child, address) = spawn(&relay).unwrap();
+    let mut client = Client::dial(Imap, address).await;
+    greet(&mut client).await;
+    client
+        .try_send(format!("a LOGIN {LOGIN} {PASSWORD}\r\n"))
+        .await
+        .unwrap();
+    tokio::task::spawn_blocking(move || was_asked.recv().unwrap())
+        .await
+        .unwrap();
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+    drop(client);
+    while tokio::net::TcpStream::connect(address).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // No session is left, and the relay is still there.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(child.try_wait().unwrap().is_none());
+    release.send(()).unwrap();
+    assert!(child.wait().unwrap().success());
+    let (mut child, address) = spawn(&relay).unwrap();
+    let mut client = Client::dial(Imap, address).await;
+    greet(&mut client).await;
+    client.log_in(LOGIN, PASSWORD).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let shown: Vec<_> = endpoint
+        .asked()
+        .iter()
+        .filter_map(|request| request.get("refresh_token").cloned())
+        .collect();
+    assert_eq!(shown, ["refresh-1"]);
+}

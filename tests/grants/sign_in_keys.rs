@@ -60,11 +60,11 @@ fn users_that_cannot_be_right_are_refused() {
         ),
         (
             format!("{ISSUER}, {CLIENT}, viewers: []"),
-            "admin.users.viewers: names nobody",
+            "admin.users.viewers: is empty",
         ),
         (
             format!("{ISSUER}, {CLIENT}, operators: []"),
-            "admin.users.operators: names nobody",
+            "admin.users.operators: is empty",
         ),
         (
             format!("{ISSUER}, {CLIENT}, viewers: ['*@contoso.com']"),
@@ -74,11 +74,11 @@ fn users_that_cannot_be_right_are_refused() {
             format!(
                 "{ISSUER}, {CLIENT}, viewers: [a, Boss@contoso.com], operators: boss@Contoso.com"
             ),
-            "admin.users.viewers[1]: stands in operators too",
+            "admin.users.viewers[1]: is in operators too",
         ),
         (
             format!("{ISSUER}, {CLIENT}, operators: [a, b, a]"),
-            "admin.users.operators[2]: stands in the list a second time",
+            "admin.users.operators[2]: is in the list twice",
         ),
         (
             format!("{ISSUER}, client_id: x, viewers: a"),

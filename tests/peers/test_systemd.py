@@ -54,7 +54,7 @@ class Systemd(PeerTest):
         self.assertEqual(ears.recv(4096), b"READY=1\n")
         # It was not said before clients are served.
         child.wait_for('"listening"')
-        for changes in ({}, {"accounts": []}):
+        for changes in ({}, {"listeners": []}):
             self.write(**changes)
             child.process.send_signal(signal.SIGHUP)
             self.assertRegex(ears.recv(4096), rb"^RELOADING=1\nMONOTONIC_USEC=\d+\n$")

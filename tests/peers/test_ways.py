@@ -206,7 +206,7 @@ class Egress(Ways):
             proxy = self.through(door.url, url=url, username="relay", password="wrong-password")
             fault = self.fault(proxy, self.world.mailbox().address)
         self.assertEqual(fault["fault"], "upstream: unreachable")
-        self.assertIn(f"the egress proxy 127.0.0.1:{port} wants other credentials", fault["detail"])
+        self.assertIn(f"the egress proxy 127.0.0.1:{port} requires other credentials", fault["detail"])
 
     def test_socks5(self):
         port, log = self.proxy("danted", DANTE, ["danted", "-p", self.folder / "danted.pid", "-N", "1", "-f"])

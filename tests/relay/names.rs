@@ -59,6 +59,8 @@ struct Dead {
 impl Dead {
     fn at(address: SocketAddr) -> Self {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        // The port may be that of another test's outgoing connection.
+        socket.set_reuse_address(true).unwrap();
         socket.bind(&address.into()).unwrap();
         socket.listen(0).unwrap();
         socket.set_nonblocking(true).unwrap();
