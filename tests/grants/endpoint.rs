@@ -68,6 +68,8 @@ pub struct Endpoint {
 struct Shared {
     script: Mutex<Script>,
     asked: Mutex<Vec<Asked>>,
+    /// Held while answers are kept back.
+    gate: Arc<tokio::sync::RwLock<()>>,
 }
 
 impl Endpoint {
@@ -75,6 +77,7 @@ impl Endpoint {
         let shared = Arc::new(Shared {
             script: Mutex::new(Box::new(|_| Answer::text(500, "no script yet"))),
             asked: Mutex::default(),
+            gate: Arc::default(),
         });
         let router = axum::Router::new()
             .route("/token", axum::routing::post(answer))
@@ -98,6 +101,11 @@ impl Endpoint {
         self.script(move |_| answer.clone());
     }
 
+    /// Keeps answers back until what is returned is dropped. Requests are counted all the same.
+    pub async fn hold(&self) -> tokio::sync::OwnedRwLockWriteGuard<()> {
+        self.shared.gate.clone().write_owned().await
+    }
+
     pub fn asked(&self) -> Vec<Asked> {
         self.shared.asked.lock().unwrap().clone()
     }
@@ -110,6 +118,7 @@ impl Endpoint {
 async fn answer(State(shared): State<Arc<Shared>>, Form(form): Form<Asked>) -> Response {
     shared.asked.lock().unwrap().push(form.clone());
     let answer = (shared.script.lock().unwrap())(&form);
+    drop(shared.gate.read().await);
     let status = StatusCode::from_u16(answer.status).unwrap();
     let mut response = (status, answer.text).into_response();
     for (name, value) in answer.headers {

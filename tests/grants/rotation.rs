@@ -165,3 +165,61 @@ async fn r20_d21_kills_and_full_disks_at_any_moment_leave_a_good_consent() {
     let redemptions = family.redemptions;
     assert!(redemptions > 30, "only {redemptions} redemptions");
 }
+
+/// A refresh token that may be redeemed once is lost with the answer to its redemption: a relay that
+/// is told to stop waits for that answer, although no client does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_waits_for_the_answer_to_a_redemption() {
+    let endpoint = Endpoint::start().await;
+    let relay = consenting().token_url(&endpoint.url()).start().await;
+    let token = Arc::new(Mutex::new(relay.sandbox.issue_token().unwrap()));
+    let (given, mut number) = (token.clone(), 0);
+    endpoint.script(move |_| {
+        number += 1;
+        let json = json!({
+            "access_token": *given.lock().unwrap(), "refresh_token": format!("refresh-{number}"),
+            "expires_in": 3599, "scope": "offline_access",
+        });
+        Answer::json(200, &json)
+    });
+    assert_eq!(consent(&relay).await.0, 200);
+    // What was stored is refused upstream: the next login redeems.
+    relay.sandbox.revoke_tokens();
+    *token.lock().unwrap() = relay.sandbox.issue_token().unwrap();
+    let yaml = std::fs::read_to_string(relay.directory().join("proxy.yaml")).unwrap();
+    let (without_admin, _) = yaml.split_once("admin:").unwrap();
+    std::fs::write(relay.directory().join("second.yaml"), without_admin).unwrap();
+    let (mut child, address) = spawn(&relay).unwrap();
+    let held = endpoint.hold().await;
+    let asked = endpoint.count();
+    let mut client = Client::dial_to_reset(Imap, address).await;
+    greet(&mut client).await;
+    client.send(format!("a LOGIN {LOGIN} {PASSWORD}\r\n")).await;
+    let pause = || tokio::time::sleep(Duration::from_millis(20));
+    while endpoint.count() == asked {
+        pause().await;
+    }
+    // A client that is gone ends its attempt, and with it the last session.
+    drop(client);
+    let stopped = Command::new("kill").arg(child.id().to_string()).status();
+    assert!(stopped.unwrap().success());
+    for _ in 0..50 {
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "it waits for no answer"
+        );
+        pause().await;
+    }
+    drop(held);
+    let status = tokio::task::spawn_blocking(move || child.wait().unwrap());
+    assert!(status.await.unwrap().success());
+    let (mut child, address) = spawn(&relay).unwrap();
+    let mut client = Client::dial(Imap, address).await;
+    greet(&mut client).await;
+    client.log_in(LOGIN, PASSWORD).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let asked = endpoint.asked();
+    let shown = asked.iter().filter_map(|form| form.get("refresh_token"));
+    assert_eq!(shown.collect::<Vec<_>>(), ["refresh-1"]);
+}
