@@ -119,14 +119,19 @@ fn accept_rest(
     limiter: &SessionLimiter,
     serve: impl Fn(TcpStream, SocketAddr, SessionPermit),
 ) {
-    // Asks the kernel directly, since the runtime may not have been notified of them.
-    while let Ok((socket, peer)) = SockRef::from(listener).accept()
-        && let Some(peer) = peer.as_socket()
-        && socket.set_nonblocking(true).is_ok()
-        && let Ok(tcp) = TcpStream::from_std(socket.into())
-        && let Some(permit) = limiter.take().now_or_never()
-    {
-        serve(tcp, canonical(peer), permit);
+    // Asks the kernel directly, since the runtime may not have been notified of them. At most as many
+    // as its queue holds: clients that keep connecting must not hold up the end.
+    for _ in 0..BACKLOG {
+        if let Ok((socket, peer)) = SockRef::from(listener).accept()
+            && let Some(peer) = peer.as_socket()
+            && socket.set_nonblocking(true).is_ok()
+            && let Ok(tcp) = TcpStream::from_std(socket.into())
+            && let Some(permit) = limiter.take().now_or_never()
+        {
+            serve(tcp, canonical(peer), permit);
+        } else {
+            return;
+        }
     }
 }
 
