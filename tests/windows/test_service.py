@@ -33,7 +33,7 @@ class ServiceTest(WindowsTest):
         self.assertIn("no such file", self.service("install", "--config", "C:\\none\\proxy.yaml", code=78))
         said = self.service("install", "--config", self.config())
         self.assertIn("account NT SERVICE\\authrelay", said)
-        self.assertIn("SYSTEM and Administrators alone", said)
+        self.assertIn("only for the service, SYSTEM and Administrators", said)
         # Again: another program, another file.
         self.assertIn("changed the service", self.service("install", "--config", self.config()))
         status = self.service("status", code=1)

@@ -53,7 +53,7 @@ pub(in super::super) fn usage() -> Option<Usage> {
         cpu: seconds(kernel) + seconds(user),
         started: seconds(started) - EPOCH,
         resident: memory.WorkingSetSize as f64,
-        virtual_memory: memory.PrivateUsage as f64,
+        virtual_memory: memory.PagefileUsage as f64,
         descriptors: (f64::from(handles), MOST_HANDLES),
     })
 }
