@@ -89,7 +89,7 @@ pub struct Member {
     cli: OnceLock<Arc<str>>,
     /// The epoch in which this relay has read what it did not know.
     learned: Mutex<Option<Arc<str>>>,
-    roster: Mutex<Option<Roster>>,
+    roster: Mutex<Roster>,
     redeeming: Mutex<HashMap<Arc<str>, Redeeming>>,
     /// Records that the store has not taken yet.
     owed: Mutex<HashSet<Arc<str>>>,
@@ -171,9 +171,7 @@ impl Member {
 
     /// Relays that are alive, this one included.
     pub fn relays(&self) -> usize {
-        let roster = lock(&self.roster);
-        let alive = roster.as_ref().map_or(1, |roster| roster.alive(self.now()));
-        alive.max(1)
+        lock(&self.roster).alive(self.now()).max(1)
     }
 
     /// Whose records these are; once.
@@ -234,18 +232,21 @@ impl Member {
     }
 
     fn ages(&self) -> super::command::Ages {
-        let roster = lock(&self.roster);
-        roster
-            .as_ref()
-            .map(|roster| roster.ages(self.now()))
-            .unwrap_or_default()
+        lock(&self.roster).ages(self.now())
     }
 
-    fn on_roster(&self, ages: &super::command::Ages) {
+    /// The store has told the roster, which was asked for at `asked`.
+    fn on_roster(&self, ages: &super::command::Ages, asked: Duration) {
         let now = self.now();
-        let roster = Roster::from_ages(ages, now);
-        self.identity.remember(&roster, now);
-        *lock(&self.roster) = Some(roster);
+        self.change_roster(now, |roster| roster.on_answer(ages, asked, now));
+    }
+
+    fn change_roster(&self, now: Duration, change: impl FnOnce(&mut Roster)) {
+        let mut roster = lock(&self.roster);
+        change(&mut roster);
+        let changed = roster.clone();
+        drop(roster);
+        self.identity.remember(&changed, now);
     }
 
     // ---- tasks
@@ -283,8 +284,9 @@ impl Member {
             }
             return;
         }
+        let asked = self.now();
         match self.ask(&Command::Beat).await {
-            Ok(Answer::Roster { ages, .. }) => self.on_roster(&ages),
+            Ok(Answer::Roster { ages, .. }) => self.on_roster(&ages, asked),
             Ok(Answer::Lost) => {
                 self.come_back().await;
                 return;
@@ -336,9 +338,8 @@ impl Member {
                 });
             }
             Told::Joined(id) => {
-                if let Some(roster) = lock(&self.roster).as_mut() {
-                    roster.add(id, self.now());
-                }
+                let now = self.now();
+                self.change_roster(now, |roster| roster.on_joined(id, self.id(), now));
             }
             Told::Record(name, record) => {
                 if let Some(records) = self.records.get() {

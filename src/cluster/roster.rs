@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::command::{Ages, GONE, LEASE};
 
-/// Relays by id, with when each was last heard of on this relay's own clock.
+/// Relays by id, with when each was last heard of on this relay's own clock; empty where this relay
+/// never saw the store.
 ///
 /// A day is added to each: some were heard of before that clock began.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,9 +34,12 @@ impl Roster {
             .collect()
     }
 
-    /// Relays that are not gone; never fewer than this one.
+    /// Relays that are not gone: at least this one, 0 where it never saw the store.
     pub fn len(&self, now: Duration) -> usize {
-        self.ages(now).len().max(1)
+        match self.0.is_empty() {
+            true => 0,
+            false => self.ages(now).len().max(1),
+        }
     }
 
     /// Relays that beat: those that others would call alive.
@@ -43,8 +47,24 @@ impl Roster {
         self.ages(now).values().filter(|age| **age < LEASE).count()
     }
 
-    /// A relay has come at `now`.
-    pub fn add(&mut self, id: Arc<str>, now: Duration) {
+    /// The store's answer of `now` to what was asked at `asked`. It replaces what was known, but not a
+    /// relay that has come since then: the answer may be older than its announcement.
+    pub fn on_answer(&mut self, ages: &Ages, asked: Duration, now: Duration) {
+        let before = std::mem::replace(self, Self::from_ages(ages, now));
+        let since = before.0.into_iter().filter(|(_, at)| *at >= asked + DAY);
+        for (id, at) in since {
+            let heard = self.0.entry(id).or_default();
+            *heard = at.max(*heard);
+        }
+    }
+
+    /// The relay `id` has announced itself to `own` at `now`.
+    pub fn on_joined(&mut self, id: Arc<str>, own: &Arc<str>, now: Duration) {
+        if id == *own {
+            // Alone it says nothing: of the others the answer of the store tells.
+            return;
+        }
+        self.0.insert(own.clone(), now + DAY);
         self.0.insert(id, now + DAY);
     }
 
@@ -72,6 +92,25 @@ mod tests {
             (3, 1, 1, 1)
         );
         assert_eq!((share(30, 2), share(30, 4)), (15, 7));
+    }
+
+    #[test]
+    fn a_relay_that_joins_while_the_store_answers_counts() {
+        let second = Duration::from_secs;
+        let ages =
+            |ids: &[&str]| -> Ages { ids.iter().map(|id| (Arc::from(*id), second(0))).collect() };
+        let own: Arc<str> = Arc::from("a");
+        let mut roster = Roster::default();
+        roster.on_joined(own.clone(), &own, second(5));
+        assert_eq!(roster.len(second(5)), 0);
+        // b's announcement comes before the answer that does not know b.
+        roster.on_joined("b".into(), &own, second(5));
+        assert_eq!(roster.len(second(5)), 2);
+        roster.on_answer(&ages(&["a"]), second(4), second(6));
+        assert_eq!(roster.len(second(6)), 2);
+        // An answer to what was asked later does not know b, because b has left.
+        roster.on_answer(&ages(&["a"]), second(7), second(8));
+        assert_eq!(roster.len(second(8)), 1);
     }
 
     #[test]

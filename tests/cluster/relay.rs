@@ -93,8 +93,8 @@ pub struct Relay {
     pub in_flight: Vec<Message>,
     /// When it was last cut off or asleep.
     pub troubled: Duration,
-    /// Operations whose answer is awaited.
-    pub pending: Vec<(u64, Task)>,
+    /// Operations whose answer is awaited, with when each was asked.
+    pub pending: Vec<(u64, Task, Duration)>,
     pub late: Option<Duration>,
 }
 

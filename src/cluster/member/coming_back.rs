@@ -75,11 +75,12 @@ impl Member {
                 Some(epoch) => epoch.clone(),
                 None => lock(&self.epoch).clone().unwrap_or_else(|| "".into()),
             };
+            let asked = self.now();
             let answer = self.execute(epoch, &command).await.ok();
             match &answer {
                 Some(Answer::Found { record, .. }) => found = record.clone(),
                 Some(Answer::Greater(record)) => found = Some(record.clone()),
-                Some(Answer::Roster { ages, .. }) => self.on_roster(ages),
+                Some(Answer::Roster { ages, .. }) => self.on_roster(ages, asked),
                 Some(Answer::Done) => {
                     if let Next::Put(name) = &next {
                         lock(&self.owed).remove(name);

@@ -9,11 +9,7 @@ use super::{Member, lock};
 impl Member {
     /// Number of messages that this relay may have in flight while the store is away or settles.
     pub fn share(&self, limit: usize) -> usize {
-        let roster = lock(&self.roster);
-        share(
-            limit,
-            roster.as_ref().map_or(0, |roster| roster.len(self.now())),
-        )
+        share(limit, lock(&self.roster).len(self.now()))
     }
 
     /// This relay's messages of a mailbox that are in flight.

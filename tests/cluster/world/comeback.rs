@@ -29,12 +29,12 @@ impl World {
         self.send(relay, task, hold);
     }
 
-    pub(super) fn beat_answer(&mut self, relay: usize, answer: Option<&Answer>) {
+    pub(super) fn beat_answer(&mut self, relay: usize, asked: Duration, answer: Option<&Answer>) {
         match answer {
             Some(Answer::Roster { ages, .. }) => {
                 let now = self.now;
                 let it = &mut self.relays[relay];
-                it.roster = Roster::from_ages(ages, now);
+                it.roster.on_answer(ages, asked, now);
                 if it.comeback.is_none() && it.epoch.is_some() {
                     let comparing = Comeback::comparing(vec![NAME.into()]);
                     let next = comparing.first();
@@ -75,7 +75,7 @@ impl World {
                     let record = know.sealed();
                     self.send(relay, Task::Comeback, Command::Put { name, record });
                 }
-                None => self.comeback_answer(relay, None),
+                None => self.comeback_answer(relay, now, None),
             },
             Next::Adopt(_) => {
                 let it = &mut self.relays[relay];
@@ -94,7 +94,7 @@ impl World {
             }
             Next::Enter(name, number, nonce) => {
                 if self.mistake == Mistake::EnterAgain {
-                    return self.comeback_answer(relay, Some(&Answer::Moved));
+                    return self.comeback_answer(relay, now, Some(&Answer::Moved));
                 }
                 let enter = Command::Enter {
                     name,
@@ -113,11 +113,16 @@ impl World {
         }
     }
 
-    pub(super) fn comeback_answer(&mut self, relay: usize, answer: Option<&Answer>) {
+    pub(super) fn comeback_answer(
+        &mut self,
+        relay: usize,
+        asked: Duration,
+        answer: Option<&Answer>,
+    ) {
         let now = self.now;
         let it = &mut self.relays[relay];
         match answer {
-            Some(Answer::Roster { ages, .. }) => it.roster = Roster::from_ages(ages, now),
+            Some(Answer::Roster { ages, .. }) => it.roster.on_answer(ages, asked, now),
             Some(Answer::Found { record, .. }) => it.comeback_found = record.clone(),
             Some(Answer::Greater(record)) => it.comeback_found = Some(record.clone()),
             _ => {}

@@ -12,7 +12,7 @@ impl World {
         let waits = it
             .pending
             .iter()
-            .any(|(_, task)| matches!(task, Task::Message(_)));
+            .any(|(_, task, _)| matches!(task, Task::Message(_)));
         if !it.up || waits {
             return;
         }

@@ -95,7 +95,7 @@ impl World {
 
     pub(super) fn put_owed(&mut self, relay: usize) {
         let it = &self.relays[relay];
-        let waits = it.pending.iter().any(|(_, task)| *task == Task::Owed);
+        let waits = it.pending.iter().any(|(_, task, _)| *task == Task::Owed);
         let Some(owed) = it.owed.first().copied() else {
             return;
         };

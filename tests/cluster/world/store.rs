@@ -12,7 +12,7 @@ impl World {
         self.sequence += 1;
         let op = self.sequence;
         let it = &mut self.relays[relay];
-        it.pending.push((op, task));
+        it.pending.push((op, task, self.now));
         let incarnation = it.incarnation;
         let epoch = match (task, &it.comeback) {
             (Task::Comeback, Some(comeback)) => {
@@ -104,7 +104,7 @@ impl World {
         for it in &mut self.relays {
             let hears = it.up && !it.cut && it.server == server && it.asleep_until <= now;
             if hears && it.id != *id {
-                it.roster.add(id.clone(), now);
+                it.roster.on_joined(id.clone(), &it.id, now);
             }
         }
     }
@@ -152,10 +152,10 @@ impl World {
         if it.incarnation != incarnation || !it.up {
             return;
         }
-        let Some(at) = it.pending.iter().position(|(known, _)| *known == op) else {
+        let Some(at) = it.pending.iter().position(|(known, ..)| *known == op) else {
             return;
         };
-        let (_, task) = it.pending.swap_remove(at);
+        let (_, task, asked) = it.pending.swap_remove(at);
         if answer == Some(Answer::Lost) && task != Task::Comeback {
             it.epoch = None;
         }
@@ -165,8 +165,8 @@ impl World {
                     self.flight_answer(relay, answer.as_ref());
                 }
             }
-            Task::Comeback => self.comeback_answer(relay, answer.as_ref()),
-            Task::Beat => self.beat_answer(relay, answer.as_ref()),
+            Task::Comeback => self.comeback_answer(relay, asked, answer.as_ref()),
+            Task::Beat => self.beat_answer(relay, asked, answer.as_ref()),
             Task::Owed => self.owed_answer(relay, answer.as_ref()),
             Task::Message(message) => self.message_answer(relay, message, answer.as_ref()),
             Task::Nobody => {}
