@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 
 use super::auth::AdminAuth;
 use super::people::People;
-use crate::config::{self, AdminToken};
+use crate::config::{self, GeneratedSecret};
 use crate::secret::Secret;
 use crate::session::ActiveService;
 use crate::tls::reload::ReloadableTls;
@@ -48,10 +48,10 @@ pub struct Admin {
 /// # Errors
 ///
 /// Where the file cannot be read or made, or others may read it.
-pub fn token(token: &AdminToken) -> Result<Secret, StateError> {
+pub fn token(token: &GeneratedSecret) -> Result<Secret, StateError> {
     match token {
-        AdminToken::Given(secret) => Ok(secret.clone()),
-        AdminToken::File(path) => generated(path),
+        GeneratedSecret::Given(secret) => Ok(secret.clone()),
+        GeneratedSecret::File(path) => generated(path),
     }
 }
 

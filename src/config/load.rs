@@ -3,12 +3,11 @@
 use super::model::{Checked, Config};
 use super::problem::Problem;
 use super::provider::Provider;
-use super::secrets::Secrets;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::sources::Sources;
+use super::sources::{Secrets, Sources};
 
 /// Checks the file at `path` without network access.
 ///
@@ -16,7 +15,7 @@ use super::sources::Sources;
 ///
 /// Every problem, in the order of the file. Never empty.
 pub fn check(path: &Path, secrets: Secrets) -> Result<Checked, Vec<Problem>> {
-    super::read::load(path, Sources::new(path, secrets).for_check()).map(Checked::of)
+    super::document::load(path, Sources::new(path, secrets).for_check()).map(Checked::of)
 }
 
 /// Checks a text in place of the file at `path`.
@@ -25,7 +24,7 @@ pub fn check(path: &Path, secrets: Secrets) -> Result<Checked, Vec<Problem>> {
 ///
 /// Every problem, in the order of the text. Never empty.
 pub fn check_text(text: &str, path: &Path, secrets: Secrets) -> Result<Checked, Vec<Problem>> {
-    super::read::parse(text, path, Sources::new(path, secrets).for_check()).map(Checked::of)
+    super::document::parse(text, path, Sources::new(path, secrets).for_check()).map(Checked::of)
 }
 
 /// Builds the JSON Schema of `proxy.yaml`, for editors.
@@ -35,7 +34,7 @@ pub fn schema() -> serde_json::Value {
 
 /// Returns the built-in providers, by name.
 pub fn presets() -> BTreeMap<String, Arc<Provider>> {
-    super::read::presets()
+    super::providers::presets()
 }
 
 /// Builds the reference tables of the README.
@@ -50,7 +49,7 @@ impl Config {
     ///
     /// Every problem, in the order of the file. Never empty.
     pub fn load(path: &Path) -> Result<Self, Vec<Problem>> {
-        super::read::load(path, Sources::new(path, Secrets::Read))
+        super::document::load(path, Sources::new(path, Secrets::Read))
     }
 
     /// Reads a text in place of the file at `path`.
@@ -59,7 +58,7 @@ impl Config {
     ///
     /// Every problem, in the order of the text. Never empty.
     pub fn parse(text: &str, path: &Path) -> Result<Self, Vec<Problem>> {
-        super::read::parse(text, path, Sources::new(path, Secrets::Read))
+        super::document::parse(text, path, Sources::new(path, Secrets::Read))
     }
 
     /// Reads a text as [`Config::parse`] does, without the secrets it refers to. The result is for
@@ -69,7 +68,7 @@ impl Config {
     ///
     /// Those of [`Config::parse`].
     pub fn parse_without_secrets(text: &str, path: &Path) -> Result<Self, Vec<Problem>> {
-        super::read::parse(text, path, Sources::new(path, Secrets::Skip))
+        super::document::parse(text, path, Sources::new(path, Secrets::Skip))
     }
 }
 

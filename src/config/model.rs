@@ -1,13 +1,15 @@
 //! The configuration as a whole.
 
 use super::account::Account;
+use super::admin::Admin;
 use super::audit::Audit;
-use super::keys::{Limits, Log};
+use super::listener::Listener;
 use super::notify::{Hook, ReloadMode};
 use super::problem::Problem;
 use super::provider::Provider;
 use super::registration::Registration;
-use super::sections::{Admin, Listener, State};
+use super::root::{Limits, Log};
+use super::state::State;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;

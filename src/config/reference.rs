@@ -3,9 +3,9 @@
 use serde_json::{Value as Json, json};
 
 use super::key::Value as _;
-use super::keys::Root;
 use super::kind::{Kind, Shape};
 use super::kind::{Requirement, Row, Table};
+use super::root::Root;
 
 /// Builds the JSON Schema of `proxy.yaml`.
 pub(super) fn schema() -> Json {
@@ -78,9 +78,9 @@ impl Row {
     fn line(&self, key: &str, kind: &Kind) -> String {
         let default = match self.presence {
             Requirement::Optional => String::new(),
-            Requirement::Computed(text) => text.to_owned(),
-            Requirement::Default("{}") => "its keys'".to_owned(),
-            Requirement::Default(yaml) => format!("`{yaml}`"),
+            Requirement::Computed(text) | Requirement::Default(_, Some(text)) => text.to_owned(),
+            Requirement::Default("{}", None) => "its keys'".to_owned(),
+            Requirement::Default(yaml, None) => format!("`{yaml}`"),
             Requirement::Required(_) => "required".to_owned(),
         };
         let cell = |text: &str| text.replace('|', "\\|");
@@ -102,11 +102,13 @@ impl Row {
         let mut schema = (self.kind)().schema;
         if let Some(schema) = schema.as_object_mut() {
             let text = match self.presence {
-                Requirement::Computed(text) => format!("{} (default: {text})", self.meaning()),
+                Requirement::Computed(text) | Requirement::Default(_, Some(text)) => {
+                    format!("{} (default: {text})", self.meaning())
+                }
                 _ => self.meaning(),
             };
             schema.insert("description".into(), text.into());
-            if let Requirement::Default(text) = self.presence {
+            if let Requirement::Default(text, None) = self.presence {
                 let value = serde_yaml::from_str::<Json>(text);
                 schema.insert("default".into(), value.unwrap_or_else(|_| text.into()));
             }

@@ -96,7 +96,7 @@ impl Provider {
     ///
     /// The authorities of `admin.users.ca` cannot be used.
     pub fn new(users: Arc<Users>, redirect: Url) -> Result<Self, rustls::Error> {
-        let verifying = tls::client(&users.authorities)?;
+        let verifying = tls::client(&users.ca.0)?;
         let client = HttpClient::new(verifying, users.egress.clone(), IpPreference::Any);
         Ok(Self {
             users,

@@ -97,7 +97,9 @@ fn endpoints_carry_the_tenant_and_consents_want_state() {
     );
     assert!(registration.device_url.is_none());
     assert!(config.state.wanted && registration.grant.needs_consent());
-    assert!(matches!(config.state.key, StateKey::File(ref path) if path.ends_with("state/key")));
+    assert!(
+        matches!(config.state.key, GeneratedSecret::File(ref path) if path.ends_with("state/key"))
+    );
     let config = with("outlook", "client_id: c, grant: device_code").unwrap();
     assert_eq!(
         config.registrations["r"]
@@ -109,11 +111,11 @@ fn endpoints_carry_the_tenant_and_consents_want_state() {
     );
     let config = with("microsoft365", "grant: command, command: [print-token, x]").unwrap();
     assert!(!config.state.wanted);
-    let Grant::Command { program, arguments } = &config.registrations["r"].grant else {
+    let Grant::Command(command) = &config.registrations["r"].grant else {
         panic!()
     };
     assert_eq!(
-        (program.to_str().unwrap(), &arguments[..]),
+        (command.program.to_str().unwrap(), &command.arguments[..]),
         ("print-token", &["x".to_owned()][..])
     );
     let config = with("microsoft365", "grant: managed_identity, client_id: i").unwrap();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 
-use crate::config::{State, StateKey};
+use crate::config::{GeneratedSecret, State};
 use crate::platform::{self, Kind};
 use crate::secret::Secret;
 
@@ -110,18 +110,18 @@ fn give(file: &File, path: &Path) -> Result<(), StateError> {
 }
 
 /// The key that seals the tokens; a file that is absent is made.
-pub(super) fn key(key: &StateKey) -> Result<(Secret, Option<String>), StateError> {
+pub(super) fn key(key: &GeneratedSecret) -> Result<(Secret, Option<String>), StateError> {
     match key {
-        StateKey::Given(secret) => Ok((secret.clone(), None)),
-        StateKey::File(path) => made(path),
+        GeneratedSecret::Given(secret) => Ok((secret.clone(), None)),
+        GeneratedSecret::File(path) => made(path),
     }
 }
 
 /// `state.key`, where it is given or its file is there; nothing is made.
 pub fn key_of(state: &State) -> Option<Secret> {
     match &state.key {
-        StateKey::Given(secret) => Some(secret.clone()),
-        StateKey::File(path) => {
+        GeneratedSecret::Given(secret) => Some(secret.clone()),
+        GeneratedSecret::File(path) => {
             let text = read(path).ok().flatten()?;
             Some(Secret::from(text.trim()))
         }
