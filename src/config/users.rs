@@ -103,7 +103,8 @@ impl Users {
 /// Checks that each member is in only one list, and only once.
 fn check_twice(field: &Field, viewers: &[Member], operators: &[Member]) {
     for (key, list) in [("viewers", viewers), ("operators", operators)] {
-        let items = field.at(key).list().unwrap_or_default();
+        let written = field.has_key(key).then(|| field.at(key).list());
+        let items = written.flatten().unwrap_or_default();
         for (index, (member, item)) in list.iter().zip(items).enumerate() {
             if list.iter().take(index).any(|other| other == member) {
                 item.problem("is in the list twice; keep one");
