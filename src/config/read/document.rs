@@ -138,9 +138,7 @@ fn config(root: &Field, keys: Root, path: &Path) -> Option<Config> {
         super::admin::check_state(state, root);
     }
     check_idle(root, &keys.limits, &listeners);
-    if let (Some(log), Some(Some(audit))) = (&log, &audit) {
-        check_apart(root, log, audit);
-    }
+    check_apart(root, log.as_ref(), audit.iter().flatten().next());
     let config = Config {
         path: path.to_owned(),
         state: state?,
@@ -183,8 +181,10 @@ fn log(field: &Field, log: Key<Log>) -> Option<Log> {
 }
 
 /// Checks that log and audit records have a file each: log lines would break the hash chain.
-fn check_apart(root: &Field, log: &Log, audit: &Audit) {
-    let (Some(AuditPath::File(audit)), Some(log)) = (&audit.path, &log.file) else {
+fn check_apart(root: &Field, log: Option<&Log>, audit: Option<&Audit>) {
+    let log = log.and_then(|log| log.file.as_ref());
+    let audit = audit.and_then(|audit| audit.path.as_ref());
+    let (Some(log), Some(AuditPath::File(audit))) = (log, audit) else {
         return;
     };
     if audit.components().eq(log.components()) {
