@@ -94,7 +94,7 @@ pub(super) fn admin(
         None => None,
     };
     if field.has_key("users") {
-        if !field.has_key("public_url") {
+        if !bind.ip().is_loopback() && !field.has_key("public_url") {
             field.missing("public_url", "how browsers reach the relay, as in https://relay.example.com: admin.users needs it");
         }
         if let Some(url) = &public_url {

@@ -5,12 +5,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::audit::{Audit, AuditPath};
 use super::field::{Context, Field};
 use super::key::Value as _;
 use super::listener::Listener;
 use super::model::Config;
 use super::problem::Problem;
-use super::root::{Limits, Root};
+use super::root::{Limits, Log, Root};
 use super::sources::Sources;
 use super::state::State;
 use super::tree;
@@ -119,6 +120,7 @@ fn config(root: &Field, keys: Root, path: &Path) -> Option<Config> {
         super::state::check_state(state, root);
     }
     check_idle(root, &keys.limits, &listeners);
+    check_apart(root, keys.log.given(), keys.audit.given());
     let config = Config {
         path: path.to_owned(),
         state: state?,
@@ -143,6 +145,20 @@ fn config(root: &Field, keys: Root, path: &Path) -> Option<Config> {
     };
     // Otherwise missing or wrong listeners were reported.
     has_listeners.then_some(config)
+}
+
+/// Checks that log and audit records have a file each: log lines would break the hash chain.
+fn check_apart(root: &Field, log: Option<&Log>, audit: Option<&Audit>) {
+    let log = log.and_then(|log| log.file.as_ref());
+    let audit = audit.and_then(|audit| audit.path.as_ref());
+    let (Some(log), Some(AuditPath::File(audit))) = (log, audit) else {
+        return;
+    };
+    if audit.components().eq(log.components()) {
+        root.at("audit")
+            .at("path")
+            .problem("is log.file too: give each its own file");
+    }
 }
 
 /// Checks the minimum idle timeout that an IMAP listener requires.
