@@ -123,7 +123,7 @@ impl Authenticator {
             return false;
         };
         let protocol = client.listener.protocol;
-        account.protocols.contain(protocol)
+        account.protocols.contains(&protocol)
             && account.mailbox_of(protocol, verified.login()) == verified.mailbox()
             && account.registration.name == verified.account().registration.name
             && verified.password().is_none_or(|password| {
@@ -252,7 +252,7 @@ fn claim(
     credentials: &Credentials,
 ) -> Result<Candidate, &'static str> {
     let protocol = client.listener.protocol;
-    if !account.protocols.contain(protocol) {
+    if !account.protocols.contains(&protocol) {
         return Err("the account does not allow this protocol");
     }
     let mailbox = account.mailbox_of(protocol, login);
@@ -291,7 +291,7 @@ fn usable<'a>(
             networks
                 .iter()
                 .any(|network| network.contains(&client.address))
-        }) && password.protocols.contain(client.listener.protocol)
+        }) && password.protocols.contains(&client.listener.protocol)
     };
     let known = move |password: &&Arc<Password>| {
         let wanted = password.certificate.as_ref();

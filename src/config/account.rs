@@ -13,7 +13,7 @@ use super::kind::Kind;
 use super::provider::Scopes;
 use super::registration::{Grant, Registration};
 use super::smtp_policy::SmtpPolicy;
-use super::value::{Each, all};
+use super::value::Each;
 use crate::secret::Secret;
 use crate::wire::Protocol;
 use crate::wire::sasl::{CREDENTIAL_CAP, Credentials};
@@ -32,7 +32,7 @@ section! {
         /// Several passwords, one for each application; the log names which was used
         pub(super) passwords: Key<Each<Password>>,
         /// Protocols that clients may use
-        pub(super) protocols: Key<Protocols>: "all",
+        pub(super) protocols: Key<Vec<Protocol>>: "all",
         /// Policy for messages; see [below](#smtp-devices-policy-limits)
         pub(super) smtp: Key<SmtpPolicy>: "everything",
     }
@@ -50,7 +50,7 @@ pub struct Account {
     /// Local passwords: at least one, or none if [`Grant::needs_client_password`].
     pub passwords: Vec<Arc<Password>>,
     /// Protocols over which clients may use the account.
-    pub protocols: Protocols,
+    pub protocols: Vec<Protocol>,
     /// Policy for sending; `None` allows everything.
     pub smtp: Option<SmtpPolicy>,
 }
@@ -58,7 +58,8 @@ pub struct Account {
 impl Account {
     /// Whether the account allows `protocol` and its provider offers it.
     pub fn serves(&self, protocol: Protocol) -> bool {
-        self.protocols.contain(protocol) && self.registration.provider.endpoint(protocol).is_some()
+        self.protocols.contains(&protocol)
+            && self.registration.provider.endpoint(protocol).is_some()
     }
 
     /// Returns the mailbox that a login opens over a protocol; `login` is lower case.
@@ -96,7 +97,7 @@ impl Account {
             (Protocol::Pop3, &scopes.pop3),
             (Protocol::Smtp, &scopes.smtp),
         ] {
-            if self.protocols.contain(protocol) {
+            if self.protocols.contains(&protocol) {
                 for one in scope {
                     if !wanted.contains(one) {
                         wanted.push(one.clone());
@@ -249,7 +250,7 @@ section! {
         /// Client networks from which the password is valid, within those of the listener
         allow: Option<Vec<IpNet>>: "the listener's",
         /// Protocols for which the password is valid
-        protocols: Protocols = "[imap, pop3, smtp]": "the account's",
+        protocols: Vec<Protocol> = "[imap, pop3, smtp]": "the account's",
         /// Name that the client's certificate must have in its subjectAltName: a host (dNSName) or an address (rfc822Name). Requires `client_ca` on a listener
         certificate: Option<CertificateName>: "none",
     }
@@ -277,7 +278,7 @@ pub struct Password {
     /// Networks from which it is valid; `None`: everywhere the listener allows.
     pub allow: Option<Vec<IpNet>>,
     /// Protocols for which it is valid.
-    pub protocols: Protocols,
+    pub protocols: Vec<Protocol>,
     /// Name that the client's certificate must contain.
     pub certificate: Option<CertificateName>,
 }
@@ -376,59 +377,5 @@ impl Value for PasswordCheck {
 
     fn kind() -> Kind {
         Secret::kind().named("secret, argon2 hash, `any`")
-    }
-}
-
-/// Mail protocols that an account allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Protocols {
-    /// Whether the set contains IMAP.
-    pub imap: bool,
-    /// Whether the set contains POP3.
-    pub pop3: bool,
-    /// Whether the set contains SMTP.
-    pub smtp: bool,
-}
-
-impl Protocols {
-    /// All three protocols.
-    pub const ALL: Self = Self {
-        imap: true,
-        pop3: true,
-        smtp: true,
-    };
-
-    /// Whether the set contains `protocol`.
-    pub fn contain(self, protocol: Protocol) -> bool {
-        match protocol {
-            Protocol::Imap => self.imap,
-            Protocol::Pop3 => self.pop3,
-            Protocol::Smtp => self.smtp,
-        }
-    }
-}
-
-impl Value for Protocols {
-    fn read(field: &Field) -> Option<Self> {
-        let items = field.list()?;
-        if items.is_empty() {
-            return field.reject("must name at least one of imap, pop3 and smtp");
-        }
-        let read = all::<Protocol>(&items)?;
-        Some(Self {
-            imap: read.contains(&Protocol::Imap),
-            pop3: read.contains(&Protocol::Pop3),
-            smtp: read.contains(&Protocol::Smtp),
-        })
-    }
-
-    fn kind() -> Kind {
-        Protocol::kind().list(1)
-    }
-}
-
-impl Default for Protocols {
-    fn default() -> Self {
-        Self::ALL
     }
 }

@@ -3,9 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::account::{
-    Account, AccountKeys, LoginPattern, Mailbox, Password, PasswordCheck, Protocols,
-};
+use super::account::{Account, AccountKeys, LoginPattern, Mailbox, Password, PasswordCheck};
 use super::field::Field;
 use super::hash::{Cost, cost};
 use super::key::Key;
@@ -108,7 +106,7 @@ fn account(
         None if keys.password.is_absent() && keys.passwords.is_absent() => None,
         _ => passwords(field, keys.password, keys.passwords),
     };
-    let protocols = keys.protocols.or(Protocols::ALL);
+    let protocols = keys.protocols.or(Protocol::ALL.to_vec());
     let mailbox = keys.mailbox.or(Mailbox::default());
     let smtp = keys.smtp.optional();
     if let (Some(Some(policy)), Some(login), Some(mailbox)) = (&smtp, &login, &mailbox) {
@@ -119,14 +117,15 @@ fn account(
     {
         check_sender(&field.at("mailbox"), registration, smtp.as_ref());
     }
-    if let (Some(Some(_)), Some(Protocols { smtp: false, .. })) = (&smtp, protocols) {
+    let without_smtp = |protocols: &Vec<Protocol>| !protocols.contains(&Protocol::Smtp);
+    if matches!(smtp, Some(Some(_))) && protocols.as_ref().is_some_and(without_smtp) {
         let what = "has no use, since the account's protocols do not include smtp";
         field.at("smtp").problem(what);
     }
     let (registration, protocols) = (registration?, protocols?);
     for protocol in Protocol::ALL {
         let is_served = registration.provider.endpoint(protocol).is_some();
-        if field.has_key("protocols") && protocols.contain(protocol) && !is_served {
+        if field.has_key("protocols") && protocols.contains(&protocol) && !is_served {
             field.at("protocols").problem(format_args!(
                 "the provider {} has no {protocol}",
                 registration.provider.name
@@ -171,7 +170,7 @@ fn passwords(
             name: None,
             check,
             allow: None,
-            protocols: Protocols::ALL,
+            protocols: Protocol::ALL.to_vec(),
             certificate: None,
         }]),
         (Key::Absent, Key::Given(Each(items))) => {

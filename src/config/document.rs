@@ -12,7 +12,7 @@ use super::listener::Listener;
 use super::model::Config;
 use super::problem::Problem;
 use super::root::{Limits, Log, Root};
-use super::sources::Sources;
+use super::sources::{Secrets, Sources};
 use super::state::State;
 use super::tree;
 use super::value::Each;
@@ -25,8 +25,56 @@ const FILE_CAP: u64 = 64 * 1024 * 1024;
 /// Minimum idle timeout of an IMAP server before it logs out a client (RFC 9051 §5.4).
 const IMAP_IDLE: Duration = Duration::from_secs(30 * 60);
 
+/// Checks the file at `path` without network access. The result is not for serving.
+///
+/// # Errors
+///
+/// Every problem, in the order of the file. Never empty.
+pub fn check(path: &Path, secrets: Secrets) -> Result<Config, Vec<Problem>> {
+    load(path, Sources::new(path, secrets).for_check())
+}
+
+/// Checks a text in place of the file at `path`, as [`check`] does.
+///
+/// # Errors
+///
+/// Those of [`check`].
+pub fn check_text(text: &str, path: &Path, secrets: Secrets) -> Result<Config, Vec<Problem>> {
+    parse(text, path, Sources::new(path, secrets).for_check())
+}
+
+impl Config {
+    /// Reads the file at `path` and all files it refers to.
+    ///
+    /// # Errors
+    ///
+    /// Every problem, in the order of the file. Never empty.
+    pub fn load(path: &Path) -> Result<Self, Vec<Problem>> {
+        load(path, Sources::new(path, Secrets::Read))
+    }
+
+    /// Reads a text in place of the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Config::load`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Vec<Problem>> {
+        parse(text, path, Sources::new(path, Secrets::Read))
+    }
+
+    /// Reads a text as [`Config::parse`] does, without the secrets it refers to. The result is for
+    /// inspection, not for serving.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Config::load`].
+    pub fn parse_without_secrets(text: &str, path: &Path) -> Result<Self, Vec<Problem>> {
+        parse(text, path, Sources::new(path, Secrets::Skip))
+    }
+}
+
 /// Reads the file and everything it refers to.
-pub(super) fn load(path: &Path, sources: Sources) -> Result<Config, Vec<Problem>> {
+fn load(path: &Path, sources: Sources) -> Result<Config, Vec<Problem>> {
     let text = match std::fs::metadata(path) {
         Ok(metadata) if metadata.len() > FILE_CAP => {
             return Err(whole(path, "is larger than 64 MiB", None));
@@ -50,7 +98,7 @@ fn whole(path: &Path, message: &str, place: Option<tree::Position>) -> Vec<Probl
 }
 
 /// Reads the text of a file at `path`.
-pub(super) fn parse(text: &str, path: &Path, sources: Sources) -> Result<Config, Vec<Problem>> {
+fn parse(text: &str, path: &Path, sources: Sources) -> Result<Config, Vec<Problem>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let root = match tree::compose(text) {
         Ok(Some(root)) => root,

@@ -290,8 +290,10 @@ macro_rules! words {
 
         words! { impl $name { $($variant = Self::$variant.name(),)* } }
     };
-    (impl $name:ident { $($variant:ident = $word:expr,)* }) => {
+    (impl $name:ident { $($variant:ident = $word:expr,)* } $($none:literal)?) => {
         impl $crate::config::key::Value for $name {
+            $(const NONE: &'static str = $none;)?
+
             fn read(field: &$crate::config::field::Field) -> Option<Self> {
                 field.one_of(&[$(($word, Self::$variant)),*])
             }

@@ -264,7 +264,7 @@ fn default_provider(
     let providers: BTreeMap<_, _> = accounts
         .placed
         .iter()
-        .filter(|(_, account)| account.protocols.contain(protocol))
+        .filter(|(_, account)| account.protocols.contains(&protocol))
         .map(|(_, account)| &account.registration.provider)
         .filter(|provider| provider.endpoint(protocol).is_some())
         .map(|provider| (provider.name.as_str(), provider))
@@ -341,8 +341,8 @@ pub(super) fn check_certificates(accounts: &ReadAccounts, listeners: &[Arc<Liste
         for (index, password) in account.passwords.iter().enumerate() {
             let usable = |listener: &&Arc<Listener>| {
                 listener.requires_client_certificate()
-                    && password.protocols.contain(listener.protocol)
-                    && account.protocols.contain(listener.protocol)
+                    && password.protocols.contains(&listener.protocol)
+                    && account.protocols.contains(&listener.protocol)
             };
             if password.certificate.is_none() || listeners.iter().any(|one| usable(&one)) {
                 continue;

@@ -20,7 +20,6 @@ mod key;
 mod kind;
 mod known;
 mod listener;
-mod load;
 mod logins;
 mod model;
 mod notify;
@@ -46,22 +45,22 @@ mod users;
 mod value;
 mod writable;
 
-pub use account::{
-    Account, CertificateName, LoginPattern, Mailbox, Password, PasswordCheck, Protocols,
-};
+pub use account::{Account, CertificateName, LoginPattern, Mailbox, Password, PasswordCheck};
 pub use admin::Admin;
 pub use audit::{Audit, AuditHttp, AuditPath, HeadKey, OnFull, Syslog, SyslogTransport};
 pub use client::client_network;
+pub use document::{check, check_text};
 pub use listener::{Listener, ListenerTls};
-pub use load::{check, check_text, markdown, presets, schema};
 pub use logins::Logins;
-pub use model::{Checked, Config};
+pub use model::Config;
 pub use notify::{Hook, HookTarget, NotifyEvent, ReloadMode};
 pub use problem::Problem;
 pub use provider::{
     Egress, EgressKind, Endpoint, IpPreference, Mechanism, PresetCapabilities, Provider,
     RefreshTokens, Scopes, SmtpLimits, UpstreamTls,
 };
+pub use providers::presets;
+pub use reference::{markdown, schema};
 pub use registration::{ClientCredential, Grant, Registration, ServiceAccount, SigningKey};
 pub use root::{Limits, Lockout, Log, LogFormat};
 pub use smtp_policy::{LineEnds, SmtpFrom, SmtpPolicy};

@@ -51,16 +51,3 @@ pub struct Config {
     /// Settings that are allowed but unwise.
     pub warnings: Vec<Problem>,
 }
-
-/// Summary of a valid configuration.
-#[derive(Debug)]
-pub struct Checked {
-    /// Number of listeners.
-    pub listeners: usize,
-    /// Number of registrations.
-    pub registrations: usize,
-    /// Number of accounts.
-    pub accounts: usize,
-    /// Settings that are allowed but unwise.
-    pub warnings: Vec<Problem>,
-}

@@ -69,8 +69,8 @@ pub(super) fn providers(keys: Key<Named<ProviderSection>>) -> Known<Provider> {
     known
 }
 
-/// Reads the presets, by name.
-pub(super) fn presets() -> BTreeMap<String, Arc<Provider>> {
+/// Returns the built-in providers, by name.
+pub fn presets() -> BTreeMap<String, Arc<Provider>> {
     providers(Key::Absent).valid
 }
 

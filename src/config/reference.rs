@@ -7,8 +7,8 @@ use super::kind::{Kind, Shape};
 use super::kind::{Requirement, Row, Table};
 use super::root::Root;
 
-/// Builds the JSON Schema of `proxy.yaml`.
-pub(super) fn schema() -> Json {
+/// Builds the JSON Schema of `proxy.yaml`, for editors.
+pub fn schema() -> Json {
     let mut schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "authrelay's proxy.yaml",
@@ -19,8 +19,8 @@ pub(super) fn schema() -> Json {
     schema
 }
 
-/// Builds the reference tables: one for the file, one for each list or map of sections.
-pub(super) fn markdown() -> String {
+/// Builds the reference tables of the README: one for the file, one for each list or map of sections.
+pub fn markdown() -> String {
     let mut tables = Vec::new();
     let root = Root::kind();
     if let Some((root, _)) = root.table {

@@ -45,7 +45,7 @@ pub(super) fn unauthenticated(
             false => field.reject("no account has this login"),
         };
     };
-    if !account.protocols.contain(Protocol::Smtp) {
+    if !account.protocols.contains(&Protocol::Smtp) {
         return field.reject("names an account whose protocols do not include smtp");
     }
     if account.registration.grant.needs_client_password() {

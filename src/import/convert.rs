@@ -75,6 +75,6 @@ fn sections(text: &str) -> Result<BTreeMap<String, Section>, String> {
     };
     Ok(read
         .into_iter()
-        .map(|(name, keys)| (name, section(keys)))
+        .map(|(name, keys)| (name, Section(section(keys))))
         .collect())
 }

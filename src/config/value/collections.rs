@@ -23,7 +23,7 @@ impl<T: Value> Value for Vec<T> {
 }
 
 /// Reads every item, so that all errors are reported.
-pub(in crate::config) fn all<T: Value>(items: &[Field]) -> Option<Vec<T>> {
+fn all<T: Value>(items: &[Field]) -> Option<Vec<T>> {
     let read: Vec<_> = items.iter().map(T::read).collect();
     read.into_iter().collect()
 }

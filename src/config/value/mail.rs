@@ -7,7 +7,10 @@ use crate::wire::Protocol;
 use crate::wire::address::Pattern;
 use crate::wire::sasl::Mechanism;
 
-words! { impl Protocol { Imap = "imap", Pop3 = "pop3", Smtp = "smtp", } }
+words! {
+    impl Protocol { Imap = "imap", Pop3 = "pop3", Smtp = "smtp", }
+    "must name at least one of imap, pop3 and smtp"
+}
 words! { impl Mechanism { Xoauth2 = "xoauth2", Oauthbearer = "oauthbearer", } }
 
 /// Reads an address, `*@domain`, `<>` or `*`.

@@ -8,7 +8,7 @@ mod scalars;
 
 pub use certificates::Certificates;
 pub use collections::Headers;
-pub(super) use collections::{AnyNumber, Each, Named, all};
+pub(super) use collections::{AnyNumber, Each, Named};
 pub use network::HostPort;
 pub(super) use network::{BaseUrl, EndpointUrl, HostName, https, is_loopback};
 pub use scalars::Program;
