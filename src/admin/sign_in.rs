@@ -190,7 +190,7 @@ pub(super) async fn callback(
         return no_users();
     };
     let query = query.unwrap_or_default();
-    let sign_in = match come_back(&state, &headers, &query) {
+    let sign_in = match take_sign_in(&state, &headers, &query) {
         Ok(sign_in) => sign_in,
         Err(fault) => return not_signed_in(&state, &fault),
     };
@@ -215,7 +215,7 @@ pub(super) async fn callback(
 }
 
 /// The sign-in that this browser began and that comes back now, once.
-fn come_back(state: &AdminState, headers: &HeaderMap, query: &str) -> Result<SignIn, Fault> {
+fn take_sign_in(state: &AdminState, headers: &HeaderMap, query: &str) -> Result<SignIn, Fault> {
     let given = parameter(query, "state");
     let now = SystemTime::now();
     let sign_in = cookies(headers, SIGN_IN_COOKIE)

@@ -62,7 +62,7 @@ pub struct PendingCheck {
     login: String,
     /// Keyed hash of the presented password.
     print: Option<Print>,
-    _under_way: super::lockout::CheckPermit,
+    _in_progress: super::lockout::CheckPermit,
 }
 
 impl PendingCheck {
@@ -197,15 +197,15 @@ impl Authenticator {
         verified: &VerifiedLogin,
     ) -> Result<PendingCheck, LoginRefused> {
         let (address, login) = (client.address, verified.login());
-        match self.lockouts.trial(address, login).await {
-            Some(under_way) => Ok(PendingCheck {
+        match self.lockouts.permit_check(address, login).await {
+            Some(in_progress) => Ok(PendingCheck {
                 lockouts: self.lockouts.clone(),
                 address,
                 login: login.to_owned(),
                 print: verified
                     .unverified_password()
                     .map(|password| self.checker.print(password)),
-                _under_way: under_way,
+                _in_progress: in_progress,
             }),
             None => Err(LoginRefused::locked_out()),
         }

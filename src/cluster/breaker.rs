@@ -21,7 +21,7 @@ pub struct Breaker {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// The store is away from now on.
-    Away,
+    Unavailable,
     /// The store is back.
     Back,
 }
@@ -58,7 +58,7 @@ impl Breaker {
         }
         let was_closed = self.open_until.is_none();
         self.open_until = Some(now + OPEN);
-        was_closed.then_some(Change::Away)
+        was_closed.then_some(Change::Unavailable)
     }
 
     /// An operation that was admitted was given up before it ended.
@@ -81,7 +81,7 @@ mod tests {
             assert!(breaker.admits(at(1)));
             assert_eq!(breaker.on_result(false, at(1)), None);
         }
-        assert_eq!(breaker.on_result(false, at(1)), Some(Change::Away));
+        assert_eq!(breaker.on_result(false, at(1)), Some(Change::Unavailable));
         assert!(!breaker.is_closed() && !breaker.admits(at(5)));
         assert!(breaker.admits(at(6)));
         assert!(!breaker.admits(at(6)), "one probe");

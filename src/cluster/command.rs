@@ -177,12 +177,12 @@ pub enum Command {
         message: u64,
         per_minute: usize,
     },
-    /// Keeps a value; of two the longer-lived stays. Published if it is `told`.
+    /// Keeps a value; of two the longer-lived stays. Published if it is `is_published`.
     Keep {
         name: Arc<str>,
         value: Arc<str>,
         life: Duration,
-        told: bool,
+        is_published: bool,
     },
     Look {
         name: Arc<str>,
@@ -277,11 +277,11 @@ pub enum Answer {
 /// A store that does not answer: an error, or no word within its time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Away(pub String);
+pub struct Unavailable(pub String);
 
 /// Messages published to all relays.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
+pub enum Published {
     /// A record was stored or ended.
     Record(Arc<str>, Sealed),
     /// The marker was set anew: everybody has to come back.
@@ -297,7 +297,7 @@ pub enum Told {
 }
 
 /// An answer that is on its way.
-pub type Reply<'a> = Pin<Box<dyn Future<Output = Result<Answer, Away>> + Send + 'a>>;
+pub type Reply<'a> = Pin<Box<dyn Future<Output = Result<Answer, Unavailable>> + Send + 'a>>;
 
 /// A store that several relays share.
 pub trait Store: Send + Sync {

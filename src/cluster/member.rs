@@ -2,9 +2,9 @@
 //! hears from the others. What is decided is decided elsewhere, without IO.
 
 mod cli;
-mod coming_back;
 mod limits;
-mod told;
+mod rejoining;
+mod values;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::Future;
@@ -16,11 +16,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::comeback::Comeback;
-use super::command::{Answer, Away, BEAT, Command, Context, Nonce, RENEW, Sealed, Store, Told};
+use super::command::{
+    Answer, BEAT, Command, Context, Nonce, Published, RENEW, Sealed, Store, Unavailable,
+};
 use super::identity::Identity;
 use super::keys::Keys;
 use super::number::Number;
+use super::rejoin::Rejoin;
 use super::roster::Roster;
 
 /// Values and counts that are remembered from others' words.
@@ -82,7 +84,7 @@ pub struct Member {
     up: watch::Receiver<Result<(), String>>,
     records: OnceLock<Arc<dyn Records>>,
     epoch: Mutex<Option<Arc<str>>>,
-    coming_back: tokio::sync::Mutex<()>,
+    rejoining: tokio::sync::Mutex<()>,
     /// This relay has left the others, or is about to.
     left: AtomicBool,
     /// Id of a command-line process, which is not a relay.
@@ -133,7 +135,7 @@ impl Member {
             up,
             records: OnceLock::new(),
             epoch: Mutex::default(),
-            coming_back: tokio::sync::Mutex::default(),
+            rejoining: tokio::sync::Mutex::default(),
             left: AtomicBool::new(false),
             cli: OnceLock::new(),
             learned: Mutex::default(),
@@ -187,13 +189,13 @@ impl Member {
     ///
     /// # Errors
     ///
-    /// [`Away`] where the store does not answer.
-    pub async fn ask(&self, command: &Command) -> Result<Answer, Away> {
+    /// [`Unavailable`] where the store does not answer.
+    pub async fn ask(&self, command: &Command) -> Result<Answer, Unavailable> {
         let epoch = lock(&self.epoch).clone();
         let Some(epoch) = epoch else {
             return match self.up.borrow().clone() {
                 Ok(()) => Ok(Answer::Lost),
-                Err(why) => Err(Away(why)),
+                Err(why) => Err(Unavailable(why)),
             };
         };
         let answer = self.execute(epoch.clone(), command).await?;
@@ -207,22 +209,22 @@ impl Member {
     ///
     /// # Errors
     ///
-    /// [`Away`] where the store does not answer.
-    pub async fn ask_back(&self, command: &Command) -> Result<Answer, Away> {
+    /// [`Unavailable`] where the store does not answer.
+    pub async fn ask_back(&self, command: &Command) -> Result<Answer, Unavailable> {
         for _ in 0..2 {
             match self.ask(command).await? {
-                Answer::Lost if self.come_back().await => {}
+                Answer::Lost if self.rejoin().await => {}
                 Answer::Lost => break,
                 answer => return Ok(answer),
             }
         }
-        Err(Away(match self.is_cli() {
+        Err(Unavailable(match self.is_cli() {
             true => NOBODY.to_owned(),
             false => "it has lost what it had, and this relay is not back yet".to_owned(),
         }))
     }
 
-    async fn execute(&self, epoch: Arc<str>, command: &Command) -> Result<Answer, Away> {
+    async fn execute(&self, epoch: Arc<str>, command: &Command) -> Result<Answer, Unavailable> {
         let context = Context {
             run: "".into(),
             epoch,
@@ -252,15 +254,15 @@ impl Member {
     // ---- tasks
 
     /// Beats, renews entries and listens; never ends by itself.
-    pub async fn live(self: Arc<Self>, mut told: mpsc::UnboundedReceiver<Told>) {
+    pub async fn live(self: Arc<Self>, mut published: mpsc::UnboundedReceiver<Published>) {
         let mut beats = tokio::time::interval(BEAT);
         let mut renewals = tokio::time::interval(RENEW);
         beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         renewals.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                message = told.recv() => match message {
-                    Some(message) => self.on_told(message).await,
+                message = published.recv() => match message {
+                    Some(message) => self.on_published(message).await,
                     None => return,
                 },
                 _ = beats.tick() => {
@@ -280,7 +282,7 @@ impl Member {
         }
         if lock(&self.epoch).is_none() {
             if self.up.borrow().is_ok() {
-                self.come_back().await;
+                self.rejoin().await;
             }
             return;
         }
@@ -288,7 +290,7 @@ impl Member {
         match self.ask(&Command::Beat).await {
             Ok(Answer::Roster { ages, .. }) => self.on_roster(&ages, asked),
             Ok(Answer::Lost) => {
-                self.come_back().await;
+                self.rejoin().await;
                 return;
             }
             _ => return,
@@ -304,7 +306,7 @@ impl Member {
         names.extend(lock(&self.untidy).drain());
         if !names.is_empty() {
             let names: Vec<_> = names.into_iter().collect();
-            let comparing = Comeback::comparing(names.clone());
+            let comparing = Rejoin::comparing(names.clone());
             if self.compare(records, comparing).await.is_none() {
                 lock(&self.untidy).extend(names);
             }
@@ -322,33 +324,33 @@ impl Member {
         }
     }
 
-    async fn on_told(self: &Arc<Self>, told: Told) {
-        match told {
-            Told::Connected | Told::Lost => {
-                if matches!(told, Told::Connected) {
+    async fn on_published(self: &Arc<Self>, published: Published) {
+        match published {
+            Published::Connected | Published::Lost => {
+                if matches!(published, Published::Connected) {
                     lock(&self.epoch).take();
                 }
                 let member = self.clone();
                 tokio::spawn(async move {
                     // The relay that has set the marker hears of it, too: asking tells.
                     let _ = member.ask(&Command::Beat).await;
-                    if member.come_back().await {
+                    if member.rejoin().await {
                         member.learn().await;
                     }
                 });
             }
-            Told::Joined(id) => {
+            Published::Joined(id) => {
                 let now = self.now();
                 self.change_roster(now, |roster| roster.on_joined(id, self.id(), now));
             }
-            Told::Record(name, record) => {
+            Published::Record(name, record) => {
                 if let Some(records) = self.records.get() {
                     records.adopt(&name, record).await;
                 }
                 self.heard.send_modify(|heard| *heard += 1);
             }
-            Told::Kept(name, value, life) => self.on_kept(name, value, life),
-            Told::Counted(name, count, locked) => self.on_counted(name, count, locked),
+            Published::Kept(name, value, life) => self.on_kept(name, value, life),
+            Published::Counted(name, count, locked) => self.on_counted(name, count, locked),
         }
     }
 

@@ -5,7 +5,6 @@
 
 pub mod awake;
 pub mod breaker;
-pub mod comeback;
 pub mod command;
 pub mod identity;
 pub mod keys;
@@ -14,4 +13,5 @@ pub mod member;
 pub mod number;
 pub mod redemption;
 pub mod redis;
+pub mod rejoin;
 pub mod roster;

@@ -27,7 +27,7 @@ const TRIES: u32 = 8;
 
 /// Use of a relay's own record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum Usability {
     /// Its access token may be given to a login.
     Usable,
     /// The refresh token can be redeemed.
@@ -74,7 +74,7 @@ pub enum Outcome {
     /// Another relay redeems, and it takes too long.
     Held,
     /// The store is away or settles, and this relay must not redeem without it.
-    Away,
+    Unavailable,
 }
 
 /// Result of a request to the identity provider.
@@ -108,7 +108,7 @@ pub struct Redemption {
     one_use: bool,
     /// This relay's own record.
     own: Option<Mark>,
-    standing: Standing,
+    usability: Usability,
     /// Longest time that the logins wait for another relay, from the beginning.
     patience: Duration,
     began: Duration,
@@ -125,7 +125,7 @@ impl Redemption {
     pub fn new(
         one_use: bool,
         own: Option<Mark>,
-        standing: Standing,
+        usability: Usability,
         patience: Duration,
         now: Duration,
     ) -> (Self, Step) {
@@ -133,7 +133,7 @@ impl Redemption {
             state: State::Reading,
             one_use,
             own,
-            standing,
+            usability,
             patience,
             began: now,
             polls: 0,
@@ -211,12 +211,12 @@ impl Redemption {
     }
 
     /// The stored record is on this relay's own disk, or it cannot be opened (`None`).
-    pub fn on_adopted(&mut self, adopted: Option<(Mark, Standing)>, nonce: Nonce) -> Step {
-        let Some((own, standing)) = adopted else {
+    pub fn on_adopted(&mut self, adopted: Option<(Mark, Usability)>, nonce: Nonce) -> Step {
+        let Some((own, usability)) = adopted else {
             return self.on_away();
         };
         self.own = Some(own);
-        self.standing = standing;
+        self.usability = usability;
         self.decide(nonce)
     }
 
@@ -241,7 +241,7 @@ impl Redemption {
     /// A publication has come, or the time is over, or this relay is back.
     pub fn on_woken(&mut self) -> Step {
         match self.state {
-            State::Over => Step::Give(Outcome::Away, None),
+            State::Over => Step::Give(Outcome::Unavailable, None),
             State::Redeeming(entered) => Step::Redeem(entered),
             State::Judging(_) => Step::Get,
             State::Ending(nonce) => Step::End(nonce),
@@ -269,10 +269,10 @@ impl Redemption {
 
     /// This relay's own record is the truth.
     fn decide(&mut self, nonce: Nonce) -> Step {
-        match self.standing {
-            Standing::Usable => self.over(Outcome::Usable, None),
-            Standing::Useless => self.over(Outcome::Useless, None),
-            Standing::Redeemable => self.turn(State::Beginning(nonce), Step::Begin(nonce)),
+        match self.usability {
+            Usability::Usable => self.over(Outcome::Usable, None),
+            Usability::Useless => self.over(Outcome::Useless, None),
+            Usability::Redeemable => self.turn(State::Beginning(nonce), Step::Begin(nonce)),
         }
     }
 
@@ -281,7 +281,7 @@ impl Redemption {
         let left = self.patience.saturating_sub(waited);
         if left.is_zero() {
             let outcome = if self.settling {
-                Outcome::Away
+                Outcome::Unavailable
             } else {
                 Outcome::Held
             };
@@ -310,13 +310,13 @@ impl Redemption {
                 self.over(Outcome::Refused(false), Some(nonce))
             }
             _ if self.was_refused => self.over(Outcome::Refused(false), None),
-            _ if self.standing == Standing::Usable => self.over(Outcome::Usable, None),
+            _ if self.usability == Usability::Usable => self.over(Outcome::Usable, None),
             // Another relay may have what this one has never seen.
-            _ if self.standing == Standing::Useless && self.own.is_none() => {
-                self.over(Outcome::Away, None)
+            _ if self.usability == Usability::Useless && self.own.is_none() => {
+                self.over(Outcome::Unavailable, None)
             }
-            _ if self.standing == Standing::Useless => self.over(Outcome::Useless, None),
-            _ if self.one_use => self.over(Outcome::Away, self.begun()),
+            _ if self.usability == Usability::Useless => self.over(Outcome::Useless, None),
+            _ if self.one_use => self.over(Outcome::Unavailable, self.begun()),
             _ => self.turn(State::Redeeming(None), Step::Redeem(None)),
         }
     }

@@ -238,8 +238,8 @@ impl Control {
                     alerts.on_reload(&self.path, Ok(&config));
                 }
                 warn(&config);
-                if let Some(told) = &self.state().applied {
-                    told(&config);
+                if let Some(on_applied) = &self.state().applied {
+                    on_applied(&config);
                 }
                 Ok(applied)
             }

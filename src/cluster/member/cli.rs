@@ -2,7 +2,7 @@
 //! counts it or waits for it, and it never sets the marker. And how consents are read that this
 //! process does not have yet.
 
-use super::super::command::{Answer, Away, Command};
+use super::super::command::{Answer, Command, Unavailable};
 use super::{Member, NOBODY, lock, nonce};
 
 impl Member {
@@ -25,13 +25,13 @@ impl Member {
     }
 
     /// Reads the epoch of the relays.
-    pub(super) async fn read_epoch(&self) -> Result<(), Away> {
+    pub(super) async fn read_epoch(&self) -> Result<(), Unavailable> {
         match self.execute("".into(), &Command::Epoch).await? {
             Answer::Marked { epoch } => {
                 *lock(&self.epoch) = Some(epoch);
                 Ok(())
             }
-            _ => Err(Away(NOBODY.to_owned())),
+            _ => Err(Unavailable(NOBODY.to_owned())),
         }
     }
 

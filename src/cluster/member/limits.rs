@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::command::{Away, Command};
+use super::super::command::{Command, Unavailable};
 use super::super::roster::share;
 use super::{Member, lock};
 
@@ -46,7 +46,7 @@ impl Member {
     }
 
     /// Registers what is in flight.
-    pub(super) async fn hold(&self, epoch: Option<Arc<str>>) -> Result<(), Away> {
+    pub(super) async fn hold(&self, epoch: Option<Arc<str>>) -> Result<(), Unavailable> {
         let epoch = epoch.unwrap_or_else(|| "".into());
         let all: Vec<_> = lock(&self.messages)
             .iter()

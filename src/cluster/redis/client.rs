@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use super::super::awake::awake_timeout;
 use super::super::breaker::{Breaker, Change};
-use super::super::command::{Answer, Away, Command, Context, Reply, Store, Told};
+use super::super::command::{Answer, Command, Context, Published, Reply, Store, Unavailable};
 use super::super::keys::Keys;
 use super::connection::{self, Connected, connect};
 use super::script;
@@ -33,7 +33,7 @@ pub struct Redis {
     connected: Mutex<Option<Arc<Connected>>>,
     breaker: Mutex<Breaker>,
     started: Instant,
-    told: mpsc::UnboundedSender<Told>,
+    published: mpsc::UnboundedSender<Published>,
     /// Whether the store counts as there, and why not.
     up: watch::Sender<Result<(), String>>,
     observer: Box<Observer>,
@@ -49,15 +49,15 @@ impl Redis {
         config: Arc<SharedStore>,
         keys: Arc<Keys>,
         observer: Box<Observer>,
-    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Told>) {
-        let (told, receiver) = mpsc::unbounded_channel();
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Published>) {
+        let (published, receiver) = mpsc::unbounded_channel();
         let redis = Self {
             config,
             keys,
             connected: Mutex::default(),
             breaker: Mutex::default(),
             started: Instant::now(),
-            told,
+            published,
             up: watch::Sender::new(Err("no connection was made yet".to_owned())),
             observer,
         };
@@ -80,15 +80,18 @@ impl Redis {
                 lock(&self.connected).take();
             }
             if lock(&self.breaker).admits(self.now()) {
-                let result = timeout(CONNECTING, connect(&self.config, &self.keys, &self.told));
+                let result = timeout(
+                    CONNECTING,
+                    connect(&self.config, &self.keys, &self.published),
+                );
                 let result = result
                     .await
-                    .unwrap_or_else(|_| Err(Away("no connection within 2 s".to_owned())));
+                    .unwrap_or_else(|_| Err(Unavailable("no connection within 2 s".to_owned())));
                 match result {
                     Ok(connected) => {
                         *lock(&self.connected) = Some(Arc::new(connected));
                         self.on_result("connect", Ok(()));
-                        let _ = self.told.send(Told::Connected);
+                        let _ = self.published.send(Published::Connected);
                         continue;
                     }
                     Err(away) => self.on_result("connect", Err((&away, "error"))),
@@ -103,11 +106,11 @@ impl Redis {
     }
 
     /// Counts a result, and says once when the store goes or comes.
-    fn on_result(&self, name: &'static str, result: Result<(), (&Away, &'static str)>) {
+    fn on_result(&self, name: &'static str, result: Result<(), (&Unavailable, &'static str)>) {
         (self.observer)(name, result.map_or_else(|(_, outcome)| outcome, |()| "ok"));
         let change = lock(&self.breaker).on_result(result.is_ok(), self.now());
         match (change, result) {
-            (Some(Change::Away), Err((away, _))) => {
+            (Some(Change::Unavailable), Err((away, _))) => {
                 // The next probe connects again, after asking for the current master.
                 self.drop_connection();
                 tracing::warn!(
@@ -136,13 +139,13 @@ impl Redis {
         }
     }
 
-    async fn run(&self, context: &Context, command: &Command) -> Result<Answer, Away> {
+    async fn run(&self, context: &Context, command: &Command) -> Result<Answer, Unavailable> {
         let connected = lock(&self.connected).clone();
         let Some(connected) = connected else {
-            return Err(Away("there is no connection".to_owned()));
+            return Err(Unavailable("there is no connection".to_owned()));
         };
         if !lock(&self.breaker).is_closed() {
-            return Err(Away("it was in trouble a moment ago".to_owned()));
+            return Err(Unavailable("it was in trouble a moment ago".to_owned()));
         }
         let asked = awake_timeout(OPERATION, script::execute(&connected, context, command)).await;
         let (result, outcome) = match asked {
@@ -151,9 +154,12 @@ impl Redis {
                 if connection::is_fatal(&error) {
                     connected.ended.cancel();
                 }
-                (Err(Away(connection::words(&error))), "error")
+                (Err(Unavailable(connection::words(&error))), "error")
             }
-            None => (Err(Away("no answer within 250 ms".to_owned())), "timeout"),
+            None => (
+                Err(Unavailable("no answer within 250 ms".to_owned())),
+                "timeout",
+            ),
         };
         let counted = result.as_ref().map(|_| ()).map_err(|away| (away, outcome));
         self.on_result(command.name(), counted);

@@ -123,10 +123,10 @@ fn of_limit(to: &mut ScriptInvocation<'_>, command: &Command) {
             name,
             value,
             life,
-            told,
+            is_published,
         } => {
             to.arg(&**name).arg(&**value);
-            to.arg(ms(*life).max(1)).arg(u8::from(*told));
+            to.arg(ms(*life).max(1)).arg(u8::from(*is_published));
         }
         Command::Count { name, policy } => {
             let (window, most, lock) = policy.unwrap_or_default();

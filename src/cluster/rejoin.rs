@@ -12,7 +12,7 @@ use super::command::{Answer, Entry, Nonce, Sealed};
 use super::number::Number;
 use super::redemption::{Mark, Reconciled, reconcile};
 
-/// Losses during one comeback before it is given up until the next beat.
+/// Losses during one rejoin before it is given up until the next beat.
 const LOSSES: u32 = 3;
 
 /// Next step of the caller.
@@ -34,7 +34,7 @@ pub enum Next {
     Hold,
     /// Say that this relay is back.
     Back,
-    /// The comeback has ended; whether it was completed.
+    /// The rejoin has ended; whether it was completed.
     Over(bool),
 }
 
@@ -51,7 +51,7 @@ pub trait Local {
 
 /// See the module.
 #[derive(Debug, Clone)]
-pub struct Comeback {
+pub struct Rejoin {
     names: Vec<Arc<str>>,
     left: VecDeque<Arc<str>>,
     last: Next,
@@ -62,7 +62,7 @@ pub struct Comeback {
     losses: u32,
 }
 
-impl Comeback {
+impl Rejoin {
     /// After a loss, or at the start.
     pub fn new(names: Vec<Arc<str>>) -> Self {
         Self {

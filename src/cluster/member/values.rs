@@ -19,7 +19,7 @@ impl Member {
                     name,
                     value,
                     life,
-                    told: true,
+                    is_published: true,
                 };
                 let _ = member.ask_back(&keep).await;
             });
