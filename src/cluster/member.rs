@@ -1,5 +1,5 @@
-//! This relay among those that share a store: what it asks, how it comes back, its beats, and what it
-//! hears from the others. What is decided is decided elsewhere, without IO.
+//! Member of a group of relays that share a store: its questions, its rejoin, its beats, and the
+//! messages of the others. The decisions are made elsewhere, without IO.
 
 mod cli;
 mod limits;
@@ -25,34 +25,34 @@ use super::number::Number;
 use super::rejoin::Rejoin;
 use super::roster::Roster;
 
-/// Values and counts that are remembered from others' words.
+/// Maximum number of published values and of counts that are remembered.
 const HEARD: usize = 20_000;
 
-/// Why a command cannot use a store that has lost its data: the first relay to come back says what
-/// belongs into it.
+/// Reason why a command cannot use a store that has lost its data: the first relay to rejoin restores
+/// the data.
 const NOBODY: &str = "no relay is using it at the moment";
 
-/// Something that is done later.
+/// Future of a task that is done later.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The records of this relay.
+/// Records of this relay.
 pub trait Records: Send + Sync {
-    /// Every name.
+    /// Returns the names of all records.
     fn names(&self) -> Later<'_, Vec<Arc<str>>>;
-    /// Those that somebody else on this machine has written since this was asked last.
+    /// Returns the records that another process of this machine has written since the last call.
     fn changed(&self) -> Later<'_, Vec<Arc<str>>>;
-    /// This relay's own record.
+    /// Returns this relay's own record.
     fn own<'a>(&'a self, name: &'a str) -> Later<'a, Option<Sealed>>;
-    /// Keeps a record of the store's where it is the truth; `false` where it cannot be opened.
+    /// Keeps a record of the store if that counts; `false` if it cannot be opened.
     fn adopt<'a>(&'a self, name: &'a str, record: Sealed) -> Later<'a, bool>;
 }
 
-/// A redemption, as others need to know of it.
+/// State of a redemption that other relays need to know.
 #[derive(Debug, Clone, Copy)]
 struct Redeeming {
     number: Number,
     nonce: Nonce,
-    /// Whether the entry was made is not known yet.
+    /// Whether it is unknown yet if the entry was made.
     asking: bool,
     one_use: bool,
 }
@@ -65,7 +65,7 @@ impl std::fmt::Debug for Member {
     }
 }
 
-/// A value, and until when it is kept.
+/// Published value with its end.
 type Kept = (Arc<str>, Instant);
 
 /// Shared count of failed logins, as last published or read.
@@ -76,7 +76,7 @@ struct Failures {
     locked_until: Instant,
 }
 
-/// See the module.
+/// Member of a group of relays that share a store.
 pub struct Member {
     identity: Identity,
     keys: Arc<Keys>,
@@ -85,11 +85,11 @@ pub struct Member {
     records: OnceLock<Arc<dyn Records>>,
     epoch: Mutex<Option<Arc<str>>>,
     rejoining: tokio::sync::Mutex<()>,
-    /// This relay has left the others, or is about to.
+    /// Whether this relay has left the others, or is about to.
     left: AtomicBool,
     /// Id of a command-line process, which is not a relay.
     cli: OnceLock<Arc<str>>,
-    /// The epoch in which this relay has read what it did not know.
+    /// Epoch in which this relay has read the records that it lacked.
     learned: Mutex<Option<Arc<str>>>,
     roster: Mutex<Roster>,
     redeeming: Mutex<HashMap<Arc<str>, Redeeming>>,
@@ -100,7 +100,7 @@ pub struct Member {
     messages: Mutex<HashMap<Arc<str>, BTreeSet<u64>>>,
     kept: Mutex<HashMap<Arc<str>, Kept>>,
     failures: Mutex<HashMap<Arc<str>, Failures>>,
-    /// Counts the records that were heard of.
+    /// Counter of published records.
     heard: watch::Sender<u64>,
     started: Instant,
 }
@@ -109,7 +109,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A number that nobody else has.
+/// Creates a random number that identifies an entry.
 pub fn nonce() -> Nonce {
     let mut octets = [0; 8];
     // Without random numbers nothing else of authrelay works either.
@@ -119,7 +119,7 @@ pub fn nonce() -> Nonce {
 }
 
 impl Member {
-    /// With a store that is shared, and the roster that this relay remembers.
+    /// Creates the member of a shared store, with the stored roster.
     pub fn new(
         identity: Identity,
         keys: Arc<Keys>,
@@ -151,32 +151,32 @@ impl Member {
         })
     }
 
-    /// This relay's name among several.
+    /// Returns this relay's name among several.
     pub fn name(&self) -> &str {
         self.identity.name()
     }
 
-    /// This process's id at the store.
+    /// Returns this process's id at the store.
     fn id(&self) -> &Arc<str> {
         self.cli.get().unwrap_or_else(|| self.identity.id())
     }
 
-    /// Names and seal.
+    /// Returns the keys for names and seals.
     pub fn keys(&self) -> &Arc<Keys> {
         &self.keys
     }
 
-    /// Whether the store counts as there, and why not; changes are seen in it.
+    /// Returns a receiver of whether the store counts as available, and the reason if not.
     pub fn up(&self) -> watch::Receiver<Result<(), String>> {
         self.up.clone()
     }
 
-    /// Relays that are alive, this one included.
+    /// Number of relays that are alive, this one included.
     pub fn relays(&self) -> usize {
         lock(&self.roster).alive(self.now()).max(1)
     }
 
-    /// Whose records these are; once.
+    /// Sets the records of this relay, once.
     pub fn serve(&self, records: Arc<dyn Records>) {
         let _ = self.records.set(records);
     }
@@ -185,11 +185,11 @@ impl Member {
         self.started.elapsed()
     }
 
-    /// Asks the store once. [`Answer::Lost`]: this relay has to come back first.
+    /// Asks the store once. [`Answer::Lost`]: this relay has to rejoin first.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`] where the store does not answer.
+    /// [`Unavailable`] if the store does not answer.
     pub async fn ask(&self, command: &Command) -> Result<Answer, Unavailable> {
         let epoch = lock(&self.epoch).clone();
         let Some(epoch) = epoch else {
@@ -205,11 +205,11 @@ impl Member {
         Ok(answer)
     }
 
-    /// Asks the store, and where it is lost comes back and asks again.
+    /// Asks the store; after [`Answer::Lost`] rejoins and asks again.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`] where the store does not answer.
+    /// [`Unavailable`] if the store does not answer.
     pub async fn ask_back(&self, command: &Command) -> Result<Answer, Unavailable> {
         for _ in 0..2 {
             match self.ask(command).await? {
@@ -237,7 +237,7 @@ impl Member {
         lock(&self.roster).ages(self.now())
     }
 
-    /// The store has told the roster, which was asked for at `asked`.
+    /// Handles the roster from the store, which was asked for at `asked`.
     fn on_roster(&self, ages: &super::command::Ages, asked: Duration) {
         let now = self.now();
         self.change_roster(now, |roster| roster.on_answer(ages, asked, now));
@@ -253,7 +253,7 @@ impl Member {
 
     // ---- tasks
 
-    /// Beats, renews entries and listens; never ends by itself.
+    /// Sends beats, renews entries and handles messages; never ends by itself.
     pub async fn live(self: Arc<Self>, mut published: mpsc::UnboundedReceiver<Published>) {
         let mut beats = tokio::time::interval(BEAT);
         let mut renewals = tokio::time::interval(RENEW);
@@ -354,8 +354,8 @@ impl Member {
         }
     }
 
-    /// Leaves the others for good: they do not wait for this relay. One that is redeeming, or has a
-    /// token that the store has not taken, does not leave: they have to wait until it is back.
+    /// Leaves the other relays, which then do not wait for this one. While it redeems, or has a token
+    /// that the store has not taken, it does not leave: the others have to wait until it is back.
     pub async fn leave(&self) {
         if self.is_idle() {
             self.left.store(true, Ordering::Relaxed);
@@ -363,12 +363,12 @@ impl Member {
         }
     }
 
-    /// Whether nothing is being redeemed here, and the store has whatever came of it.
+    /// Whether nothing is being redeemed here, and the store has the results.
     fn is_idle(&self) -> bool {
         lock(&self.redeeming).is_empty() && lock(&self.owed).is_empty()
     }
 
-    /// Waits until this relay may leave; where the store is away, only until nothing is redeemed.
+    /// Waits until this relay may leave; without the store only until nothing is redeemed.
     pub async fn until_idle(&self) {
         let waits = || match self.up.borrow().is_ok() {
             true => !self.is_idle(),
@@ -381,7 +381,7 @@ impl Member {
 
     // ---- redemptions
 
-    /// A redemption asks to be entered.
+    /// Records that a redemption asks to be entered.
     pub fn on_asking(&self, name: &Arc<str>, number: Number, nonce: Nonce, one_use: bool) {
         let it = Redeeming {
             number,
@@ -392,14 +392,14 @@ impl Member {
         lock(&self.redeeming).insert(name.clone(), it);
     }
 
-    /// A redemption is entered.
+    /// Records that a redemption is entered.
     pub fn on_entered(&self, name: &str) {
         if let Some(it) = lock(&self.redeeming).get_mut(name) {
             it.asking = false;
         }
     }
 
-    /// A redemption was not entered.
+    /// Records that a redemption was not entered.
     pub fn on_not_entered(&self, name: &str, nonce: Nonce) {
         let mut redeeming = lock(&self.redeeming);
         if redeeming.get(name).is_some_and(|it| it.nonce == nonce) {
@@ -407,13 +407,13 @@ impl Member {
         }
     }
 
-    /// A record is to be put from now on.
+    /// Records that a record has to be put.
     pub fn on_owed(&self, name: &Arc<str>) {
         lock(&self.owed).insert(name.clone());
     }
 
-    /// Nothing is redeemed any more with this nonce, and nothing that came of it is to be put. The
-    /// entry goes, at the next beat at the latest.
+    /// Records the end of the redemption with this nonce, without a result to put. The entry is removed
+    /// at the next beat at the latest.
     pub async fn on_idle(&self, name: &Arc<str>, nonce: Nonce) {
         self.on_not_entered(name, nonce);
         let clear = Command::Clear {
@@ -425,12 +425,12 @@ impl Member {
         }
     }
 
-    /// Whether what came of the last redemption is still to be put.
+    /// Whether the result of the last redemption still has to be put.
     pub fn owes(&self, name: &str) -> bool {
         lock(&self.owed).contains(name)
     }
 
-    /// Puts this relay's own record until that is answered.
+    /// Puts this relay's own record until the store answers.
     pub async fn put(&self, name: &Arc<str>) {
         let Some(records) = self.records.get() else {
             return;
@@ -456,7 +456,7 @@ impl Member {
         lock(&self.owed).remove(name);
     }
 
-    /// Receiver that changes with each published record.
+    /// Returns a receiver that changes with each published record.
     pub fn heard(&self) -> watch::Receiver<u64> {
         self.heard.subscribe()
     }

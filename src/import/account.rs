@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::draft::{Draft, Section, password_file, section};
+use super::draft::Draft;
+use super::section::{Section, password_file, section};
 
 /// Keys that are converted. All others are reported.
 const KEYS: [&str; 13] = [

@@ -1,6 +1,7 @@
 //! Converts an `emailproxy.config`, section by section.
 
-use super::draft::{Draft, Imported, Section, TokenFile, one_line};
+use super::draft::{Draft, Imported, TokenFile, one_line};
+use super::section::Section;
 use std::collections::BTreeMap;
 
 use configparser::ini::{Ini, IniDefault};

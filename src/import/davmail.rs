@@ -3,7 +3,8 @@
 
 use serde_json::json;
 
-use super::draft::{Draft, Imported, Section, password_file, section};
+use super::draft::{Draft, Imported};
+use super::section::{Section, password_file, section};
 
 /// Client id of DavMail's own application, which has permissions for EWS and Graph, but not for
 /// IMAP, POP and SMTP.

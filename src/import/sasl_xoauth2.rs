@@ -4,7 +4,8 @@
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::draft::{Draft, Imported, MovedConsent, Section, TokenFile, password_file, section};
+use super::draft::{Draft, Imported, MovedConsent, TokenFile};
+use super::section::{Section, password_file, section};
 
 use super::account;
 use crate::secret::Secret;

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::json;
 
-use super::draft::{Draft, Section, section};
+use super::draft::Draft;
+use super::section::{Section, section};
 
 const KEYS: [&str; 9] = [
     "server_address",

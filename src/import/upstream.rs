@@ -1,6 +1,6 @@
 //! Mail services named in other proxies' files, and their presets.
 
-use super::draft::section;
+use super::section::section;
 use crate::config::{Provider, UpstreamTls};
 use crate::wire::Protocol;
 use serde_json::{Value, json};

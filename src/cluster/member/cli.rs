@@ -1,6 +1,5 @@
-//! A command-line process, which reads and writes records of the store and is not a relay: no one
-//! counts it or waits for it, and it never sets the marker. And how consents are read that this
-//! process does not have yet.
+//! Command-line processes, which read and write records of the store and are no relays: they are not
+//! counted, and never set the marker. Consents that are not on their own disk are read from the store.
 
 use super::super::command::{Answer, Command, Unavailable};
 use super::{Member, NOBODY, lock, nonce};

@@ -1,4 +1,4 @@
-//! A relay that comes back: its records are compared with the store, both ways.
+//! Rejoin of this relay: its records are compared with the store, both ways.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,7 +10,7 @@ use super::super::rejoin::{Local, Next, Rejoin};
 use super::{Member, Records, lock, nonce};
 
 impl Member {
-    /// Comes back after a loss of the store, or at the start; whether it did.
+    /// Rejoins after a loss of the store, or at the start; returns whether it was completed.
     pub async fn rejoin(&self) -> bool {
         let _turn = self.rejoining.lock().await;
         if lock(&self.epoch).is_some() {
@@ -38,7 +38,7 @@ impl Member {
         true
     }
 
-    /// Drives a rejoin or a comparison; `None` where it did not come to its end.
+    /// Drives a rejoin or a comparison; `None` if it was not completed.
     pub(super) async fn compare(
         &self,
         records: &Arc<dyn Records>,
@@ -92,7 +92,7 @@ impl Member {
         }
     }
 
-    /// The command for a step that only asks the store; `None` where a record is gone meanwhile.
+    /// Returns the command of a step that asks the store; `None` if its record is gone meanwhile.
     async fn command(
         &self,
         records: &Arc<dyn Records>,

@@ -1,4 +1,4 @@
-//! The client: one connection, the breaker, and what is counted of its operations.
+//! Client of the store: one connection, the breaker, and the counts of operations.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,19 +14,19 @@ use super::connection::{self, Connected, connect};
 use super::script;
 use crate::config::SharedStore;
 
-/// Longest time of an operation.
+/// Timeout of an operation.
 const OPERATION: Duration = Duration::from_millis(250);
 
 /// Longest time to connect, including the question to a Sentinel.
 const CONNECTING: Duration = Duration::from_secs(2);
 
-/// Between two tries to connect.
+/// Pause between two attempts to connect.
 const RETRY: Duration = Duration::from_millis(250);
 
 /// Function called for each operation with its outcome: `ok`, `error`, `timeout`.
 pub type Observer = dyn Fn(&'static str, &'static str) + Send + Sync;
 
-/// See the module.
+/// Client of a Redis or Valkey server.
 pub struct Redis {
     config: Arc<SharedStore>,
     keys: Arc<Keys>,
@@ -34,7 +34,7 @@ pub struct Redis {
     breaker: Mutex<Breaker>,
     started: Instant,
     published: mpsc::UnboundedSender<Published>,
-    /// Whether the store counts as there, and why not.
+    /// Whether the store counts as available, and the reason if not.
     up: watch::Sender<Result<(), String>>,
     observer: Box<Observer>,
 }
@@ -44,7 +44,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Redis {
-    /// Without a connection yet; what is published comes out of the receiver.
+    /// Creates a client without a connection; the receiver gets published messages.
     pub fn new(
         config: Arc<SharedStore>,
         keys: Arc<Keys>,
@@ -64,12 +64,12 @@ impl Redis {
         (Arc::new(redis), receiver)
     }
 
-    /// Whether the store counts as there; changes are seen in the receiver.
+    /// Returns whether the store counts as available; the receiver sees changes.
     pub fn up(&self) -> watch::Receiver<Result<(), String>> {
         self.up.subscribe()
     }
 
-    /// Keeps a connection, until it is dropped.
+    /// Keeps a connection until the future is dropped.
     pub async fn keep_connected(self: Arc<Self>) {
         loop {
             let gone = lock(&self.connected)
@@ -105,7 +105,7 @@ impl Redis {
         self.started.elapsed()
     }
 
-    /// Counts a result, and says once when the store goes or comes.
+    /// Counts a result, and logs once when the store becomes unavailable or available.
     fn on_result(&self, name: &'static str, result: Result<(), (&Unavailable, &'static str)>) {
         (self.observer)(name, result.map_or_else(|(_, outcome)| outcome, |()| "ok"));
         let change = lock(&self.breaker).on_result(result.is_ok(), self.now());

@@ -1,5 +1,5 @@
-//! Making a connection: Sentinel, TLS, login, the server's run id, the key, the subscription; and what
-//! `doctor` and `check --online` want to know of the server.
+//! Connection to the server: Sentinel, TLS, login, run id, key, subscription; and the checks of
+//! `doctor` and `check --online`.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -21,19 +21,19 @@ use super::super::keys::{FORMAT, Keys};
 use super::super::number::Number;
 use crate::config::SharedStore;
 
-/// The only channel.
+/// Name of the only channel.
 const CHANNEL: &str = "authrelay:told";
 
 /// Name of the value that identifies the key.
 const KEY: &str = "authrelay:key";
 
-/// Operations that may wait for the connection.
+/// Maximum number of operations that wait for the connection.
 const QUEUE: usize = 4_096;
 
 /// A connection that is ready for scripts.
 pub struct Connected {
     pub(super) connection: MultiplexedConnection,
-    /// The server's.
+    /// Run id of the server.
     pub(super) run: Arc<str>,
     /// Cancelled when the connection can no longer be used.
     pub(super) ended: CancellationToken,
@@ -48,7 +48,7 @@ impl Drop for Connected {
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-/// Connects to the server, behind Sentinel to the master of the moment.
+/// Connects to the server, behind Sentinel to the current master.
 pub(super) async fn connect(
     config: &SharedStore,
     keys: &Keys,
@@ -193,7 +193,7 @@ async fn info(connection: &mut MultiplexedConnection, part: &str) -> Result<Stri
     asked(connection, redis::cmd("INFO").arg(part)).await
 }
 
-/// A line of INFO's.
+/// Returns the value of a line of INFO.
 fn field<'t>(info: &'t str, name: &str) -> Option<&'t str> {
     info.lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
@@ -217,12 +217,12 @@ async fn must_be_master(connection: &mut MultiplexedConnection) -> Result<(), Un
     }
 }
 
-/// The word that every relay with the same key and format has.
+/// Computes the value that identifies key and format.
 fn word(keys: &Keys) -> String {
     format!("{FORMAT} {}", keys.name("key", &[]))
 }
 
-/// Another key, or a later format, is left alone.
+/// Checks that the store is used with the same key and format; otherwise it is left alone.
 async fn check_key(connection: &mut MultiplexedConnection, keys: &Keys) -> Result<(), Unavailable> {
     let word = word(keys);
     let mut set = redis::cmd("SET");
@@ -295,7 +295,7 @@ fn message(data: &[Value]) -> Option<Published> {
     }
 }
 
-/// Whether an error says that this server is the wrong one, or will not serve.
+/// Whether an error means that this server is the wrong one, or does not serve.
 pub(super) fn is_fatal(error: &RedisError) -> bool {
     error.is_io_error()
         || matches!(
@@ -304,7 +304,7 @@ pub(super) fn is_fatal(error: &RedisError) -> bool {
         )
 }
 
-/// An error for people, without what was asked.
+/// Formats an error for people, without the question.
 pub(super) fn words(error: &RedisError) -> String {
     match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {}", crate::fault::sanitize(detail)),
@@ -324,12 +324,12 @@ pub struct Findings {
 
 static NOBODY: OnceLock<mpsc::UnboundedSender<Published>> = OnceLock::new();
 
-/// Looks whether a store can be reached and is fit: reach, TLS, password, version, eviction policy,
+/// Checks that a store can be reached and is suitable: reach, TLS, password, version, eviction policy,
 /// clock, key.
 ///
 /// # Errors
 ///
-/// Returned if the store cannot be used at all.
+/// The store cannot be used at all.
 pub async fn examine(config: &SharedStore, keys: &Keys) -> Result<Findings, Unavailable> {
     let nobody = NOBODY.get_or_init(|| mpsc::unbounded_channel().0);
     let connecting = connect(config, keys, nobody);

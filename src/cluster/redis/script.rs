@@ -1,4 +1,4 @@
-//! A command as the script's arguments, and its answer.
+//! Encoding of commands as arguments of the script, and decoding of its answers.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::connection::Connected;
 
 static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("store.lua")));
 
-/// Executes a command. Its answer is [`Answer::Lost`] where it makes no sense: nothing is believed then.
+/// Executes a command. An invalid answer counts as [`Answer::Lost`].
 pub(super) async fn execute(
     connected: &Connected,
     context: &Context,
@@ -143,7 +143,7 @@ fn number(to: &mut ScriptInvocation<'_>, number: Number) {
     to.arg(number.consent).arg(number.generation);
 }
 
-/// `None` where it makes no sense.
+/// Parses an answer; `None` if it is invalid.
 fn answer(value: &Value) -> Option<Answer> {
     let Value::Array(parts) = value else {
         return None;
