@@ -237,9 +237,16 @@ pub(in crate::config) struct Day(pub(in crate::config) i64);
 
 impl Value for Day {
     fn read(field: &Field) -> Option<Self> {
-        match Date::parse(field.word()?, &Iso8601::DATE) {
-            Ok(day) => Some(Self(day.midnight().assume_utc().unix_timestamp())),
-            Err(_) => field.reject("must be a date, as in 2027-05-01"),
+        let text = field.word()?;
+        // The parser also takes a time behind the date, and days of a week or year.
+        let digits = text.bytes().filter(u8::is_ascii_digit).count();
+        let is_date = digits == 8
+            && text
+                .bytes()
+                .all(|octet| octet.is_ascii_digit() || octet == b'-');
+        match Date::parse(text, &Iso8601::DATE) {
+            Ok(day) if is_date => Some(Self(day.midnight().assume_utc().unix_timestamp())),
+            _ => field.reject("must be a date, as in 2027-05-01"),
         }
     }
 
