@@ -252,3 +252,28 @@ fn certificates_sign_with_rsa_keys_encrypted_or_not() {
         assert!(got.contains(expected), "{certificate}: {got}");
     }
 }
+
+/// Reader and schema take the same dates.
+#[test]
+fn d45_a_date_is_only_a_date() {
+    let text = |date: &str| {
+        format!(
+            "listeners:\n  - {{protocol: imap, bind: 127.0.0.1:1143}}\nregistrations:\n  c: {{provider: microsoft365, tenant: t, \
+             client_id: x, grant: client_credentials, client_secret: z, client_secret_expires: {date}}}\n\
+             accounts:\n  - {{login: a@b.test, registration: c, password: long-enough-pw}}\n"
+        )
+    };
+    for date in [
+        "2027-05-01T10:00:00Z",
+        "2027-121",
+        "2027-W18-6",
+        "2027-13-01",
+        "27-05-01",
+    ] {
+        let got = problems(&text(date));
+        assert!(got[0].contains("must be a date"), "{date}: {got:?}");
+    }
+    for date in ["2027-05-01", "20270501"] {
+        assert!(parsed(&text(date)).is_ok(), "{date}");
+    }
+}

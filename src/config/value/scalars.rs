@@ -228,8 +228,15 @@ pub(in crate::config) struct Day(pub(in crate::config) i64);
 
 impl Value for Day {
     fn read(field: &Field) -> Option<Self> {
-        let day = Date::parse(field.word()?, &Iso8601::DATE);
-        let day = field.accept(day.map_err(|_| "must be a date, as in 2027-05-01"))?;
+        let text = field.word()?;
+        // The parser also takes a time after the date, and days of a week or year.
+        let digits = text.bytes().filter(u8::is_ascii_digit).count();
+        let is_part = |octet: u8| octet.is_ascii_digit() || octet == b'-';
+        let day = match digits == 8 && text.bytes().all(is_part) {
+            true => Date::parse(text, &Iso8601::DATE).ok(),
+            false => None,
+        };
+        let day = field.accept(day.ok_or("must be a date, as in 2027-05-01"))?;
         Some(Self(day.midnight().assume_utc().unix_timestamp()))
     }
 

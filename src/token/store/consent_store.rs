@@ -75,6 +75,13 @@ impl Store {
         &self.keys
     }
 
+    /// Whether this is the store of `state`, which is read at the start only, or `state` needs none.
+    pub fn is_at(&self, state: &State) -> bool {
+        let key = file::key_of(state).and_then(|key| Keys::new(&key));
+        let same_key = key.is_none_or(|key| key.name("key", &[]) == self.keys.name("key", &[]));
+        !state.wanted || (state.directory == self.directory && same_key)
+    }
+
     /// Computes the name of a login's record.
     pub(crate) fn name(&self, login: &str) -> String {
         self.keys.name("consent", &[login])
