@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 use crate::cluster::command::Command;
 use crate::config::{self, Config};
@@ -75,6 +75,8 @@ pub struct Metrics {
     attention: Family<Labels, Gauge>,
     expiry: Family<Labels, Gauge<f64, AtomicU64>>,
     notifications: Family<Labels, Counter>,
+    /// Version and commit.
+    build: Family<Labels, Gauge>,
     unstored: Gauge,
     /// Present with `audit`.
     audit: Option<AuditMetrics>,
@@ -92,16 +94,14 @@ struct AuditMetrics {
 
 impl AuditMetrics {
     fn new(settings: &config::Audit, registry: &mut Registry) -> Self {
-        let up = Gauge::default();
-        let help = "Whether audit records can be written";
-        registry.register("audit_up", help, up.clone());
-        let head = settings.sign.as_ref().map(|_| {
-            let head = Gauge::<f64, AtomicU64>::default();
-            let help = "When a head of the audit records was last signed; until then, the start";
-            registry.register("audit_head_timestamp_seconds", help, head.clone());
-            head
-        });
-        Self { up, head }
+        Self {
+            up: add(registry, "audit_up", "Whether audit records can be written"),
+            head: settings.sign.as_ref().map(|_| {
+                let help =
+                    "When a head of the audit records was last signed; until then, the start";
+                add(registry, "audit_head_timestamp_seconds", help)
+            }),
+        }
     }
 }
 
@@ -115,17 +115,14 @@ struct SharingMetrics {
 
 impl SharingMetrics {
     fn new(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            up: Gauge::default(),
-            operations: Family::default(),
-            relays: Gauge::default(),
-        };
         let up = "Whether the store that several relays share answers";
-        registry.register("store_up", up, metrics.up.clone());
         let operations = "Operations of the shared store, by what became of them";
-        registry.register("store_operations", operations, metrics.operations.clone());
         let relays = "Relays that share the store and are alive, this one included";
-        registry.register("relays", relays, metrics.relays.clone());
+        let metrics = Self {
+            up: add(registry, "store_up", up),
+            operations: add(registry, "store_operations", operations),
+            relays: add(registry, "relays", relays),
+        };
         metrics.relays.set(1);
         for operation in Command::NAMES.iter().chain(&["connect"]) {
             for outcome in STORE {
@@ -148,100 +145,84 @@ fn histogram() -> Histogram {
     Histogram::new(BUCKETS)
 }
 
-/// Registers version and commit.
-fn register_build(registry: &mut Registry) {
-    let build = labels([("version", crate::config::VERSION), ("revision", REVISION)]);
-    let info = Family::<Labels, Gauge>::default();
-    info.get_or_create(&build).set(1);
-    registry.register("build_info", "What runs", info);
+/// Registers a metric under its name and help.
+fn registered<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    registered(registry, name, help, M::default())
 }
 
 impl Metrics {
     /// Creates the metrics with the registrations of `config`, all at 0.
     pub fn new(config: &Config) -> Self {
         let mut registry = Registry::with_prefix("authrelay");
-        let counter = |registry: &mut Registry, name: &str, help: &str| {
-            let family = Family::<Labels, Counter>::default();
-            registry.register(name, help, family.clone());
-            family
-        };
-        let sessions = counter(&mut registry, "sessions", "Sessions that ended");
-        let gauge = |registry: &mut Registry, name: &str, help: &str| {
-            let family = Family::<Labels, Gauge>::default();
-            registry.register(name, help, family.clone());
-            family
-        };
-        let active = gauge(&mut registry, "sessions_active", "Sessions open now");
-        let logins = Family::<Labels, Histogram>::new_with_constructor(histogram);
-        registry.register(
-            "login_duration_seconds",
-            "From credentials to the mail service's success",
-            logins.clone(),
-        );
-        let bytes = counter(
-            &mut registry,
-            "relayed_bytes",
-            "Octets relayed after login, counted as sessions end",
-        );
-        let messages = counter(
-            &mut registry,
-            "messages",
-            "Messages submitted over SMTP, by the mail service's final reply",
-        );
-        let waits = counter(
-            &mut registry,
-            "smtp_waits",
-            "Messages by how their permit to be sent came: at once, after a wait, not in time",
-        );
-        let faults = counter(&mut registry, "faults", "Faults, by the side to blame");
-        let requests = counter(&mut registry, "token_requests", "Requests for a token");
-        let request_duration = histogram();
-        registry.register(
-            "token_request_duration_seconds",
-            "How long requests for a token take",
-            request_duration.clone(),
-        );
-        let owner = "Accounts whose owner has to consent";
-        let reauthorization = gauge(&mut registry, "reauthorization_required", owner);
-        let refused = "Accounts whose consent is refused, but not for good";
-        let attention = gauge(&mut registry, "consents_attention", refused);
-        let expiry = Family::<Labels, Gauge<f64, AtomicU64>>::default();
-        registry.register(EXPIRY, EXPIRY_HELP, expiry.clone());
-        let notifications = counter(
-            &mut registry,
-            "notifications",
-            "Tries to deliver an alert, and alerts that were dropped",
-        );
-        register_build(&mut registry);
-        let unstored = Gauge::default();
-        registry.register(
-            "unstored_tokens",
-            "Redeemed refresh tokens that are in use, but could not be written to the state directory yet",
-            unstored.clone(),
-        );
-        let audit = config.audit.as_ref();
-        let audit = audit.map(|settings| AuditMetrics::new(settings, &mut registry));
-        let sharing = config.state.store.is_some();
-        let sharing = sharing.then(|| SharingMetrics::new(&mut registry));
+        let r = &mut registry;
         let metrics = Self {
+            sessions: add(r, "sessions", "Sessions that ended"),
+            active: add(r, "sessions_active", "Sessions open now"),
+            logins: registered(
+                r,
+                "login_duration_seconds",
+                "From credentials to the mail service's success",
+                Family::new_with_constructor(histogram),
+            ),
+            bytes: add(
+                r,
+                "relayed_bytes",
+                "Octets relayed after login, counted as sessions end",
+            ),
+            messages: add(
+                r,
+                "messages",
+                "Messages submitted over SMTP, by the mail service's final reply",
+            ),
+            waits: add(
+                r,
+                "smtp_waits",
+                "Messages by how their permit to be sent came: at once, after a wait, not in time",
+            ),
+            faults: add(r, "faults", "Faults, by the side to blame"),
+            requests: add(r, "token_requests", "Requests for a token"),
+            request_duration: registered(
+                r,
+                "token_request_duration_seconds",
+                "How long requests for a token take",
+                histogram(),
+            ),
+            reauthorization: add(
+                r,
+                "reauthorization_required",
+                "Accounts whose owner has to consent",
+            ),
+            attention: add(
+                r,
+                "consents_attention",
+                "Accounts whose consent is refused, but not for good",
+            ),
+            expiry: add(r, EXPIRY, EXPIRY_HELP),
+            notifications: add(
+                r,
+                "notifications",
+                "Tries to deliver an alert, and alerts that were dropped",
+            ),
+            build: add(r, "build_info", "What runs"),
+            unstored: add(
+                r,
+                "unstored_tokens",
+                "Redeemed refresh tokens that are in use, but could not be written to the state directory yet",
+            ),
+            audit: config
+                .audit
+                .as_ref()
+                .map(|settings| AuditMetrics::new(settings, r)),
+            sharing: config.state.store.is_some().then(|| SharingMetrics::new(r)),
             registry,
-            unstored,
-            audit,
-            sharing,
-            sessions,
-            active,
-            logins,
-            bytes,
-            messages,
-            waits,
-            faults,
-            requests,
-            request_duration,
-            reauthorization,
-            attention,
-            expiry,
-            notifications,
         };
+        let build = labels([("version", config::VERSION), ("revision", REVISION)]);
+        metrics.build.get_or_create(&build).set(1);
         metrics.begin(config);
         metrics
     }

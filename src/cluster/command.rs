@@ -203,42 +203,47 @@ pub enum Command {
     },
 }
 
-impl Command {
-    /// Name of the command in the metrics.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Mark { .. } => "mark",
-            Self::Epoch => "epoch",
-            Self::Back { .. } => "back",
-            Self::Beat => "beat",
-            Self::Leave => "leave",
-            Self::Get { .. } => "get",
-            Self::Names => "names",
-            Self::Put { .. } => "put",
-            Self::Begin { .. } => "begin",
-            Self::Enter { .. } => "enter",
-            Self::Renew { .. } => "renew",
-            Self::Clear { .. } => "clear",
-            Self::End { .. } => "end",
-            Self::Acquire { .. } => "acquire",
-            Self::Hold { .. } => "hold",
-            Self::Release { .. } => "release",
-            Self::Pace { .. } => "pace",
-            Self::Keep { .. } => "keep",
-            Self::Look { .. } => "look",
-            Self::Take { .. } => "take",
-            Self::Recall => "recall",
-            Self::Count { .. } => "count",
-            Self::Uncount { .. } => "uncount",
-        }
-    }
+/// Names the commands, for the metrics.
+macro_rules! names {
+    ($($command:ident $name:literal,)*) => {
+        impl Command {
+            /// All names that [`Command::name`] returns.
+            pub const NAMES: &[&'static str] = &[$($name),*];
 
-    /// All names that [`Command::name`] returns.
-    pub const NAMES: [&'static str; 23] = [
-        "mark", "epoch", "back", "beat", "leave", "get", "names", "put", "begin", "enter", "renew",
-        "clear", "end", "acquire", "hold", "release", "pace", "keep", "look", "take", "recall",
-        "count", "uncount",
-    ];
+            /// Name of the command in the metrics.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$command { .. } => $name,)*
+                }
+            }
+        }
+    };
+}
+
+names! {
+    Mark "mark",
+    Epoch "epoch",
+    Back "back",
+    Beat "beat",
+    Leave "leave",
+    Get "get",
+    Names "names",
+    Put "put",
+    Begin "begin",
+    Enter "enter",
+    Renew "renew",
+    Clear "clear",
+    End "end",
+    Acquire "acquire",
+    Hold "hold",
+    Release "release",
+    Pace "pace",
+    Keep "keep",
+    Look "look",
+    Take "take",
+    Recall "recall",
+    Count "count",
+    Uncount "uncount",
 }
 
 /// Answer of the store; the table above says which command gives it.

@@ -4,195 +4,123 @@ use super::text::sanitize;
 use std::borrow::Cow;
 use std::fmt;
 
-/// Side that is to blame for a fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Side {
-    /// The client: a legacy application or device.
-    Client,
-    /// The operator's configuration.
-    Policy,
-    /// The provider's token endpoint, or another of its OAuth endpoints.
-    IdentityProvider,
-    /// The mail service that holds the mailbox.
-    Upstream,
-    /// authrelay itself, or its machine.
-    Authrelay,
+/// Declares an enumeration whose variants have names, with the constant `ALL`.
+macro_rules! named {
+    (
+        $(#[doc = $about:literal])*
+        pub enum $type:ident {
+            $($(#[doc = $doc:literal])* $variant:ident $(: $side:ident)? = $name:literal,)*
+        }
+    ) => {
+        $(#[doc = $about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $type {
+            $($(#[doc = $doc])* $variant,)*
+        }
+
+        impl $type {
+            /// All values, in the order of their declaration.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// Name in logs, metrics and audit records; that of a kind is unique within its side.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+
+        named! { @sides $type $($(($variant $side))?)* }
+    };
+    (@sides $type:ident) => {};
+    (@sides $type:ident $(($variant:ident $side:ident))+) => {
+        impl $type {
+            /// Side that is to blame for the kind.
+            pub fn side(self) -> Side {
+                match self {
+                    $(Self::$variant => Side::$side,)+
+                }
+            }
+        }
+    };
 }
 
-impl Side {
-    /// Every side, in the order of a session.
-    pub const ALL: [Self; 5] = [
-        Self::Client,
-        Self::Policy,
-        Self::IdentityProvider,
-        Self::Upstream,
-        Self::Authrelay,
-    ];
-
-    /// Name of the side in logs, metrics and audit records.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Policy => "policy",
-            Self::IdentityProvider => "identity_provider",
-            Self::Upstream => "upstream",
-            Self::Authrelay => "authrelay",
-        }
+named! {
+    /// Side that is to blame for a fault, in the order of a session.
+    pub enum Side {
+        /// The client: a legacy application or device.
+        Client = "client",
+        /// The operator's configuration.
+        Policy = "policy",
+        /// The provider's token endpoint, or another of its OAuth endpoints.
+        IdentityProvider = "identity_provider",
+        /// The mail service that holds the mailbox.
+        Upstream = "upstream",
+        /// authrelay itself, or its machine.
+        Authrelay = "authrelay",
     }
 }
 
-/// Kind of a failure; each has one row in the table of replies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// client: wrong login or password, lockout, or access not allowed. All get the same reply.
-    Credentials,
-    /// client: the SASL exchange was cancelled or is not base64.
-    Sasl,
-    /// client: the login command cannot be parsed.
-    Syntax,
-    /// client: requests TLS where the listener has none, or leaves because TLS was not advertised.
-    StartTls,
-    /// client: sends a PROXY header to a listener without `proxy_protocol`.
-    ProxyHeader,
-    /// client: a command or SASL line exceeds the limit.
-    TooLong,
-    /// client: the SASL mechanism is unknown.
-    Mechanism,
-    /// client: sends credentials before the TLS that the listener requires.
-    TlsRequired,
-    /// client: sends an unknown command, or one that requires a login.
-    Order,
-    /// client: the TLS handshake failed, or bytes followed STARTTLS.
-    Tls,
-    /// client: no login within `limits.login_timeout`.
-    LoginTimeout,
-    /// client: no byte in either direction within `limits.idle_timeout`.
-    Idle,
-    /// client: sends no more of a message after a dot on a line that ends with LF only.
-    LineEnds,
-    /// policy: `limits.sessions` or `limits.sessions_per_client` is reached.
-    Sessions,
-    /// policy: `accounts[].smtp` refuses a sender, a recipient, a size or a rate.
-    Message,
-    /// policy: audit records cannot be written, and `audit.on_full` is `refuse`.
-    Audit,
-    /// identity_provider: unreachable, slow, throttling, 5xx, or an invalid response.
-    Unavailable,
-    /// identity_provider: refuses the grant permanently.
-    GrantRefused,
-    /// upstream: DNS, TCP, TLS, certificate or greeting failed.
-    Unreachable,
-    /// upstream: refuses the login for now.
-    Busy,
-    /// upstream: the mailbox had its maximum of messages in flight during all of
-    /// `smtp_limits.wait`.
-    Full,
-    /// upstream: the login succeeded, but the first replies show that the mailbox is not
-    /// accessible.
-    Mailbox,
-    /// upstream: MAIL, RCPT or a message was refused permanently, or the session cannot be
-    /// followed.
-    MessageRefused,
-    /// upstream: refuses the login permanently.
-    Refused,
-    /// upstream: the connection ended during the session.
-    Lost,
-    /// authrelay: the session is drained by a shutdown or a reload.
-    Draining,
-    /// authrelay: an invariant of the program is broken.
-    Internal,
-}
-
-impl Kind {
-    /// Every kind, for tables and metrics.
-    pub const ALL: [Self; 27] = [
-        Self::Credentials,
-        Self::Sasl,
-        Self::Syntax,
-        Self::StartTls,
-        Self::ProxyHeader,
-        Self::TooLong,
-        Self::Mechanism,
-        Self::TlsRequired,
-        Self::Order,
-        Self::Tls,
-        Self::LoginTimeout,
-        Self::Idle,
-        Self::LineEnds,
-        Self::Sessions,
-        Self::Message,
-        Self::Audit,
-        Self::Unavailable,
-        Self::GrantRefused,
-        Self::Unreachable,
-        Self::Busy,
-        Self::Full,
-        Self::Mailbox,
-        Self::MessageRefused,
-        Self::Refused,
-        Self::Lost,
-        Self::Draining,
-        Self::Internal,
-    ];
-
-    /// Side that is to blame for the kind.
-    pub fn side(self) -> Side {
-        match self {
-            Self::Credentials
-            | Self::Sasl
-            | Self::Syntax
-            | Self::StartTls
-            | Self::ProxyHeader
-            | Self::TooLong
-            | Self::Mechanism
-            | Self::TlsRequired
-            | Self::Order
-            | Self::Tls
-            | Self::LoginTimeout
-            | Self::Idle
-            | Self::LineEnds => Side::Client,
-            Self::Sessions | Self::Message | Self::Audit => Side::Policy,
-            Self::Unavailable | Self::GrantRefused => Side::IdentityProvider,
-            Self::Unreachable
-            | Self::Busy
-            | Self::Full
-            | Self::Mailbox
-            | Self::MessageRefused
-            | Self::Refused
-            | Self::Lost => Side::Upstream,
-            Self::Draining | Self::Internal => Side::Authrelay,
-        }
-    }
-
-    /// Name of the kind in logs, metrics and audit records. Unique together with the side.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Credentials => "credentials",
-            Self::Sasl => "sasl",
-            Self::Syntax => "syntax",
-            Self::StartTls => "starttls",
-            Self::ProxyHeader => "proxy_header",
-            Self::TooLong => "too_long",
-            Self::Mechanism => "mechanism",
-            Self::TlsRequired => "tls_required",
-            Self::Order => "order",
-            Self::Tls => "tls",
-            Self::LoginTimeout => "login_timeout",
-            Self::Idle => "idle",
-            Self::LineEnds => "line_ends",
-            Self::Sessions => "sessions",
-            Self::Message | Self::MessageRefused => "message",
-            Self::Audit => "audit",
-            Self::Unavailable => "unavailable",
-            Self::GrantRefused | Self::Refused => "refused",
-            Self::Unreachable => "unreachable",
-            Self::Busy => "busy",
-            Self::Full => "full",
-            Self::Mailbox => "mailbox",
-            Self::Lost => "lost",
-            Self::Draining => "draining",
-            Self::Internal => "internal",
-        }
+named! {
+    /// Kind of a failure; each has one row in the table of replies.
+    pub enum Kind {
+        /// client: wrong login or password, lockout, or access not allowed. All get the same reply.
+        Credentials: Client = "credentials",
+        /// client: the SASL exchange was cancelled or is not base64.
+        Sasl: Client = "sasl",
+        /// client: the login command cannot be parsed.
+        Syntax: Client = "syntax",
+        /// client: requests TLS where the listener has none, or leaves because TLS was not advertised.
+        StartTls: Client = "starttls",
+        /// client: sends a PROXY header to a listener without `proxy_protocol`.
+        ProxyHeader: Client = "proxy_header",
+        /// client: a command or SASL line exceeds the limit.
+        TooLong: Client = "too_long",
+        /// client: the SASL mechanism is unknown.
+        Mechanism: Client = "mechanism",
+        /// client: sends credentials before the TLS that the listener requires.
+        TlsRequired: Client = "tls_required",
+        /// client: sends an unknown command, or one that requires a login.
+        Order: Client = "order",
+        /// client: the TLS handshake failed, or bytes followed STARTTLS.
+        Tls: Client = "tls",
+        /// client: no login within `limits.login_timeout`.
+        LoginTimeout: Client = "login_timeout",
+        /// client: no byte in either direction within `limits.idle_timeout`.
+        Idle: Client = "idle",
+        /// client: sends no more of a message after a dot on a line that ends with LF only.
+        LineEnds: Client = "line_ends",
+        /// policy: `limits.sessions` or `limits.sessions_per_client` is reached.
+        Sessions: Policy = "sessions",
+        /// policy: `accounts[].smtp` refuses a sender, a recipient, a size or a rate.
+        Message: Policy = "message",
+        /// policy: audit records cannot be written, and `audit.on_full` is `refuse`.
+        Audit: Policy = "audit",
+        /// identity_provider: unreachable, slow, throttling, 5xx, or an invalid response.
+        Unavailable: IdentityProvider = "unavailable",
+        /// identity_provider: refuses the grant permanently.
+        GrantRefused: IdentityProvider = "refused",
+        /// upstream: DNS, TCP, TLS, certificate or greeting failed.
+        Unreachable: Upstream = "unreachable",
+        /// upstream: refuses the login for now.
+        Busy: Upstream = "busy",
+        /// upstream: the mailbox had its maximum of messages in flight during all of
+        /// `smtp_limits.wait`.
+        Full: Upstream = "full",
+        /// upstream: the login succeeded, but the first replies show that the mailbox is not
+        /// accessible.
+        Mailbox: Upstream = "mailbox",
+        /// upstream: MAIL, RCPT or a message was refused permanently, or the session cannot be
+        /// followed.
+        MessageRefused: Upstream = "message",
+        /// upstream: refuses the login permanently.
+        Refused: Upstream = "refused",
+        /// upstream: the connection ended during the session.
+        Lost: Upstream = "lost",
+        /// authrelay: the session is drained by a shutdown or a reload.
+        Draining: Authrelay = "draining",
+        /// authrelay: an invariant of the program is broken.
+        Internal: Authrelay = "internal",
     }
 }
 

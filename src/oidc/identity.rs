@@ -43,29 +43,22 @@ pub(super) struct Claims<'a> {
     more: &'a MoreClaims,
 }
 
-impl<'a> From<&'a TokenClaims> for Claims<'a> {
-    fn from(claims: &'a TokenClaims) -> Self {
-        Self {
-            subject: claims.subject(),
-            preferred_username: claims.preferred_username().map(|name| name.as_str()),
-            email: claims.email().map(|email| email.as_str()),
-            email_verified: claims.email_verified(),
-            more: claims.additional_claims(),
+macro_rules! from_claims {
+    ($($claims:ty),*) => {$(
+        impl<'a> From<&'a $claims> for Claims<'a> {
+            fn from(claims: &'a $claims) -> Self {
+                Self {
+                    subject: claims.subject(),
+                    preferred_username: claims.preferred_username().map(|name| name.as_str()),
+                    email: claims.email().map(|email| email.as_str()),
+                    email_verified: claims.email_verified(),
+                    more: claims.additional_claims(),
+                }
+            }
         }
-    }
+    )*};
 }
-
-impl<'a> From<&'a InfoClaims> for Claims<'a> {
-    fn from(claims: &'a InfoClaims) -> Self {
-        Self {
-            subject: claims.subject(),
-            preferred_username: claims.preferred_username().map(|name| name.as_str()),
-            email: claims.email().map(|email| email.as_str()),
-            email_verified: claims.email_verified(),
-            more: claims.additional_claims(),
-        }
-    }
-}
+from_claims!(TokenClaims, InfoClaims);
 
 /// Identity of a signed-in user.
 #[derive(Debug, Clone, PartialEq, Eq)]
