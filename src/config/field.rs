@@ -95,8 +95,8 @@ impl Field {
 
     /// Reports a key of this section whose value has no effect.
     pub(super) fn reject_key(&self, key: &str, message: impl Display) {
-        if self.has_key(key) {
-            self.at(key).problem(message);
+        if let Some(value) = self.get(key) {
+            value.problem(message);
         }
     }
 
@@ -190,18 +190,16 @@ impl Field {
         }
     }
 
-    /// Reads a section with the keys of `table`. Unknown and duplicate keys are reported.
-    pub(super) fn section(&self, table: &'static Table) -> Option<Section> {
+    /// Checks that this is a section with the keys of `table`. Unknown and duplicate keys are
+    /// reported.
+    pub(super) fn check_keys(&self, table: &'static Table) -> Option<()> {
         let entries = self.entries()?;
-        let section = Section {
-            field: self.clone(),
-        };
         let known = |entry: &Entry| table.rows.iter().any(|row| row.key == entry.key);
         for entry in entries.iter().filter(|entry| !known(entry)) {
             self.unknown(entry, table.rows);
         }
         self.find_doubles(|entry| known(entry));
-        Some(section)
+        Some(())
     }
 
     /// Reads a section whose keys the operator chooses.
@@ -215,15 +213,28 @@ impl Field {
         Some(entries.iter().map(named).collect())
     }
 
+    /// Returns the value of a key.
+    pub(super) fn get(&self, key: &str) -> Option<Self> {
+        let Value::Mapping(entries) = &self.node.value else {
+            return None;
+        };
+        let entry = entries.iter().find(|entry| entry.key == key)?;
+        Some(self.entry(entry, Some(key)))
+    }
+
     /// Returns the value of a key, or this section if the key is absent: the position for a
     /// problem.
     pub(super) fn at(&self, key: &str) -> Self {
-        let entries = match &self.node.value {
-            Value::Mapping(entries) => &entries[..],
-            Value::Scalar { .. } | Value::Sequence(_) => &[],
-        };
-        let entry = entries.iter().find(|entry| entry.key == key);
-        entry.map_or_else(|| self.clone(), |entry| self.entry(entry, Some(key)))
+        self.get(key).unwrap_or_else(|| self.clone())
+    }
+
+    /// Returns the default of a key as if the file contained it.
+    pub(super) fn default(&self, key: &str, yaml: &str) -> Option<Self> {
+        Some(Self {
+            path: join(&self.path, key),
+            node: tree::compose(yaml).ok()??,
+            ..self.clone()
+        })
     }
 
     /// Whether the value is a section rather than a single value.
@@ -233,7 +244,7 @@ impl Field {
 
     /// Whether the value is a section with this key.
     pub(super) fn has_key(&self, key: &str) -> bool {
-        self.at(key).path != self.path
+        self.get(key).is_some()
     }
 
     fn entries(&self) -> Option<&[Entry]> {
@@ -295,30 +306,6 @@ impl Field {
                 ));
             }
         }
-    }
-}
-
-/// A section whose keys are known.
-#[derive(Debug)]
-pub(super) struct Section {
-    pub(super) field: Field,
-}
-
-impl Section {
-    /// Returns the value of a key.
-    pub(super) fn take(&self, key: &str) -> Option<Field> {
-        self.field.has_key(key).then(|| self.field.at(key))
-    }
-
-    /// Returns the default of a key as if the file contained it.
-    pub(super) fn default(&self, key: &str, yaml: &str) -> Option<Field> {
-        let node = tree::compose(yaml).ok()??;
-        Some(Field {
-            path: join(&self.field.path, key),
-            place: self.field.place,
-            node,
-            context: self.field.context.clone(),
-        })
     }
 }
 

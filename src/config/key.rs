@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
-use super::field::{Field, Section};
+use super::field::Field;
 use super::kind::{Kind, Requirement, Row};
 
 /// Type into which a value of the file is read.
@@ -142,7 +142,7 @@ impl<T: Value> Slot for Key<T> {
 /// Reads a key of a section. A wrong key with a default counts as its default, so that the rest of
 /// the section is checked too.
 pub(super) fn take<S: Slot>(
-    section: &Section,
+    section: &Field,
     row: &'static Row,
     read: impl Fn(&Field) -> Option<S::Of>,
 ) -> Option<S> {
@@ -150,7 +150,7 @@ pub(super) fn take<S: Slot>(
         Requirement::Default(text, _) => section.default(row.key, text).as_ref().and_then(&read),
         _ => None,
     };
-    let key = match section.take(row.key) {
+    let key = match section.get(row.key) {
         Some(field) => match read(&field).or_else(default) {
             Some(value) => Key::Given(value),
             None => Key::Broken,
@@ -158,7 +158,7 @@ pub(super) fn take<S: Slot>(
         None => match (row.presence, default()) {
             (_, Some(value)) => Key::Given(value),
             (Requirement::Required(what), None) => {
-                section.field.missing(row.key, what);
+                section.missing(row.key, what);
                 Key::Broken
             }
             (_, None) => Key::Absent,
@@ -194,11 +194,11 @@ macro_rules! section {
 
         impl $name {
             fn read_keys(field: &$crate::config::field::Field) -> Option<Self> {
-                let section = field.section(&Self::TABLE)?;
+                field.check_keys(&Self::TABLE)?;
                 let mut rows = Self::TABLE.rows.iter();
                 $(let $key = rows.next().and_then(|row| {
                     $crate::config::key::take::<$slot>(
-                        &section,
+                        field,
                         row,
                         |field| section!(@read field, $slot $(, $range)?),
                     )

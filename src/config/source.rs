@@ -63,25 +63,25 @@ impl Value for Secret {
 }
 
 fn from_source(field: &Field, source: Source) -> Option<Secret> {
-    let (at, read): (_, Box<dyn FnOnce() -> Result<SourceText, String>>) =
-        match (source.env, source.file, source.command) {
-            (Key::Given(name), Key::Absent, Key::Absent) => {
-                ("env", Box::new(move || from_environment(&name)))
-            }
-            (Key::Absent, Key::Given(path), Key::Absent) => {
-                field.sources().note(&path);
-                ("file", Box::new(move || from_file(&path)))
-            }
-            (Key::Absent, Key::Absent, Key::Given(command)) => {
-                ("command", Box::new(move || from_command(&command)))
-            }
-            (Key::Broken, ..) | (_, Key::Broken, _) | (.., Key::Broken) => return None,
-            _ => return field.reject("must have exactly one of env, file and command"),
-        };
-    if !field.sources().are_read() {
+    let is_read = field.sources().are_read();
+    let (at, text) = match (source.env, source.file, source.command) {
+        (Key::Given(name), Key::Absent, Key::Absent) => {
+            ("env", is_read.then(|| from_environment(&name)))
+        }
+        (Key::Absent, Key::Given(path), Key::Absent) => {
+            field.sources().note(&path);
+            ("file", is_read.then(|| from_file(&path)))
+        }
+        (Key::Absent, Key::Absent, Key::Given(command)) => {
+            ("command", is_read.then(|| from_command(&command)))
+        }
+        (Key::Broken, ..) | (_, Key::Broken, _) | (.., Key::Broken) => return None,
+        _ => return field.reject("must have exactly one of env, file and command"),
+    };
+    let Some(text) = text else {
         return Some(Secret::default());
-    }
-    let text = field.at(at).accept(read())?;
+    };
+    let text = field.at(at).accept(text)?;
     if text.is_marked {
         field.warn("begins with a byte order mark, which is left out: save the file without one");
     }
@@ -203,18 +203,16 @@ fn is_guid(text: &str) -> bool {
 }
 
 fn from_environment(name: &str) -> Result<SourceText, String> {
-    match std::env::var(name) {
-        Ok(value) => Ok(SourceText {
-            secret: Secret::from(without_line_end(&value)),
-            is_marked: false,
-        }),
-        Err(std::env::VarError::NotPresent) => {
-            Err(format!("the environment variable {name} is not set"))
+    let value = std::env::var(name).map_err(|error| match error {
+        std::env::VarError::NotPresent => format!("the environment variable {name} is not set"),
+        std::env::VarError::NotUnicode(_) => {
+            format!("the environment variable {name} is not UTF-8")
         }
-        Err(std::env::VarError::NotUnicode(_)) => {
-            Err(format!("the environment variable {name} is not UTF-8"))
-        }
-    }
+    })?;
+    Ok(SourceText {
+        secret: Secret::from(without_line_end(&value)),
+        is_marked: false,
+    })
 }
 
 fn from_file(path: &Path) -> Result<SourceText, String> {
