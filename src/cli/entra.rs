@@ -6,6 +6,7 @@ use std::path::Path;
 use super::entra_script::redirect;
 use super::setup::{Exit, load, print, print_error};
 use crate::config::{Account, ClientCredential, Config, Grant, Logins};
+use crate::fault::{enable_protocol, full_access};
 use crate::wire::Protocol;
 
 pub(super) fn run(path: &Path, login: &str, script: bool) -> Exit {
@@ -234,9 +235,7 @@ fn exchange(guide: &mut Guide, account: &Account, login: &str) {
             "New-ServicePrincipal -AppId {id} -ObjectId OBJECT_ID"
         ));
         for mailbox in &mailboxes {
-            guide.run(format!(
-                "Add-MailboxPermission -Identity {mailbox} -User OBJECT_ID -AccessRights FullAccess"
-            ));
+            guide.run(full_access(mailbox, "OBJECT_ID"));
         }
         if account.protocols.contains(&Protocol::Smtp) {
             guide.line("In place of the permission SMTP.SendAsApp, to let it send for some mailboxes only:");
@@ -250,9 +249,7 @@ fn exchange(guide: &mut Guide, account: &Account, login: &str) {
                 guide.step("Shared mailbox (PowerShell)");
             }
             guide.line(format!("The person who signs in as {login} needs:"));
-            guide.run(format!(
-                "Add-MailboxPermission -Identity {mailbox} -User {login} -AccessRights FullAccess"
-            ));
+            guide.run(full_access(mailbox, login));
             guide.run(format!(
                 "Add-RecipientPermission -Identity {mailbox} -Trustee {login} -AccessRights SendAs"
             ));
@@ -306,13 +303,7 @@ fn switches(guide: &mut Guide, account: &Account, login: &str) {
     guide.step("Switches of the mailbox (PowerShell)");
     for protocol in allowed(account) {
         let mailbox = account.mailbox_of(protocol, login);
-        guide.run(match protocol {
-            Protocol::Imap => format!("Set-CASMailbox -Identity {mailbox} -ImapEnabled $true"),
-            Protocol::Pop3 => format!("Set-CASMailbox -Identity {mailbox} -PopEnabled $true"),
-            Protocol::Smtp => format!(
-                "Set-CASMailbox -Identity {mailbox} -SmtpClientAuthenticationDisabled $false"
-            ),
-        });
+        guide.run(enable_protocol(protocol, &mailbox));
     }
     if account.protocols.contains(&Protocol::Smtp) {
         guide.line("SMTP AUTH must be on for OAuth too; for the whole tenant:");

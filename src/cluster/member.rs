@@ -224,6 +224,16 @@ impl Member {
         }))
     }
 
+    /// Asks the store in the background; the answer does not matter.
+    pub fn ask_in_background(self: &Arc<Self>, command: Command) {
+        let member = self.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let _ = member.ask_back(&command).await;
+            });
+        }
+    }
+
     async fn execute(&self, epoch: Arc<str>, command: &Command) -> Result<Answer, Unavailable> {
         let context = Context {
             run: "".into(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::account::{Account, AccountKeys, LoginPattern, Mailbox, Password, PasswordCheck};
 use super::field::Field;
-use super::hash::{Cost, cost};
+use super::hash::cost;
 use super::key::Key;
 use super::known::Known;
 use super::registration::{Grant, Registration};
@@ -208,7 +208,7 @@ fn no_passwords(field: &Field, grant: &Grant) -> Option<Vec<Password>> {
 
 /// Warns about hashes of different cost: timing would reveal which logins exist.
 pub(super) fn check_costs(accounts: &ReadAccounts) {
-    let mut found: Vec<(Cost, usize, &Field)> = Vec::new();
+    let mut found: Vec<(String, usize, &Field)> = Vec::new();
     for (field, account) in &accounts.placed {
         for password in &account.passwords {
             let PasswordCheck::Hash(phc) = &password.check else {

@@ -110,17 +110,17 @@ fn has_usable_scope(
     provider: &Provider,
     scope: Option<&[String]>,
 ) -> bool {
-    if let Some(scope) = scope {
-        check_scope(&field.at("scope"), grant, provider, scope);
-        return true;
-    }
-    if !has_default_scope(provider, grant) {
-        field.problem(format_args!(
-            "scope is missing, and the provider {} has none for the grant {}; write what the identity provider calls access to the mail service",
-            provider.name,
-            grant.name()
-        ));
-        return false;
+    match scope {
+        Some(scope) => check_scope(&field.at("scope"), grant, provider, scope),
+        None if has_default_scope(provider, grant) => {}
+        None => {
+            field.problem(format_args!(
+                "scope is missing, and the provider {} has none for the grant {}; write what the identity provider calls access to the mail service",
+                provider.name,
+                grant.name()
+            ));
+            return false;
+        }
     }
     true
 }

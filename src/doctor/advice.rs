@@ -3,7 +3,7 @@
 //! Exchange replies with the same few words for many causes; the token's claims distinguish them.
 
 use super::report::TestTarget;
-use crate::fault::{Fault, Kind, message_remedy};
+use crate::fault::{Fault, Kind, enable_protocol, full_access, message_remedy};
 use crate::wire::Protocol;
 
 #[derive(Debug, Clone, Default)]
@@ -112,7 +112,7 @@ pub(super) fn of_login(target: &TestTarget, claims: &TokenClaims, fault: &Fault)
         ),
         format!(
             "Connect-ExchangeOnline; New-ServicePrincipal -AppId {application} -ObjectId {object}; {}",
-            permission(&mailbox, object)
+            full_access(&mailbox, object)
         ),
     )
 }
@@ -126,7 +126,7 @@ fn of_delegate(target: &TestTarget, claims: &TokenClaims, mailbox: &str) -> Advi
                 "the mail service does not let {mailbox} use {} with this application",
                 target.protocol
             ),
-            switch(target.protocol, mailbox),
+            enable_protocol(target.protocol, mailbox),
         );
     }
     if target.protocol == Protocol::Smtp {
@@ -137,7 +137,7 @@ fn of_delegate(target: &TestTarget, claims: &TokenClaims, mailbox: &str) -> Advi
             format!(
                 "set the account's mailbox: {{imap: {mailbox}, pop3: {mailbox}, smtp: {user}}}; the application sends MAIL FROM {mailbox}, which needs \
                  Add-RecipientPermission -Identity {mailbox} -Trustee {user} -AccessRights SendAs. To log in as {mailbox} itself, {user} needs: {}",
-                permission(mailbox, user)
+                full_access(mailbox, user)
             ),
         );
     }
@@ -145,7 +145,7 @@ fn of_delegate(target: &TestTarget, claims: &TokenClaims, mailbox: &str) -> Advi
         format!("{user} signed in, and has no full access to {mailbox}"),
         format!(
             "{}; or, if only the owner should have signed in: authrelay authorize {}",
-            permission(mailbox, user),
+            full_access(mailbox, user),
             target.login
         ),
     )
@@ -183,7 +183,7 @@ pub(super) fn of_mailbox(target: &TestTarget, claims: &TokenClaims, said: &str) 
     }
     Advice::new(
         format!("the mail service refuses the first command on {mailbox}"),
-        switch(target.protocol, &mailbox),
+        enable_protocol(target.protocol, &mailbox),
     )
 }
 
@@ -201,20 +201,20 @@ fn of_closed_mailbox(target: &TestTarget, claims: &TokenClaims, mailbox: &str) -
             ),
             format!(
                 "{}; {}",
-                permission(mailbox, object),
-                switch(target.protocol, mailbox)
+                full_access(mailbox, object),
+                enable_protocol(target.protocol, mailbox)
             ),
         ),
         (_, _, Some(user)) => Advice::new(
             format!("{user} signed in, and has no full access to {mailbox}"),
-            permission(mailbox, user),
+            full_access(mailbox, user),
         ),
         _ => Advice::new(
             format!(
                 "the token is good, and {mailbox} is not open to it: {} is off there, or there is no such mailbox",
                 target.protocol
             ),
-            switch(target.protocol, mailbox),
+            enable_protocol(target.protocol, mailbox),
         ),
     }
 }
@@ -234,20 +234,5 @@ fn application(target: &TestTarget, claims: &TokenClaims) -> String {
     match &claims.application {
         Some(application) => application.clone(),
         None => target.account.registration.client_id.clone(),
-    }
-}
-
-fn permission(mailbox: &str, who: &str) -> String {
-    format!("Add-MailboxPermission -Identity {mailbox} -User {who} -AccessRights FullAccess")
-}
-
-/// Command that enables a protocol for a mailbox.
-fn switch(protocol: Protocol, mailbox: &str) -> String {
-    match protocol {
-        Protocol::Imap => format!("Set-CASMailbox -Identity {mailbox} -ImapEnabled $true"),
-        Protocol::Pop3 => format!("Set-CASMailbox -Identity {mailbox} -PopEnabled $true"),
-        Protocol::Smtp => {
-            format!("Set-CASMailbox -Identity {mailbox} -SmtpClientAuthenticationDisabled $false")
-        }
     }
 }

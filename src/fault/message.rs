@@ -70,17 +70,28 @@ pub fn message_remedy(said: &str, mailbox: &str, sender: &str, is_app_only: bool
 
 /// Returns the remedy for a mailbox that stays closed after a successful login.
 pub fn mailbox_remedy(protocol: Protocol, mailbox: &str, is_app_only: bool) -> String {
-    let switch = match protocol {
-        Protocol::Imap => "-ImapEnabled $true",
-        Protocol::Pop3 => "-PopEnabled $true",
-        Protocol::Smtp => "-SmtpClientAuthenticationDisabled $false",
-    };
     let who = match is_app_only {
         true => "OBJECT_ID (that of the enterprise application)",
         false => "USER (the person who signed in)",
     };
     format!(
-        "Add-MailboxPermission -Identity {mailbox} -User {who} -AccessRights FullAccess; \
-         Set-CASMailbox -Identity {mailbox} {switch}; `authrelay doctor` shows which of them is missing"
+        "{}; {}; `authrelay doctor` shows which of them is missing",
+        full_access(mailbox, who),
+        enable_protocol(protocol, mailbox)
     )
+}
+
+/// Returns Exchange Online's command that gives `who` access to a mailbox.
+pub fn full_access(mailbox: &str, who: &str) -> String {
+    format!("Add-MailboxPermission -Identity {mailbox} -User {who} -AccessRights FullAccess")
+}
+
+/// Returns Exchange Online's command that enables a protocol for a mailbox.
+pub fn enable_protocol(protocol: Protocol, mailbox: &str) -> String {
+    let switch = match protocol {
+        Protocol::Imap => "-ImapEnabled $true",
+        Protocol::Pop3 => "-PopEnabled $true",
+        Protocol::Smtp => "-SmtpClientAuthenticationDisabled $false",
+    };
+    format!("Set-CASMailbox -Identity {mailbox} {switch}")
 }

@@ -14,7 +14,7 @@ mod tests;
 mod text;
 
 pub use exchange_online::{Refusal, classify, suggested_backoff};
-pub use message::{mailbox_remedy, message_remedy};
+pub use message::{enable_protocol, full_access, mailbox_remedy, message_remedy};
 pub use model::{Fault, Kind, Side};
 pub use reply::ClientReply;
 pub use text::sanitize;

@@ -12,18 +12,12 @@ impl Member {
     /// Publishes a value: here at once, in the store in the background.
     pub fn keep(self: &Arc<Self>, name: Arc<str>, value: Arc<str>, life: Duration) {
         self.on_kept(name.clone(), value.clone(), life);
-        let member = self.clone();
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                let keep = Command::Keep {
-                    name,
-                    value,
-                    life,
-                    is_published: true,
-                };
-                let _ = member.ask_back(&keep).await;
-            });
-        }
+        self.ask_in_background(Command::Keep {
+            name,
+            value,
+            life,
+            is_published: true,
+        });
     }
 
     /// Returns a published value and its end.
@@ -66,14 +60,8 @@ impl Member {
 
     /// Removes the failures of a login that has succeeded.
     pub fn on_success(self: &Arc<Self>, name: Arc<str>) {
-        if lock(&self.failures).remove(&name).is_none() {
-            return;
-        }
-        let member = self.clone();
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                let _ = member.ask_back(&Command::Uncount { name }).await;
-            });
+        if lock(&self.failures).remove(&name).is_some() {
+            self.ask_in_background(Command::Uncount { name });
         }
     }
 

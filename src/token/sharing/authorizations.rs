@@ -37,22 +37,14 @@ impl SharedRecords {
         life: Duration,
     ) {
         let (name, _) = self.authorization(state);
-        let (Some(value), Ok(runtime)) = (
-            self.seal_for(&name, authorization),
-            tokio::runtime::Handle::try_current(),
-        ) else {
-            return;
-        };
-        let member = self.member.clone();
-        runtime.spawn(async move {
-            let keep = Command::Keep {
+        if let Some(value) = self.seal_for(&name, authorization) {
+            self.member.ask_in_background(Command::Keep {
                 name,
                 value,
                 life,
                 is_published: false,
-            };
-            let _ = member.ask_back(&keep).await;
-        });
+            });
+        }
     }
 
     /// Takes a consent that some relay began, once.
