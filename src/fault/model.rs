@@ -8,13 +8,13 @@ use std::fmt;
 macro_rules! named {
     (
         $(#[doc = $about:literal])*
-        pub enum $type:ident {
+        $vis:vis enum $type:ident {
             $($(#[doc = $doc:literal])* $variant:ident $(: $side:ident)? = $name:literal,)*
         }
     ) => {
         $(#[doc = $about])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum $type {
+        $vis enum $type {
             $($(#[doc = $doc])* $variant,)*
         }
 
