@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use super::setup::{Exit, print_error, refuse, runtime};
 use crate::audit;
 use crate::config::{self, Config};
@@ -78,7 +80,11 @@ fn serve(path: &Path, options: Options) -> Exit {
         Ok(runtime) => runtime,
         Err(exit) => return exit,
     };
-    let served = runtime.block_on(serve_until_stopped(config, path, log, confinement));
+    let threads = match server::start_session_threads() {
+        Ok(threads) => threads,
+        Err(error) => return fail(Exit::Unavailable, &format!("no threads: {error}")),
+    };
+    let served = runtime.block_on(serve_until_stopped(config, path, log, confinement, threads));
     // Does not wait for a command or look-up that hangs.
     runtime.shutdown_background();
     match served {
@@ -104,6 +110,7 @@ async fn serve_until_stopped(
     path: &Path,
     log: logging::Started,
     confinement: Option<Confinement>,
+    threads: Vec<Handle>,
 ) -> anyhow::Result<()> {
     // Both are registered before any client can know that the relay is running.
     let reloads = manager::ReloadRequests::new();
@@ -118,6 +125,7 @@ async fn serve_until_stopped(
     );
     drop(config);
     let control = server.control().clone();
+    control.set_threads(threads);
     if let Some(confinement) = confinement {
         control.set_confinement(confinement);
     }
