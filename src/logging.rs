@@ -181,6 +181,10 @@ impl LogFile {
 }
 
 fn open(path: &Path) -> io::Result<Open> {
+    if let (false, Some(folder)) = (path.exists(), path.parent()) {
+        // If this fails, opening the file reports why.
+        let _ = platform::create_private_folder(folder);
+    }
     let file = platform::open_private(OpenOptions::new().append(true).create(true), path);
     let file = file.map_err(|error| {
         io::Error::new(

@@ -99,12 +99,25 @@ fn targets(service: &Service, options: &Options) -> Result<Vec<TestTarget>, Stri
             if logins.is_empty() {
                 return Err("every account is a wildcard: give one login to test".into());
             }
+            if let Some(asked) = options.protocol {
+                logins.retain(|(account, _)| account.serves(asked));
+            }
+            if logins.is_empty() {
+                return Err("no account allows this protocol".into());
+            }
         }
     }
     let mut targets = Vec::new();
     for (account, login) in logins {
         let password = match account.registration.grant.needs_client_password() {
-            true => Some(password(&login)?),
+            true => match password(&login) {
+                Ok(password) => Some(password),
+                Err(why) if options.login.is_some() => return Err(why),
+                Err(why) => {
+                    print_error(format_args!("{login} is not tested: {why}"));
+                    continue;
+                }
+            },
             false => None,
         };
         let allowed = Protocol::ALL
@@ -120,7 +133,10 @@ fn targets(service: &Service, options: &Options) -> Result<Vec<TestTarget>, Stri
             password: password.clone(),
         }));
     }
-    Ok(targets)
+    match targets.is_empty() {
+        true => Err("no account is left to test".into()),
+        false => Ok(targets),
+    }
 }
 
 fn password(login: &str) -> Result<Secret, String> {
@@ -129,7 +145,7 @@ fn password(login: &str) -> Result<Secret, String> {
     }
     if !std::io::stdin().is_terminal() {
         return Err(format!(
-            "the grant password needs the password of {login}: set {PASSWORD}, or run this in a terminal"
+            "the identity provider checks the password of {login}: set {PASSWORD}, or run this in a terminal"
         ));
     }
     rpassword::prompt_password(format!("Password of {login}: "))

@@ -39,7 +39,7 @@ pub(super) fn run(options: &Options) -> Exit {
         Some(name) => match Fault::from_str(name) {
             Ok(fault) => Some(fault),
             Err(error) => {
-                print_error(format_args!("{error}; `--fault list` names them"));
+                print_error(format_args!("{error}"));
                 return Exit::Usage;
             }
         },

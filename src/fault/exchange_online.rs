@@ -34,6 +34,12 @@ const KNOWN: &[Known] = &[
         remedy: WAIT,
     },
     Known {
+        says: "suggested backoff time",
+        kind: Kind::Busy,
+        token_suspect: false,
+        remedy: WAIT,
+    },
+    Known {
         says: "server unavailable",
         kind: Kind::Busy,
         token_suspect: false,

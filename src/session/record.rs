@@ -190,6 +190,11 @@ impl SessionRecord {
         self.on_attempt_ended("accepted", Phase::Relay);
     }
 
+    /// Records that the upstream of another mailbox is opened, so that a refusal names it.
+    pub(super) fn on_opening(&mut self, mailbox: &str) {
+        self.mailbox = Some(sanitize(mailbox));
+    }
+
     /// Records the session's upstream.
     pub(super) fn on_upstream(&mut self, logged_in: &LoggedIn) {
         self.mailbox = Some(logged_in.mailbox.clone());

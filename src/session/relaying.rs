@@ -102,6 +102,7 @@ impl Backend<Relayed> for SessionBackend {
     }
 
     fn open_upstream(&mut self, mailbox: &str) {
+        self.record.on_opening(mailbox);
         if let Some(submission) = &mut self.submission {
             submission.open_upstream(mailbox, self.record.id().to_owned());
         }

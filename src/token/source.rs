@@ -232,9 +232,18 @@ impl TokenSource {
                 .max_by_key(|shared| lock(&shared.life).has_token()),
             false => cache.get(&key),
         };
-        shared.map_or(TokenState::None, |shared| {
-            lock(&shared.life).token_state(Instant::now())
-        })
+        // What is cached says nothing of a record that `authorize` or `forget` wrote since.
+        let is_current = |shared: &&Arc<CacheEntry>| match &self.store {
+            Some(store) if account.registration.grant.needs_consent() => {
+                *lock(&shared.version) == store.version(login)
+            }
+            _ => true,
+        };
+        shared
+            .filter(is_current)
+            .map_or(TokenState::None, |shared| {
+                lock(&shared.life).token_state(Instant::now())
+            })
     }
 
     /// Redeems the refresh token of a consent that was unused for `age`, since providers let unused

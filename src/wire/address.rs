@@ -43,6 +43,19 @@ impl<'a> Path<'a> {
         })
     }
 
+    /// Whether each parameter has the form `esmtp-keyword ["=" esmtp-value]` (RFC 5321 §4.1.2), so
+    /// that none of them can be read as another path.
+    pub fn has_valid_parameters(&self) -> bool {
+        let is_valid = |word: &str| {
+            let keyword = word.split_once('=').map_or(word, |(keyword, _)| keyword);
+            keyword.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && keyword
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || c == '-')
+        };
+        self.parameters.split_ascii_whitespace().all(is_valid)
+    }
+
     /// Returns the value of a parameter, or `None` if the parameter is absent.
     pub fn parameter(&self, name: &str) -> Option<&'a str> {
         self.parameters.split_ascii_whitespace().find_map(|word| {

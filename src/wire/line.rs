@@ -162,6 +162,8 @@ pub struct Fragments {
     discards_id: bool,
     /// Discarded octets of the current ID command, whose parameters are not used.
     discarded: Option<usize>,
+    /// Octets that belong to no unit and are discarded on arrival.
+    skipped: u64,
 }
 
 impl Fragments {
@@ -200,12 +202,22 @@ impl Fragments {
             has_literals: true,
             discards_id: false,
             discarded: None,
+            skipped: 0,
         }
+    }
+
+    /// Discards the next `octets`, for example the chunk of a refused BDAT. Call only between units.
+    pub fn skip(&mut self, octets: u64) {
+        let held = usize::try_from(octets).unwrap_or(usize::MAX);
+        self.skipped = octets - self.lines.octets(held).len() as u64;
     }
 
     /// Appends octets received from the peer.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.lines.push(bytes);
+        let skipped = usize::try_from(self.skipped).unwrap_or(usize::MAX);
+        let skipped = skipped.min(bytes.len());
+        self.skipped -= skipped as u64;
+        self.lines.push(bytes.get(skipped..).unwrap_or_default());
     }
 
     /// Returns the next whole unit, or the announcement of a literal.

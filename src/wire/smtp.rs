@@ -9,6 +9,9 @@ use nom::{IResult, Parser};
 
 use super::line::REPLY_CAP;
 
+/// Largest size that a chunk of BDAT may announce, in octets.
+const MAX_CHUNK: u64 = 9_999_999_999;
+
 /// A client's command before login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -77,6 +80,22 @@ fn auth(argument: &[u8]) -> IResult<&[u8], Command> {
         initial: initial.map(Bytes::copy_from_slice),
     };
     Ok((rest, command))
+}
+
+/// Parses `bdat-cmd = "BDAT" SP chunk-size [SP "LAST"] CR LF` (RFC 3030 §2). A size over
+/// [`MAX_CHUNK`] octets is invalid.
+pub fn bdat(line: &[u8]) -> Option<(u64, bool)> {
+    let text = std::str::from_utf8(line).ok()?;
+    let mut words = text.split_ascii_whitespace().skip(1);
+    let size = words.next()?;
+    let octets = size.bytes().all(|octet| octet.is_ascii_digit());
+    let octets = octets.then(|| size.parse().ok()).flatten()?;
+    let last = match (words.next(), words.next()) {
+        (None, _) => false,
+        (Some(last), None) if last.eq_ignore_ascii_case("LAST") => true,
+        (Some(_), _) => return None,
+    };
+    (octets <= MAX_CHUNK).then_some((octets, last))
 }
 
 /// One line of an upstream's reply.

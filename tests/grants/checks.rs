@@ -104,6 +104,10 @@ fn d34_check_says_what_run_would() {
         ("log: {file: file/relay.log}\n", "log.file: "),
         ("log: {file: .}\n", "log.file: is a folder"),
         (
+            "audit: {path: both}\nlog: {file: ./both}\n",
+            "audit.path: is log.file too",
+        ),
+        (
             "log: {rotate: 10MB}\n",
             "log.rotate: has no use without log.file",
         ),

@@ -474,6 +474,40 @@ async fn the_command_prints_steps_or_json() {
     assert_eq!(run(&["nobody"]).0, Some(64));
 }
 
+/// An account that cannot be tested without its password, or not over this protocol, keeps no other
+/// from being tested.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_login_every_account_that_can_be_is_tested() {
+    let prepared = Setup::default()
+        .append(
+            "  - {login: old@contoso.test, registration: old}\n  - {login: reader@contoso.test, \
+             registration: sandbox, password: pw, protocols: [imap]}\n",
+        )
+        .replace(
+            "\naccounts:",
+            "  old: {provider: microsoft365, tenant: t, client_id: c, grant: password}\n\naccounts:",
+        )
+        .prepare()
+        .await;
+    let run = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_authrelay"));
+        command.arg("doctor").args(arguments).arg("--config");
+        let output = command
+            .arg(prepared.path())
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let (code, text) = run(&["--protocol", "smtp"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("tickets@contoso.test over smtp"), "{text}");
+    assert!(!text.contains("reader@contoso.test"), "{text}");
+    assert!(text.contains("old@contoso.test is not tested: "), "{text}");
+    assert_eq!(run(&["old@contoso.test"]).0, Some(64));
+}
+
 /// A refused login over SMTP with a person's token names who signed in, and both ways out.
 #[tokio::test]
 async fn f44_a_refusal_over_smtp_names_the_person_of_the_token() {

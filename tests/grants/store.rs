@@ -260,3 +260,31 @@ async fn forget_deletes_and_the_running_relay_sees_it() {
     let unknown = authrelay(relay.directory(), &["forget", "nobody@contoso.test"]);
     assert_eq!(unknown.status.code(), Some(64));
 }
+
+/// What was cached before a person acted is not shown afterwards.
+#[tokio::test]
+async fn the_state_of_a_token_follows_authorize_and_forget() {
+    let relay = consenting().start().await;
+    let shown = async || {
+        let admin = relay.listener("admin");
+        let answer = crate::http()
+            .get(format!("http://{admin}/api/accounts"))
+            .bearer_auth("admin-token-9Zk4")
+            .send()
+            .await
+            .unwrap();
+        let accounts: serde_json::Value = answer.json().await.unwrap();
+        let state = |key: &str| accounts[0].pointer(key).unwrap().clone();
+        (state("/token/state"), state("/consent"))
+    };
+    let reply = crate::log_in(&relay, Imap).await;
+    assert!(reply.starts_with("a NO [CONTACTADMIN] "), "{reply}");
+    assert_eq!(shown().await, ("refused".into(), "needed".into()));
+    assert_eq!(consent(&relay).await.0, 200);
+    assert_eq!(shown().await, ("valid".into(), "given".into()));
+    crate::assert_logs_in(&relay, Imap).await;
+    assert_eq!(shown().await, ("valid".into(), "given".into()));
+    let output = authrelay(relay.directory(), &["forget", "tickets@contoso.test"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(shown().await, ("none".into(), "needed".into()));
+}

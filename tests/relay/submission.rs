@@ -494,6 +494,39 @@ fn chunks_over_the_size_never_arrive() {
     });
 }
 
+/// A client that does not wait for the replies sends its chunk behind a MAIL that was refused for
+/// now: nothing in the chunk is a command.
+#[test]
+fn d05_the_chunk_of_a_refused_mail_is_not_read_as_commands() {
+    still(|_| async {
+        let relay = devices(POLICY).start().await;
+        relay.sandbox.set_fault(Some(Fault::TokenUnreachable));
+        let mut client = Client::dial(Smtp, relay.listener("devices")).await;
+        greet(&mut client).await;
+        let chunk =
+            format!("x\r\nMAIL FROM:<{MAILBOX}>\r\nRCPT TO:<{MAILBOX}>\r\nDATA\r\nforged\r\n.\r\n");
+        let mail = format!("MAIL FROM:<{MAILBOX}>\r\nRCPT TO:<{MAILBOX}>\r\n");
+        let octets = chunk.len();
+        client.send(format!("{mail}BDAT {octets} LAST\r\n")).await;
+        let said = client.reply().await;
+        assert!(said.starts_with("454 "), "{said}");
+        relay.sandbox.set_fault(None);
+        for piece in chunk.as_bytes().chunks(7) {
+            client.send(piece).await;
+        }
+        for _ in 0..2 {
+            let said = client.reply().await;
+            assert!(said.starts_with("503 "), "{said}");
+        }
+        assert!(client.ask("NOOP\r\n", "\r\n").await.starts_with("250 "));
+        // Without a size, nobody knows where the chunk ends.
+        let said = client.ask("BDAT x\r\nNOOP\r\n", "\r\n").await;
+        assert!(said.starts_with("501 "), "{said}");
+        assert_eq!(client.rest().await, "");
+        assert_eq!(relay.sandbox.messages(MAILBOX).len(), 3);
+    });
+}
+
 /// A reload that takes the listener's account away ends what came by it, and nothing else.
 #[test]
 fn r37_sessions_of_devices_follow_their_listener() {

@@ -81,6 +81,44 @@ fn d04_refused_commands_change_nothing() {
     }
 }
 
+/// A second address where parameters belong is no parameter, and a size may have 20 digits.
+#[test]
+fn d05_parameters_that_are_none_do_not_pass_a_policy() {
+    still(|_| async {
+        let relay = Setup::default()
+            .append("    smtp: {senders: [\"*@contoso.test\"], recipients: [\"*@contoso.test\"], max_size: 1kB}\n")
+            .start()
+            .await;
+        let mut client = relay.session(Smtp).await;
+        for (odd, expected) in [
+            ("MAIL FROM:<tickets@contoso.test> <boss@x.test>\r\n", "501 "),
+            (
+                "MAIL FROM:<tickets@contoso.test> SIZE=1 ,<b@x.test>\r\n",
+                "501 ",
+            ),
+            (
+                "MAIL FROM:<tickets@contoso.test> SIZE=99999999999999999999\r\n",
+                "552 5.3.4 ",
+            ),
+            ("MAIL FROM:<tickets@contoso.test> SIZE=9x\r\n", "501 "),
+            (
+                "MAIL FROM:<tickets@contoso.test> BODY=8BITMIME AUTH=<>\r\n",
+                "250 ",
+            ),
+            ("RCPT TO:<tickets@contoso.test> <boss@x.test>\r\n", "501 "),
+            (
+                "RCPT TO:<tickets@contoso.test> NOTIFY=NEVER ORCPT=rfc822;a@b.test\r\n",
+                "250 ",
+            ),
+        ] {
+            let said = client.ask(odd, "\r\n").await;
+            assert!(said.starts_with(expected), "{odd}: {said}");
+        }
+        let seen = relay.sandbox.seen();
+        assert!(!seen.smtp.iter().any(|line| line.contains("x.test")));
+    });
+}
+
 /// Where messages are counted, what is not understood does not pass.
 #[test]
 fn d05_nothing_passes_a_rate_uncounted() {
@@ -383,7 +421,8 @@ fn f62_the_upstream_is_logged_in_to_as_the_sender() {
         let said = client.ask("MAIL FROM:<a@elsewhere.test>\r\n", "\r\n").await;
         assert!(said.starts_with("550 5.7.1 "), "{said}");
         relay.sandbox.set_fault(Some(Fault::SmtpDisabled));
-        let said = client.ask(MAIL, "\r\n").await;
+        let refused = "MAIL FROM:<Scanner@contoso.test>\r\n";
+        let said = client.ask(refused, "\r\n").await;
         assert!(said.starts_with("535 5.7.139 "), "{said}");
         relay.sandbox.set_fault(None);
         let said = client.ask(MAIL, "\r\n").await;
@@ -391,6 +430,8 @@ fn f62_the_upstream_is_logged_in_to_as_the_sender() {
         assert!(client.ask("QUIT\r\n", "\r\n").await.starts_with("221 "));
         client.rest().await;
         assert_eq!(relay.log.faults(), ["policy: message", "upstream: refused"]);
+        let fault = relay.log.named("fault").remove(1);
+        assert_eq!(fault["mailbox"], "scanner@contoso.test", "{fault}");
     });
 }
 

@@ -119,7 +119,7 @@ pub(super) fn admin(
     };
     let users = match keys.users.optional() {
         Some(Some(keys)) => {
-            if !field.has_key("public_url") {
+            if !bind.ip().is_loopback() && !field.has_key("public_url") {
                 field.missing("public_url", "how browsers reach the relay, as in https://relay.example.com: admin.users needs it");
             }
             super::users::users(&field.at("users"), keys, public_url.as_ref()).map(Some)

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::audit::{Audit, AuditPath};
 use super::super::field::{Context, Field, Problems};
 use super::super::key::{Key, Value as _};
 use super::super::keys::Limits;
@@ -137,6 +138,7 @@ fn config(root: &Field, keys: Root, path: &Path) -> Option<Config> {
         super::admin::check_state(state, root);
     }
     check_idle(root, &keys.limits, &listeners);
+    check_apart(root, log.as_ref(), audit.iter().flatten().next());
     let config = Config {
         path: path.to_owned(),
         state: state?,
@@ -175,6 +177,20 @@ fn log(field: &Field, log: Key<Log>) -> Option<Log> {
         Some(path) if path.is_dir() => field.at("file").reject("is a folder; name a file in it"),
         Some(path) => can_be_written(&field.at("file"), path).then_some(log),
         None => Some(log),
+    }
+}
+
+/// Checks that log and audit records have a file each: log lines would break the hash chain.
+fn check_apart(root: &Field, log: Option<&Log>, audit: Option<&Audit>) {
+    let log = log.and_then(|log| log.file.as_ref());
+    let audit = audit.and_then(|audit| audit.path.as_ref());
+    let (Some(log), Some(AuditPath::File(audit))) = (log, audit) else {
+        return;
+    };
+    if audit.components().eq(log.components()) {
+        root.at("audit")
+            .at("path")
+            .problem("is log.file too: give each its own file");
     }
 }
 

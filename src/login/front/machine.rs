@@ -43,6 +43,8 @@ pub(super) struct Parsed {
 pub(super) enum Command {
     /// Only this reply.
     Answer(Vec<u8>),
+    /// SMTP: a BDAT that is refused with this reply, and the size of its chunk, which is discarded.
+    RefusedChunk(Vec<u8>, u64),
     /// The list of capabilities, which is the reply.
     Capabilities(Vec<u8>),
     /// Part of a login of several commands, with the reply if credentials are accepted.
@@ -152,6 +154,10 @@ impl<D: Dialect> Machine<D> {
         self.tag = parsed.tag;
         match parsed.command {
             Command::Answer(reply) => self.output.extend_from_slice(&reply),
+            Command::RefusedChunk(reply, octets) => {
+                self.output.extend_from_slice(&reply);
+                self.input.skip(octets);
+            }
             Command::Capabilities(reply) => {
                 self.notes.on_capabilities();
                 self.output.extend_from_slice(&reply);

@@ -10,6 +10,8 @@ use crate::wire::Protocol;
 use crate::wire::line::{COMMAND_CAP, Fragments};
 use crate::wire::smtp;
 
+const MAIL_FIRST: &[u8] = b"503 5.5.1 MAIL comes first.\r\n";
+
 #[derive(Default)]
 pub(super) struct Smtp {
     /// Temporary fault of the last login, which is also the reply to MAIL: after a temporary failure
@@ -82,8 +84,15 @@ impl Smtp {
             Command::Fault(self.postponed.clone().unwrap_or_else(needs_login))
         } else if is_mail {
             Command::Unauthenticated([line, b"\r\n"].concat().into())
+        } else if verb.is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT")) {
+            // The chunk may follow at once: none of it is a command, also after a refused MAIL.
+            match smtp::bdat(line) {
+                Some((octets, _)) => Command::RefusedChunk(MAIL_FIRST.into(), octets),
+                // The position of the next command is unknown.
+                None => Command::Quit(b"501 5.5.4 Arguments not understood.\r\n".into()),
+            }
         } else {
-            Command::Answer(b"503 5.5.1 MAIL comes first.\r\n".into())
+            Command::Answer(MAIL_FIRST.into())
         }
     }
 }

@@ -6,12 +6,10 @@ use super::policy;
 use super::session::{InputState, Smtp};
 use super::sink::Sink;
 use super::transaction::ChunkHeader;
+use crate::wire::smtp::bdat;
 
 /// Maximum size of a rewritten header that is held, in octets: a chunk's size precedes it.
 const MAX_CHUNK_HEADER: usize = 256 * 1024;
-
-/// Largest size that a chunk may announce, in octets.
-const MAX_CHUNK: u64 = 9_999_999_999;
 
 impl Smtp {
     pub(super) fn ruled_chunk(&mut self, line: &[u8], sink: &mut Sink<'_>) {
@@ -156,20 +154,4 @@ pub(super) fn part(octets: &[u8], left: u64) -> (usize, u64) {
 fn announce(octets: u64, last: bool) -> Vec<u8> {
     let last = if last { " LAST" } else { "" };
     format!("BDAT {octets}{last}").into_bytes()
-}
-
-/// Parses `bdat-cmd = "BDAT" SP chunk-size [SP "LAST"] CR LF` (RFC 3030 §2). A size over
-/// [`MAX_CHUNK`] octets is invalid.
-pub(super) fn bdat(line: &[u8]) -> Option<(u64, bool)> {
-    let text = std::str::from_utf8(line).ok()?;
-    let mut words = text.split_ascii_whitespace().skip(1);
-    let size = words.next()?;
-    let octets = size.bytes().all(|octet| octet.is_ascii_digit());
-    let octets = octets.then(|| size.parse().ok()).flatten()?;
-    let last = match (words.next(), words.next()) {
-        (None, _) => false,
-        (Some(last), None) if last.eq_ignore_ascii_case("LAST") => true,
-        (Some(_), _) => return None,
-    };
-    (octets <= MAX_CHUNK).then_some((octets, last))
 }

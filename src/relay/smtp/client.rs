@@ -1,7 +1,7 @@
 //! Client side of an SMTP session: commands, and the octets of messages.
 
 use super::super::interface::Out;
-use super::chunk::{bdat, chunk_state, part};
+use super::chunk::{chunk_state, part};
 use super::pending::Pending;
 use super::policy::{self, Verdict};
 use super::reply::ReplyScanner;
@@ -12,6 +12,7 @@ use crate::fault::Fault;
 use crate::relay::envelope::address;
 use crate::relay::interface::{Action, Event};
 use crate::wire::Protocol;
+use crate::wire::smtp::bdat;
 
 /// Longest command that is parsed, in octets; RFC 5321 §4.5.3.1.4 and its extensions require less.
 const MAX_LINE: usize = 4096;

@@ -49,16 +49,19 @@ pub(super) enum Verdict {
 impl Policy {
     /// Checks MAIL; `line` has no line end.
     pub(super) fn mail(&self, line: &[u8]) -> Verdict {
-        let Some(path) = Path::parse(argument(line), "FROM:") else {
-            return Verdict::Answer(SYNTAX);
+        let path = match Path::parse(argument(line), "FROM:") {
+            Some(path) if path.has_valid_parameters() => path,
+            _ => return Verdict::Answer(SYNTAX),
         };
         if !admits(self.senders.as_deref(), path.address) {
             return Verdict::Refuse(SENDER, format!("sender {}", path.address));
         }
         if let Some(size) = path.parameter("SIZE") {
-            let Ok(size) = size.parse::<u64>() else {
+            if size.is_empty() || !size.bytes().all(|octet| octet.is_ascii_digit()) {
                 return Verdict::Answer(SYNTAX);
-            };
+            }
+            // RFC 1870 §3 allows 20 digits, more than fit.
+            let size = size.parse().unwrap_or(u64::MAX);
             if self.max_size.is_some_and(|most| size > most) {
                 let why = format!("size {size}, announced by {}", path.address);
                 return Verdict::Refuse(SIZE, why);
@@ -82,7 +85,7 @@ impl Policy {
     /// Checks RCPT within a transaction; `line` has no line end.
     pub(super) fn recipient(&self, line: &[u8]) -> Verdict {
         let path = match Path::parse(argument(line), "TO:") {
-            Some(path) if !path.address.is_empty() => path,
+            Some(path) if !path.address.is_empty() && path.has_valid_parameters() => path,
             _ => return Verdict::Answer(SYNTAX),
         };
         if !admits(self.recipients.as_deref(), path.address) {
