@@ -1,10 +1,9 @@
 //! `run`: serves until a stop request, and reloads on request.
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-
-use tokio::runtime::Handle;
 
 use super::setup::{Exit, print_error, refuse, runtime};
 use crate::audit;
@@ -80,11 +79,7 @@ fn serve(path: &Path, options: Options) -> Exit {
         Ok(runtime) => runtime,
         Err(exit) => return exit,
     };
-    let threads = match server::start_session_threads() {
-        Ok(threads) => threads,
-        Err(error) => return fail(Exit::Unavailable, &format!("no threads: {error}")),
-    };
-    let served = runtime.block_on(serve_until_stopped(config, path, log, confinement, threads));
+    let served = runtime.block_on(serve_until_stopped(config, path, log, confinement));
     // Does not wait for a command or look-up that hangs.
     runtime.shutdown_background();
     match served {
@@ -110,7 +105,6 @@ async fn serve_until_stopped(
     path: &Path,
     log: logging::Started,
     confinement: Option<Confinement>,
-    threads: Vec<Handle>,
 ) -> anyhow::Result<()> {
     // Both are registered before any client can know that the relay is running.
     let reloads = manager::ReloadRequests::new();
@@ -125,7 +119,8 @@ async fn serve_until_stopped(
     );
     drop(config);
     let control = server.control().clone();
-    control.set_threads(threads);
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    control.set_threads(server::start_session_threads(processors)?);
     if let Some(confinement) = confinement {
         control.set_confinement(confinement);
     }

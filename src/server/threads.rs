@@ -5,7 +5,6 @@
 //! moves sessions from cache to cache, which is a quarter of what a login costs.
 
 use std::io;
-use std::num::NonZero;
 
 use tokio::runtime::{Builder, Handle};
 
@@ -22,14 +21,13 @@ const PROCESSORS: usize = 2;
 /// to a millisecond, for which the others wait.
 const EVENT_INTERVAL: u32 = 16;
 
-/// Starts a thread for every [`PROCESSORS`], at most [`MAX`]. They end with the process. None is started
-/// where the system does not let threads share a listener.
+/// Starts a thread for every [`PROCESSORS`] of `processors`, at most [`MAX`]. They end with the process.
+/// None is started where the system does not let threads share a listener.
 ///
 /// # Errors
 ///
 /// A thread cannot be started.
-pub fn start_session_threads() -> io::Result<Vec<Handle>> {
-    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+pub fn start_session_threads(processors: usize) -> io::Result<Vec<Handle>> {
     let count = match platform::SHARES_LISTENERS {
         true => (processors / PROCESSORS).clamp(1, MAX),
         false => 0,
