@@ -30,7 +30,7 @@ pub fn hinted(fault: Fault, provider: &Provider) -> Fault {
     let untrusted = ["not trusted", "UnknownIssuer", "BadSignature"]
         .iter()
         .any(|said| detail.contains(said));
-    let hint = if untrusted && provider.ca.is_empty() {
+    let hint = if untrusted && provider.ca.0.is_empty() {
         bundle().map(|bundle| {
             format!(
                 "this machine's own store of authorities is not used: if it has that CA, set providers.{name}.ca to its PEM file (the store: {})",

@@ -24,9 +24,9 @@ pub fn near(end: i64, now: i64) -> Option<i64> {
 }
 
 /// Days before expiry of the last alert: 14, 7 or 1.
-pub fn told_at(end: i64, now: i64) -> Option<i64> {
+pub fn last_alert(end: i64, now: i64) -> Option<i64> {
     let days = near(end, now)?;
-    DAYS.into_iter().find(|told| days <= *told)
+    DAYS.into_iter().find(|alert| days <= *alert)
 }
 
 #[cfg(test)]
@@ -34,9 +34,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_end_is_told_of_three_times() {
+    fn an_expiry_has_three_alerts() {
         const DAY: i64 = 86_400;
-        for (left, days, told) in [
+        for (left, days, alert) in [
             (100 * DAY, None, None),
             (15 * DAY, None, None),
             (15 * DAY - 1, Some(14), Some(14)),
@@ -48,8 +48,8 @@ mod tests {
         ] {
             let now = 1_700_000_000;
             assert_eq!(near(now + left, now), days, "{left}");
-            assert_eq!(told_at(now + left, now), told, "{left}");
+            assert_eq!(last_alert(now + left, now), alert, "{left}");
         }
-        assert_eq!(told_at(i64::MIN, i64::MAX), Some(1));
+        assert_eq!(last_alert(i64::MIN, i64::MAX), Some(1));
     }
 }

@@ -153,20 +153,20 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn equal_faults_are_told_a_few_times_a_minute() {
+    async fn equal_faults_are_logged_a_few_times_a_minute() {
         let limiter = FaultLogLimiter::default();
         let client = IpAddr::from([192, 0, 2, 1]);
-        let told = |login, kind| {
+        let logged = |login, kind| {
             (0..100)
                 .filter(|_| limiter.allows(Some(login), client, kind))
                 .count()
         };
-        assert_eq!(told("a", Kind::Credentials), 5);
-        assert_eq!(told("A", Kind::Credentials), 0);
-        assert_eq!(told("b", Kind::Credentials), 5);
-        assert_eq!(told("a", Kind::Unreachable), 5);
+        assert_eq!(logged("a", Kind::Credentials), 5);
+        assert_eq!(logged("A", Kind::Credentials), 0);
+        assert_eq!(logged("b", Kind::Credentials), 5);
+        assert_eq!(logged("a", Kind::Unreachable), 5);
         tokio::time::advance(WINDOW).await;
-        assert_eq!(told("a", Kind::Credentials), 5);
+        assert_eq!(logged("a", Kind::Credentials), 5);
     }
 
     #[tokio::test(start_paused = true)]

@@ -235,13 +235,13 @@ fn row(
         Err(fault) => (None, Some(fault)),
     };
     // Protocols may have different mailboxes, each with its own token.
-    let standing = Protocol::ALL
+    let state = Protocol::ALL
         .iter()
         .filter(|protocol| account.serves(**protocol))
         .map(|protocol| {
             token_source.token_state(account, login, &account.mailbox_of(*protocol, login))
         })
-        .find(|standing| *standing != TokenState::None)
+        .find(|state| *state != TokenState::None)
         .unwrap_or(TokenState::None);
     let refusal = record
         .as_ref()
@@ -262,7 +262,7 @@ fn row(
         (None, None, None) => None,
     };
     AccountStatus {
-        token: token(&standing, record.as_ref()),
+        token: token(&state, record.as_ref()),
         login: login.to_owned(),
         mailbox,
         registration: registration.name.clone(),
@@ -324,7 +324,7 @@ fn stored(
     }
 }
 
-fn token(standing: &TokenState, record: Option<&StoredConsent>) -> TokenStatus {
+fn token(token: &TokenState, record: Option<&StoredConsent>) -> TokenStatus {
     let state = |state| TokenStatus {
         state,
         expires: None,
@@ -336,7 +336,7 @@ fn token(standing: &TokenState, record: Option<&StoredConsent>) -> TokenStatus {
             expires: Some(at_seconds(seconds)),
         }
     };
-    match (standing, record) {
+    match (token, record) {
         (TokenState::Valid(left), _) => until(now().saturating_add(left.as_secs())),
         (_, Some(record)) if record.refused.is_some() => state("refused"),
         (TokenState::Refused, _) => state("refused"),

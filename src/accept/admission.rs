@@ -18,7 +18,7 @@ pub struct SessionLimiter {
     sessions: Arc<Semaphore>,
     /// Current size of the limit.
     size: Arc<Mutex<Size>>,
-    told: Arc<Semaphore>,
+    rejections: Arc<Semaphore>,
     clients: Arc<Clients>,
 }
 
@@ -63,7 +63,7 @@ impl SessionLimiter {
                 wanted: places(limits),
                 shrinking: false,
             })),
-            told: Arc::new(Semaphore::new(MAX_REJECTIONS)),
+            rejections: Arc::new(Semaphore::new(MAX_REJECTIONS)),
             clients: Arc::new(Clients {
                 limit: AtomicUsize::new(limits.sessions_per_client),
                 counts: Mutex::default(),
@@ -96,7 +96,7 @@ impl SessionLimiter {
         }
         tokio::select! {
             biased;
-            Ok(permit) = self.told.clone().acquire_owned() => SessionPermit {
+            Ok(permit) = self.rejections.clone().acquire_owned() => SessionPermit {
                 clients: None,
                 admitted: None,
                 _permit: permit,
@@ -237,15 +237,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_freed_session_is_taken_while_everybody_is_being_told() {
+    async fn a_freed_session_is_taken_while_rejections_are_sent() {
         let limiter = SessionLimiter::new(&limits(1, 100));
         let client = IpAddr::from([10, 0, 0, 1]);
         let first = take(&limiter, client).await;
-        let mut told = Vec::new();
+        let mut rejections = Vec::new();
         for _ in 0..MAX_REJECTIONS {
-            told.push(take(&limiter, client).await);
+            rejections.push(take(&limiter, client).await);
         }
-        assert!(told.iter().all(|(_, admitted)| !admitted));
+        assert!(rejections.iter().all(|(_, admitted)| !admitted));
         drop(first);
         assert!(take(&limiter, client).await.1);
     }

@@ -26,14 +26,14 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// less.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Nothing but what the page itself brings.
+/// Content-Security-Policy of every page: only the page's own script and style.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// Characters of a login on an audit record.
 const LOGIN_CAP: usize = 320;
 
-/// Paths that ask for nothing.
+/// Paths that require no credential.
 const OPEN: [&str; 6] = [
     "/oauth/callback",
     "/oidc/start",
@@ -43,7 +43,7 @@ const OPEN: [&str; 6] = [
     "/proof",
 ];
 
-/// Pages for people, which show the ways in to whoever has presented nothing.
+/// Pages for people. Without a credential they show how to sign in.
 const PAGES: [&str; 2] = ["/", "/audit"];
 
 /// Action of a request, and the login that it concerns, as the audit records them.
@@ -68,7 +68,7 @@ fn action(auth: &AdminAuth, request: &Request) -> Option<(&'static str, Option<S
     Some((action, Some(login)))
 }
 
-/// Every request goes through here.
+/// Checks the access rights and the origin of every request, and records actions in the audit.
 pub(super) async fn check_access(
     State(state): State<Arc<AdminState>>,
     mut request: Request,
@@ -160,7 +160,7 @@ fn only_looking(viewer: &Caller) -> Response {
     (StatusCode::FORBIDDEN, body).into_response()
 }
 
-/// Takes the whole of the request, then works on it.
+/// Reads the whole request, then passes it on.
 async fn answer(request: Request, next: Next) -> Response {
     let busy = request.extensions().get::<Busy>().cloned();
     let (head, body) = request.into_parts();

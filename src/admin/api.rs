@@ -39,7 +39,7 @@ pub(super) async fn accounts(State(state): State<Arc<AdminState>>) -> Response {
     }
 }
 
-/// Every session that is open.
+/// Lists the open sessions.
 pub(super) async fn sessions(State(state): State<Arc<AdminState>>) -> Response {
     Json(state.current.active().sessions().rows(status::rfc3339)).into_response()
 }
@@ -88,14 +88,14 @@ pub(super) async fn authorize(
     }
 }
 
-/// Which consent is asked about.
+/// Query of a consent's state.
 #[derive(Deserialize)]
 pub(super) struct Begun {
     /// State parameter, as in the address that the person was sent to.
     state: String,
 }
 
-/// How a consent stands that was begun here: `pending`, `given`, `failed` or `unknown`.
+/// Reports the state of a consent that was begun here: `pending`, `given`, `failed` or `unknown`.
 pub(super) async fn progress(
     State(state): State<Arc<AdminState>>,
     Query(begun): Query<Begun>,
@@ -112,7 +112,7 @@ pub(super) async fn progress(
     Json(answer).into_response()
 }
 
-/// Until the person has entered the code.
+/// Waits until the person has entered the code.
 async fn wait(
     state: Arc<AdminState>,
     account: Arc<Account>,
@@ -146,9 +146,9 @@ async fn wait(
 
 #[derive(Deserialize)]
 pub(super) struct Asked {
-    /// One of those that the account allows, or all.
+    /// Protocol to test, one of the account's; absent: all of them.
     protocol: Option<String>,
-    /// `1`: each step as it ends.
+    /// `1` streams each step when it ends.
     stream: Option<String>,
 }
 
@@ -219,7 +219,7 @@ pub(super) async fn test(
     }
 }
 
-/// One JSON object a line, each as its step ends.
+/// Streams one JSON object per line, each when its step ends.
 fn streamed(
     service: Arc<Service>,
     targets: Vec<TestTarget>,
@@ -257,7 +257,7 @@ fn bad_request(what: &str) -> Response {
     (StatusCode::BAD_REQUEST, Json(json!({"error": what}))).into_response()
 }
 
-/// Deletes what is stored of a login.
+/// Deletes the stored consent of a login.
 pub(super) async fn forget(
     State(state): State<Arc<AdminState>>,
     Path(login): Path<String>,

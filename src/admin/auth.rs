@@ -18,15 +18,15 @@ pub(super) const SESSION_COOKIE: &str = "authrelay-session";
 /// Name of the cookie with a sealed sign-in in progress.
 pub(super) const SIGN_IN_COOKIE: &str = "authrelay-sign-in";
 
-/// Cookies of one name that are looked at: a browser sends one.
+/// Maximum number of cookies of one name that are compared; a browser sends one.
 const COOKIES: usize = 4;
 
 /// Role that a credential gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// May read, and change nothing.
+    /// Read access only.
     Viewer,
-    /// May read everything and change something.
+    /// Read access and actions.
     Operator,
 }
 
@@ -40,7 +40,7 @@ impl Role {
     }
 }
 
-/// Originator of a request that has presented something good.
+/// Originator of a request with a valid credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Caller {
     /// Name on pages and in audit records: a person's, `token` or `viewer_token`.
@@ -85,7 +85,7 @@ pub(super) struct AdminAuth {
     /// Key that proves to a command that this relay knows the operators' token.
     proof: hmac::Key,
     public_url: Url,
-    /// HTTPS is spoken here or in front.
+    /// Whether HTTPS is spoken here or by a web server in front.
     is_secure: bool,
     pub(super) metrics_public: bool,
 }
@@ -109,7 +109,7 @@ impl AdminAuth {
         }
     }
 
-    /// The path under which browsers find the relay, without a slash at its end.
+    /// Path under which browsers reach the relay, without a slash at its end.
     pub(super) fn base(&self) -> &str {
         self.public_url.path().trim_end_matches('/')
     }
@@ -152,7 +152,7 @@ impl AdminAuth {
         format!("{origin}{}{path}", self.base())
     }
 
-    /// The proof for a command's nonce: no one else can make it.
+    /// Computes the proof for a command's nonce, which requires the token.
     pub(super) fn prove(&self, nonce: &str) -> String {
         proof(&self.proof, nonce)
     }
@@ -227,7 +227,7 @@ fn hex(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
-/// The values of a cookie in a request, the first few.
+/// Returns the values of a cookie in a request, at most the first few.
 pub(super) fn cookies<'a>(
     headers: &'a HeaderMap,
     wanted: &'a str,

@@ -26,7 +26,7 @@ struct Page<'a> {
     more: String,
 }
 
-/// The page that says what came of a consent; `verdict` is the mail service's, where it refuses.
+/// Page with the result of a consent; `verdict` is the mail service's, where it refuses.
 pub(super) fn page(
     base: &str,
     result: &Result<GrantedConsent, Fault>,
@@ -70,7 +70,7 @@ pub(super) fn page(
     }
 }
 
-/// Serves until one consent that was begun here came to something.
+/// Serves until one consent that was begun here has ended.
 pub(super) async fn once(
     socket: TcpListener,
     consents: Arc<PendingAuthorizations>,

@@ -24,13 +24,13 @@ use crate::tls::reload::ReloadableTls;
 /// Largest number of connections at once.
 const CONNECTIONS: usize = 256;
 
-/// For the handshake, and for a request's head; for its body, see `access`.
+/// Longest time for the handshake and for the head of a request. The limit of a body is in `access`.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A connection's whole life: whoever reads an answer octet by octet comes to an end too.
+/// Longest duration of a connection, which also ends clients that read an answer slowly.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// The pause after running out of descriptors.
+/// Pause after the process ran out of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Whether a connection's request is being worked on.
@@ -45,7 +45,7 @@ impl Busy {
     }
 }
 
-/// Keeps a connection's place while its request is worked on.
+/// Guard that marks a connection as busy while its request is processed.
 pub(super) struct BusyGuard(Busy);
 
 impl Drop for BusyGuard {
@@ -54,7 +54,7 @@ impl Drop for BusyGuard {
     }
 }
 
-/// The connections that are open, the oldest first.
+/// Open connections, the oldest first.
 #[derive(Default)]
 struct Connections(VecDeque<(AbortHandle, Busy)>);
 
@@ -106,7 +106,7 @@ pub(super) async fn serve(socket: TcpListener, tls: Option<Arc<ReloadableTls>>, 
     }
 }
 
-/// How it ends is the browser's affair.
+/// Serves one connection; its errors concern only the browser.
 async fn connection(tcp: TcpStream, acceptor: Option<TlsAcceptor>, router: Router) {
     let _ = tcp.set_nodelay(true);
     let service = TowerToHyperService::new(router);

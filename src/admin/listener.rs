@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 
 use super::auth::AdminAuth;
 use super::people::People;
-use crate::config::{self, AdminToken};
+use crate::config::{self, GeneratedSecret};
 use crate::secret::Secret;
 use crate::session::ActiveService;
 use crate::tls::reload::ReloadableTls;
@@ -30,28 +30,28 @@ use crate::token::TokenSource;
 use crate::token::authorizations::PendingAuthorizations;
 use crate::token::store::{StateError, generated};
 
-/// Tests of connections at once: each reaches out.
+/// Maximum number of concurrent connection tests, each of which opens connections.
 const TESTS: usize = 4;
 
-/// Readings of audit records at once: each holds megabytes.
+/// Maximum number of concurrent reads of audit records, each of which holds megabytes.
 const READINGS: usize = 2;
 
-/// The administrators' listener, bound but not yet served.
+/// Administrators' listener, bound but not yet served.
 pub struct Admin {
     socket: std::net::TcpListener,
     tls: Option<Arc<ReloadableTls>>,
     state: Arc<AdminState>,
 }
 
-/// A token that is presented here: given, or in its file, which is made where it is absent.
+/// Returns the value of a token: as configured, or from its file, which is created if absent.
 ///
 /// # Errors
 ///
-/// Where the file cannot be read or made, or others may read it.
-pub fn token(token: &AdminToken) -> Result<Secret, StateError> {
+/// The file cannot be read or created, or other users may read it.
+pub fn token(token: &GeneratedSecret) -> Result<Secret, StateError> {
     match token {
-        AdminToken::Given(secret) => Ok(secret.clone()),
-        AdminToken::File(path) => generated(path),
+        GeneratedSecret::Given(secret) => Ok(secret.clone()),
+        GeneratedSecret::File(path) => generated(path),
     }
 }
 
@@ -62,12 +62,11 @@ pub fn proof(token: &Secret, nonce: &str) -> String {
 }
 
 impl Admin {
-    /// With its socket.
+    /// Creates the listener on a bound socket.
     ///
     /// # Errors
     ///
-    /// [`StateError`] where the token's file cannot;
-    /// anything else is TLS material.
+    /// [`StateError`] if a token's file cannot be read or created; any other error concerns TLS.
     pub fn bind(
         config: &config::Admin,
         socket: std::net::TcpListener,
@@ -99,26 +98,26 @@ impl Admin {
         })
     }
 
-    /// Reloadable TLS of the listener; `None` where it speaks HTTP in clear.
+    /// Returns the reloadable TLS of the listener; `None` without TLS.
     pub fn tls(&self) -> Option<Arc<ReloadableTls>> {
         self.tls.clone()
     }
 
-    /// People who sign in, whom a reload changes.
+    /// Returns the people who sign in, whom a reload changes.
     pub fn people(&self) -> Arc<People> {
         self.state.people.clone()
     }
 
-    /// Where it listens.
+    /// Returns the address of the listener.
     ///
     /// # Errors
     ///
-    /// Where the system does not say.
+    /// The system does not report the address.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
-    /// To say when the relay serves.
+    /// Returns the handle that reports when the relay serves.
     pub fn readiness(&self) -> Readiness {
         Readiness(self.state.clone())
     }
@@ -127,7 +126,7 @@ impl Admin {
     ///
     /// # Errors
     ///
-    /// Where the runtime cannot take the socket.
+    /// The runtime cannot take the socket.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let socket = TcpListener::from_std(self.socket)?;
         let router = router(self.state);
@@ -139,8 +138,8 @@ impl Admin {
     }
 }
 
-/// Everything stands at the root, and below the path of `public_url` for web servers that pass it
-/// on as they got it.
+/// Builds the routes: at the root, and below the path of `public_url` for web servers that pass it
+/// on unchanged.
 fn router(state: Arc<AdminState>) -> Router {
     let pages = pages();
     let all = match state.auth.base() {
@@ -190,7 +189,7 @@ struct Challenge {
     nonce: String,
 }
 
-/// Shows that this relay knows its token, before a command sends it.
+/// Answers a command's nonce with the proof that this relay knows its token.
 async fn prove(
     State(state): State<Arc<AdminState>>,
     Query(challenge): Query<Challenge>,
@@ -208,7 +207,7 @@ async fn prove(
     }
 }
 
-/// 503 while starting and while draining; trouble elsewhere is no reason to take a relay out.
+/// Reports readiness: 503 while starting and while draining. Faults elsewhere do not count.
 async fn readyz(State(state): State<Arc<AdminState>>) -> (StatusCode, &'static str) {
     if state.current.active().drain().is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
@@ -219,7 +218,7 @@ async fn readyz(State(state): State<Arc<AdminState>>) -> (StatusCode, &'static s
     }
 }
 
-/// Prometheus' text format; the store is read for those who wait for a consent.
+/// Writes the metrics in Prometheus' text format, with the number of missing consents from the store.
 async fn metrics(State(state): State<Arc<AdminState>>) -> Response {
     let text = tokio::task::spawn_blocking(move || {
         let service = state.current.active();
@@ -264,7 +263,7 @@ async fn returned(State(state): State<Arc<AdminState>>, RawQuery(query): RawQuer
 ///
 /// # Errors
 ///
-/// The fault that the person's page shows too.
+/// The fault that the person's page also shows.
 pub async fn one_callback(
     socket: TcpListener,
     consents: Arc<PendingAuthorizations>,

@@ -18,7 +18,7 @@ use crate::fault::Side;
 use crate::session;
 use crate::status;
 
-/// Rows of a table; whoever looks for more asks for a part of a name.
+/// Maximum number of rows of a table; a filter by name shows others.
 const ROWS: usize = 200;
 
 /// Height of the plot of faults, and the width of one of its bars.
@@ -29,12 +29,12 @@ const BAR: usize = 6;
 #[template(path = "status.html")]
 struct Status {
     base: String,
-    /// Buttons that change something are shown.
+    /// Whether buttons that change something are shown.
     operator: bool,
     caller: Caller,
     version: &'static str,
     draining: bool,
-    /// This relay among several, if it is one.
+    /// Name of this relay among several, if it is one of several.
     relays: Option<Relays>,
     find: String,
     /// Whether the file has no account yet.
@@ -51,7 +51,7 @@ struct Status {
 struct Relays {
     name: String,
     count: usize,
-    /// Why the store does not answer.
+    /// Reason why the store does not answer.
     away: Option<String>,
 }
 
@@ -192,7 +192,7 @@ pub(super) struct Text {
     text: String,
 }
 
-/// A text for a telephone's camera.
+/// Draws a text as a QR code.
 pub(super) async fn qr(Query(Text { text }): Query<Text>) -> Response {
     match QrCode::new(text.as_bytes()) {
         Ok(code) => {
@@ -212,7 +212,7 @@ pub(super) async fn script() -> Response {
     ([("content-type", "text/javascript; charset=utf-8")], script).into_response()
 }
 
-/// The style of every page.
+/// Serves the style sheet of all pages.
 pub(super) async fn style() -> impl axum::response::IntoResponse {
     let sheet = include_str!("../../templates/style.css");
     ([("content-type", "text/css; charset=utf-8")], sheet)

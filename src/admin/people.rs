@@ -20,20 +20,20 @@ use crate::config::{Admin, Member, Users};
 use crate::oidc::{Identity, LIFETIME, Provider, Seal};
 use crate::secret::Secret;
 
-/// Longest time that somebody stays signed in.
+/// Longest duration of a session.
 const SESSION: Duration = Duration::from_secs(8 * 3600);
 
-/// Sessions at once; one more ends the oldest.
+/// Maximum number of sessions; a further one ends the oldest.
 const SESSIONS: usize = 1_000;
 
-/// Sessions of one person at once; one more ends that person's oldest.
+/// Maximum number of sessions of one person; a further one ends that person's oldest.
 const SESSIONS_EACH: usize = 16;
 
-/// Sign-ins that wait for the identity provider at once: most connections stay free for others.
+/// Maximum number of sign-ins that wait for the identity provider; most connections stay free.
 const WAITING: usize = 16;
 
-/// Sign-ins that came back and are remembered as used; the identity provider takes no code twice
-/// either.
+/// Maximum number of completed sign-ins that are remembered as used. The identity provider accepts
+/// no code twice either.
 const USED: usize = 10_000;
 
 /// People of the administrators' listener; shared with whoever reloads.
@@ -43,17 +43,17 @@ pub struct People {
     sessions: Mutex<HashMap<SessionKey, Session>>,
     used: Mutex<HashMap<String, Instant>>,
     pub(super) seal: Seal,
-    /// Permits for what waits for the identity provider.
+    /// Permits for requests that wait for the identity provider.
     pub(super) waiting: Semaphore,
 }
 
-/// `admin.users` as it is in force, with its identity provider.
+/// Current `admin.users` with its identity provider.
 pub struct SignInService {
     pub(super) users: Arc<Users>,
     pub(super) provider: Provider,
 }
 
-/// SHA-256 of a session's id: neither memory nor timing gives the id away.
+/// SHA-256 of a session's id, so that neither memory nor timing reveals the id.
 type SessionKey = [u8; 32];
 
 struct Session {
@@ -66,7 +66,7 @@ impl People {
     ///
     /// # Errors
     ///
-    /// The authorities of `admin.users.ca`, or the machine's randomness.
+    /// The authorities of `admin.users.ca` cannot be used, or the machine has no randomness.
     pub(super) fn new(config: &Admin) -> anyhow::Result<Self> {
         let seal = Seal::new().map_err(|_| anyhow::anyhow!("the machine has no randomness"))?;
         let people = Self {
@@ -86,7 +86,7 @@ impl People {
     ///
     /// # Errors
     ///
-    /// The authorities of `admin.users.ca`; nothing has changed then.
+    /// The authorities of `admin.users.ca` cannot be used; nothing has changed then.
     pub fn prepare(
         &self,
         users: Option<&Arc<Users>>,
@@ -131,7 +131,7 @@ impl People {
         });
     }
 
-    /// `admin.users` as it is in force, if the file has it.
+    /// Returns the current `admin.users`, if the file has it.
     pub(super) fn service(&self) -> Option<Arc<SignInService>> {
         let in_force = self.in_force.read();
         in_force.unwrap_or_else(PoisonError::into_inner).clone()
@@ -182,7 +182,7 @@ impl People {
         self.sessions().remove(&key(id));
     }
 
-    /// Notes that a sign-in has come back; `false` where it had before.
+    /// Records a completed sign-in; `false` if it was completed before.
     pub(super) fn is_first_use(&self, state: &str, now: Instant) -> bool {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         if used.contains_key(state) {
@@ -203,7 +203,7 @@ impl People {
     }
 }
 
-/// Role that `admin.users` gives a person; `None`: none at all.
+/// Returns the role that `admin.users` gives a person, if any.
 pub(super) fn role(users: &Users, identity: &Identity) -> Option<Role> {
     let has = |members: &[Member]| members.iter().any(|member| identity.is(member));
     if has(&users.operators) {

@@ -14,13 +14,13 @@ use super::state::AdminState;
 use crate::audit::{self, Event, Filter, Row, Tail};
 use crate::config::AuditPath;
 
-/// Rows of the table.
+/// Maximum number of rows of the table.
 const ROWS: usize = 200;
 
-/// Characters of what is looked for.
+/// Maximum length of the search text, in characters.
 const FILTER_CAP: usize = 200;
 
-/// Breaks of the chain that are shown.
+/// Maximum number of breaks of the chain that are shown.
 const BREAKS: usize = 10;
 
 /// Outcomes, in the order in which they are offered.
@@ -218,7 +218,7 @@ impl Page {
         words.join(", ")
     }
 
-    /// Breaks to show, and whether there are more.
+    /// Returns the times of the breaks to show, and whether there are more.
     fn breaks(tail: &Tail) -> (Vec<&str>, bool) {
         let times = tail.broken.iter().map(String::as_str);
         let shown = times.filter(|time| !time.is_empty()).take(BREAKS);

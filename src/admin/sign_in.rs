@@ -1,5 +1,5 @@
-//! How a browser gets its cookie: by a token that is typed in, or by OpenID Connect
-//! (`/oidc/start`, `/oidc/callback`). And how it loses it.
+//! Sign-in and logout of a browser, whose session is a cookie: by a token that is typed in, or by
+//! OpenID Connect (`/oidc/start`, `/oidc/callback`).
 //!
 //! The session's cookie is SameSite=Lax. It is set while the browser follows the identity
 //! provider's redirect, and with Strict the browser would not send it on the way from there to the
@@ -24,10 +24,10 @@ use crate::fault::{Fault, Kind, sanitize};
 use crate::oidc::{Identity, LIFETIME, SignIn};
 use crate::secret::Secret;
 
-/// Groups of a person without a role that are shown.
+/// Maximum number of groups that the page of a person without a role shows.
 const SHOWN: usize = 20;
 
-/// The page with the ways in.
+/// Page on which people sign in.
 #[derive(Template)]
 #[template(path = "login.html")]
 struct LogIn<'a> {
@@ -53,7 +53,7 @@ struct Message<'a> {
     link: (String, &'a str),
 }
 
-/// The page with the ways in, for whoever has presented nothing.
+/// Renders the page on which people sign in, for requests without a credential.
 pub(super) fn log_in(state: &AdminState) -> Response {
     ways_in(state, StatusCode::UNAUTHORIZED, false, None)
 }
@@ -80,7 +80,7 @@ fn ways_in(
     }
 }
 
-/// Where a sign-in begins: below `public_url`, where it will end, so that the cookie is there.
+/// Address at which a sign-in begins: below `public_url`, where it ends, so that the cookie is sent.
 fn start_of(state: &AdminState) -> String {
     state.auth.public("/oidc/start")
 }
@@ -90,7 +90,7 @@ pub(super) struct GivenToken {
     token: String,
 }
 
-/// The token is typed in: the browser keeps a cookie made of it.
+/// Signs in by a token: the browser gets a cookie that is derived from it.
 pub(super) async fn logged_in(
     State(state): State<Arc<AdminState>>,
     headers: HeaderMap,
@@ -180,7 +180,7 @@ pub(super) async fn start(
     }
 }
 
-/// The identity provider sends a browser back.
+/// Completes a sign-in when the identity provider redirects the browser back.
 pub(super) async fn callback(
     State(state): State<Arc<AdminState>>,
     headers: HeaderMap,
@@ -190,7 +190,7 @@ pub(super) async fn callback(
         return no_users();
     };
     let query = query.unwrap_or_default();
-    let sign_in = match come_back(&state, &headers, &query) {
+    let sign_in = match take_sign_in(&state, &headers, &query) {
         Ok(sign_in) => sign_in,
         Err(fault) => return not_signed_in(&state, &fault),
     };
@@ -214,8 +214,8 @@ pub(super) async fn callback(
     }
 }
 
-/// The sign-in that this browser began and that comes back now, once.
-fn come_back(state: &AdminState, headers: &HeaderMap, query: &str) -> Result<SignIn, Fault> {
+/// Takes the sign-in that this browser began; it can be taken once.
+fn take_sign_in(state: &AdminState, headers: &HeaderMap, query: &str) -> Result<SignIn, Fault> {
     let given = parameter(query, "state");
     let now = SystemTime::now();
     let sign_in = cookies(headers, SIGN_IN_COOKIE)
@@ -238,7 +238,7 @@ fn come_back(state: &AdminState, headers: &HeaderMap, query: &str) -> Result<Sig
     }
 }
 
-/// The code of the redirect, or what the identity provider says instead.
+/// Returns the code of the redirect, or the identity provider's error.
 fn code(service: &SignInService, query: &str) -> Result<String, Fault> {
     let refused = |detail: String| Fault::new(Kind::GrantRefused, detail);
     let issuer = parameter(query, "iss");
@@ -269,7 +269,7 @@ fn code(service: &SignInService, query: &str) -> Result<String, Fault> {
     }
 }
 
-/// Begins the session of somebody who has a role.
+/// Begins the session of a person with a role.
 fn signed_in(
     state: &AdminState,
     service: &Arc<SignInService>,
@@ -366,7 +366,7 @@ fn busy() -> Fault {
     .with_remedy("try again in a moment")
 }
 
-/// A parameter of a redirect's query; empty where it is absent.
+/// Returns a parameter of a redirect's query; empty if absent.
 fn parameter(query: &str, name: &str) -> String {
     url::form_urlencoded::parse(query.as_bytes())
         .find(|(key, _)| key == name)

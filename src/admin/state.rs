@@ -1,4 +1,4 @@
-//! What all requests share, and what a reload answers.
+//! State that all requests share, and the result of a reload.
 
 use super::auth::{AdminAuth, Caller, SESSION_COOKIE, cookies};
 use super::people::People;
@@ -44,7 +44,7 @@ impl AdminState {
     }
 }
 
-/// Reads the configuration again: what came of it, or every problem that kept the old one.
+/// Function that reloads the configuration; the error is every problem, and the old one stays.
 pub type Reload = Arc<dyn Fn() -> Reloading + Send + Sync>;
 
 /// Future of a reload in progress.
@@ -63,16 +63,16 @@ pub struct ReloadReport {
     pub restart: Vec<&'static str>,
 }
 
-/// Says when the relay serves.
+/// Handle that reports when the relay serves.
 #[derive(Clone)]
 pub struct Readiness(pub(super) Arc<AdminState>);
 
 impl Readiness {
-    /// From now on it does.
+    /// Reports that the relay serves from now on.
     pub fn ready(&self) {
         self.0.ready.store(true, Ordering::Release);
     }
 }
 
-/// Octets of a request's body.
+/// Maximum size of a request's body, in octets.
 pub(super) const BODY: usize = 16 * 1024;

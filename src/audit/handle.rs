@@ -70,7 +70,7 @@ impl Audit {
                 .map_err(|error| AuditError::new(Path::new("audit.http"), error))?;
             spawn("audit-http", move || remote.run(delivery));
         }
-        let signer = settings.sign.clone().map(Signer::new);
+        let signer = settings.sign.clone().and_then(|key| key.0).map(Signer::new);
         let path = settings.path.as_ref();
         let writer = Writer::open(path, queue.clone(), outlets, signer)?;
         spawn("audit", move || writer.run());

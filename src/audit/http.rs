@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::header::CONTENT_TYPE;
 use tokio::runtime::Runtime;
 
 use super::remote::{Delivery, Undelivered, Wording};
@@ -48,7 +48,7 @@ impl Http {
     ///
     /// The runtime or the TLS configuration cannot be built.
     pub(super) fn new(settings: AuditHttp) -> std::io::Result<Self> {
-        let tls = crate::tls::client(&settings.authorities).map_err(std::io::Error::other)?;
+        let tls = crate::tls::client(&settings.ca.0).map_err(std::io::Error::other)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -62,10 +62,7 @@ impl Http {
     async fn post(&self, body: Vec<u8>) -> Result<StatusCode, String> {
         let mut request = axum::http::Request::post(self.settings.url.as_str())
             .header(CONTENT_TYPE, "application/x-ndjson");
-        for (name, value) in &self.settings.headers {
-            let mut value = HeaderValue::from_str(value.expose())
-                .map_err(|_| format!("the header {name} is not one line"))?;
-            value.set_sensitive(true);
+        for (name, value) in self.settings.headers.values() {
             request = request.header(name, value);
         }
         let request = request.body(body).map_err(|error| error.to_string())?;

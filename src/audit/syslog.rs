@@ -55,7 +55,7 @@ impl Syslog {
 
 impl Delivery for Syslog {
     fn address(&self) -> String {
-        self.server.address().to_string()
+        self.server.address.to_string()
     }
 
     /// One message: each is passed to the connection by itself.
@@ -111,16 +111,19 @@ fn send(server: &Server, connection: &mut Option<Connection>, message: &[u8]) ->
 /// Connects within [`SEND_TIMEOUT`], with TLS within twice that.
 fn connect(server: &Server) -> io::Result<Connection> {
     let tcp = || {
-        let tcp = connect::blocking(&server.host, server.port, SEND_TIMEOUT)?;
+        let tcp = connect::blocking(&server.address.host, server.address.port, SEND_TIMEOUT)?;
         tcp.set_write_timeout(Some(SEND_TIMEOUT))?;
         tcp.set_read_timeout(Some(SEND_TIMEOUT))?;
         Ok::<_, io::Error>(tcp)
     };
-    match &server.transport {
+    match server.transport {
         SyslogTransport::Udp => datagrams(server).map(Connection::Udp),
         SyslogTransport::Tcp => tcp().map(Connection::Tcp),
-        SyslogTransport::Tls { config, name, .. } => {
-            let tls = ClientConnection::new(Arc::clone(config), name.clone());
+        SyslogTransport::Tls => {
+            let authorities = server.ca.as_ref().map_or(&[][..], |ca| &ca.0);
+            let config = crate::tls::client(authorities).map_err(io::Error::other)?;
+            let name = server.server_name().ok_or(io::ErrorKind::InvalidInput)?;
+            let tls = ClientConnection::new(Arc::new(config), name);
             let mut tls = StreamOwned::new(tls.map_err(io::Error::other)?, tcp()?);
             let end = Instant::now() + SEND_TIMEOUT;
             while tls.conn.is_handshaking() {
@@ -146,7 +149,9 @@ fn connect(server: &Server) -> io::Result<Connection> {
 /// Creates a socket for the first usable address.
 fn datagrams(server: &Server) -> io::Result<UdpSocket> {
     let mut last = io::Error::other("the name has no address");
-    for address in connect::blocking_addresses(&server.host, server.port, SEND_TIMEOUT)? {
+    for address in
+        connect::blocking_addresses(&server.address.host, server.address.port, SEND_TIMEOUT)?
+    {
         let any = if address.is_ipv4() {
             "0.0.0.0:0"
         } else {

@@ -91,7 +91,7 @@ pub struct Tail {
     /// Matching records, up to the requested number.
     pub rows: Vec<Row>,
     /// Number of examined records.
-    pub looked_at: u64,
+    pub examined: u64,
     /// Time of the oldest examined record.
     pub oldest: Option<String>,
     /// Whether there are older records that were not examined.
@@ -181,7 +181,7 @@ impl Tail {
 
     /// Examines the next older line.
     fn look_at(&mut self, line: &[u8], filter: &Filter) {
-        self.looked_at += 1;
+        self.examined += 1;
         let row: Option<Row> = serde_json::from_slice(line).ok();
         let row = row.unwrap_or_default();
         let stated = split(line);

@@ -62,7 +62,7 @@ pub struct PendingCheck {
     login: String,
     /// Keyed hash of the presented password.
     print: Option<Print>,
-    _under_way: super::lockout::CheckPermit,
+    _in_progress: super::lockout::CheckPermit,
 }
 
 impl PendingCheck {
@@ -123,7 +123,7 @@ impl Authenticator {
             return false;
         };
         let protocol = client.listener.protocol;
-        account.protocols.contain(protocol)
+        account.protocols.contains(&protocol)
             && account.mailbox_of(protocol, verified.login()) == verified.mailbox()
             && account.registration.name == verified.account().registration.name
             && verified.password().is_none_or(|password| {
@@ -197,15 +197,15 @@ impl Authenticator {
         verified: &VerifiedLogin,
     ) -> Result<PendingCheck, LoginRefused> {
         let (address, login) = (client.address, verified.login());
-        match self.lockouts.trial(address, login).await {
-            Some(under_way) => Ok(PendingCheck {
+        match self.lockouts.permit_check(address, login).await {
+            Some(in_progress) => Ok(PendingCheck {
                 lockouts: self.lockouts.clone(),
                 address,
                 login: login.to_owned(),
                 print: verified
                     .unverified_password()
                     .map(|password| self.checker.print(password)),
-                _under_way: under_way,
+                _in_progress: in_progress,
             }),
             None => Err(LoginRefused::locked_out()),
         }
@@ -252,7 +252,7 @@ fn claim(
     credentials: &Credentials,
 ) -> Result<Candidate, &'static str> {
     let protocol = client.listener.protocol;
-    if !account.protocols.contain(protocol) {
+    if !account.protocols.contains(&protocol) {
         return Err("the account does not allow this protocol");
     }
     let mailbox = account.mailbox_of(protocol, login);
@@ -291,7 +291,7 @@ fn usable<'a>(
             networks
                 .iter()
                 .any(|network| network.contains(&client.address))
-        }) && password.protocols.contain(client.listener.protocol)
+        }) && password.protocols.contains(&client.listener.protocol)
     };
     let known = move |password: &&Arc<Password>| {
         let wanted = password.certificate.as_ref();

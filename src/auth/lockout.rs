@@ -65,7 +65,7 @@ struct State {
     policy: Lockout,
     records: HashMap<Key, FailureCount>,
     /// Pending checks by the identity provider.
-    trials: HashMap<Key, u32>,
+    checks: HashMap<Key, u32>,
 }
 
 /// A check by the identity provider in progress; until dropped it counts as a possible failure.
@@ -114,7 +114,7 @@ impl Lockouts {
             state: Mutex::new(State {
                 policy,
                 records: HashMap::new(),
-                trials: HashMap::new(),
+                checks: HashMap::new(),
             }),
             member: OnceLock::new(),
             ended: Notify::new(),
@@ -248,7 +248,7 @@ impl Lockouts {
 
     /// Begins a check as soon as its failure could not exceed the limit. `None`: the login is
     /// locked.
-    pub(super) async fn trial(
+    pub(super) async fn permit_check(
         self: &Arc<Self>,
         address: IpAddr,
         login: &str,
@@ -283,11 +283,11 @@ impl Lockouts {
         let counts = |record: &&FailureCount| now.duration_since(record.last) <= policy.window;
         let failures = record.filter(counts).map_or(0, |record| record.failures);
         let failures = failures.max(of_all);
-        let under_way = state.trials.entry(key.clone()).or_default();
-        if failures.saturating_add(*under_way) >= policy.failures && *under_way > 0 {
+        let in_progress = state.checks.entry(key.clone()).or_default();
+        if failures.saturating_add(*in_progress) >= policy.failures && *in_progress > 0 {
             return CheckStart::Later;
         }
-        *under_way += 1;
+        *in_progress += 1;
         CheckStart::Yes
     }
 }
@@ -310,10 +310,10 @@ impl FailureCount {
 impl Drop for CheckPermit {
     fn drop(&mut self) {
         let mut state = self.lockouts.state();
-        if let Some(under_way) = state.trials.get_mut(&self.key) {
-            *under_way -= 1;
-            if *under_way == 0 {
-                state.trials.remove(&self.key);
+        if let Some(in_progress) = state.checks.get_mut(&self.key) {
+            *in_progress -= 1;
+            if *in_progress == 0 {
+                state.checks.remove(&self.key);
             }
         }
         drop(state);
@@ -448,18 +448,18 @@ mod tests {
 
     /// At most as many checks are pending as may fail; others wait for one to end.
     #[tokio::test(start_paused = true)]
-    async fn trials_under_way_are_counted() {
+    async fn checks_in_progress_are_counted() {
         let lockouts = lockouts(3);
         lockouts.failed(CLIENT, "login", true, print(1));
-        let first = lockouts.trial(CLIENT, "login").await.unwrap();
-        let second = lockouts.trial(CLIENT, "login").await.unwrap();
+        let first = lockouts.permit_check(CLIENT, "login").await.unwrap();
+        let second = lockouts.permit_check(CLIENT, "login").await.unwrap();
         let moment = Duration::from_millis(1);
-        let third = tokio::time::timeout(moment, lockouts.trial(CLIENT, "login")).await;
+        let third = tokio::time::timeout(moment, lockouts.permit_check(CLIENT, "login")).await;
         assert!(third.is_err());
-        assert!(lockouts.trial(CLIENT, "other").await.is_some());
+        assert!(lockouts.permit_check(CLIENT, "other").await.is_some());
         let waiting = tokio::spawn({
             let lockouts = lockouts.clone();
-            async move { lockouts.trial(CLIENT, "login").await.is_some() }
+            async move { lockouts.permit_check(CLIENT, "login").await.is_some() }
         });
         tokio::task::yield_now().await;
         // A success frees a check, two failures lock.
@@ -468,7 +468,7 @@ mod tests {
         lockouts.failed(CLIENT, "login", true, print(2));
         lockouts.failed(CLIENT, "login", true, print(3));
         drop(second);
-        assert!(lockouts.trial(CLIENT, "login").await.is_none());
-        assert!(lockouts.state().trials.is_empty());
+        assert!(lockouts.permit_check(CLIENT, "login").await.is_none());
+        assert!(lockouts.state().checks.is_empty());
     }
 }

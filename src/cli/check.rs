@@ -35,9 +35,9 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
             print(format!(
                 "{}: good: {}, {}, {}\n",
                 path.display(),
-                counted(checked.listeners, "listener"),
-                counted(checked.registrations, "registration"),
-                counted(checked.accounts, "account"),
+                counted(checked.listeners.len(), "listener"),
+                counted(checked.registrations.len(), "registration"),
+                counted(checked.accounts.len(), "account"),
             ))
         }
         Err(problems) => refuse(&problems),

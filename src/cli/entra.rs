@@ -160,7 +160,7 @@ fn permissions(guide: &mut Guide, account: &Account) {
         guide.step("API permissions > Add > APIs my organization uses > Office 365 Exchange Online > Application permissions");
         guide.line(names.join(", "));
         guide.line("Then: Grant admin consent. Without it tokens come, and carry no roles.");
-        if account.protocols.contain(Protocol::Smtp) {
+        if account.protocols.contains(&Protocol::Smtp) {
             guide.line("To let it send for some mailboxes only, leave SMTP.SendAsApp out and use the RBAC role below.");
         }
     } else {
@@ -238,7 +238,7 @@ fn exchange(guide: &mut Guide, account: &Account, login: &str) {
                 "Add-MailboxPermission -Identity {mailbox} -User OBJECT_ID -AccessRights FullAccess"
             ));
         }
-        if account.protocols.contain(Protocol::Smtp) {
+        if account.protocols.contains(&Protocol::Smtp) {
             guide.line("In place of the permission SMTP.SendAsApp, to let it send for some mailboxes only:");
             guide.run("New-ManagementScope -Name relay -RecipientRestrictionFilter \"CustomAttribute1 -eq 'relay'\"");
             guide.run("New-ManagementRoleAssignment -Role 'Application SMTP.SendAsApp' -App OBJECT_ID -CustomResourceScope relay");
@@ -314,7 +314,7 @@ fn switches(guide: &mut Guide, account: &Account, login: &str) {
             ),
         });
     }
-    if account.protocols.contain(Protocol::Smtp) {
+    if account.protocols.contains(&Protocol::Smtp) {
         guide.line("SMTP AUTH must be on for OAuth too; for the whole tenant:");
         guide.run("Set-TransportConfig -SmtpClientAuthenticationDisabled $false");
     }

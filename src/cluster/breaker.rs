@@ -1,14 +1,14 @@
-//! When a store in trouble is left alone: after three errors in a row for 5 s, then one probe.
+//! Circuit breaker of the store: after three errors in a row it opens for 5 s, then admits one probe.
 
 use std::time::Duration;
 
-/// Errors in a row that open it.
+/// Number of errors in a row that open the breaker.
 const ERRORS: u32 = 3;
 
-/// Time for which it stays open.
+/// Time for which the breaker stays open.
 const OPEN: Duration = Duration::from_secs(5);
 
-/// Decides without IO; times are of one monotonic clock.
+/// Circuit breaker without IO; times are of one monotonic clock.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Breaker {
     errors: u32,
@@ -20,9 +20,9 @@ pub struct Breaker {
 /// Change caused by a result, reported once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// The store is away from now on.
-    Away,
-    /// The store is back.
+    /// The store became unavailable.
+    Unavailable,
+    /// The store is available again.
     Back,
 }
 
@@ -39,12 +39,12 @@ impl Breaker {
         }
     }
 
-    /// Whether the store counts as there.
+    /// Whether the store counts as available.
     pub fn is_closed(&self) -> bool {
         self.open_until.is_none()
     }
 
-    /// An operation that was admitted has ended.
+    /// Records the result of an admitted operation.
     pub fn on_result(&mut self, good: bool, now: Duration) -> Option<Change> {
         self.probing = false;
         if good {
@@ -58,10 +58,10 @@ impl Breaker {
         }
         let was_closed = self.open_until.is_none();
         self.open_until = Some(now + OPEN);
-        was_closed.then_some(Change::Away)
+        was_closed.then_some(Change::Unavailable)
     }
 
-    /// An operation that was admitted was given up before it ended.
+    /// Records that an admitted operation was abandoned.
     pub fn on_abandoned(&mut self) {
         self.probing = false;
     }
@@ -81,7 +81,7 @@ mod tests {
             assert!(breaker.admits(at(1)));
             assert_eq!(breaker.on_result(false, at(1)), None);
         }
-        assert_eq!(breaker.on_result(false, at(1)), Some(Change::Away));
+        assert_eq!(breaker.on_result(false, at(1)), Some(Change::Unavailable));
         assert!(!breaker.is_closed() && !breaker.admits(at(5)));
         assert!(breaker.admits(at(6)));
         assert!(!breaker.admits(at(6)), "one probe");

@@ -5,9 +5,9 @@
 //! | --- | --- | --- |
 //! | `Mark` | sets the marker where it is lost | `Marked` |
 //! | `Epoch` | reads the marker, and sets nothing | `Marked` |
-//! | `Back` | this relay has compared its records and entered its redemptions | `Roster` |
-//! | `Beat` | this relay lives | `Roster` |
-//! | `Leave` | this relay has stopped | `Done` |
+//! | `Back` | registers that this relay has compared its records and entered its redemptions | `Roster` |
+//! | `Beat` | registers that this relay lives | `Roster` |
+//! | `Leave` | removes this relay, which stops | `Done` |
 //! | `Get` | reads a record and who is entered | `Found` |
 //! | `Names` | reads the names of all consents | `Names` |
 //! | `Put` | stores and publishes what is greater, removes the entry | `Done`, `Greater` |
@@ -16,13 +16,13 @@
 //! | `Renew` | prolongs an entry | `Done`, `Moved` |
 //! | `Clear` | removes an entry by its nonce | `Done` |
 //! | `End` | marks a number as ended, where number and entry are still these | `Done`, `Moved` |
-//! | `Acquire` | a message may begin, and does within the minute | `Done`, `Held`, `Wait` |
-//! | `Hold` | a message is in flight still, whatever the count | `Done` |
-//! | `Release` | a message is in flight no more | `Done` |
-//! | `Pace` | one more message begins within the minute | `Done`, `Wait` |
-//! | `Keep`, `Look`, `Take` | a value for a time: a pause, a backoff, a consent that was asked for | `Done`, `Value` |
-//! | `Recall` | every value that was told to all and still lives | `Values` |
-//! | `Count` | one more failed login | `Counted` |
+//! | `Acquire` | reserves a message in flight and within the minute | `Done`, `Held`, `Wait` |
+//! | `Hold` | prolongs a message in flight, whatever the count | `Done` |
+//! | `Release` | ends a message in flight | `Done` |
+//! | `Pace` | reserves a message within the minute | `Done`, `Wait` |
+//! | `Keep`, `Look`, `Take` | keep, read or take a value for a time: a pause, a backoff, a consent that was asked for | `Done`, `Value` |
+//! | `Recall` | reads every published value that still lives | `Values` |
+//! | `Count` | counts a failed login | `Counted` |
 //!
 //! Everything but `Mark` and `Epoch` answers `Lost` where the marker is not the one that this relay knows, or
 //! where the store's clock has jumped; `Epoch` where there is none, or the clock has jumped.
@@ -37,19 +37,19 @@ use std::time::Duration;
 use super::mark::Mark;
 use super::number::Number;
 
-/// A beat is due so often.
+/// Interval of beats.
 pub const BEAT: Duration = Duration::from_secs(10);
 
-/// An entry, and a message's place, live so long unless they are renewed.
+/// Lifetime of an entry and of a message in flight without renewal.
 pub const LEASE: Duration = Duration::from_secs(30);
 
-/// An entry is renewed so often.
+/// Interval at which an entry is renewed.
 pub const RENEW: Duration = Duration::from_secs(5);
 
-/// A relay that was silent for so long is gone.
+/// Silence after which a relay counts as gone.
 pub const GONE: Duration = Duration::from_secs(15 * 60);
 
-/// The store's clock has jumped where it is further than this past every beat.
+/// Distance from the last beat beyond which the store's clock has jumped.
 pub const JUMP: Duration = Duration::from_secs(20);
 
 /// Identifier of an entry, which also tells two entries of one relay apart.
@@ -58,9 +58,9 @@ pub type Nonce = u64;
 /// Context sent with each command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Context {
-    /// The run id of the server, learned when the connection was made.
+    /// Run id of the server, from the beginning of the connection.
     pub run: Arc<str>,
-    /// The marker's epoch that this relay came back in.
+    /// Epoch of the marker in which this relay rejoined.
     pub epoch: Arc<str>,
     /// This relay's id.
     pub relay: Arc<str>,
@@ -69,13 +69,13 @@ pub struct Context {
 /// A record as the store has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sealed {
-    /// Orders it among the records of its name.
+    /// Number that orders the records of one name.
     pub number: Number,
-    /// The identity provider has refused it for good.
+    /// Whether the identity provider has refused it for good.
     pub ended: bool,
     /// Sealed with `state.key`.
     pub text: Arc<str>,
-    /// For how long the store keeps it, where not for ever.
+    /// Time for which the store keeps it; `None`: for ever.
     pub life: Option<Duration>,
 }
 
@@ -104,11 +104,11 @@ pub struct Entry {
 /// Relays by id, and how long ago each was heard of.
 pub type Ages = BTreeMap<Arc<str>, Duration>;
 
-/// See the table above.
+/// Command for the store; the table above describes each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Command {
-    /// With an epoch that is taken where the marker is lost, and the relays that are known.
+    /// `epoch` is used if the marker is lost; `roster` are the known relays.
     Mark {
         epoch: Arc<str>,
         roster: Ages,
@@ -148,7 +148,7 @@ pub enum Command {
         name: Arc<str>,
         nonce: Nonce,
     },
-    /// With the record that says why.
+    /// `record` has the reason.
     End {
         name: Arc<str>,
         nonce: Nonce,
@@ -177,12 +177,12 @@ pub enum Command {
         message: u64,
         per_minute: usize,
     },
-    /// Keeps a value; of two the longer-lived stays. Published if it is `told`.
+    /// Keeps a value; of two the longer-lived stays. With `is_published` all relays get it.
     Keep {
         name: Arc<str>,
         value: Arc<str>,
         life: Duration,
-        told: bool,
+        is_published: bool,
     },
     Look {
         name: Arc<str>,
@@ -191,20 +191,20 @@ pub enum Command {
         name: Arc<str>,
     },
     Recall,
-    /// One more failure: after `most` within `window` it is locked for `lock`. Without a policy it is
-    /// only looked at.
+    /// Counts a failure: after `most` within `window` the login is locked for `lock`. Without a policy
+    /// the count is only read.
     Count {
         name: Arc<str>,
         policy: Option<(Duration, u32, Duration)>,
     },
-    /// A login has succeeded: its failures count no more.
+    /// Removes the failures of a login that has succeeded.
     Uncount {
         name: Arc<str>,
     },
 }
 
 impl Command {
-    /// For the metrics.
+    /// Name of the command in the metrics.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Mark { .. } => "mark",
@@ -233,7 +233,7 @@ impl Command {
         }
     }
 
-    /// Every name of [`Command::name`].
+    /// All names that [`Command::name`] returns.
     pub const NAMES: [&'static str; 23] = [
         "mark", "epoch", "back", "beat", "leave", "get", "names", "put", "begin", "enter", "renew",
         "clear", "end", "acquire", "hold", "release", "pace", "keep", "look", "take", "recall",
@@ -241,11 +241,11 @@ impl Command {
     ];
 }
 
-/// See the table above.
+/// Answer of the store; the table above says which command gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Answer {
-    /// The marker is gone, another's, or of another time: nothing was done.
+    /// The marker is gone or another one: nothing was done.
     Lost,
     Marked {
         epoch: Arc<str>,
@@ -253,7 +253,7 @@ pub enum Answer {
     Done,
     Held,
     Settling,
-    /// The stored number, or the entry, is another.
+    /// The stored number or the entry has changed.
     Moved,
     Greater(Sealed),
     Found {
@@ -274,30 +274,30 @@ pub enum Answer {
     },
 }
 
-/// A store that does not answer: an error, or no word within its time.
+/// Failure of a store that does not answer: an error or a timeout.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Away(pub String);
+pub struct Unavailable(pub String);
 
 /// Messages published to all relays.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
+pub enum Published {
     /// A record was stored or ended.
     Record(Arc<str>, Sealed),
-    /// The marker was set anew: everybody has to come back.
+    /// The marker was set again: every relay has to rejoin.
     Lost,
-    /// A relay that was not known has come.
+    /// An unknown relay has joined.
     Joined(Arc<str>),
-    /// A value was kept, for so long.
+    /// A value was kept, with its lifetime.
     Kept(Arc<str>, Arc<str>, Duration),
-    /// A login has failed so often, and is locked for so long.
+    /// A login has failed: the count, and the duration of its lock.
     Counted(Arc<str>, u32, Duration),
-    /// A connection was made: this relay has to come back.
+    /// A connection was made: this relay has to rejoin.
     Connected,
 }
 
-/// An answer that is on its way.
-pub type Reply<'a> = Pin<Box<dyn Future<Output = Result<Answer, Away>> + Send + 'a>>;
+/// Future of an answer.
+pub type Reply<'a> = Pin<Box<dyn Future<Output = Result<Answer, Unavailable>> + Send + 'a>>;
 
 /// A store that several relays share.
 pub trait Store: Send + Sync {

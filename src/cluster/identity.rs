@@ -10,24 +10,24 @@ use super::command::Ages;
 use super::roster::Roster;
 use crate::platform;
 
-/// The roster is written again after this, where nobody has come or gone.
+/// Interval at which an unchanged roster is written again.
 const REMEMBER: Duration = Duration::from_secs(300);
 
-/// See the module.
+/// Identity of this relay and its stored roster.
 pub struct Identity {
     name: String,
     id: Arc<str>,
     file: PathBuf,
-    /// Ids written last, and when.
+    /// Ids in the last written roster, and the time of writing.
     written: Mutex<(Vec<Arc<str>>, Option<Duration>)>,
 }
 
 impl Identity {
-    /// The relay whose state is in this directory; an id is made where there is none yet.
+    /// Reads the identity from the state directory; creates an id if there is none.
     ///
     /// # Errors
     ///
-    /// Where it cannot be read or written.
+    /// The file cannot be read or written.
     pub fn open(directory: &Path, name: Option<&str>) -> std::io::Result<Self> {
         let path = directory.join("relay-id");
         let id = match std::fs::read_to_string(&path) {
@@ -44,18 +44,17 @@ impl Identity {
         })
     }
 
-    /// This relay's name, for people.
+    /// Name of this relay, for people.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// This relay's id.
+    /// Id of this relay.
     pub fn id(&self) -> &Arc<str> {
         &self.id
     }
 
-    /// The roster as it was remembered, at `now` of this relay's clock; empty where it never saw the
-    /// store.
+    /// Reads the stored roster, at `now` of this relay's clock; empty if it never saw the store.
     pub fn remembered(&self, now: Duration) -> Roster {
         let seconds: std::collections::BTreeMap<String, u64> = std::fs::read_to_string(&self.file)
             .ok()
@@ -77,8 +76,7 @@ impl Identity {
         Roster::from_ages(&ages, now)
     }
 
-    /// Writes the roster where somebody has come or gone, or some time has passed. A disk that is full
-    /// is no reason to stop.
+    /// Writes the roster if a relay has joined or left, or some time has passed. Errors are logged.
     pub fn remember(&self, roster: &Roster, now: Duration) {
         let ids: Vec<_> = roster.ids().cloned().collect();
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);

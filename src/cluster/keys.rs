@@ -1,5 +1,5 @@
-//! What is derived from `state.key` (HKDF-SHA256, RFC 5869): names, which say nothing of what they
-//! name, and the seal of records. Relays with the same key have the same of both.
+//! Keys derived from `state.key` (HKDF-SHA256, RFC 5869): for names, which reveal nothing, and for
+//! the seal of records. Relays with the same `state.key` derive the same keys.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::{hkdf, hmac, rand};
@@ -11,10 +11,10 @@ use zeroize::Zeroizing;
 use super::number::Number;
 use crate::secret::Secret;
 
-/// The format of records; a greater one is left alone.
+/// Version of the record format; records of a greater one are left alone.
 pub const FORMAT: u32 = 2;
 
-/// Octets of a name; 128 bits do not collide.
+/// Length of a name in octets; 128 bits do not collide.
 const NAME: usize = 16;
 
 /// Names and seal of one `state.key`.
@@ -34,7 +34,7 @@ struct Envelope {
     sealed: String,
 }
 
-/// The reason why a record does not open.
+/// Reason why a record does not open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closed {
     /// A later version of the program has written it.
@@ -44,7 +44,7 @@ pub enum Closed {
 }
 
 impl Keys {
-    /// Derives everything; `None` where the key cannot be used.
+    /// Derives the keys; `None` if `state.key` cannot be used.
     pub fn new(key: &Secret) -> Option<Self> {
         let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"authrelay");
         let prk = salt.extract(key.expose().trim().as_bytes());
@@ -56,14 +56,14 @@ impl Keys {
         })
     }
 
-    /// The name of a thing, in hexadecimal digits; `kind` keeps names of different things apart.
+    /// Computes a name in hexadecimal digits; `kind` separates names of different things.
     pub fn name(&self, kind: &str, parts: &[&str]) -> String {
         let digest = self.digest(kind, parts);
         let octets = digest.iter().take(NAME);
         octets.map(|octet| format!("{octet:02x}")).collect()
     }
 
-    /// A keyed hash of the same, as long as it comes.
+    /// Computes the keyed hash (HMAC-SHA256) in its full length.
     pub fn digest(&self, kind: &str, parts: &[&str]) -> [u8; 32] {
         let mut context = hmac::Context::with_key(&self.names);
         context.update(kind.as_bytes());
@@ -102,7 +102,7 @@ impl Keys {
     ///
     /// # Errors
     ///
-    /// [`Closed`] says why it does not open.
+    /// The reason why it does not open, as [`Closed`].
     pub fn open(&self, name: &str, text: &str) -> Result<(Number, Zeroizing<Vec<u8>>), Closed> {
         if version(text).is_some_and(|version| version > FORMAT) {
             return Err(Closed::Newer);
@@ -125,7 +125,7 @@ impl Keys {
     }
 }
 
-/// The format that a record says it has.
+/// Returns the format that a record claims to have.
 pub fn version(text: &str) -> Option<u32> {
     #[derive(Deserialize)]
     struct Version {
@@ -136,7 +136,7 @@ pub fn version(text: &str) -> Option<u32> {
         .map(|version: Version| version.v)
 }
 
-/// The number that a record says it has, without its seal's word.
+/// Returns the number that a record claims to have; the seal is not checked.
 pub fn claimed(text: &str) -> Option<Number> {
     serde_json::from_str(text).ok()
 }

@@ -2,29 +2,30 @@
 
 use super::number::Number;
 
-/// A record, as far as deciding needs it.
+/// Part of a record that the comparison needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
     /// Number of the record: the greater of two counts.
     pub number: Number,
-    /// Marked as ended.
+    /// Whether it is marked as ended.
     pub ended: bool,
-    /// Tells two records of one number apart: of these the store's is the truth.
+    /// Digest that distinguishes two records of one number, of which the store's counts.
     pub digest: u64,
 }
 
 /// Decision about a relay's own record and the stored one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reconciled {
-    /// Put its own.
+    /// Put the own record.
     Put,
     /// Adopt the stored one.
     Adopt,
-    /// They are the same.
+    /// Both are the same.
     Same,
 }
 
-/// The greater number is the truth, of equal ones the store's; absent never means deleted.
+/// Decides which record counts: the greater number, of equal ones the store's. An absent record
+/// never means a deleted one.
 pub fn reconcile(own: Option<Mark>, stored: Option<Mark>) -> Reconciled {
     match (own, stored) {
         (None, None) => Reconciled::Same,

@@ -1,10 +1,10 @@
-//! This relay among those that share a store: what it asks, how it comes back, its beats, and what it
-//! hears from the others. What is decided is decided elsewhere, without IO.
+//! Member of a group of relays that share a store: its questions, its rejoin, its beats, and the
+//! messages of the others. The decisions are made elsewhere, without IO.
 
 mod cli;
-mod coming_back;
 mod limits;
-mod told;
+mod rejoining;
+mod values;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::Future;
@@ -16,41 +16,43 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::comeback::Comeback;
-use super::command::{Answer, Away, BEAT, Command, Context, Nonce, RENEW, Sealed, Store, Told};
+use super::command::{
+    Answer, BEAT, Command, Context, Nonce, Published, RENEW, Sealed, Store, Unavailable,
+};
 use super::identity::Identity;
 use super::keys::Keys;
 use super::number::Number;
+use super::rejoin::Rejoin;
 use super::roster::Roster;
 
-/// Values and counts that are remembered from others' words.
+/// Maximum number of published values and of counts that are remembered.
 const HEARD: usize = 20_000;
 
-/// Why a command cannot use a store that has lost its data: the first relay to come back says what
-/// belongs into it.
+/// Reason why a command cannot use a store that has lost its data: the first relay to rejoin restores
+/// the data.
 const NOBODY: &str = "no relay is using it at the moment";
 
-/// Something that is done later.
+/// Future of a task that is done later.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The records of this relay.
+/// Records of this relay.
 pub trait Records: Send + Sync {
-    /// Every name.
+    /// Returns the names of all records.
     fn names(&self) -> Later<'_, Vec<Arc<str>>>;
-    /// Those that somebody else on this machine has written since this was asked last.
+    /// Returns the records that another process of this machine has written since the last call.
     fn changed(&self) -> Later<'_, Vec<Arc<str>>>;
-    /// This relay's own record.
+    /// Returns this relay's own record.
     fn own<'a>(&'a self, name: &'a str) -> Later<'a, Option<Sealed>>;
-    /// Keeps a record of the store's where it is the truth; `false` where it cannot be opened.
+    /// Keeps a record of the store if that counts; `false` if it cannot be opened.
     fn adopt<'a>(&'a self, name: &'a str, record: Sealed) -> Later<'a, bool>;
 }
 
-/// A redemption, as others need to know of it.
+/// State of a redemption that other relays need to know.
 #[derive(Debug, Clone, Copy)]
 struct Redeeming {
     number: Number,
     nonce: Nonce,
-    /// Whether the entry was made is not known yet.
+    /// Whether it is unknown yet if the entry was made.
     asking: bool,
     one_use: bool,
 }
@@ -63,7 +65,7 @@ impl std::fmt::Debug for Member {
     }
 }
 
-/// A value, and until when it is kept.
+/// Published value with its end.
 type Kept = (Arc<str>, Instant);
 
 /// Shared count of failed logins, as last published or read.
@@ -74,7 +76,7 @@ struct Failures {
     locked_until: Instant,
 }
 
-/// See the module.
+/// Member of a group of relays that share a store.
 pub struct Member {
     identity: Identity,
     keys: Arc<Keys>,
@@ -82,12 +84,12 @@ pub struct Member {
     up: watch::Receiver<Result<(), String>>,
     records: OnceLock<Arc<dyn Records>>,
     epoch: Mutex<Option<Arc<str>>>,
-    coming_back: tokio::sync::Mutex<()>,
-    /// This relay has left the others, or is about to.
+    rejoining: tokio::sync::Mutex<()>,
+    /// Whether this relay has left the others, or is about to.
     left: AtomicBool,
     /// Id of a command-line process, which is not a relay.
     cli: OnceLock<Arc<str>>,
-    /// The epoch in which this relay has read what it did not know.
+    /// Epoch in which this relay has read the records that it lacked.
     learned: Mutex<Option<Arc<str>>>,
     roster: Mutex<Roster>,
     redeeming: Mutex<HashMap<Arc<str>, Redeeming>>,
@@ -98,7 +100,7 @@ pub struct Member {
     messages: Mutex<HashMap<Arc<str>, BTreeSet<u64>>>,
     kept: Mutex<HashMap<Arc<str>, Kept>>,
     failures: Mutex<HashMap<Arc<str>, Failures>>,
-    /// Counts the records that were heard of.
+    /// Counter of published records.
     heard: watch::Sender<u64>,
     started: Instant,
 }
@@ -107,7 +109,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A number that nobody else has.
+/// Creates a random number that identifies an entry.
 pub fn nonce() -> Nonce {
     let mut octets = [0; 8];
     // Without random numbers nothing else of authrelay works either.
@@ -117,7 +119,7 @@ pub fn nonce() -> Nonce {
 }
 
 impl Member {
-    /// With a store that is shared, and the roster that this relay remembers.
+    /// Creates the member of a shared store, with the stored roster.
     pub fn new(
         identity: Identity,
         keys: Arc<Keys>,
@@ -133,7 +135,7 @@ impl Member {
             up,
             records: OnceLock::new(),
             epoch: Mutex::default(),
-            coming_back: tokio::sync::Mutex::default(),
+            rejoining: tokio::sync::Mutex::default(),
             left: AtomicBool::new(false),
             cli: OnceLock::new(),
             learned: Mutex::default(),
@@ -149,32 +151,32 @@ impl Member {
         })
     }
 
-    /// This relay's name among several.
+    /// Returns this relay's name among several.
     pub fn name(&self) -> &str {
         self.identity.name()
     }
 
-    /// This process's id at the store.
+    /// Returns this process's id at the store.
     fn id(&self) -> &Arc<str> {
         self.cli.get().unwrap_or_else(|| self.identity.id())
     }
 
-    /// Names and seal.
+    /// Returns the keys for names and seals.
     pub fn keys(&self) -> &Arc<Keys> {
         &self.keys
     }
 
-    /// Whether the store counts as there, and why not; changes are seen in it.
+    /// Returns a receiver of whether the store counts as available, and the reason if not.
     pub fn up(&self) -> watch::Receiver<Result<(), String>> {
         self.up.clone()
     }
 
-    /// Relays that are alive, this one included.
+    /// Number of relays that are alive, this one included.
     pub fn relays(&self) -> usize {
         lock(&self.roster).alive(self.now()).max(1)
     }
 
-    /// Whose records these are; once.
+    /// Sets the records of this relay, once.
     pub fn serve(&self, records: Arc<dyn Records>) {
         let _ = self.records.set(records);
     }
@@ -183,17 +185,17 @@ impl Member {
         self.started.elapsed()
     }
 
-    /// Asks the store once. [`Answer::Lost`]: this relay has to come back first.
+    /// Asks the store once. [`Answer::Lost`]: this relay has to rejoin first.
     ///
     /// # Errors
     ///
-    /// [`Away`] where the store does not answer.
-    pub async fn ask(&self, command: &Command) -> Result<Answer, Away> {
+    /// [`Unavailable`] if the store does not answer.
+    pub async fn ask(&self, command: &Command) -> Result<Answer, Unavailable> {
         let epoch = lock(&self.epoch).clone();
         let Some(epoch) = epoch else {
             return match self.up.borrow().clone() {
                 Ok(()) => Ok(Answer::Lost),
-                Err(why) => Err(Away(why)),
+                Err(why) => Err(Unavailable(why)),
             };
         };
         let answer = self.execute(epoch.clone(), command).await?;
@@ -203,26 +205,26 @@ impl Member {
         Ok(answer)
     }
 
-    /// Asks the store, and where it is lost comes back and asks again.
+    /// Asks the store; after [`Answer::Lost`] rejoins and asks again.
     ///
     /// # Errors
     ///
-    /// [`Away`] where the store does not answer.
-    pub async fn ask_back(&self, command: &Command) -> Result<Answer, Away> {
+    /// [`Unavailable`] if the store does not answer.
+    pub async fn ask_back(&self, command: &Command) -> Result<Answer, Unavailable> {
         for _ in 0..2 {
             match self.ask(command).await? {
-                Answer::Lost if self.come_back().await => {}
+                Answer::Lost if self.rejoin().await => {}
                 Answer::Lost => break,
                 answer => return Ok(answer),
             }
         }
-        Err(Away(match self.is_cli() {
+        Err(Unavailable(match self.is_cli() {
             true => NOBODY.to_owned(),
             false => "it has lost what it had, and this relay is not back yet".to_owned(),
         }))
     }
 
-    async fn execute(&self, epoch: Arc<str>, command: &Command) -> Result<Answer, Away> {
+    async fn execute(&self, epoch: Arc<str>, command: &Command) -> Result<Answer, Unavailable> {
         let context = Context {
             run: "".into(),
             epoch,
@@ -235,7 +237,7 @@ impl Member {
         lock(&self.roster).ages(self.now())
     }
 
-    /// The store has told the roster, which was asked for at `asked`.
+    /// Handles the roster from the store, which was asked for at `asked`.
     fn on_roster(&self, ages: &super::command::Ages, asked: Duration) {
         let now = self.now();
         self.change_roster(now, |roster| roster.on_answer(ages, asked, now));
@@ -251,16 +253,16 @@ impl Member {
 
     // ---- tasks
 
-    /// Beats, renews entries and listens; never ends by itself.
-    pub async fn live(self: Arc<Self>, mut told: mpsc::UnboundedReceiver<Told>) {
+    /// Sends beats, renews entries and handles messages; never ends by itself.
+    pub async fn live(self: Arc<Self>, mut published: mpsc::UnboundedReceiver<Published>) {
         let mut beats = tokio::time::interval(BEAT);
         let mut renewals = tokio::time::interval(RENEW);
         beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         renewals.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                message = told.recv() => match message {
-                    Some(message) => self.on_told(message).await,
+                message = published.recv() => match message {
+                    Some(message) => self.on_published(message).await,
                     None => return,
                 },
                 _ = beats.tick() => {
@@ -280,7 +282,7 @@ impl Member {
         }
         if lock(&self.epoch).is_none() {
             if self.up.borrow().is_ok() {
-                self.come_back().await;
+                self.rejoin().await;
             }
             return;
         }
@@ -288,7 +290,7 @@ impl Member {
         match self.ask(&Command::Beat).await {
             Ok(Answer::Roster { ages, .. }) => self.on_roster(&ages, asked),
             Ok(Answer::Lost) => {
-                self.come_back().await;
+                self.rejoin().await;
                 return;
             }
             _ => return,
@@ -304,7 +306,7 @@ impl Member {
         names.extend(lock(&self.untidy).drain());
         if !names.is_empty() {
             let names: Vec<_> = names.into_iter().collect();
-            let comparing = Comeback::comparing(names.clone());
+            let comparing = Rejoin::comparing(names.clone());
             if self.compare(records, comparing).await.is_none() {
                 lock(&self.untidy).extend(names);
             }
@@ -322,38 +324,38 @@ impl Member {
         }
     }
 
-    async fn on_told(self: &Arc<Self>, told: Told) {
-        match told {
-            Told::Connected | Told::Lost => {
-                if matches!(told, Told::Connected) {
+    async fn on_published(self: &Arc<Self>, published: Published) {
+        match published {
+            Published::Connected | Published::Lost => {
+                if matches!(published, Published::Connected) {
                     lock(&self.epoch).take();
                 }
                 let member = self.clone();
                 tokio::spawn(async move {
                     // The relay that has set the marker hears of it, too: asking tells.
                     let _ = member.ask(&Command::Beat).await;
-                    if member.come_back().await {
+                    if member.rejoin().await {
                         member.learn().await;
                     }
                 });
             }
-            Told::Joined(id) => {
+            Published::Joined(id) => {
                 let now = self.now();
                 self.change_roster(now, |roster| roster.on_joined(id, self.id(), now));
             }
-            Told::Record(name, record) => {
+            Published::Record(name, record) => {
                 if let Some(records) = self.records.get() {
                     records.adopt(&name, record).await;
                 }
                 self.heard.send_modify(|heard| *heard += 1);
             }
-            Told::Kept(name, value, life) => self.on_kept(name, value, life),
-            Told::Counted(name, count, locked) => self.on_counted(name, count, locked),
+            Published::Kept(name, value, life) => self.on_kept(name, value, life),
+            Published::Counted(name, count, locked) => self.on_counted(name, count, locked),
         }
     }
 
-    /// Leaves the others for good: they do not wait for this relay. One that is redeeming, or has a
-    /// token that the store has not taken, does not leave: they have to wait until it is back.
+    /// Leaves the other relays, which then do not wait for this one. While it redeems, or has a token
+    /// that the store has not taken, it does not leave: the others have to wait until it is back.
     pub async fn leave(&self) {
         if self.is_idle() {
             self.left.store(true, Ordering::Relaxed);
@@ -361,12 +363,12 @@ impl Member {
         }
     }
 
-    /// Whether nothing is being redeemed here, and the store has whatever came of it.
+    /// Whether nothing is being redeemed here, and the store has the results.
     fn is_idle(&self) -> bool {
         lock(&self.redeeming).is_empty() && lock(&self.owed).is_empty()
     }
 
-    /// Waits until this relay may leave; where the store is away, only until nothing is redeemed.
+    /// Waits until this relay may leave; without the store only until nothing is redeemed.
     pub async fn until_idle(&self) {
         let waits = || match self.up.borrow().is_ok() {
             true => !self.is_idle(),
@@ -379,7 +381,7 @@ impl Member {
 
     // ---- redemptions
 
-    /// A redemption asks to be entered.
+    /// Records that a redemption asks to be entered.
     pub fn on_asking(&self, name: &Arc<str>, number: Number, nonce: Nonce, one_use: bool) {
         let it = Redeeming {
             number,
@@ -390,14 +392,14 @@ impl Member {
         lock(&self.redeeming).insert(name.clone(), it);
     }
 
-    /// A redemption is entered.
+    /// Records that a redemption is entered.
     pub fn on_entered(&self, name: &str) {
         if let Some(it) = lock(&self.redeeming).get_mut(name) {
             it.asking = false;
         }
     }
 
-    /// A redemption was not entered.
+    /// Records that a redemption was not entered.
     pub fn on_not_entered(&self, name: &str, nonce: Nonce) {
         let mut redeeming = lock(&self.redeeming);
         if redeeming.get(name).is_some_and(|it| it.nonce == nonce) {
@@ -405,13 +407,13 @@ impl Member {
         }
     }
 
-    /// A record is to be put from now on.
+    /// Records that a record has to be put.
     pub fn on_owed(&self, name: &Arc<str>) {
         lock(&self.owed).insert(name.clone());
     }
 
-    /// Nothing is redeemed any more with this nonce, and nothing that came of it is to be put. The
-    /// entry goes, at the next beat at the latest.
+    /// Records the end of the redemption with this nonce, without a result to put. The entry is removed
+    /// at the next beat at the latest.
     pub async fn on_idle(&self, name: &Arc<str>, nonce: Nonce) {
         self.on_not_entered(name, nonce);
         let clear = Command::Clear {
@@ -423,12 +425,12 @@ impl Member {
         }
     }
 
-    /// Whether what came of the last redemption is still to be put.
+    /// Whether the result of the last redemption still has to be put.
     pub fn owes(&self, name: &str) -> bool {
         lock(&self.owed).contains(name)
     }
 
-    /// Puts this relay's own record until that is answered.
+    /// Puts this relay's own record until the store answers.
     pub async fn put(&self, name: &Arc<str>) {
         let Some(records) = self.records.get() else {
             return;
@@ -454,7 +456,7 @@ impl Member {
         lock(&self.owed).remove(name);
     }
 
-    /// Receiver that changes with each published record.
+    /// Returns a receiver that changes with each published record.
     pub fn heard(&self) -> watch::Receiver<u64> {
         self.heard.subscribe()
     }

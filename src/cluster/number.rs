@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Compared by consent first, so that an act of a person beats whatever was redeemed meanwhile.
+/// Number of a record, compared by consent first: an act of a person beats every redemption.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -13,11 +13,11 @@ pub struct Number {
     pub generation: u64,
 }
 
-/// Lua compares numbers as doubles, which are exact up to here.
+/// Greatest number: Lua compares numbers as doubles, which are exact up to here.
 const GREATEST: u64 = 1 << 53;
 
 impl Number {
-    /// The number of an act of a person at `clock` (milliseconds since 1970), where `highest` is
+    /// Computes the number of an act of a person at `clock` (milliseconds since 1970), where `highest` is
     /// the greatest number known of the record.
     pub fn of_act(clock: u64, highest: Option<Self>) -> Self {
         let least = highest.map_or(0, |highest| highest.consent.saturating_add(1));
@@ -27,7 +27,7 @@ impl Number {
         }
     }
 
-    /// The number of what a redemption of this record brings.
+    /// Computes the number of the record that a redemption of this one brings.
     #[must_use]
     pub fn redeemed(self) -> Self {
         Self {

@@ -22,17 +22,17 @@ pub use super::mark::{Mark, Reconciled, reconcile};
 /// Intervals at which a relay polls while another is entered: the first, and the longest.
 const POLL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
-/// Tries to read before the store counts as away: it is lost again and again.
+/// Number of reads after losses before the store counts as unavailable.
 const TRIES: u32 = 8;
 
 /// Use of a relay's own record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// Its access token may be given to a login.
+pub enum Usability {
+    /// The access token may be given to a login.
     Usable,
     /// The refresh token can be redeemed.
     Redeemable,
-    /// There is none, or it has ended.
+    /// There is no record, or it has ended.
     Useless,
 }
 
@@ -65,26 +65,26 @@ pub enum Step {
 pub enum Outcome {
     /// This relay's own record has a good token.
     Usable,
-    /// This relay's own record is none, or has ended.
+    /// This relay has no record, or it has ended.
     Useless,
     /// The identity provider has refused it; `true`: that is marked, and for good.
     Refused(bool),
-    /// The identity provider gave nothing, for now.
+    /// The identity provider issued no token, for now.
     Failed,
     /// Another relay redeems, and it takes too long.
     Held,
     /// The store is away or settles, and this relay must not redeem without it.
-    Away,
+    Unavailable,
 }
 
 /// Result of a request to the identity provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
-    /// A token, which is on disk.
+    /// A token, which was written to disk.
     Token,
     /// `invalid_grant`: refused for good, as far as the identity provider knows.
     Invalid,
-    /// Anything else.
+    /// Any other answer.
     Nothing,
 }
 
@@ -101,31 +101,31 @@ enum State {
     Over,
 }
 
-/// See the module.
+/// State machine of one redemption, without IO.
 #[derive(Debug, Clone)]
 pub struct Redemption {
     state: State,
     one_use: bool,
     /// This relay's own record.
     own: Option<Mark>,
-    standing: Standing,
+    usability: Usability,
     /// Longest time that the logins wait for another relay, from the beginning.
     patience: Duration,
     began: Duration,
     polls: u32,
     tries: u32,
-    /// A greater number was tried after `invalid_grant`.
+    /// Whether a greater number was tried after `invalid_grant`.
     tried: bool,
     was_refused: bool,
     settling: bool,
 }
 
 impl Redemption {
-    /// At `now`, with this relay's own record; what to do first.
+    /// Begins a redemption at `now` with this relay's own record, and returns the first step.
     pub fn new(
         one_use: bool,
         own: Option<Mark>,
-        standing: Standing,
+        usability: Usability,
         patience: Duration,
         now: Duration,
     ) -> (Self, Step) {
@@ -133,7 +133,7 @@ impl Redemption {
             state: State::Reading,
             one_use,
             own,
-            standing,
+            usability,
             patience,
             began: now,
             polls: 0,
@@ -145,12 +145,12 @@ impl Redemption {
         (redemption, Step::Get)
     }
 
-    /// The record that is being redeemed, or would be next.
+    /// Returns this relay's own record, which is or would be redeemed.
     pub fn own(&self) -> Option<Mark> {
         self.own
     }
 
-    /// The nonce of this relay's entry, as far as it is known to stand.
+    /// Returns the nonce of this relay's entry, if the entry is known to exist.
     pub fn entered(&self) -> Option<Nonce> {
         match self.state {
             State::Redeeming(nonce) => nonce,
@@ -159,8 +159,8 @@ impl Redemption {
         }
     }
 
-    /// The store's answer to the last step; `None`: it is away. `nonce` is a fresh one, `jitter` from 0 to
-    /// 1.
+    /// Handles the store's answer to the last step; `None`: it is unavailable. `nonce` is fresh, `jitter`
+    /// from 0 to 1.
     pub fn on_answer(
         &mut self,
         answer: Option<&Answer>,
@@ -210,17 +210,17 @@ impl Redemption {
         }
     }
 
-    /// The stored record is on this relay's own disk, or it cannot be opened (`None`).
-    pub fn on_adopted(&mut self, adopted: Option<(Mark, Standing)>, nonce: Nonce) -> Step {
-        let Some((own, standing)) = adopted else {
+    /// Handles the adoption of the stored record; `None` if it cannot be opened.
+    pub fn on_adopted(&mut self, adopted: Option<(Mark, Usability)>, nonce: Nonce) -> Step {
+        let Some((own, usability)) = adopted else {
             return self.on_away();
         };
         self.own = Some(own);
-        self.standing = standing;
+        self.usability = usability;
         self.decide(nonce)
     }
 
-    /// The identity provider has answered, or will not.
+    /// Handles the identity provider's answer.
     pub fn on_asked(&mut self, asked: Asked) -> Step {
         let State::Redeeming(entered) = self.state else {
             return self.on_away();
@@ -238,10 +238,10 @@ impl Redemption {
         }
     }
 
-    /// A publication has come, or the time is over, or this relay is back.
+    /// Handles a publication, the end of the wait, or a completed rejoin.
     pub fn on_woken(&mut self) -> Step {
         match self.state {
-            State::Over => Step::Give(Outcome::Away, None),
+            State::Over => Step::Give(Outcome::Unavailable, None),
             State::Redeeming(entered) => Step::Redeem(entered),
             State::Judging(_) => Step::Get,
             State::Ending(nonce) => Step::End(nonce),
@@ -267,12 +267,12 @@ impl Redemption {
         self.turn(State::Reading, Step::Get)
     }
 
-    /// This relay's own record is the truth.
+    /// Continues with this relay's own record, which counts.
     fn decide(&mut self, nonce: Nonce) -> Step {
-        match self.standing {
-            Standing::Usable => self.over(Outcome::Usable, None),
-            Standing::Useless => self.over(Outcome::Useless, None),
-            Standing::Redeemable => self.turn(State::Beginning(nonce), Step::Begin(nonce)),
+        match self.usability {
+            Usability::Usable => self.over(Outcome::Usable, None),
+            Usability::Useless => self.over(Outcome::Useless, None),
+            Usability::Redeemable => self.turn(State::Beginning(nonce), Step::Begin(nonce)),
         }
     }
 
@@ -281,7 +281,7 @@ impl Redemption {
         let left = self.patience.saturating_sub(waited);
         if left.is_zero() {
             let outcome = if self.settling {
-                Outcome::Away
+                Outcome::Unavailable
             } else {
                 Outcome::Held
             };
@@ -303,25 +303,25 @@ impl Redemption {
         Step::ComeBack
     }
 
-    /// The store is not a holder.
+    /// Continues without the store, which holds no entry.
     fn on_away(&mut self) -> Step {
         match self.state {
             State::Judging(nonce) | State::Ending(nonce) => {
                 self.over(Outcome::Refused(false), Some(nonce))
             }
             _ if self.was_refused => self.over(Outcome::Refused(false), None),
-            _ if self.standing == Standing::Usable => self.over(Outcome::Usable, None),
+            _ if self.usability == Usability::Usable => self.over(Outcome::Usable, None),
             // Another relay may have what this one has never seen.
-            _ if self.standing == Standing::Useless && self.own.is_none() => {
-                self.over(Outcome::Away, None)
+            _ if self.usability == Usability::Useless && self.own.is_none() => {
+                self.over(Outcome::Unavailable, None)
             }
-            _ if self.standing == Standing::Useless => self.over(Outcome::Useless, None),
-            _ if self.one_use => self.over(Outcome::Away, self.begun()),
+            _ if self.usability == Usability::Useless => self.over(Outcome::Useless, None),
+            _ if self.one_use => self.over(Outcome::Unavailable, self.begun()),
             _ => self.turn(State::Redeeming(None), Step::Redeem(None)),
         }
     }
 
-    /// The nonce of an entry that may or may not have been made.
+    /// Returns the nonce of an entry that may exist.
     fn begun(&self) -> Option<Nonce> {
         match self.state {
             State::Beginning(nonce) => Some(nonce),

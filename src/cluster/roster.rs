@@ -1,4 +1,4 @@
-//! The relays that share a store, and who of them counts.
+//! Relays that share a store, and which of them count.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub struct Roster(BTreeMap<Arc<str>, Duration>);
 const DAY: Duration = Duration::from_secs(86_400);
 
 impl Roster {
-    /// As the store tells it at `now`.
+    /// Creates the roster from the store's answer at `now`.
     pub fn from_ages(ages: &Ages, now: Duration) -> Self {
         let heard =
             |(id, age): (&Arc<str>, &Duration)| (id.clone(), (now + DAY).saturating_sub(*age));
@@ -34,7 +34,7 @@ impl Roster {
             .collect()
     }
 
-    /// Relays that are not gone: at least this one, 0 where it never saw the store.
+    /// Number of relays that are not gone: at least this one, 0 if it never saw the store.
     pub fn len(&self, now: Duration) -> usize {
         match self.0.is_empty() {
             true => 0,
@@ -42,13 +42,13 @@ impl Roster {
         }
     }
 
-    /// Relays that beat: those that others would call alive.
+    /// Number of relays whose beats are recent.
     pub fn alive(&self, now: Duration) -> usize {
         self.ages(now).values().filter(|age| **age < LEASE).count()
     }
 
-    /// The store's answer of `now` to what was asked at `asked`. It replaces what was known, but not a
-    /// relay that has come since then: the answer may be older than its announcement.
+    /// Handles the store's answer of `now` to the question of `asked`. It replaces the roster, except for
+    /// a relay that has joined since: the answer may be older than its announcement.
     pub fn on_answer(&mut self, ages: &Ages, asked: Duration, now: Duration) {
         let before = std::mem::replace(self, Self::from_ages(ages, now));
         let since = before.0.into_iter().filter(|(_, at)| *at >= asked + DAY);
@@ -58,7 +58,7 @@ impl Roster {
         }
     }
 
-    /// The relay `id` has announced itself to `own` at `now`.
+    /// Handles the announcement of the relay `id` to `own` at `now`.
     pub fn on_joined(&mut self, id: Arc<str>, own: &Arc<str>, now: Duration) {
         if id == *own {
             // Alone it says nothing: of the others the answer of the store tells.
@@ -68,14 +68,14 @@ impl Roster {
         self.0.insert(id, now + DAY);
     }
 
-    /// The ids.
+    /// Returns the ids of all relays.
     pub fn ids(&self) -> impl Iterator<Item = &Arc<str>> {
         self.0.keys()
     }
 }
 
-/// The most messages of a mailbox that a relay has in flight while its store is away or settles:
-/// `relays` is the roster's length, 0 where this relay never saw the store.
+/// Computes how many messages of a mailbox a relay may have in flight while its store is unavailable
+/// or settles: `relays` is the roster's length, 0 where this relay never saw the store.
 pub fn share(limit: usize, relays: usize) -> usize {
     limit.checked_div(relays).unwrap_or(1).max(1)
 }

@@ -1,15 +1,42 @@
-//! `accounts`: logins, mailboxes, passwords.
+//! Logins, mailboxes and passwords, from `accounts`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::keys::smtp_policy::SmtpPolicy;
+use super::field::Field;
+use super::hash;
+use super::key::{Key, Text, Value, section};
+use super::kind::Kind;
 use super::provider::Scopes;
 use super::registration::{Grant, Registration};
+use super::smtp_policy::SmtpPolicy;
+use super::value::Each;
 use crate::secret::Secret;
 use crate::wire::Protocol;
+use crate::wire::sasl::{CREDENTIAL_CAP, Credentials};
+
+section! {
+    /// `accounts[]`.
+    pub(super) struct AccountKeys {
+        /// Login that the application presents, in upper or lower case; `*@contoso.com`: every address of a domain; `*`: every address (not with `password: any`). An exact login takes precedence over a domain, a domain over `*`
+        pub(super) login: Key<LoginPattern> => "the user name of the application, *@domain, or * for every address",
+        /// Registration whose tokens open the mailbox: a name under `registrations`
+        pub(super) registration: Key<String> => "the name of one of the registrations",
+        /// Address of the mailbox that the login opens, for example a shared mailbox
+        pub(super) mailbox: Key<Mailbox>: "the login",
+        /// An argon2 hash from `authrelay hash-password`, a secret, or `any` (only on loopback listeners and those with `allow`). Required, except with the grant `password` and `client_secret: {client: password}`, which refuse one
+        pub(super) password: Key<PasswordCheck>,
+        /// Several passwords, one for each application; the log names which was used
+        pub(super) passwords: Key<Each<Password>>,
+        /// Protocols that clients may use
+        pub(super) protocols: Key<Vec<Protocol>>: "all",
+        /// Policy for messages; see [below](#smtp-devices-policy-limits)
+        pub(super) smtp: Key<SmtpPolicy>: "everything",
+    }
+}
 
 /// A login that clients may use, and the mailbox it opens.
 #[derive(Debug)]
@@ -23,7 +50,7 @@ pub struct Account {
     /// Local passwords: at least one, or none if [`Grant::needs_client_password`].
     pub passwords: Vec<Arc<Password>>,
     /// Protocols over which clients may use the account.
-    pub protocols: Protocols,
+    pub protocols: Vec<Protocol>,
     /// Policy for sending; `None` allows everything.
     pub smtp: Option<SmtpPolicy>,
 }
@@ -31,7 +58,8 @@ pub struct Account {
 impl Account {
     /// Whether the account allows `protocol` and its provider offers it.
     pub fn serves(&self, protocol: Protocol) -> bool {
-        self.protocols.contain(protocol) && self.registration.provider.endpoint(protocol).is_some()
+        self.protocols.contains(&protocol)
+            && self.registration.provider.endpoint(protocol).is_some()
     }
 
     /// Returns the mailbox that a login opens over a protocol; `login` is lower case.
@@ -51,7 +79,7 @@ impl Account {
         }
         let scopes = &registration.provider.scopes;
         match registration.grant {
-            Grant::ClientCredentials(_) | Grant::ManagedIdentity { .. } | Grant::Command { .. } => {
+            Grant::ClientCredentials(_) | Grant::ManagedIdentity { .. } | Grant::Command(_) => {
                 scopes.application.clone()
             }
             Grant::ServiceAccount(_) => self.delegated(scopes),
@@ -69,14 +97,12 @@ impl Account {
             (Protocol::Pop3, &scopes.pop3),
             (Protocol::Smtp, &scopes.smtp),
         ] {
-            if self.protocols.contain(protocol) {
-                wanted.extend(
-                    scope
-                        .iter()
-                        .filter(|one| !wanted.contains(one))
-                        .cloned()
-                        .collect::<Vec<_>>(),
-                );
+            if self.protocols.contains(&protocol) {
+                for one in scope {
+                    if !wanted.contains(one) {
+                        wanted.push(one.clone());
+                    }
+                }
             }
         }
         wanted
@@ -98,6 +124,28 @@ impl LoginPattern {
     /// Whether the pattern covers logins that the file does not name.
     pub fn is_wildcard(&self) -> bool {
         !matches!(self, Self::Exact(_))
+    }
+}
+
+impl Text for LoginPattern {
+    const KIND: &'static str = "login, `*@domain`, `*`";
+
+    fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
+        let login = text.to_lowercase();
+        if login.len() > CREDENTIAL_CAP {
+            return Err("must have at most 255 octets".into());
+        }
+        match login.strip_prefix("*@") {
+            _ if login == "*" => Ok(Self::Any),
+            Some(domain) if domain.contains(['*', '@']) || domain.is_empty() => {
+                Err("must be *@domain, as in *@contoso.com".into())
+            }
+            Some(domain) => Ok(Self::Domain(domain.to_owned())),
+            None if login.contains('*') => Err(
+                "may have a wildcard only as *@domain, as in *@contoso.com, or as * for every address".into(),
+            ),
+            None => Ok(Self::Exact(login)),
+        }
     }
 }
 
@@ -136,6 +184,90 @@ impl Mailbox {
     }
 }
 
+section! {
+    /// `accounts[].mailbox` by protocol.
+    struct MailboxKeys {
+        /// Mailbox over IMAP
+        imap: Option<MailboxName>: "the login",
+        /// Mailbox over POP3
+        pop3: Option<MailboxName>: "the login",
+        /// Mailbox over SMTP. `sender`: the address of each MAIL command, which `smtp.senders` must allow (`client_credentials` only; no bare `*` there)
+        smtp: Option<MailboxName>: "the login",
+    }
+}
+
+/// The address of a mailbox.
+#[derive(Debug, Clone)]
+struct MailboxName(String);
+
+impl Text for MailboxName {
+    const KIND: &'static str = "address";
+
+    fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
+        match text.len() > CREDENTIAL_CAP || text.contains([' ', '*']) {
+            true => Err("must be one mailbox's address".into()),
+            false => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
+/// One mailbox, or one for each protocol.
+impl Value for Mailbox {
+    fn read(field: &Field) -> Option<Self> {
+        if !field.is_section() {
+            let MailboxName(name) = MailboxName::read(field)?;
+            return Some(Self {
+                imap: Some(name.clone()),
+                pop3: Some(name.clone()),
+                smtp: Some(name),
+                smtp_is_sender: false,
+            });
+        }
+        let keys = MailboxKeys::read(field)?;
+        let name = |key: Option<MailboxName>| key.map(|MailboxName(name)| name);
+        let smtp = name(keys.smtp);
+        let smtp_is_sender = smtp.as_deref() == Some("sender");
+        Some(Self {
+            imap: name(keys.imap),
+            pop3: name(keys.pop3),
+            smtp: smtp.filter(|_| !smtp_is_sender),
+            smtp_is_sender,
+        })
+    }
+
+    fn kind() -> Kind {
+        MailboxName::kind().or(MailboxKeys::kind())
+    }
+}
+
+section! {
+    /// `accounts[].passwords[]`.
+    struct PasswordKeys for Password {
+        /// Name of the application, for the log
+        name: String => "what the password is for; it appears in the log",
+        /// As `accounts[].password`
+        password: PasswordCheck => "a hash from `authrelay hash-password`, {file: PATH} or {env: NAME}",
+        /// Client networks from which the password is valid, within those of the listener
+        allow: Option<Vec<IpNet>>: "the listener's",
+        /// Protocols for which the password is valid
+        protocols: Vec<Protocol> = "[imap, pop3, smtp]": "the account's",
+        /// Name that the client's certificate must have in its subjectAltName: a host (dNSName) or an address (rfc822Name). Requires `client_ca` on a listener
+        certificate: Option<CertificateName>: "none",
+    }
+}
+
+impl PasswordKeys {
+    fn build(self, _: &Field) -> Option<Password> {
+        Some(Password {
+            name: Some(self.name),
+            check: self.password,
+            allow: self.allow,
+            protocols: self.protocols,
+            certificate: self.certificate,
+        })
+    }
+}
+
 /// One local password of an account.
 #[derive(Debug, Clone)]
 pub struct Password {
@@ -146,7 +278,7 @@ pub struct Password {
     /// Networks from which it is valid; `None`: everywhere the listener allows.
     pub allow: Option<Vec<IpNet>>,
     /// Protocols for which it is valid.
-    pub protocols: Protocols,
+    pub protocols: Vec<Protocol>,
     /// Name that the client's certificate must contain.
     pub certificate: Option<CertificateName>,
 }
@@ -172,6 +304,20 @@ impl CertificateName {
     }
 }
 
+impl Text for CertificateName {
+    const KIND: &'static str = "host or address";
+
+    fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
+        let name = match text.contains('@') {
+            true => Self::address(text),
+            false => Self::host(text),
+        };
+        name.ok_or_else(|| {
+            "must be a name as the client's certificate bears it in its subjectAltName: a host (dNSName, IDNA in its xn-- form) or an address (rfc822Name)".into()
+        })
+    }
+}
+
 fn is_host(text: &str) -> bool {
     let label = |label: &str| {
         !label.is_empty()
@@ -190,41 +336,46 @@ pub enum PasswordCheck {
     /// The password itself, in clear.
     Plain(Secret),
     /// Any password, on listeners that [accept
-    /// it](super::sections::Listener::accepts_any_password).
+    /// it](super::listener::Listener::accepts_any_password).
     Any,
 }
 
-/// Mail protocols that an account allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Protocols {
-    /// Whether the set contains IMAP.
-    pub imap: bool,
-    /// Whether the set contains POP3.
-    pub pop3: bool,
-    /// Whether the set contains SMTP.
-    pub smtp: bool,
-}
-
-impl Protocols {
-    /// All three protocols.
-    pub const ALL: Self = Self {
-        imap: true,
-        pop3: true,
-        smtp: true,
-    };
-
-    /// Whether the set contains `protocol`.
-    pub fn contain(self, protocol: Protocol) -> bool {
-        match protocol {
-            Protocol::Imap => self.imap,
-            Protocol::Pop3 => self.pop3,
-            Protocol::Smtp => self.smtp,
+impl Value for PasswordCheck {
+    fn read(field: &Field) -> Option<Self> {
+        const OTHERS: [&str; 10] = [
+            "$2a$", "$2b$", "$2y$", "$1$", "$5$", "$6$", "$y$", "$scrypt$", "$pbkdf2", "{SSHA",
+        ];
+        if field.is_word("any") {
+            field
+                .warn("any: anyone who reaches the listener opens this mailbox, with any password");
+            return Some(Self::Any);
         }
+        let secret = Secret::read(field)?;
+        let text = secret.expose();
+        if text.is_empty() {
+            // Empty if secrets are not read.
+            return Some(Self::Plain(secret));
+        }
+        if text.starts_with("$argon2") {
+            field.accept(hash::cost(text).ok_or(
+                "is no complete argon2id, argon2i or argon2d hash; quote it as `authrelay hash-password` prints it",
+            ))?;
+            return Some(Self::Hash(secret));
+        }
+        if OTHERS.iter().any(|scheme| text.starts_with(scheme)) {
+            return field.reject(
+                "looks like a hash other than argon2; make one with `authrelay hash-password`",
+            );
+        }
+        if Credentials::new(b"login", text.as_bytes()).is_err() {
+            return field.reject(
+                "could never be presented: a password has 1 to 255 octets and no control characters",
+            );
+        }
+        Some(Self::Plain(secret))
     }
-}
 
-impl Default for Protocols {
-    fn default() -> Self {
-        Self::ALL
+    fn kind() -> Kind {
+        Secret::kind().named("secret, argon2 hash, `any`")
     }
 }

@@ -19,6 +19,16 @@ pub(super) struct Context {
     pub(super) warnings: Problems,
 }
 
+impl Context {
+    pub(super) fn new(sources: Sources) -> Self {
+        Self {
+            sources,
+            problems: Problems::default(),
+            warnings: Problems::default(),
+        }
+    }
+}
+
 /// Collector of the problems of a file.
 #[derive(Debug, Default)]
 pub(super) struct Problems(RefCell<Vec<Problem>>);
@@ -58,6 +68,14 @@ impl Field {
         }
     }
 
+    /// Adds the keys of the section `defaults` that this section lacks, on every level.
+    pub(super) fn or_from(&self, defaults: &Self) -> Self {
+        Self {
+            node: tree::merge(&self.node, &defaults.node),
+            ..self.clone()
+        }
+    }
+
     /// Reports a problem at this value.
     pub(super) fn problem(&self, message: impl Display) {
         let problems = &self.context.problems;
@@ -68,6 +86,18 @@ impl Field {
     pub(super) fn reject<T>(&self, message: impl Display) -> Option<T> {
         self.problem(message);
         None
+    }
+
+    /// Returns the value, or reports the error as a problem at this value.
+    pub(super) fn accept<T>(&self, result: Result<T, impl Display>) -> Option<T> {
+        result.map_err(|error| self.problem(error)).ok()
+    }
+
+    /// Reports a key of this section whose value has no effect.
+    pub(super) fn reject_key(&self, key: &str, message: impl Display) {
+        if self.has_key(key) {
+            self.at(key).problem(message);
+        }
     }
 
     /// Reports a required key that is missing in this section.

@@ -4,6 +4,7 @@
 //! which it is read. Reading, the JSON Schema and the README's reference tables are derived from
 //! it.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use super::field::{Field, Section};
@@ -19,6 +20,30 @@ pub(super) trait Value: Sized {
 
     /// Kind of the value, for the reference and the schema.
     fn kind() -> Kind;
+}
+
+/// A value that is written as one text, not empty and without control characters.
+pub(super) trait Text: Sized {
+    /// Name of the kind in the reference.
+    const KIND: &'static str;
+
+    /// Problem to report for an empty list of these values.
+    const NONE: &'static str = "must not be an empty list";
+
+    /// Parses the text; the error is the problem to report.
+    fn parse(text: &str) -> Result<Self, Cow<'static, str>>;
+}
+
+impl<T: Text> Value for T {
+    const NONE: &'static str = <T as Text>::NONE;
+
+    fn read(field: &Field) -> Option<Self> {
+        field.accept(T::parse(field.word()?))
+    }
+
+    fn kind() -> Kind {
+        Kind::text(T::KIND)
+    }
 }
 
 /// A value with a minimum and a maximum.
@@ -52,18 +77,19 @@ impl<T> Key<T> {
 
     /// Returns the value of a required key; `None` if it is wrong.
     pub(super) fn required(self) -> Option<T> {
-        match self {
-            Self::Given(value) => Some(value),
-            Self::Absent | Self::Broken => None,
-        }
+        self.optional()?
     }
 
     /// Returns the value, or `absent` if the key is absent; `None` if it is wrong.
     pub(super) fn or(self, absent: T) -> Option<T> {
-        match self {
-            Self::Given(value) => Some(value),
-            Self::Absent => Some(absent),
-            Self::Broken => None,
+        Some(self.optional()?.unwrap_or(absent))
+    }
+
+    /// Returns `Some(None)` if the key is absent; `None` if it is wrong, or `convert` rejects it.
+    pub(super) fn convert<U>(self, convert: impl FnOnce(T) -> Option<U>) -> Option<Option<U>> {
+        match self.optional()? {
+            Some(value) => convert(value).map(Some),
+            None => Some(None),
         }
     }
 
@@ -121,7 +147,7 @@ pub(super) fn take<S: Slot>(
     read: impl Fn(&Field) -> Option<S::Of>,
 ) -> Option<S> {
     let default = || match row.presence {
-        Requirement::Default(text) => section.default(row.key, text).as_ref().and_then(&read),
+        Requirement::Default(text, _) => section.default(row.key, text).as_ref().and_then(&read),
         _ => None,
     };
     let key = match section.take(row.key) {
@@ -142,17 +168,18 @@ pub(super) fn take<S: Slot>(
 }
 
 /// Declares a section: `key: Type` (optional if the type is an `Option` or a [`Key`]), then
-/// `[least..=greatest]`, then one of `= "default"` (YAML), `: "meaning of its absence"` and `=>
-/// "what to write"` (required). Doc comments are the meanings in the reference.
+/// `[least..=greatest]`, then `= "default"` (YAML) or `=> "what to write"` (required), then
+/// `: "meaning of its absence"`. Doc comments are the meanings in the reference. The keys of
+/// `struct Keys for Type` are read into a `Type` by `Keys::build(self, &Field) -> Option<Type>`.
 macro_rules! section {
     (
         $(#[doc = $about:literal])*
         $(#[derive($($derive:path),*)])?
-        $vis:vis struct $name:ident {
+        $vis:vis struct $name:ident $(for $built:ty)? {
             $(
                 $(#[doc = $doc:literal])*
                 $field_vis:vis $key:ident: $slot:ty $([$range:expr])?
-                    $(= $default:literal)? $(: $computed:literal)? $(=> $what:literal)?,
+                    $(= $default:literal)? $(=> $what:literal)? $(: $computed:literal)?,
             )*
         }
     ) => {
@@ -163,8 +190,10 @@ macro_rules! section {
             $($(#[doc = $doc])* $field_vis $key: $slot,)*
         }
 
-        impl $crate::config::key::Value for $name {
-            fn read(field: &$crate::config::field::Field) -> Option<Self> {
+        section!(@value $name $(, $built)?);
+
+        impl $name {
+            fn read_keys(field: &$crate::config::field::Field) -> Option<Self> {
                 let section = field.section(&Self::TABLE)?;
                 let mut rows = Self::TABLE.rows.iter();
                 $(let $key = rows.next().and_then(|row| {
@@ -177,20 +206,36 @@ macro_rules! section {
                 Some(Self { $($key: $key?,)* })
             }
 
-            fn kind() -> $crate::config::kind::Kind {
-                $crate::config::kind::Kind::section(&Self::TABLE)
-            }
-        }
-
-        impl $name {
             const TABLE: $crate::config::kind::Table = $crate::config::kind::Table {
                 rows: &[$($crate::config::kind::Row {
                     key: stringify!($key),
                     meaning: &[$($doc),*],
-                    presence: section!(@presence $(= $default)? $(: $computed)? $(=> $what)?),
+                    presence: section!(@presence $(= $default)? $(=> $what)? $(: $computed)?),
                     kind: || section!(@kind $slot $(, $range)?),
                 },)*],
             };
+        }
+    };
+    (@value $keys:ty) => {
+        impl $crate::config::key::Value for $keys {
+            fn read(field: &$crate::config::field::Field) -> Option<Self> {
+                Self::read_keys(field)
+            }
+
+            fn kind() -> $crate::config::kind::Kind {
+                $crate::config::kind::Kind::section(&Self::TABLE)
+            }
+        }
+    };
+    (@value $keys:ty, $built:ty) => {
+        impl $crate::config::key::Value for $built {
+            fn read(field: &$crate::config::field::Field) -> Option<Self> {
+                <$keys>::read_keys(field)?.build(field)
+            }
+
+            fn kind() -> $crate::config::kind::Kind {
+                $crate::config::kind::Kind::section(&<$keys>::TABLE)
+            }
         }
     };
     (@read $field:ident, $slot:ty) => {
@@ -211,7 +256,10 @@ macro_rules! section {
         )
     };
     (@presence) => { $crate::config::kind::Requirement::Optional };
-    (@presence = $default:literal) => { $crate::config::kind::Requirement::Default($default) };
+    (@presence = $default:literal) => { $crate::config::kind::Requirement::Default($default, None) };
+    (@presence = $default:literal : $shown:literal) => {
+        $crate::config::kind::Requirement::Default($default, Some($shown))
+    };
     (@presence : $computed:literal) => { $crate::config::kind::Requirement::Computed($computed) };
     (@presence => $what:literal) => { $crate::config::kind::Requirement::Required($what) };
 }
@@ -231,10 +279,21 @@ macro_rules! words {
             $($(#[doc = $doc])* $variant,)*
         }
 
-        words! { impl $name { $($variant = $word,)* } }
+        impl $name {
+            /// Word of the variant in `proxy.yaml`.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)*
+                }
+            }
+        }
+
+        words! { impl $name { $($variant = Self::$variant.name(),)* } }
     };
-    (impl $name:ident { $($variant:ident = $word:literal,)* }) => {
+    (impl $name:ident { $($variant:ident = $word:expr,)* } $($none:literal)?) => {
         impl $crate::config::key::Value for $name {
+            $(const NONE: &'static str = $none;)?
+
             fn read(field: &$crate::config::field::Field) -> Option<Self> {
                 field.one_of(&[$(($word, Self::$variant)),*])
             }

@@ -25,8 +25,8 @@ pub(super) enum Requirement {
     Optional,
     /// Default that depends on other keys; the text describes it.
     Computed(&'static str),
-    /// Default as a YAML value.
-    Default(&'static str),
+    /// Default as a YAML value, and the text that describes it where the value itself does not.
+    Default(&'static str, Option<&'static str>),
     /// The key is required; the text says what to write.
     Required(&'static str),
 }

@@ -1,34 +1,41 @@
 //! Configuration from `proxy.yaml`, checked as a whole: every [`Config`] is valid.
 //!
-//! The file is parsed into a tree whose nodes have their line and column (`tree`). Each key is
-//! declared once (`keys`), with the kind of its value (`value`); reading, the schema for editors
-//! and the README's reference (`reference`) derive from that. `read` checks contradictions between
-//! keys, with one file per section. The result is a `Config`, or every problem at once. Secrets are
-//! resolved while reading (`source`, `pem`); a [`Problem`] never contains a secret's value. This
-//! module opens no sockets.
+//! The file is parsed into a tree whose nodes have their line and column (`tree`). Each section has
+//! a file that declares its keys once: kind, default, range and meaning (`key`, `value`). Reading,
+//! the schema for editors and the README's reference (`reference`) derive from that. `document`
+//! reads the whole and checks contradictions between sections. The result is a `Config`, or every
+//! problem at once. Secrets are resolved while reading (`source`, `pem`); a [`Problem`] never
+//! contains a secret's value. This module opens no sockets.
 
 mod account;
+mod accounts;
+mod admin;
 mod audit;
 mod client;
+mod document;
 mod field;
+mod grants;
 mod hash;
 mod key;
-mod keys;
 mod kind;
-mod load;
+mod known;
+mod listener;
 mod logins;
 mod model;
 mod notify;
 mod pem;
 mod problem;
 mod provider;
-mod read;
+mod providers;
 mod reference;
 mod registration;
-mod secrets;
-mod sections;
+mod registrations;
+mod root;
+mod sender;
+mod smtp_policy;
 mod source;
 mod sources;
+mod state;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -36,29 +43,34 @@ mod tree;
 mod unauthenticated;
 mod users;
 mod value;
+mod writable;
 
-pub use account::{
-    Account, CertificateName, LoginPattern, Mailbox, Password, PasswordCheck, Protocols,
-};
-pub use audit::{Audit, AuditHttp, AuditPath, OnFull, Syslog, SyslogTransport};
+pub use account::{Account, CertificateName, LoginPattern, Mailbox, Password, PasswordCheck};
+pub use admin::Admin;
+pub use audit::{Audit, AuditHttp, AuditPath, HeadKey, OnFull, Syslog, SyslogTransport};
 pub use client::client_network;
-pub use keys::{Limits, LineEnds, Lockout, Log, LogFormat, SmtpFrom, SmtpPolicy};
-pub use load::{check, check_text, markdown, presets, schema};
+pub use document::{check, check_text};
+pub use listener::{Listener, ListenerTls};
 pub use logins::Logins;
-pub use model::{Checked, Config};
+pub use model::Config;
 pub use notify::{Hook, HookTarget, NotifyEvent, ReloadMode};
 pub use problem::Problem;
-pub use provider::SmtpLimits;
 pub use provider::{
     Egress, EgressKind, Endpoint, IpPreference, Mechanism, PresetCapabilities, Provider,
-    RefreshTokens, Scopes, UpstreamTls,
+    RefreshTokens, Scopes, SmtpLimits, UpstreamTls,
 };
+pub use providers::presets;
+pub use reference::{markdown, schema};
 pub use registration::{ClientCredential, Grant, Registration, ServiceAccount, SigningKey};
-pub use secrets::Secrets;
-pub use sections::{Admin, AdminToken, Listener, ListenerTls, State, StateKey};
+pub use root::{Limits, Lockout, Log, LogFormat};
+pub use smtp_policy::{LineEnds, SmtpFrom, SmtpPolicy};
+pub use source::GeneratedSecret;
+pub use sources::Secrets;
+pub use state::State;
 pub use store::SharedStore;
 pub use unauthenticated::Unauthenticated;
 pub use users::{AddressClaim, Member, Users};
+pub use value::{Certificates, Headers, HostPort, Program};
 
 /// Version of this build; one with the feature `fips` says so.
 pub const VERSION: &str = match cfg!(feature = "fips") {

@@ -1,13 +1,15 @@
 //! The configuration as a whole.
 
 use super::account::Account;
+use super::admin::Admin;
 use super::audit::Audit;
-use super::keys::{Limits, Log};
+use super::listener::Listener;
 use super::notify::{Hook, ReloadMode};
 use super::problem::Problem;
 use super::provider::Provider;
 use super::registration::Registration;
-use super::sections::{Admin, Listener, State};
+use super::root::{Limits, Log};
+use super::state::State;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,19 +48,6 @@ pub struct Config {
     /// Accounts; there may be none. Resolve logins with [`Logins`](super::Logins), not by searching this
     /// list.
     pub accounts: Vec<Arc<Account>>,
-    /// Settings that are allowed but unwise.
-    pub warnings: Vec<Problem>,
-}
-
-/// Summary of a valid configuration.
-#[derive(Debug)]
-pub struct Checked {
-    /// Number of listeners.
-    pub listeners: usize,
-    /// Number of registrations.
-    pub registrations: usize,
-    /// Number of accounts.
-    pub accounts: usize,
     /// Settings that are allowed but unwise.
     pub warnings: Vec<Problem>,
 }

@@ -1,6 +1,6 @@
 //! Certificates and keys in PEM files.
 
-use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use jsonwebtoken::EncodingKey;
@@ -8,8 +8,7 @@ use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use super::field::Field;
-use super::keys::CertificateKeys;
-use super::registration::SigningKey;
+use super::registration::{CertificateKeys, SigningKey};
 use crate::expiry;
 use crate::secret::Secret;
 use crate::tls::{self, CertificateFiles, FileProblem, FileStamp, ServerCertificate};
@@ -19,15 +18,15 @@ use crate::tls::{self, CertificateFiles, FileProblem, FileStamp, ServerCertifica
 pub(super) fn server_certificate(
     field: &Field,
     files: CertificateFiles,
-) -> Option<ServerCertificate> {
+) -> Option<Arc<ServerCertificate>> {
     if !field.sources().are_read() {
-        return Some(ServerCertificate {
+        return Some(Arc::new(ServerCertificate {
             chain: Vec::new(),
             key: PrivateKeyDer::Pkcs8(Vec::new().into()),
             client_ca: files.client_ca.is_some().then(Vec::new),
             files,
             stamp: FileStamp::default(),
-        });
+        }));
     }
     let paths = [&files.certificate, &files.key].into_iter();
     for path in paths.chain(&files.client_ca) {
@@ -38,7 +37,7 @@ pub(super) fn server_certificate(
             if let Some(end) = identity.end() {
                 warn_of_end(&field.at("certificate"), "certificate", end);
             }
-            Some(identity)
+            Some(Arc::new(identity))
         }
         Err(flaws) => {
             for flaw in flaws {
@@ -53,56 +52,52 @@ pub(super) fn server_certificate(
     }
 }
 
-/// Reads an RSA key for assertions, with its certificate.
-pub(super) fn signing_key(field: &Field, keys: CertificateKeys) -> Option<SigningKey> {
-    if !field.sources().are_read() {
-        return Some(SigningKey {
-            thumbprint: String::new(),
-            certificate: Vec::new(),
-            key: EncodingKey::from_rsa_der(&[]),
-            expires: None,
-        });
-    }
-    field.sources().note(&keys.certificate);
-    field.sources().note(&keys.key);
-    let key = field.at("key");
-    let read = |path: &Path| tls::contents(path).map_or_else(|why| key.reject(why), Some);
-    let chain = tls::certificates(&keys.certificate);
-    let chain = chain.map_or_else(|why| field.at("certificate").reject(why), Some);
-    let (mut pem, chain) = (read(&keys.key)?, chain?);
-    if pem.expose().contains("BEGIN ENCRYPTED PRIVATE KEY") {
-        let Some(passphrase) = keys.passphrase else {
-            return key.reject("is encrypted; write its passphrase as passphrase");
-        };
-        match decrypted(pem.expose(), &passphrase) {
-            Some(clear) => pem = clear,
-            None => return key.reject("cannot be decrypted with this passphrase"),
+impl CertificateKeys {
+    /// Reads the RSA key that signs assertions, with its certificate.
+    pub(super) fn build(self, field: &Field) -> Option<SigningKey> {
+        if !field.sources().are_read() {
+            return Some(SigningKey {
+                thumbprint: String::new(),
+                certificate: Vec::new(),
+                key: EncodingKey::from_rsa_der(&[]),
+                expires: None,
+            });
         }
+        field.sources().note(&self.certificate);
+        field.sources().note(&self.key);
+        let at = field.at("key");
+        let pem = at.accept(tls::contents(&self.key));
+        let chain = tls::certificates(&self.certificate);
+        let chain = field.at("certificate").accept(chain);
+        let (mut pem, chain) = (pem?, chain?);
+        if pem.expose().contains("BEGIN ENCRYPTED PRIVATE KEY") {
+            let Some(passphrase) = self.passphrase else {
+                return at.reject("is encrypted; write its passphrase as passphrase");
+            };
+            let clear = decrypted(pem.expose(), &passphrase);
+            pem = at.accept(clear.ok_or("cannot be decrypted with this passphrase"))?;
+        }
+        let private = PrivateKeyDer::from_pem_slice(pem.expose().as_bytes());
+        let encoding = EncodingKey::from_rsa_pem(pem.expose().as_bytes());
+        let (Ok(private), Ok(key)) = (private, encoding) else {
+            return at.reject("is no RSA private key in PEM");
+        };
+        let certificate = chain.first().map(|leaf| leaf.to_vec()).unwrap_or_default();
+        if !tls::belong_together(chain, private) {
+            return at.reject("is not the key of that certificate");
+        }
+        let expires = expiry::of_certificate(&certificate);
+        if let Some(end) = expires {
+            warn_of_end(&field.at("certificate"), "certificate", end);
+        }
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &certificate);
+        Some(SigningKey {
+            thumbprint: base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest),
+            certificate,
+            key,
+            expires,
+        })
     }
-    let private = PrivateKeyDer::from_pem_slice(pem.expose().as_bytes());
-    let encoding = EncodingKey::from_rsa_pem(pem.expose().as_bytes());
-    let (Ok(private), Ok(encoding)) = (private, encoding) else {
-        return key.reject("is no RSA private key in PEM");
-    };
-    let leaf = chain.first();
-    let thumbprint = leaf.map(|leaf| {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, leaf);
-        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest)
-    });
-    let expires = leaf.and_then(|leaf| expiry::of_certificate(leaf));
-    let certificate = leaf.map(|leaf| leaf.to_vec()).unwrap_or_default();
-    if !tls::belong_together(chain, private) {
-        return key.reject("is not the key of that certificate");
-    }
-    if let Some(end) = expires {
-        warn_of_end(&field.at("certificate"), "certificate", end);
-    }
-    Some(SigningKey {
-        thumbprint: thumbprint.unwrap_or_default(),
-        certificate,
-        key: encoding,
-        expires,
-    })
 }
 
 /// Warns about a credential that expires soon.

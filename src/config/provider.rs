@@ -1,13 +1,53 @@
-//! Settings of `providers`: mail services.
+//! Mail services, from `providers`.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use rustls_pki_types::CertificateDer;
+use serde::Deserialize;
+use url::Url;
 
+use super::field::Field;
+use super::key::{Key, Value, section, words};
+use super::kind::Kind;
+use super::value::{Certificates, EndpointUrl, HostName};
 use crate::secret::Secret;
 use crate::wire::Protocol;
 pub use crate::wire::sasl::Mechanism;
+
+/// No token of a mail service lives longer.
+const DAY: Duration = Duration::from_secs(86_400);
+
+section! {
+    /// `providers.NAME`.
+    pub(super) struct ProviderKeys {
+        /// IMAP server
+        pub(super) imap: Key<EndpointKeys>: "the preset's",
+        /// POP3 server
+        pub(super) pop3: Key<EndpointKeys>: "the preset's",
+        /// SMTP submission server
+        pub(super) smtp: Key<EndpointKeys>: "the preset's",
+        /// Authorization endpoint, where people consent (RFC 6749 §3.1): https, or http to loopback; `{tenant}` is replaced
+        pub(super) authorize_url: Key<EndpointUrl>: "the preset's",
+        /// Device authorization endpoint (RFC 8628 §3.1)
+        pub(super) device_url: Key<EndpointUrl>: "the preset's",
+        /// Token endpoint (RFC 6749 §3.2); required for a provider that is no preset
+        pub(super) token_url: Key<EndpointUrl>: "the preset's",
+        /// SASL mechanism that presents the token to the mail service
+        pub(super) mechanism: Mechanism = "xoauth2": "the preset's, else `xoauth2`",
+        /// PEM files of authorities that are trusted in addition to the public roots, for mail and token endpoint
+        pub(super) ca: Key<Certificates> = "[]": "none",
+        /// Proxy for mail connections and token requests
+        pub(super) egress: Key<Egress>: "none",
+        /// Address family of outgoing connections
+        pub(super) ip: IpPreference = "any",
+        /// Limits of submission for one mailbox, over all listeners and logins
+        pub(super) smtp_limits: Key<SmtpLimits>: "the preset's, else none",
+        /// Remaining lifetime below which a token is not given to a new session, unless its whole lifetime is less than twice that
+        pub(super) token_margin: Duration[Duration::from_millis(1)..=DAY] = "5m": "5m (`microsoft365-hve`: 20m)",
+        /// Whether a refresh token stays valid after it was redeemed. `one_use`: several relays redeem none while their [shared store](docs/several-relays.md) is unavailable
+        pub(super) refresh_tokens: RefreshTokens = "one_use": "the preset's (`fastmail`: `one_use`, the others: `reusable`), else `one_use`",
+    }
+}
 
 /// Hosts, endpoints and peculiarities of one mail service.
 #[derive(Debug, Clone)]
@@ -29,7 +69,7 @@ pub struct Provider {
     /// SASL mechanism that presents tokens.
     pub mechanism: Mechanism,
     /// Authorities trusted in addition to the public roots, for upstreams and the token endpoint.
-    pub ca: Vec<CertificateDer<'static>>,
+    pub ca: Certificates,
     /// Proxy for mail and token requests; `None`: direct connections.
     pub egress: Option<Egress>,
     /// Address families to connect to.
@@ -47,53 +87,6 @@ pub struct Provider {
     pub consent_parameters: Vec<(String, String)>,
     /// Capabilities that listeners advertise until some are learned from the upstream.
     pub capabilities: PresetCapabilities,
-}
-
-/// Reuse of refresh tokens (RFC 6749 §6), from `providers.*.refresh_tokens`. Decides what several
-/// relays do while their store is unreachable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefreshTokens {
-    /// An old refresh token stays valid.
-    Reusable,
-    /// A second redemption is refused, or ends the consent.
-    OneUse,
-}
-
-/// Scopes requested if a registration sets none (RFC 6749 §3.3).
-#[derive(Debug, Clone, Default)]
-pub struct Scopes {
-    /// Scopes of app-only tokens, such as `https://outlook.office365.com/.default`.
-    pub application: Vec<String>,
-    /// Scopes of delegated tokens for IMAP.
-    pub imap: Vec<String>,
-    /// Scopes of delegated tokens for POP3.
-    pub pop3: Vec<String>,
-    /// Scopes of delegated tokens for SMTP.
-    pub smtp: Vec<String>,
-    /// Additional scopes that request a refresh token.
-    pub offline: Vec<String>,
-}
-
-/// Proxy for all connections to the provider, from `providers.*.egress`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Egress {
-    /// Protocol of the proxy.
-    pub kind: EgressKind,
-    /// Host name or address of the proxy.
-    pub host: String,
-    /// TCP port of the proxy, 1 or more.
-    pub port: u16,
-    /// User name and password, if the proxy requires them.
-    pub credentials: Option<(String, Secret)>,
-}
-
-/// Protocol of an egress proxy, from the scheme of `providers.*.egress.url`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EgressKind {
-    /// `http://`: CONNECT (RFC 9110 §9.3.6).
-    Connect,
-    /// `socks5://`: RFC 1928; the proxy resolves names.
-    Socks5,
 }
 
 impl Provider {
@@ -119,9 +112,37 @@ impl Provider {
     }
 }
 
+words! {
+    /// Reuse of refresh tokens (RFC 6749 §6), from `providers.*.refresh_tokens`. Decides what several
+    /// relays do while their store is unreachable.
+    pub enum RefreshTokens {
+        /// An old refresh token stays valid.
+        Reusable = "reusable",
+        /// A second redemption is refused, or ends the consent.
+        OneUse = "one_use",
+    }
+}
+
+/// Scopes requested if a registration sets none (RFC 6749 §3.3).
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Scopes {
+    /// Scopes of app-only tokens, such as `https://outlook.office365.com/.default`.
+    pub application: Vec<String>,
+    /// Scopes of delegated tokens for IMAP.
+    pub imap: Vec<String>,
+    /// Scopes of delegated tokens for POP3.
+    pub pop3: Vec<String>,
+    /// Scopes of delegated tokens for SMTP.
+    pub smtp: Vec<String>,
+    /// Additional scopes that request a refresh token.
+    pub offline: Vec<String>,
+}
+
 /// Capabilities in the form in which the upstream lists them after TLS and before login: IMAP
 /// atoms, CAPA lines, or EHLO lines without `250-`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
 pub struct PresetCapabilities {
     /// IMAP capabilities, one atom each.
     pub imap: Vec<String>,
@@ -142,6 +163,18 @@ impl PresetCapabilities {
     }
 }
 
+section! {
+    /// Where one protocol is.
+    pub(super) struct EndpointKeys {
+        /// Host name, which the certificate must contain
+        pub(super) host: Key<HostName>: "the preset's",
+        /// TCP port
+        pub(super) port: Key<u16>[1..=u16::MAX]: "by protocol and `tls`",
+        /// Start of TLS; a connection without TLS is not possible
+        pub(super) tls: Key<UpstreamTls>: "`starttls` on 25, 110, 143 and 587, else `implicit`",
+    }
+}
+
 /// Endpoint of one protocol of a mail service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
@@ -153,6 +186,47 @@ pub struct Endpoint {
     pub tls: UpstreamTls,
 }
 
+impl EndpointKeys {
+    /// Completes the endpoint of a protocol.
+    pub(super) fn build(self, field: &Field, protocol: Protocol) -> Option<Endpoint> {
+        if self.host.is_absent() {
+            field.missing("host", "the mail service's host name");
+        }
+        let port = self.port.optional()?;
+        let tls = self.tls.or(match port {
+            Some(143 | 110 | 25 | 587) => UpstreamTls::StartTls,
+            _ => UpstreamTls::Implicit,
+        })?;
+        let port = port.unwrap_or(default_port(protocol, tls));
+        let other = match (port, tls) {
+            (465 | 993 | 995, UpstreamTls::StartTls) => "speaks TLS at once: write tls: implicit",
+            (587 | 143 | 110, UpstreamTls::Implicit) => {
+                "begins in clear and requires STARTTLS: write tls: starttls"
+            }
+            _ => "",
+        };
+        if !other.is_empty() {
+            field.warn(format_args!(
+                "port {port} usually {other}, or logins wait until upstream_timeout"
+            ));
+        }
+        let HostName(host) = self.host.required()?;
+        Some(Endpoint { host, port, tls })
+    }
+}
+
+/// Default port of a protocol (RFC 8314 §7).
+fn default_port(protocol: Protocol, tls: UpstreamTls) -> u16 {
+    match (protocol, tls) {
+        (Protocol::Imap, UpstreamTls::Implicit) => 993,
+        (Protocol::Imap, UpstreamTls::StartTls) => 143,
+        (Protocol::Pop3, UpstreamTls::Implicit) => 995,
+        (Protocol::Pop3, UpstreamTls::StartTls) => 110,
+        (Protocol::Smtp, UpstreamTls::Implicit) => 465,
+        (Protocol::Smtp, UpstreamTls::StartTls) => 587,
+    }
+}
+
 /// Start of TLS with an upstream, from `providers.*.{imap,pop3,smtp}.tls`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpstreamTls {
@@ -162,15 +236,31 @@ pub enum UpstreamTls {
     StartTls,
 }
 
-/// Address families to connect to, from `providers.*.ip`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IpPreference {
-    /// Both families, as RFC 8305 describes.
-    Any,
-    /// IPv4 only.
-    V4,
-    /// IPv6 only.
-    V6,
+impl Value for UpstreamTls {
+    fn read(field: &Field) -> Option<Self> {
+        if field.is_word("none") {
+            return field.reject(
+                "must be implicit or starttls: there is no way to the upstream without TLS",
+            );
+        }
+        field.one_of(&[("implicit", Self::Implicit), ("starttls", Self::StartTls)])
+    }
+
+    fn kind() -> Kind {
+        Kind::words(&["implicit", "starttls"])
+    }
+}
+
+words! {
+    /// Address families to connect to, from `providers.*.ip`.
+    pub enum IpPreference {
+        /// Both families, as RFC 8305 describes.
+        Any = "any",
+        /// IPv4 only.
+        V4 = "v4",
+        /// IPv6 only.
+        V6 = "v6",
+    }
 }
 
 impl IpPreference {
@@ -184,22 +274,81 @@ impl IpPreference {
     }
 }
 
-/// Limits of submission for each mailbox, from `providers.*.smtp_limits`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SmtpLimits {
-    /// Maximum number of messages in flight.
-    pub connections: usize,
-    /// Maximum number of messages in any minute.
-    pub messages_per_minute: usize,
-    /// Longest wait of a client for a permit.
-    pub wait: Duration,
+section! {
+    /// `providers.NAME.egress`.
+    struct EgressKeys for Egress {
+        /// `http://HOST:PORT` (CONNECT) or `socks5://HOST:PORT`
+        url: String => "http://HOST:PORT or socks5://HOST:PORT",
+        /// User name, if the proxy requires one
+        username: Option<String>,
+        /// Password; together with `username`
+        password: Option<Secret>,
+    }
 }
 
-impl SmtpLimits {
-    /// Limits of Exchange Online, which apply to every mailbox.
-    pub const EXCHANGE: Self = Self {
-        connections: 3,
-        messages_per_minute: 30,
-        wait: Duration::from_secs(25),
-    };
+/// Proxy for all connections to the provider, from `providers.*.egress`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Egress {
+    /// Protocol of the proxy.
+    pub kind: EgressKind,
+    /// Host name or address of the proxy.
+    pub host: String,
+    /// TCP port of the proxy, 1 or more.
+    pub port: u16,
+    /// User name and password, if the proxy requires them.
+    pub credentials: Option<(String, Secret)>,
+}
+
+/// Protocol of an egress proxy, from the scheme of `providers.*.egress.url`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EgressKind {
+    /// `http://`: CONNECT (RFC 9110 §9.3.6).
+    Connect,
+    /// `socks5://`: RFC 1928; the proxy resolves names.
+    Socks5,
+}
+
+impl EgressKeys {
+    fn build(self, field: &Field) -> Option<Egress> {
+        let credentials = match (self.username, self.password) {
+            (None, None) => None,
+            (Some(username), Some(password)) => Some((username, password)),
+            _ => return field.reject("must have both username and password, or neither"),
+        };
+        let field = field.at("url");
+        let Ok(url) = Url::parse(&self.url) else {
+            return field.reject("must be http://HOST:PORT or socks5://HOST:PORT");
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            return field.reject("must not contain a password; write it as username and password");
+        }
+        let (kind, usual) = match url.scheme() {
+            "http" => (EgressKind::Connect, 80),
+            "socks5" | "socks5h" => (EgressKind::Socks5, 1080),
+            _ => return field.reject("must begin with http:// or socks5://"),
+        };
+        let Some(host) = url.host_str() else {
+            return field.reject("must name the proxy's host");
+        };
+        Some(Egress {
+            kind,
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port: url.port().unwrap_or(usual),
+            credentials,
+        })
+    }
+}
+
+section! {
+    /// Limits of submission for each mailbox, from `providers.*.smtp_limits`; the defaults are those
+    /// of Exchange Online.
+    #[derive(Copy, PartialEq, Eq)]
+    pub struct SmtpLimits {
+        /// Most messages in flight at the same time
+        pub connections: usize[1..=10_000] = "3",
+        /// Most messages that begin in any 60 s
+        pub messages_per_minute: usize[1..=100_000] = "30",
+        /// Longest time that a message waits for these limits
+        pub wait: Duration = "25s",
+    }
 }

@@ -3,12 +3,12 @@
 use serde_json::{Value as Json, json};
 
 use super::key::Value as _;
-use super::keys::Root;
 use super::kind::{Kind, Shape};
 use super::kind::{Requirement, Row, Table};
+use super::root::Root;
 
-/// Builds the JSON Schema of `proxy.yaml`.
-pub(super) fn schema() -> Json {
+/// Builds the JSON Schema of `proxy.yaml`, for editors.
+pub fn schema() -> Json {
     let mut schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "authrelay's proxy.yaml",
@@ -19,8 +19,8 @@ pub(super) fn schema() -> Json {
     schema
 }
 
-/// Builds the reference tables: one for the file, one for each list or map of sections.
-pub(super) fn markdown() -> String {
+/// Builds the reference tables of the README: one for the file, one for each list or map of sections.
+pub fn markdown() -> String {
     let mut tables = Vec::new();
     let root = Root::kind();
     if let Some((root, _)) = root.table {
@@ -78,9 +78,9 @@ impl Row {
     fn line(&self, key: &str, kind: &Kind) -> String {
         let default = match self.presence {
             Requirement::Optional => String::new(),
-            Requirement::Computed(text) => text.to_owned(),
-            Requirement::Default("{}") => "its keys'".to_owned(),
-            Requirement::Default(yaml) => format!("`{yaml}`"),
+            Requirement::Computed(text) | Requirement::Default(_, Some(text)) => text.to_owned(),
+            Requirement::Default("{}", None) => "its keys'".to_owned(),
+            Requirement::Default(yaml, None) => format!("`{yaml}`"),
             Requirement::Required(_) => "required".to_owned(),
         };
         let cell = |text: &str| text.replace('|', "\\|");
@@ -102,11 +102,13 @@ impl Row {
         let mut schema = (self.kind)().schema;
         if let Some(schema) = schema.as_object_mut() {
             let text = match self.presence {
-                Requirement::Computed(text) => format!("{} (default: {text})", self.meaning()),
+                Requirement::Computed(text) | Requirement::Default(_, Some(text)) => {
+                    format!("{} (default: {text})", self.meaning())
+                }
                 _ => self.meaning(),
             };
             schema.insert("description".into(), text.into());
-            if let Requirement::Default(text) = self.presence {
+            if let Requirement::Default(text, None) = self.presence {
                 let value = serde_yaml::from_str::<Json>(text);
                 schema.insert("default".into(), value.unwrap_or_else(|_| text.into()));
             }

@@ -1,13 +1,103 @@
-//! Registrations: OAuth clients and their grants.
+//! OAuth clients and their grants, from `registrations`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use jsonwebtoken::EncodingKey;
+use url::Url;
 
+use super::key::{Key, Text, section, words};
 use super::provider::Provider;
+use super::source::ClientSecret;
+use super::value::{Day, Program, Scope, https};
 use crate::secret::Secret;
+
+section! {
+    /// `registrations.NAME`.
+    pub(super) struct RegistrationKeys {
+        /// Name of a preset, such as `microsoft365`, or of a provider under `providers`
+        pub(super) provider: Key<String> => "microsoft365, or the name of one of your providers",
+        /// Domain or id of the tenant; required for Entra's grants without a person
+        pub(super) tenant: Key<String>: "`$AZURE_TENANT_ID` with `federated`",
+        /// Application (client) id; with `managed_identity` the id of one of several identities
+        pub(super) client_id: Key<String>: "`$AZURE_CLIENT_ID` with `federated`",
+        /// OAuth grant; see [Ways to a token](#ways-to-a-token)
+        pub(super) grant: Key<GrantName> => "client_credentials, authorization_code, device_code, password, service_account, managed_identity or command",
+        /// The value of the client secret. `{client: password}` (with `client_credentials` only): the password that the application presents is the client secret; the identity provider checks it, as with the grant `password`
+        pub(super) client_secret: Key<ClientSecret>: "one of `client_secret`, `certificate` and `federated`, or none for a public client",
+        /// Day on which the client secret expires, as in `2027-05-01`: for the metric, and for warnings from 14 days before. A certificate's expiry is read from the certificate
+        pub(super) client_secret_expires: Key<Day>: "unknown",
+        /// Certificate that signs client assertions (RFC 7523 §2.2)
+        pub(super) certificate: Key<CertificateKeys>,
+        /// Client assertion of the workload, in a file that is read for each request
+        pub(super) federated: Key<FederatedKeys>,
+        /// Grant `service_account`: Google's JSON key
+        pub(super) key: Key<Secret>,
+        /// Grant `command`: program that prints a token, or the JSON of a token endpoint's answer
+        pub(super) command: Key<Program>,
+        /// Grant `managed_identity`: URL of the metadata service
+        pub(super) url: Key<MetadataUrl> = "http://169.254.169.254/metadata/identity/oauth2/token": "Azure's",
+        /// Scopes that are requested; required for a provider that is no preset
+        pub(super) scope: Key<Vec<Scope>>: "by provider, grant and the account's protocols",
+    }
+}
+
+words! {
+    /// Grant of a registration, from `registrations.*.grant`.
+    pub(super) enum GrantName {
+        /// Client credentials (RFC 6749 §4.4).
+        ClientCredentials = "client_credentials",
+        /// Authorization code (RFC 6749 §4.1).
+        AuthorizationCode = "authorization_code",
+        /// Device code (RFC 8628).
+        DeviceCode = "device_code",
+        /// Resource owner's password (RFC 6749 §4.3).
+        Password = "password",
+        /// JWT bearer (RFC 7523 §2.1).
+        ServiceAccount = "service_account",
+        /// Azure's metadata service.
+        ManagedIdentity = "managed_identity",
+        /// A program.
+        Command = "command",
+    }
+}
+
+section! {
+    /// `registrations.NAME.certificate`.
+    pub(super) struct CertificateKeys {
+        /// Certificate in PEM, as uploaded to the application
+        pub(super) certificate: PathBuf => "the path of the certificate in PEM",
+        /// RSA private key of the certificate, in PEM
+        pub(super) key: PathBuf => "the path of its private key in PEM",
+        /// Passphrase, if the key is encrypted
+        pub(super) passphrase: Option<Secret>,
+    }
+}
+
+section! {
+    /// `registrations.NAME.federated`.
+    pub(super) struct FederatedKeys {
+        /// File with the workload's identity token
+        pub(super) file: Option<PathBuf>: "`$AZURE_FEDERATED_TOKEN_FILE`",
+    }
+}
+
+/// URL of Azure's instance metadata service: link-local without TLS, or that of a substitute.
+#[derive(Debug, Clone)]
+pub(super) struct MetadataUrl(pub(super) Url);
+
+impl Text for MetadataUrl {
+    const KIND: &'static str = "text";
+
+    fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
+        match Url::parse(text) {
+            Ok(url) if text.starts_with("http://169.254.169.254/") => Ok(Self(url)),
+            _ => Ok(Self(https(text, "")?)),
+        }
+    }
+}
 
 /// One OAuth client at a provider.
 #[derive(Debug)]
@@ -19,11 +109,11 @@ pub struct Registration {
     /// Tenant, for remedies; empty if the provider has none.
     pub tenant: String,
     /// Token endpoint with the tenant filled in: https, or http to loopback.
-    pub token_url: url::Url,
+    pub token_url: Url,
     /// Authorization endpoint with the tenant filled in; present for [`Grant::AuthorizationCode`].
-    pub authorize_url: Option<url::Url>,
+    pub authorize_url: Option<Url>,
     /// Device authorization endpoint with the tenant filled in; present for [`Grant::DeviceCode`].
-    pub device_url: Option<url::Url>,
+    pub device_url: Option<Url>,
     /// OAuth `client_id`; empty for grants that have none.
     pub client_id: String,
     /// Grant by which tokens are obtained.
@@ -53,15 +143,10 @@ pub enum Grant {
         /// Client id that selects one of several identities.
         client_id: Option<String>,
         /// URL of the metadata service.
-        url: url::Url,
+        url: Url,
     },
     /// A command that prints a token.
-    Command {
-        /// Program, run without a shell.
-        program: PathBuf,
-        /// Arguments, passed unchanged.
-        arguments: Vec<String>,
-    },
+    Command(Program),
 }
 
 impl Grant {
@@ -74,7 +159,7 @@ impl Grant {
             Self::Password(_) => "password",
             Self::ServiceAccount(_) => "service_account",
             Self::ManagedIdentity { .. } => "managed_identity",
-            Self::Command { .. } => "command",
+            Self::Command(_) => "command",
         }
     }
 
@@ -107,7 +192,7 @@ impl Grant {
             Self::AuthorizationCode(credential)
             | Self::DeviceCode(credential)
             | Self::Password(credential) => credential.as_ref(),
-            Self::ServiceAccount(_) | Self::ManagedIdentity { .. } | Self::Command { .. } => None,
+            Self::ServiceAccount(_) | Self::ManagedIdentity { .. } | Self::Command(_) => None,
         }
     }
 }

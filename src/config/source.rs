@@ -8,7 +8,6 @@ use std::time::Duration;
 use super::field::Field;
 use super::key::{Key, Value, section, words};
 use super::kind::Kind;
-use super::secrets::Secrets;
 use super::value::Program;
 use crate::program;
 use crate::secret::Secret;
@@ -79,20 +78,14 @@ fn from_source(field: &Field, source: Source) -> Option<Secret> {
             (Key::Broken, ..) | (_, Key::Broken, _) | (.., Key::Broken) => return None,
             _ => return field.reject("must have exactly one of env, file and command"),
         };
-    match field.sources().secrets {
-        Secrets::Skip => Some(Secret::default()),
-        Secrets::Read => match read() {
-            Ok(text) => {
-                if text.is_marked {
-                    field.warn(
-                        "begins with a byte order mark, which is left out: save the file without one",
-                    );
-                }
-                Some(text.secret)
-            }
-            Err(why) => field.at(at).reject(why),
-        },
+    if !field.sources().are_read() {
+        return Some(Secret::default());
     }
+    let text = field.at(at).accept(read())?;
+    if text.is_marked {
+        field.warn("begins with a byte order mark, which is left out: save the file without one");
+    }
+    Some(text.secret)
 }
 
 struct SourceText {
@@ -115,14 +108,16 @@ fn warn_of_wrapping(field: &Field, secret: &str) {
     }
 }
 
-/// A secret of our own, whose file is created at the first start.
-#[derive(Debug, Clone)]
-pub(super) enum Generated {
+/// A secret of this relay, from `state.key`, `admin.token` and `admin.viewer_token`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GeneratedSecret {
+    /// A file, created at the first start.
     File(PathBuf),
+    /// A value from the file itself, the environment or a command.
     Given(Secret),
 }
 
-impl Value for Generated {
+impl Value for GeneratedSecret {
     fn read(field: &Field) -> Option<Self> {
         let is_file = field.has_key("file") && !field.has_key("env") && !field.has_key("command");
         let generated = match is_file {

@@ -1,16 +1,23 @@
-//! Directory of the configuration, and the files that were read.
+//! Directory of the configuration, the files that were read, and whether secrets are read.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::secrets::Secrets;
+/// Whether the sources in the file (environment, files, commands) are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrets {
+    /// Sources are read, and each must be present.
+    Read,
+    /// Only the file itself is read, to check it on another machine.
+    Skip,
+}
 
 /// Base of relative paths, and how sources are handled.
 #[derive(Debug)]
 pub(super) struct Sources {
     directory: PathBuf,
-    pub(super) secrets: Secrets,
+    secrets: Secrets,
     /// Whether paths that `run` writes are checked; `run` itself reports them when it writes.
     pub(super) tries_writing: bool,
     /// Files that were read for values.

@@ -35,7 +35,7 @@ pub(super) enum Value {
     Mapping(Vec<Entry>),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) key: String,
     pub(super) place: Position,
@@ -73,6 +73,27 @@ pub(super) fn compose(text: &str) -> Result<Option<Rc<Node>>, Broken> {
             _ => return Err(broken(&span, "this is not valid YAML")),
         }
     }
+}
+
+/// Adds the keys of the mapping `defaults` that the mapping `own` lacks, on every level.
+pub(super) fn merge(own: &Rc<Node>, defaults: &Rc<Node>) -> Rc<Node> {
+    let (Value::Mapping(entries), Value::Mapping(others)) = (&own.value, &defaults.value) else {
+        return own.clone();
+    };
+    let mut merged = entries.clone();
+    for other in others {
+        match merged.iter_mut().find(|entry| entry.key == other.key) {
+            Some(entry) => entry.node = merge(&entry.node, &other.node),
+            None => merged.push(Entry {
+                place: own.place,
+                ..other.clone()
+            }),
+        }
+    }
+    Rc::new(Node {
+        value: Value::Mapping(merged),
+        ..**own
+    })
 }
 
 struct Composer<'t> {

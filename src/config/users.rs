@@ -1,11 +1,37 @@
-//! Settings of `admin.users`: users who sign in to the administrators' listener by OpenID Connect.
+//! Reads `admin.users`: users who sign in to the administrators' listener by OpenID Connect.
 
-use rustls_pki_types::CertificateDer;
+use std::borrow::Cow;
+
 use url::Url;
 
-use super::key::words;
+use super::field::Field;
+use super::key::{Key, Text, section, words};
 use super::provider::Egress;
+use super::value::{Certificates, https, is_loopback};
 use crate::secret::Secret;
+use crate::wire::address::Pattern;
+
+section! {
+    /// `admin.users`.
+    struct UsersKeys for Users {
+        /// Issuer of the identity provider, exactly as it names itself: https, or http to loopback. Entra: `https://login.microsoftonline.com/TENANT-ID/v2.0`
+        issuer: Key<Issuer> => "the identity provider's issuer, as in https://login.microsoftonline.com/TENANT-ID/v2.0",
+        /// Client id of the relay's registration at the identity provider
+        client_id: Key<String> => "the client id of the relay's own registration there",
+        /// Client secret of the relay's registration
+        client_secret: Key<Secret> => "the client secret of the relay's own registration there",
+        /// Groups (as in the claim `groups`; Entra: object ids) and addresses of people who may look
+        viewers: Key<Vec<Member>>: "none",
+        /// Groups and addresses of people who may also test, authorize, forget and reload
+        operators: Key<Vec<Member>>: "none",
+        /// Claim with a person's address. `email` counts only with `email_verified`; use another claim only if people cannot choose its value
+        address_claim: Key<AddressClaim>: "`preferred_username` at Entra, else `email`",
+        /// PEM files of authorities that are trusted in addition to the public roots
+        ca: Key<Certificates> = "[]": "none",
+        /// The proxy that everything towards the identity provider goes through
+        egress: Key<Egress>: "none",
+    }
+}
 
 /// Settings of the sign-in by OpenID Connect, from `admin.users`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,12 +49,48 @@ pub struct Users {
     /// Users and groups that may also test, authorize, forget and reload.
     pub operators: Vec<Member>,
     /// Authorities trusted in addition to the public roots.
-    pub authorities: Vec<CertificateDer<'static>>,
+    pub ca: Certificates,
     /// Proxy to the identity provider, if any.
     pub egress: Option<Egress>,
 }
 
+impl UsersKeys {
+    fn build(self, field: &Field) -> Option<Users> {
+        if self.viewers.is_absent() && self.operators.is_absent() {
+            field.problem("lets no one in: write viewers or operators, each a list of groups' object ids or people's addresses");
+        }
+        let viewers = self.viewers.or(Vec::new());
+        let operators = self.operators.or(Vec::new());
+        if let (Some(viewers), Some(operators)) = (&viewers, &operators) {
+            check_twice(field, viewers, operators);
+        }
+        let issuer = self.issuer.required()?;
+        Some(Users {
+            client_id: self.client_id.required()?,
+            client_secret: self.client_secret.required()?,
+            address_claim: self.address_claim.or(match is_entra(&issuer.url) {
+                true => AddressClaim::PreferredUsername,
+                false => AddressClaim::Email,
+            })?,
+            viewers: viewers?,
+            operators: operators?,
+            ca: self.ca.required()?,
+            egress: self.egress.optional()?,
+            issuer: issuer.text,
+        })
+    }
+}
+
 impl Users {
+    /// Checks that browsers return over TLS: the redirect to `public_url` contains the code.
+    pub(super) fn check_public_url(field: &Field, public_url: &Url) {
+        if public_url.scheme() != "https" && !is_loopback(public_url) {
+            field.problem(format_args!(
+                "signs people in at admin.public_url ({public_url}), which must begin with https:// off loopback"
+            ));
+        }
+    }
+
     /// Whether equal claims mean the same user under `other`: the identity provider, the client and
     /// the claim are the same.
     pub fn names_people_like(&self, other: &Self) -> bool {
@@ -38,24 +100,20 @@ impl Users {
     }
 }
 
-/// Entry of `admin.users.viewers` and `operators`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Member {
-    /// Address of one user, lower case.
-    Address(String),
-    /// Group as named in the claim `groups` (Entra: its object id).
-    Group(String),
-}
-
-words! {
-    /// Claim that contains a user's address, from `admin.users.address_claim`.
-    pub enum AddressClaim {
-        /// `email`, if `email_verified` is true.
-        Email = "email",
-        /// `preferred_username`.
-        PreferredUsername = "preferred_username",
-        /// `upn`.
-        Upn = "upn",
+/// Checks that each member is in only one list, and only once.
+fn check_twice(field: &Field, viewers: &[Member], operators: &[Member]) {
+    for (key, list) in [("viewers", viewers), ("operators", operators)] {
+        let written = field.has_key(key).then(|| field.at(key).list());
+        let items = written.flatten().unwrap_or_default();
+        for (index, (member, item)) in list.iter().zip(items).enumerate() {
+            if list.iter().take(index).any(|other| other == member) {
+                item.problem("is in the list twice; keep one");
+            } else if key == "viewers" && operators.contains(member) {
+                item.problem(
+                    "is in operators too, who may do all that viewers may; keep it in one list",
+                );
+            }
+        }
     }
 }
 
@@ -68,17 +126,71 @@ const ENTRA: [&str; 5] = [
     "sts.windows.net",
 ];
 
-impl AddressClaim {
-    /// Default claim for an issuer.
-    pub(super) fn usual(issuer: &Url) -> Self {
-        match is_entra(issuer) {
-            true => Self::PreferredUsername,
-            false => Self::Email,
+fn is_entra(issuer: &Url) -> bool {
+    issuer.host_str().is_some_and(|host| ENTRA.contains(&host))
+}
+
+/// An issuer identifier (OpenID Connect Core §2): no query, no fragment, one tenant.
+#[derive(Debug, Clone)]
+struct Issuer {
+    text: String,
+    url: Url,
+}
+
+impl Text for Issuer {
+    const KIND: &'static str = "text";
+
+    fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
+        let url = https(text, "")?;
+        if url.query().is_some() || url.fragment().is_some() || text.contains('{') {
+            return Err(
+                "must be only the issuer, as in https://login.microsoftonline.com/TENANT-ID/v2.0"
+                    .into(),
+            );
         }
+        let tenant = url.path_segments().and_then(|mut parts| parts.next());
+        if is_entra(&url) && matches!(tenant, Some("" | "common" | "organizations" | "consumers")) {
+            return Err("would take people of every tenant: name yours, as in https://login.microsoftonline.com/TENANT-ID/v2.0".into());
+        }
+        let text = text.to_owned();
+        Ok(Self { text, url })
     }
 }
 
-/// Whether an issuer is a tenant of Entra.
-pub(super) fn is_entra(issuer: &Url) -> bool {
-    issuer.host_str().is_some_and(|host| ENTRA.contains(&host))
+/// Entry of `admin.users.viewers` and `operators`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Member {
+    /// Address of one user, lower case.
+    Address(String),
+    /// Group as named in the claim `groups` (Entra: its object id).
+    Group(String),
+}
+
+impl Text for Member {
+    const KIND: &'static str = "group or address";
+    const NONE: &'static str = "is empty; name groups or people, or remove the key";
+
+    fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
+        let text = text.trim();
+        if text.contains('*') {
+            return Err("names no one in particular: write a group's id or one address".into());
+        }
+        if !text.contains('@') {
+            return Ok(Self::Group(text.to_owned()));
+        }
+        Pattern::parse(text)?;
+        Ok(Self::Address(text.to_lowercase()))
+    }
+}
+
+words! {
+    /// Claim that contains a user's address, from `admin.users.address_claim`.
+    pub enum AddressClaim {
+        /// `email`, if `email_verified` is true.
+        Email = "email",
+        /// `preferred_username`.
+        PreferredUsername = "preferred_username",
+        /// `upn`.
+        Upn = "upn",
+    }
 }

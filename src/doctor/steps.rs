@@ -54,7 +54,7 @@ impl TestRun<'_> {
         let provider = target.account.registration.provider.clone();
         let mailbox = target.account.mailbox_of(target.protocol, &target.login);
         let endpoint = match provider.endpoint(target.protocol) {
-            Some(endpoint) if target.account.protocols.contain(target.protocol) => endpoint,
+            Some(endpoint) if target.account.protocols.contains(&target.protocol) => endpoint,
             endpoint => return self.nowhere(endpoint.is_some()),
         };
         self.store().await;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::draft::{Draft, Section, is_true};
+use super::draft::Draft;
+use super::section::{Section, password_file, section};
 
 /// Keys that are converted. All others are reported.
 const KEYS: [&str; 13] = [
@@ -37,7 +38,7 @@ const STORED: [&str; 6] = [
 /// Completes an account's section from the catch-all sections: `[@domain]`, then `[@]`.
 fn inherited(sections: &BTreeMap<String, Section>, name: &str, catch_all: bool) -> Section {
     let mut section = sections.get(name).cloned().unwrap_or_default();
-    section.retain(|_, value| !value.is_empty());
+    section.0.retain(|_, value| !value.is_empty());
     if !catch_all {
         return section;
     }
@@ -45,9 +46,10 @@ fn inherited(sections: &BTreeMap<String, Section>, name: &str, catch_all: bool) 
         .rsplit_once('@')
         .map(|(_, domain)| format!("@{domain}"));
     for parent in domain.iter().map(String::as_str).chain(["@"]) {
-        for (key, value) in sections.get(parent).into_iter().flatten() {
+        for (key, value) in sections.get(parent).iter().flat_map(|parent| &parent.0) {
             if !value.is_empty() && !STORED.contains(&key.as_str()) {
-                section.entry(key.clone()).or_insert_with(|| value.clone());
+                let own = section.0.entry(key.clone());
+                own.or_insert_with(|| value.clone());
             }
         }
     }
@@ -60,36 +62,32 @@ pub(super) fn add(
     sections: &BTreeMap<String, Section>,
     global: &Section,
 ) {
-    let catch_all = global
-        .get("allow_catch_all_accounts")
-        .is_some_and(|value| is_true(value));
+    let catch_all = global.is_set("allow_catch_all_accounts");
     if name.starts_with('@') && !catch_all {
         draft.note(format!(
             "[{name}] is not in use there (allow_catch_all_accounts); it is left out"
         ));
         return;
     }
-    let section = &inherited(sections, name, catch_all);
+    let keys = &inherited(sections, name, catch_all);
     let login = match name.strip_prefix('@') {
         Some("") => "*".to_owned(),
         Some(domain) => format!("*@{domain}"),
         None => name.to_owned(),
     };
-    for key in section.keys() {
-        if !KEYS.contains(&key.as_str()) && !STORED.contains(&key.as_str()) {
+    for key in keys.keys() {
+        if !KEYS.contains(&key) && !STORED.contains(&key) {
             draft.note(format!("[{name}] {key} has no counterpart"));
         }
     }
-    if name.starts_with('@') && !section.contains_key("client_id") {
+    if name.starts_with('@') && keys.get("client_id").is_none() {
         draft.note(format!(
             "[{name}] has no client_id: it only completes other accounts, and is none of its own"
         ));
         return;
     }
-    let secret_is_password = global
-        .get("use_login_password_as_client_credentials_secret")
-        .is_some_and(|value| is_true(value));
-    let Some(registration) = registration(draft, name, section, secret_is_password) else {
+    let secret_is_password = global.is_set("use_login_password_as_client_credentials_secret");
+    let Some(registration) = registration(draft, name, keys, secret_is_password) else {
         return;
     };
     let registration = named(draft, registration);
@@ -98,36 +96,22 @@ pub(super) fn add(
 
 /// Adds an account for the registration, with a password if it needs one.
 fn enter(draft: &mut Draft, login: &str, registration: String) {
-    let grant = draft
-        .registrations
-        .get(&registration)
-        .and_then(|registration| registration.get("grant"))
-        .cloned()
-        .unwrap_or_default();
-    let secret = draft
-        .registrations
-        .get(&registration)
-        .and_then(|registration| registration.get("client_secret"));
+    let key = |key: &str| draft.registrations.get(&registration)?.get(key);
+    let grant = key("grant").cloned().unwrap_or_default();
     // The identity provider checks the password that the client presents.
     let by_provider =
-        grant == "password" || secret.is_some_and(|secret| secret.get("client").is_some());
-    let mut account = Map::new();
-    account.insert("login".into(), login.into());
-    account.insert("registration".into(), registration.into());
-    if !by_provider {
-        draft.passwords = true;
-        let file = match login {
-            "*" => "any".to_owned(),
-            login => login.replace("*@", "any-at-"),
-        };
-        account.insert(
-            "password".into(),
-            json!({"file": format!("passwords/{file}")}),
-        );
-    }
-    if matches!(grant.as_str(), Some("authorization_code" | "device_code")) {
-        draft.consents = true;
-    }
+        grant == "password" || key("client_secret").is_some_and(|it| it.get("client").is_some());
+    draft.passwords |= !by_provider;
+    draft.consents |= matches!(grant.as_str(), Some("authorization_code" | "device_code"));
+    let file = match login {
+        "*" => "any".to_owned(),
+        login => login.replace("*@", "any-at-"),
+    };
+    let account = section(json!({
+        "login": login,
+        "registration": registration,
+        "password": (!by_provider).then(|| password_file(&file)),
+    }));
     draft.accounts.push(account.into());
 }
 
@@ -176,34 +160,31 @@ pub(super) fn named(draft: &mut Draft, registration: Map<String, Value>) -> Stri
 fn registration(
     draft: &mut Draft,
     name: &str,
-    section: &Section,
+    keys: &Section,
     secret_is_password: bool,
 ) -> Option<Map<String, Value>> {
-    let value = |key: &str| section.get(key).filter(|value| !value.is_empty());
-    let Some(token_url) = value("token_url").and_then(|url| Url::parse(url).ok()) else {
+    let Some(token_url) = keys.get("token_url").and_then(|url| Url::parse(url).ok()) else {
         draft.note(format!(
             "[{name}] has no token_url that could be read; it is left out"
         ));
         return None;
     };
-    let grant = grant(draft, name, section)?;
-    let (provider, tenant) = provider(draft, name, &token_url, section);
-    let mut registration = Map::new();
-    registration.insert("provider".into(), provider.clone().into());
-    if let Some(tenant) = tenant {
-        let tenant = own_tenant(draft, name, grant, tenant);
-        registration.insert("tenant".into(), tenant.into());
-    }
-    registration.insert("grant".into(), grant.into());
-    client(draft, name, section, secret_is_password, &mut registration);
-    scope(draft, name, section, grant, &provider, &mut registration);
-    if let Some(uri) = value("redirect_uri").filter(|_| grant == "authorization_code") {
+    let grant = grant(draft, name, keys)?;
+    let (provider, tenant) = provider(draft, name, &token_url, keys);
+    let tenant = tenant.map(|tenant| own_tenant(draft, name, grant, tenant));
+    let mut registration = section(json!({"provider": provider, "tenant": tenant, "grant": grant}));
+    client(draft, name, keys, secret_is_password, &mut registration);
+    scope(draft, name, keys, grant, &provider, &mut registration);
+    if let Some(uri) = keys
+        .get("redirect_uri")
+        .filter(|_| grant == "authorization_code")
+    {
         let uri = uri.trim_end_matches('/');
         draft.note(format!(
             "[{name}] redirect_uri {uri}: the redirect URI is now admin.public_url followed by /oauth/callback; register that with the application (http://localhost:8025/oauth/callback unless you change it)"
         ));
     }
-    if value("redirect_listen_address").is_some() {
+    if keys.get("redirect_listen_address").is_some() {
         draft.note(format!(
             "[{name}] redirect_listen_address is admin.bind here"
         ));
@@ -212,11 +193,10 @@ fn registration(
 }
 
 /// Chooses the grant in the same way as email-oauth2-proxy.
-fn grant(draft: &mut Draft, name: &str, section: &Section) -> Option<&'static str> {
-    let value = |key: &str| section.get(key).filter(|value| !value.is_empty());
-    let flow = value("oauth2_flow").map(String::as_str);
+fn grant(draft: &mut Draft, name: &str, keys: &Section) -> Option<&'static str> {
+    let flow = keys.get("oauth2_flow");
     // As in email-oauth2-proxy, a permission_url takes precedence over the flow's name.
-    Some(match (flow, value("permission_url")) {
+    Some(match (flow, keys.get("permission_url")) {
         (Some("device"), _) => "device_code",
         (Some("service_account"), _) => "service_account",
         (None | Some("authorization_code"), Some(_)) => "authorization_code",
@@ -246,29 +226,25 @@ fn is_grant(registration: &Map<String, Value>, name: &str) -> bool {
 fn client(
     draft: &mut Draft,
     name: &str,
-    section: &Section,
+    keys: &Section,
     secret_is_password: bool,
     registration: &mut Map<String, Value>,
 ) {
-    let value = |key: &str| section.get(key).filter(|value| !value.is_empty());
     if is_grant(registration, "service_account") {
-        let key = match (
-            value("client_id").map(String::as_str),
-            value("client_secret"),
-        ) {
+        let key = match (keys.get("client_id"), keys.get("client_secret")) {
             (Some("file"), Some(path)) => json!({"file": path}),
-            (_, Some(json)) => json.as_str().into(),
+            (_, Some(json)) => json.into(),
             (_, None) => json!({"file": "service-account.json"}),
         };
         registration.insert("key".into(), key);
     } else {
-        match value("client_id") {
+        match keys.get("client_id") {
             Some(id) => {
-                registration.insert("client_id".into(), id.as_str().into());
+                registration.insert("client_id".into(), id.into());
             }
             None => draft.note(format!("[{name}] has no client_id")),
         }
-        credential(draft, name, section, registration);
+        credential(draft, name, keys, registration);
         let is_app_only = is_grant(registration, "client_credentials");
         let has_credential =
             registration.contains_key("client_secret") || registration.contains_key("certificate");
@@ -281,34 +257,33 @@ fn client(
             draft.note(format!(
                 "[{name}] has no client secret: write it into the file that client_secret names"
             ));
-            registration.insert(
-                "client_secret".into(),
-                json!({"file": format!("secrets/{name}")}),
-            );
+            registration.insert("client_secret".into(), secret_file(name));
         }
     }
+}
+
+fn secret_file(name: &str) -> Value {
+    json!({"file": format!("secrets/{name}")})
 }
 
 fn credential(
     draft: &mut Draft,
     name: &str,
-    section: &Section,
+    keys: &Section,
     registration: &mut Map<String, Value>,
 ) {
-    let value = |key: &str| section.get(key).filter(|value| !value.is_empty());
-    if let (Some(certificate), Some(key)) = (value("jwt_certificate_path"), value("jwt_key_path")) {
+    if let (Some(certificate), Some(key)) =
+        (keys.get("jwt_certificate_path"), keys.get("jwt_key_path"))
+    {
         registration.insert(
             "certificate".into(),
             json!({"certificate": certificate, "key": key}),
         );
-    } else if let Some(secret) = value("client_secret") {
-        registration.insert("client_secret".into(), secret.as_str().into());
-    } else if value("client_secret_encrypted").is_some() {
+    } else if let Some(secret) = keys.get("client_secret") {
+        registration.insert("client_secret".into(), secret.into());
+    } else if keys.get("client_secret_encrypted").is_some() {
         draft.note(format!("[{name}] client_secret_encrypted is sealed with the client's password: write the secret itself where client_secret says"));
-        registration.insert(
-            "client_secret".into(),
-            json!({"file": format!("secrets/{name}")}),
-        );
+        registration.insert("client_secret".into(), secret_file(name));
     }
 }
 
@@ -317,7 +292,7 @@ pub(super) fn provider(
     draft: &mut Draft,
     name: &str,
     token_url: &Url,
-    section: &Section,
+    keys: &Section,
 ) -> (String, Option<String>) {
     let host = token_url.host_str().unwrap_or_default();
     let segments: Vec<_> = token_url
@@ -360,7 +335,7 @@ pub(super) fn provider(
         "api.login.yahoo.com" => return ("yahoo".into(), None),
         "api.login.aol.com" => return ("aol".into(), None),
         "api.fastmail.com" => return ("fastmail".into(), None),
-        _ => return (own(draft, name, host, section), None),
+        _ => return (own(draft, name, host, keys), None),
     };
     if v1 {
         draft.note(format!(
@@ -371,7 +346,7 @@ pub(super) fn provider(
 }
 
 /// Creates a provider for a service without a preset, from the servers without a preset.
-fn own(draft: &mut Draft, name: &str, host: &str, section: &Section) -> String {
+fn own(draft: &mut Draft, name: &str, host: &str, keys: &Section) -> String {
     let provider = host.replace(
         |c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '-',
         "-",
@@ -379,48 +354,30 @@ fn own(draft: &mut Draft, name: &str, host: &str, section: &Section) -> String {
     if draft.providers.contains_key(&provider) {
         return provider;
     }
-    let mut keys = Map::new();
+    let mut section = Map::new();
     for protocol in ["imap", "pop3", "smtp"] {
         let upstreams = draft.upstreams.get(protocol).into_iter().flatten();
         let mut foreign =
             upstreams.filter(|upstream| super::upstream::preset_of_host(&upstream.host).is_none());
         if let Some(upstream) = foreign.next() {
-            let tls = if upstream.starttls {
-                "starttls"
-            } else {
-                "implicit"
-            };
-            let mut endpoint = Map::new();
-            endpoint.insert("host".into(), upstream.host.clone().into());
-            if let Some(port) = upstream.port {
-                endpoint.insert("port".into(), port.into());
-            }
-            endpoint.insert("tls".into(), tls.into());
-            keys.insert(protocol.into(), endpoint.into());
+            section.insert(protocol.into(), upstream.endpoint());
         }
     }
-    if keys.is_empty() {
+    if section.is_empty() {
         draft.note(format!("[{name}] no server leads to its mail service: give the provider {provider} imap, pop3 or smtp"));
     } else {
         draft.note(format!("[{name}] the provider {provider} was put together from the servers that are no known service's: check its hosts"));
     }
-    for (key, from) in [
-        ("token_url", "token_url"),
-        ("authorize_url", "permission_url"),
-    ] {
-        let device = section
-            .get("oauth2_flow")
-            .is_some_and(|flow| flow == "device");
-        let key = if key == "authorize_url" && device {
-            "device_url"
-        } else {
-            key
-        };
-        if let Some(url) = section.get(from).filter(|url| !url.is_empty()) {
-            keys.insert(key.into(), url.as_str().into());
+    let consent_url = match keys.get("oauth2_flow") {
+        Some("device") => "device_url",
+        _ => "authorize_url",
+    };
+    for (key, from) in [("token_url", "token_url"), (consent_url, "permission_url")] {
+        if let Some(url) = keys.get(from) {
+            section.insert(key.into(), url.into());
         }
     }
-    draft.providers.insert(provider.clone(), keys.into());
+    draft.providers.insert(provider.clone(), section.into());
     provider
 }
 
@@ -428,22 +385,19 @@ fn own(draft: &mut Draft, name: &str, host: &str, section: &Section) -> String {
 fn scope(
     draft: &mut Draft,
     name: &str,
-    section: &Section,
+    keys: &Section,
     grant: &str,
     provider: &str,
     registration: &mut Map<String, Value>,
 ) {
-    if let Some(resource) = section
-        .get("oauth2_resource")
-        .filter(|resource| !resource.is_empty())
-    {
+    if let Some(resource) = keys.get("oauth2_resource") {
         draft.note(format!(
             "[{name}] oauth2_resource is v1's word: {resource}/.default is asked for instead"
         ));
         registration.insert("scope".into(), json!([format!("{resource}/.default")]));
         return;
     }
-    let Some(scope) = section.get("oauth2_scope") else {
+    let Some(scope) = keys.get("oauth2_scope") else {
         return;
     };
     let scopes: Vec<_> = scope.split_whitespace().collect();

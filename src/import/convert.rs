@@ -1,6 +1,7 @@
 //! Converts an `emailproxy.config`, section by section.
 
-use super::draft::{Draft, Imported, Section, TokenFile, one_line};
+use super::draft::{Draft, Imported, TokenFile, one_line};
+use super::section::Section;
 use std::collections::BTreeMap;
 
 use configparser::ini::{Ini, IniDefault};
@@ -75,6 +76,6 @@ fn sections(text: &str) -> Result<BTreeMap<String, Section>, String> {
     };
     Ok(read
         .into_iter()
-        .map(|(name, keys)| (name, section(keys)))
+        .map(|(name, keys)| (name, Section(section(keys))))
         .collect())
 }

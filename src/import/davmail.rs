@@ -1,9 +1,10 @@
 //! Converts `davmail.properties`: DavMail's listeners, its proxy, and the users whose tokens it
 //! keeps.
 
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
-use super::draft::{Draft, Imported, Section, is_true};
+use super::draft::{Draft, Imported};
+use super::section::{Section, password_file, section};
 
 /// Client id of DavMail's own application, which has permissions for EWS and Graph, but not for
 /// IMAP, POP and SMTP.
@@ -34,7 +35,7 @@ fn properties(text: &str) -> Section {
             .replace("\\\\", "\\");
         (!value.is_empty()).then(|| (key.trim().to_lowercase(), value))
     };
-    lines.filter_map(pair).collect()
+    Section(lines.filter_map(pair).collect())
 }
 
 pub(super) fn import(text: &str) -> Result<Imported, String> {
@@ -57,9 +58,8 @@ pub(super) fn import(text: &str) -> Result<Imported, String> {
 }
 
 fn listeners(draft: &mut Draft, keys: &Section) {
-    let flag = |key: &str| keys.get(key).is_some_and(|value| is_true(value));
     let keystore = keys.get("davmail.ssl.keystorefile");
-    let remote = flag("davmail.allowremote");
+    let remote = keys.is_set("davmail.allowremote");
     if let Some(keystore) = keystore {
         draft.note(format!(
             "davmail.ssl.keystoreFile {keystore}: write its certificate and key as PEM, for a PKCS12 store: openssl pkcs12 -in {keystore} -nodes -nokeys -out certs/server.pem; openssl pkcs12 -in {keystore} -nodes -nocerts -out certs/server.key"
@@ -73,7 +73,7 @@ fn listeners(draft: &mut Draft, keys: &Section) {
         else {
             continue;
         };
-        let secure = !flag(&format!(
+        let secure = !keys.is_set(&format!(
             "davmail.ssl.nosecure{}",
             protocol.trim_end_matches('3')
         ));
@@ -92,24 +92,23 @@ fn listeners(draft: &mut Draft, keys: &Section) {
             ));
         }
         let bind = std::net::SocketAddr::new(address, port);
-        let mut listener = Map::new();
-        listener.insert("protocol".into(), protocol.into());
-        listener.insert("bind".into(), bind.to_string().into());
-        if encrypted {
-            let tls = json!({"mode": "implicit", "certificate": "certs/server.pem", "key": "certs/server.key"});
-            listener.insert("tls".into(), tls);
-        }
+        let tls = json!({"mode": "implicit", "certificate": "certs/server.pem", "key": "certs/server.key"});
+        let listener = section(json!({
+            "protocol": protocol,
+            "bind": bind.to_string(),
+            "tls": encrypted.then_some(tls),
+        }));
         draft.listeners.push(listener.into());
     }
 }
 
 /// Chooses the preset for DavMail's Exchange server.
 fn provider(draft: &mut Draft, keys: &Section) -> &'static str {
-    let url = keys.get("davmail.url").map_or("", String::as_str);
+    let url = keys.get("davmail.url").unwrap_or_default();
     let host = url::Url::parse(url)
         .ok()
         .and_then(|url| url.host_str().map(str::to_owned));
-    let tld = keys.get("davmail.tld").map_or("", String::as_str);
+    let tld = keys.get("davmail.tld").unwrap_or_default();
     let host = host.unwrap_or_default();
     match (host.as_str(), tld) {
         (_, "us") => "microsoft365-us",
@@ -126,10 +125,8 @@ fn provider(draft: &mut Draft, keys: &Section) -> &'static str {
 
 /// Chooses the grant for DavMail's mode.
 fn grant(draft: &mut Draft, keys: &Section) -> &'static str {
-    let mode = keys
-        .get("davmail.mode")
-        .map_or("o365interactive", String::as_str)
-        .to_lowercase();
+    let mode = keys.get("davmail.mode").unwrap_or("o365interactive");
+    let mode = mode.to_lowercase();
     match mode.as_str() {
         "o365devicecode" => "device_code",
         "o365" | "o365ropc" => "password",
@@ -146,55 +143,40 @@ fn grant(draft: &mut Draft, keys: &Section) -> &'static str {
 fn accounts(draft: &mut Draft, keys: &Section) {
     let grant = grant(draft, keys);
     let provider = provider(draft, keys);
-    let client_id = match keys.get("davmail.oauth.clientid").map(String::as_str) {
+    let client_id = match keys.get("davmail.oauth.clientid") {
         Some(id) if id != DAVMAILS_OWN => id.to_owned(),
         _ => {
             draft.note("davmail.oauth.clientId is DavMail's own application, which has permissions for EWS only: register one of your own (`authrelay entra LOGIN` says how) and write its id in place of the zeros".into());
             "00000000-0000-0000-0000-000000000000".to_owned()
         }
     };
-    let tenant = keys
-        .get("davmail.oauth.tenantid")
-        .map_or("common", String::as_str)
-        .to_owned();
-    let named = keys.keys().find_map(|key| user(key)).unwrap_or_default();
-    let tenant = &super::account::own_tenant(draft, &named, grant, tenant);
-    let mut registration = Map::new();
-    for (key, value) in [
-        ("provider", provider),
-        ("tenant", tenant),
-        ("client_id", &client_id),
-        ("grant", grant),
-    ] {
-        registration.insert(key.into(), value.into());
-    }
-    draft
-        .registrations
-        .insert("davmail".into(), registration.into());
-    if is_true(keys.get("davmail.enableproxy").map_or("", String::as_str)) {
+    let tenant = keys.get("davmail.oauth.tenantid").unwrap_or("common");
+    let mut users: Vec<_> = keys.keys().filter_map(user).collect();
+    let named = users.first().cloned().unwrap_or_default();
+    let tenant = super::account::own_tenant(draft, &named, grant, tenant.to_owned());
+    let registration = json!({
+        "provider": provider,
+        "tenant": tenant,
+        "client_id": client_id,
+        "grant": grant,
+    });
+    draft.registrations.insert("davmail".into(), registration);
+    if keys.is_set("davmail.enableproxy") {
         proxy(draft, keys, provider);
     }
     if let Some(uri) = keys.get("davmail.oauth.redirecturi") {
         draft.note(format!("davmail.oauth.redirectUri {uri}: the redirect URI is now admin.public_url followed by /oauth/callback; register that with the application"));
     }
-    let mut users: Vec<_> = keys.keys().filter_map(|key| user(key)).collect();
     if users.is_empty() {
         draft.note("DavMail lets everyone of the tenant in and names no one: write an account for each person in place of user@example.com".into());
         users.push("user@example.com".into());
     }
     draft.consents = grant != "password";
     for user in users {
-        let mut account = Map::new();
-        account.insert("login".into(), user.clone().into());
-        account.insert("registration".into(), "davmail".into());
-        if draft.consents {
-            draft.passwords = true;
-            account.insert(
-                "password".into(),
-                json!({"file": format!("passwords/{user}")}),
-            );
-        }
-        draft.accounts.push(account.into());
+        draft.passwords |= draft.consents;
+        let password = draft.consents.then(|| password_file(&user));
+        let account = json!({"login": user, "registration": "davmail", "password": password});
+        draft.accounts.push(section(account).into());
     }
 }
 
@@ -205,17 +187,17 @@ fn proxy(draft: &mut Draft, keys: &Section, provider: &str) {
         );
         return;
     };
-    let port = keys.get("davmail.proxyport").map_or("8080", String::as_str);
-    let mut egress = Map::new();
-    egress.insert("url".into(), Value::from(format!("http://{host}:{port}")));
-    if let (Some(user), Some(_)) = (
-        keys.get("davmail.proxyuser"),
-        keys.get("davmail.proxypassword"),
-    ) {
-        egress.insert("username".into(), user.clone().into());
-        egress.insert("password".into(), json!({"file": "secrets/egress"}));
+    let port = keys.get("davmail.proxyport").unwrap_or("8080");
+    let password = keys.get("davmail.proxypassword");
+    let user = keys.get("davmail.proxyuser").filter(|_| password.is_some());
+    if user.is_some() {
         draft.note("davmail.proxyPassword: write it into secrets/egress".into());
     }
+    let egress = section(json!({
+        "url": format!("http://{host}:{port}"),
+        "username": user,
+        "password": user.map(|_| json!({"file": "secrets/egress"})),
+    }));
     draft
         .providers
         .insert(provider.into(), json!({"egress": egress}));

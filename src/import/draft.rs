@@ -1,5 +1,6 @@
 //! The `proxy.yaml` that an import builds.
 
+use super::section::{Section, section};
 use crate::secret::Secret;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -26,9 +27,6 @@ pub struct MovedConsent {
 
 /// Name and text of a token file that accompanies the imported file.
 pub type TokenFile = (String, String);
-
-/// Section of an imported file, with lower-case keys.
-pub(super) type Section = BTreeMap<String, String>;
 
 /// Configuration under construction.
 #[derive(Debug, Default)]
@@ -68,7 +66,7 @@ impl Draft {
 
     pub(super) fn global(&mut self, global: &Section) {
         for key in global.keys() {
-            match key.as_str() {
+            match key {
                 "allow_catch_all_accounts" => {}
                 "use_login_password_as_client_credentials_secret" => {}
                 "delete_account_token_on_password_error" => self.note(
@@ -100,16 +98,13 @@ impl Draft {
         self.endpoints();
         self.several_providers();
         self.next_steps();
-        let mut root = Map::new();
-        if self.consents {
-            root.insert("admin".into(), json!({"bind": "127.0.0.1:8025"}));
-        }
-        root.insert("listeners".into(), self.listeners.into());
-        if !self.providers.is_empty() {
-            root.insert("providers".into(), self.providers.into());
-        }
-        root.insert("registrations".into(), self.registrations.into());
-        root.insert("accounts".into(), self.accounts.into());
+        let root = section(json!({
+            "admin": self.consents.then(|| json!({"bind": "127.0.0.1:8025"})),
+            "listeners": self.listeners,
+            "providers": (!self.providers.is_empty()).then_some(self.providers),
+            "registrations": self.registrations,
+            "accounts": self.accounts,
+        }));
         let body = serde_yaml::to_string(&root).map_err(|error| error.to_string())?;
         let mut yaml = format!("# From {}. What is left to do:\n#\n", self.source);
         for note in &self.notes {
@@ -152,13 +147,8 @@ impl Draft {
     /// Sets the hosts and ports of providers from the servers, where they differ from the preset.
     fn endpoints(&mut self) {
         let presets = crate::config::presets();
-        let mut used: Vec<String> = Vec::new();
-        for registration in self.registrations.values() {
-            let name = registration.get("provider").and_then(Value::as_str);
-            used.extend(name.map(str::to_owned));
-        }
+        let mut used = self.used_providers();
         used.sort();
-        used.dedup();
         let owned = !self.providers.is_empty();
         let upstreams = self.upstreams.clone();
         for (protocol, upstreams) in &upstreams {
@@ -231,12 +221,8 @@ impl Draft {
         }
     }
 
-    fn provider_key(&self, provider: &str, protocol: &str) -> Option<&Value> {
-        self.providers.get(provider)?.get(protocol)
-    }
-
-    /// Chooses the provider of each listener if accounts of several providers exist.
-    fn several_providers(&mut self) {
+    /// Providers of the registrations, in their order.
+    fn used_providers(&self) -> Vec<String> {
         let mut providers: Vec<String> = Vec::new();
         for registration in self.registrations.values() {
             if let Some(name) = registration.get("provider").and_then(Value::as_str)
@@ -245,6 +231,16 @@ impl Draft {
                 providers.push(name.to_owned());
             }
         }
+        providers
+    }
+
+    fn provider_key(&self, provider: &str, protocol: &str) -> Option<&Value> {
+        self.providers.get(provider)?.get(protocol)
+    }
+
+    /// Chooses the provider of each listener if accounts of several providers exist.
+    fn several_providers(&mut self) {
+        let providers = self.used_providers();
         let first = providers.first().filter(|_| providers.len() > 1).cloned();
         let several = providers.join(", ");
         for listener in &mut self.listeners {
@@ -273,8 +269,4 @@ impl Draft {
 /// their own in a comment.
 pub(super) fn one_line(text: &str) -> String {
     text.replace(char::is_control, " ")
-}
-
-pub(super) fn is_true(value: &str) -> bool {
-    ["true", "yes", "on", "1"].contains(&value.to_lowercase().as_str())
 }

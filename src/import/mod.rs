@@ -11,6 +11,7 @@ mod convert;
 mod davmail;
 mod draft;
 mod sasl_xoauth2;
+mod section;
 mod server;
 #[cfg(test)]
 mod tests;

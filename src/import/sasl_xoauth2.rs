@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::draft::{Draft, Imported, MovedConsent, TokenFile};
+use super::section::{Section, password_file, section};
 
 use super::account;
 use crate::secret::Secret;
@@ -89,28 +90,20 @@ fn add(draft: &mut Draft, file: &str, common: &Map<String, Value>, token: &Map<S
         draft.note(format!("{file}: token_endpoint is no URL; it is left out"));
         return;
     };
-    let mut section = super::draft::Section::new();
-    section.insert("token_url".into(), url.to_string());
-    let (provider, tenant) = account::provider(draft, file, &url, &section);
-    let mut registration = Map::new();
-    registration.insert("provider".into(), provider.clone().into());
-    if let Some(tenant) = tenant {
-        registration.insert("tenant".into(), tenant.into());
-    }
-    registration.insert("grant".into(), "authorization_code".into());
-    match text("client_id") {
-        Some(id) => registration.insert("client_id".into(), id.into()),
-        None => {
-            draft.note(format!("{file}: there is no client_id; it is left out"));
-            return;
-        }
+    let keys = Section([("token_url".into(), url.to_string())].into());
+    let (provider, tenant) = account::provider(draft, file, &url, &keys);
+    let Some(client_id) = text("client_id") else {
+        draft.note(format!("{file}: there is no client_id; it is left out"));
+        return;
     };
-    if let Some(secret) = text("client_secret") {
-        registration.insert("client_secret".into(), secret.into());
-    }
-    if let Some(scope) = text("scope") {
-        registration.insert("scope".into(), scope.split_whitespace().collect());
-    }
+    let registration = section(json!({
+        "provider": provider,
+        "tenant": tenant,
+        "grant": "authorization_code",
+        "client_id": client_id,
+        "client_secret": text("client_secret"),
+        "scope": text("scope").map(|scope| scope.split_whitespace().collect::<Value>()),
+    }));
     overrides(draft, &provider, text("proxy"), text("ca_bundle_file"));
     let registration = account::named(draft, registration);
     draft.consents = true;
@@ -119,7 +112,7 @@ fn add(draft: &mut Draft, file: &str, common: &Map<String, Value>, token: &Map<S
         "login": login,
         "registration": registration,
         "protocols": ["smtp"],
-        "password": {"file": format!("passwords/{login}")},
+        "password": password_file(&login),
     }));
     let refresh_token = token.get("refresh_token").and_then(Value::as_str);
     match refresh_token.filter(|token| !token.is_empty()) {

@@ -3,9 +3,10 @@
 use super::upstream::Upstream;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
-use super::draft::{Draft, Section, is_true};
+use super::draft::Draft;
+use super::section::{Section, section};
 
 const KEYS: [&str; 9] = [
     "server_address",
@@ -35,61 +36,42 @@ fn protocol_and_port(name: &str) -> Option<(&'static str, u16)> {
     Some((protocol, port.trim().parse().ok()?))
 }
 
-pub(super) fn add(draft: &mut Draft, name: &str, section: &Section) {
+pub(super) fn add(draft: &mut Draft, name: &str, keys: &Section) {
     let Some((protocol, port)) = protocol_and_port(name) else {
         return;
     };
     let name = name.to_uppercase();
-    let value = |key: &str| section.get(key).filter(|value| !value.is_empty());
-    let flag = |key: &str| value(key).is_some_and(|value| is_true(value));
-    for key in section.keys().filter(|key| !KEYS.contains(&key.as_str())) {
+    for key in keys.keys().filter(|key| !KEYS.contains(key)) {
         draft.note(format!("[{name}] {key} has no counterpart"));
     }
-    if value("plugins").is_some() {
+    if keys.get("plugins").is_some() {
         draft.note(format!(
             "[{name}] plugins have no counterpart: authrelay changes nothing after login"
         ));
     }
-    let mut listener = Map::new();
-    listener.insert("protocol".into(), protocol.into());
-    let encrypted = value("local_certificate_path").and(value("local_key_path"));
-    listener.insert(
-        "bind".into(),
-        bind(
-            draft,
-            &name,
-            value("local_address"),
-            port,
-            encrypted.is_some(),
-        )
-        .into(),
-    );
-    if let (Some(certificate), Some(key)) =
-        (value("local_certificate_path"), value("local_key_path"))
-    {
-        let mode = if flag("local_starttls") {
-            "starttls"
-        } else {
-            "implicit"
-        };
-        listener.insert(
-            "tls".into(),
-            json!({"mode": mode, "certificate": certificate, "key": key}),
-        );
+    let tls = keys
+        .get("local_certificate_path")
+        .zip(keys.get("local_key_path"))
+        .map(|(certificate, key)| {
+            let mode = match keys.is_set("local_starttls") {
+                true => "starttls",
+                false => "implicit",
+            };
+            json!({"mode": mode, "certificate": certificate, "key": key})
+        });
+    let bind = bind(draft, &name, keys.get("local_address"), port, tls.is_some());
+    let host = keys.get("server_address");
+    match host {
+        Some(host) => draft.upstreams.entry(protocol).or_default().push(Upstream {
+            section: name.clone(),
+            host: host.to_owned(),
+            port: keys.get("server_port").and_then(|port| port.parse().ok()),
+            starttls: keys.is_set("server_starttls") || keys.is_set("starttls"),
+        }),
+        None => draft.note(format!("[{name}] has no server_address")),
     }
-    let Some(host) = value("server_address") else {
-        draft.note(format!("[{name}] has no server_address"));
-        draft.listeners.push(listener.into());
-        return;
-    };
-    draft.upstreams.entry(protocol).or_default().push(Upstream {
-        section: name.clone(),
-        host: host.clone(),
-        port: value("server_port").and_then(|port| port.parse().ok()),
-        starttls: flag("server_starttls") || flag("starttls"),
-    });
-    listener.insert("upstream".into(), host.clone().into());
-    draft.listeners.push(Value::from(listener));
+    let listener = json!({"protocol": protocol, "bind": bind, "tls": tls, "upstream": host});
+    draft.listeners.push(section(listener).into());
 }
 
 /// Chooses the address of a listener. The other proxy listens on all interfaces by default; here
@@ -97,12 +79,12 @@ pub(super) fn add(draft: &mut Draft, name: &str, section: &Section) {
 fn bind(
     draft: &mut Draft,
     name: &str,
-    address: Option<&String>,
+    address: Option<&str>,
     port: u16,
     encrypted: bool,
 ) -> String {
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let ip = match address.map(String::as_str) {
+    let ip = match address {
         Some("localhost") => loopback,
         Some(text) => match text.trim_matches(['[', ']']).parse() {
             Ok(ip) => ip,

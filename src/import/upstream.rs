@@ -1,8 +1,9 @@
 //! Mail services named in other proxies' files, and their presets.
 
+use super::section::section;
 use crate::config::{Provider, UpstreamTls};
 use crate::wire::Protocol;
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 
 /// Upstream of a server section.
 #[derive(Debug, Clone)]
@@ -37,13 +38,7 @@ impl Upstream {
 
     /// Converts the upstream to a provider's endpoint.
     pub(super) fn endpoint(&self) -> Value {
-        let mut endpoint = Map::new();
-        endpoint.insert("host".into(), self.host.clone().into());
-        if let Some(port) = self.port {
-            endpoint.insert("port".into(), port.into());
-        }
-        endpoint.insert("tls".into(), self.tls().into());
-        endpoint.into()
+        section(json!({"host": self.host, "port": self.port, "tls": self.tls()})).into()
     }
 }
 

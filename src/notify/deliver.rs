@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::header::CONTENT_TYPE;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
 
@@ -22,10 +22,10 @@ const PAUSES: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
 /// Delivers alerts to one hook, one after the other.
 pub(super) async fn run(hook: Hook, mut alerts: mpsc::Receiver<Alert>, metrics: Arc<Metrics>) {
     let client = match &hook.target {
-        HookTarget::Url { authorities, .. } => tls::client(authorities)
+        HookTarget::Url { ca, .. } => tls::client(&ca.0)
             .ok()
             .map(|tls| Client::new(tls, None, IpPreference::Any)),
-        HookTarget::Command { .. } => None,
+        HookTarget::Command(_) => None,
     };
     while let Some(alert) = alerts.recv().await {
         let mut pauses = PAUSES.iter();
@@ -54,16 +54,13 @@ async fn once(hook: &Hook, client: Option<&Client>, alert: &Alert) -> Result<(),
     let text = serde_json::to_string(alert).map_err(|error| error.to_string())? + "\n";
     let tried = async {
         match (&hook.target, client) {
-            (HookTarget::Command { program, arguments }, _) => {
-                run_command(program, arguments, &text).await
+            (HookTarget::Command(command), _) => {
+                run_command(&command.program, &command.arguments, &text).await
             }
             (HookTarget::Url { url, headers, .. }, Some(client)) => {
                 let mut request = axum::http::Request::post(url.as_str())
                     .header(CONTENT_TYPE, "application/json");
-                for (name, value) in headers {
-                    let mut value = HeaderValue::from_str(value.expose())
-                        .map_err(|_| format!("the header {name} is not one line"))?;
-                    value.set_sensitive(true);
+                for (name, value) in headers.values() {
                     request = request.header(name, value);
                 }
                 let request = request.body(text.into_bytes());

@@ -96,7 +96,7 @@ impl Provider {
     ///
     /// The authorities of `admin.users.ca` cannot be used.
     pub fn new(users: Arc<Users>, redirect: Url) -> Result<Self, rustls::Error> {
-        let verifying = tls::client(&users.authorities)?;
+        let verifying = tls::client(&users.ca.0)?;
         let client = HttpClient::new(verifying, users.egress.clone(), IpPreference::Any);
         Ok(Self {
             users,
@@ -122,12 +122,16 @@ impl Provider {
     }
 
     /// Begins a sign-in. Returns the URL to which to send the browser, and the values that it must
-    /// bring back. With `anew` the identity provider asks which account to use.
+    /// bring back. With `select_account` the identity provider asks which account to use.
     ///
     /// # Errors
     ///
     /// [`Kind::Unavailable`]: the identity provider does not respond.
-    pub async fn begin(&self, anew: bool, now: SystemTime) -> Result<(Url, SignIn), Fault> {
+    pub async fn begin(
+        &self,
+        select_account: bool,
+        now: SystemTime,
+    ) -> Result<(Url, SignIn), Fault> {
         let metadata = self.current().await?;
         let party = self.relying_party(&metadata);
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
@@ -137,7 +141,7 @@ impl Provider {
             .set_pkce_challenge(challenge)
             .add_scope(Scope::new("profile".into()))
             .add_scope(Scope::new("email".into()));
-        if anew {
+        if select_account {
             request = request.add_prompt(CoreAuthPrompt::SelectAccount);
         }
         let (url, state, nonce) = request.url();

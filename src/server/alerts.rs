@@ -269,7 +269,10 @@ impl AlertState {
         let near: BTreeMap<_, _> = endings
             .iter()
             .filter_map(|ending| {
-                Some((&ending.subject, (expiry::told_at(ending.end, now)?, ending)))
+                Some((
+                    &ending.subject,
+                    (expiry::last_alert(ending.end, now)?, ending),
+                ))
             })
             .collect();
         let notifier = self.notifier.clone();
@@ -285,7 +288,7 @@ impl AlertState {
         });
         for (subject, (days, ending)) in near {
             match self.ends.insert(subject.clone(), days) {
-                Some(told) if told == days => continue,
+                Some(reported) if reported == days => continue,
                 // Ends the previous alert, so that this one is sent.
                 Some(_) => end(subject, "the end comes nearer"),
                 None => {}

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::config::{
-    AdminToken, AuditPath, ClientCredential, Config, Grant, HookTarget, StateKey, SyslogTransport,
+    AuditPath, ClientCredential, Config, GeneratedSecret, Grant, HookTarget, SyslogTransport,
 };
 use crate::platform;
 use crate::platform::confinement::{self, Needs, Outcome};
@@ -146,7 +146,7 @@ fn needs(config: &Config) -> Needs {
         .iter()
         .flat_map(|admin| [Some(&admin.token), admin.viewer_token.as_ref()])
     {
-        if let Some(AdminToken::File(path)) = token {
+        if let Some(GeneratedSecret::File(path)) = token {
             written.push(path);
         }
     }
@@ -157,7 +157,7 @@ fn needs(config: &Config) -> Needs {
     // One that is there may be wanted after a reload.
     if config.state.wanted || config.state.directory.is_dir() {
         write.extend(folders_of(&config.state.directory.join("tokens")));
-        if let StateKey::File(path) = &config.state.key {
+        if let GeneratedSecret::File(path) = &config.state.key {
             write.extend(folders_of(path));
         }
     }
@@ -213,8 +213,8 @@ fn ports(config: &Config) -> (BTreeSet<u16>, BTreeSet<u16>) {
         let syslog = audit.syslog.as_ref();
         others.extend(
             syslog
-                .filter(|syslog| !matches!(syslog.transport, SyslogTransport::Udp))
-                .map(|syslog| syslog.port),
+                .filter(|syslog| syslog.transport != SyslogTransport::Udp)
+                .map(|syslog| syslog.address.port),
         );
         others.extend(
             audit

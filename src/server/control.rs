@@ -248,8 +248,8 @@ impl Control {
                     alerts.on_reload(&self.path, Ok(&config));
                 }
                 warn(&config);
-                if let Some(told) = &self.state().applied {
-                    told(&config);
+                if let Some(on_applied) = &self.state().applied {
+                    on_applied(&config);
                 }
                 Ok(applied)
             }
@@ -286,14 +286,15 @@ impl Control {
             confinement.check(config)?;
         }
         let service = self.current.active();
+        let store = service.token_source().store();
         let same = match (service.sharing(), &config.state.store) {
-            (None, None) => true,
+            (None, None) => store.is_none_or(|store| store.is_at(&config.state)),
             (Some(sharing), Some(_)) => !sharing.is_another(&config.state),
             _ => false,
         };
         anyhow::ensure!(
             same,
-            "state has changed, which takes a restart where relays share a store: restart this relay, or give back what it was"
+            "state has changed, which takes a restart: restart this relay, or give back what it was"
         );
         Ok(())
     }

@@ -43,7 +43,7 @@ fn outbound_clients(config: &Config) -> anyhow::Result<(UpstreamTls, TokenSource
     let mut tls = BTreeMap::new();
     let mut clients = BTreeMap::new();
     for provider in config.providers.values() {
-        let client = tls::client(&provider.ca)?;
+        let client = tls::client(&provider.ca.0)?;
         clients.insert(
             provider.name.clone(),
             http::Client::new(client.clone(), provider.egress.clone(), provider.ip),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::cluster::command::{Away, Told};
+use crate::cluster::command::{Published, Unavailable};
 use crate::cluster::identity::Identity;
 use crate::cluster::keys::Keys;
 use crate::cluster::member::Member;
@@ -30,7 +30,7 @@ pub struct Sharing {
     directory: PathBuf,
     member: Arc<Member>,
     redis: Arc<Redis>,
-    told: Mutex<Option<mpsc::UnboundedReceiver<Told>>>,
+    published: Mutex<Option<mpsc::UnboundedReceiver<Published>>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -52,14 +52,14 @@ impl Sharing {
         let counted = metrics.clone();
         let observer = move |operation: &str, outcome: &str| counted.on_store(operation, outcome);
         let keys = store.keys().clone();
-        let (redis, told) = Redis::new(shared.clone(), keys.clone(), Box::new(observer));
+        let (redis, published) = Redis::new(shared.clone(), keys.clone(), Box::new(observer));
         let member = Member::new(identity, keys, redis.clone(), redis.up());
         Ok(Some(Arc::new(Self {
             config: shared.clone(),
             directory: config.state.directory.clone(),
             member,
             redis,
-            told: Mutex::new(Some(told)),
+            published: Mutex::new(Some(published)),
             tasks: Mutex::default(),
         })))
     }
@@ -96,15 +96,15 @@ impl Sharing {
     /// # Errors
     ///
     /// The store cannot be used.
-    pub async fn examine(&self) -> Result<Findings, Away> {
+    pub async fn examine(&self) -> Result<Findings, Unavailable> {
         examine(&self.config, self.member.keys()).await
     }
 
     /// Connects to the store and starts the background tasks. Returns when this relay has rejoined,
     /// or after a short wait: mail is relayed without the store too.
     pub async fn start(&self, metrics: Arc<Metrics>) {
-        let Some(told) = self
-            .told
+        let Some(published) = self
+            .published
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()
@@ -122,7 +122,7 @@ impl Sharing {
         };
         let tasks = vec![
             tokio::spawn(self.redis.clone().keep_connected()),
-            tokio::spawn(self.member.clone().live(told)),
+            tokio::spawn(self.member.clone().live(published)),
             tokio::spawn(looks),
         ];
         self.tasks
@@ -132,7 +132,7 @@ impl Sharing {
         let mut up = self.member.up();
         let back = async {
             let _ = up.wait_for(Result::is_ok).await;
-            self.member.come_back().await;
+            self.member.rejoin().await;
         };
         if tokio::time::timeout(PATIENCE, back).await.is_err() {
             tracing::warn!("the shared store does not answer; this relay begins without it");
@@ -155,7 +155,7 @@ impl Sharing {
         let connected = up.wait_for(Result::is_ok);
         // The result of the last attempt is known by then.
         let _ = tokio::time::timeout(PATIENCE, connected).await;
-        self.member.come_back().await;
+        self.member.rejoin().await;
         self.member.trouble().map_or(Ok(()), Err)
     }
 

@@ -112,13 +112,13 @@ impl Service {
                 .await
                 .map_err(LoginRefused::at_once);
         };
-        let trial = self.authenticator.pending_check(client, verified).await?;
+        let check = self.authenticator.pending_check(client, verified).await?;
         match self.token_source.token(verified).await {
             Ok(token) => {
-                trial.succeeded();
+                check.succeeded();
                 Ok(token)
             }
-            Err(fault) if fault.kind() == Kind::Credentials => Err(trial.failed(fault)),
+            Err(fault) if fault.kind() == Kind::Credentials => Err(check.failed(fault)),
             // The identity provider did not check the password.
             Err(fault) => Err(LoginRefused::at_once(fault)),
         }

@@ -28,7 +28,7 @@ struct State {
     /// Expiry of the current certificate, in seconds since 1970.
     end: Option<i64>,
     /// Last logged problem with the files; each is logged once.
-    told: Option<String>,
+    reported: Option<String>,
 }
 
 impl ReloadableTls {
@@ -45,7 +45,7 @@ impl ReloadableTls {
             state: Mutex::new(State {
                 stamp: identity.stamp.clone(),
                 end: identity.end(),
-                told: None,
+                reported: None,
             }),
         })
     }
@@ -96,14 +96,14 @@ impl ReloadableTls {
                 *state = State {
                     stamp,
                     end,
-                    told: None,
+                    reported: None,
                 };
                 Refresh::Replaced
             }
             // The files are read again at the next check, since they may have been written
             // partially.
-            Err(why) if state.told.as_ref() != Some(&why) => {
-                state.told = Some(why.clone());
+            Err(why) if state.reported.as_ref() != Some(&why) => {
+                state.reported = Some(why.clone());
                 Refresh::Rejected(why)
             }
             Err(_) => Refresh::Unchanged,

@@ -34,7 +34,7 @@ struct Entry {
 
 enum Stage {
     /// The user is at the identity provider.
-    Away(Box<AuthorizationRequest>),
+    Unavailable(Box<AuthorizationRequest>),
     /// The user has returned, and the code is being redeemed.
     Back,
     /// The authorization has ended; `None` means success.
@@ -143,9 +143,9 @@ impl PendingAuthorizations {
         let state = pending.state.clone();
         let entry = Entry {
             began: now,
-            stage: Stage::Away(Box::new(pending)),
+            stage: Stage::Unavailable(Box::new(pending)),
         };
-        if let (Some(shared), Stage::Away(pending)) = (token_source.shared(), &entry.stage) {
+        if let (Some(shared), Stage::Unavailable(pending)) = (token_source.shared(), &entry.stage) {
             shared.on_authorization(&state, &pending.shared(), LIFETIME);
         }
         entries.insert(state, entry);
@@ -158,7 +158,7 @@ impl PendingAuthorizations {
         let entries = self.lock();
         let key = known(&entries, &state);
         key.and_then(|key| entries.get(&key)).is_some_and(|entry| {
-            matches!(entry.stage, Stage::Away(_)) && entry.began.elapsed() < LIFETIME
+            matches!(entry.stage, Stage::Unavailable(_)) && entry.began.elapsed() < LIFETIME
         })
     }
 
@@ -195,7 +195,7 @@ impl PendingAuthorizations {
         let entries = self.lock();
         let key = known(&entries, state)?;
         Some(match &entries.get(&key)?.stage {
-            Stage::Away(_) | Stage::Back => Progress::Pending,
+            Stage::Unavailable(_) | Stage::Back => Progress::Pending,
             Stage::Ended(None) => Progress::Given,
             Stage::Ended(Some(fault)) => Progress::Failed(fault.clone()),
         })
@@ -283,7 +283,7 @@ impl PendingAuthorizations {
             return None;
         }
         match std::mem::replace(&mut entry.stage, Stage::Back) {
-            Stage::Away(pending) => Some((key, *pending)),
+            Stage::Unavailable(pending) => Some((key, *pending)),
             used => {
                 entry.stage = used;
                 None

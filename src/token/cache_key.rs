@@ -71,7 +71,7 @@ impl RegistrationVersions {
         let by_name = registrations.iter();
         Self {
             by_name: by_name
-                .map(|(name, registration)| (name.clone(), edition(&key, registration)))
+                .map(|(name, registration)| (name.clone(), version(&key, registration)))
                 .collect(),
             key,
         }
@@ -97,10 +97,10 @@ impl RegistrationVersions {
             Grant::AuthorizationCode(_) | Grant::DeviceCode(_) | Grant::Password(_) => Some(login),
             Grant::ServiceAccount(_) => Some(mailbox),
         };
-        let edition = self.by_name.get(&registration.name);
+        let version = self.by_name.get(&registration.name);
         CacheKey {
             registration: registration.name.clone(),
-            version: edition.copied().unwrap_or_default(),
+            version: version.copied().unwrap_or_default(),
             scope: account.scope().join(" "),
             subject: subject.map(str::to_owned),
             password: password
@@ -110,7 +110,7 @@ impl RegistrationVersions {
 }
 
 /// Hashes a registration with its secrets.
-fn edition(key: &hmac::Key, registration: &Registration) -> [u8; 32] {
+fn version(key: &hmac::Key, registration: &Registration) -> [u8; 32] {
     let mut context = hmac::Context::with_key(key);
     // `Debug` output contains no secrets.
     context.update(format!("{registration:?}").as_bytes());

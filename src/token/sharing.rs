@@ -21,7 +21,7 @@ use crate::cluster::awake::awake_timeout;
 use crate::cluster::command::{Answer, Command, Sealed};
 use crate::cluster::member::{Member, nonce};
 use crate::cluster::number::Number;
-use crate::cluster::redemption::{Asked, Mark, Outcome, Redemption, Standing, Step};
+use crate::cluster::redemption::{Asked, Mark, Outcome, Redemption, Step, Usability};
 use crate::config::{Grant as Configured, RefreshTokens};
 pub(crate) use records::SharedRecords;
 
@@ -31,7 +31,7 @@ const REQUEST: Duration = Duration::from_secs(25);
 /// How this relay's own record stands.
 struct Own {
     mark: Option<Mark>,
-    standing: Standing,
+    usability: Usability,
     /// Token that may be given to a login, or the reason why there is none.
     token: Result<IssuedToken, TokenError>,
 }
@@ -92,7 +92,7 @@ impl Sharing {
     async fn run(mut self) -> Result<IssuedToken, TokenError> {
         let own = self.own().await;
         // A token that is at hand costs no operation.
-        if own.standing == Standing::Usable {
+        if own.usability == Usability::Usable {
             return own.token;
         }
         self.wait_for_put().await?;
@@ -100,7 +100,7 @@ impl Sharing {
         let one_use = self.consent && provider.refresh_tokens == RefreshTokens::OneUse;
         let patience = self.request.timeout;
         let (mut machine, mut step) =
-            Redemption::new(one_use, own.mark, own.standing, patience, self.now());
+            Redemption::new(one_use, own.mark, own.usability, patience, self.now());
         loop {
             step = match step {
                 Step::Get => {
@@ -119,7 +119,7 @@ impl Sharing {
                 Step::Redeem(entry) => self.redeem(&mut machine, entry).await,
                 Step::End(entry) => self.end(&mut machine, entry).await,
                 Step::ComeBack => {
-                    self.member().come_back().await;
+                    self.member().rejoin().await;
                     machine.on_woken()
                 }
                 Step::Wait(time) => {
@@ -174,7 +174,7 @@ impl Sharing {
         let own = own
             .mark
             .filter(|_| adopted)
-            .map(|mark| (mark, own.standing));
+            .map(|mark| (mark, own.usability));
         machine.on_adopted(own, nonce())
     }
 
@@ -291,10 +291,10 @@ impl Sharing {
             Outcome::Held => Err(away(
                 "another relay redeems the refresh token, and takes long",
             )),
-            Outcome::Away if self.member().is_cli() => Err(away(
+            Outcome::Unavailable if self.member().is_cli() => Err(away(
                 "the shared store is away, or the refresh token is good once: only a relay that is running redeems it",
             )),
-            Outcome::Away => Err(away(
+            Outcome::Unavailable => Err(away(
                 "the shared store is away, or not every relay is back since it was: this relay knows no consent, or must not redeem one by itself",
             )),
         }
@@ -311,25 +311,26 @@ impl Sharing {
     async fn own_consent(&self) -> Own {
         let mark = self.records.own_of(&self.name).await.map(|own| own.mark());
         let owner = Owner::of(&self.request.account.registration);
-        let (standing, token) = match self.request.usable().await {
-            Err(failure) => (Standing::Useless, Err(failure)),
+        let (usability, token) = match self.request.usable().await {
+            Err(failure) => (Usability::Useless, Err(failure)),
             Ok(record) => {
                 let margin = self.request.account.registration.provider.token_margin;
                 let replaces = self.request.replaces.as_ref();
                 // A token that was asked for again is one that came since.
-                let is_old = self.request.anew && !record.is_newer_than(self.request.since);
+                let is_old =
+                    self.request.force_refresh && !record.is_newer_than(self.request.since);
                 let access = record
                     .of(&owner)
                     .and_then(|record| record.access(margin, replaces));
                 match access.filter(|_| !is_old) {
-                    Some(token) => (Standing::Usable, Ok(token)),
-                    None => (Standing::Redeemable, Err(away("no token has come"))),
+                    Some(token) => (Usability::Usable, Ok(token)),
+                    None => (Usability::Redeemable, Err(away("no token has come"))),
                 }
             }
         };
         Own {
             mark,
-            standing,
+            usability,
             token,
         }
     }
@@ -343,12 +344,12 @@ impl Sharing {
         match token {
             Some(token) => Own {
                 mark,
-                standing: Standing::Usable,
+                usability: Usability::Usable,
                 token: Ok(token),
             },
             None => Own {
                 mark,
-                standing: Standing::Redeemable,
+                usability: Usability::Redeemable,
                 token: Err(away("no token has come")),
             },
         }

@@ -340,24 +340,24 @@ impl TokenSource {
         }
     }
 
-    /// Joins the request in progress, or starts one; with `anew` even if a stored token could be
+    /// Joins the request in progress, or starts one; with `force_refresh` even if a stored token could be
     /// used. The request continues when its login is cancelled, since others may wait for it.
     fn flight(
         &self,
         shared: &Arc<CacheEntry>,
         verified: &VerifiedLogin,
-        anew: bool,
+        force_refresh: bool,
     ) -> watch::Receiver<Option<Arrival>> {
         let mut flight = lock(&shared.flight);
-        if let Some(under_way) = flight
+        if let Some(running) = flight
             .as_ref()
             .filter(|flight| flight.has_changed().is_ok())
         {
-            return under_way.clone();
+            return running.clone();
         }
         // A request may have ended since this login checked.
         let ended = match lock(&shared.life).next(Instant::now()) {
-            _ if anew => None,
+            _ if force_refresh => None,
             Decision::Use(secret, generation) => Some(Ok((secret, generation, false))),
             Decision::Refuse(fault) => Some(Err(fault.already_logged())),
             Decision::UseAndRefresh(..) | Decision::Fetch => None,
@@ -374,7 +374,7 @@ impl TokenSource {
             login: verified.login().to_owned(),
             password: verified.unverified_password().cloned(),
             replaces: lock(&shared.life).last(),
-            anew,
+            force_refresh,
             since: now(),
             client: self.clients.get(&registration.provider.name).cloned(),
             store: self.store.clone(),

@@ -353,6 +353,17 @@ impl Fragments {
         }
     }
 
+    /// Octets of the unit whose literal was announced.
+    pub fn begun(&self) -> &[u8] {
+        &self.unit
+    }
+
+    /// Drops the unit whose synchronizing literal was announced and is refused.
+    pub fn abandon(&mut self) {
+        self.unit = Vec::new();
+        self.scanner.abandon();
+    }
+
     /// Number of buffered octets; below the limit after [`Fragments::fragment`] has returned
     /// `None`.
     pub fn held(&self) -> usize {

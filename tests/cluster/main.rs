@@ -1,5 +1,5 @@
 //! Several relays as one: a seeded simulation of N relays, their store, the identity provider and
-//! the clock, which runs the deciding code of the product (`cluster::{redemption, comeback, roster}`)
+//! the clock, which runs the deciding code of the product (`cluster::{redemption, rejoin, roster}`)
 //! without IO, and the store's scripts compared with a real server.
 //!
 //! `AUTHRELAY_SEED=N cargo test --test cluster` plays the seed N alone; `AUTHRELAY_SEEDS=N` plays another

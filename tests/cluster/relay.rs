@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use authrelay::cluster::comeback::{Comeback, Local};
 use authrelay::cluster::command::{Nonce, Sealed};
 use authrelay::cluster::number::Number;
-use authrelay::cluster::redemption::{Mark, Redemption, Standing};
+use authrelay::cluster::redemption::{Mark, Redemption, Usability};
+use authrelay::cluster::rejoin::{Local, Rejoin};
 use authrelay::cluster::roster::Roster;
 
 use crate::provider::What;
@@ -54,7 +54,7 @@ pub struct Flight {
     pub found: Option<Sealed>,
     /// What is being redeemed.
     pub redeems: Option<Rec>,
-    pub waits_for_comeback: bool,
+    pub waits_for_rejoin: bool,
 }
 
 /// What still has to be put.
@@ -87,8 +87,8 @@ pub struct Relay {
     pub epoch: Option<Arc<str>>,
     pub roster: Roster,
     pub flight: Option<Flight>,
-    pub comeback: Option<Comeback>,
-    pub comeback_found: Option<Sealed>,
+    pub rejoin: Option<Rejoin>,
+    pub rejoin_found: Option<Sealed>,
     pub owed: Vec<Owed>,
     pub in_flight: Vec<Message>,
     /// When it was last cut off or asleep.
@@ -102,7 +102,7 @@ pub struct Relay {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Task {
     Flight(u64),
-    Comeback,
+    Rejoin,
     Beat,
     Owed,
     Message(u64),
@@ -124,8 +124,8 @@ impl Relay {
             epoch: None,
             roster: Roster::default(),
             flight: None,
-            comeback: None,
-            comeback_found: None,
+            rejoin: None,
+            rejoin_found: None,
             owed: Vec::new(),
             in_flight: Vec::new(),
             troubled: Duration::ZERO,
@@ -141,17 +141,17 @@ impl Relay {
         }
     }
 
-    pub fn standing(&self, now: Duration, life: Duration) -> Standing {
+    pub fn usability(&self, now: Duration, life: Duration) -> Usability {
         match self.know {
             Some(Rec {
                 ended: false,
                 what: What::Token { issued, .. },
                 ..
             }) => match Duration::from_millis(issued) + life > now {
-                true => Standing::Usable,
-                false => Standing::Redeemable,
+                true => Usability::Usable,
+                false => Usability::Redeemable,
             },
-            _ => Standing::Useless,
+            _ => Usability::Useless,
         }
     }
 
@@ -161,7 +161,7 @@ impl Relay {
         self.incarnation += 1;
         self.know = None;
         self.flight = None;
-        self.comeback = None;
+        self.rejoin = None;
         self.owed.clear();
         self.in_flight.clear();
         self.pending.clear();

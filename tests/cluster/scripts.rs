@@ -89,7 +89,7 @@ fn command(dice: &mut Dice) -> Command {
             name,
             value: format!("v {}", dice.below(3)).into(),
             life: Duration::from_secs(100 + dice.below(3) * 100),
-            told: true,
+            is_published: true,
         },
         17 => match dice.below(3) {
             0 => Command::Look { name },

@@ -5,23 +5,23 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use authrelay::cluster::comeback::{Comeback, Next};
 use authrelay::cluster::command::{Answer, BEAT, Command, Context, LEASE};
 use authrelay::cluster::number::Number;
 use authrelay::cluster::redemption::{Asked, Outcome, Redemption, Step};
+use authrelay::cluster::rejoin::{Next, Rejoin};
 use authrelay::cluster::roster::{Roster, share};
 
 use crate::engine::{Data, Engine, Mistake};
 use crate::provider::{Family, Kind, What};
 use crate::relay::{Flight, Message, NAME, Owed, Rec, Relay, Task};
 
-mod comeback;
 mod event;
 mod faults;
 mod messages;
 mod provider;
 mod quiet;
 mod redemption;
+mod rejoin;
 mod store;
 
 use event::{At, Disk, Event, Fault, Random, relay_of};

@@ -329,3 +329,29 @@ async fn check_warns_and_other_commands_do_not() {
     assert_eq!(accounts.code, 0, "{accounts:?}");
     assert!(!accounts.said.contains("warning"), "{accounts:?}");
 }
+
+/// Tokens and key are read at the start only, with and without a shared store.
+#[tokio::test]
+async fn a_reload_with_another_state_is_refused_and_says_so() {
+    let key = "  key: the-first-key-of-this-relay\n";
+    let relay = Setup::default()
+        .replace(
+            "  directory: ./state\n",
+            &format!("  directory: ./state\n{key}"),
+        )
+        .start()
+        .await;
+    relay.control.reload().await.unwrap();
+    let others = [
+        ("  directory: ./state\n", "  directory: ./elsewhere\n"),
+        ("the-first-key", "the-second-key"),
+    ];
+    for (was, is) in others {
+        relay.rewrite(&[(was, is)]);
+        let problems = relay.control.reload().await.unwrap_err();
+        assert!(problems[0].contains("takes a restart"), "{problems:?}");
+        relay.rewrite(&[(is, was)]);
+        relay.control.reload().await.unwrap();
+    }
+    assert!(!relay.directory().join("elsewhere").exists());
+}

@@ -33,7 +33,7 @@ impl Desk {
         let prepared = Setup::default().prepare().await;
         let config = prepared.config();
         let provider = &config.registrations["sandbox"].provider;
-        let client = http::Client::new(tls::client(&provider.ca).unwrap(), None, provider.ip);
+        let client = http::Client::new(tls::client(&provider.ca.0).unwrap(), None, provider.ip);
         let clients = [(provider.name.clone(), client)].into();
         let credentials = Credentials::new(LOGIN.as_bytes(), PASSWORD.as_bytes()).unwrap();
         let visitor = ClientInfo {

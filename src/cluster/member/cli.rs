@@ -1,8 +1,7 @@
-//! A command-line process, which reads and writes records of the store and is not a relay: no one
-//! counts it or waits for it, and it never sets the marker. And how consents are read that this
-//! process does not have yet.
+//! Command-line processes, which read and write records of the store and are no relays: they are not
+//! counted, and never set the marker. Consents that are not on their own disk are read from the store.
 
-use super::super::command::{Answer, Away, Command};
+use super::super::command::{Answer, Command, Unavailable};
 use super::{Member, NOBODY, lock, nonce};
 
 impl Member {
@@ -25,13 +24,13 @@ impl Member {
     }
 
     /// Reads the epoch of the relays.
-    pub(super) async fn read_epoch(&self) -> Result<(), Away> {
+    pub(super) async fn read_epoch(&self) -> Result<(), Unavailable> {
         match self.execute("".into(), &Command::Epoch).await? {
             Answer::Marked { epoch } => {
                 *lock(&self.epoch) = Some(epoch);
                 Ok(())
             }
-            _ => Err(Away(NOBODY.to_owned())),
+            _ => Err(Unavailable(NOBODY.to_owned())),
         }
     }
 

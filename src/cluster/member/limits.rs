@@ -1,8 +1,8 @@
-//! Messages in flight: what this relay has of each mailbox, and its share.
+//! Messages in flight: those of this relay by mailbox, and its share.
 
 use std::sync::Arc;
 
-use super::super::command::{Away, Command};
+use super::super::command::{Command, Unavailable};
 use super::super::roster::share;
 use super::{Member, lock};
 
@@ -21,13 +21,13 @@ impl Member {
             .unwrap_or_default()
     }
 
-    /// A message is in flight from now on.
+    /// Records the beginning of a message.
     pub fn on_begun(&self, mailbox: &Arc<str>, message: u64) {
         let mut messages = lock(&self.messages);
         messages.entry(mailbox.clone()).or_default().insert(message);
     }
 
-    /// A message is in flight no more; told to the store beside.
+    /// Records the end of a message; the store learns it in the background.
     pub fn on_over(self: &Arc<Self>, mailbox: &Arc<str>, message: u64) {
         let mut messages = lock(&self.messages);
         if let Some(of_mailbox) = messages.get_mut(mailbox) {
@@ -45,8 +45,8 @@ impl Member {
         }
     }
 
-    /// Registers what is in flight.
-    pub(super) async fn hold(&self, epoch: Option<Arc<str>>) -> Result<(), Away> {
+    /// Registers all messages in flight.
+    pub(super) async fn hold(&self, epoch: Option<Arc<str>>) -> Result<(), Unavailable> {
         let epoch = epoch.unwrap_or_else(|| "".into());
         let all: Vec<_> = lock(&self.messages)
             .iter()

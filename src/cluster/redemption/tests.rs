@@ -40,7 +40,7 @@ fn found(generation: Option<u64>) -> Answer {
 
 fn started(one_use: bool) -> Redemption {
     let (redemption, step) =
-        Redemption::new(one_use, Some(mark(1)), Standing::Redeemable, PATIENCE, NOW);
+        Redemption::new(one_use, Some(mark(1)), Usability::Redeemable, PATIENCE, NOW);
     assert_eq!(step, Step::Get);
     redemption
 }
@@ -71,7 +71,7 @@ fn one_is_entered_redeems_and_gives() {
 fn a_greater_number_is_adopted_and_an_own_one_put_first() {
     let mut one = started(true);
     assert_eq!(answer(&mut one, found(Some(2))), Step::Adopt);
-    let step = one.on_adopted(Some((mark(2), Standing::Usable)), 8);
+    let step = one.on_adopted(Some((mark(2), Usability::Usable)), 8);
     assert_eq!(step, Step::Give(Outcome::Usable, None));
     let mut one = started(true);
     for stored in [None, Some(0)] {
@@ -82,7 +82,10 @@ fn a_greater_number_is_adopted_and_an_own_one_put_first() {
     assert_eq!(answer(&mut one, Answer::Moved), Step::Get);
     // What cannot be opened is as good as away.
     assert_eq!(answer(&mut one, found(Some(3))), Step::Adopt);
-    assert_eq!(one.on_adopted(None, 8), Step::Give(Outcome::Away, None));
+    assert_eq!(
+        one.on_adopted(None, 8),
+        Step::Give(Outcome::Unavailable, None)
+    );
 }
 
 #[test]
@@ -116,11 +119,11 @@ fn without_the_store_only_reusable_tokens_are_redeemed() {
     let mut one = started(false);
     assert_eq!(away(&mut one), Step::Redeem(None));
     let mut one = started(true);
-    assert_eq!(away(&mut one), Step::Give(Outcome::Away, None));
+    assert_eq!(away(&mut one), Step::Give(Outcome::Unavailable, None));
     // The answer was lost, the entry may stand: it goes by its nonce.
     let mut one = started(true);
     answer(&mut one, found(Some(1)));
-    assert_eq!(away(&mut one), Step::Give(Outcome::Away, Some(7)));
+    assert_eq!(away(&mut one), Step::Give(Outcome::Unavailable, Some(7)));
     let mut one = started(false);
     assert_eq!(away(&mut one), Step::Redeem(None));
     let refused = one.on_asked(Asked::Invalid);
@@ -156,7 +159,7 @@ fn a_refusal_is_marked_unless_a_greater_number_is_there() {
     let mut one = refused();
     assert_eq!(answer(&mut one, found(Some(2))), Step::Adopt);
     assert_eq!(
-        one.on_adopted(Some((mark(2), Standing::Redeemable)), 8),
+        one.on_adopted(Some((mark(2), Usability::Redeemable)), 8),
         Step::Begin(8)
     );
     answer(&mut one, Answer::Done);

@@ -1,4 +1,4 @@
-//! The client: one connection, the breaker, and what is counted of its operations.
+//! Client of the store: one connection, the breaker, and the counts of operations.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,33 +8,33 @@ use tokio::time::{Instant, timeout};
 
 use super::super::awake::awake_timeout;
 use super::super::breaker::{Breaker, Change};
-use super::super::command::{Answer, Away, Command, Context, Reply, Store, Told};
+use super::super::command::{Answer, Command, Context, Published, Reply, Store, Unavailable};
 use super::super::keys::Keys;
 use super::connection::{self, Connected, connect};
 use super::script;
 use crate::config::SharedStore;
 
-/// Longest time of an operation.
+/// Timeout of an operation.
 const OPERATION: Duration = Duration::from_millis(250);
 
 /// Longest time to connect, including the question to a Sentinel.
 const CONNECTING: Duration = Duration::from_secs(2);
 
-/// Between two tries to connect.
+/// Pause between two attempts to connect.
 const RETRY: Duration = Duration::from_millis(250);
 
 /// Function called for each operation with its outcome: `ok`, `error`, `timeout`.
 pub type Observer = dyn Fn(&'static str, &'static str) + Send + Sync;
 
-/// See the module.
+/// Client of a Redis or Valkey server.
 pub struct Redis {
     config: Arc<SharedStore>,
     keys: Arc<Keys>,
     connected: Mutex<Option<Arc<Connected>>>,
     breaker: Mutex<Breaker>,
     started: Instant,
-    told: mpsc::UnboundedSender<Told>,
-    /// Whether the store counts as there, and why not.
+    published: mpsc::UnboundedSender<Published>,
+    /// Whether the store counts as available, and the reason if not.
     up: watch::Sender<Result<(), String>>,
     observer: Box<Observer>,
 }
@@ -44,32 +44,32 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Redis {
-    /// Without a connection yet; what is published comes out of the receiver.
+    /// Creates a client without a connection; the receiver gets published messages.
     pub fn new(
         config: Arc<SharedStore>,
         keys: Arc<Keys>,
         observer: Box<Observer>,
-    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Told>) {
-        let (told, receiver) = mpsc::unbounded_channel();
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Published>) {
+        let (published, receiver) = mpsc::unbounded_channel();
         let redis = Self {
             config,
             keys,
             connected: Mutex::default(),
             breaker: Mutex::default(),
             started: Instant::now(),
-            told,
+            published,
             up: watch::Sender::new(Err("no connection was made yet".to_owned())),
             observer,
         };
         (Arc::new(redis), receiver)
     }
 
-    /// Whether the store counts as there; changes are seen in the receiver.
+    /// Returns whether the store counts as available; the receiver sees changes.
     pub fn up(&self) -> watch::Receiver<Result<(), String>> {
         self.up.subscribe()
     }
 
-    /// Keeps a connection, until it is dropped.
+    /// Keeps a connection until the future is dropped.
     pub async fn keep_connected(self: Arc<Self>) {
         loop {
             let gone = lock(&self.connected)
@@ -80,15 +80,18 @@ impl Redis {
                 lock(&self.connected).take();
             }
             if lock(&self.breaker).admits(self.now()) {
-                let result = timeout(CONNECTING, connect(&self.config, &self.keys, &self.told));
+                let result = timeout(
+                    CONNECTING,
+                    connect(&self.config, &self.keys, &self.published),
+                );
                 let result = result
                     .await
-                    .unwrap_or_else(|_| Err(Away("no connection within 2 s".to_owned())));
+                    .unwrap_or_else(|_| Err(Unavailable("no connection within 2 s".to_owned())));
                 match result {
                     Ok(connected) => {
                         *lock(&self.connected) = Some(Arc::new(connected));
                         self.on_result("connect", Ok(()));
-                        let _ = self.told.send(Told::Connected);
+                        let _ = self.published.send(Published::Connected);
                         continue;
                     }
                     Err(away) => self.on_result("connect", Err((&away, "error"))),
@@ -102,12 +105,12 @@ impl Redis {
         self.started.elapsed()
     }
 
-    /// Counts a result, and says once when the store goes or comes.
-    fn on_result(&self, name: &'static str, result: Result<(), (&Away, &'static str)>) {
+    /// Counts a result, and logs once when the store becomes unavailable or available.
+    fn on_result(&self, name: &'static str, result: Result<(), (&Unavailable, &'static str)>) {
         (self.observer)(name, result.map_or_else(|(_, outcome)| outcome, |()| "ok"));
         let change = lock(&self.breaker).on_result(result.is_ok(), self.now());
         match (change, result) {
-            (Some(Change::Away), Err((away, _))) => {
+            (Some(Change::Unavailable), Err((away, _))) => {
                 // The next probe connects again, after asking for the current master.
                 self.drop_connection();
                 tracing::warn!(
@@ -136,13 +139,13 @@ impl Redis {
         }
     }
 
-    async fn run(&self, context: &Context, command: &Command) -> Result<Answer, Away> {
+    async fn run(&self, context: &Context, command: &Command) -> Result<Answer, Unavailable> {
         let connected = lock(&self.connected).clone();
         let Some(connected) = connected else {
-            return Err(Away("there is no connection".to_owned()));
+            return Err(Unavailable("there is no connection".to_owned()));
         };
         if !lock(&self.breaker).is_closed() {
-            return Err(Away("it was in trouble a moment ago".to_owned()));
+            return Err(Unavailable("it was in trouble a moment ago".to_owned()));
         }
         let asked = awake_timeout(OPERATION, script::execute(&connected, context, command)).await;
         let (result, outcome) = match asked {
@@ -151,9 +154,12 @@ impl Redis {
                 if connection::is_fatal(&error) {
                     connected.ended.cancel();
                 }
-                (Err(Away(connection::words(&error))), "error")
+                (Err(Unavailable(connection::words(&error))), "error")
             }
-            None => (Err(Away("no answer within 250 ms".to_owned())), "timeout"),
+            None => (
+                Err(Unavailable("no answer within 250 ms".to_owned())),
+                "timeout",
+            ),
         };
         let counted = result.as_ref().map(|_| ()).map_err(|away| (away, outcome));
         self.on_result(command.name(), counted);

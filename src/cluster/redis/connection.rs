@@ -1,5 +1,5 @@
-//! Making a connection: Sentinel, TLS, login, the server's run id, the key, the subscription; and what
-//! `doctor` and `check --online` want to know of the server.
+//! Connection to the server: Sentinel, TLS, login, run id, key, subscription; and the checks of
+//! `doctor` and `check --online`.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -16,24 +16,24 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::super::command::Sealed;
-use super::super::command::{Away, Told};
+use super::super::command::{Published, Unavailable};
 use super::super::keys::{FORMAT, Keys};
 use super::super::number::Number;
 use crate::config::SharedStore;
 
-/// The only channel.
+/// Name of the only channel.
 const CHANNEL: &str = "authrelay:told";
 
 /// Name of the value that identifies the key.
 const KEY: &str = "authrelay:key";
 
-/// Operations that may wait for the connection.
+/// Maximum number of operations that wait for the connection.
 const QUEUE: usize = 4_096;
 
 /// A connection that is ready for scripts.
 pub struct Connected {
     pub(super) connection: MultiplexedConnection,
-    /// The server's.
+    /// Run id of the server.
     pub(super) run: Arc<str>,
     /// Cancelled when the connection can no longer be used.
     pub(super) ended: CancellationToken,
@@ -48,22 +48,22 @@ impl Drop for Connected {
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-/// Connects to the server, behind Sentinel to the master of the moment.
+/// Connects to the server, behind Sentinel to the current master.
 pub(super) async fn connect(
     config: &SharedStore,
     keys: &Keys,
-    told: &mpsc::UnboundedSender<Told>,
-) -> Result<Connected, Away> {
+    published: &mpsc::UnboundedSender<Published>,
+) -> Result<Connected, Unavailable> {
     let (host, port) = server(config).await?;
     let ended = CancellationToken::new();
     let pushes = {
-        let (told, ended) = (told.clone(), ended.clone());
+        let (published, ended) = (published.clone(), ended.clone());
         move |push: PushInfo| {
             match push.kind {
                 PushKind::Disconnection => ended.cancel(),
                 PushKind::Message => {
                     if let Some(message) = message(&push.data) {
-                        let _ = told.send(message);
+                        let _ = published.send(message);
                     }
                 }
                 _ => {}
@@ -98,9 +98,10 @@ async fn opened(
     login: &RedisConnectionInfo,
     options: AsyncConnectionConfig,
     ended: &CancellationToken,
-) -> Result<MultiplexedConnection, Away> {
-    let away =
-        |what: &str, error: &dyn std::fmt::Display| Away(format!("{host}:{port}: {what}{error}"));
+) -> Result<MultiplexedConnection, Unavailable> {
+    let away = |what: &str, error: &dyn std::fmt::Display| {
+        Unavailable(format!("{host}:{port}: {what}{error}"))
+    };
     let tcp = TcpStream::connect((host, port))
         .await
         .map_err(|error| away("", &error))?;
@@ -115,7 +116,7 @@ async fn opened(
         }
     };
     let made = MultiplexedConnection::new_with_config(login, stream, options).await;
-    let (connection, driver) = made.map_err(|error| Away(words(&error)))?;
+    let (connection, driver) = made.map_err(|error| Unavailable(words(&error)))?;
     let ended = ended.clone();
     tokio::spawn(async move {
         tokio::select! {
@@ -142,18 +143,18 @@ fn login(config: &SharedStore) -> RedisConnectionInfo {
 
 /// Address of the server: as configured, or as a Sentinel says. Sentinels are asked without user and
 /// password.
-async fn server(config: &SharedStore) -> Result<(String, u16), Away> {
+async fn server(config: &SharedStore) -> Result<(String, u16), Unavailable> {
     let Some(master) = &config.master else {
         let first = config.servers.first().cloned();
-        return first.ok_or_else(|| Away("no server is configured".to_owned()));
+        return first.ok_or_else(|| Unavailable("no server is configured".to_owned()));
     };
-    let mut last = Away("no Sentinel is configured".to_owned());
+    let mut last = Unavailable("no Sentinel is configured".to_owned());
     for (host, port) in &config.servers {
         let asking = ask_sentinel(config, (host, *port), master);
         match tokio::time::timeout(Duration::from_millis(500), asking).await {
             Ok(Ok(address)) => return Ok(address),
             Ok(Err(away)) => last = away,
-            Err(_) => last = Away(format!("the Sentinel {host}:{port} does not answer")),
+            Err(_) => last = Unavailable(format!("the Sentinel {host}:{port} does not answer")),
         }
     }
     Err(last)
@@ -163,7 +164,7 @@ async fn ask_sentinel(
     config: &SharedStore,
     sentinel: (&str, u16),
     master: &str,
-) -> Result<(String, u16), Away> {
+) -> Result<(String, u16), Unavailable> {
     let ended = CancellationToken::new();
     let _ends = ended.clone().drop_guard();
     let login = RedisConnectionInfo::default().set_skip_set_lib_name();
@@ -174,7 +175,7 @@ async fn ask_sentinel(
     let address: Option<(String, u16)> = asked(&mut connection, &ask).await?;
     address.ok_or_else(|| {
         let (host, port) = sentinel;
-        Away(format!(
+        Unavailable(format!(
             "the Sentinel {host}:{port} knows no master {master}"
         ))
     })
@@ -183,54 +184,56 @@ async fn ask_sentinel(
 async fn asked<T: FromRedisValue>(
     connection: &mut MultiplexedConnection,
     command: &redis::Cmd,
-) -> Result<T, Away> {
+) -> Result<T, Unavailable> {
     let asked = command.query_async(connection).await;
-    asked.map_err(|error| Away(words(&error)))
+    asked.map_err(|error| Unavailable(words(&error)))
 }
 
-async fn info(connection: &mut MultiplexedConnection, part: &str) -> Result<String, Away> {
+async fn info(connection: &mut MultiplexedConnection, part: &str) -> Result<String, Unavailable> {
     asked(connection, redis::cmd("INFO").arg(part)).await
 }
 
-/// A line of INFO's.
+/// Returns the value of a line of INFO.
 fn field<'t>(info: &'t str, name: &str) -> Option<&'t str> {
     info.lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
         .map(str::trim)
 }
 
-async fn run_id(connection: &mut MultiplexedConnection) -> Result<Arc<str>, Away> {
+async fn run_id(connection: &mut MultiplexedConnection) -> Result<Arc<str>, Unavailable> {
     let info = info(connection, "server").await?;
     let run = field(&info, "run_id");
     run.map(Arc::from)
-        .ok_or_else(|| Away("the server has no run id".to_owned()))
+        .ok_or_else(|| Unavailable("the server has no run id".to_owned()))
 }
 
-async fn must_be_master(connection: &mut MultiplexedConnection) -> Result<(), Away> {
+async fn must_be_master(connection: &mut MultiplexedConnection) -> Result<(), Unavailable> {
     let info = info(connection, "replication").await?;
     match field(&info, "role") {
         Some("master") => Ok(()),
-        _ => Err(Away(
+        _ => Err(Unavailable(
             "the server that Sentinel names is no master (yet)".to_owned(),
         )),
     }
 }
 
-/// The word that every relay with the same key and format has.
+/// Computes the value that identifies key and format.
 fn word(keys: &Keys) -> String {
     format!("{FORMAT} {}", keys.name("key", &[]))
 }
 
-/// Another key, or a later format, is left alone.
-async fn check_key(connection: &mut MultiplexedConnection, keys: &Keys) -> Result<(), Away> {
+/// Checks that the store is used with the same key and format; otherwise it is left alone.
+async fn check_key(connection: &mut MultiplexedConnection, keys: &Keys) -> Result<(), Unavailable> {
     let word = word(keys);
     let mut set = redis::cmd("SET");
     asked::<Value>(connection, set.arg(KEY).arg(&word).arg("NX")).await?;
     let stored: Option<String> = asked(connection, redis::cmd("GET").arg(KEY)).await?;
     match stored {
         Some(stored) if stored == word => Ok(()),
-        Some(stored) => Err(Away(foreign(&stored))),
-        None => Err(Away("the server forgets what it was given".to_owned())),
+        Some(stored) => Err(Unavailable(foreign(&stored))),
+        None => Err(Unavailable(
+            "the server forgets what it was given".to_owned(),
+        )),
     }
 }
 
@@ -248,7 +251,7 @@ fn foreign(stored: &str) -> String {
 }
 
 /// Parses a published message (`channel, payload`); `None` if it is not one of ours.
-fn message(data: &[Value]) -> Option<Told> {
+fn message(data: &[Value]) -> Option<Published> {
     let payload = match data {
         [_, Value::BulkString(payload)] => std::str::from_utf8(payload).ok()?,
         [_, Value::SimpleString(payload)] => payload,
@@ -258,8 +261,8 @@ fn message(data: &[Value]) -> Option<Told> {
     let mut word = || words.next();
     let ms = |text: &str| text.parse().ok().map(Duration::from_millis);
     match word()? {
-        "L" => Some(Told::Lost),
-        "J" => Some(Told::Joined(word()?.into())),
+        "L" => Some(Published::Lost),
+        "J" => Some(Published::Joined(word()?.into())),
         "R" => {
             let name = word()?.into();
             let number = Number {
@@ -274,16 +277,16 @@ fn message(data: &[Value]) -> Option<Told> {
                 text,
                 life: None,
             };
-            Some(Told::Record(name, sealed))
+            Some(Published::Record(name, sealed))
         }
         "K" => {
             let (name, life) = (word()?.into(), ms(word()?)?);
             // The value is the rest, whatever is in it.
             let mut rest = payload.splitn(4, ' ');
             let value = rest.nth(3).unwrap_or_default().into();
-            Some(Told::Kept(name, value, life))
+            Some(Published::Kept(name, value, life))
         }
-        "F" => Some(Told::Counted(
+        "F" => Some(Published::Counted(
             word()?.into(),
             word()?.parse().ok()?,
             ms(word()?)?,
@@ -292,7 +295,7 @@ fn message(data: &[Value]) -> Option<Told> {
     }
 }
 
-/// Whether an error says that this server is the wrong one, or will not serve.
+/// Whether an error means that this server is the wrong one, or does not serve.
 pub(super) fn is_fatal(error: &RedisError) -> bool {
     error.is_io_error()
         || matches!(
@@ -301,7 +304,7 @@ pub(super) fn is_fatal(error: &RedisError) -> bool {
         )
 }
 
-/// An error for people, without what was asked.
+/// Formats an error for people, without the question.
 pub(super) fn words(error: &RedisError) -> String {
     match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {}", crate::fault::sanitize(detail)),
@@ -319,19 +322,19 @@ pub struct Findings {
     pub wrong: Vec<(String, &'static str)>,
 }
 
-static NOBODY: OnceLock<mpsc::UnboundedSender<Told>> = OnceLock::new();
+static NOBODY: OnceLock<mpsc::UnboundedSender<Published>> = OnceLock::new();
 
-/// Looks whether a store can be reached and is fit: reach, TLS, password, version, eviction policy,
+/// Checks that a store can be reached and is suitable: reach, TLS, password, version, eviction policy,
 /// clock, key.
 ///
 /// # Errors
 ///
-/// Returned if the store cannot be used at all.
-pub async fn examine(config: &SharedStore, keys: &Keys) -> Result<Findings, Away> {
+/// The store cannot be used at all.
+pub async fn examine(config: &SharedStore, keys: &Keys) -> Result<Findings, Unavailable> {
     let nobody = NOBODY.get_or_init(|| mpsc::unbounded_channel().0);
     let connecting = connect(config, keys, nobody);
     let made = tokio::time::timeout(Duration::from_secs(5), connecting).await;
-    let made = made.map_err(|_| Away("no connection within 5 s".to_owned()))??;
+    let made = made.map_err(|_| Unavailable("no connection within 5 s".to_owned()))??;
     let mut connection = made.connection.clone();
     let mut findings = Findings::default();
     let server = info(&mut connection, "server").await?;
@@ -355,7 +358,7 @@ pub async fn examine(config: &SharedStore, keys: &Keys) -> Result<Findings, Away
     if config.master.is_some() {
         let mut get = redis::cmd("CONFIG");
         get.arg("GET").arg("min-replicas-to-write");
-        let pair: Result<std::collections::HashMap<String, String>, Away> =
+        let pair: Result<std::collections::HashMap<String, String>, Unavailable> =
             asked(&mut connection, &get).await;
         let least = pair
             .ok()
@@ -398,14 +401,14 @@ mod tests {
 
     #[test]
     fn publications_are_read_and_strangers_are_not() {
-        let told = |text: &str| {
+        let published = |text: &str| {
             message(&[
                 Value::BulkString(CHANNEL.into()),
                 Value::BulkString(text.as_bytes().to_vec()),
             ])
         };
-        assert_eq!(told("L"), Some(Told::Lost));
-        assert_eq!(told("J r1"), Some(Told::Joined("r1".into())));
+        assert_eq!(published("L"), Some(Published::Lost));
+        assert_eq!(published("J r1"), Some(Published::Joined("r1".into())));
         let sealed = Sealed {
             number: Number {
                 consent: 5,
@@ -416,17 +419,17 @@ mod tests {
             life: None,
         };
         assert_eq!(
-            told(r#"R n 5 2 1 {"v": 2}"#),
-            Some(Told::Record("n".into(), sealed))
+            published(r#"R n 5 2 1 {"v": 2}"#),
+            Some(Published::Record("n".into(), sealed))
         );
-        let kept = Told::Kept("n".into(), "a b c d e".into(), Duration::from_millis(70));
-        assert_eq!(told("K n 70 a b c d e"), Some(kept));
+        let kept = Published::Kept("n".into(), "a b c d e".into(), Duration::from_millis(70));
+        assert_eq!(published("K n 70 a b c d e"), Some(kept));
         assert_eq!(
-            told("F n 3 0"),
-            Some(Told::Counted("n".into(), 3, Duration::ZERO))
+            published("F n 3 0"),
+            Some(Published::Counted("n".into(), 3, Duration::ZERO))
         );
         for stranger in ["", "X", "R", "R n x 2 1 t", "F n 3", "K n"] {
-            assert_eq!(told(stranger), None, "{stranger}");
+            assert_eq!(published(stranger), None, "{stranger}");
         }
         assert_eq!(message(&[]), None);
     }

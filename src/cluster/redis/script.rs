@@ -1,4 +1,4 @@
-//! A command as the script's arguments, and its answer.
+//! Encoding of commands as arguments of the script, and decoding of its answers.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::connection::Connected;
 
 static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("store.lua")));
 
-/// Executes a command. Its answer is [`Answer::Lost`] where it makes no sense: nothing is believed then.
+/// Executes a command. An invalid answer counts as [`Answer::Lost`].
 pub(super) async fn execute(
     connected: &Connected,
     context: &Context,
@@ -123,10 +123,10 @@ fn of_limit(to: &mut ScriptInvocation<'_>, command: &Command) {
             name,
             value,
             life,
-            told,
+            is_published,
         } => {
             to.arg(&**name).arg(&**value);
-            to.arg(ms(*life).max(1)).arg(u8::from(*told));
+            to.arg(ms(*life).max(1)).arg(u8::from(*is_published));
         }
         Command::Count { name, policy } => {
             let (window, most, lock) = policy.unwrap_or_default();
@@ -143,7 +143,7 @@ fn number(to: &mut ScriptInvocation<'_>, number: Number) {
     to.arg(number.consent).arg(number.generation);
 }
 
-/// `None` where it makes no sense.
+/// Parses an answer; `None` if it is invalid.
 fn answer(value: &Value) -> Option<Answer> {
     let Value::Array(parts) = value else {
         return None;

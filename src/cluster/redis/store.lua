@@ -271,7 +271,7 @@ elseif command == 'release' then
 elseif command == 'pace' then
   return pace(A[5], A[6], tonumber(A[7])) or { 'done' }
 elseif command == 'keep' then
-  -- name, value, life, told
+  -- name, value, life, whether it is published
   local key = P .. 'v:' .. A[5]
   if call('PTTL', key) < tonumber(A[7]) then
     call('SET', key, A[6], 'PX', A[7])

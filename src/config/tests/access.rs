@@ -181,10 +181,10 @@ fn programs_are_where_the_file_is() {
     );
     let text = text.replace("    client_id: 11111111-2222-3333-4444-555555555555\n", "");
     let config = Config::parse(&text, &path).unwrap_or_else(|problems| panic!("{problems:#?}"));
-    let Grant::Command { program, .. } = &config.registrations["helpdesk"].grant else {
+    let Grant::Command(command) = &config.registrations["helpdesk"].grant else {
         panic!();
     };
-    assert_eq!(*program, script);
+    assert_eq!(command.program, script);
 }
 
 #[test]

@@ -97,7 +97,9 @@ fn endpoints_carry_the_tenant_and_consents_want_state() {
     );
     assert!(registration.device_url.is_none());
     assert!(config.state.wanted && registration.grant.needs_consent());
-    assert!(matches!(config.state.key, StateKey::File(ref path) if path.ends_with("state/key")));
+    assert!(
+        matches!(config.state.key, GeneratedSecret::File(ref path) if path.ends_with("state/key"))
+    );
     let config = with("outlook", "client_id: c, grant: device_code").unwrap();
     assert_eq!(
         config.registrations["r"]
@@ -109,11 +111,11 @@ fn endpoints_carry_the_tenant_and_consents_want_state() {
     );
     let config = with("microsoft365", "grant: command, command: [print-token, x]").unwrap();
     assert!(!config.state.wanted);
-    let Grant::Command { program, arguments } = &config.registrations["r"].grant else {
+    let Grant::Command(command) = &config.registrations["r"].grant else {
         panic!()
     };
     assert_eq!(
-        (program.to_str().unwrap(), &arguments[..]),
+        (command.program.to_str().unwrap(), &command.arguments[..]),
         ("print-token", &["x".to_owned()][..])
     );
     let config = with("microsoft365", "grant: managed_identity, client_id: i").unwrap();
@@ -248,5 +250,30 @@ fn certificates_sign_with_rsa_keys_encrypted_or_not() {
     ] {
         let got = with(certificate).unwrap_err()[0].to_string();
         assert!(got.contains(expected), "{certificate}: {got}");
+    }
+}
+
+/// Reader and schema take the same dates.
+#[test]
+fn d45_a_date_is_only_a_date() {
+    let text = |date: &str| {
+        format!(
+            "listeners:\n  - {{protocol: imap, bind: 127.0.0.1:1143}}\nregistrations:\n  c: {{provider: microsoft365, tenant: t, \
+             client_id: x, grant: client_credentials, client_secret: z, client_secret_expires: {date}}}\n\
+             accounts:\n  - {{login: a@b.test, registration: c, password: long-enough-pw}}\n"
+        )
+    };
+    for date in [
+        "2027-05-01T10:00:00Z",
+        "2027-121",
+        "2027-W18-6",
+        "2027-13-01",
+        "27-05-01",
+    ] {
+        let got = problems(&text(date));
+        assert!(got[0].contains("must be a date"), "{date}: {got:?}");
+    }
+    for date in ["2027-05-01", "20270501"] {
+        assert!(parsed(&text(date)).is_ok(), "{date}");
     }
 }

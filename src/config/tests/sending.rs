@@ -39,7 +39,7 @@ fn a_policy_a_device_and_limits() {
     assert_eq!(policy.from, SmtpFrom::Mailbox);
     assert!(policy.looks_at_commands());
     let limits = open.account.registration.provider.smtp_limits;
-    assert_eq!(limits, Some(SmtpLimits::EXCHANGE));
+    assert_eq!(limits, Some(EXCHANGE));
     let binary = parsed(&devices(
         "scanner@contoso.com",
         &POLICY.replace("35MB", "35MiB"),
@@ -49,6 +49,13 @@ fn a_policy_a_device_and_limits() {
     assert_eq!(policy.max_size, Some(36_700_160));
 }
 
+/// Limits of Exchange Online, which apply to every mailbox.
+const EXCHANGE: SmtpLimits = SmtpLimits {
+    connections: 3,
+    messages_per_minute: 30,
+    wait: Duration::from_secs(25),
+};
+
 #[test]
 fn limits_are_the_presets_unless_said_otherwise() {
     let limits = |more: &str| {
@@ -57,15 +64,15 @@ fn limits_are_the_presets_unless_said_otherwise() {
         let of = |name: &str| config.providers[name].smtp_limits;
         (of("microsoft365"), of("own"))
     };
-    assert_eq!(limits(""), (Some(SmtpLimits::EXCHANGE), None));
+    assert_eq!(limits(""), (Some(EXCHANGE), None));
     let own = SmtpLimits {
         connections: 5,
         wait: Duration::from_secs(10),
-        ..SmtpLimits::EXCHANGE
+        ..EXCHANGE
     };
     let given = limits("    smtp_limits: {connections: 5, wait: 10s}\n");
     assert_eq!(given, (Some(own), None));
-    let presets = read::presets();
+    let presets = presets();
     assert_eq!(presets.len(), 10);
     for (name, preset) in presets {
         let exchange = name.starts_with("microsoft365") && name != "microsoft365-hve";

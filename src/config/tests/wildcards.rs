@@ -170,9 +170,7 @@ fn the_margin_of_tokens_is_the_providers() {
 
 #[test]
 fn high_volume_email_is_submission_only() {
-    let hve = super::super::read::presets()
-        .remove("microsoft365-hve")
-        .unwrap();
+    let hve = presets().remove("microsoft365-hve").unwrap();
     let smtp = hve.smtp.as_ref().unwrap();
     assert_eq!(
         (smtp.host.as_str(), smtp.port, smtp.tls),

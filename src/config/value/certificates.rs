@@ -9,9 +9,9 @@ use super::super::key::Value;
 use super::super::kind::Kind;
 use crate::tls;
 
-/// Certificates of PEM files; empty if sources are not read.
-#[derive(Debug, Clone)]
-pub(in crate::config) struct Certificates(pub(in crate::config) Vec<CertificateDer<'static>>);
+/// Authorities that are trusted in addition to the public roots; empty if sources are not read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Certificates(pub Vec<CertificateDer<'static>>);
 
 impl Value for Certificates {
     fn read(field: &Field) -> Option<Self> {
@@ -22,15 +22,11 @@ impl Value for Certificates {
                 continue;
             }
             field.sources().note(&path);
-            match tls::certificates(&path) {
-                Ok(certificates) => all.extend(certificates),
-                Err(why) => return item.reject(why),
-            }
+            all.extend(item.accept(tls::certificates(&path))?);
         }
-        match tls::client(&all) {
-            Ok(_) => Some(Self(all)),
-            Err(error) => field.reject(format_args!("cannot be used as an authority: {error}")),
-        }
+        let client = tls::client(&all);
+        field.accept(client.map_err(|error| format!("cannot be used as an authority: {error}")))?;
+        Some(Self(all))
     }
 
     fn kind() -> Kind {

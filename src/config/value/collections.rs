@@ -1,8 +1,11 @@
 //! Lists, and sections whose names the operator chooses.
 
+use reqwest::header::HeaderValue;
+
 use super::super::field::{Field, is_name};
 use super::super::key::Value;
 use super::super::kind::Kind;
+use crate::secret::Secret;
 
 /// Reads a list with at least one item; a single value counts as a list of one.
 impl<T: Value> Value for Vec<T> {
@@ -11,14 +14,18 @@ impl<T: Value> Value for Vec<T> {
         if items.is_empty() {
             return field.reject(T::NONE);
         }
-        // All items are read before errors count.
-        let read: Vec<_> = items.iter().map(T::read).collect();
-        read.into_iter().collect()
+        all(&items)
     }
 
     fn kind() -> Kind {
         T::kind().list(1)
     }
+}
+
+/// Reads every item, so that all errors are reported.
+fn all<T: Value>(items: &[Field]) -> Option<Vec<T>> {
+    let read: Vec<_> = items.iter().map(T::read).collect();
+    read.into_iter().collect()
 }
 
 /// A list that may be empty.
@@ -27,9 +34,7 @@ pub(in crate::config) struct AnyNumber<T>(pub(in crate::config) Vec<T>);
 
 impl<T: Value> Value for AnyNumber<T> {
     fn read(field: &Field) -> Option<Self> {
-        let items = field.list()?;
-        let read: Vec<_> = items.iter().map(T::read).collect();
-        read.into_iter().collect::<Option<_>>().map(Self)
+        all(&field.list()?).map(Self)
     }
 
     fn kind() -> Kind {
@@ -37,32 +42,17 @@ impl<T: Value> Value for AnyNumber<T> {
     }
 }
 
-/// A list that may be empty, each item with its position, as in [`Each`].
-#[derive(Debug, Clone)]
-pub(in crate::config) struct EachOfAny<T>(pub(in crate::config) Vec<(Field, Option<T>)>);
-
-impl<T: Value> Value for EachOfAny<T> {
-    fn read(field: &Field) -> Option<Self> {
-        match field.list()? {
-            items if items.is_empty() => Some(Self(Vec::new())),
-            _ => Each::read(field).map(|Each(items)| Self(items)),
-        }
-    }
-
-    fn kind() -> Kind {
-        T::kind().list(0)
-    }
-}
-
-/// A list with at least one item, each with its position. Wrong items are `None`, so that the
+/// A list of at least `LEAST` items, each with its position. Wrong items are `None`, so that the
 /// others are still checked.
 #[derive(Debug, Clone)]
-pub(in crate::config) struct Each<T>(pub(in crate::config) Vec<(Field, Option<T>)>);
+pub(in crate::config) struct Each<T, const LEAST: usize = 1>(
+    pub(in crate::config) Vec<(Field, Option<T>)>,
+);
 
-impl<T: Value> Value for Each<T> {
+impl<T: Value, const LEAST: usize> Value for Each<T, LEAST> {
     fn read(field: &Field) -> Option<Self> {
         let items = field.list()?;
-        if items.is_empty() {
+        if items.len() < LEAST {
             return field.reject(T::NONE);
         }
         let read = items.into_iter().map(|item| {
@@ -73,7 +63,7 @@ impl<T: Value> Value for Each<T> {
     }
 
     fn kind() -> Kind {
-        T::kind().list(1)
+        T::kind().list(LEAST)
     }
 }
 
@@ -95,5 +85,38 @@ impl<T: Value> Value for Named<T> {
 
     fn kind() -> Kind {
         T::kind().map()
+    }
+}
+
+/// Headers of requests, by name; a value is one line (RFC 9110 §5.5).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Headers(pub Vec<(String, Secret)>);
+
+impl Headers {
+    /// Values for requests, marked as sensitive.
+    pub fn values(&self) -> impl Iterator<Item = (&str, HeaderValue)> {
+        self.0.iter().filter_map(|(name, value)| {
+            let mut value = HeaderValue::from_str(value.expose()).ok()?;
+            value.set_sensitive(true);
+            Some((name.as_str(), value))
+        })
+    }
+}
+
+impl Value for Headers {
+    fn read(field: &Field) -> Option<Self> {
+        let Named(items) = Named::<Secret>::read(field)?;
+        let read = items.into_iter().map(|(name, field, value)| {
+            let value = value?;
+            let header = HeaderValue::from_str(value.expose());
+            field.accept(header.map_err(|_| "must be one line without control characters"))?;
+            Some((name, value))
+        });
+        let headers: Vec<_> = read.collect();
+        headers.into_iter().collect::<Option<_>>().map(Self)
+    }
+
+    fn kind() -> Kind {
+        Named::<Secret>::kind()
     }
 }

@@ -1,14 +1,15 @@
 //! Values: networks, addresses, hosts and URLs.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net};
 use url::{Host, Url};
 
 use super::super::field::Field;
-use super::super::key::Value;
+use super::super::key::{Text, Value};
 use super::super::kind::Kind;
-use super::super::provider::UpstreamTls;
 
 /// Reads a network or a single address.
 impl Value for IpNet {
@@ -48,37 +49,45 @@ fn mapped(network: IpNet) -> Option<IpNet> {
     Ipv4Net::new(address, prefix).ok().map(IpNet::from)
 }
 
-/// Reads an address and port.
-impl Value for SocketAddr {
-    fn read(field: &Field) -> Option<Self> {
-        let text = field.word()?;
-        if let Ok(address) = text.parse() {
-            return Some(address);
-        }
-        match text.rsplit_once(':') {
-            Some(("localhost", port)) => field.reject(format_args!(
-                "requires an address, not a name: write 127.0.0.1:{port} or \"[::1]:{port}\""
-            )),
-            Some(("" | "*", port)) => field.reject(format_args!(
-                "requires an address: write 0.0.0.0:{port} for all of IPv4"
-            )),
-            _ => field
-                .reject("must be an address and a port, as in 127.0.0.1:1143 or \"[::1]:1143\""),
-        }
-    }
+impl Text for SocketAddr {
+    const KIND: &'static str = "address and port";
 
-    fn kind() -> Kind {
-        Kind::text("address and port")
+    fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
+        text.parse().map_err(|_| match text.rsplit_once(':') {
+            Some(("localhost", port)) => format!(
+                "requires an address, not a name: write 127.0.0.1:{port} or \"[::1]:{port}\""
+            )
+            .into(),
+            Some(("" | "*", port)) => {
+                format!("requires an address: write 0.0.0.0:{port} for all of IPv4").into()
+            }
+            _ => "must be an address and a port, as in 127.0.0.1:1143 or \"[::1]:1143\"".into(),
+        })
     }
 }
 
 /// Host and port as `host:port`; an IPv6 address in brackets.
-#[derive(Debug, Clone)]
-pub(in crate::config) struct HostPort(pub(in crate::config) String, pub(in crate::config) u16);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    /// Host name or address.
+    pub host: String,
+    /// TCP or UDP port, 1 or more.
+    pub port: u16,
+}
 
-impl Value for HostPort {
-    fn read(field: &Field) -> Option<Self> {
-        let text = field.word()?;
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+impl Text for HostPort {
+    const KIND: &'static str = "host and port";
+
+    fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
         let parts = text.rsplit_once(':').and_then(|(host, port)| {
             let port = port.parse::<u16>().ok().filter(|port| *port > 0)?;
             let host = match host.strip_prefix('[') {
@@ -86,18 +95,13 @@ impl Value for HostPort {
                 None if host.contains(':') => return None,
                 None => host,
             };
-            (!host.is_empty() && !host.contains(char::is_whitespace))
-                .then(|| Self(host.to_owned(), port))
+            let host = host.to_owned();
+            let is_host = !host.is_empty() && !host.contains(char::is_whitespace);
+            is_host.then_some(Self { host, port })
         });
-        match parts {
-            Some(parts) => Some(parts),
-            None => field
-                .reject("must be a host and a port, as in 127.0.0.1:6514 or logs.example.com:6514"),
-        }
-    }
-
-    fn kind() -> Kind {
-        Kind::text("host and port")
+        parts.ok_or_else(|| {
+            "must be a host and a port, as in 127.0.0.1:6514 or logs.example.com:6514".into()
+        })
     }
 }
 
@@ -105,33 +109,16 @@ impl Value for HostPort {
 #[derive(Debug, Clone)]
 pub(in crate::config) struct HostName(pub(in crate::config) String);
 
-impl Value for HostName {
-    fn read(field: &Field) -> Option<Self> {
-        let host = field.word()?;
-        if rustls_pki_types::ServerName::try_from(host).is_err() {
-            return field
-                .reject("must be only a host name or an address, as in outlook.office365.com");
+impl Text for HostName {
+    const KIND: &'static str = "host";
+
+    fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
+        match rustls_pki_types::ServerName::try_from(text) {
+            Ok(_) => Ok(Self(text.to_owned())),
+            Err(_) => {
+                Err("must be only a host name or an address, as in outlook.office365.com".into())
+            }
         }
-        Some(Self(host.to_owned()))
-    }
-
-    fn kind() -> Kind {
-        Kind::text("host")
-    }
-}
-
-impl Value for UpstreamTls {
-    fn read(field: &Field) -> Option<Self> {
-        if field.is_word("none") {
-            return field.reject(
-                "must be implicit or starttls: there is no way to the upstream without TLS",
-            );
-        }
-        field.one_of(&[("implicit", Self::Implicit), ("starttls", Self::StartTls)])
-    }
-
-    fn kind() -> Kind {
-        Kind::words(&["implicit", "starttls"])
     }
 }
 
@@ -139,25 +126,23 @@ impl Value for UpstreamTls {
 #[derive(Debug, Clone)]
 pub(in crate::config) struct BaseUrl(pub(in crate::config) Url);
 
-impl Value for BaseUrl {
-    fn read(field: &Field) -> Option<Self> {
-        match Url::parse(field.word()?.trim_end_matches('/')) {
-            Ok(url)
-                if matches!(url.scheme(), "http" | "https")
-                    && url.has_host()
-                    && url.query().is_none()
-                    && url.fragment().is_none()
-                    && url.username().is_empty() =>
-            {
-                Some(Self(url))
-            }
-            _ => field
-                .reject("must be a URL, as in https://relay.example.com or http://localhost:8025"),
-        }
-    }
+impl Text for BaseUrl {
+    const KIND: &'static str = "URL";
 
-    fn kind() -> Kind {
-        Kind::text("URL")
+    fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
+        let is_base = |url: &Url| {
+            matches!(url.scheme(), "http" | "https")
+                && url.has_host()
+                && url.query().is_none()
+                && url.fragment().is_none()
+                && url.username().is_empty()
+        };
+        match Url::parse(text.trim_end_matches('/')) {
+            Ok(url) if is_base(&url) => Ok(Self(url)),
+            _ => Err(
+                "must be a URL, as in https://relay.example.com or http://localhost:8025".into(),
+            ),
+        }
     }
 }
 
@@ -165,17 +150,21 @@ impl Value for BaseUrl {
 #[derive(Debug, Clone)]
 pub(in crate::config) struct EndpointUrl(pub(in crate::config) String);
 
-impl Value for EndpointUrl {
-    fn read(field: &Field) -> Option<Self> {
-        let text = field.word()?;
-        match https(text, "tenant") {
-            Ok(_) => Some(Self(text.to_owned())),
-            Err(why) => field.reject(why),
-        }
-    }
+impl Text for EndpointUrl {
+    const KIND: &'static str = "URL";
 
-    fn kind() -> Kind {
-        Kind::text("URL")
+    fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
+        https(text, "tenant")?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// URL of a request: https, or http to loopback.
+impl Text for Url {
+    const KIND: &'static str = "text";
+
+    fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
+        Ok(https(text, "")?)
     }
 }
 
@@ -186,15 +175,20 @@ pub(in crate::config) fn https(template: &str, tenant: &str) -> Result<Url, &'st
     if !url.username().is_empty() || url.password().is_some() {
         return Err("must not contain a user name or password");
     }
-    let loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
-        Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
-        None => return Err("is no URL; write https://host/path"),
-    };
     match url.scheme() {
+        _ if !url.has_host() => Err("is no URL; write https://host/path"),
         "https" => Ok(url),
-        "http" if loopback => Ok(url),
+        "http" if is_loopback(&url) => Ok(url),
         _ => Err("must begin with https:// (http:// is for loopback addresses only)"),
+    }
+}
+
+/// Whether the URL's host is `localhost` or a loopback address.
+pub(in crate::config) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
     }
 }

@@ -1,5 +1,6 @@
 //! Single values: booleans, numbers, durations, sizes, text, names, paths, programs, dates, scopes.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,9 +11,8 @@ use time::format_description::well_known::Iso8601;
 use tracing::Level;
 
 use super::super::field::{Field, is_name};
-use super::super::key::{Ranged, Value, words};
+use super::super::key::{Ranged, Text, Value, words};
 use super::super::kind::Kind;
-use super::super::provider::IpPreference;
 
 words! {
     impl Level {
@@ -23,7 +23,6 @@ words! {
         TRACE = "trace",
     }
 }
-words! { impl IpPreference { Any = "any", V4 = "v4", V6 = "v6", } }
 
 /// Longest duration; a longer one is a mistake.
 pub(in crate::config) const YEAR: Duration = Duration::from_secs(366 * 86_400);
@@ -60,14 +59,11 @@ macro_rules! number {
         impl Ranged for $number {
             fn read_within(field: &Field, range: &RangeInclusive<Self>) -> Option<Self> {
                 let number = field.text()?.replace('_', "").parse().ok();
-                match number.filter(|number| range.contains(number)) {
-                    Some(number) => Some(number),
-                    None => field.reject(format_args!(
-                        "must be a whole number from {} to {}",
-                        range.start(),
-                        range.end()
-                    )),
-                }
+                let number = number.filter(|number| range.contains(number));
+                let (least, most) = (range.start(), range.end());
+                field.accept(number.ok_or_else(|| {
+                    format!("must be a whole number from {least} to {most}")
+                }))
             }
 
             fn kind_within(range: &RangeInclusive<Self>) -> Kind {
@@ -150,12 +146,9 @@ impl Value for u64 {
             let number: Self = number.trim().replace('_', "").parse().ok()?;
             number.checked_mul(*factor).filter(|size| *size > 0)
         };
-        match read() {
-            Some(size) => Some(size),
-            None => field.reject(
-                "must be a size with its unit, as in 35MB (35,000,000 octets) or 35MiB (binary)",
-            ),
-        }
+        field.accept(read().ok_or(
+            "must be a size with its unit, as in 35MB (35,000,000 octets) or 35MiB (binary)",
+        ))
     }
 
     fn kind() -> Kind {
@@ -166,13 +159,11 @@ impl Value for u64 {
     }
 }
 
-impl Value for String {
-    fn read(field: &Field) -> Option<Self> {
-        field.word().map(str::to_owned)
-    }
+impl Text for String {
+    const KIND: &'static str = "text";
 
-    fn kind() -> Kind {
-        Kind::text("text")
+    fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
+        Ok(text.to_owned())
     }
 }
 
@@ -180,16 +171,14 @@ impl Value for String {
 #[derive(Debug, Clone)]
 pub(in crate::config) struct Name(pub(in crate::config) String);
 
-impl Value for Name {
-    fn read(field: &Field) -> Option<Self> {
-        match field.word()? {
-            name if is_name(name) => Some(Self(name.to_owned())),
-            _ => field.reject("may have letters, digits, \".\", \"_\" and \"-\", at most 64"),
-        }
-    }
+impl Text for Name {
+    const KIND: &'static str = "name";
 
-    fn kind() -> Kind {
-        Kind::text("name")
+    fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
+        match is_name(text) {
+            true => Ok(Self(text.to_owned())),
+            false => Err("may have letters, digits, \".\", \"_\" and \"-\", at most 64".into()),
+        }
     }
 }
 
@@ -208,9 +197,11 @@ impl Value for PathBuf {
 
 /// Program with its arguments, written `[PROGRAM, ARG…]`.
 #[derive(Debug, Clone)]
-pub(in crate::config) struct Program {
-    pub(in crate::config) program: PathBuf,
-    pub(in crate::config) arguments: Vec<String>,
+pub struct Program {
+    /// Program, run without a shell.
+    pub program: PathBuf,
+    /// Arguments, passed unchanged.
+    pub arguments: Vec<String>,
 }
 
 impl Value for Program {
@@ -237,10 +228,16 @@ pub(in crate::config) struct Day(pub(in crate::config) i64);
 
 impl Value for Day {
     fn read(field: &Field) -> Option<Self> {
-        match Date::parse(field.word()?, &Iso8601::DATE) {
-            Ok(day) => Some(Self(day.midnight().assume_utc().unix_timestamp())),
-            Err(_) => field.reject("must be a date, as in 2027-05-01"),
-        }
+        let text = field.word()?;
+        // The parser also takes a time after the date, and days of a week or year.
+        let digits = text.bytes().filter(u8::is_ascii_digit).count();
+        let is_part = |octet: u8| octet.is_ascii_digit() || octet == b'-';
+        let day = match digits == 8 && text.bytes().all(is_part) {
+            true => Date::parse(text, &Iso8601::DATE).ok(),
+            false => None,
+        };
+        let day = field.accept(day.ok_or("must be a date, as in 2027-05-01"))?;
+        Some(Self(day.midnight().assume_utc().unix_timestamp()))
     }
 
     fn kind() -> Kind {
@@ -252,21 +249,15 @@ impl Value for Day {
 #[derive(Debug, Clone)]
 pub(in crate::config) struct Scope(pub(in crate::config) String);
 
-impl Value for Scope {
+impl Text for Scope {
+    const KIND: &'static str = "scope";
     const NONE: &'static str = "must name at least one scope";
 
-    fn read(field: &Field) -> Option<Self> {
-        let text = field.word()?;
-        let good = text
-            .bytes()
-            .all(|octet| octet.is_ascii_graphic() && octet != b'"' && octet != b'\\');
-        match good {
-            true => Some(Self(text.to_owned())),
-            false => field.reject("must be one scope; write several as a list"),
+    fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
+        let is_allowed = |octet: u8| octet.is_ascii_graphic() && !b"\"\\".contains(&octet);
+        match text.bytes().all(is_allowed) {
+            true => Ok(Self(text.to_owned())),
+            false => Err("must be one scope; write several as a list".into()),
         }
-    }
-
-    fn kind() -> Kind {
-        Kind::text("scope")
     }
 }

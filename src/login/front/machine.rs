@@ -198,6 +198,25 @@ impl<D: Dialect> Machine<D> {
         None
     }
 
+    /// Refuses a literal with credentials before the TLS that they require, so that the client does
+    /// not send it.
+    fn refuses_literal(&mut self) -> bool {
+        if self.offer.credentials {
+            return false;
+        }
+        let parsed = self.dialect.parse(self.input.begun(), &self.offer);
+        let is_login = matches!(
+            parsed.command,
+            Command::Login { .. } | Command::Sasl { .. } | Command::MalformedLogin(_)
+        );
+        if is_login {
+            self.input.abandon();
+            self.tag = parsed.tag;
+            self.refuse(before_tls(), None);
+        }
+        is_login
+    }
+
     fn start_tls(&mut self, name: &str, ready: &[u8], active: &[u8]) {
         if self.offer.encrypted {
             self.output.extend_from_slice(active);
@@ -246,6 +265,7 @@ impl<D: Dialect> Machine<D> {
             }
             State::Commands => match self.input.fragment() {
                 Ok(Some(Fragment::Whole(unit))) => self.on_command(&unit).map(Step::Done),
+                Ok(Some(Fragment::Announced)) if self.refuses_literal() => None,
                 Ok(Some(Fragment::Announced)) => {
                     self.output.extend_from_slice(b"+ OK\r\n");
                     None

@@ -149,7 +149,7 @@ fn tell(state: ServiceState, exit: u8) {
         }
         _ => ServiceControlAccept::empty(),
     };
-    let told = status.set_service_status(ServiceStatus {
+    let reported = status.set_service_status(ServiceStatus {
         service_type: ServiceType::OWN_PROCESS,
         current_state: state,
         controls_accepted,
@@ -161,7 +161,7 @@ fn tell(state: ServiceState, exit: u8) {
         wait_hint: if pending { PATIENCE } else { Duration::ZERO },
         process_id: None,
     });
-    if let Err(error) = told {
+    if let Err(error) = reported {
         tracing::debug!(%error, "the service manager does not listen");
     }
 }

@@ -82,7 +82,7 @@ impl AuthorizationRequest {
 
 /// Returns the mailbox of a login, over the first protocol that its account allows.
 pub(super) fn mailbox(account: &Account, login: &str) -> String {
-    let allowed = |protocol: &&Protocol| account.protocols.contain(**protocol);
+    let allowed = |protocol: &&Protocol| account.protocols.contains(*protocol);
     let protocol = Protocol::ALL
         .iter()
         .find(allowed)

@@ -8,23 +8,23 @@ use url::Url;
 use super::super::answer::{AccessTokenResponse, USUAL_LIFETIME};
 use super::super::failure::TokenError;
 use super::super::issued::IssuedToken;
+use crate::config::Program;
 use crate::program;
 use crate::secret::Secret;
 
 /// Runs a program that prints a token, or the JSON of a token endpoint.
 pub(super) async fn command(
-    program: &Path,
-    arguments: &[String],
+    command: &Program,
     timeout: Duration,
 ) -> Result<IssuedToken, TokenError> {
-    let name = program.display().to_string();
+    let name = command.program.display().to_string();
     let failed = |why: &str| {
         TokenError::later(format!("the token command {name} {why}"))
             .remedy("run it by hand, as the user that authrelay runs as")
             .asked()
     };
-    let (program, arguments) = (program.to_owned(), arguments.to_vec());
-    let run = move || program::run(&program, &arguments, timeout);
+    let command = command.clone();
+    let run = move || program::run(&command.program, &command.arguments, timeout);
     let output = match tokio::task::spawn_blocking(run).await {
         Ok(Ok(output)) => output,
         Ok(Err(error)) => return Err(failed(&error.to_string())),

@@ -49,7 +49,7 @@ pub(super) async fn refresh(
     let margin = request.account.registration.provider.token_margin;
     let access = |record: &StoredConsent| {
         let grant = record.access(margin, request.replaces.as_ref());
-        grant.filter(|_| !request.anew)
+        grant.filter(|_| !request.force_refresh)
     };
     if let Some(late) = turn.take_late() {
         turn = match store.write_late(turn, late).await {

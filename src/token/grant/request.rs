@@ -19,7 +19,7 @@ pub(in crate::token) struct Request {
     /// Previous token, which is to be replaced.
     pub(in crate::token) replaces: Option<Secret>,
     /// Whether a stored token must not be used.
-    pub(in crate::token) anew: bool,
+    pub(in crate::token) force_refresh: bool,
     /// Time of the request, in seconds since 1970.
     pub(in crate::token) since: u64,
     pub(in crate::token) client: Option<crate::outbound::http::Client>,

@@ -89,8 +89,8 @@ impl Request {
             Configured::AuthorizationCode(_) | Configured::DeviceCode(_) => {
                 return super::refresh::refresh(self, &endpoint, redeems).await;
             }
-            Configured::Command { program, arguments } => {
-                return super::local::command(program, arguments, self.timeout).await;
+            Configured::Command(command) => {
+                return super::local::command(command, self.timeout).await;
             }
         };
         answer

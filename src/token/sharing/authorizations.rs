@@ -49,7 +49,7 @@ impl SharedRecords {
                 name,
                 value,
                 life,
-                told: false,
+                is_published: false,
             };
             let _ = member.ask_back(&keep).await;
         });

@@ -1,4 +1,4 @@
-//! The store of a state directory.
+//! Consents of a state directory.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -24,14 +24,14 @@ const LOCK_EXTRA: Duration = Duration::from_secs(5);
 /// Intervals at which a record that could not be written is tried again: the first, and the longest.
 const LATE_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// Why a record is left alone.
+/// Reason why a record is left alone.
 pub(super) const NEWER: &str =
     "a later version of authrelay has written it, and it is left as it is; run that version";
 
-/// Octets that a record may be longer than the one before.
+/// Number of octets by which a record may be longer than the one before.
 const GROWTH: usize = 32 * 1024;
 
-/// The store of a state directory.
+/// Store of the consents in a state directory.
 pub struct Store {
     pub(super) directory: PathBuf,
     keys: Arc<Keys>,
@@ -40,17 +40,17 @@ pub struct Store {
     notes: Vec<String>,
     pub(super) late: Arc<Lates>,
     pub(super) unwritten: Arc<Unwritten>,
-    /// Held while numbers are compared and the record is written.
+    /// Lock for the comparison of numbers and the write that follows.
     pub(super) writes: Mutex<()>,
 }
 
 impl Store {
-    /// Opens, and where nothing is there yet makes, the state directory and its key.
+    /// Opens the state directory and its key; creates what is absent.
     ///
     /// # Errors
     ///
-    /// [`StateError`] where others may read it and that cannot be changed, where it cannot be read or
-    /// written, or where the key is not the one that sealed what is there.
+    /// [`StateError`] if other users may read it and that cannot be changed, if it cannot be read or
+    /// written, or if the records were sealed with another key.
     pub fn open(state: &State) -> Result<Arc<Self>, StateError> {
         let mut notes = file::prepare(&state.directory)?;
         let (key, note) = file::key(&state.key)?;
@@ -70,22 +70,30 @@ impl Store {
         Ok(Arc::new(store))
     }
 
-    /// Keys for names and seals.
+    /// Returns the keys for names and seals.
     pub fn keys(&self) -> &Arc<Keys> {
         &self.keys
     }
 
-    /// The name of a login's record.
+    /// Whether this is the store of `state`, which is read at the start only, or `state` needs none.
+    pub fn is_at(&self, state: &State) -> bool {
+        let key = file::key_of(state).and_then(|key| Keys::new(&key));
+        let same_key = key.is_none_or(|key| key.name("key", &[]) == self.keys.name("key", &[]));
+        !state.wanted || (state.directory == self.directory && same_key)
+    }
+
+    /// Computes the name of a login's record.
     pub(crate) fn name(&self, login: &str) -> String {
         self.keys.name("consent", &[login])
     }
 
-    /// What was tightened at the start: files and folders of ours that others could read.
+    /// Returns the permissions that were tightened at the start: of files and folders that other users
+    /// could read.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// Keeps on writing what another holder of the same directory could not write yet.
+    /// Takes over the pending records of an older store of the same directory.
     pub(crate) fn take_over(self: Arc<Self>, before: &Self) -> Arc<Self> {
         if self.directory != before.directory {
             return self;
@@ -100,7 +108,7 @@ impl Store {
         }
     }
 
-    /// The login's record, if there is one.
+    /// Reads the login's record, if there is one.
     pub(crate) async fn load(
         self: &Arc<Self>,
         login: &str,
@@ -109,7 +117,7 @@ impl Store {
         self.run(&login.clone(), move || store.read(&login)).await
     }
 
-    /// What is there of the login, tombstones included.
+    /// Reads the login's record or tombstone.
     pub(crate) async fn load_kept(
         self: &Arc<Self>,
         login: &str,
@@ -128,7 +136,7 @@ impl Store {
         self.run(login, move || store.write(&name, &record)).await
     }
 
-    /// Room on disk for the record that will replace this one.
+    /// Reserves room on disk for the next record of the login.
     pub(crate) async fn make_room(
         self: &Arc<Self>,
         login: &str,
@@ -142,7 +150,7 @@ impl Store {
         self.run(login, make).await
     }
 
-    /// Replaces the login's record by way of the room that was made for it.
+    /// Replaces the login's record in the reserved room.
     pub(crate) async fn fill(
         self: &Arc<Self>,
         room: Room,
@@ -171,11 +179,11 @@ impl Store {
         turn.late = Some(record);
     }
 
-    /// Writes what could not be written before.
+    /// Writes a pending record.
     ///
     /// # Errors
     ///
-    /// Where it still cannot; then it stays pending.
+    /// The record still cannot be written; it stays pending.
     pub(crate) async fn write_late(
         self: &Arc<Self>,
         turn: StoreTurn,
@@ -194,7 +202,7 @@ impl Store {
         }
     }
 
-    /// Tries until nothing of the login is pending.
+    /// Tries until no record of the login is pending.
     pub(crate) async fn until_stored(self: &Arc<Self>, login: &str) {
         let (mut wait, longest) = LATE_RETRY;
         loop {
@@ -206,7 +214,7 @@ impl Store {
         }
     }
 
-    /// Tries once to write whatever is pending, before the end.
+    /// Tries once to write all pending records, before the end.
     pub(crate) async fn write_all_late(self: &Arc<Self>) {
         let logins: Vec<_> = locked(&self.late).keys().cloned().collect();
         for login in logins {
@@ -214,7 +222,7 @@ impl Store {
         }
     }
 
-    /// Whether nothing of the login is pending any more.
+    /// Whether no record of the login is pending.
     async fn try_late(self: &Arc<Self>, login: &str) -> bool {
         let Some(mut turn) = self.late_turn(login) else {
             return true;
@@ -235,8 +243,8 @@ impl Store {
         })
     }
 
-    /// Waits for the turn to change the login's record, a little longer than the `timeout` of a
-    /// request by whoever has it.
+    /// Waits for the turn to change the login's record, slightly longer than the `timeout` of a request
+    /// by its holder.
     pub(crate) async fn lock(
         &self,
         login: &str,
@@ -275,20 +283,20 @@ impl Store {
         }
     }
 
-    /// Reads a record; `None` where there is none, or a tombstone.
+    /// Reads a record; `None` if there is none, or a tombstone.
     ///
     /// # Errors
     ///
-    /// [`StateError`] where it is there and cannot be read or opened.
+    /// [`StateError`] if it exists and cannot be read or opened.
     pub fn read(&self, login: &str) -> Result<Option<StoredConsent>, StateError> {
         Ok(self.kept(login)?.and_then(Kept::into_record))
     }
 
-    /// What is there of a login, tombstones included.
+    /// Reads the record or tombstone of a login.
     ///
     /// # Errors
     ///
-    /// As [`Store::read`].
+    /// Those of [`Store::read`].
     pub fn kept(&self, login: &str) -> Result<Option<Kept>, StateError> {
         let path = self.path(login);
         let on_disk = match file::read(&path)? {
@@ -298,7 +306,7 @@ impl Store {
         Ok(self.greatest(login, on_disk))
     }
 
-    /// What a text of a record's file holds.
+    /// Opens the content of a record's file.
     pub(super) fn opened(&self, path: &Path, text: &str) -> Result<Kept, StateError> {
         let name = path.file_stem().and_then(|name| name.to_str());
         let opened = self.keys.open(name.unwrap_or_default(), text);
@@ -309,7 +317,7 @@ impl Store {
         Kept::from_clear(number, &clear).ok_or_else(|| StateError::new(path, first::BROKEN))
     }
 
-    /// Every login that has a record, in order.
+    /// Returns all logins with a record, in order.
     pub fn logins(&self) -> Vec<String> {
         let mut logins = self
             .all()
@@ -321,7 +329,7 @@ impl Store {
         logins
     }
 
-    /// Everything that is kept and opens, tombstones included.
+    /// Reads all records and tombstones that can be opened.
     pub fn all(&self) -> Vec<Kept> {
         file::names(&self.tokens())
             .into_iter()
@@ -338,7 +346,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StateError`] where it cannot be written; then the old one is still there.
+    /// [`StateError`] if it cannot be written; the old one then remains.
     pub fn write(&self, login: &str, record: &StoredConsent) -> Result<(), StateError> {
         let path = self.path(login);
         let before = file::read(&path)?;
@@ -364,7 +372,7 @@ impl Store {
         }
     }
 
-    /// Whether a record with a greater number is there by now.
+    /// Whether a record with a greater number exists.
     fn is_behind(&self, login: &str, record: &StoredConsent) -> bool {
         let there = self.kept(login).ok().flatten();
         record.number != Number::default()
@@ -385,7 +393,7 @@ impl Store {
             .ok_or_else(|| StateError::new(&self.path(&kept.login), "it cannot be sealed"))
     }
 
-    /// Changes whenever the login's record does; `None` while there is none.
+    /// Returns the version of the login's record, which changes with it; `None` without a record.
     pub(crate) fn version(&self, login: &str) -> Option<RecordVersion> {
         let in_memory = self.unwritten_of(&self.name(login));
         RecordVersion::of(&self.path(login), in_memory.map(|record| record.number))
@@ -395,12 +403,12 @@ impl Store {
         self.directory.join("tokens")
     }
 
-    /// A file whose name says nothing of the login.
+    /// Returns the path of a record, whose name does not reveal the login.
     pub(super) fn path(&self, login: &str) -> PathBuf {
         self.tokens().join(self.name(login)).with_extension("json")
     }
 
-    /// Files are slow now and then: never on the threads that relay.
+    /// Runs file operations on a thread for blocking work.
     async fn run<T: Send + 'static>(
         &self,
         login: &str,
@@ -413,7 +421,7 @@ impl Store {
     }
 }
 
-/// The login says which file it is; the file's own name says nothing to anybody.
+/// Names the login in an error, since the file's name does not reveal it.
 fn failure(login: &str, error: &StateError) -> TokenError {
     let detail = format!(
         "the stored consent of {login} cannot be used: {}",

@@ -1,4 +1,4 @@
-//! Files that nobody else may read, replaced as a whole.
+//! Private files, replaced as a whole.
 
 use std::fmt::Display;
 use std::fs::{File, OpenOptions};
@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use base64::Engine as _;
 
-use crate::config::{State, StateKey};
+use crate::config::{GeneratedSecret, State};
 use crate::platform::{self, Kind};
 use crate::secret::Secret;
 
-/// A file that its writer did not rename for so long will never be.
+/// Age after which a temporary file counts as left behind.
 const ABANDONED: Duration = Duration::from_secs(60);
 
-/// State that cannot be used: which file, and why.
+/// Error of a state file, with its path and reason.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{}: {why}", path.display())]
 pub struct StateError {
@@ -31,14 +31,13 @@ impl StateError {
         }
     }
 
-    /// The reason without the path.
+    /// Returns the reason without the path.
     pub(super) fn why(&self) -> &str {
         &self.why
     }
 }
 
-/// Makes the state directory, or takes away what others may do with it; what was taken away, in
-/// words.
+/// Creates the state directory, or tightens its permissions; returns the change as text.
 pub(super) fn prepare(directory: &Path) -> Result<Vec<String>, StateError> {
     let failed = |error: io::Error| StateError::new(directory, error);
     platform::create_private_folder(directory).map_err(failed)?;
@@ -66,7 +65,7 @@ pub(super) fn prepare(directory: &Path) -> Result<Vec<String>, StateError> {
     Ok(notes)
 }
 
-/// The records of a folder.
+/// Lists the records of a folder.
 pub(super) fn names(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return Vec::new();
@@ -98,46 +97,45 @@ fn sweep(folder: &Path) {
     }
 }
 
-/// Takes away what others may do with a file or folder of ours; what was done, in words.
+/// Tightens the permissions of a file or folder; returns the change as text.
 fn private(path: &Path, kind: Kind) -> Result<Option<String>, StateError> {
     platform::keep_private(path, kind).map_err(|why| StateError::new(path, why))
 }
 
-/// Gives a file that root has just made to the owner of the folder it is in: the service that uses
-/// the folder is somebody else.
+/// Gives a file that root has just created to the owner of its folder, who runs the service.
 fn give(file: &File, path: &Path) -> Result<(), StateError> {
     platform::hand_to_folder_owner(file, path).map_err(|why| StateError::new(path, why))
 }
 
-/// The key that seals the tokens; a file that is absent is made.
-pub(super) fn key(key: &StateKey) -> Result<(Secret, Option<String>), StateError> {
+/// Reads the key that seals the tokens; an absent file is created.
+pub(super) fn key(key: &GeneratedSecret) -> Result<(Secret, Option<String>), StateError> {
     match key {
-        StateKey::Given(secret) => Ok((secret.clone(), None)),
-        StateKey::File(path) => made(path),
+        GeneratedSecret::Given(secret) => Ok((secret.clone(), None)),
+        GeneratedSecret::File(path) => made(path),
     }
 }
 
-/// `state.key`, where it is given or its file is there; nothing is made.
+/// Reads `state.key`, if it is given or its file exists; creates nothing.
 pub fn key_of(state: &State) -> Option<Secret> {
     match &state.key {
-        StateKey::Given(secret) => Some(secret.clone()),
-        StateKey::File(path) => {
+        GeneratedSecret::Given(secret) => Some(secret.clone()),
+        GeneratedSecret::File(path) => {
             let text = read(path).ok().flatten()?;
             Some(Secret::from(text.trim()))
         }
     }
 }
 
-/// A secret in a file of its own, made with 256 random bits where it is absent.
+/// Reads a secret from its file, which is created with 256 random bits if absent.
 ///
 /// # Errors
 ///
-/// Where it cannot be read or made, or others may read it and that cannot be changed.
+/// The file cannot be read or created, or other users may read it and that cannot be changed.
 pub fn generated(path: &Path) -> Result<Secret, StateError> {
     made(path).map(|(secret, _)| secret)
 }
 
-/// Reads or makes the secret, with a note if permissions were tightened.
+/// Reads or creates the secret, with a note if permissions were tightened.
 fn made(path: &Path) -> Result<(Secret, Option<String>), StateError> {
     let failed = |error: io::Error| StateError::new(path, error);
     if let Some(text) = read(path)? {
@@ -171,8 +169,8 @@ fn made(path: &Path) -> Result<(Secret, Option<String>), StateError> {
     }
 }
 
-/// Puts a new file where none is yet; file systems without hard links (SMB, FUSE) get it copied
-/// into a file that must not exist.
+/// Creates a file that must not exist. On file systems without hard links (SMB, FUSE) the content is
+/// copied.
 fn make_once(
     path: &Path,
     temporary: &Path,
@@ -189,7 +187,7 @@ fn make_once(
     }
 }
 
-/// A file's text, `None` where there is none.
+/// Reads a file; `None` if it is absent.
 pub(super) fn read(path: &Path) -> Result<Option<String>, StateError> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
@@ -198,7 +196,7 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, StateError> {
     }
 }
 
-/// Replaces a file so that at any moment the old or the new one is there, whole.
+/// Replaces a file atomically: at any moment the old or the new one is complete.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
     let temporary = write_beside(path, bytes)?;
     if let Err(error) = std::fs::rename(&temporary, path) {
@@ -208,7 +206,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
     flush_parent(path)
 }
 
-/// Deletes a file; whether it was there.
+/// Deletes a file; returns whether it existed.
 pub(super) fn remove(path: &Path) -> Result<bool, StateError> {
     match std::fs::remove_file(path) {
         Ok(()) => flush_parent(path).map(|()| true),
@@ -217,7 +215,7 @@ pub(super) fn remove(path: &Path) -> Result<bool, StateError> {
     }
 }
 
-/// The file that is locked on behalf of another, which is replaced and so cannot be.
+/// Opens the lock file of a file, which is itself replaced and so cannot be locked.
 pub(super) fn lock_file(path: &Path) -> Result<File, StateError> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false);
@@ -231,7 +229,7 @@ fn create_new(path: &Path) -> io::Result<File> {
     platform::open_private(OpenOptions::new().write(true).create_new(true), path)
 }
 
-/// A new file beside `path`, on disk.
+/// Creates a temporary file next to `path`, and flushes it.
 fn write_beside(path: &Path, bytes: &[u8]) -> Result<PathBuf, StateError> {
     let mut random = [0; 8];
     aws_lc_rs::rand::fill(&mut random).map_err(|_| StateError::new(path, "no random numbers"))?;
@@ -248,7 +246,7 @@ fn write_beside(path: &Path, bytes: &[u8]) -> Result<PathBuf, StateError> {
     written.map(|()| temporary)
 }
 
-/// Room on disk for the file that will replace another; given back when it is dropped.
+/// Room on disk for the file that will replace another; released when dropped.
 pub(crate) struct Room {
     path: PathBuf,
     temporary: PathBuf,
@@ -257,9 +255,9 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// For a file of up to `length` octets, by the one who has the file's lock: what a process that
-    /// was killed left behind is used again. What is written has no pattern: a file system that
-    /// compresses would make no room for zeros.
+    /// Reserves room for a file of up to `length` octets; the caller holds the file's lock. The rest of
+    /// a killed process is used again. The octets are random, since a file system that compresses
+    /// would reserve no room for zeros.
     pub(super) fn make(path: &Path, length: usize) -> Result<Self, StateError> {
         let failed = |error: io::Error| StateError::new(path, error);
         let temporary = path.with_extension("room");
@@ -281,7 +279,7 @@ impl Room {
         Ok(room)
     }
 
-    /// Replaces the file so that at any moment the old or the new one is there, whole.
+    /// Replaces the file atomically: at any moment the old or the new one is complete.
     pub(super) fn fill(mut self, bytes: &[u8]) -> Result<(), StateError> {
         if bytes.len() > self.length {
             return replace(&self.path, bytes);
@@ -305,7 +303,7 @@ impl Drop for Room {
     }
 }
 
-/// A rename is on disk when its folder is.
+/// Flushes the folder of a file, which makes a rename durable.
 fn flush_parent(path: &Path) -> Result<(), StateError> {
     let Some(parent) = path.parent() else {
         return Ok(());

@@ -1,6 +1,6 @@
-//! The format of the first versions: files named by a hash of the login, without a number. They are
-//! read and converted once. The word that tells another key is still in it, so that a version that
-//! is rolled back finds its key good.
+//! Format of the first versions: files named by a hash of the login, without a number. They are read
+//! and converted once. The text that identifies the key stays in this format, so that an older
+//! version accepts the key after a roll-back.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ use crate::secret::Secret;
 
 const FORMAT: u32 = 1;
 
-/// Why a record cannot be opened.
+/// Reason why a record cannot be opened.
 pub(super) const BROKEN: &str = "it is damaged, or sealed with another key or for another login";
 
 /// Text that every start opens, to check the key.
@@ -30,7 +30,7 @@ pub(super) struct FirstFormat(LessSafeKey);
 #[derive(Serialize, Deserialize)]
 struct Envelope {
     v: u32,
-    /// Whose it is: for people, and checked by the seal.
+    /// Login of the record: for people, and checked by the seal.
     login: String,
     nonce: String,
     sealed: String,
@@ -44,11 +44,11 @@ impl FirstFormat {
         Some(Self(LessSafeKey::new(UnboundKey::from(okm))))
     }
 
-    /// Opens the word that the key has sealed, or seals it where there is none yet.
+    /// Opens the text that the key has sealed, or seals it if there is none.
     ///
     /// # Errors
     ///
-    /// Where another key has sealed it.
+    /// Another key has sealed it.
     pub(super) fn check_key(&self, tokens: &Path) -> Result<(), StateError> {
         let path = tokens.join("check.json");
         match file::read(&path)? {
@@ -64,7 +64,7 @@ impl FirstFormat {
         }
     }
 
-    /// The logins that have a file of this format.
+    /// Returns the logins with a file of this format.
     pub(super) fn logins(&self, tokens: &Path) -> Vec<String> {
         let login = |at: PathBuf| {
             let text = file::read(&at).ok().flatten()?;
@@ -74,11 +74,11 @@ impl FirstFormat {
         file::names(tokens).into_iter().filter_map(login).collect()
     }
 
-    /// The record of a login, with the number that it has from now on.
+    /// Reads the record of a login, with its new number.
     ///
     /// # Errors
     ///
-    /// [`StateError`] where it is there and does not open.
+    /// [`StateError`] if it exists and does not open.
     pub(super) fn read(
         &self,
         tokens: &Path,

@@ -1,4 +1,4 @@
-//! Records that end: what `forget` does, what tombstones do, and files of the first format.
+//! End of records: `forget`, tombstones, and the conversion of files of the first format.
 
 use super::clock::now_ms;
 use super::consent_store::{NEWER, Store};
@@ -8,12 +8,12 @@ use crate::cluster::keys::claimed;
 use crate::cluster::number::Number;
 
 impl Store {
-    /// Deletes a record, and leaves a tombstone; whether there was one. Waits for whoever is
-    /// changing it: what they write must not outlive this. Blocks.
+    /// Deletes a record and leaves a tombstone; returns whether there was a record. Waits for another
+    /// process that changes it, so that its record is deleted too. Blocks.
     ///
     /// # Errors
     ///
-    /// [`StateError`] where it cannot be deleted.
+    /// [`StateError`] if it cannot be deleted.
     pub fn forget(&self, login: &str) -> Result<bool, StateError> {
         let path = self.path(login);
         let turn = self
@@ -35,7 +35,7 @@ impl Store {
         self.bury(login, late.max(adopted.map(|it| it.number)))
     }
 
-    /// Puts a tombstone in a record's place, by the one who has its lock; whether there was one.
+    /// Replaces a record by a tombstone; the caller holds the lock. Returns whether there was a record.
     fn bury(&self, login: &str, late: Option<Number>) -> Result<bool, StateError> {
         let path = self.path(login);
         let text = file::read(&path)?;
@@ -55,7 +55,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Converts what an earlier version has written, and deletes tombstones that nobody needs.
+    /// Converts files of an earlier version, and deletes old tombstones.
     pub(super) fn tidy(&self) {
         for login in self.first.logins(&self.tokens()) {
             if let Err(error) = self.convert(&login) {
@@ -69,8 +69,8 @@ impl Store {
         }
     }
 
-    /// The record that an earlier version has written for a login, in this one's format from now
-    /// on; where both are there, the greater number stays.
+    /// Converts the record that an earlier version has written for a login; if both formats exist, the
+    /// greater number stays.
     pub(super) fn convert(&self, login: &str) -> Result<Option<Kept>, StateError> {
         let (path, tokens) = (self.path(login), self.tokens());
         let Some(record) = self.first.read(&tokens, login)? else {

@@ -12,13 +12,13 @@ use crate::cluster::number::Number;
 /// Time for which a tombstone is kept: a backup restored later brings its consent back.
 pub(super) const TOMBSTONE: Duration = Duration::from_secs(90 * 24 * 3600);
 
-/// Octets that are set aside for a record in clear.
+/// Capacity in octets for a record in clear.
 const CLEAR: usize = 64 * 1024;
 
-/// One login's file, opened.
+/// Opened content of a login's file.
 #[derive(Debug, Clone)]
 pub struct Kept {
-    /// Whose it is.
+    /// Login of the record.
     pub login: String,
     number: Number,
     content: Content,
@@ -27,7 +27,7 @@ pub struct Kept {
 #[derive(Debug, Clone)]
 enum Content {
     Consent(Box<StoredConsent>),
-    /// Since when, in milliseconds since 1970.
+    /// Time of the tombstone, in milliseconds since 1970.
     Tombstone(u64),
 }
 
@@ -41,7 +41,7 @@ struct Clear {
 }
 
 impl Kept {
-    /// A consent's record; one without a number counts from when it was given.
+    /// Creates the content of a consent; without a number it is numbered by the time of the consent.
     pub fn of_record(login: &str, record: &StoredConsent) -> Self {
         let mut record = record.clone();
         if record.number == Number::default() {
@@ -54,7 +54,7 @@ impl Kept {
         }
     }
 
-    /// Tombstone that `forget` leaves.
+    /// Creates the tombstone that `forget` leaves.
     pub fn tombstone(login: &str, number: Number) -> Self {
         Self {
             login: login.to_owned(),
@@ -63,12 +63,12 @@ impl Kept {
         }
     }
 
-    /// Orders it among the records of its login.
+    /// Returns the number that orders the records of a login.
     pub fn number(&self) -> Number {
         self.number
     }
 
-    /// The consent; `None` of a tombstone.
+    /// Returns the consent; `None` for a tombstone.
     pub fn record(&self) -> Option<&StoredConsent> {
         match &self.content {
             Content::Consent(record) => Some(record),
@@ -76,7 +76,7 @@ impl Kept {
         }
     }
 
-    /// The consent; `None` of a tombstone.
+    /// Returns the consent; `None` for a tombstone.
     pub fn into_record(self) -> Option<StoredConsent> {
         match self.content {
             Content::Consent(record) => Some(*record),
@@ -84,13 +84,13 @@ impl Kept {
         }
     }
 
-    /// Whether it is a tombstone that has been kept for long enough.
+    /// Whether it is a tombstone that has expired.
     pub(super) fn is_spent(&self) -> bool {
         let age = |since: u64| Duration::from_millis(now_ms().saturating_sub(since));
         matches!(self.content, Content::Tombstone(since) if age(since) > TOMBSTONE)
     }
 
-    /// Clear text to be sealed.
+    /// Writes the clear text to be sealed.
     pub(crate) fn clear(&self) -> Option<Zeroizing<Vec<u8>>> {
         let clear = Clear {
             login: self.login.clone(),

@@ -1,14 +1,14 @@
 //! State kept between starts: one sealed file for each login with a consent.
 //!
 //! A file is replaced as a whole: written beside, flushed, renamed, the folder flushed, so that
-//! at any moment one valid record is there (requirement 20). Its name and its seal (AES-256-GCM) are
+//! at any moment one valid record exists. Its name and its seal (AES-256-GCM) are
 //! derived from `state.key`, and the name is part of what is sealed, so that a record under another
-//! login's name does not open. Nothing here deletes a record but [`Store::forget`], which leaves a
-//! tombstone: other relays may still have the record.
+//! login's name does not open. Only [`Store::forget`] deletes a record; it leaves a tombstone, since
+//! other relays may still have the record.
 //!
-//! Several processes may hold the store open: whoever reads and then writes locks the record
-//! first. A relay that serves sees another's writing by the file's identity and time. A record that
-//! could not be written stays in memory with its lock, so that nobody redeems its predecessor.
+//! Several processes may have the store open: a process that reads and then writes locks the record
+//! first. A relay detects the writes of others by the file's identity and time. A record that
+//! could not be written stays in memory with its lock, so that no one redeems its predecessor.
 
 mod clock;
 mod consent_store;

@@ -12,10 +12,10 @@ use crate::config::Registration;
 use crate::fault::Fault;
 use crate::secret::Secret;
 
-/// Consents to other applications that are kept for a roll-back.
+/// Maximum number of consents to other applications that are kept for a roll-back.
 const KEPT: usize = 4;
 
-/// The application that a consent belongs to: another one may not redeem its refresh token.
+/// Application of a consent: another one may not redeem its refresh token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
     provider: String,
@@ -24,7 +24,7 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// The application of a registration.
+    /// Creates the application of a registration.
     pub fn of(registration: &Registration) -> Self {
         Self {
             provider: registration.provider.name.clone(),
@@ -37,7 +37,7 @@ impl Owner {
 /// Record in one login's file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StoredConsent {
-    /// Orders the records of a login; sealed beside it.
+    /// Number that orders the records of a login; sealed separately.
     #[serde(skip)]
     pub(crate) number: Number,
     /// Absent in records of earlier versions, as is the tenant: then the client id decides alone.
@@ -45,29 +45,29 @@ pub struct StoredConsent {
     provider: Option<String>,
     #[serde(default)]
     tenant: Option<String>,
-    /// The application that may redeem the refresh token.
+    /// Application that may redeem the refresh token.
     pub client_id: String,
-    /// RFC 6749 §1.5.
+    /// Refresh token (RFC 6749 §1.5).
     #[serde(serialize_with = "exposed")]
     pub refresh_token: Secret,
-    /// The last access token.
+    /// Last access token.
     access: Option<Access>,
-    /// The person who consented, as far as the token told.
+    /// Person who consented, if the token names one.
     pub identity: Option<String>,
     /// Granted scopes, if the response named them.
     #[serde(default)]
     granted: Vec<String>,
-    /// When, in seconds since 1970.
+    /// Time of the consent, in seconds since 1970.
     pub consented: u64,
-    /// Why the consent has ended, if it has.
+    /// Reason why the consent has ended, if it has.
     pub refused: Option<ConsentRefusal>,
-    /// Why it brings no token at the moment, if it does not and has not ended.
+    /// Reason why it temporarily brings no token, if so.
     #[serde(default)]
     pub attention: Option<ConsentRefusal>,
-    /// The good consent that this one replaced, until it is known that this one is good.
+    /// Valid consent that this one replaced, until this one has proved valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     before: Option<Box<StoredConsent>>,
-    /// Consents that were given to other applications, the newest first.
+    /// Consents to other applications, the newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     kept: Vec<StoredConsent>,
 }
@@ -89,12 +89,12 @@ pub struct ConsentRefusal {
     pub time: u64,
     /// Message of the identity provider.
     pub detail: String,
-    /// What to do.
+    /// Remedy for the refusal.
     pub remedy: Option<String>,
 }
 
 impl ConsentRefusal {
-    /// One that has just come.
+    /// Creates a refusal of now.
     pub(crate) fn now(fault: &Fault) -> Self {
         Self {
             time: now(),
@@ -104,13 +104,13 @@ impl ConsentRefusal {
     }
 }
 
-/// The one place where a secret is written: into bytes that are sealed at once.
+/// Serializes a secret. Only here secrets are written: into octets that are sealed at once.
 fn exposed<S: serde::Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose())
 }
 
 impl StoredConsent {
-    /// A consent that was just given.
+    /// Creates the record of a new consent.
     pub(crate) fn new(
         owner: &Owner,
         refresh_token: Secret,
@@ -142,7 +142,7 @@ impl StoredConsent {
             && is(&self.tenant, &owner.tenant)
     }
 
-    /// The consent that was given to this application, if there is one; the others stay with it.
+    /// Returns the consent to this application, if there is one; it keeps the others.
     pub fn of(mut self, owner: &Owner) -> Option<Self> {
         if !self.belongs_to(owner) {
             let index = self.kept.iter().position(|kept| kept.belongs_to(owner))?;
@@ -157,7 +157,7 @@ impl StoredConsent {
         Some(self)
     }
 
-    /// Takes over what was stored before: consents to other applications, for a roll-back.
+    /// Takes over the consents to other applications from the stored record, for a roll-back.
     pub(crate) fn keeps(&mut self, mut before: Self) {
         let mut all = std::mem::take(&mut before.kept);
         all.insert(0, before);
@@ -171,7 +171,7 @@ impl StoredConsent {
         self.kept = all;
     }
 
-    /// Replaces a good consent of the same application, which can be taken back.
+    /// Replaces a valid consent to the same application, which can be restored.
     pub(crate) fn replaces(&mut self, mut before: Self) {
         if before.refused.is_none() && before.attention.is_none() {
             before.before = None;
@@ -180,7 +180,7 @@ impl StoredConsent {
         }
     }
 
-    /// The consent that this one replaced, with what this one keeps for others.
+    /// Returns the replaced consent, with the consents to other applications.
     pub(crate) fn taken_back(mut self) -> Option<Self> {
         let mut before = *self.before.take()?;
         before.kept = self.kept;
@@ -188,12 +188,12 @@ impl StoredConsent {
         Some(before)
     }
 
-    /// It is good: there is nothing to take back any more.
+    /// Records that this consent is valid: the replaced one is dropped.
     pub(crate) fn prove(&mut self) {
         self.before = None;
     }
 
-    /// The application in words: `client id 1111… of contoso.com at microsoft365`.
+    /// Describes the application: `client id 1111… of contoso.com at microsoft365`.
     pub(crate) fn application(&self) -> String {
         let mut text = format!("client id {}", self.client_id);
         if let Some(tenant) = self.tenant.as_deref().filter(|tenant| !tenant.is_empty()) {
@@ -205,21 +205,21 @@ impl StoredConsent {
         text
     }
 
-    /// The person whose consent is good, as far as is known.
+    /// Returns the person whose consent is valid, if known.
     pub(crate) fn good_of(&self) -> Option<&str> {
         let good = self.refused.is_none() && self.attention.is_none();
         self.identity.as_deref().filter(|_| good)
     }
 
-    /// Whether the same is known already.
+    /// Whether the same refusal is recorded already.
     pub(crate) fn is_refused_alike(&self, fault: &Fault) -> bool {
         let known = self.attention.as_ref();
         known.is_some_and(|known| known.detail == fault.detail())
     }
 
-    /// The wanted scopes that a refresh may ask for: none that was not granted (RFC 6749 §6).
-    /// Answers leave out the provider's word for a refresh token (`offline`), and some say nothing
-    /// or use other words: then all are asked for.
+    /// Returns the wanted scopes that a refresh may request: none that was not granted (RFC 6749 §6).
+    /// Answers omit the provider's scope for a refresh token (`offline`), and some omit all or use other
+    /// names: then all are requested.
     pub(crate) fn refreshable(&self, wanted: Vec<String>, offline: &[String]) -> Vec<String> {
         let granted = |scope: &String| self.granted.contains(scope);
         if !wanted.iter().any(granted) {
@@ -231,7 +231,7 @@ impl StoredConsent {
             .collect()
     }
 
-    /// Keeps an access token.
+    /// Stores an access token.
     pub(crate) fn obtained(&mut self, grant: &IssuedToken) {
         let obtained = now();
         self.access = Some(Access {
@@ -241,7 +241,7 @@ impl StoredConsent {
         });
     }
 
-    /// The access token, if a new session may have it and it is not the one to be replaced.
+    /// Returns the access token, if a new session may use it and it is not the one to be replaced.
     /// `least` is the provider's `token_margin`.
     pub(crate) fn access(&self, least: Duration, replaces: Option<&Secret>) -> Option<IssuedToken> {
         let access = self.access.as_ref()?;
@@ -265,14 +265,14 @@ impl StoredConsent {
         access.is_some_and(|access| access.obtained > seconds)
     }
 
-    /// Time since the refresh token was last redeemed or given.
+    /// Returns the time since the refresh token was last redeemed or issued.
     pub(crate) fn unused_for(&self) -> Duration {
         let last = self.access.as_ref().map(|access| access.obtained);
         let last = last.unwrap_or_default().max(self.consented);
         Duration::from_secs(now().saturating_sub(last))
     }
 
-    /// When the access token expires, in seconds since 1970.
+    /// Returns the expiry of the access token, in seconds since 1970.
     pub fn expires(&self) -> Option<u64> {
         self.access.as_ref().map(|access| access.expires)
     }

@@ -1,4 +1,4 @@
-//! Records as several relays share them: by name, as sealed text.
+//! Records in the form that several relays share: by name, as sealed text.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::cluster::command::Sealed;
 use crate::cluster::redemption::{Reconciled, reconcile};
 
 impl Store {
-    /// The names of all records, with what changes whenever one does.
+    /// Returns the names of all records, with versions that change with them.
     pub(crate) fn versions(&self) -> HashMap<Arc<str>, RecordVersion> {
         let version = |path: std::path::PathBuf| {
             let name = path.file_stem()?.to_str()?;
@@ -27,7 +27,7 @@ impl Store {
             .collect()
     }
 
-    /// A record as it is on disk; `None` where there is none, or it does not open.
+    /// Reads a record from disk; `None` if there is none, or it does not open.
     pub(crate) fn sealed(&self, name: &str) -> Option<Sealed> {
         if let Some(late) = self.late_of(name) {
             return self.seal_for_all(&late);
@@ -39,7 +39,7 @@ impl Store {
             .max_by_key(|it| it.number)
     }
 
-    /// A record as its file has it.
+    /// Reads the sealed record from its file.
     pub(super) fn on_disk(&self, name: &str) -> Option<Sealed> {
         let path = self.tokens().join(name).with_extension("json");
         let text = file::read(&path).ok().flatten()?;
@@ -47,7 +47,7 @@ impl Store {
         Some(self.sealed_of(&kept, text))
     }
 
-    /// What could not be written yet.
+    /// Returns the record that could not be written yet.
     fn late_of(&self, name: &str) -> Option<Kept> {
         let lates = locked(&self.late);
         let mut lates = lates.iter();
@@ -56,7 +56,7 @@ impl Store {
             .map(|(login, late)| Kept::of_record(login, &late.record))
     }
 
-    /// A record of this one's contents, sealed but not written.
+    /// Seals a record without writing it.
     pub(crate) fn seal_for_all(&self, kept: &Kept) -> Option<Sealed> {
         let text = self.seal_kept(kept).ok()?;
         Some(self.sealed_of(kept, text))
@@ -71,12 +71,12 @@ impl Store {
         }
     }
 
-    /// Writes a record that another relay has sealed, where it is the truth. Where the disk has no
-    /// room it is kept in memory.
+    /// Writes a record that another relay has sealed, if that counts. If the disk is full, it is kept in
+    /// memory.
     ///
     /// # Errors
     ///
-    /// [`StateError`] where it cannot be opened.
+    /// [`StateError`] if it cannot be opened.
     pub(crate) fn adopt(&self, name: &str, record: &Sealed) -> Result<(), StateError> {
         let path = self.tokens().join(name).with_extension("json");
         let kept = self.opened(&path, &record.text)?;

@@ -1,4 +1,4 @@
-//! The turn to read and write a record, and records that could not be written yet.
+//! Turn to read and write a record, and records that could not be written yet.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -10,7 +10,7 @@ use crate::cluster::command::Sealed;
 /// Records of redemptions that could not be written yet, by login.
 pub(super) type Lates = Mutex<HashMap<String, Late>>;
 
-/// Records that other relays have sealed and the disk had no room for, by name.
+/// Records of other relays that could not be written since the disk was full, by name.
 pub(super) type Unwritten = Mutex<HashMap<String, Sealed>>;
 
 pub(super) struct Late {
@@ -18,7 +18,7 @@ pub(super) struct Late {
     pub(super) lock: File,
 }
 
-/// The turn to read and write a login's record; ends when dropped.
+/// Turn to read and write a login's record; ends when dropped.
 pub(crate) struct StoreTurn {
     pub(super) login: String,
     pub(super) lock: Option<File>,

@@ -1,5 +1,5 @@
-//! Records that the disk has no room for: kept in memory, used from there, and written as soon as
-//! that is possible. The shared store has them as well.
+//! Records that a full disk cannot take: kept and used in memory, and written as soon as possible.
+//! The shared store has them too.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::turn::locked;
 use crate::cluster::command::Sealed;
 use crate::cluster::number::Number;
 
-/// Records in memory; beyond it they stay in the shared store alone.
+/// Maximum number of records in memory; further ones stay in the shared store only.
 const MOST: usize = 1_000;
 
 impl Store {
@@ -22,7 +22,7 @@ impl Store {
         }
     }
 
-    /// A record of this file was written: what is not greater is no longer needed in memory.
+    /// Handles the write of a record: one in memory that is not greater is dropped.
     pub(super) fn on_written(&self, path: &Path, number: Number) {
         let name = path.file_stem().and_then(|name| name.to_str());
         let mut unwritten = locked(&self.unwritten);
@@ -33,12 +33,12 @@ impl Store {
         }
     }
 
-    /// A record in memory, by name.
+    /// Returns a record in memory, by name.
     pub(super) fn unwritten_of(&self, name: &str) -> Option<Sealed> {
         locked(&self.unwritten).get(name).cloned()
     }
 
-    /// The greatest of what is on disk and in memory of a login.
+    /// Returns the greater record of a login, from disk or memory.
     pub(super) fn greatest(&self, login: &str, on_disk: Option<Kept>) -> Option<Kept> {
         let late = locked(&self.late)
             .get(login)
@@ -51,7 +51,7 @@ impl Store {
             .max_by_key(Kept::number)
     }
 
-    /// Tries to write what could not be written before.
+    /// Tries to write the records in memory.
     pub(crate) fn write_unwritten(&self) {
         let all: Vec<_> = locked(&self.unwritten).clone().into_iter().collect();
         for (name, record) in all {

@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime};
 use crate::cluster::number::Number;
 use crate::platform::FileId;
 
-/// The identity and time of a record's file, and the number of what it has no room for.
+/// Identity and time of a record's file, and the number of a record in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RecordVersion(Option<(FileId, SystemTime)>, Option<Number>);
 
 impl RecordVersion {
-    /// `None` where there is neither.
+    /// Reads the version; `None` if there is no record.
     pub(super) fn of(path: &Path, unwritten: Option<Number>) -> Option<Self> {
         let of_file = || {
             let modified = std::fs::metadata(path).ok()?.modified().ok()?;
@@ -22,7 +22,7 @@ impl RecordVersion {
     }
 }
 
-/// For how long the store keeps a token that is nobody's consent.
+/// Computes how long the store keeps a token that belongs to no consent.
 pub(crate) fn life_of(left: Duration) -> Duration {
     left + Duration::from_secs(600)
 }

@@ -99,7 +99,7 @@ impl World {
                 it.up = true;
                 it.know = it.disk;
                 it.server = self.servers.len() - 1;
-                self.come_back(relay);
+                self.rejoin(relay);
             }
             Fault::Sleep(relay, time) => {
                 let it = &mut self.relays[relay];

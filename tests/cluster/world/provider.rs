@@ -103,7 +103,7 @@ impl World {
             return;
         }
         if it.epoch.is_none() {
-            self.come_back(relay);
+            self.rejoin(relay);
             let incarnation = self.relays[relay].incarnation;
             return self.after(ms(300), Event::PutAgain(relay, incarnation));
         }

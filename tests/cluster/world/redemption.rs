@@ -18,16 +18,16 @@ impl World {
         if self.now < BUSY {
             self.after(next, Event::Need(relay));
         }
-        let standing = self.relays[relay].standing(self.now, self.life);
+        let usability = self.relays[relay].usability(self.now, self.life);
         let it = &self.relays[relay];
-        let wants = standing == authrelay::cluster::redemption::Standing::Redeemable;
+        let wants = usability == authrelay::cluster::redemption::Usability::Redeemable;
         // What is still to be put is not redeemed before, unless the store is away.
         let owes = !it.owed.is_empty() && (self.is_one_use() || !it.cut);
         if !it.up || it.flight.is_some() || !wants || owes {
             return;
         }
         let own = it.know.map(Rec::mark);
-        let (machine, step) = Redemption::new(self.is_one_use(), own, standing, REQUEST, self.now);
+        let (machine, step) = Redemption::new(self.is_one_use(), own, usability, REQUEST, self.now);
         self.sequence += 1;
         self.relays[relay].flight = Some(Flight {
             id: self.sequence,
@@ -35,7 +35,7 @@ impl World {
             asking: None,
             found: None,
             redeems: None,
-            waits_for_comeback: false,
+            waits_for_rejoin: false,
         });
         self.step(relay, step);
     }
@@ -111,12 +111,8 @@ impl World {
                 );
             }
             Step::ComeBack => {
-                self.relays[relay]
-                    .flight
-                    .as_mut()
-                    .unwrap()
-                    .waits_for_comeback = true;
-                self.come_back(relay);
+                self.relays[relay].flight.as_mut().unwrap().waits_for_rejoin = true;
+                self.rejoin(relay);
             }
             Step::Wait(time) => self.after(time, Event::Wake(relay, incarnation, id)),
             Step::Give(outcome, entry) => {
@@ -156,7 +152,7 @@ impl World {
         if let Some(found) = found {
             adopt(it, Rec::of(&found), self.mistake);
         }
-        let own = it.know.map(|know| (know.mark(), it.standing(now, life)));
+        let own = it.know.map(|know| (know.mark(), it.usability(now, life)));
         let Some(flight) = &mut it.flight else { return };
         let step = flight.machine.on_adopted(own, nonce);
         self.step(relay, step);

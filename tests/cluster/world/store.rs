@@ -14,10 +14,8 @@ impl World {
         let it = &mut self.relays[relay];
         it.pending.push((op, task, self.now));
         let incarnation = it.incarnation;
-        let epoch = match (task, &it.comeback) {
-            (Task::Comeback, Some(comeback)) => {
-                comeback.epoch().cloned().or_else(|| it.epoch.clone())
-            }
+        let epoch = match (task, &it.rejoin) {
+            (Task::Rejoin, Some(rejoin)) => rejoin.epoch().cloned().or_else(|| it.epoch.clone()),
             _ => it.epoch.clone(),
         };
         let server = it.server;
@@ -156,7 +154,7 @@ impl World {
             return;
         };
         let (_, task, asked) = it.pending.swap_remove(at);
-        if answer == Some(Answer::Lost) && task != Task::Comeback {
+        if answer == Some(Answer::Lost) && task != Task::Rejoin {
             it.epoch = None;
         }
         match task {
@@ -165,7 +163,7 @@ impl World {
                     self.flight_answer(relay, answer.as_ref());
                 }
             }
-            Task::Comeback => self.comeback_answer(relay, asked, answer.as_ref()),
+            Task::Rejoin => self.rejoin_answer(relay, asked, answer.as_ref()),
             Task::Beat => self.beat_answer(relay, asked, answer.as_ref()),
             Task::Owed => self.owed_answer(relay, answer.as_ref()),
             Task::Message(message) => self.message_answer(relay, message, answer.as_ref()),

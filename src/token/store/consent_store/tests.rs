@@ -2,13 +2,13 @@
 
 use super::super::now_ms;
 use super::*;
-use crate::config::StateKey;
+use crate::config::GeneratedSecret;
 use crate::secret::Secret;
 
 fn store(directory: &std::path::Path) -> Arc<Store> {
     Store::open(&State {
         directory: directory.join("state"),
-        key: StateKey::Given(Secret::from("a key of some length")),
+        key: GeneratedSecret::Given(Secret::from("a key of some length")),
         wanted: true,
         store: None,
     })

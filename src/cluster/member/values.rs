@@ -9,7 +9,7 @@ use super::super::command::{Answer, Command};
 use super::{Failures, HEARD, Member, lock};
 
 impl Member {
-    /// Keeps a value for all, here at once and in the store beside.
+    /// Publishes a value: here at once, in the store in the background.
     pub fn keep(self: &Arc<Self>, name: Arc<str>, value: Arc<str>, life: Duration) {
         self.on_kept(name.clone(), value.clone(), life);
         let member = self.clone();
@@ -19,14 +19,14 @@ impl Member {
                     name,
                     value,
                     life,
-                    told: true,
+                    is_published: true,
                 };
                 let _ = member.ask_back(&keep).await;
             });
         }
     }
 
-    /// A value that is kept for all, and until when.
+    /// Returns a published value and its end.
     pub fn kept(&self, name: &str) -> Option<(Arc<str>, Instant)> {
         let kept = lock(&self.kept);
         kept.get(name)
@@ -40,14 +40,14 @@ impl Member {
         if kept.len() >= HEARD {
             kept.retain(|_, (_, until)| *until > now);
         }
-        // An hour is the longest that anybody may be told to wait.
+        // No relay waits for more than an hour.
         let until = now + life.min(Duration::from_secs(3_600));
         if kept.len() < HEARD && kept.get(&name).is_none_or(|(_, known)| *known < until) {
             kept.insert(name, (value, until));
         }
     }
 
-    /// A failure of which the others learn: counted in the store beside.
+    /// Counts a failure in the store, in the background.
     pub fn on_failure(self: &Arc<Self>, name: Arc<str>, policy: (Duration, u32, Duration)) {
         let member = self.clone();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -64,7 +64,7 @@ impl Member {
         }
     }
 
-    /// A success: its failures count no more.
+    /// Removes the failures of a login that has succeeded.
     pub fn on_success(self: &Arc<Self>, name: Arc<str>) {
         if lock(&self.failures).remove(&name).is_none() {
             return;
@@ -77,7 +77,7 @@ impl Member {
         }
     }
 
-    /// Reads the shared count, where this relay has itself seen or heard of a failure.
+    /// Reads the shared count, if this relay knows of a failure.
     pub async fn look_at_failures(&self, name: &Arc<str>) {
         if !lock(&self.failures).contains_key(name) {
             return;
@@ -91,7 +91,7 @@ impl Member {
         }
     }
 
-    /// Failures that all have counted, within `window`, and until when that locks.
+    /// Returns the failures of all relays within `window`, and the end of the lock.
     pub fn failures(&self, name: &str, window: Duration) -> (u32, Option<Instant>) {
         let now = Instant::now();
         match lock(&self.failures).get(name) {

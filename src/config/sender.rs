@@ -1,10 +1,9 @@
 //! Checks `accounts[].smtp` and `accounts[].mailbox` against each other.
 
-use super::super::account::{LoginPattern, Mailbox};
-use super::super::field::Field;
-use super::super::keys::SmtpPolicy;
-use super::super::keys::smtp_policy::SmtpFrom;
-use super::super::registration::{Grant, Registration};
+use super::account::{LoginPattern, Mailbox};
+use super::field::Field;
+use super::registration::{Grant, Registration};
+use super::smtp_policy::{SmtpFrom, SmtpPolicy};
 use crate::wire::Protocol;
 use crate::wire::address::{Pattern, is_address};
 

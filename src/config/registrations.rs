@@ -1,17 +1,13 @@
 //! Reads `registrations`: OAuth clients.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
-use super::super::field::{Field, either, is_name};
-use super::super::key::Key;
-use super::super::keys::RegistrationKeys;
-use super::super::pem;
-use super::super::provider::Provider;
-use super::super::registration::{ClientCredential, Grant, Registration};
-use super::super::value::{Day, Named, Scope, https};
+use super::field::{Field, is_name};
 use super::grants::{grant, workload_identity};
-use super::providers::Providers;
+use super::key::Key;
+use super::known::Known;
+use super::pem;
+use super::provider::Provider;
+use super::registration::{ClientCredential, Grant, Registration, RegistrationKeys};
+use super::value::{Day, Named, Scope, https};
 
 /// Base URL of Entra's endpoints, unless the environment sets another.
 const ENTRA: &str = "https://login.microsoftonline.com";
@@ -27,59 +23,23 @@ const DELEGATED: [&str; 4] = [
     "mail.send",
 ];
 
-/// Valid registrations, and the names of invalid ones.
-#[derive(Debug, Default)]
-pub(super) struct Registrations {
-    pub(super) known: BTreeMap<String, Arc<Registration>>,
-    broken: BTreeSet<String>,
-}
-
-impl Registrations {
-    /// Finds the registration that a field names.
-    pub(super) fn named(&self, field: &Field, name: &str) -> Option<Arc<Registration>> {
-        if let Some(registration) = self.known.get(name) {
-            return Some(registration.clone());
-        }
-        if !self.broken.contains(name) {
-            let names: Vec<_> = self.known.keys().map(String::as_str).collect();
-            match names.is_empty() {
-                true => {
-                    field.problem("there is no such registration; describe it under registrations");
-                }
-                false => field.problem(format_args!(
-                    "there is no such registration; write {}, or describe it under registrations",
-                    either(&names)
-                )),
-            }
-        }
-        None
-    }
-}
-
 pub(super) fn registrations(
     keys: Key<Named<RegistrationKeys>>,
-    providers: &Providers,
-) -> Registrations {
-    let mut registrations = Registrations::default();
+    providers: &Known<Provider>,
+) -> Known<Registration> {
+    let mut known = Known::new("registration", "describe it under registrations");
     for (name, field, keys) in keys.required().map_or_else(Vec::new, |Named(all)| all) {
-        match keys.and_then(|keys| registration(&name, &field, keys, providers)) {
-            Some(registration) => {
-                let registration = Arc::new(registration);
-                registrations.known.insert(name, registration);
-            }
-            None => {
-                registrations.broken.insert(name);
-            }
-        }
+        let registration = keys.and_then(|keys| registration(&name, &field, keys, providers));
+        known.insert(name, registration);
     }
-    registrations
+    known
 }
 
 fn registration(
     name: &str,
     field: &Field,
     keys: RegistrationKeys,
-    providers: &Providers,
+    providers: &Known<Provider>,
 ) -> Option<Registration> {
     let provider = keys.provider.given();
     let provider = provider.and_then(|name| providers.named(&field.at("provider"), name));
@@ -92,9 +52,9 @@ fn registration(
     let scope = keys.scope.optional();
     let (provider, grant) = (provider?, grant?);
     let tenant = tenant(field, &provider, &grant, keys.tenant)?;
-    let url = |template: &str| match https(template, &tenant) {
-        Ok(url) => Some(url),
-        Err(why) => field.reject(format_args!("the provider's URL {why}")),
+    let url = |template: &str| {
+        let url = https(template, &tenant);
+        field.accept(url.map_err(|why| format!("the provider's URL {why}")))
     };
     let token_url = url(&token_template(field, &provider, &grant));
     let consent_url = |wanted: bool, template: &Option<String>, key: &str| match template {
@@ -155,7 +115,7 @@ fn has_usable_scope(
         return true;
     }
     if !has_default_scope(provider, grant) {
-        let _: Option<()> = field.reject(format_args!(
+        field.problem(format_args!(
             "scope is missing, and the provider {} has none for the grant {}; write what the identity provider calls access to the mail service",
             provider.name,
             grant.name()
@@ -172,10 +132,8 @@ fn client_id(field: &Field, grant: Option<&Grant>, keys: &RegistrationKeys) -> O
         (None, _) | (_, Key::Broken) => None,
         // A managed identity's id belongs to its grant; the other grants have none.
         (Some(Grant::ManagedIdentity { .. }), _)
-        | (Some(Grant::ServiceAccount(_) | Grant::Command { .. }), Key::Absent) => {
-            Some(String::new())
-        }
-        (Some(Grant::ServiceAccount(_) | Grant::Command { .. }), Key::Given(_)) => field
+        | (Some(Grant::ServiceAccount(_) | Grant::Command(_)), Key::Absent) => Some(String::new()),
+        (Some(Grant::ServiceAccount(_) | Grant::Command(_)), Key::Given(_)) => field
             .at("client_id")
             .reject("has no use with this grant; remove it"),
         (Some(_), Key::Given(id)) => Some(id),
@@ -194,7 +152,7 @@ fn client_id(field: &Field, grant: Option<&Grant>, keys: &RegistrationKeys) -> O
 fn tenant(field: &Field, provider: &Provider, grant: &Grant, key: Key<String>) -> Option<String> {
     let Some(tenant) = key.optional()? else {
         let needed = provider.token_url.contains("{tenant}")
-            && !matches!(grant, Grant::ManagedIdentity { .. } | Grant::Command { .. });
+            && !matches!(grant, Grant::ManagedIdentity { .. } | Grant::Command(_));
         return match workload_identity(field, "AZURE_TENANT_ID") {
             _ if !needed => Some(String::new()),
             Some(tenant) if is_federated(grant) => Some(tenant),
@@ -258,7 +216,7 @@ fn has_default_scope(provider: &Provider, grant: &Grant) -> bool {
             !scopes.application.is_empty()
         }
         // The command chooses the scope itself.
-        Grant::Command { .. } => true,
+        Grant::Command(_) => true,
         Grant::ServiceAccount(_)
         | Grant::AuthorizationCode(_)
         | Grant::DeviceCode(_)

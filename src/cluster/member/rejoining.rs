@@ -1,18 +1,18 @@
-//! A relay that comes back: its records are compared with the store, both ways.
+//! Rejoin of this relay: its records are compared with the store, both ways.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::super::comeback::{Comeback, Local, Next};
 use super::super::command::{Answer, Command, Nonce, Sealed};
 use super::super::number::Number;
 use super::super::redemption::Mark;
+use super::super::rejoin::{Local, Next, Rejoin};
 use super::{Member, Records, lock, nonce};
 
 impl Member {
-    /// Comes back after a loss of the store, or at the start; whether it did.
-    pub async fn come_back(&self) -> bool {
-        let _turn = self.coming_back.lock().await;
+    /// Rejoins after a loss of the store, or at the start; returns whether it was completed.
+    pub async fn rejoin(&self) -> bool {
+        let _turn = self.rejoining.lock().await;
         if lock(&self.epoch).is_some() {
             return true;
         }
@@ -25,8 +25,8 @@ impl Member {
         let Some(records) = self.records.get() else {
             return false;
         };
-        let comeback = Comeback::new(records.names().await);
-        let Some(epoch) = self.compare(records, comeback).await else {
+        let rejoin = Rejoin::new(records.names().await);
+        let Some(epoch) = self.compare(records, rejoin).await else {
             return false;
         };
         *lock(&self.epoch) = epoch;
@@ -38,16 +38,16 @@ impl Member {
         true
     }
 
-    /// Drives a comeback or a comparison; `None` where it did not come to its end.
+    /// Drives a rejoin or a comparison; `None` if it was not completed.
     pub(super) async fn compare(
         &self,
         records: &Arc<dyn Records>,
-        mut comeback: Comeback,
+        mut rejoin: Rejoin,
     ) -> Option<Option<Arc<str>>> {
         let mut found: Option<Sealed> = None;
         let mut local = Loaded::default();
         let me = self.identity.id().clone();
-        let mut next = comeback.first();
+        let mut next = rejoin.first();
         loop {
             let command = match &next {
                 Next::Adopt(name) => {
@@ -56,22 +56,22 @@ impl Member {
                         self.heard.send_modify(|heard| *heard += 1);
                     }
                     local = self.loaded(records, name).await;
-                    next = comeback.on_adopted(&local, &me);
+                    next = rejoin.on_adopted(&local, &me);
                     continue;
                 }
                 Next::Hold => {
-                    self.hold(comeback.epoch().cloned()).await.ok()?;
-                    next = comeback.on_answer(Some(&Answer::Done), &local, &me);
+                    self.hold(rejoin.epoch().cloned()).await.ok()?;
+                    next = rejoin.on_answer(Some(&Answer::Done), &local, &me);
                     continue;
                 }
-                Next::Over(is_back) => return is_back.then(|| comeback.epoch().cloned()),
+                Next::Over(is_back) => return is_back.then(|| rejoin.epoch().cloned()),
                 Next::Get(name) => {
                     local = self.loaded(records, name).await;
                     Command::Get { name: name.clone() }
                 }
                 next => self.command(records, next, &local).await?,
             };
-            let epoch = match comeback.epoch() {
+            let epoch = match rejoin.epoch() {
                 Some(epoch) => epoch.clone(),
                 None => lock(&self.epoch).clone().unwrap_or_else(|| "".into()),
             };
@@ -88,11 +88,11 @@ impl Member {
                 }
                 _ => {}
             }
-            next = comeback.on_answer(answer.as_ref(), &local, &me);
+            next = rejoin.on_answer(answer.as_ref(), &local, &me);
         }
     }
 
-    /// The command for a step that only asks the store; `None` where a record is gone meanwhile.
+    /// Returns the command of a step that asks the store; `None` if its record is gone meanwhile.
     async fn command(
         &self,
         records: &Arc<dyn Records>,

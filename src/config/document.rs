@@ -1,21 +1,21 @@
 //! Reads the whole file, section by section.
 
-use super::writable::can_be_written;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::audit::{Audit, AuditPath};
-use super::super::field::{Context, Field, Problems};
-use super::super::key::{Key, Value as _};
-use super::super::keys::Limits;
-use super::super::keys::{Log, Root};
-use super::super::model::Config;
-use super::super::problem::Problem;
-use super::super::sections::State;
-use super::super::sources::Sources;
-use super::super::tree;
+use super::audit::{Audit, AuditPath};
+use super::field::{Context, Field};
+use super::key::Value as _;
+use super::listener::Listener;
+use super::model::Config;
+use super::problem::Problem;
+use super::root::{Limits, Log, Root};
+use super::sources::{Secrets, Sources};
+use super::state::State;
+use super::tree;
+use super::value::Each;
 use crate::text;
 use crate::wire::Protocol;
 
@@ -25,8 +25,56 @@ const FILE_CAP: u64 = 64 * 1024 * 1024;
 /// Minimum idle timeout of an IMAP server before it logs out a client (RFC 9051 §5.4).
 const IMAP_IDLE: Duration = Duration::from_secs(30 * 60);
 
+/// Checks the file at `path` without network access. The result is not for serving.
+///
+/// # Errors
+///
+/// Every problem, in the order of the file. Never empty.
+pub fn check(path: &Path, secrets: Secrets) -> Result<Config, Vec<Problem>> {
+    load(path, Sources::new(path, secrets).for_check())
+}
+
+/// Checks a text in place of the file at `path`, as [`check`] does.
+///
+/// # Errors
+///
+/// Those of [`check`].
+pub fn check_text(text: &str, path: &Path, secrets: Secrets) -> Result<Config, Vec<Problem>> {
+    parse(text, path, Sources::new(path, secrets).for_check())
+}
+
+impl Config {
+    /// Reads the file at `path` and all files it refers to.
+    ///
+    /// # Errors
+    ///
+    /// Every problem, in the order of the file. Never empty.
+    pub fn load(path: &Path) -> Result<Self, Vec<Problem>> {
+        load(path, Sources::new(path, Secrets::Read))
+    }
+
+    /// Reads a text in place of the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Config::load`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Vec<Problem>> {
+        parse(text, path, Sources::new(path, Secrets::Read))
+    }
+
+    /// Reads a text as [`Config::parse`] does, without the secrets it refers to. The result is for
+    /// inspection, not for serving.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Config::load`].
+    pub fn parse_without_secrets(text: &str, path: &Path) -> Result<Self, Vec<Problem>> {
+        parse(text, path, Sources::new(path, Secrets::Skip))
+    }
+}
+
 /// Reads the file and everything it refers to.
-pub(in crate::config) fn load(path: &Path, sources: Sources) -> Result<Config, Vec<Problem>> {
+fn load(path: &Path, sources: Sources) -> Result<Config, Vec<Problem>> {
     let text = match std::fs::metadata(path) {
         Ok(metadata) if metadata.len() > FILE_CAP => {
             return Err(whole(path, "is larger than 64 MiB", None));
@@ -50,11 +98,7 @@ fn whole(path: &Path, message: &str, place: Option<tree::Position>) -> Vec<Probl
 }
 
 /// Reads the text of a file at `path`.
-pub(in crate::config) fn parse(
-    text: &str,
-    path: &Path,
-    sources: Sources,
-) -> Result<Config, Vec<Problem>> {
+fn parse(text: &str, path: &Path, sources: Sources) -> Result<Config, Vec<Problem>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let root = match tree::compose(text) {
         Ok(Some(root)) => root,
@@ -71,11 +115,7 @@ pub(in crate::config) fn parse(
             return Err(whole(path, &message, Some(error.place)));
         }
     };
-    let context = Rc::new(Context {
-        sources,
-        problems: Problems::default(),
-        warnings: Problems::default(),
-    });
+    let context = Rc::new(Context::new(sources));
     let root = Field::root(root, context.clone());
     let config = Root::read(&root).and_then(|keys| config(&root, keys, path));
     let problems = context.problems.take_sorted();
@@ -102,82 +142,57 @@ fn is_near_a_secret(text: &str, line: usize) -> bool {
 }
 
 fn config(root: &Field, keys: Root, path: &Path) -> Option<Config> {
-    let state = super::admin::state(root, keys.state);
-    let log = log(&root.at("log"), keys.log);
+    let state = super::state::state(root, keys.state);
     let providers = super::providers::providers(keys.providers);
     let registrations = super::registrations::registrations(keys.registrations, &providers);
     let accounts = super::accounts::accounts(keys.accounts, &registrations);
     let has_listeners = keys.listeners.given().is_some();
-    let listeners = super::listeners::listeners(keys.listeners, &providers, &accounts);
-    super::accounts::check_any_password(&accounts, &listeners);
+    let listeners = super::listener::listeners(keys.listeners, &providers, &accounts);
+    super::listener::check_any_password(&accounts, &listeners);
     super::accounts::check_costs(&accounts);
     super::accounts::check_presence(root, &accounts);
     if has_listeners {
-        super::accounts::check_certificates(&accounts, &listeners);
+        super::listener::check_certificates(&accounts, &listeners);
     }
-    let audit = match keys.audit.optional() {
-        Some(Some(keys)) => super::audit::audit(&root.at("audit"), keys).map(Some),
-        Some(None) => Some(None),
-        None => None,
-    };
-    let admin = match keys.admin.optional() {
-        Some(Some(keys)) => {
-            super::admin::admin(&root.at("admin"), keys, state.as_ref(), &listeners).map(Some)
-        }
-        Some(None) => Some(None),
-        None => None,
-    };
-    let notify = super::notify::hooks(keys.notify);
-    let mut known = registrations.known.values();
+    let admin = keys
+        .admin
+        .convert(|keys| super::admin::admin(&root.at("admin"), keys, state.as_ref(), &listeners));
+    let hooks = keys.notify.or(Each(Vec::new()));
+    let mut known = registrations.valid.values();
     let consents = known.any(|registration| registration.grant.needs_consent());
     let state = state.map(|state| State {
         wanted: state.wanted || consents || state.store.is_some(),
         ..state
     });
     if let Some(state) = &state {
-        super::admin::check_state(state, root);
+        super::state::check_state(state, root);
     }
     check_idle(root, &keys.limits, &listeners);
-    check_apart(root, log.as_ref(), audit.iter().flatten().next());
+    check_apart(root, keys.log.given(), keys.audit.given());
     let config = Config {
         path: path.to_owned(),
         state: state?,
         relay: None,
-        log: log?,
-        audit: audit?,
+        log: keys.log.required()?,
+        audit: keys.audit.optional()?,
         admin: admin?.map(Arc::new),
         reload: keys.reload,
-        notify: notify?,
+        notify: hooks?
+            .0
+            .into_iter()
+            .map(|(_, hook)| hook)
+            .collect::<Option<_>>()?,
         files: [vec![path.to_owned()], root.sources().noted()].concat(),
         limits: keys.limits,
         listeners,
-        providers: providers.known,
-        registrations: registrations.known,
+        providers: providers.valid,
+        registrations: registrations.valid,
         accounts: accounts.into_all(),
         runs_programs: false,
         warnings: Vec::new(),
     };
     // Otherwise missing or wrong listeners were reported.
     has_listeners.then_some(config)
-}
-
-/// Reads `log`: rotation requires a file.
-fn log(field: &Field, log: Key<Log>) -> Option<Log> {
-    let log = log.or(Log::default())?;
-    for (key, is_given, needs) in [
-        ("rotate", log.rotate.is_some() && log.file.is_none(), "file"),
-        ("keep", log.keep.is_some() && log.rotate.is_none(), "rotate"),
-    ] {
-        if is_given {
-            let at = field.at(key);
-            at.problem(format_args!("has no use without log.{needs}; remove it"));
-        }
-    }
-    match &log.file {
-        Some(path) if path.is_dir() => field.at("file").reject("is a folder; name a file in it"),
-        Some(path) => can_be_written(&field.at("file"), path).then_some(log),
-        None => Some(log),
-    }
 }
 
 /// Checks that log and audit records have a file each: log lines would break the hash chain.
@@ -195,7 +210,7 @@ fn check_apart(root: &Field, log: Option<&Log>, audit: Option<&Audit>) {
 }
 
 /// Checks the minimum idle timeout that an IMAP listener requires.
-fn check_idle(root: &Field, limits: &Limits, listeners: &[Arc<super::super::sections::Listener>]) {
+fn check_idle(root: &Field, limits: &Limits, listeners: &[Arc<Listener>]) {
     let mut protocols = listeners.iter().map(|listener| listener.protocol);
     let has_imap = protocols.any(|protocol| protocol == Protocol::Imap);
     if has_imap && limits.idle_timeout < IMAP_IDLE {

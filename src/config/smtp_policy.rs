@@ -1,7 +1,6 @@
 //! `accounts[].smtp`: what an account may send.
 
-use super::super::key::section;
-use super::super::key::words;
+use super::key::{section, words};
 use crate::wire::address::Pattern;
 
 words! {

@@ -3,16 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::super::account::{Account, LoginPattern, Mailbox, Password, PasswordCheck, Protocols};
-use super::super::field::Field;
-use super::super::hash::{Cost, cost};
-use super::super::key::Key;
-use super::super::keys::{AccountKeys, PasswordKeys};
-use super::super::registration::Grant;
-use super::super::sections::Listener;
-use super::super::value::{Each, EachOfAny};
-use super::registrations::Registrations;
-use super::smtp::{check_from, check_sender};
+use super::account::{Account, AccountKeys, LoginPattern, Mailbox, Password, PasswordCheck};
+use super::field::Field;
+use super::hash::{Cost, cost};
+use super::key::Key;
+use super::known::Known;
+use super::registration::{Grant, Registration};
+use super::sender::{check_from, check_sender};
+use super::value::Each;
 use crate::wire::Protocol;
 
 /// The valid accounts of a file.
@@ -47,12 +45,12 @@ impl ReadAccounts {
 }
 
 pub(super) fn accounts(
-    keys: Key<EachOfAny<AccountKeys>>,
-    registrations: &Registrations,
+    keys: Key<Each<AccountKeys, 0>>,
+    registrations: &Known<Registration>,
 ) -> ReadAccounts {
     let mut accounts = ReadAccounts::default();
     let items = match keys.optional() {
-        Some(Some(EachOfAny(items))) => items,
+        Some(Some(Each(items))) => items,
         Some(None) => return accounts,
         None => {
             accounts.incomplete = true;
@@ -90,7 +88,11 @@ pub(super) fn check_presence(root: &Field, accounts: &ReadAccounts) {
     }
 }
 
-fn account(field: &Field, keys: AccountKeys, registrations: &Registrations) -> Option<Account> {
+fn account(
+    field: &Field,
+    keys: AccountKeys,
+    registrations: &Known<Registration>,
+) -> Option<Account> {
     let login = keys.login.required();
     let registration = keys.registration.given();
     let registration =
@@ -104,7 +106,7 @@ fn account(field: &Field, keys: AccountKeys, registrations: &Registrations) -> O
         None if keys.password.is_absent() && keys.passwords.is_absent() => None,
         _ => passwords(field, keys.password, keys.passwords),
     };
-    let protocols = keys.protocols.or(Protocols::ALL);
+    let protocols = keys.protocols.or(Protocol::ALL.to_vec());
     let mailbox = keys.mailbox.or(Mailbox::default());
     let smtp = keys.smtp.optional();
     if let (Some(Some(policy)), Some(login), Some(mailbox)) = (&smtp, &login, &mailbox) {
@@ -115,14 +117,15 @@ fn account(field: &Field, keys: AccountKeys, registrations: &Registrations) -> O
     {
         check_sender(&field.at("mailbox"), registration, smtp.as_ref());
     }
-    if let (Some(Some(_)), Some(Protocols { smtp: false, .. })) = (&smtp, protocols) {
+    let without_smtp = |protocols: &Vec<Protocol>| !protocols.contains(&Protocol::Smtp);
+    if matches!(smtp, Some(Some(_))) && protocols.as_ref().is_some_and(without_smtp) {
         let what = "has no use, since the account's protocols do not include smtp";
         field.at("smtp").problem(what);
     }
     let (registration, protocols) = (registration?, protocols?);
     for protocol in Protocol::ALL {
         let is_served = registration.provider.endpoint(protocol).is_some();
-        if field.has_key("protocols") && protocols.contain(protocol) && !is_served {
+        if field.has_key("protocols") && protocols.contains(&protocol) && !is_served {
             field.at("protocols").problem(format_args!(
                 "the provider {} has no {protocol}",
                 registration.provider.name
@@ -149,7 +152,7 @@ fn account(field: &Field, keys: AccountKeys, registrations: &Registrations) -> O
 fn passwords(
     field: &Field,
     one: Key<PasswordCheck>,
-    several: Key<Each<PasswordKeys>>,
+    several: Key<Each<Password>>,
 ) -> Option<Vec<Password>> {
     match (one, several) {
         (Key::Absent, Key::Absent) => {
@@ -167,31 +170,21 @@ fn passwords(
             name: None,
             check,
             allow: None,
-            protocols: Protocols::ALL,
+            protocols: Protocol::ALL.to_vec(),
             certificate: None,
         }]),
         (Key::Absent, Key::Given(Each(items))) => {
             let mut names = HashSet::new();
-            let mut passwords = Some(Vec::new());
-            for (item, keys) in items {
-                let Some(keys) = keys else {
-                    passwords = None;
-                    continue;
-                };
-                if !names.insert(keys.name.clone()) {
+            let mut passwords = Vec::new();
+            for (item, password) in items {
+                if let Some(password) = &password
+                    && !names.insert(password.name.clone())
+                {
                     item.problem("another password of this account has the same name");
                 }
-                if let Some(passwords) = &mut passwords {
-                    passwords.push(Password {
-                        name: Some(keys.name),
-                        check: keys.password,
-                        allow: keys.allow,
-                        protocols: keys.protocols.unwrap_or(Protocols::ALL),
-                        certificate: keys.certificate,
-                    });
-                }
+                passwords.push(password);
             }
-            passwords
+            passwords.into_iter().collect()
         }
     }
 }
@@ -240,53 +233,5 @@ pub(super) fn check_costs(accounts: &ReadAccounts) {
             "{count} argon2 hashes, here the first, have the parameters {cost} and others {}: time tells a guesser which logins exist; make them alike with `authrelay hash-password`",
             usual.0
         ));
-    }
-}
-
-/// Checks that a password that requires a certificate is usable on a listener that requests client
-/// certificates.
-pub(super) fn check_certificates(accounts: &ReadAccounts, listeners: &[Arc<Listener>]) {
-    for (field, account) in &accounts.placed {
-        for (index, password) in account.passwords.iter().enumerate() {
-            let usable = |listener: &&Arc<Listener>| {
-                listener.requires_client_certificate()
-                    && password.protocols.contain(listener.protocol)
-                    && account.protocols.contain(listener.protocol)
-            };
-            if password.certificate.is_none() || listeners.iter().any(|one| usable(&one)) {
-                continue;
-            }
-            field.problem(format_args!(
-                "passwords[{index}] requires a certificate, and no listener of its protocols asks clients for one: set tls.client_ca there, or remove certificate"
-            ));
-        }
-    }
-}
-
-/// Checks that `password: any` is not usable by everyone.
-pub(super) fn check_any_password(accounts: &ReadAccounts, listeners: &[Arc<Listener>]) {
-    let open: Vec<_> = listeners
-        .iter()
-        .filter(|listener| !listener.accepts_any_password())
-        .map(|listener| listener.name.as_str())
-        .collect();
-    if open.is_empty() {
-        return;
-    }
-    let any = |password: &Arc<Password>| matches!(password.check, PasswordCheck::Any);
-    for (field, account) in &accounts.placed {
-        if !account.passwords.is_empty()
-            && account.passwords.iter().all(any)
-            && open.len() == listeners.len()
-        {
-            field.problem(
-                "`password: any` is accepted only on listeners whose bind is loopback or that have allow, and there is none",
-            );
-        } else if account.passwords.iter().any(any) {
-            field.warn(format_args!(
-                "`password: any` is not accepted on {}, which has neither a loopback bind nor allow",
-                open.join(", ")
-            ));
-        }
     }
 }

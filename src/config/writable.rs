@@ -1,7 +1,16 @@
-//! Check for writable paths.
+//! Checks of paths that `run` writes.
 
-use super::super::field::Field;
 use std::path::Path;
+
+use super::field::Field;
+
+/// Checks that a path names a file, not a folder, which this process may write or create.
+pub(super) fn check_file(field: &Field, path: &Path) -> Option<()> {
+    if path.is_dir() {
+        return field.reject("is a folder; name a file in it");
+    }
+    can_be_written(field, path).then_some(())
+}
 
 /// Whether this process may write a file or folder, or create it; reports problems.
 pub(super) fn can_be_written(field: &Field, path: &Path) -> bool {

@@ -1,9 +1,9 @@
 //! Return of a relay after the store lost its data, and the comparison of its records with the
 //! store: decided without IO.
 //!
-//! It sets the marker where that is lost, compares every record both ways, enters again what it is
-//! redeeming, registers what it has in flight, and only then says that it is back. Until all have,
-//! nothing that is good once is redeemed.
+//! The relay sets the marker if that is lost, compares every record both ways, enters its
+//! redemptions again, registers its messages in flight, and then reports that it is back. Until all
+//! relays have rejoined, no one-use refresh token is redeemed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::command::{Answer, Entry, Nonce, Sealed};
 use super::number::Number;
 use super::redemption::{Mark, Reconciled, reconcile};
 
-/// Losses during one comeback before it is given up until the next beat.
+/// Losses during one rejoin before it is given up until the next beat.
 const LOSSES: u32 = 3;
 
 /// Next step of the caller.
@@ -34,36 +34,36 @@ pub enum Next {
     Hold,
     /// Say that this relay is back.
     Back,
-    /// The comeback has ended; whether it was completed.
+    /// The rejoin has ended; whether it was completed.
     Over(bool),
 }
 
 /// Local state of this relay.
 pub trait Local {
-    /// Its own record.
+    /// This relay's own record.
     fn own(&self, name: &str) -> Option<Mark>;
-    /// The number that it redeems, or whose successor it still has to put, and the entry's nonce. Not
+    /// Number that it redeems, or whose successor it still has to put, and the entry's nonce. Not
     /// the number of its own record, which may be another by now.
     fn redeeming(&self, name: &str) -> Option<(Number, Nonce)>;
-    /// The nonce with which it has asked to be entered, and has no answer yet.
+    /// Nonce of a request to be entered that has no answer yet.
     fn asking(&self, name: &str) -> Option<Nonce>;
 }
 
-/// See the module.
+/// State machine of a rejoin or a comparison, without IO.
 #[derive(Debug, Clone)]
-pub struct Comeback {
+pub struct Rejoin {
     names: Vec<Arc<str>>,
     left: VecDeque<Arc<str>>,
     last: Next,
-    /// Only compares: the marker is good.
+    /// Whether records are only compared, since the marker is valid.
     compares: bool,
     entry: Option<Entry>,
     epoch: Option<Arc<str>>,
     losses: u32,
 }
 
-impl Comeback {
-    /// After a loss, or at the start.
+impl Rejoin {
+    /// Creates a rejoin after a loss, or at the start.
     pub fn new(names: Vec<Arc<str>>) -> Self {
         Self {
             left: names.iter().cloned().collect(),
@@ -76,7 +76,7 @@ impl Comeback {
         }
     }
 
-    /// At a beat: compares these records and removes own idle entries.
+    /// Creates the comparison of a beat, which compares these records and removes own idle entries.
     pub fn comparing(names: Vec<Arc<str>>) -> Self {
         let mut comparing = Self::new(names);
         comparing.compares = true;
@@ -84,17 +84,17 @@ impl Comeback {
         comparing
     }
 
-    /// First step.
+    /// Returns the first step.
     pub fn first(&self) -> Next {
         self.last.clone()
     }
 
-    /// The epoch that this relay comes back in; known once the marker is.
+    /// Returns the epoch in which this relay rejoins, once the marker is known.
     pub fn epoch(&self) -> Option<&Arc<str>> {
         self.epoch.as_ref()
     }
 
-    /// The store's answer to the last step; `None`: it is away. `me` is this relay's id.
+    /// Handles the store's answer to the last step; `None`: it is unavailable. `me` is this relay's id.
     pub fn on_answer(&mut self, answer: Option<&Answer>, local: &dyn Local, me: &str) -> Next {
         let next = match (self.last.clone(), answer) {
             (_, None) => Next::Over(false),
@@ -127,7 +127,7 @@ impl Comeback {
         next
     }
 
-    /// The record is on this relay's own disk, or cannot be opened and is left alone.
+    /// Handles the adoption of a record, which may have been left alone since it cannot be opened.
     pub fn on_adopted(&mut self, local: &dyn Local, me: &str) -> Next {
         let next = match self.last.clone() {
             Next::Adopt(name) => self.tidy(name, local, me),

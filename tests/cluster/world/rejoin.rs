@@ -1,4 +1,4 @@
-//! Beats and comebacks.
+//! Beats and rejoins.
 
 use super::*;
 
@@ -6,11 +6,11 @@ impl World {
     pub(super) fn on_beat(&mut self, relay: usize) {
         self.after(BEAT, Event::Beat(relay));
         let it = &self.relays[relay];
-        if !it.up || it.comeback.is_some() {
+        if !it.up || it.rejoin.is_some() {
             return;
         }
         if it.epoch.is_none() {
-            return self.come_back(relay);
+            return self.rejoin(relay);
         }
         self.send(relay, Task::Beat, Command::Beat);
         self.hold(relay, Task::Nobody);
@@ -35,29 +35,29 @@ impl World {
                 let now = self.now;
                 let it = &mut self.relays[relay];
                 it.roster.on_answer(ages, asked, now);
-                if it.comeback.is_none() && it.epoch.is_some() {
-                    let comparing = Comeback::comparing(vec![NAME.into()]);
+                if it.rejoin.is_none() && it.epoch.is_some() {
+                    let comparing = Rejoin::comparing(vec![NAME.into()]);
                     let next = comparing.first();
-                    it.comeback = Some(comparing);
-                    self.comeback_step(relay, next);
+                    it.rejoin = Some(comparing);
+                    self.rejoin_step(relay, next);
                 }
             }
-            Some(Answer::Lost) => self.come_back(relay),
+            Some(Answer::Lost) => self.rejoin(relay),
             _ => {}
         }
     }
 
-    pub(super) fn come_back(&mut self, relay: usize) {
-        if self.relays[relay].comeback.is_some() {
+    pub(super) fn rejoin(&mut self, relay: usize) {
+        if self.relays[relay].rejoin.is_some() {
             return;
         }
-        let comeback = Comeback::new(vec![NAME.into()]);
-        let next = comeback.first();
-        self.relays[relay].comeback = Some(comeback);
-        self.comeback_step(relay, next);
+        let rejoin = Rejoin::new(vec![NAME.into()]);
+        let next = rejoin.first();
+        self.relays[relay].rejoin = Some(rejoin);
+        self.rejoin_step(relay, next);
     }
 
-    pub(super) fn comeback_step(&mut self, relay: usize, next: Next) {
+    pub(super) fn rejoin_step(&mut self, relay: usize, next: Next) {
         let now = self.now;
         let ages = self.relays[relay].roster.ages(now);
         let know = self.relays[relay].know;
@@ -67,34 +67,34 @@ impl World {
                 self.epochs += 1;
                 let epoch = format!("e{}", self.epochs).into();
                 let roster = ages;
-                self.send(relay, Task::Comeback, Command::Mark { epoch, roster });
+                self.send(relay, Task::Rejoin, Command::Mark { epoch, roster });
             }
-            Next::Get(name) => self.send(relay, Task::Comeback, Command::Get { name }),
+            Next::Get(name) => self.send(relay, Task::Rejoin, Command::Get { name }),
             Next::Put(name) => match know {
                 Some(know) => {
                     let record = know.sealed();
-                    self.send(relay, Task::Comeback, Command::Put { name, record });
+                    self.send(relay, Task::Rejoin, Command::Put { name, record });
                 }
-                None => self.comeback_answer(relay, now, None),
+                None => self.rejoin_answer(relay, now, None),
             },
             Next::Adopt(_) => {
                 let it = &mut self.relays[relay];
-                if let Some(found) = it.comeback_found.take() {
+                if let Some(found) = it.rejoin_found.take() {
                     adopt(it, Rec::of(&found), self.mistake);
                 }
-                let Some(mut comeback) = it.comeback.take() else {
+                let Some(mut rejoin) = it.rejoin.take() else {
                     return;
                 };
-                let next = comeback.on_adopted(it, &it.id);
-                it.comeback = Some(comeback);
-                self.comeback_step(relay, next);
+                let next = rejoin.on_adopted(it, &it.id);
+                it.rejoin = Some(rejoin);
+                self.rejoin_step(relay, next);
             }
             Next::Clear(name, nonce) => {
-                self.send(relay, Task::Comeback, Command::Clear { name, nonce });
+                self.send(relay, Task::Rejoin, Command::Clear { name, nonce });
             }
             Next::Enter(name, number, nonce) => {
                 if self.mistake == Mistake::EnterAgain {
-                    return self.comeback_answer(relay, now, Some(&Answer::Moved));
+                    return self.rejoin_answer(relay, now, Some(&Answer::Moved));
                 }
                 let enter = Command::Enter {
                     name,
@@ -102,51 +102,46 @@ impl World {
                     nonce,
                     one_use,
                 };
-                self.send(relay, Task::Comeback, enter);
+                self.send(relay, Task::Rejoin, enter);
             }
-            Next::Hold => self.hold(relay, Task::Comeback),
+            Next::Hold => self.hold(relay, Task::Rejoin),
             Next::Back => {
                 let back = Command::Back { roster: ages };
-                self.send(relay, Task::Comeback, back);
+                self.send(relay, Task::Rejoin, back);
             }
-            Next::Over(good) => self.comeback_over(relay, good),
+            Next::Over(good) => self.rejoin_over(relay, good),
         }
     }
 
-    pub(super) fn comeback_answer(
-        &mut self,
-        relay: usize,
-        asked: Duration,
-        answer: Option<&Answer>,
-    ) {
+    pub(super) fn rejoin_answer(&mut self, relay: usize, asked: Duration, answer: Option<&Answer>) {
         let now = self.now;
         let it = &mut self.relays[relay];
         match answer {
             Some(Answer::Roster { ages, .. }) => it.roster.on_answer(ages, asked, now),
-            Some(Answer::Found { record, .. }) => it.comeback_found = record.clone(),
-            Some(Answer::Greater(record)) => it.comeback_found = Some(record.clone()),
+            Some(Answer::Found { record, .. }) => it.rejoin_found = record.clone(),
+            Some(Answer::Greater(record)) => it.rejoin_found = Some(record.clone()),
             _ => {}
         }
-        let Some(mut comeback) = it.comeback.take() else {
+        let Some(mut rejoin) = it.rejoin.take() else {
             return;
         };
-        let next = comeback.on_answer(answer, it, &it.id);
-        it.comeback = Some(comeback);
-        self.comeback_step(relay, next);
+        let next = rejoin.on_answer(answer, it, &it.id);
+        it.rejoin = Some(rejoin);
+        self.rejoin_step(relay, next);
     }
 
-    pub(super) fn comeback_over(&mut self, relay: usize, good: bool) {
+    pub(super) fn rejoin_over(&mut self, relay: usize, good: bool) {
         let it = &mut self.relays[relay];
-        let Some(comeback) = it.comeback.take() else {
+        let Some(rejoin) = it.rejoin.take() else {
             return;
         };
-        if let (true, Some(epoch)) = (good, comeback.epoch()) {
+        if let (true, Some(epoch)) = (good, rejoin.epoch()) {
             it.epoch = Some(epoch.clone());
         }
         let waits = it
             .flight
             .as_mut()
-            .is_some_and(|flight| std::mem::take(&mut flight.waits_for_comeback));
+            .is_some_and(|flight| std::mem::take(&mut flight.waits_for_rejoin));
         if waits {
             self.woken(relay);
         }
