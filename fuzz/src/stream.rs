@@ -16,6 +16,10 @@ use rustls::{ClientConfig, Connection, RootCertStore, ServerConfig, SupportedPro
 
 use super::pieces::header;
 
+/// Key updates that a peer may send: rustls ends the connection after 32 without application data
+/// in between.
+const KEY_UPDATES: usize = 32;
+
 /// What the peer shows, or what we show to it.
 struct Shown {
     root: CertificateDer<'static>,
@@ -156,6 +160,7 @@ struct Peer {
     failed: bool,
     /// Something was put among its octets.
     tampered: bool,
+    key_updates: usize,
 }
 
 impl Peer {
@@ -169,6 +174,7 @@ impl Peer {
             closed: false,
             failed: false,
             tampered: false,
+            key_updates: 0,
         }
     }
 
@@ -261,8 +267,9 @@ pub fn stream(input: &[u8]) {
             7 | 8 if ours.closed => {}
             6 => {
                 // TLS 1.2 has none.
-                if !peer.failed && !peer.closed {
-                    let _ = peer.tls.refresh_traffic_keys();
+                let may = peer.key_updates < KEY_UPDATES && !peer.failed && !peer.closed;
+                if may && peer.tls.refresh_traffic_keys().is_ok() {
+                    peer.key_updates += 1;
                 }
                 peer.flush();
             }
