@@ -3,7 +3,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -31,7 +30,7 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 /// still exist; 127.0.0.1:143 overlaps 0.0.0.0:143. On failure those listeners are unchanged.
 pub fn bind_beside<'l>(
     address: SocketAddr,
-    going: impl Iterator<Item = &'l TcpListener> + Clone,
+    going: impl Iterator<Item = &'l std::net::TcpListener> + Clone,
 ) -> io::Result<std::net::TcpListener> {
     // Shared only during the bind: no other process must share the address by mistake.
     for listener in going.clone() {
@@ -74,7 +73,7 @@ pub fn set_socket_options(socket: &Socket) -> io::Result<()> {
 /// Accepts until `stop` and passes each connection with its permit to `serve`, which must not
 /// block.
 pub async fn accept(
-    listener: Arc<TcpListener>,
+    listener: TcpListener,
     limiter: SessionLimiter,
     stop: CancellationToken,
     serve: impl Fn(TcpStream, SocketAddr, SessionPermit),

@@ -1,5 +1,6 @@
 //! `run`: serves until a stop request, and reloads on request.
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -118,6 +119,8 @@ async fn serve_until_stopped(
     );
     drop(config);
     let control = server.control().clone();
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    control.set_threads(server::start_session_threads(processors)?);
     if let Some(confinement) = confinement {
         control.set_confinement(confinement);
     }

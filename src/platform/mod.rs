@@ -36,6 +36,9 @@ pub const TELLS_OF_CHANGES_ONLY: bool = cfg!(unix);
 /// reading reports it.
 pub const TELLS_OF_ERRORS: bool = cfg!(unix);
 
+/// Whether several threads may wait for clients on copies of one listener's socket.
+pub const SHARES_LISTENERS: bool = cfg!(unix);
+
 /// Kind of a file system entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

@@ -441,7 +441,9 @@ pub async fn run<C: Connection, B: Backend<C>>(
     drain: &Drain,
     stop: &CancellationToken,
 ) {
-    let mut timer = pin!(tokio::time::sleep_until(driver.until()));
+    // Set by the first poll. A timer of the past would be entered all the same, wake the runtime's
+    // thread that waits for sockets, and this task once more.
+    let mut timer = pin!(tokio::time::sleep(Duration::MAX));
     let mut request = pin!(drain.requested_before(None));
     let mut stop = pin!(stop.cancelled());
     let mut stopping = false;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,7 +18,7 @@ use super::confinement::Confinement;
 use super::contents::contents;
 use super::ends::Certificates;
 use super::limits::{AUDIT_TIMEOUT, FINAL_REPLY_TIMEOUT, LAST};
-use super::listening::{AcceptingListener, BoundListener};
+use super::listening::{AcceptingListener, BoundListener, ReadyListener};
 use crate::accept::ServedListener;
 use crate::accept::admission::SessionLimiter;
 use crate::accept::listen;
@@ -44,6 +44,8 @@ pub struct Control {
     alerts: OnceLock<Arc<Alerts>>,
     /// Confinement of the process, which a reload cannot exceed.
     confinement: OnceLock<Confinement>,
+    /// Threads that accept and serve clients; the runtime's own unless they are set.
+    threads: OnceLock<Vec<Handle>>,
     /// Held during a reload, so that only one runs at a time.
     turn: tokio::sync::Mutex<()>,
 }
@@ -97,6 +99,7 @@ impl Control {
             }),
             alerts: OnceLock::new(),
             confinement: OnceLock::new(),
+            threads: OnceLock::new(),
             turn: tokio::sync::Mutex::default(),
         }
     }
@@ -169,6 +172,13 @@ impl Control {
     /// Sets the confinement of this process, which limits reloads.
     pub fn set_confinement(&self, confinement: Confinement) {
         let _ = self.confinement.set(confinement);
+    }
+
+    /// Sets the threads that accept and serve clients, if there are any.
+    pub fn set_threads(&self, threads: Vec<Handle>) {
+        if !threads.is_empty() {
+            let _ = self.threads.set(threads);
+        }
     }
 
     /// Sets the function called at the beginning of each reload; it reopens the log file.
@@ -306,12 +316,11 @@ impl Control {
         let stays = |index| changed.iter().any(|(kept, _)| *kept == index);
         let open = state.open.iter().enumerate();
         let going = open.filter(|(index, _)| !stays(*index));
-        let going = going.map(|(_, open)| &*open.socket);
-        let mut bound = Vec::new();
+        let going = going.map(|(_, open)| &open.socket);
+        let mut ready = Vec::new();
         for listener in added {
-            let BoundListener { served, socket } =
-                BoundListener::beside(listener.clone(), going.clone())?;
-            bound.push((TcpListener::from_std(socket)?, served));
+            let bound = BoundListener::beside(listener.clone(), going.clone())?;
+            ready.push(bound.on(&self.threads())?);
         }
         let replace_people = state.prepare_people(config)?;
         // Nothing can fail from here on.
@@ -339,10 +348,8 @@ impl Control {
             }
             stays
         });
-        for (socket, served) in bound {
-            let open = self.accept(socket, served);
-            state.open.push(open);
-        }
+        let ready = ready.into_iter();
+        state.open.extend(ready.map(|ready| self.accept(ready)));
         Ok(ReloadReport {
             listeners: config.listeners.len(),
             accounts: config.accounts.len(),
@@ -354,40 +361,35 @@ impl Control {
     /// Serves the listeners that were bound at start.
     pub(super) fn open(&self, bound: Vec<BoundListener>) -> std::io::Result<()> {
         let mut state = self.state();
-        for BoundListener { served, socket } in bound {
-            let open = self.accept(TcpListener::from_std(socket)?, served);
-            state.open.push(open);
+        for bound in bound {
+            let ready = bound.on(&self.threads())?;
+            state.open.push(self.accept(ready));
         }
         Ok(())
     }
 
-    fn accept(&self, socket: TcpListener, served: ServedListener) -> AcceptingListener {
-        tracing::info!(
-            listener = served.listener.name,
-            protocol = served.listener.protocol.name(),
-            address = socket.local_addr().ok().map(tracing::field::display),
-            "listening"
-        );
-        let socket = Arc::new(socket);
-        let open = AcceptingListener::new(socket.clone(), served);
-        let kill = self.kill.clone();
-        let (current, tracker, served) = (
-            self.current.clone(),
-            self.sessions.clone(),
-            open.all_served(),
-        );
-        let serve = move |tcp, peer, permit| {
-            let session = current.clone().serve(served(), tcp, peer, permit);
-            // Boxed, since it would otherwise be stored twice.
-            tracker.spawn(kill.clone().run_until_cancelled_owned(Box::pin(session)));
-        };
-        self.accepting.spawn(listen::accept(
-            socket,
-            self.limiter.clone(),
-            open.close.clone(),
-            serve,
-        ));
-        open
+    fn threads(&self) -> Vec<Handle> {
+        let threads = self.threads.get().cloned();
+        threads.unwrap_or_else(|| vec![Handle::current()])
+    }
+
+    fn accept(&self, ready: ReadyListener) -> AcceptingListener {
+        AcceptingListener::new(ready, |open, thread, socket| {
+            let kill = self.kill.clone();
+            let (current, tracker, served) = (
+                self.current.clone(),
+                self.sessions.clone(),
+                open.all_served(),
+            );
+            let serve = move |tcp, peer, permit| {
+                let session = current.clone().serve(served(), tcp, peer, permit);
+                // Boxed, since it would otherwise be stored twice.
+                tracker.spawn(kill.clone().run_until_cancelled_owned(Box::pin(session)));
+            };
+            let (limiter, close) = (self.limiter.clone(), open.close.clone());
+            let accepting = listen::accept(socket, limiter, close, serve);
+            self.accepting.spawn_on(accepting, &thread);
+        })
     }
 
     /// Closes the listeners and waits for sessions, at most `limits.drain_timeout`. Ends [`LAST`]

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::CannotBind;
@@ -30,7 +31,7 @@ impl BoundListener {
     /// Binds a listener in a serving process; `going` are the listeners that will be closed.
     pub(super) fn beside<'l>(
         listener: Arc<Listener>,
-        going: impl Iterator<Item = &'l TcpListener> + Clone,
+        going: impl Iterator<Item = &'l std::net::TcpListener> + Clone,
     ) -> anyhow::Result<Self> {
         let served = ServedListener::new(listener)?;
         let (name, address) = (&served.listener.name, served.listener.bind);
@@ -49,6 +50,20 @@ impl BoundListener {
                 error,
             })?;
         Ok(Self { served, socket })
+    }
+
+    /// Makes the socket known to each thread.
+    pub(super) fn on(self, threads: &[Handle]) -> io::Result<ReadyListener> {
+        let on_thread = |thread: &Handle| {
+            let _entered = thread.enter();
+            let socket = TcpListener::from_std(self.socket.try_clone()?)?;
+            Ok((thread.clone(), socket))
+        };
+        let sockets = threads.iter().map(on_thread).collect::<io::Result<_>>()?;
+        Ok(ReadyListener {
+            listener: self,
+            sockets,
+        })
     }
 
     pub(super) fn address(&self) -> Option<(String, SocketAddr)> {
@@ -72,21 +87,39 @@ pub(super) fn bind(
     })
 }
 
+/// A bound listener whose socket each thread knows.
+pub(super) struct ReadyListener {
+    listener: BoundListener,
+    sockets: Vec<(Handle, TcpListener)>,
+}
+
 pub(super) struct AcceptingListener {
-    /// Socket, shared with the accepting task.
-    pub(super) socket: Arc<TcpListener>,
+    /// Socket; the accepting tasks have copies.
+    pub(super) socket: std::net::TcpListener,
     served: Arc<RwLock<Arc<ServedListener>>>,
     /// Cancelled when no more clients are to be accepted.
     pub(super) close: CancellationToken,
 }
 
 impl AcceptingListener {
-    pub(super) fn new(socket: Arc<TcpListener>, served: ServedListener) -> Self {
-        Self {
+    /// Begins to accept: `accept` is called for each thread, with the socket's copy on it.
+    pub(super) fn new(ready: ReadyListener, accept: impl Fn(&Self, Handle, TcpListener)) -> Self {
+        let BoundListener { served, socket } = ready.listener;
+        tracing::info!(
+            listener = served.listener.name,
+            protocol = served.listener.protocol.name(),
+            address = socket.local_addr().ok().map(tracing::field::display),
+            "listening"
+        );
+        let open = Self {
             socket,
             served: Arc::new(RwLock::new(Arc::new(served))),
             close: CancellationToken::new(),
+        };
+        for (thread, socket) in ready.sockets {
+            accept(&open, thread, socket);
         }
+        open
     }
 
     /// Whether `listener` has the same socket. With port 0 the names are compared.

@@ -13,6 +13,7 @@ mod inherited;
 mod limits;
 mod listening;
 mod serve;
+mod threads;
 
 pub use confinement::Confinement;
 pub use control::Control;
@@ -20,3 +21,4 @@ pub use control::warn;
 pub use inherited::Inherited;
 pub use limits::CannotBind;
 pub use serve::Server;
+pub use threads::start_session_threads;

@@ -4,7 +4,7 @@
 
 mod end;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::state::ServiceState;
 use super::upstream::LoggedIn;
 use crate::audit::{self, Audit, Envelopes, Event};
 use crate::auth::password::VerifiedLogin;
-use crate::config::{CertificateName, Listener};
+use crate::config::{CertificateName, Listener, Registration};
 use crate::fault::{Fault, Kind, mailbox_remedy, message_remedy, sanitize};
 use crate::fault_log::FaultLogLimiter;
 use crate::history::LoginHistory;
@@ -66,11 +66,9 @@ pub(super) struct SessionRecord {
     login: Option<String>,
     mailbox: Option<String>,
     credential: Option<String>,
-    registration: Option<String>,
-    /// Whether the registration's tokens are app-only.
-    app_only: bool,
+    registration: Option<Arc<Registration>>,
     upstream: Option<String>,
-    upstream_ip: Option<String>,
+    upstream_ip: Option<IpAddr>,
     upstream_tls: Option<String>,
     outcome: SessionOutcome,
     fault: Option<Kind>,
@@ -100,7 +98,6 @@ impl SessionRecord {
             mailbox: None,
             credential: None,
             registration: None,
-            app_only: false,
             upstream: None,
             upstream_ip: None,
             upstream_tls: None,
@@ -174,8 +171,7 @@ impl SessionRecord {
         let registration = &verified.account().registration;
         self.mailbox = Some(verified.mailbox().to_owned());
         self.credential = verified.credential().map(str::to_owned);
-        self.registration = Some(registration.name.clone());
-        self.app_only = registration.grant.is_app_only();
+        self.registration = Some(registration.clone());
         let endpoint = registration.provider.endpoint(self.protocol());
         self.upstream = endpoint.map(|endpoint| format!("{}:{}", endpoint.host, endpoint.port));
     }
@@ -203,13 +199,11 @@ impl SessionRecord {
     pub(super) fn on_upstream(&mut self, logged_in: &LoggedIn) {
         self.mailbox = Some(logged_in.mailbox.clone());
         self.upstream = Some(logged_in.name.clone());
-        self.upstream_ip = logged_in
-            .address
-            .map(|address| address.ip().to_canonical().to_string());
+        self.upstream_ip = logged_in.address.map(|address| address.ip().to_canonical());
         self.upstream_tls = logged_in.stream.encryption();
         tracing::debug!(
             session = self.id(),
-            upstream_ip = self.upstream_ip,
+            upstream_ip = self.upstream_ip.map(tracing::field::display),
             "logged in"
         );
     }
@@ -278,9 +272,9 @@ impl SessionRecord {
             login: self.login.clone(),
             credential: self.credential.clone(),
             mailbox: self.mailbox.clone(),
-            registration: self.registration.clone(),
+            registration: self.registration().map(str::to_owned),
             upstream: self.upstream.clone(),
-            upstream_ip: self.upstream_ip.clone(),
+            upstream_ip: self.upstream_ip.map(|ip| ip.to_string()),
             upstream_tls: self.upstream_tls.clone(),
             ..audit::AuditRecord::new(event)
         }
@@ -326,6 +320,17 @@ impl SessionRecord {
         }
     }
 
+    /// Name of the registration.
+    fn registration(&self) -> Option<&str> {
+        let registration = self.registration.as_ref();
+        registration.map(|registration| registration.name.as_str())
+    }
+
+    fn is_app_only(&self) -> bool {
+        let registration = self.registration.as_ref();
+        registration.is_some_and(|registration| registration.grant.is_app_only())
+    }
+
     /// Adds the remedy that depends on the account.
     fn with_remedy(&self, fault: Fault) -> Fault {
         if fault.remedy().is_some() {
@@ -334,7 +339,7 @@ impl SessionRecord {
         let mailbox = self.mailbox.clone().unwrap_or_default();
         match fault.kind() {
             Kind::Mailbox => {
-                let remedy = mailbox_remedy(self.protocol(), &mailbox, self.app_only);
+                let remedy = mailbox_remedy(self.protocol(), &mailbox, self.is_app_only());
                 fault.with_remedy(remedy)
             }
             Kind::MessageRefused => {
@@ -343,7 +348,7 @@ impl SessionRecord {
                     .split_once("from <")
                     .and_then(|(_, rest)| rest.split_once('>'));
                 let sender = sender.map_or("", |(sender, _)| sender);
-                let remedy = message_remedy(&detail, &mailbox, sender, self.app_only);
+                let remedy = message_remedy(&detail, &mailbox, sender, self.is_app_only());
                 fault.with_remedy(remedy)
             }
             _ => fault,

@@ -145,8 +145,7 @@ impl Backend<Relayed> for SessionBackend {
 impl RelayingSession {
     /// Relays until the session ends.
     pub(super) async fn relay(&mut self) {
-        let id = self.driver.backend().record.id().to_owned();
-        let span = tracing::debug_span!("relay", session = id);
+        let span = tracing::debug_span!("relay", session = self.driver.backend().record.id());
         relay::run(&mut self.driver, &self.drain, &self.stop)
             .instrument(span)
             .await;

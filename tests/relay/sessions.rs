@@ -183,3 +183,34 @@ fn r38_a_panic_ends_its_own_session_only() {
         relay.session(Smtp).await;
     });
 }
+
+/// Threads that accept from one listener share its limit, its reloads and its end.
+#[tokio::test]
+async fn sessions_on_several_threads_belong_to_one_relay() {
+    const SESSIONS: usize = 24;
+    let setup = Setup::limits(&format!("sessions: {SESSIONS}"));
+    let relay = setup.processors(6).start().await;
+    let mut clients = Vec::new();
+    for _ in 0..SESSIONS {
+        clients.push(relay.session(Imap).await);
+    }
+    let mut beyond = relay.dial(Imap).await;
+    let said = beyond.rest().await;
+    assert!(said.starts_with("* BYE "), "{said}");
+    let other = "accounts:\n  - {login: other, registration: sandbox, mailbox: helpdesk@contoso.test, password: other-password}\n";
+    relay.rewrite(&[("accounts:\n", other)]);
+    let applied = relay.control.reload().await.unwrap();
+    assert_eq!(applied.sessions_ended, 0);
+    for client in &mut clients {
+        assert_eq!(
+            client.ask("b NOOP\r\n", "\r\n").await,
+            "b OK NOOP completed.\r\n"
+        );
+    }
+    relay.shut_down();
+    for client in &mut clients {
+        let said = client.rest().await;
+        assert!(said.starts_with("* BYE "), "{said}");
+    }
+    relay.end().await;
+}

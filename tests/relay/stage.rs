@@ -7,7 +7,7 @@ use std::sync::Arc;
 use authrelay::certs::Authority;
 use authrelay::config::{self, Config, LogFormat};
 use authrelay::sandbox::{Fault, LOGIN, Options, PASSWORD, Ports, Sandbox};
-use authrelay::server::{Control, Server};
+use authrelay::server::{Control, Server, start_session_threads};
 use authrelay::wire::Protocol;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -33,9 +33,18 @@ pub struct Setup {
     starttls_upstreams: bool,
     upstream_hosts: Option<String>,
     token_url: Option<String>,
+    /// Processors for whose number sessions have threads of their own.
+    processors: Option<usize>,
 }
 
 impl Setup {
+    /// With threads for sessions as on a machine of so many processors.
+    #[must_use]
+    pub fn processors(mut self, count: usize) -> Self {
+        self.processors = Some(count);
+        self
+    }
+
     /// With `limits`, as in `login_timeout: 5s, sessions: 1`.
     pub fn limits(limits: &str) -> Self {
         Self::default().append(&format!("limits: {{{limits}}}\n"))
@@ -166,6 +175,9 @@ impl Setup {
         let server = Server::bind(&prepared.config()).unwrap();
         let addresses = server.addresses();
         let control = server.control().clone();
+        if let Some(count) = self.processors {
+            control.set_threads(start_session_threads(count).unwrap());
+        }
         let stop = CancellationToken::new();
         let serving = tokio::spawn(server.serve(stop.clone().cancelled_owned()));
         Relay {
