@@ -168,6 +168,12 @@ fn exchanges_texts_are_told_apart() {
             false,
         ),
         (
+            "NO Too many requests. Suggested Backoff Time: 1000 milliseconds",
+            Refusal::Final,
+            Kind::Busy,
+            false,
+        ),
+        (
             "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant.",
             Refusal::Final,
             Kind::Refused,

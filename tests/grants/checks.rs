@@ -474,7 +474,7 @@ fn init_writes_a_file_that_check_finds_good() {
                 word
             }
         });
-        let arguments = [&arguments[..], &["--protocols", "imap,smtp"]].concat();
+        let arguments = [&arguments[..], &["--protocols", "IMAP,smtp"]].concat();
         let (code, said) = init(&folder, &arguments);
         assert_eq!(code, Some(0), "{grant}: {said}");
         let names = std::fs::read_dir(folder.path()).unwrap();

@@ -198,19 +198,19 @@ pub(super) fn client_secret(options: &Options, grant: &str) -> Option<Secret> {
 pub(super) fn protocols(named: &[String], provider: &Provider) -> Result<Vec<Protocol>, Trouble> {
     let all = Protocol::ALL.into_iter();
     let has = |protocol: &Protocol| provider.endpoint(*protocol).is_some();
-    if let Some(wrong) = named.iter().find(|name| {
-        !all.clone()
-            .filter(has)
-            .any(|protocol| protocol.name() == **name)
-    }) {
+    let is = |protocol: &Protocol, name: &str| protocol.name().eq_ignore_ascii_case(name);
+    let offered = || all.clone().filter(has);
+    if let Some(wrong) = named
+        .iter()
+        .find(|name| !offered().any(|protocol| is(&protocol, name)))
+    {
         return Err(Trouble::Usage(format!(
             "--protocols: {} has no {wrong}",
             provider.name
         )));
     }
-    let is_named = |protocol: &Protocol| named.iter().any(|name| name == protocol.name());
-    Ok(all
-        .filter(has)
+    let is_named = |protocol: &Protocol| named.iter().any(|name| is(protocol, name));
+    Ok(offered()
         .filter(|protocol| named.is_empty() || is_named(protocol))
         .collect())
 }
