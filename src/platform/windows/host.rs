@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use socket2::{SockRef, TcpKeepalive};
-use winsafe::prelude::*;
 use winsafe::{FILETIME, HPROCESS};
 
 use super::super::Usage;
