@@ -90,6 +90,8 @@ pub struct Relay {
     pub rejoin: Option<Rejoin>,
     pub rejoin_found: Option<Sealed>,
     pub owed: Vec<Owed>,
+    /// Is asked to stop when it next owes the store a token, and starts again after this.
+    pub stops_owing: Option<Duration>,
     pub in_flight: Vec<Message>,
     /// When it was last cut off or asleep.
     pub troubled: Duration,
@@ -127,6 +129,7 @@ impl Relay {
             rejoin: None,
             rejoin_found: None,
             owed: Vec::new(),
+            stops_owing: None,
             in_flight: Vec::new(),
             troubled: Duration::ZERO,
             pending: Vec::new(),

@@ -174,7 +174,7 @@ impl World {
         let for_ = self.random.time(200, 45_000);
         let relay = self.pick();
         let mut cost = 1;
-        match self.random.below(14) {
+        match self.random.below(15) {
             0 => {
                 let disk = match (budget, self.random.below(3)) {
                     (2, 0) => Disk::Backup,
@@ -187,6 +187,7 @@ impl World {
             1 => self.at(at, Event::Fault(Fault::Crash(relay, for_, Disk::Kept))),
             2 | 3 => self.at(at, Event::Fault(Fault::Sleep(relay, for_))),
             12 => self.at(at, Event::Fault(Fault::Stop(relay, for_))),
+            13 => self.at(at, Event::Fault(Fault::StopOwing(relay, for_))),
             4 => {
                 self.at(at, Event::Fault(Fault::Cut(relay)));
                 self.at(at + for_, Event::Fault(Fault::Heal(relay)));

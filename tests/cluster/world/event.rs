@@ -31,6 +31,8 @@ pub(super) enum Fault {
     Restart(usize),
     /// Is asked to stop, and starts again after this.
     Stop(usize, Duration),
+    /// The same, when it next has a token that the store has not.
+    StopOwing(usize, Duration),
     Sleep(usize, Duration),
     Cut(usize),
     Heal(usize),

@@ -94,6 +94,7 @@ impl World {
                 self.after(time, Event::Fault(Fault::Restart(relay)));
             }
             Fault::Stop(relay, time) => self.stop(relay, time),
+            Fault::StopOwing(relay, time) => self.relays[relay].stops_owing = Some(time),
             Fault::Restart(relay) => {
                 let it = &mut self.relays[relay];
                 it.up = true;

@@ -91,6 +91,9 @@ impl World {
         it.owed.push(Owed { rec: new, entry });
         self.asked(relay, Asked::Token);
         self.put_owed(relay);
+        if let Some(time) = self.relays[relay].stops_owing.take() {
+            self.after(ms(0), Event::Fault(Fault::Stop(relay, time)));
+        }
     }
 
     pub(super) fn put_owed(&mut self, relay: usize) {
