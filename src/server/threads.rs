@@ -21,8 +21,8 @@ const PROCESSORS: usize = 2;
 /// to a millisecond, for which the others wait.
 const EVENT_INTERVAL: u32 = 16;
 
-/// Starts a thread for every [`PROCESSORS`] of `processors`, at most [`MAX`]. They end with the process.
-/// None is started where the system does not let threads share a listener.
+/// Starts a thread for every two of `processors`, at least one and at most eight. They end with the
+/// process. None is started where the system does not let threads share a listener.
 ///
 /// # Errors
 ///

@@ -83,7 +83,7 @@ fn auth(argument: &[u8]) -> IResult<&[u8], Command> {
 }
 
 /// Parses `bdat-cmd = "BDAT" SP chunk-size [SP "LAST"] CR LF` (RFC 3030 §2). A size over
-/// [`MAX_CHUNK`] octets is invalid.
+/// 9,999,999,999 octets is invalid.
 pub fn bdat(line: &[u8]) -> Option<(u64, bool)> {
     let text = std::str::from_utf8(line).ok()?;
     let mut words = text.split_ascii_whitespace().skip(1);
