@@ -18,8 +18,8 @@ OTHERS = (
     "program::tests::a_program_is_done_when_it_has_ended",
     "program::tests::failures_say_why_within_bounds",
     "program::tests::what_it_started_ends_with_it",
-    "stream::tests::d17_a_reset_is_told_while_octets_are_unread",
-    "stream::tests::d17_an_end_is_no_reset",
+    "stream::connection::tests::d17_a_reset_is_told_while_octets_are_unread",
+    "stream::connection::tests::d17_an_end_is_no_reset",
 )
 
 
