@@ -7,6 +7,7 @@ use super::envelopes::Envelopes;
 use super::queue::Queue;
 use super::*;
 use crate::config::{self, AuditPath, OnFull};
+use crate::platform;
 use crate::platform::testing::{is_private, make_full};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -36,6 +37,9 @@ fn write(path: &Path, sessions: &[&str]) {
         audit.record(record(session));
     }
     assert_eq!(audit.finish(PATIENCE), 0);
+    drop(audit);
+    // Its thread closes the file a little later. Until then Windows lets nobody else write.
+    assert!(platform::open_alone(path, PATIENCE).unwrap().is_some());
 }
 
 fn read(path: &Path) -> String {
