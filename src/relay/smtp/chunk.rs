@@ -45,7 +45,7 @@ impl Smtp {
         let Some(transaction) = &mut self.transaction else {
             return;
         };
-        if !std::mem::replace(&mut transaction.chunks, true) {
+        if !std::mem::replace(&mut transaction.bdat, true) {
             transaction.header = begins;
         }
         let rewrites = |header: &HeaderRewriter| !header.is_done();
@@ -100,13 +100,16 @@ impl Smtp {
     /// the header or of the chunk.
     pub(super) fn chunk_header(&mut self, octets: &[u8], sink: &mut Sink<'_>) -> usize {
         let size = self.chunks_so_far();
-        let (InputState::ChunkHeader(chunk), Some(transaction)) =
-            (&mut self.state, &mut self.transaction)
-        else {
+        let InputState::ChunkHeader(chunk) = &mut self.state else {
             return octets.len();
         };
-        let Some(header) = &mut transaction.header else {
-            return octets.len();
+        let transaction = self.transaction.as_mut();
+        let Some(header) = transaction.and_then(|now| now.header.as_mut()) else {
+            // The upstream refused an earlier chunk, and with it the message.
+            let left = chunk.left;
+            self.answer(policy::SEQUENCE, sink);
+            self.discard_chunk(left);
+            return 0;
         };
         let (available, _) = part(octets, chunk.left);
         let piece = octets.get(..available).unwrap_or_default();

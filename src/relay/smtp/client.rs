@@ -243,6 +243,10 @@ impl Smtp {
         self.transaction.as_ref().is_some_and(accepted) || self.pending.iter().any(asked)
     }
 
+    fn has_begun_chunks(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|now| now.bdat)
+    }
+
     /// Handles a command that is subject to rules. `line` has no line end.
     fn ruled_command(&mut self, line: &[u8], sink: &mut Sink<'_>) {
         let odd = |octet: &u8| octet.is_ascii_control() && *octet != b'\t';
@@ -251,7 +255,11 @@ impl Smtp {
         }
         match Command::of(line) {
             Command::Mail => self.mail(line, sink),
-            Command::Rcpt if !self.has_transaction() => self.answer(policy::SEQUENCE, sink),
+            // A chunk without recipients has failed; one added now would get the rest of the
+            // message without its header.
+            Command::Rcpt if !self.has_transaction() || self.has_begun_chunks() => {
+                self.answer(policy::SEQUENCE, sink);
+            }
             Command::Rcpt => match self.policy() {
                 Some(policy) => {
                     let verdict = policy.recipient(line);
@@ -260,8 +268,7 @@ impl Smtp {
                 None => self.pass(line, Pending::Rcpt(address(line, "TO:")), sink),
             },
             Command::Data => {
-                let chunks = self.transaction.as_ref().is_some_and(|now| now.chunks);
-                if !self.has_transaction() || !self.has_recipients() || chunks {
+                if !self.has_transaction() || !self.has_recipients() || self.has_begun_chunks() {
                     return self.answer(policy::SEQUENCE, sink);
                 }
                 self.pass(b"DATA", Pending::Data, sink);

@@ -33,6 +33,9 @@ pub(super) struct Transaction {
     pub(super) size: u64,
     /// Rewriting of a header sent by BDAT, which may continue in the next chunk.
     pub(super) header: Option<HeaderRewriter>,
+    /// Whether BDAT was sent under rules; RCPT and DATA are out of sequence from then on.
+    pub(super) bdat: bool,
+    /// Whether the upstream accepted a chunk, so that a message is in progress.
     pub(super) chunks: bool,
 }
 
