@@ -2,6 +2,8 @@
 
 use memchr::memchr;
 
+use super::interface::{Action, Out};
+
 /// Octets kept of a line: enough for a tag of 64 octets and a verb, or for a reply code.
 const HEAD: usize = 96;
 
@@ -80,18 +82,18 @@ impl<'a> LineEnds<'a> {
     }
 
     /// Sends the line whose bare LF is just before `end`, with CRLF.
-    pub(super) fn repair(&mut self, end: usize, send: &mut dyn FnMut(&[u8])) {
+    pub(super) fn repair(&mut self, end: usize, out: Out<'_>) {
         if let Some(piece @ [_, ..]) = self.octets.get(self.sent..end.saturating_sub(1)) {
-            send(piece);
+            out(Action::ToUpstream(piece));
         }
-        send(b"\r\n");
+        out(Action::ToUpstream(b"\r\n"));
         self.sent = end;
     }
 
     /// Sends the remaining octets.
-    pub(super) fn finish(self, send: &mut dyn FnMut(&[u8])) {
+    pub(super) fn finish(self, out: Out<'_>) {
         if let Some(rest @ [_, ..]) = self.octets.get(self.sent..) {
-            send(rest);
+            out(Action::ToUpstream(rest));
         }
     }
 }

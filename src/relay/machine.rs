@@ -152,7 +152,9 @@ impl Machine {
             Input::Flushed { client, upstream } => {
                 self.client_flushed = client;
                 self.upstream_flushed = upstream;
-                self.tracker.on_client_flushed(client, out);
+                if client {
+                    self.tracker.on_client_flushed(out);
+                }
             }
             Input::Permit(permit) => {
                 self.active = now;

@@ -1,6 +1,5 @@
 //! Client side of an SMTP session: commands, and the octets of messages.
 
-use super::super::interface::Out;
 use super::chunk::{chunk_state, part};
 use super::pending::Pending;
 use super::policy::{self, Verdict};
@@ -8,10 +7,8 @@ use super::reply::ReplyScanner;
 use super::session::{InputState, MAX_HELD, Smtp, UpstreamState};
 use super::sink::Sink;
 use super::transaction::{Mail, Transaction};
-use crate::fault::Fault;
 use crate::relay::envelope::address;
-use crate::relay::interface::{Action, Event};
-use crate::wire::Protocol;
+use crate::relay::interface::{Action, TrackedProtocol as _};
 use crate::wire::smtp::bdat;
 
 /// Longest command that is parsed, in octets; RFC 5321 §4.5.3.1.4 and its extensions require less.
@@ -60,19 +57,6 @@ impl Command {
 }
 
 impl Smtp {
-    pub(in crate::relay) fn on_client(&mut self, octets: &[u8], out: Out<'_>) {
-        self.parse(octets, &mut Sink::new(out));
-    }
-
-    /// Handles the end of the client's direction. An incomplete command is forwarded only without
-    /// rules.
-    pub(in crate::relay) fn on_client_ended(&mut self, out: Out<'_>) {
-        if !self.is_ruled() && self.held.is_empty() && matches!(self.state, InputState::Command) {
-            Sink::new(out).text(&self.line);
-        }
-        self.line = Vec::new();
-    }
-
     /// Continues with held input as far as possible.
     pub(super) fn resume(&mut self, sink: &mut Sink<'_>) {
         if let InputState::Blocked(line) = &mut self.state {
@@ -86,7 +70,8 @@ impl Smtp {
         }
     }
 
-    fn parse(&mut self, mut octets: &[u8], sink: &mut Sink<'_>) {
+    /// Handles octets from the client, and holds those that have to wait.
+    pub(super) fn parse(&mut self, mut octets: &[u8], sink: &mut Sink<'_>) {
         while !octets.is_empty() {
             if self.untracked {
                 return sink.text(octets);
@@ -387,44 +372,6 @@ impl Smtp {
             from: mail.from,
             sender: mail.sender,
         });
-    }
-
-    pub(in crate::relay) fn on_upstream_opened(&mut self, out: Out<'_>) {
-        let mut sink = Sink::new(out);
-        self.reply = ReplyScanner::default();
-        match std::mem::take(&mut self.state) {
-            InputState::AwaitingUpstream(mail) => {
-                self.upstream = UpstreamState::Sender(mail.sender.to_lowercase());
-                self.send_mail(*mail, &mut sink);
-            }
-            state => self.state = state,
-        }
-        self.resume(&mut sink);
-    }
-
-    pub(in crate::relay) fn on_upstream_refused(&mut self, fault: &Fault, out: Out<'_>) {
-        let mut sink = Sink::new(out);
-        if !matches!(self.state, InputState::AwaitingUpstream(_)) {
-            return;
-        }
-        self.state = InputState::Command;
-        self.release(&mut sink);
-        let text = fault.reply(Protocol::Smtp, None).text;
-        let text = String::from_utf8_lossy(&text).into_owned();
-        // 421 would end the session (RFC 5321 §3.8), which continues.
-        let text = match text.strip_prefix("421") {
-            Some(rest) => format!("451{rest}"),
-            None => text,
-        };
-        self.answer_with(Pending::Local(text.into()), &mut sink);
-        sink.act(Action::Record(Event::Fault(fault.clone())));
-        self.resume(&mut sink);
-    }
-
-    /// Handles the loss of an upstream that is not needed at the moment.
-    pub(in crate::relay) fn on_upstream_lost(&mut self, out: Out<'_>) {
-        out(Action::DropUpstream);
-        self.forget_upstream(&mut Sink::new(out));
     }
 
     /// Forgets the upstream and its incomplete reply. Local replies that waited for its end are

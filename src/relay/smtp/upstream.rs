@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::super::envelope::MessageOutcome;
-use super::super::interface::Out;
 use super::header::HeaderRewriter;
 use super::pending::Pending;
 use super::reply::ReplyScanner;
@@ -13,14 +12,14 @@ use super::sink::Sink;
 use super::text::Text;
 use super::transaction::Transaction;
 use crate::fault::{Fault, Kind, suggested_backoff};
-use crate::relay::interface::{Action, Event};
+use crate::relay::interface::{Action, Event, TrackedProtocol as _};
 
 /// Backoff of a mailbox after a 432 reply that names no time.
 const CROWDED: Duration = Duration::from_secs(10);
 
 impl Smtp {
-    pub(in crate::relay) fn on_upstream(&mut self, octets: &[u8], out: Out<'_>) {
-        let mut sink = Sink::new(out);
+    /// Forwards the upstream's octets, and handles each reply that they complete.
+    pub(super) fn relay_replies(&mut self, octets: &[u8], sink: &mut Sink<'_>) {
         // The octets from `start` to `at` are forwarded in as few pieces as possible.
         let (mut start, mut at) = (0, 0);
         while at < octets.len() && !self.untracked {
@@ -34,7 +33,7 @@ impl Smtp {
             let hidden = self.hides_reply;
             let (taken, complete) = self.reply.take(octets.get(at..).unwrap_or_default());
             if hidden {
-                forward(octets, start, at, &mut sink);
+                forward(octets, start, at, sink);
                 start = at + taken;
             }
             at += taken;
@@ -42,17 +41,17 @@ impl Smtp {
                 continue;
             }
             let reply = std::mem::take(&mut self.reply);
-            self.on_reply(&reply, &mut sink);
+            self.on_reply(&reply, sink);
             // The upstream closes during a transaction, and the session ends with it.
             self.closing_announced |= reply.code() == b"421" && self.transaction.is_some();
             if self.pending.front().is_some_and(Pending::is_local) || self.holds_input() {
-                forward(octets, start, at, &mut sink);
+                forward(octets, start, at, sink);
                 start = at;
-                self.answer_due(&mut sink);
-                self.resume(&mut sink);
+                self.answer_due(sink);
+                self.resume(sink);
             }
         }
-        forward(octets, start, octets.len(), &mut sink);
+        forward(octets, start, octets.len(), sink);
         if self.pending.is_empty() {
             self.pending = VecDeque::new();
         }
