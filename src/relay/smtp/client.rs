@@ -1,6 +1,6 @@
 //! Client side of an SMTP session: commands, and the octets of messages.
 
-use super::chunk::{chunk_state, part};
+use super::chunk::part;
 use super::pending::Pending;
 use super::policy::{self, Verdict};
 use super::reply::ReplyScanner;
@@ -8,6 +8,7 @@ use super::session::{InputState, MAX_HELD, Smtp, UpstreamState};
 use super::sink::Sink;
 use super::transaction::{Mail, Transaction};
 use crate::relay::envelope::address;
+use crate::relay::framing::{has_cr, line_part};
 use crate::relay::interface::{Action, TrackedProtocol as _};
 use crate::wire::smtp::bdat;
 
@@ -94,21 +95,15 @@ impl Smtp {
             InputState::Command => self.command_octets(octets, sink),
             InputState::LongLine { .. } => self.long_line(octets, sink),
             InputState::Data(_) => self.text(octets, sink),
-            InputState::Chunk(left) => {
+            InputState::Chunk { left, discard } => {
                 let (taken, rest) = part(octets, *left);
-                sink.text(octets.get(..taken).unwrap_or_default());
-                self.state = match rest {
-                    0 => InputState::Command,
-                    rest => InputState::Chunk(rest),
-                };
+                if !*discard {
+                    sink.text(octets.get(..taken).unwrap_or_default());
+                }
+                self.state = InputState::chunk(rest, *discard);
                 taken
             }
             InputState::ChunkHeader(_) => self.chunk_header(octets, sink),
-            InputState::DiscardChunk(left) => {
-                let (taken, rest) = part(octets, *left);
-                self.discard_chunk(rest);
-                taken
-            }
             InputState::DiscardText(text, _) => {
                 let taken = text.take(octets);
                 let (octets, ended) = (taken.octets, taken.ended);
@@ -127,9 +122,8 @@ impl Smtp {
     }
 
     fn command_octets(&mut self, octets: &[u8], sink: &mut Sink<'_>) -> usize {
-        let (taken, complete) = up_to_line_end(octets);
-        let piece = octets.get(..taken).unwrap_or_default();
-        if self.line.len() + taken > MAX_LINE {
+        let (piece, complete) = line_part(octets);
+        if self.line.len() + piece.len() > MAX_LINE {
             let forward = !self.is_ruled();
             if forward {
                 sink.line(&self.line);
@@ -150,7 +144,7 @@ impl Smtp {
                 }
             }
         }
-        taken
+        piece.len()
     }
 
     /// Handles the rest of a line whose first octets are in `line`.
@@ -158,12 +152,10 @@ impl Smtp {
         let InputState::LongLine { forward, cr } = &mut self.state else {
             return octets.len();
         };
-        let (taken, complete) = up_to_line_end(octets);
-        let piece = octets.get(..taken).unwrap_or_default();
+        let (piece, complete) = line_part(octets);
+        *cr = has_cr(piece, *cr);
+        let (forward, cr) = (*forward, *cr);
         let body = piece.strip_suffix(b"\n").unwrap_or(piece);
-        let has_cr = body.last().map_or(*cr, |octet| *octet == b'\r');
-        *cr = has_cr;
-        let forward = *forward;
         if forward {
             sink.text(body);
         }
@@ -174,13 +166,13 @@ impl Smtp {
             self.state = InputState::Command;
             let line = std::mem::take(&mut self.line);
             if forward {
-                sink.line(if has_cr { b"\n" } else { b"\r\n" });
+                sink.line(if cr { b"\n" } else { b"\r\n" });
                 self.passed(&line, sink);
             } else {
                 self.answer(policy::TOO_LONG, sink);
             }
         }
-        taken
+        piece.len()
     }
 
     /// Records what the reply to a forwarded command may change.
@@ -202,7 +194,7 @@ impl Smtp {
             }
             Command::Bdat => match bdat(line) {
                 Some((octets, last)) => {
-                    self.state = chunk_state(octets);
+                    self.state = InputState::chunk(octets, false);
                     Pending::Chunk { octets, last }
                 }
                 None => Pending::UnclearChunk,
@@ -223,7 +215,7 @@ impl Smtp {
 
     /// Whether a recipient was accepted, or is pending.
     pub(super) fn has_recipients(&self) -> bool {
-        let accepted = |transaction: &Transaction| !transaction.envelope.to.is_empty();
+        let accepted = |transaction: &Transaction| !transaction.to.is_empty();
         let asked = |pending: &Pending| matches!(pending, Pending::Rcpt(_));
         self.transaction.as_ref().is_some_and(accepted) || self.pending.iter().any(asked)
     }
@@ -424,13 +416,6 @@ impl Smtp {
             self.answer_with(Pending::LocalRejection(reply, size), sink);
             self.record_refusal(format!("{size} octets, {}", reply.trim_end()), sink);
         }
-    }
-}
-
-fn up_to_line_end(octets: &[u8]) -> (usize, bool) {
-    match memchr::memchr(b'\n', octets) {
-        Some(at) => (at + 1, true),
-        None => (octets.len(), false),
     }
 }
 

@@ -81,16 +81,29 @@ pub(super) enum InputState {
     AwaitingUpstream(Box<Mail>),
     AwaitingPermit(Box<Mail>),
     Data(Box<Text>),
-    /// Remaining octets of a chunk.
-    Chunk(u64),
+    /// Inside a chunk.
+    Chunk {
+        /// Remaining octets.
+        left: u64,
+        /// Whether the chunk was refused locally.
+        discard: bool,
+    },
     /// Beginning of a chunk that contains part of the header.
     ChunkHeader(Box<ChunkHeader>),
-    /// Remaining octets of a chunk that was refused locally.
-    DiscardChunk(u64),
     /// Remainder of a message that was cut off, and the reply at its end.
     DiscardText(Box<Text>, &'static str),
     /// Nothing: the session ends.
     Over,
+}
+
+impl InputState {
+    /// State with `left` octets of a chunk to come.
+    pub(super) fn chunk(left: u64, discard: bool) -> Self {
+        match left {
+            0 => Self::Command,
+            left => Self::Chunk { left, discard },
+        }
+    }
 }
 
 impl Smtp {
@@ -269,9 +282,8 @@ impl TrackedProtocol for Smtp {
         matches!(
             self.state,
             InputState::Data(_)
-                | InputState::Chunk(_)
+                | InputState::Chunk { .. }
                 | InputState::ChunkHeader(_)
-                | InputState::DiscardChunk(_)
                 | InputState::DiscardText(..)
         )
     }
@@ -320,9 +332,8 @@ impl Smtp {
             InputState::Command
             | InputState::LongLine { .. }
             | InputState::Data(_)
-            | InputState::Chunk(_)
+            | InputState::Chunk { .. }
             | InputState::ChunkHeader(_)
-            | InputState::DiscardChunk(_)
             | InputState::DiscardText(..) => {
                 self.pending.len() >= MAX_PENDING || self.local_replies >= MAX_LOCAL_REPLIES
             }
@@ -371,9 +382,7 @@ impl Smtp {
         sink: &mut Sink<'_>,
     ) {
         let transaction = self.transaction.take().unwrap_or_default();
-        let message = transaction
-            .envelope
-            .ended(size, outcome, reply.map(str::trim_end));
+        let message = transaction.ended(size, outcome, reply);
         sink.act(Action::Record(Event::Message(message)));
         if !self.pending.contains(&Pending::Discarded) && !self.aborted {
             self.release(sink);

@@ -86,7 +86,7 @@ impl Smtp {
             Pending::Mail { .. } if self.transaction.is_none() => self.release(sink),
             Pending::Rcpt(to) if reply.succeeds() => {
                 if let Some(transaction) = &mut self.transaction {
-                    transaction.envelope.add(to);
+                    transaction.add_recipient(to);
                 }
             }
             Pending::Data => self.on_data_reply(reply, sink),
@@ -199,14 +199,11 @@ impl Smtp {
         let (from, to) = match pending {
             Pending::Mail { from, .. } => (from.as_str(), None),
             Pending::Rcpt(to) => {
-                let from = transaction.map(|now| now.envelope.from.as_str());
+                let from = transaction.map(|now| now.from.as_str());
                 (from.unwrap_or_default(), Some(to.as_str()))
             }
             Pending::Data | Pending::Text(_) | Pending::Chunk { .. } => match transaction {
-                Some(now) => (
-                    now.envelope.from.as_str(),
-                    now.envelope.to.first().map(String::as_str),
-                ),
+                Some(now) => (now.from.as_str(), now.to.first().map(String::as_str)),
                 None => return,
             },
             _ => return,
