@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::registry::{Phase, SessionEntry, SessionGuard};
+use super::registry::{Phase, SessionGuard};
 use super::state::ServiceState;
 use super::upstream::LoggedIn;
 use crate::audit::{self, Audit, Envelopes, Event};
@@ -20,7 +20,7 @@ use crate::fault::{Fault, Kind, mailbox_remedy, message_remedy, sanitize};
 use crate::fault_log::FaultLogLimiter;
 use crate::history::LoginHistory;
 use crate::metrics::Metrics;
-use crate::relay::{ByteCounters, ClosedBy, Drain, Event as RelayEvent, MessageReport};
+use crate::relay::{ClosedBy, Drain, Event as RelayEvent, MessageReport};
 use crate::wire::Protocol;
 
 /// Outcome of a session, for metrics and audit records.
@@ -61,7 +61,7 @@ impl SessionOutcome {
 #[derive(Debug)]
 pub(super) struct SessionRecord {
     /// Entry in the registry, with the session's id, listener and client.
-    presence: SessionGuard,
+    pub(super) session: SessionGuard,
     client_tls: Option<String>,
     login: Option<String>,
     mailbox: Option<String>,
@@ -92,7 +92,7 @@ impl SessionRecord {
         let drain = Drain::within_parent(&state.drain);
         let sessions = &state.sessions;
         Self {
-            presence: sessions.register(session_id(), listener.clone(), client, drain),
+            session: sessions.register(session_id(), listener.clone(), client, drain),
             client_tls: None,
             login: None,
             mailbox: None,
@@ -116,35 +116,8 @@ impl SessionRecord {
         }
     }
 
-    pub(super) fn id(&self) -> &str {
-        self.session().id()
-    }
-
-    pub(super) fn client(&self) -> SocketAddr {
-        self.session().client()
-    }
-
-    fn listener(&self) -> &Listener {
-        self.session().listener()
-    }
-
     pub(super) fn protocol(&self) -> Protocol {
-        self.listener().protocol
-    }
-
-    /// The session's entry in the registry.
-    pub(super) fn session(&self) -> &Arc<SessionEntry> {
-        self.presence.session()
-    }
-
-    /// Counters of the octets relayed so far.
-    pub(super) fn byte_counters(&self) -> &ByteCounters {
-        &self.presence.session().counts
-    }
-
-    /// Request to end the session at its next reply boundary.
-    pub(super) fn drain(&self) -> &Drain {
-        &self.presence.session().drain
+        self.session.listener.protocol
     }
 
     pub(super) fn client_tls(&mut self, encryption: Option<String>) {
@@ -167,7 +140,7 @@ impl SessionRecord {
 
     /// Records a verified login; `names` are those in the client's certificate.
     pub(super) fn on_verified(&mut self, verified: &VerifiedLogin, names: &[CertificateName]) {
-        self.presence.verified(verified, names);
+        self.session.verified(verified, names);
         let registration = &verified.account().registration;
         self.mailbox = Some(verified.mailbox().to_owned());
         self.credential = verified.credential().map(str::to_owned);
@@ -178,7 +151,7 @@ impl SessionRecord {
 
     /// Records that the login succeeded.
     pub(super) fn on_login(&mut self, started: Instant) {
-        self.presence.relays();
+        self.session.relays();
         self.outcome = SessionOutcome::Relayed;
         self.fault = None;
         let took = started.elapsed();
@@ -202,7 +175,7 @@ impl SessionRecord {
         self.upstream_ip = logged_in.address.map(|address| address.ip().to_canonical());
         self.upstream_tls = logged_in.stream.encryption();
         tracing::debug!(
-            session = self.id(),
+            session = self.session.id,
             upstream_ip = self.upstream_ip.map(tracing::field::display),
             "logged in"
         );
@@ -211,8 +184,8 @@ impl SessionRecord {
     /// Records a refused attempt; the client may try again. `method` is `None` if the dialogue
     /// refused it.
     pub(super) fn on_login_refused(&mut self, method: Option<&str>, fault: &Fault) {
-        let phase = self.presence.phase();
-        self.presence.on_refused();
+        let phase = self.session.phase();
+        self.session.on_refused();
         if method.is_none() {
             // Refused in the dialogue, so the login is not known.
             self.login = None;
@@ -264,10 +237,10 @@ impl SessionRecord {
     /// Builds an audit record of this session, without its outcome.
     fn audited(&self, event: Event) -> audit::AuditRecord {
         audit::AuditRecord {
-            session: Some(self.id().to_owned()),
-            listener: Some(self.listener().name.clone()),
+            session: Some(self.session.id.clone()),
+            listener: Some(self.session.listener.name.clone()),
             protocol: Some(self.protocol().name()),
-            client: Some(self.client().to_string()),
+            client: Some(self.session.client.to_string()),
             client_tls: self.client_tls.clone(),
             login: self.login.clone(),
             credential: self.credential.clone(),
@@ -296,7 +269,7 @@ impl SessionRecord {
             // A connection that timed out without requesting anything.
             Kind::LoginTimeout if self.is_probe() => {
                 self.fault = Some(fault.kind());
-                tracing::debug!(session = self.id(), %fault, "no credentials in time");
+                tracing::debug!(session = self.session.id, %fault, "no credentials in time");
             }
             _ => self.report(fault, None),
         }
@@ -394,18 +367,18 @@ impl SessionRecord {
             self.history.failed(login, fault);
         }
         if fault.is_already_logged() {
-            tracing::debug!(session = self.id(), %fault, "still");
+            tracing::debug!(session = self.session.id, %fault, "still");
             return;
         }
-        let (client, kind) = (self.client().ip(), fault.kind());
+        let (client, kind) = (self.session.client.ip(), fault.kind());
         if !self.fault_log.allows(self.login.as_deref(), client, kind) {
-            tracing::debug!(session = self.id(), %fault, "again");
+            tracing::debug!(session = self.session.id, %fault, "again");
             return;
         }
         tracing::warn!(
-            session = self.id(),
-            listener = self.listener().name,
-            client = %self.client(),
+            session = self.session.id,
+            listener = self.session.listener.name,
+            client = %self.session.client,
             login = self.login,
             mailbox = self.mailbox,
             method,
