@@ -133,7 +133,7 @@ fn account(
         }
     }
     let (login, passwords) = (login?, passwords?);
-    let any = |password: &Password| matches!(password.check, PasswordCheck::Any);
+    let any = |password: &Password| matches!(password.password, PasswordCheck::Any);
     if login == LoginPattern::Any && passwords.iter().any(any) {
         return field.reject(
             "must not have `password: any`: with login \"*\" every mailbox would be open to anyone who reaches the listener",
@@ -166,9 +166,9 @@ fn passwords(
         (Key::Given(_), Key::Given(_)) => field
             .at("passwords")
             .reject("is given in addition to password; put that one into the list"),
-        (Key::Given(check), Key::Absent) => Some(vec![Password {
+        (Key::Given(password), Key::Absent) => Some(vec![Password {
             name: None,
-            check,
+            password,
             allow: None,
             protocols: Protocol::ALL.to_vec(),
             certificate: None,
@@ -211,7 +211,7 @@ pub(super) fn check_costs(accounts: &ReadAccounts) {
     let mut found: Vec<(String, usize, &Field)> = Vec::new();
     for (field, account) in &accounts.placed {
         for password in &account.passwords {
-            let PasswordCheck::Hash(phc) = &password.check else {
+            let PasswordCheck::Hash(phc) = &password.password else {
                 continue;
             };
             let Some(cost) = cost(phc.expose()) else {

@@ -143,7 +143,7 @@ fn is_near_a_secret(text: &str, line: usize) -> bool {
 
 fn config(root: &Field, keys: Root, path: &Path) -> Option<Config> {
     let state = super::state::state(root, keys.state);
-    let providers = super::providers::providers(keys.providers);
+    let providers = super::provider::providers(keys.providers);
     let registrations = super::registrations::registrations(keys.registrations, &providers);
     let accounts = super::accounts::accounts(keys.accounts, &registrations);
     let has_listeners = keys.listeners.given().is_some();

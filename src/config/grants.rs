@@ -8,8 +8,7 @@ use serde::Deserialize;
 use super::field::Field;
 use super::key::Key;
 use super::registration::{
-    ClientCredential, FederatedKeys, Grant, GrantName, MetadataUrl, RegistrationKeys,
-    ServiceAccount,
+    ClientCredential, FederatedKeys, Grant, GrantName, RegistrationKeys, ServiceAccount,
 };
 use super::source::ClientSecret;
 use crate::secret::Secret;
@@ -56,7 +55,7 @@ pub(super) fn grant(field: &Field, keys: &RegistrationKeys) -> Option<Grant> {
             service_account(&field.at("key"), &json).map(Grant::ServiceAccount)
         }
         GrantName::ManagedIdentity => {
-            let MetadataUrl(url) = keys.url.clone().required()?;
+            let url = keys.url.clone().required()?;
             let client_id = keys.client_id.clone().optional()?;
             Some(Grant::ManagedIdentity { client_id, url })
         }

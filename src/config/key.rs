@@ -5,7 +5,6 @@
 //! it.
 
 use std::borrow::Cow;
-use std::ops::RangeInclusive;
 
 use super::field::Field;
 use super::kind::{Kind, Requirement, Row};
@@ -46,13 +45,31 @@ impl<T: Text> Value for T {
     }
 }
 
-/// A value with a minimum and a maximum.
-pub(super) trait Ranged: Value {
-    /// Reads as [`Value::read`] does, within `range`.
-    fn read_within(field: &Field, range: &RangeInclusive<Self>) -> Option<Self>;
+/// Restriction of a key's value, in brackets after its type: a range, a form of text, a length.
+pub(super) trait Restriction<T> {
+    /// Reads as [`Value::read`] does.
+    fn read(&self, field: &Field) -> Option<T>;
 
-    /// Kind of the value as [`Value::kind`] returns it, within `range`.
-    fn kind_within(range: &RangeInclusive<Self>) -> Kind;
+    /// Kind of the value, as [`Value::kind`] returns it.
+    fn kind(&self) -> Kind;
+}
+
+/// Form of a value that is written as one text, for types with several forms.
+pub(super) struct Form<T> {
+    /// Name of the kind in the reference.
+    pub(super) kind: &'static str,
+    /// Parses the text; the error is the problem to report.
+    pub(super) parse: fn(&str) -> Result<T, Cow<'static, str>>,
+}
+
+impl<T> Restriction<T> for Form<T> {
+    fn read(&self, field: &Field) -> Option<T> {
+        field.accept((self.parse)(field.word()?))
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::text(self.kind)
+    }
 }
 
 /// A key that is available even if others of its section are wrong, so that contradictions between
@@ -104,6 +121,18 @@ impl<T> Key<T> {
 
     pub(super) fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
+    }
+
+    /// Gives an absent key its default.
+    pub(super) fn default_to(&mut self, default: impl FnOnce() -> T) {
+        self.default_from(|| Some(default()));
+    }
+
+    /// Gives an absent key its default, if what that depends on is valid.
+    pub(super) fn default_from(&mut self, default: impl FnOnce() -> Option<T>) {
+        if self.is_absent() {
+            *self = default().map_or(Self::Broken, Self::Given);
+        }
     }
 }
 
@@ -168,9 +197,16 @@ pub(super) fn take<S: Slot>(
 }
 
 /// Declares a section: `key: Type` (optional if the type is an `Option` or a [`Key`]), then
-/// `[least..=greatest]`, then `= "default"` (YAML) or `=> "what to write"` (required), then
-/// `: "meaning of its absence"`. Doc comments are the meanings in the reference. The keys of
-/// `struct Keys for Type` are read into a `Type` by `Keys::build(self, &Field) -> Option<Type>`.
+/// `[restriction]`, then `= "default"` (YAML) or `=> "what to write"` (required), then
+/// `: "meaning of its absence"`. Doc comments are the meanings in the reference.
+///
+/// - `struct Type { … }` is read as it is declared.
+/// - `struct Keys for Type { … }` is read, and turned into a `Type` by
+///   `Keys::build(self, &Field) -> Option<Type>`.
+/// - `struct Type from Keys { … }` declares both: `Keys` has each key as a [`Key`], so that
+///   defaults that depend on other keys can be set and contradictions reported, and
+///   `Keys::finish` turns it into the `Type`. `finish` takes as arguments the keys that are read as
+///   another type (`key: Type as Read`), then the fields in `with { … }`, which are no keys.
 macro_rules! section {
     (
         $(#[doc = $about:literal])*
@@ -178,7 +214,7 @@ macro_rules! section {
         $vis:vis struct $name:ident $(for $built:ty)? {
             $(
                 $(#[doc = $doc:literal])*
-                $field_vis:vis $key:ident: $slot:ty $([$range:expr])?
+                $key_vis:vis $key:ident: $slot:ty $([$restriction:expr])?
                     $(= $default:literal)? $(=> $what:literal)? $(: $computed:literal)?,
             )*
         }
@@ -187,11 +223,66 @@ macro_rules! section {
         #[derive(Debug, Clone)]
         $(#[derive($($derive),*)])?
         $vis struct $name {
-            $($(#[doc = $doc])* $field_vis $key: $slot,)*
+            $($(#[doc = $doc])* $key_vis $key: $slot,)*
         }
 
         section!(@value $name $(, $built)?);
+        section!(@keys $name { $(
+            $key: $slot, [$($restriction)?], [$($doc)*],
+            [$(= $default)? $(=> $what)? $(: $computed)?];
+        )* });
+    };
+    (
+        $(#[doc = $about:literal])*
+        $(#[derive($($derive:path),*)])?
+        $vis:vis struct $name:ident from $keys:ident {
+            $(
+                $(#[doc = $doc:literal])*
+                $key_vis:vis $key:ident: $slot:ty $(as $read:ty)? $([$restriction:expr])?
+                    $(= $default:literal)? $(=> $what:literal)? $(: $computed:literal)?,
+            )*
+        }
+        $(with {
+            $($(#[doc = $other_doc:literal])* $other_vis:vis $other:ident: $other_type:ty,)*
+        })?
+    ) => {
+        $(#[doc = $about])*
+        #[derive(Debug, Clone)]
+        $(#[derive($($derive),*)])?
+        $vis struct $name {
+            $($(#[doc = $doc])* $key_vis $key: $slot,)*
+            $($($(#[doc = $other_doc])* $other_vis $other: $other_type,)*)?
+        }
 
+        /// The keys, each of which may be absent or wrong.
+        #[derive(Debug, Clone)]
+        pub(super) struct $keys {
+            $($key: section!(@key $slot $(, $read)?),)*
+        }
+
+        impl $keys {
+            /// Returns the section, or `None` if a key is wrong or a required one absent.
+            fn finish(
+                self,
+                $($($key: section!(@first $slot, $read),)?)*
+                $($($other: $other_type,)*)?
+            ) -> Option<$name> {
+                Some($name {
+                    $($key: section!(@finish self, $key $(, $read)?),)*
+                    $($($other,)*)?
+                })
+            }
+        }
+
+        section!(@value $keys);
+        section!(@keys $keys { $(
+            $key: section!(@key $slot $(, $read)?), [$($restriction)?], [$($doc)*],
+            [$(= $default)? $(=> $what)? $(: $computed)?];
+        )* });
+    };
+    (@keys $name:ident { $(
+        $key:ident: $slot:ty, [$($restriction:expr)?], [$($doc:literal)*], [$($presence:tt)*];
+    )* }) => {
         impl $name {
             fn read_keys(field: &$crate::config::field::Field) -> Option<Self> {
                 field.check_keys(&Self::TABLE)?;
@@ -200,7 +291,7 @@ macro_rules! section {
                     $crate::config::key::take::<$slot>(
                         field,
                         row,
-                        |field| section!(@read field, $slot $(, $range)?),
+                        |field| section!(@read field, $slot $(, $restriction)?),
                     )
                 });)*
                 Some(Self { $($key: $key?,)* })
@@ -210,12 +301,21 @@ macro_rules! section {
                 rows: &[$($crate::config::kind::Row {
                     key: stringify!($key),
                     meaning: &[$($doc),*],
-                    presence: section!(@presence $(= $default)? $(=> $what)? $(: $computed)?),
-                    kind: || section!(@kind $slot $(, $range)?),
+                    presence: section!(@presence $($presence)*),
+                    kind: || section!(@kind $slot $(, $restriction)?),
                 },)*],
             };
         }
     };
+    (@key $slot:ty) => {
+        $crate::config::key::Key<<$slot as $crate::config::key::Slot>::Of>
+    };
+    (@key $slot:ty, $read:ty) => { $crate::config::key::Key<$read> };
+    (@first $slot:ty, $read:ty) => { $slot };
+    (@finish $keys:ident, $key:ident) => {
+        $crate::config::key::Slot::from_key($keys.$key)?
+    };
+    (@finish $keys:ident, $key:ident, $read:ty) => { $key };
     (@value $keys:ty) => {
         impl $crate::config::key::Value for $keys {
             fn read(field: &$crate::config::field::Field) -> Option<Self> {
@@ -241,18 +341,18 @@ macro_rules! section {
     (@read $field:ident, $slot:ty) => {
         <<$slot as $crate::config::key::Slot>::Of as $crate::config::key::Value>::read($field)
     };
-    (@read $field:ident, $slot:ty, $range:expr) => {
-        <<$slot as $crate::config::key::Slot>::Of as $crate::config::key::Ranged>::read_within(
+    (@read $field:ident, $slot:ty, $restriction:expr) => {
+        $crate::config::key::Restriction::<<$slot as $crate::config::key::Slot>::Of>::read(
+            &$restriction,
             $field,
-            &$range,
         )
     };
     (@kind $slot:ty) => {
         <<$slot as $crate::config::key::Slot>::Of as $crate::config::key::Value>::kind()
     };
-    (@kind $slot:ty, $range:expr) => {
-        <<$slot as $crate::config::key::Slot>::Of as $crate::config::key::Ranged>::kind_within(
-            &$range,
+    (@kind $slot:ty, $restriction:expr) => {
+        $crate::config::key::Restriction::<<$slot as $crate::config::key::Slot>::Of>::kind(
+            &$restriction,
         )
     };
     (@presence) => { $crate::config::kind::Requirement::Optional };

@@ -15,58 +15,34 @@ use super::known::Known;
 use super::pem;
 use super::provider::Provider;
 use super::unauthenticated::{Unauthenticated, unauthenticated};
-use super::value::{AnyNumber, Each, Name};
+use super::value::{AnyNumber, Each, NAME};
 use crate::tls::{CertificateFiles, ServerCertificate};
 use crate::wire::Protocol;
 
 section! {
-    /// `listeners[]`.
-    pub(super) struct ListenerKeys {
+    /// Address on which one protocol is served, from `listeners[]`.
+    pub struct Listener from ListenerKeys {
         /// Name in logs and metrics
-        name: Key<Name>: "PROTOCOL-PORT",
+        pub name: String[NAME]: "PROTOCOL-PORT",
         /// Protocol of the listener
-        protocol: Key<Protocol> => "imap, pop3 or smtp",
+        pub protocol: Protocol => "imap, pop3 or smtp",
         /// Address and port, as in `127.0.0.1:1143`. `[::]` is every IPv6 address and no IPv4 address; IPv4 requires a second listener (`0.0.0.0`)
-        bind: Key<SocketAddr> => "an address and port, as in 127.0.0.1:1143",
+        pub bind: SocketAddr => "an address and port, as in 127.0.0.1:1143",
         /// Provider whose capabilities are shown before the login. The account's provider decides to which mail service a session goes
-        provider: Key<String>: "the accounts', if they have one only",
+        pub provider: Arc<Provider> as String: "the accounts', if they have one only",
         /// TLS towards clients. Changed certificate files are loaded within 10 s; open sessions continue
-        tls: Key<ListenerTls>: "`{mode: none}`",
+        pub tls: ListenerTls: "`{mode: none}`",
         /// With `starttls`: whether credentials are refused before TLS
-        require_tls: bool = "true",
+        pub require_tls: bool = "true",
         /// Client networks. Connections from other networks are closed without an octet
-        allow: Key<Vec<IpNet>>: "all networks",
+        pub allow: Option<Vec<IpNet>>: "all networks",
         /// Must be true for a `bind` that is not loopback and has no TLS; requires `allow`
-        allow_cleartext: bool = "false",
+        pub allow_cleartext: bool = "false",
         /// Networks of load balancers (HAProxy: `send-proxy`, `send-proxy-v2`). A PROXY header of version 1 or 2 is required within 5 s and accepted from these networks only; other connections are closed without an octet. The listener counts as not loopback; `allow`, limits, lockout and log use the announced client address. A load balancer's own connections (LOCAL, UNKNOWN: health checks) keep its address, which `allow` must then include
-        proxy_protocol: AnyNumber<IpNet> = "[]",
+        pub proxy_protocol: Vec<IpNet>[AnyNumber] = "[]",
         /// SMTP: login of the account for clients that do not log in; see [Devices](#smtp-devices-policy-limits). Requires `allow`
-        unauthenticated: Key<String>: "none",
+        pub unauthenticated: Option<Unauthenticated> as String: "none",
     }
-}
-
-/// Address on which one protocol is served.
-#[derive(Debug)]
-pub struct Listener {
-    /// Unique name of the listener; default `protocol-port`.
-    pub name: String,
-    /// Protocol of the listener.
-    pub protocol: Protocol,
-    /// Address of the listener; port 0 lets the system choose one.
-    pub bind: SocketAddr,
-    /// Provider whose capabilities are advertised before the login is known.
-    pub provider: Arc<Provider>,
-    /// TLS mode and certificate.
-    pub tls: ListenerTls,
-    /// Whether credentials require TLS, with [`ListenerTls::StartTls`].
-    pub require_tls: bool,
-    /// Networks of allowed clients; `None`: all (only with a loopback bind or TLS).
-    pub allow: Option<Vec<IpNet>>,
-    /// Networks of load balancers whose PROXY header is required and trusted; empty: direct
-    /// clients.
-    pub proxy_protocol: Vec<IpNet>,
-    /// Account for SMTP clients that do not log in; never without `allow`.
-    pub unauthenticated: Option<Unauthenticated>,
 }
 
 impl Listener {
@@ -200,47 +176,35 @@ pub(super) fn listeners(
     listeners
 }
 
+/// Completes the keys of a listener, and checks them against each other and the accounts.
 fn listener(
     field: &Field,
-    keys: ListenerKeys,
+    mut keys: ListenerKeys,
     providers: &Known<Provider>,
     accounts: &ReadAccounts,
 ) -> Option<Listener> {
     let protocol = keys.protocol.given().copied();
-    let provider = match (keys.provider, protocol) {
-        (Key::Given(name), _) => providers.named(&field.at("provider"), &name),
+    let provider = match (&keys.provider, protocol) {
+        (Key::Given(name), _) => providers.named(&field.at("provider"), name),
         (Key::Absent, Some(protocol)) => default_provider(field, protocol, providers, accounts),
         (Key::Absent | Key::Broken, _) => None,
     };
-    let AnyNumber(proxy_protocol) = keys.proxy_protocol;
-    if proxy_protocol
-        .iter()
-        .any(|network| network.prefix_len() == 0)
-    {
+    let mut networks = keys.proxy_protocol.given().into_iter().flatten();
+    if networks.any(|network| network.prefix_len() == 0) {
         field.at("proxy_protocol").warn(
             "believes everybody who says where a client comes from: name the load balancers' own networks",
         );
     }
-    let allow = keys.allow;
-    let unauthenticated = keys.unauthenticated.convert(|login| {
+    let unauthenticated = keys.unauthenticated.clone().convert(|login| {
         let field = field.at("unauthenticated");
-        unauthenticated(&field, &login, protocol, &allow, accounts)
+        unauthenticated(&field, &login, protocol, &keys.allow, accounts)
     });
-    let tls = keys.tls.or(ListenerTls::None)?;
-    let (protocol, bind) = (protocol?, keys.bind.required()?);
-    let name = keys.name.optional()?;
-    let listener = Listener {
-        name: name.map_or_else(|| format!("{protocol}-{}", bind.port()), |Name(name)| name),
-        protocol,
-        bind,
-        provider: provider?,
-        tls,
-        require_tls: keys.require_tls,
-        allow: allow.optional()?,
-        proxy_protocol,
-        unauthenticated: unauthenticated?,
-    };
-    check_exposure(&field.at("bind"), &listener, keys.allow_cleartext);
+    keys.tls.default_to(|| ListenerTls::None);
+    let bind = keys.bind.given().copied();
+    keys.name
+        .default_from(|| Some(format!("{}-{}", protocol?, bind?.port())));
+    let listener = keys.finish(provider?, unauthenticated?)?;
+    check_exposure(&field.at("bind"), &listener);
     if listener.requires_client_certificate()
         && matches!(listener.tls, ListenerTls::StartTls(_))
         && !listener.require_tls
@@ -290,7 +254,7 @@ fn default_provider(
 }
 
 /// Checks that passwords cross a network in clear only if the file allows it twice.
-fn check_exposure(field: &Field, listener: &Listener, cleartext: bool) {
+fn check_exposure(field: &Field, listener: &Listener) {
     let in_clear = match &listener.tls {
         ListenerTls::None => true,
         ListenerTls::StartTls(_) => !listener.require_tls,
@@ -304,7 +268,7 @@ fn check_exposure(field: &Field, listener: &Listener, cleartext: bool) {
         true => "serves the clients of a load balancer (proxy_protocol)",
         false => "is not loopback",
     };
-    if !cleartext {
+    if !listener.allow_cleartext {
         field.problem(format_args!(
             "{why}, and passwords would cross the network in clear: set tls, or allow_cleartext: true with allow"
         ));
@@ -364,7 +328,7 @@ pub(super) fn check_any_password(accounts: &ReadAccounts, listeners: &[Arc<Liste
     if open.is_empty() {
         return;
     }
-    let any = |password: &Arc<Password>| matches!(password.check, PasswordCheck::Any);
+    let any = |password: &Arc<Password>| matches!(password.password, PasswordCheck::Any);
     for (field, account) in &accounts.placed {
         if !account.passwords.is_empty()
             && account.passwords.iter().all(any)

@@ -26,7 +26,6 @@ mod notify;
 mod pem;
 mod problem;
 mod provider;
-mod providers;
 mod reference;
 mod registration;
 mod registrations;
@@ -56,10 +55,9 @@ pub use model::Config;
 pub use notify::{Hook, HookTarget, NotifyEvent, ReloadMode};
 pub use problem::Problem;
 pub use provider::{
-    Egress, EgressKind, Endpoint, IpPreference, Mechanism, PresetCapabilities, Provider,
-    RefreshTokens, Scopes, SmtpLimits, UpstreamTls,
+    ByProtocol, Egress, EgressKind, Endpoint, IpPreference, Mechanism, Preset, Provider,
+    RefreshTokens, Scopes, SmtpLimits, UpstreamTls, presets,
 };
-pub use providers::presets;
 pub use reference::{markdown, schema};
 pub use registration::{ClientCredential, Grant, Registration, ServiceAccount, SigningKey};
 pub use root::{Limits, Lockout, Log, LogFormat};

@@ -12,7 +12,7 @@ use super::field::Field;
 use super::key::{Key, section, words};
 use super::listener::ListenerKeys;
 use super::notify::{Hook, ReloadMode};
-use super::providers::ProviderSection;
+use super::provider::ProviderSection;
 use super::registration::RegistrationKeys;
 use super::state::StateKeys;
 use super::value::{Each, Named, YEAR};

@@ -91,7 +91,7 @@ pub(super) fn answers(options: &Options) -> Result<Answers, Trouble> {
             names.join(", ")
         )));
     };
-    let usual = match preset.scopes.application.is_empty() {
+    let usual = match preset.preset.scopes.application.is_empty() {
         true => "authorization_code",
         false => "client_credentials",
     };

@@ -3,7 +3,7 @@
 use reqwest::header::HeaderValue;
 
 use super::super::field::{Field, is_name};
-use super::super::key::Value;
+use super::super::key::{Restriction, Value};
 use super::super::kind::Kind;
 use crate::secret::Secret;
 
@@ -28,16 +28,15 @@ fn all<T: Value>(items: &[Field]) -> Option<Vec<T>> {
     read.into_iter().collect()
 }
 
-/// A list that may be empty.
-#[derive(Debug, Clone)]
-pub(in crate::config) struct AnyNumber<T>(pub(in crate::config) Vec<T>);
+/// Restriction of a list that may be empty.
+pub(in crate::config) struct AnyNumber;
 
-impl<T: Value> Value for AnyNumber<T> {
-    fn read(field: &Field) -> Option<Self> {
-        all(&field.list()?).map(Self)
+impl<T: Value> Restriction<Vec<T>> for AnyNumber {
+    fn read(&self, field: &Field) -> Option<Vec<T>> {
+        all(&field.list()?)
     }
 
-    fn kind() -> Kind {
+    fn kind(&self) -> Kind {
         T::kind().list(0)
     }
 }

@@ -10,6 +10,6 @@ pub use certificates::Certificates;
 pub use collections::Headers;
 pub(super) use collections::{AnyNumber, Each, Named};
 pub use network::HostPort;
-pub(super) use network::{BaseUrl, EndpointUrl, HostName, https, is_loopback};
+pub(super) use network::{BASE_URL, ENDPOINT_URL, HOST_NAME, https, is_loopback};
 pub use scalars::Program;
-pub(super) use scalars::{Day, Name, Scope, YEAR};
+pub(super) use scalars::{Day, NAME, Scope, YEAR};

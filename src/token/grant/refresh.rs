@@ -97,7 +97,7 @@ async fn redeem(
 ) -> Result<IssuedToken, TokenError> {
     let store = request.store.as_ref().ok_or_else(kept_nowhere)?;
     let registration = &request.account.registration;
-    let offline = &registration.provider.scopes.offline;
+    let offline = &registration.provider.preset.scopes.offline;
     let scopes = record.refreshable(request.account.scope(), offline);
     let mut form = Form::of_client(registration, None)?;
     form.add("grant_type", "refresh_token");
