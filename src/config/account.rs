@@ -184,7 +184,10 @@ impl Value for Mailbox {
         if smtp_is_sender {
             keys.smtp = Key::Absent;
         }
-        keys.finish(smtp_is_sender)
+        Some(Self {
+            smtp_is_sender,
+            ..keys.finish()?
+        })
     }
 
     fn kind() -> Kind {

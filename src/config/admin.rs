@@ -72,7 +72,10 @@ pub(super) fn admin(
     }
     check_address(&bind_field, bind, listeners);
     if field.has_key("users") && !bind.ip().is_loopback() && !field.has_key("public_url") {
-        field.missing("public_url", "how browsers reach the relay, as in https://relay.example.com: admin.users needs it");
+        field.missing(
+            "public_url",
+            "how browsers reach the relay, as in https://relay.example.com: admin.users needs it",
+        );
     }
     keys.public_url
         .default_from(|| default_url(bind, tls.is_some()));

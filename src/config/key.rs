@@ -54,6 +54,19 @@ pub(super) trait Restriction<T> {
     fn kind(&self) -> Kind;
 }
 
+/// Restriction of a key without brackets: every value of its type is allowed.
+pub(super) struct Unrestricted;
+
+impl<T: Value> Restriction<T> for Unrestricted {
+    fn read(&self, field: &Field) -> Option<T> {
+        T::read(field)
+    }
+
+    fn kind(&self) -> Kind {
+        T::kind()
+    }
+}
+
 /// Form of a value that is written as one text, for types with several forms.
 pub(super) struct Form<T> {
     /// Name of the kind in the reference.
@@ -97,6 +110,14 @@ impl<T> Key<T> {
         self.optional()?
     }
 
+    /// Returns the value of the key `name`, which other keys require; reports its absence.
+    pub(super) fn needed(self, field: &Field, name: &str, what: &str) -> Option<T> {
+        if self.is_absent() {
+            field.missing(name, what);
+        }
+        self.required()
+    }
+
     /// Returns the value, or `absent` if the key is absent; `None` if it is wrong.
     pub(super) fn or(self, absent: T) -> Option<T> {
         Some(self.optional()?.unwrap_or(absent))
@@ -121,6 +142,11 @@ impl<T> Key<T> {
 
     pub(super) fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
+    }
+
+    /// Takes the key out, for one that [`section!`] reads as another type.
+    pub(super) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::Absent)
     }
 
     /// Gives an absent key its default.
@@ -173,14 +199,14 @@ impl<T: Value> Slot for Key<T> {
 pub(super) fn take<S: Slot>(
     section: &Field,
     row: &'static Row,
-    read: impl Fn(&Field) -> Option<S::Of>,
+    restriction: &impl Restriction<S::Of>,
 ) -> Option<S> {
     let default = || match row.presence {
-        Requirement::Default(text, _) => section.default(row.key, text).as_ref().and_then(&read),
+        Requirement::Default(text, _) => restriction.read(&section.default(row.key, text)?),
         _ => None,
     };
     let key = match section.get(row.key) {
-        Some(field) => match read(&field).or_else(default) {
+        Some(field) => match restriction.read(&field).or_else(default) {
             Some(value) => Key::Given(value),
             None => Key::Broken,
         },
@@ -196,6 +222,11 @@ pub(super) fn take<S: Slot>(
     S::from_key(key)
 }
 
+/// Returns the kind of a key.
+pub(super) fn kind_of<S: Slot>(restriction: &impl Restriction<S::Of>) -> Kind {
+    restriction.kind()
+}
+
 /// Declares a section: `key: Type` (optional if the type is an `Option` or a [`Key`]), then
 /// `[restriction]`, then `= "default"` (YAML) or `=> "what to write"` (required), then
 /// `: "meaning of its absence"`. Doc comments are the meanings in the reference.
@@ -205,8 +236,8 @@ pub(super) fn take<S: Slot>(
 ///   `Keys::build(self, &Field) -> Option<Type>`.
 /// - `struct Type from Keys { … }` declares both: `Keys` has each key as a [`Key`], so that
 ///   defaults that depend on other keys can be set and contradictions reported, and
-///   `Keys::finish` turns it into the `Type`. `finish` takes as arguments the keys that are read as
-///   another type (`key: Type as Read`), then the fields in `with { … }`, which are no keys.
+///   `Keys::finish` turns it into the `Type`. `finish` takes the keys that are read as another type
+///   (`key: Type as Read`) as arguments. Fields in `with { … }` are no keys; they begin empty.
 macro_rules! section {
     (
         $(#[doc = $about:literal])*
@@ -257,19 +288,15 @@ macro_rules! section {
         /// The keys, each of which may be absent or wrong.
         #[derive(Debug, Clone)]
         pub(super) struct $keys {
-            $($key: section!(@key $slot $(, $read)?),)*
+            $(pub(super) $key: section!(@key $slot $(, $read)?),)*
         }
 
         impl $keys {
             /// Returns the section, or `None` if a key is wrong or a required one absent.
-            fn finish(
-                self,
-                $($($key: section!(@first $slot, $read),)?)*
-                $($($other: $other_type,)*)?
-            ) -> Option<$name> {
+            pub(super) fn finish(self, $($($key: section!(@first $slot, $read),)?)*) -> Option<$name> {
                 Some($name {
                     $($key: section!(@finish self, $key $(, $read)?),)*
-                    $($($other,)*)?
+                    $($($other: Default::default(),)*)?
                 })
             }
         }
@@ -289,9 +316,7 @@ macro_rules! section {
                 let mut rows = Self::TABLE.rows.iter();
                 $(let $key = rows.next().and_then(|row| {
                     $crate::config::key::take::<$slot>(
-                        field,
-                        row,
-                        |field| section!(@read field, $slot $(, $restriction)?),
+                        field, row, &section!(@restriction $($restriction)?),
                     )
                 });)*
                 Some(Self { $($key: $key?,)* })
@@ -302,7 +327,9 @@ macro_rules! section {
                     key: stringify!($key),
                     meaning: &[$($doc),*],
                     presence: section!(@presence $($presence)*),
-                    kind: || section!(@kind $slot $(, $restriction)?),
+                    kind: || $crate::config::key::kind_of::<$slot>(
+                        &section!(@restriction $($restriction)?),
+                    ),
                 },)*],
             };
         }
@@ -338,23 +365,8 @@ macro_rules! section {
             }
         }
     };
-    (@read $field:ident, $slot:ty) => {
-        <<$slot as $crate::config::key::Slot>::Of as $crate::config::key::Value>::read($field)
-    };
-    (@read $field:ident, $slot:ty, $restriction:expr) => {
-        $crate::config::key::Restriction::<<$slot as $crate::config::key::Slot>::Of>::read(
-            &$restriction,
-            $field,
-        )
-    };
-    (@kind $slot:ty) => {
-        <<$slot as $crate::config::key::Slot>::Of as $crate::config::key::Value>::kind()
-    };
-    (@kind $slot:ty, $restriction:expr) => {
-        $crate::config::key::Restriction::<<$slot as $crate::config::key::Slot>::Of>::kind(
-            &$restriction,
-        )
-    };
+    (@restriction) => { $crate::config::key::Unrestricted };
+    (@restriction $restriction:expr) => { $restriction };
     (@presence) => { $crate::config::kind::Requirement::Optional };
     (@presence = $default:literal) => { $crate::config::kind::Requirement::Default($default, None) };
     (@presence = $default:literal : $shown:literal) => {

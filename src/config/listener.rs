@@ -7,17 +7,18 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::account::{Password, PasswordCheck};
+use super::account::{Account, Password, PasswordCheck};
 use super::accounts::ReadAccounts;
 use super::field::{Field, either};
 use super::key::{Key, section, words};
 use super::known::Known;
+use super::logins::is_wildcard_address;
 use super::pem;
 use super::provider::Provider;
-use super::unauthenticated::{Unauthenticated, unauthenticated};
 use super::value::{AnyNumber, Each, NAME};
 use crate::tls::{CertificateFiles, ServerCertificate};
 use crate::wire::Protocol;
+use crate::wire::address::Pattern;
 
 section! {
     /// Address on which one protocol is served, from `listeners[]`.
@@ -61,6 +62,15 @@ impl Listener {
         let identity = self.tls.certificate();
         identity.is_some_and(|identity| identity.client_ca.is_some())
     }
+}
+
+/// Account of devices that cannot log in, from `listeners[].unauthenticated`.
+#[derive(Debug, Clone)]
+pub struct Unauthenticated {
+    /// Account whose mailbox sends for the clients.
+    pub account: Arc<Account>,
+    /// Login as configured, lower case.
+    pub login: String,
 }
 
 section! {
@@ -123,25 +133,13 @@ impl ListenerTlsKeys {
             Mode::StartTls => ListenerTls::StartTls,
             Mode::Implicit => ListenerTls::Implicit,
         };
-        for (key, path, what) in [
-            (
-                "certificate",
-                &self.certificate,
-                "the path of a certificate chain in PEM; `authrelay certs` makes one",
-            ),
-            (
-                "key",
-                &self.key,
-                "the path of the certificate's private key in PEM",
-            ),
-        ] {
-            if path.is_absent() {
-                field.missing(key, what);
-            }
-        }
+        let what = "the path of a certificate chain in PEM; `authrelay certs` makes one";
+        let certificate = self.certificate.needed(field, "certificate", what);
+        let what = "the path of the certificate's private key in PEM";
+        let key = self.key.needed(field, "key", what);
         let files = CertificateFiles {
-            certificate: self.certificate.required()?,
-            key: self.key.required()?,
+            certificate: certificate?,
+            key: key?,
             client_ca: self.client_ca.optional()?,
         };
         pem::server_certificate(field, files).map(tls)
@@ -195,7 +193,7 @@ fn listener(
             "believes everybody who says where a client comes from: name the load balancers' own networks",
         );
     }
-    let unauthenticated = keys.unauthenticated.clone().convert(|login| {
+    let unauthenticated = keys.unauthenticated.take().convert(|login| {
         let field = field.at("unauthenticated");
         unauthenticated(&field, &login, protocol, &keys.allow, accounts)
     });
@@ -212,6 +210,77 @@ fn listener(
         field.at("tls").problem("client_ca requires a certificate, which clients without TLS cannot present: remove require_tls: false");
     }
     Some(listener)
+}
+
+/// Reads the account and checks its restrictions, without which a device would be an open relay.
+fn unauthenticated(
+    field: &Field,
+    login: &str,
+    protocol: Option<Protocol>,
+    allow: &Key<Vec<IpNet>>,
+    accounts: &ReadAccounts,
+) -> Option<Unauthenticated> {
+    if protocol.is_some_and(|protocol| protocol != Protocol::Smtp) {
+        return field.reject("is for SMTP only: there is nothing to read without a login");
+    }
+    if allow.is_absent() {
+        return field.reject(
+            "requires allow: name the devices' networks, since clients prove nothing else here",
+        );
+    }
+    let login = login.to_lowercase();
+    let Some((place, account)) = accounts.find(&login) else {
+        return match accounts.incomplete {
+            // The login may belong to an invalid account, which was reported.
+            true => None,
+            false => field.reject("no account has this login"),
+        };
+    };
+    if !account.protocols.contains(&Protocol::Smtp) {
+        return field.reject("names an account whose protocols do not include smtp");
+    }
+    if account.registration.grant.needs_client_password() {
+        return field.reject(
+            "names an account whose password the identity provider checks (grant password, or client_secret: {client: password}): no client presents one here",
+        );
+    }
+    if account.login.is_wildcard() && !is_wildcard_address(&login) {
+        return field.reject("must be a well-formed address that the account's login covers");
+    }
+    is_restricted(field, place, account).then(|| Unauthenticated {
+        account: account.clone(),
+        login,
+    })
+}
+
+/// Whether the account at `place` restricts senders and recipients; reports what is missing.
+fn is_restricted(field: &Field, place: &Field, account: &Account) -> bool {
+    let missing = |key: &str| {
+        place.problem(format_args!(
+            "must have smtp.{key}, since the listener lets devices send as it without a login (line {})",
+            field.place.0
+        ));
+    };
+    let policy = account.smtp.as_ref();
+    let mut good = policy.is_some_and(|policy| policy.senders.is_some());
+    if !good {
+        missing("senders");
+    }
+    match policy.and_then(|policy| policy.recipients.as_ref()) {
+        None => {
+            missing("recipients");
+            good = false;
+        }
+        Some(recipients) if recipients.contains(&Pattern::Any) => {
+            place.problem(format_args!(
+                "must not have \"*\" in smtp.recipients, since the listener lets devices send as it without a login (line {}); name domains",
+                field.place.0
+            ));
+            good = false;
+        }
+        Some(_) => {}
+    }
+    good
 }
 
 /// Finds the provider whose capabilities a listener advertises by default: the only one that

@@ -172,9 +172,9 @@ pub struct Endpoint {
 impl EndpointKeys {
     /// Completes the endpoint of a protocol.
     fn build(self, field: &Field, protocol: Protocol) -> Option<Endpoint> {
-        if self.host.is_absent() {
-            field.missing("host", "the mail service's host name");
-        }
+        let host = self
+            .host
+            .needed(field, "host", "the mail service's host name");
         let port = self.port.optional()?;
         let tls = self.tls.or(match port {
             Some(143 | 110 | 25 | 587) => UpstreamTls::StartTls,
@@ -193,11 +193,8 @@ impl EndpointKeys {
                 "port {port} usually {other}, or logins wait until upstream_timeout"
             ));
         }
-        Some(Endpoint {
-            host: self.host.required()?,
-            port,
-            tls,
-        })
+        let host = host?;
+        Some(Endpoint { host, port, tls })
     }
 }
 
@@ -404,7 +401,7 @@ fn no_preset() -> Preset {
 }
 
 fn provider(name: &str, field: &Field, preset: Preset) -> Option<Provider> {
-    let keys = ProviderKeys::read(field)?;
+    let mut keys = ProviderKeys::read(field)?;
     if keys.token_url.is_absent() {
         field.missing(
             "token_url",
@@ -413,12 +410,15 @@ fn provider(name: &str, field: &Field, preset: Preset) -> Option<Provider> {
     } else if keys.imap.is_absent() && keys.pop3.is_absent() && keys.smtp.is_absent() {
         return field.reject("must have at least one of imap, pop3 and smtp");
     }
-    let endpoint = |protocol: Protocol, key: &Key<EndpointKeys>| {
-        let at = field.at(protocol.name());
-        key.clone().convert(|keys| keys.build(&at, protocol))
+    let endpoint = |protocol: Protocol, key: Key<EndpointKeys>| {
+        key.convert(|keys| keys.build(&field.at(protocol.name()), protocol))
     };
-    let imap = endpoint(Protocol::Imap, &keys.imap);
-    let pop3 = endpoint(Protocol::Pop3, &keys.pop3);
-    let smtp = endpoint(Protocol::Smtp, &keys.smtp);
-    keys.finish(imap?, pop3?, smtp?, name.to_owned(), preset)
+    let imap = endpoint(Protocol::Imap, keys.imap.take());
+    let pop3 = endpoint(Protocol::Pop3, keys.pop3.take());
+    let smtp = endpoint(Protocol::Smtp, keys.smtp.take());
+    Some(Provider {
+        name: name.to_owned(),
+        preset,
+        ..keys.finish(imap?, pop3?, smtp?)?
+    })
 }

@@ -45,7 +45,7 @@ impl Value for Store {
 }
 
 /// Settings of the state on disk, from `state`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct State {
     /// Whether state is kept: the file has `state`, or a grant stores tokens.
     pub wanted: bool,

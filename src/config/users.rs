@@ -47,7 +47,10 @@ impl Value for Arc<Users> {
         if let (Some(viewers), Some(operators)) = (keys.viewers.given(), keys.operators.given()) {
             check_twice(field, viewers, operators);
         }
-        let issuer = keys.issuer.given().and_then(|issuer| Url::parse(issuer).ok());
+        let issuer = keys
+            .issuer
+            .given()
+            .and_then(|issuer| Url::parse(issuer).ok());
         keys.address_claim.default_to(|| match issuer {
             Some(issuer) if is_entra(&issuer) => AddressClaim::PreferredUsername,
             _ => AddressClaim::Email,
