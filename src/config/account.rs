@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use argon2::{Algorithm, Params, PasswordHash, Version};
 use ipnet::IpNet;
 
 use super::field::Field;
-use super::hash;
 use super::key::{Form, Key, Restriction as _, Text, Value, section};
 use super::kind::Kind;
 use super::registration::Registration;
@@ -285,7 +285,7 @@ impl Value for PasswordCheck {
             return Some(Self::Plain(secret));
         }
         if text.starts_with("$argon2") {
-            field.accept(hash::cost(text).ok_or(
+            field.accept(hash_cost(text).ok_or(
                 "is no complete argon2id, argon2i or argon2d hash; quote it as `authrelay hash-password` prints it",
             ))?;
             return Some(Self::Hash(secret));
@@ -306,4 +306,21 @@ impl Value for PasswordCheck {
     fn kind() -> Kind {
         Secret::kind().named("secret, argon2 hash, `any`")
     }
+}
+
+/// Describes the cost of checking an argon2 hash in a PHC string; hashes of different cost differ in
+/// timing. `None` if the hash is incomplete: no password would ever match it.
+pub(super) fn hash_cost(phc: &str) -> Option<String> {
+    let hash = PasswordHash::new(phc).ok()?;
+    let (Some(_), Some(_)) = (&hash.salt, &hash.hash) else {
+        return None;
+    };
+    let algorithm = Algorithm::new(hash.algorithm.as_str()).ok()?;
+    if let Some(version) = hash.version {
+        Version::try_from(version).ok()?;
+    }
+    let params = Params::try_from(&hash).ok()?;
+    let (memory, passes, lanes) = (params.m_cost(), params.t_cost(), params.p_cost());
+    let algorithm = algorithm.as_str();
+    Some(format!("{algorithm} m={memory},t={passes},p={lanes}"))
 }

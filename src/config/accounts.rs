@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::account::{Account, AccountKeys, LoginPattern, Mailbox, Password, PasswordCheck};
+use super::account::{
+    Account, AccountKeys, LoginPattern, Mailbox, Password, PasswordCheck, hash_cost,
+};
 use super::field::Field;
-use super::hash::cost;
 use super::key::Key;
 use super::known::Known;
 use super::registration::{Grant, Registration};
@@ -107,8 +108,9 @@ fn account(
         None if keys.password.is_absent() && keys.passwords.is_absent() => None,
         _ => passwords(field, keys.password, keys.passwords),
     };
-    let protocols = keys.protocols.or(Protocol::ALL.to_vec());
-    let mailbox = keys.mailbox.or(Mailbox::default());
+    let protocols = keys.protocols.optional();
+    let protocols = protocols.map(|given| given.unwrap_or(Protocol::ALL.to_vec()));
+    let mailbox = keys.mailbox.optional().map(Option::unwrap_or_default);
     let smtp = keys.smtp.optional();
     if let (Some(Some(policy)), Some(login), Some(mailbox)) = (&smtp, &login, &mailbox) {
         check_from(&field.at("smtp"), policy, login, mailbox);
@@ -255,7 +257,7 @@ pub(super) fn check_costs(accounts: &ReadAccounts) {
             let PasswordCheck::Hash(phc) = &password.password else {
                 continue;
             };
-            let Some(cost) = cost(phc.expose()) else {
+            let Some(cost) = hash_cost(phc.expose()) else {
                 continue;
             };
             match found.iter_mut().find(|(other, ..)| *other == cost) {

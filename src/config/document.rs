@@ -150,7 +150,7 @@ fn config(root: &Field, mut keys: Root) -> Option<Config> {
         .admin
         .take()
         .convert(|keys| super::admin::admin(&root.at("admin"), keys, state.as_ref(), &listeners));
-    keys.notify.default_to(Vec::new);
+    keys.notify.default_from(|| Some(Vec::new()));
     if let Some(state) = &mut state {
         let mut known = registrations.valid.values();
         let consents = known.any(|registration| registration.grant.needs_consent());

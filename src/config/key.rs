@@ -118,11 +118,6 @@ impl<T> Key<T> {
         self.required()
     }
 
-    /// Returns the value, or `absent` if the key is absent; `None` if it is wrong.
-    pub(super) fn or(self, absent: T) -> Option<T> {
-        Some(self.optional()?.unwrap_or(absent))
-    }
-
     /// Returns `Some(None)` if the key is absent; `None` if it is wrong, or `convert` rejects it.
     pub(super) fn convert<U>(self, convert: impl FnOnce(T) -> Option<U>) -> Option<Option<U>> {
         match self.optional()? {
@@ -147,11 +142,6 @@ impl<T> Key<T> {
     /// Takes the key out, for one that [`section!`] reads as another type.
     pub(super) fn take(&mut self) -> Self {
         std::mem::replace(self, Self::Absent)
-    }
-
-    /// Gives an absent key its default.
-    pub(super) fn default_to(&mut self, default: impl FnOnce() -> T) {
-        self.default_from(|| Some(default()));
     }
 
     /// Gives an absent key its default, if what that depends on is valid.
@@ -258,10 +248,30 @@ macro_rules! section {
         }
 
         section!(@value $name $(, $built)?);
-        section!(@keys $name { $(
-            $key: $slot, [$($restriction)?], [$($doc)*],
-            [$(= $default)? $(=> $what)? $(: $computed)?];
-        )* });
+
+        impl $name {
+            fn read_keys(field: &$crate::config::field::Field) -> Option<Self> {
+                field.check_keys(&Self::TABLE)?;
+                let mut rows = Self::TABLE.rows.iter();
+                $(let $key = rows.next().and_then(|row| {
+                    $crate::config::key::take::<$slot>(
+                        field, row, &section!(@restriction $($restriction)?),
+                    )
+                });)*
+                Some(Self { $($key: $key?,)* })
+            }
+
+            const TABLE: $crate::config::kind::Table = $crate::config::kind::Table {
+                rows: &[$($crate::config::kind::Row {
+                    key: stringify!($key),
+                    meaning: &[$($doc),*],
+                    presence: section!(@presence $(= $default)? $(=> $what)? $(: $computed)?),
+                    kind: || $crate::config::key::kind_of::<$slot>(
+                        &section!(@restriction $($restriction)?),
+                    ),
+                },)*],
+            };
+        }
     };
     (
         $(#[doc = $about:literal])*
@@ -285,10 +295,15 @@ macro_rules! section {
             $($($(#[doc = $other_doc])* $other_vis $other: $other_type,)*)?
         }
 
-        /// The keys, each of which may be absent or wrong.
-        #[derive(Debug, Clone)]
-        pub(super) struct $keys {
-            $(pub(super) $key: section!(@key $slot $(, $read)?),)*
+        section! {
+            /// The keys, each of which may be absent or wrong.
+            pub(super) struct $keys {
+                $(
+                    $(#[doc = $doc])*
+                    pub(super) $key: section!(@key $slot $(, $read)?) $([$restriction])?
+                        $(= $default)? $(=> $what)? $(: $computed)?,
+                )*
+            }
         }
 
         impl $keys {
@@ -299,39 +314,6 @@ macro_rules! section {
                     $($($other: Default::default(),)*)?
                 })
             }
-        }
-
-        section!(@value $keys);
-        section!(@keys $keys { $(
-            $key: section!(@key $slot $(, $read)?), [$($restriction)?], [$($doc)*],
-            [$(= $default)? $(=> $what)? $(: $computed)?];
-        )* });
-    };
-    (@keys $name:ident { $(
-        $key:ident: $slot:ty, [$($restriction:expr)?], [$($doc:literal)*], [$($presence:tt)*];
-    )* }) => {
-        impl $name {
-            fn read_keys(field: &$crate::config::field::Field) -> Option<Self> {
-                field.check_keys(&Self::TABLE)?;
-                let mut rows = Self::TABLE.rows.iter();
-                $(let $key = rows.next().and_then(|row| {
-                    $crate::config::key::take::<$slot>(
-                        field, row, &section!(@restriction $($restriction)?),
-                    )
-                });)*
-                Some(Self { $($key: $key?,)* })
-            }
-
-            const TABLE: $crate::config::kind::Table = $crate::config::kind::Table {
-                rows: &[$($crate::config::kind::Row {
-                    key: stringify!($key),
-                    meaning: &[$($doc),*],
-                    presence: section!(@presence $($presence)*),
-                    kind: || $crate::config::key::kind_of::<$slot>(
-                        &section!(@restriction $($restriction)?),
-                    ),
-                },)*],
-            };
         }
     };
     (@key $slot:ty) => {

@@ -197,7 +197,7 @@ fn listener(
         let field = field.at("unauthenticated");
         unauthenticated(&field, &login, protocol, &keys.allow, accounts)
     });
-    keys.tls.default_to(|| ListenerTls::None);
+    keys.tls.default_from(|| Some(ListenerTls::None));
     let bind = keys.bind.given().copied();
     keys.name
         .default_from(|| Some(format!("{}-{}", protocol?, bind?.port())));

@@ -15,7 +15,6 @@ mod client;
 mod document;
 mod field;
 mod grants;
-mod hash;
 mod key;
 mod kind;
 mod known;

@@ -176,10 +176,10 @@ impl EndpointKeys {
             .host
             .needed(field, "host", "the mail service's host name");
         let port = self.port.optional()?;
-        let tls = self.tls.or(match port {
+        let tls = self.tls.optional()?.unwrap_or(match port {
             Some(143 | 110 | 25 | 587) => UpstreamTls::StartTls,
             _ => UpstreamTls::Implicit,
-        })?;
+        });
         let port = port.unwrap_or(default_port(protocol, tls));
         let other = match (port, tls) {
             (465 | 993 | 995, UpstreamTls::StartTls) => "speaks TLS at once: write tls: implicit",

@@ -42,8 +42,8 @@ impl Value for Arc<Users> {
         if keys.viewers.is_absent() && keys.operators.is_absent() {
             field.problem("lets no one in: write viewers or operators, each a list of groups' object ids or people's addresses");
         }
-        keys.viewers.default_to(Vec::new);
-        keys.operators.default_to(Vec::new);
+        keys.viewers.default_from(|| Some(Vec::new()));
+        keys.operators.default_from(|| Some(Vec::new()));
         if let (Some(viewers), Some(operators)) = (keys.viewers.given(), keys.operators.given()) {
             check_twice(field, viewers, operators);
         }
@@ -51,10 +51,11 @@ impl Value for Arc<Users> {
             .issuer
             .given()
             .and_then(|issuer| Url::parse(issuer).ok());
-        keys.address_claim.default_to(|| match issuer {
-            Some(issuer) if is_entra(&issuer) => AddressClaim::PreferredUsername,
-            _ => AddressClaim::Email,
-        });
+        keys.address_claim
+            .default_from(|| match is_entra(&issuer?) {
+                true => Some(AddressClaim::PreferredUsername),
+                false => Some(AddressClaim::Email),
+            });
         keys.finish().map(Self::new)
     }
 

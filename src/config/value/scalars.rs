@@ -1,4 +1,4 @@
-//! Single values: booleans, numbers, durations, sizes, text, names, paths, programs, dates, scopes.
+//! Single values: words, addresses, numbers, durations, sizes, text, paths, programs, dates, scopes.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
@@ -13,6 +13,9 @@ use tracing::Level;
 use super::super::field::{Field, is_name};
 use super::super::key::{Form, Restriction, Text, Value, words};
 use super::super::kind::Kind;
+use crate::wire::Protocol;
+use crate::wire::address::Pattern;
+use crate::wire::sasl::Mechanism;
 
 words! {
     impl Level {
@@ -21,6 +24,25 @@ words! {
         INFO = "info",
         DEBUG = "debug",
         TRACE = "trace",
+    }
+}
+
+words! {
+    impl Protocol { Imap = "imap", Pop3 = "pop3", Smtp = "smtp", }
+    "must name at least one of imap, pop3 and smtp"
+}
+words! { impl Mechanism { Xoauth2 = "xoauth2", Oauthbearer = "oauthbearer", } }
+
+/// Reads an address, `*@domain`, `<>` or `*`.
+impl Value for Pattern {
+    const NONE: &'static str = "allows no address; name addresses or remove the key";
+
+    fn read(field: &Field) -> Option<Self> {
+        field.accept(Self::parse(field.text()?))
+    }
+
+    fn kind() -> Kind {
+        Kind::text("address, `*@domain`, `<>`, `*`")
     }
 }
 
