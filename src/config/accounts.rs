@@ -9,6 +9,7 @@ use super::account::{
 use super::field::Field;
 use super::key::Key;
 use super::known::Known;
+use super::provider::Provider;
 use super::registration::{Grant, Registration};
 use super::smtp_policy::{SmtpFrom, SmtpPolicy};
 use super::value::Each;
@@ -99,17 +100,17 @@ fn account(
     let registration = keys.registration.given();
     let registration =
         registration.and_then(|name| registrations.named(&field.at("registration"), name));
-    let grant = registration
-        .as_ref()
-        .map(|registration| &registration.grant);
-    let passwords = match grant {
+    let passwords = match registration.as_ref().map(|known| &known.grant) {
         Some(grant) if grant.needs_client_password() => no_passwords(field, grant),
         // Whether a password is needed is not known.
         None if keys.password.is_absent() && keys.passwords.is_absent() => None,
         _ => passwords(field, keys.password, keys.passwords),
     };
-    let protocols = keys.protocols.optional();
-    let protocols = protocols.map(|given| given.unwrap_or(Protocol::ALL.to_vec()));
+    let all = || Protocol::ALL.to_vec();
+    let protocols = keys
+        .protocols
+        .optional()
+        .map(|given| given.unwrap_or_else(all));
     let mailbox = keys.mailbox.optional().map(Option::unwrap_or_default);
     let smtp = keys.smtp.optional();
     if let (Some(Some(policy)), Some(login), Some(mailbox)) = (&smtp, &login, &mailbox) {
@@ -126,15 +127,7 @@ fn account(
         field.at("smtp").problem(what);
     }
     let (registration, protocols) = (registration?, protocols?);
-    for protocol in Protocol::ALL {
-        let is_served = registration.provider.endpoint(protocol).is_some();
-        if field.has_key("protocols") && protocols.contains(&protocol) && !is_served {
-            field.at("protocols").problem(format_args!(
-                "the provider {} has no {protocol}",
-                registration.provider.name
-            ));
-        }
-    }
+    check_protocols(field, &registration.provider, &protocols);
     let (login, passwords) = (login?, passwords?);
     let any = |password: &Password| matches!(password.password, PasswordCheck::Any);
     if login == LoginPattern::Any && passwords.iter().any(any) {
@@ -150,6 +143,19 @@ fn account(
         protocols,
         smtp: smtp?,
     })
+}
+
+/// Checks that the provider offers the protocols that the file names.
+fn check_protocols(field: &Field, provider: &Provider, protocols: &[Protocol]) {
+    for protocol in Protocol::ALL {
+        let is_missing = protocols.contains(&protocol) && provider.endpoint(protocol).is_none();
+        if field.has_key("protocols") && is_missing {
+            let provider = &provider.name;
+            field
+                .at("protocols")
+                .problem(format_args!("the provider {provider} has no {protocol}"));
+        }
+    }
 }
 
 fn passwords(

@@ -60,12 +60,12 @@ section! {
     with {
         /// Name of the provider, its key under `providers`.
         pub name: String,
-        /// What the preset says besides.
+        /// Properties that only presets have; empty for other providers, but for the capabilities.
         pub preset: Preset,
     }
 }
 
-/// What a preset says of its service that no operator needs to change.
+/// Properties of a mail service that only presets have, since no operator needs to change them.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Preset {

@@ -26,7 +26,7 @@ section! {
     }
 }
 
-/// `state.store`.
+/// Place of the records, from `state.store`.
 #[derive(Debug, Clone)]
 pub(super) enum Store {
     /// A file for each login, on this relay alone.
