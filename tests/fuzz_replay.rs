@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 /// Inputs made up for each target.
 const INPUTS: u64 = 20_000;
 
-/// The same where each takes a TLS handshake or is several sessions.
-const HANDSHAKES: u64 = 4_000;
+/// The same where each takes a TLS handshake, is several sessions, or a file that is read, written and read again.
+const LONG_INPUTS: u64 = 4_000;
 
 /// The longest of them, unless a seed is longer.
 const LONGEST: usize = 400;
@@ -143,7 +143,7 @@ fn replay(name: &str) {
     let words = words();
     let mut generator = Generator(0x6175_7468_7265_6c61);
     let inputs = match name {
-        "stream" | "smtp_session" => HANDSHAKES,
+        "import" | "smtp_session" | "stream" => LONG_INPUTS,
         _ => INPUTS,
     };
     for n in 0..inputs {

@@ -8,8 +8,10 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::Shortage;
 use crate::accept::admission::{SessionLimiter, SessionPermit};
 use crate::outbound::keepalive;
 use crate::platform::{self, share_port};
@@ -71,10 +73,11 @@ pub fn set_socket_options(socket: &Socket) -> io::Result<()> {
 }
 
 /// Accepts until `stop` and passes each connection with its permit to `serve`, which must not
-/// block.
+/// block. All listeners share `shortage`.
 pub async fn accept(
     listener: TcpListener,
     limiter: SessionLimiter,
+    shortage: Shortage,
     stop: CancellationToken,
     serve: impl Fn(TcpStream, SocketAddr, SessionPermit),
 ) {
@@ -85,6 +88,9 @@ pub async fn accept(
         };
         match accepted {
             Ok((tcp, peer)) => {
+                if shortage.on_accepted(Instant::now()) {
+                    tracing::info!("clients are accepted again");
+                }
                 let permit = tokio::select! {
                     () = stop.cancelled() => match limiter.take().now_or_never() {
                         Some(permit) => permit,
@@ -97,11 +103,13 @@ pub async fn accept(
             // The client disconnected before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                tracing::warn!(
-                    %error,
-                    remedy = "raise the limit of open files (LimitNOFILE, ulimit -n) to twice limits.sessions and some",
-                    "cannot accept clients for now"
-                );
+                if shortage.on_failure(Instant::now()) {
+                    tracing::warn!(
+                        %error,
+                        remedy = "raise the limit of open files (LimitNOFILE, ulimit -n) to twice limits.sessions and some",
+                        "cannot accept clients for now"
+                    );
+                }
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(ACCEPT_RETRY) => {}

@@ -19,9 +19,9 @@ use super::contents::contents;
 use super::ends::Certificates;
 use super::limits::{AUDIT_TIMEOUT, FINAL_REPLY_TIMEOUT, LAST};
 use super::listening::{AcceptingListener, BoundListener, ReadyListener};
-use crate::accept::ServedListener;
 use crate::accept::admission::SessionLimiter;
 use crate::accept::listen;
+use crate::accept::{ServedListener, Shortage};
 use crate::admin::{People, Reload, ReloadReport};
 use crate::config::{Admin, Audit, Config, Hook, Log, ReloadMode};
 use crate::platform::manager::{self, Severity};
@@ -36,6 +36,7 @@ pub struct Control {
     current: Arc<ActiveService>,
     path: PathBuf,
     limiter: SessionLimiter,
+    shortage: Shortage,
     accepting: TaskTracker,
     sessions: TaskTracker,
     /// Cancels sessions that do not end otherwise.
@@ -78,6 +79,7 @@ impl Control {
             current,
             path: config.path.clone(),
             limiter: SessionLimiter::new(&config.limits),
+            shortage: Shortage::default(),
             accepting: TaskTracker::new(),
             sessions: TaskTracker::new(),
             kill: CancellationToken::new(),
@@ -375,19 +377,16 @@ impl Control {
 
     fn accept(&self, ready: ReadyListener) -> AcceptingListener {
         AcceptingListener::new(ready, |open, thread, socket| {
-            let kill = self.kill.clone();
-            let (current, tracker, served) = (
-                self.current.clone(),
-                self.sessions.clone(),
-                open.all_served(),
-            );
+            let (kill, tracker) = (self.kill.clone(), self.sessions.clone());
+            let (current, served) = (self.current.clone(), open.all_served());
             let serve = move |tcp, peer, permit| {
                 let session = current.clone().serve(served(), tcp, peer, permit);
                 // Boxed, since it would otherwise be stored twice.
                 tracker.spawn(kill.clone().run_until_cancelled_owned(Box::pin(session)));
             };
-            let (limiter, close) = (self.limiter.clone(), open.close.clone());
-            let accepting = listen::accept(socket, limiter, close, serve);
+            let (limiter, shortage) = (self.limiter.clone(), self.shortage.clone());
+            let close = open.close.clone();
+            let accepting = listen::accept(socket, limiter, shortage, close, serve);
             self.accepting.spawn_on(accepting, &thread);
         })
     }

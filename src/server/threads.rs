@@ -28,11 +28,14 @@ const EVENT_INTERVAL: u32 = 16;
 ///
 /// A thread cannot be started.
 pub fn start_session_threads(processors: usize) -> io::Result<Vec<Handle>> {
-    let count = match platform::SHARES_LISTENERS {
-        true => (processors / PROCESSORS).clamp(1, MAX),
-        false => 0,
-    };
-    (0..count).map(|_| start()).collect()
+    match platform::SHARES_LISTENERS {
+        true => (0..count(processors)).map(|_| start()).collect(),
+        false => Ok(Vec::new()),
+    }
+}
+
+fn count(processors: usize) -> usize {
+    (processors / PROCESSORS).clamp(1, MAX)
 }
 
 fn start() -> io::Result<Handle> {
@@ -47,4 +50,15 @@ fn start() -> io::Result<Handle> {
         .name("sessions".to_owned())
         .spawn(run)?;
     Ok(handle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_processors_have_a_thread() {
+        let counts = [0, 1, 2, 3, 4, 7, 15, 16, 17, 256].map(count);
+        assert_eq!(counts, [1, 1, 1, 1, 2, 3, 7, 8, 8, 8]);
+    }
 }

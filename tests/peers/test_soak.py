@@ -1,6 +1,7 @@
 """Everything at once, for a while: clients of every kind beside rude ones, a network that stops,
 cuts and refuses, reloads in between. Nothing is lost or doubled, and memory and descriptors come
-back to where they were.
+back to where they were. Then the same while the relay is drained and started anew, for a third as
+long.
 
 AUTHRELAY_SOAK_SECONDS is how long; docs/soak.md has the figures of thirty minutes."""
 
@@ -34,6 +35,7 @@ SECONDS = float(os.environ.get("AUTHRELAY_SOAK_SECONDS", "20"))
 WORKERS = 6
 MAILBOXES = 8
 FAULTS = ("cut", "stall", "refuse")
+DRAIN_TIMEOUT = 3
 
 
 class Network:
@@ -108,11 +110,18 @@ class Soak(PeerTest):
         for protocol in PROTOCOLS:
             provider[protocol] = {**provider[protocol], "port": self.network.ports[protocol]}
         configuration["log"] = {"format": "json", "level": "info"}
-        configuration["audit"] = {"path": "audit.jsonl"}
+        # One chain, which each relay continues.
+        self.audit = self.folder / "audit.jsonl"
+        configuration["audit"] = {"path": str(self.audit)}
         admin = free_port()
         configuration["admin"] = {"bind": f"127.0.0.1:{admin}"}
         self.metrics = f"http://127.0.0.1:{admin}/metrics"
-        configuration["limits"] = {"upstream_timeout": "5s", "login_timeout": "20s"}
+        configuration["limits"] = {
+            "upstream_timeout": "5s",
+            "login_timeout": "20s",
+            "drain_timeout": f"{DRAIN_TIMEOUT}s",
+        }
+        self.configuration = configuration
         self.proxy = self.enterContext(self.world.start("soak", configuration))
         self.idle = self.descriptors()
         self.mailboxes = [self.world.mailbox() for _ in range(MAILBOXES)]
@@ -127,8 +136,11 @@ class Soak(PeerTest):
         self.work(SECONDS)
         took = time.monotonic() - began
         end = self.settled()
+        self.drains = 0
+        self.work(SECONDS / 3, self.drain)
         figures = {
             "seconds": round(took),
+            "drains": self.drains,
             "done": dict(sorted(self.done.items())),
             "memory_kib": [baseline[0], end[0]],
             "descriptors": [baseline[1], end[1]],
@@ -144,7 +156,9 @@ class Soak(PeerTest):
         self.assertLess(end[0], baseline[0] * 1.15 + 2 * 20 * 1024, figures)
         self.records_are_even()
 
-    def work(self, seconds):
+    def work(self, seconds, interrupt=None):
+        """All clients for a while; every two seconds the network fails, and the relay is interrupted,
+        by a reload if nothing else is given."""
         self.over.clear()
         threads = [threading.Thread(target=self.worker, args=(number,)) for number in range(WORKERS)]
         for thread in threads:
@@ -156,11 +170,23 @@ class Soak(PeerTest):
             self.network.begin(chance.choice(FAULTS))
             time.sleep(chance.uniform(0.1, 1))
             self.network.end()
-            self.proxy.child.process.send_signal(signal.SIGHUP)
-            self.assertIsNone(self.proxy.child.process.poll())
+            (interrupt or self.reload)()
         self.over.set()
         for thread in threads:
             thread.join()
+
+    def reload(self):
+        self.proxy.child.process.send_signal(signal.SIGHUP)
+        self.assertIsNone(self.proxy.child.process.poll())
+
+    def drain(self):
+        """Ends the relay while everybody works, and starts the next one."""
+        began = time.monotonic()
+        self.assertEqual(self.proxy.child.stop(), 0)
+        # Not the promised second, on a machine whose every processor is busy.
+        self.assertLess(time.monotonic() - began, DRAIN_TIMEOUT + 3)
+        self.drains += 1
+        self.proxy = self.enterContext(self.world.start(f"soak-{self.drains}", self.configuration))
 
     def worker(self, number):
         chance = random.Random(number)
@@ -322,10 +348,9 @@ class Soak(PeerTest):
     def records_are_even(self):
         """Every message that was accepted is on the audit record, and the chain holds."""
         self.proxy.child.stop()
-        file = self.proxy.child.log.parent / "audit.jsonl"
-        self.world.binary("audit", "verify", file)
+        self.world.binary("audit", "verify", self.audit)
         accepted = 0
-        for line in file.read_text().splitlines():
+        for line in self.audit.read_text().splitlines():
             for sent in json.loads(line).get("messages", []):
                 accepted += sent.get("reply", "").startswith("250")
         known = sum(became == "accepted" for became in self.sent.values())

@@ -61,6 +61,11 @@ impl Daemon {
         Self::started(setup, &limit, &[]).await
     }
 
+    /// The process opens no more than so many descriptors.
+    pub async fn with_descriptors(setup: Setup, most: usize) -> Self {
+        Self::started(setup, &format!("ulimit -n {most};"), &[]).await
+    }
+
     async fn started(setup: Setup, before: &str, options: &[&str]) -> Self {
         let setup = setup.append("log: {format: json}\n");
         let prepared = setup.prepare().await;

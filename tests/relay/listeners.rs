@@ -291,3 +291,32 @@ async fn d08_the_end_does_not_wait_for_a_reload() {
     assert!(took < Duration::from_secs(2), "{took:?}");
     client.rest().await;
 }
+
+/// A shortage of descriptors is one warning, whichever listener and thread meets it, and so is its
+/// end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f63_a_shortage_of_descriptors_is_logged_once() {
+    const CANNOT: &str = "cannot accept clients for now";
+    const AGAIN: &str = "clients are accepted again";
+    let relay = Daemon::with_descriptors(Setup::default(), 60).await;
+    let mut crowd = Vec::new();
+    for number in 0..100 {
+        // The kernel lets them in; the relay cannot accept all of them.
+        let protocol = Protocol::ALL[number % 3];
+        crowd.push(Client::dial(protocol, relay.address(protocol)).await);
+    }
+    relay.wait_for_count(CANNOT, 1).await;
+    // Time for ten tries of each listener.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(relay.said(CANNOT).len(), 1);
+    assert_eq!(relay.said(AGAIN).len(), 0);
+    drop(crowd);
+    let end = Instant::now() + Duration::from_secs(20);
+    while relay.said(AGAIN).is_empty() {
+        assert!(Instant::now() < end, "not accepted again");
+        let (_, reply) = relay.log_in(Imap).await;
+        assert!(is_success(Imap, &reply), "{reply}");
+    }
+    assert_eq!(relay.said(CANNOT).len(), 1);
+    assert_eq!(relay.said(AGAIN).len(), 1);
+}

@@ -114,6 +114,21 @@ impl Process {
         std::fs::read_dir(path).unwrap().count()
     }
 
+    /// Time on a processor of each of its threads with this name, in nanoseconds.
+    fn worked_by(&self, name: &str) -> Vec<u64> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let tasks = tasks.map(|task| task.unwrap().path());
+        let named = tasks.filter(|task| {
+            let comm = std::fs::read_to_string(task.join("comm"));
+            comm.is_ok_and(|comm| comm.trim_end() == name)
+        });
+        let worked = named.map(|task| {
+            let times = std::fs::read_to_string(task.join("schedstat")).unwrap();
+            times.split(' ').next().unwrap().parse().unwrap()
+        });
+        worked.collect()
+    }
+
     /// The most octets beyond `before` within a second: time to take in hundreds of megabytes.
     pub async fn growth(&self, before: u64) -> u64 {
         let end = Instant::now() + Duration::from_secs(1);
@@ -405,6 +420,26 @@ async fn r30_out_of_descriptors_nobody_spins_and_later_clients_are_served() {
     drop(crowd);
     let mut client = relay.session(Imap).await;
     assert!(client.ask("b NOOP\r\n", "\r\n").await.starts_with("b OK"));
+}
+
+/// A thread for every two processors, at least one and at most eight, serves all sessions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_have_a_thread_for_every_two_processors() {
+    let relay = Process::start(Setup::default()).await;
+    let processors = std::thread::available_parallelism().unwrap().get();
+    let threads = (processors / 2).clamp(1, 8);
+    // A thread names itself when it first runs.
+    eventually("the threads", || {
+        relay.worked_by("sessions").len() == threads
+    })
+    .await;
+    let before = relay.worked_by("sessions");
+    for protocol in Protocol::ALL {
+        relay.session(protocol).await;
+    }
+    let after = relay.worked_by("sessions");
+    assert_eq!(after.len(), threads);
+    assert!(after.iter().sum::<u64>() > before.iter().sum(), "{after:?}");
 }
 
 /// What a login took is gone while its session is idle: the rest is mostly TLS and sockets.
