@@ -22,7 +22,7 @@ pub enum Failed {
     Run(#[from] io::Error),
     /// The program took too long, and was killed with its descendants.
     #[error("did not end within {0} seconds")]
-    Late(u64),
+    TimedOut(u64),
     /// The output exceeds its limit.
     #[error("printed more than 256 KiB")]
     TooLong,
@@ -54,7 +54,7 @@ pub fn run(
     };
     let (status, printed) = process::run(program, arguments, Instant::now() + timeout, caps)?;
     let printed = printed.map_err(|incomplete| match incomplete {
-        Incomplete::Late => Failed::Late(timeout.as_secs()),
+        Incomplete::TimedOut => Failed::TimedOut(timeout.as_secs()),
         Incomplete::TooLong => Failed::TooLong,
         Incomplete::Lost(error) => Failed::Run(error),
     })?;

@@ -90,7 +90,7 @@ pub enum ReadError {
     /// The connection ended or failed.
     Left,
     /// The header did not arrive in time.
-    Late,
+    TimedOut,
 }
 
 impl fmt::Display for ReadError {
@@ -98,7 +98,7 @@ impl fmt::Display for ReadError {
         match self {
             Self::Malformed(malformed) => malformed.fmt(f),
             Self::Left => f.write_str("it left before its PROXY header was complete"),
-            Self::Late => f.write_str("its PROXY header was not complete in time"),
+            Self::TimedOut => f.write_str("its PROXY header was not complete in time"),
         }
     }
 }
@@ -147,7 +147,7 @@ pub async fn read(tcp: &mut TcpStream, deadline: Instant) -> Result<ProxyHeader,
     };
     timeout_at(deadline, reading)
         .await
-        .unwrap_or(Err(ReadError::Late))
+        .unwrap_or(Err(ReadError::TimedOut))
 }
 
 /// Parses the input read so far. [`Parsed::Missing`] says how much more may be read.

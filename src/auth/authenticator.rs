@@ -127,7 +127,7 @@ impl Authenticator {
             && account.mailbox_of(protocol, verified.login()) == verified.mailbox()
             && account.registration.name == verified.account().registration.name
             && verified.password().is_none_or(|password| {
-                usable(account, client).any(|other| other.check == password.check)
+                usable(account, client).any(|other| other.password == password.password)
             })
     }
 
@@ -225,7 +225,7 @@ fn wrong_credentials(why: &str) -> Fault {
 fn wrong_password(claim: &Candidate, presented: &Secret) -> Fault {
     let why = "wrong password";
     let text = presented.expose();
-    let begins = |password: &Arc<Password>| match &password.check {
+    let begins = |password: &Arc<Password>| match &password.password {
         PasswordCheck::Plain(right) => {
             let beginning = right.expose().as_bytes().get(..text.len());
             right.expose().len() > text.len()
@@ -297,7 +297,7 @@ fn usable<'a>(
         let wanted = password.certificate.as_ref();
         wanted.is_none_or(|name| client.names.contains(name))
     };
-    let here = move |password: &&Arc<Password>| match password.check {
+    let here = move |password: &&Arc<Password>| match password.password {
         PasswordCheck::Any => client.listener.accepts_any_password(),
         PasswordCheck::Hash(_) | PasswordCheck::Plain(_) => true,
     };

@@ -223,7 +223,7 @@ impl PasswordChecker {
         memory: Argon2Memory,
     ) -> Self {
         let hashes = |account: &Arc<Account>| {
-            let hash = |password: &Arc<Password>| match &password.check {
+            let hash = |password: &Arc<Password>| match &password.password {
                 PasswordCheck::Hash(phc) => Some(phc.clone()),
                 PasswordCheck::Plain(_) | PasswordCheck::Any => None,
             };
@@ -262,14 +262,14 @@ impl PasswordChecker {
         }
         let passwords = claim.as_ref().map_or(&[][..], |claim| &claim.passwords);
         // Only a right password is answered faster.
-        let mut found = passwords.iter().find(|password| match &password.check {
+        let mut found = passwords.iter().find(|password| match &password.password {
             PasswordCheck::Hash(phc) => self.remembers(phc, presented),
             PasswordCheck::Plain(_) | PasswordCheck::Any => false,
         });
         let mut runs = 0;
         let unknown = if found.is_some() { &[] } else { passwords };
         for password in unknown {
-            let right = match &password.check {
+            let right = match &password.password {
                 PasswordCheck::Any => true,
                 PasswordCheck::Plain(secret) => secret == presented,
                 PasswordCheck::Hash(phc) => {

@@ -47,18 +47,18 @@ pub(super) enum Method {
 }
 
 /// Reason why there is no consent.
-enum Trouble {
+enum AuthorizeError {
     Fault(Fault),
     Other(anyhow::Error),
 }
 
-impl From<Fault> for Trouble {
+impl From<Fault> for AuthorizeError {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
     }
 }
 
-impl From<anyhow::Error> for Trouble {
+impl From<anyhow::Error> for AuthorizeError {
     fn from(error: anyhow::Error) -> Self {
         Self::Other(error)
     }
@@ -105,14 +105,14 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
             warn_unshared(&service, &login);
             exit
         }
-        Err(Trouble::Fault(fault)) => {
+        Err(AuthorizeError::Fault(fault)) => {
             print_error(format_args!("{}", fault.detail()));
             if let Some(remedy) = fault.remedy() {
                 print_error(remedy);
             }
             Exit::Failed
         }
-        Err(Trouble::Other(error)) => {
+        Err(AuthorizeError::Other(error)) => {
             print_error(format_args!("{error:#}"));
             Exit::Failed
         }
@@ -153,7 +153,7 @@ async fn device(
     service: &Service,
     account: &Arc<Account>,
     login: &str,
-) -> Result<GrantedConsent, Trouble> {
+) -> Result<GrantedConsent, AuthorizeError> {
     let token_source = service.token_source();
     let device = token_source.start_device(account, login).await?;
     print(format!(
@@ -186,7 +186,7 @@ async fn paste(
     service: &Service,
     account: &Arc<Account>,
     login: &str,
-) -> Result<GrantedConsent, Trouble> {
+) -> Result<GrantedConsent, AuthorizeError> {
     let consents = PendingAuthorizations::new(redirect(config)?);
     let url = consents.begin(service.token_source(), account, login)?;
     print(format!(
@@ -220,7 +220,7 @@ async fn browser(
     service: &Service,
     account: &Arc<Account>,
     login: &str,
-) -> Result<GrantedConsent, Trouble> {
+) -> Result<GrantedConsent, AuthorizeError> {
     if let Some(running) = RunningRelay::find(config).await {
         return by_relay(&running, service, account, login).await;
     }
@@ -271,7 +271,7 @@ async fn by_relay(
     service: &Service,
     account: &Arc<Account>,
     login: &str,
-) -> Result<GrantedConsent, Trouble> {
+) -> Result<GrantedConsent, AuthorizeError> {
     let Some(store) = service.token_source().store() else {
         return Err(anyhow::anyhow!("there is no store").into());
     };
@@ -304,7 +304,7 @@ async fn by_relay(
 }
 
 /// Waits until the running relay reports the result of the consent.
-async fn ended(running: &RunningRelay, path: &str) -> Result<(), Trouble> {
+async fn ended(running: &RunningRelay, path: &str) -> Result<(), AuthorizeError> {
     loop {
         tokio::time::sleep(LOOK).await;
         let answer: Value = running.get(path).await?;
@@ -314,7 +314,7 @@ async fn ended(running: &RunningRelay, path: &str) -> Result<(), Trouble> {
             Some("pending") => {}
             Some("failed") => {
                 let fault = Fault::new(Kind::GrantRefused, text("error").unwrap_or_default());
-                return Err(Trouble::Fault(match text("remedy") {
+                return Err(AuthorizeError::Fault(match text("remedy") {
                     Some(remedy) => fault.with_remedy(remedy.to_owned()),
                     None => fault,
                 }));

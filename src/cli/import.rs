@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use serde_json::json;
 
 use super::setup::{Exit, print, print_error};
-use crate::config::{Config, Logins};
+use crate::config::{self, Logins, Secrets};
 use crate::import::{Imported, TokenFile};
 use crate::text;
 use crate::token::store::{Store, StoredConsent};
@@ -100,8 +100,8 @@ fn move_consents(imported: &Imported) -> anyhow::Result<()> {
     if imported.consents.is_empty() {
         return Ok(());
     }
-    let config = Config::parse_without_secrets(&imported.yaml, Path::new("proxy.yaml")).map_err(
-        |problems| {
+    let config = config::check_text(&imported.yaml, Path::new("proxy.yaml"), Secrets::Skip)
+        .map_err(|problems| {
             anyhow::anyhow!(
                 "{}",
                 problems
@@ -109,8 +109,7 @@ fn move_consents(imported: &Imported) -> anyhow::Result<()> {
                     .map(ToString::to_string)
                     .unwrap_or_default()
             )
-        },
-    )?;
+        })?;
     let store = Store::open(&config.state)?;
     let logins = Logins::new(&config.accounts);
     for consent in &imported.consents {

@@ -14,7 +14,7 @@ use crate::config::{self, Secrets};
 use crate::platform;
 use crate::secret::Secret;
 pub(super) use answers::Options;
-use answers::{Trouble, answers, ask, passwords};
+use answers::{InitError, answers, ask, passwords};
 use text::{configuration, needs_consent, next_steps};
 
 /// Content of a secret's file until the operator replaces it.
@@ -29,11 +29,11 @@ pub(super) fn run(options: &Options) -> Exit {
                 false => printed,
             }
         }
-        Err(Trouble::Usage(why)) => {
+        Err(InitError::Usage(why)) => {
             print_error(why);
             Exit::Usage
         }
-        Err(Trouble::Io(why)) => {
+        Err(InitError::Io(why)) => {
             print_error(why);
             Exit::State
         }
@@ -95,11 +95,11 @@ fn offer(options: &Options, written: &Written) -> Exit {
     doctor::run(path, &test)
 }
 
-fn init(options: &Options) -> Result<Written, Trouble> {
+fn init(options: &Options) -> Result<Written, InitError> {
     let folder = options.output.parent().unwrap_or(Path::new(""));
     let secret_file = folder.join("client-secret");
     let is_taken = |path: &Path| match path.exists() {
-        true => Err(Trouble::Io(format!(
+        true => Err(InitError::Io(format!(
             "{}: is there already, and init never overwrites",
             path.display()
         ))),
@@ -116,7 +116,7 @@ fn init(options: &Options) -> Result<Written, Trouble> {
     // The answers are checked before anything is written.
     if let Err(problems) = config::check_text(&text, &options.output, Secrets::Skip) {
         let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        return Err(Trouble::Usage(problems.join("\n")));
+        return Err(InitError::Usage(problems.join("\n")));
     }
     if needs_secret {
         let secret = answers.secret.as_ref().map_or(PLACEHOLDER, Secret::expose);
@@ -132,11 +132,11 @@ fn init(options: &Options) -> Result<Written, Trouble> {
 }
 
 /// Creates a file that only its owner can read.
-fn write(path: &Path, text: &str) -> Result<(), Trouble> {
+fn write(path: &Path, text: &str) -> Result<(), InitError> {
     let file = platform::open_private(OpenOptions::new().write(true).create_new(true), path);
     let written = file.and_then(|mut file| {
         file.write_all(text.as_bytes())?;
         file.sync_all()
     });
-    written.map_err(|error| Trouble::Io(format!("{}: {error}", path.display())))
+    written.map_err(|error| InitError::Io(format!("{}: {error}", path.display())))
 }

@@ -210,7 +210,7 @@ impl Member {
     /// # Errors
     ///
     /// [`Unavailable`] if the store does not answer.
-    pub async fn ask_back(&self, command: &Command) -> Result<Answer, Unavailable> {
+    pub async fn ask_or_rejoin(&self, command: &Command) -> Result<Answer, Unavailable> {
         for _ in 0..2 {
             match self.ask(command).await? {
                 Answer::Lost if self.rejoin().await => {}
@@ -229,7 +229,7 @@ impl Member {
         let member = self.clone();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                let _ = member.ask_back(&command).await;
+                let _ = member.ask_or_rejoin(&command).await;
             });
         }
     }
@@ -430,7 +430,7 @@ impl Member {
             name: name.clone(),
             nonce,
         };
-        if self.ask_back(&clear).await.is_err() {
+        if self.ask_or_rejoin(&clear).await.is_err() {
             lock(&self.untidy).insert(name.clone());
         }
     }
@@ -452,7 +452,7 @@ impl Member {
                 name: name.clone(),
                 record,
             };
-            match self.ask_back(&put).await {
+            match self.ask_or_rejoin(&put).await {
                 Ok(Answer::Done) => break,
                 Ok(Answer::Greater(greater)) => {
                     records.adopt(name, greater).await;

@@ -53,7 +53,7 @@ pub enum Step {
     /// Mark the record as ended.
     End(Nonce),
     /// Come back after a loss of the store; then go on.
-    ComeBack,
+    Rejoin,
     /// Wait for a publication, this long at most.
     Wait(Duration),
     /// The redemption has ended. If an entry is left, it is removed by its nonce.
@@ -169,7 +169,7 @@ impl Redemption {
         now: Duration,
     ) -> Step {
         let Some(answer) = answer else {
-            return self.on_away();
+            return self.on_unavailable();
         };
         match (self.state, answer) {
             (_, Answer::Lost) => self.on_lost(),
@@ -206,14 +206,14 @@ impl Redemption {
             (State::Ending(nonce), Answer::Done) => self.over(Outcome::Refused(true), Some(nonce)),
             (State::Ending(nonce), _) => self.over(Outcome::Refused(false), Some(nonce)),
             // No other answer belongs to these questions.
-            _ => self.on_away(),
+            _ => self.on_unavailable(),
         }
     }
 
     /// Handles the adoption of the stored record; `None` if it cannot be opened.
     pub fn on_adopted(&mut self, adopted: Option<(Mark, Usability)>, nonce: Nonce) -> Step {
         let Some((own, usability)) = adopted else {
-            return self.on_away();
+            return self.on_unavailable();
         };
         self.own = Some(own);
         self.usability = usability;
@@ -223,7 +223,7 @@ impl Redemption {
     /// Handles the identity provider's answer.
     pub fn on_asked(&mut self, asked: Asked) -> Step {
         let State::Redeeming(entered) = self.state else {
-            return self.on_away();
+            return self.on_unavailable();
         };
         match (asked, entered) {
             // The entry goes when the store takes the new record.
@@ -262,7 +262,7 @@ impl Redemption {
     fn read_again(&mut self) -> Step {
         self.tries += 1;
         if self.tries > TRIES {
-            return self.on_away();
+            return self.on_unavailable();
         }
         self.turn(State::Reading, Step::Get)
     }
@@ -298,13 +298,13 @@ impl Redemption {
     fn on_lost(&mut self) -> Step {
         self.tries += 1;
         if self.tries > TRIES {
-            return self.on_away();
+            return self.on_unavailable();
         }
-        Step::ComeBack
+        Step::Rejoin
     }
 
     /// Continues without the store, which holds no entry.
-    fn on_away(&mut self) -> Step {
+    fn on_unavailable(&mut self) -> Step {
         match self.state {
             State::Judging(nonce) | State::Ending(nonce) => {
                 self.over(Outcome::Refused(false), Some(nonce))

@@ -4,14 +4,13 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use argon2::{Algorithm, Params, PasswordHash, Version};
 use ipnet::IpNet;
 
 use super::field::Field;
-use super::hash;
-use super::key::{Key, Text, Value, section};
+use super::key::{Form, Key, Restriction as _, Text, Value, section};
 use super::kind::Kind;
-use super::provider::Scopes;
-use super::registration::{Grant, Registration};
+use super::registration::Registration;
 use super::smtp_policy::SmtpPolicy;
 use super::value::Each;
 use crate::secret::Secret;
@@ -74,38 +73,9 @@ impl Account {
     /// Scopes to request for the account's tokens (RFC 6749 §3.3).
     pub fn scope(&self) -> Vec<String> {
         let registration = &self.registration;
-        if let Some(scope) = &registration.scope {
-            return scope.clone();
-        }
-        let scopes = &registration.provider.scopes;
-        match registration.grant {
-            Grant::ClientCredentials(_) | Grant::ManagedIdentity { .. } | Grant::Command(_) => {
-                scopes.application.clone()
-            }
-            Grant::ServiceAccount(_) => self.delegated(scopes),
-            Grant::AuthorizationCode(_) | Grant::DeviceCode(_) | Grant::Password(_) => {
-                [self.delegated(scopes), scopes.offline.clone()].concat()
-            }
-        }
-    }
-
-    /// Scopes of the account's protocols that the provider offers, without duplicates.
-    fn delegated(&self, scopes: &Scopes) -> Vec<String> {
-        let mut wanted: Vec<String> = Vec::new();
-        for (protocol, scope) in [
-            (Protocol::Imap, &scopes.imap),
-            (Protocol::Pop3, &scopes.pop3),
-            (Protocol::Smtp, &scopes.smtp),
-        ] {
-            if self.protocols.contains(&protocol) {
-                for one in scope {
-                    if !wanted.contains(one) {
-                        wanted.push(one.clone());
-                    }
-                }
-            }
-        }
-        wanted
+        let scopes = &registration.provider.preset.scopes;
+        let default = || registration.grant.default_scope(scopes, &self.protocols);
+        registration.scope.clone().unwrap_or_else(default)
     }
 }
 
@@ -159,18 +129,22 @@ impl fmt::Display for LoginPattern {
     }
 }
 
-/// Mailboxes from `accounts[].mailbox`; `None` means the login itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Mailbox {
-    /// Mailbox over IMAP.
-    pub imap: Option<String>,
-    /// Mailbox over POP3.
-    pub pop3: Option<String>,
-    /// Mailbox over SMTP.
-    pub smtp: Option<String>,
-    /// `smtp: sender`: over SMTP the address in MAIL is the mailbox, if `smtp.senders` allows it
-    /// (never with a bare `*`). `smtp` is then `None`.
-    pub smtp_is_sender: bool,
+section! {
+    /// Mailboxes by protocol, from `accounts[].mailbox`; `None` means the login itself.
+    #[derive(Default, PartialEq, Eq)]
+    pub struct Mailbox from MailboxKeys {
+        /// Mailbox over IMAP
+        pub imap: Option<String>[MAILBOX]: "the login",
+        /// Mailbox over POP3
+        pub pop3: Option<String>[MAILBOX]: "the login",
+        /// Mailbox over SMTP. `sender`: the address of each MAIL command, which `smtp.senders` must allow (`client_credentials` only; no bare `*` there)
+        pub smtp: Option<String>[MAILBOX]: "the login",
+    }
+    with {
+        /// `smtp: sender`: over SMTP the address in MAIL is the mailbox, if `smtp.senders` allows it
+        /// (never with a bare `*`). `smtp` is then `None`.
+        pub smtp_is_sender: bool,
+    }
 }
 
 impl Mailbox {
@@ -184,103 +158,57 @@ impl Mailbox {
     }
 }
 
-section! {
-    /// `accounts[].mailbox` by protocol.
-    struct MailboxKeys {
-        /// Mailbox over IMAP
-        imap: Option<MailboxName>: "the login",
-        /// Mailbox over POP3
-        pop3: Option<MailboxName>: "the login",
-        /// Mailbox over SMTP. `sender`: the address of each MAIL command, which `smtp.senders` must allow (`client_credentials` only; no bare `*` there)
-        smtp: Option<MailboxName>: "the login",
-    }
-}
-
 /// The address of a mailbox.
-#[derive(Debug, Clone)]
-struct MailboxName(String);
-
-impl Text for MailboxName {
-    const KIND: &'static str = "address";
-
-    fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
-        match text.len() > CREDENTIAL_CAP || text.contains([' ', '*']) {
-            true => Err("must be one mailbox's address".into()),
-            false => Ok(Self(text.to_owned())),
-        }
-    }
-}
+const MAILBOX: Form<String> = Form {
+    kind: "address",
+    parse: |text| match text.len() > CREDENTIAL_CAP || text.contains([' ', '*']) {
+        true => Err("must be one mailbox's address".into()),
+        false => Ok(text.to_owned()),
+    },
+};
 
 /// One mailbox, or one for each protocol.
 impl Value for Mailbox {
     fn read(field: &Field) -> Option<Self> {
         if !field.is_section() {
-            let MailboxName(name) = MailboxName::read(field)?;
+            let name = Some(MAILBOX.read(field)?);
             return Some(Self {
-                imap: Some(name.clone()),
-                pop3: Some(name.clone()),
-                smtp: Some(name),
+                imap: name.clone(),
+                pop3: name.clone(),
+                smtp: name,
                 smtp_is_sender: false,
             });
         }
-        let keys = MailboxKeys::read(field)?;
-        let name = |key: Option<MailboxName>| key.map(|MailboxName(name)| name);
-        let smtp = name(keys.smtp);
-        let smtp_is_sender = smtp.as_deref() == Some("sender");
+        let mut keys = MailboxKeys::read(field)?;
+        let smtp_is_sender = keys.smtp.given().is_some_and(|name| name == "sender");
+        if smtp_is_sender {
+            keys.smtp = Key::Absent;
+        }
         Some(Self {
-            imap: name(keys.imap),
-            pop3: name(keys.pop3),
-            smtp: smtp.filter(|_| !smtp_is_sender),
             smtp_is_sender,
+            ..keys.finish()?
         })
     }
 
     fn kind() -> Kind {
-        MailboxName::kind().or(MailboxKeys::kind())
+        MAILBOX.kind().or(MailboxKeys::kind())
     }
 }
 
 section! {
-    /// `accounts[].passwords[]`.
-    struct PasswordKeys for Password {
+    /// One local password of an account, from `accounts[].passwords[]` or `accounts[].password`.
+    pub struct Password {
         /// Name of the application, for the log
-        name: String => "what the password is for; it appears in the log",
+        pub name: Option<String> => "what the password is for; it appears in the log",
         /// As `accounts[].password`
-        password: PasswordCheck => "a hash from `authrelay hash-password`, {file: PATH} or {env: NAME}",
+        pub password: PasswordCheck => "a hash from `authrelay hash-password`, {file: PATH} or {env: NAME}",
         /// Client networks from which the password is valid, within those of the listener
-        allow: Option<Vec<IpNet>>: "the listener's",
+        pub allow: Option<Vec<IpNet>>: "the listener's",
         /// Protocols for which the password is valid
-        protocols: Vec<Protocol> = "[imap, pop3, smtp]": "the account's",
+        pub protocols: Vec<Protocol> = "[imap, pop3, smtp]": "the account's",
         /// Name that the client's certificate must have in its subjectAltName: a host (dNSName) or an address (rfc822Name). Requires `client_ca` on a listener
-        certificate: Option<CertificateName>: "none",
+        pub certificate: Option<CertificateName>: "none",
     }
-}
-
-impl PasswordKeys {
-    fn build(self, _: &Field) -> Option<Password> {
-        Some(Password {
-            name: Some(self.name),
-            check: self.password,
-            allow: self.allow,
-            protocols: self.protocols,
-            certificate: self.certificate,
-        })
-    }
-}
-
-/// One local password of an account.
-#[derive(Debug, Clone)]
-pub struct Password {
-    /// Name of the application that uses it; logged as `credential`.
-    pub name: Option<String>,
-    /// Comparison with presented passwords.
-    pub check: PasswordCheck,
-    /// Networks from which it is valid; `None`: everywhere the listener allows.
-    pub allow: Option<Vec<IpNet>>,
-    /// Protocols for which it is valid.
-    pub protocols: Vec<Protocol>,
-    /// Name that the client's certificate must contain.
-    pub certificate: Option<CertificateName>,
 }
 
 /// Name in a certificate's subjectAltName, normalized for comparison: hosts ignore case (RFC 4343),
@@ -357,7 +285,7 @@ impl Value for PasswordCheck {
             return Some(Self::Plain(secret));
         }
         if text.starts_with("$argon2") {
-            field.accept(hash::cost(text).ok_or(
+            field.accept(hash_cost(text).ok_or(
                 "is no complete argon2id, argon2i or argon2d hash; quote it as `authrelay hash-password` prints it",
             ))?;
             return Some(Self::Hash(secret));
@@ -378,4 +306,21 @@ impl Value for PasswordCheck {
     fn kind() -> Kind {
         Secret::kind().named("secret, argon2 hash, `any`")
     }
+}
+
+/// Describes the cost of checking an argon2 hash in a PHC string; hashes of different cost differ in
+/// timing. `None` if the hash is incomplete: no password would ever match it.
+pub(super) fn hash_cost(phc: &str) -> Option<String> {
+    let hash = PasswordHash::new(phc).ok()?;
+    let (Some(_), Some(_)) = (&hash.salt, &hash.hash) else {
+        return None;
+    };
+    let algorithm = Algorithm::new(hash.algorithm.as_str()).ok()?;
+    if let Some(version) = hash.version {
+        Version::try_from(version).ok()?;
+    }
+    let params = Params::try_from(&hash).ok()?;
+    let (memory, passes, lanes) = (params.m_cost(), params.t_cost(), params.p_cost());
+    let algorithm = algorithm.as_str();
+    Some(format!("{algorithm} m={memory},t={passes},p={lanes}"))
 }

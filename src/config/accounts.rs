@@ -3,15 +3,18 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::account::{Account, AccountKeys, LoginPattern, Mailbox, Password, PasswordCheck};
+use super::account::{
+    Account, AccountKeys, LoginPattern, Mailbox, Password, PasswordCheck, hash_cost,
+};
 use super::field::Field;
-use super::hash::cost;
 use super::key::Key;
 use super::known::Known;
+use super::provider::Provider;
 use super::registration::{Grant, Registration};
-use super::sender::{check_from, check_sender};
+use super::smtp_policy::{SmtpFrom, SmtpPolicy};
 use super::value::Each;
 use crate::wire::Protocol;
+use crate::wire::address::{Pattern, is_address};
 
 /// The valid accounts of a file.
 #[derive(Debug, Default)]
@@ -97,17 +100,18 @@ fn account(
     let registration = keys.registration.given();
     let registration =
         registration.and_then(|name| registrations.named(&field.at("registration"), name));
-    let grant = registration
-        .as_ref()
-        .map(|registration| &registration.grant);
-    let passwords = match grant {
+    let passwords = match registration.as_ref().map(|known| &known.grant) {
         Some(grant) if grant.needs_client_password() => no_passwords(field, grant),
         // Whether a password is needed is not known.
         None if keys.password.is_absent() && keys.passwords.is_absent() => None,
         _ => passwords(field, keys.password, keys.passwords),
     };
-    let protocols = keys.protocols.or(Protocol::ALL.to_vec());
-    let mailbox = keys.mailbox.or(Mailbox::default());
+    let all = || Protocol::ALL.to_vec();
+    let protocols = keys
+        .protocols
+        .optional()
+        .map(|given| given.unwrap_or_else(all));
+    let mailbox = keys.mailbox.optional().map(Option::unwrap_or_default);
     let smtp = keys.smtp.optional();
     if let (Some(Some(policy)), Some(login), Some(mailbox)) = (&smtp, &login, &mailbox) {
         check_from(&field.at("smtp"), policy, login, mailbox);
@@ -123,17 +127,9 @@ fn account(
         field.at("smtp").problem(what);
     }
     let (registration, protocols) = (registration?, protocols?);
-    for protocol in Protocol::ALL {
-        let is_served = registration.provider.endpoint(protocol).is_some();
-        if field.has_key("protocols") && protocols.contains(&protocol) && !is_served {
-            field.at("protocols").problem(format_args!(
-                "the provider {} has no {protocol}",
-                registration.provider.name
-            ));
-        }
-    }
+    check_protocols(field, &registration.provider, &protocols);
     let (login, passwords) = (login?, passwords?);
-    let any = |password: &Password| matches!(password.check, PasswordCheck::Any);
+    let any = |password: &Password| matches!(password.password, PasswordCheck::Any);
     if login == LoginPattern::Any && passwords.iter().any(any) {
         return field.reject(
             "must not have `password: any`: with login \"*\" every mailbox would be open to anyone who reaches the listener",
@@ -147,6 +143,19 @@ fn account(
         protocols,
         smtp: smtp?,
     })
+}
+
+/// Checks that the provider offers the protocols that the file names.
+fn check_protocols(field: &Field, provider: &Provider, protocols: &[Protocol]) {
+    for protocol in Protocol::ALL {
+        let is_missing = protocols.contains(&protocol) && provider.endpoint(protocol).is_none();
+        if field.has_key("protocols") && is_missing {
+            let provider = &provider.name;
+            field
+                .at("protocols")
+                .problem(format_args!("the provider {provider} has no {protocol}"));
+        }
+    }
 }
 
 fn passwords(
@@ -166,9 +175,9 @@ fn passwords(
         (Key::Given(_), Key::Given(_)) => field
             .at("passwords")
             .reject("is given in addition to password; put that one into the list"),
-        (Key::Given(check), Key::Absent) => Some(vec![Password {
+        (Key::Given(password), Key::Absent) => Some(vec![Password {
             name: None,
-            check,
+            password,
             allow: None,
             protocols: Protocol::ALL.to_vec(),
             certificate: None,
@@ -206,15 +215,55 @@ fn no_passwords(field: &Field, grant: &Grant) -> Option<Vec<Password>> {
     none
 }
 
+/// Checks that with `from: mailbox` the mailbox is an address, since it is written into commands
+/// and headers.
+fn check_from(field: &Field, policy: &SmtpPolicy, login: &LoginPattern, mailbox: &Mailbox) {
+    let name = match (mailbox.of(Protocol::Smtp), login) {
+        (Some(mailbox), _) => mailbox,
+        (None, LoginPattern::Exact(login)) => login,
+        // Wildcards match only addresses.
+        (None, LoginPattern::Domain(_) | LoginPattern::Any) => return,
+    };
+    let complete = is_address(name) && name.contains('@');
+    if policy.from == SmtpFrom::Mailbox && !complete {
+        field.problem(
+            "has from: mailbox, so that the account's mailbox must be an address; write it as mailbox",
+        );
+    }
+}
+
+/// Checks `mailbox: {smtp: sender}`: it requires an app-only token, and senders that the file
+/// names.
+fn check_sender(mailbox: &Field, registration: &Registration, policy: Option<&SmtpPolicy>) {
+    if !matches!(registration.grant, Grant::ClientCredentials(_)) {
+        mailbox.problem(format_args!(
+            "smtp: sender logs in as the address of MAIL, which takes the grant client_credentials, not {}",
+            registration.grant.name()
+        ));
+    }
+    match policy.and_then(|policy| policy.senders.as_ref()) {
+        None => mailbox.problem(
+            "smtp: sender logs in as the address of MAIL: name the addresses that may be one in smtp.senders",
+        ),
+        Some(senders) if senders.contains(&Pattern::Any) => mailbox.problem(
+            "smtp: sender logs in as the address of MAIL: smtp.senders must not have \"*\"; name addresses or domains",
+        ),
+        Some(_) => {}
+    }
+    if policy.is_some_and(|policy| policy.from == SmtpFrom::Mailbox) {
+        mailbox.problem("smtp: sender has the sender for its mailbox: remove smtp.from: mailbox");
+    }
+}
+
 /// Warns about hashes of different cost: timing would reveal which logins exist.
 pub(super) fn check_costs(accounts: &ReadAccounts) {
     let mut found: Vec<(String, usize, &Field)> = Vec::new();
     for (field, account) in &accounts.placed {
         for password in &account.passwords {
-            let PasswordCheck::Hash(phc) = &password.check else {
+            let PasswordCheck::Hash(phc) = &password.password else {
                 continue;
             };
-            let Some(cost) = cost(phc.expose()) else {
+            let Some(cost) = hash_cost(phc.expose()) else {
                 continue;
             };
             match found.iter_mut().find(|(other, ..)| *other == cost) {

@@ -7,31 +7,31 @@ use std::sync::Arc;
 use url::Url;
 
 use super::field::Field;
-use super::key::{Key, section};
+use super::key::section;
 use super::listener::{Listener, check_address};
 use super::source::{self, GeneratedSecret};
 use super::state::State;
 use super::users::Users;
-use super::value::BaseUrl;
+use super::value::BASE_URL;
 use crate::tls::{CertificateFiles, ServerCertificate};
 
 section! {
-    /// `admin`.
-    pub(super) struct AdminKeys {
+    /// Settings of the administrators' listener, from `admin`.
+    pub struct Admin from AdminKeys {
         /// Address and port. An address that is not loopback requires `tls`
-        bind: Key<SocketAddr> => "an address and port, as in 127.0.0.1:8025",
+        pub bind: SocketAddr => "an address and port, as in 127.0.0.1:8025",
         /// URL by which browsers reach the listener, including the path if a web server in front adds one. The redirect URI is `/oauth/callback` below it
-        public_url: Key<BaseUrl>: "`http://localhost:PORT`",
+        pub public_url: Url[BASE_URL]: "`http://localhost:PORT`",
         /// HTTPS, with a certificate chain and its key in PEM
-        tls: Key<Arc<ServerCertificate>>: "none",
+        pub tls: Option<Arc<ServerCertificate>>: "none",
         /// Token of administrators, at least 16 octets; an absent file is created
-        token: Key<GeneratedSecret>: "`{file: STATE/admin-token}`",
+        pub token: GeneratedSecret: "`{file: STATE/admin-token}`",
         /// Token that allows requests that change nothing: the pages, `GET /api/…`, `/metrics`; at least 16 octets
-        viewer_token: Key<GeneratedSecret>: "none",
+        pub viewer_token: Option<GeneratedSecret>: "none",
         /// People who [sign in](docs/operations.md#people) by OpenID Connect. The redirect URI is `/oidc/callback` below `public_url`
-        users: Key<Users>: "none",
+        pub users: Option<Arc<Users>>: "none",
         /// Whether `/metrics` is open without a token, under any `Host`
-        metrics_public: bool = "true",
+        pub metrics_public: bool = "true",
     }
 }
 
@@ -56,68 +56,38 @@ impl TlsFiles {
     }
 }
 
-/// Settings of the administrators' listener, from `admin`.
-#[derive(Debug)]
-pub struct Admin {
-    /// Address of the listener; port 0 lets the system choose one.
-    pub bind: SocketAddr,
-    /// URL under which browsers reach it, without trailing slash.
-    pub public_url: Url,
-    /// Certificate for HTTPS; `None`: HTTP.
-    pub tls: Option<Arc<ServerCertificate>>,
-    /// Token that allows everything.
-    pub token: GeneratedSecret,
-    /// Token that allows read access only, if configured.
-    pub viewer_token: Option<GeneratedSecret>,
-    /// People who may sign in, if configured.
-    pub users: Option<Arc<Users>>,
-    /// Whether `/metrics` requires no token.
-    pub metrics_public: bool,
-}
-
+/// Completes the keys of `admin`, and checks them against each other and the other sections.
 pub(super) fn admin(
     field: &Field,
-    keys: AdminKeys,
+    mut keys: AdminKeys,
     state: Option<&State>,
     listeners: &[Arc<Listener>],
 ) -> Option<Admin> {
-    let (bind, tls) = (keys.bind.required()?, keys.tls.optional()?);
+    let bind = *keys.bind.given()?;
+    let tls = keys.tls.clone().optional()?;
     let bind_field = field.at("bind");
     if tls.is_none() && !bind.ip().is_loopback() {
         bind_field
             .problem("is not loopback, and its token would cross the network in clear: set tls");
     }
     check_address(&bind_field, bind, listeners);
-    let public_url = match keys.public_url.optional() {
-        Some(Some(BaseUrl(url))) => Some(url),
-        Some(None) => default_url(bind, tls.is_some()),
-        None => None,
-    };
-    if field.has_key("users") {
-        if !bind.ip().is_loopback() && !field.has_key("public_url") {
-            field.missing("public_url", "how browsers reach the relay, as in https://relay.example.com: admin.users needs it");
-        }
-        if let Some(url) = &public_url {
-            Users::check_public_url(&field.at("users"), url);
-        }
+    if field.has_key("users") && !bind.ip().is_loopback() && !field.has_key("public_url") {
+        field.missing(
+            "public_url",
+            "how browsers reach the relay, as in https://relay.example.com: admin.users needs it",
+        );
     }
-    let token = match keys.token.optional()? {
-        Some(token) => token,
-        None => GeneratedSecret::File(state?.directory.join("admin-token")),
-    };
-    let viewer_token = keys.viewer_token.optional()?;
-    if let Some(viewer) = &viewer_token {
-        check_viewer_token(&field.at("viewer_token"), viewer, &token);
+    keys.public_url
+        .default_from(|| default_url(bind, tls.is_some()));
+    if let (true, Some(url)) = (field.has_key("users"), keys.public_url.given()) {
+        Users::check_public_url(&field.at("users"), url);
     }
-    Some(Admin {
-        bind,
-        public_url: public_url?,
-        tls,
-        token,
-        viewer_token,
-        users: keys.users.optional()?.map(Arc::new),
-        metrics_public: keys.metrics_public,
-    })
+    keys.token
+        .default_from(|| Some(GeneratedSecret::File(state?.directory.join("admin-token"))));
+    if let (Some(viewer), Some(token)) = (keys.viewer_token.given(), keys.token.given()) {
+        check_viewer_token(&field.at("viewer_token"), viewer, token);
+    }
+    keys.finish()
 }
 
 /// Checks that the viewers' token is not the operators', which allows everything.

@@ -9,13 +9,10 @@ use super::audit::{Audit, AuditPath};
 use super::field::{Context, Field};
 use super::key::Value as _;
 use super::listener::Listener;
-use super::model::Config;
 use super::problem::Problem;
-use super::root::{Limits, Log, Root};
+use super::root::{Config, Limits, Log, Root};
 use super::sources::{Secrets, Sources};
-use super::state::State;
 use super::tree;
-use super::value::Each;
 use crate::text;
 use crate::wire::Protocol;
 
@@ -34,7 +31,8 @@ pub fn check(path: &Path, secrets: Secrets) -> Result<Config, Vec<Problem>> {
     load(path, Sources::new(path, secrets).for_check())
 }
 
-/// Checks a text in place of the file at `path`, as [`check`] does.
+/// Checks a text in place of the file at `path`, as [`check`] does; without secrets it reads only the
+/// text.
 ///
 /// # Errors
 ///
@@ -60,16 +58,6 @@ impl Config {
     /// Those of [`Config::load`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, Vec<Problem>> {
         parse(text, path, Sources::new(path, Secrets::Read))
-    }
-
-    /// Reads a text as [`Config::parse`] does, without the secrets it refers to. The result is for
-    /// inspection, not for serving.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Config::load`].
-    pub fn parse_without_secrets(text: &str, path: &Path) -> Result<Self, Vec<Problem>> {
-        parse(text, path, Sources::new(path, Secrets::Skip))
     }
 }
 
@@ -117,10 +105,12 @@ fn parse(text: &str, path: &Path, sources: Sources) -> Result<Config, Vec<Proble
     };
     let context = Rc::new(Context::new(sources));
     let root = Field::root(root, context.clone());
-    let config = Root::read(&root).and_then(|keys| config(&root, keys, path));
+    let config = Root::read(&root).and_then(|keys| config(&root, keys));
     let problems = context.problems.take_sorted();
     match config {
         Some(config) if problems.is_empty() => Ok(Config {
+            path: path.to_owned(),
+            files: [vec![path.to_owned()], context.sources.noted()].concat(),
             runs_programs: context.sources.name_programs(),
             warnings: context.warnings.take_sorted(),
             ..config
@@ -141,13 +131,15 @@ fn is_near_a_secret(text: &str, line: usize) -> bool {
     lines.into_iter().any(has_secret)
 }
 
-fn config(root: &Field, keys: Root, path: &Path) -> Option<Config> {
-    let state = super::state::state(root, keys.state);
-    let providers = super::providers::providers(keys.providers);
-    let registrations = super::registrations::registrations(keys.registrations, &providers);
-    let accounts = super::accounts::accounts(keys.accounts, &registrations);
+/// Reads the sections in the order in which they refer to each other, and checks contradictions.
+fn config(root: &Field, mut keys: Root) -> Option<Config> {
+    // Otherwise missing or wrong listeners were reported.
     let has_listeners = keys.listeners.given().is_some();
-    let listeners = super::listener::listeners(keys.listeners, &providers, &accounts);
+    let mut state = super::state::state(root, keys.state.take());
+    let providers = super::provider::providers(keys.providers.take());
+    let registrations = super::registrations::registrations(keys.registrations.take(), &providers);
+    let accounts = super::accounts::accounts(keys.accounts.take(), &registrations);
+    let listeners = super::listener::listeners(keys.listeners.take(), &providers, &accounts);
     super::listener::check_any_password(&accounts, &listeners);
     super::accounts::check_costs(&accounts);
     super::accounts::check_presence(root, &accounts);
@@ -156,43 +148,26 @@ fn config(root: &Field, keys: Root, path: &Path) -> Option<Config> {
     }
     let admin = keys
         .admin
+        .take()
         .convert(|keys| super::admin::admin(&root.at("admin"), keys, state.as_ref(), &listeners));
-    let hooks = keys.notify.or(Each(Vec::new()));
-    let mut known = registrations.valid.values();
-    let consents = known.any(|registration| registration.grant.needs_consent());
-    let state = state.map(|state| State {
-        wanted: state.wanted || consents || state.store.is_some(),
-        ..state
-    });
-    if let Some(state) = &state {
+    keys.notify.default_from(|| Some(Vec::new()));
+    if let Some(state) = &mut state {
+        let mut known = registrations.valid.values();
+        let consents = known.any(|registration| registration.grant.needs_consent());
+        state.wanted |= consents || state.store.is_some();
         super::state::check_state(state, root);
     }
-    check_idle(root, &keys.limits, &listeners);
+    check_idle(root, keys.limits.given(), &listeners);
     check_apart(root, keys.log.given(), keys.audit.given());
-    let config = Config {
-        path: path.to_owned(),
-        state: state?,
-        relay: None,
-        log: keys.log.required()?,
-        audit: keys.audit.optional()?,
-        admin: admin?.map(Arc::new),
-        reload: keys.reload,
-        notify: hooks?
-            .0
-            .into_iter()
-            .map(|(_, hook)| hook)
-            .collect::<Option<_>>()?,
-        files: [vec![path.to_owned()], root.sources().noted()].concat(),
-        limits: keys.limits,
+    let config = keys.finish(
+        state?,
+        admin?.map(Arc::new),
         listeners,
-        providers: providers.valid,
-        registrations: registrations.valid,
-        accounts: accounts.into_all(),
-        runs_programs: false,
-        warnings: Vec::new(),
-    };
-    // Otherwise missing or wrong listeners were reported.
-    has_listeners.then_some(config)
+        providers.valid,
+        registrations.valid,
+        accounts.into_all(),
+    );
+    config.filter(|_| has_listeners)
 }
 
 /// Checks that log and audit records have a file each: log lines would break the hash chain.
@@ -210,10 +185,10 @@ fn check_apart(root: &Field, log: Option<&Log>, audit: Option<&Audit>) {
 }
 
 /// Checks the minimum idle timeout that an IMAP listener requires.
-fn check_idle(root: &Field, limits: &Limits, listeners: &[Arc<Listener>]) {
+fn check_idle(root: &Field, limits: Option<&Limits>, listeners: &[Arc<Listener>]) {
     let mut protocols = listeners.iter().map(|listener| listener.protocol);
     let has_imap = protocols.any(|protocol| protocol == Protocol::Imap);
-    if has_imap && limits.idle_timeout < IMAP_IDLE {
+    if has_imap && limits.is_some_and(|limits| limits.idle_timeout < IMAP_IDLE) {
         root.at("limits")
             .at("idle_timeout")
             .problem("must be at least 30m if there is an IMAP listener (RFC 9051 §5.4)");

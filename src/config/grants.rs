@@ -6,10 +6,8 @@ use jsonwebtoken::EncodingKey;
 use serde::Deserialize;
 
 use super::field::Field;
-use super::key::Key;
 use super::registration::{
-    ClientCredential, FederatedKeys, Grant, GrantName, MetadataUrl, RegistrationKeys,
-    ServiceAccount,
+    ClientCredential, FederatedKeys, Grant, GrantName, RegistrationKeys, ServiceAccount,
 };
 use super::source::ClientSecret;
 use crate::secret::Secret;
@@ -52,27 +50,20 @@ pub(super) fn grant(field: &Field, keys: &RegistrationKeys) -> Option<Grant> {
         GrantName::Password => credential().map(Grant::Password),
         GrantName::ServiceAccount => {
             let what = "{file: PATH} of the JSON key that Google made";
-            let json = needs(field, &keys.key, "key", what)?;
+            let json = keys.key.clone().needed(field, "key", what)?;
             service_account(&field.at("key"), &json).map(Grant::ServiceAccount)
         }
         GrantName::ManagedIdentity => {
-            let MetadataUrl(url) = keys.url.clone().required()?;
+            let url = keys.url.clone().required()?;
             let client_id = keys.client_id.clone().optional()?;
             Some(Grant::ManagedIdentity { client_id, url })
         }
         GrantName::Command => {
             let what = "[PROGRAM, ARG…], which prints a token";
-            needs(field, &keys.command, "command", what).map(Grant::Command)
+            let command = keys.command.clone().needed(field, "command", what)?;
+            Some(Grant::Command(command))
         }
     }
-}
-
-/// Returns a key that a grant requires, and reports its absence.
-fn needs<T: Clone>(field: &Field, key: &Key<T>, name: &str, what: &str) -> Option<T> {
-    if key.is_absent() {
-        field.missing(name, what);
-    }
-    key.given().cloned()
 }
 
 /// Reads the client authentication. `Some(None)` if there is none.

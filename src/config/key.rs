@@ -5,7 +5,6 @@
 //! it.
 
 use std::borrow::Cow;
-use std::ops::RangeInclusive;
 
 use super::field::Field;
 use super::kind::{Kind, Requirement, Row};
@@ -46,13 +45,44 @@ impl<T: Text> Value for T {
     }
 }
 
-/// A value with a minimum and a maximum.
-pub(super) trait Ranged: Value {
-    /// Reads as [`Value::read`] does, within `range`.
-    fn read_within(field: &Field, range: &RangeInclusive<Self>) -> Option<Self>;
+/// Restriction of a key's value, in brackets after its type: a range, a form of text, a length.
+pub(super) trait Restriction<T> {
+    /// Reads as [`Value::read`] does.
+    fn read(&self, field: &Field) -> Option<T>;
 
-    /// Kind of the value as [`Value::kind`] returns it, within `range`.
-    fn kind_within(range: &RangeInclusive<Self>) -> Kind;
+    /// Kind of the value, as [`Value::kind`] returns it.
+    fn kind(&self) -> Kind;
+}
+
+/// Restriction of a key without brackets: every value of its type is allowed.
+pub(super) struct Unrestricted;
+
+impl<T: Value> Restriction<T> for Unrestricted {
+    fn read(&self, field: &Field) -> Option<T> {
+        T::read(field)
+    }
+
+    fn kind(&self) -> Kind {
+        T::kind()
+    }
+}
+
+/// Form of a value that is written as one text, for types with several forms.
+pub(super) struct Form<T> {
+    /// Name of the kind in the reference.
+    pub(super) kind: &'static str,
+    /// Parses the text; the error is the problem to report.
+    pub(super) parse: fn(&str) -> Result<T, Cow<'static, str>>,
+}
+
+impl<T> Restriction<T> for Form<T> {
+    fn read(&self, field: &Field) -> Option<T> {
+        field.accept((self.parse)(field.word()?))
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::text(self.kind)
+    }
 }
 
 /// A key that is available even if others of its section are wrong, so that contradictions between
@@ -80,9 +110,12 @@ impl<T> Key<T> {
         self.optional()?
     }
 
-    /// Returns the value, or `absent` if the key is absent; `None` if it is wrong.
-    pub(super) fn or(self, absent: T) -> Option<T> {
-        Some(self.optional()?.unwrap_or(absent))
+    /// Returns the value of the key `name`, which other keys require; reports its absence.
+    pub(super) fn needed(self, field: &Field, name: &str, what: &str) -> Option<T> {
+        if self.is_absent() {
+            field.missing(name, what);
+        }
+        self.required()
     }
 
     /// Returns `Some(None)` if the key is absent; `None` if it is wrong, or `convert` rejects it.
@@ -104,6 +137,18 @@ impl<T> Key<T> {
 
     pub(super) fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
+    }
+
+    /// Takes the key out, for one that [`section!`] reads as another type.
+    pub(super) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::Absent)
+    }
+
+    /// Gives an absent key its default, if what that depends on is valid.
+    pub(super) fn default_from(&mut self, default: impl FnOnce() -> Option<T>) {
+        if self.is_absent() {
+            *self = default().map_or(Self::Broken, Self::Given);
+        }
     }
 }
 
@@ -144,14 +189,14 @@ impl<T: Value> Slot for Key<T> {
 pub(super) fn take<S: Slot>(
     section: &Field,
     row: &'static Row,
-    read: impl Fn(&Field) -> Option<S::Of>,
+    restriction: &impl Restriction<S::Of>,
 ) -> Option<S> {
     let default = || match row.presence {
-        Requirement::Default(text, _) => section.default(row.key, text).as_ref().and_then(&read),
+        Requirement::Default(text, _) => restriction.read(&section.default(row.key, text)?),
         _ => None,
     };
     let key = match section.get(row.key) {
-        Some(field) => match read(&field).or_else(default) {
+        Some(field) => match restriction.read(&field).or_else(default) {
             Some(value) => Key::Given(value),
             None => Key::Broken,
         },
@@ -167,10 +212,22 @@ pub(super) fn take<S: Slot>(
     S::from_key(key)
 }
 
+/// Returns the kind of a key.
+pub(super) fn kind_of<S: Slot>(restriction: &impl Restriction<S::Of>) -> Kind {
+    restriction.kind()
+}
+
 /// Declares a section: `key: Type` (optional if the type is an `Option` or a [`Key`]), then
-/// `[least..=greatest]`, then `= "default"` (YAML) or `=> "what to write"` (required), then
-/// `: "meaning of its absence"`. Doc comments are the meanings in the reference. The keys of
-/// `struct Keys for Type` are read into a `Type` by `Keys::build(self, &Field) -> Option<Type>`.
+/// `[restriction]`, then `= "default"` (YAML) or `=> "what to write"` (required), then
+/// `: "meaning of its absence"`. Doc comments are the meanings in the reference.
+///
+/// - `struct Type { … }` is read as it is declared.
+/// - `struct Keys for Type { … }` is read, and turned into a `Type` by
+///   `Keys::build(self, &Field) -> Option<Type>`.
+/// - `struct Type from Keys { … }` declares both: `Keys` has each key as a [`Key`], so that
+///   defaults that depend on other keys can be set and contradictions reported, and
+///   `Keys::finish` turns it into the `Type`. `finish` takes the keys that are read as another type
+///   (`key: Type as Read`) as arguments. Fields in `with { … }` are no keys; they begin empty.
 macro_rules! section {
     (
         $(#[doc = $about:literal])*
@@ -178,7 +235,7 @@ macro_rules! section {
         $vis:vis struct $name:ident $(for $built:ty)? {
             $(
                 $(#[doc = $doc:literal])*
-                $field_vis:vis $key:ident: $slot:ty $([$range:expr])?
+                $key_vis:vis $key:ident: $slot:ty $([$restriction:expr])?
                     $(= $default:literal)? $(=> $what:literal)? $(: $computed:literal)?,
             )*
         }
@@ -187,7 +244,7 @@ macro_rules! section {
         #[derive(Debug, Clone)]
         $(#[derive($($derive),*)])?
         $vis struct $name {
-            $($(#[doc = $doc])* $field_vis $key: $slot,)*
+            $($(#[doc = $doc])* $key_vis $key: $slot,)*
         }
 
         section!(@value $name $(, $built)?);
@@ -198,9 +255,7 @@ macro_rules! section {
                 let mut rows = Self::TABLE.rows.iter();
                 $(let $key = rows.next().and_then(|row| {
                     $crate::config::key::take::<$slot>(
-                        field,
-                        row,
-                        |field| section!(@read field, $slot $(, $range)?),
+                        field, row, &section!(@restriction $($restriction)?),
                     )
                 });)*
                 Some(Self { $($key: $key?,)* })
@@ -211,11 +266,65 @@ macro_rules! section {
                     key: stringify!($key),
                     meaning: &[$($doc),*],
                     presence: section!(@presence $(= $default)? $(=> $what)? $(: $computed)?),
-                    kind: || section!(@kind $slot $(, $range)?),
+                    kind: || $crate::config::key::kind_of::<$slot>(
+                        &section!(@restriction $($restriction)?),
+                    ),
                 },)*],
             };
         }
     };
+    (
+        $(#[doc = $about:literal])*
+        $(#[derive($($derive:path),*)])?
+        $vis:vis struct $name:ident from $keys:ident {
+            $(
+                $(#[doc = $doc:literal])*
+                $key_vis:vis $key:ident: $slot:ty $(as $read:ty)? $([$restriction:expr])?
+                    $(= $default:literal)? $(=> $what:literal)? $(: $computed:literal)?,
+            )*
+        }
+        $(with {
+            $($(#[doc = $other_doc:literal])* $other_vis:vis $other:ident: $other_type:ty,)*
+        })?
+    ) => {
+        $(#[doc = $about])*
+        #[derive(Debug, Clone)]
+        $(#[derive($($derive),*)])?
+        $vis struct $name {
+            $($(#[doc = $doc])* $key_vis $key: $slot,)*
+            $($($(#[doc = $other_doc])* $other_vis $other: $other_type,)*)?
+        }
+
+        section! {
+            /// The keys, each of which may be absent or wrong.
+            pub(super) struct $keys {
+                $(
+                    $(#[doc = $doc])*
+                    pub(super) $key: section!(@key $slot $(, $read)?) $([$restriction])?
+                        $(= $default)? $(=> $what)? $(: $computed)?,
+                )*
+            }
+        }
+
+        impl $keys {
+            /// Returns the section, or `None` if a key is wrong or a required one absent.
+            pub(super) fn finish(self, $($($key: section!(@first $slot, $read),)?)*) -> Option<$name> {
+                Some($name {
+                    $($key: section!(@finish self, $key $(, $read)?),)*
+                    $($($other: Default::default(),)*)?
+                })
+            }
+        }
+    };
+    (@key $slot:ty) => {
+        $crate::config::key::Key<<$slot as $crate::config::key::Slot>::Of>
+    };
+    (@key $slot:ty, $read:ty) => { $crate::config::key::Key<$read> };
+    (@first $slot:ty, $read:ty) => { $slot };
+    (@finish $keys:ident, $key:ident) => {
+        $crate::config::key::Slot::from_key($keys.$key)?
+    };
+    (@finish $keys:ident, $key:ident, $read:ty) => { $key };
     (@value $keys:ty) => {
         impl $crate::config::key::Value for $keys {
             fn read(field: &$crate::config::field::Field) -> Option<Self> {
@@ -238,23 +347,8 @@ macro_rules! section {
             }
         }
     };
-    (@read $field:ident, $slot:ty) => {
-        <<$slot as $crate::config::key::Slot>::Of as $crate::config::key::Value>::read($field)
-    };
-    (@read $field:ident, $slot:ty, $range:expr) => {
-        <<$slot as $crate::config::key::Slot>::Of as $crate::config::key::Ranged>::read_within(
-            $field,
-            &$range,
-        )
-    };
-    (@kind $slot:ty) => {
-        <<$slot as $crate::config::key::Slot>::Of as $crate::config::key::Value>::kind()
-    };
-    (@kind $slot:ty, $range:expr) => {
-        <<$slot as $crate::config::key::Slot>::Of as $crate::config::key::Ranged>::kind_within(
-            &$range,
-        )
-    };
+    (@restriction) => { $crate::config::key::Unrestricted };
+    (@restriction $restriction:expr) => { $restriction };
     (@presence) => { $crate::config::kind::Requirement::Optional };
     (@presence = $default:literal) => { $crate::config::kind::Requirement::Default($default, None) };
     (@presence = $default:literal : $shown:literal) => {

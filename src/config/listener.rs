@@ -7,66 +7,43 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::account::{Password, PasswordCheck};
+use super::account::{Account, Password, PasswordCheck};
 use super::accounts::ReadAccounts;
 use super::field::{Field, either};
 use super::key::{Key, section, words};
 use super::known::Known;
+use super::logins::is_wildcard_address;
 use super::pem;
 use super::provider::Provider;
-use super::unauthenticated::{Unauthenticated, unauthenticated};
-use super::value::{AnyNumber, Each, Name};
+use super::value::{AnyNumber, Each, NAME};
 use crate::tls::{CertificateFiles, ServerCertificate};
 use crate::wire::Protocol;
+use crate::wire::address::Pattern;
 
 section! {
-    /// `listeners[]`.
-    pub(super) struct ListenerKeys {
+    /// Address on which one protocol is served, from `listeners[]`.
+    pub struct Listener from ListenerKeys {
         /// Name in logs and metrics
-        name: Key<Name>: "PROTOCOL-PORT",
+        pub name: String[NAME]: "PROTOCOL-PORT",
         /// Protocol of the listener
-        protocol: Key<Protocol> => "imap, pop3 or smtp",
+        pub protocol: Protocol => "imap, pop3 or smtp",
         /// Address and port, as in `127.0.0.1:1143`. `[::]` is every IPv6 address and no IPv4 address; IPv4 requires a second listener (`0.0.0.0`)
-        bind: Key<SocketAddr> => "an address and port, as in 127.0.0.1:1143",
+        pub bind: SocketAddr => "an address and port, as in 127.0.0.1:1143",
         /// Provider whose capabilities are shown before the login. The account's provider decides to which mail service a session goes
-        provider: Key<String>: "the accounts', if they have one only",
+        pub provider: Arc<Provider> as String: "the accounts', if they have one only",
         /// TLS towards clients. Changed certificate files are loaded within 10 s; open sessions continue
-        tls: Key<ListenerTls>: "`{mode: none}`",
+        pub tls: ListenerTls: "`{mode: none}`",
         /// With `starttls`: whether credentials are refused before TLS
-        require_tls: bool = "true",
+        pub require_tls: bool = "true",
         /// Client networks. Connections from other networks are closed without an octet
-        allow: Key<Vec<IpNet>>: "all networks",
+        pub allow: Option<Vec<IpNet>>: "all networks",
         /// Must be true for a `bind` that is not loopback and has no TLS; requires `allow`
-        allow_cleartext: bool = "false",
+        pub allow_cleartext: bool = "false",
         /// Networks of load balancers (HAProxy: `send-proxy`, `send-proxy-v2`). A PROXY header of version 1 or 2 is required within 5 s and accepted from these networks only; other connections are closed without an octet. The listener counts as not loopback; `allow`, limits, lockout and log use the announced client address. A load balancer's own connections (LOCAL, UNKNOWN: health checks) keep its address, which `allow` must then include
-        proxy_protocol: AnyNumber<IpNet> = "[]",
+        pub proxy_protocol: Vec<IpNet>[AnyNumber] = "[]",
         /// SMTP: login of the account for clients that do not log in; see [Devices](#smtp-devices-policy-limits). Requires `allow`
-        unauthenticated: Key<String>: "none",
+        pub unauthenticated: Option<Unauthenticated> as String: "none",
     }
-}
-
-/// Address on which one protocol is served.
-#[derive(Debug)]
-pub struct Listener {
-    /// Unique name of the listener; default `protocol-port`.
-    pub name: String,
-    /// Protocol of the listener.
-    pub protocol: Protocol,
-    /// Address of the listener; port 0 lets the system choose one.
-    pub bind: SocketAddr,
-    /// Provider whose capabilities are advertised before the login is known.
-    pub provider: Arc<Provider>,
-    /// TLS mode and certificate.
-    pub tls: ListenerTls,
-    /// Whether credentials require TLS, with [`ListenerTls::StartTls`].
-    pub require_tls: bool,
-    /// Networks of allowed clients; `None`: all (only with a loopback bind or TLS).
-    pub allow: Option<Vec<IpNet>>,
-    /// Networks of load balancers whose PROXY header is required and trusted; empty: direct
-    /// clients.
-    pub proxy_protocol: Vec<IpNet>,
-    /// Account for SMTP clients that do not log in; never without `allow`.
-    pub unauthenticated: Option<Unauthenticated>,
 }
 
 impl Listener {
@@ -85,6 +62,15 @@ impl Listener {
         let identity = self.tls.certificate();
         identity.is_some_and(|identity| identity.client_ca.is_some())
     }
+}
+
+/// Account of devices that cannot log in, from `listeners[].unauthenticated`.
+#[derive(Debug, Clone)]
+pub struct Unauthenticated {
+    /// Account whose mailbox sends for the clients.
+    pub account: Arc<Account>,
+    /// Login as configured, lower case.
+    pub login: String,
 }
 
 section! {
@@ -147,25 +133,13 @@ impl ListenerTlsKeys {
             Mode::StartTls => ListenerTls::StartTls,
             Mode::Implicit => ListenerTls::Implicit,
         };
-        for (key, path, what) in [
-            (
-                "certificate",
-                &self.certificate,
-                "the path of a certificate chain in PEM; `authrelay certs` makes one",
-            ),
-            (
-                "key",
-                &self.key,
-                "the path of the certificate's private key in PEM",
-            ),
-        ] {
-            if path.is_absent() {
-                field.missing(key, what);
-            }
-        }
+        let what = "the path of a certificate chain in PEM; `authrelay certs` makes one";
+        let certificate = self.certificate.needed(field, "certificate", what);
+        let what = "the path of the certificate's private key in PEM";
+        let key = self.key.needed(field, "key", what);
         let files = CertificateFiles {
-            certificate: self.certificate.required()?,
-            key: self.key.required()?,
+            certificate: certificate?,
+            key: key?,
             client_ca: self.client_ca.optional()?,
         };
         pem::server_certificate(field, files).map(tls)
@@ -200,47 +174,35 @@ pub(super) fn listeners(
     listeners
 }
 
+/// Completes the keys of a listener, and checks them against each other and the accounts.
 fn listener(
     field: &Field,
-    keys: ListenerKeys,
+    mut keys: ListenerKeys,
     providers: &Known<Provider>,
     accounts: &ReadAccounts,
 ) -> Option<Listener> {
     let protocol = keys.protocol.given().copied();
-    let provider = match (keys.provider, protocol) {
-        (Key::Given(name), _) => providers.named(&field.at("provider"), &name),
+    let provider = match (&keys.provider, protocol) {
+        (Key::Given(name), _) => providers.named(&field.at("provider"), name),
         (Key::Absent, Some(protocol)) => default_provider(field, protocol, providers, accounts),
         (Key::Absent | Key::Broken, _) => None,
     };
-    let AnyNumber(proxy_protocol) = keys.proxy_protocol;
-    if proxy_protocol
-        .iter()
-        .any(|network| network.prefix_len() == 0)
-    {
+    let mut networks = keys.proxy_protocol.given().into_iter().flatten();
+    if networks.any(|network| network.prefix_len() == 0) {
         field.at("proxy_protocol").warn(
             "believes everybody who says where a client comes from: name the load balancers' own networks",
         );
     }
-    let allow = keys.allow;
-    let unauthenticated = keys.unauthenticated.convert(|login| {
+    let unauthenticated = keys.unauthenticated.take().convert(|login| {
         let field = field.at("unauthenticated");
-        unauthenticated(&field, &login, protocol, &allow, accounts)
+        unauthenticated(&field, &login, protocol, &keys.allow, accounts)
     });
-    let tls = keys.tls.or(ListenerTls::None)?;
-    let (protocol, bind) = (protocol?, keys.bind.required()?);
-    let name = keys.name.optional()?;
-    let listener = Listener {
-        name: name.map_or_else(|| format!("{protocol}-{}", bind.port()), |Name(name)| name),
-        protocol,
-        bind,
-        provider: provider?,
-        tls,
-        require_tls: keys.require_tls,
-        allow: allow.optional()?,
-        proxy_protocol,
-        unauthenticated: unauthenticated?,
-    };
-    check_exposure(&field.at("bind"), &listener, keys.allow_cleartext);
+    keys.tls.default_from(|| Some(ListenerTls::None));
+    let bind = keys.bind.given().copied();
+    keys.name
+        .default_from(|| Some(format!("{}-{}", protocol?, bind?.port())));
+    let listener = keys.finish(provider?, unauthenticated?)?;
+    check_exposure(&field.at("bind"), &listener);
     if listener.requires_client_certificate()
         && matches!(listener.tls, ListenerTls::StartTls(_))
         && !listener.require_tls
@@ -248,6 +210,77 @@ fn listener(
         field.at("tls").problem("client_ca requires a certificate, which clients without TLS cannot present: remove require_tls: false");
     }
     Some(listener)
+}
+
+/// Reads the account and checks its restrictions, without which a device would be an open relay.
+fn unauthenticated(
+    field: &Field,
+    login: &str,
+    protocol: Option<Protocol>,
+    allow: &Key<Vec<IpNet>>,
+    accounts: &ReadAccounts,
+) -> Option<Unauthenticated> {
+    if protocol.is_some_and(|protocol| protocol != Protocol::Smtp) {
+        return field.reject("is for SMTP only: there is nothing to read without a login");
+    }
+    if allow.is_absent() {
+        return field.reject(
+            "requires allow: name the devices' networks, since clients prove nothing else here",
+        );
+    }
+    let login = login.to_lowercase();
+    let Some((place, account)) = accounts.find(&login) else {
+        return match accounts.incomplete {
+            // The login may belong to an invalid account, which was reported.
+            true => None,
+            false => field.reject("no account has this login"),
+        };
+    };
+    if !account.protocols.contains(&Protocol::Smtp) {
+        return field.reject("names an account whose protocols do not include smtp");
+    }
+    if account.registration.grant.needs_client_password() {
+        return field.reject(
+            "names an account whose password the identity provider checks (grant password, or client_secret: {client: password}): no client presents one here",
+        );
+    }
+    if account.login.is_wildcard() && !is_wildcard_address(&login) {
+        return field.reject("must be a well-formed address that the account's login covers");
+    }
+    is_restricted(field, place, account).then(|| Unauthenticated {
+        account: account.clone(),
+        login,
+    })
+}
+
+/// Whether the account at `place` restricts senders and recipients; reports what is missing.
+fn is_restricted(field: &Field, place: &Field, account: &Account) -> bool {
+    let missing = |key: &str| {
+        place.problem(format_args!(
+            "must have smtp.{key}, since the listener lets devices send as it without a login (line {})",
+            field.place.0
+        ));
+    };
+    let policy = account.smtp.as_ref();
+    let mut good = policy.is_some_and(|policy| policy.senders.is_some());
+    if !good {
+        missing("senders");
+    }
+    match policy.and_then(|policy| policy.recipients.as_ref()) {
+        None => {
+            missing("recipients");
+            good = false;
+        }
+        Some(recipients) if recipients.contains(&Pattern::Any) => {
+            place.problem(format_args!(
+                "must not have \"*\" in smtp.recipients, since the listener lets devices send as it without a login (line {}); name domains",
+                field.place.0
+            ));
+            good = false;
+        }
+        Some(_) => {}
+    }
+    good
 }
 
 /// Finds the provider whose capabilities a listener advertises by default: the only one that
@@ -290,7 +323,7 @@ fn default_provider(
 }
 
 /// Checks that passwords cross a network in clear only if the file allows it twice.
-fn check_exposure(field: &Field, listener: &Listener, cleartext: bool) {
+fn check_exposure(field: &Field, listener: &Listener) {
     let in_clear = match &listener.tls {
         ListenerTls::None => true,
         ListenerTls::StartTls(_) => !listener.require_tls,
@@ -304,7 +337,7 @@ fn check_exposure(field: &Field, listener: &Listener, cleartext: bool) {
         true => "serves the clients of a load balancer (proxy_protocol)",
         false => "is not loopback",
     };
-    if !cleartext {
+    if !listener.allow_cleartext {
         field.problem(format_args!(
             "{why}, and passwords would cross the network in clear: set tls, or allow_cleartext: true with allow"
         ));
@@ -364,7 +397,7 @@ pub(super) fn check_any_password(accounts: &ReadAccounts, listeners: &[Arc<Liste
     if open.is_empty() {
         return;
     }
-    let any = |password: &Arc<Password>| matches!(password.check, PasswordCheck::Any);
+    let any = |password: &Arc<Password>| matches!(password.password, PasswordCheck::Any);
     for (field, account) in &accounts.placed {
         if !account.passwords.is_empty()
             && account.passwords.iter().all(any)

@@ -15,23 +15,19 @@ mod client;
 mod document;
 mod field;
 mod grants;
-mod hash;
 mod key;
 mod kind;
 mod known;
 mod listener;
 mod logins;
-mod model;
 mod notify;
 mod pem;
 mod problem;
 mod provider;
-mod providers;
 mod reference;
 mod registration;
 mod registrations;
 mod root;
-mod sender;
 mod smtp_policy;
 mod source;
 mod sources;
@@ -40,7 +36,6 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod tree;
-mod unauthenticated;
 mod users;
 mod value;
 mod writable;
@@ -50,25 +45,22 @@ pub use admin::Admin;
 pub use audit::{Audit, AuditHttp, AuditPath, HeadKey, OnFull, Syslog, SyslogTransport};
 pub use client::client_network;
 pub use document::{check, check_text};
-pub use listener::{Listener, ListenerTls};
+pub use listener::{Listener, ListenerTls, Unauthenticated};
 pub use logins::Logins;
-pub use model::Config;
 pub use notify::{Hook, HookTarget, NotifyEvent, ReloadMode};
 pub use problem::Problem;
 pub use provider::{
-    Egress, EgressKind, Endpoint, IpPreference, Mechanism, PresetCapabilities, Provider,
-    RefreshTokens, Scopes, SmtpLimits, UpstreamTls,
+    ByProtocol, Egress, EgressKind, Endpoint, IpPreference, Mechanism, Preset, Provider,
+    RefreshTokens, Scopes, SmtpLimits, UpstreamTls, presets,
 };
-pub use providers::presets;
 pub use reference::{markdown, schema};
 pub use registration::{ClientCredential, Grant, Registration, ServiceAccount, SigningKey};
-pub use root::{Limits, Lockout, Log, LogFormat};
+pub use root::{Config, Limits, Lockout, Log, LogFormat};
 pub use smtp_policy::{LineEnds, SmtpFrom, SmtpPolicy};
 pub use source::GeneratedSecret;
 pub use sources::Secrets;
 pub use state::State;
 pub use store::SharedStore;
-pub use unauthenticated::Unauthenticated;
 pub use users::{AddressClaim, Member, Users};
 pub use value::{Certificates, Headers, HostPort, Program};
 

@@ -1,92 +1,82 @@
-//! Mail services, from `providers`.
+//! Reads `providers`: mail services, the presets and the file's additions.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 use url::Url;
 
-use super::field::Field;
+use super::field::{Context, Field};
 use super::key::{Key, Value, section, words};
 use super::kind::Kind;
-use super::value::{Certificates, EndpointUrl, HostName};
+use super::known::Known;
+use super::sources::{Secrets, Sources};
+use super::tree;
+use super::value::{Certificates, ENDPOINT_URL, HOST_NAME, Named};
 use crate::secret::Secret;
 use crate::wire::Protocol;
 pub use crate::wire::sasl::Mechanism;
+
+/// Presets. What stands under `provider` there is written like `providers` in the file.
+const PRESETS: &str = include_str!("presets.yaml");
 
 /// No token of a mail service lives longer.
 const DAY: Duration = Duration::from_secs(86_400);
 
 section! {
-    /// `providers.NAME`.
-    pub(super) struct ProviderKeys {
+    /// Hosts, endpoints and peculiarities of one mail service, from `providers.NAME`.
+    pub struct Provider from ProviderKeys {
         /// IMAP server
-        pub(super) imap: Key<EndpointKeys>: "the preset's",
+        pub imap: Option<Endpoint> as EndpointKeys: "the preset's",
         /// POP3 server
-        pub(super) pop3: Key<EndpointKeys>: "the preset's",
+        pub pop3: Option<Endpoint> as EndpointKeys: "the preset's",
         /// SMTP submission server
-        pub(super) smtp: Key<EndpointKeys>: "the preset's",
+        pub smtp: Option<Endpoint> as EndpointKeys: "the preset's",
         /// Authorization endpoint, where people consent (RFC 6749 §3.1): https, or http to loopback; `{tenant}` is replaced
-        pub(super) authorize_url: Key<EndpointUrl>: "the preset's",
+        pub authorize_url: Option<String>[ENDPOINT_URL]: "the preset's",
         /// Device authorization endpoint (RFC 8628 §3.1)
-        pub(super) device_url: Key<EndpointUrl>: "the preset's",
+        pub device_url: Option<String>[ENDPOINT_URL]: "the preset's",
         /// Token endpoint (RFC 6749 §3.2); required for a provider that is no preset
-        pub(super) token_url: Key<EndpointUrl>: "the preset's",
+        pub token_url: String[ENDPOINT_URL]: "the preset's",
         /// SASL mechanism that presents the token to the mail service
-        pub(super) mechanism: Mechanism = "xoauth2": "the preset's, else `xoauth2`",
+        pub mechanism: Mechanism = "xoauth2": "the preset's, else `xoauth2`",
         /// PEM files of authorities that are trusted in addition to the public roots, for mail and token endpoint
-        pub(super) ca: Key<Certificates> = "[]": "none",
+        pub ca: Certificates = "[]": "none",
         /// Proxy for mail connections and token requests
-        pub(super) egress: Key<Egress>: "none",
+        pub egress: Option<Egress>: "none",
         /// Address family of outgoing connections
-        pub(super) ip: IpPreference = "any",
+        pub ip: IpPreference = "any",
         /// Limits of submission for one mailbox, over all listeners and logins
-        pub(super) smtp_limits: Key<SmtpLimits>: "the preset's, else none",
+        pub smtp_limits: Option<SmtpLimits>: "the preset's, else none",
         /// Remaining lifetime below which a token is not given to a new session, unless its whole lifetime is less than twice that
-        pub(super) token_margin: Duration[Duration::from_millis(1)..=DAY] = "5m": "5m (`microsoft365-hve`: 20m)",
+        pub token_margin: Duration[Duration::from_millis(1)..=DAY] = "5m": "5m (`microsoft365-hve`: 20m)",
         /// Whether a refresh token stays valid after it was redeemed. `one_use`: several relays redeem none while their [shared store](docs/several-relays.md) is unavailable
-        pub(super) refresh_tokens: RefreshTokens = "one_use": "the preset's (`fastmail`: `one_use`, the others: `reusable`), else `one_use`",
+        pub refresh_tokens: RefreshTokens = "one_use": "the preset's (`fastmail`: `one_use`, the others: `reusable`), else `one_use`",
+    }
+    with {
+        /// Name of the provider, its key under `providers`.
+        pub name: String,
+        /// Properties that only presets have; empty for other providers, but for the capabilities.
+        pub preset: Preset,
     }
 }
 
-/// Hosts, endpoints and peculiarities of one mail service.
-#[derive(Debug, Clone)]
-pub struct Provider {
-    /// Name of the provider, its key under `providers`.
-    pub name: String,
-    /// IMAP endpoint, if the service offers IMAP.
-    pub imap: Option<Endpoint>,
-    /// POP3 endpoint, if the service offers POP3.
-    pub pop3: Option<Endpoint>,
-    /// Submission endpoint, if the service offers SMTP.
-    pub smtp: Option<Endpoint>,
-    /// Authorization endpoint (RFC 6749 §3.1); may contain `{tenant}`.
-    pub authorize_url: Option<String>,
-    /// Device authorization endpoint (RFC 8628 §3.1); may contain `{tenant}`.
-    pub device_url: Option<String>,
-    /// Token endpoint; may contain `{tenant}`.
-    pub token_url: String,
-    /// SASL mechanism that presents tokens.
-    pub mechanism: Mechanism,
-    /// Authorities trusted in addition to the public roots, for upstreams and the token endpoint.
-    pub ca: Certificates,
-    /// Proxy for mail and token requests; `None`: direct connections.
-    pub egress: Option<Egress>,
-    /// Address families to connect to.
-    pub ip: IpPreference,
-    /// Limits of submission for each mailbox.
-    pub smtp_limits: Option<SmtpLimits>,
-    /// Remaining lifetime that a token needs for a new session, unless its whole lifetime is under
-    /// twice that.
-    pub token_margin: Duration,
-    /// Whether a refresh token stays valid after it was redeemed.
-    pub refresh_tokens: RefreshTokens,
+/// Properties of a mail service that only presets have, since no operator needs to change them.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Preset {
     /// Default scopes by grant and protocol.
     pub scopes: Scopes,
     /// Parameters of the authorization request that the service requires to issue a refresh token.
     pub consent_parameters: Vec<(String, String)>,
-    /// Capabilities that listeners advertise until some are learned from the upstream.
-    pub capabilities: PresetCapabilities,
+    /// Capabilities that listeners advertise until some are learned from the upstream, in the form
+    /// in which it lists them after TLS and before login: IMAP atoms, CAPA lines, or EHLO lines
+    /// without `250-`.
+    pub capabilities: ByProtocol<Vec<String>>,
 }
 
 impl Provider {
@@ -129,32 +119,25 @@ words! {
 pub struct Scopes {
     /// Scopes of app-only tokens, such as `https://outlook.office365.com/.default`.
     pub application: Vec<String>,
-    /// Scopes of delegated tokens for IMAP.
-    pub imap: Vec<String>,
-    /// Scopes of delegated tokens for POP3.
-    pub pop3: Vec<String>,
-    /// Scopes of delegated tokens for SMTP.
-    pub smtp: Vec<String>,
+    /// Scopes of delegated tokens.
+    #[serde(flatten)]
+    pub delegated: ByProtocol<Vec<String>>,
     /// Additional scopes that request a refresh token.
     pub offline: Vec<String>,
 }
 
-/// Capabilities in the form in which the upstream lists them after TLS and before login: IMAP
-/// atoms, CAPA lines, or EHLO lines without `250-`.
+/// One value for each protocol.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct PresetCapabilities {
-    /// IMAP capabilities, one atom each.
-    pub imap: Vec<String>,
-    /// POP3 capabilities, one CAPA line each.
-    pub pop3: Vec<String>,
-    /// SMTP extensions, one EHLO line each, without the greeting.
-    pub smtp: Vec<String>,
+pub struct ByProtocol<T> {
+    imap: T,
+    pop3: T,
+    smtp: T,
 }
 
-impl PresetCapabilities {
-    /// Capabilities of one protocol.
-    pub fn of(&self, protocol: Protocol) -> &[String] {
+impl<T> ByProtocol<T> {
+    /// Returns the value for one protocol.
+    pub fn of(&self, protocol: Protocol) -> &T {
         match protocol {
             Protocol::Imap => &self.imap,
             Protocol::Pop3 => &self.pop3,
@@ -167,11 +150,11 @@ section! {
     /// Where one protocol is.
     pub(super) struct EndpointKeys {
         /// Host name, which the certificate must contain
-        pub(super) host: Key<HostName>: "the preset's",
+        host: Key<String>[HOST_NAME]: "the preset's",
         /// TCP port
-        pub(super) port: Key<u16>[1..=u16::MAX]: "by protocol and `tls`",
+        port: Key<u16>[1..=u16::MAX]: "by protocol and `tls`",
         /// Start of TLS; a connection without TLS is not possible
-        pub(super) tls: Key<UpstreamTls>: "`starttls` on 25, 110, 143 and 587, else `implicit`",
+        tls: Key<UpstreamTls>: "`starttls` on 25, 110, 143 and 587, else `implicit`",
     }
 }
 
@@ -188,15 +171,15 @@ pub struct Endpoint {
 
 impl EndpointKeys {
     /// Completes the endpoint of a protocol.
-    pub(super) fn build(self, field: &Field, protocol: Protocol) -> Option<Endpoint> {
-        if self.host.is_absent() {
-            field.missing("host", "the mail service's host name");
-        }
+    fn build(self, field: &Field, protocol: Protocol) -> Option<Endpoint> {
+        let host = self
+            .host
+            .needed(field, "host", "the mail service's host name");
         let port = self.port.optional()?;
-        let tls = self.tls.or(match port {
+        let tls = self.tls.optional()?.unwrap_or(match port {
             Some(143 | 110 | 25 | 587) => UpstreamTls::StartTls,
             _ => UpstreamTls::Implicit,
-        })?;
+        });
         let port = port.unwrap_or(default_port(protocol, tls));
         let other = match (port, tls) {
             (465 | 993 | 995, UpstreamTls::StartTls) => "speaks TLS at once: write tls: implicit",
@@ -210,7 +193,7 @@ impl EndpointKeys {
                 "port {port} usually {other}, or logins wait until upstream_timeout"
             ));
         }
-        let HostName(host) = self.host.required()?;
+        let host = host?;
         Some(Endpoint { host, port, tls })
     }
 }
@@ -351,4 +334,91 @@ section! {
         /// Longest time that a message waits for these limits
         pub wait: Duration = "25s",
     }
+}
+
+/// Section of a provider, which is read after the preset's keys were added.
+#[derive(Debug, Clone)]
+pub(super) struct ProviderSection(Field);
+
+impl Value for ProviderSection {
+    fn read(field: &Field) -> Option<Self> {
+        Some(Self(field.clone()))
+    }
+
+    fn kind() -> Kind {
+        ProviderKeys::kind()
+    }
+}
+
+/// Reads `providers`: the presets and the file's additions.
+pub(super) fn providers(keys: Key<Named<ProviderSection>>) -> Known<Provider> {
+    let mut presets = read_presets();
+    let mut known = Known::new("provider", "describe yours under providers");
+    for (name, _, section) in keys.required().map_or_else(Vec::new, |Named(all)| all) {
+        let read = |ProviderSection(field)| match presets.remove(&name) {
+            Some((section, preset)) => provider(&name, &field.or_from(&section), preset),
+            None => provider(&name, &field, no_preset()),
+        };
+        let provider = section.and_then(read);
+        known.insert(name, provider);
+    }
+    for (name, (section, preset)) in presets {
+        let provider = provider(&name, &section, preset);
+        known.insert(name, provider);
+    }
+    known
+}
+
+/// Returns the built-in providers, by name.
+pub fn presets() -> BTreeMap<String, Arc<Provider>> {
+    providers(Key::Absent).valid
+}
+
+/// Reads the presets by name, each with its section `provider`.
+fn read_presets() -> BTreeMap<String, (Field, Preset)> {
+    let sources = Sources::new(Path::new(""), Secrets::Skip);
+    let root = tree::compose(PRESETS).ok().flatten();
+    let root = root.map(|root| Field::root(root, Rc::new(Context::new(sources))));
+    let presets: BTreeMap<String, Preset> = serde_yaml::from_str(PRESETS).unwrap_or_default();
+    let with_section = |(name, preset): (String, Preset)| {
+        let section = root.as_ref()?.at(&name).at("provider");
+        Some((name, (section, preset)))
+    };
+    presets.into_iter().filter_map(with_section).collect()
+}
+
+/// Describes a provider without preset: only capabilities that every server has.
+fn no_preset() -> Preset {
+    let lines = |lines: [&str; 2]| lines.map(str::to_owned).to_vec();
+    Preset {
+        capabilities: ByProtocol {
+            imap: lines(["IMAP4rev1", "SASL-IR"]),
+            pop3: lines(["TOP", "UIDL"]),
+            smtp: Vec::new(),
+        },
+        ..Preset::default()
+    }
+}
+
+fn provider(name: &str, field: &Field, preset: Preset) -> Option<Provider> {
+    let mut keys = ProviderKeys::read(field)?;
+    if keys.token_url.is_absent() {
+        field.missing(
+            "token_url",
+            "where tokens are asked for, as in https://login.example.com/token",
+        );
+    } else if keys.imap.is_absent() && keys.pop3.is_absent() && keys.smtp.is_absent() {
+        return field.reject("must have at least one of imap, pop3 and smtp");
+    }
+    let endpoint = |protocol: Protocol, key: Key<EndpointKeys>| {
+        key.convert(|keys| keys.build(&field.at(protocol.name()), protocol))
+    };
+    let imap = endpoint(Protocol::Imap, keys.imap.take());
+    let pop3 = endpoint(Protocol::Pop3, keys.pop3.take());
+    let smtp = endpoint(Protocol::Smtp, keys.smtp.take());
+    Some(Provider {
+        name: name.to_owned(),
+        preset,
+        ..keys.finish(imap?, pop3?, smtp?)?
+    })
 }

@@ -1,6 +1,5 @@
 //! OAuth clients and their grants, from `registrations`.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,11 +7,12 @@ use std::sync::Arc;
 use jsonwebtoken::EncodingKey;
 use url::Url;
 
-use super::key::{Key, Text, section, words};
-use super::provider::Provider;
+use super::key::{Form, Key, section, words};
+use super::provider::{Provider, Scopes};
 use super::source::ClientSecret;
 use super::value::{Day, Program, Scope, https};
 use crate::secret::Secret;
+use crate::wire::Protocol;
 
 section! {
     /// `registrations.NAME`.
@@ -38,7 +38,7 @@ section! {
         /// Grant `command`: program that prints a token, or the JSON of a token endpoint's answer
         pub(super) command: Key<Program>,
         /// Grant `managed_identity`: URL of the metadata service
-        pub(super) url: Key<MetadataUrl> = "http://169.254.169.254/metadata/identity/oauth2/token": "Azure's",
+        pub(super) url: Key<Url>[METADATA_URL] = "http://169.254.169.254/metadata/identity/oauth2/token": "Azure's",
         /// Scopes that are requested; required for a provider that is no preset
         pub(super) scope: Key<Vec<Scope>>: "by provider, grant and the account's protocols",
     }
@@ -85,19 +85,13 @@ section! {
 }
 
 /// URL of Azure's instance metadata service: link-local without TLS, or that of a substitute.
-#[derive(Debug, Clone)]
-pub(super) struct MetadataUrl(pub(super) Url);
-
-impl Text for MetadataUrl {
-    const KIND: &'static str = "text";
-
-    fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
-        match Url::parse(text) {
-            Ok(url) if text.starts_with("http://169.254.169.254/") => Ok(Self(url)),
-            _ => Ok(Self(https(text, "")?)),
-        }
-    }
-}
+const METADATA_URL: Form<Url> = Form {
+    kind: "text",
+    parse: |text| match Url::parse(text) {
+        Ok(url) if text.starts_with("http://169.254.169.254/") => Ok(url),
+        _ => Ok(https(text, "")?),
+    },
+};
 
 /// One OAuth client at a provider.
 #[derive(Debug)]
@@ -183,6 +177,27 @@ impl Grant {
             self,
             Self::Password(_) | Self::ClientCredentials(ClientCredential::ClientPassword)
         )
+    }
+
+    /// Scopes to request if the registration sets none; `protocols` are those of the account.
+    pub(super) fn default_scope(&self, scopes: &Scopes, protocols: &[Protocol]) -> Vec<String> {
+        let mut delegated: Vec<String> = Vec::new();
+        for protocol in Protocol::ALL {
+            for scope in scopes.delegated.of(protocol) {
+                if protocols.contains(&protocol) && !delegated.contains(scope) {
+                    delegated.push(scope.clone());
+                }
+            }
+        }
+        match self {
+            Self::ClientCredentials(_) | Self::ManagedIdentity { .. } | Self::Command(_) => {
+                scopes.application.clone()
+            }
+            Self::ServiceAccount(_) => delegated,
+            Self::AuthorizationCode(_) | Self::DeviceCode(_) | Self::Password(_) => {
+                [delegated, scopes.offline.clone()].concat()
+            }
+        }
     }
 
     /// Client authentication, if the grant uses one.

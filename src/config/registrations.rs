@@ -8,6 +8,7 @@ use super::pem;
 use super::provider::Provider;
 use super::registration::{ClientCredential, Grant, Registration, RegistrationKeys};
 use super::value::{Day, Named, Scope, https};
+use crate::wire::Protocol;
 
 /// Base URL of Entra's endpoints, unless the environment sets another.
 const ENTRA: &str = "https://login.microsoftonline.com";
@@ -190,7 +191,7 @@ fn check_scope(field: &Field, grant: &Grant, provider: &Provider, scopes: &[Stri
     {
         field.warn(format_args!(
             "{scope} is a permission that acts for a person, and the grant client_credentials has none: leave scope out, or write {}",
-            provider.scopes.application.first().map_or("RESOURCE/.default", String::as_str)
+            provider.preset.scopes.application.first().map_or("RESOURCE/.default", String::as_str)
         ));
     }
     let at_google = provider.token_url.contains("googleapis.com");
@@ -210,18 +211,7 @@ fn is_federated(grant: &Grant) -> bool {
 }
 
 fn has_default_scope(provider: &Provider, grant: &Grant) -> bool {
-    let scopes = &provider.scopes;
-    match grant {
-        Grant::ClientCredentials(_) | Grant::ManagedIdentity { .. } => {
-            !scopes.application.is_empty()
-        }
-        // The command chooses the scope itself.
-        Grant::Command(_) => true,
-        Grant::ServiceAccount(_)
-        | Grant::AuthorizationCode(_)
-        | Grant::DeviceCode(_)
-        | Grant::Password(_) => ![&scopes.imap, &scopes.pop3, &scopes.smtp]
-            .iter()
-            .all(|scope| scope.is_empty()),
-    }
+    let scope = || grant.default_scope(&provider.preset.scopes, &Protocol::ALL);
+    // A command chooses the scope itself.
+    matches!(grant, Grant::Command(_)) || !scope().is_empty()
 }

@@ -1,20 +1,23 @@
 //! The file as a whole, `log` and `limits`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::Level;
 
-use super::account::AccountKeys;
-use super::admin::AdminKeys;
+use super::account::{Account, AccountKeys};
+use super::admin::{Admin, AdminKeys};
 use super::audit::Audit;
 use super::field::Field;
-use super::key::{Key, section, words};
-use super::listener::ListenerKeys;
+use super::key::{section, words};
+use super::listener::{Listener, ListenerKeys};
 use super::notify::{Hook, ReloadMode};
-use super::providers::ProviderSection;
-use super::registration::RegistrationKeys;
-use super::state::StateKeys;
+use super::problem::Problem;
+use super::provider::{Provider, ProviderSection};
+use super::registration::{Registration, RegistrationKeys};
+use super::state::{State, StateKeys};
 use super::value::{Each, Named, YEAR};
 use super::writable::check_file;
 
@@ -25,30 +28,42 @@ const MOST: usize = 1_000_000;
 const LEAST_LOGIN: Duration = Duration::from_secs(3);
 
 section! {
-    /// The file.
-    pub(super) struct Root {
+    /// Checked configuration of authrelay: everything in `proxy.yaml`.
+    pub struct Config from Root {
         /// Storage of tokens that consents bring
-        pub(super) state: Key<StateKeys>: "`./state`",
+        pub state: State as StateKeys: "`./state`",
         /// Format and destination of the log
-        pub(super) log: Key<Log> = "{}": "JSON on stderr",
+        pub log: Log = "{}": "JSON on stderr",
         /// Destination of [audit records](docs/audit.md)
-        pub(super) audit: Key<Audit>: "no audit records",
+        pub audit: Option<Audit>: "no audit records",
         /// Administrators' listener: status page (`/`), health (`/livez`, `/readyz`), `/metrics`, OAuth callback, API
-        pub(super) admin: Key<AdminKeys>: "no listener",
+        pub admin: Option<Arc<Admin>> as AdminKeys: "no listener",
         /// `watch`: compares the contents of the file, of its secrets' files and certificates every 10 s, and reloads after a change. `signal`: reloads only on SIGHUP and `authrelay reload`
-        pub(super) reload: ReloadMode = "signal",
+        pub reload: ReloadMode = "signal",
         /// Programs and URLs that get an alert when something requires a person; see [Alerts](docs/operations.md#alerts)
-        pub(super) notify: Key<Each<Hook>>: "no alerts",
+        pub notify: Vec<Hook>: "no alerts",
         /// Numbers of sessions, deadlines and the lockout
-        pub(super) limits: Limits = "{}",
+        pub limits: Limits = "{}",
         /// Addresses on which clients connect
-        pub(super) listeners: Key<Each<ListenerKeys>> => "a list of addresses and protocols",
+        pub listeners: Vec<Arc<Listener>> as Each<ListenerKeys> => "a list of addresses and protocols",
         /// Mail services, by name. A preset's name overrides keys of the preset; a new name adds a provider
-        pub(super) providers: Key<Named<ProviderSection>>: "the presets",
+        pub providers: BTreeMap<String, Arc<Provider>> as Named<ProviderSection>: "the presets",
         /// OAuth clients (in Entra: app registrations), by name
-        pub(super) registrations: Key<Named<RegistrationKeys>> : "none",
+        pub registrations: BTreeMap<String, Arc<Registration>> as Named<RegistrationKeys>: "none",
         /// Logins that clients may use, and the mailboxes that they open
-        pub(super) accounts: Key<Each<AccountKeys, 0>>: "none, and no client can log in",
+        pub accounts: Vec<Arc<Account>> as Each<AccountKeys, 0>: "none, and no client can log in",
+    }
+    with {
+        /// Path of the file.
+        pub path: PathBuf,
+        /// Name of this relay among several, if the command line gives one.
+        pub relay: Option<String>,
+        /// The file itself, and the files of its secrets, certificates and keys.
+        pub files: Vec<PathBuf>,
+        /// Whether the file names programs to run: commands of secrets, grants and hooks.
+        pub runs_programs: bool,
+        /// Settings that are allowed but unwise.
+        pub warnings: Vec<Problem>,
     }
 }
 

@@ -11,20 +11,24 @@ use super::store::{SharedStore, SharedStoreKeys};
 use super::writable::can_be_written;
 
 section! {
-    /// `state`.
-    pub(super) struct StateKeys {
+    /// Settings of the state on disk, from `state`.
+    pub struct State from StateKeys {
         /// Folder, mode 0700; created if absent
-        directory: Key<PathBuf>: "`$STATE_DIRECTORY`, else `./state`",
+        pub directory: PathBuf: "`$STATE_DIRECTORY`, else `./state`",
         /// Secret that encrypts the tokens, at least 16 octets; an absent file is created. `check` warns if it is in the folder of the tokens. With systemd: `{file: /run/credentials/authrelay.service/key}`
-        key: Key<GeneratedSecret>: "`{file: DIRECTORY/key}`",
+        pub key: GeneratedSecret: "`{file: DIRECTORY/key}`",
         /// `file`: the folder only. Otherwise a Redis or Valkey server that several relays share, in addition to the folder. See [Several relays](docs/several-relays.md)
-        store: Store = "file",
+        pub store: Option<Arc<SharedStore>> as Store = "file",
+    }
+    with {
+        /// Whether state is kept: the file has `state`, or a grant stores tokens.
+        pub wanted: bool,
     }
 }
 
-/// `state.store`.
+/// Place of the records, from `state.store`.
 #[derive(Debug, Clone)]
-enum Store {
+pub(super) enum Store {
     /// A file for each login, on this relay alone.
     File,
     /// Several relays as one.
@@ -44,56 +48,47 @@ impl Value for Store {
     }
 }
 
-/// Settings of the state on disk, from `state`.
-#[derive(Debug)]
-pub struct State {
-    /// Whether state is kept: the file has `state`, or a grant stores tokens.
-    pub wanted: bool,
-    /// Directory of the tokens, whose files only the owner can read.
-    pub directory: PathBuf,
-    /// Key that seals the tokens.
-    pub key: GeneratedSecret,
-    /// Store shared by several relays, if configured.
-    pub store: Option<Arc<SharedStore>>,
-}
-
 /// Reads the settings of the token store and its sealing key.
 pub(super) fn state(root: &Field, keys: Key<StateKeys>) -> Option<State> {
-    // Set by systemd's StateDirectory=.
-    let given = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
-    let usual = given.unwrap_or_else(|| root.sources().resolve("state"));
     let keys = keys.optional()?;
     let wanted = keys.is_some();
-    let (directory, key, store) = match keys {
-        Some(keys) => (keys.directory.or(usual)?, keys.key.optional()?, keys.store),
-        None => (usual, None, Store::File),
-    };
-    let store = match store {
+    let mut keys = keys.unwrap_or(StateKeys {
+        directory: Key::Absent,
+        key: Key::Absent,
+        store: Key::Given(Store::File),
+    });
+    let store = match keys.store.take().required()? {
         Store::File => None,
-        Store::Shared(keys) => {
+        Store::Shared(store) => {
             let field = root.at("state");
-            check_shared_key(&field, key.as_ref());
-            keys.build(&field.at("store"))?
+            check_shared_key(&field, &keys.key);
+            store.build(&field.at("store"))?
         }
     };
+    keys.directory.default_from(|| {
+        // Set by systemd's StateDirectory=.
+        let given = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
+        Some(given.unwrap_or_else(|| root.sources().resolve("state")))
+    });
+    let folder = keys.directory.given();
+    let key = folder.map(|folder| GeneratedSecret::File(folder.join("key")));
+    keys.key.default_from(|| key);
     Some(State {
         wanted,
-        key: key.unwrap_or_else(|| GeneratedSecret::File(directory.join("key"))),
-        directory,
-        store,
+        ..keys.finish(store)?
     })
 }
 
 /// Checks that the sealing key exists before the first start: all relays must have the same.
-fn check_shared_key(field: &Field, key: Option<&GeneratedSecret>) {
+fn check_shared_key(field: &Field, key: &Key<GeneratedSecret>) {
     match key {
-        None => field.missing("key", "the key that all relays with this store have"),
-        Some(GeneratedSecret::File(path)) if field.sources().are_read() && !path.exists() => {
+        Key::Absent => field.missing("key", "the key that all relays with this store have"),
+        Key::Given(GeneratedSecret::File(path)) if field.sources().are_read() && !path.exists() => {
             field.at("key").problem(
                 "names a file that is absent; with a shared store all relays have the same key, and none is made",
             );
         }
-        Some(_) => {}
+        Key::Given(_) | Key::Broken => {}
     }
 }
 

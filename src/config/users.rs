@@ -1,83 +1,66 @@
 //! Reads `admin.users`: users who sign in to the administrators' listener by OpenID Connect.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use url::Url;
 
 use super::field::Field;
-use super::key::{Key, Text, section, words};
+use super::key::{Form, Text, Value, section, words};
+use super::kind::Kind;
 use super::provider::Egress;
 use super::value::{Certificates, https, is_loopback};
 use crate::secret::Secret;
 use crate::wire::address::Pattern;
 
 section! {
-    /// `admin.users`.
-    struct UsersKeys for Users {
+    /// Settings of the sign-in by OpenID Connect, from `admin.users`.
+    #[derive(PartialEq, Eq)]
+    pub struct Users from UsersKeys {
         /// Issuer of the identity provider, exactly as it names itself: https, or http to loopback. Entra: `https://login.microsoftonline.com/TENANT-ID/v2.0`
-        issuer: Key<Issuer> => "the identity provider's issuer, as in https://login.microsoftonline.com/TENANT-ID/v2.0",
+        pub issuer: String[ISSUER] => "the identity provider's issuer, as in https://login.microsoftonline.com/TENANT-ID/v2.0",
         /// Client id of the relay's registration at the identity provider
-        client_id: Key<String> => "the client id of the relay's own registration there",
+        pub client_id: String => "the client id of the relay's own registration there",
         /// Client secret of the relay's registration
-        client_secret: Key<Secret> => "the client secret of the relay's own registration there",
+        pub client_secret: Secret => "the client secret of the relay's own registration there",
         /// Groups (as in the claim `groups`; Entra: object ids) and addresses of people who may look
-        viewers: Key<Vec<Member>>: "none",
+        pub viewers: Vec<Member>: "none",
         /// Groups and addresses of people who may also test, authorize, forget and reload
-        operators: Key<Vec<Member>>: "none",
+        pub operators: Vec<Member>: "none",
         /// Claim with a person's address. `email` counts only with `email_verified`; use another claim only if people cannot choose its value
-        address_claim: Key<AddressClaim>: "`preferred_username` at Entra, else `email`",
+        pub address_claim: AddressClaim: "`preferred_username` at Entra, else `email`",
         /// PEM files of authorities that are trusted in addition to the public roots
-        ca: Key<Certificates> = "[]": "none",
+        pub ca: Certificates = "[]": "none",
         /// The proxy that everything towards the identity provider goes through
-        egress: Key<Egress>: "none",
+        pub egress: Option<Egress>: "none",
     }
 }
 
-/// Settings of the sign-in by OpenID Connect, from `admin.users`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Users {
-    /// Identity provider's issuer identifier, compared exactly (OpenID Connect Discovery §4.3).
-    pub issuer: String,
-    /// Client id of the relay at the identity provider.
-    pub client_id: String,
-    /// Client secret of the relay at the identity provider.
-    pub client_secret: Secret,
-    /// Claim that contains a user's address.
-    pub address_claim: AddressClaim,
-    /// Users and groups with read access.
-    pub viewers: Vec<Member>,
-    /// Users and groups that may also test, authorize, forget and reload.
-    pub operators: Vec<Member>,
-    /// Authorities trusted in addition to the public roots.
-    pub ca: Certificates,
-    /// Proxy to the identity provider, if any.
-    pub egress: Option<Egress>,
-}
-
-impl UsersKeys {
-    fn build(self, field: &Field) -> Option<Users> {
-        if self.viewers.is_absent() && self.operators.is_absent() {
+impl Value for Arc<Users> {
+    fn read(field: &Field) -> Option<Self> {
+        let mut keys = UsersKeys::read(field)?;
+        if keys.viewers.is_absent() && keys.operators.is_absent() {
             field.problem("lets no one in: write viewers or operators, each a list of groups' object ids or people's addresses");
         }
-        let viewers = self.viewers.or(Vec::new());
-        let operators = self.operators.or(Vec::new());
-        if let (Some(viewers), Some(operators)) = (&viewers, &operators) {
+        keys.viewers.default_from(|| Some(Vec::new()));
+        keys.operators.default_from(|| Some(Vec::new()));
+        if let (Some(viewers), Some(operators)) = (keys.viewers.given(), keys.operators.given()) {
             check_twice(field, viewers, operators);
         }
-        let issuer = self.issuer.required()?;
-        Some(Users {
-            client_id: self.client_id.required()?,
-            client_secret: self.client_secret.required()?,
-            address_claim: self.address_claim.or(match is_entra(&issuer.url) {
-                true => AddressClaim::PreferredUsername,
-                false => AddressClaim::Email,
-            })?,
-            viewers: viewers?,
-            operators: operators?,
-            ca: self.ca.required()?,
-            egress: self.egress.optional()?,
-            issuer: issuer.text,
-        })
+        let issuer = keys
+            .issuer
+            .given()
+            .and_then(|issuer| Url::parse(issuer).ok());
+        keys.address_claim
+            .default_from(|| match is_entra(&issuer?) {
+                true => Some(AddressClaim::PreferredUsername),
+                false => Some(AddressClaim::Email),
+            });
+        keys.finish().map(Self::new)
+    }
+
+    fn kind() -> Kind {
+        UsersKeys::kind()
     }
 }
 
@@ -131,16 +114,9 @@ fn is_entra(issuer: &Url) -> bool {
 }
 
 /// An issuer identifier (OpenID Connect Core §2): no query, no fragment, one tenant.
-#[derive(Debug, Clone)]
-struct Issuer {
-    text: String,
-    url: Url,
-}
-
-impl Text for Issuer {
-    const KIND: &'static str = "text";
-
-    fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
+const ISSUER: Form<String> = Form {
+    kind: "text",
+    parse: |text| {
         let url = https(text, "")?;
         if url.query().is_some() || url.fragment().is_some() || text.contains('{') {
             return Err(
@@ -152,10 +128,9 @@ impl Text for Issuer {
         if is_entra(&url) && matches!(tenant, Some("" | "common" | "organizations" | "consumers")) {
             return Err("would take people of every tenant: name yours, as in https://login.microsoftonline.com/TENANT-ID/v2.0".into());
         }
-        let text = text.to_owned();
-        Ok(Self { text, url })
-    }
-}
+        Ok(text.to_owned())
+    },
+};
 
 /// Entry of `admin.users.viewers` and `operators`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

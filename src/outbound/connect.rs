@@ -107,7 +107,7 @@ async fn tcp(host: &str, port: u16, ip: IpPreference) -> Result<TcpStream, NoCon
     if !found.kept {
         return Err(error);
     }
-    let anew = names::look_up_anew(host, port)
+    let anew = names::resolve_uncached(host, port)
         .await
         .map_err(NoConnection::Unresolved)?;
     let anew = worth_trying(anew, ip);
@@ -128,7 +128,7 @@ fn worth_trying(mut addresses: Vec<SocketAddr>, ip: IpPreference) -> Vec<SocketA
 ///
 /// Always [`Kind::Unreachable`].
 pub async fn resolve(endpoint: &Endpoint, ip: IpPreference) -> Result<Vec<SocketAddr>, Fault> {
-    let found = names::look_up_anew(&endpoint.host, endpoint.port)
+    let found = names::resolve_uncached(&endpoint.host, endpoint.port)
         .await
         .map_err(|error| unresolved(endpoint, &error))?;
     let order = worth_trying(found, ip);

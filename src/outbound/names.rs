@@ -160,7 +160,7 @@ pub(super) async fn look_up(host: &str, port: u16) -> io::Result<Found> {
             kept: true,
         }),
         Known::Nothing => Ok(Found {
-            addresses: look_up_anew(host, port).await?,
+            addresses: resolve_uncached(host, port).await?,
             kept: false,
         }),
     }
@@ -171,7 +171,7 @@ pub(super) async fn look_up(host: &str, port: u16) -> io::Result<Found> {
 /// # Errors
 ///
 /// Those of the resolver.
-pub(super) async fn look_up_anew(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+pub(super) async fn resolve_uncached(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Some(ip) = literal(host) {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
@@ -309,7 +309,7 @@ mod tests {
     /// Concurrent requests for a name share one look-up.
     #[tokio::test]
     async fn d10_one_look_up_a_name_at_a_time() {
-        let looks = (0..900).map(|_| look_up_anew("no-such-name.invalid", 993));
+        let looks = (0..900).map(|_| resolve_uncached("no-such-name.invalid", 993));
         for found in futures_util::future::join_all(looks).await {
             found.unwrap_err();
         }

@@ -23,7 +23,7 @@ pub struct Printed {
 #[derive(Debug)]
 pub enum Incomplete {
     /// The program did not end in time.
-    Late,
+    TimedOut,
     /// The output exceeded its limit.
     TooLong,
     /// Reading or waiting failed.

@@ -76,7 +76,7 @@ impl ServiceState {
         let learned = learned.lock().unwrap_or_else(PoisonError::into_inner);
         match learned.get(&(provider.name.clone(), protocol)) {
             Some(learned) => learned.clone(),
-            None => provider.capabilities.of(protocol).into(),
+            None => provider.preset.capabilities.of(protocol).as_slice().into(),
         }
     }
 }

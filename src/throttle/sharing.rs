@@ -110,7 +110,7 @@ impl SharedLimits {
             share: self.member.share(limits.in_flight),
             per_minute: limits.per_minute,
         };
-        self.member.ask_back(&acquire).await.ok()
+        self.member.ask_or_rejoin(&acquire).await.ok()
     }
 
     /// Reason why this relay may not begin a message without the store: its share is in flight, or
@@ -134,7 +134,7 @@ impl SharedLimits {
             message: nonce(),
             per_minute,
         };
-        match self.member.ask_back(&pace).await {
+        match self.member.ask_or_rejoin(&pace).await {
             Ok(Answer::Done) => Ok(()),
             Ok(_) => Err(Denied::TooMany),
             Err(_) => match begun() > self.member.share(per_minute) {

@@ -118,7 +118,7 @@ impl Sharing {
                 Step::Begin(entry) => self.begin(&mut machine, entry, one_use).await,
                 Step::Redeem(entry) => self.redeem(&mut machine, entry).await,
                 Step::End(entry) => self.end(&mut machine, entry).await,
-                Step::ComeBack => {
+                Step::Rejoin => {
                     self.member().rejoin().await;
                     machine.on_woken()
                 }
@@ -417,7 +417,7 @@ impl SharedRecords {
         if let Ok(Answer::Found {
             record: Some(record),
             ..
-        }) = self.member.ask_back(&get).await
+        }) = self.member.ask_or_rejoin(&get).await
         {
             self.adopted(&name, record).await;
         }

@@ -287,7 +287,7 @@ impl TokenSource {
         self.redemptions.close();
         let _ = tokio::time::timeout_at(until, self.redemptions.wait()).await;
         if let Some(store) = &self.store {
-            store.write_all_late().await;
+            store.write_all_pending().await;
         }
     }
 

@@ -35,7 +35,7 @@ pub enum Malformed {
     /// A PLAIN message with fewer than two NULs; holds their number.
     Nuls(usize),
     /// Well-formed input, but a part of it can never be valid.
-    Contents(Part, Oddity),
+    Contents(Part, Violation),
 }
 
 /// One of the strings presented by a client.
@@ -62,7 +62,7 @@ impl Part {
 
 /// Problem with a presented string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Oddity {
+pub enum Violation {
     /// The string is empty.
     Empty,
     /// The string has more octets than [`CREDENTIAL_CAP`].
@@ -119,21 +119,21 @@ impl Credentials {
 
 /// Checks a presented string.
 fn text(part: Part, octets: &[u8]) -> Result<&str, Malformed> {
-    let odd = |oddity| Err(Malformed::Contents(part, oddity));
+    let invalid = |violation| Err(Malformed::Contents(part, violation));
     if octets.is_empty() {
-        return odd(Oddity::Empty);
+        return invalid(Violation::Empty);
     }
     if octets.len() > CREDENTIAL_CAP {
-        return odd(Oddity::TooLong);
+        return invalid(Violation::TooLong);
     }
     let Ok(text) = std::str::from_utf8(octets) else {
-        return odd(Oddity::Encoding);
+        return invalid(Violation::Encoding);
     };
     let is_control = |text: &str| text.chars().any(char::is_control);
     match text.trim_end_matches(['\r', '\n']) {
-        _ if text.contains('\0') => odd(Oddity::Nul),
-        line if line.len() < text.len() && !is_control(line) => odd(Oddity::LineEnd),
-        _ if is_control(text) => odd(Oddity::Control),
+        _ if text.contains('\0') => invalid(Violation::Nul),
+        line if line.len() < text.len() && !is_control(line) => invalid(Violation::LineEnd),
+        _ if is_control(text) => invalid(Violation::Control),
         _ => Ok(text),
     }
 }
@@ -269,19 +269,19 @@ mod tests {
         let ursel = plain(b"Ursel\0Kurt\0xipj3plmq").unwrap();
         assert_eq!(ursel.authorization.as_deref(), Some("Ursel"));
         let long = [b"\0".as_slice(), &[b'a'; 256], b"\0p"].concat();
-        for (contents, part, oddity) in [
-            (b"\0\0p".as_slice(), Part::Login, Oddity::Empty),
-            (b"\0u\0", Part::Password, Oddity::Empty),
-            (b"\0u\0p\0q", Part::Password, Oddity::Nul),
-            (b"\0u\0p\0", Part::Password, Oddity::Nul),
-            (b"\0u\x01\0p", Part::Login, Oddity::Control),
-            (b"\0u\0p\r\n", Part::Password, Oddity::LineEnd),
-            (b"\0u\n\0p", Part::Login, Oddity::LineEnd),
-            (b"\0u\xff\0p", Part::Login, Oddity::Encoding),
-            (b"\xff\0u\0p", Part::Authorization, Oddity::Encoding),
-            (&long, Part::Login, Oddity::TooLong),
+        for (contents, part, violation) in [
+            (b"\0\0p".as_slice(), Part::Login, Violation::Empty),
+            (b"\0u\0", Part::Password, Violation::Empty),
+            (b"\0u\0p\0q", Part::Password, Violation::Nul),
+            (b"\0u\0p\0", Part::Password, Violation::Nul),
+            (b"\0u\x01\0p", Part::Login, Violation::Control),
+            (b"\0u\0p\r\n", Part::Password, Violation::LineEnd),
+            (b"\0u\n\0p", Part::Login, Violation::LineEnd),
+            (b"\0u\xff\0p", Part::Login, Violation::Encoding),
+            (b"\xff\0u\0p", Part::Authorization, Violation::Encoding),
+            (&long, Part::Login, Violation::TooLong),
         ] {
-            let malformed = Malformed::Contents(part, oddity);
+            let malformed = Malformed::Contents(part, violation);
             assert_eq!(plain(contents), Err(malformed), "{contents:?}");
         }
         assert_eq!(plain(b""), Err(Malformed::Nuls(0)));

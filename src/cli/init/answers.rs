@@ -86,29 +86,29 @@ impl Answers {
 }
 
 /// Reason why nothing is written.
-pub(super) enum Trouble {
+pub(super) enum InitError {
     /// A flag is missing or wrong.
     Usage(String),
     Io(String),
 }
 
 /// Collects values from flags, and by questions if there is a terminal.
-pub(super) fn answers(options: &Options) -> Result<Answers, Trouble> {
+pub(super) fn answers(options: &Options) -> Result<Answers, InitError> {
     let presets = config::presets();
     let names: Vec<_> = presets.keys().map(String::as_str).collect();
-    let provider = ask(
+    let name = ask(
         options.provider.as_deref(),
         "--provider",
         &format!("Mail service ({})", names.join(", ")),
         Some("microsoft365"),
     )?;
-    let Some(preset) = presets.get(&provider) else {
-        return Err(Trouble::Usage(format!(
-            "--provider: there is no preset {provider}; write one of {}",
+    let Some(provider) = presets.get(&name) else {
+        return Err(InitError::Usage(format!(
+            "--provider: there is no preset {name}; write one of {}",
             names.join(", ")
         )));
     };
-    let usual = match preset.scopes.application.is_empty() {
+    let usual = match provider.preset.scopes.application.is_empty() {
         true => "authorization_code",
         false => "client_credentials",
     };
@@ -119,7 +119,7 @@ pub(super) fn answers(options: &Options) -> Result<Answers, Trouble> {
         Some(usual),
     )?;
     let is_client = !["managed_identity", "service_account", "command"].contains(&grant.as_str());
-    let tenant = match is_client && preset.token_url.contains("{tenant}") {
+    let tenant = match is_client && provider.token_url.contains("{tenant}") {
         true => {
             let question = "Tenant, as in contoso.onmicrosoft.com (entra.microsoft.com: Overview, Primary domain or Tenant ID)";
             Some(ask(options.tenant.as_deref(), "--tenant", question, None)?)
@@ -127,11 +127,11 @@ pub(super) fn answers(options: &Options) -> Result<Answers, Trouble> {
         false => options.tenant.clone(),
     };
     let client_id = match is_client {
-        true => Some(client_id(options, preset)?),
+        true => Some(client_id(options, provider)?),
         false => options.client_id.clone(),
     };
     require_flag(options, &grant)?;
-    let protocols = protocols(&options.protocols, preset)?;
+    let protocols = protocols(&options.protocols, provider)?;
     Ok(Answers {
         logins: logins(options)?,
         mailbox: ask_optional(
@@ -141,7 +141,7 @@ pub(super) fn answers(options: &Options) -> Result<Answers, Trouble> {
         devices: devices(options, &protocols)?,
         secret: client_secret(options, &grant),
         protocols,
-        provider,
+        provider: name,
         grant,
         tenant,
         client_id,
@@ -149,8 +149,8 @@ pub(super) fn answers(options: &Options) -> Result<Answers, Trouble> {
 }
 
 /// Takes the client id from its flag, or asks a person and says where to find it.
-fn client_id(options: &Options, preset: &Provider) -> Result<String, Trouble> {
-    let question = match preset.token_url.contains("{tenant}") {
+fn client_id(options: &Options, provider: &Provider) -> Result<String, InitError> {
+    let question = match provider.token_url.contains("{tenant}") {
         true => {
             "Application (client) id (entra.microsoft.com: App registrations, New registration or yours, Overview)"
         }
@@ -160,20 +160,20 @@ fn client_id(options: &Options, preset: &Provider) -> Result<String, Trouble> {
 }
 
 /// Checks the flags that a grant requires.
-pub(super) fn require_flag(options: &Options, grant: &str) -> Result<(), Trouble> {
+pub(super) fn require_flag(options: &Options, grant: &str) -> Result<(), InitError> {
     for (wanted, given, flag) in [
         ("service_account", options.key.is_some(), "--key"),
         ("command", options.command.is_some(), "--command"),
     ] {
         if grant == wanted && !given {
-            return Err(Trouble::Usage(format!("the grant {grant} needs {flag}")));
+            return Err(InitError::Usage(format!("the grant {grant} needs {flag}")));
         }
     }
     Ok(())
 }
 
 /// Returns the logins from their flag, or asks for them.
-pub(super) fn logins(options: &Options) -> Result<Vec<String>, Trouble> {
+pub(super) fn logins(options: &Options) -> Result<Vec<String>, InitError> {
     Ok(match &options.login[..] {
         [] => {
             let question = "Login of the application: the mailbox's address (several with commas)";
@@ -186,7 +186,7 @@ pub(super) fn logins(options: &Options) -> Result<Vec<String>, Trouble> {
 }
 
 /// Takes the networks of devices from their option, or asks a person where SMTP is spoken.
-fn devices(options: &Options, protocols: &[Protocol]) -> Result<Vec<String>, Trouble> {
+fn devices(options: &Options, protocols: &[Protocol]) -> Result<Vec<String>, InitError> {
     if !options.devices.is_empty() || !protocols.contains(&Protocol::Smtp) {
         return Ok(options.devices.clone());
     }
@@ -212,7 +212,7 @@ pub(super) fn client_secret(options: &Options, grant: &str) -> Option<Secret> {
 }
 
 /// Returns the named protocols, or all that the provider offers.
-pub(super) fn protocols(named: &[String], provider: &Provider) -> Result<Vec<Protocol>, Trouble> {
+pub(super) fn protocols(named: &[String], provider: &Provider) -> Result<Vec<Protocol>, InitError> {
     let all = Protocol::ALL.into_iter();
     let has = |protocol: &Protocol| provider.endpoint(*protocol).is_some();
     let is = |protocol: &Protocol, name: &str| Protocol::from_name(name) == Some(*protocol);
@@ -221,7 +221,7 @@ pub(super) fn protocols(named: &[String], provider: &Provider) -> Result<Vec<Pro
         .iter()
         .find(|name| !offered().any(|protocol| is(&protocol, name)))
     {
-        return Err(Trouble::Usage(format!(
+        return Err(InitError::Usage(format!(
             "--protocols: {} has no {wrong}",
             provider.name
         )));
@@ -238,11 +238,11 @@ pub(super) fn ask(
     flag: &str,
     question: &str,
     usual: Option<&str>,
-) -> Result<String, Trouble> {
+) -> Result<String, InitError> {
     if let Some(given) = given {
         return Ok(given.to_owned());
     }
-    let missing = || Trouble::Usage(format!("{flag} is missing: {question}"));
+    let missing = || InitError::Usage(format!("{flag} is missing: {question}"));
     if !io::stdin().is_terminal() {
         return Err(missing());
     }
@@ -253,7 +253,7 @@ pub(super) fn ask(
     let _ = stderr.flush();
     let mut line = String::new();
     let read = io::stdin().lock().read_line(&mut line);
-    read.map_err(|error| Trouble::Io(error.to_string()))?;
+    read.map_err(|error| InitError::Io(error.to_string()))?;
     match (line.trim(), usual) {
         ("", Some(usual)) => Ok(usual.to_owned()),
         ("", None) => Err(missing()),
@@ -262,7 +262,7 @@ pub(super) fn ask(
 }
 
 /// Takes a value from its flag, or asks a person where there is a terminal; `None` where no one says.
-fn ask_optional(given: Option<&str>, question: &str) -> Result<Option<String>, Trouble> {
+fn ask_optional(given: Option<&str>, question: &str) -> Result<Option<String>, InitError> {
     if given.is_none() && !io::stdin().is_terminal() {
         return Ok(None);
     }
@@ -272,7 +272,7 @@ fn ask_optional(given: Option<&str>, question: &str) -> Result<Option<String>, T
 
 /// Generates a password and its hash for each login; none if the identity provider checks
 /// passwords.
-pub(super) fn passwords(answers: &Answers) -> Result<Vec<(String, String)>, Trouble> {
+pub(super) fn passwords(answers: &Answers) -> Result<Vec<(String, String)>, InitError> {
     if answers.grant == "password" {
         return Ok(Vec::new());
     }
@@ -284,5 +284,5 @@ pub(super) fn passwords(answers: &Answers) -> Result<Vec<(String, String)>, Trou
         Some((password, hash))
     };
     let made: Option<Vec<_>> = answers.logins.iter().map(one).collect();
-    made.ok_or_else(|| Trouble::Io("the machine gives no randomness".to_owned()))
+    made.ok_or_else(|| InitError::Io("the machine gives no randomness".to_owned()))
 }

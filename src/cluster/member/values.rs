@@ -51,7 +51,8 @@ impl Member {
                     name: name.clone(),
                     policy,
                 };
-                if let Ok(Answer::Counted { failures, locked }) = member.ask_back(&count).await {
+                if let Ok(Answer::Counted { failures, locked }) = member.ask_or_rejoin(&count).await
+                {
                     member.on_counted(name, failures, locked);
                 }
             });

@@ -174,7 +174,7 @@ fn a_refusal_is_marked_unless_a_greater_number_is_there() {
 fn a_loss_is_come_back_from_before_anything_else() {
     let mut one = started(true);
     let mut losses = 0;
-    while answer(&mut one, Answer::Lost) == Step::ComeBack {
+    while answer(&mut one, Answer::Lost) == Step::Rejoin {
         assert_eq!(one.on_woken(), Step::Get);
         losses += 1;
         assert!(losses < 20);
@@ -185,7 +185,7 @@ fn a_loss_is_come_back_from_before_anything_else() {
     answer(&mut one, found(Some(1)));
     answer(&mut one, Answer::Done);
     assert_eq!(one.on_asked(Asked::Invalid), Step::Get);
-    assert_eq!(answer(&mut one, Answer::Lost), Step::ComeBack);
+    assert_eq!(answer(&mut one, Answer::Lost), Step::Rejoin);
     assert_eq!(one.on_woken(), Step::Get);
 }
 

@@ -163,14 +163,14 @@ fn a_good_file_means_what_it_says() {
     );
     assert!(osticket.protocols.contains(&Protocol::Imap));
     assert!(!osticket.protocols.contains(&Protocol::Smtp));
-    assert!(matches!(osticket.check, PasswordCheck::Plain(_)));
-    assert!(matches!(scanner.check, PasswordCheck::Hash(_)));
+    assert!(matches!(osticket.password, PasswordCheck::Plain(_)));
+    assert!(matches!(scanner.password, PasswordCheck::Hash(_)));
     assert_eq!(domain.login, LoginPattern::Domain("example.com".into()));
     assert_eq!(
         domain.mailbox.of(Protocol::Smtp),
         Some("outgoing@example.com")
     );
-    assert!(matches!(domain.passwords[0].check, PasswordCheck::Any));
+    assert!(matches!(domain.passwords[0].password, PasswordCheck::Any));
     assert_eq!(domain.protocols, [Protocol::Smtp]);
 
     let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();

@@ -178,7 +178,7 @@ fn high_volume_email_is_submission_only() {
     );
     assert!(hve.imap.is_none() && hve.pop3.is_none() && hve.smtp_limits.is_none());
     assert_eq!(
-        hve.scopes.application,
+        hve.preset.scopes.application,
         ["https://outlook.office.com/.default"]
     );
 }

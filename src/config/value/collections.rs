@@ -1,11 +1,15 @@
-//! Lists, and sections whose names the operator chooses.
+//! Lists, sections whose names the operator chooses, headers, authorities.
+
+use std::path::PathBuf;
 
 use reqwest::header::HeaderValue;
+use rustls_pki_types::CertificateDer;
 
 use super::super::field::{Field, is_name};
-use super::super::key::Value;
+use super::super::key::{Restriction, Value};
 use super::super::kind::Kind;
 use crate::secret::Secret;
+use crate::tls;
 
 /// Reads a list with at least one item; a single value counts as a list of one.
 impl<T: Value> Value for Vec<T> {
@@ -28,16 +32,15 @@ fn all<T: Value>(items: &[Field]) -> Option<Vec<T>> {
     read.into_iter().collect()
 }
 
-/// A list that may be empty.
-#[derive(Debug, Clone)]
-pub(in crate::config) struct AnyNumber<T>(pub(in crate::config) Vec<T>);
+/// Restriction of a list that may be empty.
+pub(in crate::config) struct AnyNumber;
 
-impl<T: Value> Value for AnyNumber<T> {
-    fn read(field: &Field) -> Option<Self> {
-        all(&field.list()?).map(Self)
+impl<T: Value> Restriction<Vec<T>> for AnyNumber {
+    fn read(&self, field: &Field) -> Option<Vec<T>> {
+        all(&field.list()?)
     }
 
-    fn kind() -> Kind {
+    fn kind(&self) -> Kind {
         T::kind().list(0)
     }
 }
@@ -118,5 +121,30 @@ impl Value for Headers {
 
     fn kind() -> Kind {
         Named::<Secret>::kind()
+    }
+}
+
+/// Authorities that are trusted in addition to the public roots; empty if sources are not read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Certificates(pub Vec<CertificateDer<'static>>);
+
+impl Value for Certificates {
+    fn read(field: &Field) -> Option<Self> {
+        let mut all = Vec::new();
+        for item in field.list()? {
+            let path = PathBuf::read(&item)?;
+            if !field.sources().are_read() {
+                continue;
+            }
+            field.sources().note(&path);
+            all.extend(item.accept(tls::certificates(&path))?);
+        }
+        let client = tls::client(&all);
+        field.accept(client.map_err(|error| format!("cannot be used as an authority: {error}")))?;
+        Some(Self(all))
+    }
+
+    fn kind() -> Kind {
+        Kind::text("path").list(0)
     }
 }

@@ -1,15 +1,12 @@
 //! Types of the configuration's values: how each is read, and its description in the reference.
 
-mod certificates;
 mod collections;
-mod mail;
 mod network;
 mod scalars;
 
-pub use certificates::Certificates;
-pub use collections::Headers;
 pub(super) use collections::{AnyNumber, Each, Named};
+pub use collections::{Certificates, Headers};
 pub use network::HostPort;
-pub(super) use network::{BaseUrl, EndpointUrl, HostName, https, is_loopback};
+pub(super) use network::{BASE_URL, ENDPOINT_URL, HOST_NAME, https, is_loopback};
 pub use scalars::Program;
-pub(super) use scalars::{Day, Name, Scope, YEAR};
+pub(super) use scalars::{Day, NAME, Scope, YEAR};

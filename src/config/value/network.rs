@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net};
 use url::{Host, Url};
 
 use super::super::field::Field;
-use super::super::key::{Text, Value};
+use super::super::key::{Form, Text, Value};
 use super::super::kind::Kind;
 
 /// Reads a network or a single address.
@@ -106,30 +106,18 @@ impl Text for HostPort {
 }
 
 /// A host name or an address.
-#[derive(Debug, Clone)]
-pub(in crate::config) struct HostName(pub(in crate::config) String);
-
-impl Text for HostName {
-    const KIND: &'static str = "host";
-
-    fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
-        match rustls_pki_types::ServerName::try_from(text) {
-            Ok(_) => Ok(Self(text.to_owned())),
-            Err(_) => {
-                Err("must be only a host name or an address, as in outlook.office365.com".into())
-            }
-        }
-    }
-}
+pub(in crate::config) const HOST_NAME: Form<String> = Form {
+    kind: "host",
+    parse: |text| match rustls_pki_types::ServerName::try_from(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("must be only a host name or an address, as in outlook.office365.com".into()),
+    },
+};
 
 /// A URL without query, fragment and trailing slash.
-#[derive(Debug, Clone)]
-pub(in crate::config) struct BaseUrl(pub(in crate::config) Url);
-
-impl Text for BaseUrl {
-    const KIND: &'static str = "URL";
-
-    fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
+pub(in crate::config) const BASE_URL: Form<Url> = Form {
+    kind: "URL",
+    parse: |text| {
         let is_base = |url: &Url| {
             matches!(url.scheme(), "http" | "https")
                 && url.has_host()
@@ -137,27 +125,20 @@ impl Text for BaseUrl {
                 && url.fragment().is_none()
                 && url.username().is_empty()
         };
-        match Url::parse(text.trim_end_matches('/')) {
-            Ok(url) if is_base(&url) => Ok(Self(url)),
-            _ => Err(
-                "must be a URL, as in https://relay.example.com or http://localhost:8025".into(),
-            ),
-        }
-    }
-}
+        let url = Url::parse(text.trim_end_matches('/')).ok();
+        let form = "must be a URL, as in https://relay.example.com or http://localhost:8025";
+        url.filter(is_base).ok_or(form.into())
+    },
+};
 
 /// URL of an OAuth endpoint, which may contain `{tenant}`.
-#[derive(Debug, Clone)]
-pub(in crate::config) struct EndpointUrl(pub(in crate::config) String);
-
-impl Text for EndpointUrl {
-    const KIND: &'static str = "URL";
-
-    fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
+pub(in crate::config) const ENDPOINT_URL: Form<String> = Form {
+    kind: "URL",
+    parse: |text| {
         https(text, "tenant")?;
-        Ok(Self(text.to_owned()))
-    }
-}
+        Ok(text.to_owned())
+    },
+};
 
 /// URL of a request: https, or http to loopback.
 impl Text for Url {

@@ -1,4 +1,4 @@
-//! Single values: booleans, numbers, durations, sizes, text, names, paths, programs, dates, scopes.
+//! Single values: words, addresses, numbers, durations, sizes, text, paths, programs, dates, scopes.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
@@ -11,8 +11,11 @@ use time::format_description::well_known::Iso8601;
 use tracing::Level;
 
 use super::super::field::{Field, is_name};
-use super::super::key::{Ranged, Text, Value, words};
+use super::super::key::{Form, Restriction, Text, Value, words};
 use super::super::kind::Kind;
+use crate::wire::Protocol;
+use crate::wire::address::Pattern;
+use crate::wire::sasl::Mechanism;
 
 words! {
     impl Level {
@@ -21,6 +24,25 @@ words! {
         INFO = "info",
         DEBUG = "debug",
         TRACE = "trace",
+    }
+}
+
+words! {
+    impl Protocol { Imap = "imap", Pop3 = "pop3", Smtp = "smtp", }
+    "must name at least one of imap, pop3 and smtp"
+}
+words! { impl Mechanism { Xoauth2 = "xoauth2", Oauthbearer = "oauthbearer", } }
+
+/// Reads an address, `*@domain`, `<>` or `*`.
+impl Value for Pattern {
+    const NONE: &'static str = "allows no address; name addresses or remove the key";
+
+    fn read(field: &Field) -> Option<Self> {
+        field.accept(Self::parse(field.text()?))
+    }
+
+    fn kind() -> Kind {
+        Kind::text("address, `*@domain`, `<>`, `*`")
     }
 }
 
@@ -48,26 +70,26 @@ macro_rules! number {
     ($number:ty) => {
         impl Value for $number {
             fn read(field: &Field) -> Option<Self> {
-                Self::read_within(field, &(0..=Self::MAX))
+                (0..=Self::MAX).read(field)
             }
 
             fn kind() -> Kind {
-                Self::kind_within(&(0..=Self::MAX))
+                Restriction::<Self>::kind(&(0..=Self::MAX))
             }
         }
 
-        impl Ranged for $number {
-            fn read_within(field: &Field, range: &RangeInclusive<Self>) -> Option<Self> {
+        impl Restriction<$number> for RangeInclusive<$number> {
+            fn read(&self, field: &Field) -> Option<$number> {
                 let number = field.text()?.replace('_', "").parse().ok();
-                let number = number.filter(|number| range.contains(number));
-                let (least, most) = (range.start(), range.end());
+                let number = number.filter(|number| self.contains(number));
+                let (least, most) = (self.start(), self.end());
                 field.accept(number.ok_or_else(|| {
                     format!("must be a whole number from {least} to {most}")
                 }))
             }
 
-            fn kind_within(range: &RangeInclusive<Self>) -> Kind {
-                let (least, most) = (range.start(), range.end());
+            fn kind(&self) -> Kind {
+                let (least, most) = (self.start(), self.end());
                 Kind::new(
                     format!("{least} to {most}"),
                     json!({
@@ -87,7 +109,7 @@ number!(usize);
 
 impl Value for Duration {
     fn read(field: &Field) -> Option<Self> {
-        Self::read_within(field, &(Self::from_millis(1)..=YEAR))
+        (Self::from_millis(1)..=YEAR).read(field)
     }
 
     fn kind() -> Kind {
@@ -99,30 +121,30 @@ impl Value for Duration {
     }
 }
 
-impl Ranged for Duration {
+impl Restriction<Duration> for RangeInclusive<Duration> {
     /// Reads a duration such as `90s`, `35m` or `1h 30m`.
-    fn read_within(field: &Field, range: &RangeInclusive<Self>) -> Option<Self> {
-        let shown = |duration: &Self| humantime::format_duration(*duration).to_string();
+    fn read(&self, field: &Field) -> Option<Duration> {
+        let shown = |duration: &Duration| humantime::format_duration(*duration).to_string();
         match humantime::parse_duration(field.text()?) {
-            Ok(duration) if range.contains(&duration) => Some(duration),
+            Ok(duration) if self.contains(&duration) => Some(duration),
             Ok(duration) if duration.is_zero() || duration > YEAR => {
                 field.reject("must be more than 0 and less than a year")
             }
-            Ok(duration) if duration < *range.start() => {
-                field.reject(format_args!("must be at least {}", shown(range.start())))
+            Ok(duration) if duration < *self.start() => {
+                field.reject(format_args!("must be at least {}", shown(self.start())))
             }
-            Ok(_) => field.reject(format_args!("must be at most {}", shown(range.end()))),
+            Ok(_) => field.reject(format_args!("must be at most {}", shown(self.end()))),
             Err(_) => field.reject("must be a time with its unit, as in 30s, 5m or 1h"),
         }
     }
 
-    fn kind_within(range: &RangeInclusive<Self>) -> Kind {
-        let shown = |duration: &Self| humantime::format_duration(*duration).to_string();
-        let name = match (*range.start(), *range.end()) {
+    fn kind(&self) -> Kind {
+        let shown = |duration: &Duration| humantime::format_duration(*duration).to_string();
+        let name = match (*self.start(), *self.end()) {
             (least, YEAR) => format!("time, at least {}", shown(&least)),
             (_, most) => format!("time, at most {}", shown(&most)),
         };
-        Self::kind().named(&name)
+        Duration::kind().named(&name)
     }
 }
 
@@ -167,20 +189,14 @@ impl Text for String {
     }
 }
 
-/// Name chosen by the operator; appears in the log.
-#[derive(Debug, Clone)]
-pub(in crate::config) struct Name(pub(in crate::config) String);
-
-impl Text for Name {
-    const KIND: &'static str = "name";
-
-    fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
-        match is_name(text) {
-            true => Ok(Self(text.to_owned())),
-            false => Err("may have letters, digits, \".\", \"_\" and \"-\", at most 64".into()),
-        }
-    }
-}
+/// A name that the operator chooses; it appears in the log.
+pub(in crate::config) const NAME: Form<String> = Form {
+    kind: "name",
+    parse: |text| match is_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err("may have letters, digits, \".\", \"_\" and \"-\", at most 64".into()),
+    },
+};
 
 /// Reads a path relative to the file.
 impl Value for PathBuf {

@@ -1,7 +1,7 @@
 //! Files as people have them (F08 and its kind), and what becomes of each.
 
 use super::super::*;
-use crate::config::{Config, Grant, LoginPattern};
+use crate::config::{Config, Grant, LoginPattern, Secrets, check_text};
 
 /// Imports a sample from the field, and reads the result without secrets.
 fn sample(text: &str) -> (Imported, Config) {
@@ -9,7 +9,11 @@ fn sample(text: &str) -> (Imported, Config) {
 }
 
 fn read(imported: Imported) -> (Imported, Config) {
-    let config = Config::parse_without_secrets(&imported.yaml, std::path::Path::new("proxy.yaml"));
+    let config = check_text(
+        &imported.yaml,
+        std::path::Path::new("proxy.yaml"),
+        Secrets::Skip,
+    );
     let config = config.unwrap_or_else(|problems| panic!("{problems:#?}\n{}", imported.yaml));
     (imported, config)
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::super::step::{Step, SuccessReply};
 use crate::fault::{Fault, Kind};
-use crate::wire::sasl::{CREDENTIAL_CAP, Credentials, Malformed, Oddity, Part};
+use crate::wire::sasl::{CREDENTIAL_CAP, Credentials, Malformed, Part, Violation};
 
 /// The current offer of a listener on a connection.
 #[derive(Debug, Clone)]
@@ -89,38 +89,38 @@ pub(super) fn malformed(malformed: Malformed) -> Fault {
                 "PLAIN's response has {nuls} NUL octets, not 2: one before the login, one before the password"
             ),
         ),
-        Malformed::Contents(part, oddity) => odd(part, oddity),
+        Malformed::Contents(part, violation) => invalid_part(part, violation),
     }
 }
 
 /// Fault: credentials that no account can have.
-fn odd(part: Part, oddity: Oddity) -> Fault {
+fn invalid_part(part: Part, violation: Violation) -> Fault {
     let name = part.name();
-    let (what, remedy) = match oddity {
-        Oddity::Empty => (
+    let (what, remedy) = match violation {
+        Violation::Empty => (
             format!("the {name} that the client presents is empty"),
             "give the application its login and password",
         ),
-        Oddity::TooLong => (
+        Violation::TooLong => (
             format!("the {name} that the client presents has over 255 octets"),
             "give the application a login and password of at most 255 octets",
         ),
-        Oddity::Encoding => (
+        Violation::Encoding => (
             format!("the {name} that the client presents is not UTF-8"),
             "make the application send UTF-8, or choose a password of ASCII characters",
         ),
-        Oddity::LineEnd => (
+        Violation::LineEnd => (
             format!("the {name} that the client presents ends in a line feed"),
             "leave the line feed out of what is encoded: printf '%s' instead of echo",
         ),
-        Oddity::Nul => (
+        Violation::Nul => (
             format!(
                 "there is a NUL in the {name} that the client presents: PLAIN has two, one before the login, \
                      one before the password"
             ),
             "correct what the application encodes as PLAIN's response",
         ),
-        Oddity::Control => (
+        Violation::Control => (
             format!("there is a control character in the {name} that the client presents"),
             "correct the login and password in the application",
         ),

@@ -61,7 +61,7 @@ fn read(child: &mut Child, end: Instant, caps: Caps) -> Result<Printed, Incomple
             return Ok(Printed { output, complaints });
         }
         if Instant::now() >= end {
-            return Err(Incomplete::Late);
+            return Err(Incomplete::TimedOut);
         }
         let mut open = Vec::new();
         if out_open {

@@ -76,7 +76,7 @@ fn read(
         let now = Instant::now();
         match ended {
             Some(rest) if now >= rest => break,
-            None if now >= end => return Err(Incomplete::Late),
+            None if now >= end => return Err(Incomplete::TimedOut),
             None if has_ended(child)? => {
                 // Ends the remaining processes that hold the pipes.
                 let _ = child.start_kill();
@@ -103,7 +103,7 @@ fn read(
     }
     while ended.is_none() && !has_ended(child)? {
         if Instant::now() >= end {
-            return Err(Incomplete::Late);
+            return Err(Incomplete::TimedOut);
         }
         std::thread::sleep(LOOK);
     }

@@ -111,7 +111,7 @@ pub(in crate::token) fn start(
         .add_scopes(account.scope().into_iter().map(Scope::new))
         // Preselects the right account for users who are signed in with another.
         .add_extra_param("login_hint", login);
-    for (name, value) in &registration.provider.consent_parameters {
+    for (name, value) in &registration.provider.preset.consent_parameters {
         request = request.add_extra_param(name, value);
     }
     let (url, state) = request.url();
@@ -227,7 +227,7 @@ pub(in crate::token) async fn take_back(
 /// Failure: the consent would end with its access token, so nothing is stored.
 fn not_lasting(account: &Account, answer: &AccessTokenResponse) -> TokenError {
     let registration = &account.registration;
-    let offline = &registration.provider.scopes.offline;
+    let offline = &registration.provider.preset.scopes.offline;
     let asked = account.scope();
     let remedy = if offline.iter().any(|scope| !asked.contains(scope)) {
         format!(

@@ -51,11 +51,11 @@ pub(super) async fn refresh(
         let grant = record.access(margin, request.replaces.as_ref());
         grant.filter(|_| !request.force_refresh)
     };
-    if let Some(late) = turn.take_late() {
-        turn = match store.write_late(turn, late).await {
+    if let Some(pending) = turn.take_pending() {
+        turn = match store.write_pending(turn, pending).await {
             Ok(turn) => turn,
             // The token is valid even if its record is not stored.
-            Err((failure, late)) => match (access(&late), redeems) {
+            Err((failure, pending)) => match (access(&pending), redeems) {
                 (Some(grant), _) => return Ok(unstored(grant)),
                 // The shared store has the record, and accepts its successor.
                 (None, Redeems::Entered(_)) => store.lock(&request.login, request.timeout).await?,
@@ -63,8 +63,8 @@ pub(super) async fn refresh(
             },
         };
     }
-    let record = match turn.late() {
-        Some(late) => late.clone(),
+    let record = match turn.pending() {
+        Some(pending) => pending.clone(),
         None => usable(request).await?,
     };
     if let Some(grant) = access(&record) {
@@ -97,7 +97,7 @@ async fn redeem(
 ) -> Result<IssuedToken, TokenError> {
     let store = request.store.as_ref().ok_or_else(kept_nowhere)?;
     let registration = &request.account.registration;
-    let offline = &registration.provider.scopes.offline;
+    let offline = &registration.provider.preset.scopes.offline;
     let scopes = record.refreshable(request.account.scope(), offline);
     let mut form = Form::of_client(registration, None)?;
     form.add("grant_type", "refresh_token");
@@ -129,7 +129,7 @@ async fn redeem(
                 return Ok(unstored(grant));
             }
             // What it replaces need not be written any more.
-            drop(turn.take_late());
+            drop(turn.take_pending());
             Ok(grant)
         }
         Err(failure) => {

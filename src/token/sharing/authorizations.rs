@@ -54,7 +54,7 @@ impl SharedRecords {
     ) -> Option<SharedAuthorization> {
         let (name, _) = self.authorization(state);
         let take = Command::Take { name: name.clone() };
-        match self.member.ask_back(&take).await {
+        match self.member.ask_or_rejoin(&take).await {
             Ok(Answer::Value(Some(value), _)) => self.open_for(&name, &value),
             _ => None,
         }
@@ -83,7 +83,7 @@ impl SharedRecords {
     /// Whether some relay has begun this consent, and none has completed it.
     pub(in crate::token) async fn is_pending(&self, state: &str) -> bool {
         let (name, _) = self.authorization(state);
-        let look = self.member.ask_back(&Command::Look { name }).await;
+        let look = self.member.ask_or_rejoin(&Command::Look { name }).await;
         matches!(look, Ok(Answer::Value(Some(_), _)))
     }
 }

@@ -9,7 +9,7 @@ use super::file::{self, Room, StateError};
 use super::first::{self, FirstFormat};
 use super::kept::Kept;
 use super::record::StoredConsent;
-use super::turn::{Lates, StoreTurn, Unwritten, locked};
+use super::turn::{PendingWrites, StoreTurn, Unwritten, locked};
 use super::version::RecordVersion;
 use crate::cluster::keys::{Closed, Keys};
 use crate::cluster::number::Number;
@@ -22,7 +22,7 @@ const LOCK_RETRY: Duration = Duration::from_millis(20);
 const LOCK_EXTRA: Duration = Duration::from_secs(5);
 
 /// Intervals at which a record that could not be written is tried again: the first, and the longest.
-const LATE_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+const PENDING_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// Reason why a record is left alone.
 pub(super) const NEWER: &str =
@@ -38,7 +38,7 @@ pub struct Store {
     pub(super) first: FirstFormat,
     /// Permissions tightened at the start, as text.
     notes: Vec<String>,
-    pub(super) late: Arc<Lates>,
+    pub(super) pending: Arc<PendingWrites>,
     pub(super) unwritten: Arc<Unwritten>,
     /// Lock for the comparison of numbers and the write that follows.
     pub(super) writes: Mutex<()>,
@@ -61,7 +61,7 @@ impl Store {
             keys: Arc::new(Keys::new(&key).ok_or_else(useless)?),
             first: FirstFormat::new(&key).ok_or_else(useless)?,
             notes,
-            late: Arc::default(),
+            pending: Arc::default(),
             unwritten: Arc::default(),
             writes: Mutex::default(),
         };
@@ -100,7 +100,7 @@ impl Store {
         }
         match Arc::try_unwrap(self) {
             Ok(store) => Arc::new(Self {
-                late: before.late.clone(),
+                pending: before.pending.clone(),
                 unwritten: before.unwritten.clone(),
                 ..store
             }),
@@ -176,7 +176,7 @@ impl Store {
     /// Keeps a record that cannot be written at the moment, and its lock with it.
     pub(crate) fn write_later(&self, login: &str, mut turn: StoreTurn, record: StoredConsent) {
         debug_assert_eq!(turn.login, login, "a turn is for one login");
-        turn.late = Some(record);
+        turn.pending = Some(record);
     }
 
     /// Writes a pending record.
@@ -184,30 +184,30 @@ impl Store {
     /// # Errors
     ///
     /// The record still cannot be written; it stays pending.
-    pub(crate) async fn write_late(
+    pub(crate) async fn write_pending(
         self: &Arc<Self>,
         turn: StoreTurn,
-        late: StoredConsent,
+        pending: StoredConsent,
     ) -> Result<StoreTurn, (TokenError, StoredConsent)> {
         let login = turn.login.clone();
-        match self.save(&login, &late).await {
+        match self.save(&login, &pending).await {
             Ok(()) => {
                 tracing::info!(login, "a redeemed token is stored now");
                 Ok(turn)
             }
             Err(failure) => {
-                self.write_later(&login, turn, late.clone());
-                Err((failure, late))
+                self.write_later(&login, turn, pending.clone());
+                Err((failure, pending))
             }
         }
     }
 
     /// Tries until no record of the login is pending.
     pub(crate) async fn until_stored(self: &Arc<Self>, login: &str) {
-        let (mut wait, longest) = LATE_RETRY;
+        let (mut wait, longest) = PENDING_RETRY;
         loop {
             tokio::time::sleep(wait).await;
-            if self.try_late(login).await {
+            if self.try_pending(login).await {
                 return;
             }
             wait = (wait * 2).min(longest);
@@ -215,31 +215,31 @@ impl Store {
     }
 
     /// Tries once to write all pending records, before the end.
-    pub(crate) async fn write_all_late(self: &Arc<Self>) {
-        let logins: Vec<_> = locked(&self.late).keys().cloned().collect();
+    pub(crate) async fn write_all_pending(self: &Arc<Self>) {
+        let logins: Vec<_> = locked(&self.pending).keys().cloned().collect();
         for login in logins {
-            self.try_late(&login).await;
+            self.try_pending(&login).await;
         }
     }
 
     /// Whether no record of the login is pending.
-    async fn try_late(self: &Arc<Self>, login: &str) -> bool {
-        let Some(mut turn) = self.late_turn(login) else {
+    async fn try_pending(self: &Arc<Self>, login: &str) -> bool {
+        let Some(mut turn) = self.pending_turn(login) else {
             return true;
         };
-        match turn.take_late() {
-            Some(late) => self.write_late(turn, late).await.is_ok(),
+        match turn.take_pending() {
+            Some(pending) => self.write_pending(turn, pending).await.is_ok(),
             None => true,
         }
     }
 
-    pub(super) fn late_turn(&self, login: &str) -> Option<StoreTurn> {
-        let late = locked(&self.late).remove(login)?;
+    pub(super) fn pending_turn(&self, login: &str) -> Option<StoreTurn> {
+        let pending = locked(&self.pending).remove(login)?;
         Some(StoreTurn {
             login: login.to_owned(),
-            lock: Some(late.lock),
-            late: Some(late.record),
-            lates: self.late.clone(),
+            lock: Some(pending.lock),
+            pending: Some(pending.record),
+            pending_writes: self.pending.clone(),
         })
     }
 
@@ -255,7 +255,7 @@ impl Store {
         let wait = async {
             loop {
                 // Ours, with what could not be written.
-                if let Some(turn) = self.late_turn(login) {
+                if let Some(turn) = self.pending_turn(login) {
                     return Ok(Some(turn));
                 }
                 match file.try_lock() {
@@ -272,8 +272,8 @@ impl Store {
             Ok(Ok(None)) => Ok(StoreTurn {
                 login: login.to_owned(),
                 lock: Some(file),
-                late: None,
-                lates: self.late.clone(),
+                pending: None,
+                pending_writes: self.pending.clone(),
             }),
             Ok(Err(error)) => Err(failure(login, &StateError::new(&path, error))),
             Err(_) => Err(TokenError::later(format!(

@@ -17,8 +17,8 @@ impl Store {
     pub fn forget(&self, login: &str) -> Result<bool, StateError> {
         let path = self.path(login);
         let turn = self
-            .late_turn(login)
-            .map(|mut turn| (turn.take_late(), turn));
+            .pending_turn(login)
+            .map(|mut turn| (turn.take_pending(), turn));
         let in_memory = self.unwritten_of(&self.name(login));
         let is_nowhere = turn.is_none() && in_memory.is_none();
         if is_nowhere && file::read(&path)?.is_none() && self.convert(login)?.is_none() {
@@ -29,14 +29,14 @@ impl Store {
         if turn.is_none() {
             file.lock().map_err(|error| StateError::new(&lock, error))?;
         }
-        let late = turn.as_ref().and_then(|(late, _)| late.as_ref());
-        let late = late.map(|late| late.number);
+        let pending = turn.as_ref().and_then(|(pending, _)| pending.as_ref());
+        let pending = pending.map(|pending| pending.number);
         let adopted = in_memory.filter(|it| it.life.is_none());
-        self.bury(login, late.max(adopted.map(|it| it.number)))
+        self.bury(login, pending.max(adopted.map(|it| it.number)))
     }
 
     /// Replaces a record by a tombstone; the caller holds the lock. Returns whether there was a record.
-    fn bury(&self, login: &str, late: Option<Number>) -> Result<bool, StateError> {
+    fn bury(&self, login: &str, pending: Option<Number>) -> Result<bool, StateError> {
         let path = self.path(login);
         let text = file::read(&path)?;
         let known = match text.as_deref().map(|text| self.opened(&path, text)) {
@@ -46,7 +46,7 @@ impl Store {
             Some(Err(_)) => text.as_deref().map(claimed).map(Option::unwrap_or_default),
             None => None,
         };
-        let Some(highest) = known.max(late) else {
+        let Some(highest) = known.max(pending) else {
             return Ok(false);
         };
         let tombstone = Kept::tombstone(login, Number::of_act(now_ms(), Some(highest)));

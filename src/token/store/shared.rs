@@ -29,8 +29,8 @@ impl Store {
 
     /// Reads a record from disk; `None` if there is none, or it does not open.
     pub(crate) fn sealed(&self, name: &str) -> Option<Sealed> {
-        if let Some(late) = self.late_of(name) {
-            return self.seal_for_all(&late);
+        if let Some(pending) = self.pending_of(name) {
+            return self.seal_for_all(&pending);
         }
         let (on_disk, in_memory) = (self.on_disk(name), self.unwritten_of(name));
         on_disk
@@ -48,12 +48,12 @@ impl Store {
     }
 
     /// Returns the record that could not be written yet.
-    fn late_of(&self, name: &str) -> Option<Kept> {
-        let lates = locked(&self.late);
-        let mut lates = lates.iter();
-        lates
+    fn pending_of(&self, name: &str) -> Option<Kept> {
+        let pending_writes = locked(&self.pending);
+        let mut pending_writes = pending_writes.iter();
+        pending_writes
             .find(|(login, _)| self.name(login) == name)
-            .map(|(login, late)| Kept::of_record(login, &late.record))
+            .map(|(login, pending)| Kept::of_record(login, &pending.record))
     }
 
     /// Seals a record without writing it.

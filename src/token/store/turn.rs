@@ -8,12 +8,12 @@ use super::record::StoredConsent;
 use crate::cluster::command::Sealed;
 
 /// Records of redemptions that could not be written yet, by login.
-pub(super) type Lates = Mutex<HashMap<String, Late>>;
+pub(super) type PendingWrites = Mutex<HashMap<String, PendingWrite>>;
 
 /// Records of other relays that could not be written since the disk was full, by name.
 pub(super) type Unwritten = Mutex<HashMap<String, Sealed>>;
 
-pub(super) struct Late {
+pub(super) struct PendingWrite {
     pub(super) record: StoredConsent,
     pub(super) lock: File,
 }
@@ -23,27 +23,27 @@ pub(crate) struct StoreTurn {
     pub(super) login: String,
     pub(super) lock: Option<File>,
     /// Record that could not be written yet. If it is dropped with the turn, it stays pending.
-    pub(super) late: Option<StoredConsent>,
-    pub(super) lates: Arc<Lates>,
+    pub(super) pending: Option<StoredConsent>,
+    pub(super) pending_writes: Arc<PendingWrites>,
 }
 
 impl StoreTurn {
     /// Record that could not be written yet; it stays pending.
-    pub(crate) fn late(&self) -> Option<&StoredConsent> {
-        self.late.as_ref()
+    pub(crate) fn pending(&self) -> Option<&StoredConsent> {
+        self.pending.as_ref()
     }
 
     /// Takes the record that could not be written yet. The caller writes it, or its replacement.
-    pub(crate) fn take_late(&mut self) -> Option<StoredConsent> {
-        self.late.take()
+    pub(crate) fn take_pending(&mut self) -> Option<StoredConsent> {
+        self.pending.take()
     }
 }
 
 impl Drop for StoreTurn {
     fn drop(&mut self) {
-        if let (Some(record), Some(lock)) = (self.late.take(), self.lock.take()) {
-            let late = Late { record, lock };
-            locked(&self.lates).insert(self.login.clone(), late);
+        if let (Some(record), Some(lock)) = (self.pending.take(), self.lock.take()) {
+            let pending = PendingWrite { record, lock };
+            locked(&self.pending_writes).insert(self.login.clone(), pending);
         }
     }
 }

@@ -40,12 +40,12 @@ impl Store {
 
     /// Returns the greater record of a login, from disk or memory.
     pub(super) fn greatest(&self, login: &str, on_disk: Option<Kept>) -> Option<Kept> {
-        let late = locked(&self.late)
+        let pending = locked(&self.pending)
             .get(login)
-            .map(|late| Kept::of_record(login, &late.record));
+            .map(|pending| Kept::of_record(login, &pending.record));
         let adopted = self.unwritten_of(&self.name(login));
         let adopted = adopted.and_then(|it| self.opened(&self.path(login), &it.text).ok());
-        [on_disk, late, adopted]
+        [on_disk, pending, adopted]
             .into_iter()
             .flatten()
             .max_by_key(Kept::number)
@@ -69,6 +69,6 @@ impl Store {
 
     /// Number of records that are kept in memory because they cannot be written.
     pub fn unstored(&self) -> usize {
-        locked(&self.late).len() + locked(&self.unwritten).len()
+        locked(&self.pending).len() + locked(&self.unwritten).len()
     }
 }

@@ -110,7 +110,7 @@ impl World {
                     },
                 );
             }
-            Step::ComeBack => {
+            Step::Rejoin => {
                 self.relays[relay].flight.as_mut().unwrap().waits_for_rejoin = true;
                 self.rejoin(relay);
             }
