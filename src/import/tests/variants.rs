@@ -1,7 +1,7 @@
 //! Legal syntax that few files have, and files that lack something.
 
 use super::super::*;
-use crate::config::{Config, Grant};
+use crate::config::{Config, Grant, Secrets, check_text};
 
 const APPLICATION: &str = "token_url = https://login.microsoftonline.com/contoso.test/oauth2/v2.0/token\n\
     oauth2_flow = client_credentials\noauth2_scope = https://outlook.office365.com/.default\n\
@@ -12,7 +12,11 @@ const SERVER: &str = "[IMAP-1993]\nserver_address = outlook.office365.com\nserve
 /// Imports a file, whose result `check --no-secrets` must take.
 fn taken(text: &str, tokens: &[TokenFile]) -> (Imported, Config) {
     let imported = import(text, tokens).unwrap();
-    let config = Config::parse_without_secrets(&imported.yaml, std::path::Path::new("proxy.yaml"));
+    let config = check_text(
+        &imported.yaml,
+        std::path::Path::new("proxy.yaml"),
+        Secrets::Skip,
+    );
     let config = config.unwrap_or_else(|problems| panic!("{problems:#?}\n{}", imported.yaml));
     (imported, config)
 }
