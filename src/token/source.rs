@@ -109,9 +109,7 @@ impl TokenSource {
             // The deletion must supersede the records of the other relays.
             shared.fetch(login).await;
         }
-        let name = login.to_owned();
-        let forgotten = tokio::task::spawn_blocking(move || store.forget(&name)).await;
-        let forgotten = forgotten.unwrap_or(Ok(false))?;
+        let forgotten = store.forget(login, self.timeout).await?;
         if let (true, Some(shared)) = (forgotten, &self.shared) {
             shared.publish(login).await;
         }

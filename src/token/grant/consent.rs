@@ -178,8 +178,7 @@ pub(super) async fn keep(
         answer.granted(),
     );
     record.obtained(&answer.grant());
-    // A record that could not be written yet is replaced.
-    let _turn = store.lock(login, timeout).await?;
+    let _turn = store.lock_written(login, timeout).await?;
     // An unreadable record may be replaced.
     let kept = store.load_kept(login).await.ok().flatten();
     let highest = kept.as_ref().map(Kept::number);
@@ -212,7 +211,7 @@ pub(in crate::token) async fn take_back(
     store: &Arc<Store>,
     timeout: Duration,
 ) -> Result<bool, TokenError> {
-    let _turn = store.lock(login, timeout).await?;
+    let _turn = store.lock_written(login, timeout).await?;
     let record = store.load(login).await?;
     let owner = Owner::of(&account.registration);
     let before = record

@@ -222,10 +222,11 @@ impl Store {
         }
     }
 
-    /// Whether no record of the login is pending.
+    /// Whether no record of the login is pending. A request that has the turn has the record too, and
+    /// may leave it pending again.
     async fn try_pending(self: &Arc<Self>, login: &str) -> bool {
-        let Some(mut turn) = self.pending_turn(login) else {
-            return true;
+        let Ok(mut turn) = self.lock(login, Duration::ZERO).await else {
+            return false;
         };
         match turn.take_pending() {
             Some(pending) => self.write_pending(turn, pending).await.is_ok(),
@@ -233,7 +234,7 @@ impl Store {
         }
     }
 
-    pub(super) fn pending_turn(&self, login: &str) -> Option<StoreTurn> {
+    fn pending_turn(&self, login: &str) -> Option<StoreTurn> {
         let pending = locked(&self.pending).remove(login)?;
         Some(StoreTurn {
             login: login.to_owned(),
@@ -280,6 +281,23 @@ impl Store {
                 "another process still redeems the consent of {login}, or has a redemption that it cannot store"
             ))
             .remedy("the identity provider is slow, or the state directory has no room: see the other relay's log")),
+        }
+    }
+
+    /// Waits for the turn as [`Store::lock`] does, and writes a pending record, which would not be read
+    /// otherwise.
+    pub(crate) async fn lock_written(
+        self: &Arc<Self>,
+        login: &str,
+        timeout: Duration,
+    ) -> Result<StoreTurn, TokenError> {
+        let mut turn = self.lock(login, timeout).await?;
+        match turn.take_pending() {
+            Some(pending) => {
+                let written = self.write_pending(turn, pending).await;
+                written.map_err(|(failure, _)| failure)
+            }
+            None => Ok(turn),
         }
     }
 
@@ -414,10 +432,20 @@ impl Store {
         login: &str,
         work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
     ) -> Result<T, TokenError> {
-        match tokio::task::spawn_blocking(work).await {
-            Ok(result) => result.map_err(|error| failure(login, &error)),
-            Err(_) => Err(TokenError::new(Class::Ours, "the token store's task ended")),
-        }
+        let result = self.run_blocking(login, work).await;
+        result.map_err(|error| failure(login, &error))
+    }
+
+    /// Runs file operations as [`Store::run`] does, for callers that know the login.
+    pub(super) async fn run_blocking<T: Send + 'static>(
+        &self,
+        login: &str,
+        work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
+    ) -> Result<T, StateError> {
+        let ended = |_| Err(StateError::new(&self.path(login), "its task ended"));
+        tokio::task::spawn_blocking(work)
+            .await
+            .unwrap_or_else(ended)
     }
 }
 
