@@ -186,7 +186,7 @@ pub(super) async fn keep(
     let before = kept.and_then(Kept::into_record);
     if let (Some(new), Some(before)) = (&identity, &before)
         && let Some(good) = before.clone().of(&owner)
-        && let Some(old) = good.good_of()
+        && let Some(old) = good.valid_identity()
     {
         let mailbox = mailbox(account, login);
         if !new.eq_ignore_ascii_case(&mailbox) && !new.eq_ignore_ascii_case(old) {

@@ -161,7 +161,7 @@ impl Store {
         let fill = move || {
             let _one = locked(&store.writes);
             match store.is_behind(&name, &record) {
-                // A person has acted meanwhile.
+                // A person has consented or forgotten meanwhile.
                 true => Ok(()),
                 false => {
                     room.fill(store.seal(&name, &record)?.as_bytes())?;
@@ -255,7 +255,7 @@ impl Store {
         let file = file::lock_file(&path).map_err(|error| failure(login, &error))?;
         let wait = async {
             loop {
-                // Ours, with what could not be written.
+                // This process has the lock, with a record that could not be written.
                 if let Some(turn) = self.pending_turn(login) {
                     return Ok(Some(turn));
                 }
@@ -354,7 +354,7 @@ impl Store {
             .filter_map(|path| {
                 let text = file::read(&path).ok().flatten()?;
                 let kept = self.opened(&path, &text).ok()?;
-                // The seal's word and misplaced files are none.
+                // The check text of the key and misplaced files are no records.
                 (self.path(&kept.login) == path).then_some(kept)
             })
             .collect()
@@ -371,7 +371,7 @@ impl Store {
         let before = before.map(|text| self.opened(&path, &text)).transpose();
         let before = match before {
             Err(error) if error.why() == NEWER => return Err(error),
-            // One that does not open is replaced.
+            // A record that cannot be opened is replaced.
             before => before.ok().flatten(),
         };
         let mut record = record.clone();

@@ -35,8 +35,8 @@ impl Store {
             turn.map_err(|failure| StateError::new(&self.path(login), failure.fault.detail()))?;
         let pending = turn.pending().map(|pending| pending.number);
         let (store, name) = (self.clone(), login.to_owned());
-        let bury = self.run_blocking(login, move || store.bury(&name, pending));
-        let forgotten = bury.await?;
+        let replaced = self.run_blocking(login, move || store.replace_by_tombstone(&name, pending));
+        let forgotten = replaced.await?;
         drop(turn.take_pending());
         Ok(forgotten)
     }
@@ -52,7 +52,11 @@ impl Store {
 
     /// Replaces a record by a tombstone; the caller has the turn, and `pending` is the number of the
     /// record in it. Returns whether there was a record.
-    fn bury(&self, login: &str, pending: Option<Number>) -> Result<bool, StateError> {
+    fn replace_by_tombstone(
+        &self,
+        login: &str,
+        pending: Option<Number>,
+    ) -> Result<bool, StateError> {
         let path = self.path(login);
         let adopted = self.unwritten_of(&self.name(login));
         let adopted = adopted.filter(|adopted| adopted.life.is_none());
@@ -61,7 +65,7 @@ impl Store {
         let known = match text.as_deref().map(|text| self.opened(&path, text)) {
             Some(Ok(kept)) => Some(kept.number()).filter(|_| kept.record().is_some()),
             Some(Err(error)) if error.why() == NEWER => return Err(error),
-            // One that does not open is deleted all the same.
+            // A record that cannot be opened is deleted as well.
             Some(Err(_)) => text.as_deref().map(claimed).map(Option::unwrap_or_default),
             None => None,
         };
