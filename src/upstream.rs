@@ -178,11 +178,18 @@ impl<'a> Connector<'a> {
 
     fn late(&self, what: &str) -> Fault {
         let Endpoint { host, port, .. } = self.endpoint;
-        Fault::new(
-            Kind::Unreachable,
-            format!("no {what} with {host}:{port} in time"),
-        )
-        .with_remedy("the mail service or the way to it is slow or swallows packets; check the firewall, or wait")
+        let (way, remedy) = match &self.provider.egress {
+            None => (
+                String::new(),
+                "the mail service or the way to it is slow or swallows packets; check the firewall, or wait",
+            ),
+            Some(proxy) => (
+                format!(" through the egress proxy {}:{}", proxy.host, proxy.port),
+                "check that the egress proxy answers and reaches the mail service, or wait",
+            ),
+        };
+        let detail = format!("no {what} with {host}:{port} in time{way}");
+        Fault::new(Kind::Unreachable, detail).with_remedy(remedy)
     }
 }
 

@@ -10,7 +10,11 @@ ports that the system picks, ended by its process id.
 
     cargo build --release --bin authrelay --example upstream --example load
     python3 benches/tunnels/compare.py [--rounds 5] [--only authrelay,haproxy,nginx] [--quick]
+    python3 benches/tunnels/compare.py --dovecot [--rounds 5] [--quick]
     python3 benches/tunnels/compare.py --submission [--rounds 5] [--quick]
+
+With --dovecot it is a login, and the upstream is Dovecot; nginx's mail proxy is measured besides, which
+has no TLS towards a mail service (the module `mail` of nginx). It needs root.
 
 With --submission it is authrelay only, and an SMTP upload: relayed as it comes, under a mail service's
 limits, and under an account's policy.
@@ -29,6 +33,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+from dovecot import Dovecot
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = ROOT / "target/release"
@@ -64,6 +70,42 @@ stream {{
     proxy_ssl_name localhost;
     proxy_ssl_server_name on;
     proxy_timeout 1h;
+  }}
+}}
+"""
+
+NGINX_MAIL = """
+{module}
+daemon off;
+pid {directory}/nginx-mail.pid;
+error_log {directory}/nginx-mail.log;
+worker_processes auto;
+events {{ worker_connections 8000; }}
+mail {{
+  auth_http 127.0.0.1:{auth}/;
+  server {{
+    listen 127.0.0.1:{port};
+    protocol imap;
+  }}
+}}
+"""
+
+# What nginx's mail proxy asks where a login goes, in a process of its own.
+NGINX_AUTH = """
+daemon off;
+pid {directory}/nginx-auth.pid;
+error_log {directory}/nginx-auth.log;
+events {{ worker_connections 8000; }}
+http {{
+  access_log off;
+  server {{
+    listen 127.0.0.1:{auth};
+    location / {{
+      add_header Auth-Status OK;
+      add_header Auth-Server 127.0.0.1;
+      add_header Auth-Port {upstream};
+      return 200;
+    }}
   }}
 }}
 """
@@ -241,6 +283,34 @@ class Nginx(Proxy):
         self.pids_at_start = self.pids()
 
 
+class NginxMail(Nginx):
+    """A proxy that reads the login; in clear on both sides."""
+
+    name = "nginx mail (in clear)"
+
+    def login(self):
+        return "password:{login}:{password}".format(**self.upstream)
+
+    def start(self):
+        self.port, auth = free_port(), free_port()
+        self.auth = self.run("auth", NGINX_AUTH, auth=auth, upstream=self.upstream["clear"])
+        wait_until_open(auth, self.auth)
+        module = "load_module /usr/lib/nginx/modules/ngx_mail_module.so;"
+        self.process = self.run("mail", NGINX_MAIL, module=module, auth=auth, port=self.port)
+        wait_until_open(self.port, self.process)
+        self.pids_at_start = self.pids()
+
+    def run(self, name, text, **values):
+        config = self.directory / f"nginx-{name}.conf"
+        config.write_text(text.format(directory=self.directory, **values))
+        return subprocess.Popen(["nginx", "-q", "-p", self.directory, "-c", config])
+
+    def stop(self):
+        super().stop()
+        self.auth.terminate()
+        self.auth.wait()
+
+
 def load(what, proxy, count):
     command = [TARGET / "examples/load", what, str(proxy.port), proxy.login()]
     command += [",".join(map(str, proxy.pids())), str(count)]
@@ -262,13 +332,13 @@ FIGURES = [
 ]
 
 
-def measure(proxies, rounds, quick):
+def measure(proxies, rounds, quick, wanted):
     """The rounds take turns, so that whatever else the machine does meets all alike."""
     figures = {}
     for number in range(rounds):
         for kind in proxies:
-            for what in dict.fromkeys(figure[0] for figure in FIGURES):
-                count = next(figure[1] for figure in FIGURES if figure[0] == what)
+            for what in dict.fromkeys(figure[0] for figure in wanted):
+                count = next(figure[1] for figure in wanted if figure[0] == what)
                 # A fresh process each time: memory is compared with that of the start.
                 proxy = kind()
                 proxy.start()
@@ -326,20 +396,40 @@ def hold(kind, counts):
         return result
 
 
-def report(figures, names, held):
+def report(figures, names, held, wanted):
     def median(name, what, key):
         return statistics.median(figures[name, what, key])
 
     head = ["", *names, *(f"authrelay / {name}" for name in names[1:])]
     print("| " + " | ".join(head) + " |")
     print("|" + " --- |" * len(head))
-    for what, _, key, meaning in FIGURES:
+    for what, _, key, meaning in wanted:
         values = [median(name, what, key) for name in names]
         cells = [f"{value:.3g}" if value < 100 else f"{value:.0f}" for value in values]
         cells += [f"{values[0] / value:.2f}" for value in values[1:]]
         print("| " + " | ".join([meaning, *cells]) + " |")
     if held:
         print(f"\nSessions held at once by authrelay: {held['held']}")
+
+
+def login_to_dovecot(folder, about, rounds, quick):
+    """Logins only, with Dovecot in place of the sandbox's mail service."""
+    dovecot = Dovecot(folder, Authrelay.program, (free_port(), free_port()))
+    try:
+        config = pathlib.Path(about["config"])
+        text = config.read_text()
+        config.write_text(text.replace(f"port: {about['imap']},", f"port: {dovecot.tls},"))
+        authorities = pathlib.Path(about["ca"])
+        authorities.write_text(authorities.read_text() + dovecot.ca.read_text())
+        about |= {"imap": dovecot.tls, "clear": dovecot.clear}
+        kinds = [Authrelay, Haproxy, Nginx, NginxMail]
+        logins = [figure for figure in FIGURES if figure[0] == "logins"]
+        proxies = [lambda kind=kind: kind(folder, about) for kind in kinds]
+        figures = measure(proxies, rounds, quick, logins)
+        machine()
+        report(figures, [kind.name for kind in kinds], None, logins)
+    finally:
+        dovecot.stop()
 
 
 def machine():
@@ -360,6 +450,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="a tenth of everything, to see that it works")
+    parser.add_argument("--dovecot", action="store_true", help="logins to Dovecot")
     parser.add_argument("--submission", action="store_true", help="SMTP uploads through authrelay")
     parser.add_argument("--profile", default="release", help="whose binaries; debug shows that it works")
     parser.add_argument("--only", default="authrelay,haproxy,nginx")
@@ -382,13 +473,16 @@ def main():
                 machine()
                 submit(folder, about, options.rounds, options.quick)
                 return
+            if options.dovecot:
+                login_to_dovecot(folder, about, options.rounds, options.quick)
+                return
             proxies = [lambda kind=kinds[name]: kind(folder, about) for name in names]
-            figures = measure(proxies, options.rounds, options.quick)
+            figures = measure(proxies, options.rounds, options.quick, FIGURES)
             held = None
             if "authrelay" in names:
                 held = hold(lambda: Authrelay(folder, about), [options.sessions])
             machine()
-            report(figures, names, held)
+            report(figures, names, held, FIGURES)
         finally:
             upstream.stdin.close()
             upstream.wait()

@@ -189,7 +189,7 @@ pub(super) async fn test(
     let targets: Vec<_> = Protocol::ALL
         .into_iter()
         .filter(|protocol| match &asked.protocol {
-            Some(asked) => asked == protocol.name(),
+            Some(asked) => Protocol::from_name(asked) == Some(*protocol),
             None => account.serves(*protocol),
         })
         .map(|protocol| TestTarget {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::running::RunningRelay;
 use super::setup::{
-    Exit, connect_store, load, print, print_error, runtime, service, warn_unshared,
+    Exit, connect_store, load, no_account, print, print_error, runtime, service, warn_unshared,
 };
 use crate::config::{Config, Logins};
 use crate::session::Service;
@@ -166,9 +166,10 @@ pub(super) fn forget(path: &Path, login: &str) -> Exit {
         Ok((_, true)) => print(format!("the stored tokens of {login} are deleted\n")),
         Ok((true, false)) => print(format!("nothing is stored for {login}\n")),
         Ok((false, false)) => {
-            print_error(format_args!(
-                "no account has the login {login}, and nothing is stored for it"
-            ));
+            print_error(match login.starts_with('*') {
+                true => no_account(&login),
+                false => format!("{}, and nothing is stored for it", no_account(&login)),
+            });
             Exit::Usage
         }
         Err(exit) => exit,

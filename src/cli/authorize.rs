@@ -13,7 +13,7 @@ use url::Url;
 
 use super::running::RunningRelay;
 use super::setup::{
-    Exit, connect_store, load, print, print_error, runtime, service, warn_unshared,
+    Exit, connect_store, load, no_account, print, print_error, runtime, service, warn_unshared,
 };
 use crate::admin::one_callback;
 use crate::config::{Account, Config, Grant};
@@ -121,7 +121,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
 
 fn account(service: &Service, login: &str) -> Result<Arc<Account>, Exit> {
     let Some(account) = service.find(login) else {
-        print_error(format_args!("no account has the login {login}"));
+        print_error(no_account(login));
         return Err(Exit::Usage);
     };
     if !account.registration.grant.needs_consent() {

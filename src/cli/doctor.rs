@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
 
-use super::setup::{Exit, connect_store, load, print, print_error, runtime, service};
+use super::setup::{Exit, connect_store, load, no_account, print, print_error, runtime, service};
 use crate::config::LoginPattern;
 use crate::doctor::{Report, Step, TestTarget, listeners_ends, test_connection};
 use crate::secret::Secret;
@@ -26,10 +26,7 @@ pub(super) struct Options {
 }
 
 fn protocol(text: &str) -> Result<Protocol, &'static str> {
-    let found = Protocol::ALL
-        .iter()
-        .find(|protocol| protocol.name() == text);
-    found.copied().ok_or("imap, pop3 or smtp")
+    Protocol::from_name(text).ok_or("imap, pop3 or smtp")
 }
 
 pub(super) fn run(path: &Path, options: &Options) -> Exit {
@@ -87,7 +84,7 @@ fn targets(service: &Service, options: &Options) -> Result<Vec<TestTarget>, Stri
         Some(login) => {
             let login = login.to_lowercase();
             let account = service.find(&login);
-            let account = account.ok_or_else(|| format!("no account has the login {login}"))?;
+            let account = account.ok_or_else(|| no_account(&login))?;
             logins.push((account.clone(), login));
         }
         None => {

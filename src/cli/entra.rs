@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::entra_script::redirect;
-use super::setup::{Exit, load, print, print_error};
+use super::setup::{Exit, load, no_account, print, print_error};
 use crate::config::{Account, ClientCredential, Config, Grant, Logins};
 use crate::fault::{enable_protocol, full_access};
 use crate::wire::Protocol;
@@ -17,7 +17,7 @@ pub(super) fn run(path: &Path, login: &str, script: bool) -> Exit {
     };
     let logins = Logins::new(&config.accounts);
     let Some(account) = logins.find(&login) else {
-        print_error(format_args!("no account has the login {login}"));
+        print_error(no_account(&login));
         return Exit::Usage;
     };
     let provider = &account.registration.provider.name;

@@ -83,7 +83,12 @@ fn token_files(folder: &Path) -> anyhow::Result<Vec<TokenFile>> {
         if !about.is_file() || about.len() > TOKEN_FILE_CAP || name.starts_with('.') {
             continue;
         }
-        files.push((name, read(&path)?.to_string()));
+        let octets = zeroize::Zeroizing::new(
+            std::fs::read(&path).with_context(|| path.display().to_string())?,
+        );
+        // A file that is no text is no token file: empty text is left out with a note.
+        let text = text::decode(&octets).map(|text| text.to_string());
+        files.push((name, text.unwrap_or_default()));
     }
     files.sort();
     Ok(files)

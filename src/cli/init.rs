@@ -43,7 +43,7 @@ pub(super) fn run(options: &Options) -> Exit {
 /// Report about the written files, and the possible next steps.
 struct Written {
     text: String,
-    /// First login.
+    /// First login, or an address that it covers.
     login: String,
     needs_consent: bool,
     /// Whether the secret's file contains a placeholder.
@@ -125,7 +125,7 @@ fn init(options: &Options) -> Result<Written, InitError> {
     write(&options.output, &text)?;
     Ok(Written {
         text: next_steps(options, &answers, &passwords, &secret_file),
-        login: answers.logins.first().cloned().unwrap_or_default(),
+        login: answers.first_login(),
         needs_consent: needs_consent(&answers.grant),
         lacks_secret: needs_secret && answers.secret.is_none(),
     })

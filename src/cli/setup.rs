@@ -96,6 +96,16 @@ pub(super) fn print_error(what: impl Display) {
     let _ = writeln!(std::io::stderr(), "{what}");
 }
 
+/// Describes a login that no account covers. An account's wildcard is no login.
+pub(super) fn no_account(login: &str) -> String {
+    match login.starts_with('*') {
+        true => {
+            format!("{login} is no login: give an address that it covers, as in info@contoso.com")
+        }
+        false => format!("no account has the login {login}"),
+    }
+}
+
 /// Creates the tokio runtime of a command.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
     if let Err(error) = platform::raise_open_files() {

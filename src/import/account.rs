@@ -25,6 +25,9 @@ const KEYS: [&str; 13] = [
     "jwt_key_path",
 ];
 
+/// Stands in a registration for the client id that the operator still has to write.
+pub(super) const NO_CLIENT_ID: &str = "00000000-0000-0000-0000-000000000000";
+
 /// Keys that the other proxy writes itself.
 const STORED: [&str; 6] = [
     "token_salt",
@@ -242,7 +245,12 @@ fn client(
             Some(id) => {
                 registration.insert("client_id".into(), id.into());
             }
-            None => draft.note(format!("[{name}] has no client_id")),
+            None => {
+                draft.note(format!(
+                    "[{name}] has no client_id: write it in place of the zeros"
+                ));
+                registration.insert("client_id".into(), NO_CLIENT_ID.into());
+            }
         }
         credential(draft, name, keys, registration);
         let is_app_only = is_grant(registration, "client_credentials");
@@ -335,7 +343,7 @@ pub(super) fn provider(
         "api.login.yahoo.com" => return ("yahoo".into(), None),
         "api.login.aol.com" => return ("aol".into(), None),
         "api.fastmail.com" => return ("fastmail".into(), None),
-        _ => return (own(draft, name, host, keys), None),
+        _ => return (super::own_provider::find(draft, name, host, keys), None),
     };
     if v1 {
         draft.note(format!(
@@ -343,42 +351,6 @@ pub(super) fn provider(
         ));
     }
     (preset, tenant)
-}
-
-/// Creates a provider for a service without a preset, from the servers without a preset.
-fn own(draft: &mut Draft, name: &str, host: &str, keys: &Section) -> String {
-    let provider = host.replace(
-        |c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '-',
-        "-",
-    );
-    if draft.providers.contains_key(&provider) {
-        return provider;
-    }
-    let mut section = Map::new();
-    for protocol in ["imap", "pop3", "smtp"] {
-        let upstreams = draft.upstreams.get(protocol).into_iter().flatten();
-        let mut foreign =
-            upstreams.filter(|upstream| super::upstream::preset_of_host(&upstream.host).is_none());
-        if let Some(upstream) = foreign.next() {
-            section.insert(protocol.into(), upstream.endpoint());
-        }
-    }
-    if section.is_empty() {
-        draft.note(format!("[{name}] no server leads to its mail service: give the provider {provider} imap, pop3 or smtp"));
-    } else {
-        draft.note(format!("[{name}] the provider {provider} was put together from the servers that are no known service's: check its hosts"));
-    }
-    let consent_url = match keys.get("oauth2_flow") {
-        Some("device") => "device_url",
-        _ => "authorize_url",
-    };
-    for (key, from) in [("token_url", "token_url"), (consent_url, "permission_url")] {
-        if let Some(url) = keys.get(from) {
-            section.insert(key.into(), url.into());
-        }
-    }
-    draft.providers.insert(provider.clone(), section.into());
-    provider
 }
 
 /// Writes the scope, unless the preset has the same.
@@ -398,6 +370,7 @@ fn scope(
         return;
     }
     let Some(scope) = keys.get("oauth2_scope") else {
+        needs_scope(draft, name, provider, registration);
         return;
     };
     let scopes: Vec<_> = scope.split_whitespace().collect();
@@ -428,5 +401,21 @@ fn scope(
     };
     if !usual && !scopes.is_empty() {
         registration.insert("scope".into(), json!(scopes));
+    }
+}
+
+/// Writes a scope to be replaced if the provider has no default and the registration has none.
+pub(super) fn needs_scope(
+    draft: &mut Draft,
+    name: &str,
+    provider: &str,
+    registration: &mut Map<String, Value>,
+) {
+    let is_own = |provider: &Value| provider.get("token_url").is_some();
+    if draft.providers.get(provider).is_some_and(is_own) && !registration.contains_key("scope") {
+        draft.note(format!(
+            "[{name}] has no oauth2_scope: write what {provider} calls access to mail in place of the scope mail"
+        ));
+        registration.insert("scope".into(), json!(["mail"]));
     }
 }

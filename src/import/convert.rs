@@ -23,7 +23,7 @@ const DOCUMENTATION: [&str; 3] = ["documentation", "format", "warning"];
 ///
 /// The text is of none of these kinds; the error says why.
 pub fn import(text: &str, tokens: &[TokenFile]) -> Result<Imported, String> {
-    if text.trim_start().starts_with('{') {
+    if super::json::strict(text).trim_start().starts_with('{') {
         return super::sasl_xoauth2::import(text, tokens);
     }
     if super::davmail::is_davmail(text) {
@@ -58,7 +58,8 @@ fn emailproxy(text: &str) -> Result<Imported, String> {
 }
 
 /// Reads sections like Python's configparser: `#` and `;` begin comments only at the beginning of a
-/// line, and indented lines continue the value before.
+/// line, indented lines continue the value before, and `[DEFAULT]` completes servers and
+/// accounts.
 fn sections(text: &str) -> Result<BTreeMap<String, Section>, String> {
     let mut defaults = IniDefault::default();
     defaults.multiline = true;
@@ -74,8 +75,22 @@ fn sections(text: &str) -> Result<BTreeMap<String, Section>, String> {
             .map(|(key, value)| (key, value.unwrap_or_default().trim().to_owned()))
             .collect()
     };
-    Ok(read
+    let mut sections: BTreeMap<String, Section> = read
         .into_iter()
         .map(|(name, keys)| (name, Section(section(keys))))
-        .collect())
+        .collect();
+    let defaults = sections.remove("default").unwrap_or_default();
+    for (name, section) in &mut sections {
+        let server = super::server::is_server(name);
+        if !server && !name.contains('@') {
+            continue;
+        }
+        for (key, value) in &defaults.0 {
+            if super::server::KEYS.contains(&key.as_str()) == server {
+                let own = section.0.entry(key.clone());
+                own.or_insert_with(|| value.clone());
+            }
+        }
+    }
+    Ok(sections)
 }

@@ -3,7 +3,9 @@
 
 use serde_json::json;
 
+use super::account::NO_CLIENT_ID;
 use super::draft::{Draft, Imported};
+use super::properties::Properties;
 use super::section::{Section, password_file, section};
 
 /// Client id of DavMail's own application, which has permissions for EWS and Graph, but not for
@@ -19,41 +21,73 @@ const PROTOCOLS: [(&str, &str); 3] = [
 
 pub(super) fn is_davmail(text: &str) -> bool {
     text.lines()
-        .any(|line| line.trim_start().starts_with("davmail."))
+        .any(|line| line.trim_start().to_lowercase().starts_with("davmail."))
 }
 
-/// Parses Java properties: `key=value` or `key: value`, `#` and `!` begin comments, `\` escapes.
-fn properties(text: &str) -> Section {
-    let lines = text.lines().map(str::trim);
-    let lines = lines.filter(|line| !line.starts_with(['#', '!']));
-    let pair = |line: &str| {
-        let (key, value) = line.split_once(['=', ':'])?;
-        let value = value
-            .trim()
-            .replace("\\:", ":")
-            .replace("\\=", "=")
-            .replace("\\\\", "\\");
-        (!value.is_empty()).then(|| (key.trim().to_lowercase(), value))
-    };
-    Section(lines.filter_map(pair).collect())
+/// Keys that are converted, or that name what those need, in lower case.
+const KEYS: [&str; 21] = [
+    "davmail.mode",
+    "davmail.url",
+    "davmail.tld",
+    "davmail.server",
+    "davmail.allowremote",
+    "davmail.bindaddress",
+    "davmail.imapport",
+    "davmail.popport",
+    "davmail.smtpport",
+    "davmail.caldavport",
+    "davmail.ldapport",
+    "davmail.enableproxy",
+    "davmail.proxyhost",
+    "davmail.proxyport",
+    "davmail.proxyuser",
+    "davmail.proxypassword",
+    "davmail.oauth.clientid",
+    "davmail.oauth.tenantid",
+    "davmail.oauth.redirecturi",
+    "davmail.oauth.persisttoken",
+    "davmail.ssl.keystorefile",
+];
+
+/// Adds one note for all keys without counterpart that are set.
+fn name_the_rest(draft: &mut Draft, properties: &Properties) {
+    let rest: Vec<&str> = properties
+        .iter()
+        .filter(|(key, value)| {
+            let key = key.to_lowercase();
+            let of_keystore = [
+                "davmail.ssl.keystore",
+                "davmail.ssl.key",
+                "davmail.ssl.nosecure",
+            ];
+            let is_known = KEYS.contains(&key.as_str())
+                || user(&key).is_some()
+                || of_keystore.iter().any(|known| key.starts_with(known));
+            !is_known && !["", "false"].contains(&value.to_lowercase().as_str())
+        })
+        .map(|(key, _)| key.as_str())
+        .collect();
+    if !rest.is_empty() {
+        draft.note(format!("{}: without a counterpart", rest.join(", ")));
+    }
 }
 
 pub(super) fn import(text: &str) -> Result<Imported, String> {
     let mut draft = Draft::from("a davmail.properties");
-    let keys = properties(text);
+    let properties = super::properties::parse(text);
+    let lower = |(key, value): (&String, &String)| (key.to_lowercase(), value.clone());
+    let keys = Section(properties.iter().map(lower).collect());
     listeners(&mut draft, &keys);
     accounts(&mut draft, &keys);
-    for (key, port) in [
-        ("caldavport", "calendars"),
-        ("ldapport", "the address book"),
-    ] {
-        let value = keys.get(&format!("davmail.{key}"));
+    for (key, port) in [("caldavPort", "calendars"), ("ldapPort", "address books")] {
+        let value = keys.get(&format!("davmail.{}", key.to_lowercase()));
         if value.is_some_and(|value| value != "0") {
             draft.note(format!(
                 "davmail.{key}: {port} have no counterpart, authrelay relays mail"
             ));
         }
     }
+    name_the_rest(&mut draft, &properties);
     draft.finish()
 }
 
@@ -65,12 +99,24 @@ fn listeners(draft: &mut Draft, keys: &Section) {
             "davmail.ssl.keystoreFile {keystore}: write its certificate and key as PEM, for a PKCS12 store: openssl pkcs12 -in {keystore} -nodes -nokeys -out certs/server.pem; openssl pkcs12 -in {keystore} -nodes -nocerts -out certs/server.key"
         ));
     }
+    let bind = keys.get("davmail.bindaddress");
+    let address = match bind {
+        Some("localhost") => Some(std::net::Ipv4Addr::LOCALHOST.into()),
+        text => text.and_then(|text| text.parse::<std::net::IpAddr>().ok()),
+    };
+    if let Some(text) = bind.filter(|_| address.is_none()) {
+        draft.note(format!(
+            "davmail.bindAddress {text} is a name: write its address into the listeners"
+        ));
+    }
     for (protocol, key) in PROTOCOLS {
-        let Some(port) = keys
-            .get(key)
-            .and_then(|port| port.parse::<u16>().ok())
-            .filter(|port| *port > 0)
-        else {
+        let Some(text) = keys.get(key).filter(|port| *port != "0") else {
+            continue;
+        };
+        let Some(port) = text.parse::<u16>().ok().filter(|port| *port > 0) else {
+            draft.note(format!(
+                "{key} {text} is no port: there is no {protocol} listener"
+            ));
             continue;
         };
         let secure = !keys.is_set(&format!(
@@ -78,11 +124,8 @@ fn listeners(draft: &mut Draft, keys: &Section) {
             protocol.trim_end_matches('3')
         ));
         let encrypted = keystore.is_some() && secure;
-        let address = match keys
-            .get("davmail.bindaddress")
-            .map(|text| text.parse::<std::net::IpAddr>())
-        {
-            Some(Ok(address)) if encrypted || address.is_loopback() => address,
+        let address = match address {
+            Some(address) if encrypted || address.is_loopback() => address,
             None if encrypted && remote => std::net::Ipv6Addr::UNSPECIFIED.into(),
             _ => std::net::Ipv4Addr::LOCALHOST.into(),
         };
@@ -147,7 +190,7 @@ fn accounts(draft: &mut Draft, keys: &Section) {
         Some(id) if id != DAVMAILS_OWN => id.to_owned(),
         _ => {
             draft.note("davmail.oauth.clientId is DavMail's own application, which has permissions for EWS only: register one of your own (`authrelay entra LOGIN` says how) and write its id in place of the zeros".into());
-            "00000000-0000-0000-0000-000000000000".to_owned()
+            NO_CLIENT_ID.to_owned()
         }
     };
     let tenant = keys.get("davmail.oauth.tenantid").unwrap_or("common");

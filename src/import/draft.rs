@@ -90,7 +90,8 @@ impl Draft {
             ));
         }
         if self.listeners.is_empty() {
-            self.note("there are no servers: add listeners".into());
+            self.note("there are no servers: the listeners are examples, so change them to the ports that your applications use".into());
+            self.listeners = self.example_listeners();
         }
         if self.accounts.is_empty() {
             self.note("there are no accounts: add registrations and accounts".into());
@@ -117,6 +118,24 @@ impl Draft {
             notes: self.notes,
             consents: self.moved,
         })
+    }
+
+    /// Listeners for a file without servers: one for each protocol of its mail services.
+    fn example_listeners(&self) -> Vec<Value> {
+        let presets = crate::config::presets();
+        let providers = self.used_providers();
+        let serves = |protocol: &str| {
+            providers.iter().any(|name| {
+                let preset = presets.get(name);
+                preset.is_some_and(|it| super::upstream::endpoint(it, protocol).is_some())
+                    || self.provider_key(name, protocol).is_some()
+            })
+        };
+        [("imap", 1143), ("pop3", 1110), ("smtp", 1587)]
+            .into_iter()
+            .filter(|(protocol, _)| serves(protocol))
+            .map(|(protocol, port)| json!({"protocol": protocol, "bind": format!("127.0.0.1:{port}")}))
+            .collect()
     }
 
     /// Adds notes about the next steps, in order.

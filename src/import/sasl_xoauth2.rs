@@ -33,7 +33,8 @@ const GOOGLE: &str = "https://accounts.google.com/o/oauth2/token";
 
 pub(super) fn import(text: &str, tokens: &[TokenFile]) -> Result<Imported, String> {
     let read = |name: &str, text: &str| {
-        let parsed: Result<Map<String, Value>, _> = serde_json::from_str(text);
+        let parsed: Result<Map<String, Value>, _> =
+            serde_json::from_str(&super::json::strict(text));
         parsed.map_err(|error| format!("{name}: {error}"))
     };
     let common = read("this is no sasl-xoauth2.conf", text)?;
@@ -90,13 +91,17 @@ fn add(draft: &mut Draft, file: &str, common: &Map<String, Value>, token: &Map<S
         draft.note(format!("{file}: token_endpoint is no URL; it is left out"));
         return;
     };
-    let keys = Section([("token_url".into(), url.to_string())].into());
+    let keys = [
+        ("token_url".into(), url.to_string()),
+        ("oauth2_flow".into(), "authorization_code".into()),
+    ];
+    let keys = Section(keys.into());
     let (provider, tenant) = account::provider(draft, file, &url, &keys);
     let Some(client_id) = text("client_id") else {
         draft.note(format!("{file}: there is no client_id; it is left out"));
         return;
     };
-    let registration = section(json!({
+    let mut registration = section(json!({
         "provider": provider,
         "tenant": tenant,
         "grant": "authorization_code",
@@ -104,6 +109,7 @@ fn add(draft: &mut Draft, file: &str, common: &Map<String, Value>, token: &Map<S
         "client_secret": text("client_secret"),
         "scope": text("scope").map(|scope| scope.split_whitespace().collect::<Value>()),
     }));
+    account::needs_scope(draft, file, &provider, &mut registration);
     overrides(draft, &provider, text("proxy"), text("ca_bundle_file"));
     let registration = account::named(draft, registration);
     draft.consents = true;

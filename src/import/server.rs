@@ -8,7 +8,7 @@ use serde_json::json;
 use super::draft::Draft;
 use super::section::{Section, section};
 
-const KEYS: [&str; 9] = [
+pub(super) const KEYS: [&str; 9] = [
     "server_address",
     "server_port",
     "server_starttls",
@@ -100,7 +100,8 @@ fn bind(
     };
     if (!ip.is_loopback() || address.is_none()) && !encrypted {
         draft.note(format!(
-            "[{name}] listens on every interface there; the listener is put on 127.0.0.1. For a network set tls, or allow and allow_cleartext"
+            "[{name}] listens on {} there; the listener is put on 127.0.0.1. For a network set tls, or allow and allow_cleartext",
+            address.unwrap_or("every interface")
         ));
         return format!("127.0.0.1:{port}");
     }

@@ -1,6 +1,7 @@
 //! Whole files. Every imported configuration passes `check`.
 
 mod field;
+mod variants;
 
 use std::sync::Arc;
 

@@ -201,17 +201,8 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
 
     fn input(&mut self, input: Input<'_>, now: Instant, cx: &mut Context<'_>) {
         let mut deferred = Deferred::default();
-        let (client, upstream) = (&mut self.client, &mut self.upstream);
-        let backend = &mut self.backend;
-        self.machine.handle(input, now, &mut |action| match action {
-            Action::ToClient(octets) => client.send(cx, octets),
-            Action::ToUpstream(octets) => {
-                if let Some(upstream) = upstream {
-                    upstream.send(cx, octets);
-                }
-            }
-            other => deferred.take(other, backend),
-        });
+        let (machine, backend) = (&mut self.machine, &mut self.backend);
+        machine.handle(input, now, &mut |action| deferred.take(action, backend));
         self.apply(deferred, cx);
     }
 

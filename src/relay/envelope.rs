@@ -1,10 +1,7 @@
-//! Envelope and outcome of a message.
+//! Report about a message: its envelope and its outcome.
 
 use crate::fault::sanitize;
 use crate::wire::address::Path;
-
-/// Maximum number of recipients recorded per message; Exchange allows 1,000.
-const RECIPIENTS: usize = 2_000;
 
 /// Outcome of a message that a session sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,43 +38,6 @@ pub struct MessageReport {
     pub reply: Option<String>,
     /// Outcome of the message at the upstream.
     pub outcome: MessageOutcome,
-}
-
-/// Envelope of a transaction that the mail service has accepted.
-#[derive(Debug, Default)]
-pub(super) struct Envelope {
-    pub(super) from: String,
-    pub(super) to: Vec<String>,
-}
-
-impl Envelope {
-    pub(super) fn of(from: String) -> Self {
-        Self {
-            from,
-            to: Vec::new(),
-        }
-    }
-
-    pub(super) fn add(&mut self, to: String) {
-        if self.to.len() < RECIPIENTS {
-            self.to.push(to);
-        }
-    }
-
-    pub(super) fn ended(
-        self,
-        size: u64,
-        outcome: MessageOutcome,
-        reply: Option<&str>,
-    ) -> MessageReport {
-        MessageReport {
-            from: self.from,
-            to: self.to,
-            size,
-            reply: reply.map(sanitize),
-            outcome,
-        }
-    }
 }
 
 /// Reads the address of MAIL or RCPT and sanitizes it. For records, not for decisions.

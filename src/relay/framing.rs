@@ -2,8 +2,25 @@
 
 use memchr::memchr;
 
+use super::interface::{Action, Out};
+
 /// Octets kept of a line: enough for a tag of 64 octets and a verb, or for a reply code.
 const HEAD: usize = 96;
+
+/// Octets up to the first line end, and whether that is among them.
+pub(super) fn line_part(bytes: &[u8]) -> (&[u8], bool) {
+    match memchr(b'\n', bytes) {
+        Some(end) => (bytes.get(..=end).unwrap_or_default(), true),
+        None => (bytes, false),
+    }
+}
+
+/// Whether the last octet of a line is CR, apart from its LF. `before` says it of the line's earlier
+/// parts.
+pub(super) fn has_cr(part: &[u8], before: bool) -> bool {
+    let body = part.strip_suffix(b"\n").unwrap_or(part);
+    body.last().map_or(before, |octet| *octet == b'\r')
+}
 
 /// A line, of which only the head is kept.
 #[derive(Debug, Default)]
@@ -18,17 +35,12 @@ impl Line {
     /// Consumes octets up to the end of the line. Returns how many, and whether the line is
     /// complete.
     pub(super) fn take(&mut self, bytes: &[u8]) -> (usize, bool) {
-        let (taken, complete) = match memchr(b'\n', bytes) {
-            Some(at) => (at + 1, true),
-            None => (bytes.len(), false),
-        };
-        let part = bytes.get(..taken).unwrap_or_default();
+        let (part, complete) = line_part(bytes);
         let room = HEAD.saturating_sub(self.head.len()).min(part.len());
         self.head.extend(part.get(..room).unwrap_or_default());
         self.length += part.len();
-        let body = part.strip_suffix(b"\n").unwrap_or(part);
-        self.cr = body.last().map_or(self.cr, |octet| *octet == b'\r');
-        (taken, complete)
+        self.cr = has_cr(part, self.cr);
+        (part.len(), complete)
     }
 
     /// Whether the complete line ended with LF only.
@@ -80,18 +92,18 @@ impl<'a> LineEnds<'a> {
     }
 
     /// Sends the line whose bare LF is just before `end`, with CRLF.
-    pub(super) fn repair(&mut self, end: usize, send: &mut dyn FnMut(&[u8])) {
+    pub(super) fn repair(&mut self, end: usize, out: Out<'_>) {
         if let Some(piece @ [_, ..]) = self.octets.get(self.sent..end.saturating_sub(1)) {
-            send(piece);
+            out(Action::ToUpstream(piece));
         }
-        send(b"\r\n");
+        out(Action::ToUpstream(b"\r\n"));
         self.sent = end;
     }
 
     /// Sends the remaining octets.
-    pub(super) fn finish(self, send: &mut dyn FnMut(&[u8])) {
+    pub(super) fn finish(self, out: Out<'_>) {
         if let Some(rest @ [_, ..]) = self.octets.get(self.sent..) {
-            send(rest);
+            out(Action::ToUpstream(rest));
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Tracks relayed IMAP: tags, literals, IDLE and COMPRESS (RFC 9051 §2.2, RFC 2177, RFC 4978).
 
 use super::framing::LineEnds;
+use super::interface::{Action, Event, Out, TrackedProtocol};
 use crate::fault::{Fault, Kind};
+use crate::wire::Protocol;
 use crate::wire::literal::{Line, Scanner};
 
 /// State of both directions of an IMAP session.
@@ -70,9 +72,12 @@ impl Default for Imap {
     }
 }
 
-impl Imap {
-    /// Handles octets from the client. `send` gets them for the upstream, lines with CRLF.
-    pub(super) fn on_client(&mut self, octets: &[u8], send: &mut dyn FnMut(&[u8])) {
+impl TrackedProtocol for Imap {
+    fn protocol(&self) -> Protocol {
+        Protocol::Imap
+    }
+
+    fn on_client(&mut self, octets: &[u8], out: Out<'_>) {
         let mut at = 0;
         let mut ends = LineEnds::of(octets);
         while at < octets.len() && !self.opaque {
@@ -80,14 +85,45 @@ impl Imap {
             at += taken;
             if let Some(line) = line {
                 if line.bare {
-                    ends.repair(at, send);
+                    ends.repair(at, out);
                 }
                 self.command_line(&line);
             }
         }
-        ends.finish(send);
+        ends.finish(out);
     }
 
+    fn on_upstream(&mut self, octets: &[u8], out: Out<'_>) {
+        out(Action::ToClient(octets));
+        let mut rest = octets;
+        while !rest.is_empty() && !self.opaque {
+            let (taken, line) = self.down.take(rest);
+            rest = rest.get(taken..).unwrap_or_default();
+            if let Some(line) = line {
+                if let Some(fault) = self.mailbox_fault(&line) {
+                    out(Action::Record(Event::Fault(fault)));
+                }
+                self.response_line(&line);
+            }
+        }
+    }
+
+    fn at_reply_boundary(&self) -> bool {
+        !self.opaque && self.down.is_at_boundary()
+    }
+
+    fn is_idle(&self) -> bool {
+        let idles = self.idle.as_ref().is_some_and(|idle| idle.agreed);
+        let answered = self.open == 0 || (self.open == 1 && idles);
+        self.at_reply_boundary() && answered && self.up.is_at_boundary()
+    }
+
+    fn closing_announced(&self) -> bool {
+        self.closing_announced
+    }
+}
+
+impl Imap {
     fn command_line(&mut self, line: &Line) {
         let mut sending = self.sending.take();
         if let Some(head) = &line.head {
@@ -115,21 +151,6 @@ impl Imap {
             let waits = literal.synchronizing;
             Some(Sending { tag, waits })
         });
-    }
-
-    /// Handles octets from the upstream. Returns a fault if they show that the mailbox is closed to
-    /// the login.
-    pub(super) fn on_upstream(&mut self, mut octets: &[u8]) -> Option<Fault> {
-        let mut fault = None;
-        while !octets.is_empty() && !self.opaque {
-            let (taken, line) = self.down.take(octets);
-            octets = octets.get(taken..).unwrap_or_default();
-            if let Some(line) = line {
-                fault = self.mailbox_fault(&line).or(fault);
-                self.response_line(&line);
-            }
-        }
-        fault
     }
 
     /// Detects a mailbox that stays closed after login. Exchange accepts the login of a token that
@@ -203,19 +224,5 @@ impl Imap {
         if refused.is_some() {
             self.up.abandon();
         }
-    }
-
-    pub(super) fn at_reply_boundary(&self) -> bool {
-        !self.opaque && self.down.is_at_boundary()
-    }
-
-    pub(super) fn is_idle(&self) -> bool {
-        let idles = self.idle.as_ref().is_some_and(|idle| idle.agreed);
-        let answered = self.open == 0 || (self.open == 1 && idles);
-        self.at_reply_boundary() && answered && self.up.is_at_boundary()
-    }
-
-    pub(super) fn closing_announced(&self) -> bool {
-        self.closing_announced
     }
 }

@@ -152,7 +152,9 @@ impl Machine {
             Input::Flushed { client, upstream } => {
                 self.client_flushed = client;
                 self.upstream_flushed = upstream;
-                self.tracker.on_client_flushed(client, out);
+                if client {
+                    self.tracker.on_client_flushed(out);
+                }
             }
             Input::Permit(permit) => {
                 self.active = now;
@@ -347,16 +349,27 @@ impl Machine {
         self.finish(ClosedBy::Upstream, fault, now, out);
     }
 
-    /// Ends the session and records its unfinished messages.
+    /// Ends the session, with the fault's reply if it has one.
     fn finish(&mut self, closed_by: ClosedBy, fault: Option<Fault>, now: Instant, out: Out<'_>) {
         let reply = match &fault {
-            Some(fault)
-                if self.tracker.at_reply_boundary() && !self.tracker.closing_announced() =>
-            {
-                fault.reply(self.tracker.protocol(), None).text
-            }
-            _ => Bytes::new(),
+            Some(fault) => fault.reply(self.tracker.protocol(), None).text,
+            None => Bytes::new(),
         };
+        self.finish_with(reply, closed_by, fault, now, out);
+    }
+
+    /// Ends the session, with `reply` where one may follow, and records its unfinished messages.
+    fn finish_with(
+        &mut self,
+        mut reply: Bytes,
+        closed_by: ClosedBy,
+        fault: Option<Fault>,
+        now: Instant,
+        out: Out<'_>,
+    ) {
+        if !self.tracker.at_reply_boundary() || self.tracker.closing_announced() {
+            reply = Bytes::new();
+        }
         self.tracker.on_end(out);
         self.end = Some(Box::new(End {
             closed_by,
@@ -374,10 +387,8 @@ impl Machine {
         if self.tracker.closing_announced() {
             return self.finish(ClosedBy::Client, None, now, out);
         }
-        self.finish(ClosedBy::Authrelay, None, now, out);
-        if let Some(end) = &mut self.end {
-            end.reply = Bytes::from_static(b"421 4.7.0 Closing the connection.\r\n");
-        }
+        let reply = Bytes::from_static(b"421 4.7.0 Closing the connection.\r\n");
+        self.finish_with(reply, ClosedBy::Authrelay, None, now, out);
     }
 }
 

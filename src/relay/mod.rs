@@ -70,7 +70,7 @@ pub use byte_counters::ByteCounters;
 pub use drain::Drain;
 pub use driver::{Backend, Connection, Driver, run};
 pub use envelope::{MessageOutcome, MessageReport};
-pub use interface::{Action, ClosedBy, End, Event, Input, Interest, Next, Permit};
+pub use interface::{Action, ClosedBy, End, Event, Input, Interest, Next, Permit, TrackedProtocol};
 pub use machine::Machine;
 pub use smtp::{Policy, SmtpRules};
 pub use tracker::Tracker;

@@ -4,7 +4,9 @@
 use std::collections::VecDeque;
 
 use super::framing::{DotText, Line, LineEnds};
+use super::interface::{Action, Event, Out, TrackedProtocol};
 use crate::fault::{Fault, Kind};
+use crate::wire::Protocol;
 
 /// Maximum number of pending replies that are tracked.
 const DUE: usize = 10_000;
@@ -35,9 +37,12 @@ pub struct Pop3 {
     lost: bool,
 }
 
-impl Pop3 {
-    /// Handles octets from the client. `send` gets them for the upstream, lines with CRLF.
-    pub(super) fn on_client(&mut self, octets: &[u8], send: &mut dyn FnMut(&[u8])) {
+impl TrackedProtocol for Pop3 {
+    fn protocol(&self) -> Protocol {
+        Protocol::Pop3
+    }
+
+    fn on_client(&mut self, octets: &[u8], out: Out<'_>) {
         let mut rest = octets;
         let mut ends = LineEnds::of(octets);
         while !rest.is_empty() && !self.lost {
@@ -45,14 +50,57 @@ impl Pop3 {
             rest = rest.get(taken..).unwrap_or_default();
             if complete {
                 if self.up.is_bare() {
-                    ends.repair(octets.len() - rest.len(), send);
+                    ends.repair(octets.len() - rest.len(), out);
                 }
                 self.command();
             }
         }
-        ends.finish(send);
+        ends.finish(out);
     }
 
+    fn on_upstream(&mut self, octets: &[u8], out: Out<'_>) {
+        out(Action::ToClient(octets));
+        let mut rest = octets;
+        while !rest.is_empty() && !self.lost {
+            if let Some(body) = &mut self.body {
+                let (taken, ended) = body.take(rest);
+                rest = rest.get(taken..).unwrap_or_default();
+                if ended {
+                    self.body = None;
+                }
+                continue;
+            }
+            let (taken, complete) = self.down.take(rest);
+            rest = rest.get(taken..).unwrap_or_default();
+            if complete {
+                self.reply(out);
+            }
+        }
+        if self.due.is_empty() {
+            self.due = VecDeque::new();
+        }
+    }
+
+    fn at_reply_boundary(&self) -> bool {
+        // RFC 1939 has no unsolicited replies.
+        false
+    }
+
+    fn is_idle(&self) -> bool {
+        !self.lost
+            && self.due.is_empty()
+            && self.body.is_none()
+            && self.down.is_empty()
+            && self.up.is_empty()
+    }
+
+    fn closing_announced(&self) -> bool {
+        // Replies before that to QUIT must still arrive.
+        (self.quit && self.due.len() <= 1 && self.body.is_none()) || self.refused
+    }
+}
+
+impl Pop3 {
     fn command(&mut self) {
         let argument = !self.up.word(1).is_empty();
         let verb = self.up.word(0).to_ascii_uppercase();
@@ -71,58 +119,26 @@ impl Pop3 {
         self.up.clear();
     }
 
-    /// Handles octets from the upstream. Returns a fault if they show that the mailbox is closed.
-    pub(super) fn on_upstream(&mut self, mut octets: &[u8]) -> Option<Fault> {
-        let mut fault = None;
-        while !octets.is_empty() && !self.lost {
-            if let Some(body) = &mut self.body {
-                let (taken, ended) = body.take(octets);
-                octets = octets.get(taken..).unwrap_or_default();
-                if ended {
-                    self.body = None;
-                }
-                continue;
-            }
-            let (taken, complete) = self.down.take(octets);
-            octets = octets.get(taken..).unwrap_or_default();
-            if complete {
-                let due = self.due.pop_front();
-                let good = self.down.word_is(0, "+OK");
-                if due.is_some_and(|due| due.several) && good {
-                    self.body = Some(DotText::new());
-                }
-                if due.is_some_and(|due| due.mailbox)
-                    && !std::mem::replace(&mut self.mailbox_answered, true)
-                    && !good
-                {
-                    self.refused = true;
-                    let said = String::from_utf8_lossy(self.down.head()).into_owned();
-                    fault = Some(Fault::new(
-                        Kind::Mailbox,
-                        format!(
-                            "the mail service took the login but does not open the mailbox: {said}"
-                        ),
-                    ));
-                }
-                self.down.clear();
-            }
+    /// Handles the first line of a reply.
+    fn reply(&mut self, out: Out<'_>) {
+        let due = self.due.pop_front();
+        let good = self.down.word_is(0, "+OK");
+        if due.is_some_and(|due| due.several) && good {
+            self.body = Some(DotText::new());
         }
-        if self.due.is_empty() {
-            self.due = VecDeque::new();
+        if due.is_some_and(|due| due.mailbox)
+            && !std::mem::replace(&mut self.mailbox_answered, true)
+            && !good
+        {
+            self.refused = true;
+            let said = String::from_utf8_lossy(self.down.head()).into_owned();
+            let detail =
+                format!("the mail service took the login but does not open the mailbox: {said}");
+            out(Action::Record(Event::Fault(Fault::new(
+                Kind::Mailbox,
+                detail,
+            ))));
         }
-        fault
-    }
-
-    pub(super) fn is_idle(&self) -> bool {
-        !self.lost
-            && self.due.is_empty()
-            && self.body.is_none()
-            && self.down.is_empty()
-            && self.up.is_empty()
-    }
-
-    pub(super) fn closing_announced(&self) -> bool {
-        // Replies before that to QUIT must still arrive.
-        (self.quit && self.due.len() <= 1 && self.body.is_none()) || self.refused
+        self.down.clear();
     }
 }

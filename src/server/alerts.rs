@@ -190,7 +190,16 @@ impl AlertState {
             return;
         }
         let tokens = service.metrics().tokens(&registration.name);
-        self.refused.insert(registration.name.clone(), tokens);
+        let is_new = self
+            .refused
+            .insert(registration.name.clone(), tokens)
+            .is_none();
+        if is_new && self.ends.contains_key(&registration.name) {
+            // Ends the alert about the coming expiry, so that this one is sent.
+            let subject = &registration.name;
+            self.notifier
+                .end(NotifyEvent::Credential, subject, "it is refused now");
+        }
         self.begin(NotifyEvent::Credential, &registration.name, fault);
     }
 
@@ -219,11 +228,14 @@ impl AlertState {
             }
         }
         let notifier = self.notifier.clone();
+        let ends = &mut self.ends;
         self.refused.retain(|registration, tokens| {
             let is_refused = service.metrics().tokens(registration) <= *tokens;
             if !is_refused {
                 let detail = "the identity provider gives tokens again";
                 notifier.end(NotifyEvent::Credential, registration, detail);
+                // A coming expiry is reported again: the refusal's alert took its place.
+                ends.remove(registration);
             }
             is_refused
         });
@@ -301,11 +313,9 @@ impl AlertState {
     }
 
     async fn look_at_consents(&mut self, service: Arc<Service>) {
-        let accounts = service.accounts().iter();
-        if !accounts
-            .into_iter()
-            .any(|account| account.registration.grant.needs_consent())
-        {
+        let mut accounts = service.accounts().iter();
+        let needs_consent = |account: &Arc<Account>| account.registration.grant.needs_consent();
+        if self.consents.is_empty() && !accounts.any(needs_consent) {
             return;
         }
         let rows = tokio::task::spawn_blocking(move || {
@@ -315,7 +325,18 @@ impl AlertState {
                 service.history(),
             )
         });
-        for row in rows.await.unwrap_or_default() {
+        let Ok(rows) = rows.await else { return };
+        self.consents.retain(|login| {
+            let is_there = rows
+                .iter()
+                .any(|row| row.login == *login && row.consent != "none");
+            if !is_there {
+                let detail = "the account needs no consent any more";
+                self.notifier.end(NotifyEvent::Consent, login, detail);
+            }
+            is_there
+        });
+        for row in rows {
             let is_pattern = row.login.starts_with('*');
             match row.consent {
                 "needed" | "attention" if !is_pattern => {

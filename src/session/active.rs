@@ -44,12 +44,12 @@ impl ActiveService {
             .sessions()
             .end_unless(config.limits.drain_timeout, |session, verified, names| {
                 if verified.is_unauthenticated() {
-                    let now = service.unauthenticated_login(session.listener(), session.client());
+                    let now = service.unauthenticated_login(&session.listener, session.client);
                     return now.is_some_and(|now| now.same_mailbox_as(verified));
                 }
                 let client = ClientInfo {
-                    address: session.client().ip(),
-                    listener: session.listener(),
+                    address: session.client.ip(),
+                    listener: &session.listener,
                     names,
                 };
                 service.authenticator.still_opens(client, verified)

@@ -34,7 +34,7 @@ impl Login<'_> {
         let certificate = self.client.peer_certificate();
         let names = certificate.map_or_else(Vec::new, |presented| certificate_names(&presented));
         let client = ClientInfo {
-            address: self.record.client().ip(),
+            address: self.record.session.client.ip(),
             listener: &self.served.listener,
             names: &names,
         };
@@ -60,7 +60,7 @@ impl Login<'_> {
                 }
             }
         };
-        let session = record.id().to_owned();
+        let session = record.session.id.clone();
         let context = ConnectContext {
             session: &session,
             protocol: client.listener.protocol,
@@ -131,7 +131,8 @@ impl Service {
         client: ClientInfo<'_>,
         record: &mut SessionRecord,
     ) -> Result<VerifiedLogin, LoginRefused> {
-        let Some(verified) = self.unauthenticated_login(client.listener, record.client()) else {
+        let Some(verified) = self.unauthenticated_login(client.listener, record.session.client)
+        else {
             let fault = Fault::new(Kind::Order, "command before login");
             return Err(LoginRefused::at_once(fault));
         };

@@ -74,7 +74,7 @@ impl Login<'_> {
         });
         let received = tokio::select! {
             received = receive => received,
-            _ = self.record.drain().requested() => return Err(LoginEnd::Fault(draining())),
+            _ = self.record.session.drain.requested() => return Err(LoginEnd::Fault(draining())),
         };
         match received {
             Ok(true) => Ok(()),
@@ -94,7 +94,7 @@ impl Login<'_> {
         };
         let attempt = attempt.as_ref();
         // An attempt ends when its client leaves, and then costs neither a token nor a connection.
-        let (gone, drain) = (self.client.reset(), self.record.drain().clone());
+        let (gone, drain) = (self.client.reset(), self.record.session.drain.clone());
         let result = tokio::select! {
             biased;
             _ = gone => return Err(LoginEnd::ClientLeft),

@@ -202,8 +202,8 @@ impl Login<'_> {
         // Octets sent by the client after its credentials.
         let said_up = front.leftover();
         let now = Instant::now();
-        let drain = record.drain().clone();
-        record.byte_counters().add(0, reply.len());
+        let drain = record.session.drain.clone();
+        record.session.counts.add(0, reply.len());
         let backend = SessionBackend { record, submission };
         let machine = Machine::new(tracker, service.limits.idle_timeout, now);
         let mut client = Relayed::new(client);

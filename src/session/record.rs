@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::registry::{Phase, SessionEntry, SessionGuard};
+use super::registry::{Phase, SessionGuard};
 use super::state::ServiceState;
 use super::upstream::LoggedIn;
 use crate::audit::{self, Audit, Envelopes, Event};
@@ -20,7 +20,7 @@ use crate::fault::{Fault, Kind, mailbox_remedy, message_remedy, sanitize};
 use crate::fault_log::FaultLogLimiter;
 use crate::history::LoginHistory;
 use crate::metrics::Metrics;
-use crate::relay::{ByteCounters, ClosedBy, Drain, Event as RelayEvent, MessageReport};
+use crate::relay::{ClosedBy, Drain, Event as RelayEvent, MessageReport};
 use crate::wire::Protocol;
 
 /// Outcome of a session, for metrics and audit records.
@@ -61,13 +61,9 @@ impl SessionOutcome {
 #[derive(Debug)]
 pub(super) struct SessionRecord {
     /// Entry in the registry, with the session's id, listener and client.
-    presence: SessionGuard,
+    pub(super) session: SessionGuard,
     client_tls: Option<String>,
-    login: Option<String>,
-    mailbox: Option<String>,
-    credential: Option<String>,
-    registration: Option<Arc<Registration>>,
-    upstream: Option<String>,
+    attempt: Attempt,
     upstream_ip: Option<IpAddr>,
     upstream_tls: Option<String>,
     outcome: SessionOutcome,
@@ -82,8 +78,19 @@ pub(super) struct SessionRecord {
     metrics: Arc<Metrics>,
     fault_log: Arc<FaultLogLimiter>,
     audit: Option<Audit>,
+}
+
+/// The last attempt to log in, as far as it got.
+#[derive(Debug, Default)]
+struct Attempt {
+    login: Option<String>,
     /// Login for the history, if an account has it.
     account: Option<String>,
+    mailbox: Option<String>,
+    credential: Option<String>,
+    registration: Option<Arc<Registration>>,
+    /// Host and port of the upstream.
+    upstream: Option<String>,
 }
 
 impl SessionRecord {
@@ -92,13 +99,9 @@ impl SessionRecord {
         let drain = Drain::within_parent(&state.drain);
         let sessions = &state.sessions;
         Self {
-            presence: sessions.register(session_id(), listener.clone(), client, drain),
+            session: sessions.register(session_id(), listener.clone(), client, drain),
             client_tls: None,
-            login: None,
-            mailbox: None,
-            credential: None,
-            registration: None,
-            upstream: None,
+            attempt: Attempt::default(),
             upstream_ip: None,
             upstream_tls: None,
             outcome: SessionOutcome::Probe,
@@ -112,39 +115,11 @@ impl SessionRecord {
             metrics: state.metrics.clone(),
             fault_log: state.fault_log.clone(),
             audit: state.audit.clone(),
-            account: None,
         }
     }
 
-    pub(super) fn id(&self) -> &str {
-        self.session().id()
-    }
-
-    pub(super) fn client(&self) -> SocketAddr {
-        self.session().client()
-    }
-
-    fn listener(&self) -> &Listener {
-        self.session().listener()
-    }
-
     pub(super) fn protocol(&self) -> Protocol {
-        self.listener().protocol
-    }
-
-    /// The session's entry in the registry.
-    pub(super) fn session(&self) -> &Arc<SessionEntry> {
-        self.presence.session()
-    }
-
-    /// Counters of the octets relayed so far.
-    pub(super) fn byte_counters(&self) -> &ByteCounters {
-        &self.presence.session().counts
-    }
-
-    /// Request to end the session at its next reply boundary.
-    pub(super) fn drain(&self) -> &Drain {
-        &self.presence.session().drain
+        self.session.listener.protocol
     }
 
     pub(super) fn client_tls(&mut self, encryption: Option<String>) {
@@ -154,12 +129,11 @@ impl SessionRecord {
     /// Records that a client presents credentials, and forgets the previous attempt. `known` is
     /// whether an account has the login.
     pub(super) fn on_attempt(&mut self, login: &str, known: bool) {
-        self.account = known.then(|| login.to_lowercase());
-        self.login = Some(sanitize(login));
-        self.mailbox = None;
-        self.credential = None;
-        self.registration = None;
-        self.upstream = None;
+        self.attempt = Attempt {
+            login: Some(sanitize(login)),
+            account: known.then(|| login.to_lowercase()),
+            ..Attempt::default()
+        };
         self.outcome = SessionOutcome::Cancelled;
         self.fault = None;
         self.attempt_began.get_or_insert_with(Instant::now);
@@ -167,24 +141,25 @@ impl SessionRecord {
 
     /// Records a verified login; `names` are those in the client's certificate.
     pub(super) fn on_verified(&mut self, verified: &VerifiedLogin, names: &[CertificateName]) {
-        self.presence.verified(verified, names);
+        self.session.verified(verified, names);
         let registration = &verified.account().registration;
-        self.mailbox = Some(verified.mailbox().to_owned());
-        self.credential = verified.credential().map(str::to_owned);
-        self.registration = Some(registration.clone());
+        self.attempt.mailbox = Some(verified.mailbox().to_owned());
+        self.attempt.credential = verified.credential().map(str::to_owned);
+        self.attempt.registration = Some(registration.clone());
         let endpoint = registration.provider.endpoint(self.protocol());
-        self.upstream = endpoint.map(|endpoint| format!("{}:{}", endpoint.host, endpoint.port));
+        self.attempt.upstream =
+            endpoint.map(|endpoint| format!("{}:{}", endpoint.host, endpoint.port));
     }
 
     /// Records that the login succeeded.
     pub(super) fn on_login(&mut self, started: Instant) {
-        self.presence.relays();
+        self.session.relays();
         self.outcome = SessionOutcome::Relayed;
         self.fault = None;
         let took = started.elapsed();
         self.login_ms = Some(millis(took));
         self.metrics.logged_in(self.protocol(), took);
-        if let Some(login) = &self.account {
+        if let Some(login) = &self.attempt.account {
             self.history.succeeded(login);
         }
         self.on_attempt_ended("accepted", Phase::Relay);
@@ -192,17 +167,17 @@ impl SessionRecord {
 
     /// Records that the upstream of another mailbox is opened, so that a refusal names it.
     pub(super) fn on_opening(&mut self, mailbox: &str) {
-        self.mailbox = Some(sanitize(mailbox));
+        self.attempt.mailbox = Some(sanitize(mailbox));
     }
 
     /// Records the session's upstream.
     pub(super) fn on_upstream(&mut self, logged_in: &LoggedIn) {
-        self.mailbox = Some(logged_in.mailbox.clone());
-        self.upstream = Some(logged_in.name.clone());
+        self.attempt.mailbox = Some(logged_in.mailbox.clone());
+        self.attempt.upstream = Some(logged_in.name.clone());
         self.upstream_ip = logged_in.address.map(|address| address.ip().to_canonical());
         self.upstream_tls = logged_in.stream.encryption();
         tracing::debug!(
-            session = self.id(),
+            session = self.session.id,
             upstream_ip = self.upstream_ip.map(tracing::field::display),
             "logged in"
         );
@@ -211,16 +186,11 @@ impl SessionRecord {
     /// Records a refused attempt; the client may try again. `method` is `None` if the dialogue
     /// refused it.
     pub(super) fn on_login_refused(&mut self, method: Option<&str>, fault: &Fault) {
-        let phase = self.presence.phase();
-        self.presence.on_refused();
+        let phase = self.session.phase();
+        self.session.on_refused();
         if method.is_none() {
             // Refused in the dialogue, so the login is not known.
-            self.login = None;
-            self.account = None;
-            self.mailbox = None;
-            self.credential = None;
-            self.registration = None;
-            self.upstream = None;
+            self.attempt = Attempt::default();
         }
         self.outcome = SessionOutcome::of(fault);
         self.report(fault, method);
@@ -238,9 +208,9 @@ impl SessionRecord {
             return self.on_login_refused(None, &fault);
         }
         // A fault without credentials belongs to no login.
-        let (login, account) = (self.login.take(), self.account.take());
+        let attempt = std::mem::take(&mut self.attempt);
         self.report(&fault, None);
-        (self.login, self.account) = (login, account);
+        self.attempt = attempt;
     }
 
     /// Whether no credentials were presented so far.
@@ -264,16 +234,16 @@ impl SessionRecord {
     /// Builds an audit record of this session, without its outcome.
     fn audited(&self, event: Event) -> audit::AuditRecord {
         audit::AuditRecord {
-            session: Some(self.id().to_owned()),
-            listener: Some(self.listener().name.clone()),
+            session: Some(self.session.id.clone()),
+            listener: Some(self.session.listener.name.clone()),
             protocol: Some(self.protocol().name()),
-            client: Some(self.client().to_string()),
+            client: Some(self.session.client.to_string()),
             client_tls: self.client_tls.clone(),
-            login: self.login.clone(),
-            credential: self.credential.clone(),
-            mailbox: self.mailbox.clone(),
+            login: self.attempt.login.clone(),
+            credential: self.attempt.credential.clone(),
+            mailbox: self.attempt.mailbox.clone(),
             registration: self.registration().map(str::to_owned),
-            upstream: self.upstream.clone(),
+            upstream: self.attempt.upstream.clone(),
             upstream_ip: self.upstream_ip.map(|ip| ip.to_string()),
             upstream_tls: self.upstream_tls.clone(),
             ..audit::AuditRecord::new(event)
@@ -296,7 +266,7 @@ impl SessionRecord {
             // A connection that timed out without requesting anything.
             Kind::LoginTimeout if self.is_probe() => {
                 self.fault = Some(fault.kind());
-                tracing::debug!(session = self.id(), %fault, "no credentials in time");
+                tracing::debug!(session = self.session.id, %fault, "no credentials in time");
             }
             _ => self.report(fault, None),
         }
@@ -322,12 +292,12 @@ impl SessionRecord {
 
     /// Name of the registration.
     fn registration(&self) -> Option<&str> {
-        let registration = self.registration.as_ref();
+        let registration = self.attempt.registration.as_ref();
         registration.map(|registration| registration.name.as_str())
     }
 
     fn is_app_only(&self) -> bool {
-        let registration = self.registration.as_ref();
+        let registration = self.attempt.registration.as_ref();
         registration.is_some_and(|registration| registration.grant.is_app_only())
     }
 
@@ -336,7 +306,7 @@ impl SessionRecord {
         if fault.remedy().is_some() {
             return fault;
         }
-        let mailbox = self.mailbox.clone().unwrap_or_default();
+        let mailbox = self.attempt.mailbox.clone().unwrap_or_default();
         match fault.kind() {
             Kind::Mailbox => {
                 let remedy = mailbox_remedy(self.protocol(), &mailbox, self.is_app_only());
@@ -390,24 +360,27 @@ impl SessionRecord {
     fn log_end(&self, fault: &Fault, method: Option<&str>) {
         self.metrics.fault(self.protocol(), fault.kind());
         self.history.count_fault(fault.kind().side());
-        if let Some(login) = &self.account {
+        if let Some(login) = &self.attempt.account {
             self.history.failed(login, fault);
         }
         if fault.is_already_logged() {
-            tracing::debug!(session = self.id(), %fault, "still");
+            tracing::debug!(session = self.session.id, %fault, "still");
             return;
         }
-        let (client, kind) = (self.client().ip(), fault.kind());
-        if !self.fault_log.allows(self.login.as_deref(), client, kind) {
-            tracing::debug!(session = self.id(), %fault, "again");
+        let (client, kind) = (self.session.client.ip(), fault.kind());
+        if !self
+            .fault_log
+            .allows(self.attempt.login.as_deref(), client, kind)
+        {
+            tracing::debug!(session = self.session.id, %fault, "again");
             return;
         }
         tracing::warn!(
-            session = self.id(),
-            listener = self.listener().name,
-            client = %self.client(),
-            login = self.login,
-            mailbox = self.mailbox,
+            session = self.session.id,
+            listener = self.session.listener.name,
+            client = %self.session.client,
+            login = self.attempt.login,
+            mailbox = self.attempt.mailbox,
             method,
             fault = %fault.kind(),
             detail = fault.detail(),

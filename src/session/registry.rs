@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -45,9 +46,12 @@ pub struct SessionRegistry {
 /// Registered session; the entry exists until its [`SessionGuard`] is dropped.
 #[derive(Debug)]
 pub struct SessionEntry {
-    id: String,
-    listener: Arc<Listener>,
-    client: SocketAddr,
+    /// Session id: sixteen hex digits.
+    pub(super) id: String,
+    /// Listener to which the client connected.
+    pub(super) listener: Arc<Listener>,
+    /// Address of the client, as announced by a load balancer.
+    pub(super) client: SocketAddr,
     since: SystemTime,
     state: Mutex<State>,
     /// Counters of the octets relayed so far.
@@ -159,21 +163,6 @@ impl SessionRegistry {
 }
 
 impl SessionEntry {
-    /// Session id: sixteen hex digits.
-    pub(super) fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// Address of the client, as announced by a load balancer.
-    pub(super) fn client(&self) -> SocketAddr {
-        self.client
-    }
-
-    /// Listener to which the client connected.
-    pub(super) fn listener(&self) -> &Listener {
-        &self.listener
-    }
-
     fn row(&self, time: &impl Fn(SystemTime) -> String) -> SessionStatus {
         let state = lock(&self.state);
         let verified = state.verified.as_ref();
@@ -217,8 +206,12 @@ impl SessionGuard {
     pub(super) fn phase(&self) -> Phase {
         lock(&self.session.state).phase
     }
+}
 
-    pub(super) fn session(&self) -> &Arc<SessionEntry> {
+impl Deref for SessionGuard {
+    type Target = SessionEntry;
+
+    fn deref(&self) -> &SessionEntry {
         &self.session
     }
 }

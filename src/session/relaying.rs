@@ -83,10 +83,8 @@ impl Backend<Relayed> for SessionBackend {
     }
 
     fn poll_permit(&mut self, cx: &mut Context<'_>) -> Poll<Permit> {
-        match &mut self.submission {
-            Some(submission) => submission.poll_permit(cx),
-            None => Poll::Pending,
-        }
+        let submission = self.submission.as_mut();
+        submission.map_or(Poll::Pending, |submission| submission.poll_permit(cx))
     }
 
     fn release_permit(&mut self) {
@@ -104,7 +102,7 @@ impl Backend<Relayed> for SessionBackend {
     fn open_upstream(&mut self, mailbox: &str) {
         self.record.on_opening(mailbox);
         if let Some(submission) = &mut self.submission {
-            submission.open_upstream(mailbox, self.record.id().to_owned());
+            submission.open_upstream(mailbox, self.record.session.id.clone());
         }
     }
 
@@ -116,13 +114,10 @@ impl Backend<Relayed> for SessionBackend {
             return Poll::Pending;
         };
         let opened = std::task::ready!(submission.poll_upstream(cx));
-        Poll::Ready(match opened {
-            Ok(logged_in) => {
-                self.record.on_upstream(&logged_in);
-                Ok((Relayed::new(logged_in.stream), logged_in.ready.leftover))
-            }
-            Err(fault) => Err(Box::new(fault)),
-        })
+        Poll::Ready(opened.map_err(Box::new).map(|logged_in| {
+            self.record.on_upstream(&logged_in);
+            (Relayed::new(logged_in.stream), logged_in.ready.leftover)
+        }))
     }
 
     fn record(&mut self, event: Event) {
@@ -138,14 +133,14 @@ impl Backend<Relayed> for SessionBackend {
     }
 
     fn count(&mut self, client: usize, upstream: usize) {
-        self.record.byte_counters().add(client, upstream);
+        self.record.session.counts.add(client, upstream);
     }
 }
 
 impl RelayingSession {
     /// Relays until the session ends.
     pub(super) async fn relay(&mut self) {
-        let span = tracing::debug_span!("relay", session = self.driver.backend().record.id());
+        let span = tracing::debug_span!("relay", session = self.driver.backend().record.session.id);
         relay::run(&mut self.driver, &self.drain, &self.stop)
             .instrument(span)
             .await;

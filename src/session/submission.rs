@@ -3,7 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -158,9 +158,7 @@ impl SubmissionPermits {
         let Some(waiting) = &mut self.waiting else {
             return Poll::Pending;
         };
-        let Poll::Ready(result) = waiting.as_mut().poll(cx) else {
-            return Poll::Pending;
-        };
+        let result = ready!(waiting.as_mut().poll(cx));
         self.waiting = None;
         Poll::Ready(match result {
             Ok(permit) => {
@@ -215,7 +213,7 @@ impl SubmissionPermits {
         let Some(opening) = &mut self.opening else {
             return Poll::Pending;
         };
-        let result = std::task::ready!(opening.as_mut().poll(cx));
+        let result = ready!(opening.as_mut().poll(cx));
         self.opening = None;
         Poll::Ready(result)
     }

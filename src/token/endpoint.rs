@@ -46,7 +46,7 @@ struct Json {
     #[serde(default)]
     error_description: serde_json::Value,
     #[serde(default)]
-    error_codes: Vec<u64>,
+    error_codes: serde_json::Value,
     /// Refinement of the error; Google calls it `error_subtype`.
     #[serde(default, alias = "error_subtype")]
     suberror: serde_json::Value,
@@ -179,16 +179,23 @@ impl Endpoint {
 
 impl Json {
     fn failure(&self, registration: &Registration, reply: &Reply) -> TokenError {
+        let codes = self.error_codes.as_array().map(Vec::as_slice);
+        let codes: Vec<_> = codes.unwrap_or_default().iter().filter_map(code).collect();
         let refusal = OAuthError {
             status: reply.status,
             error: &self.error,
             description: self.error_description.as_str().unwrap_or_default(),
-            codes: &self.error_codes,
+            codes: &codes,
             suberror: self.suberror.as_str().unwrap_or_default(),
             skew: reply.skew,
         };
         refusal::classify(registration, &refusal)
     }
+}
+
+/// Reads one of Entra's codes, a number or a text.
+fn code(code: &serde_json::Value) -> Option<u64> {
+    code.as_u64().or_else(|| code.as_str()?.trim().parse().ok())
 }
 
 async fn exchange(client: &http::Client, request: Request<Vec<u8>>) -> Result<Reply, String> {

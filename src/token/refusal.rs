@@ -144,9 +144,21 @@ pub(super) fn wrong_clock(skew: i64) -> String {
     format!("this machine's clock is {by} s {side} the identity provider's: set it (NTP)")
 }
 
-/// Normalizes a name: lower case, with `_` for `-` and space.
+/// Normalizes a name: lower case, with `_` for `-` and space and between the words of `camelCase`.
 pub(super) fn normal(name: &str) -> String {
-    name.trim().to_ascii_lowercase().replace(['-', ' '], "_")
+    let mut normal = String::with_capacity(name.len());
+    let mut follows_lower = false;
+    for c in name.trim().chars() {
+        if follows_lower && c.is_ascii_uppercase() {
+            normal.push('_');
+        }
+        follows_lower = c.is_ascii_lowercase();
+        normal.push(match c {
+            '-' | ' ' => '_',
+            c => c.to_ascii_lowercase(),
+        });
+    }
+    normal
 }
 
 /// Finds all codes `AADSTS7000215: …` in a description: some responses contain two, and the list

@@ -17,6 +17,12 @@ impl Protocol {
     /// All protocols, in the order of their names.
     pub const ALL: [Self; 3] = [Self::Imap, Self::Pop3, Self::Smtp];
 
+    /// Finds the protocol with this name, in any case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let is_named = |protocol: &Self| protocol.name().eq_ignore_ascii_case(name);
+        Self::ALL.into_iter().find(is_named)
+    }
+
     /// `imap`, `pop3` or `smtp`, as in `proxy.yaml`, logs and metrics.
     pub fn name(self) -> &'static str {
         match self {

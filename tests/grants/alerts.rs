@@ -161,6 +161,48 @@ async fn a_secret_that_ends_soon_is_told() {
     );
 }
 
+/// A secret that ends soon may be refused before that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_secret_is_told_though_its_end_was() {
+    let told = Told::new();
+    let soon = time::OffsetDateTime::now_utc().date() + time::Duration::days(6);
+    let relay = Setup::default()
+        .replace(
+            "    client_id: ",
+            &format!("    client_secret_expires: {soon}\n    client_id: "),
+        )
+        .append(&told.hook("credential"))
+        .start()
+        .await;
+    told.wait(1).await;
+    relay.sandbox.set_fault(Some(Fault::SecretExpired));
+    for _ in 0..2 {
+        log_in(&relay, Imap).await;
+    }
+    let alerts = told.wait(3).await;
+    assert_alert(&alerts[1], "credential", "end", "sandbox");
+    assert_alert(&alerts[2], "credential", "begin", "sandbox");
+    let detail = alerts[2]["detail"].as_str().unwrap();
+    assert!(detail.contains("AADSTS7000222"), "{detail}");
+}
+
+/// What no account needs any more is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consent_of_a_removed_account_is_told_to_be_over() {
+    let told = Told::new();
+    let relay = consenting().append(&told.hook("consent")).start().await;
+    told.wait(1).await;
+    relay.rewrite(&[(&format!("login: {LOGIN}"), "login: other@contoso.test")]);
+    let admin = relay.listener("admin");
+    let reload = http().post(format!("http://{admin}/api/reload"));
+    let reload = reload.bearer_auth("admin-token-9Zk4").send().await.unwrap();
+    assert_eq!(reload.status(), 200, "{}", reload.text().await.unwrap());
+    let mut alerts = told.wait(3).await.split_off(1);
+    alerts.sort_by_key(|alert| alert["state"].to_string());
+    assert_alert(&alerts[0], "consent", "begin", "other@contoso.test");
+    assert_alert(&alerts[1], "consent", "end", LOGIN);
+}
+
 /// A certificate that ends after so many days, and its key, as files of the setup.
 fn ending(setup: Setup, days: i64) -> Setup {
     let (certificate, key) = certificate(days);

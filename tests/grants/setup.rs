@@ -224,3 +224,59 @@ fn an_account_shows_the_protocols_that_its_provider_has() {
     let accounts: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(accounts[0]["protocols"], serde_json::json!(["smtp"]));
 }
+
+/// The commands that `init` names next take what it names them with.
+#[test]
+fn the_next_steps_of_a_wildcard_name_an_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_authrelay"))
+            .args(arguments)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    };
+    let tenant = "contoso.onmicrosoft.com";
+    for (login, address) in [
+        ("*@contoso.com", "info@contoso.com"),
+        ("*", &format!("info@{tenant}")),
+    ] {
+        let client = "11111111-2222-3333-4444-555555555555";
+        let (code, said) = run(&[
+            "init",
+            "--provider",
+            "microsoft365",
+            "--tenant",
+            tenant,
+            "--client-id",
+            client,
+            "--grant",
+            "client_credentials",
+            "--protocols",
+            "SMTP",
+            "--login",
+            login,
+        ]);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(
+            said.contains(&format!("authrelay doctor {address} ")),
+            "{said}"
+        );
+        let (code, said) = run(&["entra", address]);
+        assert_eq!(code, Some(0), "{said}");
+        for command in ["doctor", "authorize", "forget", "entra"] {
+            let (code, said) = run(&[command, login]);
+            assert_eq!(code, Some(64), "{said}");
+            assert!(said.contains("give an address that it covers"), "{said}");
+        }
+        let (_, said) = run(&["doctor", address, "--protocol", "Nntp"]);
+        assert!(said.contains("imap, pop3 or smtp"), "{said}");
+        let (_, said) = run(&["doctor", "--protocol", "SMTP"]);
+        assert!(said.contains("every account is a wildcard"), "{said}");
+        for file in ["proxy.yaml", "client-secret"] {
+            std::fs::remove_file(folder.path().join(file)).unwrap();
+        }
+    }
+}

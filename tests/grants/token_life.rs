@@ -85,6 +85,21 @@ async fn d22_a_consent_ends_by_a_known_list_alone() {
         ("needed", bare("INVALID_REFRESH_TOKEN")),
         ("needed", bare("INVALID_GRANT")),
         ("needed", Answer::entra("invalid_grant", 50173)),
+        // Codes as text, and no description.
+        (
+            "needed",
+            Answer::json(
+                400,
+                &json!({"error": "invalid_grant", "error_codes": ["700082"]}),
+            ),
+        ),
+        (
+            "attention",
+            Answer::json(
+                400,
+                &json!({"error": "invalid_grant", "error_codes": ["53003", null]}),
+            ),
+        ),
         ("needed", suberror("bad_token")),
         ("needed", suberror("token_expired")),
         ("attention", suberror("client_mismatch")),

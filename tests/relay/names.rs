@@ -10,6 +10,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::client::Client;
+use crate::clock::still;
 use crate::processes::Process;
 use crate::stage::Setup;
 
@@ -179,4 +180,29 @@ async fn d10_a_silent_name_holds_up_nobody_else() {
     let threads = relay.threads();
     assert!(threads < before + 50, "{threads} threads, {before} before");
     let _: Option<Client> = waiting.pop();
+}
+
+/// An egress proxy that hangs is named, since the mail service has not been asked.
+#[test]
+fn an_egress_proxy_that_hangs_is_named() {
+    still(|clock| async move {
+        let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = proxy.local_addr().unwrap();
+        let egress = format!("    ca: ca.pem\n    egress: {{url: 'http://{address}'}}\n");
+        let relay = Setup::default()
+            .replace("    ca: ca.pem\n", &egress)
+            .start()
+            .await;
+        let mut client = relay.connect(Imap).await;
+        let login = client.log_in(LOGIN, PASSWORD);
+        let reply = clock.until_ready(Duration::from_secs(30), login).await;
+        assert!(reply.contains("NO [UNAVAILABLE]"), "{reply}");
+        relay.log.wait_for("fault").await;
+        let fault = relay.log.named("fault").remove(0);
+        let detail = fault["detail"].as_str().unwrap();
+        assert!(
+            detail.contains(&format!("egress proxy {address}")),
+            "{detail}"
+        );
+    });
 }

@@ -265,6 +265,69 @@ fn a_refusal_of_data_is_the_final_reply() {
     });
 }
 
+/// A chunk that came before any recipient is no beginning of a message: the header of the next one
+/// is rewritten all the same, and the record has one message.
+#[test]
+fn f64_a_chunk_out_of_sequence_does_not_pass_a_policy() {
+    still(|_| async {
+        let relay = policed("from: mailbox").start().await;
+        let mut client = relay.session(Smtp).await;
+        let text = "From: <evil@x.test>\r\nSubject: x\r\n\r\ntext\r\n";
+        let chunk = format!("BDAT {} LAST\r\n{text}", text.len());
+        relay.sandbox.set_fault(Some(Fault::RecipientRefused));
+        client.send(format!("{MAIL}{RCPT}{chunk}")).await;
+        for code in ["250 ", "550 ", "503 "] {
+            let said = client.line().await;
+            assert!(said.starts_with(code), "{said}");
+        }
+        relay.sandbox.set_fault(None);
+        client.send(format!("{RCPT}{chunk}")).await;
+        for _ in 0..2 {
+            client.line().await;
+        }
+        client
+            .send(format!("RSET\r\n{MAIL}{RCPT}{chunk}NOOP\r\n"))
+            .await;
+        client.until("250 2.0.0 OK\r\n").await;
+        let delivered = relay.sandbox.messages(MAILBOX).split_off(3);
+        for message in &delivered {
+            let message = String::from_utf8_lossy(message);
+            assert!(!message.contains("\nFrom: <evil"), "{message}");
+            assert!(!message.starts_with("From: <evil"), "{message}");
+        }
+        assert_eq!(delivered.len(), 1);
+        // The client leaves in the middle of a transaction that has no message.
+        relay.sandbox.set_fault(Some(Fault::RecipientRefused));
+        client.send(format!("{MAIL}{RCPT}{chunk}")).await;
+        client.until("503 ").await;
+        let recorded = messages(relay, client).await;
+        assert_eq!(recorded.len(), 1, "{recorded:?}");
+    });
+}
+
+/// What follows a chunk that was refused is taken to its end, also in the middle of the header.
+#[test]
+fn f65_a_session_goes_on_after_a_chunk_that_was_refused() {
+    still(|_| async {
+        let relay = policed("from: mailbox").start().await;
+        let mut client = relay.session(Smtp).await;
+        client.ask(MAIL, "\r\n").await;
+        client.ask(RCPT, "\r\n").await;
+        relay.sandbox.set_fault(Some(Fault::SmtpConcurrency));
+        client
+            .send("BDAT 12\r\nSubject: x\r\nBDAT 29 LAST\r\nFrom: <e")
+            .await;
+        let said = client.line().await;
+        assert!(said.starts_with("432 "), "{said}");
+        client.send("vil@x.test>\r\n\r\nNOOP\r\n").await;
+        let said = client.ask("RSET\r\n", "\r\n").await;
+        assert!(said.starts_with("503 "), "{said}");
+        let said = client.line().await;
+        assert!(said.starts_with("250 "), "{said}");
+        assert_eq!(relay.sandbox.messages(MAILBOX).len(), 3);
+    });
+}
+
 /// Devices end lines with LF alone: commands are sent with CRLF, bodies stay as they are.
 #[test]
 fn f22_commands_are_sent_with_crlf() {

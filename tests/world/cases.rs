@@ -341,3 +341,27 @@ fn r37_a_shorter_drain_ends_a_session_sooner() {
         assert!(played.end().is_some());
     }
 }
+
+/// A message over the size, while the upstream is in the middle of a reply that nobody asked for:
+/// no line of ours begins inside that reply.
+#[test]
+fn f66_no_last_word_inside_a_reply() {
+    let mut played = Played::new(Tracker::with_rules(SmtpRules {
+        policy: Some(Policy {
+            senders: None,
+            recipients: None,
+            max_size: Some(10),
+            from: None,
+        }),
+        ..SmtpRules::default()
+    }));
+    played.client("MAIL FROM:<a@good.test>\r\nRCPT TO:<b@good.test>\r\nDATA\r\n");
+    played.upstream("250 2.1.0 OK\r\n250 2.1.5 OK\r\n354 go\r\n");
+    played.told();
+    played.upstream("421 4.4.");
+    played.client("more than ten octets\r\n.\r\n");
+    let end = played.end().unwrap();
+    assert_eq!(played.told(), "421 4.4.");
+    assert_eq!(end.reply, "");
+    assert_eq!(played.messages.len(), 1);
+}

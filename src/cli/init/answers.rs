@@ -68,6 +68,23 @@ pub(super) struct Answers {
     pub(super) secret: Option<Secret>,
 }
 
+impl Answers {
+    /// First login, or an address that it covers if it is a wildcard.
+    pub(super) fn first_login(&self) -> String {
+        let login = self.logins.first().map_or("LOGIN", String::as_str);
+        let domain = match login.strip_prefix('*') {
+            None => return login.to_owned(),
+            Some(domain) if !domain.is_empty() => domain.trim_start_matches('@'),
+            Some(_) => self
+                .tenant
+                .as_deref()
+                .filter(|tenant| tenant.contains('.'))
+                .unwrap_or("example.com"),
+        };
+        format!("info@{domain}")
+    }
+}
+
 /// Reason why nothing is written.
 pub(super) enum InitError {
     /// A flag is missing or wrong.
@@ -198,7 +215,7 @@ pub(super) fn client_secret(options: &Options, grant: &str) -> Option<Secret> {
 pub(super) fn protocols(named: &[String], provider: &Provider) -> Result<Vec<Protocol>, InitError> {
     let all = Protocol::ALL.into_iter();
     let has = |protocol: &Protocol| provider.endpoint(*protocol).is_some();
-    let is = |protocol: &Protocol, name: &str| protocol.name().eq_ignore_ascii_case(name);
+    let is = |protocol: &Protocol, name: &str| Protocol::from_name(name) == Some(*protocol);
     let offered = || all.clone().filter(has);
     if let Some(wrong) = named
         .iter()

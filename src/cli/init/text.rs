@@ -165,7 +165,7 @@ pub(super) fn next_steps(
         text.push('\n');
     }
     text.push_str("Next:\n");
-    let login = answers.logins.first().map_or("LOGIN", String::as_str);
+    let login = &answers.first_login();
     let mut step = 0;
     let mut next = |what: String| {
         step += 1;

@@ -202,7 +202,7 @@ fn f08_davmail_becomes_listeners_and_an_account_a_person() {
     );
     assert!(registration.provider.egress.is_some());
     for note in [
-        "caldavport",
+        "davmail.caldavPort",
         "allowRemote",
         "authrelay authorize LOGIN",
         "sealed with",

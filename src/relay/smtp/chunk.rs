@@ -24,28 +24,26 @@ impl Smtp {
             return;
         }
         if !self.rules.chunking || self.transaction.is_none() || !self.has_recipients() {
-            let known = self.rules.chunking;
-            self.answer(
-                if known {
-                    policy::SEQUENCE
-                } else {
-                    policy::UNKNOWN
-                },
-                sink,
-            );
-            return self.discard_chunk(octets);
+            let reply = match self.rules.chunking {
+                true => policy::SEQUENCE,
+                false => policy::UNKNOWN,
+            };
+            self.answer(reply, sink);
+            self.state = InputState::chunk(octets, true);
+            return;
         }
         let size = self.chunks_so_far().saturating_add(octets);
         let most = self.policy().and_then(|policy| policy.max_size);
         if most.is_some_and(|most| size > most) {
             self.refuse_chunk(policy::SIZE, size, sink);
-            return self.discard_chunk(octets);
+            self.state = InputState::chunk(octets, true);
+            return;
         }
         let begins = self.header(false);
         let Some(transaction) = &mut self.transaction else {
             return;
         };
-        if !std::mem::replace(&mut transaction.chunks, true) {
+        if !std::mem::replace(&mut transaction.bdat, true) {
             transaction.header = begins;
         }
         let rewrites = |header: &HeaderRewriter| !header.is_done();
@@ -55,7 +53,7 @@ impl Smtp {
                 Pending::Chunk { octets, last },
                 sink,
             );
-            self.state = chunk_state(octets);
+            self.state = InputState::chunk(octets, false);
             return;
         }
         self.state = InputState::ChunkHeader(Box::new(ChunkHeader {
@@ -79,13 +77,6 @@ impl Smtp {
         pending.fold(taken, u64::saturating_add)
     }
 
-    pub(super) fn discard_chunk(&mut self, octets: u64) {
-        self.state = match octets {
-            0 => InputState::Command,
-            octets => InputState::DiscardChunk(octets),
-        };
-    }
-
     /// Refuses a chunk: resets the upstream's transaction, and sends the client the reason in
     /// order.
     fn refuse_chunk(&mut self, reply: &'static str, size: u64, sink: &mut Sink<'_>) {
@@ -100,13 +91,16 @@ impl Smtp {
     /// the header or of the chunk.
     pub(super) fn chunk_header(&mut self, octets: &[u8], sink: &mut Sink<'_>) -> usize {
         let size = self.chunks_so_far();
-        let (InputState::ChunkHeader(chunk), Some(transaction)) =
-            (&mut self.state, &mut self.transaction)
-        else {
+        let InputState::ChunkHeader(chunk) = &mut self.state else {
             return octets.len();
         };
-        let Some(header) = &mut transaction.header else {
-            return octets.len();
+        let transaction = self.transaction.as_mut();
+        let Some(header) = transaction.and_then(|now| now.header.as_mut()) else {
+            // The upstream refused an earlier chunk, and with it the message.
+            let left = chunk.left;
+            self.answer(policy::SEQUENCE, sink);
+            self.state = InputState::chunk(left, true);
+            return 0;
         };
         let (available, _) = part(octets, chunk.left);
         let piece = octets.get(..available).unwrap_or_default();
@@ -116,7 +110,7 @@ impl Smtp {
         let (left, last, whole) = (chunk.left, chunk.last, chunk.octets);
         if result.is_err() || chunk.rewritten.len() > MAX_CHUNK_HEADER {
             self.refuse_chunk(policy::HEADER, size.saturating_add(whole), sink);
-            self.discard_chunk(left);
+            self.state = InputState::chunk(left, true);
             return taken;
         }
         if left == 0 && last {
@@ -130,16 +124,9 @@ impl Smtp {
                 octets: whole,
                 last,
             });
-            self.state = chunk_state(left);
+            self.state = InputState::chunk(left, false);
         }
         taken
-    }
-}
-
-pub(super) fn chunk_state(octets: u64) -> InputState {
-    match octets {
-        0 => InputState::Command,
-        octets => InputState::Chunk(octets),
     }
 }
 

@@ -1,17 +1,15 @@
 //! Client side of an SMTP session: commands, and the octets of messages.
 
-use super::super::interface::Out;
-use super::chunk::{chunk_state, part};
+use super::chunk::part;
 use super::pending::Pending;
 use super::policy::{self, Verdict};
 use super::reply::ReplyScanner;
 use super::session::{InputState, MAX_HELD, Smtp, UpstreamState};
 use super::sink::Sink;
 use super::transaction::{Mail, Transaction};
-use crate::fault::Fault;
 use crate::relay::envelope::address;
-use crate::relay::interface::{Action, Event};
-use crate::wire::Protocol;
+use crate::relay::framing::{has_cr, line_part};
+use crate::relay::interface::{Action, TrackedProtocol as _};
 use crate::wire::smtp::bdat;
 
 /// Longest command that is parsed, in octets; RFC 5321 §4.5.3.1.4 and its extensions require less.
@@ -60,19 +58,6 @@ impl Command {
 }
 
 impl Smtp {
-    pub(in crate::relay) fn on_client(&mut self, octets: &[u8], out: Out<'_>) {
-        self.parse(octets, &mut Sink::new(out));
-    }
-
-    /// Handles the end of the client's direction. An incomplete command is forwarded only without
-    /// rules.
-    pub(in crate::relay) fn on_client_ended(&mut self, out: Out<'_>) {
-        if !self.is_ruled() && self.held.is_empty() && matches!(self.state, InputState::Command) {
-            Sink::new(out).text(&self.line);
-        }
-        self.line = Vec::new();
-    }
-
     /// Continues with held input as far as possible.
     pub(super) fn resume(&mut self, sink: &mut Sink<'_>) {
         if let InputState::Blocked(line) = &mut self.state {
@@ -86,7 +71,8 @@ impl Smtp {
         }
     }
 
-    fn parse(&mut self, mut octets: &[u8], sink: &mut Sink<'_>) {
+    /// Handles octets from the client, and holds those that have to wait.
+    pub(super) fn parse(&mut self, mut octets: &[u8], sink: &mut Sink<'_>) {
         while !octets.is_empty() {
             if self.untracked {
                 return sink.text(octets);
@@ -109,21 +95,15 @@ impl Smtp {
             InputState::Command => self.command_octets(octets, sink),
             InputState::LongLine { .. } => self.long_line(octets, sink),
             InputState::Data(_) => self.text(octets, sink),
-            InputState::Chunk(left) => {
+            InputState::Chunk { left, discard } => {
                 let (taken, rest) = part(octets, *left);
-                sink.text(octets.get(..taken).unwrap_or_default());
-                self.state = match rest {
-                    0 => InputState::Command,
-                    rest => InputState::Chunk(rest),
-                };
+                if !*discard {
+                    sink.text(octets.get(..taken).unwrap_or_default());
+                }
+                self.state = InputState::chunk(rest, *discard);
                 taken
             }
             InputState::ChunkHeader(_) => self.chunk_header(octets, sink),
-            InputState::DiscardChunk(left) => {
-                let (taken, rest) = part(octets, *left);
-                self.discard_chunk(rest);
-                taken
-            }
             InputState::DiscardText(text, _) => {
                 let taken = text.take(octets);
                 let (octets, ended) = (taken.octets, taken.ended);
@@ -142,9 +122,8 @@ impl Smtp {
     }
 
     fn command_octets(&mut self, octets: &[u8], sink: &mut Sink<'_>) -> usize {
-        let (taken, complete) = up_to_line_end(octets);
-        let piece = octets.get(..taken).unwrap_or_default();
-        if self.line.len() + taken > MAX_LINE {
+        let (piece, complete) = line_part(octets);
+        if self.line.len() + piece.len() > MAX_LINE {
             let forward = !self.is_ruled();
             if forward {
                 sink.line(&self.line);
@@ -165,7 +144,7 @@ impl Smtp {
                 }
             }
         }
-        taken
+        piece.len()
     }
 
     /// Handles the rest of a line whose first octets are in `line`.
@@ -173,12 +152,10 @@ impl Smtp {
         let InputState::LongLine { forward, cr } = &mut self.state else {
             return octets.len();
         };
-        let (taken, complete) = up_to_line_end(octets);
-        let piece = octets.get(..taken).unwrap_or_default();
+        let (piece, complete) = line_part(octets);
+        *cr = has_cr(piece, *cr);
+        let (forward, cr) = (*forward, *cr);
         let body = piece.strip_suffix(b"\n").unwrap_or(piece);
-        let has_cr = body.last().map_or(*cr, |octet| *octet == b'\r');
-        *cr = has_cr;
-        let forward = *forward;
         if forward {
             sink.text(body);
         }
@@ -189,13 +166,13 @@ impl Smtp {
             self.state = InputState::Command;
             let line = std::mem::take(&mut self.line);
             if forward {
-                sink.line(if has_cr { b"\n" } else { b"\r\n" });
+                sink.line(if cr { b"\n" } else { b"\r\n" });
                 self.passed(&line, sink);
             } else {
                 self.answer(policy::TOO_LONG, sink);
             }
         }
-        taken
+        piece.len()
     }
 
     /// Records what the reply to a forwarded command may change.
@@ -217,7 +194,7 @@ impl Smtp {
             }
             Command::Bdat => match bdat(line) {
                 Some((octets, last)) => {
-                    self.state = chunk_state(octets);
+                    self.state = InputState::chunk(octets, false);
                     Pending::Chunk { octets, last }
                 }
                 None => Pending::UnclearChunk,
@@ -238,9 +215,13 @@ impl Smtp {
 
     /// Whether a recipient was accepted, or is pending.
     pub(super) fn has_recipients(&self) -> bool {
-        let accepted = |transaction: &Transaction| !transaction.envelope.to.is_empty();
+        let accepted = |transaction: &Transaction| !transaction.to.is_empty();
         let asked = |pending: &Pending| matches!(pending, Pending::Rcpt(_));
         self.transaction.as_ref().is_some_and(accepted) || self.pending.iter().any(asked)
+    }
+
+    fn has_begun_chunks(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|now| now.bdat)
     }
 
     /// Handles a command that is subject to rules. `line` has no line end.
@@ -251,7 +232,11 @@ impl Smtp {
         }
         match Command::of(line) {
             Command::Mail => self.mail(line, sink),
-            Command::Rcpt if !self.has_transaction() => self.answer(policy::SEQUENCE, sink),
+            // A chunk without recipients has failed; one added now would get the rest of the
+            // message without its header.
+            Command::Rcpt if !self.has_transaction() || self.has_begun_chunks() => {
+                self.answer(policy::SEQUENCE, sink);
+            }
             Command::Rcpt => match self.policy() {
                 Some(policy) => {
                     let verdict = policy.recipient(line);
@@ -260,8 +245,7 @@ impl Smtp {
                 None => self.pass(line, Pending::Rcpt(address(line, "TO:")), sink),
             },
             Command::Data => {
-                let chunks = self.transaction.as_ref().is_some_and(|now| now.chunks);
-                if !self.has_transaction() || !self.has_recipients() || chunks {
+                if !self.has_transaction() || !self.has_recipients() || self.has_begun_chunks() {
                     return self.answer(policy::SEQUENCE, sink);
                 }
                 self.pass(b"DATA", Pending::Data, sink);
@@ -382,44 +366,6 @@ impl Smtp {
         });
     }
 
-    pub(in crate::relay) fn on_upstream_opened(&mut self, out: Out<'_>) {
-        let mut sink = Sink::new(out);
-        self.reply = ReplyScanner::default();
-        match std::mem::take(&mut self.state) {
-            InputState::AwaitingUpstream(mail) => {
-                self.upstream = UpstreamState::Sender(mail.sender.to_lowercase());
-                self.send_mail(*mail, &mut sink);
-            }
-            state => self.state = state,
-        }
-        self.resume(&mut sink);
-    }
-
-    pub(in crate::relay) fn on_upstream_refused(&mut self, fault: &Fault, out: Out<'_>) {
-        let mut sink = Sink::new(out);
-        if !matches!(self.state, InputState::AwaitingUpstream(_)) {
-            return;
-        }
-        self.state = InputState::Command;
-        self.release(&mut sink);
-        let text = fault.reply(Protocol::Smtp, None).text;
-        let text = String::from_utf8_lossy(&text).into_owned();
-        // 421 would end the session (RFC 5321 §3.8), which continues.
-        let text = match text.strip_prefix("421") {
-            Some(rest) => format!("451{rest}"),
-            None => text,
-        };
-        self.answer_with(Pending::Local(text.into()), &mut sink);
-        sink.act(Action::Record(Event::Fault(fault.clone())));
-        self.resume(&mut sink);
-    }
-
-    /// Handles the loss of an upstream that is not needed at the moment.
-    pub(in crate::relay) fn on_upstream_lost(&mut self, out: Out<'_>) {
-        out(Action::DropUpstream);
-        self.forget_upstream(&mut Sink::new(out));
-    }
-
     /// Forgets the upstream and its incomplete reply. Local replies that waited for its end are
     /// sent.
     pub(super) fn forget_upstream(&mut self, sink: &mut Sink<'_>) {
@@ -470,13 +416,6 @@ impl Smtp {
             self.answer_with(Pending::LocalRejection(reply, size), sink);
             self.record_refusal(format!("{size} octets, {}", reply.trim_end()), sink);
         }
-    }
-}
-
-fn up_to_line_end(octets: &[u8]) -> (usize, bool) {
-    match memchr::memchr(b'\n', octets) {
-        Some(at) => (at + 1, true),
-        None => (octets.len(), false),
     }
 }
 

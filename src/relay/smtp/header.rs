@@ -3,6 +3,8 @@
 //!
 //! Nothing is inserted between a line end and a dot, so a message without CRLF.CRLF never gets one.
 
+use super::super::framing::line_part;
+
 /// Longest From field, and longest line checked for one, in octets.
 const FIELD: usize = 16 * 1024;
 
@@ -69,12 +71,8 @@ impl HeaderRewriter {
             if rest.is_empty() {
                 break;
             }
-            let (taken, complete) = match memchr::memchr(b'\n', rest) {
-                Some(end) => (end + 1, true),
-                None => (rest.len(), false),
-            };
-            at += taken;
-            let part = rest.get(..taken).unwrap_or_default();
+            let (part, complete) = line_part(rest);
+            at += part.len();
             if self.long {
                 out.extend_from_slice(part);
                 self.long = !complete;

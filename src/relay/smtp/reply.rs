@@ -1,5 +1,7 @@
 //! Scans replies in passing: their end, their code, and the beginning of their text.
 
+use super::super::framing::line_part;
+
 /// Octets kept of a reply.
 const MAX_TEXT: usize = 1024;
 
@@ -17,26 +19,22 @@ pub(super) struct ReplyScanner {
 impl ReplyScanner {
     /// Consumes octets up to a line end. Returns how many, and whether the reply ends with them.
     pub(super) fn take(&mut self, octets: &[u8]) -> (usize, bool) {
-        let (taken, line_ends) = match memchr::memchr(b'\n', octets) {
-            Some(at) => (at + 1, true),
-            None => (octets.len(), false),
-        };
-        let part = octets.get(..taken).unwrap_or_default();
+        let (part, line_ends) = line_part(octets);
         if self.column == 0 {
             self.code = *b"   \n";
         }
         for (slot, octet) in self.code.iter_mut().skip(self.column).zip(part) {
             *slot = *octet;
         }
-        self.column += taken;
+        self.column += part.len();
         self.open = true;
-        let room = MAX_TEXT.saturating_sub(self.text.len()).min(taken);
+        let room = MAX_TEXT.saturating_sub(self.text.len()).min(part.len());
         self.text
             .extend_from_slice(part.get(..room).unwrap_or_default());
         if line_ends {
             self.column = 0;
         }
-        (taken, line_ends && self.code.last() != Some(&b'-'))
+        (part.len(), line_ends && self.code.last() != Some(&b'-'))
     }
 
     /// Whether a reply has begun but not ended.

@@ -9,12 +9,13 @@ use super::transaction::{ChunkHeader, Mail, Transaction};
 use std::collections::VecDeque;
 
 use super::super::envelope::MessageOutcome;
-use super::super::interface::{Action, Event, Out, Permit};
+use super::super::interface::{Action, Event, Out, Permit, TrackedProtocol};
 use super::pending::Pending;
 use super::reply::ReplyScanner;
 use super::sink::Sink;
 use super::text::Text;
 use crate::fault::{Fault, Kind};
+use crate::wire::Protocol;
 
 /// Maximum number of pending replies; with more no command is accepted.
 const MAX_PENDING: usize = 1_000;
@@ -43,7 +44,6 @@ pub struct Smtp {
     pub(super) hides_reply: bool,
     pub(super) pending: VecDeque<Pending>,
     pub(super) upstream: UpstreamState,
-    client_flushed: bool,
     /// Octets of local replies that the client may not have received.
     local_replies: usize,
     pub(super) closing_announced: bool,
@@ -81,16 +81,29 @@ pub(super) enum InputState {
     AwaitingUpstream(Box<Mail>),
     AwaitingPermit(Box<Mail>),
     Data(Box<Text>),
-    /// Remaining octets of a chunk.
-    Chunk(u64),
+    /// Inside a chunk.
+    Chunk {
+        /// Remaining octets.
+        left: u64,
+        /// Whether the chunk was refused locally.
+        discard: bool,
+    },
     /// Beginning of a chunk that contains part of the header.
     ChunkHeader(Box<ChunkHeader>),
-    /// Remaining octets of a chunk that was refused locally.
-    DiscardChunk(u64),
     /// Remainder of a message that was cut off, and the reply at its end.
     DiscardText(Box<Text>, &'static str),
     /// Nothing: the session ends.
     Over,
+}
+
+impl InputState {
+    /// State with `left` octets of a chunk to come.
+    pub(super) fn chunk(left: u64, discard: bool) -> Self {
+        match left {
+            0 => Self::Command,
+            left => Self::Chunk { left, discard },
+        }
+    }
 }
 
 impl Smtp {
@@ -110,20 +123,201 @@ impl Smtp {
             hides_reply: false,
             pending: VecDeque::new(),
             upstream,
-            client_flushed: true,
             local_replies: 0,
             closing_announced: false,
             aborted: false,
             untracked: false,
         }
     }
+}
 
-    pub(super) fn policy(&self) -> Option<&Policy> {
-        self.rules.policy.as_ref()
+impl TrackedProtocol for Smtp {
+    fn protocol(&self) -> Protocol {
+        Protocol::Smtp
     }
 
-    pub(in crate::relay) fn is_ruled(&self) -> bool {
+    fn on_client(&mut self, octets: &[u8], out: Out<'_>) {
+        self.parse(octets, &mut Sink::new(out));
+    }
+
+    fn on_upstream(&mut self, octets: &[u8], out: Out<'_>) {
+        self.relay_replies(octets, &mut Sink::new(out));
+    }
+
+    /// An incomplete command is forwarded only without rules.
+    fn on_client_ended(&mut self, out: Out<'_>) {
+        if !self.is_ruled() && self.held.is_empty() && matches!(self.state, InputState::Command) {
+            Sink::new(out).text(&self.line);
+        }
+        self.line = Vec::new();
+    }
+
+    fn on_end(&mut self, out: Out<'_>) {
+        // The message is in flight until the upstream connection is closed; the permit is released
+        // then.
+        self.permit = false;
+        self.record_unfinished(None, &mut Sink::new(out));
+    }
+
+    fn on_client_flushed(&mut self, out: Out<'_>) {
+        if self.local_replies > 0 {
+            self.local_replies = 0;
+            self.resume(&mut Sink::new(out));
+        }
+    }
+
+    fn on_permit(&mut self, permit: Permit, out: Out<'_>) {
+        let mut sink = Sink::new(out);
+        match std::mem::take(&mut self.state) {
+            InputState::AwaitingPermit(mail) => match permit {
+                Permit::Granted => self.send_mail(*mail, &mut sink),
+                Permit::TooMany => {
+                    self.permit = false;
+                    self.answer(super::policy::RATE, &mut sink);
+                    self.record_refusal(
+                        "more messages a minute than the mailbox or the account may send",
+                        &mut sink,
+                    );
+                }
+                Permit::Full => {
+                    self.permit = false;
+                    let fault = Fault::new(
+                        Kind::Full,
+                        "as many messages of the mailbox were in flight as the mail service allows",
+                    )
+                    .with_remedy("let the application send fewer messages at once, or from several mailboxes");
+                    let text = fault.reply(Protocol::Smtp, None).text;
+                    let text = String::from_utf8_lossy(&text).into_owned();
+                    self.answer_with(Pending::Local(text.into()), &mut sink);
+                    sink.act(Action::Record(Event::Fault(fault)));
+                }
+            },
+            state => self.state = state,
+        }
+        self.resume(&mut sink);
+    }
+
+    fn on_upstream_opened(&mut self, out: Out<'_>) {
+        let mut sink = Sink::new(out);
+        self.reply = ReplyScanner::default();
+        match std::mem::take(&mut self.state) {
+            InputState::AwaitingUpstream(mail) => {
+                self.upstream = UpstreamState::Sender(mail.sender.to_lowercase());
+                self.send_mail(*mail, &mut sink);
+            }
+            state => self.state = state,
+        }
+        self.resume(&mut sink);
+    }
+
+    fn on_upstream_refused(&mut self, fault: &Fault, out: Out<'_>) {
+        let mut sink = Sink::new(out);
+        if !matches!(self.state, InputState::AwaitingUpstream(_)) {
+            return;
+        }
+        self.state = InputState::Command;
+        self.release(&mut sink);
+        let text = fault.reply(Protocol::Smtp, None).text;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        // 421 would end the session (RFC 5321 §3.8), which continues.
+        let text = match text.strip_prefix("421") {
+            Some(rest) => format!("451{rest}"),
+            None => text,
+        };
+        self.answer_with(Pending::Local(text.into()), &mut sink);
+        sink.act(Action::Record(Event::Fault(fault.clone())));
+        self.resume(&mut sink);
+    }
+
+    fn on_upstream_lost(&mut self, out: Out<'_>) {
+        out(Action::DropUpstream);
+        self.forget_upstream(&mut Sink::new(out));
+    }
+
+    fn is_ruled(&self) -> bool {
         self.rules.apply()
+    }
+
+    fn accepts_input(&self) -> bool {
+        !matches!(self.state, InputState::Over) && self.held.len() < MAX_HELD
+    }
+
+    fn holds_input(&self) -> bool {
+        let blocked = matches!(self.state, InputState::Blocked(_));
+        !self.held.is_empty() || blocked || self.is_waiting()
+    }
+
+    fn is_waiting_alone(&self) -> bool {
+        self.held.is_empty() && self.is_waiting()
+    }
+
+    fn is_waiting(&self) -> bool {
+        matches!(
+            self.state,
+            InputState::AwaitingUpstream(_) | InputState::AwaitingPermit(_)
+        )
+    }
+
+    fn has_upstream(&self) -> bool {
+        self.upstream != UpstreamState::None
+    }
+
+    fn goes_on_without_upstream(&self) -> bool {
+        self.rules.by_sender.is_some()
+            && self.transaction.is_none()
+            && self.pending.iter().all(Pending::is_local)
+            && !self.is_receiving()
+            && !matches!(self.state, InputState::AwaitingDataReply)
+    }
+
+    fn is_aborted(&self) -> bool {
+        self.aborted
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.state, InputState::Over) && (self.aborted || self.pending.is_empty())
+    }
+
+    fn is_receiving(&self) -> bool {
+        matches!(
+            self.state,
+            InputState::Data(_)
+                | InputState::Chunk { .. }
+                | InputState::ChunkHeader(_)
+                | InputState::DiscardText(..)
+        )
+    }
+
+    fn waits_behind_bare_line_end(&self) -> bool {
+        match &self.state {
+            InputState::Data(text) | InputState::DiscardText(text, _) => {
+                text.waits_behind_bare_line_end()
+            }
+            _ => false,
+        }
+    }
+
+    fn at_reply_boundary(&self) -> bool {
+        !self.untracked && !self.reply.is_open()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.at_reply_boundary()
+            && self.pending.is_empty()
+            && matches!(self.state, InputState::Command)
+            && self.line.is_empty()
+            && self.held.is_empty()
+            && self.transaction.as_ref().is_none_or(|now| !now.chunks)
+    }
+
+    fn closing_announced(&self) -> bool {
+        self.closing_announced
+    }
+}
+
+impl Smtp {
+    pub(super) fn policy(&self) -> Option<&Policy> {
+        self.rules.policy.as_ref()
     }
 
     /// Whether client input has to wait.
@@ -138,92 +332,12 @@ impl Smtp {
             InputState::Command
             | InputState::LongLine { .. }
             | InputState::Data(_)
-            | InputState::Chunk(_)
+            | InputState::Chunk { .. }
             | InputState::ChunkHeader(_)
-            | InputState::DiscardChunk(_)
             | InputState::DiscardText(..) => {
                 self.pending.len() >= MAX_PENDING || self.local_replies >= MAX_LOCAL_REPLIES
             }
         }
-    }
-
-    pub(in crate::relay) fn accepts_input(&self) -> bool {
-        !matches!(self.state, InputState::Over) && self.held.len() < MAX_HELD
-    }
-
-    pub(in crate::relay) fn holds_input(&self) -> bool {
-        let blocked = matches!(self.state, InputState::Blocked(_));
-        !self.held.is_empty() || blocked || self.is_waiting()
-    }
-
-    pub(in crate::relay) fn is_waiting_alone(&self) -> bool {
-        self.held.is_empty() && self.is_waiting()
-    }
-
-    /// Whether a MAIL waits for its permit or its upstream, which have deadlines of their own.
-    pub(in crate::relay) fn is_waiting(&self) -> bool {
-        matches!(
-            self.state,
-            InputState::AwaitingUpstream(_) | InputState::AwaitingPermit(_)
-        )
-    }
-
-    pub(in crate::relay) fn has_upstream(&self) -> bool {
-        self.upstream != UpstreamState::None
-    }
-
-    /// Whether the session is between two messages and each MAIL opens its own upstream.
-    pub(in crate::relay) fn goes_on_without_upstream(&self) -> bool {
-        self.rules.by_sender.is_some()
-            && self.transaction.is_none()
-            && self.pending.iter().all(Pending::is_local)
-            && !self.is_receiving()
-            && !matches!(self.state, InputState::AwaitingDataReply)
-    }
-
-    pub(in crate::relay) fn is_aborted(&self) -> bool {
-        self.aborted
-    }
-
-    pub(in crate::relay) fn is_over(&self) -> bool {
-        matches!(self.state, InputState::Over) && (self.aborted || self.pending.is_empty())
-    }
-
-    pub(in crate::relay) fn is_receiving(&self) -> bool {
-        matches!(
-            self.state,
-            InputState::Data(_)
-                | InputState::Chunk(_)
-                | InputState::ChunkHeader(_)
-                | InputState::DiscardChunk(_)
-                | InputState::DiscardText(..)
-        )
-    }
-
-    pub(in crate::relay) fn waits_behind_bare_line_end(&self) -> bool {
-        match &self.state {
-            InputState::Data(text) | InputState::DiscardText(text, _) => {
-                text.waits_behind_bare_line_end()
-            }
-            _ => false,
-        }
-    }
-
-    pub(in crate::relay) fn at_reply_boundary(&self) -> bool {
-        !self.untracked && !self.reply.is_open()
-    }
-
-    pub(in crate::relay) fn is_idle(&self) -> bool {
-        self.at_reply_boundary()
-            && self.pending.is_empty()
-            && matches!(self.state, InputState::Command)
-            && self.line.is_empty()
-            && self.held.is_empty()
-            && self.transaction.as_ref().is_none_or(|now| !now.chunks)
-    }
-
-    pub(in crate::relay) fn closing_announced(&self) -> bool {
-        self.closing_announced
     }
 
     /// Sends a local reply after the pending replies.
@@ -268,9 +382,7 @@ impl Smtp {
         sink: &mut Sink<'_>,
     ) {
         let transaction = self.transaction.take().unwrap_or_default();
-        let message = transaction
-            .envelope
-            .ended(size, outcome, reply.map(str::trim_end));
+        let message = transaction.ended(size, outcome, reply);
         sink.act(Action::Record(Event::Message(message)));
         if !self.pending.contains(&Pending::Discarded) && !self.aborted {
             self.release(sink);
@@ -371,51 +483,5 @@ impl Smtp {
         }
         self.end_transaction(sink);
         self.state = InputState::Command;
-    }
-
-    pub(in crate::relay) fn on_end(&mut self, out: Out<'_>) {
-        // The message is in flight until the upstream connection is closed; the permit is released
-        // then.
-        self.permit = false;
-        self.record_unfinished(None, &mut Sink::new(out));
-    }
-
-    pub(in crate::relay) fn on_client_flushed(&mut self, flushed: bool, out: Out<'_>) {
-        self.client_flushed = flushed;
-        if flushed && self.local_replies > 0 {
-            self.local_replies = 0;
-            self.resume(&mut Sink::new(out));
-        }
-    }
-
-    pub(in crate::relay) fn on_permit(&mut self, permit: Permit, out: Out<'_>) {
-        let mut sink = Sink::new(out);
-        match std::mem::take(&mut self.state) {
-            InputState::AwaitingPermit(mail) => match permit {
-                Permit::Granted => self.send_mail(*mail, &mut sink),
-                Permit::TooMany => {
-                    self.permit = false;
-                    self.answer(super::policy::RATE, &mut sink);
-                    self.record_refusal(
-                        "more messages a minute than the mailbox or the account may send",
-                        &mut sink,
-                    );
-                }
-                Permit::Full => {
-                    self.permit = false;
-                    let fault = Fault::new(
-                        Kind::Full,
-                        "as many messages of the mailbox were in flight as the mail service allows",
-                    )
-                    .with_remedy("let the application send fewer messages at once, or from several mailboxes");
-                    let text = fault.reply(crate::wire::Protocol::Smtp, None).text;
-                    let text = String::from_utf8_lossy(&text).into_owned();
-                    self.answer_with(Pending::Local(text.into()), &mut sink);
-                    sink.act(Action::Record(Event::Fault(fault)));
-                }
-            },
-            state => self.state = state,
-        }
-        self.resume(&mut sink);
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::header::{HeaderRewriter, TooLong};
-use crate::relay::framing::DotText;
+use crate::relay::framing::{DotText, has_cr, line_part};
 
 /// A text that ends with CRLF.CRLF only (RFC 5321 §4.1.1.4).
 #[derive(Debug)]
@@ -72,20 +72,18 @@ impl Text {
         let (mut at, mut ended) = (0, false);
         while at < octets.len() && !ended {
             let rest = octets.get(at..).unwrap_or_default();
-            let (length, complete) = match memchr::memchr(b'\n', rest) {
-                Some(end) => (end + 1, true),
-                None => (rest.len(), false),
-            };
-            let line = rest.get(..length).unwrap_or_default();
-            let body = line.strip_suffix(b"\n").unwrap_or(line);
-            let has_cr = body.last().map_or(cr, |octet| *octet == b'\r');
+            let (line, complete) = line_part(rest);
+            cr = has_cr(line, cr);
             let begin = repaired.len();
-            repaired.extend_from_slice(body);
-            if complete {
-                repaired.extend_from_slice(if has_cr { b"\n" } else { b"\r\n" });
+            match (complete, cr) {
+                (true, false) => {
+                    repaired.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(line));
+                    repaired.extend_from_slice(b"\r\n");
+                }
+                (_, _) => repaired.extend_from_slice(line),
             }
-            cr = !complete && has_cr;
-            at += length;
+            cr &= !complete;
+            at += line.len();
             ended = self.dots.take(repaired.get(begin..).unwrap_or_default()).1;
         }
         self.repair = Some(cr);

@@ -1,7 +1,11 @@
 //! A mail transaction, and the commands and chunks that are part of it.
 
-use super::super::envelope::Envelope;
+use super::super::envelope::{MessageOutcome, MessageReport};
 use super::header::HeaderRewriter;
+use crate::fault::sanitize;
+
+/// Maximum number of recipients recorded per message; Exchange allows 1,000.
+const RECIPIENTS: usize = 2_000;
 
 /// A MAIL command that waits to be sent.
 #[derive(Debug)]
@@ -26,22 +30,49 @@ pub(super) struct ChunkHeader {
 /// A mail transaction (RFC 5321 §3.3) that the upstream has accepted.
 #[derive(Debug, Default)]
 pub(super) struct Transaction {
-    pub(super) envelope: Envelope,
+    /// Sender as the mail service knows it.
+    pub(super) from: String,
+    /// Recipients that the mail service accepted.
+    pub(super) to: Vec<String>,
     /// Sender as the client named it.
     pub(super) sender: String,
     /// Octets of the chunks that the upstream accepted.
     pub(super) size: u64,
     /// Rewriting of a header sent by BDAT, which may continue in the next chunk.
     pub(super) header: Option<HeaderRewriter>,
+    /// Whether BDAT was sent under rules; RCPT and DATA are out of sequence from then on.
+    pub(super) bdat: bool,
+    /// Whether the upstream accepted a chunk, so that a message is in progress.
     pub(super) chunks: bool,
 }
 
 impl Transaction {
     pub(super) fn new(from: String, sender: String) -> Self {
         Self {
-            envelope: Envelope::of(from),
+            from,
             sender,
             ..Self::default()
+        }
+    }
+    pub(super) fn add_recipient(&mut self, to: String) {
+        if self.to.len() < RECIPIENTS {
+            self.to.push(to);
+        }
+    }
+
+    /// Ends the transaction with a message of `size` octets.
+    pub(super) fn ended(
+        self,
+        size: u64,
+        outcome: MessageOutcome,
+        reply: Option<&str>,
+    ) -> MessageReport {
+        MessageReport {
+            from: self.from,
+            to: self.to,
+            size,
+            reply: reply.map(|reply| sanitize(reply.trim_end())),
+            outcome,
         }
     }
 }

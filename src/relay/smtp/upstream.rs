@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::super::envelope::MessageOutcome;
-use super::super::interface::Out;
 use super::header::HeaderRewriter;
 use super::pending::Pending;
 use super::reply::ReplyScanner;
@@ -13,14 +12,14 @@ use super::sink::Sink;
 use super::text::Text;
 use super::transaction::Transaction;
 use crate::fault::{Fault, Kind, suggested_backoff};
-use crate::relay::interface::{Action, Event};
+use crate::relay::interface::{Action, Event, TrackedProtocol as _};
 
 /// Backoff of a mailbox after a 432 reply that names no time.
 const CROWDED: Duration = Duration::from_secs(10);
 
 impl Smtp {
-    pub(in crate::relay) fn on_upstream(&mut self, octets: &[u8], out: Out<'_>) {
-        let mut sink = Sink::new(out);
+    /// Forwards the upstream's octets, and handles each reply that they complete.
+    pub(super) fn relay_replies(&mut self, octets: &[u8], sink: &mut Sink<'_>) {
         // The octets from `start` to `at` are forwarded in as few pieces as possible.
         let (mut start, mut at) = (0, 0);
         while at < octets.len() && !self.untracked {
@@ -34,7 +33,7 @@ impl Smtp {
             let hidden = self.hides_reply;
             let (taken, complete) = self.reply.take(octets.get(at..).unwrap_or_default());
             if hidden {
-                forward(octets, start, at, &mut sink);
+                forward(octets, start, at, sink);
                 start = at + taken;
             }
             at += taken;
@@ -42,17 +41,17 @@ impl Smtp {
                 continue;
             }
             let reply = std::mem::take(&mut self.reply);
-            self.on_reply(&reply, &mut sink);
+            self.on_reply(&reply, sink);
             // The upstream closes during a transaction, and the session ends with it.
             self.closing_announced |= reply.code() == b"421" && self.transaction.is_some();
             if self.pending.front().is_some_and(Pending::is_local) || self.holds_input() {
-                forward(octets, start, at, &mut sink);
+                forward(octets, start, at, sink);
                 start = at;
-                self.answer_due(&mut sink);
-                self.resume(&mut sink);
+                self.answer_due(sink);
+                self.resume(sink);
             }
         }
-        forward(octets, start, octets.len(), &mut sink);
+        forward(octets, start, octets.len(), sink);
         if self.pending.is_empty() {
             self.pending = VecDeque::new();
         }
@@ -87,7 +86,7 @@ impl Smtp {
             Pending::Mail { .. } if self.transaction.is_none() => self.release(sink),
             Pending::Rcpt(to) if reply.succeeds() => {
                 if let Some(transaction) = &mut self.transaction {
-                    transaction.envelope.add(to);
+                    transaction.add_recipient(to);
                 }
             }
             Pending::Data => self.on_data_reply(reply, sink),
@@ -200,14 +199,11 @@ impl Smtp {
         let (from, to) = match pending {
             Pending::Mail { from, .. } => (from.as_str(), None),
             Pending::Rcpt(to) => {
-                let from = transaction.map(|now| now.envelope.from.as_str());
+                let from = transaction.map(|now| now.from.as_str());
                 (from.unwrap_or_default(), Some(to.as_str()))
             }
             Pending::Data | Pending::Text(_) | Pending::Chunk { .. } => match transaction {
-                Some(now) => (
-                    now.envelope.from.as_str(),
-                    now.envelope.to.first().map(String::as_str),
-                ),
+                Some(now) => (now.from.as_str(), now.to.first().map(String::as_str)),
                 None => return,
             },
             _ => return,

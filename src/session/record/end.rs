@@ -16,7 +16,7 @@ impl Drop for SessionRecord {
             self.metrics.fault(self.protocol(), Kind::Internal);
             self.history.count_fault(Kind::Internal.side());
         }
-        let phase = self.presence.phase();
+        let phase = self.session.phase();
         if self.attempt_began.is_some() {
             // Interrupted by the end of the session.
             self.outcome = match self.fault {
@@ -25,7 +25,7 @@ impl Drop for SessionRecord {
             };
             self.on_attempt_ended(self.outcome.name(), phase);
         }
-        let (up, down) = (self.byte_counters().up(), self.byte_counters().down());
+        let (up, down) = (self.session.counts.up(), self.session.counts.down());
         self.metrics
             .session_ended(self.protocol(), self.outcome.name(), up, down);
         let duration_ms = millis(self.began.elapsed());
@@ -53,10 +53,10 @@ impl SessionRecord {
     fn log_session(&self, phase: Phase, duration_ms: u64) {
         if self.is_probe() {
             tracing::debug!(
-                session = self.id(),
-                listener = self.listener().name,
+                session = self.session.id,
+                listener = self.session.listener.name,
                 protocol = self.protocol().name(),
-                client = %self.client(),
+                client = %self.session.client,
                 client_tls = self.client_tls,
                 outcome = self.outcome.name(),
                 fault = self.fault.map(tracing::field::display),
@@ -68,24 +68,24 @@ impl SessionRecord {
             return;
         }
         tracing::info!(
-            session = self.id(),
-            listener = self.listener().name,
+            session = self.session.id,
+            listener = self.session.listener.name,
             protocol = self.protocol().name(),
-            client = %self.client(),
+            client = %self.session.client,
             client_tls = self.client_tls,
-            login = self.login,
-            credential = self.credential,
-            mailbox = self.mailbox,
+            login = self.attempt.login,
+            credential = self.attempt.credential,
+            mailbox = self.attempt.mailbox,
             registration = self.registration(),
-            upstream = self.upstream,
+            upstream = self.attempt.upstream,
             upstream_ip = self.upstream_ip.map(tracing::field::display),
             upstream_tls = self.upstream_tls,
             outcome = self.outcome.name(),
             fault = self.fault.map(tracing::field::display),
             phase = phase.name(),
             closed_by = self.closed_by.map(ClosedBy::name),
-            bytes_up = self.byte_counters().up(),
-            bytes_down = self.byte_counters().down(),
+            bytes_up = self.session.counts.up(),
+            bytes_down = self.session.counts.down(),
             login_ms = self.login_ms,
             duration_ms,
             "session"

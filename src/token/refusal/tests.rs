@@ -222,12 +222,14 @@ fn every_name_whatever_its_case() {
                 "INVALID_GRANT",
                 "invalid_grant",
                 "Invalid-Grant",
+                "invalidGrant",
             ][..],
             Ended,
         ),
         (
             &[
                 "rate_limit_exceeded",
+                "rateLimitExceeded",
                 "RATE_LIMIT_EXCEEDED",
                 "slow_down",
                 "too_many_requests",

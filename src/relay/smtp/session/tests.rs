@@ -89,7 +89,7 @@ fn play(
                 played.requests -= 1;
                 smtp.on_permit(permit, &mut |action| played.take(action));
             }
-            smtp.on_client_flushed(true, &mut |action| played.take(action));
+            smtp.on_client_flushed(&mut |action| played.take(action));
         }
     }
     let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).unwrap();
