@@ -196,16 +196,12 @@ impl Smtp {
             return;
         }
         let transaction = self.transaction.as_ref();
-        let (from, to) = match pending {
-            Pending::Mail { from, .. } => (from.as_str(), None),
-            Pending::Rcpt(to) => {
-                let from = transaction.map(|now| now.from.as_str());
-                (from.unwrap_or_default(), Some(to.as_str()))
+        let (from, to) = match (pending, transaction) {
+            (Pending::Mail { from, .. }, _) => (from.as_str(), None),
+            (Pending::Rcpt(to), _) => (transaction.map_or("", |now| &now.from), Some(to)),
+            (Pending::Data | Pending::Text(_) | Pending::Chunk { .. }, Some(now)) => {
+                (now.from.as_str(), now.to.first())
             }
-            Pending::Data | Pending::Text(_) | Pending::Chunk { .. } => match transaction {
-                Some(now) => (now.from.as_str(), now.to.first().map(String::as_str)),
-                None => return,
-            },
             _ => return,
         };
         let to = to.map(|to| format!(" to <{to}>")).unwrap_or_default();
