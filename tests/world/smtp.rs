@@ -672,9 +672,11 @@ impl World {
         }
         if let Some(policy) = &policy {
             if let Some(mailbox) = &policy.from {
-                let named = format!("From: <{mailbox}>");
-                let named =
-                    |text: &&Vec<u8>| memchr::memmem::find(text, named.as_bytes()).is_some();
+                let named = format!("from: <{mailbox}>");
+                let named = |text: &&Vec<u8>| {
+                    let text = text.to_ascii_lowercase();
+                    memchr::memmem::find(&text, named.as_bytes()).is_some()
+                };
                 let forged = |text: &&Vec<u8>| text.starts_with(b"From: <q@bad.test>");
                 assert!(
                     server.accepted().all(|text| named(&text) && !forged(&text)),
