@@ -746,3 +746,15 @@ fn fault_names_round_trip() {
     }
     assert!("no-such-fault".parse::<Fault>().is_err());
 }
+
+#[test]
+fn an_unknown_fault_is_answered_by_one_hint() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_authrelay"))
+        .args(["sandbox", "--fault", "no-such-fault"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert_eq!(output.status.code(), Some(64), "{text}");
+    assert_eq!(text.matches("--fault list").count(), 1, "{text}");
+    assert_eq!(text.matches("no-such-fault").count(), 1, "{text}");
+}

@@ -198,6 +198,15 @@ class Authrelay(Proxy):
         self.pids_at_start = self.pids()
 
 
+class Audited(Authrelay):
+    """With audit records, one for the login and one for the session."""
+
+    name = "authrelay, audited"
+
+    def configuration(self, text):
+        return super().configuration(text) + "audit: {path: audit.jsonl}\n"
+
+
 class Submission(Authrelay):
     """A provider of one's own, which has no limits, for one mailbox that sends."""
 
@@ -422,7 +431,7 @@ def login_to_dovecot(folder, about, rounds, quick):
         authorities = pathlib.Path(about["ca"])
         authorities.write_text(authorities.read_text() + dovecot.ca.read_text())
         about |= {"imap": dovecot.tls, "clear": dovecot.clear}
-        kinds = [Authrelay, Haproxy, Nginx, NginxMail]
+        kinds = [Audited, Authrelay, Haproxy, Nginx, NginxMail]
         logins = [figure for figure in FIGURES if figure[0] == "logins"]
         proxies = [lambda kind=kind: kind(folder, about) for kind in kinds]
         figures = measure(proxies, rounds, quick, logins)

@@ -1,8 +1,9 @@
-//! Who may ask for what: a token, a browser's cookie made of it, or a session; no unknown `Host`,
-//! nothing that changes something from another site, no request that takes for ever to come.
+//! Access control of the administrators' listener: a token, a cookie derived from it, or a session.
+//! Refused are unknown `Host` headers, changes requested by other sites, and requests that take too
+//! long to arrive.
 //!
-//! Open to everybody are health, the way in, both callbacks (their state is their key), the proof
-//! that the relay knows its token and, if configured, the metrics.
+//! Open without a credential are health, the sign-in, both callbacks (protected by `state`), the
+//! proof that the relay knows its token and, if configured, the metrics.
 
 use super::auth::{AdminAuth, Caller, Role};
 use super::http::Busy;
@@ -19,11 +20,11 @@ use axum::response::{IntoResponse as _, Response};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Longest time that a request's body may take to come.
+/// Longest time for a request's body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Longest time that an answer may take: a test of three protocols, each step at its slowest, takes
-/// less.
+/// Longest time for a response. A test of three protocols takes less, even if each step takes its
+/// longest.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Content-Security-Policy of every page: only the page's own script and style.
@@ -111,7 +112,7 @@ pub(super) async fn check_access(
     response
 }
 
-/// Answers a request that may not proceed.
+/// Responds to a request that is not allowed.
 fn refusal(state: &AdminState, request: &Request, caller: Option<&Caller>) -> Option<Response> {
     let auth = &state.auth;
     let path = request.uri().path();

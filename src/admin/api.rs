@@ -24,7 +24,7 @@ use crate::wire::Protocol;
 
 /// Lists every account with its state.
 pub(super) async fn accounts(State(state): State<Arc<AdminState>>) -> Response {
-    // The store is read: not on the threads that relay.
+    // Reading the store blocks, which must not happen on the threads that relay.
     let rows = tokio::task::spawn_blocking(move || {
         let service = state.current.active();
         status::accounts(
@@ -44,7 +44,7 @@ pub(super) async fn sessions(State(state): State<Arc<AdminState>>) -> Response {
     Json(state.current.active().sessions().rows(status::rfc3339)).into_response()
 }
 
-/// Reads the configuration again and puts it in force.
+/// Reloads the configuration.
 pub(super) async fn reload(State(state): State<Arc<AdminState>>) -> Response {
     match (state.reload)().await {
         Ok(applied) => Json(applied).into_response(),
@@ -88,7 +88,7 @@ pub(super) async fn authorize(
     }
 }
 
-/// Query of a consent's state.
+/// Query for the state of a consent.
 #[derive(Deserialize)]
 pub(super) struct Begun {
     /// State parameter, as in the address that the person was sent to.
@@ -234,7 +234,7 @@ fn streamed(
                 let line = serde_json::to_string(&Streamed { protocol, step });
                 let _ = sender.send(Bytes::from(line.unwrap_or_default() + "\n"));
             });
-            // A browser that has gone needs no answer.
+            // The browser has closed the connection.
             tokio::select! {
                 _ = examination => {}
                 () = sender.closed() => return,
@@ -266,7 +266,7 @@ pub(super) async fn forget(
     let known = state.current.active().find(&login).is_some();
     let token_source = state.current.active().token_source().clone();
     match token_source.forget(&login).await {
-        // What is stored for a login that no account has any more can be deleted as well.
+        // A record can be deleted even if no account has its login any more.
         Ok(false) if !known => unknown(&login),
         Ok(forgotten) => {
             tracing::info!(login, forgotten, "tokens forgotten");

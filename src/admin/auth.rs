@@ -1,4 +1,4 @@
-//! Who may ask: the tokens, the cookies of browsers, and the roles that they give.
+//! Authentication of requests: tokens, cookies of browsers, and the roles that they give.
 
 use crate::config;
 use crate::secret::Secret;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use subtle::ConstantTimeEq as _;
 use url::Url;
 
-/// Name of the cookie that is made of a token.
+/// Name of the cookie that is derived from a token.
 pub(super) const COOKIE_NAME: &str = "authrelay";
 
 /// Name of the cookie with the id of a person's session.
@@ -46,7 +46,7 @@ pub(super) struct Caller {
     /// Name on pages and in audit records: a person's, `token` or `viewer_token`.
     pub(super) name: String,
     pub(super) role: Role,
-    /// Whether somebody has signed in, rather than presented a token.
+    /// Whether a person has signed in, rather than presented a token.
     pub(super) is_person: bool,
 }
 
@@ -70,7 +70,7 @@ impl Caller {
     }
 }
 
-/// A token, and what a browser keeps instead of it.
+/// A token, and the cookie that a browser keeps instead of it.
 struct Credential {
     /// Name of the token in audit records.
     name: &'static str,
@@ -114,8 +114,8 @@ impl AdminAuth {
         self.public_url.path().trim_end_matches('/')
     }
 
-    /// Makes the cookie for a token that somebody typed in, valid until the browser closes; `None`
-    /// where the token is wrong.
+    /// Makes the cookie for a token that a person typed in, valid until the browser closes; `None`
+    /// if the token is wrong.
     pub(super) fn cookie(&self, presented: &Secret) -> Option<String> {
         let mut credentials = self.credentials.iter();
         let found = credentials.find(|credential| credential.token == *presented)?;
@@ -157,7 +157,7 @@ impl AdminAuth {
         proof(&self.proof, nonce)
     }
 
-    /// Token of `Authorization: Bearer TOKEN`, whether or not it is good.
+    /// Token of `Authorization: Bearer TOKEN`, valid or not.
     pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
         let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
         let (scheme, token) = value.split_once(' ')?;
@@ -165,7 +165,7 @@ impl AdminAuth {
         is_bearer.then_some(token.trim())
     }
 
-    /// Caller with `Authorization: Bearer TOKEN`, or with a cookie that was made of a token.
+    /// Caller with `Authorization: Bearer TOKEN`, or with a cookie derived from a token.
     pub(super) fn caller(&self, headers: &HeaderMap) -> Option<Caller> {
         let same = |given: &str, secret: &Secret| {
             bool::from(given.as_bytes().ct_eq(secret.expose().as_bytes()))
@@ -183,7 +183,7 @@ impl AdminAuth {
         })
     }
 
-    /// Whether a request's Host names this relay: DNS rebinding needs a name of the attacker's.
+    /// Whether a request's Host names this relay. DNS rebinding would need a name of the attacker.
     pub(super) fn is_own_host(&self, host: &str) -> bool {
         let name = match host.strip_prefix('[') {
             Some(rest) => rest.split(']').next().unwrap_or_default(),

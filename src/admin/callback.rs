@@ -1,4 +1,5 @@
-//! `/oauth/callback`: a person comes back from the identity provider and reads what came of it.
+//! `/oauth/callback`: completes a consent when the identity provider redirects the browser back, and
+//! shows the result.
 
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ struct Page<'a> {
     more: String,
 }
 
-/// Page with the result of a consent; `verdict` is the mail service's, where it refuses.
+/// Page with the result of a consent; `verdict` is the mail service's refusal, if it refused.
 pub(super) fn page(
     base: &str,
     result: &Result<GrantedConsent, Fault>,
@@ -86,7 +87,7 @@ pub(super) async fn once(
         let base = base.clone();
         async move {
             let query = query.unwrap_or_default();
-            // Anyone on this machine can ask for the page.
+            // Any program on this machine can request the page.
             let is_awaited = consents.is_awaited(&query);
             let result = consents.finish(&token_source, &query).await;
             let response = page(&base, &result, None);

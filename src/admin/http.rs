@@ -1,8 +1,8 @@
-//! Connections of the administrators' listener: each in a task of its own, TLS included, none for
-//! ever, and always room for one more.
+//! Connections of the administrators' listener. Each has its own task, TLS included, and a longest
+//! duration; there is always room for one more.
 //!
 //! A connection either waits for its client (a handshake, a request, a reader) or works on a
-//! request. Where all places are taken, the one that has waited longest gives up its place, so
+//! request. If all places are taken, the one that has waited longest is closed, so
 //! that clients that send incomplete requests cannot keep health from being answered.
 
 use std::collections::VecDeque;
@@ -59,7 +59,7 @@ impl Drop for BusyGuard {
 struct Connections(VecDeque<(AbortHandle, Busy)>);
 
 impl Connections {
-    /// Makes room for one more; `false` where every connection is worked on.
+    /// Makes room for one more connection; `false` if all of them are busy with a request.
     fn has_room(&mut self) -> bool {
         self.0.retain(|(task, _)| !task.is_finished());
         if self.0.len() < CONNECTIONS {

@@ -1,4 +1,4 @@
-//! What the administrators' listener shares between requests, and its routes.
+//! The administrators' listener: its creation, its routes, and the handlers of health and metrics.
 
 use super::page::style;
 use super::state::BODY;
@@ -43,7 +43,7 @@ pub struct Admin {
     state: Arc<AdminState>,
 }
 
-/// Returns the value of a token: as configured, or from its file, which is created if absent.
+/// Returns the value of a token, as configured or from its file, which is created if absent.
 ///
 /// # Errors
 ///
@@ -55,7 +55,7 @@ pub fn token(token: &GeneratedSecret) -> Result<Secret, StateError> {
     }
 }
 
-/// Computes what a relay that knows `token` answers at `/proof?nonce=NONCE`.
+/// Computes the response of a relay that knows `token` to `/proof?nonce=NONCE`.
 pub fn proof(token: &Secret, nonce: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, token.expose().as_bytes());
     super::auth::proof(&key, nonce)
@@ -103,7 +103,7 @@ impl Admin {
         self.tls.clone()
     }
 
-    /// Returns the people who sign in, whom a reload changes.
+    /// Returns the people who may sign in, which a reload replaces.
     pub fn people(&self) -> Arc<People> {
         self.state.people.clone()
     }
@@ -189,7 +189,7 @@ struct Challenge {
     nonce: String,
 }
 
-/// Answers a command's nonce with the proof that this relay knows its token.
+/// Responds to a command's nonce with the proof that this relay knows its token.
 async fn prove(
     State(state): State<Arc<AdminState>>,
     Query(challenge): Query<Challenge>,
@@ -247,7 +247,7 @@ async fn returned(State(state): State<Arc<AdminState>>, RawQuery(query): RawQuer
     let accounts = |login: &str| service.find(login).cloned();
     let finished = state.consents.finish_of_any(token_source, &query, accounts);
     let result = finished.await;
-    // An opaque token does not say who signed in: then the mail service's verdict counts.
+    // An opaque token does not name the person who signed in: the mail service decides then.
     let verdict = match &result {
         Ok(given) if given.consent.identity.is_none() => match service.find(&given.login) {
             Some(account) => crate::doctor::explain_failure(&service, account, &given.login).await,

@@ -1,7 +1,7 @@
 //! The administrators' listener: health, the OAuth callback, the API.
 //!
-//! It trusts whoever presents a token or has signed in, and no one else: see `access`. What it shows never holds a
-//! token or a password, not even one that was just obtained.
+//! Requests need a token or a person who has signed in: see `access`. No response contains a token
+//! or a password, not even one that was just obtained.
 
 mod access;
 mod api;

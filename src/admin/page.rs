@@ -1,5 +1,5 @@
-//! `/`: the same as `/api/…`, for people who would rather look than read. The page is whole without
-//! its script, which adds what changes something and keeps the rest fresh.
+//! `/`: the status page, with the content of `/api/…` as HTML. It is complete without its script,
+//! which adds the buttons for actions and refreshes the tables.
 
 use std::sync::Arc;
 
@@ -84,7 +84,7 @@ pub(super) async fn status(
     Extension(caller): Extension<Caller>,
     Query(Wanted { find }): Query<Wanted>,
 ) -> Response {
-    // The store is read: not on the threads that relay.
+    // Reading the store blocks, which must not happen on the threads that relay.
     let made = tokio::task::spawn_blocking(move || page(&state, caller, find).render());
     match made.await {
         Ok(Ok(html)) => Html(html).into_response(),
@@ -138,7 +138,7 @@ fn plot(quarters: &[[u32; Side::ALL.len()]]) -> Plot {
             if *count == 0 {
                 continue;
             }
-            // One fault among thousands is to be seen all the same.
+            // A single fault among thousands stays visible.
             let height = (u64::from(*count) * u64::from(HEIGHT) / u64::from(highest)).max(2);
             let height = u32::try_from(height).unwrap_or(HEIGHT);
             y = y.saturating_sub(height);

@@ -36,7 +36,7 @@ const WAITING: usize = 16;
 /// no code twice either.
 const USED: usize = 10_000;
 
-/// People of the administrators' listener; shared with whoever reloads.
+/// People of the administrators' listener; shared with the reload.
 pub struct People {
     redirect: Url,
     in_force: RwLock<Option<Arc<SignInService>>>,
@@ -82,7 +82,7 @@ impl People {
         Ok(people)
     }
 
-    /// Prepares what [`People::replace`] will put in force.
+    /// Prepares a changed `admin.users`, which [`People::replace`] applies.
     ///
     /// # Errors
     ///
@@ -106,10 +106,10 @@ impl People {
         })))
     }
 
-    /// Puts other people in force, and ends the sessions of those who may do nothing any more, or
-    /// whom another identity provider has named.
+    /// Applies a changed `admin.users`, and ends the sessions of people who have no role any more or
+    /// have signed in at another identity provider.
     pub fn replace(&self, service: Option<Arc<SignInService>>) {
-        // Held to the end: no session of the people before begins meanwhile.
+        // Held to the end, so that no session begins under the old settings meanwhile.
         let mut sessions = self.sessions();
         let mut in_force = self
             .in_force
@@ -137,8 +137,8 @@ impl People {
         in_force.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Begins a session of a person whom `service` has signed in, and gives its id, which no one
-    /// has seen before; `None` where a reload has come between.
+    /// Begins a session of a person whom `service` has signed in, and returns its new id; `None` if
+    /// a reload has replaced `service` meanwhile.
     pub(super) fn begin(
         &self,
         service: &Arc<SignInService>,
@@ -165,7 +165,7 @@ impl People {
         Some(Secret::from(id))
     }
 
-    /// Finds who has the session with this id, and what that person may do now.
+    /// Finds the person whose session has this id, with the current role.
     pub(super) fn caller(&self, id: &str, now: Instant) -> Option<Caller> {
         let service = self.service()?;
         let sessions = self.sessions();

@@ -1,4 +1,4 @@
-//! `/audit`: the last audit records, for people, and where their chain stands.
+//! `/audit`: a page with the last audit records and the state of their hash chain.
 
 use std::sync::Arc;
 
@@ -47,9 +47,9 @@ struct Page {
     content: Content,
 }
 
-/// Records of the file, or why there is none.
+/// Records of the file, or the reason why none can be shown.
 enum Content {
-    /// Reason for which there is nothing to show, and what to do.
+    /// Reason why nothing can be shown, and the remedy.
     Nothing(String, String),
     Records {
         path: String,
@@ -102,7 +102,7 @@ pub(super) async fn audit(
     Extension(caller): Extension<Caller>,
     Query(wanted): Query<Wanted>,
 ) -> Response {
-    // Each reads megabytes.
+    // Each request reads megabytes.
     let Ok(permit) = state.readings.clone().acquire_owned().await else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };

@@ -3,8 +3,8 @@
 //!
 //! The session's cookie is SameSite=Lax. It is set while the browser follows the identity
 //! provider's redirect, and with Strict the browser would not send it on the way from there to the
-//! page. What another site can make a browser do with Lax is to follow a link, which only looks;
-//! requests that change something are refused by `access` whatever the cookie is.
+//! page. With Lax, another site can only make a browser follow a link, which changes nothing;
+//! `access` refuses other sites' requests that change something, whatever the cookie.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -35,11 +35,11 @@ struct LogIn<'a> {
     /// Address at which a sign-in by OpenID Connect begins, and the identity provider's host.
     sign_in: Option<(String, String)>,
     wrong: bool,
-    /// Reason for which the last sign-in came to nothing, and what to do.
+    /// Reason why the last sign-in failed, and the remedy.
     failure: Option<(String, String)>,
 }
 
-/// Page that says why a sign-in gave no session.
+/// Page that says why a sign-in began no session.
 #[derive(Template)]
 #[template(path = "message.html")]
 struct Message<'a> {
@@ -49,7 +49,7 @@ struct Message<'a> {
     more: String,
     /// Groups that the identity provider named.
     groups: Vec<String>,
-    /// Address at which to begin again, and what the link says.
+    /// Address at which to start again, and the text of its link.
     link: (String, &'a str),
 }
 
@@ -137,7 +137,7 @@ fn see_page<const N: usize>(state: &AdminState, cookies: [String; N]) -> Respons
 
 #[derive(Deserialize)]
 pub(super) struct Begin {
-    /// Any value: the identity provider asks which account it shall be.
+    /// Any value: the identity provider lets the person choose an account.
     other: Option<String>,
 }
 

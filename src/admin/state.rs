@@ -30,13 +30,14 @@ pub(super) struct AdminState {
 }
 
 impl AdminState {
-    /// Caller of a request: by a person's session first, which says more than a token.
+    /// Caller of a request. A person's session takes precedence over a token's cookie, since it names
+    /// the person.
     pub(super) fn caller(&self, headers: &HeaderMap) -> Option<Caller> {
         let now = Instant::now();
         let mut ids = cookies(headers, SESSION_COOKIE);
         let person = ids.find_map(|id| self.people.caller(id, now));
-        // A token that is sent with a request is meant, whatever cookies a program keeps. Another
-        // scheme is the affair of a web server in front.
+        // A token in the request takes precedence over all cookies. Other schemes are meant for a
+        // web server in front.
         match AdminAuth::bearer(headers) {
             Some(_) => self.auth.caller(headers),
             None => person.or_else(|| self.auth.caller(headers)),
@@ -50,7 +51,7 @@ pub type Reload = Arc<dyn Fn() -> Reloading + Send + Sync>;
 /// Future of a reload in progress.
 pub type Reloading = Pin<Box<dyn Future<Output = Result<ReloadReport, Vec<String>>> + Send>>;
 
-/// Result of a reload, as administrators get it.
+/// Result of a reload, for administrators.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ReloadReport {
     /// Listeners that are served now.
@@ -59,7 +60,7 @@ pub struct ReloadReport {
     pub accounts: usize,
     /// Sessions that end at their next reply boundary, since their account or password is gone.
     pub sessions_ended: usize,
-    /// Keys that have changed and take a restart.
+    /// Changed keys that take effect only after a restart.
     pub restart: Vec<&'static str>,
 }
 

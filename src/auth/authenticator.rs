@@ -7,7 +7,7 @@ use std::time::Duration;
 use subtle::ConstantTimeEq as _;
 
 use super::lockout::{Lockouts, SLOWEST};
-use crate::auth::password::{Candidate, PasswordChecker, Print, VerifiedLogin};
+use crate::auth::password::{Candidate, Fingerprint, PasswordChecker, VerifiedLogin};
 use crate::cluster::member::Member;
 use crate::config::{Account, CertificateName, Config, Listener, Logins, Password, PasswordCheck};
 use crate::fault::{Fault, Kind};
@@ -61,7 +61,7 @@ pub struct PendingCheck {
     address: IpAddr,
     login: String,
     /// Keyed hash of the presented password.
-    print: Option<Print>,
+    fingerprint: Option<Fingerprint>,
     _in_progress: super::lockout::CheckPermit,
 }
 
@@ -73,8 +73,10 @@ impl PendingCheck {
 
     /// Records that the password was wrong.
     pub fn failed(self, fault: Fault) -> LoginRefused {
-        let print = self.print.unwrap_or_default();
-        let delay = self.lockouts.failed(self.address, &self.login, true, print);
+        let fingerprint = self.fingerprint.unwrap_or_default();
+        let delay = self
+            .lockouts
+            .failed(self.address, &self.login, true, fingerprint);
         LoginRefused { fault, delay }
     }
 }
@@ -172,7 +174,7 @@ impl Authenticator {
                 client.address,
                 &login,
                 known,
-                self.checker.print(&credentials.password),
+                self.checker.fingerprint(&credentials.password),
             ),
         })
     }
@@ -202,9 +204,9 @@ impl Authenticator {
                 lockouts: self.lockouts.clone(),
                 address,
                 login: login.to_owned(),
-                print: verified
+                fingerprint: verified
                     .unverified_password()
-                    .map(|password| self.checker.print(password)),
+                    .map(|password| self.checker.fingerprint(password)),
                 _in_progress: in_progress,
             }),
             None => Err(LoginRefused::locked_out()),

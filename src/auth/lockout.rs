@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::auth::password::Print;
+use crate::auth::password::Fingerprint;
 use crate::cluster::member::Member;
 use crate::config::{Lockout, client_network};
 
@@ -48,7 +48,7 @@ struct FailureCount {
     locked_until: Option<Instant>,
     /// Wrong password counted last, its address, and the time. Applications try the same password
     /// with every mechanism.
-    counted: Option<(Print, IpAddr, Instant)>,
+    counted: Option<(Fingerprint, IpAddr, Instant)>,
 }
 
 #[derive(Debug)]
@@ -175,20 +175,20 @@ impl Lockouts {
         locked
     }
 
-    /// Counts a failure and returns the delay of the reply. `print` is the keyed hash of the wrong
+    /// Counts a failure and returns the delay of the reply. `fingerprint` is the keyed hash of the wrong
     /// password, which counts once a minute.
     pub(super) fn failed(
         &self,
         address: IpAddr,
         login: &str,
         known: bool,
-        print: Print,
+        fingerprint: Fingerprint,
     ) -> Duration {
         let now = Instant::now();
         let mut state = self.state();
         let own = key(address, LockoutScope::Login(login.to_owned()));
         if let Some(record) = state.records.get(&own)
-            && record.counts_already(print, address, now)
+            && record.counts_already(fingerprint, address, now)
         {
             let failures = subjects(address, login, known)
                 .filter_map(|subject| state.records.get(&key(address, subject)))
@@ -225,7 +225,7 @@ impl Lockouts {
             }
             record.failures = record.failures.saturating_add(1);
             record.last = now;
-            record.counted = Some((print, address, now));
+            record.counted = Some((fingerprint, address, now));
             worst = worst.max(record.failures);
             if record.failures >= policy.failures {
                 worst = u32::MAX;
@@ -294,11 +294,11 @@ impl Lockouts {
 
 impl FailureCount {
     /// Whether this wrong password was counted within the last minute.
-    fn counts_already(&self, print: Print, address: IpAddr, now: Instant) -> bool {
+    fn counts_already(&self, fingerprint: Fingerprint, address: IpAddr, now: Instant) -> bool {
         self.counted.is_some_and(|(counted, from, at)| {
             from == address
                 && now.duration_since(at) < REPEATED
-                && bool::from(counted.ct_eq(&print))
+                && bool::from(counted.ct_eq(&fingerprint))
         })
     }
 
@@ -367,7 +367,7 @@ mod tests {
     }
 
     /// One of several wrong passwords.
-    fn print(number: u8) -> Print {
+    fn fingerprint(number: u8) -> Fingerprint {
         [number; 32]
     }
 
@@ -379,7 +379,7 @@ mod tests {
         for minute in 0..3 {
             assert!(!lockouts.is_locked(CLIENT, "login", true), "{minute}");
             for _ in 0..5 {
-                lockouts.failed(CLIENT, "login", true, print(7));
+                lockouts.failed(CLIENT, "login", true, fingerprint(7));
             }
             tokio::time::advance(Duration::from_secs(60)).await;
         }
@@ -400,7 +400,7 @@ mod tests {
         let lockouts = lockouts(10);
         for number in 0..3 * CAP {
             let v6 = std::net::Ipv6Addr::from((number as u128) << 64);
-            lockouts.failed(v6.into(), &format!("login-{number}"), false, print(0));
+            lockouts.failed(v6.into(), &format!("login-{number}"), false, fingerprint(0));
             if number % 1000 == 0 {
                 tokio::time::advance(Duration::from_millis(1)).await;
             }
@@ -430,7 +430,7 @@ mod tests {
                     let login = format!("login-{number}");
                     let delay = match lockouts.is_locked(CLIENT, &login, known) {
                         true => SLOWEST,
-                        false => lockouts.failed(CLIENT, &login, known, print(0)),
+                        false => lockouts.failed(CLIENT, &login, known, fingerprint(0)),
                     };
                     delays.push(delay);
                 }
@@ -441,7 +441,7 @@ mod tests {
         // A neighbour with the right password is not delayed.
         let lockouts = lockouts(3);
         for number in 0..14 {
-            lockouts.failed(CLIENT, &format!("login-{number}"), false, print(0));
+            lockouts.failed(CLIENT, &format!("login-{number}"), false, fingerprint(0));
         }
         assert!(!lockouts.is_locked(CLIENT, "known", true));
     }
@@ -450,7 +450,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn checks_in_progress_are_counted() {
         let lockouts = lockouts(3);
-        lockouts.failed(CLIENT, "login", true, print(1));
+        lockouts.failed(CLIENT, "login", true, fingerprint(1));
         let first = lockouts.permit_check(CLIENT, "login").await.unwrap();
         let second = lockouts.permit_check(CLIENT, "login").await.unwrap();
         let moment = Duration::from_millis(1);
@@ -465,8 +465,8 @@ mod tests {
         // A success frees a check, two failures lock.
         drop(first);
         assert!(waiting.await.unwrap());
-        lockouts.failed(CLIENT, "login", true, print(2));
-        lockouts.failed(CLIENT, "login", true, print(3));
+        lockouts.failed(CLIENT, "login", true, fingerprint(2));
+        lockouts.failed(CLIENT, "login", true, fingerprint(3));
         drop(second);
         assert!(lockouts.permit_check(CLIENT, "login").await.is_none());
         assert!(lockouts.state().checks.is_empty());

@@ -156,7 +156,7 @@ pub struct Candidate {
 }
 
 /// Keyed hash of a password; the key is this process's own.
-pub type Print = [u8; 32];
+pub type Fingerprint = [u8; 32];
 
 impl Candidate {
     /// Creates a login whose password the identity provider checks.
@@ -178,7 +178,7 @@ pub struct PasswordChecker {
     key: hmac::Key,
     /// The last right password for each configured hash, both as keyed hashes. Bounded by the
     /// number of hashes in the file, so none expires early.
-    remembered: Mutex<HashMap<Print, (Print, Instant)>>,
+    remembered: Mutex<HashMap<Fingerprint, (Fingerprint, Instant)>>,
     memory: Argon2Memory,
     /// Number of argon2 runs of every attempt.
     padding: usize,
@@ -219,7 +219,7 @@ impl PasswordChecker {
     fn with(
         config: &Config,
         key: hmac::Key,
-        remembered: HashMap<Print, (Print, Instant)>,
+        remembered: HashMap<Fingerprint, (Fingerprint, Instant)>,
         memory: Argon2Memory,
     ) -> Self {
         let hashes = |account: &Arc<Account>| {
@@ -319,30 +319,30 @@ impl PasswordChecker {
     }
 
     /// Returns the keyed hash of a password.
-    pub fn print(&self, text: &Secret) -> Print {
-        let mut print = [0; 32];
+    pub fn fingerprint(&self, text: &Secret) -> Fingerprint {
+        let mut fingerprint = [0; 32];
         let signed = hmac::sign(&self.key, text.expose().as_bytes());
-        print.copy_from_slice(signed.as_ref());
-        print
+        fingerprint.copy_from_slice(signed.as_ref());
+        fingerprint
     }
 
     fn remembers(&self, phc: &Secret, presented: &Secret) -> bool {
-        let (of, print) = (self.print(phc), self.print(presented));
+        let (of, fingerprint) = (self.fingerprint(phc), self.fingerprint(presented));
         let remembered = self
             .remembered
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         remembered.get(&of).is_some_and(|(right, until)| {
-            bool::from(right.ct_eq(&print)) && *until > Instant::now()
+            bool::from(right.ct_eq(&fingerprint)) && *until > Instant::now()
         })
     }
 
     fn remember(&self, phc: &Secret, presented: &Secret) {
-        let (of, print) = (self.print(phc), self.print(presented));
+        let (of, fingerprint) = (self.fingerprint(phc), self.fingerprint(presented));
         let mut remembered = self
             .remembered
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        remembered.insert(of, (print, Instant::now() + REMEMBERED));
+        remembered.insert(of, (fingerprint, Instant::now() + REMEMBERED));
     }
 }

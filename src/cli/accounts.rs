@@ -187,8 +187,9 @@ fn forgotten(config: &Config, login: &str) -> Result<bool, Exit> {
         if !config.state.wanted && !has_tokens(config) {
             return Ok(false);
         }
-        let store = Store::open(&config.state);
-        return store.and_then(|store| store.forget(login)).map_err(failed);
+        let store = Store::open(&config.state).map_err(failed)?;
+        let forgotten = store.forget(login, config.limits.upstream_timeout);
+        return runtime()?.block_on(forgotten).map_err(failed);
     }
     runtime()?.block_on(async {
         let service = service(config)?;

@@ -50,7 +50,7 @@ struct Written {
     lacks_secret: bool,
 }
 
-/// Offers the next steps at the terminal, one after the other. The first that fails ends them and
+/// Offers the next steps at the terminal, one after the other, up to the first that fails, which
 /// reports the remedy itself.
 fn offer(options: &Options, written: &Written) -> Exit {
     let path = options.output.as_path();

@@ -18,8 +18,18 @@ pub struct Identity {
     name: String,
     id: Arc<str>,
     file: PathBuf,
-    /// Ids in the last written roster, and the time of writing.
-    written: Mutex<(Vec<Arc<str>>, Option<Duration>)>,
+    written: Mutex<Written>,
+}
+
+/// State of the roster's file.
+#[derive(Debug, Default)]
+struct Written {
+    /// Ids in the last written roster.
+    ids: Vec<Arc<str>>,
+    /// Time of that writing.
+    at: Option<Duration>,
+    /// Whether a later writing has failed, which was logged.
+    has_failed: bool,
 }
 
 impl Identity {
@@ -76,15 +86,17 @@ impl Identity {
         Roster::from_ages(&ages, now)
     }
 
-    /// Writes the roster if a relay has joined or left, or some time has passed. Errors are logged.
+    /// Writes the roster if a relay has joined or left, some time has passed, or the last writing
+    /// failed. The first of several failures is logged.
     pub fn remember(&self, roster: &Roster, now: Duration) {
         let ids: Vec<_> = roster.ids().cloned().collect();
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_old = written.1.is_none_or(|at| now.saturating_sub(at) > REMEMBER);
-        if written.0 == ids && !is_old {
+        let is_old = written
+            .at
+            .is_none_or(|at| now.saturating_sub(at) > REMEMBER);
+        if written.ids == ids && !is_old {
             return;
         }
-        *written = (ids, Some(now));
         let clock = std::time::UNIX_EPOCH
             .elapsed()
             .unwrap_or_default()
@@ -94,8 +106,21 @@ impl Identity {
             .into_iter()
             .map(|(id, age)| (id.to_string(), clock.saturating_sub(age.as_secs())))
             .collect();
-        if let Ok(text) = serde_json::to_string(&seconds) {
-            let _ = write(&self.file, text.as_bytes());
+        let text = serde_json::to_string(&seconds).map_err(std::io::Error::from);
+        match text.and_then(|text| write(&self.file, text.as_bytes())) {
+            Ok(()) => {
+                *written = Written {
+                    ids,
+                    at: Some(now),
+                    has_failed: false,
+                }
+            }
+            Err(error) if !written.has_failed => {
+                let file = self.file.display();
+                tracing::warn!(%file, %error, "the list of relays cannot be written");
+                written.has_failed = true;
+            }
+            Err(_) => {}
         }
     }
 }

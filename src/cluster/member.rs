@@ -4,6 +4,8 @@
 mod cli;
 mod limits;
 mod rejoining;
+#[cfg(test)]
+mod tests;
 mod values;
 
 use std::collections::{BTreeSet, HashMap, HashSet};

@@ -26,7 +26,7 @@ pub(super) struct ReadAccounts {
 }
 
 impl ReadAccounts {
-    /// Gives the accounts that are good, in the order of the file.
+    /// Returns the valid accounts, in the order of the file.
     pub(super) fn into_all(self) -> Vec<Arc<Account>> {
         let placed = self.placed.into_iter();
         placed.map(|(_, account)| account).collect()

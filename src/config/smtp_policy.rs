@@ -42,8 +42,8 @@ section! {
 }
 
 impl SmtpPolicy {
-    /// Whether the commands of a session have to be looked at: for its own rate too, since what
-    /// is not understood could carry a message past it.
+    /// Whether the commands of a session have to be inspected. A rate requires it too, since a command
+    /// that is not understood could begin a message.
     pub fn looks_at_commands(&self) -> bool {
         self.senders.is_some()
             || self.recipients.is_some()

@@ -1,4 +1,4 @@
-//! Descriptions of certificates, and of approaching ends.
+//! Descriptions of certificates, and of credentials that expire soon.
 
 use crate::expiry;
 use crate::session::Service;

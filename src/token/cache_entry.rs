@@ -18,13 +18,13 @@ pub(super) type Observer = dyn Fn(&str, &'static str, Duration) + Send + Sync;
 pub(super) struct CacheEntry {
     pub(super) life: Mutex<CachedToken>,
     /// Request in progress, if any; its value is the result.
-    pub(super) flight: Mutex<Option<watch::Receiver<Option<Arrival>>>>,
+    pub(super) flight: Mutex<Option<watch::Receiver<Option<FlightResult>>>>,
     /// Version of the stored record from which the entry was created.
     pub(super) version: Mutex<Option<RecordVersion>>,
 }
 
 /// Result of a request: the token, its generation, and whether it was just issued.
-pub(super) type Arrival = Result<(Secret, u64, bool), Fault>;
+pub(super) type FlightResult = Result<(Secret, u64, bool), Fault>;
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

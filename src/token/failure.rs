@@ -9,7 +9,7 @@ use crate::fault::{Fault, Kind};
 /// Classes of failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// Temporary: the endpoint or the network has trouble, or the endpoint throttles.
+    /// Temporary: the endpoint or the network fails, or the endpoint throttles.
     Later {
         /// Whether the endpoint throttles.
         throttled: bool,
@@ -21,7 +21,7 @@ pub(crate) enum Class {
     Ended,
     /// The client presented a wrong password.
     Client,
-    /// The state directory or this machine has trouble.
+    /// The state directory or this machine fails.
     Ours,
 }
 
@@ -83,7 +83,7 @@ pub(crate) struct TokenError {
     pub(crate) retry_after: Option<Duration>,
     /// Whether an endpoint was asked.
     pub(crate) asked: bool,
-    /// Other relays, or their store, stand in the way: it costs nothing to look again soon.
+    /// Whether other relays or their store are the reason: an early retry costs nothing then.
     pub(crate) is_brief: bool,
 }
 
@@ -99,7 +99,7 @@ impl TokenError {
         }
     }
 
-    /// Creates a failure that other relays or their store are the reason for.
+    /// Creates a failure whose reason is another relay or the shared store.
     pub(crate) fn brief(detail: impl AsRef<str>) -> Self {
         Self {
             is_brief: true,

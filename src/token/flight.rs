@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::cache_entry::{Arrival, CacheEntry, Observer, lock};
+use super::cache_entry::{CacheEntry, FlightResult, Observer, lock};
 use super::cache_key::CacheKey;
 use super::failure::{Class, TokenError};
 use super::grant::Request;
@@ -17,7 +17,7 @@ use crate::config::Registration;
 
 /// A token request in progress.
 pub(super) struct Flight {
-    pub(super) shared: Arc<CacheEntry>,
+    pub(super) entry: Arc<CacheEntry>,
     pub(super) store: Option<Arc<Store>>,
     pub(super) observer: Arc<Observer>,
     pub(super) registration: Arc<Registration>,
@@ -28,7 +28,7 @@ pub(super) struct Flight {
 
 impl Flight {
     /// Sends the request and distributes the result.
-    pub(super) async fn fly(self, request: Request, sender: watch::Sender<Option<Arrival>>) {
+    pub(super) async fn run(self, request: Request, sender: watch::Sender<Option<FlightResult>>) {
         let began = Instant::now();
         let result = match &self.sharing {
             Some((shared, purpose)) => shared.send(request, purpose).await,
@@ -39,26 +39,26 @@ impl Flight {
         }
         self.note_version();
         let unstored = result.as_ref().is_ok_and(|grant| grant.unstored);
-        let arrival = self.arrived(result);
-        lock(&self.shared.flight).take();
-        let _ = sender.send(Some(arrival));
+        let result = self.on_result(result);
+        lock(&self.entry.flight).take();
+        let _ = sender.send(Some(result));
         if let (true, Some(store)) = (unstored, &self.store) {
             store.until_stored(&self.login).await;
             self.note_version();
-            lock(&self.shared.life).stored();
+            lock(&self.entry.life).on_stored();
         }
     }
 
     /// Stores the version of the record that this request wrote.
     fn note_version(&self) {
         if let (Some(store), true) = (&self.store, self.registration.grant.needs_consent()) {
-            *lock(&self.shared.version) = store.version(&self.login);
+            *lock(&self.entry.version) = store.version(&self.login);
         }
     }
 
-    fn arrived(&self, result: Result<IssuedToken, TokenError>) -> Arrival {
+    fn on_result(&self, result: Result<IssuedToken, TokenError>) -> FlightResult {
         let (registration, now) = (&self.registration, Instant::now());
-        let mut life = lock(&self.shared.life);
+        let mut life = lock(&self.entry.life);
         match result {
             Ok(grant) => {
                 tracing::info!(
@@ -67,7 +67,7 @@ impl Flight {
                     "token obtained"
                 );
                 let margin = registration.provider.token_margin;
-                let (secret, generation) = life.obtained(&grant, margin, now);
+                let (secret, generation) = life.on_obtained(&grant, margin, now);
                 // A stored token may have been in use already.
                 Ok((secret, generation, !grant.stored))
             }
@@ -75,7 +75,7 @@ impl Flight {
                 let fault = failure.fault.clone();
                 let is_client = failure.class == Class::Client;
                 let consent = registration.grant.needs_consent();
-                if !life.failed(failure, consent, now) {
+                if !life.on_failed(failure, consent, now) {
                     return Err(fault.already_logged());
                 }
                 // The client's own mistake is logged by its session.

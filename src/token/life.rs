@@ -159,7 +159,7 @@ impl CachedToken {
     }
 
     /// Records an obtained token. `least` is the provider's `token_margin`.
-    pub(super) fn obtained(
+    pub(super) fn on_obtained(
         &mut self,
         grant: &IssuedToken,
         least: Duration,
@@ -184,14 +184,14 @@ impl CachedToken {
     }
 
     /// Records that the last redemption's record is on disk.
-    pub(super) fn stored(&mut self) {
+    pub(super) fn on_stored(&mut self) {
         if let Some(held) = &mut self.held {
             held.unstored = false;
         }
     }
 
     /// Records a failed request. Returns whether it is new: a missing consent is logged once.
-    pub(super) fn failed(&mut self, failure: TokenError, consent: bool, now: Instant) -> bool {
+    pub(super) fn on_failed(&mut self, failure: TokenError, consent: bool, now: Instant) -> bool {
         let before = self.pause.take().filter(|pause| {
             // Throttling and outages are the same class here.
             std::mem::discriminant(&pause.failure.class) == std::mem::discriminant(&failure.class)
@@ -220,7 +220,7 @@ impl CachedToken {
     }
 
     /// Records that an upstream accepted the token for this mailbox.
-    pub(super) fn accepted(&mut self, generation: u64, mailbox: &str, now: Instant) {
+    pub(super) fn on_accepted(&mut self, generation: u64, mailbox: &str, now: Instant) {
         if generation != self.generation {
             return;
         }

@@ -1,8 +1,8 @@
 //! Tokens that several relays share: this relay's records, and one redemption for all.
 //!
-//! What is decided is decided in `cluster::redemption`; here it is done. Consents are on this
-//! relay's own disk before they are in the shared store; tokens of the other grants are in memory
-//! alone.
+//! `cluster::redemption` decides without IO, and this module carries its decisions out. Consents are
+//! written to this relay's disk before they are put into the shared store; tokens of the other
+//! grants are only in memory.
 
 mod authorizations;
 mod records;
@@ -25,10 +25,11 @@ use crate::cluster::redemption::{Asked, Mark, Outcome, Redemption, Step, Usabili
 use crate::config::{Grant as Configured, RefreshTokens};
 pub(crate) use records::SharedRecords;
 
-/// A request to the identity provider ends before its entry's lease does.
+/// Longest time for a request to the identity provider: it ends before the lease of its entry in the
+/// shared store.
 const REQUEST: Duration = Duration::from_secs(25);
 
-/// How this relay's own record stands.
+/// State of this relay's own record.
 struct Own {
     mark: Option<Mark>,
     usability: Usability,
@@ -36,7 +37,7 @@ struct Own {
     token: Result<IssuedToken, TokenError>,
 }
 
-/// One request on its way, for all relays.
+/// One token request in progress, for all relays.
 pub(super) struct Sharing {
     records: Arc<SharedRecords>,
     request: Request,
@@ -50,8 +51,8 @@ pub(super) struct Sharing {
 }
 
 impl SharedRecords {
-    /// Whether tokens of a grant are shared: of those that ask an endpoint which is the same for
-    /// all.
+    /// Whether the tokens of a grant are shared: those from an endpoint that is the same for all
+    /// relays.
     pub(super) fn shares(grant: &Configured) -> bool {
         !matches!(
             grant,
@@ -59,7 +60,7 @@ impl SharedRecords {
         )
     }
 
-    /// Where the token of a request stands in the shared store.
+    /// Name of the request's token in the shared store.
     fn name(&self, request: &Request, purpose: &CacheKey) -> Arc<str> {
         match request.account.registration.grant.needs_consent() {
             true => self.store.name(&request.login).into(),
@@ -67,7 +68,7 @@ impl SharedRecords {
         }
     }
 
-    /// A token, from this relay's own records, another relay's, or the identity provider.
+    /// Gets a token from this relay's records, another relay's, or the identity provider.
     pub(super) async fn send(
         self: &Arc<Self>,
         request: Request,
@@ -91,7 +92,7 @@ impl SharedRecords {
 impl Sharing {
     async fn run(mut self) -> Result<IssuedToken, TokenError> {
         let own = self.own().await;
-        // A token that is at hand costs no operation.
+        // A usable token of this relay needs no operation of the store.
         if own.usability == Usability::Usable {
             return own.token;
         }
@@ -140,13 +141,13 @@ impl Sharing {
         self.began.elapsed()
     }
 
-    /// Waits until a record that is still to be put is there: it is not redeemed before. A store that
-    /// is away is not waited for.
+    /// Waits until this relay's last record is in the shared store, since it is not redeemed before.
+    /// Does not wait for an unavailable store.
     async fn wait_for_put(&self) -> Result<(), TokenError> {
         let up = self.member().up();
         while self.member().owes(&self.name) && up.borrow().is_ok() {
             if self.now() > self.request.timeout {
-                return Err(away(
+                return Err(unavailable(
                     "what was redeemed last is not in the shared store yet",
                 ));
             }
@@ -180,7 +181,8 @@ impl Sharing {
 
     async fn begin(&mut self, machine: &mut Redemption, entry: u64, one_use: bool) -> Step {
         if one_use && self.member().is_cli() {
-            // Other relays do not wait for a process that is not a relay: its entry would not hold.
+            // Other relays do not wait for a process that is no relay, so its entry would protect
+            // nothing.
             return machine.on_answer(None, nonce(), jitter(), self.now());
         }
         let number = machine.own().map(|own| own.number).unwrap_or_default();
@@ -194,13 +196,13 @@ impl Sharing {
         let answer = self.member().ask(&begin).await.ok();
         match &answer {
             Some(Answer::Done) => self.member().on_entered(&self.name),
-            // Whether it is entered is not known where the store is away.
+            // Without an answer it is unknown whether the entry was made.
             Some(_) => self.member().on_not_entered(&self.name, entry),
             None => {}
         }
         let step = machine.on_answer(answer.as_ref(), nonce(), jitter(), self.now());
         if let (None, Step::Redeem(None)) = (&answer, &step) {
-            // The entry that may have been made goes when the new record is put.
+            // An entry that was made all the same is removed when the new record is put.
             self.member().on_not_entered(&self.name, entry);
         }
         step
@@ -236,7 +238,7 @@ impl Sharing {
             }
             Err(failure) => {
                 let is_final = failure.asked && failure.class == Class::Ended && self.consent;
-                self.tell_pause(&failure);
+                self.publish_pause(&failure);
                 self.failed = Some(failure);
                 machine.on_asked(match is_final {
                     true => Asked::Invalid,
@@ -246,7 +248,7 @@ impl Sharing {
         }
     }
 
-    /// Marks the record as ended, with why.
+    /// Marks the record as ended, with the reason.
     async fn end(&mut self, machine: &mut Redemption, entry: u64) -> Step {
         let record = match (&self.failed, machine.own()) {
             (Some(failure), Some(own)) => {
@@ -277,30 +279,26 @@ impl Sharing {
             tokio::spawn(async move { member.on_idle(&name, entry).await });
         }
         match outcome {
-            Outcome::Usable => match self.issued {
-                Some(issued) => Ok(issued),
-                None => self.own().await.token,
-            },
-            Outcome::Useless => match self.own().await.token {
-                Ok(token) => Ok(token),
-                Err(failure) => Err(failure),
+            Outcome::Usable | Outcome::Useless => match self.issued {
+                Some(issued) if outcome == Outcome::Usable => Ok(issued),
+                _ => self.own().await.token,
             },
             Outcome::Refused(_) | Outcome::Failed => Err(self
                 .failed
                 .unwrap_or_else(|| TokenError::brief("another record has come meanwhile"))),
-            Outcome::Held => Err(away(
+            Outcome::Held => Err(unavailable(
                 "another relay redeems the refresh token, and takes long",
             )),
-            Outcome::Unavailable if self.member().is_cli() => Err(away(
+            Outcome::Unavailable if self.member().is_cli() => Err(unavailable(
                 "the shared store is away, or the refresh token is good once: only a relay that is running redeems it",
             )),
-            Outcome::Unavailable => Err(away(
+            Outcome::Unavailable => Err(unavailable(
                 "the shared store is away, or not every relay is back since it was: this relay knows no consent, or must not redeem one by itself",
             )),
         }
     }
 
-    /// How this relay's own record stands.
+    /// State of this relay's own record.
     async fn own(&self) -> Own {
         match self.consent {
             true => self.own_consent().await,
@@ -316,7 +314,7 @@ impl Sharing {
             Ok(record) => {
                 let margin = self.request.account.registration.provider.token_margin;
                 let replaces = self.request.replaces.as_ref();
-                // A token that was asked for again is one that came since.
+                // A forced refresh accepts only a token that was obtained since it began.
                 let is_old =
                     self.request.force_refresh && !record.is_newer_than(self.request.since);
                 let access = record
@@ -324,7 +322,7 @@ impl Sharing {
                     .and_then(|record| record.access(margin, replaces));
                 match access.filter(|_| !is_old) {
                     Some(token) => (Usability::Usable, Ok(token)),
-                    None => (Usability::Redeemable, Err(away("no token has come"))),
+                    None => (Usability::Redeemable, Err(unavailable("no token has come"))),
                 }
             }
         };
@@ -350,12 +348,12 @@ impl Sharing {
             None => Own {
                 mark,
                 usability: Usability::Redeemable,
-                token: Err(away("no token has come")),
+                token: Err(unavailable("no token has come")),
             },
         }
     }
 
-    /// The endpoint has told some relay to leave it alone.
+    /// Returns the failure of a pause that an endpoint has imposed on any of the relays.
     fn paused(&self) -> Option<TokenError> {
         let name = self.pause_name();
         let (why, until) = self.member().kept(&name)?;
@@ -368,7 +366,7 @@ impl Sharing {
     }
 
     /// Informs the other relays of a pause: a throttled relay, or an outage, concerns all.
-    fn tell_pause(&self, failure: &TokenError) {
+    fn publish_pause(&self, failure: &TokenError) {
         let Class::Later { throttled } = failure.class else {
             return;
         };
@@ -390,7 +388,7 @@ impl Sharing {
         }
     }
 
-    /// The pause of a registration's endpoint.
+    /// Name of the pause of a registration's endpoint in the shared store.
     fn pause_name(&self) -> String {
         let registration = &self.request.account.registration;
         let parts = [registration.token_url.as_str(), &registration.client_id];
@@ -398,7 +396,7 @@ impl Sharing {
     }
 }
 
-fn away(why: &str) -> TokenError {
+fn unavailable(why: &str) -> TokenError {
     TokenError::brief(why).remedy("the next login tries again; see docs/several-relays.md")
 }
 
@@ -408,9 +406,9 @@ fn jitter() -> f64 {
     f64::from(random) / 65_536.0
 }
 
-/// A consent's record before and after an act of a person, on all relays.
+/// Records of consents before and after a person's action, on all relays.
 impl SharedRecords {
-    /// Fetches what the others know of a login's record, as far as the store is there.
+    /// Fetches a login's record from the shared store, if the store is available.
     pub(crate) async fn fetch(&self, login: &str) {
         let name: Arc<str> = self.store.name(login).into();
         let get = Command::Get { name: name.clone() };
@@ -423,14 +421,15 @@ impl SharedRecords {
         }
     }
 
-    /// Why the store does not have what was changed of a login yet; `None` where it has.
+    /// Reason why the shared store does not have the last change of a login's record yet; `None` if
+    /// it has.
     pub(crate) fn unshared(&self, login: &str) -> Option<String> {
         let is_owed = self.member.owes(&self.store.name(login));
         let why = || "it does not take the record".to_owned();
         is_owed.then(|| self.member.trouble().unwrap_or_else(why))
     }
 
-    /// Tells the others of a login's record; goes on until the store has it.
+    /// Puts a login's record into the shared store, and retries until it is there.
     pub(crate) async fn publish(self: &Arc<Self>, login: &str) {
         let name: Arc<str> = self.store.name(login).into();
         let member = self.member.clone();

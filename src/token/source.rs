@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::cache_entry::{Arrival, CacheEntry, Observer, lock};
+use super::cache_entry::{CacheEntry, FlightResult, Observer, lock};
 use super::cache_key::{CacheKey, RegistrationVersions};
 use super::flight::Flight;
 use super::grant::Request;
@@ -109,9 +109,7 @@ impl TokenSource {
             // The deletion must supersede the records of the other relays.
             shared.fetch(login).await;
         }
-        let name = login.to_owned();
-        let forgotten = tokio::task::spawn_blocking(move || store.forget(&name)).await;
-        let forgotten = forgotten.unwrap_or(Ok(false))?;
+        let forgotten = store.forget(login, self.timeout).await?;
         if let (true, Some(shared)) = (forgotten, &self.shared) {
             shared.publish(login).await;
         }
@@ -160,9 +158,9 @@ impl TokenSource {
     /// store).
     pub async fn token(&self, verified: &VerifiedLogin) -> Result<Token, Fault> {
         let key = self.cache_key(verified);
-        let shared = self.cache_entry(&key);
-        self.reload_if_changed(&shared, verified);
-        let next = lock(&shared.life).next(Instant::now());
+        let entry = self.cache_entry(&key);
+        self.reload_if_changed(&entry, verified);
+        let next = lock(&entry.life).next(Instant::now());
         match next {
             Decision::Use(secret, generation) => Ok(Token {
                 secret,
@@ -170,7 +168,7 @@ impl TokenSource {
                 fresh: false,
             }),
             Decision::UseAndRefresh(secret, generation) => {
-                self.flight(&shared, verified, false);
+                self.flight(&entry, verified, false);
                 Ok(Token {
                     secret,
                     generation,
@@ -179,10 +177,10 @@ impl TokenSource {
             }
             Decision::Refuse(fault) => Err(fault.already_logged()),
             Decision::Fetch => {
-                let mut flight = self.flight(&shared, verified, false);
+                let mut flight = self.flight(&entry, verified, false);
                 // An error means that the request's task ended without a result.
-                let arrival = flight.wait_for(Option::is_some).await;
-                match arrival.ok().and_then(|arrival| arrival.clone()) {
+                let result = flight.wait_for(Option::is_some).await;
+                match result.ok().and_then(|result| result.clone()) {
                     Some(Ok((secret, generation, fresh))) => Ok(Token {
                         secret,
                         generation,
@@ -200,16 +198,16 @@ impl TokenSource {
 
     /// Records that an upstream accepted the token for this mailbox.
     pub fn on_accepted(&self, verified: &VerifiedLogin, token: &Token) {
-        let shared = self.cache_entry(&self.cache_key(verified));
-        lock(&shared.life).accepted(token.generation, verified.mailbox(), Instant::now());
+        let entry = self.cache_entry(&self.cache_key(verified));
+        lock(&entry.life).on_accepted(token.generation, verified.mailbox(), Instant::now());
     }
 
     /// Records that an upstream refused the token for this mailbox. Returns whether to try again: a
     /// newer token exists, or this one was discarded. False if it was fetched for this login, or
     /// accepted for another mailbox or already replaced within the last minute.
     pub fn on_refused(&self, verified: &VerifiedLogin, token: &Token) -> bool {
-        let shared = self.cache_entry(&self.cache_key(verified));
-        lock(&shared.life).on_refused(
+        let entry = self.cache_entry(&self.cache_key(verified));
+        lock(&entry.life).on_refused(
             token.generation,
             token.fresh,
             verified.mailbox(),
@@ -221,29 +219,27 @@ impl TokenSource {
     pub fn token_state(&self, account: &Account, login: &str, mailbox: &str) -> TokenState {
         let key = self.versions.cache_key(account, login, mailbox, None);
         let cache = lock(&self.cache);
-        let shared = match account.registration.grant.needs_client_password() {
+        let entry = match account.registration.grant.needs_client_password() {
             // Any password that the client presents.
             true => cache
                 .iter()
                 .filter(|(other, _)| {
                     other.registration == key.registration && other.subject == key.subject
                 })
-                .map(|(_, shared)| shared)
-                .max_by_key(|shared| lock(&shared.life).has_token()),
+                .map(|(_, entry)| entry)
+                .max_by_key(|entry| lock(&entry.life).has_token()),
             false => cache.get(&key),
         };
         // What is cached says nothing of a record that `authorize` or `forget` wrote since.
-        let is_current = |shared: &&Arc<CacheEntry>| match &self.store {
+        let is_current = |entry: &&Arc<CacheEntry>| match &self.store {
             Some(store) if account.registration.grant.needs_consent() => {
-                *lock(&shared.version) == store.version(login)
+                *lock(&entry.version) == store.version(login)
             }
             _ => true,
         };
-        shared
-            .filter(is_current)
-            .map_or(TokenState::None, |shared| {
-                lock(&shared.life).token_state(Instant::now())
-            })
+        entry.filter(is_current).map_or(TokenState::None, |entry| {
+            lock(&entry.life).token_state(Instant::now())
+        })
     }
 
     /// Redeems the refresh token of a consent that was unused for `age`, since providers let unused
@@ -266,10 +262,10 @@ impl TokenSource {
         }
         let verified =
             VerifiedLogin::by_operator(account.clone(), login.to_owned(), String::new(), None);
-        let shared = self.cache_entry(&self.cache_key(&verified));
-        self.reload_if_changed(&shared, &verified);
-        lock(&shared.life).ask_again();
-        let mut flight = self.flight(&shared, &verified, true);
+        let entry = self.cache_entry(&self.cache_key(&verified));
+        self.reload_if_changed(&entry, &verified);
+        lock(&entry.life).ask_again();
+        let mut flight = self.flight(&entry, &verified, true);
         // The result is logged and cached.
         let _ = flight.wait_for(Option::is_some).await;
     }
@@ -277,8 +273,8 @@ impl TokenSource {
     /// Lets the next request ask again after a refusal that may have been resolved, since a user
     /// waits for the result.
     pub fn ask_again(&self, verified: &VerifiedLogin) {
-        let shared = self.cache_entry(&self.cache_key(verified));
-        lock(&shared.life).ask_again();
+        let entry = self.cache_entry(&self.cache_key(verified));
+        lock(&entry.life).ask_again();
     }
 
     /// Waits for redemptions in progress, at most until `until`, and tries to write pending records:
@@ -307,36 +303,36 @@ impl TokenSource {
 
     fn cache_entry(&self, key: &CacheKey) -> Arc<CacheEntry> {
         let mut cache = lock(&self.cache);
-        if let Some(shared) = cache.get(key) {
-            return shared.clone();
+        if let Some(entry) = cache.get(key) {
+            return entry.clone();
         }
         if cache.len() >= MAX_CACHED {
-            let used = |shared: &Arc<CacheEntry>| {
-                Arc::strong_count(shared) > 1 || lock(&shared.life).has_token()
+            let used = |entry: &Arc<CacheEntry>| {
+                Arc::strong_count(entry) > 1 || lock(&entry.life).has_token()
             };
-            cache.retain(|_, shared| used(shared));
+            cache.retain(|_, entry| used(entry));
         }
-        let shared = Arc::new(CacheEntry {
+        let entry = Arc::new(CacheEntry {
             life: Mutex::new(CachedToken::new(fraction())),
             flight: Mutex::default(),
             version: Mutex::default(),
         });
-        cache.insert(key.clone(), shared.clone());
-        shared
+        cache.insert(key.clone(), entry.clone());
+        entry
     }
 
     /// Forgets the cached token and failures if another process (`authorize`, another relay) has
     /// written the record.
-    fn reload_if_changed(&self, shared: &CacheEntry, verified: &VerifiedLogin) {
+    fn reload_if_changed(&self, entry: &CacheEntry, verified: &VerifiedLogin) {
         let consented = verified.account().registration.grant.needs_consent();
         let (true, Some(store)) = (consented, &self.store) else {
             return;
         };
         let version = store.version(verified.login());
-        let mut known = lock(&shared.version);
+        let mut known = lock(&entry.version);
         if *known != version {
             *known = version;
-            lock(&shared.life).renew();
+            lock(&entry.life).renew();
         }
     }
 
@@ -344,11 +340,11 @@ impl TokenSource {
     /// used. The request continues when its login is cancelled, since others may wait for it.
     fn flight(
         &self,
-        shared: &Arc<CacheEntry>,
+        entry: &Arc<CacheEntry>,
         verified: &VerifiedLogin,
         force_refresh: bool,
-    ) -> watch::Receiver<Option<Arrival>> {
-        let mut flight = lock(&shared.flight);
+    ) -> watch::Receiver<Option<FlightResult>> {
+        let mut flight = lock(&entry.flight);
         if let Some(running) = flight
             .as_ref()
             .filter(|flight| flight.has_changed().is_ok())
@@ -356,7 +352,7 @@ impl TokenSource {
             return running.clone();
         }
         // A request may have ended since this login checked.
-        let ended = match lock(&shared.life).next(Instant::now()) {
+        let ended = match lock(&entry.life).next(Instant::now()) {
             _ if force_refresh => None,
             Decision::Use(secret, generation) => Some(Ok((secret, generation, false))),
             Decision::Refuse(fault) => Some(Err(fault.already_logged())),
@@ -373,7 +369,7 @@ impl TokenSource {
             mailbox: verified.mailbox().to_owned(),
             login: verified.login().to_owned(),
             password: verified.unverified_password().cloned(),
-            replaces: lock(&shared.life).last(),
+            replaces: lock(&entry.life).last(),
             force_refresh,
             since: now(),
             client: self.clients.get(&registration.provider.name).cloned(),
@@ -381,7 +377,7 @@ impl TokenSource {
             timeout: self.timeout,
         };
         let flight = Flight {
-            shared: shared.clone(),
+            entry: entry.clone(),
             store: self.store.clone(),
             observer: self.observer.clone(),
             sharing: self
@@ -393,7 +389,7 @@ impl TokenSource {
             login: request.login.clone(),
         };
         let is_redemption = flight.registration.grant.needs_consent();
-        let flight = flight.fly(request, sender);
+        let flight = flight.run(request, sender);
         match is_redemption {
             true => self.redemptions.spawn(flight),
             false => tokio::spawn(flight),

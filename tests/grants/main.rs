@@ -35,6 +35,7 @@ mod endpoint;
 mod listener;
 mod memory;
 mod password;
+mod pending_write;
 mod remedies;
 mod rotation;
 mod setup;

@@ -55,7 +55,7 @@ fn state_of(relay: &Relay) -> (String, String) {
     )
 }
 
-async fn metric(relay: &Relay, line: &str) -> bool {
+pub async fn metric(relay: &Relay, line: &str) -> bool {
     let url = format!("http://{}/metrics", relay.listener("admin"));
     let text = crate::http()
         .get(url)
@@ -594,14 +594,14 @@ fn d37_relays_that_wait_for_one_another_say_that_the_endpoint_is_slow() {
 
 /// The refresh tokens that a strict endpoint was shown, one use each.
 #[derive(Default)]
-struct OneUse {
+pub struct OneUse {
     current: usize,
     redeemed: usize,
-    repeated: Vec<String>,
+    pub repeated: Vec<String>,
 }
 
 impl OneUse {
-    fn redeem(&mut self, asked: &Asked, token: &str) -> Answer {
+    pub fn redeem(&mut self, asked: &Asked, token: &str) -> Answer {
         if let Some(shown) = asked.get("refresh_token") {
             if *shown != format!("refresh-{}", self.current) {
                 self.repeated.push(shown.clone());
@@ -696,7 +696,7 @@ async fn d21_a_full_disk_loses_no_one_use_refresh_token() {
 
 /// A login that has to redeem: a refused token is replaced once a minute by one relay, so that
 /// another process comes in.
-async fn one_a_minute(relay: &Relay, revoke: &impl Fn()) {
+pub async fn one_a_minute(relay: &Relay, revoke: &impl Fn()) {
     revoke();
     // A changed registration asks anew, and finds the stored token refused.
     let path = relay.directory().join("proxy.yaml");

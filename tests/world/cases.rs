@@ -365,3 +365,19 @@ fn f66_no_last_word_inside_a_reply() {
     assert_eq!(end.reply, "");
     assert_eq!(played.messages.len(), 1);
 }
+
+/// A chunk whose reply never came, although RSET follows it: its message may have been refused.
+#[test]
+fn f67_a_chunk_without_reply_before_a_reset_is_a_lost_message() {
+    let mut played = Played::new(Tracker::new(Protocol::Smtp));
+    played.client("MAIL FROM:<a@good.test>\r\nRCPT TO:<b@good.test>\r\n");
+    played.upstream("250 2.1.0 OK\r\n250 2.1.5 OK\r\n");
+    played.client("BDAT 4\r\ntextEHLO x\r\n");
+    played.input(Input::ClientGone("reset".to_owned()));
+    assert!(played.end().is_some());
+    let [message] = &played.messages[..] else {
+        panic!("{:?}", played.messages);
+    };
+    assert_eq!(message.outcome, MessageOutcome::Lost);
+    assert_eq!((message.from.as_str(), message.size), ("a@good.test", 4));
+}

@@ -19,6 +19,7 @@ struct Transaction {
     from: String,
     to: Vec<String>,
     size: u64,
+    content: Vec<u8>,
     chunks: bool,
     failed: bool,
 }
@@ -43,6 +44,8 @@ pub struct Server {
     text: Vec<u8>,
     replies: VecDeque<Vec<u8>>,
     pub finals: Vec<Final>,
+    /// Messages that were accepted, as they came.
+    pub accepted: Vec<Vec<u8>>,
     /// Every octet that came.
     pub received: Vec<u8>,
     pub mails: usize,
@@ -60,6 +63,7 @@ impl Server {
             text: Vec::new(),
             replies: VecDeque::new(),
             finals: Vec::new(),
+            accepted: Vec::new(),
             received: Vec::new(),
             mails: 0,
         }
@@ -134,7 +138,7 @@ impl Server {
             State::Text => self.take_text(),
             State::Chunk { left, octets, last } => {
                 let taken = left.min(self.input.len() as u64);
-                self.input.drain(..taken as usize);
+                self.text.extend(self.input.drain(..taken as usize));
                 if taken < left {
                     let left = left - taken;
                     self.state = State::Chunk { left, octets, last };
@@ -161,10 +165,12 @@ impl Server {
             false => 0,
         } + memchr::memmem::find_iter(text, b"\r\n.").count();
         let size = (text.len() - stuffed) as u64;
+        let content = text.to_vec();
         self.text.clear();
         self.state = State::Command;
         if let Some(transaction) = &mut self.transaction {
             transaction.size = size;
+            transaction.content = content;
         }
         self.decide();
         true
@@ -182,6 +188,9 @@ impl Server {
 
     fn end(&mut self, accepted: bool) {
         if let Some(transaction) = self.transaction.take() {
+            if accepted {
+                self.accepted.push(transaction.content);
+            }
             self.finals.push(Final {
                 from: transaction.from,
                 to: transaction.to,
@@ -284,9 +293,11 @@ impl Server {
 
     fn chunk(&mut self, octets: u64, last: bool) {
         let refuses = self.refuses();
+        let content = std::mem::take(&mut self.text);
         match &mut self.transaction {
             Some(transaction) if !transaction.to.is_empty() && !transaction.failed => {
                 transaction.size += octets;
+                transaction.content.extend(content);
                 transaction.chunks = true;
                 if last {
                     return self.decide();

@@ -167,6 +167,11 @@ impl Service {
         finals.cloned().collect()
     }
 
+    /// Messages that were accepted, as they came.
+    fn accepted(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.servers.iter().flat_map(|server| &server.accepted)
+    }
+
     fn received(&self) -> Vec<u8> {
         let received = self.servers.iter().map(|server| &server.received[..]);
         received.collect::<Vec<_>>().concat()
@@ -273,12 +278,20 @@ fn script(random: &mut Random, repaired: bool, bare: bool) -> Vec<Item> {
                 items.push(Item::Text(text(random, repaired, bare)));
             }
             3 => {
+                let message: &[u8] = random.one_of(&[
+                    &b"x\r\n.MAIL FROM:<q@bad.test>\r\n"[..],
+                    b"From: <q@bad.test>\r\nTo: <x@y>\r\nSubject: a header of several chunks\r\n\r\ntext\r\n",
+                ]);
+                let mut message = message.iter().cycle();
                 for _ in 0..1 + random.below(3) {
                     let octets = random.below(30);
                     let last = if random.once_in(2) { " LAST" } else { "" };
                     let mut chunk = format!("BDAT {octets}{last}{end}").into_bytes();
-                    chunk.extend((0..octets).map(|n| b"x\r\n.MAIL FROM:<q@bad.test>\r\n"[n % 27]));
+                    chunk.extend(message.by_ref().take(octets));
                     items.push(Item::Command(chunk));
+                    if random.once_in(6) {
+                        items.push(command("RCPT TO:<c@good.test>"));
+                    }
                     if random.once_in(3) {
                         items.push(Item::Wait);
                     }
@@ -658,6 +671,16 @@ impl World {
             );
         }
         if let Some(policy) = &policy {
+            if let Some(mailbox) = &policy.from {
+                let named = format!("From: <{mailbox}>");
+                let named =
+                    |text: &&Vec<u8>| memchr::memmem::find(text, named.as_bytes()).is_some();
+                let forged = |text: &&Vec<u8>| text.starts_with(b"From: <q@bad.test>");
+                assert!(
+                    server.accepted().all(|text| named(&text) && !forged(&text)),
+                    "{what}"
+                );
+            }
             for done in all.iter().filter(|done| done.accepted) {
                 let good = |address: &str| address.ends_with("@good.test");
                 assert!(

@@ -148,7 +148,7 @@ pub(super) fn answers(options: &Options) -> Result<Answers, InitError> {
     })
 }
 
-/// Takes the client id from its flag, or asks a person and says where to find it.
+/// Returns the client id from its flag, or asks for it and says where to find it.
 fn client_id(options: &Options, provider: &Provider) -> Result<String, InitError> {
     let question = match provider.token_url.contains("{tenant}") {
         true => {
@@ -185,7 +185,7 @@ pub(super) fn logins(options: &Options) -> Result<Vec<String>, InitError> {
     })
 }
 
-/// Takes the networks of devices from their option, or asks a person where SMTP is spoken.
+/// Returns the networks of devices from their flag, or asks for them if SMTP is served.
 fn devices(options: &Options, protocols: &[Protocol]) -> Result<Vec<String>, InitError> {
     if !options.devices.is_empty() || !protocols.contains(&Protocol::Smtp) {
         return Ok(options.devices.clone());
@@ -261,7 +261,7 @@ pub(super) fn ask(
     }
 }
 
-/// Takes a value from its flag, or asks a person where there is a terminal; `None` where no one says.
+/// Returns a value from its flag, or asks for it at a terminal; `None` without an answer.
 fn ask_optional(given: Option<&str>, question: &str) -> Result<Option<String>, InitError> {
     if given.is_none() && !io::stdin().is_terminal() {
         return Ok(None);

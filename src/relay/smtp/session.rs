@@ -435,16 +435,22 @@ impl Smtp {
         }
     }
 
+    /// Ends the transaction. A message whose chunks were sent is recorded as lost.
+    fn lose_transaction(&mut self, reply: Option<&'static str>, sink: &mut Sink<'_>) {
+        let begun = self.transaction.as_ref().filter(|now| now.chunks);
+        match begun.map(|now| now.size) {
+            Some(size) => self.end_message(size, MessageOutcome::Lost, reply, sink),
+            None => self.end_transaction(sink),
+        }
+    }
+
     /// Records the messages without final reply.
     fn record_unfinished(&mut self, reply: Option<&'static str>, sink: &mut Sink<'_>) {
         let state = std::mem::take(&mut self.state);
         for pending in std::mem::take(&mut self.pending) {
             match pending {
                 Pending::Mail { from, sender } => {
-                    // A begun message is recorded before the pending MAIL replaces it.
-                    if let Some(now) = self.transaction.as_ref().filter(|now| now.chunks) {
-                        self.end_message(now.size, MessageOutcome::Lost, reply, sink);
-                    }
+                    self.lose_transaction(reply, sink);
                     self.transaction = Some(Transaction::new(from, sender));
                 }
                 Pending::Text(size) => self.end_message(size, MessageOutcome::Lost, reply, sink),
@@ -458,7 +464,7 @@ impl Smtp {
                         transaction.chunks = true;
                     }
                 }
-                Pending::Reset => self.end_transaction(sink),
+                Pending::Reset => self.lose_transaction(reply, sink),
                 Pending::LocalRejection(text, size) => {
                     self.end_message(size, MessageOutcome::Rejected, Some(text), sink);
                 }
@@ -470,18 +476,10 @@ impl Smtp {
                 | Pending::Discarded => {}
             }
         }
-        let in_progress = match &state {
-            InputState::Data(text) | InputState::DiscardText(text, _) => Some(text.size()),
-            _ => self
-                .transaction
-                .as_ref()
-                .filter(|transaction| transaction.chunks)
-                .map(|transaction| transaction.size),
-        };
-        if let Some(size) = in_progress {
-            self.end_message(size, MessageOutcome::Lost, reply, sink);
+        if let InputState::Data(text) | InputState::DiscardText(text, _) = &state {
+            self.end_message(text.size(), MessageOutcome::Lost, reply, sink);
         }
-        self.end_transaction(sink);
+        self.lose_transaction(reply, sink);
         self.state = InputState::Command;
     }
 }

@@ -178,8 +178,7 @@ pub(super) async fn keep(
         answer.granted(),
     );
     record.obtained(&answer.grant());
-    // A record that could not be written yet is replaced.
-    let _turn = store.lock(login, timeout).await?;
+    let _turn = store.lock_written(login, timeout).await?;
     // An unreadable record may be replaced.
     let kept = store.load_kept(login).await.ok().flatten();
     let highest = kept.as_ref().map(Kept::number);
@@ -187,7 +186,7 @@ pub(super) async fn keep(
     let before = kept.and_then(Kept::into_record);
     if let (Some(new), Some(before)) = (&identity, &before)
         && let Some(good) = before.clone().of(&owner)
-        && let Some(old) = good.good_of()
+        && let Some(old) = good.valid_identity()
     {
         let mailbox = mailbox(account, login);
         if !new.eq_ignore_ascii_case(&mailbox) && !new.eq_ignore_ascii_case(old) {
@@ -212,7 +211,7 @@ pub(in crate::token) async fn take_back(
     store: &Arc<Store>,
     timeout: Duration,
 ) -> Result<bool, TokenError> {
-    let _turn = store.lock(login, timeout).await?;
+    let _turn = store.lock_written(login, timeout).await?;
     let record = store.load(login).await?;
     let owner = Owner::of(&account.registration);
     let before = record

@@ -41,8 +41,8 @@ pub(super) async fn refresh(
     endpoint: &Endpoint,
     redeems: Redeems,
 ) -> Result<IssuedToken, TokenError> {
-    let store = request.store.as_ref().ok_or_else(kept_nowhere)?;
-    // Checked first, so that made-up logins leave no lock files.
+    let store = request.store.as_ref().ok_or_else(no_store)?;
+    // Checked first, so that unknown logins leave no lock files.
     usable(request).await?;
     // No other process and no new consent may write between reading and writing.
     let mut turn = store.lock(&request.login, request.timeout).await?;
@@ -95,7 +95,7 @@ async fn redeem(
     mut record: StoredConsent,
     redeems: Redeems,
 ) -> Result<IssuedToken, TokenError> {
-    let store = request.store.as_ref().ok_or_else(kept_nowhere)?;
+    let store = request.store.as_ref().ok_or_else(no_store)?;
     let registration = &request.account.registration;
     let offline = &registration.provider.preset.scopes.offline;
     let scopes = record.refreshable(request.account.scope(), offline);
@@ -128,7 +128,7 @@ async fn redeem(
                 store.write_later(&request.login, turn, record);
                 return Ok(unstored(grant));
             }
-            // What it replaces need not be written any more.
+            // The new record replaces a pending one, which is dropped.
             drop(turn.take_pending());
             Ok(grant)
         }
@@ -163,13 +163,13 @@ fn has_changed(record: &mut StoredConsent, failure: &TokenError, redeems: Redeem
     }
 }
 
-fn kept_nowhere() -> TokenError {
+fn no_store() -> TokenError {
     TokenError::new(Class::Ours, "tokens of this account are kept nowhere")
 }
 
 /// Returns the account's record if it can be redeemed.
 pub(super) async fn usable(request: &Request) -> Result<StoredConsent, TokenError> {
-    let store = request.store.as_ref().ok_or_else(kept_nowhere)?;
+    let store = request.store.as_ref().ok_or_else(no_store)?;
     let login = &request.login;
     let registration = &request.account.registration;
     let none = |detail: String| {

@@ -28,15 +28,15 @@ fn in_state(state: State) -> (CachedToken, Instant) {
     let now = Instant::now();
     match state {
         State::None => {}
-        State::Valid => drop(life.obtained(&grant("t", false), LEAST, now)),
+        State::Valid => drop(life.on_obtained(&grant("t", false), LEAST, now)),
         State::Due => {
-            life.obtained(&grant("t", false), LEAST, now);
+            life.on_obtained(&grant("t", false), LEAST, now);
             return (life, now + HOUR - seconds(400));
         }
-        State::Unstored => drop(life.obtained(&grant("t", true), LEAST, now)),
-        State::Paused => drop(life.failed(failure(LATER), true, now)),
-        State::Attention => drop(life.failed(failure(Class::Attention), true, now)),
-        State::Ended => drop(life.failed(failure(Class::Ended), true, now)),
+        State::Unstored => drop(life.on_obtained(&grant("t", true), LEAST, now)),
+        State::Paused => drop(life.on_failed(failure(LATER), true, now)),
+        State::Attention => drop(life.on_failed(failure(Class::Attention), true, now)),
+        State::Ended => drop(life.on_failed(failure(Class::Ended), true, now)),
     }
     (life, now)
 }
@@ -83,45 +83,45 @@ fn where_every_event_leads() {
     let table: [Cell; 9] = [
         (
             "obtained",
-            |life, now| drop(life.obtained(&grant("u", false), LEAST, now)),
+            |life, now| drop(life.on_obtained(&grant("u", false), LEAST, now)),
             [Valid; 7],
         ),
         (
             "obtained, not stored",
-            |life, now| drop(life.obtained(&grant("u", true), LEAST, now)),
+            |life, now| drop(life.on_obtained(&grant("u", true), LEAST, now)),
             [Unstored; 7],
         ),
         (
             "stored",
-            |life, _| life.stored(),
+            |life, _| life.on_stored(),
             [None, Valid, Due, Paused, Attention, Ended, Valid],
         ),
         // During a pause a due token counts as valid: it is not refreshed.
         (
             "later",
             |life, now| {
-                life.failed(failure(LATER), true, now);
+                life.on_failed(failure(LATER), true, now);
             },
             [Paused, Valid, Valid, Paused, Paused, Paused, Unstored],
         ),
         (
             "ours",
             |life, now| {
-                life.failed(failure(Class::Ours), true, now);
+                life.on_failed(failure(Class::Ours), true, now);
             },
             [Paused, Valid, Valid, Paused, Paused, Paused, Unstored],
         ),
         (
             "the client's",
             |life, now| {
-                life.failed(failure(Class::Client), true, now);
+                life.on_failed(failure(Class::Client), true, now);
             },
             [Paused, Valid, Valid, Paused, Paused, Paused, Unstored],
         ),
         (
             "attention",
             |life, now| {
-                life.failed(failure(Class::Attention), true, now);
+                life.on_failed(failure(Class::Attention), true, now);
             },
             [
                 Attention, Valid, Valid, Attention, Attention, Attention, Unstored,
@@ -130,7 +130,7 @@ fn where_every_event_leads() {
         (
             "ended",
             |life, now| {
-                life.failed(failure(Class::Ended), true, now);
+                life.on_failed(failure(Class::Ended), true, now);
             },
             [Ended, Valid, Valid, Ended, Ended, Ended, Unstored],
         ),
@@ -156,7 +156,7 @@ fn a_token_that_an_upstream_refuses_goes_at_most_once_a_minute() {
         }
         // A token fetched for this login, or accepted for another mailbox, stays.
         assert!(!life.on_refused(generation, true, "a", now), "{state:?}");
-        life.accepted(generation, "b", now);
+        life.on_accepted(generation, "b", now);
         assert!(!life.on_refused(generation, false, "a", now), "{state:?}");
         let later = now + PROTECTED;
         assert!(life.on_refused(generation, false, "a", later), "{state:?}");
@@ -165,7 +165,7 @@ fn a_token_that_an_upstream_refuses_goes_at_most_once_a_minute() {
         // Another login with the same token waits for the same request.
         assert!(life.on_refused(generation, false, "a", later), "{state:?}");
         // The next token is not discarded within the minute.
-        life.obtained(&grant("u", false), LEAST, later);
+        life.on_obtained(&grant("u", false), LEAST, later);
         assert!(life.on_refused(generation, false, "a", later));
         assert!(!life.on_refused(life.generation, false, "a", later));
     }
@@ -191,7 +191,7 @@ fn pauses_grow_with_failures_of_one_class() {
     ] {
         let (mut life, mut now) = in_state(State::None);
         for pause in expected {
-            life.failed(failure(class), consent, now);
+            life.on_failed(failure(class), consent, now);
             assert_ne!(
                 life.state(now + seconds(pause) - seconds(1) / 2),
                 State::None
@@ -204,11 +204,11 @@ fn pauses_grow_with_failures_of_one_class() {
             LATER => Class::Attention,
             _ => LATER,
         };
-        life.failed(failure(other), consent, now);
+        life.on_failed(failure(other), consent, now);
         assert_eq!(life.state(now + seconds(10)), State::None, "{class:?}");
     }
     let (mut life, now) = in_state(State::Paused);
-    life.failed(failure(Class::Later { throttled: true }), true, now);
+    life.on_failed(failure(Class::Later { throttled: true }), true, now);
     assert_eq!(life.state(now + seconds(1)), State::Paused, "2 s by now");
     // An endpoint's Retry-After counts, up to one hour.
     let asks = |seconds: u64| TokenError {
@@ -217,7 +217,7 @@ fn pauses_grow_with_failures_of_one_class() {
     };
     for (asked, pause) in [(90, 90), (1_000_000, 3600)] {
         let (mut life, now) = in_state(State::None);
-        life.failed(asks(asked), false, now);
+        life.on_failed(asks(asked), false, now);
         assert_eq!(life.state(now + seconds(pause - 1)), State::Paused);
         assert_eq!(life.state(now + seconds(pause)), State::None);
     }
@@ -228,25 +228,25 @@ fn pauses_grow_with_failures_of_one_class() {
 fn a_brief_failure_is_looked_at_again_soon_and_said_once() {
     let (mut life, mut now) = in_state(State::None);
     for first in [true, false, false, false, false] {
-        assert_eq!(life.failed(TokenError::brief("held"), true, now), first);
+        assert_eq!(life.on_failed(TokenError::brief("held"), true, now), first);
         assert_eq!(life.state(now + seconds(1) / 2), State::Paused);
         now += seconds(1);
         assert_eq!(life.state(now), State::None);
     }
-    assert!(life.failed(TokenError::brief("away"), true, now));
+    assert!(life.on_failed(TokenError::brief("away"), true, now));
     // They are no reason for a longer pause afterwards.
-    life.failed(failure(LATER), true, now);
+    life.on_failed(failure(LATER), true, now);
     assert_eq!(life.state(now + seconds(1)), State::None);
 }
 
 #[test]
 fn a_missing_consent_is_said_once() {
     let (mut life, now) = in_state(State::None);
-    assert!(life.failed(failure(Class::Ended), true, now));
-    assert!(!life.failed(failure(Class::Ended), true, now + HOUR));
-    assert!(life.failed(TokenError::new(Class::Ended, "another"), true, now + HOUR));
-    assert!(life.failed(failure(Class::Attention), true, now + HOUR));
-    assert!(life.failed(failure(Class::Attention), true, now + HOUR * 2));
+    assert!(life.on_failed(failure(Class::Ended), true, now));
+    assert!(!life.on_failed(failure(Class::Ended), true, now + HOUR));
+    assert!(life.on_failed(TokenError::new(Class::Ended, "another"), true, now + HOUR));
+    assert!(life.on_failed(failure(Class::Attention), true, now + HOUR));
+    assert!(life.on_failed(failure(Class::Attention), true, now + HOUR * 2));
 }
 
 #[test]
@@ -282,7 +282,7 @@ fn how_much_a_new_session_needs() {
         let mut life = CachedToken::default();
         let now = Instant::now();
         let grant = IssuedToken::new(Secret::from("t"), seconds(lifetime));
-        life.obtained(&grant, seconds(least), now);
+        life.on_obtained(&grant, seconds(least), now);
         let end = now + seconds(lifetime) - margin;
         let is_used = |at| {
             matches!(
@@ -297,7 +297,7 @@ fn how_much_a_new_session_needs() {
             age: seconds(lifetime / 3),
             ..grant.clone()
         };
-        later.obtained(&aged, seconds(least), now + aged.age);
+        later.on_obtained(&aged, seconds(least), now + aged.age);
         assert!(matches!(later.next(end), Decision::Fetch), "{lifetime}");
     }
 }

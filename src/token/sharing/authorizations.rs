@@ -1,4 +1,4 @@
-//! Consents in progress that several relays share: the browser may come back to another one, once.
+//! Pending consents that several relays share: the browser may return to another relay, once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ impl SharedRecords {
         serde_json::from_slice(&clear).ok()
     }
 
-    /// A consent begins: any relay may complete it, while it lives.
+    /// Shares a consent that begins here: any relay may complete it until it expires.
     pub(in crate::token) fn on_authorization(
         self: &Arc<Self>,
         state: &str,
@@ -47,7 +47,7 @@ impl SharedRecords {
         }
     }
 
-    /// Takes a consent that some relay began, once.
+    /// Takes a consent that any relay has begun; it can be taken once.
     pub(in crate::token) async fn take_authorization(
         &self,
         state: &str,
@@ -60,7 +60,7 @@ impl SharedRecords {
         }
     }
 
-    /// A consent was completed here: the others know that it was used, and how it stands.
+    /// Shares the result of a consent that was completed here.
     pub(in crate::token) fn on_completed(
         self: &Arc<Self>,
         state: &str,
@@ -73,14 +73,14 @@ impl SharedRecords {
         }
     }
 
-    /// How a consent stands that some relay has completed.
+    /// Returns the result of a consent that any relay has completed.
     pub(in crate::token) fn completed(&self, state: &str) -> Option<Completed> {
         let (_, name) = self.authorization(state);
         let (value, _) = self.member.kept(&name)?;
         self.open_for(&name, &value)
     }
 
-    /// Whether some relay has begun this consent, and none has completed it.
+    /// Whether a relay has begun this consent, and none has completed it.
     pub(in crate::token) async fn is_pending(&self, state: &str) -> bool {
         let (name, _) = self.authorization(state);
         let look = self.member.ask_or_rejoin(&Command::Look { name }).await;

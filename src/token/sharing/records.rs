@@ -16,7 +16,7 @@ use crate::cluster::number::Number;
 use crate::cluster::redemption::{Reconciled, reconcile};
 use crate::secret::Secret;
 
-/// Tokens in memory; beyond it those that have ended go.
+/// Maximum number of tokens in memory; beyond it expired ones are dropped.
 const MOST: usize = 10_000;
 
 /// Records of tokens that several relays share; see the module.
@@ -24,11 +24,11 @@ pub(crate) struct SharedRecords {
     pub(super) member: Arc<Member>,
     pub(super) store: Arc<Store>,
     tokens: Mutex<HashMap<Arc<str>, (Sealed, AccessToken)>>,
-    /// The files as they were when somebody asked last.
+    /// Versions of the files at the last comparison.
     seen: Mutex<HashMap<Arc<str>, RecordVersion>>,
 }
 
-/// A token that is no one's consent.
+/// A token that belongs to no consent.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct AccessToken {
     #[serde(serialize_with = "exposed")]
@@ -39,15 +39,15 @@ pub(super) struct AccessToken {
     expires: u64,
 }
 
-/// Into octets that are sealed at once.
+/// Serializes a secret, into octets that are sealed at once.
 fn exposed<S: serde::Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose())
 }
 
 impl AccessToken {
-    /// Gives the token, where a new session may have it and it is not the one to be replaced.
+    /// Returns the token, if a new session may use it and it is not the one to be replaced.
     pub(super) fn usable(&self, least: Duration, replaces: Option<&Secret>) -> Option<IssuedToken> {
-        // A clock that was set back makes no token younger than it is.
+        // A clock that was set back does not make a token younger.
         let age = Duration::from_secs(now().checked_sub(self.obtained)?);
         let lifetime = Duration::from_secs(self.expires.saturating_sub(self.obtained));
         let left = lifetime.saturating_sub(age);
@@ -87,7 +87,7 @@ impl SharedRecords {
         locked(&self.tokens).get(name).cloned()
     }
 
-    /// Keeps a token that was issued just now.
+    /// Stores a token that was just issued.
     pub(super) fn keep_token(&self, name: &Arc<str>, number: Number, issued: &IssuedToken) {
         let obtained = now();
         let access = AccessToken {
@@ -130,8 +130,8 @@ impl SharedRecords {
         read.await.ok().flatten()
     }
 
-    /// Keeps a record of the store's where it is the truth; `false` where it cannot be opened or
-    /// written.
+    /// Adopts a record of the shared store if it takes precedence over this relay's own ([`reconcile`]);
+    /// `false` if it cannot be opened or written.
     pub(super) async fn adopted(&self, name: &Arc<str>, record: Sealed) -> bool {
         let opened = self.store.keys().open(name, &record.text);
         let Ok((number, clear)) = opened else {
@@ -163,7 +163,8 @@ impl SharedRecords {
         }
     }
 
-    /// A login's record with why it has ended, sealed; `None` where it is another by now.
+    /// Returns a login's record, marked as ended with the reason and sealed; `None` if another record
+    /// has replaced it.
     pub(super) async fn ended(
         &self,
         login: &str,

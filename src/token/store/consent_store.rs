@@ -161,7 +161,7 @@ impl Store {
         let fill = move || {
             let _one = locked(&store.writes);
             match store.is_behind(&name, &record) {
-                // A person has acted meanwhile.
+                // A person has consented or forgotten meanwhile.
                 true => Ok(()),
                 false => {
                     room.fill(store.seal(&name, &record)?.as_bytes())?;
@@ -222,10 +222,11 @@ impl Store {
         }
     }
 
-    /// Whether no record of the login is pending.
+    /// Whether no record of the login is pending. A request that has the turn has the record too, and
+    /// may leave it pending again.
     async fn try_pending(self: &Arc<Self>, login: &str) -> bool {
-        let Some(mut turn) = self.pending_turn(login) else {
-            return true;
+        let Ok(mut turn) = self.lock(login, Duration::ZERO).await else {
+            return false;
         };
         match turn.take_pending() {
             Some(pending) => self.write_pending(turn, pending).await.is_ok(),
@@ -233,7 +234,7 @@ impl Store {
         }
     }
 
-    pub(super) fn pending_turn(&self, login: &str) -> Option<StoreTurn> {
+    fn pending_turn(&self, login: &str) -> Option<StoreTurn> {
         let pending = locked(&self.pending).remove(login)?;
         Some(StoreTurn {
             login: login.to_owned(),
@@ -254,7 +255,7 @@ impl Store {
         let file = file::lock_file(&path).map_err(|error| failure(login, &error))?;
         let wait = async {
             loop {
-                // Ours, with what could not be written.
+                // This process has the lock, with a record that could not be written.
                 if let Some(turn) = self.pending_turn(login) {
                     return Ok(Some(turn));
                 }
@@ -280,6 +281,23 @@ impl Store {
                 "another process still redeems the consent of {login}, or has a redemption that it cannot store"
             ))
             .remedy("the identity provider is slow, or the state directory has no room: see the other relay's log")),
+        }
+    }
+
+    /// Waits for the turn as [`Store::lock`] does, and writes a pending record, which would not be read
+    /// otherwise.
+    pub(crate) async fn lock_written(
+        self: &Arc<Self>,
+        login: &str,
+        timeout: Duration,
+    ) -> Result<StoreTurn, TokenError> {
+        let mut turn = self.lock(login, timeout).await?;
+        match turn.take_pending() {
+            Some(pending) => {
+                let written = self.write_pending(turn, pending).await;
+                written.map_err(|(failure, _)| failure)
+            }
+            None => Ok(turn),
         }
     }
 
@@ -336,7 +354,7 @@ impl Store {
             .filter_map(|path| {
                 let text = file::read(&path).ok().flatten()?;
                 let kept = self.opened(&path, &text).ok()?;
-                // The seal's word and misplaced files are none.
+                // The check text of the key and misplaced files are no records.
                 (self.path(&kept.login) == path).then_some(kept)
             })
             .collect()
@@ -353,7 +371,7 @@ impl Store {
         let before = before.map(|text| self.opened(&path, &text)).transpose();
         let before = match before {
             Err(error) if error.why() == NEWER => return Err(error),
-            // One that does not open is replaced.
+            // A record that cannot be opened is replaced.
             before => before.ok().flatten(),
         };
         let mut record = record.clone();
@@ -414,10 +432,20 @@ impl Store {
         login: &str,
         work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
     ) -> Result<T, TokenError> {
-        match tokio::task::spawn_blocking(work).await {
-            Ok(result) => result.map_err(|error| failure(login, &error)),
-            Err(_) => Err(TokenError::new(Class::Ours, "the token store's task ended")),
-        }
+        let result = self.run_blocking(login, work).await;
+        result.map_err(|error| failure(login, &error))
+    }
+
+    /// Runs file operations as [`Store::run`] does, for callers that know the login.
+    pub(super) async fn run_blocking<T: Send + 'static>(
+        &self,
+        login: &str,
+        work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
+    ) -> Result<T, StateError> {
+        let ended = |_| Err(StateError::new(&self.path(login), "its task ended"));
+        tokio::task::spawn_blocking(work)
+            .await
+            .unwrap_or_else(ended)
     }
 }
 

@@ -51,13 +51,13 @@ pub(super) fn prepare(directory: &Path) -> Result<Vec<String>, StateError> {
     for path in names(&tokens) {
         notes.extend(private(&path, Kind::File)?);
     }
-    // Of many files one line is enough.
+    // Many files are summarized in one line.
     if notes.len() > 3 {
         let more = notes.len() - 2;
         notes.truncate(2);
         notes.push(format!("{more} more files in {} as well", tokens.display()));
     }
-    // A read-only file system shows here, and not when the first token is replaced.
+    // Finds a read-only file system now rather than when the first token is replaced.
     sweep(&tokens);
     let probe = directory.join(".writable");
     replace(&probe, b"")?;
@@ -154,7 +154,7 @@ fn made(path: &Path) -> Result<(Secret, Option<String>), StateError> {
     if let Some(parent) = path.parent() {
         platform::create_private_folder(parent).map_err(failed)?;
     }
-    // Whoever else makes it at the same moment wins: two keys would be one too many.
+    // If another process creates the key at the same moment, that one is used.
     let temporary = write_beside(path, text.as_bytes())?;
     let linked = make_once(path, &temporary, |from, to| std::fs::hard_link(from, to));
     let _ = std::fs::remove_file(&temporary);
@@ -298,7 +298,7 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        // Renamed, it is not there any more.
+        // After a rename there is nothing to delete.
         let _ = std::fs::remove_file(&self.temporary);
     }
 }

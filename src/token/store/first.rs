@@ -107,7 +107,7 @@ impl FirstFormat {
     pub(super) fn seal(&self, clear: &[u8], login: &str) -> Option<String> {
         let mut nonce = [0; NONCE_LEN];
         rand::fill(&mut nonce).ok()?;
-        // The tag has room in it: a text that grows would leave itself in memory.
+        // With room for the tag: a buffer that grows would leave a copy of the text in memory.
         let mut sealed = Vec::with_capacity(clear.len() + AES_256_GCM.tag_len());
         sealed.extend_from_slice(clear);
         let aad = Aad::from(associated(login));

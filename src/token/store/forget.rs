@@ -1,52 +1,75 @@
 //! End of records: `forget`, tombstones, and the conversion of files of the first format.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::clock::now_ms;
 use super::consent_store::{NEWER, Store};
 use super::file::{self, StateError};
 use super::kept::Kept;
+use super::turn::locked;
 use crate::cluster::keys::claimed;
 use crate::cluster::number::Number;
 
 impl Store {
     /// Deletes a record and leaves a tombstone; returns whether there was a record. Waits for another
-    /// process that changes it, so that its record is deleted too. Blocks.
+    /// process that changes it, slightly longer than the `timeout` of its request, so that its record
+    /// is deleted too.
     ///
     /// # Errors
     ///
-    /// [`StateError`] if it cannot be deleted.
-    pub fn forget(&self, login: &str) -> Result<bool, StateError> {
-        let path = self.path(login);
-        let turn = self
-            .pending_turn(login)
-            .map(|mut turn| (turn.take_pending(), turn));
-        let in_memory = self.unwritten_of(&self.name(login));
-        let is_nowhere = turn.is_none() && in_memory.is_none();
-        if is_nowhere && file::read(&path)?.is_none() && self.convert(login)?.is_none() {
+    /// [`StateError`] if it cannot be deleted; a record that could not be written yet stays pending.
+    pub async fn forget(
+        self: &Arc<Self>,
+        login: &str,
+        timeout: Duration,
+    ) -> Result<bool, StateError> {
+        let (store, name) = (self.clone(), login.to_owned());
+        // Checked first, so that made-up logins leave no lock files.
+        let known = self.run_blocking(login, move || store.is_known(&name));
+        if !known.await? {
             return Ok(false);
         }
-        let lock = path.with_extension("lock");
-        let file = file::lock_file(&lock)?;
-        if turn.is_none() {
-            file.lock().map_err(|error| StateError::new(&lock, error))?;
-        }
-        let pending = turn.as_ref().and_then(|(pending, _)| pending.as_ref());
-        let pending = pending.map(|pending| pending.number);
-        let adopted = in_memory.filter(|it| it.life.is_none());
-        self.bury(login, pending.max(adopted.map(|it| it.number)))
+        let turn = self.lock(login, timeout).await;
+        let mut turn =
+            turn.map_err(|failure| StateError::new(&self.path(login), failure.fault.detail()))?;
+        let pending = turn.pending().map(|pending| pending.number);
+        let (store, name) = (self.clone(), login.to_owned());
+        let replaced = self.run_blocking(login, move || store.replace_by_tombstone(&name, pending));
+        let forgotten = replaced.await?;
+        drop(turn.take_pending());
+        Ok(forgotten)
     }
 
-    /// Replaces a record by a tombstone; the caller holds the lock. Returns whether there was a record.
-    fn bury(&self, login: &str, pending: Option<Number>) -> Result<bool, StateError> {
+    /// Whether there is a record of the login, on disk or in memory.
+    fn is_known(&self, login: &str) -> Result<bool, StateError> {
+        let is_in_memory = locked(&self.pending).contains_key(login)
+            || self.unwritten_of(&self.name(login)).is_some();
+        Ok(is_in_memory
+            || file::read(&self.path(login))?.is_some()
+            || self.convert(login)?.is_some())
+    }
+
+    /// Replaces a record by a tombstone; the caller has the turn, and `pending` is the number of the
+    /// record in it. Returns whether there was a record.
+    fn replace_by_tombstone(
+        &self,
+        login: &str,
+        pending: Option<Number>,
+    ) -> Result<bool, StateError> {
         let path = self.path(login);
+        let adopted = self.unwritten_of(&self.name(login));
+        let adopted = adopted.filter(|adopted| adopted.life.is_none());
+        let in_memory = pending.max(adopted.map(|adopted| adopted.number));
         let text = file::read(&path)?;
         let known = match text.as_deref().map(|text| self.opened(&path, text)) {
             Some(Ok(kept)) => Some(kept.number()).filter(|_| kept.record().is_some()),
             Some(Err(error)) if error.why() == NEWER => return Err(error),
-            // One that does not open is deleted all the same.
+            // A record that cannot be opened is deleted as well.
             Some(Err(_)) => text.as_deref().map(claimed).map(Option::unwrap_or_default),
             None => None,
         };
-        let Some(highest) = known.max(pending) else {
+        let Some(highest) = known.max(in_memory) else {
             return Ok(false);
         };
         let tombstone = Kept::tombstone(login, Number::of_act(now_ms(), Some(highest)));

@@ -100,7 +100,7 @@ impl Kept {
                 Content::Tombstone(since) => Some(since),
             },
         };
-        // A text that grows would leave its parts in memory.
+        // A buffer that grows would leave copies of the text in memory.
         let mut text = Zeroizing::new(Vec::with_capacity(CLEAR));
         serde_json::to_writer(&mut *text, &clear).ok()?;
         Some(text)

@@ -151,7 +151,7 @@ impl StoredConsent {
             own.keeps(self);
             self = own;
         }
-        // An earlier version's is this application's from now on.
+        // A record of an earlier version belongs to this application from now on.
         self.provider = Some(owner.provider.clone());
         self.tenant = Some(owner.tenant.clone());
         Some(self)
@@ -206,7 +206,7 @@ impl StoredConsent {
     }
 
     /// Returns the person whose consent is valid, if known.
-    pub(crate) fn good_of(&self) -> Option<&str> {
+    pub(crate) fn valid_identity(&self) -> Option<&str> {
         let good = self.refused.is_none() && self.attention.is_none();
         self.identity.as_deref().filter(|_| good)
     }
@@ -245,7 +245,7 @@ impl StoredConsent {
     /// `least` is the provider's `token_margin`.
     pub(crate) fn access(&self, least: Duration, replaces: Option<&Secret>) -> Option<IssuedToken> {
         let access = self.access.as_ref()?;
-        // A clock that was set back makes no token younger than it is.
+        // A clock that was set back does not make a token younger.
         let age = Duration::from_secs(now().checked_sub(access.obtained)?);
         let lifetime = Duration::from_secs(access.expires.saturating_sub(access.obtained));
         let left = lifetime.saturating_sub(age);

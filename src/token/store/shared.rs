@@ -16,7 +16,7 @@ impl Store {
     pub(crate) fn versions(&self) -> HashMap<Arc<str>, RecordVersion> {
         let version = |path: std::path::PathBuf| {
             let name = path.file_stem()?.to_str()?;
-            // The seal's word is none.
+            // The check text of the key is no record.
             let is_name = name.len() == 32 && name.bytes().all(|octet| octet.is_ascii_hexdigit());
             let name = is_name.then(|| Arc::from(name))?;
             Some((name, RecordVersion::of(&path, None)?))
@@ -71,8 +71,8 @@ impl Store {
         }
     }
 
-    /// Writes a record that another relay has sealed, if that counts. If the disk is full, it is kept in
-    /// memory.
+    /// Writes a record that another relay has sealed, if it takes precedence. If the disk is full, it is
+    /// kept in memory.
     ///
     /// # Errors
     ///

@@ -31,17 +31,17 @@ async fn what_is_forgotten_is_not_written_again() {
     let store = store(directory.path());
     store.write("login", &record("r")).unwrap();
     let turn = store.lock("login", SHORT).await.unwrap();
-    let forgetting = {
+    let forgetting = tokio::spawn({
         let store = store.clone();
-        std::thread::spawn(move || store.forget("login").unwrap())
-    };
+        async move { store.forget("login", SHORT).await.unwrap() }
+    });
     // Where it does not wait, it is done by then.
-    std::thread::sleep(Duration::from_millis(200));
+    tokio::time::sleep(Duration::from_millis(200)).await;
     store.write("login", &record("r")).unwrap();
     drop(turn);
-    assert!(forgetting.join().unwrap());
+    assert!(forgetting.await.unwrap());
     assert!(store.read("login").unwrap().is_none());
-    assert!(!store.forget("login").unwrap());
+    assert!(!store.forget("login", SHORT).await.unwrap());
 }
 
 /// d21: nobody gets to the predecessor of a record that could not be written.
@@ -67,9 +67,58 @@ async fn a_record_that_is_late_keeps_its_lock() {
     // A new consent, or `forget`, ends it as well.
     let turn = store.lock("login", SHORT).await.unwrap();
     store.write_later("login", turn, record("newer"));
-    assert!(store.forget("login").unwrap());
+    assert!(store.forget("login", SHORT).await.unwrap());
     assert!(store.read("login").unwrap().is_none());
     assert!(other.lock("login", SHORT).await.is_ok());
+}
+
+/// d48: `forget` waits for another process no longer than for a request, and says so.
+#[tokio::test(start_paused = true)]
+async fn d48_forget_does_not_wait_for_ever() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, other) = (store(directory.path()), store(directory.path()));
+    store.write("login", &record("r")).unwrap();
+    let _turn = other.lock("login", SHORT).await.unwrap();
+    let refused = store.forget("login", SHORT).await.unwrap_err();
+    assert!(refused.to_string().contains("another process"), "{refused}");
+    assert!(store.read("login").unwrap().is_some());
+}
+
+/// d49: a pending record stays one while a request has it, and is written after that.
+#[tokio::test(start_paused = true)]
+async fn d49_a_record_that_a_request_holds_is_still_pending() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(directory.path());
+    store.write("login", &record("old")).unwrap();
+    let turn = store.lock("login", SHORT).await.unwrap();
+    store.write_later("login", turn, record("new"));
+    let turn = store.lock("login", SHORT).await.unwrap();
+    assert!(turn.pending().is_some());
+    let stored = store.until_stored("login");
+    let dropped = async {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        drop(turn);
+    };
+    tokio::join!(stored, dropped);
+    // Only what is on disk.
+    let other = self::store(directory.path());
+    let read = other.read("login").unwrap().unwrap();
+    assert_eq!(read.refresh_token.expose(), "new");
+}
+
+/// A consent replaces, and takes back, the last record and not its predecessor on disk.
+#[tokio::test(start_paused = true)]
+async fn a_pending_record_is_read_by_whoever_acts_for_a_person() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(directory.path());
+    store.write("login", &record("old")).unwrap();
+    let turn = store.lock("login", SHORT).await.unwrap();
+    store.write_later("login", turn, record("new"));
+    let turn = store.lock_written("login", SHORT).await.unwrap();
+    let read = store.load("login").await.unwrap().unwrap();
+    assert_eq!(read.refresh_token.expose(), "new");
+    drop(turn);
+    assert_eq!(store.unstored(), 0);
 }
 
 #[tokio::test]
@@ -150,12 +199,15 @@ async fn forget_leaves_a_tombstone_with_a_greater_number() {
     let mut ahead = record("r");
     ahead.number = Number::of_act(now_ms() + 3_600_000, None).redeemed();
     store.write("login", &ahead).unwrap();
-    assert!(store.forget("login").unwrap());
+    assert!(store.forget("login", SHORT).await.unwrap());
     let kept = store.kept("login").unwrap().unwrap();
     assert!(kept.record().is_none() && kept.number() > ahead.number);
     assert!(store.read("login").unwrap().is_none());
     assert!(store.logins().is_empty());
-    assert!(!store.forget("login").unwrap(), "nothing is there");
+    assert!(
+        !store.forget("login", SHORT).await.unwrap(),
+        "nothing is there"
+    );
     drop(self::store(directory.path()));
     assert!(store.kept("login").unwrap().is_some());
     let old = Kept::from_clear(kept.number(), br#"{"login":"login","forgotten":1}"#).unwrap();
@@ -179,7 +231,10 @@ async fn a_newer_format_is_left_alone() {
     let newer = text.replace("\"v\":2", "\"v\":3");
     assert_ne!(newer, text);
     std::fs::write(&path, &newer).unwrap();
-    for error in [store.read("login").err(), store.forget("login").err()] {
+    for error in [
+        store.read("login").err(),
+        store.forget("login", SHORT).await.err(),
+    ] {
         assert!(error.unwrap().to_string().contains("a later version"));
     }
     assert!(store.write("login", &record("s")).is_err());
