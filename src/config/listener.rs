@@ -12,13 +12,12 @@ use super::accounts::ReadAccounts;
 use super::field::{Field, either};
 use super::key::{Key, section, words};
 use super::known::Known;
-use super::logins::is_wildcard_address;
 use super::pem;
 use super::provider::Provider;
 use super::value::{AnyNumber, Each, NAME};
 use crate::tls::{CertificateFiles, ServerCertificate};
 use crate::wire::Protocol;
-use crate::wire::address::Pattern;
+use crate::wire::address::{Pattern, is_mailbox};
 
 section! {
     /// Address on which one protocol is served, from `listeners[]`.
@@ -244,7 +243,7 @@ fn unauthenticated(
             "names an account whose password the identity provider checks (grant password, or client_secret: {client: password}): no client presents one here",
         );
     }
-    if account.login.is_wildcard() && !is_wildcard_address(&login) {
+    if account.login.is_wildcard() && !is_mailbox(&login) {
         return field.reject("must be a well-formed address that the account's login covers");
     }
     is_restricted(field, place, account).then(|| Unauthenticated {

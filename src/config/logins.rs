@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::account::{Account, LoginPattern};
+use crate::wire::address::is_mailbox;
 
 /// Index of accounts by login.
 #[derive(Debug)]
@@ -41,29 +42,7 @@ impl Logins {
         self.exact.get(&login).or_else(|| {
             let (_, domain) = login.rsplit_once('@')?;
             let wildcard = self.domains.get(domain).or(self.any.as_ref());
-            wildcard.filter(|_| is_wildcard_address(&login))
+            wildcard.filter(|_| is_mailbox(&login))
         })
     }
-}
-
-/// Whether `login` matches `dot-atom "@" domain` (RFC 5322 §3.4.1) in ASCII, within the lengths of
-/// RFC 5321 §4.5.3.1. Only such client input ever reaches an upstream. A login whose local part is
-/// `*` is a pattern, not an address.
-pub(super) fn is_wildcard_address(login: &str) -> bool {
-    let Some((local, domain)) = login.rsplit_once('@') else {
-        return false;
-    };
-    let atoms = |text: &str, also: &str| {
-        text.split('.').all(|atom| {
-            !atom.is_empty()
-                && atom
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || also.contains(c))
-        })
-    };
-    local != "*"
-        && local.len() <= 64
-        && domain.len() <= 255
-        && atoms(local, "!#$%&'*+-/=?^_`{|}~")
-        && atoms(domain, "-")
 }

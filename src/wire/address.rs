@@ -174,6 +174,28 @@ pub fn is_address(text: &str) -> bool {
         && address_length(text) == Some(text.len())
 }
 
+/// Whether `login` matches `dot-atom "@" domain` (RFC 5322 §3.4.1) in ASCII, within the lengths of
+/// RFC 5321 §4.5.3.1. Only such client input may name a mailbox in an upstream's login. A login whose
+/// local part is `*` is a pattern, not an address.
+pub fn is_mailbox(login: &str) -> bool {
+    let Some((local, domain)) = login.rsplit_once('@') else {
+        return false;
+    };
+    let atoms = |text: &str, also: &str| {
+        text.split('.').all(|atom| {
+            !atom.is_empty()
+                && atom
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || also.contains(c))
+        })
+    };
+    local != "*"
+        && local.len() <= 64
+        && domain.len() <= 255
+        && atoms(local, "!#$%&'*+-/=?^_`{|}~")
+        && atoms(domain, "-")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

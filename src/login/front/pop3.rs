@@ -57,6 +57,7 @@ impl Pop3 {
                 ready: b"+OK Begin TLS negotiation now.\r\n".into(),
                 active: b"-ERR TLS is active.\r\n".into(),
             },
+            pop3::Command::User(name) if name.is_empty() => Command::MalformedLogin("USER"),
             pop3::Command::User(name) => {
                 self.user = offer.credentials.then_some(name);
                 Command::Credentials(b"+OK Send the password.\r\n".into())

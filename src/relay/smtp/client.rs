@@ -10,6 +10,7 @@ use super::transaction::{Mail, Transaction};
 use crate::relay::envelope::address;
 use crate::relay::framing::{has_cr, line_part};
 use crate::relay::interface::{Action, TrackedProtocol as _};
+use crate::wire::address::is_mailbox;
 use crate::wire::smtp::bdat;
 
 /// Longest command that is parsed, in octets; RFC 5321 §4.5.3.1.4 and its extensions require less.
@@ -327,9 +328,15 @@ impl Smtp {
     fn judged(&mut self, verdict: Verdict, sink: &mut Sink<'_>) {
         match verdict {
             Verdict::Pass(line, pending) => self.pass(&line, pending, sink),
-            Verdict::Mail(mail) if self.rules.by_sender.is_some() && mail.sender.is_empty() => {
+            // Of a client's input only a well-formed address may reach the upstream's login.
+            Verdict::Mail(mail) if self.rules.by_sender.is_some() && !is_mailbox(&mail.sender) => {
                 self.answer(policy::SENDER, sink);
-                self.record_refusal("the null sender, which has no mailbox to log in as", sink);
+                let sender = match mail.sender.as_str() {
+                    "" => "the null sender",
+                    sender => sender,
+                };
+                let what = format!("sender {sender}, which is no mailbox to log in as");
+                self.record_refusal(what, sink);
             }
             Verdict::Mail(mail) if self.rules.rate_limited => {
                 self.permit = true;
