@@ -13,6 +13,6 @@ pub(super) struct Alert {
     pub(super) relay: String,
     pub(super) subject: String,
     pub(super) detail: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) remedy: Option<String>,
+    /// What to do, for people; empty where nothing needs to be done.
+    pub(super) remedy: String,
 }

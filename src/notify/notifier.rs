@@ -111,10 +111,10 @@ async fn run(
         let key = (event, subject.clone());
         let (state, detail, remedy) = match change {
             Change::Begin { detail, remedy } if open.len() < OPEN && open.insert(key) => {
-                ("begin", detail, remedy)
+                ("begin", detail, remedy.unwrap_or_default())
             }
             Change::End { detail } if open.remove(&key_of(event, &subject)) => {
-                ("end", detail, None)
+                ("end", detail, String::new())
             }
             Change::Begin { .. } | Change::End { .. } => continue,
         };

@@ -66,6 +66,9 @@ fn assert_alert(alert: &Value, event: &str, state: &str, subject: &str) {
     assert!(time.len() == 20 && time.ends_with('Z'), "{alert:#}");
     assert!(!alert["relay"].as_str().unwrap().is_empty());
     assert!(!alert["detail"].as_str().unwrap().is_empty());
+    // All keys are there, whatever they hold.
+    assert!(alert["remedy"].is_string(), "{alert:#}");
+    assert_eq!(alert.as_object().unwrap().len(), 7, "{alert:#}");
 }
 
 async fn counted(relay: &Relay, outcome: &str) -> u64 {
