@@ -36,6 +36,9 @@ const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Length of signature, version and command, family and transport, and length field.
 const V2_HEAD: usize = 16;
 
+/// Type of the extension that holds a checksum of the header (§2.2.3, `PP2_TYPE_CRC32C`).
+const CHECKSUM: u8 = 3;
+
 /// Content of a complete PROXY header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyHeader {
@@ -66,6 +69,10 @@ pub enum Malformed {
     Kind,
     /// Version 2 is too short for its addresses.
     Short,
+    /// An extension of version 2 is longer than what is left of the header.
+    Extension,
+    /// The checksum of version 2 does not match the header.
+    Checksum,
     /// The header exceeds its length limit.
     Long,
 }
@@ -77,6 +84,8 @@ impl fmt::Display for Malformed {
             Self::Line => "its PROXY line is malformed",
             Self::Kind => "its PROXY header is of a version, command or transport other than TCP's",
             Self::Short => "its PROXY header is shorter than the addresses in it",
+            Self::Extension => "its PROXY header is shorter than the extensions in it",
+            Self::Checksum => "the checksum in its PROXY header does not match",
             Self::Long => "its PROXY header is too long",
         })
     }
@@ -219,7 +228,7 @@ fn client<T: FromStr + Into<IpAddr>>(
     Ok(announced_client(source, from))
 }
 
-/// Parses version 2 (§2.2). Extensions after the addresses are skipped.
+/// Parses version 2 (§2.2). Of the extensions after the addresses only the checksum is read.
 fn binary(input: &[u8]) -> Result<Parsed, Malformed> {
     let Some((head, body)) = input.split_first_chunk::<V2_HEAD>() else {
         return Ok(Parsed::Missing(match SHORTEST.checked_sub(input.len()) {
@@ -248,6 +257,9 @@ fn binary(input: &[u8]) -> Result<Parsed, Malformed> {
     if body.len() < length {
         return Ok(Parsed::Missing(length - body.len()));
     }
+    if addresses > 0 {
+        check_extensions(input, V2_HEAD + addresses)?;
+    }
     Ok(match addresses {
         12 => {
             let source: Ipv4Addr = octets::<4>(body, 0).into();
@@ -258,6 +270,38 @@ fn binary(input: &[u8]) -> Result<Parsed, Malformed> {
             announced_client(source, u16::from_be_bytes(octets(body, 32)))
         }
         _ => Parsed::Complete(ProxyHeader::Local),
+    })
+}
+
+/// Checks the extensions from offset `start` on (§2.2): type, length in two octets, value. A header
+/// has at most one checksum.
+fn check_extensions(input: &[u8], start: usize) -> Result<(), Malformed> {
+    let mut rest = input.get(start..).unwrap_or_default();
+    let mut is_checked = false;
+    while let Some(([kind, high, low], after)) = rest.split_first_chunk::<3>() {
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        let (value, next) = after.split_at_checked(length).ok_or(Malformed::Extension)?;
+        if *kind == CHECKSUM {
+            let before = input.len() - after.len();
+            let whole = input.get(..before).unwrap_or_default();
+            // The checksum counts as zeros.
+            let octets = whole.iter().chain(&[0; 4]).chain(next);
+            if std::mem::replace(&mut is_checked, true) || value != crc32c(octets).to_be_bytes() {
+                return Err(Malformed::Checksum);
+            }
+        }
+        rest = next;
+    }
+    Ok(())
+}
+
+/// Computes CRC-32C (RFC 4960, appendix B).
+fn crc32c<'a>(octets: impl Iterator<Item = &'a u8>) -> u32 {
+    !octets.fold(!0, |crc, octet| {
+        (0..8).fold(crc ^ u32::from(*octet), |crc, _| match crc & 1 {
+            0 => crc >> 1,
+            _ => (crc >> 1) ^ 0x82f6_3b78,
+        })
     })
 }
 

@@ -152,6 +152,12 @@ fn r18_other_listeners_believe_nobody() {
 fn r18_garbage_is_closed_without_a_byte() {
     let unknown_family = [SIGNATURE, &[0x21, 0x41, 0, 0]].concat();
     let endless = [SIGNATURE, &[0x21, 0x11, 0xff, 0xff]].concat();
+    // A header that was altered on its way: its checksum (PP2_TYPE_CRC32C) is another one's.
+    let mut altered = v2([192, 0, 2, 7]);
+    altered.splice(14..16, [0, 23]);
+    altered.extend([3, 0, 4, 1, 2, 3, 4]);
+    let mut torn = v2([192, 0, 2, 7]);
+    torn.splice(30.., [0xff, 0]);
     let long = format!("PROXY UNKNOWN {}", "x".repeat(200));
     for garbage in [
         b"EHLO client.example\r\n".as_slice(),
@@ -161,6 +167,8 @@ fn r18_garbage_is_closed_without_a_byte() {
         b"PROXY TCP4 192.0.2.7 198.51.100.1 4711\r\n",
         &unknown_family,
         &endless,
+        &altered,
+        &torn,
         long.as_bytes(),
     ] {
         for protocol in Protocol::ALL {

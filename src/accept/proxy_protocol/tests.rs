@@ -107,6 +107,9 @@ fn v2(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
 
 const V4: [u8; 12] = [192, 168, 0, 1, 192, 168, 0, 11, 0xdc, 0x04, 0x01, 0xbb];
 
+/// Checksum of a PROXY header with [`V4`] and the extensions of [`binary_headers`] before it.
+const CHECKED: [u8; 7] = [3, 0, 4, 0x8a, 0xe4, 0x38, 0x58];
+
 /// §2.2.
 #[test]
 fn binary_headers() {
@@ -125,6 +128,11 @@ fn binary_headers() {
         (v2(0x20, 0x00, &[]), ProxyHeader::Local),
         (v2(0x20, 0x11, &V4), ProxyHeader::Local),
         (v2(0x20, 0xff, &extensions), ProxyHeader::Local),
+        // A checksum, and octets after the last extension that begin none.
+        (
+            v2(0x21, 0x11, &[&V4[..], &extensions, &CHECKED].concat()),
+            client("192.168.0.1:56324"),
+        ),
         (
             v2(0x21, 0x11, &[&V4[..], &[0; V2_CAP - V2_HEAD - 12]].concat()),
             client("192.168.0.1:56324"),
@@ -149,6 +157,19 @@ fn binary_headers_that_are_none() {
         (v2(0x21, 0x11, &V4[..11]), Malformed::Short),
         (v2(0x21, 0x21, &[0; 35]), Malformed::Short),
         (v2(0x20, 0x00, &[0; V2_CAP - V2_HEAD + 1]), Malformed::Long),
+        (
+            v2(0x21, 0x11, &[&V4[..], &[4, 0, 2, 0]].concat()),
+            Malformed::Extension,
+        ),
+        // The checksum of another header, and one that is too short.
+        (
+            v2(0x21, 0x11, &[&V4[..], &CHECKED].concat()),
+            Malformed::Checksum,
+        ),
+        (
+            v2(0x21, 0x11, &[&V4[..], &[3, 0, 0]].concat()),
+            Malformed::Checksum,
+        ),
     ] {
         assert_eq!(
             take(&input).map(|_| ()),
