@@ -131,10 +131,13 @@ impl Identity {
         self.subject == other.subject
     }
 
-    /// Whether one of the lists of `users` contains this user.
-    pub(super) fn is_listed(&self, users: &Users) -> bool {
-        let mut members = users.operators.iter().chain(&users.viewers);
-        members.any(|member| self.is(member))
+    /// Whether no further claim about this user could give more rights in `users`.
+    pub(super) fn has_all_rights(&self, users: &Users) -> bool {
+        let highest = match users.operators.is_empty() {
+            true => &users.viewers,
+            false => &users.operators,
+        };
+        highest.iter().any(|member| self.is(member))
     }
 
     /// Keeps only the groups that `users` names; a session does not need the others.

@@ -175,7 +175,7 @@ impl Provider {
         };
         let claims = self.verified(&metadata, token, &sign_in.nonce).await?;
         let mut identity = Identity::from_claims(&claims, self.users.address_claim);
-        if !identity.is_listed(&self.users)
+        if !identity.has_all_rights(&self.users)
             && let Some(more) = self.user_info(&party, answer.access_token(), &claims).await
         {
             identity.complete(more);

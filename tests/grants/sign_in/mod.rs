@@ -223,6 +223,24 @@ async fn the_userinfo_endpoint_is_asked_where_the_id_token_says_too_little() {
     }
 }
 
+/// An ID token that makes a viewer does not say that its person is no operator: Okta and others
+/// name groups at the UserInfo endpoint only.
+#[tokio::test]
+async fn a_viewer_by_the_id_token_is_an_operator_by_the_userinfo_endpoint() {
+    let provider = Provider::start().await;
+    let relay = relay(&provider, "viewers: [boss@contoso.com], operators: [ops]").await;
+    for (groups, status) in [(json!(["ops"]), 404), (json!(["others"]), 403)] {
+        provider.says(|script| {
+            script.claims = person(BOSS);
+            script.info = Some(json!({"sub": "subject-1", "groups": groups}));
+        });
+        let mut browser = Browser::new(&relay);
+        assert_eq!(browser.sign_in().await.status, 303, "{groups}");
+        let answer = browser.post("/api/accounts/nobody@contoso.com/test").await;
+        assert_eq!(answer.status, status, "{groups}: {}", answer.body);
+    }
+}
+
 #[tokio::test]
 async fn a_reload_takes_roles_away() {
     let provider = Provider::start().await;
