@@ -13,6 +13,6 @@ pub(super) struct Alert {
     pub(super) relay: String,
     pub(super) subject: String,
     pub(super) detail: String,
-    /// Remedy, in plain words; empty where nothing needs to be done.
+    /// Remedy, for people; empty where nothing needs to be done.
     pub(super) remedy: String,
 }
