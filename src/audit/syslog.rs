@@ -68,7 +68,7 @@ impl Delivery for Syslog {
             if let Err(error) = send(&self.server, &mut self.connection, message) {
                 self.connection = None;
                 if !is_too_long(&error) {
-                    return Err(Undelivered::Later(error.to_string()));
+                    return Err(Undelivered::Later(reason(&error)));
                 }
                 tracing::error!(
                     octets = message.len(),
@@ -78,6 +78,14 @@ impl Delivery for Syslog {
             }
         }
         Ok(())
+    }
+}
+
+/// Reason for the log. A socket's timeout is EAGAIN on Unix, whose text says nothing about time.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "no answer in time".to_owned(),
+        _ => error.to_string(),
     }
 }
 
@@ -235,6 +243,20 @@ pub(super) fn host_name() -> String {
 mod tests {
     use super::*;
     use crate::audit::record::Event;
+
+    /// A server that takes connections and says nothing, as one that waits for another's TLS does.
+    #[test]
+    fn a_silent_server_is_said_to_be_silent() {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut tcp = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+        tcp.set_read_timeout(Some(Duration::from_millis(1)))
+            .unwrap();
+        let error = tcp.read(&mut [0]).unwrap_err();
+        assert_eq!(reason(&error), "no answer in time");
+        assert_eq!(reason(&io::ErrorKind::TimedOut.into()), "no answer in time");
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert_eq!(reason(&refused), "connection refused");
+    }
 
     #[test]
     fn a_message_is_what_rfc_5424_says() {
