@@ -6,7 +6,7 @@ use std::path::Path;
 use super::entra_script::redirect;
 use super::setup::{Exit, load, no_account, print, print_error};
 use crate::config::{Account, ClientCredential, Config, Grant, Logins};
-use crate::fault::{enable_protocol, full_access};
+use crate::fault::{argument, enable_protocol, full_access};
 use crate::wire::Protocol;
 
 pub(super) fn run(path: &Path, login: &str, script: bool) -> Exit {
@@ -251,7 +251,9 @@ fn exchange(guide: &mut Guide, account: &Account, login: &str) {
             guide.line(format!("The person who signs in as {login} needs:"));
             guide.run(full_access(mailbox, login));
             guide.run(format!(
-                "Add-RecipientPermission -Identity {mailbox} -Trustee {login} -AccessRights SendAs"
+                "Add-RecipientPermission -Identity {} -Trustee {} -AccessRights SendAs",
+                argument(mailbox),
+                argument(login)
             ));
         }
     }
@@ -274,7 +276,8 @@ fn role(guide: &mut Guide, id: &str, mailboxes: &[String]) {
     ));
     for mailbox in mailboxes {
         guide.run(format!(
-            "Set-Mailbox -Identity {mailbox} -CustomAttribute1 relay"
+            "Set-Mailbox -Identity {} -CustomAttribute1 relay",
+            argument(mailbox)
         ));
     }
     guide.run("New-ManagementScope -Name relay -RecipientRestrictionFilter \"CustomAttribute1 -eq 'relay'\"");
@@ -293,7 +296,8 @@ fn high_volume(guide: &mut Guide, account: &Account, login: &str) {
     guide.line("OBJECT_ID is the object id under Enterprise applications, not that under App registrations");
     guide.line("(`authrelay doctor` shows the right one as oid); ten applications at most, and it works within 5 minutes:");
     guide.run(format!(
-        "Add-HVEAppAccess -Identity {mailbox} -AppIds OBJECT_ID"
+        "Add-HVEAppAccess -Identity {} -AppIds OBJECT_ID",
+        argument(&mailbox)
     ));
     guide.line("Recipients within the organization only, 50 a message, 10 MB; SMTP AUTH of the tenant may stay off.");
 }

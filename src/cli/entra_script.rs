@@ -10,6 +10,7 @@ mod tests;
 use base64::Engine as _;
 
 use crate::config::{Account, ClientCredential, Config, Grant, LoginPattern, Registration};
+use crate::fault::quoted;
 use crate::token::authorizations::PendingAuthorizations;
 use crate::wire::Protocol;
 use crate::wire::address::Pattern;
@@ -41,21 +42,6 @@ $ErrorActionPreference = 'Stop'
 
 /// Plan, confirmation and steps; each step checks before it acts.
 const BODY: &str = include_str!("entra_script.ps1");
-
-/// Quotes a text as a PowerShell string without expansion.
-fn quoted(text: &str) -> String {
-    // PowerShell accepts typographic quotes as single quotes.
-    let is_quote = |character: char| matches!(character, '\'' | '\u{2018}'..='\u{201b}');
-    let mut out = String::from("'");
-    for character in text.chars().filter(|character| !character.is_control()) {
-        if is_quote(character) {
-            out.push(character);
-        }
-        out.push(character);
-    }
-    out.push('\'');
-    out
-}
 
 fn list(values: impl IntoIterator<Item = String>) -> String {
     let values: Vec<_> = values.into_iter().map(|value| quoted(&value)).collect();

@@ -3,7 +3,7 @@
 //! Exchange replies with the same few words for many causes; the token's claims distinguish them.
 
 use super::report::TestTarget;
-use crate::fault::{Fault, Kind, enable_protocol, full_access, message_remedy};
+use crate::fault::{Fault, Kind, argument, enable_protocol, full_access, message_remedy};
 use crate::wire::Protocol;
 
 #[derive(Debug, Clone, Default)]
@@ -92,7 +92,8 @@ pub(super) fn of_login(target: &TestTarget, claims: &TokenClaims, fault: &Fault)
             ),
             format!(
                 "in Entra add Office 365 Exchange Online, application permission Mail.Send, with admin consent; then \
-                 Add-HVEAppAccess -Identity {mailbox} -AppIds {object}"
+                 Add-HVEAppAccess -Identity {} -AppIds {object}",
+                argument(&mailbox)
             ),
         );
     }
@@ -136,7 +137,9 @@ fn of_delegate(target: &TestTarget, claims: &TokenClaims, mailbox: &str) -> Advi
             ),
             format!(
                 "set the account's mailbox: {{imap: {mailbox}, pop3: {mailbox}, smtp: {user}}}; the application sends MAIL FROM {mailbox}, which needs \
-                 Add-RecipientPermission -Identity {mailbox} -Trustee {user} -AccessRights SendAs. To log in as {mailbox} itself, {user} needs: {}",
+                 Add-RecipientPermission -Identity {} -Trustee {} -AccessRights SendAs. To log in as {mailbox} itself, {user} needs: {}",
+                argument(mailbox),
+                argument(user),
                 full_access(mailbox, user)
             ),
         );
@@ -170,7 +173,8 @@ pub(super) fn of_mailbox(target: &TestTarget, claims: &TokenClaims, said: &str) 
         return Advice::new(
             format!("the user who logged in may not send as {mailbox}"),
             format!(
-                "Add-RecipientPermission -Identity {mailbox} -Trustee {} -AccessRights SendAs",
+                "Add-RecipientPermission -Identity {} -Trustee {} -AccessRights SendAs",
+                argument(&mailbox),
                 object.unwrap_or("USER")
             ),
         );

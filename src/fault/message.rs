@@ -1,5 +1,6 @@
 //! Remedies for a mail service's refusal of a message, or of a mailbox after a successful login.
 
+use super::powershell::{argument, fill};
 use crate::wire::Protocol;
 
 /// Refusals, by lower-case parts of their text, and their remedies. `MAILBOX`, `SENDER` and
@@ -58,14 +59,12 @@ pub fn message_remedy(said: &str, mailbox: &str, sender: &str, is_app_only: bool
         "the mail service's own words say why; correct the message in the application, or the mailbox's rights",
         |(_, remedy)| *remedy,
     );
-    let trustee = match is_app_only {
-        true => "OBJECT_ID (that of the enterprise application)",
-        false => mailbox,
+    let trusting = match is_app_only {
+        true => remedy.replace("TRUSTEE", "OBJECT_ID (that of the enterprise application)"),
+        false => fill(remedy, "TRUSTEE", mailbox),
     };
-    remedy
-        .replace("TRUSTEE", trustee)
-        .replace("MAILBOX", mailbox)
-        .replace("SENDER", if sender.is_empty() { mailbox } else { sender })
+    let sender = if sender.is_empty() { mailbox } else { sender };
+    fill(&fill(&trusting, "MAILBOX", mailbox), "SENDER", sender)
 }
 
 /// Returns the remedy for a mailbox that stays closed after a successful login.
@@ -76,13 +75,14 @@ pub fn mailbox_remedy(protocol: Protocol, mailbox: &str, is_app_only: bool) -> S
     };
     format!(
         "{}; {}; `authrelay doctor` shows which of them is missing",
-        full_access(mailbox, who),
+        full_access(mailbox, "WHO").replace("-User WHO", &format!("-User {who}")),
         enable_protocol(protocol, mailbox)
     )
 }
 
 /// Returns Exchange Online's command that gives `who` access to a mailbox.
 pub fn full_access(mailbox: &str, who: &str) -> String {
+    let (mailbox, who) = (argument(mailbox), argument(who));
     format!("Add-MailboxPermission -Identity {mailbox} -User {who} -AccessRights FullAccess")
 }
 
@@ -93,5 +93,5 @@ pub fn enable_protocol(protocol: Protocol, mailbox: &str) -> String {
         Protocol::Pop3 => "-PopEnabled $true",
         Protocol::Smtp => "-SmtpClientAuthenticationDisabled $false",
     };
-    format!("Set-CASMailbox -Identity {mailbox} {switch}")
+    format!("Set-CASMailbox -Identity {} {switch}", argument(mailbox))
 }

@@ -8,6 +8,29 @@ fn said(kind: Kind, protocol: crate::wire::Protocol, tag: Option<&[u8]>) -> Stri
     String::from_utf8(reply.text.to_vec()).unwrap()
 }
 
+/// The sender is the client's, and people copy remedies into PowerShell.
+#[test]
+fn names_of_clients_are_no_commands_in_remedies() {
+    let sender = "x;Remove-Mailbox@contoso.com";
+    let remedy = message_remedy(
+        "554 5.2.252 SendAsDenied",
+        "o'neil@contoso.com",
+        sender,
+        false,
+    );
+    let command =
+        "-Identity 'x;Remove-Mailbox@contoso.com' -Trustee 'o''neil@contoso.com' -AccessRights";
+    assert!(remedy.contains(command), "{remedy}");
+    let remedy = mailbox_remedy(Imap, "a$b@contoso.com", true);
+    let command = "Add-MailboxPermission -Identity 'a$b@contoso.com' -User OBJECT_ID (that";
+    assert!(remedy.contains(command), "{remedy}");
+    let fault = Fault::new(Kind::Refused, "x")
+        .with_remedy("Set-CASMailbox -Identity MAILBOX -ImapEnabled $true")
+        .for_mailbox("a`b@contoso.com");
+    let command = "Set-CASMailbox -Identity 'a`b@contoso.com' -ImapEnabled $true";
+    assert_eq!(fault.remedy(), Some(command));
+}
+
 #[test]
 fn a_suggested_time_is_understood() {
     for (text, expected) in [

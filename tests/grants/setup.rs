@@ -130,6 +130,48 @@ fn f47_each_grant_has_its_own_steps() {
     }
 }
 
+/// Names go into commands that people copy into PowerShell, which interprets quotes, `;` and `$`.
+#[test]
+fn names_that_powershell_interprets_are_quoted_in_the_steps() {
+    let app = format!("{APP}, grant: client_credentials, client_secret: s");
+    let person = format!("{APP}, grant: authorization_code, client_secret: s");
+    for (provider, keys, account, has) in [
+        (
+            "microsoft365",
+            &app,
+            ", mailbox: \"o'neil@contoso.com\"",
+            &[
+                "Add-MailboxPermission -Identity 'o''neil@contoso.com' -User OBJECT_ID",
+                "Set-CASMailbox -Identity 'o''neil@contoso.com' -ImapEnabled $true",
+            ][..],
+        ),
+        (
+            "microsoft365",
+            &app,
+            ", protocols: [smtp], mailbox: 'a;b@contoso.com'",
+            &["Set-Mailbox -Identity 'a;b@contoso.com' -CustomAttribute1 relay"],
+        ),
+        (
+            "microsoft365",
+            &person,
+            ", mailbox: '$x@contoso.com'",
+            &["Add-RecipientPermission -Identity '$x@contoso.com' -Trustee me@contoso.com"],
+        ),
+        (
+            "microsoft365-hve",
+            &app,
+            ", mailbox: 'a|b@contoso.com'",
+            &["Add-HVEAppAccess -Identity 'a|b@contoso.com' -AppIds OBJECT_ID"],
+        ),
+    ] {
+        let (code, text) = guide(provider, keys, account);
+        assert_eq!(code, Some(0), "{account}: {text}");
+        for part in has {
+            assert!(text.contains(part), "{account}: {part}\n{text}");
+        }
+    }
+}
+
 #[test]
 fn other_services_are_not_entra() {
     let (code, text) = guide("google", "client_id: c, grant: authorization_code", "");

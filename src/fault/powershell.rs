@@ -1,0 +1,76 @@
+//! Names in PowerShell commands that people copy: addresses may contain characters that PowerShell
+//! interprets.
+
+use std::borrow::Cow;
+
+/// Parameters of commands in remedies that take a name.
+const PARAMETERS: [&str; 2] = ["-Identity ", "-Trustee "];
+
+/// Quotes a text as a PowerShell string without expansion. Control characters are left out.
+pub fn quoted(text: &str) -> String {
+    // PowerShell accepts typographic quotes as single quotes.
+    let is_quote = |character: char| matches!(character, '\'' | '\u{2018}'..='\u{201b}');
+    let mut out = String::from("'");
+    for character in text.chars().filter(|character| !character.is_control()) {
+        if is_quote(character) {
+            out.push(character);
+        }
+        out.push(character);
+    }
+    out.push('\'');
+    out
+}
+
+/// Returns a name as a PowerShell argument: as it is if PowerShell interprets none of its
+/// characters, otherwise quoted.
+pub fn argument(name: &str) -> Cow<'_, str> {
+    let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || b"._@-+=".contains(&octet);
+    match name.as_bytes() {
+        [first, rest @ ..]
+            if first.is_ascii_alphanumeric() && rest.iter().copied().all(is_plain) =>
+        {
+            name.into()
+        }
+        _ => quoted(name).into(),
+    }
+}
+
+/// Replaces a placeholder in a remedy by a name, as an argument where a command takes it.
+pub(super) fn fill(remedy: &str, placeholder: &str, name: &str) -> String {
+    let mut filled = remedy.to_owned();
+    for parameter in PARAMETERS {
+        let taken = format!("{parameter}{placeholder}");
+        filled = filled.replace(&taken, &format!("{parameter}{}", argument(name)));
+    }
+    filled.replace(placeholder, name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_powershell_interprets_are_quoted() {
+        assert_eq!(quoted("a\u{2019}; rm\n"), "'a\u{2019}\u{2019}; rm'");
+        for plain in ["me@contoso.com", "first.last+tag@contoso.com", "OBJECT_ID"] {
+            assert_eq!(argument(plain), plain);
+        }
+        for (name, text) in [
+            ("o'neil@contoso.com", "'o''neil@contoso.com'"),
+            ("a;b@contoso.com", "'a;b@contoso.com'"),
+            ("$x@contoso.com", "'$x@contoso.com'"),
+            ("-x@contoso.com", "'-x@contoso.com'"),
+            ("", "''"),
+        ] {
+            assert_eq!(argument(name), text);
+        }
+        assert_eq!(
+            fill(
+                "SENDER may not: Add-RecipientPermission -Identity SENDER",
+                "SENDER",
+                "a|b@c.com"
+            ),
+            "a|b@c.com may not: Add-RecipientPermission -Identity 'a|b@c.com'"
+        );
+    }
+}
