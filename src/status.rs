@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::config::{Account, LoginPattern, Logins};
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, shell_argument};
 use crate::history::LoginHistory;
 use crate::token::store::{Owner, StoredConsent};
 use crate::token::{TokenSource, TokenState, now};
@@ -140,8 +140,10 @@ pub fn unused(accounts: &[Arc<Account>], consented: &[String]) -> Vec<AccountSta
 /// Status of a stored consent that no account uses.
 fn orphan(login: &str) -> AccountStatus {
     let detail = "tokens are stored for this login, and no account uses them";
-    let fault = Fault::new(Kind::GrantRefused, detail)
-        .with_remedy(format!("`authrelay forget {login}` deletes them"));
+    let fault = Fault::new(Kind::GrantRefused, detail).with_remedy(format!(
+        "`authrelay forget {}` deletes them",
+        shell_argument(login)
+    ));
     AccountStatus {
         login: login.to_owned(),
         mailbox: String::new(),

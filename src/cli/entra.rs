@@ -6,7 +6,7 @@ use std::path::Path;
 use super::entra_script::redirect;
 use super::setup::{Exit, load, no_account, print, print_error};
 use crate::config::{Account, ClientCredential, Config, Grant, Logins};
-use crate::fault::{argument, enable_protocol, full_access};
+use crate::fault::{argument, enable_protocol, full_access, shell_argument};
 use crate::wire::Protocol;
 
 pub(super) fn run(path: &Path, login: &str, script: bool) -> Exit {
@@ -84,9 +84,9 @@ fn guide(config: &Config, account: &Account, login: &str) -> String {
     }
     guide.step("Test");
     if registration.grant.needs_consent() {
-        guide.run(format!("authrelay authorize {login}"));
+        guide.run(format!("authrelay authorize {}", shell_argument(login)));
     }
-    guide.run(format!("authrelay doctor {login}"));
+    guide.run(format!("authrelay doctor {}", shell_argument(login)));
     guide.text.push_str(
         "\nPortal: https://entra.microsoft.com; PowerShell: Connect-ExchangeOnline of the module\nExchangeOnlineManagement. New permissions can take up to two hours to work.\n",
     );

@@ -3,7 +3,9 @@
 //! Exchange replies with the same few words for many causes; the token's claims distinguish them.
 
 use super::report::TestTarget;
-use crate::fault::{Fault, Kind, argument, enable_protocol, full_access, message_remedy};
+use crate::fault::{
+    Fault, Kind, argument, enable_protocol, full_access, message_remedy, shell_argument,
+};
 use crate::wire::Protocol;
 
 #[derive(Debug, Clone, Default)]
@@ -149,7 +151,7 @@ fn of_delegate(target: &TestTarget, claims: &TokenClaims, mailbox: &str) -> Advi
         format!(
             "{}; or, if only the owner should have signed in: authrelay authorize {}",
             full_access(mailbox, user),
-            target.login
+            shell_argument(&target.login)
         ),
     )
 }

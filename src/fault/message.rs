@@ -1,6 +1,6 @@
 //! Remedies for a mail service's refusal of a message, or of a mailbox after a successful login.
 
-use super::powershell::{argument, fill};
+use super::quoting::{argument, fill};
 use crate::wire::Protocol;
 
 /// Refusals, by lower-case parts of their text, and their remedies. `MAILBOX`, `SENDER` and

@@ -8,7 +8,7 @@
 mod exchange_online;
 mod message;
 mod model;
-mod powershell;
+mod quoting;
 mod reply;
 #[cfg(test)]
 mod tests;
@@ -17,6 +17,6 @@ mod text;
 pub use exchange_online::{Refusal, classify, suggested_backoff};
 pub use message::{enable_protocol, full_access, mailbox_remedy, message_remedy};
 pub use model::{Fault, Kind, Side};
-pub use powershell::{argument, quoted};
+pub use quoting::{argument, quoted, shell_argument};
 pub use reply::ClientReply;
 pub use text::sanitize;

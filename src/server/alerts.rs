@@ -11,7 +11,7 @@ use tokio::time::MissedTickBehavior;
 use super::ends::{Certificates, Ending, endings};
 use crate::config::{Account, Config, Hook, NotifyEvent};
 use crate::expiry;
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, shell_argument};
 use crate::history::LoginEvent;
 use crate::notify::Notifier;
 use crate::session::{ActiveService, Service, Sharing};
@@ -344,7 +344,7 @@ impl AlertState {
                         Some(fault) => (fault.detail, fault.remedy),
                         None => ("no one has consented yet".to_owned(), None),
                     };
-                    let usual = || format!("authrelay authorize {}", row.login);
+                    let usual = || format!("authrelay authorize {}", shell_argument(&row.login));
                     let remedy = Some(remedy.unwrap_or_else(usual));
                     self.consents.insert(row.login.clone());
                     self.notifier

@@ -172,6 +172,52 @@ fn names_that_powershell_interprets_are_quoted_in_the_steps() {
     }
 }
 
+/// The commands that `init` and `entra` name are copied into a shell, with the login and the file.
+#[test]
+fn names_that_a_shell_interprets_are_quoted_in_commands() {
+    let directory = tempfile::tempdir().unwrap();
+    let folder = directory.path().join("my relay");
+    std::fs::create_dir(&folder).unwrap();
+    let path = folder.join("proxy.yaml");
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_authrelay"));
+        let output = command.args(arguments).current_dir(&folder).output();
+        let output = output.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let path = path.to_str().unwrap();
+    let login = "o'neil@contoso.com";
+    let (code, text) = run(&[
+        "init",
+        "--output",
+        path,
+        "--provider",
+        "microsoft365",
+        "--tenant",
+        "contoso.com",
+        "--client-id",
+        "11111111-2222-3333-4444-555555555555",
+        "--grant",
+        "device_code",
+        "--login",
+        login,
+        "--protocols",
+        "imap",
+    ]);
+    assert_eq!(code, Some(0), "{text}");
+    for command in ["entra", "authorize", "doctor"] {
+        let part = format!("authrelay {command} \"{login}\" --config \"{path}\"");
+        assert!(text.contains(&part), "{part}\n{text}");
+    }
+    let (code, text) = run(&["entra", login, "--config", path]);
+    assert_eq!(code, Some(0), "{text}");
+    for command in ["authorize", "doctor"] {
+        let part = format!("authrelay {command} \"{login}\"\n");
+        assert!(text.contains(&part), "{part}\n{text}");
+    }
+}
+
 #[test]
 fn other_services_are_not_entra() {
     let (code, text) = guide("google", "client_id: c, grant: authorization_code", "");

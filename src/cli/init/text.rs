@@ -1,6 +1,7 @@
 //! Text of the configuration, and of the next steps.
 
 use super::answers::{Answers, Options};
+use crate::fault::shell_argument;
 use crate::wire::Protocol;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -155,8 +156,8 @@ pub(super) fn next_steps(
     passwords: &[(String, String)],
     secret_file: &Path,
 ) -> String {
-    let output = options.output.display();
-    let mut text = format!("wrote {output}\n\n");
+    let mut text = format!("wrote {}\n\n", options.output.display());
+    let output = shell_argument(&options.output.display().to_string());
     if !passwords.is_empty() {
         text.push_str("Passwords for the applications. They are shown once; the file has their hashes only.\n");
         for (login, (password, _)) in answers.logins.iter().zip(passwords) {
@@ -165,7 +166,7 @@ pub(super) fn next_steps(
         text.push('\n');
     }
     text.push_str("Next:\n");
-    let login = &answers.first_login();
+    let login = shell_argument(&answers.first_login());
     let mut step = 0;
     let mut next = |what: String| {
         step += 1;
@@ -195,7 +196,7 @@ pub(super) fn next_steps(
         "authrelay doctor {login} --config {output}     tests the way to the mailbox"
     ));
     next(format!("authrelay run --config {output}"));
-    write_fields(&mut text, answers, login);
+    write_fields(&mut text, answers, &answers.first_login());
     text
 }
 

@@ -20,7 +20,7 @@ use super::super::store::{Kept, Owner, Store, StoredConsent, now_ms};
 use super::form::Form;
 use crate::cluster::number::Number;
 use crate::config::{Account, Grant as Configured, Registration};
-use crate::fault::sanitize;
+use crate::fault::{sanitize, shell_argument};
 use crate::wire::Protocol;
 
 /// A consent that was requested but not given yet.
@@ -252,7 +252,8 @@ fn another_person(login: &str, mailbox: &str, old: &str, new: &str) -> TokenErro
         format!("{new} signed in, and the consent that {old} gave for {mailbox} is good; it was not replaced"),
     )
     .remedy(format!(
-        "sign out at the identity provider, authorize again and sign in as {mailbox}; if {new} shall open it from now on, run `authrelay forget {login}` first"
+        "sign out at the identity provider, authorize again and sign in as {mailbox}; if {new} shall open it from now on, run `authrelay forget {}` first",
+        shell_argument(login)
     ))
 }
 

@@ -174,7 +174,8 @@ pub(super) async fn usable(request: &Request) -> Result<StoredConsent, TokenErro
     let registration = &request.account.registration;
     let none = |detail: String| {
         TokenError::new(Class::Ended, detail).remedy(format!(
-            "run `authrelay authorize {login}`, or open Authorize on the status page"
+            "run `authrelay authorize {}`, or open Authorize on the status page",
+            crate::fault::shell_argument(login)
         ))
     };
     let Some(record) = store.load(login).await? else {

@@ -1,7 +1,8 @@
-//! Names in PowerShell commands that people copy: addresses may contain characters that PowerShell
-//! interprets.
+//! Names in commands that people copy into PowerShell or a shell: addresses and paths may contain
+//! characters that these interpret.
 
 use std::borrow::Cow;
+use std::path::MAIN_SEPARATOR;
 
 /// Parameters of commands in remedies that take a name.
 const PARAMETERS: [&str; 2] = ["-Identity ", "-Trustee "];
@@ -35,6 +36,24 @@ pub fn argument(name: &str) -> Cow<'_, str> {
     }
 }
 
+/// Returns a login or path as an argument of `authrelay` in a command that is copied into a shell:
+/// as it is if shells interpret none of its characters, otherwise in the quotes that most of them
+/// take.
+pub fn shell_argument(text: &str) -> String {
+    let is_path = |character: char| character == '\\' && MAIN_SEPARATOR == '\\';
+    let is_plain = |character: char| {
+        character.is_alphanumeric() || "._@-+=/:,".contains(character) || is_path(character)
+    };
+    let has = |special: &str| text.contains(|c| special.contains(c) && !is_path(c));
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text.to_owned()
+    } else if !has("\"$`!%\\") {
+        format!("\"{text}\"")
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
 /// Replaces a placeholder in a remedy by a name, as an argument where a command takes it.
 pub(super) fn fill(remedy: &str, placeholder: &str, name: &str) -> String {
     let mut filled = remedy.to_owned();
@@ -48,6 +67,23 @@ pub(super) fn fill(remedy: &str, placeholder: &str, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arguments_are_one_word_to_a_shell() {
+        for (text, argument) in [
+            ("me@contoso.com", "me@contoso.com"),
+            ("/etc/authrelay/proxy.yaml", "/etc/authrelay/proxy.yaml"),
+            ("o'neil@contoso.com", "\"o'neil@contoso.com\""),
+            ("my relay/proxy.yaml", "\"my relay/proxy.yaml\""),
+            ("a;b@contoso.com", "\"a;b@contoso.com\""),
+            ("*@contoso.com", "\"*@contoso.com\""),
+            ("$x@contoso.com", "'$x@contoso.com'"),
+            ("`x`'@contoso.com", r"'`x`'\''@contoso.com'"),
+            ("", "\"\""),
+        ] {
+            assert_eq!(shell_argument(text), argument);
+        }
+    }
 
     #[test]
     fn names_that_powershell_interprets_are_quoted() {
