@@ -157,6 +157,16 @@ impl Process {
 
     /// Starts it again by the same file.
     pub async fn start_again(&mut self) {
+        // Meanwhile the system may have given its ports to connections of others.
+        let addresses = ["imap", "smtp"].map(|listener| self.address_of(listener));
+        for address in addresses.into_iter().chain([self.admin()]).flatten() {
+            for _ in 0..600 {
+                if std::net::TcpListener::bind(address).is_ok() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(25)).await;
+            }
+        }
         let again = Self::spawn(&self.name, &self.file);
         let before = std::mem::replace(self, again);
         drop(before);
