@@ -46,7 +46,7 @@ pub struct Account {
     pub registration: Arc<Registration>,
     /// Mailbox by protocol. A wildcard account without one opens the login as presented.
     pub mailbox: Mailbox,
-    /// Local passwords: at least one, or none if [`Grant::needs_client_password`].
+    /// Local passwords: at least one, or none if [`needs_client_password`](super::registration::Grant::needs_client_password).
     pub passwords: Vec<Arc<Password>>,
     /// Protocols over which clients may use the account.
     pub protocols: Vec<Protocol>,
