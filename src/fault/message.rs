@@ -59,12 +59,17 @@ pub fn message_remedy(said: &str, mailbox: &str, sender: &str, is_app_only: bool
         "the mail service's own words say why; correct the message in the application, or the mailbox's rights",
         |(_, remedy)| *remedy,
     );
-    let trusting = match is_app_only {
+    let remedy = match is_app_only {
         true => remedy.replace("TRUSTEE", "OBJECT_ID (that of the enterprise application)"),
-        false => fill(remedy, "TRUSTEE", mailbox),
+        false => remedy.to_owned(),
     };
     let sender = if sender.is_empty() { mailbox } else { sender };
-    fill(&fill(&trusting, "MAILBOX", mailbox), "SENDER", sender)
+    let names = [
+        ("TRUSTEE", mailbox),
+        ("MAILBOX", mailbox),
+        ("SENDER", sender),
+    ];
+    fill(&remedy, &names)
 }
 
 /// Returns the remedy for a mailbox that stays closed after a successful login.

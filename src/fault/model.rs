@@ -178,7 +178,7 @@ impl Fault {
     pub fn for_mailbox(mut self, mailbox: &str) -> Self {
         if let Some(remedy) = self.remedy.take() {
             self.remedy = Some(match remedy.contains("MAILBOX") {
-                true => quoting::fill(&remedy, "MAILBOX", mailbox).into(),
+                true => quoting::fill(&remedy, &[("MAILBOX", mailbox)]).into(),
                 false => remedy,
             });
         }

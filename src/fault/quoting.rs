@@ -4,9 +4,6 @@
 use std::borrow::Cow;
 use std::path::MAIN_SEPARATOR;
 
-/// Parameters of commands in remedies that take a name.
-const PARAMETERS: [&str; 2] = ["-Identity ", "-Trustee "];
-
 /// Quotes a text as a PowerShell string without expansion. Control characters are left out.
 pub fn quoted(text: &str) -> String {
     // PowerShell accepts typographic quotes as single quotes.
@@ -54,14 +51,39 @@ pub fn shell_argument(text: &str) -> String {
     }
 }
 
-/// Replaces a placeholder in a remedy by a name, as an argument where a command takes it.
-pub(super) fn fill(remedy: &str, placeholder: &str, name: &str) -> String {
-    let mut filled = remedy.to_owned();
-    for parameter in PARAMETERS {
-        let taken = format!("{parameter}{placeholder}");
-        filled = filled.replace(&taken, &format!("{parameter}{}", argument(name)));
+/// Replaces placeholders in a remedy by names, given as pairs: by an argument where one is the value of
+/// a PowerShell command's parameter (`-Identity MAILBOX`). Names are not searched for placeholders: a
+/// client may have chosen them.
+pub(super) fn fill(remedy: &str, names: &[(&str, &str)]) -> String {
+    let next = |rest: &str| {
+        let places = names
+            .iter()
+            .filter_map(|(placeholder, name)| Some((rest.find(placeholder)?, *placeholder, *name)));
+        places.min_by_key(|(at, _, _)| *at)
+    };
+    let mut filled = String::with_capacity(remedy.len());
+    let mut rest = remedy;
+    while let Some((at, placeholder, name)) = next(rest) {
+        let (before, behind) = rest.split_at(at);
+        filled.push_str(before);
+        match ends_with_parameter(before) {
+            true => filled.push_str(&argument(name)),
+            false => filled.push_str(name),
+        }
+        rest = behind.strip_prefix(placeholder).unwrap_or_default();
     }
-    filled.replace(placeholder, name)
+    filled + rest
+}
+
+/// Whether the text ends with a parameter of a PowerShell command and a blank.
+fn ends_with_parameter(text: &str) -> bool {
+    let word = text
+        .strip_suffix(' ')
+        .and_then(|text| text.rsplit(' ').next());
+    let name = word.and_then(|word| word.strip_prefix('-'));
+    name.is_some_and(|name| {
+        !name.is_empty() && name.bytes().all(|octet| octet.is_ascii_alphabetic())
+    })
 }
 
 #[cfg(test)]
@@ -103,10 +125,15 @@ mod tests {
         assert_eq!(
             fill(
                 "SENDER may not: Add-RecipientPermission -Identity SENDER",
-                "SENDER",
-                "a|b@c.com"
+                &[("SENDER", "a|b@c.com")]
             ),
             "a|b@c.com may not: Add-RecipientPermission -Identity 'a|b@c.com'"
+        );
+        // Whatever the parameter is called; and a name is no template.
+        let names = [("MAILBOX", "SENDER'|x@c.com"), ("SENDER", "'|y@c.com")];
+        assert_eq!(
+            fill("Set-X -Mailbox MAILBOX -User SENDER", &names),
+            "Set-X -Mailbox 'SENDER''|x@c.com' -User '''|y@c.com'"
         );
     }
 }
