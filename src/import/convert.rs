@@ -23,7 +23,7 @@ const DOCUMENTATION: [&str; 3] = ["documentation", "format", "warning"];
 ///
 /// The text is of none of these kinds; the error says why.
 pub fn import(text: &str, tokens: &[TokenFile]) -> Result<Imported, String> {
-    if super::json::strict(text).trim_start().starts_with('{') {
+    if super::json::begins_with_object(text) {
         return super::sasl_xoauth2::import(text, tokens);
     }
     if super::davmail::is_davmail(text) {

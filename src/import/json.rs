@@ -1,54 +1,38 @@
-//! Prepares JSON as jsoncpp reads it: with comments, and commas behind the last value.
+//! Reads JSON as jsoncpp does: with comments, and commas behind the last value.
 
-/// Replaces comments (`//`, `/* */`) and commas before `}` or `]` by blanks. Strings stay as they
-/// are.
-pub(super) fn strict(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    // Where the last comma stands if nothing but blanks followed it.
-    let mut comma = None;
-    let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        let token = token(rest, c);
-        let (read, behind) = rest.split_at(token);
-        rest = behind;
-        if read.starts_with("//") || read.starts_with("/*") {
-            plain.push(' ');
-            continue;
-        }
-        if let Some(at) = comma
-            && matches!(c, '}' | ']')
-        {
-            plain.replace_range(at..at + 1, " ");
-        }
-        if !c.is_whitespace() {
-            comma = (c == ',').then_some(plain.len());
-        }
-        plain.push_str(read);
-    }
-    plain
-}
+use jsonc_parser::errors::ParseError;
+use jsonc_parser::tokens::Token;
+use jsonc_parser::{ParseOptions, Scanner, ScannerOptions, parse_to_serde_value};
+use serde_json::{Map, Value};
 
-/// Length of the comment, string or character that the text begins with.
-fn token(text: &str, first: char) -> usize {
-    if text.starts_with("//") {
-        text.find('\n').unwrap_or(text.len())
-    } else if text.starts_with("/*") {
-        text.find("*/").map_or(text.len(), |end| end + 2)
-    } else if first == '"' {
-        string(text)
-    } else {
-        first.len_utf8()
+/// Whether an object is the first value of the text.
+pub(super) fn begins_with_object(text: &str) -> bool {
+    let mut scanner = Scanner::new(text, &ScannerOptions::default());
+    loop {
+        match scanner.scan() {
+            Ok(Some(Token::CommentLine(_) | Token::CommentBlock(_))) => {}
+            token => return matches!(token, Ok(Some(Token::OpenBrace))),
+        }
     }
 }
 
-/// Length of the string that the text begins with, with its quotes.
-fn string(text: &str) -> usize {
-    let mut is_escaped = false;
-    for (at, c) in text.char_indices().skip(1) {
-        match c {
-            '"' if !is_escaped => return at + 1,
-            _ => is_escaped = !is_escaped && c == '\\',
-        }
-    }
-    text.len()
+/// Parses an object.
+///
+/// # Errors
+///
+/// The text is no object, or not the JSON that jsoncpp reads by default.
+pub(super) fn object(text: &str) -> Result<Map<String, Value>, ParseError> {
+    let options = ParseOptions {
+        allow_comments: true,
+        allow_trailing_commas: true,
+        allow_loose_object_property_names: false,
+        allow_missing_commas: false,
+        allow_single_quoted_strings: false,
+        allow_hexadecimal_numbers: false,
+        allow_unary_plus_numbers: false,
+        allow_bare_decimal_point_numbers: false,
+        allow_non_finite_numbers: false,
+        allow_extended_string_escapes: false,
+    };
+    parse_to_serde_value(text, &options)
 }

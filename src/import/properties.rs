@@ -46,28 +46,31 @@ fn pair(line: &str) -> (&str, &str) {
     (key, rest.strip_prefix(['=', ':']).unwrap_or(rest))
 }
 
-/// Replaces `\t`, `\n`, `\r`, `\f` and `\uXXXX`. Before any other character the backslash is dropped.
+/// Replaces `\t`, `\n`, `\r`, `\f`, and `\u` with the four hexadecimal digits of a UTF-16 unit. Before any
+/// other character the backslash is dropped.
 fn unescape(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
+    let mut units = Vec::with_capacity(text.len());
     let mut rest = text.chars();
-    while let Some(c) = rest.next() {
-        if c != '\\' {
-            plain.push(c);
-            continue;
-        }
-        match rest.next() {
-            Some('t') => plain.push('\t'),
-            Some('n') => plain.push('\n'),
-            Some('r') => plain.push('\r'),
-            Some('f') => plain.push('\u{c}'),
+    while let Some(first) = rest.next() {
+        let escaped = match first {
+            '\\' => rest.next(),
+            _ => None,
+        };
+        let plain = match escaped {
+            Some('t') => '\t',
+            Some('n') => '\n',
+            Some('r') => '\r',
+            Some('f') => '\u{c}',
             Some('u') => {
                 let digits: String = rest.by_ref().take(4).collect();
-                let code = u32::from_str_radix(&digits, 16).ok();
-                plain.extend(code.and_then(char::from_u32));
+                units.extend(u16::from_str_radix(&digits, 16).ok());
+                continue;
             }
-            Some(other) => plain.push(other),
-            None => {}
-        }
+            Some(other) => other,
+            None if first == '\\' => continue,
+            None => first,
+        };
+        units.extend(plain.encode_utf16(&mut [0; 2]).iter());
     }
-    plain
+    String::from_utf16_lossy(&units)
 }

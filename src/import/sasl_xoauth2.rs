@@ -33,9 +33,7 @@ const GOOGLE: &str = "https://accounts.google.com/o/oauth2/token";
 
 pub(super) fn import(text: &str, tokens: &[TokenFile]) -> Result<Imported, String> {
     let read = |name: &str, text: &str| {
-        let parsed: Result<Map<String, Value>, _> =
-            serde_json::from_str(&super::json::strict(text));
-        parsed.map_err(|error| format!("{name}: {error}"))
+        super::json::object(text).map_err(|error| format!("{name}: {error}"))
     };
     let common = read("this is no sasl-xoauth2.conf", text)?;
     if !common.contains_key("client_id") && !common.contains_key("token_endpoint") {

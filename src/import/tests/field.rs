@@ -8,7 +8,7 @@ fn sample(text: &str) -> (Imported, Config) {
     read(import(text, &[]).unwrap())
 }
 
-fn read(imported: Imported) -> (Imported, Config) {
+pub(super) fn read(imported: Imported) -> (Imported, Config) {
     let config = check_text(
         &imported.yaml,
         std::path::Path::new("proxy.yaml"),
@@ -18,7 +18,7 @@ fn read(imported: Imported) -> (Imported, Config) {
     (imported, config)
 }
 
-fn assert_noted(imported: &Imported, text: &str) {
+pub(super) fn assert_noted(imported: &Imported, text: &str) {
     let notes = imported.notes.join("\n");
     assert!(notes.contains(text), "{text:?} is not in\n{notes}");
 }

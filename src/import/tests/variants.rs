@@ -1,7 +1,7 @@
 //! Legal syntax that few files have, and files that lack something.
 
-use super::super::*;
-use crate::config::{Config, Grant, Secrets, check_text};
+use super::field::{assert_noted, read};
+use super::*;
 
 const APPLICATION: &str = "token_url = https://login.microsoftonline.com/contoso.test/oauth2/v2.0/token\n\
     oauth2_flow = client_credentials\noauth2_scope = https://outlook.office365.com/.default\n\
@@ -11,19 +11,7 @@ const SERVER: &str = "[IMAP-1993]\nserver_address = outlook.office365.com\nserve
 
 /// Imports a file, whose result `check --no-secrets` must take.
 fn taken(text: &str, tokens: &[TokenFile]) -> (Imported, Config) {
-    let imported = import(text, tokens).unwrap();
-    let config = check_text(
-        &imported.yaml,
-        std::path::Path::new("proxy.yaml"),
-        Secrets::Skip,
-    );
-    let config = config.unwrap_or_else(|problems| panic!("{problems:#?}\n{}", imported.yaml));
-    (imported, config)
-}
-
-fn assert_noted(imported: &Imported, text: &str) {
-    let notes = imported.notes.join("\n");
-    assert!(notes.contains(text), "{text:?} is not in\n{notes}");
+    read(import(text, tokens).unwrap())
 }
 
 #[test]
@@ -106,7 +94,7 @@ fn davmails_file_is_read_as_java_reads_it() {
         davmail.mode = O365\\\r\n    DeviceCode\r\n\
         davmail.oauth.clientId = aaaaaaaa-2222-3333-4444-\\\r\n   555555555555\r\n\
         davmail.oauth.tenantId = contoso\\u002etest\r\n\
-        davmail.ssl.keystoreFile=C\\:\\\\Program Files\\\\new\\\\keys.p12\r\ndavmail.allowRemote=true\r\n\
+        davmail.ssl.keystoreFile=C\\:\\\\Program Files\\\\\\ud83d\\ude00\\\\keys.p12\r\ndavmail.allowRemote=true\r\n\
         davmail.oauth.a@contoso.test.refreshToken={AES}x\\=\\=\r\n";
     let (imported, config) = taken(text, &[]);
     assert_eq!(config.listeners.len(), 3, "{}", imported.yaml);
@@ -117,7 +105,7 @@ fn davmails_file_is_read_as_java_reads_it() {
         registration.client_id,
         "aaaaaaaa-2222-3333-4444-555555555555"
     );
-    assert_noted(&imported, "C:\\Program Files\\new\\keys.p12");
+    assert_noted(&imported, "C:\\Program Files\\\u{1f600}\\keys.p12");
 }
 
 #[test]
@@ -146,6 +134,11 @@ fn sasl_xoauth2s_json_may_have_comments() {
     assert_eq!(config.accounts.len(), 1);
     assert_eq!(imported.consents.len(), 1);
     assert!(imported.yaml.contains("a//b/*c,}\""), "{}", imported.yaml);
+    // A comment's beginning is not its end.
+    let (imported, _) = taken(&text.replace("/* its id */", "/*/ its, id */"), &[]);
+    assert!(imported.yaml.contains("aaaaaaaa-2222"), "{}", imported.yaml);
+    // Nothing else than comments and commas at the end is more than JSON.
+    assert!(import(&text.replace("\"client_id\"", "'client_id'"), &[]).is_err());
 }
 
 #[test]
