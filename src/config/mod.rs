@@ -62,7 +62,7 @@ pub use sources::Secrets;
 pub use state::State;
 pub use store::SharedStore;
 pub use users::{AddressClaim, Member, Users};
-pub use value::{Certificates, Headers, HostPort, Program};
+pub use value::{Certificates, Headers, HostPort, Program, is_loopback};
 
 /// Version of this build; one with the feature `fips` says so.
 pub const VERSION: &str = match cfg!(feature = "fips") {

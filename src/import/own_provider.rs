@@ -6,6 +6,7 @@ use url::Url;
 use super::draft::Draft;
 use super::section::Section;
 use super::upstream::{Upstream, preset_of_host};
+use crate::config::is_loopback;
 
 /// Host that stands in a provider for the one that the operator still has to write.
 const NO_HOST: &str = "smtp.example.com";
@@ -51,12 +52,7 @@ fn urls(draft: &mut Draft, name: &str, keys: &Section) -> Map<String, Value> {
     let mut urls = Map::new();
     for (key, from) in [("token_url", "token_url"), (consent, "permission_url")] {
         let Some(url) = keys.get(from) else { continue };
-        let is_loopback = Url::parse(url).is_ok_and(|url| match url.host() {
-            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-            Some(url::Host::Domain(domain)) => domain == "localhost",
-            None => false,
-        });
+        let is_loopback = Url::parse(url).is_ok_and(|url| is_loopback(&url));
         let url = match url.strip_prefix("http://").filter(|_| !is_loopback) {
             Some(rest) => {
                 draft.note(format!(

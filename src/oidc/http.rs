@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use openidconnect::{HttpRequest, HttpResponse};
-use url::{Host, Url};
+use url::Url;
 
+use crate::config::is_loopback;
 use crate::outbound::http;
 
 /// Longest duration of a request, response body included.
@@ -59,15 +60,9 @@ async fn exchange(client: &http::Client, request: HttpRequest) -> Result<HttpRes
 
 /// Whether a URL is https or, with `clear`, http to a loopback address.
 pub(super) fn is_safe(url: &Url, clear: bool) -> bool {
-    let is_loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
-    };
     match url.scheme() {
         "https" => url.has_host(),
-        "http" => clear && is_loopback,
+        "http" => clear && is_loopback(url),
         _ => false,
     }
 }

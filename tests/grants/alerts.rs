@@ -141,18 +141,21 @@ async fn a_refused_secret_is_told_for_its_registration() {
     assert_alert(&told.lines()[1], "credential", "end", "sandbox");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_secret_that_ends_soon_is_told() {
-    let told = Told::new();
+/// A secret that ends within six days, whose alerts are sent.
+fn with_secret_that_ends_soon(told: &Told) -> Setup {
     let soon = time::OffsetDateTime::now_utc().date() + time::Duration::days(6);
-    let _relay = Setup::default()
+    Setup::default()
         .replace(
             "    client_id: ",
             &format!("    client_secret_expires: {soon}\n    client_id: "),
         )
         .append(&told.hook("credential"))
-        .start()
-        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_ends_soon_is_told() {
+    let told = Told::new();
+    let _relay = with_secret_that_ends_soon(&told).start().await;
     let begun = told.wait(1).await;
     assert_alert(&begun[0], "credential", "begin", "sandbox");
     assert!(
@@ -168,15 +171,7 @@ async fn a_secret_that_ends_soon_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_secret_is_told_though_its_end_was() {
     let told = Told::new();
-    let soon = time::OffsetDateTime::now_utc().date() + time::Duration::days(6);
-    let relay = Setup::default()
-        .replace(
-            "    client_id: ",
-            &format!("    client_secret_expires: {soon}\n    client_id: "),
-        )
-        .append(&told.hook("credential"))
-        .start()
-        .await;
+    let relay = with_secret_that_ends_soon(&told).start().await;
     told.wait(1).await;
     relay.sandbox.set_fault(Some(Fault::SecretExpired));
     for _ in 0..2 {

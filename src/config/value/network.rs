@@ -164,8 +164,8 @@ pub(in crate::config) fn https(template: &str, tenant: &str) -> Result<Url, &'st
     }
 }
 
-/// Whether the URL's host is `localhost` or a loopback address.
-pub(in crate::config) fn is_loopback(url: &Url) -> bool {
+/// Whether the URL's host is `localhost` or a loopback address, to which http is allowed.
+pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
