@@ -1,8 +1,10 @@
 //! Holds the active service. After a reload existing sessions keep the service that logged them in,
 //! and new logins use the new one.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::RwLock;
 
 use super::service::Service;
 use crate::auth::ClientInfo;
@@ -19,10 +21,7 @@ impl ActiveService {
 
     /// Returns the active service.
     pub fn active(&self) -> Arc<Service> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.read().clone()
     }
 
     /// Prepares a service for [`ActiveService::replace`].
@@ -39,7 +38,7 @@ impl ActiveService {
     pub fn replace(&self, service: Service, config: &Config) -> usize {
         let service = Arc::new(service);
         service.activate(config);
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = service.clone();
+        *self.0.write() = service.clone();
         service
             .sessions()
             .end_unless(config.limits.drain_timeout, |session, verified, names| {

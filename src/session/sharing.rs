@@ -2,9 +2,10 @@
 //! tasks.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -103,12 +104,7 @@ impl Sharing {
     /// Connects to the store and starts the background tasks. Returns when this relay has rejoined,
     /// or after a short wait: mail is relayed without the store too.
     pub async fn start(&self, metrics: Arc<Metrics>) {
-        let Some(published) = self
-            .published
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        else {
+        let Some(published) = self.published.lock().take() else {
             return;
         };
         let member = self.member.clone();
@@ -125,10 +121,7 @@ impl Sharing {
             tokio::spawn(self.member.clone().live(published)),
             tokio::spawn(looks),
         ];
-        self.tasks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(tasks);
+        self.tasks.lock().extend(tasks);
         let mut up = self.member.up();
         let back = async {
             let _ = up.wait_for(Result::is_ok).await;
@@ -147,10 +140,7 @@ impl Sharing {
     pub async fn connect_cli(&self) -> Result<(), String> {
         self.member.become_cli();
         let connecting = tokio::spawn(self.redis.clone().keep_connected());
-        self.tasks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(connecting);
+        self.tasks.lock().push(connecting);
         let mut up = self.member.up();
         let connected = up.wait_for(Result::is_ok);
         // The result of the last attempt is known by then.
@@ -164,7 +154,7 @@ impl Sharing {
     pub async fn stop(&self, until: tokio::time::Instant) {
         let _ = tokio::time::timeout_at(until, self.member.until_idle()).await;
         let _ = tokio::time::timeout(GOODBYE, self.member.leave()).await;
-        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let tasks = std::mem::take(&mut *self.tasks.lock());
         tasks.iter().for_each(JoinHandle::abort);
     }
 }

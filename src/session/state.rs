@@ -1,8 +1,9 @@
 //! State that sessions share across reloads.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::registry::SessionRegistry;
@@ -63,7 +64,7 @@ impl ServiceState {
     /// Stores the capabilities that a provider's upstream listed, for later clients.
     pub(super) fn learn(&self, provider: &str, protocol: Protocol, capabilities: &[String]) {
         let learned = &self.learned.0;
-        let mut learned = learned.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut learned = learned.lock();
         let known = learned.get(&(provider.to_owned(), protocol));
         if known.is_none_or(|known| **known != *capabilities) {
             learned.insert((provider.to_owned(), protocol), capabilities.into());
@@ -73,7 +74,7 @@ impl ServiceState {
     /// Capabilities of a provider's upstream; those of the preset until they are learned.
     pub(super) fn capabilities(&self, provider: &Provider, protocol: Protocol) -> Arc<[String]> {
         let learned = &self.learned.0;
-        let learned = learned.lock().unwrap_or_else(PoisonError::into_inner);
+        let learned = learned.lock();
         match learned.get(&(provider.name.clone(), protocol)) {
             Some(learned) => learned.clone(),
             None => provider.preset.capabilities.of(protocol).as_slice().into(),
