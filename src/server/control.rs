@@ -289,8 +289,8 @@ impl Control {
             confinement.check(config)?;
         }
         let service = self.current.active();
-        let store = service.token_source().store();
-        let same = match (service.sharing(), &config.state.store) {
+        let store = service.token_source.store();
+        let same = match (&service.state.sharing, &config.state.store) {
             (None, None) => store.is_none_or(|store| store.is_at(&config.state)),
             (Some(sharing), Some(_)) => !sharing.is_another(&config.state),
             _ => false,
@@ -406,7 +406,7 @@ impl Control {
         let end = Instant::now() + drain_timeout;
         tracing::info!(sessions = self.sessions.len(), "draining");
         let service = self.current.active();
-        service.drain().cancel();
+        service.state.drain.cancel();
         self.accepting.close();
         self.accepting.wait().await;
         self.sessions.close();
@@ -415,7 +415,7 @@ impl Control {
                 sessions = self.sessions.len(),
                 "ending sessions that did not end by themselves"
             );
-            service.stop().cancel();
+            service.state.stop.cancel();
             let words = timeout_at(end + FINAL_REPLY_TIMEOUT, self.sessions.wait());
             if words.await.is_err() {
                 // Cancelled sessions still write their records.

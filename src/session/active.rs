@@ -39,9 +39,9 @@ impl ActiveService {
         let service = Arc::new(service);
         service.activate(config);
         *self.0.write() = service.clone();
-        service
-            .sessions()
-            .end_unless(config.limits.drain_timeout, |session, verified, names| {
+        service.state.sessions.end_unless(
+            config.limits.drain_timeout,
+            |session, verified, names| {
                 if verified.is_unauthenticated() {
                     let now = service.unauthenticated_login(&session.listener, session.client);
                     return now.is_some_and(|now| now.same_mailbox_as(verified));
@@ -52,7 +52,8 @@ impl ActiveService {
                     names,
                 };
                 service.authenticator.still_opens(client, verified)
-            })
+            },
+        )
     }
 
     /// Reopens the audit file, which may have been renamed.

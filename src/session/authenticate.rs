@@ -105,7 +105,7 @@ impl Service {
         listener: &Listener,
         client: SocketAddr,
     ) -> Option<VerifiedLogin> {
-        let mut listeners = self.listeners().iter();
+        let mut listeners = self.listeners.iter();
         let today = listeners
             .find(|other| other.name == listener.name && other.protocol == listener.protocol)?;
         VerifiedLogin::by_listener(today, client.ip())

@@ -94,7 +94,7 @@ async fn start(
     let fault_log = &service.state.fault_log;
     let client = tokio::select! {
         client = identify_client(&served.listener, fault_log, &mut tcp, peer, deadline) => client?,
-        () = service.stop().cancelled() => return None,
+        () = service.state.stop.cancelled() => return None,
     };
     let mut login = Login {
         record: SessionRecord::new(&service.state, &served.listener, client),
@@ -120,7 +120,7 @@ async fn start(
 impl Login<'_> {
     /// Runs the dialogue with the client under the login's deadline.
     async fn run(&mut self) -> Result<(LoginResult, Box<dyn Front>), LoginEnd> {
-        let (deadline, stop) = (self.deadline, self.service.stop().clone());
+        let (deadline, stop) = (self.deadline, self.service.state.stop.clone());
         let end = tokio::select! {
             end = timeout_at(deadline, self.dialogue()) => end,
             () = stop.cancelled() => Ok(Err(LoginEnd::Fault(draining()))),
@@ -222,7 +222,7 @@ impl Login<'_> {
         Box::new(RelayingSession {
             driver,
             drain,
-            stop: service.stop().clone(),
+            stop: service.state.stop.clone(),
             _permit: permit,
         })
     }
@@ -232,7 +232,7 @@ impl Login<'_> {
 /// a stop.
 pub(super) async fn briefly<T>(service: &Service, reply: impl Future<Output = T>) {
     let stopped = async {
-        service.stop().cancelled().await;
+        service.state.stop.cancelled().await;
         tokio::time::sleep(STOP_TIMEOUT).await;
     };
     tokio::select! {

@@ -18,21 +18,25 @@ use crate::wire::Protocol;
 
 /// Handles to shared counters, limits and learned capabilities; cheap to clone.
 #[derive(Clone)]
-pub(super) struct ServiceState {
-    pub(super) history: Arc<LoginHistory>,
-    pub(super) metrics: Arc<Metrics>,
+pub struct ServiceState {
+    /// Last success and last fault of each login.
+    pub history: Arc<LoginHistory>,
+    /// Counters of this process, for `/metrics`.
+    pub metrics: Arc<Metrics>,
     /// Throttles of mailboxes, for their mail services' limits.
     pub(super) throttles: Arc<Throttles>,
     pub(super) fault_log: Arc<FaultLogLimiter>,
-    pub(super) sessions: Arc<SessionRegistry>,
-    pub(super) audit: Option<Audit>,
-    /// State shared with other relays.
-    pub(super) sharing: Option<Arc<Sharing>>,
+    /// Open sessions of this process.
+    pub sessions: Arc<SessionRegistry>,
+    /// Handle for audit records, if they are enabled.
+    pub audit: Option<Audit>,
+    /// State shared with other relays; `None` for a single relay.
+    pub sharing: Option<Arc<Sharing>>,
     learned: Arc<LearnedCapabilities>,
     /// Cancelled when sessions must end at their next reply boundary.
-    pub(super) drain: CancellationToken,
+    pub drain: CancellationToken,
     /// Cancelled when sessions must end at once.
-    pub(super) stop: CancellationToken,
+    pub stop: CancellationToken,
 }
 
 /// Capabilities listed by upstreams, by provider and protocol.
