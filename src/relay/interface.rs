@@ -174,7 +174,7 @@ pub trait TrackedProtocol: std::fmt::Debug + Send {
     fn on_upstream_opened(&mut self, _out: Out<'_>) {}
 
     /// Handles [`Input::UpstreamRefused`].
-    fn on_upstream_refused(&mut self, _fault: &Fault, _out: Out<'_>) {}
+    fn on_upstream_refused(&mut self, _fault: Fault, _out: Out<'_>) {}
 
     /// Handles the loss of an upstream that is not needed at the moment.
     fn on_upstream_lost(&mut self, _out: Out<'_>) {}

@@ -166,7 +166,7 @@ impl Machine {
             }
             Input::UpstreamRefused(fault) => {
                 self.active = now;
-                self.tracker.on_upstream_refused(&fault, out);
+                self.tracker.on_upstream_refused(*fault, out);
             }
             Input::Drain(within) => self.on_drain(now, within),
             Input::Timeout => self.on_timeout(now, out),

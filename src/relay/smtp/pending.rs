@@ -1,6 +1,6 @@
 //! Pending replies and their effects.
 
-use std::borrow::Cow;
+use bytes::Bytes;
 
 /// One pending reply, and its effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(super) enum Pending {
     /// A command without effect on the transaction.
     Other,
     /// A local reply, sent in order.
-    Local(Cow<'static, str>),
+    Local(Bytes),
     /// A local rejection that ends a message of this size.
     LocalRejection(&'static str, u64),
     /// The reply to a RSET of our own, hidden from the client.

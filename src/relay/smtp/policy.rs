@@ -73,10 +73,8 @@ impl Policy {
             Some(mailbox) if !path.address.is_empty() => mailbox,
             _ => path.address,
         };
-        let mut line = command_line("MAIL FROM:", address, path.parameters);
-        line.extend_from_slice(b"\r\n");
         Verdict::Mail(Mail {
-            line,
+            line: command_line("MAIL FROM:", address, path.parameters),
             from: crate::fault::sanitize(address),
             sender: path.address.to_owned(),
         })

@@ -10,7 +10,7 @@ const RECIPIENTS: usize = 2_000;
 /// A MAIL command that waits to be sent.
 #[derive(Debug)]
 pub(super) struct Mail {
-    /// Command with its line end, as it will be sent.
+    /// Command as it will be sent, without its line end.
     pub(super) line: Vec<u8>,
     /// Sender as the mail service will know it.
     pub(super) from: String,
@@ -54,6 +54,7 @@ impl Transaction {
             ..Self::default()
         }
     }
+
     pub(super) fn add_recipient(&mut self, to: String) {
         if self.to.len() < RECIPIENTS {
             self.to.push(to);

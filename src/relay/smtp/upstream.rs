@@ -33,7 +33,7 @@ impl Smtp {
             let hidden = self.hides_reply;
             let (taken, complete) = self.reply.take(octets.get(at..).unwrap_or_default());
             if hidden {
-                forward(octets, start, at, sink);
+                sink.client(octets.get(start..at).unwrap_or_default());
                 start = at + taken;
             }
             at += taken;
@@ -45,13 +45,13 @@ impl Smtp {
             // The upstream closes during a transaction, and the session ends with it.
             self.closing_announced |= reply.code() == b"421" && self.transaction.is_some();
             if self.pending.front().is_some_and(Pending::is_local) || self.holds_input() {
-                forward(octets, start, at, sink);
+                sink.client(octets.get(start..at).unwrap_or_default());
                 start = at;
                 self.answer_due(sink);
                 self.resume(sink);
             }
         }
-        forward(octets, start, octets.len(), sink);
+        sink.client(octets.get(start..).unwrap_or_default());
         if self.pending.is_empty() {
             self.pending = VecDeque::new();
         }
@@ -95,9 +95,7 @@ impl Smtp {
             Pending::Reset if reply.succeeds() => self.end_transaction(sink),
             Pending::Discarded => self.end_transaction(sink),
             Pending::UnclearChunk if !reply.is_permanent() => {
-                if let Some(transaction) = &mut self.transaction {
-                    transaction.chunks = true;
-                }
+                self.on_chunk(self.size_with(0));
                 self.lose_track("a BDAT was taken that is none", sink);
             }
             // A second TLS layer was agreed on. Under rules no client can have requested it.
@@ -148,8 +146,7 @@ impl Smtp {
         reply: &ReplyScanner,
         sink: &mut Sink<'_>,
     ) {
-        let so_far = self.transaction.as_ref().map_or(0, |now| now.size);
-        let size = so_far.saturating_add(octets);
+        let size = self.size_with(octets);
         match reply.code() {
             // The command was not understood, so the upstream takes the chunk for commands.
             b"500" | b"501" | b"502" | b"504" => {
@@ -163,12 +160,7 @@ impl Smtp {
             }
             b"503" => {}
             _ if last => self.on_final_reply(size, reply, sink),
-            _ if reply.succeeds() => {
-                if let Some(transaction) = &mut self.transaction {
-                    transaction.size = size;
-                    transaction.chunks = true;
-                }
-            }
+            _ if reply.succeeds() => self.on_chunk(size),
             _ if self.transaction.is_some() => {
                 self.end_message(size, MessageOutcome::Rejected, Some(&reply.text()), sink);
             }
@@ -211,11 +203,5 @@ impl Smtp {
         );
         let fault = Fault::new(Kind::MessageRefused, detail);
         sink.act(Action::Record(Event::Fault(fault)));
-    }
-}
-
-fn forward(octets: &[u8], start: usize, end: usize, sink: &mut Sink<'_>) {
-    if let Some(piece @ [_, ..]) = octets.get(start..end) {
-        sink.client(piece);
     }
 }
