@@ -2,7 +2,6 @@
 
 use super::framing::LineEnds;
 use super::interface::{Action, Event, Out, TrackedProtocol};
-use crate::fault::{Fault, Kind};
 use crate::wire::Protocol;
 use crate::wire::literal::{Line, Scanner};
 
@@ -100,8 +99,8 @@ impl TrackedProtocol for Imap {
             let (taken, line) = self.down.take(rest);
             rest = rest.get(taken..).unwrap_or_default();
             if let Some(line) = line {
-                if let Some(fault) = self.mailbox_fault(&line) {
-                    out(Action::Record(Event::Fault(fault)));
+                if let Some(event) = self.closed_mailbox(&line) {
+                    out(Action::Record(event));
                 }
                 self.response_line(&line);
             }
@@ -156,7 +155,7 @@ impl Imap {
     /// Detects a mailbox that stays closed after login. Exchange accepts the login of a token that
     /// may not open the mailbox and says so at the first command: "User is authenticated but not
     /// connected", or an unsolicited BYE.
-    fn mailbox_fault(&mut self, line: &Line) -> Option<Fault> {
+    fn closed_mailbox(&mut self, line: &Line) -> Option<Event> {
         let head = line.head.as_ref()?;
         if self.first_answers == FirstAnswers::Refused {
             return None;
@@ -170,21 +169,18 @@ impl Imap {
             }
             return None;
         }
-        let text = String::from_utf8_lossy(head.text()).into_owned();
-        let lower = text.to_ascii_lowercase();
+        let text = String::from_utf8_lossy(head.text()).to_ascii_lowercase();
         // An unsolicited BYE in reply to the first command.
         let unasked = bye
             && self.first_answers == FirstAnswers::Due
             && self.open > 0
             && !self.logout
-            && !lower.contains("accesstokenexpired");
-        if !unasked && !lower.contains("authenticated but not connected") {
+            && !text.contains("accesstokenexpired");
+        if !unasked && !text.contains("authenticated but not connected") {
             return None;
         }
         self.first_answers = FirstAnswers::Refused;
-        let detail =
-            format!("the mail service took the login but does not open the mailbox: {text}");
-        Some(Fault::new(Kind::Mailbox, detail))
+        Some(Event::mailbox_closed(head.text()))
     }
 
     fn response_line(&mut self, line: &Line) {

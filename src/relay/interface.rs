@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::envelope::MessageReport;
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind};
 use crate::wire::Protocol;
 
 /// Input of the machine: one event.
@@ -90,6 +90,16 @@ pub enum Event {
     Message(MessageReport),
     /// A refusal or failure after which the session continues.
     Fault(Fault),
+}
+
+impl Event {
+    /// Fault: a reply of the mail service shows that the mailbox stays closed after the login.
+    pub(super) fn mailbox_closed(reply: &[u8]) -> Self {
+        let reply = String::from_utf8_lossy(reply);
+        let detail =
+            format!("the mail service took the login but does not open the mailbox: {reply}");
+        Self::Fault(Fault::new(Kind::Mailbox, detail))
+    }
 }
 
 /// Next action of the driver.

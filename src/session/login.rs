@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::active::ActiveService;
 use super::record::SessionRecord;
-use super::relaying::{Relayed, RelayingSession, SessionBackend};
+use super::relaying::{RelayingSession, SessionBackend};
 use super::service::Service;
 use super::submission;
 use super::upstream::LoggedIn;
@@ -23,14 +23,11 @@ use crate::auth::password::VerifiedLogin;
 use crate::config::ListenerTls;
 use crate::fault::{Fault, Kind};
 use crate::login::front::Front;
-use crate::relay::{ClosedBy, Connection as _, Drain, Driver, Machine};
+use crate::relay::{ClosedBy, Drain, Driver, Machine, STOP_TIMEOUT, draining};
 use crate::stream::Stream;
 
 /// Longest time for a rejected client to receive the reason.
 const REJECTION_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Longest time for this after a stop.
-const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A login in progress, from the first octet to [`Login::hand_over`].
 pub(super) struct Login<'a> {
@@ -141,10 +138,10 @@ impl Login<'_> {
     /// Ends a connection without a login.
     async fn end(&mut self, end: LoginEnd) {
         match end {
-            LoginEnd::ClientLeft => return self.record.closed_by(ClosedBy::Client),
+            LoginEnd::ClientLeft => return self.record.closed_by = Some(ClosedBy::Client),
             LoginEnd::Fault(fault) => self.record.on_end(&fault),
             // The fault is already recorded.
-            LoginEnd::Refused => self.record.closed_by(ClosedBy::Authrelay),
+            LoginEnd::Refused => self.record.closed_by = Some(ClosedBy::Authrelay),
         }
         briefly(&self.service, self.client.finish()).await;
     }
@@ -193,9 +190,7 @@ impl Login<'_> {
         let capabilities = service.state.capabilities(provider, protocol);
         let (tracker, submission) = service.tracker(protocol, &verified, &capabilities);
         let (upstream, accepted, said_down) = match upstream {
-            Some(LoggedIn { stream, ready, .. }) => {
-                (Some(Relayed::new(stream)), ready.accepted, ready.leftover)
-            }
+            Some(LoggedIn { stream, ready, .. }) => (Some(stream), ready.accepted, ready.leftover),
             None => (None, submission::accepted_here(), Bytes::new()),
         };
         let reply = front.accept(&accepted);
@@ -206,16 +201,9 @@ impl Login<'_> {
         record.session.counts.add(0, reply.len());
         let backend = SessionBackend { record, submission };
         let machine = Machine::new(tracker, service.limits.idle_timeout, now);
-        let mut client = Relayed::new(client);
-        // Peers that do not read are subject to the relay's own deadlines.
-        std::future::poll_fn(|cx| {
-            client.send(cx, &reply);
-            std::task::Poll::Ready(())
-        })
-        .await;
         let mut driver = Driver::new(machine, client, upstream, backend, now);
         std::future::poll_fn(|cx| {
-            driver.begin(&said_up, &said_down, now, cx);
+            driver.begin(&reply, &said_up, &said_down, now, cx);
             std::task::Poll::Ready(())
         })
         .await;
@@ -245,9 +233,4 @@ pub(super) async fn briefly<T>(service: &Service, reply: impl Future<Output = T>
 pub(super) async fn overdue(drain: &Drain) {
     let within = drain.requested().await;
     tokio::time::sleep(within).await;
-}
-
-/// Fault of a login that a drain interrupts.
-pub(super) fn draining() -> Fault {
-    Fault::new(Kind::Draining, "shutting down")
 }

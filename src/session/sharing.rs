@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::cluster::command::{Published, Unavailable};
 use crate::cluster::identity::Identity;
@@ -32,7 +32,7 @@ pub struct Sharing {
     member: Arc<Member>,
     redis: Arc<Redis>,
     published: Mutex<Option<mpsc::UnboundedReceiver<Published>>>,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 impl Sharing {
@@ -116,12 +116,12 @@ impl Sharing {
                 metrics.sharing(up, member.relays());
             }
         };
-        let tasks = vec![
-            tokio::spawn(self.redis.clone().keep_connected()),
-            tokio::spawn(self.member.clone().live(published)),
-            tokio::spawn(looks),
-        ];
-        self.tasks.lock().extend(tasks);
+        {
+            let mut tasks = self.tasks.lock();
+            tasks.spawn(self.redis.clone().keep_connected());
+            tasks.spawn(self.member.clone().live(published));
+            tasks.spawn(looks);
+        }
         let mut up = self.member.up();
         let back = async {
             let _ = up.wait_for(Result::is_ok).await;
@@ -139,8 +139,7 @@ impl Sharing {
     /// The reason why the store cannot be used.
     pub async fn connect_cli(&self) -> Result<(), String> {
         self.member.become_cli();
-        let connecting = tokio::spawn(self.redis.clone().keep_connected());
-        self.tasks.lock().push(connecting);
+        self.tasks.lock().spawn(self.redis.clone().keep_connected());
         let mut up = self.member.up();
         let connected = up.wait_for(Result::is_ok);
         // The result of the last attempt is known by then.
@@ -154,7 +153,6 @@ impl Sharing {
     pub async fn stop(&self, until: tokio::time::Instant) {
         let _ = tokio::time::timeout_at(until, self.member.until_idle()).await;
         let _ = tokio::time::timeout(GOODBYE, self.member.leave()).await;
-        let tasks = std::mem::take(&mut *self.tasks.lock());
-        tasks.iter().for_each(JoinHandle::abort);
+        self.tasks.lock().abort_all();
     }
 }

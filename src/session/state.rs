@@ -40,10 +40,7 @@ pub struct ServiceState {
 }
 
 /// Capabilities listed by upstreams, by provider and protocol.
-#[derive(Default)]
-struct LearnedCapabilities(Mutex<HashMap<ProviderProtocol, Arc<[String]>>>);
-
-type ProviderProtocol = (String, Protocol);
+type LearnedCapabilities = Mutex<HashMap<(String, Protocol), Arc<[String]>>>;
 
 impl ServiceState {
     pub(super) fn new(metrics: Arc<Metrics>, sharing: Option<Arc<Sharing>>) -> Self {
@@ -66,19 +63,14 @@ impl ServiceState {
     }
 
     /// Stores the capabilities that a provider's upstream listed, for later clients.
-    pub(super) fn learn(&self, provider: &str, protocol: Protocol, capabilities: &[String]) {
-        let learned = &self.learned.0;
-        let mut learned = learned.lock();
-        let known = learned.get(&(provider.to_owned(), protocol));
-        if known.is_none_or(|known| **known != *capabilities) {
-            learned.insert((provider.to_owned(), protocol), capabilities.into());
-        }
+    pub(super) fn learn(&self, provider: &str, protocol: Protocol, capabilities: Vec<String>) {
+        let listed = (provider.to_owned(), protocol);
+        self.learned.lock().insert(listed, capabilities.into());
     }
 
     /// Capabilities of a provider's upstream; those of the preset until they are learned.
     pub(super) fn capabilities(&self, provider: &Provider, protocol: Protocol) -> Arc<[String]> {
-        let learned = &self.learned.0;
-        let learned = learned.lock();
+        let learned = self.learned.lock();
         match learned.get(&(provider.name.clone(), protocol)) {
             Some(learned) => learned.clone(),
             None => provider.preset.capabilities.of(protocol).as_slice().into(),

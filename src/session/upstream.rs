@@ -65,10 +65,7 @@ impl Service {
             });
             let token = match token {
                 Ok(token) => token,
-                Err(refused) => {
-                    tokio::time::sleep_until((started + refused.delay).min(deadline)).await;
-                    return Err(refused.fault);
-                }
+                Err(refused) => return Err(delayed(refused, started, deadline).await),
             };
             let result = self
                 .log_in_upstream(protocol, verified, &token, deadline)
@@ -137,10 +134,10 @@ impl Service {
         let mut stream = connector.dial().await?;
         let stage = connector.encrypt(&mut stream).await?;
         let mailbox = verified.mailbox();
-        let ready = connector
+        let mut ready = connector
             .log_in(mailbox, &token.secret, stage, &mut stream)
             .await?;
-        if let Some(capabilities) = &ready.capabilities {
+        if let Some(capabilities) = ready.capabilities.take() {
             self.state.learn(&provider.name, protocol, capabilities);
         }
         let endpoint = connector.endpoint();
@@ -152,6 +149,12 @@ impl Service {
             mailbox: mailbox.to_owned(),
         })
     }
+}
+
+/// Waits for the delay of a refused login that began at `started`, and returns its fault.
+pub(super) async fn delayed(refused: LoginRefused, started: Instant, deadline: Instant) -> Fault {
+    tokio::time::sleep_until((started + refused.delay).min(deadline)).await;
+    refused.fault
 }
 
 /// Extends the remedy if a delegate signed in: over SMTP a user's token may open only that user's
