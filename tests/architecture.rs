@@ -49,9 +49,9 @@ const LAW: &[Row] = &[
     row("expiry", &[]),
     row("program", &["platform"]),
     row("certs", &[]),
-    row("stream", &["platform"]),
     row("text", &[]),
     row("tls", &["expiry", "platform", "secret", "text"]),
+    row("stream", &["platform", "tls"]),
     row(
         "config",
         &[
