@@ -22,10 +22,10 @@ impl Login<'_> {
         let mut refused = None;
         loop {
             let step = front.next();
-            if let Some(fault) = front.take_refused() {
-                let suspected = front.suspected_login();
+            if let Some(refused) = front.take_refused() {
+                let suspected = refused.suspected;
                 let suspected = suspected.is_some_and(|login| self.service.find(&login).is_some());
-                self.record.on_dialogue_fault(fault, suspected);
+                self.record.on_dialogue_fault(refused.fault, suspected);
             }
             match step {
                 Step::Read => {

@@ -15,13 +15,13 @@ use super::active::ActiveService;
 use super::record::SessionRecord;
 use super::relaying::{RelayingSession, SessionBackend};
 use super::service::Service;
-use super::submission;
 use super::upstream::LoggedIn;
 use crate::accept::admission::SessionPermit;
 use crate::accept::{ServedListener, identify_client};
 use crate::auth::password::VerifiedLogin;
 use crate::config::ListenerTls;
 use crate::fault::{Fault, Kind};
+use crate::login::SuccessReply;
 use crate::login::front::Front;
 use crate::relay::{ClosedBy, Drain, Driver, Machine, STOP_TIMEOUT, draining};
 use crate::stream::Stream;
@@ -191,7 +191,14 @@ impl Login<'_> {
         let (tracker, submission) = service.tracker(protocol, &verified, &capabilities);
         let (upstream, accepted, said_down) = match upstream {
             Some(LoggedIn { stream, ready, .. }) => (Some(stream), ready.accepted, ready.leftover),
-            None => (None, submission::accepted_here(), Bytes::new()),
+            // Each MAIL opens its own upstream.
+            None => {
+                let accepted = SuccessReply {
+                    untagged: Bytes::new(),
+                    text: Bytes::from_static(b"235 2.7.0 Authentication successful"),
+                };
+                (None, accepted, Bytes::new())
+            }
         };
         let reply = front.accept(&accepted);
         // Octets sent by the client after its credentials.

@@ -45,17 +45,11 @@ impl Service {
         context: ConnectContext<'_>,
         verified: &VerifiedLogin,
     ) -> Result<LoggedIn, Fault> {
-        let ConnectContext {
-            session,
-            protocol,
-            client,
-            started,
-            deadline,
-        } = context;
+        let (protocol, deadline) = (context.protocol, context.deadline);
         self.wait_for_backoff(protocol, verified, deadline).await?;
         let mut first = true;
         loop {
-            let token = timeout_at(deadline, self.token(client, verified)).await;
+            let token = timeout_at(deadline, self.token(context.client, verified)).await;
             let token = token.unwrap_or_else(|_| {
                 Err(LoginRefused::at_once(
                     Fault::new(Kind::Unavailable, "no token within the login's deadline").with_remedy(
@@ -65,7 +59,7 @@ impl Service {
             });
             let token = match token {
                 Ok(token) => token,
-                Err(refused) => return Err(delayed(refused, started, deadline).await),
+                Err(refused) => return Err(delayed(refused, context.started, deadline).await),
             };
             let result = self
                 .log_in_upstream(protocol, verified, &token, deadline)
@@ -80,7 +74,7 @@ impl Service {
                         && fault.allows_token_retry()
                         && self.token_source.on_refused(verified, &token) =>
                 {
-                    tracing::debug!(session, %fault, "the token was refused; trying once more with another");
+                    tracing::debug!(session = context.session, %fault, "the token was refused; trying once more with another");
                     first = false;
                 }
                 Err(fault) => {

@@ -137,7 +137,7 @@ impl Stream {
         // A client's last flight is sent with its first data, or before it receives.
         self.tls = Some(Box::new(tls));
         self.handshaking = false;
-        self.held = !self.is_flushed();
+        self.held = !self.outbound.is_empty();
         Ok(())
     }
 
@@ -246,11 +246,6 @@ impl Stream {
             self.closing = Closing::Closed;
         }
         Poll::Ready(Ok(()))
-    }
-
-    /// Whether all octets sent so far were written to the socket.
-    pub fn is_flushed(&self) -> bool {
-        self.outbound.is_empty()
     }
 
     /// Receives octets once, by awaiting [`Stream::poll_receive`].

@@ -144,7 +144,7 @@ impl Announcement {
 }
 
 /// Scanner of one direction of a session.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Scanner {
     /// Whether a server sends this direction: its responses may be human-readable text.
     responses: bool,
@@ -163,23 +163,14 @@ pub struct Scanner {
 impl Scanner {
     /// Creates a scanner at the beginning of a client's command.
     pub fn of_commands() -> Self {
-        Self::new(false)
+        Self::default()
     }
 
     /// Creates a scanner at the beginning of a server's response.
     pub fn of_responses() -> Self {
-        Self::new(true)
-    }
-
-    fn new(responses: bool) -> Self {
         Self {
-            responses,
-            head: Head::default(),
-            announcement: Announcement::None,
-            begun: false,
-            cr: false,
-            literal: 0,
-            continued: false,
+            responses: true,
+            ..Self::default()
         }
     }
 
@@ -234,7 +225,10 @@ impl Scanner {
 
     /// Resets the scanner after a command was refused before its literal was sent.
     pub fn abandon(&mut self) {
-        *self = Self::new(self.responses);
+        *self = Self {
+            responses: self.responses,
+            ..Self::default()
+        };
     }
 
     /// Whether the scanner is between two commands or responses.

@@ -29,7 +29,7 @@ const MAX_LOCAL_REPLIES: usize = 16 * 1024;
 pub(super) const MAX_HELD: usize = 64 * 1024;
 
 /// Tracker of one SMTP session.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Smtp {
     pub(super) rules: Box<SmtpRules>,
     pub(super) state: InputState,
@@ -55,9 +55,10 @@ pub struct Smtp {
     pub(super) untracked: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) enum UpstreamState {
     /// Logged in as the account's mailbox.
+    #[default]
     Fixed,
     /// No connection; the next MAIL decides which to open.
     None,
@@ -116,19 +117,8 @@ impl Smtp {
         };
         Self {
             rules: Box::new(rules),
-            state: InputState::Command,
-            line: Vec::new(),
-            held: Vec::new(),
-            transaction: None,
-            permit: false,
-            reply: ReplyScanner::default(),
-            hides_reply: false,
-            pending: VecDeque::new(),
             upstream,
-            local_replies: 0,
-            closing_announced: false,
-            aborted: false,
-            untracked: false,
+            ..Self::default()
         }
     }
 }
