@@ -6,7 +6,7 @@ use crate::wire::Protocol;
 use crate::wire::literal::{Line, Scanner};
 
 /// State of both directions of an IMAP session.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Imap {
     up: Scanner,
     down: Scanner,
@@ -52,23 +52,6 @@ struct Idle {
     tag: Vec<u8>,
     /// Whether the upstream replied with `+`.
     agreed: bool,
-}
-
-impl Default for Imap {
-    fn default() -> Self {
-        Self {
-            up: Scanner::of_commands(),
-            down: Scanner::of_responses(),
-            open: 0,
-            idle: None,
-            compress: None,
-            sending: None,
-            opaque: false,
-            logout: false,
-            closing_announced: false,
-            first_answers: FirstAnswers::Due,
-        }
-    }
 }
 
 impl TrackedProtocol for Imap {
@@ -123,6 +106,13 @@ impl TrackedProtocol for Imap {
 }
 
 impl Imap {
+    pub(super) fn new() -> Self {
+        Self {
+            down: Scanner::of_responses(),
+            ..Self::default()
+        }
+    }
+
     fn command_line(&mut self, line: &Line) {
         let mut sending = self.sending.take();
         if let Some(head) = &line.head {

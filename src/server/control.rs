@@ -305,7 +305,7 @@ impl Control {
     /// Makes `config` active, or changes nothing on an error. Call within the runtime.
     fn apply(&self, config: &Config) -> anyhow::Result<ReloadReport> {
         self.check_fixed(config)?;
-        let service = self.current.prepare(config)?;
+        let service = self.current.active().reconfigured(config)?;
         let mut state = self.state();
         anyhow::ensure!(!state.draining, "shutting down");
         let mut changed = Vec::new();

@@ -24,15 +24,6 @@ impl ActiveService {
         self.0.read().clone()
     }
 
-    /// Prepares a service for [`ActiveService::replace`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Service::new`]; nothing has changed then.
-    pub fn prepare(&self, config: &Config) -> anyhow::Result<Service> {
-        self.active().reconfigured(config)
-    }
-
     /// Makes `service` the active one. Drains the sessions whose account or password no longer
     /// exists, each at its next reply boundary and within `limits.drain_timeout`. Returns how many.
     pub fn replace(&self, service: Service, config: &Config) -> usize {

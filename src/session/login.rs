@@ -10,9 +10,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
+use tracing::Instrument as _;
 
 use super::active::ActiveService;
-use super::record::SessionRecord;
+use super::record::{SessionOutcome, SessionRecord};
 use super::relaying::{RelayingSession, SessionBackend};
 use super::service::Service;
 use super::upstream::LoggedIn;
@@ -23,7 +24,7 @@ use crate::config::ListenerTls;
 use crate::fault::{Fault, Kind};
 use crate::login::SuccessReply;
 use crate::login::front::Front;
-use crate::relay::{ClosedBy, Drain, Driver, Machine, STOP_TIMEOUT, draining};
+use crate::relay::{self, ClosedBy, Drain, Driver, Machine, STOP_TIMEOUT, draining};
 use crate::stream::Stream;
 
 /// Longest time for a rejected client to receive the reason.
@@ -72,7 +73,11 @@ impl ActiveService {
         async move {
             let session = login.await;
             if let Some(mut session) = session {
-                session.relay().await;
+                let id = &session.driver.backend().record.session.id;
+                let span = tracing::debug_span!("relay", session = id);
+                relay::run(&mut session.driver, &session.drain, &session.stop)
+                    .instrument(span)
+                    .await;
             }
         }
     }
@@ -150,7 +155,8 @@ impl Login<'_> {
     async fn reject(&mut self) {
         let fault = Fault::new(Kind::Sessions, "one session more than the limits allow")
             .with_remedy("let applications close their sessions, or raise limits.sessions or limits.sessions_per_client");
-        self.record.on_failure(&fault);
+        self.record.outcome = SessionOutcome::of(&fault);
+        self.record.on_end(&fault);
         let service = self.service.clone();
         let reply = async {
             if let (ListenerTls::Implicit(_), Some(tls)) =

@@ -49,7 +49,7 @@ impl SessionOutcome {
         }
     }
 
-    fn of(fault: &Fault) -> Self {
+    pub(super) fn of(fault: &Fault) -> Self {
         match fault.kind().side() {
             crate::fault::Side::Client | crate::fault::Side::Policy => Self::Refused,
             _ => Self::Failed,
@@ -244,13 +244,6 @@ impl SessionRecord {
             upstream_tls: self.upstream_tls.clone(),
             ..audit::AuditRecord::new(event)
         }
-    }
-
-    /// Records that the session limits reject the connection.
-    pub(super) fn on_failure(&mut self, fault: &Fault) {
-        self.outcome = SessionOutcome::of(fault);
-        self.closed_by = Some(ClosedBy::Authrelay);
-        self.report(fault, None);
     }
 
     /// Records the fault that ends the session.

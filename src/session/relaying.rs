@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
 
 use super::record::{SessionOutcome, SessionRecord};
 use super::submission::SubmissionPermits;
 use crate::accept::admission::SessionPermit;
 use crate::fault::Fault;
-use crate::relay::{self, Backend, Connection, Drain, Driver, End, Event, Permit};
+use crate::relay::{Backend, Connection, Drain, Driver, End, Event, Permit};
 use crate::stream::Stream;
 
 /// A relayed session. The fields are dropped in this order.
@@ -111,15 +110,5 @@ impl Backend<Stream> for SessionBackend {
 
     fn count(&mut self, client: usize, upstream: usize) {
         self.record.session.counts.add(client, upstream);
-    }
-}
-
-impl RelayingSession {
-    /// Relays until the session ends.
-    pub(super) async fn relay(&mut self) {
-        let span = tracing::debug_span!("relay", session = self.driver.backend().record.session.id);
-        relay::run(&mut self.driver, &self.drain, &self.stop)
-            .instrument(span)
-            .await;
     }
 }

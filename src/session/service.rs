@@ -111,8 +111,13 @@ impl Service {
     }
 
     /// Creates the service of another configuration with the same state: tokens, lockouts,
-    /// counters, sessions.
-    pub(super) fn reconfigured(&self, config: &Config) -> anyhow::Result<Self> {
+    /// counters, sessions. Put it in force by
+    /// [`ActiveService::replace`](super::ActiveService::replace).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Service::new`]; nothing has changed then.
+    pub fn reconfigured(&self, config: &Config) -> anyhow::Result<Self> {
         let (upstream_tls, token_source) = outbound_clients(config)?;
         Ok(Self {
             state: self.state.clone(),

@@ -6,7 +6,7 @@ use super::policy::{self, Verdict};
 use super::reply::ReplyScanner;
 use super::session::{InputState, MAX_HELD, Smtp, UpstreamState};
 use super::sink::Sink;
-use super::transaction::{Mail, Transaction};
+use super::transaction::{Mail, Sender, Transaction};
 use crate::relay::envelope::address;
 use crate::relay::framing::{has_cr, line_part};
 use crate::relay::interface::{Action, TrackedProtocol as _};
@@ -144,13 +144,7 @@ impl Smtp {
         // Some servers ignore blanks before a verb.
         let line = line.trim_ascii_start();
         let pending = match verb(line).as_slice() {
-            b"MAIL" => {
-                let from = address(line, "FROM:");
-                Pending::Mail {
-                    sender: from.clone(),
-                    from,
-                }
-            }
+            b"MAIL" => Pending::Mail(unchanged(line)),
             b"RCPT" => Pending::Rcpt(address(line, "TO:")),
             b"DATA" => {
                 self.state = InputState::AwaitingDataReply;
@@ -171,7 +165,7 @@ impl Smtp {
     }
 
     fn has_transaction(&self) -> bool {
-        let begins = |pending: &Pending| matches!(pending, Pending::Mail { .. });
+        let begins = |pending: &Pending| matches!(pending, Pending::Mail(_));
         self.transaction.is_some() || self.pending.iter().any(begins)
     }
 
@@ -267,14 +261,10 @@ impl Smtp {
         }
         let verdict = match self.policy() {
             Some(policy) => policy.mail(line),
-            None => {
-                let from = address(line, "FROM:");
-                Verdict::Mail(Mail {
-                    line: line.to_vec(),
-                    sender: from.clone(),
-                    from,
-                })
-            }
+            None => Verdict::Mail(Mail {
+                line: line.to_vec(),
+                sender: unchanged(line),
+            }),
         };
         self.judged(verdict, sink);
     }
@@ -283,8 +273,10 @@ impl Smtp {
         match verdict {
             Verdict::Pass(line, pending) => self.pass(&line, pending, sink),
             // Of a client's input only a well-formed address may reach the upstream's login.
-            Verdict::Mail(mail) if self.rules.by_sender.is_some() && !is_mailbox(&mail.sender) => {
-                let sender = match mail.sender.as_str() {
+            Verdict::Mail(mail)
+                if self.rules.by_sender.is_some() && !is_mailbox(&mail.sender.named) =>
+            {
+                let sender = match mail.sender.named.as_str() {
                     "" => "the null sender",
                     sender => sender,
                 };
@@ -293,7 +285,7 @@ impl Smtp {
             }
             Verdict::Mail(mail) if self.rules.rate_limited => {
                 self.permit = true;
-                sink.act(Action::RequestPermit(&mail.sender));
+                sink.act(Action::RequestPermit(&mail.sender.named));
                 self.state = InputState::AwaitingPermit(Box::new(mail));
             }
             Verdict::Mail(mail) => self.send_mail(mail, sink),
@@ -305,7 +297,7 @@ impl Smtp {
     /// Sends a permitted MAIL, after opening its sender's upstream if necessary.
     pub(super) fn send_mail(&mut self, mail: Mail, sink: &mut Sink<'_>) {
         if self.rules.by_sender.is_some() {
-            let mailbox = mail.sender.to_lowercase();
+            let mailbox = mail.sender.named.to_lowercase();
             // An upstream in the middle of an unsolicited reply is about to close.
             if self.upstream != UpstreamState::Sender(mailbox.clone()) || self.reply.is_open() {
                 if self.has_upstream() {
@@ -316,11 +308,7 @@ impl Smtp {
                 return sink.act(Action::OpenUpstream(&mailbox));
             }
         }
-        let pending = Pending::Mail {
-            from: mail.from,
-            sender: mail.sender,
-        };
-        self.pass(&mail.line, pending, sink);
+        self.pass(&mail.line, Pending::Mail(mail.sender), sink);
     }
 
     /// Forgets the upstream and its incomplete reply. Local replies that waited for its end are
@@ -373,6 +361,15 @@ impl Smtp {
             self.answer_with(Pending::LocalRejection(reply, size), sink);
             self.record_refusal(&format!("{size} octets, {}", reply.trim_end()), sink);
         }
+    }
+}
+
+/// Sender of a MAIL that is forwarded as it is.
+fn unchanged(line: &[u8]) -> Sender {
+    let sent = address(line, "FROM:");
+    Sender {
+        named: sent.clone(),
+        sent,
     }
 }
 

@@ -2,16 +2,13 @@
 
 use bytes::Bytes;
 
+use super::transaction::Sender;
+
 /// One pending reply, and its effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Pending {
     /// MAIL: a transaction begins.
-    Mail {
-        /// Sender as the mail service knows it.
-        from: String,
-        /// Sender as the client named it.
-        sender: String,
-    },
+    Mail(Sender),
     /// RCPT: this recipient is accepted.
     Rcpt(String),
     /// DATA: 354 begins the text.
@@ -48,7 +45,7 @@ impl Pending {
     /// Whether the reply may begin or end a transaction or its message.
     pub(super) fn moves_transaction(&self) -> bool {
         match self {
-            Self::Mail { .. }
+            Self::Mail(_)
             | Self::Data
             | Self::Text(_)
             | Self::Chunk { .. }

@@ -1,7 +1,7 @@
 //! Decisions of an account's policy about commands.
 
 use super::pending::Pending;
-use super::transaction::Mail;
+use super::transaction::{Mail, Sender};
 use crate::wire::address::{Path, Pattern};
 
 /// The account's policy from `accounts[].smtp`.
@@ -75,8 +75,10 @@ impl Policy {
         };
         Verdict::Mail(Mail {
             line: command_line("MAIL FROM:", address, path.parameters),
-            from: crate::fault::sanitize(address),
-            sender: path.address.to_owned(),
+            sender: Sender {
+                sent: crate::fault::sanitize(address),
+                named: path.address.to_owned(),
+            },
         })
     }
 

@@ -190,7 +190,7 @@ impl TrackedProtocol for Smtp {
         self.reply = ReplyScanner::default();
         match std::mem::take(&mut self.state) {
             InputState::AwaitingUpstream(mail) => {
-                self.upstream = UpstreamState::Sender(mail.sender.to_lowercase());
+                self.upstream = UpstreamState::Sender(mail.sender.named.to_lowercase());
                 self.send_mail(*mail, &mut sink);
             }
             state => self.state = state,
@@ -443,9 +443,9 @@ impl Smtp {
         let state = std::mem::take(&mut self.state);
         for pending in std::mem::take(&mut self.pending) {
             match pending {
-                Pending::Mail { from, sender } => {
+                Pending::Mail(sender) => {
                     self.lose_transaction(reply, sink);
-                    self.transaction = Some(Transaction::new(from, sender));
+                    self.transaction = Some(Transaction::new(sender));
                 }
                 Pending::Text(size) => self.end_message(size, MessageOutcome::Lost, reply, sink),
                 Pending::Chunk { octets, last } => {

@@ -80,10 +80,10 @@ impl Smtp {
         };
         self.record_upstream_refusal(&pending, reply, sink);
         match pending {
-            Pending::Mail { from, sender } if reply.succeeds() => {
-                self.transaction = Some(Transaction::new(from, sender));
+            Pending::Mail(sender) if reply.succeeds() => {
+                self.transaction = Some(Transaction::new(sender));
             }
-            Pending::Mail { .. } if self.transaction.is_none() => self.release(sink),
+            Pending::Mail(_) if self.transaction.is_none() => self.release(sink),
             Pending::Rcpt(to) if reply.succeeds() => {
                 if let Some(transaction) = &mut self.transaction {
                     transaction.add_recipient(to);
@@ -102,7 +102,7 @@ impl Smtp {
             Pending::Other if code == b"220" && !self.is_ruled() => {
                 self.lose_track("TLS was started", sink);
             }
-            Pending::Mail { .. }
+            Pending::Mail(_)
             | Pending::Rcpt(_)
             | Pending::Reset
             | Pending::Other
@@ -171,7 +171,10 @@ impl Smtp {
     /// Creates the rewriter for a message that begins, if its header must be rewritten.
     pub(super) fn header(&self, dots: bool) -> Option<HeaderRewriter> {
         let mailbox = self.policy()?.from.as_deref()?;
-        let sender = self.transaction.as_ref().map_or("", |now| &now.sender);
+        let sender = self
+            .transaction
+            .as_ref()
+            .map_or("", |now| &now.sender.named);
         Some(HeaderRewriter::new(mailbox, sender, dots))
     }
 
@@ -189,10 +192,10 @@ impl Smtp {
         }
         let transaction = self.transaction.as_ref();
         let (from, to) = match (pending, transaction) {
-            (Pending::Mail { from, .. }, _) => (from.as_str(), None),
-            (Pending::Rcpt(to), _) => (transaction.map_or("", |now| &now.from), Some(to)),
+            (Pending::Mail(sender), _) => (sender.sent.as_str(), None),
+            (Pending::Rcpt(to), _) => (transaction.map_or("", |now| &now.sender.sent), Some(to)),
             (Pending::Data | Pending::Text(_) | Pending::Chunk { .. }, Some(now)) => {
-                (now.from.as_str(), now.to.first())
+                (now.sender.sent.as_str(), now.to.first())
             }
             _ => return,
         };
