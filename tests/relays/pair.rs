@@ -97,7 +97,7 @@ impl Pair {
     async fn until_both_are_there(&self) {
         for control in [&self.one.control, &self.two.control] {
             let service = control.current().active();
-            let member = service.sharing().unwrap().member().clone();
+            let member = service.state.sharing.as_ref().unwrap().member().clone();
             let there = async {
                 while member.relays() < 2 {
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -141,7 +141,7 @@ impl Pair {
             0 => self.one.control.current().active(),
             _ => self.two.control.current().active(),
         };
-        service.metrics().text()
+        service.state.metrics.text()
     }
 
     /// How many operations a relay has asked of the store, but for beats.

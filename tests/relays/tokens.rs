@@ -73,7 +73,7 @@ async fn a_pause_that_one_relay_was_told_holds_for_the_other() {
     let asked = endpoint.count();
     // The word takes its way.
     let service = pair.two.control.current().active();
-    let mut heard = service.sharing().unwrap().member().up();
+    let mut heard = service.state.sharing.as_ref().unwrap().member().up();
     assert!(heard.borrow_and_update().is_ok());
     tokio::time::sleep(Duration::from_millis(500)).await;
     let reply = pair.log_in(1, Imap).await;
