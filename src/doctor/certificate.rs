@@ -7,7 +7,7 @@ use crate::session::Service;
 pub(super) fn ends_soon(end: i64) -> Option<String> {
     match expiry::near(end, expiry::now())? {
         ..0 => Some("has ended".into()),
-        days => Some(format!("ends in {days} days")),
+        days => Some(format!("ends {}", expiry::in_days(days))),
     }
 }
 
@@ -39,7 +39,7 @@ pub(super) fn describe(der: &[u8]) -> Option<String> {
 /// Lists certificates of listeners that expire soon, one line each with the remedy. No step of the
 /// test covers them.
 pub fn listeners_ends(service: &Service) -> impl Iterator<Item = String> {
-    service.listeners().iter().filter_map(|listener| {
+    service.listeners.iter().filter_map(|listener| {
         let identity = listener.tls.certificate()?;
         let when = ends_soon(identity.end()?)?;
         let path = identity.files.certificate.display();

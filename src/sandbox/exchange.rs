@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::mailbox::Mailbox;
 use super::seen::Service;
 use super::stream::{Conn, Socket};
-use super::{Fault, Shared, bind, imap, lock, pop3, smtp};
+use super::{Fault, Shared, bind, imap, pop3, smtp};
 
 /// The challenge that Google sends before it refuses.
 pub(super) const CHALLENGE: &str = "eyJzdGF0dXMiOiI0MDAiLCJzY2hlbWVzIjoiQmVhcmVyIiwic2NvcGUiOiJodHRwczovL21haWwuZ29vZ2xlLmNvbS8ifQ==";
@@ -53,7 +53,7 @@ pub(super) fn listen(
                 continue;
             };
             let shared = shared.clone();
-            let end = lock(&shared.current).clone();
+            let end = shared.current.lock().clone();
             connections.spawn(async move {
                 let _open = Open::new(&shared, service);
                 // How a connection ends is the client's affair.

@@ -1,10 +1,11 @@
 //! Mailboxes: folders of messages, in memory, shared by the sessions of all three protocols.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -127,16 +128,19 @@ impl Mailbox {
         } else {
             name
         };
-        self.lock().contains_key(name).then(|| name.to_owned())
+        self.folders
+            .lock()
+            .contains_key(name)
+            .then(|| name.to_owned())
     }
 
     pub fn names(&self) -> Vec<String> {
-        self.lock().keys().cloned().collect()
+        self.folders.lock().keys().cloned().collect()
     }
 
     /// Whether it was new.
     pub fn create(&self, name: &str) -> bool {
-        let mut folders = self.lock();
+        let mut folders = self.folders.lock();
         let new = !folders.contains_key(name) && !name.eq_ignore_ascii_case("INBOX");
         if new {
             folders.insert(name.to_owned(), Folder::default());
@@ -146,29 +150,29 @@ impl Mailbox {
 
     /// Whether it existed; INBOX stays.
     pub fn remove(&self, name: &str) -> bool {
-        name != "INBOX" && self.lock().remove(name).is_some()
+        name != "INBOX" && self.folders.lock().remove(name).is_some()
     }
 
     /// `None` where there is no such folder.
     pub fn with<T>(&self, folder: &str, work: impl FnOnce(&mut Folder) -> T) -> Option<T> {
-        self.lock().get_mut(folder).map(work)
+        self.folders.lock().get_mut(folder).map(work)
     }
 
     /// Whether one more session may send.
     pub fn begin_sending(&self, limit: usize) -> bool {
-        let mut senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut senders = self.senders.lock();
         let free = *senders < limit;
         *senders += usize::from(free);
         free
     }
 
     pub fn end_sending(&self) {
-        *self.senders.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        *self.senders.lock() -= 1;
     }
 
     /// When one more message is taken, where a minute has room for `limit`.
     pub fn turn(&self, limit: usize) -> Instant {
-        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sent = self.sent.lock();
         let now = Instant::now();
         let turn = match sent.len().checked_sub(limit).and_then(|at| sent.get(at)) {
             Some(before) => now.max(*before + Duration::from_secs(60)),
@@ -187,10 +191,6 @@ impl Mailbox {
 
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Folder>> {
-        self.folders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

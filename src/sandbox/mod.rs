@@ -25,10 +25,11 @@ mod tokens;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -280,7 +281,7 @@ impl Sandbox {
 
     /// Closes every connection to the mail services, as a failing load balancer does.
     pub fn disconnect(&self) {
-        let mut current = lock(&self.shared.current);
+        let mut current = self.shared.current.lock();
         current.cancel();
         *current = self.stop.child_token();
     }
@@ -298,21 +299,19 @@ impl Shared {
     }
 
     fn mailbox(&self, name: &str) -> Option<Arc<Mailbox>> {
-        lock(&self.mailboxes)
+        self.mailboxes
+            .lock()
             .get(&name.to_ascii_lowercase())
             .cloned()
     }
 
     fn add_mailbox(&self, name: &str) -> Arc<Mailbox> {
-        lock(&self.mailboxes)
+        self.mailboxes
+            .lock()
             .entry(name.to_ascii_lowercase())
             .or_insert_with(|| Mailbox::new(name))
             .clone()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A listener with room for ten thousand clients that come at once.

@@ -1,8 +1,8 @@
 //! What the sandbox has observed, for tests to look at.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 /// Lines kept of each transcript.
@@ -92,7 +92,7 @@ pub(super) struct Log {
 
 impl Log {
     pub fn snapshot(&self) -> Seen {
-        self.lock().clone()
+        self.seen.lock().clone()
     }
 
     /// Returns when `condition` holds, at once if it does already.
@@ -100,7 +100,7 @@ impl Log {
         let mut bell = self.bell.subscribe();
         loop {
             {
-                let seen = self.lock();
+                let seen = self.seen.lock();
                 if condition(&seen) {
                     return seen.clone();
                 }
@@ -111,7 +111,7 @@ impl Log {
     }
 
     pub fn note(&self, change: impl FnOnce(&mut Seen)) {
-        change(&mut self.lock());
+        change(&mut self.seen.lock());
         self.bell.send_replace(());
     }
 
@@ -181,10 +181,6 @@ impl Log {
             seen.token_requests += 1;
             push(&mut seen.token, line);
         });
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

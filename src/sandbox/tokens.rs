@@ -2,11 +2,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -51,7 +51,7 @@ impl Tokens {
             }
             _ => jwt(size, lifetime, scope, upn, fault)?,
         };
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         inner.issued += 1;
         let token = Token {
             serial: inner.issued,
@@ -73,25 +73,21 @@ impl Tokens {
 
     /// The token if it is good now.
     pub fn check(&self, text: &str, fault: Option<Fault>) -> Option<Token> {
-        let inner = self.lock();
+        let inner = self.0.lock();
         let token = *inner.known.get(text)?;
         let stale = fault == Some(Fault::TokenStale) && token.serial <= inner.stale;
         (token.good && !stale && token.expires > Instant::now()).then_some(token)
     }
 
     pub fn mark_stale(&self) {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         inner.stale = inner.issued;
     }
 
     pub fn revoke_all(&self) {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         inner.known.clear();
         inner.order.clear();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) struct Ending {
 /// Lists the certificates and secrets in use that expire.
 pub(super) fn endings(service: &Service, identities: &CertificateWatcher) -> Vec<Ending> {
     let registrations: BTreeMap<_, _> = service
-        .accounts()
+        .accounts
         .iter()
         .map(|account| (&account.registration.name, &account.registration))
         .collect();
@@ -62,7 +62,7 @@ impl Ending {
         let what = &self.what;
         match expiry::near(self.end, expiry::now())? {
             ..0 => Some(format!("{what} has ended")),
-            days => Some(format!("{what} ends in {days} days")),
+            days => Some(format!("{what} ends {}", expiry::in_days(days))),
         }
     }
 }

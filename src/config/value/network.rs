@@ -84,6 +84,26 @@ impl fmt::Display for HostPort {
     }
 }
 
+impl HostPort {
+    /// Parses `HOST`, `HOST:PORT` or `[::1]:PORT`; without a port it is `usual`.
+    pub(in crate::config) fn with_usual_port(text: &str, usual: u16) -> Option<Self> {
+        let has_port = text
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| !port.is_empty() && !port.contains(']'));
+        match has_port {
+            true => Self::parse(text).ok(),
+            false => Self::parse(&format!("{}:{usual}", text.trim_end_matches(':'))).ok(),
+        }
+    }
+
+    /// Whether the host is `localhost` or a loopback address.
+    pub fn is_loopback(&self) -> bool {
+        let address = self.host.parse::<IpAddr>();
+        self.host.eq_ignore_ascii_case("localhost")
+            || address.is_ok_and(|address| address.is_loopback())
+    }
+}
+
 impl Text for HostPort {
     const KIND: &'static str = "host and port";
 

@@ -125,10 +125,8 @@ impl Text {
             self.since_dot = None;
         }
         for octet in octets.iter().skip(skipped) {
-            self.tail.rotate_left(1);
-            if let Some(last) = self.tail.last_mut() {
-                *last = *octet;
-            }
+            let [_, second, third, fourth] = self.tail;
+            self.tail = [second, third, fourth, *octet];
             self.since_dot = match self.since_dot {
                 _ if self.tail.ends_with(b"\n.\n") || self.tail.ends_with(b"\n.\r\n") => Some(0),
                 Some(since) if since < AFTER_DOT => Some(since + 1),

@@ -7,7 +7,7 @@ mod grant;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use axum::extract::{Form, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -16,13 +16,14 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::tokens::random_text;
-use super::{CLIENT_ID, Fault, Shared, lock};
+use super::{CLIENT_ID, Fault, Shared};
 use door::{Arrivals, door};
 use error::{Error, stated_fault};
 use grant::{assertion, grant};
@@ -165,7 +166,7 @@ impl Entra {
             .map_err(|_| Error::new(503, "temporarily_unavailable", 90_033, "No randomness."))?;
         let code = format!("1.AX{text}");
         let scope = scope.to_owned();
-        lock(&self.codes).insert(
+        self.codes.lock().insert(
             code.clone(),
             Code {
                 scope,
@@ -178,7 +179,7 @@ impl Entra {
     }
 
     fn take(&self, code: &str, error: Error) -> Result<Code, Error> {
-        lock(&self.codes).remove(code).ok_or(error)
+        self.codes.lock().remove(code).ok_or(error)
     }
 }
 
