@@ -83,16 +83,16 @@ impl Folder {
 /// One user's folders.
 pub(super) struct Mailbox {
     folders: Mutex<BTreeMap<String, Folder>>,
-    /// Counts changes; sessions in IDLE wait for it.
+    /// Number of changes; sessions in IDLE wait for the next.
     changes: watch::Sender<u64>,
-    /// SMTP sessions that send from it.
+    /// Number of messages in flight.
     senders: Mutex<usize>,
-    /// When the last messages were taken, or will be.
+    /// Times at which the last messages were accepted, or will be.
     sent: Mutex<VecDeque<Instant>>,
 }
 
 impl Mailbox {
-    /// With all folders, and the three messages of a young mailbox in its INBOX.
+    /// A mailbox with all folders, and three messages in its INBOX.
     pub fn new(owner: &str) -> Arc<Self> {
         let folders = FOLDERS
             .iter()
@@ -121,7 +121,7 @@ impl Mailbox {
             .unwrap_or_default()
     }
 
-    /// The name in the mailbox's own spelling: INBOX compares without regard to case.
+    /// The name in its stored spelling: INBOX in any case.
     pub fn resolve(&self, name: &str) -> Option<String> {
         let name = if name.eq_ignore_ascii_case("INBOX") {
             "INBOX"
@@ -138,7 +138,7 @@ impl Mailbox {
         self.folders.lock().keys().cloned().collect()
     }
 
-    /// Whether it was new.
+    /// Creates a folder; false if it exists.
     pub fn create(&self, name: &str) -> bool {
         let mut folders = self.folders.lock();
         let new = !folders.contains_key(name) && !name.eq_ignore_ascii_case("INBOX");
@@ -148,17 +148,17 @@ impl Mailbox {
         new
     }
 
-    /// Whether it existed; INBOX stays.
+    /// Deletes a folder; false if it does not exist, or is INBOX.
     pub fn remove(&self, name: &str) -> bool {
         name != "INBOX" && self.folders.lock().remove(name).is_some()
     }
 
-    /// `None` where there is no such folder.
+    /// Runs `work` on a folder; `None` if it does not exist.
     pub fn with<T>(&self, folder: &str, work: impl FnOnce(&mut Folder) -> T) -> Option<T> {
         self.folders.lock().get_mut(folder).map(work)
     }
 
-    /// Whether one more session may send.
+    /// Counts one more message in flight; false if there are `limit` already.
     pub fn begin_sending(&self, limit: usize) -> bool {
         let mut senders = self.senders.lock();
         let free = *senders < limit;
@@ -170,7 +170,7 @@ impl Mailbox {
         *self.senders.lock() -= 1;
     }
 
-    /// When one more message is taken, where a minute has room for `limit`.
+    /// Time at which one more message is accepted, with `limit` messages a minute.
     pub fn turn(&self, limit: usize) -> Instant {
         let mut sent = self.sent.lock();
         let now = Instant::now();

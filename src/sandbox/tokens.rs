@@ -12,10 +12,10 @@ use tokio::time::Instant;
 
 use super::{CLIENT_ID, Fault, TENANT, clock};
 
-/// Tokens remembered; older ones are forgotten, and so refused.
+/// Maximum number of valid tokens; the oldest become invalid.
 const KEPT: usize = 10_000;
 
-/// What the mail services know about a token that was presented.
+/// Valid token.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Token {
     serial: u64,
@@ -36,7 +36,7 @@ struct Inner {
 }
 
 impl Tokens {
-    /// A token of about `size` octets. `fault` may spoil its claims.
+    /// Issues a token of about `size` octets. Some faults change its claims.
     pub fn issue(
         &self,
         size: usize,
@@ -71,7 +71,7 @@ impl Tokens {
         Ok(text)
     }
 
-    /// The token if it is good now.
+    /// Returns the token if it is valid now.
     pub fn check(&self, text: &str, fault: Option<Fault>) -> Option<Token> {
         let inner = self.0.lock();
         let token = *inner.known.get(text)?;
@@ -91,7 +91,7 @@ impl Tokens {
     }
 }
 
-/// Looks like Entra's: same claims, a signature nobody can check.
+/// Token in the form of Entra's: the same claims, and a signature that nobody can check.
 fn jwt(
     size: usize,
     lifetime: Duration,
