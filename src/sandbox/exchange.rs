@@ -23,7 +23,7 @@ pub(super) const CHALLENGE: &str = "eyJzdGF0dXMiOiI0MDAiLCJzY2hlbWVzIjoiQmVhcmVy
 /// `localhost` as the bracketed server name of the greetings: base64 of UTF-16LE.
 pub(super) const SERVER: &str = "TABPAEMAQQBMAEgATwBTAFQA";
 
-/// When TLS begins.
+/// Beginning of TLS: with the connection, or by STARTTLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     Implicit,
@@ -141,8 +141,11 @@ impl Drop for Open {
 
 /// Session logged in by XOAUTH2, counted as such until this is dropped.
 pub(super) struct Login {
+    /// Mailbox that the client named in `user=`.
     pub user: String,
+    /// The mailbox that is open.
     pub mailbox: Arc<Mailbox>,
+    /// Expiry of the token, at which IMAP sessions end.
     pub expires: Instant,
     shared: Arc<Shared>,
     service: Service,

@@ -12,7 +12,7 @@ macro_rules! faults {
         }
 
         impl Fault {
-            /// Every fault.
+            /// All faults, in the order of `--fault list`.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             /// The name, as `--fault` takes it.

@@ -23,13 +23,18 @@ const FOLDERS: [&str; 6] = [
 
 #[derive(Clone)]
 pub(super) struct Message {
+    /// Unique identifier in the folder (RFC 3501 §2.3.1.1).
     pub uid: u32,
+    /// Time of delivery in seconds since 1970.
     pub date: u64,
+    /// Flags and keywords as set.
     pub flags: BTreeSet<String>,
+    /// Text of the message, with CRLF.
     pub bytes: Bytes,
 }
 
 impl Message {
+    /// Whether the message has this flag, in any case.
     pub fn has(&self, flag: &str) -> bool {
         self.flags.iter().any(|own| own.eq_ignore_ascii_case(flag))
     }
@@ -42,20 +47,24 @@ impl Message {
 
 #[derive(Default)]
 pub(super) struct Folder {
+    /// Messages, ascending by UID.
     pub messages: Vec<Message>,
     last_uid: u32,
 }
 
 impl Folder {
+    /// UID of the next message.
     pub fn uid_next(&self) -> u32 {
         self.last_uid + 1
     }
 
+    /// Returns the message with this UID.
     pub fn message(&self, uid: u32) -> Option<&Message> {
         let at = self.index(uid)?;
         self.messages.get(at)
     }
 
+    /// Returns the message with this UID, to change it.
     pub fn message_mut(&mut self, uid: u32) -> Option<&mut Message> {
         let at = self.index(uid)?;
         self.messages.get_mut(at)
@@ -109,6 +118,7 @@ impl Mailbox {
         mailbox
     }
 
+    /// Appends a message to the INBOX, and tells sessions in IDLE.
     pub fn deliver(&self, bytes: Bytes) {
         self.with("INBOX", |inbox| {
             inbox.add(bytes, BTreeSet::new(), clock::now())
@@ -116,6 +126,7 @@ impl Mailbox {
         self.changed();
     }
 
+    /// Returns the messages in the INBOX.
     pub fn messages(&self) -> Vec<Message> {
         self.with("INBOX", |inbox| inbox.messages.clone())
             .unwrap_or_default()
@@ -134,6 +145,7 @@ impl Mailbox {
             .then(|| name.to_owned())
     }
 
+    /// Returns the names of all folders.
     pub fn names(&self) -> Vec<String> {
         self.folders.lock().keys().cloned().collect()
     }
@@ -166,6 +178,7 @@ impl Mailbox {
         free
     }
 
+    /// Counts one message in flight less.
     pub fn end_sending(&self) {
         *self.senders.lock() -= 1;
     }
@@ -185,10 +198,12 @@ impl Mailbox {
         turn
     }
 
+    /// Tells sessions in IDLE of a change.
     pub fn changed(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
 
+    /// Subscribes to changes.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }

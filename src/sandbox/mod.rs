@@ -45,7 +45,7 @@ use seen::{Log, Service};
 
 /// The login of [`Sandbox::proxy_yaml`]'s account.
 pub const LOGIN: &str = "tickets@contoso.test";
-/// Its local password.
+/// Local password of that account.
 pub const PASSWORD: &str = "sandbox-local-7Qx2";
 /// The mailbox it opens.
 pub const MAILBOX: &str = LOGIN;
@@ -114,7 +114,7 @@ struct Addresses {
     smtp_implicit: SocketAddr,
 }
 
-/// What all servers share.
+/// State that all servers share.
 struct Shared {
     options: Options,
     identities: tls::Identities,

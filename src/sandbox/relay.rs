@@ -8,11 +8,11 @@ use super::{CLIENT_ID, CLIENT_SECRET, LOGIN, MAILBOX, PASSWORD, Sandbox, TENANT}
 /// Ports of the relay's listeners on 127.0.0.1; the system chooses for 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ports {
-    /// IMAP.
+    /// Port of the IMAP listener.
     pub imap: u16,
-    /// POP3.
+    /// Port of the POP3 listener.
     pub pop3: u16,
-    /// SMTP.
+    /// Port of the SMTP listener.
     pub smtp: u16,
 }
 
@@ -68,7 +68,7 @@ accounts:
         )
     }
 
-    /// What `authrelay sandbox` prints when it serves on `ports`.
+    /// Text that `authrelay sandbox` prints when it serves on `ports`.
     pub fn ready(&self, ports: Ports) -> String {
         let Ports { imap, pop3, smtp } = ports;
         let fault = match self.fault() {

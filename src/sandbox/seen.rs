@@ -21,11 +21,11 @@ pub(super) enum Service {
 /// Counts by protocol.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// IMAP.
+    /// Count for IMAP.
     pub imap: u64,
-    /// POP3.
+    /// Count for POP3.
     pub pop3: u64,
-    /// SMTP.
+    /// Count for SMTP.
     pub smtp: u64,
 }
 
@@ -51,7 +51,7 @@ pub struct Seen {
     pub token_connections: u64,
     /// Requests for a token, granted or not.
     pub token_requests: u64,
-    /// Tokens issued.
+    /// Tokens that were issued.
     pub tokens_issued: u64,
     /// Connections to the mail services.
     pub connections: Counts,
@@ -91,6 +91,7 @@ pub(super) struct Log {
 }
 
 impl Log {
+    /// Returns a copy of the observations.
     pub fn snapshot(&self) -> Seen {
         self.seen.lock().clone()
     }
@@ -110,11 +111,13 @@ impl Log {
         }
     }
 
+    /// Changes the observations, and notifies those who wait.
     pub fn note(&self, change: impl FnOnce(&mut Seen)) {
         change(&mut self.seen.lock());
         self.changes.send_replace(());
     }
 
+    /// Counts a new connection.
     pub fn connected(&self, service: Service) {
         self.note(|seen| {
             *seen.connections.of(service) += 1;
@@ -126,10 +129,12 @@ impl Log {
         });
     }
 
+    /// Counts the end of a connection.
     pub fn disconnected(&self, service: Service) {
         self.note(|seen| *seen.open.of(service) -= 1);
     }
 
+    /// Counts an XOAUTH2 payload for this user.
     pub fn attempted(&self, service: Service, user: &str) {
         self.note(|seen| {
             *seen.auth_attempts.of(service) += 1;
@@ -137,6 +142,7 @@ impl Log {
         });
     }
 
+    /// Counts a login that succeeded.
     pub fn logged_in(&self, service: Service) {
         self.note(|seen| {
             *seen.logins.of(service) += 1;
@@ -148,10 +154,12 @@ impl Log {
         });
     }
 
+    /// Counts the end of a logged-in session.
     pub fn logged_out(&self, service: Service) {
         self.note(|seen| *seen.active.of(service) -= 1);
     }
 
+    /// Counts the beginning of a message.
     pub fn message_began(&self) {
         self.note(|seen| {
             seen.in_flight += 1;
@@ -159,10 +167,12 @@ impl Log {
         });
     }
 
+    /// Counts the end of a message.
     pub fn message_ended(&self) {
         self.note(|seen| seen.in_flight -= 1);
     }
 
+    /// Adds a command to the transcript.
     pub fn command(&self, service: Service, line: &str) {
         self.note(|seen| {
             push(
@@ -176,6 +186,7 @@ impl Log {
         });
     }
 
+    /// Counts a token request, and adds it to the transcript.
     pub fn token_request(&self, line: &str) {
         self.note(|seen| {
             seen.token_requests += 1;

@@ -45,6 +45,7 @@ pub(super) struct Conn {
 }
 
 impl Conn {
+    /// Creates a connection from an accepted socket.
     pub fn new(socket: Socket, shared: Arc<Shared>) -> Self {
         Self {
             socket,
@@ -54,6 +55,7 @@ impl Conn {
         }
     }
 
+    /// Whether TLS is in use.
     pub fn is_tls(&self) -> bool {
         matches!(self.socket, Socket::Tls(_))
     }

@@ -16,6 +16,7 @@ use super::Fault;
 
 /// Acceptors, one for each certificate.
 pub(super) struct Identities {
+    /// Certificate of the authority, in PEM.
     pub ca_pem: String,
     good: TlsAcceptor,
     self_signed: TlsAcceptor,
@@ -24,6 +25,7 @@ pub(super) struct Identities {
 }
 
 impl Identities {
+    /// Creates the authority and the certificates.
     pub fn new() -> io::Result<Self> {
         build().map_err(io::Error::other)
     }

@@ -15,11 +15,12 @@ use super::{CLIENT_ID, Fault, TENANT, clock};
 /// Maximum number of valid tokens; the oldest become invalid.
 const KEPT: usize = 10_000;
 
-/// Valid token.
+/// Token that is valid now.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Token {
     serial: u64,
     good: bool,
+    /// End of its validity.
     pub expires: Instant,
 }
 
@@ -79,11 +80,13 @@ impl Tokens {
         (token.good && !stale && token.expires > Instant::now()).then_some(token)
     }
 
+    /// Marks all tokens issued so far as stale, which `token-stale` refuses.
     pub fn mark_stale(&self) {
         let mut inner = self.0.lock();
         inner.stale = inner.issued;
     }
 
+    /// Revokes all tokens issued so far.
     pub fn revoke_all(&self) {
         let mut inner = self.0.lock();
         inner.known.clear();
@@ -91,7 +94,7 @@ impl Tokens {
     }
 }
 
-/// Token in the form of Entra's: the same claims, and a signature that nobody can check.
+/// Token in the form of Entra's: the same claims, and a signature without meaning.
 fn jwt(
     size: usize,
     lifetime: Duration,

@@ -152,7 +152,7 @@ fn service_account(entra: &Entra, jwt: &str) -> Result<Value, Error> {
     entra.answer(&text(&claims, "scope"), Some(&text(&claims, "sub")), false)
 }
 
-/// By secret, or by an assertion that has the right shape; its signature is not checked.
+/// Checks the secret, or the form of an assertion; its signature is not checked.
 fn authenticate(form: &Parameters) -> Result<(), Error> {
     if let Some(secret) = form.get("client_secret") {
         return if secret == CLIENT_SECRET {

@@ -9,7 +9,7 @@ use crate::sandbox::stream::Conn;
 /// Maximum depth of nested lists; a deeper one is answered BAD.
 const DEPTH: usize = 20;
 
-/// One argument.
+/// Argument of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Word {
     /// An atom, with `[…]` and `<…>` behind it where it has them.
@@ -33,8 +33,11 @@ impl Word {
 /// A whole command.
 #[derive(Debug)]
 pub(super) struct Command {
+    /// Tag, which the response repeats.
     pub tag: String,
+    /// Verb in upper case; `UID` is one.
     pub verb: String,
+    /// Arguments in their order.
     pub words: Vec<Word>,
     /// The first line, for the transcript.
     pub line: Bytes,

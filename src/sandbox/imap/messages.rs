@@ -12,7 +12,9 @@ use crate::sandbox::Fault;
 use crate::sandbox::mailbox::Folder;
 
 pub(super) struct Selected {
+    /// Name of the folder.
     pub name: String,
+    /// Whether EXAMINE opened it.
     pub read_only: bool,
     /// UIDs by sequence number, as the client was told.
     pub view: Vec<u32>,

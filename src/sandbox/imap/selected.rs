@@ -38,6 +38,7 @@ pub(super) enum End {
 use End::{Bad, No, Unknown, WrongState};
 
 impl Session {
+    /// Creates the session of a login.
     pub fn new(conn: Conn, shared: Arc<Shared>, login: Login) -> Self {
         Self {
             conn,
@@ -47,6 +48,7 @@ impl Session {
         }
     }
 
+    /// Serves the session until it ends.
     pub async fn run(mut self) -> io::Result<()> {
         let mut fault = self.shared.fault.subscribe();
         let expiry = self.login.expires;
