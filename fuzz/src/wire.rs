@@ -419,7 +419,7 @@ fn pop3_command(line: &[u8]) {
         pop::Command::Capa => again(&[b"CAPA"]),
         pop::Command::Stls => again(&[b"STLS"]),
         pop::Command::Quit => again(&[b"QUIT"]),
-        pop::Command::Other | pop::Command::MalformedLogin => {}
+        pop::Command::Other | pop::Command::Apop | pop::Command::MalformedLogin => {}
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use rustls::PeerIncompatible;
+
 use super::proxy_protocol;
 use crate::config::{Listener, ListenerTls};
 use crate::fault::{Fault, Kind};
@@ -13,11 +15,7 @@ pub fn client_fault(error: &io::Error, first: &[u8]) -> Option<Fault> {
     if proxy_protocol::begins_with_header(first) {
         return Some(proxy_protocol::unexpected());
     }
-    let is_http = ["GET ", "HEAD ", "POST ", "OPTIONS ", "PUT "];
-    if is_http
-        .iter()
-        .any(|verb| first.starts_with(verb.as_bytes()))
-    {
+    if is_http(first) {
         return None;
     }
     let tls = error
@@ -86,14 +84,56 @@ fn unusable_offer(error: &io::Error, first: &[u8]) -> Fault {
         )
         .with_remedy("turn TLS (SSL/TLS, not STARTTLS) on in the application, or use a listener with tls: {mode: starttls} or none");
     };
-    let needed = match hello.has_usable_version() {
-        true => "needed is one of TLS 1.3's suites, or TLS 1.2 with ECDHE and AES-GCM or ChaCha20",
-        false => "needed is TLS 1.2 or later",
+    let why = match error.get_ref().and_then(|error| error.downcast_ref()) {
+        Some(rustls::Error::PeerIncompatible(why)) => Some(why),
+        _ => None,
+    };
+    let (needed, remedy) = match (why, hello.needed_key()) {
+        _ if !hello.has_usable_version() => {
+            ("TLS 1.2 or later".to_owned(), OLD_CLIENT_REMEDY.to_owned())
+        }
+        (Some(PeerIncompatible::NoKxGroupsInCommon), _) => (
+            "one of the key exchange groups X25519, P-256 and P-384".to_owned(),
+            OLD_CLIENT_REMEDY.to_owned(),
+        ),
+        (
+            Some(
+                PeerIncompatible::NoSignatureSchemesInCommon
+                | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
+            ),
+            _,
+        ) => (
+            "a signature algorithm with SHA-256 or better that fits the key of the listener's certificate"
+                .to_owned(),
+            format!("give the listener a certificate with an RSA key, or {OLD_CLIENT_REMEDY}"),
+        ),
+        (Some(PeerIncompatible::NoCipherSuitesInCommon), Some(key)) => (
+            format!("a certificate of the listener with an {key} key"),
+            format!("give the listener a certificate with an {key} key, or update the device"),
+        ),
+        _ => (
+            "one of TLS 1.3's suites, or TLS 1.2 with ECDHE and AES-GCM or ChaCha20".to_owned(),
+            OLD_CLIENT_REMEDY.to_owned(),
+        ),
     };
     let offer = hello.describe();
     Fault::new(
         Kind::Tls,
-        format!("the client offers {offer}: nothing of it can be used ({needed})"),
+        format!("the client offers {offer}: nothing of it can be used (needed is {needed})"),
     )
-    .with_remedy(OLD_CLIENT_REMEDY)
+    .with_remedy(remedy)
+}
+
+/// Whether a connection begins with an HTTP request (RFC 9112 §3), as a health check's does.
+fn is_http(first: &[u8]) -> bool {
+    let line = first.split(|octet| *octet == b'\n').next();
+    let mut words = line.unwrap_or_default().split(|octet| *octet == b' ');
+    let method = words.next().unwrap_or_default();
+    let is_method = !method.is_empty() && method.iter().all(u8::is_ascii_uppercase);
+    let is_request = match words.nth(1) {
+        Some(version) => version.starts_with(b"HTTP/"),
+        // HTTP/0.9
+        None => method == b"GET",
+    };
+    is_method && is_request
 }

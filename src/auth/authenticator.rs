@@ -12,7 +12,7 @@ use crate::cluster::member::Member;
 use crate::config::{Account, CertificateName, Config, Listener, Logins, Password, PasswordCheck};
 use crate::fault::{Fault, Kind};
 use crate::secret::Secret;
-use crate::wire::sasl::Credentials;
+use crate::wire::sasl::{Credentials, without_surroundings};
 
 /// Origin of a login attempt: the client's address, listener and certificate.
 #[derive(Debug, Clone, Copy)]
@@ -182,13 +182,13 @@ impl Authenticator {
     /// Builds the fault of a login that no account has.
     fn unknown(&self, login: &str) -> Fault {
         let why = "no account has this login";
-        match login.trim() {
-            trimmed if trimmed != login && self.find(trimmed).is_some() => wrong_credentials(
-                &format!("{why}; without the white space around it, one has"),
-            )
-            .with_remedy("leave the white space out of the login that the application encodes"),
-            _ => wrong_credentials(why),
+        let meant = without_surroundings(login);
+        if meant == login || self.find(meant).is_none() {
+            return wrong_credentials(why);
         }
+        let what = surroundings(login);
+        wrong_credentials(&format!("{why}; without the {what} around it, one has"))
+            .with_remedy("correct the login in the application: nothing may stand around it")
     }
 
     /// Waits until the identity provider may check a password. Per client address and login, no
@@ -239,11 +239,20 @@ fn wrong_password(claim: &Candidate, presented: &Secret) -> Fault {
         return wrong_credentials(&format!("{why}: it is the beginning of the right one"))
             .with_remedy("make the application send its response in one line: base64 that is wrapped cuts the password off");
     }
-    if text.trim() != text {
-        return wrong_credentials(&format!("{why}: there is white space around it"))
-            .with_remedy("leave the white space out of the password that the application encodes");
+    if without_surroundings(text) != text {
+        let what = surroundings(text);
+        return wrong_credentials(&format!("{why}: it has {what} around it"))
+            .with_remedy("correct the password in the application: nothing may stand around it");
     }
     wrong_credentials(why)
+}
+
+/// Names what surrounds a login or password.
+fn surroundings(text: &str) -> &'static str {
+    match text.trim() == without_surroundings(text) {
+        true => "white space",
+        false => "quotes, brackets or invisible characters",
+    }
 }
 
 /// Collects the passwords that `login` may present for the account it resolved to.

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Number of errors in a row that open the breaker.
 const ERRORS: u32 = 3;
 
-/// Time for which the breaker stays open.
+/// Duration of the open state.
 const OPEN: Duration = Duration::from_secs(5);
 
 /// Circuit breaker without IO; times are of one monotonic clock.

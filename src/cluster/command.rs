@@ -11,7 +11,7 @@
 //! | `Get` | reads a record and who is entered | `Found` |
 //! | `Names` | reads the names of all consents | `Names` |
 //! | `Put` | stores and publishes what is greater, removes the entry | `Done`, `Greater` |
-//! | `Begin` | enters where the number is stored and nobody is entered | `Done`, `Held`, `Settling`, `Moved` |
+//! | `Begin` | enters where the number is stored and no relay is entered | `Done`, `Held`, `Settling`, `Moved` |
 //! | `Enter` | enters over any entry, where the number is stored | `Done`, `Moved` |
 //! | `Renew` | prolongs an entry | `Done`, `Moved` |
 //! | `Clear` | removes an entry by its nonce | `Done` |
@@ -75,7 +75,7 @@ pub struct Sealed {
     pub ended: bool,
     /// Sealed with `state.key`.
     pub text: Arc<str>,
-    /// Time for which the store keeps it; `None`: for ever.
+    /// Lifetime in the store; `None`: unlimited.
     pub life: Option<Duration>,
 }
 
@@ -97,7 +97,7 @@ impl Sealed {
 pub struct Entry {
     /// The relay's id.
     pub relay: Arc<str>,
-    /// Its nonce.
+    /// Nonce of the entry.
     pub nonce: Nonce,
 }
 

@@ -343,7 +343,7 @@ impl Member {
                 }
                 let member = self.clone();
                 tokio::spawn(async move {
-                    // The relay that has set the marker hears of it, too: asking tells.
+                    // The relay that has set the marker learns of it in the same way, by asking.
                     let _ = member.ask(&Command::Beat).await;
                     if member.rejoin().await {
                         member.learn().await;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
+/// Number of a record: the greater of two replaces the other.
 pub struct Number {
     /// Raised by `authorize` and `forget`: milliseconds since 1970 of their clock.
     pub consent: u64,

@@ -32,7 +32,7 @@ pub enum Usability {
     Usable,
     /// The refresh token can be redeemed.
     Redeemable,
-    /// There is no record, or it has ended.
+    /// No record, or one that has ended.
     Useless,
 }
 

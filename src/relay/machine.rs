@@ -79,6 +79,8 @@ pub struct Machine {
     upload: Option<Upload>,
     first_end: Option<(ClosedBy, Instant)>,
     client_ended: bool,
+    /// Whether the client left a message that waits behind a line end without CR.
+    left_waiting: bool,
     upstream_ended: bool,
     /// Whether our direction of the upstream connection was closed.
     closing: bool,
@@ -100,6 +102,7 @@ impl Machine {
             upload: None,
             first_end: None,
             client_ended: false,
+            left_waiting: false,
             upstream_ended: false,
             closing: false,
             client_flushed: true,
@@ -133,11 +136,12 @@ impl Machine {
             Input::ClientEnded => {
                 self.client_ended = true;
                 self.first_end.get_or_insert((ClosedBy::Client, now));
+                self.left_waiting = self.tracker.waits_behind_bare_line_end();
                 self.tracker.on_client_ended(out);
             }
             Input::ClientGone(error) => {
                 tracing::debug!(error, "the client's connection broke");
-                self.finish(ClosedBy::Client, None, now, out);
+                self.finish_left(now, out);
             }
             Input::UpstreamEnded | Input::UpstreamGone(_)
                 if self.tracker.goes_on_without_upstream() =>
@@ -216,13 +220,13 @@ impl Machine {
             return self.refuse(now, out);
         }
         if self.client_ended && (aborted || (self.closing && !self.tracker.has_upstream())) {
-            return self.finish(ClosedBy::Client, None, now, out);
+            return self.finish_left(now, out);
         }
         if self.upstream_ended && self.client_flushed {
             // The client has everything the upstream sent. A mail service that closes its direction
             // has ended the session.
             match self.first_end {
-                Some((ClosedBy::Client, _)) => self.finish(ClosedBy::Client, None, now, out),
+                Some((ClosedBy::Client, _)) => self.finish_left(now, out),
                 _ => self.on_lost("was closed", now, out),
             }
         }
@@ -326,17 +330,17 @@ impl Machine {
                 );
                 (ClosedBy::Authrelay, Some(fault))
             }
-            Deadline::LineEnds => {
-                let fault = Fault::new(
-                    Kind::LineEnds,
-                    "the client ended its message with a dot on a line that ends with LF; only CRLF.CRLF ends a message",
-                )
-                .with_remedy("let the application end lines with CRLF, or set smtp: {line_ends: crlf} for its account");
-                (ClosedBy::Authrelay, Some(fault))
-            }
+            Deadline::LineEnds => (ClosedBy::Authrelay, Some(bare_line_ends())),
             Deadline::Drain => (ClosedBy::Authrelay, Some(draining())),
         };
         self.finish(by, fault, now, out);
+    }
+
+    /// Ends the session of a client that has left.
+    fn finish_left(&mut self, now: Instant, out: Out<'_>) {
+        let waited = self.left_waiting || self.tracker.waits_behind_bare_line_end();
+        let fault = waited.then(bare_line_ends);
+        self.finish_with(Bytes::new(), ClosedBy::Client, fault, now, out);
     }
 
     /// Ends the session after the upstream connection was lost.
@@ -399,6 +403,14 @@ enum Deadline {
     Upload,
     LineEnds,
     Drain,
+}
+
+fn bare_line_ends() -> Fault {
+    Fault::new(
+        Kind::LineEnds,
+        "the client ended its message with a dot on a line that ends with LF; only CRLF.CRLF ends a message",
+    )
+    .with_remedy("let the application end lines with CRLF, or set smtp: {line_ends: crlf} for its account")
 }
 
 /// Fault of a session that a drain ends.

@@ -23,13 +23,18 @@ const FOLDERS: [&str; 6] = [
 
 #[derive(Clone)]
 pub(super) struct Message {
+    /// Unique identifier in the folder (RFC 3501 §2.3.1.1).
     pub uid: u32,
+    /// Time of delivery in seconds since 1970.
     pub date: u64,
+    /// Flags and keywords as set.
     pub flags: BTreeSet<String>,
+    /// Text of the message, with CRLF.
     pub bytes: Bytes,
 }
 
 impl Message {
+    /// Whether the message has this flag, in any case.
     pub fn has(&self, flag: &str) -> bool {
         self.flags.iter().any(|own| own.eq_ignore_ascii_case(flag))
     }
@@ -42,20 +47,24 @@ impl Message {
 
 #[derive(Default)]
 pub(super) struct Folder {
+    /// Messages, ascending by UID.
     pub messages: Vec<Message>,
     last_uid: u32,
 }
 
 impl Folder {
+    /// UID of the next message.
     pub fn uid_next(&self) -> u32 {
         self.last_uid + 1
     }
 
+    /// Returns the message with this UID.
     pub fn message(&self, uid: u32) -> Option<&Message> {
         let at = self.index(uid)?;
         self.messages.get(at)
     }
 
+    /// Returns the message with this UID, to change it.
     pub fn message_mut(&mut self, uid: u32) -> Option<&mut Message> {
         let at = self.index(uid)?;
         self.messages.get_mut(at)
@@ -83,16 +92,16 @@ impl Folder {
 /// One user's folders.
 pub(super) struct Mailbox {
     folders: Mutex<BTreeMap<String, Folder>>,
-    /// Counts changes; sessions in IDLE wait for it.
+    /// Number of changes; sessions in IDLE wait for the next.
     changes: watch::Sender<u64>,
-    /// SMTP sessions that send from it.
+    /// Number of messages in flight.
     senders: Mutex<usize>,
-    /// When the last messages were taken, or will be.
+    /// Times at which the last messages were accepted, or will be.
     sent: Mutex<VecDeque<Instant>>,
 }
 
 impl Mailbox {
-    /// With all folders, and the three messages of a young mailbox in its INBOX.
+    /// A mailbox with all folders, and three messages in its INBOX.
     pub fn new(owner: &str) -> Arc<Self> {
         let folders = FOLDERS
             .iter()
@@ -109,6 +118,7 @@ impl Mailbox {
         mailbox
     }
 
+    /// Appends a message to the INBOX, and tells sessions in IDLE.
     pub fn deliver(&self, bytes: Bytes) {
         self.with("INBOX", |inbox| {
             inbox.add(bytes, BTreeSet::new(), clock::now())
@@ -116,12 +126,13 @@ impl Mailbox {
         self.changed();
     }
 
+    /// Returns the messages in the INBOX.
     pub fn messages(&self) -> Vec<Message> {
         self.with("INBOX", |inbox| inbox.messages.clone())
             .unwrap_or_default()
     }
 
-    /// The name in the mailbox's own spelling: INBOX compares without regard to case.
+    /// The name in its stored spelling: INBOX in any case.
     pub fn resolve(&self, name: &str) -> Option<String> {
         let name = if name.eq_ignore_ascii_case("INBOX") {
             "INBOX"
@@ -134,11 +145,12 @@ impl Mailbox {
             .then(|| name.to_owned())
     }
 
+    /// Returns the names of all folders.
     pub fn names(&self) -> Vec<String> {
         self.folders.lock().keys().cloned().collect()
     }
 
-    /// Whether it was new.
+    /// Creates a folder; false if it exists.
     pub fn create(&self, name: &str) -> bool {
         let mut folders = self.folders.lock();
         let new = !folders.contains_key(name) && !name.eq_ignore_ascii_case("INBOX");
@@ -148,17 +160,17 @@ impl Mailbox {
         new
     }
 
-    /// Whether it existed; INBOX stays.
+    /// Deletes a folder; false if it does not exist, or is INBOX.
     pub fn remove(&self, name: &str) -> bool {
         name != "INBOX" && self.folders.lock().remove(name).is_some()
     }
 
-    /// `None` where there is no such folder.
+    /// Runs `work` on a folder; `None` if it does not exist.
     pub fn with<T>(&self, folder: &str, work: impl FnOnce(&mut Folder) -> T) -> Option<T> {
         self.folders.lock().get_mut(folder).map(work)
     }
 
-    /// Whether one more session may send.
+    /// Counts one more message in flight; false if there are `limit` already.
     pub fn begin_sending(&self, limit: usize) -> bool {
         let mut senders = self.senders.lock();
         let free = *senders < limit;
@@ -166,11 +178,12 @@ impl Mailbox {
         free
     }
 
+    /// Counts one message in flight less.
     pub fn end_sending(&self) {
         *self.senders.lock() -= 1;
     }
 
-    /// When one more message is taken, where a minute has room for `limit`.
+    /// Time at which one more message is accepted, with `limit` messages a minute.
     pub fn turn(&self, limit: usize) -> Instant {
         let mut sent = self.sent.lock();
         let now = Instant::now();
@@ -185,10 +198,12 @@ impl Mailbox {
         turn
     }
 
+    /// Tells sessions in IDLE of a change.
     pub fn changed(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
 
+    /// Subscribes to changes.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }

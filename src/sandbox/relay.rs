@@ -5,19 +5,19 @@ use std::path::{Path, PathBuf};
 
 use super::{CLIENT_ID, CLIENT_SECRET, LOGIN, MAILBOX, PASSWORD, Sandbox, TENANT};
 
-/// Ports of the relay's listeners on 127.0.0.1; 0 leaves the choice to the system.
+/// Ports of the relay's listeners on 127.0.0.1; the system chooses for 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ports {
-    /// IMAP.
+    /// Port of the IMAP listener.
     pub imap: u16,
-    /// POP3.
+    /// Port of the POP3 listener.
     pub pop3: u16,
-    /// SMTP.
+    /// Port of the SMTP listener.
     pub smtp: u16,
 }
 
 impl Sandbox {
-    /// Writes `ca.pem` and a `proxy.yaml` into `directory`; gives the latter's path.
+    /// Writes `ca.pem` and a `proxy.yaml` into `directory`; returns the latter's path.
     pub fn proxy_yaml(&self, directory: &Path, ports: Ports) -> io::Result<PathBuf> {
         let path = directory.join("proxy.yaml");
         std::fs::write(directory.join("ca.pem"), self.ca_pem())?;
@@ -25,7 +25,7 @@ impl Sandbox {
         Ok(path)
     }
 
-    /// The text of [`Self::proxy_yaml`], for tests that change it; wants `ca.pem` beside it.
+    /// The text of [`Self::proxy_yaml`], for tests that change it; needs `ca.pem` beside it.
     /// Further top-level sections, such as `admin`, can be appended.
     pub fn yaml(&self, ports: Ports) -> String {
         let Ports { imap, pop3, smtp } = ports;
@@ -68,7 +68,7 @@ accounts:
         )
     }
 
-    /// What `authrelay sandbox` prints when it serves on `ports`.
+    /// Text that `authrelay sandbox` prints when it serves on `ports`.
     pub fn ready(&self, ports: Ports) -> String {
         let Ports { imap, pop3, smtp } = ports;
         let fault = match self.fault() {

@@ -1,13 +1,13 @@
-//! What the sandbox has observed, for tests to look at.
+//! Observations of the sandbox: counts and transcripts, for tests.
 
 use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-/// Lines kept of each transcript.
+/// Maximum number of lines kept of each transcript.
 const KEPT: usize = 2_000;
-/// Octets kept of each line.
+/// Maximum length of a line of a transcript, in characters.
 const LINE: usize = 300;
 
 /// A server of the sandbox.
@@ -18,19 +18,19 @@ pub(super) enum Service {
     Smtp,
 }
 
-/// One count for each protocol.
+/// Counts by protocol.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// IMAP.
+    /// Count for IMAP.
     pub imap: u64,
-    /// POP3.
+    /// Count for POP3.
     pub pop3: u64,
-    /// SMTP.
+    /// Count for SMTP.
     pub smtp: u64,
 }
 
 impl Counts {
-    /// All protocols together.
+    /// Sum over all protocols.
     pub fn total(&self) -> u64 {
         self.imap + self.pop3 + self.smtp
     }
@@ -44,36 +44,36 @@ impl Counts {
     }
 }
 
-/// A snapshot of everything observed since the start.
+/// Snapshot of everything observed since the start.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
     /// Connections to the token endpoint.
     pub token_connections: u64,
-    /// Requests for a token, whatever became of them.
+    /// Requests for a token, granted or not.
     pub token_requests: u64,
     /// Tokens that were issued.
     pub tokens_issued: u64,
     /// Connections to the mail services.
     pub connections: Counts,
-    /// XOAUTH2 payloads that were presented.
+    /// XOAUTH2 payloads received.
     pub auth_attempts: Counts,
-    /// Those of them that were accepted.
+    /// XOAUTH2 payloads accepted.
     pub logins: Counts,
-    /// Logged-in sessions now.
+    /// Logged-in sessions at present.
     pub active: Counts,
-    /// Most logged-in sessions at any one time.
+    /// Maximum of `active` so far.
     pub peak: Counts,
-    /// Most connections at any one time, logged in or not.
+    /// Maximum of `open` so far.
     pub peak_connections: Counts,
-    /// Open connections to the mail services now.
+    /// Open connections to the mail services at present, logged in or not.
     pub open: Counts,
-    /// Messages in flight now: from MAIL to the final reply, RSET, EHLO or the session's end.
+    /// Messages in flight at present: from MAIL to the final reply, RSET, EHLO or the session's end.
     pub in_flight: u64,
-    /// Most messages in flight at any one time.
+    /// Maximum of `in_flight` so far.
     pub peak_in_flight: u64,
     /// `user=` of the latest XOAUTH2 payloads.
     pub mailbox_users: VecDeque<String>,
-    /// Latest token requests: grant, client, scope and how the client proved itself.
+    /// Latest token requests: grant, client, scope and kind of credential.
     pub token: VecDeque<String>,
     /// Latest IMAP commands; SASL payloads are shown as `<xoauth2 USER>`.
     pub imap: VecDeque<String>,
@@ -83,21 +83,22 @@ pub struct Seen {
     pub smtp: VecDeque<String>,
 }
 
-/// The observations and a bell that rings when they change.
+/// The observations, and a notification of each change.
 #[derive(Default)]
 pub(super) struct Log {
     seen: Mutex<Seen>,
-    bell: watch::Sender<()>,
+    changes: watch::Sender<()>,
 }
 
 impl Log {
+    /// Returns a copy of the observations.
     pub fn snapshot(&self) -> Seen {
         self.seen.lock().clone()
     }
 
     /// Returns when `condition` holds, at once if it does already.
     pub async fn wait_for(&self, mut condition: impl FnMut(&Seen) -> bool) -> Seen {
-        let mut bell = self.bell.subscribe();
+        let mut changes = self.changes.subscribe();
         loop {
             {
                 let seen = self.seen.lock();
@@ -106,15 +107,17 @@ impl Log {
                 }
             }
             // The sender lives as long as `self`.
-            let _ = bell.changed().await;
+            let _ = changes.changed().await;
         }
     }
 
+    /// Changes the observations, and notifies those who wait.
     pub fn note(&self, change: impl FnOnce(&mut Seen)) {
         change(&mut self.seen.lock());
-        self.bell.send_replace(());
+        self.changes.send_replace(());
     }
 
+    /// Counts a new connection.
     pub fn connected(&self, service: Service) {
         self.note(|seen| {
             *seen.connections.of(service) += 1;
@@ -126,10 +129,12 @@ impl Log {
         });
     }
 
+    /// Counts the end of a connection.
     pub fn disconnected(&self, service: Service) {
         self.note(|seen| *seen.open.of(service) -= 1);
     }
 
+    /// Counts an XOAUTH2 payload for this user.
     pub fn attempted(&self, service: Service, user: &str) {
         self.note(|seen| {
             *seen.auth_attempts.of(service) += 1;
@@ -137,6 +142,7 @@ impl Log {
         });
     }
 
+    /// Counts a login that succeeded.
     pub fn logged_in(&self, service: Service) {
         self.note(|seen| {
             *seen.logins.of(service) += 1;
@@ -148,10 +154,12 @@ impl Log {
         });
     }
 
+    /// Counts the end of a logged-in session.
     pub fn logged_out(&self, service: Service) {
         self.note(|seen| *seen.active.of(service) -= 1);
     }
 
+    /// Counts the beginning of a message.
     pub fn message_began(&self) {
         self.note(|seen| {
             seen.in_flight += 1;
@@ -159,10 +167,12 @@ impl Log {
         });
     }
 
+    /// Counts the end of a message.
     pub fn message_ended(&self) {
         self.note(|seen| seen.in_flight -= 1);
     }
 
+    /// Adds a command to the transcript.
     pub fn command(&self, service: Service, line: &str) {
         self.note(|seen| {
             push(
@@ -176,6 +186,7 @@ impl Log {
         });
     }
 
+    /// Counts a token request, and adds it to the transcript.
     pub fn token_request(&self, line: &str) {
         self.note(|seen| {
             seen.token_requests += 1;

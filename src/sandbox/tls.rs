@@ -14,8 +14,9 @@ use tokio_rustls::TlsAcceptor;
 
 use super::Fault;
 
-/// One acceptor for each certificate that a server may show.
+/// Acceptors, one for each certificate.
 pub(super) struct Identities {
+    /// Certificate of the authority, in PEM.
     pub ca_pem: String,
     good: TlsAcceptor,
     self_signed: TlsAcceptor,
@@ -24,6 +25,7 @@ pub(super) struct Identities {
 }
 
 impl Identities {
+    /// Creates the authority and the certificates.
     pub fn new() -> io::Result<Self> {
         build().map_err(io::Error::other)
     }

@@ -12,14 +12,15 @@ use tokio::time::Instant;
 
 use super::{CLIENT_ID, Fault, TENANT, clock};
 
-/// Tokens remembered; older ones are forgotten, and so refused.
+/// Maximum number of valid tokens; the oldest become invalid.
 const KEPT: usize = 10_000;
 
-/// What the mail services know about a token that was presented.
+/// Token that is valid now.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Token {
     serial: u64,
     good: bool,
+    /// End of its validity.
     pub expires: Instant,
 }
 
@@ -36,7 +37,7 @@ struct Inner {
 }
 
 impl Tokens {
-    /// A token of about `size` octets. `fault` may spoil its claims.
+    /// Issues a token of about `size` octets. Some faults change its claims.
     pub fn issue(
         &self,
         size: usize,
@@ -71,7 +72,7 @@ impl Tokens {
         Ok(text)
     }
 
-    /// The token if it is good now.
+    /// Returns the token if it is valid now.
     pub fn check(&self, text: &str, fault: Option<Fault>) -> Option<Token> {
         let inner = self.0.lock();
         let token = *inner.known.get(text)?;
@@ -79,11 +80,13 @@ impl Tokens {
         (token.good && !stale && token.expires > Instant::now()).then_some(token)
     }
 
+    /// Marks all tokens issued so far as stale, which `token-stale` refuses.
     pub fn mark_stale(&self) {
         let mut inner = self.0.lock();
         inner.stale = inner.issued;
     }
 
+    /// Revokes all tokens issued so far.
     pub fn revoke_all(&self) {
         let mut inner = self.0.lock();
         inner.known.clear();
@@ -91,7 +94,7 @@ impl Tokens {
     }
 }
 
-/// Looks like Entra's: same claims, a signature nobody can check.
+/// Token in the form of Entra's: the same claims, and a signature without meaning.
 fn jwt(
     size: usize,
     lifetime: Duration,

@@ -108,6 +108,22 @@ impl ClientHello {
         text
     }
 
+    /// Kind of key that a certificate must have for the offered suites of TLS 1.2. `None`: no suite
+    /// is usable with any certificate.
+    pub fn needed_key(&self) -> Option<&'static str> {
+        self.suites
+            .iter()
+            .find_map(|suite| match CipherSuite::from(*suite) {
+                CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+                | CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384
+                | CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => Some("RSA"),
+                CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+                | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
+                | CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => Some("ECDSA"),
+                _ => None,
+            })
+    }
+
     /// Whether TLS 1.2 or 1.3 is among the versions.
     pub fn has_usable_version(&self) -> bool {
         self.versions.iter().any(|version| *version >= 0x0303)

@@ -3,7 +3,7 @@
 //! Some devices ask for the name that their user typed, blanks and brackets included. rustls refuses
 //! such a ClientHello, and has no setting for it. [`hide`] therefore changes the type of the
 //! extension before rustls reads it: to a private one, which rustls ignores. The length stays.
-//! [`super::transcript`] gives the hash of the handshake what the client sent.
+//! `tls::transcript` gives the hash of the handshake what the client sent.
 //!
 //! Sending the private type gains nothing: a ClientHello with it and one with the registered type
 //! have the same hash only where rustls could use no name of either, so both are treated alike.

@@ -73,7 +73,7 @@ pub fn command(input: &[u8]) -> Option<Tagged> {
 
 /// Classifies a command that the grammar rejects.
 fn malformed(input: &[u8]) -> Command {
-    let verb = input.split(|octet| *octet == b' ').next();
+    let verb = input.split(|octet| !octet.is_ascii_alphabetic()).next();
     let is_login = |verb: &[u8]| {
         ["LOGIN", "AUTHENTICATE"]
             .iter()
@@ -378,6 +378,7 @@ mod tests {
             "a LOGIN \"x y",
             "a LOGIN \"a\\\" c",
             "a LOGIN x p\\w",
+            "a LOGIN\"x\" \"y\"",
         ] {
             assert_eq!(parsed(line), Command::MalformedLogin, "{line:?}");
         }

@@ -26,6 +26,8 @@ pub enum Command {
         /// Initial response: base64 or `=`.
         initial: Option<Bytes>,
     },
+    /// APOP (RFC 1939 §7), which needs the password in plain text on both sides.
+    Apop,
     /// STLS (RFC 2595 §4).
     Stls,
     /// QUIT (RFC 1939 §4).
@@ -50,6 +52,7 @@ pub fn command(line: &[u8]) -> Command {
         b"AUTH" => {
             auth(argument.trim_ascii()).map_or(Command::MalformedLogin, |(_, command)| command)
         }
+        b"APOP" => Command::Apop,
         b"STLS" => Command::Stls,
         b"QUIT" => Command::Quit,
         _ => Command::Other,
@@ -150,6 +153,7 @@ mod tests {
             ("AUTH  PLAIN", auth(Some("PLAIN"), None)),
             ("AUTH PLAIN a b", Command::MalformedLogin),
             ("STLS", Command::Stls),
+            ("apop mrose c4c9334bac560ecc979e58001b3e22fb", Command::Apop),
             ("quit", Command::Quit),
             ("RETR 1", Command::Other),
             ("", Command::Other),

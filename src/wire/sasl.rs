@@ -100,6 +100,9 @@ impl Credentials {
             let nuls = message.iter().filter(|octet| **octet == 0).count();
             return Err(Malformed::Nuls(nuls));
         };
+        if authcid.is_empty() && password.contains(&0) {
+            return Err(Malformed::Contents(Part::Login, Violation::Nul));
+        }
         let authorization = match authzid {
             [] => None,
             authzid if authzid == authcid => None,
@@ -131,6 +134,25 @@ fn text(part: Part, octets: &[u8]) -> Result<&str, Malformed> {
         _ if is_control(text) => invalid(Violation::Control),
         _ => Ok(text),
     }
+}
+
+/// Strips what surrounds a login or password by mistake: white space, control characters, characters
+/// that are invisible (a byte order mark, zero-width spaces), and quotes or brackets in pairs.
+pub fn without_surroundings(text: &str) -> &str {
+    let is_invisible = |character: char| {
+        character.is_whitespace()
+            || character.is_control()
+            || matches!(
+                character,
+                '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}'
+            )
+    };
+    let text = text.trim_matches(is_invisible);
+    let pairs = [('"', '"'), ('\'', '\''), ('<', '>'), ('[', ']')];
+    let within = pairs
+        .iter()
+        .find_map(|(open, close)| text.strip_prefix(*open)?.strip_suffix(*close));
+    within.map_or(text, |within| within.trim_matches(is_invisible))
 }
 
 /// Decodes a line of a SASL exchange. A single `=` is the empty response (RFC 4954 §4).
@@ -255,6 +277,26 @@ mod tests {
         );
     }
 
+    #[test]
+    fn what_surrounds_a_login_is_stripped() {
+        for text in [
+            "tim",
+            " tim\t",
+            "tim\r\n",
+            "\u{feff}tim",
+            "tim\u{200b}",
+            "\u{a0}tim",
+            "\"tim\"",
+            " '\u{feff}tim '",
+            "<tim>",
+        ] {
+            assert_eq!(without_surroundings(text), "tim", "{text:?}");
+        }
+        for text in ["", "\"", "tim>", "t im", "'tim\""] {
+            assert_eq!(without_surroundings(text), text);
+        }
+    }
+
     /// Examples of RFC 4616 §4, and messages that must be refused.
     #[test]
     fn plain_takes_what_the_rfc_says_and_nothing_else() {
@@ -269,6 +311,7 @@ mod tests {
             (b"\0u\0", Part::Password, Violation::Empty),
             (b"\0u\0p\0q", Part::Password, Violation::Nul),
             (b"\0u\0p\0", Part::Password, Violation::Nul),
+            (b"\0\0u\0p", Part::Login, Violation::Nul),
             (b"\0u\x01\0p", Part::Login, Violation::Control),
             (b"\0u\0p\r\n", Part::Password, Violation::LineEnd),
             (b"\0u\n\0p", Part::Login, Violation::LineEnd),

@@ -17,7 +17,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::client::Client;
 use crate::clock::{Clock, patient, still};
-use crate::server_names::{assert_logs_in, openssl};
+use crate::offers::{assert_logs_in, openssl};
 use crate::stage::{Relay, Setup, greet, is_success, trust};
 
 /// Signs the clients' certificates.

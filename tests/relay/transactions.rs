@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use authrelay::sandbox::{Fault, MAILBOX, Options, PASSWORD};
+use authrelay::sandbox::{Fault, LOGIN, MAILBOX, Options, PASSWORD};
 use authrelay::wire::Protocol::Smtp;
 use serde_json::Value;
 
@@ -349,7 +349,7 @@ fn f22_commands_are_sent_with_crlf() {
 /// A device that ends its message with LF.LF is told after five minutes, and its operator why.
 #[test]
 fn f22_a_message_that_waits_behind_a_bare_line_end_is_ended() {
-    for end in ["\n.\n", "\r\n.\n", "\n.\r\n"] {
+    for end in ["\n.\n", "\r\n.\n", "\n.\r\n", "\n.\nQUIT\n"] {
         still(|clock| async move {
             let relay = Relay::start().await;
             let mut client = relay.session(Smtp).await;
@@ -365,6 +365,59 @@ fn f22_a_message_that_waits_behind_a_bare_line_end_is_ended() {
             assert!((300..303).contains(&took), "{took} s");
             assert_eq!(relay.log.faults(), ["client: line_ends"]);
             assert_eq!(relay.sandbox.messages(MAILBOX).len(), 3);
+        });
+    }
+}
+
+/// Most devices wait for less than five minutes, then leave.
+#[test]
+fn f22_a_client_that_leaves_behind_a_bare_line_end_is_explained() {
+    for end in [
+        "\n.\n",
+        "\r\n.\n",
+        "\n.\r\n",
+        "\n.\nQUIT\n",
+        "\n.\nQUIT\r\n",
+    ] {
+        for resets in [false, true] {
+            still(|_| async move {
+                let relay = Relay::start().await;
+                let mut client = match resets {
+                    true => Client::dial_to_reset(Smtp, relay.address(Smtp)).await,
+                    false => relay.dial(Smtp).await,
+                };
+                greet(&mut client).await;
+                client.log_in(LOGIN, PASSWORD).await;
+                for command in [MAIL, RCPT, "DATA\r\n"] {
+                    client.ask(command, "\r\n").await;
+                }
+                client.send(format!("Subject: x\n\ntext{end}")).await;
+                drop(client);
+                let session = relay.log.sessions(1).await.remove(0);
+                assert_eq!(session["closed_by"], "client", "{session}");
+                assert_eq!(relay.log.faults(), ["client: line_ends"], "{end:?}");
+            });
+        }
+    }
+}
+
+/// One that leaves in the middle of a text has another reason.
+#[test]
+fn f22_a_client_that_leaves_within_its_text_has_no_fault() {
+    for text in [
+        "Subject: x\r\n\r\nhalf a li".to_owned(),
+        format!("Subject: x\n\n.\n{}", "another line\n".repeat(20)),
+    ] {
+        still(|_| async move {
+            let relay = Relay::start().await;
+            let mut client = relay.session(Smtp).await;
+            for command in [MAIL, RCPT, "DATA\r\n"] {
+                client.ask(command, "\r\n").await;
+            }
+            client.send(text).await;
+            drop(client);
+            relay.log.sessions(1).await;
+            assert_eq!(relay.log.faults(), [""; 0]);
         });
     }
 }

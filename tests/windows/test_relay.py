@@ -1,13 +1,15 @@
 """`run` with a file as Windows' people write it: paths, reloads, the drain, the audit's chain."""
 
+import contextlib
 import imaplib
+import json
 import re
 import subprocess
 import time
 import urllib.request
 
 from process import until
-from world import LINUX, PROGRAM, WindowsTest, curl, free_port, processes, three_protocols, windows_path, wine
+from world import LINUX, PROGRAM, WindowsTest, curl, free_port, processes, small_disk, three_protocols, windows_path, wine
 
 
 class RelayTest(WindowsTest):
@@ -144,6 +146,32 @@ class RelayTest(WindowsTest):
         text = audit.read_bytes()
         audit.write_bytes(text.replace(b"accepted", b"Accepted", 1))
         self.authrelay("audit", "verify", windows_path(first), windows_path(audit), code=1)
+
+    def test_a_full_disk_stops_nobody_and_breaks_no_chain(self):
+        sandbox = self.sandbox()
+        ports = self.configure(sandbox)
+        audit = small_disk(self, self.folder / "audit") / "audit.jsonl"
+        relay = self.relay()
+        look = lambda: curl(f"imap://127.0.0.1:{ports['imap']}/INBOX;MAILINDEX=1", sandbox)
+        look()
+        until(lambda: audit.read_text().count("\n") == 2, "both records")
+        ballast = audit.with_name("ballast")
+        with open(ballast, "wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(512))
+        logins = 1
+        while not self.records("audit records cannot be written"):
+            look()
+            logins += 1
+            self.assertLess(logins, 200, "the disk is not full")
+        look()
+        ballast.unlink()
+        until(lambda: self.records("audit records are written again"), "the records are written")
+        self.authrelay("reload", "--config", self.config())
+        accepted = lambda: sum(json.loads(line)["event"] == "login" for line in audit.read_text().split("\n")[:-1])
+        until(lambda: accepted() == logins + 1, f"{logins + 1} logins are on the record")
+        relay.kill()
+        self.authrelay("audit", "verify", windows_path(audit))
 
     def test_two_relays_do_not_share_an_audit_file(self):
         sandbox = self.sandbox()

@@ -65,6 +65,16 @@ def processes(marker):
     return found
 
 
+def small_disk(test, folder):
+    """Mounts a disk of 64 KiB on a new folder, until the test ends. Gives the folder."""
+    sudo = [] if os.geteuid() == 0 else ["sudo"]
+    folder.mkdir()
+    options = f"size=64k,mode=0700,uid={os.geteuid()}"
+    subprocess.run([*sudo, "mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
+    test.addCleanup(subprocess.run, [*sudo, "umount", "--lazy", folder], check=True)
+    return folder
+
+
 class Sandbox:
     """`authrelay sandbox` of the Linux binary: the emulated Microsoft 365 behind it, as `yaml` and
     `ca` of a relay of one's own."""

@@ -6,7 +6,9 @@ use bytes::Bytes;
 
 use super::super::step::{Step, SuccessReply};
 use crate::fault::{Fault, Kind};
-use crate::wire::sasl::{CREDENTIAL_CAP, Credentials, Malformed, Part, Violation};
+use crate::wire::sasl::{
+    CREDENTIAL_CAP, Credentials, Malformed, Part, Violation, without_surroundings,
+};
 
 /// The current offer of a listener on a connection.
 #[derive(Debug, Clone)]
@@ -134,11 +136,9 @@ fn invalid_part(part: Part, violation: Violation) -> Fault {
     Fault::new(Kind::Credentials, what).with_remedy(remedy)
 }
 
-/// Strips what surrounds a login by mistake: white space and control characters.
+/// The login that a client probably meant.
 pub(super) fn suspected(login: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(login).ok()?;
-    let text =
-        text.trim_matches(|character: char| character.is_whitespace() || character.is_control());
+    let text = without_surroundings(std::str::from_utf8(login).ok()?);
     (!text.is_empty() && text.len() <= CREDENTIAL_CAP).then(|| text.to_owned())
 }
 

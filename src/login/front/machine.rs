@@ -86,6 +86,24 @@ pub(super) enum Command {
     MalformedLogin(&'static str),
 }
 
+impl Command {
+    /// Whether a client that requires TLS would not send it in clear.
+    fn is_without_tls(&self) -> bool {
+        match self {
+            Self::Credentials(_)
+            | Self::Login { .. }
+            | Self::Sasl { .. }
+            | Self::Unauthenticated(_)
+            | Self::RefusedChunk(..)
+            | Self::Fault(_)
+            | Self::MalformedLogin(_) => true,
+            Self::Answer(_) | Self::Capabilities(_) | Self::StartTls { .. } | Self::Quit(_) => {
+                false
+            }
+        }
+    }
+}
+
 /// Login dialogue with a client.
 pub(super) struct Machine<D> {
     dialect: D,
@@ -154,6 +172,9 @@ impl<D: Dialect> Machine<D> {
         let parsed = self.dialect.parse(unit, &self.offer);
         self.notes.on_command(unit, parsed.is_known);
         self.tag = parsed.tag;
+        if parsed.command.is_without_tls() {
+            self.notes.on_without_tls();
+        }
         match parsed.command {
             Command::Answer(reply) => self.output.extend_from_slice(&reply),
             Command::RefusedChunk(reply, octets) => {

@@ -12,12 +12,12 @@ const WRAPPED: usize = 60;
 pub(super) struct Notes {
     /// The attempt that the dialogue refused last.
     pub(super) refused: Option<RefusedAttempt>,
-    /// Whether the client requested capabilities.
+    /// Whether the client requested capabilities, and nothing afterwards that shows it does without
+    /// TLS.
     asked: bool,
     /// Whether a fault was reported, which also explains why the client leaves.
     explained: bool,
-    /// Whether the last line of the previous SASL exchange was long enough to be the first of
-    /// several.
+    /// Whether a line of the previous SASL exchange was long enough to be the first of several.
     wrapped: bool,
 }
 
@@ -25,6 +25,12 @@ impl Notes {
     /// Records that the client has seen the capabilities.
     pub(super) fn on_capabilities(&mut self) {
         self.asked = true;
+    }
+
+    /// Records a command that a client sends which does without TLS: a login, or one that requires
+    /// a login.
+    pub(super) fn on_without_tls(&mut self) {
+        self.asked = false;
     }
 
     /// Records an attempt that the dialogue refused.
@@ -35,7 +41,7 @@ impl Notes {
 
     /// Records a line of a SASL exchange.
     pub(super) fn on_sasl_line(&mut self, line: &[u8]) {
-        self.wrapped = line.len() >= WRAPPED;
+        self.wrapped |= line.len() >= WRAPPED;
     }
 
     /// Records a line between exchanges; `known` is whether it is a command.
@@ -44,7 +50,7 @@ impl Notes {
             let fault = Fault::new(
                 Kind::Sasl,
                 "the line after the client's login looks like the rest of its base64, which was wrapped: \
-                 the password was cut off",
+                 login or password was cut off",
             )
             .with_remedy("make the application send its response in one line, or give it a shorter password");
             self.on_refused(RefusedAttempt {

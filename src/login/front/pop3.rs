@@ -77,6 +77,10 @@ impl Pop3 {
             pop3::Command::Auth {
                 mechanism: None, ..
             } => Command::Credentials(b"+OK Mechanisms follow.\r\nPLAIN\r\nLOGIN\r\n.\r\n".into()),
+            pop3::Command::Apop => Command::Sasl {
+                mechanism: "APOP".to_owned(),
+                initial: None,
+            },
             pop3::Command::MalformedLogin => Command::MalformedLogin("AUTH"),
             pop3::Command::Other => Command::Fault(needs_login()),
         }

@@ -14,7 +14,13 @@ pub(super) struct Text {
     repair: Option<bool>,
     /// Last octets of the text as the client sent it.
     tail: [u8; 4],
+    /// Octets since a lone dot with LF without CRLF before or after it, at most [`AFTER_DOT`].
+    since_dot: Option<usize>,
 }
+
+/// Maximum number of octets after a lone dot for which it counts as the end that the client meant:
+/// commands such as QUIT, which clients send without waiting.
+const AFTER_DOT: usize = 128;
 
 /// Octets consumed as part of the text.
 pub(super) struct Taken<'a> {
@@ -34,6 +40,7 @@ impl Text {
             header,
             repair: repair.then_some(false),
             tail: *b"\0\0\r\n",
+            since_dot: None,
         }
     }
 
@@ -42,11 +49,11 @@ impl Text {
         self.dots.size()
     }
 
-    /// Whether the text so far ends with a lone dot and a line end, and LF without CR precedes or
-    /// ends that line. The client may then believe that its message has ended.
+    /// Whether the text so far ends with a line of a lone dot, and perhaps a few commands, and LF
+    /// without CR precedes or ends that line. The client may then believe that its message has
+    /// ended.
     pub(super) fn waits_behind_bare_line_end(&self) -> bool {
-        let tail = &self.tail[..];
-        (tail.ends_with(b"\n.\n") || tail.ends_with(b"\n.\r\n")) && self.repair.is_none()
+        self.since_dot.is_some() && self.repair.is_none()
     }
 
     /// Consumes octets up to the end of the text. Send them with [`Text::forward`].
@@ -113,12 +120,18 @@ impl Text {
     }
 
     fn note_tail(&mut self, octets: &[u8]) {
-        for octet in octets
-            .iter()
-            .skip(octets.len().saturating_sub(self.tail.len()))
-        {
+        let skipped = octets.len().saturating_sub(AFTER_DOT + self.tail.len());
+        if skipped > 0 {
+            self.since_dot = None;
+        }
+        for octet in octets.iter().skip(skipped) {
             let [_, second, third, fourth] = self.tail;
             self.tail = [second, third, fourth, *octet];
+            self.since_dot = match self.since_dot {
+                _ if self.tail.ends_with(b"\n.\n") || self.tail.ends_with(b"\n.\r\n") => Some(0),
+                Some(since) if since < AFTER_DOT => Some(since + 1),
+                _ => None,
+            };
         }
     }
 }

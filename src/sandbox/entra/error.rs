@@ -1,4 +1,4 @@
-//! Refusals as Entra words them.
+//! Errors in Entra's words.
 
 use axum::Json;
 use axum::http::{HeaderName, StatusCode};
@@ -17,6 +17,7 @@ pub(super) struct Error {
 }
 
 impl Error {
+    /// Creates an error of this HTTP status with an AADSTS code and its text.
     pub fn new(status: u16, error: &'static str, code: u32, text: &str) -> Self {
         Self {
             status: StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST),
@@ -27,6 +28,7 @@ impl Error {
         }
     }
 
+    /// Adds a suberror, as Conditional Access does.
     pub fn suberror(self, suberror: &'static str) -> Self {
         Self {
             suberror: Some(suberror),
@@ -56,7 +58,7 @@ impl IntoResponse for Error {
     }
 }
 
-/// Faults that Entra states as OAuth errors.
+/// OAuth error of a fault, if it has one.
 pub(super) fn stated_fault(fault: Option<Fault>) -> Option<Error> {
     let app = format!("'{CLIENT_ID}'(authrelay sandbox)");
     Some(match fault? {

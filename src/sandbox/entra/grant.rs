@@ -1,4 +1,4 @@
-//! Who gets a token: the grants, and how clients prove themselves.
+//! The grants, and the credentials of clients.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -124,8 +124,8 @@ pub(super) fn grant(entra: &Entra, tenant: &str, form: &Parameters) -> Result<Va
     }
 }
 
-/// Not Entra's but Google's: a service account that acts for a mailbox of its domain. The
-/// signature is not looked at.
+/// Google's grant, not Entra's: a service account acts for a mailbox of its domain. The signature
+/// is not checked.
 fn service_account(entra: &Entra, jwt: &str) -> Result<Value, Error> {
     let refused = |why: &str| Error::new(400, "invalid_grant", 0, why);
     let (head, claims) = assertion(jwt).ok_or_else(|| refused("Invalid JWT"))?;
@@ -152,7 +152,7 @@ fn service_account(entra: &Entra, jwt: &str) -> Result<Value, Error> {
     entra.answer(&text(&claims, "scope"), Some(&text(&claims, "sub")), false)
 }
 
-/// By secret, or by an assertion that has the right shape; its signature is not looked at.
+/// Checks the secret, or the form of an assertion; its signature is not checked.
 fn authenticate(form: &Parameters) -> Result<(), Error> {
     if let Some(secret) = form.get("client_secret") {
         return if secret == CLIENT_SECRET {

@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use crate::sandbox::stream::Conn;
 
-/// Lists within lists; beyond it a command is nonsense.
+/// Maximum depth of nested lists; a deeper one is answered BAD.
 const DEPTH: usize = 20;
 
-/// One argument.
+/// Argument of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Word {
     /// An atom, with `[…]` and `<…>` behind it where it has them.
@@ -33,17 +33,20 @@ impl Word {
 /// A whole command.
 #[derive(Debug)]
 pub(super) struct Command {
+    /// Tag, which the response repeats.
     pub tag: String,
+    /// Verb in upper case; `UID` is one.
     pub verb: String,
+    /// Arguments in their order.
     pub words: Vec<Word>,
     /// The first line, for the transcript.
     pub line: Bytes,
 }
 
-/// What was read.
+/// Result of reading.
 pub(super) enum Read {
     Command(Command),
-    /// Nothing that could be answered better than with BAD.
+    /// Not a command; the answer is BAD.
     Nonsense,
 }
 

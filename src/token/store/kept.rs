@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::record::StoredConsent;
 use crate::cluster::number::Number;
 
-/// Time for which a tombstone is kept: a backup restored later brings its consent back.
+/// Lifetime of a tombstone: a backup restored later brings its consent back.
 pub(super) const TOMBSTONE: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// Capacity in octets for a record in clear.

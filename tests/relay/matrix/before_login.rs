@@ -293,6 +293,12 @@ fn unknown_mechanisms() {
         ),
         row("CRAM-MD5", Pop3, fault, &[("AUTH CRAM-MD5\r\n", "-ERR ")]),
         row(
+            "APOP",
+            Pop3,
+            fault,
+            &[("APOP mrose c4c9334bac560ecc979e58001b3e22fb\r\n", "-ERR ")],
+        ),
+        row(
             "XOAUTH2",
             Pop3,
             fault,
@@ -340,7 +346,6 @@ fn r06_commands_before_login_never_pass() {
         "LIST",
         "RETR 1",
         "DELE 1",
-        "APOP a b",
         "XCLIENT A=1",
         "NONSENSE",
         "",

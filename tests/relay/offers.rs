@@ -1,4 +1,5 @@
-//! Server names of clients that are no host names, with OpenSSL as the client: TLS goes on.
+//! What old and odd clients offer in TLS: server names that are no host names, and offers that cannot
+//! be used.
 
 use std::process::Stdio;
 
@@ -8,6 +9,7 @@ use tokio::process::{Child, Command};
 
 use crate::client::Client;
 use crate::clock::{patient, still};
+use crate::field::{assert_fault, assert_probe, last_fault, wide_awake};
 use crate::stage::{Relay, Setup, greet, is_success};
 
 /// `openssl s_client`, whose standard input and output are the connection.
@@ -131,4 +133,109 @@ fn f09_the_same_after_starttls() {
         }
         assert_eq!(relay.log.faults(), [""; 0]);
     });
+}
+
+/// A ClientHello of one version and these suites, as old devices send it.
+fn client_hello(version: [u8; 2], suites: &[u8]) -> Vec<u8> {
+    let sized = |content: &[u8]| {
+        let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+        [&length[..], content].concat()
+    };
+    let body = [&version[..], &[7; 32], &[0], &sized(suites), &[1, 0]].concat();
+    let message = [&[1, 0][..], &sized(&body)].concat();
+    [&[22, 3, 1][..], &sized(&message)].concat()
+}
+
+#[test]
+fn f30_tls_that_cannot_be_used_is_named_with_its_ways_out() {
+    for (hello, texts) in [
+        (
+            client_hello([3, 1], &[0, 0x2f, 0, 0x35]),
+            ["TLS 1.0", "TLS_RSA_WITH_AES_128_CBC_SHA", "deploy/old-tls"],
+        ),
+        (
+            client_hello([3, 3], &[0, 0x9c, 0xc0, 0x27]),
+            ["TLS 1.2", "TLS_RSA_WITH_AES_128_GCM_SHA256", "allow"],
+        ),
+    ] {
+        for mode in ["implicit", "starttls"] {
+            let hello = hello.clone();
+            still(|_| async move {
+                let relay = wide_awake(Setup::default().tls(mode)).await;
+                let mut client = relay.dial(Smtp).await;
+                if mode == "starttls" {
+                    greet(&mut client).await;
+                    client
+                        .ask("STARTTLS\r\n", "220 2.0.0 Begin TLS negotiation now.\r\n")
+                        .await;
+                }
+                client.send(&hello).await;
+                client.rest_bytes().await;
+                assert_fault(&relay, "client: tls", &texts);
+                assert!(
+                    last_fault(&relay)["detail"]
+                        .as_str()
+                        .unwrap()
+                        .contains("nothing of it can be used")
+                );
+                assert_probe(&relay, client).await;
+            });
+        }
+    }
+}
+
+#[test]
+fn f30_a_client_in_clear_where_tls_comes_first_is_told_apart() {
+    still(|_| async move {
+        let relay = wide_awake(Setup::default().tls("implicit")).await;
+        let mut client = relay.dial(Smtp).await;
+        client.send("EHLO device\r\n").await;
+        client.rest_bytes().await;
+        assert_fault(
+            &relay,
+            "client: tls",
+            &["does not begin with TLS", "SSL/TLS"],
+        );
+        assert_probe(&relay, client).await;
+    });
+}
+
+/// What of the offer is in the way: the key of the listener's certificate, groups, signatures.
+#[test]
+fn f30_what_is_in_the_way_is_named() {
+    for (options, texts) in [
+        (
+            // The listener's certificate has an ECDSA key.
+            &["-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"][..],
+            [
+                "certificate of the listener with an RSA key",
+                "give the listener a certificate",
+            ],
+        ),
+        (
+            &["-tls1_3", "-groups", "X448"],
+            ["key exchange groups X25519", "deploy/old-tls"],
+        ),
+        (
+            &["-tls1_2", "-groups", "X448"],
+            ["key exchange groups X25519", "deploy/old-tls"],
+        ),
+        (
+            &["-tls1_3", "-sigalgs", "RSA-PSS+SHA256"],
+            ["signature algorithm", "certificate with an RSA key"],
+        ),
+        (
+            &["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA"],
+            ["ECDHE and AES-GCM or ChaCha20", "deploy/old-tls"],
+        ),
+    ] {
+        still(|_| async move {
+            let relay = wide_awake(Setup::default().tls("implicit")).await;
+            let (mut client, _child) = openssl(&relay, Smtp, &[options, &["-quiet"]].concat());
+            client.rest_bytes().await;
+            relay.log.sessions(1).await;
+            assert_fault(&relay, "client: tls", &texts);
+            assert_probe(&relay, client).await;
+        });
+    }
 }
