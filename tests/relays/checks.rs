@@ -122,7 +122,7 @@ async fn a_password_that_is_wrong_is_named_and_not_shown() {
 /// A server may let a user in, and not let it run what the relays need.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_that_may_not_do_what_relays_do_is_named() {
-    let Some(redis) = redis(&[]) else { return };
+    let redis = Redis::with(&[]);
     let store = format!("url: \"redis://relays:pw@127.0.0.1:{}\"", redis.port);
     let stage = prepared(&store).await;
     let allow = |rules: &[&str]| {
