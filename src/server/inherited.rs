@@ -1,6 +1,7 @@
 //! Sockets inherited from systemd (socket activation, `sd_listen_fds(3)`). During a restart clients
 //! queue instead of being refused.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use socket2::SockRef;
@@ -43,6 +44,16 @@ impl Socket {
     }
 }
 
+/// Refuses a client's connection: no further client could be accepted from it.
+fn listening(socket: Option<TcpListener>) -> io::Result<Option<TcpListener>> {
+    match &socket {
+        Some(taken) if SockRef::from(taken).peer_addr().is_ok() => Err(io::Error::other(
+            "it is a client's connection, as a socket unit with Accept=yes gives it",
+        )),
+        _ => Ok(socket),
+    }
+}
+
 impl Inherited {
     /// Takes the sockets announced to this process by `LISTEN_FDS`.
     pub fn of_environment() -> Self {
@@ -51,7 +62,8 @@ impl Inherited {
         let mut sockets = listenfd::ListenFd::from_env();
         let taken = (0..sockets.len()).filter_map(|index| {
             let name = names.get(index).copied().unwrap_or_default();
-            match sockets.take_tcp_listener(index) {
+            let socket = sockets.take_tcp_listener(index);
+            match socket.and_then(listening) {
                 Ok(socket) => socket.map(|socket| Socket {
                     name: name.to_owned(),
                     socket,
@@ -61,7 +73,7 @@ impl Inherited {
                     tracing::warn!(
                         name,
                         %error,
-                        remedy = "use ListenStream= with an address and a port",
+                        remedy = "use ListenStream= with an address and a port, and Accept=no",
                         "an inherited socket does not listen on TCP"
                     );
                     None

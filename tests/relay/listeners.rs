@@ -94,6 +94,23 @@ async fn d07_a_dual_stack_socket_serves_ipv4_where_no_other_does() {
     greet(&mut Client::dial(Imap, address).await).await;
 }
 
+/// A socket unit with `Accept=yes` hands over a client's connection, from which no other client can be
+/// accepted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_is_inherited_is_no_listeners_socket() {
+    let listener = inherited("127.0.0.1:0".parse().unwrap(), false);
+    let address = listener.local_addr().unwrap();
+    let _client = std::net::TcpStream::connect(address).unwrap();
+    let (connection, _) = listener.accept().unwrap();
+    let inheritable = socket2::SockRef::from(&connection).set_cloexec(false);
+    inheritable.unwrap();
+    drop(listener);
+    let setup = moved(Setup::default(), "imap", &address.to_string());
+    let connection = std::os::fd::OwnedFd::from(connection);
+    let _relay = activated(setup, &[connection.into()]).await;
+    greet(&mut Client::dial(Imap, address).await).await;
+}
+
 /// `[::]` is IPv6 alone: each family has a listener of its own.
 #[test]
 fn both_families_have_listeners_on_one_port() {

@@ -119,6 +119,49 @@ async fn a_password_that_is_wrong_is_named_and_not_shown() {
     assert!(!text(&output.stderr).contains("another-one"));
 }
 
+/// A server may let a user in, and not let it run what the relays need.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_that_may_not_do_what_relays_do_is_named() {
+    let redis = Redis::with(&[]);
+    let store = format!("url: \"redis://relays:pw@127.0.0.1:{}\"", redis.port);
+    let stage = prepared(&store).await;
+    let allow = |rules: &[&str]| {
+        let user = ["ACL", "SETUSER", "relays", "reset", "on", ">pw"];
+        redis.ask(&[&user, rules].concat());
+    };
+    let enough = [
+        "~authrelay:*",
+        "&authrelay:*",
+        "+@all",
+        "-@dangerous",
+        "+info",
+    ];
+    for missing in [
+        "-@scripting",
+        "-publish",
+        "-zadd",
+        "-hset",
+        "-subscribe",
+        "-info",
+    ] {
+        allow(&[&enough[..], &[missing]].concat());
+        let output = run(stage.path(), &["check", "--online"]).await;
+        let said = text(&output.stderr);
+        assert!(output.status.success(), "{missing}: {said}");
+        assert!(
+            said.contains("warning: state.store: ") && said.contains(" cannot be used: "),
+            "{missing}: {said}"
+        );
+    }
+    allow(&enough);
+    let output = run(stage.path(), &["check", "--online"]).await;
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("clock, key") && !said.contains("warning: state.store"),
+        "{said}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_version_and_a_clock_that_is_off_are_named() {
     let redis = Redis::with(&[]);

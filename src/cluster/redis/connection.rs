@@ -7,7 +7,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, ErrorKind, FromRedisValue, ProtocolVersion, PushInfo, PushKind,
-    RedisConnectionInfo, RedisError, ServerErrorKind, Value,
+    RedisConnectionInfo, RedisError, Script, ServerErrorKind, Value,
 };
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -322,10 +322,27 @@ pub struct Findings {
     pub wrong: Vec<(String, &'static str)>,
 }
 
+/// Script that needs every permission of the relays' own: a command of each kind, on a value that it
+/// removes again, and a publication that no relay understands.
+const PERMISSIONS: &str = "
+local name = 'authrelay:examined'
+redis.call('TIME')
+redis.call('PUBLISH', 'authrelay:told', '')
+redis.call('SET', name, '', 'PX', 1000)
+redis.call('DEL', name)
+redis.call('HSET', name, 'x', '')
+redis.call('PEXPIRE', name, 1000)
+redis.call('DEL', name)
+redis.call('SADD', name, 'x')
+redis.call('DEL', name)
+redis.call('ZADD', name, 1, 'x')
+redis.call('DEL', name)
+return 1";
+
 static NOBODY: OnceLock<mpsc::UnboundedSender<Published>> = OnceLock::new();
 
-/// Checks that a store can be reached and is suitable: reach, TLS, password, version, eviction policy,
-/// clock, key.
+/// Checks that a store can be reached and is suitable: reach, TLS, password, permissions, version,
+/// eviction policy, clock, key.
 ///
 /// # Errors
 ///
@@ -336,6 +353,9 @@ pub async fn examine(config: &SharedStore, keys: &Keys) -> Result<Findings, Unav
     let made = tokio::time::timeout(Duration::from_secs(5), connecting).await;
     let made = made.map_err(|_| Unavailable("no connection within 5 s".to_owned()))??;
     let mut connection = made.connection.clone();
+    let script = Script::new(PERMISSIONS);
+    let ran: Result<Value, RedisError> = script.invoke_async(&mut connection).await;
+    ran.map_err(|error| Unavailable(words(&error)))?;
     let mut findings = Findings::default();
     let server = info(&mut connection, "server").await?;
     let version = field(&server, "valkey_version").or_else(|| field(&server, "redis_version"));
