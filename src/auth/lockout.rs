@@ -51,8 +51,8 @@ struct FailureCount {
     failures: u32,
     last: Instant,
     locked_until: Option<Instant>,
-    /// Of a login: the wrong passwords counted last, at most [`REMEMBERED`], their addresses, and the
-    /// times. Applications try the same password with every mechanism.
+    /// Wrong passwords of a login that were counted last, at most [`REMEMBERED`], their addresses, and
+    /// the times. Applications try the same password with every mechanism.
     counted: Vec<(Fingerprint, IpAddr, Instant)>,
 }
 
@@ -220,12 +220,7 @@ impl Lockouts {
                 let counted = (window, most, policy.duration);
                 member.on_failure(shared_name(member, &key), counted);
             }
-            let record = state.records.entry(key).or_insert(FailureCount {
-                failures: 0,
-                last: now,
-                locked_until: None,
-                counted: Vec::new(),
-            });
+            let record = state.records.entry(key).or_insert(FailureCount::new(now));
             if now.duration_since(record.last) > window {
                 record.failures = 0;
             }
@@ -301,6 +296,15 @@ impl Lockouts {
 }
 
 impl FailureCount {
+    fn new(now: Instant) -> Self {
+        Self {
+            failures: 0,
+            last: now,
+            locked_until: None,
+            counted: Vec::new(),
+        }
+    }
+
     /// Whether this wrong password was counted within the last minute.
     fn counts_already(&self, fingerprint: Fingerprint, address: IpAddr, now: Instant) -> bool {
         self.counted.iter().any(|(counted, from, at)| {
