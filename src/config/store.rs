@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::field::Field;
 use super::key::section;
-use super::value::Certificates;
+use super::value::{Certificates, HostPort};
 use crate::secret::Secret;
 use crate::tls;
 
@@ -26,7 +26,7 @@ pub struct SharedStore {
     /// URL as written, to detect a change.
     pub url: Secret,
     /// Hosts and ports of the server or the Sentinels.
-    pub servers: Vec<(String, u16)>,
+    pub servers: Vec<HostPort>,
     /// Name of the master, with Sentinels.
     pub master: Option<String>,
     /// User name, if the server requires one.
@@ -47,11 +47,7 @@ impl SharedStoreKeys {
         }
         let at = field.at("url");
         let (mut store, with_tls) = at.accept(SharedStore::parse(&self.url))?;
-        let is_loopback = |(host, _): &(String, u16)| {
-            let address = host.parse::<std::net::IpAddr>();
-            host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-        };
-        if !with_tls && !self.insecure && !store.servers.iter().all(is_loopback) {
+        if !with_tls && !self.insecure && !store.servers.iter().all(HostPort::is_loopback) {
             let with = match store.master {
                 Some(_) => "rediss+sentinel",
                 None => "rediss",
@@ -74,11 +70,7 @@ impl SharedStoreKeys {
 impl SharedStore {
     /// Address of the store, without secrets.
     pub fn address(&self) -> String {
-        let servers: Vec<String> = self
-            .servers
-            .iter()
-            .map(|(host, port)| format!("{host}:{port}"))
-            .collect();
+        let servers: Vec<_> = self.servers.iter().map(HostPort::to_string).collect();
         match &self.master {
             Some(master) => format!("{master} by the Sentinels {}", servers.join(", ")),
             None => servers.join(", "),
@@ -105,20 +97,15 @@ impl SharedStore {
         let given = |text: &str| (!text.is_empty()).then(|| decoded(text)).transpose();
         let servers = hosts
             .split(',')
-            .map(|host| server(host, port))
+            .map(|host| HostPort::from_text(host, Some(port)))
             .collect::<Option<Vec<_>>>()
             .ok_or("must name each server as HOST or HOST:PORT")?;
         if servers.len() > 1 && !sentinel {
             return Err("names several servers; only Sentinels may be several (redis+sentinel://)");
         }
         let mut path = path.split('/').filter(|part| !part.is_empty());
-        let master =
-            match sentinel {
-                true => Some(path.next().ok_or(
-                    "must end with the master's name, as in redis+sentinel://HOST/mymaster",
-                )?),
-                false => None,
-            };
+        let no_master = "must end with the master's name, as in redis+sentinel://HOST/mymaster";
+        let master = sentinel.then(|| path.next().ok_or(no_master)).transpose()?;
         let database = match path.next() {
             Some(number) => number.parse().ok().filter(|number| *number >= 0),
             None => Some(0),
@@ -146,25 +133,6 @@ fn decoded(text: &str) -> Result<String, &'static str> {
         .map_err(|_| "has a user or password that is not UTF-8")
 }
 
-/// Parses `HOST`, `HOST:PORT` or `[::1]:PORT`.
-fn server(text: &str, usual: u16) -> Option<(String, u16)> {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest.split_once(']')?;
-            (
-                host,
-                rest.strip_prefix(':').or(rest.is_empty().then_some(""))?,
-            )
-        }
-        None => text.split_once(':').unwrap_or((text, "")),
-    };
-    let port = match port {
-        "" => usual,
-        port => port.parse().ok().filter(|port| *port != 0)?,
-    };
-    (!host.is_empty()).then(|| (host.to_owned(), port))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,10 +144,10 @@ mod tests {
     #[test]
     fn urls_are_taken_apart() {
         let (parts, tls) = parse("redis://127.0.0.1").unwrap();
-        assert_eq!(parts.servers, [("127.0.0.1".to_owned(), 6379)]);
+        assert_eq!(parts.address(), "127.0.0.1:6379");
         assert!(!tls && parts.master.is_none() && parts.password.is_none());
         let (parts, tls) = parse("rediss://user:p%40ss@redis.test:7000/3").unwrap();
-        assert_eq!(parts.servers, [("redis.test".to_owned(), 7000)]);
+        assert_eq!(parts.address(), "redis.test:7000");
         assert_eq!(
             (
                 parts.username.as_deref(),
@@ -190,9 +158,8 @@ mod tests {
         assert!(tls);
         assert_eq!(parts.database, 3);
         let (parts, _) = parse("redis+sentinel://:pw@a,b:1,[::1]:2/mymaster/1").unwrap();
-        let servers =
-            [("a", 26379), ("b", 1), ("::1", 2)].map(|(host, port)| (host.to_owned(), port));
-        assert_eq!(parts.servers, servers);
+        let servers = parts.servers.iter().map(HostPort::to_string);
+        assert!(servers.eq(["a:26379", "b:1", "[::1]:2"]));
         assert_eq!(
             (parts.master.as_deref(), parts.database),
             (Some("mymaster"), 1)
@@ -214,6 +181,7 @@ mod tests {
             "redis://a:99999",
             "redis://a?x=1",
             "redis://[::1",
+            "redis://a b",
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

@@ -207,7 +207,7 @@ fn ports(config: &Config) -> (BTreeSet<u16>, BTreeSet<u16>) {
         others.extend(users.egress.as_ref().map(|egress| egress.port));
     }
     if let Some(store) = &config.state.store {
-        others.extend(store.servers.iter().map(|(_, port)| *port));
+        others.extend(store.servers.iter().map(|server| server.port));
     }
     if let Some(audit) = &config.audit {
         let syslog = audit.syslog.as_ref();

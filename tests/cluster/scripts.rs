@@ -7,7 +7,7 @@ use authrelay::cluster::command::{Answer, Command, Context, Sealed, Store as _};
 use authrelay::cluster::keys::Keys;
 use authrelay::cluster::number::Number;
 use authrelay::cluster::redis::Redis;
-use authrelay::config::SharedStore;
+use authrelay::config::{HostPort, SharedStore};
 use authrelay::secret::Secret;
 
 use crate::engine::{Engine, Mistake};
@@ -170,7 +170,10 @@ async fn the_script_does_what_the_table_says() {
     };
     let config = SharedStore {
         url: Secret::from(""),
-        servers: vec![("127.0.0.1".into(), server.port)],
+        servers: vec![HostPort {
+            host: "127.0.0.1".into(),
+            port: server.port,
+        }],
         master: None,
         username: None,
         password: None,

@@ -19,7 +19,7 @@ use super::super::command::Sealed;
 use super::super::command::{Published, Unavailable};
 use super::super::keys::{FORMAT, Keys};
 use super::super::number::Number;
-use crate::config::SharedStore;
+use crate::config::{HostPort, SharedStore};
 
 /// Name of the only channel.
 const CHANNEL: &str = "authrelay:told";
@@ -54,7 +54,7 @@ pub(super) async fn connect(
     keys: &Keys,
     published: &mpsc::UnboundedSender<Published>,
 ) -> Result<Connected, Unavailable> {
-    let (host, port) = server(config).await?;
+    let server = server(config).await?;
     let ended = CancellationToken::new();
     let pushes = {
         let (published, ended) = (published.clone(), ended.clone());
@@ -77,7 +77,7 @@ pub(super) async fn connect(
         .set_response_timeout(None)
         .set_pipeline_buffer_size(QUEUE)
         .set_push_sender(pushes);
-    let mut connection = opened(config, (&host, port), &login, options, &ended).await?;
+    let mut connection = opened(config, &server, &login, options, &ended).await?;
     let run = run_id(&mut connection).await?;
     if config.master.is_some() {
         must_be_master(&mut connection).await?;
@@ -94,15 +94,15 @@ pub(super) async fn connect(
 
 async fn opened(
     config: &SharedStore,
-    (host, port): (&str, u16),
+    server: &HostPort,
     login: &RedisConnectionInfo,
     options: AsyncConnectionConfig,
     ended: &CancellationToken,
 ) -> Result<MultiplexedConnection, Unavailable> {
-    let away = |what: &str, error: &dyn std::fmt::Display| {
-        Unavailable(format!("{host}:{port}: {what}{error}"))
-    };
-    let tcp = TcpStream::connect((host, port))
+    let away =
+        |what: &str, error: &dyn std::fmt::Display| Unavailable(format!("{server}: {what}{error}"));
+    let host = server.host.as_str();
+    let tcp = TcpStream::connect((host, server.port))
         .await
         .map_err(|error| away("", &error))?;
     let _ = tcp.set_nodelay(true);
@@ -143,18 +143,18 @@ fn login(config: &SharedStore) -> RedisConnectionInfo {
 
 /// Address of the server: as configured, or as a Sentinel says. Sentinels are asked without user and
 /// password.
-async fn server(config: &SharedStore) -> Result<(String, u16), Unavailable> {
+async fn server(config: &SharedStore) -> Result<HostPort, Unavailable> {
     let Some(master) = &config.master else {
         let first = config.servers.first().cloned();
         return first.ok_or_else(|| Unavailable("no server is configured".to_owned()));
     };
     let mut last = Unavailable("no Sentinel is configured".to_owned());
-    for (host, port) in &config.servers {
-        let asking = ask_sentinel(config, (host, *port), master);
+    for sentinel in &config.servers {
+        let asking = ask_sentinel(config, sentinel, master);
         match tokio::time::timeout(Duration::from_millis(500), asking).await {
             Ok(Ok(address)) => return Ok(address),
             Ok(Err(away)) => last = away,
-            Err(_) => last = Unavailable(format!("the Sentinel {host}:{port} does not answer")),
+            Err(_) => last = Unavailable(format!("the Sentinel {sentinel} does not answer")),
         }
     }
     Err(last)
@@ -162,9 +162,9 @@ async fn server(config: &SharedStore) -> Result<(String, u16), Unavailable> {
 
 async fn ask_sentinel(
     config: &SharedStore,
-    sentinel: (&str, u16),
+    sentinel: &HostPort,
     master: &str,
-) -> Result<(String, u16), Unavailable> {
+) -> Result<HostPort, Unavailable> {
     let ended = CancellationToken::new();
     let _ends = ended.clone().drop_guard();
     let login = RedisConnectionInfo::default().set_skip_set_lib_name();
@@ -173,12 +173,9 @@ async fn ask_sentinel(
     let mut ask = redis::cmd("SENTINEL");
     ask.arg("GET-MASTER-ADDR-BY-NAME").arg(master);
     let address: Option<(String, u16)> = asked(&mut connection, &ask).await?;
-    address.ok_or_else(|| {
-        let (host, port) = sentinel;
-        Unavailable(format!(
-            "the Sentinel {host}:{port} knows no master {master}"
-        ))
-    })
+    let (host, port) = address
+        .ok_or_else(|| Unavailable(format!("the Sentinel {sentinel} knows no master {master}")))?;
+    Ok(HostPort { host, port })
 }
 
 async fn asked<T: FromRedisValue>(

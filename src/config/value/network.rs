@@ -84,22 +84,36 @@ impl fmt::Display for HostPort {
     }
 }
 
+impl HostPort {
+    /// Parses `HOST:PORT`, or only `HOST` if there is a default port. An IPv6 address stands in
+    /// brackets.
+    pub(in crate::config) fn from_text(text: &str, default: Option<u16>) -> Option<Self> {
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => rest.split_once(']')?,
+            None => text.split_at(text.find(':').unwrap_or(text.len())),
+        };
+        let port = match port {
+            "" | ":" => default,
+            port => port.strip_prefix(':')?.parse().ok(),
+        };
+        let is_host = !host.is_empty() && !host.contains(char::is_whitespace);
+        let port = port.filter(|port| is_host && *port > 0)?;
+        let host = host.to_owned();
+        Some(Self { host, port })
+    }
+
+    /// Whether the host is `localhost` or a loopback address.
+    pub fn is_loopback(&self) -> bool {
+        let address = self.host.parse::<IpAddr>();
+        self.host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    }
+}
+
 impl Text for HostPort {
     const KIND: &'static str = "host and port";
 
     fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
-        let parts = text.rsplit_once(':').and_then(|(host, port)| {
-            let port = port.parse::<u16>().ok().filter(|port| *port > 0)?;
-            let host = match host.strip_prefix('[') {
-                Some(inner) => inner.strip_suffix(']')?,
-                None if host.contains(':') => return None,
-                None => host,
-            };
-            let host = host.to_owned();
-            let is_host = !host.is_empty() && !host.contains(char::is_whitespace);
-            is_host.then_some(Self { host, port })
-        });
-        parts.ok_or_else(|| {
+        Self::from_text(text, None).ok_or_else(|| {
             "must be a host and a port, as in 127.0.0.1:6514 or logs.example.com:6514".into()
         })
     }
