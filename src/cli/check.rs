@@ -5,7 +5,7 @@ use std::path::Path;
 use super::setup::{Exit, print, print_error, refuse, runtime};
 use crate::cluster::keys::Keys;
 use crate::cluster::redis::examine;
-use crate::config::{self, Config, Secrets};
+use crate::config::{Config, Purpose};
 use crate::token::store::key_of;
 
 #[derive(Debug, clap::Args)]
@@ -19,12 +19,12 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(path: &Path, options: &Options) -> Exit {
-    let secrets = if options.no_secrets {
-        Secrets::Skip
+    let purpose = if options.no_secrets {
+        Purpose::CheckWithoutSecrets
     } else {
-        Secrets::Read
+        Purpose::Check
     };
-    match config::check(path, secrets) {
+    match Config::load(path, purpose) {
         Ok(checked) => {
             for warning in &checked.warnings {
                 print_error(format_args!("warning: {warning}"));
@@ -46,7 +46,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
 
 /// Checks the shared store. Trouble is only a warning, since mail is relayed without it.
 fn online(path: &Path) {
-    let Ok(config) = Config::load(path) else {
+    let Ok(config) = Config::load(path, Purpose::Run) else {
         return;
     };
     let Some(store) = &config.state.store else {
