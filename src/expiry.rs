@@ -2,6 +2,8 @@
 //!
 //! All times are in seconds since 1970.
 
+use crate::text::counted;
+
 /// Days before expiry at which alerts are sent; from the first of them on the expiry is near.
 const DAYS: [i64; 3] = [1, 7, 14];
 
@@ -21,6 +23,14 @@ pub fn of_certificate(der: &[u8]) -> Option<i64> {
 pub fn near(end: i64, now: i64) -> Option<i64> {
     let days = end.saturating_sub(now).div_euclid(24 * 3600);
     (days <= DAYS.into_iter().max()?).then_some(days)
+}
+
+/// Phrase for a number of whole days from today: `today`, `in 1 day` or `in 3 days`.
+pub fn in_days(days: i64) -> String {
+    match days {
+        ..=0 => "today".into(),
+        _ => format!("in {}", counted(days, "day")),
+    }
 }
 
 /// Days before expiry of the last alert: 14, 7 or 1.
@@ -51,5 +61,6 @@ mod tests {
             assert_eq!(last_alert(now + left, now), alert, "{left}");
         }
         assert_eq!(last_alert(i64::MIN, i64::MAX), Some(1));
+        assert_eq!([0, 1, 3].map(in_days), ["today", "in 1 day", "in 3 days"]);
     }
 }

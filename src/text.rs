@@ -1,4 +1,4 @@
-//! Text files from any editor.
+//! Text files from any editor, and counts in sentences.
 //!
 //! Accepted are UTF-8 with or without byte order mark, and UTF-16 with one, as written by Notepad
 //! and PowerShell's `Out-File`.
@@ -35,9 +35,23 @@ pub fn is_marked(octets: &[u8]) -> bool {
         || octets.starts_with(&UTF_16_BIG)
 }
 
+/// `1 record`, `2 records`: a count and its noun, which takes an s unless the count is 1.
+pub fn counted(count: impl TryInto<u64>, noun: &str) -> String {
+    let count = count.try_into().unwrap_or(u64::MAX);
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{s}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_singular() {
+        for (count, text) in [(0, "0 days"), (1, "1 day"), (2, "2 days")] {
+            assert_eq!(counted(count, "day"), text);
+        }
+    }
 
     #[test]
     fn marks_are_no_text_and_decide_how_it_is_read() {

@@ -46,12 +46,12 @@ const LAW: &[Row] = &[
     pure("fault", &["wire"], &["bytes"]),
     pure("login", &["fault", "secret", "wire"], &["bytes"]),
     row("platform", &[]),
-    row("expiry", &[]),
+    row("text", &[]),
+    row("expiry", &["text"]),
     row("program", &["platform"]),
     row("certs", &[]),
-    row("stream", &["platform"]),
-    row("text", &[]),
     row("tls", &["expiry", "platform", "secret", "text"]),
+    row("stream", &["platform", "tls"]),
     row(
         "config",
         &[
@@ -158,7 +158,7 @@ const LAW: &[Row] = &[
         "admin",
         &[
             "accept", "audit", "config", "doctor", "fault", "oidc", "secret", "session", "status",
-            "tls", "token", "wire",
+            "text", "tls", "token", "wire",
         ],
     ),
     row(

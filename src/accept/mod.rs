@@ -4,7 +4,6 @@
 pub mod admission;
 mod certificate_names;
 mod client_address;
-mod client_hello;
 pub mod listen;
 pub mod proxy_protocol;
 mod served;

@@ -2,12 +2,10 @@
 
 use std::io;
 
-use rustls::PeerMisbehaved;
-
-use super::client_hello::ClientHello;
 use super::proxy_protocol;
 use crate::config::{Listener, ListenerTls};
 use crate::fault::{Fault, Kind};
+use crate::tls::ClientHello;
 
 /// Builds the fault of a failed handshake with a client whose first octets were `first`. `None`: an
 /// HTTP probe.
@@ -88,19 +86,6 @@ fn unusable_offer(error: &io::Error, first: &[u8]) -> Fault {
         )
         .with_remedy("turn TLS (SSL/TLS, not STARTTLS) on in the application, or use a listener with tls: {mode: starttls} or none");
     };
-    if matches!(
-        error.get_ref().and_then(|error| error.downcast_ref()),
-        Some(rustls::Error::PeerMisbehaved(
-            PeerMisbehaved::ServerNameMustContainOneHostName
-        ))
-    ) {
-        let name = hello.name.unwrap_or_default();
-        return Fault::new(
-            Kind::Tls,
-            format!("the client asks for the server name \"{}\", which is no host name", name.escape_ascii()),
-        )
-        .with_remedy("give the application this relay's host name or IP address as its server, without blanks or brackets");
-    }
     let needed = match hello.has_usable_version() {
         true => "needed is one of TLS 1.3's suites, or TLS 1.2 with ECDHE and AES-GCM or ChaCha20",
         false => "needed is TLS 1.2 or later",

@@ -13,6 +13,7 @@ use super::page::moment;
 use super::state::AdminState;
 use crate::audit::{self, Event, Filter, Row, Tail};
 use crate::config::AuditPath;
+use crate::text::counted;
 
 /// Maximum number of rows of the table.
 const ROWS: usize = 200;
@@ -202,14 +203,13 @@ impl Page {
         }
         match row.message_count() {
             0 => {}
-            1 => words.push("1 message".into()),
-            count => words.push(format!("{count} messages")),
+            count => words.push(counted(count, "message")),
         }
         if let (Some(up), Some(down)) = (row.bytes_up, row.bytes_down) {
             words.push(format!("{up} octets up, {down} down"));
         }
         if let Some(count) = row.records {
-            words.push(format!("{count} records were lost"));
+            words.push(format!("lost: {}", counted(count, "record")));
         }
         if row.signature.is_some() {
             words.push("signed head of the chain".into());

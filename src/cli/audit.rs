@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::setup::{Exit, print, print_error};
 use crate::audit::{PublicKey, export, is_hash, verify};
+use crate::text::counted;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -78,22 +79,16 @@ fn run_verify(options: &VerifyOptions) -> Result<Exit, Exit> {
     if !found.broken.is_empty() {
         return Err(Exit::Failed);
     }
-    let records = found.records;
-    let s = if records == 1 { "" } else { "s" };
+    let records = counted(found.records, "record");
     let head = found.head.as_deref().unwrap_or("none");
     let signed = match (&key, &found.signed) {
         (Some(_), Some(time)) => format!(
             ", signed head of {time}, {} behind it",
-            match found.unsigned {
-                1 => "1 record".to_owned(),
-                records => format!("{records} records"),
-            }
+            counted(found.unsigned, "record")
         ),
         _ => String::new(),
     };
-    Ok(print(format!(
-        "good: {records} record{s}, head {head}{signed}\n"
-    )))
+    Ok(print(format!("good: {records}, head {head}{signed}\n")))
 }
 
 fn public_key(path: &Path) -> Result<PublicKey, Exit> {

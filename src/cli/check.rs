@@ -6,6 +6,7 @@ use super::setup::{Exit, print, print_error, refuse, runtime};
 use crate::cluster::keys::Keys;
 use crate::cluster::redis::examine;
 use crate::config::{Config, Purpose};
+use crate::text::counted;
 use crate::token::store::key_of;
 
 #[derive(Debug, clap::Args)]
@@ -75,9 +76,4 @@ fn online(path: &Path) {
             "warning: state.store: {address} cannot be used: {away}"
         )),
     }
-}
-
-fn counted(count: usize, what: &str) -> String {
-    let s = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{s}")
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::running::{RequestError, RunningRelay};
 use super::setup::{Exit, load, print, print_error, runtime};
+use crate::text::counted;
 
 pub(super) fn run(path: &Path) -> Exit {
     // Reports the same problems as the relay would.
@@ -28,8 +29,10 @@ pub(super) fn run(path: &Path) -> Exit {
                 false => format!("; these take a restart: {}", applied.restart.join(", ")),
             };
             print(format!(
-                "reloaded: {} listeners, {} accounts, {} sessions end{restart}\n",
-                applied.listeners, applied.accounts, applied.sessions_ended
+                "reloaded: {}, {}, {} ended{restart}\n",
+                counted(applied.listeners, "listener"),
+                counted(applied.accounts, "account"),
+                counted(applied.sessions_ended, "session")
             ))
         }
         Some(Err(RequestError::Problems(problems))) => {

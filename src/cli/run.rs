@@ -12,6 +12,7 @@ use crate::logging;
 use crate::platform;
 use crate::platform::manager::{self, ReloadRequests, Severity};
 use crate::server::{self, CannotBind, Confinement, Control, Inherited, Server};
+use crate::text::counted;
 use crate::token::store::StateError;
 
 #[derive(Debug, Default, clap::Args)]
@@ -111,11 +112,11 @@ async fn serve_until_stopped(
     let stop = manager::listen_for_stop().await;
     let server = Server::inheriting(&config, Inherited::of_environment())?;
     let text = format!(
-        "authrelay {} serves {}: {} listeners, {} accounts",
+        "authrelay {} serves {}: {}, {}",
         config::VERSION,
         path.display(),
-        config.listeners.len(),
-        config.accounts.len()
+        counted(config.listeners.len(), "listener"),
+        counted(config.accounts.len(), "account")
     );
     drop(config);
     let control = server.control().clone();

@@ -105,7 +105,8 @@ pub(super) fn warn_of_end(field: &Field, what: &str, end: i64) {
     match expiry::near(end, expiry::now()) {
         Some(..0) => field.warn(format_args!("the {what} has expired; make a new one")),
         Some(days) => field.warn(format_args!(
-            "the {what} expires in {days} days; make a new one"
+            "the {what} expires {}; make a new one",
+            expiry::in_days(days)
         )),
         None => {}
     }

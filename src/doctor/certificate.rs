@@ -7,7 +7,7 @@ use crate::session::Service;
 pub(super) fn ends_soon(end: i64) -> Option<String> {
     match expiry::near(end, expiry::now())? {
         ..0 => Some("has ended".into()),
-        days => Some(format!("ends in {days} days")),
+        days => Some(format!("ends {}", expiry::in_days(days))),
     }
 }
 

@@ -62,7 +62,7 @@ impl Ending {
         let what = &self.what;
         match expiry::near(self.end, expiry::now())? {
             ..0 => Some(format!("{what} has ended")),
-            days => Some(format!("{what} ends in {days} days")),
+            days => Some(format!("{what} ends {}", expiry::in_days(days))),
         }
     }
 }

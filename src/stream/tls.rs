@@ -14,6 +14,7 @@ use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 use rustls_pki_types::{CertificateDer, ServerName};
 
 pub use super::records::Records;
+use crate::tls::server_name;
 
 /// Largest TLS record with its header: 2^14 octets, and 2,048 of TLS 1.2's expansion.
 pub const RECORD: usize = 16_384 + 2_048 + 5;
@@ -250,6 +251,14 @@ impl Tls {
         if let Some(front) = incoming.get_mut(..self.kept.len()) {
             front.copy_from_slice(&self.kept);
         }
+        if self.connection.expects_client_hello() && !server_name::hide(incoming) {
+            self.keep(incoming);
+            self.note(&Round::default(), Ok(()));
+            return match &self.end {
+                End::Failed(failure) => Err(failure.into()),
+                End::Open | End::PeerClosed => Ok(Received::Nothing),
+            };
+        }
         let mut delivered = false;
         let mut records = Records::new();
         let mut deliver = |bytes: &[u8]| {
@@ -462,6 +471,18 @@ macro_rules! process {
 }
 
 impl Connection {
+    /// Whether a ClientHello may come: the first, or in TLS 1.3 the one after a HelloRetryRequest.
+    /// In TLS 1.3 all other handshake messages are encrypted, in records of another type.
+    fn expects_client_hello(&self) -> bool {
+        match self {
+            Self::Client(_) => false,
+            Self::Server(tls) => {
+                tls.is_handshaking()
+                    && tls.protocol_version() != Some(rustls::ProtocolVersion::TLSv1_2)
+            }
+        }
+    }
+
     /// Processes complete records, then sends `outgoing`. `incoming` holds every octet not
     /// discarded by earlier calls, followed by new ones.
     fn process(

@@ -1,6 +1,6 @@
 //! TLS configurations of both sides.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -8,6 +8,8 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{CipherSuite, ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::transcript;
 
 /// Maximum number of sessions remembered for resumption.
 const RESUMABLE: usize = 256;
@@ -29,6 +31,16 @@ pub(super) fn provider() -> CryptoProvider {
         .cipher_suites
         .sort_by_key(|suite| (is_tls12(suite), !is_aes128(suite)));
     provider
+}
+
+/// Builds the provider of listeners, whose ClientHellos may have been changed for rustls to read.
+fn listener_provider() -> CryptoProvider {
+    static SUITES: LazyLock<Vec<SupportedCipherSuite>> =
+        LazyLock::new(|| transcript::restoring(provider().cipher_suites));
+    CryptoProvider {
+        cipher_suites: SUITES.clone(),
+        ..provider()
+    }
 }
 
 /// Checks that a build with the feature `fips` uses approved algorithms only.
@@ -69,11 +81,13 @@ pub fn server(
     key: PrivateKeyDer<'static>,
     client_ca: Option<&[CertificateDer<'static>]>,
 ) -> Result<ServerConfig, rustls::Error> {
-    let builder = ServerConfig::builder_with_provider(Arc::new(provider()))
+    let builder = ServerConfig::builder_with_provider(Arc::new(listener_provider()))
         .with_safe_default_protocol_versions()?;
     let builder = match client_ca {
         None => builder.with_no_client_auth(),
-        Some(authorities) => builder.with_client_cert_verifier(client_verifier(authorities)?),
+        Some(authorities) => builder.with_client_cert_verifier(Arc::new(
+            transcript::RestoringVerifier(client_verifier(authorities)?),
+        )),
     };
     let mut config = builder.with_single_cert(chain, key)?;
     // The tickets of a replaced configuration are not accepted, so every client's certificate was

@@ -4,12 +4,16 @@
 //! No setting turns any of this off.
 
 mod certificate;
+mod client_hello;
 mod config;
 mod pinned;
 pub mod reload;
+pub mod server_name;
+mod transcript;
 
 pub use certificate::{
     CertificateFiles, FileProblem, FileStamp, ServerCertificate, certificates, contents,
 };
+pub use client_hello::ClientHello;
 pub use config::{belong_together, client, client_verifier, server};
 pub use pinned::pinned;

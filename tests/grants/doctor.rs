@@ -605,8 +605,8 @@ async fn f42_a_wrong_clock_is_no_wrong_credential() {
         httpdate::fmt_http_date(if ahead > 0 { now - hours } else { now + hours })
     };
     for (ahead, code, said, silent) in [
-        (7200, 700_024, "7200 s ahead of", ""),
-        (-7200, 50012, "7200 s behind", ""),
+        (7200, 700_024, "s ahead of", ""),
+        (-7200, 50012, "s behind", ""),
         (0, 700_024, "federated.file", "s ahead of"),
         (7200, 7_000_215, "the secret's value", "clock"),
     ] {
@@ -616,13 +616,14 @@ async fn f42_a_wrong_clock_is_no_wrong_credential() {
         let step = report.steps.last().unwrap();
         let remedy = step.remedy.as_deref().unwrap();
         assert_eq!(step.name, "token");
-        // A second may pass meanwhile.
-        let said = said.replace("7200", "720");
-        let text = remedy.replace("7201", "7200").replace("7199", "7200");
-        assert!(
-            text.replace("7200", "720").contains(&said),
-            "{code}: {remedy}"
-        );
+        assert!(remedy.contains(said), "{code}: {remedy}");
+        if said.starts_with("s ") {
+            // Time passes between the two, most where many tests run.
+            let before = remedy.split(said).next().unwrap().trim_end();
+            let seconds = before.rsplit(' ').next().unwrap();
+            let seconds: u64 = seconds.parse().expect(remedy);
+            assert!((7000..7400).contains(&seconds), "{code}: {remedy}");
+        }
         assert!(
             silent.is_empty() || !remedy.contains(silent),
             "{code}: {remedy}"

@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::client::Client;
 use crate::clock::{Clock, patient, still};
+use crate::server_names::{assert_logs_in, openssl};
 use crate::stage::{Relay, Setup, greet, is_success, trust};
 
 /// Signs the clients' certificates.
@@ -337,6 +338,31 @@ fn client_certificates_of_more_than_18_kib_are_taken() {
             let mut client = encrypted(&relay, Imap, "implicit", config).await;
             let reply = client.log_in(LOGIN, PASSWORD).await;
             assert!(is_success(Imap, &reply), "{reply}");
+        });
+    }
+}
+
+#[test]
+fn f09_a_name_that_is_none_does_not_spoil_a_clients_signature() {
+    for version in ["-tls1_2", "-tls1_3"] {
+        still(|_| async move {
+            let clients = Clients::new();
+            let relay = asking(&clients, "implicit", "app.test").await;
+            let (certificate, key) = clients.issue(&[host("app.test")]);
+            let write = |name: &str, der: &[u8]| {
+                let path = relay.directory().join(name);
+                std::fs::write(&path, der).unwrap();
+                path.into_os_string().into_string().unwrap()
+            };
+            let shown = write("app.der", &certificate);
+            let key = write("app.key", key.secret_der());
+            let certificate = ["-cert", &shown, "-certform", "DER"];
+            let key = ["-key", &key, "-keyform", "DER"];
+            let name = [version, "-quiet", "-servername", "relay test"];
+            let options = [&certificate[..], &key, &name].concat();
+            let (mut client, _child) = openssl(&relay, Imap, &options);
+            greet(&mut client).await;
+            assert_logs_in(&mut client, &options).await;
         });
     }
 }

@@ -39,6 +39,18 @@ impl Client {
         }
     }
 
+    /// A connection that another program makes.
+    pub fn from_socket(
+        protocol: Protocol,
+        socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Self {
+        Self {
+            protocol,
+            socket: Box::new(socket),
+            input: Vec::new(),
+        }
+    }
+
     /// Connects so that dropping it resets the connection, as a process that is killed with unread
     /// replies does.
     pub async fn dial_to_reset(protocol: Protocol, address: SocketAddr) -> Self {

@@ -113,11 +113,16 @@ impl Daemon {
         self.prepared.path().with_file_name("audit.jsonl")
     }
 
+    /// The administrators' listener, which opens after the clients'.
+    pub async fn admin(&self) -> SocketAddr {
+        self.wait_for_count("admin listening", 1).await;
+        let listening = self.said("admin listening");
+        listening[0]["address"].as_str().unwrap().parse().unwrap()
+    }
+
     /// What `/metrics` answers.
     pub async fn metrics(&self) -> String {
-        let listening = self.said("admin listening");
-        let address = listening[0]["address"].as_str().unwrap().parse().unwrap();
-        let mut client = Client::dial(Protocol::Imap, address).await;
+        let mut client = Client::dial(Protocol::Imap, self.admin().await).await;
         client
             .send("GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
             .await;

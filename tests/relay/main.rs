@@ -38,6 +38,7 @@ mod processes;
 mod queues;
 mod reload;
 mod secrets;
+mod server_names;
 mod service;
 mod sessions;
 mod signals;

@@ -190,8 +190,7 @@ async fn actions_of_administrators_are_on_the_record() {
         "audit: {path: audit.jsonl}\nadmin: {bind: '127.0.0.1:0', token: an-admin-token-of-enough-length}\n",
     );
     let mut relay = Daemon::start(setup).await;
-    let listening = relay.said("admin listening");
-    let admin = listening[0]["address"].as_str().unwrap().to_owned();
+    let admin = relay.admin().await;
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let http = reqwest::Client::new();
     let ask = async |method: &str, path: &str, token: &str| {

@@ -78,7 +78,7 @@ async fn forget(pair: &Pair, relay: usize) -> serde_json::Value {
 }
 
 pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    for _ in 0..200 {
+    for _ in 0..1200 {
         if holds().await {
             return;
         }

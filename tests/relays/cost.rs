@@ -87,8 +87,12 @@ async fn logins_and_messages_cost_the_same_operations_with_a_store_one_milliseco
     };
     link.set(Fault::Slow(Duration::from_millis(1)));
     let plain = limited().start().await;
-    // From here on there is a token.
+    // From here on there is a token, and the store has it.
     session(pair.address(1, Smtp)).await;
+    eventually("the token is in the store", async || {
+        operations(&pair, 1, "put").await == 1
+    })
+    .await;
     let mut warm = Vec::new();
     for operation in ["get", "begin", "put"] {
         warm.push((operation, operations(&pair, 1, operation).await));

@@ -1,5 +1,5 @@
-//! Reads a client's TLS offer for the log after a failed handshake: versions, cipher suites and
-//! server name of the ClientHello (RFC 8446 §4.1.2). No decision depends on it.
+//! Reads a client's TLS offer for the log after a failed handshake: versions and cipher suites of
+//! the ClientHello (RFC 8446 §4.1.2). No decision depends on it.
 
 use std::fmt::Write as _;
 
@@ -15,22 +15,20 @@ pub struct ClientHello {
     pub versions: Vec<u16>,
     /// Offered cipher suites in the client's order of preference.
     pub suites: Vec<u16>,
-    /// Requested server name, unchecked.
-    pub name: Option<Vec<u8>>,
 }
 
 /// Reads octets from the front.
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, octets: usize) -> Option<&'a [u8]> {
+    pub(super) fn take(&mut self, octets: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(octets)?;
         self.0 = rest;
         Some(taken)
     }
 
     /// Reads a big-endian number of `octets` octets.
-    fn number(&mut self, octets: usize) -> Option<usize> {
+    pub(super) fn number(&mut self, octets: usize) -> Option<usize> {
         let digits = self.take(octets)?;
         Some(
             digits
@@ -40,7 +38,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a vector with a length prefix of `octets` octets; shorter if the input is cut off.
-    fn vector(&mut self, octets: usize) -> Option<Reader<'a>> {
+    pub(super) fn vector(&mut self, octets: usize) -> Option<Reader<'a>> {
         let length = self.number(octets)?.min(self.0.len());
         self.take(length).map(Reader)
     }
@@ -70,7 +68,6 @@ impl ClientHello {
         let mut hello = Self {
             versions: vec![version],
             suites: body.vector(2)?.numbers(),
-            name: None,
         };
         hello.suites.retain(|suite| !is_grease(*suite));
         let extensions = body.vector(1).and_then(|_| body.vector(2));
@@ -83,21 +80,12 @@ impl ClientHello {
             let Some(mut extension) = extensions.vector(2) else {
                 return;
             };
-            match kind {
-                // server_name (RFC 6066 §3): a list whose only kind of name is host_name.
-                0 => {
-                    let mut list = extension.vector(2).unwrap_or(Reader(&[]));
-                    let name = list.number(1).and_then(|_| list.vector(2));
-                    self.name = name.map(|name| name.0.to_vec());
-                }
-                // supported_versions (RFC 8446 §4.2.1)
-                43 => {
-                    let list = extension.vector(1).unwrap_or(Reader(&[]));
-                    let mut versions = list.numbers();
-                    versions.retain(|version| !is_grease(*version));
-                    self.versions = versions;
-                }
-                _ => {}
+            // supported_versions (RFC 8446 §4.2.1)
+            if kind == 43 {
+                let list = extension.vector(1).unwrap_or(Reader(&[]));
+                let mut versions = list.numbers();
+                versions.retain(|version| !is_grease(*version));
+                self.versions = versions;
             }
         }
     }
@@ -240,24 +228,15 @@ mod tests {
             "TLS 1.0 with TLS_RSA_WITH_AES_128_CBC_SHA, TLS_RSA_WITH_3DES_EDE_CBC_SHA"
         );
         assert!(!old.has_usable_version());
-        let name = [
-            &[0, 0][..],
-            &vector(
-                2,
-                &vector(2, &[&[0][..], &vector(2, b"relay test")].concat()),
-            ),
-        ]
-        .concat();
         let versions = [
             &[0, 43][..],
             &vector(2, &vector(1, &[0x1a, 0x1a, 3, 4, 3, 3])),
         ]
         .concat();
         let suites = [0x2a, 0x2a, 0x13, 1, 0xfe, 0xfe];
-        let new = hello([3, 3], &suites, &[name, versions].concat());
+        let new = hello([3, 3], &suites, &versions);
         let parsed = ClientHello::parse(&new).unwrap();
         assert_eq!(parsed.versions, [0x0304, 0x0303]);
-        assert_eq!(parsed.name.as_deref(), Some(&b"relay test"[..]));
         assert_eq!(
             parsed.describe(),
             "TLS 1.3, TLS 1.2 with TLS13_AES_128_GCM_SHA256, 0xfefe"
