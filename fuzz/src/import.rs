@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use authrelay::config::{Config, Purpose};
+use authrelay::config::{Config, LoadMode};
 use authrelay::import;
 
 /// The file's text, where it is UTF-8.
@@ -29,7 +29,7 @@ pub fn import(input: &[u8]) {
     if let Err(problems) = Config::parse(
         &imported.yaml,
         Path::new("proxy.yaml"),
-        Purpose::CheckWithoutSecrets,
+        LoadMode::CheckWithoutSecrets,
     ) {
         for problem in problems {
             assert_ne!(problem.path, "proxy.yaml", "{problem}: {}", imported.yaml);

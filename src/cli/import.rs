@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use serde_json::json;
 
 use super::setup::{Exit, print, print_error};
-use crate::config::{Config, Logins, Purpose};
+use crate::config::{Config, LoadMode, Logins};
 use crate::import::{Imported, TokenFile};
 use crate::text;
 use crate::token::store::{Store, StoredConsent};
@@ -103,7 +103,7 @@ fn move_consents(imported: &Imported) -> anyhow::Result<()> {
     let config = Config::parse(
         &imported.yaml,
         Path::new("proxy.yaml"),
-        Purpose::CheckWithoutSecrets,
+        LoadMode::CheckWithoutSecrets,
     )
     .map_err(|problems| {
         anyhow::anyhow!(

@@ -10,7 +10,7 @@ use super::key::Value as _;
 use super::listener::Listener;
 use super::problem::Problem;
 use super::root::{Config, Limits, Log, Root};
-use super::sources::{Purpose, Sources};
+use super::sources::{LoadMode, Sources};
 use super::tree;
 use crate::text;
 use crate::wire::Protocol;
@@ -27,7 +27,7 @@ impl Config {
     /// # Errors
     ///
     /// Every problem, in the order of the file. Never empty.
-    pub fn load(path: &Path, purpose: Purpose) -> Result<Self, Vec<Problem>> {
+    pub fn load(path: &Path, mode: LoadMode) -> Result<Self, Vec<Problem>> {
         let text = match std::fs::metadata(path) {
             Ok(metadata) if metadata.len() > FILE_CAP => {
                 return Err(whole(path, "is larger than 64 MiB", None));
@@ -38,7 +38,7 @@ impl Config {
         let text = text.map_err(|error| whole(path, &format!("cannot be read: {error}"), None))?;
         let text = text::decode(&text)
             .ok_or_else(|| whole(path, "is not UTF-8: save it as UTF-8", None))?;
-        Self::parse(&text, path, purpose)
+        Self::parse(&text, path, mode)
     }
 
     /// Reads a text in place of the file at `path`.
@@ -46,7 +46,7 @@ impl Config {
     /// # Errors
     ///
     /// Those of [`Config::load`].
-    pub fn parse(text: &str, path: &Path, purpose: Purpose) -> Result<Self, Vec<Problem>> {
+    pub fn parse(text: &str, path: &Path, mode: LoadMode) -> Result<Self, Vec<Problem>> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let root = match tree::compose(text) {
             Ok(Some(root)) => root,
@@ -65,7 +65,7 @@ impl Config {
                 return Err(whole(path, &message, Some(error.place)));
             }
         };
-        let root = Field::root(root, Sources::new(path, purpose));
+        let root = Field::root(root, Sources::new(path, mode));
         let config = Root::read(&root).and_then(|keys| config(&root, keys));
         let (problems, warnings) = root.take_problems();
         match config {

@@ -287,7 +287,7 @@ macro_rules! section {
         $({
             $(
                 $(#[doc = $doc:literal])*
-                pub $key:ident: $slot:ty $(as $read:ty)? $([$restriction:expr])?
+                $key_vis:vis $key:ident: $slot:ty $(as $read:ty)? $([$restriction:expr])?
                     $(= $default:literal)? $(=> $what:literal)? $(: $computed:literal)?,
             )*
         }
@@ -301,7 +301,7 @@ macro_rules! section {
         $(with {
             $(
                 $(#[doc = $other_doc:literal])*
-                pub $other:ident: $other_type:ty $(as $given:ident)?,
+                $other_vis:vis $other:ident: $other_type:ty $(as $given:ident)?,
             )*
         })?
     ) => {
@@ -309,8 +309,8 @@ macro_rules! section {
         #[derive(Debug, Clone)]
         $(#[derive($($derive),*)])?
         $vis struct $name {
-            $($($(#[doc = $doc])* pub $key: $slot,)*)+
-            $($($(#[doc = $other_doc])* pub $other: $other_type,)*)?
+            $($($(#[doc = $doc])* $key_vis $key: $slot,)*)+
+            $($($(#[doc = $other_doc])* $other_vis $other: $other_type,)*)?
         }
 
         section! {

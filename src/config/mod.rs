@@ -57,7 +57,7 @@ pub use registration::{ClientCredential, Grant, Registration, ServiceAccount, Si
 pub use root::{Config, Limits, Lockout, Log, LogFormat};
 pub use smtp_policy::{LineEnds, SmtpFrom, SmtpPolicy};
 pub use source::GeneratedSecret;
-pub use sources::Purpose;
+pub use sources::LoadMode;
 pub use state::State;
 pub use store::SharedStore;
 pub use users::{AddressClaim, Member, Users};

@@ -13,7 +13,7 @@ use super::field::Field;
 use super::key::{Key, Value, section, words};
 use super::kind::Kind;
 use super::known::Known;
-use super::sources::{Purpose, Sources};
+use super::sources::{LoadMode, Sources};
 use super::tree;
 use super::value::{Certificates, ENDPOINT_URL, HOST_NAME, Named};
 use crate::secret::Secret;
@@ -375,7 +375,7 @@ pub fn presets() -> BTreeMap<String, Arc<Provider>> {
 
 /// Reads the presets by name, each with its section `provider`.
 fn read_presets() -> BTreeMap<String, (Field, Preset)> {
-    let sources = Sources::new(Path::new(""), Purpose::CheckWithoutSecrets);
+    let sources = Sources::new(Path::new(""), LoadMode::CheckWithoutSecrets);
     let root = tree::compose(PRESETS).ok().flatten();
     let root = root.map(|root| Field::root(root, sources));
     let presets: BTreeMap<String, Preset> = serde_yaml::from_str(PRESETS).unwrap_or_default();

@@ -1,17 +1,17 @@
-//! Directory of the configuration, the files that were read, and the purpose of reading them.
+//! Directory of the configuration, the files that were read, and what the file is read for.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Purpose for which a file is read.
+/// Extent of reading: what else than the file itself is read and tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// To serve: each source in the file (environment, files, commands) must be present.
+pub enum LoadMode {
+    /// For serving: each source in the file (environment, files, commands) must be present.
     Run,
-    /// To report everything that `run` would, including paths that it could not write.
+    /// For reporting everything that `run` would, including paths that it could not write.
     Check,
-    /// To check only the file itself, as for another machine: sources are not read.
+    /// For checking only the file itself, as for another machine: sources are not read.
     CheckWithoutSecrets,
 }
 
@@ -19,7 +19,7 @@ pub enum Purpose {
 #[derive(Debug)]
 pub(super) struct Sources {
     directory: PathBuf,
-    purpose: Purpose,
+    mode: LoadMode,
     /// Files that were read for values.
     files: RefCell<BTreeSet<PathBuf>>,
     /// Whether the file names a program to run.
@@ -28,10 +28,10 @@ pub(super) struct Sources {
 
 impl Sources {
     /// Creates the sources of the configuration at `path`.
-    pub(super) fn new(path: &Path, purpose: Purpose) -> Self {
+    pub(super) fn new(path: &Path, mode: LoadMode) -> Self {
         Self {
             directory: path.parent().unwrap_or(Path::new("")).to_owned(),
-            purpose,
+            mode,
             files: RefCell::default(),
             programs: Cell::default(),
         }
@@ -39,12 +39,12 @@ impl Sources {
 
     /// Whether sources are read.
     pub(super) fn are_read(&self) -> bool {
-        self.purpose != Purpose::CheckWithoutSecrets
+        self.mode != LoadMode::CheckWithoutSecrets
     }
 
     /// Whether paths that `run` writes are tried; `run` itself reports them when it writes.
     pub(super) fn tries_writing(&self) -> bool {
-        self.purpose == Purpose::Check
+        self.mode == LoadMode::Check
     }
 
     /// Notes a file that is read.

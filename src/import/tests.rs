@@ -6,7 +6,7 @@ mod variants;
 use std::sync::Arc;
 
 use super::*;
-use crate::config::{Config, Grant, LoginPattern, Purpose};
+use crate::config::{Config, Grant, LoadMode, LoginPattern};
 use crate::wire::Protocol;
 
 const FILE: &str = "\
@@ -121,7 +121,7 @@ fn config(imported: &Imported) -> Config {
     Config::parse(
         &imported.yaml,
         &directory.path().join("proxy.yaml"),
-        Purpose::Run,
+        LoadMode::Run,
     )
     .unwrap_or_else(|problems| {
         panic!("{problems:#?}\n{}", imported.yaml);

@@ -1,7 +1,7 @@
 //! Files as people have them (F08 and its kind), and what becomes of each.
 
 use super::super::*;
-use crate::config::{Config, Grant, LoginPattern, Purpose};
+use crate::config::{Config, Grant, LoadMode, LoginPattern};
 
 /// Imports a sample from the field, and reads the result without secrets.
 fn sample(text: &str) -> (Imported, Config) {
@@ -12,7 +12,7 @@ pub(super) fn read(imported: Imported) -> (Imported, Config) {
     let config = Config::parse(
         &imported.yaml,
         std::path::Path::new("proxy.yaml"),
-        Purpose::CheckWithoutSecrets,
+        LoadMode::CheckWithoutSecrets,
     );
     let config = config.unwrap_or_else(|problems| panic!("{problems:#?}\n{}", imported.yaml));
     (imported, config)
