@@ -8,12 +8,13 @@ use criterion::{Criterion, criterion_group, criterion_main};
 
 fn sasl(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("sasl");
+    let read = |line: &[u8]| decode(line).and_then(|message| Credentials::from_plain(&message));
     let plain = encode(b"\0tickets@contoso.test\0sandbox-local-7Qx2");
     group.bench_function("PLAIN, read", |bencher| {
-        bencher.iter(|| Credentials::from_plain(black_box(plain.as_bytes())));
+        bencher.iter(|| read(black_box(plain.as_bytes())));
     });
     group.bench_function("PLAIN, garbage", |bencher| {
-        bencher.iter(|| Credentials::from_plain(black_box(b"AHRpY2tldHNAY29udG9zbw?=")));
+        bencher.iter(|| read(black_box(b"AHRpY2tldHNAY29udG9zbw?=")));
     });
     for octets in [2_000, 8_000] {
         let token = Secret::from("e".repeat(octets));

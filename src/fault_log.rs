@@ -5,9 +5,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::config::client_network;
@@ -77,7 +77,7 @@ impl FaultLogLimiter {
 
     fn counts(&self, login: Option<String>, client: IpAddr, what: What) -> bool {
         let now = Instant::now();
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         if now.duration_since(state.swept) >= WINDOW || state.seen.len() >= CAP {
             state.swept = now;
             state
@@ -116,7 +116,7 @@ impl FaultLogLimiter {
 
 impl Drop for FaultLogLimiter {
     fn drop(&mut self) {
-        let state = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let state = self.0.get_mut();
         for (key, seen) in &state.seen {
             key.end(seen);
         }
@@ -176,9 +176,9 @@ mod tests {
         for n in 0..CAP + 1_000 {
             assert!(limiter.allows(Some(&n.to_string()), client, Kind::Credentials));
         }
-        assert_eq!(limiter.0.lock().unwrap().seen.len(), CAP);
+        assert_eq!(limiter.0.lock().seen.len(), CAP);
         tokio::time::advance(WINDOW).await;
         assert!(limiter.allows(None, client, Kind::Credentials));
-        assert_eq!(limiter.0.lock().unwrap().seen.len(), 1);
+        assert_eq!(limiter.0.lock().seen.len(), 1);
     }
 }

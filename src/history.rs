@@ -3,9 +3,10 @@
 //! Kept in memory only, independent of the audit.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -98,8 +99,8 @@ impl LoginHistory {
     /// Records that a login succeeded, which clears its fault.
     pub fn succeeded(&self, login: &str) {
         self.on_event(login, None);
-        lock(&self.unknown_logins).remove(login);
-        change(&mut lock(&self.logins), CAP, login, |entry| {
+        self.unknown_logins.lock().remove(login);
+        change(&mut self.logins.lock(), CAP, login, |entry| {
             entry.last_login = Some(SystemTime::now());
             entry.last_fault = None;
         });
@@ -108,14 +109,14 @@ impl LoginHistory {
     /// Records that a login or its session failed. A client's own fault does not verify the login.
     pub fn failed(&self, login: &str, fault: &Fault) {
         self.on_event(login, Some(fault));
-        let mut logins = lock(&self.logins);
+        let mut logins = self.logins.lock();
         let is_proven = fault.kind().side() != Side::Client || logins.contains_key(login);
         let set = |entry: &mut LoginEntry| {
             entry.last_fault = Some((SystemTime::now(), fault.clone()));
         };
         match is_proven {
             true => change(&mut logins, CAP, login, set),
-            false => change(&mut lock(&self.unknown_logins), MAX_UNKNOWN, login, set),
+            false => change(&mut self.unknown_logins.lock(), MAX_UNKNOWN, login, set),
         }
     }
 
@@ -136,7 +137,7 @@ impl LoginHistory {
 
     /// Returns the fault counts, advanced to the current period.
     fn faults(&self) -> MutexGuard<'_, Faults> {
-        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut faults = self.faults.lock();
         let passed = faults.since.elapsed().as_secs() / QUARTER.as_secs();
         // After more than a day all periods are replaced.
         for _ in 0..passed.min(QUARTERS as u64) {
@@ -149,14 +150,14 @@ impl LoginHistory {
 
     /// Returns the history of a lower-case login.
     pub fn entry(&self, login: &str) -> LoginEntry {
-        let proven = lock(&self.logins).get(login).cloned();
-        let unproven = || lock(&self.unknown_logins).get(login).cloned();
+        let proven = self.logins.lock().get(login).cloned();
+        let unproven = || self.unknown_logins.lock().get(login).cloned();
         proven.or_else(unproven).unwrap_or_default()
     }
 
     /// Lists all verified logins with a history, sorted.
     pub fn logins(&self) -> Vec<String> {
-        let mut logins: Vec<_> = lock(&self.logins).keys().cloned().collect();
+        let mut logins: Vec<_> = self.logins.lock().keys().cloned().collect();
         logins.sort();
         logins
     }
@@ -180,12 +181,6 @@ fn change(
         entries.retain(|_, entry| age(entry) > middle);
     }
     change(entries.entry(login.to_owned()).or_default());
-}
-
-fn lock(
-    entries: &Mutex<HashMap<String, LoginEntry>>,
-) -> MutexGuard<'_, HashMap<String, LoginEntry>> {
-    entries.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -245,6 +240,6 @@ mod tests {
         );
         assert!(history.entry("real@contoso.test").last_login.is_some());
         assert!(history.entry("real@contoso.test").last_fault.is_some());
-        assert!(lock(&history.unknown_logins).len() <= MAX_UNKNOWN);
+        assert!(history.unknown_logins.lock().len() <= MAX_UNKNOWN);
     }
 }

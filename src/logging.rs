@@ -6,8 +6,9 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
@@ -139,13 +140,13 @@ impl LogFile {
     }
 
     fn reopen(&self) -> io::Result<()> {
-        *self.lock() = open(&self.path)?;
+        *self.open.lock() = open(&self.path)?;
         Ok(())
     }
 
     /// Writes one record as a whole, never into two files.
     fn write(&self, record: &[u8]) -> io::Result<()> {
-        let mut open = self.lock();
+        let mut open = self.open.lock();
         let size = record.len() as u64;
         if let Some(most) = self.rotate
             && open.size > 0
@@ -173,10 +174,6 @@ impl LogFile {
             }
         }
         std::fs::rename(&self.path, numbered(1))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -12,9 +12,10 @@ mod sharing;
 mod tests;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -56,7 +57,7 @@ impl Throttles {
     }
 
     fn named(&self, name: String) -> Arc<MailboxThrottle> {
-        let mut known = lock(&self.known);
+        let mut known = self.known.lock();
         if known.len() >= MAX_REMEMBERED && !known.contains_key(&name) {
             known.retain(|_, throttle| Arc::strong_count(throttle) > 1 || throttle.is_in_use());
         }
@@ -127,7 +128,7 @@ struct Size {
 
 impl Drop for MessagePermit {
     fn drop(&mut self) {
-        let mut size = lock(&self.throttle.size);
+        let mut size = self.throttle.size.lock();
         if size.surplus > 0
             && let Some(permit) = self.permit.take()
         {
@@ -154,7 +155,7 @@ impl Drop for Reservation {
         if self.used {
             return;
         }
-        let mut begun = lock(&self.throttle.begun);
+        let mut begun = self.throttle.begun.lock();
         if let Some(at) = begun.iter().rposition(|time| *time == self.time) {
             begun.remove(at);
         }
@@ -171,7 +172,7 @@ impl MailboxThrottle {
     pub async fn permit(self: &Arc<Self>, limits: Limits) -> Result<MessagePermit, Denied> {
         let deadline = Instant::now() + limits.wait;
         self.resize(limits.in_flight);
-        if self.next_time(&mut lock(&self.begun), limits.per_minute) > deadline {
+        if self.next_time(&mut self.begun.lock(), limits.per_minute) > deadline {
             return Err(Denied::TooMany);
         }
         let free = self.permits.clone().try_acquire_owned();
@@ -207,11 +208,11 @@ impl MailboxThrottle {
 
     /// Number of messages that began within the last minute, or will begin.
     fn begun(&self) -> usize {
-        lock(&self.begun).len()
+        self.begun.lock().len()
     }
 
     fn resize(&self, permits: usize) {
-        let mut size = lock(&self.size);
+        let mut size = self.size.lock();
         if permits > size.permits {
             let more = permits - size.permits;
             let kept = size.surplus.min(more);
@@ -227,7 +228,7 @@ impl MailboxThrottle {
     /// Reserves the time at which one more message may begin, so that `per_minute` begin in any 60
     /// s. Times are given in the order of calls; `None` if it would be more than `wait` away.
     pub fn reserve(self: &Arc<Self>, per_minute: usize, wait: Duration) -> Option<Reservation> {
-        let mut begun = lock(&self.begun);
+        let mut begun = self.begun.lock();
         let time = self.next_time(&mut begun, per_minute);
         if time > Instant::now() + wait {
             return None;
@@ -258,7 +259,7 @@ impl MailboxThrottle {
     /// Starts no session and no message of the mailbox for this time.
     pub fn back_off(&self, protocol: Protocol, time: Duration) {
         let until = Instant::now() + time;
-        let mut backoffs = lock(&self.backoffs);
+        let mut backoffs = self.backoffs.lock();
         let backoff = backoffs.entry(protocol).or_insert(until);
         *backoff = until.max(*backoff);
         drop(backoffs);
@@ -284,7 +285,7 @@ impl MailboxThrottle {
     pub fn backoff_until(&self, protocol: Protocol) -> Option<Instant> {
         let shared = self.shared.as_ref();
         let all = shared.and_then(|shared| shared.backoff_until(protocol));
-        let backoffs = lock(&self.backoffs);
+        let backoffs = self.backoffs.lock();
         backoffs
             .get(&protocol)
             .copied()
@@ -295,14 +296,10 @@ impl MailboxThrottle {
     /// Whether the throttle must be kept.
     fn is_in_use(&self) -> bool {
         let now = Instant::now();
-        let last = lock(&self.begun).back().copied();
+        let last = self.begun.lock().back().copied();
         last.is_some_and(|last| last + MINUTE > now)
             || Protocol::ALL
                 .iter()
                 .any(|protocol| self.backoff_until(*protocol).is_some())
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

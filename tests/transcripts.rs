@@ -295,8 +295,8 @@ fn run_front(front: &mut dyn front::Front, story: &mut Story) -> bool {
             Step::Read => return false,
             Step::Write(octets) => {
                 story.says(&octets);
-                if let Some(fault) = front.take_refused() {
-                    story.comes(format_args!("refused {}", fault.kind()));
+                if let Some(refused) = front.take_refused() {
+                    story.comes(format_args!("refused {}", refused.fault.kind()));
                 }
             }
             Step::StartTls => {

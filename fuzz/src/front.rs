@@ -133,8 +133,8 @@ fn dialogue(
     };
     loop {
         let step = front.next();
-        if let Some(fault) = front.take_refused() {
-            outcome.refused.push(fault.kind());
+        if let Some(refused) = front.take_refused() {
+            outcome.refused.push(refused.fault.kind());
         }
         outcome.end = match step {
             Step::Read => match unread.pop_front() {

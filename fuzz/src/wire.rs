@@ -496,7 +496,7 @@ fn smtp_reply(reply: &smtp::Reply) {
     assert_eq!((count("AUTH"), count("STARTTLS")), (1, 1));
     assert_eq!((count("XCLIENT"), count("XFORWARD")), (0, 0));
     for refusal in [Refusal::Temporary, Refusal::Final] {
-        let fault = classify(&reply.summary(), refusal).smtp_reply(&reply.lines);
+        let fault = classify(&reply.lines.join(" / "), refusal).smtp_reply(&reply.lines);
         super::back::assert_tellable(&fault);
     }
 }
@@ -515,14 +515,15 @@ pub fn sasl(input: &[u8]) {
     }
     let encoded = sasl::encode(input);
     for line in [input, encoded.as_bytes()] {
-        if let Ok(credentials) = Credentials::from_plain(line) {
+        let message = sasl::decode(line);
+        if let Ok(credentials) = message.and_then(|message| Credentials::from_plain(&message)) {
             credible(&credentials);
             let (login, password) = (&credentials.login, credentials.password.expose());
             let given = credentials.authorization.as_deref();
             let same = given.map_or(vec!["", login], |authorization| vec![authorization]);
             for authzid in same {
                 let message = format!("{authzid}\0{login}\0{password}");
-                let again = Credentials::from_plain(sasl::encode(message.as_bytes()).as_bytes());
+                let again = Credentials::from_plain(message.as_bytes());
                 assert_eq!(again, Ok(credentials.clone()));
             }
         }

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::{Limits, client_network};
@@ -76,7 +77,7 @@ impl SessionLimiter {
     pub fn resize(&self, limits: &Limits) {
         let per_client = &self.clients.limit;
         per_client.store(limits.sessions_per_client, Ordering::Relaxed);
-        let mut size = lock(&self.size);
+        let mut size = self.size.lock();
         size.wanted = places(limits);
         if size.wanted > size.places {
             self.sessions.add_permits(size.wanted - size.places);
@@ -118,7 +119,7 @@ impl SessionLimiter {
 /// Removes permits as they become free. Queues with the clients that wait for one.
 async fn shrink(sessions: Arc<Semaphore>, size: Arc<Mutex<Size>>) {
     while let Ok(permit) = sessions.acquire().await {
-        let mut size = lock(&size);
+        let mut size = size.lock();
         if size.places <= size.wanted {
             size.shrinking = false;
             return;
@@ -130,10 +131,6 @@ async fn shrink(sessions: Arc<Semaphore>, size: Arc<Mutex<Size>>) {
 
 fn places(limits: &Limits) -> usize {
     limits.sessions.min(Semaphore::MAX_PERMITS)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl SessionPermit {
@@ -150,7 +147,7 @@ impl SessionPermit {
 
 impl Clients {
     fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Admitted> {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock();
         let address = client_network(address);
         let count = counts.entry(address).or_default();
         if *count >= self.limit.load(Ordering::Relaxed) {
@@ -166,11 +163,7 @@ impl Clients {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        let mut counts = self
-            .clients
-            .counts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.clients.counts.lock();
         if let Some(count) = counts.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
@@ -297,6 +290,6 @@ mod tests {
         drop(first);
         assert!(take(&limiter, a).await.1);
         drop(take(&limiter, a).await);
-        assert!(limiter.clients.counts.lock().unwrap().is_empty());
+        assert!(limiter.clients.counts.lock().is_empty());
     }
 }

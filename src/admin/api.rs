@@ -28,9 +28,9 @@ pub(super) async fn accounts(State(state): State<Arc<AdminState>>) -> Response {
     let rows = tokio::task::spawn_blocking(move || {
         let service = state.current.active();
         status::accounts(
-            service.accounts(),
-            service.token_source(),
-            service.history(),
+            &service.accounts,
+            &service.token_source,
+            &service.state.history,
         )
     });
     match rows.await {
@@ -41,7 +41,7 @@ pub(super) async fn accounts(State(state): State<Arc<AdminState>>) -> Response {
 
 /// Lists the open sessions.
 pub(super) async fn sessions(State(state): State<Arc<AdminState>>) -> Response {
-    Json(state.current.active().sessions().rows(status::rfc3339)).into_response()
+    Json(state.current.active().state.sessions.rows(status::rfc3339)).into_response()
 }
 
 /// Reloads the configuration.
@@ -65,7 +65,7 @@ pub(super) async fn authorize(
         return unknown(&login);
     };
     let service = state.current.active();
-    let token_source = service.token_source();
+    let token_source = &service.token_source;
     match account.registration.grant {
         Grant::DeviceCode(_) => match token_source.start_device(&account, &login).await {
             Ok(device) => {
@@ -100,7 +100,7 @@ pub(super) async fn progress(
     State(state): State<Arc<AdminState>>,
     Query(begun): Query<Begun>,
 ) -> Response {
-    let token_source = state.current.active().token_source().clone();
+    let token_source = state.current.active().token_source.clone();
     let answer = match state.consents.progress(&token_source, &begun.state).await {
         None => json!({"state": "unknown"}),
         Some(Progress::Pending) => json!({"state": "pending"}),
@@ -120,7 +120,7 @@ async fn wait(
     device: crate::token::DeviceAuthorization,
 ) {
     let service = state.current.active();
-    let token_source = service.token_source();
+    let token_source = &service.token_source;
     match token_source
         .complete_device(&device, tokio::time::sleep)
         .await
@@ -264,7 +264,7 @@ pub(super) async fn forget(
 ) -> Response {
     let login = login.to_lowercase();
     let known = state.current.active().find(&login).is_some();
-    let token_source = state.current.active().token_source().clone();
+    let token_source = state.current.active().token_source.clone();
     match token_source.forget(&login).await {
         // A record can be deleted even if no account has its login any more.
         Ok(false) if !known => unknown(&login),

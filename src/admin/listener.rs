@@ -209,7 +209,7 @@ async fn prove(
 
 /// Reports readiness: 503 while starting and while draining. Faults elsewhere do not count.
 async fn readyz(State(state): State<Arc<AdminState>>) -> (StatusCode, &'static str) {
-    if state.current.active().drain().is_cancelled() {
+    if state.current.active().state.drain.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
     } else if state.ready.load(Ordering::Acquire) {
         (StatusCode::OK, "ready\n")
@@ -222,13 +222,13 @@ async fn readyz(State(state): State<Arc<AdminState>>) -> (StatusCode, &'static s
 async fn metrics(State(state): State<Arc<AdminState>>) -> Response {
     let text = tokio::task::spawn_blocking(move || {
         let service = state.current.active();
-        let consents = crate::status::consents(service.accounts(), service.token_source());
+        let consents = crate::status::consents(&service.accounts, &service.token_source);
         for (registration, count) in consents {
-            let metrics = service.metrics();
+            let metrics = &service.state.metrics;
             metrics.consents(&registration, count.needed, count.attention);
         }
         service.measure();
-        service.metrics().text()
+        service.state.metrics.text()
     });
     match text.await {
         Ok(text) => (
@@ -243,7 +243,7 @@ async fn metrics(State(state): State<Arc<AdminState>>) -> Response {
 async fn returned(State(state): State<Arc<AdminState>>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
     let service = state.current.active();
-    let token_source = service.token_source();
+    let token_source = &service.token_source;
     let accounts = |login: &str| service.find(login).cloned();
     let finished = state.consents.finish_of_any(token_source, &query, accounts);
     let result = finished.await;

@@ -96,14 +96,14 @@ fn page(state: &AdminState, caller: Caller, find: String) -> Status {
     let service = state.current.active();
     let wanted = find.trim().to_lowercase();
     let mut accounts = status::accounts(
-        service.accounts(),
-        service.token_source(),
-        service.history(),
+        &service.accounts,
+        &service.token_source,
+        &service.state.history,
     );
     accounts.retain(|row| row.login.contains(&wanted) || row.mailbox.contains(&wanted));
     let more_accounts = accounts.len().saturating_sub(ROWS);
     accounts.truncate(ROWS);
-    let mut sessions = service.sessions().rows(status::rfc3339);
+    let mut sessions = service.state.sessions.rows(status::rfc3339);
     let more_sessions = sessions.len().saturating_sub(ROWS);
     sessions.truncate(ROWS);
     Status {
@@ -111,20 +111,20 @@ fn page(state: &AdminState, caller: Caller, find: String) -> Status {
         operator: caller.role == Role::Operator,
         caller,
         version: env!("CARGO_PKG_VERSION"),
-        draining: service.drain().is_cancelled(),
-        relays: service.sharing().map(|sharing| Relays {
+        draining: service.state.drain.is_cancelled(),
+        relays: service.state.sharing.as_ref().map(|sharing| Relays {
             name: sharing.member().name().to_owned(),
             count: sharing.member().relays(),
             away: sharing.state().err(),
         }),
         find,
-        is_new: service.accounts().is_empty(),
+        is_new: service.accounts.is_empty(),
         accounts,
         more_accounts,
         sessions,
         more_sessions,
-        listeners: service.listeners().to_vec(),
-        plot: plot(&service.history().recent()),
+        listeners: service.listeners.to_vec(),
+        plot: plot(&service.state.history.recent()),
     }
 }
 

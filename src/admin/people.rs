@@ -5,12 +5,13 @@
 //! and with the process. The role is decided at each request.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::Url;
@@ -111,10 +112,7 @@ impl People {
     pub fn replace(&self, service: Option<Arc<SignInService>>) {
         // Held to the end, so that no session begins under the old settings meanwhile.
         let mut sessions = self.sessions();
-        let mut in_force = self
-            .in_force
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut in_force = self.in_force.write();
         let before = std::mem::replace(&mut *in_force, service.clone());
         let kept = before
             .zip(service)
@@ -133,8 +131,7 @@ impl People {
 
     /// Returns the current `admin.users`, if the file has it.
     pub(super) fn service(&self) -> Option<Arc<SignInService>> {
-        let in_force = self.in_force.read();
-        in_force.unwrap_or_else(PoisonError::into_inner).clone()
+        self.in_force.read().clone()
     }
 
     /// Begins a session of a person whom `service` has signed in, and returns its new id; `None` if
@@ -184,7 +181,7 @@ impl People {
 
     /// Records a completed sign-in; `false` if it was completed before.
     pub(super) fn is_first_use(&self, state: &str, now: Instant) -> bool {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = self.used.lock();
         if used.contains_key(state) {
             return false;
         }
@@ -199,7 +196,7 @@ impl People {
     }
 
     fn sessions(&self) -> MutexGuard<'_, HashMap<SessionKey, Session>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sessions.lock()
     }
 }
 

@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::record::AuditRecord;
 use crate::config::OnFull;
@@ -87,13 +89,8 @@ impl Queue {
     pub(super) fn relay(&self) -> Option<String> {
         self.relay.clone()
     }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(super) fn push(&self, record: AuditRecord) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let octets = record.octets();
         let most = match self.on_full {
             OnFull::Refuse if record.admitted() => RESERVE,
@@ -124,7 +121,7 @@ impl Queue {
         if self.on_full == OnFull::Continue {
             return false;
         }
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.full || state.octets > QUEUE_FULL {
             // Retried, since there may be space again.
             state.hurry = true;
@@ -137,44 +134,41 @@ impl Queue {
     }
 
     pub(super) fn is_failing(&self) -> bool {
-        self.lock().full
+        self.state.lock().full
     }
 
     /// Time at which the last signed head was written; at first the start.
     pub(super) fn head_signed(&self) -> u64 {
-        self.lock().head_signed
+        self.state.lock().head_signed
     }
 
     /// Records that a signed head was written.
     pub(super) fn on_head(&self) {
-        self.lock().head_signed = unix_now();
+        self.state.lock().head_signed = unix_now();
     }
 
     pub(super) fn reopen(&self) {
-        self.lock().reopen = true;
+        self.state.lock().reopen = true;
         self.work.notify_one();
     }
 
     pub(super) fn close(&self) {
-        self.lock().closed = true;
+        self.state.lock().closed = true;
         self.work.notify_one();
     }
 
     /// Waits until all records so far are confirmed. Returns how many are not at the deadline.
     pub(super) fn finish(&self, deadline: Instant) -> usize {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let target = state.pushed + u64::from(state.dropped > 0);
         state.finishing = true;
         while state.confirmed < target || state.finishing {
-            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+            if deadline <= Instant::now() {
                 break;
-            };
+            }
             state.hurry = true;
             self.work.notify_one();
-            (state, _) = self
-                .settled
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner);
+            self.settled.wait_until(&mut state, deadline);
         }
         usize::try_from(target.saturating_sub(state.confirmed)).unwrap_or(usize::MAX)
     }
@@ -182,7 +176,7 @@ impl Queue {
     /// Waits for work, until `deadline` at most. Returns records only if `wants_records`: a writer
     /// that cannot write leaves them in this bounded queue.
     pub(super) fn take(&self, wants_records: bool, deadline: Option<Instant>) -> Work {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         loop {
             let some = !state.waiting.is_empty() || state.dropped > 0;
             if (wants_records && (some || state.finishing))
@@ -192,22 +186,16 @@ impl Queue {
             {
                 break;
             }
-            state = match deadline.map(|end| end.checked_duration_since(Instant::now())) {
-                Some(None) => break,
-                Some(Some(left)) => {
-                    self.work
-                        .wait_timeout(state, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
+            match deadline {
+                Some(end) if end <= Instant::now() => break,
+                Some(end) => {
+                    self.work.wait_until(&mut state, end);
                 }
-                None => self
-                    .work
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
-            };
+                None => self.work.wait(&mut state),
+            }
         }
         if wants_records {
-            state = self.gather(state);
+            self.gather(&mut state);
         }
         let mut work = Work {
             reopen: std::mem::take(&mut state.reopen),
@@ -235,37 +223,33 @@ impl Queue {
     }
 
     /// Waits for more records, unless a caller waits.
-    fn gather<'s>(&'s self, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+    fn gather(&self, state: &mut MutexGuard<'_, State>) {
         let end = Instant::now() + GATHER;
         while !state.waiting.is_empty()
             && state.octets < BATCH
             && !(state.reopen || state.hurry || state.finishing || state.closed)
-            && let Some(left) = end.checked_duration_since(Instant::now())
+            && end > Instant::now()
         {
-            (state, _) = self
-                .work
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner);
+            self.work.wait_until(state, end);
         }
-        state
     }
 
     /// Confirms that this many more records are on disk.
     pub(super) fn confirm(&self, records: u64) {
-        self.lock().confirmed += records;
+        self.state.lock().confirmed += records;
         self.settled.notify_all();
     }
 
     /// Confirms that everything is written and the head is in the log.
     pub(super) fn finished(&self) {
-        self.lock().finishing = false;
+        self.state.lock().finishing = false;
         self.settled.notify_all();
     }
 
     /// Sets whether the last write failed. Returns how many dropped records are not in the chain
     /// yet.
     pub(super) fn set_full(&self, full: bool) -> u64 {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.full = full;
         state.dropped
     }
@@ -273,18 +257,18 @@ impl Queue {
     /// Number of dropped records that are not in the chain yet.
     #[cfg(test)]
     pub(super) fn dropped(&self) -> u64 {
-        self.lock().dropped
+        self.state.lock().dropped
     }
 
     /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
-        let state = self.lock();
+        let state = self.state.lock();
         state.waiting.is_empty() && state.dropped == 0
     }
 
     /// Sets the file that is being written.
     pub(super) fn file(&self, file: Option<(Arc<File>, PathBuf)>) {
-        self.lock().file = file;
+        self.state.lock().file = file;
     }
 }
 

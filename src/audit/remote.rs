@@ -6,8 +6,9 @@
 //! refused.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
 
 use crate::config::OnFull;
 
@@ -81,14 +82,9 @@ impl Remote {
             changed: Condvar::new(),
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Adds a message. With `on_full: refuse` this waits for space.
     pub(super) fn push(&self, message: Vec<u8>) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         while state.octets > 0 && state.octets + message.len() > MAX_QUEUED && !state.closed {
             match self.on_full {
                 OnFull::Continue => {
@@ -99,12 +95,7 @@ impl Remote {
                     state.dropped += 1;
                     return;
                 }
-                OnFull::Refuse => {
-                    state = self
-                        .changed
-                        .wait(state)
-                        .unwrap_or_else(PoisonError::into_inner);
-                }
+                OnFull::Refuse => self.changed.wait(&mut state),
             }
         }
         state.octets += message.len();
@@ -113,36 +104,27 @@ impl Remote {
     }
 
     pub(super) fn close(&self) {
-        self.lock().closed = true;
+        self.state.lock().closed = true;
         self.changed.notify_all();
     }
 
     /// Waits until everything is sent. Returns how many messages are not at the deadline.
     pub(super) fn finish(&self, deadline: Instant) -> usize {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         loop {
             let left = state.waiting.len() + state.sending;
-            let patience = deadline.checked_duration_since(Instant::now());
-            match patience {
-                Some(patience) if left > 0 => {
-                    (state, _) = self
-                        .changed
-                        .wait_timeout(state, patience)
-                        .unwrap_or_else(PoisonError::into_inner);
-                }
-                _ => return left,
+            if left == 0 || deadline <= Instant::now() {
+                return left;
             }
+            self.changed.wait_until(&mut state, deadline);
         }
     }
 
     /// Takes the next messages; empty when the queue is closed.
     fn next(&self, (messages, octets): (usize, usize)) -> Vec<Vec<u8>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         while state.waiting.is_empty() && !state.closed {
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait(&mut state);
         }
         let mut taken = Vec::new();
         let mut size = 0;
@@ -163,7 +145,7 @@ impl Remote {
     /// Records that messages were sent. Returns the number of dropped messages once the queue is
     /// half empty again.
     fn sent(&self, messages: usize) -> u64 {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.sending = state.sending.saturating_sub(messages);
         self.changed.notify_all();
         match state.octets < MAX_QUEUED / 2 {
@@ -175,15 +157,12 @@ impl Remote {
     /// Sleeps. Returns false if the queue was closed.
     fn pause(&self, pause: Duration) -> bool {
         let end = Instant::now() + pause;
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         while !state.closed {
-            let Some(left) = end.checked_duration_since(Instant::now()) else {
+            if end <= Instant::now() {
                 return true;
-            };
-            (state, _) = self
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner);
+            }
+            self.changed.wait_until(&mut state, end);
         }
         false
     }
@@ -261,8 +240,8 @@ mod tests {
         for _ in 0..5 {
             remote.push(vec![b'x'; MAX_QUEUED / 3]);
         }
-        assert_eq!(remote.lock().waiting.len(), 3);
-        assert_eq!(remote.lock().dropped, 2);
+        assert_eq!(remote.state.lock().waiting.len(), 3);
+        assert_eq!(remote.state.lock().dropped, 2);
         assert_eq!(remote.finish(Instant::now()), 3);
     }
 

@@ -12,10 +12,11 @@ mod argon2_memory;
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::{hmac, rand};
+use parking_lot::Mutex;
 use subtle::ConstantTimeEq as _;
 use tokio::time::Instant;
 
@@ -207,11 +208,7 @@ impl PasswordChecker {
     #[must_use]
     pub fn renewed(&self, config: &Config) -> Self {
         let now = Instant::now();
-        let mut remembered = self
-            .remembered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let mut remembered = self.remembered.lock().clone();
         remembered.retain(|_, (_, until)| *until > now);
         Self::with(config, self.key.clone(), remembered, self.memory.clone())
     }
@@ -328,10 +325,7 @@ impl PasswordChecker {
 
     fn remembers(&self, phc: &Secret, presented: &Secret) -> bool {
         let (of, fingerprint) = (self.fingerprint(phc), self.fingerprint(presented));
-        let remembered = self
-            .remembered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let remembered = self.remembered.lock();
         remembered.get(&of).is_some_and(|(right, until)| {
             bool::from(right.ct_eq(&fingerprint)) && *until > Instant::now()
         })
@@ -339,10 +333,7 @@ impl PasswordChecker {
 
     fn remember(&self, phc: &Secret, presented: &Secret) {
         let (of, fingerprint) = (self.fingerprint(phc), self.fingerprint(presented));
-        let mut remembered = self
-            .remembered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut remembered = self.remembered.lock();
         remembered.insert(of, (fingerprint, Instant::now() + REMEMBERED));
     }
 }

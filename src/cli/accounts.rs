@@ -50,9 +50,9 @@ fn rows(config: &Config) -> Result<Vec<Value>, Exit> {
             )),
         }
         let rows = status::accounts(
-            service.accounts(),
-            service.token_source(),
-            service.history(),
+            &service.accounts,
+            &service.token_source,
+            &service.state.history,
         );
         Ok(json(&rows))
     })?;
@@ -68,7 +68,7 @@ fn rows(config: &Config) -> Result<Vec<Value>, Exit> {
 
 /// Reads the consents of the shared store that the state directory does not have.
 async fn learn(service: &Service) {
-    if let Some(sharing) = service.sharing() {
+    if let Some(sharing) = &service.state.sharing {
         sharing.member().learn().await;
     }
 }
@@ -195,7 +195,7 @@ fn forgotten(config: &Config, login: &str) -> Result<bool, Exit> {
         let service = service(config)?;
         // Where it is away, the warning below says so.
         let away = connect_store(&service).await;
-        let forgotten = service.token_source().forget(login).await;
+        let forgotten = service.token_source.forget(login).await;
         let forgotten = forgotten.map_err(failed)?;
         match (forgotten, away) {
             (true, _) => warn_unshared(&service, login),

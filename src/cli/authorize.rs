@@ -154,7 +154,7 @@ async fn device(
     account: &Arc<Account>,
     login: &str,
 ) -> Result<GrantedConsent, AuthorizeError> {
-    let token_source = service.token_source();
+    let token_source = &service.token_source;
     let device = token_source.start_device(account, login).await?;
     print(format!(
         "Open    {}\nEnter   {}\nSign in as {}, within {} minutes.\n",
@@ -188,7 +188,7 @@ async fn paste(
     login: &str,
 ) -> Result<GrantedConsent, AuthorizeError> {
     let consents = PendingAuthorizations::new(redirect(config)?);
-    let url = consents.begin(service.token_source(), account, login)?;
+    let url = consents.begin(&service.token_source, account, login)?;
     print(format!(
         "Open this address in a browser, anywhere, and sign in as the mailbox's owner:\n\n{url}\n\n\
          The browser ends at an address that begins with {}. Whether a page is shown there or an\n\
@@ -212,7 +212,7 @@ async fn paste(
         return Err(error.into());
     };
     let query = query.split('#').next().unwrap_or_default();
-    Ok(consents.finish(service.token_source(), query).await?)
+    Ok(consents.finish(&service.token_source, query).await?)
 }
 
 async fn browser(
@@ -226,9 +226,9 @@ async fn browser(
     }
     let (socket, redirect) = listen(config).await?;
     let consents = Arc::new(PendingAuthorizations::new(redirect));
-    let url = consents.begin(service.token_source(), account, login)?;
+    let url = consents.begin(&service.token_source, account, login)?;
     show(&url);
-    let finished = one_callback(socket, consents, service.token_source().clone());
+    let finished = one_callback(socket, consents, service.token_source.clone());
     match tokio::time::timeout(LIFETIME, finished).await {
         Ok(given) => Ok(given?),
         Err(_) => Err(anyhow::anyhow!("no one consented within ten minutes").into()),
@@ -272,7 +272,7 @@ async fn by_relay(
     account: &Arc<Account>,
     login: &str,
 ) -> Result<GrantedConsent, AuthorizeError> {
-    let Some(store) = service.token_source().store() else {
+    let Some(store) = service.token_source.store() else {
         return Err(anyhow::anyhow!("there is no store").into());
     };
     let path = format!("/api/accounts/{}/authorize", escaped(login));

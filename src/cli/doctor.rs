@@ -58,8 +58,8 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
         })
         .collect();
     // A token redeemed for the test must be stored.
-    let until = tokio::time::Instant::now() + service.step_timeout();
-    runtime.block_on(service.token_source().finish(until));
+    let until = tokio::time::Instant::now() + service.limits.upstream_timeout;
+    runtime.block_on(service.token_source.finish(until));
     if !options.json {
         for line in listeners_ends(&service) {
             print(format!("{line}\n"));
@@ -88,7 +88,7 @@ fn targets(service: &Service, options: &Options) -> Result<Vec<TestTarget>, Stri
             logins.push((account.clone(), login));
         }
         None => {
-            for account in service.accounts() {
+            for account in &service.accounts {
                 if let LoginPattern::Exact(login) = &account.login {
                     logins.push((account.clone(), login.clone()));
                 }

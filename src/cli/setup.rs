@@ -45,7 +45,7 @@ pub(super) fn service(config: &Config) -> Result<Service, Exit> {
             false => Exit::Config,
         }
     })?;
-    let notes = service.token_source().store().map(|store| store.notes());
+    let notes = service.token_source.store().map(|store| store.notes());
     for note in notes.unwrap_or_default() {
         print_error(format_args!("warning: {note}"));
     }
@@ -55,7 +55,7 @@ pub(super) fn service(config: &Config) -> Result<Service, Exit> {
 /// Connects the service to the shared store, if there is one. The error is the reason why it cannot
 /// be used: the command then uses the state directory only.
 pub(super) async fn connect_store(service: &Service) -> Result<(), String> {
-    match service.sharing() {
+    match &service.state.sharing {
         Some(sharing) => sharing.connect_cli().await,
         None => Ok(()),
     }
@@ -63,7 +63,7 @@ pub(super) async fn connect_store(service: &Service) -> Result<(), String> {
 
 /// Warns that the other relays do not know yet what was changed of a login.
 pub(super) fn warn_unshared(service: &Service, login: &str) {
-    if let Some(why) = service.token_source().unshared(login) {
+    if let Some(why) = service.token_source.unshared(login) {
         print_error(format_args!(
             "warning: the shared store is away: {why}; this holds for relays with this state directory, and for the others from the moment one of these starts, or within 10 s where one runs and the store is back"
         ));

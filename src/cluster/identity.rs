@@ -3,8 +3,10 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::command::Ages;
 use super::roster::Roster;
@@ -90,7 +92,7 @@ impl Identity {
     /// failed. The first of several failures is logged.
     pub fn remember(&self, roster: &Roster, now: Duration) {
         let ids: Vec<_> = roster.ids().cloned().collect();
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut written = self.written.lock();
         let is_old = written
             .at
             .is_none_or(|at| now.saturating_sub(at) > REMEMBER);

@@ -12,9 +12,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -107,10 +108,6 @@ pub struct Member {
     started: Instant,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Creates a random number that identifies an entry.
 pub fn nonce() -> Nonce {
     let mut octets = [0; 8];
@@ -175,7 +172,7 @@ impl Member {
 
     /// Number of relays that are alive, this one included.
     pub fn relays(&self) -> usize {
-        lock(&self.roster).alive(self.now()).max(1)
+        self.roster.lock().alive(self.now()).max(1)
     }
 
     /// Sets the records of this relay, once.
@@ -193,7 +190,7 @@ impl Member {
     ///
     /// [`Unavailable`] if the store does not answer.
     pub async fn ask(&self, command: &Command) -> Result<Answer, Unavailable> {
-        let epoch = lock(&self.epoch).clone();
+        let epoch = self.epoch.lock().clone();
         let Some(epoch) = epoch else {
             return match self.up.borrow().clone() {
                 Ok(()) => Ok(Answer::Lost),
@@ -202,7 +199,7 @@ impl Member {
         };
         let answer = self.execute(epoch.clone(), command).await?;
         if answer == Answer::Lost {
-            lock(&self.epoch).take_if(|known| *known == epoch);
+            self.epoch.lock().take_if(|known| *known == epoch);
         }
         Ok(answer)
     }
@@ -246,7 +243,7 @@ impl Member {
     }
 
     fn ages(&self) -> super::command::Ages {
-        lock(&self.roster).ages(self.now())
+        self.roster.lock().ages(self.now())
     }
 
     /// Handles the roster from the store, which was asked for at `asked`.
@@ -256,7 +253,7 @@ impl Member {
     }
 
     fn change_roster(&self, now: Duration, change: impl FnOnce(&mut Roster)) {
-        let mut roster = lock(&self.roster);
+        let mut roster = self.roster.lock();
         change(&mut roster);
         let changed = roster.clone();
         drop(roster);
@@ -292,7 +289,7 @@ impl Member {
         if self.left.load(Ordering::Relaxed) {
             return;
         }
-        if lock(&self.epoch).is_none() {
+        if self.epoch.lock().is_none() {
             if self.up.borrow().is_ok() {
                 self.rejoin().await;
             }
@@ -307,26 +304,28 @@ impl Member {
             }
             _ => return,
         }
-        let epoch = lock(&self.epoch).clone();
+        let epoch = self.epoch.lock().clone();
         let _ = self.hold(epoch).await;
         self.learn().await;
         let Some(records) = self.records.get() else {
             return;
         };
         let mut names: BTreeSet<_> = records.changed().await.into_iter().collect();
-        names.extend(lock(&self.owed).iter().cloned());
-        names.extend(lock(&self.untidy).drain());
+        names.extend(self.owed.lock().iter().cloned());
+        names.extend(self.untidy.lock().drain());
         if !names.is_empty() {
             let names: Vec<_> = names.into_iter().collect();
             let comparing = Rejoin::comparing(names.clone());
             if self.compare(records, comparing).await.is_none() {
-                lock(&self.untidy).extend(names);
+                self.untidy.lock().extend(names);
             }
         }
     }
 
     async fn renew(self: Arc<Self>) {
-        let entries: Vec<_> = lock(&self.redeeming)
+        let entries: Vec<_> = self
+            .redeeming
+            .lock()
             .iter()
             .filter(|(_, it)| !it.asking)
             .map(|(name, it)| (name.clone(), it.nonce))
@@ -340,7 +339,7 @@ impl Member {
         match published {
             Published::Connected | Published::Lost => {
                 if matches!(published, Published::Connected) {
-                    lock(&self.epoch).take();
+                    self.epoch.lock().take();
                 }
                 let member = self.clone();
                 tokio::spawn(async move {
@@ -377,14 +376,14 @@ impl Member {
 
     /// Whether nothing is being redeemed here, and the store has the results.
     fn is_idle(&self) -> bool {
-        lock(&self.redeeming).is_empty() && lock(&self.owed).is_empty()
+        self.redeeming.lock().is_empty() && self.owed.lock().is_empty()
     }
 
     /// Waits until this relay may leave; without the store only until nothing is redeemed.
     pub async fn until_idle(&self) {
         let waits = || match self.up.borrow().is_ok() {
             true => !self.is_idle(),
-            false => !lock(&self.redeeming).is_empty(),
+            false => !self.redeeming.lock().is_empty(),
         };
         while waits() {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -401,19 +400,19 @@ impl Member {
             asking: true,
             one_use,
         };
-        lock(&self.redeeming).insert(name.clone(), it);
+        self.redeeming.lock().insert(name.clone(), it);
     }
 
     /// Records that a redemption is entered.
     pub fn on_entered(&self, name: &str) {
-        if let Some(it) = lock(&self.redeeming).get_mut(name) {
+        if let Some(it) = self.redeeming.lock().get_mut(name) {
             it.asking = false;
         }
     }
 
     /// Records that a redemption was not entered.
     pub fn on_not_entered(&self, name: &str, nonce: Nonce) {
-        let mut redeeming = lock(&self.redeeming);
+        let mut redeeming = self.redeeming.lock();
         if redeeming.get(name).is_some_and(|it| it.nonce == nonce) {
             redeeming.remove(name);
         }
@@ -421,7 +420,7 @@ impl Member {
 
     /// Records that a record has to be put.
     pub fn on_owed(&self, name: &Arc<str>) {
-        lock(&self.owed).insert(name.clone());
+        self.owed.lock().insert(name.clone());
     }
 
     /// Records the end of the redemption with this nonce, without a result to put. The entry is removed
@@ -433,13 +432,13 @@ impl Member {
             nonce,
         };
         if self.ask_or_rejoin(&clear).await.is_err() {
-            lock(&self.untidy).insert(name.clone());
+            self.untidy.lock().insert(name.clone());
         }
     }
 
     /// Whether the result of the last redemption still has to be put.
     pub fn owes(&self, name: &str) -> bool {
-        lock(&self.owed).contains(name)
+        self.owed.lock().contains(name)
     }
 
     /// Puts this relay's own record until the store answers.
@@ -447,7 +446,7 @@ impl Member {
         let Some(records) = self.records.get() else {
             return;
         };
-        lock(&self.owed).insert(name.clone());
+        self.owed.lock().insert(name.clone());
         let mut wait = Duration::from_millis(50);
         while let Some(record) = records.own(name).await {
             let put = Command::Put {
@@ -465,7 +464,7 @@ impl Member {
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(Duration::from_secs(1));
         }
-        lock(&self.owed).remove(name);
+        self.owed.lock().remove(name);
     }
 
     /// Returns a receiver that changes with each published record.

@@ -246,13 +246,12 @@ fn check_sender(mailbox: &Field, registration: &Registration, policy: Option<&Sm
 pub(super) fn check_costs(accounts: &ReadAccounts) {
     let mut found: Vec<(String, usize, &Field)> = Vec::new();
     for (field, account) in &accounts.placed {
-        for password in &account.passwords {
-            let PasswordCheck::Hash(phc) = &password.password else {
-                continue;
-            };
-            let Some(cost) = hash_cost(phc.expose()) else {
-                continue;
-            };
+        let passwords = account.passwords.iter();
+        let costs = passwords.filter_map(|password| match &password.password {
+            PasswordCheck::Hash(phc) => hash_cost(phc.expose()),
+            PasswordCheck::Plain(_) | PasswordCheck::Any => None,
+        });
+        for cost in costs {
             match found.iter_mut().find(|(other, ..)| *other == cost) {
                 Some((_, count, _)) => *count += 1,
                 None => found.push((cost, 1, field)),

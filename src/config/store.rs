@@ -25,7 +25,7 @@ section! {
 pub struct SharedStore {
     /// URL as written, to detect a change.
     pub url: Secret,
-    /// Hosts and ports of the server or the Sentinels.
+    /// The server, or the Sentinels.
     pub servers: Vec<HostPort>,
     /// Name of the master, with Sentinels.
     pub master: Option<String>,
@@ -70,7 +70,7 @@ impl SharedStoreKeys {
 impl SharedStore {
     /// Address of the store, without secrets.
     pub fn address(&self) -> String {
-        let servers: Vec<_> = self.servers.iter().map(HostPort::to_string).collect();
+        let servers: Vec<String> = self.servers.iter().map(HostPort::to_string).collect();
         match &self.master {
             Some(master) => format!("{master} by the Sentinels {}", servers.join(", ")),
             None => servers.join(", "),
@@ -157,9 +157,11 @@ mod tests {
         );
         assert!(tls);
         assert_eq!(parts.database, 3);
-        let (parts, _) = parse("redis+sentinel://:pw@a,b:1,[::1]:2/mymaster/1").unwrap();
-        let servers = parts.servers.iter().map(HostPort::to_string);
-        assert!(servers.eq(["a:26379", "b:1", "[::1]:2"]));
+        let (parts, _) = parse("redis+sentinel://:pw@a,b:1,[::1]:2,[::1]/mymaster/1").unwrap();
+        assert_eq!(
+            parts.address(),
+            "mymaster by the Sentinels a:26379, b:1, [::1]:2, [::1]:26379"
+        );
         assert_eq!(
             (parts.master.as_deref(), parts.database),
             (Some("mymaster"), 1)

@@ -39,7 +39,7 @@ pub(super) fn describe(der: &[u8]) -> Option<String> {
 /// Lists certificates of listeners that expire soon, one line each with the remedy. No step of the
 /// test covers them.
 pub fn listeners_ends(service: &Service) -> impl Iterator<Item = String> {
-    service.listeners().iter().filter_map(|listener| {
+    service.listeners.iter().filter_map(|listener| {
         let identity = listener.tls.certificate()?;
         let when = ends_soon(identity.end()?)?;
         let path = identity.files.certificate.display();

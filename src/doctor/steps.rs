@@ -67,7 +67,7 @@ impl TestRun<'_> {
         let ready = self
             .log_in(&connector, &mailbox, &token, stage, &mut stream, &claims)
             .await?;
-        self.service.token_source().on_accepted(&verified, &token);
+        self.service.token_source.on_accepted(&verified, &token);
         self.mailbox(&mailbox, ready, &mut stream, &claims).await
     }
 
@@ -94,7 +94,7 @@ impl TestRun<'_> {
     /// Runs the step `store` if several relays share one. Its failure does not end the test, since
     /// mail is relayed without the store too.
     async fn store(&mut self) {
-        let Some(sharing) = self.service.sharing() else {
+        let Some(sharing) = &self.service.state.sharing else {
             return;
         };
         let began = Instant::now();
@@ -128,7 +128,7 @@ impl TestRun<'_> {
     /// Runs the steps `dns` and `tcp`.
     async fn connect(&mut self, endpoint: &Endpoint) -> Result<Stream, StepFailed> {
         let provider = self.target.account.registration.provider.clone();
-        let limit = self.service.step_timeout();
+        let limit = self.service.limits.upstream_timeout;
         let began = Instant::now();
         if let Some(egress) = &provider.egress {
             let detail = format!("left to the egress proxy {}:{}", egress.host, egress.port);
@@ -218,7 +218,7 @@ impl TestRun<'_> {
             mailbox.to_owned(),
             target.password.clone(),
         );
-        let token_source = self.service.token_source().clone();
+        let token_source = self.service.token_source.clone();
         token_source.ask_again(&verified);
         let token = token_source.token(&verified).await;
         let token = self.judged("token", began, token)?;
@@ -296,7 +296,7 @@ impl TestRun<'_> {
     ) -> Result<(), StepFailed> {
         let began = Instant::now();
         let asked = mailbox::ask(self.target.protocol, name, &ready.leftover, stream);
-        let asked = timeout(self.service.step_timeout(), asked).await;
+        let asked = timeout(self.service.limits.upstream_timeout, asked).await;
         match asked {
             Ok(Ok(said)) => {
                 self.good("mailbox", began, said);

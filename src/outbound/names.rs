@@ -8,9 +8,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 /// Age up to which addresses are used.
@@ -120,10 +121,7 @@ struct State {
 /// Shared state of the process, as the resolver and its threads are shared.
 fn names() -> MutexGuard<'static, State> {
     static NAMES: OnceLock<Mutex<State>> = OnceLock::new();
-    NAMES
-        .get_or_init(Mutex::default)
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
+    NAMES.get_or_init(Mutex::default).lock()
 }
 
 /// Addresses, and whether they came from the cache.

@@ -1,8 +1,9 @@
 //! Requests to end a session.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +32,7 @@ impl Drain {
 
     /// Requests that the session ends within this time. A later request can only shorten it.
     pub fn request(&self, within: Duration) {
-        let mut known = self.within();
+        let mut known = self.request.within.lock();
         *known = Some(known.map_or(within, |before| before.min(within)));
         drop(known);
         self.token.cancel();
@@ -50,17 +51,12 @@ impl Drain {
         self.token.cancelled().await;
         loop {
             let sooner = self.request.sooner.notified();
-            let within = self.within().unwrap_or(BY_STOP);
+            let within = self.request.within.lock().unwrap_or(BY_STOP);
             if known.is_none_or(|known| within < known) {
                 return within;
             }
             sooner.await;
         }
-    }
-
-    fn within(&self) -> MutexGuard<'_, Option<Duration>> {
-        let within = self.request.within.lock();
-        within.unwrap_or_else(PoisonError::into_inner)
     }
 }
 

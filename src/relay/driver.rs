@@ -133,12 +133,21 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
         }
     }
 
-    /// Handles octets that arrived before the relay began.
-    pub fn begin(&mut self, client: &[u8], upstream: &[u8], now: Instant, cx: &mut Context<'_>) {
-        for input in [Input::Upstream(upstream), Input::Client(client)] {
-            if let Input::Upstream([_, ..]) | Input::Client([_, ..]) = input {
-                self.input(input, now, cx);
-            }
+    /// Sends the client the reply to its login, and handles what both sides have sent since.
+    pub fn begin(
+        &mut self,
+        reply: &[u8],
+        client: &[u8],
+        upstream: &[u8],
+        now: Instant,
+        cx: &mut Context<'_>,
+    ) {
+        self.client.send(cx, reply);
+        if !upstream.is_empty() {
+            self.input(Input::Upstream(upstream), now, cx);
+        }
+        if !client.is_empty() {
+            self.input(Input::Client(client), now, cx);
         }
         self.backend.count(client.len(), upstream.len());
     }

@@ -3,9 +3,7 @@
 use memchr::memchr;
 
 use super::interface::{Action, Out};
-
-/// Octets kept of a line: enough for a tag of 64 octets and a verb, or for a reply code.
-const HEAD: usize = 96;
+use crate::wire::literal::Head;
 
 /// Octets up to the first line end, and whether that is among them.
 pub(super) fn line_part(bytes: &[u8]) -> (&[u8], bool) {
@@ -25,10 +23,9 @@ pub(super) fn has_cr(part: &[u8], before: bool) -> bool {
 /// A line, of which only the head is kept.
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    head: Vec<u8>,
-    length: usize,
+    pub(super) head: Head,
     /// Whether the last octet before LF is CR.
-    cr: bool,
+    pub(super) cr: bool,
 }
 
 impl Line {
@@ -36,44 +33,9 @@ impl Line {
     /// complete.
     pub(super) fn take(&mut self, bytes: &[u8]) -> (usize, bool) {
         let (part, complete) = line_part(bytes);
-        let room = HEAD.saturating_sub(self.head.len()).min(part.len());
-        self.head.extend(part.get(..room).unwrap_or_default());
-        self.length += part.len();
+        self.head.push(part);
         self.cr = has_cr(part, self.cr);
         (part.len(), complete)
-    }
-
-    /// Whether the complete line ended with LF only.
-    pub(super) fn is_bare(&self) -> bool {
-        !self.cr
-    }
-
-    /// Whether no octet of the line has arrived.
-    pub(super) fn is_empty(&self) -> bool {
-        self.length == 0
-    }
-
-    /// The head without the line end.
-    pub(super) fn head(&self) -> &[u8] {
-        self.head.trim_ascii_end()
-    }
-
-    /// Whether the head's `n`th word is `word`, ignoring case.
-    pub(super) fn word_is(&self, n: usize, word: &str) -> bool {
-        self.word(n).eq_ignore_ascii_case(word.as_bytes())
-    }
-
-    /// The head's `n`th word, counted from 0; empty if there is none.
-    pub(super) fn word(&self, n: usize) -> &[u8] {
-        self.head()
-            .split(|octet| *octet == b' ')
-            .nth(n)
-            .unwrap_or_default()
-    }
-
-    /// Prepares for the next line and frees the memory, so that an idle session keeps none.
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
     }
 }
 

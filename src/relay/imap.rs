@@ -2,12 +2,11 @@
 
 use super::framing::LineEnds;
 use super::interface::{Action, Event, Out, TrackedProtocol};
-use crate::fault::{Fault, Kind};
 use crate::wire::Protocol;
 use crate::wire::literal::{Line, Scanner};
 
 /// State of both directions of an IMAP session.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Imap {
     up: Scanner,
     down: Scanner,
@@ -55,23 +54,6 @@ struct Idle {
     agreed: bool,
 }
 
-impl Default for Imap {
-    fn default() -> Self {
-        Self {
-            up: Scanner::of_commands(),
-            down: Scanner::of_responses(),
-            open: 0,
-            idle: None,
-            compress: None,
-            sending: None,
-            opaque: false,
-            logout: false,
-            closing_announced: false,
-            first_answers: FirstAnswers::Due,
-        }
-    }
-}
-
 impl TrackedProtocol for Imap {
     fn protocol(&self) -> Protocol {
         Protocol::Imap
@@ -100,8 +82,8 @@ impl TrackedProtocol for Imap {
             let (taken, line) = self.down.take(rest);
             rest = rest.get(taken..).unwrap_or_default();
             if let Some(line) = line {
-                if let Some(fault) = self.mailbox_fault(&line) {
-                    out(Action::Record(Event::Fault(fault)));
+                if let Some(event) = self.closed_mailbox(&line) {
+                    out(Action::Record(event));
                 }
                 self.response_line(&line);
             }
@@ -124,6 +106,13 @@ impl TrackedProtocol for Imap {
 }
 
 impl Imap {
+    pub(super) fn new() -> Self {
+        Self {
+            down: Scanner::of_responses(),
+            ..Self::default()
+        }
+    }
+
     fn command_line(&mut self, line: &Line) {
         let mut sending = self.sending.take();
         if let Some(head) = &line.head {
@@ -156,7 +145,7 @@ impl Imap {
     /// Detects a mailbox that stays closed after login. Exchange accepts the login of a token that
     /// may not open the mailbox and says so at the first command: "User is authenticated but not
     /// connected", or an unsolicited BYE.
-    fn mailbox_fault(&mut self, line: &Line) -> Option<Fault> {
+    fn closed_mailbox(&mut self, line: &Line) -> Option<Event> {
         let head = line.head.as_ref()?;
         if self.first_answers == FirstAnswers::Refused {
             return None;
@@ -170,21 +159,18 @@ impl Imap {
             }
             return None;
         }
-        let text = String::from_utf8_lossy(head.text()).into_owned();
-        let lower = text.to_ascii_lowercase();
+        let text = String::from_utf8_lossy(head.text()).to_ascii_lowercase();
         // An unsolicited BYE in reply to the first command.
         let unasked = bye
             && self.first_answers == FirstAnswers::Due
             && self.open > 0
             && !self.logout
-            && !lower.contains("accesstokenexpired");
-        if !unasked && !lower.contains("authenticated but not connected") {
+            && !text.contains("accesstokenexpired");
+        if !unasked && !text.contains("authenticated but not connected") {
             return None;
         }
         self.first_answers = FirstAnswers::Refused;
-        let detail =
-            format!("the mail service took the login but does not open the mailbox: {text}");
-        Some(Fault::new(Kind::Mailbox, detail))
+        Some(Event::mailbox_closed(head.text()))
     }
 
     fn response_line(&mut self, line: &Line) {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::envelope::MessageReport;
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind};
 use crate::wire::Protocol;
 
 /// Input of the machine: one event.
@@ -92,6 +92,16 @@ pub enum Event {
     Fault(Fault),
 }
 
+impl Event {
+    /// Fault: a reply of the mail service shows that the mailbox stays closed after the login.
+    pub(super) fn mailbox_closed(reply: &[u8]) -> Self {
+        let reply = String::from_utf8_lossy(reply);
+        let detail =
+            format!("the mail service took the login but does not open the mailbox: {reply}");
+        Self::Fault(Fault::new(Kind::Mailbox, detail))
+    }
+}
+
 /// Next action of the driver.
 #[derive(Debug)]
 pub enum Next {
@@ -174,7 +184,7 @@ pub trait TrackedProtocol: std::fmt::Debug + Send {
     fn on_upstream_opened(&mut self, _out: Out<'_>) {}
 
     /// Handles [`Input::UpstreamRefused`].
-    fn on_upstream_refused(&mut self, _fault: &Fault, _out: Out<'_>) {}
+    fn on_upstream_refused(&mut self, _fault: Fault, _out: Out<'_>) {}
 
     /// Handles the loss of an upstream that is not needed at the moment.
     fn on_upstream_lost(&mut self, _out: Out<'_>) {}

@@ -26,7 +26,7 @@ use crate::wire::Protocol;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest time for both connections to close at a stop.
-pub(super) const STOP_TIMEOUT: Duration = Duration::from_millis(500);
+pub const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Longest time without an octet after one side has closed its direction.
 const HALF_CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -166,7 +166,7 @@ impl Machine {
             }
             Input::UpstreamRefused(fault) => {
                 self.active = now;
-                self.tracker.on_upstream_refused(&fault, out);
+                self.tracker.on_upstream_refused(*fault, out);
             }
             Input::Drain(within) => self.on_drain(now, within),
             Input::Timeout => self.on_timeout(now, out),
@@ -401,6 +401,7 @@ enum Deadline {
     Drain,
 }
 
-fn draining() -> Fault {
+/// Fault of a session that a drain ends.
+pub fn draining() -> Fault {
     Fault::new(Kind::Draining, "shutting down")
 }

@@ -71,6 +71,6 @@ pub use drain::Drain;
 pub use driver::{Backend, Connection, Driver, run};
 pub use envelope::{MessageOutcome, MessageReport};
 pub use interface::{Action, ClosedBy, End, Event, Input, Interest, Next, Permit, TrackedProtocol};
-pub use machine::Machine;
+pub use machine::{Machine, STOP_TIMEOUT, draining};
 pub use smtp::{Policy, SmtpRules};
 pub use tracker::Tracker;

@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 
 use super::framing::{DotText, Line, LineEnds};
 use super::interface::{Action, Event, Out, TrackedProtocol};
-use crate::fault::{Fault, Kind};
 use crate::wire::Protocol;
 
 /// Maximum number of pending replies that are tracked.
@@ -49,7 +48,7 @@ impl TrackedProtocol for Pop3 {
             let (taken, complete) = self.up.take(rest);
             rest = rest.get(taken..).unwrap_or_default();
             if complete {
-                if self.up.is_bare() {
+                if !self.up.cr {
                     ends.repair(octets.len() - rest.len(), out);
                 }
                 self.command();
@@ -90,8 +89,8 @@ impl TrackedProtocol for Pop3 {
         !self.lost
             && self.due.is_empty()
             && self.body.is_none()
-            && self.down.is_empty()
-            && self.up.is_empty()
+            && self.down.head.is_empty()
+            && self.up.head.is_empty()
     }
 
     fn closing_announced(&self) -> bool {
@@ -102,8 +101,9 @@ impl TrackedProtocol for Pop3 {
 
 impl Pop3 {
     fn command(&mut self) {
-        let argument = !self.up.word(1).is_empty();
-        let verb = self.up.word(0).to_ascii_uppercase();
+        let line = std::mem::take(&mut self.up).head;
+        let argument = !line.word(1).is_empty();
+        let verb = line.word(0).to_ascii_uppercase();
         let several = match verb.as_slice() {
             b"RETR" | b"TOP" | b"CAPA" => true,
             b"LANG" | b"LIST" | b"UIDL" | b"AUTH" => !argument,
@@ -116,13 +116,13 @@ impl Pop3 {
         let mailbox = !argument && matches!(verb.as_slice(), b"STAT" | b"LIST" | b"UIDL");
         self.due.push_back(Due { several, mailbox });
         self.lost = self.due.len() > DUE;
-        self.up.clear();
     }
 
     /// Handles the first line of a reply.
     fn reply(&mut self, out: Out<'_>) {
         let due = self.due.pop_front();
-        let good = self.down.word_is(0, "+OK");
+        let line = std::mem::take(&mut self.down).head;
+        let good = line.word_is(0, "+OK");
         if due.is_some_and(|due| due.several) && good {
             self.body = Some(DotText::new());
         }
@@ -131,14 +131,7 @@ impl Pop3 {
             && !good
         {
             self.refused = true;
-            let said = String::from_utf8_lossy(self.down.head()).into_owned();
-            let detail =
-                format!("the mail service took the login but does not open the mailbox: {said}");
-            out(Action::Record(Event::Fault(Fault::new(
-                Kind::Mailbox,
-                detail,
-            ))));
+            out(Action::Record(Event::mailbox_closed(line.text())));
         }
-        self.down.clear();
     }
 }

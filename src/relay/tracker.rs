@@ -18,7 +18,7 @@ impl Tracker {
     /// Tracks a session of `protocol` after its login, without rules.
     pub fn new(protocol: Protocol) -> Self {
         match protocol {
-            Protocol::Imap => Self(Box::<Imap>::default()),
+            Protocol::Imap => Self(Box::new(Imap::new())),
             Protocol::Pop3 => Self(Box::<Pop3>::default()),
             Protocol::Smtp => Self::with_rules(SmtpRules::default()),
         }

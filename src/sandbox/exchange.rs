@@ -1,4 +1,4 @@
-//! What Exchange's three protocols have in common: the door, XOAUTH2, and the end of sessions.
+//! What Exchange's three protocols have in common: accepting connections, XOAUTH2, and the end of sessions.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::mailbox::Mailbox;
 use super::seen::Service;
 use super::stream::{Conn, Socket};
-use super::{Fault, Shared, bind, imap, lock, pop3, smtp};
+use super::{Fault, Shared, bind, imap, pop3, smtp};
 
 /// The challenge that Google sends before it refuses.
 pub(super) const CHALLENGE: &str = "eyJzdGF0dXMiOiI0MDAiLCJzY2hlbWVzIjoiQmVhcmVyIiwic2NvcGUiOiJodHRwczovL21haWwuZ29vZ2xlLmNvbS8ifQ==";
@@ -53,7 +53,7 @@ pub(super) fn listen(
                 continue;
             };
             let shared = shared.clone();
-            let end = lock(&shared.current).clone();
+            let end = shared.current.lock().clone();
             connections.spawn(async move {
                 let _open = Open::new(&shared, service);
                 // How a connection ends is the client's affair.
@@ -116,7 +116,7 @@ async fn serve(
     }
 }
 
-/// Takes everything and says nothing, until the client gives up.
+/// Reads until the client closes, and never answers.
 async fn silence(tcp: &mut TcpStream) -> io::Result<()> {
     let mut buffer = [0; 512];
     while tcp.read(&mut buffer).await? > 0 {}
@@ -139,7 +139,7 @@ impl Drop for Open {
     }
 }
 
-/// A session that XOAUTH2 has admitted; counted as such while this lives.
+/// Session logged in by XOAUTH2, counted as such until this is dropped.
 pub(super) struct Login {
     pub user: String,
     pub mailbox: Arc<Mailbox>,
@@ -154,23 +154,23 @@ impl Drop for Login {
     }
 }
 
-/// What becomes of an XOAUTH2 payload.
-pub(super) enum Verdict {
+/// Outcome of an XOAUTH2 payload.
+pub(super) enum Outcome {
     Accepted(Login),
     Refused,
     /// Refused, by way of [`CHALLENGE`].
     Challenged,
     /// Refused for now.
     Throttled,
-    /// Refused with BYE or 421, and the end.
+    /// Refused with BYE or 421; then the connection ends.
     Bye,
-    /// Refused in SMTP's own words; elsewhere plainly.
+    /// Refused with this text over SMTP, as `Refused` elsewhere.
     Policy(&'static str),
     /// Refused over SMTP with this reply.
-    Said(&'static str),
+    Reply(&'static str),
 }
 
-/// What High Volume Email says to a login.
+/// High Volume Email's reply to a login under this fault.
 fn high_volume(fault: Fault) -> Option<&'static str> {
     Some(match fault {
         Fault::HveTokenEnds => {
@@ -195,10 +195,10 @@ pub(super) async fn judge(
     shared: &Arc<Shared>,
     service: Service,
     payload: &[u8],
-) -> io::Result<Verdict> {
+) -> io::Result<Outcome> {
     let Some((user, token)) = decode(payload) else {
         shared.log.attempted(service, "<malformed>");
-        return Ok(Verdict::Refused);
+        return Ok(Outcome::Refused);
     };
     shared.log.attempted(service, &user);
     let fault = shared.fault();
@@ -206,21 +206,21 @@ pub(super) async fn judge(
     match fault {
         Some(Fault::AuthHangs) => std::future::pending().await,
         Some(Fault::AuthDrop) => return Err(io::ErrorKind::ConnectionAborted.into()),
-        Some(Fault::AuthRefused) => return Ok(Verdict::Refused),
-        Some(Fault::AuthChallenge) => return Ok(Verdict::Challenged),
-        Some(Fault::AuthThrottled) => return Ok(Verdict::Throttled),
-        Some(Fault::AuthBye) => return Ok(Verdict::Bye),
+        Some(Fault::AuthRefused) => return Ok(Outcome::Refused),
+        Some(Fault::AuthChallenge) => return Ok(Outcome::Challenged),
+        Some(Fault::AuthThrottled) => return Ok(Outcome::Throttled),
+        Some(Fault::AuthBye) => return Ok(Outcome::Bye),
         Some(Fault::SmtpDisabled) if smtp => {
-            return Ok(Verdict::Policy(
+            return Ok(Outcome::Policy(
                 "SmtpClientAuthentication is disabled for the Tenant. \
                  Visit https://aka.ms/smtp_auth_disabled for more information.",
             ));
         }
         Some(fault) if smtp && high_volume(fault).is_some() => {
-            return Ok(high_volume(fault).map_or(Verdict::Refused, Verdict::Said));
+            return Ok(high_volume(fault).map_or(Outcome::Refused, Outcome::Reply));
         }
         Some(Fault::SecurityDefaults) if smtp => {
-            return Ok(Verdict::Policy(
+            return Ok(Outcome::Policy(
                 "user is locked by your organization's security defaults policy. \
                  Contact your administrator.",
             ));
@@ -229,10 +229,10 @@ pub(super) async fn judge(
     }
     let (Some(token), Some(mailbox)) = (shared.tokens.check(&token, fault), shared.mailbox(&user))
     else {
-        return Ok(Verdict::Refused);
+        return Ok(Outcome::Refused);
     };
     shared.log.logged_in(service);
-    Ok(Verdict::Accepted(Login {
+    Ok(Outcome::Accepted(Login {
         user,
         mailbox,
         expires: token.expires,
@@ -252,7 +252,7 @@ fn decode(payload: &[u8]) -> Option<(String, String)> {
     (clean(user) && clean(token)).then(|| (user.to_owned(), token.to_owned()))
 }
 
-/// How a transcript shows a SASL payload.
+/// Text of a SASL payload in a transcript, without the token.
 pub(super) fn shown(payload: &[u8]) -> String {
     match decode(payload) {
         Some((user, _)) => format!("<xoauth2 {user}>"),

@@ -1,11 +1,11 @@
-//! What can be made to go wrong, by name.
+//! Faults that the sandbox emulates, by name.
 
 use std::fmt;
 use std::str::FromStr;
 
 macro_rules! faults {
     ($($variant:ident $name:literal $about:literal)*) => {
-        /// A way to misbehave, for new connections and for those that are open.
+        /// Fault for new connections and for those that are open.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Fault {
             $(#[doc = $about] $variant,)*
@@ -20,7 +20,7 @@ macro_rules! faults {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// One line about what happens.
+            /// Description in one line.
             pub const fn describe(self) -> &'static str {
                 match self { $(Self::$variant => $about,)* }
             }

@@ -1,10 +1,11 @@
 //! Mailboxes: folders of messages, in memory, shared by the sessions of all three protocols.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -82,16 +83,16 @@ impl Folder {
 /// One user's folders.
 pub(super) struct Mailbox {
     folders: Mutex<BTreeMap<String, Folder>>,
-    /// Counts changes; sessions in IDLE wait for it.
+    /// Number of changes; sessions in IDLE wait for the next.
     changes: watch::Sender<u64>,
-    /// SMTP sessions that send from it.
+    /// Number of messages in flight.
     senders: Mutex<usize>,
-    /// When the last messages were taken, or will be.
+    /// Times at which the last messages were accepted, or will be.
     sent: Mutex<VecDeque<Instant>>,
 }
 
 impl Mailbox {
-    /// With all folders, and the three messages of a young mailbox in its INBOX.
+    /// A mailbox with all folders, and three messages in its INBOX.
     pub fn new(owner: &str) -> Arc<Self> {
         let folders = FOLDERS
             .iter()
@@ -120,23 +121,26 @@ impl Mailbox {
             .unwrap_or_default()
     }
 
-    /// The name in the mailbox's own spelling: INBOX compares without regard to case.
+    /// The name in its stored spelling: INBOX in any case.
     pub fn resolve(&self, name: &str) -> Option<String> {
         let name = if name.eq_ignore_ascii_case("INBOX") {
             "INBOX"
         } else {
             name
         };
-        self.lock().contains_key(name).then(|| name.to_owned())
+        self.folders
+            .lock()
+            .contains_key(name)
+            .then(|| name.to_owned())
     }
 
     pub fn names(&self) -> Vec<String> {
-        self.lock().keys().cloned().collect()
+        self.folders.lock().keys().cloned().collect()
     }
 
-    /// Whether it was new.
+    /// Creates a folder; false if it exists.
     pub fn create(&self, name: &str) -> bool {
-        let mut folders = self.lock();
+        let mut folders = self.folders.lock();
         let new = !folders.contains_key(name) && !name.eq_ignore_ascii_case("INBOX");
         if new {
             folders.insert(name.to_owned(), Folder::default());
@@ -144,31 +148,31 @@ impl Mailbox {
         new
     }
 
-    /// Whether it existed; INBOX stays.
+    /// Deletes a folder; false if it does not exist, or is INBOX.
     pub fn remove(&self, name: &str) -> bool {
-        name != "INBOX" && self.lock().remove(name).is_some()
+        name != "INBOX" && self.folders.lock().remove(name).is_some()
     }
 
-    /// `None` where there is no such folder.
+    /// Runs `work` on a folder; `None` if it does not exist.
     pub fn with<T>(&self, folder: &str, work: impl FnOnce(&mut Folder) -> T) -> Option<T> {
-        self.lock().get_mut(folder).map(work)
+        self.folders.lock().get_mut(folder).map(work)
     }
 
-    /// Whether one more session may send.
+    /// Counts one more message in flight; false if there are `limit` already.
     pub fn begin_sending(&self, limit: usize) -> bool {
-        let mut senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut senders = self.senders.lock();
         let free = *senders < limit;
         *senders += usize::from(free);
         free
     }
 
     pub fn end_sending(&self) {
-        *self.senders.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        *self.senders.lock() -= 1;
     }
 
-    /// When one more message is taken, where a minute has room for `limit`.
+    /// Time at which one more message is accepted, with `limit` messages a minute.
     pub fn turn(&self, limit: usize) -> Instant {
-        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sent = self.sent.lock();
         let now = Instant::now();
         let turn = match sent.len().checked_sub(limit).and_then(|at| sent.get(at)) {
             Some(before) => now.max(*before + Duration::from_secs(60)),
@@ -187,10 +191,6 @@ impl Mailbox {
 
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Folder>> {
-        self.folders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,9 +1,9 @@
 //! An emulated Microsoft 365 on loopback: Entra's token endpoint and Exchange's IMAP, POP3 and
 //! SMTP, with the quirks of the real ones and with faults on demand.
 //!
-//! It serves `authrelay sandbox` and the integration tests. To be an opinion of its own it shares
-//! no parser and no TLS set-up with the product. It holds mail in memory, believes whoever
-//! reaches it on loopback, and must never be put on a network.
+//! It serves `authrelay sandbox` and the integration tests. It is independent of the
+//! product: they share no parser and no TLS set-up. It keeps mail in memory, trusts every client
+//! on loopback, and must never be reachable from a network.
 
 mod clock;
 mod entra;
@@ -25,10 +25,11 @@ mod tokens;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -57,22 +58,22 @@ pub const CLIENT_ID: &str = "11111111-2222-3333-4444-555555555555";
 /// The application's secret.
 pub const CLIENT_SECRET: &str = "sbx8Q~client.secret-4Kd0vYz1";
 
-/// How the sandbox behaves while nothing is wrong.
+/// Behaviour without faults.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// `expires_in` of the tokens; Exchange's IMAP sessions end with their token.
     pub lifetime: Duration,
-    /// Octets of a token, about; never under those of its claims.
+    /// Approximate size of a token in octets; at least that of its claims.
     pub token_size: usize,
-    /// How long the token endpoint thinks.
+    /// Delay before the token endpoint answers.
     pub token_delay: Duration,
     /// Whether refusals come five seconds late, as Exchange's do.
     pub tarpit: bool,
-    /// SMTP sessions of one mailbox that may send at the same time; Exchange has 3.
+    /// Maximum number of messages in flight of one mailbox; Exchange allows 3.
     pub smtp_connections: Option<usize>,
-    /// Messages of one mailbox that are taken in a minute; more come late. Exchange takes 30.
+    /// Maximum number of messages of one mailbox in a minute; more are delayed. Exchange allows 30.
     pub smtp_messages: Option<usize>,
-    /// Polls that a device code stays pending for.
+    /// Number of polls for which a device code stays pending.
     pub device_polls: u32,
     /// Further mailboxes that exist.
     pub mailboxes: Vec<String>,
@@ -121,7 +122,7 @@ struct Shared {
     log: Log,
     fault: watch::Sender<Option<Fault>>,
     mailboxes: Mutex<BTreeMap<String, Arc<Mailbox>>>,
-    /// Cancelled, and replaced, to end the connections of the moment.
+    /// Cancelled, and replaced, to end all open connections.
     current: Mutex<CancellationToken>,
 }
 
@@ -213,7 +214,7 @@ impl Sandbox {
         format!("https://localhost:{port}/{TENANT}/oauth2/v2.0/token")
     }
 
-    /// Where the identity provider's paths begin, over HTTP.
+    /// Base URL of the identity provider, over HTTP.
     pub fn authority(&self) -> String {
         format!("http://{}", self.addresses.token)
     }
@@ -223,7 +224,7 @@ impl Sandbox {
         &self.shared.identities.ca_pem
     }
 
-    /// Misbehaves, or behaves again, from now on.
+    /// Sets the fault, or none, from now on.
     pub fn set_fault(&self, fault: Option<Fault>) {
         if fault == Some(Fault::TokenStale) {
             self.shared.tokens.mark_stale();
@@ -231,7 +232,7 @@ impl Sandbox {
         self.shared.fault.send_replace(fault);
     }
 
-    /// What it misbehaves in now.
+    /// The current fault.
     pub fn fault(&self) -> Option<Fault> {
         self.shared.fault()
     }
@@ -246,7 +247,7 @@ impl Sandbox {
         self.shared.log.wait_for(condition).await
     }
 
-    /// Appends a message to a mailbox's INBOX and tells sessions in IDLE; makes the mailbox.
+    /// Appends a message to a mailbox's INBOX and tells sessions in IDLE; creates the mailbox.
     pub fn deliver(&self, mailbox: &str, message: impl Into<Bytes>) {
         self.shared.add_mailbox(mailbox).deliver(message.into());
     }
@@ -260,12 +261,12 @@ impl Sandbox {
         messages.into_iter().map(|message| message.bytes).collect()
     }
 
-    /// Makes a mailbox, if it is not there.
+    /// Creates a mailbox unless it exists.
     pub fn add_mailbox(&self, name: &str) {
         self.shared.add_mailbox(name);
     }
 
-    /// A good token for any mailbox, for clients that speak to the sandbox directly.
+    /// Issues a valid token for any mailbox, for clients that speak to the sandbox directly.
     pub fn issue_token(&self) -> io::Result<String> {
         let options = &self.shared.options;
         self.shared
@@ -280,7 +281,7 @@ impl Sandbox {
 
     /// Closes every connection to the mail services, as a failing load balancer does.
     pub fn disconnect(&self) {
-        let mut current = lock(&self.shared.current);
+        let mut current = self.shared.current.lock();
         current.cancel();
         *current = self.stop.child_token();
     }
@@ -298,24 +299,22 @@ impl Shared {
     }
 
     fn mailbox(&self, name: &str) -> Option<Arc<Mailbox>> {
-        lock(&self.mailboxes)
+        self.mailboxes
+            .lock()
             .get(&name.to_ascii_lowercase())
             .cloned()
     }
 
     fn add_mailbox(&self, name: &str) -> Arc<Mailbox> {
-        lock(&self.mailboxes)
+        self.mailboxes
+            .lock()
             .entry(name.to_ascii_lowercase())
             .or_insert_with(|| Mailbox::new(name))
             .clone()
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A listener with room for ten thousand clients that come at once.
+/// Listener with a backlog for ten thousand clients that connect at once.
 fn bind() -> io::Result<TcpListener> {
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use memchr::memmem;
 
-use super::exchange::{CHALLENGE, Login, SERVER, Verdict, judge, shown, split_verb};
+use super::exchange::{CHALLENGE, Login, Outcome, SERVER, judge, shown, split_verb};
 use super::seen::Service;
 use super::stream::Conn;
 use super::{Fault, Shared};
@@ -54,25 +54,25 @@ async fn authenticate(mut conn: Conn, shared: &Arc<Shared>) -> io::Result<Option
                 let payload = conn.line().await?;
                 shared.log.command(Service::Pop3, &shown(&payload));
                 match judge(shared, Service::Pop3, &payload).await? {
-                    Verdict::Accepted(login) => {
+                    Outcome::Accepted(login) => {
                         conn.say("+OK User successfully authenticated.");
                         return Ok(Some((conn, login)));
                     }
-                    Verdict::Challenged => {
+                    Outcome::Challenged => {
                         conn.say(format!("+ {CHALLENGE}"));
                         conn.line().await?;
                         conn.tarpit().await?;
                         conn.say(REFUSED);
                     }
-                    Verdict::Throttled => {
+                    Outcome::Throttled => {
                         conn.say("-ERR [SYS/TEMP] Request is throttled. Suggested Backoff Time: 299961 milliseconds");
                     }
-                    Verdict::Bye => {
+                    Outcome::Bye => {
                         conn.say("-ERR Connection is closed. 24");
                         conn.close().await?;
                         return Ok(None);
                     }
-                    Verdict::Refused | Verdict::Policy(_) | Verdict::Said(_) => {
+                    Outcome::Refused | Outcome::Policy(_) | Outcome::Reply(_) => {
                         conn.tarpit().await?;
                         conn.say(REFUSED);
                     }
@@ -171,7 +171,7 @@ impl Session {
         }
     }
 
-    /// `None` where the command makes no sense.
+    /// Answers a command; `None` for an invalid one.
     async fn execute(&mut self, text: &str) -> io::Result<Option<()>> {
         let mut words = text.split_ascii_whitespace();
         let verb = words.next().unwrap_or_default().to_ascii_uppercase();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{CLIENT_ID, CLIENT_SECRET, LOGIN, MAILBOX, PASSWORD, Sandbox, TENANT};
 
-/// Ports of the relay's listeners on 127.0.0.1; 0 leaves the choice to the system.
+/// Ports of the relay's listeners on 127.0.0.1; the system chooses for 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ports {
     /// IMAP.
@@ -17,7 +17,7 @@ pub struct Ports {
 }
 
 impl Sandbox {
-    /// Writes `ca.pem` and a `proxy.yaml` into `directory`; gives the latter's path.
+    /// Writes `ca.pem` and a `proxy.yaml` into `directory`; returns the latter's path.
     pub fn proxy_yaml(&self, directory: &Path, ports: Ports) -> io::Result<PathBuf> {
         let path = directory.join("proxy.yaml");
         std::fs::write(directory.join("ca.pem"), self.ca_pem())?;
@@ -25,7 +25,7 @@ impl Sandbox {
         Ok(path)
     }
 
-    /// The text of [`Self::proxy_yaml`], for tests that change it; wants `ca.pem` beside it.
+    /// The text of [`Self::proxy_yaml`], for tests that change it; needs `ca.pem` beside it.
     /// Further top-level sections, such as `admin`, can be appended.
     pub fn yaml(&self, ports: Ports) -> String {
         let Ports { imap, pop3, smtp } = ports;

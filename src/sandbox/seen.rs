@@ -1,13 +1,13 @@
-//! What the sandbox has observed, for tests to look at.
+//! Observations of the sandbox: counts and transcripts, for tests.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
-/// Lines kept of each transcript.
+/// Maximum number of lines kept of each transcript.
 const KEPT: usize = 2_000;
-/// Octets kept of each line.
+/// Maximum length of a line of a transcript, in characters.
 const LINE: usize = 300;
 
 /// A server of the sandbox.
@@ -18,7 +18,7 @@ pub(super) enum Service {
     Smtp,
 }
 
-/// One count for each protocol.
+/// Counts by protocol.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// IMAP.
@@ -30,7 +30,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// All protocols together.
+    /// Sum over all protocols.
     pub fn total(&self) -> u64 {
         self.imap + self.pop3 + self.smtp
     }
@@ -44,36 +44,36 @@ impl Counts {
     }
 }
 
-/// A snapshot of everything observed since the start.
+/// Snapshot of everything observed since the start.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
     /// Connections to the token endpoint.
     pub token_connections: u64,
-    /// Requests for a token, whatever became of them.
+    /// Requests for a token, granted or not.
     pub token_requests: u64,
-    /// Tokens that were issued.
+    /// Tokens issued.
     pub tokens_issued: u64,
     /// Connections to the mail services.
     pub connections: Counts,
-    /// XOAUTH2 payloads that were presented.
+    /// XOAUTH2 payloads received.
     pub auth_attempts: Counts,
-    /// Those of them that were accepted.
+    /// XOAUTH2 payloads accepted.
     pub logins: Counts,
-    /// Logged-in sessions now.
+    /// Logged-in sessions at present.
     pub active: Counts,
-    /// Most logged-in sessions at any one time.
+    /// Maximum of `active` so far.
     pub peak: Counts,
-    /// Most connections at any one time, logged in or not.
+    /// Maximum of `open` so far.
     pub peak_connections: Counts,
-    /// Open connections to the mail services now.
+    /// Open connections to the mail services at present, logged in or not.
     pub open: Counts,
-    /// Messages in flight now: from MAIL to the final reply, RSET, EHLO or the session's end.
+    /// Messages in flight at present: from MAIL to the final reply, RSET, EHLO or the session's end.
     pub in_flight: u64,
-    /// Most messages in flight at any one time.
+    /// Maximum of `in_flight` so far.
     pub peak_in_flight: u64,
     /// `user=` of the latest XOAUTH2 payloads.
     pub mailbox_users: VecDeque<String>,
-    /// Latest token requests: grant, client, scope and how the client proved itself.
+    /// Latest token requests: grant, client, scope and kind of credential.
     pub token: VecDeque<String>,
     /// Latest IMAP commands; SASL payloads are shown as `<xoauth2 USER>`.
     pub imap: VecDeque<String>,
@@ -83,36 +83,36 @@ pub struct Seen {
     pub smtp: VecDeque<String>,
 }
 
-/// The observations and a bell that rings when they change.
+/// The observations, and a notification of each change.
 #[derive(Default)]
 pub(super) struct Log {
     seen: Mutex<Seen>,
-    bell: watch::Sender<()>,
+    changes: watch::Sender<()>,
 }
 
 impl Log {
     pub fn snapshot(&self) -> Seen {
-        self.lock().clone()
+        self.seen.lock().clone()
     }
 
     /// Returns when `condition` holds, at once if it does already.
     pub async fn wait_for(&self, mut condition: impl FnMut(&Seen) -> bool) -> Seen {
-        let mut bell = self.bell.subscribe();
+        let mut changes = self.changes.subscribe();
         loop {
             {
-                let seen = self.lock();
+                let seen = self.seen.lock();
                 if condition(&seen) {
                     return seen.clone();
                 }
             }
             // The sender lives as long as `self`.
-            let _ = bell.changed().await;
+            let _ = changes.changed().await;
         }
     }
 
     pub fn note(&self, change: impl FnOnce(&mut Seen)) {
-        change(&mut self.lock());
-        self.bell.send_replace(());
+        change(&mut self.seen.lock());
+        self.changes.send_replace(());
     }
 
     pub fn connected(&self, service: Service) {
@@ -181,10 +181,6 @@ impl Log {
             seen.token_requests += 1;
             push(&mut seen.token, line);
         });
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What one message is subject to: messages in flight, and whom it may be from.
+//! Checks on a message: the limit of messages in flight, and its sender.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::Shared;
 use super::mailbox::Mailbox;
 use super::smtp::HOST;
 
-/// A message from MAIL to its end.
+/// Message from MAIL to its end.
 pub(super) struct InFlight(Arc<Shared>);
 
 impl InFlight {
@@ -24,7 +24,7 @@ impl Drop for InFlight {
     }
 }
 
-/// One of the messages that a mailbox may be sending.
+/// Message in flight, which counts against the mailbox's limit.
 pub(super) struct Sending(Arc<Mailbox>);
 
 impl Sending {
@@ -47,7 +47,7 @@ pub(super) fn denied(user: &str, sender: &str) -> String {
     )
 }
 
-/// Whom a message says it is from, in MAIL or its From field, other than the mailbox.
+/// First address in MAIL or the From field that is not the mailbox's.
 pub(super) fn foreign(user: &str, sender: &str, message: &[u8]) -> Option<String> {
     let header = match memmem::find(message, b"\r\n\r\n") {
         Some(end) => message.get(..end).unwrap_or_default(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 
-use super::exchange::{CHALLENGE, Login, Verdict, judge, shown, split_verb};
+use super::exchange::{CHALLENGE, Login, Outcome, judge, shown, split_verb};
 use super::mailbox::Mailbox;
 use super::seen::Service;
 use super::sending::{InFlight, Sending, denied, foreign};
@@ -14,9 +14,9 @@ use super::stream::Conn;
 use super::{Fault, Shared, clock, tokens};
 
 pub(super) const HOST: &str = "SBXP282CA0097.outlook.office365.com";
-/// What Exchange advertises.
+/// Exchange's capabilities.
 const SIZE: usize = 157_286_400;
-/// RFC 4954 §4 holds the AUTH command to this, CRLF included.
+/// Maximum length of the AUTH command, CRLF included (RFC 4954 §4).
 const AUTH_LINE: usize = 512;
 
 pub(super) async fn serve(conn: Conn, shared: Arc<Shared>) -> io::Result<()> {
@@ -45,7 +45,7 @@ struct Session {
     sender: Option<String>,
     in_flight: Option<InFlight>,
     recipients: Vec<String>,
-    /// What BDAT brought so far.
+    /// Chunks received so far.
     chunks: BytesMut,
 }
 
@@ -103,7 +103,7 @@ impl Session {
         })
     }
 
-    /// Whether the session goes on.
+    /// Answers a command. Returns whether the session goes on.
     async fn execute(&mut self, verb: &str, rest: &[u8], length: usize) -> io::Result<bool> {
         match verb {
             "EHLO" | "HELO" => self.hello(verb == "EHLO"),
@@ -207,36 +207,36 @@ impl Session {
     async fn xoauth2(&mut self, payload: &[u8]) -> io::Result<bool> {
         let refusal = format!("535 5.7.3 Authentication unsuccessful {}", self.place());
         match judge(&self.shared, Service::Smtp, payload).await? {
-            Verdict::Accepted(login) => {
+            Outcome::Accepted(login) => {
                 self.login = Some(login);
                 self.conn.say("235 2.7.0 Authentication successful");
             }
-            Verdict::Challenged => {
+            Outcome::Challenged => {
                 self.conn.say(format!("334 {CHALLENGE}"));
                 self.conn.line().await?;
                 self.conn.tarpit().await?;
                 self.conn.say(refusal);
             }
-            Verdict::Throttled => self.conn.say(format!(
+            Outcome::Throttled => self.conn.say(format!(
                 "451 4.7.0 Temporary server error. Please try again later. PRX4 {}",
                 self.place()
             )),
-            Verdict::Bye => {
+            Outcome::Bye => {
                 self.conn.say("421 4.3.2 Service not active");
                 return Ok(false);
             }
-            Verdict::Policy(why) => {
+            Outcome::Policy(why) => {
                 self.conn.tarpit().await?;
                 self.conn.say(format!(
                     "535 5.7.139 Authentication unsuccessful, {why} {}",
                     self.place()
                 ));
             }
-            Verdict::Said(reply) => {
+            Outcome::Reply(reply) => {
                 self.conn.tarpit().await?;
                 self.conn.say(reply);
             }
-            Verdict::Refused => {
+            Outcome::Refused => {
                 self.conn.tarpit().await?;
                 self.conn.say(refusal);
             }
@@ -244,7 +244,7 @@ impl Session {
         Ok(true)
     }
 
-    /// AUTH LOGIN is offered and never works.
+    /// AUTH LOGIN, which is advertised and always refused.
     async fn login(&mut self) -> io::Result<bool> {
         for question in ["334 VXNlcm5hbWU6", "334 UGFzc3dvcmQ6"] {
             self.conn.say(question);
@@ -322,7 +322,7 @@ impl Session {
         self.accept(message).await
     }
 
-    /// RFC 3030: `BDAT size [LAST]`, and so many octets at once behind it.
+    /// `BDAT size [LAST]` (RFC 3030), directly followed by `size` octets.
     async fn bdat(&mut self, rest: &[u8]) -> io::Result<bool> {
         let text = String::from_utf8_lossy(rest);
         let mut words = text.split_ascii_whitespace();
@@ -354,7 +354,7 @@ impl Session {
         Ok(true)
     }
 
-    /// The last word about a message that is complete.
+    /// Final reply to a complete message.
     async fn accept(&mut self, message: Bytes) -> io::Result<bool> {
         let recipients = std::mem::take(&mut self.recipients);
         let sender = self.sender.take().unwrap_or_default();
@@ -405,7 +405,7 @@ impl Session {
         Ok(true)
     }
 
-    /// Takes one of the mailbox's few messages in flight.
+    /// Begins a message, if the mailbox's limit of messages in flight allows it.
     fn may_send(&mut self) -> bool {
         if self.shared.fault() == Some(Fault::SmtpConcurrency) {
             return false;

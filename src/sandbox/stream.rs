@@ -1,8 +1,8 @@
 //! One connection of a mail service: lines and blocks of bytes over TCP or TLS.
 //!
 //! Ten thousand of these may sit idle, so a connection that waits owns no buffer: it reads into
-//! a buffer of its thread. Large things go by whole: a literal is read into one allocation, a
-//! message is written from the one it was stored in.
+//! a buffer of its thread. A literal is read into one allocation, a message is written
+//! from the one it was stored in.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -20,9 +20,9 @@ use tokio_rustls::server::TlsStream;
 
 use super::{Fault, Shared};
 
-/// Octets of a line; beyond it the connection ends.
+/// Maximum length of a line in octets; a longer one ends the connection.
 const LINE_CAP: usize = 64 * 1024;
-/// What is handed to TLS in one piece.
+/// Maximum size of a write to TLS, in octets.
 const CHUNK: usize = 256 * 1024;
 /// Exchange's TarpitInterval.
 const TARPIT: Duration = Duration::from_secs(5);
@@ -138,7 +138,7 @@ impl Conn {
         }
     }
 
-    /// Some octets, as they come.
+    /// At least one octet, as many as there are.
     pub async fn some(&mut self) -> io::Result<Bytes> {
         if self.input.is_empty() {
             self.fill().await?;
@@ -146,7 +146,7 @@ impl Conn {
         Ok(self.input.split().freeze())
     }
 
-    /// Appends to what goes out before the next read.
+    /// Appends to the output, which is sent before the next read.
     pub fn put(&mut self, bytes: impl AsRef<[u8]>) {
         self.output.extend_from_slice(bytes.as_ref());
     }
@@ -157,7 +157,7 @@ impl Conn {
         self.put("\r\n");
     }
 
-    /// Sends much without copying it first.
+    /// Sends a large block without copying it first.
     pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         if bytes.len() < 4096 || self.shared.fault() == Some(Fault::Dribble) {
             self.put(bytes);
@@ -194,7 +194,7 @@ impl Conn {
         Ok(())
     }
 
-    /// Waits as Exchange does before it refuses, if the sandbox is told to.
+    /// Waits as Exchange does before a refusal, if the options or the fault say so.
     pub async fn tarpit(&mut self) -> io::Result<()> {
         self.flush().await?;
         if self.shared.options.tarpit || self.shared.fault() == Some(Fault::Tarpit) {
@@ -203,7 +203,7 @@ impl Conn {
         Ok(())
     }
 
-    /// Goes on under TLS. Like Exchange, forgets what came in clear behind the command.
+    /// Changes to TLS. Like Exchange, discards what came in clear behind the command.
     pub async fn starttls(self) -> io::Result<Self> {
         let Socket::Plain(tcp) = self.socket else {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -213,7 +213,7 @@ impl Conn {
         Ok(Self::new(Socket::Tls(Box::new(tls)), self.shared))
     }
 
-    /// Says goodbye properly.
+    /// Sends what is left, and closes the connection.
     pub async fn close(mut self) -> io::Result<()> {
         self.flush().await?;
         self.socket.shutdown().await
@@ -226,7 +226,7 @@ impl Conn {
         }
     }
 
-    /// Reads a little, by way of the thread's buffer.
+    /// Reads into the thread's buffer, and appends what came.
     async fn fill(&mut self) -> io::Result<()> {
         if self.input.is_empty() {
             self.input = BytesMut::new();

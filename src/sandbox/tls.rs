@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::Fault;
 
-/// One acceptor for each certificate that a server may show.
+/// Acceptors, one for each certificate.
 pub(super) struct Identities {
     pub ca_pem: String,
     good: TlsAcceptor,

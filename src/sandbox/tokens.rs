@@ -2,20 +2,20 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::{CLIENT_ID, Fault, TENANT, clock};
 
-/// Tokens remembered; older ones are forgotten, and so refused.
+/// Maximum number of valid tokens; the oldest become invalid.
 const KEPT: usize = 10_000;
 
-/// What the mail services know about a token that was presented.
+/// Valid token.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Token {
     serial: u64,
@@ -36,7 +36,7 @@ struct Inner {
 }
 
 impl Tokens {
-    /// A token of about `size` octets. `fault` may spoil its claims.
+    /// Issues a token of about `size` octets. Some faults change its claims.
     pub fn issue(
         &self,
         size: usize,
@@ -51,7 +51,7 @@ impl Tokens {
             }
             _ => jwt(size, lifetime, scope, upn, fault)?,
         };
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         inner.issued += 1;
         let token = Token {
             serial: inner.issued,
@@ -71,31 +71,27 @@ impl Tokens {
         Ok(text)
     }
 
-    /// The token if it is good now.
+    /// Returns the token if it is valid now.
     pub fn check(&self, text: &str, fault: Option<Fault>) -> Option<Token> {
-        let inner = self.lock();
+        let inner = self.0.lock();
         let token = *inner.known.get(text)?;
         let stale = fault == Some(Fault::TokenStale) && token.serial <= inner.stale;
         (token.good && !stale && token.expires > Instant::now()).then_some(token)
     }
 
     pub fn mark_stale(&self) {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         inner.stale = inner.issued;
     }
 
     pub fn revoke_all(&self) {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         inner.known.clear();
         inner.order.clear();
     }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// Looks like Entra's: same claims, a signature nobody can check.
+/// Token in the form of Entra's: the same claims, and a signature that nobody can check.
 fn jwt(
     size: usize,
     lifetime: Duration,

@@ -45,7 +45,7 @@ const CLIENT: [&str; 7] = [
 ];
 
 fn relay_name(service: &Service) -> String {
-    if let Some(sharing) = service.sharing() {
+    if let Some(sharing) = &service.state.sharing {
         return sharing.member().name().to_owned();
     }
     match crate::platform::host_name() {
@@ -64,7 +64,7 @@ pub(super) struct Alerts {
 impl Alerts {
     /// Starts the hooks' tasks. Call within the runtime.
     pub(super) fn start(hooks: &[Hook], service: &Service) -> Self {
-        let metrics = service.metrics().clone();
+        let metrics = service.state.metrics.clone();
         Self {
             notifier: Notifier::start(hooks.to_vec(), relay_name(service), metrics),
             wanted: watch::Sender::new(!hooks.is_empty()),
@@ -102,7 +102,7 @@ impl Alerts {
             return;
         }
         let (sender, mut logins) = mpsc::channel(QUEUE);
-        current.active().history().observed_by(sender);
+        current.active().state.history.observed_by(sender);
         let mut watch = AlertState::new(self.notifier.clone());
         let mut looks = tokio::time::interval(POLL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -189,7 +189,7 @@ impl AlertState {
         if !is_clients && (grant.needs_consent() || grant.needs_client_password()) {
             return;
         }
-        let tokens = service.metrics().tokens(&registration.name);
+        let tokens = service.state.metrics.tokens(&registration.name);
         let is_new = self
             .refused
             .insert(registration.name.clone(), tokens)
@@ -209,7 +209,7 @@ impl AlertState {
     }
 
     fn look(&mut self, service: &Service) {
-        if let Some(sharing) = service.sharing() {
+        if let Some(sharing) = &service.state.sharing {
             self.look_at_store(sharing);
         }
         self.look_at_state(service);
@@ -230,7 +230,7 @@ impl AlertState {
         let notifier = self.notifier.clone();
         let ends = &mut self.ends;
         self.refused.retain(|registration, tokens| {
-            let is_refused = service.metrics().tokens(registration) <= *tokens;
+            let is_refused = service.state.metrics.tokens(registration) <= *tokens;
             if !is_refused {
                 let detail = "the identity provider gives tokens again";
                 notifier.end(NotifyEvent::Credential, registration, detail);
@@ -262,7 +262,7 @@ impl AlertState {
     /// The state directory, where what a redemption brought cannot be written: it is used from memory.
     fn look_at_state(&self, service: &Service) {
         let subject = "the state directory";
-        let store = service.token_source().store();
+        let store = service.token_source.store();
         if store.is_some_and(|store| store.unstored() > 0) {
             let detail = "tokens that were redeemed cannot be written; they are used, and kept in memory and in the shared store, if there is one";
             let remedy = "free space in the state directory; the log says which file";
@@ -313,16 +313,16 @@ impl AlertState {
     }
 
     async fn look_at_consents(&mut self, service: Arc<Service>) {
-        let mut accounts = service.accounts().iter();
+        let mut accounts = service.accounts.iter();
         let needs_consent = |account: &Arc<Account>| account.registration.grant.needs_consent();
         if self.consents.is_empty() && !accounts.any(needs_consent) {
             return;
         }
         let rows = tokio::task::spawn_blocking(move || {
             status::accounts(
-                service.accounts(),
-                service.token_source(),
-                service.history(),
+                &service.accounts,
+                &service.token_source,
+                &service.state.history,
             )
         });
         let Ok(rows) = rows.await else { return };

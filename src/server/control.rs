@@ -5,9 +5,10 @@
 //! continue unless their account or password was removed.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -288,8 +289,8 @@ impl Control {
             confinement.check(config)?;
         }
         let service = self.current.active();
-        let store = service.token_source().store();
-        let same = match (service.sharing(), &config.state.store) {
+        let store = service.token_source.store();
+        let same = match (&service.state.sharing, &config.state.store) {
             (None, None) => store.is_none_or(|store| store.is_at(&config.state)),
             (Some(sharing), Some(_)) => !sharing.is_another(&config.state),
             _ => false,
@@ -304,7 +305,7 @@ impl Control {
     /// Makes `config` active, or changes nothing on an error. Call within the runtime.
     fn apply(&self, config: &Config) -> anyhow::Result<ReloadReport> {
         self.check_fixed(config)?;
-        let service = self.current.prepare(config)?;
+        let service = self.current.active().reconfigured(config)?;
         let mut state = self.state();
         anyhow::ensure!(!state.draining, "shutting down");
         let mut changed = Vec::new();
@@ -405,7 +406,7 @@ impl Control {
         let end = Instant::now() + drain_timeout;
         tracing::info!(sessions = self.sessions.len(), "draining");
         let service = self.current.active();
-        service.drain().cancel();
+        service.state.drain.cancel();
         self.accepting.close();
         self.accepting.wait().await;
         self.sessions.close();
@@ -414,7 +415,7 @@ impl Control {
                 sessions = self.sessions.len(),
                 "ending sessions that did not end by themselves"
             );
-            service.stop().cancel();
+            service.state.stop.cancel();
             let words = timeout_at(end + FINAL_REPLY_TIMEOUT, self.sessions.wait());
             if words.await.is_err() {
                 // Cancelled sessions still write their records.
@@ -428,7 +429,7 @@ impl Control {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) struct Ending {
 /// Lists the certificates and secrets in use that expire.
 pub(super) fn endings(service: &Service, identities: &CertificateWatcher) -> Vec<Ending> {
     let registrations: BTreeMap<_, _> = service
-        .accounts()
+        .accounts
         .iter()
         .map(|account| (&account.registration.name, &account.registration))
         .collect();

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -131,7 +132,7 @@ impl AcceptingListener {
 
     /// Sets the configuration for the next client.
     pub(super) fn change(&self, served: ServedListener) {
-        *self.served.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(served);
+        *self.served.write() = Arc::new(served);
     }
 
     pub(super) fn served(&self) -> Arc<ServedListener> {
@@ -148,10 +149,5 @@ fn current(
     served: &Arc<RwLock<Arc<ServedListener>>>,
 ) -> impl Fn() -> Arc<ServedListener> + Send + Sync + 'static {
     let served = served.clone();
-    move || {
-        served
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
+    move || served.read().clone()
 }

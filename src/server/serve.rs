@@ -55,7 +55,7 @@ impl Server {
         let listeners = listeners.map(|listener| (listener.name.as_str(), listener.bind));
         let admin = config.admin.iter().map(|admin| ("admin", admin.bind));
         inherited.assign(&listeners.chain(admin).collect::<Vec<_>>());
-        let notes = service.token_source().store().map(|store| store.notes());
+        let notes = service.token_source.store().map(|store| store.notes());
         for note in notes.unwrap_or_default() {
             tracing::warn!("{note}");
         }
@@ -103,9 +103,9 @@ impl Server {
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let control = self.control;
         let service = control.current().active();
-        let sharing = service.sharing().cloned();
+        let sharing = service.state.sharing.clone();
         if let Some(sharing) = &sharing {
-            sharing.start(service.metrics().clone()).await;
+            sharing.start(service.state.metrics.clone()).await;
         }
         drop(service);
         control.open(self.bound)?;
@@ -139,7 +139,7 @@ impl Server {
         identities.abort();
         ends.abort();
         let over_by = control.drain().await;
-        let token_source = control.current().active().token_source().clone();
+        let token_source = control.current().active().token_source.clone();
         let _ = tokio::time::timeout_at(over_by + LAST_ANSWERS, token_source.finish(over_by)).await;
         if let Some(sharing) = sharing {
             sharing.stop(over_by).await;

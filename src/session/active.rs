@@ -1,8 +1,10 @@
 //! Holds the active service. After a reload existing sessions keep the service that logged them in,
 //! and new logins use the new one.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::RwLock;
 
 use super::service::Service;
 use crate::auth::ClientInfo;
@@ -19,19 +21,7 @@ impl ActiveService {
 
     /// Returns the active service.
     pub fn active(&self) -> Arc<Service> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    /// Prepares a service for [`ActiveService::replace`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Service::new`]; nothing has changed then.
-    pub fn prepare(&self, config: &Config) -> anyhow::Result<Service> {
-        self.active().reconfigured(config)
+        self.0.read().clone()
     }
 
     /// Makes `service` the active one. Drains the sessions whose account or password no longer
@@ -39,10 +29,10 @@ impl ActiveService {
     pub fn replace(&self, service: Service, config: &Config) -> usize {
         let service = Arc::new(service);
         service.activate(config);
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = service.clone();
-        service
-            .sessions()
-            .end_unless(config.limits.drain_timeout, |session, verified, names| {
+        *self.0.write() = service.clone();
+        service.state.sessions.end_unless(
+            config.limits.drain_timeout,
+            |session, verified, names| {
                 if verified.is_unauthenticated() {
                     let now = service.unauthenticated_login(&session.listener, session.client);
                     return now.is_some_and(|now| now.same_mailbox_as(verified));
@@ -53,7 +43,8 @@ impl ActiveService {
                     names,
                 };
                 service.authenticator.still_opens(client, verified)
-            })
+            },
+        )
     }
 
     /// Reopens the audit file, which may have been renamed.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::login::{Login, LoginResult};
 use super::record::SessionRecord;
 use super::service::Service;
-use super::upstream::{ConnectContext, LoggedIn};
+use super::upstream::{ConnectContext, delayed};
 use crate::accept::certificate_names;
 use crate::auth::password::VerifiedLogin;
 use crate::auth::{ClientInfo, LoginRefused};
@@ -30,7 +30,9 @@ impl Login<'_> {
         attempt: Option<&Attempt>,
     ) -> Result<LoginResult, Fault> {
         let started = Instant::now();
-        let deadline = waits_end(self.deadline, started);
+        let deadline = self.deadline.checked_sub(LOGIN_MARGIN);
+        let deadline = deadline.filter(|end| *end > started);
+        let deadline = deadline.unwrap_or(self.deadline);
         let certificate = self.client.peer_certificate();
         let names = certificate.map_or_else(Vec::new, |presented| certificate_names(&presented));
         let client = ClientInfo {
@@ -54,10 +56,7 @@ impl Login<'_> {
                         break (service, verified);
                     }
                 }
-                Err(refused) => {
-                    tokio::time::sleep_until((started + refused.delay).min(deadline)).await;
-                    return Err(refused.fault);
-                }
+                Err(refused) => return Err(delayed(refused, started, deadline).await),
             }
         };
         let session = record.session.id.clone();
@@ -68,44 +67,29 @@ impl Login<'_> {
             started,
             deadline,
         };
-        let upstream = service.connect_now(context, &verified).await?;
-        if let Some(upstream) = &upstream {
-            record.on_upstream(upstream);
-        }
+        let by_sender = verified.account().mailbox.smtp_is_sender;
+        let upstream = match context.protocol == Protocol::Smtp && by_sender {
+            // Each MAIL opens its own.
+            true => None,
+            false => {
+                let upstream = service.connect(context, &verified).await?;
+                record.on_upstream(&upstream);
+                Some(upstream)
+            }
+        };
         record.on_login(started);
         Ok(LoginResult { verified, upstream })
     }
 }
 
-/// Time at which the waits of a login that began at `started` end.
-fn waits_end(deadline: Instant, started: Instant) -> Instant {
-    deadline
-        .checked_sub(LOGIN_MARGIN)
-        .filter(|end| *end > started)
-        .unwrap_or(deadline)
-}
-
 impl Service {
-    /// Connects a verified client, unless each MAIL opens its own upstream.
-    async fn connect_now(
-        &self,
-        context: ConnectContext<'_>,
-        verified: &VerifiedLogin,
-    ) -> Result<Option<LoggedIn>, Fault> {
-        let by_sender = verified.account().mailbox.smtp_is_sender;
-        match context.protocol == Protocol::Smtp && by_sender {
-            true => Ok(None),
-            false => self.connect(context, verified).await.map(Some),
-        }
-    }
-
     /// Finds the account that `listener` gives to clients without a login, as configured now.
     pub(super) fn unauthenticated_login(
         &self,
         listener: &Listener,
         client: SocketAddr,
     ) -> Option<VerifiedLogin> {
-        let mut listeners = self.listeners().iter();
+        let mut listeners = self.listeners.iter();
         let today = listeners
             .find(|other| other.name == listener.name && other.protocol == listener.protocol)?;
         VerifiedLogin::by_listener(today, client.ip())

@@ -1,12 +1,13 @@
 //! Login dialogue with a client: TLS, commands before the credentials, and why a client left
 //! without any.
 
-use super::login::{Login, LoginEnd, LoginResult, briefly, draining, overdue};
+use super::login::{Login, LoginEnd, LoginResult, briefly, overdue};
 use crate::accept::{self, proxy_protocol};
 use crate::config::ListenerTls;
 use crate::fault::{Fault, Kind};
 use crate::login::Step;
 use crate::login::front::{self, Advertised, Front, Request};
+use crate::relay::draining;
 
 impl Login<'_> {
     /// Drives the dialogue until the client is logged in or the connection must end.
@@ -21,10 +22,10 @@ impl Login<'_> {
         let mut refused = None;
         loop {
             let step = front.next();
-            if let Some(fault) = front.take_refused() {
-                let suspected = front.suspected_login();
+            if let Some(refused) = front.take_refused() {
+                let suspected = refused.suspected;
                 let suspected = suspected.is_some_and(|login| self.service.find(&login).is_some());
-                self.record.on_dialogue_fault(fault, suspected);
+                self.record.on_dialogue_fault(refused.fault, suspected);
             }
             match step {
                 Step::Read => {
@@ -119,7 +120,7 @@ impl Login<'_> {
             .client
             .encrypt_as_server(tls.current(), tls.requires_client_certificates());
         let Err(failed) = encrypted.await else {
-            self.record.client_tls(self.client.encryption());
+            self.record.client_tls = self.client.encryption();
             return Ok(());
         };
         // A client that sends nothing and leaves is a health check.

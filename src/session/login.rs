@@ -10,27 +10,25 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
+use tracing::Instrument as _;
 
 use super::active::ActiveService;
-use super::record::SessionRecord;
-use super::relaying::{Relayed, RelayingSession, SessionBackend};
+use super::record::{SessionOutcome, SessionRecord};
+use super::relaying::{RelayingSession, SessionBackend};
 use super::service::Service;
-use super::submission;
 use super::upstream::LoggedIn;
 use crate::accept::admission::SessionPermit;
 use crate::accept::{ServedListener, identify_client};
 use crate::auth::password::VerifiedLogin;
 use crate::config::ListenerTls;
 use crate::fault::{Fault, Kind};
+use crate::login::SuccessReply;
 use crate::login::front::Front;
-use crate::relay::{ClosedBy, Connection as _, Drain, Driver, Machine};
+use crate::relay::{self, ClosedBy, Drain, Driver, Machine, STOP_TIMEOUT, draining};
 use crate::stream::Stream;
 
 /// Longest time for a rejected client to receive the reason.
 const REJECTION_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Longest time for this after a stop.
-const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A login in progress, from the first octet to [`Login::hand_over`].
 pub(super) struct Login<'a> {
@@ -75,7 +73,11 @@ impl ActiveService {
         async move {
             let session = login.await;
             if let Some(mut session) = session {
-                session.relay().await;
+                let id = &session.driver.backend().record.session.id;
+                let span = tracing::debug_span!("relay", session = id);
+                relay::run(&mut session.driver, &session.drain, &session.stop)
+                    .instrument(span)
+                    .await;
             }
         }
     }
@@ -94,7 +96,7 @@ async fn start(
     let fault_log = &service.state.fault_log;
     let client = tokio::select! {
         client = identify_client(&served.listener, fault_log, &mut tcp, peer, deadline) => client?,
-        () = service.stop().cancelled() => return None,
+        () = service.state.stop.cancelled() => return None,
     };
     let mut login = Login {
         record: SessionRecord::new(&service.state, &served.listener, client),
@@ -120,7 +122,7 @@ async fn start(
 impl Login<'_> {
     /// Runs the dialogue with the client under the login's deadline.
     async fn run(&mut self) -> Result<(LoginResult, Box<dyn Front>), LoginEnd> {
-        let (deadline, stop) = (self.deadline, self.service.stop().clone());
+        let (deadline, stop) = (self.deadline, self.service.state.stop.clone());
         let end = tokio::select! {
             end = timeout_at(deadline, self.dialogue()) => end,
             () = stop.cancelled() => Ok(Err(LoginEnd::Fault(draining()))),
@@ -141,10 +143,10 @@ impl Login<'_> {
     /// Ends a connection without a login.
     async fn end(&mut self, end: LoginEnd) {
         match end {
-            LoginEnd::ClientLeft => return self.record.closed_by(ClosedBy::Client),
+            LoginEnd::ClientLeft => return self.record.closed_by = Some(ClosedBy::Client),
             LoginEnd::Fault(fault) => self.record.on_end(&fault),
             // The fault is already recorded.
-            LoginEnd::Refused => self.record.closed_by(ClosedBy::Authrelay),
+            LoginEnd::Refused => self.record.closed_by = Some(ClosedBy::Authrelay),
         }
         briefly(&self.service, self.client.finish()).await;
     }
@@ -153,7 +155,8 @@ impl Login<'_> {
     async fn reject(&mut self) {
         let fault = Fault::new(Kind::Sessions, "one session more than the limits allow")
             .with_remedy("let applications close their sessions, or raise limits.sessions or limits.sessions_per_client");
-        self.record.on_failure(&fault);
+        self.record.outcome = SessionOutcome::of(&fault);
+        self.record.on_end(&fault);
         let service = self.service.clone();
         let reply = async {
             if let (ListenerTls::Implicit(_), Some(tls)) =
@@ -193,10 +196,15 @@ impl Login<'_> {
         let capabilities = service.state.capabilities(provider, protocol);
         let (tracker, submission) = service.tracker(protocol, &verified, &capabilities);
         let (upstream, accepted, said_down) = match upstream {
-            Some(LoggedIn { stream, ready, .. }) => {
-                (Some(Relayed::new(stream)), ready.accepted, ready.leftover)
+            Some(LoggedIn { stream, ready, .. }) => (Some(stream), ready.accepted, ready.leftover),
+            // Each MAIL opens its own upstream.
+            None => {
+                let accepted = SuccessReply {
+                    untagged: Bytes::new(),
+                    text: Bytes::from_static(b"235 2.7.0 Authentication successful"),
+                };
+                (None, accepted, Bytes::new())
             }
-            None => (None, submission::accepted_here(), Bytes::new()),
         };
         let reply = front.accept(&accepted);
         // Octets sent by the client after its credentials.
@@ -206,23 +214,16 @@ impl Login<'_> {
         record.session.counts.add(0, reply.len());
         let backend = SessionBackend { record, submission };
         let machine = Machine::new(tracker, service.limits.idle_timeout, now);
-        let mut client = Relayed::new(client);
-        // Peers that do not read are subject to the relay's own deadlines.
-        std::future::poll_fn(|cx| {
-            client.send(cx, &reply);
-            std::task::Poll::Ready(())
-        })
-        .await;
         let mut driver = Driver::new(machine, client, upstream, backend, now);
         std::future::poll_fn(|cx| {
-            driver.begin(&said_up, &said_down, now, cx);
+            driver.begin(&reply, &said_up, &said_down, now, cx);
             std::task::Poll::Ready(())
         })
         .await;
         Box::new(RelayingSession {
             driver,
             drain,
-            stop: service.stop().clone(),
+            stop: service.state.stop.clone(),
             _permit: permit,
         })
     }
@@ -232,7 +233,7 @@ impl Login<'_> {
 /// a stop.
 pub(super) async fn briefly<T>(service: &Service, reply: impl Future<Output = T>) {
     let stopped = async {
-        service.stop().cancelled().await;
+        service.state.stop.cancelled().await;
         tokio::time::sleep(STOP_TIMEOUT).await;
     };
     tokio::select! {
@@ -245,9 +246,4 @@ pub(super) async fn briefly<T>(service: &Service, reply: impl Future<Output = T>
 pub(super) async fn overdue(drain: &Drain) {
     let within = drain.requested().await;
     tokio::time::sleep(within).await;
-}
-
-/// Fault of a login that a drain interrupts.
-pub(super) fn draining() -> Fault {
-    Fault::new(Kind::Draining, "shutting down")
 }

@@ -49,7 +49,7 @@ impl SessionOutcome {
         }
     }
 
-    fn of(fault: &Fault) -> Self {
+    pub(super) fn of(fault: &Fault) -> Self {
         match fault.kind().side() {
             crate::fault::Side::Client | crate::fault::Side::Policy => Self::Refused,
             _ => Self::Failed,
@@ -62,13 +62,13 @@ impl SessionOutcome {
 pub(super) struct SessionRecord {
     /// Entry in the registry, with the session's id, listener and client.
     pub(super) session: SessionGuard,
-    client_tls: Option<String>,
+    pub(super) client_tls: Option<String>,
     attempt: Attempt,
     upstream_ip: Option<IpAddr>,
     upstream_tls: Option<String>,
-    outcome: SessionOutcome,
+    pub(super) outcome: SessionOutcome,
     fault: Option<Kind>,
-    closed_by: Option<ClosedBy>,
+    pub(super) closed_by: Option<ClosedBy>,
     began: Instant,
     login_ms: Option<u64>,
     /// Start of the attempt in progress.
@@ -120,10 +120,6 @@ impl SessionRecord {
 
     pub(super) fn protocol(&self) -> Protocol {
         self.session.listener.protocol
-    }
-
-    pub(super) fn client_tls(&mut self, encryption: Option<String>) {
-        self.client_tls = encryption;
     }
 
     /// Records that a client presents credentials, and forgets the previous attempt. `known` is
@@ -250,13 +246,6 @@ impl SessionRecord {
         }
     }
 
-    /// Records that the session limits reject the connection.
-    pub(super) fn on_failure(&mut self, fault: &Fault) {
-        self.outcome = SessionOutcome::of(fault);
-        self.closed_by = Some(ClosedBy::Authrelay);
-        self.report(fault, None);
-    }
-
     /// Records the fault that ends the session.
     pub(super) fn on_end(&mut self, fault: &Fault) {
         self.closed_by.get_or_insert(ClosedBy::Authrelay);
@@ -270,10 +259,6 @@ impl SessionRecord {
             }
             _ => self.report(fault, None),
         }
-    }
-
-    pub(super) fn outcome(&mut self, outcome: SessionOutcome) {
-        self.outcome = outcome;
     }
 
     pub(super) fn on_relay_event(&mut self, event: RelayEvent) {
@@ -345,10 +330,6 @@ impl SessionRecord {
                 ..self.audited(Event::Messages)
             });
         }
-    }
-
-    pub(super) fn closed_by(&mut self, closed_by: ClosedBy) {
-        self.closed_by = Some(closed_by);
     }
 
     fn report(&mut self, fault: &Fault, method: Option<&str>) {

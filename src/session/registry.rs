@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::auth::password::VerifiedLogin;
@@ -126,7 +127,7 @@ impl SessionRegistry {
             drain,
         });
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        lock(&self.open).insert(number, session.clone());
+        self.open.lock().insert(number, session.clone());
         SessionGuard {
             sessions: self.clone(),
             number,
@@ -136,7 +137,7 @@ impl SessionRegistry {
 
     /// Status of all sessions, oldest first; `time` formats a time.
     pub fn rows(&self, time: impl Fn(SystemTime) -> String) -> Vec<SessionStatus> {
-        let open: Vec<_> = lock(&self.open).values().cloned().collect();
+        let open: Vec<_> = self.open.lock().values().cloned().collect();
         open.iter().map(|session| session.row(&time)).collect()
     }
 
@@ -147,10 +148,10 @@ impl SessionRegistry {
         within: Duration,
         stays: impl Fn(&SessionEntry, &VerifiedLogin, &[CertificateName]) -> bool,
     ) -> usize {
-        let open: Vec<_> = lock(&self.open).values().cloned().collect();
+        let open: Vec<_> = self.open.lock().values().cloned().collect();
         let mut ended = 0;
         for session in open {
-            let state = lock(&session.state);
+            let state = session.state.lock();
             if let Some(verified) = &state.verified
                 && !stays(&session, verified, &state.names)
             {
@@ -164,7 +165,7 @@ impl SessionRegistry {
 
 impl SessionEntry {
     fn row(&self, time: &impl Fn(SystemTime) -> String) -> SessionStatus {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         let verified = state.verified.as_ref();
         SessionStatus {
             session: self.id.clone(),
@@ -184,7 +185,7 @@ impl SessionEntry {
 impl SessionGuard {
     /// Records the verified login and the names in the client's certificate.
     pub(super) fn verified(&self, verified: &VerifiedLogin, names: &[CertificateName]) {
-        let mut state = lock(&self.session.state);
+        let mut state = self.session.state.lock();
         state.verified = Some(verified.without_password());
         state.names = names.to_vec();
         state.phase = Phase::Upstream;
@@ -192,19 +193,19 @@ impl SessionGuard {
 
     /// Records that the attempt failed.
     pub(super) fn on_refused(&self) {
-        let mut state = lock(&self.session.state);
+        let mut state = self.session.state.lock();
         state.verified = None;
         state.phase = Phase::Login;
     }
 
     /// Records that the relay begins.
     pub(super) fn relays(&self) {
-        lock(&self.session.state).phase = Phase::Relay;
+        self.session.state.lock().phase = Phase::Relay;
     }
 
     /// Current phase of the session.
     pub(super) fn phase(&self) -> Phase {
-        lock(&self.session.state).phase
+        self.session.state.lock().phase
     }
 }
 
@@ -218,10 +219,6 @@ impl Deref for SessionGuard {
 
 impl Drop for SessionGuard {
     fn drop(&mut self) {
-        lock(&self.sessions.open).remove(&self.number);
+        self.sessions.open.lock().remove(&self.number);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

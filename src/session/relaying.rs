@@ -1,71 +1,50 @@
 //! A logged-in session: the services for its relay, and the record of its events.
 
 use std::io;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
 
 use super::record::{SessionOutcome, SessionRecord};
 use super::submission::SubmissionPermits;
 use crate::accept::admission::SessionPermit;
 use crate::fault::Fault;
-use crate::relay::{self, Backend, Connection, Drain, Driver, End, Event, Permit};
+use crate::relay::{Backend, Connection, Drain, Driver, End, Event, Permit};
 use crate::stream::Stream;
 
 /// A relayed session. The fields are dropped in this order.
 pub(super) struct RelayingSession {
-    pub(super) driver: Driver<Relayed, SessionBackend>,
+    pub(super) driver: Driver<Stream, SessionBackend>,
     pub(super) drain: Drain,
     pub(super) stop: CancellationToken,
     pub(super) _permit: SessionPermit,
 }
 
-/// One connection of a relayed session.
-pub(super) struct Relayed {
-    stream: Stream,
-    /// Future that detects a reset while nothing is received.
-    reset: Option<Pin<Box<dyn Future<Output = io::Error> + Send>>>,
-}
-
-impl Relayed {
-    pub(super) fn new(stream: Stream) -> Self {
-        Self {
-            stream,
-            reset: None,
-        }
-    }
-}
-
-impl Connection for Relayed {
+impl Connection for Stream {
     fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
         receive: &mut (dyn FnMut(&mut Context<'_>, &[u8]) + '_),
     ) -> Poll<io::Result<bool>> {
-        self.reset = None;
-        self.stream.poll_receive(cx, receive)
+        self.poll_receive(cx, receive)
     }
 
     fn send(&mut self, cx: &mut Context<'_>, octets: &[u8]) {
-        self.stream.send(cx, octets);
+        self.send(cx, octets);
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.poll_flush(cx)
+        self.poll_flush(cx)
     }
 
     fn close(&mut self) {
-        self.stream.close();
+        self.close();
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let stream = &self.stream;
-        let reset = self.reset.get_or_insert_with(|| Box::pin(stream.reset()));
-        reset.as_mut().poll(cx)
+        self.poll_reset(cx)
     }
 }
 
@@ -75,7 +54,7 @@ pub(super) struct SessionBackend {
     pub(super) submission: Option<Box<SubmissionPermits>>,
 }
 
-impl Backend<Relayed> for SessionBackend {
+impl Backend<Stream> for SessionBackend {
     fn request_permit(&mut self, sender: &str) {
         if let Some(submission) = &mut self.submission {
             submission.request_permit(sender);
@@ -106,17 +85,14 @@ impl Backend<Relayed> for SessionBackend {
         }
     }
 
-    fn poll_upstream(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(Relayed, Bytes), Box<Fault>>> {
+    fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Stream, Bytes), Box<Fault>>> {
         let Some(submission) = &mut self.submission else {
             return Poll::Pending;
         };
         let opened = std::task::ready!(submission.poll_upstream(cx));
         Poll::Ready(opened.map_err(Box::new).map(|logged_in| {
             self.record.on_upstream(&logged_in);
-            (Relayed::new(logged_in.stream), logged_in.ready.leftover)
+            (logged_in.stream, logged_in.ready.leftover)
         }))
     }
 
@@ -125,8 +101,8 @@ impl Backend<Relayed> for SessionBackend {
     }
 
     fn on_end(&mut self, end: &End) {
-        self.record.outcome(SessionOutcome::Relayed);
-        self.record.closed_by(end.closed_by);
+        self.record.outcome = SessionOutcome::Relayed;
+        self.record.closed_by = Some(end.closed_by);
         if let Some(fault) = &end.fault {
             self.record.on_end(fault);
         }
@@ -134,15 +110,5 @@ impl Backend<Relayed> for SessionBackend {
 
     fn count(&mut self, client: usize, upstream: usize) {
         self.record.session.counts.add(client, upstream);
-    }
-}
-
-impl RelayingSession {
-    /// Relays until the session ends.
-    pub(super) async fn relay(&mut self) {
-        let span = tracing::debug_span!("relay", session = self.driver.backend().record.session.id);
-        relay::run(&mut self.driver, &self.drain, &self.stop)
-            .instrument(span)
-            .await;
     }
 }

@@ -4,16 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
-use super::registry::SessionRegistry;
 use super::sharing::Sharing;
 use super::state::ServiceState;
 use crate::audit::{self, Audit, AuditRecord, Event};
 use crate::auth::Authenticator;
 use crate::config::{Account, Config, Limits, Listener, Provider};
 use crate::fault::Fault;
-use crate::history::LoginHistory;
 use crate::metrics::Metrics;
 use crate::outbound::http;
 use crate::tls;
@@ -24,13 +20,17 @@ use crate::wire::Protocol;
 
 /// One configuration made ready for use: accounts, token source, and TLS for its providers.
 pub struct Service {
-    pub(super) state: ServiceState,
-    pub(super) limits: Limits,
+    /// State shared with the services of other configurations.
+    pub state: ServiceState,
+    /// Limits of sessions and upstreams.
+    pub limits: Limits,
     pub(super) authenticator: Authenticator,
     /// Accounts in the order of the file.
-    accounts: Vec<Arc<Account>>,
-    listeners: Vec<Arc<Listener>>,
-    pub(super) token_source: Arc<TokenSource>,
+    pub accounts: Vec<Arc<Account>>,
+    /// Listeners in the order of the file.
+    pub listeners: Vec<Arc<Listener>>,
+    /// Source of access tokens.
+    pub token_source: Arc<TokenSource>,
     /// TLS configuration for each provider's upstreams.
     upstream_tls: UpstreamTls,
 }
@@ -111,8 +111,13 @@ impl Service {
     }
 
     /// Creates the service of another configuration with the same state: tokens, lockouts,
-    /// counters, sessions.
-    pub(super) fn reconfigured(&self, config: &Config) -> anyhow::Result<Self> {
+    /// counters, sessions. Put it in force by
+    /// [`ActiveService::replace`](super::ActiveService::replace).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Service::new`]; nothing has changed then.
+    pub fn reconfigured(&self, config: &Config) -> anyhow::Result<Self> {
         let (upstream_tls, token_source) = outbound_clients(config)?;
         Ok(Self {
             state: self.state.clone(),
@@ -132,29 +137,9 @@ impl Service {
         self.token_source.activate();
     }
 
-    /// Open sessions of this process.
-    pub fn sessions(&self) -> &SessionRegistry {
-        &self.state.sessions
-    }
-
-    /// Accounts in the order of the file.
-    pub fn accounts(&self) -> &[Arc<Account>] {
-        &self.accounts
-    }
-
-    /// Listeners in the order of the file.
-    pub fn listeners(&self) -> &[Arc<Listener>] {
-        &self.listeners
-    }
-
     /// Finds the account of a login, ignoring case.
     pub fn find(&self, login: &str) -> Option<&Arc<Account>> {
         self.authenticator.find(login)
-    }
-
-    /// Source of access tokens.
-    pub fn token_source(&self) -> &Arc<TokenSource> {
-        &self.token_source
     }
 
     /// Creates the connector to a provider's mail service. No wait exceeds `deadline`.
@@ -169,12 +154,13 @@ impl Service {
         deadline: Option<tokio::time::Instant>,
     ) -> Result<Connector<'a>, Fault> {
         let tls = self.upstream_tls.get(&provider.name).cloned();
-        Connector::new(provider, protocol, tls, self.step_timeout(), deadline)
-    }
-
-    /// Longest time of one step towards an upstream: `limits.upstream_timeout`.
-    pub fn step_timeout(&self) -> Duration {
-        self.limits.upstream_timeout
+        Connector::new(
+            provider,
+            protocol,
+            tls,
+            self.limits.upstream_timeout,
+            deadline,
+        )
     }
 
     /// Redeems consents unused for `age`, and checks those that need attention. Covers the
@@ -214,11 +200,6 @@ impl Service {
         });
     }
 
-    /// Handle for audit records, if they are enabled.
-    pub fn audit(&self) -> Option<&Audit> {
-        self.state.audit.as_ref()
-    }
-
     /// Whether audit records are required but cannot be written.
     pub fn is_audit_failing(&self) -> bool {
         self.state.audit.as_ref().is_some_and(Audit::is_failing)
@@ -235,30 +216,5 @@ impl Service {
         if let Some(audit) = &self.state.audit {
             metrics.audit(!audit.is_failing(), audit.head_signed());
         }
-    }
-
-    /// State shared with other relays; `None` for a single relay.
-    pub fn sharing(&self) -> Option<&Arc<Sharing>> {
-        self.state.sharing.as_ref()
-    }
-
-    /// Counters of this process, for `/metrics`.
-    pub fn metrics(&self) -> &Arc<Metrics> {
-        &self.state.metrics
-    }
-
-    /// Last success and last fault of each login.
-    pub fn history(&self) -> &LoginHistory {
-        &self.state.history
-    }
-
-    /// Cancelled when sessions must end at their next reply boundary.
-    pub fn drain(&self) -> &CancellationToken {
-        &self.state.drain
-    }
-
-    /// Cancelled when sessions must end at once.
-    pub fn stop(&self) -> &CancellationToken {
-        &self.state.stop
     }
 }

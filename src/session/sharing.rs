@@ -2,11 +2,12 @@
 //! tasks.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::cluster::command::{Published, Unavailable};
 use crate::cluster::identity::Identity;
@@ -31,7 +32,7 @@ pub struct Sharing {
     member: Arc<Member>,
     redis: Arc<Redis>,
     published: Mutex<Option<mpsc::UnboundedReceiver<Published>>>,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 impl Sharing {
@@ -103,12 +104,7 @@ impl Sharing {
     /// Connects to the store and starts the background tasks. Returns when this relay has rejoined,
     /// or after a short wait: mail is relayed without the store too.
     pub async fn start(&self, metrics: Arc<Metrics>) {
-        let Some(published) = self
-            .published
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        else {
+        let Some(published) = self.published.lock().take() else {
             return;
         };
         let member = self.member.clone();
@@ -120,15 +116,12 @@ impl Sharing {
                 metrics.sharing(up, member.relays());
             }
         };
-        let tasks = vec![
-            tokio::spawn(self.redis.clone().keep_connected()),
-            tokio::spawn(self.member.clone().live(published)),
-            tokio::spawn(looks),
-        ];
-        self.tasks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(tasks);
+        {
+            let mut tasks = self.tasks.lock();
+            tasks.spawn(self.redis.clone().keep_connected());
+            tasks.spawn(self.member.clone().live(published));
+            tasks.spawn(looks);
+        }
         let mut up = self.member.up();
         let back = async {
             let _ = up.wait_for(Result::is_ok).await;
@@ -146,11 +139,7 @@ impl Sharing {
     /// The reason why the store cannot be used.
     pub async fn connect_cli(&self) -> Result<(), String> {
         self.member.become_cli();
-        let connecting = tokio::spawn(self.redis.clone().keep_connected());
-        self.tasks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(connecting);
+        self.tasks.lock().spawn(self.redis.clone().keep_connected());
         let mut up = self.member.up();
         let connected = up.wait_for(Result::is_ok);
         // The result of the last attempt is known by then.
@@ -164,7 +153,6 @@ impl Sharing {
     pub async fn stop(&self, until: tokio::time::Instant) {
         let _ = tokio::time::timeout_at(until, self.member.until_idle()).await;
         let _ = tokio::time::timeout(GOODBYE, self.member.leave()).await;
-        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        tasks.iter().for_each(JoinHandle::abort);
+        self.tasks.lock().abort_all();
     }
 }

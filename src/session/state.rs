@@ -1,8 +1,9 @@
 //! State that sessions share across reloads.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::registry::SessionRegistry;
@@ -17,28 +18,29 @@ use crate::wire::Protocol;
 
 /// Handles to shared counters, limits and learned capabilities; cheap to clone.
 #[derive(Clone)]
-pub(super) struct ServiceState {
-    pub(super) history: Arc<LoginHistory>,
-    pub(super) metrics: Arc<Metrics>,
+pub struct ServiceState {
+    /// Last success and last fault of each login.
+    pub history: Arc<LoginHistory>,
+    /// Counters of this process, for `/metrics`.
+    pub metrics: Arc<Metrics>,
     /// Throttles of mailboxes, for their mail services' limits.
     pub(super) throttles: Arc<Throttles>,
     pub(super) fault_log: Arc<FaultLogLimiter>,
-    pub(super) sessions: Arc<SessionRegistry>,
-    pub(super) audit: Option<Audit>,
-    /// State shared with other relays.
-    pub(super) sharing: Option<Arc<Sharing>>,
+    /// Open sessions of this process.
+    pub sessions: Arc<SessionRegistry>,
+    /// Handle for audit records, if they are enabled.
+    pub audit: Option<Audit>,
+    /// State shared with other relays; `None` for a single relay.
+    pub sharing: Option<Arc<Sharing>>,
     learned: Arc<LearnedCapabilities>,
     /// Cancelled when sessions must end at their next reply boundary.
-    pub(super) drain: CancellationToken,
+    pub drain: CancellationToken,
     /// Cancelled when sessions must end at once.
-    pub(super) stop: CancellationToken,
+    pub stop: CancellationToken,
 }
 
 /// Capabilities listed by upstreams, by provider and protocol.
-#[derive(Default)]
-struct LearnedCapabilities(Mutex<HashMap<ProviderProtocol, Arc<[String]>>>);
-
-type ProviderProtocol = (String, Protocol);
+type LearnedCapabilities = Mutex<HashMap<(String, Protocol), Arc<[String]>>>;
 
 impl ServiceState {
     pub(super) fn new(metrics: Arc<Metrics>, sharing: Option<Arc<Sharing>>) -> Self {
@@ -61,19 +63,14 @@ impl ServiceState {
     }
 
     /// Stores the capabilities that a provider's upstream listed, for later clients.
-    pub(super) fn learn(&self, provider: &str, protocol: Protocol, capabilities: &[String]) {
-        let learned = &self.learned.0;
-        let mut learned = learned.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = learned.get(&(provider.to_owned(), protocol));
-        if known.is_none_or(|known| **known != *capabilities) {
-            learned.insert((provider.to_owned(), protocol), capabilities.into());
-        }
+    pub(super) fn learn(&self, provider: &str, protocol: Protocol, capabilities: Vec<String>) {
+        let listed = (provider.to_owned(), protocol);
+        self.learned.lock().insert(listed, capabilities.into());
     }
 
     /// Capabilities of a provider's upstream; those of the preset until they are learned.
     pub(super) fn capabilities(&self, provider: &Provider, protocol: Protocol) -> Arc<[String]> {
-        let learned = &self.learned.0;
-        let learned = learned.lock().unwrap_or_else(PoisonError::into_inner);
+        let learned = self.learned.lock();
         match learned.get(&(provider.name.clone(), protocol)) {
             Some(learned) => learned.clone(),
             None => provider.preset.capabilities.of(protocol).as_slice().into(),

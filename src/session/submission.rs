@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::service::Service;
@@ -257,13 +256,5 @@ fn relayed(policy: &SmtpPolicy, mailbox: &str) -> Policy {
             SmtpFrom::Keep => None,
             SmtpFrom::Mailbox => Some(mailbox.to_owned()),
         },
-    }
-}
-
-/// Local reply to AUTH in a session where each MAIL opens its own upstream.
-pub(super) fn accepted_here() -> crate::login::SuccessReply {
-    crate::login::SuccessReply {
-        untagged: Bytes::new(),
-        text: Bytes::from_static(b"235 2.7.0 Authentication successful"),
     }
 }

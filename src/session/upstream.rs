@@ -45,17 +45,11 @@ impl Service {
         context: ConnectContext<'_>,
         verified: &VerifiedLogin,
     ) -> Result<LoggedIn, Fault> {
-        let ConnectContext {
-            session,
-            protocol,
-            client,
-            started,
-            deadline,
-        } = context;
+        let (protocol, deadline) = (context.protocol, context.deadline);
         self.wait_for_backoff(protocol, verified, deadline).await?;
         let mut first = true;
         loop {
-            let token = timeout_at(deadline, self.token(client, verified)).await;
+            let token = timeout_at(deadline, self.token(context.client, verified)).await;
             let token = token.unwrap_or_else(|_| {
                 Err(LoginRefused::at_once(
                     Fault::new(Kind::Unavailable, "no token within the login's deadline").with_remedy(
@@ -65,10 +59,7 @@ impl Service {
             });
             let token = match token {
                 Ok(token) => token,
-                Err(refused) => {
-                    tokio::time::sleep_until((started + refused.delay).min(deadline)).await;
-                    return Err(refused.fault);
-                }
+                Err(refused) => return Err(delayed(refused, context.started, deadline).await),
             };
             let result = self
                 .log_in_upstream(protocol, verified, &token, deadline)
@@ -83,7 +74,7 @@ impl Service {
                         && fault.allows_token_retry()
                         && self.token_source.on_refused(verified, &token) =>
                 {
-                    tracing::debug!(session, %fault, "the token was refused; trying once more with another");
+                    tracing::debug!(session = context.session, %fault, "the token was refused; trying once more with another");
                     first = false;
                 }
                 Err(fault) => {
@@ -137,10 +128,10 @@ impl Service {
         let mut stream = connector.dial().await?;
         let stage = connector.encrypt(&mut stream).await?;
         let mailbox = verified.mailbox();
-        let ready = connector
+        let mut ready = connector
             .log_in(mailbox, &token.secret, stage, &mut stream)
             .await?;
-        if let Some(capabilities) = &ready.capabilities {
+        if let Some(capabilities) = ready.capabilities.take() {
             self.state.learn(&provider.name, protocol, capabilities);
         }
         let endpoint = connector.endpoint();
@@ -152,6 +143,12 @@ impl Service {
             mailbox: mailbox.to_owned(),
         })
     }
+}
+
+/// Waits for the delay of a refused login that began at `started`, and returns its fault.
+pub(super) async fn delayed(refused: LoginRefused, started: Instant, deadline: Instant) -> Fault {
+    tokio::time::sleep_until((started + refused.delay).min(deadline)).await;
+    refused.fault
 }
 
 /// Extends the remedy if a delegate signed in: over SMTP a user's token may open only that user's

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -23,7 +24,6 @@ thread_local! {
 }
 
 /// TCP connection that may be encrypted.
-#[derive(Debug)]
 pub struct Stream {
     /// Socket, shared with [`Stream::reset`].
     tcp: Arc<TcpStream>,
@@ -40,7 +40,11 @@ pub struct Stream {
     ended: bool,
     /// Progress of closing the socket's write side, which follows the last octet in `outbound`.
     closing: Closing,
+    /// Detects a reset while nothing is received.
+    reset: Option<Reset>,
 }
+
+type Reset = Pin<Box<dyn Future<Output = io::Error> + Send>>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Closing {
@@ -77,6 +81,7 @@ impl Stream {
             held: false,
             ended: false,
             closing: Closing::Open,
+            reset: None,
         }
     }
 
@@ -118,8 +123,8 @@ impl Stream {
                 READING.with_borrow_mut(|scratch| {
                     let room = tls.room(scratch);
                     let received = ready!(poll_read(&self.tcp, cx, room))?;
-                    let wanted = FIRST.saturating_sub(first.len()).min(received);
-                    first.extend_from_slice(room.get(..wanted).unwrap_or_default());
+                    let wanted = FIRST.saturating_sub(first.len());
+                    first.extend(room.iter().take(received).take(wanted));
                     Poll::Ready(tls.handshake(scratch, received, &mut self.outbound))
                 })
             });
@@ -132,7 +137,7 @@ impl Stream {
         // A client's last flight is sent with its first data, or before it receives.
         self.tls = Some(Box::new(tls));
         self.handshaking = false;
-        self.held = !self.is_flushed();
+        self.held = !self.outbound.is_empty();
         Ok(())
     }
 
@@ -143,6 +148,7 @@ impl Stream {
         cx: &mut Context<'_>,
         sink: &mut Sink<'_>,
     ) -> Poll<io::Result<bool>> {
+        self.reset = None;
         if self.ended {
             return Poll::Ready(Ok(false));
         }
@@ -242,11 +248,6 @@ impl Stream {
         Poll::Ready(Ok(()))
     }
 
-    /// Whether all octets sent so far were written to the socket.
-    pub fn is_flushed(&self) -> bool {
-        self.outbound.is_empty()
-    }
-
     /// Receives octets once, by awaiting [`Stream::poll_receive`].
     pub async fn receive(&mut self, mut sink: impl FnMut(&[u8])) -> io::Result<bool> {
         poll_fn(|cx| self.poll_receive(cx, &mut |_, bytes| sink(bytes))).await
@@ -283,6 +284,15 @@ impl Stream {
     /// can still be read; octets sent after it are lost. Returns the error.
     pub fn reset(&self) -> impl Future<Output = io::Error> + Send + 'static {
         super::socket::reset(self.tcp.clone())
+    }
+
+    /// Ready with the error of [`Stream::reset`], watching from the first call to the next receive.
+    pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let tcp = &self.tcp;
+        let reset = self
+            .reset
+            .get_or_insert_with(|| Box::pin(super::socket::reset(tcp.clone())));
+        reset.as_mut().poll(cx)
     }
 
     /// Address of the peer.

@@ -21,14 +21,9 @@ pub(super) fn poll_read(
     cx: &mut Context<'_>,
     room: &mut [u8],
 ) -> Poll<io::Result<usize>> {
-    loop {
-        ready!(tcp.poll_read_ready(cx))?;
-        let size = room.len();
-        match once(tcp, Interest::READABLE, size, |mut tcp| tcp.read(room)) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            result => return Poll::Ready(result),
-        }
-    }
+    poll(tcp, cx, Interest::READABLE, room.len(), |mut socket| {
+        socket.read(room)
+    })
 }
 
 /// Writes once, as much as the socket accepts.
@@ -37,36 +32,40 @@ pub(super) fn poll_write(
     cx: &mut Context<'_>,
     bytes: &[u8],
 ) -> Poll<io::Result<usize>> {
-    loop {
-        ready!(tcp.poll_write_ready(cx))?;
-        match once(tcp, Interest::WRITABLE, bytes.len(), |mut tcp| {
-            tcp.write(bytes)
-        }) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            result => return Poll::Ready(result),
-        }
-    }
+    poll(tcp, cx, Interest::WRITABLE, bytes.len(), |mut socket| {
+        socket.write(bytes)
+    })
 }
 
 /// Performs `io`, which moves up to `size` octets. A shorter result means that the socket is empty
 /// or full. Where the kernel reports only changes (epoll, kqueue), the next call then waits without
 /// a system call.
-fn once(
+fn poll(
     tcp: &TcpStream,
+    cx: &mut Context<'_>,
     interest: Interest,
     size: usize,
-    io: impl FnOnce(&socket2::Socket) -> io::Result<usize>,
-) -> io::Result<usize> {
-    let mut partial = None;
-    let moved = tcp.try_io(interest, || {
-        let moved = io(&SockRef::from(tcp))?;
-        if platform::TELLS_OF_CHANGES_ONLY && (1..size).contains(&moved) {
-            partial = Some(moved);
-            return Err(io::ErrorKind::WouldBlock.into());
+    mut io: impl FnMut(&socket2::Socket) -> io::Result<usize>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(match interest.is_readable() {
+            true => tcp.poll_read_ready(cx),
+            false => tcp.poll_write_ready(cx),
+        })?;
+        let mut partial = None;
+        let moved = tcp.try_io(interest, || {
+            let moved = io(&SockRef::from(tcp))?;
+            if platform::TELLS_OF_CHANGES_ONLY && (1..size).contains(&moved) {
+                partial = Some(moved);
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(moved)
+        });
+        match partial.map_or(moved, Ok) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return Poll::Ready(result),
         }
-        Ok(moved)
-    });
-    partial.map_or(moved, Ok)
+    }
 }
 
 /// Waits for the connection to fail. Error readiness is separate: neither unread octets nor a FIN

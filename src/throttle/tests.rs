@@ -32,21 +32,18 @@ async fn permits_are_given_in_order_and_no_more_than_there_are() {
             let (throttle, order) = (throttle.clone(), order.clone());
             tokio::spawn(async move {
                 let permit = throttle.permit(limits(3, 100)).await;
-                order
-                    .lock()
-                    .unwrap()
-                    .push((n, permit.map(|permit| permit.waited)));
+                order.lock().push((n, permit.map(|permit| permit.waited)));
             })
         })
         .collect();
     tokio::task::yield_now().await;
-    assert!(order.lock().unwrap().is_empty());
+    assert!(order.lock().is_empty());
     held.pop();
     for task in waiting {
         task.await.unwrap();
     }
     let all: Vec<_> = (0..4).map(|n| (n, Ok(true))).collect();
-    assert_eq!(*order.lock().unwrap(), all);
+    assert_eq!(*order.lock(), all);
 }
 
 #[tokio::test(start_paused = true)]
@@ -139,7 +136,7 @@ async fn what_is_not_in_use_is_forgotten() {
     for n in 0..3 * MAX_REMEMBERED {
         throttles.of_mailbox("p", &n.to_string());
     }
-    assert!(lock(&throttles.known).len() <= MAX_REMEMBERED);
+    assert!(throttles.known.lock().len() <= MAX_REMEMBERED);
     assert!(Arc::ptr_eq(&kept, &throttles.of_mailbox("p", "kept")));
     assert!(!spend(&throttles.of_mailbox("p", "sent")));
 }

@@ -6,7 +6,9 @@
 //! [`CertificateWatcher::refresh`] checks the files at once.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
 
 use super::{CertificateFiles, FileStamp, ServerCertificate};
 use rustls::ServerConfig;
@@ -52,10 +54,7 @@ impl ReloadableTls {
 
     /// Returns the configuration for the next handshake.
     pub fn current(&self) -> Arc<ServerConfig> {
-        self.current
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.current.read().clone()
     }
 
     /// Name of the listener.
@@ -70,7 +69,7 @@ impl ReloadableTls {
 
     /// Expiry of the certificate, in seconds since 1970.
     pub fn end(&self) -> Option<i64> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.lock();
         state.end
     }
 
@@ -81,7 +80,7 @@ impl ReloadableTls {
 
     /// Applies the files if they have changed. Reads them, which blocks.
     pub fn refresh(&self) -> Refresh {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         if self.files.stamp() == state.stamp {
             return Refresh::Unchanged;
         }
@@ -92,7 +91,7 @@ impl ReloadableTls {
         });
         match read {
             Ok((stamp, end, config)) => {
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+                *self.current.write() = Arc::new(config);
                 *state = State {
                     stamp,
                     end,

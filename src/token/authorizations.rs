@@ -2,9 +2,10 @@
 //! minutes, with the `state` that only they know.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use subtle::ConstantTimeEq as _;
 use tokio::time::Instant;
 use url::Url;
@@ -130,7 +131,7 @@ impl PendingAuthorizations {
         let pending = token_source.start_consent(account, login, &self.redirect)?;
         let url = pending.url.clone();
         let now = Instant::now();
-        let mut entries = self.lock();
+        let mut entries = self.entries.lock();
         entries.retain(|_, entry| now.duration_since(entry.began) < LIFETIME);
         if entries.len() >= CAP
             && let Some(oldest) = entries
@@ -155,7 +156,7 @@ impl PendingAuthorizations {
     /// Whether the query of a redirect contains the state of a pending consent.
     pub fn is_awaited(&self, query: &str) -> bool {
         let state = parameter(query, "state");
-        let entries = self.lock();
+        let entries = self.entries.lock();
         let key = known(&entries, &state);
         key.and_then(|key| entries.get(&key)).is_some_and(|entry| {
             matches!(entry.stage, Stage::Unavailable(_)) && entry.began.elapsed() < LIFETIME
@@ -192,7 +193,7 @@ impl PendingAuthorizations {
     }
 
     fn progress_here(&self, state: &str) -> Option<Progress> {
-        let entries = self.lock();
+        let entries = self.entries.lock();
         let key = known(&entries, state)?;
         Some(match &entries.get(&key)?.stage {
             Stage::Unavailable(_) | Stage::Back => Progress::Pending,
@@ -241,7 +242,7 @@ impl PendingAuthorizations {
             .with_remedy("start the consent again"));
         };
         let result = finish(token_source, pending, query).await;
-        if let Some(entry) = self.lock().get_mut(&key) {
+        if let Some(entry) = self.entries.lock().get_mut(&key) {
             entry.stage = Stage::Ended(result.as_ref().err().cloned());
         }
         if let Some(shared) = token_source.shared() {
@@ -276,7 +277,7 @@ impl PendingAuthorizations {
     }
 
     fn take(&self, state: &str) -> Option<(String, AuthorizationRequest)> {
-        let mut entries = self.lock();
+        let mut entries = self.entries.lock();
         let key = known(&entries, state)?;
         let entry = entries.get_mut(&key)?;
         if entry.began.elapsed() >= LIFETIME {
@@ -289,10 +290,6 @@ impl PendingAuthorizations {
                 None
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,8 +1,8 @@
 //! One entry of the cache: a token, and the request in progress that later callers join.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::life::CachedToken;
@@ -25,7 +25,3 @@ pub(super) struct CacheEntry {
 
 /// Result of a request: the token, its generation, and whether it was just issued.
 pub(super) type FlightResult = Result<(Secret, u64, bool), Fault>;
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::cache_entry::{CacheEntry, FlightResult, Observer, lock};
+use super::cache_entry::{CacheEntry, FlightResult, Observer};
 use super::cache_key::CacheKey;
 use super::failure::{Class, TokenError};
 use super::grant::Request;
@@ -40,25 +40,25 @@ impl Flight {
         self.note_version();
         let unstored = result.as_ref().is_ok_and(|grant| grant.unstored);
         let result = self.on_result(result);
-        lock(&self.entry.flight).take();
+        self.entry.flight.lock().take();
         let _ = sender.send(Some(result));
         if let (true, Some(store)) = (unstored, &self.store) {
             store.until_stored(&self.login).await;
             self.note_version();
-            lock(&self.entry.life).on_stored();
+            self.entry.life.lock().on_stored();
         }
     }
 
     /// Stores the version of the record that this request wrote.
     fn note_version(&self) {
         if let (Some(store), true) = (&self.store, self.registration.grant.needs_consent()) {
-            *lock(&self.entry.version) = store.version(&self.login);
+            *self.entry.version.lock() = store.version(&self.login);
         }
     }
 
     fn on_result(&self, result: Result<IssuedToken, TokenError>) -> FlightResult {
         let (registration, now) = (&self.registration, Instant::now());
-        let mut life = lock(&self.entry.life);
+        let mut life = self.entry.life.lock();
         match result {
             Ok(grant) => {
                 tracing::info!(

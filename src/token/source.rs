@@ -1,14 +1,15 @@
 //! The token source: cache, one request at a time, observers.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::cache_entry::{CacheEntry, FlightResult, Observer, lock};
+use super::cache_entry::{CacheEntry, FlightResult, Observer};
 use super::cache_key::{CacheKey, RegistrationVersions};
 use super::flight::Flight;
 use super::grant::Request;
@@ -137,7 +138,9 @@ impl TokenSource {
 
     /// Drops the tokens of registrations that changed or no longer exist.
     pub fn activate(&self) {
-        lock(&self.cache).retain(|key, _| self.versions.is_current(key));
+        self.cache
+            .lock()
+            .retain(|key, _| self.versions.is_current(key));
     }
 
     /// Sets the observer of requests sent to endpoints for logins.
@@ -160,7 +163,7 @@ impl TokenSource {
         let key = self.cache_key(verified);
         let entry = self.cache_entry(&key);
         self.reload_if_changed(&entry, verified);
-        let next = lock(&entry.life).next(Instant::now());
+        let next = entry.life.lock().next(Instant::now());
         match next {
             Decision::Use(secret, generation) => Ok(Token {
                 secret,
@@ -199,7 +202,10 @@ impl TokenSource {
     /// Records that an upstream accepted the token for this mailbox.
     pub fn on_accepted(&self, verified: &VerifiedLogin, token: &Token) {
         let entry = self.cache_entry(&self.cache_key(verified));
-        lock(&entry.life).on_accepted(token.generation, verified.mailbox(), Instant::now());
+        entry
+            .life
+            .lock()
+            .on_accepted(token.generation, verified.mailbox(), Instant::now());
     }
 
     /// Records that an upstream refused the token for this mailbox. Returns whether to try again: a
@@ -207,7 +213,7 @@ impl TokenSource {
     /// accepted for another mailbox or already replaced within the last minute.
     pub fn on_refused(&self, verified: &VerifiedLogin, token: &Token) -> bool {
         let entry = self.cache_entry(&self.cache_key(verified));
-        lock(&entry.life).on_refused(
+        entry.life.lock().on_refused(
             token.generation,
             token.fresh,
             verified.mailbox(),
@@ -218,7 +224,7 @@ impl TokenSource {
     /// State of the token of an account's login; `mailbox` is the one it opens.
     pub fn token_state(&self, account: &Account, login: &str, mailbox: &str) -> TokenState {
         let key = self.versions.cache_key(account, login, mailbox, None);
-        let cache = lock(&self.cache);
+        let cache = self.cache.lock();
         let entry = match account.registration.grant.needs_client_password() {
             // Any password that the client presents.
             true => cache
@@ -227,18 +233,18 @@ impl TokenSource {
                     other.registration == key.registration && other.subject == key.subject
                 })
                 .map(|(_, entry)| entry)
-                .max_by_key(|entry| lock(&entry.life).has_token()),
+                .max_by_key(|entry| entry.life.lock().has_token()),
             false => cache.get(&key),
         };
         // What is cached says nothing of a record that `authorize` or `forget` wrote since.
         let is_current = |entry: &&Arc<CacheEntry>| match &self.store {
             Some(store) if account.registration.grant.needs_consent() => {
-                *lock(&entry.version) == store.version(login)
+                *entry.version.lock() == store.version(login)
             }
             _ => true,
         };
         entry.filter(is_current).map_or(TokenState::None, |entry| {
-            lock(&entry.life).token_state(Instant::now())
+            entry.life.lock().token_state(Instant::now())
         })
     }
 
@@ -264,7 +270,7 @@ impl TokenSource {
             VerifiedLogin::by_operator(account.clone(), login.to_owned(), String::new(), None);
         let entry = self.cache_entry(&self.cache_key(&verified));
         self.reload_if_changed(&entry, &verified);
-        lock(&entry.life).ask_again();
+        entry.life.lock().ask_again();
         let mut flight = self.flight(&entry, &verified, true);
         // The result is logged and cached.
         let _ = flight.wait_for(Option::is_some).await;
@@ -274,7 +280,7 @@ impl TokenSource {
     /// waits for the result.
     pub fn ask_again(&self, verified: &VerifiedLogin) {
         let entry = self.cache_entry(&self.cache_key(verified));
-        lock(&entry.life).ask_again();
+        entry.life.lock().ask_again();
     }
 
     /// Waits for redemptions in progress, at most until `until`, and tries to write pending records:
@@ -302,13 +308,13 @@ impl TokenSource {
     }
 
     fn cache_entry(&self, key: &CacheKey) -> Arc<CacheEntry> {
-        let mut cache = lock(&self.cache);
+        let mut cache = self.cache.lock();
         if let Some(entry) = cache.get(key) {
             return entry.clone();
         }
         if cache.len() >= MAX_CACHED {
             let used = |entry: &Arc<CacheEntry>| {
-                Arc::strong_count(entry) > 1 || lock(&entry.life).has_token()
+                Arc::strong_count(entry) > 1 || entry.life.lock().has_token()
             };
             cache.retain(|_, entry| used(entry));
         }
@@ -329,10 +335,10 @@ impl TokenSource {
             return;
         };
         let version = store.version(verified.login());
-        let mut known = lock(&entry.version);
+        let mut known = entry.version.lock();
         if *known != version {
             *known = version;
-            lock(&entry.life).renew();
+            entry.life.lock().renew();
         }
     }
 
@@ -344,7 +350,7 @@ impl TokenSource {
         verified: &VerifiedLogin,
         force_refresh: bool,
     ) -> watch::Receiver<Option<FlightResult>> {
-        let mut flight = lock(&entry.flight);
+        let mut flight = entry.flight.lock();
         if let Some(running) = flight
             .as_ref()
             .filter(|flight| flight.has_changed().is_ok())
@@ -352,7 +358,7 @@ impl TokenSource {
             return running.clone();
         }
         // A request may have ended since this login checked.
-        let ended = match lock(&entry.life).next(Instant::now()) {
+        let ended = match entry.life.lock().next(Instant::now()) {
             _ if force_refresh => None,
             Decision::Use(secret, generation) => Some(Ok((secret, generation, false))),
             Decision::Refuse(fault) => Some(Err(fault.already_logged())),
@@ -369,7 +375,7 @@ impl TokenSource {
             mailbox: verified.mailbox().to_owned(),
             login: verified.login().to_owned(),
             password: verified.unverified_password().cloned(),
-            replaces: lock(&entry.life).last(),
+            replaces: entry.life.lock().last(),
             force_refresh,
             since: now(),
             client: self.clients.get(&registration.provider.name).cloned(),

@@ -41,6 +41,17 @@ pub struct Line {
 pub struct Head(Vec<u8>);
 
 impl Head {
+    /// Appends octets of the first line, as far as there is room.
+    pub fn push(&mut self, part: &[u8]) {
+        let room = HEAD.saturating_sub(self.0.len());
+        self.0.extend(part.iter().take(room));
+    }
+
+    /// Whether no octet has arrived.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The kept part of the line, without trailing whitespace.
     pub fn text(&self) -> &[u8] {
         self.0.trim_ascii_end()
@@ -48,8 +59,8 @@ impl Head {
 
     /// The `n`th word, counted from 0; empty if there is none.
     pub fn word(&self, n: usize) -> &[u8] {
-        let words = self.0.trim_ascii_end().split(|octet| *octet == b' ');
-        words.into_iter().nth(n).unwrap_or_default()
+        let mut words = self.text().split(|octet| *octet == b' ');
+        words.nth(n).unwrap_or_default()
     }
 
     /// Whether the `n`th word is `word`, ignoring case.
@@ -133,7 +144,7 @@ impl Announcement {
 }
 
 /// Scanner of one direction of a session.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Scanner {
     /// Whether a server sends this direction: its responses may be human-readable text.
     responses: bool,
@@ -152,23 +163,14 @@ pub struct Scanner {
 impl Scanner {
     /// Creates a scanner at the beginning of a client's command.
     pub fn of_commands() -> Self {
-        Self::new(false)
+        Self::default()
     }
 
     /// Creates a scanner at the beginning of a server's response.
     pub fn of_responses() -> Self {
-        Self::new(true)
-    }
-
-    fn new(responses: bool) -> Self {
         Self {
-            responses,
-            head: Head::default(),
-            announcement: Announcement::None,
-            begun: false,
-            cr: false,
-            literal: 0,
-            continued: false,
+            responses: true,
+            ..Self::default()
         }
     }
 
@@ -186,8 +188,7 @@ impl Scanner {
         let end = memchr(b'\n', bytes);
         let part = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
         if !self.continued {
-            let room = HEAD.saturating_sub(self.head.0.len()).min(part.len());
-            self.head.0.extend(part.get(..room).unwrap_or_default());
+            self.head.push(part);
         }
         self.announcement = self.announcement.continued_by(part);
         self.cr = part.last().map_or(self.cr, |octet| *octet == b'\r');
@@ -224,7 +225,10 @@ impl Scanner {
 
     /// Resets the scanner after a command was refused before its literal was sent.
     pub fn abandon(&mut self) {
-        *self = Self::new(self.responses);
+        *self = Self {
+            responses: self.responses,
+            ..Self::default()
+        };
     }
 
     /// Whether the scanner is between two commands or responses.

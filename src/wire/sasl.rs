@@ -87,17 +87,12 @@ impl Credentials {
         })
     }
 
-    /// Parses the response of PLAIN, in base64.
-    pub fn from_plain(line: &[u8]) -> Result<Self, Malformed> {
-        Self::from_plain_message(&decode(line)?)
-    }
-
     /// Parses the response of PLAIN, already decoded.
     ///
     /// ```abnf
     /// message = [authzid] UTF8NUL authcid UTF8NUL passwd   ; RFC 4616 §2
     /// ```
-    pub fn from_plain_message(message: &[u8]) -> Result<Self, Malformed> {
+    pub fn from_plain(message: &[u8]) -> Result<Self, Malformed> {
         let mut parts = message.splitn(3, |octet| *octet == 0);
         let (Some(authzid), Some(authcid), Some(password)) =
             (parts.next(), parts.next(), parts.next())
@@ -263,7 +258,7 @@ mod tests {
     /// Examples of RFC 4616 §4, and messages that must be refused.
     #[test]
     fn plain_takes_what_the_rfc_says_and_nothing_else() {
-        let plain = Credentials::from_plain_message;
+        let plain = Credentials::from_plain;
         let tim = Credentials::new(b"tim", b"tanstaaftanstaaf").unwrap();
         assert_eq!(plain(b"\0tim\0tanstaaftanstaaf"), Ok(tim.clone()));
         let ursel = plain(b"Ursel\0Kurt\0xipj3plmq").unwrap();

@@ -171,11 +171,6 @@ impl Reply {
             .iter()
             .map(|line| line.get(4..).unwrap_or_default())
     }
-
-    /// Joins the lines into one, for the log.
-    pub fn summary(&self) -> String {
-        self.lines.join(" / ")
-    }
 }
 
 /// Builds a listener's reply lines to EHLO: the upstream's lines without those that authrelay

@@ -164,10 +164,7 @@ fn alike(one: &Answer, other: &Answer) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_script_does_what_the_table_says() {
-    let Some(server) = Server::start() else {
-        eprintln!("skipped: there is no redis-server");
-        return;
-    };
+    let server = Server::start();
     let config = SharedStore {
         url: Secret::from(""),
         servers: vec![HostPort {

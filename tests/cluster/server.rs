@@ -11,17 +11,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// `None`: there is no Redis on this machine.
-    pub fn start() -> Option<Self> {
+    pub fn start() -> Self {
         Self::with(&[])
     }
 
     /// With more arguments, as for TLS, a replica or persistence.
-    pub fn with(more: &[&str]) -> Option<Self> {
+    pub fn with(more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
         let more: Vec<_> = more.iter().map(|text| (*text).to_owned()).collect();
-        let child = spawn(port, folder.path(), &more)?;
+        let child = spawn(port, folder.path(), &more);
         let server = Self {
             child,
             port,
@@ -29,7 +28,7 @@ impl Server {
             more,
         };
         server.wait();
-        Some(server)
+        server
     }
 
     /// Until it answers.
@@ -63,7 +62,7 @@ impl Server {
     /// Anew on the same port, with what was written to disk: by default nothing.
     #[allow(dead_code)]
     pub fn restart(&mut self) {
-        self.child = spawn(self.port, self.folder.path(), &self.more).unwrap();
+        self.child = spawn(self.port, self.folder.path(), &self.more);
         self.wait();
     }
 
@@ -80,7 +79,7 @@ pub fn free_port() -> u16 {
     socket.local_addr().unwrap().port()
 }
 
-fn spawn(port: u16, folder: &std::path::Path, more: &[String]) -> Option<Child> {
+fn spawn(port: u16, folder: &std::path::Path, more: &[String]) -> Child {
     Command::new("redis-server")
         .args([
             "--port",
@@ -96,7 +95,7 @@ fn spawn(port: u16, folder: &std::path::Path, more: &[String]) -> Option<Child> 
         .arg(folder)
         .stdout(Stdio::null())
         .spawn()
-        .ok()
+        .expect("redis-server is installed")
 }
 
 impl Drop for Server {

@@ -84,12 +84,12 @@ async fn a_consent_takes_ten_minutes_at_most() {
     let redirect = "http://localhost:8025/oauth/callback".parse().unwrap();
     let consents = authrelay::token::authorizations::PendingAuthorizations::new(redirect);
     let url = consents
-        .begin(service.token_source(), &config.accounts[0], LOGIN)
+        .begin(&service.token_source, &config.accounts[0], LOGIN)
         .unwrap();
     let state = query(url.as_str(), "state");
     tokio::time::advance(std::time::Duration::from_secs(601)).await;
     let late = consents
-        .finish(service.token_source(), &format!("code=x&state={state}"))
+        .finish(&service.token_source, &format!("code=x&state={state}"))
         .await
         .unwrap_err();
     assert!(late.detail().contains("ten minutes are over"), "{late}");

@@ -209,7 +209,7 @@ fn looks_before(time: Duration) -> u64 {
 
 /// Token requests whose answer has been taken in.
 fn counted_requests(relay: &Relay) -> usize {
-    let text = relay.control.current().active().metrics().text();
+    let text = relay.control.current().active().state.metrics.text();
     let counters = text
         .lines()
         .filter(|line| line.starts_with("authrelay_token_requests_total"));

@@ -174,7 +174,7 @@ async fn r42_records_equal_metrics_equal_what_happened() {
         }
     }
     relay.log.sessions(1_001).await;
-    let text = relay.control.current().active().metrics().text();
+    let text = relay.control.current().active().state.metrics.text();
     let counted = |family, labels: &[&str]| metrics(&text, family, labels);
     let labels = ["protocol", "outcome"];
     assert_eq!(counted("authrelay_sessions_total", &labels), sessions);

@@ -43,7 +43,7 @@ async fn assert_probe(relay: &Relay, client: Client) {
     let protocol = session["protocol"].as_str().unwrap();
     let counted =
         format!("authrelay_sessions_total{{protocol=\"{protocol}\",outcome=\"probe\"}} 1\n");
-    let metrics = relay.control.current().active().metrics().text();
+    let metrics = relay.control.current().active().state.metrics.text();
     assert!(metrics.contains(&counted), "{metrics}");
     relay.assert_untouched("a probe");
 }

@@ -97,7 +97,13 @@ fn r13_a_message_over_the_size_never_arrives() {
         assert!(said.starts_with("552 5.3.4 "), "{said}");
         // Both are told of, the one that ended its session as well.
         assert_eq!(relay.log.faults(), ["policy: message"; 2]);
-        let accounts = relay.control.current().active().history().entry(MAILBOX);
+        let accounts = relay
+            .control
+            .current()
+            .active()
+            .state
+            .history
+            .entry(MAILBOX);
         let (_, fault) = accounts.last_fault.unwrap();
         assert!(fault.remedy().unwrap().contains("smtp section"), "{fault}");
     });

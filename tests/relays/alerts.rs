@@ -66,9 +66,7 @@ async fn page(pair: &Pair, relay: usize) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_of_the_store_is_told_once_and_seen_on_the_page() {
     let told = Told::new();
-    let Some(mut pair) = Pair::start(consenting().append(&told.hook())).await else {
-        return;
-    };
+    let mut pair = Pair::start(consenting().append(&told.hook())).await;
     for (relay, name) in [(0, None), (1, Some("relay two"))] {
         let page = page(&pair, relay).await;
         assert!(page.contains("2 relays"), "{page}");
@@ -125,9 +123,7 @@ async fn a_full_disk_stops_no_redemption_and_is_told_once() {
         .replace("ca: ca.pem", "ca: ca.pem\n    refresh_tokens: one_use")
         .token_url(&provider.url())
         .append(&told.hook());
-    let Some(pair) = Pair::with_state_in(disk.path(), setup).await else {
-        return;
-    };
+    let pair = Pair::with_state_in(disk.path(), setup).await;
     provider.stock(&pair.one.sandbox);
     provider.set_lifetime(2);
     assert_eq!(consent(&pair, 0).await.0, 200);

@@ -11,9 +11,7 @@ use crate::stage::Setup;
 /// On one thread, so that both relays' log is this test's.
 #[tokio::test]
 async fn mail_goes_on_without_the_store_and_one_line_says_so() {
-    let Some(mut pair) = Pair::start(Setup::default()).await else {
-        return;
-    };
+    let mut pair = Pair::start(Setup::default()).await;
     pair.assert_logs_in(0).await;
     pair.until_metric(0, "authrelay_store_up 1\n").await;
     pair.until_metric(0, "authrelay_relays 2\n").await;
@@ -42,9 +40,7 @@ async fn mail_goes_on_without_the_store_and_one_line_says_so() {
 
 async fn a_consent_outlives(loss: impl FnOnce(&mut Pair)) {
     let setup = consenting().replace("ca: ca.pem", "ca: ca.pem\n    refresh_tokens: one_use");
-    let Some(mut pair) = Pair::start(setup).await else {
-        return;
-    };
+    let mut pair = Pair::start(setup).await;
     assert_eq!(consent(&pair, 0).await.0, 200);
     loss(&mut pair);
     pair.one.sandbox.revoke_tokens();

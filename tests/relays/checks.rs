@@ -66,17 +66,9 @@ async fn finds(file: &Path, what: &str) {
     assert!(report["steps"].as_array().unwrap().len() > 4, "{report:#}");
 }
 
-fn redis(arguments: &[&str]) -> Option<Redis> {
-    let redis = Redis::with(arguments);
-    if redis.is_none() {
-        eprintln!("skipped: there is no redis-server");
-    }
-    redis
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_is_fit_is_good() {
-    let Some(redis) = redis(&[]) else { return };
+    let redis = Redis::with(&[]);
     let stage = prepared(&url(redis.port)).await;
     let output = run(stage.path(), &["check", "--online"]).await;
     let said = text(&output.stderr);
@@ -96,7 +88,7 @@ async fn a_store_that_is_fit_is_good() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_is_not_fit_is_named() {
-    let Some(redis) = redis(&[]) else { return };
+    let redis = Redis::with(&[]);
     let stage = prepared(&url(redis.port)).await;
     redis.ask(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
     finds(&stage.path(), "its eviction policy is allkeys-lru").await;
@@ -118,7 +110,7 @@ async fn a_store_that_is_not_fit_is_named() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_password_that_is_wrong_is_named_and_not_shown() {
-    let Some(redis) = redis(&[]) else { return };
+    let redis = Redis::with(&[]);
     redis.ask(&["CONFIG", "SET", "requirepass", "p@ss"]);
     let store = format!("url: \"redis://:another-one@127.0.0.1:{}\"", redis.port);
     let stage = prepared(&store).await;
@@ -129,7 +121,7 @@ async fn a_password_that_is_wrong_is_named_and_not_shown() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_version_and_a_clock_that_is_off_are_named() {
-    let Some(redis) = redis(&[]) else { return };
+    let redis = Redis::with(&[]);
     let info = redis.ask(&["INFO", "server"]);
     let version = info
         .lines()
@@ -189,9 +181,7 @@ async fn a_certificate_of_another_authority_is_named() {
         "--tls-auth-clients",
         "no",
     ];
-    let Some(_redis) = redis(&arguments) else {
-        return;
-    };
+    let _redis = Redis::with(&arguments);
     let store = format!("url: \"rediss://localhost:{port}\", ca: \"{other}\"");
     let stage = prepared(&store).await;
     finds(&stage.path(), "TLS: ").await;

@@ -32,14 +32,10 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// `None`: there is no Redis on this machine.
-    pub async fn start(setup: Setup) -> Option<Self> {
-        let Some(redis) = Redis::start() else {
-            eprintln!("skipped: there is no redis-server");
-            return None;
-        };
+    pub async fn start(setup: Setup) -> Self {
+        let redis = Redis::start();
         let store = format!("url: \"redis://127.0.0.1:{}\"", redis.port);
-        Some(Self::with(redis, &store, setup).await)
+        Self::with(redis, &store, setup).await
     }
 
     /// With what stands under `state.store`.
@@ -54,11 +50,8 @@ impl Pair {
     }
 
     /// With a link between the second relay and Redis.
-    pub async fn linked(setup: Setup) -> Option<(Self, Link)> {
-        let Some(redis) = Redis::start() else {
-            eprintln!("skipped: there is no redis-server");
-            return None;
-        };
+    pub async fn linked(setup: Setup) -> (Self, Link) {
+        let redis = Redis::start();
         let url = |port: u16| format!("redis://127.0.0.1:{port}");
         let state = format!(
             "directory: ./state\n  key: a key that both relays have\n  store: {{url: \"{}\"}}",
@@ -70,15 +63,12 @@ impl Pair {
         let two = Second::start_with(&one, "two", &replace).await;
         let pair = Self { redis, one, two };
         pair.until_both_are_there().await;
-        Some((pair, link))
+        (pair, link)
     }
 
     /// With the state of the first relay in a directory of the test's.
-    pub async fn with_state_in(directory: &std::path::Path, setup: Setup) -> Option<Self> {
-        let Some(redis) = Redis::start() else {
-            eprintln!("skipped: there is no redis-server");
-            return None;
-        };
+    pub async fn with_state_in(directory: &std::path::Path, setup: Setup) -> Self {
+        let redis = Redis::start();
         let directory = format!("directory: {}", directory.display());
         let state = format!(
             "{directory}\n  key: a key that both relays have\n  store: {{url: \"redis://127.0.0.1:{}\"}}",
@@ -89,7 +79,7 @@ impl Pair {
         let two = Second::start_with(&one, "two", &other).await;
         let pair = Self { redis, one, two };
         pair.until_both_are_there().await;
-        Some(pair)
+        pair
     }
 
     /// Until a relay's metrics have this line.
@@ -107,7 +97,7 @@ impl Pair {
     async fn until_both_are_there(&self) {
         for control in [&self.one.control, &self.two.control] {
             let service = control.current().active();
-            let member = service.sharing().unwrap().member().clone();
+            let member = service.state.sharing.as_ref().unwrap().member().clone();
             let there = async {
                 while member.relays() < 2 {
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -151,7 +141,7 @@ impl Pair {
             0 => self.one.control.current().active(),
             _ => self.two.control.current().active(),
         };
-        service.metrics().text()
+        service.state.metrics.text()
     }
 
     /// How many operations a relay has asked of the store, but for beats.

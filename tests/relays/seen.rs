@@ -11,9 +11,7 @@ use crate::stage::Setup;
 
 #[tokio::test]
 async fn a_reload_with_another_store_is_refused_and_says_so() {
-    let Some(pair) = Pair::start(Setup::default()).await else {
-        return;
-    };
+    let pair = Pair::start(Setup::default()).await;
     pair.one.control.reload().await.unwrap();
     let url = format!("redis://127.0.0.1:{}", pair.redis.port);
     pair.one.rewrite(&[(&url, "redis://127.0.0.1:1")]);
@@ -30,9 +28,7 @@ async fn a_reload_with_another_store_is_refused_and_says_so() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn audit_records_carry_the_relays_name() {
     let setup = Setup::default().append("audit: {path: ./audit.jsonl}\n");
-    let Some(pair) = Pair::start(setup).await else {
-        return;
-    };
+    let pair = Pair::start(setup).await;
     drop(pair.log_in(0, Imap).await);
     let path = pair.one.directory().join("audit.jsonl");
     for _ in 0..100 {
@@ -56,9 +52,7 @@ async fn audit_records_carry_the_relays_name() {
 /// A store that takes half a second an answer is as good as none, and costs a login less than one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_store_costs_a_login_less_than_a_second() {
-    let Some(pair) = Pair::start(Setup::default()).await else {
-        return;
-    };
+    let pair = Pair::start(Setup::default()).await;
     let stop = |signal: &str| {
         let id = pair.redis.id().to_string();
         assert!(
@@ -81,9 +75,7 @@ async fn a_slow_store_costs_a_login_less_than_a_second() {
 /// `authorize` at one relay while the store is away; the other has it afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_person_does_without_the_store_reaches_the_others_when_it_is_back() {
-    let Some(mut pair) = Pair::start(consenting()).await else {
-        return;
-    };
+    let mut pair = Pair::start(consenting()).await;
     pair.redis.kill();
     assert_eq!(consent(&pair, 0).await.0, 200);
     pair.assert_logs_in(0).await;

@@ -1,9 +1,10 @@
 //! Keeps argon2's memory between runs. If freed, 19 MiB would stay in the heap of every thread that
 //! ran it, of which there may soon be ten.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use argon2::{Algorithm, Argon2, Block, Params, PasswordHash, Version};
+use parking_lot::Mutex;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -48,12 +49,7 @@ impl Argon2Memory {
 impl Argon2Permit {
     /// Whether `presented` matches a PHC string. Blocks for milliseconds.
     pub(super) fn matches(self, phc: &str, presented: &[u8]) -> bool {
-        let free = || {
-            self.pool
-                .free
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        };
+        let free = || self.pool.free.lock();
         let mut blocks = free().pop().unwrap_or_default();
         let right = matches(phc, presented, &mut blocks).unwrap_or(false);
         free().push(blocks);

@@ -2,7 +2,7 @@
 //! counted, and never set the marker. Consents that are not on their own disk are read from the store.
 
 use super::super::command::{Answer, Command, Unavailable};
-use super::{Member, NOBODY, lock, nonce};
+use super::{Member, NOBODY, nonce};
 
 impl Member {
     /// Turns this into a command-line process. Called once, before the store is asked.
@@ -19,7 +19,7 @@ impl Member {
     /// Reason why the store cannot be asked at the moment; `None` if it can.
     pub fn trouble(&self) -> Option<String> {
         let away = self.up.borrow().clone().err();
-        let is_back = lock(&self.epoch).is_some();
+        let is_back = self.epoch.lock().is_some();
         away.or_else(|| (!is_back).then(|| NOBODY.to_owned()))
     }
 
@@ -27,7 +27,7 @@ impl Member {
     pub(super) async fn read_epoch(&self) -> Result<(), Unavailable> {
         match self.execute("".into(), &Command::Epoch).await? {
             Answer::Marked { epoch } => {
-                *lock(&self.epoch) = Some(epoch);
+                *self.epoch.lock() = Some(epoch);
                 Ok(())
             }
             _ => Err(Unavailable(NOBODY.to_owned())),
@@ -37,14 +37,14 @@ impl Member {
     /// Reads the consents that are not on this process's own disk, once an epoch. Later ones are
     /// published.
     pub async fn learn(&self) {
-        let Some(epoch) = lock(&self.epoch).clone() else {
+        let Some(epoch) = self.epoch.lock().clone() else {
             return;
         };
-        if lock(&self.learned).as_ref() == Some(&epoch) {
+        if self.learned.lock().as_ref() == Some(&epoch) {
             return;
         }
         if self.learn_all().await.is_some() {
-            *lock(&self.learned) = Some(epoch);
+            *self.learned.lock() = Some(epoch);
         }
     }
 

@@ -7,13 +7,13 @@ use super::super::command::{Answer, Command, Nonce, Sealed};
 use super::super::number::Number;
 use super::super::redemption::Mark;
 use super::super::rejoin::{Local, Next, Rejoin};
-use super::{Member, Records, lock, nonce};
+use super::{Member, Records, nonce};
 
 impl Member {
     /// Rejoins after a loss of the store, or at the start; returns whether it was completed.
     pub async fn rejoin(&self) -> bool {
         let _turn = self.rejoining.lock().await;
-        if lock(&self.epoch).is_some() {
+        if self.epoch.lock().is_some() {
             return true;
         }
         if self.left.load(Ordering::Relaxed) {
@@ -29,7 +29,7 @@ impl Member {
         let Some(epoch) = self.compare(records, rejoin).await else {
             return false;
         };
-        *lock(&self.epoch) = epoch;
+        *self.epoch.lock() = epoch;
         if let Ok(Answer::Values(values)) = self.ask(&Command::Recall).await {
             for (name, value, life) in values {
                 self.on_kept(name, value, life);
@@ -73,7 +73,7 @@ impl Member {
             };
             let epoch = match rejoin.epoch() {
                 Some(epoch) => epoch.clone(),
-                None => lock(&self.epoch).clone().unwrap_or_else(|| "".into()),
+                None => self.epoch.lock().clone().unwrap_or_else(|| "".into()),
             };
             let asked = self.now();
             let answer = self.execute(epoch, &command).await.ok();
@@ -83,7 +83,7 @@ impl Member {
                 Some(Answer::Roster { ages, .. }) => self.on_roster(ages, asked),
                 Some(Answer::Done) => {
                     if let Next::Put(name) = &next {
-                        lock(&self.owed).remove(name);
+                        self.owed.lock().remove(name);
                     }
                 }
                 _ => {}
@@ -127,7 +127,7 @@ impl Member {
 
     async fn loaded(&self, records: &Arc<dyn Records>, name: &Arc<str>) -> Loaded {
         let own = records.own(name).await.map(|record| record.mark());
-        let redeeming = lock(&self.redeeming).get(name).copied();
+        let redeeming = self.redeeming.lock().get(name).copied();
         Loaded {
             own,
             one_use: redeeming.is_some_and(|it| it.one_use),

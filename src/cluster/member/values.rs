@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::command::{Answer, Command};
-use super::{Failures, HEARD, Member, lock};
+use super::{Failures, HEARD, Member};
 
 impl Member {
     /// Publishes a value: here at once, in the store in the background.
@@ -22,7 +22,7 @@ impl Member {
 
     /// Returns a published value and its end.
     pub fn kept(&self, name: &str) -> Option<(Arc<str>, Instant)> {
-        let kept = lock(&self.kept);
+        let kept = self.kept.lock();
         kept.get(name)
             .filter(|(_, until)| *until > Instant::now())
             .cloned()
@@ -30,7 +30,7 @@ impl Member {
 
     pub(super) fn on_kept(&self, name: Arc<str>, value: Arc<str>, life: Duration) {
         let now = Instant::now();
-        let mut kept = lock(&self.kept);
+        let mut kept = self.kept.lock();
         if kept.len() >= HEARD {
             kept.retain(|_, (_, until)| *until > now);
         }
@@ -61,14 +61,14 @@ impl Member {
 
     /// Removes the failures of a login that has succeeded.
     pub fn on_success(self: &Arc<Self>, name: Arc<str>) {
-        if lock(&self.failures).remove(&name).is_some() {
+        if self.failures.lock().remove(&name).is_some() {
             self.ask_in_background(Command::Uncount { name });
         }
     }
 
     /// Reads the shared count, if this relay knows of a failure.
     pub async fn look_at_failures(&self, name: &Arc<str>) {
-        if !lock(&self.failures).contains_key(name) {
+        if !self.failures.lock().contains_key(name) {
             return;
         }
         let look = Command::Count {
@@ -83,7 +83,7 @@ impl Member {
     /// Returns the failures of all relays within `window`, and the end of the lock.
     pub fn failures(&self, name: &str, window: Duration) -> (u32, Option<Instant>) {
         let now = Instant::now();
-        match lock(&self.failures).get(name) {
+        match self.failures.lock().get(name) {
             Some(it) => {
                 let counts = now.duration_since(it.heard) <= window;
                 let locked = Some(it.locked_until).filter(|until| *until > now);
@@ -95,7 +95,7 @@ impl Member {
 
     pub(super) fn on_counted(&self, name: Arc<str>, count: u32, locked: Duration) {
         let now = Instant::now();
-        let mut failures = lock(&self.failures);
+        let mut failures = self.failures.lock();
         if count == 0 && locked.is_zero() {
             failures.remove(&name);
             return;

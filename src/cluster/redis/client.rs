@@ -1,8 +1,9 @@
 //! Client of the store: one connection, the breaker, and the counts of operations.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 
@@ -39,10 +40,6 @@ pub struct Redis {
     observer: Box<Observer>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Redis {
     /// Creates a client without a connection; the receiver gets published messages.
     pub fn new(
@@ -72,14 +69,16 @@ impl Redis {
     /// Keeps a connection until the future is dropped.
     pub async fn keep_connected(self: Arc<Self>) {
         loop {
-            let gone = lock(&self.connected)
+            let gone = self
+                .connected
+                .lock()
                 .as_ref()
                 .map(|connected| connected.ended.clone());
             if let Some(gone) = gone {
                 gone.cancelled().await;
-                lock(&self.connected).take();
+                self.connected.lock().take();
             }
-            if lock(&self.breaker).admits(self.now()) {
+            if self.breaker.lock().admits(self.now()) {
                 let result = timeout(
                     CONNECTING,
                     connect(&self.config, &self.keys, &self.published),
@@ -89,7 +88,7 @@ impl Redis {
                     .unwrap_or_else(|_| Err(Unavailable("no connection within 2 s".to_owned())));
                 match result {
                     Ok(connected) => {
-                        *lock(&self.connected) = Some(Arc::new(connected));
+                        *self.connected.lock() = Some(Arc::new(connected));
                         self.on_result("connect", Ok(()));
                         let _ = self.published.send(Published::Connected);
                         continue;
@@ -108,7 +107,7 @@ impl Redis {
     /// Counts a result, and logs once when the store becomes unavailable or available.
     fn on_result(&self, name: &'static str, result: Result<(), (&Unavailable, &'static str)>) {
         (self.observer)(name, result.map_or_else(|(_, outcome)| outcome, |()| "ok"));
-        let change = lock(&self.breaker).on_result(result.is_ok(), self.now());
+        let change = self.breaker.lock().on_result(result.is_ok(), self.now());
         match (change, result) {
             (Some(Change::Unavailable), Err((away, _))) => {
                 // The next probe connects again, after asking for the current master.
@@ -134,17 +133,17 @@ impl Redis {
     }
 
     fn drop_connection(&self) {
-        if let Some(connected) = lock(&self.connected).take() {
+        if let Some(connected) = self.connected.lock().take() {
             connected.ended.cancel();
         }
     }
 
     async fn run(&self, context: &Context, command: &Command) -> Result<Answer, Unavailable> {
-        let connected = lock(&self.connected).clone();
+        let connected = self.connected.lock().clone();
         let Some(connected) = connected else {
             return Err(Unavailable("there is no connection".to_owned()));
         };
-        if !lock(&self.breaker).is_closed() {
+        if !self.breaker.lock().is_closed() {
             return Err(Unavailable("it was in trouble a moment ago".to_owned()));
         }
         let asked = awake_timeout(OPERATION, script::execute(&connected, context, command)).await;

@@ -101,15 +101,15 @@ async fn opened(
 ) -> Result<MultiplexedConnection, Unavailable> {
     let away =
         |what: &str, error: &dyn std::fmt::Display| Unavailable(format!("{server}: {what}{error}"));
-    let host = server.host.as_str();
-    let tcp = TcpStream::connect((host, server.port))
+    let tcp = TcpStream::connect((server.host.as_str(), server.port))
         .await
         .map_err(|error| away("", &error))?;
     let _ = tcp.set_nodelay(true);
     let stream: Box<dyn Stream> = match &config.tls {
         None => Box::new(tcp),
         Some(tls) => {
-            let name = ServerName::try_from(host.to_owned()).map_err(|error| away("", &error))?;
+            let name =
+                ServerName::try_from(server.host.clone()).map_err(|error| away("", &error))?;
             let tls = tokio_rustls::TlsConnector::from(tls.clone());
             let stream = tls.connect(name, tcp).await;
             Box::new(stream.map_err(|error| away("TLS: ", &error))?)
@@ -173,9 +173,12 @@ async fn ask_sentinel(
     let mut ask = redis::cmd("SENTINEL");
     ask.arg("GET-MASTER-ADDR-BY-NAME").arg(master);
     let address: Option<(String, u16)> = asked(&mut connection, &ask).await?;
-    let (host, port) = address
-        .ok_or_else(|| Unavailable(format!("the Sentinel {sentinel} knows no master {master}")))?;
-    Ok(HostPort { host, port })
+    match address {
+        Some((host, port)) => Ok(HostPort { host, port }),
+        None => Err(Unavailable(format!(
+            "the Sentinel {sentinel} knows no master {master}"
+        ))),
+    }
 }
 
 async fn asked<T: FromRedisValue>(

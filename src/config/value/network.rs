@@ -105,7 +105,8 @@ impl HostPort {
     /// Whether the host is `localhost` or a loopback address.
     pub fn is_loopback(&self) -> bool {
         let address = self.host.parse::<IpAddr>();
-        self.host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+        self.host.eq_ignore_ascii_case("localhost")
+            || address.is_ok_and(|address| address.is_loopback())
     }
 }
 

@@ -46,6 +46,16 @@ pub struct Attempt {
     pub method: &'static str,
 }
 
+/// An attempt that the dialogue itself refused.
+#[derive(Debug)]
+pub struct RefusedAttempt {
+    /// Reason of the refusal.
+    pub fault: Fault,
+    /// Login without surrounding white space and control characters. It may belong to an account;
+    /// use it only for the log.
+    pub suspected: Option<String>,
+}
+
 /// Login dialogue towards the client, in the role of a server. Performs no IO.
 pub trait Front: Send {
     /// Takes octets received from the client.
@@ -61,13 +71,9 @@ pub trait Front: Send {
     /// Rejects the attempt. The next steps reply to the client, which may try again.
     fn reject(&mut self, fault: &Fault);
 
-    /// Takes the fault of an attempt that the dialogue itself refused since the last call
-    /// (cancelled, malformed, before TLS).
-    fn take_refused(&mut self) -> Option<Fault>;
-
-    /// Takes the login of the last attempt refused by the dialogue, without surrounding white space
-    /// and control characters. The login may belong to an account; use it only for the log.
-    fn suspected_login(&mut self) -> Option<String>;
+    /// Takes the attempt that the dialogue itself refused since the last call (cancelled,
+    /// malformed, before TLS).
+    fn take_refused(&mut self) -> Option<RefusedAttempt>;
 
     /// Returns the reason why the client closed the connection without QUIT or LOGOUT, if the
     /// dialogue shows one.

@@ -3,7 +3,9 @@
 
 use bytes::Bytes;
 
-use super::dialogue::{Advertised, Front, Request, before_tls, injected, syntax, too_long};
+use super::dialogue::{
+    Advertised, Front, RefusedAttempt, Request, before_tls, injected, syntax, too_long,
+};
 use super::notes::{Notes, no_starttls};
 use super::sasl::{SaslExchange, SaslOutcome};
 use crate::fault::Fault;
@@ -145,7 +147,7 @@ impl<D: Dialect> Machine<D> {
 
     fn refuse(&mut self, fault: Fault, suspected: Option<String>) {
         self.answer(&fault);
-        self.notes.on_refused(fault, suspected);
+        self.notes.on_refused(RefusedAttempt { fault, suspected });
     }
 
     fn on_command(&mut self, unit: &[u8]) -> Option<Request> {
@@ -343,12 +345,8 @@ impl<D: Dialect> Front for Machine<D> {
         }
     }
 
-    fn take_refused(&mut self) -> Option<Fault> {
-        self.notes.take_refused()
-    }
-
-    fn suspected_login(&mut self) -> Option<String> {
-        self.notes.take_suspected()
+    fn take_refused(&mut self) -> Option<RefusedAttempt> {
+        self.notes.refused.take()
     }
 
     fn on_close(&self) -> Option<Fault> {

@@ -13,6 +13,6 @@ mod protocols;
 mod sasl;
 mod smtp;
 
-pub use dialogue::{Advertised, Attempt, Front, Request};
+pub use dialogue::{Advertised, Attempt, Front, RefusedAttempt, Request};
 
 pub use protocols::{ehlo_reply, new};

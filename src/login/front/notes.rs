@@ -1,6 +1,6 @@
 //! Notes of a dialogue for the log: why it refused an attempt, and why a client may have left.
 
-use super::dialogue::Advertised;
+use super::dialogue::{Advertised, RefusedAttempt};
 use crate::fault::{Fault, Kind};
 
 /// Shortest SASL line, in octets, that may have been wrapped: encoders wrap at 60 (uuencode), 64
@@ -10,9 +10,8 @@ const WRAPPED: usize = 60;
 /// Notes of one dialogue.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    refused: Option<Fault>,
-    /// Login of the refused attempt, without surrounding white space and control characters.
-    suspected: Option<String>,
+    /// The attempt that the dialogue refused last.
+    pub(super) refused: Option<RefusedAttempt>,
     /// Whether the client requested capabilities.
     asked: bool,
     /// Whether a fault was reported, which also explains why the client leaves.
@@ -29,9 +28,8 @@ impl Notes {
     }
 
     /// Records an attempt that the dialogue refused.
-    pub(super) fn on_refused(&mut self, fault: Fault, suspected: Option<String>) {
-        self.refused = Some(fault);
-        self.suspected = suspected;
+    pub(super) fn on_refused(&mut self, attempt: RefusedAttempt) {
+        self.refused = Some(attempt);
         self.explained = true;
     }
 
@@ -49,18 +47,11 @@ impl Notes {
                  the password was cut off",
             )
             .with_remedy("make the application send its response in one line, or give it a shorter password");
-            self.on_refused(fault, None);
+            self.on_refused(RefusedAttempt {
+                fault,
+                suspected: None,
+            });
         }
-    }
-
-    /// Takes the fault of the attempt refused since the last call.
-    pub(super) fn take_refused(&mut self) -> Option<Fault> {
-        self.refused.take()
-    }
-
-    /// Takes the login of the refused attempt.
-    pub(super) fn take_suspected(&mut self) -> Option<String> {
-        self.suspected.take()
     }
 
     /// Returns a likely reason why the client left without QUIT or LOGOUT.

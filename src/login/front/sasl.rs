@@ -90,7 +90,7 @@ impl SaslExchange {
 }
 
 fn plain(message: &[u8]) -> SaslOutcome {
-    match Credentials::from_plain_message(message) {
+    match Credentials::from_plain(message) {
         Ok(credentials) => SaslOutcome::Attempt(Attempt {
             credentials,
             method: "PLAIN",

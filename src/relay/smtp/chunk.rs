@@ -73,14 +73,27 @@ impl Smtp {
             Pending::Chunk { octets, .. } => *octets,
             _ => 0,
         });
-        let taken = self.transaction.as_ref().map_or(0, |now| now.size);
-        pending.fold(taken, u64::saturating_add)
+        pending.fold(self.size_with(0), u64::saturating_add)
+    }
+
+    /// Octets of the accepted chunks and of one more.
+    pub(super) fn size_with(&self, octets: u64) -> u64 {
+        let accepted = self.transaction.as_ref().map_or(0, |now| now.size);
+        accepted.saturating_add(octets)
+    }
+
+    /// Records that a chunk was accepted, with which the message has `size` octets.
+    pub(super) fn on_chunk(&mut self, size: u64) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.size = size;
+            transaction.chunks = true;
+        }
     }
 
     /// Refuses a chunk: resets the upstream's transaction, and sends the client the reason in
     /// order.
     fn refuse_chunk(&mut self, reply: &'static str, size: u64, sink: &mut Sink<'_>) {
-        self.record_refusal(format!("{size} octets, {}", reply.trim_end()), sink);
+        self.record_refusal(&format!("{size} octets, {}", reply.trim_end()), sink);
         sink.command(b"RSET");
         self.pending.push_back(Pending::LocalRejection(reply, size));
         self.pending.push_back(Pending::Discarded);

@@ -6,7 +6,7 @@ use super::policy::{self, Verdict};
 use super::reply::ReplyScanner;
 use super::session::{InputState, MAX_HELD, Smtp, UpstreamState};
 use super::sink::Sink;
-use super::transaction::{Mail, Transaction};
+use super::transaction::{Mail, Sender, Transaction};
 use crate::relay::envelope::address;
 use crate::relay::framing::{has_cr, line_part};
 use crate::relay::interface::{Action, TrackedProtocol as _};
@@ -16,46 +16,10 @@ use crate::wire::smtp::bdat;
 /// Longest command that is parsed, in octets; RFC 5321 §4.5.3.1.4 and its extensions require less.
 const MAX_LINE: usize = 4096;
 
-/// Commands that the relay distinguishes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Command {
-    Mail,
-    Rcpt,
-    Data,
-    Bdat,
-    /// EHLO or HELO, which reset the transaction.
-    Hello,
-    Rset,
-    Quit,
-    Noop,
-    /// A known command without a message: VRFY, EXPN, HELP.
-    Inquiry,
-    /// AUTH or STARTTLS, which belong before the relay.
-    Auth,
-    Other,
-}
-
-impl Command {
-    /// Classifies a command by its verb, up to the first white space.
-    pub(super) fn of(line: &[u8]) -> Self {
-        let verb = line
-            .split(|octet| octet.is_ascii_whitespace())
-            .next()
-            .unwrap_or_default();
-        match verb.to_ascii_uppercase().as_slice() {
-            b"MAIL" => Self::Mail,
-            b"RCPT" => Self::Rcpt,
-            b"DATA" => Self::Data,
-            b"BDAT" => Self::Bdat,
-            b"EHLO" | b"HELO" => Self::Hello,
-            b"RSET" => Self::Rset,
-            b"QUIT" => Self::Quit,
-            b"NOOP" => Self::Noop,
-            b"VRFY" | b"EXPN" | b"HELP" => Self::Inquiry,
-            b"AUTH" | b"STARTTLS" => Self::Auth,
-            _ => Self::Other,
-        }
-    }
+/// The verb of a command in upper case: what precedes the first white space.
+fn verb(line: &[u8]) -> Vec<u8> {
+    let verb = line.split(u8::is_ascii_whitespace).next();
+    verb.unwrap_or_default().to_ascii_uppercase()
 }
 
 impl Smtp {
@@ -160,9 +124,8 @@ impl Smtp {
         if forward {
             sink.text(body);
         }
-        let room = MAX_LINE.saturating_sub(self.line.len()).min(body.len());
-        self.line
-            .extend_from_slice(body.get(..room).unwrap_or_default());
+        let room = MAX_LINE.saturating_sub(self.line.len());
+        self.line.extend(body.iter().take(room));
         if complete {
             self.state = InputState::Command;
             let line = std::mem::take(&mut self.line);
@@ -180,37 +143,29 @@ impl Smtp {
     fn passed(&mut self, line: &[u8], sink: &mut Sink<'_>) {
         // Some servers ignore blanks before a verb.
         let line = line.trim_ascii_start();
-        let pending = match Command::of(line) {
-            Command::Mail => {
-                let from = address(line, "FROM:");
-                Pending::Mail {
-                    sender: from.clone(),
-                    from,
-                }
-            }
-            Command::Rcpt => Pending::Rcpt(address(line, "TO:")),
-            Command::Data => {
+        let pending = match verb(line).as_slice() {
+            b"MAIL" => Pending::Mail(unchanged(line)),
+            b"RCPT" => Pending::Rcpt(address(line, "TO:")),
+            b"DATA" => {
                 self.state = InputState::AwaitingDataReply;
                 Pending::Data
             }
-            Command::Bdat => match bdat(line) {
+            b"BDAT" => match bdat(line) {
                 Some((octets, last)) => {
                     self.state = InputState::chunk(octets, false);
                     Pending::Chunk { octets, last }
                 }
                 None => Pending::UnclearChunk,
             },
-            Command::Hello | Command::Rset => Pending::Reset,
-            Command::Quit | Command::Noop | Command::Inquiry | Command::Auth | Command::Other => {
-                Pending::Other
-            }
+            b"EHLO" | b"HELO" | b"RSET" => Pending::Reset,
+            _ => Pending::Other,
         };
         self.pending.push_back(pending);
         sink.flush();
     }
 
     fn has_transaction(&self) -> bool {
-        let begins = |pending: &Pending| matches!(pending, Pending::Mail { .. });
+        let begins = |pending: &Pending| matches!(pending, Pending::Mail(_));
         self.transaction.is_some() || self.pending.iter().any(begins)
     }
 
@@ -231,40 +186,36 @@ impl Smtp {
         if line.iter().any(odd) {
             return self.answer(policy::SYNTAX, sink);
         }
-        match Command::of(line) {
-            Command::Mail => self.mail(line, sink),
+        match verb(line).as_slice() {
+            b"MAIL" => self.mail(line, sink),
             // A chunk without recipients has failed; one added now would get the rest of the
             // message without its header.
-            Command::Rcpt if !self.has_transaction() || self.has_begun_chunks() => {
+            b"RCPT" if !self.has_transaction() || self.has_begun_chunks() => {
                 self.answer(policy::SEQUENCE, sink);
             }
-            Command::Rcpt => match self.policy() {
+            b"RCPT" => match self.policy() {
                 Some(policy) => {
                     let verdict = policy.recipient(line);
                     self.judged(verdict, sink);
                 }
                 None => self.pass(line, Pending::Rcpt(address(line, "TO:")), sink),
             },
-            Command::Data => {
+            b"DATA" => {
                 if !self.has_transaction() || !self.has_recipients() || self.has_begun_chunks() {
                     return self.answer(policy::SEQUENCE, sink);
                 }
                 self.pass(b"DATA", Pending::Data, sink);
                 self.state = InputState::AwaitingDataReply;
             }
-            Command::Bdat => self.ruled_chunk(line, sink),
-            Command::Auth => self.answer(policy::SEQUENCE, sink),
-            Command::Other => self.answer(policy::UNKNOWN, sink),
-            command if self.rules.by_sender.is_some() => {
-                let helo = line
-                    .get(..4)
-                    .is_some_and(|verb| verb.eq_ignore_ascii_case(b"HELO"));
-                self.without_upstream(command, helo, sink);
-            }
-            Command::Hello | Command::Rset => self.pass(line, Pending::Reset, sink),
-            Command::Quit | Command::Noop | Command::Inquiry => {
+            b"BDAT" => self.ruled_chunk(line, sink),
+            // These belong before the relay.
+            b"AUTH" | b"STARTTLS" => self.answer(policy::SEQUENCE, sink),
+            verb if self.rules.by_sender.is_some() => self.without_upstream(verb, sink),
+            b"EHLO" | b"HELO" | b"RSET" => self.pass(line, Pending::Reset, sink),
+            b"QUIT" | b"NOOP" | b"VRFY" | b"EXPN" | b"HELP" => {
                 self.pass(line, Pending::Other, sink);
             }
+            _ => self.answer(policy::UNKNOWN, sink),
         }
     }
 
@@ -274,28 +225,25 @@ impl Smtp {
     }
 
     /// Replies to commands that no upstream can answer when each MAIL has its own upstream.
-    fn without_upstream(&mut self, command: Command, helo: bool, sink: &mut Sink<'_>) {
-        if self.has_upstream()
-            && self.has_transaction()
-            && matches!(command, Command::Hello | Command::Rset)
-        {
+    fn without_upstream(&mut self, verb: &[u8], sink: &mut Sink<'_>) {
+        let resets = matches!(verb, b"EHLO" | b"HELO" | b"RSET");
+        if resets && self.has_upstream() && self.has_transaction() {
             self.pass(b"RSET", Pending::Discarded, sink);
         }
-        match command {
-            Command::Hello if helo => self.answer(policy::HELLO, sink),
-            Command::Hello => {
+        match verb {
+            b"EHLO" => {
                 let text = self.rules.by_sender.clone().unwrap_or_default();
-                let text = String::from_utf8_lossy(&text).into_owned();
-                self.answer_with(Pending::Local(text.into()), sink);
+                self.answer_with(Pending::Local(text), sink);
             }
-            Command::Quit => {
+            b"HELO" => self.answer(policy::HELLO, sink),
+            b"QUIT" => {
                 self.answer(policy::GOODBYE, sink);
                 if self.has_upstream() {
                     sink.command(b"QUIT");
                 }
                 self.state = InputState::Over;
             }
-            Command::Rset | Command::Noop => self.answer(policy::DONE, sink),
+            b"RSET" | b"NOOP" => self.answer(policy::DONE, sink),
             _ => self.answer(policy::UNKNOWN, sink),
         }
     }
@@ -313,14 +261,10 @@ impl Smtp {
         }
         let verdict = match self.policy() {
             Some(policy) => policy.mail(line),
-            None => {
-                let from = address(line, "FROM:");
-                Verdict::Mail(Mail {
-                    line: [line, b"\r\n"].concat(),
-                    sender: from.clone(),
-                    from,
-                })
-            }
+            None => Verdict::Mail(Mail {
+                line: line.to_vec(),
+                sender: unchanged(line),
+            }),
         };
         self.judged(verdict, sink);
     }
@@ -329,33 +273,31 @@ impl Smtp {
         match verdict {
             Verdict::Pass(line, pending) => self.pass(&line, pending, sink),
             // Of a client's input only a well-formed address may reach the upstream's login.
-            Verdict::Mail(mail) if self.rules.by_sender.is_some() && !is_mailbox(&mail.sender) => {
-                self.answer(policy::SENDER, sink);
-                let sender = match mail.sender.as_str() {
+            Verdict::Mail(mail)
+                if self.rules.by_sender.is_some() && !is_mailbox(&mail.sender.named) =>
+            {
+                let sender = match mail.sender.named.as_str() {
                     "" => "the null sender",
                     sender => sender,
                 };
                 let what = format!("sender {sender}, which is no mailbox to log in as");
-                self.record_refusal(what, sink);
+                self.refuse(policy::SENDER, &what, sink);
             }
             Verdict::Mail(mail) if self.rules.rate_limited => {
                 self.permit = true;
-                sink.act(Action::RequestPermit(&mail.sender));
+                sink.act(Action::RequestPermit(&mail.sender.named));
                 self.state = InputState::AwaitingPermit(Box::new(mail));
             }
             Verdict::Mail(mail) => self.send_mail(mail, sink),
             Verdict::Answer(text) => self.answer(text, sink),
-            Verdict::Refuse(text, what) => {
-                self.answer(text, sink);
-                self.record_refusal(what, sink);
-            }
+            Verdict::Refuse(text, what) => self.refuse(text, &what, sink),
         }
     }
 
     /// Sends a permitted MAIL, after opening its sender's upstream if necessary.
     pub(super) fn send_mail(&mut self, mail: Mail, sink: &mut Sink<'_>) {
         if self.rules.by_sender.is_some() {
-            let mailbox = mail.sender.to_lowercase();
+            let mailbox = mail.sender.named.to_lowercase();
             // An upstream in the middle of an unsolicited reply is about to close.
             if self.upstream != UpstreamState::Sender(mailbox.clone()) || self.reply.is_open() {
                 if self.has_upstream() {
@@ -366,11 +308,7 @@ impl Smtp {
                 return sink.act(Action::OpenUpstream(&mailbox));
             }
         }
-        sink.line(&mail.line);
-        self.pending.push_back(Pending::Mail {
-            from: mail.from,
-            sender: mail.sender,
-        });
+        self.pass(&mail.line, Pending::Mail(mail.sender), sink);
     }
 
     /// Forgets the upstream and its incomplete reply. Local replies that waited for its end are
@@ -421,8 +359,17 @@ impl Smtp {
         {
             let size = text.size();
             self.answer_with(Pending::LocalRejection(reply, size), sink);
-            self.record_refusal(format!("{size} octets, {}", reply.trim_end()), sink);
+            self.record_refusal(&format!("{size} octets, {}", reply.trim_end()), sink);
         }
+    }
+}
+
+/// Sender of a MAIL that is forwarded as it is.
+fn unchanged(line: &[u8]) -> Sender {
+    let sent = address(line, "FROM:");
+    Sender {
+        named: sent.clone(),
+        sent,
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Nothing is inserted between a line end and a dot, so a message without CRLF.CRLF never gets one.
 
-use super::super::framing::line_part;
+use super::super::framing::{has_cr, line_part};
 
 /// Longest From field, and longest line checked for one, in octets.
 const FIELD: usize = 16 * 1024;
@@ -13,7 +13,7 @@ const FIELD: usize = 16 * 1024;
 pub(super) struct TooLong;
 
 /// A header that is being rewritten.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct HeaderRewriter {
     mailbox: String,
     /// Address in MAIL, used as the original sender if the message has no From.
@@ -44,16 +44,9 @@ impl HeaderRewriter {
             mailbox: mailbox.to_owned(),
             sender: sender.to_owned(),
             dots,
-            line: Vec::new(),
-            from: Vec::new(),
-            long: false,
-            cr: false,
             crlf: true,
             first: true,
-            has_from: false,
-            has_reply_to: false,
-            original: None,
-            done: false,
+            ..Self::default()
         }
     }
 
@@ -76,9 +69,8 @@ impl HeaderRewriter {
             if self.long {
                 out.extend_from_slice(part);
                 self.long = !complete;
-                // CR and LF may arrive in two pieces.
-                self.crlf = part.ends_with(b"\r\n") || (self.cr && part == b"\n");
-                self.cr = part.ends_with(b"\r");
+                self.cr = has_cr(part, self.cr);
+                self.crlf = complete && self.cr;
                 continue;
             }
             self.line.extend_from_slice(part);

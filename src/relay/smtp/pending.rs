@@ -1,17 +1,14 @@
 //! Pending replies and their effects.
 
-use std::borrow::Cow;
+use bytes::Bytes;
+
+use super::transaction::Sender;
 
 /// One pending reply, and its effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Pending {
     /// MAIL: a transaction begins.
-    Mail {
-        /// Sender as the mail service knows it.
-        from: String,
-        /// Sender as the client named it.
-        sender: String,
-    },
+    Mail(Sender),
     /// RCPT: this recipient is accepted.
     Rcpt(String),
     /// DATA: 354 begins the text.
@@ -32,7 +29,7 @@ pub(super) enum Pending {
     /// A command without effect on the transaction.
     Other,
     /// A local reply, sent in order.
-    Local(Cow<'static, str>),
+    Local(Bytes),
     /// A local rejection that ends a message of this size.
     LocalRejection(&'static str, u64),
     /// The reply to a RSET of our own, hidden from the client.
@@ -48,7 +45,7 @@ impl Pending {
     /// Whether the reply may begin or end a transaction or its message.
     pub(super) fn moves_transaction(&self) -> bool {
         match self {
-            Self::Mail { .. }
+            Self::Mail(_)
             | Self::Data
             | Self::Text(_)
             | Self::Chunk { .. }

@@ -1,7 +1,7 @@
 //! Decisions of an account's policy about commands.
 
 use super::pending::Pending;
-use super::transaction::Mail;
+use super::transaction::{Mail, Sender};
 use crate::wire::address::{Path, Pattern};
 
 /// The account's policy from `accounts[].smtp`.
@@ -73,12 +73,12 @@ impl Policy {
             Some(mailbox) if !path.address.is_empty() => mailbox,
             _ => path.address,
         };
-        let mut line = command_line("MAIL FROM:", address, path.parameters);
-        line.extend_from_slice(b"\r\n");
         Verdict::Mail(Mail {
-            line,
-            from: crate::fault::sanitize(address),
-            sender: path.address.to_owned(),
+            line: command_line("MAIL FROM:", address, path.parameters),
+            sender: Sender {
+                sent: crate::fault::sanitize(address),
+                named: path.address.to_owned(),
+            },
         })
     }
 

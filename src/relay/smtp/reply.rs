@@ -28,9 +28,8 @@ impl ReplyScanner {
         }
         self.column += part.len();
         self.open = true;
-        let room = MAX_TEXT.saturating_sub(self.text.len()).min(part.len());
-        self.text
-            .extend_from_slice(part.get(..room).unwrap_or_default());
+        let room = MAX_TEXT.saturating_sub(self.text.len());
+        self.text.extend(part.iter().take(room));
         if line_ends {
             self.column = 0;
         }

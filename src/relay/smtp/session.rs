@@ -8,6 +8,8 @@ use super::rules::SmtpRules;
 use super::transaction::{ChunkHeader, Mail, Transaction};
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use super::super::envelope::MessageOutcome;
 use super::super::interface::{Action, Event, Out, Permit, TrackedProtocol};
 use super::pending::Pending;
@@ -27,7 +29,7 @@ const MAX_LOCAL_REPLIES: usize = 16 * 1024;
 pub(super) const MAX_HELD: usize = 64 * 1024;
 
 /// Tracker of one SMTP session.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Smtp {
     pub(super) rules: Box<SmtpRules>,
     pub(super) state: InputState,
@@ -53,9 +55,10 @@ pub struct Smtp {
     pub(super) untracked: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) enum UpstreamState {
     /// Logged in as the account's mailbox.
+    #[default]
     Fixed,
     /// No connection; the next MAIL decides which to open.
     None,
@@ -114,19 +117,8 @@ impl Smtp {
         };
         Self {
             rules: Box::new(rules),
-            state: InputState::Command,
-            line: Vec::new(),
-            held: Vec::new(),
-            transaction: None,
-            permit: false,
-            reply: ReplyScanner::default(),
-            hides_reply: false,
-            pending: VecDeque::new(),
             upstream,
-            local_replies: 0,
-            closing_announced: false,
-            aborted: false,
-            untracked: false,
+            ..Self::default()
         }
     }
 }
@@ -169,29 +161,25 @@ impl TrackedProtocol for Smtp {
     fn on_permit(&mut self, permit: Permit, out: Out<'_>) {
         let mut sink = Sink::new(out);
         match std::mem::take(&mut self.state) {
-            InputState::AwaitingPermit(mail) => match permit {
-                Permit::Granted => self.send_mail(*mail, &mut sink),
-                Permit::TooMany => {
-                    self.permit = false;
-                    self.answer(super::policy::RATE, &mut sink);
-                    self.record_refusal(
-                        "more messages a minute than the mailbox or the account may send",
-                        &mut sink,
-                    );
+            InputState::AwaitingPermit(mail) => {
+                self.permit = permit == Permit::Granted;
+                match permit {
+                    Permit::Granted => self.send_mail(*mail, &mut sink),
+                    Permit::TooMany => {
+                        let what =
+                            "more messages a minute than the mailbox or the account may send";
+                        self.refuse(super::policy::RATE, what, &mut sink);
+                    }
+                    Permit::Full => {
+                        let fault = Fault::new(
+                            Kind::Full,
+                            "as many messages of the mailbox were in flight as the mail service allows",
+                        )
+                        .with_remedy("let the application send fewer messages at once, or from several mailboxes");
+                        self.answer_fault(fault, &mut sink);
+                    }
                 }
-                Permit::Full => {
-                    self.permit = false;
-                    let fault = Fault::new(
-                        Kind::Full,
-                        "as many messages of the mailbox were in flight as the mail service allows",
-                    )
-                    .with_remedy("let the application send fewer messages at once, or from several mailboxes");
-                    let text = fault.reply(Protocol::Smtp, None).text;
-                    let text = String::from_utf8_lossy(&text).into_owned();
-                    self.answer_with(Pending::Local(text.into()), &mut sink);
-                    sink.act(Action::Record(Event::Fault(fault)));
-                }
-            },
+            }
             state => self.state = state,
         }
         self.resume(&mut sink);
@@ -202,7 +190,7 @@ impl TrackedProtocol for Smtp {
         self.reply = ReplyScanner::default();
         match std::mem::take(&mut self.state) {
             InputState::AwaitingUpstream(mail) => {
-                self.upstream = UpstreamState::Sender(mail.sender.to_lowercase());
+                self.upstream = UpstreamState::Sender(mail.sender.named.to_lowercase());
                 self.send_mail(*mail, &mut sink);
             }
             state => self.state = state,
@@ -210,23 +198,14 @@ impl TrackedProtocol for Smtp {
         self.resume(&mut sink);
     }
 
-    fn on_upstream_refused(&mut self, fault: &Fault, out: Out<'_>) {
-        let mut sink = Sink::new(out);
-        if !matches!(self.state, InputState::AwaitingUpstream(_)) {
-            return;
+    fn on_upstream_refused(&mut self, fault: Fault, out: Out<'_>) {
+        if matches!(self.state, InputState::AwaitingUpstream(_)) {
+            let mut sink = Sink::new(out);
+            self.state = InputState::Command;
+            self.release(&mut sink);
+            self.answer_fault(fault, &mut sink);
+            self.resume(&mut sink);
         }
-        self.state = InputState::Command;
-        self.release(&mut sink);
-        let text = fault.reply(Protocol::Smtp, None).text;
-        let text = String::from_utf8_lossy(&text).into_owned();
-        // 421 would end the session (RFC 5321 §3.8), which continues.
-        let text = match text.strip_prefix("421") {
-            Some(rest) => format!("451{rest}"),
-            None => text,
-        };
-        self.answer_with(Pending::Local(text.into()), &mut sink);
-        sink.act(Action::Record(Event::Fault(fault.clone())));
-        self.resume(&mut sink);
     }
 
     fn on_upstream_lost(&mut self, out: Out<'_>) {
@@ -342,7 +321,19 @@ impl Smtp {
 
     /// Sends a local reply after the pending replies.
     pub(super) fn answer(&mut self, text: &'static str, sink: &mut Sink<'_>) {
-        self.answer_with(Pending::Local(text.into()), sink);
+        self.answer_with(Pending::Local(Bytes::from_static(text.as_bytes())), sink);
+    }
+
+    /// Replies with a fault and records it. The session continues, which 421 would end (RFC 5321
+    /// §3.8).
+    fn answer_fault(&mut self, fault: Fault, sink: &mut Sink<'_>) {
+        let text = fault.reply(Protocol::Smtp, None).text;
+        let text = match text.strip_prefix(b"421") {
+            Some(rest) => [b"451", rest].concat().into(),
+            None => text,
+        };
+        self.answer_with(Pending::Local(text), sink);
+        sink.act(Action::Record(Event::Fault(fault)));
     }
 
     pub(super) fn answer_with(&mut self, reply: Pending, sink: &mut Sink<'_>) {
@@ -359,13 +350,13 @@ impl Smtp {
                 Pending::Local(text) => text,
                 Pending::LocalRejection(text, size) => {
                     self.end_message(size, MessageOutcome::Rejected, Some(text), sink);
-                    text.into()
+                    Bytes::from_static(text.as_bytes())
                 }
                 _ => continue,
             };
             self.closing_announced |= text == super::policy::GOODBYE;
             self.local_replies = self.local_replies.saturating_add(text.len());
-            sink.client(text.as_bytes());
+            sink.client(&text);
         }
         if self.pending.is_empty() {
             self.pending = VecDeque::new();
@@ -401,8 +392,14 @@ impl Smtp {
         }
     }
 
-    pub(super) fn record_refusal(&mut self, what: impl AsRef<str>, sink: &mut Sink<'_>) {
-        let detail = format!("the account's policy refuses a message: {}", what.as_ref());
+    /// Replies to a message that the policy refuses, and records why.
+    pub(super) fn refuse(&mut self, text: &'static str, what: &str, sink: &mut Sink<'_>) {
+        self.answer(text, sink);
+        self.record_refusal(what, sink);
+    }
+
+    pub(super) fn record_refusal(&mut self, what: &str, sink: &mut Sink<'_>) {
+        let detail = format!("the account's policy refuses a message: {what}");
         let fault = Fault::new(Kind::Message, detail).with_remedy(
             "let the application send as the policy allows, or change the account's smtp section",
         );
@@ -429,10 +426,7 @@ impl Smtp {
             sink.text(&line);
         }
         self.record_unfinished(Some("unknown"), sink);
-        if !self.held.is_empty() {
-            let held = std::mem::take(&mut self.held);
-            sink.text(&held);
-        }
+        sink.text(&std::mem::take(&mut self.held));
     }
 
     /// Ends the transaction. A message whose chunks were sent is recorded as lost.
@@ -449,19 +443,16 @@ impl Smtp {
         let state = std::mem::take(&mut self.state);
         for pending in std::mem::take(&mut self.pending) {
             match pending {
-                Pending::Mail { from, sender } => {
+                Pending::Mail(sender) => {
                     self.lose_transaction(reply, sink);
-                    self.transaction = Some(Transaction::new(from, sender));
+                    self.transaction = Some(Transaction::new(sender));
                 }
                 Pending::Text(size) => self.end_message(size, MessageOutcome::Lost, reply, sink),
                 Pending::Chunk { octets, last } => {
-                    let so_far = self.transaction.as_ref().map_or(0, |now| now.size);
-                    let size = so_far.saturating_add(octets);
-                    if last {
-                        self.end_message(size, MessageOutcome::Lost, reply, sink);
-                    } else if let Some(transaction) = &mut self.transaction {
-                        transaction.size = size;
-                        transaction.chunks = true;
+                    let size = self.size_with(octets);
+                    match last {
+                        true => self.end_message(size, MessageOutcome::Lost, reply, sink),
+                        false => self.on_chunk(size),
                     }
                 }
                 Pending::Reset => self.lose_transaction(reply, sink),

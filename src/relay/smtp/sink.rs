@@ -37,7 +37,9 @@ impl<'a> Sink<'a> {
     }
 
     pub(super) fn client(&mut self, octets: &[u8]) {
-        (self.out)(Action::ToClient(octets));
+        if !octets.is_empty() {
+            (self.out)(Action::ToClient(octets));
+        }
     }
 
     /// Emits an action after the lines collected so far.

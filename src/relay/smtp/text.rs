@@ -117,10 +117,8 @@ impl Text {
             .iter()
             .skip(octets.len().saturating_sub(self.tail.len()))
         {
-            self.tail.rotate_left(1);
-            if let Some(last) = self.tail.last_mut() {
-                *last = *octet;
-            }
+            let [_, second, third, fourth] = self.tail;
+            self.tail = [second, third, fourth, *octet];
         }
     }
 }

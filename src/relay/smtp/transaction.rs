@@ -7,15 +7,21 @@ use crate::fault::sanitize;
 /// Maximum number of recipients recorded per message; Exchange allows 1,000.
 const RECIPIENTS: usize = 2_000;
 
+/// Sender of a message: the reverse-path of MAIL (RFC 5321 §3.3).
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Sender {
+    /// Address that the mail service knows.
+    pub(super) sent: String,
+    /// Address that the client named.
+    pub(super) named: String,
+}
+
 /// A MAIL command that waits to be sent.
 #[derive(Debug)]
 pub(super) struct Mail {
-    /// Command with its line end, as it will be sent.
+    /// Command as it will be sent, without its line end.
     pub(super) line: Vec<u8>,
-    /// Sender as the mail service will know it.
-    pub(super) from: String,
-    /// Sender as the client named it.
-    pub(super) sender: String,
+    pub(super) sender: Sender,
 }
 
 #[derive(Debug)]
@@ -30,12 +36,9 @@ pub(super) struct ChunkHeader {
 /// A mail transaction (RFC 5321 §3.3) that the upstream has accepted.
 #[derive(Debug, Default)]
 pub(super) struct Transaction {
-    /// Sender as the mail service knows it.
-    pub(super) from: String,
+    pub(super) sender: Sender,
     /// Recipients that the mail service accepted.
     pub(super) to: Vec<String>,
-    /// Sender as the client named it.
-    pub(super) sender: String,
     /// Octets of the chunks that the upstream accepted.
     pub(super) size: u64,
     /// Rewriting of a header sent by BDAT, which may continue in the next chunk.
@@ -47,13 +50,13 @@ pub(super) struct Transaction {
 }
 
 impl Transaction {
-    pub(super) fn new(from: String, sender: String) -> Self {
+    pub(super) fn new(sender: Sender) -> Self {
         Self {
-            from,
             sender,
             ..Self::default()
         }
     }
+
     pub(super) fn add_recipient(&mut self, to: String) {
         if self.to.len() < RECIPIENTS {
             self.to.push(to);
@@ -68,7 +71,7 @@ impl Transaction {
         reply: Option<&str>,
     ) -> MessageReport {
         MessageReport {
-            from: self.from,
+            from: self.sender.sent,
             to: self.to,
             size,
             reply: reply.map(|reply| sanitize(reply.trim_end())),

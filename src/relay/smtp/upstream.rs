@@ -33,7 +33,7 @@ impl Smtp {
             let hidden = self.hides_reply;
             let (taken, complete) = self.reply.take(octets.get(at..).unwrap_or_default());
             if hidden {
-                forward(octets, start, at, sink);
+                sink.client(octets.get(start..at).unwrap_or_default());
                 start = at + taken;
             }
             at += taken;
@@ -45,13 +45,13 @@ impl Smtp {
             // The upstream closes during a transaction, and the session ends with it.
             self.closing_announced |= reply.code() == b"421" && self.transaction.is_some();
             if self.pending.front().is_some_and(Pending::is_local) || self.holds_input() {
-                forward(octets, start, at, sink);
+                sink.client(octets.get(start..at).unwrap_or_default());
                 start = at;
                 self.answer_due(sink);
                 self.resume(sink);
             }
         }
-        forward(octets, start, octets.len(), sink);
+        sink.client(octets.get(start..).unwrap_or_default());
         if self.pending.is_empty() {
             self.pending = VecDeque::new();
         }
@@ -80,10 +80,10 @@ impl Smtp {
         };
         self.record_upstream_refusal(&pending, reply, sink);
         match pending {
-            Pending::Mail { from, sender } if reply.succeeds() => {
-                self.transaction = Some(Transaction::new(from, sender));
+            Pending::Mail(sender) if reply.succeeds() => {
+                self.transaction = Some(Transaction::new(sender));
             }
-            Pending::Mail { .. } if self.transaction.is_none() => self.release(sink),
+            Pending::Mail(_) if self.transaction.is_none() => self.release(sink),
             Pending::Rcpt(to) if reply.succeeds() => {
                 if let Some(transaction) = &mut self.transaction {
                     transaction.add_recipient(to);
@@ -95,16 +95,14 @@ impl Smtp {
             Pending::Reset if reply.succeeds() => self.end_transaction(sink),
             Pending::Discarded => self.end_transaction(sink),
             Pending::UnclearChunk if !reply.is_permanent() => {
-                if let Some(transaction) = &mut self.transaction {
-                    transaction.chunks = true;
-                }
+                self.on_chunk(self.size_with(0));
                 self.lose_track("a BDAT was taken that is none", sink);
             }
             // A second TLS layer was agreed on. Under rules no client can have requested it.
             Pending::Other if code == b"220" && !self.is_ruled() => {
                 self.lose_track("TLS was started", sink);
             }
-            Pending::Mail { .. }
+            Pending::Mail(_)
             | Pending::Rcpt(_)
             | Pending::Reset
             | Pending::Other
@@ -148,8 +146,7 @@ impl Smtp {
         reply: &ReplyScanner,
         sink: &mut Sink<'_>,
     ) {
-        let so_far = self.transaction.as_ref().map_or(0, |now| now.size);
-        let size = so_far.saturating_add(octets);
+        let size = self.size_with(octets);
         match reply.code() {
             // The command was not understood, so the upstream takes the chunk for commands.
             b"500" | b"501" | b"502" | b"504" => {
@@ -163,12 +160,7 @@ impl Smtp {
             }
             b"503" => {}
             _ if last => self.on_final_reply(size, reply, sink),
-            _ if reply.succeeds() => {
-                if let Some(transaction) = &mut self.transaction {
-                    transaction.size = size;
-                    transaction.chunks = true;
-                }
-            }
+            _ if reply.succeeds() => self.on_chunk(size),
             _ if self.transaction.is_some() => {
                 self.end_message(size, MessageOutcome::Rejected, Some(&reply.text()), sink);
             }
@@ -179,7 +171,10 @@ impl Smtp {
     /// Creates the rewriter for a message that begins, if its header must be rewritten.
     pub(super) fn header(&self, dots: bool) -> Option<HeaderRewriter> {
         let mailbox = self.policy()?.from.as_deref()?;
-        let sender = self.transaction.as_ref().map_or("", |now| &now.sender);
+        let sender = self
+            .transaction
+            .as_ref()
+            .map_or("", |now| &now.sender.named);
         Some(HeaderRewriter::new(mailbox, sender, dots))
     }
 
@@ -197,10 +192,10 @@ impl Smtp {
         }
         let transaction = self.transaction.as_ref();
         let (from, to) = match (pending, transaction) {
-            (Pending::Mail { from, .. }, _) => (from.as_str(), None),
-            (Pending::Rcpt(to), _) => (transaction.map_or("", |now| &now.from), Some(to)),
+            (Pending::Mail(sender), _) => (sender.sent.as_str(), None),
+            (Pending::Rcpt(to), _) => (transaction.map_or("", |now| &now.sender.sent), Some(to)),
             (Pending::Data | Pending::Text(_) | Pending::Chunk { .. }, Some(now)) => {
-                (now.from.as_str(), now.to.first())
+                (now.sender.sent.as_str(), now.to.first())
             }
             _ => return,
         };
@@ -211,11 +206,5 @@ impl Smtp {
         );
         let fault = Fault::new(Kind::MessageRefused, detail);
         sink.act(Action::Record(Event::Fault(fault)));
-    }
-}
-
-fn forward(octets: &[u8], start: usize, end: usize, sink: &mut Sink<'_>) {
-    if let Some(piece @ [_, ..]) = octets.get(start..end) {
-        sink.client(piece);
     }
 }

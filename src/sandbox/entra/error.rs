@@ -1,4 +1,4 @@
-//! Refusals as Entra words them.
+//! Errors in Entra's words.
 
 use axum::Json;
 use axum::http::{HeaderName, StatusCode};
@@ -56,7 +56,7 @@ impl IntoResponse for Error {
     }
 }
 
-/// Faults that Entra states as OAuth errors.
+/// OAuth error of a fault, if it has one.
 pub(super) fn stated_fault(fault: Option<Fault>) -> Option<Error> {
     let app = format!("'{CLIENT_ID}'(authrelay sandbox)");
     Some(match fault? {

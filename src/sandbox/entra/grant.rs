@@ -1,4 +1,4 @@
-//! Who gets a token: the grants, and how clients prove themselves.
+//! The grants, and the credentials of clients.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::error::{Error, app_unknown, secret_wrong};
 use super::{Entra, Parameters, field, s256};
-use crate::sandbox::{CLIENT_ID, CLIENT_SECRET, MAILBOX, PASSWORD, TENANT, clock, lock};
+use crate::sandbox::{CLIENT_ID, CLIENT_SECRET, MAILBOX, PASSWORD, TENANT, clock};
 
 /// RFC 7523 §2.1.
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
@@ -91,7 +91,9 @@ pub(super) fn grant(entra: &Entra, tenant: &str, form: &Parameters) -> Result<Va
         }
         "refresh_token" => {
             // Replaced at each use; the old one stays good for a while.
-            let code = lock(&entra.codes)
+            let code = entra
+                .codes
+                .lock()
                 .get(field(form, "refresh_token")?)
                 .cloned();
             let code = code.ok_or_else(|| Error::new(400, "invalid_grant", 70_008, "The provided authorization code or refresh token has expired due to inactivity. Send a new interactive authorization request for this user and resource.").suberror("bad_token"))?;
@@ -99,7 +101,7 @@ pub(super) fn grant(entra: &Entra, tenant: &str, form: &Parameters) -> Result<Va
         }
         "urn:ietf:params:oauth:grant-type:device_code" => {
             let device = field(form, "device_code")?;
-            if let Some(code) = lock(&entra.codes).get_mut(device)
+            if let Some(code) = entra.codes.lock().get_mut(device)
                 && code.pending > 0
             {
                 code.pending -= 1;
@@ -122,8 +124,8 @@ pub(super) fn grant(entra: &Entra, tenant: &str, form: &Parameters) -> Result<Va
     }
 }
 
-/// Not Entra's but Google's: a service account that acts for a mailbox of its domain. The
-/// signature is not looked at.
+/// Google's grant, not Entra's: a service account acts for a mailbox of its domain. The signature
+/// is not checked.
 fn service_account(entra: &Entra, jwt: &str) -> Result<Value, Error> {
     let refused = |why: &str| Error::new(400, "invalid_grant", 0, why);
     let (head, claims) = assertion(jwt).ok_or_else(|| refused("Invalid JWT"))?;
@@ -150,7 +152,7 @@ fn service_account(entra: &Entra, jwt: &str) -> Result<Value, Error> {
     entra.answer(&text(&claims, "scope"), Some(&text(&claims, "sub")), false)
 }
 
-/// By secret, or by an assertion that has the right shape; its signature is not looked at.
+/// By secret, or by an assertion that has the right shape; its signature is not checked.
 fn authenticate(form: &Parameters) -> Result<(), Error> {
     if let Some(secret) = form.get("client_secret") {
         return if secret == CLIENT_SECRET {

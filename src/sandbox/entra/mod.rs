@@ -1,13 +1,13 @@
 //! Entra's endpoints: token, authorize and devicecode, over HTTP and HTTPS.
 
-mod door;
+mod connections;
 mod error;
 mod grant;
 
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use axum::extract::{Form, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -16,28 +16,29 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::tokens::random_text;
-use super::{CLIENT_ID, Fault, Shared, lock};
-use door::{Arrivals, door};
+use super::{CLIENT_ID, Fault, Shared};
+use connections::{Accepted, listen};
 use error::{Error, stated_fault};
 use grant::{assertion, grant};
 
 type Parameters = HashMap<String, String>;
 
-/// Listens twice, in clear and under TLS; both lead to one server.
+/// Serves in clear and under TLS; returns both addresses.
 pub(super) fn serve(
     shared: &Arc<Shared>,
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) -> io::Result<(SocketAddr, SocketAddr)> {
     let (sender, receiver) = mpsc::channel(64);
-    let plain = door(shared, stop, tasks, &sender, false)?;
-    let tls = door(shared, stop, tasks, &sender, true)?;
+    let plain = listen(shared, stop, tasks, &sender, false)?;
+    let tls = listen(shared, stop, tasks, &sender, true)?;
     let entra = Arc::new(Entra {
         shared: shared.clone(),
         codes: Mutex::default(),
@@ -50,7 +51,7 @@ pub(super) fn serve(
         .with_state(entra);
     let stop = stop.clone();
     tasks.spawn(async move {
-        let server = axum::serve(Arrivals(receiver, plain), app).into_future();
+        let server = axum::serve(Accepted(receiver, plain), app).into_future();
         // The server itself never ends.
         stop.run_until_cancelled(server).await;
     });
@@ -59,17 +60,17 @@ pub(super) fn serve(
 
 struct Entra {
     shared: Arc<Shared>,
-    /// What authorization codes, device codes and refresh tokens were given for.
+    /// Authorization codes, device codes and refresh tokens, with what each was issued for.
     codes: Mutex<HashMap<String, Code>>,
 }
 
 #[derive(Clone)]
 struct Code {
     scope: String,
-    /// S256 of the verifier to come.
+    /// PKCE challenge, S256 (RFC 7636 §4.2).
     challenge: Option<String>,
     redirect: Option<String>,
-    /// Polls until a device code is approved.
+    /// Number of polls until a device code is approved.
     pending: u32,
 }
 
@@ -93,7 +94,7 @@ async fn token(
     }
 }
 
-/// Faults below OAuth.
+/// Response of a fault in HTTP, below OAuth.
 async fn transport_fault(fault: Option<Fault>) -> Option<Response> {
     let page =
         "<!DOCTYPE html><html><body><h1>Our services aren't available right now</h1></body></html>";
@@ -165,7 +166,7 @@ impl Entra {
             .map_err(|_| Error::new(503, "temporarily_unavailable", 90_033, "No randomness."))?;
         let code = format!("1.AX{text}");
         let scope = scope.to_owned();
-        lock(&self.codes).insert(
+        self.codes.lock().insert(
             code.clone(),
             Code {
                 scope,
@@ -178,11 +179,11 @@ impl Entra {
     }
 
     fn take(&self, code: &str, error: Error) -> Result<Code, Error> {
-        lock(&self.codes).remove(code).ok_or(error)
+        self.codes.lock().remove(code).ok_or(error)
     }
 }
 
-/// Consents at once, as somebody at the browser would.
+/// Redirects with a code at once, as if a person had consented.
 async fn authorize(State(entra): State<Arc<Entra>>, Query(query): Query<Parameters>) -> Response {
     let text = |key: &str| query.get(key).cloned().unwrap_or_default();
     let Ok(mut target) = url::Url::parse(&text("redirect_uri")) else {
@@ -244,7 +245,7 @@ async fn device_code(State(entra): State<Arc<Entra>>, Form(form): Form<Parameter
     }
 }
 
-/// Azure's instance metadata service, which says its times as strings.
+/// Azure's instance metadata service, which writes its times as strings.
 async fn metadata(
     State(entra): State<Arc<Entra>>,
     headers: HeaderMap,
@@ -288,7 +289,7 @@ fn field<'a>(form: &'a Parameters, key: &str) -> Result<&'a str, Error> {
     })
 }
 
-/// A line for the transcript, without secrets.
+/// Line of the transcript, without secrets.
 fn summary(form: &Parameters) -> String {
     let text = |key: &str| form.get(key).cloned().unwrap_or_default();
     let proof = match (

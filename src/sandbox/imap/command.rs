@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::sandbox::stream::Conn;
 
-/// Lists within lists; beyond it a command is nonsense.
+/// Maximum depth of nested lists; a deeper one is answered BAD.
 const DEPTH: usize = 20;
 
 /// One argument.
@@ -40,10 +40,10 @@ pub(super) struct Command {
     pub line: Bytes,
 }
 
-/// What was read.
+/// Result of reading.
 pub(super) enum Read {
     Command(Command),
-    /// Nothing that could be answered better than with BAD.
+    /// Not a command; the answer is BAD.
     Nonsense,
 }
 

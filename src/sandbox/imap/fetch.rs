@@ -1,4 +1,4 @@
-//! FETCH: what is asked of a message, and the answer.
+//! FETCH: the items of a request, and the response.
 
 use bytes::{Bytes, BytesMut};
 
@@ -6,7 +6,7 @@ use super::command::Word;
 use crate::sandbox::clock;
 use crate::sandbox::mailbox::Message;
 
-/// One thing asked of a message.
+/// Item of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Item {
     Flags,
@@ -16,7 +16,7 @@ pub(super) enum Item {
     Envelope,
     Structure(&'static str),
     Body {
-        /// As the answer names it.
+        /// Name in the response.
         label: String,
         section: String,
         partial: Option<(usize, usize)>,
@@ -24,13 +24,13 @@ pub(super) enum Item {
     },
 }
 
-/// A part of an answer: text of its own, or a slice of the message.
+/// Part of a response: text, or a slice of the message.
 pub(super) enum Part {
     Text(String),
     Literal(Bytes),
 }
 
-/// `None` where an item is not known.
+/// Parses the items; `None` for an unknown one.
 pub(super) fn items(word: &Word) -> Option<Vec<Item>> {
     let names: Vec<String> = match word {
         Word::List(list) => list.iter().map(Word::text).collect::<Option<_>>()?,

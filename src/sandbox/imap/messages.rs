@@ -1,4 +1,4 @@
-//! The selected folder: what its client knows of it, and the commands on its messages.
+//! The selected folder: the messages that its client was told of, and the commands on them.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -14,7 +14,7 @@ use crate::sandbox::mailbox::Folder;
 pub(super) struct Selected {
     pub name: String,
     pub read_only: bool,
-    /// UIDs by sequence number, as the client knows them.
+    /// UIDs by sequence number, as the client was told.
     pub view: Vec<u32>,
 }
 
@@ -200,8 +200,8 @@ impl Session {
         self.login.mailbox.changed();
     }
 
-    /// Tells what has happened to the selected folder.
-    pub(super) fn news(&mut self) {
+    /// Sends EXPUNGE and EXISTS for changes of the selected folder.
+    pub(super) fn report_changes(&mut self) {
         let Some(folder) = &mut self.folder else {
             return;
         };
@@ -229,7 +229,7 @@ impl Session {
 }
 
 impl Selected {
-    /// The UIDs that a set names, by sequence numbers or by UIDs.
+    /// UIDs of a set of sequence numbers or UIDs.
     fn uids(&self, set: &str, uid: bool) -> Option<Vec<u32>> {
         if uid {
             return members(set, &self.view);
@@ -240,7 +240,7 @@ impl Selected {
         named.into_iter().map(view).collect()
     }
 
-    /// Sequence numbers and UIDs of those wanted (ascending).
+    /// Sequence numbers and UIDs of the messages `wanted` (ascending).
     fn numbered(&self, wanted: &[u32]) -> Vec<(usize, u32)> {
         let numbered = (1..).zip(self.view.iter().copied());
         numbered

@@ -1,4 +1,4 @@
-//! Exchange's IMAP: the dialogue before login, and the session's life after it.
+//! Exchange's IMAP: the dialogue before login, and the session after it.
 
 mod command;
 mod fetch;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::exchange::{CHALLENGE, Login, SERVER, Verdict, judge, shown};
+use super::exchange::{CHALLENGE, Login, Outcome, SERVER, judge, shown};
 use super::seen::Service;
 use super::stream::Conn;
 use super::{Fault, Shared};
@@ -24,7 +24,7 @@ const CAPABILITIES: &str = "SASL-IR UIDPLUS MOVE ID UNSELECT";
 const MORE: &str = "CHILDREN IDLE NAMESPACE LITERAL+";
 const ID: &str = "* ID (\"name\" \"Microsoft.Exchange.Imap4.Imap4Server\" \"version\" \"15.20\")";
 const BYE: &str = "* BYE Microsoft Exchange Server IMAP4 server signing off.";
-/// Octets of a literal before login.
+/// Maximum length of a literal before login, in octets.
 const CAP: usize = 16 * 1024;
 
 pub(super) async fn serve(mut conn: Conn, shared: Arc<Shared>) -> io::Result<()> {
@@ -102,25 +102,25 @@ async fn authenticate(mut conn: Conn, shared: &Arc<Shared>) -> io::Result<Option
                     }
                 };
                 match judge(shared, Service::Imap, &payload).await? {
-                    Verdict::Accepted(login) => {
+                    Outcome::Accepted(login) => {
                         conn.say(format!("{tag} OK AUTHENTICATE completed."));
                         return Ok(Some((conn, login)));
                     }
-                    Verdict::Challenged => {
+                    Outcome::Challenged => {
                         conn.say(format!("+ {CHALLENGE}"));
                         conn.line().await?;
                         conn.tarpit().await?;
                         conn.say(format!("{tag} NO AUTHENTICATE failed."));
                     }
-                    Verdict::Throttled => conn.say(format!(
+                    Outcome::Throttled => conn.say(format!(
                         "{tag} NO Request is throttled. Suggested Backoff Time: 299961 milliseconds"
                     )),
-                    Verdict::Bye => {
+                    Outcome::Bye => {
                         conn.say("* BYE Connection is closed. 13");
                         conn.close().await?;
                         return Ok(None);
                     }
-                    Verdict::Refused | Verdict::Policy(_) | Verdict::Said(_) => {
+                    Outcome::Refused | Outcome::Policy(_) | Outcome::Reply(_) => {
                         conn.tarpit().await?;
                         conn.say(format!("{tag} NO AUTHENTICATE failed."));
                     }
@@ -150,7 +150,7 @@ fn mechanism(words: &[Word]) -> String {
     mechanism.to_ascii_uppercase()
 }
 
-/// Writes a command into the transcript, without what it may hold of secrets.
+/// Writes a command into the transcript, without secrets.
 fn note(shared: &Shared, command: &Command) {
     let Command { tag, verb, .. } = command;
     let line = match verb.as_str() {

@@ -4,7 +4,7 @@ use super::command::{Word, members};
 use super::fetch::field;
 use crate::sandbox::mailbox::Message;
 
-/// Groups within groups.
+/// Maximum depth of nested groups.
 const DEPTH: usize = 20;
 
 pub(super) struct Search<'a> {
@@ -14,7 +14,7 @@ pub(super) struct Search<'a> {
     depth: usize,
 }
 
-/// Whether the message is meant; `None` where a key is not known.
+/// Whether the message matches; `None` for an unknown key.
 pub(super) fn matches(words: &[Word], view: &[u32], message: &Message) -> Option<bool> {
     all(words, view, message, 0)
 }

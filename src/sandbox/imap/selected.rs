@@ -13,7 +13,7 @@ use crate::sandbox::exchange::Login;
 use crate::sandbox::stream::Conn;
 use crate::sandbox::{Fault, Shared, clock};
 
-/// Octets of a literal.
+/// Maximum length of a literal after login, in octets.
 const CAP: usize = 157_286_400;
 pub(super) const UIDVALIDITY: u32 = 14;
 const FLAGS: &str = "\\Seen \\Answered \\Flagged \\Deleted \\Draft $MDNSent";
@@ -29,7 +29,7 @@ pub(super) struct Session {
 pub(super) enum End {
     Ok(String),
     No(&'static str),
-    /// Arguments that make no sense.
+    /// Invalid arguments.
     Bad,
     Unknown,
     WrongState,
@@ -68,7 +68,7 @@ impl Session {
         self.conn.close().await
     }
 
-    /// Whether the session goes on.
+    /// Answers a command. Returns whether the session goes on.
     async fn command(&mut self, line: bytes::Bytes) -> io::Result<bool> {
         let Read::Command(command) = command::read(&mut self.conn, line, CAP).await? else {
             self.conn.say("* BAD Command Error. 10");
@@ -109,7 +109,7 @@ impl Session {
         let uid = if uid { "UID " } else { "" };
         // Sequence numbers must not move under FETCH, STORE and SEARCH (RFC 3501 §7.4.1).
         if !matches!(verb.as_str(), "FETCH" | "STORE" | "SEARCH") {
-            self.news();
+            self.report_changes();
         }
         self.conn.say(match end {
             End::Ok(code) if code.is_empty() => format!("{tag} OK {uid}{verb} completed."),
@@ -322,14 +322,14 @@ impl Session {
         ))
     }
 
-    /// RFC 2177. Whether the session goes on.
+    /// IDLE (RFC 2177). Returns whether the session goes on.
     async fn idle(&mut self) -> io::Result<bool> {
         self.conn.say("+ IDLE accepted, awaiting DONE command.");
         let mut changes = self.login.mailbox.watch();
         let mut fault = self.shared.fault.subscribe();
         let expiry = self.login.expires;
         loop {
-            self.news();
+            self.report_changes();
             tokio::select! {
                 line = self.conn.line() => {
                     return Ok(line?.eq_ignore_ascii_case(b"DONE"));

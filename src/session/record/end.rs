@@ -3,7 +3,7 @@
 use super::{SessionOutcome, SessionRecord, millis};
 use crate::audit::{self, Event};
 use crate::fault::Kind;
-use crate::relay::ClosedBy;
+use crate::relay::{ByteCounters, ClosedBy};
 use crate::session::registry::Phase;
 
 impl Drop for SessionRecord {
@@ -49,46 +49,38 @@ impl Drop for SessionRecord {
 }
 
 impl SessionRecord {
-    /// Writes the session's log line.
+    /// Writes the session's log line: of a probe at debug level, without octets.
     fn log_session(&self, phase: Phase, duration_ms: u64) {
-        if self.is_probe() {
-            tracing::debug!(
-                session = self.session.id,
-                listener = self.session.listener.name,
-                protocol = self.protocol().name(),
-                client = %self.session.client,
-                client_tls = self.client_tls,
-                outcome = self.outcome.name(),
-                fault = self.fault.map(tracing::field::display),
-                phase = phase.name(),
-                closed_by = self.closed_by.map(ClosedBy::name),
-                duration_ms,
-                "session"
-            );
-            return;
+        macro_rules! log {
+            ($level:ident, $counts:expr) => {
+                tracing::$level!(
+                    session = self.session.id,
+                    listener = self.session.listener.name,
+                    protocol = self.protocol().name(),
+                    client = %self.session.client,
+                    client_tls = self.client_tls,
+                    login = self.attempt.login,
+                    credential = self.attempt.credential,
+                    mailbox = self.attempt.mailbox,
+                    registration = self.registration(),
+                    upstream = self.attempt.upstream,
+                    upstream_ip = self.upstream_ip.map(tracing::field::display),
+                    upstream_tls = self.upstream_tls,
+                    outcome = self.outcome.name(),
+                    fault = self.fault.map(tracing::field::display),
+                    phase = phase.name(),
+                    closed_by = self.closed_by.map(ClosedBy::name),
+                    bytes_up = $counts.map(ByteCounters::up),
+                    bytes_down = $counts.map(ByteCounters::down),
+                    login_ms = self.login_ms,
+                    duration_ms,
+                    "session"
+                )
+            };
         }
-        tracing::info!(
-            session = self.session.id,
-            listener = self.session.listener.name,
-            protocol = self.protocol().name(),
-            client = %self.session.client,
-            client_tls = self.client_tls,
-            login = self.attempt.login,
-            credential = self.attempt.credential,
-            mailbox = self.attempt.mailbox,
-            registration = self.registration(),
-            upstream = self.attempt.upstream,
-            upstream_ip = self.upstream_ip.map(tracing::field::display),
-            upstream_tls = self.upstream_tls,
-            outcome = self.outcome.name(),
-            fault = self.fault.map(tracing::field::display),
-            phase = phase.name(),
-            closed_by = self.closed_by.map(ClosedBy::name),
-            bytes_up = self.session.counts.up(),
-            bytes_down = self.session.counts.down(),
-            login_ms = self.login_ms,
-            duration_ms,
-            "session"
-        );
+        match self.is_probe() {
+            true => log!(debug, None::<&ByteCounters>),
+            false => log!(info, Some(&self.session.counts)),
+        }
     }
 }

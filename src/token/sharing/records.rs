@@ -1,9 +1,10 @@
 //! This relay's records: consents on its own disk, tokens of the other grants in memory.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::super::failure::TokenError;
@@ -66,10 +67,6 @@ impl AccessToken {
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl SharedRecords {
     /// Creates the records of the member's relay, whose consents are in this store.
     pub(crate) fn new(member: Arc<Member>, store: Arc<Store>) -> Arc<Self> {
@@ -84,7 +81,7 @@ impl SharedRecords {
     }
 
     pub(super) fn token(&self, name: &str) -> Option<(Sealed, AccessToken)> {
-        locked(&self.tokens).get(name).cloned()
+        self.tokens.lock().get(name).cloned()
     }
 
     /// Stores a token that was just issued.
@@ -111,7 +108,7 @@ impl SharedRecords {
     }
 
     fn hold(&self, name: Arc<str>, sealed: Sealed, access: AccessToken) {
-        let mut tokens = locked(&self.tokens);
+        let mut tokens = self.tokens.lock();
         if tokens.len() >= MOST {
             tokens.retain(|_, (_, access)| !access.left().is_zero());
         }
@@ -188,8 +185,8 @@ impl Records for SharedRecords {
             let versions = tokio::task::spawn_blocking(move || store.versions()).await;
             let versions = versions.unwrap_or_default();
             let mut names: Vec<_> = versions.keys().cloned().collect();
-            *locked(&self.seen) = versions;
-            names.extend(locked(&self.tokens).keys().cloned());
+            *self.seen.lock() = versions;
+            names.extend(self.tokens.lock().keys().cloned());
             names
         })
     }
@@ -203,7 +200,7 @@ impl Records for SharedRecords {
             };
             let versions = tokio::task::spawn_blocking(look).await;
             let versions = versions.unwrap_or_default();
-            let mut seen = locked(&self.seen);
+            let mut seen = self.seen.lock();
             let changed = versions
                 .iter()
                 .filter(|(name, version)| seen.get(*name) != Some(version))

@@ -1,15 +1,17 @@
 //! Consents of a state directory.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::super::failure::{Class, TokenError};
 use super::file::{self, Room, StateError};
 use super::first::{self, FirstFormat};
 use super::kept::Kept;
 use super::record::StoredConsent;
-use super::turn::{PendingWrites, StoreTurn, Unwritten, locked};
+use super::turn::{PendingWrites, StoreTurn, Unwritten};
 use super::version::RecordVersion;
 use crate::cluster::keys::{Closed, Keys};
 use crate::cluster::number::Number;
@@ -159,7 +161,7 @@ impl Store {
     ) -> Result<(), TokenError> {
         let (store, name, record) = (self.clone(), login.to_owned(), record.clone());
         let fill = move || {
-            let _one = locked(&store.writes);
+            let _one = store.writes.lock();
             match store.is_behind(&name, &record) {
                 // A person has consented or forgotten meanwhile.
                 true => Ok(()),
@@ -216,7 +218,7 @@ impl Store {
 
     /// Tries once to write all pending records, before the end.
     pub(crate) async fn write_all_pending(self: &Arc<Self>) {
-        let logins: Vec<_> = locked(&self.pending).keys().cloned().collect();
+        let logins: Vec<_> = self.pending.lock().keys().cloned().collect();
         for login in logins {
             self.try_pending(&login).await;
         }
@@ -235,7 +237,7 @@ impl Store {
     }
 
     fn pending_turn(&self, login: &str) -> Option<StoreTurn> {
-        let pending = locked(&self.pending).remove(login)?;
+        let pending = self.pending.lock().remove(login)?;
         Some(StoreTurn {
             login: login.to_owned(),
             lock: Some(pending.lock),
@@ -379,7 +381,7 @@ impl Store {
             let consented = record.consented.saturating_mul(1000);
             record.number = Number::of_act(consented, before.map(|before| before.number()));
         }
-        let _one = locked(&self.writes);
+        let _one = self.writes.lock();
         match self.is_behind(login, &record) {
             true => Ok(()),
             false => {

@@ -7,7 +7,6 @@ use super::clock::now_ms;
 use super::consent_store::{NEWER, Store};
 use super::file::{self, StateError};
 use super::kept::Kept;
-use super::turn::locked;
 use crate::cluster::keys::claimed;
 use crate::cluster::number::Number;
 
@@ -43,7 +42,7 @@ impl Store {
 
     /// Whether there is a record of the login, on disk or in memory.
     fn is_known(&self, login: &str) -> Result<bool, StateError> {
-        let is_in_memory = locked(&self.pending).contains_key(login)
+        let is_in_memory = self.pending.lock().contains_key(login)
             || self.unwritten_of(&self.name(login)).is_some();
         Ok(is_in_memory
             || file::read(&self.path(login))?.is_some()

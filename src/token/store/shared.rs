@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::consent_store::Store;
 use super::file::{self, StateError};
 use super::kept::{Kept, TOMBSTONE};
-use super::turn::locked;
 use super::version::RecordVersion;
 use crate::cluster::command::Sealed;
 use crate::cluster::redemption::{Reconciled, reconcile};
@@ -49,7 +48,7 @@ impl Store {
 
     /// Returns the record that could not be written yet.
     fn pending_of(&self, name: &str) -> Option<Kept> {
-        let pending_writes = locked(&self.pending);
+        let pending_writes = self.pending.lock();
         let mut pending_writes = pending_writes.iter();
         pending_writes
             .find(|(login, _)| self.name(login) == name)
@@ -83,7 +82,7 @@ impl Store {
         if self.path(&kept.login) != path {
             return Err(StateError::new(&path, super::first::BROKEN));
         }
-        let _one = locked(&self.writes);
+        let _one = self.writes.lock();
         let own = self.sealed(name).map(|own| own.mark());
         if reconcile(own, Some(record.mark())) == Reconciled::Adopt {
             match file::replace(&path, record.text.as_bytes()) {

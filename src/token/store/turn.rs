@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::record::StoredConsent;
 use crate::cluster::command::Sealed;
@@ -43,11 +45,9 @@ impl Drop for StoreTurn {
     fn drop(&mut self) {
         if let (Some(record), Some(lock)) = (self.pending.take(), self.lock.take()) {
             let pending = PendingWrite { record, lock };
-            locked(&self.pending_writes).insert(self.login.clone(), pending);
+            self.pending_writes
+                .lock()
+                .insert(self.login.clone(), pending);
         }
     }
-}
-
-pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,7 +6,6 @@ use std::path::Path;
 use super::consent_store::Store;
 use super::file;
 use super::kept::Kept;
-use super::turn::locked;
 use crate::cluster::command::Sealed;
 use crate::cluster::number::Number;
 
@@ -16,7 +15,7 @@ const MOST: usize = 1_000;
 impl Store {
     /// Keeps a record that cannot be written.
     pub(super) fn keep_unwritten(&self, name: &str, record: &Sealed) {
-        let mut unwritten = locked(&self.unwritten);
+        let mut unwritten = self.unwritten.lock();
         if unwritten.len() < MOST || unwritten.contains_key(name) {
             unwritten.insert(name.to_owned(), record.clone());
         }
@@ -25,7 +24,7 @@ impl Store {
     /// Handles the write of a record: one in memory that is not greater is dropped.
     pub(super) fn on_written(&self, path: &Path, number: Number) {
         let name = path.file_stem().and_then(|name| name.to_str());
-        let mut unwritten = locked(&self.unwritten);
+        let mut unwritten = self.unwritten.lock();
         if let Some(name) = name
             && unwritten.get(name).is_some_and(|it| it.number <= number)
         {
@@ -35,12 +34,14 @@ impl Store {
 
     /// Returns a record in memory, by name.
     pub(super) fn unwritten_of(&self, name: &str) -> Option<Sealed> {
-        locked(&self.unwritten).get(name).cloned()
+        self.unwritten.lock().get(name).cloned()
     }
 
     /// Returns the greater record of a login, from disk or memory.
     pub(super) fn greatest(&self, login: &str, on_disk: Option<Kept>) -> Option<Kept> {
-        let pending = locked(&self.pending)
+        let pending = self
+            .pending
+            .lock()
             .get(login)
             .map(|pending| Kept::of_record(login, &pending.record));
         let adopted = self.unwritten_of(&self.name(login));
@@ -53,10 +54,10 @@ impl Store {
 
     /// Tries to write the records in memory.
     pub(crate) fn write_unwritten(&self) {
-        let all: Vec<_> = locked(&self.unwritten).clone().into_iter().collect();
+        let all: Vec<_> = self.unwritten.lock().clone().into_iter().collect();
         for (name, record) in all {
             let path = self.tokens().join(&name).with_extension("json");
-            let _one = locked(&self.writes);
+            let _one = self.writes.lock();
             let on_disk = self.on_disk(&name).map(|on_disk| on_disk.number);
             if on_disk < Some(record.number)
                 && file::replace(&path, record.text.as_bytes()).is_err()
@@ -69,6 +70,6 @@ impl Store {
 
     /// Number of records that are kept in memory because they cannot be written.
     pub fn unstored(&self) -> usize {
-        locked(&self.pending).len() + locked(&self.unwritten).len()
+        self.pending.lock().len() + self.unwritten.lock().len()
     }
 }

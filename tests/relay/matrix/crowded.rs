@@ -81,7 +81,7 @@ fn a_crowd_is_told_one_by_one() {
         }
         inside.assert_goes_on().await;
         // All are counted; the log tells of the first.
-        let metrics = relay.control.current().active().metrics().text();
+        let metrics = relay.control.current().active().state.metrics.text();
         let series =
             "authrelay_faults_total{protocol=\"imap\",side=\"policy\",kind=\"sessions\"} 100";
         assert!(metrics.contains(series), "{metrics}");

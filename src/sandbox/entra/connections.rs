@@ -1,4 +1,4 @@
-//! The way in: TCP and TLS, before HTTP begins.
+//! Connections to the token endpoint: TCP and TLS, before HTTP begins.
 
 use std::convert::Infallible;
 use std::io;
@@ -17,12 +17,12 @@ use tokio_util::task::TaskTracker;
 use crate::sandbox::stream::Socket;
 use crate::sandbox::{Fault, Shared, bind};
 
-/// Handshakes happen here, each in its own task.
-pub(super) fn door(
+/// Accepts connections until `stop`, and sends them on once their TLS handshake is done, which takes a task each.
+pub(super) fn listen(
     shared: &Arc<Shared>,
     stop: &CancellationToken,
     tasks: &TaskTracker,
-    sender: &mpsc::Sender<Guarded>,
+    sender: &mpsc::Sender<Connection>,
     tls: bool,
 ) -> io::Result<SocketAddr> {
     let listener = bind()?;
@@ -46,13 +46,13 @@ pub(super) fn door(
                 else {
                     return;
                 };
-                let guarded = Guarded {
+                let connection = Connection {
                     socket,
                     shared,
-                    gone: Box::pin(end.cancelled_owned()),
+                    stopped: Box::pin(end.cancelled_owned()),
                 };
                 // Fails only once the server has stopped.
-                let _ = sender.send(guarded).await;
+                let _ = sender.send(connection).await;
             });
         }
     });
@@ -68,16 +68,16 @@ async fn open(shared: &Shared, tcp: TcpStream, tls: bool) -> io::Result<Socket> 
     Ok(Socket::Tls(Box::new(accepted)))
 }
 
-/// Connections that have passed the door, as axum wants them.
-pub(super) struct Arrivals(pub mpsc::Receiver<Guarded>, pub SocketAddr);
+/// Accepted connections, as a listener of axum.
+pub(super) struct Accepted(pub mpsc::Receiver<Connection>, pub SocketAddr);
 
-impl Listener for Arrivals {
-    type Io = Guarded;
+impl Listener for Accepted {
+    type Io = Connection;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Guarded, SocketAddr) {
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
         match self.0.recv().await {
-            Some(guarded) => (guarded, self.1),
+            Some(connection) => (connection, self.1),
             None => match std::future::pending::<Infallible>().await {},
         }
     }
@@ -87,21 +87,21 @@ impl Listener for Arrivals {
     }
 }
 
-/// A connection that breaks at `token-unreachable`, and when the sandbox stops.
-pub(super) struct Guarded {
+/// Connection that breaks at `token-unreachable`, and when the sandbox stops.
+pub(super) struct Connection {
     socket: Socket,
     shared: Arc<Shared>,
-    gone: Pin<Box<tokio_util::sync::WaitForCancellationFutureOwned>>,
+    stopped: Pin<Box<tokio_util::sync::WaitForCancellationFutureOwned>>,
 }
 
-impl AsyncRead for Guarded {
+impl AsyncRead for Connection {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.gone.as_mut().poll(cx).is_ready() {
+        if this.stopped.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         let read = Pin::new(&mut this.socket).poll_read(cx, buffer);
@@ -112,7 +112,7 @@ impl AsyncRead for Guarded {
     }
 }
 
-impl AsyncWrite for Guarded {
+impl AsyncWrite for Connection {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
