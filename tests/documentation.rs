@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use authrelay::config::{Secrets, check, schema};
+use authrelay::config::{Config, LoadMode, schema};
 
 fn root(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -17,7 +17,7 @@ fn read(name: &str) -> String {
 
 #[test]
 fn the_sample_is_taken_as_it_is() {
-    let checked = check(&root("proxy.yaml"), Secrets::Skip)
+    let checked = Config::load(&root("proxy.yaml"), LoadMode::CheckWithoutSecrets)
         .unwrap_or_else(|problems| panic!("{problems:#?}"));
     assert_eq!((checked.listeners.len(), checked.accounts.len()), (3, 1));
     assert!(checked.warnings.is_empty(), "{:?}", checked.warnings);
@@ -53,7 +53,8 @@ fn the_readmes_registrations_are_taken() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("proxy.yaml");
     std::fs::write(&path, &text).unwrap();
-    check(&path, Secrets::Skip).unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"));
+    Config::load(&path, LoadMode::CheckWithoutSecrets)
+        .unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"));
 }
 
 #[test]

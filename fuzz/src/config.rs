@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use authrelay::config::{Config, Problem, Secrets, check_text};
+use authrelay::config::{Config, LoadMode, Problem};
 
 /// Stands in the seeds where a secret does. A problem never shows it, wherever it got to.
 const SECRET: &str = "s3cret/of~Contoso";
@@ -35,7 +35,7 @@ pub fn config(input: &[u8]) {
 }
 
 fn check(text: &str) -> Result<Config, Vec<Problem>> {
-    check_text(text, Path::new("proxy.yaml"), Secrets::Skip)
+    Config::parse(text, Path::new("proxy.yaml"), LoadMode::CheckWithoutSecrets)
 }
 
 /// One line each, in the order of their places, and without a secret.

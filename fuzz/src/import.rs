@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use authrelay::config::{Secrets, check_text};
+use authrelay::config::{Config, LoadMode};
 use authrelay::import;
 
 /// The file's text, where it is UTF-8.
@@ -26,7 +26,11 @@ pub fn import(input: &[u8]) {
         "{body:?}"
     );
     // It may want to be completed, but it is read: what is wrong is said key by key.
-    if let Err(problems) = check_text(&imported.yaml, Path::new("proxy.yaml"), Secrets::Skip) {
+    if let Err(problems) = Config::parse(
+        &imported.yaml,
+        Path::new("proxy.yaml"),
+        LoadMode::CheckWithoutSecrets,
+    ) {
         for problem in problems {
             assert_ne!(problem.path, "proxy.yaml", "{problem}: {}", imported.yaml);
             assert!(

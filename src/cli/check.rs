@@ -5,7 +5,7 @@ use std::path::Path;
 use super::setup::{Exit, print, print_error, refuse, runtime};
 use crate::cluster::keys::Keys;
 use crate::cluster::redis::examine;
-use crate::config::{self, Config, Secrets};
+use crate::config::{Config, LoadMode};
 use crate::text::counted;
 use crate::token::store::key_of;
 
@@ -20,12 +20,12 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(path: &Path, options: &Options) -> Exit {
-    let secrets = if options.no_secrets {
-        Secrets::Skip
+    let mode = if options.no_secrets {
+        LoadMode::CheckWithoutSecrets
     } else {
-        Secrets::Read
+        LoadMode::Check
     };
-    match config::check(path, secrets) {
+    match Config::load(path, mode) {
         Ok(checked) => {
             for warning in &checked.warnings {
                 print_error(format_args!("warning: {warning}"));
@@ -47,7 +47,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
 
 /// Checks the shared store. Trouble is only a warning, since mail is relayed without it.
 fn online(path: &Path) {
-    let Ok(config) = Config::load(path) else {
+    let Ok(config) = Config::load(path, LoadMode::Run) else {
         return;
     };
     let Some(store) = &config.state.store else {

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use serde_json::json;
 
 use super::setup::{Exit, print, print_error};
-use crate::config::{self, Logins, Secrets};
+use crate::config::{Config, LoadMode, Logins};
 use crate::import::{Imported, TokenFile};
 use crate::text;
 use crate::token::store::{Store, StoredConsent};
@@ -100,16 +100,20 @@ fn move_consents(imported: &Imported) -> anyhow::Result<()> {
     if imported.consents.is_empty() {
         return Ok(());
     }
-    let config = config::check_text(&imported.yaml, Path::new("proxy.yaml"), Secrets::Skip)
-        .map_err(|problems| {
-            anyhow::anyhow!(
-                "{}",
-                problems
-                    .first()
-                    .map(ToString::to_string)
-                    .unwrap_or_default()
-            )
-        })?;
+    let config = Config::parse(
+        &imported.yaml,
+        Path::new("proxy.yaml"),
+        LoadMode::CheckWithoutSecrets,
+    )
+    .map_err(|problems| {
+        anyhow::anyhow!(
+            "{}",
+            problems
+                .first()
+                .map(ToString::to_string)
+                .unwrap_or_default()
+        )
+    })?;
     let store = Store::open(&config.state)?;
     let logins = Logins::new(&config.accounts);
     for consent in &imported.consents {

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::setup::{Exit, print, print_error};
 use super::{authorize, check, doctor};
-use crate::config::{self, Secrets};
+use crate::config::{Config, LoadMode};
 use crate::platform;
 use crate::secret::Secret;
 pub(super) use answers::Options;
@@ -114,7 +114,7 @@ fn init(options: &Options) -> Result<Written, InitError> {
     let passwords = passwords(&answers)?;
     let text = configuration(options, &answers, &passwords);
     // The answers are checked before anything is written.
-    if let Err(problems) = config::check_text(&text, &options.output, Secrets::Skip) {
+    if let Err(problems) = Config::parse(&text, &options.output, LoadMode::CheckWithoutSecrets) {
         let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
         return Err(InitError::Usage(problems.join("\n")));
     }

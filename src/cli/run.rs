@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::setup::{Exit, print_error, refuse, runtime};
 use crate::audit;
-use crate::config::{self, Config};
+use crate::config::{self, Config, LoadMode};
 use crate::logging;
 use crate::platform;
 use crate::platform::manager::{self, ReloadRequests, Severity};
@@ -41,7 +41,7 @@ pub(super) fn run(path: PathBuf, options: Options) -> ExitCode {
 }
 
 fn serve(path: &Path, options: Options) -> Exit {
-    let config = match Config::load(path) {
+    let config = match Config::load(path, LoadMode::Run) {
         Ok(config) => Config {
             relay: options.name,
             ..config

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::str::FromStr as _;
 
 use super::setup::{Exit, print, print_error, runtime};
-use crate::config::{Config, Log, LogFormat};
+use crate::config::{Config, LoadMode, Log, LogFormat};
 use crate::logging;
 use crate::platform::manager;
 use crate::sandbox::{self, Fault, Ports, Sandbox};
@@ -88,7 +88,7 @@ async fn serve(options: &Options, fault: Option<Fault>) -> anyhow::Result<Exit> 
         .append(true)
         .open(&path)?
         .write_all(admin.as_bytes())?;
-    let config = match Config::load(&path) {
+    let config = match Config::load(&path, LoadMode::Run) {
         Ok(config) => config,
         Err(problems) => {
             problems.iter().for_each(print_error);

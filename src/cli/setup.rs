@@ -1,6 +1,6 @@
 //! Functions shared by commands: exit codes, output, configuration, runtime.
 
-use crate::config::{Config, Problem};
+use crate::config::{Config, LoadMode, Problem};
 use crate::platform;
 use crate::session::Service;
 use crate::token::store::StateError;
@@ -33,7 +33,7 @@ pub(super) fn default_config() -> PathBuf {
 
 /// Loads the configuration, or prints every problem to stderr.
 pub(super) fn load(path: &Path) -> Result<Config, Exit> {
-    Config::load(path).map_err(|problems| refuse(&problems))
+    Config::load(path, LoadMode::Run).map_err(|problems| refuse(&problems))
 }
 
 /// Creates the service for administrators' commands, without listeners.

@@ -18,40 +18,29 @@ use crate::wire::Protocol;
 use crate::wire::sasl::{CREDENTIAL_CAP, Credentials};
 
 section! {
-    /// `accounts[]`.
-    pub(super) struct AccountKeys {
+    /// A login that clients may use, and the mailbox it opens. A wildcard without `mailbox` opens the
+    /// login as presented. There are passwords unless the grant
+    /// [needs the client's](super::registration::Grant::needs_client_password).
+    pub struct Account from AccountKeys {
         /// Login that the application presents, in upper or lower case; `*@contoso.com`: every address of a domain; `*`: every address (not with `password: any`). An exact login takes precedence over a domain, a domain over `*`
-        pub(super) login: Key<LoginPattern> => "the user name of the application, *@domain, or * for every address",
+        pub login: LoginPattern => "the user name of the application, *@domain, or * for every address",
         /// Registration whose tokens open the mailbox: a name under `registrations`
-        pub(super) registration: Key<String> => "the name of one of the registrations",
+        pub registration: Arc<Registration> as String => "the name of one of the registrations",
         /// Address of the mailbox that the login opens, for example a shared mailbox
-        pub(super) mailbox: Key<Mailbox>: "the login",
-        /// An argon2 hash from `authrelay hash-password`, a secret, or `any` (only on loopback listeners and those with `allow`). Required, except with the grant `password` and `client_secret: {client: password}`, which refuse one
-        pub(super) password: Key<PasswordCheck>,
-        /// Several passwords, one for each application; the log names which was used
-        pub(super) passwords: Key<Each<Password>>,
-        /// Protocols that clients may use
-        pub(super) protocols: Key<Vec<Protocol>>: "all",
-        /// Policy for messages; see [below](#smtp-devices-policy-limits)
-        pub(super) smtp: Key<SmtpPolicy>: "everything",
+        pub mailbox: Mailbox: "the login",
     }
-}
-
-/// A login that clients may use, and the mailbox it opens.
-#[derive(Debug)]
-pub struct Account {
-    /// Pattern of the account's logins.
-    pub login: LoginPattern,
-    /// Registration whose tokens open the mailbox.
-    pub registration: Arc<Registration>,
-    /// Mailbox by protocol. A wildcard account without one opens the login as presented.
-    pub mailbox: Mailbox,
-    /// Local passwords: at least one, or none if [`needs_client_password`](super::registration::Grant::needs_client_password).
-    pub passwords: Vec<Arc<Password>>,
-    /// Protocols over which clients may use the account.
-    pub protocols: Vec<Protocol>,
-    /// Policy for sending; `None` allows everything.
-    pub smtp: Option<SmtpPolicy>,
+    keys {
+        /// An argon2 hash from `authrelay hash-password`, a secret, or `any` (only on loopback listeners and those with `allow`). Required, except with the grant `password` and `client_secret: {client: password}`, which refuse one
+        password: PasswordCheck,
+    }
+    {
+        /// Several passwords, one for each application; the log names which was used
+        pub passwords: Vec<Arc<Password>> as Each<Password>,
+        /// Protocols that clients may use
+        pub protocols: Vec<Protocol>: "all",
+        /// Policy for messages; see [below](#smtp-devices-policy-limits)
+        pub smtp: Option<SmtpPolicy>: "everything",
+    }
 }
 
 impl Account {

@@ -9,6 +9,7 @@ use super::account::{
 use super::field::Field;
 use super::key::Key;
 use super::known::Known;
+use super::logins::Logins;
 use super::provider::Provider;
 use super::registration::{Grant, Registration};
 use super::smtp_policy::{SmtpFrom, SmtpPolicy};
@@ -17,7 +18,7 @@ use crate::wire::Protocol;
 use crate::wire::address::{Pattern, is_address};
 
 /// The valid accounts of a file.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ReadAccounts {
     /// Accounts with their positions in the file.
     pub(super) placed: Vec<(Field, Arc<Account>)>,
@@ -27,23 +28,17 @@ pub(super) struct ReadAccounts {
 
 impl ReadAccounts {
     /// Returns the valid accounts, in the order of the file.
-    pub(super) fn into_all(self) -> Vec<Arc<Account>> {
-        let placed = self.placed.into_iter();
-        placed.map(|(_, account)| account).collect()
+    pub(super) fn all(&self) -> Vec<Arc<Account>> {
+        let placed = self.placed.iter();
+        placed.map(|(_, account)| account.clone()).collect()
     }
 
-    /// Finds the account of a lower-case login with its position. An exact pattern takes precedence
-    /// over a wildcard.
-    pub(super) fn find(&self, login: &str) -> Option<&(Field, Arc<Account>)> {
-        let domain = login.rsplit_once('@').map(|(_, domain)| domain);
-        let rank = |(_, account): &&(Field, Arc<Account>)| match &account.login {
-            LoginPattern::Exact(own) if own == login => Some(0),
-            LoginPattern::Domain(own) if domain == Some(own) => Some(1),
-            LoginPattern::Any => Some(2),
-            LoginPattern::Exact(_) | LoginPattern::Domain(_) => None,
-        };
-        let found = self.placed.iter().filter(|placed| rank(placed).is_some());
-        found.min_by_key(rank)
+    /// Finds the account that covers a lower-case login, with its position.
+    pub(super) fn covering(&self, login: &str) -> Option<&(Field, Arc<Account>)> {
+        let logins = Logins::new(&self.all());
+        let account = logins.covering(login)?;
+        let mut placed = self.placed.iter();
+        placed.find(|(_, other)| Arc::ptr_eq(other, account))
     }
 }
 
@@ -51,15 +46,11 @@ pub(super) fn accounts(
     keys: Key<Each<AccountKeys, 0>>,
     registrations: &Known<Registration>,
 ) -> ReadAccounts {
-    let mut accounts = ReadAccounts::default();
-    let items = match keys.optional() {
-        Some(Some(Each(items))) => items,
-        Some(None) => return accounts,
-        None => {
-            accounts.incomplete = true;
-            return accounts;
-        }
+    let mut accounts = ReadAccounts {
+        placed: Vec::new(),
+        incomplete: matches!(keys, Key::Broken),
     };
+    let items = keys.required().map(|Each(items)| items).unwrap_or_default();
     let mut lines = HashMap::new();
     for (field, keys) in items {
         let Some(account) = keys.and_then(|keys| account(&field, keys, registrations)) else {
@@ -84,65 +75,60 @@ pub(super) fn check_presence(root: &Field, accounts: &ReadAccounts) {
             root.missing("registrations", "the OAuth clients, by name");
         }
     } else {
-        root.warn_at(
-            "accounts",
+        root.named_at("accounts").warn(
             "there is no account, so that no client can log in: `authrelay init` writes a file with one",
         );
     }
 }
 
+/// Completes the keys of an account, and checks them against each other and its registration.
 fn account(
     field: &Field,
-    keys: AccountKeys,
+    mut keys: AccountKeys,
     registrations: &Known<Registration>,
 ) -> Option<Account> {
-    let login = keys.login.required();
-    let registration = keys.registration.given();
-    let registration =
-        registration.and_then(|name| registrations.named(&field.at("registration"), name));
+    let name = keys.registration.given();
+    let registration = name.and_then(|name| registrations.named(&field.at("registration"), name));
     let passwords = match registration.as_ref().map(|known| &known.grant) {
         Some(grant) if grant.needs_client_password() => no_passwords(field, grant),
         // Whether a password is needed is not known.
         None if keys.password.is_absent() && keys.passwords.is_absent() => None,
-        _ => passwords(field, keys.password, keys.passwords),
+        _ => passwords(field, keys.password.take(), keys.passwords.take()),
     };
-    let all = || Protocol::ALL.to_vec();
-    let protocols = keys
-        .protocols
-        .optional()
-        .map(|given| given.unwrap_or_else(all));
-    let mailbox = keys.mailbox.optional().map(Option::unwrap_or_default);
-    let smtp = keys.smtp.optional();
-    if let (Some(Some(policy)), Some(login), Some(mailbox)) = (&smtp, &login, &mailbox) {
-        check_from(&field.at("smtp"), policy, login, mailbox);
+    keys.mailbox.default_from(|| Some(Mailbox::default()));
+    keys.protocols.default_from(|| Some(Protocol::ALL.to_vec()));
+    check_smtp(field, &keys, registration.as_deref());
+    let registration = registration?;
+    if let Some(protocols) = keys.protocols.given() {
+        check_protocols(field, &registration.provider, protocols);
     }
-    if let (Some(smtp), Some(registration), Some(mailbox)) = (&smtp, &registration, &mailbox)
-        && mailbox.smtp_is_sender
-    {
-        check_sender(&field.at("mailbox"), registration, smtp.as_ref());
-    }
-    let without_smtp = |protocols: &Vec<Protocol>| !protocols.contains(&Protocol::Smtp);
-    if matches!(smtp, Some(Some(_))) && protocols.as_ref().is_some_and(without_smtp) {
-        let what = "has no use, since the account's protocols do not include smtp";
-        field.at("smtp").problem(what);
-    }
-    let (registration, protocols) = (registration?, protocols?);
-    check_protocols(field, &registration.provider, &protocols);
-    let (login, passwords) = (login?, passwords?);
-    let any = |password: &Password| matches!(password.password, PasswordCheck::Any);
-    if login == LoginPattern::Any && passwords.iter().any(any) {
+    let passwords = passwords?;
+    let any = |password: &Arc<Password>| matches!(password.password, PasswordCheck::Any);
+    if matches!(keys.login.given(), Some(LoginPattern::Any)) && passwords.iter().any(any) {
         return field.reject(
             "must not have `password: any`: with login \"*\" every mailbox would be open to anyone who reaches the listener",
         );
     }
-    Some(Account {
-        login,
-        registration,
-        mailbox: mailbox?,
-        passwords: passwords.into_iter().map(Arc::new).collect(),
-        protocols,
-        smtp: smtp?,
-    })
+    keys.finish(registration, passwords)
+}
+
+/// Checks the policy for messages against the account's other keys.
+fn check_smtp(field: &Field, keys: &AccountKeys, registration: Option<&Registration>) {
+    let (policy, mailbox) = (keys.smtp.given(), keys.mailbox.given());
+    if let (Some(policy), Some(login), Some(mailbox)) = (policy, keys.login.given(), mailbox) {
+        check_from(&field.at("smtp"), policy, login, mailbox);
+    }
+    if let (Some(mailbox), Some(registration)) = (mailbox, registration)
+        && mailbox.smtp_is_sender
+        && !matches!(keys.smtp, Key::Broken)
+    {
+        check_sender(&field.at("mailbox"), registration, policy);
+    }
+    let protocols = keys.protocols.given();
+    if policy.is_some() && protocols.is_some_and(|given| !given.contains(&Protocol::Smtp)) {
+        let what = "has no use, since the account's protocols do not include smtp";
+        field.at("smtp").problem(what);
+    }
 }
 
 /// Checks that the provider offers the protocols that the file names.
@@ -158,11 +144,12 @@ fn check_protocols(field: &Field, provider: &Provider, protocols: &[Protocol]) {
     }
 }
 
+/// Reads the local passwords, from `password` or `passwords`.
 fn passwords(
     field: &Field,
     one: Key<PasswordCheck>,
     several: Key<Each<Password>>,
-) -> Option<Vec<Password>> {
+) -> Option<Vec<Arc<Password>>> {
     match (one, several) {
         (Key::Absent, Key::Absent) => {
             field.missing(
@@ -175,31 +162,31 @@ fn passwords(
         (Key::Given(_), Key::Given(_)) => field
             .at("passwords")
             .reject("is given in addition to password; put that one into the list"),
-        (Key::Given(password), Key::Absent) => Some(vec![Password {
+        (Key::Given(password), Key::Absent) => Some(vec![Arc::new(Password {
             name: None,
             password,
             allow: None,
             protocols: Protocol::ALL.to_vec(),
             certificate: None,
-        }]),
+        })]),
         (Key::Absent, Key::Given(Each(items))) => {
             let mut names = HashSet::new();
-            let mut passwords = Vec::new();
-            for (item, password) in items {
-                if let Some(password) = &password
-                    && !names.insert(password.name.clone())
-                {
+            let each = items.into_iter().map(|(item, password)| {
+                let password = password?;
+                if !names.insert(password.name.clone()) {
                     item.problem("another password of this account has the same name");
                 }
-                passwords.push(password);
-            }
+                Some(Arc::new(password))
+            });
+            // All are read before one that is wrong makes the list wrong.
+            let passwords: Vec<_> = each.collect();
             passwords.into_iter().collect()
         }
     }
 }
 
 /// Rejects local passwords where the identity provider checks the client's.
-fn no_passwords(field: &Field, grant: &Grant) -> Option<Vec<Password>> {
+fn no_passwords(field: &Field, grant: &Grant) -> Option<Vec<Arc<Password>>> {
     let why = match grant {
         Grant::Password(_) => "the grant password",
         _ => "client_secret: {client: password}",
@@ -259,13 +246,12 @@ fn check_sender(mailbox: &Field, registration: &Registration, policy: Option<&Sm
 pub(super) fn check_costs(accounts: &ReadAccounts) {
     let mut found: Vec<(String, usize, &Field)> = Vec::new();
     for (field, account) in &accounts.placed {
-        for password in &account.passwords {
-            let PasswordCheck::Hash(phc) = &password.password else {
-                continue;
-            };
-            let Some(cost) = hash_cost(phc.expose()) else {
-                continue;
-            };
+        let passwords = account.passwords.iter();
+        let costs = passwords.filter_map(|password| match &password.password {
+            PasswordCheck::Hash(phc) => hash_cost(phc.expose()),
+            PasswordCheck::Plain(_) | PasswordCheck::Any => None,
+        });
+        for cost in costs {
             match found.iter_mut().find(|(other, ..)| *other == cost) {
                 Some((_, count, _)) => *count += 1,
                 None => found.push((cost, 1, field)),

@@ -1,17 +1,16 @@
 //! Reads the whole file, section by section.
 
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::audit::{Audit, AuditPath};
-use super::field::{Context, Field};
+use super::field::Field;
 use super::key::Value as _;
 use super::listener::Listener;
 use super::problem::Problem;
 use super::root::{Config, Limits, Log, Root};
-use super::sources::{Secrets, Sources};
+use super::sources::{LoadMode, Sources};
 use super::tree;
 use crate::text;
 use crate::wire::Protocol;
@@ -22,33 +21,24 @@ const FILE_CAP: u64 = 64 * 1024 * 1024;
 /// Minimum idle timeout of an IMAP server before it logs out a client (RFC 9051 §5.4).
 const IMAP_IDLE: Duration = Duration::from_secs(30 * 60);
 
-/// Checks the file at `path` without network access. The result is not for serving.
-///
-/// # Errors
-///
-/// Every problem, in the order of the file. Never empty.
-pub fn check(path: &Path, secrets: Secrets) -> Result<Config, Vec<Problem>> {
-    load(path, Sources::new(path, secrets).for_check())
-}
-
-/// Checks a text in place of the file at `path`, as [`check`] does; without secrets it reads only the
-/// text.
-///
-/// # Errors
-///
-/// Those of [`check`].
-pub fn check_text(text: &str, path: &Path, secrets: Secrets) -> Result<Config, Vec<Problem>> {
-    parse(text, path, Sources::new(path, secrets).for_check())
-}
-
 impl Config {
-    /// Reads the file at `path` and all files it refers to.
+    /// Reads the file at `path` and all files it refers to, without network access.
     ///
     /// # Errors
     ///
     /// Every problem, in the order of the file. Never empty.
-    pub fn load(path: &Path) -> Result<Self, Vec<Problem>> {
-        load(path, Sources::new(path, Secrets::Read))
+    pub fn load(path: &Path, mode: LoadMode) -> Result<Self, Vec<Problem>> {
+        let text = match std::fs::metadata(path) {
+            Ok(metadata) if metadata.len() > FILE_CAP => {
+                return Err(whole(path, "is larger than 64 MiB", None));
+            }
+            Ok(_) => std::fs::read(path),
+            Err(error) => Err(error),
+        };
+        let text = text.map_err(|error| whole(path, &format!("cannot be read: {error}"), None))?;
+        let text = text::decode(&text)
+            .ok_or_else(|| whole(path, "is not UTF-8: save it as UTF-8", None))?;
+        Self::parse(&text, path, mode)
     }
 
     /// Reads a text in place of the file at `path`.
@@ -56,24 +46,39 @@ impl Config {
     /// # Errors
     ///
     /// Those of [`Config::load`].
-    pub fn parse(text: &str, path: &Path) -> Result<Self, Vec<Problem>> {
-        parse(text, path, Sources::new(path, Secrets::Read))
-    }
-}
-
-/// Reads the file and everything it refers to.
-fn load(path: &Path, sources: Sources) -> Result<Config, Vec<Problem>> {
-    let text = match std::fs::metadata(path) {
-        Ok(metadata) if metadata.len() > FILE_CAP => {
-            return Err(whole(path, "is larger than 64 MiB", None));
+    pub fn parse(text: &str, path: &Path, mode: LoadMode) -> Result<Self, Vec<Problem>> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let root = match tree::compose(text) {
+            Ok(Some(root)) => root,
+            Ok(None) => {
+                let what = "is empty; it needs listeners, registrations and accounts";
+                return Err(whole(path, what, None));
+            }
+            Err(error) => {
+                let hint = match is_near_a_secret(text, error.place.0) {
+                    true => {
+                        "; a secret with special characters must stand in single quotes, 'as here'"
+                    }
+                    false => "",
+                };
+                let message = format!("{}{hint}", error.message);
+                return Err(whole(path, &message, Some(error.place)));
+            }
+        };
+        let root = Field::root(root, Sources::new(path, mode));
+        let config = Root::read(&root).and_then(|keys| config(&root, keys));
+        let (problems, warnings) = root.take_problems();
+        match config {
+            Some(config) if problems.is_empty() => Ok(Self {
+                path: path.to_owned(),
+                files: [vec![path.to_owned()], root.sources().noted()].concat(),
+                runs_programs: root.sources().name_programs(),
+                warnings,
+                ..config
+            }),
+            _ => Err(problems),
         }
-        Ok(_) => std::fs::read(path),
-        Err(error) => Err(error),
-    };
-    let text = text.map_err(|error| whole(path, &format!("cannot be read: {error}"), None))?;
-    let text =
-        text::decode(&text).ok_or_else(|| whole(path, "is not UTF-8: save it as UTF-8", None))?;
-    parse(&text, path, sources)
+    }
 }
 
 /// Creates a problem of the whole file.
@@ -83,40 +88,6 @@ fn whole(path: &Path, message: &str, place: Option<tree::Position>) -> Vec<Probl
         message: message.to_owned(),
         place,
     }]
-}
-
-/// Reads the text of a file at `path`.
-fn parse(text: &str, path: &Path, sources: Sources) -> Result<Config, Vec<Problem>> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let root = match tree::compose(text) {
-        Ok(Some(root)) => root,
-        Ok(None) => {
-            let what = "is empty; it needs listeners, registrations and accounts";
-            return Err(whole(path, what, None));
-        }
-        Err(error) => {
-            let hint = match is_near_a_secret(text, error.place.0) {
-                true => "; a secret with special characters must stand in single quotes, 'as here'",
-                false => "",
-            };
-            let message = format!("{}{hint}", error.message);
-            return Err(whole(path, &message, Some(error.place)));
-        }
-    };
-    let context = Rc::new(Context::new(sources));
-    let root = Field::root(root, context.clone());
-    let config = Root::read(&root).and_then(|keys| config(&root, keys));
-    let problems = context.problems.take_sorted();
-    match config {
-        Some(config) if problems.is_empty() => Ok(Config {
-            path: path.to_owned(),
-            files: [vec![path.to_owned()], context.sources.noted()].concat(),
-            runs_programs: context.sources.name_programs(),
-            warnings: context.warnings.take_sorted(),
-            ..config
-        }),
-        _ => Err(problems),
-    }
 }
 
 /// Whether a line, or one of the two before it, has a key for a secret. Generated secrets often
@@ -151,9 +122,10 @@ fn config(root: &Field, mut keys: Root) -> Option<Config> {
         .take()
         .convert(|keys| super::admin::admin(&root.at("admin"), keys, state.as_ref(), &listeners));
     keys.notify.default_from(|| Some(Vec::new()));
+    let registrations = registrations.valid();
     if let Some(state) = &mut state {
-        let mut known = registrations.valid.values();
-        let consents = known.any(|registration| registration.grant.needs_consent());
+        let mut valid = registrations.values();
+        let consents = valid.any(|registration| registration.grant.needs_consent());
         state.wanted |= consents || state.store.is_some();
         super::state::check_state(state, root);
     }
@@ -163,9 +135,9 @@ fn config(root: &Field, mut keys: Root) -> Option<Config> {
         state?,
         admin?.map(Arc::new),
         listeners,
-        providers.valid,
-        registrations.valid,
-        accounts.into_all(),
+        providers.valid(),
+        registrations,
+        accounts.all(),
     );
     config.filter(|_| has_listeners)
 }

@@ -10,43 +10,13 @@ use super::problem::Problem;
 use super::sources::Sources;
 use super::tree::{self, Entry, Node, Position, Value};
 
-/// Context of all values of a file: its sources and the problems found.
+/// Context of all values of a file.
 #[derive(Debug)]
-pub(super) struct Context {
-    pub(super) sources: Sources,
-    pub(super) problems: Problems,
+struct Context {
+    sources: Sources,
+    problems: RefCell<Vec<Problem>>,
     /// Settings that are allowed but unwise.
-    pub(super) warnings: Problems,
-}
-
-impl Context {
-    pub(super) fn new(sources: Sources) -> Self {
-        Self {
-            sources,
-            problems: Problems::default(),
-            warnings: Problems::default(),
-        }
-    }
-}
-
-/// Collector of the problems of a file.
-#[derive(Debug, Default)]
-pub(super) struct Problems(RefCell<Vec<Problem>>);
-
-impl Problems {
-    pub(super) fn add(&self, path: &str, place: Option<Position>, message: impl Display) {
-        self.0.borrow_mut().push(Problem {
-            path: path.to_owned(),
-            message: message.to_string(),
-            place,
-        });
-    }
-
-    pub(super) fn take_sorted(&self) -> Vec<Problem> {
-        let mut problems = self.0.take();
-        problems.sort_by_key(|problem| problem.place);
-        problems
-    }
+    warnings: RefCell<Vec<Problem>>,
 }
 
 /// A value of the file with its path and position.
@@ -59,13 +29,31 @@ pub(super) struct Field {
 }
 
 impl Field {
-    pub(super) fn root(node: Rc<Node>, context: Rc<Context>) -> Self {
+    /// Creates the field of the whole file.
+    pub(super) fn root(node: Rc<Node>, sources: Sources) -> Self {
         Self {
             path: String::new(),
             place: node.place,
             node,
-            context,
+            context: Rc::new(Context {
+                sources,
+                problems: RefCell::default(),
+                warnings: RefCell::default(),
+            }),
         }
+    }
+
+    /// Takes the problems and the warnings of the file, both in its order.
+    pub(super) fn take_problems(&self) -> (Vec<Problem>, Vec<Problem>) {
+        let in_order = |found: &RefCell<Vec<Problem>>| {
+            let mut found = found.take();
+            found.sort_by_key(|problem| problem.place);
+            found
+        };
+        let Context {
+            problems, warnings, ..
+        } = &*self.context;
+        (in_order(problems), in_order(warnings))
     }
 
     /// Adds the keys of the section `defaults` that this section lacks, on every level.
@@ -78,8 +66,22 @@ impl Field {
 
     /// Reports a problem at this value.
     pub(super) fn problem(&self, message: impl Display) {
-        let problems = &self.context.problems;
-        problems.add(&self.path, Some(self.place), message);
+        let problem = self.described(message);
+        self.context.problems.borrow_mut().push(problem);
+    }
+
+    /// Reports a warning at this value.
+    pub(super) fn warn(&self, message: impl Display) {
+        let warning = self.described(message);
+        self.context.warnings.borrow_mut().push(warning);
+    }
+
+    fn described(&self, message: impl Display) -> Problem {
+        Problem {
+            path: self.path.clone(),
+            message: message.to_string(),
+            place: Some(self.place),
+        }
     }
 
     /// Reports a problem and returns `None`, for the end of a chain.
@@ -102,22 +104,8 @@ impl Field {
 
     /// Reports a required key that is missing in this section.
     pub(super) fn missing(&self, key: &str, what: &str) {
-        let (path, place) = (join(&self.path, key), Some(self.place));
         let message = format_args!("is missing; write {what}");
-        self.context.problems.add(&path, place, message);
-    }
-
-    /// Reports a warning at this value.
-    pub(super) fn warn(&self, message: impl Display) {
-        let warnings = &self.context.warnings;
-        warnings.add(&self.path, Some(self.place), message);
-    }
-
-    /// Reports a warning about a key of this section, which may be absent.
-    pub(super) fn warn_at(&self, key: &str, message: impl Display) {
-        let place = Some(self.at(key).place);
-        let warnings = &self.context.warnings;
-        warnings.add(&join(&self.path, key), place, message);
+        self.named_at(key).problem(message);
     }
 
     pub(super) fn sources(&self) -> &Sources {
@@ -127,10 +115,8 @@ impl Field {
     /// Returns a scalar's text.
     pub(super) fn text(&self) -> Option<&str> {
         match &self.node.value {
-            Value::Scalar { text, plain: true } if text.is_empty() => {
-                self.reject("has no value; write one or remove the key")
-            }
-            Value::Scalar { text, .. } => Some(text),
+            Value::Null => self.reject("has no value; write one or remove the key"),
+            Value::Scalar(text) => Some(text),
             Value::Sequence(_) => self.reject("takes one value, not a list"),
             Value::Mapping(_) => self.reject("takes one value, not a section"),
         }
@@ -150,7 +136,7 @@ impl Field {
 
     /// Whether the value is this word.
     pub(super) fn is_word(&self, word: &str) -> bool {
-        matches!(&self.node.value, Value::Scalar { text, .. } if text == word)
+        matches!(&self.node.value, Value::Scalar(text) if text == word)
     }
 
     /// Whether the rest of the line is a YAML comment.
@@ -182,10 +168,8 @@ impl Field {
                 };
                 Some(items.iter().enumerate().map(item).collect())
             }
-            Value::Scalar { text, plain: true } if text.is_empty() => {
-                self.reject("has no value; write a list or remove the key")
-            }
-            Value::Scalar { .. } => Some(vec![self.clone()]),
+            Value::Null => self.reject("has no value; write a list or remove the key"),
+            Value::Scalar(_) => Some(vec![self.clone()]),
             Value::Mapping(_) => self.reject("takes a list; begin each item with \"- \""),
         }
     }
@@ -228,12 +212,19 @@ impl Field {
         self.get(key).unwrap_or_else(|| self.clone())
     }
 
+    /// Returns the value of a key as [`at`](Self::at) does, but with the path of the key.
+    pub(super) fn named_at(&self, key: &str) -> Self {
+        Self {
+            path: join(&self.path, key),
+            ..self.at(key)
+        }
+    }
+
     /// Returns the default of a key as if the file contained it.
     pub(super) fn default(&self, key: &str, yaml: &str) -> Option<Self> {
         Some(Self {
-            path: join(&self.path, key),
             node: tree::compose(yaml).ok()??,
-            ..self.clone()
+            ..self.named_at(key)
         })
     }
 
@@ -250,10 +241,8 @@ impl Field {
     fn entries(&self) -> Option<&[Entry]> {
         match &self.node.value {
             Value::Mapping(entries) => Some(entries),
-            Value::Scalar { text, plain: true } if text.is_empty() => {
-                self.reject("is empty; write its keys below it, indented, or remove it")
-            }
-            Value::Scalar { .. } | Value::Sequence(_) => {
+            Value::Null => self.reject("is empty; write its keys below it, indented, or remove it"),
+            Value::Scalar(_) | Value::Sequence(_) => {
                 self.reject("takes a section of keys and values")
             }
         }

@@ -227,7 +227,9 @@ pub(super) fn kind_of<S: Slot>(restriction: &impl Restriction<S::Of>) -> Kind {
 /// - `struct Type from Keys { … }` declares both: `Keys` has each key as a [`Key`], so that
 ///   defaults that depend on other keys can be set and contradictions reported, and
 ///   `Keys::finish` turns it into the `Type`. `finish` takes the keys that are read as another type
-///   (`key: Type as Read`) as arguments. Fields in `with { … }` are no keys; they begin empty.
+///   (`key: Type as Read`) as arguments. Keys in `keys { … }`, between two blocks of others, are in
+///   `Keys` only. Fields in `with { … }` are no keys; they begin empty, or are arguments of `finish`
+///   too (`field: Type as given`).
 macro_rules! section {
     (
         $(#[doc = $about:literal])*
@@ -247,20 +249,25 @@ macro_rules! section {
             $($(#[doc = $doc])* $key_vis $key: $slot,)*
         }
 
-        section!(@value $name $(, $built)?);
-
-        impl $name {
-            fn read_keys(field: &$crate::config::field::Field) -> Option<Self> {
-                field.check_keys(&Self::TABLE)?;
-                let mut rows = Self::TABLE.rows.iter();
+        impl $crate::config::key::Value for section!(@built $name $(, $built)?) {
+            fn read(field: &$crate::config::field::Field) -> Option<Self> {
+                field.check_keys(&$name::TABLE)?;
+                let mut rows = $name::TABLE.rows.iter();
                 $(let $key = rows.next().and_then(|row| {
                     $crate::config::key::take::<$slot>(
                         field, row, &section!(@restriction $($restriction)?),
                     )
                 });)*
-                Some(Self { $($key: $key?,)* })
+                let keys = $name { $($key: $key?,)* };
+                section!(@build keys, field $(, $built)?)
             }
 
+            fn kind() -> $crate::config::kind::Kind {
+                $crate::config::kind::Kind::section(&$name::TABLE)
+            }
+        }
+
+        impl $name {
             const TABLE: $crate::config::kind::Table = $crate::config::kind::Table {
                 rows: &[$($crate::config::kind::Row {
                     key: stringify!($key),
@@ -276,77 +283,78 @@ macro_rules! section {
     (
         $(#[doc = $about:literal])*
         $(#[derive($($derive:path),*)])?
-        $vis:vis struct $name:ident from $keys:ident {
+        $vis:vis struct $name:ident from $keys:ident
+        $({
             $(
                 $(#[doc = $doc:literal])*
                 $key_vis:vis $key:ident: $slot:ty $(as $read:ty)? $([$restriction:expr])?
                     $(= $default:literal)? $(=> $what:literal)? $(: $computed:literal)?,
             )*
         }
+        $(keys {
+            $(
+                $(#[doc = $only_doc:literal])*
+                $only:ident: $only_type:ty $([$only_restriction:expr])?
+                    $(= $only_default:literal)? $(: $only_computed:literal)?,
+            )*
+        })?)+
         $(with {
-            $($(#[doc = $other_doc:literal])* $other_vis:vis $other:ident: $other_type:ty,)*
+            $(
+                $(#[doc = $other_doc:literal])*
+                $other_vis:vis $other:ident: $other_type:ty $(as $given:ident)?,
+            )*
         })?
     ) => {
         $(#[doc = $about])*
         #[derive(Debug, Clone)]
         $(#[derive($($derive),*)])?
         $vis struct $name {
-            $($(#[doc = $doc])* $key_vis $key: $slot,)*
+            $($($(#[doc = $doc])* $key_vis $key: $slot,)*)+
             $($($(#[doc = $other_doc])* $other_vis $other: $other_type,)*)?
         }
 
         section! {
             /// The keys, each of which may be absent or wrong.
             pub(super) struct $keys {
-                $(
+                $($(
                     $(#[doc = $doc])*
-                    pub(super) $key: section!(@key $slot $(, $read)?) $([$restriction])?
-                        $(= $default)? $(=> $what)? $(: $computed)?,
+                    pub(super) $key: $crate::config::key::Key<section!(
+                        @first $($read,)? <$slot as $crate::config::key::Slot>::Of
+                    )> $([$restriction])? $(= $default)? $(=> $what)? $(: $computed)?,
                 )*
+                $($(
+                    $(#[doc = $only_doc])*
+                    pub(super) $only: $crate::config::key::Key<$only_type>
+                        $([$only_restriction])? $(= $only_default)? $(: $only_computed)?,
+                )*)?)+
             }
         }
 
         impl $keys {
             /// Returns the section, or `None` if a key is wrong or a required one absent.
-            pub(super) fn finish(self, $($($key: section!(@first $slot, $read),)?)*) -> Option<$name> {
+            pub(super) fn finish(
+                self,
+                $($($($key: section!(@first $slot, $read),)?)*)+
+                $($($($other: section!(@given $other_type, $given),)?)*)?
+            ) -> Option<$name> {
                 Some($name {
-                    $($key: section!(@finish self, $key $(, $read)?),)*
-                    $($($other: Default::default(),)*)?
+                    $($($key: section!(@finish self, $key $(, $read)?),)*)+
+                    $($($other: section!(@other $($other, $given)?),)*)?
                 })
             }
         }
     };
-    (@key $slot:ty) => {
-        $crate::config::key::Key<<$slot as $crate::config::key::Slot>::Of>
-    };
-    (@key $slot:ty, $read:ty) => { $crate::config::key::Key<$read> };
-    (@first $slot:ty, $read:ty) => { $slot };
+    (@built $name:ty $(, $built:ty)?) => { section!(@first $($built,)? $name) };
+    (@build $keys:ident, $field:ident) => { Some($keys) };
+    (@build $keys:ident, $field:ident, $built:ty) => { $keys.build($field) };
+    (@first $first:ty $(, $other:ty)?) => { $first };
     (@finish $keys:ident, $key:ident) => {
         $crate::config::key::Slot::from_key($keys.$key)?
     };
     (@finish $keys:ident, $key:ident, $read:ty) => { $key };
-    (@value $keys:ty) => {
-        impl $crate::config::key::Value for $keys {
-            fn read(field: &$crate::config::field::Field) -> Option<Self> {
-                Self::read_keys(field)
-            }
-
-            fn kind() -> $crate::config::kind::Kind {
-                $crate::config::kind::Kind::section(&Self::TABLE)
-            }
-        }
-    };
-    (@value $keys:ty, $built:ty) => {
-        impl $crate::config::key::Value for $built {
-            fn read(field: &$crate::config::field::Field) -> Option<Self> {
-                <$keys>::read_keys(field)?.build(field)
-            }
-
-            fn kind() -> $crate::config::kind::Kind {
-                $crate::config::kind::Kind::section(&<$keys>::TABLE)
-            }
-        }
-    };
+    (@given $type:ty, given) => { $type };
+    (@other) => { Default::default() };
+    (@other $other:ident, given) => { $other };
     (@restriction) => { $crate::config::key::Unrestricted };
     (@restriction $restriction:expr) => { $restriction };
     (@presence) => { $crate::config::kind::Requirement::Optional };

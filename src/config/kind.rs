@@ -70,14 +70,8 @@ impl Kind {
     }
 
     pub(super) fn words(words: &[&str]) -> Self {
-        Self::new(
-            words
-                .iter()
-                .map(|word| format!("`{word}`"))
-                .collect::<Vec<_>>()
-                .join(", "),
-            json!({"enum": words}),
-        )
+        let quoted: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
+        Self::new(quoted.join(", "), json!({"enum": words}))
     }
 
     pub(super) fn section(table: &'static Table) -> Self {

@@ -1,16 +1,14 @@
 //! Values that other sections refer to by name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::field::{Field, either};
 
-/// Valid values by name, and the names of invalid ones, so that references to those are not
-/// reported too.
+/// Values by name. An invalid one is `None`, so that references to it are not reported too.
 #[derive(Debug)]
 pub(super) struct Known<T> {
-    pub(super) valid: BTreeMap<String, Arc<T>>,
-    broken: BTreeSet<String>,
+    all: BTreeMap<String, Option<Arc<T>>>,
     /// Name of the kind of value, for problems.
     what: &'static str,
     /// Remedy if there is no value of a name.
@@ -20,8 +18,7 @@ pub(super) struct Known<T> {
 impl<T> Known<T> {
     pub(super) fn new(what: &'static str, remedy: &'static str) -> Self {
         Self {
-            valid: BTreeMap::new(),
-            broken: BTreeSet::new(),
+            all: BTreeMap::new(),
             what,
             remedy,
         }
@@ -29,30 +26,28 @@ impl<T> Known<T> {
 
     /// Adds a value; `None` if it is invalid, which was reported.
     pub(super) fn insert(&mut self, name: String, value: Option<T>) {
-        match value {
-            Some(value) => {
-                self.valid.insert(name, Arc::new(value));
-            }
-            None => {
-                self.broken.insert(name);
-            }
-        }
+        self.all.insert(name, value.map(Arc::new));
+    }
+
+    /// Returns the valid values by name.
+    pub(super) fn valid(&self) -> BTreeMap<String, Arc<T>> {
+        let valid =
+            |(name, value): (&String, &Option<Arc<T>>)| Some((name.clone(), value.clone()?));
+        self.all.iter().filter_map(valid).collect()
     }
 
     /// Finds the value that a field names.
     pub(super) fn named(&self, field: &Field, name: &str) -> Option<Arc<T>> {
-        if let Some(value) = self.valid.get(name) {
-            return Some(value.clone());
+        if let Some(value) = self.all.get(name) {
+            return value.clone();
         }
-        if !self.broken.contains(name) {
-            let names: Vec<_> = self.valid.keys().map(String::as_str).collect();
-            let write = match names.is_empty() {
-                true => String::new(),
-                false => format!("write {}, or ", either(&names)),
-            };
-            let (what, remedy) = (self.what, self.remedy);
-            field.problem(format_args!("there is no such {what}; {write}{remedy}"));
-        }
-        None
+        let valid = self.valid();
+        let names: Vec<_> = valid.keys().map(String::as_str).collect();
+        let write = match names.is_empty() {
+            true => String::new(),
+            false => format!("write {}, or ", either(&names)),
+        };
+        let (what, remedy) = (self.what, self.remedy);
+        field.reject(format_args!("there is no such {what}; {write}{remedy}"))
     }
 }

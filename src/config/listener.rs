@@ -228,7 +228,7 @@ fn unauthenticated(
         );
     }
     let login = login.to_lowercase();
-    let Some((place, account)) = accounts.find(&login) else {
+    let Some((place, account)) = accounts.covering(&login) else {
         return match accounts.incomplete {
             // The login may belong to an invalid account, which was reported.
             true => None,
@@ -254,32 +254,21 @@ fn unauthenticated(
 
 /// Whether the account at `place` restricts senders and recipients; reports what is missing.
 fn is_restricted(field: &Field, place: &Field, account: &Account) -> bool {
-    let missing = |key: &str| {
-        place.problem(format_args!(
-            "must have smtp.{key}, since the listener lets devices send as it without a login (line {})",
-            field.place.0
-        ));
-    };
     let policy = account.smtp.as_ref();
-    let mut good = policy.is_some_and(|policy| policy.senders.is_some());
-    if !good {
-        missing("senders");
+    let has_senders = policy.is_some_and(|policy| policy.senders.is_some());
+    let line = field.place.0;
+    let why = format!("since the listener lets devices send as it without a login (line {line})");
+    if !has_senders {
+        place.problem(format_args!("must have smtp.senders, {why}"));
     }
     match policy.and_then(|policy| policy.recipients.as_ref()) {
-        None => {
-            missing("recipients");
-            good = false;
-        }
-        Some(recipients) if recipients.contains(&Pattern::Any) => {
-            place.problem(format_args!(
-                "must not have \"*\" in smtp.recipients, since the listener lets devices send as it without a login (line {}); name domains",
-                field.place.0
-            ));
-            good = false;
-        }
-        Some(_) => {}
+        None => place.problem(format_args!("must have smtp.recipients, {why}")),
+        Some(recipients) if recipients.contains(&Pattern::Any) => place.problem(format_args!(
+            "must not have \"*\" in smtp.recipients, {why}; name domains"
+        )),
+        Some(_) => return has_senders,
     }
-    good
+    false
 }
 
 /// Finds the provider whose capabilities a listener advertises by default: the only one that
@@ -287,23 +276,21 @@ fn is_restricted(field: &Field, place: &Field, account: &Account) -> bool {
 fn default_provider(
     field: &Field,
     protocol: Protocol,
-    presets: &Known<Provider>,
+    providers: &Known<Provider>,
     accounts: &ReadAccounts,
 ) -> Option<Arc<Provider>> {
     if accounts.placed.is_empty() && !accounts.incomplete {
-        return presets.valid.get(FIRST).cloned();
+        return providers.valid().remove(FIRST);
     }
-    let providers: BTreeMap<_, _> = accounts
-        .placed
-        .iter()
-        .filter(|(_, account)| account.protocols.contains(&protocol))
-        .map(|(_, account)| &account.registration.provider)
-        .filter(|provider| provider.endpoint(protocol).is_some())
-        .map(|provider| (provider.name.as_str(), provider))
+    let accounts_served = accounts.placed.iter().map(|(_, account)| account);
+    let reached: BTreeMap<_, _> = accounts_served
+        .filter(|account| account.serves(protocol))
+        .map(|account| &account.registration.provider)
+        .map(|provider| (provider.name.as_str(), provider.clone()))
         .collect();
-    let names: Vec<_> = providers.keys().copied().collect();
-    match &providers.values().collect::<Vec<_>>()[..] {
-        [only] => return Some(Arc::clone(only)),
+    let names: Vec<_> = reached.keys().copied().collect();
+    match names[..] {
+        [only] => return reached.get(only).cloned(),
         // The errors of the accounts were reported.
         [] if accounts.incomplete => {}
         [] => field.missing(

@@ -24,25 +24,32 @@ impl Logins {
         };
         for account in accounts {
             match &account.login {
-                LoginPattern::Exact(login) => logins.exact.insert(login.clone(), account.clone()),
-                LoginPattern::Domain(domain) => {
-                    logins.domains.insert(domain.clone(), account.clone())
+                LoginPattern::Exact(login) => logins.exact.entry(login.clone()),
+                LoginPattern::Domain(domain) => logins.domains.entry(domain.clone()),
+                LoginPattern::Any => {
+                    logins.any.get_or_insert_with(|| account.clone());
+                    continue;
                 }
-                LoginPattern::Any => logins.any.replace(account.clone()),
-            };
+            }
+            .or_insert_with(|| account.clone());
         }
         logins
     }
 
-    /// Finds the account of a login, ignoring case. An exact login takes precedence over its
-    /// domain's wildcard, and that over `*`. Wildcards match well-formed addresses only, so
+    /// Finds the account of a login, ignoring case. Wildcards match well-formed addresses only, so
     /// `*@contoso.com` itself is not a login.
     pub fn find(&self, login: &str) -> Option<&Arc<Account>> {
         let login = login.to_lowercase();
-        self.exact.get(&login).or_else(|| {
-            let (_, domain) = login.rsplit_once('@')?;
-            let wildcard = self.domains.get(domain).or(self.any.as_ref());
-            wildcard.filter(|_| is_mailbox(&login))
-        })
+        let account = self.covering(&login)?;
+        (!account.login.is_wildcard() || is_mailbox(&login)).then_some(account)
+    }
+
+    /// Finds the account whose pattern covers a lower-case login, which may be no address. An exact
+    /// login takes precedence over its domain's wildcard, and that over `*`.
+    pub(super) fn covering(&self, login: &str) -> Option<&Arc<Account>> {
+        let domain = login.rsplit_once('@').map(|(_, domain)| domain);
+        let wildcard = domain.and_then(|domain| self.domains.get(domain));
+        let exact = self.exact.get(login);
+        exact.or(wildcard).or(self.any.as_ref())
     }
 }

@@ -44,7 +44,6 @@ pub use account::{Account, CertificateName, LoginPattern, Mailbox, Password, Pas
 pub use admin::Admin;
 pub use audit::{Audit, AuditHttp, AuditPath, HeadKey, OnFull, Syslog, SyslogTransport};
 pub use client::client_network;
-pub use document::{check, check_text};
 pub use listener::{Listener, ListenerTls, Unauthenticated};
 pub use logins::Logins;
 pub use notify::{Hook, HookTarget, NotifyEvent, ReloadMode};
@@ -58,7 +57,7 @@ pub use registration::{ClientCredential, Grant, Registration, ServiceAccount, Si
 pub use root::{Config, Limits, Lockout, Log, LogFormat};
 pub use smtp_policy::{LineEnds, SmtpFrom, SmtpPolicy};
 pub use source::GeneratedSecret;
-pub use sources::Secrets;
+pub use sources::LoadMode;
 pub use state::State;
 pub use store::SharedStore;
 pub use users::{AddressClaim, Member, Users};

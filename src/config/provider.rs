@@ -3,18 +3,17 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 use url::Url;
 
-use super::field::{Context, Field};
+use super::field::Field;
 use super::key::{Key, Value, section, words};
 use super::kind::Kind;
 use super::known::Known;
-use super::sources::{Secrets, Sources};
+use super::sources::{LoadMode, Sources};
 use super::tree;
 use super::value::{Certificates, ENDPOINT_URL, HOST_NAME, Named};
 use crate::secret::Secret;
@@ -371,14 +370,14 @@ pub(super) fn providers(keys: Key<Named<ProviderSection>>) -> Known<Provider> {
 
 /// Returns the built-in providers, by name.
 pub fn presets() -> BTreeMap<String, Arc<Provider>> {
-    providers(Key::Absent).valid
+    providers(Key::Absent).valid()
 }
 
 /// Reads the presets by name, each with its section `provider`.
 fn read_presets() -> BTreeMap<String, (Field, Preset)> {
-    let sources = Sources::new(Path::new(""), Secrets::Skip);
+    let sources = Sources::new(Path::new(""), LoadMode::CheckWithoutSecrets);
     let root = tree::compose(PRESETS).ok().flatten();
-    let root = root.map(|root| Field::root(root, Rc::new(Context::new(sources))));
+    let root = root.map(|root| Field::root(root, sources));
     let presets: BTreeMap<String, Preset> = serde_yaml::from_str(PRESETS).unwrap_or_default();
     let with_section = |(name, preset): (String, Preset)| {
         let section = root.as_ref()?.at(&name).at("provider");

@@ -1,13 +1,12 @@
 //! OAuth clients and their grants, from `registrations`.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use jsonwebtoken::EncodingKey;
 use url::Url;
 
-use super::key::{Form, Key, section, words};
+use super::key::{Form, section, words};
 use super::provider::{Provider, Scopes};
 use super::source::ClientSecret;
 use super::value::{Day, Program, Scope, https};
@@ -15,51 +14,61 @@ use crate::secret::Secret;
 use crate::wire::Protocol;
 
 section! {
-    /// `registrations.NAME`.
-    pub(super) struct RegistrationKeys {
+    /// One OAuth client at a provider, from `registrations.NAME`. Tenant and client id are empty where
+    /// there is none.
+    pub struct Registration from RegistrationKeys {
         /// Name of a preset, such as `microsoft365`, or of a provider under `providers`
-        pub(super) provider: Key<String> => "microsoft365, or the name of one of your providers",
+        pub provider: Arc<Provider> as String => "microsoft365, or the name of one of your providers",
         /// Domain or id of the tenant; required for Entra's grants without a person
-        pub(super) tenant: Key<String>: "`$AZURE_TENANT_ID` with `federated`",
+        pub tenant: String: "`$AZURE_TENANT_ID` with `federated`",
         /// Application (client) id; with `managed_identity` the id of one of several identities
-        pub(super) client_id: Key<String>: "`$AZURE_CLIENT_ID` with `federated`",
+        pub client_id: String: "`$AZURE_CLIENT_ID` with `federated`",
         /// OAuth grant; see [Ways to a token](#ways-to-a-token)
-        pub(super) grant: Key<GrantName> => "client_credentials, authorization_code, device_code, password, service_account, managed_identity or command",
+        pub grant: Grant as GrantName => "client_credentials, authorization_code, device_code, password, service_account, managed_identity or command",
+    }
+    keys {
         /// The value of the client secret. `{client: password}` (with `client_credentials` only): the password that the application presents is the client secret; the identity provider checks it, as with the grant `password`
-        pub(super) client_secret: Key<ClientSecret>: "one of `client_secret`, `certificate` and `federated`, or none for a public client",
+        client_secret: ClientSecret: "one of `client_secret`, `certificate` and `federated`, or none for a public client",
         /// Day on which the client secret expires, as in `2027-05-01`: for the metric, and for warnings from 14 days before. A certificate's expiry is read from the certificate
-        pub(super) client_secret_expires: Key<Day>: "unknown",
+        client_secret_expires: Day: "unknown",
         /// Certificate that signs client assertions (RFC 7523 §2.2)
-        pub(super) certificate: Key<CertificateKeys>,
+        certificate: CertificateKeys,
         /// Client assertion of the workload, in a file that is read for each request
-        pub(super) federated: Key<FederatedKeys>,
+        federated: FederatedKeys,
         /// Grant `service_account`: Google's JSON key
-        pub(super) key: Key<Secret>,
+        key: Secret,
         /// Grant `command`: program that prints a token, or the JSON of a token endpoint's answer
-        pub(super) command: Key<Program>,
+        command: Program,
         /// Grant `managed_identity`: URL of the metadata service
-        pub(super) url: Key<Url>[METADATA_URL] = "http://169.254.169.254/metadata/identity/oauth2/token": "Azure's",
+        url: Url[METADATA_URL] = "http://169.254.169.254/metadata/identity/oauth2/token": "Azure's",
+    }
+    {
         /// Scopes that are requested; required for a provider that is no preset
-        pub(super) scope: Key<Vec<Scope>>: "by provider, grant and the account's protocols",
+        pub scope: Option<Vec<String>> as Vec<Scope>: "by provider, grant and the account's protocols",
+    }
+    with {
+        /// Name of the registration, its key under `registrations`.
+        pub name: String,
+        /// Token endpoint with the tenant filled in: https, or http to loopback.
+        pub token_url: Url as given,
+        /// Authorization endpoint with the tenant filled in; present for [`Grant::AuthorizationCode`].
+        pub authorize_url: Option<Url>,
+        /// Device authorization endpoint with the tenant filled in; present for [`Grant::DeviceCode`].
+        pub device_url: Option<Url>,
+        /// Expiry of the client secret or certificate, in seconds since 1970, if known.
+        pub credential_expires: Option<i64>,
     }
 }
 
 words! {
-    /// Grant of a registration, from `registrations.*.grant`.
+    /// Word for each [`Grant`].
     pub(super) enum GrantName {
-        /// Client credentials (RFC 6749 §4.4).
         ClientCredentials = "client_credentials",
-        /// Authorization code (RFC 6749 §4.1).
         AuthorizationCode = "authorization_code",
-        /// Device code (RFC 8628).
         DeviceCode = "device_code",
-        /// Resource owner's password (RFC 6749 §4.3).
         Password = "password",
-        /// JWT bearer (RFC 7523 §2.1).
         ServiceAccount = "service_account",
-        /// Azure's metadata service.
         ManagedIdentity = "managed_identity",
-        /// A program.
         Command = "command",
     }
 }
@@ -93,34 +102,8 @@ const METADATA_URL: Form<Url> = Form {
     },
 };
 
-/// One OAuth client at a provider.
-#[derive(Debug)]
-pub struct Registration {
-    /// Name of the registration, its key under `registrations`.
-    pub name: String,
-    /// Provider whose mailboxes the tokens open.
-    pub provider: Arc<Provider>,
-    /// Tenant, for remedies; empty if the provider has none.
-    pub tenant: String,
-    /// Token endpoint with the tenant filled in: https, or http to loopback.
-    pub token_url: Url,
-    /// Authorization endpoint with the tenant filled in; present for [`Grant::AuthorizationCode`].
-    pub authorize_url: Option<Url>,
-    /// Device authorization endpoint with the tenant filled in; present for [`Grant::DeviceCode`].
-    pub device_url: Option<Url>,
-    /// OAuth `client_id`; empty for grants that have none.
-    pub client_id: String,
-    /// Grant by which tokens are obtained.
-    pub grant: Grant,
-    /// Scopes to request, if the file sets them: see
-    /// [`Account::scope`](super::account::Account::scope).
-    pub scope: Option<Vec<String>>,
-    /// Expiry of the client secret or certificate, in seconds since 1970, if known.
-    pub credential_expires: Option<i64>,
-}
-
 /// Grant from `registrations.*.grant`, with its settings.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Grant {
     /// Client credentials (RFC 6749 §4.4): an app-only token opens all permitted mailboxes.
     ClientCredentials(ClientCredential),
@@ -213,7 +196,7 @@ impl Grant {
 }
 
 /// Client authentication at the token endpoint.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum ClientCredential {
     /// Client secret, from `client_secret`.
     Secret(Secret),
@@ -227,6 +210,7 @@ pub enum ClientCredential {
 }
 
 /// RSA key that signs assertions, with its certificate.
+#[derive(Debug, Clone)]
 pub struct SigningKey {
     /// SHA-256 of the certificate in DER, base64url, for `x5t#S256`.
     pub thumbprint: String,
@@ -239,6 +223,7 @@ pub struct SigningKey {
 }
 
 /// Google's JSON key of a service account.
+#[derive(Debug, Clone)]
 pub struct ServiceAccount {
     /// Name of the account, from `client_email`.
     pub email: String,
@@ -246,16 +231,4 @@ pub struct ServiceAccount {
     pub key_id: String,
     /// Private key that signs assertions, from `private_key`.
     pub key: EncodingKey,
-}
-
-impl fmt::Debug for SigningKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SigningKey({})", self.thumbprint)
-    }
-}
-
-impl fmt::Debug for ServiceAccount {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ServiceAccount({} {})", self.email, self.key_id)
-    }
 }

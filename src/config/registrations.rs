@@ -36,23 +36,23 @@ pub(super) fn registrations(
     known
 }
 
+/// Completes the keys of a registration, and checks them against each other and its provider.
 fn registration(
     name: &str,
     field: &Field,
-    keys: RegistrationKeys,
+    mut keys: RegistrationKeys,
     providers: &Known<Provider>,
 ) -> Option<Registration> {
     let provider = keys.provider.given();
     let provider = provider.and_then(|name| providers.named(&field.at("provider"), name));
     let grant = grant(field, &keys);
     let client_id = client_id(field, grant.as_ref(), &keys);
-    let expires = keys.client_secret_expires.optional();
+    let expires = keys.client_secret_expires.take().optional();
     if let Some(Some(Day(end))) = expires {
         pem::warn_of_end(&field.at("client_secret_expires"), "client secret", end);
     }
-    let scope = keys.scope.optional();
     let (provider, grant) = (provider?, grant?);
-    let tenant = tenant(field, &provider, &grant, keys.tenant)?;
+    let tenant = tenant(field, &provider, &grant, keys.tenant.take())?;
     let url = |template: &str| {
         let url = https(template, &tenant);
         field.accept(url.map_err(|why| format!("the provider's URL {why}")))
@@ -71,23 +71,21 @@ fn registration(
     let by_device = matches!(grant, Grant::DeviceCode(_));
     let authorize_url = consent_url(by_code, &provider.authorize_url, "authorize_url");
     let device_url = consent_url(by_device, &provider.device_url, "device_url");
-    let bare = |scopes: Vec<Scope>| scopes.into_iter().map(|Scope(scope)| scope).collect();
-    let scope: Option<Vec<String>> = scope?.map(bare);
+    let bare = |scopes: Vec<Scope>| Some(scopes.into_iter().map(|Scope(scope)| scope).collect());
+    let scope: Option<Vec<String>> = keys.scope.take().convert(bare)?;
     has_usable_scope(field, &grant, &provider, scope.as_deref()).then_some(())?;
+    let credential_expires = match grant.credential() {
+        Some(ClientCredential::Certificate(key)) => key.expires,
+        _ => expires?.map(|Day(end)| end),
+    };
+    keys.tenant = Key::Given(tenant);
+    keys.client_id = Key::Given(client_id?);
     Some(Registration {
         name: name.to_owned(),
-        tenant,
-        token_url: token_url?,
         authorize_url: authorize_url?,
         device_url: device_url?,
-        client_id: client_id?,
-        scope,
-        credential_expires: match grant.credential() {
-            Some(ClientCredential::Certificate(key)) => key.expires,
-            _ => expires?.map(|Day(end)| end),
-        },
-        grant,
-        provider,
+        credential_expires,
+        ..keys.finish(provider, grant, scope, token_url?)?
     })
 }
 

@@ -31,7 +31,7 @@ section! {
     /// Checked configuration of authrelay: everything in `proxy.yaml`.
     pub struct Config from Root {
         /// Storage of tokens that consents bring
-        pub state: State as StateKeys: "`./state`",
+        pub state: State as StateKeys = "{}": "`./state`",
         /// Format and destination of the log
         pub log: Log = "{}": "JSON on stderr",
         /// Destination of [audit records](docs/audit.md)

@@ -128,7 +128,7 @@ impl Value for GeneratedSecret {
         let length = match &generated {
             Self::File(path) if is_read && path.exists() => match from_file(path) {
                 Ok(text) => Some(text.secret.expose().len()),
-                Err(why) if field.sources().tries_writing => return field.at("file").reject(why),
+                Err(why) if field.sources().tries_writing() => return field.at("file").reject(why),
                 Err(_) => None,
             },
             Self::Given(secret) if is_read || !secret.is_empty() => Some(secret.expose().len()),

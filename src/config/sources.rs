@@ -1,25 +1,25 @@
-//! Directory of the configuration, the files that were read, and whether secrets are read.
+//! Directory of the configuration, the files that were read, and what the file is read for.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Whether the sources in the file (environment, files, commands) are read.
+/// Extent of reading: what else than the file itself is read and tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Secrets {
-    /// Sources are read, and each must be present.
-    Read,
-    /// Only the file itself is read, to check it on another machine.
-    Skip,
+pub enum LoadMode {
+    /// For serving: each source in the file (environment, files, commands) must be present.
+    Run,
+    /// For reporting everything that `run` would, including paths that it could not write.
+    Check,
+    /// For checking only the file itself, as for another machine: sources are not read.
+    CheckWithoutSecrets,
 }
 
 /// Base of relative paths, and how sources are handled.
 #[derive(Debug)]
 pub(super) struct Sources {
     directory: PathBuf,
-    secrets: Secrets,
-    /// Whether paths that `run` writes are checked; `run` itself reports them when it writes.
-    pub(super) tries_writing: bool,
+    mode: LoadMode,
     /// Files that were read for values.
     files: RefCell<BTreeSet<PathBuf>>,
     /// Whether the file names a program to run.
@@ -28,14 +28,23 @@ pub(super) struct Sources {
 
 impl Sources {
     /// Creates the sources of the configuration at `path`.
-    pub(super) fn new(path: &Path, secrets: Secrets) -> Self {
+    pub(super) fn new(path: &Path, mode: LoadMode) -> Self {
         Self {
             directory: path.parent().unwrap_or(Path::new("")).to_owned(),
-            secrets,
-            tries_writing: false,
+            mode,
             files: RefCell::default(),
             programs: Cell::default(),
         }
+    }
+
+    /// Whether sources are read.
+    pub(super) fn are_read(&self) -> bool {
+        self.mode != LoadMode::CheckWithoutSecrets
+    }
+
+    /// Whether paths that `run` writes are tried; `run` itself reports them when it writes.
+    pub(super) fn tries_writing(&self) -> bool {
+        self.mode == LoadMode::Check
     }
 
     /// Notes a file that is read.
@@ -46,14 +55,6 @@ impl Sources {
     /// Files that were read.
     pub(super) fn noted(&self) -> Vec<PathBuf> {
         self.files.borrow().iter().cloned().collect()
-    }
-
-    /// Enables the checks of `check`, which reports everything that `run` would.
-    pub(super) fn for_check(self) -> Self {
-        Self {
-            tries_writing: self.are_read(),
-            ..self
-        }
     }
 
     /// Resolves a path relative to the configuration.
@@ -73,9 +74,5 @@ impl Sources {
     /// Whether a program was named.
     pub(super) fn name_programs(&self) -> bool {
         self.programs.get()
-    }
-
-    pub(super) fn are_read(&self) -> bool {
-        self.secrets == Secrets::Read
     }
 }

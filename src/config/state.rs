@@ -50,13 +50,7 @@ impl Value for Store {
 
 /// Reads the settings of the token store and its sealing key.
 pub(super) fn state(root: &Field, keys: Key<StateKeys>) -> Option<State> {
-    let keys = keys.optional()?;
-    let wanted = keys.is_some();
-    let mut keys = keys.unwrap_or(StateKeys {
-        directory: Key::Absent,
-        key: Key::Absent,
-        store: Key::Given(Store::File),
-    });
+    let mut keys = keys.required()?;
     let store = match keys.store.take().required()? {
         Store::File => None,
         Store::Shared(store) => {
@@ -74,7 +68,7 @@ pub(super) fn state(root: &Field, keys: Key<StateKeys>) -> Option<State> {
     let key = folder.map(|folder| GeneratedSecret::File(folder.join("key")));
     keys.key.default_from(|| key);
     Some(State {
-        wanted,
+        wanted: root.has_key("state"),
         ..keys.finish(store)?
     })
 }
@@ -101,7 +95,7 @@ pub(super) fn check_state(state: &State, root: &Field) {
     let field = root.at("state");
     let directory = &state.directory;
     let at = field.at("directory");
-    if root.sources().tries_writing && directory.exists() && !directory.is_dir() {
+    if root.sources().tries_writing() && directory.exists() && !directory.is_dir() {
         at.problem(format_args!("{} is no folder", directory.display()));
     } else {
         can_be_written(&at, directory);
@@ -124,7 +118,7 @@ pub(super) fn check_state(state: &State, root: &Field) {
             true => (&field, "key"),
             false => (root, "state.key"),
         };
-        field.warn_at(key_path, format_args!(
+        field.named_at(key_path).warn(format_args!(
             "the key lies beside the tokens that it encrypts: anyone who copies {} can open them. Keep it elsewhere, as in key: {{file: /etc/authrelay/state.key}} or a systemd credential (move {} there, or authorize again)",
             directory.display(),
             key.display()

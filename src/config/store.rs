@@ -97,20 +97,15 @@ impl SharedStore {
         let given = |text: &str| (!text.is_empty()).then(|| decoded(text)).transpose();
         let servers = hosts
             .split(',')
-            .map(|host| HostPort::with_usual_port(host, port))
+            .map(|host| HostPort::from_text(host, Some(port)))
             .collect::<Option<Vec<_>>>()
             .ok_or("must name each server as HOST or HOST:PORT")?;
         if servers.len() > 1 && !sentinel {
             return Err("names several servers; only Sentinels may be several (redis+sentinel://)");
         }
         let mut path = path.split('/').filter(|part| !part.is_empty());
-        let master =
-            match sentinel {
-                true => Some(path.next().ok_or(
-                    "must end with the master's name, as in redis+sentinel://HOST/mymaster",
-                )?),
-                false => None,
-            };
+        let no_master = "must end with the master's name, as in redis+sentinel://HOST/mymaster";
+        let master = sentinel.then(|| path.next().ok_or(no_master)).transpose()?;
         let database = match path.next() {
             Some(number) => number.parse().ok().filter(|number| *number >= 0),
             None => Some(0),
@@ -188,6 +183,7 @@ mod tests {
             "redis://a:99999",
             "redis://a?x=1",
             "redis://[::1",
+            "redis://a b",
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

@@ -30,7 +30,9 @@ pub(super) struct Node {
 
 #[derive(Debug)]
 pub(super) enum Value {
-    Scalar { text: String, plain: bool },
+    /// No value, or `null`.
+    Null,
+    Scalar(String),
     Sequence(Vec<Rc<Node>>),
     Mapping(Vec<Entry>),
 }
@@ -68,7 +70,8 @@ pub(super) fn compose(text: &str) -> Result<Option<Rc<Node>>, Broken> {
             }
             Event::DocumentStart(_) => {
                 let (event, span) = composer.event()?;
-                root = composer.node(event, &span, 0)?;
+                let node = composer.node(event, &span, 0)?;
+                root = Some(node).filter(|node| !matches!(node.value, Value::Null));
             }
             _ => return Err(broken(&span, "this is not valid YAML")),
         }
@@ -98,7 +101,7 @@ pub(super) fn merge(own: &Rc<Node>, defaults: &Rc<Node>) -> Rc<Node> {
 
 struct Composer<'t> {
     parser: Parser<'t, saphyr_parser::StrInput<'t>>,
-    anchors: HashMap<usize, Option<Rc<Node>>>,
+    anchors: HashMap<usize, Rc<Node>>,
     nodes: usize,
     lines: Vec<&'t str>,
 }
@@ -115,52 +118,48 @@ impl<'t> Composer<'t> {
         }
     }
 
-    /// Builds the node that `event` begins; `None` for null.
-    fn node(
-        &mut self,
-        event: Event<'t>,
-        span: &Span,
-        depth: usize,
-    ) -> Result<Option<Rc<Node>>, Broken> {
+    /// Builds the node that `event` begins.
+    fn node(&mut self, event: Event<'t>, span: &Span, depth: usize) -> Result<Rc<Node>, Broken> {
         if depth > DEPTH {
             return Err(broken(span, "this is nested too deeply"));
         }
+        let mut plain = false;
         let (anchor, value, size) = match event {
             Event::Alias(anchor) => {
                 // An anchor that is still open would contain itself.
                 let Some(node) = self.anchors.get(&anchor).cloned() else {
                     return Err(broken(span, "this alias is inside its own anchor"));
                 };
-                self.count(node.as_ref().map_or(1, |node| node.size), span)?;
+                self.count(node.size, span)?;
                 return Ok(node);
             }
             Event::Scalar(text, style, anchor, tag) => {
-                let plain = style == ScalarStyle::Plain && tag.is_none();
+                plain = style == ScalarStyle::Plain && tag.is_none();
                 untagged(tag.as_deref(), span)?;
-                let null = plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
-                let text = text.into_owned();
-                (anchor, (!null).then_some(Value::Scalar { text, plain }), 1)
+                let value = match plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL") {
+                    true => Value::Null,
+                    false => Value::Scalar(text.into_owned()),
+                };
+                (anchor, value, 1)
             }
             Event::SequenceStart(anchor, tag) => {
                 untagged(tag.as_deref(), span)?;
                 let (items, size) = self.sequence(depth)?;
-                (anchor, Some(Value::Sequence(items)), size)
+                (anchor, Value::Sequence(items), size)
             }
             Event::MappingStart(anchor, tag) => {
                 untagged(tag.as_deref(), span)?;
                 let (entries, size) = self.mapping(depth)?;
-                (anchor, Some(Value::Mapping(entries)), size)
+                (anchor, Value::Mapping(entries), size)
             }
             _ => return Err(broken(span, "a value is missing here")),
         };
         self.count(1, span)?;
-        let node = value.map(|value| {
-            Rc::new(Node {
-                place: place_of(&span.start),
-                cut: matches!(value, Value::Scalar { plain: true, .. }) && self.is_cut(span),
-                value,
-                size,
-            })
+        let node = Rc::new(Node {
+            place: place_of(&span.start),
+            cut: plain && self.is_cut(span),
+            value,
+            size,
         });
         if anchor > 0 {
             self.anchors.insert(anchor, node.clone());
@@ -175,9 +174,10 @@ impl<'t> Composer<'t> {
             if event == Event::SequenceEnd {
                 return Ok((items, size));
             }
-            let Some(node) = self.node(event, &span, depth + 1)? else {
+            let node = self.node(event, &span, depth + 1)?;
+            if matches!(node.value, Value::Null) {
                 return Err(broken(&span, "an item of this list is empty"));
-            };
+            }
             size += node.size;
             items.push(node);
         }
@@ -195,20 +195,17 @@ impl<'t> Composer<'t> {
             };
             let (event, value_span) = self.event()?;
             let place = place_of(&span.start);
-            let node = self.node(event, &value_span, depth + 1)?;
-            // A key without a value means the same as no key, but probably by mistake.
-            let node = node.unwrap_or_else(|| {
-                Rc::new(Node {
+            let mut node = self.node(event, &value_span, depth + 1)?;
+            size += node.size;
+            if matches!(node.value, Value::Null) {
+                // Probably by mistake, which is reported at the key.
+                node = Rc::new(Node {
                     place,
-                    value: Value::Scalar {
-                        text: String::new(),
-                        plain: true,
-                    },
+                    value: Value::Null,
                     cut: false,
                     size: 1,
-                })
-            });
-            size += node.size;
+                });
+            }
             entries.push(Entry {
                 key: key.into_owned(),
                 place,

@@ -47,10 +47,8 @@ impl Value for Arc<Users> {
         if let (Some(viewers), Some(operators)) = (keys.viewers.given(), keys.operators.given()) {
             check_twice(field, viewers, operators);
         }
-        let issuer = keys
-            .issuer
-            .given()
-            .and_then(|issuer| Url::parse(issuer).ok());
+        let issuer = keys.issuer.given();
+        let issuer = issuer.and_then(|issuer| Url::parse(issuer).ok());
         keys.address_claim
             .default_from(|| match is_entra(&issuer?) {
                 true => Some(AddressClaim::PreferredUsername),

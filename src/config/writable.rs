@@ -14,7 +14,7 @@ pub(super) fn check_file(field: &Field, path: &Path) -> Option<()> {
 
 /// Whether this process may write a file or folder, or create it; reports problems.
 pub(super) fn can_be_written(field: &Field, path: &Path) -> bool {
-    if !field.sources().tries_writing {
+    if !field.sources().tries_writing() {
         return true;
     }
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());

@@ -6,7 +6,7 @@ mod variants;
 use std::sync::Arc;
 
 use super::*;
-use crate::config::{Config, Grant, LoginPattern};
+use crate::config::{Config, Grant, LoadMode, LoginPattern};
 use crate::wire::Protocol;
 
 const FILE: &str = "\
@@ -118,7 +118,12 @@ fn config(imported: &Imported) -> Config {
     ] {
         write(&format!("passwords/{login}"), "secret");
     }
-    Config::parse(&imported.yaml, &directory.path().join("proxy.yaml")).unwrap_or_else(|problems| {
+    Config::parse(
+        &imported.yaml,
+        &directory.path().join("proxy.yaml"),
+        LoadMode::Run,
+    )
+    .unwrap_or_else(|problems| {
         panic!("{problems:#?}\n{}", imported.yaml);
     })
 }

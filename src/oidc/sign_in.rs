@@ -17,7 +17,7 @@ const SEALED_CAP: usize = 2048;
 /// Length of the nonce before the sealed text, in octets.
 const NONCE: usize = 12;
 
-/// Purpose of the seal, so that texts sealed for another purpose are rejected.
+/// LoadMode of the seal, so that texts sealed for another purpose are rejected.
 const PURPOSE: &[u8] = b"authrelay: a sign-in by OpenID Connect";
 
 /// Sign-in of one browser, from its redirect to the identity provider until its return.

@@ -24,7 +24,7 @@ use crate::accept::admission::SessionLimiter;
 use crate::accept::listen;
 use crate::accept::{ServedListener, Shortage};
 use crate::admin::{People, Reload, ReloadReport};
-use crate::config::{Admin, Audit, Config, Hook, Log, ReloadMode};
+use crate::config::{Admin, Audit, Config, Hook, LoadMode, Log, ReloadMode};
 use crate::platform::manager::{self, Severity};
 use crate::session::ActiveService;
 use crate::tls::reload::{CertificateWatcher, ReloadableTls};
@@ -240,7 +240,7 @@ impl Control {
         let control = self.clone();
         // Reads files and runs commands for secrets, which must not block the relaying threads.
         let loading = tokio::task::spawn_blocking(move || {
-            let config = Config::load(&control.path)
+            let config = Config::load(&control.path, LoadMode::Run)
                 .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
             Ok((control.apply(&config), config))
         });

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use authrelay::certs::Authority;
-use authrelay::config::Config;
+use authrelay::config::{Config, LoadMode};
 use authrelay::sandbox::{Options, Sandbox};
 use authrelay::server::Server;
 use authrelay::wire::Protocol::{self, Imap, Pop3, Smtp};
@@ -113,7 +113,7 @@ impl Application {
             write(name, "local-pw\n");
         }
         write("proxy.yaml", &yaml);
-        let config = Config::load(&directory.path().join("proxy.yaml"))
+        let config = Config::load(&directory.path().join("proxy.yaml"), LoadMode::Run)
             .unwrap_or_else(|problems| panic!("{problems:#?}\n{yaml}"));
         let server = Server::bind(&config).unwrap();
         let addresses = server.addresses();

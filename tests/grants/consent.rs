@@ -1,5 +1,6 @@
 //! Consents by the relay's own listener, and what they are good for.
 
+use authrelay::config::{Config, LoadMode};
 use authrelay::sandbox::{Fault, LOGIN};
 use authrelay::wire::Protocol::{Imap, Pop3, Smtp};
 
@@ -78,7 +79,7 @@ async fn the_way_back_is_open_once_and_only_with_its_state() {
 #[tokio::test(start_paused = true)]
 async fn a_consent_takes_ten_minutes_at_most() {
     let relay = consenting().start().await;
-    let config = authrelay::config::Config::load(&relay.directory().join("proxy.yaml")).unwrap();
+    let config = Config::load(&relay.directory().join("proxy.yaml"), LoadMode::Run).unwrap();
     let service = authrelay::session::Service::new(&config).unwrap();
     let redirect = "http://localhost:8025/oauth/callback".parse().unwrap();
     let consents = authrelay::token::authorizations::PendingAuthorizations::new(redirect);
@@ -121,7 +122,7 @@ async fn r23_a_revoked_consent_is_remembered_and_healed_by_a_new_one() {
             .contains("AADSTS50173")
     );
     // Another process, as after a restart: it knows, and asks nobody.
-    let config = authrelay::config::Config::load(&directory.join("proxy.yaml")).unwrap();
+    let config = Config::load(&directory.join("proxy.yaml"), LoadMode::Run).unwrap();
     let again = authrelay::server::Server::bind(&config).unwrap();
     let address = again.addresses()[0].1;
     let stop = tokio_util::sync::CancellationToken::new();
@@ -384,7 +385,7 @@ async fn r27_no_secret_of_a_consent_is_logged() {
 #[tokio::test]
 async fn unused_consents_are_kept_alive() {
     let relay = consenting().start().await;
-    let config = authrelay::config::Config::load(&relay.directory().join("proxy.yaml")).unwrap();
+    let config = Config::load(&relay.directory().join("proxy.yaml"), LoadMode::Run).unwrap();
     let service = authrelay::session::Service::new(&config).unwrap();
     service.refresh_unused(std::time::Duration::ZERO).await;
     assert_eq!(
@@ -438,7 +439,7 @@ async fn unused_consents_of_a_wildcards_logins_are_kept_alive() {
         .start()
         .await;
     assert_eq!(consent(&relay).await.0, 200);
-    let config = authrelay::config::Config::load(&relay.directory().join("proxy.yaml")).unwrap();
+    let config = Config::load(&relay.directory().join("proxy.yaml"), LoadMode::Run).unwrap();
     let service = authrelay::session::Service::new(&config).unwrap();
     service.refresh_unused(std::time::Duration::ZERO).await;
     assert_eq!(relay.sandbox.seen().token_requests, 2);

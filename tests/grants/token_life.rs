@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use authrelay::config::{Config, LoadMode};
 use authrelay::sandbox::{LOGIN, PASSWORD, Sandbox};
 use authrelay::wire::Protocol::Imap;
 use serde_json::{Value, json};
@@ -243,8 +244,7 @@ async fn d26_an_empty_refresh_token_replaces_nothing() {
         relay.sandbox.revoke_tokens();
         // Revoked too are the tokens to come: the redemption is what counts.
         log_in(&relay, Imap).await;
-        let config =
-            authrelay::config::Config::load(&relay.directory().join("proxy.yaml")).unwrap();
+        let config = Config::load(&relay.directory().join("proxy.yaml"), LoadMode::Run).unwrap();
         let service = authrelay::session::Service::new(&config).unwrap();
         service.refresh_unused(Duration::ZERO).await;
         let asked = endpoint.asked();
@@ -360,8 +360,7 @@ async fn a_wrong_persons_consent_replaces_no_good_one() {
         ));
     };
     let redeemed = async || {
-        let config =
-            authrelay::config::Config::load(&relay.directory().join("proxy.yaml")).unwrap();
+        let config = Config::load(&relay.directory().join("proxy.yaml"), LoadMode::Run).unwrap();
         let service = authrelay::session::Service::new(&config).unwrap();
         service.refresh_unused(Duration::ZERO).await;
         endpoint.asked().last().unwrap()["refresh_token"].clone()
@@ -414,7 +413,7 @@ async fn a_wrong_persons_opaque_consent_is_taken_back() {
     );
     relay.sandbox.set_fault(None);
     assert_logs_in(&relay, Imap).await;
-    let config = authrelay::config::Config::load(&relay.directory().join("proxy.yaml")).unwrap();
+    let config = Config::load(&relay.directory().join("proxy.yaml"), LoadMode::Run).unwrap();
     let service = authrelay::session::Service::new(&config).unwrap();
     service.refresh_unused(Duration::ZERO).await;
     assert_eq!(endpoint.asked().last().unwrap()["refresh_token"], "right");
@@ -431,7 +430,7 @@ async fn d46_a_short_token_is_adopted_by_another_process() {
     endpoint.always(Answer::json(200, &json));
     assert_eq!(consent(&relay).await.0, 200);
     assert_logs_in(&relay, Imap).await;
-    let config = authrelay::config::Config::load(&relay.directory().join("proxy.yaml")).unwrap();
+    let config = Config::load(&relay.directory().join("proxy.yaml"), LoadMode::Run).unwrap();
     let again = authrelay::server::Server::bind(&config).unwrap();
     let address = again.addresses()[0].1;
     let stop = tokio_util::sync::CancellationToken::new();
@@ -570,8 +569,7 @@ fn d37_relays_that_wait_for_one_another_say_that_the_endpoint_is_slow() {
         relay
             .sandbox
             .set_fault(Some(authrelay::sandbox::Fault::TokenSlow));
-        let config =
-            authrelay::config::Config::load(&relay.directory().join("proxy.yaml")).unwrap();
+        let config = Config::load(&relay.directory().join("proxy.yaml"), LoadMode::Run).unwrap();
         let mut attempts = tokio::task::JoinSet::new();
         for _ in 0..4 {
             let server = authrelay::server::Server::bind(&config).unwrap();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use authrelay::certs::Authority;
-use authrelay::config::{self, Config, LogFormat};
+use authrelay::config::{self, Config, LoadMode, LogFormat};
 use authrelay::sandbox::{Fault, LOGIN, Options, PASSWORD, Ports, Sandbox};
 use authrelay::server::{Control, Server, start_session_threads};
 use authrelay::wire::Protocol;
@@ -247,7 +247,7 @@ impl Prepared {
     }
 
     pub fn config(&self) -> Config {
-        Config::load(&self.path()).unwrap_or_else(|problems| {
+        Config::load(&self.path(), LoadMode::Run).unwrap_or_else(|problems| {
             let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
             let yaml = std::fs::read_to_string(self.path()).unwrap();
             panic!("{}\n{yaml}", problems.join("\n"))

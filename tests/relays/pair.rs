@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use authrelay::config::Config;
+use authrelay::config::{Config, LoadMode};
 use authrelay::sandbox::{LOGIN, PASSWORD};
 use authrelay::server::{Control, Server};
 use authrelay::wire::Protocol;
@@ -176,7 +176,7 @@ impl Second {
         std::fs::write(&path, yaml).unwrap();
         let config = Config {
             relay: Some(name.to_owned()),
-            ..Config::load(&path).unwrap_or_else(|problems| panic!("{problems:?}"))
+            ..Config::load(&path, LoadMode::Run).unwrap_or_else(|problems| panic!("{problems:?}"))
         };
         let server = Server::bind(&config).unwrap();
         let addresses = server.addresses();

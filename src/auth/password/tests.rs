@@ -30,7 +30,7 @@ accounts:
         hash("second"),
         hash("only"),
     );
-    Config::parse(&text, Path::new("proxy.yaml")).unwrap()
+    Config::parse(&text, Path::new("proxy.yaml"), crate::config::LoadMode::Run).unwrap()
 }
 
 fn claim(config: &Config, login: &str) -> Option<Candidate> {

@@ -37,7 +37,8 @@ fn listeners_behind_a_balancer_are_not_loopback() {
         "provider: own}",
         "provider: own, proxy_protocol: [10.0.0.1], tls: {mode: implicit, certificate: c, key: k}}",
     );
-    let checked = check_text(&any, Path::new("proxy.yaml"), Secrets::Skip).unwrap();
+    let checked =
+        Config::parse(&any, Path::new("proxy.yaml"), LoadMode::CheckWithoutSecrets).unwrap();
     assert!(
         checked.warnings.iter().any(|warning| warning
             .message
@@ -71,7 +72,7 @@ fn clients_are_asked_for_certificates() {
                 "{name: osticket, ",
                 "{name: osticket, certificate: HelpDesk@Contoso.COM, ",
             );
-        Config::parse(&text, &directory.path().join("proxy.yaml"))
+        Config::parse(&text, &directory.path().join("proxy.yaml"), LoadMode::Run)
     };
     let config = with("mode: implicit, client_ca: ca.pem", "require_tls: true").unwrap();
     assert!(config.listeners[0].requires_client_certificate());
@@ -171,7 +172,7 @@ fn programs_are_where_the_file_is() {
         ("echo", ""),
     ] {
         let text = GOOD.replace("{env: PATH}", &format!("{{command: [{program}, x]}}"));
-        let config = Config::parse(&text, &path).unwrap();
+        let config = Config::parse(&text, &path, LoadMode::Run).unwrap();
         let expected = if printed.is_empty() { "x" } else { printed };
         assert_eq!(secret_of(&config.registrations["helpdesk"]), expected);
     }
@@ -180,7 +181,8 @@ fn programs_are_where_the_file_is() {
         "    grant: command\n    command: [bin/print, x]\n",
     );
     let text = text.replace("    client_id: 11111111-2222-3333-4444-555555555555\n", "");
-    let config = Config::parse(&text, &path).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    let config = Config::parse(&text, &path, LoadMode::Run)
+        .unwrap_or_else(|problems| panic!("{problems:#?}"));
     let Grant::Command(command) = &config.registrations["helpdesk"].grant else {
         panic!();
     };

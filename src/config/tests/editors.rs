@@ -23,11 +23,12 @@ fn f21_files_and_secrets_written_on_windows_are_read() {
     for (yaml, secret) in forms(&text).into_iter().zip(forms("geheim+Zoë\n")) {
         std::fs::write(&path, yaml).unwrap();
         std::fs::write(directory.path().join("app secret.txt"), secret).unwrap();
-        let config = Config::load(&path).unwrap_or_else(|problems| panic!("{problems:#?}"));
+        let config =
+            Config::load(&path, LoadMode::Run).unwrap_or_else(|problems| panic!("{problems:#?}"));
         assert_eq!(secret_of(&config.registrations["helpdesk"]), "geheim+Zoë");
     }
     std::fs::write(&path, b"listeners: [\xe9\xe8]\n").unwrap();
-    let problems = Config::load(&path).unwrap_err();
+    let problems = Config::load(&path, LoadMode::Run).unwrap_err();
     assert!(
         problems[0].to_string().contains("is not UTF-8"),
         "{problems:?}"

@@ -14,7 +14,7 @@ fn with(provider: &str, keys: &str) -> Result<Config, Vec<String>> {
          registrations:\n  r: {{provider: {provider}, {keys}}}\n\
          accounts: [{{login: a@b.test, registration: r, protocols: [imap, smtp]{password}}}]\n"
     );
-    Config::parse(&text, Path::new("proxy.yaml"))
+    Config::parse(&text, Path::new("proxy.yaml"), LoadMode::Run)
         .map_err(|problems| problems.iter().map(ToString::to_string).collect())
 }
 
@@ -210,7 +210,7 @@ fn certificates_sign_with_rsa_keys_encrypted_or_not() {
              registrations:\n  r: {{provider: microsoft365, tenant: t, client_id: c, grant: client_credentials, certificate: {certificate}}}\n\
              accounts: [{{login: a@b.test, registration: r, password: p}}]\n"
         );
-        Config::parse(&text, &directory.path().join("proxy.yaml"))
+        Config::parse(&text, &directory.path().join("proxy.yaml"), LoadMode::Run)
     };
     let thumbprint = |certificate: &str| {
         let config = with(certificate).unwrap();

@@ -240,7 +240,7 @@ fn any_password_wants_a_listener_that_takes_it() {
     let tls = "{mode: implicit, certificate: c, key: k}";
     let path = directory.path().join("proxy.yaml");
     let one_open = open(GOOD).replace("TLS", tls);
-    let config = Config::parse(&one_open, &path).unwrap();
+    let config = Config::parse(&one_open, &path, LoadMode::Run).unwrap();
     let warned = config.warnings.iter().any(|warning| {
         warning
             .message
@@ -251,7 +251,7 @@ fn any_password_wants_a_listener_that_takes_it() {
         .replace("127.0.0.1:1143", "0.0.0.0:1143")
         .replace("{mode: none}", tls)
         .replace("    allow: [127.0.0.0/8, \"::1\"]\n", "");
-    let refused = Config::parse(&both_open, &path).unwrap_err();
+    let refused = Config::parse(&both_open, &path, LoadMode::Run).unwrap_err();
     assert!(
         refused[0].message.contains("and there is none"),
         "{refused:?}"

@@ -68,7 +68,7 @@ accounts:
 "#;
 
 fn parsed(text: &str) -> Result<Config, Vec<Problem>> {
-    Config::parse(text, Path::new("proxy.yaml"))
+    Config::parse(text, Path::new("proxy.yaml"), LoadMode::Run)
 }
 
 fn problems(text: &str) -> Vec<String> {
@@ -188,7 +188,7 @@ fn secrets_come_from_files_and_commands_and_lose_one_line_end() {
     std::fs::write(directory.path().join("secret"), "from a file\r\n").unwrap();
     let with = |source: &str| {
         let text = GOOD.replace("{env: PATH}", source);
-        Config::parse(&text, &directory.path().join("proxy.yaml"))
+        Config::parse(&text, &directory.path().join("proxy.yaml"), LoadMode::Run)
     };
     let secret = |source: &str| {
         let config = with(source).unwrap();
@@ -224,13 +224,17 @@ fn sources_may_be_left_alone() {
         .replace("{mode: none}", "{mode: starttls, certificate: c, key: k}");
     std::fs::write(&path, text).unwrap();
     // The secret, the certificate, the key.
-    assert_eq!(check(&path, Secrets::Read).unwrap_err().len(), 3);
-    let checked = check(&path, Secrets::Skip).unwrap();
+    assert_eq!(Config::load(&path, LoadMode::Check).unwrap_err().len(), 3);
+    let checked = Config::load(&path, LoadMode::CheckWithoutSecrets).unwrap();
     assert_eq!(
         (checked.listeners.len(), checked.registrations.len()),
         (2, 2)
     );
-    let missing = check(&directory.path().join("none"), Secrets::Skip).unwrap_err();
+    let missing = Config::load(
+        &directory.path().join("none"),
+        LoadMode::CheckWithoutSecrets,
+    )
+    .unwrap_err();
     assert!(
         missing[0].to_string().contains("none: cannot be read: "),
         "{missing:?}"
@@ -250,7 +254,7 @@ fn a_listeners_certificate_and_key_belong_together() {
     let with = |certificate: &str, key: &str| {
         let tls = format!("{{mode: implicit, certificate: {certificate}, key: {key}}}");
         let text = GOOD.replace("{mode: none}", &tls);
-        Config::parse(&text, &directory.path().join("proxy.yaml"))
+        Config::parse(&text, &directory.path().join("proxy.yaml"), LoadMode::Run)
     };
     let config = with("a.pem", "a.key").unwrap();
     let ListenerTls::Implicit(identity) = &config.listeners[0].tls else {

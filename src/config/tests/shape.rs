@@ -6,7 +6,8 @@ use crate::config::tree::{Node, Value, compose};
 /// Converts a node to JSON as serde_yaml does, with scalars as text.
 fn plain(node: &Node) -> serde_json::Value {
     match &node.value {
-        Value::Scalar { text, .. } => text.as_str().into(),
+        Value::Null => "".into(),
+        Value::Scalar(text) => text.as_str().into(),
         Value::Sequence(items) => items.iter().map(|item| plain(item)).collect(),
         Value::Mapping(entries) => entries
             .iter()

@@ -9,7 +9,7 @@ fn with(registration: &str, account: &str) -> Result<Config, Vec<String>> {
          registrations:\n  r: {{provider: microsoft365, tenant: t, client_id: c, {registration}}}\n\
          accounts: [{{registration: r, {account}}}]\n"
     );
-    Config::parse(&text, Path::new("proxy.yaml"))
+    Config::parse(&text, Path::new("proxy.yaml"), LoadMode::Run)
         .map_err(|problems| problems.iter().map(ToString::to_string).collect())
 }
 

@@ -6,8 +6,7 @@ mod scalars;
 
 pub(super) use collections::{AnyNumber, Each, Named};
 pub use collections::{Certificates, Headers};
-pub use network::HostPort;
-pub use network::is_loopback;
 pub(super) use network::{BASE_URL, ENDPOINT_URL, HOST_NAME, https};
+pub use network::{HostPort, is_loopback};
 pub use scalars::Program;
 pub(super) use scalars::{Day, NAME, Scope, YEAR};

@@ -85,15 +85,21 @@ impl fmt::Display for HostPort {
 }
 
 impl HostPort {
-    /// Parses `HOST`, `HOST:PORT` or `[::1]:PORT`; without a port it is `usual`.
-    pub(in crate::config) fn with_usual_port(text: &str, usual: u16) -> Option<Self> {
-        let has_port = text
-            .rsplit_once(':')
-            .is_some_and(|(_, port)| !port.is_empty() && !port.contains(']'));
-        match has_port {
-            true => Self::parse(text).ok(),
-            false => Self::parse(&format!("{}:{usual}", text.trim_end_matches(':'))).ok(),
-        }
+    /// Parses `HOST:PORT`, or only `HOST` if there is a default port. An IPv6 address stands in
+    /// brackets.
+    pub(in crate::config) fn from_text(text: &str, default: Option<u16>) -> Option<Self> {
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => rest.split_once(']')?,
+            None => text.split_at(text.find(':').unwrap_or(text.len())),
+        };
+        let port = match port {
+            "" | ":" => default,
+            port => port.strip_prefix(':')?.parse().ok(),
+        };
+        let is_host = !host.is_empty() && !host.contains(char::is_whitespace);
+        let port = port.filter(|port| is_host && *port > 0)?;
+        let host = host.to_owned();
+        Some(Self { host, port })
     }
 
     /// Whether the host is `localhost` or a loopback address.
@@ -108,18 +114,7 @@ impl Text for HostPort {
     const KIND: &'static str = "host and port";
 
     fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
-        let parts = text.rsplit_once(':').and_then(|(host, port)| {
-            let port = port.parse::<u16>().ok().filter(|port| *port > 0)?;
-            let host = match host.strip_prefix('[') {
-                Some(inner) => inner.strip_suffix(']')?,
-                None if host.contains(':') => return None,
-                None => host,
-            };
-            let host = host.to_owned();
-            let is_host = !host.is_empty() && !host.contains(char::is_whitespace);
-            is_host.then_some(Self { host, port })
-        });
-        parts.ok_or_else(|| {
+        Self::from_text(text, None).ok_or_else(|| {
             "must be a host and a port, as in 127.0.0.1:6514 or logs.example.com:6514".into()
         })
     }

@@ -51,11 +51,7 @@ pub(in crate::config) const YEAR: Duration = Duration::from_secs(366 * 86_400);
 
 impl Value for bool {
     fn read(field: &Field) -> Option<Self> {
-        match field.text()? {
-            "true" => Some(true),
-            "false" => Some(false),
-            _ => field.reject("must be true or false"),
-        }
+        field.one_of(&[("true", true), ("false", false)])
     }
 
     fn kind() -> Kind {

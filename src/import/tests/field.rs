@@ -1,7 +1,7 @@
 //! Files as people have them (F08 and its kind), and what becomes of each.
 
 use super::super::*;
-use crate::config::{Config, Grant, LoginPattern, Secrets, check_text};
+use crate::config::{Config, Grant, LoadMode, LoginPattern};
 
 /// Imports a sample from the field, and reads the result without secrets.
 fn sample(text: &str) -> (Imported, Config) {
@@ -9,10 +9,10 @@ fn sample(text: &str) -> (Imported, Config) {
 }
 
 pub(super) fn read(imported: Imported) -> (Imported, Config) {
-    let config = check_text(
+    let config = Config::parse(
         &imported.yaml,
         std::path::Path::new("proxy.yaml"),
-        Secrets::Skip,
+        LoadMode::CheckWithoutSecrets,
     );
     let config = config.unwrap_or_else(|problems| panic!("{problems:#?}\n{}", imported.yaml));
     (imported, config)

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::config::Config;
+use crate::config::{Config, LoadMode};
 use crate::fault::Kind;
 use crate::token::failure::Class::Client;
 
@@ -32,7 +32,7 @@ accounts: [{login: a@contoso.com, registration: app, password: p}]
     });
     std::fs::write(directory.path().join("k"), json.to_string()).unwrap();
     std::fs::write(directory.path().join("t"), "token").unwrap();
-    let config = Config::parse(yaml, &directory.path().join("proxy.yaml"));
+    let config = Config::parse(yaml, &directory.path().join("proxy.yaml"), LoadMode::Run);
     config.unwrap_or_else(|problems| {
         let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
         panic!("{}", problems.join("\n"))
