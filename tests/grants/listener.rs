@@ -188,10 +188,10 @@ async fn d33_commands_take_the_files_own_certificate() {
             free_port()
         ))
         .await;
-        let (code, said) = authrelay(relay.directory(), &["reload"]).await;
-        assert_eq!(code, Some(0), "{certificate}: {said}");
         let (code, said) = authrelay(relay.directory(), &["accounts"]).await;
         assert!(code == Some(0) && !said.contains("warning"), "{said}");
+        let (code, said) = authrelay(relay.directory(), &["reload"]).await;
+        assert_eq!(code, Some(0), "{certificate}: {said}");
         let (code, said) = authrelay(relay.directory(), &["health"]).await;
         assert_eq!(code, Some(0), "{said}");
     }
