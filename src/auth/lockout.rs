@@ -23,6 +23,10 @@ use crate::config::{Lockout, client_network};
 /// Period in which the same wrong password of a login and address counts only once.
 const REPEATED: Duration = Duration::from_secs(60);
 
+/// Maximum number of wrong passwords of a login that are remembered for [`REPEATED`]: of several
+/// applications with old passwords behind one address.
+const REMEMBERED: usize = 4;
+
 /// Maximum number of entries; beyond it the older half is dropped.
 const CAP: usize = 50_000;
 
@@ -42,14 +46,14 @@ enum LockoutScope {
 /// Client network (see [`client_network`]) and scope of a count.
 type Key = (IpAddr, LockoutScope);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct FailureCount {
     failures: u32,
     last: Instant,
     locked_until: Option<Instant>,
-    /// Wrong password counted last, its address, and the time. Applications try the same password
-    /// with every mechanism.
-    counted: Option<(Fingerprint, IpAddr, Instant)>,
+    /// Wrong passwords of a login that were counted last, at most [`REMEMBERED`], their addresses, and
+    /// the times. Applications try the same password with every mechanism.
+    counted: Vec<(Fingerprint, IpAddr, Instant)>,
 }
 
 #[derive(Debug)]
@@ -207,6 +211,7 @@ impl Lockouts {
         let mut worst = 0;
         for subject in subjects(address, login, known) {
             let locks = subject != LockoutScope::Anything;
+            let is_login = matches!(subject, LockoutScope::Login(_));
             let window = state.window(&subject);
             let key = key(address, subject);
             if let Some(member) = self.member.get() {
@@ -215,18 +220,15 @@ impl Lockouts {
                 let counted = (window, most, policy.duration);
                 member.on_failure(shared_name(member, &key), counted);
             }
-            let record = state.records.entry(key).or_insert(FailureCount {
-                failures: 0,
-                last: now,
-                locked_until: None,
-                counted: None,
-            });
+            let record = state.records.entry(key).or_insert(FailureCount::new(now));
             if now.duration_since(record.last) > window {
                 record.failures = 0;
             }
             record.failures = record.failures.saturating_add(1);
             record.last = now;
-            record.counted = Some((fingerprint, address, now));
+            if is_login {
+                record.remember(fingerprint, address, now);
+            }
             worst = worst.max(record.failures);
             if record.failures >= policy.failures {
                 worst = u32::MAX;
@@ -294,13 +296,31 @@ impl Lockouts {
 }
 
 impl FailureCount {
+    fn new(now: Instant) -> Self {
+        Self {
+            failures: 0,
+            last: now,
+            locked_until: None,
+            counted: Vec::new(),
+        }
+    }
+
     /// Whether this wrong password was counted within the last minute.
     fn counts_already(&self, fingerprint: Fingerprint, address: IpAddr, now: Instant) -> bool {
-        self.counted.is_some_and(|(counted, from, at)| {
-            from == address
-                && now.duration_since(at) < REPEATED
+        self.counted.iter().any(|(counted, from, at)| {
+            *from == address
+                && now.duration_since(*at) < REPEATED
                 && bool::from(counted.ct_eq(&fingerprint))
         })
+    }
+
+    fn remember(&mut self, fingerprint: Fingerprint, address: IpAddr, now: Instant) {
+        self.counted
+            .retain(|(_, _, at)| now.duration_since(*at) < REPEATED);
+        if self.counted.len() >= REMEMBERED {
+            self.counted.remove(0);
+        }
+        self.counted.push((fingerprint, address, now));
     }
 
     fn is_locked(&self, now: Instant) -> bool {
@@ -356,120 +376,4 @@ fn slowed(failures: u32) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lockouts(failures: u32) -> Arc<Lockouts> {
-        Arc::new(Lockouts::new(Lockout {
-            failures,
-            window: Duration::from_secs(600),
-            duration: Duration::from_secs(300),
-        }))
-    }
-
-    /// One of several wrong passwords.
-    fn fingerprint(number: u8) -> Fingerprint {
-        [number; 32]
-    }
-
-    /// An application that tries the same wrong password with every mechanism fails once a minute.
-    /// An attempt during a lock does not prolong it.
-    #[tokio::test(start_paused = true)]
-    async fn the_same_password_within_a_minute_counts_once() {
-        let lockouts = lockouts(3);
-        for minute in 0..3 {
-            assert!(!lockouts.is_locked(CLIENT, "login", true), "{minute}");
-            for _ in 0..5 {
-                lockouts.failed(CLIENT, "login", true, fingerprint(7));
-            }
-            tokio::time::advance(Duration::from_secs(60)).await;
-        }
-        assert!(lockouts.is_locked(CLIENT, "login", true));
-        for _ in 0..4 {
-            tokio::time::advance(Duration::from_secs(59)).await;
-            lockouts.is_locked(CLIENT, "login", true);
-        }
-        tokio::time::advance(Duration::from_secs(4)).await;
-        assert!(!lockouts.is_locked(CLIENT, "login", true));
-    }
-
-    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
-
-    /// Made-up logins fill no memory, and the latest failures count.
-    #[tokio::test(start_paused = true)]
-    async fn memory_is_bounded() {
-        let lockouts = lockouts(10);
-        for number in 0..3 * CAP {
-            let v6 = std::net::Ipv6Addr::from((number as u128) << 64);
-            lockouts.failed(v6.into(), &format!("login-{number}"), false, fingerprint(0));
-            if number % 1000 == 0 {
-                tokio::time::advance(Duration::from_millis(1)).await;
-            }
-        }
-        assert!(lockouts.state().records.len() <= CAP + 3);
-        let last = std::net::Ipv6Addr::from((3 * CAP as u128 - 1) << 64);
-        let key = (last.into(), LockoutScope::Unknown);
-        assert!(lockouts.state().records.contains_key(&key));
-        // Expired failures are dropped first.
-        tokio::time::advance(Duration::from_secs(601)).await;
-        let mut state = lockouts.state();
-        state.forget(Instant::now());
-        assert_eq!(state.records.len(), 0);
-    }
-
-    /// Off loopback, failures of a known login are delayed like those of an unknown one, whatever
-    /// failed before from the same address and whatever is locked.
-    #[tokio::test(start_paused = true)]
-    async fn time_does_not_tell_known_logins() {
-        for failures in [3, 10] {
-            let delays = |known: bool| {
-                let lockouts = lockouts(failures);
-                let mut delays = Vec::new();
-                for number in 0..14 {
-                    // Every third attempt is the one under test, with its own login.
-                    let known = known && number % 3 == 2;
-                    let login = format!("login-{number}");
-                    let delay = match lockouts.is_locked(CLIENT, &login, known) {
-                        true => SLOWEST,
-                        false => lockouts.failed(CLIENT, &login, known, fingerprint(0)),
-                    };
-                    delays.push(delay);
-                }
-                delays
-            };
-            assert_eq!(delays(true), delays(false));
-        }
-        // A neighbour with the right password is not delayed.
-        let lockouts = lockouts(3);
-        for number in 0..14 {
-            lockouts.failed(CLIENT, &format!("login-{number}"), false, fingerprint(0));
-        }
-        assert!(!lockouts.is_locked(CLIENT, "known", true));
-    }
-
-    /// At most as many checks are pending as may fail; others wait for one to end.
-    #[tokio::test(start_paused = true)]
-    async fn checks_in_progress_are_counted() {
-        let lockouts = lockouts(3);
-        lockouts.failed(CLIENT, "login", true, fingerprint(1));
-        let first = lockouts.permit_check(CLIENT, "login").await.unwrap();
-        let second = lockouts.permit_check(CLIENT, "login").await.unwrap();
-        let moment = Duration::from_millis(1);
-        let third = tokio::time::timeout(moment, lockouts.permit_check(CLIENT, "login")).await;
-        assert!(third.is_err());
-        assert!(lockouts.permit_check(CLIENT, "other").await.is_some());
-        let waiting = tokio::spawn({
-            let lockouts = lockouts.clone();
-            async move { lockouts.permit_check(CLIENT, "login").await.is_some() }
-        });
-        tokio::task::yield_now().await;
-        // A success frees a check, two failures lock.
-        drop(first);
-        assert!(waiting.await.unwrap());
-        lockouts.failed(CLIENT, "login", true, fingerprint(2));
-        lockouts.failed(CLIENT, "login", true, fingerprint(3));
-        drop(second);
-        assert!(lockouts.permit_check(CLIENT, "login").await.is_none());
-        assert!(lockouts.state().checks.is_empty());
-    }
-}
+mod tests;
