@@ -157,8 +157,20 @@ const LAW: &[Row] = &[
     row(
         "admin",
         &[
-            "accept", "audit", "config", "doctor", "fault", "oidc", "secret", "session", "status",
-            "text", "tls", "token", "wire",
+            "accept",
+            "audit",
+            "config",
+            "doctor",
+            "fault",
+            "fault_log",
+            "oidc",
+            "secret",
+            "session",
+            "status",
+            "text",
+            "tls",
+            "token",
+            "wire",
         ],
     ),
     row(

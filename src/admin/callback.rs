@@ -49,12 +49,6 @@ pub(super) fn page(
             (StatusCode::OK, page)
         }
         Err(fault) => {
-            tracing::warn!(
-                fault = %fault.kind(),
-                detail = fault.detail(),
-                remedy = fault.remedy(),
-                "no consent"
-            );
             let page = Page {
                 base,
                 title: "Not authorized",

@@ -82,8 +82,8 @@ pub(super) async fn serve(socket: TcpListener, tls: Option<Arc<ReloadableTls>>, 
     let mut connections = JoinSet::new();
     let ended = Arc::new(Notify::new());
     loop {
-        let tcp = match socket.accept().await {
-            Ok((tcp, _)) => tcp,
+        let (tcp, client) = match socket.accept().await {
+            Ok(accepted) => accepted,
             Err(_) => {
                 tokio::time::sleep(PAUSE).await;
                 continue;
@@ -94,7 +94,10 @@ pub(super) async fn serve(socket: TcpListener, tls: Option<Arc<ReloadableTls>>, 
         }
         let tls = tls.as_ref().map(|tls| tls.current());
         let (acceptor, busy) = (tls.map(TlsAcceptor::from), Busy::default());
-        let router = router.clone().layer(Extension(busy.clone()));
+        let router = router
+            .clone()
+            .layer(Extension(busy.clone()))
+            .layer(Extension(client));
         let ended = ended.clone();
         let task = connections.spawn(async move {
             let _ =

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_lc_rs::hmac;
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Query, RawQuery, State};
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
+use axum::{Extension, Router};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 use super::auth::AdminAuth;
 use super::people::People;
 use crate::config::{self, GeneratedSecret};
+use crate::fault_log::FaultLogLimiter;
 use crate::secret::Secret;
 use crate::session::ActiveService;
 use crate::tls::reload::ReloadableTls;
@@ -89,6 +90,7 @@ impl Admin {
             people: Arc::new(People::new(config)?),
             tests: Arc::new(Semaphore::new(TESTS)),
             readings: Arc::new(Semaphore::new(READINGS)),
+            fault_log: FaultLogLimiter::default(),
             ready: AtomicBool::new(false),
         };
         Ok(Self {
@@ -240,13 +242,20 @@ async fn metrics(State(state): State<Arc<AdminState>>) -> Response {
     }
 }
 
-async fn returned(State(state): State<Arc<AdminState>>, RawQuery(query): RawQuery) -> Response {
+async fn returned(
+    State(state): State<Arc<AdminState>>,
+    Extension(client): Extension<SocketAddr>,
+    RawQuery(query): RawQuery,
+) -> Response {
     let query = query.unwrap_or_default();
     let service = state.current.active();
     let token_source = &service.token_source;
     let accounts = |login: &str| service.find(login).cloned();
     let finished = state.consents.finish_of_any(token_source, &query, accounts);
     let result = finished.await;
+    if let Err(fault) = &result {
+        state.log_fault(client, fault, "no consent");
+    }
     // An opaque token does not name the person who signed in: the mail service decides then.
     let verdict = match &result {
         Ok(given) if given.consent.identity.is_none() => match service.find(&given.login) {

@@ -6,6 +6,7 @@
 //! page. With Lax, another site can only make a browser follow a link, which changes nothing;
 //! `access` refuses other sites' requests that change something, whatever the cookie.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -93,11 +94,15 @@ pub(super) struct GivenToken {
 /// Signs in by a token: the browser gets a cookie that is derived from it.
 pub(super) async fn logged_in(
     State(state): State<Arc<AdminState>>,
+    Extension(client): Extension<SocketAddr>,
     headers: HeaderMap,
     Form(given): Form<GivenToken>,
 ) -> Response {
     let Some(cookie) = state.auth.cookie(&Secret::from(given.token.trim())) else {
-        tracing::warn!("a wrong admin token was given in the browser");
+        let what = "a wrong admin token was given in the browser";
+        if state.fault_log.allows_rejection(client.ip(), what) {
+            tracing::warn!(client = %client.ip(), "{what}");
+        }
         return ways_in(&state, StatusCode::FORBIDDEN, true, None);
     };
     end_session(&state, &headers);
@@ -144,6 +149,7 @@ pub(super) struct Begin {
 /// Sends a browser to the identity provider.
 pub(super) async fn start(
     State(state): State<Arc<AdminState>>,
+    Extension(client): Extension<SocketAddr>,
     Query(begin): Query<Begin>,
 ) -> Response {
     let Some(service) = state.people.service() else {
@@ -170,11 +176,7 @@ pub(super) async fn start(
             (StatusCode::SEE_OTHER, headers).into_response()
         }
         Err(fault) => {
-            tracing::warn!(
-                detail = fault.detail(),
-                remedy = fault.remedy(),
-                "no one can sign in"
-            );
+            state.log_fault(client, &fault, "no one can sign in");
             ways_in(&state, StatusCode::SERVICE_UNAVAILABLE, false, Some(&fault))
         }
     }
@@ -183,6 +185,7 @@ pub(super) async fn start(
 /// Completes a sign-in when the identity provider redirects the browser back.
 pub(super) async fn callback(
     State(state): State<Arc<AdminState>>,
+    Extension(client): Extension<SocketAddr>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Response {
@@ -204,11 +207,7 @@ pub(super) async fn callback(
     match result {
         Ok(identity) => signed_in(&state, &service, &headers, identity),
         Err(fault) => {
-            tracing::warn!(
-                detail = fault.detail(),
-                remedy = fault.remedy(),
-                "not signed in"
-            );
+            state.log_fault(client, &fault, "not signed in");
             not_signed_in(&state, &fault)
         }
     }

@@ -2,11 +2,14 @@
 
 use super::auth::{AdminAuth, Caller, SESSION_COOKIE, cookies};
 use super::people::People;
+use crate::fault::Fault;
+use crate::fault_log::FaultLogLimiter;
 use crate::session::ActiveService;
 use crate::token::authorizations::PendingAuthorizations;
 use axum::http::HeaderMap;
 use serde::Serialize;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +28,8 @@ pub(super) struct AdminState {
     pub(super) tests: Arc<Semaphore>,
     /// Permits for reading audit records, which limit how much memory that takes.
     pub(super) readings: Arc<Semaphore>,
+    /// Limits the log of what anyone may ask for without a token.
+    pub(super) fault_log: FaultLogLimiter,
     /// Whether the listeners are being served.
     pub(super) ready: AtomicBool,
 }
@@ -41,6 +46,20 @@ impl AdminState {
         match AdminAuth::bearer(headers) {
             Some(_) => self.auth.caller(headers),
             None => person.or_else(|| self.auth.caller(headers)),
+        }
+    }
+
+    /// Logs why a browser got no further, as seldom as equal faults of a client are logged: requests
+    /// that need no token could fill the log.
+    pub(super) fn log_fault(&self, client: SocketAddr, fault: &Fault, what: &str) {
+        if self.fault_log.allows(None, client.ip(), fault.kind()) {
+            tracing::warn!(
+                client = %client.ip(),
+                fault = %fault.kind(),
+                detail = fault.detail(),
+                remedy = fault.remedy(),
+                "{what}"
+            );
         }
     }
 }

@@ -334,20 +334,26 @@ accounts: [{login: a@b.test, registration: r, password: p}]
 /// A file that cannot be read says so and no more.
 #[test]
 fn d34_files_that_cannot_be_read_are_named() {
-    let folder = Folder::new().with("locked", "x");
-    std::fs::set_permissions(
-        folder.path().join("locked"),
-        std::fs::Permissions::from_mode(0o000),
-    )
-    .unwrap();
-    folder.refuses(
-        &with("{file: missing}"),
-        "registrations.app.client_secret.file: cannot read",
-    );
-    folder.refuses(
-        &with("{file: .}"),
-        "registrations.app.client_secret.file: cannot read",
-    );
+    let folder = Folder::new();
+    for source in ["{file: missing}", "{file: .}"] {
+        let expected = "registrations.app.client_secret.file: cannot read";
+        folder.refuses(&with(source), expected);
+    }
+    // These are made at the first start, unless something else is there.
+    for (section, key) in [
+        ("state: {key: {file: .}}\n", "state.key"),
+        (
+            "admin: {bind: '127.0.0.1:18025', token: {file: .}}\n",
+            "admin.token",
+        ),
+        (
+            "admin: {bind: '127.0.0.1:18025', viewer_token: {file: .}}\n",
+            "admin.viewer_token",
+        ),
+    ] {
+        let text = section.to_owned() + &with("s");
+        folder.refuses(&text, &format!("{key}.file: cannot read"));
+    }
 }
 
 /// Apple's systems refuse certificates of more than 825 days; others ask for an end.

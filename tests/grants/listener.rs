@@ -85,6 +85,30 @@ async fn d23_a_request_has_a_deadline() {
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
 }
 
+/// What needs no token is logged as seldom as other clients' faults: 5 times a minute.
+#[tokio::test]
+async fn d14_strangers_do_not_fill_the_log_through_the_administrators_listener() {
+    let relay = relay("bind: '127.0.0.1:0'").await;
+    let admin = relay.listener("admin");
+    let client = http();
+    for number in 0..40 {
+        let callback = client.get(format!(
+            "http://{admin}/oauth/callback?state={number}&code=x"
+        ));
+        assert_eq!(callback.send().await.unwrap().status(), 400);
+        let login = client
+            .post(format!("http://{admin}/login"))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body("token=wrong");
+        assert_eq!(login.send().await.unwrap().status(), 403);
+    }
+    let log = relay.log.text();
+    for what in ["no consent", "a wrong admin token was given"] {
+        let logged = log.matches(what).count();
+        assert!((1..30).contains(&logged), "{logged} × {what}\n{log}");
+    }
+}
+
 /// A web server in front speaks HTTPS with the browser, and may put a `Host` of its own.
 #[tokio::test]
 async fn d31_everything_follows_public_url() {
@@ -188,10 +212,10 @@ async fn d33_commands_take_the_files_own_certificate() {
             free_port()
         ))
         .await;
-        let (code, said) = authrelay(relay.directory(), &["reload"]).await;
-        assert_eq!(code, Some(0), "{certificate}: {said}");
         let (code, said) = authrelay(relay.directory(), &["accounts"]).await;
         assert!(code == Some(0) && !said.contains("warning"), "{said}");
+        let (code, said) = authrelay(relay.directory(), &["reload"]).await;
+        assert_eq!(code, Some(0), "{certificate}: {said}");
         let (code, said) = authrelay(relay.directory(), &["health"]).await;
         assert_eq!(code, Some(0), "{said}");
     }
