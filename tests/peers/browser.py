@@ -12,12 +12,23 @@ ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 class Chromium:
     def __init__(self, folder, *arguments):
         self.folder, self.arguments = folder, arguments
-        variables = {"HOME": str(folder), "PATH": "/usr/bin:/bin"}
-        self.driver = Child("chromedriver", ["chromedriver", "--port=0"], folder, env=variables)
+
+    def start_driver(self):
+        """Starts chromedriver on a port that the system picks. It binds the port of IPv6 for IPv4, too, where another
+        process may have it: then it ends, and is started again."""
+        variables = {"HOME": str(self.folder), "PATH": "/usr/bin:/bin"}
+        for attempt in range(5):
+            self.driver = Child(f"chromedriver-{attempt}", ["chromedriver", "--port=0"], self.folder, env=variables)
+            try:
+                return self.driver.wait_for(r"started successfully on port (\d+)")[0][1]
+            except AssertionError:
+                self.driver.stop()
+                if attempt == 4 or "Address already in use" not in self.driver.log.read_text():
+                    raise
 
     def __enter__(self):
+        port = self.start_driver()
         try:
-            port = self.driver.wait_for(r"started successfully on port (\d+)")[0][1]
             self.base = f"http://127.0.0.1:{port}/session"
             arguments = [
                 "--headless=new",
