@@ -113,7 +113,8 @@ fn end_of_word(input: &[u8]) -> IResult<&[u8], ()> {
 /// Builds a listener's reply lines to CAPA: the upstream's lines without those that authrelay
 /// cannot provide, plus its own SASL, USER and STLS.
 pub fn advertised(upstream: &[String], starttls: bool, credentials: bool) -> Vec<Cow<'_, str>> {
-    let own = ["SASL", "USER", "STLS", "XCLIENT", "IMPLEMENTATION"];
+    // The command UTF8 must precede the login (RFC 6856 §2), which nothing of the client's passes.
+    let own = ["SASL", "USER", "STLS", "XCLIENT", "IMPLEMENTATION", "UTF8"];
     let promised = |line: &&String| {
         let name = line.split(' ').next().unwrap_or_default();
         !own.iter().any(|own| own.eq_ignore_ascii_case(name))
@@ -184,6 +185,8 @@ mod tests {
             advertised(&exchange, false, true),
             ["TOP", "UIDL", "USER", "SASL PLAIN LOGIN"]
         );
+        let utf8 = ["UTF8 USER", "LANG", "utf8"].map(str::to_owned);
+        assert_eq!(advertised(&utf8, false, false), ["LANG"]);
         assert_eq!(advertised(&exchange, true, false), ["TOP", "UIDL", "STLS"]);
     }
 }
