@@ -122,6 +122,24 @@ async fn d20_state_of_ours_that_others_may_read_is_tightened_and_said_once() {
     assert_eq!(stderr(&output), "", "said once");
 }
 
+/// A link to nothing, a folder or a pipe among the records is no record.
+#[tokio::test]
+async fn d20_only_files_are_records() {
+    let relay = consenting().start().await;
+    assert_eq!(consent(&relay).await.0, 200);
+    let directory = relay.directory().to_owned();
+    relay.shut_down();
+    let tokens = directory.join("state/tokens");
+    std::os::unix::fs::symlink("/nonexistent", tokens.join("link.json")).unwrap();
+    std::fs::create_dir(tokens.join("folder.json")).unwrap();
+    let pipe = Command::new("mkfifo")
+        .arg(tokens.join("pipe.json"))
+        .status();
+    assert!(pipe.unwrap().success());
+    let accounts = crate::consent::accounts(&directory);
+    assert_eq!(accounts[0]["consent"], "given");
+}
+
 /// Not ours, and we are not root.
 #[tokio::test]
 async fn f52_state_that_cannot_be_tightened_is_refused_with_the_mode_to_set() {

@@ -65,12 +65,13 @@ pub(super) fn prepare(directory: &Path) -> Result<Vec<String>, StateError> {
     Ok(notes)
 }
 
-/// Lists the records of a folder.
+/// Lists the records of a folder. Anything else than a file is none: a pipe would be read without end.
 pub(super) fn names(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return Vec::new();
     };
-    let is_record = |path: &PathBuf| path.extension().is_some_and(|end| end == "json");
+    let is_record =
+        |path: &PathBuf| path.extension().is_some_and(|end| end == "json") && path.is_file();
     entries
         .flatten()
         .map(|entry| entry.path())
