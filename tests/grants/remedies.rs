@@ -92,7 +92,10 @@ async fn f46_a_policy_that_blocks_an_application_names_the_egress_address() {
         let fault = relay.log.named("fault").pop().expect("a fault in the log");
         assert_eq!(fault["fault"], "identity_provider: refused", "{fault}");
         let remedy = fault["remedy"].as_str().unwrap();
-        assert!(remedy.contains("named location"), "{error}: {remedy}");
+        assert!(
+            remedy.contains("egress address a named location"),
+            "{error}: {remedy}"
+        );
         assert!(!remedy.contains("interactive"), "{error}: {remedy}");
     }
 }

@@ -455,9 +455,16 @@ fn d42_a_lifetime_under_twenty_minutes_keeps_the_margin() {
         let relay = Setup::default().options(options).start().await;
         assert_logs_in(&relay, Imap).await;
         clock.advance(Duration::from_secs(345)).await;
-        assert_logs_in(&relay, Imap).await;
+        let mut client = relay.connect(Imap).await;
+        let reply = client.log_in(LOGIN, PASSWORD).await;
+        assert!(reply.starts_with("a OK "), "{reply}");
         let seen = relay.sandbox.seen();
         assert_eq!(seen.token_requests, 2, "295 s were left");
+        // Exchange ends a session when its token expires: it has the new one.
+        clock.advance(Duration::from_secs(320)).await;
+        client.send("b NOOP\r\n").await;
+        let reply = client.line().await;
+        assert!(reply.starts_with("b OK "), "{reply}");
     });
 }
 
