@@ -157,7 +157,7 @@ pub(super) fn syntax(command: &str) -> Fault {
 pub(super) fn too_long() -> Fault {
     Fault::new(
         Kind::TooLong,
-        "the client sent a line of over 16 KiB before login",
+        "the client sent a command of over 16 KiB (ID: 34 KiB) before login",
     )
 }
 
