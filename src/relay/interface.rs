@@ -159,8 +159,7 @@ pub struct End {
     pub close_by: Instant,
 }
 
-/// State of a relayed session's protocol. The defaults are those of a protocol without rules, whose
-/// octets pass as they come.
+/// State of a relayed session's protocol.
 pub trait TrackedProtocol: std::fmt::Debug + Send {
     /// The protocol.
     fn protocol(&self) -> Protocol;
@@ -170,83 +169,6 @@ pub trait TrackedProtocol: std::fmt::Debug + Send {
 
     /// Handles octets from the upstream.
     fn on_upstream(&mut self, octets: &[u8], out: Out<'_>);
-
-    /// Handles the end of the client's direction.
-    fn on_client_ended(&mut self, _out: Out<'_>) {}
-
-    /// Records that everything sent to the client so far was accepted.
-    fn on_client_flushed(&mut self, _out: Out<'_>) {}
-
-    /// Handles the result of [`Action::RequestPermit`].
-    fn on_permit(&mut self, _permit: Permit, _out: Out<'_>) {}
-
-    /// Handles [`Input::UpstreamOpened`].
-    fn on_upstream_opened(&mut self, _out: Out<'_>) {}
-
-    /// Handles [`Input::UpstreamRefused`].
-    fn on_upstream_refused(&mut self, _fault: Fault, _out: Out<'_>) {}
-
-    /// Handles the loss of an upstream that is not needed at the moment.
-    fn on_upstream_lost(&mut self, _out: Out<'_>) {}
-
-    /// Records the messages without final reply when the session ends.
-    fn on_end(&mut self, _out: Out<'_>) {}
-
-    /// Whether rules apply, so that some commands are answered here.
-    fn is_ruled(&self) -> bool {
-        false
-    }
-
-    /// Whether more client input is accepted.
-    fn accepts_input(&self) -> bool {
-        true
-    }
-
-    /// Whether client input is held until a reply or a permit arrives.
-    fn holds_input(&self) -> bool {
-        false
-    }
-
-    /// Whether a MAIL waits for its permit or its upstream, which have deadlines of their own.
-    fn is_waiting(&self) -> bool {
-        false
-    }
-
-    /// Whether a MAIL waits and the client has sent nothing after it.
-    fn is_waiting_alone(&self) -> bool {
-        false
-    }
-
-    /// Whether the session has an upstream connection.
-    fn has_upstream(&self) -> bool {
-        true
-    }
-
-    /// Whether the session is between two messages and each MAIL opens its own upstream.
-    fn goes_on_without_upstream(&self) -> bool {
-        false
-    }
-
-    /// Whether a message was cut off, after which the upstream is neither written to nor read.
-    fn is_aborted(&self) -> bool {
-        false
-    }
-
-    /// Whether the session must end; the client already has its reply.
-    fn is_over(&self) -> bool {
-        false
-    }
-
-    /// Whether the client is sending a message.
-    fn is_receiving(&self) -> bool {
-        false
-    }
-
-    /// Whether a message's text ends with a lone dot and a line end on either side of it is LF
-    /// only.
-    fn waits_behind_bare_line_end(&self) -> bool {
-        false
-    }
 
     /// Whether a line of our own may follow what the client was sent so far.
     fn at_reply_boundary(&self) -> bool;

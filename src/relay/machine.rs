@@ -18,9 +18,9 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::interface::{Action, ClosedBy, End, Input, Interest, Next, Out};
+use super::smtp::Smtp;
 use super::tracker::Tracker;
 use crate::fault::{Fault, Kind};
-use crate::wire::Protocol;
 
 /// Longest time for both connections to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -136,17 +136,17 @@ impl Machine {
             Input::ClientEnded => {
                 self.client_ended = true;
                 self.first_end.get_or_insert((ClosedBy::Client, now));
-                self.left_waiting = self.tracker.waits_behind_bare_line_end();
-                self.tracker.on_client_ended(out);
+                self.left_waiting = self.is(Smtp::waits_behind_bare_line_end);
+                self.smtp(|smtp| smtp.on_client_ended(out));
             }
             Input::ClientGone(error) => {
                 tracing::debug!(error, "the client's connection broke");
                 self.finish_left(now, out);
             }
             Input::UpstreamEnded | Input::UpstreamGone(_)
-                if self.tracker.goes_on_without_upstream() =>
+                if self.is(Smtp::goes_on_without_upstream) =>
             {
-                self.tracker.on_upstream_lost(out);
+                self.smtp(|smtp| smtp.on_upstream_lost(out));
             }
             Input::UpstreamEnded => {
                 self.upstream_ended = true;
@@ -157,26 +157,38 @@ impl Machine {
                 self.client_flushed = client;
                 self.upstream_flushed = upstream;
                 if client {
-                    self.tracker.on_client_flushed(out);
+                    self.smtp(|smtp| smtp.on_client_flushed(out));
                 }
             }
             Input::Permit(permit) => {
                 self.active = now;
-                self.tracker.on_permit(permit, out);
+                self.smtp(|smtp| smtp.on_permit(permit, out));
             }
             Input::UpstreamOpened => {
                 self.active = now;
-                self.tracker.on_upstream_opened(out);
+                self.smtp(|smtp| smtp.on_upstream_opened(out));
             }
             Input::UpstreamRefused(fault) => {
                 self.active = now;
-                self.tracker.on_upstream_refused(*fault, out);
+                self.smtp(|smtp| smtp.on_upstream_refused(*fault, out));
             }
             Input::Drain(within) => self.on_drain(now, within),
             Input::Timeout => self.on_timeout(now, out),
             Input::Stop => self.on_stop(now, out),
         }
         self.advance(now, out);
+    }
+
+    /// Calls `event` over SMTP, which alone waits for answers to actions.
+    fn smtp(&mut self, event: impl FnOnce(&mut Smtp)) {
+        if let Tracker::Smtp(smtp) = &mut self.tracker {
+            event(smtp);
+        }
+    }
+
+    /// Whether `query` holds for an SMTP session; in other protocols it never does.
+    fn is(&self, query: impl FnOnce(&Smtp) -> bool) -> bool {
+        matches!(&self.tracker, Tracker::Smtp(smtp) if query(smtp))
     }
 
     /// Sets the deadlines of a drain, unless earlier ones exist.
@@ -207,19 +219,19 @@ impl Machine {
         if self.end.is_some() {
             return;
         }
-        if self.client_ended && self.tracker.is_waiting_alone() {
+        if self.client_ended && self.is(Smtp::is_waiting_alone) {
             // The client sent MAIL last and left, so no client is there to get the reply.
             return self.finish(ClosedBy::Client, None, now, out);
         }
-        let aborted = self.tracker.is_aborted();
-        if !self.closing && (aborted || (self.client_ended && !self.tracker.holds_input())) {
+        let aborted = self.is(Smtp::is_aborted);
+        if !self.closing && (aborted || (self.client_ended && !self.is(Smtp::holds_input))) {
             self.closing = true;
             out(Action::CloseUpstream);
         }
-        if self.tracker.is_over() {
+        if self.is(Smtp::is_over) {
             return self.refuse(now, out);
         }
-        if self.client_ended && (aborted || (self.closing && !self.tracker.has_upstream())) {
+        if self.client_ended && (aborted || (self.closing && self.is(Smtp::has_no_upstream))) {
             return self.finish_left(now, out);
         }
         if self.upstream_ended && self.client_flushed {
@@ -238,10 +250,10 @@ impl Machine {
     }
 
     fn watch_upload(&mut self, now: Instant) {
-        match (&self.upload, self.tracker.is_receiving()) {
+        match (&self.upload, self.is(Smtp::is_receiving)) {
             (_, false) => self.upload = None,
             // An upstream that does not accept the message is not the client's fault.
-            (Some(_), true) if self.upstream_flushed || self.tracker.is_aborted() => {}
+            (Some(_), true) if self.upstream_flushed || self.is(Smtp::is_aborted) => {}
             (_, true) => {
                 self.upload = Some(Upload {
                     since: now,
@@ -261,11 +273,11 @@ impl Machine {
     }
 
     fn interest(&self, until: Instant) -> Interest {
-        let aborted = self.tracker.is_aborted();
+        let aborted = self.is(Smtp::is_aborted);
         // A session under rules accepts no more input than it can reply to.
-        let takes_input = self.tracker.accepts_input()
+        let takes_input = !self.is(Smtp::is_full)
             && (self.upstream_flushed || aborted)
-            && (self.client_flushed || !self.tracker.is_ruled());
+            && (self.client_flushed || !self.is(Smtp::is_ruled));
         let client = !self.client_ended && takes_input;
         Interest {
             client,
@@ -273,7 +285,7 @@ impl Machine {
             upstream: !self.upstream_ended
                 && !aborted
                 && self.client_flushed
-                && self.tracker.has_upstream(),
+                && !self.is(Smtp::has_no_upstream),
             until,
         }
     }
@@ -281,7 +293,7 @@ impl Machine {
     /// Returns the next deadline and its kind.
     fn deadline(&self) -> (Instant, Deadline) {
         // Waiting for a permit or an upstream is not idleness of the peers.
-        let waits = match self.tracker.is_waiting() {
+        let waits = match self.is(Smtp::is_waiting) {
             true => OWN_WAITS,
             false => Duration::ZERO,
         };
@@ -298,10 +310,10 @@ impl Machine {
                 first = (then, what);
             }
         };
-        if self.tracker.protocol() == Protocol::Smtp && !self.client_flushed {
+        if matches!(self.tracker, Tracker::Smtp(_)) && !self.client_flushed {
             sooner(self.active + UNREAD_TIMEOUT, Deadline::Idle);
         }
-        if self.tracker.waits_behind_bare_line_end() {
+        if self.is(Smtp::waits_behind_bare_line_end) {
             let then = self.client_active + LINE_ENDS_TIMEOUT;
             sooner(then, Deadline::LineEnds);
         } else if let Some(upload) = &self.upload {
@@ -338,7 +350,7 @@ impl Machine {
 
     /// Ends the session of a client that has left.
     fn finish_left(&mut self, now: Instant, out: Out<'_>) {
-        let waited = self.left_waiting || self.tracker.waits_behind_bare_line_end();
+        let waited = self.left_waiting || self.is(Smtp::waits_behind_bare_line_end);
         let fault = waited.then(bare_line_ends);
         self.finish_with(Bytes::new(), ClosedBy::Client, fault, now, out);
     }
@@ -374,7 +386,7 @@ impl Machine {
         if !self.tracker.at_reply_boundary() || self.tracker.closing_announced() {
             reply = Bytes::new();
         }
-        self.tracker.on_end(out);
+        self.smtp(|smtp| smtp.on_end(out));
         self.end = Some(Box::new(End {
             closed_by,
             fault,

@@ -12,21 +12,26 @@ use crate::wire::Protocol;
 /// keeps up to 4 KiB of a command, 1 KiB of a reply, and 64 KiB plus one read of input that waits
 /// for replies.
 #[derive(Debug)]
-pub struct Tracker(Box<dyn TrackedProtocol>);
+pub enum Tracker {
+    /// IMAP or POP3, whose octets pass as they come.
+    Plain(Box<dyn TrackedProtocol>),
+    /// SMTP, where rules may apply.
+    Smtp(Box<Smtp>),
+}
 
 impl Tracker {
     /// Tracks a session of `protocol` after its login, without rules.
     pub fn new(protocol: Protocol) -> Self {
         match protocol {
-            Protocol::Imap => Self(Box::new(Imap::new())),
-            Protocol::Pop3 => Self(Box::<Pop3>::default()),
+            Protocol::Imap => Self::Plain(Box::new(Imap::new())),
+            Protocol::Pop3 => Self::Plain(Box::<Pop3>::default()),
             Protocol::Smtp => Self::with_rules(SmtpRules::default()),
         }
     }
 
     /// Tracks an SMTP session under `rules`.
     pub fn with_rules(rules: SmtpRules) -> Self {
-        Self(Box::new(Smtp::new(rules)))
+        Self::Smtp(Box::new(Smtp::new(rules)))
     }
 }
 
@@ -34,12 +39,18 @@ impl Deref for Tracker {
     type Target = dyn TrackedProtocol;
 
     fn deref(&self) -> &Self::Target {
-        &*self.0
+        match self {
+            Self::Plain(tracked) => &**tracked,
+            Self::Smtp(smtp) => &**smtp,
+        }
     }
 }
 
 impl DerefMut for Tracker {
     fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut *self.0
+        match self {
+            Self::Plain(tracked) => &mut **tracked,
+            Self::Smtp(smtp) => &mut **smtp,
+        }
     }
 }

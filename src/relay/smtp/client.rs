@@ -9,7 +9,7 @@ use super::sink::Sink;
 use super::transaction::{Mail, Sender, Transaction};
 use crate::relay::envelope::address;
 use crate::relay::framing::{has_cr, line_part};
-use crate::relay::interface::{Action, TrackedProtocol as _};
+use crate::relay::interface::Action;
 use crate::wire::address::is_mailbox;
 use crate::wire::smtp::bdat;
 
@@ -227,7 +227,7 @@ impl Smtp {
     /// Replies to commands that no upstream can answer when each MAIL has its own upstream.
     fn without_upstream(&mut self, verb: &[u8], sink: &mut Sink<'_>) {
         let resets = matches!(verb, b"EHLO" | b"HELO" | b"RSET");
-        if resets && self.has_upstream() && self.has_transaction() {
+        if resets && !self.has_no_upstream() && self.has_transaction() {
             self.pass(b"RSET", Pending::Discarded, sink);
         }
         match verb {
@@ -238,7 +238,7 @@ impl Smtp {
             b"HELO" => self.answer(policy::HELLO, sink),
             b"QUIT" => {
                 self.answer(policy::GOODBYE, sink);
-                if self.has_upstream() {
+                if !self.has_no_upstream() {
                     sink.command(b"QUIT");
                 }
                 self.state = InputState::Over;
@@ -300,7 +300,7 @@ impl Smtp {
             let mailbox = mail.sender.named.to_lowercase();
             // An upstream in the middle of an unsolicited reply is about to close.
             if self.upstream != UpstreamState::Sender(mailbox.clone()) || self.reply.is_open() {
-                if self.has_upstream() {
+                if !self.has_no_upstream() {
                     sink.command(b"QUIT");
                 }
                 self.forget_upstream(sink);

@@ -136,29 +136,53 @@ impl TrackedProtocol for Smtp {
         self.relay_replies(octets, &mut Sink::new(out));
     }
 
-    /// An incomplete command is forwarded only without rules.
-    fn on_client_ended(&mut self, out: Out<'_>) {
+    fn at_reply_boundary(&self) -> bool {
+        !self.untracked && !self.reply.is_open()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.at_reply_boundary()
+            && self.pending.is_empty()
+            && matches!(self.state, InputState::Command)
+            && self.line.is_empty()
+            && self.held.is_empty()
+            && self.transaction.as_ref().is_none_or(|now| !now.chunks)
+    }
+
+    fn closing_announced(&self) -> bool {
+        self.closing_announced
+    }
+}
+
+/// What only SMTP has: answers to actions, held input, messages in progress.
+impl Smtp {
+    /// Handles the end of the client's direction. An incomplete command is forwarded only without
+    /// rules.
+    pub(in crate::relay) fn on_client_ended(&mut self, out: Out<'_>) {
         if !self.is_ruled() && self.held.is_empty() && matches!(self.state, InputState::Command) {
             Sink::new(out).text(&self.line);
         }
         self.line = Vec::new();
     }
 
-    fn on_end(&mut self, out: Out<'_>) {
+    /// Records the messages without final reply when the session ends.
+    pub(in crate::relay) fn on_end(&mut self, out: Out<'_>) {
         // The message is in flight until the upstream connection is closed; the permit is released
         // then.
         self.permit = false;
         self.record_unfinished(None, &mut Sink::new(out));
     }
 
-    fn on_client_flushed(&mut self, out: Out<'_>) {
+    /// Records that everything sent to the client so far was accepted.
+    pub(in crate::relay) fn on_client_flushed(&mut self, out: Out<'_>) {
         if self.local_replies > 0 {
             self.local_replies = 0;
             self.resume(&mut Sink::new(out));
         }
     }
 
-    fn on_permit(&mut self, permit: Permit, out: Out<'_>) {
+    /// Handles the result of [`Action::RequestPermit`].
+    pub(in crate::relay) fn on_permit(&mut self, permit: Permit, out: Out<'_>) {
         let mut sink = Sink::new(out);
         match std::mem::take(&mut self.state) {
             InputState::AwaitingPermit(mail) => {
@@ -185,7 +209,8 @@ impl TrackedProtocol for Smtp {
         self.resume(&mut sink);
     }
 
-    fn on_upstream_opened(&mut self, out: Out<'_>) {
+    /// Handles a login to the upstream by [`Action::OpenUpstream`].
+    pub(in crate::relay) fn on_upstream_opened(&mut self, out: Out<'_>) {
         let mut sink = Sink::new(out);
         self.reply = ReplyScanner::default();
         match std::mem::take(&mut self.state) {
@@ -198,7 +223,8 @@ impl TrackedProtocol for Smtp {
         self.resume(&mut sink);
     }
 
-    fn on_upstream_refused(&mut self, fault: Fault, out: Out<'_>) {
+    /// Handles a failed login by [`Action::OpenUpstream`].
+    pub(in crate::relay) fn on_upstream_refused(&mut self, fault: Fault, out: Out<'_>) {
         if matches!(self.state, InputState::AwaitingUpstream(_)) {
             let mut sink = Sink::new(out);
             self.state = InputState::Command;
@@ -208,40 +234,48 @@ impl TrackedProtocol for Smtp {
         }
     }
 
-    fn on_upstream_lost(&mut self, out: Out<'_>) {
+    /// Handles the loss of an upstream that is not needed at the moment.
+    pub(in crate::relay) fn on_upstream_lost(&mut self, out: Out<'_>) {
         out(Action::DropUpstream);
         self.forget_upstream(&mut Sink::new(out));
     }
 
-    fn is_ruled(&self) -> bool {
+    /// Whether rules apply, so that some commands are answered here.
+    pub(in crate::relay) fn is_ruled(&self) -> bool {
         self.rules.apply()
     }
 
-    fn accepts_input(&self) -> bool {
-        !matches!(self.state, InputState::Over) && self.held.len() < MAX_HELD
+    /// Whether no more client input is accepted.
+    pub(in crate::relay) fn is_full(&self) -> bool {
+        matches!(self.state, InputState::Over) || self.held.len() >= MAX_HELD
     }
 
-    fn holds_input(&self) -> bool {
+    /// Whether client input is held until a reply or a permit arrives.
+    pub(in crate::relay) fn holds_input(&self) -> bool {
         let blocked = matches!(self.state, InputState::Blocked(_));
         !self.held.is_empty() || blocked || self.is_waiting()
     }
 
-    fn is_waiting_alone(&self) -> bool {
+    /// Whether a MAIL waits and the client has sent nothing after it.
+    pub(in crate::relay) fn is_waiting_alone(&self) -> bool {
         self.held.is_empty() && self.is_waiting()
     }
 
-    fn is_waiting(&self) -> bool {
+    /// Whether a MAIL waits for its permit or its upstream, which have deadlines of their own.
+    pub(in crate::relay) fn is_waiting(&self) -> bool {
         matches!(
             self.state,
             InputState::AwaitingUpstream(_) | InputState::AwaitingPermit(_)
         )
     }
 
-    fn has_upstream(&self) -> bool {
-        self.upstream != UpstreamState::None
+    /// Whether the session has no upstream connection: the next MAIL opens one.
+    pub(in crate::relay) fn has_no_upstream(&self) -> bool {
+        self.upstream == UpstreamState::None
     }
 
-    fn goes_on_without_upstream(&self) -> bool {
+    /// Whether the session is between two messages and each MAIL opens its own upstream.
+    pub(in crate::relay) fn goes_on_without_upstream(&self) -> bool {
         self.rules.by_sender.is_some()
             && self.transaction.is_none()
             && self.pending.iter().all(Pending::is_local)
@@ -249,15 +283,18 @@ impl TrackedProtocol for Smtp {
             && !matches!(self.state, InputState::AwaitingDataReply)
     }
 
-    fn is_aborted(&self) -> bool {
+    /// Whether a message was cut off, after which the upstream is neither written to nor read.
+    pub(in crate::relay) fn is_aborted(&self) -> bool {
         self.aborted
     }
 
-    fn is_over(&self) -> bool {
+    /// Whether the session must end; the client already has its reply.
+    pub(in crate::relay) fn is_over(&self) -> bool {
         matches!(self.state, InputState::Over) && (self.aborted || self.pending.is_empty())
     }
 
-    fn is_receiving(&self) -> bool {
+    /// Whether the client is sending a message.
+    pub(in crate::relay) fn is_receiving(&self) -> bool {
         matches!(
             self.state,
             InputState::Data(_)
@@ -267,30 +304,15 @@ impl TrackedProtocol for Smtp {
         )
     }
 
-    fn waits_behind_bare_line_end(&self) -> bool {
+    /// Whether a message's text ends with a lone dot and a line end on either side of it is LF
+    /// only.
+    pub(in crate::relay) fn waits_behind_bare_line_end(&self) -> bool {
         match &self.state {
             InputState::Data(text) | InputState::DiscardText(text, _) => {
                 text.waits_behind_bare_line_end()
             }
             _ => false,
         }
-    }
-
-    fn at_reply_boundary(&self) -> bool {
-        !self.untracked && !self.reply.is_open()
-    }
-
-    fn is_idle(&self) -> bool {
-        self.at_reply_boundary()
-            && self.pending.is_empty()
-            && matches!(self.state, InputState::Command)
-            && self.line.is_empty()
-            && self.held.is_empty()
-            && self.transaction.as_ref().is_none_or(|now| !now.chunks)
-    }
-
-    fn closing_announced(&self) -> bool {
-        self.closing_announced
     }
 }
 

@@ -12,7 +12,7 @@ use super::sink::Sink;
 use super::text::Text;
 use super::transaction::Transaction;
 use crate::fault::{Fault, Kind, suggested_backoff};
-use crate::relay::interface::{Action, Event, TrackedProtocol as _};
+use crate::relay::interface::{Action, Event};
 
 /// Backoff of a mailbox after a 432 reply that names no time.
 const CROWDED: Duration = Duration::from_secs(10);
