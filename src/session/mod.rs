@@ -18,7 +18,6 @@ mod relaying;
 mod service;
 mod sharing;
 mod state;
-mod submission;
 mod upstream;
 
 pub use active::ActiveService;

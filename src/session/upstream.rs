@@ -1,16 +1,20 @@
 //! Gets a token and logs in to the mail service with it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
 use super::service::Service;
 use crate::auth::password::VerifiedLogin;
 use crate::auth::{ClientInfo, LoginRefused};
+use crate::config::{Account, SmtpLimits};
 use crate::environment;
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, suggested_backoff};
 use crate::login::back::Ready;
 use crate::stream::Stream;
+use crate::throttle::MailboxThrottle;
 use crate::token::Token;
 use crate::wire::Protocol;
 
@@ -143,6 +147,55 @@ impl Service {
             mailbox: mailbox.to_owned(),
         })
     }
+
+    /// Waits for the end of a mailbox's backoff: SMTP clients up to `smtp_limits.wait`, others not
+    /// at all. Errors: the backoff lasts longer.
+    async fn wait_for_backoff(
+        &self,
+        protocol: Protocol,
+        verified: &VerifiedLogin,
+        deadline: Instant,
+    ) -> Result<(), Fault> {
+        let throttle = self.throttle(verified);
+        let patience = match (protocol, limits(verified.account())) {
+            (Protocol::Smtp, Some(limits)) => deadline.min(Instant::now() + limits.wait),
+            _ => Instant::now(),
+        };
+        while let Some(until) = throttle.backoff_until(protocol)
+            && until <= patience
+        {
+            tokio::time::sleep_until(until).await;
+        }
+        let Some(until) = throttle.backoff_until(protocol) else {
+            return Ok(());
+        };
+        let seconds = until.duration_since(Instant::now()).as_secs() + 1;
+        let detail =
+            format!("the mail service asks for no message of this mailbox for {seconds} s more");
+        Err(Fault::new(Kind::Busy, detail).with_remedy(
+            "the mail service limits this mailbox for now; let the application poll less often",
+        ))
+    }
+
+    /// Records the backoff of a mailbox if the mail service named one.
+    fn record_backoff(&self, protocol: Protocol, verified: &VerifiedLogin, fault: &Fault) {
+        if let Some(time) = suggested_backoff(fault.detail()) {
+            let time = Duration::from_millis(time);
+            self.throttle(verified).back_off(protocol, time);
+        }
+    }
+
+    /// Throttle of the mailbox.
+    pub(super) fn throttle(&self, verified: &VerifiedLogin) -> Arc<MailboxThrottle> {
+        let provider = &verified.account().registration.provider;
+        let throttles = &self.state.throttles;
+        throttles.of_mailbox(&provider.name, verified.mailbox())
+    }
+}
+
+/// What the mail service allows the account's mailbox over SMTP.
+pub(super) fn limits(account: &Account) -> Option<SmtpLimits> {
+    account.registration.provider.smtp_limits
 }
 
 /// Waits for the delay of a refused login that began at `started`, and returns its fault.
