@@ -193,7 +193,7 @@ impl Service {
     }
 }
 
-/// What the mail service allows the account's mailbox over SMTP.
+/// Limits of the account's mail service over SMTP.
 pub(super) fn limits(account: &Account) -> Option<SmtpLimits> {
     account.registration.provider.smtp_limits
 }

@@ -154,7 +154,7 @@ impl TrackedProtocol for Smtp {
     }
 }
 
-/// What only SMTP has: answers to actions, held input, messages in progress.
+/// Events and queries of SMTP only: permits, held input, messages in progress.
 impl Smtp {
     /// Handles the end of the client's direction. An incomplete command is forwarded only without
     /// rules.
