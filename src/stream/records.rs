@@ -1,29 +1,6 @@
 //! Buffers for TLS records, as rustls' encoders require them.
 
-use rustls::unbuffered::{EncodeError, EncryptError};
-
-/// Buffer size that an encoder reports as missing.
-pub(super) trait Insufficient {
-    fn required(&self) -> Option<usize>;
-}
-
-impl Insufficient for EncodeError {
-    fn required(&self) -> Option<usize> {
-        match self {
-            Self::InsufficientSize(size) => Some(size.required_size),
-            Self::AlreadyEncoded => None,
-        }
-    }
-}
-
-impl Insufficient for EncryptError {
-    fn required(&self) -> Option<usize> {
-        match self {
-            Self::InsufficientSize(size) => Some(size.required_size),
-            Self::EncryptExhausted => None,
-        }
-    }
-}
+use rustls::unbuffered::EncryptError;
 
 /// Records to send, in a buffer that is reused: clearing it for each record would cost up to a
 /// tenth of the encryption.
@@ -53,9 +30,9 @@ impl Records {
     }
 
     /// Appends the output of an encoder, and grows the buffer as it requires.
-    pub(super) fn encode<E: Insufficient + std::fmt::Display>(
+    pub(super) fn encode(
         &mut self,
-        mut encoder: impl FnMut(&mut [u8]) -> Result<usize, E>,
+        mut encoder: impl FnMut(&mut [u8]) -> Result<usize, EncryptError>,
     ) -> Result<(), rustls::Error> {
         loop {
             let free = self.room.get_mut(self.written..).unwrap_or_default();
@@ -64,12 +41,10 @@ impl Records {
                     self.written += written;
                     return Ok(());
                 }
-                Err(error) => match error.required() {
-                    Some(required) if required > free.len() => {
-                        self.room.resize(self.written + required, 0);
-                    }
-                    _ => return Err(rustls::Error::General(error.to_string())),
-                },
+                Err(EncryptError::InsufficientSize(size)) if size.required_size > free.len() => {
+                    self.room.resize(self.written + size.required_size, 0);
+                }
+                Err(error) => return Err(rustls::Error::General(error.to_string())),
             }
         }
     }

@@ -6,11 +6,13 @@
 //! rustls is called only for its alert.
 
 use std::io;
+use std::ops::Deref;
 use std::sync::Arc;
 
+use rustls::CommonState;
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls_pki_types::{CertificateDer, ServerName};
 
 pub use super::records::Records;
@@ -57,32 +59,25 @@ enum End {
     /// The peer sent close_notify. We may still send.
     PeerClosed,
     /// Nothing more can be received or sent.
-    Failed(Failure),
-}
-
-/// Reason why a connection failed.
-#[derive(Debug, Clone)]
-enum Failure {
-    Tls(rustls::Error),
-    /// More than this many octets of this kind would have to be kept.
+    Failed(rustls::Error),
+    /// Likewise: more than this many octets of this kind would have to be kept.
     TooLong(&'static str, usize),
-}
-
-impl From<&Failure> for io::Error {
-    fn from(failure: &Failure) -> Self {
-        match failure {
-            Failure::Tls(error) => tls_error(error.clone()),
-            Failure::TooLong(what, cap) => Self::new(
-                io::ErrorKind::InvalidData,
-                format!("{what} of more than {} KiB", cap / 1024),
-            ),
-        }
-    }
 }
 
 enum Connection {
     Client(UnbufferedClientConnection),
     Server(UnbufferedServerConnection),
+}
+
+impl Deref for Connection {
+    type Target = CommonState;
+
+    fn deref(&self) -> &CommonState {
+        match self {
+            Self::Client(tls) => tls,
+            Self::Server(tls) => tls,
+        }
+    }
 }
 
 impl std::fmt::Debug for Connection {
@@ -121,6 +116,7 @@ struct Round {
     peer_closed: bool,
     /// Whether the outgoing data is in the records.
     sent: bool,
+    error: Option<rustls::Error>,
 }
 
 impl Tls {
@@ -168,21 +164,13 @@ impl Tls {
     ///
     /// Those of rustls.
     pub fn start(&mut self, outbound: &mut Vec<u8>) -> io::Result<()> {
-        let mut records = Records::new();
-        self.advance(Outgoing::Nothing, &mut records);
-        outbound.extend_from_slice(records.written());
-        match &self.end {
-            End::Failed(failure) => Err(failure.into()),
-            End::Open | End::PeerClosed => Ok(()),
-        }
+        self.emit(Outgoing::Nothing, outbound);
+        self.check()
     }
 
     /// Whether the handshake is incomplete.
     pub fn is_handshaking(&self) -> bool {
-        match &self.connection {
-            Connection::Client(tls) => tls.is_handshaking(),
-            Connection::Server(tls) => tls.is_handshaking(),
-        }
+        self.connection.is_handshaking()
     }
 
     /// Returns the part of `scratch` into which to read ciphertext. `scratch` has [`SCRATCH`]
@@ -240,11 +228,10 @@ impl Tls {
             sink(&std::mem::take(&mut self.early));
             return Ok(Received::Data);
         }
-        match &self.end {
-            End::Open if received > 0 => {}
-            // A missing close_notify is accepted: the mail protocols have their own endings.
-            End::Open | End::PeerClosed => return Ok(Received::End),
-            End::Failed(failure) => return Err(failure.into()),
+        self.check()?;
+        // A missing close_notify is accepted: the mail protocols have their own endings.
+        if received == 0 || matches!(self.end, End::PeerClosed) {
+            return Ok(Received::End);
         }
         let filled = self.kept.len() + received;
         let incoming = scratch.get_mut(..filled).unwrap_or_default();
@@ -253,11 +240,8 @@ impl Tls {
         }
         if self.connection.expects_client_hello() && !server_name::hide(incoming) {
             self.keep(incoming);
-            self.note(&Round::default(), Ok(()));
-            return match &self.end {
-                End::Failed(failure) => Err(failure.into()),
-                End::Open | End::PeerClosed => Ok(Received::Nothing),
-            };
+            self.note(Round::default());
+            return self.check().map(|()| Received::Nothing);
         }
         let mut delivered = false;
         let mut records = Records::new();
@@ -265,18 +249,18 @@ impl Tls {
             delivered = true;
             sink(bytes);
         };
-        let (round, result) =
+        let round =
             self.connection
                 .process(incoming, &mut records, Outgoing::Nothing, &mut deliver);
         outbound.extend_from_slice(records.written());
         self.keep(incoming.get(round.discarded..).unwrap_or_default());
-        self.note(&round, result);
-        match &self.end {
-            End::Failed(failure) => Err(failure.into()),
-            _ if delivered => Ok(Received::Data),
-            End::PeerClosed => Ok(Received::End),
-            End::Open => Ok(Received::Nothing),
-        }
+        self.note(round);
+        self.check()?;
+        Ok(match self.end {
+            _ if delivered => Received::Data,
+            End::PeerClosed => Received::End,
+            _ => Received::Nothing,
+        })
     }
 
     /// Replaces `records` by the encryption of `bytes`. Returns false if nothing can be encrypted
@@ -288,9 +272,7 @@ impl Tls {
 
     /// Appends a close_notify, unless nothing can be encrypted any more.
     pub fn close(&mut self, outbound: &mut Vec<u8>) {
-        let mut records = Records::new();
-        self.advance(Outgoing::CloseNotify, &mut records);
-        outbound.extend_from_slice(records.written());
+        self.emit(Outgoing::CloseNotify, outbound);
     }
 
     /// Number of octets kept for the next call: under 83 KiB, and under 23 KiB from a client.
@@ -298,14 +280,32 @@ impl Tls {
         self.kept.len() + self.early.len()
     }
 
+    /// The error after which nothing more can be received or sent.
+    fn check(&self) -> io::Result<()> {
+        match &self.end {
+            End::Open | End::PeerClosed => Ok(()),
+            End::Failed(error) => Err(tls_error(error.clone())),
+            End::TooLong(what, cap) => {
+                let error = format!("{what} of more than {} KiB", cap / 1024);
+                Err(io::Error::new(io::ErrorKind::InvalidData, error))
+            }
+        }
+    }
+
+    fn emit(&mut self, outgoing: Outgoing<'_>, outbound: &mut Vec<u8>) {
+        let mut records = Records::new();
+        self.advance(outgoing, &mut records);
+        outbound.extend_from_slice(records.written());
+    }
+
     /// Sends `outgoing` without new input from the peer. Returns whether it could be sent.
     fn advance(&mut self, outgoing: Outgoing<'_>, records: &mut Records) -> bool {
-        if let End::Failed(_) = &self.end {
+        if self.check().is_err() {
             return false;
         }
         let mut kept = std::mem::take(&mut self.kept);
         let early = &mut self.early;
-        let (round, result) = self
+        let round = self
             .connection
             .process(&mut kept, records, outgoing, &mut |bytes| {
                 early.extend_from_slice(bytes);
@@ -313,7 +313,7 @@ impl Tls {
         kept.drain(..round.discarded.min(kept.len()));
         self.kept = kept;
         let sent = round.sent;
-        self.note(&round, result);
+        self.note(round);
         sent
     }
 
@@ -327,23 +327,22 @@ impl Tls {
         }
     }
 
-    fn note(&mut self, round: &Round, result: Result<(), rustls::Error>) {
+    fn note(&mut self, round: Round) {
         if round.peer_closed {
             self.end = End::PeerClosed;
         }
-        if let Err(error) = result {
-            self.end = End::Failed(Failure::Tls(error));
+        if let Some(error) = round.error {
+            self.end = End::Failed(error);
         } else if self.kept.len() >= self.keeps_at_most() {
             let what = match self.is_handshaking() {
                 true => "a TLS handshake",
                 false => "a TLS message",
             };
-            self.end = End::Failed(Failure::TooLong(what, self.keeps_at_most()));
+            self.end = End::TooLong(what, self.keeps_at_most());
         }
-        match self.end {
-            End::Open => {}
+        if !matches!(self.end, End::Open) {
             // rustls gets no further octet.
-            End::PeerClosed | End::Failed(_) => self.kept = Vec::new(),
+            self.kept = Vec::new();
         }
     }
 
@@ -366,24 +365,18 @@ impl Tls {
 
     /// Certificate presented by the peer, in DER.
     pub fn peer_certificate(&self) -> Option<CertificateDer<'static>> {
-        let chain = match &self.connection {
-            Connection::Client(tls) => tls.peer_certificates(),
-            Connection::Server(tls) => tls.peer_certificates(),
-        };
-        chain?.first().map(|leaf| leaf.clone().into_owned())
+        let leaf = self.connection.peer_certificates()?.first()?;
+        Some(leaf.clone().into_owned())
     }
 
     /// Version and cipher suite, as `TLSv1.3 CIPHER`.
     pub fn description(&self) -> Option<String> {
-        let (version, suite) = match &self.connection {
-            Connection::Client(tls) => (tls.protocol_version()?, tls.negotiated_cipher_suite()?),
-            Connection::Server(tls) => (tls.protocol_version()?, tls.negotiated_cipher_suite()?),
-        };
-        let version = match version {
+        let version = match self.connection.protocol_version()? {
             rustls::ProtocolVersion::TLSv1_2 => "TLSv1.2",
             _ => "TLSv1.3",
         };
-        let suite = format!("{:?}", suite.suite()).replace("TLS13_", "TLS_");
+        let suite = self.connection.negotiated_cipher_suite()?.suite();
+        let suite = format!("{suite:?}").replace("TLS13_", "TLS_");
         Some(format!("{version} {suite}"))
     }
 }
@@ -397,25 +390,32 @@ macro_rules! process {
     ($tls:expr, $incoming:expr, $records:expr, $outgoing:expr, $sink:expr) => {{
         let mut round = Round::default();
         let mut outgoing = $outgoing;
-        let result = loop {
+        // After an error only its alert for the peer is left to send.
+        while round.error.is_none() || $tls.wants_write() {
             let rest = $incoming.get_mut(round.discarded..).unwrap_or_default();
-            let UnbufferedStatus { discard, state } = $tls.process_tls_records(rest);
-            let mut discarded = discard;
+            let UnbufferedStatus { mut discard, state } = $tls.process_tls_records(rest);
             // Whether to continue the loop.
             let step = match state {
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    let encoded = $records.encode(|out| {
+                        data.encode(out).map_err(|error| match error {
+                            EncodeError::InsufficientSize(size) => size.into(),
+                            EncodeError::AlreadyEncoded => EncryptError::EncryptExhausted,
+                        })
+                    });
+                    encoded.map(|()| true)
+                }
+                _ if round.error.is_some() => break,
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
                     match traffic.next_record() {
                         Some(Ok(record)) => {
-                            discarded += record.discard;
+                            discard += record.discard;
                             ($sink)(record.payload);
                         }
                         Some(Err(error)) => break Err(error),
                         None => break Ok(true),
                     }
                 },
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    $records.encode(|out| data.encode(out)).map(|()| true)
-                }
                 Ok(ConnectionState::TransmitTlsData(data)) => {
                     data.done();
                     Ok(true)
@@ -434,39 +434,23 @@ macro_rules! process {
                     // This state comes once more, with nothing left to send.
                     sent.map_or(Ok(false), |sent| sent.map(|()| true))
                 }
-                Ok(ConnectionState::PeerClosed) => {
+                // Closed: both sides sent close_notify, so nothing can be sent any more.
+                Ok(state @ (ConnectionState::PeerClosed | ConnectionState::Closed)) => {
                     round.peer_closed = true;
-                    Ok(true)
-                }
-                // Both sides sent close_notify, so nothing can be sent any more.
-                Ok(ConnectionState::Closed) => {
-                    round.peer_closed = true;
-                    Ok(false)
+                    Ok(matches!(state, ConnectionState::PeerClosed))
                 }
                 // BlockedHandshake. Early data is never offered.
                 Ok(_) => Ok(false),
                 Err(error) => Err(error),
             };
-            round.discarded += discarded;
+            round.discarded += discard;
             match step {
                 Ok(true) => {}
-                Ok(false) => break Ok(()),
-                Err(error) => break Err(error),
+                Err(error) if round.error.is_none() => round.error = Some(error),
+                Ok(false) | Err(_) => break,
             }
-        };
-        // Emits the alert for the peer.
-        while result.is_err() && $tls.wants_write() {
-            let rest = $incoming.get_mut(round.discarded..).unwrap_or_default();
-            let UnbufferedStatus { discard, state } = $tls.process_tls_records(rest);
-            let Ok(ConnectionState::EncodeTlsData(mut data)) = state else {
-                break;
-            };
-            if $records.encode(|out| data.encode(out)).is_err() {
-                break;
-            }
-            round.discarded += discard;
         }
-        (round, result)
+        round
     }};
 }
 
@@ -474,13 +458,9 @@ impl Connection {
     /// Whether a ClientHello may come: the first, or in TLS 1.3 the one after a HelloRetryRequest.
     /// In TLS 1.3 all other handshake messages are encrypted, in records of another type.
     fn expects_client_hello(&self) -> bool {
-        match self {
-            Self::Client(_) => false,
-            Self::Server(tls) => {
-                tls.is_handshaking()
-                    && tls.protocol_version() != Some(rustls::ProtocolVersion::TLSv1_2)
-            }
-        }
+        matches!(self, Self::Server(_))
+            && self.is_handshaking()
+            && self.protocol_version() != Some(rustls::ProtocolVersion::TLSv1_2)
     }
 
     /// Processes complete records, then sends `outgoing`. `incoming` holds every octet not
@@ -491,7 +471,7 @@ impl Connection {
         records: &mut Records,
         outgoing: Outgoing<'_>,
         sink: &mut dyn FnMut(&[u8]),
-    ) -> (Round, Result<(), rustls::Error>) {
+    ) -> Round {
         match self {
             Self::Client(tls) => process!(tls, incoming, records, outgoing, sink),
             Self::Server(tls) => process!(tls, incoming, records, outgoing, sink),
