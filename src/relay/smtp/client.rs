@@ -2,7 +2,7 @@
 
 use super::chunk::part;
 use super::pending::Pending;
-use super::policy::{self, Verdict};
+use super::policy;
 use super::reply::ReplyScanner;
 use super::session::{InputState, MAX_HELD, Smtp, UpstreamState};
 use super::sink::Sink;
@@ -194,10 +194,10 @@ impl Smtp {
                 self.answer(policy::SEQUENCE, sink);
             }
             b"RCPT" => match self.policy() {
-                Some(policy) => {
-                    let verdict = policy.recipient(line);
-                    self.judged(verdict, sink);
-                }
+                Some(policy) => match policy.recipient(line) {
+                    Ok((line, to)) => self.pass(&line, Pending::Rcpt(to), sink),
+                    Err(refusal) => self.refuse(refusal, sink),
+                },
                 None => self.pass(line, Pending::Rcpt(address(line, "TO:")), sink),
             },
             b"DATA" => {
@@ -259,38 +259,30 @@ impl Smtp {
         if self.transaction.is_some() {
             return self.answer(policy::SEQUENCE, sink);
         }
-        let verdict = match self.policy() {
+        let checked = match self.policy() {
             Some(policy) => policy.mail(line),
-            None => Verdict::Mail(Mail {
+            None => Ok(Mail {
                 line: line.to_vec(),
                 sender: unchanged(line),
             }),
         };
-        self.judged(verdict, sink);
-    }
-
-    fn judged(&mut self, verdict: Verdict, sink: &mut Sink<'_>) {
-        match verdict {
-            Verdict::Pass(line, pending) => self.pass(&line, pending, sink),
+        match checked {
             // Of a client's input only a well-formed address may reach the upstream's login.
-            Verdict::Mail(mail)
-                if self.rules.by_sender.is_some() && !is_mailbox(&mail.sender.named) =>
-            {
+            Ok(mail) if by_sender && !is_mailbox(&mail.sender.named) => {
                 let sender = match mail.sender.named.as_str() {
                     "" => "the null sender",
                     sender => sender,
                 };
-                let what = format!("sender {sender}, which is no mailbox to log in as");
-                self.refuse(policy::SENDER, &what, sink);
+                let why = format!("sender {sender}, which is no mailbox to log in as");
+                self.refuse((policy::SENDER, Some(why)), sink);
             }
-            Verdict::Mail(mail) if self.rules.rate_limited => {
+            Ok(mail) if self.rules.rate_limited => {
                 self.permit = true;
                 sink.act(Action::RequestPermit(&mail.sender.named));
                 self.state = InputState::AwaitingPermit(Box::new(mail));
             }
-            Verdict::Mail(mail) => self.send_mail(mail, sink),
-            Verdict::Answer(text) => self.answer(text, sink),
-            Verdict::Refuse(text, what) => self.refuse(text, &what, sink),
+            Ok(mail) => self.send_mail(mail, sink),
+            Err(refusal) => self.refuse(refusal, sink),
         }
     }
 

@@ -26,13 +26,11 @@ mod header;
 mod pending;
 mod policy;
 mod reply;
-mod rules;
 mod session;
 mod sink;
 mod text;
 mod transaction;
 mod upstream;
 
-pub use policy::Policy;
-pub use rules::SmtpRules;
+pub use policy::{Policy, SmtpRules};
 pub use session::Smtp;

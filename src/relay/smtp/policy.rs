@@ -1,8 +1,33 @@
-//! Decisions of an account's policy about commands.
+//! Rules of an SMTP session, and decisions of its account's policy about commands.
 
-use super::pending::Pending;
+use bytes::Bytes;
+
 use super::transaction::{Mail, Sender};
+use crate::fault::sanitize;
 use crate::wire::address::{Path, Pattern};
+
+/// Rules that make the relay inspect the commands of a session. Without any it only tracks them.
+#[derive(Debug, Clone, Default)]
+pub struct SmtpRules {
+    /// Policy on what the account may send.
+    pub policy: Option<Policy>,
+    /// Whether each MAIL needs a permit.
+    pub rate_limited: bool,
+    /// Whether line ends in messages are repaired (`smtp.line_ends: crlf`).
+    pub repair_line_ends: bool,
+    /// Whether the upstream accepts BDAT (RFC 3030).
+    pub chunking: bool,
+    /// The local reply to EHLO with `mailbox: {smtp: sender}`, where MAIL decides as which mailbox
+    /// the upstream is logged in.
+    pub by_sender: Option<Bytes>,
+}
+
+impl SmtpRules {
+    /// Whether unknown commands must not reach the upstream.
+    pub(super) fn apply(&self) -> bool {
+        self.policy.is_some() || self.rate_limited || self.by_sender.is_some()
+    }
+}
 
 /// The account's policy from `accounts[].smtp`.
 #[derive(Debug, Clone)]
@@ -33,38 +58,28 @@ pub(super) const SEQUENCE: &str = "503 5.5.1 Bad sequence of commands.\r\n";
 pub(super) const RATE: &str = "451 4.7.1 Too many messages for now, try again later.\r\n";
 pub(super) const TOO_LONG: &str = "500 5.5.2 Line too long.\r\n";
 
-/// Decision of the policy about a command.
-#[derive(Debug)]
-pub(super) enum Verdict {
-    /// Send this line.
-    Pass(Vec<u8>, Pending),
-    /// Send this MAIL once it has a permit.
-    Mail(Mail),
-    /// Reply locally, without a fault.
-    Answer(&'static str),
-    /// Reply locally: the policy refuses the command. Holds the detail of the fault.
-    Refuse(&'static str, String),
-}
+/// Local reply to a refused command, and what the policy refuses, for the fault if there is one.
+pub(super) type Refusal = (&'static str, Option<String>);
 
 impl Policy {
     /// Checks MAIL; `line` has no line end.
-    pub(super) fn mail(&self, line: &[u8]) -> Verdict {
+    pub(super) fn mail(&self, line: &[u8]) -> Result<Mail, Refusal> {
         let path = match Path::parse(argument(line), "FROM:") {
             Some(path) if path.has_valid_parameters() => path,
-            _ => return Verdict::Answer(SYNTAX),
+            _ => return Err((SYNTAX, None)),
         };
         if !admits(self.senders.as_deref(), path.address) {
-            return Verdict::Refuse(SENDER, format!("sender {}", path.address));
+            return Err((SENDER, Some(format!("sender {}", path.address))));
         }
         if let Some(size) = path.parameter("SIZE") {
             if size.is_empty() || !size.bytes().all(|octet| octet.is_ascii_digit()) {
-                return Verdict::Answer(SYNTAX);
+                return Err((SYNTAX, None));
             }
             // RFC 1870 §3 allows 20 digits, more than fit.
             let size = size.parse().unwrap_or(u64::MAX);
             if self.max_size.is_some_and(|most| size > most) {
                 let why = format!("size {size}, announced by {}", path.address);
-                return Verdict::Refuse(SIZE, why);
+                return Err((SIZE, Some(why)));
             }
         }
         // A bounce keeps its null sender: otherwise it could cause another bounce (RFC 5321
@@ -73,29 +88,27 @@ impl Policy {
             Some(mailbox) if !path.address.is_empty() => mailbox,
             _ => path.address,
         };
-        Verdict::Mail(Mail {
+        Ok(Mail {
             line: command_line("MAIL FROM:", address, path.parameters),
             sender: Sender {
-                sent: crate::fault::sanitize(address),
+                sent: sanitize(address),
                 named: path.address.to_owned(),
             },
         })
     }
 
-    /// Checks RCPT within a transaction; `line` has no line end.
-    pub(super) fn recipient(&self, line: &[u8]) -> Verdict {
+    /// Checks RCPT within a transaction; `line` has no line end. Returns the command to send and the
+    /// recipient, for records.
+    pub(super) fn recipient(&self, line: &[u8]) -> Result<(Vec<u8>, String), Refusal> {
         let path = match Path::parse(argument(line), "TO:") {
             Some(path) if !path.address.is_empty() && path.has_valid_parameters() => path,
-            _ => return Verdict::Answer(SYNTAX),
+            _ => return Err((SYNTAX, None)),
         };
         if !admits(self.recipients.as_deref(), path.address) {
-            return Verdict::Refuse(RECIPIENT, format!("recipient {}", path.address));
+            return Err((RECIPIENT, Some(format!("recipient {}", path.address))));
         }
-        let pending = Pending::Rcpt(crate::fault::sanitize(path.address));
-        Verdict::Pass(
-            command_line("RCPT TO:", path.address, path.parameters),
-            pending,
-        )
+        let line = command_line("RCPT TO:", path.address, path.parameters);
+        Ok((line, sanitize(path.address)))
     }
 }
 

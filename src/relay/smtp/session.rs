@@ -3,8 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::policy::Policy;
-use super::rules::SmtpRules;
+use super::policy::{self, Policy, Refusal, SmtpRules};
 use super::transaction::{ChunkHeader, Mail, Transaction};
 use std::collections::VecDeque;
 
@@ -190,9 +189,8 @@ impl Smtp {
                 match permit {
                     Permit::Granted => self.send_mail(*mail, &mut sink),
                     Permit::TooMany => {
-                        let what =
-                            "more messages a minute than the mailbox or the account may send";
-                        self.refuse(super::policy::RATE, what, &mut sink);
+                        let why = "more messages a minute than the mailbox or the account may send";
+                        self.refuse((policy::RATE, Some(why.into())), &mut sink);
                     }
                     Permit::Full => {
                         let fault = Fault::new(
@@ -376,7 +374,7 @@ impl Smtp {
                 }
                 _ => continue,
             };
-            self.closing_announced |= text == super::policy::GOODBYE;
+            self.closing_announced |= text == policy::GOODBYE;
             self.local_replies = self.local_replies.saturating_add(text.len());
             sink.client(&text);
         }
@@ -414,10 +412,12 @@ impl Smtp {
         }
     }
 
-    /// Replies to a message that the policy refuses, and records why.
-    pub(super) fn refuse(&mut self, text: &'static str, what: &str, sink: &mut Sink<'_>) {
+    /// Replies to a command that is refused, and records why if the policy refuses it.
+    pub(super) fn refuse(&mut self, (text, why): Refusal, sink: &mut Sink<'_>) {
         self.answer(text, sink);
-        self.record_refusal(what, sink);
+        if let Some(why) = why {
+            self.record_refusal(&why, sink);
+        }
     }
 
     pub(super) fn record_refusal(&mut self, what: &str, sink: &mut Sink<'_>) {
