@@ -5,7 +5,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::envelope::MessageReport;
 use crate::fault::{Fault, Kind};
 use crate::wire::Protocol;
 
@@ -100,6 +99,43 @@ impl Event {
             format!("the mail service took the login but does not open the mailbox: {reply}");
         Self::Fault(Fault::new(Kind::Mailbox, detail))
     }
+}
+
+/// Outcome of a message that a session sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageOutcome {
+    /// The mail service accepted the message.
+    Accepted,
+    /// The upstream rejected the message, or the policy did while it was being sent.
+    Rejected,
+    /// The session ended before the final reply.
+    Lost,
+}
+
+impl MessageOutcome {
+    /// Name of the outcome in metrics and audit records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Rejected => "rejected",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// Report about a message that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageReport {
+    /// Sender as the mail service knows it, without angle brackets; empty for the null sender.
+    pub from: String,
+    /// Recipients that the mail service accepted, without angle brackets.
+    pub to: Vec<String>,
+    /// Size in octets, without the dots added for transparency.
+    pub size: u64,
+    /// Final reply with its code, which contains Exchange's queue id. `None` if there was none.
+    pub reply: Option<String>,
+    /// Outcome of the message at the upstream.
+    pub outcome: MessageOutcome,
 }
 
 /// Next action of the driver.

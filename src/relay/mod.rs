@@ -57,7 +57,6 @@
 mod byte_counters;
 mod drain;
 mod driver;
-mod envelope;
 mod framing;
 mod imap;
 mod interface;
@@ -69,8 +68,10 @@ mod tracker;
 pub use byte_counters::ByteCounters;
 pub use drain::Drain;
 pub use driver::{Backend, Connection, Driver, run};
-pub use envelope::{MessageOutcome, MessageReport};
-pub use interface::{Action, ClosedBy, End, Event, Input, Interest, Next, Permit, TrackedProtocol};
+pub use interface::{
+    Action, ClosedBy, End, Event, Input, Interest, MessageOutcome, MessageReport, Next, Permit,
+    TrackedProtocol,
+};
 pub use machine::{Machine, STOP_TIMEOUT, draining};
 pub use smtp::{Policy, SmtpRules};
 pub use tracker::Tracker;

@@ -1,11 +1,10 @@
 //! Rules for messages sent by BDAT (RFC 3030).
 
 use super::header::HeaderRewriter;
-use super::pending::Pending;
 use super::policy;
 use super::session::{InputState, Smtp};
 use super::sink::Sink;
-use super::transaction::ChunkHeader;
+use super::transaction::{ChunkHeader, Pending};
 use crate::wire::smtp::bdat;
 
 /// Maximum size of a rewritten header that is held, in octets: a chunk's size precedes it.

@@ -1,13 +1,11 @@
 //! Client side of an SMTP session: commands, and the octets of messages.
 
 use super::chunk::part;
-use super::pending::Pending;
 use super::policy;
 use super::reply::ReplyScanner;
 use super::session::{InputState, MAX_HELD, Smtp, UpstreamState};
 use super::sink::Sink;
-use super::transaction::{Mail, Sender, Transaction};
-use crate::relay::envelope::address;
+use super::transaction::{Mail, Pending, Sender, Transaction, address};
 use crate::relay::framing::{has_cr, line_part};
 use crate::relay::interface::Action;
 use crate::wire::address::is_mailbox;

@@ -23,7 +23,6 @@
 mod chunk;
 mod client;
 mod header;
-mod pending;
 mod policy;
 mod reply;
 mod session;

@@ -4,14 +4,12 @@
 mod tests;
 
 use super::policy::{self, Policy, Refusal, SmtpRules};
-use super::transaction::{ChunkHeader, Mail, Transaction};
+use super::transaction::{ChunkHeader, Mail, Pending, Transaction};
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::super::envelope::MessageOutcome;
-use super::super::interface::{Action, Event, Out, Permit, TrackedProtocol};
-use super::pending::Pending;
+use super::super::interface::{Action, Event, MessageOutcome, Out, Permit, TrackedProtocol};
 use super::reply::ReplyScanner;
 use super::sink::Sink;
 use super::text::Text;

@@ -3,16 +3,14 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::super::envelope::MessageOutcome;
 use super::header::HeaderRewriter;
-use super::pending::Pending;
 use super::reply::ReplyScanner;
 use super::session::{InputState, Smtp};
 use super::sink::Sink;
 use super::text::Text;
-use super::transaction::Transaction;
+use super::transaction::{Pending, Transaction};
 use crate::fault::{Fault, Kind, suggested_backoff};
-use crate::relay::interface::{Action, Event};
+use crate::relay::interface::{Action, Event, MessageOutcome};
 
 /// Backoff of a mailbox after a 432 reply that names no time.
 const CROWDED: Duration = Duration::from_secs(10);
