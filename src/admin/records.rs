@@ -131,7 +131,7 @@ fn page(state: &AdminState, caller: Caller, wanted: Wanted) -> Page {
 fn content(state: &AdminState, wanted: &Wanted) -> Content {
     let nothing = |why: &str, remedy: &str| Content::Nothing(why.into(), remedy.into());
     let service = state.current.active();
-    let Some(audit) = &service.state.audit else {
+    let Some(audit) = &service.audit else {
         return nothing(
             "No audit records are kept: the file has no audit section.",
             "Write audit: {path: ./state/audit.jsonl} into it and restart the relay.",

@@ -20,6 +20,12 @@ pub(super) fn has_cr(part: &[u8], before: bool) -> bool {
     body.last().map_or(before, |octet| *octet == b'\r')
 }
 
+/// The line without CRLF or LF.
+pub(super) fn without_line_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
 /// A line, of which only the head is kept.
 #[derive(Debug, Default)]
 pub(super) struct Line {

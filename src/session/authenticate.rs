@@ -127,7 +127,7 @@ impl Service {
 
     /// Refuses logins while audit records cannot be written, if the configuration requires it.
     fn may_log_in(&self) -> Result<(), Fault> {
-        match &self.state.audit {
+        match &self.audit {
             Some(audit) if audit.blocks_logins() => Err(Fault::new(Kind::Audit, "audit records cannot be written")
                 .with_remedy("free space where audit.path is, or repair the connection to syslog; no one can log in until then, as audit.on_full says")),
             _ => Ok(()),

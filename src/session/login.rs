@@ -12,10 +12,9 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
 
-use super::active::ActiveService;
 use super::record::{SessionOutcome, SessionRecord};
 use super::relaying::{RelayingSession, SessionBackend};
-use super::service::Service;
+use super::service::{ActiveService, Service};
 use super::upstream::LoggedIn;
 use crate::accept::admission::SessionPermit;
 use crate::accept::{ServedListener, identify_client};
@@ -99,7 +98,7 @@ async fn start(
         () = service.state.stop.cancelled() => return None,
     };
     let mut login = Login {
-        record: SessionRecord::new(&service.state, &served.listener, client),
+        record: SessionRecord::new(&service, &served.listener, client),
         service,
         active,
         served,

@@ -8,7 +8,6 @@
 //! One deadline covers everything up to the end of the login. The `SessionRecord` is complete at
 //! any moment, so cancelled and panicking sessions are logged too.
 
-mod active;
 mod authenticate;
 mod dialogue;
 mod login;
@@ -20,7 +19,6 @@ mod sharing;
 mod state;
 mod upstream;
 
-pub use active::ActiveService;
 pub use registry::{SessionRegistry, SessionStatus};
-pub use service::Service;
+pub use service::{ActiveService, Service};
 pub use sharing::Sharing;

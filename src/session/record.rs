@@ -9,15 +9,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::registry::{Phase, SessionGuard};
+use super::service::Service;
 use super::state::ServiceState;
 use super::upstream::LoggedIn;
 use crate::audit::{self, Audit, Envelopes, Event};
 use crate::auth::password::VerifiedLogin;
 use crate::config::{CertificateName, Listener, Registration};
 use crate::fault::{Fault, Kind, mailbox_remedy, message_remedy, sanitize};
-use crate::fault_log::FaultLogLimiter;
-use crate::history::LoginHistory;
-use crate::metrics::Metrics;
 use crate::relay::{ByteCounters, ClosedBy, Drain, Event as RelayEvent, MessageReport};
 use crate::wire::Protocol;
 
@@ -56,7 +54,6 @@ impl SessionOutcome {
 }
 
 /// Data of one session for log, metrics and audit: client, login, mailbox, outcome.
-#[derive(Debug)]
 pub(super) struct SessionRecord {
     /// Entry in the registry, with the session's id, listener and client.
     pub(super) session: SessionGuard,
@@ -72,9 +69,7 @@ pub(super) struct SessionRecord {
     /// Start of the attempt in progress.
     attempt_began: Option<Instant>,
     envelopes: Envelopes,
-    history: Arc<LoginHistory>,
-    metrics: Arc<Metrics>,
-    fault_log: Arc<FaultLogLimiter>,
+    state: Arc<ServiceState>,
     audit: Option<Audit>,
 }
 
@@ -92,7 +87,8 @@ struct Attempt {
 }
 
 impl SessionRecord {
-    pub(super) fn new(state: &ServiceState, listener: &Arc<Listener>, client: SocketAddr) -> Self {
+    pub(super) fn new(service: &Service, listener: &Arc<Listener>, client: SocketAddr) -> Self {
+        let state = &service.state;
         state.metrics.session_began(listener.protocol);
         let drain = Drain::within_parent(&state.drain);
         let sessions = &state.sessions;
@@ -109,10 +105,8 @@ impl SessionRecord {
             login_ms: None,
             attempt_began: None,
             envelopes: Envelopes::default(),
-            history: state.history.clone(),
-            metrics: state.metrics.clone(),
-            fault_log: state.fault_log.clone(),
-            audit: state.audit.clone(),
+            state: state.clone(),
+            audit: service.audit.clone(),
         }
     }
 
@@ -152,9 +146,9 @@ impl SessionRecord {
         self.fault = None;
         let took = started.elapsed();
         self.login_ms = Some(millis(took));
-        self.metrics.logged_in(self.protocol(), took);
+        self.state.metrics.logged_in(self.protocol(), took);
         if let Some(login) = &self.attempt.account {
-            self.history.succeeded(login);
+            self.state.history.succeeded(login);
         }
         self.on_attempt_ended("accepted", Phase::Relay);
     }
@@ -167,8 +161,8 @@ impl SessionRecord {
     /// Records the session's upstream.
     pub(super) fn on_upstream(&mut self, logged_in: &LoggedIn) {
         self.attempt.mailbox = Some(logged_in.mailbox.clone());
-        self.attempt.upstream = Some(logged_in.name.clone());
-        self.upstream_ip = logged_in.address.map(|address| address.ip().to_canonical());
+        let address = logged_in.stream.peer().ok();
+        self.upstream_ip = address.map(|address| address.ip().to_canonical());
         self.upstream_tls = logged_in.stream.encryption();
         tracing::debug!(
             session = self.session.id,
@@ -311,7 +305,7 @@ impl SessionRecord {
     /// Records a finished message. Envelopes beyond the size of one audit record go into a record
     /// of their own.
     fn on_message(&mut self, message: MessageReport) {
-        self.metrics.messages(message.outcome.name(), 1);
+        self.state.metrics.messages(message.outcome.name(), 1);
         let Some(audit) = &self.audit else { return };
         if !audit.records_envelopes() {
             return;
@@ -337,10 +331,10 @@ impl SessionRecord {
 
     /// Counts a fault, adds it to its account's history, and logs it unless it was already logged.
     fn log_end(&self, fault: &Fault, method: Option<&str>) {
-        self.metrics.fault(self.protocol(), fault.kind());
-        self.history.count_fault(fault.kind().side());
+        self.state.metrics.fault(self.protocol(), fault.kind());
+        self.state.history.count_fault(fault.kind().side());
         if let Some(login) = &self.attempt.account {
-            self.history.failed(login, fault);
+            self.state.history.failed(login, fault);
         }
         if fault.is_already_logged() {
             tracing::debug!(session = self.session.id, %fault, "still");
@@ -348,6 +342,7 @@ impl SessionRecord {
         }
         let (client, kind) = (self.session.client.ip(), fault.kind());
         if !self
+            .state
             .fault_log
             .allows(self.attempt.login.as_deref(), client, kind)
         {
@@ -411,8 +406,8 @@ impl Drop for SessionRecord {
             if self.is_probe() {
                 self.outcome = SessionOutcome::Failed;
             }
-            self.metrics.fault(self.protocol(), Kind::Internal);
-            self.history.count_fault(Kind::Internal.side());
+            self.state.metrics.fault(self.protocol(), Kind::Internal);
+            self.state.history.count_fault(Kind::Internal.side());
         }
         let phase = self.session.phase();
         if self.attempt_began.is_some() {
@@ -424,7 +419,8 @@ impl Drop for SessionRecord {
             self.on_attempt_ended(self.outcome.name(), phase);
         }
         let (up, down) = (self.session.counts.up(), self.session.counts.down());
-        self.metrics
+        self.state
+            .metrics
             .session_ended(self.protocol(), self.outcome.name(), up, down);
         let duration_ms = millis(self.began.elapsed());
         let audit = self.audit.as_ref().filter(|_| !self.is_probe());

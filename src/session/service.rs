@@ -1,13 +1,16 @@
-//! State that sessions share under one configuration.
+//! State that sessions share under one configuration. After a reload existing sessions keep the
+//! service that logged them in, and new logins use the new one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
+
 use super::sharing::Sharing;
 use super::state::ServiceState;
 use crate::audit::{self, Audit, AuditRecord, Event};
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, ClientInfo};
 use crate::config::{Account, Config, Limits, Listener, Provider};
 use crate::fault::Fault;
 use crate::metrics::Metrics;
@@ -21,7 +24,9 @@ use crate::wire::Protocol;
 /// One configuration made ready for use: accounts, token source, and TLS for its providers.
 pub struct Service {
     /// State shared with the services of other configurations.
-    pub state: ServiceState,
+    pub state: Arc<ServiceState>,
+    /// Handle for audit records, if they are enabled.
+    pub audit: Option<Audit>,
     /// Limits of sessions and upstreams.
     pub limits: Limits,
     pub(super) authenticator: Authenticator,
@@ -87,7 +92,8 @@ impl Service {
             None => token_source,
         };
         Ok(Self {
-            state: ServiceState::new(metrics, sharing),
+            state: Arc::new(ServiceState::new(metrics, sharing)),
+            audit: None,
             limits: config.limits.clone(),
             authenticator,
             accounts: config.accounts.clone(),
@@ -106,13 +112,13 @@ impl Service {
         let relay = self.state.sharing.as_ref();
         let relay = relay.map(|sharing| sharing.member().name().to_owned());
         let start = |audit| Audit::start_as(audit, relay);
-        self.state.audit = config.audit.as_ref().map(start).transpose()?;
+        self.audit = config.audit.as_ref().map(start).transpose()?;
         Ok(self)
     }
 
     /// Creates the service of another configuration with the same state: tokens, lockouts,
     /// counters, sessions. Put it in force by
-    /// [`ActiveService::replace`](super::ActiveService::replace).
+    /// [`ActiveService::replace`].
     ///
     /// # Errors
     ///
@@ -121,6 +127,7 @@ impl Service {
         let (upstream_tls, token_source) = outbound_clients(config)?;
         Ok(Self {
             state: self.state.clone(),
+            audit: self.audit.clone(),
             limits: config.limits.clone(),
             authenticator: self.authenticator.reconfigured(config),
             accounts: config.accounts.clone(),
@@ -188,7 +195,7 @@ impl Service {
         login: Option<String>,
         outcome: &'static str,
     ) {
-        let Some(audit) = &self.state.audit else {
+        let Some(audit) = &self.audit else {
             return;
         };
         audit.record(AuditRecord {
@@ -202,7 +209,7 @@ impl Service {
 
     /// Whether audit records are required but cannot be written.
     pub fn is_audit_failing(&self) -> bool {
-        self.state.audit.as_ref().is_some_and(Audit::is_failing)
+        self.audit.as_ref().is_some_and(Audit::is_failing)
     }
 
     /// Updates the metrics that are read rather than counted, except those of consents.
@@ -213,8 +220,60 @@ impl Service {
             .store()
             .map_or(0, |store| store.unstored());
         metrics.unstored_tokens(unstored);
-        if let Some(audit) = &self.state.audit {
+        if let Some(audit) = &self.audit {
             metrics.audit(!audit.is_failing(), audit.head_signed());
+        }
+    }
+}
+
+/// Holder of the active [`Service`].
+pub struct ActiveService(RwLock<Arc<Service>>);
+
+impl ActiveService {
+    /// Creates the holder with `service` as the active one.
+    pub fn new(service: Service) -> Self {
+        Self(RwLock::new(Arc::new(service)))
+    }
+
+    /// Returns the active service.
+    pub fn active(&self) -> Arc<Service> {
+        self.0.read().clone()
+    }
+
+    /// Makes `service` the active one. Drains the sessions whose account or password no longer
+    /// exists, each at its next reply boundary and within `limits.drain_timeout`. Returns how many.
+    pub fn replace(&self, service: Service, config: &Config) -> usize {
+        let service = Arc::new(service);
+        service.activate(config);
+        *self.0.write() = service.clone();
+        service.state.sessions.end_unless(
+            config.limits.drain_timeout,
+            |session, verified, names| {
+                if verified.is_unauthenticated() {
+                    let now = service.unauthenticated_login(&session.listener, session.client);
+                    return now.is_some_and(|now| now.same_mailbox_as(verified));
+                }
+                let client = ClientInfo {
+                    address: session.client.ip(),
+                    listener: &session.listener,
+                    names,
+                };
+                service.authenticator.still_opens(client, verified)
+            },
+        )
+    }
+
+    /// Reopens the audit file, which may have been renamed.
+    pub fn reopen_audit(&self) {
+        if let Some(audit) = &self.active().audit {
+            audit.reopen();
+        }
+    }
+
+    /// Waits until the records of all sessions so far are written and sent, at most for `patience`.
+    pub async fn finish_audit(&self, patience: Duration) {
+        if let Some(audit) = self.active().audit.clone() {
+            let _ = tokio::task::spawn_blocking(move || audit.finish(patience)).await;
         }
     }
 }

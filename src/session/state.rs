@@ -8,7 +8,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::registry::SessionRegistry;
 use super::sharing::Sharing;
-use crate::audit::Audit;
 use crate::config::Provider;
 use crate::fault_log::FaultLogLimiter;
 use crate::history::LoginHistory;
@@ -16,23 +15,20 @@ use crate::metrics::Metrics;
 use crate::throttle::Throttles;
 use crate::wire::Protocol;
 
-/// Handles to shared counters, limits and learned capabilities; cheap to clone.
-#[derive(Clone)]
+/// Shared counters, limits and learned capabilities.
 pub struct ServiceState {
     /// Last success and last fault of each login.
-    pub history: Arc<LoginHistory>,
+    pub history: LoginHistory,
     /// Counters of this process, for `/metrics`.
     pub metrics: Arc<Metrics>,
     /// Throttles of mailboxes, for their mail services' limits.
-    pub(super) throttles: Arc<Throttles>,
-    pub(super) fault_log: Arc<FaultLogLimiter>,
+    pub(super) throttles: Throttles,
+    pub(super) fault_log: FaultLogLimiter,
     /// Open sessions of this process.
     pub sessions: Arc<SessionRegistry>,
-    /// Handle for audit records, if they are enabled.
-    pub audit: Option<Audit>,
     /// State shared with other relays; `None` for a single relay.
     pub sharing: Option<Arc<Sharing>>,
-    learned: Arc<LearnedCapabilities>,
+    learned: LearnedCapabilities,
     /// Cancelled when sessions must end at their next reply boundary.
     pub drain: CancellationToken,
     /// Cancelled when sessions must end at once.
@@ -49,14 +45,13 @@ impl ServiceState {
             None => Throttles::default(),
         };
         Self {
-            history: Arc::default(),
+            history: LoginHistory::default(),
             metrics,
-            throttles: Arc::new(throttles),
-            fault_log: Arc::default(),
+            throttles,
+            fault_log: FaultLogLimiter::default(),
             sessions: Arc::default(),
-            audit: None,
             sharing,
-            learned: Arc::default(),
+            learned: Mutex::default(),
             drain: CancellationToken::new(),
             stop: CancellationToken::new(),
         }

@@ -1,6 +1,5 @@
 //! Gets a token and logs in to the mail service with it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,9 +21,6 @@ use crate::wire::Protocol;
 pub(super) struct LoggedIn {
     pub(super) stream: Stream,
     pub(super) ready: Ready,
-    /// Host and port as configured.
-    pub(super) name: String,
-    pub(super) address: Option<SocketAddr>,
     /// Mailbox of the login.
     pub(super) mailbox: String,
 }
@@ -138,12 +134,9 @@ impl Service {
         if let Some(capabilities) = ready.capabilities.take() {
             self.state.learn(&provider.name, protocol, capabilities);
         }
-        let endpoint = connector.endpoint();
         Ok(LoggedIn {
-            address: stream.peer().ok(),
             stream,
             ready,
-            name: format!("{}:{}", endpoint.host, endpoint.port),
             mailbox: mailbox.to_owned(),
         })
     }

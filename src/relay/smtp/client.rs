@@ -6,7 +6,7 @@ use super::reply::ReplyScanner;
 use super::session::{InputState, MAX_HELD, Smtp, UpstreamState};
 use super::sink::Sink;
 use super::transaction::{Mail, Pending, Sender, Transaction, address};
-use crate::relay::framing::{has_cr, line_part};
+use crate::relay::framing::{has_cr, line_part, without_line_end};
 use crate::relay::interface::Action;
 use crate::wire::address::is_mailbox;
 use crate::wire::smtp::bdat;
@@ -56,7 +56,7 @@ impl Smtp {
     fn step(&mut self, octets: &[u8], sink: &mut Sink<'_>) -> usize {
         match &mut self.state {
             InputState::Command => self.command_octets(octets, sink),
-            InputState::LongLine { .. } => self.long_line(octets, sink),
+            InputState::LongLine(_) => self.long_line(octets, sink),
             InputState::Data(_) => self.text(octets, sink),
             InputState::Chunk { left, discard } => {
                 let (taken, rest) = part(octets, *left);
@@ -87,12 +87,10 @@ impl Smtp {
     fn command_octets(&mut self, octets: &[u8], sink: &mut Sink<'_>) -> usize {
         let (piece, complete) = line_part(octets);
         if self.line.len() + piece.len() > MAX_LINE {
-            let forward = !self.is_ruled();
-            if forward {
+            if !self.is_ruled() {
                 sink.line(&self.line);
             }
-            let cr = self.line.last() == Some(&b'\r');
-            self.state = InputState::LongLine { forward, cr };
+            self.state = InputState::LongLine(self.line.ends_with(b"\r"));
             return 0;
         }
         self.line.extend_from_slice(piece);
@@ -112,12 +110,13 @@ impl Smtp {
 
     /// Handles the rest of a line whose first octets are in `line`.
     fn long_line(&mut self, octets: &[u8], sink: &mut Sink<'_>) -> usize {
-        let InputState::LongLine { forward, cr } = &mut self.state else {
+        let forward = !self.is_ruled();
+        let InputState::LongLine(cr) = &mut self.state else {
             return octets.len();
         };
         let (piece, complete) = line_part(octets);
         *cr = has_cr(piece, *cr);
-        let (forward, cr) = (*forward, *cr);
+        let cr = *cr;
         let body = piece.strip_suffix(b"\n").unwrap_or(piece);
         if forward {
             sink.text(body);
@@ -361,9 +360,4 @@ fn unchanged(line: &[u8]) -> Sender {
         named: sent.clone(),
         sent,
     }
-}
-
-fn without_line_end(line: &[u8]) -> &[u8] {
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    line.strip_suffix(b"\r").unwrap_or(line)
 }

@@ -3,7 +3,7 @@
 //!
 //! Nothing is inserted between a line end and a dot, so a message without CRLF.CRLF never gets one.
 
-use super::super::framing::{has_cr, line_part};
+use super::super::framing::{has_cr, line_part, without_line_end};
 
 /// Longest From field, and longest line checked for one, in octets.
 const FIELD: usize = 16 * 1024;
@@ -161,14 +161,8 @@ impl HeaderRewriter {
         let Some(colon) = memchr::memchr(b':', &field) else {
             return;
         };
-        let end = match field.strip_suffix(b"\n") {
-            Some(line) => line.strip_suffix(b"\r").map_or(line.len(), <[u8]>::len),
-            None => field.len(),
-        };
         let (name, body) = field.split_at(colon + 1);
-        let (body, line_end) = body
-            .split_at_checked(end - name.len().min(end))
-            .unwrap_or((body, b""));
+        let (body, line_end) = body.split_at(without_line_end(body).len());
         let (phrase, address) = parts(body);
         if address.eq_ignore_ascii_case(self.mailbox.as_bytes()) {
             out.extend_from_slice(&field);

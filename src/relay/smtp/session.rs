@@ -68,11 +68,9 @@ pub(super) enum UpstreamState {
 pub(super) enum InputState {
     #[default]
     Command,
-    /// A command too long to be parsed. Forwarded, or refused at its end.
-    LongLine {
-        forward: bool,
-        cr: bool,
-    },
+    /// A command too long to be parsed, and whether its last octet is CR. Forwarded, or under rules
+    /// refused at its end.
+    LongLine(bool),
     /// A MAIL or BDAT, held until the replies it depends on arrive.
     Blocked(Vec<u8>),
     /// DATA was sent; its reply decides what follows.
@@ -327,7 +325,7 @@ impl Smtp {
             | InputState::AwaitingPermit(_)
             | InputState::Over => true,
             InputState::Command
-            | InputState::LongLine { .. }
+            | InputState::LongLine(_)
             | InputState::Data(_)
             | InputState::Chunk { .. }
             | InputState::ChunkHeader(_)

@@ -121,19 +121,15 @@ impl Smtp {
             self.state = InputState::Command;
         }
         // 503: no recipients or no transaction. The client may continue with RCPT.
-        if self.transaction.is_some() && reply.code() != b"503" {
-            self.end_message(0, MessageOutcome::Rejected, Some(&reply.text()), sink);
+        if reply.code() != b"503" {
+            self.reject_message(0, reply, sink);
         }
     }
 
     fn on_final_reply(&mut self, size: u64, reply: &ReplyScanner, sink: &mut Sink<'_>) {
-        let outcome = match reply.succeeds() {
-            true => MessageOutcome::Accepted,
-            false => MessageOutcome::Rejected,
-        };
-        // Without a transaction the upstream had refused MAIL, and with it everything after.
-        if self.transaction.is_some() || outcome == MessageOutcome::Accepted {
-            self.end_message(size, outcome, Some(&reply.text()), sink);
+        match reply.succeeds() {
+            true => self.end_message(size, MessageOutcome::Accepted, Some(&reply.text()), sink),
+            false => self.reject_message(size, reply, sink),
         }
     }
 
@@ -148,9 +144,7 @@ impl Smtp {
         match reply.code() {
             // The command was not understood, so the upstream takes the chunk for commands.
             b"500" | b"501" | b"502" | b"504" => {
-                if self.transaction.is_some() {
-                    self.end_message(size, MessageOutcome::Rejected, Some(&reply.text()), sink);
-                }
+                self.reject_message(size, reply, sink);
                 match self.is_ruled() {
                     true => self.state = InputState::Over,
                     false => self.lose_track("BDAT was not understood", sink),
@@ -159,10 +153,14 @@ impl Smtp {
             b"503" => {}
             _ if last => self.on_final_reply(size, reply, sink),
             _ if reply.succeeds() => self.on_chunk(size),
-            _ if self.transaction.is_some() => {
-                self.end_message(size, MessageOutcome::Rejected, Some(&reply.text()), sink);
-            }
-            _ => {}
+            _ => self.reject_message(size, reply, sink),
+        }
+    }
+
+    /// Ends the message that the upstream rejects, unless it had refused MAIL.
+    fn reject_message(&mut self, size: u64, reply: &ReplyScanner, sink: &mut Sink<'_>) {
+        if self.transaction.is_some() {
+            self.end_message(size, MessageOutcome::Rejected, Some(&reply.text()), sink);
         }
     }
 
