@@ -383,21 +383,18 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
         let Some(closing) = &mut self.closing else {
             return Poll::Pending;
         };
-        for round in 0..=ROUNDS {
-            if closing.client_ended {
-                break;
+        if !closing.client_flushed {
+            match self.client.poll_flush(cx) {
+                Poll::Ready(Ok(())) => closing.client_flushed = true,
+                Poll::Ready(Err(_)) => closing.client_ended = true,
+                Poll::Pending => {}
             }
-            if round == ROUNDS {
+        }
+        let mut rounds = 0..ROUNDS;
+        while closing.client_flushed && !closing.client_ended {
+            if rounds.next().is_none() {
                 cx.waker().wake_by_ref();
                 break;
-            }
-            if !closing.client_flushed {
-                match self.client.poll_flush(cx) {
-                    Poll::Ready(Ok(())) => closing.client_flushed = true,
-                    Poll::Ready(Err(_)) => closing.client_ended = true,
-                    Poll::Pending => break,
-                }
-                continue;
             }
             match self.client.poll_receive(cx, &mut |_, _| {}) {
                 Poll::Ready(Ok(true)) => {}

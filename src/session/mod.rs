@@ -16,7 +16,6 @@ mod registry;
 mod relaying;
 mod service;
 mod sharing;
-mod state;
 mod upstream;
 
 pub use registry::{SessionRegistry, SessionStatus};

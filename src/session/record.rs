@@ -9,8 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::registry::{Phase, SessionGuard};
-use super::service::Service;
-use super::state::ServiceState;
+use super::service::{Service, ServiceState};
 use super::upstream::LoggedIn;
 use crate::audit::{self, Audit, Envelopes, Event};
 use crate::auth::password::VerifiedLogin;

@@ -178,9 +178,7 @@ impl HeaderRewriter {
         out.extend_from_slice(self.mailbox.as_bytes());
         out.push(b'>');
         out.extend_from_slice(line_end);
-        if self.original.is_none() {
-            self.original = Some(body.to_vec());
-        }
+        self.original.get_or_insert_with(|| body.to_vec());
     }
 
     fn add_missing(&mut self, out: &mut Vec<u8>) {

@@ -22,13 +22,6 @@ pub struct SmtpRules {
     pub by_sender: Option<Bytes>,
 }
 
-impl SmtpRules {
-    /// Whether unknown commands must not reach the upstream.
-    pub(super) fn apply(&self) -> bool {
-        self.policy.is_some() || self.rate_limited || self.by_sender.is_some()
-    }
-}
-
 /// The account's policy from `accounts[].smtp`.
 #[derive(Debug, Clone)]
 pub struct Policy {

@@ -13,7 +13,6 @@ pub(super) struct ReplyScanner {
     code: [u8; 4],
     /// Octets of the current line so far.
     column: usize,
-    open: bool,
 }
 
 impl ReplyScanner {
@@ -27,7 +26,6 @@ impl ReplyScanner {
             *slot = *octet;
         }
         self.column += part.len();
-        self.open = true;
         let room = MAX_TEXT.saturating_sub(self.text.len());
         self.text.extend(part.iter().take(room));
         if line_ends {
@@ -38,7 +36,7 @@ impl ReplyScanner {
 
     /// Whether a reply has begun but not ended.
     pub(super) fn is_open(&self) -> bool {
-        self.open
+        !self.text.is_empty()
     }
 
     /// The three octets of the code.

@@ -9,11 +9,13 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::super::interface::{Action, Event, MessageOutcome, Out, Permit, TrackedProtocol};
+use super::super::interface::{
+    Action, Event, MessageOutcome, MessageReport, Out, Permit, TrackedProtocol,
+};
 use super::reply::ReplyScanner;
 use super::sink::Sink;
 use super::text::Text;
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, sanitize};
 use crate::wire::Protocol;
 
 /// Maximum number of pending replies; with more no command is accepted.
@@ -236,7 +238,8 @@ impl Smtp {
 
     /// Whether rules apply, so that some commands are answered here.
     pub(in crate::relay) fn is_ruled(&self) -> bool {
-        self.rules.apply()
+        let rules = &self.rules;
+        rules.policy.is_some() || rules.rate_limited || rules.by_sender.is_some()
     }
 
     /// Whether no more client input is accepted.
@@ -389,8 +392,13 @@ impl Smtp {
         sink: &mut Sink<'_>,
     ) {
         let transaction = self.transaction.take().unwrap_or_default();
-        let message = transaction.ended(size, outcome, reply);
-        sink.act(Action::Record(Event::Message(message)));
+        sink.act(Action::Record(Event::Message(MessageReport {
+            from: transaction.sender.sent,
+            to: transaction.to,
+            size,
+            reply: reply.map(|reply| sanitize(reply.trim_end())),
+            outcome,
+        })));
         if !self.pending.contains(&Pending::Discarded) && !self.aborted {
             self.release(sink);
         }

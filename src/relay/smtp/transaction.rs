@@ -4,11 +4,7 @@ use bytes::Bytes;
 
 use super::header::HeaderRewriter;
 use crate::fault::sanitize;
-use crate::relay::interface::{MessageOutcome, MessageReport};
 use crate::wire::address::Path;
-
-/// Maximum number of recipients recorded per message; Exchange allows 1,000.
-const RECIPIENTS: usize = 2_000;
 
 /// Sender of a message: the reverse-path of MAIL (RFC 5321 §3.3).
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -57,28 +53,6 @@ impl Transaction {
         Self {
             sender,
             ..Self::default()
-        }
-    }
-
-    pub(super) fn add_recipient(&mut self, to: String) {
-        if self.to.len() < RECIPIENTS {
-            self.to.push(to);
-        }
-    }
-
-    /// Ends the transaction with a message of `size` octets.
-    pub(super) fn ended(
-        self,
-        size: u64,
-        outcome: MessageOutcome,
-        reply: Option<&str>,
-    ) -> MessageReport {
-        MessageReport {
-            from: self.sender.sent,
-            to: self.to,
-            size,
-            reply: reply.map(|reply| sanitize(reply.trim_end())),
-            outcome,
         }
     }
 }

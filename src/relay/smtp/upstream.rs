@@ -12,6 +12,9 @@ use super::transaction::{Pending, Transaction};
 use crate::fault::{Fault, Kind, suggested_backoff};
 use crate::relay::interface::{Action, Event, MessageOutcome};
 
+/// Maximum number of recipients recorded per message; Exchange allows 1,000.
+const RECIPIENTS: usize = 2_000;
+
 /// Backoff of a mailbox after a 432 reply that names no time.
 const CROWDED: Duration = Duration::from_secs(10);
 
@@ -83,8 +86,10 @@ impl Smtp {
             }
             Pending::Mail(_) if self.transaction.is_none() => self.release(sink),
             Pending::Rcpt(to) if reply.succeeds() => {
-                if let Some(transaction) = &mut self.transaction {
-                    transaction.add_recipient(to);
+                if let Some(transaction) = &mut self.transaction
+                    && transaction.to.len() < RECIPIENTS
+                {
+                    transaction.to.push(to);
                 }
             }
             Pending::Data => self.on_data_reply(reply, sink),
