@@ -1,10 +1,8 @@
 //! Drives a [`Machine`] over two connections.
 //!
-//! The loop: flush both sides and inform the machine, ask it what to wait for, receive that, carry
-//! out the actions in order, and report the time if nothing arrived. It is generic over the
-//! connections and the session's services, so that the simulation runs the same loop as the
-//! product. Octets pass from one connection's receive buffer to the other connection without a
-//! copy.
+//! It is generic over the connections and the session's services, so that the simulation runs the
+//! same loop as the product. Octets pass from one connection's receive buffer to the other
+//! connection without a copy.
 
 use std::future::{Future as _, poll_fn};
 use std::io;
@@ -93,14 +91,14 @@ pub struct Driver<C, B> {
     /// Error after which nothing can be sent to the upstream. Octets it sent before may still
     /// arrive.
     upstream_error: Option<io::Error>,
-    closing: Option<Box<Closing>>,
+    closing: Option<Closing>,
+    /// Time at which to act even if nothing happens.
     until: Instant,
 }
 
 /// State while the connections of an ended session close.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Closing {
-    until: Instant,
     client_flushed: bool,
     client_ended: bool,
 }
@@ -181,25 +179,22 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
 
     /// Time at which to call [`Driver::poll`] even if nothing happened.
     pub fn until(&self) -> Instant {
-        match &self.closing {
-            Some(closing) => closing.until,
-            None => self.until,
-        }
+        self.until
     }
 
     /// Ends the session at its next reply boundary, within this time at the latest.
     pub fn drain(&mut self, within: Duration, now: Instant, cx: &mut Context<'_>) {
-        match &mut self.closing {
+        match self.closing {
             None => self.input(Input::Drain(within), now, cx),
-            Some(closing) => closing.until = closing.until.min(now + within),
+            Some(_) => self.until = self.until.min(now + within),
         }
     }
 
     /// Ends the session at once.
     pub fn stop(&mut self, now: Instant, cx: &mut Context<'_>) {
-        match &mut self.closing {
+        match self.closing {
             None => self.input(Input::Stop, now, cx),
-            Some(closing) => closing.until = closing.until.min(now + STOP_TIMEOUT),
+            Some(_) => self.until = self.until.min(now + STOP_TIMEOUT),
         }
     }
 
@@ -364,11 +359,8 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
         if let Some(upstream) = &mut self.upstream {
             upstream.close();
         }
-        self.closing = Some(Box::new(Closing {
-            until: end.close_by,
-            client_flushed: false,
-            client_ended: false,
-        }));
+        self.until = end.close_by;
+        self.closing = Some(Closing::default());
     }
 
     /// Discards what the client still sends until it closes its direction: closing a socket with
@@ -402,7 +394,7 @@ impl<C: Connection, B: Backend<C>> Driver<C, B> {
                 Poll::Pending => break,
             }
         }
-        if (closing.client_ended && self.upstream.is_none()) || closing.until <= now {
+        if (closing.client_ended && self.upstream.is_none()) || self.until <= now {
             self.backend.release_permit();
             return Poll::Ready(());
         }

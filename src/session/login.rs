@@ -1,7 +1,4 @@
 //! One login: from an accepted connection to a relayed session, or to the end of the connection.
-//!
-//! The steps of a [`Login`] are `start` (PROXY header, session permit), `dialogue` (TLS, commands),
-//! `authenticate` (password, then upstream) and `hand_over`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

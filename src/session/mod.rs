@@ -1,12 +1,5 @@
-//! One client connection from accept to close. Only this module drives all the others.
-//!
-//! ```text
-//! (PROXY header) ──▶ allowed? ──▶ (TLS) ──▶ login::front ──▶ auth
-//!                ──▶ token ──▶ upstream ──▶ login::back ──▶ relay
-//! ```
-//!
-//! One deadline covers everything up to the end of the login. The `SessionRecord` is complete at
-//! any moment, so cancelled and panicking sessions are logged too.
+//! One client connection from accept to close. Only this module drives all the others; the steps are
+//! in ARCHITECTURE.md under "The life of a connection" and "One login".
 
 mod authenticate;
 mod dialogue;

@@ -199,13 +199,6 @@ impl Service {
         })
     }
 
-    /// Applies `config` to shared counters and lockouts once this service is active.
-    pub(super) fn activate(&self, config: &Config) {
-        self.state.metrics.renew(config);
-        self.authenticator.activate(config);
-        self.token_source.activate();
-    }
-
     /// Finds the account of a login, ignoring case.
     pub fn find(&self, login: &str) -> Option<&Arc<Account>> {
         self.authenticator.find(login)
@@ -306,7 +299,9 @@ impl ActiveService {
     /// exists, each at its next reply boundary and within `limits.drain_timeout`. Returns how many.
     pub fn replace(&self, service: Service, config: &Config) -> usize {
         let service = Arc::new(service);
-        service.activate(config);
+        service.state.metrics.renew(config);
+        service.authenticator.activate(config);
+        service.token_source.activate();
         *self.0.write() = service.clone();
         service.state.sessions.end_unless(
             config.limits.drain_timeout,

@@ -203,15 +203,14 @@ fn of_delegate(fault: Fault, protocol: Protocol, verified: &VerifiedLogin, token
     let mailbox = verified.mailbox();
     let person = crate::token::person(token.secret.expose())
         .filter(|person| !person.eq_ignore_ascii_case(mailbox));
-    match (person, fault.remedy()) {
-        (Some(person), remedy) if protocol == Protocol::Smtp && fault.kind() == Kind::Refused => {
-            let remedy = remedy.unwrap_or_default();
-            let remedy = format!(
-                "{person} signed in, and the mailbox is {mailbox}: set mailbox: {{smtp: {person}}} and give {person} \
-                 SendAs on {mailbox}, or FullAccess to log in as {mailbox}; {remedy}"
-            );
-            fault.with_remedy(remedy)
-        }
-        _ => fault,
-    }
+    let refused = protocol == Protocol::Smtp && fault.kind() == Kind::Refused;
+    let Some(person) = person.filter(|_| refused) else {
+        return fault;
+    };
+    let remedy = format!(
+        "{person} signed in, and the mailbox is {mailbox}: set mailbox: {{smtp: {person}}} and give {person} \
+         SendAs on {mailbox}, or FullAccess to log in as {mailbox}; {}",
+        fault.remedy().unwrap_or_default()
+    );
+    fault.with_remedy(remedy)
 }

@@ -474,13 +474,10 @@ impl Smtp {
                     self.transaction = Some(Transaction::new(sender));
                 }
                 Pending::Text(size) => self.end_message(size, MessageOutcome::Lost, reply, sink),
-                Pending::Chunk { octets, last } => {
-                    let size = self.size_with(octets);
-                    match last {
-                        true => self.end_message(size, MessageOutcome::Lost, reply, sink),
-                        false => self.on_chunk(size),
-                    }
+                Pending::Chunk { octets, last: true } => {
+                    self.end_message(self.size_with(octets), MessageOutcome::Lost, reply, sink);
                 }
+                Pending::Chunk { octets, .. } => self.on_chunk(self.size_with(octets)),
                 Pending::Reset => self.lose_transaction(reply, sink),
                 Pending::LocalRejection(text, size) => {
                     self.end_message(size, MessageOutcome::Rejected, Some(text), sink);
