@@ -15,6 +15,7 @@ use super::refusal::{self, OAuthError};
 use crate::cluster::awake::awake_timeout;
 use crate::config::{Provider, Registration};
 use crate::environment;
+use crate::fault::cut_secrets;
 use crate::outbound::http;
 use crate::secret::Secret;
 
@@ -35,9 +36,6 @@ const SECRET_FIELDS: [&str; 8] = [
     "code_verifier",
     "device_code",
 ];
-
-/// Least length of a secret that is cut from error texts, in octets: a shorter one is part of many words.
-const LEAST_SECRET: usize = 4;
 
 /// Remedy if a directly connected endpoint does not respond.
 const DIRECT: &str =
@@ -194,13 +192,7 @@ impl Endpoint {
 impl Json {
     /// Cuts secrets that the endpoint repeats: error texts are logged.
     fn without(mut self, secrets: &[Secret]) -> Self {
-        let cut = |text: &mut String| {
-            for secret in secrets.iter().map(Secret::expose) {
-                if text.contains(secret) {
-                    *text = text.replace(secret, "[cut]");
-                }
-            }
-        };
+        let cut = |text: &mut String| *text = cut_secrets(text, secrets.iter().map(Secret::expose));
         cut(&mut self.error);
         for value in [&mut self.error_description, &mut self.suberror] {
             if let serde_json::Value::String(text) = value {
@@ -228,18 +220,10 @@ impl Json {
     }
 }
 
-/// Values of a form that no error text may repeat, as they are and as they are encoded.
+/// Values of a form that no error text may repeat.
 fn secrets(form: &[(&str, &str)]) -> Vec<Secret> {
-    let is_secret = |name: &str| SECRET_FIELDS.contains(&name);
-    let values = form
-        .iter()
-        .filter(|(name, value)| is_secret(name) && value.len() >= LEAST_SECRET)
-        .map(|(_, value)| *value);
-    let encoded =
-        |value: &str| url::form_urlencoded::byte_serialize(value.as_bytes()).collect::<String>();
-    values
-        .flat_map(|value| [Secret::from(value), Secret::from(encoded(value))])
-        .collect()
+    let secret = form.iter().filter(|(name, _)| SECRET_FIELDS.contains(name));
+    secret.map(|(_, value)| Secret::from(*value)).collect()
 }
 
 /// Reads one of Entra's codes, a number or a text.
