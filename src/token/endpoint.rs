@@ -15,13 +15,27 @@ use super::refusal::{self, OAuthError};
 use crate::cluster::awake::awake_timeout;
 use crate::config::{Provider, Registration};
 use crate::environment;
+use crate::fault::cut_secrets;
 use crate::outbound::http;
+use crate::secret::Secret;
 
 /// Largest response, in octets.
 const ANSWER_CAP: usize = 256 * 1024;
 
 /// Octets reserved for a response of unknown length.
 const ANSWER_USUAL: usize = 16 * 1024;
+
+/// Fields of a form that contain secrets.
+const SECRET_FIELDS: [&str; 8] = [
+    "client_secret",
+    "client_assertion",
+    "refresh_token",
+    "password",
+    "assertion",
+    "code",
+    "code_verifier",
+    "device_code",
+];
 
 /// Remedy if a directly connected endpoint does not respond.
 const DIRECT: &str =
@@ -78,13 +92,9 @@ impl Endpoint {
         form: &[(&str, &str)],
     ) -> Result<AccessTokenResponse, TokenError> {
         let url = &registration.token_url;
-        self.send(
-            registration,
-            url,
-            Self::form(url, form),
-            AccessTokenResponse::from_json,
-        )
-        .await
+        let request = (Self::form(url, form), secrets(form));
+        self.send(registration, url, request, AccessTokenResponse::from_json)
+            .await
     }
 
     /// Posts a form and parses a response of another type.
@@ -95,8 +105,8 @@ impl Endpoint {
         form: &[(&str, &str)],
     ) -> Result<T, TokenError> {
         let read = |json: &[u8]| serde_json::from_slice(json).ok();
-        self.send(registration, url, Self::form(url, form), read)
-            .await
+        let request = (Self::form(url, form), secrets(form));
+        self.send(registration, url, request, read).await
     }
 
     /// Requests a token by GET with one header.
@@ -109,6 +119,7 @@ impl Endpoint {
         let request = Request::get(url.as_str())
             .header(header.0, header.1)
             .body(Vec::new());
+        let request = (request, Vec::new());
         self.send(registration, url, request, AccessTokenResponse::from_json)
             .await
     }
@@ -123,11 +134,12 @@ impl Endpoint {
             .body(body.into_bytes())
     }
 
+    /// Sends a request, which contains these secrets.
     async fn send<T>(
         &self,
         registration: &Registration,
         url: &Url,
-        request: ::http::Result<Request<Vec<u8>>>,
+        (request, secrets): (::http::Result<Request<Vec<u8>>>, Vec<Secret>),
         read: impl Fn(&[u8]) -> Option<T>,
     ) -> Result<T, TokenError> {
         let request =
@@ -149,7 +161,7 @@ impl Endpoint {
             },
             // A redirect is not an OAuth response.
             400.. => match serde_json::from_slice::<Json>(&reply.body) {
-                Ok(json) => json.failure(registration, &reply),
+                Ok(json) => json.without(&secrets).failure(registration, &reply),
                 Err(_) => malformed(reply.status),
             },
             _ => malformed(reply.status),
@@ -178,9 +190,24 @@ impl Endpoint {
 }
 
 impl Json {
+    /// Cuts secrets that the endpoint repeats: error texts are logged.
+    fn without(mut self, secrets: &[Secret]) -> Self {
+        let cut = |text: &mut String| *text = cut_secrets(text, secrets.iter().map(Secret::expose));
+        cut(&mut self.error);
+        for value in [&mut self.error_description, &mut self.suberror] {
+            if let serde_json::Value::String(text) = value {
+                cut(text);
+            }
+        }
+        self
+    }
+
     fn failure(&self, registration: &Registration, reply: &Reply) -> TokenError {
-        let codes = self.error_codes.as_array().map(Vec::as_slice);
-        let codes: Vec<_> = codes.unwrap_or_default().iter().filter_map(code).collect();
+        let codes = match &self.error_codes {
+            serde_json::Value::Array(codes) => codes.as_slice(),
+            code => std::slice::from_ref(code),
+        };
+        let codes: Vec<_> = codes.iter().filter_map(code).collect();
         let refusal = OAuthError {
             status: reply.status,
             error: &self.error,
@@ -191,6 +218,12 @@ impl Json {
         };
         refusal::classify(registration, &refusal)
     }
+}
+
+/// Values of a form that no error text may repeat.
+fn secrets(form: &[(&str, &str)]) -> Vec<Secret> {
+    let secret = form.iter().filter(|(name, _)| SECRET_FIELDS.contains(name));
+    secret.map(|(_, value)| Secret::from(*value)).collect()
 }
 
 /// Reads one of Entra's codes, a number or a text.

@@ -103,19 +103,19 @@ pub(super) const CODES: &[Row] = &[
         "the certificate is not registered with the application: upload it under Certificates & secrets",
     ),
     row(
-        &[700_024, 50012],
+        &[700_024, 50012, 500_133],
         For::Federated,
         Attention,
         "the federated token is outside its time or its issuer, subject or audience is not the federated credential's: see that federated.file is replaced before it ends, and that this machine's clock is right",
     ),
     row(
-        &[700_024, 50012],
+        &[700_024, 50012, 500_133],
         For::Certificate,
         Attention,
         "the signed assertion is outside its time or cannot be verified: set this machine's clock (NTP), and check that the certificate uploaded to the application is this one",
     ),
     row(
-        &[700_024, 50012],
+        &[700_024, 50012, 500_133],
         For::Anyone,
         Attention,
         "an assertion is outside its time or cannot be verified: set this machine's clock (NTP)",
@@ -365,6 +365,18 @@ pub(super) const NAMES: &[Name] = &[
     ),
     name(&["invalid_grant"], For::Password, Client, WRONG_PASSWORD),
     name(&["invalid_client"], For::Secret, Client, WRONG_SECRET),
+    name(
+        &["invalid_grant"],
+        For::Application,
+        Attention,
+        "the identity provider refuses the application: check the registration's tenant, client_id, and client_secret or certificate",
+    ),
+    name(
+        &["invalid_request"],
+        For::ManagedIdentity,
+        Attention,
+        "assign the managed identity to this machine, and check the registration's client_id and scope",
+    ),
     name(
         &["invalid_grant", "invalid_refresh_token"],
         For::GoogleConsent,
