@@ -81,7 +81,8 @@ fn serve(path: &Path, options: Options) -> Exit {
         Err(exit) => return exit,
     };
     let served = runtime.block_on(serve_until_stopped(config, path, log, confinement));
-    // Does not wait for a command or look-up that hangs.
+    platform::process::end_all();
+    // Does not wait for a look-up that hangs.
     runtime.shutdown_background();
     match served {
         Ok(()) => {
