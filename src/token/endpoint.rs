@@ -15,7 +15,6 @@ use super::refusal::{self, OAuthError};
 use crate::cluster::awake::awake_timeout;
 use crate::config::{Provider, Registration};
 use crate::environment;
-use crate::fault::cut_secrets;
 use crate::outbound::http;
 use crate::secret::Secret;
 
@@ -161,7 +160,7 @@ impl Endpoint {
             },
             // A redirect is not an OAuth response.
             400.. => match serde_json::from_slice::<Json>(&reply.body) {
-                Ok(json) => json.without(&secrets).failure(registration, &reply),
+                Ok(json) => json.failure(registration, &reply, &secrets),
                 Err(_) => malformed(reply.status),
             },
             _ => malformed(reply.status),
@@ -190,19 +189,12 @@ impl Endpoint {
 }
 
 impl Json {
-    /// Cuts secrets that the endpoint repeats: error texts are logged.
-    fn without(mut self, secrets: &[Secret]) -> Self {
-        let cut = |text: &mut String| *text = cut_secrets(text, secrets.iter().map(Secret::expose));
-        cut(&mut self.error);
-        for value in [&mut self.error_description, &mut self.suberror] {
-            if let serde_json::Value::String(text) = value {
-                cut(text);
-            }
-        }
-        self
-    }
-
-    fn failure(&self, registration: &Registration, reply: &Reply) -> TokenError {
+    fn failure(
+        &self,
+        registration: &Registration,
+        reply: &Reply,
+        secrets: &[Secret],
+    ) -> TokenError {
         let codes = match &self.error_codes {
             serde_json::Value::Array(codes) => codes.as_slice(),
             code => std::slice::from_ref(code),
@@ -215,6 +207,7 @@ impl Json {
             codes: &codes,
             suberror: self.suberror.as_str().unwrap_or_default(),
             skew: reply.skew,
+            secrets,
         };
         refusal::classify(registration, &refusal)
     }
