@@ -234,7 +234,7 @@ fn imap_command(unit: &[u8]) {
         return;
     };
     let tag = parsed.tag.as_ref();
-    assert!(unit.starts_with(tag) && (1..=64).contains(&tag.len()));
+    assert!(unit.starts_with(tag) && (1..=1000).contains(&tag.len()));
     assert!(
         tag.iter()
             .all(|octet| octet.is_ascii_graphic() && !b"(){%*\"\\+".contains(octet))
