@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reqwest::header::CONTENT_TYPE;
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::alert::Alert;
 use crate::config::{Hook, HookTarget, IpPreference};
@@ -19,18 +19,18 @@ use crate::tls;
 /// Pauses before the second and third attempt.
 const PAUSES: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
 
-/// Delivers alerts to one hook, one after the other.
-pub(super) async fn run(hook: Hook, mut alerts: mpsc::Receiver<Alert>, metrics: Arc<Metrics>) {
-    let client = match &hook.target {
-        HookTarget::Url { ca, .. } => tls::client(&ca.0)
-            .ok()
-            .map(|tls| Client::new(tls, None, IpPreference::Any)),
-        HookTarget::Command(_) => None,
-    };
+/// Delivers alerts to one hook, one after the other. Each attempt uses the hook's settings of that
+/// moment.
+pub(super) async fn run(
+    hook: watch::Receiver<Hook>,
+    mut alerts: mpsc::Receiver<Alert>,
+    metrics: Arc<Metrics>,
+) {
     while let Some(alert) = alerts.recv().await {
         let mut pauses = PAUSES.iter();
         loop {
-            let Err(why) = once(&hook, client.as_ref(), &alert).await else {
+            let settings = hook.borrow().clone();
+            let Err(why) = once(&settings, &alert).await else {
                 metrics.on_notification("ok");
                 break;
             };
@@ -50,14 +50,16 @@ pub(super) async fn run(hook: Hook, mut alerts: mpsc::Receiver<Alert>, metrics: 
 }
 
 /// Makes one attempt within the hook's timeout.
-async fn once(hook: &Hook, client: Option<&Client>, alert: &Alert) -> Result<(), String> {
+async fn once(hook: &Hook, alert: &Alert) -> Result<(), String> {
     let text = serde_json::to_string(alert).map_err(|error| error.to_string())? + "\n";
     let tried = async {
-        match (&hook.target, client) {
-            (HookTarget::Command(command), _) => {
+        match &hook.target {
+            HookTarget::Command(command) => {
                 run_command(&command.program, &command.arguments, &text).await
             }
-            (HookTarget::Url { url, headers, .. }, Some(client)) => {
+            HookTarget::Url { url, headers, ca } => {
+                let tls = tls::client(&ca.0).map_err(|_| "no TLS for this URL")?;
+                let client = Client::new(tls, None, IpPreference::Any);
                 let mut request = axum::http::Request::post(url.as_str())
                     .header(CONTENT_TYPE, "application/json");
                 for (name, value) in headers.values() {
@@ -71,7 +73,6 @@ async fn once(hook: &Hook, client: Option<&Client>, alert: &Alert) -> Result<(),
                     status => Err(format!("the URL answers {status}")),
                 }
             }
-            (HookTarget::Url { .. }, None) => Err("no TLS for this URL".to_owned()),
         }
     };
     match tokio::time::timeout(hook.timeout, tried).await {

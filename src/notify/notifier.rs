@@ -7,9 +7,9 @@ use std::time::SystemTime;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use crate::config::{Hook, NotifyEvent};
+use crate::config::{Hook, HookTarget, NotifyEvent};
 use crate::metrics::Metrics;
 
 /// Maximum number of waiting reports, and of waiting alerts of each hook.
@@ -99,11 +99,11 @@ async fn run(
     metrics: Arc<Metrics>,
 ) {
     let mut open: HashSet<(NotifyEvent, String)> = HashSet::new();
-    let mut queues = queues(hooks, &metrics);
+    let mut queues = queues(Vec::new(), hooks, &metrics);
     while let Some(report) = reports.recv().await {
         let (event, subject, change) = match report {
             Report::Hooks(hooks) => {
-                queues = self::queues(hooks, &metrics);
+                queues = self::queues(queues, hooks, &metrics);
                 continue;
             }
             Report::Change(event, subject, change) => (event, subject, change),
@@ -131,8 +131,9 @@ async fn run(
             detail,
             remedy,
         };
-        for (hook, queue) in &queues {
-            if hook.events.contains(&event) && queue.try_send(alert.clone()).is_err() {
+        for HookQueue { hook, alerts } in &queues {
+            let is_wanted = hook.borrow().events.contains(&event);
+            if is_wanted && alerts.try_send(alert.clone()).is_err() {
                 dropped(&metrics);
             }
         }
@@ -143,12 +144,46 @@ fn key_of(event: NotifyEvent, subject: &str) -> (NotifyEvent, String) {
     (event, subject.to_owned())
 }
 
-/// Starts a queue and a task for each hook. A task ends when its queue is dropped and empty.
-fn queues(hooks: Vec<Hook>, metrics: &Arc<Metrics>) -> Vec<(Hook, mpsc::Sender<Alert>)> {
-    let start = |hook: Hook| {
-        let (sender, receiver) = mpsc::channel(QUEUE);
-        tokio::spawn(super::deliver::run(hook.clone(), receiver, metrics.clone()));
-        (hook, sender)
+/// Queue of one hook's alerts. Its task ends when it is dropped and empty.
+struct HookQueue {
+    hook: watch::Sender<Hook>,
+    alerts: mpsc::Sender<Alert>,
+}
+
+impl HookQueue {
+    fn start(hook: Hook, metrics: &Arc<Metrics>) -> Self {
+        let (alerts, receiver) = mpsc::channel(QUEUE);
+        let hook = watch::Sender::new(hook);
+        let task = super::deliver::run(hook.subscribe(), receiver, metrics.clone());
+        tokio::spawn(task);
+        Self { hook, alerts }
+    }
+}
+
+/// Returns a queue for each hook. A hook with the same program or URL as before keeps its queue:
+/// the end of a condition must not overtake its beginning, which may still be retried.
+fn queues(mut before: Vec<HookQueue>, hooks: Vec<Hook>, metrics: &Arc<Metrics>) -> Vec<HookQueue> {
+    let mut queue = |hook: Hook| {
+        let is_same = |queue: &HookQueue| is_same_target(&queue.hook.borrow().target, &hook.target);
+        match before.iter().position(is_same) {
+            Some(index) => {
+                let queue = before.swap_remove(index);
+                queue.hook.send_replace(hook);
+                queue
+            }
+            None => HookQueue::start(hook, metrics),
+        }
     };
-    hooks.into_iter().map(start).collect()
+    hooks.into_iter().map(&mut queue).collect()
+}
+
+/// Whether two targets are the same program with the same arguments, or the same URL.
+fn is_same_target(one: &HookTarget, other: &HookTarget) -> bool {
+    match (one, other) {
+        (HookTarget::Command(one), HookTarget::Command(other)) => {
+            (&one.program, &one.arguments) == (&other.program, &other.arguments)
+        }
+        (HookTarget::Url { url: one, .. }, HookTarget::Url { url: other, .. }) => one == other,
+        _ => false,
+    }
 }

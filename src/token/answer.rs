@@ -30,10 +30,14 @@ pub(super) struct AccessTokenResponse {
 }
 
 impl AccessTokenResponse {
-    /// Parses a JSON text; `None` if it contains no access token.
+    /// Parses a JSON text; `None` if it contains no access token, or one with octets that none has
+    /// (RFC 6749 §A.12): a control character would end a field of XOAUTH2.
     pub(super) fn from_json(json: &[u8]) -> Option<Self> {
         let answer: Self = serde_json::from_slice(json).ok()?;
-        (!answer.access_token.expose().trim().is_empty()).then_some(answer)
+        let token = answer.access_token.expose();
+        let is_token =
+            !token.trim().is_empty() && token.bytes().all(|octet| matches!(octet, b' '..=b'~'));
+        is_token.then_some(answer)
     }
 
     /// The access token.
@@ -121,6 +125,12 @@ mod tests {
         let answer = |json: Value| AccessTokenResponse::from_json(json.to_string().as_bytes());
         assert!(answer(json!({"access_token": ""})).is_none());
         assert!(answer(json!({"expires_in": 5})).is_none());
+        for token in ["a\r\nb", "a\u{1}b", "t\u{f6}ken", "a\u{7f}"] {
+            assert!(
+                answer(json!({"access_token": token})).is_none(),
+                "{token:?}"
+            );
+        }
         let answer = answer(json!({"access_token": "t", "refresh_token": " "})).unwrap();
         assert!(answer.refresh_token().is_none());
     }

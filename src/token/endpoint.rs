@@ -16,12 +16,28 @@ use crate::cluster::awake::awake_timeout;
 use crate::config::{Provider, Registration};
 use crate::environment;
 use crate::outbound::http;
+use crate::secret::Secret;
 
 /// Largest response, in octets.
 const ANSWER_CAP: usize = 256 * 1024;
 
 /// Octets reserved for a response of unknown length.
 const ANSWER_USUAL: usize = 16 * 1024;
+
+/// Fields of a form that contain secrets.
+const SECRET_FIELDS: [&str; 8] = [
+    "client_secret",
+    "client_assertion",
+    "refresh_token",
+    "password",
+    "assertion",
+    "code",
+    "code_verifier",
+    "device_code",
+];
+
+/// Least length of a secret that is cut from error texts, in octets: a shorter one is part of many words.
+const LEAST_SECRET: usize = 4;
 
 /// Remedy if a directly connected endpoint does not respond.
 const DIRECT: &str =
@@ -78,13 +94,9 @@ impl Endpoint {
         form: &[(&str, &str)],
     ) -> Result<AccessTokenResponse, TokenError> {
         let url = &registration.token_url;
-        self.send(
-            registration,
-            url,
-            Self::form(url, form),
-            AccessTokenResponse::from_json,
-        )
-        .await
+        let request = (Self::form(url, form), secrets(form));
+        self.send(registration, url, request, AccessTokenResponse::from_json)
+            .await
     }
 
     /// Posts a form and parses a response of another type.
@@ -95,8 +107,8 @@ impl Endpoint {
         form: &[(&str, &str)],
     ) -> Result<T, TokenError> {
         let read = |json: &[u8]| serde_json::from_slice(json).ok();
-        self.send(registration, url, Self::form(url, form), read)
-            .await
+        let request = (Self::form(url, form), secrets(form));
+        self.send(registration, url, request, read).await
     }
 
     /// Requests a token by GET with one header.
@@ -109,6 +121,7 @@ impl Endpoint {
         let request = Request::get(url.as_str())
             .header(header.0, header.1)
             .body(Vec::new());
+        let request = (request, Vec::new());
         self.send(registration, url, request, AccessTokenResponse::from_json)
             .await
     }
@@ -123,11 +136,12 @@ impl Endpoint {
             .body(body.into_bytes())
     }
 
+    /// Sends a request, which contains these secrets.
     async fn send<T>(
         &self,
         registration: &Registration,
         url: &Url,
-        request: ::http::Result<Request<Vec<u8>>>,
+        (request, secrets): (::http::Result<Request<Vec<u8>>>, Vec<Secret>),
         read: impl Fn(&[u8]) -> Option<T>,
     ) -> Result<T, TokenError> {
         let request =
@@ -149,7 +163,7 @@ impl Endpoint {
             },
             // A redirect is not an OAuth response.
             400.. => match serde_json::from_slice::<Json>(&reply.body) {
-                Ok(json) => json.failure(registration, &reply),
+                Ok(json) => json.without(&secrets).failure(registration, &reply),
                 Err(_) => malformed(reply.status),
             },
             _ => malformed(reply.status),
@@ -178,9 +192,30 @@ impl Endpoint {
 }
 
 impl Json {
+    /// Cuts secrets that the endpoint repeats: error texts are logged.
+    fn without(mut self, secrets: &[Secret]) -> Self {
+        let cut = |text: &mut String| {
+            for secret in secrets.iter().map(Secret::expose) {
+                if text.contains(secret) {
+                    *text = text.replace(secret, "[cut]");
+                }
+            }
+        };
+        cut(&mut self.error);
+        for value in [&mut self.error_description, &mut self.suberror] {
+            if let serde_json::Value::String(text) = value {
+                cut(text);
+            }
+        }
+        self
+    }
+
     fn failure(&self, registration: &Registration, reply: &Reply) -> TokenError {
-        let codes = self.error_codes.as_array().map(Vec::as_slice);
-        let codes: Vec<_> = codes.unwrap_or_default().iter().filter_map(code).collect();
+        let codes = match &self.error_codes {
+            serde_json::Value::Array(codes) => codes.as_slice(),
+            code => std::slice::from_ref(code),
+        };
+        let codes: Vec<_> = codes.iter().filter_map(code).collect();
         let refusal = OAuthError {
             status: reply.status,
             error: &self.error,
@@ -191,6 +226,20 @@ impl Json {
         };
         refusal::classify(registration, &refusal)
     }
+}
+
+/// Values of a form that no error text may repeat, as they are and as they are encoded.
+fn secrets(form: &[(&str, &str)]) -> Vec<Secret> {
+    let is_secret = |name: &str| SECRET_FIELDS.contains(&name);
+    let values = form
+        .iter()
+        .filter(|(name, value)| is_secret(name) && value.len() >= LEAST_SECRET)
+        .map(|(_, value)| *value);
+    let encoded =
+        |value: &str| url::form_urlencoded::byte_serialize(value.as_bytes()).collect::<String>();
+    values
+        .flat_map(|value| [Secret::from(value), Secret::from(encoded(value))])
+        .collect()
 }
 
 /// Reads one of Entra's codes, a number or a text.

@@ -34,7 +34,7 @@ pub(super) struct OAuthError<'a> {
 const SKEW: i64 = 60;
 
 /// Codes of assertions outside their validity.
-const TIMED: &[u64] = &[700_024, 50012];
+const TIMED: &[u64] = &[700_024, 50012, 500_133];
 
 /// Classifies an error response for a registration.
 pub(super) fn classify(registration: &Registration, refusal: &OAuthError<'_>) -> TokenError {

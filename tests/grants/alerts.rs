@@ -315,6 +315,50 @@ async fn a_refused_file_is_told_until_one_is_taken() {
     assert_alert(&told.wait(2).await[1], "reload", "end", &path);
 }
 
+/// A reload does not let the end of a condition overtake its beginning.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_hook_is_told_the_end_after_the_beginning() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (started, go, told) = (path("started"), path("go"), path("told"));
+    // The hook is busy with a beginning until it may go on.
+    let script = format!(
+        "read line; case $line in *begin*) touch {started}; until test -e {go}; do sleep 0.05; done; sleep 0.5;; esac; echo $line >>{told}"
+    );
+    let relay = consenting()
+        .append(&format!(
+            "notify: [{{events: reload, timeout: 60s, command: [sh, -c, '{script}']}}]\n"
+        ))
+        .start()
+        .await;
+    let admin = relay.listener("admin");
+    let reload = || {
+        let request = http().post(format!("http://{admin}/api/reload"));
+        request.bearer_auth("admin-token-9Zk4").send()
+    };
+    let wait = async |what: &dyn Fn() -> bool| {
+        let end = Instant::now() + PATIENCE;
+        while !what() {
+            assert!(Instant::now() < end);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    relay.rewrite(&[("protocol: pop3", "protocol: pop4")]);
+    assert_eq!(reload().await.unwrap().status(), 422);
+    wait(&|| std::path::Path::new(&started).exists()).await;
+    // Other settings of the same hook are no reason either.
+    relay.rewrite(&[("protocol: pop4", "protocol: pop3"), ("60s", "50s")]);
+    assert_eq!(reload().await.unwrap().status(), 200);
+    std::fs::write(&go, "").unwrap();
+    let text = || std::fs::read_to_string(&told).unwrap_or_default();
+    wait(&|| text().lines().count() == 2).await;
+    let states: Vec<_> = text()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["state"].clone())
+        .collect();
+    assert_eq!(states, ["begin", "end"]);
+}
+
 /// One request, answered with a status.
 fn answer(socket: &TcpListener, status: &str) -> (String, String) {
     let (mut stream, _) = socket.accept().unwrap();

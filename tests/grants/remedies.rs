@@ -99,3 +99,55 @@ async fn f46_a_policy_that_blocks_an_application_names_the_egress_address() {
         assert!(!remedy.contains("interactive"), "{error}: {remedy}");
     }
 }
+
+/// An endpoint that repeats what it was sent makes no secret public.
+#[tokio::test]
+async fn secrets_that_an_endpoint_repeats_are_cut() {
+    let endpoint = Endpoint::start().await;
+    let relay = Setup::default().token_url(&endpoint.url()).start().await;
+    endpoint.script(|asked| {
+        let said = format!(
+            "AADSTS7000215: {} is wrong, all of {asked:?}",
+            asked["client_secret"]
+        );
+        Answer::json(
+            401,
+            &json!({"error": "invalid_client", "error_description": said}),
+        )
+    });
+    let reply = log_in(&relay, Imap).await;
+    assert!(reply.starts_with("a NO [CONTACTADMIN] "), "{reply}");
+    let secret = endpoint.asked()[0]["client_secret"].clone();
+    assert!(secret.len() > 3);
+    let text = relay.log.text();
+    assert!(text.contains("[cut] is wrong"), "{text}");
+    assert!(!text.contains(&secret), "{text}");
+}
+
+/// No consent can have ended where nobody consents.
+#[tokio::test]
+async fn an_applications_remedy_speaks_of_no_consent() {
+    let endpoint = Endpoint::start().await;
+    let relay = Setup::default().token_url(&endpoint.url()).start().await;
+    endpoint.always(named("invalid_grant"));
+    log_in(&relay, Imap).await;
+    let fault = relay.log.named("fault").pop().expect("a fault in the log");
+    let remedy = fault["remedy"].as_str().unwrap();
+    assert!(
+        remedy.contains("client_id") && !remedy.contains("authorize"),
+        "{remedy}"
+    );
+}
+
+/// A code alone, instead of a list of codes, is one too.
+#[tokio::test]
+async fn d22_a_code_outside_a_list_counts() {
+    let (relay, _endpoint) = consented(Answer::json(
+        400,
+        &json!({"error": "invalid_grant", "error_codes": 50105}),
+    ))
+    .await;
+    let reply = log_in(&relay, Imap).await;
+    assert!(reply.starts_with("a NO [CONTACTADMIN] "), "{reply}");
+    assert_eq!(state(&relay), "attention");
+}

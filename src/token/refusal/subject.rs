@@ -17,6 +17,7 @@ pub(in crate::token) enum For {
     /// Another issuer's token authenticates the client.
     Federated,
     ServiceAccount,
+    ManagedIdentity,
     /// A user's consent at Google.
     GoogleConsent,
 }
@@ -36,6 +37,7 @@ impl For {
             }
             Self::Federated => matches!(grant.credential(), Some(ClientCredential::Federated(_))),
             Self::ServiceAccount => matches!(grant, Grant::ServiceAccount(_)),
+            Self::ManagedIdentity => matches!(grant, Grant::ManagedIdentity { .. }),
             Self::GoogleConsent => {
                 grant.needs_consent()
                     && registration

@@ -63,11 +63,11 @@ pub(super) const CODES: &[Row<u64>] = rows! {
         "the application has no service principal in this tenant: add it there as an Enterprise application (New-MgServicePrincipal -AppId with the client_id, or grant admin consent)";
     [700_027] Anyone Attention =>
         "the certificate is not registered with the application: upload it under Certificates & secrets";
-    [700_024, 50012] Federated Attention =>
+    [700_024, 50012, 500_133] Federated Attention =>
         "the federated token is outside its time or its issuer, subject or audience is not the federated credential's: see that federated.file is replaced before it ends, and that this machine's clock is right";
-    [700_024, 50012] Certificate Attention =>
+    [700_024, 50012, 500_133] Certificate Attention =>
         "the signed assertion is outside its time or cannot be verified: set this machine's clock (NTP), and check that the certificate uploaded to the application is this one";
-    [700_024, 50012] Anyone Attention =>
+    [700_024, 50012, 500_133] Anyone Attention =>
         "an assertion is outside its time or cannot be verified: set this machine's clock (NTP)";
     [7_000_218] Anyone Attention =>
         "the application needs a client secret or certificate, or 'Allow public client flows'";
@@ -142,6 +142,10 @@ pub(super) const NAMES: &[Row<&str>] = rows! {
         "the scope must be exactly https://mail.google.com/, as in the domain-wide delegation of the service account";
     ["invalid_grant"] Password Client => WRONG_PASSWORD;
     ["invalid_client"] Secret Client => WRONG_SECRET;
+    ["invalid_grant"] Application Attention =>
+        "the identity provider refuses the application: check the registration's tenant, client_id, and client_secret or certificate";
+    ["invalid_request"] ManagedIdentity Attention =>
+        "assign the managed identity to this machine, and check the registration's client_id and scope";
     ["invalid_grant", "invalid_refresh_token"] GoogleConsent Ended =>
         "the consent has expired or was revoked: authorize the account again; while the project's OAuth consent screen has the status Testing, Google ends every consent after 7 days: publish it";
     ["invalid_grant", "invalid_refresh_token"] Anyone Ended =>

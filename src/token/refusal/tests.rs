@@ -76,7 +76,7 @@ const PERSON: &[(Class, &str, &[u64])] = &[
     (Attention, "Enterprise applications", &[7_000_112, 50105]),
     (Attention, "service principal", &[7_000_229]),
     (Attention, "certificate", &[700_027]),
-    (Attention, "clock", &[700_024, 50012]),
+    (Attention, "clock", &[700_024, 50012, 500_133]),
     (Attention, "Allow public client flows", &[7_000_218]),
     (Attention, "client_secret", &[700_025]),
     (
