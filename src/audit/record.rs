@@ -60,7 +60,7 @@ impl AuditMessage {
 
 /// Declares the record with its fields after `time` and `event`; those without a value are absent.
 macro_rules! record {
-    ($($(#[doc = $about:literal])+ $field:ident: $type:ty,)+) => {
+    ($($(#[doc = $about:literal])+ $vis:vis $field:ident: $type:ty,)+) => {
         /// One record, without `v`, `prev` and `hash`.
         #[derive(Debug, Clone, Serialize)]
         pub struct AuditRecord {
@@ -71,7 +71,7 @@ macro_rules! record {
             $(
                 $(#[doc = $about])+
                 #[serde(skip_serializing_if = "is_absent")]
-                pub $field: $type,
+                $vis $field: $type,
             )+
         }
 
@@ -90,57 +90,57 @@ macro_rules! record {
 
 record! {
     /// Id of the session: sixteen hexadecimal digits.
-    session: Option<String>,
+    pub session: Option<String>,
     /// Name of the listener that accepted the client.
-    listener: Option<String>,
+    pub listener: Option<String>,
     /// Protocol of the listener: `imap`, `pop3` or `smtp`.
-    protocol: Option<&'static str>,
+    pub protocol: Option<&'static str>,
     /// Client as `address:port`; behind a load balancer, the announced one.
-    client: Option<String>,
+    pub client: Option<String>,
     /// Encryption towards the client: `TLSv1.3 CIPHER`.
-    client_tls: Option<String>,
+    pub client_tls: Option<String>,
     /// Login as the client presented it.
-    login: Option<String>,
+    pub login: Option<String>,
     /// Name of the password that matched.
-    credential: Option<String>,
+    pub credential: Option<String>,
     /// Mailbox that the login opened.
-    mailbox: Option<String>,
+    pub mailbox: Option<String>,
     /// Registration whose token was used.
-    registration: Option<String>,
+    pub registration: Option<String>,
     /// Host and port as configured.
-    upstream: Option<String>,
+    pub upstream: Option<String>,
     /// Address of the upstream to which the session connected.
-    upstream_ip: Option<String>,
+    pub upstream_ip: Option<String>,
     /// Encryption towards the upstream: `TLSv1.3 CIPHER`.
-    upstream_tls: Option<String>,
+    pub upstream_tls: Option<String>,
     /// `accepted`, `relayed`, `refused`, `failed` or `cancelled`.
-    outcome: Option<&'static str>,
+    pub outcome: Option<&'static str>,
     /// Fault that ended the attempt: `side: kind`.
-    fault: Option<String>,
+    pub fault: Option<String>,
     /// Phase in which the session ended.
-    phase: Option<&'static str>,
+    pub phase: Option<&'static str>,
     /// Octets sent from the client to the upstream.
-    bytes_up: Option<u64>,
+    pub bytes_up: Option<u64>,
     /// Octets sent from the upstream to the client.
-    bytes_down: Option<u64>,
+    pub bytes_down: Option<u64>,
     /// Duration of the attempt, in milliseconds.
-    login_ms: Option<u64>,
+    pub login_ms: Option<u64>,
     /// Duration of the session, in milliseconds.
-    duration_ms: Option<u64>,
+    pub duration_ms: Option<u64>,
     /// Side that closed the session: `client`, `upstream` or `authrelay`.
-    closed_by: Option<&'static str>,
+    pub closed_by: Option<&'static str>,
     /// Messages sent over SMTP.
-    messages: Vec<AuditMessage>,
+    pub messages: Vec<AuditMessage>,
     /// Administrator who acted: `token`, `viewer_token`, or the user who signed in.
-    person: Option<String>,
+    pub person: Option<String>,
     /// The action: `test`, `authorize`, `forget`, `reload`, `sign_in` or `sign_out`.
-    action: Option<&'static str>,
+    pub action: Option<&'static str>,
     /// Number of dropped records.
-    records: Option<u64>,
+    pub records: Option<u64>,
     /// Signature of a head: Ed25519 over `time`, LF and `prev`, in base64.
-    signature: Option<String>,
+    pub signature: Option<String>,
     /// Name of the relay that wrote the record, if it is one of several.
-    relay: Option<String>,
+    pub relay: Option<String>,
 }
 
 /// Whether a field has no value.
