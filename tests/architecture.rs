@@ -232,7 +232,6 @@ const LONGEST_FUNCTION: usize = 60;
 const LONGER: &[(&str, &str, usize)] = &[
     ("audit/export.rs", "cef", 75),
     ("audit/export.rs", "ocsf", 75),
-    ("metrics.rs", "new", 90),
 ];
 
 /// The bound of a file (`function` is empty) or of a function.

@@ -8,7 +8,6 @@
 use super::auth::{AdminAuth, Caller, Role};
 use super::http::Busy;
 use super::state::{AdminState, BODY};
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{
@@ -147,7 +146,7 @@ fn refusal(state: &AdminState, request: &Request, caller: Option<&Caller>) -> Op
 
 /// Refuses what a viewer may not do, for scripts and for the page.
 fn only_looking(viewer: &Caller) -> Response {
-    let error = match viewer.is_person {
+    let what = match viewer.is_person {
         true => format!(
             "{} is a viewer, who may look: what tests or changes something takes an operator (admin.users.operators)",
             viewer.name
@@ -157,8 +156,7 @@ fn only_looking(viewer: &Caller) -> Response {
                 .to_owned()
         }
     };
-    let body = Json(serde_json::json!({ "error": error }));
-    (StatusCode::FORBIDDEN, body).into_response()
+    super::api::error(StatusCode::FORBIDDEN, &what)
 }
 
 /// Reads the whole request, then passes it on.
