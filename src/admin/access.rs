@@ -11,7 +11,8 @@ use super::state::{AdminState, BODY};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
@@ -46,11 +47,15 @@ const OPEN: [&str; 6] = [
 /// Pages for people. Without a credential they show how to sign in.
 const PAGES: [&str; 2] = ["/", "/audit"];
 
+/// Path of a request below the path of `admin.public_url`.
+fn path_of<'a>(auth: &AdminAuth, request: &'a Request) -> &'a str {
+    let path = request.uri().path();
+    path.strip_prefix(auth.base()).unwrap_or(path)
+}
+
 /// Action of a request, and the login that it concerns, as the audit records them.
 fn action(auth: &AdminAuth, request: &Request) -> Option<(&'static str, Option<String>)> {
-    let path = request.uri().path();
-    let path = path.strip_prefix(auth.base()).unwrap_or(path);
-    let mut parts = path.strip_prefix("/api/")?.split('/');
+    let mut parts = path_of(auth, request).strip_prefix("/api/")?.split('/');
     let parts = [parts.next(), parts.next(), parts.next(), parts.next()];
     let (action, login) = match (request.method(), parts) {
         (&Method::POST, [Some("reload"), None, ..]) => return Some(("reload", None)),
@@ -78,6 +83,7 @@ pub(super) async fn check_access(
     let action = action(&state.auth, &request);
     let refusal = refusal(&state, &request, caller.as_ref());
     let is_refused = refusal.is_some();
+    let is_api = path_of(&state.auth, &request).starts_with("/api/");
     let mut response = match refusal {
         Some(response) => response,
         None => {
@@ -95,6 +101,9 @@ pub(super) async fn check_access(
         };
         let service = state.current.active();
         service.record_action(&caller.name, action, login, outcome);
+    }
+    if is_api {
+        response = with_json_error(response).await;
     }
     let headers = response.headers_mut();
     for (name, value) in [
@@ -114,9 +123,10 @@ pub(super) async fn check_access(
 /// Responds to a request that is not allowed.
 fn refusal(state: &AdminState, request: &Request, caller: Option<&Caller>) -> Option<Response> {
     let auth = &state.auth;
-    let path = request.uri().path();
-    let path = path.strip_prefix(auth.base()).unwrap_or(path);
-    let path = if path.is_empty() { "/" } else { path };
+    let path = match path_of(auth, request) {
+        "" => "/",
+        path => path,
+    };
     let health =
         matches!(path, "/livez" | "/readyz") || (path == "/metrics" && auth.metrics_public);
     let open = health || OPEN.contains(&path);
@@ -157,6 +167,32 @@ fn only_looking(viewer: &Caller) -> Response {
         }
     };
     super::api::error(StatusCode::FORBIDDEN, &what)
+}
+
+/// Turns an error's text into JSON, as scripts expect it of `/api/…`: `{"error": …}`.
+async fn with_json_error(response: Response) -> Response {
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    let is_json = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
+    if !is_error || is_json {
+        return response;
+    }
+    let (mut head, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, BODY).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&body);
+    let error = match text.trim() {
+        "" => status.canonical_reason().unwrap_or_default(),
+        text => text,
+    };
+    head.headers.remove(CONTENT_TYPE);
+    head.headers.remove(CONTENT_LENGTH);
+    let mut response = Json(serde_json::json!({ "error": error })).into_response();
+    *response.status_mut() = status;
+    response.headers_mut().extend(head.headers);
+    response
 }
 
 /// Reads the whole request, then passes it on.

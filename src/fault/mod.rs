@@ -19,4 +19,4 @@ pub use message::{enable_protocol, full_access, mailbox_remedy, message_remedy};
 pub use model::{Fault, Kind, Side};
 pub use quoting::{argument, quoted, shell_argument};
 pub use reply::ClientReply;
-pub use text::sanitize;
+pub use text::{cut_secrets, sanitize};

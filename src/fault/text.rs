@@ -8,6 +8,9 @@ const CAP: usize = 400;
 /// a JWT are longer.
 const CREDENTIAL: usize = 48;
 
+/// Least length of a secret that is cut, in octets: a shorter one is part of many words.
+const LEAST_SECRET: usize = 4;
+
 /// Returns one line of printable text of bounded length. Control characters become spaces. Long
 /// base64 runs are cut out, since an upstream may echo a line that it did not understand.
 pub fn sanitize(text: &str) -> String {
@@ -34,6 +37,17 @@ pub fn sanitize(text: &str) -> String {
     }
     flush(&mut run, &mut out);
     out.trim().to_owned()
+}
+
+/// Replaces the secrets of a request in the text of its answer, which some peers repeat.
+pub fn cut_secrets<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
+    let mut text = text.to_owned();
+    for secret in secrets {
+        if secret.len() >= LEAST_SECRET && text.contains(secret) {
+            text = text.replace(secret, "[cut]");
+        }
+    }
+    text
 }
 
 /// Whether a character is a control character, a line separator at which some log viewers break, or

@@ -25,7 +25,7 @@ use super::identity::{Identity, InfoClaims, MoreClaims, TokenClaims};
 use super::metadata::Metadata;
 use super::sign_in::{LIFETIME, SignIn, seconds};
 use crate::config::{IpPreference, Users};
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, cut_secrets};
 use crate::outbound::http::Client as HttpClient;
 use crate::tls;
 
@@ -168,7 +168,9 @@ impl Provider {
             .exchange_code(AuthorizationCode::new(code.to_owned()))
             .map_err(|_| refusal("the identity provider has no token endpoint"))?
             .set_pkce_verifier(PkceCodeVerifier::new(sign_in.verifier));
-        let answer = request.request_async(&send).await.map_err(not_redeemed)?;
+        let answer = request.request_async(&send).await;
+        let answer = answer
+            .map_err(|error| not_redeemed(error, &[self.users.client_secret.expose(), code]))?;
         let Some(token) = answer.id_token() else {
             return Err(refusal("the identity provider sent no ID token")
                 .with_remedy("its client must be allowed the scope openid"));
@@ -286,8 +288,8 @@ fn refusal(detail: impl Into<String>) -> Fault {
     Fault::new(Kind::GrantRefused, detail.into())
 }
 
-/// Fault of a code that was not redeemed.
-fn not_redeemed(error: RequestTokenError<Unanswered, Refusal>) -> Fault {
+/// Fault of a code that was not redeemed, without the request's secrets.
+fn not_redeemed(error: RequestTokenError<Unanswered, Refusal>, secrets: &[&str]) -> Fault {
     match error {
         RequestTokenError::ServerResponse(said) => {
             let description = said.error_description().cloned().unwrap_or_default();
@@ -295,6 +297,7 @@ fn not_redeemed(error: RequestTokenError<Unanswered, Refusal>) -> Fault {
                 "the identity provider does not take the code: {} {description}",
                 said.error()
             );
+            let detail = cut_secrets(&detail, secrets.iter().copied());
             let is_secret = *said.error() == CoreErrorResponseType::InvalidClient;
             refusal(detail).with_remedy(match is_secret {
                 true => "check admin.users.client_id and client_secret, and whether the secret has ended",

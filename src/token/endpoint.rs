@@ -36,9 +36,6 @@ const SECRET_FIELDS: [&str; 8] = [
     "device_code",
 ];
 
-/// Least length of a secret that is cut from error texts, in octets: a shorter one is part of many words.
-const LEAST_SECRET: usize = 4;
-
 /// Remedy if a directly connected endpoint does not respond.
 const DIRECT: &str =
     "check that this host reaches the token endpoint (DNS, firewall, TLS inspection)";
@@ -163,7 +160,7 @@ impl Endpoint {
             },
             // A redirect is not an OAuth response.
             400.. => match serde_json::from_slice::<Json>(&reply.body) {
-                Ok(json) => json.without(&secrets).failure(registration, &reply),
+                Ok(json) => json.failure(registration, &reply, &secrets),
                 Err(_) => malformed(reply.status),
             },
             _ => malformed(reply.status),
@@ -192,25 +189,12 @@ impl Endpoint {
 }
 
 impl Json {
-    /// Cuts secrets that the endpoint repeats: error texts are logged.
-    fn without(mut self, secrets: &[Secret]) -> Self {
-        let cut = |text: &mut String| {
-            for secret in secrets.iter().map(Secret::expose) {
-                if text.contains(secret) {
-                    *text = text.replace(secret, "[cut]");
-                }
-            }
-        };
-        cut(&mut self.error);
-        for value in [&mut self.error_description, &mut self.suberror] {
-            if let serde_json::Value::String(text) = value {
-                cut(text);
-            }
-        }
-        self
-    }
-
-    fn failure(&self, registration: &Registration, reply: &Reply) -> TokenError {
+    fn failure(
+        &self,
+        registration: &Registration,
+        reply: &Reply,
+        secrets: &[Secret],
+    ) -> TokenError {
         let codes = match &self.error_codes {
             serde_json::Value::Array(codes) => codes.as_slice(),
             code => std::slice::from_ref(code),
@@ -223,23 +207,16 @@ impl Json {
             codes: &codes,
             suberror: self.suberror.as_str().unwrap_or_default(),
             skew: reply.skew,
+            secrets,
         };
         refusal::classify(registration, &refusal)
     }
 }
 
-/// Values of a form that no error text may repeat, as they are and as they are encoded.
+/// Values of a form that no error text may repeat.
 fn secrets(form: &[(&str, &str)]) -> Vec<Secret> {
-    let is_secret = |name: &str| SECRET_FIELDS.contains(&name);
-    let values = form
-        .iter()
-        .filter(|(name, value)| is_secret(name) && value.len() >= LEAST_SECRET)
-        .map(|(_, value)| *value);
-    let encoded =
-        |value: &str| url::form_urlencoded::byte_serialize(value.as_bytes()).collect::<String>();
-    values
-        .flat_map(|value| [Secret::from(value), Secret::from(encoded(value))])
-        .collect()
+    let secret = form.iter().filter(|(name, _)| SECRET_FIELDS.contains(name));
+    secret.map(|(_, value)| Secret::from(*value)).collect()
 }
 
 /// Reads one of Entra's codes, a number or a text.

@@ -14,6 +14,8 @@ use std::borrow::Cow;
 use super::failure::Class::{self, Attention, Ended};
 use super::failure::TokenError;
 use crate::config::Registration;
+use crate::fault::cut_secrets;
+use crate::secret::Secret;
 use subject::For;
 pub(super) use table::THROTTLED;
 use table::{CODES, LATER, LESS, NAMES, Row, TROUBLE, UNKNOWN};
@@ -28,6 +30,9 @@ pub(super) struct OAuthError<'a> {
     pub(super) suberror: &'a str,
     /// Seconds by which our clock is ahead of the endpoint's.
     pub(super) skew: Option<i64>,
+    /// Secrets of the request, which the endpoint may repeat. They are cut only from the detail: a
+    /// password that a client presents must not change the meaning of its refusal.
+    pub(super) secrets: &'a [Secret],
 }
 
 /// Difference in seconds above which a clock is wrong, rather than the network slow.
@@ -43,10 +48,12 @@ pub(super) fn classify(registration: &Registration, refusal: &OAuthError<'_>) ->
     let mut codes = refusal.codes.to_vec();
     codes.extend(in_description(summary));
     let error = normal(refusal.error);
-    let detail = match summary {
-        "" => format!("the identity provider answers {}", refusal.error),
-        summary => format!("the identity provider answers {}: {summary}", refusal.error),
+    let said = match summary {
+        "" => refusal.error.to_owned(),
+        summary => format!("{}: {summary}", refusal.error),
     };
+    let said = cut_secrets(&said, refusal.secrets.iter().map(Secret::expose));
+    let detail = format!("the identity provider answers {said}");
     let (class, remedy) = meaning(registration, refusal, &codes, &error);
     let class = match class {
         // Without a consent none can end.

@@ -13,6 +13,9 @@ use nom::multi::fold_many0;
 use nom::sequence::{delimited, preceded, separated_pair, terminated};
 use nom::{IResult, Parser};
 
+/// Longest tag of a client's command, in octets: clients make short ones, and no RFC bounds them.
+const TAG_CAP: usize = 1000;
+
 /// A client's command before login, with its tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tagged {
@@ -85,11 +88,11 @@ fn malformed(input: &[u8]) -> Command {
     }
 }
 
-/// `tag = 1*<any ASTRING-CHAR except "+">`, at most 64 of them.
+/// `tag = 1*<any ASTRING-CHAR except "+">`, at most 1,000 of them.
 fn imap_tag(input: &[u8]) -> IResult<&[u8], &[u8]> {
     map_opt(
         take_while1(|octet| is_astring_char(octet) && octet != b'+'),
-        |tag: &[u8]| (tag.len() <= 64).then_some(tag),
+        |tag: &[u8]| (tag.len() <= TAG_CAP).then_some(tag),
     )
     .parse(input)
 }
@@ -350,6 +353,14 @@ mod tests {
         Command::Login {
             login: login.into(),
             password: password.into(),
+        }
+    }
+
+    #[test]
+    fn tags_may_be_long() {
+        for (length, is_tag) in [(1, true), (255, true), (1000, true), (1001, false)] {
+            let line = format!("{} NOOP", "t".repeat(length));
+            assert_eq!(command(line.as_bytes()).is_some(), is_tag, "{length}");
         }
     }
 

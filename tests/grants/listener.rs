@@ -36,6 +36,58 @@ async fn authrelay(directory: &Path, arguments: &[&str]) -> (Option<i32>, String
     (output.status.code(), String::from_utf8(said).unwrap())
 }
 
+/// Scripts read the errors of `/api/…`, whatever refuses the request.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_error_of_the_api_is_json() {
+    let relay = relay("bind: '127.0.0.1:0', metrics_public: false").await;
+    let base = format!("http://{}/api", relay.listener("admin"));
+    let test = format!("/accounts/{LOGIN}/test");
+    for (method, path, token, origin, status) in [
+        ("GET", "/accounts", "", "", 401),
+        ("GET", "/accounts", "wrong", "", 401),
+        ("POST", "/reload", TOKEN, "http://elsewhere.test", 403),
+        ("GET", "/nothing", TOKEN, "", 404),
+        ("GET", "/reload", TOKEN, "", 405),
+        ("POST", "/accounts/%ff/test", TOKEN, "", 400),
+        ("POST", "/accounts/%ff/authorize", TOKEN, "", 400),
+        ("DELETE", "/accounts/%ff/token", TOKEN, "", 400),
+        (
+            "POST",
+            &format!("{test}?protocol=imap&protocol=smtp"),
+            TOKEN,
+            "",
+            400,
+        ),
+        ("POST", &format!("{test}?protocol=ftp"), TOKEN, "", 400),
+        ("GET", "/accounts/x/authorize", TOKEN, "", 400),
+        ("POST", "/accounts/nobody/test", TOKEN, "", 404),
+    ] {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        let mut request = http().request(method.clone(), format!("{base}{path}"));
+        if !token.is_empty() {
+            request = request.bearer_auth(token);
+        }
+        if !origin.is_empty() {
+            request = request.header("origin", origin);
+        }
+        let answer = request.send().await.unwrap();
+        let case = format!("{method} {path}: {:?}", answer.headers());
+        assert_eq!(answer.status(), status, "{case}");
+        assert_eq!(
+            answer.headers()["content-type"],
+            "application/json",
+            "{case}"
+        );
+        let is_challenged = answer.headers().contains_key("www-authenticate");
+        assert_eq!(is_challenged, status == 401, "{case}");
+        let json: serde_json::Value = answer.json().await.unwrap();
+        assert!(
+            !json["error"].as_str().unwrap().is_empty(),
+            "{case}: {json}"
+        );
+    }
+}
+
 /// Half a request, and silence.
 fn half(relay: &Relay, head: &str) -> TcpStream {
     let mut stream = TcpStream::connect(relay.listener("admin")).unwrap();

@@ -377,3 +377,26 @@ fn two_codes_and_a_clock() {
         Kind::Unavailable
     );
 }
+
+/// Whoever presents a password that is part of the answer does not escape the lockout.
+#[test]
+fn a_secret_that_is_part_of_the_answer_does_not_change_its_meaning() {
+    let config = registrations();
+    let ropc = of(&config, "ropc");
+    for (error, description, secret) in [
+        ("invalid_grant", "wrong", "grant"),
+        ("invalid_grant", "AADSTS50126: Something.", "50126"),
+    ] {
+        let secrets = [Secret::from(secret)];
+        let refusal = OAuthError {
+            status: 400,
+            error,
+            description,
+            secrets: &secrets,
+            ..OAuthError::default()
+        };
+        let failure = classify(&ropc, &refusal);
+        assert_eq!(failure.class, Client, "{secret}");
+        assert!(!failure.fault.to_string().contains(secret), "{secret}");
+    }
+}

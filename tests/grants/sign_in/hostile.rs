@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::browser::{Browser, TOKEN, relay};
-use super::provider::{CLIENT, Provider, Signed};
+use super::provider::{CLIENT, Provider, SECRET, Signed};
 use super::{BOSS, person};
 use crate::clock::{patient, still};
 use crate::free_port;
@@ -146,6 +146,13 @@ async fn answers_without_a_code_are_said_in_words() {
                 json!({"error": "invalid_grant", "error_description": "AADSTS70008"}),
             ),
             "AADSTS70008",
+        ),
+        (
+            (
+                400,
+                json!({"error": "invalid_grant", "error_description": format!("{SECRET} is wrong")}),
+            ),
+            "[cut] is wrong",
         ),
         (
             (401, json!({"error": "invalid_client"})),
