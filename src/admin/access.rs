@@ -189,8 +189,7 @@ async fn with_json_error(response: Response) -> Response {
     };
     head.headers.remove(CONTENT_TYPE);
     head.headers.remove(CONTENT_LENGTH);
-    let mut response = Json(serde_json::json!({ "error": error })).into_response();
-    *response.status_mut() = status;
+    let mut response = super::api::error(status, error);
     response.headers_mut().extend(head.headers);
     response
 }
