@@ -39,20 +39,15 @@ pub struct Caps {
     pub complaints: usize,
 }
 
-/// Runs a program without a shell until it ends, at most until `end`. Blocks. The result is
-/// complete when the program has ended, even if another process still holds its output; its
-/// descendants are then killed.
-///
-/// # Errors
-///
-/// Outer: the program cannot be run or waited for. Inner: its output is incomplete.
-pub fn run(
-    program: &Path,
-    arguments: &[String],
-    end: Instant,
-    caps: Caps,
-) -> io::Result<(ExitStatus, Result<Printed, Incomplete>)> {
-    system::process::run(program, arguments, end, caps)
+system! {
+    /// Runs a program without a shell until it ends, at most until `end`. Blocks. The result is
+    /// complete when the program has ended, even if another process still holds its output; its
+    /// descendants are then killed.
+    ///
+    /// # Errors
+    ///
+    /// Outer: the program cannot be run or waited for. Inner: its output is incomplete.
+    pub fn process::run(program: &Path, arguments: &[String], end: Instant, caps: Caps) -> io::Result<(ExitStatus, Result<Printed, Incomplete>)>;
 }
 
 /// A program that is awaited asynchronously. On drop it is killed with its descendants.

@@ -44,7 +44,7 @@ impl Dialect for Imap {
             Some(Response::Tagged(Status::Ok, text)) => Reply::Positive(text),
             // Capabilities are useful but not required.
             Some(Response::Tagged(_, text)) if sent == Sent::Ask => Reply::Positive(text),
-            Some(Response::Tagged(_, text)) => Reply::refused(text, &TEMPORARY),
+            Some(Response::Tagged(_, text)) => Reply::refusal(text, &TEMPORARY),
             None => Reply::Violation("a response"),
         }
     }

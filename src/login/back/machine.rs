@@ -78,7 +78,7 @@ pub(super) enum Reply {
 
 impl Reply {
     /// A refusal of one line; one of these response codes in it makes it temporary.
-    pub(super) fn refused(text: Bytes, temporary: &[&str]) -> Self {
+    pub(super) fn refusal(text: Bytes, temporary: &[&str]) -> Self {
         let said = text.to_ascii_uppercase();
         let said = String::from_utf8_lossy(&said);
         let refusal = match temporary.iter().any(|code| said.contains(code)) {

@@ -44,7 +44,7 @@ impl Dialect for Pop3 {
             Some(Reply::Err) if sent == Sent::Ask => machine::Reply::Positive(Bytes::new()),
             Some(Reply::Ok) => machine::Reply::Positive(line.clone()),
             Some(Reply::Continue(_)) => machine::Reply::Continue,
-            Some(Reply::Err) => machine::Reply::refused(line.clone(), &TEMPORARY),
+            Some(Reply::Err) => machine::Reply::refusal(line.clone(), &TEMPORARY),
             None => machine::Reply::Violation("a reply"),
         }
     }
