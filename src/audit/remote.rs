@@ -154,6 +154,14 @@ impl Remote {
         }
     }
 
+    /// Records that a message can never be sent. The number is logged with the next success.
+    fn on_refused(&self) {
+        let mut state = self.state.lock();
+        state.sending = state.sending.saturating_sub(1);
+        state.dropped += 1;
+        self.changed.notify_all();
+    }
+
     /// Sleeps. Returns false if the queue was closed.
     fn pause(&self, pause: Duration) -> bool {
         let end = Instant::now() + pause;
@@ -203,7 +211,7 @@ impl Remote {
                             remedy = "raise the size of a request that the server takes",
                             "an audit record is too large for the server; it was not sent"
                         );
-                        self.sent(now.len());
+                        self.on_refused();
                         rest = later;
                         continue;
                     }
@@ -266,6 +274,38 @@ mod tests {
                 _ => Err(Undelivered::Smaller),
             }
         }
+    }
+
+    /// Accepts no message of more than 100 octets.
+    struct Low;
+
+    impl Delivery for Low {
+        fn address(&self) -> String {
+            "test".into()
+        }
+
+        fn batch(&self) -> (usize, usize) {
+            (8, 1000)
+        }
+
+        fn deliver(&mut self, messages: &[Vec<u8>]) -> Result<(), Undelivered> {
+            match messages.iter().all(|message| message.len() <= 100) {
+                true => Ok(()),
+                false => Err(Undelivered::Smaller),
+            }
+        }
+    }
+
+    #[test]
+    fn messages_that_are_too_large_count_as_dropped() {
+        let remote = Remote::new(OnFull::Continue, &WORDING);
+        for octets in [100, 100, 101, 102] {
+            remote.push(vec![b'x'; octets]);
+        }
+        remote.close();
+        remote.run(Low);
+        assert_eq!(remote.finish(Instant::now()), 0);
+        assert_eq!(remote.state.lock().dropped, 2);
     }
 
     #[test]

@@ -71,8 +71,7 @@ fn serve(path: &Path, options: Options) -> Result<Exit, Exit> {
         .flatten();
     let runtime = runtime()?;
     let served = runtime.block_on(serve_until_stopped(config, path, log, confinement));
-    // Does not wait for a command or look-up that hangs.
-    runtime.shutdown_background();
+    end(runtime);
     match served {
         Ok(()) => {
             manager::report(Severity::Information, "stopped");
@@ -123,6 +122,12 @@ async fn serve_until_stopped(
     manager::report(Severity::Information, &text);
     server.serve(stop).await?;
     Ok(())
+}
+
+/// Ends the runtime and the programs that it runs. Does not wait for a look-up that hangs.
+fn end(runtime: tokio::runtime::Runtime) {
+    platform::process::end_all();
+    runtime.shutdown_background();
 }
 
 fn fail(exit: Exit, why: &str) -> Exit {

@@ -71,6 +71,22 @@ impl Sources {
         }
     }
 
+    /// Whether a resolved program is nowhere to be found. False if sources are not read.
+    pub(super) fn lack_program(&self, program: &Path) -> bool {
+        if !self.are_read() {
+            return false;
+        }
+        let is_there = |program: &Path| {
+            // Windows starts a program without its ending.
+            program.is_file() || program.with_added_extension("exe").is_file()
+        };
+        if program.components().nth(1).is_some() {
+            return !is_there(program);
+        }
+        let folders = std::env::var_os("PATH").unwrap_or_default();
+        !std::env::split_paths(&folders).any(|folder| is_there(&folder.join(program)))
+    }
+
     /// Whether a program was named.
     pub(super) fn name_programs(&self) -> bool {
         self.programs.get()

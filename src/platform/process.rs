@@ -4,11 +4,25 @@
 use std::io;
 use std::path::Path;
 use std::process::ExitStatus;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
 use zeroize::Zeroizing;
 
 use super::system;
+
+/// Longest time for programs to end with this process.
+const LAST: Duration = Duration::from_millis(200);
+
+/// Whether this process ends, and programs with it.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Number of programs that [`run`] waits for.
+static COUNT: Mutex<usize> = Mutex::new(0);
+
+/// Notified when one of them has ended.
+static ENDED: Condvar = Condvar::new();
 
 /// Output of a program.
 #[derive(Debug)]
@@ -39,15 +53,52 @@ pub struct Caps {
     pub complaints: usize,
 }
 
-system! {
-    /// Runs a program without a shell until it ends, at most until `end`. Blocks. The result is
-    /// complete when the program has ended, even if another process still holds its output; its
-    /// descendants are then killed.
-    ///
-    /// # Errors
-    ///
-    /// Outer: the program cannot be run or waited for. Inner: its output is incomplete.
-    pub fn process::run(program: &Path, arguments: &[String], end: Instant, caps: Caps) -> io::Result<(ExitStatus, Result<Printed, Incomplete>)>;
+/// Runs a program without a shell until it ends, at most until `end`. Blocks. The result is
+/// complete when the program has ended, even if another process still holds its output; its
+/// descendants are then killed.
+///
+/// # Errors
+///
+/// Outer: the program cannot be run or waited for. Inner: its output is incomplete.
+pub fn run(
+    program: &Path,
+    arguments: &[String],
+    end: Instant,
+    caps: Caps,
+) -> io::Result<(ExitStatus, Result<Printed, Incomplete>)> {
+    let _counted = Counted::new();
+    system::process::run(program, arguments, end, caps)
+}
+
+/// Ends all programs that [`run`] waits for, with their descendants: this process ends, and would
+/// leave them behind. Blocks for a moment.
+pub fn end_all() {
+    ENDING.store(true, Ordering::Release);
+    let until = Instant::now() + LAST;
+    let mut count = COUNT.lock();
+    while *count > 0 && !ENDED.wait_until(&mut count, until).timed_out() {}
+}
+
+/// Whether a program's time is over: at `end`, or since this process ends.
+pub(super) fn is_over(end: Instant) -> bool {
+    ENDING.load(Ordering::Acquire) || Instant::now() >= end
+}
+
+/// Counts a program until it is dropped.
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        *COUNT.lock() += 1;
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        *COUNT.lock() -= 1;
+        ENDED.notify_all();
+    }
 }
 
 /// A program that is awaited asynchronously. On drop it is killed with its descendants.

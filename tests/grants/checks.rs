@@ -300,6 +300,32 @@ fn f51_ports_that_speak_otherwise_are_warned_of() {
 }
 
 #[test]
+fn programs_that_are_not_there_are_warned_of() {
+    let folder = Folder::new().with("token", "#!/bin/sh\n");
+    let command = |program: &str| {
+        format!(
+            "{}notify: [{{events: [consent], command: [sh, -c, true]}}]\n",
+            GOOD.replace(
+                "grant: client_credentials",
+                &format!("grant: command\n    scope: x\n    command: [{program}]")
+            )
+            .replace("    client_secret: SECRET\n", "")
+            .replace("    client_id: 11111111-2222-3333-4444-555555555555\n", "")
+            .replace("    tenant: contoso.onmicrosoft.com\n", "")
+            .replace("PASSWORD", "a-password-1")
+        )
+    };
+    for program in ["/nowhere/token", "./tokens", "no-such-program"] {
+        folder.warns(&command(program), "there is no program");
+    }
+    for program in ["/bin/sh", "./token", "sh"] {
+        folder.is_silent_about(&command(program), "there is no program");
+    }
+    let hook = command("sh").replace("[sh, -c, true]", "[/nowhere/page-me]");
+    folder.warns(&hook, "notify[0].command: there is no program");
+}
+
+#[test]
 fn f44_scopes_that_are_known_to_be_refused_are_warned_of() {
     let folder = Folder::new();
     let scope = |scope: &str| with(&format!("x\n    scope: {scope}"));

@@ -598,6 +598,48 @@ fn d37_relays_that_wait_for_one_another_say_that_the_endpoint_is_slow() {
     });
 }
 
+/// d37: who waits for another relay's request waits as long as it may take, and uses what it brings.
+#[test]
+fn d37_relays_wait_for_the_answer_that_one_of_them_gets() {
+    crate::clock::still(|clock| async move {
+        let setup = consenting().append("limits: {upstream_timeout: 20s}\n");
+        let (relay, endpoint) = consented(setup).await;
+        relay.sandbox.revoke_tokens();
+        grant(&endpoint, &relay.sandbox);
+        let asked = endpoint.count();
+        let held = endpoint.hold().await;
+        let config = Config::load(&relay.directory().join("proxy.yaml"), LoadMode::Run).unwrap();
+        let mut attempts = tokio::task::JoinSet::new();
+        for _ in 0..4 {
+            let server = authrelay::server::Server::bind(&config).unwrap();
+            let address = server.addresses()[0].1;
+            tokio::spawn(server.serve(std::future::pending()));
+            attempts.spawn(async move {
+                let mut client = crate::client::Client::dial(Imap, address).await;
+                crate::stage::greet(&mut client).await;
+                client.log_in(LOGIN, PASSWORD).await
+            });
+        }
+        let until = async |is_there: &dyn Fn() -> bool| {
+            while !is_there() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let is_asked = || endpoint.count() > asked;
+        crate::clock::patient("the request", until(&is_asked)).await;
+        let late = clock.elapsed() + Duration::from_secs(15);
+        let is_late = || clock.elapsed() >= late;
+        let wait = clock.until_ready(Duration::from_secs(20), until(&is_late));
+        wait.await;
+        drop(held);
+        let replies = clock.until_ready(Duration::from_secs(10), attempts.join_all());
+        for reply in replies.await {
+            assert!(reply.starts_with("a OK "), "{reply}");
+        }
+        assert_eq!(endpoint.count() - asked, 1);
+    });
+}
+
 /// The refresh tokens that a strict endpoint was shown, one use each.
 #[derive(Default)]
 pub struct OneUse {

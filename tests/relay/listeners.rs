@@ -284,7 +284,7 @@ async fn d08_the_end_does_not_wait_for_a_reload() {
     let begun = path.with_file_name("begun");
     let yaml = std::fs::read_to_string(&path).unwrap();
     let hanging = format!(
-        "password: {{command: [sh, -c, \"touch {}; exec sleep 60\"]}}",
+        "password: {{command: [sh, -c, \"sleep 600 & echo $! >{0}.new; mv {0}.new {0}; wait\"]}}",
         begun.display()
     );
     let password = format!("password: \"{PASSWORD}\"");
@@ -307,6 +307,17 @@ async fn d08_the_end_does_not_wait_for_a_reload() {
     let took = began.elapsed();
     assert!(took < Duration::from_secs(2), "{took:?}");
     client.rest().await;
+    // d40: nothing that was started stays behind.
+    let pid = std::fs::read_to_string(&begun).unwrap();
+    let is_alive = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+        stat.is_ok_and(|stat| !stat.contains(") Z "))
+    };
+    let end = Instant::now() + Duration::from_secs(30);
+    while is_alive() {
+        assert!(Instant::now() < end, "the command's child lives on");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// A shortage of descriptors is one warning, whichever listener and thread meets it, and so is its

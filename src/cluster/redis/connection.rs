@@ -27,6 +27,9 @@ const CHANNEL: &str = "authrelay:told";
 /// Name of the value that identifies the key.
 const KEY: &str = "authrelay:key";
 
+/// Name of the value with which permissions are examined.
+const EXAMINED: &str = "authrelay:examined";
+
 /// Maximum number of operations that wait for the connection.
 const QUEUE: usize = 4_096;
 
@@ -323,11 +326,12 @@ pub struct Findings {
 }
 
 /// Script that needs every permission of the relays' own: a command of each kind, on a value that it
-/// removes again, and a publication that no relay understands.
+/// removes again, and a publication that no relay understands. `KEYS[1]` is [`EXAMINED`], `ARGV[1]` is
+/// [`CHANNEL`].
 const PERMISSIONS: &str = "
-local name = 'authrelay:examined'
+local name = KEYS[1]
 redis.call('TIME')
-redis.call('PUBLISH', 'authrelay:told', '')
+redis.call('PUBLISH', ARGV[1], '')
 redis.call('SET', name, '', 'PX', 1000)
 redis.call('DEL', name)
 redis.call('HSET', name, 'x', '')
@@ -341,6 +345,15 @@ return 1";
 
 static NOBODY: OnceLock<mpsc::UnboundedSender<Published>> = OnceLock::new();
 
+/// Checks that the server allows every command that relays use.
+async fn permissions(connection: &mut MultiplexedConnection) -> Result<(), Unavailable> {
+    let script = Script::new(PERMISSIONS);
+    let mut examination = script.key(EXAMINED);
+    let ran = examination.arg(CHANNEL).invoke_async(connection);
+    let ran: Result<Value, RedisError> = ran.await;
+    ran.map(drop).map_err(|error| Unavailable(words(&error)))
+}
+
 /// Checks that a store can be reached and is suitable: reach, TLS, password, permissions, version,
 /// eviction policy, clock, key.
 ///
@@ -353,9 +366,7 @@ pub async fn examine(config: &SharedStore, keys: &Keys) -> Result<Findings, Unav
     let made = tokio::time::timeout(Duration::from_secs(5), connecting).await;
     let made = made.map_err(|_| Unavailable("no connection within 5 s".to_owned()))??;
     let mut connection = made.connection.clone();
-    let script = Script::new(PERMISSIONS);
-    let ran: Result<Value, RedisError> = script.invoke_async(&mut connection).await;
-    ran.map_err(|error| Unavailable(words(&error)))?;
+    permissions(&mut connection).await?;
     let mut findings = Findings::default();
     let server = info(&mut connection, "server").await?;
     let version = field(&server, "valkey_version").or_else(|| field(&server, "redis_version"));

@@ -221,10 +221,16 @@ impl Value for Program {
         let items = field.list()?;
         let words: Option<Vec<_>> = items.iter().map(Field::text).collect();
         match words?.split_first() {
-            Some((program, arguments)) => Some(Self {
-                program: field.sources().program(program),
-                arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
-            }),
+            Some((name, arguments)) => {
+                let program = field.sources().program(name);
+                if field.sources().lack_program(&program) {
+                    field.warn(format_args!("there is no program {}", program.display()));
+                }
+                Some(Self {
+                    program,
+                    arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
+                })
+            }
             None => field.reject("must name a program and its arguments"),
         }
     }

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process_group};
 use zeroize::Zeroizing;
 
-use super::super::process::{Caps, Incomplete, Printed, keep_last};
+use super::super::process::{Caps, Incomplete, Printed, is_over, keep_last};
 
 /// Interval for checking whether a silent program has ended.
 const LOOK: Duration = Duration::from_millis(10);
@@ -60,7 +60,7 @@ fn read(child: &mut Child, end: Instant, caps: Caps) -> Result<Printed, Incomple
         if ended {
             return Ok(Printed { output, complaints });
         }
-        if Instant::now() >= end {
+        if is_over(end) {
             return Err(Incomplete::TimedOut);
         }
         let mut open = Vec::new();

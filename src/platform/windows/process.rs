@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use process_wrap::{std as blocking, tokio as waiting};
 use zeroize::Zeroizing;
 
-use super::super::process::{Caps, Incomplete, Printed, keep_last};
+use super::super::process::{Caps, Incomplete, Printed, is_over, keep_last};
 
 /// Interval for checking whether a silent program has ended.
 const LOOK: Duration = Duration::from_millis(10);
@@ -76,7 +76,7 @@ fn read(
         let now = Instant::now();
         match ended {
             Some(rest) if now >= rest => break,
-            None if now >= end => return Err(Incomplete::TimedOut),
+            None if is_over(end) => return Err(Incomplete::TimedOut),
             None if has_ended(child)? => {
                 // Ends the remaining processes that hold the pipes.
                 let _ = child.start_kill();
@@ -102,7 +102,7 @@ fn read(
         }
     }
     while ended.is_none() && !has_ended(child)? {
-        if Instant::now() >= end {
+        if is_over(end) {
             return Err(Incomplete::TimedOut);
         }
         std::thread::sleep(LOOK);

@@ -94,6 +94,25 @@ async fn the_last_records_are_shown_and_filtered() {
     assert!(!page.contains("<img"), "{page}");
 }
 
+/// A record is checked by the one after it: before there are two, the page does not say `intact`.
+#[tokio::test]
+async fn the_page_says_where_no_record_was_checked() {
+    let relay = relay("audit: {path: audit.jsonl}\n").await;
+    let page = audit(&relay, "").await;
+    assert_eq!(page.status, 200);
+    assert!(page.body.contains("no record was checked"), "{}", page.body);
+    assert!(!page.body.contains(">intact<"), "{}", page.body);
+    let mut client = relay.connect(Imap).await;
+    client.log_in(LOGIN, "wrong").await;
+    client.send("b LOGOUT\r\n").await;
+    client.rest().await;
+    relay.log.sessions(1).await;
+    written(&relay).await;
+    let page = audit(&relay, "").await.body;
+    assert!(!page.contains("no record was checked"), "{page}");
+    assert!(page.contains(">intact<"), "{page}");
+}
+
 /// Rotated, torn, edited, and larger than what is read.
 #[tokio::test]
 async fn a_file_that_changes_is_read_all_the_same() {
