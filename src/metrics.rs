@@ -58,26 +58,65 @@ const REVISION: &str = match option_env!("AUTHRELAY_REVISION") {
 /// Values of the label `outcome` of token requests.
 pub const REQUESTS: [&str; 4] = ["ok", "throttled", "unavailable", "refused"];
 
-/// Counters and gauges of one process.
+/// Declares a group of metrics, and their registration: `field: type => name, help` in the order of the
+/// text. A type without a default is followed by how a metric is made.
+macro_rules! metrics {
+    ($(#[doc = $about:literal])+ struct $group:ident {
+        $($field:ident: $type:ty $(as $made:expr)? => $name:expr, $help:expr;)+
+    }) => {
+        $(#[doc = $about])+
+        #[derive(Debug)]
+        struct $group {
+            $($field: $type,)+
+        }
+
+        impl $group {
+            fn registered(registry: &mut Registry) -> Self {
+                Self {
+                    $($field: registered(registry, $name, $help, metrics!(@made $($made)?)),)+
+                }
+            }
+        }
+    };
+    (@made) => { Default::default() };
+    (@made $made:expr) => { $made };
+}
+
+metrics! {
+    /// Counters and gauges that every process has.
+    struct Families {
+        sessions: Family<Labels, Counter> => "sessions", "Sessions that ended";
+        active: Family<Labels, Gauge> => "sessions_active", "Sessions open now";
+        logins: Family<Labels, Histogram> as Family::new_with_constructor(histogram) =>
+            "login_duration_seconds", "From credentials to the mail service's success";
+        bytes: Family<Labels, Counter> =>
+            "relayed_bytes", "Octets relayed after login, counted as sessions end";
+        messages: Family<Labels, Counter> =>
+            "messages", "Messages submitted over SMTP, by the mail service's final reply";
+        waits: Family<Labels, Counter> =>
+            "smtp_waits", "Messages by how their permit to be sent came: at once, after a wait, not in time";
+        faults: Family<Labels, Counter> => "faults", "Faults, by the side to blame";
+        requests: Family<Labels, Counter> => "token_requests", "Requests for a token";
+        request_duration: Histogram as histogram() =>
+            "token_request_duration_seconds", "How long requests for a token take";
+        reauthorization: Family<Labels, Gauge> =>
+            "reauthorization_required", "Accounts whose owner has to consent";
+        attention: Family<Labels, Gauge> =>
+            "consents_attention", "Accounts whose consent is refused, but not for good";
+        expiry: Family<Labels, Gauge<f64, AtomicU64>> => EXPIRY, EXPIRY_HELP;
+        notifications: Family<Labels, Counter> =>
+            "notifications", "Tries to deliver an alert, and alerts that were dropped";
+        build: Family<Labels, Gauge> => "build_info", "What runs";
+        unstored: Gauge =>
+            "unstored_tokens", "Redeemed refresh tokens that are in use, but could not be written to the state directory yet";
+    }
+}
+
+/// Metrics of one process.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    sessions: Family<Labels, Counter>,
-    active: Family<Labels, Gauge>,
-    logins: Family<Labels, Histogram>,
-    bytes: Family<Labels, Counter>,
-    messages: Family<Labels, Counter>,
-    waits: Family<Labels, Counter>,
-    faults: Family<Labels, Counter>,
-    requests: Family<Labels, Counter>,
-    request_duration: Histogram,
-    reauthorization: Family<Labels, Gauge>,
-    attention: Family<Labels, Gauge>,
-    expiry: Family<Labels, Gauge<f64, AtomicU64>>,
-    notifications: Family<Labels, Counter>,
-    /// Version and commit.
-    build: Family<Labels, Gauge>,
-    unstored: Gauge,
+    families: Families,
     /// Present with `audit`.
     audit: Option<AuditMetrics>,
     /// Present with a shared store.
@@ -105,24 +144,19 @@ impl AuditMetrics {
     }
 }
 
-/// Metrics of the store shared by several relays.
-#[derive(Debug)]
-struct SharingMetrics {
-    up: Gauge,
-    operations: Family<Labels, Counter>,
-    relays: Gauge,
+metrics! {
+    /// Metrics of the store shared by several relays.
+    struct SharingMetrics {
+        up: Gauge => "store_up", "Whether the store that several relays share answers";
+        operations: Family<Labels, Counter> =>
+            "store_operations", "Operations of the shared store, by what became of them";
+        relays: Gauge => "relays", "Relays that share the store and are alive, this one included";
+    }
 }
 
 impl SharingMetrics {
     fn new(registry: &mut Registry) -> Self {
-        let up = "Whether the store that several relays share answers";
-        let operations = "Operations of the shared store, by what became of them";
-        let relays = "Relays that share the store and are alive, this one included";
-        let metrics = Self {
-            up: add(registry, "store_up", up),
-            operations: add(registry, "store_operations", operations),
-            relays: add(registry, "relays", relays),
-        };
+        let metrics = Self::registered(registry);
         metrics.relays.set(1);
         for operation in Command::NAMES.iter().chain(&["connect"]) {
             for outcome in STORE {
@@ -161,59 +195,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("authrelay");
         let r = &mut registry;
         let metrics = Self {
-            sessions: add(r, "sessions", "Sessions that ended"),
-            active: add(r, "sessions_active", "Sessions open now"),
-            logins: registered(
-                r,
-                "login_duration_seconds",
-                "From credentials to the mail service's success",
-                Family::new_with_constructor(histogram),
-            ),
-            bytes: add(
-                r,
-                "relayed_bytes",
-                "Octets relayed after login, counted as sessions end",
-            ),
-            messages: add(
-                r,
-                "messages",
-                "Messages submitted over SMTP, by the mail service's final reply",
-            ),
-            waits: add(
-                r,
-                "smtp_waits",
-                "Messages by how their permit to be sent came: at once, after a wait, not in time",
-            ),
-            faults: add(r, "faults", "Faults, by the side to blame"),
-            requests: add(r, "token_requests", "Requests for a token"),
-            request_duration: registered(
-                r,
-                "token_request_duration_seconds",
-                "How long requests for a token take",
-                histogram(),
-            ),
-            reauthorization: add(
-                r,
-                "reauthorization_required",
-                "Accounts whose owner has to consent",
-            ),
-            attention: add(
-                r,
-                "consents_attention",
-                "Accounts whose consent is refused, but not for good",
-            ),
-            expiry: add(r, EXPIRY, EXPIRY_HELP),
-            notifications: add(
-                r,
-                "notifications",
-                "Tries to deliver an alert, and alerts that were dropped",
-            ),
-            build: add(r, "build_info", "What runs"),
-            unstored: add(
-                r,
-                "unstored_tokens",
-                "Redeemed refresh tokens that are in use, but could not be written to the state directory yet",
-            ),
+            families: Families::registered(r),
             audit: config
                 .audit
                 .as_ref()
@@ -222,7 +204,7 @@ impl Metrics {
             registry,
         };
         let build = labels([("version", config::VERSION), ("revision", REVISION)]);
-        metrics.build.get_or_create(&build).set(1);
+        metrics.families.build.get_or_create(&build).set(1);
         metrics.begin(config);
         metrics
     }
@@ -247,9 +229,9 @@ impl Metrics {
 
     /// Applies the registrations of another configuration; the counters stay.
     pub fn renew(&self, config: &Config) {
-        self.expiry.clear();
-        self.reauthorization.clear();
-        self.attention.clear();
+        self.families.expiry.clear();
+        self.families.reauthorization.clear();
+        self.families.attention.clear();
         self.begin(config);
     }
 
@@ -257,45 +239,47 @@ impl Metrics {
     fn begin(&self, config: &Config) {
         for protocol in Protocol::ALL {
             let protocol = ("protocol", protocol.name());
-            drop(self.active.get_or_create(&labels([protocol])));
-            drop(self.logins.get_or_create(&labels([protocol])));
+            drop(self.families.active.get_or_create(&labels([protocol])));
+            drop(self.families.logins.get_or_create(&labels([protocol])));
             for outcome in OUTCOMES {
                 let labels = labels([protocol, ("outcome", outcome)]);
-                drop(self.sessions.get_or_create(&labels));
+                drop(self.families.sessions.get_or_create(&labels));
             }
             for direction in ["up", "down"] {
                 let labels = labels([protocol, ("direction", direction)]);
-                drop(self.bytes.get_or_create(&labels));
+                drop(self.families.bytes.get_or_create(&labels));
             }
             for kind in Kind::ALL {
                 let side = ("side", kind.side().name());
                 let labels = labels([protocol, side, ("kind", kind.name())]);
-                drop(self.faults.get_or_create(&labels));
+                drop(self.families.faults.get_or_create(&labels));
             }
         }
-        for outcome in NOTIFICATIONS {
-            let labels = labels([("outcome", outcome)]);
-            drop(self.notifications.get_or_create(&labels));
-        }
-        for outcome in WAITS {
-            drop(self.waits.get_or_create(&labels([("outcome", outcome)])));
-        }
-        for outcome in MESSAGES {
-            drop(self.messages.get_or_create(&labels([("outcome", outcome)])));
+        for (family, outcomes) in [
+            (&self.families.notifications, NOTIFICATIONS),
+            (&self.families.waits, WAITS),
+            (&self.families.messages, MESSAGES),
+        ] {
+            for outcome in outcomes {
+                drop(family.get_or_create(&labels([("outcome", outcome)])));
+            }
         }
         for registration in config.registrations.values() {
             if let Some(seconds) = registration.credential_expires {
                 let labels = labels([("registration", &registration.name)]);
-                self.expiry.get_or_create(&labels).set(seconds as f64);
+                self.families
+                    .expiry
+                    .get_or_create(&labels)
+                    .set(seconds as f64);
             }
         }
         for name in config.registrations.keys() {
             let registration = labels([("registration", name)]);
-            drop(self.reauthorization.get_or_create(&registration));
-            drop(self.attention.get_or_create(&registration));
+            drop(self.families.reauthorization.get_or_create(&registration));
+            drop(self.families.attention.get_or_create(&registration));
             for outcome in REQUESTS {
                 let labels = labels([("registration", name), ("outcome", outcome)]);
-                drop(self.requests.get_or_create(&labels));
+                drop(self.families.requests.get_or_create(&labels));
             }
         }
     }
@@ -303,25 +287,29 @@ impl Metrics {
     /// Counts a session that begins.
     pub fn session_began(&self, protocol: Protocol) {
         let labels = labels([("protocol", protocol.name())]);
-        self.active.get_or_create(&labels).inc();
+        self.families.active.get_or_create(&labels).inc();
     }
 
     /// Counts a session that ended, with its octets.
     pub fn session_ended(&self, protocol: Protocol, outcome: &str, up: u64, down: u64) {
         let protocol = ("protocol", protocol.name());
-        self.active.get_or_create(&labels([protocol])).dec();
+        self.families
+            .active
+            .get_or_create(&labels([protocol]))
+            .dec();
         let ended = labels([protocol, ("outcome", outcome)]);
-        self.sessions.get_or_create(&ended).inc();
+        self.families.sessions.get_or_create(&ended).inc();
         for (direction, octets) in [("up", up), ("down", down)] {
             let labels = labels([protocol, ("direction", direction)]);
-            self.bytes.get_or_create(&labels).inc_by(octets);
+            self.families.bytes.get_or_create(&labels).inc_by(octets);
         }
     }
 
     /// Counts a successful login, and its duration.
     pub fn logged_in(&self, protocol: Protocol, took: Duration) {
         let labels = labels([("protocol", protocol.name())]);
-        self.logins
+        self.families
+            .logins
             .get_or_create(&labels)
             .observe(took.as_secs_f64());
     }
@@ -333,38 +321,38 @@ impl Metrics {
             ("side", kind.side().name()),
             ("kind", kind.name()),
         ]);
-        self.faults.get_or_create(&labels).inc();
+        self.families.faults.get_or_create(&labels).inc();
     }
 
     /// Counts messages that ended: accepted, rejected or lost.
     pub fn messages(&self, outcome: &str, count: u64) {
         let labels = labels([("outcome", outcome)]);
-        self.messages.get_or_create(&labels).inc_by(count);
+        self.families.messages.get_or_create(&labels).inc_by(count);
     }
 
     /// Counts a request for a message permit.
     pub fn smtp_wait(&self, outcome: &str) {
         let labels = labels([("outcome", outcome)]);
-        self.waits.get_or_create(&labels).inc();
+        self.families.waits.get_or_create(&labels).inc();
     }
 
     /// Counts an alert that was delivered, failed or dropped.
     pub fn on_notification(&self, outcome: &str) {
         let labels = labels([("outcome", outcome)]);
-        self.notifications.get_or_create(&labels).inc();
+        self.families.notifications.get_or_create(&labels).inc();
     }
 
     /// Number of tokens obtained for a registration.
     pub fn tokens(&self, registration: &str) -> u64 {
         let labels = labels([("registration", registration), ("outcome", "ok")]);
-        self.requests.get_or_create(&labels).get()
+        self.families.requests.get_or_create(&labels).get()
     }
 
     /// Counts a token request, and its duration.
     pub fn token_request(&self, registration: &str, outcome: &str, took: Duration) {
         let labels = labels([("registration", registration), ("outcome", outcome)]);
-        self.requests.get_or_create(&labels).inc();
-        self.request_duration.observe(took.as_secs_f64());
+        self.families.requests.get_or_create(&labels).inc();
+        self.families.request_duration.observe(took.as_secs_f64());
     }
 
     /// Sets the number of a registration's accounts whose owner must consent, and of consents that
@@ -372,8 +360,8 @@ impl Metrics {
     pub fn consents(&self, registration: &str, needed: usize, attention: usize) {
         let labels = labels([("registration", registration)]);
         for (gauge, accounts) in [
-            (&self.reauthorization, needed),
-            (&self.attention, attention),
+            (&self.families.reauthorization, needed),
+            (&self.families.attention, attention),
         ] {
             let accounts = i64::try_from(accounts).unwrap_or(i64::MAX);
             gauge.get_or_create(&labels).set(accounts);
@@ -382,7 +370,9 @@ impl Metrics {
 
     /// Sets the number of redeemed tokens that are not on disk yet.
     pub fn unstored_tokens(&self, tokens: usize) {
-        self.unstored.set(i64::try_from(tokens).unwrap_or(i64::MAX));
+        self.families
+            .unstored
+            .set(i64::try_from(tokens).unwrap_or(i64::MAX));
     }
 
     /// Sets whether audit records can be written, and when a head was last signed, in seconds since

@@ -232,8 +232,6 @@ const LONGEST_FUNCTION: usize = 60;
 const LONGER: &[(&str, &str, usize)] = &[
     ("audit/export.rs", "cef", 75),
     ("audit/export.rs", "ocsf", 75),
-    ("fault/reply.rs", "row", 160),
-    ("metrics.rs", "new", 90),
 ];
 
 /// The bound of a file (`function` is empty) or of a function.

@@ -8,7 +8,6 @@
 use super::auth::{AdminAuth, Caller, Role};
 use super::http::Busy;
 use super::state::{AdminState, BODY};
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{
@@ -157,7 +156,7 @@ fn refusal(state: &AdminState, request: &Request, caller: Option<&Caller>) -> Op
 
 /// Refuses what a viewer may not do, for scripts and for the page.
 fn only_looking(viewer: &Caller) -> Response {
-    let error = match viewer.is_person {
+    let what = match viewer.is_person {
         true => format!(
             "{} is a viewer, who may look: what tests or changes something takes an operator (admin.users.operators)",
             viewer.name
@@ -167,8 +166,7 @@ fn only_looking(viewer: &Caller) -> Response {
                 .to_owned()
         }
     };
-    let body = Json(serde_json::json!({ "error": error }));
-    (StatusCode::FORBIDDEN, body).into_response()
+    super::api::error(StatusCode::FORBIDDEN, &what)
 }
 
 /// Turns an error's text into JSON, as scripts expect it of `/api/…`: `{"error": …}`.
@@ -191,8 +189,7 @@ async fn with_json_error(response: Response) -> Response {
     };
     head.headers.remove(CONTENT_TYPE);
     head.headers.remove(CONTENT_LENGTH);
-    let mut response = Json(serde_json::json!({ "error": error })).into_response();
-    *response.status_mut() = status;
+    let mut response = super::api::error(status, error);
     response.headers_mut().extend(head.headers);
     response
 }

@@ -121,19 +121,14 @@ async fn wait(
 ) {
     let service = state.current.active();
     let token_source = &service.token_source;
-    match token_source
-        .complete_device(&device, tokio::time::sleep)
-        .await
-    {
-        Ok(consent) => {
-            let mailbox = device.mailbox();
-            let given = GrantedConsent {
-                login,
-                mailbox,
-                consent,
-            };
-            given.log();
+    let completed = token_source.complete_device(&device, tokio::time::sleep);
+    match completed.await {
+        Ok(consent) => GrantedConsent {
+            login,
+            mailbox: device.mailbox(),
+            consent,
         }
+        .log(),
         Err(fault) => tracing::warn!(
             login,
             registration = account.registration.name,
@@ -182,9 +177,8 @@ pub(super) async fn test(
         .ok()
         .and_then(|presented| presented.password);
     if account.registration.grant.needs_client_password() && password.is_none() {
-        return bad_request(
-            "the identity provider checks this account's password: send {\"password\": …}",
-        );
+        let what = "the identity provider checks this account's password: send {\"password\": …}";
+        return error(StatusCode::BAD_REQUEST, what);
     }
     let targets: Vec<_> = Protocol::ALL
         .into_iter()
@@ -200,11 +194,11 @@ pub(super) async fn test(
         })
         .collect();
     if targets.is_empty() {
-        return bad_request("protocol is imap, pop3 or smtp");
+        return error(StatusCode::BAD_REQUEST, "protocol is imap, pop3 or smtp");
     }
     let Ok(turn) = state.tests.clone().try_acquire_owned() else {
-        let answer = json!({"error": "other tests are running, try again in a moment"});
-        return (StatusCode::TOO_MANY_REQUESTS, Json(answer)).into_response();
+        let what = "other tests are running, try again in a moment";
+        return error(StatusCode::TOO_MANY_REQUESTS, what);
     };
     if asked.stream.as_deref() == Some("1") {
         return streamed(service, targets, turn);
@@ -242,19 +236,16 @@ fn streamed(
         }
     });
     let lines = futures_util::stream::poll_fn(move |cx| {
-        lines
-            .poll_recv(cx)
-            .map(|line| line.map(Ok::<_, Infallible>))
+        let line = lines.poll_recv(cx);
+        line.map(|line| line.map(Ok::<_, Infallible>))
     });
-    (
-        [("content-type", "application/x-ndjson")],
-        Body::from_stream(lines),
-    )
-        .into_response()
+    let header = [("content-type", "application/x-ndjson")];
+    (header, Body::from_stream(lines)).into_response()
 }
 
-fn bad_request(what: &str) -> Response {
-    (StatusCode::BAD_REQUEST, Json(json!({"error": what}))).into_response()
+/// Responds with an error and its reason.
+pub(super) fn error(status: StatusCode, what: &str) -> Response {
+    (status, Json(json!({"error": what}))).into_response()
 }
 
 /// Deletes the stored consent of a login.
@@ -272,17 +263,13 @@ pub(super) async fn forget(
             tracing::info!(login, forgotten, "tokens forgotten");
             Json(json!({"forgotten": forgotten})).into_response()
         }
-        Err(error) => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            Json(json!({"error": error.to_string()})),
-        )
-            .into_response(),
+        Err(why) => error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string()),
     }
 }
 
 fn unknown(login: &str) -> Response {
-    let error = format!("no account has the login {login}");
-    (StatusCode::NOT_FOUND, Json(json!({"error": error}))).into_response()
+    let what = format!("no account has the login {login}");
+    error(StatusCode::NOT_FOUND, &what)
 }
 
 fn failed(fault: &Fault) -> Response {

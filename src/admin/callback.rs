@@ -7,13 +7,14 @@ use askama::Template;
 use axum::Router;
 use axum::extract::RawQuery;
 use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::http;
-use crate::fault::Fault;
+use super::page::rendered;
+use crate::fault::{Fault, Kind};
 use crate::token::TokenSource;
 use crate::token::authorizations::{GrantedConsent, PendingAuthorizations};
 
@@ -59,14 +60,16 @@ pub(super) fn page(
             (StatusCode::BAD_REQUEST, page)
         }
     };
-    match page.render() {
-        Ok(html) => (status, Html(html)).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+    rendered((status, ()), &page)
 }
 
-/// Serves until one consent that was begun here has ended.
-pub(super) async fn once(
+/// Serves only `/oauth/callback` until one consent has ended, for `authorize` where no
+/// relay runs.
+///
+/// # Errors
+///
+/// The fault that the person's page also shows.
+pub async fn one_callback(
     socket: TcpListener,
     consents: Arc<PendingAuthorizations>,
     token_source: Arc<TokenSource>,
@@ -102,10 +105,5 @@ pub(super) async fn once(
     };
     // The page is still on its way to the browser.
     let _ = tokio::time::timeout(std::time::Duration::from_millis(500), serve).await;
-    result.unwrap_or_else(|| {
-        Err(Fault::new(
-            crate::fault::Kind::Internal,
-            "nothing came back",
-        ))
-    })
+    result.unwrap_or_else(|| Err(Fault::new(Kind::Internal, "nothing came back")))
 }

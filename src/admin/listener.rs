@@ -27,7 +27,6 @@ use crate::fault_log::FaultLogLimiter;
 use crate::secret::Secret;
 use crate::session::ActiveService;
 use crate::tls::reload::ReloadableTls;
-use crate::token::TokenSource;
 use crate::token::authorizations::PendingAuthorizations;
 use crate::token::store::{StateError, generated};
 
@@ -80,12 +79,11 @@ impl Admin {
             Some(identity) => Some(Arc::new(ReloadableTls::new("admin", identity)?)),
             None => None,
         };
+        let redirect = PendingAuthorizations::redirect_of(&config.public_url);
         let state = AdminState {
             current,
             reload,
-            consents: PendingAuthorizations::new(PendingAuthorizations::redirect_of(
-                &config.public_url,
-            )),
+            consents: PendingAuthorizations::new(redirect),
             auth: AdminAuth::new(&token, viewer.as_ref(), config),
             people: Arc::new(People::new(config)?),
             tests: Arc::new(Semaphore::new(TESTS)),
@@ -201,11 +199,10 @@ async fn prove(
         (32..=128).contains(&nonce.len()) && nonce.bytes().all(|octet| octet.is_ascii_hexdigit());
     match is_nonce {
         true => state.auth.prove(nonce).into_response(),
-        false => (
-            StatusCode::BAD_REQUEST,
-            "nonce: 32 to 128 hexadecimal digits\n",
-        )
-            .into_response(),
+        false => {
+            let text = "nonce: 32 to 128 hexadecimal digits\n";
+            (StatusCode::BAD_REQUEST, text).into_response()
+        }
     }
 }
 
@@ -233,11 +230,10 @@ async fn metrics(State(state): State<Arc<AdminState>>) -> Response {
         service.state.metrics.text()
     });
     match text.await {
-        Ok(text) => (
-            [("content-type", "text/plain; version=0.0.4; charset=utf-8")],
-            text,
-        )
-            .into_response(),
+        Ok(text) => {
+            let header = [("content-type", "text/plain; version=0.0.4; charset=utf-8")];
+            (header, text).into_response()
+        }
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
@@ -265,18 +261,4 @@ async fn returned(
         _ => None,
     };
     super::callback::page(state.auth.base(), &result, verdict)
-}
-
-/// Serves only `/oauth/callback` until one consent has ended, for `authorize` where no
-/// relay runs.
-///
-/// # Errors
-///
-/// The fault that the person's page also shows.
-pub async fn one_callback(
-    socket: TcpListener,
-    consents: Arc<PendingAuthorizations>,
-    token_source: Arc<TokenSource>,
-) -> Result<crate::token::authorizations::GrantedConsent, crate::fault::Fault> {
-    super::callback::once(socket, consents, token_source).await
 }

@@ -15,7 +15,7 @@ mod records;
 mod sign_in;
 mod state;
 
-pub use listener::{Admin, one_callback, proof, token};
-
+pub use callback::one_callback;
+pub use listener::{Admin, proof, token};
 pub use people::{People, SignInService};
 pub use state::{Readiness, Reload, ReloadReport, Reloading};

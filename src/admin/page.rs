@@ -6,7 +6,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::{Extension, Query, State};
 use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse as _, Response};
+use axum::response::{Html, IntoResponse, Response};
 use qrcode::QrCode;
 use qrcode::render::svg;
 use serde::Deserialize;
@@ -85,10 +85,29 @@ pub(super) async fn status(
     Query(Wanted { find }): Query<Wanted>,
 ) -> Response {
     // Reading the store blocks, which must not happen on the threads that relay.
-    let made = tokio::task::spawn_blocking(move || page(&state, caller, find).render());
-    match made.await {
-        Ok(Ok(html)) => Html(html).into_response(),
-        Ok(Err(_)) | Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    rendered_blocking(move || page(&state, caller, find)).await
+}
+
+/// Makes and renders a page on a thread for blocking work.
+pub(super) async fn rendered_blocking<P: Template>(
+    page: impl FnOnce() -> P + Send + 'static,
+) -> Response {
+    let made = tokio::task::spawn_blocking(move || rendered((StatusCode::OK, ()), &page()));
+    let failed = |_| StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    made.await.unwrap_or_else(failed)
+}
+
+/// Renders a page, with its status and headers.
+pub(super) fn rendered<Headers>(
+    (status, headers): (StatusCode, Headers),
+    page: &impl Template,
+) -> Response
+where
+    (StatusCode, Headers, Html<String>): IntoResponse,
+{
+    match page.render() {
+        Ok(html) => (status, headers, Html(html)).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::{Extension, Query, State};
 use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 
 use super::auth::Caller;
-use super::page::moment;
+use super::page::{moment, rendered_blocking};
 use super::state::AdminState;
 use crate::audit::{self, Event, Filter, Row, Tail};
 use crate::config::AuditPath;
@@ -107,14 +107,11 @@ pub(super) async fn audit(
     let Ok(permit) = state.readings.clone().acquire_owned().await else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
-    let made = tokio::task::spawn_blocking(move || {
+    rendered_blocking(move || {
         let _permit = permit;
-        page(&state, caller, wanted).render()
-    });
-    match made.await {
-        Ok(Ok(html)) => Html(html).into_response(),
-        Ok(Err(_)) | Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+        page(&state, caller, wanted)
+    })
+    .await
 }
 
 fn page(state: &AdminState, caller: Caller, wanted: Wanted) -> Page {

@@ -14,16 +14,18 @@ use askama::Template;
 use axum::extract::{Extension, Form, Query, RawQuery, State};
 use axum::http::StatusCode;
 use axum::http::header::{HeaderMap, LOCATION, SET_COOKIE};
-use axum::response::{AppendHeaders, Html, IntoResponse as _, Response};
+use axum::response::{AppendHeaders, IntoResponse as _, Response};
 use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::auth::{COOKIE_NAME, Caller, SESSION_COOKIE, SIGN_IN_COOKIE, cookies};
+use super::page::rendered;
 use super::people::{self, SignInService};
 use super::state::AdminState;
 use crate::fault::{Fault, Kind, sanitize};
 use crate::oidc::{Identity, LIFETIME, SignIn};
 use crate::secret::Secret;
+use crate::token::authorizations::parameter;
 
 /// Maximum number of groups that the page of a person without a role shows.
 const SHOWN: usize = 20;
@@ -75,10 +77,7 @@ fn ways_in(
             (fault.detail().to_owned(), remedy.to_owned())
         }),
     };
-    match page.render() {
-        Ok(html) => (status, Html(html)).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+    rendered((status, ()), &page)
 }
 
 /// Address at which a sign-in begins: below `public_url`, where it ends, so that the cookie is sent.
@@ -156,12 +155,8 @@ pub(super) async fn start(
         return no_users();
     };
     let Ok(_permit) = state.people.waiting.try_acquire() else {
-        return ways_in(
-            &state,
-            StatusCode::SERVICE_UNAVAILABLE,
-            false,
-            Some(&busy()),
-        );
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        return ways_in(&state, status, false, Some(&busy()));
     };
     let begun = service
         .provider
@@ -227,13 +222,12 @@ fn take_sign_in(state: &AdminState, headers: &HeaderMap, query: &str) -> Result<
         )
         .with_remedy("sign in again, in one window; cookies must be allowed"));
     };
-    if state.people.is_first_use(&given, Instant::now()) {
-        Ok(sign_in)
-    } else {
-        Err(
-            Fault::new(Kind::GrantRefused, "this sign-in was used already")
-                .with_remedy("sign in again"),
-        )
+    match state.people.is_first_use(&given, Instant::now()) {
+        true => Ok(sign_in),
+        false => {
+            let fault = Fault::new(Kind::GrantRefused, "this sign-in was used already");
+            Err(fault.with_remedy("sign in again"))
+        }
     }
 }
 
@@ -285,10 +279,8 @@ fn signed_in(
     end_session(state, headers);
     let identity = identity.without_other_groups(&service.users);
     let Some(id) = state.people.begin(service, identity, Instant::now()) else {
-        let fault = Fault::new(
-            Kind::Unavailable,
-            "the configuration was reloaded in the meantime",
-        );
+        let detail = "the configuration was reloaded in the meantime";
+        let fault = Fault::new(Kind::Unavailable, detail);
         return not_signed_in(state, &fault.with_remedy("sign in again"));
     };
     tracing::info!(person, role = role.name(), "signed in");
@@ -346,10 +338,7 @@ fn not_signed_in(state: &AdminState, fault: &Fault) -> Response {
 
 fn message(state: &AdminState, status: StatusCode, page: &Message<'_>) -> Response {
     let cookie = [(SET_COOKIE, state.auth.no_cookie(SIGN_IN_COOKIE))];
-    match page.render() {
-        Ok(html) => (status, cookie, Html(html)).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+    rendered((status, cookie), page)
 }
 
 fn no_users() -> Response {
@@ -358,16 +347,6 @@ fn no_users() -> Response {
 }
 
 fn busy() -> Fault {
-    Fault::new(
-        Kind::Unavailable,
-        "other sign-ins wait for the identity provider",
-    )
-    .with_remedy("try again in a moment")
-}
-
-/// Returns a parameter of a redirect's query; empty if absent.
-fn parameter(query: &str, name: &str) -> String {
-    url::form_urlencoded::parse(query.as_bytes())
-        .find(|(key, _)| key == name)
-        .map_or_else(String::new, |(_, value)| value.into_owned())
+    let detail = "other sign-ins wait for the identity provider";
+    Fault::new(Kind::Unavailable, detail).with_remedy("try again in a moment")
 }

@@ -58,128 +58,97 @@ impl AuditMessage {
     }
 }
 
-/// One record, without `v`, `prev` and `hash`.
-#[derive(Debug, Clone, Serialize)]
-pub struct AuditRecord {
-    /// Time of the event: UTC, RFC 3339, milliseconds.
-    pub time: String,
-    /// Event that the record describes.
-    pub event: Event,
+/// Declares the record with its fields after `time` and `event`; those without a value are absent.
+macro_rules! record {
+    ($($(#[doc = $about:literal])+ $vis:vis $field:ident: $type:ty,)+) => {
+        /// One record, without `v`, `prev` and `hash`.
+        #[derive(Debug, Clone, Serialize)]
+        pub struct AuditRecord {
+            /// Time of the event: UTC, RFC 3339, milliseconds.
+            pub time: String,
+            /// Event that the record describes.
+            pub event: Event,
+            $(
+                $(#[doc = $about])+
+                #[serde(skip_serializing_if = "is_absent")]
+                $vis $field: $type,
+            )+
+        }
+
+        impl AuditRecord {
+            /// Creates a record of the current time without other fields.
+            pub fn new(event: Event) -> Self {
+                Self {
+                    time: now(),
+                    event,
+                    $($field: Default::default(),)+
+                }
+            }
+        }
+    };
+}
+
+record! {
     /// Id of the session: sixteen hexadecimal digits.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
     /// Name of the listener that accepted the client.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub listener: Option<String>,
     /// Protocol of the listener: `imap`, `pop3` or `smtp`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<&'static str>,
     /// Client as `address:port`; behind a load balancer, the announced one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
     /// Encryption towards the client: `TLSv1.3 CIPHER`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub client_tls: Option<String>,
     /// Login as the client presented it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub login: Option<String>,
     /// Name of the password that matched.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
     /// Mailbox that the login opened.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mailbox: Option<String>,
     /// Registration whose token was used.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub registration: Option<String>,
     /// Host and port as configured.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
     /// Address of the upstream to which the session connected.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_ip: Option<String>,
     /// Encryption towards the upstream: `TLSv1.3 CIPHER`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_tls: Option<String>,
     /// `accepted`, `relayed`, `refused`, `failed` or `cancelled`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<&'static str>,
     /// Fault that ended the attempt: `side: kind`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
     /// Phase in which the session ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<&'static str>,
     /// Octets sent from the client to the upstream.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_up: Option<u64>,
     /// Octets sent from the upstream to the client.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_down: Option<u64>,
     /// Duration of the attempt, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub login_ms: Option<u64>,
     /// Duration of the session, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
     /// Side that closed the session: `client`, `upstream` or `authrelay`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_by: Option<&'static str>,
     /// Messages sent over SMTP.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<AuditMessage>,
     /// Administrator who acted: `token`, `viewer_token`, or the user who signed in.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub person: Option<String>,
     /// The action: `test`, `authorize`, `forget`, `reload`, `sign_in` or `sign_out`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<&'static str>,
     /// Number of dropped records.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub records: Option<u64>,
     /// Signature of a head: Ed25519 over `time`, LF and `prev`, in base64.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
     /// Name of the relay that wrote the record, if it is one of several.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub relay: Option<String>,
 }
 
-impl AuditRecord {
-    /// Creates a record of the current time without other fields.
-    pub fn new(event: Event) -> Self {
-        Self {
-            time: now(),
-            event,
-            session: None,
-            listener: None,
-            protocol: None,
-            client: None,
-            client_tls: None,
-            login: None,
-            credential: None,
-            mailbox: None,
-            registration: None,
-            upstream: None,
-            upstream_ip: None,
-            upstream_tls: None,
-            outcome: None,
-            fault: None,
-            phase: None,
-            bytes_up: None,
-            bytes_down: None,
-            login_ms: None,
-            duration_ms: None,
-            closed_by: None,
-            messages: Vec::new(),
-            person: None,
-            action: None,
-            records: None,
-            signature: None,
-            relay: None,
-        }
-    }
+/// Whether a field has no value.
+fn is_absent<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
 
+impl AuditRecord {
     /// Creates the record of `count` dropped records.
     pub(super) fn dropped(count: u64) -> Self {
         Self {

@@ -20,15 +20,12 @@ pub(super) struct Options {
     json: bool,
 }
 
-pub(super) fn run(path: &Path, options: &Options) -> Exit {
-    let rows = match load(path).and_then(|config| rows(&config)) {
-        Ok(rows) => rows,
-        Err(exit) => return exit,
-    };
-    if options.json {
-        return print(format!("{:#}\n", Value::from(rows)));
-    }
-    print(table(&rows))
+pub(super) fn run(path: &Path, options: &Options) -> Result<Exit, Exit> {
+    let rows = rows(&load(path)?)?;
+    Ok(print(match options.json {
+        true => format!("{:#}\n", Value::from(rows)),
+        false => table(&rows),
+    }))
 }
 
 /// Gets the accounts from the running relay, or otherwise from the store only.
@@ -90,29 +87,17 @@ fn table(rows: &[Value]) -> String {
         let (state, expires) = (text(&token, "state"), text(&token, "expires"));
         format!("{state} {expires}").trim_end().to_owned()
     };
-    let mut lines = vec![
-        [
-            "LOGIN",
-            "MAILBOX",
-            "GRANT",
-            "CONSENT",
-            "TOKEN",
-            "LAST LOGIN",
-        ]
-        .map(str::to_owned),
-    ];
+    let head = "LOGIN,MAILBOX,GRANT,CONSENT,TOKEN,LAST LOGIN";
+    let mut lines = vec![head.split(',').map(str::to_owned).collect::<Vec<_>>()];
     for row in rows {
-        lines.push([
-            text(row, "login"),
-            text(row, "mailbox"),
-            text(row, "grant"),
-            text(row, "consent"),
-            token(row),
-            text(row, "last_login"),
-        ]);
+        let mut line = ["login", "mailbox", "grant", "consent"]
+            .map(|key| text(row, key))
+            .to_vec();
+        line.extend([token(row), text(row, "last_login")]);
+        lines.push(line);
     }
     let width = |column: usize| {
-        let cell = |line: &[String; 6]| line.get(column).map_or(0, |cell| cell.chars().count());
+        let cell = |line: &Vec<String>| line.get(column).map_or(0, |cell| cell.chars().count());
         lines.iter().map(cell).max().unwrap_or(0)
     };
     let widths: Vec<_> = (0..6).map(width).collect();
@@ -156,32 +141,23 @@ fn text(row: &Value, key: &str) -> String {
 
 /// Deletes the stored tokens of a login on every relay, even if no account has it any more. A running
 /// relay notices.
-pub(super) fn forget(path: &Path, login: &str) -> Exit {
+pub(super) fn forget(path: &Path, login: &str) -> Result<Exit, Exit> {
     let login = login.to_lowercase();
-    let forgotten = load(path).and_then(|config| {
-        let known = Logins::new(&config.accounts).find(&login).is_some();
-        Ok((known, forgotten(&config, &login)?))
-    });
-    match forgotten {
-        Ok((_, true)) => print(format!("the stored tokens of {login} are deleted\n")),
-        Ok((true, false)) => print(format!("nothing is stored for {login}\n")),
-        Ok((false, false)) => {
-            print_error(match login.starts_with('*') {
-                true => no_account(&login),
-                false => format!("{}, and nothing is stored for it", no_account(&login)),
-            });
-            Exit::Usage
-        }
-        Err(exit) => exit,
+    let config = load(path)?;
+    let known = Logins::new(&config.accounts).find(&login).is_some();
+    match (known, forgotten(&config, &login)?) {
+        (_, true) => Ok(print(format!("the stored tokens of {login} are deleted\n"))),
+        (true, false) => Ok(print(format!("nothing is stored for {login}\n"))),
+        (false, false) => Err(Exit::Usage.with(match login.starts_with('*') {
+            true => no_account(&login),
+            false => format!("{}, and nothing is stored for it", no_account(&login)),
+        })),
     }
 }
 
 /// Deletes what is stored of a login; whether there was something.
 fn forgotten(config: &Config, login: &str) -> Result<bool, Exit> {
-    let failed = |error| {
-        print_error(error);
-        Exit::State
-    };
+    let failed = |error| Exit::State.with(error);
     if config.state.store.is_none() {
         // No account may need the store any more.
         if !config.state.wanted && !has_tokens(config) {

@@ -58,19 +58,16 @@ fn hash(text: &str) -> Result<String, &'static str> {
     }
 }
 
-pub(super) fn run(command: &Command) -> Exit {
-    let done = match command {
+pub(super) fn run(command: &Command) -> Result<Exit, Exit> {
+    match command {
         Command::Verify(options) => run_verify(options),
         Command::Export(options) => run_export(options),
-    };
-    done.unwrap_or_else(|exit| exit)
+    }
 }
 
 fn run_verify(options: &VerifyOptions) -> Result<Exit, Exit> {
-    let files = options.files.iter();
-    let files = files
-        .map(|path| open(path))
-        .collect::<Result<Vec<_>, _>>()?;
+    let files = options.files.iter().map(|path| open(path));
+    let files = files.collect::<Result<Vec<_>, _>>()?;
     let key = options.public_key.as_deref().map(public_key).transpose()?;
     let (after, head) = (options.after.as_deref(), options.head.as_deref());
     let found = verify(files, after, head, key.as_ref())
@@ -94,10 +91,7 @@ fn run_verify(options: &VerifyOptions) -> Result<Exit, Exit> {
 fn public_key(path: &Path) -> Result<PublicKey, Exit> {
     let name = path.display().to_string();
     let pem = std::fs::read(path).map_err(|error| cannot_read(&name, &error))?;
-    PublicKey::from_pem(&pem).map_err(|why| {
-        print_error(format_args!("{name}: {why}"));
-        Exit::Usage
-    })
+    PublicKey::from_pem(&pem).map_err(|why| Exit::Usage.with(format_args!("{name}: {why}")))
 }
 
 fn run_export(options: &ExportOptions) -> Result<Exit, Exit> {
@@ -155,12 +149,9 @@ fn open(path: &Path) -> Result<(String, Lines), Exit> {
 }
 
 fn cannot_read(file: &str, error: &io::Error) -> Exit {
-    print_error(format_args!(
-        "{file}: {}: {error}",
-        match file {
-            "stdout" => "cannot be written",
-            _ => "cannot be read",
-        }
-    ));
-    Exit::State
+    let what = match file {
+        "stdout" => "cannot be written",
+        _ => "cannot be read",
+    };
+    Exit::State.with(format_args!("{file}: {what}: {error}"))
 }

@@ -64,27 +64,12 @@ impl From<anyhow::Error> for AuthorizeError {
     }
 }
 
-pub(super) fn run(path: &Path, options: &Options) -> Exit {
+pub(super) fn run(path: &Path, options: &Options) -> Result<Exit, Exit> {
     let login = options.login.to_lowercase();
-    let config = match load(path) {
-        Ok(config) => config,
-        Err(exit) => return exit,
-    };
-    let (runtime, service) = match runtime().and_then(|runtime| Ok((runtime, service(&config)?))) {
-        Ok(both) => both,
-        Err(exit) => return exit,
-    };
-    let account = match account(&service, &login) {
-        Ok(account) => account,
-        Err(exit) => return exit,
-    };
-    let method = match method(options.method, &account) {
-        Ok(method) => method,
-        Err(why) => {
-            print_error(why);
-            return Exit::Usage;
-        }
-    };
+    let config = load(path)?;
+    let (runtime, service) = (runtime()?, service(&config)?);
+    let account = account(&service, &login)?;
+    let method = method(options.method, &account).map_err(|why| Exit::Usage.with(why))?;
     let given = runtime.block_on(async {
         // Without it the consent is good here; the warning at the end says so.
         let _ = connect_store(&service).await;
@@ -103,34 +88,28 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
             };
             let exit = report(&given, verdict.as_deref());
             warn_unshared(&service, &login);
-            exit
+            Ok(exit)
         }
         Err(AuthorizeError::Fault(fault)) => {
             print_error(format_args!("{}", fault.detail()));
             if let Some(remedy) = fault.remedy() {
                 print_error(remedy);
             }
-            Exit::Failed
+            Err(Exit::Failed)
         }
-        Err(AuthorizeError::Other(error)) => {
-            print_error(format_args!("{error:#}"));
-            Exit::Failed
-        }
+        Err(AuthorizeError::Other(error)) => Err(Exit::Failed.with(format_args!("{error:#}"))),
     }
 }
 
 fn account(service: &Service, login: &str) -> Result<Arc<Account>, Exit> {
-    let Some(account) = service.find(login) else {
-        print_error(no_account(login));
-        return Err(Exit::Usage);
-    };
+    let account = service.find(login);
+    let account = account.ok_or_else(|| Exit::Usage.with(no_account(login)))?;
     if !account.registration.grant.needs_consent() {
-        print_error(format_args!(
+        return Err(Exit::Usage.with(format_args!(
             "{login} needs no person's consent: its registration {} has the grant {}",
             account.registration.name,
             account.registration.grant.name()
-        ));
-        return Err(Exit::Usage);
+        )));
     }
     Ok(account.clone())
 }

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::setup::{Exit, print, print_error};
+use super::setup::{Exit, print};
 use crate::certs::{Authority, loopback_names};
 use crate::platform;
 
@@ -22,56 +22,43 @@ pub(super) struct Options {
     force: bool,
 }
 
-pub(super) fn run(options: &Options) -> Exit {
+pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
     let names = if options.names.is_empty() {
         loopback_names()
     } else {
         options.names.clone()
     };
+    let list = names.join(", ");
     let issued =
         Authority::new("authrelay local CA").and_then(|ca| Ok((ca.pem(), ca.issue(&names)?)));
-    let (ca, issued) = match issued {
-        Ok(issued) => issued,
-        Err(error) => {
-            print_error(format_args!(
-                "no certificate for {}: {error}",
-                names.join(", ")
-            ));
-            return Exit::Usage;
-        }
-    };
+    let (ca, issued) = issued
+        .map_err(|error| Exit::Usage.with(format_args!("no certificate for {list}: {error}")))?;
     let files = [
         ("ca.pem", ca.as_str(), false),
         ("server.pem", &issued.chain, false),
         ("server.key", &issued.key, true),
     ];
     let directory = &options.directory;
-    if let Some((name, ..)) = files
-        .iter()
-        .find(|(name, ..)| !options.force && directory.join(name).exists())
-    {
-        print_error(format_args!(
+    let mut paths = files.iter().map(|(name, ..)| directory.join(name));
+    if let Some(path) = paths.find(|path| !options.force && path.exists()) {
+        return Err(Exit::State.with(format_args!(
             "{}: is there already; --force replaces it",
-            directory.join(name).display()
-        ));
-        return Exit::State;
+            path.display()
+        )));
     }
-    if let Err(error) = std::fs::create_dir_all(directory) {
-        print_error(format_args!("{}: {error}", directory.display()));
-        return Exit::State;
-    }
-    let mut report = format!("for {}\n", names.join(", "));
+    let failed = |path: &Path, error: io::Error| {
+        Exit::State.with(format_args!("{}: {error}", path.display()))
+    };
+    std::fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
+    let mut report = format!("for {list}\n");
     for (name, pem, is_private) in files {
         let path = directory.join(name);
-        if let Err(error) = write(&path, pem, is_private) {
-            print_error(format_args!("{}: {error}", path.display()));
-            return Exit::State;
-        }
+        write(&path, pem, is_private).map_err(|error| failed(&path, error))?;
         report.push_str(&format!("{}\n", path.display()));
     }
     report.push_str("valid for 825 days; check and the log warn from 14 days before the end\n");
     report.push_str("clients must trust ca.pem; listeners name server.pem and server.key\n");
-    print(report)
+    Ok(print(report))
 }
 
 /// Writes a new file each time, so that a key never inherits the permissions of the file it

@@ -9,7 +9,7 @@ use crate::config::{Config, LoadMode};
 use crate::text::counted;
 use crate::token::store::key_of;
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(super) struct Options {
     /// Do not read secrets (environment, files, commands)
     #[arg(long)]
@@ -19,30 +19,25 @@ pub(super) struct Options {
     pub(super) online: bool,
 }
 
-pub(super) fn run(path: &Path, options: &Options) -> Exit {
-    let mode = if options.no_secrets {
-        LoadMode::CheckWithoutSecrets
-    } else {
-        LoadMode::Check
+pub(super) fn run(path: &Path, options: &Options) -> Result<Exit, Exit> {
+    let mode = match options.no_secrets {
+        true => LoadMode::CheckWithoutSecrets,
+        false => LoadMode::Check,
     };
-    match Config::load(path, mode) {
-        Ok(checked) => {
-            for warning in &checked.warnings {
-                print_error(format_args!("warning: {warning}"));
-            }
-            if options.online {
-                online(path);
-            }
-            print(format!(
-                "{}: good: {}, {}, {}\n",
-                path.display(),
-                counted(checked.listeners.len(), "listener"),
-                counted(checked.registrations.len(), "registration"),
-                counted(checked.accounts.len(), "account"),
-            ))
-        }
-        Err(problems) => refuse(&problems),
+    let checked = Config::load(path, mode).map_err(|problems| refuse(&problems))?;
+    for warning in &checked.warnings {
+        print_error(format_args!("warning: {warning}"));
     }
+    if options.online {
+        online(path);
+    }
+    Ok(print(format!(
+        "{}: good: {}, {}, {}\n",
+        path.display(),
+        counted(checked.listeners.len(), "listener"),
+        counted(checked.registrations.len(), "registration"),
+        counted(checked.accounts.len(), "account"),
+    )))
 }
 
 /// Checks the shared store. Trouble is only a warning, since mail is relayed without it.

@@ -4,7 +4,7 @@
 use super::no_sandbox as sandbox;
 #[cfg(feature = "sandbox")]
 use super::sandbox;
-use super::setup::{Exit, default_config, print, print_error};
+use super::setup::{Exit, default_config, print};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -126,27 +126,25 @@ pub fn main() -> ExitCode {
         Command::Certs(options) => super::certs::run(&options),
         Command::Audit(command) => super::audit::run(&command),
         Command::Sandbox(options) => sandbox::run(&options),
-        Command::Schema { markdown: true } => print(crate::config::markdown()),
-        Command::Schema { markdown: false } => print(format!("{:#}\n", crate::config::schema())),
+        Command::Schema { markdown: true } => Ok(print(crate::config::markdown())),
+        Command::Schema { markdown: false } => {
+            Ok(print(format!("{:#}\n", crate::config::schema())))
+        }
         Command::Completions { shell } => completions(shell),
         Command::Man => man(),
     };
-    exit.into()
+    exit.unwrap_or_else(|exit| exit).into()
 }
 
-fn completions(shell: clap_complete::Shell) -> Exit {
+fn completions(shell: clap_complete::Shell) -> Result<Exit, Exit> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "authrelay", &mut script);
-    print(script)
+    Ok(print(script))
 }
 
-fn man() -> Exit {
+fn man() -> Result<Exit, Exit> {
     let mut page = Vec::new();
-    match clap_mangen::Man::new(Arguments::command()).render(&mut page) {
-        Ok(()) => print(page),
-        Err(error) => {
-            print_error(error);
-            Exit::State
-        }
-    }
+    let rendered = clap_mangen::Man::new(Arguments::command()).render(&mut page);
+    rendered.map_err(|error| Exit::State.with(error))?;
+    Ok(print(page))
 }

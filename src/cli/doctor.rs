@@ -29,19 +29,10 @@ fn protocol(text: &str) -> Result<Protocol, &'static str> {
     Protocol::from_name(text).ok_or("imap, pop3 or smtp")
 }
 
-pub(super) fn run(path: &Path, options: &Options) -> Exit {
-    let prepared = load(path).and_then(|config| Ok((runtime()?, service(&config)?)));
-    let (runtime, service) = match prepared {
-        Ok(prepared) => prepared,
-        Err(exit) => return exit,
-    };
-    let targets = match targets(&service, options) {
-        Ok(targets) => targets,
-        Err(why) => {
-            print_error(why);
-            return Exit::Usage;
-        }
-    };
+pub(super) fn run(path: &Path, options: &Options) -> Result<Exit, Exit> {
+    let config = load(path)?;
+    let (runtime, service) = (runtime()?, service(&config)?);
+    let targets = targets(&service, options).map_err(|why| Exit::Usage.with(why))?;
     // The step `store` says what is wrong with it.
     let _ = runtime.block_on(connect_store(&service));
     let reports: Vec<_> = targets
@@ -64,8 +55,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
         for line in listeners_ends(&service) {
             print(format!("{line}\n"));
         }
-    }
-    if options.json {
+    } else {
         let json = match &reports[..] {
             [one] => serde_json::to_string_pretty(one),
             several => serde_json::to_string_pretty(several),
@@ -73,8 +63,8 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
         print(format!("{}\n", json.unwrap_or_default()));
     }
     match reports.iter().all(|report: &Report| report.ok) {
-        true => Exit::Done,
-        false => Exit::Failed,
+        true => Ok(Exit::Done),
+        false => Err(Exit::Failed),
     }
 }
 

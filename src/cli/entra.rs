@@ -4,42 +4,33 @@
 use std::path::Path;
 
 use super::entra_script::redirect;
-use super::setup::{Exit, load, no_account, print, print_error};
+use super::setup::{Exit, load, no_account, print};
 use crate::config::{Account, ClientCredential, Config, Grant, Logins};
 use crate::fault::{argument, enable_protocol, full_access, shell_argument};
 use crate::wire::Protocol;
 
-pub(super) fn run(path: &Path, login: &str, script: bool) -> Exit {
+pub(super) fn run(path: &Path, login: &str, script: bool) -> Result<Exit, Exit> {
     let login = login.to_lowercase();
-    let config = match load(path) {
-        Ok(config) => config,
-        Err(exit) => return exit,
-    };
+    let config = load(path)?;
     let logins = Logins::new(&config.accounts);
-    let Some(account) = logins.find(&login) else {
-        print_error(no_account(&login));
-        return Exit::Usage;
-    };
+    let account = logins.find(&login);
+    let account = account.ok_or_else(|| Exit::Usage.with(no_account(&login)))?;
     let provider = &account.registration.provider.name;
     if !(provider.starts_with("microsoft365") || provider == "outlook") {
-        print_error(format_args!(
+        return Err(Exit::Usage.with(format_args!(
             "the provider of {login} is {provider}; this command knows Microsoft's"
-        ));
-        return Exit::Usage;
+        )));
     }
     if !script {
-        return print(guide(&config, account, &login));
+        return Ok(print(guide(&config, account, &login)));
     }
-    match super::entra_script::script(&config, account, &login) {
-        Ok(script) => print(script),
-        Err(why) => {
-            let grant = account.registration.grant.name();
-            print_error(format_args!(
-                "there is no script for {login}, whose grant is {grant}: {why}; without --script the steps are printed"
-            ));
-            Exit::Usage
-        }
-    }
+    let script = super::entra_script::script(&config, account, &login).map_err(|why| {
+        let grant = account.registration.grant.name();
+        Exit::Usage.with(format_args!(
+            "there is no script for {login}, whose grant is {grant}: {why}; without --script the steps are printed"
+        ))
+    })?;
+    Ok(print(script))
 }
 
 /// Writer of numbered steps with their commands.
@@ -229,18 +220,13 @@ fn exchange(guide: &mut Guide, account: &Account, login: &str) {
             return switches(guide, account, login);
         }
         guide.step("Service principal (PowerShell)");
-        guide.line("OBJECT_ID is the object id under Enterprise applications, not that under App registrations");
-        guide.line("(`authrelay doctor` shows the right one as oid):");
-        guide.run(format!(
-            "New-ServicePrincipal -AppId {id} -ObjectId OBJECT_ID"
-        ));
+        service_principal(guide, id);
         for mailbox in &mailboxes {
             guide.run(full_access(mailbox, "OBJECT_ID"));
         }
         if account.protocols.contains(&Protocol::Smtp) {
             guide.line("In place of the permission SMTP.SendAsApp, to let it send for some mailboxes only:");
-            guide.run("New-ManagementScope -Name relay -RecipientRestrictionFilter \"CustomAttribute1 -eq 'relay'\"");
-            guide.run("New-ManagementRoleAssignment -Role 'Application SMTP.SendAsApp' -App OBJECT_ID -CustomResourceScope relay");
+            assign_role(guide);
         }
     } else {
         let foreign = mailboxes.iter().filter(|mailbox| *mailbox != login);
@@ -260,6 +246,19 @@ fn exchange(guide: &mut Guide, account: &Account, login: &str) {
     switches(guide, account, login);
 }
 
+fn service_principal(guide: &mut Guide, id: &str) {
+    guide.line("OBJECT_ID is the object id under Enterprise applications, not that under App registrations");
+    guide.line("(`authrelay doctor` shows the right one as oid):");
+    guide.run(format!(
+        "New-ServicePrincipal -AppId {id} -ObjectId OBJECT_ID"
+    ));
+}
+
+fn assign_role(guide: &mut Guide) {
+    guide.run("New-ManagementScope -Name relay -RecipientRestrictionFilter \"CustomAttribute1 -eq 'relay'\"");
+    guide.run("New-ManagementRoleAssignment -Role 'Application SMTP.SendAsApp' -App OBJECT_ID -CustomResourceScope relay");
+}
+
 /// Whether the application only sends, so that an RBAC role that names the mailboxes is enough.
 fn by_role(account: &Account) -> bool {
     let only_smtp = allowed(account).all(|protocol| protocol == Protocol::Smtp);
@@ -269,19 +268,14 @@ fn by_role(account: &Account) -> bool {
 /// Writes the steps of RBAC for Applications, which supports SMTP but neither IMAP nor POP.
 fn role(guide: &mut Guide, id: &str, mailboxes: &[String]) {
     guide.step("Role Application SMTP.SendAsApp (PowerShell)");
-    guide.line("OBJECT_ID is the object id under Enterprise applications, not that under App registrations");
-    guide.line("(`authrelay doctor` shows the right one as oid):");
-    guide.run(format!(
-        "New-ServicePrincipal -AppId {id} -ObjectId OBJECT_ID"
-    ));
+    service_principal(guide, id);
     for mailbox in mailboxes {
         guide.run(format!(
             "Set-Mailbox -Identity {} -CustomAttribute1 relay",
             argument(mailbox)
         ));
     }
-    guide.run("New-ManagementScope -Name relay -RecipientRestrictionFilter \"CustomAttribute1 -eq 'relay'\"");
-    guide.run("New-ManagementRoleAssignment -Role 'Application SMTP.SendAsApp' -App OBJECT_ID -CustomResourceScope relay");
+    assign_role(guide);
     guide.line("Its tokens carry no roles, which is right.");
 }
 

@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Read as _};
 
 use argon2::{Argon2, PasswordHasher as _};
 
-use super::setup::{Exit, print, print_error};
+use super::setup::{Exit, print};
 use crate::secret::Secret;
 use crate::text;
 use crate::wire::sasl::Credentials;
@@ -12,32 +12,23 @@ use crate::wire::sasl::Credentials;
 /// Most octets read from stdin; a password has at most 255.
 const CAP: u64 = 1024;
 
-pub(super) fn run() -> Exit {
-    let password = match read() {
-        Ok(Some(password)) => password,
-        Ok(None) => {
-            print_error(
-                "the password is not UTF-8: no client could present it; type it in a UTF-8 terminal",
-            );
-            return Exit::Usage;
-        }
-        Err(error) => {
-            print_error(format_args!("the password cannot be read: {error}"));
-            return Exit::State;
-        }
-    };
+pub(super) fn run() -> Result<Exit, Exit> {
+    let password = read()
+        .map_err(|error| Exit::State.with(format_args!("the password cannot be read: {error}")))?;
+    let password = password.ok_or_else(|| {
+        Exit::Usage.with(
+            "the password is not UTF-8: no client could present it; type it in a UTF-8 terminal",
+        )
+    })?;
     // Any login: the check is whether a client could present this password.
     if Credentials::new(b"login", password.expose().as_bytes()).is_err() {
-        print_error("a password has 1 to 255 octets of UTF-8 and no control characters");
-        return Exit::Usage;
+        let why = "a password has 1 to 255 octets of UTF-8 and no control characters";
+        return Err(Exit::Usage.with(why));
     }
-    match hash(password.expose()) {
-        Ok(hash) => print(format!("{hash}\n")),
-        Err(error) => {
-            print_error(format_args!("the password cannot be hashed: {error}"));
-            Exit::State
-        }
-    }
+    let hash = hash(password.expose()).map_err(|error| {
+        Exit::State.with(format_args!("the password cannot be hashed: {error}"))
+    })?;
+    Ok(print(format!("{hash}\n")))
 }
 
 /// Computes the PHC string of a password.

@@ -5,7 +5,7 @@ use std::path::Path;
 use url::Url;
 
 use super::running::client;
-use super::setup::{Exit, load, print, print_error, runtime};
+use super::setup::{Exit, load, print, runtime};
 use crate::tls;
 
 #[derive(Debug, clap::Args)]
@@ -15,47 +15,29 @@ pub(super) struct Options {
     url: Option<Url>,
 }
 
-pub(super) fn run(path: &Path, options: &Options) -> Exit {
+pub(super) fn run(path: &Path, options: &Options) -> Result<Exit, Exit> {
+    let failed = |why: &str| Exit::Failed.with(why);
     let asked = match &options.url {
         Some(url) => by_url(url),
-        None => match load(path) {
-            Ok(config) => match config.admin.as_deref() {
-                Some(admin) => {
-                    client(admin).map(|(client, base)| (client, format!("{base}/readyz")))
-                }
-                None => {
-                    print_error("the file has no admin listener to ask: add admin, or give --url");
-                    return Exit::Failed;
-                }
-            },
-            Err(exit) => return exit,
-        },
+        None => {
+            let none = "the file has no admin listener to ask: add admin, or give --url";
+            let admin = load(path)?.admin.ok_or_else(|| failed(none))?;
+            client(&admin).map(|(client, base)| (client, format!("{base}/readyz")))
+        }
     };
-    let Some((client, url)) = asked else {
-        print_error("no HTTP client can be made for this address");
-        return Exit::Failed;
-    };
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(exit) => return exit,
-    };
-    let answer = runtime.block_on(async {
+    let (client, url) =
+        asked.ok_or_else(|| failed("no HTTP client can be made for this address"))?;
+    let answer = runtime()?.block_on(async {
         let answer = client.get(&url).send().await?;
         let status = answer.status();
         Ok::<_, reqwest::Error>((status, answer.text().await?))
     });
     match answer {
-        Ok((status, text)) if status.is_success() => print(format!("{}\n", text.trim())),
-        Ok((status, text)) => {
-            print_error(format_args!("{url}: {status}: {}", text.trim()));
-            Exit::Failed
-        }
+        Ok((status, text)) if status.is_success() => Ok(print(format!("{}\n", text.trim()))),
+        Ok((status, text)) => Err(failed(&format!("{url}: {status}: {}", text.trim()))),
         Err(error) => {
-            print_error(format_args!(
-                "{:#}",
-                anyhow::Error::from(error.without_url()).context(url)
-            ));
-            Exit::Failed
+            let error = anyhow::Error::from(error.without_url()).context(url);
+            Err(failed(&format!("{error:#}")))
         }
     }
 }

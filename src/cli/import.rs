@@ -26,38 +26,22 @@ pub(super) struct Options {
 /// Largest token file, in octets.
 const TOKEN_FILE_CAP: u64 = 64 * 1024;
 
-pub(super) fn run(options: &Options) -> Exit {
+pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
     let path: &Path = &options.file;
-    let text = match read(path) {
-        Ok(text) => text,
-        Err(error) => {
-            print_error(format_args!("{error:#}"));
-            return Exit::State;
-        }
-    };
-    let tokens = match options.tokens.as_deref().map(token_files).transpose() {
-        Ok(tokens) => tokens.unwrap_or_default(),
-        Err(error) => {
-            print_error(format_args!("the token files cannot be read: {error:#}"));
-            return Exit::State;
-        }
-    };
-    match crate::import::import(&text, &tokens) {
-        Ok(imported) => {
-            imported.notes.iter().for_each(print_error);
-            if let Err(error) = move_consents(&imported) {
-                print_error(format_args!(
-                    "the refresh tokens cannot be moved: {error:#}"
-                ));
-                return Exit::State;
-            }
-            print(imported.yaml)
-        }
-        Err(why) => {
-            print_error(format_args!("{}: {why}", path.display()));
-            Exit::Config
-        }
-    }
+    let text = read(path).map_err(|error| Exit::State.with(format_args!("{error:#}")))?;
+    let tokens = options.tokens.as_deref().map(token_files).transpose();
+    let tokens = tokens.map_err(|error| {
+        Exit::State.with(format_args!("the token files cannot be read: {error:#}"))
+    })?;
+    let imported = crate::import::import(&text, &tokens.unwrap_or_default())
+        .map_err(|why| Exit::Config.with(format_args!("{}: {why}", path.display())))?;
+    imported.notes.iter().for_each(print_error);
+    move_consents(&imported).map_err(|error| {
+        Exit::State.with(format_args!(
+            "the refresh tokens cannot be moved: {error:#}"
+        ))
+    })?;
+    Ok(print(imported.yaml))
 }
 
 /// Reads a text file.

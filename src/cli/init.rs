@@ -8,7 +8,7 @@ use std::fs::OpenOptions;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
-use super::setup::{Exit, print, print_error};
+use super::setup::{Exit, print};
 use super::{authorize, check, doctor};
 use crate::config::{Config, LoadMode};
 use crate::platform;
@@ -20,23 +20,15 @@ use text::{configuration, needs_consent, next_steps};
 /// Content of a secret's file until the operator replaces it.
 const PLACEHOLDER: &str = "put-the-value-of-the-client-secret-here";
 
-pub(super) fn run(options: &Options) -> Exit {
-    match init(options) {
-        Ok(written) => {
-            let printed = print(&written.text);
-            match io::stdin().is_terminal() && io::stdout().is_terminal() {
-                true => offer(options, &written),
-                false => printed,
-            }
-        }
-        Err(InitError::Usage(why)) => {
-            print_error(why);
-            Exit::Usage
-        }
-        Err(InitError::Io(why)) => {
-            print_error(why);
-            Exit::State
-        }
+pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
+    let written = init(options).map_err(|error| match error {
+        InitError::Usage(why) => Exit::Usage.with(why),
+        InitError::Io(why) => Exit::State.with(why),
+    })?;
+    let printed = print(&written.text);
+    match io::stdin().is_terminal() && io::stdout().is_terminal() {
+        true => offer(options, &written),
+        false => Ok(printed),
     }
 }
 
@@ -52,40 +44,34 @@ struct Written {
 
 /// Offers the next steps at the terminal, one after the other, up to the first that fails, which
 /// reports the remedy itself.
-fn offer(options: &Options, written: &Written) -> Exit {
+fn offer(options: &Options, written: &Written) -> Result<Exit, Exit> {
     let path = options.output.as_path();
     let wants = |question: &str| {
         let answer = ask(None, "", &format!("{question} (yes, no)"), Some("yes"));
         answer.is_ok_and(|answer| answer.to_lowercase().starts_with('y'))
     };
     if !wants("\nCheck the file now?") {
-        return Exit::Done;
+        return Ok(Exit::Done);
     }
-    let checked = check::run(
-        path,
-        &check::Options {
-            no_secrets: false,
-            online: false,
-        },
-    );
+    let checked = check::run(path, &check::Options::default())?;
     if checked != Exit::Done || written.lacks_secret {
-        return checked;
+        return Ok(checked);
     }
     if written.needs_consent {
         if !wants("\nHave the mailbox's owner consent now?") {
-            return Exit::Done;
+            return Ok(Exit::Done);
         }
         let consent = authorize::Options {
             login: written.login.clone(),
             method: None,
         };
-        match authorize::run(path, &consent) {
+        match authorize::run(path, &consent)? {
             Exit::Done => {}
-            failed => return failed,
+            failed => return Err(failed),
         }
     }
     if !wants("\nTest the connection to the mailbox now?") {
-        return Exit::Done;
+        return Ok(Exit::Done);
     }
     let test = doctor::Options {
         login: Some(written.login.clone()),

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::setup::{Exit, print_error};
+use super::setup::Exit;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -11,9 +11,8 @@ pub(super) struct Options {
     _arguments: Vec<OsString>,
 }
 
-pub(super) fn run(_: &Options) -> Exit {
-    print_error(
-        "this build has no sandbox; from the source, `cargo run --release -- sandbox` starts one",
-    );
-    Exit::Usage
+pub(super) fn run(_: &Options) -> Result<Exit, Exit> {
+    let why =
+        "this build has no sandbox; from the source, `cargo run --release -- sandbox` starts one";
+    Err(Exit::Usage.with(why))
 }

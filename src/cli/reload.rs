@@ -6,17 +6,10 @@ use super::running::{RequestError, RunningRelay};
 use super::setup::{Exit, load, print, print_error, runtime};
 use crate::text::counted;
 
-pub(super) fn run(path: &Path) -> Exit {
+pub(super) fn run(path: &Path) -> Result<Exit, Exit> {
     // Reports the same problems as the relay would.
-    let config = match load(path) {
-        Ok(config) => config,
-        Err(exit) => return exit,
-    };
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(exit) => return exit,
-    };
-    let result = runtime.block_on(async {
+    let config = load(path)?;
+    let result = runtime()?.block_on(async {
         match RunningRelay::find(&config).await {
             Some(running) => Some(running.reload().await),
             None => None,
@@ -28,27 +21,21 @@ pub(super) fn run(path: &Path) -> Exit {
                 true => String::new(),
                 false => format!("; these take a restart: {}", applied.restart.join(", ")),
             };
-            print(format!(
+            Ok(print(format!(
                 "reloaded: {}, {}, {} ended{restart}\n",
                 counted(applied.listeners, "listener"),
                 counted(applied.accounts, "account"),
                 counted(applied.sessions_ended, "session")
-            ))
+            )))
         }
         Some(Err(RequestError::Problems(problems))) => {
             problems.iter().for_each(print_error);
-            Exit::Config
+            Err(Exit::Config)
         }
-        Some(Err(RequestError::Other(error))) => {
-            print_error(format_args!("{error:#}"));
-            Exit::Failed
-        }
-        None => {
-            print_error(match config.admin {
-                Some(_) => "no relay of this file answers at admin.bind: is it running?",
-                None => "the file has no admin listener to ask: send SIGHUP instead",
-            });
-            Exit::Unavailable
-        }
+        Some(Err(RequestError::Other(error))) => Err(Exit::Failed.with(format_args!("{error:#}"))),
+        None => Err(Exit::Unavailable.with(match config.admin {
+            Some(_) => "no relay of this file answers at admin.bind: is it running?",
+            None => "the file has no admin listener to ask: send SIGHUP instead",
+        })),
     }
 }

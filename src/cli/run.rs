@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::setup::{Exit, print_error, refuse, runtime};
+use super::setup::{Exit, refuse, runtime};
 use crate::audit;
 use crate::config::{self, Config, LoadMode};
 use crate::logging;
@@ -37,25 +37,18 @@ fn name(text: &str) -> Result<String, String> {
 
 /// Serves, under the service manager if it started this process. Returns the exit code.
 pub(super) fn run(path: PathBuf, options: Options) -> ExitCode {
-    ExitCode::from(manager::run(move || serve(&path, options) as u8))
+    let serve = move || serve(&path, options).unwrap_or_else(|exit| exit) as u8;
+    ExitCode::from(manager::run(serve))
 }
 
-fn serve(path: &Path, options: Options) -> Exit {
-    let config = match Config::load(path, LoadMode::Run) {
-        Ok(config) => Config {
-            relay: options.name,
-            ..config
-        },
-        Err(problems) => {
-            let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
-            report_failure(&format!("{}:\n{}", path.display(), text.join("\n")));
-            return refuse(&problems);
-        }
-    };
-    let log = match logging::start(&config.log) {
-        Ok(log) => log,
-        Err(error) => return fail(Exit::State, &error.to_string()),
-    };
+fn serve(path: &Path, options: Options) -> Result<Exit, Exit> {
+    let mut config = Config::load(path, LoadMode::Run).map_err(|problems| {
+        let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        report_failure(&format!("{}:\n{}", path.display(), text.join("\n")));
+        refuse(&problems)
+    })?;
+    config.relay = options.name;
+    let log = logging::start(&config.log).map_err(|error| fail(Exit::State, &error.to_string()))?;
     if manager::is_service() && config.log.file.is_none() {
         let text = format!(
             "{}: without log.file a service's log goes nowhere; set log: {{file: ./authrelay.log, rotate: 10MB}}",
@@ -76,16 +69,13 @@ fn serve(path: &Path, options: Options) -> Exit {
         .confine
         .then(|| Confinement::start(&config))
         .flatten();
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(exit) => return exit,
-    };
+    let runtime = runtime()?;
     let served = runtime.block_on(serve_until_stopped(config, path, log, confinement));
     end(runtime);
     match served {
         Ok(()) => {
             manager::report(Severity::Information, "stopped");
-            Exit::Done
+            Ok(Exit::Done)
         }
         Err(error) => {
             let exit = if error.is::<StateError>() || error.is::<audit::AuditError>() {
@@ -95,7 +85,7 @@ fn serve(path: &Path, options: Options) -> Exit {
             } else {
                 Exit::Config
             };
-            fail(exit, &format!("{error:#}"))
+            Err(fail(exit, &format!("{error:#}")))
         }
     }
 }
@@ -141,7 +131,7 @@ fn end(runtime: tokio::runtime::Runtime) {
 }
 
 fn fail(exit: Exit, why: &str) -> Exit {
-    print_error(why);
+    let exit = exit.with(why);
     report_failure(why);
     exit
 }

@@ -32,41 +32,24 @@ pub(super) struct Options {
     fault: Option<String>,
 }
 
-pub(super) fn run(options: &Options) -> Exit {
+pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
     let fault = match options.fault.as_deref() {
         None => None,
-        Some("list") => return print(list()),
-        Some(name) => match Fault::from_str(name) {
-            Ok(fault) => Some(fault),
-            Err(error) => {
-                print_error(format_args!("{error}"));
-                return Exit::Usage;
-            }
-        },
+        Some("list") => return Ok(print(list())),
+        Some(name) => Some(Fault::from_str(name).map_err(|error| Exit::Usage.with(error))?),
     };
     let log = logging::start(&Log {
         format: LogFormat::Text,
         ..Log::default()
     });
-    if let Err(error) = log {
-        print_error(error);
-        return Exit::State;
-    }
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(exit) => return exit,
-    };
-    match runtime.block_on(serve(options, fault)) {
-        Ok(exit) => exit,
-        Err(error) => {
-            print_error(format_args!("{error:#}"));
-            if error.is::<CannotBind>() {
-                Exit::Unavailable
-            } else {
-                Exit::State
-            }
-        }
-    }
+    log.map_err(|error| Exit::State.with(error))?;
+    runtime()?.block_on(serve(options, fault)).map_err(|error| {
+        let exit = match error.is::<CannotBind>() {
+            true => Exit::Unavailable,
+            false => Exit::State,
+        };
+        exit.with(format_args!("{error:#}"))
+    })
 }
 
 async fn serve(options: &Options, fault: Option<Fault>) -> anyhow::Result<Exit> {

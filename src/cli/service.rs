@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::setup::{Exit, print, print_error};
+use super::setup::{Exit, print};
 use crate::platform::service::{self, ServiceError};
 
 #[derive(Debug, Clone, Copy, clap::Subcommand)]
@@ -19,49 +19,47 @@ pub(super) enum Command {
     Status,
 }
 
-pub(super) fn run(config: &Path, command: Command) -> Exit {
+pub(super) fn run(config: &Path, command: Command) -> Result<Exit, Exit> {
     let said = match command {
-        Command::Install => return install(config),
+        Command::Install => install(config)?,
         Command::Uninstall => {
-            service::uninstall().map(|()| "removed; configuration and state stay")
+            service::uninstall().map_err(refuse)?;
+            "removed; configuration and state stay".to_owned()
         }
-        Command::Start => service::start().map(|()| "running"),
-        Command::Stop => service::stop().map(|()| "stopped"),
+        Command::Start => {
+            service::start().map_err(refuse)?;
+            "running".to_owned()
+        }
+        Command::Stop => {
+            service::stop().map_err(refuse)?;
+            "stopped".to_owned()
+        }
         Command::Status => return status(),
     };
-    match said {
-        Ok(said) => print(format!("{said}\n")),
-        Err(error) => refuse(&error),
-    }
+    Ok(print(format!("{said}\n")))
 }
 
-fn install(config: &Path) -> Exit {
+fn install(config: &Path) -> Result<String, Exit> {
     // A service for a file that is not there would fail at once.
     match service::status() {
-        Err(error @ ServiceError::Unsupported) => return refuse(&error),
+        Err(error @ ServiceError::Unsupported) => return Err(refuse(error)),
         _ if !config.exists() => {
-            print_error(format_args!(
+            return Err(Exit::Config.with(format_args!(
                 "{}: there is no such file; authrelay init --output FILE writes a first one",
                 config.display()
-            ));
-            return Exit::Config;
+            )));
         }
         _ => {}
     }
-    match service::install(config) {
-        Ok(done) => print(format!(
-            "{}\nnext: authrelay service start\n",
-            done.join("\n")
-        )),
-        Err(error) => refuse(&error),
-    }
+    let done = service::install(config).map_err(refuse)?;
+    Ok(format!(
+        "{}\nnext: authrelay service start",
+        done.join("\n")
+    ))
 }
 
-fn status() -> Exit {
-    let status = match service::status() {
-        Ok(status) => status,
-        Err(error) => return refuse(&error),
-    };
+fn status() -> Result<Exit, Exit> {
+    let status = service::status().map_err(refuse)?;
     let process = status
         .process
         .map_or_else(String::new, |id| format!(", process {id}"));
@@ -70,15 +68,15 @@ fn status() -> Exit {
         status.state, status.start, status.account, status.command
     ));
     match (printed, status.is_running) {
-        (Exit::Done, false) => Exit::Failed,
-        (printed, _) => printed,
+        (Exit::Done, false) => Err(Exit::Failed),
+        (printed, _) => Ok(printed),
     }
 }
 
-fn refuse(error: &ServiceError) -> Exit {
-    print_error(error);
-    match error {
+fn refuse(error: ServiceError) -> Exit {
+    let exit = match error {
         ServiceError::Unsupported => Exit::Usage,
         _ => Exit::Failed,
-    }
+    };
+    exit.with(error)
 }

@@ -22,6 +22,14 @@ pub(super) enum Exit {
     Config = 78,
 }
 
+impl Exit {
+    /// Prints the reason to stderr, and returns the exit code.
+    pub(super) fn with(self, why: impl Display) -> Self {
+        print_error(why);
+        self
+    }
+}
+
 pub(super) fn default_config() -> PathBuf {
     let nearby = PathBuf::from(NEARBY);
     let usual = platform::configuration();
@@ -39,11 +47,11 @@ pub(super) fn load(path: &Path) -> Result<Config, Exit> {
 /// Creates the service for administrators' commands, without listeners.
 pub(super) fn service(config: &Config) -> Result<Service, Exit> {
     let service = Service::new(config).map_err(|error| {
-        print_error(format_args!("{error:#}"));
-        match error.is::<StateError>() {
+        let exit = match error.is::<StateError>() {
             true => Exit::State,
             false => Exit::Config,
-        }
+        };
+        exit.with(format_args!("{error:#}"))
     })?;
     let notes = service.token_source.store().map(|store| store.notes());
     for note in notes.unwrap_or_default() {
@@ -84,8 +92,7 @@ pub(super) fn print(text: impl AsRef<[u8]>) -> Exit {
     {
         // A closed pipe means that the reader has enough.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            print_error(format_args!("stdout: {error}"));
-            Exit::State
+            Exit::State.with(format_args!("stdout: {error}"))
         }
         _ => Exit::Done,
     }
@@ -116,8 +123,5 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| {
-            print_error(format_args!("no threads: {error}"));
-            Exit::Unavailable
-        })
+        .map_err(|error| Exit::Unavailable.with(format_args!("no threads: {error}")))
 }

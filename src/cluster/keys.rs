@@ -20,7 +20,61 @@ const NAME: usize = 16;
 /// Names and seal of one `state.key`.
 pub struct Keys {
     names: hmac::Key,
-    seal: LessSafeKey,
+    seal: Seal,
+}
+
+/// AES-256-GCM under a key of its own, which is derived from `state.key`.
+pub struct Seal(LessSafeKey);
+
+/// A sealed text with its nonce, both in base64.
+#[derive(Serialize, Deserialize)]
+pub struct SealedText {
+    nonce: String,
+    sealed: String,
+}
+
+impl Seal {
+    /// Derives the key for a purpose; `None` if `state.key` cannot be used.
+    pub fn new(key: &Secret, purpose: &[u8]) -> Option<Self> {
+        let prk = extracted(key);
+        let purpose = [purpose];
+        let okm = prk.expand(&purpose, &AES_256_GCM).ok()?;
+        Some(Self(LessSafeKey::new(UnboundKey::from(okm))))
+    }
+
+    /// Seals a text with what is associated; `None` without random numbers.
+    pub fn seal(&self, clear: &[u8], associated: Vec<u8>) -> Option<SealedText> {
+        let mut nonce = [0; NONCE_LEN];
+        rand::fill(&mut nonce).ok()?;
+        // The tag has room in it: a text that grows would leave itself in memory.
+        let mut sealed = Vec::with_capacity(clear.len() + AES_256_GCM.tag_len());
+        sealed.extend_from_slice(clear);
+        let aad = Aad::from(associated);
+        self.0
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut sealed)
+            .ok()?;
+        Some(SealedText {
+            nonce: STANDARD.encode(nonce),
+            sealed: STANDARD.encode(sealed),
+        })
+    }
+
+    /// Opens a text that was sealed with the same associated octets.
+    pub fn open(&self, text: &SealedText, associated: Vec<u8>) -> Option<Zeroizing<Vec<u8>>> {
+        let nonce = STANDARD.decode(&text.nonce).ok()?;
+        let nonce = Nonce::try_assume_unique_for_key(&nonce).ok()?;
+        let mut sealed = Zeroizing::new(STANDARD.decode(&text.sealed).ok()?);
+        let aad = Aad::from(associated);
+        let length = self.0.open_in_place(nonce, aad, &mut sealed).ok()?.len();
+        sealed.truncate(length);
+        Some(sealed)
+    }
+}
+
+/// Extracts the pseudorandom key from which all others are derived.
+fn extracted(key: &Secret) -> hkdf::Prk {
+    let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"authrelay");
+    salt.extract(key.expose().trim().as_bytes())
 }
 
 /// A sealed record as it stands in a file or in the shared store.
@@ -30,8 +84,8 @@ struct Envelope {
     name: String,
     #[serde(flatten)]
     number: Number,
-    nonce: String,
-    sealed: String,
+    #[serde(flatten)]
+    sealed: SealedText,
 }
 
 /// Reason why a record does not open.
@@ -46,13 +100,11 @@ pub enum Closed {
 impl Keys {
     /// Derives the keys; `None` if `state.key` cannot be used.
     pub fn new(key: &Secret) -> Option<Self> {
-        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"authrelay");
-        let prk = salt.extract(key.expose().trim().as_bytes());
-        let okm = prk.expand(&[b"records 2"], &AES_256_GCM).ok()?;
-        let names = prk.expand(&[b"names 2"], hmac::HMAC_SHA256).ok()?;
+        let names = extracted(key);
+        let names = names.expand(&[b"names 2"], hmac::HMAC_SHA256).ok()?;
         Some(Self {
             names: hmac::Key::from(names),
-            seal: LessSafeKey::new(UnboundKey::from(okm)),
+            seal: Seal::new(key, b"records 2")?,
         })
     }
 
@@ -79,21 +131,11 @@ impl Keys {
 
     /// Seals a record for its name and number; `None` without random numbers.
     pub fn seal(&self, name: &str, number: Number, clear: &[u8]) -> Option<String> {
-        let mut nonce = [0; NONCE_LEN];
-        rand::fill(&mut nonce).ok()?;
-        // The tag has room in it: a text that grows would leave itself in memory.
-        let mut sealed = Vec::with_capacity(clear.len() + AES_256_GCM.tag_len());
-        sealed.extend_from_slice(clear);
-        let aad = Aad::from(associated(name, number));
-        self.seal
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut sealed)
-            .ok()?;
         let envelope = Envelope {
             v: FORMAT,
             name: name.to_owned(),
             number,
-            nonce: STANDARD.encode(nonce),
-            sealed: STANDARD.encode(sealed),
+            sealed: self.seal.seal(clear, associated(name, number))?,
         };
         serde_json::to_string(&envelope).ok()
     }
@@ -115,13 +157,9 @@ impl Keys {
         if envelope.v != FORMAT || envelope.name != name {
             return None;
         }
-        let nonce = STANDARD.decode(envelope.nonce).ok()?;
-        let nonce = Nonce::try_assume_unique_for_key(&nonce).ok()?;
-        let mut sealed = Zeroizing::new(STANDARD.decode(envelope.sealed).ok()?);
-        let aad = Aad::from(associated(name, envelope.number));
-        let length = self.seal.open_in_place(nonce, aad, &mut sealed).ok()?.len();
-        sealed.truncate(length);
-        Some((envelope.number, sealed))
+        let associated = associated(name, envelope.number);
+        let clear = self.seal.open(&envelope.sealed, associated)?;
+        Some((envelope.number, clear))
     }
 }
 

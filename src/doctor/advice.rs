@@ -28,7 +28,7 @@ pub(super) struct Advice {
 }
 
 impl Advice {
-    fn new(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(super) fn new(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             cause: cause.into(),
             remedy: remedy.into(),

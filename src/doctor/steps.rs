@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::advice::{self, TokenClaims};
+use super::advice::{self, Advice, TokenClaims};
 use super::certificate::{describe, ends_soon};
 use super::report::{Step, TestTarget};
 use super::{claims, mailbox};
@@ -80,15 +80,9 @@ impl TestRun<'_> {
                 account.registration.provider.name, self.target.protocol
             ),
         };
-        (self.report)(Step {
-            name: "dns",
-            ok: false,
-            ms: 0,
-            detail: detail.clone(),
-            cause: Some(detail),
-            remedy: Some("test another protocol, or change the account's protocols".into()),
-        });
-        Err(StepFailed)
+        let remedy = "test another protocol, or change the account's protocols";
+        let advice = Advice::new(detail.clone(), remedy);
+        Err(self.bad("dns", Instant::now(), &detail, advice))
     }
 
     /// Runs the step `store` if several relays share one. Its failure does not end the test, since
@@ -98,31 +92,23 @@ impl TestRun<'_> {
             return;
         };
         let began = Instant::now();
-        let found = sharing.examine().await;
-        let (ok, detail, cause, remedy) = match found {
+        let (detail, wrong) = match sharing.examine().await {
             Err(away) => (
-                false,
                 "the shared store cannot be used".to_owned(),
-                Some(away.0),
-                Some("mail continues without it, each relay for itself; correct the connection to it, its password, TLS or key".to_owned()),
+                Some((
+                    away.0,
+                    "mail continues without it, each relay for itself; correct the connection to it, its password, TLS or key",
+                )),
             ),
-            Ok(findings) => {
-                let detail = findings.good.join(", ");
-                let mut wrong = findings.wrong.into_iter();
-                match wrong.next() {
-                    None => (true, detail, None, None),
-                    Some((what, remedy)) => (false, detail, Some(what), Some(remedy.to_owned())),
-                }
-            }
+            Ok(findings) => (findings.good.join(", "), findings.wrong.into_iter().next()),
         };
-        (self.report)(Step {
-            name: "store",
-            ok,
-            ms: millis(began.elapsed()),
-            detail,
-            cause,
-            remedy,
-        });
+        match wrong {
+            None => self.good("store", began, detail, None),
+            Some((cause, remedy)) => {
+                let advice = Advice::new(cause, remedy);
+                let StepFailed = self.bad("store", began, &detail, advice);
+            }
+        }
     }
 
     /// Runs the steps `dns` and `tcp`.
@@ -132,16 +118,13 @@ impl TestRun<'_> {
         let began = Instant::now();
         if let Some(egress) = &provider.egress {
             let detail = format!("left to the egress proxy {}:{}", egress.host, egress.port);
-            self.good("dns", began, detail);
+            self.good("dns", began, detail, None);
             let began = Instant::now();
             let connected = within(limit, dial::dial(&provider, endpoint)).await;
             let tcp = self.judged("tcp", began, connected)?;
             let stream = Stream::new(tcp);
-            self.good(
-                "tcp",
-                began,
-                format!("connected by way of {}", peer(&stream)),
-            );
+            let detail = format!("connected by way of {}", peer(&stream));
+            self.good("tcp", began, detail, None);
             return Ok(stream);
         }
         let resolved = within(limit, connect::resolve(endpoint, provider.ip)).await;
@@ -150,11 +133,8 @@ impl TestRun<'_> {
             .iter()
             .map(|address| address.ip().to_string())
             .collect();
-        self.good(
-            "dns",
-            began,
-            format!("{} is {}", endpoint.host, list.join(", ")),
-        );
+        let detail = format!("{} is {}", endpoint.host, list.join(", "));
+        self.good("dns", began, detail, None);
         let began = Instant::now();
         let connected = within(limit, connect::connect(endpoint, addresses.clone())).await;
         let tcp = self.judged("tcp", began, connected)?;
@@ -167,12 +147,8 @@ impl TestRun<'_> {
             remedy = Some(without(dead));
         }
         (self.report)(Step {
-            name: "tcp",
-            ok: true,
-            ms: millis(took),
-            detail,
-            cause: None,
             remedy,
+            ..step("tcp", took, detail)
         });
         Ok(stream)
     }
@@ -196,16 +172,10 @@ impl TestRun<'_> {
             .as_deref()
             .and_then(crate::expiry::of_certificate)
             .and_then(ends_soon);
-        (self.report)(Step {
-            name: "tls",
-            ok: true,
-            ms: millis(began.elapsed()),
-            detail,
-            cause: None,
-            remedy: ends.map(|when| {
-                format!("the mail service's certificate {when}: its operator has to renew it")
-            }),
+        let remedy = ends.map(|when| {
+            format!("the mail service's certificate {when}: its operator has to renew it")
         });
+        self.good("tls", began, detail, remedy);
         Ok(stage)
     }
 
@@ -225,42 +195,26 @@ impl TestRun<'_> {
         let registration = &target.account.registration;
         let detail = format!("by {} of {}", registration.grant.name(), registration.name);
         let ends = registration.credential_expires.and_then(ends_soon);
-        (self.report)(Step {
-            name: "token",
-            ok: true,
-            ms: millis(began.elapsed()),
-            detail: match &ends {
-                Some(when) => format!("{detail}; the client secret or certificate {when}"),
-                None => detail,
-            },
-            cause: None,
-            remedy: ends.map(|_| {
-                "make a new client secret or certificate under Certificates & secrets, put it into the registration, and reload".into()
-            }),
+        let detail = match &ends {
+            Some(when) => format!("{detail}; the client secret or certificate {when}"),
+            None => detail,
+        };
+        let remedy = ends.map(|_| {
+            "make a new client secret or certificate under Certificates & secrets, put it into the registration, and reload".into()
         });
+        self.good("token", began, detail, remedy);
         Ok((verified, token))
     }
 
     fn claims(&mut self, token: &Token, mailbox: &str) -> Result<TokenClaims, StepFailed> {
         let began = Instant::now();
         let seen = claims::inspect(self.target, token.secret.expose(), mailbox);
-        let failed = seen.wrong.is_some();
-        let (cause, remedy) = match seen.wrong {
-            Some((cause, remedy)) => (Some(cause), Some(remedy)),
-            None => (None, None),
-        };
-        (self.report)(Step {
-            name: "claims",
-            ok: !failed,
-            ms: millis(began.elapsed()),
-            detail: seen.detail,
-            cause,
-            remedy,
-        });
-        match failed {
-            true => Err(StepFailed),
-            false => Ok(seen.claims),
+        if let Some((cause, remedy)) = seen.wrong {
+            let advice = Advice::new(cause, remedy);
+            return Err(self.bad("claims", began, &seen.detail, advice));
         }
+        self.good("claims", began, seen.detail, None);
+        Ok(seen.claims)
     }
 
     async fn log_in(
@@ -277,7 +231,7 @@ impl TestRun<'_> {
         match ready.await {
             Ok(ready) => {
                 let said = String::from_utf8_lossy(&ready.accepted.text).into_owned();
-                self.good("auth", began, crate::fault::sanitize(&said));
+                self.good("auth", began, crate::fault::sanitize(&said), None);
                 Ok(ready)
             }
             Err(fault) => {
@@ -299,7 +253,7 @@ impl TestRun<'_> {
         let asked = timeout(self.service.limits.upstream_timeout, asked).await;
         match asked {
             Ok(Ok(said)) => {
-                self.good("mailbox", began, said);
+                self.good("mailbox", began, said, None);
                 Ok(())
             }
             Ok(Err(said)) => {
@@ -328,14 +282,11 @@ impl TestRun<'_> {
         })
     }
 
-    fn good(&mut self, name: &'static str, began: Instant, detail: String) {
+    /// Reports a step that succeeded, with advice if something will need attention.
+    fn good(&mut self, name: &'static str, began: Instant, detail: String, remedy: Option<String>) {
         (self.report)(Step {
-            name,
-            ok: true,
-            ms: millis(began.elapsed()),
-            detail,
-            cause: None,
-            remedy: None,
+            remedy,
+            ..step(name, began.elapsed(), detail)
         });
     }
 
@@ -344,17 +295,27 @@ impl TestRun<'_> {
         name: &'static str,
         began: Instant,
         detail: &str,
-        advice: advice::Advice,
+        advice: Advice,
     ) -> StepFailed {
         (self.report)(Step {
-            name,
             ok: false,
-            ms: millis(began.elapsed()),
-            detail: detail.to_owned(),
             cause: Some(advice.cause),
             remedy: Some(advice.remedy),
+            ..step(name, began.elapsed(), detail.to_owned())
         });
         StepFailed
+    }
+}
+
+/// A step that succeeded.
+fn step(name: &'static str, took: Duration, detail: String) -> Step {
+    Step {
+        name,
+        ok: true,
+        ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        detail,
+        cause: None,
+        remedy: None,
     }
 }
 
@@ -402,10 +363,6 @@ fn late(what: &str) -> Fault {
     Fault::new(Kind::Unreachable, format!("no {what} in time")).with_remedy(
         "the other side or the way to it is slow or swallows packets; check the firewall",
     )
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -26,113 +26,61 @@ struct Known {
 const WAIT: &str =
     "the mail service limits this mailbox for now; let the application poll less often";
 
-const KNOWN: &[Known] = &[
-    Known {
-        says: "throttled",
-        kind: Kind::Busy,
-        token_suspect: false,
-        remedy: WAIT,
-    },
-    Known {
-        says: "suggested backoff time",
-        kind: Kind::Busy,
-        token_suspect: false,
-        remedy: WAIT,
-    },
-    Known {
-        says: "server unavailable",
-        kind: Kind::Busy,
-        token_suspect: false,
-        remedy: "the mail service has trouble; wait",
-    },
-    Known {
-        says: "connection is closed",
-        kind: Kind::Busy,
-        token_suspect: false,
-        remedy: "the mail service has trouble or cuts us off; wait",
-    },
-    Known {
-        says: "too many",
-        kind: Kind::Busy,
-        token_suspect: false,
-        remedy: WAIT,
-    },
+/// Another token might be accepted.
+const ANOTHER: bool = true;
+/// No token of this application would be accepted.
+const SAME: bool = false;
+
+/// Creates the rows `"says" kind SAME or ANOTHER => remedy;`.
+macro_rules! known {
+    ($($says:literal $kind:ident $token:ident => $remedy:expr;)+) => {
+        &[$(Known {
+            says: $says,
+            kind: Kind::$kind,
+            token_suspect: $token,
+            remedy: $remedy,
+        }),+]
+    };
+}
+
+const KNOWN: &[Known] = known! {
+    "throttled" Busy SAME => WAIT;
+    "suggested backoff time" Busy SAME => WAIT;
+    "server unavailable" Busy SAME => "the mail service has trouble; wait";
+    "connection is closed" Busy SAME => "the mail service has trouble or cuts us off; wait";
+    "too many" Busy SAME => WAIT;
     // Replies of High Volume Email.
-    Known {
-        says: "5.7.142",
-        kind: Kind::Refused,
-        token_suspect: true,
-        remedy: "High Volume Email refuses tokens that end soon: set the provider's token_margin to 20m or more",
-    },
-    Known {
-        says: "5.7.143",
-        kind: Kind::Refused,
-        token_suspect: true,
-        remedy: "the token had ended: set this machine's clock (NTP), and the provider's token_margin to 20m or more",
-    },
-    Known {
-        says: "5.7.144",
-        kind: Kind::Refused,
-        token_suspect: true,
-        remedy: "the token lacks the permission: in Entra add Office 365 Exchange Online, application permission Mail.Send, \
-                 with admin consent, and leave scope out or set it to https://outlook.office.com/.default",
-    },
-    Known {
-        says: "5.7.240",
-        kind: Kind::Refused,
-        token_suspect: false,
-        remedy: "the application is not on the list of this High Volume Email account: Add-HVEAppAccess -Identity MAILBOX \
-                 -AppIds OBJECT_ID, with the object id of the enterprise application; it works within 5 minutes",
-    },
-    Known {
-        says: "5.5.12",
-        kind: Kind::Refused,
-        token_suspect: false,
-        remedy: "High Volume Email could not read the login: check that the account's mailbox is the High Volume Email \
-                 account's address, and that the provider's mechanism is xoauth2",
-    },
-    Known {
-        says: "smtpclientauthentication is disabled for the tenant",
-        kind: Kind::Refused,
-        token_suspect: false,
-        remedy: "SMTP AUTH is off for the tenant, which stops OAuth too: \
-                 Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false, or for all \
-                 Set-TransportConfig -SmtpClientAuthenticationDisabled $false",
-    },
-    Known {
-        says: "smtpclientauthentication is disabled",
-        kind: Kind::Refused,
-        token_suspect: false,
-        remedy: "SMTP AUTH is off for this mailbox, which stops OAuth too: \
-                 Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false",
-    },
-    Known {
-        says: "security defaults",
-        kind: Kind::Refused,
-        token_suspect: false,
-        remedy: "the tenant's security defaults forbid this sign-in; use a Conditional Access policy \
-                 that admits the application instead",
-    },
-    Known {
-        says: "5.7.30",
-        kind: Kind::Refused,
-        token_suspect: false,
-        remedy: "the service took this for basic authentication; check that the provider's mechanism is xoauth2",
-    },
-    Known {
-        says: "did not meet the criteria",
-        kind: Kind::Refused,
-        token_suspect: true,
-        remedy: "a Conditional Access or authentication policy refused the sign-in; look it up in \
-                 Entra's sign-in log",
-    },
-    Known {
-        says: "unrecognized authentication type",
-        kind: Kind::Refused,
-        token_suspect: false,
-        remedy: "this host does not offer the mechanism; check the provider's host and mechanism",
-    },
-];
+    "5.7.142" Refused ANOTHER =>
+        "High Volume Email refuses tokens that end soon: set the provider's token_margin to 20m or more";
+    "5.7.143" Refused ANOTHER =>
+        "the token had ended: set this machine's clock (NTP), and the provider's token_margin to 20m or more";
+    "5.7.144" Refused ANOTHER =>
+        "the token lacks the permission: in Entra add Office 365 Exchange Online, application permission Mail.Send, \
+         with admin consent, and leave scope out or set it to https://outlook.office.com/.default";
+    "5.7.240" Refused SAME =>
+        "the application is not on the list of this High Volume Email account: Add-HVEAppAccess -Identity MAILBOX \
+         -AppIds OBJECT_ID, with the object id of the enterprise application; it works within 5 minutes";
+    "5.5.12" Refused SAME =>
+        "High Volume Email could not read the login: check that the account's mailbox is the High Volume Email \
+         account's address, and that the provider's mechanism is xoauth2";
+    "smtpclientauthentication is disabled for the tenant" Refused SAME =>
+        "SMTP AUTH is off for the tenant, which stops OAuth too: \
+         Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false, or for all \
+         Set-TransportConfig -SmtpClientAuthenticationDisabled $false";
+    "smtpclientauthentication is disabled" Refused SAME =>
+        "SMTP AUTH is off for this mailbox, which stops OAuth too: \
+         Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false";
+    "security defaults" Refused SAME =>
+        "the tenant's security defaults forbid this sign-in; use a Conditional Access policy \
+         that admits the application instead";
+    "5.7.30" Refused SAME =>
+        "the service took this for basic authentication; check that the provider's mechanism is xoauth2";
+    "did not meet the criteria" Refused ANOTHER =>
+        "a Conditional Access or authentication policy refused the sign-in; look it up in \
+         Entra's sign-in log";
+    "unrecognized authentication type" Refused SAME =>
+        "this host does not offer the mechanism; check the provider's host and mechanism";
+};
 
 /// Remedy for a text that is not in the table.
 const GENERAL: &str = "check that the application has the protocol's permission with admin consent \

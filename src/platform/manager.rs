@@ -7,10 +7,10 @@ use std::task::Poll;
 
 use super::system;
 
-/// Runs `serve` under the service manager: on Windows as a service if this process was started as
-/// one, otherwise directly. Returns its exit code.
-pub fn run(serve: impl FnOnce() -> u8 + Send + 'static) -> u8 {
-    system::manager::run(serve)
+system! {
+    /// Runs `serve` under the service manager: on Windows as a service if this process was started as
+    /// one, otherwise directly. Returns its exit code.
+    pub fn manager::run(serve: impl FnOnce() -> u8 + Send + 'static) -> u8;
 }
 
 /// Starts listening for stop requests, and returns a future that waits for one: SIGTERM or SIGINT,
@@ -39,25 +39,19 @@ impl ReloadRequests {
     }
 }
 
-/// Keeps SIGXFSZ from ending the process while the result is held: a file beyond the limit (`ulimit
-/// -f`) is then a write error, like a full disk.
-pub fn outlive_file_limits() -> impl Sized {
-    system::manager::outlive_file_limits()
-}
+system! {
+    /// Keeps SIGXFSZ from ending the process while the result is held: a file beyond the limit (`ulimit
+    /// -f`) is then a write error, like a full disk.
+    pub fn manager::outlive_file_limits() -> impl Sized;
 
-/// Notifies the manager that clients are served under the active configuration.
-pub fn ready() {
-    system::manager::ready();
-}
+    /// Notifies the manager that clients are served under the active configuration.
+    pub fn manager::ready();
 
-/// Notifies the manager that a reload has begun; [`ready`] ends it, whatever the result.
-pub fn reloading() {
-    system::manager::reloading();
-}
+    /// Notifies the manager that a reload has begun; [`ready`] ends it, whatever the result.
+    pub fn manager::reloading();
 
-/// Notifies the manager that sessions are draining.
-pub fn stopping() {
-    system::manager::stopping();
+    /// Notifies the manager that sessions are draining.
+    pub fn manager::stopping();
 }
 
 /// Notifies the manager forever that the relaying threads are alive, at half its interval. Returns
@@ -66,9 +60,9 @@ pub async fn watchdog() {
     system::manager::watchdog().await;
 }
 
-/// Whether a service manager that ignores printed output has started this process (Windows).
-pub fn is_service() -> bool {
-    system::manager::is_service()
+system! {
+    /// Whether a service manager that ignores printed output has started this process (Windows).
+    pub fn manager::is_service() -> bool;
 }
 
 /// Severity of an entry of [`report`].
@@ -82,8 +76,8 @@ pub enum Severity {
     Error,
 }
 
-/// Adds an entry to the administrators' log (Windows: event log, source `authrelay`). Elsewhere the
-/// log itself serves this purpose.
-pub fn report(severity: Severity, text: &str) {
-    system::manager::report(severity, text);
+system! {
+    /// Adds an entry to the administrators' log (Windows: event log, source `authrelay`). Elsewhere the
+    /// log itself serves this purpose.
+    pub fn manager::report(severity: Severity, text: &str);
 }

@@ -3,8 +3,6 @@
 
 use std::path::Path;
 
-use super::system;
-
 /// Error of a service operation.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
@@ -46,49 +44,41 @@ pub struct Status {
     pub start: String,
 }
 
-/// Installs the service for a configuration file, or changes the installed one: account `NT
-/// SERVICE\authrelay`, automatic start, restart after a failure, and access to the file's folder
-/// only for the service, SYSTEM and Administrators. Returns what was done, one line each.
-///
-/// # Errors
-///
-/// [`ServiceError`]; nothing is installed then.
-pub fn install(config: &Path) -> Result<Vec<String>, ServiceError> {
-    system::service::install(config)
-}
+system! {
+    /// Installs the service for a configuration file, or changes the installed one: account `NT
+    /// SERVICE\authrelay`, automatic start, restart after a failure, and access to the file's folder
+    /// only for the service, SYSTEM and Administrators. Returns what was done, one line each.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError`]; nothing is installed then.
+    pub fn service::install(config: &Path) -> Result<Vec<String>, ServiceError>;
 
-/// Stops and removes the service; the configuration and the state stay.
-///
-/// # Errors
-///
-/// [`ServiceError`].
-pub fn uninstall() -> Result<(), ServiceError> {
-    system::service::uninstall()
-}
+    /// Stops and removes the service; the configuration and the state stay.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError`].
+    pub fn service::uninstall() -> Result<(), ServiceError>;
 
-/// Starts the service and waits until it serves.
-///
-/// # Errors
-///
-/// [`ServiceError`], with the service's exit code if it did not start.
-pub fn start() -> Result<(), ServiceError> {
-    system::service::start()
-}
+    /// Starts the service and waits until it serves.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError`], with the service's exit code if it did not start.
+    pub fn service::start() -> Result<(), ServiceError>;
 
-/// Stops the service and waits until its sessions have drained.
-///
-/// # Errors
-///
-/// [`ServiceError`].
-pub fn stop() -> Result<(), ServiceError> {
-    system::service::stop()
-}
+    /// Stops the service and waits until its sessions have drained.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError`].
+    pub fn service::stop() -> Result<(), ServiceError>;
 
-/// Queries the state of the service.
-///
-/// # Errors
-///
-/// [`ServiceError`].
-pub fn status() -> Result<Status, ServiceError> {
-    system::service::status()
+    /// Queries the state of the service.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError`].
+    pub fn service::status() -> Result<Status, ServiceError>;
 }

@@ -450,43 +450,33 @@ impl State {
 
     /// Lists changed keys that a reload does not apply.
     fn restart_required(&self, config: &Config) -> Vec<&'static str> {
-        let mut keys = match (self.admin.as_deref(), config.admin.as_deref()) {
-            (None, None) => Vec::new(),
+        let mut keys = Vec::new();
+        let mut note = |key, changed: bool| keys.extend(changed.then_some(key));
+        match (self.admin.as_deref(), config.admin.as_deref()) {
             (Some(then), Some(now)) => {
-                let changed = [
-                    ("admin.bind", then.bind != now.bind),
-                    ("admin.public_url", then.public_url != now.public_url),
-                    ("admin.tls", then.tls.is_some() != now.tls.is_some()),
-                    ("admin.token", then.token != now.token),
-                    ("admin.viewer_token", then.viewer_token != now.viewer_token),
-                    (
-                        "admin.metrics_public",
-                        then.metrics_public != now.metrics_public,
-                    ),
-                ];
-                let changed = changed.into_iter().filter(|(_, changed)| *changed);
-                changed.map(|(key, _)| key).collect()
+                note("admin.bind", then.bind != now.bind);
+                note("admin.public_url", then.public_url != now.public_url);
+                note("admin.tls", then.tls.is_some() != now.tls.is_some());
+                note("admin.token", then.token != now.token);
+                note("admin.viewer_token", then.viewer_token != now.viewer_token);
+                let (then, now) = (then.metrics_public, now.metrics_public);
+                note("admin.metrics_public", then != now);
             }
-            (Some(_), None) | (None, Some(_)) => vec!["admin"],
-        };
+            (then, now) => note("admin", then.is_some() != now.is_some()),
+        }
         match (&self.audit, &config.audit) {
-            (None, None) => {}
-            (Some(then), Some(now)) => keys.extend(then.changes(now)),
-            (Some(_), None) | (None, Some(_)) => keys.push("audit"),
+            (Some(then), Some(now)) => {
+                then.changes(now)
+                    .into_iter()
+                    .for_each(|key| note(key, true));
+            }
+            (then, now) => note("audit", then.is_some() != now.is_some()),
         }
         let (then, now) = (&self.log, &config.log);
-        let changed = [
-            ("log.format", then.format != now.format),
-            ("log.file", then.file != now.file),
-            ("log.rotate", then.rotate != now.rotate),
-            ("log.keep", then.keep != now.keep),
-        ];
-        keys.extend(
-            changed
-                .into_iter()
-                .filter(|(_, changed)| *changed)
-                .map(|(key, _)| key),
-        );
+        note("log.format", then.format != now.format);
+        note("log.file", then.file != now.file);
+        note("log.rotate", then.rotate != now.rotate);
+        note("log.keep", then.keep != now.keep);
         keys
     }
 }

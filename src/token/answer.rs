@@ -68,16 +68,20 @@ impl AccessTokenResponse {
     }
 }
 
+/// Reads a number of seconds, which may be a string.
+pub(super) fn seconds(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
 /// Converts an `expires_in`: a number of seconds, also as a string (v1 endpoints, IMDS), at most
 /// one day. Absent, zero, negative or invalid values mean one hour, since no issuer can intend
 /// them.
 pub(super) fn lifetime(expires_in: &Value) -> Duration {
-    let seconds = match expires_in {
-        Value::Number(number) => number.as_f64(),
-        Value::String(text) => text.trim().parse().ok(),
-        _ => None,
-    };
-    match seconds {
+    match seconds(expires_in) {
         Some(seconds) if seconds >= 1.0 => {
             Duration::from_secs_f64(seconds.min(LONGEST.as_secs_f64()))
         }

@@ -300,7 +300,7 @@ fn known(entries: &HashMap<String, Entry>, state: &str) -> Option<String> {
 }
 
 /// Returns a parameter of a redirect's query; empty if absent.
-fn parameter(query: &str, name: &str) -> String {
+pub fn parameter(query: &str, name: &str) -> String {
     url::form_urlencoded::parse(query.as_bytes())
         .find(|(key, _)| key == name)
         .map_or_else(String::new, |(_, value)| value.into_owned())

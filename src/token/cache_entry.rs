@@ -5,10 +5,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::issued::Token;
 use super::life::CachedToken;
 use super::store::RecordVersion;
 use crate::fault::Fault;
-use crate::secret::Secret;
 
 /// Observer of requests: registration, `ok`, `throttled`, `unavailable` or `refused`, and the
 /// duration.
@@ -23,5 +23,5 @@ pub(super) struct CacheEntry {
     pub(super) version: Mutex<Option<RecordVersion>>,
 }
 
-/// Result of a request: the token, its generation, and whether it was just issued.
-pub(super) type FlightResult = Result<(Secret, u64, bool), Fault>;
+/// Result of a request.
+pub(super) type FlightResult = Result<Token, Fault>;

@@ -24,7 +24,7 @@ impl TokenSource {
         login: &str,
         redirect: &Url,
     ) -> Result<AuthorizationRequest, Fault> {
-        grant::consent::start(account.clone(), login, redirect).map_err(|failure| failure.fault)
+        Ok(grant::consent::start(account.clone(), login, redirect)?)
     }
 
     /// Redeems the returned code and stores the consent.
@@ -41,7 +41,7 @@ impl TokenSource {
         let login = pending.login.clone();
         self.before_act(&login).await;
         let completed = grant::consent::complete(pending, code, &endpoint, store, self.timeout);
-        let consent = completed.await.map_err(|failure| failure.fault)?;
+        let consent = completed.await?;
         self.after_act(&login).await;
         Ok(consent)
     }
@@ -82,9 +82,7 @@ impl TokenSource {
         login: &str,
     ) -> Result<DeviceAuthorization, Fault> {
         let (endpoint, _) = self.endpoint_and_store(account)?;
-        grant::device::start(account.clone(), login, &endpoint)
-            .await
-            .map_err(|failure| failure.fault)
+        Ok(grant::device::start(account.clone(), login, &endpoint).await?)
     }
 
     /// Waits until the user has entered the code, and stores the consent. `sleep` is awaited
@@ -104,7 +102,7 @@ impl TokenSource {
         let (endpoint, store) = self.endpoint_and_store(&device.account)?;
         self.before_act(&device.login).await;
         let completed = grant::device::complete(device, &endpoint, store, self.timeout, sleep);
-        let consent = completed.await.map_err(|failure| failure.fault)?;
+        let consent = completed.await?;
         self.after_act(&device.login).await;
         Ok(consent)
     }
@@ -128,16 +126,12 @@ impl TokenSource {
         account: &Account,
     ) -> Result<(endpoint::Endpoint, &Arc<Store>), Fault> {
         let client = self.clients.get(&account.registration.provider.name);
-        match (client, &self.store) {
-            (Some(client), Some(store)) => {
-                let provider = &account.registration.provider;
-                let endpoint = endpoint::Endpoint::new(client.clone(), self.timeout, provider);
-                Ok((endpoint, store))
-            }
-            _ => Err(Fault::new(
-                Kind::Internal,
-                "there is no store for what a consent brings",
-            )),
-        }
+        let (Some(client), Some(store)) = (client, &self.store) else {
+            let detail = "there is no store for what a consent brings";
+            return Err(Fault::new(Kind::Internal, detail));
+        };
+        let provider = &account.registration.provider;
+        let endpoint = endpoint::Endpoint::new(client.clone(), self.timeout, provider);
+        Ok((endpoint, store))
     }
 }

@@ -303,19 +303,8 @@ fn skew(headers: &HeaderMap, now: SystemTime) -> Option<i64> {
 /// Joins all causes of an error. The URL is left out: it may contain a tenant's name, and the log
 /// names the registration.
 fn no_answer(error: &dyn std::error::Error) -> String {
-    let mut text = String::new();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    if text.is_empty() {
-        text = "the request failed".into();
-    }
-    text
+    let cause = error.source();
+    cause.map_or_else(|| "the request failed".to_owned(), http::causes)
 }
 
 #[cfg(test)]

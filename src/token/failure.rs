@@ -87,6 +87,12 @@ pub(crate) struct TokenError {
     pub(crate) is_brief: bool,
 }
 
+impl From<TokenError> for Fault {
+    fn from(failure: TokenError) -> Self {
+        failure.fault
+    }
+}
+
 impl TokenError {
     /// Creates a failure without a request to an endpoint.
     pub(crate) fn new(class: Class, detail: impl AsRef<str>) -> Self {

@@ -12,38 +12,35 @@ use super::failure::{Class, TokenError};
 use super::grant::Request;
 use super::issued::IssuedToken;
 use super::sharing::SharedRecords;
-use super::store::Store;
-use crate::config::Registration;
 
 /// A token request in progress.
 pub(super) struct Flight {
     pub(super) entry: Arc<CacheEntry>,
-    pub(super) store: Option<Arc<Store>>,
     pub(super) observer: Arc<Observer>,
-    pub(super) registration: Arc<Registration>,
-    pub(super) login: String,
+    pub(super) request: Request,
     /// Records shared with other relays, and the token's key, if the request is made for all.
     pub(super) sharing: Option<(Arc<SharedRecords>, CacheKey)>,
 }
 
 impl Flight {
     /// Sends the request and distributes the result.
-    pub(super) async fn run(self, request: Request, sender: watch::Sender<Option<FlightResult>>) {
+    pub(super) async fn run(self, sender: watch::Sender<Option<FlightResult>>) {
         let began = Instant::now();
+        let request = &self.request;
         let result = match &self.sharing {
             Some((shared, purpose)) => shared.send(request, purpose).await,
             None => request.send().await,
         };
         if let Some(outcome) = outcome(&result) {
-            (self.observer)(&self.registration.name, outcome, began.elapsed());
+            (self.observer)(&request.account.registration.name, outcome, began.elapsed());
         }
         self.note_version();
         let unstored = result.as_ref().is_ok_and(|grant| grant.unstored);
         let result = self.on_result(result);
         self.entry.flight.lock().take();
         let _ = sender.send(Some(result));
-        if let (true, Some(store)) = (unstored, &self.store) {
-            store.until_stored(&self.login).await;
+        if let (true, Some(store)) = (unstored, &request.store) {
+            store.until_stored(&request.login).await;
             self.note_version();
             self.entry.life.lock().on_stored();
         }
@@ -51,13 +48,14 @@ impl Flight {
 
     /// Stores the version of the record that this request wrote.
     fn note_version(&self) {
-        if let (Some(store), true) = (&self.store, self.registration.grant.needs_consent()) {
-            *self.entry.version.lock() = store.version(&self.login);
+        let Request { account, store, .. } = &self.request;
+        if let (Some(store), true) = (store, account.registration.grant.needs_consent()) {
+            *self.entry.version.lock() = store.version(&self.request.login);
         }
     }
 
     fn on_result(&self, result: Result<IssuedToken, TokenError>) -> FlightResult {
-        let (registration, now) = (&self.registration, Instant::now());
+        let (registration, now) = (&self.request.account.registration, Instant::now());
         let mut life = self.entry.life.lock();
         match result {
             Ok(grant) => {
@@ -67,9 +65,7 @@ impl Flight {
                     "token obtained"
                 );
                 let margin = registration.provider.token_margin;
-                let (secret, generation) = life.on_obtained(&grant, margin, now);
-                // A stored token may have been in use already.
-                Ok((secret, generation, !grant.stored))
+                Ok(life.on_obtained(&grant, margin, now))
             }
             Err(failure) => {
                 let fault = failure.fault.clone();

@@ -32,7 +32,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::failure::{Class, TokenError};
-use super::issued::{IssuedToken, TokenState};
+use super::issued::{IssuedToken, Token, TokenState};
 use crate::fault::Fault;
 use crate::secret::Secret;
 
@@ -75,9 +75,9 @@ pub(super) enum State {
 /// Decision about a login that needs a token.
 #[derive(Debug)]
 pub(super) enum Decision {
-    Use(Secret, u64),
-    /// Use this token with its generation, and start a request.
-    UseAndRefresh(Secret, u64),
+    Use(Token),
+    /// Use this token, and start a request.
+    UseAndRefresh(Token),
     /// Wait for a token request.
     Fetch,
     /// Refuse; no request is sent for now.
@@ -144,13 +144,14 @@ impl CachedToken {
 
     /// Decides what a login that needs a token gets.
     pub(super) fn next(&self, now: Instant) -> Decision {
+        let token = |held: &Held| Token {
+            secret: held.token.clone(),
+            generation: self.generation,
+            fresh: false,
+        };
         match (self.state(now), &self.held, &self.pause) {
-            (State::Valid | State::Unstored, Some(held), _) => {
-                Decision::Use(held.token.clone(), self.generation)
-            }
-            (State::Due, Some(held), _) => {
-                Decision::UseAndRefresh(held.token.clone(), self.generation)
-            }
+            (State::Valid | State::Unstored, Some(held), _) => Decision::Use(token(held)),
+            (State::Due, Some(held), _) => Decision::UseAndRefresh(token(held)),
             (State::Paused | State::Attention | State::Ended, _, Some(pause)) => {
                 Decision::Refuse(pause.failure.fault.clone())
             }
@@ -164,7 +165,7 @@ impl CachedToken {
         grant: &IssuedToken,
         least: Duration,
         now: Instant,
-    ) -> (Secret, u64) {
+    ) -> Token {
         let (token, left) = (&grant.token, grant.left());
         let least = margin(grant.lifetime, least);
         let ahead = least + AHEAD + JITTER.mul_f64(self.jitter);
@@ -180,7 +181,12 @@ impl CachedToken {
         });
         self.pause = None;
         self.accepted.clear();
-        (token.clone(), self.generation)
+        Token {
+            secret: token.clone(),
+            generation: self.generation,
+            // A stored token may have been in use already.
+            fresh: !grant.stored,
+        }
     }
 
     /// Records that the last redemption's record is on disk.

@@ -73,9 +73,9 @@ fn meaning(
     codes: &[u64],
     error: &str,
 ) -> (Class, &'static str) {
-    let about = |row: &&Row| row.about.is(registration);
+    let about = |row: &&Row<u64>| row.about.is(registration);
     let mut found = codes.iter().filter_map(|code| {
-        let rows = CODES.iter().filter(|row| row.codes.contains(code));
+        let rows = CODES.iter().filter(|row| row.answers.contains(code));
         rows.clone().find(about)
     });
     // If several codes are known, a temporary one takes precedence.
@@ -89,7 +89,7 @@ fn meaning(
     };
     let of_name = NAMES
         .iter()
-        .find(|row| row.names.contains(&error) && row.about.is(registration));
+        .find(|row| row.answers.contains(&error) && row.about.is(registration));
     let is_later = |class| matches!(class, Class::Later { .. });
     match (known, of_name) {
         (Some(row), _) if is_later(row.class) => (row.class, row.remedy),

@@ -37,10 +37,25 @@ struct Own {
     token: Result<IssuedToken, TokenError>,
 }
 
+impl Own {
+    /// State of a record that has not ended, with its token if that is still usable.
+    fn valid(mark: Option<Mark>, token: Option<IssuedToken>) -> Self {
+        let usability = match token {
+            Some(_) => Usability::Usable,
+            None => Usability::Redeemable,
+        };
+        Self {
+            mark,
+            usability,
+            token: token.ok_or_else(|| unavailable("no token has come")),
+        }
+    }
+}
+
 /// One token request in progress, for all relays.
-pub(super) struct Sharing {
+pub(super) struct Sharing<'a> {
     records: Arc<SharedRecords>,
-    request: Request,
+    request: &'a Request,
     name: Arc<str>,
     consent: bool,
     found: Option<Sealed>,
@@ -71,10 +86,10 @@ impl SharedRecords {
     /// Gets a token from this relay's records, another relay's, or the identity provider.
     pub(super) async fn send(
         self: &Arc<Self>,
-        request: Request,
+        request: &Request,
         purpose: &CacheKey,
     ) -> Result<IssuedToken, TokenError> {
-        let name = self.name(&request, purpose);
+        let name = self.name(request, purpose);
         let sharing = Sharing {
             records: self.clone(),
             consent: request.account.registration.grant.needs_consent(),
@@ -89,7 +104,7 @@ impl SharedRecords {
     }
 }
 
-impl Sharing {
+impl Sharing<'_> {
     async fn run(mut self) -> Result<IssuedToken, TokenError> {
         let own = self.own().await;
         // A usable token of this relay needs no operation of the store.
@@ -309,8 +324,14 @@ impl Sharing {
     async fn own_consent(&self) -> Own {
         let mark = self.records.own_of(&self.name).await.map(|own| own.mark());
         let owner = Owner::of(&self.request.account.registration);
-        let (usability, token) = match self.request.usable().await {
-            Err(failure) => (Usability::Useless, Err(failure)),
+        let token = match self.request.usable().await {
+            Err(failure) => {
+                return Own {
+                    mark,
+                    usability: Usability::Useless,
+                    token: Err(failure),
+                };
+            }
             Ok(record) => {
                 let margin = self.request.account.registration.provider.token_margin;
                 let replaces = self.request.replaces.as_ref();
@@ -320,17 +341,10 @@ impl Sharing {
                 let access = record
                     .of(&owner)
                     .and_then(|record| record.access(margin, replaces));
-                match access.filter(|_| !is_old) {
-                    Some(token) => (Usability::Usable, Ok(token)),
-                    None => (Usability::Redeemable, Err(unavailable("no token has come"))),
-                }
+                access.filter(|_| !is_old)
             }
         };
-        Own {
-            mark,
-            usability,
-            token,
-        }
+        Own::valid(mark, token)
     }
 
     fn own_token(&self) -> Own {
@@ -339,18 +353,7 @@ impl Sharing {
         let known = self.records.token(&self.name);
         let mark = known.as_ref().map(|(sealed, _)| sealed.mark());
         let token = known.and_then(|(_, access)| access.usable(margin, replaces));
-        match token {
-            Some(token) => Own {
-                mark,
-                usability: Usability::Usable,
-                token: Ok(token),
-            },
-            None => Own {
-                mark,
-                usability: Usability::Redeemable,
-                token: Err(unavailable("no token has come")),
-            },
-        }
+        Own::valid(mark, token)
     }
 
     /// Returns the failure of a pause that an endpoint has imposed on any of the relays.

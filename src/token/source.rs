@@ -165,36 +165,19 @@ impl TokenSource {
         self.reload_if_changed(&entry, verified);
         let next = entry.life.lock().next(Instant::now());
         match next {
-            Decision::Use(secret, generation) => Ok(Token {
-                secret,
-                generation,
-                fresh: false,
-            }),
-            Decision::UseAndRefresh(secret, generation) => {
+            Decision::Use(token) => Ok(token),
+            Decision::UseAndRefresh(token) => {
                 self.flight(&entry, verified, false);
-                Ok(Token {
-                    secret,
-                    generation,
-                    fresh: false,
-                })
+                Ok(token)
             }
             Decision::Refuse(fault) => Err(fault.already_logged()),
             Decision::Fetch => {
                 let mut flight = self.flight(&entry, verified, false);
                 // An error means that the request's task ended without a result.
                 let result = flight.wait_for(Option::is_some).await;
-                match result.ok().and_then(|result| result.clone()) {
-                    Some(Ok((secret, generation, fresh))) => Ok(Token {
-                        secret,
-                        generation,
-                        fresh,
-                    }),
-                    Some(Err(fault)) => Err(fault),
-                    None => Err(Fault::new(
-                        Kind::Internal,
-                        "the token request was abandoned",
-                    )),
-                }
+                let result = result.ok().and_then(|result| result.clone());
+                let abandoned = || Fault::new(Kind::Internal, "the token request was abandoned");
+                result.unwrap_or_else(|| Err(abandoned()))
             }
         }
     }
@@ -360,7 +343,7 @@ impl TokenSource {
         // A request may have ended since this login checked.
         let ended = match entry.life.lock().next(Instant::now()) {
             _ if force_refresh => None,
-            Decision::Use(secret, generation) => Some(Ok((secret, generation, false))),
+            Decision::Use(token) => Some(Ok(token)),
             Decision::Refuse(fault) => Some(Err(fault.already_logged())),
             Decision::UseAndRefresh(..) | Decision::Fetch => None,
         };
@@ -369,7 +352,7 @@ impl TokenSource {
         }
         let (sender, receiver) = watch::channel(None);
         *flight = Some(receiver.clone());
-        let registration = verified.account().registration.clone();
+        let registration = &verified.account().registration;
         let request = Request {
             account: verified.account().clone(),
             mailbox: verified.mailbox().to_owned(),
@@ -382,21 +365,17 @@ impl TokenSource {
             store: self.store.clone(),
             timeout: self.timeout,
         };
+        let shared = self.shared.clone();
         let flight = Flight {
             entry: entry.clone(),
-            store: self.store.clone(),
             observer: self.observer.clone(),
-            sharing: self
-                .shared
-                .clone()
+            sharing: shared
                 .filter(|_| SharedRecords::shares(&registration.grant))
                 .map(|shared| (shared, self.cache_key(verified))),
-            registration,
-            login: request.login.clone(),
+            request,
         };
-        let is_redemption = flight.registration.grant.needs_consent();
-        let flight = flight.run(request, sender);
-        match is_redemption {
+        let flight = flight.run(sender);
+        match registration.grant.needs_consent() {
             true => self.redemptions.spawn(flight),
             false => tokio::spawn(flight),
         };

@@ -109,52 +109,53 @@ pub(super) fn is_showable(line: &str) -> bool {
 
 const CHECK_HOST: &str = "check the provider's host, port and tls in the configuration";
 
+fn unreachable(detail: impl AsRef<str>, remedy: &'static str) -> Fault {
+    Fault::new(Kind::Unreachable, detail).with_remedy(remedy)
+}
+
 /// Fault: the upstream violated its protocol.
 pub(super) fn protocol_violation(during: &str) -> Fault {
-    Fault::new(
-        Kind::Unreachable,
+    unreachable(
         format!("the mail service does not speak the protocol: {during} is not understood"),
+        CHECK_HOST,
     )
-    .with_remedy(CHECK_HOST)
 }
 
 pub(super) fn too_long() -> Fault {
-    Fault::new(
-        Kind::Unreachable,
+    unreachable(
         "the mail service sent more than 64 KiB before the login ended",
+        CHECK_HOST,
     )
-    .with_remedy(CHECK_HOST)
 }
 
 pub(super) fn greeting_refused(said: &str) -> Fault {
-    Fault::new(
-        Kind::Unreachable,
+    unreachable(
         format!("the mail service turned the connection away: {said}"),
+        "the mail service takes no connection from here for now; wait, or let applications connect less often",
     )
-    .with_remedy("the mail service takes no connection from here for now; wait, or let applications connect less often")
 }
 
 pub(super) fn no_starttls(said: &str) -> Fault {
-    Fault::new(
-        Kind::Unreachable,
+    unreachable(
         format!("the mail service does not start TLS: {said}"),
+        "something between here and the mail service removes STARTTLS, or the provider's port requires tls: implicit",
     )
-    .with_remedy("something between here and the mail service removes STARTTLS, or the provider's port requires tls: implicit")
 }
 
 /// Response injection: USENIX Security 2021, "Why TLS is better without STARTTLS".
 pub(super) fn injected() -> Fault {
-    Fault::new(
-        Kind::Unreachable,
+    unreachable(
         "bytes followed the mail service's answer to STARTTLS in clear: someone injects responses",
+        "look at what sits between here and the mail service; no credential was sent",
     )
-    .with_remedy("look at what sits between here and the mail service; no credential was sent")
 }
 
 pub(super) fn closed_while(waiting: AwaitedReply) -> Fault {
-    Fault::new(
-        Kind::Unreachable,
-        format!("the mail service closed the connection while {} was due", waiting.name()),
+    unreachable(
+        format!(
+            "the mail service closed the connection while {} was due",
+            waiting.name()
+        ),
+        "the mail service has trouble or cuts us off; wait, and look at its status page if it goes on",
     )
-    .with_remedy("the mail service has trouble or cuts us off; wait, and look at its status page if it goes on")
 }

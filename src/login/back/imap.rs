@@ -44,15 +44,7 @@ impl Dialect for Imap {
             Some(Response::Tagged(Status::Ok, text)) => Reply::Positive(text),
             // Capabilities are useful but not required.
             Some(Response::Tagged(_, text)) if sent == Sent::Ask => Reply::Positive(text),
-            Some(Response::Tagged(_, text)) => {
-                let said = text.to_ascii_uppercase();
-                let said = String::from_utf8_lossy(&said);
-                let refusal = match TEMPORARY.iter().any(|code| said.contains(code)) {
-                    true => Refusal::Temporary,
-                    false => Refusal::Final,
-                };
-                Reply::Negative(refusal, vec![text])
-            }
+            Some(Response::Tagged(_, text)) => Reply::refusal(text, &TEMPORARY),
             None => Reply::Violation("a response"),
         }
     }

@@ -10,7 +10,7 @@ use super::dialogue::{
 use crate::fault::{Fault, Refusal, classify};
 use crate::login::{Step, SuccessReply};
 use crate::wire::Protocol;
-use crate::wire::line::{Fragment, Fragments};
+use crate::wire::line::{Fragment, Fragments, REPLY_CAP};
 use crate::wire::smtp::is_extension;
 
 /// One protocol before login: its commands, and the grammar of its replies.
@@ -23,7 +23,9 @@ pub(super) trait Dialect: Send {
     const AUTHENTICATE: &'static str;
 
     /// Framing of the upstream's replies.
-    fn framing() -> Fragments;
+    fn framing() -> Fragments {
+        Fragments::of_lines(REPLY_CAP)
+    }
 
     /// Command that requests the capabilities.
     fn ask(login: &UpstreamCredentials) -> String;
@@ -72,6 +74,19 @@ pub(super) enum Reply {
     Violation(&'static str),
     /// A reply longer than the buffer.
     TooLong,
+}
+
+impl Reply {
+    /// A refusal of one line; one of these response codes in it makes it temporary.
+    pub(super) fn refusal(text: Bytes, temporary: &[&str]) -> Self {
+        let said = text.to_ascii_uppercase();
+        let said = String::from_utf8_lossy(&said);
+        let refusal = match temporary.iter().any(|code| said.contains(code)) {
+            true => Refusal::Temporary,
+            false => Refusal::Final,
+        };
+        Self::Negative(refusal, vec![text])
+    }
 }
 
 /// Login dialogue with an upstream.

@@ -4,9 +4,8 @@ use bytes::Bytes;
 
 use super::dialogue::{UpstreamCredentials, is_showable};
 use super::machine::{self, Dialect, Sent};
-use crate::fault::Refusal;
 use crate::wire::Protocol;
-use crate::wire::line::{Fragments, REPLY_CAP};
+use crate::wire::line::REPLY_CAP;
 use crate::wire::pop3::{self, Reply};
 
 /// Response codes of refusals that are temporary (RFC 2449 §8.1.2, RFC 3206 §4).
@@ -27,10 +26,6 @@ impl Dialect for Pop3 {
     const STARTTLS: &'static str = "STLS";
     const AUTHENTICATE: &'static str = "AUTH";
 
-    fn framing() -> Fragments {
-        Fragments::of_lines(REPLY_CAP)
-    }
-
     fn ask(_login: &UpstreamCredentials) -> String {
         "CAPA".into()
     }
@@ -49,15 +44,7 @@ impl Dialect for Pop3 {
             Some(Reply::Err) if sent == Sent::Ask => machine::Reply::Positive(Bytes::new()),
             Some(Reply::Ok) => machine::Reply::Positive(line.clone()),
             Some(Reply::Continue(_)) => machine::Reply::Continue,
-            Some(Reply::Err) => {
-                let said = line.to_ascii_uppercase();
-                let said = String::from_utf8_lossy(&said);
-                let refusal = match TEMPORARY.iter().any(|code| said.contains(code)) {
-                    true => Refusal::Temporary,
-                    false => Refusal::Final,
-                };
-                machine::Reply::Negative(refusal, vec![line.clone()])
-            }
+            Some(Reply::Err) => machine::Reply::refusal(line.clone(), &TEMPORARY),
             None => machine::Reply::Violation("a reply"),
         }
     }

@@ -6,7 +6,6 @@ use super::dialogue::{UpstreamCredentials, is_showable};
 use super::machine::{self, Dialect, Sent};
 use crate::fault::Refusal;
 use crate::wire::Protocol;
-use crate::wire::line::{Fragments, REPLY_CAP};
 use crate::wire::smtp::Reply;
 
 #[derive(Default)]
@@ -20,10 +19,6 @@ impl Dialect for Smtp {
     const PROTOCOL: Protocol = Protocol::Smtp;
     const STARTTLS: &'static str = "STARTTLS";
     const AUTHENTICATE: &'static str = "AUTH";
-
-    fn framing() -> Fragments {
-        Fragments::of_lines(REPLY_CAP)
-    }
 
     fn ask(login: &UpstreamCredentials) -> String {
         format!("EHLO {}", login.client_name)

@@ -22,10 +22,6 @@ impl Dialect for Imap {
         format!("* OK [CAPABILITY {listed}] authrelay ready.\r\n").into()
     }
 
-    fn challenge(text: &str) -> String {
-        format!("+ {text}\r\n")
-    }
-
     fn parse(&mut self, unit: &[u8], offer: &Advertised) -> Parsed {
         match imap::command(unit) {
             Some(Tagged { tag, command }) => Parsed {

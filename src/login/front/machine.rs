@@ -11,20 +11,24 @@ use super::sasl::{SaslExchange, SaslOutcome};
 use crate::fault::Fault;
 use crate::login::{Step, SuccessReply};
 use crate::wire::Protocol;
-use crate::wire::line::{Fragment, Fragments};
+use crate::wire::line::{COMMAND_CAP, Fragment, Fragments};
 
 /// One protocol before login: its grammar and replies.
 pub(super) trait Dialect: Send {
     const PROTOCOL: Protocol;
 
     /// Framing of the client's commands.
-    fn framing() -> Fragments;
+    fn framing() -> Fragments {
+        Fragments::of_lines(COMMAND_CAP)
+    }
 
     /// The greeting of a new connection, complete lines.
     fn greeting(offer: &Advertised) -> Vec<u8>;
 
     /// The line of a SASL challenge. `text` is base64 or empty.
-    fn challenge(text: &str) -> String;
+    fn challenge(text: &str) -> String {
+        format!("+ {text}\r\n")
+    }
 
     fn parse(&mut self, unit: &[u8], offer: &Advertised) -> Parsed;
 

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use super::dialogue::{Advertised, needs_login};
 use super::machine::{Command, Dialect, Parsed};
 use crate::wire::Protocol;
-use crate::wire::line::{COMMAND_CAP, Fragments};
 use crate::wire::pop3;
 
 #[derive(Default)]
@@ -18,16 +17,8 @@ pub(super) struct Pop3 {
 impl Dialect for Pop3 {
     const PROTOCOL: Protocol = Protocol::Pop3;
 
-    fn framing() -> Fragments {
-        Fragments::of_lines(COMMAND_CAP)
-    }
-
     fn greeting(_offer: &Advertised) -> Vec<u8> {
         b"+OK authrelay ready.\r\n".into()
-    }
-
-    fn challenge(text: &str) -> String {
-        format!("+ {text}\r\n")
     }
 
     fn parse(&mut self, line: &[u8], offer: &Advertised) -> Parsed {

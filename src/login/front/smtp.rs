@@ -7,7 +7,6 @@ use super::dialogue::{Advertised, before_tls, needs_login};
 use super::machine::{Command, Dialect, Parsed};
 use crate::fault::Fault;
 use crate::wire::Protocol;
-use crate::wire::line::{COMMAND_CAP, Fragments};
 use crate::wire::smtp;
 
 const MAIL_FIRST: &[u8] = b"503 5.5.1 MAIL comes first.\r\n";
@@ -21,10 +20,6 @@ pub(super) struct Smtp {
 
 impl Dialect for Smtp {
     const PROTOCOL: Protocol = Protocol::Smtp;
-
-    fn framing() -> Fragments {
-        Fragments::of_lines(COMMAND_CAP)
-    }
 
     fn greeting(_offer: &Advertised) -> Vec<u8> {
         b"220 authrelay ESMTP ready.\r\n".into()

@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::super::answer;
 use super::super::endpoint::Endpoint;
-use super::super::failure::Class;
-use super::super::failure::TokenError;
+use super::super::failure::{Class, TokenError};
 use super::super::store::Store;
 use super::consent::{Consent, keep, mailbox, wrong_grant};
 use super::form::Form;
@@ -53,12 +53,7 @@ struct Details {
 }
 
 fn seconds(value: &Value) -> Option<Duration> {
-    let seconds = match value {
-        Value::Number(number) => number.as_f64(),
-        Value::String(text) => text.trim().parse().ok(),
-        _ => None,
-    };
-    let seconds = seconds.filter(|seconds| *seconds >= 0.0)?;
+    let seconds = answer::seconds(value).filter(|seconds| *seconds >= 0.0)?;
     Some(Duration::from_secs_f64(seconds.min(LONGEST.as_secs_f64())))
 }
 

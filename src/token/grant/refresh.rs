@@ -5,8 +5,7 @@
 //! written later. Meanwhile the record stays locked, so that the old token is never redeemed again.
 
 use super::super::endpoint::Endpoint;
-use super::super::failure::Class;
-use super::super::failure::TokenError;
+use super::super::failure::{Class, TokenError};
 use super::super::issued::IssuedToken;
 use super::super::store::{ConsentRefusal, Owner, Room, StoreTurn, StoredConsent};
 use super::form::Form;
@@ -43,7 +42,7 @@ pub(super) async fn refresh(
 ) -> Result<IssuedToken, TokenError> {
     let store = request.store.as_ref().ok_or_else(no_store)?;
     // Checked first, so that unknown logins leave no lock files.
-    usable(request).await?;
+    request.usable().await?;
     // No other process and no new consent may write between reading and writing.
     let mut turn = store.lock(&request.login, request.timeout).await?;
     let margin = request.account.registration.provider.token_margin;
@@ -65,7 +64,7 @@ pub(super) async fn refresh(
     }
     let record = match turn.pending() {
         Some(pending) => pending.clone(),
-        None => usable(request).await?,
+        None => request.usable().await?,
     };
     if let Some(grant) = access(&record) {
         return Ok(grant);
@@ -167,32 +166,34 @@ fn no_store() -> TokenError {
     TokenError::new(Class::Ours, "tokens of this account are kept nowhere")
 }
 
-/// Returns the account's record if it can be redeemed.
-pub(super) async fn usable(request: &Request) -> Result<StoredConsent, TokenError> {
-    let store = request.store.as_ref().ok_or_else(no_store)?;
-    let login = &request.login;
-    let registration = &request.account.registration;
-    let none = |detail: String| {
-        TokenError::new(Class::Ended, detail).remedy(format!(
-            "run `authrelay authorize {}`, or open Authorize on the status page",
-            crate::fault::shell_argument(login)
-        ))
-    };
-    let Some(record) = store.load(login).await? else {
-        return Err(none(format!("no one has consented for {login} yet")));
-    };
-    let other = record.application();
-    let Some(record) = record.of(&Owner::of(registration)) else {
-        return Err(none(format!(
-            "the consent for {login} was given to another application ({other}), which the registration {} is not (any more)",
-            registration.name
-        )));
-    };
-    match &record.refused {
-        Some(refusal) => Err(none(format!(
-            "the consent for {login} has ended: {}",
-            refusal.detail
-        ))),
-        None => Ok(record),
+impl Request {
+    /// Returns the login's consent if it can be redeemed.
+    pub(in crate::token) async fn usable(&self) -> Result<StoredConsent, TokenError> {
+        let store = self.store.as_ref().ok_or_else(no_store)?;
+        let login = &self.login;
+        let registration = &self.account.registration;
+        let none = |detail: String| {
+            TokenError::new(Class::Ended, detail).remedy(format!(
+                "run `authrelay authorize {}`, or open Authorize on the status page",
+                crate::fault::shell_argument(login)
+            ))
+        };
+        let Some(record) = store.load(login).await? else {
+            return Err(none(format!("no one has consented for {login} yet")));
+        };
+        let other = record.application();
+        let Some(record) = record.of(&Owner::of(registration)) else {
+            return Err(none(format!(
+                "the consent for {login} was given to another application ({other}), which the registration {} is not (any more)",
+                registration.name
+            )));
+        };
+        match &record.refused {
+            Some(refusal) => Err(none(format!(
+                "the consent for {login} has ended: {}",
+                refusal.detail
+            ))),
+            None => Ok(record),
+        }
     }
 }

@@ -1,12 +1,10 @@
 //! Dispatch of token requests by grant.
 
-use super::super::answer::AccessTokenResponse;
 use super::super::endpoint::Endpoint;
 use super::super::failure::TokenError;
 use super::super::issued::IssuedToken;
-use super::super::store::StoredConsent;
 use super::form::Form;
-use super::refresh::{self, Redeems};
+use super::refresh::{Redeems, refresh};
 use crate::cluster::number::Number;
 use crate::config::Grant as Configured;
 use crate::secret::Secret;
@@ -14,13 +12,8 @@ use crate::secret::Secret;
 use super::request::Request;
 
 impl Request {
-    /// Returns the login's consent if it can be redeemed.
-    pub(in crate::token) async fn usable(&self) -> Result<StoredConsent, TokenError> {
-        refresh::usable(self).await
-    }
-
     /// Sends the request, unless a stored token can be used.
-    pub(in crate::token) async fn send(self) -> Result<IssuedToken, TokenError> {
+    pub(in crate::token) async fn send(&self) -> Result<IssuedToken, TokenError> {
         self.ask(Redeems::Any).await
     }
 
@@ -87,15 +80,12 @@ impl Request {
                     .await
             }
             Configured::AuthorizationCode(_) | Configured::DeviceCode(_) => {
-                return super::refresh::refresh(self, &endpoint, redeems).await;
+                return refresh(self, &endpoint, redeems).await;
             }
             Configured::Command(command) => {
                 return super::local::command(command, self.timeout).await;
             }
         };
-        answer
-            .as_ref()
-            .map(AccessTokenResponse::grant)
-            .map_err(TokenError::clone)
+        answer.map(|answer| answer.grant())
     }
 }

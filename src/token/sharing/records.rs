@@ -2,20 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 
 use super::super::failure::TokenError;
-use super::super::issued::{IssuedToken, now};
-use super::super::life::margin;
-use super::super::store::{ConsentRefusal, Kept, RecordVersion, Store, life_of};
+use super::super::issued::IssuedToken;
+use super::super::store::{ConsentRefusal, Kept, RecordVersion, Store, StoredToken, life_of};
 use crate::cluster::command::Sealed;
 use crate::cluster::member::{Later, Member, Records};
 use crate::cluster::number::Number;
 use crate::cluster::redemption::{Reconciled, reconcile};
-use crate::secret::Secret;
 
 /// Maximum number of tokens in memory; beyond it expired ones are dropped.
 const MOST: usize = 10_000;
@@ -24,47 +20,9 @@ const MOST: usize = 10_000;
 pub(crate) struct SharedRecords {
     pub(super) member: Arc<Member>,
     pub(super) store: Arc<Store>,
-    tokens: Mutex<HashMap<Arc<str>, (Sealed, AccessToken)>>,
+    tokens: Mutex<HashMap<Arc<str>, (Sealed, StoredToken)>>,
     /// Versions of the files at the last comparison.
     seen: Mutex<HashMap<Arc<str>, RecordVersion>>,
-}
-
-/// A token that belongs to no consent.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct AccessToken {
-    #[serde(serialize_with = "exposed")]
-    token: Secret,
-    /// Time of issue, in seconds since 1970.
-    obtained: u64,
-    /// End of validity, in seconds since 1970.
-    expires: u64,
-}
-
-/// Serializes a secret, into octets that are sealed at once.
-fn exposed<S: serde::Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(secret.expose())
-}
-
-impl AccessToken {
-    /// Returns the token, if a new session may use it and it is not the one to be replaced.
-    pub(super) fn usable(&self, least: Duration, replaces: Option<&Secret>) -> Option<IssuedToken> {
-        // A clock that was set back does not make a token younger.
-        let age = Duration::from_secs(now().checked_sub(self.obtained)?);
-        let lifetime = Duration::from_secs(self.expires.saturating_sub(self.obtained));
-        let left = lifetime.saturating_sub(age);
-        let usable = left > margin(lifetime, least) && replaces != Some(&self.token);
-        usable.then(|| IssuedToken {
-            token: self.token.clone(),
-            lifetime,
-            age,
-            stored: true,
-            unstored: false,
-        })
-    }
-
-    fn left(&self) -> Duration {
-        Duration::from_secs(self.expires.saturating_sub(now()))
-    }
 }
 
 impl SharedRecords {
@@ -80,18 +38,13 @@ impl SharedRecords {
         records
     }
 
-    pub(super) fn token(&self, name: &str) -> Option<(Sealed, AccessToken)> {
+    pub(super) fn token(&self, name: &str) -> Option<(Sealed, StoredToken)> {
         self.tokens.lock().get(name).cloned()
     }
 
     /// Stores a token that was just issued.
     pub(super) fn keep_token(&self, name: &Arc<str>, number: Number, issued: &IssuedToken) {
-        let obtained = now();
-        let access = AccessToken {
-            token: issued.token.clone(),
-            obtained,
-            expires: obtained.saturating_add(issued.lifetime.as_secs()),
-        };
+        let access = StoredToken::new(issued);
         let clear = serde_json::to_vec(&access).map(zeroize::Zeroizing::new);
         let text = clear
             .ok()
@@ -107,7 +60,7 @@ impl SharedRecords {
         }
     }
 
-    fn hold(&self, name: Arc<str>, sealed: Sealed, access: AccessToken) {
+    fn hold(&self, name: Arc<str>, sealed: Sealed, access: StoredToken) {
         let mut tokens = self.tokens.lock();
         if tokens.len() >= MOST {
             tokens.retain(|_, (_, access)| !access.left().is_zero());
@@ -140,7 +93,7 @@ impl SharedRecords {
         if number != record.number {
             return false;
         }
-        if let Ok(access) = serde_json::from_slice::<AccessToken>(&clear) {
+        if let Ok(access) = serde_json::from_slice::<StoredToken>(&clear) {
             let own = self.token(name).map(|(sealed, _)| sealed.mark());
             if reconcile(own, Some(record.mark())) == Reconciled::Adopt {
                 self.hold(name.clone(), record, access);

@@ -1,5 +1,6 @@
 //! Consents of a state directory.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,8 +116,7 @@ impl Store {
         self: &Arc<Self>,
         login: &str,
     ) -> Result<Option<StoredConsent>, TokenError> {
-        let (store, login) = (self.clone(), login.to_owned());
-        self.run(&login.clone(), move || store.read(&login)).await
+        self.run(login, Store::read).await
     }
 
     /// Reads the login's record or tombstone.
@@ -124,8 +124,7 @@ impl Store {
         self: &Arc<Self>,
         login: &str,
     ) -> Result<Option<Kept>, TokenError> {
-        let (store, name) = (self.clone(), login.to_owned());
-        self.run(login, move || store.kept(&name)).await
+        self.run(login, Store::kept).await
     }
 
     /// Replaces the login's record; it is on disk when this returns.
@@ -134,8 +133,9 @@ impl Store {
         login: &str,
         record: &StoredConsent,
     ) -> Result<(), TokenError> {
-        let (store, name, record) = (self.clone(), login.to_owned(), record.clone());
-        self.run(login, move || store.write(&name, &record)).await
+        let record = record.clone();
+        self.run(login, move |store, login| store.write(login, &record))
+            .await
     }
 
     /// Reserves room on disk for the next record of the login.
@@ -144,10 +144,10 @@ impl Store {
         login: &str,
         record: &StoredConsent,
     ) -> Result<Room, TokenError> {
-        let (store, name, record) = (self.clone(), login.to_owned(), record.clone());
-        let make = move || {
-            let length = store.seal(&name, &record)?.len() + GROWTH;
-            Room::make(&store.path(&name), length)
+        let record = record.clone();
+        let make = move |store: &Self, login: &str| {
+            let length = store.seal(login, &record)?.len() + GROWTH;
+            Room::make(&store.path(login), length)
         };
         self.run(login, make).await
     }
@@ -159,18 +159,9 @@ impl Store {
         login: &str,
         record: &StoredConsent,
     ) -> Result<(), TokenError> {
-        let (store, name, record) = (self.clone(), login.to_owned(), record.clone());
-        let fill = move || {
-            let _one = store.writes.lock();
-            match store.is_behind(&name, &record) {
-                // A person has consented or forgotten meanwhile.
-                true => Ok(()),
-                false => {
-                    room.fill(store.seal(&name, &record)?.as_bytes())?;
-                    store.on_written(&store.path(&name), record.number);
-                    Ok(())
-                }
-            }
+        let record = record.clone();
+        let fill = move |store: &Self, login: &str| {
+            store.replace_by(login, &record, |_, sealed| room.fill(sealed))
         };
         self.run(login, fill).await
     }
@@ -238,12 +229,16 @@ impl Store {
 
     fn pending_turn(&self, login: &str) -> Option<StoreTurn> {
         let pending = self.pending.lock().remove(login)?;
-        Some(StoreTurn {
+        Some(self.turn(login, pending.lock, Some(pending.record)))
+    }
+
+    fn turn(&self, login: &str, lock: File, pending: Option<StoredConsent>) -> StoreTurn {
+        StoreTurn {
             login: login.to_owned(),
-            lock: Some(pending.lock),
-            pending: Some(pending.record),
+            lock: Some(lock),
+            pending,
             pending_writes: self.pending.clone(),
-        })
+        }
     }
 
     /// Waits for the turn to change the login's record, slightly longer than the `timeout` of a request
@@ -272,12 +267,7 @@ impl Store {
         };
         match tokio::time::timeout(timeout + LOCK_EXTRA, wait).await {
             Ok(Ok(Some(turn))) => Ok(turn),
-            Ok(Ok(None)) => Ok(StoreTurn {
-                login: login.to_owned(),
-                lock: Some(file),
-                pending: None,
-                pending_writes: self.pending.clone(),
-            }),
+            Ok(Ok(None)) => Ok(self.turn(login, file, None)),
             Ok(Err(error)) => Err(failure(login, &StateError::new(&path, error))),
             Err(_) => Err(TokenError::later(format!(
                 "another process still redeems the consent of {login}, or has a redemption that it cannot store"
@@ -339,12 +329,9 @@ impl Store {
 
     /// Returns all logins with a record, in order.
     pub fn logins(&self) -> Vec<String> {
-        let mut logins = self
-            .all()
-            .into_iter()
-            .filter(|kept| kept.record().is_some())
-            .map(|kept| kept.login)
-            .collect::<Vec<_>>();
+        let mut kept = self.all();
+        kept.retain(|kept| kept.record().is_some());
+        let mut logins: Vec<_> = kept.into_iter().map(|kept| kept.login).collect();
         logins.sort();
         logins
     }
@@ -376,20 +363,25 @@ impl Store {
             // A record that cannot be opened is replaced.
             before => before.ok().flatten(),
         };
-        let mut record = record.clone();
-        if record.number == Number::default() {
-            let consented = record.consented.saturating_mul(1000);
-            record.number = Number::of_act(consented, before.map(|before| before.number()));
-        }
+        let record = record.numbered(before.map(|before| before.number()));
+        self.replace_by(login, &record, file::replace)
+    }
+
+    /// Replaces a record by the given way of writing, unless a person has consented or forgotten
+    /// meanwhile.
+    fn replace_by(
+        &self,
+        login: &str,
+        record: &StoredConsent,
+        write: impl FnOnce(&Path, &[u8]) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
         let _one = self.writes.lock();
-        match self.is_behind(login, &record) {
-            true => Ok(()),
-            false => {
-                file::replace(&path, self.seal(login, &record)?.as_bytes())?;
-                self.on_written(&path, record.number);
-                Ok(())
-            }
+        if !self.is_behind(login, record) {
+            let path = self.path(login);
+            write(&path, self.seal(login, record)?.as_bytes())?;
+            self.on_written(&path, record.number);
         }
+        Ok(())
     }
 
     /// Whether a record with a greater number exists.
@@ -404,13 +396,10 @@ impl Store {
     }
 
     pub(super) fn seal_kept(&self, kept: &Kept) -> Result<String, StateError> {
+        let name = self.name(&kept.login);
         let clear = kept.clear();
-        clear
-            .and_then(|clear| {
-                self.keys
-                    .seal(&self.name(&kept.login), kept.number(), &clear)
-            })
-            .ok_or_else(|| StateError::new(&self.path(&kept.login), "it cannot be sealed"))
+        let sealed = clear.and_then(|clear| self.keys.seal(&name, kept.number(), &clear));
+        sealed.ok_or_else(|| StateError::new(&self.path(&kept.login), "it cannot be sealed"))
     }
 
     /// Returns the version of the login's record, which changes with it; `None` without a record.
@@ -425,14 +414,19 @@ impl Store {
 
     /// Returns the path of a record, whose name does not reveal the login.
     pub(super) fn path(&self, login: &str) -> PathBuf {
-        self.tokens().join(self.name(login)).with_extension("json")
+        self.path_of(&self.name(login))
+    }
+
+    /// Returns the path of the record with this name.
+    pub(super) fn path_of(&self, name: &str) -> PathBuf {
+        self.tokens().join(name).with_extension("json")
     }
 
     /// Runs file operations on a thread for blocking work.
     async fn run<T: Send + 'static>(
-        &self,
+        self: &Arc<Self>,
         login: &str,
-        work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
+        work: impl FnOnce(&Self, &str) -> Result<T, StateError> + Send + 'static,
     ) -> Result<T, TokenError> {
         let result = self.run_blocking(login, work).await;
         result.map_err(|error| failure(login, &error))
@@ -440,14 +434,14 @@ impl Store {
 
     /// Runs file operations as [`Store::run`] does, for callers that know the login.
     pub(super) async fn run_blocking<T: Send + 'static>(
-        &self,
+        self: &Arc<Self>,
         login: &str,
-        work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
+        work: impl FnOnce(&Self, &str) -> Result<T, StateError> + Send + 'static,
     ) -> Result<T, StateError> {
+        let (store, name) = (self.clone(), login.to_owned());
+        let done = tokio::task::spawn_blocking(move || work(&store, &name)).await;
         let ended = |_| Err(StateError::new(&self.path(login), "its task ended"));
-        tokio::task::spawn_blocking(work)
-            .await
-            .unwrap_or_else(ended)
+        done.unwrap_or_else(ended)
     }
 }
 

@@ -4,16 +4,12 @@
 
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use aws_lc_rs::{hkdf, rand};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::file::{self, StateError};
 use super::record::StoredConsent;
-use crate::cluster::number::Number;
+use crate::cluster::keys::{Seal, SealedText};
 use crate::secret::Secret;
 
 const FORMAT: u32 = 1;
@@ -24,7 +20,7 @@ pub(super) const BROKEN: &str = "it is damaged, or sealed with another key or fo
 /// Text that every start opens, to check the key.
 const WORD: &str = "authrelay";
 
-pub(super) struct FirstFormat(LessSafeKey);
+pub(super) struct FirstFormat(Seal);
 
 /// Content of a file.
 #[derive(Serialize, Deserialize)]
@@ -32,16 +28,13 @@ struct Envelope {
     v: u32,
     /// Login of the record: for people, and checked by the seal.
     login: String,
-    nonce: String,
-    sealed: String,
+    #[serde(flatten)]
+    sealed: SealedText,
 }
 
 impl FirstFormat {
     pub(super) fn new(key: &Secret) -> Option<Self> {
-        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"authrelay");
-        let prk = salt.extract(key.expose().trim().as_bytes());
-        let okm = prk.expand(&[b"token store 1"], &AES_256_GCM).ok()?;
-        Some(Self(LessSafeKey::new(UnboundKey::from(okm))))
+        Seal::new(key, b"token store 1").map(Self)
     }
 
     /// Opens the text that the key has sealed, or seals it if there is none.
@@ -88,13 +81,11 @@ impl FirstFormat {
         let Some(text) = file::read(&path)? else {
             return Ok(None);
         };
-        let mut record = self
+        let record = self
             .open(&text, login)
             .and_then(|clear| serde_json::from_slice::<StoredConsent>(&clear).ok())
             .ok_or_else(|| StateError::new(&path, BROKEN))?;
-        let consented = record.consented.saturating_mul(1000);
-        record.number = Number::of_act(consented, None);
-        Ok(Some(record))
+        Ok(Some(record.numbered(None)))
     }
 
     /// Deletes the file of a login that was converted.
@@ -105,20 +96,10 @@ impl FirstFormat {
     }
 
     pub(super) fn seal(&self, clear: &[u8], login: &str) -> Option<String> {
-        let mut nonce = [0; NONCE_LEN];
-        rand::fill(&mut nonce).ok()?;
-        // With room for the tag: a buffer that grows would leave a copy of the text in memory.
-        let mut sealed = Vec::with_capacity(clear.len() + AES_256_GCM.tag_len());
-        sealed.extend_from_slice(clear);
-        let aad = Aad::from(associated(login));
-        self.0
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut sealed)
-            .ok()?;
         let envelope = Envelope {
             v: FORMAT,
             login: login.to_owned(),
-            nonce: STANDARD.encode(nonce),
-            sealed: STANDARD.encode(sealed),
+            sealed: self.0.seal(clear, associated(login))?,
         };
         serde_json::to_string(&envelope).ok()
     }
@@ -128,13 +109,7 @@ impl FirstFormat {
         if envelope.v != FORMAT || envelope.login != login {
             return None;
         }
-        let nonce = STANDARD.decode(envelope.nonce).ok()?;
-        let nonce = Nonce::try_assume_unique_for_key(&nonce).ok()?;
-        let mut sealed = Zeroizing::new(STANDARD.decode(envelope.sealed).ok()?);
-        let aad = Aad::from(associated(login));
-        let length = self.0.open_in_place(nonce, aad, &mut sealed).ok()?.len();
-        sealed.truncate(length);
-        Some(sealed)
+        self.0.open(&envelope.sealed, associated(login))
     }
 }
 

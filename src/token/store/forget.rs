@@ -23,19 +23,16 @@ impl Store {
         login: &str,
         timeout: Duration,
     ) -> Result<bool, StateError> {
-        let (store, name) = (self.clone(), login.to_owned());
         // Checked first, so that made-up logins leave no lock files.
-        let known = self.run_blocking(login, move || store.is_known(&name));
-        if !known.await? {
+        if !self.run_blocking(login, Store::is_known).await? {
             return Ok(false);
         }
         let turn = self.lock(login, timeout).await;
         let mut turn =
             turn.map_err(|failure| StateError::new(&self.path(login), failure.fault.detail()))?;
         let pending = turn.pending().map(|pending| pending.number);
-        let (store, name) = (self.clone(), login.to_owned());
-        let replaced = self.run_blocking(login, move || store.replace_by_tombstone(&name, pending));
-        let forgotten = replaced.await?;
+        let replace = move |store: &Self, login: &str| store.replace_by_tombstone(login, pending);
+        let forgotten = self.run_blocking(login, replace).await?;
         drop(turn.take_pending());
         Ok(forgotten)
     }

@@ -43,10 +43,7 @@ struct Clear {
 impl Kept {
     /// Creates the content of a consent; without a number it is numbered by the time of the consent.
     pub fn of_record(login: &str, record: &StoredConsent) -> Self {
-        let mut record = record.clone();
-        if record.number == Number::default() {
-            record.number = Number::of_act(record.consented.saturating_mul(1000), None);
-        }
+        let record = record.numbered(None);
         Self {
             login: login.to_owned(),
             number: record.number,

@@ -27,6 +27,7 @@ pub use consent_store::Store;
 pub(crate) use file::Room;
 pub use file::{StateError, generated, key_of};
 pub use kept::Kept;
+pub(crate) use record::StoredToken;
 pub use record::{ConsentRefusal, Owner, StoredConsent};
 pub(crate) use turn::StoreTurn;
 pub(crate) use version::{RecordVersion, life_of};

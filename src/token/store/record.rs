@@ -51,7 +51,7 @@ pub struct StoredConsent {
     #[serde(serialize_with = "exposed")]
     pub refresh_token: Secret,
     /// Last access token.
-    access: Option<Access>,
+    access: Option<StoredToken>,
     /// Person who consented, if the token names one.
     pub identity: Option<String>,
     /// Granted scopes, if the response named them.
@@ -72,14 +72,49 @@ pub struct StoredConsent {
     kept: Vec<StoredConsent>,
 }
 
+/// An access token as it is sealed, in a consent's record or by itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Access {
+pub(crate) struct StoredToken {
     #[serde(serialize_with = "exposed")]
     token: Secret,
-    /// Seconds since 1970.
+    /// Time of issue, in seconds since 1970.
     obtained: u64,
-    /// Seconds since 1970.
+    /// End of validity, in seconds since 1970.
     expires: u64,
+}
+
+impl StoredToken {
+    /// Creates the token that was just issued.
+    pub(crate) fn new(issued: &IssuedToken) -> Self {
+        let obtained = now();
+        Self {
+            token: issued.token.clone(),
+            obtained,
+            expires: obtained.saturating_add(issued.lifetime.as_secs()),
+        }
+    }
+
+    /// Returns the token, if a new session may use it and it is not the one to be replaced. `least` is
+    /// the provider's `token_margin`.
+    pub(crate) fn usable(&self, least: Duration, replaces: Option<&Secret>) -> Option<IssuedToken> {
+        // A clock that was set back does not make a token younger.
+        let age = Duration::from_secs(now().checked_sub(self.obtained)?);
+        let lifetime = Duration::from_secs(self.expires.saturating_sub(self.obtained));
+        let left = lifetime.saturating_sub(age);
+        let usable = left > margin(lifetime, least) && replaces != Some(&self.token);
+        usable.then(|| IssuedToken {
+            token: self.token.clone(),
+            lifetime,
+            age,
+            stored: true,
+            unstored: false,
+        })
+    }
+
+    /// Time until its expiry.
+    pub(crate) fn left(&self) -> Duration {
+        Duration::from_secs(self.expires.saturating_sub(now()))
+    }
 }
 
 /// A refusal by the identity provider.
@@ -132,6 +167,16 @@ impl StoredConsent {
             before: None,
             kept: Vec::new(),
         }
+    }
+
+    /// Returns the record with its number; one without is numbered by the time of its consent, after
+    /// the record `before` it.
+    pub(super) fn numbered(&self, before: Option<Number>) -> Self {
+        let mut record = self.clone();
+        if record.number == Number::default() {
+            record.number = Number::of_act(record.consented.saturating_mul(1000), before);
+        }
+        record
     }
 
     fn belongs_to(&self, owner: &Owner) -> bool {
@@ -233,30 +278,12 @@ impl StoredConsent {
 
     /// Stores an access token.
     pub(crate) fn obtained(&mut self, grant: &IssuedToken) {
-        let obtained = now();
-        self.access = Some(Access {
-            token: grant.token.clone(),
-            obtained,
-            expires: obtained.saturating_add(grant.lifetime.as_secs()),
-        });
+        self.access = Some(StoredToken::new(grant));
     }
 
-    /// Returns the access token, if a new session may use it and it is not the one to be replaced.
-    /// `least` is the provider's `token_margin`.
+    /// Returns the access token as [`StoredToken::usable`] does.
     pub(crate) fn access(&self, least: Duration, replaces: Option<&Secret>) -> Option<IssuedToken> {
-        let access = self.access.as_ref()?;
-        // A clock that was set back does not make a token younger.
-        let age = Duration::from_secs(now().checked_sub(access.obtained)?);
-        let lifetime = Duration::from_secs(access.expires.saturating_sub(access.obtained));
-        let left = lifetime.saturating_sub(age);
-        let usable = left > margin(lifetime, least) && replaces != Some(&access.token);
-        usable.then(|| IssuedToken {
-            token: access.token.clone(),
-            lifetime,
-            age,
-            stored: true,
-            unstored: false,
-        })
+        self.access.as_ref()?.usable(least, replaces)
     }
 
     /// Whether its access token was obtained after this, in seconds since 1970.

@@ -40,7 +40,7 @@ impl Store {
 
     /// Reads the sealed record from its file.
     pub(super) fn on_disk(&self, name: &str) -> Option<Sealed> {
-        let path = self.tokens().join(name).with_extension("json");
+        let path = self.path_of(name);
         let text = file::read(&path).ok().flatten()?;
         let kept = self.opened(&path, &text).ok()?;
         Some(self.sealed_of(&kept, text))
@@ -77,7 +77,7 @@ impl Store {
     ///
     /// [`StateError`] if it cannot be opened.
     pub(crate) fn adopt(&self, name: &str, record: &Sealed) -> Result<(), StateError> {
-        let path = self.tokens().join(name).with_extension("json");
+        let path = self.path_of(name);
         let kept = self.opened(&path, &record.text)?;
         if self.path(&kept.login) != path {
             return Err(StateError::new(&path, super::first::BROKEN));

@@ -56,7 +56,7 @@ impl Store {
     pub(crate) fn write_unwritten(&self) {
         let all: Vec<_> = self.unwritten.lock().clone().into_iter().collect();
         for (name, record) in all {
-            let path = self.tokens().join(&name).with_extension("json");
+            let path = self.path_of(&name);
             let _one = self.writes.lock();
             let on_disk = self.on_disk(&name).map(|on_disk| on_disk.number);
             if on_disk < Some(record.number)
