@@ -1,12 +1,16 @@
 //! A redemption that cannot be stored yet, and what happens to it meanwhile.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use authrelay::sandbox::LOGIN;
+use authrelay::sandbox::{LOGIN, PASSWORD};
 use authrelay::wire::Protocol::Imap;
 
+use crate::client::Client;
 use crate::endpoint::Endpoint;
+use crate::rotation::spawn;
+use crate::stage::greet;
 use crate::token_life::{OneUse, metric, one_a_minute};
 use crate::{assert_logs_in, consent, consenting, http};
 
@@ -60,5 +64,50 @@ async fn d47_a_forget_that_fails_loses_no_redeemed_token() {
     rename(&folder.with_file_name("away"), "tokens");
     relay.log.wait_for("a redeemed token is stored now").await;
     one_a_minute(&relay, &revoke).await;
+    assert_eq!(one_use.lock().unwrap().repeated, [""; 0]);
+}
+
+/// d21: a relay that is told to stop writes what is pending: its memory is the only place that has
+/// the refresh token which is still good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d21_a_stop_writes_a_redeemed_token_that_is_pending() {
+    let endpoint = Endpoint::start().await;
+    let relay = consenting().token_url(&endpoint.url()).start().await;
+    let one_use = Arc::new(Mutex::new(OneUse::default()));
+    let away = Arc::new(Mutex::new(None::<PathBuf>));
+    let token = Arc::new(Mutex::new(relay.sandbox.issue_token().unwrap()));
+    let (seen, goes, given) = (one_use.clone(), away.clone(), token.clone());
+    endpoint.script(move |asked| {
+        if let Some(folder) = goes.lock().unwrap().take() {
+            rename(&folder, "away");
+        }
+        let token = given.lock().unwrap().clone();
+        seen.lock().unwrap().redeem(asked, &token)
+    });
+    assert_eq!(consent(&relay).await.0, 200);
+    let yaml = std::fs::read_to_string(relay.directory().join("proxy.yaml")).unwrap();
+    let (without_admin, _) = yaml.split_once("admin:").unwrap();
+    std::fs::write(relay.directory().join("second.yaml"), without_admin).unwrap();
+    let folder = relay.directory().join("state/tokens");
+    // What is stored is refused upstream: each process has to redeem.
+    for is_away in [true, false] {
+        relay.sandbox.revoke_tokens();
+        *token.lock().unwrap() = relay.sandbox.issue_token().unwrap();
+        *away.lock().unwrap() = is_away.then(|| folder.clone());
+        let (mut child, address) = spawn(&relay).unwrap();
+        let mut client = Client::dial(Imap, address).await;
+        greet(&mut client).await;
+        let reply = client.log_in(LOGIN, PASSWORD).await;
+        if is_away {
+            rename(&folder.with_file_name("away"), "tokens");
+        }
+        drop(client);
+        let stopped = Command::new("kill").arg(child.id().to_string()).status();
+        assert!(stopped.unwrap().success());
+        let status = tokio::task::spawn_blocking(move || child.wait().unwrap());
+        assert!(status.await.unwrap().success());
+        // Last: a process that is left behind would outlive the test.
+        assert!(reply.starts_with("a OK "), "{reply}");
+    }
     assert_eq!(one_use.lock().unwrap().repeated, [""; 0]);
 }

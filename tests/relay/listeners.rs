@@ -278,7 +278,7 @@ fn d28_sessions_of_one_ipv6_network_count_together() {
 /// A reload waits for a secret's command that hangs; the end does not wait for the reload.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d08_the_end_does_not_wait_for_a_reload() {
-    let setup = Setup::limits("drain_timeout: 1s");
+    let setup = Setup::limits("drain_timeout: 9s");
     let mut relay = Daemon::start(setup).await;
     let path = relay.prepared.path();
     let begun = path.with_file_name("begun");
@@ -300,12 +300,12 @@ async fn d08_the_end_does_not_wait_for_a_reload() {
     let address = relay.address(Imap);
     relay.signal("TERM");
     while TcpStream::connect(address).await.is_ok() {
-        assert!(began.elapsed() < Duration::from_millis(900), "listens on");
+        assert!(began.elapsed() < Duration::from_secs(8), "listens on");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     relay.stop().await;
     let took = began.elapsed();
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
     client.rest().await;
     // d40: nothing that was started stays behind.
     let pid = std::fs::read_to_string(&begun).unwrap();
