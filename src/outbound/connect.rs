@@ -71,9 +71,8 @@ pub fn blocking_addresses(
         .build()?;
     let found = async { tokio::time::timeout(patience, names::look_up(host, port)).await };
     let found = runtime.block_on(found);
-    Ok(found
-        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??
-        .addresses)
+    let found = found.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    Ok(found.addresses)
 }
 
 /// Reason why there is no connection.
@@ -191,21 +190,16 @@ async fn happy_eyeballs(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
         }
     }
     loop {
-        let more = match waiting.next() {
+        let joined = match waiting.next() {
             Some(address) => {
                 attempts.spawn(TcpStream::connect(address));
-                true
+                match tokio::time::timeout(STAGGER, attempts.join_next()).await {
+                    Ok(joined) => joined,
+                    // No attempt has succeeded yet: start one more.
+                    Err(_) => continue,
+                }
             }
-            None => false,
-        };
-        let joined = if more {
-            match tokio::time::timeout(STAGGER, attempts.join_next()).await {
-                Ok(joined) => joined,
-                // No attempt has succeeded yet: start one more.
-                Err(_) => continue,
-            }
-        } else {
-            attempts.join_next().await
+            None => attempts.join_next().await,
         };
         match joined {
             Some(Ok(Ok(tcp))) => {

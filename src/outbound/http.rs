@@ -24,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 
 use super::{connect, egress};
 use crate::config::{Egress, Endpoint, IpPreference, UpstreamTls};
@@ -112,11 +113,11 @@ impl Connector {
         };
         let tcp = tcp.map_err(|fault| io::Error::other(fault.detail().to_owned()))?;
         if !encrypted {
-            return Ok(Socket::Clear(tcp));
+            return Ok(Socket(Either::Left(tcp)));
         }
         let name = ServerName::try_from(endpoint.host).map_err(io::Error::other)?;
         let tls = TlsConnector::from(self.tls).connect(name, tcp).await?;
-        Ok(Socket::Encrypted(Box::new(tls)))
+        Ok(Socket(Either::Right(Box::new(tls))))
     }
 }
 
@@ -142,10 +143,7 @@ impl tower_service::Service<Uri> for Connector {
 
 /// Connection to an HTTP server.
 #[derive(Debug)]
-enum Socket {
-    Clear(TcpStream),
-    Encrypted(Box<TlsStream<TcpStream>>),
-}
+struct Socket(Either<TcpStream, Box<TlsStream<TcpStream>>>);
 
 impl Connection for Socket {
     fn connected(&self) -> Connected {
@@ -155,40 +153,28 @@ impl Connection for Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Clear(tcp) => Pin::new(tcp).poll_read(cx, buffer),
-            Self::Encrypted(tls) => Pin::new(tls).poll_read(cx, buffer),
-        }
+        Pin::new(&mut self.0).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Clear(tcp) => Pin::new(tcp).poll_write(cx, bytes),
-            Self::Encrypted(tls) => Pin::new(tls).poll_write(cx, bytes),
-        }
+        Pin::new(&mut self.0).poll_write(cx, bytes)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Clear(tcp) => Pin::new(tcp).poll_flush(cx),
-            Self::Encrypted(tls) => Pin::new(tls).poll_flush(cx),
-        }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Clear(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Self::Encrypted(tls) => Pin::new(tls).poll_shutdown(cx),
-        }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }

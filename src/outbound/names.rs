@@ -138,9 +138,8 @@ pub(super) struct Found {
 /// Those of the resolver.
 pub(super) async fn look_up(host: &str, port: u16) -> io::Result<Found> {
     if let Some(ip) = literal(host) {
-        let addresses = vec![SocketAddr::new(ip, port)];
         return Ok(Found {
-            addresses,
+            addresses: vec![SocketAddr::new(ip, port)],
             kept: false,
         });
     }

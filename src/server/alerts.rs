@@ -88,9 +88,8 @@ impl Alerts {
             Err(problems) => {
                 let detail = problems.join("; ");
                 let remedy = "correct the file (authrelay check finds every problem) and reload";
-                let remedy = Some(remedy.to_owned());
-                self.notifier
-                    .begin(NotifyEvent::Reload, &subject, detail, remedy);
+                let (notifier, event) = (&self.notifier, NotifyEvent::Reload);
+                notifier.begin(event, &subject, detail, Some(remedy.to_owned()));
             }
         }
     }
@@ -126,6 +125,12 @@ impl Alerts {
             }
         }
     }
+}
+
+/// A condition that needs a person.
+struct Trouble {
+    detail: String,
+    remedy: &'static str,
 }
 
 /// State kept between checks.
@@ -208,25 +213,28 @@ impl AlertState {
         self.notifier.begin(event, subject, fault.detail(), remedy);
     }
 
+    /// Reports a condition, or that it is over.
+    fn report(&self, event: NotifyEvent, subject: &str, trouble: Option<Trouble>, over: &str) {
+        match trouble {
+            Some(Trouble { detail, remedy }) => {
+                let remedy = Some(remedy.to_owned());
+                self.notifier.begin(event, subject, detail, remedy);
+            }
+            None => self.notifier.end(event, subject, over),
+        }
+    }
+
     fn look(&mut self, service: &Service) {
         if let Some(sharing) = &service.state.sharing {
             self.look_at_store(sharing);
         }
         self.look_at_state(service);
-        let subject = "audit records";
-        match service.is_audit_failing() {
-            true => {
-                let remedy = "free space or mend the path; the log says which";
-                let detail = "audit records cannot be written";
-                let remedy = Some(remedy.to_owned());
-                self.notifier
-                    .begin(NotifyEvent::Audit, subject, detail, remedy);
-            }
-            false => {
-                let detail = "audit records are written";
-                self.notifier.end(NotifyEvent::Audit, subject, detail);
-            }
-        }
+        let trouble = service.is_audit_failing().then(|| Trouble {
+            detail: "audit records cannot be written".to_owned(),
+            remedy: "free space or mend the path; the log says which",
+        });
+        let over = "audit records are written";
+        self.report(NotifyEvent::Audit, "audit records", trouble, over);
         let notifier = self.notifier.clone();
         let ends = &mut self.ends;
         self.refused.retain(|registration, tokens| {
@@ -243,36 +251,24 @@ impl AlertState {
 
     /// Reports an outage of the store shared by several relays.
     fn look_at_store(&self, sharing: &Sharing) {
-        let subject = "the shared store";
-        match sharing.state() {
-            Ok(()) => {
-                let detail = "the shared store is back";
-                self.notifier.end(NotifyEvent::Store, subject, detail);
-            }
-            Err(why) => {
-                let detail = format!("the shared store is away: {why}");
-                let remedy = "mail goes on, each relay keeps to its share of each limit; authrelay check --online says what is wrong";
-                let remedy = Some(remedy.to_owned());
-                self.notifier
-                    .begin(NotifyEvent::Store, subject, detail, remedy);
-            }
-        }
+        let trouble = sharing.state().err().map(|why| Trouble {
+            detail: format!("the shared store is away: {why}"),
+            remedy: "mail goes on, each relay keeps to its share of each limit; authrelay check --online says what is wrong",
+        });
+        let over = "the shared store is back";
+        self.report(NotifyEvent::Store, "the shared store", trouble, over);
     }
 
     /// The state directory, where what a redemption brought cannot be written: it is used from memory.
     fn look_at_state(&self, service: &Service) {
-        let subject = "the state directory";
         let store = service.token_source.store();
-        if store.is_some_and(|store| store.unstored() > 0) {
-            let detail = "tokens that were redeemed cannot be written; they are used, and kept in memory and in the shared store, if there is one";
-            let remedy = "free space in the state directory; the log says which file";
-            let remedy = Some(remedy.to_owned());
-            self.notifier
-                .begin(NotifyEvent::Store, subject, detail, remedy);
-        } else {
-            let detail = "tokens that were redeemed are written";
-            self.notifier.end(NotifyEvent::Store, subject, detail);
-        }
+        let has_unstored = store.is_some_and(|store| store.unstored() > 0);
+        let trouble = has_unstored.then(|| Trouble {
+            detail: "tokens that were redeemed cannot be written; they are used, and kept in memory and in the shared store, if there is one".to_owned(),
+            remedy: "free space in the state directory; the log says which file",
+        });
+        let over = "tokens that were redeemed are written";
+        self.report(NotifyEvent::Store, "the state directory", trouble, over);
     }
 
     /// Sends alerts 14, 7 and 1 days before a credential expires.
