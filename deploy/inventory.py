@@ -42,8 +42,10 @@ def prune(sbom, used):
 
 def main():
     path, tree, licenses = map(pathlib.Path, sys.argv[1:])
-    text = path.read_text(encoding="utf-8").replace(f"path+file://{pathlib.Path.cwd()}", "path+file:///authrelay")
-    sbom = json.loads(text)
+    text = path.read_text(encoding="utf-8")
+    # The folder of the sources, as cargo writes it: blanks and others encoded.
+    folder, _, _ = json.loads(text)["metadata"]["component"]["bom-ref"].partition("#")
+    sbom = json.loads(text.replace(folder, "path+file:///authrelay"))
     lines = tree.read_text(encoding="utf-8").splitlines()
     prune(sbom, {tuple(line.replace(" v", " ", 1).split()[:2]) for line in lines if line})
     path.write_text(json.dumps(sbom, indent=1) + "\n", encoding="utf-8")
