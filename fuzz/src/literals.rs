@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use authrelay::relay::{Input, Machine, Tracker};
 use authrelay::wire::Protocol;
-use authrelay::wire::literal::{Line, Scanner};
+use authrelay::wire::literal::{Line, Scanner, TAG_CAP};
 use tokio::time::Instant;
 
 use super::pieces::{header, same_for_every_cut};
@@ -67,15 +67,12 @@ pub fn literals(input: &[u8]) {
     let ([choice], stream) = header(input);
     let responses = choice == b'r';
     let (lines, boundaries) = reference(stream, responses);
-    // Heads longer than what is kept may hide that a response is text.
-    let long_head = |line: &[u8]| {
-        line.split(|octet| *octet == b' ')
-            .take(2)
-            .map(<[u8]>::len)
-            .sum::<usize>()
-            > 80
+    // A first word longer than any tag may hide that a response is text.
+    let is_no_tag = |line: &[u8]| {
+        let first = line.split(|octet| *octet == b' ').next();
+        first.is_some_and(|word| word.len() > TAG_CAP)
     };
-    if responses && stream.split(|octet| *octet == b'\n').any(long_head) {
+    if responses && stream.split(|octet| *octet == b'\n').any(is_no_tag) {
         return;
     }
     same_for_every_cut(stream.len(), |cut| {

@@ -8,9 +8,9 @@ use super::pop3::Pop3;
 use super::smtp::{Smtp, SmtpRules};
 use crate::wire::Protocol;
 
-/// Protocol state of a relayed session. Keeps at most 120 octets of the current line. Over SMTP it
-/// keeps up to 4 KiB of a command, 1 KiB of a reply, and 64 KiB plus one read of input that waits
-/// for replies.
+/// Protocol state of a relayed session. Keeps at most 120 octets of the current line, with a
+/// longer tag at most 1 KiB. Over SMTP it keeps up to 4 KiB of a command, 1 KiB of a reply, and
+/// 64 KiB plus one read of input that waits for replies.
 #[derive(Debug)]
 pub enum Tracker {
     /// IMAP or POP3, whose octets pass as they come.

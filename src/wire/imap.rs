@@ -13,8 +13,7 @@ use nom::multi::fold_many0;
 use nom::sequence::{delimited, preceded, separated_pair, terminated};
 use nom::{IResult, Parser};
 
-/// Longest tag of a client's command, in octets: clients make short ones, and no RFC bounds them.
-const TAG_CAP: usize = 1000;
+use super::literal::TAG_CAP;
 
 /// A client's command before login, with its tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +87,7 @@ fn malformed(input: &[u8]) -> Command {
     }
 }
 
-/// `tag = 1*<any ASTRING-CHAR except "+">`, at most 1,000 of them.
+/// `tag = 1*<any ASTRING-CHAR except "+">`, at most [`TAG_CAP`] of them.
 fn imap_tag(input: &[u8]) -> IResult<&[u8], &[u8]> {
     map_opt(
         take_while1(|octet| is_astring_char(octet) && octet != b'+'),

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use memchr::memchr;
 
-use super::literal::Scanner;
+use super::literal::{Scanner, TAG_CAP};
 
 /// Longest command or SASL line of a client, in octets (RFC 4954 §4 requires 12,288; tokens fit
 /// too).
@@ -242,7 +242,10 @@ impl Fragments {
             return None;
         }
         let line = self.lines.buffer.get(self.lines.start..)?;
-        let tag = line.iter().take(65).position(|octet| *octet == b' ')?;
+        let tag = line
+            .iter()
+            .take(TAG_CAP + 1)
+            .position(|octet| *octet == b' ')?;
         let verb = line.get(tag + 1..tag + 4)?;
         let is_tag = line.get(..tag)?.iter().all(u8::is_ascii_graphic);
         (tag > 0 && is_tag && verb.eq_ignore_ascii_case(b"ID ")).then_some(tag + 4)
@@ -346,7 +349,7 @@ impl Fragments {
             .iter()
             .position(|octet| !octet.is_ascii_alphanumeric() && !b".-_".contains(octet));
         match end {
-            Some(end @ 1..=64) if unit.get(end) == Some(&b' ') => {
+            Some(end @ 1..=TAG_CAP) if unit.get(end) == Some(&b' ') => {
                 unit.get(..end).unwrap_or_default()
             }
             _ => b"*",
@@ -450,6 +453,13 @@ mod tests {
             fragments.push(format!("a9 LOGIN {announcement}\r\n").as_bytes());
             assert_eq!(fragments.fragment(), Err(TooLong));
             assert_eq!(fragments.tag(), b"a9");
+        }
+        for (length, is_tag) in [(1, true), (TAG_CAP, true), (TAG_CAP + 1, false)] {
+            let tag = "t".repeat(length);
+            let mut fragments = Fragments::of_commands(COMMAND_CAP);
+            fragments.push(format!("{tag} LOGIN {{99999}}\r\n").as_bytes());
+            assert_eq!(fragments.fragment(), Err(TooLong));
+            assert_eq!(fragments.tag() == tag.as_bytes(), is_tag, "{length}");
         }
     }
 

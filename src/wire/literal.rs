@@ -12,8 +12,14 @@
 
 use memchr::{memchr, memrchr};
 
-/// Octets kept of a head: enough for a tag of 64 octets and a verb.
+/// Longest tag of a command, in octets: clients make short ones, and no RFC bounds them.
+pub const TAG_CAP: usize = 1000;
+
+/// Octets kept of a head, unless its tag is longer.
 const HEAD: usize = 96;
+
+/// Octets kept behind the tag at least: the verb of a command, or the status of a response.
+const VERB: usize = 32;
 
 /// A literal announced at the end of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,10 +47,13 @@ pub struct Line {
 pub struct Head(Vec<u8>);
 
 impl Head {
-    /// Appends octets of the first line, as far as there is room.
+    /// Appends octets of the first line, as far as there is room: [`HEAD`] octets, or the tag and
+    /// [`VERB`] octets.
     pub fn push(&mut self, part: &[u8]) {
-        let room = HEAD.saturating_sub(self.0.len());
-        self.0.extend(part.iter().take(room));
+        let kept = self.0.len();
+        let blank = memchr(b' ', &self.0).or_else(|| Some(kept + memchr(b' ', part)?));
+        let cap = HEAD.max(blank.unwrap_or(TAG_CAP).min(TAG_CAP) + VERB);
+        self.0.extend(part.iter().take(cap.saturating_sub(kept)));
     }
 
     /// Whether no octet has arrived.

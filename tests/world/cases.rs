@@ -9,6 +9,7 @@ use authrelay::relay::{
 };
 use authrelay::wire::Protocol;
 use authrelay::wire::address::Pattern;
+use authrelay::wire::literal::TAG_CAP;
 use tokio::time::Instant;
 
 /// A machine, and what it did.
@@ -306,6 +307,23 @@ fn quit_behind_retr_hides_no_loss() {
         let end = played.end().unwrap();
         assert_eq!(end.fault.map(|fault| fault.kind()), fault, "{said:?}");
         assert!(end.reply.is_empty());
+    }
+}
+
+/// A tag as long as the login takes it hides neither the command nor the status of its response, which
+/// announces no literal.
+#[test]
+fn a_long_tag_is_followed_like_a_short_one() {
+    for length in [1, 64, 90, 500, TAG_CAP] {
+        let tag = "t".repeat(length);
+        let mut played = Played::new(Tracker::new(Protocol::Imap));
+        played.client(&format!("{tag} NOOP\r\n"));
+        assert!(!played.machine.tracker().is_idle(), "{length}");
+        played.upstream(&format!("{tag} OK as you wish {{3}}\r\n"));
+        assert!(played.machine.tracker().is_idle(), "{length}");
+        played.client(&format!("{tag} IDLE\r\n"));
+        played.upstream("+ idling\r\n");
+        assert!(played.machine.tracker().is_idle(), "{length}");
     }
 }
 
