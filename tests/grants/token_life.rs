@@ -576,18 +576,7 @@ fn d37_relays_that_wait_for_one_another_say_that_the_endpoint_is_slow() {
         relay
             .sandbox
             .set_fault(Some(authrelay::sandbox::Fault::TokenSlow));
-        let config = Config::load(&relay.directory().join("proxy.yaml"), LoadMode::Run).unwrap();
-        let mut attempts = tokio::task::JoinSet::new();
-        for _ in 0..4 {
-            let server = authrelay::server::Server::bind(&config).unwrap();
-            let address = server.addresses()[0].1;
-            tokio::spawn(server.serve(std::future::pending()));
-            attempts.spawn(async move {
-                let mut client = crate::client::Client::dial(Imap, address).await;
-                crate::stage::greet(&mut client).await;
-                client.log_in(LOGIN, PASSWORD).await
-            });
-        }
+        let attempts = logins_at_four_relays(&relay.directory().join("proxy.yaml"));
         let replies = clock
             .until_ready(Duration::from_secs(60), attempts.join_all())
             .await;
@@ -608,18 +597,7 @@ fn d37_relays_wait_for_the_answer_that_one_of_them_gets() {
         grant(&endpoint, &relay.sandbox);
         let asked = endpoint.count();
         let held = endpoint.hold().await;
-        let config = Config::load(&relay.directory().join("proxy.yaml"), LoadMode::Run).unwrap();
-        let mut attempts = tokio::task::JoinSet::new();
-        for _ in 0..4 {
-            let server = authrelay::server::Server::bind(&config).unwrap();
-            let address = server.addresses()[0].1;
-            tokio::spawn(server.serve(std::future::pending()));
-            attempts.spawn(async move {
-                let mut client = crate::client::Client::dial(Imap, address).await;
-                crate::stage::greet(&mut client).await;
-                client.log_in(LOGIN, PASSWORD).await
-            });
-        }
+        let attempts = logins_at_four_relays(&relay.directory().join("proxy.yaml"));
         let until = async |is_there: &dyn Fn() -> bool| {
             while !is_there() {
                 tokio::task::yield_now().await;
@@ -758,6 +736,22 @@ pub async fn one_a_minute(relay: &Relay, revoke: &impl Fn()) {
     std::fs::write(&path, yaml.replace(&old, &new)).unwrap();
     relay.control.reload().await.unwrap();
     eventually(async || log_in(relay, Imap).await.starts_with("a OK ")).await;
+}
+
+/// Begins a login at each of four more relays with this file. Returns the replies.
+fn logins_at_four_relays(file: &std::path::Path) -> tokio::task::JoinSet<String> {
+    let config = Config::load(file, LoadMode::Run).unwrap();
+    let begin = |_| {
+        let server = authrelay::server::Server::bind(&config).unwrap();
+        let address = server.addresses()[0].1;
+        tokio::spawn(server.serve(std::future::pending()));
+        async move {
+            let mut client = crate::client::Client::dial(Imap, address).await;
+            crate::stage::greet(&mut client).await;
+            client.log_in(LOGIN, PASSWORD).await
+        }
+    };
+    (0..4).map(begin).collect()
 }
 
 async fn eventually(mut done: impl AsyncFnMut() -> bool) {
