@@ -16,7 +16,6 @@ use crate::cluster::awake::awake_timeout;
 use crate::config::{Provider, Registration};
 use crate::environment;
 use crate::outbound::http;
-use crate::secret::Secret;
 
 /// Largest response, in octets.
 const ANSWER_CAP: usize = 256 * 1024;
@@ -91,9 +90,9 @@ impl Endpoint {
         form: &[(&str, &str)],
     ) -> Result<AccessTokenResponse, TokenError> {
         let url = &registration.token_url;
-        let request = (Self::form(url, form), secrets(form));
-        self.send(registration, url, request, AccessTokenResponse::from_json)
-            .await
+        let request = Self::form(url, form);
+        let read = AccessTokenResponse::from_json;
+        self.send(registration, url, request, form, read).await
     }
 
     /// Posts a form and parses a response of another type.
@@ -104,8 +103,8 @@ impl Endpoint {
         form: &[(&str, &str)],
     ) -> Result<T, TokenError> {
         let read = |json: &[u8]| serde_json::from_slice(json).ok();
-        let request = (Self::form(url, form), secrets(form));
-        self.send(registration, url, request, read).await
+        let request = Self::form(url, form);
+        self.send(registration, url, request, form, read).await
     }
 
     /// Requests a token by GET with one header.
@@ -118,9 +117,8 @@ impl Endpoint {
         let request = Request::get(url.as_str())
             .header(header.0, header.1)
             .body(Vec::new());
-        let request = (request, Vec::new());
-        self.send(registration, url, request, AccessTokenResponse::from_json)
-            .await
+        let read = AccessTokenResponse::from_json;
+        self.send(registration, url, request, &[], read).await
     }
 
     fn form(url: &Url, form: &[(&str, &str)]) -> ::http::Result<Request<Vec<u8>>> {
@@ -133,12 +131,13 @@ impl Endpoint {
             .body(body.into_bytes())
     }
 
-    /// Sends a request, which contains these secrets.
+    /// Sends a request with this form.
     async fn send<T>(
         &self,
         registration: &Registration,
         url: &Url,
-        (request, secrets): (::http::Result<Request<Vec<u8>>>, Vec<Secret>),
+        request: ::http::Result<Request<Vec<u8>>>,
+        form: &[(&str, &str)],
         read: impl Fn(&[u8]) -> Option<T>,
     ) -> Result<T, TokenError> {
         let request =
@@ -160,7 +159,7 @@ impl Endpoint {
             },
             // A redirect is not an OAuth response.
             400.. => match serde_json::from_slice::<Json>(&reply.body) {
-                Ok(json) => json.failure(registration, &reply, &secrets),
+                Ok(json) => json.failure(registration, &reply, &secrets(form)),
                 Err(_) => malformed(reply.status),
             },
             _ => malformed(reply.status),
@@ -189,12 +188,7 @@ impl Endpoint {
 }
 
 impl Json {
-    fn failure(
-        &self,
-        registration: &Registration,
-        reply: &Reply,
-        secrets: &[Secret],
-    ) -> TokenError {
+    fn failure(&self, registration: &Registration, reply: &Reply, secrets: &[&str]) -> TokenError {
         let codes = match &self.error_codes {
             serde_json::Value::Array(codes) => codes.as_slice(),
             code => std::slice::from_ref(code),
@@ -214,9 +208,9 @@ impl Json {
 }
 
 /// Values of a form that no error text may repeat.
-fn secrets(form: &[(&str, &str)]) -> Vec<Secret> {
+fn secrets<'a>(form: &[(&str, &'a str)]) -> Vec<&'a str> {
     let secret = form.iter().filter(|(name, _)| SECRET_FIELDS.contains(name));
-    secret.map(|(_, value)| Secret::from(*value)).collect()
+    secret.map(|(_, value)| *value).collect()
 }
 
 /// Reads one of Entra's codes, a number or a text.

@@ -15,7 +15,6 @@ use super::failure::Class::{self, Attention, Ended};
 use super::failure::TokenError;
 use crate::config::Registration;
 use crate::fault::cut_secrets;
-use crate::secret::Secret;
 use subject::For;
 pub(super) use table::THROTTLED;
 use table::{CODES, LATER, LESS, NAMES, Row, TROUBLE, UNKNOWN};
@@ -32,7 +31,7 @@ pub(super) struct OAuthError<'a> {
     pub(super) skew: Option<i64>,
     /// Secrets of the request, which the endpoint may repeat. They are cut only from the detail: a
     /// password that a client presents must not change the meaning of its refusal.
-    pub(super) secrets: &'a [Secret],
+    pub(super) secrets: &'a [&'a str],
 }
 
 /// Difference in seconds above which a clock is wrong, rather than the network slow.
@@ -52,7 +51,7 @@ pub(super) fn classify(registration: &Registration, refusal: &OAuthError<'_>) ->
         "" => refusal.error.to_owned(),
         summary => format!("{}: {summary}", refusal.error),
     };
-    let said = cut_secrets(&said, refusal.secrets.iter().map(Secret::expose));
+    let said = cut_secrets(&said, refusal.secrets.iter().copied());
     let detail = format!("the identity provider answers {said}");
     let (class, remedy) = meaning(registration, refusal, &codes, &error);
     let class = match class {

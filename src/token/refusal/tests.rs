@@ -387,12 +387,11 @@ fn a_secret_that_is_part_of_the_answer_does_not_change_its_meaning() {
         ("invalid_grant", "wrong", "grant"),
         ("invalid_grant", "AADSTS50126: Something.", "50126"),
     ] {
-        let secrets = [Secret::from(secret)];
         let refusal = OAuthError {
             status: 400,
             error,
             description,
-            secrets: &secrets,
+            secrets: &[secret],
             ..OAuthError::default()
         };
         let failure = classify(&ropc, &refusal);
