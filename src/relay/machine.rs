@@ -191,6 +191,14 @@ impl Machine {
         matches!(&self.tracker, Tracker::Smtp(smtp) if query(smtp))
     }
 
+    /// Whether the session has an upstream connection. Only over SMTP it may have none.
+    fn has_upstream(&self) -> bool {
+        match &self.tracker {
+            Tracker::Plain(_) => true,
+            Tracker::Smtp(smtp) => smtp.has_upstream(),
+        }
+    }
+
     /// Sets the deadlines of a drain, unless earlier ones exist.
     fn on_drain(&mut self, now: Instant, within: Duration) {
         let closed = now + within;
@@ -231,7 +239,7 @@ impl Machine {
         if self.is(Smtp::is_over) {
             return self.refuse(now, out);
         }
-        if self.client_ended && (aborted || (self.closing && self.is(Smtp::has_no_upstream))) {
+        if self.client_ended && (aborted || (self.closing && !self.has_upstream())) {
             return self.finish_left(now, out);
         }
         if self.upstream_ended && self.client_flushed {
@@ -285,7 +293,7 @@ impl Machine {
             upstream: !self.upstream_ended
                 && !aborted
                 && self.client_flushed
-                && !self.is(Smtp::has_no_upstream),
+                && self.has_upstream(),
             until,
         }
     }

@@ -224,7 +224,7 @@ impl Smtp {
     /// Replies to commands that no upstream can answer when each MAIL has its own upstream.
     fn without_upstream(&mut self, verb: &[u8], sink: &mut Sink<'_>) {
         let resets = matches!(verb, b"EHLO" | b"HELO" | b"RSET");
-        if resets && !self.has_no_upstream() && self.has_transaction() {
+        if resets && self.has_upstream() && self.has_transaction() {
             self.pass(b"RSET", Pending::Discarded, sink);
         }
         match verb {
@@ -235,7 +235,7 @@ impl Smtp {
             b"HELO" => self.answer(policy::HELLO, sink),
             b"QUIT" => {
                 self.answer(policy::GOODBYE, sink);
-                if !self.has_no_upstream() {
+                if self.has_upstream() {
                     sink.command(b"QUIT");
                 }
                 self.state = InputState::Over;
@@ -289,7 +289,7 @@ impl Smtp {
             let mailbox = mail.sender.named.to_lowercase();
             // An upstream in the middle of an unsolicited reply is about to close.
             if self.upstream != UpstreamState::Sender(mailbox.clone()) || self.reply.is_open() {
-                if !self.has_no_upstream() {
+                if self.has_upstream() {
                     sink.command(b"QUIT");
                 }
                 self.forget_upstream(sink);

@@ -266,9 +266,9 @@ impl Smtp {
         )
     }
 
-    /// Whether the session has no upstream connection: the next MAIL opens one.
-    pub(in crate::relay) fn has_no_upstream(&self) -> bool {
-        self.upstream == UpstreamState::None
+    /// Whether the session has an upstream connection; without one the next MAIL opens it.
+    pub(in crate::relay) fn has_upstream(&self) -> bool {
+        self.upstream != UpstreamState::None
     }
 
     /// Whether the session is between two messages and each MAIL opens its own upstream.
