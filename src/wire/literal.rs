@@ -47,8 +47,8 @@ pub struct Line {
 pub struct Head(Vec<u8>);
 
 impl Head {
-    /// Appends octets of the first line, as far as there is room: [`HEAD`] octets, or the tag and
-    /// [`VERB`] octets.
+    /// Appends octets of the first line, as far as there is room: 96 octets, or a longer tag and 32
+    /// octets behind it.
     pub fn push(&mut self, part: &[u8]) {
         let kept = self.0.len();
         let blank = memchr(b' ', &self.0).or_else(|| Some(kept + memchr(b' ', part)?));
