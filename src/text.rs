@@ -1,4 +1,4 @@
-//! Text files from any editor, and counts in sentences.
+//! Text files from any editor, counts in sentences, and octets in hexadecimal digits.
 //!
 //! Accepted are UTF-8 with or without byte order mark, and UTF-16 with one, as written by Notepad
 //! and PowerShell's `Out-File`.
@@ -42,6 +42,13 @@ pub fn counted(count: impl TryInto<u64>, noun: &str) -> String {
     format!("{count} {noun}{s}")
 }
 
+/// Lower-case hexadecimal digits, two an octet.
+pub fn hex(octets: &[u8]) -> String {
+    let digits = octets.iter().flat_map(|octet| [octet >> 4, octet & 15]);
+    let digit = |digit: u8| char::from_digit(digit.into(), 16);
+    digits.filter_map(digit).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,6 +58,11 @@ mod tests {
         for (count, text) in [(0, "0 days"), (1, "1 day"), (2, "2 days")] {
             assert_eq!(counted(count, "day"), text);
         }
+    }
+
+    #[test]
+    fn octets_have_two_digits() {
+        assert_eq!(hex(&[0x00, 0x0f, 0xa0, 0xff]), "000fa0ff");
     }
 
     #[test]

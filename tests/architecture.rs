@@ -58,7 +58,10 @@ const LAW: &[Row] = &[
             "certs", "expiry", "platform", "program", "secret", "text", "tls", "wire",
         ],
     ),
-    row("cluster", &["config", "fault", "platform", "secret"]),
+    row(
+        "cluster",
+        &["config", "fault", "platform", "secret", "text"],
+    ),
     row("environment", &["config", "fault"]),
     row("import", &["certs", "config", "secret", "wire"]),
     row("logging", &["config", "platform"]),
@@ -90,11 +93,12 @@ const LAW: &[Row] = &[
             "platform",
             "program",
             "secret",
+            "text",
             "wire",
         ],
     ),
     row("relay", &["fault", "wire"]),
-    row("audit", &["config", "outbound", "platform", "tls"]),
+    row("audit", &["config", "outbound", "platform", "text", "tls"]),
     row(
         "upstream",
         &[
@@ -127,6 +131,7 @@ const LAW: &[Row] = &[
             "outbound",
             "relay",
             "stream",
+            "text",
             "throttle",
             "tls",
             "token",
@@ -134,7 +139,10 @@ const LAW: &[Row] = &[
             "wire",
         ],
     ),
-    row("status", &["config", "fault", "history", "token", "wire"]),
+    row(
+        "status",
+        &["config", "fault", "history", "session", "token", "wire"],
+    ),
     row(
         "doctor",
         &[

@@ -2,6 +2,7 @@
 
 use crate::config;
 use crate::secret::Secret;
+use crate::text::hex;
 use aws_lc_rs::hmac;
 use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, COOKIE, ORIGIN};
@@ -221,10 +222,6 @@ pub(super) fn proof(key: &hmac::Key, nonce: &str) -> String {
 fn tag(token: &Secret, text: &[u8]) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, token.expose().as_bytes());
     hex(hmac::sign(&key, text).as_ref())
-}
-
-fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 /// Returns the values of a cookie in a request, at most the first few.

@@ -6,6 +6,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde::Serialize;
 
 use super::record::AuditRecord;
+use crate::text::hex;
 
 /// Value of `prev` in the first record of a chain.
 pub const START: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -73,13 +74,7 @@ impl Chain {
 
 /// Computes the SHA-256 as lower-case hex digits.
 pub(super) fn hash(bytes: &[u8]) -> String {
-    let mut hex = String::with_capacity(DIGITS);
-    for octet in digest(&SHA256, bytes).as_ref() {
-        for nibble in [octet >> 4, octet & 15] {
-            hex.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
-        }
-    }
-    hex
+    hex(digest(&SHA256, bytes).as_ref())
 }
 
 /// Whether `text` has the form of a hash.

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::admin;
 use crate::config::{Admin, Config};
 use crate::secret::Secret;
+use crate::text::hex;
 use crate::tls;
 
 /// Longest time for a relay on this machine to reply.
@@ -82,7 +83,7 @@ impl RunningRelay {
         let (client, base) = client(admin)?;
         let mut nonce = [0_u8; 32];
         aws_lc_rs::rand::fill(&mut nonce).ok()?;
-        let nonce: String = nonce.iter().map(|octet| format!("{octet:02x}")).collect();
+        let nonce = hex(&nonce);
         let answer = client.get(format!("{base}/proof?nonce={nonce}")).send();
         let proof = Secret::from(short_text(answer.await.ok()?).await.ok()?);
         let expected = Secret::from(admin::proof(&token, &nonce));

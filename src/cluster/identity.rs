@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use super::command::Ages;
 use super::roster::Roster;
 use crate::platform;
+use crate::text::hex;
 
 /// Interval at which an unchanged roster is written again.
 const REMEMBER: Duration = Duration::from_secs(300);
@@ -72,10 +73,7 @@ impl Identity {
             .ok()
             .and_then(|text| serde_json::from_str(&text).ok())
             .unwrap_or_default();
-        let clock = std::time::UNIX_EPOCH
-            .elapsed()
-            .unwrap_or_default()
-            .as_secs();
+        let clock = clock();
         let ages: Ages = seconds
             .into_iter()
             .map(|(id, heard)| {
@@ -99,10 +97,7 @@ impl Identity {
         if written.ids == ids && !is_old {
             return;
         }
-        let clock = std::time::UNIX_EPOCH
-            .elapsed()
-            .unwrap_or_default()
-            .as_secs();
+        let clock = clock();
         let seconds: std::collections::BTreeMap<String, u64> = roster
             .ages(now)
             .into_iter()
@@ -127,10 +122,18 @@ impl Identity {
     }
 }
 
+/// Time by the system's clock, in seconds since 1970.
+pub(super) fn clock() -> u64 {
+    std::time::UNIX_EPOCH
+        .elapsed()
+        .unwrap_or_default()
+        .as_secs()
+}
+
 fn fresh(path: &Path) -> std::io::Result<String> {
     let mut random = [0; 16];
     aws_lc_rs::rand::fill(&mut random).map_err(|_| std::io::Error::other("no random numbers"))?;
-    let id: String = random.iter().map(|octet| format!("{octet:02x}")).collect();
+    let id = hex(&random);
     write(path, id.as_bytes())?;
     Ok(id)
 }

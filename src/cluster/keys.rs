@@ -10,12 +10,13 @@ use zeroize::Zeroizing;
 
 use super::number::Number;
 use crate::secret::Secret;
+use crate::text::hex;
 
 /// Version of the record format; records of a greater one are left alone.
 pub const FORMAT: u32 = 2;
 
-/// Length of a name in octets; 128 bits do not collide.
-const NAME: usize = 16;
+/// Length of a name in hexadecimal digits; 128 bits do not collide.
+const NAME: usize = 32;
 
 /// Names and seal of one `state.key`.
 pub struct Keys {
@@ -110,9 +111,9 @@ impl Keys {
 
     /// Computes a name in hexadecimal digits; `kind` separates names of different things.
     pub fn name(&self, kind: &str, parts: &[&str]) -> String {
-        let digest = self.digest(kind, parts);
-        let octets = digest.iter().take(NAME);
-        octets.map(|octet| format!("{octet:02x}")).collect()
+        let mut name = hex(&self.digest(kind, parts));
+        name.truncate(NAME);
+        name
     }
 
     /// Computes the keyed hash (HMAC-SHA256) in its full length.

@@ -16,6 +16,7 @@ use crate::auth::password::VerifiedLogin;
 use crate::config::{CertificateName, Listener, Registration};
 use crate::fault::{Fault, Kind, mailbox_remedy, message_remedy, sanitize};
 use crate::relay::{ByteCounters, ClosedBy, Drain, Event as RelayEvent, MessageReport};
+use crate::text::hex;
 use crate::wire::Protocol;
 
 /// Outcome of a session, for metrics and audit records.
@@ -450,5 +451,5 @@ fn session_id() -> String {
     let mut bytes = [0; 8];
     // Without randomness the id is useless, but the session still works.
     let _ = aws_lc_rs::rand::fill(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&bytes)
 }

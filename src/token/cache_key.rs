@@ -8,6 +8,7 @@ use aws_lc_rs::{hmac, rand};
 use crate::cluster::keys::Keys;
 use crate::config::{Account, ClientCredential, Grant, Registration};
 use crate::secret::Secret;
+use crate::text::hex;
 
 /// Key of a cached token. Requests with equal keys share it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -26,15 +27,12 @@ pub(super) struct CacheKey {
 impl CacheKey {
     /// Name under which several relays share the token.
     pub(super) fn name(&self, keys: &Keys) -> String {
-        let hex = |digest: &[u8; 32]| -> String {
-            digest.iter().map(|octet| format!("{octet:02x}")).collect()
-        };
         let parts = [
             self.registration.as_str(),
             &hex(&self.version),
             &self.scope,
             self.subject.as_deref().unwrap_or_default(),
-            &self.password.as_ref().map(hex).unwrap_or_default(),
+            &hex(self.password.as_ref().map_or(&[], |digest| &digest[..])),
         ];
         keys.name("token", &parts)
     }

@@ -11,6 +11,7 @@ use super::file::{self, StateError};
 use super::record::StoredConsent;
 use crate::cluster::keys::{Seal, SealedText};
 use crate::secret::Secret;
+use crate::text::hex;
 
 const FORMAT: u32 = 1;
 
@@ -115,8 +116,8 @@ impl FirstFormat {
 
 fn path(tokens: &Path, login: &str) -> PathBuf {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, login.as_bytes());
-    let octets = digest.as_ref().iter().take(16);
-    let name: String = octets.map(|octet| format!("{octet:02x}")).collect();
+    let mut name = hex(digest.as_ref());
+    name.truncate(32);
     tokens.join(name).with_extension("json")
 }
 
