@@ -60,11 +60,6 @@ impl Breaker {
         self.open_until = Some(now + OPEN);
         was_closed.then_some(Change::Unavailable)
     }
-
-    /// Records that an admitted operation was abandoned.
-    pub fn on_abandoned(&mut self) {
-        self.probing = false;
-    }
 }
 
 #[cfg(test)]
@@ -87,8 +82,6 @@ mod tests {
         assert!(!breaker.admits(at(6)), "one probe");
         assert_eq!(breaker.on_result(false, at(6)), None, "said once");
         assert!(!breaker.admits(at(10)));
-        assert!(breaker.admits(at(11)));
-        breaker.on_abandoned();
         assert!(breaker.admits(at(11)));
         assert_eq!(breaker.on_result(true, at(11)), Some(Change::Back));
         assert!(breaker.is_closed() && breaker.admits(at(11)));

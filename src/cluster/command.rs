@@ -80,6 +80,20 @@ pub struct Sealed {
 }
 
 impl Sealed {
+    /// Parses a record from the words of an answer or a publication; `None` if they are none.
+    pub(super) fn parse(consent: &str, generation: &str, ended: &str, text: &str) -> Option<Self> {
+        let number = Number {
+            consent: consent.parse().ok()?,
+            generation: generation.parse().ok()?,
+        };
+        Some(Self {
+            number,
+            ended: ended == "1",
+            text: text.into(),
+            life: None,
+        })
+    }
+
     /// The part of the record that is compared.
     pub fn mark(&self) -> Mark {
         let mut hasher = std::hash::DefaultHasher::new();

@@ -225,11 +225,18 @@ impl Member {
 
     /// Asks the store in the background; the answer does not matter.
     pub fn ask_in_background(self: &Arc<Self>, command: Command) {
-        let member = self.clone();
+        self.in_background(|member| async move {
+            let _ = member.ask_or_rejoin(&command).await;
+        });
+    }
+
+    /// Spawns a task of this relay, if there is a runtime.
+    fn in_background<F>(self: &Arc<Self>, task: impl FnOnce(Arc<Self>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                let _ = member.ask_or_rejoin(&command).await;
-            });
+            runtime.spawn(task(self.clone()));
         }
     }
 

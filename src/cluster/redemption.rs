@@ -19,8 +19,15 @@ use std::time::Duration;
 use super::command::{Answer, Nonce, Sealed};
 pub use super::mark::{Mark, Reconciled, reconcile};
 
-/// Intervals at which a relay polls while another is entered: the first, and the longest.
+/// Intervals at which a relay polls while it waits for another: the first, and the longest.
 const POLL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+
+/// Interval before the next poll after `polls` others; `jitter` from 0 to 1.
+pub fn poll(polls: u32, jitter: f64) -> Duration {
+    let (first, longest) = POLL;
+    let poll = (first * (1 << polls.min(4))).min(longest);
+    poll.mul_f64(0.5 + jitter / 2.0).max(first)
+}
 
 /// Number of reads after losses before the store counts as unavailable.
 const TRIES: u32 = 8;
@@ -287,9 +294,7 @@ impl Redemption {
             };
             return self.over(outcome, None);
         }
-        let (first, longest) = POLL;
-        let poll = (first * (1 << self.polls.min(4))).min(longest);
-        let poll = poll.mul_f64(0.5 + jitter / 2.0).max(first);
+        let poll = poll(self.polls, jitter);
         self.polls += 1;
         self.tries = 0;
         self.turn(State::Waiting, Step::Wait(poll.min(left)))

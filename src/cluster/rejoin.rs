@@ -38,15 +38,18 @@ pub enum Next {
     Over(bool),
 }
 
-/// Local state of this relay.
-pub trait Local {
+/// Local state of the record that is compared.
+#[derive(Debug, Clone, Default)]
+pub struct Local {
     /// This relay's own record.
-    fn own(&self, name: &str) -> Option<Mark>;
+    pub own: Option<Mark>,
     /// Number that it redeems, or whose successor it still has to put, and the entry's nonce. Not
     /// the number of its own record, which may be another by now.
-    fn redeeming(&self, name: &str) -> Option<(Number, Nonce)>;
+    pub redeeming: Option<(Number, Nonce)>,
     /// Nonce of a request to be entered that has no answer yet.
-    fn asking(&self, name: &str) -> Option<Nonce>;
+    pub asking: Option<Nonce>,
+    /// Whether its refresh token is good once.
+    pub one_use: bool,
 }
 
 /// State machine of a rejoin or a comparison, without IO.
@@ -95,7 +98,7 @@ impl Rejoin {
     }
 
     /// Handles the store's answer to the last step; `None`: it is unavailable. `me` is this relay's id.
-    pub fn on_answer(&mut self, answer: Option<&Answer>, local: &dyn Local, me: &str) -> Next {
+    pub fn on_answer(&mut self, answer: Option<&Answer>, local: &Local, me: &str) -> Next {
         let next = match (self.last.clone(), answer) {
             (_, None) => Next::Over(false),
             (_, Some(Answer::Lost)) => self.on_lost(),
@@ -106,7 +109,7 @@ impl Rejoin {
             (Next::Get(name), Some(Answer::Found { record, entry })) => {
                 self.entry = entry.clone();
                 let stored = record.as_ref().map(Sealed::mark);
-                match reconcile(local.own(&name), stored) {
+                match reconcile(local.own, stored) {
                     Reconciled::Put => {
                         // What is put removes the entry.
                         self.entry = None;
@@ -128,7 +131,7 @@ impl Rejoin {
     }
 
     /// Handles the adoption of a record, which may have been left alone since it cannot be opened.
-    pub fn on_adopted(&mut self, local: &dyn Local, me: &str) -> Next {
+    pub fn on_adopted(&mut self, local: &Local, me: &str) -> Next {
         let next = match self.last.clone() {
             Next::Adopt(name) => self.tidy(name, local, me),
             _ => Next::Over(false),
@@ -137,13 +140,13 @@ impl Rejoin {
         next
     }
 
-    fn tidy(&mut self, name: Arc<str>, local: &dyn Local, me: &str) -> Next {
+    fn tidy(&mut self, name: Arc<str>, local: &Local, me: &str) -> Next {
         let entry = self.entry.take();
-        match local.redeeming(&name) {
+        match local.redeeming {
             Some((number, nonce)) if !self.compares => Next::Enter(name, number, nonce),
             Some(_) => self.next_name(),
             None => match entry {
-                Some(entry) if &*entry.relay == me && local.asking(&name) != Some(entry.nonce) => {
+                Some(entry) if &*entry.relay == me && local.asking != Some(entry.nonce) => {
                     Next::Clear(name, entry.nonce)
                 }
                 _ => self.next_name(),

@@ -9,10 +9,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::limits::{Denied, Limits};
 use crate::cluster::command::{Answer, Command};
 use crate::cluster::member::{Member, nonce};
+use crate::cluster::redemption;
 use crate::wire::Protocol;
-
-/// First and longest pause between polls of the first waiting message.
-const POLL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 /// Limits of one mailbox or account in the shared store.
 #[derive(Debug)]
@@ -145,9 +143,8 @@ impl SharedLimits {
     }
 }
 
+/// Interval before the first waiting message polls again.
 fn poll(polls: u32) -> Duration {
-    let (first, longest) = POLL;
-    let poll = (first * (1 << polls.min(4))).min(longest);
-    let jitter = f64::from(u32::try_from(nonce() & 0xff).unwrap_or(0)) / 512.0;
-    poll.mul_f64(0.5 + jitter).max(first)
+    let jitter = f64::from(u32::try_from(nonce() & 0xff).unwrap_or(0)) / 256.0;
+    redemption::poll(polls, jitter)
 }

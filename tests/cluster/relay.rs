@@ -174,20 +174,19 @@ impl Relay {
     }
 }
 
-impl Local for Relay {
-    fn own(&self, _: &str) -> Option<Mark> {
-        self.know.map(Rec::mark)
-    }
-
-    fn redeeming(&self, _: &str) -> Option<(Number, Nonce)> {
-        let flight = self.flight.as_ref().and_then(|flight| {
+impl Relay {
+    /// State of the one record, as a comparison needs it.
+    pub fn local(&self) -> Local {
+        let flight = self.flight.as_ref();
+        let redeemed = flight.and_then(|flight| {
             let number = flight.machine.own()?.number;
             Some((number, flight.machine.entered()?))
         });
-        flight.or_else(|| self.owed.iter().find_map(|owed| owed.entry))
-    }
-
-    fn asking(&self, _: &str) -> Option<Nonce> {
-        self.flight.as_ref().and_then(|flight| flight.asking)
+        Local {
+            own: self.know.map(Rec::mark),
+            redeeming: redeemed.or_else(|| self.owed.iter().find_map(|owed| owed.entry)),
+            asking: flight.and_then(|flight| flight.asking),
+            one_use: false,
+        }
     }
 }

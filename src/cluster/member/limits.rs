@@ -37,12 +37,10 @@ impl Member {
             }
         }
         drop(messages);
-        let (member, mailbox) = (self.clone(), mailbox.clone());
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                let _ = member.ask(&Command::Release { mailbox, message }).await;
-            });
-        }
+        let mailbox = mailbox.clone();
+        self.in_background(|member| async move {
+            let _ = member.ask(&Command::Release { mailbox, message }).await;
+        });
     }
 
     /// Registers all messages in flight.

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::super::command::{Answer, Command, Nonce, Sealed};
-use super::super::number::Number;
-use super::super::redemption::Mark;
+use super::super::command::{Answer, Command, Sealed};
 use super::super::rejoin::{Local, Next, Rejoin};
 use super::{Member, Records, nonce};
 
@@ -45,7 +43,7 @@ impl Member {
         mut rejoin: Rejoin,
     ) -> Option<Option<Arc<str>>> {
         let mut found: Option<Sealed> = None;
-        let mut local = Loaded::default();
+        let mut local = Local::default();
         let me = self.identity.id().clone();
         let mut next = rejoin.first();
         loop {
@@ -97,7 +95,7 @@ impl Member {
         &self,
         records: &Arc<dyn Records>,
         next: &Next,
-        local: &Loaded,
+        local: &Local,
     ) -> Option<Command> {
         Some(match next {
             Next::Mark => Command::Mark {
@@ -125,39 +123,18 @@ impl Member {
         })
     }
 
-    async fn loaded(&self, records: &Arc<dyn Records>, name: &Arc<str>) -> Loaded {
+    async fn loaded(&self, records: &Arc<dyn Records>, name: &Arc<str>) -> Local {
         let own = records.own(name).await.map(|record| record.mark());
         let redeeming = self.redeeming.lock().get(name).copied();
-        Loaded {
+        let (asking, entered) = (
+            redeeming.filter(|it| it.asking),
+            redeeming.filter(|it| !it.asking),
+        );
+        Local {
             own,
+            redeeming: entered.map(|it| (it.number, it.nonce)),
+            asking: asking.map(|it| it.nonce),
             one_use: redeeming.is_some_and(|it| it.one_use),
-            redeeming: redeeming
-                .filter(|it| !it.asking)
-                .map(|it| (it.number, it.nonce)),
-            asking: redeeming.filter(|it| it.asking).map(|it| it.nonce),
         }
-    }
-}
-
-/// Local state of one record that a comparison needs.
-#[derive(Default)]
-struct Loaded {
-    own: Option<Mark>,
-    redeeming: Option<(Number, Nonce)>,
-    asking: Option<Nonce>,
-    one_use: bool,
-}
-
-impl Local for Loaded {
-    fn own(&self, _: &str) -> Option<Mark> {
-        self.own
-    }
-
-    fn redeeming(&self, _: &str) -> Option<(Number, Nonce)> {
-        self.redeeming
-    }
-
-    fn asking(&self, _: &str) -> Option<Nonce> {
-        self.asking
     }
 }

@@ -43,20 +43,15 @@ impl Member {
 
     /// Counts a failure in the store, in the background.
     pub fn on_failure(self: &Arc<Self>, name: Arc<str>, policy: (Duration, u32, Duration)) {
-        let member = self.clone();
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                let policy = Some(policy);
-                let count = Command::Count {
-                    name: name.clone(),
-                    policy,
-                };
-                if let Ok(Answer::Counted { failures, locked }) = member.ask_or_rejoin(&count).await
-                {
-                    member.on_counted(name, failures, locked);
-                }
-            });
-        }
+        self.in_background(|member| async move {
+            let count = Command::Count {
+                name: name.clone(),
+                policy: Some(policy),
+            };
+            if let Ok(Answer::Counted { failures, locked }) = member.ask_or_rejoin(&count).await {
+                member.on_counted(name, failures, locked);
+            }
+        });
     }
 
     /// Removes the failures of a login that has succeeded.

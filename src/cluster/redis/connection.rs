@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, ErrorKind, FromRedisValue, ProtocolVersion, PushInfo, PushKind,
-    RedisConnectionInfo, RedisError, Script, ServerErrorKind, Value,
+    AsyncConnectionConfig, ErrorKind, FromRedisValue, InfoDict, ProtocolVersion, PushInfo,
+    PushKind, RedisConnectionInfo, RedisError, Script, ServerErrorKind, Value,
 };
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -15,10 +15,9 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::super::command::Sealed;
-use super::super::command::{Published, Unavailable};
+use super::super::command::{Published, Sealed, Unavailable};
+use super::super::identity::clock;
 use super::super::keys::{FORMAT, Keys};
-use super::super::number::Number;
 use crate::config::{HostPort, SharedStore};
 
 /// Name of the only channel.
@@ -192,27 +191,19 @@ async fn asked<T: FromRedisValue>(
     asked.map_err(|error| Unavailable(words(&error)))
 }
 
-async fn info(connection: &mut MultiplexedConnection, part: &str) -> Result<String, Unavailable> {
+async fn info(connection: &mut MultiplexedConnection, part: &str) -> Result<InfoDict, Unavailable> {
     asked(connection, redis::cmd("INFO").arg(part)).await
 }
 
-/// Returns the value of a line of INFO.
-fn field<'t>(info: &'t str, name: &str) -> Option<&'t str> {
-    info.lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-        .map(str::trim)
-}
-
 async fn run_id(connection: &mut MultiplexedConnection) -> Result<Arc<str>, Unavailable> {
-    let info = info(connection, "server").await?;
-    let run = field(&info, "run_id");
+    let run: Option<String> = info(connection, "server").await?.get("run_id");
     run.map(Arc::from)
         .ok_or_else(|| Unavailable("the server has no run id".to_owned()))
 }
 
 async fn must_be_master(connection: &mut MultiplexedConnection) -> Result<(), Unavailable> {
-    let info = info(connection, "replication").await?;
-    match field(&info, "role") {
+    let role: Option<String> = info(connection, "replication").await?.get("role");
+    match role.as_deref() {
         Some("master") => Ok(()),
         _ => Err(Unavailable(
             "the server that Sentinel names is no master (yet)".to_owned(),
@@ -260,42 +251,25 @@ fn message(data: &[Value]) -> Option<Published> {
         [_, Value::SimpleString(payload)] => payload,
         _ => return None,
     };
-    let mut words = payload.splitn(6, ' ');
-    let mut word = || words.next();
+    let words: Vec<_> = payload.splitn(6, ' ').collect();
     let ms = |text: &str| text.parse().ok().map(Duration::from_millis);
-    match word()? {
-        "L" => Some(Published::Lost),
-        "J" => Some(Published::Joined(word()?.into())),
-        "R" => {
-            let name = word()?.into();
-            let number = Number {
-                consent: word()?.parse().ok()?,
-                generation: word()?.parse().ok()?,
-            };
-            let ended = word()? == "1";
-            let text = word()?.into();
-            let sealed = Sealed {
-                number,
-                ended,
-                text,
-                life: None,
-            };
-            Some(Published::Record(name, sealed))
-        }
-        "K" => {
-            let (name, life) = (word()?.into(), ms(word()?)?);
+    Some(match words[..] {
+        ["L", ..] => Published::Lost,
+        ["J", id, ..] => Published::Joined(id.into()),
+        ["R", name, consent, generation, ended, text] => Published::Record(
+            name.into(),
+            Sealed::parse(consent, generation, ended, text)?,
+        ),
+        ["K", name, life, ..] => {
             // The value is the rest, whatever is in it.
-            let mut rest = payload.splitn(4, ' ');
-            let value = rest.nth(3).unwrap_or_default().into();
-            Some(Published::Kept(name, value, life))
+            let value = payload.splitn(4, ' ').nth(3).unwrap_or_default();
+            Published::Kept(name.into(), value.into(), ms(life)?)
         }
-        "F" => Some(Published::Counted(
-            word()?.into(),
-            word()?.parse().ok()?,
-            ms(word()?)?,
-        )),
-        _ => None,
-    }
+        ["F", name, count, locked, ..] => {
+            Published::Counted(name.into(), count.parse().ok()?, ms(locked)?)
+        }
+        _ => return None,
+    })
 }
 
 /// Whether an error means that this server is the wrong one, or does not serve.
@@ -369,8 +343,9 @@ pub async fn examine(config: &SharedStore, keys: &Keys) -> Result<Findings, Unav
     permissions(&mut connection).await?;
     let mut findings = Findings::default();
     let server = info(&mut connection, "server").await?;
-    let version = field(&server, "valkey_version").or_else(|| field(&server, "redis_version"));
-    let version = version.unwrap_or("0").to_owned();
+    let version = server.get("valkey_version");
+    let version: Option<String> = version.or_else(|| server.get("redis_version"));
+    let version = version.unwrap_or_else(|| "0".to_owned());
     match is_recent(&version) {
         true => findings.good.push(format!("version {version}")),
         false => findings.wrong.push((
@@ -379,7 +354,8 @@ pub async fn examine(config: &SharedStore, keys: &Keys) -> Result<Findings, Unav
         )),
     }
     let memory = info(&mut connection, "memory").await?;
-    match field(&memory, "maxmemory_policy") {
+    let policy: Option<String> = memory.get("maxmemory_policy");
+    match policy.as_deref() {
         Some("noeviction") => findings.good.push("noeviction".to_owned()),
         policy => findings.wrong.push((
             format!("its eviction policy is {}", policy.unwrap_or("unknown")),
@@ -402,11 +378,7 @@ pub async fn examine(config: &SharedStore, keys: &Keys) -> Result<Findings, Unav
         }
     }
     let time: (u64, u64) = asked(&mut connection, &redis::cmd("TIME")).await?;
-    let ours = std::time::UNIX_EPOCH
-        .elapsed()
-        .unwrap_or_default()
-        .as_secs();
-    let apart = ours.abs_diff(time.0);
+    let apart = clock().abs_diff(time.0);
     match apart {
         0..=2 => findings.good.push("clock".to_owned()),
         _ => findings.wrong.push((
@@ -429,6 +401,7 @@ fn is_recent(version: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::number::Number;
 
     #[test]
     fn publications_are_read_and_strangers_are_not() {

@@ -33,27 +33,29 @@ fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
+fn ages(roster: &Ages) -> Vec<(&str, u64)> {
+    let ages = roster.iter().map(|(id, age)| (&**id, ms(*age)));
+    ages.collect()
+}
+
+fn number(number: Number) -> (u64, u64) {
+    (number.consent, number.generation)
+}
+
+/// Adds what a command has, in the order of its fields.
 fn arguments(to: &mut ScriptInvocation<'_>, command: &Command) {
-    let ages = |to: &mut ScriptInvocation<'_>, roster: &Ages| {
-        for (id, age) in roster {
-            to.arg(&**id).arg(ms(*age));
-        }
-    };
     match command {
-        Command::Mark { epoch, roster } => {
-            to.arg(&**epoch);
-            ages(to, roster);
-        }
-        Command::Back { roster } => ages(to, roster),
-        Command::Epoch | Command::Beat | Command::Leave | Command::Names | Command::Recall => {}
-        Command::Get { name } | Command::Look { name } | Command::Take { name } => {
-            to.arg(&**name);
-        }
+        Command::Epoch | Command::Beat | Command::Leave | Command::Names | Command::Recall => to,
+        Command::Mark { epoch, roster } => to.arg((&**epoch, ages(roster))),
+        Command::Back { roster } => to.arg(ages(roster)),
+        Command::Get { name }
+        | Command::Look { name }
+        | Command::Take { name }
+        | Command::Uncount { name } => to.arg(&**name),
         Command::Put { name, record } => {
-            to.arg(&**name);
-            number(to, record.number);
-            to.arg(u8::from(record.ended)).arg(&*record.text);
-            to.arg(record.life.map_or(0, |life| ms(life).max(1)));
+            let life = record.life.map_or(0, |life| ms(life).max(1));
+            to.arg((&**name, number(record.number), record.ended))
+                .arg((&*record.text, life))
         }
         Command::Begin {
             name,
@@ -66,28 +68,23 @@ fn arguments(to: &mut ScriptInvocation<'_>, command: &Command) {
             number: at,
             nonce,
             one_use,
-        } => {
-            to.arg(&**name);
-            number(to, *at);
-            to.arg(*nonce).arg(u8::from(*one_use));
-        }
+        } => to.arg((&**name, number(*at), *nonce, *one_use)),
         Command::Renew { name, nonce } | Command::Clear { name, nonce } => {
-            to.arg(&**name).arg(*nonce);
+            to.arg((&**name, *nonce))
         }
         Command::End {
             name,
             nonce,
             record,
-        } => {
-            to.arg(&**name).arg(*nonce);
-            number(to, record.number);
-            to.arg(&*record.text);
-        }
+        } => to.arg((&**name, *nonce, number(record.number), &*record.text)),
         _ => of_limit(to, command),
-    }
+    };
 }
 
-fn of_limit(to: &mut ScriptInvocation<'_>, command: &Command) {
+fn of_limit<'t, 's>(
+    to: &'t mut ScriptInvocation<'s>,
+    command: &Command,
+) -> &'t mut ScriptInvocation<'s> {
     match command {
         Command::Acquire {
             mailbox,
@@ -96,51 +93,28 @@ fn of_limit(to: &mut ScriptInvocation<'_>, command: &Command) {
             limit,
             share,
             per_minute,
-        } => {
-            to.arg(&**mailbox).arg(*message);
-            to.arg(*limit).arg(*share).arg(*per_minute);
-            for message in own {
-                to.arg(*message);
-            }
-        }
-        Command::Hold { mailbox, messages } => {
-            to.arg(&**mailbox);
-            for message in messages {
-                to.arg(*message);
-            }
-        }
-        Command::Release { mailbox, message } => {
-            to.arg(&**mailbox).arg(*message);
-        }
+        } => to
+            .arg((&**mailbox, *message, *limit, *share, *per_minute))
+            .arg(own),
+        Command::Hold { mailbox, messages } => to.arg((&**mailbox, messages)),
+        Command::Release { mailbox, message } => to.arg((&**mailbox, *message)),
         Command::Pace {
             mailbox,
             message,
             per_minute,
-        } => {
-            to.arg(&**mailbox).arg(*message).arg(*per_minute);
-        }
+        } => to.arg((&**mailbox, *message, *per_minute)),
         Command::Keep {
             name,
             value,
             life,
             is_published,
-        } => {
-            to.arg(&**name).arg(&**value);
-            to.arg(ms(*life).max(1)).arg(u8::from(*is_published));
-        }
+        } => to.arg((&**name, &**value, ms(*life).max(1), *is_published)),
         Command::Count { name, policy } => {
             let (window, most, lock) = policy.unwrap_or_default();
-            to.arg(&**name).arg(ms(window)).arg(most).arg(ms(lock));
+            to.arg((&**name, ms(window), most, ms(lock)))
         }
-        Command::Uncount { name } => {
-            to.arg(&**name);
-        }
-        _ => {}
+        _ => to,
     }
-}
-
-fn number(to: &mut ScriptInvocation<'_>, number: Number) {
-    to.arg(number.consent).arg(number.generation);
 }
 
 /// Parses an answer; `None` if it is invalid.
@@ -159,11 +133,11 @@ fn answer(value: &Value) -> Option<Answer> {
         ["held"] => Answer::Held,
         ["settling"] => Answer::Settling,
         ["moved"] => Answer::Moved,
-        ["greater", c, g, e, t] => Answer::Greater(sealed(c, g, e, t)?),
+        ["greater", c, g, e, t] => Answer::Greater(Sealed::parse(c, g, e, t)?),
         ["found", c, g, e, t, ref entry @ ..] => Answer::Found {
             record: match t {
                 "" => None,
-                _ => Some(sealed(c, g, e, t)?),
+                _ => Some(Sealed::parse(c, g, e, t)?),
             },
             entry: match *entry {
                 [relay, nonce] => Some(Entry {
@@ -209,16 +183,4 @@ fn word(value: &Value) -> Option<&str> {
         Value::SimpleString(text) => Some(text),
         _ => None,
     }
-}
-
-fn sealed(c: &str, g: &str, ended: &str, text: &str) -> Option<Sealed> {
-    Some(Sealed {
-        number: Number {
-            consent: c.parse().ok()?,
-            generation: g.parse().ok()?,
-        },
-        ended: ended == "1",
-        text: text.into(),
-        life: None,
-    })
 }

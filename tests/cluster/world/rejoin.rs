@@ -85,7 +85,7 @@ impl World {
                 let Some(mut rejoin) = it.rejoin.take() else {
                     return;
                 };
-                let next = rejoin.on_adopted(it, &it.id);
+                let next = rejoin.on_adopted(&it.local(), &it.id);
                 it.rejoin = Some(rejoin);
                 self.rejoin_step(relay, next);
             }
@@ -125,7 +125,7 @@ impl World {
         let Some(mut rejoin) = it.rejoin.take() else {
             return;
         };
-        let next = rejoin.on_answer(answer, it, &it.id);
+        let next = rejoin.on_answer(answer, &it.local(), &it.id);
         it.rejoin = Some(rejoin);
         self.rejoin_step(relay, next);
     }
