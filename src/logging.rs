@@ -4,7 +4,7 @@
 //! traces contain bytes, which may be credentials.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,16 +29,7 @@ where
 }
 
 /// Changes the level of a running log.
-#[derive(Debug, Clone)]
-pub struct Levels(reload::Handle<Targets, Registry>);
-
-impl Levels {
-    /// Sets the level.
-    pub fn set(&self, level: Level) {
-        // An error means that the log no longer exists.
-        let _ = self.0.reload(targets(level));
-    }
-}
+type Levels = reload::Handle<Targets, Registry>;
 
 fn targets(level: Level) -> Targets {
     Targets::new()
@@ -62,7 +53,7 @@ where
             Box::new(registry().with(lines.json().flatten_event(true).with_filter(filter)))
         }
     };
-    (subscriber, Levels(handle))
+    (subscriber, handle)
 }
 
 /// The log of the process: its level can be changed and its file reopened.
@@ -75,7 +66,8 @@ pub struct Started {
 impl Started {
     /// Sets the level.
     pub fn set(&self, level: Level) {
-        self.levels.set(level);
+        // An error means that the log no longer exists.
+        let _ = self.levels.reload(targets(level));
     }
 
     /// Continues in a new file at the same path, after logrotate's rename.
@@ -94,19 +86,12 @@ impl Started {
 ///
 /// `log.file` cannot be opened.
 pub fn start(log: &Log) -> io::Result<Started> {
-    let (subscriber, levels, file) = match &log.file {
-        Some(path) => {
-            let keep = log.keep.unwrap_or(KEEP);
-            let file = Arc::new(LogFile::open(path, log.rotate, keep)?);
-            let writer = file.clone();
-            let (subscriber, levels) = adjustable(log, false, move || Writer(writer.clone()));
-            (subscriber, levels, Some(file))
-        }
-        None => {
-            let ansi = io::stderr().is_terminal();
-            let (subscriber, levels) = adjustable(log, ansi, io::stderr);
-            (subscriber, levels, None)
-        }
+    let keep = log.keep.unwrap_or(KEEP);
+    let open = |path: &PathBuf| LogFile::open(path, log.rotate, keep).map(Arc::new);
+    let file = log.file.as_ref().map(open).transpose()?;
+    let (subscriber, levels) = match &file {
+        Some(file) => adjustable(log, false, file.clone()),
+        None => adjustable(log, io::stderr().is_terminal(), io::stderr),
     };
     // An error means that a test has already set one.
     let _ = tracing::subscriber::set_global_default(subscriber);
@@ -144,22 +129,6 @@ impl LogFile {
         Ok(())
     }
 
-    /// Writes one record as a whole, never into two files.
-    fn write(&self, record: &[u8]) -> io::Result<()> {
-        let mut open = self.open.lock();
-        let size = record.len() as u64;
-        if let Some(most) = self.rotate
-            && open.size > 0
-            && open.size.saturating_add(size) > most
-        {
-            self.shift()?;
-            *open = self::open(&self.path)?;
-        }
-        open.file.write_all(record)?;
-        open.size = open.size.saturating_add(size);
-        Ok(())
-    }
-
     /// Renames `FILE.1` to `FILE.2` and so on, and FILE to `FILE.1`; the last one is overwritten.
     fn shift(&self) -> io::Result<()> {
         let numbered = |number: usize| {
@@ -193,12 +162,21 @@ fn open(path: &Path) -> io::Result<Open> {
     Ok(Open { file, size })
 }
 
-/// Writer for the subscriber, which passes each record in one piece.
-struct Writer(Arc<LogFile>);
-
-impl io::Write for Writer {
+impl io::Write for &LogFile {
+    /// Writes one record as a whole, never into two files.
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
-        self.0.write(record).map(|()| record.len())
+        let mut open = self.open.lock();
+        let size = record.len() as u64;
+        if let Some(most) = self.rotate
+            && open.size > 0
+            && open.size.saturating_add(size) > most
+        {
+            self.shift()?;
+            *open = self::open(&self.path)?;
+        }
+        open.file.write_all(record)?;
+        open.size = open.size.saturating_add(size);
+        Ok(record.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -209,12 +187,13 @@ impl io::Write for Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write as _;
 
     #[test]
     fn a_full_file_is_shifted_and_the_oldest_goes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("relay.log");
-        let file = LogFile::open(&path, Some(10), 2).unwrap();
+        let mut file = &LogFile::open(&path, Some(10), 2).unwrap();
         for record in [
             "first\n",
             "second\n",
@@ -222,7 +201,7 @@ mod tests {
             "4\n",
             "a record of its own\n",
         ] {
-            file.write(record.as_bytes()).unwrap();
+            file.write_all(record.as_bytes()).unwrap();
         }
         let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
         assert_eq!(read("relay.log"), "a record of its own\n");
@@ -231,7 +210,7 @@ mod tests {
         assert!(!folder.path().join("relay.log.3").exists());
         std::fs::rename(&path, folder.path().join("elsewhere")).unwrap();
         file.reopen().unwrap();
-        file.write(b"x\n").unwrap();
+        file.write_all(b"x\n").unwrap();
         assert_eq!(read("relay.log"), "x\n");
         assert!(LogFile::open(&folder.path().join("none/relay.log"), None, 1).is_ok());
     }

@@ -160,19 +160,26 @@ impl SharingMetrics {
         metrics.relays.set(1);
         for operation in Command::NAMES.iter().chain(&["connect"]) {
             for outcome in STORE {
-                let labels = labels([("operation", operation), ("outcome", outcome)]);
-                drop(metrics.operations.get_or_create(&labels));
+                let labels = [("operation", *operation), ("outcome", outcome)];
+                series(&metrics.operations, labels);
             }
         }
         metrics
     }
 }
 
-fn labels<const N: usize>(labels: [(&'static str, &str); N]) -> Labels {
-    labels
-        .into_iter()
-        .map(|(name, value)| (name, value.to_owned()))
-        .collect()
+/// Returns the series of a family that has these labels, and creates it if there is none.
+fn series<M: Clone, const N: usize>(
+    family: &Family<Labels, M>,
+    labels: [(&'static str, &str); N],
+) -> M {
+    let labels = labels.map(|(name, value)| (name, value.to_owned()));
+    family.get_or_create_owned(&labels.to_vec())
+}
+
+/// Value of a gauge that counts something.
+fn count(of: usize) -> i64 {
+    i64::try_from(of).unwrap_or(i64::MAX)
 }
 
 fn histogram() -> Histogram {
@@ -203,8 +210,8 @@ impl Metrics {
             sharing: config.state.store.is_some().then(|| SharingMetrics::new(r)),
             registry,
         };
-        let build = labels([("version", config::VERSION), ("revision", REVISION)]);
-        metrics.families.build.get_or_create(&build).set(1);
+        let build = [("version", config::VERSION), ("revision", REVISION)];
+        series(&metrics.families.build, build).set(1);
         metrics.begin(config);
         metrics
     }
@@ -212,8 +219,8 @@ impl Metrics {
     /// Counts an operation of the shared store.
     pub fn on_store(&self, operation: &str, outcome: &str) {
         if let Some(sharing) = &self.sharing {
-            let labels = labels([("operation", operation), ("outcome", outcome)]);
-            sharing.operations.get_or_create(&labels).inc();
+            let labels = [("operation", operation), ("outcome", outcome)];
+            series(&sharing.operations, labels).inc();
         }
     }
 
@@ -221,9 +228,7 @@ impl Metrics {
     pub fn sharing(&self, up: bool, relays: usize) {
         if let Some(sharing) = &self.sharing {
             sharing.up.set(i64::from(up));
-            sharing
-                .relays
-                .set(i64::try_from(relays).unwrap_or(i64::MAX));
+            sharing.relays.set(count(relays));
         }
     }
 
@@ -237,142 +242,115 @@ impl Metrics {
 
     /// Creates every series that is known.
     fn begin(&self, config: &Config) {
+        let families = &self.families;
         for protocol in Protocol::ALL {
             let protocol = ("protocol", protocol.name());
-            drop(self.families.active.get_or_create(&labels([protocol])));
-            drop(self.families.logins.get_or_create(&labels([protocol])));
+            series(&families.active, [protocol]);
+            series(&families.logins, [protocol]);
             for outcome in OUTCOMES {
-                let labels = labels([protocol, ("outcome", outcome)]);
-                drop(self.families.sessions.get_or_create(&labels));
+                series(&families.sessions, [protocol, ("outcome", outcome)]);
             }
             for direction in ["up", "down"] {
-                let labels = labels([protocol, ("direction", direction)]);
-                drop(self.families.bytes.get_or_create(&labels));
+                series(&families.bytes, [protocol, ("direction", direction)]);
             }
             for kind in Kind::ALL {
                 let side = ("side", kind.side().name());
-                let labels = labels([protocol, side, ("kind", kind.name())]);
-                drop(self.families.faults.get_or_create(&labels));
+                series(&families.faults, [protocol, side, ("kind", kind.name())]);
             }
         }
         for (family, outcomes) in [
-            (&self.families.notifications, NOTIFICATIONS),
-            (&self.families.waits, WAITS),
-            (&self.families.messages, MESSAGES),
+            (&families.notifications, NOTIFICATIONS),
+            (&families.waits, WAITS),
+            (&families.messages, MESSAGES),
         ] {
             for outcome in outcomes {
-                drop(family.get_or_create(&labels([("outcome", outcome)])));
+                series(family, [("outcome", outcome)]);
             }
         }
-        for registration in config.registrations.values() {
+        for (name, registration) in &config.registrations {
+            let name = ("registration", name.as_str());
             if let Some(seconds) = registration.credential_expires {
-                let labels = labels([("registration", &registration.name)]);
-                self.families
-                    .expiry
-                    .get_or_create(&labels)
-                    .set(seconds as f64);
+                series(&families.expiry, [name]).set(seconds as f64);
             }
-        }
-        for name in config.registrations.keys() {
-            let registration = labels([("registration", name)]);
-            drop(self.families.reauthorization.get_or_create(&registration));
-            drop(self.families.attention.get_or_create(&registration));
+            series(&families.reauthorization, [name]);
+            series(&families.attention, [name]);
             for outcome in REQUESTS {
-                let labels = labels([("registration", name), ("outcome", outcome)]);
-                drop(self.families.requests.get_or_create(&labels));
+                series(&families.requests, [name, ("outcome", outcome)]);
             }
         }
     }
 
     /// Counts a session that begins.
     pub fn session_began(&self, protocol: Protocol) {
-        let labels = labels([("protocol", protocol.name())]);
-        self.families.active.get_or_create(&labels).inc();
+        series(&self.families.active, [("protocol", protocol.name())]).inc();
     }
 
     /// Counts a session that ended, with its octets.
     pub fn session_ended(&self, protocol: Protocol, outcome: &str, up: u64, down: u64) {
+        let families = &self.families;
         let protocol = ("protocol", protocol.name());
-        self.families
-            .active
-            .get_or_create(&labels([protocol]))
-            .dec();
-        let ended = labels([protocol, ("outcome", outcome)]);
-        self.families.sessions.get_or_create(&ended).inc();
+        series(&families.active, [protocol]).dec();
+        series(&families.sessions, [protocol, ("outcome", outcome)]).inc();
         for (direction, octets) in [("up", up), ("down", down)] {
-            let labels = labels([protocol, ("direction", direction)]);
-            self.families.bytes.get_or_create(&labels).inc_by(octets);
+            series(&families.bytes, [protocol, ("direction", direction)]).inc_by(octets);
         }
     }
 
     /// Counts a successful login, and its duration.
     pub fn logged_in(&self, protocol: Protocol, took: Duration) {
-        let labels = labels([("protocol", protocol.name())]);
-        self.families
-            .logins
-            .get_or_create(&labels)
-            .observe(took.as_secs_f64());
+        let login = series(&self.families.logins, [("protocol", protocol.name())]);
+        login.observe(took.as_secs_f64());
     }
 
     /// Counts a fault by its kind.
     pub fn fault(&self, protocol: Protocol, kind: Kind) {
-        let labels = labels([
+        let labels = [
             ("protocol", protocol.name()),
             ("side", kind.side().name()),
             ("kind", kind.name()),
-        ]);
-        self.families.faults.get_or_create(&labels).inc();
+        ];
+        series(&self.families.faults, labels).inc();
     }
 
     /// Counts messages that ended: accepted, rejected or lost.
     pub fn messages(&self, outcome: &str, count: u64) {
-        let labels = labels([("outcome", outcome)]);
-        self.families.messages.get_or_create(&labels).inc_by(count);
+        series(&self.families.messages, [("outcome", outcome)]).inc_by(count);
     }
 
     /// Counts a request for a message permit.
     pub fn smtp_wait(&self, outcome: &str) {
-        let labels = labels([("outcome", outcome)]);
-        self.families.waits.get_or_create(&labels).inc();
+        series(&self.families.waits, [("outcome", outcome)]).inc();
     }
 
     /// Counts an alert that was delivered, failed or dropped.
     pub fn on_notification(&self, outcome: &str) {
-        let labels = labels([("outcome", outcome)]);
-        self.families.notifications.get_or_create(&labels).inc();
+        series(&self.families.notifications, [("outcome", outcome)]).inc();
     }
 
     /// Number of tokens obtained for a registration.
     pub fn tokens(&self, registration: &str) -> u64 {
-        let labels = labels([("registration", registration), ("outcome", "ok")]);
-        self.families.requests.get_or_create(&labels).get()
+        let labels = [("registration", registration), ("outcome", "ok")];
+        series(&self.families.requests, labels).get()
     }
 
     /// Counts a token request, and its duration.
     pub fn token_request(&self, registration: &str, outcome: &str, took: Duration) {
-        let labels = labels([("registration", registration), ("outcome", outcome)]);
-        self.families.requests.get_or_create(&labels).inc();
+        let labels = [("registration", registration), ("outcome", outcome)];
+        series(&self.families.requests, labels).inc();
         self.families.request_duration.observe(took.as_secs_f64());
     }
 
     /// Sets the number of a registration's accounts whose owner must consent, and of consents that
     /// need attention.
     pub fn consents(&self, registration: &str, needed: usize, attention: usize) {
-        let labels = labels([("registration", registration)]);
-        for (gauge, accounts) in [
-            (&self.families.reauthorization, needed),
-            (&self.families.attention, attention),
-        ] {
-            let accounts = i64::try_from(accounts).unwrap_or(i64::MAX);
-            gauge.get_or_create(&labels).set(accounts);
-        }
+        let labels = [("registration", registration)];
+        series(&self.families.reauthorization, labels).set(count(needed));
+        series(&self.families.attention, labels).set(count(attention));
     }
 
     /// Sets the number of redeemed tokens that are not on disk yet.
     pub fn unstored_tokens(&self, tokens: usize) {
-        self.families
-            .unstored
-            .set(i64::try_from(tokens).unwrap_or(i64::MAX));
+        self.families.unstored.set(count(tokens));
     }
 
     /// Sets whether audit records can be written, and when a head was last signed, in seconds since

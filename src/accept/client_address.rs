@@ -1,13 +1,12 @@
 //! Finds a client's address before a session begins, and checks it against the listener's `allow`.
 //! A rejected connection is closed without sending a byte.
 
-use std::fmt;
 use std::net::SocketAddr;
 
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::proxy_protocol::{self, ProxyHeader};
+use super::proxy_protocol::{self, ProxyHeader, ReadError};
 use crate::config::Listener;
 use crate::fault_log::FaultLogLimiter;
 
@@ -27,17 +26,16 @@ pub async fn identify_client(
     let client = match read_proxy_header(listener, tcp, peer, deadline).await {
         Ok(client) => client,
         // A connection without data, as health checks make.
-        Err(Unannounced::Peer(proxy_protocol::ReadError::Left)) => {
+        Err(ReadError::Left) => {
             tracing::debug!(listener = listener.name, peer = %peer, "{UNANNOUNCED}");
             return None;
         }
         Err(why) => {
-            let why = why.to_string();
             if fault_log.allows_rejection(peer.ip(), UNANNOUNCED) {
                 tracing::warn!(
                     listener = listener.name,
                     peer = %peer,
-                    why,
+                    why = why.to_string(),
                     remedy = "let only load balancers connect here, with a PROXY header, from the networks in the listener's proxy_protocol",
                     "{UNANNOUNCED}"
                 );
@@ -63,35 +61,16 @@ async fn read_proxy_header(
     tcp: &mut TcpStream,
     peer: SocketAddr,
     deadline: Instant,
-) -> Result<SocketAddr, Unannounced> {
+) -> Result<SocketAddr, ReadError> {
     if listener.proxy_protocol.is_empty() {
         return Ok(peer);
     }
     let contains = |network: &ipnet::IpNet| network.contains(&peer.ip());
     if !listener.proxy_protocol.iter().any(contains) {
-        return Err(Unannounced::Network);
+        return Err(ReadError::Network);
     }
-    match proxy_protocol::read(tcp, deadline).await {
-        Ok(ProxyHeader::Client(client)) => Ok(client),
-        Ok(ProxyHeader::Local) => Ok(peer),
-        Err(why) => Err(Unannounced::Peer(why)),
-    }
-}
-
-/// Reason why a required PROXY header is missing.
-#[derive(Debug)]
-enum Unannounced {
-    /// The peer is not one of the load balancers.
-    Network,
-    /// The load balancer did not send a valid header.
-    Peer(proxy_protocol::ReadError),
-}
-
-impl fmt::Display for Unannounced {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Network => f.write_str("it comes from none of the load balancers' networks"),
-            Self::Peer(why) => why.fmt(f),
-        }
-    }
+    Ok(match proxy_protocol::read(tcp, deadline).await? {
+        ProxyHeader::Client(client) => client,
+        ProxyHeader::Local => peer,
+    })
 }

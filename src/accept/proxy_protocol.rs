@@ -5,7 +5,6 @@
 //! octet after the header, which belongs to the session or its TLS. The caller decides which peers
 //! to trust.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
@@ -59,57 +58,46 @@ pub enum Parsed {
 }
 
 /// Reason why the input is not an accepted PROXY header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// The input begins neither version 1 nor version 2.
+    #[error("it does not begin with a PROXY header")]
     Foreign,
     /// The line of version 1 does not match §2.1.
+    #[error("its PROXY line is malformed")]
     Line,
     /// Version 2 with another version, command, family or transport than those of TCP.
+    #[error("its PROXY header is of a version, command or transport other than TCP's")]
     Kind,
     /// Version 2 is too short for its addresses.
+    #[error("its PROXY header is shorter than the addresses in it")]
     Short,
     /// An extension of version 2 is longer than what is left of the header.
+    #[error("its PROXY header is shorter than the extensions in it")]
     Extension,
     /// The checksum of version 2 does not match the header.
+    #[error("the checksum in its PROXY header does not match")]
     Checksum,
     /// The header exceeds its length limit.
+    #[error("its PROXY header is too long")]
     Long,
 }
 
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Foreign => "it does not begin with a PROXY header",
-            Self::Line => "its PROXY line is malformed",
-            Self::Kind => "its PROXY header is of a version, command or transport other than TCP's",
-            Self::Short => "its PROXY header is shorter than the addresses in it",
-            Self::Extension => "its PROXY header is shorter than the extensions in it",
-            Self::Checksum => "the checksum in its PROXY header does not match",
-            Self::Long => "its PROXY header is too long",
-        })
-    }
-}
-
 /// Reason why no header was read.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The input is not a valid header.
-    Malformed(Malformed),
+    #[error("{0}")]
+    Malformed(#[from] Malformed),
     /// The connection ended or failed.
+    #[error("it left before its PROXY header was complete")]
     Left,
     /// The header did not arrive in time.
+    #[error("its PROXY header was not complete in time")]
     TimedOut,
-}
-
-impl fmt::Display for ReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Malformed(malformed) => malformed.fmt(f),
-            Self::Left => f.write_str("it left before its PROXY header was complete"),
-            Self::TimedOut => f.write_str("its PROXY header was not complete in time"),
-        }
-    }
+    /// The peer is not one of the load balancers.
+    #[error("it comes from none of the load balancers' networks")]
+    Network,
 }
 
 /// Octets from the beginning of a connection that [`begins_with_header`] examines.
@@ -143,7 +131,7 @@ pub async fn read(tcp: &mut TcpStream, deadline: Instant) -> Result<ProxyHeader,
     let reading = async {
         let mut input = Vec::new();
         loop {
-            match parse(&input).map_err(ReadError::Malformed)? {
+            match parse(&input)? {
                 Parsed::Complete(header) => return Ok(header),
                 Parsed::Missing(octets) => {
                     let read = tcp.take(octets as u64).read_buf(&mut input).await;

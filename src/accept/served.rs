@@ -17,10 +17,9 @@ pub struct ServedListener {
 impl ServedListener {
     /// Loads the listener's TLS configuration.
     pub fn new(listener: Arc<Listener>) -> Result<Self, rustls::Error> {
-        let tls = match listener.tls.certificate() {
-            Some(identity) => Some(Arc::new(ReloadableTls::new(&listener.name, identity)?)),
-            None => None,
-        };
+        let certificate = listener.tls.certificate();
+        let tls = certificate.map(|identity| ReloadableTls::new(&listener.name, identity));
+        let tls = tls.transpose()?.map(Arc::new);
         Ok(Self { listener, tls })
     }
 }

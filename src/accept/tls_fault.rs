@@ -21,30 +21,30 @@ pub fn client_fault(error: &io::Error, first: &[u8]) -> Option<Fault> {
     let tls = error
         .get_ref()
         .and_then(|error| error.downcast_ref::<rustls::Error>());
-    Some(match tls {
-        Some(rustls::Error::NoCertificatesPresented) => Fault::new(
-            Kind::Tls,
-            "the client shows no certificate, which the listener requires",
-        )
-        .with_remedy("give the application a certificate of an authority in the listener's tls.client_ca"),
-        Some(rustls::Error::InvalidCertificate(why)) => Fault::new(
-            Kind::Tls,
+    let (detail, remedy) = match tls {
+        Some(rustls::Error::NoCertificatesPresented) => (
+            "the client shows no certificate, which the listener requires".to_owned(),
+            "give the application a certificate of an authority in the listener's tls.client_ca",
+        ),
+        Some(rustls::Error::InvalidCertificate(why)) => (
             format!("the certificate that the client shows is not valid: {why}"),
-        )
-        .with_remedy("give the application a certificate of an authority in the listener's tls.client_ca, good for client authentication and not expired"),
-        Some(rustls::Error::AlertReceived(alert)) => Fault::new(
-            Kind::Tls,
+            "give the application a certificate of an authority in the listener's tls.client_ca, good for client authentication and not expired",
+        ),
+        Some(rustls::Error::AlertReceived(alert)) => (
             format!("the client ended the TLS handshake: {alert:?}"),
-        )
-        .with_remedy("make the application trust the listener's certificate: its authority, its name, its date"),
+            "make the application trust the listener's certificate: its authority, its name, its date",
+        ),
         Some(
             rustls::Error::PeerIncompatible(_)
             | rustls::Error::PeerMisbehaved(_)
             | rustls::Error::InvalidMessage(_),
-        ) => unusable_offer(error, first),
-        _ => Fault::new(Kind::Tls, format!("no TLS with the client: {error}"))
-            .with_remedy("the application must speak TLS 1.2 or later here and trust the listener's certificate"),
-    })
+        ) => return Some(unusable_offer(error, first)),
+        _ => (
+            format!("no TLS with the client: {error}"),
+            "the application must speak TLS 1.2 or later here and trust the listener's certificate",
+        ),
+    };
+    Some(Fault::new(Kind::Tls, detail).with_remedy(remedy))
 }
 
 /// Builds the fault of a connection that begins with a TLS handshake (RFC 8446 §5.1, or an SSL 2.0

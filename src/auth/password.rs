@@ -51,11 +51,18 @@ impl VerifiedLogin {
         unproven: Option<Secret>,
     ) -> Self {
         Self {
+            unverified: unproven,
+            ..Self::new(account, login, mailbox)
+        }
+    }
+
+    fn new(account: Arc<Account>, login: String, mailbox: String) -> Self {
+        Self {
             account,
             login,
             mailbox,
             password: None,
-            unverified: unproven,
+            unverified: None,
             unauthenticated: false,
         }
     }
@@ -67,13 +74,10 @@ impl VerifiedLogin {
         let allowed = listener.allow.as_ref()?;
         let client = client.to_canonical();
         let is_near = allowed.iter().any(|network| network.contains(&client));
+        let mailbox = open.account.mailbox_of(listener.protocol, &open.login);
         is_near.then(|| Self {
-            account: open.account.clone(),
-            login: open.login.clone(),
-            mailbox: open.account.mailbox_of(listener.protocol, &open.login),
-            password: None,
-            unverified: None,
             unauthenticated: true,
+            ..Self::new(open.account.clone(), open.login.clone(), mailbox)
         })
     }
 
@@ -159,20 +163,6 @@ pub struct Candidate {
 /// Keyed hash of a password; the key is this process's own.
 pub type Fingerprint = [u8; 32];
 
-impl Candidate {
-    /// Creates a login whose password the identity provider checks.
-    fn left_to_provider(&self, presented: &Secret) -> VerifiedLogin {
-        VerifiedLogin {
-            account: self.account.clone(),
-            login: self.login.clone(),
-            mailbox: self.mailbox.clone(),
-            password: None,
-            unverified: Some(presented.clone()),
-            unauthenticated: false,
-        }
-    }
-}
-
 /// Checks presented passwords against configured ones, in bounded memory.
 pub struct PasswordChecker {
     /// Random key of this process.
@@ -255,7 +245,11 @@ impl PasswordChecker {
         if let Some(claim) = &claim
             && claim.account.registration.grant.needs_client_password()
         {
-            return Some(claim.left_to_provider(presented));
+            let (account, login, mailbox) = (&claim.account, &claim.login, &claim.mailbox);
+            return Some(VerifiedLogin {
+                unverified: Some(presented.clone()),
+                ..VerifiedLogin::new(account.clone(), login.clone(), mailbox.clone())
+            });
         }
         let passwords = claim.as_ref().map_or(&[][..], |claim| &claim.passwords);
         // Only a right password is answered faster.
@@ -287,20 +281,11 @@ impl PasswordChecker {
                 self.run(dummy.clone(), presented.clone()).await;
             }
         }
-        let password = found?.clone();
-        let Candidate {
-            account,
-            login,
-            mailbox,
-            ..
-        } = claim?;
+        let password = Some(found?.clone());
+        let claim = claim?;
         Some(VerifiedLogin {
-            account,
-            login,
-            mailbox,
-            password: Some(password),
-            unverified: None,
-            unauthenticated: false,
+            password,
+            ..VerifiedLogin::new(claim.account, claim.login, claim.mailbox)
         })
     }
 

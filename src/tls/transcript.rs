@@ -113,20 +113,12 @@ impl Context for RestoringContext {
     }
 }
 
-/// Verifier of clients' certificates. In TLS 1.2 a client signs all messages (RFC 5246 §7.4.8), in
+/// Verifier of certificates that clients must show. In TLS 1.2 a client signs all messages (RFC 5246 §7.4.8), in
 /// TLS 1.3 their hash.
 #[derive(Debug)]
 pub(super) struct RestoringVerifier(pub(super) Arc<dyn ClientCertVerifier>);
 
 impl ClientCertVerifier for RestoringVerifier {
-    fn offer_client_auth(&self) -> bool {
-        self.0.offer_client_auth()
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
-        self.0.client_auth_mandatory()
-    }
-
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         self.0.root_hint_subjects()
     }
@@ -162,9 +154,5 @@ impl ClientCertVerifier for RestoringVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.supported_verify_schemes()
-    }
-
-    fn requires_raw_public_keys(&self) -> bool {
-        self.0.requires_raw_public_keys()
     }
 }
