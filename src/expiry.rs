@@ -25,6 +25,14 @@ pub fn near(end: i64, now: i64) -> Option<i64> {
     (days <= DAYS.into_iter().max()?).then_some(days)
 }
 
+/// `ends in 3 days` or `has ended`, if `end` is near.
+pub fn ends_soon(end: i64) -> Option<String> {
+    match near(end, now())? {
+        ..0 => Some("has ended".into()),
+        days => Some(format!("ends {}", in_days(days))),
+    }
+}
+
 /// Phrase for a number of whole days from today: `today`, `in 1 day` or `in 3 days`.
 pub fn in_days(days: i64) -> String {
     match days {

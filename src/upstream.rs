@@ -67,7 +67,7 @@ impl<'a> Connector<'a> {
 
     /// Opens the connection, through the egress proxy if the provider has one.
     pub async fn dial(&self) -> Result<Stream, Fault> {
-        let dialled = dial::dial(self.provider, self.endpoint);
+        let dialled = dial(self.provider, self.endpoint);
         Ok(Stream::new(self.within("connection", dialled).await?))
     }
 

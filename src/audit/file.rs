@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::chain::{TAIL, split};
-use super::error::AuditError;
 use crate::platform;
 
 /// Octets read in one step, from the end.
@@ -18,18 +17,36 @@ const ENDING: Duration = Duration::from_secs(2);
 
 /// Audit file that is open for writing.
 #[derive(Debug)]
-pub(super) struct Opened {
+pub(super) struct AuditFile {
+    pub(super) path: PathBuf,
     pub(super) file: Arc<File>,
     /// Whether this is a regular file rather than a pipe or device.
-    pub(super) regular: bool,
-    /// Hash of the last record.
-    pub(super) head: Option<String>,
-    /// End of the last whole line, if a torn line still follows it because the disk is full.
+    pub(super) is_regular: bool,
+    /// End of the last whole line, if a torn line still follows it because the disk is full. That is
+    /// moved before anything is written.
     pub(super) torn: Option<u64>,
 }
 
-/// Opens the file and creates it if absent, with mode 0600 and its folder with 0700.
-pub(super) fn open(path: &Path) -> Result<Opened, AuditError> {
+/// An audit sink that cannot be used at start.
+#[derive(Debug, thiserror::Error)]
+#[error("audit.path: {}: {why}", path.display())]
+pub struct AuditError {
+    path: PathBuf,
+    why: String,
+}
+
+impl AuditError {
+    pub(super) fn new(path: &Path, why: impl std::fmt::Display) -> Self {
+        Self {
+            path: path.to_owned(),
+            why: why.to_string(),
+        }
+    }
+}
+
+/// Opens the file and creates it if absent, with mode 0600 and its folder with 0700. Returns it, and
+/// the hash of its last record.
+pub(super) fn open(path: &Path) -> Result<(AuditFile, Option<String>), AuditError> {
     let unusable = |why: &dyn std::fmt::Display| AuditError::new(path, why);
     if let (false, Some(folder)) = (path.exists(), path.parent()) {
         // If this fails, opening the file reports why.
@@ -39,9 +56,9 @@ pub(super) fn open(path: &Path) -> Result<Opened, AuditError> {
     let Some(mut file) = opened else {
         return Err(unusable(&"another process writes it; give each its own"));
     };
-    let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
+    let is_regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
     let (mut head, mut torn) = (None, None);
-    if regular {
+    if is_regular {
         let length = file.metadata().map_err(|error| unusable(&error))?.len();
         let end = behind_last_line(&mut file, length).map_err(|error| unusable(&error))?;
         match repair_torn_end(&file, path, end) {
@@ -61,12 +78,13 @@ pub(super) fn open(path: &Path) -> Result<Opened, AuditError> {
         let end = file.seek(SeekFrom::End(0));
         end.map_err(|error| unusable(&error))?;
     }
-    Ok(Opened {
+    let opened = AuditFile {
+        path: path.to_owned(),
         file: Arc::new(file),
-        regular,
-        head,
+        is_regular,
         torn,
-    })
+    };
+    Ok((opened, head))
 }
 
 /// Whether the error may pass once there is space.

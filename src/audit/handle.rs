@@ -1,6 +1,6 @@
 //! Handle through which sessions record audit events.
 
-use super::error::AuditError;
+use super::file::AuditError;
 use super::record::AuditRecord;
 use std::fmt;
 use std::path::Path;
@@ -8,9 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::http::{self, Http};
-use super::outlet::Outlet;
 use super::queue::Queue;
-use super::remote::Remote;
+use super::remote::{Delivery, Receiver, Remote};
 use super::sign::Signer;
 use super::syslog::{self, Syslog};
 use super::writer::Writer;
@@ -22,7 +21,7 @@ pub struct Audit(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) queue: Arc<Queue>,
-    remotes: Vec<(Arc<Remote>, &'static str)>,
+    remotes: Vec<Arc<Remote>>,
     envelope: bool,
     path: Option<config::AuditPath>,
     is_signed: bool,
@@ -49,30 +48,23 @@ impl Audit {
     pub fn start_as(settings: &config::Audit, relay: Option<String>) -> Result<Self, AuditError> {
         let queue = Arc::new(Queue::new(settings.on_full, relay));
         let mut remotes = Vec::new();
-        let mut outlets = Vec::new();
         if let Some(server) = settings.syslog.clone() {
-            let remote = Arc::new(Remote::new(settings.on_full, &syslog::WORDING));
-            outlets.push(Outlet::syslog(remote.clone()));
-            remotes.push((
-                remote.clone(),
-                "audit records could not be sent to syslog before the end",
-            ));
-            spawn("audit-syslog", move || remote.run(Syslog::new(server)));
+            let delivery = Syslog::new(server);
+            remotes.push(remote(
+                "audit-syslog",
+                settings,
+                &syslog::RECEIVER,
+                delivery,
+            )?);
         }
         if let Some(collector) = settings.http.clone() {
-            let remote = Arc::new(Remote::new(settings.on_full, &http::WORDING));
-            outlets.push(Outlet::http(remote.clone()));
-            remotes.push((
-                remote.clone(),
-                "audit records could not be sent to the collector before the end",
-            ));
             let delivery = Http::new(collector)
                 .map_err(|error| AuditError::new(Path::new("audit.http"), error))?;
-            spawn("audit-http", move || remote.run(delivery));
+            remotes.push(remote("audit-http", settings, &http::RECEIVER, delivery)?);
         }
         let signer = settings.sign.clone().and_then(|key| key.0).map(Signer::new);
         let path = settings.path.as_ref();
-        let writer = Writer::open(path, queue.clone(), outlets, signer)?;
+        let writer = Writer::open(path, queue.clone(), remotes.clone(), signer)?;
         spawn("audit", move || writer.run());
         Ok(Self(Arc::new(Inner {
             queue,
@@ -137,10 +129,10 @@ impl Audit {
                 "audit records could not be written before the end"
             );
         }
-        for (remote, unsent) in &self.0.remotes {
+        for remote in &self.0.remotes {
             let records = remote.finish(deadline);
             if records > 0 {
-                tracing::warn!(records, "{unsent}");
+                tracing::warn!(records, "{}", remote.receiver.unsent);
             }
         }
         left
@@ -156,10 +148,27 @@ impl fmt::Debug for Audit {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.queue.close();
-        for (remote, _) in &self.remotes {
+        for remote in &self.remotes {
             remote.close();
         }
     }
+}
+
+/// Creates the queue of one server, and starts the thread that delivers its messages.
+fn remote(
+    thread: &str,
+    settings: &config::Audit,
+    receiver: &'static Receiver,
+    delivery: impl Delivery + Send + 'static,
+) -> Result<Arc<Remote>, AuditError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| AuditError::new(Path::new(thread), error))?;
+    let remote = Arc::new(Remote::new(settings.on_full, receiver));
+    let sending = remote.clone();
+    spawn(thread, move || sending.run(&runtime, delivery));
+    Ok(remote)
 }
 
 /// Starts a thread that logs to its parent's subscriber.

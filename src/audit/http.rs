@@ -8,11 +8,10 @@
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use reqwest::header::CONTENT_TYPE;
-use tokio::runtime::Runtime;
+use tokio::time::timeout;
 
-use super::remote::{Delivery, Undelivered, Wording};
-use crate::config::AuditHttp;
+use super::remote::{Delivery, Receiver, Undelivered};
+use crate::config::{AuditHttp, IpPreference};
 use crate::outbound::http::Client;
 
 /// Longest duration of a request, response included.
@@ -21,8 +20,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum number of records and of octets in one request.
 const BATCH: (usize, usize) = (1_000, 1024 * 1024);
 
-/// Log messages about the collector.
-pub(super) const WORDING: Wording = Wording {
+/// The collector, as its queue needs it.
+pub(super) const RECEIVER: Receiver = Receiver {
+    message: |_, line| line.to_vec(),
     full: (
         "audit records are not sent to the collector",
         "the server of audit.http cannot be reached or is slow; the file has what it lacks",
@@ -32,13 +32,13 @@ pub(super) const WORDING: Wording = Wording {
         "check audit.http: its url, headers and ca, and the server; it is tried again",
     ),
     again: "the audit collector takes records again",
+    unsent: "audit records could not be sent to the collector before the end",
 };
 
 /// Delivers batches to one collector.
 pub(super) struct Http {
     settings: AuditHttp,
     client: Client,
-    runtime: Runtime,
 }
 
 impl Http {
@@ -46,29 +46,12 @@ impl Http {
     ///
     /// # Errors
     ///
-    /// The runtime or the TLS configuration cannot be built.
-    pub(super) fn new(settings: AuditHttp) -> std::io::Result<Self> {
-        let tls = crate::tls::client(&settings.ca.0).map_err(std::io::Error::other)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+    /// The TLS configuration cannot be built.
+    pub(super) fn new(settings: AuditHttp) -> Result<Self, rustls::Error> {
         Ok(Self {
-            client: Client::new(tls, None, crate::config::IpPreference::Any),
+            client: Client::new(crate::tls::client(&settings.ca.0)?, None, IpPreference::Any),
             settings,
-            runtime,
         })
-    }
-
-    async fn post(&self, body: Vec<u8>) -> Result<StatusCode, String> {
-        let mut request = axum::http::Request::post(self.settings.url.as_str())
-            .header(CONTENT_TYPE, "application/x-ndjson");
-        for (name, value) in self.settings.headers.values() {
-            request = request.header(name, value);
-        }
-        let request = request.body(body).map_err(|error| error.to_string())?;
-        let answer = self.client.execute(request).await;
-        let answer = answer.map_err(|error| crate::outbound::http::causes(&error))?;
-        Ok(answer.status())
     }
 }
 
@@ -82,12 +65,11 @@ impl Delivery for Http {
         BATCH
     }
 
-    fn deliver(&mut self, messages: &[Vec<u8>]) -> Result<(), Undelivered> {
-        let request = self.post(messages.concat());
-        let answer = self
-            .runtime
-            .block_on(async { tokio::time::timeout(REQUEST_TIMEOUT, request).await });
-        match answer {
+    async fn deliver(&mut self, messages: &[Vec<u8>]) -> Result<(), Undelivered> {
+        let AuditHttp { url, headers, .. } = &self.settings;
+        let body = messages.concat();
+        let request = self.client.post(url, headers, "application/x-ndjson", body);
+        match timeout(REQUEST_TIMEOUT, request).await {
             Ok(Ok(status)) if status.is_success() => Ok(()),
             Ok(Ok(StatusCode::PAYLOAD_TOO_LARGE)) => Err(Undelivered::Smaller),
             Ok(Ok(status)) => Err(Undelivered::Later(format!("it answers {status}"))),

@@ -18,13 +18,11 @@
 
 mod chain;
 mod envelopes;
-mod error;
 pub mod export;
 mod file;
 mod handle;
 mod http;
 mod lines;
-mod outlet;
 mod queue;
 mod record;
 mod remote;
@@ -38,7 +36,7 @@ mod writer;
 
 pub use chain::{START, is_hash};
 pub use envelopes::Envelopes;
-pub use error::AuditError;
+pub use file::AuditError;
 pub use handle::Audit;
 pub use lines::{Line, read_line};
 pub use record::{AuditMessage, AuditRecord, Event};

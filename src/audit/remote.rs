@@ -9,7 +9,9 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+use tokio::runtime::Runtime;
 
+use super::record::AuditRecord;
 use crate::config::OnFull;
 
 /// Maximum size of the waiting messages, in octets.
@@ -18,15 +20,19 @@ const MAX_QUEUED: usize = 8 * 1024 * 1024;
 /// Pause after the first failure, and its maximum: each failure doubles it.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
-/// Log messages about one kind of server.
+/// One kind of server: the form of its messages, and the log messages about it.
 #[derive(Debug)]
-pub(super) struct Wording {
+pub(super) struct Receiver {
+    /// Makes a message of a record and its sealed line.
+    pub(super) message: fn(&AuditRecord, &[u8]) -> Vec<u8>,
     /// Log message when messages are dropped, and its remedy.
     pub(super) full: (&'static str, &'static str),
     /// Log message when messages cannot be sent, and its remedy.
     pub(super) unreachable: (&'static str, &'static str),
     /// Log message when records are sent again.
     pub(super) again: &'static str,
+    /// Log message when records are left at the end.
+    pub(super) unsent: &'static str,
 }
 
 /// Sends messages to one machine.
@@ -37,12 +43,12 @@ pub(super) trait Delivery {
     /// Maximum number of messages and of octets sent at once; a single message may be larger.
     fn batch(&self) -> (usize, usize);
 
-    /// Sends messages in order. Blocks, with its own deadlines.
+    /// Sends messages in order, with its own deadlines.
     ///
     /// # Errors
     ///
     /// None of the messages counts as sent, and all are sent again.
-    fn deliver(&mut self, messages: &[Vec<u8>]) -> Result<(), Undelivered>;
+    async fn deliver(&mut self, messages: &[Vec<u8>]) -> Result<(), Undelivered>;
 }
 
 /// Reason why messages were not accepted.
@@ -58,7 +64,7 @@ pub(super) enum Undelivered {
 #[derive(Debug)]
 pub(super) struct Remote {
     on_full: OnFull,
-    wording: &'static Wording,
+    pub(super) receiver: &'static Receiver,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -74,22 +80,28 @@ struct State {
 }
 
 impl Remote {
-    pub(super) fn new(on_full: OnFull, wording: &'static Wording) -> Self {
+    pub(super) fn new(on_full: OnFull, receiver: &'static Receiver) -> Self {
         Self {
             on_full,
-            wording,
+            receiver,
             state: Mutex::default(),
             changed: Condvar::new(),
         }
     }
+
+    /// Adds the message of a sealed record. With `on_full: refuse` this waits for space.
+    pub(super) fn pass(&self, record: &AuditRecord, line: &[u8]) {
+        self.push((self.receiver.message)(record, line));
+    }
+
     /// Adds a message. With `on_full: refuse` this waits for space.
-    pub(super) fn push(&self, message: Vec<u8>) {
+    fn push(&self, message: Vec<u8>) {
         let mut state = self.state.lock();
         while state.octets > 0 && state.octets + message.len() > MAX_QUEUED && !state.closed {
             match self.on_full {
                 OnFull::Continue => {
                     if state.dropped == 0 {
-                        let (what, remedy) = self.wording.full;
+                        let (what, remedy) = self.receiver.full;
                         tracing::error!(remedy, "{what}");
                     }
                     state.dropped += 1;
@@ -176,7 +188,7 @@ impl Remote {
     }
 
     /// Delivers messages until the queue is closed.
-    pub(super) fn run(&self, mut delivery: impl Delivery) {
+    pub(super) fn run(&self, runtime: &Runtime, mut delivery: impl Delivery) {
         let mut failing = false;
         let (mut pause, longest) = PAUSES;
         loop {
@@ -188,14 +200,14 @@ impl Remote {
             let mut size = rest.len();
             while !rest.is_empty() {
                 let (now, later) = rest.split_at(size.min(rest.len()));
-                match delivery.deliver(now) {
+                match runtime.block_on(delivery.deliver(now)) {
                     Ok(()) => {
                         rest = later;
                         pause = PAUSES.0;
                         let dropped = self.sent(now.len());
                         if std::mem::take(&mut failing) || dropped > 0 {
                             let address = delivery.address();
-                            tracing::info!(address, dropped, "{}", self.wording.again);
+                            tracing::info!(address, dropped, "{}", self.receiver.again);
                         }
                         continue;
                     }
@@ -217,7 +229,7 @@ impl Remote {
                     }
                     Err(Undelivered::Later(why)) => {
                         if !std::mem::replace(&mut failing, true) {
-                            let (what, remedy) = self.wording.unreachable;
+                            let (what, remedy) = self.receiver.unreachable;
                             let address = delivery.address();
                             tracing::error!(address, error = why, remedy, "{what}");
                         }
@@ -236,15 +248,22 @@ impl Remote {
 mod tests {
     use super::*;
 
-    const WORDING: Wording = Wording {
+    const RECEIVER: Receiver = Receiver {
+        message: |_, line| line.to_vec(),
         full: ("full", "wait"),
         unreachable: ("unreachable", "wait"),
         again: "again",
+        unsent: "unsent",
     };
+
+    fn run(remote: &Remote, delivery: impl Delivery) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        remote.run(&runtime.unwrap(), delivery);
+    }
 
     #[test]
     fn without_room_messages_are_dropped_and_counted() {
-        let remote = Remote::new(OnFull::Continue, &WORDING);
+        let remote = Remote::new(OnFull::Continue, &RECEIVER);
         for _ in 0..5 {
             remote.push(vec![b'x'; MAX_QUEUED / 3]);
         }
@@ -265,7 +284,7 @@ mod tests {
             (8, 1000)
         }
 
-        fn deliver(&mut self, messages: &[Vec<u8>]) -> Result<(), Undelivered> {
+        async fn deliver(&mut self, messages: &[Vec<u8>]) -> Result<(), Undelivered> {
             match messages.len() {
                 ..=3 => {
                     self.0.push(messages.len());
@@ -288,7 +307,7 @@ mod tests {
             (8, 1000)
         }
 
-        fn deliver(&mut self, messages: &[Vec<u8>]) -> Result<(), Undelivered> {
+        async fn deliver(&mut self, messages: &[Vec<u8>]) -> Result<(), Undelivered> {
             match messages.iter().all(|message| message.len() <= 100) {
                 true => Ok(()),
                 false => Err(Undelivered::Smaller),
@@ -298,25 +317,25 @@ mod tests {
 
     #[test]
     fn messages_that_are_too_large_count_as_dropped() {
-        let remote = Remote::new(OnFull::Continue, &WORDING);
+        let remote = Remote::new(OnFull::Continue, &RECEIVER);
         for octets in [100, 100, 101, 102] {
             remote.push(vec![b'x'; octets]);
         }
         remote.close();
-        remote.run(Low);
+        run(&remote, Low);
         assert_eq!(remote.finish(Instant::now()), 0);
         assert_eq!(remote.state.lock().dropped, 2);
     }
 
     #[test]
     fn batches_get_smaller_until_they_are_taken() {
-        let remote = Remote::new(OnFull::Continue, &WORDING);
+        let remote = Remote::new(OnFull::Continue, &RECEIVER);
         for _ in 0..10 {
             remote.push(vec![b'x'; 100]);
         }
         remote.close();
         let mut narrow = Narrow(Vec::new());
-        remote.run(&mut narrow);
+        run(&remote, &mut narrow);
         assert_eq!(narrow.0, [2, 2, 2, 2, 2]);
         assert_eq!(remote.finish(Instant::now()), 0);
     }

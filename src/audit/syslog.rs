@@ -5,27 +5,34 @@
 //! Syslog has no acknowledgements: messages in a failing connection are lost, and are seen as a gap
 //! in the chain. A message that could not be passed to the connection is sent again.
 
-use std::io::{self, Read as _, Write as _};
-use std::net::{TcpStream, UdpSocket};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
-use rustls::{ClientConnection, StreamOwned};
+use futures_util::FutureExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 
 use super::record::AuditRecord;
-use super::remote::{Delivery, Undelivered, Wording};
+use super::remote::{Delivery, Receiver, Undelivered};
 use crate::config::{Syslog as Server, SyslogTransport};
 use crate::outbound::connect;
 
-/// Longest time to connect, and for each write.
+/// Longest time to connect, for the TLS handshake, and to write a message.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Priority: facility authpriv (10), severity warning.
 const WARNING: u8 = 10 * 8 + 4;
 const INFORMATIONAL: u8 = 10 * 8 + 6;
 
-/// Log messages about the syslog server.
-pub(super) const WORDING: Wording = Wording {
+/// The syslog server, as its queue needs it.
+pub(super) const RECEIVER: Receiver = Receiver {
+    message: |record, line| message(&HOST, record, line),
     full: (
         "audit records are not sent to syslog",
         "the syslog server cannot be reached or is slow; the file has what it lacks",
@@ -35,7 +42,17 @@ pub(super) const WORDING: Wording = Wording {
         "check audit.syslog, the server and its certificate; it is tried again",
     ),
     again: "syslog is reached again",
+    unsent: "audit records could not be sent to syslog before the end",
 };
+
+/// Name of this machine in RFC 5424's form: 1 to 255 printable ASCII characters, or `-`.
+static HOST: LazyLock<String> = LazyLock::new(|| {
+    let name = crate::platform::host_name();
+    match (1..=255).contains(&name.len()) && name.bytes().all(|octet| octet.is_ascii_graphic()) {
+        true => name,
+        false => "-".to_owned(),
+    }
+});
 
 /// Delivers messages to one syslog server, one at a time.
 pub(super) struct Syslog {
@@ -63,9 +80,9 @@ impl Delivery for Syslog {
         (1, usize::MAX)
     }
 
-    fn deliver(&mut self, messages: &[Vec<u8>]) -> Result<(), Undelivered> {
+    async fn deliver(&mut self, messages: &[Vec<u8>]) -> Result<(), Undelivered> {
         for message in messages {
-            if let Err(error) = send(&self.server, &mut self.connection, message) {
+            if let Err(error) = send(&self.server, &mut self.connection, message).await {
                 self.connection = None;
                 if !is_too_long(&error) {
                     return Err(Undelivered::Later(reason(&error)));
@@ -81,10 +98,10 @@ impl Delivery for Syslog {
     }
 }
 
-/// Reason for the log. A socket's timeout is EAGAIN on Unix, whose text says nothing about time.
+/// Reason for the log.
 fn reason(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "no answer in time".to_owned(),
+        io::ErrorKind::TimedOut => "no answer in time".to_owned(),
         _ => error.to_string(),
     }
 }
@@ -95,81 +112,70 @@ fn is_too_long(error: &io::Error) -> bool {
 }
 
 enum Connection {
-    Udp(UdpSocket),
-    Tcp(TcpStream),
-    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    Datagrams(UdpSocket),
+    Stream(Either<TcpStream, Box<TlsStream<TcpStream>>>),
 }
 
-fn send(server: &Server, connection: &mut Option<Connection>, message: &[u8]) -> io::Result<()> {
-    if connection.as_mut().is_some_and(|open| !open.is_alive()) {
+async fn send(
+    server: &Server,
+    connection: &mut Option<Connection>,
+    message: &[u8],
+) -> io::Result<()> {
+    if let Some(Connection::Stream(stream)) = connection
+        && !is_open(stream).await
+    {
         *connection = None;
     }
     let open = match connection {
         Some(open) => open,
-        None => connection.insert(connect(server)?),
+        None => connection.insert(connect(server).await?),
     };
-    let counted = || [format!("{} ", message.len()).as_bytes(), message].concat();
     match open {
-        Connection::Udp(socket) => socket.send(message).map(|_| ()),
-        Connection::Tcp(tcp) => tcp.write_all(&counted()),
-        Connection::Tls(tls) => tls.write_all(&counted()).and_then(|()| tls.flush()),
-    }
-}
-
-/// Connects within [`SEND_TIMEOUT`], with TLS within twice that.
-fn connect(server: &Server) -> io::Result<Connection> {
-    let tcp = || {
-        let tcp = connect::blocking(&server.address.host, server.address.port, SEND_TIMEOUT)?;
-        tcp.set_write_timeout(Some(SEND_TIMEOUT))?;
-        tcp.set_read_timeout(Some(SEND_TIMEOUT))?;
-        Ok::<_, io::Error>(tcp)
-    };
-    match server.transport {
-        SyslogTransport::Udp => datagrams(server).map(Connection::Udp),
-        SyslogTransport::Tcp => tcp().map(Connection::Tcp),
-        SyslogTransport::Tls => {
-            let authorities = server.ca.as_ref().map_or(&[][..], |ca| &ca.0);
-            let config = crate::tls::client(authorities).map_err(io::Error::other)?;
-            let name = server.server_name().ok_or(io::ErrorKind::InvalidInput)?;
-            let tls = ClientConnection::new(Arc::new(config), name);
-            let mut tls = StreamOwned::new(tls.map_err(io::Error::other)?, tcp()?);
-            let end = Instant::now() + SEND_TIMEOUT;
-            while tls.conn.is_handshaking() {
-                if Instant::now() > end {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-                // One read or write at a time, so that a slow server cannot exceed the deadline.
-                if tls.conn.wants_write() {
-                    tls.conn.write_tls(&mut tls.sock)?;
-                } else if tls.conn.read_tls(&mut tls.sock)? == 0 {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                } else if let Err(error) = tls.conn.process_new_packets() {
-                    // Sends the alert with the reason.
-                    let _ = tls.conn.write_tls(&mut tls.sock);
-                    return Err(io::Error::other(error));
-                }
-            }
-            Ok(Connection::Tls(Box::new(tls)))
+        Connection::Datagrams(socket) => socket.send(message).await.map(drop),
+        Connection::Stream(stream) => {
+            let counted = [format!("{} ", message.len()).as_bytes(), message].concat();
+            let write = async {
+                stream.write_all(&counted).await?;
+                stream.flush().await
+            };
+            timeout(SEND_TIMEOUT, write).await?
         }
     }
 }
 
+/// Connects within [`SEND_TIMEOUT`], with TLS within twice that.
+async fn connect(server: &Server) -> io::Result<Connection> {
+    let (host, port) = (&server.address.host, server.address.port);
+    if server.transport == SyslogTransport::Udp {
+        let addresses = timeout(SEND_TIMEOUT, connect::addresses(host, port)).await??;
+        return Ok(Connection::Datagrams(datagrams(addresses).await?));
+    }
+    let tcp = timeout(SEND_TIMEOUT, connect::to_host(host, port)).await??;
+    if server.transport == SyslogTransport::Tcp {
+        return Ok(Connection::Stream(Either::Left(tcp)));
+    }
+    let authorities = server.ca.as_ref().map_or(&[][..], |ca| &ca.0);
+    let config = crate::tls::client(authorities).map_err(io::Error::other)?;
+    let name = server.server_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let handshake = TlsConnector::from(Arc::new(config)).connect(name, tcp);
+    let tls = timeout(SEND_TIMEOUT, handshake).await??;
+    Ok(Connection::Stream(Either::Right(Box::new(tls))))
+}
+
 /// Creates a socket for the first usable address.
-fn datagrams(server: &Server) -> io::Result<UdpSocket> {
+async fn datagrams(addresses: Vec<SocketAddr>) -> io::Result<UdpSocket> {
     let mut last = io::Error::other("the name has no address");
-    for address in
-        connect::blocking_addresses(&server.address.host, server.address.port, SEND_TIMEOUT)?
-    {
-        let any = if address.is_ipv4() {
-            "0.0.0.0:0"
-        } else {
-            "[::]:0"
+    for address in addresses {
+        let any = match address.is_ipv4() {
+            true => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            false => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
         };
-        let bound = UdpSocket::bind(any).and_then(|socket| {
-            socket.connect(address)?;
+        let connected = async {
+            let socket = UdpSocket::bind(any).await?;
+            socket.connect(address).await?;
             Ok(socket)
-        });
-        match bound {
+        };
+        match connected.await {
             Ok(socket) => return Ok(socket),
             Err(error) => last = error,
         }
@@ -177,45 +183,22 @@ fn datagrams(server: &Server) -> io::Result<UdpSocket> {
     Err(last)
 }
 
-impl Connection {
-    /// Whether the server still has the connection open. Writing to a connection that it has closed
-    /// would lose the message without an error.
-    fn is_alive(&mut self) -> bool {
-        match self {
-            Self::Udp(_) => true,
-            Self::Tcp(tcp) => without_waiting(tcp, |mut tcp| tcp.read(&mut [0; 512])),
-            Self::Tls(tls) => {
-                let StreamOwned { conn, sock } = &mut **tls;
-                without_waiting(sock, |mut sock| {
-                    let octets = conn.read_tls(&mut sock)?;
-                    let state = conn.process_new_packets().map_err(io::Error::other)?;
-                    match state.peer_has_closed() {
-                        true => Ok(0),
-                        false => Ok(octets),
-                    }
-                })
-            }
+/// Whether the server still has the connection open. Writing to a connection that it has closed
+/// would lose the message without an error.
+async fn is_open(stream: &mut (impl AsyncRead + Unpin)) -> bool {
+    // The runtime asks the system about its sockets meanwhile.
+    tokio::task::yield_now().await;
+    loop {
+        match stream.read(&mut [0; 512]).now_or_never() {
+            None => return true,
+            Some(Ok(1..)) => {}
+            Some(Ok(0) | Err(_)) => return false,
         }
     }
-}
-
-/// Reads available input without blocking. Returns whether the connection is still open.
-fn without_waiting(tcp: &TcpStream, mut read: impl FnMut(&TcpStream) -> io::Result<usize>) -> bool {
-    if tcp.set_nonblocking(true).is_err() {
-        return false;
-    }
-    let alive = loop {
-        match read(tcp) {
-            Ok(0) => break false,
-            Ok(_) => {}
-            Err(error) => break error.kind() == io::ErrorKind::WouldBlock,
-        }
-    };
-    alive && tcp.set_nonblocking(false).is_ok()
 }
 
 /// Builds `<PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID MSGID STRUCTURED-DATA MSG`, without line end.
-pub(super) fn message(host: &str, record: &AuditRecord, line: &[u8]) -> Vec<u8> {
+fn message(host: &str, record: &AuditRecord, line: &[u8]) -> Vec<u8> {
     let priority = if record.warns() {
         WARNING
     } else {
@@ -230,32 +213,61 @@ pub(super) fn message(host: &str, record: &AuditRecord, line: &[u8]) -> Vec<u8> 
     [head.as_bytes(), line.trim_ascii_end()].concat()
 }
 
-/// Name of this machine in RFC 5424's form: 1 to 255 printable ASCII characters, or `-`.
-pub(super) fn host_name() -> String {
-    let name = crate::platform::host_name();
-    match (1..=255).contains(&name.len()) && name.bytes().all(|octet| octet.is_ascii_graphic()) {
-        true => name,
-        false => "-".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read as _;
+
     use crate::audit::record::Event;
+    use crate::config::HostPort;
 
     /// A server that takes connections and says nothing, as one that waits for another's TLS does.
-    #[test]
-    fn a_silent_server_is_said_to_be_silent() {
-        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut tcp = TcpStream::connect(server.local_addr().unwrap()).unwrap();
-        tcp.set_read_timeout(Some(Duration::from_millis(1)))
-            .unwrap();
-        let error = tcp.read(&mut [0]).unwrap_err();
-        assert_eq!(reason(&error), "no answer in time");
-        assert_eq!(reason(&io::ErrorKind::TimedOut.into()), "no answer in time");
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_server_is_said_to_be_silent() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut syslog = Syslog::new(Server {
+            address: HostPort {
+                host: "127.0.0.1".into(),
+                port: silent.local_addr().unwrap().port(),
+            },
+            transport: SyslogTransport::Tls,
+            ca: None,
+        });
+        let undelivered = syslog.deliver(&[b"record".to_vec()]).await.unwrap_err();
+        assert_eq!(
+            undelivered,
+            Undelivered::Later("no answer in time".to_owned())
+        );
         let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
         assert_eq!(reason(&refused), "connection refused");
+    }
+
+    /// The server closes each connection after a message; no message goes to one that is closed.
+    #[test]
+    fn a_closed_connection_takes_no_message() {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut syslog = Syslog::new(Server {
+            address: HostPort {
+                host: "127.0.0.1".into(),
+                port: server.local_addr().unwrap().port(),
+            },
+            transport: SyslogTransport::Tcp,
+            ca: None,
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        for number in 0..100 {
+            let message = format!("message {number:03}").into_bytes();
+            runtime
+                .block_on(syslog.deliver(std::slice::from_ref(&message)))
+                .unwrap();
+            let (mut client, _) = server.accept().unwrap();
+            let mut counted = [0; 14];
+            client.read_exact(&mut counted).unwrap();
+            assert!(counted.ends_with(&message), "{number}");
+        }
     }
 
     #[test]

@@ -6,16 +6,15 @@
 
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::chain::Chain;
-use super::error::AuditError;
-use super::file;
-use super::outlet::Outlet;
+use super::file::{self, AuditError, AuditFile};
 use super::queue::Queue;
 use super::record::AuditRecord;
+use super::remote::Remote;
 use super::sign::Signer;
 use crate::config::AuditPath;
 use crate::platform::{self, FileId};
@@ -31,18 +30,12 @@ enum Sink {
     None,
     /// Standard output without the standard library's buffer, which might keep unwritten data.
     Stdout(File),
-    File {
-        path: PathBuf,
-        file: Arc<File>,
-        regular: bool,
-        /// Offset of a torn line that must be moved before anything is written.
-        torn: Option<u64>,
-    },
+    File(AuditFile),
 }
 
 pub(super) struct Writer {
     queue: Arc<Queue>,
-    outlets: Vec<Outlet>,
+    remotes: Vec<Arc<Remote>>,
     signer: Option<Signer>,
     sink: Sink,
     chain: Chain,
@@ -50,7 +43,7 @@ pub(super) struct Writer {
     pending: Vec<u8>,
     records: u64,
     written: usize,
-    /// Sealed records not yet passed to the outlets, since they are not written. One piece at most.
+    /// Sealed records not yet passed to the remotes, since they are not written. One piece at most.
     unsent: Vec<(AuditRecord, Vec<u8>)>,
     /// Records written but not synced.
     unsynced: u64,
@@ -68,7 +61,7 @@ impl Writer {
     pub(super) fn open(
         path: Option<&AuditPath>,
         queue: Arc<Queue>,
-        outlets: Vec<Outlet>,
+        remotes: Vec<Arc<Remote>>,
         signer: Option<Signer>,
     ) -> Result<Self, AuditError> {
         let mut head = None;
@@ -79,19 +72,14 @@ impl Writer {
                 Sink::Stdout(stdout.map_err(|error| AuditError::new(Path::new("-"), error))?)
             }
             Some(AuditPath::File(path)) => {
-                let opened = file::open(path)?;
-                head = opened.head;
-                Sink::File {
-                    path: path.clone(),
-                    file: opened.file,
-                    regular: opened.regular,
-                    torn: opened.torn,
-                }
+                let opened;
+                (opened, head) = file::open(path)?;
+                Sink::File(opened)
             }
         };
         let writer = Self {
             queue,
-            outlets,
+            remotes,
             signer,
             sink,
             chain: Chain::continuing_from(head),
@@ -146,12 +134,12 @@ impl Writer {
             }
             // Last, since this may wait with `on_full: refuse`. Lines that are not in the file yet
             // are held back: if they were lost there, the chain would fork.
-            if !self.outlets.is_empty() {
+            if !self.remotes.is_empty() {
                 self.unsent.extend(work.records.into_iter().zip(lines));
                 if !self.failing {
                     for (record, line) in self.unsent.drain(..) {
-                        for outlet in &self.outlets {
-                            outlet.push(&record, &line);
+                        for remote in &self.remotes {
+                            remote.pass(&record, &line);
                         }
                     }
                 }
@@ -202,8 +190,8 @@ impl Writer {
 
     /// Writes pending lines, and logs failures.
     fn write(&mut self) {
-        let torn = matches!(&self.sink, Sink::File { torn: Some(_), .. });
-        if self.pending.is_empty() && self.records == 0 && !torn {
+        let is_torn = matches!(&self.sink, Sink::File(open) if open.torn.is_some());
+        if self.pending.is_empty() && self.records == 0 && !is_torn {
             return;
         }
         match self.write_out() {
@@ -241,13 +229,11 @@ impl Writer {
     }
 
     fn write_out(&mut self) -> io::Result<()> {
-        if let Sink::File {
-            path, file, torn, ..
-        } = &mut self.sink
-            && let Some(end) = *torn
+        if let Sink::File(open) = &mut self.sink
+            && let Some(end) = open.torn
         {
-            file::repair_torn_end(file, path, end)?;
-            *torn = None;
+            file::repair_torn_end(&open.file, &open.path, end)?;
+            open.torn = None;
         }
         while let Some(rest) = self
             .pending
@@ -257,7 +243,7 @@ impl Writer {
             let written = match &mut self.sink {
                 Sink::None => Ok(rest.len()),
                 Sink::Stdout(stdout) => stdout.write(rest),
-                Sink::File { file, .. } => (&**file).write(rest),
+                Sink::File(open) => (&*open.file).write(rest),
             };
             match written {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -272,12 +258,7 @@ impl Writer {
     /// Drops whole lines that were written. A partial line is removed from the file if possible,
     /// and completed later otherwise.
     fn take_back(&mut self) {
-        let Sink::File {
-            file,
-            regular: true,
-            ..
-        } = &self.sink
-        else {
+        let Some(AuditFile { file, .. }) = self.regular_file() else {
             return;
         };
         let written = self.pending.get(..self.written).unwrap_or_default();
@@ -294,12 +275,8 @@ impl Writer {
     }
 
     fn sync(&mut self) {
-        if let Sink::File {
-            file,
-            regular: true,
-            ..
-        } = &self.sink
-            && let Err(error) = file.sync_data()
+        if let Some(open) = self.regular_file()
+            && let Err(error) = open.file.sync_data()
         {
             tracing::error!(path = %self.name(), %error, "the disk does not confirm audit records");
         }
@@ -311,7 +288,7 @@ impl Writer {
     fn reopen(&mut self) {
         self.write();
         self.sync();
-        let Sink::File { path, file, .. } = &self.sink else {
+        let Sink::File(AuditFile { path, file, .. }) = &self.sink else {
             return;
         };
         let same = FileId::of_path(path)
@@ -321,19 +298,14 @@ impl Writer {
             return self.log_head("reopened");
         }
         match file::open(path) {
-            Ok(opened) => {
-                if opened.head.is_some_and(|head| head != self.chain.head()) {
+            Ok((opened, head)) => {
+                if head.is_some_and(|head| head != self.chain.head()) {
                     tracing::warn!(
                         path = %path.display(),
                         "the new audit file holds records of another chain; verify will find a break in it"
                     );
                 }
-                self.sink = Sink::File {
-                    path: path.clone(),
-                    file: opened.file,
-                    regular: opened.regular,
-                    torn: opened.torn,
-                };
+                self.sink = Sink::File(opened);
                 self.show_file();
                 self.log_head("reopened");
             }
@@ -356,22 +328,22 @@ impl Writer {
     }
 
     fn show_file(&self) {
-        self.queue.file(match &self.sink {
-            Sink::File {
-                path,
-                file,
-                regular: true,
-                ..
-            } => Some((file.clone(), path.clone())),
-            Sink::File { .. } | Sink::Stdout(_) | Sink::None => None,
-        });
+        let shown = |open: &AuditFile| (open.file.clone(), open.path.clone());
+        self.queue.file(self.regular_file().map(shown));
+    }
+
+    fn regular_file(&self) -> Option<&AuditFile> {
+        match &self.sink {
+            Sink::File(open) if open.is_regular => Some(open),
+            Sink::File(_) | Sink::Stdout(_) | Sink::None => None,
+        }
     }
 
     fn name(&self) -> String {
         match &self.sink {
             Sink::None => "(syslog)".into(),
             Sink::Stdout(_) => "-".into(),
-            Sink::File { path, .. } => path.display().to_string(),
+            Sink::File(open) => open.path.display().to_string(),
         }
     }
 }

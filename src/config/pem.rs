@@ -11,7 +11,7 @@ use super::field::Field;
 use super::registration::{CertificateKeys, SigningKey};
 use crate::expiry;
 use crate::secret::Secret;
-use crate::tls::{self, CertificateFiles, FileProblem, FileStamp, ServerCertificate};
+use crate::tls::{self, CertificateFiles, ServerCertificate};
 
 /// Reads a server's certificate chain, its key, and the authorities of clients. All are empty if
 /// sources are not read. `field` has the keys `certificate`, `key` and `client_ca`.
@@ -25,7 +25,7 @@ pub(super) fn server_certificate(
             key: PrivateKeyDer::Pkcs8(Vec::new().into()),
             client_ca: files.client_ca.is_some().then(Vec::new),
             files,
-            stamp: FileStamp::default(),
+            stamps: Vec::new(),
         }));
     }
     let paths = [&files.certificate, &files.key].into_iter();
@@ -39,13 +39,9 @@ pub(super) fn server_certificate(
             }
             Some(Arc::new(identity))
         }
-        Err(flaws) => {
-            for flaw in flaws {
-                match flaw {
-                    FileProblem::Certificate(why) => field.at("certificate").problem(why),
-                    FileProblem::Key(why) => field.at("key").problem(why),
-                    FileProblem::ClientCa(why) => field.at("client_ca").problem(why),
-                }
+        Err(problems) => {
+            for problem in problems {
+                field.at(problem.key).problem(problem.why);
             }
             None
         }

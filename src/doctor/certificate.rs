@@ -1,15 +1,7 @@
-//! Descriptions of certificates, and of credentials that expire soon.
+//! Descriptions of certificates, and of those that expire soon.
 
-use crate::expiry;
+use crate::expiry::ends_soon;
 use crate::session::Service;
-
-/// `ends in 3 days` or `has ended`, if `end` (seconds since 1970) is near.
-pub(super) fn ends_soon(end: i64) -> Option<String> {
-    match expiry::near(end, expiry::now())? {
-        ..0 => Some("has ended".into()),
-        days => Some(format!("ends {}", expiry::in_days(days))),
-    }
-}
 
 /// `certificate for NAME by ISSUER until DATE`.
 pub(super) fn describe(der: &[u8]) -> Option<String> {

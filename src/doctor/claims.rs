@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::advice::TokenClaims;
+use super::advice::{Advice, TokenClaims};
 use super::report::TestTarget;
 use crate::token::claims;
 use crate::wire::Protocol;
@@ -20,7 +20,7 @@ pub(super) struct ClaimsReport {
     pub(super) detail: String,
     pub(super) claims: TokenClaims,
     /// Cause and remedy of claims that cannot work.
-    pub(super) wrong: Option<(String, String)>,
+    pub(super) wrong: Option<Advice>,
 }
 
 /// Inspects the claims of an access token.
@@ -86,7 +86,7 @@ pub(super) fn inspect(target: &TestTarget, token: &str, mailbox: &str) -> Claims
 }
 
 /// Finds claims that cannot work whatever the mail service says. Covers Microsoft's tokens only.
-fn wrong(target: &TestTarget, claims: &TokenClaims, mailbox: &str) -> Option<(String, String)> {
+fn wrong(target: &TestTarget, claims: &TokenClaims, mailbox: &str) -> Option<Advice> {
     let account = &target.account;
     let registration = &account.registration;
     let scope = account.scope().join(" ");
@@ -100,7 +100,7 @@ fn wrong(target: &TestTarget, claims: &TokenClaims, mailbox: &str) -> Option<(St
             true => "https://outlook.office365.com/.default",
             false => "https://outlook.office.com/IMAP.AccessAsUser.All and its like",
         };
-        return Some((
+        return Some(Advice::new(
             format!("the token is for {audience}, not for Exchange"),
             format!("set the registration's scope to {right}, or leave it out"),
         ));
@@ -110,19 +110,19 @@ fn wrong(target: &TestTarget, claims: &TokenClaims, mailbox: &str) -> Option<(St
         && is_id(&registration.tenant)
         && !tenant.eq_ignore_ascii_case(&registration.tenant)
     {
-        return Some((
+        return Some(Advice::new(
             format!(
                 "the token is of the tenant {tenant}, not of {}",
                 registration.tenant
             ),
-            "check the registration's tenant: it must be the one that has the mailbox".into(),
+            "check the registration's tenant: it must be the one that has the mailbox",
         ));
     }
     lacking(target, claims, mailbox)
 }
 
 /// Finds the role or permission that the token lacks.
-fn lacking(target: &TestTarget, claims: &TokenClaims, mailbox: &str) -> Option<(String, String)> {
+fn lacking(target: &TestTarget, claims: &TokenClaims, mailbox: &str) -> Option<Advice> {
     let registration = &target.account.registration;
     let (role, permission) = match target.protocol {
         Protocol::Imap => ("IMAP.AccessAsApp", "IMAP.AccessAsUser.All"),
@@ -133,7 +133,7 @@ fn lacking(target: &TestTarget, claims: &TokenClaims, mailbox: &str) -> Option<(
     match registration.grant.is_app_only() {
         // RBAC for applications allows SMTP without a role, so the mail service decides.
         true if target.protocol == Protocol::Smtp => None,
-        true if !has(&claims.roles, role) => Some((
+        true if !has(&claims.roles, role) => Some(Advice::new(
             match claims.roles.is_empty() {
                 true => "the token carries no roles: the application has no permission with admin consent".to_owned(),
                 false => format!("the token's roles lack {role}"),
@@ -143,7 +143,7 @@ fn lacking(target: &TestTarget, claims: &TokenClaims, mailbox: &str) -> Option<(
                 registration.client_id
             ),
         )),
-        false if !claims.scopes.is_empty() && !has(&claims.scopes, permission) => Some((
+        false if !claims.scopes.is_empty() && !has(&claims.scopes, permission) => Some(Advice::new(
             format!("the token's permissions lack {permission}"),
             format!(
                 "in Entra, API permissions of the application {}: add the delegated permission {permission}, then authorize {mailbox} again",

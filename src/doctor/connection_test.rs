@@ -12,12 +12,7 @@ pub async fn test_connection(
     target: &TestTarget,
     mut on_step: impl FnMut(&Step) + Send,
 ) -> Report {
-    let mut steps = Vec::new();
-    super::steps::run(service, target, &mut |step| {
-        on_step(&step);
-        steps.push(step);
-    })
-    .await;
+    let steps = super::steps::run(service, target, &mut on_step).await;
     Report {
         login: target.login.clone(),
         protocol: target.protocol.name(),

@@ -7,12 +7,13 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::advice::{self, Advice, TokenClaims};
-use super::certificate::{describe, ends_soon};
+use super::certificate::describe;
 use super::report::{Step, TestTarget};
 use super::{claims, mailbox};
 use crate::auth::password::VerifiedLogin;
 use crate::config::Endpoint;
 use crate::environment;
+use crate::expiry::ends_soon;
 use crate::fault::{Fault, Kind};
 use crate::login::back::{Ready, Stage};
 use crate::outbound::{connect, dial};
@@ -24,32 +25,38 @@ use crate::upstream::Connector;
 /// Longest time for one address family to answer.
 const FAMILY: Duration = Duration::from_secs(3);
 
-/// Reports steps as they end, and stops at the first that fails.
+/// Tests one protocol step by step, up to the first step that fails; `on_step` gets each as it ends.
 pub(super) async fn run(
     service: &Service,
     target: &TestTarget,
-    tell: &mut (dyn FnMut(Step) + Send),
-) {
-    let _ = TestRun {
+    on_step: &mut (dyn FnMut(&Step) + Send),
+) -> Vec<Step> {
+    let mut run = TestRun {
         service,
         target,
-        report: tell,
-    }
-    .steps()
-    .await;
+        on_step,
+        steps: Vec::new(),
+        began: Instant::now(),
+    };
+    let _ = run.steps().await;
+    run.steps
 }
 
 struct TestRun<'a> {
     service: &'a Service,
     target: &'a TestTarget,
-    report: &'a mut (dyn FnMut(Step) + Send),
+    on_step: &'a mut (dyn FnMut(&Step) + Send),
+    /// Steps that have ended.
+    steps: Vec<Step>,
+    /// End of the last of them, at which the next one began.
+    began: Instant,
 }
 
 /// Error: a step failed and was reported.
 struct StepFailed;
 
 impl TestRun<'_> {
-    async fn steps(mut self) -> Result<(), StepFailed> {
+    async fn steps(&mut self) -> Result<(), StepFailed> {
         let target = self.target;
         let provider = target.account.registration.provider.clone();
         let mailbox = target.account.mailbox_of(target.protocol, &target.login);
@@ -60,7 +67,7 @@ impl TestRun<'_> {
         self.store().await;
         let mut stream = self.connect(endpoint).await?;
         let connector = self.service.connector(&provider, target.protocol, None);
-        let connector = self.judged("tls", Instant::now(), connector)?;
+        let connector = self.judged("tls", connector)?;
         let stage = self.encrypt(&connector, &mut stream).await?;
         let (verified, token) = self.token(&mailbox).await?;
         let claims = self.claims(&token, &mailbox)?;
@@ -82,7 +89,7 @@ impl TestRun<'_> {
         };
         let remedy = "test another protocol, or change the account's protocols";
         let advice = Advice::new(detail.clone(), remedy);
-        Err(self.bad("dns", Instant::now(), &detail, advice))
+        Err(self.bad("dns", &detail, advice))
     }
 
     /// Runs the step `store` if several relays share one. Its failure does not end the test, since
@@ -91,7 +98,6 @@ impl TestRun<'_> {
         let Some(sharing) = &self.service.state.sharing else {
             return;
         };
-        let began = Instant::now();
         let (detail, wrong) = match sharing.examine().await {
             Err(away) => (
                 "the shared store cannot be used".to_owned(),
@@ -103,10 +109,10 @@ impl TestRun<'_> {
             Ok(findings) => (findings.good.join(", "), findings.wrong.into_iter().next()),
         };
         match wrong {
-            None => self.good("store", began, detail, None),
+            None => self.good("store", detail, None),
             Some((cause, remedy)) => {
                 let advice = Advice::new(cause, remedy);
-                let StepFailed = self.bad("store", began, &detail, advice);
+                let StepFailed = self.bad("store", &detail, advice);
             }
         }
     }
@@ -115,38 +121,35 @@ impl TestRun<'_> {
     async fn connect(&mut self, endpoint: &Endpoint) -> Result<Stream, StepFailed> {
         let provider = self.target.account.registration.provider.clone();
         let limit = self.service.limits.upstream_timeout;
-        let began = Instant::now();
         if let Some(egress) = &provider.egress {
             let detail = format!("left to the egress proxy {}:{}", egress.host, egress.port);
-            self.good("dns", began, detail, None);
-            let began = Instant::now();
-            let connected = within(limit, dial::dial(&provider, endpoint)).await;
-            let tcp = self.judged("tcp", began, connected)?;
+            self.good("dns", detail, None);
+            let connected = within(limit, dial(&provider, endpoint)).await;
+            let tcp = self.judged("tcp", connected)?;
             let stream = Stream::new(tcp);
             let detail = format!("connected by way of {}", peer(&stream));
-            self.good("tcp", began, detail, None);
+            self.good("tcp", detail, None);
             return Ok(stream);
         }
         let resolved = within(limit, connect::resolve(endpoint, provider.ip)).await;
-        let addresses = self.judged("dns", began, resolved)?;
+        let addresses = self.judged("dns", resolved)?;
         let list: Vec<_> = addresses
             .iter()
             .map(|address| address.ip().to_string())
             .collect();
         let detail = format!("{} is {}", endpoint.host, list.join(", "));
-        self.good("dns", began, detail, None);
-        let began = Instant::now();
+        self.good("dns", detail, None);
         let connected = within(limit, connect::connect(endpoint, addresses.clone())).await;
-        let tcp = self.judged("tcp", began, connected)?;
+        let tcp = self.judged("tcp", connected)?;
         let stream = Stream::new(tcp);
-        let took = began.elapsed();
+        let took = self.began.elapsed();
         let mut detail = format!("connected to {}", peer(&stream));
         let mut remedy = None;
         if let Some(dead) = dead_family(endpoint, &addresses).await {
             detail.push_str(&format!("; {dead} does not work from here"));
             remedy = Some(without(dead));
         }
-        (self.report)(Step {
+        self.report(Step {
             remedy,
             ..step("tcp", took, detail)
         });
@@ -159,9 +162,8 @@ impl TestRun<'_> {
         connector: &Connector<'_>,
         stream: &mut Stream,
     ) -> Result<Stage, StepFailed> {
-        let began = Instant::now();
         let encrypted = connector.encrypt(stream).await;
-        let stage = self.judged("tls", began, encrypted)?;
+        let stage = self.judged("tls", encrypted)?;
         let encryption = stream.encryption().unwrap_or_default();
         let certificate = stream.peer_certificate();
         let detail = match certificate.as_deref().and_then(describe) {
@@ -175,12 +177,11 @@ impl TestRun<'_> {
         let remedy = ends.map(|when| {
             format!("the mail service's certificate {when}: its operator has to renew it")
         });
-        self.good("tls", began, detail, remedy);
+        self.good("tls", detail, remedy);
         Ok(stage)
     }
 
     async fn token(&mut self, mailbox: &str) -> Result<(VerifiedLogin, Token), StepFailed> {
-        let began = Instant::now();
         let target = self.target;
         let verified = VerifiedLogin::by_operator(
             target.account.clone(),
@@ -191,7 +192,7 @@ impl TestRun<'_> {
         let token_source = self.service.token_source.clone();
         token_source.ask_again(&verified);
         let token = token_source.token(&verified).await;
-        let token = self.judged("token", began, token)?;
+        let token = self.judged("token", token)?;
         let registration = &target.account.registration;
         let detail = format!("by {} of {}", registration.grant.name(), registration.name);
         let ends = registration.credential_expires.and_then(ends_soon);
@@ -202,18 +203,16 @@ impl TestRun<'_> {
         let remedy = ends.map(|_| {
             "make a new client secret or certificate under Certificates & secrets, put it into the registration, and reload".into()
         });
-        self.good("token", began, detail, remedy);
+        self.good("token", detail, remedy);
         Ok((verified, token))
     }
 
     fn claims(&mut self, token: &Token, mailbox: &str) -> Result<TokenClaims, StepFailed> {
-        let began = Instant::now();
         let seen = claims::inspect(self.target, token.secret.expose(), mailbox);
-        if let Some((cause, remedy)) = seen.wrong {
-            let advice = Advice::new(cause, remedy);
-            return Err(self.bad("claims", began, &seen.detail, advice));
+        if let Some(advice) = seen.wrong {
+            return Err(self.bad("claims", &seen.detail, advice));
         }
-        self.good("claims", began, seen.detail, None);
+        self.good("claims", seen.detail, None);
         Ok(seen.claims)
     }
 
@@ -226,17 +225,16 @@ impl TestRun<'_> {
         stream: &mut Stream,
         claims: &TokenClaims,
     ) -> Result<Ready, StepFailed> {
-        let began = Instant::now();
         let ready = connector.log_in(mailbox, &token.secret, stage, stream);
         match ready.await {
             Ok(ready) => {
-                let said = String::from_utf8_lossy(&ready.accepted.text).into_owned();
-                self.good("auth", began, crate::fault::sanitize(&said), None);
+                let said = String::from_utf8_lossy(&ready.accepted.text);
+                self.good("auth", crate::fault::sanitize(&said), None);
                 Ok(ready)
             }
             Err(fault) => {
                 let advice = advice::of_login(self.target, claims, &fault);
-                Err(self.bad("auth", began, fault.detail(), advice))
+                Err(self.bad("auth", fault.detail(), advice))
             }
         }
     }
@@ -248,62 +246,56 @@ impl TestRun<'_> {
         stream: &mut Stream,
         claims: &TokenClaims,
     ) -> Result<(), StepFailed> {
-        let began = Instant::now();
         let asked = mailbox::ask(self.target.protocol, name, &ready.leftover, stream);
         let asked = timeout(self.service.limits.upstream_timeout, asked).await;
         match asked {
             Ok(Ok(said)) => {
-                self.good("mailbox", began, said, None);
+                self.good("mailbox", said, None);
                 Ok(())
             }
             Ok(Err(said)) => {
                 let advice = advice::of_mailbox(self.target, claims, &said);
-                Err(self.bad("mailbox", began, &said, advice))
+                Err(self.bad("mailbox", &said, advice))
             }
             Err(_) => {
                 let fault = late("answer to the first mailbox command");
                 let advice = advice::of_fault(self.target, &fault);
-                Err(self.bad("mailbox", began, fault.detail(), advice))
+                Err(self.bad("mailbox", fault.detail(), advice))
             }
         }
     }
 
     /// Returns the result, or reports the step as failed.
-    fn judged<T>(
-        &mut self,
-        name: &'static str,
-        began: Instant,
-        result: Result<T, Fault>,
-    ) -> Result<T, StepFailed> {
+    fn judged<T>(&mut self, name: &'static str, result: Result<T, Fault>) -> Result<T, StepFailed> {
         result.map_err(|fault| {
             let fault = environment::hinted(fault, &self.target.account.registration.provider);
             let advice = advice::of_fault(self.target, &fault);
-            self.bad(name, began, fault.detail(), advice)
+            self.bad(name, fault.detail(), advice)
         })
     }
 
     /// Reports a step that succeeded, with advice if something will need attention.
-    fn good(&mut self, name: &'static str, began: Instant, detail: String, remedy: Option<String>) {
-        (self.report)(Step {
+    fn good(&mut self, name: &'static str, detail: String, remedy: Option<String>) {
+        self.report(Step {
             remedy,
-            ..step(name, began.elapsed(), detail)
+            ..step(name, self.began.elapsed(), detail)
         });
     }
 
-    fn bad(
-        &mut self,
-        name: &'static str,
-        began: Instant,
-        detail: &str,
-        advice: Advice,
-    ) -> StepFailed {
-        (self.report)(Step {
+    fn bad(&mut self, name: &'static str, detail: &str, advice: Advice) -> StepFailed {
+        self.report(Step {
             ok: false,
             cause: Some(advice.cause),
             remedy: Some(advice.remedy),
-            ..step(name, began.elapsed(), detail.to_owned())
+            ..step(name, self.began.elapsed(), detail.to_owned())
         });
         StepFailed
+    }
+
+    fn report(&mut self, step: Step) {
+        (self.on_step)(&step);
+        self.steps.push(step);
+        self.began = Instant::now();
     }
 }
 

@@ -5,14 +5,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-
-use super::options::prepare;
 
 use super::names;
 use crate::config::{Endpoint, IpPreference};
 use crate::fault::{Fault, Kind};
+use crate::platform;
 
 /// Delay before the next address is tried in parallel (RFC 8305 §5).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -31,48 +31,26 @@ pub(super) async fn direct(endpoint: &Endpoint, ip: IpPreference) -> Result<TcpS
     }
 }
 
-/// Connects with a deadline, for threads that may block and have no runtime. The returned stream
-/// blocks too.
+/// Connects to a host's first address that answers. The caller sets the deadline.
 ///
 /// # Errors
 ///
-/// Those of the resolver or of the last address, or `TimedOut`.
-pub fn blocking(host: &str, port: u16, patience: Duration) -> io::Result<std::net::TcpStream> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let connected = async {
-        tokio::time::timeout(patience, tcp(host, port, IpPreference::Any))
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
-            .map_err(|error| match error {
-                NoConnection::Unresolved(error) | NoConnection::Unanswered(error) => error,
-                NoConnection::OtherFamily => io::ErrorKind::AddrNotAvailable.into(),
-            })?
-            .into_std()
-    };
-    let tcp = runtime.block_on(connected)?;
-    tcp.set_nonblocking(false)?;
-    Ok(tcp)
+/// Those of the resolver or of the last address.
+pub async fn to_host(host: &str, port: u16) -> io::Result<TcpStream> {
+    let connected = tcp(host, port, IpPreference::Any).await;
+    connected.map_err(|error| match error {
+        NoConnection::Unresolved(error) | NoConnection::Unanswered(error) => error,
+        NoConnection::OtherFamily => io::ErrorKind::AddrNotAvailable.into(),
+    })
 }
 
-/// Resolves a name with a deadline, for threads that may block.
+/// Resolves a name. The caller sets the deadline.
 ///
 /// # Errors
 ///
-/// Those of the resolver, or `TimedOut`.
-pub fn blocking_addresses(
-    host: &str,
-    port: u16,
-    patience: Duration,
-) -> io::Result<Vec<SocketAddr>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()?;
-    let found = async { tokio::time::timeout(patience, names::look_up(host, port)).await };
-    let found = runtime.block_on(found);
-    let found = found.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    Ok(found.addresses)
+/// Those of the resolver.
+pub async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok(names::look_up(host, port).await?.addresses)
 }
 
 /// Reason why there is no connection.
@@ -170,21 +148,16 @@ pub async fn connect(endpoint: &Endpoint, addresses: Vec<SocketAddr>) -> Result<
 /// Connects to the first address that answers. If none does, returns the last error.
 async fn happy_eyeballs(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     if let [only] = addresses[..] {
-        let tcp = TcpStream::connect(only).await?;
-        prepare(&tcp)?;
-        return Ok(tcp);
+        return to_address(only).await;
     }
     let mut waiting = addresses.into_iter();
     let mut attempts = JoinSet::new();
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     // The first attempt runs without a task, since it is usually the only one.
     if let Some(address) = waiting.next() {
-        let mut first = Box::pin(TcpStream::connect(address));
+        let mut first = Box::pin(to_address(address));
         match tokio::time::timeout(STAGGER, &mut first).await {
-            Ok(Ok(tcp)) => {
-                prepare(&tcp)?;
-                return Ok(tcp);
-            }
+            Ok(Ok(tcp)) => return Ok(tcp),
             Ok(Err(error)) => last = error,
             Err(_) => drop(attempts.spawn(first)),
         }
@@ -192,7 +165,7 @@ async fn happy_eyeballs(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     loop {
         let joined = match waiting.next() {
             Some(address) => {
-                attempts.spawn(TcpStream::connect(address));
+                attempts.spawn(to_address(address));
                 match tokio::time::timeout(STAGGER, attempts.join_next()).await {
                     Ok(joined) => joined,
                     // No attempt has succeeded yet: start one more.
@@ -202,15 +175,28 @@ async fn happy_eyeballs(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
             None => attempts.join_next().await,
         };
         match joined {
-            Some(Ok(Ok(tcp))) => {
-                prepare(&tcp)?;
-                return Ok(tcp);
-            }
+            Some(Ok(Ok(tcp))) => return Ok(tcp),
             Some(Ok(Err(error))) => last = error,
             Some(Err(error)) => last = io::Error::other(error),
             None => return Err(last),
         }
     }
+}
+
+/// Keepalive settings that detect a dead peer after about two minutes of silence.
+pub fn keepalive() -> TcpKeepalive {
+    TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(15))
+        .with_retries(4)
+}
+
+/// Connects to an address, with TCP_NODELAY and [`keepalive`].
+async fn to_address(address: SocketAddr) -> io::Result<TcpStream> {
+    let tcp = TcpStream::connect(address).await?;
+    tcp.set_nodelay(true)?;
+    platform::set_keepalive(SockRef::from(&tcp), &keepalive())?;
+    Ok(tcp)
 }
 
 /// Alternates between address families, in the resolver's order (RFC 8305 §4).

@@ -1,4 +1,5 @@
-//! Connections through an egress proxy: HTTP CONNECT or SOCKS5, with or without credentials.
+//! Connections to a provider's endpoints, direct or through its egress proxy: HTTP CONNECT or
+//! SOCKS5, with or without credentials.
 //!
 //! The proxy's reply is read octet by octet: mail services speak first, so not one octet after the
 //! reply may be consumed.
@@ -9,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio_socks::tcp::Socks5Stream;
 
 use super::connect::direct;
-use crate::config::{Egress, EgressKind, Endpoint, IpPreference, UpstreamTls};
+use crate::config::{Egress, EgressKind, Endpoint, IpPreference, Provider, UpstreamTls};
 use crate::fault::{Fault, Kind};
 
 /// Longest reply of a proxy, in octets.
@@ -17,6 +18,19 @@ const HEAD_CAP: usize = 16 * 1024;
 
 const REMEDY: &str =
     "check the provider's egress: its url, its username and password, and what the proxy allows";
+
+/// Connects to the endpoint through the provider's egress proxy, or directly if there is none. The
+/// caller sets the deadline.
+///
+/// # Errors
+///
+/// Always [`Kind::Unreachable`].
+pub async fn dial(provider: &Provider, endpoint: &Endpoint) -> Result<TcpStream, Fault> {
+    match &provider.egress {
+        Some(egress) => connect_via(egress, endpoint).await,
+        None => direct(endpoint, provider.ip).await,
+    }
+}
 
 /// Connects to the endpoint through the proxy, which resolves its name.
 pub(super) async fn connect_via(egress: &Egress, endpoint: &Endpoint) -> Result<TcpStream, Fault> {

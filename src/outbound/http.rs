@@ -13,21 +13,19 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HeaderValue, USER_AGENT};
-use http::{Request, Uri, uri::Scheme};
+use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::{Request, StatusCode, Uri, uri::Scheme};
 use http_body_util::Full;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
-use tokio_util::either::Either;
+use url::Url;
 
 use super::{connect, egress};
-use crate::config::{Egress, Endpoint, IpPreference, UpstreamTls};
+use crate::config::{Egress, Endpoint, Headers, IpPreference, UpstreamTls};
 
 /// Longest time to open a connection, TLS included.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -77,6 +75,28 @@ impl Client {
         let response = self.0.request(request).await?;
         Ok(response.map(reqwest::Body::wrap).into())
     }
+
+    /// Sends a body to a URL, with configured headers, and returns the status of the response. The
+    /// caller sets a deadline.
+    ///
+    /// # Errors
+    ///
+    /// The reason why there is no response, in one line.
+    pub async fn post(
+        &self,
+        url: &Url,
+        headers: &Headers,
+        content_type: &str,
+        body: Vec<u8>,
+    ) -> Result<StatusCode, String> {
+        let mut request = Request::post(url.as_str()).header(CONTENT_TYPE, content_type);
+        for (name, value) in headers.values() {
+            request = request.header(name, value);
+        }
+        let request = request.body(body).map_err(|error| error.to_string())?;
+        let response = self.execute(request).await;
+        Ok(response.map_err(|error| causes(&error))?.status())
+    }
 }
 
 /// Formats an error with its sources, in one line.
@@ -98,7 +118,7 @@ struct Connector {
 }
 
 impl Connector {
-    async fn connect(self, uri: Uri) -> io::Result<Socket> {
+    async fn connect(self, uri: Uri) -> io::Result<Box<dyn Socket>> {
         let encrypted = uri.scheme() == Some(&Scheme::HTTPS);
         let host = uri.host().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -113,18 +133,18 @@ impl Connector {
         };
         let tcp = tcp.map_err(|fault| io::Error::other(fault.detail().to_owned()))?;
         if !encrypted {
-            return Ok(Socket(Either::Left(tcp)));
+            return Ok(Box::new(tcp));
         }
         let name = ServerName::try_from(endpoint.host).map_err(io::Error::other)?;
         let tls = TlsConnector::from(self.tls).connect(name, tcp).await?;
-        Ok(Socket(Either::Right(Box::new(tls))))
+        Ok(Box::new(tls))
     }
 }
 
 impl tower_service::Service<Uri> for Connector {
-    type Response = TokioIo<Socket>;
+    type Response = TokioIo<Box<dyn Socket>>;
     type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<Socket>>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<Box<dyn Socket>>>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
@@ -141,40 +161,13 @@ impl tower_service::Service<Uri> for Connector {
     }
 }
 
-/// Connection to an HTTP server.
-#[derive(Debug)]
-struct Socket(Either<TcpStream, Box<TlsStream<TcpStream>>>);
+/// Connection to an HTTP server, in clear or under TLS.
+trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl Connection for Socket {
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
+
+impl Connection for Box<dyn Socket> {
     fn connected(&self) -> Connected {
         Connected::new()
-    }
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }

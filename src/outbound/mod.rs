@@ -2,11 +2,10 @@
 //! egress proxies.
 
 pub mod connect;
-pub mod dial;
 mod egress;
 pub mod http;
 mod names;
-mod options;
 pub mod tls_fault;
 
-pub use options::keepalive;
+pub use connect::keepalive;
+pub use egress::dial;

@@ -32,17 +32,6 @@ const CAP: usize = 1024;
 /// Addresses without port, or the error.
 type Answer = Result<Arc<[SocketAddr]>, Arc<io::Error>>;
 
-/// State of a name in the cache.
-#[derive(Debug)]
-enum Known {
-    /// Usable addresses. `stale`: the name should be looked up again.
-    Addresses {
-        addresses: Arc<[SocketAddr]>,
-        stale: bool,
-    },
-    Nothing,
-}
-
 /// Cache of addresses by name, without IO.
 #[derive(Debug, Default)]
 struct Kept(HashMap<String, Entry>);
@@ -72,14 +61,11 @@ impl Entry {
 }
 
 impl Kept {
-    fn look(&self, host: &str, now: Instant) -> Known {
-        match self.0.get(host) {
-            Some(entry) if entry.is_kept(now) => Known::Addresses {
-                addresses: entry.addresses.clone(),
-                stale: now.duration_since(entry.since) >= STALE,
-            },
-            _ => Known::Nothing,
-        }
+    /// Returns usable addresses, and whether the name should be looked up again.
+    fn look(&self, host: &str, now: Instant) -> Option<(Arc<[SocketAddr]>, bool)> {
+        let entry = self.0.get(host).filter(|entry| entry.is_kept(now))?;
+        let is_stale = now.duration_since(entry.since) >= STALE;
+        Some((entry.addresses.clone(), is_stale))
     }
 
     fn keep(&mut self, host: &str, addresses: Arc<[SocketAddr]>, now: Instant) {
@@ -146,21 +132,21 @@ pub(super) async fn look_up(host: &str, port: u16) -> io::Result<Found> {
     let known = {
         let mut names = names();
         let known = names.kept.look(host, Instant::now());
-        if matches!(known, Known::Addresses { stale: true, .. }) {
+        if matches!(known, Some((_, true))) {
             ask(&mut names, host);
         }
         known
     };
-    match known {
-        Known::Addresses { addresses, .. } => Ok(Found {
+    Ok(match known {
+        Some((addresses, _)) => Found {
             addresses: with_port(&addresses, port),
             kept: true,
-        }),
-        Known::Nothing => Ok(Found {
+        },
+        None => Found {
             addresses: resolve_uncached(host, port).await?,
             kept: false,
-        }),
-    }
+        },
+    })
 }
 
 /// Resolves `host` without the cache.
@@ -270,20 +256,16 @@ mod tests {
         let began = Instant::now();
         let after = |seconds| began + Duration::from_secs(seconds);
         let mut kept = Kept::default();
-        assert!(matches!(kept.look("a.test", began), Known::Nothing));
+        assert!(kept.look("a.test", began).is_none());
         kept.keep("a.test", addresses(&["192.0.2.1", "192.0.2.2"]), began);
         for (seconds, expected) in [(0, false), (19, false), (20, true), (29, true)] {
-            match kept.look("a.test", after(seconds)) {
-                Known::Addresses { stale, .. } => assert_eq!(stale, expected, "{seconds}"),
-                Known::Nothing => panic!("nothing after {seconds} s"),
-            }
+            let (_, is_stale) = kept.look("a.test", after(seconds)).unwrap();
+            assert_eq!(is_stale, expected, "{seconds}");
         }
-        assert!(matches!(kept.look("a.test", after(30)), Known::Nothing));
+        assert!(kept.look("a.test", after(30)).is_none());
         kept.prefer("a.test", "192.0.2.2".parse().unwrap(), began);
         kept.keep("a.test", addresses(&["192.0.2.1", "192.0.2.2"]), began);
-        let Known::Addresses { addresses, .. } = kept.look("a.test", began) else {
-            panic!("nothing");
-        };
+        let (addresses, _) = kept.look("a.test", began).unwrap();
         let order: Vec<_> = addresses
             .iter()
             .map(|address| address.ip().to_string())

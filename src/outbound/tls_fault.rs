@@ -25,43 +25,45 @@ pub fn upstream_fault(endpoint: &Endpoint, error: &io::Error) -> Fault {
     let tls = error
         .get_ref()
         .and_then(|error| error.downcast_ref::<rustls::Error>());
-    let fault = |detail: String| Fault::new(Kind::Unreachable, detail);
-    match tls {
+    let shown = format!("the certificate that {host} shows");
+    let (detail, remedy) = match tls {
         Some(rustls::Error::InvalidCertificate(why)) => match why {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                fault(format!(
-                    "the certificate that {host} shows is for another name"
-                ))
-                .with_remedy(
+                (
+                    format!("{shown} is for another name"),
                     "correct the provider's host, or look for what intercepts the connection",
                 )
             }
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => fault(format!(
-                "the certificate that {host} shows has expired"
-            ))
-            .with_remedy("check this machine's clock, or look for what intercepts the connection"),
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => fault(
-                format!("the certificate that {host} shows is not valid yet"),
-            )
-            .with_remedy("check this machine's clock"),
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => (
+                format!("{shown} has expired"),
+                "check this machine's clock, or look for what intercepts the connection",
+            ),
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => (
+                format!("{shown} is not valid yet"),
+                "check this machine's clock",
+            ),
             // A bad signature: a trusted authority has the issuer's name but another key.
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => fault(format!(
-                "the certificate that {host} shows is from an authority that is not trusted"
-            ))
-            .with_remedy("if a TLS inspection is in between, give its CA as the provider's ca"),
-            other => fault(format!(
-                "the certificate that {host} shows is not valid: {other}"
-            ))
-            .with_remedy(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => (
+                format!("{shown} is from an authority that is not trusted"),
+                "if a TLS inspection is in between, give its CA as the provider's ca",
+            ),
+            other => (
+                format!("{shown} is not valid: {other}"),
                 "look at it with openssl s_client, and for what intercepts the connection",
             ),
         },
-        Some(rustls::Error::InvalidMessage(_)) => fault(format!("{host} does not answer with TLS"))
-            .with_remedy("check the provider's port, and whether its tls is implicit or starttls"),
-        Some(other) => fault(format!("no TLS with {host}: {other}"))
-            .with_remedy("look for what intercepts the connection"),
-        None => fault(format!("no TLS with {host}: {error}")).with_remedy(
+        Some(rustls::Error::InvalidMessage(_)) => (
+            format!("{host} does not answer with TLS"),
+            "check the provider's port, and whether its tls is implicit or starttls",
+        ),
+        Some(other) => (
+            format!("no TLS with {host}: {other}"),
+            "look for what intercepts the connection",
+        ),
+        None => (
+            format!("no TLS with {host}: {error}"),
             "check that the firewall lets this host out to that port, and the provider's tls",
         ),
-    }
+    };
+    Fault::new(Kind::Unreachable, detail).with_remedy(remedy)
 }

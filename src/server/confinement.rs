@@ -123,37 +123,25 @@ fn folders_of(path: &Path) -> impl Iterator<Item = PathBuf> {
 }
 
 fn needs(config: &Config) -> Needs {
-    let mut read: BTreeSet<_> = config
-        .files
-        .iter()
-        .flat_map(|path| folders_of(path))
-        .collect();
-    for registration in config.registrations.values() {
-        if let Some(ClientCredential::Federated(path)) = registration.grant.credential() {
-            read.extend(folders_of(path));
-        }
-    }
-    let mut written = Vec::new();
-    if let Some(path) = &config.log.file {
-        written.push(path);
-    }
-    if let Some(AuditPath::File(path)) = config.audit.as_ref().and_then(|audit| audit.path.as_ref())
-    {
-        written.push(path);
-    }
-    for token in config
-        .admin
-        .iter()
-        .flat_map(|admin| [Some(&admin.token), admin.viewer_token.as_ref()])
-    {
-        if let Some(GeneratedSecret::File(path)) = token {
-            written.push(path);
-        }
-    }
-    let mut write: BTreeSet<_> = written
-        .into_iter()
-        .flat_map(|path| folders_of(path))
-        .collect();
+    let registrations = config.registrations.values();
+    let federated =
+        registrations.filter_map(|registration| match registration.grant.credential() {
+            Some(ClientCredential::Federated(path)) => Some(path),
+            _ => None,
+        });
+    let read = config.files.iter().chain(federated);
+    let audit = match config.audit.as_ref().and_then(|audit| audit.path.as_ref()) {
+        Some(AuditPath::File(path)) => Some(path),
+        _ => None,
+    };
+    let admin = config.admin.iter();
+    let tokens = admin.flat_map(|admin| std::iter::once(&admin.token).chain(&admin.viewer_token));
+    let tokens = tokens.filter_map(|token| match token {
+        GeneratedSecret::File(path) => Some(path),
+        GeneratedSecret::Given(_) => None,
+    });
+    let written = config.log.file.iter().chain(audit).chain(tokens);
+    let mut write: BTreeSet<_> = written.flat_map(|path| folders_of(path)).collect();
     // One that is there may be wanted after a reload.
     if config.state.wanted || config.state.directory.is_dir() {
         write.extend(folders_of(&config.state.directory.join("tokens")));
@@ -172,7 +160,7 @@ fn needs(config: &Config) -> Needs {
         others
     });
     Needs {
-        read,
+        read: read.flat_map(|path| folders_of(path)).collect(),
         write,
         connect,
     }

@@ -4,6 +4,7 @@
 //! that an invalid file changes nothing. New sessions then use the new configuration. Open sessions
 //! continue unless their account or password was removed.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -23,11 +24,11 @@ use super::listening::{AcceptingListener, BoundListener, ReadyListener};
 use crate::accept::admission::SessionLimiter;
 use crate::accept::listen;
 use crate::accept::{ServedListener, Shortage};
-use crate::admin::{People, Reload, ReloadReport};
-use crate::config::{Admin, Audit, Config, Hook, LoadMode, Log, ReloadMode};
+use crate::admin::{self, People, Reload, ReloadReport};
+use crate::config::{Admin, Audit, Config, LoadMode, Log, ReloadMode};
 use crate::platform::manager::{self, Severity};
 use crate::session::ActiveService;
-use crate::tls::reload::{CertificateWatcher, ReloadableTls};
+use crate::tls::reload::{self, ReloadableTls};
 
 /// Called for each configuration that becomes active.
 type ReloadHook = Box<dyn Fn(&Config) + Send + Sync>;
@@ -43,7 +44,7 @@ pub struct Control {
     /// Cancels sessions that do not end otherwise.
     kill: CancellationToken,
     state: Mutex<State>,
-    alerts: OnceLock<Arc<Alerts>>,
+    alerts: Alerts,
     /// Confinement of the process, which a reload cannot exceed.
     confinement: OnceLock<Confinement>,
     /// Threads that accept and serve clients; the runtime's own unless they are set.
@@ -54,7 +55,6 @@ pub struct Control {
 
 struct State {
     open: Vec<AcceptingListener>,
-    hooks: Vec<Hook>,
     reload: ReloadMode,
     /// Files watched with `reload: watch`; `seen` is the digest of their content.
     files: Vec<PathBuf>,
@@ -69,14 +69,16 @@ struct State {
     applied: Option<ReloadHook>,
     before: Option<Arc<dyn Fn() + Send + Sync>>,
     /// TLS configuration of the administrators' listener.
-    shown: Option<Arc<ReloadableTls>>,
+    admin_tls: Option<Arc<ReloadableTls>>,
     /// Users signed in to the administrators' listener, which reloads change.
     people: Option<Arc<People>>,
 }
 
 impl Control {
+    /// Creates the control, and starts the hooks of `notify`. Call within the runtime.
     pub(super) fn new(config: &Config, current: Arc<ActiveService>) -> Self {
         Self {
+            alerts: Alerts::start(&config.notify, &current.active()),
             current,
             path: config.path.clone(),
             limiter: SessionLimiter::new(&config.limits),
@@ -86,7 +88,6 @@ impl Control {
             kill: CancellationToken::new(),
             state: Mutex::new(State {
                 open: Vec::new(),
-                hooks: config.notify.clone(),
                 reload: config.reload,
                 files: config.files.clone(),
                 seen: (config.reload == ReloadMode::Watch).then(|| contents(&config.files)),
@@ -97,22 +98,19 @@ impl Control {
                 log: config.log.clone(),
                 applied: None,
                 before: None,
-                shown: None,
+                admin_tls: None,
                 people: None,
             }),
-            alerts: OnceLock::new(),
             confinement: OnceLock::new(),
             threads: OnceLock::new(),
             turn: tokio::sync::Mutex::default(),
         }
     }
 
-    /// Starts the hooks of `notify`.
-    pub(super) fn start_alerts(self: &Arc<Self>) -> impl Future<Output = ()> + Send + 'static {
-        let alerts = Arc::new(Alerts::start(&self.state().hooks, &self.current.active()));
-        let _ = self.alerts.set(alerts.clone());
+    /// Watches for what the hooks are alerted about, until the task is dropped.
+    pub(super) async fn watch_for_alerts(self: Arc<Self>) {
         let (current, certificates) = (self.current.clone(), self.certificates());
-        async move { alerts.watch(current, certificates).await }
+        self.alerts.watch(current, certificates).await;
     }
 
     /// Returns a function that lists the certificates in use.
@@ -146,25 +144,21 @@ impl Control {
         &self.current
     }
 
-    /// Sets the TLS configuration of the administrators' listener, so that its files are watched
-    /// too.
-    pub(super) fn set_admin_tls(&self, tls: Option<Arc<ReloadableTls>>) {
-        self.state().shown = tls;
-    }
-
-    /// Sets the users of the administrators' listener.
-    pub(super) fn set_people(&self, people: Option<Arc<People>>) {
-        self.state().people = people;
+    /// Sets the administrators' listener: its files are watched too, and reloads change its people.
+    pub(super) fn set_admin(&self, admin: &admin::Admin) {
+        let mut state = self.state();
+        state.admin_tls = admin.tls();
+        state.people = Some(admin.people());
     }
 
     /// TLS configurations of all listeners, including the administrators'.
-    pub(super) fn identities(&self) -> CertificateWatcher {
+    pub(super) fn identities(&self) -> Vec<Arc<ReloadableTls>> {
         let state = self.state();
         let listeners = state
             .open
             .iter()
             .filter_map(|open| open.served().tls.clone());
-        listeners.chain(state.shown.clone()).collect()
+        listeners.chain(state.admin_tls.clone()).collect()
     }
 
     /// Sets the function called for each configuration that a reload makes active.
@@ -203,7 +197,7 @@ impl Control {
             before();
         }
         self.current.reopen_audit();
-        self.identities().refresh().await;
+        reload::refresh(&self.identities()).await;
         let result = self.load().await;
         manager::ready();
         match &result {
@@ -215,9 +209,7 @@ impl Control {
                 "configuration reloaded"
             ),
             Err(problems) => {
-                if let Some(alerts) = self.alerts.get() {
-                    alerts.on_reload(&self.path, Err(problems));
-                }
+                self.alerts.on_reload(&self.path, Err(problems));
                 for problem in problems {
                     tracing::error!("reload: {problem}");
                 }
@@ -247,9 +239,7 @@ impl Control {
         let loaded = loading.await;
         match loaded {
             Ok(Ok((Ok(applied), config))) => {
-                if let Some(alerts) = self.alerts.get() {
-                    alerts.on_reload(&self.path, Ok(&config));
-                }
+                self.alerts.on_reload(&self.path, Ok(&config));
                 warn(&config);
                 if let Some(on_applied) = &self.state().applied {
                     on_applied(&config);
@@ -308,17 +298,18 @@ impl Control {
         let service = self.current.active().reconfigured(config)?;
         let mut state = self.state();
         anyhow::ensure!(!state.draining, "shutting down");
-        let mut changed = Vec::new();
+        let mut kept = BTreeMap::new();
         let mut added = Vec::new();
         for listener in &config.listeners {
             match state.open.iter().position(|open| open.is(listener)) {
-                Some(index) => changed.push((index, ServedListener::new(listener.clone())?)),
+                Some(index) => {
+                    kept.insert(index, ServedListener::new(listener.clone())?);
+                }
                 None => added.push(listener),
             }
         }
-        let stays = |index| changed.iter().any(|(kept, _)| *kept == index);
         let open = state.open.iter().enumerate();
-        let going = open.filter(|(index, _)| !stays(*index));
+        let going = open.filter(|(index, _)| !kept.contains_key(index));
         let going = going.map(|(_, open)| &open.socket);
         let mut ready = Vec::new();
         for listener in added {
@@ -334,23 +325,19 @@ impl Control {
         let sessions_ended = self.current.replace(service, config);
         self.limiter.resize(&config.limits);
         state.drain_timeout = config.limits.drain_timeout;
-        let kept: Vec<_> = changed.iter().map(|(index, _)| *index).collect();
-        for (index, served) in changed {
-            if let Some(open) = state.open.get(index) {
-                open.change(served);
+        for (index, open) in std::mem::take(&mut state.open).into_iter().enumerate() {
+            match kept.remove(&index) {
+                Some(served) => {
+                    open.change(served);
+                    state.open.push(open);
+                }
+                None => {
+                    let served = open.served();
+                    tracing::info!(listener = served.listener.name, "no longer listening");
+                    open.close.cancel();
+                }
             }
         }
-        let mut index = 0;
-        state.open.retain(|open| {
-            index += 1;
-            let stays = kept.contains(&(index - 1));
-            if !stays {
-                let served = open.served();
-                tracing::info!(listener = served.listener.name, "no longer listening");
-                open.close.cancel();
-            }
-            stays
-        });
         let ready = ready.into_iter();
         state.open.extend(ready.map(|ready| self.accept(ready)));
         Ok(ReloadReport {

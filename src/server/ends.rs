@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::config::ClientCredential;
 use crate::expiry;
 use crate::session::{ActiveService, Service};
-use crate::tls::reload::CertificateWatcher;
+use crate::tls::reload::ReloadableTls;
 
 /// Interval between log warnings about expiring credentials. At start and reload the
 /// configuration's own warnings report them.
@@ -26,7 +26,7 @@ pub(super) struct Ending {
 }
 
 /// Lists the certificates and secrets in use that expire.
-pub(super) fn endings(service: &Service, identities: &CertificateWatcher) -> Vec<Ending> {
+pub(super) fn endings(service: &Service, identities: &[Arc<ReloadableTls>]) -> Vec<Ending> {
     let registrations: BTreeMap<_, _> = service
         .accounts
         .iter()
@@ -59,16 +59,13 @@ pub(super) fn endings(service: &Service, identities: &CertificateWatcher) -> Vec
 impl Ending {
     /// `… ends in 3 days` or `… has ended`; `None` if the end is not near.
     pub(super) fn near(&self) -> Option<String> {
-        let what = &self.what;
-        match expiry::near(self.end, expiry::now())? {
-            ..0 => Some(format!("{what} has ended")),
-            days => Some(format!("{what} ends {}", expiry::in_days(days))),
-        }
+        let when = expiry::ends_soon(self.end)?;
+        Some(format!("{} {when}", self.what))
     }
 }
 
 /// Function that returns the certificates in use.
-pub(super) type Certificates = Arc<dyn Fn() -> CertificateWatcher + Send + Sync>;
+pub(super) type Certificates = Arc<dyn Fn() -> Vec<Arc<ReloadableTls>> + Send + Sync>;
 
 /// Logs a warning each day about credentials near their end.
 pub(super) fn warn_daily(

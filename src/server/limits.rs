@@ -1,7 +1,5 @@
-//! Times of a shutdown, and the error of a listener that cannot be bound.
+//! Times of a shutdown.
 
-use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Longest wait for the last audit records.
@@ -15,12 +13,3 @@ pub(super) const LAST: Duration = Duration::from_millis(700);
 
 /// Longest time for the administrators' connections to end.
 pub(super) const LAST_ANSWERS: Duration = Duration::from_millis(100);
-
-/// A listener, or the administrators' listener, that cannot be bound.
-#[derive(Debug, thiserror::Error)]
-#[error("listener {name}: cannot listen on {address}: {error}")]
-pub struct CannotBind {
-    pub(super) name: String,
-    pub(super) address: SocketAddr,
-    pub(super) error: io::Error,
-}

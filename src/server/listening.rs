@@ -4,12 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-
-use super::limits::CannotBind;
 
 use super::inherited::Inherited;
 use crate::accept::ServedListener;
@@ -45,11 +43,7 @@ impl BoundListener {
                 io::ErrorKind::AddrInUse => listen::bind_beside(address, overlapping),
                 _ => Err(error),
             })
-            .map_err(|error| CannotBind {
-                name: name.clone(),
-                address,
-                error,
-            })?;
+            .map_err(cannot_bind(name, address))?;
         Ok(Self { served, socket })
     }
 
@@ -81,11 +75,25 @@ pub(super) fn bind(
     let bound = inherited
         .take(name)
         .map_or_else(|| listen::bind(address), Ok);
-    bound.map_err(|error| CannotBind {
-        name: name.to_owned(),
+    bound.map_err(cannot_bind(name, address))
+}
+
+/// A listener, or the administrators' listener, that cannot be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("listener {name}: cannot listen on {address}: {error}")]
+pub struct CannotBind {
+    name: String,
+    address: SocketAddr,
+    error: io::Error,
+}
+
+fn cannot_bind(name: &str, address: SocketAddr) -> impl FnOnce(io::Error) -> CannotBind {
+    let name = name.to_owned();
+    move |error| CannotBind {
+        name,
         address,
         error,
-    })
+    }
 }
 
 /// A bound listener whose socket each thread knows.
@@ -97,7 +105,7 @@ pub(super) struct ReadyListener {
 pub(super) struct AcceptingListener {
     /// Socket; the accepting tasks have copies.
     pub(super) socket: std::net::TcpListener,
-    served: Arc<RwLock<Arc<ServedListener>>>,
+    served: watch::Sender<Arc<ServedListener>>,
     /// Cancelled when no more clients are to be accepted.
     pub(super) close: CancellationToken,
 }
@@ -114,7 +122,7 @@ impl AcceptingListener {
         );
         let open = Self {
             socket,
-            served: Arc::new(RwLock::new(Arc::new(served))),
+            served: watch::Sender::new(Arc::new(served)),
             close: CancellationToken::new(),
         };
         for (thread, socket) in ready.sockets {
@@ -132,22 +140,16 @@ impl AcceptingListener {
 
     /// Sets the configuration for the next client.
     pub(super) fn change(&self, served: ServedListener) {
-        *self.served.write() = Arc::new(served);
+        self.served.send_replace(Arc::new(served));
     }
 
     pub(super) fn served(&self) -> Arc<ServedListener> {
-        current(&self.served)()
+        self.served.borrow().clone()
     }
 
     /// Function that returns the current configuration; call it for each client.
     pub(super) fn all_served(&self) -> impl Fn() -> Arc<ServedListener> + Send + Sync + 'static {
-        current(&self.served)
+        let served = self.served.subscribe();
+        move || served.borrow().clone()
     }
-}
-
-fn current(
-    served: &Arc<RwLock<Arc<ServedListener>>>,
-) -> impl Fn() -> Arc<ServedListener> + Send + Sync + 'static {
-    let served = served.clone();
-    move || served.read().clone()
 }

@@ -19,6 +19,6 @@ pub use confinement::Confinement;
 pub use control::Control;
 pub use control::warn;
 pub use inherited::Inherited;
-pub use limits::CannotBind;
+pub use listening::CannotBind;
 pub use serve::Server;
 pub use threads::start_session_threads;

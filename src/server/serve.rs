@@ -1,21 +1,24 @@
 //! Binding, serving and draining: the process from start to end.
 
-use super::control::Control;
-use super::inherited::Inherited;
-use super::limits::LAST_ANSWERS;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use super::control::Control;
+use super::ends;
+use super::inherited::Inherited;
+use super::limits::LAST_ANSWERS;
 use super::listening::BoundListener;
 use crate::admin::Admin;
 use crate::config::Config;
 use crate::platform::manager;
 use crate::session::{ActiveService, Service};
+use crate::tls::reload;
 
 /// Interval for checking consents; those that need attention are retried at least this often.
 const CONSENT_POLL: Duration = Duration::from_secs(12 * 3600);
@@ -34,7 +37,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds every listener of the configuration.
+    /// Binds every listener of the configuration. Call within the runtime.
     ///
     /// # Errors
     ///
@@ -111,10 +114,9 @@ impl Server {
         control.open(self.bound)?;
         // Health checks are answered until the last session has ended.
         let over = tokio_util::sync::CancellationToken::new();
-        control.set_admin_tls(self.admin.as_ref().and_then(Admin::tls));
-        control.set_people(self.admin.as_ref().map(Admin::people));
         let admin = match self.admin {
             Some(admin) => {
+                control.set_admin(&admin);
                 tracing::info!(address = %admin.address()?, "admin listening");
                 let readiness = admin.readiness();
                 let served = tokio::spawn(admin.serve(over.clone().cancelled_owned()));
@@ -123,21 +125,17 @@ impl Server {
             }
             None => None,
         };
-        let alerts = tokio::spawn(control.start_alerts());
-        let keeping = tokio::spawn(keep_alive(control.current().clone()));
-        let identities = tokio::spawn(watch_identities(control.clone()));
-        let ends = tokio::spawn(super::ends::warn_daily(
-            control.current().clone(),
-            control.certificates(),
-        ));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(control.clone().watch_for_alerts());
+        tasks.spawn(keep_alive(control.current().clone()));
+        tasks.spawn(watch_identities(control.clone()));
+        let certificates = control.certificates();
+        tasks.spawn(ends::warn_daily(control.current().clone(), certificates));
         let watching = tokio::spawn(manager::watchdog());
         manager::ready();
         shutdown.await;
         manager::stopping();
-        alerts.abort();
-        keeping.abort();
-        identities.abort();
-        ends.abort();
+        tasks.abort_all();
         let over_by = control.drain().await;
         let token_source = control.current().active().token_source.clone();
         let _ = tokio::time::timeout_at(over_by + LAST_ANSWERS, token_source.finish(over_by)).await;
@@ -169,7 +167,7 @@ async fn watch_identities(control: Arc<Control>) {
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         looks.tick().await;
-        control.identities().refresh().await;
+        reload::refresh(&control.identities()).await;
         control.look_at_files().await;
     }
 }

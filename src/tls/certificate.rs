@@ -29,7 +29,7 @@ pub struct ServerCertificate {
     /// Files that all this was read from.
     pub files: CertificateFiles,
     /// State of the files just before they were read.
-    pub stamp: FileStamp,
+    pub stamps: FileStamps,
 }
 
 /// Files from which a [`ServerCertificate`] is read.
@@ -43,19 +43,16 @@ pub struct CertificateFiles {
     pub client_ca: Option<PathBuf>,
 }
 
-/// Stamp that detects changed files without reading them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FileStamp(Vec<Option<platform::FileStamp>>);
+/// Stamps that detect changed files without reading them; `None` for a file that is not there.
+pub type FileStamps = Vec<Option<platform::FileStamp>>;
 
 /// Problem with one of the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FileProblem {
-    /// The certificate chain cannot be used.
-    Certificate(String),
-    /// The key cannot be used, or belongs to another certificate.
-    Key(String),
-    /// The authorities for client certificates cannot be used.
-    ClientCa(String),
+pub struct FileProblem {
+    /// Key of the file in the configuration: `certificate`, `key` or `client_ca`.
+    pub key: &'static str,
+    /// Reason why the file cannot be used.
+    pub why: String,
 }
 
 impl ServerCertificate {
@@ -82,11 +79,11 @@ impl ServerCertificate {
 }
 
 impl CertificateFiles {
-    /// Takes the stamp of the current files.
-    pub fn stamp(&self) -> FileStamp {
+    /// Takes the stamps of the current files.
+    pub fn stamps(&self) -> FileStamps {
         let seen = |path: &PathBuf| platform::FileStamp::of(path);
         let files = [&self.certificate, &self.key].into_iter();
-        FileStamp(files.chain(&self.client_ca).map(seen).collect())
+        files.chain(&self.client_ca).map(seen).collect()
     }
 
     /// Reads the files.
@@ -95,13 +92,14 @@ impl CertificateFiles {
     ///
     /// All problems in one line, each with its file.
     pub fn read(&self) -> Result<ServerCertificate, String> {
-        self.checked().map_err(|flaws| {
-            let texts = flaws.iter().map(|flaw| match flaw {
-                FileProblem::Certificate(why) => located(&self.certificate, why),
-                FileProblem::Key(why) => located(&self.key, why),
-                FileProblem::ClientCa(why) => {
-                    located(self.client_ca.as_deref().unwrap_or(Path::new("")), why)
-                }
+        self.checked().map_err(|problems| {
+            let texts = problems.iter().map(|problem| {
+                let path = match problem.key {
+                    "certificate" => &self.certificate,
+                    "key" => &self.key,
+                    _ => self.client_ca.as_ref().unwrap_or(&self.certificate),
+                };
+                located(path, &problem.why)
             });
             texts.collect::<Vec<_>>().join("; ")
         })
@@ -109,16 +107,17 @@ impl CertificateFiles {
 
     /// Reads all files before reporting problems.
     pub fn checked(&self) -> Result<ServerCertificate, Vec<FileProblem>> {
-        let stamp = self.stamp();
-        let chain = certificates(&self.certificate).map_err(FileProblem::Certificate);
-        let key = private_key(&self.key).map_err(FileProblem::Key);
+        let stamps = self.stamps();
+        let of = |key| move |why| FileProblem { key, why };
+        let chain = certificates(&self.certificate).map_err(of("certificate"));
+        let key = private_key(&self.key).map_err(of("key"));
         let client_ca = self.client_ca.as_deref().map(certificates).transpose();
-        let client_ca = client_ca.map_err(FileProblem::ClientCa);
+        let client_ca = client_ca.map_err(of("client_ca"));
         let (chain, key, client_ca) = match (chain, key, client_ca) {
             (Ok(chain), Ok(key), Ok(client_ca)) => (chain, key, client_ca),
             (chain, key, client_ca) => {
-                let flaws = [chain.err(), key.err(), client_ca.err()];
-                return Err(flaws.into_iter().flatten().collect());
+                let problems = [chain.err(), key.err(), client_ca.err()];
+                return Err(problems.into_iter().flatten().collect());
             }
         };
         let identity = ServerCertificate {
@@ -126,23 +125,22 @@ impl CertificateFiles {
             key,
             client_ca,
             files: self.clone(),
-            stamp,
+            stamps,
         };
         // The authorities are checked first, so that later errors concern the certificate.
         let authorities = identity.client_ca.as_deref();
         if let Some(Err(error)) = authorities.map(super::config::client_verifier) {
             let why = format!("holds no usable authority: {error}");
-            return Err(vec![FileProblem::ClientCa(why)]);
+            return Err(vec![of("client_ca")(why)]);
         }
-        match identity.config() {
-            Ok(_) => Ok(identity),
-            Err(rustls::Error::InconsistentKeys(_)) => Err(vec![FileProblem::Key(
-                "is not the key of that certificate".into(),
-            )]),
-            Err(error) => Err(vec![FileProblem::Certificate(format!(
-                "cannot be used: {error}"
-            ))]),
-        }
+        let problem = match identity.config() {
+            Ok(_) => return Ok(identity),
+            Err(rustls::Error::InconsistentKeys(_)) => {
+                of("key")("is not the key of that certificate".into())
+            }
+            Err(error) => of("certificate")(format!("cannot be used: {error}")),
+        };
+        Err(vec![problem])
     }
 }
 

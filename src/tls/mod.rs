@@ -12,7 +12,7 @@ pub mod server_name;
 mod transcript;
 
 pub use certificate::{
-    CertificateFiles, FileProblem, FileStamp, ServerCertificate, certificates, contents,
+    CertificateFiles, FileProblem, FileStamps, ServerCertificate, certificates, contents,
 };
 pub use client_hello::ClientHello;
 pub use config::{belong_together, client, client_verifier, server};

@@ -3,14 +3,14 @@
 //! sessions continue.
 //!
 //! An invalid or partially written pair changes nothing and is logged once.
-//! [`CertificateWatcher::refresh`] checks the files at once.
+//! [`refresh`] checks the files at once.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
-use super::{CertificateFiles, FileStamp, ServerCertificate};
+use super::{CertificateFiles, FileStamps, ServerCertificate};
 use rustls::ServerConfig;
 
 /// TLS configuration of one listener, reloaded when its files change.
@@ -26,7 +26,7 @@ pub struct ReloadableTls {
 #[derive(Debug)]
 struct State {
     /// State of the files from which `current` was read.
-    stamp: FileStamp,
+    stamps: FileStamps,
     /// Expiry of the current certificate, in seconds since 1970.
     end: Option<i64>,
     /// Last logged problem with the files; each is logged once.
@@ -45,7 +45,7 @@ impl ReloadableTls {
             files: identity.files.clone(),
             current: RwLock::new(Arc::new(identity.config()?)),
             state: Mutex::new(State {
-                stamp: identity.stamp.clone(),
+                stamps: identity.stamps.clone(),
                 end: identity.end(),
                 reported: None,
             }),
@@ -69,8 +69,7 @@ impl ReloadableTls {
 
     /// Expiry of the certificate, in seconds since 1970.
     pub fn end(&self) -> Option<i64> {
-        let state = self.state.lock();
-        state.end
+        self.state.lock().end
     }
 
     /// Whether clients must present certificates, which makes their handshakes larger.
@@ -78,90 +77,57 @@ impl ReloadableTls {
         self.files.client_ca.is_some()
     }
 
-    /// Applies the files if they have changed. Reads them, which blocks.
-    pub fn refresh(&self) -> Refresh {
+    /// Applies the files if they have changed. Reads them, which blocks. `None`: nothing has changed
+    /// since they were last applied or the last reason was returned.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the changed files cannot be used; the previous ones stay in use.
+    fn refresh(&self) -> Option<Result<(), String>> {
         let mut state = self.state.lock();
-        if self.files.stamp() == state.stamp {
-            return Refresh::Unchanged;
+        if self.files.stamps() == state.stamps {
+            return None;
         }
         let read = self.files.read().and_then(|identity| {
             let config = identity.config().map_err(|error| error.to_string())?;
-            let end = identity.end();
-            Ok((identity.stamp, end, config))
+            Ok((identity, config))
         });
         match read {
-            Ok((stamp, end, config)) => {
+            Ok((identity, config)) => {
                 *self.current.write() = Arc::new(config);
                 *state = State {
-                    stamp,
-                    end,
+                    end: identity.end(),
+                    stamps: identity.stamps,
                     reported: None,
                 };
-                Refresh::Replaced
+                Some(Ok(()))
             }
             // The files are read again at the next check, since they may have been written
             // partially.
             Err(why) if state.reported.as_ref() != Some(&why) => {
                 state.reported = Some(why.clone());
-                Refresh::Rejected(why)
+                Some(Err(why))
             }
-            Err(_) => Refresh::Unchanged,
+            Err(_) => None,
         }
     }
+}
 
-    fn log(&self, refreshed: Refresh) {
-        match refreshed {
-            Refresh::Unchanged => {}
-            Refresh::Replaced => tracing::info!(
-                listener = self.name,
-                certificate = %self.files.certificate.display(),
-                "certificate replaced"
-            ),
-            Refresh::Rejected(why) => tracing::warn!(
-                listener = self.name,
-                error = why,
+/// Applies the files of all these listeners that have changed, on a thread for blocking work.
+pub async fn refresh(all: &[Arc<ReloadableTls>]) {
+    for tls in all {
+        let looked = tls.clone();
+        let refreshed = tokio::task::spawn_blocking(move || looked.refresh()).await;
+        let (listener, certificate) = (&tls.name, tls.files.certificate.display());
+        match refreshed.ok().flatten() {
+            None => {}
+            Some(Ok(())) => tracing::info!(listener, %certificate, "certificate replaced"),
+            Some(Err(error)) => tracing::warn!(
+                listener,
+                error,
                 remedy = "put a certificate and the key that belongs to it there; until then the old ones are shown",
                 "cannot take over the changed certificate"
             ),
-        }
-    }
-}
-
-/// Result of checking a listener's files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refresh {
-    /// The files have not changed.
-    Unchanged,
-    /// The files have changed; new handshakes use them.
-    Replaced,
-    /// The changed files cannot be used; the previous ones stay in use. Each reason is returned
-    /// once.
-    Rejected(String),
-}
-
-/// Checks the certificate files of all listeners.
-#[derive(Debug, Clone, Default)]
-pub struct CertificateWatcher(Arc<[Arc<ReloadableTls>]>);
-
-impl FromIterator<Arc<ReloadableTls>> for CertificateWatcher {
-    fn from_iter<I: IntoIterator<Item = Arc<ReloadableTls>>>(all: I) -> Self {
-        Self(all.into_iter().collect())
-    }
-}
-
-impl CertificateWatcher {
-    /// Iterates over the listeners' TLS configurations.
-    pub fn iter(&self) -> impl Iterator<Item = &ReloadableTls> {
-        self.0.iter().map(AsRef::as_ref)
-    }
-
-    /// Checks all files now, on a thread for blocking work.
-    pub async fn refresh(&self) {
-        for tls in self.0.iter() {
-            let looked = tls.clone();
-            if let Ok(refreshed) = tokio::task::spawn_blocking(move || looked.refresh()).await {
-                tls.log(refreshed);
-            }
         }
     }
 }
