@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::config::{Account, LoginPattern, Logins};
 use crate::fault::{Fault, Kind, shell_argument};
-use crate::history::LoginHistory;
+use crate::session::Service;
 use crate::token::store::{Owner, StoredConsent};
 use crate::token::{TokenSource, TokenState, now};
 use crate::wire::Protocol;
@@ -92,34 +92,19 @@ pub struct LastFault {
 
 /// Collects the status of every account, followed by stored consents that no account uses. Reads
 /// the store, which may block briefly.
-pub fn accounts(
-    accounts: &[Arc<Account>],
-    token_source: &TokenSource,
-    history: &LoginHistory,
-) -> Vec<AccountStatus> {
-    let consented = token_source
-        .store()
-        .map(|store| store.logins())
-        .unwrap_or_default();
-    let mut seen = history.logins();
+pub fn accounts(service: &Service) -> Vec<AccountStatus> {
+    let (accounts, store) = (&service.accounts, service.token_source.store());
+    let consented = store.map(|store| store.logins()).unwrap_or_default();
+    let mut seen = service.state.history.logins();
     seen.extend(consented.iter().cloned());
     seen.sort();
     seen.dedup();
     let mut rows = Vec::new();
-    for account in accounts {
-        match &account.login {
-            LoginPattern::Exact(login) => rows.push(row(account, login, token_source, history)),
-            LoginPattern::Domain(_) | LoginPattern::Any => {
-                rows.push(row(
-                    account,
-                    &account.login.to_string(),
-                    token_source,
-                    history,
-                ));
-                for login in of_wildcard(accounts, account, &seen) {
-                    rows.push(row(account, login, token_source, history));
-                }
-            }
+    for account in accounts.iter() {
+        rows.push(row(service, account, &account.login.to_string()));
+        if !matches!(account.login, LoginPattern::Exact(_)) {
+            let logins = of_wildcard(accounts, account, &seen);
+            rows.extend(logins.map(|login| row(service, account, login)));
         }
     }
     rows.extend(unused(accounts, &consented));
@@ -223,15 +208,11 @@ fn of_wildcard<'l>(
     })
 }
 
-fn row(
-    account: &Account,
-    login: &str,
-    token_source: &TokenSource,
-    history: &LoginHistory,
-) -> AccountStatus {
+fn row(service: &Service, account: &Account, login: &str) -> AccountStatus {
+    let token_source = &service.token_source;
     let registration = &account.registration;
     let mailbox = mailboxes(account, login);
-    let entry = history.entry(login);
+    let entry = service.state.history.entry(login);
     let (record, unreadable) = match stored(account, login, token_source) {
         Ok(record) => (record, None),
         Err(fault) => (None, Some(fault)),

@@ -203,7 +203,7 @@ async fn answer(request: Request, next: Next) -> Response {
         Ok(Err(_)) => return StatusCode::PAYLOAD_TOO_LARGE.into_response(),
         Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
     };
-    let _busy = busy.map(|busy| busy.begin());
+    let _busy = busy.and_then(|busy| busy.0.try_lock_owned().ok());
     let request = Request::from_parts(head, Body::from(body));
     match tokio::time::timeout(ANSWER_TIMEOUT, next.run(request)).await {
         Ok(response) => response,

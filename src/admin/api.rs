@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::page::blocking;
 use super::state::AdminState;
 use crate::config::{Account, Grant};
 use crate::doctor::{self, TestTarget};
@@ -25,18 +26,7 @@ use crate::wire::Protocol;
 /// Lists every account with its state.
 pub(super) async fn accounts(State(state): State<Arc<AdminState>>) -> Response {
     // Reading the store blocks, which must not happen on the threads that relay.
-    let rows = tokio::task::spawn_blocking(move || {
-        let service = state.current.active();
-        status::accounts(
-            &service.accounts,
-            &service.token_source,
-            &service.state.history,
-        )
-    });
-    match rows.await {
-        Ok(rows) => Json(rows).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+    blocking(move || Json(status::accounts(&state.current.active())).into_response()).await
 }
 
 /// Lists the open sessions.
@@ -61,10 +51,10 @@ pub(super) async fn authorize(
     Path(login): Path<String>,
 ) -> Response {
     let login = login.to_lowercase();
-    let Some(account) = state.current.active().find(&login).cloned() else {
+    let service = state.current.active();
+    let Some(account) = service.find(&login).cloned() else {
         return unknown(&login);
     };
-    let service = state.current.active();
     let token_source = &service.token_source;
     match account.registration.grant {
         Grant::DeviceCode(_) => match token_source.start_device(&account, &login).await {
@@ -254,9 +244,9 @@ pub(super) async fn forget(
     Path(login): Path<String>,
 ) -> Response {
     let login = login.to_lowercase();
-    let known = state.current.active().find(&login).is_some();
-    let token_source = state.current.active().token_source.clone();
-    match token_source.forget(&login).await {
+    let service = state.current.active();
+    let known = service.find(&login).is_some();
+    match service.token_source.forget(&login).await {
         // A record can be deleted even if no account has its login any more.
         Ok(false) if !known => unknown(&login),
         Ok(forgotten) => {

@@ -34,7 +34,7 @@ pub(super) fn page(
     result: &Result<GrantedConsent, Fault>,
     verdict: Option<String>,
 ) -> Response {
-    let (status, page) = match result {
+    match result {
         Ok(given) => {
             let warning = given.warning().or(verdict);
             let page = Page {
@@ -47,7 +47,7 @@ pub(super) fn page(
                 ),
                 more: warning.unwrap_or_default(),
             };
-            (StatusCode::OK, page)
+            rendered(StatusCode::OK, &page)
         }
         Err(fault) => {
             let page = Page {
@@ -57,10 +57,9 @@ pub(super) fn page(
                 text: fault.detail().to_owned(),
                 more: fault.remedy().unwrap_or_default().to_owned(),
             };
-            (StatusCode::BAD_REQUEST, page)
+            rendered(StatusCode::BAD_REQUEST, &page)
         }
-    };
-    rendered((status, ()), &page)
+    }
 }
 
 /// Serves only `/oauth/callback` until one consent has ended, for `authorize` where no

@@ -7,7 +7,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::{Extension, Router};
@@ -15,7 +14,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
@@ -33,26 +32,9 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// Pause after the process ran out of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Whether a connection's request is being worked on.
+/// Lock of a connection, held while its request is being worked on.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Busy(Arc<AtomicBool>);
-
-impl Busy {
-    /// Counts a request as in progress until the guard is dropped.
-    pub(super) fn begin(&self) -> BusyGuard {
-        self.0.store(true, Ordering::Release);
-        BusyGuard(self.clone())
-    }
-}
-
-/// Guard that marks a connection as busy while its request is processed.
-pub(super) struct BusyGuard(Busy);
-
-impl Drop for BusyGuard {
-    fn drop(&mut self) {
-        self.0.0.store(false, Ordering::Release);
-    }
-}
+pub(super) struct Busy(pub(super) Arc<Mutex<()>>);
 
 /// Open connections, the oldest first.
 #[derive(Default)]
@@ -65,7 +47,7 @@ impl Connections {
         if self.0.len() < CONNECTIONS {
             return true;
         }
-        let waits = |(_, busy): &(AbortHandle, Busy)| !busy.0.load(Ordering::Acquire);
+        let waits = |(_, busy): &(AbortHandle, Busy)| busy.0.try_lock().is_ok();
         let oldest = self.0.iter().position(waits);
         let oldest = oldest.and_then(|index| self.0.remove(index));
         if let Some((task, _)) = &oldest {

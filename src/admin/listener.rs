@@ -1,6 +1,6 @@
 //! The administrators' listener: its creation, its routes, and the handlers of health and metrics.
 
-use super::page::style;
+use super::page::{blocking, style};
 use super::state::BODY;
 use super::state::{AdminState, Readiness, Reload};
 use std::future::Future;
@@ -75,10 +75,8 @@ impl Admin {
     ) -> anyhow::Result<Self> {
         let viewer = config.viewer_token.as_ref().map(token).transpose()?;
         let token = token(&config.token)?;
-        let tls = match &config.tls {
-            Some(identity) => Some(Arc::new(ReloadableTls::new("admin", identity)?)),
-            None => None,
-        };
+        let tls = config.tls.as_ref();
+        let tls = tls.map(|identity| ReloadableTls::new("admin", identity));
         let redirect = PendingAuthorizations::redirect_of(&config.public_url);
         let state = AdminState {
             current,
@@ -93,7 +91,7 @@ impl Admin {
         };
         Ok(Self {
             socket,
-            tls,
+            tls: tls.transpose()?.map(Arc::new),
             state: Arc::new(state),
         })
     }
@@ -219,7 +217,7 @@ async fn readyz(State(state): State<Arc<AdminState>>) -> (StatusCode, &'static s
 
 /// Writes the metrics in Prometheus' text format, with the number of missing consents from the store.
 async fn metrics(State(state): State<Arc<AdminState>>) -> Response {
-    let text = tokio::task::spawn_blocking(move || {
+    blocking(move || {
         let service = state.current.active();
         let consents = crate::status::consents(&service.accounts, &service.token_source);
         for (registration, count) in consents {
@@ -227,15 +225,10 @@ async fn metrics(State(state): State<Arc<AdminState>>) -> Response {
             metrics.consents(&registration, count.needed, count.attention);
         }
         service.measure();
-        service.state.metrics.text()
-    });
-    match text.await {
-        Ok(text) => {
-            let header = [("content-type", "text/plain; version=0.0.4; charset=utf-8")];
-            (header, text).into_response()
-        }
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+        let header = [("content-type", "text/plain; version=0.0.4; charset=utf-8")];
+        (header, service.state.metrics.text()).into_response()
+    })
+    .await
 }
 
 async fn returned(

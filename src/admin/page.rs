@@ -6,7 +6,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::{Extension, Query, State};
 use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{Html, IntoResponse as _, Response};
 use qrcode::QrCode;
 use qrcode::render::svg;
 use serde::Deserialize;
@@ -85,28 +85,20 @@ pub(super) async fn status(
     Query(Wanted { find }): Query<Wanted>,
 ) -> Response {
     // Reading the store blocks, which must not happen on the threads that relay.
-    rendered_blocking(move || page(&state, caller, find)).await
+    blocking(move || rendered(StatusCode::OK, &page(&state, caller, find))).await
 }
 
-/// Makes and renders a page on a thread for blocking work.
-pub(super) async fn rendered_blocking<P: Template>(
-    page: impl FnOnce() -> P + Send + 'static,
-) -> Response {
-    let made = tokio::task::spawn_blocking(move || rendered((StatusCode::OK, ()), &page()));
+/// Makes a response on a thread for blocking work.
+pub(super) async fn blocking(make: impl FnOnce() -> Response + Send + 'static) -> Response {
     let failed = |_| StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    let made = tokio::task::spawn_blocking(make);
     made.await.unwrap_or_else(failed)
 }
 
-/// Renders a page, with its status and headers.
-pub(super) fn rendered<Headers>(
-    (status, headers): (StatusCode, Headers),
-    page: &impl Template,
-) -> Response
-where
-    (StatusCode, Headers, Html<String>): IntoResponse,
-{
+/// Renders a page.
+pub(super) fn rendered(status: StatusCode, page: &impl Template) -> Response {
     match page.render() {
-        Ok(html) => (status, headers, Html(html)).into_response(),
+        Ok(html) => (status, Html(html)).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
@@ -114,11 +106,7 @@ where
 fn page(state: &AdminState, caller: Caller, find: String) -> Status {
     let service = state.current.active();
     let wanted = find.trim().to_lowercase();
-    let mut accounts = status::accounts(
-        &service.accounts,
-        &service.token_source,
-        &service.state.history,
-    );
+    let mut accounts = status::accounts(&service);
     accounts.retain(|row| row.login.contains(&wanted) || row.mailbox.contains(&wanted));
     let more_accounts = accounts.len().saturating_sub(ROWS);
     accounts.truncate(ROWS);

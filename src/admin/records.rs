@@ -9,7 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 
 use super::auth::Caller;
-use super::page::{moment, rendered_blocking};
+use super::page::{blocking, moment, rendered};
 use super::state::AdminState;
 use crate::audit::{self, Event, Filter, Row, Tail};
 use crate::config::AuditPath;
@@ -107,9 +107,9 @@ pub(super) async fn audit(
     let Ok(permit) = state.readings.clone().acquire_owned().await else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
-    rendered_blocking(move || {
+    blocking(move || {
         let _permit = permit;
-        page(&state, caller, wanted)
+        rendered(StatusCode::OK, &page(&state, caller, wanted))
     })
     .await
 }
@@ -175,43 +175,41 @@ impl Page {
 
     /// Login or person of a record.
     fn who(row: &Row) -> &str {
-        let who = match row.person.as_deref() {
-            Some(person) => Some(person),
-            None => row.login.as_deref(),
-        };
+        let who = row.text("person").or_else(|| row.text("login"));
         who.unwrap_or_default()
     }
 
     /// Summary of a record, in a few words.
     fn what(row: &Row) -> String {
         let mut words: Vec<String> = Vec::new();
-        if let Some(action) = &row.action {
+        let login = row.text("login");
+        if let Some(action) = row.text("action") {
             words.push(action.replace('_', " "));
-            words.extend(row.login.clone());
+            words.extend(login.map(str::to_owned));
         }
-        words.extend(row.protocol.as_ref().map(|name| name.to_uppercase()));
-        if let Some(mailbox) = &row.mailbox
-            && row.mailbox != row.login
+        words.extend(row.text("protocol").map(str::to_uppercase));
+        if let Some(mailbox) = row.text("mailbox")
+            && Some(mailbox) != login
         {
             words.push(format!("opens {mailbox}"));
         }
-        if let Some(name) = &row.credential {
+        if let Some(name) = row.text("credential") {
             words.push(format!("by the password {name}"));
         }
         match row.message_count() {
             0 => {}
             count => words.push(counted(count, "message")),
         }
-        if let (Some(up), Some(down)) = (row.bytes_up, row.bytes_down) {
+        if let (Some(up), Some(down)) = (row.number("bytes_up"), row.number("bytes_down")) {
             words.push(format!("{up} octets up, {down} down"));
         }
-        if let Some(count) = row.records {
+        if let Some(count) = row.number("records") {
             words.push(format!("lost: {}", counted(count, "record")));
         }
-        if row.signature.is_some() {
+        if row.text("signature").is_some() {
             words.push("signed head of the chain".into());
         }
-        words.extend(row.relay.as_ref().map(|relay| format!("at {relay}")));
+        words.extend(row.text("relay").map(|relay| format!("at {relay}")));
         words.join(", ")
     }
 

@@ -77,7 +77,7 @@ fn ways_in(
             (fault.detail().to_owned(), remedy.to_owned())
         }),
     };
-    rendered((status, ()), &page)
+    rendered(status, &page)
 }
 
 /// Address at which a sign-in begins: below `public_url`, where it ends, so that the cookie is sent.
@@ -338,7 +338,7 @@ fn not_signed_in(state: &AdminState, fault: &Fault) -> Response {
 
 fn message(state: &AdminState, status: StatusCode, page: &Message<'_>) -> Response {
     let cookie = [(SET_COOKIE, state.auth.no_cookie(SIGN_IN_COOKIE))];
-    rendered((status, cookie), page)
+    (cookie, rendered(status, page)).into_response()
 }
 
 fn no_users() -> Response {

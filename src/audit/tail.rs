@@ -9,7 +9,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
 
 use super::chain::{hash, split};
 
@@ -19,56 +19,31 @@ const CAP: u64 = 8 * 1024 * 1024;
 /// Octets of the first attempt: enough for some hundreds of records.
 const FIRST: u64 = 1024 * 1024;
 
-/// Record with the fields that are shown; other fields are ignored.
+/// A record as it stands in the file; empty where the line is no JSON object.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub struct Row {
-    /// Time of the record: UTC, RFC 3339, milliseconds.
-    pub time: String,
-    /// Name of the event that the record describes.
-    pub event: String,
-    /// Protocol of the listener.
-    pub protocol: Option<String>,
-    /// Name of the listener that accepted the client.
-    pub listener: Option<String>,
-    /// Client as `address:port`.
-    pub client: Option<String>,
-    /// Login as the client presented it, or login of an action.
-    pub login: Option<String>,
-    /// Name of the password that matched.
-    pub credential: Option<String>,
-    /// Mailbox that the login opened.
-    pub mailbox: Option<String>,
-    /// Outcome of the attempt, session or action.
-    pub outcome: Option<String>,
-    /// Fault that ended the attempt, as `side: kind`.
-    pub fault: Option<String>,
-    /// Octets from the client to the upstream.
-    pub bytes_up: Option<u64>,
-    /// Octets from the upstream to the client.
-    pub bytes_down: Option<u64>,
-    /// Duration of the session, in milliseconds.
-    pub duration_ms: Option<u64>,
-    /// Messages sent over SMTP; only their number is used.
-    messages: Vec<IgnoredAny>,
-    /// User or token that performed the action.
-    pub person: Option<String>,
-    /// Action of an administrator.
-    pub action: Option<String>,
-    /// Number of dropped records.
-    pub records: Option<u64>,
-    /// Signature of a signed head.
-    pub signature: Option<String>,
-    /// Name of the relay that wrote the record.
-    pub relay: Option<String>,
-    /// Hash of the previous record.
-    prev: String,
-}
+#[serde(transparent)]
+pub struct Row(Map<String, Value>);
 
 impl Row {
+    /// Text of a field; `None` where it is absent or no text.
+    pub fn text(&self, field: &str) -> Option<&str> {
+        self.0.get(field)?.as_str()
+    }
+
+    /// Number in a field; `None` where it is absent or no number.
+    pub fn number(&self, field: &str) -> Option<u64> {
+        self.0.get(field)?.as_u64()
+    }
+
     /// Number of messages in the record.
     pub fn message_count(&self) -> usize {
-        self.messages.len()
+        let messages = self.0.get("messages").and_then(Value::as_array);
+        messages.map_or(0, Vec::len)
+    }
+
+    /// Time of the record: UTC, RFC 3339, milliseconds; empty if it has none.
+    pub fn time(&self) -> &str {
+        self.text("time").unwrap_or_default()
     }
 }
 
@@ -193,16 +168,18 @@ impl Tail {
         let stated = stated.map(|(_, hash)| hash.to_owned());
         let is_linked = self.expected.is_none() || self.expected == stated;
         if !is_whole || !is_linked {
-            self.broken.push(row.time.clone());
+            self.broken.push(row.time().to_owned());
         }
         if self.head.is_none() {
             self.head.clone_from(&stated);
         }
-        if self.signed.is_none() && row.event == "head" && row.signature.is_some() {
-            self.signed = Some((row.time.clone(), row.prev.clone()));
+        let (time, prev) = (row.time(), row.text("prev").unwrap_or_default());
+        let is_head = row.text("event") == Some("head") && row.text("signature").is_some();
+        if self.signed.is_none() && is_head {
+            self.signed = Some((time.to_owned(), prev.to_owned()));
         }
-        self.expected = Some(row.prev.clone());
-        self.oldest = Some(row.time.clone());
+        self.expected = Some(prev.to_owned());
+        self.oldest = Some(time.to_owned());
         if filter.takes(&row, line) {
             self.rows.push(row);
         }
@@ -212,15 +189,14 @@ impl Tail {
 impl Filter {
     /// Whether the record matches.
     fn takes(&self, row: &Row, line: &[u8]) -> bool {
-        let is = |wanted: &str, value: Option<&str>| wanted.is_empty() || value == Some(wanted);
-        let names = [&row.login, &row.mailbox, &row.person];
-        let has_name = |name: &&Option<String>| {
-            name.as_ref()
-                .is_some_and(|name| name.to_lowercase().contains(&self.login))
+        let is = |wanted: &str, field| wanted.is_empty() || row.text(field) == Some(wanted);
+        let has_name = |field| {
+            let name = row.text(field).unwrap_or_default();
+            name.to_lowercase().contains(&self.login)
         };
-        is(&self.event, Some(&row.event))
-            && is(&self.outcome, row.outcome.as_deref())
-            && (self.login.is_empty() || names.iter().any(has_name))
+        is(&self.event, "event")
+            && is(&self.outcome, "outcome")
+            && ["login", "mailbox", "person"].into_iter().any(has_name)
             && (self.text.is_empty() || self.is_in(line))
     }
 

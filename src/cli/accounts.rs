@@ -46,11 +46,7 @@ fn rows(config: &Config) -> Result<Vec<Value>, Exit> {
                 "warning: the shared store is away: {why}; only the state directory is read"
             )),
         }
-        let rows = status::accounts(
-            &service.accounts,
-            &service.token_source,
-            &service.state.history,
-        );
+        let rows = status::accounts(&service);
         Ok(json(&rows))
     })?;
     // No account needs the store any more, so it has not been read.

@@ -5,19 +5,33 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::CONTENT_TYPE;
+use serde::Serialize;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{mpsc, watch};
 
-use super::alert::Alert;
 use crate::config::{Hook, HookTarget, IpPreference};
 use crate::metrics::Metrics;
-use crate::outbound::http::{Client, causes};
+use crate::outbound::http::Client;
 use crate::platform::process::Running;
 use crate::tls;
 
 /// Pauses before the second and third attempt.
 const PAUSES: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
+
+/// Alert that a hook receives.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Alert {
+    /// Time of the alert: RFC 3339, UTC.
+    pub(super) time: String,
+    pub(super) event: &'static str,
+    /// Whether the condition begins or ends: `begin` or `end`.
+    pub(super) state: &'static str,
+    pub(super) relay: String,
+    pub(super) subject: String,
+    pub(super) detail: String,
+    /// Remedy, for people; empty where nothing needs to be done.
+    pub(super) remedy: String,
+}
 
 /// Delivers alerts to one hook, one after the other. Each attempt uses the hook's settings of that
 /// moment.
@@ -60,15 +74,8 @@ async fn once(hook: &Hook, alert: &Alert) -> Result<(), String> {
             HookTarget::Url { url, headers, ca } => {
                 let tls = tls::client(&ca.0).map_err(|_| "no TLS for this URL")?;
                 let client = Client::new(tls, None, IpPreference::Any);
-                let mut request = axum::http::Request::post(url.as_str())
-                    .header(CONTENT_TYPE, "application/json");
-                for (name, value) in headers.values() {
-                    request = request.header(name, value);
-                }
-                let request = request.body(text.into_bytes());
-                let request = request.map_err(|error| error.to_string())?;
-                let answer = client.execute(request).await;
-                match answer.map_err(|error| causes(&error))?.status() {
+                let posted = client.post(url, headers, "application/json", text.into_bytes());
+                match posted.await? {
                     status if status.is_success() => Ok(()),
                     status => Err(format!("the URL answers {status}")),
                 }

@@ -1,69 +1,51 @@
 //! Decides which reports are new, and passes them to the hooks.
 
-use super::alert::Alert;
 use std::collections::HashMap;
-use std::fmt;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::{mpsc, watch};
 
+use super::deliver::{self, Alert};
 use crate::config::{Hook, HookTarget, NotifyEvent};
 use crate::metrics::Metrics;
 
-/// Maximum number of waiting reports, and of waiting alerts of each hook.
+/// Maximum number of waiting alerts of each hook.
 const QUEUE: usize = 256;
 
 /// Maximum number of open conditions; further ones are not reported.
 const OPEN: usize = 10_000;
 
-/// Accepts reports and passes them to the hooks.
-#[derive(Debug, Clone)]
+/// Accepts reports and passes those that are new to the hooks.
 pub struct Notifier {
-    sender: mpsc::Sender<Report>,
+    /// Name of the relay in alerts.
+    relay: String,
     metrics: Arc<Metrics>,
+    state: Mutex<State>,
+}
+
+struct State {
+    open: OpenConditions,
+    hooks: Vec<HookQueue>,
 }
 
 /// Conditions that have begun and not ended, by event and subject.
 type OpenConditions = HashMap<(NotifyEvent, String), Alert>;
 
-/// Function that tells whether a subject can still be in trouble.
-struct Subjects(Box<dyn Fn(&str) -> bool + Send>);
-
-impl fmt::Debug for Subjects {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Subjects")
-    }
-}
-
-#[derive(Debug)]
-enum Report {
-    Change(NotifyEvent, String, Change),
-    /// Ends the conditions of all other subjects.
-    Only(NotifyEvent, Subjects, &'static str),
-    /// Hooks of another configuration.
-    Hooks(Vec<Hook>),
-}
-
-#[derive(Debug)]
-enum Change {
-    Begin {
-        detail: String,
-        remedy: Option<String>,
-    },
-    End {
-        detail: String,
-    },
-}
-
 impl Notifier {
     /// Starts the hooks; `relay` is the relay's name in alerts. Call within the runtime.
     pub fn start(hooks: Vec<Hook>, relay: String, metrics: Arc<Metrics>) -> Self {
-        let (sender, receiver) = mpsc::channel(QUEUE);
-        tokio::spawn(run(receiver, hooks, relay, metrics.clone()));
-        Self { sender, metrics }
+        let open = OpenConditions::new();
+        let hooks = queues(Vec::new(), hooks, &open, &metrics);
+        Self {
+            relay,
+            metrics,
+            state: Mutex::new(State { open, hooks }),
+        }
     }
 
     /// Reports the beginning of a condition. Repeated reports are ignored until it ends.
@@ -74,118 +56,70 @@ impl Notifier {
         detail: impl Into<String>,
         remedy: Option<String>,
     ) {
-        let detail = detail.into();
-        let change = Change::Begin { detail, remedy };
-        self.report(Report::Change(event, subject.to_owned(), change));
+        let State { open, hooks } = &mut *self.state.lock();
+        if open.len() < OPEN
+            && let Entry::Vacant(entry) = open.entry((event, subject.to_owned()))
+        {
+            let remedy = remedy.unwrap_or_default();
+            let alert = self.alert(event, "begin", subject, detail.into(), remedy);
+            self.send(hooks, event, entry.insert(alert));
+        }
     }
 
     /// Reports the end of a condition. Sent only if its beginning was reported.
     pub fn end(&self, event: NotifyEvent, subject: &str, detail: impl Into<String>) {
-        let detail = detail.into();
-        let change = Change::End { detail };
-        self.report(Report::Change(event, subject.to_owned(), change));
+        let State { open, hooks } = &mut *self.state.lock();
+        if open.remove(&(event, subject.to_owned())).is_some() {
+            let alert = self.alert(event, "end", subject, detail.into(), String::new());
+            self.send(hooks, event, &alert);
+        }
     }
 
     /// Ends the conditions of subjects that are gone: nothing else can end them.
-    pub fn end_others(
+    pub fn end_others(&self, event: NotifyEvent, is_there: impl Fn(&str) -> bool, detail: &str) {
+        let State { open, hooks } = &mut *self.state.lock();
+        for ((_, subject), _) in open.extract_if(|(of, name), _| *of == event && !is_there(name)) {
+            let alert = self.alert(event, "end", &subject, detail.to_owned(), String::new());
+            self.send(hooks, event, &alert);
+        }
+    }
+
+    /// Replaces the hooks. A hook that did not get an event before gets what is open of it. Call
+    /// within the runtime.
+    pub fn renew(&self, hooks: Vec<Hook>) {
+        let mut state = self.state.lock();
+        let before = std::mem::take(&mut state.hooks);
+        state.hooks = queues(before, hooks, &state.open, &self.metrics);
+    }
+
+    fn alert(
         &self,
         event: NotifyEvent,
-        are_there: impl Fn(&str) -> bool + Send + 'static,
-        detail: &'static str,
-    ) {
-        self.report(Report::Only(event, Subjects(Box::new(are_there)), detail));
-    }
-
-    /// Replaces the hooks. A hook that did not get an event before gets what is open of it.
-    pub fn renew(&self, hooks: Vec<Hook>) {
-        self.report(Report::Hooks(hooks));
-    }
-
-    fn report(&self, report: Report) {
-        if self.sender.try_send(report).is_err() {
-            dropped(&self.metrics);
+        state: &'static str,
+        subject: &str,
+        detail: String,
+        remedy: String,
+    ) -> Alert {
+        let time = OffsetDateTime::from(SystemTime::now()).replace_nanosecond(0);
+        Alert {
+            time: time
+                .ok()
+                .and_then(|time| time.format(&Rfc3339).ok())
+                .unwrap_or_default(),
+            event: event.name(),
+            state,
+            relay: self.relay.clone(),
+            subject: subject.to_owned(),
+            detail,
+            remedy,
         }
     }
-}
 
-fn dropped(metrics: &Metrics) {
-    metrics.on_notification("dropped");
-    tracing::warn!(
-        remedy = "look at what notify's commands and URLs do so slowly",
-        "an alert was dropped: too many wait"
-    );
-}
-
-/// Decides which reports are new, and queues alerts for the hooks.
-async fn run(
-    mut reports: mpsc::Receiver<Report>,
-    hooks: Vec<Hook>,
-    relay: String,
-    metrics: Arc<Metrics>,
-) {
-    let mut open = OpenConditions::new();
-    let mut queues = queues(Vec::new(), hooks, &open, &metrics);
-    while let Some(report) = reports.recv().await {
-        let changes = match report {
-            Report::Hooks(hooks) => {
-                queues = self::queues(queues, hooks, &open, &metrics);
-                continue;
-            }
-            Report::Change(event, subject, change) => vec![(event, subject, change)],
-            Report::Only(event, subjects, detail) => {
-                let gone = open
-                    .keys()
-                    .filter(|(of, subject)| *of == event && !(subjects.0)(subject));
-                let end = |(event, subject): &(NotifyEvent, String)| {
-                    let detail = detail.to_owned();
-                    (*event, subject.clone(), Change::End { detail })
-                };
-                gone.map(end).collect()
-            }
-        };
-        for (event, subject, change) in changes {
-            if let Some(alert) = decide(&mut open, event, subject, change, &relay) {
-                for queue in queues.iter().filter(|queue| queue.wants(event)) {
-                    queue.offer(&alert, &metrics);
-                }
-            }
+    fn send(&self, hooks: &[HookQueue], event: NotifyEvent, alert: &Alert) {
+        for queue in hooks.iter().filter(|queue| queue.wants(event)) {
+            queue.offer(alert, &self.metrics);
         }
     }
-}
-
-/// Returns the alert of a change, if it is news.
-fn decide(
-    open: &mut OpenConditions,
-    event: NotifyEvent,
-    subject: String,
-    change: Change,
-    relay: &str,
-) -> Option<Alert> {
-    let key = (event, subject.clone());
-    let (state, detail, remedy) = match change {
-        Change::Begin { detail, remedy } if open.len() < OPEN && !open.contains_key(&key) => {
-            ("begin", detail, remedy.unwrap_or_default())
-        }
-        Change::End { detail } if open.remove(&key).is_some() => ("end", detail, String::new()),
-        Change::Begin { .. } | Change::End { .. } => return None,
-    };
-    let time = OffsetDateTime::from(SystemTime::now()).replace_nanosecond(0);
-    let alert = Alert {
-        time: time
-            .ok()
-            .and_then(|time| time.format(&Rfc3339).ok())
-            .unwrap_or_default(),
-        event: event.name(),
-        state,
-        relay: relay.to_owned(),
-        subject,
-        detail,
-        remedy,
-    };
-    if state == "begin" {
-        open.insert(key, alert.clone());
-    }
-    Some(alert)
 }
 
 /// Queue of one hook's alerts. Its task ends when it is dropped and empty.
@@ -198,7 +132,7 @@ impl HookQueue {
     fn start(hook: Hook, metrics: &Arc<Metrics>) -> Self {
         let (alerts, receiver) = mpsc::channel(QUEUE);
         let hook = watch::Sender::new(hook);
-        let task = super::deliver::run(hook.subscribe(), receiver, metrics.clone());
+        let task = deliver::run(hook.subscribe(), receiver, metrics.clone());
         tokio::spawn(task);
         Self { hook, alerts }
     }
@@ -210,7 +144,11 @@ impl HookQueue {
     /// Queues an alert; one beyond the maximum is dropped.
     fn offer(&self, alert: &Alert, metrics: &Metrics) {
         if self.alerts.try_send(alert.clone()).is_err() {
-            dropped(metrics);
+            metrics.on_notification("dropped");
+            tracing::warn!(
+                remedy = "look at what notify's commands and URLs do so slowly",
+                "an alert was dropped: too many wait"
+            );
         }
     }
 }

@@ -56,7 +56,7 @@ fn relay_name(service: &Service) -> String {
 
 /// Sends the alerts of a relay to its hooks.
 pub(super) struct Alerts {
-    notifier: Notifier,
+    notifier: Arc<Notifier>,
     /// Whether there is any hook; nothing is watched until then.
     wanted: watch::Sender<bool>,
 }
@@ -65,8 +65,9 @@ impl Alerts {
     /// Starts the hooks' tasks. Call within the runtime.
     pub(super) fn start(hooks: &[Hook], service: &Service) -> Self {
         let metrics = service.state.metrics.clone();
+        let notifier = Notifier::start(hooks.to_vec(), relay_name(service), metrics);
         Self {
-            notifier: Notifier::start(hooks.to_vec(), relay_name(service), metrics),
+            notifier: Arc::new(notifier),
             wanted: watch::Sender::new(!hooks.is_empty()),
         }
     }
@@ -128,15 +129,9 @@ impl Alerts {
     }
 }
 
-/// A condition that needs a person.
-struct Trouble {
-    detail: String,
-    remedy: &'static str,
-}
-
 /// State kept between checks.
 struct AlertState {
-    notifier: Notifier,
+    notifier: Arc<Notifier>,
     /// Consecutive logins without a reachable mail service, by provider.
     unreachable: HashMap<String, u32>,
     /// Registrations whose credential was refused, with the number of tokens they had obtained by
@@ -149,7 +144,7 @@ struct AlertState {
 }
 
 impl AlertState {
-    fn new(notifier: Notifier) -> Self {
+    fn new(notifier: Arc<Notifier>) -> Self {
         Self {
             notifier,
             unreachable: HashMap::new(),
@@ -214,10 +209,17 @@ impl AlertState {
         self.notifier.begin(event, subject, fault.detail(), remedy);
     }
 
-    /// Reports a condition, or that it is over.
-    fn report(&self, event: NotifyEvent, subject: &str, trouble: Option<Trouble>, over: &str) {
+    /// Reports a condition with its detail, and the remedy, or that it is over.
+    fn report(
+        &self,
+        event: NotifyEvent,
+        subject: &str,
+        trouble: Option<String>,
+        remedy: &str,
+        over: &str,
+    ) {
         match trouble {
-            Some(Trouble { detail, remedy }) => {
+            Some(detail) => {
                 let remedy = Some(remedy.to_owned());
                 self.notifier.begin(event, subject, detail, remedy);
             }
@@ -230,12 +232,14 @@ impl AlertState {
             self.look_at_store(sharing);
         }
         self.look_at_state(service);
-        let trouble = service.is_audit_failing().then(|| Trouble {
-            detail: "audit records cannot be written".to_owned(),
-            remedy: "free space or mend the path; the log says which",
-        });
-        let over = "audit records are written";
-        self.report(NotifyEvent::Audit, "audit records", trouble, over);
+        let is_failing = service.is_audit_failing();
+        self.report(
+            NotifyEvent::Audit,
+            "audit records",
+            is_failing.then(|| "audit records cannot be written".to_owned()),
+            "free space or mend the path; the log says which",
+            "audit records are written",
+        );
         let notifier = self.notifier.clone();
         let ends = &mut self.ends;
         self.refused.retain(|registration, tokens| {
@@ -252,29 +256,32 @@ impl AlertState {
 
     /// Reports an outage of the store shared by several relays.
     fn look_at_store(&self, sharing: &Sharing) {
-        let trouble = sharing.state().err().map(|why| Trouble {
-            detail: format!("the shared store is away: {why}"),
-            remedy: "mail goes on, each relay keeps to its share of each limit; authrelay check --online says what is wrong",
-        });
-        let over = "the shared store is back";
-        self.report(NotifyEvent::Store, "the shared store", trouble, over);
+        let away = sharing.state().err();
+        self.report(
+            NotifyEvent::Store,
+            "the shared store",
+            away.map(|why| format!("the shared store is away: {why}")),
+            "mail goes on, each relay keeps to its share of each limit; authrelay check --online says what is wrong",
+            "the shared store is back",
+        );
     }
 
     /// The state directory, where what a redemption brought cannot be written: it is used from memory.
     fn look_at_state(&self, service: &Service) {
         let store = service.token_source.store();
         let has_unstored = store.is_some_and(|store| store.unstored() > 0);
-        let trouble = has_unstored.then(|| Trouble {
-            detail: "tokens that were redeemed cannot be written; they are used, and kept in memory and in the shared store, if there is one".to_owned(),
-            remedy: "free space in the state directory; the log says which file",
-        });
-        let over = "tokens that were redeemed are written";
-        self.report(NotifyEvent::Store, "the state directory", trouble, over);
+        self.report(
+            NotifyEvent::Store,
+            "the state directory",
+            has_unstored.then(|| "tokens that were redeemed cannot be written; they are used, and kept in memory and in the shared store, if there is one".to_owned()),
+            "free space in the state directory; the log says which file",
+            "tokens that were redeemed are written",
+        );
     }
 
     /// Ends what a login would end that can never happen: of accounts, registrations and providers
     /// that a reload has removed.
-    fn look_at_removed(&mut self, service: &Arc<Service>) {
+    fn look_at_removed(&mut self, service: &Service) {
         let accounts = service.accounts.iter();
         let registrations = accounts.map(|account| &account.registration);
         let used: HashSet<String> = registrations.clone().map(|it| it.name.clone()).collect();
@@ -283,11 +290,10 @@ impl AlertState {
         self.unreachable.retain(|name, _| providers.contains(name));
         let detail = "no account has this registration any more";
         // Listeners' certificates are looked at with all that expire.
-        let is_used = move |name: &str| used.contains(name) || name.starts_with("listener ");
+        let is_used = |name: &str| used.contains(name) || name.starts_with("listener ");
         let notifier = &self.notifier;
         notifier.end_others(NotifyEvent::Credential, is_used, detail);
-        let service = service.clone();
-        let is_there = move |name: &str| providers.contains(name) || service.find(name).is_some();
+        let is_there = |name: &str| providers.contains(name) || service.find(name).is_some();
         let detail = "no account has this login or provider any more";
         notifier.end_others(NotifyEvent::Upstream, is_there, detail);
     }
@@ -335,13 +341,7 @@ impl AlertState {
         if self.consents.is_empty() && !accounts.any(needs_consent) {
             return;
         }
-        let rows = tokio::task::spawn_blocking(move || {
-            status::accounts(
-                &service.accounts,
-                &service.token_source,
-                &service.state.history,
-            )
-        });
+        let rows = tokio::task::spawn_blocking(move || status::accounts(&service));
         let Ok(rows) = rows.await else { return };
         self.consents.retain(|login| {
             let is_there = rows
