@@ -131,11 +131,7 @@ impl LogFile {
 
     /// Renames `FILE.1` to `FILE.2` and so on, and FILE to `FILE.1`; the last one is overwritten.
     fn shift(&self) -> io::Result<()> {
-        let numbered = |number: usize| {
-            let mut name = self.path.clone().into_os_string();
-            name.push(format!(".{number}"));
-            PathBuf::from(name)
-        };
+        let numbered = |number: usize| self.path.with_added_extension(number.to_string());
         for number in (1..self.keep).rev() {
             match std::fs::rename(numbered(number), numbered(number + 1)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

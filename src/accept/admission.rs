@@ -137,10 +137,8 @@ impl SessionPermit {
     /// Counts the connection for its client's address. Returns false if it exceeds the limit of the
     /// address, or the total.
     pub fn admit(&mut self, address: IpAddr) -> bool {
-        self.admitted = match &self.clients {
-            Some(clients) => clients.admit(address),
-            None => None,
-        };
+        let clients = self.clients.as_ref();
+        self.admitted = clients.and_then(|clients| clients.admit(address));
         self.admitted.is_some()
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// Shortest time between two warnings.
@@ -28,7 +28,7 @@ struct State {
 impl Shortage {
     /// Records that a client cannot be accepted. Returns whether to log a warning.
     pub(super) fn on_failure(&self, now: Instant) -> bool {
-        let mut state = self.state();
+        let mut state = self.0.lock();
         state.failed = Some(now);
         let warns = state
             .warned
@@ -42,15 +42,11 @@ impl Shortage {
 
     /// Records an accepted client. Returns whether to log the recovery.
     pub(super) fn on_accepted(&self, now: Instant) -> bool {
-        let mut state = self.state();
+        let mut state = self.0.lock();
         let over = state
             .failed
             .is_some_and(|failed| now.duration_since(failed) >= RECOVERY);
         over && std::mem::take(&mut state.lasts)
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock()
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::Url;
@@ -111,7 +111,7 @@ impl People {
     /// have signed in at another identity provider.
     pub fn replace(&self, service: Option<Arc<SignInService>>) {
         // Held to the end, so that no session begins under the old settings meanwhile.
-        let mut sessions = self.sessions();
+        let mut sessions = self.sessions.lock();
         let mut in_force = self.in_force.write();
         let before = std::mem::replace(&mut *in_force, service.clone());
         let kept = before
@@ -145,7 +145,7 @@ impl People {
         let mut id = [0; 32];
         aws_lc_rs::rand::fill(&mut id).ok()?;
         let id = URL_SAFE_NO_PAD.encode(id);
-        let mut sessions = self.sessions();
+        let mut sessions = self.sessions.lock();
         if !self.service().is_some_and(|now| Arc::ptr_eq(&now, service)) {
             return None;
         }
@@ -165,7 +165,7 @@ impl People {
     /// Finds the person whose session has this id, with the current role.
     pub(super) fn caller(&self, id: &str, now: Instant) -> Option<Caller> {
         let service = self.service()?;
-        let sessions = self.sessions();
+        let sessions = self.sessions.lock();
         let session = sessions.get(&key(id))?;
         if now.duration_since(session.began) >= SESSION {
             return None;
@@ -176,7 +176,7 @@ impl People {
 
     /// Ends the session with this id.
     pub(super) fn end(&self, id: &str) {
-        self.sessions().remove(&key(id));
+        self.sessions.lock().remove(&key(id));
     }
 
     /// Records a completed sign-in; `false` if it was completed before.
@@ -193,10 +193,6 @@ impl People {
         }
         used.insert(state.to_owned(), now);
         true
-    }
-
-    fn sessions(&self) -> MutexGuard<'_, HashMap<SessionKey, Session>> {
-        self.sessions.lock()
     }
 }
 

@@ -103,9 +103,7 @@ pub(super) fn repair_torn_end(mut file: &File, path: &Path, end: u64) -> io::Res
     if end >= length {
         return Ok(());
     }
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".torn");
-    let aside = PathBuf::from(aside);
+    let aside = path.with_added_extension("torn");
     let mut torn = platform::open_private(OpenOptions::new().append(true).create(true), &aside)?;
     let before = torn.metadata()?.len();
     file.seek(SeekFrom::Start(end))?;

@@ -29,23 +29,13 @@ pub(super) struct Inner {
 
 impl Audit {
     /// Opens the sinks, continues the chain in the file, and moves a line torn by a crash to
-    /// `FILE.torn`.
+    /// `FILE.torn`. `relay` is the name in the records of one of several relays.
     ///
     /// # Errors
     ///
     /// [`AuditError`]: the file cannot be opened, is not an audit file, or another process writes
     /// it. An unreachable syslog server is not an error; delivery is retried.
-    pub fn start(settings: &config::Audit) -> Result<Self, AuditError> {
-        Self::start_as(settings, None)
-    }
-
-    /// Starts as [`Audit::start`] does, for one of several relays, whose name is put into the
-    /// records.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Audit::start`].
-    pub fn start_as(settings: &config::Audit, relay: Option<String>) -> Result<Self, AuditError> {
+    pub fn start(settings: &config::Audit, relay: Option<String>) -> Result<Self, AuditError> {
         let queue = Arc::new(Queue::new(settings.on_full, relay));
         let mut remotes = Vec::new();
         if let Some(server) = settings.syslog.clone() {

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -91,7 +91,7 @@ pub fn tail(path: &Path, filter: &Filter, limit: usize) -> io::Result<Tail> {
     for budget in [FIRST, CAP] {
         found = Tail::default();
         let mut left = budget;
-        for file in [path.to_owned(), rotated(path)] {
+        for file in [path.to_owned(), path.with_added_extension("1")] {
             let is_first = file == path;
             match found.add(&file, filter, limit, left) {
                 Ok(read) => left = left.saturating_sub(read),
@@ -109,12 +109,6 @@ pub fn tail(path: &Path, filter: &Filter, limit: usize) -> io::Result<Tail> {
         }
     }
     Ok(found)
-}
-
-fn rotated(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".1");
-    PathBuf::from(name)
 }
 
 impl Tail {

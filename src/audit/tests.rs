@@ -32,7 +32,7 @@ fn record(session: &str) -> AuditRecord {
 
 /// Writes one record per session, and ends.
 fn write(path: &Path, sessions: &[&str]) {
-    let audit = Audit::start(&settings(path, OnFull::Continue)).unwrap();
+    let audit = Audit::start(&settings(path, OnFull::Continue), None).unwrap();
     for session in sessions {
         audit.record(record(session));
     }
@@ -111,13 +111,13 @@ fn what_is_no_audit_file_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("letter");
     std::fs::write(&path, "Dear Sir,\n").unwrap();
-    let error = Audit::start(&settings(&path, OnFull::Continue)).unwrap_err();
+    let error = Audit::start(&settings(&path, OnFull::Continue), None).unwrap_err();
     assert!(error.to_string().contains("is no audit record"), "{error}");
     assert_eq!(read(&path), "Dear Sir,\n");
     // Two writers would fork the chain.
     let path = folder.path().join("audit.jsonl");
-    let first = Audit::start(&settings(&path, OnFull::Continue)).unwrap();
-    let error = Audit::start(&settings(&path, OnFull::Continue)).unwrap_err();
+    let first = Audit::start(&settings(&path, OnFull::Continue), None).unwrap();
+    let error = Audit::start(&settings(&path, OnFull::Continue), None).unwrap_err();
     assert!(error.to_string().contains("another process"), "{error}");
     drop(first);
 }
@@ -186,7 +186,7 @@ fn a_chain_goes_on_in_the_next_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.jsonl");
     let old = folder.path().join("audit.jsonl.1");
-    let audit = Audit::start(&settings(&path, OnFull::Continue)).unwrap();
+    let audit = Audit::start(&settings(&path, OnFull::Continue), None).unwrap();
     audit.record(record("one"));
     assert_eq!(audit.finish(PATIENCE), 0);
     std::fs::rename(&path, &old).unwrap();
@@ -212,7 +212,7 @@ fn a_chain_goes_on_in_the_next_file() {
 #[test]
 fn a_full_device_drops_or_refuses() {
     let full = Path::new("/dev/full");
-    let audit = Audit::start(&settings(full, OnFull::Continue)).unwrap();
+    let audit = Audit::start(&settings(full, OnFull::Continue), None).unwrap();
     audit.record(record("one"));
     assert!(audit.finish(Duration::from_millis(100)) > 0);
     assert!(!audit.blocks_logins());
@@ -220,7 +220,7 @@ fn a_full_device_drops_or_refuses() {
         audit.record(record("more"));
     }
     assert!(audit.0.queue.dropped() > 0);
-    let audit = Audit::start(&settings(full, OnFull::Refuse)).unwrap();
+    let audit = Audit::start(&settings(full, OnFull::Refuse), None).unwrap();
     assert!(!audit.blocks_logins());
     audit.record(record("one"));
     assert!(audit.finish(Duration::from_millis(100)) > 0);
@@ -286,13 +286,13 @@ fn d44_a_torn_line_waits_for_room() {
         return;
     }
     for on_full in [OnFull::Continue, OnFull::Refuse] {
-        let audit = Audit::start(&settings(&path, on_full)).unwrap();
+        let audit = Audit::start(&settings(&path, on_full), None).unwrap();
         audit.record(record("three"));
         assert_eq!(audit.finish(Duration::from_millis(100)), 1);
         assert_eq!(audit.blocks_logins(), on_full == OnFull::Refuse);
         assert_eq!(read(&path), text[..torn]);
     }
-    let audit = Audit::start(&settings(&path, OnFull::Continue)).unwrap();
+    let audit = Audit::start(&settings(&path, OnFull::Continue), None).unwrap();
     audit.record(record("four"));
     std::fs::remove_file(&aside).unwrap();
     assert_eq!(audit.finish(PATIENCE), 0);

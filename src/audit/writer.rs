@@ -159,15 +159,14 @@ impl Writer {
     fn head_due(&mut self, finishing: bool) -> Option<AuditRecord> {
         let signer = self.signer.as_mut()?;
         let is_last = finishing && self.unsigned > 0 && self.queue.is_empty();
-        let is_due = is_last || signer.due() <= Instant::now();
-        let mut head = is_due.then(|| signer.sign(self.chain.head()));
-        if let Some(head) = &mut head {
-            head.relay = self.queue.relay();
+        if !is_last && signer.due() > Instant::now() {
+            return None;
         }
-        if head.is_some() {
-            self.unsigned = 0;
-        }
-        head
+        self.unsigned = 0;
+        Some(AuditRecord {
+            relay: self.queue.relay(),
+            ..signer.sign(self.chain.head())
+        })
     }
 
     /// Seals records, adds their lines to the pending ones, and returns them.

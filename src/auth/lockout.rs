@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -153,17 +153,13 @@ impl Lockouts {
 
     /// Applies another policy from now on; the counts stay.
     pub(super) fn follow(&self, policy: Lockout) {
-        self.state().policy = policy;
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
+        self.state.lock().policy = policy;
     }
 
     /// Whether an attempt is refused without a check; `known` is whether the login has an account.
     pub(super) fn is_locked(&self, address: IpAddr, login: &str, known: bool) -> bool {
         let now = Instant::now();
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let locked = subjects(address, login, known)
             .filter(|subject| *subject != LockoutScope::Anything)
             .map(|subject| key(address, subject))
@@ -190,7 +186,7 @@ impl Lockouts {
         fingerprint: Fingerprint,
     ) -> Duration {
         let now = Instant::now();
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let own = key(address, LockoutScope::Login(login.to_owned()));
         if let Some(record) = state.records.get(&own)
             && record.counts_already(fingerprint, address, now)
@@ -243,7 +239,7 @@ impl Lockouts {
 
     pub(super) fn succeeded(&self, address: IpAddr, login: &str) {
         let key = key(address, LockoutScope::Login(login.to_owned()));
-        self.state().records.remove(&key);
+        self.state.lock().records.remove(&key);
         if let Some(member) = self.member.get() {
             member.on_success(shared_name(member, &key));
         }
@@ -276,7 +272,7 @@ impl Lockouts {
 
     fn begin(&self, key: &Key) -> CheckStart {
         let now = Instant::now();
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let record = state.records.get(key);
         let (of_all, locked) = self.of_all(key, state.policy.window);
         if locked || record.is_some_and(|record| record.is_locked(now)) {
@@ -330,7 +326,7 @@ impl FailureCount {
 
 impl Drop for CheckPermit {
     fn drop(&mut self) {
-        let mut state = self.lockouts.state();
+        let mut state = self.lockouts.state.lock();
         if let Some(in_progress) = state.checks.get_mut(&self.key) {
             *in_progress -= 1;
             if *in_progress == 0 {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -123,7 +123,7 @@ impl Control {
     /// not suffice: mounted secrets are replaced by swapping links.
     pub(super) async fn look_at_files(self: &Arc<Self>) {
         let (files, seen) = {
-            let state = self.state();
+            let state = self.state.lock();
             if state.reload != ReloadMode::Watch {
                 return;
             }
@@ -132,7 +132,7 @@ impl Control {
         let Ok(now) = tokio::task::spawn_blocking(move || contents(&files)).await else {
             return;
         };
-        self.state().seen = Some(now);
+        self.state.lock().seen = Some(now);
         if seen.is_some_and(|seen| seen != now) {
             tracing::info!("a file of the configuration has changed");
             let _ = self.reload().await;
@@ -146,14 +146,14 @@ impl Control {
 
     /// Sets the administrators' listener: its files are watched too, and reloads change its people.
     pub(super) fn set_admin(&self, admin: &admin::Admin) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.admin_tls = admin.tls();
         state.people = Some(admin.people());
     }
 
     /// TLS configurations of all listeners, including the administrators'.
     pub(super) fn identities(&self) -> Vec<Arc<ReloadableTls>> {
-        let state = self.state();
+        let state = self.state.lock();
         let listeners = state
             .open
             .iter()
@@ -163,7 +163,7 @@ impl Control {
 
     /// Sets the function called for each configuration that a reload makes active.
     pub fn on_reload(&self, listener: impl Fn(&Config) + Send + Sync + 'static) {
-        self.state().applied = Some(Box::new(listener));
+        self.state.lock().applied = Some(Box::new(listener));
     }
 
     /// Sets the confinement of this process, which limits reloads.
@@ -180,7 +180,7 @@ impl Control {
 
     /// Sets the function called at the beginning of each reload; it reopens the log file.
     pub fn before_reload(&self, hook: impl Fn() + Send + Sync + 'static) {
-        self.state().before = Some(Arc::new(hook));
+        self.state.lock().before = Some(Arc::new(hook));
     }
 
     /// Reopens the log and audit files, then reads the configuration and makes it active.
@@ -192,7 +192,7 @@ impl Control {
         let _turn = self.turn.lock().await;
         manager::reloading();
         // After a rename the files must be reopened even if the configuration is invalid.
-        let before = self.state().before.clone();
+        let before = self.state.lock().before.clone();
         if let Some(before) = before {
             before();
         }
@@ -241,7 +241,7 @@ impl Control {
             Ok(Ok((Ok(applied), config))) => {
                 self.alerts.on_reload(&self.path, Ok(&config));
                 warn(&config);
-                if let Some(on_applied) = &self.state().applied {
+                if let Some(on_applied) = &self.state.lock().applied {
                     on_applied(&config);
                 }
                 Ok(applied)
@@ -296,7 +296,7 @@ impl Control {
     fn apply(&self, config: &Config) -> anyhow::Result<ReloadReport> {
         self.check_fixed(config)?;
         let service = self.current.active().reconfigured(config)?;
-        let mut state = self.state();
+        let mut state = self.state.lock();
         anyhow::ensure!(!state.draining, "shutting down");
         let mut kept = BTreeMap::new();
         let mut added = Vec::new();
@@ -350,7 +350,7 @@ impl Control {
 
     /// Serves the listeners that were bound at start.
     pub(super) fn open(&self, bound: Vec<BoundListener>) -> std::io::Result<()> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         for bound in bound {
             let ready = bound.on(&self.threads())?;
             state.open.push(self.accept(ready));
@@ -385,7 +385,7 @@ impl Control {
         // First of all: new clients belong to another process from here on, and a reload opens no
         // listener.
         let drain_timeout = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             state.draining = true;
             state.open.drain(..).for_each(|open| open.close.cancel());
             state.drain_timeout
@@ -413,10 +413,6 @@ impl Control {
         let left = (end + LAST).saturating_duration_since(Instant::now());
         self.current.finish_audit(left.min(AUDIT_TIMEOUT)).await;
         end + LAST
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
     }
 }
 

@@ -173,7 +173,7 @@ impl Service {
     pub fn audited(mut self, config: &Config) -> Result<Self, audit::AuditError> {
         let relay = self.state.sharing.as_ref();
         let relay = relay.map(|sharing| sharing.member().name().to_owned());
-        let start = |audit| Audit::start_as(audit, relay);
+        let start = |audit| Audit::start(audit, relay);
         self.audit = config.audit.as_ref().map(start).transpose()?;
         Ok(self)
     }
