@@ -254,7 +254,7 @@ async fn returned(
     }
     // An opaque token does not name the person who signed in: the mail service decides then.
     let verdict = match &result {
-        Ok(given) if given.consent.identity.is_none() => match service.find(&given.login) {
+        Ok(given) if given.identity.is_none() => match service.find(&given.login) {
             Some(account) => crate::doctor::explain_failure(&service, account, &given.login).await,
             None => None,
         },

@@ -11,7 +11,6 @@ use base64::Engine as _;
 
 use crate::config::{Account, ClientCredential, Config, Grant, LoginPattern, Registration};
 use crate::fault::quoted;
-use crate::token::authorizations::PendingAuthorizations;
 use crate::wire::Protocol;
 use crate::wire::address::Pattern;
 
@@ -284,10 +283,7 @@ pub(super) fn redirect(
     let Grant::AuthorizationCode(credential) = &registration.grant else {
         return None;
     };
-    let uri = match &config.admin {
-        Some(admin) => PendingAuthorizations::redirect_of(&admin.public_url).to_string(),
-        None => "http://localhost/oauth/callback".to_owned(),
-    };
+    let uri = super::authorize::redirect(config).ok()?.to_string();
     let platform = match credential {
         Some(_) => "Web",
         None => "Mobile and desktop applications",

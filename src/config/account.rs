@@ -59,6 +59,14 @@ impl Account {
         }
     }
 
+    /// Returns the mailbox of a login over the first protocol that the account allows: the one that a
+    /// consent is for.
+    pub fn first_mailbox(&self, login: &str) -> String {
+        let mut protocols = Protocol::ALL.into_iter();
+        let first = protocols.find(|protocol| self.protocols.contains(protocol));
+        self.mailbox_of(first.unwrap_or(Protocol::Imap), login)
+    }
+
     /// Scopes to request for the account's tokens (RFC 6749 §3.3).
     pub fn scope(&self) -> Vec<String> {
         let registration = &self.registration;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::failure::TokenError;
 use super::source::TokenSource;
 use super::store::Store;
 use super::{AuthorizationRequest, Consent, DeviceAuthorization, endpoint, grant, refusal};
@@ -13,7 +14,8 @@ use crate::config::Account;
 use crate::fault::{Fault, Kind};
 
 impl TokenSource {
-    /// Begins a consent for `login` in a browser that returns to `redirect`.
+    /// Begins a consent for `login` in a browser that returns to `redirect`. Returns the URL to which
+    /// to send the user, and the `state` that only this user knows.
     ///
     /// # Errors
     ///
@@ -23,7 +25,7 @@ impl TokenSource {
         account: &Arc<Account>,
         login: &str,
         redirect: &Url,
-    ) -> Result<AuthorizationRequest, Fault> {
+    ) -> Result<(AuthorizationRequest, Url, String), Fault> {
         Ok(grant::consent::start(account.clone(), login, redirect)?)
     }
 
@@ -38,12 +40,9 @@ impl TokenSource {
         code: &str,
     ) -> Result<Consent, Fault> {
         let (endpoint, store) = self.endpoint_and_store(&pending.account)?;
-        let login = pending.login.clone();
-        self.before_act(&login).await;
+        let login = pending.shared.login.clone();
         let completed = grant::consent::complete(pending, code, &endpoint, store, self.timeout);
-        let consent = completed.await?;
-        self.after_act(&login).await;
-        Ok(consent)
+        self.complete(&login, completed).await
     }
 
     /// Builds the fault for an error that the identity provider returned instead of a code (RFC
@@ -100,22 +99,32 @@ impl TokenSource {
         F: Future<Output = ()>,
     {
         let (endpoint, store) = self.endpoint_and_store(&device.account)?;
-        self.before_act(&device.login).await;
         let completed = grant::device::complete(device, &endpoint, store, self.timeout, sleep);
+        self.complete(&device.login, completed).await
+    }
+
+    /// Waits for a consent to be stored, on every relay, and logs it.
+    async fn complete(
+        &self,
+        login: &str,
+        completed: impl Future<Output = Result<Consent, TokenError>>,
+    ) -> Result<Consent, Fault> {
+        self.before_act(login).await;
         let consent = completed.await?;
-        self.after_act(&device.login).await;
+        self.after_act(login).await;
+        consent.log();
         Ok(consent)
     }
 
     /// Fetches the records of other relays, which the user's action must supersede.
-    async fn before_act(&self, login: &str) {
+    pub(super) async fn before_act(&self, login: &str) {
         if let Some(shared) = self.shared() {
             shared.fetch(login).await;
         }
     }
 
     /// Publishes the result of the user's action to other relays.
-    async fn after_act(&self, login: &str) {
+    pub(super) async fn after_act(&self, login: &str) {
         if let Some(shared) = self.shared() {
             shared.publish(login).await;
         }

@@ -106,13 +106,10 @@ impl TokenSource {
         let Some(store) = self.store.clone() else {
             return Ok(false);
         };
-        if let Some(shared) = &self.shared {
-            // The deletion must supersede the records of the other relays.
-            shared.fetch(login).await;
-        }
+        self.before_act(login).await;
         let forgotten = store.forget(login, self.timeout).await?;
-        if let (true, Some(shared)) = (forgotten, &self.shared) {
-            shared.publish(login).await;
+        if forgotten {
+            self.after_act(login).await;
         }
         Ok(forgotten)
     }

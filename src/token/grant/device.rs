@@ -13,7 +13,7 @@ use super::super::answer;
 use super::super::endpoint::Endpoint;
 use super::super::failure::{Class, TokenError};
 use super::super::store::Store;
-use super::consent::{Consent, keep, mailbox, wrong_grant};
+use super::consent::{Consent, keep, wrong_grant};
 use super::form::Form;
 use crate::config::Account;
 use crate::secret::Secret;
@@ -60,7 +60,7 @@ fn seconds(value: &Value) -> Option<Duration> {
 impl DeviceAuthorization {
     /// Mailbox of the login.
     pub fn mailbox(&self) -> String {
-        mailbox(&self.account, &self.login)
+        self.account.first_mailbox(&self.login)
     }
 
     /// Code that the user enters.
