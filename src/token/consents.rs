@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::endpoint::Endpoint;
 use super::failure::TokenError;
 use super::source::TokenSource;
 use super::store::Store;
-use super::{AuthorizationRequest, Consent, DeviceAuthorization, endpoint, grant, refusal};
+use super::{AuthorizationRequest, Consent, DeviceAuthorization, grant, refusal};
 use crate::config::Account;
 use crate::fault::{Fault, Kind};
 
@@ -130,17 +131,9 @@ impl TokenSource {
         }
     }
 
-    fn endpoint_and_store(
-        &self,
-        account: &Account,
-    ) -> Result<(endpoint::Endpoint, &Arc<Store>), Fault> {
-        let client = self.clients.get(&account.registration.provider.name);
-        let (Some(client), Some(store)) = (client, &self.store) else {
-            let detail = "there is no store for what a consent brings";
-            return Err(Fault::new(Kind::Internal, detail));
-        };
-        let provider = &account.registration.provider;
-        let endpoint = endpoint::Endpoint::new(client.clone(), self.timeout, provider);
-        Ok((endpoint, store))
+    fn endpoint_and_store(&self, account: &Account) -> Result<(Endpoint, &Arc<Store>), Fault> {
+        let detail = "there is no store for what a consent brings";
+        let both = self.endpoint(account).zip(self.store.as_ref());
+        both.ok_or_else(|| Fault::new(Kind::Internal, detail))
     }
 }

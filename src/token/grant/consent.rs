@@ -160,9 +160,8 @@ pub(super) async fn keep(
     if let (Some(new), Some(before)) = (&identity, &before)
         && let Some(good) = before.clone().of(&owner)
         && let Some(old) = good.valid_identity()
-        && ![mailbox.as_str(), old]
-            .iter()
-            .any(|name| new.eq_ignore_ascii_case(name))
+        && !new.eq_ignore_ascii_case(&mailbox)
+        && !new.eq_ignore_ascii_case(old)
     {
         return Err(another_person(login, &mailbox, old, new));
     }
