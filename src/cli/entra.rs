@@ -142,7 +142,7 @@ fn permissions(guide: &mut Guide, account: &Account) {
         (Protocol::Pop3, false) => "POP.AccessAsUser.All",
         (Protocol::Smtp, false) => "SMTP.Send",
     };
-    let names: Vec<_> = allowed(account).map(name).collect();
+    let names: Vec<_> = account.served().map(name).collect();
     if application && by_role(account) {
         guide.step("Permission to send: an RBAC role in Exchange, and none in Entra");
         guide.line("Leave API permissions empty: the application permission SMTP.SendAsApp would let it send as every mailbox.");
@@ -206,7 +206,8 @@ fn exchange(guide: &mut Guide, account: &Account, login: &str) {
         guide.line("Let devices and apps use POP and IMAP.");
         return;
     }
-    let mut mailboxes: Vec<String> = allowed(account)
+    let mut mailboxes: Vec<String> = account
+        .served()
         .map(|protocol| account.mailbox_of(protocol, login))
         .collect();
     mailboxes.dedup();
@@ -261,7 +262,7 @@ fn assign_role(guide: &mut Guide) {
 
 /// Whether the application only sends, so that an RBAC role that names the mailboxes is enough.
 fn by_role(account: &Account) -> bool {
-    let only_smtp = allowed(account).all(|protocol| protocol == Protocol::Smtp);
+    let only_smtp = account.served().all(|protocol| protocol == Protocol::Smtp);
     only_smtp && account.registration.grant.is_app_only()
 }
 
@@ -299,7 +300,7 @@ fn high_volume(guide: &mut Guide, account: &Account, login: &str) {
 fn switches(guide: &mut Guide, account: &Account, login: &str) {
     let registration = &account.registration;
     guide.step("Switches of the mailbox (PowerShell)");
-    for protocol in allowed(account) {
+    for protocol in account.served() {
         let mailbox = account.mailbox_of(protocol, login);
         guide.run(enable_protocol(protocol, &mailbox));
     }
@@ -312,10 +313,4 @@ fn switches(guide: &mut Guide, account: &Account, login: &str) {
         guide.line("The grant password knows no second factor: exclude the user from policies that ask for one.");
         guide.line("Federated and personal accounts cannot use it. Prefer client_credentials where you can.");
     }
-}
-
-fn allowed(account: &Account) -> impl Iterator<Item = Protocol> + '_ {
-    Protocol::ALL
-        .into_iter()
-        .filter(|protocol| account.serves(*protocol))
 }

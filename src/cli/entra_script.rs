@@ -73,10 +73,8 @@ impl Wanted {
         let accounts = config.accounts.iter();
         for account in accounts.filter(|account| account.registration.name == registration.name) {
             let login = std::ptr::eq(&**account, asked).then_some(login);
-            for protocol in Protocol::ALL {
-                if account.serves(protocol) {
-                    wanted.add(account, protocol, login);
-                }
+            for protocol in account.served() {
+                wanted.add(account, protocol, login);
             }
         }
         wanted

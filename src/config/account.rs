@@ -50,6 +50,13 @@ impl Account {
             && self.registration.provider.endpoint(protocol).is_some()
     }
 
+    /// Protocols that the account serves, in the order of [`Protocol::ALL`].
+    pub fn served(&self) -> impl Iterator<Item = Protocol> {
+        Protocol::ALL
+            .into_iter()
+            .filter(|protocol| self.serves(*protocol))
+    }
+
     /// Returns the mailbox that a login opens over a protocol; `login` is lower case.
     pub fn mailbox_of(&self, protocol: Protocol, login: &str) -> String {
         match (self.mailbox.of(protocol), &self.login) {
