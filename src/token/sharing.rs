@@ -22,6 +22,7 @@ use crate::cluster::member::{Member, nonce};
 use crate::cluster::number::Number;
 use crate::cluster::redemption::{Asked, Mark, Outcome, Redemption, Step, Usability};
 use crate::config::{Grant as Configured, RefreshTokens};
+pub(in crate::token) use authorizations::{Completed, SharedAuthorization};
 pub(crate) use records::SharedRecords;
 
 /// Longest time for a request to the identity provider: it ends before the lease of its entry in the

@@ -9,10 +9,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::cache_entry::{CacheEntry, FlightResult, Observer};
 use super::cache_key::{CacheKey, RegistrationVersions};
 use super::endpoint::Endpoint;
-use super::flight::Flight;
+use super::flight::{CacheEntry, Flight, FlightResult, Observer};
 use super::grant::Request;
 use super::issued::{Token, TokenState, now};
 use super::life::{CachedToken, Decision};

@@ -10,10 +10,11 @@ use oauth2::{AuthUrl, ClientId, CsrfToken, PkceCodeChallenge, RedirectUrl, Scope
 use url::Url;
 
 use super::super::answer::AccessTokenResponse;
-use super::super::authorization::SharedAuthorization;
 use super::super::endpoint::Endpoint;
 use super::super::failure::{Class, TokenError};
-use super::super::store::{Kept, Owner, Store, StoredConsent, now_ms};
+use super::super::issued::now_ms;
+use super::super::sharing::SharedAuthorization;
+use super::super::store::{Kept, Owner, Store, StoredConsent};
 use super::form::Form;
 use crate::cluster::number::Number;
 use crate::config::{Account, Grant as Configured, Registration};

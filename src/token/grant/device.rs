@@ -99,7 +99,10 @@ pub(in crate::token) async fn start(
     };
     let mut form = Form::of_client(registration, None)?;
     form.add("scope", &account.scope().join(" "));
-    let details = endpoint.post(registration, &url, &form.pairs()).await?;
+    let read = |json: &[u8]| serde_json::from_slice(json).ok();
+    let details = endpoint
+        .post(registration, &url, &form.pairs(), read)
+        .await?;
     Ok(DeviceAuthorization {
         login: login.to_owned(),
         details,

@@ -1,11 +1,11 @@
 //! Content of a login's file: the record of a consent, or a tombstone.
 
-use super::clock::now_ms;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::super::issued::now_ms;
 use super::record::StoredConsent;
 use crate::cluster::number::Number;
 

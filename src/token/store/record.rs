@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::issued::{IssuedToken, now};
+use super::super::issued::{IssuedToken, now, now_ms};
 use super::super::life::margin;
-use super::clock::now_ms;
 use crate::cluster::number::Number;
 use crate::config::Registration;
 use crate::fault::Fault;

@@ -1,6 +1,6 @@
 //! Turns, and records that cannot be written.
 
-use super::super::now_ms;
+use super::super::super::issued::now_ms;
 use super::*;
 use crate::config::GeneratedSecret;
 use crate::secret::Secret;
