@@ -79,11 +79,10 @@ impl Admin {
             Some(identity) => Some(Arc::new(ReloadableTls::new("admin", identity)?)),
             None => None,
         };
-        let redirect = PendingAuthorizations::redirect_of(&config.public_url);
         let state = AdminState {
             current,
             reload,
-            consents: PendingAuthorizations::new(redirect),
+            consents: PendingAuthorizations::new(config.consent_redirect()),
             auth: AdminAuth::new(&token, viewer.as_ref(), config),
             people: Arc::new(People::new(config)?),
             tests: Arc::new(Semaphore::new(TESTS)),

@@ -124,7 +124,7 @@ async fn device(service: &Service, account: &Arc<Account>, login: &str) -> anyho
 /// Redirect URI, whether or not a relay listens there.
 pub(super) fn redirect(config: &Config) -> anyhow::Result<Url> {
     Ok(match &config.admin {
-        Some(admin) => PendingAuthorizations::redirect_of(&admin.public_url),
+        Some(admin) => admin.consent_redirect(),
         None => Url::parse("http://localhost/oauth/callback")?,
     })
 }
@@ -208,7 +208,7 @@ async fn listen(config: &Config) -> anyhow::Result<(TcpListener, Url)> {
     let socket = TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| {
         anyhow::anyhow!("cannot listen on 127.0.0.1:{port}, where consents come back to: {error}; use --method paste")
     })?;
-    Ok((socket, PendingAuthorizations::redirect_of(url)))
+    Ok((socket, admin.consent_redirect()))
 }
 
 /// Lets the running relay, which holds the port, obtain the consent.

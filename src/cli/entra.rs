@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::entra_script::redirect;
+use super::entra_script::{is_public_client, permission, redirect};
 use super::setup::{Exit, load, no_account, print};
 use crate::config::{Account, ClientCredential, Config, Grant, Logins};
 use crate::fault::{argument, enable_protocol, full_access, shell_argument};
@@ -120,10 +120,7 @@ fn register(guide: &mut Guide, config: &Config, account: &Account) {
         guide.step("Redirect URI (Authentication > Add a platform)");
         guide.line(format!("{platform}: {uri}"));
     }
-    if matches!(
-        registration.grant,
-        Grant::DeviceCode(None) | Grant::Password(None) | Grant::AuthorizationCode(None)
-    ) {
+    if is_public_client(registration) {
         guide.step("Public client (Authentication > Advanced settings)");
         guide.line("Allow public client flows: Yes (there is no secret).");
     }
@@ -134,15 +131,10 @@ fn permissions(guide: &mut Guide, account: &Account) {
     let registration = &account.registration;
     let application =
         registration.grant.is_app_only() || matches!(registration.grant, Grant::Command { .. });
-    let name = |protocol| match (protocol, application) {
-        (Protocol::Imap, true) => "IMAP.AccessAsApp",
-        (Protocol::Pop3, true) => "POP.AccessAsApp",
-        (Protocol::Smtp, true) => "SMTP.SendAsApp",
-        (Protocol::Imap, false) => "IMAP.AccessAsUser.All",
-        (Protocol::Pop3, false) => "POP.AccessAsUser.All",
-        (Protocol::Smtp, false) => "SMTP.Send",
-    };
-    let names: Vec<_> = account.served().map(name).collect();
+    let names = account.served();
+    let names: Vec<_> = names
+        .map(|protocol| permission(protocol, application))
+        .collect();
     if application && by_role(account) {
         guide.step("Permission to send: an RBAC role in Exchange, and none in Entra");
         guide.line("Leave API permissions empty: the application permission SMTP.SendAsApp would let it send as every mailbox.");

@@ -12,8 +12,7 @@ use url::Url;
 
 use crate::config::Account;
 use crate::fault::{Fault, Kind};
-use crate::token::authorization::Completed;
-use crate::token::sharing::SharedRecords;
+use crate::token::sharing::{Completed, SharedRecords};
 use crate::token::{AuthorizationRequest, Consent, TokenSource};
 
 /// Longest time for a user to consent.
@@ -68,14 +67,6 @@ impl PendingAuthorizations {
             redirect,
             entries: Mutex::default(),
         }
-    }
-
-    /// Returns the redirect URI of a public URL: `PUBLIC_URL/oauth/callback`.
-    pub fn redirect_of(public_url: &Url) -> Url {
-        let mut url = public_url.clone();
-        let path = format!("{}/oauth/callback", public_url.path().trim_end_matches('/'));
-        url.set_path(&path);
-        url
     }
 
     /// Redirect URI of the consents.
