@@ -73,7 +73,7 @@ fn fragments_reference(mut input: &[u8], cap: usize, responses: bool) -> Framed 
             framed.held = unit.len() + input.len();
             return framed;
         };
-        let line = cut_cr(&input[..end]);
+        let (line, line_end) = input[..=end].split_at(cut_cr(&input[..end]).len());
         input = &input[end + 1..];
         // Text for people: whatever it ends in is text as well.
         let text = responses && unit.is_empty() && {
@@ -87,11 +87,12 @@ fn fragments_reference(mut input: &[u8], cap: usize, responses: bool) -> Framed 
             framed.units.push(Unit::Whole(std::mem::take(&mut unit)));
             continue;
         };
-        if octets.is_none_or(|octets| unit.len() as u128 + 2 + octets >= cap as u128) {
+        if octets.is_none_or(|octets| (unit.len() + line_end.len()) as u128 + octets >= cap as u128)
+        {
             framed.too_long = true;
             return framed;
         }
-        unit.extend_from_slice(b"\r\n");
+        unit.extend_from_slice(line_end);
         if waits {
             framed.units.push(Unit::Announced);
         }

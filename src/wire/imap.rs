@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use nom::branch::alt;
 use nom::bytes::complete::{is_not, tag, tag_no_case, take, take_while, take_while1};
-use nom::character::complete::{char, space1, u32 as number};
+use nom::character::complete::{char, line_ending, space1, u32 as number};
 use nom::combinator::{all_consuming, map, map_opt, opt, rest, value};
 use nom::multi::fold_many0;
 use nom::sequence::{delimited, preceded, separated_pair, terminated};
@@ -191,10 +191,10 @@ fn quirk_backslash(input: &[u8]) -> IResult<&[u8], &[u8]> {
     alt((preceded(char('\\'), alt((tag("\\"), tag("\"")))), tag("\\"))).parse(input)
 }
 
-/// `literal = "{" number ["+"] "}" CRLF *CHAR8`
+/// `literal = "{" number ["+"] "}" CRLF *CHAR8`. LF alone ends a line as well.
 fn literal(input: &[u8]) -> IResult<&[u8], &[u8]> {
-    let (input, octets) =
-        delimited(char('{'), number, (opt(char('+')), tag("}\r\n"))).parse(input)?;
+    let announced = (opt(char('+')), char('}'), line_ending);
+    let (input, octets) = delimited(char('{'), number, announced).parse(input)?;
     take(octets)(input)
 }
 
@@ -373,6 +373,7 @@ mod tests {
             "a001 Login SMITH \"SESAME\" ",
             "a001 LOGIN {5}\r\nSMITH {6+}\r\nSESAME",
             "a001 LOGIN {5+}\r\nSMITH SESAME",
+            "a001 LOGIN {5}\nSMITH {6+}\nSESAME",
         ] {
             assert_eq!(parsed(line), smith, "{line:?}");
         }

@@ -30,7 +30,7 @@ pub struct Lines {
     buffer: Vec<u8>,
     /// Offset of the first octet that has not been returned.
     start: usize,
-    /// Offset up to which no LF was found.
+    /// Offset of the first octet in which no end was looked for.
     scanned: usize,
     cap: usize,
 }
@@ -48,13 +48,13 @@ impl Lines {
 
     /// Appends octets received from the peer.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.forget_given_out();
+        self.forget_returned();
         // Reserves no more than needed, since thousands of clients may sit at the limit.
         self.buffer.reserve_exact(bytes.len());
         self.buffer.extend_from_slice(bytes);
     }
 
-    fn forget_given_out(&mut self) {
+    fn forget_returned(&mut self) {
         if self.start > 0 {
             self.buffer.drain(..self.start);
             self.scanned -= self.start;
@@ -64,63 +64,54 @@ impl Lines {
 
     /// Drops returned octets and unused capacity while the buffer waits for the next push.
     fn release(&mut self) {
-        self.forget_given_out();
+        self.forget_returned();
         self.buffer.shrink_to_fit();
     }
 
     /// Returns the next line without its terminator: CRLF, or a bare LF as some devices send.
     pub fn line(&mut self) -> Result<Option<Bytes>, TooLong> {
-        self.line_within(self.cap)
-    }
-
-    /// [`Lines::line`] with another limit.
-    fn line_within(&mut self, cap: usize) -> Result<Option<Bytes>, TooLong> {
-        let rest = self.buffer.get(self.scanned..).unwrap_or_default();
-        let Some(at) = memchr(b'\n', rest) else {
-            self.scanned = self.buffer.len();
-            if self.scanned - self.start >= cap {
-                return Err(TooLong);
+        let rest = self.unscanned();
+        let end = memchr(b'\n', rest);
+        self.scanned += end.map_or(rest.len(), |end| end + 1);
+        let length = self.scanned - self.start;
+        match end {
+            Some(_) if length > self.cap => Err(TooLong),
+            Some(_) => {
+                let bare = !self.scanned().ends_with(b"\r\n");
+                Ok(Some(self.take_scanned(line_end(bare))))
             }
-            self.release();
-            return Ok(None);
-        };
-        let end = self.scanned + at;
-        let line = self.buffer.get(self.start..end).unwrap_or_default();
-        if line.len() >= cap {
-            return Err(TooLong);
+            None if length >= self.cap => Err(TooLong),
+            None => {
+                self.release();
+                Ok(None)
+            }
         }
-        let line = Bytes::copy_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
-        self.start = end + 1;
-        self.scanned = self.start;
-        Ok(Some(line))
     }
 
-    /// Takes up to `count` octets, whatever they contain.
-    fn octets(&mut self, count: usize) -> &[u8] {
-        let end = self.start.saturating_add(count).min(self.buffer.len());
-        let taken = self.start..end;
-        self.start = end;
-        self.scanned = end;
-        self.buffer.get(taken).unwrap_or_default()
+    fn unscanned(&self) -> &[u8] {
+        self.buffer.get(self.scanned..).unwrap_or_default()
     }
 
-    /// Takes the available part of the next line, and whether the line ends with it. `None` if
-    /// nothing is available. A CR at the end stays in the buffer until the next octet.
-    fn part(&mut self) -> Option<(Bytes, bool)> {
-        let rest = self.buffer.get(self.start..).unwrap_or_default();
-        let (part, terminator, ended) = match memchr(b'\n', rest) {
-            Some(at) => (rest.get(..at).unwrap_or_default(), 1, true),
-            None => (rest, 0, false),
-        };
-        let line = part.strip_suffix(b"\r").unwrap_or(part);
-        if line.is_empty() && !ended {
-            return None;
-        }
-        let returned = if ended { part.len() } else { line.len() };
-        let line = Bytes::copy_from_slice(line);
-        self.start += returned + terminator;
+    /// Octets that have been scanned and not returned.
+    fn scanned(&self) -> &[u8] {
+        let scanned = self.buffer.get(self.start..self.scanned);
+        scanned.unwrap_or_default()
+    }
+
+    /// Takes the scanned octets, without the last `line_end` of them.
+    fn take_scanned(&mut self, line_end: usize) -> Bytes {
+        let taken = self.buffer.get(self.start..self.scanned - line_end);
+        let taken = Bytes::copy_from_slice(taken.unwrap_or_default());
+        self.start = self.scanned;
+        taken
+    }
+
+    /// Discards up to `count` octets, whatever they contain. Returns how many.
+    fn skip(&mut self, count: usize) -> usize {
+        let skipped = count.min(self.held());
+        self.start += skipped;
         self.scanned = self.start;
-        Some((line, ended))
+        skipped
     }
 
     /// Number of buffered octets; below the limit after [`Lines::line`] has returned `None`.
@@ -141,6 +132,11 @@ impl Lines {
     }
 }
 
+/// Length of LF, if it is bare, or of CRLF.
+fn line_end(bare: bool) -> usize {
+    if bare { 1 } else { 2 }
+}
+
 /// A piece of the input that [`Fragments`] returns.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fragment {
@@ -154,16 +150,24 @@ pub enum Fragment {
 #[derive(Debug)]
 pub struct Fragments {
     lines: Lines,
-    unit: Vec<u8>,
     scanner: Scanner,
     /// Whether a line may announce a literal.
     has_literals: bool,
     /// Whether ID commands may have [`ID_CAP`] octets; only their head is kept.
     discards_id: bool,
-    /// Discarded octets of the current ID command, whose parameters are not used.
-    discarded: Option<usize>,
+    /// The ID command that is being discarded.
+    id: Option<Id>,
     /// Octets that belong to no unit and are discarded on arrival.
     skipped: u64,
+}
+
+/// An ID command, whose parameters are not used.
+#[derive(Debug, Clone, Copy)]
+struct Id {
+    /// Length of `tag SP "ID" SP`, which is kept.
+    head: usize,
+    /// Octets so far, discarded ones included.
+    length: usize,
 }
 
 impl Fragments {
@@ -197,11 +201,10 @@ impl Fragments {
     fn new(cap: usize, scanner: Scanner) -> Self {
         Self {
             lines: Lines::new(cap),
-            unit: Vec::new(),
             scanner,
             has_literals: true,
             discards_id: false,
-            discarded: None,
+            id: None,
             skipped: 0,
         }
     }
@@ -209,7 +212,7 @@ impl Fragments {
     /// Discards the next `octets`, for example the chunk of a refused BDAT. Call only between units.
     pub fn skip(&mut self, octets: u64) {
         let held = usize::try_from(octets).unwrap_or(usize::MAX);
-        self.skipped = octets - self.lines.octets(held).len() as u64;
+        self.skipped = octets - self.lines.skip(held) as u64;
     }
 
     /// Appends octets received from the peer.
@@ -225,20 +228,47 @@ impl Fragments {
         if !self.has_literals {
             return Ok(self.line()?.map(Fragment::Whole));
         }
-        if let Some(head) = self.id_head() {
-            self.unit = self.lines.octets(head).to_vec();
-            self.scanner.take(&self.unit);
-            self.discarded = Some(head);
-        }
-        match self.discarded {
-            Some(discarded) => self.discard(discarded),
-            None => self.kept_fragment(),
+        loop {
+            self.id = self.id.or_else(|| self.begun_id());
+            let (taken, line) = self.scanner.take(self.lines.unscanned());
+            self.lines.scanned += taken;
+            let (length, cap) = match &mut self.id {
+                Some(id) => {
+                    id.length += taken;
+                    let (length, head) = (id.length, id.head);
+                    self.discard_behind(head);
+                    (length, ID_CAP)
+                }
+                None => (self.lines.scanned().len(), self.lines.cap),
+            };
+            let Some(line) = line else {
+                if length >= cap {
+                    return Err(TooLong);
+                }
+                self.lines.release();
+                return Ok(None);
+            };
+            if length > cap {
+                return Err(TooLong);
+            }
+            let Some(literal) = line.literal else {
+                // An ID command's line end was discarded.
+                let line_end = self.id.take().map_or(line_end(line.bare), |_| 0);
+                let unit = self.lines.take_scanned(line_end);
+                return Ok(Some(Fragment::Whole(unit)));
+            };
+            if literal.octets.saturating_add(length as u64) >= cap as u64 {
+                return Err(TooLong);
+            }
+            if literal.synchronizing {
+                return Ok(Some(Fragment::Announced));
+            }
         }
     }
 
-    /// Length of `tag SP "ID" SP` if an ID command begins here.
-    fn id_head(&self) -> Option<usize> {
-        if !self.discards_id || !self.unit.is_empty() || self.discarded.is_some() {
+    /// The ID command that the unit is, if its head has arrived.
+    fn begun_id(&self) -> Option<Id> {
+        if !self.discards_id {
             return None;
         }
         let line = self.lines.buffer.get(self.lines.start..)?;
@@ -248,85 +278,18 @@ impl Fragments {
             .position(|octet| *octet == b' ')?;
         let verb = line.get(tag + 1..tag + 4)?;
         let is_tag = line.get(..tag)?.iter().all(u8::is_ascii_graphic);
-        (tag > 0 && is_tag && verb.eq_ignore_ascii_case(b"ID ")).then_some(tag + 4)
+        (tag > 0 && is_tag && verb.eq_ignore_ascii_case(b"ID ")).then_some(Id {
+            head: tag + 4,
+            length: self.lines.scanned().len(),
+        })
     }
 
-    /// Reads an ID command to its end and keeps only its head.
-    fn discard(&mut self, mut discarded: usize) -> Result<Option<Fragment>, TooLong> {
-        loop {
-            let literal = usize::try_from(self.scanner.literal()).unwrap_or(usize::MAX);
-            let octets = self.lines.octets(literal);
-            discarded += octets.len();
-            self.scanner.take(octets);
-            let part = match self.scanner.literal() {
-                0 => self.lines.part(),
-                _ => None,
-            };
-            let Some((part, ended)) = part else {
-                self.lines.release();
-                self.discarded = Some(discarded);
-                return Ok(None);
-            };
-            discarded += part.len();
-            self.scanner.take(&part);
-            if discarded >= ID_CAP {
-                return Err(TooLong);
-            }
-            if !ended {
-                continue;
-            }
-            let (_, end) = self.scanner.take(b"\r\n");
-            let Some(literal) = end.and_then(|end| end.literal) else {
-                self.discarded = None;
-                return Ok(Some(Fragment::Whole(std::mem::take(&mut self.unit).into())));
-            };
-            let octets = usize::try_from(literal.octets).unwrap_or(usize::MAX);
-            if discarded.saturating_add(octets) >= ID_CAP {
-                return Err(TooLong);
-            }
-            self.discarded = Some(discarded);
-            if literal.synchronizing {
-                return Ok(Some(Fragment::Announced));
-            }
-        }
-    }
-
-    fn kept_fragment(&mut self) -> Result<Option<Fragment>, TooLong> {
-        loop {
-            if self.scanner.literal() > 0 {
-                let literal = usize::try_from(self.scanner.literal()).unwrap_or(usize::MAX);
-                let octets = self.lines.octets(literal);
-                if octets.is_empty() {
-                    self.lines.release();
-                    return Ok(None);
-                }
-                self.scanner.take(octets);
-                // Grows with the octets received, not with the announced size, which costs the
-                // sender nothing.
-                self.unit.reserve_exact(octets.len());
-                self.unit.extend_from_slice(octets);
-                continue;
-            }
-            // The stored part of the unit and the line that continues it share one limit.
-            let room = self.lines.cap.saturating_sub(self.unit.len());
-            let Some(line) = self.lines.line_within(room)? else {
-                return Ok(None);
-            };
-            self.unit.reserve_exact(line.len());
-            self.unit.extend_from_slice(&line);
-            self.scanner.take(&line);
-            let (_, end) = self.scanner.take(b"\r\n");
-            let Some(literal) = end.and_then(|end| end.literal) else {
-                return Ok(Some(Fragment::Whole(std::mem::take(&mut self.unit).into())));
-            };
-            let octets = usize::try_from(literal.octets).unwrap_or(usize::MAX);
-            if octets.saturating_add(b"\r\n".len()) >= self.lines.cap - self.unit.len() {
-                return Err(TooLong);
-            }
-            self.unit.extend_from_slice(b"\r\n");
-            if literal.synchronizing {
-                return Ok(Some(Fragment::Announced));
-            }
+    /// Discards the scanned octets behind the first `head` of the unit.
+    fn discard_behind(&mut self, head: usize) {
+        let kept = self.lines.start + head;
+        if self.lines.scanned > kept {
+            self.lines.buffer.drain(kept..self.lines.scanned);
+            self.lines.scanned = kept;
         }
     }
 
@@ -337,14 +300,8 @@ impl Fragments {
 
     /// The tag of the unit that exceeded the limit, or `*` if it is not known.
     pub fn tag(&self) -> &[u8] {
-        let unit = if self.unit.is_empty() {
-            self.lines
-                .buffer
-                .get(self.lines.start..)
-                .unwrap_or_default()
-        } else {
-            &self.unit
-        };
+        let unit = self.lines.buffer.get(self.lines.start..);
+        let unit = unit.unwrap_or_default();
         let end = unit
             .iter()
             .position(|octet| !octet.is_ascii_alphanumeric() && !b".-_".contains(octet));
@@ -358,30 +315,30 @@ impl Fragments {
 
     /// Octets of the unit whose literal was announced.
     pub fn begun(&self) -> &[u8] {
-        &self.unit
+        self.lines.scanned()
     }
 
     /// Drops the unit whose synchronizing literal was announced and is refused.
     pub fn abandon(&mut self) {
-        self.unit = Vec::new();
+        self.lines.start = self.lines.scanned;
+        self.id = None;
         self.scanner.abandon();
     }
 
     /// Number of buffered octets; below the limit after [`Fragments::fragment`] has returned
     /// `None`.
     pub fn held(&self) -> usize {
-        self.unit.len() + self.lines.held()
+        self.lines.held()
     }
 
     /// Whether the buffer is empty.
     pub fn is_empty(&self) -> bool {
-        self.unit.is_empty() && self.lines.is_empty()
+        self.lines.is_empty()
     }
 
     /// Takes the remaining octets and empties the buffer.
     pub fn take_rest(&mut self) -> Bytes {
-        self.unit = Vec::new();
-        self.discarded = None;
+        self.id = None;
         self.scanner.abandon();
         self.lines.take_rest()
     }
@@ -460,6 +417,15 @@ mod tests {
             fragments.push(format!("{tag} LOGIN {{99999}}\r\n").as_bytes());
             assert_eq!(fragments.fragment(), Err(TooLong));
             assert_eq!(fragments.tag() == tag.as_bytes(), is_tag, "{length}");
+        }
+    }
+
+    #[test]
+    fn lines_end_with_lf_and_literals_with_any_octet() {
+        let mut fragments = Fragments::of_commands(100);
+        fragments.push(b"a LOGIN {1+}\nx {2+}\ny\r\nb NOOP\n");
+        for unit in ["a LOGIN {1+}\nx {2+}\ny\r", "b NOOP"] {
+            assert_eq!(fragments.fragment(), Ok(Some(whole(unit))));
         }
     }
 
