@@ -20,16 +20,8 @@ use crate::platform;
 /// Older log files kept, unless `log.keep` is set.
 const KEEP: usize = 7;
 
-/// Creates a subscriber that writes records to `writer` as `log` requires.
-pub fn subscriber<W>(log: &Log, ansi: bool, writer: W) -> Box<dyn tracing::Subscriber + Send + Sync>
-where
-    W: for<'a> fmt::MakeWriter<'a> + Send + Sync + 'static,
-{
-    adjustable(log, ansi, writer).0
-}
-
 /// Changes the level of a running log.
-type Levels = reload::Handle<Targets, Registry>;
+pub type Levels = reload::Handle<Targets, Registry>;
 
 fn targets(level: Level) -> Targets {
     Targets::new()
@@ -37,7 +29,8 @@ fn targets(level: Level) -> Targets {
         .with_target("authrelay", level)
 }
 
-fn adjustable<W>(
+/// Creates a subscriber that writes records to `writer` as `log` requires, and what changes its level.
+pub fn subscriber<W>(
     log: &Log,
     ansi: bool,
     writer: W,
@@ -90,8 +83,8 @@ pub fn start(log: &Log) -> io::Result<Started> {
     let open = |path: &PathBuf| LogFile::open(path, log.rotate, keep).map(Arc::new);
     let file = log.file.as_ref().map(open).transpose()?;
     let (subscriber, levels) = match &file {
-        Some(file) => adjustable(log, false, file.clone()),
-        None => adjustable(log, io::stderr().is_terminal(), io::stderr),
+        Some(file) => subscriber(log, false, file.clone()),
+        None => subscriber(log, io::stderr().is_terminal(), io::stderr),
     };
     // An error means that a test has already set one.
     let _ = tracing::subscriber::set_global_default(subscriber);

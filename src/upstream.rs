@@ -60,11 +60,6 @@ impl<'a> Connector<'a> {
         })
     }
 
-    /// Host and port as configured.
-    pub fn endpoint(&self) -> &'a Endpoint {
-        self.endpoint
-    }
-
     /// Opens the connection, through the egress proxy if the provider has one.
     pub async fn dial(&self) -> Result<Stream, Fault> {
         let dialled = dial(self.provider, self.endpoint);

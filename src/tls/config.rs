@@ -76,7 +76,7 @@ pub fn client(extra: &[CertificateDer<'static>]) -> Result<ClientConfig, rustls:
 }
 
 /// Builds the configuration of a listener from its certificate and the authorities of clients.
-pub fn server(
+pub(super) fn server(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     client_ca: Option<&[CertificateDer<'static>]>,
@@ -98,7 +98,7 @@ pub fn server(
 }
 
 /// Builds a verifier that accepts only clients with a certificate of one of these authorities.
-pub fn client_verifier(
+pub(super) fn client_verifier(
     authorities: &[CertificateDer<'static>],
 ) -> Result<Arc<dyn ClientCertVerifier>, rustls::Error> {
     let mut roots = RootCertStore::empty();

@@ -15,5 +15,5 @@ pub use certificate::{
     CertificateFiles, FileProblem, FileStamps, ServerCertificate, certificates, contents,
 };
 pub use client_hello::ClientHello;
-pub use config::{belong_together, client, client_verifier, server};
+pub use config::{belong_together, client};
 pub use pinned::pinned;

@@ -28,7 +28,7 @@ impl Log {
             bell: Arc::new(watch::Sender::new(())),
             trap: Arc::default(),
         };
-        let subscriber = logging::subscriber(settings, false, log.clone());
+        let subscriber = logging::subscriber(settings, false, log.clone()).0;
         let guard = tracing::subscriber::set_default(subscriber);
         (log, guard)
     }
