@@ -66,13 +66,13 @@ async fn memory_is_bounded() {
             tokio::time::advance(Duration::from_millis(1)).await;
         }
     }
-    assert!(lockouts.state().records.len() <= CAP + 3);
+    assert!(lockouts.state.lock().records.len() <= CAP + 3);
     let last = std::net::Ipv6Addr::from((3 * CAP as u128 - 1) << 64);
     let key = (last.into(), LockoutScope::Unknown);
-    assert!(lockouts.state().records.contains_key(&key));
+    assert!(lockouts.state.lock().records.contains_key(&key));
     // Expired failures are dropped first.
     tokio::time::advance(Duration::from_secs(601)).await;
-    let mut state = lockouts.state();
+    let mut state = lockouts.state.lock();
     state.forget(Instant::now());
     assert_eq!(state.records.len(), 0);
 }
@@ -130,5 +130,5 @@ async fn checks_in_progress_are_counted() {
     lockouts.failed(CLIENT, "login", true, fingerprint(3));
     drop(second);
     assert!(lockouts.permit_check(CLIENT, "login").await.is_none());
-    assert!(lockouts.state().checks.is_empty());
+    assert!(lockouts.state.lock().checks.is_empty());
 }
