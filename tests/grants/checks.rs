@@ -395,6 +395,24 @@ accounts: [{login: a@b.test, registration: r, password: p}]
     );
 }
 
+/// Clients refuse a certificate before its time as they do after it.
+#[test]
+fn a_certificate_that_is_not_valid_yet_is_warned_of() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut early = rcgen::CertificateParams::new(vec!["relay.test".to_owned()]).unwrap();
+    early.not_before = time::OffsetDateTime::now_utc() + time::Duration::days(2);
+    let early = early.self_signed(&key).unwrap().pem();
+    let folder = Folder::new()
+        .with("chain", early)
+        .with("key", key.serialize_pem());
+    let tls = "{protocol: imap, tls: {mode: implicit, certificate: chain, key: key},";
+    let text = with("s").replace("{protocol: imap,", tls);
+    folder.warns(
+        &text,
+        "listeners[0].tls.certificate: the certificate is not valid yet",
+    );
+}
+
 /// A file that cannot be read says so and no more.
 #[test]
 fn d34_files_that_cannot_be_read_are_named() {
