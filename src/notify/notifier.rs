@@ -14,11 +14,12 @@ use super::deliver::{self, Alert};
 use crate::config::{Hook, HookTarget, NotifyEvent};
 use crate::metrics::Metrics;
 
-/// Maximum number of waiting alerts of each hook.
-const QUEUE: usize = 256;
-
 /// Maximum number of open conditions; further ones are not reported.
 const OPEN: usize = 10_000;
+
+/// Maximum number of waiting alerts of each hook: a beginning and an end of every condition. Accounts
+/// are looked at all at once, and room is only taken by what waits.
+const QUEUE: usize = 2 * OPEN;
 
 /// Accepts reports and passes those that are new to the hooks.
 pub struct Notifier {
