@@ -142,6 +142,44 @@ fn d34_check_says_what_run_would() {
 }
 
 /// Clients are known by their IPv4 addresses: such a network would let nobody in.
+/// A path at which the listener could not serve its pages.
+#[test]
+fn a_public_path_is_no_page_of_the_listener() {
+    let folder = Folder::new();
+    let check = |path: &str| {
+        folder.check(&format!(
+            "admin: {{bind: '127.0.0.1:8025', public_url: 'https://relay.test{path}'}}\n{}",
+            with("a secret")
+        ))
+    };
+    for path in [
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/audit",
+        "/audit/",
+        "/app.js",
+        "/style.css",
+        "/qr.svg",
+        "/proof",
+        "/oauth/callback",
+        "/oidc/start",
+        "/oidc/callback",
+        "/api/accounts",
+        "/api/sessions",
+        "/:mail",
+        "/mail/*",
+    ] {
+        let (code, said) = check(path);
+        assert_eq!(code, Some(78), "{path}: {said}");
+        assert!(said.starts_with("admin.public_url: "), "{said}");
+    }
+    for path in ["", "/", "/mail", "/mail/", "/api", "/a:b", "/mail/audit"] {
+        let (code, said) = check(path);
+        assert_eq!(code, Some(0), "{path}: {said}");
+    }
+}
+
 #[test]
 fn d34_ipv4_networks_in_ipv6s_form_are_ipv4_networks() {
     let text = with("s3cret-of-the-app").replace(
@@ -354,6 +392,24 @@ accounts: [{login: a@b.test, registration: r, password: p}]
     folder.is_silent_about(
         &google.replace("SCOPE", "https://mail.google.com/"),
         "slash",
+    );
+}
+
+/// Clients refuse a certificate before its time as they do after it.
+#[test]
+fn a_certificate_that_is_not_valid_yet_is_warned_of() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut early = rcgen::CertificateParams::new(vec!["relay.test".to_owned()]).unwrap();
+    early.not_before = time::OffsetDateTime::now_utc() + time::Duration::days(2);
+    let early = early.self_signed(&key).unwrap().pem();
+    let folder = Folder::new()
+        .with("chain", early)
+        .with("key", key.serialize_pem());
+    let tls = "{protocol: imap, tls: {mode: implicit, certificate: chain, key: key},";
+    let text = with("s").replace("{protocol: imap,", tls);
+    folder.warns(
+        &text,
+        "listeners[0].tls.certificate: the certificate is not valid yet",
     );
 }
 

@@ -73,6 +73,21 @@ impl Store {
         Ok(Arc::new(store))
     }
 
+    /// Checks that the records of the state directory, if there are any, are sealed with its key.
+    /// Creates nothing.
+    ///
+    /// # Errors
+    ///
+    /// They are sealed with another key, or the text that identifies the key is damaged or cannot
+    /// be read.
+    pub fn check_key(state: &State) -> Result<(), StateError> {
+        let first = file::key_of(state).and_then(|key| FirstFormat::new(&key));
+        match first {
+            Some(first) => first.has_sealed(&state.directory.join("tokens")).map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// Returns the keys for names and seals.
     pub fn keys(&self) -> &Arc<Keys> {
         &self.keys
