@@ -116,18 +116,13 @@ fn targets(service: &Service, options: &Options) -> Result<Vec<TestTarget>, Stri
             },
             false => None,
         };
-        let allowed = Protocol::ALL
-            .into_iter()
-            .filter(|protocol| match options.protocol {
-                Some(asked) => asked == *protocol,
-                None => account.serves(*protocol),
-            });
-        targets.extend(allowed.map(|protocol| TestTarget {
-            account: account.clone(),
-            login: login.clone(),
+        let protocol = options.protocol;
+        targets.extend(TestTarget::of(
+            &account,
+            &login,
             protocol,
-            password: password.clone(),
-        }));
+            password.as_ref(),
+        ));
     }
     match targets.is_empty() {
         true => Err("no account is left to test".into()),

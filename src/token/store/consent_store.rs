@@ -231,11 +231,6 @@ impl Store {
         self.lock_written(login, Duration::ZERO).await.is_ok()
     }
 
-    fn pending_turn(&self, login: &str) -> Option<StoreTurn> {
-        let pending = self.pending.lock().remove(login)?;
-        Some(self.turn(login, pending.lock, Some(pending.record)))
-    }
-
     fn turn(&self, login: &str, lock: File, pending: Option<StoredConsent>) -> StoreTurn {
         StoreTurn {
             login: login.to_owned(),
@@ -257,8 +252,8 @@ impl Store {
         let wait = async {
             loop {
                 // This process has the lock, with a record that could not be written.
-                if let Some(turn) = self.pending_turn(login) {
-                    return Ok(Some(turn));
+                if let Some(pending) = self.pending.lock().remove(login) {
+                    return Ok(Some(pending));
                 }
                 match file.try_lock() {
                     Ok(()) => return Ok(None),
@@ -270,7 +265,7 @@ impl Store {
             }
         };
         match tokio::time::timeout(timeout + LOCK_EXTRA, wait).await {
-            Ok(Ok(Some(turn))) => Ok(turn),
+            Ok(Ok(Some(pending))) => Ok(self.turn(login, pending.lock, Some(pending.record))),
             Ok(Ok(None)) => Ok(self.turn(login, file, None)),
             Ok(Err(error)) => Err(failure(login, &StateError::new(&path, error))),
             Err(_) => Err(TokenError::later(format!(
@@ -328,9 +323,9 @@ impl Store {
 
     /// Returns all logins with a record, in order.
     pub fn logins(&self) -> Vec<String> {
-        let mut kept = self.all();
-        kept.retain(|kept| kept.record().is_some());
-        let mut logins: Vec<_> = kept.into_iter().map(|kept| kept.login).collect();
+        let kept = self.all().into_iter();
+        let consents = kept.filter(|kept| kept.record().is_some());
+        let mut logins: Vec<_> = consents.map(|kept| kept.login).collect();
         logins.sort();
         logins
     }
