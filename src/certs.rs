@@ -6,6 +6,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose,
 };
+use rustls_pki_types::ServerName;
 use time::{Duration, OffsetDateTime};
 
 /// Validity of an authority, in days.
@@ -13,6 +14,9 @@ const AUTHORITY_DAYS: i64 = 10 * 365;
 
 /// Validity of a server certificate, in days; Apple's systems reject longer ones.
 const SERVER_DAYS: i64 = 825;
+
+/// Longest common name, in characters (RFC 5280 §A.1, ub-common-name).
+const COMMON_NAME: usize = 64;
 
 /// Sets the validity, from an hour ago for clients whose clocks are slow.
 fn is_valid_for(params: &mut CertificateParams, days: i64) {
@@ -56,7 +60,8 @@ impl Authority {
     /// Issues a server certificate for host names and IP addresses.
     pub fn issue(&self, names: &[String]) -> Result<Issued, rcgen::Error> {
         let mut params = CertificateParams::new(names)?;
-        if let Some(name) = names.first() {
+        let fits = |name: &&String| name.len() <= COMMON_NAME;
+        if let Some(name) = names.iter().find(fits) {
             params
                 .distinguished_name
                 .push(DnType::CommonName, name.as_str());
@@ -70,6 +75,18 @@ impl Authority {
             chain: format!("{}{}", certificate.pem(), self.pem()),
             key: key.serialize_pem(),
         })
+    }
+}
+
+/// Whether a certificate can be issued for a name: a host name, also with `*` as its first label, or
+/// an IP address. Other names would be in the certificate, and no client would find them there.
+pub fn is_server_name(name: &str) -> bool {
+    let host = name.strip_prefix("*.").unwrap_or(name);
+    match ServerName::try_from(host) {
+        // Names in certificates have no dot at the end.
+        Ok(ServerName::DnsName(_)) => !host.ends_with('.'),
+        Ok(ServerName::IpAddress(_)) => host == name,
+        _ => false,
     }
 }
 

@@ -19,7 +19,7 @@ APP = "tenant: contoso.onmicrosoft.com, client_id: 11111111-2222-3333-4444-55555
 SECRET = "grant: client_credentials, client_secret: s"
 # PowerShell's own, and functions of the script.
 KNOWN = {
-    "true", "false", "null", "_", "ErrorActionPreference", "Yes", "Mailbox", "Issuer", "Subject", "Identity", "User",
+    "true", "false", "null", "_", "ErrorActionPreference", "Yes", "Mailbox", "Issuer", "Subject", "Identity", "User", "Text",
 }  # fmt: skip
 COMMANDS = """
     ForEach-Object Where-Object Select-Object Sort-Object Write-Host Write-Warning Read-Host Get-Date Set-StrictMode
@@ -29,7 +29,7 @@ COMMANDS = """
     Get-MgServicePrincipalAppRoleAssignment New-MgServicePrincipalAppRoleAssignment
     Get-MgServicePrincipalOauth2PermissionGrant New-MgOauth2PermissionGrant Update-MgOauth2PermissionGrant
     Connect-ExchangeOnline Get-ServicePrincipal New-ServicePrincipal Get-Recipient Set-CASMailbox Add-HVEAppAccess
-    Get-MailboxPermission Add-MailboxPermission Get-RecipientPermission Add-RecipientPermission Grant-FullAccess
+    Get-MailboxPermission Add-MailboxPermission Get-RecipientPermission Add-RecipientPermission Grant-FullAccess Format-Argument
     Get-ManagementScope Set-ManagementScope New-ManagementScope
     Get-ManagementRoleAssignment New-ManagementRoleAssignment
 """.split()

@@ -38,9 +38,9 @@ impl Result {
 /// # Errors
 ///
 /// The line is not an audit record.
-pub fn record(line: &str) -> std::result::Result<Map<String, Value>, &'static str> {
+pub fn record(line: &[u8]) -> std::result::Result<Map<String, Value>, &'static str> {
     let record: Map<String, Value> =
-        serde_json::from_str(line).map_err(|_| "is no audit record")?;
+        serde_json::from_slice(line).map_err(|_| "is no audit record")?;
     match text(&record, "event").is_some() && millis(&record).is_some() {
         true => Ok(record),
         false => Err("is no audit record"),
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_refused_login_in_both_formats() {
-        let record = record(LOGIN).unwrap();
+        let record = record(LOGIN.as_bytes()).unwrap();
         let ocsf = ocsf(&record);
         assert_eq!(ocsf["type_uid"], 300_201);
         assert_eq!(ocsf["status_id"], 2);
@@ -277,7 +277,7 @@ mod tests {
             r#"{"event":"login"}"#,
             r#"{"event":"login","time":"today"}"#,
         ] {
-            assert!(record(line).is_err(), "{line}");
+            assert!(record(line.as_bytes()).is_err(), "{line}");
         }
     }
 }

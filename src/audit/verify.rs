@@ -1,18 +1,19 @@
 //! Verifies a chain: detects edits, gaps, reordering, a torn end and truncation.
 
 use std::fmt;
-use std::io::{self, BufRead, Read as _};
+use std::io::{self, BufRead};
 
 use serde::Deserialize;
 
 use super::chain::{START, hash, split};
+use super::lines::{Line, read_line};
 use super::sign::PublicKey;
 
 /// Maximum number of reported breaks; the rest of the chain is not checked.
 const MAX_BREAKS: usize = 100;
 
-/// Longest line that can be a record, in octets.
-const LONGEST: u64 = 4 * 1024 * 1024;
+/// Break: a line that cannot be parsed.
+const NO_RECORD: &str = "is no audit record";
 
 /// Result of verifying a chain.
 #[derive(Debug, Default)]
@@ -78,15 +79,15 @@ pub fn verify<R: BufRead>(
         let mut number = 0;
         let mut line = Vec::new();
         loop {
-            line.clear();
-            match (&mut file).take(LONGEST).read_until(b'\n', &mut line) {
-                Ok(0) => break,
-                Ok(_) => {}
+            let wrong = match read_line(&mut file, &mut line) {
+                Ok(Line::End) => break,
+                Ok(Line::Whole) => found.check(&line, after, key),
+                Ok(Line::TooLong) => vec![NO_RECORD],
                 Err(error) => return Err((name, error)),
-            }
+            };
             number += 1;
             found.records += 1;
-            for what in found.check(&line, after, key) {
+            for what in wrong {
                 found.broken.push(ChainBreak {
                     file: name.clone(),
                     line: number,
@@ -138,7 +139,7 @@ impl ChainReport {
         let parts = split(line);
         let link = serde_json::from_slice::<Link>(line).ok();
         let (Some((body, stated)), Some(link)) = (parts, link) else {
-            return vec!["is no audit record"];
+            return vec![NO_RECORD];
         };
         let prev = &link.prev;
         if hash(&[body, b"}"].concat()) != stated {

@@ -5,8 +5,8 @@ use std::io::{self, BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::setup::{Exit, print, print_error};
-use crate::audit::{PublicKey, export, is_hash, verify};
-use crate::text::counted;
+use crate::audit::{Line, PublicKey, export, is_hash, read_line, verify};
+use crate::text::{self, counted};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -90,23 +90,31 @@ fn run_verify(options: &VerifyOptions) -> Result<Exit, Exit> {
 
 fn public_key(path: &Path) -> Result<PublicKey, Exit> {
     let name = path.display().to_string();
-    let pem = std::fs::read(path).map_err(|error| cannot_read(&name, &error))?;
-    PublicKey::from_pem(&pem).map_err(|why| Exit::Usage.with(format_args!("{name}: {why}")))
+    let octets = std::fs::read(path).map_err(|error| cannot_read(&name, &error))?;
+    let text = text::decode(&octets);
+    let pem = text.as_ref().map_or(&octets[..], |text| text.as_bytes());
+    PublicKey::from_pem(pem).map_err(|why| Exit::Usage.with(format_args!("{name}: {why}")))
 }
 
 fn run_export(options: &ExportOptions) -> Result<Exit, Exit> {
     let mut exit = Exit::Done;
     let mut stdout = io::BufWriter::new(io::stdout().lock());
     for path in &options.files {
-        let (name, file) = open(path)?;
+        let (name, mut file) = open(path)?;
         // Consumers of a stream need each record at once.
         let is_stream = path == Path::new("-");
-        for (number, line) in file.lines().enumerate() {
-            let line = line.map_err(|error| cannot_read(&name, &error))?;
-            let record = match export::record(&line) {
+        let mut line = Vec::new();
+        for number in 1_u64.. {
+            let record = match read_line(&mut file, &mut line) {
+                Ok(Line::End) => break,
+                Ok(Line::Whole) => export::record(&line),
+                Ok(Line::TooLong) => Err("is no audit record"),
+                Err(error) => return Err(cannot_read(&name, &error)),
+            };
+            let record = match record {
                 Ok(record) => record,
                 Err(why) => {
-                    print_error(format_args!("{name}:{}: {why}", number + 1));
+                    print_error(format_args!("{name}:{number}: {why}"));
                     exit = Exit::Failed;
                     continue;
                 }

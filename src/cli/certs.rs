@@ -1,13 +1,11 @@
 //! `certs`: creates a local CA and a server certificate. The CA's key is not kept, so another
 //! server certificate means another CA to trust.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use super::files::{NewFile, is_there, write_all};
 use super::setup::{Exit, print};
-use crate::certs::{Authority, loopback_names};
-use crate::platform;
+use crate::certs::{Authority, is_server_name, loopback_names};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -28,51 +26,43 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
     } else {
         options.names.clone()
     };
+    if let Some(name) = names.iter().find(|name| !is_server_name(name)) {
+        return Err(Exit::Usage.with(format_args!(
+            "--name: {} is neither a host name, as in mail.example.com or *.example.com, nor an address, as in 192.0.2.1 or ::1",
+            name.escape_debug()
+        )));
+    }
     let list = names.join(", ");
     let issued =
         Authority::new("authrelay local CA").and_then(|ca| Ok((ca.pem(), ca.issue(&names)?)));
     let (ca, issued) = issued
         .map_err(|error| Exit::Usage.with(format_args!("no certificate for {list}: {error}")))?;
-    let files = [
-        ("ca.pem", ca.as_str(), false),
-        ("server.pem", &issued.chain, false),
-        ("server.key", &issued.key, true),
-    ];
     let directory = &options.directory;
-    let mut paths = files.iter().map(|(name, ..)| directory.join(name));
-    if let Some(path) = paths.find(|path| !options.force && path.exists()) {
+    let file = |name: &str, text, is_private| NewFile {
+        path: directory.join(name),
+        text,
+        is_private,
+    };
+    let files = [
+        file("ca.pem", &ca, false),
+        file("server.pem", &issued.chain, false),
+        file("server.key", &issued.key, true),
+    ];
+    let mut paths = files.iter().map(|file| &file.path);
+    if let Some(path) = paths.find(|path| !options.force && is_there(path)) {
         return Err(Exit::State.with(format_args!(
             "{}: is there already; --force replaces it",
             path.display()
         )));
     }
-    let failed = |path: &Path, error: io::Error| {
-        Exit::State.with(format_args!("{}: {error}", path.display()))
-    };
-    std::fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
+    std::fs::create_dir_all(directory)
+        .map_err(|error| Exit::State.with(format_args!("{}: {error}", directory.display())))?;
+    write_all(&files, options.force).map_err(|why| Exit::State.with(why))?;
     let mut report = format!("for {list}\n");
-    for (name, pem, is_private) in files {
-        let path = directory.join(name);
-        write(&path, pem, is_private).map_err(|error| failed(&path, error))?;
-        report.push_str(&format!("{}\n", path.display()));
+    for file in &files {
+        report.push_str(&format!("{}\n", file.path.display()));
     }
     report.push_str("valid for 825 days; check and the log warn from 14 days before the end\n");
     report.push_str("clients must trust ca.pem; listeners name server.pem and server.key\n");
     Ok(print(report))
-}
-
-/// Writes a new file each time, so that a key never inherits the permissions of the file it
-/// replaces.
-fn write(path: &Path, text: &str, is_private: bool) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    let mut file = match is_private {
-        true => platform::open_private(&options, path)?,
-        false => platform::open_public(&options, path)?,
-    };
-    file.write_all(text.as_bytes())
 }

@@ -250,7 +250,8 @@ fn service_principal(guide: &mut Guide, id: &str) {
     guide.line("OBJECT_ID is the object id under Enterprise applications, not that under App registrations");
     guide.line("(`authrelay doctor` shows the right one as oid):");
     guide.run(format!(
-        "New-ServicePrincipal -AppId {id} -ObjectId OBJECT_ID"
+        "New-ServicePrincipal -AppId {} -ObjectId OBJECT_ID",
+        argument(id)
     ));
 }
 

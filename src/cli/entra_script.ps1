@@ -1,4 +1,10 @@
 
+# What a person copies into PowerShell: in quotes where PowerShell would interpret it.
+function Format-Argument([string] $Text) {
+    if ($Text -match '^[A-Za-z0-9][A-Za-z0-9._@+=-]*$') { return $Text }
+    return "'" + ($Text -replace "['\u2018-\u201b]", '$0$0') + "'"
+}
+
 # ----- What has to be so -----
 
 $scripted = @($accounts) + @($Mailbox | ForEach-Object { @{ Login = $_; Mailbox = $_; Protocols = $patternProtocols } })
@@ -65,9 +71,10 @@ if ($kind -eq 'delegated') {
 Connect-MgGraph @graph
 
 $application = $null
+$quotedId = $clientId.Replace("'", "''")
 if ($kind -ne 'managed') {
     if ($clientId) {
-        $application = Get-MgApplication -Filter "appId eq '$clientId'"
+        $application = Get-MgApplication -Filter "appId eq '$quotedId'"
         if (-not $application) { Write-Warning "This tenant has no application ${clientId}: '$displayName' is used, see its client_id below." }
     }
     if (-not $application) {
@@ -81,9 +88,10 @@ if ($kind -ne 'managed') {
         }
     }
     $clientId = $application.AppId
+    $quotedId = $clientId
 }
 if (-not $clientId) { throw 'Write the client_id of the managed identity into proxy.yaml.' }
-$principal = Get-MgServicePrincipal -Filter "appId eq '$clientId'"
+$principal = Get-MgServicePrincipal -Filter "appId eq '$quotedId'"
 if (-not $principal) {
     if ($kind -eq 'managed') { throw "This tenant has no managed identity $clientId." }
     $principal = New-MgServicePrincipal -AppId $clientId
@@ -241,7 +249,8 @@ if ($secret) {
 }
 Write-Host 'New permissions can take up to two hours to work. Then:'
 foreach ($person in $people) {
-    if ($consent) { Write-Host "    authrelay authorize $person" }
-    Write-Host "    authrelay doctor $person"
+    $login = Format-Argument -Text $person
+    if ($consent) { Write-Host "    authrelay authorize $login" }
+    Write-Host "    authrelay doctor $login"
 }
 if ($passwordGrant) { Write-Host 'The grant password knows no second factor: exclude these people from policies that ask for one.' }

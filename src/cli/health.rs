@@ -4,8 +4,9 @@ use std::path::Path;
 
 use url::Url;
 
-use super::running::client;
+use super::running::{client, short_text};
 use super::setup::{Exit, load, print, runtime};
+use crate::fault::sanitize;
 use crate::tls;
 
 #[derive(Debug, clap::Args)]
@@ -30,11 +31,12 @@ pub(super) fn run(path: &Path, options: &Options) -> Result<Exit, Exit> {
     let answer = runtime()?.block_on(async {
         let answer = client.get(&url).send().await?;
         let status = answer.status();
-        Ok::<_, reqwest::Error>((status, answer.text().await?))
+        let text = short_text(answer).await?;
+        Ok::<_, reqwest::Error>((status, sanitize(&text)))
     });
     match answer {
-        Ok((status, text)) if status.is_success() => Ok(print(format!("{}\n", text.trim()))),
-        Ok((status, text)) => Err(failed(&format!("{url}: {status}: {}", text.trim()))),
+        Ok((status, text)) if status.is_success() => Ok(print(format!("{text}\n"))),
+        Ok((status, text)) => Err(failed(&format!("{url}: {status}: {text}"))),
         Err(error) => {
             let error = anyhow::Error::from(error.without_url()).context(url);
             Err(failed(&format!("{error:#}")))

@@ -36,11 +36,29 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
     let imported = crate::import::import(&text, &tokens.unwrap_or_default())
         .map_err(|why| Exit::Config.with(format_args!("{}: {why}", path.display())))?;
     imported.notes.iter().for_each(print_error);
-    move_consents(&imported).map_err(|error| {
-        Exit::State.with(format_args!(
-            "the refresh tokens cannot be moved: {error:#}"
-        ))
-    })?;
+    let failed = |why: &dyn std::fmt::Display| {
+        Exit::State.with(format_args!("the refresh tokens cannot be moved: {why:#}"))
+    };
+    let config = Config::parse(
+        &imported.yaml,
+        Path::new("proxy.yaml"),
+        LoadMode::CheckWithoutSecrets,
+    );
+    let config = match config {
+        Ok(config) => config,
+        Err(problems) => {
+            // A value that was odd there is refused here.
+            for problem in &problems {
+                print_error(format_args!("correct this in proxy.yaml: {problem}"));
+            }
+            let printed = print(imported.yaml);
+            return match imported.consents.is_empty() {
+                true => Ok(printed),
+                false => Err(failed(&"correct the original file, and import it again")),
+            };
+        }
+    };
+    move_consents(&imported, &config).map_err(|error| failed(&error))?;
     Ok(print(imported.yaml))
 }
 
@@ -49,6 +67,7 @@ fn read(path: &Path) -> anyhow::Result<zeroize::Zeroizing<String>> {
     let named = || format!("{}: cannot be read", path.display());
     let octets = zeroize::Zeroizing::new(std::fs::read(path).with_context(named)?);
     text::decode(&octets)
+        .or_else(|| crate::import::decode(&octets).map(Into::into))
         .context("it is not UTF-8")
         .with_context(named)
 }
@@ -80,24 +99,10 @@ fn token_files(folder: &Path) -> anyhow::Result<Vec<TokenFile>> {
 
 /// Seals the refresh tokens in the state directory that the configuration would have here. Existing
 /// consents stay.
-fn move_consents(imported: &Imported) -> anyhow::Result<()> {
+fn move_consents(imported: &Imported, config: &Config) -> anyhow::Result<()> {
     if imported.consents.is_empty() {
         return Ok(());
     }
-    let config = Config::parse(
-        &imported.yaml,
-        Path::new("proxy.yaml"),
-        LoadMode::CheckWithoutSecrets,
-    )
-    .map_err(|problems| {
-        anyhow::anyhow!(
-            "{}",
-            problems
-                .first()
-                .map(ToString::to_string)
-                .unwrap_or_default()
-        )
-    })?;
     let store = Store::open(&config.state)?;
     let logins = Logins::new(&config.accounts);
     for consent in &imported.consents {

@@ -4,14 +4,13 @@
 mod answers;
 mod text;
 
-use std::fs::OpenOptions;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
+use super::files::{NewFile, is_there, write_all};
 use super::setup::{Exit, print};
 use super::{authorize, check, doctor};
 use crate::config::{Config, LoadMode};
-use crate::platform;
 use crate::secret::Secret;
 pub(super) use answers::Options;
 use answers::{InitError, answers, ask, passwords};
@@ -84,7 +83,7 @@ fn offer(options: &Options, written: &Written) -> Result<Exit, Exit> {
 fn init(options: &Options) -> Result<Written, InitError> {
     let folder = options.output.parent().unwrap_or(Path::new(""));
     let secret_file = folder.join("client-secret");
-    let is_taken = |path: &Path| match path.exists() {
+    let is_taken = |path: &Path| match is_there(path) {
         true => Err(InitError::Io(format!(
             "{}: is there already, and init never overwrites",
             path.display()
@@ -104,25 +103,22 @@ fn init(options: &Options) -> Result<Written, InitError> {
         let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
         return Err(InitError::Usage(problems.join("\n")));
     }
+    let secret = answers.secret.as_ref().map_or(PLACEHOLDER, Secret::expose);
+    let secret = zeroize::Zeroizing::new(format!("{secret}\n"));
+    let file = |path: &Path, text| NewFile {
+        path: path.to_owned(),
+        text,
+        is_private: true,
+    };
+    let mut files = vec![file(&options.output, &text)];
     if needs_secret {
-        let secret = answers.secret.as_ref().map_or(PLACEHOLDER, Secret::expose);
-        write(&secret_file, &format!("{secret}\n"))?;
+        files.push(file(&secret_file, &secret));
     }
-    write(&options.output, &text)?;
+    write_all(&files, false).map_err(InitError::Io)?;
     Ok(Written {
         text: next_steps(options, &answers, &passwords, &secret_file),
         login: answers.first_login(),
         needs_consent: needs_consent(&answers.grant),
         lacks_secret: needs_secret && answers.secret.is_none(),
     })
-}
-
-/// Creates a file that only its owner can read.
-fn write(path: &Path, text: &str) -> Result<(), InitError> {
-    let file = platform::open_private(OpenOptions::new().write(true).create_new(true), path);
-    let written = file.and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    });
-    written.map_err(|error| InitError::Io(format!("{}: {error}", path.display())))
 }

@@ -11,6 +11,7 @@ mod command;
 mod doctor;
 mod entra;
 mod entra_script;
+mod files;
 mod hash_password;
 mod health;
 mod import;

@@ -20,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Longest time for a reload, which runs commands for secrets.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(120);
 
+/// Octets that are read of a response before its sender has proved that it is the relay.
+const SHORT: usize = 4 * 1024;
+
 pub(super) struct RunningRelay {
     client: reqwest::Client,
     base: String,
@@ -42,24 +45,33 @@ pub(super) enum RequestError {
     Other(anyhow::Error),
 }
 
-/// Builds the client for the administrators' listener of this configuration, and its base URL.
+/// Builds the client for the administrators' listener of this configuration, and its base URL: the
+/// address that the listener has here, whatever `public_url` says and whoever has that address.
 pub(super) fn client(admin: &Admin) -> Option<(reqwest::Client, String)> {
-    let host = admin.public_url.host_str()?.to_owned();
     let address = reachable(admin.bind);
-    let (config, base) = match &admin.tls {
-        Some(identity) => (
-            tls::pinned(identity.chain.first()?.clone()).ok()?,
-            format!("https://{host}:{}", address.port()),
-        ),
-        None => (tls::client(&[]).ok()?, format!("http://{address}")),
+    let (config, scheme) = match &admin.tls {
+        // Names do not matter.
+        Some(identity) => (tls::pinned(identity.chain.first()?.clone()).ok()?, "https"),
+        None => (tls::client(&[]).ok()?, "http"),
     };
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(config)
         .no_proxy()
         .timeout(PATIENCE)
-        .redirect(reqwest::redirect::Policy::none())
-        .resolve(&host, address);
-    Some((client.build().ok()?, base))
+        .redirect(reqwest::redirect::Policy::none());
+    Some((client.build().ok()?, format!("{scheme}://{address}")))
+}
+
+/// Reads the beginning of a response, which anyone may have sent.
+pub(super) async fn short_text(mut response: reqwest::Response) -> reqwest::Result<String> {
+    let mut octets = Vec::new();
+    while octets.len() < SHORT
+        && let Some(chunk) = response.chunk().await?
+    {
+        octets.extend_from_slice(&chunk);
+    }
+    octets.truncate(SHORT);
+    Ok(String::from_utf8_lossy(&octets).into_owned())
 }
 
 impl RunningRelay {
@@ -72,7 +84,7 @@ impl RunningRelay {
         aws_lc_rs::rand::fill(&mut nonce).ok()?;
         let nonce: String = nonce.iter().map(|octet| format!("{octet:02x}")).collect();
         let answer = client.get(format!("{base}/proof?nonce={nonce}")).send();
-        let proof = Secret::from(answer.await.ok()?.text().await.ok()?);
+        let proof = Secret::from(short_text(answer.await.ok()?).await.ok()?);
         let expected = Secret::from(admin::proof(&token, &nonce));
         (proof == expected).then_some(Self {
             client,

@@ -24,6 +24,13 @@ pub(super) fn is_davmail(text: &str) -> bool {
         .any(|line| line.trim_start().to_lowercase().starts_with("davmail."))
 }
 
+/// Decodes a `davmail.properties` in ISO 8859-1, which Java programs write; `None` if the file is
+/// another.
+pub fn decode(octets: &[u8]) -> Option<String> {
+    let text: String = octets.iter().copied().map(char::from).collect();
+    is_davmail(&text).then_some(text)
+}
+
 /// Keys that are converted, or that name what those need, in lower case.
 const KEYS: [&str; 21] = [
     "davmail.mode",

@@ -64,6 +64,12 @@ impl Draft {
         }
     }
 
+    /// Whether there is an account with this login.
+    pub(super) fn has_account(&self, login: &str) -> bool {
+        let has = |account: &Value| account.get("login").and_then(Value::as_str) == Some(login);
+        self.accounts.iter().any(has)
+    }
+
     pub(super) fn global(&mut self, global: &Section) {
         for key in global.keys() {
             match key {

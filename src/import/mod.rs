@@ -21,5 +21,6 @@ mod tests;
 mod upstream;
 
 pub use convert::import;
+pub use davmail::decode;
 
 pub use draft::{Imported, MovedConsent, TokenFile};

@@ -70,8 +70,7 @@ fn name_the_rest(draft: &mut Draft, file: &str, keys: &Map<String, Value>) {
     }
 }
 
-/// Adds the account of a token file, whose keys override the common ones. The file's name is the
-/// login if it names no user.
+/// Adds the account of a token file, whose keys override the common ones.
 fn add(draft: &mut Draft, file: &str, common: &Map<String, Value>, token: &Map<String, Value>) {
     name_the_rest(draft, file, token);
     let text = |key: &str| {
@@ -80,11 +79,13 @@ fn add(draft: &mut Draft, file: &str, common: &Map<String, Value>, token: &Map<S
             .and_then(Value::as_str)
             .filter(|value| !value.is_empty())
     };
-    let login = token
-        .get("user")
-        .and_then(Value::as_str)
-        .unwrap_or(file)
-        .to_lowercase();
+    let login = login_of(file, token);
+    if draft.has_account(&login) {
+        draft.note(format!(
+            "{file}: another token file is of {login} as well; this one is left out"
+        ));
+        return;
+    }
     let Ok(url) = Url::parse(text("token_endpoint").unwrap_or(GOOGLE)) else {
         draft.note(format!("{file}: token_endpoint is no URL; it is left out"));
         return;
@@ -126,6 +127,12 @@ fn add(draft: &mut Draft, file: &str, common: &Map<String, Value>, token: &Map<S
         }),
         None => draft.note(format!("{file} has no refresh token")),
     }
+}
+
+/// Login of a token file: its user, or the file's name.
+fn login_of(file: &str, token: &Map<String, Value>) -> String {
+    let user = token.get("user").and_then(Value::as_str);
+    user.unwrap_or(file).to_lowercase()
 }
 
 fn overrides(draft: &mut Draft, provider: &str, proxy: Option<&str>, ca: Option<&str>) {

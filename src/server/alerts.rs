@@ -115,6 +115,7 @@ impl Alerts {
                 _ = looks.tick() => {
                     let service = current.active();
                     watch.look(&service);
+                    watch.look_at_removed(&service);
                     watch.look_at_ends(&endings(&service, &certificates()));
                     if next <= Instant::now() {
                         let began = Instant::now();
@@ -269,6 +270,26 @@ impl AlertState {
         });
         let over = "tokens that were redeemed are written";
         self.report(NotifyEvent::Store, "the state directory", trouble, over);
+    }
+
+    /// Ends what a login would end that can never happen: of accounts, registrations and providers
+    /// that a reload has removed.
+    fn look_at_removed(&mut self, service: &Arc<Service>) {
+        let accounts = service.accounts.iter();
+        let registrations = accounts.map(|account| &account.registration);
+        let used: HashSet<String> = registrations.clone().map(|it| it.name.clone()).collect();
+        let providers: HashSet<String> = registrations.map(|it| it.provider.name.clone()).collect();
+        self.refused.retain(|name, _| used.contains(name));
+        self.unreachable.retain(|name, _| providers.contains(name));
+        let detail = "no account has this registration any more";
+        // Listeners' certificates are looked at with all that expire.
+        let is_used = move |name: &str| used.contains(name) || name.starts_with("listener ");
+        let notifier = &self.notifier;
+        notifier.end_others(NotifyEvent::Credential, is_used, detail);
+        let service = service.clone();
+        let is_there = move |name: &str| providers.contains(name) || service.find(name).is_some();
+        let detail = "no account has this login or provider any more";
+        notifier.end_others(NotifyEvent::Upstream, is_there, detail);
     }
 
     /// Sends alerts 14, 7 and 1 days before a credential expires.

@@ -20,6 +20,9 @@ use crate::outbound::http;
 /// Largest response, in octets.
 const ANSWER_CAP: usize = 256 * 1024;
 
+/// Longest pause that an endpoint may request.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
 /// Octets reserved for a response of unknown length.
 const ANSWER_USUAL: usize = 16 * 1024;
 
@@ -266,17 +269,19 @@ fn malformed(status: u16) -> TokenError {
     TokenError::new(class, detail).remedy(remedy).asked()
 }
 
-/// Parses Retry-After (RFC 9110 §10.2.3): seconds or a date.
+/// Parses Retry-After (RFC 9110 §10.2.3): seconds or a date, at most [`LONGEST_RETRY_AFTER`].
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    match value.parse() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
+    let time = match value.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
         // A date is relative to the endpoint's own clock, if it sends one.
         Err(_) => {
             let until = httpdate::parse_http_date(value).ok()?;
-            until.duration_since(date(headers).unwrap_or(now)).ok()
+            let since = date(headers).unwrap_or(now);
+            until.duration_since(since).ok()?
         }
-    }
+    };
+    Some(time.min(LONGEST_RETRY_AFTER))
 }
 
 /// Reads the header Date (RFC 9110 §6.6.1).
@@ -328,6 +333,9 @@ mod tests {
             ),
             Some(10)
         );
+        for endless in ["18446744073709551615", "Fri, 31 Dec 9999 23:59:59 GMT"] {
+            assert_eq!(of(endless, None), Some(3600), "{endless}");
+        }
         for value in ["soon", "-1", "Sun, 06 Nov 1994 08:00:00 GMT", "1.5"] {
             assert_eq!(of(value, None), None, "{value}");
         }

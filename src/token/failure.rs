@@ -79,7 +79,7 @@ pub(crate) struct TokenError {
     pub(crate) class: Class,
     /// Fault for client and log, of the class's kind.
     pub(crate) fault: Fault,
-    /// Time from the header Retry-After.
+    /// Time from the header Retry-After, at most an hour.
     pub(crate) retry_after: Option<Duration>,
     /// Whether an endpoint was asked.
     pub(crate) asked: bool,

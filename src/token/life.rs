@@ -42,9 +42,6 @@ const AHEAD: Duration = Duration::from_secs(3 * 60);
 /// Range over which relays that started together spread their requests.
 const JITTER: Duration = Duration::from_secs(4 * 60);
 
-/// Longest pause that an endpoint may request.
-const RETRY_AFTER_CAP: Duration = Duration::from_secs(3600);
-
 /// Shortest time between replacements of refused tokens; an acceptance also protects a token for
 /// this time.
 const PROTECTED: Duration = Duration::from_secs(60);
@@ -209,7 +206,7 @@ impl CachedToken {
             false => (pauses.first * (1 << failures.min(12))).min(pauses.longest),
         };
         let pause = pause.mul_f64(1.0 + self.jitter / 5.0);
-        let asked = failure.retry_after.unwrap_or_default().min(RETRY_AFTER_CAP);
+        let asked = failure.retry_after.unwrap_or_default();
         let is_asked_often = failure.class == Class::Ended || failure.is_brief;
         let known = before.is_some_and(|pause| {
             is_asked_often

@@ -191,14 +191,66 @@ async fn a_consent_of_a_removed_account_is_told_to_be_over() {
     let relay = consenting().append(&told.hook("consent")).start().await;
     told.wait(1).await;
     relay.rewrite(&[(&format!("login: {LOGIN}"), "login: other@contoso.test")]);
-    let admin = relay.listener("admin");
-    let reload = http().post(format!("http://{admin}/api/reload"));
-    let reload = reload.bearer_auth("admin-token-9Zk4").send().await.unwrap();
-    assert_eq!(reload.status(), 200, "{}", reload.text().await.unwrap());
+    reload(&relay).await;
     let mut alerts = told.wait(3).await.split_off(1);
     alerts.sort_by_key(|alert| alert["state"].to_string());
     assert_alert(&alerts[0], "consent", "begin", "other@contoso.test");
     assert_alert(&alerts[1], "consent", "end", LOGIN);
+}
+
+/// A condition that a login would end ends with the account or registration for which it began.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_reload_removes_is_told_to_be_over() {
+    for (event, fault, subject) in [
+        ("upstream", Fault::AuthRefused, LOGIN),
+        ("credential", Fault::SecretExpired, "sandbox"),
+    ] {
+        let told = Told::new();
+        let relay = Setup::default()
+            .append("admin: {bind: \"127.0.0.1:0\", token: admin-token-9Zk4}\n")
+            .append(&told.hook(event))
+            .start()
+            .await;
+        relay.sandbox.set_fault(Some(fault));
+        log_in(&relay, Imap).await;
+        assert_alert(&told.wait(1).await[0], event, "begin", subject);
+        relay.rewrite(&[
+            (&format!("login: {LOGIN}"), "login: other@contoso.test"),
+            ("  sandbox:\n", "  renamed:\n"),
+            ("registration: sandbox", "registration: renamed"),
+        ]);
+        reload(&relay).await;
+        assert_alert(&told.wait(2).await[1], event, "end", subject);
+    }
+}
+
+/// A hook that comes later is told what is open, and so no end without its beginning.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_hook_is_told_what_is_open() {
+    let (first, second) = (Told::new(), Told::new());
+    let relay = consenting().append(&first.hook("consent")).start().await;
+    let begun = first.wait(1).await;
+    let (one, other) = (first.hook("consent"), second.hook("reload, consent"));
+    let both = format!(
+        "{}, {}",
+        one.trim_end().trim_end_matches(']'),
+        other.split_once('[').unwrap().1
+    );
+    relay.rewrite(&[(&one, &both)]);
+    reload(&relay).await;
+    assert_eq!(second.wait(1).await, begun);
+    let (status, page) = consent(&relay).await;
+    assert_eq!(status, 200, "{page}");
+    for told in [&first, &second] {
+        assert_alert(&told.wait(2).await[1], "consent", "end", LOGIN);
+    }
+}
+
+async fn reload(relay: &Relay) {
+    let admin = relay.listener("admin");
+    let reload = http().post(format!("http://{admin}/api/reload"));
+    let reload = reload.bearer_auth("admin-token-9Zk4").send().await.unwrap();
+    assert_eq!(reload.status(), 200, "{}", reload.text().await.unwrap());
 }
 
 /// A certificate that ends after so many days, and its key, as files of the setup.

@@ -40,7 +40,7 @@ impl Folder {
         self.command("check", text)
     }
 
-    fn command(&self, command: &str, text: &str) -> (Option<i32>, String) {
+    pub(crate) fn command(&self, command: &str, text: &str) -> (Option<i32>, String) {
         let path = self.path().join("proxy.yaml");
         std::fs::write(&path, text).unwrap();
         let output = Command::new(env!("CARGO_BIN_EXE_authrelay"))

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use authrelay::certs::Authority;
 use authrelay::sandbox::LOGIN;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::stage::Relay;
 use crate::{free_port, http, registration};
@@ -271,6 +273,67 @@ async fn d33_commands_take_the_files_own_certificate() {
         let (code, said) = authrelay(relay.directory(), &["health"]).await;
         assert_eq!(code, Some(0), "{said}");
     }
+}
+
+/// Commands go to where the listener is on this machine. What `public_url` names may be a load
+/// balancer's address.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_find_the_listener_whatever_its_public_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let issued = Authority::new("here").unwrap();
+    let issued = issued.issue(&["relay.test".into()]).unwrap();
+    for (name, text) in [("chain", &issued.chain), ("key", &issued.key)] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let folder = folder.path().display();
+    for public in [
+        "https://192.0.2.7",
+        "https://[2001:db8::1]:8443",
+        "https://relay.test/mail",
+    ] {
+        let relay = relay(&format!(
+            "bind: '0.0.0.0:{}', public_url: '{public}', tls: {{certificate: '{folder}/chain', key: '{folder}/key'}}",
+            free_port()
+        ))
+        .await;
+        for command in ["health", "accounts", "reload"] {
+            let (code, said) = authrelay(relay.directory(), &[command]).await;
+            assert!(
+                code == Some(0) && !said.contains("warning"),
+                "{public}: {said}"
+            );
+        }
+    }
+}
+
+/// Whoever listens in the relay's place fills neither memory nor a terminal.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strangers_answer_is_one_short_line() {
+    let stranger = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = stranger.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = stranger.accept().await {
+            tokio::spawn(async move {
+                let _ = client.read(&mut [0; 1024]).await;
+                let head = b"HTTP/1.1 503 no\r\n\r\n\x1b[31mred\r\nmore\n";
+                let mut sent = client.write_all(head).await;
+                while sent.is_ok() {
+                    sent = client.write_all(&[b'.'; 4096]).await;
+                }
+            });
+        }
+    });
+    let folder = crate::checks::Folder::new();
+    let text = format!(
+        "admin: {{bind: '127.0.0.1:{port}', token: admin-token-9Zk4}}\n{}",
+        crate::checks::with("a secret")
+    );
+    let (code, said) = folder.command("health", &text);
+    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(!said.contains('\u{1b}') && said.len() < 600, "{said}");
+    let (code, said) = folder.command("reload", &text);
+    assert_eq!(code, Some(69), "{said}");
 }
 
 /// The relay is down, and somebody else listens where it should be.

@@ -34,6 +34,7 @@ mod doctor;
 mod endpoint;
 mod listener;
 mod memory;
+mod offline;
 mod password;
 mod pending_write;
 mod remedies;

@@ -563,6 +563,26 @@ fn d27_a_device_code_is_polled_patiently() {
     });
 }
 
+/// An endpoint that asks for an endless pause between two polls ends the consent, and says so.
+#[test]
+fn a_device_code_runs_out_where_the_endpoint_asks_for_an_endless_pause() {
+    crate::clock::still(|clock| async move {
+        let (relay, endpoint) = scripted(
+            registration("grant: device_code")
+                .append("admin: {bind: \"127.0.0.1:0\", token: admin-token-9Zk4}\n"),
+        )
+        .await;
+        let pending = json!({"error": "authorization_pending"});
+        endpoint.always(Answer::json(400, &pending).header("retry-after", "18446744073709551615"));
+        crate::begin(&relay).await;
+        let ended = clock.until_ready(Duration::from_secs(120), relay.log.wait_for("no consent"));
+        ended.await;
+        let log = relay.log.text();
+        assert!(log.contains("the code ran out meanwhile"), "{log}");
+        assert_eq!(endpoint.count(), 1);
+    });
+}
+
 /// d37: three relays on one state directory, and an endpoint that hangs.
 #[test]
 fn d37_relays_that_wait_for_one_another_say_that_the_endpoint_is_slow() {

@@ -253,7 +253,11 @@ pub(super) fn ask(
     let _ = stderr.flush();
     let mut line = String::new();
     let read = io::stdin().lock().read_line(&mut line);
-    read.map_err(|error| InitError::Io(error.to_string()))?;
+    if read.map_err(|error| InitError::Io(error.to_string()))? == 0 {
+        let _ = writeln!(stderr);
+        let why = "the terminal's input has ended before this was answered";
+        return Err(InitError::Usage(why.to_owned()));
+    }
     match (line.trim(), usual) {
         ("", Some(usual)) => Ok(usual.to_owned()),
         ("", None) => Err(missing()),

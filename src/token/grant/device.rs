@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
+use url::Url;
 
 use super::super::answer;
 use super::super::endpoint::Endpoint;
@@ -16,6 +17,7 @@ use super::super::store::Store;
 use super::consent::{Consent, keep, mailbox, wrong_grant};
 use super::form::Form;
 use crate::config::Account;
+use crate::fault::sanitize;
 use crate::secret::Secret;
 
 /// Longest wait for a user.
@@ -31,6 +33,10 @@ const LEAST_INTERVAL: Duration = Duration::from_secs(1);
 /// Increase of the interval after `slow_down` (RFC 8628 §3.5).
 const SLOWER: Duration = Duration::from_secs(5);
 
+/// Longest code and longest URL that are shown, in octets.
+const LONGEST_CODE: usize = 40;
+const LONGEST_URL: usize = 2_000;
+
 /// A consent that waits for another device.
 pub struct DeviceAuthorization {
     pub(in crate::token) account: Arc<Account>,
@@ -38,18 +44,61 @@ pub struct DeviceAuthorization {
     details: Details,
 }
 
-/// Response of the device authorization endpoint (RFC 8628 §3.2).
+/// Response of the device authorization endpoint (RFC 8628 §3.2), as received.
 #[derive(Deserialize)]
-struct Details {
+struct Answer {
     device_code: Secret,
     user_code: String,
-    /// URL for the user; Google calls it `verification_url`.
-    #[serde(alias = "verification_url")]
-    verification_uri: String,
+    #[serde(default)]
+    verification_uri: Option<String>,
+    /// Google's name for the same URL; some endpoints send both.
+    #[serde(default)]
+    verification_url: Option<String>,
     #[serde(default)]
     expires_in: Value,
     #[serde(default)]
     interval: Value,
+}
+
+/// Response that can be shown to a user: one line of text and a link.
+#[derive(Deserialize)]
+#[serde(try_from = "Answer")]
+struct Details {
+    device_code: Secret,
+    user_code: String,
+    verification_uri: Url,
+    lifetime: Duration,
+    interval: Duration,
+}
+
+impl TryFrom<Answer> for Details {
+    type Error = &'static str;
+
+    fn try_from(answer: Answer) -> Result<Self, Self::Error> {
+        let code = answer.user_code.trim();
+        if code.is_empty() || code.len() > LONGEST_CODE || sanitize(code) != code {
+            return Err("user_code is no code");
+        }
+        if answer.device_code.expose().is_empty() {
+            return Err("device_code is empty");
+        }
+        let url = answer.verification_uri.or(answer.verification_url);
+        // Parsing leaves only printable ASCII.
+        let url = url.and_then(|url| Url::parse(&url).ok());
+        let is_page = |url: &Url| {
+            matches!(url.scheme(), "https" | "http") && url.as_str().len() <= LONGEST_URL
+        };
+        let url = url.filter(is_page).ok_or("verification_uri is no page")?;
+        let lifetime = seconds(&answer.expires_in).filter(|time| !time.is_zero());
+        let interval = seconds(&answer.interval).unwrap_or(INTERVAL);
+        Ok(Self {
+            user_code: code.to_owned(),
+            device_code: answer.device_code,
+            verification_uri: url,
+            lifetime: lifetime.unwrap_or(USUAL),
+            interval: interval.max(LEAST_INTERVAL),
+        })
+    }
 }
 
 fn seconds(value: &Value) -> Option<Duration> {
@@ -70,20 +119,12 @@ impl DeviceAuthorization {
 
     /// URL at which the user enters the code.
     pub fn verification_uri(&self) -> &str {
-        &self.details.verification_uri
+        self.details.verification_uri.as_str()
     }
 
     /// Validity of the code.
     pub fn expires_in(&self) -> Duration {
-        seconds(&self.details.expires_in)
-            .filter(|time| !time.is_zero())
-            .unwrap_or(USUAL)
-    }
-
-    fn interval(&self) -> Duration {
-        seconds(&self.details.interval)
-            .unwrap_or(INTERVAL)
-            .max(LEAST_INTERVAL)
+        self.details.lifetime
     }
 }
 
@@ -121,8 +162,9 @@ where
 {
     let registration = &device.account.registration;
     let end = Instant::now() + device.expires_in();
-    let mut interval = device.interval();
-    let mut wait = interval;
+    let mut interval = device.details.interval;
+    // One poll at least, whatever the interval.
+    let mut wait = interval.min(device.expires_in());
     loop {
         sleep(wait).await;
         // Rebuilt for each poll, since a client assertion is valid for minutes only.
@@ -164,6 +206,16 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn details(changed: Value) -> Option<Details> {
+        let mut answer = json!({
+            "device_code": "d", "user_code": "WDJB-MJHT", "verification_uri": "https://x.test/device",
+        });
+        for (key, value) in changed.as_object().unwrap() {
+            answer[key] = value.clone();
+        }
+        serde_json::from_value(answer).ok()
+    }
+
     #[test]
     fn polls_are_a_second_apart_at_least() {
         for (interval, expected) in [
@@ -175,14 +227,58 @@ mod tests {
             (json!("7"), 7),
             (json!(1e300), 3600),
         ] {
-            let details = json!({
-                "device_code": "d", "user_code": "u", "verification_url": "https://x.test",
-                "interval": interval,
-            });
-            let details: Details = serde_json::from_value(details).unwrap();
-            let interval = seconds(&details.interval).unwrap_or(INTERVAL);
-            let interval = interval.max(LEAST_INTERVAL);
-            assert_eq!(interval.as_secs(), expected, "{:?}", details.interval);
+            let details = details(json!({"interval": interval})).unwrap();
+            assert_eq!(details.interval.as_secs(), expected, "{interval}");
         }
+    }
+
+    #[test]
+    fn either_name_of_the_page_is_read_and_both_at_once() {
+        let google = json!({"verification_uri": null, "verification_url": "https://g.test/device"});
+        for (changed, page) in [
+            (json!({}), "https://x.test/device"),
+            (google, "https://g.test/device"),
+            (
+                json!({"verification_url": "https://g.test/device"}),
+                "https://x.test/device",
+            ),
+        ] {
+            let details = details(changed).unwrap();
+            assert_eq!(details.verification_uri.as_str(), page);
+        }
+    }
+
+    #[test]
+    fn only_a_page_and_a_line_of_text_are_shown() {
+        for page in [
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "/device",
+            "",
+            &format!("https://x.test/{}", "a".repeat(LONGEST_URL)),
+        ] {
+            assert!(
+                details(json!({"verification_uri": page})).is_none(),
+                "{page}"
+            );
+        }
+        for code in [
+            "",
+            " ",
+            "AB\r\nOpen https://evil.test",
+            "\u{1b}[31mAB",
+            "\u{202e}BA",
+            &"A".repeat(LONGEST_CODE + 1),
+        ] {
+            assert!(details(json!({"user_code": code})).is_none(), "{code:?}");
+        }
+        assert!(details(json!({"device_code": ""})).is_none());
+        let odd =
+            details(json!({"verification_uri": "https://x.test/\u{1b}]0;a\u{7}\r\n\u{202e}b"}));
+        let shown = odd.unwrap().verification_uri.to_string();
+        assert!(
+            shown.bytes().all(|octet| octet.is_ascii_graphic()),
+            "{shown}"
+        );
     }
 }
