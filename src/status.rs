@@ -97,30 +97,19 @@ pub fn accounts(
     token_source: &TokenSource,
     history: &LoginHistory,
 ) -> Vec<AccountStatus> {
-    let consented = token_source
-        .store()
-        .map(|store| store.logins())
-        .unwrap_or_default();
+    let store = token_source.store();
+    let consented = store.map(|store| store.logins()).unwrap_or_default();
     let mut seen = history.logins();
     seen.extend(consented.iter().cloned());
     seen.sort();
     seen.dedup();
     let mut rows = Vec::new();
-    for account in accounts {
-        match &account.login {
-            LoginPattern::Exact(login) => rows.push(row(account, login, token_source, history)),
-            LoginPattern::Domain(_) | LoginPattern::Any => {
-                rows.push(row(
-                    account,
-                    &account.login.to_string(),
-                    token_source,
-                    history,
-                ));
-                for login in of_wildcard(accounts, account, &seen) {
-                    rows.push(row(account, login, token_source, history));
-                }
-            }
+    for (account, logins) in known_logins(accounts, &seen) {
+        let row = |login: &str| row(account, login, token_source, history);
+        if account.login.is_wildcard() {
+            rows.push(row(&account.login.to_string()));
         }
+        rows.extend(logins.into_iter().map(row));
     }
     rows.extend(unused(accounts, &consented));
     rows
@@ -177,49 +166,44 @@ pub fn consents(
     token_source: &TokenSource,
 ) -> BTreeMap<String, ConsentStates> {
     let mut counts = BTreeMap::<String, ConsentStates>::new();
-    let mut count = |account: &Account, login: &str| {
-        let count = counts.entry(account.registration.name.clone()).or_default();
-        match stored(account, login, token_source).ok().flatten() {
-            Some(record) if record.refused.is_some() => count.needed += 1,
-            Some(record) => count.attention += usize::from(record.attention.is_some()),
-            None => count.needed += 1,
-        }
+    let needs_consent = |account: &&Arc<Account>| account.registration.grant.needs_consent();
+    let consented = match token_source.store() {
+        Some(store) if accounts.iter().any(|account| needs_consent(&account)) => store.logins(),
+        _ => Vec::new(),
     };
-    let consented = consented(accounts, token_source);
-    for account in accounts {
-        if !account.registration.grant.needs_consent() {
-            continue;
-        }
-        match &account.login {
-            LoginPattern::Exact(login) => count(account, login),
-            LoginPattern::Domain(_) | LoginPattern::Any => {
-                of_wildcard(accounts, account, &consented).for_each(|login| count(account, login))
+    for (account, logins) in known_logins(accounts, &consented) {
+        for login in logins.into_iter().filter(|_| needs_consent(&account)) {
+            let count = counts.entry(account.registration.name.clone()).or_default();
+            let record = stored(account, login, token_source).ok().flatten();
+            match consent(true, record.as_ref()) {
+                "needed" => count.needed += 1,
+                "attention" => count.attention += 1,
+                _ => {}
             }
         }
     }
     counts
 }
 
-/// Lists all logins with a stored consent, if any account may have one.
-fn consented(accounts: &[Arc<Account>], token_source: &TokenSource) -> Vec<String> {
-    let any = |account: &Arc<Account>| account.registration.grant.needs_consent();
-    match token_source.store() {
-        Some(store) if accounts.iter().any(any) => store.logins(),
-        _ => Vec::new(),
-    }
-}
-
-/// Selects the logins that belong to a wildcard account.
-fn of_wildcard<'l>(
-    accounts: &[Arc<Account>],
-    account: &Arc<Account>,
+/// Lists the logins of each account: its own, or those of `logins` that a wildcard covers.
+fn known_logins<'l>(
+    accounts: &'l [Arc<Account>],
     logins: &'l [String],
-) -> impl Iterator<Item = &'l String> {
+) -> impl Iterator<Item = (&'l Arc<Account>, Vec<&'l str>)> {
     let resolved = Logins::new(accounts);
-    let account = account.clone();
-    logins.iter().filter(move |login| {
-        let found = resolved.find(login);
-        found.is_some_and(|found| Arc::ptr_eq(found, &account))
+    accounts.iter().map(move |account| {
+        let is_covered = |login: &&str| {
+            let found = resolved.find(login);
+            found.is_some_and(|found| Arc::ptr_eq(found, account))
+        };
+        let logins = match &account.login {
+            LoginPattern::Exact(login) => vec![login.as_str()],
+            LoginPattern::Domain(_) | LoginPattern::Any => {
+                let logins = logins.iter().map(String::as_str);
+                logins.filter(is_covered).collect()
+            }
+        };
+        (account, logins)
     })
 }
 
@@ -230,28 +214,26 @@ fn row(
     history: &LoginHistory,
 ) -> AccountStatus {
     let registration = &account.registration;
-    let mailbox = mailboxes(account, login);
     let entry = history.entry(login);
     let (record, unreadable) = match stored(account, login, token_source) {
         Ok(record) => (record, None),
         Err(fault) => (None, Some(fault)),
     };
     // Protocols may have different mailboxes, each with its own token.
-    let state = Protocol::ALL
-        .iter()
-        .filter(|protocol| account.serves(**protocol))
-        .map(|protocol| {
-            token_source.token_state(account, login, &account.mailbox_of(*protocol, login))
-        })
+    let mailboxes_served = account
+        .served()
+        .map(|protocol| account.mailbox_of(protocol, login));
+    let state = mailboxes_served
+        .map(|mailbox| token_source.token_state(account, login, &mailbox))
         .find(|state| *state != TokenState::None)
         .unwrap_or(TokenState::None);
     let refusal = record
         .as_ref()
         .and_then(|record| record.refused.as_ref().or(record.attention.as_ref()));
-    let last_fault = match (entry.last_fault, refusal, unreadable) {
-        (Some((time, fault)), _, _) => Some(last_fault(time, &fault)),
-        (None, _, Some(fault)) => Some(last_fault(SystemTime::now(), &fault)),
-        (None, Some(refusal), None) => {
+    let unreadable = unreadable.map(|fault| (SystemTime::now(), fault));
+    let last_fault = match (entry.last_fault.or(unreadable), refusal) {
+        (Some((time, fault)), _) => Some(last_fault(time, &fault)),
+        (None, Some(refusal)) => {
             let kind = Kind::GrantRefused;
             Some(LastFault {
                 time: at_seconds(refusal.time),
@@ -261,20 +243,16 @@ fn row(
                 remedy: refusal.remedy.clone(),
             })
         }
-        (None, None, None) => None,
+        (None, None) => None,
     };
     AccountStatus {
         token: token(&state, record.as_ref()),
         login: login.to_owned(),
-        mailbox,
+        mailbox: mailboxes(account, login),
         registration: registration.name.clone(),
         provider: registration.provider.name.clone(),
         grant: registration.grant.name(),
-        protocols: Protocol::ALL
-            .iter()
-            .filter(|protocol| account.serves(**protocol))
-            .map(|protocol| protocol.name())
-            .collect(),
+        protocols: account.served().map(Protocol::name).collect(),
         consent: consent(registration.grant.needs_consent(), record.as_ref()),
         last_login: entry.last_login.map(rfc3339),
         last_fault,
@@ -298,18 +276,12 @@ fn mailboxes(account: &Account, login: &str) -> String {
         (Protocol::Smtp, true) => "sender".to_owned(),
         _ => account.mailbox_of(protocol, login),
     };
-    let all = Protocol::ALL.map(of);
-    let [imap, pop3, smtp] = &all;
+    let [imap, pop3, smtp] = Protocol::ALL.map(of);
     if imap == pop3 && pop3 == smtp {
-        return imap.clone();
+        return imap;
     }
-    let part = |(protocol, mailbox): (&Protocol, &String)| {
-        account
-            .serves(*protocol)
-            .then(|| format!("{protocol}: {mailbox}"))
-    };
-    let parts: Vec<_> = Protocol::ALL.iter().zip(&all).filter_map(part).collect();
-    parts.join(", ")
+    let part = |protocol| format!("{protocol}: {}", of(protocol));
+    account.served().map(part).collect::<Vec<_>>().join(", ")
 }
 
 fn stored(

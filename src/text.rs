@@ -35,6 +35,12 @@ pub fn is_marked(octets: &[u8]) -> bool {
         || octets.starts_with(&UTF_16_BIG)
 }
 
+/// The text without one line end behind it.
+pub fn without_line_end(text: &str) -> &str {
+    let line = text.strip_suffix('\n').unwrap_or(text);
+    line.strip_suffix('\r').unwrap_or(line)
+}
+
 /// `1 record`, `2 records`: a count and its noun, which takes an s unless the count is 1.
 pub fn counted(count: impl TryInto<u64>, noun: &str) -> String {
     let count = count.try_into().unwrap_or(u64::MAX);

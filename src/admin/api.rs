@@ -19,7 +19,7 @@ use crate::fault::Fault;
 use crate::secret::Secret;
 use crate::session::Service;
 use crate::status;
-use crate::token::authorizations::{GrantedConsent, LIFETIME, Progress};
+use crate::token::authorizations::{LIFETIME, Progress};
 use crate::wire::Protocol;
 
 /// Lists every account with its state.
@@ -122,20 +122,14 @@ async fn wait(
     let service = state.current.active();
     let token_source = &service.token_source;
     let completed = token_source.complete_device(&device, tokio::time::sleep);
-    match completed.await {
-        Ok(consent) => GrantedConsent {
-            login,
-            mailbox: device.mailbox(),
-            consent,
-        }
-        .log(),
-        Err(fault) => tracing::warn!(
+    if let Err(fault) = completed.await {
+        tracing::warn!(
             login,
             registration = account.registration.name,
             detail = fault.detail(),
             remedy = fault.remedy(),
             "no consent"
-        ),
+        );
     }
 }
 

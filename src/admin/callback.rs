@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 use super::http;
 use super::page::rendered;
 use crate::fault::{Fault, Kind};
-use crate::token::TokenSource;
-use crate::token::authorizations::{GrantedConsent, PendingAuthorizations};
+use crate::token::authorizations::PendingAuthorizations;
+use crate::token::{Consent, TokenSource};
 
 #[derive(Template)]
 #[template(path = "callback.html")]
@@ -31,7 +31,7 @@ struct Page<'a> {
 /// Page with the result of a consent; `verdict` is the mail service's refusal, if it refused.
 pub(super) fn page(
     base: &str,
-    result: &Result<GrantedConsent, Fault>,
+    result: &Result<Consent, Fault>,
     verdict: Option<String>,
 ) -> Response {
     let (status, page) = match result {
@@ -73,7 +73,7 @@ pub async fn one_callback(
     socket: TcpListener,
     consents: Arc<PendingAuthorizations>,
     token_source: Arc<TokenSource>,
-) -> Result<GrantedConsent, Fault> {
+) -> Result<Consent, Fault> {
     let (sender, mut receiver) = mpsc::channel(1);
     let path = consents.redirect().path().to_owned();
     let base = path.trim_end_matches("/oauth/callback").to_owned();

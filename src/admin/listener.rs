@@ -79,11 +79,10 @@ impl Admin {
             Some(identity) => Some(Arc::new(ReloadableTls::new("admin", identity)?)),
             None => None,
         };
-        let redirect = PendingAuthorizations::redirect_of(&config.public_url);
         let state = AdminState {
             current,
             reload,
-            consents: PendingAuthorizations::new(redirect),
+            consents: PendingAuthorizations::new(config.consent_redirect()),
             auth: AdminAuth::new(&token, viewer.as_ref(), config),
             people: Arc::new(People::new(config)?),
             tests: Arc::new(Semaphore::new(TESTS)),
@@ -254,7 +253,7 @@ async fn returned(
     }
     // An opaque token does not name the person who signed in: the mail service decides then.
     let verdict = match &result {
-        Ok(given) if given.consent.identity.is_none() => match service.find(&given.login) {
+        Ok(given) if given.identity.is_none() => match service.find(&given.login) {
             Some(account) => crate::doctor::explain_failure(&service, account, &given.login).await,
             None => None,
         },

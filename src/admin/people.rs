@@ -71,7 +71,7 @@ impl People {
     pub(super) fn new(config: &Admin) -> anyhow::Result<Self> {
         let seal = Seal::new().map_err(|_| anyhow::anyhow!("the machine has no randomness"))?;
         let people = Self {
-            redirect: Provider::redirect_of(&config.public_url),
+            redirect: config.sign_in_redirect(),
             in_force: RwLock::new(None),
             sessions: Mutex::default(),
             used: Mutex::default(),

@@ -9,7 +9,6 @@ use super::setup::{
     Exit, connect_store, load, no_account, print, print_error, runtime, service, warn_unshared,
 };
 use crate::config::{Config, Logins};
-use crate::session::Service;
 use crate::status;
 use crate::token::store::Store;
 
@@ -41,7 +40,12 @@ fn rows(config: &Config) -> Result<Vec<Value>, Exit> {
         }
         let service = service(config)?;
         match connect_store(&service).await {
-            Ok(()) => learn(&service).await,
+            // The state directory may lack consents that the shared store has.
+            Ok(()) => {
+                if let Some(sharing) = &service.state.sharing {
+                    sharing.member().learn().await;
+                }
+            }
             Err(why) => print_error(format_args!(
                 "warning: the shared store is away: {why}; only the state directory is read"
             )),
@@ -61,13 +65,6 @@ fn rows(config: &Config) -> Result<Vec<Value>, Exit> {
         rows.extend(json(&status::unused(&config.accounts, &store.logins())));
     }
     Ok(rows)
-}
-
-/// Reads the consents of the shared store that the state directory does not have.
-async fn learn(service: &Service) {
-    if let Some(sharing) = &service.state.sharing {
-        sharing.member().learn().await;
-    }
 }
 
 fn json(rows: &[status::AccountStatus]) -> Vec<Value> {

@@ -1,7 +1,7 @@
 //! `authorize`: obtains a user's consent for an account. Works while a relay runs, which notices
 //! the stored consent.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::io::{BufRead as _, IsTerminal as _};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -18,10 +18,11 @@ use super::setup::{
 use crate::admin::one_callback;
 use crate::config::{Account, Config, Grant};
 use crate::doctor::explain_failure;
-use crate::fault::{Fault, Kind};
+use crate::fault::Fault;
 use crate::platform;
 use crate::session::Service;
-use crate::token::authorizations::{GrantedConsent, LIFETIME, PendingAuthorizations};
+use crate::token::Consent;
+use crate::token::authorizations::{LIFETIME, PendingAuthorizations, Progress};
 use crate::token::store::Owner;
 
 /// Interval for polling the running relay for the result.
@@ -46,24 +47,6 @@ pub(super) enum Method {
     Paste,
 }
 
-/// Reason why there is no consent.
-enum AuthorizeError {
-    Fault(Fault),
-    Other(anyhow::Error),
-}
-
-impl From<Fault> for AuthorizeError {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
-    }
-}
-
-impl From<anyhow::Error> for AuthorizeError {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Other(error)
-    }
-}
-
 pub(super) fn run(path: &Path, options: &Options) -> Result<Exit, Exit> {
     let login = options.login.to_lowercase();
     let config = load(path)?;
@@ -79,26 +62,22 @@ pub(super) fn run(path: &Path, options: &Options) -> Result<Exit, Exit> {
             Method::Browser => browser(&config, &service, &account, &login).await,
         }
     });
-    match given {
-        Ok(given) => {
-            // An opaque token does not name the user, so the mail service decides.
-            let verdict = match given.consent.identity {
-                Some(_) => None,
-                None => runtime.block_on(explain_failure(&service, &account, &login)),
-            };
-            let exit = report(&given, verdict.as_deref());
-            warn_unshared(&service, &login);
-            Ok(exit)
+    let given = given.map_err(|error| match error.downcast::<Fault>() {
+        Ok(fault) => {
+            print_error(fault.detail());
+            fault.remedy().into_iter().for_each(print_error);
+            Exit::Failed
         }
-        Err(AuthorizeError::Fault(fault)) => {
-            print_error(format_args!("{}", fault.detail()));
-            if let Some(remedy) = fault.remedy() {
-                print_error(remedy);
-            }
-            Err(Exit::Failed)
-        }
-        Err(AuthorizeError::Other(error)) => Err(Exit::Failed.with(format_args!("{error:#}"))),
-    }
+        Err(error) => Exit::Failed.with(format_args!("{error:#}")),
+    })?;
+    // An opaque token does not name the user, so the mail service decides.
+    let verdict = match given.identity {
+        Some(_) => None,
+        None => runtime.block_on(explain_failure(&service, &account, &login)),
+    };
+    let exit = report(&given, verdict.as_deref());
+    warn_unshared(&service, &login);
+    Ok(exit)
 }
 
 fn account(service: &Service, login: &str) -> Result<Arc<Account>, Exit> {
@@ -128,11 +107,7 @@ fn method(asked: Option<Method>, account: &Account) -> Result<Method, &'static s
     }
 }
 
-async fn device(
-    service: &Service,
-    account: &Arc<Account>,
-    login: &str,
-) -> Result<GrantedConsent, AuthorizeError> {
+async fn device(service: &Service, account: &Arc<Account>, login: &str) -> anyhow::Result<Consent> {
     let token_source = &service.token_source;
     let device = token_source.start_device(account, login).await?;
     print(format!(
@@ -142,20 +117,14 @@ async fn device(
         device.mailbox(),
         device.expires_in().as_secs() / 60
     ));
-    let consent = token_source
-        .complete_device(&device, tokio::time::sleep)
-        .await?;
-    Ok(GrantedConsent {
-        login: login.to_owned(),
-        mailbox: device.mailbox(),
-        consent,
-    })
+    let completed = token_source.complete_device(&device, tokio::time::sleep);
+    Ok(completed.await?)
 }
 
 /// Redirect URI, whether or not a relay listens there.
-fn redirect(config: &Config) -> anyhow::Result<Url> {
+pub(super) fn redirect(config: &Config) -> anyhow::Result<Url> {
     Ok(match &config.admin {
-        Some(admin) => PendingAuthorizations::redirect_of(&admin.public_url),
+        Some(admin) => admin.consent_redirect(),
         None => Url::parse("http://localhost/oauth/callback")?,
     })
 }
@@ -165,7 +134,7 @@ async fn paste(
     service: &Service,
     account: &Arc<Account>,
     login: &str,
-) -> Result<GrantedConsent, AuthorizeError> {
+) -> anyhow::Result<Consent> {
     let consents = PendingAuthorizations::new(redirect(config)?);
     let url = consents.begin(&service.token_source, account, login)?;
     print(format!(
@@ -181,14 +150,9 @@ async fn paste(
         let mut line = String::new();
         std::io::stdin().lock().read_line(&mut line).map(|_| line)
     });
-    let line = line
-        .await
-        .map_err(anyhow::Error::from)?
-        .map_err(anyhow::Error::from)?;
+    let line = line.await??;
     let Some((_, query)) = line.trim().split_once('?') else {
-        let error =
-            anyhow::anyhow!("that is not the address: it has a question mark and a code in it");
-        return Err(error.into());
+        anyhow::bail!("that is not the address: it has a question mark and a code in it");
     };
     let query = query.split('#').next().unwrap_or_default();
     Ok(consents.finish(&service.token_source, query).await?)
@@ -199,7 +163,7 @@ async fn browser(
     service: &Service,
     account: &Arc<Account>,
     login: &str,
-) -> Result<GrantedConsent, AuthorizeError> {
+) -> anyhow::Result<Consent> {
     if let Some(running) = RunningRelay::find(config).await {
         return by_relay(&running, service, account, login).await;
     }
@@ -208,10 +172,13 @@ async fn browser(
     let url = consents.begin(&service.token_source, account, login)?;
     show(&url);
     let finished = one_callback(socket, consents, service.token_source.clone());
-    match tokio::time::timeout(LIFETIME, finished).await {
-        Ok(given) => Ok(given?),
-        Err(_) => Err(anyhow::anyhow!("no one consented within ten minutes").into()),
-    }
+    Ok(in_time(finished).await??)
+}
+
+/// Waits for a person to consent, for ten minutes at most.
+async fn in_time<T>(consented: impl Future<Output = T>) -> anyhow::Result<T> {
+    let ended = tokio::time::timeout(LIFETIME, consented).await;
+    ended.map_err(|_| anyhow::anyhow!("no one consented within ten minutes"))
 }
 
 /// Binds the port to which the browser returns: that of `admin.public_url` if it is on this
@@ -241,7 +208,7 @@ async fn listen(config: &Config) -> anyhow::Result<(TcpListener, Url)> {
     let socket = TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| {
         anyhow::anyhow!("cannot listen on 127.0.0.1:{port}, where consents come back to: {error}; use --method paste")
     })?;
-    Ok((socket, PendingAuthorizations::redirect_of(url)))
+    Ok((socket, admin.consent_redirect()))
 }
 
 /// Lets the running relay, which holds the port, obtain the consent.
@@ -250,9 +217,9 @@ async fn by_relay(
     service: &Service,
     account: &Arc<Account>,
     login: &str,
-) -> Result<GrantedConsent, AuthorizeError> {
+) -> anyhow::Result<Consent> {
     let Some(store) = service.token_source.store() else {
-        return Err(anyhow::anyhow!("there is no store").into());
+        anyhow::bail!("there is no store");
     };
     let path = format!("/api/accounts/{}/authorize", escaped(login));
     let answer: Value = running.post(&path).await?;
@@ -265,25 +232,18 @@ async fn by_relay(
         .map_or_else(String::new, |(_, value)| escaped(&value));
     show(&url);
     let path = format!("{path}?state={state}");
-    let ended = tokio::time::timeout(LIFETIME, ended(running, &path)).await;
-    match ended {
-        Ok(ended) => ended?,
-        Err(_) => return Err(anyhow::anyhow!("no one consented within ten minutes").into()),
-    }
+    in_time(ended(running, &path)).await??;
     let owner = Owner::of(&account.registration);
-    let record = store.read(login).map_err(anyhow::Error::from)?;
-    let record = record.and_then(|record| record.of(&owner));
-    Ok(GrantedConsent {
+    let record = store.read(login)?.and_then(|record| record.of(&owner));
+    Ok(Consent {
         login: login.to_owned(),
-        mailbox: account.mailbox_of(crate::wire::Protocol::Imap, login),
-        consent: crate::token::Consent {
-            identity: record.and_then(|record| record.identity),
-        },
+        mailbox: account.first_mailbox(login),
+        identity: record.and_then(|record| record.identity),
     })
 }
 
 /// Waits until the running relay reports the result of the consent.
-async fn ended(running: &RunningRelay, path: &str) -> Result<(), AuthorizeError> {
+async fn ended(running: &RunningRelay, path: &str) -> anyhow::Result<()> {
     loop {
         tokio::time::sleep(LOOK).await;
         let answer: Value = running.get(path).await?;
@@ -292,18 +252,13 @@ async fn ended(running: &RunningRelay, path: &str) -> Result<(), AuthorizeError>
             Some("given") => return Ok(()),
             Some("pending") => {}
             Some("failed") => {
-                let fault = Fault::new(Kind::GrantRefused, text("error").unwrap_or_default());
-                return Err(AuthorizeError::Fault(match text("remedy") {
-                    Some(remedy) => fault.with_remedy(remedy.to_owned()),
-                    None => fault,
-                }));
+                let detail = text("error").unwrap_or_default();
+                let remedy = text("remedy").map(str::to_owned);
+                return Err(Progress::refusal(detail, remedy).into());
             }
-            _ => {
-                let error = anyhow::anyhow!(
-                    "the running relay knows nothing of this consent (any more): it was restarted, or too many were begun"
-                );
-                return Err(error.into());
-            }
+            _ => anyhow::bail!(
+                "the running relay knows nothing of this consent (any more): it was restarted, or too many were begun"
+            ),
         }
     }
 }
@@ -334,8 +289,8 @@ fn show(url: &Url) {
     print(format!("{what}\n\n{url}\n\n"));
 }
 
-fn report(given: &GrantedConsent, verdict: Option<&str>) -> Exit {
-    let identity = match &given.consent.identity {
+fn report(given: &Consent, verdict: Option<&str>) -> Exit {
+    let identity = match &given.identity {
         Some(identity) => format!(", as {identity}"),
         None => String::new(),
     };
@@ -343,7 +298,6 @@ fn report(given: &GrantedConsent, verdict: Option<&str>) -> Exit {
         "authorized: {} opens {}{identity}\n",
         given.login, given.mailbox
     ));
-    let _ = std::io::stdout().flush();
     if let Some(warning) = given.warning().as_deref().or(verdict) {
         print_error(format_args!("warning: {warning}"));
     }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::entra_script::redirect;
+use super::entra_script::{is_public_client, permission, redirect};
 use super::setup::{Exit, load, no_account, print};
 use crate::config::{Account, ClientCredential, Config, Grant, Logins};
 use crate::fault::{argument, enable_protocol, full_access, shell_argument};
@@ -120,10 +120,7 @@ fn register(guide: &mut Guide, config: &Config, account: &Account) {
         guide.step("Redirect URI (Authentication > Add a platform)");
         guide.line(format!("{platform}: {uri}"));
     }
-    if matches!(
-        registration.grant,
-        Grant::DeviceCode(None) | Grant::Password(None) | Grant::AuthorizationCode(None)
-    ) {
+    if is_public_client(registration) {
         guide.step("Public client (Authentication > Advanced settings)");
         guide.line("Allow public client flows: Yes (there is no secret).");
     }
@@ -134,15 +131,10 @@ fn permissions(guide: &mut Guide, account: &Account) {
     let registration = &account.registration;
     let application =
         registration.grant.is_app_only() || matches!(registration.grant, Grant::Command { .. });
-    let name = |protocol| match (protocol, application) {
-        (Protocol::Imap, true) => "IMAP.AccessAsApp",
-        (Protocol::Pop3, true) => "POP.AccessAsApp",
-        (Protocol::Smtp, true) => "SMTP.SendAsApp",
-        (Protocol::Imap, false) => "IMAP.AccessAsUser.All",
-        (Protocol::Pop3, false) => "POP.AccessAsUser.All",
-        (Protocol::Smtp, false) => "SMTP.Send",
-    };
-    let names: Vec<_> = allowed(account).map(name).collect();
+    let names = account.served();
+    let names: Vec<_> = names
+        .map(|protocol| permission(protocol, application))
+        .collect();
     if application && by_role(account) {
         guide.step("Permission to send: an RBAC role in Exchange, and none in Entra");
         guide.line("Leave API permissions empty: the application permission SMTP.SendAsApp would let it send as every mailbox.");
@@ -206,7 +198,8 @@ fn exchange(guide: &mut Guide, account: &Account, login: &str) {
         guide.line("Let devices and apps use POP and IMAP.");
         return;
     }
-    let mut mailboxes: Vec<String> = allowed(account)
+    let mut mailboxes: Vec<String> = account
+        .served()
         .map(|protocol| account.mailbox_of(protocol, login))
         .collect();
     mailboxes.dedup();
@@ -262,7 +255,7 @@ fn assign_role(guide: &mut Guide) {
 
 /// Whether the application only sends, so that an RBAC role that names the mailboxes is enough.
 fn by_role(account: &Account) -> bool {
-    let only_smtp = allowed(account).all(|protocol| protocol == Protocol::Smtp);
+    let only_smtp = account.served().all(|protocol| protocol == Protocol::Smtp);
     only_smtp && account.registration.grant.is_app_only()
 }
 
@@ -300,7 +293,7 @@ fn high_volume(guide: &mut Guide, account: &Account, login: &str) {
 fn switches(guide: &mut Guide, account: &Account, login: &str) {
     let registration = &account.registration;
     guide.step("Switches of the mailbox (PowerShell)");
-    for protocol in allowed(account) {
+    for protocol in account.served() {
         let mailbox = account.mailbox_of(protocol, login);
         guide.run(enable_protocol(protocol, &mailbox));
     }
@@ -313,10 +306,4 @@ fn switches(guide: &mut Guide, account: &Account, login: &str) {
         guide.line("The grant password knows no second factor: exclude the user from policies that ask for one.");
         guide.line("Federated and personal accounts cannot use it. Prefer client_credentials where you can.");
     }
-}
-
-fn allowed(account: &Account) -> impl Iterator<Item = Protocol> + '_ {
-    Protocol::ALL
-        .into_iter()
-        .filter(|protocol| account.serves(*protocol))
 }

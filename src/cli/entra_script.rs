@@ -11,7 +11,6 @@ use base64::Engine as _;
 
 use crate::config::{Account, ClientCredential, Config, Grant, LoginPattern, Registration};
 use crate::fault::quoted;
-use crate::token::authorizations::PendingAuthorizations;
 use crate::wire::Protocol;
 use crate::wire::address::Pattern;
 
@@ -74,10 +73,8 @@ impl Wanted {
         let accounts = config.accounts.iter();
         for account in accounts.filter(|account| account.registration.name == registration.name) {
             let login = std::ptr::eq(&**account, asked).then_some(login);
-            for protocol in Protocol::ALL {
-                if account.serves(protocol) {
-                    wanted.add(account, protocol, login);
-                }
+            for protocol in account.served() {
+                wanted.add(account, protocol, login);
             }
         }
         wanted
@@ -217,10 +214,6 @@ fn values(
     };
     let (redirect, platform) = redirect(config, registration).unwrap_or_default();
     let (credential, certificate) = credential(registration);
-    let is_public = matches!(
-        registration.grant,
-        Grant::DeviceCode(None) | Grant::Password(None) | Grant::AuthorizationCode(None)
-    );
     let client_id = match &registration.grant {
         Grant::ManagedIdentity { client_id, .. } => client_id.as_deref().unwrap_or_default(),
         _ => registration.client_id.as_str(),
@@ -244,7 +237,7 @@ fn values(
         ("certificate", quoted(&certificate)),
         ("redirectUri", quoted(&redirect)),
         ("redirectPlatform", quoted(platform)),
-        ("publicClient", switch(is_public)),
+        ("publicClient", switch(is_public_client(registration))),
         ("consent", switch(registration.grant.needs_consent())),
         (
             "passwordGrant",
@@ -261,19 +254,30 @@ fn permissions(kind: &str, high_volume: bool, protocols: &[Protocol]) -> Vec<Str
     if high_volume {
         return vec!["Mail.Send".to_owned()];
     }
-    let name = |protocol: &Protocol| match (protocol, kind) {
-        (Protocol::Imap, "delegated") => Some("IMAP.AccessAsUser.All"),
-        (Protocol::Pop3, "delegated") => Some("POP.AccessAsUser.All"),
-        (Protocol::Smtp, "delegated") => Some("SMTP.Send"),
-        (Protocol::Imap, _) => Some("IMAP.AccessAsApp"),
-        (Protocol::Pop3, _) => Some("POP.AccessAsApp"),
-        (Protocol::Smtp, _) => None,
-    };
-    protocols
-        .iter()
-        .filter_map(name)
-        .map(str::to_owned)
-        .collect()
+    let application = kind != "delegated";
+    let needed = |protocol: &&Protocol| !(application && **protocol == Protocol::Smtp);
+    let name = |protocol: &Protocol| permission(*protocol, application).to_owned();
+    protocols.iter().filter(needed).map(name).collect()
+}
+
+/// Permission for a protocol, of an application by itself or of one that a person uses.
+pub(super) fn permission(protocol: Protocol, application: bool) -> &'static str {
+    match (protocol, application) {
+        (Protocol::Imap, true) => "IMAP.AccessAsApp",
+        (Protocol::Pop3, true) => "POP.AccessAsApp",
+        (Protocol::Smtp, true) => "SMTP.SendAsApp",
+        (Protocol::Imap, false) => "IMAP.AccessAsUser.All",
+        (Protocol::Pop3, false) => "POP.AccessAsUser.All",
+        (Protocol::Smtp, false) => "SMTP.Send",
+    }
+}
+
+/// Whether the application has a person who signs in, and neither secret nor certificate.
+pub(super) fn is_public_client(registration: &Registration) -> bool {
+    matches!(
+        registration.grant,
+        Grant::DeviceCode(None) | Grant::Password(None) | Grant::AuthorizationCode(None)
+    )
 }
 
 /// Redirect URI of an authorization code, and its platform in the portal.
@@ -284,10 +288,7 @@ pub(super) fn redirect(
     let Grant::AuthorizationCode(credential) = &registration.grant else {
         return None;
     };
-    let uri = match &config.admin {
-        Some(admin) => PendingAuthorizations::redirect_of(&admin.public_url).to_string(),
-        None => "http://localhost/oauth/callback".to_owned(),
-    };
+    let uri = super::authorize::redirect(config).ok()?.to_string();
     let platform = match credential {
         Some(_) => "Web",
         None => "Mobile and desktop applications",

@@ -45,10 +45,6 @@ fn read() -> std::io::Result<Option<Secret>> {
     }
     let mut octets = Vec::new();
     std::io::stdin().lock().take(CAP).read_to_end(&mut octets)?;
-    let Some(text) = text::decode(&octets) else {
-        return Ok(None);
-    };
-    let line = text.strip_suffix('\n').unwrap_or(&text);
-    let line = line.strip_suffix('\r').unwrap_or(line);
-    Ok(Some(Secret::from(line)))
+    let text = text::decode(&octets);
+    Ok(text.map(|text| Secret::from(text::without_line_end(&text))))
 }

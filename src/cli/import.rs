@@ -4,13 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use serde_json::json;
 
 use super::setup::{Exit, print, print_error};
 use crate::config::{Config, LoadMode, Logins};
 use crate::import::{Imported, TokenFile};
 use crate::text;
-use crate::token::store::{Store, StoredConsent};
+use crate::token::store::{Owner, Store, StoredConsent};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -77,21 +76,16 @@ fn token_files(folder: &Path) -> anyhow::Result<Vec<TokenFile>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let path = entry?.path();
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let about = std::fs::metadata(&path).with_context(|| path.display().to_string())?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let named = || path.display().to_string();
+        let about = std::fs::metadata(&path).with_context(named)?;
         if !about.is_file() || about.len() > TOKEN_FILE_CAP || name.starts_with('.') {
             continue;
         }
-        let octets = zeroize::Zeroizing::new(
-            std::fs::read(&path).with_context(|| path.display().to_string())?,
-        );
+        let octets = zeroize::Zeroizing::new(std::fs::read(&path).with_context(named)?);
         // A file that is no text is no token file: empty text is left out with a note.
         let text = text::decode(&octets).map(|text| text.to_string());
-        files.push((name, text.unwrap_or_default()));
+        files.push((name.into_owned(), text.unwrap_or_default()));
     }
     files.sort();
     Ok(files)
@@ -116,17 +110,9 @@ fn move_consents(imported: &Imported, config: &Config) -> anyhow::Result<()> {
             ));
             continue;
         }
-        let registration = &account.registration;
-        let record: StoredConsent = serde_json::from_value(json!({
-            "provider": registration.provider.name,
-            "tenant": registration.tenant.to_lowercase(),
-            "client_id": registration.client_id,
-            "refresh_token": consent.refresh_token.expose(),
-            "access": null,
-            "identity": null,
-            "consented": std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()),
-            "refused": null,
-        }))?;
+        let owner = Owner::of(&account.registration);
+        let token = consent.refresh_token.clone();
+        let record = StoredConsent::new(&owner, token, None, Vec::new());
         store.write(&consent.login, &record)?;
         print_error(format_args!(
             "{}: its refresh token was moved into {}, sealed",

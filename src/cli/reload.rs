@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::running::{RequestError, RunningRelay};
+use super::running::{Reloaded, RunningRelay};
 use super::setup::{Exit, load, print, print_error, runtime};
 use crate::text::counted;
 
@@ -16,23 +16,28 @@ pub(super) fn run(path: &Path) -> Result<Exit, Exit> {
         }
     });
     match result {
-        Some(Ok(applied)) => {
-            let restart = match applied.restart.is_empty() {
+        Some(Ok(Reloaded::Done {
+            listeners,
+            accounts,
+            sessions_ended,
+            restart,
+        })) => {
+            let restart = match restart.is_empty() {
                 true => String::new(),
-                false => format!("; these take a restart: {}", applied.restart.join(", ")),
+                false => format!("; these take a restart: {}", restart.join(", ")),
             };
             Ok(print(format!(
                 "reloaded: {}, {}, {} ended{restart}\n",
-                counted(applied.listeners, "listener"),
-                counted(applied.accounts, "account"),
-                counted(applied.sessions_ended, "session")
+                counted(listeners, "listener"),
+                counted(accounts, "account"),
+                counted(sessions_ended, "session")
             )))
         }
-        Some(Err(RequestError::Problems(problems))) => {
+        Some(Ok(Reloaded::Refused { problems })) => {
             problems.iter().for_each(print_error);
             Err(Exit::Config)
         }
-        Some(Err(RequestError::Other(error))) => Err(Exit::Failed.with(format_args!("{error:#}"))),
+        Some(Err(error)) => Err(Exit::Failed.with(format_args!("{error:#}"))),
         None => Err(Exit::Unavailable.with(match config.admin {
             Some(_) => "no relay of this file answers at admin.bind: it is not running, or began with another admin.bind (send SIGHUP then)",
             None => "the file has no admin listener to ask: send SIGHUP instead",

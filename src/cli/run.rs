@@ -28,8 +28,7 @@ pub(super) struct Options {
 
 /// Parses the name of a relay.
 fn name(text: &str) -> Result<String, String> {
-    let good = |octet: u8| octet.is_ascii_alphanumeric() || b"-_.".contains(&octet);
-    match (1..=64).contains(&text.len()) && text.bytes().all(good) {
+    match config::is_name(text) {
         true => Ok(text.to_owned()),
         false => Err("must be 1 to 64 letters, digits, dots, hyphens and underscores".to_owned()),
     }
@@ -71,7 +70,9 @@ fn serve(path: &Path, options: Options) -> Result<Exit, Exit> {
         .flatten();
     let runtime = runtime()?;
     let served = runtime.block_on(serve_until_stopped(config, path, log, confinement));
-    end(runtime);
+    platform::process::end_all();
+    // Does not wait for a look-up that hangs.
+    runtime.shutdown_background();
     match served {
         Ok(()) => {
             manager::report(Severity::Information, "stopped");
@@ -122,12 +123,6 @@ async fn serve_until_stopped(
     manager::report(Severity::Information, &text);
     server.serve(stop).await?;
     Ok(())
-}
-
-/// Ends the runtime and the programs that it runs. Does not wait for a look-up that hangs.
-fn end(runtime: tokio::runtime::Runtime) {
-    platform::process::end_all();
-    runtime.shutdown_background();
 }
 
 fn fail(exit: Exit, why: &str) -> Exit {

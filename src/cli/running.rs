@@ -29,20 +29,19 @@ pub(super) struct RunningRelay {
     token: Secret,
 }
 
-/// Result of a reload: [`admin::ReloadReport`] as sent by the relay.
+/// Answer of the relay to a reload.
 #[derive(serde::Deserialize)]
-pub(super) struct Reloaded {
-    pub(super) listeners: usize,
-    pub(super) accounts: usize,
-    pub(super) sessions_ended: usize,
-    pub(super) restart: Vec<String>,
-}
-
-/// Reason why the running relay did not perform a request.
-pub(super) enum RequestError {
-    /// Problems of its configuration.
-    Problems(Vec<String>),
-    Other(anyhow::Error),
+#[serde(untagged)]
+pub(super) enum Reloaded {
+    /// An [`admin::ReloadReport`].
+    Done {
+        listeners: usize,
+        accounts: usize,
+        sessions_ended: usize,
+        restart: Vec<String>,
+    },
+    /// Problems of its configuration; nothing was changed.
+    Refused { problems: Vec<String> },
 }
 
 /// Builds the client for the administrators' listener of this configuration, and its base URL: the
@@ -104,21 +103,10 @@ impl RunningRelay {
     }
 
     /// Makes the relay reload its configuration.
-    pub(super) async fn reload(&self) -> Result<Reloaded, RequestError> {
+    pub(super) async fn reload(&self) -> anyhow::Result<Reloaded> {
         let request = self.client.post(format!("{}/api/reload", self.base));
-        let request = request.timeout(RELOAD_PATIENCE);
-        let (status, text) = self.send(request).await.map_err(RequestError::Other)?;
-        if let (true, Ok(applied)) = (status.is_success(), serde_json::from_str(&text)) {
-            return Ok(applied);
-        }
-        #[derive(serde::Deserialize)]
-        struct Answer {
-            problems: Vec<String>,
-        }
-        match serde_json::from_str::<Answer>(&text) {
-            Ok(answer) => Err(RequestError::Problems(answer.problems)),
-            Err(_) => Err(RequestError::Other(complaint(status, &text))),
-        }
+        let (status, text) = self.send(request.timeout(RELOAD_PATIENCE)).await?;
+        serde_json::from_str(&text).map_err(|_| complaint(status, &text))
     }
 
     async fn ask<T: DeserializeOwned>(

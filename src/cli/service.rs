@@ -20,26 +20,21 @@ pub(super) enum Command {
 }
 
 pub(super) fn run(config: &Path, command: Command) -> Result<Exit, Exit> {
-    let said = match command {
-        Command::Install => install(config)?,
-        Command::Uninstall => {
-            service::uninstall().map_err(refuse)?;
-            "removed; configuration and state stay".to_owned()
-        }
-        Command::Start => {
-            service::start().map_err(refuse)?;
-            "running".to_owned()
-        }
-        Command::Stop => {
-            service::stop().map_err(refuse)?;
-            "stopped".to_owned()
-        }
+    let (done, said) = match command {
+        Command::Install => return install(config),
+        Command::Uninstall => (
+            service::uninstall(),
+            "removed; configuration and state stay\n",
+        ),
+        Command::Start => (service::start(), "running\n"),
+        Command::Stop => (service::stop(), "stopped\n"),
         Command::Status => return status(),
     };
-    Ok(print(format!("{said}\n")))
+    done.map_err(refuse)?;
+    Ok(print(said))
 }
 
-fn install(config: &Path) -> Result<String, Exit> {
+fn install(config: &Path) -> Result<Exit, Exit> {
     // A service for a file that is not there would fail at once.
     match service::status() {
         Err(error @ ServiceError::Unsupported) => return Err(refuse(error)),
@@ -52,10 +47,10 @@ fn install(config: &Path) -> Result<String, Exit> {
         _ => {}
     }
     let done = service::install(config).map_err(refuse)?;
-    Ok(format!(
-        "{}\nnext: authrelay service start",
+    Ok(print(format!(
+        "{}\nnext: authrelay service start\n",
         done.join("\n")
-    ))
+    )))
 }
 
 fn status() -> Result<Exit, Exit> {

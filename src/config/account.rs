@@ -50,6 +50,13 @@ impl Account {
             && self.registration.provider.endpoint(protocol).is_some()
     }
 
+    /// Protocols that the account serves, in the order of [`Protocol::ALL`].
+    pub fn served(&self) -> impl Iterator<Item = Protocol> {
+        Protocol::ALL
+            .into_iter()
+            .filter(|protocol| self.serves(*protocol))
+    }
+
     /// Returns the mailbox that a login opens over a protocol; `login` is lower case.
     pub fn mailbox_of(&self, protocol: Protocol, login: &str) -> String {
         match (self.mailbox.of(protocol), &self.login) {
@@ -57,6 +64,14 @@ impl Account {
             (None, LoginPattern::Exact(login)) => login.clone(),
             (None, LoginPattern::Domain(_) | LoginPattern::Any) => login.to_owned(),
         }
+    }
+
+    /// Returns the mailbox of a login over the first protocol that the account allows: the one that a
+    /// consent is for.
+    pub fn first_mailbox(&self, login: &str) -> String {
+        let mut protocols = Protocol::ALL.into_iter();
+        let first = protocols.find(|protocol| self.protocols.contains(protocol));
+        self.mailbox_of(first.unwrap_or(Protocol::Imap), login)
     }
 
     /// Scopes to request for the account's tokens (RFC 6749 §3.3).

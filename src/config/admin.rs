@@ -56,6 +56,24 @@ impl TlsFiles {
     }
 }
 
+impl Admin {
+    /// Redirect URI of consents, as registered at the identity provider.
+    pub fn consent_redirect(&self) -> Url {
+        self.below("oauth/callback")
+    }
+
+    /// Redirect URI of people's sign-in, as registered at their identity provider.
+    pub fn sign_in_redirect(&self) -> Url {
+        self.below("oidc/callback")
+    }
+
+    fn below(&self, path: &str) -> Url {
+        let mut url = self.public_url.clone();
+        url.set_path(&format!("{}/{path}", url.path().trim_end_matches('/')));
+        url
+    }
+}
+
 /// Completes the keys of `admin`, and checks them against each other and the other sections.
 pub(super) fn admin(
     field: &Field,

@@ -306,7 +306,7 @@ fn join(path: &str, key: &str) -> String {
 }
 
 /// Whether operators may use `text` as a name: letters, digits, `.`, `_` and `-`, at most 64.
-pub(super) fn is_name(text: &str) -> bool {
+pub fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text
             .bytes()

@@ -8,32 +8,14 @@ use crate::wire::address::is_mailbox;
 
 /// Index of accounts by login.
 #[derive(Debug)]
-pub struct Logins {
-    exact: HashMap<String, Arc<Account>>,
-    domains: HashMap<String, Arc<Account>>,
-    any: Option<Arc<Account>>,
-}
+pub struct Logins(HashMap<LoginPattern, Arc<Account>>);
 
 impl Logins {
-    /// Creates the index. No two accounts may have the same pattern.
+    /// Creates the index. Of two accounts with the same pattern, which a valid file does not have, it
+    /// has the first.
     pub fn new(accounts: &[Arc<Account>]) -> Self {
-        let mut logins = Self {
-            exact: HashMap::new(),
-            domains: HashMap::new(),
-            any: None,
-        };
-        for account in accounts {
-            match &account.login {
-                LoginPattern::Exact(login) => logins.exact.entry(login.clone()),
-                LoginPattern::Domain(domain) => logins.domains.entry(domain.clone()),
-                LoginPattern::Any => {
-                    logins.any.get_or_insert_with(|| account.clone());
-                    continue;
-                }
-            }
-            .or_insert_with(|| account.clone());
-        }
-        logins
+        let by_pattern = |account: &Arc<Account>| (account.login.clone(), account.clone());
+        Self(accounts.iter().rev().map(by_pattern).collect())
     }
 
     /// Finds the account of a login, ignoring case. Wildcards match well-formed addresses only, so
@@ -47,9 +29,12 @@ impl Logins {
     /// Finds the account whose pattern covers a lower-case login, which may be no address. An exact
     /// login takes precedence over its domain's wildcard, and that over `*`.
     pub(super) fn covering(&self, login: &str) -> Option<&Arc<Account>> {
-        let domain = login.rsplit_once('@').map(|(_, domain)| domain);
-        let wildcard = domain.and_then(|domain| self.domains.get(domain));
-        let exact = self.exact.get(login);
-        exact.or(wildcard).or(self.any.as_ref())
+        let exact = self.0.get(&LoginPattern::Exact(login.to_owned()));
+        let domain = || {
+            let (_, domain) = login.rsplit_once('@')?;
+            self.0.get(&LoginPattern::Domain(domain.to_owned()))
+        };
+        let any = || self.0.get(&LoginPattern::Any);
+        exact.or_else(domain).or_else(any)
     }
 }

@@ -44,6 +44,7 @@ pub use account::{Account, CertificateName, LoginPattern, Mailbox, Password, Pas
 pub use admin::Admin;
 pub use audit::{Audit, AuditHttp, AuditPath, HeadKey, OnFull, Syslog, SyslogTransport};
 pub use client::client_network;
+pub use field::is_name;
 pub use listener::{Listener, ListenerTls, Unauthenticated};
 pub use logins::Logins;
 pub use notify::{Hook, HookTarget, NotifyEvent, ReloadMode};

@@ -210,7 +210,7 @@ fn from_environment(name: &str) -> Result<SourceText, String> {
         }
     })?;
     Ok(SourceText {
-        secret: Secret::from(without_line_end(&value)),
+        secret: Secret::from(text::without_line_end(&value)),
         is_marked: false,
     })
 }
@@ -250,12 +250,7 @@ fn one_line(source: impl std::io::Read, name: &str) -> Result<SourceText, String
     }
     let text = text::decode(&octets).ok_or_else(|| format!("{name}: is not UTF-8"))?;
     Ok(SourceText {
-        secret: Secret::from(without_line_end(&text)),
+        secret: Secret::from(text::without_line_end(&text)),
         is_marked: text::is_marked(&octets),
     })
-}
-
-fn without_line_end(text: &str) -> &str {
-    let line = text.strip_suffix('\n').unwrap_or(text);
-    line.strip_suffix('\r').unwrap_or(line)
 }

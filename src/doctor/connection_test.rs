@@ -3,7 +3,6 @@
 use super::report::{Report, Step, TestTarget};
 use crate::config::Account;
 use crate::session::Service;
-use crate::wire::Protocol;
 use std::sync::Arc;
 
 /// Tests one protocol; `on_step` gets each step as it ends.
@@ -33,13 +32,10 @@ pub async fn explain_failure(
     account: &Arc<Account>,
     login: &str,
 ) -> Option<String> {
-    let protocol = Protocol::ALL
-        .into_iter()
-        .find(|protocol| account.serves(*protocol))?;
     let target = TestTarget {
         account: account.clone(),
         login: login.to_owned(),
-        protocol,
+        protocol: account.served().next()?,
         password: None,
     };
     let report = test_connection(service, &target, |_| {}).await;

@@ -176,12 +176,10 @@ fn registration(
     let (provider, tenant) = provider(draft, name, &token_url, keys);
     let tenant = tenant.map(|tenant| own_tenant(draft, name, grant, tenant));
     let mut registration = section(json!({"provider": provider, "tenant": tenant, "grant": grant}));
-    client(draft, name, keys, secret_is_password, &mut registration);
-    scope(draft, name, keys, grant, &provider, &mut registration);
-    if let Some(uri) = keys
-        .get("redirect_uri")
-        .filter(|_| grant == "authorization_code")
-    {
+    registration.extend(client(draft, name, keys, grant, secret_is_password));
+    let scope = scope(draft, name, keys, grant, &provider);
+    registration.extend(scope.map(|scope| ("scope".to_owned(), scope)));
+    if let (Some(uri), "authorization_code") = (keys.get("redirect_uri"), grant) {
         let uri = uri.trim_end_matches('/');
         draft.note(format!(
             "[{name}] redirect_uri {uri}: the redirect URI is now admin.public_url followed by /oauth/callback; register that with the application (http://localhost:8025/oauth/callback unless you change it)"
@@ -221,78 +219,64 @@ fn grant(draft: &mut Draft, name: &str, keys: &Section) -> Option<&'static str> 
     })
 }
 
-fn is_grant(registration: &Map<String, Value>, name: &str) -> bool {
-    registration.get("grant").is_some_and(|grant| grant == name)
-}
-
-/// Writes the client authentication: a service account's key, or an id and a credential.
+/// Client authentication of a registration: a service account's key, or an id and a credential.
 fn client(
     draft: &mut Draft,
     name: &str,
     keys: &Section,
+    grant: &str,
     secret_is_password: bool,
-    registration: &mut Map<String, Value>,
-) {
-    if is_grant(registration, "service_account") {
+) -> Map<String, Value> {
+    if grant == "service_account" {
         let key = match (keys.get("client_id"), keys.get("client_secret")) {
             (Some("file"), Some(path)) => json!({"file": path}),
             (_, Some(json)) => json.into(),
             (_, None) => json!({"file": "service-account.json"}),
         };
-        registration.insert("key".into(), key);
-    } else {
-        match keys.get("client_id") {
-            Some(id) => {
-                registration.insert("client_id".into(), id.into());
-            }
-            None => {
-                draft.note(format!(
-                    "[{name}] has no client_id: write it in place of the zeros"
-                ));
-                registration.insert("client_id".into(), NO_CLIENT_ID.into());
-            }
-        }
-        credential(draft, name, keys, registration);
-        let is_app_only = is_grant(registration, "client_credentials");
-        let has_credential =
-            registration.contains_key("client_secret") || registration.contains_key("certificate");
-        if is_app_only && !has_credential && secret_is_password {
-            draft.note(format!(
-                "[{name}] the password of the application is the client secret, as there (client_secret: {{client: password}})"
-            ));
-            registration.insert("client_secret".into(), json!({"client": "password"}));
-        } else if is_app_only && !has_credential {
-            draft.note(format!(
-                "[{name}] has no client secret: write it into the file that client_secret names"
-            ));
-            registration.insert("client_secret".into(), secret_file(name));
-        }
+        return section(json!({"key": key}));
     }
-}
-
-fn secret_file(name: &str) -> Value {
-    json!({"file": format!("secrets/{name}")})
-}
-
-fn credential(
-    draft: &mut Draft,
-    name: &str,
-    keys: &Section,
-    registration: &mut Map<String, Value>,
-) {
-    if let (Some(certificate), Some(key)) =
-        (keys.get("jwt_certificate_path"), keys.get("jwt_key_path"))
-    {
-        registration.insert(
-            "certificate".into(),
-            json!({"certificate": certificate, "key": key}),
-        );
-    } else if let Some(secret) = keys.get("client_secret") {
-        registration.insert("client_secret".into(), secret.into());
+    let client_id = keys.get("client_id").unwrap_or_else(|| {
+        draft.note(format!(
+            "[{name}] has no client_id: write it in place of the zeros"
+        ));
+        NO_CLIENT_ID
+    });
+    let files = keys
+        .get("jwt_certificate_path")
+        .zip(keys.get("jwt_key_path"));
+    if let Some((certificate, key)) = files {
+        let certificate = json!({"certificate": certificate, "key": key});
+        return section(json!({"client_id": client_id, "certificate": certificate}));
+    }
+    let secret_file = json!({"file": format!("secrets/{name}")});
+    let (secret, note) = if let Some(secret) = keys.get("client_secret") {
+        (secret.into(), None)
     } else if keys.get("client_secret_encrypted").is_some() {
-        draft.note(format!("[{name}] client_secret_encrypted is sealed with the client's password: write the secret itself where client_secret says"));
-        registration.insert("client_secret".into(), secret_file(name));
+        (
+            secret_file,
+            Some(
+                "client_secret_encrypted is sealed with the client's password: write the secret itself where client_secret says",
+            ),
+        )
+    } else if grant != "client_credentials" {
+        (Value::Null, None)
+    } else if secret_is_password {
+        (
+            json!({"client": "password"}),
+            Some(
+                "the password of the application is the client secret, as there (client_secret: {client: password})",
+            ),
+        )
+    } else {
+        (
+            secret_file,
+            Some("has no client secret: write it into the file that client_secret names"),
+        )
+    };
+    if let Some(note) = note {
+        draft.note(format!("[{name}] {note}"));
     }
+    section(json!({"client_id": client_id, "client_secret": secret}))
 }
 
 /// Finds the preset and tenant of a token endpoint, or creates a provider for it.
@@ -303,75 +287,53 @@ pub(super) fn provider(
     keys: &Section,
 ) -> (String, Option<String>) {
     let host = token_url.host_str().unwrap_or_default();
-    let segments: Vec<_> = token_url
-        .path()
-        .trim_start_matches('/')
-        .split('/')
-        .collect();
-    let tenant = segments.first().filter(|tenant| !tenant.is_empty());
-    let entra = |preset: &str| {
-        let v1 = segments.get(2) != Some(&"v2.0");
-        (
-            preset.to_owned(),
-            tenant.map(|tenant| (*tenant).to_owned()),
-            v1,
-        )
-    };
-    let (preset, tenant, v1) = match host {
-        "login.microsoftonline.com" if tenant == Some(&"consumers") => {
-            return ("outlook".into(), None);
-        }
-        "login.microsoftonline.com" => entra("microsoft365"),
+    let mut segments = token_url.path().trim_start_matches('/').split('/');
+    let tenant = segments.next().filter(|tenant| !tenant.is_empty());
+    let preset = match host {
+        "login.microsoftonline.com" if tenant == Some("consumers") => "outlook",
+        "login.microsoftonline.com" => "microsoft365",
         "login.microsoftonline.us" => {
-            let dod = draft
-                .upstreams
-                .values()
-                .flatten()
-                .any(|upstream| upstream.host.starts_with("outlook-dod"));
-            entra(if dod {
-                "microsoft365-dod"
-            } else {
-                "microsoft365-us"
-            })
+            let mut upstreams = draft.upstreams.values().flatten();
+            match upstreams.any(|upstream| upstream.host.starts_with("outlook-dod")) {
+                true => "microsoft365-dod",
+                false => "microsoft365-us",
+            }
         }
-        "login.partner.microsoftonline.cn" | "login.chinacloudapi.cn" => {
-            entra("microsoft365-china")
-        }
-        "oauth2.googleapis.com" | "accounts.google.com" | "www.googleapis.com" => {
-            return ("google".into(), None);
-        }
-        "api.login.yahoo.com" => return ("yahoo".into(), None),
-        "api.login.aol.com" => return ("aol".into(), None),
-        "api.fastmail.com" => return ("fastmail".into(), None),
+        "login.partner.microsoftonline.cn" | "login.chinacloudapi.cn" => "microsoft365-china",
+        "oauth2.googleapis.com" | "accounts.google.com" | "www.googleapis.com" => "google",
+        "api.login.yahoo.com" => "yahoo",
+        "api.login.aol.com" => "aol",
+        "api.fastmail.com" => "fastmail",
         _ => return (super::own_provider::find(draft, name, host, keys), None),
     };
-    if v1 {
+    let is_entra = preset.starts_with("microsoft365");
+    if is_entra && segments.nth(1) != Some("v2.0") {
         draft.note(format!(
             "[{name}] uses Entra's v1 endpoint; the preset {preset} asks v2.0. If only v1 works for you, override the provider's token_url"
         ));
     }
-    (preset, tenant)
+    (
+        preset.to_owned(),
+        tenant.filter(|_| is_entra).map(str::to_owned),
+    )
 }
 
-/// Writes the scope, unless the preset has the same.
+/// Scope of a registration; `None` if the preset has the same.
 fn scope(
     draft: &mut Draft,
     name: &str,
     keys: &Section,
     grant: &str,
     provider: &str,
-    registration: &mut Map<String, Value>,
-) {
+) -> Option<Value> {
     if let Some(resource) = keys.get("oauth2_resource") {
         draft.note(format!(
             "[{name}] oauth2_resource is v1's word: {resource}/.default is asked for instead"
         ));
-        registration.insert("scope".into(), json!([format!("{resource}/.default")]));
-        return;
+        return Some(json!([format!("{resource}/.default")]));
     }
     let Some(scope) = keys.get("oauth2_scope") else {
-        needs_scope(draft, name, provider, registration);
-        return;
+        return missing_scope(draft, name, provider);
     };
     let scopes: Vec<_> = scope.split_whitespace().collect();
     let is_application = scopes.iter().all(|scope| scope.ends_with("/.default"));
@@ -380,7 +342,7 @@ fn scope(
             "[{name}] oauth2_scope {} is what a person delegates, which an application cannot ask for by client_credentials: the provider's default scope is asked for instead",
             scopes.join(" ")
         ));
-        return;
+        return None;
     }
     let usual = match (provider, grant) {
         ("microsoft365", "client_credentials") => {
@@ -399,23 +361,14 @@ fn scope(
         ("yahoo" | "aol", _) => scopes == ["mail-w"],
         _ => false,
     };
-    if !usual && !scopes.is_empty() {
-        registration.insert("scope".into(), json!(scopes));
-    }
+    (!usual && !scopes.is_empty()).then(|| json!(scopes))
 }
 
-/// Writes a scope to be replaced if the provider has no default and the registration has none.
-pub(super) fn needs_scope(
-    draft: &mut Draft,
-    name: &str,
-    provider: &str,
-    registration: &mut Map<String, Value>,
-) {
-    let is_own = |provider: &Value| provider.get("token_url").is_some();
-    if draft.providers.get(provider).is_some_and(is_own) && !registration.contains_key("scope") {
-        draft.note(format!(
-            "[{name}] has no oauth2_scope: write what {provider} calls access to mail in place of the scope mail"
-        ));
-        registration.insert("scope".into(), json!(["mail"]));
-    }
+/// Scope to be replaced, for a registration without one whose provider has no default.
+pub(super) fn missing_scope(draft: &mut Draft, name: &str, provider: &str) -> Option<Value> {
+    draft.providers.get(provider)?.get("token_url")?;
+    draft.note(format!(
+        "[{name}] has no oauth2_scope: write what {provider} calls access to mail in place of the scope mail"
+    ));
+    Some(json!(["mail"]))
 }

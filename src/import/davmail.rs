@@ -196,7 +196,7 @@ fn accounts(draft: &mut Draft, keys: &Section) {
     let client_id = match keys.get("davmail.oauth.clientid") {
         Some(id) if id != DAVMAILS_OWN => id.to_owned(),
         _ => {
-            draft.note("davmail.oauth.clientId is DavMail's own application, which has permissions for EWS only: register one of your own (`authrelay entra LOGIN` says how) and write its id in place of the zeros".into());
+            draft.note("davmail.oauth.clientId is DavMail's own application, which has permissions for EWS only: register one of your own (`authrelay entra LOGIN` says how) and write its id in place of the zeros");
             NO_CLIENT_ID.to_owned()
         }
     };
@@ -218,7 +218,7 @@ fn accounts(draft: &mut Draft, keys: &Section) {
         draft.note(format!("davmail.oauth.redirectUri {uri}: the redirect URI is now admin.public_url followed by /oauth/callback; register that with the application"));
     }
     if users.is_empty() {
-        draft.note("DavMail lets everyone of the tenant in and names no one: write an account for each person in place of user@example.com".into());
+        draft.note("DavMail lets everyone of the tenant in and names no one: write an account for each person in place of user@example.com");
         users.push("user@example.com".into());
     }
     draft.consents = grant != "password";
@@ -232,25 +232,21 @@ fn accounts(draft: &mut Draft, keys: &Section) {
 
 fn proxy(draft: &mut Draft, keys: &Section, provider: &str) {
     let Some(host) = keys.get("davmail.proxyhost") else {
-        draft.note(
-            "davmail.enableProxy without davmail.proxyHost: set the provider's egress".into(),
-        );
+        draft.note("davmail.enableProxy without davmail.proxyHost: set the provider's egress");
         return;
     };
     let port = keys.get("davmail.proxyport").unwrap_or("8080");
     let password = keys.get("davmail.proxypassword");
     let user = keys.get("davmail.proxyuser").filter(|_| password.is_some());
     if user.is_some() {
-        draft.note("davmail.proxyPassword: write it into secrets/egress".into());
+        draft.note("davmail.proxyPassword: write it into secrets/egress");
     }
     let egress = section(json!({
         "url": format!("http://{host}:{port}"),
         "username": user,
         "password": user.map(|_| json!({"file": "secrets/egress"})),
     }));
-    draft
-        .providers
-        .insert(provider.into(), json!({"egress": egress}));
+    draft.override_provider(provider, json!({"egress": egress}));
 }
 
 /// Login of the user whose refresh token a key contains.

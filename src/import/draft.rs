@@ -57,8 +57,8 @@ impl Draft {
         }
     }
 
-    pub(super) fn note(&mut self, note: String) {
-        let note = one_line(&note);
+    pub(super) fn note(&mut self, note: impl AsRef<str>) {
+        let note = one_line(note.as_ref());
         if !self.notes.contains(&note) {
             self.notes.push(note);
         }
@@ -76,10 +76,10 @@ impl Draft {
                 "allow_catch_all_accounts" => {}
                 "use_login_password_as_client_credentials_secret" => {}
                 "delete_account_token_on_password_error" => self.note(
-                    "delete_account_token_on_password_error has no counterpart: a wrong password never deletes a token here".into(),
+                    "delete_account_token_on_password_error has no counterpart: a wrong password never deletes a token here",
                 ),
                 "encrypt_client_secret_on_first_use" => self.note(
-                    "encrypt_client_secret_on_first_use has no counterpart: keep client secrets out of the file with {file: PATH} or {env: NAME}".into(),
+                    "encrypt_client_secret_on_first_use has no counterpart: keep client secrets out of the file with {file: PATH} or {env: NAME}",
                 ),
                 other => self.note(format!("[emailproxy] {other} has no counterpart")),
             }
@@ -96,11 +96,11 @@ impl Draft {
             ));
         }
         if self.listeners.is_empty() {
-            self.note("there are no servers: the listeners are examples, so change them to the ports that your applications use".into());
+            self.note("there are no servers: the listeners are examples, so change them to the ports that your applications use");
             self.listeners = self.example_listeners();
         }
         if self.accounts.is_empty() {
-            self.note("there are no accounts: add registrations and accounts".into());
+            self.note("there are no accounts: add registrations and accounts");
         }
         self.endpoints();
         self.several_providers();
@@ -148,25 +148,23 @@ impl Draft {
     fn next_steps(&mut self) {
         if self.passwords {
             self.note(
-                "next: local passwords: email-oauth2-proxy keeps none, and neither do the others. Write each application's password into the file that its account names, mode 0600, or put a hash from `authrelay hash-password` in its place".into(),
+                "next: local passwords: email-oauth2-proxy keeps none, and neither do the others. Write each application's password into the file that its account names, mode 0600, or put a hash from `authrelay hash-password` in its place",
             );
         }
         self.note(
-            "next: save this as proxy.yaml, edit what the notes name, and run `authrelay check`"
-                .into(),
+            "next: save this as proxy.yaml, edit what the notes name, and run `authrelay check`",
         );
         if self.consents {
             if self.moved.is_empty() {
                 self.note(
-                    "stored tokens cannot be moved: they are sealed with the client's password"
-                        .into(),
+                    "stored tokens cannot be moved: they are sealed with the client's password",
                 );
             }
             self.note(
-                "next: run `authrelay authorize LOGIN` once for each account whose grant is authorization_code or device_code and whose refresh token was not moved".into(),
+                "next: run `authrelay authorize LOGIN` once for each account whose grant is authorization_code or device_code and whose refresh token was not moved",
             );
         }
-        self.note("next: `authrelay doctor LOGIN` for each account, then `authrelay run` in place of the other proxy: the applications keep their settings".into());
+        self.note("next: `authrelay doctor LOGIN` for each account, then `authrelay run` in place of the other proxy: the applications keep their settings");
     }
 
     /// Sets the hosts and ports of providers from the servers, where they differ from the preset.
@@ -212,15 +210,12 @@ impl Draft {
     ) {
         let there = upstream.described();
         let section = &upstream.section;
-        let known = preset
-            .as_ref()
-            .is_some_and(|preset| preset.is_same(upstream));
-        if known && self.provider_key(provider, protocol).is_none() {
-            self.settled
-                .insert((provider.to_owned(), protocol.to_owned()), there);
+        let key = (provider.to_owned(), protocol.to_owned());
+        let is_same = |preset: &super::upstream::Upstream| preset.is_same(upstream);
+        if preset.as_ref().is_some_and(is_same) && self.provider_key(provider, protocol).is_none() {
+            self.settled.insert(key, there);
             return;
         }
-        let key = (provider.to_owned(), protocol.to_owned());
         let here = self.settled.get(&key).cloned();
         match here {
             Some(here) if here == there => {}
@@ -237,12 +232,21 @@ impl Draft {
                 self.note(format!(
                     "[{section}] leads to {there}, which is not the preset's: providers.{provider}.{protocol} is overridden"
                 ));
-                let overrides = self.providers.entry(provider.to_owned()).or_insert_with(|| json!({}));
-                if let Some(overrides) = overrides.as_object_mut() {
-                    overrides.insert(protocol.to_owned(), upstream.endpoint());
-                }
+                self.override_provider(provider, json!({protocol: upstream.endpoint()}));
                 self.settled.insert(key, there);
             }
+        }
+    }
+
+    /// Sets keys of a provider, without those whose value is null.
+    pub(super) fn override_provider(&mut self, provider: &str, keys: Value) {
+        let keys = section(keys);
+        if keys.is_empty() {
+            return;
+        }
+        let provider = self.providers.entry(provider).or_insert_with(|| json!({}));
+        if let Some(provider) = provider.as_object_mut() {
+            provider.extend(keys);
         }
     }
 
@@ -272,21 +276,19 @@ impl Draft {
             if let Some(listener) = listener.as_object_mut() {
                 let host = listener.remove("upstream");
                 let Some(first) = &first else { continue };
+                let host = host.as_ref().and_then(Value::as_str);
                 let guess = host
-                    .as_ref()
-                    .and_then(Value::as_str)
                     .and_then(super::upstream::preset_of_host)
                     .filter(|guess| providers.iter().any(|other| other == guess));
                 let provider = guess.unwrap_or(first.as_str());
                 listener.insert("provider".into(), provider.into());
             }
         }
-        if first.is_none() {
-            return;
+        if first.is_some() {
+            self.note(format!(
+                "one listener serves accounts of several providers here ({several}); its provider only says which capabilities it shows before login"
+            ));
         }
-        self.note(format!(
-            "one listener serves accounts of several providers here ({several}); its provider only says which capabilities it shows before login"
-        ));
     }
 }
 

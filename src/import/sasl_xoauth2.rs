@@ -47,7 +47,7 @@ pub(super) fn import(text: &str, tokens: &[TokenFile]) -> Result<Imported, Strin
         .listeners
         .push(json!({"protocol": "smtp", "bind": "127.0.0.1:1587"}));
     draft.note(
-        "Postfix: set relayhost = [127.0.0.1]:1587, smtp_sasl_mechanism_filter = plain, smtp_tls_security_level = none for it, and write LOGIN:PASSWORD into sasl_passwd in place of LOGIN:TOKEN_FILE".into(),
+        "Postfix: set relayhost = [127.0.0.1]:1587, smtp_sasl_mechanism_filter = plain, smtp_tls_security_level = none for it, and write LOGIN:PASSWORD into sasl_passwd in place of LOGIN:TOKEN_FILE",
     );
     for (file, text) in tokens {
         match read(file, text) {
@@ -56,7 +56,7 @@ pub(super) fn import(text: &str, tokens: &[TokenFile]) -> Result<Imported, Strin
         }
     }
     if tokens.is_empty() {
-        draft.note("there are no token files: give their folder as well (authrelay import FILE --tokens FOLDER), or write the accounts yourself".into());
+        draft.note("there are no token files: give their folder as well (authrelay import FILE --tokens FOLDER), or write the accounts yourself");
         let mut none = Map::new();
         none.insert("user".into(), "user@example.com".into());
         add(&mut draft, "user@example.com", &common, &none);
@@ -100,15 +100,15 @@ fn add(draft: &mut Draft, file: &str, common: &Map<String, Value>, token: &Map<S
         draft.note(format!("{file}: there is no client_id; it is left out"));
         return;
     };
-    let mut registration = section(json!({
+    let scope = text("scope").map(|scope| scope.split_whitespace().collect::<Value>());
+    let registration = section(json!({
         "provider": provider,
         "tenant": tenant,
         "grant": "authorization_code",
         "client_id": client_id,
         "client_secret": text("client_secret"),
-        "scope": text("scope").map(|scope| scope.split_whitespace().collect::<Value>()),
+        "scope": scope.or_else(|| account::missing_scope(draft, file, &provider)),
     }));
-    account::needs_scope(draft, file, &provider, &mut registration);
     overrides(draft, &provider, text("proxy"), text("ca_bundle_file"));
     let registration = account::named(draft, registration);
     draft.consents = true;
@@ -136,24 +136,9 @@ fn login_of(file: &str, token: &Map<String, Value>) -> String {
 }
 
 fn overrides(draft: &mut Draft, provider: &str, proxy: Option<&str>, ca: Option<&str>) {
-    if proxy.is_none() && ca.is_none() {
-        return;
-    }
-    let keys = draft
-        .providers
-        .entry(provider.to_owned())
-        .or_insert_with(|| json!({}));
-    let Some(keys) = keys.as_object_mut() else {
-        return;
-    };
-    if let Some(proxy) = proxy {
-        let url = match proxy.contains("://") {
-            true => proxy.to_owned(),
-            false => format!("http://{proxy}"),
-        };
-        keys.insert("egress".into(), json!({"url": url}));
-    }
-    if let Some(ca) = ca {
-        keys.insert("ca".into(), ca.into());
-    }
+    let egress = proxy.map(|proxy| match proxy.contains("://") {
+        true => json!({"url": proxy}),
+        false => json!({"url": format!("http://{proxy}")}),
+    });
+    draft.override_provider(provider, json!({"egress": egress, "ca": ca}));
 }

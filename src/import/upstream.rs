@@ -44,10 +44,7 @@ impl Upstream {
 
 /// Finds a preset's upstream for a protocol.
 pub(super) fn endpoint(preset: &Provider, protocol: &str) -> Option<Upstream> {
-    let protocol = Protocol::ALL
-        .into_iter()
-        .find(|other| other.name() == protocol)?;
-    let endpoint = preset.endpoint(protocol)?;
+    let endpoint = preset.endpoint(Protocol::from_name(protocol)?)?;
     Some(Upstream {
         section: String::new(),
         host: endpoint.host.clone(),
@@ -56,31 +53,27 @@ pub(super) fn endpoint(preset: &Provider, protocol: &str) -> Option<Upstream> {
     })
 }
 
+/// Domains of mail services, and their presets. The first that has a host decides.
+const DOMAINS: [(&str, &str); 10] = [
+    ("office365.us", "microsoft365-us"),
+    ("outlook.cn", "microsoft365-china"),
+    ("smtp-mail.outlook.com", "outlook"),
+    ("office365.com", "microsoft365"),
+    ("outlook.com", "microsoft365"),
+    ("gmail.com", "google"),
+    ("yahoo.com", "yahoo"),
+    ("yahoo.co.uk", "yahoo"),
+    ("aol.com", "aol"),
+    ("fastmail.com", "fastmail"),
+];
+
 /// Finds the preset of a mail service's host.
 pub(super) fn preset_of_host(host: &str) -> Option<&'static str> {
     let host = host.to_lowercase();
     let of = |domain: &str| host == domain || host.ends_with(&format!(".{domain}"));
-    if of("office365.us") {
-        Some(if host.starts_with("outlook-dod") {
-            "microsoft365-dod"
-        } else {
-            "microsoft365-us"
-        })
-    } else if of("outlook.cn") {
-        Some("microsoft365-china")
-    } else if host == "smtp-mail.outlook.com" {
-        Some("outlook")
-    } else if of("office365.com") || of("outlook.com") {
-        Some("microsoft365")
-    } else if of("gmail.com") {
-        Some("google")
-    } else if of("yahoo.com") || of("yahoo.co.uk") {
-        Some("yahoo")
-    } else if of("aol.com") {
-        Some("aol")
-    } else if of("fastmail.com") {
-        Some("fastmail")
-    } else {
-        None
+    let (_, preset) = DOMAINS.iter().find(|(domain, _)| of(domain))?;
+    match *preset {
+        "microsoft365-us" if host.starts_with("outlook-dod") => Some("microsoft365-dod"),
+        preset => Some(preset),
     }
 }

@@ -106,14 +106,6 @@ impl Provider {
         })
     }
 
-    /// Returns the redirect URI of a public URL: `PUBLIC_URL/oidc/callback`.
-    pub fn redirect_of(public_url: &Url) -> Url {
-        let mut url = public_url.clone();
-        let path = format!("{}/oidc/callback", public_url.path().trim_end_matches('/'));
-        url.set_path(&path);
-        url
-    }
-
     /// Host of the identity provider, to be shown.
     pub fn host(&self) -> String {
         let url = Url::parse(&self.users.issuer).ok();

@@ -12,8 +12,7 @@ use url::Url;
 
 use crate::config::Account;
 use crate::fault::{Fault, Kind};
-use crate::token::authorization::Completed;
-use crate::token::sharing::SharedRecords;
+use crate::token::sharing::{Completed, SharedRecords};
 use crate::token::{AuthorizationRequest, Consent, TokenSource};
 
 /// Longest time for a user to consent.
@@ -35,7 +34,7 @@ struct Entry {
 
 enum Stage {
     /// The user is at the identity provider.
-    Unavailable(Box<AuthorizationRequest>),
+    Away(Box<AuthorizationRequest>),
     /// The user has returned, and the code is being redeemed.
     Back,
     /// The authorization has ended; `None` means success.
@@ -53,45 +52,11 @@ pub enum Progress {
     Failed(Fault),
 }
 
-/// A consent that was given and stored.
-#[derive(Debug, Clone)]
-pub struct GrantedConsent {
-    /// Login of the consent.
-    pub login: String,
-    /// Mailbox that the login opens.
-    pub mailbox: String,
-    /// The stored consent.
-    pub consent: Consent,
-}
-
-impl GrantedConsent {
-    /// User who signed in, if not the mailbox's owner: correct for a delegate of a shared mailbox,
-    /// otherwise the usual mistake.
-    pub fn somebody_else(&self) -> Option<&str> {
-        let identity = self.consent.identity.as_deref()?;
-        (!identity.eq_ignore_ascii_case(&self.mailbox)).then_some(identity)
-    }
-
-    /// Warning about such a user, as text.
-    pub fn warning(&self) -> Option<String> {
-        let (other, mailbox) = (self.somebody_else()?, &self.mailbox);
-        Some(format!(
-            "{other} signed in, and the mailbox is {mailbox}. That is right only if {other} has full access to it \
-             (a shared mailbox). If not, sign out at the identity provider, authorize again, and sign in as {mailbox}."
-        ))
-    }
-
-    /// Logs the consent.
-    pub fn log(&self) {
-        tracing::info!(
-            login = self.login,
-            mailbox = self.mailbox,
-            identity = self.consent.identity,
-            "consent given"
-        );
-        if let Some(warning) = self.warning() {
-            tracing::warn!(login = self.login, "{warning}");
-        }
+impl Progress {
+    /// Fault of a consent that was refused at another relay, with its detail and remedy.
+    pub fn refusal(detail: &str, remedy: Option<String>) -> Fault {
+        let fault = Fault::new(Kind::GrantRefused, detail);
+        remedy.into_iter().fold(fault, Fault::with_remedy)
     }
 }
 
@@ -102,14 +67,6 @@ impl PendingAuthorizations {
             redirect,
             entries: Mutex::default(),
         }
-    }
-
-    /// Returns the redirect URI of a public URL: `PUBLIC_URL/oauth/callback`.
-    pub fn redirect_of(public_url: &Url) -> Url {
-        let mut url = public_url.clone();
-        let path = format!("{}/oauth/callback", public_url.path().trim_end_matches('/'));
-        url.set_path(&path);
-        url
     }
 
     /// Redirect URI of the consents.
@@ -128,8 +85,7 @@ impl PendingAuthorizations {
         account: &Arc<Account>,
         login: &str,
     ) -> Result<Url, Fault> {
-        let pending = token_source.start_consent(account, login, &self.redirect)?;
-        let url = pending.url.clone();
+        let (request, url, state) = token_source.start_consent(account, login, &self.redirect)?;
         let now = Instant::now();
         let mut entries = self.entries.lock();
         entries.retain(|_, entry| now.duration_since(entry.began) < LIFETIME);
@@ -141,14 +97,13 @@ impl PendingAuthorizations {
         {
             entries.remove(&oldest);
         }
-        let state = pending.state.clone();
+        if let Some(shared) = token_source.shared() {
+            shared.on_authorization(&state, &request.shared, LIFETIME);
+        }
         let entry = Entry {
             began: now,
-            stage: Stage::Unavailable(Box::new(pending)),
+            stage: Stage::Away(Box::new(request)),
         };
-        if let (Some(shared), Stage::Unavailable(pending)) = (token_source.shared(), &entry.stage) {
-            shared.on_authorization(&state, &pending.shared(), LIFETIME);
-        }
         entries.insert(state, entry);
         Ok(url)
     }
@@ -156,10 +111,9 @@ impl PendingAuthorizations {
     /// Whether the query of a redirect contains the state of a pending consent.
     pub fn is_awaited(&self, query: &str) -> bool {
         let state = parameter(query, "state");
-        let entries = self.entries.lock();
-        let key = known(&entries, &state);
-        key.and_then(|key| entries.get(&key)).is_some_and(|entry| {
-            matches!(entry.stage, Stage::Unavailable(_)) && entry.began.elapsed() < LIFETIME
+        let mut entries = self.entries.lock();
+        known(&mut entries, &state).is_some_and(|entry| {
+            matches!(entry.stage, Stage::Away(_)) && entry.began.elapsed() < LIFETIME
         })
     }
 
@@ -177,13 +131,7 @@ impl PendingAuthorizations {
         if let Some(completed) = shared.completed(state) {
             return Some(match completed.failed {
                 None => Progress::Given,
-                Some((detail, remedy)) => {
-                    let fault = Fault::new(Kind::GrantRefused, detail);
-                    Progress::Failed(match remedy {
-                        Some(remedy) => fault.with_remedy(remedy),
-                        None => fault,
-                    })
-                }
+                Some((detail, remedy)) => Progress::Failed(Progress::refusal(&detail, remedy)),
             });
         }
         match here {
@@ -193,10 +141,9 @@ impl PendingAuthorizations {
     }
 
     fn progress_here(&self, state: &str) -> Option<Progress> {
-        let entries = self.entries.lock();
-        let key = known(&entries, state)?;
-        Some(match &entries.get(&key)?.stage {
-            Stage::Unavailable(_) | Stage::Back => Progress::Pending,
+        let mut entries = self.entries.lock();
+        Some(match &known(&mut entries, state)?.stage {
+            Stage::Away(_) | Stage::Back => Progress::Pending,
             Stage::Ended(None) => Progress::Given,
             Stage::Ended(Some(fault)) => Progress::Failed(fault.clone()),
         })
@@ -208,11 +155,7 @@ impl PendingAuthorizations {
     ///
     /// The state is unknown or was used; the identity provider refused; the store cannot be
     /// written.
-    pub async fn finish(
-        &self,
-        token_source: &TokenSource,
-        query: &str,
-    ) -> Result<GrantedConsent, Fault> {
+    pub async fn finish(&self, token_source: &TokenSource, query: &str) -> Result<Consent, Fault> {
         self.finish_of_any(token_source, query, |_| None).await
     }
 
@@ -227,22 +170,22 @@ impl PendingAuthorizations {
         token_source: &TokenSource,
         query: &str,
         accounts: impl Fn(&str) -> Option<Arc<Account>>,
-    ) -> Result<GrantedConsent, Fault> {
+    ) -> Result<Consent, Fault> {
         let state = parameter(query, "state");
         // Taken first: whatever the result, the state is used.
         let taken = match token_source.shared() {
             Some(shared) => self.take_from_all(shared, accounts, &state).await,
             None => self.take(&state),
         };
-        let Some((key, pending)) = taken else {
+        let Some(request) = taken else {
             return Err(Fault::new(
                 Kind::GrantRefused,
                 "no one was sent to the identity provider with this state, or it was used, or ten minutes are over",
             )
             .with_remedy("start the consent again"));
         };
-        let result = finish(token_source, pending, query).await;
-        if let Some(entry) = self.entries.lock().get_mut(&key) {
+        let result = finish(token_source, request, query).await;
+        if let Some(entry) = self.entries.lock().get_mut(&state) {
             entry.stage = Stage::Ended(result.as_ref().err().cloned());
         }
         if let Some(shared) = token_source.shared() {
@@ -250,7 +193,7 @@ impl PendingAuthorizations {
                 .as_ref()
                 .err()
                 .map(|fault| (fault.detail().to_owned(), fault.remedy().map(str::to_owned)));
-            shared.on_completed(&key, &Completed { failed }, LIFETIME);
+            shared.on_completed(&state, &Completed { failed }, LIFETIME);
         }
         result
     }
@@ -261,7 +204,7 @@ impl PendingAuthorizations {
         shared: &SharedRecords,
         accounts: impl Fn(&str) -> Option<Arc<Account>>,
         state: &str,
-    ) -> Option<(String, AuthorizationRequest)> {
+    ) -> Option<AuthorizationRequest> {
         let elsewhere = shared.take_authorization(state).await;
         if shared.completed(state).is_some() {
             return None;
@@ -270,21 +213,19 @@ impl PendingAuthorizations {
         if here.is_some() {
             return here;
         }
-        let elsewhere = elsewhere?;
-        let account = accounts(&elsewhere.login)?;
-        let pending = AuthorizationRequest::from_shared(elsewhere, account, state)?;
-        Some((state.to_owned(), pending))
+        let shared = elsewhere?;
+        let account = accounts(&shared.login)?;
+        Some(AuthorizationRequest { account, shared })
     }
 
-    fn take(&self, state: &str) -> Option<(String, AuthorizationRequest)> {
+    fn take(&self, state: &str) -> Option<AuthorizationRequest> {
         let mut entries = self.entries.lock();
-        let key = known(&entries, state)?;
-        let entry = entries.get_mut(&key)?;
+        let entry = known(&mut entries, state)?;
         if entry.began.elapsed() >= LIFETIME {
             return None;
         }
         match std::mem::replace(&mut entry.stage, Stage::Back) {
-            Stage::Unavailable(pending) => Some((key, *pending)),
+            Stage::Away(request) => Some(*request),
             used => {
                 entry.stage = used;
                 None
@@ -294,9 +235,10 @@ impl PendingAuthorizations {
 }
 
 /// Finds a state in constant time, so that timing reveals no part of it.
-fn known(entries: &HashMap<String, Entry>, state: &str) -> Option<String> {
-    let is_it = |known: &&String| bool::from(known.as_bytes().ct_eq(state.as_bytes()));
-    entries.keys().find(is_it).cloned()
+fn known<'e>(entries: &'e mut HashMap<String, Entry>, state: &str) -> Option<&'e mut Entry> {
+    let mut entries = entries.iter_mut();
+    let found = entries.find(|(known, _)| bool::from(known.as_bytes().ct_eq(state.as_bytes())));
+    found.map(|(_, entry)| entry)
 }
 
 /// Returns a parameter of a redirect's query; empty if absent.
@@ -309,13 +251,13 @@ pub fn parameter(query: &str, name: &str) -> String {
 /// Completes the authorization with the query of the redirect.
 async fn finish(
     token_source: &TokenSource,
-    pending: AuthorizationRequest,
+    request: AuthorizationRequest,
     query: &str,
-) -> Result<GrantedConsent, Fault> {
+) -> Result<Consent, Fault> {
     let error = parameter(query, "error");
     if !error.is_empty() {
         let description = parameter(query, "error_description");
-        return Err(token_source.refused_consent(&pending, &error, &description));
+        return Err(token_source.refused_consent(&request, &error, &description));
     }
     let code = parameter(query, "code");
     if code.is_empty() {
@@ -324,13 +266,5 @@ async fn finish(
             "the identity provider sent neither a code nor an error",
         ));
     }
-    let (login, mailbox) = (pending.login().to_owned(), pending.mailbox());
-    let consent = token_source.complete_consent(pending, &code).await?;
-    let given = GrantedConsent {
-        login,
-        mailbox,
-        consent,
-    };
-    given.log();
-    Ok(given)
+    token_source.complete_consent(request, &code).await
 }

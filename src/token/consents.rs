@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::endpoint::Endpoint;
+use super::failure::TokenError;
 use super::source::TokenSource;
 use super::store::Store;
-use super::{AuthorizationRequest, Consent, DeviceAuthorization, endpoint, grant, refusal};
+use super::{AuthorizationRequest, Consent, DeviceAuthorization, grant, refusal};
 use crate::config::Account;
 use crate::fault::{Fault, Kind};
 
 impl TokenSource {
-    /// Begins a consent for `login` in a browser that returns to `redirect`.
+    /// Begins a consent for `login` in a browser that returns to `redirect`. Returns the URL to which
+    /// to send the user, and the `state` that only this user knows.
     ///
     /// # Errors
     ///
@@ -23,7 +26,7 @@ impl TokenSource {
         account: &Arc<Account>,
         login: &str,
         redirect: &Url,
-    ) -> Result<AuthorizationRequest, Fault> {
+    ) -> Result<(AuthorizationRequest, Url, String), Fault> {
         Ok(grant::consent::start(account.clone(), login, redirect)?)
     }
 
@@ -38,12 +41,9 @@ impl TokenSource {
         code: &str,
     ) -> Result<Consent, Fault> {
         let (endpoint, store) = self.endpoint_and_store(&pending.account)?;
-        let login = pending.login.clone();
-        self.before_act(&login).await;
+        let login = pending.shared.login.clone();
         let completed = grant::consent::complete(pending, code, &endpoint, store, self.timeout);
-        let consent = completed.await?;
-        self.after_act(&login).await;
-        Ok(consent)
+        self.complete(&login, completed).await
     }
 
     /// Builds the fault for an error that the identity provider returned instead of a code (RFC
@@ -100,38 +100,40 @@ impl TokenSource {
         F: Future<Output = ()>,
     {
         let (endpoint, store) = self.endpoint_and_store(&device.account)?;
-        self.before_act(&device.login).await;
         let completed = grant::device::complete(device, &endpoint, store, self.timeout, sleep);
+        self.complete(&device.login, completed).await
+    }
+
+    /// Waits for a consent to be stored, on every relay, and logs it.
+    async fn complete(
+        &self,
+        login: &str,
+        completed: impl Future<Output = Result<Consent, TokenError>>,
+    ) -> Result<Consent, Fault> {
+        self.before_act(login).await;
         let consent = completed.await?;
-        self.after_act(&device.login).await;
+        self.after_act(login).await;
+        consent.log();
         Ok(consent)
     }
 
     /// Fetches the records of other relays, which the user's action must supersede.
-    async fn before_act(&self, login: &str) {
+    pub(super) async fn before_act(&self, login: &str) {
         if let Some(shared) = self.shared() {
             shared.fetch(login).await;
         }
     }
 
     /// Publishes the result of the user's action to other relays.
-    async fn after_act(&self, login: &str) {
+    pub(super) async fn after_act(&self, login: &str) {
         if let Some(shared) = self.shared() {
             shared.publish(login).await;
         }
     }
 
-    fn endpoint_and_store(
-        &self,
-        account: &Account,
-    ) -> Result<(endpoint::Endpoint, &Arc<Store>), Fault> {
-        let client = self.clients.get(&account.registration.provider.name);
-        let (Some(client), Some(store)) = (client, &self.store) else {
-            let detail = "there is no store for what a consent brings";
-            return Err(Fault::new(Kind::Internal, detail));
-        };
-        let provider = &account.registration.provider;
-        let endpoint = endpoint::Endpoint::new(client.clone(), self.timeout, provider);
-        Ok((endpoint, store))
+    fn endpoint_and_store(&self, account: &Account) -> Result<(Endpoint, &Arc<Store>), Fault> {
+        let detail = "there is no store for what a consent brings";
+        let both = self.endpoint(account).zip(self.store.as_ref());
+        both.ok_or_else(|| Fault::new(Kind::Internal, detail))
     }
 }

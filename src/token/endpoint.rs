@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 use ::http::Request;
 use ::http::header::{ACCEPT, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -92,21 +91,26 @@ impl Endpoint {
         registration: &Registration,
         form: &[(&str, &str)],
     ) -> Result<AccessTokenResponse, TokenError> {
-        let url = &registration.token_url;
-        let request = Self::form(url, form);
         let read = AccessTokenResponse::from_json;
-        self.send(registration, url, request, form, read).await
+        let url = &registration.token_url;
+        self.post(registration, url, form, read).await
     }
 
-    /// Posts a form and parses a response of another type.
-    pub(super) async fn post<T: DeserializeOwned>(
+    /// Posts a form and parses a response of any type.
+    pub(super) async fn post<T>(
         &self,
         registration: &Registration,
         url: &Url,
         form: &[(&str, &str)],
+        read: impl Fn(&[u8]) -> Option<T>,
     ) -> Result<T, TokenError> {
-        let read = |json: &[u8]| serde_json::from_slice(json).ok();
-        let request = Self::form(url, form);
+        let body = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(form)
+            .finish();
+        let request = Request::post(url.as_str())
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(ACCEPT, "application/json")
+            .body(body.into_bytes());
         self.send(registration, url, request, form, read).await
     }
 
@@ -124,16 +128,6 @@ impl Endpoint {
         self.send(registration, url, request, &[], read).await
     }
 
-    fn form(url: &Url, form: &[(&str, &str)]) -> ::http::Result<Request<Vec<u8>>> {
-        let body = url::form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(form)
-            .finish();
-        Request::post(url.as_str())
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .header(ACCEPT, "application/json")
-            .body(body.into_bytes())
-    }
-
     /// Sends a request with this form.
     async fn send<T>(
         &self,
@@ -145,16 +139,11 @@ impl Endpoint {
     ) -> Result<T, TokenError> {
         let request =
             request.map_err(|_| TokenError::later("the token endpoint's URL cannot be asked"))?;
-        let exchanged = awake_timeout(self.timeout, exchange(&self.client, request));
-        let reply = match exchanged.await {
-            Some(Ok(reply)) => reply,
-            Some(Err(why)) => return Err(self.no_answer(registration, url, &why)),
-            None => {
-                let seconds = self.timeout.as_secs_f32();
-                let why = format!("no answer within {seconds} s");
-                return Err(self.no_answer(registration, url, &why));
-            }
-        };
+        let exchanged = awake_timeout(self.timeout, exchange(&self.client, request)).await;
+        let late = || Err(format!("no answer within {} s", self.timeout.as_secs_f32()));
+        let reply = exchanged
+            .unwrap_or_else(late)
+            .map_err(|why| self.no_answer(registration, url, &why))?;
         let failure = match reply.status {
             200..300 => match read(&reply.body) {
                 Some(answer) => return Ok(answer),
@@ -232,10 +221,8 @@ async fn exchange(client: &http::Client, request: Request<Vec<u8>>) -> Result<Re
         length.unwrap_or(ANSWER_USUAL).min(ANSWER_CAP),
     ));
     let now = SystemTime::now();
-    let (retry_after, skew) = (
-        retry_after(response.headers(), now),
-        skew(response.headers(), now),
-    );
+    let retry_after = retry_after(response.headers(), now);
+    let skew = skew(response.headers(), now);
     let status = response.status().as_u16();
     while let Some(chunk) = response.chunk().await.map_err(|error| no_answer(&error))? {
         body.extend_from_slice(&chunk);

@@ -1,17 +1,37 @@
-//! A token request in progress. Its result goes to the cached token, the log, the metrics and all
-//! waiting logins.
+//! An entry of the cache, and the token request in progress for it. Its result goes to the cached
+//! token, the log, the metrics and all waiting logins.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::cache_entry::{CacheEntry, FlightResult, Observer};
 use super::cache_key::CacheKey;
 use super::failure::{Class, TokenError};
 use super::grant::Request;
-use super::issued::IssuedToken;
+use super::issued::{IssuedToken, Token};
+use super::life::CachedToken;
 use super::sharing::SharedRecords;
+use super::store::RecordVersion;
+use crate::fault::Fault;
+
+/// Observer of requests: registration, `ok`, `throttled`, `unavailable` or `refused`, and the
+/// duration.
+pub(super) type Observer = dyn Fn(&str, &'static str, Duration) + Send + Sync;
+
+/// Result of a request.
+pub(super) type FlightResult = Result<Token, Fault>;
+
+/// A cached token, and the logins that wait for it.
+pub(super) struct CacheEntry {
+    pub(super) life: Mutex<CachedToken>,
+    /// Request in progress, if any; its value is the result.
+    pub(super) flight: Mutex<Option<watch::Receiver<Option<FlightResult>>>>,
+    /// Version of the stored record from which the entry was created.
+    pub(super) version: Mutex<Option<RecordVersion>>,
+}
 
 /// A token request in progress.
 pub(super) struct Flight {

@@ -141,11 +141,7 @@ impl CachedToken {
 
     /// Decides what a login that needs a token gets.
     pub(super) fn next(&self, now: Instant) -> Decision {
-        let token = |held: &Held| Token {
-            secret: held.token.clone(),
-            generation: self.generation,
-            fresh: false,
-        };
+        let token = |held: &Held| self.token(&held.token, false);
         match (self.state(now), &self.held, &self.pause) {
             (State::Valid | State::Unstored, Some(held), _) => Decision::Use(token(held)),
             (State::Due, Some(held), _) => Decision::UseAndRefresh(token(held)),
@@ -178,11 +174,15 @@ impl CachedToken {
         });
         self.pause = None;
         self.accepted.clear();
+        // A stored token may have been in use already.
+        self.token(token, !grant.stored)
+    }
+
+    fn token(&self, secret: &Secret, fresh: bool) -> Token {
         Token {
-            secret: token.clone(),
+            secret: secret.clone(),
             generation: self.generation,
-            // A stored token may have been in use already.
-            fresh: !grant.stored,
+            fresh,
         }
     }
 

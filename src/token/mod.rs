@@ -7,9 +7,7 @@
 //! share. Times are of the monotonic clock, so that setting the clock has no effect.
 
 mod answer;
-mod authorization;
 pub mod authorizations;
-mod cache_entry;
 mod cache_key;
 mod consents;
 mod endpoint;

@@ -16,13 +16,13 @@ use super::cache_key::CacheKey;
 use super::failure::{Class, TokenError};
 use super::grant::Request;
 use super::issued::IssuedToken;
-use super::store::Owner;
 use crate::cluster::awake::awake_timeout;
 use crate::cluster::command::{Answer, Command, Sealed};
 use crate::cluster::member::{Member, nonce};
 use crate::cluster::number::Number;
 use crate::cluster::redemption::{Asked, Mark, Outcome, Redemption, Step, Usability};
 use crate::config::{Grant as Configured, RefreshTokens};
+pub(in crate::token) use authorizations::{Completed, SharedAuthorization};
 pub(crate) use records::SharedRecords;
 
 /// Longest time for a request to the identity provider: it ends before the lease of its entry in the
@@ -323,37 +323,26 @@ impl Sharing<'_> {
 
     async fn own_consent(&self) -> Own {
         let mark = self.records.own_of(&self.name).await.map(|own| own.mark());
-        let owner = Owner::of(&self.request.account.registration);
-        let token = match self.request.usable().await {
-            Err(failure) => {
-                return Own {
-                    mark,
-                    usability: Usability::Useless,
-                    token: Err(failure),
-                };
-            }
+        let request = self.request;
+        match request.usable().await {
             Ok(record) => {
-                let margin = self.request.account.registration.provider.token_margin;
-                let replaces = self.request.replaces.as_ref();
                 // A forced refresh accepts only a token that was obtained since it began.
-                let is_old =
-                    self.request.force_refresh && !record.is_newer_than(self.request.since);
-                let access = record
-                    .of(&owner)
-                    .and_then(|record| record.access(margin, replaces));
-                access.filter(|_| !is_old)
+                let is_old = request.force_refresh && !record.is_newer_than(request.since);
+                let token = request.usable_token(record.access());
+                Own::valid(mark, token.filter(|_| !is_old))
             }
-        };
-        Own::valid(mark, token)
+            Err(failure) => Own {
+                mark,
+                usability: Usability::Useless,
+                token: Err(failure),
+            },
+        }
     }
 
     fn own_token(&self) -> Own {
-        let margin = self.request.account.registration.provider.token_margin;
-        let replaces = self.request.replaces.as_ref();
-        let known = self.records.token(&self.name);
-        let mark = known.as_ref().map(|(sealed, _)| sealed.mark());
-        let token = known.and_then(|(_, access)| access.usable(margin, replaces));
-        Own::valid(mark, token)
+        let (sealed, access) = self.records.token(&self.name).unzip();
+        let mark = sealed.map(|sealed| sealed.mark());
+        Own::valid(mark, self.request.usable_token(access.as_ref()))
     }
 
     /// Returns the failure of a pause that an endpoint has imposed on any of the relays.
@@ -403,8 +392,8 @@ fn unavailable(why: &str) -> TokenError {
     TokenError::brief(why).remedy("the next login tries again; see docs/several-relays.md")
 }
 
-/// A number from 0 to 1.
-fn jitter() -> f64 {
+/// A random number from 0 to 1.
+pub(super) fn jitter() -> f64 {
     let random = u32::try_from(nonce() & 0xffff).unwrap_or_default();
     f64::from(random) / 65_536.0
 }

@@ -9,13 +9,13 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::cache_entry::{CacheEntry, FlightResult, Observer};
 use super::cache_key::{CacheKey, RegistrationVersions};
-use super::flight::Flight;
+use super::endpoint::Endpoint;
+use super::flight::{CacheEntry, Flight, FlightResult, Observer};
 use super::grant::Request;
 use super::issued::{Token, TokenState, now};
 use super::life::{CachedToken, Decision};
-use super::sharing::SharedRecords;
+use super::sharing::{SharedRecords, jitter};
 use super::store::{StateError, Store};
 use crate::auth::password::VerifiedLogin;
 use crate::cluster::member::Member;
@@ -30,7 +30,7 @@ const MAX_CACHED: usize = 10_000;
 /// Source of access tokens: cache, one request at a time, backoff.
 pub struct TokenSource {
     /// HTTP clients for token requests, by provider.
-    pub(super) clients: BTreeMap<String, http::Client>,
+    clients: BTreeMap<String, http::Client>,
     versions: RegistrationVersions,
     pub(super) timeout: Duration,
     pub(super) store: Option<Arc<Store>>,
@@ -106,13 +106,10 @@ impl TokenSource {
         let Some(store) = self.store.clone() else {
             return Ok(false);
         };
-        if let Some(shared) = &self.shared {
-            // The deletion must supersede the records of the other relays.
-            shared.fetch(login).await;
-        }
+        self.before_act(login).await;
         let forgotten = store.forget(login, self.timeout).await?;
-        if let (true, Some(shared)) = (forgotten, &self.shared) {
-            shared.publish(login).await;
+        if forgotten {
+            self.after_act(login).await;
         }
         Ok(forgotten)
     }
@@ -160,8 +157,7 @@ impl TokenSource {
     /// The side to blame is the identity provider, the client (grant `password`) or authrelay (its
     /// store).
     pub async fn token(&self, verified: &VerifiedLogin) -> Result<Token, Fault> {
-        let key = self.cache_key(verified);
-        let entry = self.cache_entry(&key);
+        let entry = self.cache_entry(verified);
         self.reload_if_changed(&entry, verified);
         let next = entry.life.lock().next(Instant::now());
         match next {
@@ -184,24 +180,19 @@ impl TokenSource {
 
     /// Records that an upstream accepted the token for this mailbox.
     pub fn on_accepted(&self, verified: &VerifiedLogin, token: &Token) {
-        let entry = self.cache_entry(&self.cache_key(verified));
-        entry
-            .life
-            .lock()
-            .on_accepted(token.generation, verified.mailbox(), Instant::now());
+        let entry = self.cache_entry(verified);
+        let mut life = entry.life.lock();
+        life.on_accepted(token.generation, verified.mailbox(), Instant::now());
     }
 
     /// Records that an upstream refused the token for this mailbox. Returns whether to try again: a
     /// newer token exists, or this one was discarded. False if it was fetched for this login, or
     /// accepted for another mailbox or already replaced within the last minute.
     pub fn on_refused(&self, verified: &VerifiedLogin, token: &Token) -> bool {
-        let entry = self.cache_entry(&self.cache_key(verified));
-        entry.life.lock().on_refused(
-            token.generation,
-            token.fresh,
-            verified.mailbox(),
-            Instant::now(),
-        )
+        let entry = self.cache_entry(verified);
+        let mut life = entry.life.lock();
+        let (generation, fresh) = (token.generation, token.fresh);
+        life.on_refused(generation, fresh, verified.mailbox(), Instant::now())
     }
 
     /// State of the token of an account's login; `mailbox` is the one it opens.
@@ -251,7 +242,7 @@ impl TokenSource {
         }
         let verified =
             VerifiedLogin::by_operator(account.clone(), login.to_owned(), String::new(), None);
-        let entry = self.cache_entry(&self.cache_key(&verified));
+        let entry = self.cache_entry(&verified);
         self.reload_if_changed(&entry, &verified);
         entry.life.lock().ask_again();
         let mut flight = self.flight(&entry, &verified, true);
@@ -262,8 +253,7 @@ impl TokenSource {
     /// Lets the next request ask again after a refusal that may have been resolved, since a user
     /// waits for the result.
     pub fn ask_again(&self, verified: &VerifiedLogin) {
-        let entry = self.cache_entry(&self.cache_key(verified));
-        entry.life.lock().ask_again();
+        self.cache_entry(verified).life.lock().ask_again();
     }
 
     /// Waits for redemptions in progress, at most until `until`, and tries to write pending records:
@@ -290,9 +280,10 @@ impl TokenSource {
         )
     }
 
-    fn cache_entry(&self, key: &CacheKey) -> Arc<CacheEntry> {
+    fn cache_entry(&self, verified: &VerifiedLogin) -> Arc<CacheEntry> {
+        let key = self.cache_key(verified);
         let mut cache = self.cache.lock();
-        if let Some(entry) = cache.get(key) {
+        if let Some(entry) = cache.get(&key) {
             return entry.clone();
         }
         if cache.len() >= MAX_CACHED {
@@ -302,12 +293,19 @@ impl TokenSource {
             cache.retain(|_, entry| used(entry));
         }
         let entry = Arc::new(CacheEntry {
-            life: Mutex::new(CachedToken::new(fraction())),
+            life: Mutex::new(CachedToken::new(jitter())),
             flight: Mutex::default(),
             version: Mutex::default(),
         });
-        cache.insert(key.clone(), entry.clone());
+        cache.insert(key, entry.clone());
         entry
+    }
+
+    /// Endpoints of the account's provider; `None` without an HTTP client for it.
+    pub(super) fn endpoint(&self, account: &Account) -> Option<Endpoint> {
+        let provider = &account.registration.provider;
+        let client = self.clients.get(&provider.name)?;
+        Some(Endpoint::new(client.clone(), self.timeout, provider))
     }
 
     /// Forgets the cached token and failures if another process (`authorize`, another relay) has
@@ -361,7 +359,7 @@ impl TokenSource {
             replaces: entry.life.lock().last(),
             force_refresh,
             since: now(),
-            client: self.clients.get(&registration.provider.name).cloned(),
+            endpoint: self.endpoint(verified.account()),
             store: self.store.clone(),
             timeout: self.timeout,
         };
@@ -380,14 +378,5 @@ impl TokenSource {
             false => tokio::spawn(flight),
         };
         receiver
-    }
-}
-
-/// Random number from 0 to 1.
-fn fraction() -> f64 {
-    let mut byte = [0; 1];
-    match aws_lc_rs::rand::fill(&mut byte) {
-        Ok(()) => f64::from(byte[0]) / 255.0,
-        Err(_) => 0.5,
     }
 }

@@ -108,6 +108,29 @@ async fn a_running_relay_takes_the_browser_back() {
     assert_logs_in(&relay, Imap).await;
 }
 
+/// The mailbox is that of the first protocol that the account allows, by whichever way it consents.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_relay_opens_the_mailbox_of_an_allowed_protocol() {
+    let port = free_port();
+    let relay = registration("grant: authorization_code")
+        .replace(
+            "    mailbox: tickets@contoso.test\n",
+            "    mailbox: {imap: archive@contoso.test}\n    protocols: [pop3, smtp]\n",
+        )
+        .append(&format!(
+            "admin: {{bind: \"127.0.0.1:{port}\", public_url: \"http://localhost:{port}\", token: {{file: token}}}}\n"
+        ))
+        .start()
+        .await;
+    let mut authorize = Authorize::start(relay.directory(), &[LOGIN]);
+    let back = consent_at(&authorize.url()).await;
+    assert_eq!(get(&back).await.0, 200);
+    let (code, output, error) = authorize.end();
+    assert_eq!((code, error.as_str()), (Some(0), ""));
+    let opened = "authorized: tickets@contoso.test opens tickets@contoso.test, as";
+    assert!(output.contains(opened), "{output}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_is_pasted() {
     let relay = consenting().start().await;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use authrelay::sandbox::LOGIN;
 use authrelay::wire::Protocol::Imap;
 
 use crate::consents::{consent, consenting};
@@ -42,6 +43,12 @@ async fn a_consent_outlives(loss: impl FnOnce(&mut Pair)) {
     let setup = consenting().replace("ca: ca.pem", "ca: ca.pem\n    refresh_tokens: one_use");
     let mut pair = Pair::start(setup).await;
     assert_eq!(consent(&pair, 0).await.0, 200);
+    // The consent reaches the other relay before it is lost.
+    let other = pair.two.control.current().active();
+    let store = other.token_source.store().unwrap().clone();
+    while store.read(LOGIN).unwrap().is_none() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     loss(&mut pair);
     pair.one.sandbox.revoke_tokens();
     for relay in [1, 0] {

@@ -177,9 +177,7 @@ pub(super) fn logins(options: &Options) -> Result<Vec<String>, InitError> {
     Ok(match &options.login[..] {
         [] => {
             let question = "Login of the application: the mailbox's address (several with commas)";
-            let text = ask(None, "--login", question, None)?;
-            let logins = text.split(',').map(|login| login.trim().to_owned());
-            logins.filter(|login| !login.is_empty()).collect()
+            listed(&ask(None, "--login", question, None)?)
         }
         logins => logins.to_vec(),
     })
@@ -192,9 +190,13 @@ fn devices(options: &Options, protocols: &[Protocol]) -> Result<Vec<String>, Ini
     }
     let question =
         "Network of devices that send without a login, as in 192.168.10.0/24 (empty: none)";
-    let networks = ask_optional(None, question)?.unwrap_or_default();
-    let networks = networks.split(',').map(|network| network.trim().to_owned());
-    Ok(networks.filter(|network| !network.is_empty()).collect())
+    Ok(listed(&ask_optional(None, question)?.unwrap_or_default()))
+}
+
+/// Splits an answer at its commas.
+fn listed(answer: &str) -> Vec<String> {
+    let items = answer.split(',').map(|item| item.trim().to_owned());
+    items.filter(|item| !item.is_empty()).collect()
 }
 
 /// Asks for the client secret if the grant has one and there is a terminal.

@@ -6,95 +6,69 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use oauth2::basic::BasicClient;
-use oauth2::{
-    AuthUrl, ClientId, CsrfToken, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope,
-};
+use oauth2::{AuthUrl, ClientId, CsrfToken, PkceCodeChallenge, RedirectUrl, Scope};
 use url::Url;
 
 use super::super::answer::AccessTokenResponse;
-use super::super::authorization::SharedAuthorization;
 use super::super::endpoint::Endpoint;
 use super::super::failure::{Class, TokenError};
-use super::super::store::{Kept, Owner, Store, StoredConsent, now_ms};
+use super::super::issued::now_ms;
+use super::super::sharing::SharedAuthorization;
+use super::super::store::{Kept, Owner, Store, StoredConsent};
 use super::form::Form;
 use crate::cluster::number::Number;
 use crate::config::{Account, Grant as Configured, Registration};
 use crate::fault::{sanitize, shell_argument};
-use crate::wire::Protocol;
 
 /// A consent that was requested but not given yet.
 pub struct AuthorizationRequest {
     pub(in crate::token) account: Arc<Account>,
-    pub(in crate::token) login: String,
-    redirect: RedirectUrl,
-    verifier: PkceCodeVerifier,
-    /// Value that returns with the code, known only to the user who was sent.
-    pub(crate) state: String,
-    /// URL to which the user is sent.
-    pub(crate) url: Url,
+    /// Data with which any relay can complete the authorization.
+    pub(in crate::token) shared: SharedAuthorization,
 }
 
 /// A consent that was given and stored.
 #[derive(Debug, Clone)]
 pub struct Consent {
+    /// Login of the consent.
+    pub login: String,
+    /// Mailbox that the login opens.
+    pub mailbox: String,
     /// User who signed in, if the token names one.
     pub identity: Option<String>,
 }
 
-impl AuthorizationRequest {
-    /// Data with which another relay can complete the authorization.
-    pub(in crate::token) fn shared(&self) -> SharedAuthorization {
-        SharedAuthorization {
-            login: self.login.clone(),
-            redirect: self.redirect.to_string(),
-            verifier: self.verifier.secret().clone(),
+impl Consent {
+    /// Warning about a user who is not the mailbox's owner: correct for a delegate of a shared mailbox,
+    /// otherwise the usual mistake.
+    pub fn warning(&self) -> Option<String> {
+        let (other, mailbox) = (self.identity.as_deref()?, &self.mailbox);
+        (!other.eq_ignore_ascii_case(mailbox)).then(|| format!(
+            "{other} signed in, and the mailbox is {mailbox}. That is right only if {other} has full access to it \
+             (a shared mailbox). If not, sign out at the identity provider, authorize again, and sign in as {mailbox}."
+        ))
+    }
+
+    pub(in crate::token) fn log(&self) {
+        tracing::info!(
+            login = self.login,
+            mailbox = self.mailbox,
+            identity = self.identity,
+            "consent given"
+        );
+        if let Some(warning) = self.warning() {
+            tracing::warn!(login = self.login, "{warning}");
         }
     }
-
-    /// Restores an authorization that another relay began; `None` if its data is invalid.
-    pub(in crate::token) fn from_shared(
-        shared: SharedAuthorization,
-        account: Arc<Account>,
-        state: &str,
-    ) -> Option<Self> {
-        let redirect = RedirectUrl::new(shared.redirect).ok()?;
-        Some(Self {
-            account,
-            login: shared.login,
-            url: redirect.url().clone(),
-            redirect,
-            verifier: PkceCodeVerifier::new(shared.verifier),
-            state: state.to_owned(),
-        })
-    }
-
-    /// Login of the consent.
-    pub fn login(&self) -> &str {
-        &self.login
-    }
-
-    /// Mailbox that the consent opens, over the first protocol that the account allows.
-    pub fn mailbox(&self) -> String {
-        mailbox(&self.account, &self.login)
-    }
 }
 
-/// Returns the mailbox of a login, over the first protocol that its account allows.
-pub(super) fn mailbox(account: &Account, login: &str) -> String {
-    let allowed = |protocol: &&Protocol| account.protocols.contains(*protocol);
-    let protocol = Protocol::ALL
-        .iter()
-        .find(allowed)
-        .unwrap_or(&Protocol::Imap);
-    account.mailbox_of(*protocol, login)
-}
-
-/// Begins a consent in a browser that returns to `redirect`.
+/// Begins a consent in a browser that returns to `redirect`. Returns the URL to which to send the
+/// user, and the `state` that returns with the code, known only to that user.
 pub(in crate::token) fn start(
     account: Arc<Account>,
     login: &str,
     redirect: &Url,
-) -> Result<AuthorizationRequest, TokenError> {
+) -> Result<(AuthorizationRequest, Url, String), TokenError> {
     let registration = &account.registration;
     let Some(authorize) = registration.authorize_url.clone() else {
         return Err(wrong_grant(registration));
@@ -114,14 +88,13 @@ pub(in crate::token) fn start(
         request = request.add_extra_param(name, value);
     }
     let (url, state) = request.url();
-    Ok(AuthorizationRequest {
+    let shared = SharedAuthorization {
         login: login.to_owned(),
-        redirect,
-        verifier,
-        state: state.secret().clone(),
-        url,
-        account,
-    })
+        redirect: redirect.to_string(),
+        verifier: verifier.secret().clone(),
+    };
+    let request = AuthorizationRequest { account, shared };
+    Ok((request, url, state.secret().clone()))
 }
 
 /// Redeems the code of a consent and stores the result.
@@ -132,16 +105,17 @@ pub(in crate::token) async fn complete(
     store: &Arc<Store>,
     timeout: Duration,
 ) -> Result<Consent, TokenError> {
-    let registration = &pending.account.registration;
+    let AuthorizationRequest { account, shared } = pending;
+    let registration = &account.registration;
     let mut form = Form::of_client(registration, None)?;
     form.extend(&[
         ("grant_type", "authorization_code"),
         ("code", code),
-        ("redirect_uri", pending.redirect.as_str()),
-        ("code_verifier", pending.verifier.secret()),
+        ("redirect_uri", &shared.redirect),
+        ("code_verifier", &shared.verifier),
     ]);
     let answer = endpoint.token(registration, &form.pairs()).await?;
-    keep(&pending.account, &pending.login, &answer, store, timeout).await
+    keep(&account, &shared.login, &answer, store, timeout).await
 }
 
 pub(super) fn wrong_grant(registration: &Registration) -> TokenError {
@@ -169,6 +143,7 @@ pub(super) async fn keep(
         return Err(not_lasting(account, answer));
     };
     let identity = identity(answer);
+    let mailbox = account.first_mailbox(login);
     let owner = Owner::of(registration);
     let mut record = StoredConsent::new(
         &owner,
@@ -186,11 +161,10 @@ pub(super) async fn keep(
     if let (Some(new), Some(before)) = (&identity, &before)
         && let Some(good) = before.clone().of(&owner)
         && let Some(old) = good.valid_identity()
+        && !new.eq_ignore_ascii_case(&mailbox)
+        && !new.eq_ignore_ascii_case(old)
     {
-        let mailbox = mailbox(account, login);
-        if !new.eq_ignore_ascii_case(&mailbox) && !new.eq_ignore_ascii_case(old) {
-            return Err(another_person(login, &mailbox, old, new));
-        }
+        return Err(another_person(login, &mailbox, old, new));
     }
     if let Some(before) = before {
         // The user is unknown, so the mail service decides whether it was the right one.
@@ -200,7 +174,11 @@ pub(super) async fn keep(
         record.keeps(before);
     }
     store.save(login, &record).await?;
-    Ok(Consent { identity })
+    Ok(Consent {
+        login: login.to_owned(),
+        mailbox,
+        identity,
+    })
 }
 
 /// Restores the consent that the last one replaced. Returns whether there was one.

@@ -14,7 +14,7 @@ use super::super::answer;
 use super::super::endpoint::Endpoint;
 use super::super::failure::{Class, TokenError};
 use super::super::store::Store;
-use super::consent::{Consent, keep, mailbox, wrong_grant};
+use super::consent::{Consent, keep, wrong_grant};
 use super::form::Form;
 use crate::config::Account;
 use crate::fault::sanitize;
@@ -109,7 +109,7 @@ fn seconds(value: &Value) -> Option<Duration> {
 impl DeviceAuthorization {
     /// Mailbox of the login.
     pub fn mailbox(&self) -> String {
-        mailbox(&self.account, &self.login)
+        self.account.first_mailbox(&self.login)
     }
 
     /// Code that the user enters.
@@ -140,7 +140,10 @@ pub(in crate::token) async fn start(
     };
     let mut form = Form::of_client(registration, None)?;
     form.add("scope", &account.scope().join(" "));
-    let details = endpoint.post(registration, &url, &form.pairs()).await?;
+    let read = |json: &[u8]| serde_json::from_slice(json).ok();
+    let details = endpoint
+        .post(registration, &url, &form.pairs(), read)
+        .await?;
     Ok(DeviceAuthorization {
         login: login.to_owned(),
         details,

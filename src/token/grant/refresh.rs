@@ -44,24 +44,21 @@ pub(super) async fn refresh(
     // Checked first, so that unknown logins leave no lock files.
     request.usable().await?;
     // No other process and no new consent may write between reading and writing.
-    let mut turn = store.lock(&request.login, request.timeout).await?;
-    let margin = request.account.registration.provider.token_margin;
+    let turn = store.lock(&request.login, request.timeout).await?;
     let access = |record: &StoredConsent| {
-        let grant = record.access(margin, request.replaces.as_ref());
+        let grant = request.usable_token(record.access());
         grant.filter(|_| !request.force_refresh)
     };
-    if let Some(pending) = turn.take_pending() {
-        turn = match store.write_pending(turn, pending).await {
-            Ok(turn) => turn,
-            // The token is valid even if its record is not stored.
-            Err((failure, pending)) => match (access(&pending), redeems) {
-                (Some(grant), _) => return Ok(unstored(grant)),
-                // The shared store has the record, and accepts its successor.
-                (None, Redeems::Entered(_)) => store.lock(&request.login, request.timeout).await?,
-                (None, _) => return Err(failure),
-            },
-        };
-    }
+    let turn = match store.write_pending(turn).await {
+        Ok(turn) => turn,
+        // The token is valid even if its record is not stored.
+        Err((failure, pending)) => match (access(&pending), redeems) {
+            (Some(grant), _) => return Ok(unstored(grant)),
+            // The shared store has the record, and accepts its successor.
+            (None, Redeems::Entered(_)) => store.lock(&request.login, request.timeout).await?,
+            (None, _) => return Err(failure),
+        },
+    };
     let record = match turn.pending() {
         Some(pending) => pending.clone(),
         None => request.usable().await?,
@@ -124,7 +121,7 @@ async fn redeem(
                     remedy = failure.fault.remedy(),
                     "a redeemed token cannot be stored; it is used, and written as soon as that is possible"
                 );
-                store.write_later(&request.login, turn, record);
+                turn.write_later(record);
                 return Ok(unstored(grant));
             }
             // The new record replaces a pending one, which is dropped.

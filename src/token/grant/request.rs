@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::store::Store;
+use super::super::endpoint::Endpoint;
+use super::super::issued::IssuedToken;
+use super::super::store::{Store, StoredToken};
 use crate::config::Account;
 use crate::secret::Secret;
 
@@ -22,12 +24,23 @@ pub(in crate::token) struct Request {
     pub(in crate::token) force_refresh: bool,
     /// Time of the request, in seconds since 1970.
     pub(in crate::token) since: u64,
-    pub(in crate::token) client: Option<crate::outbound::http::Client>,
+    /// The provider's endpoints; `None` without an HTTP client for it.
+    pub(in crate::token) endpoint: Option<Endpoint>,
     pub(in crate::token) store: Option<Arc<Store>>,
     pub(in crate::token) timeout: Duration,
 }
 
 impl Request {
+    /// Returns a known token that the login may use: it is not the one to be replaced, and has the
+    /// provider's `token_margin` left.
+    pub(in crate::token) fn usable_token(
+        &self,
+        known: Option<&StoredToken>,
+    ) -> Option<IssuedToken> {
+        let margin = self.account.registration.provider.token_margin;
+        known?.usable(margin, self.replaces.as_ref())
+    }
+
     /// User name of the password: the login if it can be a user name at the provider, since the
     /// mailbox may be a shared one.
     pub(super) fn username(&self) -> &str {

@@ -1,6 +1,5 @@
 //! Dispatch of token requests by grant.
 
-use super::super::endpoint::Endpoint;
 use super::super::failure::TokenError;
 use super::super::issued::IssuedToken;
 use super::form::Form;
@@ -36,8 +35,7 @@ impl Request {
     async fn ask(&self, redeems: Redeems) -> Result<IssuedToken, TokenError> {
         let registration = self.account.registration.clone();
         let none = || TokenError::later("there is no HTTP client for the provider");
-        let client = self.client.clone().ok_or_else(none)?;
-        let endpoint = Endpoint::new(client, self.timeout, &registration.provider);
+        let endpoint = self.endpoint.as_ref().ok_or_else(none)?;
         let scope = self.account.scope().join(" ");
         let form = |pairs: &[(&'static str, &str)]| -> Result<Form, TokenError> {
             let mut form = Form::of_client(&registration, self.password.as_ref())?;
@@ -80,7 +78,7 @@ impl Request {
                     .await
             }
             Configured::AuthorizationCode(_) | Configured::DeviceCode(_) => {
-                return refresh(self, &endpoint, redeems).await;
+                return refresh(self, endpoint, redeems).await;
             }
             Configured::Command(command) => {
                 return super::local::command(command, self.timeout).await;

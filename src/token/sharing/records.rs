@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::super::failure::TokenError;
 use super::super::issued::IssuedToken;
-use super::super::store::{ConsentRefusal, Kept, RecordVersion, Store, StoredToken, life_of};
+use super::super::store::{ConsentRefusal, Kept, RecordVersion, Store, StoredToken};
 use crate::cluster::command::Sealed;
 use crate::cluster::member::{Later, Member, Records};
 use crate::cluster::number::Number;
@@ -15,6 +16,9 @@ use crate::cluster::redemption::{Reconciled, reconcile};
 
 /// Maximum number of tokens in memory; beyond it expired ones are dropped.
 const MOST: usize = 10_000;
+
+/// Time beyond its expiry that the shared store keeps a token of no consent.
+const KEPT_LONGER: Duration = Duration::from_secs(600);
 
 /// Records of tokens that several relays share; see the module.
 pub(crate) struct SharedRecords {
@@ -54,7 +58,7 @@ impl SharedRecords {
                 number,
                 ended: false,
                 text: text.into(),
-                life: Some(life_of(issued.lifetime)),
+                life: Some(issued.lifetime + KEPT_LONGER),
             };
             self.hold(name.clone(), sealed, access);
         }
@@ -72,7 +76,7 @@ impl SharedRecords {
 
     pub(super) async fn own_of(&self, name: &str) -> Option<Sealed> {
         if let Some((sealed, access)) = self.token(name) {
-            let life = Some(life_of(access.left()));
+            let life = Some(access.left() + KEPT_LONGER);
             return Some(Sealed { life, ..sealed });
         }
         let (store, name) = (self.store.clone(), name.to_owned());

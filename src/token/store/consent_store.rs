@@ -166,30 +166,25 @@ impl Store {
         self.run(login, fill).await
     }
 
-    /// Keeps a record that cannot be written at the moment, and its lock with it.
-    pub(crate) fn write_later(&self, login: &str, mut turn: StoreTurn, record: StoredConsent) {
-        debug_assert_eq!(turn.login, login, "a turn is for one login");
-        turn.pending = Some(record);
-    }
-
-    /// Writes a pending record.
+    /// Writes the pending record of a turn, if there is one.
     ///
     /// # Errors
     ///
     /// The record still cannot be written; it stays pending.
     pub(crate) async fn write_pending(
         self: &Arc<Self>,
-        turn: StoreTurn,
-        pending: StoredConsent,
+        mut turn: StoreTurn,
     ) -> Result<StoreTurn, (TokenError, StoredConsent)> {
-        let login = turn.login.clone();
-        match self.save(&login, &pending).await {
+        let Some(pending) = turn.take_pending() else {
+            return Ok(turn);
+        };
+        match self.save(&turn.login, &pending).await {
             Ok(()) => {
-                tracing::info!(login, "a redeemed token is stored now");
+                tracing::info!(login = turn.login, "a redeemed token is stored now");
                 Ok(turn)
             }
             Err(failure) => {
-                self.write_later(&login, turn, pending.clone());
+                turn.write_later(pending.clone());
                 Err((failure, pending))
             }
         }
@@ -218,13 +213,7 @@ impl Store {
     /// Whether no record of the login is pending. A request that has the turn has the record too, and
     /// may leave it pending again.
     async fn try_pending(self: &Arc<Self>, login: &str) -> bool {
-        let Ok(mut turn) = self.lock(login, Duration::ZERO).await else {
-            return false;
-        };
-        match turn.take_pending() {
-            Some(pending) => self.write_pending(turn, pending).await.is_ok(),
-            None => true,
-        }
+        self.lock_written(login, Duration::ZERO).await.is_ok()
     }
 
     fn pending_turn(&self, login: &str) -> Option<StoreTurn> {
@@ -283,14 +272,9 @@ impl Store {
         login: &str,
         timeout: Duration,
     ) -> Result<StoreTurn, TokenError> {
-        let mut turn = self.lock(login, timeout).await?;
-        match turn.take_pending() {
-            Some(pending) => {
-                let written = self.write_pending(turn, pending).await;
-                written.map_err(|(failure, _)| failure)
-            }
-            None => Ok(turn),
-        }
+        let turn = self.lock(login, timeout).await?;
+        let written = self.write_pending(turn).await;
+        written.map_err(|(failure, _)| failure)
     }
 
     /// Reads a record; `None` if there is none, or a tombstone.
@@ -376,19 +360,15 @@ impl Store {
         write: impl FnOnce(&Path, &[u8]) -> Result<(), StateError>,
     ) -> Result<(), StateError> {
         let _one = self.writes.lock();
-        if !self.is_behind(login, record) {
+        let there = self.kept(login).ok().flatten();
+        let is_behind = record.number != Number::default()
+            && there.is_some_and(|there| there.number() > record.number);
+        if !is_behind {
             let path = self.path(login);
             write(&path, self.seal(login, record)?.as_bytes())?;
             self.on_written(&path, record.number);
         }
         Ok(())
-    }
-
-    /// Whether a record with a greater number exists.
-    fn is_behind(&self, login: &str, record: &StoredConsent) -> bool {
-        let there = self.kept(login).ok().flatten();
-        record.number != Number::default()
-            && there.is_some_and(|there| there.number() > record.number)
     }
 
     fn seal(&self, login: &str, record: &StoredConsent) -> Result<String, StateError> {

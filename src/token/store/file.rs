@@ -86,14 +86,10 @@ fn sweep(folder: &Path) {
     };
     for entry in entries.flatten() {
         let age = entry.metadata().and_then(|metadata| metadata.modified());
-        let old = age.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > ABANDONED));
-        if old
-            && entry
-                .path()
-                .extension()
-                .is_some_and(|extension| extension == "new")
-        {
-            let _ = std::fs::remove_file(entry.path());
+        let is_old = age.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > ABANDONED));
+        let path = entry.path();
+        if is_old && path.extension().is_some_and(|end| end == "new") {
+            let _ = std::fs::remove_file(path);
         }
     }
 }
@@ -120,10 +116,21 @@ pub(super) fn key(key: &GeneratedSecret) -> Result<(Secret, Option<String>), Sta
 pub fn key_of(state: &State) -> Option<Secret> {
     match &state.key {
         GeneratedSecret::Given(secret) => Some(secret.clone()),
-        GeneratedSecret::File(path) => {
-            let text = read(path).ok().flatten()?;
-            Some(Secret::from(text.trim()))
-        }
+        GeneratedSecret::File(path) => written(path).ok().flatten(),
+    }
+}
+
+/// Reads a secret from its file, without what editors leave around it; `None` if the file is absent.
+fn written(path: &Path) -> Result<Option<Secret>, StateError> {
+    let Some(text) = read(path)? else {
+        return Ok(None);
+    };
+    match text.trim_start_matches('\u{feff}').trim() {
+        "" => Err(StateError::new(
+            path,
+            "it is empty; remove it, and a new one is created",
+        )),
+        text => Ok(Some(Secret::from(text))),
     }
 }
 
@@ -139,18 +146,10 @@ pub fn generated(path: &Path) -> Result<Secret, StateError> {
 /// Reads or creates the secret, with a note if permissions were tightened.
 fn made(path: &Path) -> Result<(Secret, Option<String>), StateError> {
     let failed = |error: io::Error| StateError::new(path, error);
-    if let Some(text) = read(path)? {
-        let note = private(path, Kind::File)?;
-        return match text.trim_start_matches('\u{feff}').trim() {
-            "" => Err(StateError::new(
-                path,
-                "it is empty; remove it, and a new one is created",
-            )),
-            text => Ok((Secret::from(text), note)),
-        };
+    if let Some(secret) = written(path)? {
+        return Ok((secret, private(path, Kind::File)?));
     }
-    let mut random = [0; 32];
-    aws_lc_rs::rand::fill(&mut random).map_err(|_| StateError::new(path, "no random numbers"))?;
+    let random: [u8; 32] = random(path)?;
     let text = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random);
     if let Some(parent) = path.parent() {
         platform::create_private_folder(parent).map_err(failed)?;
@@ -164,10 +163,15 @@ fn made(path: &Path) -> Result<(Secret, Option<String>), StateError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(failed(error)),
     }
-    match read(path)? {
-        Some(text) => Ok((Secret::from(text.trim()), None)),
-        None => Err(StateError::new(path, "it vanished")),
-    }
+    let secret = written(path)?.ok_or_else(|| StateError::new(path, "it vanished"))?;
+    Ok((secret, None))
+}
+
+/// Returns random octets for the file at `path`.
+fn random<const LENGTH: usize>(path: &Path) -> Result<[u8; LENGTH], StateError> {
+    let mut random = [0; LENGTH];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| StateError::new(path, "no random numbers"))?;
+    Ok(random)
 }
 
 /// Creates a file that must not exist. On file systems without hard links (SMB, FUSE) the content is
@@ -232,9 +236,7 @@ fn create_new(path: &Path) -> io::Result<File> {
 
 /// Creates a temporary file next to `path`, and flushes it.
 fn write_beside(path: &Path, bytes: &[u8]) -> Result<PathBuf, StateError> {
-    let mut random = [0; 8];
-    aws_lc_rs::rand::fill(&mut random).map_err(|_| StateError::new(path, "no random numbers"))?;
-    let suffix = u64::from_ne_bytes(random);
+    let suffix = u64::from_ne_bytes(random(path)?);
     let temporary = path.with_extension(format!("{suffix:016x}.new"));
     let mut file = create_new(&temporary).map_err(|error| StateError::new(path, error))?;
     let written = give(&file, &temporary).and_then(|()| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::clock::now_ms;
+use super::super::issued::now_ms;
 use super::consent_store::{NEWER, Store};
 use super::file::{self, StateError};
 use super::kept::Kept;

@@ -1,11 +1,11 @@
 //! Content of a login's file: the record of a consent, or a tombstone.
 
-use super::clock::now_ms;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::super::issued::now_ms;
 use super::record::StoredConsent;
 use crate::cluster::number::Number;
 
@@ -16,28 +16,24 @@ pub(super) const TOMBSTONE: Duration = Duration::from_secs(90 * 24 * 3600);
 const CLEAR: usize = 64 * 1024;
 
 /// Opened content of a login's file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Kept {
     /// Login of the record.
     pub login: String,
+    /// Sealed separately.
+    #[serde(skip)]
     number: Number,
+    #[serde(flatten)]
     content: Content,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 enum Content {
+    #[serde(rename = "record")]
     Consent(Box<StoredConsent>),
     /// Time of the tombstone, in milliseconds since 1970.
+    #[serde(rename = "forgotten")]
     Tombstone(u64),
-}
-
-#[derive(Serialize, Deserialize)]
-struct Clear {
-    login: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    record: Option<StoredConsent>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    forgotten: Option<u64>,
 }
 
 impl Kept {
@@ -89,35 +85,19 @@ impl Kept {
 
     /// Writes the clear text to be sealed.
     pub(crate) fn clear(&self) -> Option<Zeroizing<Vec<u8>>> {
-        let clear = Clear {
-            login: self.login.clone(),
-            record: self.record().cloned(),
-            forgotten: match self.content {
-                Content::Consent(_) => None,
-                Content::Tombstone(since) => Some(since),
-            },
-        };
         // A buffer that grows would leave copies of the text in memory.
         let mut text = Zeroizing::new(Vec::with_capacity(CLEAR));
-        serde_json::to_writer(&mut *text, &clear).ok()?;
+        serde_json::to_writer(&mut *text, self).ok()?;
         Some(text)
     }
 
     /// Parses the clear text that was sealed with this number.
     pub(crate) fn from_clear(number: Number, clear: &[u8]) -> Option<Self> {
-        let clear: Clear = serde_json::from_slice(clear).ok()?;
-        let content = match (clear.record, clear.forgotten) {
-            (Some(mut record), None) => {
-                record.number = number;
-                Content::Consent(Box::new(record))
-            }
-            (None, Some(since)) => Content::Tombstone(since),
-            _ => return None,
-        };
-        Some(Self {
-            login: clear.login,
-            number,
-            content,
-        })
+        let mut kept: Self = serde_json::from_slice(clear).ok()?;
+        kept.number = number;
+        if let Content::Consent(record) = &mut kept.content {
+            record.number = number;
+        }
+        Some(kept)
     }
 }

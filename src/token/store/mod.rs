@@ -10,7 +10,6 @@
 //! first. A relay detects the writes of others by the file's identity and time. A record that
 //! could not be written stays in memory with its lock, so that no one redeems its predecessor.
 
-mod clock;
 mod consent_store;
 mod file;
 mod first;
@@ -22,7 +21,6 @@ mod turn;
 mod unwritten;
 mod version;
 
-pub(crate) use clock::now_ms;
 pub use consent_store::Store;
 pub(crate) use file::Room;
 pub use file::{StateError, generated, key_of};
@@ -30,4 +28,4 @@ pub use kept::Kept;
 pub(crate) use record::StoredToken;
 pub use record::{ConsentRefusal, Owner, StoredConsent};
 pub(crate) use turn::StoreTurn;
-pub(crate) use version::{RecordVersion, life_of};
+pub(crate) use version::RecordVersion;

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::issued::{IssuedToken, now};
+use super::super::issued::{IssuedToken, now, now_ms};
 use super::super::life::margin;
-use super::clock::now_ms;
 use crate::cluster::number::Number;
 use crate::config::Registration;
 use crate::fault::Fault;
@@ -281,9 +280,9 @@ impl StoredConsent {
         self.access = Some(StoredToken::new(grant));
     }
 
-    /// Returns the access token as [`StoredToken::usable`] does.
-    pub(crate) fn access(&self, least: Duration, replaces: Option<&Secret>) -> Option<IssuedToken> {
-        self.access.as_ref()?.usable(least, replaces)
+    /// The last access token, if there is one.
+    pub(crate) fn access(&self) -> Option<&StoredToken> {
+        self.access.as_ref()
     }
 
     /// Whether its access token was obtained after this, in seconds since 1970.
@@ -380,10 +379,12 @@ mod tests {
             let grant = IssuedToken::new(Secret::from("t"), Duration::from_secs(lifetime));
             record.obtained(&grant);
             age(&mut record, usable);
-            assert!(record.access(least, None).is_some(), "{lifetime} {usable}");
-            assert!(record.access(least, Some(&grant.token)).is_none());
+            let access = record.access().unwrap();
+            assert!(access.usable(least, None).is_some(), "{lifetime} {usable}");
+            assert!(access.usable(least, Some(&grant.token)).is_none());
             age(&mut record, usable + 20);
-            assert!(record.access(least, None).is_none(), "{lifetime} {usable}");
+            let access = record.access().unwrap();
+            assert!(access.usable(least, None).is_none(), "{lifetime} {usable}");
         }
     }
 

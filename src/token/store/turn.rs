@@ -39,6 +39,11 @@ impl StoreTurn {
     pub(crate) fn take_pending(&mut self) -> Option<StoredConsent> {
         self.pending.take()
     }
+
+    /// Keeps a record of the login that cannot be written at the moment, and its lock with it.
+    pub(crate) fn write_later(mut self, record: StoredConsent) {
+        self.pending = Some(record);
+    }
 }
 
 impl Drop for StoreTurn {

@@ -1,7 +1,7 @@
-//! Version of a record's file, and the time for which the shared store keeps a token.
+//! Version of a record's file.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use crate::cluster::number::Number;
 use crate::platform::FileId;
@@ -20,9 +20,4 @@ impl RecordVersion {
         let file = of_file();
         (file.is_some() || unwritten.is_some()).then_some(Self(file, unwritten))
     }
-}
-
-/// Computes how long the store keeps a token that belongs to no consent.
-pub(crate) fn life_of(left: Duration) -> Duration {
-    left + Duration::from_secs(600)
 }

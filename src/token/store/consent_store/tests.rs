@@ -1,6 +1,6 @@
 //! Turns, and records that cannot be written.
 
-use super::super::now_ms;
+use super::super::super::issued::now_ms;
 use super::*;
 use crate::config::GeneratedSecret;
 use crate::secret::Secret;
@@ -23,6 +23,53 @@ fn record(token: &str) -> StoredConsent {
 }
 
 const SHORT: Duration = Duration::from_millis(1);
+
+/// A byte order mark, which editors write, is no part of the key, at the start and afterwards.
+#[test]
+fn a_marked_key_is_the_same_after_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("key");
+    std::fs::write(&key, "\u{feff}a key of some length\r\n").unwrap();
+    let state = State {
+        directory: directory.path().join("state"),
+        key: GeneratedSecret::File(key),
+        wanted: true,
+        store: None,
+    };
+    let opened = Store::open(&state).unwrap();
+    assert!(opened.is_at(&state));
+    let given = store(directory.path());
+    assert_eq!(given.name("login"), opened.name("login"));
+}
+
+/// The names in a record's sealed text are those of earlier versions.
+#[test]
+fn a_text_has_a_record_or_the_time_of_a_tombstone() {
+    let number = Number::of_act(7, None);
+    let text = |kept: &Kept| String::from_utf8(kept.clear().unwrap().to_vec()).unwrap();
+    let consent = text(&Kept::of_record("l", &record("r")));
+    let expected = r#"{"login":"l","record":{"provider":null,"tenant":null,"client_id":"c","refresh_token":"r","#;
+    assert!(consent.starts_with(expected), "{consent}");
+    let kept = Kept::from_clear(number, consent.as_bytes()).unwrap();
+    assert_eq!(
+        (kept.number(), kept.record().unwrap().number),
+        (number, number)
+    );
+    let tombstone = Kept::from_clear(number, br#"{"login":"l","forgotten":5}"#).unwrap();
+    assert_eq!(text(&tombstone), r#"{"login":"l","forgotten":5}"#);
+    assert!(tombstone.record().is_none() && tombstone.is_spent());
+    for wrong in [
+        "{}",
+        r#"{"login":"l"}"#,
+        r#"{"forgotten":5}"#,
+        r#"{"v":1,"login":"authrelay"}"#,
+    ] {
+        assert!(
+            Kept::from_clear(number, wrong.as_bytes()).is_none(),
+            "{wrong}"
+        );
+    }
+}
 
 /// Whoever refreshes reads, asks and writes: a record that is deleted meanwhile stays deleted.
 #[tokio::test]
@@ -51,7 +98,7 @@ async fn a_record_that_is_late_keeps_its_lock() {
     let (store, other) = (store(directory.path()), store(directory.path()));
     store.write("login", &record("old")).unwrap();
     let turn = store.lock("login", SHORT).await.unwrap();
-    store.write_later("login", turn, record("new"));
+    turn.write_later(record("new"));
     let refused = other.lock("login", SHORT).await.err().unwrap();
     assert_eq!(refused.class, Class::Later { throttled: false });
     assert!(!refused.fault.detail().contains("[cut]"), "{refused:?}");
@@ -66,7 +113,7 @@ async fn a_record_that_is_late_keeps_its_lock() {
     assert!(other.lock("login", SHORT).await.is_ok());
     // A new consent, or `forget`, ends it as well.
     let turn = store.lock("login", SHORT).await.unwrap();
-    store.write_later("login", turn, record("newer"));
+    turn.write_later(record("newer"));
     assert!(store.forget("login", SHORT).await.unwrap());
     assert!(store.read("login").unwrap().is_none());
     assert!(other.lock("login", SHORT).await.is_ok());
@@ -91,7 +138,7 @@ async fn d49_a_record_that_a_request_holds_is_still_pending() {
     let store = store(directory.path());
     store.write("login", &record("old")).unwrap();
     let turn = store.lock("login", SHORT).await.unwrap();
-    store.write_later("login", turn, record("new"));
+    turn.write_later(record("new"));
     let turn = store.lock("login", SHORT).await.unwrap();
     assert!(turn.pending().is_some());
     let stored = store.until_stored("login");
@@ -113,7 +160,7 @@ async fn a_pending_record_is_read_by_whoever_acts_for_a_person() {
     let store = store(directory.path());
     store.write("login", &record("old")).unwrap();
     let turn = store.lock("login", SHORT).await.unwrap();
-    store.write_later("login", turn, record("new"));
+    turn.write_later(record("new"));
     let turn = store.lock_written("login", SHORT).await.unwrap();
     let read = store.load("login").await.unwrap().unwrap();
     assert_eq!(read.refresh_token.expose(), "new");
