@@ -20,6 +20,16 @@ const BUNDLES: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
+/// Words of details that tell of a failed connection, rather than of the server's reply.
+const NO_WAY: [&str; 6] = [
+    "resolve",
+    "connect",
+    "in time",
+    "no answer",
+    "cannot be used",
+    "no TLS with",
+];
+
 /// Adds a hint to the fault's remedy, if one applies.
 pub fn hinted(fault: Fault, provider: &Provider) -> Fault {
     if !matches!(fault.kind(), Kind::Unreachable | Kind::Unavailable) {
@@ -27,9 +37,8 @@ pub fn hinted(fault: Fault, provider: &Provider) -> Fault {
     }
     let name = &provider.name;
     let detail = fault.detail();
-    let untrusted = ["not trusted", "UnknownIssuer", "BadSignature"]
-        .iter()
-        .any(|said| detail.contains(said));
+    let says = |words: &[&str]| words.iter().any(|word| detail.contains(word));
+    let untrusted = says(&["not trusted", "UnknownIssuer", "BadSignature"]);
     let hint = if untrusted && provider.ca.0.is_empty() {
         bundle().map(|bundle| {
             format!(
@@ -37,7 +46,7 @@ pub fn hinted(fault: Fault, provider: &Provider) -> Fault {
                 bundle.display()
             )
         })
-    } else if !untrusted && provider.egress.is_none() && is_way(detail) {
+    } else if !untrusted && provider.egress.is_none() && says(&NO_WAY) {
         proxy().map(|(variable, proxy)| {
             format!(
                 "{variable} is set and is not followed: if {proxy} is this network's way out, set providers.{name}.egress: {{url: {proxy}}}"
@@ -46,30 +55,14 @@ pub fn hinted(fault: Fault, provider: &Provider) -> Fault {
     } else {
         None
     };
-    match hint {
-        Some(hint) => {
-            let remedy = match fault.remedy() {
-                Some(remedy) => format!("{hint}; {remedy}"),
-                None => hint,
-            };
-            fault.with_remedy(remedy)
-        }
-        None => fault,
-    }
-}
-
-/// Whether the connection failed, rather than the server's reply.
-fn is_way(detail: &str) -> bool {
-    [
-        "resolve",
-        "connect",
-        "in time",
-        "no answer",
-        "cannot be used",
-        "no TLS with",
-    ]
-    .iter()
-    .any(|said| detail.contains(said))
+    let Some(hint) = hint else {
+        return fault;
+    };
+    let remedy = match fault.remedy() {
+        Some(remedy) => format!("{hint}; {remedy}"),
+        None => hint,
+    };
+    fault.with_remedy(remedy)
 }
 
 /// Returns the proxy of the environment, without credentials.

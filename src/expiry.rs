@@ -18,6 +18,12 @@ pub fn of_certificate(der: &[u8]) -> Option<i64> {
     Some(certificate.validity().not_after.timestamp())
 }
 
+/// Beginning of a certificate's validity, in DER (RFC 5280 §4.1.2.5).
+pub fn beginning_of_certificate(der: &[u8]) -> Option<i64> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+    Some(certificate.validity().not_before.timestamp())
+}
+
 /// Remaining whole days of something near its expiry, negative afterwards; `None` if it is not
 /// near.
 pub fn near(end: i64, now: i64) -> Option<i64> {

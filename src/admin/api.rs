@@ -174,19 +174,10 @@ pub(super) async fn test(
         let what = "the identity provider checks this account's password: send {\"password\": …}";
         return error(StatusCode::BAD_REQUEST, what);
     }
-    let targets: Vec<_> = Protocol::ALL
-        .into_iter()
-        .filter(|protocol| match &asked.protocol {
-            Some(asked) => Protocol::from_name(asked) == Some(*protocol),
-            None => account.serves(*protocol),
-        })
-        .map(|protocol| TestTarget {
-            account: account.clone(),
-            login: login.clone(),
-            protocol,
-            password: password.clone(),
-        })
-        .collect();
+    let targets = match asked.protocol.as_deref().map(Protocol::from_name) {
+        Some(None) => Vec::new(),
+        protocol => TestTarget::of(&account, &login, protocol.flatten(), password.as_ref()),
+    };
     if targets.is_empty() {
         return error(StatusCode::BAD_REQUEST, "protocol is imap, pop3 or smtp");
     }

@@ -7,7 +7,7 @@ use crate::cluster::keys::Keys;
 use crate::cluster::redis::examine;
 use crate::config::{Config, LoadMode};
 use crate::text::counted;
-use crate::token::store::key_of;
+use crate::token::store::{Store, key_of};
 
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct Options {
@@ -27,6 +27,12 @@ pub(super) fn run(path: &Path, options: &Options) -> Result<Exit, Exit> {
     let checked = Config::load(path, mode).map_err(|problems| refuse(&problems))?;
     for warning in &checked.warnings {
         print_error(format_args!("warning: {warning}"));
+    }
+    if checked.state.wanted
+        && !options.no_secrets
+        && let Err(error) = Store::check_key(&checked.state)
+    {
+        return Err(Exit::Config.with(format_args!("state.key: {error}")));
     }
     if options.online {
         online(path);

@@ -34,8 +34,12 @@ pub(super) fn server_certificate(
     }
     match files.checked() {
         Ok(identity) => {
+            let at = field.at("certificate");
+            if identity.beginning() > Some(expiry::now()) {
+                at.warn("the certificate is not valid yet: clients refuse it, unless this machine's clock is wrong");
+            }
             if let Some(end) = identity.end() {
-                warn_of_end(&field.at("certificate"), "certificate", end);
+                warn_of_end(&at, "certificate", end);
             }
             Some(Arc::new(identity))
         }

@@ -73,7 +73,7 @@ fn registration(
     let device_url = consent_url(by_device, &provider.device_url, "device_url");
     let bare = |scopes: Vec<Scope>| Some(scopes.into_iter().map(|Scope(scope)| scope).collect());
     let scope: Option<Vec<String>> = keys.scope.take().convert(bare)?;
-    has_usable_scope(field, &grant, &provider, scope.as_deref()).then_some(())?;
+    check_scope(field, &grant, &provider, scope.as_deref())?;
     let credential_expires = match grant.credential() {
         Some(ClientCredential::Certificate(key)) => key.expires,
         _ => expires?.map(|Day(end)| end),
@@ -100,28 +100,6 @@ fn token_template(field: &Field, provider: &Provider, grant: &Grant) -> String {
     let host = host.filter(|host| host.starts_with("https://"));
     let host = host.as_deref().unwrap_or(ENTRA).trim_end_matches('/');
     provider.token_url.replacen(ENTRA, host, 1)
-}
-
-/// Whether the registration's scope, or the default, can be used; reports problems.
-fn has_usable_scope(
-    field: &Field,
-    grant: &Grant,
-    provider: &Provider,
-    scope: Option<&[String]>,
-) -> bool {
-    match scope {
-        Some(scope) => check_scope(&field.at("scope"), grant, provider, scope),
-        None if has_default_scope(provider, grant) => {}
-        None => {
-            field.problem(format_args!(
-                "scope is missing, and the provider {} has none for the grant {}; write what the identity provider calls access to the mail service",
-                provider.name,
-                grant.name()
-            ));
-            return false;
-        }
-    }
-    true
 }
 
 fn client_id(field: &Field, grant: Option<&Grant>, keys: &RegistrationKeys) -> Option<String> {
@@ -178,8 +156,26 @@ fn tenant(field: &Field, provider: &Provider, grant: &Grant, key: Key<String>) -
     Some(tenant)
 }
 
-/// Warns about scopes that identity providers refuse.
-fn check_scope(field: &Field, grant: &Grant, provider: &Provider, scopes: &[String]) {
+/// Checks that there is a scope, or a default, and warns about those that identity providers refuse.
+fn check_scope(
+    field: &Field,
+    grant: &Grant,
+    provider: &Provider,
+    scopes: Option<&[String]>,
+) -> Option<()> {
+    let Some(scopes) = scopes else {
+        let default = grant.default_scope(&provider.preset.scopes, &Protocol::ALL);
+        // A command chooses the scope itself.
+        if matches!(grant, Grant::Command(_)) || !default.is_empty() {
+            return Some(());
+        }
+        return field.reject(format_args!(
+            "scope is missing, and the provider {} has none for the grant {}; write what the identity provider calls access to the mail service",
+            provider.name,
+            grant.name()
+        ));
+    };
+    let field = field.at("scope");
     let acts_for_a_person = |scope: &&String| {
         let scope = scope.to_lowercase();
         DELEGATED.iter().any(|word| scope.ends_with(word))
@@ -202,14 +198,9 @@ fn check_scope(field: &Field, grant: &Grant, provider: &Provider, scopes: &[Stri
             "Google compares scopes to the letter: write {GOOGLE_MAIL}, with its last slash"
         ));
     }
+    Some(())
 }
 
 fn is_federated(grant: &Grant) -> bool {
     matches!(grant.credential(), Some(ClientCredential::Federated(_)))
-}
-
-fn has_default_scope(provider: &Provider, grant: &Grant) -> bool {
-    let scope = || grant.default_scope(&provider.preset.scopes, &Protocol::ALL);
-    // A command chooses the scope itself.
-    matches!(grant, Grant::Command(_)) || !scope().is_empty()
 }

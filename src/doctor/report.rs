@@ -52,3 +52,24 @@ pub struct TestTarget {
     /// The user's password, for the grant `password`.
     pub password: Option<Secret>,
 }
+
+impl TestTarget {
+    /// Creates the target for one protocol, or those for all that the account serves.
+    pub fn of(
+        account: &Arc<Account>,
+        login: &str,
+        protocol: Option<Protocol>,
+        password: Option<&Secret>,
+    ) -> Vec<Self> {
+        let target = |protocol| Self {
+            account: account.clone(),
+            login: login.to_owned(),
+            protocol,
+            password: password.cloned(),
+        };
+        match protocol {
+            Some(protocol) => vec![target(protocol)],
+            None => account.served().map(target).collect(),
+        }
+    }
+}

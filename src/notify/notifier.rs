@@ -13,11 +13,12 @@ use tokio::sync::{mpsc, watch};
 use crate::config::{Hook, HookTarget, NotifyEvent};
 use crate::metrics::Metrics;
 
-/// Maximum number of waiting reports, and of waiting alerts of each hook.
-const QUEUE: usize = 256;
-
 /// Maximum number of open conditions; further ones are not reported.
 const OPEN: usize = 10_000;
+
+/// Maximum number of waiting reports, and of waiting alerts of each hook: a beginning and an end of
+/// every condition. Accounts are looked at all at once, and room is only taken by what waits.
+const QUEUE: usize = 2 * OPEN;
 
 /// Accepts reports and passes them to the hooks.
 #[derive(Debug, Clone)]

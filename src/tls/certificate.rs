@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use rustls::ServerConfig;
-use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
@@ -16,6 +16,9 @@ use crate::text;
 
 /// Largest PEM file, in octets; a bundle of all public authorities has 250 KiB.
 const PEM_CAP: u64 = 4 * 1024 * 1024;
+
+/// End of one section and beginning of the next without a line end between them.
+const JOINED: &str = "----------BEGIN ";
 
 /// A certificate chain and its private key, checked to belong together.
 #[derive(Debug)]
@@ -71,6 +74,13 @@ impl ServerCertificate {
             self.key.clone_key(),
             self.client_ca.as_deref(),
         )
+    }
+
+    /// Beginning of the certificate's validity, in seconds since 1970.
+    pub fn beginning(&self) -> Option<i64> {
+        self.chain
+            .first()
+            .and_then(|leaf| expiry::beginning_of_certificate(leaf))
     }
 
     /// Expiry of the certificate, in seconds since 1970.
@@ -158,11 +168,50 @@ fn located(path: &Path, why: &str) -> String {
 /// Reads the certificates of a PEM file; at least one is required.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let pem = octets(path)?;
-    match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
-        Ok(chain) if !chain.is_empty() => Ok(chain),
-        Ok(_) => Err(format!("{} holds no certificate in PEM", path.display())),
-        Err(error) => Err(format!("{}: {error}", path.display())),
+    let path = path.display();
+    let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+    let chain = chain.map_err(|error| format!("{path} {}", broken(&error)))?;
+    if chain.is_empty() {
+        return Err(format!("{path} holds no certificate in PEM"));
     }
+    match chain.iter().position(|der| !is_whole(der)) {
+        Some(index) => Err(format!(
+            "{path} holds a certificate that is damaged: number {}",
+            index + 1
+        )),
+        None => Ok(chain),
+    }
+}
+
+/// Describes an error of the PEM parser.
+fn broken(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => {
+            "has a BEGIN line without its END line: it is cut off"
+        }
+        pem::Error::IllegalSectionStart { .. } => "has a BEGIN line that is malformed",
+        pem::Error::Base64Decode(_) => "has something between BEGIN and END that is no base64",
+        _ => "is no PEM that can be read",
+    }
+}
+
+/// Whether a certificate is one DER sequence (X.690 §8.1.3). Peers take nothing else.
+fn is_whole(der: &[u8]) -> bool {
+    let Some((&[0x30, first], rest)) = der.split_first_chunk::<2>() else {
+        return false;
+    };
+    let (length, content) = match first {
+        0..=0x7f => (usize::from(first), rest),
+        0x81..=0x84 => match rest.split_at_checked(usize::from(first & 0x7f)) {
+            Some((octets, content)) => {
+                let add = |length: usize, octet: &u8| length << 8 | usize::from(*octet);
+                (octets.iter().fold(0, add), content)
+            }
+            None => return false,
+        },
+        _ => return false,
+    };
+    length > 0 && content.len() == length
 }
 
 /// Reads the private key of a PEM file.
@@ -191,8 +240,86 @@ fn octets(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
         return Err(format!("{} is larger than 4 MiB", path.display()));
     }
     // The PEM parser reports content that is not text.
-    Ok(match text::decode(&octets) {
-        Some(text) => Zeroizing::new(text.as_bytes().to_vec()),
-        None => octets,
-    })
+    let Some(text) = text::decode(&octets) else {
+        return Ok(octets);
+    };
+    // Files that were put one behind the other, the first without a line end: the parser would skip
+    // what begins in the middle of a line.
+    let text = match text.contains(JOINED) {
+        true => Zeroizing::new(text.replace(JOINED, "-----\n-----BEGIN ")),
+        false => text,
+    };
+    Ok(Zeroizing::new(text.as_bytes().to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pem() -> String {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(vec!["relay.test".to_owned()]);
+        certificate.unwrap().self_signed(&key).unwrap().pem()
+    }
+
+    fn read(text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chain");
+        std::fs::write(&path, text).unwrap();
+        let place = path.display().to_string();
+        certificates(&path).map_err(|why| why.replace(&place, "chain"))
+    }
+
+    #[test]
+    fn files_put_one_behind_the_other_are_read_as_two() {
+        let (one, other) = (pem(), pem());
+        let both = read(&format!("{one}{other}")).unwrap();
+        assert_eq!(both.len(), 2);
+        assert_eq!(read(&format!("{}{other}", one.trim_end())).unwrap(), both);
+    }
+
+    #[test]
+    fn what_is_broken_is_said_in_words() {
+        let good = pem();
+        let short = "-----BEGIN CERTIFICATE-----\nMAMBAQ==\n-----END CERTIFICATE-----\n";
+        let cut = good.get(..good.len() - 30).unwrap();
+        for (text, why) in [
+            (String::new(), "holds no certificate in PEM"),
+            (
+                cut.to_owned(),
+                "has a BEGIN line without its END line: it is cut off",
+            ),
+            (
+                good.replacen("MII", "M!I", 1),
+                "has something between BEGIN and END that is no base64",
+            ),
+            (
+                format!("{good}{short}"),
+                "holds a certificate that is damaged: number 2",
+            ),
+        ] {
+            assert_eq!(read(&text), Err(format!("chain {why}")));
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_one_sequence() {
+        assert!(is_whole(&[0x30, 2, 5, 0]));
+        let long = [&[0x30, 0x82, 1, 0][..], &[0; 256]].concat();
+        assert!(is_whole(&long));
+        for der in [
+            &[][..],
+            &[0x30],
+            &[0x30, 0],
+            &[0x31, 2, 5, 0],
+            &[0x30, 3, 5, 0],
+            &[0x30, 1, 5, 0],
+            &[0x30, 0x80, 5, 0],
+            &[0x30, 0x82, 1],
+            &[0x30, 0xff, 5, 0],
+            long.get(..255).unwrap(),
+        ] {
+            assert!(!is_whole(der), "{der:?}");
+        }
+    }
 }

@@ -17,13 +17,13 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// Successful response; its texts are overwritten on drop.
 #[derive(Debug, Deserialize)]
 pub(super) struct AccessTokenResponse {
-    access_token: Secret,
+    pub(super) access_token: Secret,
     #[serde(default)]
     expires_in: Value,
     #[serde(default)]
     refresh_token: Option<Secret>,
     #[serde(default)]
-    id_token: Option<Secret>,
+    pub(super) id_token: Option<Secret>,
     /// Space-separated; some endpoints send a list or another type.
     #[serde(default)]
     scope: Value,
@@ -40,20 +40,10 @@ impl AccessTokenResponse {
         is_token.then_some(answer)
     }
 
-    /// The access token.
-    pub(super) fn token(&self) -> &Secret {
-        &self.access_token
-    }
-
     /// The refresh token; `None` if absent or empty.
     pub(super) fn refresh_token(&self) -> Option<&Secret> {
         let token = self.refresh_token.as_ref()?;
         (!token.expose().trim().is_empty()).then_some(token)
-    }
-
-    /// The id token of OpenID Connect, if present.
-    pub(super) fn id_token(&self) -> Option<&str> {
-        self.id_token.as_ref().map(Secret::expose)
     }
 
     /// The granted scopes, if the response states them.

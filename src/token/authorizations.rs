@@ -12,8 +12,9 @@ use url::Url;
 
 use crate::config::Account;
 use crate::fault::{Fault, Kind};
+use crate::token::grant::consent;
 use crate::token::sharing::{Completed, SharedRecords};
-use crate::token::{AuthorizationRequest, Consent, TokenSource};
+use crate::token::{AuthorizationRequest, Consent, TokenSource, refusal};
 
 /// Longest time for a user to consent.
 pub const LIFETIME: Duration = Duration::from_secs(600);
@@ -85,7 +86,7 @@ impl PendingAuthorizations {
         account: &Arc<Account>,
         login: &str,
     ) -> Result<Url, Fault> {
-        let (request, url, state) = token_source.start_consent(account, login, &self.redirect)?;
+        let (request, url, state) = consent::start(account.clone(), login, &self.redirect)?;
         let now = Instant::now();
         let mut entries = self.entries.lock();
         entries.retain(|_, entry| now.duration_since(entry.began) < LIFETIME);
@@ -257,7 +258,8 @@ async fn finish(
     let error = parameter(query, "error");
     if !error.is_empty() {
         let description = parameter(query, "error_description");
-        return Err(token_source.refused_consent(&request, &error, &description));
+        let registration = &request.account.registration;
+        return Err(refusal::at_consent(registration, &error, &description).into());
     }
     let code = parameter(query, "code");
     if code.is_empty() {

@@ -4,32 +4,15 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use url::Url;
-
 use super::endpoint::Endpoint;
 use super::failure::TokenError;
 use super::source::TokenSource;
-use super::store::Store;
-use super::{AuthorizationRequest, Consent, DeviceAuthorization, grant, refusal};
+use super::store::{Owner, Store, StoredConsent};
+use super::{AuthorizationRequest, Consent, DeviceAuthorization, grant};
 use crate::config::Account;
 use crate::fault::{Fault, Kind};
 
 impl TokenSource {
-    /// Begins a consent for `login` in a browser that returns to `redirect`. Returns the URL to which
-    /// to send the user, and the `state` that only this user knows.
-    ///
-    /// # Errors
-    ///
-    /// The account has another grant.
-    pub fn start_consent(
-        &self,
-        account: &Arc<Account>,
-        login: &str,
-        redirect: &Url,
-    ) -> Result<(AuthorizationRequest, Url, String), Fault> {
-        Ok(grant::consent::start(account.clone(), login, redirect)?)
-    }
-
     /// Redeems the returned code and stores the consent.
     ///
     /// # Errors
@@ -46,29 +29,29 @@ impl TokenSource {
         self.complete(&login, completed).await
     }
 
-    /// Builds the fault for an error that the identity provider returned instead of a code (RFC
-    /// 6749 §4.1.2.1).
-    pub fn refused_consent(
-        &self,
-        pending: &AuthorizationRequest,
-        error: &str,
-        description: &str,
-    ) -> Fault {
-        refusal::at_consent(&pending.account.registration, error, description).fault
-    }
-
     /// Restores the previous consent if the mail service refuses the mailbox to the last one.
     /// Returns whether there was one.
     pub async fn take_back_consent(&self, account: &Account, login: &str) -> bool {
         let Some(store) = &self.store else {
             return false;
         };
-        let taken = grant::consent::take_back(account, login, store, self.timeout).await;
-        let taken = taken.unwrap_or(false);
-        if taken {
+        let owner = Owner::of(&account.registration);
+        let taking = async {
+            let _turn = store.lock_written(login, self.timeout).await?;
+            let record = store
+                .load(login)
+                .await?
+                .and_then(|record| record.of(&owner));
+            match record.and_then(StoredConsent::taken_back) {
+                Some(before) => store.save(login, &before).await.map(|()| true),
+                None => Ok::<_, TokenError>(false),
+            }
+        };
+        let is_taken = taking.await.unwrap_or(false);
+        if is_taken {
             self.after_act(login).await;
         }
-        taken
+        is_taken
     }
 
     /// Begins a consent for `login` on another device.

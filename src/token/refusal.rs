@@ -6,7 +6,6 @@
 //! by the suberrors `bad_token` and `token_expired` with an unknown code, or by a bare
 //! `invalid_grant`. Unknown errors leave it unchanged.
 
-mod subject;
 mod table;
 
 use std::borrow::Cow;
@@ -15,9 +14,8 @@ use super::failure::Class::{self, Attention, Ended};
 use super::failure::TokenError;
 use crate::config::Registration;
 use crate::fault::cut_secrets;
-use subject::For;
 pub(super) use table::THROTTLED;
-use table::{CODES, LATER, LESS, NAMES, Row, TROUBLE, UNKNOWN};
+use table::{CODES, For, LATER, LESS, NAMES, TROUBLE, UNKNOWN};
 
 /// An error response (RFC 6749 §5.2, with Entra's and Google's additions).
 #[derive(Debug, Default)]
@@ -72,24 +70,17 @@ fn meaning(
     codes: &[u64],
     error: &str,
 ) -> (Class, &'static str) {
-    let about = |row: &&Row<u64>| row.about.is(registration);
+    let is_later = |class| matches!(class, Class::Later { .. });
     let mut found = codes.iter().filter_map(|code| {
-        let rows = CODES.iter().filter(|row| row.answers.contains(code));
-        rows.clone().find(about)
+        let mut rows = CODES.iter();
+        rows.find(|row| row.answers.contains(code) && row.about.is(registration))
     });
     // If several codes are known, a temporary one takes precedence.
     let first = found.next();
-    let known = match (
-        first,
-        found.find(|row| matches!(row.class, Class::Later { .. })),
-    ) {
-        (_, Some(later)) => Some(later),
-        (first, None) => first,
-    };
+    let known = found.find(|row| is_later(row.class)).or(first);
     let of_name = NAMES
         .iter()
         .find(|row| row.answers.contains(&error) && row.about.is(registration));
-    let is_later = |class| matches!(class, Class::Later { .. });
     match (known, of_name) {
         (Some(row), _) if is_later(row.class) => (row.class, row.remedy),
         _ if refusal.status == 429 => (LESS, THROTTLED),

@@ -1,6 +1,7 @@
 //! `notify` and `reload: watch`: what needs a person is told once when it begins and once when it
 //! is over; files that change are taken over.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::sync::mpsc;
@@ -222,6 +223,34 @@ async fn what_a_reload_removes_is_told_to_be_over() {
         reload(&relay).await;
         assert_alert(&told.wait(2).await[1], event, "end", subject);
     }
+}
+
+/// However many accounts there are, each is told when it begins and when it is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_account_is_told() {
+    const ACCOUNTS: usize = 300;
+    let told = Told::new();
+    let first = format!("  - login: {LOGIN}\n    registration: sandbox\n");
+    let account = |number| {
+        format!("  - {{login: a{number}@contoso.test, registration: sandbox, password: p}}\n")
+    };
+    let more: String = (1..ACCOUNTS).map(account).collect();
+    let relay = consenting()
+        .replace(&first, &format!("{more}{first}"))
+        .append(&told.hook("consent"))
+        .start()
+        .await;
+    let subjects = |alerts: &[Value]| -> BTreeSet<String> {
+        let subjects = alerts.iter().map(|alert| alert["subject"].to_string());
+        subjects.collect()
+    };
+    let begun = told.wait(ACCOUNTS).await;
+    assert_eq!(subjects(&begun).len(), ACCOUNTS);
+    relay.rewrite(&[(&more, "")]);
+    reload(&relay).await;
+    let ended = told.wait(2 * ACCOUNTS - 1).await.split_off(ACCOUNTS);
+    assert!(ended.iter().all(|alert| alert["state"] == "end"));
+    assert_eq!(subjects(&ended).len(), ACCOUNTS - 1);
 }
 
 /// A hook that comes later is told what is open, and so no end without its beginning.

@@ -90,6 +90,7 @@ pub(crate) fn with(secret: &str) -> String {
 #[test]
 fn d34_check_says_what_run_would() {
     let folder = Folder::new().with("file", "").with("short", "abc\n");
+    std::os::unix::fs::symlink("/nowhere/else", folder.path().join("nowhere")).unwrap();
     let text = with("s3cret-of-the-app");
     for (more, expected) in [
         (
@@ -112,6 +113,7 @@ fn d34_check_says_what_run_would() {
             "log.rotate: has no use without log.file",
         ),
         ("state: {directory: file}\n", "state.directory: "),
+        ("state: {directory: nowhere}\n", "state.directory: "),
         ("state: {key: a}\n", "state.key: has fewer than 16 octets"),
         (
             "state: {key: {env: PLAIN}}\n",
@@ -139,6 +141,44 @@ fn d34_check_says_what_run_would() {
     // What is not there yet is made.
     let good = "state: {directory: new, key: {file: new-key}}\nadmin: {bind: '127.0.0.1:0', token: sixteen-octets-x}\nlog: {file: relay.log, rotate: 1MB, keep: 3}\n";
     folder.is_silent_about(&format!("{good}{text}"), "warning: state");
+}
+
+/// A path at which the listener could not serve its pages.
+#[test]
+fn a_public_path_is_no_page_of_the_listener() {
+    let folder = Folder::new();
+    let check = |path: &str| {
+        folder.check(&format!(
+            "admin: {{bind: '127.0.0.1:8025', public_url: 'https://relay.test{path}'}}\n{}",
+            with("a secret")
+        ))
+    };
+    for path in [
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/audit",
+        "/audit/",
+        "/app.js",
+        "/style.css",
+        "/qr.svg",
+        "/proof",
+        "/oauth/callback",
+        "/oidc/start",
+        "/oidc/callback",
+        "/api/accounts",
+        "/api/sessions",
+        "/:mail",
+        "/mail/*",
+    ] {
+        let (code, said) = check(path);
+        assert_eq!(code, Some(78), "{path}: {said}");
+        assert!(said.starts_with("admin.public_url: "), "{said}");
+    }
+    for path in ["", "/", "/mail", "/mail/", "/api", "/a:b", "/mail/audit"] {
+        let (code, said) = check(path);
+        assert_eq!(code, Some(0), "{path}: {said}");
+    }
 }
 
 /// Clients are known by their IPv4 addresses: such a network would let nobody in.
@@ -354,6 +394,24 @@ accounts: [{login: a@b.test, registration: r, password: p}]
     folder.is_silent_about(
         &google.replace("SCOPE", "https://mail.google.com/"),
         "slash",
+    );
+}
+
+/// Clients refuse a certificate before its time as they do after it.
+#[test]
+fn a_certificate_that_is_not_valid_yet_is_warned_of() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut early = rcgen::CertificateParams::new(vec!["relay.test".to_owned()]).unwrap();
+    early.not_before = time::OffsetDateTime::now_utc() + time::Duration::days(2);
+    let early = early.self_signed(&key).unwrap().pem();
+    let folder = Folder::new()
+        .with("chain", early)
+        .with("key", key.serialize_pem());
+    let tls = "{protocol: imap, tls: {mode: implicit, certificate: chain, key: key},";
+    let text = with("s").replace("{protocol: imap,", tls);
+    folder.warns(
+        &text,
+        "listeners[0].tls.certificate: the certificate is not valid yet",
     );
 }
 

@@ -297,6 +297,11 @@ async fn a_command_that_fails_is_named() {
             "the token command /nowhere/token cannot be run",
         ),
         ("[echo]", "the token command echo printed no token"),
+        ("[echo, '[]']", "the token command echo printed no token"),
+        (
+            "[echo, '\"token\"']",
+            "the token command echo printed no token",
+        ),
         (
             "[echo, '{}']",
             "the token command echo printed JSON without an access_token",

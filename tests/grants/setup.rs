@@ -172,6 +172,19 @@ fn names_that_powershell_interprets_are_quoted_in_the_steps() {
     }
 }
 
+/// Names of the registration are one argument in commands for PowerShell.
+#[test]
+fn an_odd_client_id_is_quoted_for_powershell() {
+    let keys =
+        "tenant: contoso.com, client_id: 'a$(b);c', grant: client_credentials, client_secret: s";
+    let (code, text) = guide("microsoft365", keys, "");
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("New-ServicePrincipal -AppId 'a$(b);c' -ObjectId"),
+        "{text}"
+    );
+}
+
 /// The commands that `init` and `entra` name are copied into a shell, with the login and the file.
 #[test]
 fn names_that_a_shell_interprets_are_quoted_in_commands() {

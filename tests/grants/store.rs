@@ -206,6 +206,39 @@ async fn another_key_is_refused() {
     );
 }
 
+/// `check` says what the next start would say of the key.
+#[tokio::test]
+async fn check_recognizes_the_key_of_the_tokens() {
+    let relay = consenting().start().await;
+    let directory = relay.directory().to_owned();
+    relay.shut_down();
+    let check = || {
+        let output = authrelay(&directory, &["check"]);
+        (output.status.code(), stderr(&output))
+    };
+    let (code, said) = check();
+    assert_eq!(code, Some(0), "{said}");
+    let word = directory.join("state/tokens/check.json");
+    let text = std::fs::read_to_string(&word).unwrap();
+    for damaged in ["", &text[..text.len() / 2], "\0\0\0\0"] {
+        std::fs::write(&word, damaged).unwrap();
+        let (code, said) = check();
+        assert_eq!(code, Some(78), "{said}");
+        assert!(said.contains("check.json: it is damaged"), "{said}");
+        assert_eq!(authrelay(&directory, &["accounts"]).status.code(), Some(74));
+    }
+    std::fs::remove_file(&word).unwrap();
+    assert_eq!(check().0, Some(0));
+    assert_eq!(authrelay(&directory, &["accounts"]).status.code(), Some(0));
+    std::fs::write(directory.join("state/key"), "another key of some length").unwrap();
+    let (code, said) = check();
+    assert_eq!(code, Some(78), "{said}");
+    let warnings = said.lines().filter(|line| line.starts_with("warning: "));
+    assert_eq!(said.lines().count() - warnings.count(), 1, "{said}");
+    assert!(said.contains("state.key: "), "{said}");
+    assert!(said.contains("sealed with another key"), "{said}");
+}
+
 /// d43: what is stored decides, and what nobody uses is listed.
 #[tokio::test]
 async fn d43_tokens_of_an_account_that_left_the_file_are_listed_and_forgotten() {

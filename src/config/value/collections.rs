@@ -14,22 +14,12 @@ use crate::tls;
 /// Reads a list with at least one item; a single value counts as a list of one.
 impl<T: Value> Value for Vec<T> {
     fn read(field: &Field) -> Option<Self> {
-        let items = field.list()?;
-        if items.is_empty() {
-            return field.reject(T::NONE);
-        }
-        all(&items)
+        Each::<T>::read(field)?.all()
     }
 
     fn kind() -> Kind {
-        T::kind().list(1)
+        Each::<T>::kind()
     }
-}
-
-/// Reads every item, so that all errors are reported.
-fn all<T: Value>(items: &[Field]) -> Option<Vec<T>> {
-    let read: Vec<_> = items.iter().map(T::read).collect();
-    read.into_iter().collect()
 }
 
 /// Restriction of a list that may be empty.
@@ -37,11 +27,11 @@ pub(in crate::config) struct AnyNumber;
 
 impl<T: Value> Restriction<Vec<T>> for AnyNumber {
     fn read(&self, field: &Field) -> Option<Vec<T>> {
-        all(&field.list()?)
+        Each::<T, 0>::read(field)?.all()
     }
 
     fn kind(&self) -> Kind {
-        T::kind().list(0)
+        Each::<T, 0>::kind()
     }
 }
 
@@ -51,6 +41,13 @@ impl<T: Value> Restriction<Vec<T>> for AnyNumber {
 pub(in crate::config) struct Each<T, const LEAST: usize = 1>(
     pub(in crate::config) Vec<(Field, Option<T>)>,
 );
+
+impl<T, const LEAST: usize> Each<T, LEAST> {
+    /// Returns the items, if none is wrong.
+    fn all(self) -> Option<Vec<T>> {
+        self.0.into_iter().map(|(_, value)| value).collect()
+    }
+}
 
 impl<T: Value, const LEAST: usize> Value for Each<T, LEAST> {
     fn read(field: &Field) -> Option<Self> {

@@ -181,25 +181,6 @@ pub(super) async fn keep(
     })
 }
 
-/// Restores the consent that the last one replaced. Returns whether there was one.
-pub(in crate::token) async fn take_back(
-    account: &Account,
-    login: &str,
-    store: &Arc<Store>,
-    timeout: Duration,
-) -> Result<bool, TokenError> {
-    let _turn = store.lock_written(login, timeout).await?;
-    let record = store.load(login).await?;
-    let owner = Owner::of(&account.registration);
-    let before = record
-        .and_then(|record| record.of(&owner))
-        .and_then(StoredConsent::taken_back);
-    match before {
-        Some(before) => store.save(login, &before).await.map(|()| true),
-        None => Ok(false),
-    }
-}
-
 /// Failure: the consent would end with its access token, so nothing is stored.
 fn not_lasting(account: &Account, answer: &AccessTokenResponse) -> TokenError {
     let registration = &account.registration;
@@ -236,8 +217,9 @@ fn another_person(login: &str, mailbox: &str, old: &str, new: &str) -> TokenErro
 
 /// Finds the user who signed in, from the claims of the id token or the access token.
 fn identity(answer: &AccessTokenResponse) -> Option<String> {
-    let tokens = [answer.id_token(), Some(answer.token().expose())];
-    tokens.into_iter().flatten().find_map(person)
+    let tokens = [answer.id_token.as_ref(), Some(&answer.access_token)];
+    let mut tokens = tokens.into_iter().flatten();
+    tokens.find_map(|token| person(token.expose()))
 }
 
 /// Returns the user named in a token. The claims are not verified, since the token came over TLS

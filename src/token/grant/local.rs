@@ -39,7 +39,9 @@ pub(super) async fn command(
             .ok_or_else(|| failed("printed JSON without an access_token"));
     }
     let token = text.trim();
-    if token.is_empty() || !token.bytes().all(|octet| octet.is_ascii_graphic()) {
+    // What begins so is other JSON, a page, or a token in quotes.
+    let is_other = token.starts_with(['[', '"', '\'', '<']);
+    if token.is_empty() || is_other || !token.bytes().all(|octet| octet.is_ascii_graphic()) {
         return Err(failed("printed no token"));
     }
     Ok(IssuedToken::new(Secret::from(token), USUAL_LIFETIME))

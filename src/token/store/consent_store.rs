@@ -73,6 +73,21 @@ impl Store {
         Ok(Arc::new(store))
     }
 
+    /// Checks that the records of the state directory, if there are any, are sealed with its key.
+    /// Creates nothing.
+    ///
+    /// # Errors
+    ///
+    /// They are sealed with another key, or the text that identifies the key is damaged or cannot
+    /// be read.
+    pub fn check_key(state: &State) -> Result<(), StateError> {
+        let first = file::key_of(state).and_then(|key| FirstFormat::new(&key));
+        match first {
+            Some(first) => first.has_sealed(&state.directory.join("tokens")).map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// Returns the keys for names and seals.
     pub fn keys(&self) -> &Arc<Keys> {
         &self.keys
@@ -216,11 +231,6 @@ impl Store {
         self.lock_written(login, Duration::ZERO).await.is_ok()
     }
 
-    fn pending_turn(&self, login: &str) -> Option<StoreTurn> {
-        let pending = self.pending.lock().remove(login)?;
-        Some(self.turn(login, pending.lock, Some(pending.record)))
-    }
-
     fn turn(&self, login: &str, lock: File, pending: Option<StoredConsent>) -> StoreTurn {
         StoreTurn {
             login: login.to_owned(),
@@ -242,8 +252,8 @@ impl Store {
         let wait = async {
             loop {
                 // This process has the lock, with a record that could not be written.
-                if let Some(turn) = self.pending_turn(login) {
-                    return Ok(Some(turn));
+                if let Some(pending) = self.pending.lock().remove(login) {
+                    return Ok(Some(pending));
                 }
                 match file.try_lock() {
                     Ok(()) => return Ok(None),
@@ -255,7 +265,7 @@ impl Store {
             }
         };
         match tokio::time::timeout(timeout + LOCK_EXTRA, wait).await {
-            Ok(Ok(Some(turn))) => Ok(turn),
+            Ok(Ok(Some(pending))) => Ok(self.turn(login, pending.lock, Some(pending.record))),
             Ok(Ok(None)) => Ok(self.turn(login, file, None)),
             Ok(Err(error)) => Err(failure(login, &StateError::new(&path, error))),
             Err(_) => Err(TokenError::later(format!(
@@ -313,9 +323,9 @@ impl Store {
 
     /// Returns all logins with a record, in order.
     pub fn logins(&self) -> Vec<String> {
-        let mut kept = self.all();
-        kept.retain(|kept| kept.record().is_some());
-        let mut logins: Vec<_> = kept.into_iter().map(|kept| kept.login).collect();
+        let kept = self.all().into_iter();
+        let consents = kept.filter(|kept| kept.record().is_some());
+        let mut logins: Vec<_> = consents.map(|kept| kept.login).collect();
         logins.sort();
         logins
     }

@@ -41,20 +41,41 @@ impl FirstFormat {
     ///
     /// # Errors
     ///
-    /// Another key has sealed it.
+    /// Another key has sealed it, or it is damaged.
     pub(super) fn check_key(&self, tokens: &Path) -> Result<(), StateError> {
-        let path = tokens.join("check.json");
-        match file::read(&path)? {
-            Some(text) if self.open(&text, WORD).is_some() => Ok(()),
-            Some(_) => Err(StateError::new(
+        if self.has_sealed(tokens)? {
+            return Ok(());
+        }
+        let path = word(tokens);
+        match self.seal(WORD.as_bytes(), WORD) {
+            Some(text) => file::replace(&path, text.as_bytes()),
+            None => Err(StateError::new(&path, "it cannot be sealed")),
+        }
+    }
+
+    /// Whether there is a text that the key has sealed.
+    ///
+    /// # Errors
+    ///
+    /// Another key has sealed it, or it is damaged.
+    pub(super) fn has_sealed(&self, tokens: &Path) -> Result<bool, StateError> {
+        let path = word(tokens);
+        let Some(text) = file::read(&path)? else {
+            return Ok(false);
+        };
+        if self.open(&text, WORD).is_some() {
+            return Ok(true);
+        }
+        Err(match serde_json::from_str::<Envelope>(&text) {
+            Ok(_) => StateError::new(
                 tokens.parent().unwrap_or(tokens),
                 "its tokens are sealed with another key: give back the old one as state.key, or move the directory away and authorize the accounts again",
-            )),
-            None => match self.seal(WORD.as_bytes(), WORD) {
-                Some(text) => file::replace(&path, text.as_bytes()),
-                None => Err(StateError::new(&path, "it cannot be sealed")),
-            },
-        }
+            ),
+            Err(_) => StateError::new(
+                &path,
+                "it is damaged: remove this file, which only serves to recognize the key",
+            ),
+        })
     }
 
     /// Returns the logins with a file of this format.
@@ -111,6 +132,11 @@ impl FirstFormat {
         }
         self.0.open(&envelope.sealed, associated(login))
     }
+}
+
+/// Path of the text that every start opens.
+fn word(tokens: &Path) -> PathBuf {
+    tokens.join("check.json")
 }
 
 fn path(tokens: &Path, login: &str) -> PathBuf {
