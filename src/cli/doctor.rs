@@ -35,32 +35,41 @@ pub(super) fn run(path: &Path, options: &Options) -> Result<Exit, Exit> {
     let targets = targets(&service, options).map_err(|why| Exit::Usage.with(why))?;
     // The step `store` says what is wrong with it.
     let _ = runtime.block_on(connect_store(&service));
-    let reports: Vec<_> = targets
-        .iter()
-        .map(|target| {
+    let mut printed = Exit::Done;
+    // After an error nothing more is printed.
+    let mut say = |text: String| {
+        if printed == Exit::Done {
+            printed = print(text);
+        }
+    };
+    let mut reports = Vec::new();
+    for target in &targets {
+        if !options.json {
+            say(format!("{} over {}\n", target.login, target.protocol));
+        }
+        let tested = test_connection(&service, target, |step| {
             if !options.json {
-                print(format!("{} over {}\n", target.login, target.protocol));
+                say(line(step));
             }
-            runtime.block_on(test_connection(&service, target, |step| {
-                if !options.json {
-                    print(line(step));
-                }
-            }))
-        })
-        .collect();
+        });
+        reports.push(runtime.block_on(tested));
+    }
     // A token redeemed for the test must be stored.
     let until = tokio::time::Instant::now() + service.limits.upstream_timeout;
     runtime.block_on(service.token_source.finish(until));
     if !options.json {
         for line in listeners_ends(&service) {
-            print(format!("{line}\n"));
+            say(format!("{line}\n"));
         }
     } else {
         let json = match &reports[..] {
             [one] => serde_json::to_string_pretty(one),
             several => serde_json::to_string_pretty(several),
         };
-        print(format!("{}\n", json.unwrap_or_default()));
+        say(format!("{}\n", json.unwrap_or_default()));
+    }
+    if printed != Exit::Done {
+        return Err(printed);
     }
     match reports.iter().all(|report: &Report| report.ok) {
         true => Ok(Exit::Done),

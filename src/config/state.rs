@@ -95,7 +95,9 @@ pub(super) fn check_state(state: &State, root: &Field) {
     let field = root.at("state");
     let directory = &state.directory;
     let at = field.at("directory");
-    if root.sources().tries_writing() && directory.exists() && !directory.is_dir() {
+    // A link that leads nowhere is in the way as well.
+    let is_there = directory.symlink_metadata().is_ok();
+    if root.sources().tries_writing() && is_there && !directory.is_dir() {
         at.problem(format_args!("{} is no folder", directory.display()));
     } else {
         can_be_written(&at, directory);

@@ -90,6 +90,7 @@ pub(crate) fn with(secret: &str) -> String {
 #[test]
 fn d34_check_says_what_run_would() {
     let folder = Folder::new().with("file", "").with("short", "abc\n");
+    std::os::unix::fs::symlink("/nowhere/else", folder.path().join("nowhere")).unwrap();
     let text = with("s3cret-of-the-app");
     for (more, expected) in [
         (
@@ -112,6 +113,7 @@ fn d34_check_says_what_run_would() {
             "log.rotate: has no use without log.file",
         ),
         ("state: {directory: file}\n", "state.directory: "),
+        ("state: {directory: nowhere}\n", "state.directory: "),
         ("state: {key: a}\n", "state.key: has fewer than 16 octets"),
         (
             "state: {key: {env: PLAIN}}\n",
@@ -141,7 +143,6 @@ fn d34_check_says_what_run_would() {
     folder.is_silent_about(&format!("{good}{text}"), "warning: state");
 }
 
-/// Clients are known by their IPv4 addresses: such a network would let nobody in.
 /// A path at which the listener could not serve its pages.
 #[test]
 fn a_public_path_is_no_page_of_the_listener() {
@@ -180,6 +181,7 @@ fn a_public_path_is_no_page_of_the_listener() {
     }
 }
 
+/// Clients are known by their IPv4 addresses: such a network would let nobody in.
 #[test]
 fn d34_ipv4_networks_in_ipv6s_form_are_ipv4_networks() {
     let text = with("s3cret-of-the-app").replace(

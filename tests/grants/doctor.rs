@@ -453,6 +453,20 @@ async fn the_command_prints_steps_or_json() {
         text.contains("tickets@contoso.test over pop3\n  ok   dns "),
         "{text}"
     );
+    // What cannot be printed is an error, said once.
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_authrelay"))
+        .args(["doctor", LOGIN, "--protocol", "imap", "--config"])
+        .arg(prepared.path())
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(74));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said.lines().count(), 1, "{said}");
     let (code, json) = run(&["--json"]);
     assert_eq!(code, Some(0));
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
