@@ -19,6 +19,7 @@ use super::super::command::Sealed;
 use super::super::command::{Published, Unavailable};
 use super::super::keys::{FORMAT, Keys};
 use super::super::number::Number;
+use super::bounded::Bounded;
 use crate::config::{HostPort, SharedStore};
 
 /// Name of the only channel.
@@ -118,7 +119,7 @@ async fn opened(
             Box::new(stream.map_err(|error| away("TLS: ", &error))?)
         }
     };
-    let made = MultiplexedConnection::new_with_config(login, stream, options).await;
+    let made = MultiplexedConnection::new_with_config(login, Bounded::new(stream), options).await;
     let (connection, driver) = made.map_err(|error| Unavailable(words(&error)))?;
     let ended = ended.clone();
     tokio::spawn(async move {
