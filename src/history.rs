@@ -30,7 +30,7 @@ const QUARTERS: usize = 96;
 pub type FaultCounts = [u32; Side::ALL.len()];
 
 /// Last success and fault of each login, and the faults of the last day.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct LoginHistory {
     logins: Mutex<HashMap<String, LoginEntry>>,
     /// Logins that were never verified.
@@ -57,16 +57,11 @@ struct Faults {
     since: Instant,
 }
 
-impl Default for LoginHistory {
+impl Default for Faults {
     fn default() -> Self {
         Self {
-            logins: Mutex::default(),
-            unknown_logins: Mutex::default(),
-            faults: Mutex::new(Faults {
-                quarters: VecDeque::from([FaultCounts::default(); QUARTERS]),
-                since: Instant::now(),
-            }),
-            observer: OnceLock::new(),
+            quarters: VecDeque::from([FaultCounts::default(); QUARTERS]),
+            since: Instant::now(),
         }
     }
 }

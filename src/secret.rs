@@ -28,12 +28,11 @@ impl Secret {
 }
 
 impl From<String> for Secret {
-    fn from(text: String) -> Self {
+    fn from(mut text: String) -> Self {
         // Avoids spare capacity: shrinking would allocate again and leave a copy in memory.
         if text.capacity() == text.len() {
             return Self(Arc::new(SecretString::from(text)));
         }
-        let mut text = text;
         let secret = Self::from(text.as_str());
         text.zeroize();
         secret

@@ -90,6 +90,7 @@ const LAW: &[Row] = &[
             "platform",
             "program",
             "secret",
+            "text",
             "wire",
         ],
     ),

@@ -103,11 +103,7 @@ impl SignKeys {
 
 impl PartialEq for HeadKey {
     fn eq(&self, other: &Self) -> bool {
-        let public = |key: &Self| {
-            key.0
-                .as_ref()
-                .map(|pair| pair.public_key().as_ref().to_vec())
-        };
+        let public = |key: &Self| Some(key.0.as_ref()?.public_key().as_ref().to_vec());
         public(self) == public(other)
     }
 }

@@ -1,7 +1,7 @@
 //! Converts `[IMAP-1993]` and similar sections to listeners.
 
 use super::upstream::Upstream;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde_json::json;
 
@@ -105,8 +105,5 @@ fn bind(
         ));
         return format!("127.0.0.1:{port}");
     }
-    match ip {
-        IpAddr::V4(ip) => format!("{ip}:{port}"),
-        IpAddr::V6(ip) => format!("[{ip}]:{port}"),
-    }
+    SocketAddr::new(ip, port).to_string()
 }

@@ -86,18 +86,13 @@ impl Known {
         {
             return Err(fault.clone());
         }
-        match discover(client, issuer).await {
-            Ok(metadata) => {
-                let metadata = Arc::new(metadata);
-                self.metadata = Some((Instant::now(), metadata.clone()));
-                self.failure = None;
-                Ok(metadata)
-            }
-            Err(fault) => {
-                self.failure = Some((Instant::now(), fault.clone()));
-                Err(fault)
-            }
+        let discovered = discover(client, issuer).await.map(Arc::new);
+        let now = Instant::now();
+        if let Ok(metadata) = &discovered {
+            self.metadata = Some((now, metadata.clone()));
         }
+        self.failure = discovered.as_ref().err().map(|fault| (now, fault.clone()));
+        discovered
     }
 }
 

@@ -185,20 +185,15 @@ impl Provider {
         token: &Token,
         nonce: &str,
     ) -> Result<TokenClaims, Fault> {
-        match self.verify(metadata, token, nonce) {
-            Ok(claims) => Ok(claims),
-            Err(ClaimsVerificationError::SignatureVerification(error)) => {
-                let newer = self
-                    .metadata
-                    .newer(&self.client, &self.users.issuer, metadata)
-                    .await;
-                let again = newer.map(|metadata| self.verify(&metadata, token, nonce));
-                again
-                    .unwrap_or(Err(ClaimsVerificationError::SignatureVerification(error)))
-                    .map_err(|error| unverified(&error))
+        let mut verified = self.verify(metadata, token, nonce);
+        if let Err(ClaimsVerificationError::SignatureVerification(_)) = &verified {
+            let issuer = &self.users.issuer;
+            let newer = self.metadata.newer(&self.client, issuer, metadata);
+            if let Some(newer) = newer.await {
+                verified = self.verify(&newer, token, nonce);
             }
-            Err(error) => Err(unverified(&error)),
         }
+        verified.map_err(|error| unverified(&error))
     }
 
     /// Verifies an ID token as in OpenID Connect Core §3.1.3.7.
@@ -301,14 +296,15 @@ fn not_redeemed(error: RequestTokenError<Unanswered, Refusal>, secrets: &[&str])
             format!("the identity provider's token endpoint cannot be reached: {why}"),
         )
         .with_remedy("sign in again; where it goes on, check the way to the identity provider"),
-        RequestTokenError::Parse(why, _) => refusal(format!(
-            "the identity provider's answer cannot be read: {}",
-            why.inner()
-        )),
-        RequestTokenError::Other(why) => refusal(format!(
-            "the identity provider's answer cannot be read: {why}"
-        )),
+        RequestTokenError::Parse(why, _) => unreadable(why.inner()),
+        RequestTokenError::Other(why) => unreadable(&why),
     }
+}
+
+fn unreadable(why: &dyn std::fmt::Display) -> Fault {
+    refusal(format!(
+        "the identity provider's answer cannot be read: {why}"
+    ))
 }
 
 /// Fault of an invalid ID token.

@@ -319,7 +319,7 @@ impl Machine {
             }
         };
         if matches!(self.tracker, Tracker::Smtp(_)) && !self.client_flushed {
-            sooner(self.active + UNREAD_TIMEOUT, Deadline::Idle);
+            sooner(self.active + UNREAD_TIMEOUT, Deadline::Unread);
         }
         if self.is(Smtp::waits_behind_bare_line_end) {
             let then = self.client_active + LINE_ENDS_TIMEOUT;
@@ -341,6 +341,14 @@ impl Machine {
             Deadline::Idle => {
                 let idle = self.idle_timeout.as_secs();
                 let fault = Fault::new(Kind::Idle, format!("no byte either way for {idle} s"));
+                (ClosedBy::Authrelay, Some(fault))
+            }
+            Deadline::Unread => {
+                let unread = UNREAD_TIMEOUT.as_secs();
+                let detail = format!("the client left its replies unread for {unread} s");
+                let fault = Fault::new(Kind::Idle, detail).with_remedy(
+                    "the application has stopped or the network is broken: it would keep other messages of the mailbox waiting",
+                );
                 (ClosedBy::Authrelay, Some(fault))
             }
             Deadline::Upload => {
@@ -420,6 +428,7 @@ impl Machine {
 enum Deadline {
     Idle,
     HalfClose(ClosedBy),
+    Unread,
     Upload,
     LineEnds,
     Drain,

@@ -14,7 +14,7 @@ impl Login<'_> {
     pub(super) async fn dialogue(&mut self) -> Result<(LoginResult, Box<dyn Front>), LoginEnd> {
         let mut encrypted = matches!(self.served.listener.tls, ListenerTls::Implicit(_));
         if encrypted {
-            self.encrypt().await?;
+            Box::pin(self.encrypt()).await?;
         }
         let mut front = self.front(encrypted, true);
         // First octets from the client.
@@ -47,7 +47,7 @@ impl Login<'_> {
                     }
                 }
                 Step::StartTls => {
-                    self.encrypt().await?;
+                    Box::pin(self.encrypt()).await?;
                     encrypted = true;
                     front = self.front(encrypted, false);
                 }
@@ -99,7 +99,7 @@ impl Login<'_> {
         let result = tokio::select! {
             biased;
             _ = gone => return Err(LoginEnd::ClientLeft),
-            result = self.authenticate(attempt) => result,
+            result = Box::pin(self.authenticate(attempt)) => result,
             () = overdue(&drain) => return Err(LoginEnd::Fault(draining())),
         };
         if let Err(fault) = &result {

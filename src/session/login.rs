@@ -103,7 +103,7 @@ async fn start(
         deadline,
     };
     if !permit.admit(client.ip()) {
-        login.reject().await;
+        Box::pin(login.reject()).await;
         return None;
     }
     match login.run().await {
@@ -116,11 +116,13 @@ async fn start(
 }
 
 impl Login<'_> {
-    /// Runs the dialogue with the client under the login's deadline.
+    /// Runs the dialogue with the client under the login's deadline. The futures of its parts are
+    /// boxed where they are large: a connection that waits for a command holds none of them.
     async fn run(&mut self) -> Result<(LoginResult, Box<dyn Front>), LoginEnd> {
         let (deadline, stop) = (self.deadline, self.service.state.stop.clone());
+        let dialogue = Box::pin(self.dialogue());
         let end = tokio::select! {
-            end = timeout_at(deadline, self.dialogue()) => end,
+            end = timeout_at(deadline, dialogue) => end,
             () = stop.cancelled() => Ok(Err(LoginEnd::Fault(draining()))),
         };
         let fault = match end {

@@ -114,20 +114,18 @@ fn version(key: &hmac::Key, registration: &Registration) -> [u8; 32] {
     let mut context = hmac::Context::with_key(key);
     // `Debug` output contains no secrets.
     context.update(format!("{registration:?}").as_bytes());
+    let client_secret = match registration.grant.credential() {
+        Some(ClientCredential::Secret(secret)) => Some(secret),
+        Some(
+            ClientCredential::ClientPassword
+            | ClientCredential::Certificate(_)
+            | ClientCredential::Federated(_),
+        )
+        | None => None,
+    };
     let egress = registration.provider.egress.as_ref();
-    let secrets = [
-        registration
-            .grant
-            .credential()
-            .and_then(|credential| match credential {
-                ClientCredential::Secret(secret) => Some(secret),
-                ClientCredential::ClientPassword
-                | ClientCredential::Certificate(_)
-                | ClientCredential::Federated(_) => None,
-            }),
-        egress.and_then(|egress| egress.credentials.as_ref().map(|(_, password)| password)),
-    ];
-    for secret in secrets {
+    let egress = egress.and_then(|egress| Some(&egress.credentials.as_ref()?.1));
+    for secret in [client_secret, egress] {
         context.update(b"\0");
         context.update(secret.map_or("", Secret::expose).as_bytes());
     }
@@ -135,7 +133,5 @@ fn version(key: &hmac::Key, registration: &Registration) -> [u8; 32] {
 }
 
 fn digest(tag: &hmac::Tag) -> [u8; 32] {
-    let mut digest = [0; 32];
-    digest.copy_from_slice(tag.as_ref());
-    digest
+    tag.as_ref().try_into().unwrap_or_default()
 }

@@ -6,7 +6,6 @@
 //! by the suberrors `bad_token` and `token_expired` with an unknown code, or by a bare
 //! `invalid_grant`. Unknown errors leave it unchanged.
 
-mod subject;
 mod table;
 
 use std::borrow::Cow;
@@ -15,9 +14,8 @@ use super::failure::Class::{self, Attention, Ended};
 use super::failure::TokenError;
 use crate::config::Registration;
 use crate::fault::cut_secrets;
-use subject::For;
 pub(super) use table::THROTTLED;
-use table::{CODES, LATER, LESS, NAMES, TROUBLE, UNKNOWN};
+use table::{CODES, For, LATER, LESS, NAMES, TROUBLE, UNKNOWN};
 
 /// An error response (RFC 6749 §5.2, with Entra's and Google's additions).
 #[derive(Debug, Default)]

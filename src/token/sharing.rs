@@ -370,12 +370,8 @@ impl Sharing<'_> {
         };
         let name = self.pause_name();
         let detail = failure.fault.detail().as_bytes();
-        let sealed = self
-            .records
-            .store
-            .keys()
-            .seal(&name, Number::default(), detail);
-        if let Some(sealed) = sealed {
+        let keys = self.records.store.keys();
+        if let Some(sealed) = keys.seal(&name, Number::default(), detail) {
             self.member().keep(name.into(), sealed.into(), time);
         }
     }

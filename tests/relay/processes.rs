@@ -285,20 +285,33 @@ async fn r08_aborted_exchanges_leave_nothing_behind() {
     assert_eq!((seen.token_requests, seen.connections.total()), (1, 100));
 }
 
+/// How far a connection is before something unfinished is sent on it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Connected; the listener waits for TLS.
+    Connected,
+    /// Greeted in clear.
+    Greeted,
+    /// Greeted under TLS.
+    GreetedUnderTls,
+}
+
 /// Holds a thousand connections with `unfinished` sent on each: what they cost.
-async fn held(setup: Setup, greeted: bool, unfinished: [(Protocol, Vec<u8>); 3]) -> u64 {
+async fn held(setup: Setup, stage: Stage, unfinished: [(Protocol, Vec<u8>); 3]) -> u64 {
     let relay = Process::start(setup).await;
-    let mut first = relay.session_or_dial(greeted).await;
+    let trust = relay.prepared.trust();
+    // Something to warm the process up with.
+    let mut first = relay.dial(Imap, stage, &trust).await;
+    if stage != Stage::Connected {
+        let reply = first.log_in(LOGIN, PASSWORD).await;
+        assert!(is_success(Imap, &reply), "{reply}");
+    }
     relay.settle().await;
     let before = relay.memory();
     let mut clients = Vec::new();
     for number in 0..999 {
         let (protocol, text) = &unfinished[number % 3];
-        let mut client = if greeted {
-            relay.connect(*protocol).await
-        } else {
-            Client::dial(*protocol, relay.address(*protocol)).await
-        };
+        let mut client = relay.dial(*protocol, stage, &trust).await;
         client.send(text).await;
         clients.push(client);
     }
@@ -306,7 +319,7 @@ async fn held(setup: Setup, greeted: bool, unfinished: [(Protocol, Vec<u8>); 3])
     let cost = relay.memory().saturating_sub(before);
     // They are held, not turned away.
     assert!(relay.descriptors() > 1_000, "{}", relay.descriptors());
-    if greeted {
+    if stage != Stage::Connected {
         let answer = first.ask("b NOOP\r\n", "\r\n").await;
         assert_eq!(answer, "b OK NOOP completed.\r\n");
     }
@@ -314,29 +327,51 @@ async fn held(setup: Setup, greeted: bool, unfinished: [(Protocol, Vec<u8>); 3])
 }
 
 impl Process {
-    /// Something to warm the process up with.
-    async fn session_or_dial(&self, greeted: bool) -> Client {
-        if greeted {
-            self.session(Imap).await
-        } else {
-            Client::dial(Imap, self.address(Imap)).await
+    /// Connects and goes on to `stage`.
+    async fn dial(
+        &self,
+        protocol: Protocol,
+        stage: Stage,
+        trust: &Arc<rustls::ClientConfig>,
+    ) -> Client {
+        let mut client = Client::dial(protocol, self.address(protocol)).await;
+        if stage == Stage::GreetedUnderTls {
+            client = client.encrypt(trust.clone()).await;
         }
+        if stage != Stage::Connected {
+            greet(&mut client).await;
+        }
+        client
     }
 }
 
-/// Requirement 10: as much as a client may send before login, a thousand times.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r10_a_thousand_connections_held_at_the_cap_cost_32_mib() {
+/// As much as a client may send before login.
+fn at_the_cap() -> [(Protocol, Vec<u8>); 3] {
     let long = "x".repeat(16_300);
     let held_at_cap = [
         (Imap, format!("a LOGIN {long}")),
         (Imap, format!("a LOGIN {{16300+}}\r\n{}", &long[1..])),
         (Smtp, format!("AUTH PLAIN {long}")),
     ];
-    let texts = held_at_cap.map(|(protocol, text)| (protocol, text.into_bytes()));
-    let cost = held(Setup::default(), true, texts).await;
-    assert!(cost <= 32 * MIB, "{} KiB", cost / 1024);
+    held_at_cap.map(|(protocol, text)| (protocol, text.into_bytes()))
+}
+
+/// Requirement 10: as much as a client may send before login, a thousand times. In clear it takes less, which
+/// leaves room for TLS.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r10_a_thousand_connections_held_at_the_cap_cost_32_mib() {
+    let cost = held(Setup::default(), Stage::Greeted, at_the_cap()).await;
+    assert!(cost <= 26 * MIB, "{} KiB", cost / 1024);
     // It is really held there.
+    assert!(cost > 16 * MIB, "{} KiB", cost / 1024);
+}
+
+/// The same under TLS.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r10_a_thousand_connections_held_under_tls_cost_32_mib() {
+    let setup = Setup::default().tls("implicit");
+    let cost = held(setup, Stage::GreetedUnderTls, at_the_cap()).await;
+    assert!(cost <= 30 * MIB, "{} KiB", cost / 1024);
     assert!(cost > 16 * MIB, "{} KiB", cost / 1024);
 }
 
@@ -371,7 +406,7 @@ async fn r10_a_thousand_handshakes_held_cost_32_mib() {
     // As long as it may get, short of the octet that ends it.
     let hello = endless_hello(16_384 + 2_048 + 4);
     let texts = [Imap, Pop3, Smtp].map(|protocol| (protocol, hello.clone()));
-    let cost = held(Setup::default().tls("implicit"), false, texts).await;
+    let cost = held(Setup::default().tls("implicit"), Stage::Connected, texts).await;
     assert!(cost <= 32 * MIB, "{} KiB", cost / 1024);
 }
 

@@ -182,7 +182,7 @@ impl Setup {
         let serving = tokio::spawn(server.serve(stop.clone().cancelled_owned()));
         Relay {
             log,
-            trust: trust(&prepared.authority, rustls::ALL_VERSIONS),
+            trust: prepared.trust(),
             authority: prepared.authority,
             sandbox: prepared.sandbox,
             addresses,
@@ -244,6 +244,11 @@ pub struct Prepared {
 impl Prepared {
     pub fn path(&self) -> PathBuf {
         self.directory.path().join("proxy.yaml")
+    }
+
+    /// For clients of the listeners.
+    pub fn trust(&self) -> Arc<rustls::ClientConfig> {
+        trust(&self.authority, rustls::ALL_VERSIONS)
     }
 
     pub fn config(&self) -> Config {

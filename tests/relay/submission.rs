@@ -586,6 +586,9 @@ fn clients_that_leave_their_replies_unread_are_given_five_minutes() {
         );
         assert_eq!(ended[0]["fault"], "client: idle");
         assert_eq!(ended[0]["closed_by"], "authrelay");
+        let fault = &relay.log.named("fault")[0];
+        let detail = "the client left its replies unread for 300 s";
+        assert_eq!(fault["detail"], detail);
         sending.abort();
     });
 }

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine as _;
+use zeroize::Zeroizing;
 
 use crate::config::{GeneratedSecret, State};
 use crate::platform::{self, Kind};
 use crate::secret::Secret;
+use crate::text;
 
 /// Age after which a temporary file counts as left behind.
 const ABANDONED: Duration = Duration::from_secs(60);
@@ -122,9 +124,10 @@ pub fn key_of(state: &State) -> Option<Secret> {
 
 /// Reads a secret from its file, without what editors leave around it; `None` if the file is absent.
 fn written(path: &Path) -> Result<Option<Secret>, StateError> {
-    let Some(text) = read(path)? else {
+    let Some(octets) = if_there(path, std::fs::read(path).map(Zeroizing::new))? else {
         return Ok(None);
     };
+    let text = text::decode(&octets).ok_or_else(|| StateError::new(path, "it is not UTF-8"))?;
     match text.trim_start_matches('\u{feff}').trim() {
         "" => Err(StateError::new(
             path,
@@ -183,7 +186,7 @@ fn make_once(
 ) -> io::Result<()> {
     match link(temporary, path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            let text = zeroize::Zeroizing::new(std::fs::read(temporary)?);
+            let text = Zeroizing::new(std::fs::read(temporary)?);
             let mut file = create_new(path)?;
             file.write_all(&text)?;
             file.sync_all()
@@ -194,8 +197,13 @@ fn make_once(
 
 /// Reads a file; `None` if it is absent.
 pub(super) fn read(path: &Path) -> Result<Option<String>, StateError> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+    if_there(path, std::fs::read_to_string(path))
+}
+
+/// Returns what was read of a file; `None` if it is absent.
+fn if_there<T>(path: &Path, read: io::Result<T>) -> Result<Option<T>, StateError> {
+    match read {
+        Ok(content) => Ok(Some(content)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(StateError::new(path, error)),
     }

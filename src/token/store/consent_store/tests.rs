@@ -24,22 +24,27 @@ fn record(token: &str) -> StoredConsent {
 
 const SHORT: Duration = Duration::from_millis(1);
 
-/// A byte order mark, which editors write, is no part of the key, at the start and afterwards.
+/// A byte order mark and UTF-16, which editors and shells write, are no part of the key, at the start
+/// and afterwards.
 #[test]
 fn a_marked_key_is_the_same_after_the_start() {
-    let directory = tempfile::tempdir().unwrap();
-    let key = directory.path().join("key");
-    std::fs::write(&key, "\u{feff}a key of some length\r\n").unwrap();
-    let state = State {
-        directory: directory.path().join("state"),
-        key: GeneratedSecret::File(key),
-        wanted: true,
-        store: None,
-    };
-    let opened = Store::open(&state).unwrap();
-    assert!(opened.is_at(&state));
-    let given = store(directory.path());
-    assert_eq!(given.name("login"), opened.name("login"));
+    let text = "\u{feff}a key of some length\r\n";
+    let utf_16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for octets in [text.as_bytes(), &utf_16] {
+        let directory = tempfile::tempdir().unwrap();
+        let key = directory.path().join("key");
+        std::fs::write(&key, octets).unwrap();
+        let state = State {
+            directory: directory.path().join("state"),
+            key: GeneratedSecret::File(key),
+            wanted: true,
+            store: None,
+        };
+        let opened = Store::open(&state).unwrap();
+        assert!(opened.is_at(&state));
+        let given = store(directory.path());
+        assert_eq!(given.name("login"), opened.name("login"));
+    }
 }
 
 /// The names in a record's sealed text are those of earlier versions.
