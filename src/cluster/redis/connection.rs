@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::command::{Published, Sealed, Unavailable};
 use super::super::identity::clock;
 use super::super::keys::{FORMAT, Keys};
+use super::bounded::Bounded;
 use crate::config::{HostPort, SharedStore};
 
 /// Name of the only channel.
@@ -117,7 +118,7 @@ async fn opened(
             Box::new(stream.map_err(|error| away("TLS: ", &error))?)
         }
     };
-    let made = MultiplexedConnection::new_with_config(login, stream, options).await;
+    let made = MultiplexedConnection::new_with_config(login, Bounded::new(stream), options).await;
     let (connection, driver) = made.map_err(|error| Unavailable(words(&error)))?;
     let ended = ended.clone();
     tokio::spawn(async move {

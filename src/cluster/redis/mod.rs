@@ -4,6 +4,7 @@
 //! It never waits for a connection on behalf of an operation: a task keeps one, and while there is
 //! none, or the breaker is open, the store is away at once.
 
+mod bounded;
 mod client;
 mod connection;
 mod script;
