@@ -5,7 +5,7 @@
 //! Open without a credential are health, the sign-in, both callbacks (protected by `state`), the
 //! proof that the relay knows its token and, if configured, the metrics.
 
-use super::auth::{AdminAuth, Caller, Role};
+use super::auth::{Caller, Role};
 use super::http::Busy;
 use super::state::{AdminState, BODY};
 use axum::body::Body;
@@ -47,15 +47,9 @@ const OPEN: [&str; 6] = [
 /// Pages for people. Without a credential they show how to sign in.
 const PAGES: [&str; 2] = ["/", "/audit"];
 
-/// Path of a request below the path of `admin.public_url`.
-fn path_of<'a>(auth: &AdminAuth, request: &'a Request) -> &'a str {
-    let path = request.uri().path();
-    path.strip_prefix(auth.base()).unwrap_or(path)
-}
-
 /// Action of a request, and the login that it concerns, as the audit records them.
-fn action(auth: &AdminAuth, request: &Request) -> Option<(&'static str, Option<String>)> {
-    let mut parts = path_of(auth, request).strip_prefix("/api/")?.split('/');
+fn action(request: &Request) -> Option<(&'static str, Option<String>)> {
+    let mut parts = request.uri().path().strip_prefix("/api/")?.split('/');
     let parts = [parts.next(), parts.next(), parts.next(), parts.next()];
     let (action, login) = match (request.method(), parts) {
         (&Method::POST, [Some("reload"), None, ..]) => return Some(("reload", None)),
@@ -80,10 +74,10 @@ pub(super) async fn check_access(
     next: Next,
 ) -> Response {
     let caller = state.caller(request.headers());
-    let action = action(&state.auth, &request);
+    let action = action(&request);
     let refusal = refusal(&state, &request, caller.as_ref());
     let is_refused = refusal.is_some();
-    let is_api = path_of(&state.auth, &request).starts_with("/api/");
+    let is_api = request.uri().path().starts_with("/api/");
     let mut response = match refusal {
         Some(response) => response,
         None => {
@@ -123,10 +117,7 @@ pub(super) async fn check_access(
 /// Responds to a request that is not allowed.
 fn refusal(state: &AdminState, request: &Request, caller: Option<&Caller>) -> Option<Response> {
     let auth = &state.auth;
-    let path = match path_of(auth, request) {
-        "" => "/",
-        path => path,
-    };
+    let path = request.uri().path();
     let health =
         matches!(path, "/livez" | "/readyz") || (path == "/metrics" && auth.metrics_public);
     let open = health || OPEN.contains(&path);

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_lc_rs::hmac;
-use axum::extract::{DefaultBodyLimit, Query, RawQuery, State};
-use axum::http::StatusCode;
+use axum::extract::{DefaultBodyLimit, Query, RawQuery, Request, State};
+use axum::http::{StatusCode, Uri};
 use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
@@ -19,6 +19,7 @@ use axum::{Extension, Router};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tower_service::Service as _;
 
 use super::auth::AdminAuth;
 use super::people::People;
@@ -136,22 +137,33 @@ impl Admin {
 }
 
 /// Builds the routes: at the root, and below the path of `public_url` for web servers that pass it
-/// on unchanged.
+/// on unchanged. A path that is both is the one at the root.
 fn router(state: Arc<AdminState>) -> Router {
-    let pages = pages();
-    let all = match state.auth.base() {
-        "" => pages,
-        base => pages
-            .clone()
-            .nest(base, pages.clone())
-            .route(&format!("{base}/"), get(super::page::status)),
-    };
-    all.layer(DefaultBodyLimit::max(BODY))
-        .layer(middleware::from_fn_with_state(
-            state.clone(),
-            super::access::check_access,
-        ))
-        .with_state(state)
+    let base = state.auth.base().to_owned();
+    let check_access = middleware::from_fn_with_state(state.clone(), super::access::check_access);
+    let pages = pages()
+        .layer(DefaultBodyLimit::max(BODY))
+        .layer(check_access)
+        .with_state(state);
+    let mut below = pages.clone();
+    pages.fallback(move |request: Request| below.call(without_base(request, &base)))
+}
+
+/// Removes `base` from the front of the request's path, if it stands there.
+fn without_base(mut request: Request, base: &str) -> Request {
+    let mut parts = request.uri().clone().into_parts();
+    let path = request.uri().path().strip_prefix(base);
+    let path = path.filter(|path| path.is_empty() || path.starts_with('/'));
+    if let Some(path) = path {
+        let path = if path.is_empty() { "/" } else { path };
+        let query = request.uri().query().map(|query| format!("?{query}"));
+        let rest = format!("{path}{}", query.unwrap_or_default());
+        parts.path_and_query = rest.parse().ok();
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+    request
 }
 
 fn pages() -> Router<Arc<AdminState>> {

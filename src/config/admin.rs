@@ -15,23 +15,6 @@ use super::users::Users;
 use super::value::BASE_URL;
 use crate::tls::{CertificateFiles, ServerCertificate};
 
-/// Pages of the listener, which cannot also be the path of `public_url`.
-const PAGES: [&str; 13] = [
-    "/livez",
-    "/readyz",
-    "/metrics",
-    "/audit",
-    "/app.js",
-    "/style.css",
-    "/qr.svg",
-    "/proof",
-    "/oauth/callback",
-    "/oidc/start",
-    "/oidc/callback",
-    "/api/accounts",
-    "/api/sessions",
-];
-
 section! {
     /// Settings of the administrators' listener, from `admin`.
     pub struct Admin from AdminKeys {
@@ -114,9 +97,6 @@ pub(super) fn admin(
     }
     keys.public_url
         .default_from(|| default_url(bind, tls.is_some()));
-    if let Some(url) = keys.public_url.given() {
-        check_path(&field.at("public_url"), url);
-    }
     if let (true, Some(url)) = (field.has_key("users"), keys.public_url.given()) {
         Users::check_public_url(&field.at("users"), url);
     }
@@ -126,19 +106,6 @@ pub(super) fn admin(
         check_viewer_token(&field.at("viewer_token"), viewer, token);
     }
     keys.finish()
-}
-
-/// Checks that pages can be served below the path of `public_url`.
-fn check_path(field: &Field, url: &Url) {
-    let path = url.path().trim_end_matches('/');
-    let mut segments = path.split('/');
-    if PAGES.contains(&path) {
-        field.problem(format_args!(
-            "has the path {path}, which is a page of the relay's own; take another path"
-        ));
-    } else if segments.any(|segment| segment.starts_with([':', '*'])) {
-        field.problem("must have a path whose parts begin with neither : nor *");
-    }
 }
 
 /// Checks that the viewers' token is not the operators', which allows everything.

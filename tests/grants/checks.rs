@@ -143,44 +143,6 @@ fn d34_check_says_what_run_would() {
     folder.is_silent_about(&format!("{good}{text}"), "warning: state");
 }
 
-/// A path at which the listener could not serve its pages.
-#[test]
-fn a_public_path_is_no_page_of_the_listener() {
-    let folder = Folder::new();
-    let check = |path: &str| {
-        folder.check(&format!(
-            "admin: {{bind: '127.0.0.1:8025', public_url: 'https://relay.test{path}'}}\n{}",
-            with("a secret")
-        ))
-    };
-    for path in [
-        "/livez",
-        "/readyz",
-        "/metrics",
-        "/audit",
-        "/audit/",
-        "/app.js",
-        "/style.css",
-        "/qr.svg",
-        "/proof",
-        "/oauth/callback",
-        "/oidc/start",
-        "/oidc/callback",
-        "/api/accounts",
-        "/api/sessions",
-        "/:mail",
-        "/mail/*",
-    ] {
-        let (code, said) = check(path);
-        assert_eq!(code, Some(78), "{path}: {said}");
-        assert!(said.starts_with("admin.public_url: "), "{said}");
-    }
-    for path in ["", "/", "/mail", "/mail/", "/api", "/a:b", "/mail/audit"] {
-        let (code, said) = check(path);
-        assert_eq!(code, Some(0), "{path}: {said}");
-    }
-}
-
 /// Clients are known by their IPv4 addresses: such a network would let nobody in.
 #[test]
 fn d34_ipv4_networks_in_ipv6s_form_are_ipv4_networks() {

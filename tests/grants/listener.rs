@@ -166,7 +166,8 @@ async fn d14_strangers_do_not_fill_the_log_through_the_administrators_listener()
 /// A web server in front speaks HTTPS with the browser, and may put a `Host` of its own.
 #[tokio::test]
 async fn d31_everything_follows_public_url() {
-    for base in ["", "/mail/relay"] {
+    let own = ["/livez", "/audit", "/api", "/login", "/oauth/callback"];
+    for base in ["", "/mail/relay", "/:mail/*"].into_iter().chain(own) {
         let relay = relay(&format!(
             "bind: '127.0.0.1:0', public_url: 'https://relay.contoso.com{base}'"
         ))
@@ -234,6 +235,39 @@ async fn d31_everything_follows_public_url() {
             .unwrap();
         let form = form.text().await.unwrap();
         assert!(form.contains(&format!("action=\"{base}/login\"")), "{form}");
+    }
+}
+
+/// An action is on the audit's record under whichever of its paths it was asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn actions_are_recorded_whatever_the_path_of_public_url_is() {
+    for base in ["", "/mail", "/api", "/api/rel"] {
+        let relay = registration("grant: authorization_code")
+            .append(&format!(
+                "admin: {{token: {TOKEN}, bind: '127.0.0.1:0', public_url: 'https://relay.contoso.com{base}'}}\n\
+                 audit: {{path: audit.jsonl}}\n"
+            ))
+            .start()
+            .await;
+        let admin = relay.listener("admin");
+        for prefix in ["", base] {
+            let reload = http()
+                .post(format!("http://{admin}{prefix}/api/reload"))
+                .bearer_auth(TOKEN);
+            assert_eq!(
+                reload.send().await.unwrap().status(),
+                200,
+                "{base} {prefix}"
+            );
+        }
+        let written = relay
+            .control
+            .current()
+            .finish_audit(Duration::from_secs(10));
+        written.await;
+        let records = std::fs::read_to_string(relay.directory().join("audit.jsonl")).unwrap();
+        let reloads = records.matches("\"action\":\"reload\"").count();
+        assert_eq!(reloads, 2, "{base}: {records}");
     }
 }
 
