@@ -221,18 +221,22 @@ mod tests {
     use crate::audit::record::Event;
     use crate::config::HostPort;
 
+    fn sender(server: &std::net::TcpListener, transport: SyslogTransport) -> Syslog {
+        Syslog::new(Server {
+            address: HostPort {
+                host: "127.0.0.1".into(),
+                port: server.local_addr().unwrap().port(),
+            },
+            transport,
+            ca: None,
+        })
+    }
+
     /// A server that takes connections and says nothing, as one that waits for another's TLS does.
     #[tokio::test(start_paused = true)]
     async fn a_silent_server_is_said_to_be_silent() {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut syslog = Syslog::new(Server {
-            address: HostPort {
-                host: "127.0.0.1".into(),
-                port: silent.local_addr().unwrap().port(),
-            },
-            transport: SyslogTransport::Tls,
-            ca: None,
-        });
+        let mut syslog = sender(&silent, SyslogTransport::Tls);
         let undelivered = syslog.deliver(&[b"record".to_vec()]).await.unwrap_err();
         assert_eq!(
             undelivered,
@@ -246,14 +250,7 @@ mod tests {
     #[test]
     fn a_closed_connection_takes_no_message() {
         let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut syslog = Syslog::new(Server {
-            address: HostPort {
-                host: "127.0.0.1".into(),
-                port: server.local_addr().unwrap().port(),
-            },
-            transport: SyslogTransport::Tcp,
-            ca: None,
-        });
+        let mut syslog = sender(&server, SyslogTransport::Tcp);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

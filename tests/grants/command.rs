@@ -87,13 +87,18 @@ async fn a_browser_comes_back_to_the_command_itself() {
     assert_logs_in(&relay, Imap).await;
 }
 
+/// An administrators' listener that commands and browsers find at `port`.
+fn admin_at(port: u16) -> String {
+    format!(
+        "admin: {{bind: \"127.0.0.1:{port}\", public_url: \"http://localhost:{port}\", token: {{file: token}}}}\n"
+    )
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_relay_takes_the_browser_back() {
     let port = free_port();
     let relay = registration("grant: authorization_code")
-        .append(&format!(
-            "admin: {{bind: \"127.0.0.1:{port}\", public_url: \"http://localhost:{port}\", token: {{file: token}}}}\n"
-        ))
+        .append(&admin_at(port))
         .start()
         .await;
     let mut authorize = Authorize::start(relay.directory(), &[LOGIN]);
@@ -117,9 +122,7 @@ async fn a_running_relay_opens_the_mailbox_of_an_allowed_protocol() {
             "    mailbox: tickets@contoso.test\n",
             "    mailbox: {imap: archive@contoso.test}\n    protocols: [pop3, smtp]\n",
         )
-        .append(&format!(
-            "admin: {{bind: \"127.0.0.1:{port}\", public_url: \"http://localhost:{port}\", token: {{file: token}}}}\n"
-        ))
+        .append(&admin_at(port))
         .start()
         .await;
     let mut authorize = Authorize::start(relay.directory(), &[LOGIN]);
@@ -197,9 +200,7 @@ async fn what_cannot_be_authorized_is_said() {
 async fn d32_a_command_beside_a_relay_hears_how_it_ended() {
     let port = free_port();
     let relay = registration("grant: authorization_code")
-        .append(&format!(
-            "admin: {{bind: \"127.0.0.1:{port}\", public_url: \"http://localhost:{port}\", token: {{file: token}}}}\n"
-        ))
+        .append(&admin_at(port))
         .start()
         .await;
     let began = std::time::Instant::now();
