@@ -10,7 +10,7 @@ use crate::server::{Server as Redis, free_port};
 use crate::stage::{Prepared, Setup};
 
 /// A configuration with a store, by which no relay runs.
-async fn prepared(store: &str) -> Prepared {
+pub async fn prepared(store: &str) -> Prepared {
     let state =
         format!("directory: ./state\n  key: a key that both relays have\n  store: {{{store}}}");
     Setup::default()
@@ -23,7 +23,7 @@ fn url(port: u16) -> String {
     format!("url: \"redis://127.0.0.1:{port}\"")
 }
 
-async fn run(file: PathBuf, arguments: &'static [&'static str]) -> Output {
+pub async fn run(file: PathBuf, arguments: &'static [&'static str]) -> Output {
     let run = move || {
         Command::new(env!("CARGO_BIN_EXE_authrelay"))
             .args(arguments)

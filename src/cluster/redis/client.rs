@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::super::awake::awake_timeout;
 use super::super::breaker::{Breaker, Change};
@@ -17,9 +17,6 @@ use crate::config::SharedStore;
 
 /// Timeout of an operation.
 const OPERATION: Duration = Duration::from_millis(250);
-
-/// Longest time to connect, including the question to a Sentinel.
-const CONNECTING: Duration = Duration::from_secs(2);
 
 /// Pause between two attempts to connect.
 const RETRY: Duration = Duration::from_millis(250);
@@ -68,6 +65,7 @@ impl Redis {
 
     /// Keeps a connection until the future is dropped.
     pub async fn keep_connected(self: Arc<Self>) {
+        let mut failures = 0;
         loop {
             let gone = self
                 .connected
@@ -79,21 +77,18 @@ impl Redis {
                 self.connected.lock().take();
             }
             if self.breaker.lock().admits(self.now()) {
-                let result = timeout(
-                    CONNECTING,
-                    connect(&self.config, &self.keys, &self.published),
-                );
-                let result = result
-                    .await
-                    .unwrap_or_else(|_| Err(Unavailable("no connection within 2 s".to_owned())));
-                match result {
+                let published = &self.published;
+                match connect(&self.config, &self.keys, published, failures).await {
                     Ok(connected) => {
                         *self.connected.lock() = Some(Arc::new(connected));
                         self.on_result("connect", Ok(()));
                         let _ = self.published.send(Published::Connected);
                         continue;
                     }
-                    Err(away) => self.on_result("connect", Err((&away, "error"))),
+                    Err(away) => {
+                        failures = failures.wrapping_add(1);
+                        self.on_result("connect", Err((&away, "error")));
+                    }
                 }
             }
             tokio::time::sleep(RETRY).await;

@@ -30,6 +30,9 @@ const KEY: &str = "authrelay:key";
 /// Name of the value with which permissions are examined.
 const EXAMINED: &str = "authrelay:examined";
 
+/// Longest time to connect, including the question to a Sentinel.
+const CONNECTING: Duration = Duration::from_secs(2);
+
 /// Maximum number of operations that wait for the connection.
 const QUEUE: usize = 4_096;
 
@@ -51,13 +54,27 @@ impl Drop for Connected {
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-/// Connects to the server, behind Sentinel to the current master.
+/// Connects to the server, behind Sentinel to the current master. Each of the `failures` before
+/// makes another Sentinel the first to be asked, since one that is cut off from the others goes on
+/// naming a former master.
 pub(super) async fn connect(
     config: &SharedStore,
     keys: &Keys,
     published: &mpsc::UnboundedSender<Published>,
+    failures: usize,
 ) -> Result<Connected, Unavailable> {
-    let server = server(config).await?;
+    let connecting = connect_by(config, keys, published, failures);
+    let made = tokio::time::timeout(CONNECTING, connecting).await;
+    made.unwrap_or_else(|_| Err(Unavailable("no connection within 2 s".to_owned())))
+}
+
+async fn connect_by(
+    config: &SharedStore,
+    keys: &Keys,
+    published: &mpsc::UnboundedSender<Published>,
+    first: usize,
+) -> Result<Connected, Unavailable> {
+    let server = server(config, first).await?;
     let ended = CancellationToken::new();
     let pushes = {
         let (published, ended) = (published.clone(), ended.clone());
@@ -145,14 +162,16 @@ fn login(config: &SharedStore) -> RedisConnectionInfo {
 }
 
 /// Address of the server: as configured, or as a Sentinel says. Sentinels are asked without user and
-/// password.
-async fn server(config: &SharedStore) -> Result<HostPort, Unavailable> {
+/// password, from the one numbered `first` on until one answers.
+async fn server(config: &SharedStore, first: usize) -> Result<HostPort, Unavailable> {
     let Some(master) = &config.master else {
         let first = config.servers.first().cloned();
         return first.ok_or_else(|| Unavailable("no server is configured".to_owned()));
     };
     let mut last = Unavailable("no Sentinel is configured".to_owned());
-    for sentinel in &config.servers {
+    let count = config.servers.len();
+    let sentinels = config.servers.iter().cycle().skip(first % count.max(1));
+    for sentinel in sentinels.take(count) {
         let asking = ask_sentinel(config, sentinel, master);
         match tokio::time::timeout(Duration::from_millis(500), asking).await {
             Ok(Ok(address)) => return Ok(address),
@@ -337,9 +356,14 @@ async fn permissions(connection: &mut MultiplexedConnection) -> Result<(), Unava
 /// The store cannot be used at all.
 pub async fn examine(config: &SharedStore, keys: &Keys) -> Result<Findings, Unavailable> {
     let nobody = NOBODY.get_or_init(|| mpsc::unbounded_channel().0);
-    let connecting = connect(config, keys, nobody);
-    let made = tokio::time::timeout(Duration::from_secs(5), connecting).await;
-    let made = made.map_err(|_| Unavailable("no connection within 5 s".to_owned()))??;
+    let mut made = connect(config, keys, nobody, 0).await;
+    let sentinels = config.master.as_ref().map_or(1, |_| config.servers.len());
+    for failures in 1..sentinels {
+        if made.is_err() {
+            made = connect(config, keys, nobody, failures).await;
+        }
+    }
+    let made = made?;
     let mut connection = made.connection.clone();
     permissions(&mut connection).await?;
     let mut findings = Findings::default();
