@@ -55,9 +55,9 @@ impl AccountStatus {
     /// Explanation of the consent's state.
     pub fn consent_means(&self) -> &'static str {
         match self.consent {
-            "needed" => "the mailbox's owner has to agree: Authorize",
+            "needed" => "the mailbox's owner must consent: Authorize",
             "attention" => {
-                "the identity provider refuses it for now; it is kept and tried again, and works once the cause below is gone"
+                "the identity provider refuses it for now; it is kept and tried again, and will work once the cause below is gone"
             }
             _ => "",
         }
@@ -149,7 +149,7 @@ fn orphan(login: &str) -> AccountStatus {
 /// Numbers of a registration's consents that provide no token.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ConsentStates {
-    /// Accounts whose owner must consent.
+    /// Accounts whose owner has to consent.
     pub needed: usize,
     /// Consents that are refused, but not for good.
     pub attention: usize,

@@ -176,7 +176,7 @@ impl<'a> Connector<'a> {
         let (way, remedy) = match &self.provider.egress {
             None => (
                 String::new(),
-                "the mail service or the way to it is slow or swallows packets; check the firewall, or wait",
+                "the mail service or the network is slow or drops packets; check the firewall, or wait",
             ),
             Some(proxy) => (
                 format!(" through the egress proxy {}:{}", proxy.host, proxy.port),

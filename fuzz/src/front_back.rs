@@ -319,7 +319,7 @@ fn back_turn(back: &mut dyn Back, told: &[u8], cut: Cut) -> (Vec<u8>, Turn<Resul
             }
             Step::StartTls if unread.is_empty() => break Turn::StartTls,
             Step::StartTls => break Turn::Injected,
-            Step::Failed(fault) if fault.detail().contains("injects") => break Turn::Injected,
+            Step::Failed(fault) if fault.detail().contains("injecting") => break Turn::Injected,
             Step::Failed(fault) => {
                 assert_tellable(&fault);
                 assert_discreet(&fault);

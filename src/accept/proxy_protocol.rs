@@ -90,7 +90,7 @@ pub enum ReadError {
     #[error("{0}")]
     Malformed(#[from] Malformed),
     /// The connection ended or failed.
-    #[error("it left before its PROXY header was complete")]
+    #[error("it closed the connection before its PROXY header was complete")]
     Left,
     /// The header did not arrive in time.
     #[error("its PROXY header was not complete in time")]

@@ -23,16 +23,16 @@ pub fn client_fault(error: &io::Error, first: &[u8]) -> Option<Fault> {
         .and_then(|error| error.downcast_ref::<rustls::Error>());
     let (detail, remedy) = match tls {
         Some(rustls::Error::NoCertificatesPresented) => (
-            "the client shows no certificate, which the listener requires".to_owned(),
-            "give the application a certificate of an authority in the listener's tls.client_ca",
+            "the client presents no certificate, but the listener requires one".to_owned(),
+            "give the application a certificate issued by an authority in the listener's tls.client_ca",
         ),
         Some(rustls::Error::InvalidCertificate(why)) => (
-            format!("the certificate that the client shows is not valid: {why}"),
-            "give the application a certificate of an authority in the listener's tls.client_ca, good for client authentication and not expired",
+            format!("the certificate that the client presents is not valid: {why}"),
+            "give the application a certificate issued by an authority in the listener's tls.client_ca, valid for client authentication and not expired",
         ),
         Some(rustls::Error::AlertReceived(alert)) => (
             format!("the client ended the TLS handshake: {alert:?}"),
-            "make the application trust the listener's certificate: its authority, its name, its date",
+            "make the application trust the listener's certificate: check its authority, its names and its dates",
         ),
         Some(
             rustls::Error::PeerIncompatible(_)
@@ -40,7 +40,7 @@ pub fn client_fault(error: &io::Error, first: &[u8]) -> Option<Fault> {
             | rustls::Error::InvalidMessage(_),
         ) => return Some(unusable_offer(error, first)),
         _ => (
-            format!("no TLS with the client: {error}"),
+            format!("the TLS handshake with the client failed: {error}"),
             "the application must speak TLS 1.2 or later here and trust the listener's certificate",
         ),
     };
@@ -61,7 +61,7 @@ pub fn unexpected_tls(first: &[u8], listener: &Listener) -> Option<Fault> {
             "turn TLS off in the application, or give the listener tls: {mode: implicit}"
         }
     };
-    let detail = "the client begins with TLS, which the listener does not speak at once";
+    let detail = "the client starts with TLS, but this listener begins in clear text";
     Some(Fault::new(Kind::StartTls, detail).with_remedy(remedy))
 }
 
@@ -74,13 +74,13 @@ fn unusable_offer(error: &io::Error, first: &[u8]) -> Fault {
         if matches!(first, [0x80..=0xff, _, 1, ..]) {
             return Fault::new(
                 Kind::Tls,
-                "the client offers TLS by an SSL 2.0 hello, which nothing takes any more",
+                "the client offers TLS in an SSL 2.0 hello, which is no longer accepted",
             )
             .with_remedy(OLD_CLIENT_REMEDY);
         }
         return Fault::new(
             Kind::Tls,
-            format!("the client does not begin with TLS, which this listener speaks at once: {error}"),
+            format!("the client does not start with TLS, which this listener expects at once: {error}"),
         )
         .with_remedy("turn TLS (SSL/TLS, not STARTTLS) on in the application, or use a listener with tls: {mode: starttls} or none");
     };
@@ -119,7 +119,7 @@ fn unusable_offer(error: &io::Error, first: &[u8]) -> Fault {
     let offer = hello.describe();
     Fault::new(
         Kind::Tls,
-        format!("the client offers {offer}: nothing of it can be used (needed is {needed})"),
+        format!("the client offers {offer}, none of which can be used (required: {needed})"),
     )
     .with_remedy(remedy)
 }

@@ -125,11 +125,11 @@ fn refusal(state: &AdminState, request: &Request, caller: Option<&Caller>) -> Op
     let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
     let reading = matches!(*request.method(), Method::GET | Method::HEAD);
     if !health && !auth.is_own_host(host) {
-        let text = "this name is not the relay's: ask by its address, by localhost, or by the host of admin.public_url\n";
+        let text = "the relay is not known by this host name: use its address, localhost, or the host of admin.public_url\n";
         return Some((StatusCode::MISDIRECTED_REQUEST, text).into_response());
     }
     if !reading && auth.is_foreign(request.headers(), host) {
-        let text = "another site may change nothing here\n";
+        let text = "requests from other sites may not change anything here\n";
         return Some((StatusCode::FORBIDDEN, text).into_response());
     }
     match caller {
@@ -139,7 +139,7 @@ fn refusal(state: &AdminState, request: &Request, caller: Option<&Caller>) -> Op
         None if reading && PAGES.contains(&path) => Some(super::sign_in::log_in(state)),
         None => {
             let header = [("www-authenticate", "Bearer")];
-            let text = "the admin token is needed: Authorization: Bearer TOKEN (admin.token says where it is)\n";
+            let text = "the admin token is required: Authorization: Bearer TOKEN (admin.token says where it is)\n";
             Some((StatusCode::UNAUTHORIZED, header, text).into_response())
         }
     }
@@ -149,13 +149,11 @@ fn refusal(state: &AdminState, request: &Request, caller: Option<&Caller>) -> Op
 fn only_looking(viewer: &Caller) -> Response {
     let what = match viewer.is_person {
         true => format!(
-            "{} is a viewer, who may look: what tests or changes something takes an operator (admin.users.operators)",
+            "{} is a viewer, who may only look: tests and changes require an operator (admin.users.operators)",
             viewer.name
         ),
-        false => {
-            "admin.viewer_token is for looking: what tests or changes something takes admin.token"
-                .to_owned()
-        }
+        false => "admin.viewer_token only allows looking: tests and changes require admin.token"
+            .to_owned(),
     };
     super::api::error(StatusCode::FORBIDDEN, &what)
 }

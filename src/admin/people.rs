@@ -67,9 +67,10 @@ impl People {
     ///
     /// # Errors
     ///
-    /// The authorities of `admin.users.ca` cannot be used, or the machine has no randomness.
+    /// The authorities of `admin.users.ca` cannot be used, or the machine provides no randomness.
     pub(super) fn new(config: &Admin) -> anyhow::Result<Self> {
-        let seal = Seal::new().map_err(|_| anyhow::anyhow!("the machine has no randomness"))?;
+        let seal =
+            Seal::new().map_err(|_| anyhow::anyhow!("the machine provides no randomness"))?;
         let people = Self {
             redirect: config.sign_in_redirect(),
             in_force: RwLock::new(None),

@@ -218,7 +218,7 @@ fn take_sign_in(state: &AdminState, headers: &HeaderMap, query: &str) -> Result<
     let Some(sign_in) = sign_in else {
         return Err(Fault::new(
             Kind::GrantRefused,
-            "this browser has not begun this sign-in, or began another one since, or ten minutes are over, or the relay was restarted",
+            "this browser did not start this sign-in, or has started another one since, or the ten minutes are over, or the relay was restarted",
         )
         .with_remedy("sign in again, in one window; cookies must be allowed"));
     };
@@ -249,9 +249,9 @@ fn code(service: &SignInService, query: &str) -> Result<String, Fault> {
         ));
         return Err(match &*error {
             "access_denied" => fault.with_remedy(
-                "whoever signs in has to agree, and must be assigned to the relay's application where the identity provider asks for that",
+                "the person must agree, and must be assigned to the relay's application if the identity provider requires that",
             ),
-            _ => fault.with_remedy("sign in again; where it goes on, check the relay's registration at the identity provider"),
+            _ => fault.with_remedy("sign in again; if the problem persists, check the relay's registration at the identity provider"),
         });
     }
     match parameter(query, "code") {
@@ -342,11 +342,11 @@ fn message(state: &AdminState, status: StatusCode, page: &Message<'_>) -> Respon
 }
 
 fn no_users() -> Response {
-    let text = "no one signs in here: the file has no admin.users\n";
+    let text = "sign-in is not set up: the file has no admin.users\n";
     (StatusCode::NOT_FOUND, text).into_response()
 }
 
 fn busy() -> Fault {
-    let detail = "other sign-ins wait for the identity provider";
+    let detail = "too many sign-ins are waiting for the identity provider";
     Fault::new(Kind::Unavailable, detail).with_remedy("try again in a moment")
 }

@@ -40,10 +40,10 @@ impl Result {
 /// The line is not an audit record.
 pub fn record(line: &[u8]) -> std::result::Result<Map<String, Value>, &'static str> {
     let record: Map<String, Value> =
-        serde_json::from_slice(line).map_err(|_| "is no audit record")?;
+        serde_json::from_slice(line).map_err(|_| "is not an audit record")?;
     match text(&record, "event").is_some() && millis(&record).is_some() {
         true => Ok(record),
-        false => Err("is no audit record"),
+        false => Err("is not an audit record"),
     }
 }
 

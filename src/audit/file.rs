@@ -54,7 +54,9 @@ pub(super) fn open(path: &Path) -> Result<(AuditFile, Option<String>), AuditErro
     }
     let opened = platform::open_alone(path, ENDING).map_err(|error| unusable(&error))?;
     let Some(mut file) = opened else {
-        return Err(unusable(&"another process writes it; give each its own"));
+        return Err(unusable(
+            &"another process writes to it; give each its own file",
+        ));
     };
     let is_regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
     let (mut head, mut torn) = (None, None);
@@ -70,7 +72,7 @@ pub(super) fn open(path: &Path) -> Result<(AuditFile, Option<String>), AuditErro
             head = last_hash(&mut file, end).map_err(|error| unusable(&error))?;
             if head.is_none() {
                 return Err(unusable(
-                    &"its last line is no audit record; move the file away or name another",
+                    &"its last line is not an audit record; move the file away or name another",
                 ));
             }
         }

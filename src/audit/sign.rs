@@ -66,10 +66,10 @@ impl PublicKey {
     /// The input is not a public key in PEM, or not an Ed25519 key.
     pub fn from_pem(pem: &[u8]) -> Result<Self, &'static str> {
         let key = SubjectPublicKeyInfoDer::from_pem_slice(pem)
-            .map_err(|_| "is no public key in PEM (BEGIN PUBLIC KEY)")?;
+            .map_err(|_| "is not a public key in PEM (BEGIN PUBLIC KEY)")?;
         match key.strip_prefix(&PREFIX) {
             Some(key) if key.len() == 32 => Ok(Self(key.to_vec())),
-            _ => Err("is no Ed25519 public key"),
+            _ => Err("is not an Ed25519 public key"),
         }
     }
 

@@ -112,7 +112,10 @@ fn what_is_no_audit_file_is_left_alone() {
     let path = folder.path().join("letter");
     std::fs::write(&path, "Dear Sir,\n").unwrap();
     let error = Audit::start(&settings(&path, OnFull::Continue), None).unwrap_err();
-    assert!(error.to_string().contains("is no audit record"), "{error}");
+    assert!(
+        error.to_string().contains("is not an audit record"),
+        "{error}"
+    );
     assert_eq!(read(&path), "Dear Sir,\n");
     // Two writers would fork the chain.
     let path = folder.path().join("audit.jsonl");
@@ -159,7 +162,7 @@ fn verify_finds_what_was_done_to_a_chain() {
     let before = head(&lines[..2].concat());
     assert_eq!(wrong(&behind, Some(&before), Some(&end)), "");
     assert!(wrong(&behind, Some(&end), None).starts_with("a:1: does not follow the record given"));
-    assert!(wrong("no JSON\n", None, None).starts_with("a:1: is no audit record"));
+    assert!(wrong("no JSON\n", None, None).starts_with("a:1: is not an audit record"));
     let garbage = "x\n".repeat(10_000);
     assert!(found(&garbage, None, None).broken.len() <= 101);
 }

@@ -13,7 +13,7 @@ use super::sign::PublicKey;
 const MAX_BREAKS: usize = 100;
 
 /// Break: a line that cannot be parsed.
-const NO_RECORD: &str = "is no audit record";
+const NO_RECORD: &str = "is not an audit record";
 
 /// Result of verifying a chain.
 #[derive(Debug, Default)]
@@ -98,7 +98,7 @@ pub fn verify<R: BufRead>(
                 found.broken.push(ChainBreak {
                     file: name,
                     line: number,
-                    what: "too much is wrong; the rest was not looked at",
+                    what: "too many problems; the rest was not checked",
                 });
                 return Ok(found);
             }

@@ -188,7 +188,7 @@ impl Authenticator {
         }
         let what = surroundings(login);
         wrong_credentials(&format!("{why}; without the {what} around it, one has"))
-            .with_remedy("correct the login in the application: nothing may stand around it")
+            .with_remedy("correct the login in the application: remove what is around it")
     }
 
     /// Waits until the identity provider may check a password. Per client address and login, no
@@ -242,7 +242,7 @@ fn wrong_password(claim: &Candidate, presented: &Secret) -> Fault {
     if without_surroundings(text) != text {
         let what = surroundings(text);
         return wrong_credentials(&format!("{why}: it has {what} around it"))
-            .with_remedy("correct the password in the application: nothing may stand around it");
+            .with_remedy("correct the password in the application: remove what is around it");
     }
     wrong_credentials(why)
 }
@@ -280,7 +280,7 @@ fn claim(
     let by_provider = account.registration.grant.needs_client_password();
     if passwords.is_empty() && !by_provider {
         return Err(
-            "none of the account's passwords may be used from this address, listener and protocol, with the certificate that the client shows",
+            "none of the account's passwords may be used from this address, listener and protocol, with the certificate that the client presents",
         );
     }
     Ok(Candidate {

@@ -108,7 +108,7 @@ fn run_export(options: &ExportOptions) -> Result<Exit, Exit> {
             let record = match read_line(&mut file, &mut line) {
                 Ok(Line::End) => break,
                 Ok(Line::Whole) => export::record(&line),
-                Ok(Line::TooLong) => Err("is no audit record"),
+                Ok(Line::TooLong) => Err("is not an audit record"),
                 Err(error) => return Err(cannot_read(&name, &error)),
             };
             let record = match record {

@@ -85,7 +85,7 @@ fn account(service: &Service, login: &str) -> Result<Arc<Account>, Exit> {
     let account = account.ok_or_else(|| Exit::Usage.with(no_account(login)))?;
     if !account.registration.grant.needs_consent() {
         return Err(Exit::Usage.with(format_args!(
-            "{login} needs no person's consent: its registration {} has the grant {}",
+            "{login} needs no consent: its registration {} uses the grant {}",
             account.registration.name,
             account.registration.grant.name()
         )));
@@ -98,7 +98,7 @@ fn method(asked: Option<Method>, account: &Account) -> Result<Method, &'static s
     match (asked, by_device) {
         (None | Some(Method::Device), true) => Ok(Method::Device),
         (Some(Method::Browser | Method::Paste), true) => {
-            Err("the grant device_code is consented to by --method device")
+            Err("the grant device_code requires --method device")
         }
         (Some(Method::Device), false) => {
             Err("--method device needs the grant device_code in the registration")
@@ -152,7 +152,7 @@ async fn paste(
     });
     let line = line.await??;
     let Some((_, query)) = line.trim().split_once('?') else {
-        anyhow::bail!("that is not the address: it has a question mark and a code in it");
+        anyhow::bail!("that is not the address: the right one contains a question mark and a code");
     };
     let query = query.split('#').next().unwrap_or_default();
     Ok(consents.finish(&service.token_source, query).await?)
@@ -201,12 +201,12 @@ async fn listen(config: &Config) -> anyhow::Result<(TcpListener, Url)> {
         });
     if !local {
         anyhow::bail!(
-            "consents come back to {url}, where no relay answers: start authrelay first, or use --method paste"
+            "the browser is sent back to {url}, where no relay answers: start authrelay first, or use --method paste"
         );
     }
     let port = url.port_or_known_default().unwrap_or(80);
     let socket = TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| {
-        anyhow::anyhow!("cannot listen on 127.0.0.1:{port}, where consents come back to: {error}; use --method paste")
+        anyhow::anyhow!("cannot listen on 127.0.0.1:{port}, where the browser is sent back to: {error}; use --method paste")
     })?;
     Ok((socket, admin.consent_redirect()))
 }
@@ -257,7 +257,7 @@ async fn ended(running: &RunningRelay, path: &str) -> anyhow::Result<()> {
                 return Err(Progress::refusal(detail, remedy).into());
             }
             _ => anyhow::bail!(
-                "the running relay knows nothing of this consent (any more): it was restarted, or too many were begun"
+                "the running relay does not know this consent, or no longer does: it was restarted, or too many consents were started"
             ),
         }
     }

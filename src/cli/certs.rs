@@ -51,7 +51,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
     let mut paths = files.iter().map(|file| &file.path);
     if let Some(path) = paths.find(|path| !options.force && is_there(path)) {
         return Err(Exit::State.with(format_args!(
-            "{}: is there already; --force replaces it",
+            "{}: exists already; --force replaces it",
             path.display()
         )));
     }

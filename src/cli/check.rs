@@ -52,12 +52,12 @@ fn online(path: &Path) {
         return;
     };
     let Some(store) = &config.state.store else {
-        print_error("state.store: file; nothing else is looked at over the network");
+        print_error("state.store: file; nothing else is checked over the network");
         return;
     };
     let keys = key_of(&config.state).and_then(|key| Keys::new(&key));
     let (Some(keys), Ok(runtime)) = (keys, runtime()) else {
-        print_error("warning: state.key: cannot be read, so that the store was not looked at");
+        print_error("warning: state.key: cannot be read, so the store was not checked");
         return;
     };
     let address = store.address();

@@ -79,7 +79,7 @@ fn guide(config: &Config, account: &Account, login: &str) -> String {
     }
     guide.run(format!("authrelay doctor {}", shell_argument(login)));
     guide.text.push_str(
-        "\nPortal: https://entra.microsoft.com; PowerShell: Connect-ExchangeOnline of the module\nExchangeOnlineManagement. New permissions can take up to two hours to work.\n",
+        "\nPortal: https://entra.microsoft.com; PowerShell: Connect-ExchangeOnline of the module\nExchangeOnlineManagement. New permissions can take up to two hours to take effect.\n",
     );
     guide.text
 }
@@ -90,7 +90,7 @@ fn register(guide: &mut Guide, config: &Config, account: &Account) {
         Grant::ManagedIdentity { .. } => {
             guide.step("Managed identity");
             guide.line("Turn the machine's managed identity on (Identity > System assigned), or assign a user-assigned one.");
-            guide.line("Whether Exchange takes it for IMAP, POP and SMTP is not documented: treat it as experimental.");
+            guide.line("Whether Exchange accepts it for IMAP, POP and SMTP is not documented: treat it as experimental.");
             return;
         }
         Grant::Command { .. } => {
@@ -143,7 +143,7 @@ fn permissions(guide: &mut Guide, account: &Account) {
     } else if application {
         guide.step("API permissions > Add > APIs my organization uses > Office 365 Exchange Online > Application permissions");
         guide.line(names.join(", "));
-        guide.line("Then: Grant admin consent. Without it tokens come, and carry no roles.");
+        guide.line("Then: Grant admin consent. Without it tokens are issued, but carry no roles.");
         if account.protocols.contains(&Protocol::Smtp) {
             guide.line("To let it send for some mailboxes only, leave SMTP.SendAsApp out and use the RBAC role below.");
         }
@@ -164,7 +164,7 @@ fn credential(guide: &mut Guide, account: &Account) {
     match account.registration.grant.credential() {
         Some(ClientCredential::Secret(_)) => {
             guide.step("Client secret (Certificates & secrets > New client secret)");
-            guide.line("Put its Value, not its Secret ID, where client_secret says, and its end into client_secret_expires.");
+            guide.line("Put its Value, not its Secret ID, where client_secret says, and its expiry date into client_secret_expires.");
         }
         Some(ClientCredential::ClientPassword) => {
             guide.step("Client secret (Certificates & secrets > New client secret)");
@@ -282,7 +282,7 @@ fn high_volume(guide: &mut Guide, account: &Account, login: &str) {
     credential(guide, account);
     guide.step("High Volume Email account (PowerShell)");
     guide.line("OBJECT_ID is the object id under Enterprise applications, not that under App registrations");
-    guide.line("(`authrelay doctor` shows the right one as oid); ten applications at most, and it works within 5 minutes:");
+    guide.line("(`authrelay doctor` shows the right one as oid); at most ten applications; it takes effect within 5 minutes:");
     guide.run(format!(
         "Add-HVEAppAccess -Identity {} -AppIds OBJECT_ID",
         argument(&mailbox)
@@ -303,7 +303,7 @@ fn switches(guide: &mut Guide, account: &Account, login: &str) {
     }
     if matches!(registration.grant, Grant::Password(_)) {
         guide.step("Sign-in policies");
-        guide.line("The grant password knows no second factor: exclude the user from policies that ask for one.");
+        guide.line("The grant password cannot use a second factor: exclude the user from policies that require one.");
         guide.line("Federated and personal accounts cannot use it. Prefer client_credentials where you can.");
     }
 }

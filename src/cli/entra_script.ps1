@@ -247,7 +247,7 @@ if ($secret) {
     Write-Host 'The client secret, which is shown this once; put it where client_secret says:'
     Write-Host $secret.SecretText
 }
-Write-Host 'New permissions can take up to two hours to work. Then:'
+Write-Host 'New permissions can take up to two hours to take effect. Then:'
 foreach ($person in $people) {
     $login = Format-Argument -Text $person
     if ($consent) { Write-Host "    authrelay authorize $login" }

@@ -189,10 +189,11 @@ fn kind(registration: &Registration) -> Result<&'static str, String> {
         Grant::ManagedIdentity { .. } => Ok("managed"),
         Grant::AuthorizationCode(_) | Grant::DeviceCode(_) | Grant::Password(_) => Ok("delegated"),
         Grant::ServiceAccount(_) => Err(
-            "service accounts are Google's: their rights are given in its admin console".to_owned(),
+            "service accounts are Google's: their rights are granted in Google's admin console"
+                .to_owned(),
         ),
         Grant::Command { .. } => {
-            Err("whose registration the command's tokens are of, only the command knows".to_owned())
+            Err("only the command knows which registration its tokens belong to".to_owned())
         }
     }
 }

@@ -105,7 +105,7 @@ fn move_consents(imported: &Imported, config: &Config) -> anyhow::Result<()> {
         };
         if store.read(&consent.login)?.is_some() {
             print_error(format_args!(
-                "{}: there is a consent already; it stays",
+                "{}: a consent exists already and was kept",
                 consent.login
             ));
             continue;

@@ -85,7 +85,7 @@ fn init(options: &Options) -> Result<Written, InitError> {
     let secret_file = folder.join("client-secret");
     let is_taken = |path: &Path| match is_there(path) {
         true => Err(InitError::Io(format!(
-            "{}: is there already, and init never overwrites",
+            "{}: exists already, and init never overwrites a file",
             path.display()
         ))),
         false => Ok(()),

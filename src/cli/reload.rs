@@ -39,7 +39,7 @@ pub(super) fn run(path: &Path) -> Result<Exit, Exit> {
         }
         Some(Err(error)) => Err(Exit::Failed.with(format_args!("{error:#}"))),
         None => Err(Exit::Unavailable.with(match config.admin {
-            Some(_) => "no relay of this file answers at admin.bind: it is not running, or began with another admin.bind (send SIGHUP then)",
+            Some(_) => "no relay with this file answers at admin.bind: it is not running, or was started with another admin.bind (send SIGHUP then)",
             None => "the file has no admin listener to ask: send SIGHUP instead",
         })),
     }

@@ -107,7 +107,9 @@ pub(super) fn print_error(what: impl Display) {
 pub(super) fn no_account(login: &str) -> String {
     match login.starts_with('*') {
         true => {
-            format!("{login} is no login: give an address that it covers, as in info@contoso.com")
+            format!(
+                "{login} is not a login: give an address that it covers, as in info@contoso.com"
+            )
         }
         false => format!("no account has the login {login}"),
     }

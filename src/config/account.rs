@@ -290,7 +290,7 @@ impl Value for PasswordCheck {
         }
         if text.starts_with("$argon2") {
             field.accept(hash_cost(text).ok_or(
-                "is no complete argon2id, argon2i or argon2d hash; quote it as `authrelay hash-password` prints it",
+                "is not a complete argon2id, argon2i or argon2d hash; quote it as `authrelay hash-password` prints it",
             ))?;
             return Some(Self::Hash(secret));
         }

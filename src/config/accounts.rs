@@ -76,7 +76,7 @@ pub(super) fn check_presence(root: &Field, accounts: &ReadAccounts) {
         }
     } else {
         root.named_at("accounts").warn(
-            "there is no account, so that no client can log in: `authrelay init` writes a file with one",
+            "there is no account, so no client can log in: `authrelay init` writes a file with one",
         );
     }
 }
@@ -126,7 +126,7 @@ fn check_smtp(field: &Field, keys: &AccountKeys, registration: Option<&Registrat
     }
     let protocols = keys.protocols.given();
     if policy.is_some() && protocols.is_some_and(|given| !given.contains(&Protocol::Smtp)) {
-        let what = "has no use, since the account's protocols do not include smtp";
+        let what = "has no effect, since the account's protocols do not include smtp";
         field.at("smtp").problem(what);
     }
 }
@@ -195,7 +195,7 @@ fn no_passwords(field: &Field, grant: &Grant) -> Option<Vec<Arc<Password>>> {
     for key in ["password", "passwords"] {
         if field.has_key(key) {
             none = field.at(key).reject(format_args!(
-                "has no use with {why}, where the identity provider checks what the client presents; remove it"
+                "has no effect with {why}, where the identity provider checks what the client presents; remove it"
             ));
         }
     }

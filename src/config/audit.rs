@@ -95,7 +95,7 @@ impl SignKeys {
             .ok()
             .and_then(|key| Ed25519KeyPair::from_pkcs8(key.secret_pkcs8_der()).ok());
         let pair = field.at("key").accept(pair.ok_or(
-            "is no Ed25519 private key in PEM; make one with `openssl genpkey -algorithm ed25519`",
+            "is not an Ed25519 private key in PEM; make one with `openssl genpkey -algorithm ed25519`",
         ))?;
         Some(HeadKey(Some(Arc::new(pair))))
     }

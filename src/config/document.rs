@@ -152,7 +152,7 @@ fn check_apart(root: &Field, log: Option<&Log>, audit: Option<&Audit>) {
     if audit.components().eq(log.components()) {
         root.at("audit")
             .at("path")
-            .problem("is log.file too: give each its own file");
+            .problem("is also log.file: give each its own file");
     }
 }
 

@@ -286,11 +286,11 @@ impl Field {
         match near {
             Some((_, near)) => self
                 .entry(entry, Some(&entry.key))
-                .problem(format_args!("is no known key; did you mean {near}?")),
+                .problem(format_args!("is not a known key; did you mean {near}?")),
             None => {
                 let known: Vec<_> = known.iter().map(|row| row.key).collect();
                 self.entry(entry, None).problem(format_args!(
-                    "is no known key; here go {}",
+                    "is not a known key; the keys here are {}",
                     known.join(", ")
                 ));
             }

@@ -38,7 +38,7 @@ pub(super) fn grant(field: &Field, keys: &RegistrationKeys) -> Option<Grant> {
     };
     for key in CREDENTIALS.iter().chain(&["key", "command", "url"]) {
         if !takes.contains(key) {
-            let what = format_args!("has no use with the grant {}; remove it", name.name());
+            let what = format_args!("has no effect with the grant {}; remove it", name.name());
             field.reject_key(key, what);
         }
     }
@@ -89,7 +89,7 @@ fn credential(
             ClientSecret::ClientPassword => {
                 return field
                     .at("client_secret")
-                    .reject("takes {client: password} with the grant client_credentials only");
+                    .reject("may be {client: password} only with the grant client_credentials");
             }
         },
         [false, true, false] => {
@@ -142,13 +142,13 @@ fn service_account(field: &Field, json: &Secret) -> Option<ServiceAccount> {
         });
     }
     let json = serde_json::from_str::<Json>(json.expose()).map_err(|_| {
-        "is no JSON key of a service account: that has client_email, private_key_id and private_key"
+        "is not a JSON key of a service account, which has client_email, private_key_id and private_key"
     });
     let json = field.accept(json)?;
     let key = EncodingKey::from_rsa_pem(json.private_key.expose().as_bytes());
     Some(ServiceAccount {
         email: json.client_email,
         key_id: json.private_key_id,
-        key: field.accept(key.map_err(|_| "its private_key is no RSA key in PEM"))?,
+        key: field.accept(key.map_err(|_| "its private_key is not an RSA key in PEM"))?,
     })
 }

@@ -124,7 +124,7 @@ impl ListenerTlsKeys {
         let tls = match self.mode.clone().required()? {
             Mode::None => {
                 for key in ["certificate", "key", "client_ca"] {
-                    let what = "has no use with mode none; write mode starttls or implicit";
+                    let what = "has no effect with mode none; write mode starttls or implicit";
                     field.reject_key(key, what);
                 }
                 return Some(ListenerTls::None);
@@ -188,9 +188,9 @@ fn listener(
     };
     let mut networks = keys.proxy_protocol.given().into_iter().flatten();
     if networks.any(|network| network.prefix_len() == 0) {
-        field.at("proxy_protocol").warn(
-            "believes everybody who says where a client comes from: name the load balancers' own networks",
-        );
+        field
+            .at("proxy_protocol")
+            .warn("believes everybody who says where a client comes from: name the load balancers' own networks");
     }
     let unauthenticated = keys.unauthenticated.take().convert(|login| {
         let field = field.at("unauthenticated");

@@ -62,7 +62,7 @@ impl NotifyKeys {
             }
             (Key::Given(command), Key::Absent) => {
                 for key in ["headers", "ca"] {
-                    field.reject_key(key, "has no use without url; remove it");
+                    field.reject_key(key, "has no effect without url; remove it");
                 }
                 HookTarget::Command(command)
             }

@@ -80,7 +80,7 @@ impl CertificateKeys {
         let private = PrivateKeyDer::from_pem_slice(pem.expose().as_bytes());
         let encoding = EncodingKey::from_rsa_pem(pem.expose().as_bytes());
         let (Ok(private), Ok(key)) = (private, encoding) else {
-            return at.reject("is no RSA private key in PEM");
+            return at.reject("is not an RSA private key in PEM");
         };
         let certificate = chain.first().map(|leaf| leaf.to_vec()).unwrap_or_default();
         if !tls::belong_together(chain, private) {

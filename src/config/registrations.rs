@@ -112,7 +112,7 @@ fn client_id(field: &Field, grant: Option<&Grant>, keys: &RegistrationKeys) -> O
         | (Some(Grant::ServiceAccount(_) | Grant::Command(_)), Key::Absent) => Some(String::new()),
         (Some(Grant::ServiceAccount(_) | Grant::Command(_)), Key::Given(_)) => field
             .at("client_id")
-            .reject("has no use with this grant; remove it"),
+            .reject("has no effect with this grant; remove it"),
         (Some(_), Key::Given(id)) => Some(id),
         (Some(grant), Key::Absent) => {
             let id = workload_identity(field, "AZURE_CLIENT_ID");
@@ -195,7 +195,7 @@ fn check_scope(
     };
     if at_google && scopes.iter().any(|scope| almost(&scope)) {
         field.warn(format_args!(
-            "Google compares scopes to the letter: write {GOOGLE_MAIL}, with its last slash"
+            "Google compares scopes to the letter: write {GOOGLE_MAIL}, with its trailing slash"
         ));
     }
     Some(())

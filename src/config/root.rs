@@ -91,7 +91,7 @@ impl Log {
             ("keep", self.rotate.is_some(), "rotate"),
         ] {
             if !is_usable {
-                let what = format_args!("has no use without log.{needs}; remove it");
+                let what = format_args!("has no effect without log.{needs}; remove it");
                 field.reject_key(key, what);
             }
         }

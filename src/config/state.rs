@@ -98,7 +98,7 @@ pub(super) fn check_state(state: &State, root: &Field) {
     // A link that leads nowhere is in the way as well.
     let is_there = directory.symlink_metadata().is_ok();
     if root.sources().tries_writing() && is_there && !directory.is_dir() {
-        at.problem(format_args!("{} is no folder", directory.display()));
+        at.problem(format_args!("{} is not a folder", directory.display()));
     } else {
         can_be_written(&at, directory);
     }

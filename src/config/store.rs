@@ -118,7 +118,7 @@ impl SharedStore {
             master: master.map(str::to_owned),
             username: given(username)?,
             password: given(password)?.map(Secret::from),
-            database: database.ok_or("must end with the number of a database, if with anything")?,
+            database: database.ok_or("may end only with the number of a database")?,
             tls: None,
             url: url.clone(),
         };

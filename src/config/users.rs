@@ -91,7 +91,7 @@ fn check_twice(field: &Field, viewers: &[Member], operators: &[Member]) {
                 item.problem("is in the list twice; keep one");
             } else if key == "viewers" && operators.contains(member) {
                 item.problem(
-                    "is in operators too, who may do all that viewers may; keep it in one list",
+                    "is also in operators, who may do all that viewers may; keep it in one list",
                 );
             }
         }
@@ -124,7 +124,7 @@ const ISSUER: Form<String> = Form {
         }
         let tenant = url.path_segments().and_then(|mut parts| parts.next());
         if is_entra(&url) && matches!(tenant, Some("" | "common" | "organizations" | "consumers")) {
-            return Err("would take people of every tenant: name yours, as in https://login.microsoftonline.com/TENANT-ID/v2.0".into());
+            return Err("would admit people of every tenant: name yours, as in https://login.microsoftonline.com/TENANT-ID/v2.0".into());
         }
         Ok(text.to_owned())
     },

@@ -22,7 +22,7 @@ pub(super) fn can_be_written(field: &Field, path: &Path) -> bool {
         return true;
     };
     let why = match crate::platform::check_writable(there) {
-        _ if there != absolute && !there.is_dir() => "is no folder".to_owned(),
+        _ if there != absolute && !there.is_dir() => "is not a folder".to_owned(),
         Ok(()) => return true,
         Err(error) => error.to_string(),
     };

@@ -90,7 +90,7 @@ pub(super) fn of_login(target: &TestTarget, claims: &TokenClaims, fault: &Fault)
     if target.account.registration.provider.is_high_volume() {
         return Advice::new(
             format!(
-                "the High Volume Email account {mailbox} does not take the application with the object id {object}"
+                "the High Volume Email account {mailbox} does not accept the application with the object id {object}"
             ),
             format!(
                 "in Entra add Office 365 Exchange Online, application permission Mail.Send, with admin consent; then \
@@ -183,7 +183,7 @@ pub(super) fn of_mailbox(target: &TestTarget, claims: &TokenClaims, said: &str) 
     }
     if lower.contains("throttled") || lower.contains("backoff") || said.starts_with('4') {
         return Advice::new(
-            "the mail service limits this mailbox for now",
+            "the mail service is throttling this mailbox",
             "let the application poll less often, and try again later",
         );
     }

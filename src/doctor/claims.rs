@@ -112,7 +112,7 @@ fn wrong(target: &TestTarget, claims: &TokenClaims, mailbox: &str) -> Option<Adv
     {
         return Some(Advice::new(
             format!(
-                "the token is of the tenant {tenant}, not of {}",
+                "the token is from the tenant {tenant}, not from {}",
                 registration.tenant
             ),
             "check the registration's tenant: it must be the one that has the mailbox",

@@ -44,7 +44,7 @@ pub async fn explain_failure(
         .is_some_and(|cause| cause.contains("for now"));
     let is_refused = ["auth", "mailbox"].contains(&failed.name) && !passes;
     let back = match is_refused && service.token_source.take_back_consent(account, login).await {
-        true => " The consent that was there before was good, and is in force again.",
+        true => " The previous consent was valid and is in force again.",
         false => "",
     };
     Some(format!(

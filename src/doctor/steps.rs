@@ -127,7 +127,7 @@ impl TestRun<'_> {
             let connected = within(limit, dial(&provider, endpoint)).await;
             let tcp = self.judged("tcp", connected)?;
             let stream = Stream::new(tcp);
-            let detail = format!("connected by way of {}", peer(&stream));
+            let detail = format!("connected through {}", peer(&stream));
             self.good("tcp", detail, None);
             return Ok(stream);
         }
@@ -175,7 +175,7 @@ impl TestRun<'_> {
             .and_then(crate::expiry::of_certificate)
             .and_then(ends_soon);
         let remedy = ends.map(|when| {
-            format!("the mail service's certificate {when}: its operator has to renew it")
+            format!("the mail service's certificate {when}: its operator must renew it")
         });
         self.good("tls", detail, remedy);
         Ok(stage)
@@ -352,9 +352,8 @@ fn peer(stream: &Stream) -> String {
 }
 
 fn late(what: &str) -> Fault {
-    Fault::new(Kind::Unreachable, format!("no {what} in time")).with_remedy(
-        "the other side or the way to it is slow or swallows packets; check the firewall",
-    )
+    Fault::new(Kind::Unreachable, format!("no {what} in time"))
+        .with_remedy("the other side or the network is slow or drops packets; check the firewall")
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ struct Known {
 }
 
 const WAIT: &str =
-    "the mail service limits this mailbox for now; let the application poll less often";
+    "the mail service is throttling this mailbox; let the application poll less often";
 
 /// Another token might be accepted.
 const ANOTHER: bool = true;
@@ -46,20 +46,20 @@ macro_rules! known {
 const KNOWN: &[Known] = known! {
     "throttled" Busy SAME => WAIT;
     "suggested backoff time" Busy SAME => WAIT;
-    "server unavailable" Busy SAME => "the mail service has trouble; wait";
-    "connection is closed" Busy SAME => "the mail service has trouble or cuts us off; wait";
+    "server unavailable" Busy SAME => "the mail service has a problem; wait";
+    "connection is closed" Busy SAME => "the mail service has a problem or is dropping connections; wait";
     "too many" Busy SAME => WAIT;
     // Replies of High Volume Email.
     "5.7.142" Refused ANOTHER =>
-        "High Volume Email refuses tokens that end soon: set the provider's token_margin to 20m or more";
+        "High Volume Email rejects tokens that expire soon: set the provider's token_margin to 20m or more";
     "5.7.143" Refused ANOTHER =>
-        "the token had ended: set this machine's clock (NTP), and the provider's token_margin to 20m or more";
+        "the token had expired: set this machine's clock (NTP), and the provider's token_margin to 20m or more";
     "5.7.144" Refused ANOTHER =>
         "the token lacks the permission: in Entra add Office 365 Exchange Online, application permission Mail.Send, \
          with admin consent, and leave scope out or set it to https://outlook.office.com/.default";
     "5.7.240" Refused SAME =>
         "the application is not on the list of this High Volume Email account: Add-HVEAppAccess -Identity MAILBOX \
-         -AppIds OBJECT_ID, with the object id of the enterprise application; it works within 5 minutes";
+         -AppIds OBJECT_ID, with the object id of the enterprise application; it takes effect within 5 minutes";
     "5.5.12" Refused SAME =>
         "High Volume Email could not read the login: check that the account's mailbox is the High Volume Email \
          account's address, and that the provider's mechanism is xoauth2";
@@ -86,7 +86,7 @@ const KNOWN: &[Known] = known! {
 const GENERAL: &str = "check that the application has the protocol's permission with admin consent \
     (IMAP.AccessAsApp, POP.AccessAsApp, SMTP.SendAsApp), that New-ServicePrincipal was run with the \
     object id of the enterprise application, that Add-MailboxPermission gave it FullAccess to this \
-    mailbox, and that the mailbox address is right; new permissions can take hours to work";
+    mailbox, and that the mailbox address is right; new permissions can take hours to take effect";
 
 /// Builds the fault for an upstream's refusal of a login.
 ///

@@ -18,7 +18,7 @@ const REFUSALS: &[(&[&str], &str)] = &[
     ),
     (
         &["5.7.708"],
-        "Exchange Online does not take mail from this tenant's address yet (a new tenant, or one with a bad reputation): \
+        "Exchange Online does not accept mail from this tenant's address yet (a new tenant, or one with a bad reputation): \
          the tenant's administrator opens a support case with Microsoft",
     ),
     (
@@ -35,7 +35,7 @@ const REFUSALS: &[(&[&str], &str)] = &[
     ),
     (
         &["5.7.240"],
-        "Add-HVEAppAccess -Identity MAILBOX -AppIds OBJECT_ID, with the object id of the enterprise application; it works within 5 minutes",
+        "Add-HVEAppAccess -Identity MAILBOX -AppIds OBJECT_ID, with the object id of the enterprise application; it takes effect within 5 minutes",
     ),
     (
         &["5.2.3", "5.3.4", "size"],
@@ -43,7 +43,7 @@ const REFUSALS: &[(&[&str], &str)] = &[
     ),
     (
         &["5.1.1", "5.1.10", "5.4.1", "recipient"],
-        "the recipient does not exist, or takes no mail from SENDER; correct it in the application",
+        "the recipient does not exist, or accepts no mail from SENDER; correct it in the application",
     ),
 ];
 

@@ -68,7 +68,7 @@ fn sections(text: &str) -> Result<BTreeMap<String, Section>, String> {
     let mut ini = Ini::new_from_defaults(defaults);
     let read = ini
         .read(text.to_owned())
-        .map_err(|error| one_line(&format!("this is no emailproxy.config: {error}")))?;
+        .map_err(|error| one_line(&format!("this is not an emailproxy.config: {error}")))?;
     let section = |keys: std::collections::HashMap<String, Option<String>>| {
         keys.into_iter()
             .filter(|(key, _)| !DOCUMENTATION.contains(&key.as_str()))

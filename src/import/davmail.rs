@@ -122,7 +122,7 @@ fn listeners(draft: &mut Draft, keys: &Section) {
         };
         let Some(port) = text.parse::<u16>().ok().filter(|port| *port > 0) else {
             draft.note(format!(
-                "{key} {text} is no port: there is no {protocol} listener"
+                "{key} {text} is not a port: there is no {protocol} listener"
             ));
             continue;
         };

@@ -89,7 +89,7 @@ impl Draft {
     pub(super) fn finish(mut self) -> Result<Imported, String> {
         if self.listeners.is_empty() && self.accounts.is_empty() {
             return Err(format!(
-                "this is no {}: it has neither servers nor accounts",
+                "this is not a {}: it has neither servers nor accounts",
                 self.source
                     .split_once(' ')
                     .map_or(self.source, |(_, name)| name)

@@ -35,10 +35,10 @@ pub(super) fn import(text: &str, tokens: &[TokenFile]) -> Result<Imported, Strin
     let read = |name: &str, text: &str| {
         super::json::object(text).map_err(|error| format!("{name}: {error}"))
     };
-    let common = read("this is no sasl-xoauth2.conf", text)?;
+    let common = read("this is not a sasl-xoauth2.conf", text)?;
     if !common.contains_key("client_id") && !common.contains_key("token_endpoint") {
         return Err(
-            "this is no sasl-xoauth2.conf: it has neither client_id nor token_endpoint".into(),
+            "this is not a sasl-xoauth2.conf: it has neither client_id nor token_endpoint".into(),
         );
     }
     let mut draft = Draft::from("a sasl-xoauth2.conf");
@@ -87,7 +87,9 @@ fn add(draft: &mut Draft, file: &str, common: &Map<String, Value>, token: &Map<S
         return;
     }
     let Ok(url) = Url::parse(text("token_endpoint").unwrap_or(GOOGLE)) else {
-        draft.note(format!("{file}: token_endpoint is no URL; it is left out"));
+        draft.note(format!(
+            "{file}: token_endpoint is not a URL; it is left out"
+        ));
         return;
     };
     let keys = [

@@ -120,15 +120,15 @@ fn unusable(error: &DiscoveryError<Unanswered>) -> Fault {
             "check that this host reaches the issuer (DNS, firewall, TLS, admin.users.egress, admin.users.ca)",
         ),
         DiscoveryError::Response(_, _, why) => (
-            format!("the identity provider does not describe itself: {why}"),
+            format!("the identity provider's metadata cannot be fetched: {why}"),
             "check admin.users.issuer: the document is at ISSUER/.well-known/openid-configuration",
         ),
         DiscoveryError::Validation(why) => (
-            format!("the identity provider has another issuer: {why}"),
-            "write admin.users.issuer as the identity provider does, to the letter",
+            format!("the identity provider names another issuer: {why}"),
+            "write admin.users.issuer exactly as the identity provider does",
         ),
         DiscoveryError::Parse(why) => (
-            format!("the identity provider's description cannot be read: {why}"),
+            format!("the identity provider's metadata cannot be read: {why}"),
             "check admin.users.issuer",
         ),
         other => (

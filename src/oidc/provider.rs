@@ -281,13 +281,13 @@ fn not_redeemed(error: RequestTokenError<Unanswered, Refusal>, secrets: &[&str])
         RequestTokenError::ServerResponse(said) => {
             let description = said.error_description().cloned().unwrap_or_default();
             let detail = format!(
-                "the identity provider does not take the code: {} {description}",
+                "the identity provider rejects the code: {} {description}",
                 said.error()
             );
             let detail = cut_secrets(&detail, secrets.iter().copied());
             let is_secret = *said.error() == CoreErrorResponseType::InvalidClient;
             refusal(detail).with_remedy(match is_secret {
-                true => "check admin.users.client_id and client_secret, and whether the secret has ended",
+                true => "check admin.users.client_id and client_secret, and whether the secret has expired",
                 false => "sign in again",
             })
         }
@@ -295,7 +295,9 @@ fn not_redeemed(error: RequestTokenError<Unanswered, Refusal>, secrets: &[&str])
             Kind::Unavailable,
             format!("the identity provider's token endpoint cannot be reached: {why}"),
         )
-        .with_remedy("sign in again; where it goes on, check the way to the identity provider"),
+        .with_remedy(
+            "sign in again; if the problem persists, check the way to the identity provider",
+        ),
         RequestTokenError::Parse(why, _) => unreadable(why.inner()),
         RequestTokenError::Other(why) => unreadable(&why),
     }
@@ -313,11 +315,11 @@ fn unverified(error: &ClaimsVerificationError) -> Fault {
         ClaimsVerificationError::SignatureVerification(why) => why.to_string(),
         other => other.to_string(),
     };
-    let fault = refusal(format!("the ID token does not hold: {why}"));
+    let fault = refusal(format!("the ID token is not valid: {why}"));
     match error {
         ClaimsVerificationError::Expired(_) => {
             fault.with_remedy("check this host's clock, then sign in again")
         }
-        _ => fault.with_remedy("sign in again; where it goes on, check admin.users"),
+        _ => fault.with_remedy("sign in again; if the problem persists, check admin.users"),
     }
 }

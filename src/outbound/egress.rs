@@ -85,7 +85,7 @@ async fn by_connect(
         )),
         _ => Err(fault(
             egress,
-            &format!("does not let us to {target}: {line}"),
+            &format!("does not let us connect to {target}: {line}"),
         )),
     }
 }
@@ -107,7 +107,10 @@ async fn by_socks(
     connected.map(Socks5Stream::into_inner).map_err(|error| {
         fault(
             egress,
-            &format!("does not let us to {}: {error}", authority(endpoint)),
+            &format!(
+                "does not let us connect to {}: {error}",
+                authority(endpoint)
+            ),
         )
     })
 }

@@ -13,7 +13,7 @@ pub fn server_name(endpoint: &Endpoint) -> Result<ServerName<'static>, Fault> {
     ServerName::try_from(endpoint.host.clone()).map_err(|_| {
         Fault::new(
             Kind::Unreachable,
-            format!("{} is no host name", endpoint.host),
+            format!("{} is not a host name", endpoint.host),
         )
         .with_remedy("correct the provider's host")
     })
@@ -25,18 +25,18 @@ pub fn upstream_fault(endpoint: &Endpoint, error: &io::Error) -> Fault {
     let tls = error
         .get_ref()
         .and_then(|error| error.downcast_ref::<rustls::Error>());
-    let shown = format!("the certificate that {host} shows");
+    let shown = format!("the certificate that {host} presents");
     let (detail, remedy) = match tls {
         Some(rustls::Error::InvalidCertificate(why)) => match why {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 (
                     format!("{shown} is for another name"),
-                    "correct the provider's host, or look for what intercepts the connection",
+                    "correct the provider's host, or find out what intercepts the connection",
                 )
             }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => (
                 format!("{shown} has expired"),
-                "check this machine's clock, or look for what intercepts the connection",
+                "check this machine's clock, or find out what intercepts the connection",
             ),
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => (
                 format!("{shown} is not valid yet"),
@@ -45,11 +45,11 @@ pub fn upstream_fault(endpoint: &Endpoint, error: &io::Error) -> Fault {
             // A bad signature: a trusted authority has the issuer's name but another key.
             CertificateError::UnknownIssuer | CertificateError::BadSignature => (
                 format!("{shown} is from an authority that is not trusted"),
-                "if a TLS inspection is in between, give its CA as the provider's ca",
+                "if TLS inspection is in between, set its CA as the provider's ca",
             ),
             other => (
                 format!("{shown} is not valid: {other}"),
-                "look at it with openssl s_client, and for what intercepts the connection",
+                "look at it with openssl s_client, and find out what intercepts the connection",
             ),
         },
         Some(rustls::Error::InvalidMessage(_)) => (
@@ -57,11 +57,11 @@ pub fn upstream_fault(endpoint: &Endpoint, error: &io::Error) -> Fault {
             "check the provider's port, and whether its tls is implicit or starttls",
         ),
         Some(other) => (
-            format!("no TLS with {host}: {other}"),
-            "look for what intercepts the connection",
+            format!("the TLS handshake with {host} failed: {other}"),
+            "find out what intercepts the connection",
         ),
         None => (
-            format!("no TLS with {host}: {error}"),
+            format!("the TLS handshake with {host} failed: {error}"),
             "check that the firewall lets this host out to that port, and the provider's tls",
         ),
     };

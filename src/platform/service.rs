@@ -8,7 +8,7 @@ use std::path::Path;
 pub enum ServiceError {
     /// The system has no such service manager.
     #[error(
-        "services are Windows' only; here systemd runs authrelay: systemctl start authrelay (the unit is deploy/systemd/authrelay.service, which the package installs)"
+        "services exist only on Windows; here systemd runs authrelay: systemctl start authrelay (the unit is deploy/systemd/authrelay.service, which the package installs)"
     )]
     Unsupported,
     /// The service is not installed.
@@ -17,7 +17,7 @@ pub enum ServiceError {
     )]
     NotInstalled,
     /// Only administrators may do this.
-    #[error("access denied: run this in a console of an administrator")]
+    #[error("access denied: run this in an administrator's console")]
     Denied,
     /// The service did not reach the requested state.
     #[error("{0}")]

@@ -96,7 +96,7 @@ impl Event {
     pub(super) fn mailbox_closed(reply: &[u8]) -> Self {
         let reply = String::from_utf8_lossy(reply);
         let detail =
-            format!("the mail service took the login but does not open the mailbox: {reply}");
+            format!("the mail service accepted the login but does not open the mailbox: {reply}");
         Self::Fault(Fault::new(Kind::Mailbox, detail))
     }
 }

@@ -352,7 +352,8 @@ impl Machine {
                 (ClosedBy::Authrelay, Some(fault))
             }
             Deadline::Upload => {
-                let detail = format!("the message came at under {MIN_UPLOAD_RATE} octets a second");
+                let detail =
+                    format!("the message arrived at less than {MIN_UPLOAD_RATE} octets a second");
                 let fault = Fault::new(Kind::Idle, detail).with_remedy(
                     "the application or the network is too slow: it would keep other messages of the mailbox waiting",
                 );
@@ -375,7 +376,7 @@ impl Machine {
     fn on_lost(&mut self, how: &str, now: Instant, out: Out<'_>) {
         let fault = (!self.tracker.closing_announced()).then(|| {
             Fault::new(Kind::Lost, format!("the mail service's connection {how}")).with_remedy(
-                "the mail service ended the session; applications log in again by themselves",
+                "the mail service ended the session; applications usually log in again by themselves",
             )
         });
         self.finish(ClosedBy::Upstream, fault, now, out);

@@ -237,7 +237,7 @@ impl AlertState {
             NotifyEvent::Audit,
             "audit records",
             is_failing.then(|| "audit records cannot be written".to_owned()),
-            "free space or mend the path; the log says which",
+            "free space or correct the path; the log says which",
             "audit records are written",
         );
         let notifier = self.notifier.clone();
@@ -261,7 +261,7 @@ impl AlertState {
             NotifyEvent::Store,
             "the shared store",
             away.map(|why| format!("the shared store is away: {why}")),
-            "mail goes on, each relay keeps to its share of each limit; authrelay check --online says what is wrong",
+            "mail continues, and each relay keeps to its share of each limit; authrelay check --online says what is wrong",
             "the shared store is back",
         );
     }
@@ -288,7 +288,7 @@ impl AlertState {
         let providers: HashSet<String> = registrations.map(|it| it.provider.name.clone()).collect();
         self.refused.retain(|name, _| used.contains(name));
         self.unreachable.retain(|name, _| providers.contains(name));
-        let detail = "no account has this registration any more";
+        let detail = "no account uses this registration any more";
         // Listeners' certificates are looked at with all that expire.
         let is_used = |name: &str| used.contains(name) || name.starts_with("listener ");
         let notifier = &self.notifier;
@@ -348,7 +348,7 @@ impl AlertState {
                 .iter()
                 .any(|row| row.login == *login && row.consent != "none");
             if !is_there {
-                let detail = "the account needs no consent any more";
+                let detail = "the account no longer needs a consent";
                 self.notifier.end(NotifyEvent::Consent, login, detail);
             }
             is_there

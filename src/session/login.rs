@@ -151,7 +151,7 @@ impl Login<'_> {
 
     /// Rejects a connection beyond the limits with a reply.
     async fn reject(&mut self) {
-        let fault = Fault::new(Kind::Sessions, "one session more than the limits allow")
+        let fault = Fault::new(Kind::Sessions, "more sessions than the limits allow")
             .with_remedy("let applications close their sessions, or raise limits.sessions or limits.sessions_per_client");
         self.record.outcome = SessionOutcome::of(&fault);
         self.record.on_end(&fault);

@@ -53,7 +53,7 @@ impl Service {
             let token = token.unwrap_or_else(|_| {
                 Err(LoginRefused::at_once(
                     Fault::new(Kind::Unavailable, "no token within the login's deadline").with_remedy(
-                        "the identity provider is slow; raise limits.login_timeout if it stays so",
+                        "the identity provider is slow; raise limits.login_timeout if it stays slow",
                     ),
                 ))
             });
@@ -164,9 +164,9 @@ impl Service {
         };
         let seconds = until.duration_since(Instant::now()).as_secs() + 1;
         let detail =
-            format!("the mail service asks for no message of this mailbox for {seconds} s more");
+            format!("the mail service wants no message from this mailbox for another {seconds} s");
         Err(Fault::new(Kind::Busy, detail).with_remedy(
-            "the mail service limits this mailbox for now; let the application poll less often",
+            "the mail service is throttling this mailbox; let the application poll less often",
         ))
     }
 

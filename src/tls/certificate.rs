@@ -188,8 +188,8 @@ fn broken(error: &pem::Error) -> &'static str {
             "has a BEGIN line without its END line: it is cut off"
         }
         pem::Error::IllegalSectionStart { .. } => "has a BEGIN line that is malformed",
-        pem::Error::Base64Decode(_) => "has something between BEGIN and END that is no base64",
-        _ => "is no PEM that can be read",
+        pem::Error::Base64Decode(_) => "has something between BEGIN and END that is not base64",
+        _ => "is not readable PEM",
     }
 }
 
@@ -289,7 +289,7 @@ mod tests {
             ),
             (
                 good.replacen("MII", "M!I", 1),
-                "has something between BEGIN and END that is no base64",
+                "has something between BEGIN and END that is not base64",
             ),
             (
                 format!("{good}{short}"),

@@ -115,7 +115,7 @@ impl TokenSource {
     }
 
     fn endpoint_and_store(&self, account: &Account) -> Result<(Endpoint, &Arc<Store>), Fault> {
-        let detail = "there is no store for what a consent brings";
+        let detail = "there is no store for the tokens of a consent";
         let both = self.endpoint(account).zip(self.store.as_ref());
         both.ok_or_else(|| Fault::new(Kind::Internal, detail))
     }

@@ -247,12 +247,12 @@ fn malformed(status: u16) -> TokenError {
         300..400 => {
             "the token endpoint redirects; set the provider's token_url to its final address"
         }
-        500.. => "the identity provider has trouble; wait",
+        500.. => "the identity provider has a problem; wait",
         _ => {
             "something other than the token endpoint answers (a captive portal, a proxy?), or token_url is wrong"
         }
     };
-    let detail = format!("the token endpoint's answer (HTTP {status}) is no OAuth answer");
+    let detail = format!("the token endpoint's answer (HTTP {status}) is not an OAuth answer");
     TokenError::new(class, detail).remedy(remedy).asked()
 }
 

@@ -163,7 +163,7 @@ impl Sharing<'_> {
         while self.member().owes(&self.name) && up.borrow().is_ok() {
             if self.now() > self.request.timeout {
                 return Err(unavailable(
-                    "what was redeemed last is not in the shared store yet",
+                    "the tokens redeemed last are not in the shared store yet",
                 ));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -413,7 +413,7 @@ impl SharedRecords {
     /// it has.
     pub(crate) fn unshared(&self, login: &str) -> Option<String> {
         let is_owed = self.member.owes(&self.store.name(login));
-        let why = || "it does not take the record".to_owned();
+        let why = || "it does not accept the record".to_owned();
         is_owed.then(|| self.member.trouble().unwrap_or_else(why))
     }
 

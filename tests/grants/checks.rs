@@ -106,11 +106,11 @@ fn d34_check_says_what_run_would() {
         ("log: {file: .}\n", "log.file: is a folder"),
         (
             "audit: {path: both}\nlog: {file: ./both}\n",
-            "audit.path: is log.file too",
+            "audit.path: is also log.file",
         ),
         (
             "log: {rotate: 10MB}\n",
-            "log.rotate: has no use without log.file",
+            "log.rotate: has no effect without log.file",
         ),
         ("state: {directory: file}\n", "state.directory: "),
         ("state: {directory: nowhere}\n", "state.directory: "),
@@ -209,12 +209,15 @@ fn d35_an_unknown_key_may_be_a_secret() {
         let (code, said) = folder.check(&text);
         assert_eq!(code, Some(78), "{to}: {said}");
         assert!(!said.contains("s3cret9"), "{to}: {said}");
-        assert!(said.contains("is no known key; here go "), "{to}: {said}");
+        assert!(
+            said.contains("is not a known key; the keys here are "),
+            "{to}: {said}"
+        );
     }
     let slip = GOOD.replace("client_secret", "client_sercet");
     folder.refuses(
         &slip,
-        "registrations.app.client_sercet: is no known key; did you mean client_secret?",
+        "registrations.app.client_sercet: is not a known key; did you mean client_secret?",
     );
 }
 
@@ -351,7 +354,7 @@ accounts: [{login: a@b.test, registration: r, password: p}]
 ";
     folder.warns(
         &google.replace("SCOPE", "https://mail.google.com"),
-        "with its last slash",
+        "with its trailing slash",
     );
     folder.is_silent_about(
         &google.replace("SCOPE", "https://mail.google.com/"),

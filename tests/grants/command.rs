@@ -183,7 +183,7 @@ async fn what_cannot_be_authorized_is_said() {
             64,
             "no account has the login nobody@contoso.test",
         ),
-        (&[LOGIN][..], 64, "needs no person's consent"),
+        (&[LOGIN][..], 64, "needs no consent"),
     ] {
         let (got, _, error) = Authorize::start(relay.directory(), arguments).end();
         assert_eq!(got, Some(code), "{error}");

@@ -97,7 +97,7 @@ fn cases() -> Vec<Case> {
             Imap,
             "token",
             provider,
-            "has trouble; wait",
+            "has a problem; wait",
         ),
         case(Fault::TokenHtml, Imap, "token", provider, "captive portal"),
         case(
@@ -174,7 +174,7 @@ fn cases() -> Vec<Case> {
             Fault::TokenTenant,
             Imap,
             "claims",
-            "of the tenant 99999999-8888-7777-6666-555555555555",
+            "from the tenant 99999999-8888-7777-6666-555555555555",
             "check the registration's tenant",
         ),
         case(Fault::UpstreamUnreachable, Imap, "tls", reached, "firewall"),
@@ -183,7 +183,7 @@ fn cases() -> Vec<Case> {
             Smtp,
             "tls",
             reached,
-            "slow or swallows packets",
+            "slow or drops packets",
         ),
         case(
             Fault::UpstreamGarbage,
@@ -197,7 +197,7 @@ fn cases() -> Vec<Case> {
             Imap,
             "tls",
             reached,
-            "give its CA as the provider's ca",
+            "set its CA as the provider's ca",
         ),
         case(
             Fault::TlsWrongName,

@@ -87,10 +87,17 @@ fn what_is_no_record_stops_neither_an_export_nor_the_count_of_lines() {
             let (code, output, error) = run_with(folder.path(), &arguments, stdin);
             assert_eq!(code, Some(1), "{what}: {error}");
             assert_eq!(output.lines().count(), 3, "{what}: {error}");
-            assert_eq!(error, format!("{input}:2: is no audit record\n"), "{what}");
+            assert_eq!(
+                error,
+                format!("{input}:2: is not an audit record\n"),
+                "{what}"
+            );
         }
         let (code, _, error) = run(folder.path(), &["audit", "verify", "audit"]);
-        assert_eq!((code, &*error), (Some(1), "audit:2: is no audit record\n"));
+        assert_eq!(
+            (code, &*error),
+            (Some(1), "audit:2: is not an audit record\n")
+        );
     }
 }
 
@@ -108,7 +115,10 @@ fn a_line_is_verified_to_its_end() {
     assert_eq!(line.len(), longest);
     std::fs::write(folder.path().join("audit"), format!("{line}behind\n")).unwrap();
     let (code, _, error) = run(folder.path(), &["audit", "verify", "audit"]);
-    assert_eq!((code, &*error), (Some(1), "audit:1: is no audit record\n"));
+    assert_eq!(
+        (code, &*error),
+        (Some(1), "audit:1: is not an audit record\n")
+    );
 }
 
 #[test]

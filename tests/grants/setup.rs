@@ -65,7 +65,10 @@ fn f47_each_grant_has_its_own_steps() {
             "microsoft365",
             format!("{APP}, grant: password"),
             "",
-            &["Allow public client flows: Yes", "no second factor"][..],
+            &[
+                "Allow public client flows: Yes",
+                "cannot use a second factor",
+            ][..],
             &["Redirect URI", "authorize me"][..],
         ),
         (

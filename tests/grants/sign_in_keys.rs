@@ -52,7 +52,7 @@ fn users_that_cannot_be_right_are_refused() {
             format!(
                 "issuer: 'https://login.microsoftonline.com/common/v2.0', {CLIENT}, viewers: a"
             ),
-            "admin.users.issuer: would take people of every tenant",
+            "admin.users.issuer: would admit people of every tenant",
         ),
         (
             format!("{ISSUER}, {CLIENT}"),
@@ -74,7 +74,7 @@ fn users_that_cannot_be_right_are_refused() {
             format!(
                 "{ISSUER}, {CLIENT}, viewers: [a, Boss@contoso.com], operators: boss@Contoso.com"
             ),
-            "admin.users.viewers[1]: is in operators too",
+            "admin.users.viewers[1]: is also in operators",
         ),
         (
             format!("{ISSUER}, {CLIENT}, operators: [a, b, a]"),

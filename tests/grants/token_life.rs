@@ -578,7 +578,7 @@ fn a_device_code_runs_out_where_the_endpoint_asks_for_an_endless_pause() {
         let ended = clock.until_ready(Duration::from_secs(120), relay.log.wait_for("no consent"));
         ended.await;
         let log = relay.log.text();
-        assert!(log.contains("the code ran out meanwhile"), "{log}");
+        assert!(log.contains("the code expired meanwhile"), "{log}");
         assert_eq!(endpoint.count(), 1);
     });
 }

@@ -567,7 +567,10 @@ async fn r42_check_creates_nothing() {
     let mut relay = Daemon::start(setup).await;
     let done = authrelay(&["run", "--config", relay.prepared.path().to_str().unwrap()]);
     assert_eq!(done.code, 74, "{done:?}");
-    assert!(done.said.contains("another process writes it"), "{done:?}");
+    assert!(
+        done.said.contains("another process writes to it"),
+        "{done:?}"
+    );
     relay.stop().await;
 }
 

@@ -84,7 +84,7 @@ fn r02_injected_responses_end_the_login() {
             assert_eq!(relay.sandbox.seen().auth_attempts.total(), 0);
             let record = relay.log.named("fault").remove(0);
             assert!(
-                record["detail"].as_str().unwrap().contains("injects"),
+                record["detail"].as_str().unwrap().contains("injecting"),
                 "{record}"
             );
         });

@@ -166,7 +166,7 @@ fn f02_tls_at_once_where_there_is_none_is_reported() {
                         rest.starts_with(reply) && rest.matches('\n').count() == 1,
                         "{rest}"
                     );
-                    assert_fault(&relay, "client: starttls", &["begins with TLS", remedy]);
+                    assert_fault(&relay, "client: starttls", &["starts with TLS", remedy]);
                     assert_probe(&relay, client).await;
                 });
             }

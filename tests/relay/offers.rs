@@ -176,7 +176,7 @@ fn f30_tls_that_cannot_be_used_is_named_with_its_ways_out() {
                     last_fault(&relay)["detail"]
                         .as_str()
                         .unwrap()
-                        .contains("nothing of it can be used")
+                        .contains("none of which can be used")
                 );
                 assert_probe(&relay, client).await;
             });
@@ -194,7 +194,7 @@ fn f30_a_client_in_clear_where_tls_comes_first_is_told_apart() {
         assert_fault(
             &relay,
             "client: tls",
-            &["does not begin with TLS", "SSL/TLS"],
+            &["does not start with TLS", "SSL/TLS"],
         );
         assert_probe(&relay, client).await;
     });

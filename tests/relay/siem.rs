@@ -101,7 +101,7 @@ async fn a_signed_head_shows_a_chain_that_was_made_anew() {
     let other = others.path().join("sign.pub");
     check(Some(other.to_str().unwrap()), 1, "not signed by the holder");
     std::fs::write(&key, public.replace("PUBLIC", "PRIVATE")).unwrap();
-    check(Some(key_file), 64, "is no public key in PEM");
+    check(Some(key_file), 64, "is not a public key in PEM");
     check(Some("/nowhere/key.pem"), 74, "cannot be read");
 }
 
@@ -116,7 +116,7 @@ fn a_key_that_cannot_sign_is_found_by_check() {
     .unwrap();
     let done = authrelay(&["check", "--config", path.to_str().unwrap()]);
     assert_eq!(done.code, 78, "{done:?}");
-    let says = "audit.sign.key: is no Ed25519 private key in PEM; make one with `openssl genpkey -algorithm ed25519`";
+    let says = "audit.sign.key: is not an Ed25519 private key in PEM; make one with `openssl genpkey -algorithm ed25519`";
     assert!(done.said.contains(says), "{done:?}");
 }
 
@@ -282,7 +282,7 @@ async fn records_are_exported_for_other_systems() {
     let done = authrelay(&["audit", "export", "--format", "cef", file]);
     assert_eq!(done.code, 1);
     assert!(
-        done.said.contains("audit.jsonl:1: is no audit record"),
+        done.said.contains("audit.jsonl:1: is not an audit record"),
         "{done:?}"
     );
     assert_eq!(done.said.lines().count(), 3, "{done:?}");

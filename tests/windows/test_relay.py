@@ -183,7 +183,7 @@ class RelayTest(WindowsTest):
             text = text.replace(f"'127.0.0.1:{port}'}}", "'127.0.0.1:0'}", 1)
         path.write_text(text)
         said = self.authrelay("run", "--config", self.config(), code=74)
-        self.assertIn("another process writes it; give each its own", said)
+        self.assertIn("another process writes to it; give each its own file", said)
 
     def test_commands_print_secrets_and_end_with_what_they_started(self):
         sandbox = self.sandbox()

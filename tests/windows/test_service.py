@@ -80,7 +80,7 @@ class ServiceTest(WindowsTest):
         path = self.folder / "proxy.yaml"
         path.write_bytes(path.read_bytes() + b"nonsense: 1\r\n")
         said = self.service("start", code=1)
-        self.assertIn("did not come up: it is stopped (exit code 78)", said)
+        self.assertIn("did not start: it is stopped (exit code 78)", said)
         self.assertIn("event log", said)
 
     def test_a_folder_that_others_need_is_not_closed_to_them(self):

@@ -257,7 +257,7 @@ pub(super) fn ask(
     let read = io::stdin().lock().read_line(&mut line);
     if read.map_err(|error| InitError::Io(error.to_string()))? == 0 {
         let _ = writeln!(stderr);
-        let why = "the terminal's input has ended before this was answered";
+        let why = "the terminal's input ended before this was answered";
         return Err(InitError::Usage(why.to_owned()));
     }
     match (line.trim(), usual) {
@@ -290,5 +290,5 @@ pub(super) fn passwords(answers: &Answers) -> Result<Vec<(String, String)>, Init
         Some((password, hash))
     };
     let made: Option<Vec<_>> = answers.logins.iter().map(one).collect();
-    made.ok_or_else(|| InitError::Io("the machine gives no randomness".to_owned()))
+    made.ok_or_else(|| InitError::Io("the machine provides no randomness".to_owned()))
 }

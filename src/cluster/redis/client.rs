@@ -139,7 +139,7 @@ impl Redis {
             return Err(Unavailable("there is no connection".to_owned()));
         };
         if !self.breaker.lock().is_closed() {
-            return Err(Unavailable("it was in trouble a moment ago".to_owned()));
+            return Err(Unavailable("it failed a moment ago".to_owned()));
         }
         let asked = awake_timeout(OPERATION, script::execute(&connected, context, command)).await;
         let (result, outcome) = match asked {

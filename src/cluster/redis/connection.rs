@@ -246,7 +246,7 @@ async fn check_key(connection: &mut MultiplexedConnection, keys: &Keys) -> Resul
         Some(stored) if stored == word => Ok(()),
         Some(stored) => Err(Unavailable(foreign(&stored))),
         None => Err(Unavailable(
-            "the server forgets what it was given".to_owned(),
+            "the server does not keep what it is given".to_owned(),
         )),
     }
 }
@@ -397,7 +397,7 @@ pub async fn examine(config: &SharedStore, keys: &Keys) -> Result<Findings, Unav
             .and_then(|mut pair| pair.remove("min-replicas-to-write"));
         if least.as_deref() == Some("0") {
             findings.wrong.push((
-                "an old master goes on taking writes after a failover".to_owned(),
+                "an old master still accepts writes after a failover".to_owned(),
                 "set min-replicas-to-write 1 on the servers behind Sentinel",
             ));
         }

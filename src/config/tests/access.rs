@@ -27,11 +27,11 @@ fn listeners_behind_a_balancer_are_not_loopback() {
         ]
     );
     let everybody = behind("proxy_protocol: 0.0.0.0/0\n    allow_cleartext: true");
-    assert!(
-        warnings(&everybody)
-            .iter()
-            .any(|warning| warning.starts_with("listeners[0].proxy_protocol: believes everybody")),
-    );
+    assert!(warnings(&everybody).iter().any(|warning| {
+        warning.starts_with(
+            "listeners[0].proxy_protocol: believes everybody who says where a client comes from",
+        )
+    }),);
     // The account with `any` is served by SMTP only, whose listener is behind a load balancer here.
     let any = GOOD.replace(
         "provider: own}",

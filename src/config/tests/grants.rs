@@ -142,7 +142,7 @@ fn what_a_grant_does_not_take_is_refused() {
         (
             "microsoft365",
             "tenant: t, client_id: c, grant: authorization_code, command: [x]",
-            "registrations.r.command: has no use with the grant authorization_code",
+            "registrations.r.command: has no effect with the grant authorization_code",
         ),
         (
             "microsoft365",
@@ -172,7 +172,7 @@ fn what_a_grant_does_not_take_is_refused() {
         (
             "google",
             "grant: service_account, key: 'not json'",
-            "registrations.r.key: is no JSON key of a service account",
+            "registrations.r.key: is not a JSON key of a service account",
         ),
     ] {
         let got = problem(provider, keys);
@@ -182,7 +182,8 @@ fn what_a_grant_does_not_take_is_refused() {
                 registrations: {r: {provider: outlook, client_id: c, grant: password, tenant: t}}\n\
                 accounts: [{login: a, registration: r, password: p}]";
     assert!(
-        problems(text)[0].starts_with("accounts[0].password: has no use with the grant password")
+        problems(text)[0]
+            .starts_with("accounts[0].password: has no effect with the grant password")
     );
 }
 
@@ -237,7 +238,7 @@ fn certificates_sign_with_rsa_keys_encrypted_or_not() {
         ),
         (
             "{certificate: ec.pem, key: ec.key}",
-            "is no RSA private key in PEM",
+            "is not an RSA private key in PEM",
         ),
         (
             "{certificate: ec.pem, key: rsa.key}",

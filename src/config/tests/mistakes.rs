@@ -34,7 +34,7 @@ accounts:
   - {login: y, registration: c, password: p, login: z}
 "#;
     let expected = [
-        "limits.sesions: is no known key; did you mean sessions? (line 2, column 3)",
+        "limits.sesions: is not a known key; did you mean sessions? (line 2, column 3)",
         "limits.idle_timeout: must be at least 30m if there is an IMAP listener (RFC 9051 §5.4) (line 3, column 3)",
         "limits.login_timeout: must be a time with its unit, as in 30s, 5m or 1h (line 4, column 3)",
         "listeners[0].bind: requires an address, not a name: write 127.0.0.1:1143 or \"[::1]:1143\" (line 6, column 22)",
@@ -45,7 +45,7 @@ accounts:
         "audit: has neither path nor syslog nor http: nothing would be recorded (line 11, column 1)",
         "audit.on_full: must be continue or refuse (line 11, column 9)",
         "registrations.a.tenant: the grant client_credentials requires the tenant's own domain or id, as in contoso.onmicrosoft.com (line 15, column 5)",
-        "registrations.a.key: has no use with the grant client_credentials; remove it (line 19, column 5)",
+        "registrations.a.key: has no effect with the grant client_credentials; remove it (line 19, column 5)",
         "registrations.b: tenant is missing; write the tenant's domain or id, as in contoso.onmicrosoft.com (line 20, column 3)",
         "accounts[0].password: is missing; write a hash from `authrelay hash-password`, {file: PATH} or {env: NAME} (line 23, column 5)",
         "accounts[1].registration: there is no such registration; write c, or describe it under registrations (line 24, column 18)",
@@ -85,12 +85,12 @@ fn single_mistakes() {
         (
             "{mode: none}",
             "{mode: none, key: x}",
-            "listeners[0].tls.key: has no use with mode none; write mode starttls or implicit",
+            "listeners[0].tls.key: has no effect with mode none; write mode starttls or implicit",
         ),
         (
             "{mode: none}",
             "{mode: none, \"mod\\x0ee\": none}",
-            "listeners[0].tls.(key): is no known key; did you mean mode?",
+            "listeners[0].tls.(key): is not a known key; did you mean mode?",
         ),
         (
             "proxy_protocol: []",
@@ -105,7 +105,7 @@ fn single_mistakes() {
         (
             "{mode: none}",
             "{mode: none, client_ca: x}",
-            "listeners[0].tls.client_ca: has no use with mode none; write mode starttls or implicit",
+            "listeners[0].tls.client_ca: has no effect with mode none; write mode starttls or implicit",
         ),
         (
             "{name: osticket, ",
@@ -155,12 +155,12 @@ fn single_mistakes() {
         (
             "$Yf0sRvgbNWvVVfz6Zl4Ew5MnTcl0qPt8OjzVjnpCSXk",
             "",
-            "accounts[0].passwords[1].password: is no complete argon2id, argon2i or argon2d hash; quote it as `authrelay hash-password` prints it",
+            "accounts[0].passwords[1].password: is not a complete argon2id, argon2i or argon2d hash; quote it as `authrelay hash-password` prints it",
         ),
         (
             "$argon2id$",
             "$argon2x$",
-            "accounts[0].passwords[1].password: is no complete argon2id, argon2i or argon2d hash; quote it as `authrelay hash-password` prints it",
+            "accounts[0].passwords[1].password: is not a complete argon2id, argon2i or argon2d hash; quote it as `authrelay hash-password` prints it",
         ),
         (
             "failures: 3",

@@ -142,7 +142,7 @@ fn mistakes_of_senders_have_their_places() {
         (
             "max_size",
             "maxsize",
-            "accounts[0].smtp.maxsize: is no known key; did you mean max_size?",
+            "accounts[0].smtp.maxsize: is not a known key; did you mean max_size?",
         ),
     ] {
         assert!(good.contains(from), "{from}");

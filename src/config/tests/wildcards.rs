@@ -74,12 +74,12 @@ fn a_client_secret_that_the_client_presents_needs_no_password_and_refuses_one() 
     has_problem(
         CLIENT,
         "login: a@b.test, password: p",
-        "accounts[0].password: has no use with client_secret: {client: password}",
+        "accounts[0].password: has no effect with client_secret: {client: password}",
     );
     has_problem(
         CLIENT,
         "login: a@b.test, passwords: [{name: n, password: p}]",
-        "accounts[0].passwords: has no use with client_secret: {client: password}",
+        "accounts[0].passwords: has no effect with client_secret: {client: password}",
     );
     has_problem(
         &format!("{CLIENT}, certificate: {{certificate: a.pem, key: a.key}}"),
@@ -90,7 +90,7 @@ fn a_client_secret_that_the_client_presents_needs_no_password_and_refuses_one() 
         has_problem(
             &format!("grant: {grant}, client_secret: {{client: password}}"),
             "login: a@b.test, password: p",
-            "takes {client: password} with the grant client_credentials only",
+            "may be {client: password} only with the grant client_credentials",
         );
     }
     has_problem(
@@ -241,7 +241,7 @@ fn a_shared_store_is_checked() {
         (
             "/2\"}",
             "/2\", more: 1}",
-            "is no known key; here go url, ca, insecure",
+            "is not a known key; the keys here are url, ca, insecure",
         ),
     ] {
         let text = with(good).replace(from, to);

@@ -167,12 +167,12 @@ impl Text for Url {
 /// Parses the URL of a request, with `{tenant}` filled in: https, or http to a loopback address.
 pub(in crate::config) fn https(template: &str, tenant: &str) -> Result<Url, &'static str> {
     let url = Url::parse(&template.replace("{tenant}", tenant))
-        .map_err(|_| "is no URL; write https://host/path")?;
+        .map_err(|_| "is not a URL; write https://host/path")?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err("must not contain a user name or password");
     }
     match url.scheme() {
-        _ if !url.has_host() => Err("is no URL; write https://host/path"),
+        _ if !url.has_host() => Err("is not a URL; write https://host/path"),
         "https" => Ok(url),
         "http" if is_loopback(&url) => Ok(url),
         _ => Err("must begin with https:// (http:// is for loopback addresses only)"),

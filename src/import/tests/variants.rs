@@ -116,7 +116,7 @@ fn davmails_keys_without_counterpart_are_named() {
     let (imported, _) = taken(text, &[]);
     for note in [
         "davmail.logFilePath, davmail.smtpSaveInSent, log4j.rootLogger: without a counterpart",
-        "davmail.imapport 99999 is no port",
+        "davmail.imapport 99999 is not a port",
         "davmail.bindAddress mail.contoso.test is a name",
     ] {
         assert_noted(&imported, note);

@@ -130,8 +130,8 @@ pub(super) fn too_long() -> Fault {
 
 pub(super) fn greeting_refused(said: &str) -> Fault {
     unreachable(
-        format!("the mail service turned the connection away: {said}"),
-        "the mail service takes no connection from here for now; wait, or let applications connect less often",
+        format!("the mail service rejected the connection: {said}"),
+        "the mail service accepts no connection from here at the moment; wait, or let applications connect less often",
     )
 }
 
@@ -145,7 +145,7 @@ pub(super) fn no_starttls(said: &str) -> Fault {
 /// Response injection: USENIX Security 2021, "Why TLS is better without STARTTLS".
 pub(super) fn injected() -> Fault {
     unreachable(
-        "bytes followed the mail service's answer to STARTTLS in clear: someone injects responses",
+        "bytes followed the mail service's answer to STARTTLS in clear: someone may be injecting responses",
         "look at what sits between here and the mail service; no credential was sent",
     )
 }
@@ -153,9 +153,9 @@ pub(super) fn injected() -> Fault {
 pub(super) fn closed_while(waiting: AwaitedReply) -> Fault {
     unreachable(
         format!(
-            "the mail service closed the connection while {} was due",
+            "the mail service closed the connection while {} was expected",
             waiting.name()
         ),
-        "the mail service has trouble or cuts us off; wait, and look at its status page if it goes on",
+        "the mail service has a problem or is dropping connections; wait, and look at its status page if that persists",
     )
 }

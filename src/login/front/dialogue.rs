@@ -89,7 +89,7 @@ pub(super) fn malformed(malformed: Malformed) -> Fault {
     match malformed {
         Malformed::Encoding => Fault::new(
             Kind::Sasl,
-            "the client's response is not valid base64 of the mechanism's form",
+            "the client's response is not valid base64, or not in the mechanism's form",
         ),
         Malformed::Nuls(nuls) => Fault::new(
             Kind::Sasl,

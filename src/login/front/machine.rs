@@ -248,7 +248,7 @@ impl<D: Dialect> Machine<D> {
         if self.offer.encrypted {
             self.output.extend_from_slice(active);
         } else if !self.offer.starttls {
-            let detail = format!("the client sent {name}, which the listener does not have");
+            let detail = format!("the client sent {name}, which the listener does not offer");
             self.refuse(no_starttls(&detail), None);
         } else if !self.input.is_empty() {
             // CVE-2011-0411: cleartext input after the command must never be executed.

@@ -63,8 +63,9 @@ impl Notes {
     /// Returns a likely reason why the client left without QUIT or LOGOUT.
     pub(super) fn on_close(&self, offer: &Advertised) -> Option<Fault> {
         let saw_none = self.asked && !offer.starttls && !offer.encrypted && !self.explained;
-        saw_none
-            .then(|| no_starttls("the client asked what the listener can do, saw no TLS, and left"))
+        saw_none.then(|| {
+            no_starttls("the client asked what the listener can do, saw no TLS, and disconnected")
+        })
     }
 }
 

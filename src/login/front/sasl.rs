@@ -50,8 +50,13 @@ impl SaslExchange {
             "LOGIN" => Self::LoginName,
             _ => {
                 return SaslOutcome::Refused(
-                    Fault::new(Kind::Mechanism, "the client asked for a mechanism other than PLAIN and LOGIN")
-                        .with_remedy("set the application to a plain password login; authrelay does OAuth for it"),
+                    Fault::new(
+                        Kind::Mechanism,
+                        "the client asked for a mechanism other than PLAIN and LOGIN",
+                    )
+                    .with_remedy(
+                        "set the application to plain password login; authrelay does OAuth for it",
+                    ),
                     None,
                 );
             }

@@ -21,7 +21,7 @@ const ACCOUNT: &str = r"NT SERVICE\authrelay";
 
 const DISPLAY_NAME: &str = "authrelay mail relay";
 
-const DESCRIPTION: &str = "Lets IMAP, POP3 and SMTP applications that only know user name and password use mailboxes that want OAuth 2.0.";
+const DESCRIPTION: &str = "Lets IMAP, POP3 and SMTP applications that only know user name and password use mailboxes that require OAuth 2.0.";
 
 /// Pauses before the first, second and later restarts after a failure.
 const RESTARTS: [Duration; 3] = [
@@ -123,7 +123,9 @@ pub(in super::super) fn install(config: &Path) -> Result<Vec<String>, ServiceErr
     ));
     match events::register() {
         Ok(()) => done.push("events: Application, source authrelay".to_owned()),
-        Err(error) => done.push(format!("the event log has no source authrelay: {error}")),
+        Err(error) => done.push(format!(
+            "the event log source authrelay could not be registered: {error}"
+        )),
     }
     Ok(done)
 }
@@ -203,7 +205,7 @@ pub(in super::super) fn start() -> Result<(), ServiceError> {
     match status.current_state {
         ServiceState::Running => Ok(()),
         _ => Err(ServiceError::State(format!(
-            "the service did not come up: it is {}; the event log (Application, source authrelay) says why",
+            "the service did not start: it is {}; the event log (Application, source authrelay) says why",
             state(&status)
         ))),
     }

@@ -270,7 +270,7 @@ impl Smtp {
                     "" => "the null sender",
                     sender => sender,
                 };
-                let why = format!("sender {sender}, which is no mailbox to log in as");
+                let why = format!("sender {sender}, which is not a mailbox to log in as");
                 self.refuse((policy::SENDER, Some(why)), sink);
             }
             Ok(mail) if self.rules.rate_limited => {

@@ -427,7 +427,7 @@ impl Smtp {
     pub(super) fn record_refusal(&mut self, what: &str, sink: &mut Sink<'_>) {
         let detail = format!("the account's policy refuses a message: {what}");
         let fault = Fault::new(Kind::Message, detail).with_remedy(
-            "let the application send as the policy allows, or change the account's smtp section",
+            "let the application send only what the policy allows, or change the account's smtp section",
         );
         sink.act(Action::Record(Event::Fault(fault)));
     }

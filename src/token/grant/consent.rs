@@ -122,7 +122,7 @@ pub(super) fn wrong_grant(registration: &Registration) -> TokenError {
     TokenError::new(
         Class::Attention,
         format!(
-            "the registration {} has the grant {}, which is consented to in another way or not at all",
+            "the registration {} has the grant {}, which requires another kind of consent, or none",
             registration.name,
             registration.grant.name()
         ),
@@ -199,7 +199,7 @@ fn not_lasting(account: &Account, answer: &AccessTokenResponse) -> TokenError {
     let minutes = answer.grant().lifetime.as_secs() / 60;
     TokenError::new(
         Class::Attention,
-        format!("the identity provider gave no refresh token, so that the consent would end in {minutes} minutes; nothing was stored"),
+        format!("the identity provider gave no refresh token, so the consent would expire in {minutes} minutes; nothing was stored"),
     )
     .remedy(remedy)
 }

@@ -77,7 +77,7 @@ impl TryFrom<Answer> for Details {
     fn try_from(answer: Answer) -> Result<Self, Self::Error> {
         let code = answer.user_code.trim();
         if code.is_empty() || code.len() > LONGEST_CODE || sanitize(code) != code {
-            return Err("user_code is no code");
+            return Err("user_code is not a usable code");
         }
         if answer.device_code.expose().is_empty() {
             return Err("device_code is empty");
@@ -88,7 +88,9 @@ impl TryFrom<Answer> for Details {
         let is_page = |url: &Url| {
             matches!(url.scheme(), "https" | "http") && url.as_str().len() <= LONGEST_URL
         };
-        let url = url.filter(is_page).ok_or("verification_uri is no page")?;
+        let url = url
+            .filter(is_page)
+            .ok_or("verification_uri is not a web address")?;
         let lifetime = seconds(&answer.expires_in).filter(|time| !time.is_zero());
         let interval = seconds(&answer.interval).unwrap_or(INTERVAL);
         Ok(Self {
@@ -197,11 +199,11 @@ where
 
 fn late(last: TokenError) -> TokenError {
     let detail = match last.retry_after {
-        Some(_) => format!("the code ran out meanwhile: {}", last.fault.detail()),
+        Some(_) => format!("the code expired meanwhile: {}", last.fault.detail()),
         None => "no one entered the code in time".to_owned(),
     };
     TokenError::new(Class::Attention, detail)
-        .remedy("begin again, and enter the code within its time")
+        .remedy("start again, and enter the code before it expires")
 }
 
 #[cfg(test)]

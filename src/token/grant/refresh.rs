@@ -160,7 +160,10 @@ fn has_changed(record: &mut StoredConsent, failure: &TokenError, redeems: Redeem
 }
 
 fn no_store() -> TokenError {
-    TokenError::new(Class::Ours, "tokens of this account are kept nowhere")
+    TokenError::new(
+        Class::Ours,
+        "the tokens of this account are not stored anywhere",
+    )
 }
 
 impl Request {

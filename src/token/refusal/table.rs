@@ -78,7 +78,7 @@ macro_rules! rows {
 pub(in crate::token) const THROTTLED: &str =
     "the identity provider throttles this client; no request is made for a while";
 
-pub(super) const TROUBLE: &str = "the identity provider has trouble; wait";
+pub(super) const TROUBLE: &str = "the identity provider has a problem; wait";
 
 const WRONG_PASSWORD: &str = "the identity provider does not know this user and password: give the application the mailbox's own";
 
@@ -139,7 +139,7 @@ pub(super) const CODES: &[Row<u64>] = rows! {
     [50076, 50079, 50072, 50074, 50158] Application Attention =>
         "multi-factor authentication is required, but no one signs in: exclude the application in the Conditional Access policy";
     [50076, 50079, 50072, 50074, 50158, 53000, 53001, 53003, 530_035] Password Attention =>
-        "multi-factor authentication or Conditional Access stops this sign-in, and the grant password knows no second factor: exclude the user in the policy, or use another grant";
+        "multi-factor authentication or Conditional Access stops this sign-in, and the grant password cannot use a second factor: exclude the user in the policy, or use another grant";
     [50076, 50079, 50072, 50074, 50158, 53000, 53001, 53002, 53003, 53004, 53011, 530_003,
      530_031, 530_032, 530_034, 530_035, 50097, 500_571, 500_212] Anyone Attention =>
         "multi-factor authentication or Conditional Access stops this sign-in: sign in interactively (authorize the account again), or exclude the application in the policy";
@@ -184,7 +184,7 @@ pub(super) const NAMES: &[Row<&str>] = rows! {
     ["invalid_grant"] ServiceAccount Attention =>
         "set this machine's clock (NTP) if the answer speaks of iat and exp; else check that the mailbox exists in the Workspace domain, and that the key is not revoked";
     ["unauthorized_client"] ServiceAccount Attention =>
-        "in the Google Admin console, Security > API controls > Domain-wide delegation, add the service account's numeric client id with the scope https://mail.google.com/, exactly so, with its last slash";
+        "in the Google Admin console, Security > API controls > Domain-wide delegation, add the service account's numeric client id with the scope https://mail.google.com/, exactly as written, with its trailing slash";
     ["access_denied", "invalid_scope"] ServiceAccount Attention =>
         "the scope must be exactly https://mail.google.com/, as in the domain-wide delegation of the service account";
     ["invalid_grant"] Password Client => WRONG_PASSWORD;

@@ -59,7 +59,7 @@ const PERSON: &[(Class, &str, &[u64])] = &[
     (LESS, "throttles", &[50196, 90055]),
     (
         LATER,
-        "trouble",
+        "has a problem",
         &[
             90033, 90006, 90012, 90024, 50033, 90090, 50087, 50088, 50166, 50000,
         ],
@@ -163,8 +163,8 @@ fn every_code_of_an_application() {
         ("app", 53003, "named location"),
         ("federated", 53003, "named location"),
         ("app", 50076, "no one signs in"),
-        ("ropc", 50076, "no second factor"),
-        ("ropc", 53003, "no second factor"),
+        ("ropc", 50076, "cannot use a second factor"),
+        ("ropc", 53003, "cannot use a second factor"),
         ("person", 53003, "interactively"),
         ("federated", 700_024, "federated.file"),
         ("federated", 50012, "federated.file"),

@@ -70,7 +70,7 @@ impl FirstFormat {
         Err(match serde_json::from_str::<Envelope>(&text) {
             Ok(_) => StateError::new(
                 tokens.parent().unwrap_or(tokens),
-                "its tokens are sealed with another key: give back the old one as state.key, or move the directory away and authorize the accounts again",
+                "its tokens are sealed with another key: restore the old one as state.key, or move the directory away and authorize the accounts again",
             ),
             Err(_) => StateError::new(
                 &path,

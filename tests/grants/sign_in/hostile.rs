@@ -60,7 +60,7 @@ async fn an_id_token_that_does_not_hold_signs_nobody_in() {
             "another's key",
             json!({}),
             Signed::ByAnother,
-            "does not hold",
+            "is not valid",
         ),
     ];
     for (case, claims, signed, words) in cases {
@@ -254,7 +254,7 @@ async fn a_provider_that_is_away_is_said_in_words_and_blocks_nobody() {
     let answer = Browser::new(&relay_of_other).get("/oidc/start").await;
     assert_eq!(answer.status, 503);
     assert!(
-        answer.body.contains("has another issuer"),
+        answer.body.contains("names another issuer"),
         "{}",
         answer.body
     );
@@ -279,7 +279,7 @@ fn a_silent_provider_holds_up_sign_ins_and_nothing_else() {
                 let (answer, _, rest) = futures_util::future::select_all(requests).await;
                 requests = rest;
                 let said = answer.unwrap().unwrap().text().await.unwrap();
-                assert!(said.contains("other sign-ins wait"), "{said}");
+                assert!(said.contains("too many sign-ins are waiting"), "{said}");
             }
             requests
         })
