@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use ::http::StatusCode;
 use openidconnect::{HttpRequest, HttpResponse};
 use url::Url;
 
@@ -15,7 +16,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Largest response, in octets; discovery documents and key sets have some tens of thousands.
 const ANSWER_CAP: usize = 1024 * 1024;
 
-/// Reason why a request has no response.
+/// Reason why a request has no response that says anything about it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Unanswered(String);
@@ -45,6 +46,10 @@ async fn exchange(client: &http::Client, request: HttpRequest) -> Result<HttpRes
         .execute(request)
         .await
         .map_err(|error| failed(&error))?;
+    let status = answer.status();
+    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        return Err(Unanswered(format!("it answers HTTP {}", status.as_u16())));
+    }
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(|error| failed(&error))? {
         body.extend_from_slice(&chunk);
@@ -53,7 +58,7 @@ async fn exchange(client: &http::Client, request: HttpRequest) -> Result<HttpRes
         }
     }
     let mut response = HttpResponse::new(body);
-    *response.status_mut() = answer.status();
+    *response.status_mut() = status;
     *response.headers_mut() = answer.headers().clone();
     Ok(response)
 }

@@ -99,7 +99,7 @@ impl Known {
 async fn discover(client: &Client, issuer: &str) -> Result<CoreProviderMetadata, Fault> {
     let clear = issuer.starts_with("http://");
     let url = IssuerUrl::new(issuer.to_owned())
-        .map_err(|_| Fault::new(Kind::Unavailable, "admin.users.issuer is no URL"))?;
+        .map_err(|_| Fault::new(Kind::Unavailable, "admin.users.issuer is not a URL"))?;
     let send = |request| http::send(client.clone(), clear, request);
     let metadata = CoreProviderMetadata::discover_async(url, &send).await;
     let metadata = metadata.map_err(|error| unusable(&error))?;
@@ -116,7 +116,7 @@ async fn discover(client: &Client, issuer: &str) -> Result<CoreProviderMetadata,
 fn unusable(error: &DiscoveryError<Unanswered>) -> Fault {
     let (detail, remedy) = match error {
         DiscoveryError::Request(why) => (
-            format!("the identity provider cannot be reached: {why}"),
+            format!("the identity provider cannot be used: {why}"),
             "check that this host reaches the issuer (DNS, firewall, TLS, admin.users.egress, admin.users.ca)",
         ),
         DiscoveryError::Response(_, _, why) => (

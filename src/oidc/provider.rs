@@ -293,7 +293,7 @@ fn not_redeemed(error: RequestTokenError<Unanswered, Refusal>, secrets: &[&str])
         }
         RequestTokenError::Request(why) => Fault::new(
             Kind::Unavailable,
-            format!("the identity provider's token endpoint cannot be reached: {why}"),
+            format!("the identity provider's token endpoint cannot be used: {why}"),
         )
         .with_remedy(
             "sign in again; if the problem persists, check the way to the identity provider",

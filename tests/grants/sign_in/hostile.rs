@@ -158,7 +158,7 @@ async fn answers_without_a_code_are_said_in_words() {
             (401, json!({"error": "invalid_client"})),
             "admin.users.client_id and client_secret",
         ),
-        ((500, json!("garbage")), "not signed in"),
+        ((404, json!("garbage")), "cannot be read"),
         (
             (200, json!({"access_token": "x", "token_type": "Bearer"})),
             "no id token",
@@ -169,6 +169,18 @@ async fn answers_without_a_code_are_said_in_words() {
         assert!(answer.status == 400, "{refusal:?}: {}", answer.body);
         let said = answer.body.to_lowercase();
         assert!(said.contains(&words.to_lowercase()), "{refusal:?}: {said}");
+    }
+    // An outage says nothing about the code, whatever its body is.
+    for (status, body) in [
+        (500, json!("garbage")),
+        (503, json!({"error": "invalid_grant"})),
+        (429, json!({"error": "temporarily_unavailable"})),
+    ] {
+        provider.says(|script| script.refusal = Some((status, body.clone())));
+        let answer = Browser::new(&relay).sign_in().await;
+        assert_eq!(answer.status, 503, "{status}: {}", answer.body);
+        let words = format!("token endpoint cannot be used: it answers HTTP {status}");
+        assert!(answer.body.contains(&words), "{}", answer.body);
     }
 }
 
@@ -230,7 +242,7 @@ async fn a_provider_that_is_away_is_said_in_words_and_blocks_nobody() {
     assert!(
         answer
             .body
-            .contains("the identity provider cannot be reached"),
+            .contains("the identity provider cannot be used: "),
         "{}",
         answer.body
     );
