@@ -1,10 +1,15 @@
 """SMTP clients that people use, each as its manual says."""
 
+from pathlib import Path
+
 import recipes
 from case import PASSWORD, PeerTest
 from mail import digest, message, sha256
 
 LARGE = 20_000_000
+
+# ssmtp, and nullmailer's sender of one message: Debian does not install them beside Postfix.
+SENDERS = Path(__file__).parent.parent / "senders"
 
 
 class SmtpClients(PeerTest):
@@ -49,6 +54,49 @@ class SmtpClients(PeerTest):
                 self.client(*command, given=given)
                 self.sent(name, mailbox.address, "msmtp@peers.test")
         self.relayed(mailbox.address, "smtp", 4, bytes_up=4 * 2000)
+
+    def test_ssmtp(self):
+        mailbox = self.world.mailbox()
+        for mode, tls in (("none", ""), ("starttls", "UseSTARTTLS=YES"), ("implicit", "UseTLS=YES")):
+            for mechanism in ([], ["-amLOGIN"]):
+                name = f"ssmtp {mode} {len(mechanism)}"
+                configuration = self.file(
+                    "ssmtp.conf",
+                    f"mailhub=localhost:{self.port(f'smtp-{mode}')}\nAuthUser={mailbox.address}\nAuthPass={PASSWORD}\n"
+                    f"FromLineOverride=YES\nhostname=peers.test\nTLS_CA_File={self.ca}\n{tls}\n",
+                )
+                text = f"From: {mailbox.address}\nTo: ssmtp@peers.test\nSubject: {name}\n\nHello,\n.\n..\n.dots\n"
+                sender = SENDERS / "ssmtp"
+                self.client(sender, f"-C{configuration}", *mechanism, "ssmtp@peers.test", given=text.encode())
+                sent_by, recipients, raw = self.world.sink.message(name)
+                self.assertEqual((sent_by, recipients), (mailbox.address, ["ssmtp@peers.test"]))
+                self.assertTrue(raw.endswith(b"\r\n\r\nHello,\r\n.\r\n..\r\n.dots\r\n"), raw)
+        self.relayed(mailbox.address, "smtp", 6)
+
+    def test_nullmailer(self):
+        """Its sender of one message, as nullmailer-send starts it."""
+        mailbox = self.world.mailbox()
+        for mode, tls in (("none", []), ("starttls", ["starttls"]), ("implicit", ["tls"])):
+            for mechanism in ([], ["auth-login"]):
+                name = f"nullmailer {mode} {len(mechanism)}"
+                ca = [f"x509cafile={self.ca}"] if tls else []
+                options = [
+                    "host=localhost",
+                    f"port={self.port(f'smtp-{mode}')}",
+                    f"user={mailbox.address}",
+                    f"pass={PASSWORD}",
+                    *mechanism,
+                    *tls,
+                    *ca,
+                ]
+                text = f"Subject: {name}\n\nHello,\n.\n..\n.dots\n"
+                queued = self.file("queued", f"{mailbox.address}\nnullmailer@peers.test\n\n{text}")
+                start = f"exec {SENDERS / 'smtp'} 3<{queued}"
+                self.client("sh", "-c", start, given="\n".join([*options, "", ""]).encode(), HELOHOST="peers.test")
+                sent_by, recipients, raw = self.world.sink.message(name)
+                self.assertEqual((sent_by, recipients), (mailbox.address, ["nullmailer@peers.test"]))
+                self.assertTrue(raw.endswith(b"\r\n\r\nHello,\r\n.\r\n..\r\n.dots\r\n"), raw)
+        self.relayed(mailbox.address, "smtp", 6)
 
     def test_swaks(self):
         mailbox = self.world.mailbox()
